@@ -1,0 +1,1 @@
+"""wdstream: raw document pages to an exactly planned, packed, resumable stream of training batches."""

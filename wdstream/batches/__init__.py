@@ -1,0 +1,1 @@
+"""Packs to tensors: samples, positions, cu_seq_lens, collate."""

@@ -1,0 +1,65 @@
+"""Every error wdstream raises, in one tree.
+
+WdstreamError
+├── ConfigError      the configuration: unknown key, value out of range, settings that contradict each other
+├── PageError        one page or row is bad; the only kind that is skipped: quarantined with its reason, the job goes on
+│   ├── SourceError  a raw file or one of its pages cannot be read
+│   ├── RowError     a row's text, placeholders and images do not belong together
+│   └── DecodeError  an image's bytes cannot become pixels, or exceed a limit
+├── ShardError       a shard at rest is truncated, malformed, or not what its index says
+│   └── ShardIndexError  an index is missing, stale, or lacks the token column of this tokenizer
+├── PlanError        no plan can be made from these settings
+├── StateError       a saved state belongs to another plan
+├── FamilyError      a model family is unknown, or cannot do what is asked
+└── TrainError       the training run cannot start or go on
+
+A message says what, which file or key, what was expected and found, and what to do.
+"""
+
+
+class WdstreamError(Exception):
+    """Base of all errors raised for a user to read."""
+
+
+class ConfigError(WdstreamError, ValueError):
+    """The configuration is wrong."""
+
+
+class PageError(WdstreamError):
+    """One page or row is bad; callers quarantine it and go on."""
+
+
+class SourceError(PageError):
+    """A raw file, or one page of it, cannot be read."""
+
+
+class RowError(PageError):
+    """A row's text, placeholders and images do not belong together."""
+
+
+class DecodeError(PageError):
+    """An image cannot be decoded, or exceeds a limit."""
+
+
+class ShardError(WdstreamError):
+    """A shard is truncated, malformed, or does not match its index."""
+
+
+class ShardIndexError(ShardError):
+    """An index is missing, stale, or lacks the wanted token column."""
+
+
+class PlanError(WdstreamError, ValueError):
+    """No plan can be made from these settings."""
+
+
+class StateError(WdstreamError):
+    """A saved state belongs to another plan."""
+
+
+class FamilyError(WdstreamError):
+    """A model family is unknown, or cannot do what is asked."""
+
+
+class TrainError(WdstreamError):
+    """The training run cannot start or go on."""

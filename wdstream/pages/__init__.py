@@ -1,0 +1,1 @@
+"""Raw files and pages: sources, text, segments, tile plans, labels. Pure functions, no torch."""

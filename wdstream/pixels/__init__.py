@@ -1,0 +1,1 @@
+"""Pixels: header and decode, crop and resize in uint8, patch layout, normalise on the device."""

@@ -1,0 +1,1 @@
+"""The plan: order, lengths, packer, steps, state. numpy only."""

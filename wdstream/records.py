@@ -1,0 +1,215 @@
+"""The vocabulary, in flow order.
+
+    Page ──Decode──► DecodedPage ──Tile──► TiledPage ──Label──► LabelledPage ──EstimateLength──► Sample
+    list[Sample] (a pack) ──Collate──► batch (a dict of tensors, see wdstream/batches)
+
+Sizes are (width, height), grids (columns, rows), boxes (left, top, right, bottom) with right and bottom exclusive.
+Pixels are uint8 arrays of shape (height, width, 3), RGB. A page's text and images stand in reading order in `segments`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+Size = tuple[int, int]
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextSegment:
+    """A run of text. `is_supervised` is False for text the model is given but not trained to write, tile labels say."""
+
+    text: str
+    is_supervised: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSegment:
+    """Image number `index` of a page; after Label, tile number `index` of the page's flat list of tiles."""
+
+    index: int
+
+
+Segment = TextSegment | ImageSegment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One document page, or one row of images and text, with its images still encoded.
+
+    Attributes:
+        key: unique name; the basename has no dot.
+        images: encoded image files, in order of appearance.
+        segments: text and images in reading order; every image appears exactly once.
+        meta: free metadata (language, source file, page number, ...); JSON-serialisable.
+    """
+
+    key: str
+    images: tuple[bytes, ...]
+    segments: tuple[Segment, ...]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodedPage:
+    """A page whose images are pixels: each uint8 (height, width, 3), EXIF orientation applied."""
+
+    key: str
+    images: tuple[Pixels, ...]
+    segments: tuple[Segment, ...]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where a crop lies on its output canvas: resized to (width, height), pasted at (left, top)."""
+
+    width: int
+    height: int
+    left: int
+    top: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TilePlan:
+    """How one image is cut, decided from its size alone.
+
+    Attributes:
+        grid: (columns, rows); (1, 1) for an image that is not cut.
+        boxes: the crop of each output image in emission order; the overview, if any, comes first and is the whole page.
+        sizes: (width, height) of each output image.
+        placements: content size and paste offset of each on its canvas; the canvas is filled when it covers it.
+        labels: a label per output image, or None.
+        has_overview: whether the first output image is the overview.
+        pad_color: RGB of the canvas around the content.
+    """
+
+    grid: tuple[int, int]
+    boxes: tuple[Box, ...]
+    sizes: tuple[Size, ...]
+    placements: tuple[Placement, ...]
+    labels: tuple[str, ...] | None
+    has_overview: bool
+    pad_color: tuple[int, int, int] = (0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TiledPage:
+    """A page with its tiles cut: `plans[i]` and `tiles[i]` belong to image i; each tile is uint8 (h, w, 3)."""
+
+    key: str
+    plans: tuple[TilePlan, ...]
+    tiles: tuple[tuple[Pixels, ...], ...]
+    segments: tuple[Segment, ...]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledPage:
+    """A page flattened: `segments` index into the flat tuple `tiles`; label text stands before its tile."""
+
+    key: str
+    tiles: tuple[Pixels, ...]
+    segments: tuple[Segment, ...]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A page as a model sees it, pixels not yet laid out.
+
+    Attributes:
+        key: the page's key.
+        input_ids: int64 (num_tokens,).
+        labels: int64 (num_tokens,), -100 where nothing is learnt; the first token is always -100.
+        tiles: the images in order of their blocks in `input_ids`, each uint8 (h, w, 3), not yet resized by the family.
+        num_patches: vision patches of all tiles, before any merge.
+    """
+
+    key: str
+    input_ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    tiles: tuple[Pixels, ...]
+    num_patches: int
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of this sample."""
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackPlan:
+    """One pack, decided from the index: no pixels, no text.
+
+    Attributes:
+        number: position in the run's global sequence of packs; step = number // global_batch_size.
+        samples: global sample numbers (row of the first data set, then of the next, ...), in order of placement.
+        tokens: planned tokens of each sample.
+        patches: planned vision patches of each sample.
+        supervised: planned supervised tokens of each sample.
+    """
+
+    number: int
+    samples: tuple[int, ...]
+    tokens: tuple[int, ...]
+    patches: tuple[int, ...]
+    supervised: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPlan:
+    """The packs of one optimizer step and how ranks share them.
+
+    Attributes:
+        step: number of the step, from 0.
+        packs: all packs of the step, in plan order.
+        deal: for each rank the places in `packs` it computes, in order; equal counts.
+    """
+
+    step: int
+    packs: tuple[PackPlan, ...]
+    deal: tuple[tuple[int, ...], ...]
+
+    @property
+    def num_supervised(self) -> int:
+        """Supervised tokens of the whole step: the loss normaliser, known without a collective."""
+        return sum(sum(pack.supervised) for pack in self.packs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A page that failed at run time and kept its slot, tiles blank, labels masked: one line of the quarantine."""
+
+    key: str
+    sample: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedPack:
+    """One pack as arrays, ready to collate. L tokens, D documents, R position rows (1, or 4 with M-RoPE).
+
+    Attributes:
+        number: the pack's number in the run (`PackPlan.number`); 0 when packed outside a plan.
+        input_ids: int64 (L,).
+        labels: int64 (L,).
+        position_ids: int64 (R, L); row 0 is the text position and restarts with every document.
+        lengths: tokens of each document, in order; sums to L.
+        pixels: the family's pixel arrays over all images of the pack, uint8 pixels among them.
+        keys: the documents' keys, in order.
+        failures: pages that failed and kept their slot.
+    """
+
+    number: int
+    input_ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    position_ids: NDArray[np.int64]
+    lengths: tuple[int, ...]
+    pixels: Mapping[str, NDArray[Any]]
+    keys: tuple[str, ...]
+    failures: tuple[Failure, ...] = ()

@@ -1,0 +1,1 @@
+"""Shards at rest: writer, reader, index, storage. No torch."""

@@ -1,0 +1,1 @@
+"""Training with Accelerate: loop, model, checkpoint, evaluation, metrics."""
