@@ -1,4 +1,4 @@
-"""World: which of how many processes this is; made once at the edge, passed down, nothing below reads the environment."""
+"""World: which of how many processes this is; made once at the edge, nothing below reads the environment."""
 
 from dataclasses import dataclass
 
