@@ -1,0 +1,42 @@
+"""Atomic files: whole or absent, and an old file survives a failed write."""
+
+from pathlib import Path
+
+import pytest
+
+from wdstream.shards.atomic import atomic_write
+
+
+def test_writes_whole_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "a.bin"
+    with atomic_write(target) as file:
+        file.write(b"one")
+        assert not target.exists()
+    assert target.read_bytes() == b"one"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_replaces_an_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old and longer")
+    with atomic_write(target) as file:
+        file.write(b"new")
+    assert target.read_bytes() == b"new"
+
+
+def test_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+    with pytest.raises(RuntimeError, match="stop"), atomic_write(target) as file:
+        file.write(b"half")
+        raise RuntimeError("stop")
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_overwrites_a_temporary_file_left_by_a_kill(tmp_path: Path) -> None:
+    (tmp_path / "a.bin.tmp").write_bytes(b"half of something longer")
+    with atomic_write(tmp_path / "a.bin") as file:
+        file.write(b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+    assert (tmp_path / "a.bin").read_bytes() == b"new"
