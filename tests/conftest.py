@@ -1,0 +1,6 @@
+"""Shared by all tests: no model hub, no tokenizer threads."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"

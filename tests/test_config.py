@@ -1,0 +1,78 @@
+"""The configuration: what is accepted, and what a mistake is answered with."""
+
+from pathlib import Path
+
+import pytest
+
+from wdstream.config import load_config
+from wdstream.errors import ConfigError
+
+MINIMAL = "model: {path: models/tiny}\ndata: {train: [{path: shards}]}\n"
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "cfg.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, MINIMAL))
+    assert config.data.sequence_length == 8192
+    assert config.data.max_patches == 40_000
+    assert config.data.train[0].path == "shards"
+    assert config.tiling.kind == "adaptive"
+    assert config.train.micro_batch_size == 1
+    assert config.model.attn == "sdpa"
+
+
+def test_overrides_are_yaml(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, MINIMAL), ("train.lr=3e-5", "tiling.grid=[3, 2]", "data.seed=7"))
+    assert (config.train.lr, config.tiling.grid, config.data.seed) == (3e-5, (3, 2), 7)
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ("tiling: {tile_sise: 3}", "tiling.tile_sise: unknown key; did you mean 'tile_size'?"),
+        ("trian: {}", "trian: unknown key; did you mean 'train'?"),
+        ("train: {adapter: {rank: 3, kindd: lora}}", "train.adapter.kindd: unknown key; did you mean 'kind'?"),
+        ("tiling: {zzzzz: 3}", "tiling.zzzzz: unknown key; known keys: grid, "),
+        ("train: {lr: fast}", "train.lr: Input should be a valid number"),
+        ("train: {micro_batch_size: 0}", "train.micro_batch_size: Input should be greater than 0 (found 0)"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, extra: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, MINIMAL + extra))
+    assert expected in str(caught.value)
+
+
+def test_unknown_key_inside_a_list(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.train\.0\.pth: unknown key; did you mean 'path'"):
+        load_config(write(tmp_path, "model: {path: m}\ndata: {train: [{path: s, pth: t}]}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[1, 2]", "expected sections model:, data:, tiling:, train:, found list"),
+        ("a: [", "not valid YAML"),
+        ("model: !!python/object/apply:os.system ['true']", "not valid YAML"),
+        ("", "found NoneType"),
+    ],
+)
+def test_not_a_configuration(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        load_config(write(tmp_path, text))
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read the configuration"):
+        load_config(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("override", ["train.lr", "train.lr.x=3"])
+def test_bad_override(tmp_path: Path, override: str) -> None:
+    with pytest.raises(ConfigError, match="--set"):
+        load_config(write(tmp_path, MINIMAL + "train: {lr: 1.0}"), (override,))

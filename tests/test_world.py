@@ -1,0 +1,16 @@
+"""World: a rank lies inside its size."""
+
+import pytest
+
+from wdstream.errors import ConfigError
+from wdstream.world import World
+
+
+def test_alone_by_default() -> None:
+    assert (World().rank, World().size) == (0, 1)
+
+
+@pytest.mark.parametrize(("rank", "size"), [(1, 1), (-1, 2), (0, 0)])
+def test_rank_outside(rank: int, size: int) -> None:
+    with pytest.raises(ConfigError, match="rank must lie in"):
+        World(rank=rank, size=size)
