@@ -1,0 +1,163 @@
+"""JPEG and PNG headers as they are stored, parsed from the bytes: size, mode, and the blocks that hold an orientation.
+
+Sources: ITU-T T.81 (JPEG) annex B; PNG third edition, chapters 5 and 11. No pixel is decoded and nothing is imported.
+"""
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from wdstream.errors import DecodeError
+
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # T.81 table B.1: SOF0..SOF15
+_STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})  # no length follows
+_APP1, _SCAN, _END = 0xE1, 0xDA, 0xD9
+_JPEG_EXIF, _JPEG_XMP = b"Exif\x00\x00", b"http://ns.adobe.com/xap/1.0/\x00"
+_JPEG_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
+
+_PNG_SIGNATURE_BYTES = 8
+_PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}  # by colour type
+_PNG_XMP, _PNG_EXIF = b"XML:com.adobe.xmp", b"Raw profile type exif"
+_MAX_TEXT_BYTES = 1 << 20  # a text chunk that inflates beyond this holds no orientation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredHeader:
+    """What a file's header says: width and height in pixels as stored, before any orientation.
+
+    Attributes:
+        mode: Pillow's name of the pixel mode.
+        exif, xmp: the raw metadata blocks, or None.
+        num_frames: frames of an animation, else 1.
+    """
+
+    width: int
+    height: int
+    mode: str
+    exif: bytes | None
+    xmp: bytes | None
+    num_frames: int = 1
+
+
+def jpeg_stored_header(data: bytes) -> StoredHeader:
+    """Parse a JPEG up to its first scan.
+
+    Raises:
+        DecodeError: the file ends before a frame header, or the frame header makes no sense.
+    """
+    size: tuple[int, int, str] | None = None
+    exif = xmp = None
+    for marker, start, end in _jpeg_segments(data):
+        if marker in _FRAME_MARKERS and size is None:
+            if end - start < 6 or end > len(data):
+                raise DecodeError("JPEG image cannot be decoded: its frame header is cut short")
+            height, width, num_components = struct.unpack_from(">HHB", data, start + 1)
+            if num_components not in _JPEG_MODES:
+                raise DecodeError(f"JPEG image cannot be decoded: {num_components} components; expected 1, 3 or 4")
+            size = width, height, _JPEG_MODES[num_components]
+        elif marker == _APP1 and exif is None and data.startswith(_JPEG_EXIF, start):
+            exif = data[start:end]
+        elif marker == _APP1 and xmp is None and data.startswith(_JPEG_XMP, start):
+            xmp = data[start:end]
+    if size is None:
+        raise DecodeError(f"JPEG image cannot be decoded: no frame header in its {len(data)} bytes")
+    return StoredHeader(width=size[0], height=size[1], mode=size[2], exif=exif, xmp=xmp)
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, start, end) of each segment's payload up to the first scan; stops at bytes that are no marker."""
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # a fill byte
+            position += 1
+        elif marker in _STANDALONE_MARKERS:
+            position += 2
+        elif marker in (_SCAN, _END):
+            return
+        else:
+            length = data[position + 2] << 8 | data[position + 3]
+            yield marker, position + 4, position + 2 + length
+            position += 2 + max(length, 2)
+
+
+def png_stored_header(data: bytes) -> StoredHeader:
+    """Parse a PNG's chunks; metadata may stand after the pixels.
+
+    Raises:
+        DecodeError: the first chunk is no image header, or has an unknown colour type.
+    """
+    first = data[_PNG_SIGNATURE_BYTES : _PNG_SIGNATURE_BYTES + 8]
+    if first != b"\x00\x00\x00\x0dIHDR" or len(data) < 33:
+        raise DecodeError(f"PNG image cannot be decoded: its first chunk is {first!r}, not an image header")
+    width, height, depth, color_type = struct.unpack_from(">IIBB", data, _PNG_SIGNATURE_BYTES + 8)
+    if color_type not in _PNG_MODES:
+        raise DecodeError(f"PNG image cannot be decoded: unknown colour type {color_type}")
+    exif = profile = xmp = None
+    num_frames = 1
+    for kind, start, end in _png_chunks(data):
+        if kind == b"eXIf":
+            exif = data[start:end]
+        elif kind == b"acTL" and end - start >= 4:
+            num_frames = max(1, int.from_bytes(data[start : start + 4]))
+        elif kind in _TEXT_READERS:
+            keyword, _, rest = data[start:end].partition(b"\x00")
+            if keyword == _PNG_EXIF:
+                profile = _hex_profile(_TEXT_READERS[kind](rest))
+            elif keyword == _PNG_XMP:
+                xmp = _TEXT_READERS[kind](rest)
+    mode = {(0, 1): "1", (0, 16): "I;16"}.get((color_type, depth), _PNG_MODES[color_type])
+    return StoredHeader(
+        width=width, height=height, mode=mode, exif=profile if exif is None else exif, xmp=xmp, num_frames=num_frames
+    )
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(type, start, end) of each whole chunk's payload, up to the end chunk or the first chunk that is cut short."""
+    position = _PNG_SIGNATURE_BYTES
+    while position + 12 <= len(data):
+        length = int.from_bytes(data[position : position + 4])
+        kind = data[position + 4 : position + 8]
+        end = position + 8 + length
+        if kind == b"IEND" or end + 4 > len(data):
+            return
+        yield kind, position + 8, end
+        position = end + 4
+
+
+def _plain_text(rest: bytes) -> bytes:
+    """The text of a tEXt chunk, after its keyword."""
+    return rest
+
+
+def _compressed_text(rest: bytes) -> bytes:
+    """The text of a zTXt chunk: one byte for the method, then a deflate stream."""
+    return _inflate(rest[1:])
+
+
+def _international_text(rest: bytes) -> bytes:
+    """The text of an iTXt chunk: flag, method, language, translated keyword, text."""
+    text = rest[2:].split(b"\x00", 2)[-1]
+    return _inflate(text) if rest[:1] == b"\x01" else text
+
+
+_TEXT_READERS = {b"tEXt": _plain_text, b"zTXt": _compressed_text, b"iTXt": _international_text}
+
+
+def _inflate(stream: bytes) -> bytes:
+    """Decompress at most `_MAX_TEXT_BYTES`; empty when the stream is damaged."""
+    try:
+        return zlib.decompressobj().decompress(stream, _MAX_TEXT_BYTES)
+    except zlib.error:
+        return b""
+
+
+def _hex_profile(text: bytes) -> bytes | None:
+    """The bytes of an ImageMagick profile: newline, name, length, then hexadecimal digits."""
+    digits = re.sub(rb"\s", b"", b"".join(text.split(b"\n")[3:]))
+    try:
+        return bytes.fromhex(digits.decode("ascii"))
+    except ValueError:  # no hexadecimal digits
+        return None
