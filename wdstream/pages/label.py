@@ -1,0 +1,46 @@
+"""Label: tiles become part of the page's text, each after its label.
+
+An image of k > 1 tiles reads `label0 tile0 \\n label1 tile1 ...`; newline and label are one piece of text, tokenised
+together, so a piece has the same tokens wherever it stands. An image of one tile has no label and no newline. Nothing
+stands between the last tile and what follows. Labels are given to the model, not learnt.
+"""
+
+from wdstream.pages.tile_fixed import labels
+from wdstream.records import ImageSegment, LabelledPage, Pixels, Segment, TextSegment, TiledPage, TilePlan
+
+
+def tile_text_pieces(plan: TilePlan) -> list[str]:
+    """The text before each tile of one image, "" for none."""
+    return _pieces(len(plan.boxes), plan.labels)
+
+
+def grid_text_pieces(
+    columns: int, rows: int, has_overview: bool, is_labelled: bool, reading_order: str = "ltr"
+) -> list[str]:
+    """`tile_text_pieces` from what a plan's arrays hold: all pages of one grid have the same pieces."""
+    names = labels(columns, rows, has_overview=has_overview, reading_order=reading_order)
+    return _pieces(len(names), names if is_labelled else None)
+
+
+def label_page(tiled: TiledPage) -> LabelledPage:
+    """Put every tile of a page in its place among the segments, with its label before it."""
+    segments: list[Segment] = []
+    tiles: list[Pixels] = []
+    for segment in tiled.segments:
+        if isinstance(segment, TextSegment):
+            segments.append(segment)
+            continue
+        pieces = tile_text_pieces(tiled.plans[segment.index])
+        for piece, tile in zip(pieces, tiled.tiles[segment.index], strict=True):
+            if piece:
+                segments.append(TextSegment(text=piece, is_supervised=False))
+            segments.append(ImageSegment(index=len(tiles)))
+            tiles.append(tile)
+    return LabelledPage(key=tiled.key, tiles=tuple(tiles), segments=tuple(segments), meta=tiled.meta)
+
+
+def _pieces(num_tiles: int, names: tuple[str, ...] | None) -> list[str]:
+    if num_tiles == 1:
+        return [""]
+    before = ["", *["\n"] * (num_tiles - 1)]
+    return before if names is None else [space + name for space, name in zip(before, names, strict=True)]

@@ -1,0 +1,95 @@
+"""How a page is cut into tiles: a pure function of its size and a policy, without pixels.
+
+    plan_tiles(width, height, policy) -> TilePlan                one page
+    plan_tiles_arrays(widths, heights, policy) -> TileArrays     many pages at once, the same answers (tile_arrays.py)
+
+Settings: tile_policy.py; which of them hold for a page: tile_rules.py; geometry: tile_fixed.py, tile_adaptive.py.
+"""
+
+from wdstream.pages.tile_adaptive import plan_adaptive
+from wdstream.pages.tile_buckets import OCR_PAGES, PRESETS, ShapeBucket
+from wdstream.pages.tile_fixed import boxes, choose_bucket, filled, fit, labels, on_canvas, spans
+from wdstream.pages.tile_policy import TilingPolicy
+from wdstream.pages.tile_rules import Rules, base_rules, check_side, rules_for
+from wdstream.records import Box, Placement, Size, TilePlan
+
+__all__ = ["OCR_PAGES", "PRESETS", "ShapeBucket", "TilingPolicy", "plan_tiles"]
+
+
+def plan_tiles(width: int, height: int, policy: TilingPolicy) -> TilePlan:
+    """Decide boxes, output sizes, placements and labels of a page of width x height pixels.
+
+    Raises:
+        ValueError: a side is below 1 or above tile_rules.MAX_SIDE.
+    """
+    check_side(width, height)
+    if policy.kind == "adaptive":
+        return plan_adaptive(width, height, policy)
+    if policy.kind == "none":
+        return _single((width, height), *_resized((width, height), policy), base_rules(policy))
+    rules = rules_for(width, height, policy)
+    if width * height < rules.min_area:
+        return _single((width, height), *_tile((width, height), rules, policy), rules)
+    return _plan_grid((width, height), rules, policy)
+
+
+def _plan_grid(page: Size, rules: Rules, policy: TilingPolicy) -> TilePlan:
+    """A fixed grid, after its overview if there is one."""
+    columns, rows = spans(page[0], rules.grid[0], rules.overlap), spans(page[1], rules.grid[1], rules.overlap)
+    grid = len(columns), len(rows)
+    crops = boxes(columns, rows, rules.reading_order)
+    outputs = [_tile((right - left, bottom - top), rules, policy) for left, top, right, bottom in crops]
+    if rules.wants_overview:
+        crops = [(0, 0, *page), *crops]
+        outputs = [_overview(page, rules), *outputs]
+    is_labelled = policy.tile_labels and len(outputs) > 1
+    names = labels(*grid, has_overview=rules.wants_overview, reading_order=rules.reading_order)
+    return TilePlan(
+        grid=grid,
+        boxes=tuple(crops),
+        sizes=tuple(size for size, _ in outputs),
+        placements=tuple(placement for _, placement in outputs),
+        labels=names if is_labelled else None,
+        has_overview=rules.wants_overview,
+        pad_color=rules.pad_color,
+    )
+
+
+def _single(page: Size, size: Size, placement: Placement, rules: Rules) -> TilePlan:
+    """The whole page as one image."""
+    whole: Box = (0, 0, *page)
+    return TilePlan(
+        grid=(1, 1),
+        boxes=(whole,),
+        sizes=(size,),
+        placements=(placement,),
+        labels=None,
+        has_overview=False,
+        pad_color=rules.pad_color,
+    )
+
+
+def _tile(crop: Size, rules: Rules, policy: TilingPolicy) -> tuple[Size, Placement]:
+    if policy.native_resolution:
+        return crop, filled(crop)
+    return on_canvas(crop, rules.tile_size, no_upscale=rules.no_upscale)
+
+
+def _overview(page: Size, rules: Rules) -> tuple[Size, Placement]:
+    """Overviews are resized under native resolution too."""
+    if rules.overview_buckets:
+        canvas = choose_bucket(page, rules.overview_buckets)
+        return canvas, fit(page, canvas, no_upscale=rules.no_upscale)
+    assert rules.overview_size is not None, "asked for an overview by a policy without one"
+    return on_canvas(page, rules.overview_size, no_upscale=rules.no_upscale)
+
+
+def _resized(page: Size, policy: TilingPolicy) -> tuple[Size, Placement]:
+    """An image that is not cut: on the best of resize_buckets, else at image_size, else as it is."""
+    no_upscale = base_rules(policy).no_upscale
+    if policy.resize_buckets:
+        canvas = choose_bucket(page, policy.resize_buckets)
+        return canvas, fit(page, canvas, no_upscale=no_upscale)
+    if policy.image_size is not None:
+        return on_canvas(page, policy.image_size, no_upscale=no_upscale)
+    return page, filled(page)

@@ -1,0 +1,109 @@
+"""TilingPolicy: all settings that decide how a page is cut, checked once, with a fingerprint.
+
+The rules of `grid` and `shape_buckets` are those of axolotl's tiling plugin (its field names without their prefix);
+what a field means is written at the field. Sizes are (width, height), grids (columns, rows), aspect is height / width.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, cast
+
+from wdstream.pages import tile_checks as check
+from wdstream.pages.tile_buckets import ReadingOrder, ShapeBucket, check_shared, read_buckets, store
+from wdstream.records import Size
+
+RULES_VERSION = 1
+"""Part of every fingerprint; raised whenever a rule gives another plan for the same policy."""
+
+KINDS = ("none", "grid", "shape_buckets", "adaptive")
+RESAMPLES = ("bilinear", "bicubic", "lanczos")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TilingPolicy:
+    """How pages are cut. Lists become tuples and mappings in `shape_buckets` become `ShapeBucket`s.
+
+    Raises:
+        ConfigError: a field has a value that is not allowed; names the field, what was expected and what was found.
+    """
+
+    kind: Literal["none", "grid", "shape_buckets", "adaptive", "native"] = "adaptive"
+    """none: not cut. grid: `grid`. shape_buckets: the first matching rule, else `grid`. adaptive: see tile_adaptive.py.
+    native: another word for shape_buckets with native_resolution; stored as these."""
+    native_resolution: bool = False
+    """Tiles are the raw crops; tile_size (grid, shape_buckets), padding and upscaling do not apply to them."""
+    grid: Size = (2, 3)
+    """(columns, rows)."""
+    tile_size: int | Size = 1024
+    """int: square canvas, crop fitted and padded. (w, h): stretched to it. adaptive: the longest sides of a tile."""
+    overlap: float | None = None
+    """Part of a cell added on each side, in [0, 0.5); None is 0.1, and 0 for adaptive."""
+    min_area: int = 0
+    """Pages of fewer pixels (width * height) are one image, without overview and label."""
+    overview_size: int | Size | None = None
+    """The whole page first: int fitted and padded to a square (adaptive: fitted, no padding), (w, h) stretched."""
+    overview_buckets: tuple[Size, ...] | None = None
+    """The overview's canvas is chosen from these as in `resize_buckets`; wins over overview_size; empty is none."""
+    no_upscale: bool | None = None
+    """A crop smaller than its canvas keeps its size. None is True, and False for kind none."""
+    pad_color: int | tuple[int, int, int] | str | None = None
+    """Colour of padding: name, (r, g, b), Pillow's number; None is black. Stored as (r, g, b)."""
+    reading_order: ReadingOrder = "ltr"
+    """Order of the tiles within a row."""
+    shape_buckets: str | Sequence[ShapeBucket | Mapping[str, Any]] = "ocr_pages"
+    """Rules tried in order, or the preset "ocr_pages" ("auto" is the same)."""
+    tile_labels: bool = True
+    """Whether tiles carry a text label when a page gives more than one image."""
+    resample: str = "bicubic"
+    """bilinear, bicubic or lanczos."""
+    image_size: int | Size | None = None
+    """kind none: int fitted and padded to a square, (w, h) stretched; None keeps the page's size."""
+    resize_buckets: tuple[Size, ...] | None = None
+    """kind none: canvas chosen from these, fitted and padded; wins over image_size."""
+    multiple: int = 28
+    """adaptive: sides of a tile are multiples of this, the model family's own size multiple."""
+    min_tile_pixels: int = 56 * 56
+    """adaptive: the family enlarges images below this, so no tile is smaller (Qwen2.5-VL's min_pixels)."""
+    max_page_pixels: int | None = 28 * 28 * 16_384
+    """adaptive: a larger page is shrunk to this before it is cut, as the family would (Qwen2.5-VL's max_pixels)."""
+
+    def __post_init__(self) -> None:
+        if self.kind == "native":
+            store(self, "kind", "shape_buckets")
+            store(self, "native_resolution", True)
+        check.choice("kind", self.kind, KINDS)
+        check_shared(self, "", {"grid", "tile_size", "min_area", "reading_order"})
+        store(self, "native_resolution", check.flag("native_resolution", self.native_resolution))
+        store(self, "tile_labels", check.flag("tile_labels", self.tile_labels))
+        store(self, "resample", check.choice("resample", str(self.resample).lower(), RESAMPLES))
+        store(self, "shape_buckets", read_buckets(self.shape_buckets))
+        store(self, "multiple", check.whole("multiple", self.multiple, least=1))
+        store(self, "min_tile_pixels", check.whole("min_tile_pixels", self.min_tile_pixels, least=1))
+        if self.image_size is not None:
+            store(self, "image_size", check.size("image_size", self.image_size))
+        if self.resize_buckets is not None:
+            store(self, "resize_buckets", check.sizes("resize_buckets", self.resize_buckets))
+            if not self.resize_buckets:
+                raise check.fail("resize_buckets", "at least one (width, height)", [])
+        if self.max_page_pixels is not None:
+            least = max(self.multiple**2, self.min_tile_pixels)
+            store(self, "max_page_pixels", check.whole("max_page_pixels", self.max_page_pixels, least=least))
+        if self.overlap is None:
+            store(self, "overlap", 0.0 if self.kind == "adaptive" else 0.1)
+        if self.no_upscale is None:
+            store(self, "no_upscale", self.kind != "none")
+        if self.pad_color is None:
+            store(self, "pad_color", (0, 0, 0))
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hex digits over all stored fields and the version of the rules: the same policy gives the same plans."""
+        text = json.dumps({"rules": RULES_VERSION, **asdict(self)}, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def buckets(self) -> tuple[ShapeBucket, ...]:
+        """The rules of `shape_buckets`, whatever form they were given in."""
+        return cast(tuple[ShapeBucket, ...], self.shape_buckets)
