@@ -1,0 +1,39 @@
+"""Items: a sequence as a node, the simplest source."""
+
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from wdstream.nodes.node import Stage, State
+
+Item = TypeVar("Item")
+
+
+class Items(Stage[Item], Generic[Item]):
+    """The items of a sequence, in order; the state is the place.
+
+    Args:
+        items: anything with a length and places: a list, a range, a map-style data set.
+    """
+
+    PLACE_KEY = "place"
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        super().__init__()
+        self.items = items
+
+    def reset(self, initial_state: State | None = None) -> None:
+        """Open at a saved place, or at the first item."""
+        super().reset(initial_state)
+        self._place = 0 if initial_state is None else int(initial_state[self.PLACE_KEY])
+
+    def advance(self) -> Item:
+        """The item at the place."""
+        if self._place >= len(self.items):
+            raise StopIteration
+        item = self.items[self._place]
+        self._place += 1
+        return item
+
+    def get_state(self) -> State:
+        """The place of the next item."""
+        return {self.PLACE_KEY: self._place}

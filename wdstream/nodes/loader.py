@@ -1,0 +1,60 @@
+"""Loader: the end of a graph, something to iterate over, save and close."""
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Generic, Self
+
+from wdstream.nodes.node import Node, Out, State, close
+
+
+class Loader(Iterator[Out], Generic[Out]):
+    """Iterates over a graph. Saving and loading work at any time and in any order.
+
+    `for item in loader` goes on where the last loop was left; after the end it starts the next epoch. The state is that
+    of the last item that came out; it is small and JSON, and is taken from the graph without disturbing it.
+
+        with Loader(graph) as loader:
+            loader.load_state_dict(state)
+            for item in loader: ...
+
+    Args:
+        root: the last node of the graph.
+    """
+
+    def __init__(self, root: Node[Out]) -> None:
+        self.root = root
+        self._is_at_end = False
+
+    def __iter__(self) -> Self:
+        if self._is_at_end:
+            self.root.reset(None)
+            self._is_at_end = False
+        return self
+
+    def __next__(self) -> Out:
+        try:
+            return next(self.root)
+        except StopIteration:
+            self._is_at_end = True
+            raise
+
+    def state_dict(self) -> State:
+        """The position after the last item that came out."""
+        return self.root.state_dict()
+
+    def load_state_dict(self, state: State) -> None:
+        """Go to a saved position at once; the next item is the one that followed it."""
+        self.root.reset(state)
+        self._is_at_end = False
+
+    def close(self) -> None:
+        """End all threads of the graph. The loader stays usable after `load_state_dict`."""
+        close(self.root)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

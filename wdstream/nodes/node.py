@@ -1,0 +1,124 @@
+"""Node: torchdata's node contract with types, and Stage, the form of it that every node here takes.
+
+The contract (torchdata.nodes.BaseNode): `reset(state)` opens a node at a saved position, `reset()` at the start of a
+new epoch; `next()` gives an item or raises StopIteration; `get_state()` is a small dict of a position. One thread at a
+time calls a node. States here are JSON: numbers, text, and the state of the source under SOURCE_KEY.
+
+Stage adds what the contract leaves open, and what goes wrong without it: the first error is final. It closes the graph
+(threads end), and every later call raises the same error instead of waiting for an item that never comes.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+
+Out = TypeVar("Out", covariant=True)
+P = ParamSpec("P")
+R = TypeVar("R")
+State = dict[str, Any]
+
+SOURCE_KEY = "source"
+
+if TYPE_CHECKING:
+
+    class Node(Iterator[Out], Generic[Out]):
+        """The typed face of torchdata.nodes.BaseNode."""
+
+        def __next__(self) -> Out: ...
+        def next(self) -> Out:
+            """The next item, or StopIteration."""
+
+        def reset(self, initial_state: State | None = None) -> None:
+            """Open at a saved state, or at the start of a new epoch."""
+
+        def state_dict(self) -> State:
+            """The position, opening the node first when it is not open yet."""
+
+        def get_state(self) -> State:
+            """The position of an open node."""
+
+else:
+    from torchdata.nodes import BaseNode as Node
+
+
+class Stage(Node[Out]):
+    """Base of all nodes here. A subclass writes `advance()`, extends `reset()`, and `close()` when it holds threads.
+
+    Args:
+        source: the node it reads; None for a node that is a source itself.
+        name: what errors call it; the class name when empty.
+    """
+
+    def __init__(self, source: Node[Any] | None = None, *, name: str = "") -> None:
+        super().__init__()
+        self.source = source
+        self.name = name or type(self).__name__
+        self._error: Exception | None = None
+
+    def reset(self, initial_state: State | None = None) -> None:
+        """Open at a saved state, or at the start of a new epoch."""
+        super().reset(initial_state)
+        self._error = None
+
+    def next(self) -> Out:
+        """The next item; after an error, that error again.
+
+        Raises:
+            TypeError: a None came out; loaders take None for "nothing there" and would lose their place.
+        """
+        if self._error is not None:
+            raise self._error
+        try:
+            item = self.advance()
+            if item is None:
+                raise TypeError(f"{self.name}: got None for an item; return an item, or raise PageError to skip one")
+        except StopIteration:
+            raise
+        except Exception as error:
+            self._error = error
+            self.close()
+            raise
+        return item
+
+    def advance(self) -> Out:
+        """Make the next item, or raise StopIteration."""
+        raise TypeError(f"{type(self).__name__}: a Stage needs its own advance()")
+
+    def close(self) -> None:
+        """End this node's threads and its sources'; only `reset` opens it again."""
+        if self._error is None:
+            self._error = RuntimeError(f"{self.name}: closed; reset the node, or build a new graph")
+        close(self.source)
+
+
+def close(node: object) -> None:
+    """Close a node, or, where the node is of another library and cannot be closed, whatever it reads from."""
+    closer = getattr(node, "close", None)
+    if callable(closer):
+        closer()
+    elif (source := getattr(node, "source", None)) is not None:
+        close(source)
+
+
+def open_source(source: Node[Any], state: State | None) -> None:
+    """Reset a source to the part of its reader's saved state that belongs to it."""
+    source.reset(None if state is None else state[SOURCE_KEY])
+
+
+def guarded(function: Callable[P, R], name: str) -> Callable[P, R]:
+    """The function, with a StopIteration that leaks out of it made an error.
+
+    A node that let it through would end the epoch early and in silence (PEP 479 fixed the same for generators).
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except StopIteration as leak:
+            raise RuntimeError(
+                f"{name}: the function raised StopIteration, which would end the epoch early; "
+                "look for next() without a default in it"
+            ) from leak
+
+    return call
