@@ -1,0 +1,54 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wdstream.pages.text import normalise_text, replace_surrogates, unreadable_share
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("SSH\ufffeforbindelse\r\n80", "SSH-\nforbindelse\n80"),
+        ("exam\x02\r\nple", "exam-\nple"),
+        ("exam\x02\nple", "exam-\nple"),
+        ("one\r\ntwo\rthree\nfour", "one\ntwo\nthree\nfour"),
+        ("a\u2028b\u2029c\x0cd\x0be", "a\nb\nc\nd\ne"),
+        ("\ufeffa\x00b\x07c\x7fd\x85e", "abcde"),
+        ("tab\tstays  \nspace at the end goes \t\u00a0\n", "tab\tstays\nspace at the end goes"),
+        ("\n\n  indented stays\n\nblank stays\n\n", "  indented stays\n\nblank stays"),
+        ("lone \ud800 and \udfff", "lone \ufffd and \ufffd"),
+        ("שלום \u200f سلام\u200c‌ها", "שלום \u200f سلام\u200c‌ها"),
+        ("", ""),
+    ],
+)
+def test_normalise_text(raw: str, clean: str) -> None:
+    assert normalise_text(raw) == clean
+
+
+@given(st.text(alphabet=st.characters(), max_size=200) | st.text(alphabet="a \t\r\n\x02\ufffe\x0c\ud800\x00-"))
+@settings(deadline=None)
+def test_normalise_text_is_stable_and_storable(text: str) -> None:
+    clean = normalise_text(text)
+    assert normalise_text(clean) == clean
+    assert clean.encode("utf-8").decode("utf-8") == clean
+    assert not set(clean) & set("\r\x00\x02\x0b\x0c\ufffe")
+
+
+def test_replace_surrogates_leaves_everything_else() -> None:
+    assert replace_surrogates("a\r\n\x00\x02\U0001f600\udc00") == "a\r\n\x00\x02\U0001f600\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("", 0.0),
+        ("plain text", 0.0),
+        ("line\r\nline\x02\r\nend\ufffe", 0.0),
+        ("\ue000\ue001ab", 0.5),
+        ("\x01\x03\x04\x05", 1.0),
+        ("a\u0378bc", 0.25),
+        ("العربية 中文 हिन्दी", 0.0),
+    ],
+)
+def test_unreadable_share(text: str, share: float) -> None:
+    assert unreadable_share(text) == share
