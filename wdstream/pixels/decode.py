@@ -1,0 +1,127 @@
+"""Encoded image -> RGB pixels: libjpeg-turbo for JPEG, Pillow for the rest, one open per image, limits before decoding.
+
+The rules for pixels of Pillow's formats stand in `modes.py`. For JPEG:
+
+    components           RGB
+    1 (grey)             decoded as grey; the three channels are one plane seen three times
+    3 (YCbCr, RGB)       libjpeg-turbo, accurate DCT and smooth upsampling: the pixels Pillow gives
+    4 (CMYK, YCCK)       Adobe's convention, stored inverted: R = C K / 255 on the stored values, as Pillow does
+    any, damaged         an error. libjpeg goes on after a warning and fills the rest with grey; here every warning is
+                         an error, but for bytes left over right before the end marker: they follow the last pixel
+
+For every format: the EXIF orientation is applied; an embedded ICC profile is ignored (processors and public data sets
+ignore it too, and a page must not change when a tool strips the profile); the first frame of an animation and the first
+page of a file count; more than `max_pixels` is an error before any pixel is decoded.
+"""
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from wdstream.errors import DecodeError
+from wdstream.pixels.header import ImageHeader, image_header, pillow_header
+from wdstream.pixels.modes import to_grey_or_rgb
+from wdstream.pixels.orientation import is_transposed
+from wdstream.pixels.pillow import open_image, sniff_format, unreadable
+from wdstream.records import Pixels, Size
+
+# The one libjpeg warning that cannot follow lost pixels: it is given when the end marker is looked for.
+_HARMLESS = ("extraneous bytes before marker 0xd9",)
+
+
+def decode_image(data: bytes, *, max_pixels: int, min_size: Size | None = None) -> Pixels:
+    """Decode an encoded image to uint8 (height, width, 3), orientation applied. Treat the result as read-only.
+
+    A grey image comes back as a view whose channel stride is 0: one plane, a third of the work for whoever resizes it.
+
+    Args:
+        data: the encoded file.
+        max_pixels: images with more pixels than this are refused from their header.
+        min_size: (width, height), after orientation, that are enough: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its
+            size, down to this. None decodes at full size.
+
+    Raises:
+        DecodeError: no readable image, damaged or truncated, or above the limit.
+    """
+    image_format = sniff_format(data)
+    if image_format == "JPEG":
+        header = image_header(data)
+        _check_limit(header, max_pixels)
+        return _as_rgb(_oriented(_decode_jpeg(data, header, min_size), header.orientation))
+    return _as_rgb(_decode_with_pillow(data, image_format, max_pixels))
+
+
+def _check_limit(header: ImageHeader, max_pixels: int) -> None:
+    """Refuse an image above the limit."""
+    if header.width * header.height > max_pixels:
+        raise DecodeError(
+            f"{header.format} image of {header.width}x{header.height} pixels is above the limit of {max_pixels} pixels "
+            "(max_pixels)"
+        )
+
+
+def _decode_jpeg(data: bytes, header: ImageHeader, min_size: Size | None) -> NDArray[np.uint8]:
+    """A JPEG's pixels as stored: (h, w) for grey, (h, w, 3) otherwise."""
+    min_width, min_height = min_size or (0, 0)
+    if is_transposed(header.orientation):
+        min_width, min_height = min_height, min_width
+    colorspace = {"L": "GRAY", "CMYK": "CMYK"}.get(header.mode, "RGB")
+    settings = {"colorspace": colorspace, "min_width": min_width, "min_height": min_height}
+    try:
+        try:
+            pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, **settings)
+        except ValueError as warning:
+            if not str(warning).endswith(_HARMLESS):
+                raise
+            pixels = simplejpeg.decode_jpeg(data, strict=False, **settings)
+    except (
+        Exception
+    ) as error:  # the binding raises ValueError; a file that breaks it otherwise is still only one bad page
+        raise unreadable("JPEG", error) from error
+    if header.mode == "CMYK":
+        inks = pixels.astype(np.uint16)
+        return ((inks[..., :3] * inks[..., 3:] + 127) // 255).astype(np.uint8)
+    return pixels[..., 0] if header.mode == "L" else pixels
+
+
+def _decode_with_pillow(data: bytes, image_format: str, max_pixels: int) -> NDArray[np.uint8]:
+    """The pixels of any other format, orientation applied: (h, w) for grey, (h, w, 3) otherwise."""
+    parsed = image_header(data, count_frames=False) if image_format == "PNG" else None
+    if parsed is not None:
+        _check_limit(parsed, max_pixels)
+    with open_image(data, image_format) as image:
+        header = parsed or pillow_header(image, count_frames=False)
+        _check_limit(header, max_pixels)
+        try:
+            image.load()
+            pixels = to_grey_or_rgb(image)
+        except Exception as error:  # Pillow's plugins raise whatever their parsing raises
+            raise unreadable(image_format, error) from error
+    # Pillow turns a TIFF itself while loading it.
+    oriented = pixels if image_format == "TIFF" else _oriented(pixels, header.orientation)
+    if oriented.shape[:2] != (header.height, header.width):
+        raise DecodeError(
+            f"{image_format} image cannot be decoded: its header says {header.width}x{header.height} pixels, its data "
+            f"{oriented.shape[1]}x{oriented.shape[0]}"
+        )
+    return oriented
+
+
+def _oriented(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Pixels turned and mirrored as an EXIF orientation says, contiguous."""
+    if is_transposed(orientation):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _as_rgb(pixels: NDArray[np.uint8]) -> Pixels:
+    """(h, w, 3); a grey plane becomes three channels without a copy."""
+    if pixels.ndim == 3:
+        return pixels
+    shape = (*pixels.shape, 3)
+    # Not `broadcast_to`: its result is marked read-only, and torch warns about every such array it is given.
+    return np.lib.stride_tricks.as_strided(pixels, shape, (*pixels.strides, 0))

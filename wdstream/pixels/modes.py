@@ -1,0 +1,94 @@
+"""Pixels of any mode Pillow knows -> grey or RGB, 8 bits, on white paper.
+
+    mode                      rule
+    1                         black 0, white 255 (Pillow has turned a TIFF's "white is zero" already)
+    L                         grey as it is; 2 and 4 bits were spread over 0..255 by Pillow
+    P                         its palette's colours
+    LA, RGBA, La, RGBa, PA,   composed on white: c a + 255 (1 - a), rounded
+      any mode with tRNS
+    RGB                       as it is; 16-bit RGB keeps its high byte
+    I;16, any byte order      scaled, not clipped: value 255 / (2^bits - 1), rounded; bits are 16, or what a TIFF declares
+                              (12, say); "white is zero" is turned
+    I (32-bit)                values within 0..65535 are 16-bit data in a wide mode and scaled like it (PGM, say); others
+                              are stretched from their own least and greatest value to 0..255
+    F (float)                 within 0..1: times 255; within 0..255: rounded; others stretched like I; NaN, inf: white
+    CMYK (TIFF)               R = (255 - C)(255 - K) / 255
+    LAB                       CIE L*a*b* with white D50 to sRGB, by LittleCMS
+    YCbCr, HSV, RGBX          Pillow's conversion
+
+Embedded ICC profiles are ignored, see `decode.py`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # TIFF 6.0 tags
+_GREY_MODES = ("1", "L")
+
+
+def to_grey_or_rgb(image: "Image.Image") -> NDArray[np.uint8]:
+    """The pixels of a loaded Pillow image, writable and contiguous: (h, w) for grey modes, (h, w, 3) for all others."""
+    if image.mode.startswith("I;16"):
+        return _from_16_bit(image)
+    if image.mode in ("I", "F"):
+        return _from_wide(np.asarray(image), is_float=image.mode == "F")
+    if image.has_transparency_data:
+        return _on_white(image)
+    if image.mode in _GREY_MODES:
+        return np.array(image.convert("L"))
+    if image.mode == "LAB":
+        return np.array(_lab_to_rgb(image))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _on_white(image: "Image.Image") -> NDArray[np.uint8]:
+    """An image with alpha, or with a transparent colour, composed on white."""
+    from PIL import Image
+
+    rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+    paper = Image.new("RGB", image.size, (255, 255, 255))
+    paper.paste(rgba, mask=rgba.getchannel("A"))
+    return np.array(paper)
+
+
+def _from_16_bit(image: "Image.Image") -> NDArray[np.uint8]:
+    """16-bit grey scaled to 8; a colour that a PNG names transparent becomes white."""
+    tags: Any = getattr(image, "tag_v2", {})
+    bits = tags.get(_BITS_PER_SAMPLE, (16,))[0]
+    highest = (1 << bits) - 1
+    values = np.asarray(image).astype(np.uint32)
+    grey = ((np.minimum(values, highest) * 255 + highest // 2) // highest).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        np.subtract(255, grey, out=grey)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[values == transparent] = 255
+    return grey
+
+
+def _from_wide(values: NDArray[Any], *, is_float: bool) -> NDArray[np.uint8]:
+    """32-bit integers or floats scaled to 8 bits by the rules above."""
+    wide = values.astype(np.float64)
+    is_number = np.isfinite(wide)
+    if not is_number.any():
+        return np.full(wide.shape, 255, np.uint8)
+    least, greatest = wide[is_number].min(), wide[is_number].max()
+    ranges = (1.0, 255.0) if is_float else (65535.0,)
+    low, high = next(((0.0, top) for top in ranges if least >= 0 and greatest <= top), (least, greatest))
+    scaled = (np.where(is_number, wide, high) - low) * (255.0 / max(high - low, 1e-300))
+    return np.where(is_number, np.rint(scaled), 255).astype(np.uint8)
+
+
+def _lab_to_rgb(image: "Image.Image") -> "Image.Image":
+    """CIE L*a*b* (D50) to sRGB."""
+    from PIL import ImageCms
+
+    transform = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
+    converted = ImageCms.applyTransform(image, transform)
+    assert converted is not None  # None only when asked to work in place
+    return converted
