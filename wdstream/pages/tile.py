@@ -8,7 +8,7 @@ Settings: tile_policy.py; which of them hold for a page: tile_rules.py; geometry
 
 from wdstream.pages.tile_adaptive import plan_adaptive
 from wdstream.pages.tile_buckets import OCR_PAGES, PRESETS, ShapeBucket
-from wdstream.pages.tile_fixed import boxes, choose_bucket, filled, fit, labels, on_canvas, spans
+from wdstream.pages.tile_fixed import boxes, choose_bucket, cut, filled, fit, labels, on_canvas
 from wdstream.pages.tile_policy import TilingPolicy
 from wdstream.pages.tile_rules import Rules, base_rules, check_side, rules_for
 from wdstream.records import Box, Placement, Size, TilePlan
@@ -35,7 +35,7 @@ def plan_tiles(width: int, height: int, policy: TilingPolicy) -> TilePlan:
 
 def _plan_grid(page: Size, rules: Rules, policy: TilingPolicy) -> TilePlan:
     """A fixed grid, after its overview if there is one."""
-    columns, rows = spans(page[0], rules.grid[0], rules.overlap), spans(page[1], rules.grid[1], rules.overlap)
+    columns, rows = cut(page, rules.grid, rules.overlap)
     grid = len(columns), len(rows)
     crops = boxes(columns, rows, rules.reading_order)
     outputs = [_tile((right - left, bottom - top), rules, policy) for left, top, right, bottom in crops]

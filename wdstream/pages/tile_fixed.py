@@ -1,8 +1,8 @@
 """Fixed grids and canvases: axolotl's rules, to the pixel.
 
 Every rounding is half to even on float64 (Python's `round`, numpy's `rint`), in the reference's order of operations.
-A page too small for its grid: where the reference cuts an empty crop, the grid is reduced to the columns or rows that
-the page has pixels for, so that no tile is ever empty (a 1x1 page under a 2x3 grid is one tile).
+A page too small for its grid: where the reference cuts an empty crop, the grid is reduced to at most as many columns
+and rows as the page has pixels, so that no tile is ever empty (a 1x1 page under a 2x3 grid is one tile).
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,13 @@ from wdstream.records import Box, Placement, Size
 Span = tuple[int, int]
 
 
-def spans(length: int, cells: int, overlap: float) -> list[Span]:
-    """Cut [0, length) into `cells` overlapping spans; fewer, at most `length`, where one of them would be empty."""
-    result = _spans(length, cells, overlap)
-    if cells > length and any(end <= start for start, end in result):
-        return _spans(length, length, overlap)
-    return result
+def cut(page: Size, grid: Size, overlap: float) -> tuple[list[Span], list[Span]]:
+    """The (start, end) of each column and of each row; a smaller grid where a tile would be empty."""
+    columns, rows = (_spans(length, cells, overlap) for length, cells in zip(page, grid, strict=True))
+    if all(start < end for start, end in (*columns, *rows)):
+        return columns, rows
+    # A cell of at least one pixel rounds to at least one pixel, so this time none is empty.
+    return _spans(page[0], min(page[0], grid[0]), overlap), _spans(page[1], min(page[1], grid[1]), overlap)
 
 
 def _spans(length: int, cells: int, overlap: float) -> list[Span]:
