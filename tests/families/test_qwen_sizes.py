@@ -1,0 +1,59 @@
+"""The size rule is transformers' own, for one image and for columns of them."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+from wdstream.families.qwen_sizes import SizeRule, smart_size, smart_sizes
+
+QWEN2_5 = SizeRule(factor=28, min_pixels=3136, max_pixels=12845056)
+QWEN3 = SizeRule(factor=32, min_pixels=65536, max_pixels=16777216)
+SMALL = SizeRule(factor=28, min_pixels=200704, max_pixels=1003520)
+RULES = [QWEN2_5, QWEN3, SMALL]
+
+
+def reference(width: int, height: int, rule: SizeRule) -> tuple[int, int] | None:
+    if max(width, height) / min(width, height) > 200:
+        with pytest.raises(ValueError, match="aspect ratio"):
+            smart_resize(height, width, rule.factor, rule.min_pixels, rule.max_pixels)
+        return None
+    new_height, new_width = smart_resize(height, width, rule.factor, rule.min_pixels, rule.max_pixels)
+    return new_width, new_height
+
+
+@pytest.mark.parametrize("rule", RULES)
+@given(st.integers(1, 4096), st.integers(1, 4096))
+@settings(deadline=None, max_examples=1000)
+def test_scalar_is_transformers_rule(rule: SizeRule, width: int, height: int) -> None:
+    assert smart_size(width, height, rule) == reference(width, height, rule)
+
+
+def lattice() -> tuple[np.ndarray, np.ndarray]:
+    """All sides up to 80, halves of multiples (where rounding to even matters), and a spread up to 20,000."""
+    sides = sorted({*range(1, 81), *(28 * k + 14 for k in range(80)), *(32 * k + 16 for k in range(60))})
+    sides += [4095, 4096, 4097, 8000, 19999, 20000]
+    widths, heights = np.meshgrid(np.array(sides, dtype=np.int64), np.array(sides, dtype=np.int64))
+    return widths.ravel(), heights.ravel()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_vectorised_twin_agrees_on_a_lattice(rule: SizeRule) -> None:
+    widths, heights = lattice()
+    new_widths, new_heights = smart_sizes(widths, heights, rule)
+    for place in range(0, len(widths), 3):
+        expected = smart_size(int(widths[place]), int(heights[place]), rule) or (-1, -1)
+        assert (new_widths[place], new_heights[place]) == expected, (widths[place], heights[place])
+
+
+def test_literal_sizes() -> None:
+    assert smart_size(1240, 1754, QWEN2_5) == (1232, 1764)
+    assert smart_size(1, 1, QWEN2_5) == (56, 56)
+    assert smart_size(14, 42, QWEN2_5) == (56, 112)  # 14/28 rounds to even: 0 columns, enlarged afterwards
+    assert smart_size(5000, 5000, QWEN2_5) == (3556, 3556)  # 3584 missed by a rounding, as in transformers
+    assert smart_size(1, 200, QWEN2_5) == (28, 812)
+    assert smart_size(1, 201, QWEN2_5) is None
+    assert smart_size(0, 10, QWEN2_5) is None
+    none = smart_sizes(np.array([0, 1, 402]), np.array([5, 201, 2]), QWEN2_5)
+    assert [side.tolist() for side in none] == [[-1, -1, -1], [-1, -1, -1]]

@@ -1,0 +1,52 @@
+"""A labelled page to token ids: segment by segment, so that the length in the plan is the length built.
+
+    [BOS] text ids | image block | text ids | ... | EOS
+
+The joined string is never tokenised again and never searched for placeholders. Loss lies on supervised text and on EOS
+(also where the tokenizer uses one id for EOS and padding); never on a first token, which nothing predicts.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from wdstream.families.base import Family, Ints
+from wdstream.records import ImageSegment, LabelledPage, Sample, TextSegment
+
+IGNORED = -100
+"""Label of a token on which nothing is learnt; PyTorch's cross entropy skips it."""
+
+
+def build_sample(page: LabelledPage, family: Family) -> Sample:
+    """Token ids, labels and vision patches of a page whose tiles and labels are in place.
+
+    Raises:
+        FamilyError: the family refuses the size of a tile; the plan rejects such pages before they come here.
+    """
+    texts = iter(family.encoder.encode_batch([part.text for part in page.segments if isinstance(part, TextSegment)]))
+    ids: list[Ints] = [] if family.bos_id is None else [_ids([family.bos_id])]
+    is_learnt = [False] * len(ids)
+    for segment in page.segments:
+        if isinstance(segment, ImageSegment):
+            height, width = page.tiles[segment.index].shape[:2]
+            ids.append(family.image_ids(width, height))
+            is_learnt.append(False)
+        else:
+            ids.append(_ids(next(texts)))
+            is_learnt.append(segment.is_supervised)
+    ids.append(_ids([family.eos_id]))
+    is_learnt.append(True)
+    labels = np.concatenate(
+        [part if learnt else np.full_like(part, IGNORED) for part, learnt in zip(ids, is_learnt, strict=True)]
+    )
+    labels[0] = IGNORED
+    tiles = tuple(page.tiles[segment.index] for segment in page.segments if isinstance(segment, ImageSegment))
+    sizes = np.array([tile.shape[:2] for tile in tiles], dtype=np.int64).reshape(-1, 2)
+    _, patches = family.image_cost(sizes[:, 1], sizes[:, 0])
+    return Sample(
+        key=page.key, input_ids=np.concatenate(ids), labels=labels, tiles=tiles, num_patches=int(patches.sum())
+    )
+
+
+def _ids(values: Sequence[int]) -> Ints:
+    return np.array(values, dtype=np.int64)

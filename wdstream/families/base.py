@@ -1,0 +1,188 @@
+"""Family: what wdstream must know of a line of models, and nothing more.
+
+A family answers, for one local checkpoint:
+
+    plan     image_cost, text_cost, prefix_tokens, size_multiple, cost, fingerprints    (a plan.lengths.LengthModel)
+    ids      encoder, image_ids, bos_id, eos_id, pad_id, structural_ids
+    model    positions, layout, collate_pixels, attention_arrays, model_inputs
+
+Letters: L tokens, B rows of a batch, R position rows (`num_position_rows`), N patches, K images. Nothing here imports
+torch or transformers before pixels are laid out or a batch is moved.
+"""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.errors import FamilyError
+from wdstream.families.checkpoint import Checkpoint
+from wdstream.pages.encoder import TextEncoder
+from wdstream.plan.cost import CostModel
+from wdstream.records import Pixels, Size
+
+if TYPE_CHECKING:
+    import torch
+
+Ints = NDArray[np.int64]
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Family(ABC):
+    """One model family, bound to a local checkpoint.
+
+    Attributes:
+        name: the registry's name.
+        model_dir: the checkpoint directory.
+        encoder: page text to ids.
+        eos_id, pad_id: ids of the end of a document and of row padding.
+        bos_id: id put before each document, or None.
+        structural_ids: ids that page text never forms: those around and inside images, and the turns of a chat.
+        size_multiple: pixels; the sides of an image are resized to multiples of this.
+        min_pixels, max_pixels: an image is enlarged or shrunk to lie between these areas.
+        cost: what a token and a patch cost to train on.
+        num_position_rows: R, rows of `position_ids`: 1, or 4 with M-RoPE (text, time, height, width).
+    """
+
+    name: ClassVar[str]
+    rules_version: ClassVar[int] = 1
+    """Part of the fingerprint; raised whenever the code counts or lays out the same image in another way."""
+    structural_tokens: ClassVar[tuple[str, ...]]
+    """Tokens that page text must not form, whatever their flags; those a tokenizer lacks are left out."""
+    num_position_rows: ClassVar[int] = 1
+
+    model_dir: Path
+    encoder: TextEncoder
+    eos_id: int
+    pad_id: int
+    bos_id: int | None = None
+    structural_ids: frozenset[int]
+    size_multiple: int
+    min_pixels: int
+    max_pixels: int
+    cost: CostModel
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.model_dir = checkpoint.path
+        self.encoder = TextEncoder.open(checkpoint.path, structural=self.structural_tokens)
+        self.eos_id = self.encoder.eos_id
+        self.pad_id = self.encoder.pad_id
+        self.structural_ids = self.encoder.structural_ids
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint) -> Self:
+        """Bind the family to a checkpoint.
+
+        Raises:
+            FamilyError: the checkpoint lacks a token or has settings that the family does not support.
+        """
+        return cls(checkpoint)
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Ids before every document: 1 with a BOS, else 0."""
+        return 0 if self.bos_id is None else 1
+
+    @property
+    def text_fingerprint(self) -> str:
+        """Hex; the text encoder's: names the token column of a data set."""
+        return self.encoder.fingerprint
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hex digits; changes with anything that changes a length."""
+        rules = {
+            "family": self.name,
+            "version": self.rules_version,
+            "text": self.text_fingerprint,
+            "prefix": self.prefix_tokens,
+            **self.length_rules(),
+        }
+        return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()[:32]
+
+    def text_cost(self, text: str) -> int:
+        """Tokens of one piece of text, tokenised by itself."""
+        return len(self.encoder.encode(text))
+
+    def require_token(self, token: str, expected: int | None = None) -> int:
+        """The id of a token that the family cannot do without.
+
+        Args:
+            token: the token's text.
+            expected: the id config.json gives it, if it does.
+
+        Raises:
+            FamilyError: the tokenizer lacks it, or gives it another id than config.json.
+        """
+        found = self.encoder.find_id(token)
+        if found is None:
+            raise FamilyError(
+                f"{self.model_dir}: family {self.name} needs the token {token}, which tokenizer.json lacks; "
+                "take the tokenizer that belongs to the checkpoint"
+            )
+        if expected is not None and found != expected:
+            raise FamilyError(
+                f"{self.model_dir}: {token} is {expected} in config.json and {found} in tokenizer.json; "
+                "take the tokenizer that belongs to the checkpoint"
+            )
+        return found
+
+    @abstractmethod
+    def length_rules(self) -> Mapping[str, Any]:
+        """All settings that decide how many tokens and patches an image has; JSON-serialisable."""
+
+    @abstractmethod
+    def image_cost(self, widths: Ints, heights: Ints) -> tuple[Ints, Ints]:
+        """(tokens, patches) of images of these sizes in pixels, int64 of the same shape; -1 where a size is refused.
+
+        Tokens count the ids around the image too: they are `len(image_ids(w, h))`.
+        """
+
+    @abstractmethod
+    def resized(self, width: int, height: int) -> Size:
+        """The size in pixels to which an image of this size is resized.
+
+        Raises:
+            FamilyError: the family refuses the size; the plan never lets such an image through.
+        """
+
+    @abstractmethod
+    def image_ids(self, width: int, height: int) -> Ints:
+        """int64 ids of the block that stands for an image of this size, the ids around it included."""
+
+    def positions(self, input_ids: Ints, image_sizes: Sequence[Size]) -> Ints:
+        """Position ids of ONE document, int64 (R, L); row 0 counts its tokens from 0.
+
+        Args:
+            input_ids: int64 (L,).
+            image_sizes: (width, height) of its images before resizing, in order.
+        """
+        return np.arange(len(input_ids), dtype=np.int64)[None, :]
+
+    @abstractmethod
+    def layout(self, tiles: Sequence[Pixels]) -> dict[str, NDArray[Any]]:
+        """Resize images and lay them out as the model wants them, still uint8; for no images, arrays of length 0."""
+
+    @abstractmethod
+    def collate_pixels(self, parts: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+        """Join the arrays of several `layout` calls, images in order."""
+
+    def attention_arrays(self, input_ids: Ints, lengths: Sequence[Sequence[int]]) -> dict[str, NDArray[Any]]:
+        """What a family's attention needs beside positions and cu_seq_lens; {} for causal families.
+
+        Args:
+            input_ids: int64 (B, L).
+            lengths: tokens of each document of each row, the padding "document" included; each row sums to L.
+        """
+        return {}
+
+    @abstractmethod
+    def model_inputs(
+        self, batch: Mapping[str, Any], *, device: "torch.device | str", dtype: "torch.dtype"
+    ) -> dict[str, Any]:
+        """Keyword arguments of `model.forward` for a collated batch: moved, pixels normalised, metadata dropped."""

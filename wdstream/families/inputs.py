@@ -1,0 +1,26 @@
+"""What every family's `model_inputs` starts from: the text side of a batch, moved to the device."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+TENSOR_KEYS = ("input_ids", "labels", "position_ids", "cu_seq_lens_q", "cu_seq_lens_k")
+RESAMPLES = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
+"""Pillow's numbers for resampling filters, as preprocessor_config.json holds them."""
+
+
+def text_inputs(batch: Mapping[str, Any], device: "torch.device | str") -> dict[str, Any]:
+    """ids, labels, positions and the limits of documents as keyword arguments of `model.forward`.
+
+    There is no attention mask and no cache: with either, transformers stops reading packing from the positions
+    (masking_utils, `_preprocess_mask_arguments`), and documents see each other without an error. Positions serve eager
+    and sdpa attention, `cu_seq_lens` and `max_length` flash attention; together they serve all.
+    """
+    inputs: dict[str, Any] = {key: batch[key].to(device, non_blocking=True) for key in TENSOR_KEYS}
+    # Python ints: flash attention's kernels want no tensor here, and a tensor would force a wait on the device.
+    inputs["max_length_q"] = batch["max_length_q"]
+    inputs["max_length_k"] = batch["max_length_k"]
+    inputs["use_cache"] = False
+    return inputs

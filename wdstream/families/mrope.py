@@ -1,0 +1,50 @@
+"""M-RoPE positions of one document: text counts on, an image spans a block of time, height and width.
+
+The rule is `get_rope_index` of the Qwen-VL models in transformers: text tokens take the running position in all three
+rows; an image of (rows, columns) merged patches takes time 0, its row and its column, each on top of the running
+position, which then goes on by max(rows, columns). Row 0 of the result is the plain token count: the model reads
+packing from it, and it restarts with every document.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.errors import FamilyError
+
+Ints = NDArray[np.int64]
+
+
+def mrope_positions(is_image: NDArray[np.bool_], grids: Sequence[tuple[int, int]]) -> Ints:
+    """Positions of one document, int64 (4, L): text, time, height, width.
+
+    Args:
+        is_image: bool (L,), True on the tokens that stand for merged patches; images never touch.
+        grids: (columns, rows) of merged patches of each image, in order.
+
+    Raises:
+        FamilyError: the runs of image tokens are not those of `grids`.
+    """
+    length = len(is_image)
+    out = np.empty((4, length), dtype=np.int64)
+    out[0] = np.arange(length)
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], is_image, [False])).astype(np.int8)))
+    starts, ends = edges[::2].tolist(), edges[1::2].tolist()
+    sizes = [columns * rows for columns, rows in grids]
+    if [end - start for start, end in zip(starts, ends, strict=True)] != sizes:
+        raise FamilyError(
+            f"positions: the ids hold image runs of {[e - s for s, e in zip(starts, ends, strict=True)]} tokens, "
+            f"the images need {sizes}; this is a bug of the caller: ids and images belong to different pages"
+        )
+    cursor = position = 0
+    for start, (columns, rows) in zip(starts, grids, strict=True):
+        out[1:, cursor:start] = out[0, : start - cursor] + position
+        position += start - cursor
+        cursor = start + columns * rows
+        out[1, start:cursor] = position
+        out[2, start:cursor] = np.repeat(np.arange(rows) + position, columns)
+        out[3, start:cursor] = np.tile(np.arange(columns) + position, rows)
+        position += max(columns, rows)
+    out[1:, cursor:] = out[0, : length - cursor] + position
+    return out

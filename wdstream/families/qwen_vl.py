@@ -1,0 +1,209 @@
+"""What Qwen2-VL, Qwen2.5-VL and Qwen3-VL share: dynamic resolution in merged patches, M-RoPE, one flat list of patches.
+
+    <|vision_start|> <|image_pad|> x (columns * rows of merged patches) <|vision_end|>
+
+An image of (w, h) is resized by `qwen_sizes.smart_size` and cut into patches of patch_size; merge_size**2 patches make
+one token. `pixel_values` holds the patches of all images of a batch below each other, `image_grid_thw` their grids.
+Packing: positions (4, B, L) restart per document, no mask, no cache; `cu_seq_lens` for flash attention beside them.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.errors import FamilyError
+from wdstream.families.base import Arrays, Family, Ints
+from wdstream.families.checkpoint import Checkpoint
+from wdstream.families.inputs import RESAMPLES, text_inputs
+from wdstream.families.mrope import mrope_positions
+from wdstream.families.qwen_sizes import SizeRule, smart_size, smart_sizes
+from wdstream.plan.cost import training_flops
+from wdstream.records import Pixels, Size
+
+if TYPE_CHECKING:
+    import torch
+
+CHANNELS = 3
+DEFAULT_MIN_PIXELS = 56 * 56
+DEFAULT_MAX_PIXELS = 28 * 28 * 1280
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class QwenVL(Family):
+    """Base of the Qwen-VL families.
+
+    Attributes:
+        patch_size, merge_size, temporal_patch_size: of the image processor; a token stands for merge_size**2 patches.
+        mean, std: of the normalisation, per channel, for pixels in [0, 1].
+        resample: filter of the resize.
+        image_id: id of `<|image_pad|>`.
+    """
+
+    structural_tokens: ClassVar[tuple[str, ...]] = (
+        "<|endoftext|>",
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|vision_start|>",
+        "<|vision_end|>",
+        "<|vision_pad|>",
+        "<|image_pad|>",
+        "<|video_pad|>",
+    )
+    num_position_rows: ClassVar[int] = 4
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__(checkpoint)
+        config, settings = checkpoint.config, checkpoint.image_settings
+        self.image_id = self.require_token("<|image_pad|>", config.get("image_token_id"))
+        self._start_id = self.require_token("<|vision_start|>", config.get("vision_start_token_id"))
+        self._end_id = self.require_token("<|vision_end|>", config.get("vision_end_token_id"))
+        self.patch_size = int(settings.get("patch_size", 14))
+        self.merge_size = int(settings.get("merge_size", 2))
+        self.temporal_patch_size = int(settings.get("temporal_patch_size", 2))
+        self.size_multiple = self.patch_size * self.merge_size
+        self.min_pixels, self.max_pixels = pixel_bounds(settings)
+        self.mean = tuple(float(value) for value in settings.get("image_mean", CLIP_MEAN))
+        self.std = tuple(float(value) for value in settings.get("image_std", CLIP_STD))
+        self.resample = RESAMPLES.get(settings.get("resample", 3), "bicubic")
+        self._rule = SizeRule(factor=self.size_multiple, min_pixels=self.min_pixels, max_pixels=self.max_pixels)
+        self._check(checkpoint)
+        self.cost = training_flops(
+            **language_shape(checkpoint.text_config), **self.vision_shape(checkpoint.vision_config)
+        )
+
+    def _check(self, checkpoint: Checkpoint) -> None:
+        """The image processor and the vision tower must mean the same patches."""
+        vision = checkpoint.vision_config
+        for key, found in [
+            ("patch_size", self.patch_size),
+            ("spatial_merge_size", self.merge_size),
+            ("temporal_patch_size", self.temporal_patch_size),
+        ]:
+            if vision.get(key, found) != found:
+                raise FamilyError(
+                    f"{self.model_dir}: {key} is {vision[key]} in config.json (vision_config) and {found} in the image "
+                    "processor's settings; take the preprocessor_config.json that belongs to the checkpoint"
+                )
+        for key in ("do_resize", "do_rescale", "do_normalize"):
+            if checkpoint.image_settings.get(key, True) is not True:
+                raise FamilyError(
+                    f"{self.model_dir}: the image processor's settings switch {key} off, which wdstream does not "
+                    "support; remove the key from preprocessor_config.json"
+                )
+
+    @abstractmethod
+    def vision_shape(self, vision: Mapping[str, Any]) -> dict[str, int]:
+        """The vision part of `plan.cost.training_flops`, from vision_config."""
+
+    def length_rules(self) -> Mapping[str, Any]:
+        """All settings that decide how many tokens and patches an image has."""
+        return {"patch": self.patch_size, "merge": self.merge_size, "min": self.min_pixels, "max": self.max_pixels}
+
+    def image_cost(self, widths: Ints, heights: Ints) -> tuple[Ints, Ints]:
+        """(tokens, patches) of images of these sizes in pixels; -1 where the aspect ratio is above 200."""
+        new_widths, new_heights = smart_sizes(widths, heights, self._rule)
+        is_fine = new_widths > 0
+        patches = (new_widths // self.patch_size) * (new_heights // self.patch_size)
+        tokens = patches // self.merge_size**2 + 2
+        return np.where(is_fine, tokens, -1), np.where(is_fine, patches, -1)
+
+    def resized(self, width: int, height: int) -> Size:
+        """The size in pixels to which an image of this size is resized."""
+        size = smart_size(width, height, self._rule)
+        if size is None:
+            raise FamilyError(f"{self.name} refuses an image of {width}x{height} pixels: an aspect ratio above 200")
+        return size
+
+    def image_ids(self, width: int, height: int) -> Ints:
+        """The block of one image: start, one id a merged patch, end; int64."""
+        columns, rows = self._grid(width, height)
+        ids = np.full(columns * rows + 2, self.image_id, dtype=np.int64)
+        ids[0], ids[-1] = self._start_id, self._end_id
+        return ids
+
+    def positions(self, input_ids: Ints, image_sizes: Sequence[Size]) -> Ints:
+        """Position ids of ONE document, int64 (4, L): text, time, height, width."""
+        grids = [self._grid(width, height) for width, height in image_sizes]
+        return mrope_positions(input_ids == self.image_id, grids)
+
+    def layout(self, tiles: Sequence[Pixels]) -> dict[str, NDArray[Any]]:
+        """pixel_values uint8 (N, 3 * patch_size**2), each patch (channel, row, column); image_grid_thw int64 (K, 3)."""
+        from wdstream.pixels.patches import patchify
+        from wdstream.pixels.render import resize
+
+        sizes = [self.resized(tile.shape[1], tile.shape[0]) for tile in tiles]
+        grids = [(1, height // self.patch_size, width // self.patch_size) for width, height in sizes]
+        ends = np.cumsum([0, *(rows * columns for _, rows, columns in grids)]).tolist()
+        patches = np.empty((ends[-1], CHANNELS * self.patch_size**2), dtype=np.uint8)
+        for tile, size, start, end in zip(tiles, sizes, ends, ends[1:], strict=False):
+            fitted = tile if (tile.shape[1], tile.shape[0]) == size else resize(tile, size, self.resample)
+            patchify(fitted, patch_size=self.patch_size, merge_size=self.merge_size, out=patches[start:end])
+        return {"pixel_values": patches, "image_grid_thw": np.array(grids, dtype=np.int64).reshape(-1, 3)}
+
+    def collate_pixels(self, parts: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+        """Patches and grids of all parts below each other; a single part is passed on without a copy."""
+        if len(parts) == 1:
+            return dict(parts[0])
+        return {key: np.concatenate([part[key] for part in parts]) for key in ("pixel_values", "image_grid_thw")}
+
+    def model_inputs(
+        self, batch: Mapping[str, Any], *, device: "torch.device | str", dtype: "torch.dtype"
+    ) -> dict[str, Any]:
+        """Keyword arguments of `model.forward`; a batch without images has no pixel arguments."""
+        from wdstream.pixels.normalise import normalise_patches
+
+        inputs = text_inputs(batch, device)
+        if len(batch["image_grid_thw"]):
+            patches = batch["pixel_values"].to(device, non_blocking=True)
+            inputs["image_grid_thw"] = batch["image_grid_thw"].to(device, non_blocking=True)
+            inputs["pixel_values"] = normalise_patches(
+                patches, mean=self.mean, std=self.std, temporal_patch_size=self.temporal_patch_size, dtype=dtype
+            )
+        return inputs
+
+    def _grid(self, width: int, height: int) -> tuple[int, int]:
+        """(columns, rows) of merged patches of an image of this size."""
+        new_width, new_height = self.resized(width, height)
+        return new_width // self.size_multiple, new_height // self.size_multiple
+
+
+def pixel_bounds(settings: Mapping[str, Any]) -> tuple[int, int]:
+    """(min_pixels, max_pixels) as the image processor reads them: `min_pixels`/`max_pixels` win over `size`."""
+    size = settings.get("size") or {}
+    least = settings.get("min_pixels") or size.get("shortest_edge") or DEFAULT_MIN_PIXELS
+    most = settings.get("max_pixels") or size.get("longest_edge") or DEFAULT_MAX_PIXELS
+    return int(least), int(most)
+
+
+def language_shape(text: Mapping[str, Any]) -> dict[str, int]:
+    """The language part of `plan.cost.training_flops`: gated MLP, grouped queries, output layer; from text_config."""
+    width, heads, layers = text["hidden_size"], text["num_attention_heads"], text["num_hidden_layers"]
+    head_size = text.get("head_dim") or width // heads
+    key_heads = text.get("num_key_value_heads") or heads
+    attention = 2 * width * head_size * (heads + key_heads)
+    mlp = 3 * width * text["intermediate_size"]
+    return {
+        "language_parameters": layers * (attention + mlp) + width * text["vocab_size"],
+        "language_layers": layers,
+        "language_width": heads * head_size,
+    }
+
+
+def tower_parameters(vision: Mapping[str, Any], *, width: int, mlp: int, out: int) -> int:
+    """Parameters that every patch passes: embedding, blocks, and its share of the merger.
+
+    Args:
+        vision: vision_config.
+        width: of the tower.
+        mlp: parameters of one block's MLP.
+        out: width of the language model.
+    """
+    merged = width * vision.get("spatial_merge_size", 2) ** 2
+    embed = CHANNELS * vision.get("temporal_patch_size", 2) * vision["patch_size"] ** 2 * width
+    mergers = 1 + len(vision.get("deepstack_visual_indexes", ()))
+    share = mergers * (merged * merged + merged * out) // vision.get("spatial_merge_size", 2) ** 2
+    return int(embed + vision["depth"] * (4 * width * width + mlp) + share)

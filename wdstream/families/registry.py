@@ -1,0 +1,53 @@
+"""Which model families there are, and which one a checkpoint belongs to."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+from wdstream.errors import FamilyError
+from wdstream.families.base import Family
+from wdstream.families.checkpoint import Checkpoint, read_checkpoint
+
+FAMILIES = {
+    "qwen2_vl": "wdstream.families.qwen2_vl:Qwen2VL",
+    "qwen2_5_vl": "wdstream.families.qwen2_5_vl:Qwen25VL",
+    "qwen3_vl": "wdstream.families.qwen3_vl:Qwen3VL",
+}
+"""`model_type` of config.json -> module:class; a module is imported when its family is asked for."""
+
+REFUSED = {
+    "mllama": "its images enter by cross-attention, which has no mask between packed documents",
+    "idefics": "its images enter by cross-attention, which has no mask between packed documents",
+}
+"""Families that cannot be packed correctly, with the reason."""
+
+
+def load_family(path: str | Path, *, name: str | None = None) -> Family:
+    """The family of a local checkpoint, ready to count, encode and lay out; reads no weights.
+
+    Args:
+        path: checkpoint directory: config.json, tokenizer.json, tokenizer_config.json, preprocessor_config.json.
+        name: family to use instead of the one config.json names.
+
+    Raises:
+        FamilyError: no checkpoint there, unknown family, or settings that the family does not support.
+    """
+    checkpoint = read_checkpoint(Path(path))
+    return family_class(name or checkpoint.model_type, checkpoint).load(checkpoint)
+
+
+def family_class(name: str, checkpoint: Checkpoint) -> type[Family]:
+    """The class of family `name`; `checkpoint` is only named in errors.
+
+    Raises:
+        FamilyError: the family is unknown, refused, or runs code of its own that wdstream does not know.
+    """
+    if name in REFUSED:
+        raise FamilyError(f"{checkpoint.path}: family '{name}' cannot be packed: {REFUSED[name]}")
+    if name not in FAMILIES:
+        remote = " (its config.json asks for remote code)" if "auto_map" in checkpoint.config else ""
+        raise FamilyError(
+            f"{checkpoint.path}: unknown model family '{name}'{remote}; known: {', '.join(sorted(FAMILIES))}"
+        )
+    module, _, attribute = FAMILIES[name].partition(":")
+    return cast(type[Family], getattr(import_module(module), attribute))
