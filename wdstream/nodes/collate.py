@@ -1,0 +1,25 @@
+"""Collate: packs to batches of tensors."""
+
+from functools import partial
+from typing import Any
+
+from wdstream.batches.collate import collate
+from wdstream.batches.pack import encode_pack
+from wdstream.families.base import Family
+from wdstream.nodes.base import Group
+from wdstream.nodes.node import Node
+from wdstream.records import Sample
+
+
+class Collate(Group[list[Sample], dict[str, Any]]):
+    """Every `micro_batch_size` packs (lists of samples, as Pack gives them) to one batch, see batches/collate.py."""
+
+    def __init__(
+        self, source: Node[list[Sample]], *, family: Family, micro_batch_size: int = 1, drop_last: bool = False
+    ) -> None:
+        super().__init__(source, partial(batch_packs, family=family), size=micro_batch_size, drop_last=drop_last)
+
+
+def batch_packs(packs: list[list[Sample]], *, family: Family) -> list[dict[str, Any]]:
+    """One batch, in a list, of some packs."""
+    return [collate([encode_pack(samples, family) for samples in packs], family)]

@@ -1,0 +1,50 @@
+"""Decode: encoded images to pixels."""
+
+from functools import partial
+from typing import Any
+
+from wdstream.errors import DecodeError
+from wdstream.nodes.adapt import as_page
+from wdstream.nodes.base import OnError, Step
+from wdstream.nodes.node import Node
+from wdstream.pixels.decode import decode_image
+from wdstream.records import DecodedPage, Pixels
+
+MAX_PIXELS = 200_000_000
+
+
+class Decode(Step[Any, DecodedPage]):
+    """Samples (see adapt.py for the accepted forms) to DecodedPage. The dear step, with Tile: give it the workers."""
+
+    def __init__(
+        self,
+        source: Node[Any],
+        *,
+        max_pixels: int = MAX_PIXELS,
+        workers: int = 0,
+        on_error: OnError = "raise",
+        max_skipped: int | None = None,
+    ) -> None:
+        function = partial(decode_page, max_pixels=max_pixels)
+        super().__init__(source, function, workers=workers, on_error=on_error, max_skipped=max_skipped)
+
+
+def decode_page(sample: Any, *, max_pixels: int = MAX_PIXELS) -> DecodedPage:
+    """Decode all images of one sample; images that are pixels already are left alone.
+
+    Raises:
+        RowError: the sample has none of the accepted forms.
+        DecodeError: names the page and the image that cannot be decoded or is above `max_pixels`.
+    """
+    page = as_page(sample)
+    if isinstance(page, DecodedPage):
+        return page
+
+    def decode(number: int, data: bytes) -> Pixels:
+        try:
+            return decode_image(data, max_pixels=max_pixels)
+        except DecodeError as error:
+            raise DecodeError(f"page {page.key!r}, image {number}: {error}") from error
+
+    images = tuple(decode(number, data) for number, data in enumerate(page.images))
+    return DecodedPage(key=page.key, images=images, segments=page.segments, meta=page.meta)
