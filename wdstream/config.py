@@ -142,6 +142,9 @@ class TrainConfig(Section):
     seed: int = Field(default=0, ge=0)
     world_size: int | None = Field(default=None, gt=0)
     """When given, the run refuses to start with any other number of processes."""
+    stop_after: int | None = Field(default=None, gt=0)
+    """Write a checkpoint and stop after so many steps of one start, in queues with a time limit say; the learning rate
+    still follows max_steps."""
 
 
 class Config(Section):

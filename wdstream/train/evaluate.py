@@ -1,0 +1,53 @@
+"""Evaluation: the mean loss of a supervised token over a whole held-out set, each token once, whatever the world."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from wdstream.config import Config, DatasetConfig
+from wdstream.train.step import Batch, Engine, batch_loss
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalFigures:
+    """Result over one set: `loss` is the sum of cross-entropies divided by the `num_tokens` supervised tokens."""
+
+    loss: float
+    num_tokens: int
+    num_pages: int
+
+
+def evaluate(engine: Engine, batches: Iterable[Batch]) -> EvalFigures:
+    """The figures over all ranks, the same on each; every rank brings its own micro-batches, all of them equally many.
+
+    Sums are float64, so that the order of packs and ranks shows in the last digits only.
+    """
+    sums = torch.zeros(3, dtype=torch.float64, device=engine.accelerator.device)
+    was_training = engine.model.training
+    engine.model.eval()
+    with torch.no_grad():
+        for batch in batches:
+            loss, num_supervised = batch_loss(engine, batch)
+            if num_supervised:
+                sums[0] += loss
+            sums[1] += num_supervised
+            sums[2] += sum(len(keys) for keys in batch["keys"])
+    engine.model.train(was_training)
+    loss_sum, num_tokens, num_pages = engine.accelerator.reduce(sums, "sum").tolist()
+    return EvalFigures(
+        loss=loss_sum / num_tokens if num_tokens else 0.0, num_tokens=int(num_tokens), num_pages=int(num_pages)
+    )
+
+
+def eval_config(config: Config, dataset: DatasetConfig, *, world_size: int) -> Config:
+    """The configuration of one pass over `dataset`: every page once, the last step filled up with empty packs."""
+    update = {
+        "train": (dataset,),
+        "eval": (),
+        "epochs": 1,
+        "tail": "pad",
+        "seed": 0,
+        "global_batch_size": world_size * config.train.micro_batch_size,
+    }
+    return config.model_copy(update={"data": config.data.model_copy(update=update)})

@@ -1,0 +1,96 @@
+"""What the ranks tell each other after a step: one small gather, from which all of them draw the same conclusions."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from wdstream.errors import TrainError
+from wdstream.records import Failure, StepPlan
+from wdstream.train.step import Batch, StepOutcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFigures:
+    """One step over all ranks; equal on every rank.
+
+    Attributes:
+        loss: mean over the supervised tokens of the step; 0 where there are none.
+        grad_norm: norm of the gradient before clipping.
+        wait_seconds: the longest that a rank waited for data.
+        is_stopping: a rank was asked to stop.
+        digest: 16 hex digits over the pack numbers and keys that the ranks really trained on (`pages_digest`).
+        failures: pages that failed and kept their slot, in rank order.
+    """
+
+    loss: float
+    grad_norm: float
+    wait_seconds: float
+    is_stopping: bool
+    digest: str
+    failures: tuple[Failure, ...]
+
+
+def exchange(
+    accelerator: Accelerator,
+    plan: StepPlan,
+    batches: Sequence[Batch],
+    outcome: StepOutcome,
+    *,
+    wait_seconds: float,
+    is_stopping: bool,
+) -> StepFigures:
+    """Bring the ranks' figures together and compare them with the plan.
+
+    Raises:
+        TrainError: the ranks trained another number of supervised tokens than planned, though no page failed.
+    """
+    own_failures = [failure for batch in batches for failure in batch["failures"]]
+    digest = sum(pack_digest(number, keys) for number, keys in trained_packs(batches)) % (1 << 64)
+    row = [
+        outcome.loss_sum,
+        float(outcome.num_supervised),
+        wait_seconds,
+        float(is_stopping),
+        float(len(own_failures)),
+        # float64 holds whole numbers up to 2**53: the digest travels in halves.
+        float(digest >> 32),
+        float(digest & 0xFFFFFFFF),
+    ]
+    ours = torch.tensor([row], dtype=torch.float64, device=accelerator.device)
+    table = accelerator.gather(ours).cpu()  # (world, figures)
+    loss_sum, num_supervised, _, _, num_failures, high, low = table.sum(dim=0).tolist()
+    failures = gather_object(own_failures) if num_failures else []
+    if num_supervised != plan.num_supervised and not failures:
+        raise TrainError(
+            f"step {plan.step}: {plan.num_supervised} supervised tokens planned, {int(num_supervised)} found; "
+            "the shards, the tokenizer or the code changed under the plan: run `wdstream index` again"
+        )
+    return StepFigures(
+        loss=loss_sum / num_supervised if num_supervised else 0.0,
+        grad_norm=outcome.grad_norm,
+        wait_seconds=float(table[:, 2].max()),
+        is_stopping=bool(table[:, 3].any()),
+        digest=f"{((int(high) << 32) + int(low)) % (1 << 64):016x}",
+        failures=tuple(failures),
+    )
+
+
+def trained_packs(batches: Iterable[Batch]) -> Iterable[tuple[int, Sequence[str]]]:
+    """(pack number, keys in order) of every pack in these micro-batches."""
+    for batch in batches:
+        yield from zip(batch["packs"], batch["keys"], strict=True)
+
+
+def pack_digest(number: int, keys: Sequence[str]) -> int:
+    """64 bits of sha256 over a pack's number and its keys in order."""
+    text = "\n".join((str(number), *keys))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def pages_digest(packs: Iterable[tuple[int, Sequence[str]]]) -> str:
+    """What `StepFigures.digest` must be for these (pack number, keys): a sum, so the deal to ranks does not matter."""
+    return f"{sum(pack_digest(number, keys) for number, keys in packs) % (1 << 64):016x}"

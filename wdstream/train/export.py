@@ -1,0 +1,48 @@
+"""The result of a run: `output/final`, which `from_pretrained` loads, with the tokenizer and processor beside it."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wdstream.train.step import Engine
+
+SIDE_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
+WRITTEN_BY_MODEL = {"config.json", "generation_config.json", "adapter_config.json"}
+INDEX_SUFFIX = ".index.json"
+
+
+def export_final(engine: Engine, *, source: Path, folder: Path) -> None:
+    """Write the model, or under PEFT its adapter, all ranks together; `folder` appears complete or not at all.
+
+    Args:
+        engine: the trained model.
+        source: the checkpoint that training began from; its tokenizer and processor files are copied.
+        folder: what to write; replaced when it exists.
+    """
+    accelerator = engine.accelerator
+    model: Any = accelerator.unwrap_model(engine.model)
+    state = {name: in_dtype(tensor, engine.dtype) for name, tensor in accelerator.get_state_dict(engine.model).items()}
+    if accelerator.is_main_process:
+        partial = folder.with_name(folder.name + ".tmp")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        model.save_pretrained(partial, state_dict=state)
+        for path in side_files(source):
+            if not (partial / path.name).exists():
+                shutil.copy2(path, partial / path.name)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    accelerator.wait_for_everyone()
+
+
+def in_dtype(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Float32 master weights in the dtype that the model computes in; all else (4-bit bytes, indices) as it is."""
+    return tensor.to(dtype) if tensor.dtype == torch.float32 else tensor
+
+
+def side_files(source: Path) -> list[Path]:
+    """Tokenizer, processor and template files of a checkpoint; not its weights and what describes them."""
+    found = sorted(path for pattern in SIDE_FILES for path in source.glob(pattern))
+    return [path for path in found if path.name not in WRITTEN_BY_MODEL and not path.name.endswith(INDEX_SUFFIX)]

@@ -1,0 +1,90 @@
+"""The start of a training process: one Accelerator, and guards against launches that are not what they seem."""
+
+import os
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, set_seed
+
+from wdstream.config import Config
+from wdstream.errors import ConfigError, TrainError
+from wdstream.train.model import MIXED_PRECISION, Device, compute_dtype
+from wdstream.world import World
+
+TWO_PROCESSES = "accelerate launch --multi_gpu --num_processes 2 -m wdstream.train cfg.yaml"
+
+
+def start_accelerator(config: Config) -> Accelerator:
+    """The process group, seeded; refuses worlds that are not what the launcher or the configuration asked for.
+
+    Accumulation is done by the step itself, so Accelerate's own stays at 1. On a machine without a GPU the processes
+    meet over gloo; `accelerate launch --cpu --num_processes 2` would start only one.
+
+    Raises:
+        TrainError: the world is not the one that was launched, or is of a kind that is not supported.
+        ConfigError: the world does not divide the batch.
+    """
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        mixed_precision=MIXED_PRECISION[compute_dtype(config.model)],
+        gradient_accumulation_steps=1,
+    )
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    check_world(config, found=accelerator.num_processes, launched=launched)
+    check_kind(accelerator.distributed_type, wants_fsdp=os.environ.get("ACCELERATE_USE_FSDP", "") == "true")
+    set_seed(config.train.seed)
+    return accelerator
+
+
+def check_world(config: Config, *, found: int, launched: int) -> None:
+    """Compare processes `found` by Accelerate, `launched` by the environment, and asked for by the configuration.
+
+    Raises:
+        TrainError: they differ.
+        ConfigError: the world and micro batch do not divide the global batch.
+    """
+    if found != launched:
+        raise TrainError(
+            f"the launcher started {launched} processes but Accelerate joined {found}: every process would train alone "
+            f"and overwrite the others' checkpoints; start with: {TWO_PROCESSES}"
+        )
+    wanted = config.train.world_size
+    if wanted is not None and wanted != found:
+        raise TrainError(
+            f"train.world_size: expected {wanted} processes, found {found}; on a machine without GPUs "
+            f"`accelerate launch --cpu` starts one process only, use: {TWO_PROCESSES}"
+        )
+    share = found * config.train.micro_batch_size
+    if config.data.global_batch_size % share:
+        raise ConfigError(
+            f"data.global_batch_size: {config.data.global_batch_size} is not divisible by {found} processes x "
+            f"train.micro_batch_size {config.train.micro_batch_size} = {share}; choose a multiple of {share}"
+        )
+
+
+def check_kind(kind: DistributedType, *, wants_fsdp: bool) -> None:
+    """Refuse what Accelerate would silently not do, and what wdstream cannot yet prove.
+
+    Raises:
+        TrainError: FSDP was asked for but is not in force, or DeepSpeed or Megatron is.
+    """
+    if wants_fsdp and kind != DistributedType.FSDP:
+        raise TrainError(
+            f"FSDP was asked for, but Accelerate chose {kind.value}: it shards only on GPUs and in several processes; "
+            "leave --use_fsdp out or start on GPUs"
+        )
+    if kind in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        raise TrainError(
+            f"{kind.value} is not supported: its engine scales losses by itself, which breaks the exact "
+            "normalisation over supervised tokens; use DDP or FSDP"
+        )
+
+
+def place_of(accelerator: Accelerator, config: Config) -> Device:
+    """Where this process computes."""
+    return Device(device=accelerator.device, index=accelerator.local_process_index, dtype=compute_dtype(config.model))
+
+
+def world_of(accelerator: Accelerator) -> World:
+    """This process's rank, and how many there are."""
+    return World(rank=accelerator.process_index, size=accelerator.num_processes)

@@ -1,0 +1,152 @@
+"""The training loss, computed inside the model's output head so that the full logits never exist.
+
+A row of 8,192 tokens over a vocabulary of 150,000 is 5 GB of float32 logits, most of them for image tokens that are
+not trained. `LossHead` replaces the head's forward: given targets it selects the hidden states of supervised positions
+and computes their cross-entropy chunk by chunk; without targets it is the plain head. Being inside the model's forward,
+the DDP and FSDP hooks around it keep working.
+
+    hidden (B, L, H) ──select──► (S, H) ──chunks of 512 rows──► sum of cross-entropies, one float32 number
+
+The sum over all ranks and micro-batches, divided by the supervised tokens of the step, equals the Hugging Face loss.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from wdstream.errors import TrainError
+
+IGNORED = -100
+"""The label of a token that is not trained, as everywhere in Hugging Face models."""
+
+CHUNK_ROWS = 512
+"""Hidden states a chunk: 512 x 150,000 float32 logits are 300 MB; smaller ones save little and launch more kernels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Targets:
+    """What a micro-batch learns. B rows of L tokens, S supervised positions.
+
+    Attributes:
+        positions: int64 (S,), places in the flattened (B * L) hidden states whose next token is supervised.
+        ids: int64 (S,), that next token.
+        num_supervised: S, or 0 where nothing is supervised (one ignored position then keeps the graph whole).
+    """
+
+    positions: Tensor
+    ids: Tensor
+    num_supervised: int
+
+    def to(self, device: torch.device) -> "Targets":
+        """The same targets on another device."""
+        return Targets(
+            positions=self.positions.to(device, non_blocking=True),
+            ids=self.ids.to(device, non_blocking=True),
+            num_supervised=self.num_supervised,
+        )
+
+
+def find_targets(labels: Tensor) -> Targets:
+    """Targets of int64 labels (B, L); the hidden state at t predicts the label at t + 1 of the same row.
+
+    Run on the host, where finding the non-zero places needs no device synchronisation.
+    """
+    next_labels = functional.pad(labels[:, 1:], (0, 1), value=IGNORED).flatten()
+    positions = torch.nonzero(next_labels != IGNORED).flatten()
+    num_supervised = len(positions)
+    if num_supervised == 0:  # one ignored position: the loss is exactly 0, and every parameter still has a gradient
+        positions = torch.zeros(1, dtype=torch.int64)
+    return Targets(positions=positions, ids=next_labels[positions], num_supervised=num_supervised)
+
+
+class LossHead:
+    """Owns the forward of a model's output head.
+
+    Args:
+        model: a Hugging Face model with an output embedding, bare or under PEFT, not yet wrapped by Accelerate.
+
+    Raises:
+        TrainError: the model has no output head.
+    """
+
+    def __init__(self, model: Any) -> None:
+        head = model.get_output_embeddings()
+        if head is None:
+            raise TrainError(f"{type(model).__name__} has no output head (lm_head); a language model is needed")
+        self._head: nn.Module = head
+        self._plain_forward = head.forward
+        self._config = model.config.get_text_config()
+        self._softcap: float | None = getattr(self._config, "final_logit_softcapping", None)
+        self._targets: Tensor | None = None
+        self._positions: Tensor | None = None
+        head.forward = self._forward
+
+    def loss_sum(self, model: nn.Module, inputs: dict[str, Any], targets: Targets) -> Tensor:
+        """Sum of cross-entropies of a micro-batch: a float32 scalar with a graph.
+
+        `model` is the model given to `__init__`, or a wrapper around it; `inputs` carry no labels. The cache is off:
+        with one, Hugging Face models stop isolating packed documents.
+        """
+        with self._computing(targets):
+            outputs = model(**{**inputs, "use_cache": False})
+        loss: Tensor = outputs.logits
+        return loss
+
+    @contextmanager
+    def _computing(self, targets: Targets) -> Iterator[None]:
+        """Targets set; a soft cap is taken over from the model, which would otherwise cap our loss."""
+        self._targets, self._positions = targets.ids, targets.positions
+        if self._softcap is not None:
+            self._config.final_logit_softcapping = None
+        try:
+            yield
+        finally:
+            self._targets = self._positions = None
+            if self._softcap is not None:
+                self._config.final_logit_softcapping = self._softcap
+
+    def _forward(self, hidden: Tensor) -> Tensor:
+        if self._targets is None or self._positions is None:
+            return self._plain_forward(hidden)  # type: ignore[no-any-return]
+        rows = hidden.flatten(0, 1).index_select(0, self._positions)  # (S, H)
+        if type(self._head) is nn.Linear and self._softcap is None and hasattr(functional, "linear_cross_entropy"):
+            return _fused_loss(rows, self._head, self._targets)
+        return self._chunked_loss(rows, self._targets)
+
+    def _chunked_loss(self, rows: Tensor, ids: Tensor) -> Tensor:
+        """For heads that are more than a matrix: chunks whose logits are computed again in the backward pass."""
+
+        def chunk_loss(chunk: Tensor, chunk_ids: Tensor) -> Tensor:
+            logits = self._plain_forward(chunk).float()
+            if self._softcap is not None:
+                logits = torch.tanh(logits / self._softcap) * self._softcap
+            return functional.cross_entropy(logits, chunk_ids, reduction="sum", ignore_index=IGNORED)
+
+        total = rows.new_zeros((), dtype=torch.float32)
+        for chunk, chunk_ids in zip(torch.split(rows, CHUNK_ROWS), torch.split(ids, CHUNK_ROWS), strict=True):
+            total = total + checkpoint(chunk_loss, chunk, chunk_ids, use_reentrant=False)
+        return total
+
+
+def _fused_loss(rows: Tensor, head: nn.Linear, ids: Tensor) -> Tensor:
+    """torch's chunked linear cross-entropy; `ids` int64 (S,), `rows` (S, H)."""
+    dtype = torch.get_autocast_dtype(rows.device.type) if torch.is_autocast_enabled(rows.device.type) else rows.dtype
+    bias = None if head.bias is None else head.bias.to(dtype)
+    is_half = dtype in (torch.bfloat16, torch.float16)
+    loss = functional.linear_cross_entropy(
+        rows.to(dtype),
+        head.weight.to(dtype),
+        ids,
+        linear_bias=bias,
+        ignore_index=IGNORED,
+        # A half-precision "sum" accumulates in half precision (2192 for 2205.1); "none" is exact and summed by us.
+        reduction="none" if is_half else "sum",
+        options=nn.LinearCrossEntropyOptions(batch_chunk_size=CHUNK_ROWS, chunking_method=None),
+    )
+    return loss.float().sum()

@@ -1,0 +1,161 @@
+"""Figures of the run: `metrics.jsonl`, TensorBoard, and a progress bar; all on the main process."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from wdstream.errors import TrainError
+from wdstream.train.lines import LineFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepMetrics:
+    """One step over all ranks.
+
+    Attributes:
+        step: number of the step, from 0.
+        loss: mean cross-entropy a supervised token.
+        lr: learning rate.
+        grad_norm: before clipping.
+        seconds: from the end of the step before to the end of this one.
+        wait_seconds: of these, the longest that a rank waited for data.
+        num_supervised, num_tokens, num_patches, num_pages: planned contents of the step.
+        fill_tokens, fill_patches: share of the two budgets that the contents use, 0 to 1.
+        straggler: predicted cost of the busiest rank over the mean, 1 is perfect.
+    """
+
+    step: int
+    loss: float
+    lr: float
+    grad_norm: float
+    seconds: float
+    wait_seconds: float
+    num_supervised: int
+    num_tokens: int
+    num_patches: int
+    num_pages: int
+    fill_tokens: float
+    fill_patches: float
+    straggler: float
+
+
+def summarise(window: Sequence[StepMetrics]) -> dict[str, float]:
+    """Figures of one log line over the steps since the last one."""
+    last = window[-1]
+    seconds = sum(step.seconds for step in window)
+    supervised = sum(step.num_supervised for step in window)
+    weighted = sum(step.loss * step.num_supervised for step in window)
+    return {
+        "loss": weighted / supervised if supervised else 0.0,
+        "lr": last.lr,
+        "grad_norm": last.grad_norm,
+        "tokens_per_s": sum(step.num_tokens for step in window) / seconds,
+        "pages_per_s": sum(step.num_pages for step in window) / seconds,
+        "step_s": seconds / len(window),
+        "data_wait_pct": 100.0 * sum(step.wait_seconds for step in window) / seconds,
+        "fill_tokens_pct": 100.0 * sum(step.fill_tokens for step in window) / len(window),
+        "fill_patches_pct": 100.0 * sum(step.fill_patches for step in window) / len(window),
+        "straggler": max(step.straggler for step in window),
+        "supervised_tokens": float(supervised),
+    }
+
+
+class Metrics:
+    """Collects steps and writes a line every `log_every` of them.
+
+    Args:
+        output: folder of the run.
+        first_step: where this start begins; TensorBoard drops what a killed run wrote at and after it.
+        total_steps: of the run.
+        log_every: steps a line.
+        is_main: other processes collect nothing and write nothing.
+    """
+
+    def __init__(self, output: Path, *, first_step: int, total_steps: int, log_every: int, is_main: bool) -> None:
+        self._is_main = is_main
+        self._log_every = log_every
+        self._window: list[StepMetrics] = []
+        if not is_main:
+            return
+        self._console = Console()
+        self._file = LineFile(output / "metrics.jsonl")
+        self._eval_file = LineFile(output / "eval.jsonl")
+        self._board = _open_board(output / "tensorboard", first_step)
+        self._progress = _make_progress(self._console)
+        self._task = self._progress.add_task("train", total=total_steps, completed=first_step, figures="")
+        if self._console.is_terminal:
+            self._progress.start()
+
+    def add(self, step: StepMetrics) -> None:
+        """Take in a step; write when a line is due."""
+        if not self._is_main:
+            return
+        self._window.append(step)
+        figures = summarise(self._window)
+        self._progress.update(self._task, completed=step.step + 1, figures=describe(figures))
+        if (step.step + 1) % self._log_every == 0:
+            self._write(step.step, figures)
+            self._window.clear()
+
+    def add_eval(self, step: int, name: str, figures: dict[str, float]) -> None:
+        """Write the result of an evaluation set after `step`."""
+        if not self._is_main:
+            return
+        self._eval_file.append({"step": step, "name": name, **figures})
+        self._board.add_scalar(f"eval/{name}/loss", figures["loss"], step)
+        self.say(f"step {step}: eval {name}: loss {figures['loss']:.4f} over {int(figures['tokens'])} tokens")
+
+    def say(self, message: str) -> None:
+        """Print a line above the progress bar."""
+        if self._is_main:
+            self._console.print(message, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Write what is left and end the bar."""
+        if not self._is_main:
+            return
+        if self._window:
+            self._write(self._window[-1].step, summarise(self._window))
+            self._window.clear()
+        self._progress.stop()
+        self._board.close()
+
+    def _write(self, step: int, figures: dict[str, float]) -> None:
+        self._file.append({"step": step, **figures})
+        for name, value in figures.items():
+            self._board.add_scalar(f"train/{name}", value, step)
+        self._board.flush()
+        if not self._console.is_terminal:
+            self.say(f"step {step}: {describe(figures)}")
+
+
+def describe(figures: dict[str, float]) -> str:
+    """The figures that a person watches."""
+    return (
+        f"loss {figures['loss']:.4f} lr {figures['lr']:.2e} {figures['tokens_per_s']:,.0f} tokens/s "
+        f"{figures['pages_per_s']:.1f} pages/s wait {figures['data_wait_pct']:.0f} % "
+        f"fill {figures['fill_tokens_pct']:.0f} % straggler {figures['straggler']:.2f}"
+    )
+
+
+def _make_progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
+        console=console,
+    )
+
+
+def _open_board(folder: Path, first_step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise TrainError(f"training logs need tensorboard; run pip install 'wdstream[train]' ({error})") from error
+    return SummaryWriter(log_dir=str(folder), purge_step=first_step)

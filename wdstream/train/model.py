@@ -1,0 +1,171 @@
+"""The model to train: loaded from a local checkpoint, quantised, frozen and given adapters as configured."""
+
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from wdstream.config import AdapterConfig, Config, ModelConfig
+from wdstream.errors import ConfigError, TrainError
+
+MixedPrecision = Literal["no", "bf16", "fp16"]
+
+LANGUAGE_PART = re.compile(r"(^|\.)(language_model|text_model|lm_head)(\.|$)")
+"""Module names of the language model in every family; all others belong to the vision tower or its projector."""
+
+LORA_TARGETS = r".*(language_model|text_model)\..*(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+"""Attention and MLP projections of the language model only; "all-linear" would reach into the vision tower."""
+
+MIXED_PRECISION: dict[torch.dtype, MixedPrecision] = {
+    torch.float32: "no",
+    torch.bfloat16: "bf16",
+    torch.float16: "fp16",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """Where one process computes.
+
+    Attributes:
+        device: its device.
+        index: local process index, which is also the index of its GPU.
+        dtype: the compute dtype.
+    """
+
+    device: torch.device
+    index: int
+    dtype: torch.dtype
+
+
+def compute_dtype(config: ModelConfig) -> torch.dtype:
+    """The compute dtype of `model.dtype`; auto is bfloat16 on a GPU that has it, else float32."""
+    if config.dtype == "auto":
+        has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if has_bf16 else torch.float32
+    dtype: torch.dtype = getattr(torch, config.dtype)
+    if dtype != torch.float32 and not torch.cuda.is_available():
+        warnings.warn(
+            f"model.dtype: {config.dtype} is 20 to 70 times slower than float32 on a CPU; use auto or float32",
+            stacklevel=2,
+        )
+    return dtype
+
+
+def load_model(config: Config, place: Device) -> Any:
+    """The model, ready for `Accelerator.prepare`: dtype, attention, adapters, frozen parts, gradient checkpointing.
+
+    Without an adapter the weights are float32 and computed in `place.dtype` by autocast, so that small updates are not
+    lost; with one, the frozen base is kept in `place.dtype` (4-bit for QLoRA) and the adapter in float32.
+
+    Raises:
+        ConfigError: the path holds no checkpoint.
+        TrainError: the weights cannot be loaded, or adapters fit nowhere.
+    """
+    adapter = config.train.adapter
+    model = _load_weights(config.model, adapter, place)
+    model.config.use_cache = False
+    if config.train.freeze_vision:
+        freeze_vision(model)
+    if adapter is not None:
+        model = add_adapter(model, adapter)
+    if config.train.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.train()
+    return model
+
+
+def freeze_vision(model: nn.Module) -> None:
+    """Stop training everything but the language model and its head."""
+    for name, parameter in model.named_parameters():
+        if not LANGUAGE_PART.search(name):
+            parameter.requires_grad_(False)
+
+
+def trains_vision(config: Config) -> bool:
+    """Whether vision parameters may get gradients; then a micro-batch without images leaves some without."""
+    if config.train.adapter is not None:
+        return config.train.adapter.target_modules is not None
+    return not config.train.freeze_vision
+
+
+def add_adapter(model: Any, adapter: AdapterConfig) -> Any:
+    """The model under PEFT: all frozen but the LoRA matrices, which are float32.
+
+    Raises:
+        TrainError: `target_modules` matches no module.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    targets = adapter.target_modules
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    lora = LoraConfig(
+        r=adapter.r,
+        lora_alpha=adapter.alpha,
+        lora_dropout=adapter.dropout,
+        target_modules=LORA_TARGETS if targets is None else targets if isinstance(targets, str) else list(targets),
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(model, lora)
+    except ValueError as error:
+        raise TrainError(f"train.adapter.target_modules: {error}") from error
+
+
+def _load_weights(config: ModelConfig, adapter: AdapterConfig | None, place: Device) -> Any:
+    from transformers import AutoModelForImageTextToText
+
+    if not (config.path / "config.json").is_file():
+        raise ConfigError(
+            f"model.path: {config.path} holds no config.json; give the directory of a checkpoint "
+            "(wdstream make-tiny-model makes one for trials)"
+        )
+    options: dict[str, Any] = {"attn_implementation": config.attn, "local_files_only": True}
+    options["dtype"] = torch.float32 if adapter is None else place.dtype
+    if adapter is not None and adapter.kind == "qlora":
+        options["quantization_config"] = _four_bit(config.path, place)
+        options["device_map"] = {"": place.index if place.device.type == "cuda" else "cpu"}
+    try:
+        return AutoModelForImageTextToText.from_pretrained(config.path, **options)
+    except (OSError, ValueError, ImportError) as error:
+        raise TrainError(f"model.path: {config.path} cannot be loaded with attn={config.attn}: {error}") from error
+
+
+def _four_bit(path: Path, place: Device) -> Any:
+    """NF4 with double quantisation, over the language model's linear layers only."""
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise TrainError(
+            "train.adapter.kind: qlora needs bitsandbytes, which is not installed; "
+            "run pip install 'wdstream[train]' or use kind: lora"
+        ) from error
+    from transformers import BitsAndBytesConfig
+
+    is_half = place.dtype != torch.float32
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        # A CPU computes 4-bit layers fast in float32 only, whatever model.dtype says.
+        bnb_4bit_compute_dtype=place.dtype if place.device.type != "cpu" else torch.float32,
+        # FSDP can only shard a storage of the compute dtype; the bytes are the same.
+        bnb_4bit_quant_storage=place.dtype if is_half else torch.uint8,
+        llm_int8_skip_modules=modules_outside_language(path),
+    )
+
+
+def modules_outside_language(path: Path) -> list[str]:
+    """Name prefixes of the parts never quantised: vision tower, projector, output head. Built on the meta device."""
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(path, local_files_only=True))
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    outside = {".".join(name.split(".")[:2]) for name in linear if not LANGUAGE_PART.search(name)}
+    return [*sorted(outside), "lm_head"]

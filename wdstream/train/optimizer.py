@@ -1,0 +1,65 @@
+"""The optimizer, and the learning rate as a pure function of the step: there is no scheduler state to lose."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from wdstream.config import TrainConfig
+from wdstream.errors import TrainError
+
+
+def learning_rate(step: int, *, peak: float, warmup_steps: int, total_steps: int, min_ratio: float) -> float:
+    """Linear warm-up to `peak`, then a cosine down to `peak * min_ratio` at the last step.
+
+    `step` counts from 0; the first warm-up step has peak / (warmup_steps + 1), so no step is lost at rate 0.
+    """
+    if step < warmup_steps:
+        return peak * (step + 1) / (warmup_steps + 1)
+    progress = (step - warmup_steps) / max(1, total_steps - 1 - warmup_steps)
+    cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+    return peak * (min_ratio + (1.0 - min_ratio) * cosine)
+
+
+def set_learning_rate(optimizer: Any, rate: float) -> None:
+    """Give every parameter group the same rate; works on a prepared optimizer too."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
+    """The optimizer over all trainable parameters; weight decay only on matrices, not on norms and biases.
+
+    Raises:
+        TrainError: nothing is trainable, or an 8-bit optimizer is asked for without bitsandbytes.
+    """
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise TrainError(
+            "no parameter is trainable: train.freeze_vision and train.adapter leave nothing to learn; "
+            "check train.adapter.target_modules"
+        )
+    groups = [
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
+    return _make_8bit_optimizer(groups, config)
+
+
+def _make_8bit_optimizer(groups: Iterable[dict[str, Any]], config: TrainConfig) -> Optimizer:
+    try:
+        import bitsandbytes as bnb
+    except ImportError as error:
+        raise TrainError(
+            f"train.optimizer: {config.optimizer} needs bitsandbytes, which is not installed; "
+            "run pip install 'wdstream[train]' or use train.optimizer: adamw"
+        ) from error
+    kind = bnb.optim.PagedAdamW8bit if config.optimizer == "paged_adamw_8bit" else bnb.optim.AdamW8bit
+    optimizer: Optimizer = kind(groups, lr=config.lr, betas=config.betas)
+    return optimizer
