@@ -1,0 +1,203 @@
+"""Building `index/`: one array a column over all shards of a folder, so that a plan needs no other file."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from rich.console import Console
+
+from wdstream.errors import ShardError, ShardIndexError
+from wdstream.shards.atomic import atomic_write
+from wdstream.shards.catalog import (
+    INDEX_FOLDER,
+    INDEX_JSON,
+    TOKEN_DTYPE,
+    Catalog,
+    ShardEntry,
+    catalog_from_json,
+    token_file,
+)
+from wdstream.shards.format import META_SUFFIX, TAR_SUFFIX
+from wdstream.shards.merge import is_current, refuse_duplicates, write_index
+from wdstream.shards.meta import SampleFailure, load_complete
+from wdstream.shards.scan import Measure, describe_tar
+
+Progress = Callable[[int, int], None]  # (bytes of tar done, bytes of tar in all)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexReport:
+    """What an index was made of.
+
+    Attributes:
+        folder: the folder of the shards.
+        catalog: what the index holds.
+        skipped: (file name, reason) of shards that are incomplete, so not in the index.
+        failures: (shard, failure) of samples that cannot be used, so not in the index.
+        is_new: False when the index was up to date and nothing was written.
+    """
+
+    folder: Path
+    catalog: Catalog
+    skipped: tuple[tuple[str, str], ...]
+    failures: tuple[tuple[str, SampleFailure], ...]
+    is_new: bool
+
+    def print(self, console: Console) -> None:
+        """Write a summary, and a line for everything left out."""
+        catalog = self.catalog
+        gigabytes = sum(shard.bytes for shard in catalog.shards) / 1e9
+        state = "written" if self.is_new else "already up to date"
+        console.print(
+            f"index of {self.folder} {state}: {len(catalog.shards):,} shards, {catalog.num_samples:,} samples, "
+            f"{catalog.num_images:,} images, {gigabytes:,.3f} GB, fingerprint {catalog.fingerprint}",
+            highlight=False,
+        )
+        for name, reason in self.skipped:
+            console.print(f"skipped {name}: {reason}", markup=False, highlight=False)
+        for shard, failure in self.failures:
+            console.print(f"left out of {shard}: {failure.key}: {failure.reason}", markup=False, highlight=False)
+
+
+def merge_index(folder: Path) -> IndexReport:
+    """Make `folder/index/` from the complete shards in `folder`: tar, idx and meta there and fitting each other.
+
+    An index that is up to date stays as it is, with its token columns. Otherwise `index.json` is removed first and
+    written last: a kill leaves no index rather than a wrong one, and running again ends in the same bytes.
+
+    Raises:
+        ShardIndexError: when there is no complete shard.
+        ShardError: when two samples have one key.
+    """
+    entries: list[ShardEntry] = []
+    hashes: list[NDArray[np.uint64]] = []
+    skipped: list[tuple[str, str]] = []
+    failures: list[tuple[str, SampleFailure]] = []
+    num_images = 0
+    for tar in _shards_in(folder):
+        try:
+            meta = load_complete(tar)
+        except ShardError as error:
+            skipped.append((tar.name, str(error)))
+            continue
+        entries.append(ShardEntry(name=tar.name, samples=meta.num_samples, bytes=meta.tar_bytes, digest=meta.digest))
+        hashes.append(meta.columns["key_hash"])
+        failures += [(tar.name, failure) for failure in meta.failures]
+        num_images += meta.num_images
+    if not entries:
+        reasons = "".join(f"\n  {name}: {reason}" for name, reason in skipped)
+        raise ShardIndexError(
+            f"{folder}: no complete shard to index{reasons or ', no tar at all'}; write shards with "
+            f"`wdstream make-shards`, or run `wdstream index {folder}` over tars of others"
+        )
+    refuse_duplicates(folder, entries, hashes)
+    catalog = Catalog(shards=tuple(entries), num_samples=sum(entry.samples for entry in entries), num_images=num_images)
+    is_new = not is_current(folder / INDEX_FOLDER, catalog)
+    if is_new:
+        write_index(folder, catalog)
+    return IndexReport(folder=folder, catalog=catalog, skipped=tuple(skipped), failures=tuple(failures), is_new=is_new)
+
+
+def index_shards(
+    folder: Path, measure: Measure, *, workers: int = 1, rebuild: bool = False, progress: Progress | None = None
+) -> IndexReport:
+    """Describe every tar in `folder` that has no idx and meta that fit, then merge the index.
+
+    Args:
+        folder: holds the tars, written by anyone; idx, meta and `index/` are written beside them.
+        measure: an image's bytes to (width, height) after EXIF rotation; with several workers, a module's function.
+        workers: processes, one shard at a time each.
+        rebuild: describe all tars anew, those that seem complete too.
+        progress: called after each shard with bytes done and bytes in all.
+
+    Raises:
+        ShardError: when tars are broken or cannot serve as shards, naming each; the others are described by then.
+        ShardIndexError: when there is no tar.
+    """
+    todo = [tar for tar in _shards_in(folder) if tar.is_file() and (rebuild or not _is_complete(tar))]
+    total = sum(tar.stat().st_size for tar in todo)
+    done = 0
+    broken: list[str] = []
+    for tar, error in _describe_all(todo, measure, workers):
+        done += tar.stat().st_size
+        if error is not None:
+            broken.append(f"\n  {error}")
+        if progress is not None:
+            progress(done, total)
+    if broken:
+        raise ShardError(f"{folder}: {len(broken)} of {len(todo)} tars cannot be indexed:" + "".join(sorted(broken)))
+    return merge_index(folder)
+
+
+def write_token_column(folder: Path, fingerprint: str, counts: ArrayLike) -> Path:
+    """Write the tokens of each sample's text for one tokenizer, beside the other columns.
+
+    Args:
+        folder: a folder of shards with an index.
+        fingerprint: the tokenizer's, lower-case hexadecimal.
+        counts: (n,) tokens of each row's text segments, row by row.
+
+    Returns:
+        The file written.
+
+    Raises:
+        ShardIndexError: when there is no index, or `counts` does not fit it.
+    """
+    source = folder / INDEX_FOLDER / INDEX_JSON
+    if not source.is_file():
+        raise ShardIndexError(f"{folder} has no index: run `wdstream index {folder}`")
+    catalog = catalog_from_json(source.read_bytes(), str(source))
+    values = np.asarray(counts)
+    if values.shape != (catalog.num_samples,) or not np.issubdtype(values.dtype, np.integer):
+        raise ShardIndexError(
+            f"token counts are {values.dtype} of shape {values.shape}; integers of shape ({catalog.num_samples},) "
+            f"expected, one a sample of {folder}"
+        )
+    if len(values) and not 0 <= int(values.min()) <= int(values.max()) <= np.iinfo(TOKEN_DTYPE).max:
+        raise ShardIndexError(f"token counts from {values.min()} to {values.max()} do not fit a column of tokens")
+    path = source.with_name(token_file(fingerprint))
+    with atomic_write(path) as file:
+        np.save(file, values.astype(TOKEN_DTYPE), allow_pickle=False)
+    return path
+
+
+def _shards_in(folder: Path) -> list[Path]:
+    """Tars by name, those that only left their meta behind too, so that the merge can say so."""
+    if not folder.is_dir():
+        raise ShardIndexError(f"{folder}: no such folder of shards")
+    names = {path.name for path in folder.glob("*" + TAR_SUFFIX)}
+    names |= {path.name.removesuffix(META_SUFFIX) + TAR_SUFFIX for path in folder.glob("*" + META_SUFFIX)}
+    return [folder / name for name in sorted(names)]
+
+
+def _is_complete(tar: Path) -> bool:
+    try:
+        load_complete(tar)
+    except ShardError:
+        return False
+    return True
+
+
+def _describe_all(todo: Sequence[Path], measure: Measure, workers: int) -> Iterator[tuple[Path, ShardError | None]]:
+    """Describe each tar, in processes when there are several workers; yields it with its error, if any."""
+    if workers <= 1 or len(todo) <= 1:
+        for tar in todo:
+            yield tar, _describe(tar, measure)
+        return
+    # spawn: a fork of a process with threads, torch's say, can hang
+    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(_describe, tar, measure): tar for tar in todo}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+def _describe(tar: Path, measure: Measure) -> ShardError | None:
+    try:
+        describe_tar(tar, measure)
+    except ShardError as error:
+        return error
+    return None

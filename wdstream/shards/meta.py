@@ -1,0 +1,189 @@
+"""`x.meta.npz` and `x.tar.idx`: what is known of a shard's samples without opening the tar.
+
+n samples, m images over all samples. `x.meta.npz` is a stored (uncompressed) npz; `x.tar.idx` is energon's: n + 1
+numbers, unsigned 64-bit little endian, the offset of each sample's first header and that of the end-of-archive block.
+"""
+
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.errors import ShardError
+from wdstream.shards.atomic import atomic_write
+from wdstream.shards.format import ShardPaths
+
+SCHEMA_VERSION = 1
+SAMPLE_COLUMNS: dict[str, np.dtype[Any]] = {  # one value a sample
+    "offset": np.dtype("<i8"),
+    "nbytes": np.dtype("<i8"),
+    "crc": np.dtype("<u4"),
+    "num_images": np.dtype("<i4"),
+    "text_bytes": np.dtype("<i4"),
+    "text_chars": np.dtype("<i4"),
+    "key_hash": np.dtype("<u8"),
+}
+IMAGE_COLUMNS: dict[str, np.dtype[Any]] = {"image_width": np.dtype("<i4"), "image_height": np.dtype("<i4")}
+_BLOBS: dict[str, np.dtype[Any]] = {
+    "key_start": np.dtype("<i8"),
+    "key_bytes": np.dtype("u1"),
+    "failures": np.dtype("u1"),
+}
+_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    TypeError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleFailure:
+    """A sample that stands in a shard of others but cannot be used: its image or text cannot be read."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardMeta:
+    """The samples of one shard.
+
+    Attributes:
+        tar_bytes: size of the tar.
+        columns: the arrays of `SAMPLE_COLUMNS` (n,) and `IMAGE_COLUMNS` (m,): `offset` and `nbytes` give a sample's
+            run of bytes in the tar, `crc` is the zlib crc32 of that run, image sizes are those after EXIF rotation,
+            `key_hash` is `hash_key` of the key.
+        key_start: int64 (n + 1,), where each key starts in `key_bytes`.
+        key_bytes: uint8, the keys in UTF-8, one behind the other.
+        failures: samples left out, of shards written by others.
+    """
+
+    tar_bytes: int
+    columns: dict[str, NDArray[Any]]
+    key_start: NDArray[np.int64]
+    key_bytes: NDArray[np.uint8]
+    failures: tuple[SampleFailure, ...] = ()
+
+    @property
+    def num_samples(self) -> int:
+        """Samples that can be used."""
+        return len(self.key_start) - 1
+
+    @property
+    def num_images(self) -> int:
+        """Images of all samples."""
+        return len(self.columns["image_width"])
+
+    def key(self, place: int) -> str:
+        """The key of the sample at `place`."""
+        return self.key_bytes[self.key_start[place] : self.key_start[place + 1]].tobytes().decode("utf-8")
+
+    @property
+    def digest(self) -> str:
+        """32 hexadecimal digits over everything here: the checksums stand for the tar's content."""
+        digest = hashlib.blake2b(f"{SCHEMA_VERSION} {self.tar_bytes} {self.num_samples}".encode(), digest_size=16)
+        for name, array in self._arrays().items():
+            digest.update(f"{name} {array.dtype.str} {len(array)}".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write `path` whole or not at all; the same meta gives the same bytes."""
+        with atomic_write(path) as file:
+            header = np.array([SCHEMA_VERSION, self.tar_bytes], "<i8")
+            np.savez(file, allow_pickle=False, header=header, **self._arrays())
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        arrays = {name: self.columns[name] for name in (*SAMPLE_COLUMNS, *IMAGE_COLUMNS)}
+        arrays |= {"key_start": self.key_start, "key_bytes": self.key_bytes}
+        failures = json.dumps([[failure.key, failure.reason] for failure in self.failures])
+        return arrays | {"failures": np.frombuffer(failures.encode(), "u1")}
+
+
+def hash_key(key: str) -> int:
+    """64-bit hash of a key (blake2b of its UTF-8, little endian), the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(key.encode("utf-8"), digest_size=8).digest(), "little")
+
+
+def load_meta(path: Path) -> ShardMeta:
+    """Read `x.meta.npz`, trusting nothing in it.
+
+    Raises:
+        ShardError: when it is missing, damaged or of another schema version.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            header = stored["header"]
+            if header.shape != (2,) or header[0] != SCHEMA_VERSION:
+                raise ShardError(f"schema version {header[:1]}, this program reads {SCHEMA_VERSION}")
+            wanted = SAMPLE_COLUMNS | IMAGE_COLUMNS | _BLOBS
+            arrays = {name: stored[name] for name in wanted}
+        for name, dtype in wanted.items():
+            if arrays[name].dtype != dtype or arrays[name].ndim != 1:
+                raise ShardError(f"column {name} is {arrays[name].dtype}, {dtype} expected")
+        return _meta_of(int(header[1]), arrays)
+    except (ShardError, *_DAMAGE) as error:
+        raise ShardError(f"{path}: {error}; build it anew with `wdstream index --rebuild`") from error
+
+
+def _meta_of(tar_bytes: int, arrays: dict[str, NDArray[Any]]) -> ShardMeta:
+    start, blob = arrays["key_start"], arrays["key_bytes"]
+    num_samples = len(start) - 1
+    if num_samples < 0 or start[0] != 0 or (np.diff(start) <= 0).any() or start[-1] != len(blob):
+        raise ShardError("the keys are damaged")
+    if any(len(arrays[name]) != num_samples for name in SAMPLE_COLUMNS):
+        raise ShardError(f"columns of different lengths, {num_samples} samples expected")
+    ends = arrays["offset"] + arrays["nbytes"]
+    in_order = bool((arrays["nbytes"] > 0).all() and (ends[:-1] <= arrays["offset"][1:]).all())
+    if num_samples and not (in_order and arrays["offset"][0] >= 0 and ends[-1] <= tar_bytes):
+        raise ShardError(f"sample offsets are not rising inside the tar's {tar_bytes} bytes")
+    num_images = int(arrays["num_images"].sum(dtype=np.int64))
+    if (arrays["num_images"] < 0).any() or any(len(arrays[name]) != num_images for name in IMAGE_COLUMNS):
+        raise ShardError(f"sizes of {len(arrays['image_width'])} images, {num_images} expected")
+    failures = json.loads(arrays["failures"].tobytes())
+    return ShardMeta(
+        tar_bytes=tar_bytes,
+        columns={name: arrays[name] for name in (*SAMPLE_COLUMNS, *IMAGE_COLUMNS)},
+        key_start=start,
+        key_bytes=blob,
+        failures=tuple(SampleFailure(key=key, reason=reason) for key, reason in failures),
+    )
+
+
+def save_idx(path: Path, offsets: Sequence[int]) -> None:
+    """Write `x.tar.idx`: the samples' offsets and the end of the last."""
+    with atomic_write(path) as file:
+        file.write(np.asarray(offsets, "<u8").tobytes())
+
+
+def load_complete(tar: Path) -> ShardMeta:
+    """The meta of a shard whose three files are there and belong together.
+
+    Raises:
+        ShardError: saying which file is missing or does not fit.
+    """
+    paths = ShardPaths.of(tar)
+    missing = [path.name for path in (paths.tar, paths.idx, paths.meta) if not path.is_file()]
+    if missing:
+        raise ShardError(f"{tar.name}: {' and '.join(missing)} missing")
+    meta = load_meta(paths.meta)
+    found = paths.tar.stat().st_size
+    if found != meta.tar_bytes:
+        raise ShardError(f"{tar}: changed or truncated: {meta.tar_bytes} bytes expected, found {found}")
+    starts = np.frombuffer(paths.idx.read_bytes()[: paths.idx.stat().st_size // 8 * 8], "<u8")
+    if not len(starts) or not np.isin(meta.columns["offset"].astype("<u8"), starts[:-1]).all():
+        raise ShardError(f"{paths.idx}: does not fit {paths.meta.name}")
+    return meta

@@ -1,0 +1,123 @@
+"""Where shards lie: a folder, or anything fsspec reaches. Ranges only; nothing here knows what a tar is."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Protocol
+
+from wdstream.errors import ShardError
+
+DEFAULT_OPEN_FILES = 128  # descriptors a LocalStorage keeps; the usual limit of a process is 1,024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByteRange:
+    """`length` bytes of the file `name` from `offset` on."""
+
+    name: str
+    offset: int
+    length: int
+
+
+class Storage(Protocol):
+    """Reads of named files under one root. Safe to use from many threads at once."""
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a file; None where the storage cannot tell. Raises ShardError when it is missing."""
+
+    def read(self, wanted: ByteRange) -> bytes:
+        """One range; shorter where the file ends before. Raises ShardError when the file is missing."""
+
+    def read_many(self, wanted: Sequence[ByteRange]) -> list[bytes]:
+        """Several ranges, in the order asked for; together where that is cheaper."""
+
+    def read_file(self, name: str) -> bytes:
+        """A whole file."""
+
+
+def read_exactly(descriptor: int, offset: int, length: int) -> bytes:
+    """`length` bytes by pread, which may give less at a time; shorter only at the end of the file."""
+    data = os.pread(descriptor, length, offset)
+    if len(data) == length or not data:
+        return data
+    chunks = [data]
+    missing = length - len(data)
+    while missing and (data := os.pread(descriptor, missing, offset + length - missing)):
+        chunks.append(data)
+        missing -= len(data)
+    return b"".join(chunks)
+
+
+class _OpenFile:
+    """A descriptor that closes when nobody holds it any more: a read in another thread keeps it open."""
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = -1
+        self.descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+
+    def __del__(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+
+
+class LocalStorage:
+    """Files in a folder, read by pread: one descriptor a file, the least recently used ones closed."""
+
+    def __init__(self, root: Path, *, open_files: int = DEFAULT_OPEN_FILES) -> None:
+        self._root = root
+        self._limit = open_files
+        self._files: OrderedDict[str, _OpenFile] = OrderedDict()
+        self._lock = Lock()
+
+    def __getstate__(self) -> tuple[Path, int]:
+        return self._root, self._limit
+
+    def __setstate__(self, state: tuple[Path, int]) -> None:
+        self.__init__(state[0], open_files=state[1])  # type: ignore[misc]  # descriptors do not travel
+
+    @property
+    def open_files(self) -> int:
+        """Descriptors held now."""
+        return len(self._files)
+
+    def size(self, name: str) -> int:
+        """Bytes of a file; ShardError when it is missing."""
+        return os.fstat(self._open(name).descriptor).st_size
+
+    def read(self, wanted: ByteRange) -> bytes:
+        """One range; shorter where the file ends before. ShardError when it is missing or cannot be read."""
+        file = self._open(wanted.name)
+        try:
+            return read_exactly(file.descriptor, wanted.offset, wanted.length)
+        except OSError as error:
+            raise ShardError(f"{self._root / wanted.name}: cannot read at byte {wanted.offset}: {error}") from error
+
+    def read_many(self, wanted: Sequence[ByteRange]) -> list[bytes]:
+        """Several ranges, one by one: a local read costs about 0.05 ms."""
+        return [self.read(one) for one in wanted]
+
+    def read_file(self, name: str) -> bytes:
+        """A whole file."""
+        return self.read(ByteRange(name=name, offset=0, length=self.size(name)))
+
+    def _open(self, name: str) -> _OpenFile:
+        with self._lock:
+            file = self._files.get(name)
+            if file is not None:
+                self._files.move_to_end(name)
+                return file
+            try:
+                file = self._files[name] = _OpenFile(self._root / name)
+            except OSError as error:
+                raise ShardError(
+                    f"{self._root / name} cannot be opened ({error.strerror}), though the index names it: bring it "
+                    "back, or run `wdstream index` on the folder without it"
+                ) from error
+            if len(self._files) > self._limit:
+                self._files.popitem(last=False)
+            return file

@@ -1,0 +1,213 @@
+"""Tar headers: our own are plain USTAR; GNU and PAX long names of others are understood, the rest is refused.
+
+A tar file is a run of 512-byte blocks: one header block a member, then its bytes padded to a block, and at the end at
+least one block of zeros. Field places are those of POSIX.1-1988 (USTAR); PAX records those of POSIX.1-2001.
+Nothing here trusts its input: checksums are verified, numbers are parsed strictly, sizes are bounded by the file.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from wdstream.errors import ShardError
+
+BLOCK_SIZE = 512
+RECORD_SIZE = 10_240  # an archive is padded to this, as tar and Python's tarfile do
+ZERO_BLOCK = bytes(BLOCK_SIZE)
+MAX_NAME = 100
+MAX_PREFIX = 155
+MAX_PART_BYTES = 8**11 - 1  # eleven octal digits
+MAX_EXTENDED_HEADER = 1 << 20  # a long name or a set of PAX records; real ones are below a kilobyte
+
+ReadAt = Callable[[int, int], bytes]  # (offset, length) -> bytes, shorter only at the end
+
+_REGULAR = b"0\x007"
+_LINKS_AND_DEVICES = b"123456"  # hard link, symbolic link, character and block device, folder, pipe: never a part
+_OCTAL_DIGITS = frozenset(b"01234567")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One file in a tar.
+
+    Attributes:
+        name: its path in the tar.
+        offset: its first header block, that of its long name included.
+        data_offset: its first byte.
+        size: its bytes, without padding.
+        is_file: False for folders, links and devices.
+    """
+
+    name: str
+    offset: int
+    data_offset: int
+    size: int
+    is_file: bool
+
+    @property
+    def end(self) -> int:
+        """The offset behind its padding: where the next header stands."""
+        return self.data_offset + padded(self.size)
+
+
+def padded(num_bytes: int) -> int:
+    """`num_bytes` rounded up to whole blocks."""
+    return -(-num_bytes // BLOCK_SIZE) * BLOCK_SIZE
+
+
+def split_path(path: str) -> tuple[str, str]:
+    """Split a path into USTAR's (prefix, name).
+
+    Raises:
+        ShardError: when it is not ASCII, or too long for both fields.
+    """
+    if not path.isascii():
+        raise ShardError(f"{path!r} is not ASCII, which USTAR names must be: rename it")
+    if len(path) <= MAX_NAME:
+        return "", path
+    cut = path.find("/", len(path) - MAX_NAME - 1)
+    if cut < 1 or cut > MAX_PREFIX or cut == len(path) - 1:
+        raise ShardError(
+            f"{path!r} does not fit USTAR: at most {MAX_NAME} characters, or {MAX_PREFIX} before and {MAX_NAME} after "
+            f"a '/'; found {len(path)}: use a shorter key"
+        )
+    return path[:cut], path[cut + 1 :]
+
+
+def make_header(path: str, size: int) -> bytes:
+    """The header block of a regular file: mode 644, owner 0, time 0, so that the same content gives the same bytes.
+
+    Raises:
+        ShardError: when the path or the size does not fit.
+    """
+    if size > MAX_PART_BYTES:
+        raise ShardError(f"{path!r} has {size} bytes; a part of a shard holds at most {MAX_PART_BYTES}")
+    prefix, name = split_path(path)
+    head = name.encode("ascii").ljust(MAX_NAME, b"\0") + b"0000644\x000000000\x000000000\0"
+    head += b"%011o\0" % size + b"00000000000\0"
+    tail = b"0".ljust(101, b"\0") + b"ustar\x0000" + bytes(80) + prefix.encode("ascii").ljust(MAX_PREFIX, b"\0")
+    tail = tail.ljust(BLOCK_SIZE - 156, b"\0")
+    checksum = sum(head) + sum(tail) + 8 * 0x20
+    return head + b"%06o\0 " % checksum + tail
+
+
+def walk(read: ReadAt, start: int, end: int) -> Iterator[Member]:
+    """Every member whose headers lie in [start, end), in order; stops at a block of zeros, where there is one.
+
+    Args:
+        read: reads bytes of the tar; called for headers only, never for what members hold.
+        start: a header's offset.
+        end: the end of the tar, or of the run of members.
+
+    Yields:
+        The members, long names resolved.
+
+    Raises:
+        ShardError: for a broken header, a member that reaches beyond `end`, or a kind of header that cannot be read.
+    """
+    offset = start
+    first: int | None = None  # where the long name in front of the coming header starts
+    overrides: dict[str, str] = {}
+    while offset < end:
+        block = read(offset, BLOCK_SIZE)
+        if block == ZERO_BLOCK:
+            break
+        name, size, kind = _parse_header(block, offset)
+        if kind in b"xgLK":
+            body = _read_extension(read, name, offset, size, end)
+            if kind == b"x":
+                overrides.update(_pax_records(body, offset))
+            elif kind == b"L":
+                overrides["path"] = _decode(body.rstrip(b"\0"))
+            elif kind == b"g":
+                _refuse_global(_pax_records(body, offset), offset)
+            first = offset if first is None else first
+            offset += BLOCK_SIZE + padded(size)
+            continue
+        member = _member(name, size, kind, (offset if first is None else first, offset + BLOCK_SIZE), overrides)
+        if member.end > end:
+            raise ShardError(
+                f"{member.name!r} at byte {member.offset} should reach to byte {member.end}, but only {end} are there: "
+                "truncated or damaged"
+            )
+        yield member
+        offset, first, overrides = member.end, None, {}
+    if first is not None:
+        raise ShardError(f"a long name at byte {first} has no file behind it: truncated or damaged")
+
+
+def _member(name: str, size: int, kind: bytes, offsets: tuple[int, int], overrides: dict[str, str]) -> Member:
+    if kind not in _REGULAR and kind not in _LINKS_AND_DEVICES:
+        raise ShardError(f"{name!r} at byte {offsets[0]} is a tar member of kind {kind!r}, which is not supported")
+    if any(record.startswith("GNU.sparse") for record in overrides):
+        raise ShardError(f"{name!r} at byte {offsets[0]} is a sparse file, which is not supported: repack the tar")
+    name = overrides.get("path", name)
+    if "size" in overrides:
+        if not (overrides["size"].isascii() and overrides["size"].isdigit() and len(overrides["size"]) < 20):
+            raise ShardError(f"{name!r} at byte {offsets[0]} has the size {overrides['size']!r}, not a number")
+        size = int(overrides["size"])
+    is_folder = kind == b"\0" and name.endswith("/")  # how tars older than USTAR write one
+    is_file = kind in _REGULAR and not is_folder
+    return Member(name=name, offset=offsets[0], data_offset=offsets[1], size=size if is_file else 0, is_file=is_file)
+
+
+def _parse_header(block: bytes, offset: int) -> tuple[str, int, bytes]:
+    """Name, size and kind of one header block."""
+    if len(block) != BLOCK_SIZE:
+        raise ShardError(f"the header at byte {offset} has {len(block)} of {BLOCK_SIZE} bytes: truncated")
+    checksum = _number(block[148:156], "checksum", offset)
+    actual = sum(block) - sum(block[148:156]) + 8 * 0x20
+    if checksum != actual:
+        raise ShardError(f"no tar header at byte {offset}: checksum {checksum} expected, found {actual}")
+    size = _number(block[124:136], "size", offset)
+    name = _decode(block[:MAX_NAME].split(b"\0", 1)[0])
+    if block[257:263] == b"ustar\0" and block[345]:
+        name = _decode(block[345:500].split(b"\0", 1)[0]) + "/" + name
+    return name, size, block[156:157]
+
+
+def _number(field: bytes, what: str, offset: int) -> int:
+    """An octal number, or the base-256 form of GNU tar for large ones."""
+    if field[0] == 0x80:
+        return int.from_bytes(field[1:], "big")
+    digits = field.strip(b" \0")
+    if not _OCTAL_DIGITS.issuperset(digits):
+        raise ShardError(f"no tar header at byte {offset}: {what} {field!r} is not a number")
+    return int(digits or b"0", 8)
+
+
+def _read_extension(read: ReadAt, name: str, offset: int, size: int, end: int) -> bytes:
+    """The bytes of a long-name or PAX header."""
+    if size > MAX_EXTENDED_HEADER:
+        raise ShardError(f"the extended header {name!r} at byte {offset} claims {size} bytes: damaged")
+    body = read(offset + BLOCK_SIZE, size)
+    if len(body) != size or offset + BLOCK_SIZE + padded(size) > end:
+        raise ShardError(f"the extended header {name!r} at byte {offset} is truncated")
+    return body
+
+
+def _pax_records(body: bytes, offset: int) -> dict[str, str]:
+    """Records of the form `<length> <name>=<value>\\n`, the length counting itself."""
+    records: dict[str, str] = {}
+    place = 0
+    while place < len(body) and body[place]:
+        space = body.find(b" ", place, place + 20)
+        digits = body[place:space] if space > place else b""
+        length = int(digits) if digits.isdigit() else 0
+        record = body[space + 1 : place + length]
+        name, equals, value = record.partition(b"=")
+        if length <= len(digits) + 1 or place + length > len(body) or not equals or not value.endswith(b"\n"):
+            raise ShardError(f"the PAX header at byte {offset} is malformed")
+        records[_decode(name)] = _decode(value[:-1])
+        place += length
+    return records
+
+
+def _refuse_global(records: dict[str, str], offset: int) -> None:
+    """A global header may hold comments and times; one that renames or resizes all files is not supported."""
+    if "path" in records or "size" in records:
+        raise ShardError(f"the global PAX header at byte {offset} sets path or size for all files: not supported")
+
+
+def _decode(name: bytes) -> str:
+    """Names of others may be any bytes; undecodable ones survive as surrogates, as in Python's own file names."""
+    return name.decode("utf-8", "surrogateescape")

@@ -1,0 +1,165 @@
+"""Writing one shard: tar, idx and meta, complete or absent, and the same bytes for the same samples."""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from wdstream.errors import ShardError
+from wdstream.records import Size
+from wdstream.shards.atomic import atomic_write
+from wdstream.shards.format import ShardPaths, is_image, validate_extension, validate_key
+from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, SampleFailure, ShardMeta, hash_key, save_idx
+from wdstream.shards.ustar import BLOCK_SIZE, RECORD_SIZE, make_header, padded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleEntry:
+    """What the index knows of a sample besides its place.
+
+    Attributes:
+        image_sizes: (width, height) of each image in order of appearance, after EXIF rotation.
+        text_bytes: UTF-8 bytes of its text, over all segments.
+        text_chars: characters of its text.
+    """
+
+    image_sizes: Sequence[Size]
+    text_bytes: int
+    text_chars: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardSummary:
+    """A finished shard: file name, samples, bytes of the tar, digest of its meta."""
+
+    name: str
+    samples: int
+    bytes: int
+    digest: str
+
+
+class MetaBuilder:
+    """Collects the columns of a shard's meta sample by sample."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self.failures: list[SampleFailure] = []
+        self._samples: list[tuple[int, ...]] = []
+        self._sizes: list[Size] = []
+
+    def add(self, key: str, place: tuple[int, int, int], entry: SampleEntry) -> None:
+        """Add a sample; `place` is its offset, bytes and crc."""
+        counts = (len(entry.image_sizes), entry.text_bytes, entry.text_chars)
+        self._samples.append((*place, *counts, hash_key(key)))
+        self._sizes.extend(entry.image_sizes)
+        self.keys.append(key)
+
+    def build(self, tar_bytes: int) -> ShardMeta:
+        """The meta of all samples added."""
+        rows = list(zip(*self._samples, strict=True)) or [()] * len(SAMPLE_COLUMNS)
+        sides = list(zip(*self._sizes, strict=True)) or [()] * len(IMAGE_COLUMNS)
+        wanted = list((SAMPLE_COLUMNS | IMAGE_COLUMNS).items())
+        columns = {name: np.array(values, dtype) for (name, dtype), values in zip(wanted, rows + sides, strict=True)}
+        keys = [key.encode("utf-8") for key in self.keys]
+        return ShardMeta(
+            tar_bytes=tar_bytes,
+            columns=columns,
+            key_start=np.cumsum([0, *map(len, keys)], dtype="<i8"),
+            key_bytes=np.frombuffer(b"".join(keys), "u1"),
+            failures=tuple(self.failures),
+        )
+
+
+class ShardWriter:
+    """Writes the shard `path` (`x.tar`), with `x.tar.idx` and `x.meta.npz` beside it.
+
+    The tar is written under a temporary name and takes its own last, when the other two are in place: a tar that is
+    there is complete. A shard of that name from before disappears at the moment of closing. Used as a context manager
+    it closes at the end of the block, and leaves nothing when the block raises.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._paths = ShardPaths.of(path)
+        self._context = atomic_write(path)
+        self._file = self._context.__enter__()
+        self._meta = MetaBuilder()
+        self._seen: set[str] = set()
+        self._offsets = [0]
+
+    @property
+    def num_samples(self) -> int:
+        """Samples written so far."""
+        return len(self._meta.keys)
+
+    @property
+    def tar_bytes(self) -> int:
+        """Bytes written so far, without the end of the archive."""
+        return self._offsets[-1]
+
+    def add(self, key: str, parts: Mapping[str, bytes], entry: SampleEntry) -> None:
+        """Append a sample; its parts are written in order of their extensions.
+
+        Raises:
+            ShardError: for a key or an extension that is not allowed, a key written before, or no parts. Nothing of
+                the sample is written then.
+        """
+        validate_key(key)
+        if key in self._seen:
+            raise ShardError(f"{self._paths.tar}: the key {key!r} was written before; keys are unique")
+        if not parts:
+            raise ShardError(f"{self._paths.tar}: the sample {key!r} has no parts")
+        for extension in parts:
+            validate_extension(extension)
+        num_images = sum(is_image(extension) for extension in parts)
+        if num_images != len(entry.image_sizes):
+            raise ShardError(f"sample {key!r}: {len(entry.image_sizes)} image sizes for {num_images} image parts")
+        chunks: list[bytes] = []
+        for extension in sorted(parts):
+            data = parts[extension]
+            chunks += [make_header(f"{key}.{extension}", len(data)), data, bytes(padded(len(data)) - len(data))]
+        crc = 0
+        for chunk in chunks:
+            crc = zlib.crc32(chunk, crc)
+            self._file.write(chunk)
+        nbytes = sum(map(len, chunks))
+        self._meta.add(key, (self.tar_bytes, nbytes, crc), entry)
+        self._seen.add(key)
+        self._offsets.append(self.tar_bytes + nbytes)
+
+    def close(self) -> ShardSummary:
+        """Finish the shard and put its three files in place."""
+        try:
+            blocks = self.tar_bytes + 2 * BLOCK_SIZE
+            tar_bytes = -(-blocks // RECORD_SIZE) * RECORD_SIZE
+            self._file.write(bytes(tar_bytes - self.tar_bytes))
+            meta = self._meta.build(tar_bytes)
+            self._paths.tar.unlink(missing_ok=True)  # an old tar must never stand beside new companions
+            save_idx(self._paths.idx, self._offsets)
+            meta.save(self._paths.meta)
+        except BaseException as error:
+            self._abort(error)
+            raise
+        self._context.__exit__(None, None, None)
+        return ShardSummary(name=self._paths.tar.name, samples=meta.num_samples, bytes=tar_bytes, digest=meta.digest)
+
+    def _abort(self, error: BaseException) -> None:
+        """Remove the temporary file; the caller raises `error` on."""
+        try:
+            self._context.__exit__(type(error), error, error.__traceback__)
+        except BaseException as raised:
+            if raised is not error:
+                raise
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self._abort(error)
