@@ -8,10 +8,10 @@ from wdstream.testing import make_tiny_model
 
 
 @pytest.fixture(scope="session")
-def tiny_qwen2_5_vl(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("models") / "qwen2_5_vl", family="qwen2_5_vl", vocab_size=4096)
-
-
-@pytest.fixture(scope="session")
-def tiny_qwen3_vl(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("models") / "qwen3_vl", family="qwen3_vl", vocab_size=4096)
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny checkpoint of each family, 4,096 tokens."""
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        name: make_tiny_model(folder / name, family=name, vocab_size=4096)
+        for name in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+    }

@@ -39,11 +39,11 @@ def test_loads_with_auto_classes(family: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_round_trip_is_lossless_and_equal_to_the_auto_tokenizer(text: str, tiny_qwen2_5_vl: Path) -> None:
-    core = Tokenizer.from_file(str(tiny_qwen2_5_vl / "tokenizer.json"))
+def test_round_trip_is_lossless_and_equal_to_the_auto_tokenizer(text: str, tiny_models: dict[str, Path]) -> None:
+    core = Tokenizer.from_file(str(tiny_models["qwen2_5_vl"] / "tokenizer.json"))
     ids = core.encode(text, add_special_tokens=False).ids
     assert core.decode(ids, skip_special_tokens=False) == text
-    assert AutoTokenizer.from_pretrained(tiny_qwen2_5_vl)(text, add_special_tokens=False).input_ids == ids
+    assert AutoTokenizer.from_pretrained(tiny_models["qwen2_5_vl"])(text, add_special_tokens=False).input_ids == ids
 
 
 def test_same_seed_same_bytes_and_global_random_state_untouched(tmp_path: Path) -> None:
