@@ -7,13 +7,23 @@ Settings: tile_policy.py; which of them hold for a page: tile_rules.py; geometry
 """
 
 from wdstream.pages.tile_adaptive import plan_adaptive
+from wdstream.pages.tile_arrays import TileArrays, distinct_sizes, plan_tiles_arrays
 from wdstream.pages.tile_buckets import OCR_PAGES, PRESETS, ShapeBucket
 from wdstream.pages.tile_fixed import boxes, choose_bucket, cut, filled, fit, labels, on_canvas
 from wdstream.pages.tile_policy import TilingPolicy
 from wdstream.pages.tile_rules import Rules, base_rules, check_side, rules_for
 from wdstream.records import Box, Placement, Size, TilePlan
 
-__all__ = ["OCR_PAGES", "PRESETS", "ShapeBucket", "TilingPolicy", "plan_tiles"]
+__all__ = [
+    "OCR_PAGES",
+    "PRESETS",
+    "ShapeBucket",
+    "TileArrays",
+    "TilingPolicy",
+    "distinct_sizes",
+    "plan_tiles",
+    "plan_tiles_arrays",
+]
 
 
 def plan_tiles(width: int, height: int, policy: TilingPolicy) -> TilePlan:
