@@ -1,0 +1,37 @@
+"""Pixels to JPEG: grey where there is no colour, which is smaller and faster to decode, with the same pixels."""
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+MAX_SIDE = 65_500  # libjpeg's limit
+_ROWS_AT_ONCE = 64
+
+
+def encode_jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
+    """JPEG, 4:2:0, of uint8 (height, width, 3) RGB or (height, width, 4) RGB and an unused byte.
+
+    An image whose three channels are equal everywhere is stored as one grey channel.
+
+    Raises:
+        ValueError: a side is 0 or above `MAX_SIDE`.
+    """
+    if is_grey(pixels):
+        return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels[..., :1]), quality, "GRAY"))
+    colorspace = "RGB" if pixels.shape[2] == 3 else "RGBX"
+    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality, colorspace, "420"))
+
+
+def is_grey(pixels: NDArray[np.uint8]) -> bool:
+    """Whether red, green and blue are equal in every pixel; goes block by block, as colour mostly shows early."""
+    for top in range(0, len(pixels), _ROWS_AT_ONCE):
+        block = pixels[top : top + _ROWS_AT_ONCE]
+        if block.shape[2] == 4 and block.flags.c_contiguous:
+            words = block.view("<u4")  # red is the lowest byte: one pass instead of two over every fourth byte
+            has_colour = bool(((words ^ (words >> 8)) & 0xFFFF).any())
+        else:
+            red = block[..., 0]
+            has_colour = not (np.array_equal(red, block[..., 1]) and np.array_equal(red, block[..., 2]))
+        if has_colour:
+            return False
+    return True

@@ -1,0 +1,59 @@
+"""Lines of a large file by number: one pass notes where each thousandth starts, later readers seek there."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+MAX_LINE_BYTES = 256 << 20
+MARK_EVERY = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineMap:
+    """Where lines stand in a JSONL file: how many there are, and the offset of each thousandth from the first."""
+
+    num_lines: int
+    marks: tuple[int, ...]
+
+
+def map_lines(path: Path) -> LineMap:
+    """Count a file's lines and note where each thousandth starts.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    marks: list[int] = []
+    num_lines = offset = 0
+    with path.open("rb") as file:
+        while line := file.readline(MAX_LINE_BYTES):
+            if num_lines % MARK_EVERY == 0:
+                marks.append(offset)
+            num_lines += 1
+            offset += len(line) + _skip_rest(file, line)
+    return LineMap(num_lines=num_lines, marks=tuple(marks))
+
+
+def read_lines(path: Path, line_map: LineMap, first: int, count: int) -> Iterator[tuple[int, bytes | None]]:
+    """Lines `first` to `first + count - 1`, from 1, with their numbers; None for one above `MAX_LINE_BYTES`.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    mark = (first - 1) // MARK_EVERY
+    with path.open("rb") as file:
+        file.seek(line_map.marks[mark])
+        for number in range(mark * MARK_EVERY + 1, first + count):
+            line = file.readline(MAX_LINE_BYTES)
+            is_long = _skip_rest(file, line) > 0
+            if number >= first:
+                yield number, None if is_long else line
+
+
+def _skip_rest(file: BinaryIO, line: bytes) -> int:
+    """Go to the end of a line of which only a part was read; returns the bytes gone over."""
+    skipped = 0
+    while len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
+        line = file.readline(MAX_LINE_BYTES)
+        skipped += len(line)
+    return skipped
