@@ -19,6 +19,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from wdstream.errors import DecodeError
+from wdstream.pixels.grey import grey_as_rgb
 from wdstream.pixels.header import ImageHeader, image_header, pillow_header
 from wdstream.pixels.modes import to_grey_or_rgb
 from wdstream.pixels.orientation import is_transposed
@@ -120,8 +121,4 @@ def _oriented(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 
 def _as_rgb(pixels: NDArray[np.uint8]) -> Pixels:
     """(h, w, 3); a grey plane becomes three channels without a copy."""
-    if pixels.ndim == 3:
-        return pixels
-    shape = (*pixels.shape, 3)
-    # Not `broadcast_to`: its result is marked read-only, and torch warns about every such array it is given.
-    return np.lib.stride_tricks.as_strided(pixels, shape, (*pixels.strides, 0))
+    return pixels if pixels.ndim == 3 else grey_as_rgb(pixels)

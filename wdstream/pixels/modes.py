@@ -7,10 +7,10 @@
     LA, RGBA, La, RGBa, PA,   composed on white: c a + 255 (1 - a), rounded
       any mode with tRNS
     RGB                       as it is; 16-bit RGB keeps its high byte
-    I;16, any byte order      scaled, not clipped: value 255 / (2^bits - 1), rounded; bits are 16, or what a TIFF declares
-                              (12, say); "white is zero" is turned
-    I (32-bit)                values within 0..65535 are 16-bit data in a wide mode and scaled like it (PGM, say); others
-                              are stretched from their own least and greatest value to 0..255
+    I;16, any byte order      scaled, not clipped: value 255 / (2^bits - 1), rounded; bits are 16, or what a TIFF
+                              declares (12, say); "white is zero" is turned
+    I (32-bit)                values within 0..65535 are 16-bit data in a wide mode and scaled like it (PGM, say);
+                              others are stretched from their own least and greatest value to 0..255
     F (float)                 within 0..1: times 255; within 0..255: rounded; others stretched like I; NaN, inf: white
     CMYK (TIFF)               R = (255 - C)(255 - K) / 255
     LAB                       CIE L*a*b* with white D50 to sRGB, by LittleCMS
@@ -61,8 +61,8 @@ def _from_16_bit(image: "Image.Image") -> NDArray[np.uint8]:
     tags: Any = getattr(image, "tag_v2", {})
     bits = tags.get(_BITS_PER_SAMPLE, (16,))[0]
     highest = (1 << bits) - 1
-    values = np.asarray(image).astype(np.uint32)
-    grey = ((np.minimum(values, highest) * 255 + highest // 2) // highest).astype(np.uint8)
+    values: NDArray[np.uint32] = np.asarray(image).astype(np.uint32)
+    grey: NDArray[np.uint8] = ((np.minimum(values, highest) * 255 + highest // 2) // highest).astype(np.uint8)
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         np.subtract(255, grey, out=grey)
     transparent = image.info.get("transparency")
