@@ -1,0 +1,124 @@
+"""ReadTars on tars of other tools: order, resume at every sample, pipes, compression, damage."""
+
+import gzip
+import http.server
+import io
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import webdataset
+
+from wdstream.errors import ShardError
+from wdstream.nodes.adapt import as_page
+from wdstream.nodes.read_tars import ReadTars
+from wdstream.nodes.resume import assert_resumes_exactly
+
+
+def write_tar(path: Path, members: list[tuple[str, bytes]]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+@pytest.fixture
+def tars(tmp_path: Path) -> list[str]:
+    """Two tars by webdataset: 3 and 2 samples of a text and some bytes."""
+    paths = []
+    for shard, count in enumerate([3, 2]):
+        path = tmp_path / f"{shard}.tar"
+        with webdataset.TarWriter(str(path)) as writer:
+            for number in range(count):
+                writer.write({"__key__": f"{shard}{number}", "txt": f"text {number}", "png": b"x" * (700 * number)})
+        paths.append(str(path))
+    return paths
+
+
+def test_all_samples_in_order(tars: list[str]) -> None:
+    samples = list(ReadTars(tars))
+    assert [sample.key for sample in samples] == ["00", "01", "02", "10", "11"]
+    assert samples[1].parts == {"png": b"x" * 700, "txt": b"text 1"}
+    page = as_page({"__key__": samples[1].key, **samples[1].parts})
+    assert page.key == "01"
+
+
+def test_resumes_at_every_sample_by_going_there(tars: list[str]) -> None:
+    assert len(assert_resumes_exactly(lambda: ReadTars(tars))) == 5
+    node = ReadTars(tars)
+    next(node)
+    state = node.state_dict()
+    assert state == {"shard": 0, "sample": 1, "offset": 3584}
+    # Damage what lies before: a resume must not read it.
+    path = Path(tars[0])
+    path.write_bytes(b"\xff" * 200 + path.read_bytes()[200:])
+    node.reset(state)
+    assert [sample.key for sample in node] == ["01", "02", "10", "11"]
+
+
+def test_compressed_tars_and_pipes_resume_by_reading_again(tars: list[str], tmp_path: Path) -> None:
+    packed = tmp_path / "a.tar.gz"
+    packed.write_bytes(gzip.compress(Path(tars[0]).read_bytes()))
+    for urls in ([str(packed), tars[1]], [f"pipe:cat {tars[0]}", f"pipe:cat {tars[1]}"]):
+        items = assert_resumes_exactly(lambda urls=urls: ReadTars(urls))
+        assert [(item.key, item.parts) for item in items] == [(item.key, item.parts) for item in ReadTars(tars)]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args, directory=str(tmp_path))  # type: ignore[arg-type]
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+def test_http_without_ranges(tars: list[str], server: str) -> None:
+    assert [sample.key for sample in ReadTars([f"{server}/0.tar", f"{server}/1.tar"])] == ["00", "01", "02", "10", "11"]
+    with pytest.raises(ShardError, match=r"http://.*/2\.tar: cannot be opened \(HTTP Error 404"):
+        next(ReadTars([f"{server}/2.tar"]))
+
+
+def test_directories_metadata_and_dotfiles_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "odd.tar"
+    write_tar(
+        path, [("__meta__/x.json", b"{}"), ("README", b""), ("d/a.TXT", b"1"), ("d/a.jpg", b"2"), ("d/b.txt", b"3")]
+    )
+    assert [(key, parts) for key, parts, _ in ReadTars([str(path)])] == [
+        ("d/a", {"txt": b"1", "jpg": b"2"}),
+        ("d/b", {"txt": b"3"}),
+    ]
+
+
+def test_empty_tars_and_no_tars(tmp_path: Path, tars: list[str]) -> None:
+    empty = tmp_path / "empty.tar"
+    write_tar(empty, [])
+    assert [sample.key for sample in ReadTars([str(empty), tars[1], str(empty)])] == ["10", "11"]
+    assert list(ReadTars([])) == []
+
+
+def test_damage_is_an_error(tars: list[str], tmp_path: Path) -> None:
+    cut = tmp_path / "cut.tar"
+    cut.write_bytes(Path(tars[0]).read_bytes()[:2600])
+    node = ReadTars([str(cut)])
+    with pytest.raises(ShardError, match=r"cut\.tar: not a readable tar, or cut short"):
+        list(node)
+    with pytest.raises(ShardError, match="pipe:exit 3: the command failed with exit status 3"):
+        list(ReadTars(["pipe:exit 3"]))
+    with pytest.raises(ShardError, match="cannot be opened"):
+        list(ReadTars([str(tmp_path / "none.tar")]))
+    double = tmp_path / "double.tar"
+    write_tar(double, [("a.txt", b"1"), ("a.txt", b"2")])
+    with pytest.raises(ShardError, match="the sample 'a' has two parts 'txt'"):
+        list(ReadTars([str(double)]))

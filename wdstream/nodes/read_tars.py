@@ -1,0 +1,183 @@
+"""ReadTars: pages out of tars without an index, front to back: foreign shards, pipes, downloads.
+
+Any tar that webdataset reads, compressed or not. Nothing is sought, except that a resume goes straight to its place in
+a plain local file; anywhere else it reads the shard again up to there.
+"""
+
+import io
+import subprocess
+import tarfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+from wdstream.errors import ShardError
+from wdstream.nodes.node import Stage, State
+from wdstream.shards.format import split_name
+
+OpenStream = Callable[[str], BinaryIO]
+USTAR_MAGIC, MAGIC_OFFSET = b"ustar", 257
+
+
+class RawSample(NamedTuple):
+    """One sample as it lies in a tar: `parts` maps extension to bytes, `offset` is where its first header starts."""
+
+    key: str
+    parts: dict[str, bytes]
+    offset: int
+
+
+class ReadTars(Stage[RawSample]):
+    """The samples of some tars, in order. The state is the tar, the sample in it, and where that sample starts.
+
+    Args:
+        urls: local paths, `http://` and `https://` addresses, or `pipe:COMMAND` for the output of a shell command.
+        open_stream: opens one of them for reading; replace it for other kinds of address.
+    """
+
+    SHARD_KEY, SAMPLE_KEY, OFFSET_KEY = "shard", "sample", "offset"
+
+    def __init__(self, urls: Sequence[str], *, open_stream: OpenStream | None = None) -> None:
+        super().__init__()
+        self.urls = tuple(urls)
+        self._open_stream = open_stream or open_url
+        self._samples: Iterator[RawSample] | None = None
+
+    def reset(self, initial_state: State | None = None) -> None:
+        """Open at a saved place, or at the first sample of the first tar."""
+        super().reset(initial_state)
+        state = initial_state or {self.SHARD_KEY: 0, self.SAMPLE_KEY: 0, self.OFFSET_KEY: 0}
+        self._shard, self._sample = int(state[self.SHARD_KEY]), int(state[self.SAMPLE_KEY])
+        self._offset = int(state[self.OFFSET_KEY])
+        self._samples = None
+        self._next: RawSample | None = None
+
+    def advance(self) -> RawSample:
+        """The next sample; the one behind it is read ahead, to know where it starts."""
+        while self._shard < len(self.urls):
+            if self._samples is None:
+                self._samples = self._open(self.urls[self._shard])
+                self._next = next(self._samples, None)
+            sample, self._next = self._next, next(self._samples, None)
+            if self._next is None:
+                self._shard, self._sample, self._offset, self._samples = self._shard + 1, 0, 0, None
+            else:
+                self._sample, self._offset = self._sample + 1, self._next.offset
+            if sample is not None:
+                return sample
+        raise StopIteration
+
+    def get_state(self) -> State:
+        """The place of the next sample."""
+        return {self.SHARD_KEY: self._shard, self.SAMPLE_KEY: self._sample, self.OFFSET_KEY: self._offset}
+
+    def close(self) -> None:
+        """Close the open tar."""
+        self._samples = None
+        super().close()
+
+    def _open(self, url: str) -> Iterator[RawSample]:
+        stream = self._open_stream(url)
+        if self._offset and _is_plain_tar(stream):
+            stream.seek(self._offset)
+            return _read_samples(stream, url, self._offset)
+        return islice(_read_samples(stream, url, 0), self._sample, None)
+
+
+def open_url(url: str) -> BinaryIO:
+    """Open a local path, an http(s) address, or the output of a shell command (`pipe:COMMAND`) for reading.
+
+    Raises:
+        ShardError: it cannot be opened.
+    """
+    try:
+        if url.startswith("pipe:"):
+            return cast(BinaryIO, CommandOutput(url.removeprefix("pipe:")))
+        if url.startswith(("http://", "https://")):
+            return cast(BinaryIO, urllib.request.urlopen(url))
+        return Path(url).open("rb")
+    except OSError as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+        raise ShardError(f"{url}: cannot be opened ({error}); check the address, or leave it out") from error
+
+
+class CommandOutput(io.RawIOBase):
+    """What a shell command writes; a command that fails is an error, not the end of the data."""
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+        self._process = subprocess.Popen(command, shell=True, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        assert self._process.stdout is not None
+        self._output = self._process.stdout
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """The next `size` bytes, fewer only at the end.
+
+        Raises:
+            ShardError: the command ended with an exit status other than 0.
+        """
+        data = self._output.read(size)
+        if len(data) < size or size < 0:
+            status = self._process.wait()
+            if status:
+                raise ShardError(f"pipe:{self._command}: the command failed with exit status {status}")
+        return data
+
+    def close(self) -> None:
+        """End the command."""
+        if not self.closed:
+            self._output.close()
+            self._process.kill()
+            self._process.wait()
+        super().close()
+
+
+def _is_plain_tar(stream: BinaryIO) -> bool:
+    """Whether one can go to a place in it: a file on disk, not compressed."""
+    if not stream.seekable():
+        return False
+    head = stream.read(MAGIC_OFFSET + len(USTAR_MAGIC))
+    stream.seek(0)
+    return head.endswith(USTAR_MAGIC)
+
+
+def _read_samples(stream: BinaryIO, url: str, base: int) -> Iterator[RawSample]:
+    """Neighbours with one key make a sample; offsets count from the start of the tar, `base` bytes back."""
+    sample: RawSample | None = None
+    with stream:
+        for member, data in _read_members(stream, url):
+            name = split_name(member.name)
+            if name is None:
+                continue
+            key, extension = name
+            if sample is None or key != sample.key:
+                if sample is not None:
+                    yield sample
+                sample = RawSample(key, {}, base + member.offset)
+            if extension in sample.parts:
+                raise ShardError(f"{url}: the sample {key!r} has two parts {extension!r}; remove or rename one")
+            sample.parts[extension] = data
+    if sample is not None:
+        yield sample
+
+
+def _read_members(stream: BinaryIO, url: str) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+    """Every file of a tar with its bytes, in one pass."""
+    try:
+        with tarfile.open(fileobj=stream, mode="r|*") as tar:
+            for member in tar:
+                file = tar.extractfile(member) if member.isfile() else None
+                if file is not None:
+                    yield member, file.read()
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise ShardError(
+            f"{url}: not a readable tar, or cut short ({type(error).__name__}: {error}); bring a whole file"
+        ) from error
