@@ -7,7 +7,8 @@ WdstreamError
 │   ├── RowError     a row's text, placeholders and images do not belong together
 │   └── DecodeError  an image's bytes cannot become pixels, or exceed a limit
 ├── ShardError       a shard at rest is truncated, malformed, or not what its index says
-│   └── ShardIndexError  an index is missing, stale, or lacks the token column of this tokenizer
+│   ├── ShardIndexError  an index is missing, stale, or lacks the token column of this tokenizer
+│   └── DamagedSampleError  the bytes of one sample are not those that were indexed; a PageError too: only it is skipped
 ├── PlanError        no plan can be made from these settings
 ├── StateError       a saved state belongs to another plan
 ├── FamilyError      a model family is unknown, or cannot do what is asked
@@ -47,6 +48,10 @@ class ShardError(WdstreamError):
 
 class ShardIndexError(ShardError):
     """An index is missing, stale, or lacks the wanted token column."""
+
+
+class DamagedSampleError(ShardError, PageError):
+    """The shard is whole, but the bytes of one sample are not those that were indexed."""
 
 
 class PlanError(WdstreamError, ValueError):

@@ -108,6 +108,7 @@ class Shards:
 
         Raises:
             ShardError: when the shard is missing, cut off, or not what the index says.
+            DamagedSampleError: when the shard has its size, but this sample's checksum is another.
         """
         return self._sample(row, self._storage.read(self._range(row)))
 
@@ -184,7 +185,8 @@ class Shards:
             raise self._changed(row, f"{self.nbytes[row]} bytes at byte {self.offset[row]} expected, found {len(data)}")
         crc = zlib.crc32(data)
         if crc != int(self.crc[row]):
-            raise self._changed(row, f"checksum {self.crc[row]:08x} expected, found {crc:08x}")
+            what = f"checksum {self.crc[row]:08x} expected, found {crc:08x}"
+            raise DamagedSampleError(str(self._changed(row, what)))
         try:
             return split_sample(data)
         except ShardError as error:
