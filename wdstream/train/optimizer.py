@@ -60,6 +60,8 @@ def _make_8bit_optimizer(groups: Iterable[dict[str, Any]], config: TrainConfig) 
             f"train.optimizer: {config.optimizer} needs bitsandbytes, which is not installed; "
             "run pip install 'wdstream[train]' or use train.optimizer: adamw"
         ) from error
-    kind = bnb.optim.PagedAdamW8bit if config.optimizer == "paged_adamw_8bit" else bnb.optim.AdamW8bit
+    # Pages move optimizer state between GPU and host memory; without a GPU there is nothing to move. Same numbers.
+    is_paged = config.optimizer == "paged_adamw_8bit" and torch.cuda.is_available()
+    kind = bnb.optim.PagedAdamW8bit if is_paged else bnb.optim.AdamW8bit
     optimizer: Optimizer = kind(groups, lr=config.lr, betas=config.betas)
     return optimizer

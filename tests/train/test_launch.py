@@ -1,0 +1,41 @@
+"""Guards at the start: no world but the one that was asked for."""
+
+import pytest
+from accelerate.utils import DistributedType
+
+from wdstream.config import Config
+from wdstream.errors import ConfigError, TrainError
+from wdstream.train.launch import check_kind, check_world
+
+
+def config(**train: object) -> Config:
+    tree = {"model": {"path": "m"}, "data": {"train": [{"path": "s"}], "global_batch_size": 4}, "train": train}
+    return Config.model_validate(tree)
+
+
+def test_processes_that_do_not_meet_are_refused() -> None:
+    with pytest.raises(TrainError, match="launcher started 2 processes but Accelerate joined 1"):
+        check_world(config(), found=1, launched=2)
+
+
+def test_world_size_of_the_configuration_is_held() -> None:
+    check_world(config(world_size=2), found=2, launched=2)
+    with pytest.raises(TrainError, match=r"train.world_size: expected 2 processes, found 1.*--multi_gpu"):
+        check_world(config(world_size=2), found=1, launched=1)
+
+
+def test_world_and_micro_batch_divide_the_batch() -> None:
+    check_world(config(micro_batch_size=2), found=2, launched=2)
+    with pytest.raises(ConfigError, match="global_batch_size: 4 is not divisible by 3 processes"):
+        check_world(config(), found=3, launched=3)
+
+
+def test_fsdp_that_is_not_in_force_is_refused() -> None:
+    check_kind(DistributedType.FSDP, wants_fsdp=True)
+    with pytest.raises(TrainError, match="FSDP was asked for, but Accelerate chose MULTI_CPU"):
+        check_kind(DistributedType.MULTI_CPU, wants_fsdp=True)
+
+
+def test_deepspeed_is_refused() -> None:
+    with pytest.raises(TrainError, match="DEEPSPEED is not supported"):
+        check_kind(DistributedType.DEEPSPEED, wants_fsdp=False)

@@ -1,0 +1,32 @@
+"""Stop signals: the first sets a flag, an echo is ignored, a later one aborts; handlers are put back."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from wdstream.train import signals
+from wdstream.train.signals import StopSignals
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_first_signal_sets_the_flag(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with StopSignals() as stop:
+        assert not stop.is_requested
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)  # the launcher's echo
+        time.sleep(0.01)
+        assert stop.is_requested
+        assert stop.name == number.name
+    assert signal.getsignal(number) == before
+
+
+def test_a_later_signal_aborts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "ECHO_SECONDS", 0.05)
+    with StopSignals(), pytest.raises(KeyboardInterrupt, match="SIGINT again"):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
