@@ -21,7 +21,8 @@ TEXT_EXTENSION = "txt"
 JSON_EXTENSION = "json"
 MAX_EXTENSION = 16  # reserved when a key is checked, so that every part of a valid key fits USTAR
 
-_NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)
+# The last component starts with no dot: hidden files, macOS's `._a.jpg` say, are no parts.
+_NAME = re.compile(r"((?:.*/|)[^./]+)[.]([^/]*)", re.DOTALL)
 _WEBDATASET_META = re.compile(r"__[^/]*__($|/)")  # entries that webdataset and energon skip
 _WRITTEN_EXTENSION = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)*")
 _NUMBERED_IMAGE = re.compile(rf"(0|[1-9][0-9]{{0,5}})\.({'|'.join(IMAGE_EXTENSIONS)})")

@@ -125,7 +125,7 @@ def load_meta(path: Path) -> ShardMeta:
         ShardError: when it is missing, damaged or of another schema version.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:  # given a path, it leaks the file
             header = stored["header"]
             if header.shape != (2,) or header[0] != SCHEMA_VERSION:
                 raise ShardError(f"schema version {header[:1]}, this program reads {SCHEMA_VERSION}")
