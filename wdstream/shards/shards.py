@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.errors import DamagedSampleError, ShardError, ShardIndexError
+from wdstream.errors import DamagedSampleError, ShardError
 from wdstream.records import Page
 from wdstream.shards.columns import IndexFiles, load_columns, load_tokens, open_index
 from wdstream.shards.format import split_name, split_sample
