@@ -4,10 +4,9 @@ from typing import Generic, TypeVar
 
 from wdstream.nodes.base import Group
 from wdstream.nodes.node import Node, State
+from wdstream.plan.hashing import combine, splitmix64
 
 Item = TypeVar("Item")
-
-_MASK = (1 << 64) - 1
 
 
 class Shuffle(Group[Item, Item], Generic[Item]):
@@ -38,16 +37,6 @@ class Shuffle(Group[Item, Item], Generic[Item]):
         return {**super().get_state(), self.EPOCH_KEY: self._epoch}
 
     def _shuffle(self, items: list[Item]) -> list[Item]:
-        key = 0
-        for part in (self.seed, self._epoch, self.number):
-            key = mix(key ^ part)
-        places = sorted(range(len(items)), key=lambda place: mix(key + place))
+        key = combine(self.seed, self._epoch, self.number)
+        places = sorted(range(len(items)), key=lambda place: splitmix64(key ^ place))
         return [items[place] for place in places]
-
-
-def mix(value: int) -> int:
-    """splitmix64 (Steele, Lea, Flood 2014): 64 bits in, 64 well-mixed bits out, one to one."""
-    value = (value + 0x9E3779B97F4A7C15) & _MASK
-    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
-    return value ^ (value >> 31)
