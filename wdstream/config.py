@@ -2,14 +2,14 @@
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wdstream.errors import ConfigError
 
-PairOrInt = int | tuple[int, int]
+PairOrInt = Annotated[int, Field(strict=True)] | tuple[int, int]
 
 
 class Section(BaseModel):
@@ -88,7 +88,7 @@ class ShapeBucketConfig(Section):
 class TilingConfig(Section):
     """`tiling:` how a page is cut; the fields of TilingPolicy, see wdstream/pages/tile.py for their meaning."""
 
-    kind: Literal["none", "grid", "shape_buckets", "adaptive"] = "adaptive"
+    kind: Literal["none", "grid", "shape_buckets", "adaptive", "native"] = "adaptive"
     native_resolution: bool = False
     grid: tuple[int, int] = (2, 3)
     tile_size: PairOrInt = 1024
@@ -96,11 +96,14 @@ class TilingConfig(Section):
     min_area: int = 0
     overview_size: PairOrInt | None = None
     overview_buckets: tuple[tuple[int, int], ...] | None = None
-    no_upscale: bool = True
+    no_upscale: bool | None = None
     pad_color: int | tuple[int, int, int] | str | None = None
     reading_order: Literal["ltr", "rtl"] = "ltr"
     shape_buckets: Literal["auto", "ocr_pages"] | tuple[ShapeBucketConfig, ...] = "ocr_pages"
     resample: Literal["bilinear", "bicubic", "lanczos"] = "bicubic"
+    image_size: PairOrInt | None = None
+    resize_buckets: tuple[tuple[int, int], ...] | None = None
+    max_page_pixels: int | None = 28 * 28 * 16_384
     labels: Literal["text", "none"] = "text"
     """Tile labels: plain text such as <row0_col1>, or none."""
 

@@ -17,7 +17,7 @@ from wdstream.records import Size
 RULES_VERSION = 1
 """Part of every fingerprint; raised whenever a rule gives another plan for the same policy."""
 
-KINDS = ("none", "grid", "shape_buckets", "adaptive")
+KINDS = ("none", "grid", "shape_buckets", "adaptive", "native")
 RESAMPLES = ("bilinear", "bicubic", "lanczos")
 
 
