@@ -1,4 +1,4 @@
-"""Public helpers for tests, ours and yours: tiny checkpoints, synthetic pages and documents, proofs of isolation."""
+"""Public helpers for tests, ours and yours: tiny checkpoints, synthetic pages and documents, proofs of isolation, of resuming."""
 
 import io
 import random
@@ -10,6 +10,7 @@ import numpy as np
 
 from wdstream.families.base import Family
 from wdstream.families.tiny.build import make_tiny_model
+from wdstream.nodes.resume import assert_resumes_exactly
 from wdstream.records import ImageSegment, LabelledPage, Sample, Segment, Size, TextSegment
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from wdstream.batches.isolation import Alter, Isolation
 
-__all__ = ["assert_no_leak", "make_document", "make_pages", "make_samples", "make_tiny_model"]
+__all__ = ["assert_no_leak", "assert_resumes_exactly", "make_document", "make_pages", "make_samples", "make_tiny_model"]
 
 WORDS = (
     "page",
@@ -92,7 +93,7 @@ def make_document(key: str, parts: Sequence[str | Size], *, seed: int = 0) -> La
         width, height = part
         segments.append(ImageSegment(index=len(tiles)))
         flat = np.frombuffer(noise.randbytes(width * height * 3), dtype=np.uint8)
-        tiles.append(flat.reshape(height, width, 3))
+        tiles.append(flat.reshape(height, width, 3).copy())  # writable, as decoded pixels are
     return LabelledPage(key=key, tiles=tuple(tiles), segments=tuple(segments))
 
 
