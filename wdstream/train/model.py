@@ -74,7 +74,9 @@ def load_model(config: Config, place: Device) -> Any:
     if adapter is not None:
         model = add_adapter(model, adapter)
     if config.train.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # The name changed within transformers 5; the argument did not.
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     model.train()
     return model
 
@@ -112,13 +114,19 @@ def add_adapter(model: Any, adapter: AdapterConfig) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(model, lora)
+        with warnings.catch_warnings():
+            # peft asks by a name that transformers renamed; nothing a user could do about it.
+            warnings.filterwarnings(
+                "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
+            )
+            return get_peft_model(model, lora)
     except ValueError as error:
         raise TrainError(f"train.adapter.target_modules: {error}") from error
 
 
 def _load_weights(config: ModelConfig, adapter: AdapterConfig | None, place: Device) -> Any:
     from transformers import AutoModelForImageTextToText
+    from transformers.utils import logging
 
     if not (config.path / "config.json").is_file():
         raise ConfigError(
@@ -130,6 +138,7 @@ def _load_weights(config: ModelConfig, adapter: AdapterConfig | None, place: Dev
     if adapter is not None and adapter.kind == "qlora":
         options["quantization_config"] = _four_bit(config.path, place)
         options["device_map"] = {"": place.index if place.device.type == "cuda" else "cpu"}
+    logging.disable_progress_bar()  # one bar a process would tear the training's own
     try:
         return AutoModelForImageTextToText.from_pretrained(config.path, **options)
     except (OSError, ValueError, ImportError) as error:

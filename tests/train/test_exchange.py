@@ -1,0 +1,60 @@
+"""Figures of a step over the ranks, and the digest of the pages that were trained."""
+
+import pytest
+from accelerate import Accelerator
+
+from wdstream.errors import TrainError
+from wdstream.records import Failure, PackPlan, StepPlan
+from wdstream.train.exchange import exchange, pack_digest, pages_digest
+from wdstream.train.step import StepOutcome
+
+PACKS = [(6, ["a", "b"]), (7, ["c"])]
+BATCHES = [
+    {"packs": [6], "keys": [["a", "b"]], "failures": []},
+    {"packs": [7], "keys": [["c"]], "failures": []},
+]
+
+
+def make_plan(supervised: int) -> StepPlan:
+    packs = tuple(
+        PackPlan(number=number, samples=(0,), tokens=(9,), patches=(0,), supervised=(supervised,)) for number in (6, 7)
+    )
+    return StepPlan(step=3, packs=packs, deal=((0, 1),))
+
+
+def test_digest_is_of_pages_and_packs_not_of_the_deal() -> None:
+    assert pack_digest(6, ["a", "b"]) == 0xA873D6DA7D40CFA6
+    assert pages_digest(PACKS) == pages_digest(reversed(PACKS))
+    changed = [
+        [(6, ["a", "b"])],
+        [(6, ["a", "b"]), (7, ["c"]), (7, ["c"])],
+        [(6, ["b", "a"]), (7, ["c"])],
+        [(6, ["a", "c"]), (7, ["b"])],
+        [(7, ["a", "b"]), (6, ["c"])],
+    ]
+    assert pages_digest(PACKS) not in {pages_digest(packs) for packs in changed}
+
+
+def test_figures() -> None:
+    figures = exchange(
+        Accelerator(cpu=True),
+        make_plan(5),
+        BATCHES,
+        StepOutcome(loss_sum=20.0, num_supervised=10, grad_norm=1.5),
+        wait_seconds=0.25,
+        is_stopping=True,
+    )
+    assert (figures.loss, figures.grad_norm, figures.wait_seconds, figures.is_stopping) == (2.0, 1.5, 0.25, True)
+    assert figures.digest == pages_digest(PACKS)
+    assert figures.failures == ()
+
+
+def test_count_other_than_planned_is_an_error_unless_a_page_failed() -> None:
+    outcome = StepOutcome(loss_sum=20.0, num_supervised=10, grad_norm=1.5)
+    with pytest.raises(TrainError, match="step 3: 12 supervised tokens planned, 10 found"):
+        exchange(Accelerator(cpu=True), make_plan(6), BATCHES, outcome, wait_seconds=0.0, is_stopping=False)
+    failure = Failure(key="c", sample=0, reason="bad")
+    batches = [BATCHES[0], {**BATCHES[1], "failures": [failure]}]
+    figures = exchange(Accelerator(cpu=True), make_plan(6), batches, outcome, wait_seconds=0.0, is_stopping=False)
+    assert figures.loss == 2.0
+    assert figures.failures == (failure,)

@@ -1,0 +1,74 @@
+"""Log lines: sums over the window, weighted as they should be; files for people and programs."""
+
+from pathlib import Path
+
+import pytest
+
+from wdstream.train.lines import read_lines
+from wdstream.train.metrics import Metrics, StepMetrics, summarise
+
+
+def make_step(step: int, *, loss: float, supervised: int, seconds: float = 2.0) -> StepMetrics:
+    return StepMetrics(
+        step=step,
+        loss=loss,
+        lr=1e-3,
+        grad_norm=0.5,
+        seconds=seconds,
+        wait_seconds=0.1,
+        num_supervised=supervised,
+        num_tokens=1000,
+        num_patches=4000,
+        num_pages=10,
+        fill_tokens=0.9,
+        fill_patches=0.5,
+        straggler=1.0 + step / 10,
+    )
+
+
+WINDOW = [make_step(0, loss=4.0, supervised=300), make_step(1, loss=2.0, supervised=100)]
+
+
+def test_summary_of_two_steps() -> None:
+    assert summarise(WINDOW) == pytest.approx(
+        {
+            "loss": 3.5,
+            "lr": 1e-3,
+            "grad_norm": 0.5,
+            "tokens_per_s": 500.0,
+            "pages_per_s": 5.0,
+            "step_s": 2.0,
+            "data_wait_pct": 5.0,
+            "fill_tokens_pct": 90.0,
+            "fill_patches_pct": 50.0,
+            "straggler": 1.1,
+            "supervised_tokens": 400.0,
+        }
+    )
+
+
+def test_files_and_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = Metrics(tmp_path, first_step=0, total_steps=3, log_every=2, is_main=True)
+    for step in [*WINDOW, make_step(2, loss=1.0, supervised=50)]:
+        metrics.add(step)
+    metrics.add_eval(2, "held_out", {"loss": 1.25, "tokens": 700.0, "pages": 3.0})
+    metrics.close()
+    lines = list(read_lines(tmp_path / "metrics.jsonl"))
+    assert [(line["step"], line["loss"]) for line in lines] == [(1, 3.5), (2, 1.0)]
+    assert list(read_lines(tmp_path / "eval.jsonl")) == [
+        {"step": 2, "name": "held_out", "loss": 1.25, "tokens": 700.0, "pages": 3.0}
+    ]
+    assert any("tfevents" in path.name for path in (tmp_path / "tensorboard").iterdir())
+    printed = capsys.readouterr().out
+    assert "step 1: loss 3.5000" in printed
+    assert "5.0 pages/s wait 5 % fill 90 % straggler 1.10" in printed
+    assert "eval held_out: loss 1.2500 over 700 tokens" in printed
+
+
+def test_other_processes_write_nothing(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path, first_step=0, total_steps=3, log_every=1, is_main=False)
+    metrics.add(WINDOW[0])
+    metrics.add_eval(0, "held_out", {"loss": 1.0})
+    metrics.say("nothing")
+    metrics.close()
+    assert list(tmp_path.iterdir()) == []

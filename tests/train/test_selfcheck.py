@@ -1,0 +1,79 @@
+"""The leak check at the first step: passes on a right batch, stops on a seeded fault."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from transformers import AutoModelForImageTextToText
+
+from wdstream.batches.collate import collate
+from wdstream.batches.pack import encode_pack
+from wdstream.errors import TrainError
+from wdstream.families.base import Family
+from wdstream.families.registry import load_family
+from wdstream.testing import make_samples
+from wdstream.train.loss import LossHead
+from wdstream.train.selfcheck import check_no_leak, disturb
+from wdstream.train.step import Engine
+
+
+class Faulty:
+    """A family whose batches carry a mask of ones: documents then see each other without an error."""
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+
+    def model_inputs(self, batch: Any, **place: Any) -> dict[str, Any]:
+        inputs = self._family.model_inputs(batch, **place)
+        return {**inputs, "attention_mask": torch.ones_like(inputs["input_ids"])}
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model: Path) -> Engine:
+    model = AutoModelForImageTextToText.from_pretrained(tiny_model, dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in model.parameters():  # attention of freshly made weights is nearly uniform: make it matter
+            parameter.mul_(3.0 if parameter.ndim > 1 else 1.0)
+    return Engine(
+        accelerator=Accelerator(cpu=True),
+        model=model,
+        optimizer=None,
+        head=LossHead(model),
+        family=load_family(tiny_model),
+        dtype=torch.float32,
+        max_grad_norm=1.0,
+        seed=0,
+        needs_images=True,
+    )
+
+
+def make_batch(engine: Engine, *places: int) -> dict[str, Any]:
+    samples = make_samples(engine.family)
+    return collate([encode_pack([samples[place] for place in places], engine.family)], engine.family)
+
+
+def test_isolated_documents_pass(engine: Engine) -> None:
+    assert check_no_leak(engine, make_batch(engine, 0, 1, 2)) is True
+    assert engine.model.training is False  # as it was
+
+
+def test_a_mask_of_ones_is_caught(engine: Engine) -> None:
+    faulty = replace(engine, family=Faulty(engine.family))  # type: ignore[arg-type]
+    with pytest.raises(TrainError, match="packed documents see each other"):
+        check_no_leak(faulty, make_batch(engine, 0, 1, 2))
+
+
+def test_nothing_to_compare(engine: Engine) -> None:
+    assert check_no_leak(engine, make_batch(engine, 0)) is False
+
+
+def test_only_words_of_other_documents_move() -> None:
+    ids = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8, 0]])
+    labels = torch.tensor([[-100, 2, 3, -100, 5, -100, 7, 8, -100]])
+    last, disturbed, is_checked = disturb(ids, labels, [[3, 2, 3]])
+    assert is_checked
+    assert disturbed.tolist() == [[1, 5, 2, 4, 3, 6, 7, 8, 0]]
+    assert last.tolist() == [[-100] * 6 + [7, 8, -100]]

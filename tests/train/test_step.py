@@ -1,0 +1,67 @@
+"""The step is exact: any split over ranks, micro-batches and rows has the gradient of one big batch."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText
+
+from tests.train.processes import run_world
+from wdstream.batches.collate import collate
+from wdstream.batches.pack import encode_pack
+from wdstream.families.registry import load_family
+from wdstream.testing import make_samples
+from wdstream.train.step import pack_seed
+
+WORKER = str(Path(__file__).parent / "gradient_worker.py")
+
+
+def gradient_of(tiny_model: Path, out: Path, *, size: int, micro_batches: int, rows: int) -> dict[str, Any]:
+    run_world([WORKER, str(tiny_model), str(out), str(micro_batches), str(rows)], size=size)
+    found: dict[str, Any] = torch.load(out, weights_only=True)
+    return found
+
+
+def documents_alone(tiny_model: Path) -> torch.Tensor:
+    """The gradient by Hugging Face's own loss: every document by itself, summed, over all supervised tokens."""
+    family = load_family(tiny_model)
+    model = AutoModelForImageTextToText.from_pretrained(tiny_model, dtype=torch.float32)
+    samples = make_samples(family)
+    every = [*samples, samples[1], samples[0], samples[2], samples[3], samples[4], samples[1]]
+    total = sum(int((sample.labels != -100).sum()) for sample in every)
+    for sample in every:
+        batch = collate([encode_pack([sample], family)], family)
+        inputs = family.model_inputs(batch, device="cpu", dtype=torch.float32)
+        model(**inputs, num_items_in_batch=torch.tensor(total)).loss.backward()
+    return torch.cat([torch.zeros(0) if p.grad is None else p.grad.flatten() for p in model.parameters()])
+
+
+@pytest.fixture(scope="module")
+def wanted(tiny_model: Path) -> torch.Tensor:
+    return documents_alone(tiny_model)
+
+
+@pytest.mark.parametrize(("size", "micro_batches", "rows"), [(1, 1, 4), (2, 2, 1)])
+def test_gradient_equals_the_documents_alone(
+    tiny_model: Path, tmp_path: Path, wanted: torch.Tensor, size: int, micro_batches: int, rows: int
+) -> None:
+    found = gradient_of(tiny_model, tmp_path / "out.pt", size=size, micro_batches=micro_batches, rows=rows)
+    assert found["gradient"].shape == wanted.shape
+    assert (found["gradient"] - wanted).norm() / wanted.norm() < 2e-6
+    assert found["norm"] == pytest.approx(wanted.norm().item(), rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "micro_batches", "rows"), [(1, 4, 1), (1, 2, 2), (2, 1, 2)])
+def test_gradient_of_other_splits(
+    tiny_model: Path, tmp_path: Path, wanted: torch.Tensor, size: int, micro_batches: int, rows: int
+) -> None:
+    found = gradient_of(tiny_model, tmp_path / "out.pt", size=size, micro_batches=micro_batches, rows=rows)
+    assert (found["gradient"] - wanted).norm() / wanted.norm() < 2e-6
+
+
+def test_seeds_of_packs_are_fixed_and_differ() -> None:
+    assert pack_seed(0, 0) == 0x4E4642B990FB86AF
+    assert len({pack_seed(seed, pack) for seed in range(50) for pack in range(200)}) == 10_000
+    assert all(0 <= pack_seed(seed, 10**12) < 2**63 for seed in (0, 1, 2**40))
