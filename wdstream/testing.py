@@ -1,4 +1,4 @@
-"""Public helpers for tests, ours and yours: tiny checkpoints, synthetic pages and documents, proofs of isolation, of resuming."""
+"""Public helpers for tests, ours and yours: tiny checkpoints, pages and documents, proofs of isolation and resuming."""
 
 import io
 import random
