@@ -11,7 +11,7 @@ import numpy as np
 from wdstream.families.base import Family
 from wdstream.families.tiny.build import make_tiny_model
 from wdstream.nodes.resume import assert_resumes_exactly
-from wdstream.records import ImageSegment, LabelledPage, Sample, Segment, Size, TextSegment
+from wdstream.records import ImageSegment, LabelledPage, Pixels, Sample, Segment, Size, TextSegment
 
 if TYPE_CHECKING:
     import torch
@@ -85,7 +85,7 @@ def make_document(key: str, parts: Sequence[str | Size], *, seed: int = 0) -> La
     """
     noise = random.Random(f"{seed}/{key}")
     segments: list[Segment] = []
-    tiles = []
+    tiles: list[Pixels] = []
     for part in parts:
         if isinstance(part, str):
             segments.append(TextSegment(text=part))

@@ -18,6 +18,7 @@ from wdstream.errors import FamilyError
 from wdstream.families.base import Arrays, Family, Ints
 from wdstream.families.checkpoint import Checkpoint
 from wdstream.families.inputs import RESAMPLES, text_inputs
+from wdstream.families.language import language_shape
 from wdstream.families.mrope import mrope_positions
 from wdstream.families.qwen_sizes import SizeRule, smart_size, smart_sizes
 from wdstream.plan.cost import training_flops
@@ -71,9 +72,7 @@ class QwenVL(Family):
         self.resample = RESAMPLES.get(settings.get("resample", 3), "bicubic")
         self._rule = SizeRule(factor=self.size_multiple, min_pixels=self.min_pixels, max_pixels=self.max_pixels)
         self._check(checkpoint)
-        self.cost = training_flops(
-            **language_shape(checkpoint.text_config), **self.vision_shape(checkpoint.vision_config)
-        )
+        self.cost = training_flops(**language_shape(checkpoint), **self.vision_shape(checkpoint.vision_config))
 
     def _check(self, checkpoint: Checkpoint) -> None:
         """The image processor and the vision tower must mean the same patches."""
@@ -177,20 +176,6 @@ def pixel_bounds(settings: Mapping[str, Any]) -> tuple[int, int]:
     least = settings.get("min_pixels") or size.get("shortest_edge") or DEFAULT_MIN_PIXELS
     most = settings.get("max_pixels") or size.get("longest_edge") or DEFAULT_MAX_PIXELS
     return int(least), int(most)
-
-
-def language_shape(text: Mapping[str, Any]) -> dict[str, int]:
-    """The language part of `plan.cost.training_flops`: gated MLP, grouped queries, output layer; from text_config."""
-    width, heads, layers = text["hidden_size"], text["num_attention_heads"], text["num_hidden_layers"]
-    head_size = text.get("head_dim") or width // heads
-    key_heads = text.get("num_key_value_heads") or heads
-    attention = 2 * width * head_size * (heads + key_heads)
-    mlp = 3 * width * text["intermediate_size"]
-    return {
-        "language_parameters": layers * (attention + mlp) + width * text["vocab_size"],
-        "language_layers": layers,
-        "language_width": heads * head_size,
-    }
 
 
 def tower_parameters(vision: Mapping[str, Any], *, width: int, mlp: int, out: int) -> int:

@@ -1,0 +1,74 @@
+"""Ids and labels of a page: what is learnt, what is masked, to the token."""
+
+import numpy as np
+import pytest
+
+from wdstream.batches.sample import build_sample
+from wdstream.errors import FamilyError
+from wdstream.families.base import Family
+from wdstream.records import LabelledPage, TextSegment
+from wdstream.testing import make_document
+
+
+def supervised(family: Family, parts: list[str | tuple[int, int]]) -> list[int]:
+    sample = build_sample(make_document("k", parts), family)
+    return sample.labels[sample.labels != -100].tolist()
+
+
+def test_image_then_text(families: dict[str, Family]) -> None:
+    family = families["qwen2_5_vl"]
+    sample = build_sample(make_document("k", [(112, 56), "some text"]), family)
+    text = family.encoder.encode("some text")
+    start, pad, end = (family.encoder.find_id(f"<|{name}|>") for name in ("vision_start", "image_pad", "vision_end"))
+    block = [start, *[pad] * 8, end]
+    assert sample.input_ids.tolist() == [*block, *text, family.eos_id]
+    assert sample.labels.tolist() == [*[-100] * 10, *text, family.eos_id]
+    assert (sample.num_tokens, sample.num_patches) == (10 + len(text) + 1, 32)
+    assert sample.input_ids.dtype == sample.labels.dtype == np.int64
+
+
+def test_first_token_of_text_is_not_learnt(families: dict[str, Family]) -> None:
+    family = families["qwen2_5_vl"]
+    text = family.encoder.encode("two words")
+    assert supervised(family, ["two words"]) == [*text[1:], family.eos_id]
+
+
+def test_labels_of_tiles_are_masked(families: dict[str, Family]) -> None:
+    family = families["qwen3_vl"]
+    page = make_document("k", [(64, 64), "\n<row0_col0>", (64, 64), "the text"])
+    segments = tuple(
+        TextSegment(text=part.text, is_supervised=False)
+        if isinstance(part, TextSegment) and part.text.startswith("\n")
+        else part
+        for part in page.segments
+    )
+    sample = build_sample(LabelledPage(key="k", tiles=page.tiles, segments=segments), family)
+    assert sample.labels[sample.labels != -100].tolist() == [*family.encoder.encode("the text"), family.eos_id]
+
+
+@pytest.mark.parametrize(("parts", "learnt"), [([""], 0), ([(56, 56)], 1), ([(56, 56), ""], 1)])
+def test_eos_is_learnt_unless_it_is_all(
+    parts: list[str | tuple[int, int]], learnt: int, families: dict[str, Family]
+) -> None:
+    family = families["qwen2_5_vl"]
+    assert supervised(family, parts) == [family.eos_id] * learnt
+
+
+def test_eos_is_learnt_when_it_is_the_padding_too(families: dict[str, Family], monkeypatch: pytest.MonkeyPatch) -> None:
+    family = families["qwen2_5_vl"]
+    monkeypatch.setattr(family, "eos_id", family.pad_id)
+    assert supervised(family, [(56, 56), "x"])[-1] == family.pad_id
+
+
+def test_a_bos_is_put_first_and_masked(families: dict[str, Family], monkeypatch: pytest.MonkeyPatch) -> None:
+    family = families["qwen2_5_vl"]
+    monkeypatch.setattr(family, "bos_id", family.pad_id)
+    sample = build_sample(make_document("k", ["two words"]), family)
+    text = family.encoder.encode("two words")
+    assert sample.input_ids.tolist() == [family.pad_id, *text, family.eos_id]
+    assert sample.labels.tolist() == [-100, *text, family.eos_id]
+
+
+def test_refused_tile_is_named(families: dict[str, Family]) -> None:
+    with pytest.raises(FamilyError, match="refuses an image of 402x2 pixels"):
+        build_sample(make_document("k", [(402, 2)]), families["qwen2_5_vl"])

@@ -1,0 +1,31 @@
+"""The size of a language model, from config.json: what the plan's cost model needs of it."""
+
+from wdstream.errors import FamilyError
+from wdstream.families.checkpoint import Checkpoint
+
+NEEDED = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
+
+
+def language_shape(checkpoint: Checkpoint) -> dict[str, int]:
+    """The language part of `plan.cost.training_flops` of a decoder with gated MLPs, grouped queries, an output layer.
+
+    Raises:
+        FamilyError: config.json lacks a size.
+    """
+    text = checkpoint.text_config
+    for key in NEEDED:
+        if not isinstance(text.get(key), int):
+            raise FamilyError(
+                f"{checkpoint.path}: config.json lacks '{key}' of the language model; save the checkpoint anew with "
+                "its full configuration"
+            )
+    width, heads, layers = text["hidden_size"], text["num_attention_heads"], text["num_hidden_layers"]
+    head_size = text.get("head_dim") or width // heads
+    key_heads = text.get("num_key_value_heads") or heads
+    attention = 2 * width * head_size * (heads + key_heads)
+    mlp = 3 * width * text["intermediate_size"]
+    return {
+        "language_parameters": layers * (attention + mlp) + width * text["vocab_size"],
+        "language_layers": layers,
+        "language_width": heads * head_size,
+    }
