@@ -80,7 +80,8 @@ def _from_wide(values: NDArray[Any], *, is_float: bool) -> NDArray[np.uint8]:
     least, greatest = wide[is_number].min(), wide[is_number].max()
     ranges = (1.0, 255.0) if is_float else (65535.0,)
     low, high = next(((0.0, top) for top in ranges if least >= 0 and greatest <= top), (least, greatest))
-    scaled = (np.where(is_number, wide, high) - low) * (255.0 / max(high - low, 1e-300))
+    span = high - low or 1.0  # one value everywhere: black
+    scaled = (np.where(is_number, wide, high) - low) * 255.0 / span
     return np.where(is_number, np.rint(scaled), 255).astype(np.uint8)
 
 
