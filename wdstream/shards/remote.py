@@ -132,6 +132,8 @@ def _cut(wanted: ByteRange, runs: Sequence[ByteRange], fetched: Sequence[bytes])
 
 def _may_pass(error: BaseException) -> bool:
     """Whether trying again may help: not for files that are missing or forbidden, nor for errors of the program."""
+    if isinstance(error, FileNotFoundError) and error.__cause__ is not None:
+        return _may_pass(error.__cause__)  # fsspec's HTTP says "not found" of any failure to tell a size
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
         return False
     status = getattr(error, "status", None)  # an HTTP answer: 4xx is final, but for time-outs and throttling
