@@ -1,0 +1,42 @@
+"""`wdstream make-shards`: a folder of raw pages to shards with an index, by processes, resumable, always the same bytes.
+
+list ──► survey ──► plan ──► build ──► merge          a process that dies or hangs loses one page, not the job
+names    pages of   shards   tar, idx,  index/,
+         each file           meta.npz   tokens, quarantine.jsonl
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wdstream.make_shards.indexing import add_token_column, index_folder
+    from wdstream.make_shards.options import MakeShardsOptions
+    from wdstream.make_shards.report import MakeShardsReport, progress_bar
+    from wdstream.make_shards.run import MakeShardsStopped, make_shards
+
+__all__ = [
+    "MakeShardsOptions",
+    "MakeShardsReport",
+    "MakeShardsStopped",
+    "add_token_column",
+    "index_folder",
+    "make_shards",
+    "progress_bar",
+]
+
+# Found on first use: a worker process needs none of them.
+_HOMES = {
+    "MakeShardsOptions": "options",
+    "MakeShardsReport": "report",
+    "MakeShardsStopped": "run",
+    "add_token_column": "indexing",
+    "index_folder": "indexing",
+    "make_shards": "run",
+    "progress_bar": "report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'wdstream.make_shards' has no attribute '{name}'; it offers {', '.join(__all__)}")
+    return getattr(import_module(f"wdstream.make_shards.{_HOMES[name]}"), name)

@@ -1,0 +1,100 @@
+"""The end of make-shards: quarantine.jsonl, the index over all shards, the token column."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wdstream.make_shards.build import ShardRecord
+from wdstream.make_shards.indexing import add_tokens
+from wdstream.make_shards.jobs import Quarantined, SurveyedFile
+from wdstream.make_shards.manifest import QUARANTINE
+from wdstream.make_shards.report import MakeShardsReport
+from wdstream.pages.encoder import TextEncoder
+from wdstream.pages.sources import Listing
+from wdstream.shards.atomic import atomic_write
+from wdstream.shards.index import merge_index, write_token_column
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What all shards together hold."""
+
+    pages: Mapping[str, int]
+    num_shards: int
+    num_bytes: int
+    quarantined: tuple[Quarantined, ...]
+    fingerprint: str | None
+
+    def report(self, out: Path, listing: Listing, *, pages_made: int, seconds: float) -> MakeShardsReport:
+        """The report of a run."""
+        return MakeShardsReport(
+            out=out,
+            files=dict(sorted(Counter(file.kind for file in listing.files).items())),
+            pages=self.pages,
+            num_shards=self.num_shards,
+            num_bytes=self.num_bytes,
+            quarantined=self.quarantined,
+            ignored=listing.ignored,
+            left_to_rows=listing.left_to_rows,
+            fingerprint=self.fingerprint,
+            pages_made=pages_made,
+            seconds=seconds,
+        )
+
+
+def finish(
+    out: Path,
+    listing: Listing,
+    files: Sequence[SurveyedFile],
+    records: Sequence[ShardRecord],
+    encoder: TextEncoder | None,
+) -> Outcome:
+    """Write what follows from all shards.
+
+    Args:
+        out: the folder of shards.
+        listing: the raw folder; folders that could not be listed are quarantined.
+        files: the survey; files that could not be read are quarantined.
+        records: of all shards, in order.
+        encoder: of the token column, when one is wanted.
+
+    Raises:
+        ShardError: a shard cannot be indexed.
+        OSError: a file cannot be written.
+    """
+    found = [Quarantined(file=path or ".", page=0, reason=reason) for path, reason in listing.unreadable]
+    found += [Quarantined(file=file.path, page=0, reason=file.reason) for file in files if file.reason is not None]
+    found += [entry for record in records for entry in record.quarantined]
+    quarantined = tuple(sorted(set(found)))
+    with atomic_write(out / QUARANTINE) as stream:
+        for entry in quarantined:
+            stream.write(json.dumps(entry.to_json()).encode() + b"\n")
+    full = [record for record in records if record.samples]
+    if full:
+        merge_index(out)
+        if encoder is not None:
+            _write_tokens(out, full, encoder)
+    pages: Counter[str] = Counter()
+    for record in full:
+        pages.update(record.pages)
+    return Outcome(
+        pages=dict(sorted(pages.items())),
+        num_shards=len(full),
+        num_bytes=sum(record.num_bytes for record in full),
+        quarantined=quarantined,
+        fingerprint=encoder.fingerprint if encoder is not None and full else None,
+    )
+
+
+def _write_tokens(out: Path, records: Sequence[ShardRecord], encoder: TextEncoder) -> None:
+    """The column from the counts that were made with the shards; read anew when a shard was made without them."""
+    counted = [record.tokens.get(encoder.fingerprint) for record in records]
+    complete = [counts for counts in counted if counts is not None]
+    if len(complete) == len(records):
+        write_token_column(out, encoder.fingerprint, np.array([count for counts in complete for count in counts]))
+    else:
+        add_tokens(out, encoder)

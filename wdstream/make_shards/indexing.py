@@ -1,0 +1,137 @@
+"""Indexes over existing shards: `wdstream index` for tars of anyone, `wdstream lengths` for one more tokenizer."""
+
+import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from wdstream.errors import PageError, ShardError
+from wdstream.pages.encoder import TextEncoder
+from wdstream.pixels.header import image_size
+from wdstream.records import TextSegment
+from wdstream.shards.index import IndexReport, index_shards, write_token_column
+from wdstream.shards.index import Progress as OnBytes
+from wdstream.shards.shards import Shards
+
+_ROWS_AT_ONCE = 64
+
+OnRows = Callable[[int, int], None]  # (rows done, rows in all)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenColumnReport:
+    """A token column that was written: of which tokenizer, over how many samples, how many tokens in all."""
+
+    folder: Path
+    fingerprint: str
+    num_samples: int
+    num_tokens: int
+
+    def print(self, console: Console) -> None:
+        """Write one line."""
+        console.print(
+            f"token column {self.fingerprint} of {self.folder}: {self.num_samples:,} samples, "
+            f"{self.num_tokens:,} tokens of text",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderReport:
+    """What `index_folder` did."""
+
+    index: IndexReport
+    tokens: TokenColumnReport | None
+
+    def print(self, console: Console) -> None:
+        """Write the index's summary, then the token column's."""
+        self.index.print(console)
+        if self.tokens is not None:
+            self.tokens.print(console)
+
+
+def add_token_column(shards: Path, tokenizer: Path, *, on_progress: OnRows | None = None) -> TokenColumnReport:
+    """Count the tokens of every sample's text with a tokenizer, and write its column into the index.
+
+    Args:
+        shards: a folder of shards with an index.
+        tokenizer: a checkpoint folder, or tokenizer.json.
+        on_progress: called with rows done and rows in all.
+
+    Raises:
+        ConfigError: the tokenizer cannot be read.
+        ShardIndexError: there is no index, or it does not fit the shards.
+        ShardError: a sample cannot be read.
+    """
+    return add_tokens(shards, TextEncoder.open(tokenizer), on_progress=on_progress)
+
+
+def add_tokens(folder: Path, encoder: TextEncoder, *, on_progress: OnRows | None = None) -> TokenColumnReport:
+    """`add_token_column` with an encoder that is open."""
+    shards = Shards.open(folder)
+    counts = np.zeros(len(shards), np.int64)
+    waiting: deque[Future[tuple[int, NDArray[np.int64]]]] = deque()
+    starts = deque(range(0, len(shards), _ROWS_AT_ONCE))
+    num_threads = min(32, os.cpu_count() or 1)
+    with ThreadPoolExecutor(num_threads) as pool:
+        while starts or waiting:
+            while starts and len(waiting) < 2 * num_threads:
+                start = starts.popleft()
+                waiting.append(pool.submit(_count, shards, encoder, start, min(start + _ROWS_AT_ONCE, len(shards))))
+            start, tokens = waiting.popleft().result()
+            counts[start : start + len(tokens)] = tokens
+            if on_progress is not None:
+                on_progress(start + len(tokens), len(shards))
+    write_token_column(folder, encoder.fingerprint, counts)
+    return TokenColumnReport(
+        folder=folder, fingerprint=encoder.fingerprint, num_samples=len(shards), num_tokens=int(counts.sum())
+    )
+
+
+def index_folder(
+    shards: Path,
+    tokenizer: Path | None = None,
+    *,
+    workers: int | None = None,
+    rebuild: bool = False,
+    on_progress: OnBytes | None = None,
+) -> FolderReport:
+    """Build the index over a folder of tars, written by anyone, and the token column of a tokenizer if one is given.
+
+    Args:
+        shards: the folder.
+        tokenizer: a checkpoint folder, or tokenizer.json.
+        workers: processes; None takes every core.
+        rebuild: describe every tar anew, those that have a fitting idx and meta too.
+        on_progress: called with bytes of tar done and bytes in all.
+
+    Raises:
+        ConfigError: the tokenizer cannot be read.
+        ShardError: a tar cannot serve as a shard.
+    """
+    encoder = TextEncoder.open(tokenizer) if tokenizer is not None else None
+    num_workers = workers or os.cpu_count() or 1
+    index = index_shards(shards, image_size, workers=num_workers, rebuild=rebuild, progress=on_progress)
+    return FolderReport(index=index, tokens=add_tokens(shards, encoder) if encoder is not None else None)
+
+
+def _count(shards: Shards, encoder: TextEncoder, start: int, stop: int) -> tuple[int, NDArray[np.int64]]:
+    """Tokens of the text of rows `start` to `stop - 1`."""
+    texts: list[str] = []
+    row_of: list[int] = []
+    for row in range(start, stop):
+        try:
+            page = shards.read_page(row)
+        except PageError as error:
+            raise ShardError(f"{shards.path} row {row}: {error}; rebuild the index to leave it out") from error
+        pieces = [segment.text for segment in page.segments if isinstance(segment, TextSegment)]
+        texts += pieces
+        row_of += [row - start] * len(pieces)
+    return start, np.bincount(row_of, weights=encoder.count(texts), minlength=stop - start).astype(np.int64)

@@ -1,0 +1,190 @@
+"""The output folder's claim: made from which options and input, by one make-shards at a time, and by nobody else.
+
+`make-shards.json` is the first file written, so that shards of two different runs can never mix. What a run has found
+out and done lies in `.make-shards/`: the survey, and a record of each finished shard.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from wdstream.errors import ConfigError
+from wdstream.make_shards.build import STATE_FOLDER
+from wdstream.make_shards.jobs import SurveyedFile
+from wdstream.make_shards.options import MakeShardsOptions
+from wdstream.pages.sources import Listing
+from wdstream.shards.atomic import atomic_write
+
+MANIFEST = "make-shards.json"
+QUARANTINE = "quarantine.jsonl"
+_VERSION = 1
+_SURVEY = "survey.jsonl"
+_LOCK = "lock"
+_LOCK_WAIT_S = 10.0
+_SHOWN_NAMES = 3
+_OURS = ("shard-*.tar", "shard-*.tar.idx", "shard-*.meta.npz", "*.tmp", MANIFEST, QUARANTINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What decides the bytes of an output folder: options, and number, size and digest of the input."""
+
+    options: dict[str, Any]
+    input: dict[str, Any]
+    version: int = _VERSION
+
+    @classmethod
+    def of(cls, options: MakeShardsOptions, listing: Listing) -> "Manifest":
+        """The manifest of a run."""
+        described = {"files": len(listing.files), "bytes": listing.num_bytes, "digest": listing.digest}
+        return cls(options=options.content(), input=described)
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[int]:
+    """Hold the output folder's lock for the block, made if it is missing; yields the lock's file descriptor.
+
+    Processes that are given the descriptor hold the lock too, so that no new run starts beside workers of a killed one.
+
+    Raises:
+        ConfigError: the folder cannot be written, or another make-shards holds the lock.
+    """
+    state = out / STATE_FOLDER
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(state / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot write there ({error.strerror}); choose another folder") from error
+    try:
+        _wait_for_lock(descriptor, out)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _wait_for_lock(descriptor: int, out: Path) -> None:
+    """Take the lock; workers of a run that was killed a moment ago may hold it that long."""
+    deadline = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise ConfigError(f"{out}: another make-shards is at work there; wait until it has ended") from error
+        time.sleep(0.05)
+
+
+def refuse_foreign(out: Path) -> None:
+    """Refuse a folder that holds anything but the output of make-shards.
+
+    Raises:
+        ConfigError: naming a file that is in the way, or that the path is no folder.
+    """
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out}: expected a folder to write shards to, found a file")
+    if not out.is_dir() or (out / MANIFEST).is_file():
+        return
+    others = sorted(path.name for path in out.iterdir() if path.name != STATE_FOLDER)
+    if others:
+        raise ConfigError(
+            f"{out}: holds {len(others)} files or folders that make-shards did not write ({others[0]}, ...); choose a "
+            "new folder"
+        )
+
+
+def claim(out: Path, manifest: Manifest, listing: Listing, *, overwrite: bool) -> None:
+    """Write the manifest, or find that the one that is there says the same.
+
+    Args:
+        out: the output folder, locked.
+        manifest: of this run.
+        listing: its input, to name what differs.
+        overwrite: remove what is there instead of comparing.
+
+    Raises:
+        ConfigError: the folder was made with other options or from other input, with every difference.
+    """
+    path = out / MANIFEST
+    if overwrite:
+        _remove_output(out)
+    if path.is_file():
+        differences = _differences(out, path, asdict(manifest), listing)
+        if differences:
+            raise ConfigError(
+                f"{out} was made by make-shards from something else:\n"
+                + "".join(f"  {line}\n" for line in differences)
+                + "give what was given then, choose another folder, or begin anew with --overwrite"
+            )
+        return
+    with atomic_write(path) as file:
+        file.write(json.dumps(asdict(manifest), indent=1, sort_keys=True).encode() + b"\n")
+
+
+def save_survey(out: Path, files: Sequence[SurveyedFile]) -> None:
+    """Keep the survey: pages are assigned to shards by it, also in a run that continues."""
+    with atomic_write(out / STATE_FOLDER / _SURVEY) as file:
+        for surveyed in files:
+            file.write(json.dumps(surveyed.to_json(), separators=(",", ":")).encode() + b"\n")
+
+
+def load_survey(out: Path) -> list[SurveyedFile] | None:
+    """The survey of a former run, or None when it had not finished."""
+    path = out / STATE_FOLDER / _SURVEY
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return [SurveyedFile.from_json(json.loads(line)) for line in file]
+
+
+def _differences(out: Path, path: Path, wanted: dict[str, Any], listing: Listing) -> list[str]:
+    try:
+        found = json.loads(path.read_bytes())
+        if found["version"] != _VERSION:
+            return [f"{MANIFEST} is of version {found['version']}, this program writes {_VERSION}"]
+        options, described = dict(found["options"]), dict(found["input"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [f"{MANIFEST} cannot be read ({type(error).__name__}: {error})"]
+    lines = [
+        f"{name} was {options.get(name)!r}, is {wanted['options'].get(name)!r}"
+        for name in sorted(options.keys() | wanted["options"].keys())
+        if options.get(name) != wanted["options"].get(name)
+    ]
+    if described != wanted["input"]:
+        counts = [f"{side['files']:,} files of {side['bytes']:,} bytes" for side in (described, wanted["input"])]
+        lines.append(f"input was {counts[0]}, is {counts[1]}{_named_difference(out, listing)}")
+    return lines
+
+
+def _named_difference(out: Path, listing: Listing) -> str:
+    """Names of a few files that are new, gone or of another size, as far as the survey tells."""
+    known = load_survey(out)
+    if known is None:
+        return ""
+    before = {file.path: file.num_bytes for file in known}
+    now = {file.path: file.num_bytes for file in listing.files}
+    changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    if not changed:
+        return "; a text file or an image of rows changed"
+    more = f" and {len(changed) - _SHOWN_NAMES} more" if len(changed) > _SHOWN_NAMES else ""
+    return f"; changed: {', '.join(changed[:_SHOWN_NAMES])}{more}"
+
+
+def _remove_output(out: Path) -> None:
+    """Remove what make-shards wrote, and nothing else; the manifest last, so that a kill leaves a claimed folder."""
+    for pattern in _OURS:
+        for path in out.glob(pattern):
+            if path.name != MANIFEST:
+                path.unlink()
+    shutil.rmtree(out / "index", ignore_errors=True)
+    for path in (out / STATE_FOLDER).iterdir():
+        if path.name != _LOCK:
+            path.unlink()
+    (out / MANIFEST).unlink(missing_ok=True)

@@ -1,0 +1,143 @@
+"""What make-shards did: the summary table, and the progress bar while it runs."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from wdstream.make_shards.jobs import Quarantined
+
+_REASON_END = re.compile(r"[:;(]")
+_NUMBER = re.compile(r"\d[\d.,%x]*")
+_MEGABYTE = 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakeShardsProgress:
+    """Where a run stands: pages done of all, pages done in this run, shards done of all, and what is being done."""
+
+    stage: str
+    pages_done: int
+    pages_total: int
+    shards_done: int = 0
+    shards_total: int = 0
+
+
+OnProgress = Callable[[MakeShardsProgress], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakeShardsReport:
+    """What is in the output folder now, and what did not get there.
+
+    Attributes:
+        out: the folder.
+        files: raw files by kind.
+        pages: samples by kind of source.
+        num_shards: shards that hold samples.
+        num_bytes: of all tars.
+        quarantined: pages and files that are not in it, as in quarantine.jsonl.
+        ignored: files of no use, by suffix.
+        left_to_rows: images that only rows use.
+        fingerprint: of the tokenizer whose column was written, or None.
+        pages_made: pages read in this run; those of shards that were complete are not among them.
+        seconds: this run took.
+    """
+
+    out: Path
+    files: Mapping[str, int]
+    pages: Mapping[str, int]
+    num_shards: int
+    num_bytes: int
+    quarantined: tuple[Quarantined, ...]
+    ignored: Mapping[str, int]
+    left_to_rows: int
+    fingerprint: str | None
+    pages_made: int
+    seconds: float
+
+    @property
+    def num_pages(self) -> int:
+        """Samples in the shards."""
+        return sum(self.pages.values())
+
+    @property
+    def num_quarantined(self) -> int:
+        """Pages and files that did not become samples."""
+        return len(self.quarantined)
+
+    def reasons(self) -> dict[str, int]:
+        """Quarantined pages by reason, numbers and details left out; most frequent first."""
+        counts = Counter(_NUMBER.sub("N", _REASON_END.split(entry.reason)[0]).strip() for entry in self.quarantined)
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+    def print(self, console: Console) -> None:
+        """Write the summary."""
+        table = Table(title=f"{self.out}", title_justify="left", show_edge=False)
+        for name, justify in (("source", "left"), ("files", "right"), ("pages", "right")):
+            table.add_column(name, justify="right" if justify == "right" else "left")
+        for kind, num_files in self.files.items():
+            table.add_row(kind, f"{num_files:,}", f"{self.pages.get(kind, 0):,}")
+        table.add_section()
+        table.add_row("all", f"{sum(self.files.values()):,}", f"{self.num_pages:,}")
+        console.print(table)
+        if self.quarantined:
+            reasons = Table(title="quarantined", title_justify="left", show_edge=False)
+            reasons.add_column("reason")
+            reasons.add_column("pages", justify="right")
+            for reason, count in self.reasons().items():
+                reasons.add_row(Text(reason), f"{count:,}")
+            console.print(reasons)
+        for line in self._lines():
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _lines(self) -> Iterator[str]:
+        made = "all were complete"
+        if self.pages_made:
+            rate = self.pages_made / max(self.seconds, 1e-9)
+            made = f"{self.pages_made:,} pages read in {self.seconds:,.1f} s ({rate:,.1f} pages/s)"
+        yield f"{self.num_shards:,} shards, {self.num_bytes / _MEGABYTE:,.1f} MB; {made}"
+        if self.fingerprint:
+            yield f"token column {self.fingerprint}"
+        if self.left_to_rows:
+            yield f"{self.left_to_rows:,} images left to the rows beside them"
+        if self.ignored:
+            yield "ignored: " + ", ".join(f"{count:,} {suffix}" for suffix, count in self.ignored.items())
+        if self.quarantined:
+            yield f"{self.num_quarantined:,} quarantined: {self.out / 'quarantine.jsonl'}"
+
+
+class _PagesPerSecond(ProgressColumn):
+    """Speed of a task in pages a second."""
+
+    def render(self, task: Task) -> Text:
+        """The speed, or nothing before it is known."""
+        return Text(f"{task.speed:,.1f} pages/s" if task.speed else "", style="progress.data.speed")
+
+
+@contextmanager
+def progress_bar(console: Console) -> Iterator[OnProgress]:
+    """A progress bar with pages, pages a second and time left, for the block; give what it yields to `make_shards`."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _PagesPerSecond(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        tasks = {}
+
+        def update(state: MakeShardsProgress) -> None:
+            if state.stage not in tasks:
+                tasks[state.stage] = progress.add_task(state.stage, completed=state.pages_done)
+            progress.update(tasks[state.stage], completed=state.pages_done, total=state.pages_total)
+
+        yield update
