@@ -197,3 +197,16 @@ def _covers_once(plan: TilePlan, width: int, height: int) -> None:
         assert bottom > top
     assert plan.boxes[-1][2:] == (width, height)
     assert sum((right - left) * (bottom - top) for left, top, right, bottom in plan.boxes) == width * height
+
+
+def test_a_familys_smallest_and_largest_image_bound_the_tiles() -> None:
+    """Qwen2-VL's own default allows 1,280 tokens an image, 35x36 units: 1008x1008 would be shrunk again."""
+
+    class Family:
+        size_multiple, min_pixels, max_pixels = 28, 3136, 28 * 28 * 1280
+
+    policy = ADAPTIVE.for_family(Family())
+    assert (policy.multiple, policy.min_tile_pixels, policy.max_tile_pixels) == (28, 3136, 1_003_520)
+    plan = plan_tiles(1000, 1000, policy)
+    assert (plan.grid, plan.sizes) == ((2, 1), ((504, 1008), (504, 1008)))
+    assert plan_tiles(980, 1000, policy).grid == (1, 1)

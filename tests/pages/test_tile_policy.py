@@ -1,7 +1,7 @@
 """TilingPolicy: what is accepted, in which form it is stored, and what is refused with which words."""
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -60,6 +60,7 @@ from wdstream.pages.tile_checks import color
         ("resize_buckets", [(0, 4)], "tiling.resize_buckets[0]: expected a whole number of at least 1, found 0"),
         ("multiple", 0, "tiling.multiple: expected a whole number of at least 1, found 0"),
         ("min_tile_pixels", 0, "tiling.min_tile_pixels: expected a whole number of at least 1, found 0"),
+        ("max_tile_pixels", 3135, "tiling.max_tile_pixels: expected a whole number of at least 3136, found 3135"),
         ("max_page_pixels", 3000, "tiling.max_page_pixels: expected a whole number of at least 3136, found 3000"),
     ],
 )
@@ -149,12 +150,13 @@ def test_fingerprint_is_stable_and_sees_every_field() -> None:
         "resize_buckets": [(1, 2)],
         "multiple": 32,
         "min_tile_pixels": 1,
+        "max_tile_pixels": 4000,
         "max_page_pixels": None,
     }
-    assert set(changes) == set(TilingPolicy.__slots__)
+    assert set(changes) == {field.name for field in fields(TilingPolicy)}
     prints = {field: replace(policy, **{field: value}).fingerprint for field, value in changes.items()}
     assert len({policy.fingerprint, *prints.values()}) == len(changes) + 1
-    assert policy.fingerprint == "73b0989fa83a34a1ae56ea78e4b4e486"
+    assert policy.fingerprint == "daf5854dd4743e77190e604ef66d84dd"
 
 
 def test_every_setting_of_the_configuration_is_a_field() -> None:
@@ -169,3 +171,11 @@ def test_defaults_of_the_configuration_are_those_of_the_policy() -> None:
     settings = TilingConfig().model_dump()
     assert settings.pop("labels") == "text"
     assert TilingPolicy(**settings) == TilingPolicy()
+
+
+def test_pieces_need_the_reading_order_only_where_buckets_differ() -> None:
+    assert TilingPolicy(reading_order="rtl").grid_text_pieces(2, 1, False, True) == ["<row0_col1>", "\n<row0_col0>"]
+    mixed = TilingPolicy(kind="shape_buckets", shape_buckets=[{"grid": (2, 1), "reading_order": "rtl"}])
+    assert mixed.grid_text_pieces(2, 1, False, True, is_rtl=False) == ["<row0_col0>", "\n<row0_col1>"]
+    with pytest.raises(ConfigError, match="reading orders differ between buckets"):
+        mixed.grid_text_pieces(2, 1, False, True)

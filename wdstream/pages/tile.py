@@ -3,15 +3,23 @@
     plan_tiles(width, height, policy) -> TilePlan                one page
     plan_tiles_arrays(widths, heights, policy) -> TileArrays     many pages at once, the same answers (tile_arrays.py)
 
-Settings: tile_policy.py; which of them hold for a page: tile_rules.py; geometry: tile_fixed.py, tile_adaptive.py.
+Settings: tile_settings.py; which of them hold for a page: tile_rules.py; geometry: tile_fixed.py, tile_adaptive.py;
+transforms of other packages: tile_seam.py.
 """
 
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from numpy.typing import ArrayLike
+
+from wdstream.errors import ConfigError
+from wdstream.pages.label import grid_text_pieces
 from wdstream.pages.tile_adaptive import plan_adaptive
 from wdstream.pages.tile_arrays import TileArrays, distinct_sizes, plan_tiles_arrays
 from wdstream.pages.tile_buckets import OCR_PAGES, PRESETS, ShapeBucket
 from wdstream.pages.tile_fixed import boxes, choose_bucket, cut, filled, fit, labels, on_canvas
-from wdstream.pages.tile_policy import TilingPolicy
-from wdstream.pages.tile_rules import Rules, base_rules, check_side, rules_for
+from wdstream.pages.tile_rules import Rules, base_rules, bucket_rules, check_side, rules_for
+from wdstream.pages.tile_settings import TilingSettings
 from wdstream.records import Box, Placement, Size, TilePlan
 
 __all__ = [
@@ -24,6 +32,63 @@ __all__ = [
     "plan_tiles",
     "plan_tiles_arrays",
 ]
+
+
+class ImageSizes(Protocol):
+    """What a model family says of the images it takes."""
+
+    @property
+    def size_multiple(self) -> int:
+        """Pixels; sides become multiples of this."""
+
+    @property
+    def min_pixels(self) -> int:
+        """Images of a smaller area are enlarged."""
+
+    @property
+    def max_pixels(self) -> int:
+        """Images of a larger area are shrunk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TilingPolicy(TilingSettings):
+    """How pages are cut: the settings, and what they decide for a page, for many pages, and for the text between tiles.
+
+    Raises:
+        ConfigError: a field has a value that is not allowed; names the field, what was expected and what was found.
+    """
+
+    def for_family(self, family: ImageSizes) -> "TilingPolicy":
+        """This policy with tiles that `family` takes as they are: its multiple, its smallest and its largest image."""
+        return replace(
+            self,
+            multiple=family.size_multiple,
+            min_tile_pixels=family.min_pixels,
+            max_tile_pixels=family.max_pixels,
+        )
+
+    def plan_tiles(self, width: int, height: int) -> TilePlan:
+        """`plan_tiles` by this policy."""
+        return plan_tiles(width, height, self)
+
+    def plan_tiles_arrays(self, widths: ArrayLike, heights: ArrayLike) -> TileArrays:
+        """`plan_tiles_arrays` by this policy."""
+        return plan_tiles_arrays(widths, heights, self)
+
+    def grid_text_pieces(
+        self, columns: int, rows: int, has_overview: bool, is_labelled: bool, is_rtl: bool | None = None
+    ) -> list[str]:
+        """The text before each tile of an image cut this way, "" for none; `is_rtl` as in TileArrays.
+
+        Raises:
+            ConfigError: `is_rtl` is left out, and shape buckets have reading orders of their own.
+        """
+        if is_rtl is None:
+            orders = {self.reading_order, *(bucket.rules.reading_order for bucket in bucket_rules(self))}
+            if len(orders) > 1:
+                raise ConfigError("tiling.shape_buckets: reading orders differ between buckets; say which by is_rtl")
+            is_rtl = orders == {"rtl"}
+        return grid_text_pieces(columns, rows, has_overview, is_labelled, "rtl" if is_rtl else "ltr")
 
 
 def plan_tiles(width: int, height: int, policy: TilingPolicy) -> TilePlan:

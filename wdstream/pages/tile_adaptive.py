@@ -6,8 +6,9 @@ is one token where the vision tower merges 2x2 patches of 14.
 1. Units. The page is u x v units, u = max(1, round(width / m)), v alike: what the family itself would make of the whole
    page. If u * v units exceed `max_page_pixels`, the family would shrink the page, and so do we, by its rule:
    u = floor(sqrt(max_page_pixels * width / height) / m), v alike.
-2. Sides. A tile may have K = floor(tile_size / m) units a side. columns = ceil(u / g), rows = ceil(v / g), the fewest
-   that fit, where g is the widest cell that with its overlap on both sides stays within K.
+2. Sides. A tile may have K = floor(tile_size / m) units a side, at least 1; where K x K units are more than
+   `max_tile_pixels` the longer K is taken down. columns = ceil(u / g), rows = ceil(v / g), the fewest that fit, where
+   g is the widest cell that with its overlap on both sides stays within K.
 3. Shape. If a cell is more than twice as wide as high (or the reverse), more columns (rows) are cut, just enough:
    columns = ceil(u / (2 * floor(v / rows))). The page must allow it: the labels and wrappers of the added tiles,
    TILE_OVERHEAD tokens each, may cost at most a quarter of the page's tokens, u * v. A line of text, 1200x60, is
@@ -31,8 +32,8 @@ from functools import lru_cache
 from math import isqrt
 
 from wdstream.pages.tile_fixed import choose_bucket, filled, fit, labels
-from wdstream.pages.tile_policy import TilingPolicy
 from wdstream.pages.tile_rules import base_rules
+from wdstream.pages.tile_settings import TilingSettings
 from wdstream.records import Box, Placement, Size, TilePlan
 
 TILE_OVERHEAD = 10
@@ -43,7 +44,7 @@ BARE_OVERHEAD = 3
 Output = tuple[Size, Placement]
 
 
-def plan_adaptive(width: int, height: int, policy: TilingPolicy) -> TilePlan:
+def plan_adaptive(width: int, height: int, policy: TilingSettings) -> TilePlan:
     """The plan of a page by the rules above."""
     rules = base_rules(policy)
     units = page_units(width, height, policy)
@@ -78,7 +79,7 @@ def plan_adaptive(width: int, height: int, policy: TilingPolicy) -> TilePlan:
     )
 
 
-def page_units(width: int, height: int, policy: TilingPolicy) -> Size:
+def page_units(width: int, height: int, policy: TilingSettings) -> Size:
     """Rule 1: the page in units of the family's multiple."""
     multiple, limit = policy.multiple, policy.max_page_pixels
     units = max(1, round(width / multiple)), max(1, round(height / multiple))
@@ -90,7 +91,7 @@ def page_units(width: int, height: int, policy: TilingPolicy) -> Size:
     )
 
 
-def choose_grid(units: Size, policy: TilingPolicy) -> Size:
+def choose_grid(units: Size, policy: TilingSettings) -> Size:
     """Rules 2 and 3: (columns, rows) for a page of so many units."""
     across, down = units
     columns, rows = (_fewest(side, limits) for side, limits in zip(units, side_limits(policy), strict=True))
@@ -106,26 +107,28 @@ def choose_grid(units: Size, policy: TilingPolicy) -> Size:
 
 
 @lru_cache(maxsize=256)
-def side_limits(policy: TilingPolicy) -> tuple[Size, Size]:
+def side_limits(policy: TilingSettings) -> tuple[Size, Size]:
     """For width and height: (units a tile may have, units of a cell that with overlap on both sides stays within)."""
     size = policy.tile_size
     sides = (size, size) if isinstance(size, int) else size
     limits = [max(1, side // policy.multiple) for side in sides]
+    while limits[0] * limits[1] * policy.multiple**2 > policy.max_tile_pixels:
+        limits[limits[1] > limits[0]] -= 1
     cells = [max(cell for cell in range(1, limit + 1) if _fits(cell, limit, policy)) for limit in limits]
     return (limits[0], cells[0]), (limits[1], cells[1])
 
 
-def overlap_units(cell: int, policy: TilingPolicy) -> int:
+def overlap_units(cell: int, policy: TilingSettings) -> int:
     """Units of overlap on each side of a cell, rounded half up; overlap counts in millionths."""
     return (overlap_millionths(policy) * cell + 500_000) // 1_000_000
 
 
-def overlap_millionths(policy: TilingPolicy) -> int:
+def overlap_millionths(policy: TilingSettings) -> int:
     """The policy's overlap as a whole number of millionths."""
     return min(499_999, round(base_rules(policy).overlap * 1_000_000))
 
 
-def _fits(cell: int, limit: int, policy: TilingPolicy) -> bool:
+def _fits(cell: int, limit: int, policy: TilingSettings) -> bool:
     return cell + 2 * overlap_units(cell, policy) <= limit
 
 
@@ -138,7 +141,7 @@ def _ceil(value: int, divisor: int) -> int:
     return -(-value // divisor)
 
 
-def _cuts(length: int, units: int, cells: int, policy: TilingPolicy) -> list[tuple[int, int, int]]:
+def _cuts(length: int, units: int, cells: int, policy: TilingSettings) -> list[tuple[int, int, int]]:
     """Rule 4: (first pixel, end pixel, units) of each column or row."""
     extra = overlap_units(_ceil(units, cells), policy)
     result = []
@@ -149,7 +152,7 @@ def _cuts(length: int, units: int, cells: int, policy: TilingPolicy) -> list[tup
     return result
 
 
-def cut_at(unit: int, length: int, units: int, policy: TilingPolicy) -> int:
+def cut_at(unit: int, length: int, units: int, policy: TilingSettings) -> int:
     """The pixel where a unit begins on a side of `length` pixels and `units` units; the last ends with the page."""
     if unit == units:
         return length
@@ -158,7 +161,7 @@ def cut_at(unit: int, length: int, units: int, policy: TilingPolicy) -> int:
     return (2 * unit * length + units) // (2 * units)
 
 
-def _scaled(units: Size, crop: Size, policy: TilingPolicy) -> Size:
+def _scaled(units: Size, crop: Size, policy: TilingSettings) -> Size:
     """Rules 5 and 6: the output size of a crop of so many units."""
     multiple = policy.multiple
     if units[0] * units[1] * multiple**2 < policy.min_tile_pixels:
@@ -166,13 +169,13 @@ def _scaled(units: Size, crop: Size, policy: TilingPolicy) -> Size:
     return units[0] * multiple, units[1] * multiple
 
 
-def enlarged_side(side: int, other: int, policy: TilingPolicy) -> int:
+def enlarged_side(side: int, other: int, policy: TilingSettings) -> int:
     """Rule 6: units of `side` of a crop of side x other pixels that is too small."""
     square = _ceil(policy.min_tile_pixels * side, other * policy.multiple**2)
     return isqrt(square - 1) + 1
 
 
-def _overview(page: Size, units: Size, policy: TilingPolicy) -> Output:
+def _overview(page: Size, units: Size, policy: TilingSettings) -> Output:
     rules = base_rules(policy)
     if rules.overview_buckets:
         canvas = choose_bucket(page, rules.overview_buckets)

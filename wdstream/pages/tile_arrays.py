@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from wdstream.pages import tile_arrays_adaptive as adaptive
 from wdstream.pages import tile_arrays_fixed as fixed
-from wdstream.pages.tile_policy import TilingPolicy
 from wdstream.pages.tile_ragged import Flags, Ints, Sizes, starts_of
 from wdstream.pages.tile_rules import MAX_SIDE
+from wdstream.pages.tile_settings import TilingSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class TileArrays:
         return starts_of(self.counts)
 
 
-def plan_tiles_arrays(widths: ArrayLike, heights: ArrayLike, policy: TilingPolicy) -> TileArrays:
+def plan_tiles_arrays(widths: ArrayLike, heights: ArrayLike, policy: TilingSettings) -> TileArrays:
     """The tiles of pages of these sizes, (n,) each.
 
     Raises:

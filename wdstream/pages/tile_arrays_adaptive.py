@@ -6,12 +6,12 @@ import numpy as np
 
 from wdstream.pages.tile_adaptive import BARE_OVERHEAD, TILE_OVERHEAD, overlap_millionths, side_limits
 from wdstream.pages.tile_arrays_fixed import overviews as fixed_overviews
-from wdstream.pages.tile_policy import TilingPolicy
 from wdstream.pages.tile_ragged import CutPages, Grids, Ints, Sizes, ceil_div, places_of, whole_root
 from wdstream.pages.tile_rules import base_rules
+from wdstream.pages.tile_settings import TilingSettings
 
 
-def plan(page: Sizes, policy: TilingPolicy) -> CutPages:
+def plan(page: Sizes, policy: TilingSettings) -> CutPages:
     """`plan_adaptive` of all pages."""
     rules = base_rules(policy)
     units = page_units(page, policy)
@@ -49,7 +49,7 @@ class _Cuts:
         return np.where(unit == self.whole, self.lengths, inside)
 
 
-def page_units(page: Sizes, policy: TilingPolicy) -> Sizes:
+def page_units(page: Sizes, policy: TilingSettings) -> Sizes:
     """Rule 1: pages in units, (n,) each."""
     multiple, limit = policy.multiple, policy.max_page_pixels
     across, down = _rounded(page[0], multiple), _rounded(page[1], multiple)
@@ -63,7 +63,7 @@ def page_units(page: Sizes, policy: TilingPolicy) -> Sizes:
     return across, down
 
 
-def choose_grids(units: Sizes, policy: TilingPolicy) -> Grids:
+def choose_grids(units: Sizes, policy: TilingSettings) -> Grids:
     """Rules 2 and 3."""
     across, down = units
     limits = side_limits(policy)
@@ -81,7 +81,7 @@ def choose_grids(units: Sizes, policy: TilingPolicy) -> Grids:
     return Grids(columns=np.where(is_worth_it, wide, columns), rows=np.where(is_worth_it, high, rows))
 
 
-def tile_sizes(page: Sizes, units: Sizes, grids: Grids, policy: TilingPolicy) -> Sizes:
+def tile_sizes(page: Sizes, units: Sizes, grids: Grids, policy: TilingSettings) -> Sizes:
     """Rules 4 to 6: output width and height of every tile, in emission order."""
     multiple = policy.multiple
     across = _cuts(page[0], units[0], grids.columns, policy, is_rtl=base_rules(policy).reading_order == "rtl")
@@ -96,13 +96,13 @@ def tile_sizes(page: Sizes, units: Sizes, grids: Grids, policy: TilingPolicy) ->
     return widths * multiple, heights * multiple
 
 
-def enlarged_sides(sides: Ints, others: Ints, policy: TilingPolicy) -> Ints:
+def enlarged_sides(sides: Ints, others: Ints, policy: TilingSettings) -> Ints:
     """Rule 6: units of sides of crops that are too small."""
     squares = ceil_div(policy.min_tile_pixels * sides, others * policy.multiple**2)
     return whole_root(squares - 1) + 1
 
 
-def overviews(page: Sizes, units: Sizes, policy: TilingPolicy) -> Sizes:
+def overviews(page: Sizes, units: Sizes, policy: TilingSettings) -> Sizes:
     """Output sizes of the overviews of pages (k,)."""
     rules = base_rules(policy)
     size = rules.overview_size
@@ -131,7 +131,7 @@ def _fewest(sides: Ints, limit: int, cell: int) -> Ints:
     return np.where(sides <= limit, 1, ceil_div(sides, cell))
 
 
-def _cuts(lengths: Ints, units: Ints, cells: Ints, policy: TilingPolicy, *, is_rtl: bool) -> _Cuts:
+def _cuts(lengths: Ints, units: Ints, cells: Ints, policy: TilingSettings, *, is_rtl: bool) -> _Cuts:
     """Rule 4 for every column or row."""
     places = places_of(cells)
     if is_rtl:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.pages.tile_policy import TilingPolicy
 from wdstream.pages.tile_ragged import CutPages, Flags, Grids, Ints, Sizes, places_of, starts_of
 from wdstream.pages.tile_rules import Rules, base_rules, bucket_rules
+from wdstream.pages.tile_settings import TilingSettings
 from wdstream.records import Size
 
 Floats = NDArray[np.float64]
@@ -30,7 +30,7 @@ class _PageRules:
         self.wants_overview = np.array([rules.wants_overview for rules in settings])[chosen]
 
 
-def plan(page: Sizes, policy: TilingPolicy) -> CutPages:
+def plan(page: Sizes, policy: TilingSettings) -> CutPages:
     """The pages under kind grid, shape_buckets or none."""
     if policy.kind == "none":
         return _plan_uncut(page, policy)
@@ -55,7 +55,7 @@ def plan(page: Sizes, policy: TilingPolicy) -> CutPages:
     return CutPages(grids=grids, tiles=tiles, owners=owners, overviews=overviews_of_owners, is_rtl=rules.is_rtl)
 
 
-def _plan_uncut(page: Sizes, policy: TilingPolicy) -> CutPages:
+def _plan_uncut(page: Sizes, policy: TilingSettings) -> CutPages:
     ones, none = np.ones_like(page[0]), np.zeros(0, dtype=np.int64)
     return CutPages(
         grids=Grids(columns=ones, rows=ones),
@@ -66,7 +66,7 @@ def _plan_uncut(page: Sizes, policy: TilingPolicy) -> CutPages:
     )
 
 
-def rule_of_pages(widths: Ints, heights: Ints, policy: TilingPolicy) -> tuple[Ints, list[Rules]]:
+def rule_of_pages(widths: Ints, heights: Ints, policy: TilingSettings) -> tuple[Ints, list[Rules]]:
     """Which settings hold for each page: places (n,) in the list; the last is the policy's own."""
     buckets = bucket_rules(policy)
     chosen = np.full(len(widths), len(buckets), dtype=np.int64)
@@ -160,7 +160,7 @@ def overviews(page: Sizes, rules: Rules) -> Sizes:
     return canvases(page, rules.overview_size)
 
 
-def resized(page: Sizes, policy: TilingPolicy) -> Sizes:
+def resized(page: Sizes, policy: TilingSettings) -> Sizes:
     """Output sizes of images that are not cut (kind none)."""
     if policy.resize_buckets:
         return choose_buckets(page, policy.resize_buckets)

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from wdstream.pages.tile_buckets import ReadingOrder, ShapeBucket
 from wdstream.pages.tile_checks import RGB
-from wdstream.pages.tile_policy import TilingPolicy
+from wdstream.pages.tile_settings import TilingSettings
 from wdstream.records import Size
 
 MAX_SIDE = 1 << 24
@@ -18,7 +18,7 @@ MAX_SIDE = 1 << 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """The resolved settings of one page; fields as in TilingPolicy."""
+    """The resolved settings of one page; fields as in TilingSettings."""
 
     grid: Size
     tile_size: int | Size
@@ -51,13 +51,13 @@ class BucketRules:
 
 
 @lru_cache(maxsize=256)
-def base_rules(policy: TilingPolicy) -> Rules:
+def base_rules(policy: TilingSettings) -> Rules:
     """The policy's own settings, used where no bucket matches."""
     return Rules(**{field.name: getattr(policy, field.name) for field in fields(Rules)})
 
 
 @lru_cache(maxsize=256)
-def bucket_rules(policy: TilingPolicy) -> tuple[BucketRules, ...]:
+def bucket_rules(policy: TilingSettings) -> tuple[BucketRules, ...]:
     """The shape buckets in the order they are tried; empty unless the policy's kind is shape_buckets."""
     if policy.kind != "shape_buckets":
         return ()
@@ -69,7 +69,7 @@ def bucket_rules(policy: TilingPolicy) -> tuple[BucketRules, ...]:
     )
 
 
-def rules_for(width: int, height: int, policy: TilingPolicy) -> Rules:
+def rules_for(width: int, height: int, policy: TilingSettings) -> Rules:
     """The settings of a page of this size: the first matching bucket's, or the policy's own."""
     for bucket in bucket_rules(policy):
         if bucket.matches(width, height):
@@ -77,7 +77,7 @@ def rules_for(width: int, height: int, policy: TilingPolicy) -> Rules:
     return base_rules(policy)
 
 
-def _merge(policy: TilingPolicy, bucket: ShapeBucket) -> Rules:
+def _merge(policy: TilingSettings, bucket: ShapeBucket) -> Rules:
     names = [field.name for field in fields(Rules)]
     values = {name: getattr(bucket, name) for name in names if getattr(bucket, name) is not None}
     return Rules(**{name: values.get(name, getattr(policy, name)) for name in names})

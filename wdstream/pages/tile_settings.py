@@ -1,4 +1,4 @@
-"""TilingPolicy: all settings that decide how a page is cut, checked once, with a fingerprint.
+"""TilingSettings: the fields of a TilingPolicy (tile.py), checked once, with a fingerprint.
 
 The rules of `grid` and `shape_buckets` are those of axolotl's tiling plugin (its field names without their prefix);
 what a field means is written at the field. Sizes are (width, height), grids (columns, rows), aspect is height / width.
@@ -22,7 +22,7 @@ RESAMPLES = ("bilinear", "bicubic", "lanczos")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TilingPolicy:
+class TilingSettings:
     """How pages are cut. Lists become tuples and mappings in `shape_buckets` become `ShapeBucket`s.
 
     Raises:
@@ -66,8 +66,10 @@ class TilingPolicy:
     """adaptive: sides of a tile are multiples of this, the model family's own size multiple."""
     min_tile_pixels: int = 56 * 56
     """adaptive: the family enlarges images below this, so no tile is smaller (Qwen2.5-VL's min_pixels)."""
+    max_tile_pixels: int = 28 * 28 * 16_384
+    """adaptive: the family shrinks images above this, so no tile is larger (Qwen2.5-VL's max_pixels)."""
     max_page_pixels: int | None = 28 * 28 * 16_384
-    """adaptive: a larger page is shrunk to this before it is cut, as the family would (Qwen2.5-VL's max_pixels)."""
+    """adaptive: a larger page is shrunk to this before it is cut, as Qwen2.5-VL would; None: never."""
 
     def __post_init__(self) -> None:
         if self.kind == "native":
@@ -87,8 +89,9 @@ class TilingPolicy:
             store(self, "resize_buckets", check.sizes("resize_buckets", self.resize_buckets))
             if not self.resize_buckets:
                 raise check.fail("resize_buckets", "at least one (width, height)", [])
+        least = max(self.multiple**2, self.min_tile_pixels)
+        store(self, "max_tile_pixels", check.whole("max_tile_pixels", self.max_tile_pixels, least=least))
         if self.max_page_pixels is not None:
-            least = max(self.multiple**2, self.min_tile_pixels)
             store(self, "max_page_pixels", check.whole("max_page_pixels", self.max_page_pixels, least=least))
         if self.overlap is None:
             store(self, "overlap", 0.0 if self.kind == "adaptive" else 0.1)
