@@ -9,6 +9,7 @@ for each step of the plan:
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from itertools import islice
 from time import perf_counter
 from typing import Any
@@ -19,6 +20,7 @@ from wdstream.records import StepPlan
 from wdstream.train.desk import Desk, Progress, advance, evaluate_all, note, open_desk, save, step_metrics
 from wdstream.train.exchange import exchange
 from wdstream.train.export import export_final
+from wdstream.train.lock import locked
 from wdstream.train.run import Run, find_start, open_run
 from wdstream.train.selfcheck import check_no_leak
 from wdstream.train.signals import StopSignals
@@ -35,6 +37,12 @@ def train(config: Config) -> bool:
         WdstreamError: anything a user can put right.
     """
     run = open_run(config)
+    with locked(run.output) if run.is_main else nullcontext():
+        return train_locked(run)
+
+
+def train_locked(run: Run) -> bool:
+    """`train` for a run whose output folder is held by its main process."""
     checkpoint, messages = find_start(run)
     progress, stream = Progress(), None
     if checkpoint is not None:
@@ -47,7 +55,7 @@ def train(config: Config) -> bool:
     finally:
         desk.metrics.close()
     if is_finished:
-        export_final(run.engine, source=config.model.path, folder=run.output / "final")
+        export_final(run.engine, source=run.config.model.path, folder=run.output / "final")
         desk.metrics.say(f"finished after {run.total_steps} steps: {run.output / 'final'}")
     run.engine.accelerator.end_training()
     return is_finished

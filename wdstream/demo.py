@@ -1,0 +1,232 @@
+"""`wdstream demo`: real pages become shards, a plan, packs and a training run that survives `kill -9`, with the proof.
+
+raw pages ─► shards ─► plan ─► run "straight": steps 0 to 29 without interruption
+                          └──► run "killed":   steps 0 to 11, SIGKILL, resumed to 29
+                                    both: the same pages in every step, the same losses, the same weights, bit for bit
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from wdstream.config import load_config
+from wdstream.errors import TrainError
+from wdstream.make_shards import MakeShardsOptions, make_shards
+from wdstream.pipeline import plan_from_config
+from wdstream.testing import make_tiny_model
+from wdstream.train.lines import read_lines
+from wdstream.train.watch import TrainingProcess
+
+HELD_OUT = ("handbook-fr-sect.apparmor.pdf", "slides-packaging-tutorial.gl.pdf", "tesseract-phototest.tif")
+"""Files kept for evaluation, with what lies beside them; the rest is trained on."""
+
+DPI = 72
+VOCAB_SIZE = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoReport:
+    """What the demo showed.
+
+    Attributes:
+        killed_at: steps that were finished when the run was killed.
+        resumed_from: step of the checkpoint it went on from.
+        losses: of the first and the last step of the resumed run.
+        eval_loss: on the held-out pages, after the last step.
+        same_pages, same_losses, same_weights: resumed and uninterrupted run agree bit for bit.
+        weights_sha256: of the final weights.
+        seconds: of the whole demo.
+    """
+
+    killed_at: int
+    resumed_from: int
+    losses: tuple[float, float]
+    eval_loss: float
+    same_pages: bool
+    same_losses: bool
+    same_weights: bool
+    weights_sha256: str
+    seconds: float
+
+
+def run_demo(
+    pages: Path,
+    work: Path,
+    *,
+    steps: int = 30,
+    kill_at: int = 12,
+    config_path: Path = Path("configs/demo.yaml"),
+    console: Console | None = None,
+) -> DemoReport:
+    """Run the demo and print what it showed. Shards and model of an earlier demo in `work` are used again.
+
+    Args:
+        pages: folder of raw pages.
+        work: folder for everything it writes.
+        steps: of both runs.
+        kill_at: steps after which one run is killed.
+        config_path: the demo's configuration; its paths are moved into `work`.
+        console: where to print.
+
+    Raises:
+        TrainError: a run failed, or the two runs differ.
+    """
+    began = time.perf_counter()
+    console = console or Console()
+    prepare(pages, work, config_path, steps, console)
+    for name in ("run", "straight"):
+        shutil.rmtree(work / name, ignore_errors=True)
+    start = Starter(config_path=config_path, work=work, steps=steps, console=console)
+    console.rule("training on two processes, and a kill")
+    with start("run", log="killed") as trainer:
+        killed_at = trainer.kill_after(kill_at)
+    console.print(f"all processes ended by SIGKILL after {killed_at} steps; the same command again:")
+    with start("run", log="resumed") as trainer:
+        trainer.wait()
+    console.rule("the same run without a kill, to compare")
+    with start("straight", log="straight") as trainer:
+        trainer.wait()
+    report = compare(work, killed_at=killed_at, seconds=time.perf_counter() - began)
+    print_report(report, work, console)
+    if not (report.same_pages and report.same_losses and report.same_weights):
+        raise TrainError(f"the resumed run differs from the uninterrupted one; compare {work}/run and {work}/straight")
+    return report
+
+
+def prepare(pages: Path, work: Path, config_path: Path, steps: int, console: Console) -> None:
+    """Model, shards and plan; prints the reports of each."""
+    model = work / "model"
+    if not (model / "config.json").exists():
+        make_tiny_model(model, vocab_size=VOCAB_SIZE)
+    console.print(f"tiny Qwen2.5-VL with random weights: {model}")
+    for name, is_held_out in (("shards", False), ("shards-eval", True)):
+        raw = stage(pages, work / "raw" / name, is_held_out=is_held_out)
+        make_shards(raw, work / name, options=MakeShardsOptions(tokenizer=model, dpi=DPI)).print(console)
+    config = load_config(config_path, make_overrides(work, steps))
+    console.rule("the plan: every step is known before the first one")
+    plan_from_config(config).summary(world_size=2).print(console)
+
+
+def make_overrides(work: Path, steps: int) -> tuple[str, ...]:
+    """The settings that move the demo's configuration into `work`."""
+    return (
+        f"model.path={work / 'model'}",
+        f"data.train=[{{path: {work / 'shards'}}}]",
+        f"data.eval=[{{name: held_out, path: {work / 'shards-eval'}}}]",
+        f"train.max_steps={steps}",
+    )
+
+
+def stage(pages: Path, folder: Path, *, is_held_out: bool) -> Path:
+    """A copy of the raw pages that are, or are not, held out; a sidecar goes with its page."""
+    stems = {Path(name).stem for name in HELD_OUT}
+    for path in sorted(pages.rglob("*")):
+        is_chosen = any(path.name == stem or path.name.startswith(stem + ".") for stem in stems)
+        target = folder / path.relative_to(pages)
+        if path.is_file() and is_chosen == is_held_out and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, target)
+    return folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Starter:
+    """Starts the training command with the demo's settings, under a progress bar fed by its metrics."""
+
+    config_path: Path
+    work: Path
+    steps: int
+    console: Console
+
+    @contextmanager
+    def __call__(self, name: str, *, log: str) -> Iterator[TrainingProcess]:
+        """A start of the run `name`; what it prints goes to `<log>.log`."""
+        columns = [
+            TextColumn("{task.description:>9}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[loss]}"),
+            TimeElapsedColumn(),
+        ]
+        with Progress(*columns, console=self.console) as bar:
+            task = bar.add_task(log, total=self.steps, loss="starting")
+            output = self.work / name
+            with TrainingProcess(
+                self.config_path,
+                (*make_overrides(self.work, self.steps), f"train.output={output}"),
+                output=output,
+                log=self.work / f"{log}.log",
+                on_step=lambda step, loss: bar.update(task, completed=step, loss=f"loss {loss:.3f}"),
+            ) as trainer:
+                yield trainer
+
+
+def compare(work: Path, *, killed_at: int, seconds: float) -> DemoReport:
+    """Hold the resumed run against the uninterrupted one: pages of every step, losses, final weights."""
+    run, straight = work / "run", work / "straight"
+    starts = json.loads((run / "run.json").read_bytes())["starts"]
+    losses = {path: figures(path, "metrics.jsonl", "loss") for path in (run, straight)}
+    pages = {path: figures(path, "steps.jsonl", "digest") for path in (run, straight)}
+    weights = {path: sha256(path / "final" / "model.safetensors") for path in (run, straight)}
+    return DemoReport(
+        killed_at=killed_at,
+        resumed_from=starts[-1]["step"],
+        losses=(losses[run][0], losses[run][-1]),
+        eval_loss=figures(run, "eval.jsonl", "loss")[-1],
+        same_pages=pages[run] == pages[straight],
+        same_losses=losses[run] == losses[straight],
+        same_weights=weights[run] == weights[straight],
+        weights_sha256=weights[run],
+        seconds=seconds,
+    )
+
+
+def figures(output: Path, name: str, field: str) -> list[Any]:
+    """One field of every line of a run's file."""
+    return [line[field] for line in read_lines(output / name)]
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def print_report(report: DemoReport, work: Path, console: Console) -> None:
+    """What the demo showed, and where everything lies."""
+    run = work / "run"
+    last = list(read_lines(run / "metrics.jsonl"))[-1]
+    proof = Table(title="an interrupted run is the uninterrupted one", show_header=False)
+    for what, is_same in (
+        ("pages of every step (digest)", report.same_pages),
+        ("losses of every step", report.same_losses),
+        (f"final weights, sha256 {report.weights_sha256[:16]}", report.same_weights),
+    ):
+        proof.add_row(what, "[green]equal, bit for bit[/]" if is_same else "[red]DIFFERENT[/]")
+    summary = Table(title="the run", show_header=False)
+    summary.add_row(
+        "killed, resumed", f"after {report.killed_at} steps, from the checkpoint of step {report.resumed_from}"
+    )
+    summary.add_row("loss", f"{report.losses[0]:.3f} at the start, {report.losses[1]:.3f} at the end")
+    summary.add_row("loss on held-out pages", f"{report.eval_loss:.3f}")
+    summary.add_row(
+        "fill of packs", f"{last['fill_tokens_pct']:.1f} % of tokens, {last['fill_patches_pct']:.1f} % of patches"
+    )
+    summary.add_row("speed", f"{last['pages_per_s']:.1f} pages/s, {last['tokens_per_s']:,.0f} tokens/s on this CPU")
+    summary.add_row("shards", str(work / "shards"))
+    summary.add_row("model, adapter or checkpoint to load", str(run / "final"))
+    summary.add_row("curves", f"tensorboard --logdir {run / 'tensorboard'}")
+    summary.add_row("pages of any step", f"{run / 'steps.jsonl'}, {run / 'run.json'}")
+    summary.add_row("whole demo", f"{report.seconds:.0f} s")
+    console.print(summary)
+    console.print(proof)
