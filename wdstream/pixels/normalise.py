@@ -33,12 +33,12 @@ def normalise_patches(
         `dtype` (num_patches, 3 * T * P * P), for each channel T copies of its P * P values.
     """
     scale, shift = _scale_and_shift(tuple(mean), tuple(std), patches.device)
-    num_patches, num_channels = len(patches), len(mean)
-    planes = patches.view(num_patches, num_channels, 1, -1).expand(-1, -1, temporal_patch_size, -1)
+    num_patches, patch_bytes = patches.shape
+    planes = patches.view(num_patches, len(mean), 1, patch_bytes // len(mean)).expand(-1, -1, temporal_patch_size, -1)
     normalised = torch.empty(planes.shape, dtype=dtype, device=patches.device)
     # One kernel: reads the bytes, computes in float32 by type promotion, writes `dtype`; the copies are a stride of 0.
     torch.addcmul(shift, planes, scale, out=normalised)
-    return normalised.view(num_patches, -1)
+    return normalised.view(num_patches, temporal_patch_size * patch_bytes)
 
 
 @lru_cache(maxsize=32)
