@@ -13,7 +13,6 @@ import webdataset
 
 from wdstream.errors import DecodeError
 from wdstream.families.base import Family
-from wdstream.families.registry import load_family
 from wdstream.nodes.collate import Collate
 from wdstream.nodes.decode import Decode
 from wdstream.nodes.estimate_length import EstimateLength
@@ -25,15 +24,10 @@ from wdstream.nodes.shuffle import Shuffle
 from wdstream.nodes.tile import Tile
 from wdstream.pages.tile import TilingPolicy
 from wdstream.records import DecodedPage, ImageSegment, LabelledPage, Sample, TextSegment
-from wdstream.testing import assert_resumes_exactly, make_pages, make_tiny_model
+from wdstream.testing import assert_resumes_exactly, make_pages
 
 GRID = TilingPolicy(kind="grid", grid=(2, 1), tile_size=112, overview_size=56)
 LENGTH, PATCHES = 700, 700
-
-
-@pytest.fixture(scope="module")
-def family(tmp_path_factory: pytest.TempPathFactory) -> Family:
-    return load_family(make_tiny_model(tmp_path_factory.mktemp("model") / "tiny", vocab_size=1024))
 
 
 @pytest.fixture(scope="module")

@@ -1,29 +1,21 @@
 """From a pack of the plan to a pack of arrays: read, decode, tile, label, encode. Pure, so it runs in any thread.
 
-    PackPlan ──► for each sample: read_page ► decode_page ► tile_page ► label_page ► build_sample ──► encode_pack
+    PackPlan ──► for each sample: read_page ► SampleBuilder ──► encode_pack
 
-A page that fails keeps its slot: as many tokens as planned, blank tiles of the planned sizes, nothing to learn. No
-other page of the pack changes and no rank waits. What is not a page's own fault, a missing shard or a stale index, is
+A page that fails keeps its slot (build_sample.py). What is not a page's own fault, a missing shard or a stale index, is
 fatal.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
+from pathlib import Path
 
 from wdstream.batches.pack import encode_pack
-from wdstream.batches.sample import IGNORED, build_sample
 from wdstream.errors import PageError, RowError, ShardError
-from wdstream.families.base import Family
-from wdstream.nodes.decode import MAX_PIXELS, decode_page
-from wdstream.nodes.tile import tile_page
-from wdstream.pages.label import label_page
-from wdstream.pages.tile import TilingPolicy, plan_tiles
-from wdstream.records import EncodedPack, Failure, ImageSegment, PackPlan, Sample, Size, TiledPage
+from wdstream.nodes.build_sample import SampleBuilder, Slot
+from wdstream.nodes.lanes import LanePack
+from wdstream.records import EncodedPack, Failure, PackPlan, Page, Sample
 from wdstream.shards.shards import Shards
-
-WHITE = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,17 +25,13 @@ class PackBuilder:
     Attributes:
         datasets: the data sets of the plan.
         locate: global sample number to (data set, row).
-        family: token ids, positions, pixel layout.
-        tiling: how pages are cut.
-        max_pixels: images above this are not decoded.
+        samples: how a page becomes a sample.
         known_bad: reasons of samples that failed before, by sample number; they are not read again.
     """
 
     datasets: Sequence[Shards]
     locate: Callable[[int], tuple[int, int]]
-    family: Family
-    tiling: TilingPolicy
-    max_pixels: int = MAX_PIXELS
+    samples: SampleBuilder
     known_bad: Mapping[int, str] = field(default_factory=dict)
 
     def build(self, pack: PackPlan) -> EncodedPack:
@@ -58,52 +46,59 @@ class PackBuilder:
             dataset, row = self.locate(number)
             shards = self.datasets[dataset]
             try:
-                sample = self._build_sample(number, shards, row)
+                sample = self.samples.build(self._read(number, shards, row))
             except PageError as error:
-                sample = self._blank_sample(shards, row, tokens)
+                sample = self.samples.blank(slot_of(shards, row, tokens))
                 failures.append(Failure(key=sample.key, sample=number, reason=str(error)))
-            self._check(sample, shards, tokens, patches)
+            if (sample.num_tokens, sample.num_patches) != (tokens, patches):
+                raise ShardError(_stale(shards, self.samples.family.model_dir, sample, tokens, patches))
             samples.append(sample)
-        return encode_pack(samples, self.family, number=pack.number, failures=failures)
+        return encode_pack(samples, self.samples.family, number=pack.number, failures=failures)
 
-    def _build_sample(self, number: int, shards: Shards, row: int) -> Sample:
+    def _read(self, number: int, shards: Shards, row: int) -> Page:
         if number in self.known_bad:
             raise RowError(self.known_bad[number])
-        page = decode_page(shards.read_page(row), max_pixels=self.max_pixels)
-        return build_sample(label_page(tile_page(page, policy=self.tiling)), self.family)
+        return shards.read_page(row)
 
-    def _blank_sample(self, shards: Shards, row: int, tokens: int) -> Sample:
-        """A sample of the planned shape: its image blocks, then padding ids in place of the text; nothing is learnt."""
-        begin, end = int(shards.image_start[row]), int(shards.image_start[row + 1])
-        sizes = zip(shards.image_width[begin:end].tolist(), shards.image_height[begin:end].tolist(), strict=True)
-        plans = tuple(plan_tiles(width, height, self.tiling) for width, height in sizes)
-        page = TiledPage(
-            key=shards.key(row),
-            plans=plans,
-            tiles=tuple(tuple(_blank_tile(size) for size in plan.sizes) for plan in plans),
-            segments=tuple(ImageSegment(index=index) for index in range(end - begin)),
-        )
-        bare = build_sample(label_page(page), self.family)
-        text = np.full(max(tokens - bare.num_tokens, 0), self.family.pad_id, dtype=np.int64)
-        ids = np.concatenate([bare.input_ids[:-1], text, bare.input_ids[-1:]])
-        return Sample(
-            key=bare.key,
-            input_ids=ids,
-            labels=np.full_like(ids, IGNORED),
-            tiles=bare.tiles,
-            num_patches=bare.num_patches,
-        )
 
-    def _check(self, sample: Sample, shards: Shards, tokens: int, patches: int) -> None:
-        """The plan's lengths and those built must agree, or every limit and every total of the run is wrong."""
-        if (sample.num_tokens, sample.num_patches) != (tokens, patches):
+def build_lane_pack(pack: LanePack, *, samples: SampleBuilder) -> EncodedPack:
+    """A pack of pages that are in memory already, as arrays.
+
+    Raises:
+        ShardError: a page is not as long as it was measured.
+    """
+    built: list[Sample] = []
+    failures: list[Failure] = []
+    for page in pack.pages:
+        try:
+            sample = samples.build(page.page)
+        except PageError as error:
+            sample = samples.blank(Slot(key=page.key, image_sizes=page.image_sizes, tokens=page.tokens))
+            failures.append(Failure(key=page.key, sample=-1, reason=str(error)))
+        if (sample.num_tokens, sample.num_patches) != (page.tokens, page.patches):
             raise ShardError(
-                f"page {sample.key!r} of {shards.path}: the plan has {tokens} tokens and {patches} patches, the page "
-                f"{sample.num_tokens} and {sample.num_patches}: the index or its token column is not of these shards "
-                f"and this tokenizer. Run `wdstream index {shards.path} --rebuild`, then "
-                f"`wdstream lengths {shards.path} --tokenizer {self.family.model_dir}`"
+                f"page {page.key!r}: measured {page.tokens} tokens and {page.patches} patches from its header, found "
+                f"{sample.num_tokens} and {sample.num_patches}: please report this page"
             )
+        built.append(sample)
+    return encode_pack(built, samples.family, number=pack.number, failures=failures)
 
 
-def _blank_tile(size: Size) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    return np.full((size[1], size[0], 3), WHITE, dtype=np.uint8)
+def slot_of(shards: Shards, row: int, tokens: int) -> Slot:
+    """What a pack reserves for a row, from the index alone."""
+    begin, end = int(shards.image_start[row]), int(shards.image_start[row + 1])
+    widths, heights = shards.image_width[begin:end].tolist(), shards.image_height[begin:end].tolist()
+    try:
+        key = shards.key(row)
+    except ShardError:  # the damage is in the very header that names the page
+        key = f"row-{row}"
+    return Slot(key=key, image_sizes=tuple(zip(widths, heights, strict=True)), tokens=tokens)
+
+
+def _stale(shards: Shards, model_dir: Path, sample: Sample, tokens: int, patches: int) -> str:
+    return (
+        f"page {sample.key!r} of {shards.path}: planned {tokens} tokens and {patches} patches, found "
+        f"{sample.num_tokens} and {sample.num_patches}; the index or its token column is not of these shards and this "
+        f"tokenizer. Run `wdstream index {shards.path} --rebuild`, then "
+        f"`wdstream lengths {shards.path} --tokenizer {model_dir}`"
+    )

@@ -42,7 +42,7 @@ class ReadTars(Stage[RawSample]):
 
     def __init__(self, urls: Sequence[str], *, open_stream: OpenStream | None = None) -> None:
         super().__init__()
-        self.urls = tuple(urls)
+        self.urls = urls
         self._open_stream = open_stream or open_url
         self._samples: Iterator[RawSample] | None = None
 

@@ -1,0 +1,195 @@
+"""LaneSource on tars that plain webdataset wrote: one sequence of packs for every world, exact resume across worlds."""
+
+import io
+import itertools
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import webdataset
+from PIL import Image
+
+from wdstream.errors import PlanError, StateError
+from wdstream.families.base import Family
+from wdstream.nodes.base import Step
+from wdstream.nodes.build_pack import build_lane_pack
+from wdstream.nodes.build_sample import SampleBuilder
+from wdstream.nodes.lanes import LanePack, LaneSettings, LaneShards, LaneSource, merge_lane_states
+from wdstream.nodes.measure import measure_page
+from wdstream.nodes.node import State
+from wdstream.nodes.resume import assert_resumes_exactly
+from wdstream.pages.tile import TilingPolicy
+from wdstream.records import ImageSegment, Page, TextSegment
+from wdstream.world import World
+
+TILING = TilingPolicy(kind="grid", grid=(2, 1), tile_size=56)
+SHARDS, PAGES = 5, 6
+
+
+def page_image(size: tuple[int, int], number: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, (number * 7 % 256, 90, 200)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def urls(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """5 tars of 6 pages; the third page of each is no image."""
+    folder = tmp_path_factory.mktemp("foreign")
+    draw = random.Random(0)
+    paths = []
+    for shard in range(SHARDS):
+        path = folder / f"{shard}.tar"
+        with webdataset.TarWriter(str(path)) as writer:
+            for number in range(PAGES):
+                size = draw.randint(30, 200), draw.randint(30, 200)
+                data = b"no image" if number == 2 else page_image(size, shard * PAGES + number)
+                text = "word " * draw.randint(1, 40)
+                writer.write({"__key__": f"s{shard}p{number}", "png": data, "txt": text})
+        paths.append(str(path))
+    return paths
+
+
+def make_settings(family: Family, lanes: int = 4) -> LaneSettings:
+    return LaneSettings(
+        family=family, tiling=TILING, sequence_length=150, max_patches=150, lanes=lanes, pool=3, shuffle=4, seed=5
+    )
+
+
+def keys(pack: LanePack) -> list[str]:
+    return [page.key for page in pack.pages]
+
+
+def run(
+    urls: list[str], settings: LaneSettings, *, size: int, packs: int, state: State | None
+) -> tuple[dict[int, list[str]], State]:
+    """The next `packs` packs of each of `size` ranks, by number, and the merged state after them."""
+    found: dict[int, list[str]] = {}
+    states = []
+    for rank in range(size):
+        source = LaneSource(urls, settings=settings, world=World(rank=rank, size=size))
+        source.reset(state)
+        found |= {pack.number: keys(pack) for pack in itertools.islice(source, packs)}
+        states.append(source.state_dict())
+        source.close()
+    return found, merge_lane_states(states)
+
+
+def test_the_same_packs_on_every_world(urls: list[str], family: Family) -> None:
+    settings = make_settings(family)
+    whole, _ = run(urls, settings, size=1, packs=24, state=None)
+    assert sorted(whole) == list(range(24))
+    for size in (2, 4):
+        assert run(urls, settings, size=size, packs=24 // size, state=None)[0] == whole
+
+
+def test_resume_on_other_worlds_goes_on_exactly(urls: list[str], family: Family) -> None:
+    settings = make_settings(family)
+    whole, _ = run(urls, settings, size=1, packs=32, state=None)
+    found: dict[int, list[str]] = {}
+    state: State | None = None
+    for size, packs in ((4, 2), (2, 4), (1, 8), (4, 2)):  # 8 packs each time
+        part, state = run(urls, settings, size=size, packs=packs, state=state)
+        found |= part
+    assert found == whole
+
+
+def test_every_page_once_in_each_epoch_of_the_lanes(urls: list[str], family: Family) -> None:
+    source = LaneSource(urls, settings=make_settings(family, lanes=1))
+    good = [f"s{shard}p{number}" for shard in range(SHARDS) for number in range(PAGES) if number != 2]
+    seen: list[str] = []
+    while len(seen) < 4 * len(good):
+        seen += keys(next(source))
+    counts = {key: seen.count(key) for key in good}
+    assert set(seen) == set(good)
+    assert max(counts.values()) - min(counts.values()) <= 2  # the pool may hold one back
+    source.close()
+
+
+def test_resumes_exactly_at_every_pack(urls: list[str], family: Family) -> None:
+    settings = make_settings(family, lanes=2)
+    packs = assert_resumes_exactly(lambda: LaneSource(urls, settings=settings), max_items=9)
+    assert [pack.number for pack in packs] == list(range(9))
+
+
+def test_each_shard_lies_in_one_lane_of_an_epoch() -> None:
+    names = [str(number) for number in range(7)]
+    lanes = [LaneShards(names, lane=lane, lanes=3, seed=1) for lane in range(3)]
+    for epoch in range(4):
+        shards = [
+            lane[epoch * share + place] for lane, share in zip(lanes, (3, 2, 2), strict=True) for place in range(share)
+        ]
+        assert sorted(shards) == names
+    assert [lanes[0][place] for place in range(3)] != [lanes[0][place] for place in range(3, 6)]
+
+
+def test_lengths_are_those_of_the_built_pack(urls: list[str], family: Family) -> None:
+    source = LaneSource(urls, settings=make_settings(family))
+    builder = SampleBuilder(family=family, tiling=TILING)
+    encoded = list(itertools.islice(Step(source, lambda pack: build_lane_pack(pack, samples=builder), workers=2), 8))
+    source.reset()
+    for pack, built in zip(source, encoded, strict=False):
+        assert built.number == pack.number
+        assert built.lengths == tuple(page.tokens for page in pack.pages)
+        assert len(built.pixels["pixel_values"]) == sum(page.patches for page in pack.pages) <= 150
+        assert len(built.input_ids) <= 150
+        assert built.failures == ()
+    source.close()
+
+
+def test_a_page_that_fails_after_its_header_keeps_its_slot(family: Family) -> None:
+    builder = SampleBuilder(family=family, tiling=TILING)
+    rng = np.random.default_rng(0)
+    file = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)).save(file, "PNG")
+    data = file.getvalue()
+    segments = (ImageSegment(index=0), TextSegment(text="Some words of text."))
+    good, cut = (
+        measure_page(Page(key=key, images=(image,), segments=segments), family=family, tiling=TILING)
+        for key, image in (("good", data), ("cut", data[:2000]))
+    )
+    assert (good.tokens, good.patches) == (cut.tokens, cut.patches)
+    healthy = build_lane_pack(LanePack(number=3, pages=(good, good)), samples=builder)
+    damaged = build_lane_pack(LanePack(number=3, pages=(cut, good)), samples=builder)
+    assert damaged.lengths == healthy.lengths
+    first = good.tokens
+    np.testing.assert_array_equal(damaged.input_ids[first:], healthy.input_ids[first:])
+    np.testing.assert_array_equal(
+        damaged.pixels["pixel_values"][good.patches :], healthy.pixels["pixel_values"][good.patches :]
+    )
+    np.testing.assert_array_equal(damaged.position_ids[:, first:], healthy.position_ids[:, first:])
+    assert (damaged.labels[:first] == -100).all()
+    assert (damaged.pixels["pixel_values"][: good.patches] == 255).all()
+    assert [failure.key for failure in damaged.failures] == ["cut"]
+    assert "page 'cut', image 0: PNG image cannot be decoded" in damaged.failures[0].reason
+
+
+def test_wrong_worlds_lanes_and_states(urls: list[str], family: Family) -> None:
+    settings = make_settings(family)
+    with pytest.raises(PlanError, match="4 lanes cannot be shared by 3 ranks"):
+        LaneSource(urls, settings=settings, world=World(rank=0, size=3))
+    with pytest.raises(PlanError, match="5 shards for 8 lanes"):
+        LaneSource(urls, settings=make_settings(family, lanes=8))
+    half = LaneSource(urls, settings=settings, world=World(rank=0, size=2))
+    next(half)
+    with pytest.raises(StateError, match="the saved state has the lanes 0, 2; rank 0 of 1 needs lane 1"):
+        LaneSource(urls, settings=settings).reset(half.state_dict())
+    other = LaneSource(urls, settings=settings, world=World(rank=1, size=2))
+    with pytest.raises(StateError, match=r"belong to different packs, \[0, 2\]"):
+        merge_lane_states([half.state_dict(), other.state_dict()])
+    next(other)
+    merged = merge_lane_states([half.state_dict(), other.state_dict()])
+    with pytest.raises(StateError, match="after 2 packs, in the middle of a round of 4 ranks"):
+        LaneSource(urls, settings=settings, world=World(rank=0, size=4)).reset(merged)
+    half.close()
+    other.close()
+
+
+def test_pipes_and_missing_shards(urls: list[str], family: Family, tmp_path: Path) -> None:
+    settings = make_settings(family, lanes=1)
+    piped = LaneSource([f"pipe:cat {url}" for url in urls], settings=settings)
+    plain = LaneSource(urls, settings=settings)
+    assert [keys(pack) for pack in itertools.islice(piped, 6)] == [keys(pack) for pack in itertools.islice(plain, 6)]
+    piped.close()
+    plain.close()
