@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from wdstream.batches.probe import make_document, make_samples
+from wdstream.errors import FamilyError
 from wdstream.families.base import Family
 from wdstream.families.tiny.build import make_tiny_model
 from wdstream.nodes.resume import assert_resumes_exactly
-from wdstream.records import ImageSegment, LabelledPage, Pixels, Sample, Segment, Size, TextSegment
+from wdstream.records import Sample, Size
 
 if TYPE_CHECKING:
     import torch
@@ -75,42 +75,6 @@ def make_pages(out: Path, *, num_pages: int = 8, seed: int = 0) -> Path:
     return out
 
 
-def make_document(key: str, parts: Sequence[str | Size], *, seed: int = 0) -> LabelledPage:
-    """A labelled page from texts and tile sizes in reading order; the tiles hold noise.
-
-    Args:
-        key: of the page.
-        parts: a text (supervised), or the (width, height) of a tile.
-        seed: of the noise.
-    """
-    noise = random.Random(f"{seed}/{key}")
-    segments: list[Segment] = []
-    tiles: list[Pixels] = []
-    for part in parts:
-        if isinstance(part, str):
-            segments.append(TextSegment(text=part))
-            continue
-        width, height = part
-        segments.append(ImageSegment(index=len(tiles)))
-        flat = np.frombuffer(noise.randbytes(width * height * 3), dtype=np.uint8)
-        tiles.append(flat.reshape(height, width, 3).copy())  # writable, as decoded pixels are
-    return LabelledPage(key=key, tiles=tuple(tiles), segments=tuple(segments))
-
-
-def make_samples(family: Family, *, seed: int = 0) -> list[Sample]:
-    """Five small documents that packing must get right: image first, last, in the middle, several images, none."""
-    from wdstream.batches.sample import build_sample
-
-    documents: dict[str, list[str | Size]] = {
-        "image-first": [(60, 90), "A page and its text."],
-        "text-only": ["Plain words, no image at all, and a few more of them."],
-        "several": [(90, 60), "\n<row0_col0>", (64, 64), "\n<row0_col1>", (40, 100), "Text after three tiles."],
-        "image-last": ["The image comes last.", (56, 84)],
-        "image-between": ["Before,", (112, 56), "and after."],
-    }
-    return [build_sample(make_document(key, parts, seed=seed), family) for key, parts in documents.items()]
-
-
 def assert_no_leak(
     model: "torch.nn.Module",
     family: Family,
@@ -136,17 +100,9 @@ def assert_no_leak(
     Raises:
         AssertionError: names the two documents and the figure.
     """
-    from wdstream.batches.isolation import measure_isolation
+    from wdstream.batches.isolation import require_isolation
 
-    found = measure_isolation(model, family, samples, alter=alter)
-    if found.leak > max_leak:
-        raise AssertionError(
-            f"{family.name}: documents of a pack see each other: changing {found.leaky_pair} moves logits by "
-            f"{found.leak:.3g} (allowed {max_leak:.3g}, largest logit {found.scale:.3g})"
-        )
-    if found.difference > tolerance:
-        raise AssertionError(
-            f"{family.name}: document '{found.different_key}' computes something else in a pack than alone: logits "
-            f"differ by {found.difference:.3g} (allowed {tolerance:.3g}, largest logit {found.scale:.3g})"
-        )
-    return found
+    try:
+        return require_isolation(model, family, samples, max_leak=max_leak, tolerance=tolerance, alter=alter)
+    except FamilyError as error:
+        raise AssertionError(str(error)) from error

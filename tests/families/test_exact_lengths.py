@@ -7,24 +7,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests.families.draw import POLICIES, draw_size, draw_text
-from tests.families.hf import load_processor
+from tests.families.hf import load_both
 from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family
-from wdstream.families.registry import load_family
+from wdstream.families.reference import processor_ids
 from wdstream.pages.label import label_page, tile_text_pieces
 from wdstream.pages.tile import TilingPolicy, plan_tiles
 from wdstream.records import ImageSegment, LabelledPage, Page, Pixels, Size, TextSegment, TiledPage
 
 FAMILIES = ["qwen2_5_vl", "qwen3_vl"]
-IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
 
 
 @pytest.fixture(scope="module")
 def parts(tiny_models: dict[str, Path]) -> dict[str, tuple[Family, Any]]:
-    return {name: (load_family(tiny_models[name]), load_processor(name, tiny_models[name])) for name in FAMILIES}
+    return {name: load_both(tiny_models[name]) for name in FAMILIES}
 
 
 def blank(width: int, height: int) -> Pixels:
@@ -50,20 +48,12 @@ def planned_tokens(family: Family, size: Size, text: str, policy: TilingPolicy) 
     return family.prefix_tokens + family.text_cost(text) + int(tokens.sum()) + pieces + 1
 
 
-def prompt(page: LabelledPage) -> str:
-    return "".join(part.text if isinstance(part, TextSegment) else IMAGE for part in page.segments)
-
-
-def processor_ids(processor: Any, page: LabelledPage) -> list[int]:
-    images = [Image.fromarray(np.ascontiguousarray(tile)) for tile in page.tiles]
-    return list(processor(text=[prompt(page)], images=images or None)["input_ids"][0])
-
-
-def counted_by_processor(processor: Any, page: LabelledPage) -> int:
+def counted_by_processor(processor: Any, family: Family, page: LabelledPage) -> int:
     """The processor's own count of placeholders, and its tokenizer's count of the text around them."""
     sizes = [(tile.shape[0], tile.shape[1]) for tile in page.tiles]
+    prompt = "".join(part.text if isinstance(part, TextSegment) else family.image_prompt for part in page.segments)
     placeholders = processor._get_num_multimodal_tokens(image_sizes=sizes).num_image_tokens
-    return len(processor.tokenizer(prompt(page))["input_ids"]) + sum(placeholders) - len(sizes)
+    return len(processor.tokenizer(prompt)["input_ids"]) + sum(placeholders) - len(sizes)
 
 
 def check_counts(parts: dict[str, tuple[Family, Any]], draws: int, seed: str) -> int:
@@ -76,7 +66,7 @@ def check_counts(parts: dict[str, tuple[Family, Any]], draws: int, seed: str) ->
             for family, processor in parts.values():
                 built = build_sample(page, family).num_tokens
                 assert planned_tokens(family, size, text, policy) == built, (family.name, size, text, policy)
-                assert counted_by_processor(processor, page) + 1 == built, (family.name, size, text, policy)
+                assert counted_by_processor(processor, family, page) + 1 == built, (family.name, size, text, policy)
                 checked += 1
     return checked
 
@@ -99,7 +89,7 @@ def check_ids(parts: dict[str, tuple[Family, Any]], draws: int, largest: int) ->
             family, processor = parts[FAMILIES[number % 2]]
             page = tile_page(size, text, policy)
             sample = build_sample(page, family)
-            assert [*processor_ids(processor, page), family.eos_id] == sample.input_ids.tolist()
+            assert [*processor_ids(processor, family, page), family.eos_id] == sample.input_ids.tolist()
 
 
 def test_ids_are_the_processors(parts: dict[str, tuple[Family, Any]]) -> None:

@@ -18,6 +18,7 @@ import torch
 
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
+from wdstream.errors import FamilyError
 from wdstream.families.base import Family, Ints
 from wdstream.records import Sample
 
@@ -126,3 +127,45 @@ def _spans(samples: Sequence[Sample]) -> Iterator[slice]:
 
 def _unchanged(inputs: dict[str, Any]) -> dict[str, Any]:
     return inputs
+
+
+def require_isolation(
+    model: torch.nn.Module,
+    family: Family,
+    samples: Sequence[Sample],
+    *,
+    max_leak: float = 0.0,
+    tolerance: float = 1e-5,
+    alter: Alter | None = None,
+) -> Isolation:
+    """Refuse to go on with a model that mixes packed documents.
+
+    Args:
+        model: in eval mode; its device and dtype are used.
+        family: of the model.
+        samples: at least two documents.
+        max_leak: largest change of a document's logits by changing another document; 0 is bitwise.
+        tolerance: largest distance of a document's logits to those of the document alone. In bfloat16 a few hundredths
+            of the largest logit are rounding.
+        alter: as in `measure_isolation`.
+
+    Returns:
+        The measured figures.
+
+    Raises:
+        FamilyError: names the documents and the figure.
+    """
+    found = measure_isolation(model, family, samples, alter=alter)
+    if found.leak > max_leak:
+        raise FamilyError(
+            f"{family.name}: packed documents see each other: changing {found.leaky_pair} moves logits by "
+            f"{found.leak:.3g} (allowed {max_leak:.3g}, largest logit {found.scale:.3g}); use one of the attention "
+            f"implementations {', '.join(family.attention)}, no attention_mask, use_cache=False"
+        )
+    if found.difference > tolerance:
+        raise FamilyError(
+            f"{family.name}: document '{found.different_key}' computes something else in a pack than alone: logits "
+            f"differ by {found.difference:.3g} (allowed {tolerance:.3g}, largest logit {found.scale:.3g}); check that "
+            "position_ids reach the model with all their rows"
+        )
+    return found

@@ -55,6 +55,14 @@ class Family(ABC):
     structural_tokens: ClassVar[tuple[str, ...]]
     """Tokens that page text must not form, whatever their flags; those a tokenizer lacks are left out."""
     num_position_rows: ClassVar[int] = 1
+    attention: ClassVar[tuple[str, ...]] = ("sdpa", "eager", "flash_attention_2", "flash_attention_3")
+    """Attention implementations that are right for packed rows of this family."""
+    processor_class: ClassVar[str]
+    """Name of the processor in transformers: the reference of the tests and of `wdstream doctor`."""
+    image_prompt: ClassVar[str]
+    """What that processor expects in the text where an image stands."""
+    untiled_settings: ClassVar[Mapping[str, Any]] = {}
+    """Settings of the image processor that switch its own splitting of images off."""
 
     model_dir: Path
     encoder: TextEncoder
@@ -131,6 +139,18 @@ class Family(ABC):
                 "take the tokenizer that belongs to the checkpoint"
             )
         return found
+
+    def processor_settings(self) -> Mapping[str, Any]:
+        """What the processor's constructor needs beside tokenizer and image processor."""
+        return {}
+
+    @abstractmethod
+    def narrowed(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """A configuration of the same architecture that runs in a moment: two layers, few heads; for random weights.
+
+        Args:
+            config: `to_dict()` of the checkpoint's transformers configuration.
+        """
 
     @abstractmethod
     def length_rules(self) -> Mapping[str, Any]:

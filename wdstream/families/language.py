@@ -1,4 +1,7 @@
-"""The size of a language model, from config.json: what the plan's cost model needs of it."""
+"""The language model behind a family, from config.json: its size for the cost model, and a narrow copy to try it."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from wdstream.errors import FamilyError
 from wdstream.families.checkpoint import Checkpoint
@@ -28,4 +31,18 @@ def language_shape(checkpoint: Checkpoint) -> dict[str, int]:
         "language_parameters": layers * (attention + mlp) + width * text["vocab_size"],
         "language_layers": layers,
         "language_width": heads * head_size,
+    }
+
+
+def narrowed_text(text: Mapping[str, Any]) -> dict[str, Any]:
+    """text_config with two layers, two query heads and one key head of the same size; the vocabulary stays."""
+    head_size = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
+    return {
+        **text,
+        "num_hidden_layers": 2,
+        "layer_types": (text.get("layer_types") or [])[:2] or None,
+        "hidden_size": 2 * head_size,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "intermediate_size": 4 * head_size,
     }

@@ -10,6 +10,7 @@ class Qwen25VL(QwenVL):
     """Qwen2.5-VL (`Qwen2_5_VLForConditionalGeneration`)."""
 
     name: ClassVar[str] = "qwen2_5_vl"
+    processor_class: ClassVar[str] = "Qwen2_5_VLProcessor"
 
     def vision_shape(self, vision: Mapping[str, Any]) -> dict[str, int]:
         """The vision part of `plan.cost.training_flops`; only layers of full attention grow with an image's square."""
@@ -21,4 +22,17 @@ class Qwen25VL(QwenVL):
             "vision_parameters": tower_parameters(filled, width=width, mlp=mlp, out=out),
             "vision_layers": len(vision.get("fullatt_block_indexes", (7, 15, 23, 31))),
             "vision_width": width,
+        }
+
+    def narrowed_vision(self, vision: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
+        """Two layers, two heads of the same size."""
+        width = 2 * vision["hidden_size"] // vision["num_heads"]
+        return {
+            **vision,
+            "depth": 2,
+            "hidden_size": width,
+            "num_heads": 2,
+            "intermediate_size": 2 * width,
+            "out_hidden_size": text["hidden_size"],
+            "fullatt_block_indexes": [1],
         }

@@ -10,6 +10,7 @@ class Qwen2VL(QwenVL):
     """Qwen2-VL (`Qwen2VLForConditionalGeneration`)."""
 
     name: ClassVar[str] = "qwen2_vl"
+    processor_class: ClassVar[str] = "Qwen2VLProcessor"
 
     def vision_shape(self, vision: Mapping[str, Any]) -> dict[str, int]:
         """The vision part of `plan.cost.training_flops`; `hidden_size` is the language model's width here."""
@@ -21,3 +22,8 @@ class Qwen2VL(QwenVL):
             "vision_layers": filled["depth"],
             "vision_width": width,
         }
+
+    def narrowed_vision(self, vision: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
+        """Two layers, two heads of the same size."""
+        width = 2 * vision["embed_dim"] // vision["num_heads"]
+        return {**vision, "depth": 2, "embed_dim": width, "num_heads": 2, "hidden_size": text["hidden_size"]}

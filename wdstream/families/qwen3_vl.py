@@ -10,6 +10,7 @@ class Qwen3VL(QwenVL):
     """Qwen3-VL (`Qwen3VLForConditionalGeneration`)."""
 
     name: ClassVar[str] = "qwen3_vl"
+    processor_class: ClassVar[str] = "Qwen3VLProcessor"
 
     def vision_shape(self, vision: Mapping[str, Any]) -> dict[str, int]:
         """The vision part of `plan.cost.training_flops`, a merger a deepstack layer included."""
@@ -21,4 +22,17 @@ class Qwen3VL(QwenVL):
             "vision_parameters": tower_parameters(filled, width=width, mlp=mlp, out=out),
             "vision_layers": filled["depth"],
             "vision_width": width,
+        }
+
+    def narrowed_vision(self, vision: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
+        """Two layers, two heads of the same size."""
+        width = 2 * vision["hidden_size"] // vision["num_heads"]
+        return {
+            **vision,
+            "depth": 2,
+            "hidden_size": width,
+            "num_heads": 2,
+            "intermediate_size": 2 * width,
+            "out_hidden_size": text["hidden_size"],
+            "deepstack_visual_indexes": [0, 1],
         }

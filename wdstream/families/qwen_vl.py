@@ -18,7 +18,7 @@ from wdstream.errors import FamilyError
 from wdstream.families.base import Arrays, Family, Ints
 from wdstream.families.checkpoint import Checkpoint
 from wdstream.families.inputs import RESAMPLES, text_inputs
-from wdstream.families.language import language_shape
+from wdstream.families.language import language_shape, narrowed_text
 from wdstream.families.mrope import mrope_positions
 from wdstream.families.qwen_sizes import SizeRule, smart_size, smart_sizes
 from wdstream.plan.cost import training_flops
@@ -55,6 +55,7 @@ class QwenVL(Family):
         "<|video_pad|>",
     )
     num_position_rows: ClassVar[int] = 4
+    image_prompt: ClassVar[str] = "<|vision_start|><|image_pad|><|vision_end|>"
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(checkpoint)
@@ -97,6 +98,15 @@ class QwenVL(Family):
     @abstractmethod
     def vision_shape(self, vision: Mapping[str, Any]) -> dict[str, int]:
         """The vision part of `plan.cost.training_flops`, from vision_config."""
+
+    def narrowed(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Two layers in each tower, two heads; head sizes, M-RoPE sections and patches as they are."""
+        text = narrowed_text(config["text_config"])
+        return {**config, "text_config": text, "vision_config": self.narrowed_vision(config["vision_config"], text)}
+
+    @abstractmethod
+    def narrowed_vision(self, vision: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
+        """vision_config for `narrowed`; `text` is the narrowed text_config."""
 
     def length_rules(self) -> Mapping[str, Any]:
         """All settings that decide how many tokens and patches an image has."""

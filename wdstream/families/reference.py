@@ -1,0 +1,47 @@
+"""The model's own Hugging Face processor, as the reference that families are held against.
+
+`AutoProcessor` is not used: a processor with a video part needs torchvision to load, and nothing here reads video. The
+processor's class is built from the checkpoint's tokenizer and image processor, its video part left out.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from wdstream.families.base import Family
+from wdstream.records import ImageSegment, LabelledPage
+
+
+def load_processor(family: Family) -> Any:
+    """The processor of the family's checkpoint, native splitting of images switched off as wdstream feeds it tiles."""
+    import transformers
+
+    image_processor = transformers.AutoImageProcessor.from_pretrained(family.model_dir)
+    for key, value in family.untiled_settings.items():
+        setattr(image_processor, key, value)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(family.model_dir)
+    cls = _without_video(getattr(transformers, family.processor_class))
+    return cls(image_processor=image_processor, tokenizer=tokenizer, **family.processor_settings())
+
+
+def processor_ids(processor: Any, family: Family, page: LabelledPage) -> list[int]:
+    """Ids the processor makes of a page's text with its placeholders and of its tiles, EOS not included."""
+    return [int(number) for number in run_processor(processor, family, page)["input_ids"][0]]
+
+
+def run_processor(processor: Any, family: Family, page: LabelledPage, **settings: Any) -> Any:
+    """The processor's output for a page: the text as one string, an image where the page has a tile."""
+    from PIL import Image
+
+    prompt = "".join(family.image_prompt if isinstance(part, ImageSegment) else part.text for part in page.segments)
+    images = [Image.fromarray(np.ascontiguousarray(tile)) for tile in page.tiles]
+    if not images:
+        return processor.tokenizer([prompt], **settings)
+    return processor(text=[prompt], images=[images], **settings)
+
+
+def _without_video(cls: type) -> Any:
+    """A processor class that neither wants nor makes a video processor; nothing else is changed."""
+    attributes = [name for name in cls.get_attributes() if name != "video_processor"]  # type: ignore[attr-defined]
+    members = {"get_attributes": classmethod(lambda _: list(attributes)), "__init__": cls.__init__}  # type: ignore[misc]
+    return type(cls.__name__, (cls,), members)
