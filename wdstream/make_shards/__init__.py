@@ -1,4 +1,4 @@
-"""`wdstream make-shards`: a folder of raw pages to shards with an index, by processes, resumable, always the same bytes.
+"""`wdstream make-shards`: a folder of raw pages to shards with an index; processes, resumable, always the same bytes.
 
 list ──► survey ──► plan ──► build ──► merge          a process that dies or hangs loses one page, not the job
 names    pages of   shards   tar, idx,  index/,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wdstream.errors import PageError, SourceError
-from wdstream.make_shards.jobs import Job, Quarantined, Unit
+from wdstream.make_shards.jobs import Job, Quarantined
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.plan import shard_name
 from wdstream.make_shards.readers import RawSample, open_reader
@@ -139,8 +139,7 @@ def _samples(
 ) -> Iterator[tuple[str, RawSample]]:
     """Kind of source and sample of every page that can be read; the others go to `quarantined`."""
     skips = {(skip.item, skip.page): skip.reason for skip in job.skips}
-    for number, tree in enumerate(job.items):
-        unit = Unit.from_json(tree)
+    for number, unit in enumerate(job.items):
         name = unit.file.path
         try:
             if (number, None) in skips:

@@ -79,26 +79,34 @@ class Job:
     Attributes:
         kind: "shard" or "survey".
         number: of the shard, or of the survey job.
-        items: units, or files, as JSON.
+        items: what the shard is built from; for a survey, the files with no pages known yet.
         num_pages: pages it works on, for progress.
         skips: what killed a process before.
     """
 
     kind: str
     number: int
-    items: tuple[Mapping[str, Any], ...]
+    items: tuple[Unit, ...]
     num_pages: int
     skips: tuple[Skip, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
-        return asdict(self)
+        items = [item.to_json() for item in self.items]
+        return {
+            "kind": self.kind,
+            "number": self.number,
+            "items": items,
+            "num_pages": self.num_pages,
+            "skips": [asdict(skip) for skip in self.skips],
+        }
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> "Job":
         """The inverse of `to_json`."""
+        items = tuple(Unit.from_json(item) for item in tree["items"])
         skips = tuple(Skip(**skip) for skip in tree["skips"])
-        return cls(**{**tree, "items": tuple(tree["items"]), "skips": skips})
+        return cls(kind=tree["kind"], number=tree["number"], items=items, num_pages=tree["num_pages"], skips=skips)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

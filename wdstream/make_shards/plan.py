@@ -42,4 +42,4 @@ def shard_name(number: int) -> str:
 
 def _job(number: int, units: Sequence[Unit]) -> Job:
     num_pages = sum(unit.count for unit in units)
-    return Job(kind="shard", number=number, items=tuple(unit.to_json() for unit in units), num_pages=num_pages)
+    return Job(kind="shard", number=number, items=tuple(units), num_pages=num_pages)

@@ -68,8 +68,7 @@ class Process:
         """The page it is at, in words."""
         if self.at is None or self.at[0] >= len(job.items):
             return f"{job.kind} {job.number}"
-        item = job.items[self.at[0]]
-        file = item.get("file", item)["path"]
+        file = job.items[self.at[0]].file.path
         return file if self.at[1] is None else f"{file} page {self.at[1]}"
 
     def cause_of_death(self) -> str:

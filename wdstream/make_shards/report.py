@@ -15,6 +15,7 @@ from rich.text import Text
 from wdstream.make_shards.jobs import Quarantined
 
 _REASON_END = re.compile(r"[:;(]")
+_QUOTED = re.compile(r"'[^']*'")
 _NUMBER = re.compile(r"\d[\d.,%x]*")
 _MEGABYTE = 1e6
 
@@ -75,7 +76,8 @@ class MakeShardsReport:
 
     def reasons(self) -> dict[str, int]:
         """Quarantined pages by reason, numbers and details left out; most frequent first."""
-        counts = Counter(_NUMBER.sub("N", _REASON_END.split(entry.reason)[0]).strip() for entry in self.quarantined)
+        bare = [_NUMBER.sub("N", _QUOTED.sub("...", entry.reason)) for entry in self.quarantined]
+        counts = Counter(_REASON_END.split(reason)[0].strip() for reason in bare)
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def print(self, console: Console) -> None:

@@ -128,7 +128,7 @@ class _Run:
             else:
                 done += 1
                 self._tell("counting pages", min(done, total), total)
-        files = [found.get(file.path) or surveyed(file) for file in self._listing.files]
+        files = [found.get(file.path) or surveyed(file, 1) for file in self._listing.files]
         save_survey(self._out, files)
         return files
 

@@ -6,8 +6,9 @@ r"""JSONL rows: text with placeholders, or content lists, to segments and image 
 
 The text of a row is taken word for word; it is split here, once, and never searched again. A placeholder is `<image>`,
 or the form of Qwen's processors: `<|vision_start|>`, any `<|image_pad|>`s, `<|vision_end|>`, or an `<|image_pad|>` by
-itself. The form counts that stands as often as there are images; when both do, `<image>`. All other fields become
-the row's metadata. A text of a content list that is not to be learnt carries `"is_supervised": false`.
+itself. The form counts that stands as often as there are images; when both do, `<image>`. A row without the field
+`images` is text only, whatever it says. A text of a content list that is not to be learnt carries
+`"is_supervised": false`. All other fields become the row's metadata.
 """
 
 import json
@@ -64,6 +65,8 @@ def parse_row(line: bytes, placeholder: str | None = None) -> Row:
         text = row["text"]
         if not isinstance(text, str):
             raise RowError(f"text is {type(text).__name__}, a string expected")
+        if row.get("images") is None:
+            return Row(segments=(TextSegment(text=text),) if text else (), image_names=(), meta=meta)
         segments = split_text(text, len(names), placeholder)
     else:
         segments, names = _content_segments(row["content"], names)
@@ -81,9 +84,11 @@ def split_text(text: str, num_images: int, placeholder: str | None = None) -> tu
     counts = []
     for pattern in patterns:
         pieces = re.split(pattern, text)
-        if len(pieces) - 1 == num_images:
+        if len(pieces) - 1 == num_images > 0:
             return _join(pieces)
         counts.append(len(pieces) - 1)
+    if num_images == 0 and not any(counts):
+        return _join([text])
     found = ", ".join(f"{count} of {form}" for count, form in zip(counts, forms, strict=True))
     raise RowError(f"{num_images} images, but the text has {found}; each image needs one placeholder")
 

@@ -68,11 +68,12 @@ class Listing:
 
 @dataclass(slots=True)
 class _Folder:
-    """The files of one folder, name to size, and whether rows lie in it or above it."""
+    """The files of one folder, name to size; whether rows lie in it or above it; entries that are no files at all."""
 
     path: str
     sizes: dict[str, int]
     has_rows: bool
+    num_odd: int
 
 
 class _Census:
@@ -88,6 +89,8 @@ class _Census:
         """Take in the files of one folder."""
         sidecars = _sidecars(folder.sizes)
         texts = set[str]().union(*sidecars.values())
+        if folder.num_odd:
+            self.ignored["broken link or device"] += folder.num_odd
         for name, size in folder.sizes.items():
             path = f"{folder.path}{name}"
             _bare, suffix, kind = split_suffix(name)
@@ -172,11 +175,8 @@ def _walk(
         entries = sorted((e for e in os.scandir(folder) if not e.name.startswith(".")), key=lambda e: e.name)
         state = folder.stat()
         is_folder = [entry.is_dir() for entry in entries]
-        sizes = {
-            entry.name: entry.stat().st_size
-            for entry, skip in zip(entries, is_folder, strict=True)
-            if not skip and entry.is_file()
-        }
+        is_file = [entry.is_file() for entry in entries]
+        sizes = {entry.name: entry.stat().st_size for entry, wanted in zip(entries, is_file, strict=True) if wanted}
     except OSError as error:
         unreadable.append((path.rstrip("/"), f"cannot be listed: {error.strerror}"))
         return
@@ -184,7 +184,8 @@ def _walk(
     if here in above:  # a link back to a folder that is being walked
         return
     has_rows = has_rows or any(split_suffix(name)[2] == "rows" for name in sizes)
-    yield _Folder(path=path, sizes=sizes, has_rows=has_rows)
+    num_odd = is_folder.count(False) - is_file.count(True)
+    yield _Folder(path=path, sizes=sizes, has_rows=has_rows, num_odd=num_odd)
     for entry, is_sub in zip(entries, is_folder, strict=True):
         below = Path(entry.path)
         if is_sub and not (exclude is not None and below.resolve() == exclude):
