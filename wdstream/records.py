@@ -152,6 +152,9 @@ class PackPlan:
         tokens: planned tokens of each sample.
         patches: planned vision patches of each sample.
         supervised: planned supervised tokens of each sample.
+        scales: numerator over 64 by which the sides of each sample's images are shrunk before tiling; 64 leaves them.
+        language_cost: predicted cost in the language model (plan/cost.py).
+        vision_cost: predicted cost in the vision tower, in the same unit.
     """
 
     number: int
@@ -159,6 +162,9 @@ class PackPlan:
     tokens: tuple[int, ...]
     patches: tuple[int, ...]
     supervised: tuple[int, ...]
+    scales: tuple[int, ...] = ()
+    language_cost: int = 0
+    vision_cost: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

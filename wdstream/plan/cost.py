@@ -5,11 +5,12 @@ Formula, for a sample of L tokens whose images have p_1, p_2, ... vision patches
     language = per_token * L + per_token_squared * L**2
     vision   = sum over images of (per_patch * p + per_image_patch_squared * p**2)
 
-Source of the coefficients (`training_flops`): a forward and backward pass costs 6 FLOPs per parameter and token (Kaplan et
-al. 2020, arXiv 2001.08361, section 2.1), and attention 12 * width FLOPs per layer for each (query, key) pair that is
-computed (Chowdhery et al. 2022, arXiv 2204.02311, appendix B). A document of L tokens under a causal mask computes L**2 / 2
-pairs, an image of p patches p**2 of them. Documents of a pack do not attend to each other, so a pack costs the sum of its
-samples. Everything is a Python or int64 integer: every rank must find the same numbers, whatever its machine.
+Source of the coefficients (`training_flops`): a forward and backward pass costs 6 FLOPs per parameter and token
+(Kaplan et al. 2020, arXiv 2001.08361, section 2.1), and attention 12 * width FLOPs per layer for each (query, key)
+pair that is computed (Chowdhery et al. 2022, arXiv 2204.02311, appendix B). A document of L tokens under a causal
+mask computes L**2 / 2 pairs, an image of p patches p**2 of them. Documents of a pack do not attend to each other, so
+a pack costs the sum of its samples. Everything is a Python or int64 integer: every rank must find the same numbers,
+whatever its machine.
 """
 
 from dataclasses import dataclass

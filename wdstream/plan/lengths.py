@@ -4,9 +4,11 @@ For a sample with T text tokens and images cut into tiles (all known from column
 
     tokens     = prefix + T + sum over tiles (image tokens + tokens of the label text before the tile) + 1 (EOS)
     patches    = sum over tiles of their vision patches
-    supervised = T + 1, less 1 for a sample that starts with its text and has no prefix (a first token has no left context)
+    supervised = T + 1, less 1 for a sample that starts with its text and has no prefix (a first token has no left
+    context)
 
-The families implement `LengthModel`, a tiling policy is a `TileModel`, `shards.Shards` is a `DatasetColumns` (columns.py).
+The families implement `LengthModel`, a tiling policy is a `TileModel`, `shards.Shards` is a `DatasetColumns`
+(columns.py).
 """
 
 from collections.abc import Sequence
@@ -85,6 +87,10 @@ class TileArrays(Protocol):
     def is_labelled(self) -> Bools:
         """Shape (I,): whether the tiles of the image carry labels."""
 
+    @property
+    def is_rtl(self) -> Bools:
+        """Shape (I,): whether the tiles of a row come right to left."""
+
 
 class TileModel(Protocol):
     """A tiling policy, as far as the plan needs it."""
@@ -96,5 +102,7 @@ class TileModel(Protocol):
     def plan_tiles_arrays(self, widths: Ints, heights: Ints) -> TileArrays:
         """Cut images of these sizes in pixels; both arrays have shape (I,)."""
 
-    def grid_text_pieces(self, columns: int, rows: int, has_overview: bool, is_labelled: bool) -> Sequence[str]:
+    def grid_text_pieces(
+        self, columns: int, rows: int, has_overview: bool, is_labelled: bool, reading_order: str = "ltr"
+    ) -> Sequence[str]:
         """The text before each tile of an image cut this way; "" where there is none."""

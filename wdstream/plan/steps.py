@@ -1,0 +1,105 @@
+"""Deal: which rank computes which packs of a step, so that none waits long for another.
+
+The packs of a step never change; only who computes what does, and every rank gets as many as any other. A cost is a
+pair (language, vision) in one unit (cost.py). Two policies:
+
+total  (DDP: ranks meet once a step) longest processing time first (Graham 1969): packs by falling cost, each to the
+rank
+       with the least work so far that still has a place free.
+phase  (FSDP: ranks meet in every layer of every micro step) packs of similar cost share a micro step. They are sorted
+by
+       one cost and cut into micro steps; of the sortings by vision, language and their sum the one is taken that
+       makes the sum over micro steps of (slowest vision + slowest language) least.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from wdstream.errors import PlanError
+
+Cost = tuple[int, int]
+Deal = tuple[tuple[int, ...], ...]
+DealPolicy = Literal["total", "phase"]
+
+
+def deal(costs: Sequence[Cost], *, world_size: int, micro_batch_size: int = 1, policy: DealPolicy = "total") -> Deal:
+    """For each rank the places in `costs` that it computes, in order, `micro_batch_size` of them at a time.
+
+    Args:
+        costs: (language, vision) of each pack of the step.
+        world_size: ranks.
+        micro_batch_size: packs a forward pass.
+        policy: "total" or "phase", see above.
+
+    Raises:
+        PlanError: the packs do not divide evenly, or the policy is unknown.
+    """
+    if world_size < 1 or micro_batch_size < 1 or len(costs) % (world_size * micro_batch_size):
+        raise PlanError(
+            f"a step of {len(costs)} packs (global_batch_size) cannot be divided among {world_size} ranks in micro "
+            f"batches of {micro_batch_size}: make global_batch_size a multiple of {world_size * micro_batch_size}"
+        )
+    if policy == "total":
+        return _deal_total(costs, world_size)
+    if policy == "phase":
+        return _deal_phase(costs, world_size, micro_batch_size)
+    raise PlanError(f"deal policy {policy!r}: expected 'total' or 'phase'")
+
+
+def straggler(costs: Sequence[Cost], dealt: Deal, *, micro_batch_size: int = 1, policy: DealPolicy = "total") -> float:
+    """How much longer the step takes than if all ranks were equally fast: slowest / mean, at least 1.
+
+    With "total" ranks meet once a step; with "phase" after the vision and after the language part of each micro step.
+    """
+    mean = sum(language + vision for language, vision in costs) / len(dealt)
+    if not mean:
+        return 1.0
+    if policy == "total":
+        return max(sum(sum(costs[place]) for place in places) for places in dealt) / mean
+    return _phase_time(costs, dealt, micro_batch_size) / mean
+
+
+def _deal_total(costs: Sequence[Cost], world_size: int) -> Deal:
+    per_rank = len(costs) // world_size
+    load = [0] * world_size
+    dealt: list[list[int]] = [[] for _ in range(world_size)]
+    totals = [language + vision for language, vision in costs]
+    for place in _falling(totals):
+        free = [rank for rank in range(world_size) if len(dealt[rank]) < per_rank]
+        rank = min(free, key=load.__getitem__)  # the first of equals
+        load[rank] += totals[place]
+        dealt[rank].append(place)
+    return tuple(map(tuple, dealt))
+
+
+def _deal_phase(costs: Sequence[Cost], world_size: int, micro_batch_size: int) -> Deal:
+    totals = [language + vision for language, vision in costs]
+    keys = ([vision for _, vision in costs], [language for language, _ in costs], totals)
+    candidates = [_by_micro_steps(costs, _falling(key), world_size, micro_batch_size) for key in keys]
+    return min(candidates, key=lambda dealt: _phase_time(costs, dealt, micro_batch_size))  # the first of equals
+
+
+def _by_micro_steps(costs: Sequence[Cost], places: Sequence[int], world_size: int, micro_batch_size: int) -> Deal:
+    """Consecutive places share a micro step; inside it they are dealt by total cost."""
+    dealt: list[list[int]] = [[] for _ in range(world_size)]
+    together = world_size * micro_batch_size
+    for start in range(0, len(places), together):
+        group = places[start : start + together]
+        for rank, chosen in enumerate(_deal_total([costs[place] for place in group], world_size)):
+            dealt[rank] += [group[index] for index in chosen]
+    return tuple(map(tuple, dealt))
+
+
+def _phase_time(costs: Sequence[Cost], dealt: Deal, micro_batch_size: int) -> int:
+    """Time of a step whose ranks wait for each other after each part of each micro step."""
+    time = 0
+    for start in range(0, len(dealt[0]), micro_batch_size):
+        micro = [[costs[place] for place in places[start : start + micro_batch_size]] for places in dealt]
+        time += max(sum(language for language, _ in rank) for rank in micro)
+        time += max(sum(vision for _, vision in rank) for rank in micro)
+    return time
+
+
+def _falling(values: Sequence[int]) -> list[int]:
+    """Places by falling value, the first of equals first."""
+    return sorted(range(len(values)), key=lambda place: -values[place])
