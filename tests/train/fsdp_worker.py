@@ -1,0 +1,87 @@
+"""Run as two processes by test_fsdp.py: steps under Accelerate's real FSDP2 path, on a CPU.
+
+Accelerate shards on GPUs only; told that this world is one of GPUs, it takes the same path over gloo.
+Arguments: model folder, work folder.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
+
+import accelerate.state as state
+import torch
+from accelerate import Accelerator, FullyShardedDataParallelPlugin
+from accelerate.utils import DistributedType
+
+from wdstream.batches.collate import collate
+from wdstream.batches.pack import encode_pack
+from wdstream.config import Config
+from wdstream.families.registry import load_family
+from wdstream.testing import make_samples
+from wdstream.train.checkpoint import Checkpoints
+from wdstream.train.export import export_final
+from wdstream.train.loss import LossHead
+from wdstream.train.model import Device, load_model
+from wdstream.train.optimizer import make_optimizer
+from wdstream.train.step import Engine, train_step
+
+
+def pretend_gpus() -> None:
+    def backend(self: Any, cpu: bool = False, sm: bool = False, backend: str | None = None) -> tuple[str, Any]:
+        return "gloo", DistributedType.MULTI_GPU
+
+    state.PartialState._prepare_backend = backend
+    state.PartialState.set_device = lambda self: setattr(self, "device", torch.device("cpu"))
+
+
+def main(model_dir: str, work: Path) -> None:
+    pretend_gpus()
+    plugin = FullyShardedDataParallelPlugin(
+        fsdp_version=2, auto_wrap_policy="transformer_based_wrap", state_dict_type="FULL_STATE_DICT"
+    )
+    accelerator = Accelerator(fsdp_plugin=plugin)
+    assert accelerator.distributed_type == DistributedType.FSDP
+    family = load_family(model_dir)
+    config = Config.model_validate({"model": {"path": model_dir}, "data": {"train": [{"path": "none"}]}})
+    bare = load_model(config, Device(device=torch.device("cpu"), index=0, dtype=torch.float32))
+    head = LossHead(bare)
+    model, optimizer = accelerator.prepare(bare, make_optimizer(bare, config.train))
+    engine = Engine(
+        accelerator=accelerator,
+        model=model,
+        optimizer=optimizer,
+        head=head,
+        family=family,
+        dtype=torch.float32,
+        max_grad_norm=1e9,
+        seed=0,
+        needs_images=True,
+    )
+    samples = make_samples(family)
+    packs = [samples, [samples[1]], [samples[0], samples[2]], [samples[3], samples[4], samples[1]]]
+    encoded = [encode_pack(pack, family, number=number) for number, pack in enumerate(packs)]
+    # Rank 0 has a micro-batch without any image, rank 1 has none such.
+    ours = [collate([pack], family) for pack in encoded[accelerator.process_index * 2 :][:2]]
+    num_supervised = sum(int((pack.labels != -100).sum()) for pack in encoded)
+    checkpoints = Checkpoints(work / "checkpoints", accelerator, keep=1)
+    norms = []
+    for step in range(4):
+        if step == 2:
+            checkpoints.save(2, stream={}, trainer={})
+        norms.append(train_step(engine, ours, num_supervised=num_supervised, rate=1e-2).grad_norm)
+    found, _ = checkpoints.newest()
+    assert found is not None
+    checkpoints.load(found)
+    again = [train_step(engine, ours, num_supervised=num_supervised, rate=1e-2).grad_norm for _ in range(2)]
+    export_final(engine, source=Path(model_dir), folder=work / "final")
+    if accelerator.is_main_process:
+        (work / "norms.json").write_text(json.dumps({"straight": norms, "again": again}))
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,24 @@
+"""FSDP2, two ranks, a micro-batch without images on one of them: no hang, the same gradient, exact resume."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText
+
+from tests.train.processes import run_world
+from tests.train.test_step import documents_alone
+
+WORKER = str(Path(__file__).parent / "fsdp_worker.py")
+
+
+@pytest.mark.slow
+def test_sharded_training_is_the_same_training(tiny_model: Path, tmp_path: Path) -> None:
+    run_world([WORKER, str(tiny_model), str(tmp_path)], size=2)
+    norms = json.loads((tmp_path / "norms.json").read_text())
+    wanted = documents_alone(tiny_model).double().norm().item()
+    assert norms["straight"][0] == pytest.approx(wanted, rel=1e-5)
+    assert norms["again"] == norms["straight"][2:]
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "final", dtype=torch.float32)
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
