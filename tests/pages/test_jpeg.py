@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+import simplejpeg
+
+from wdstream.pages.jpeg import encode_jpeg, is_grey
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_grey_is_stored_as_grey(channels: int) -> None:
+    plane = np.arange(100 * 80, dtype=np.uint32).reshape(100, 80, 1) % 251
+    grey = np.repeat(plane, channels, axis=2).astype(np.uint8)
+    grey[..., 3:] = 7  # the unused byte may hold anything
+    assert is_grey(grey)
+    assert simplejpeg.decode_jpeg_header(encode_jpeg(grey, 90))[:3] == (100, 80, "Gray")
+    for place in ((0, 0, 1), (99, 79, 2), (70, 3, 0)):
+        coloured = grey.copy()
+        coloured[place] ^= 1
+        assert not is_grey(coloured)
+        assert not is_grey(coloured[:, ::-1])
+    height, width, space, subsampling = simplejpeg.decode_jpeg_header(encode_jpeg(coloured, 90))
+    assert (height, width, space, subsampling) == (100, 80, "YCbCr", "420")
+
+
+def test_colours_keep_their_channels() -> None:
+    red = np.zeros((64, 64, 4), np.uint8)
+    red[..., 0] = 255
+    decoded = simplejpeg.decode_jpeg(encode_jpeg(red, 95))
+    assert np.abs(decoded.astype(int) - [255, 0, 0]).max() <= 2
+
+
+def test_no_pixels() -> None:
+    with pytest.raises(ValueError, match="Invalid argument"):
+        encode_jpeg(np.zeros((0, 5, 3), np.uint8), 90)

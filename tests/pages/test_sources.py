@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+
+from wdstream.errors import ConfigError
+from wdstream.pages.sources import list_sources, split_suffix
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("a.b.pdf", ("a.b", ".pdf", "pdf")),
+        ("a.PDF.gz", ("a", ".PDF.gz", "pdf")),
+        ("x.TIFF", ("x", ".TIFF", "image")),
+        ("rows.jsonl", ("rows", ".jsonl", "rows")),
+        ("notes.txt", ("notes", ".txt", None)),
+        (".pdf", (".pdf", "", None)),
+        ("archive.gz", ("archive", ".gz", None)),
+    ],
+)
+def test_split_suffix(name: str, split: tuple[str, str, str | None]) -> None:
+    assert split_suffix(name) == split
+
+
+def test_the_shipped_pages() -> None:
+    listing = list_sources(DATA / "pages")
+    kinds = [file.kind for file in listing.files]
+    assert (kinds.count("pdf"), kinds.count("image"), kinds.count("rows")) == (26, 10, 1)
+    assert listing.left_to_rows == 6
+    assert listing.ignored == {}
+    assert [file.path for file in listing.files] == sorted(file.path for file in listing.files)
+    assert listing.files[0].stem == "images/img2table-borderless_1"
+
+
+def test_order_sidecars_and_what_is_ignored(tmp_path: Path) -> None:
+    touch(
+        tmp_path, "b/z.pdf", "b/z.3.txt", "a.png", "a.png.txt", "c.jpg", "c.txt", "README.md", "orphan.txt", ".hidden"
+    )
+    touch(tmp_path, ".git/x.pdf", "b/page.1.png", "b/page.1.txt")
+    listing = list_sources(tmp_path)
+    assert [file.path for file in listing.files] == ["a.png", "b/page.1.png", "b/z.pdf", "c.jpg"]
+    assert listing.ignored == {".md": 1, ".txt": 1}
+    assert listing.num_bytes == sum(len(file.path) for file in listing.files)
+
+
+def test_images_below_a_jsonl_file_belong_to_its_rows_unless_they_have_text(tmp_path: Path) -> None:
+    touch(tmp_path, "set/rows.jsonl", "set/a.png", "set/deep/b.jpg", "set/deep/c.jpg", "set/deep/c.txt", "other/d.png")
+    listing = list_sources(tmp_path)
+    assert [file.path for file in listing.files] == ["other/d.png", "set/deep/c.jpg", "set/rows.jsonl"]
+    assert listing.left_to_rows == 2
+
+
+def test_links_are_followed_once_and_the_output_is_passed_over(tmp_path: Path) -> None:
+    touch(tmp_path, "raw/a/x.pdf", "elsewhere/y.pdf", "raw/out/shard.pdf")
+    (tmp_path / "raw/loop").symlink_to(tmp_path / "raw")
+    (tmp_path / "raw/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "raw/broken.pdf").symlink_to(tmp_path / "absent")
+    listing = list_sources(tmp_path / "raw", exclude=tmp_path / "raw/out")
+    assert [file.path for file in listing.files] == ["a/x.pdf", "link/y.pdf"]
+    assert listing.ignored == {"broken link or device": 1}
+
+
+def test_the_digest_follows_names_and_sizes_of_all_that_is_used(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "a.txt", "notes.md")
+    before = list_sources(tmp_path).digest
+    touch(tmp_path, "more.md")
+    assert list_sources(tmp_path).digest == before
+    (tmp_path / "a.txt").write_text("longer text")
+    assert list_sources(tmp_path).digest != before
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent: expected a folder of PDFs, .* found nothing there"):
+        list_sources(tmp_path / "absent")
+    touch(tmp_path, "a.pdf")
+    with pytest.raises(ConfigError, match="found a file"):
+        list_sources(tmp_path / "a.pdf")
