@@ -179,3 +179,17 @@ def test_pieces_need_the_reading_order_only_where_buckets_differ() -> None:
     assert mixed.grid_text_pieces(2, 1, False, True, is_rtl=False) == ["<row0_col0>", "\n<row0_col1>"]
     with pytest.raises(ConfigError, match="reading orders differ between buckets"):
         mixed.grid_text_pieces(2, 1, False, True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "ignored"),
+    [
+        ({"kind": "none", "grid": (3, 3), "overview_size": 448, "image_size": 5}, ("grid", "overview_size")),
+        ({"kind": "grid", "image_size": 5, "shape_buckets": [{"grid": (1, 2)}]}, ("shape_buckets", "image_size")),
+        ({"kind": "adaptive", "grid": (3, 3), "multiple": 32, "tile_size": 512}, ("grid",)),
+        ({"kind": "native", "overlap": 0, "pad_color": "red"}, ()),
+        ({}, ()),
+    ],
+)
+def test_settings_without_effect_are_known(settings: dict[str, Any], ignored: tuple[str, ...]) -> None:
+    assert TilingPolicy(**settings).ignored_fields == ignored

@@ -7,7 +7,7 @@ what a field means is written at the field. Sizes are (width, height), grids (co
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, cast
 
 from wdstream.pages import tile_checks as check
@@ -19,6 +19,22 @@ RULES_VERSION = 1
 
 KINDS = ("none", "grid", "shape_buckets", "adaptive", "native")
 RESAMPLES = ("bilinear", "bicubic", "lanczos")
+
+_FIXED = ("grid", "shape_buckets")
+_CUT = (*_FIXED, "adaptive")
+_ONLY_UNDER = {
+    "image_size": ("none",),
+    "resize_buckets": ("none",),
+    "shape_buckets": ("shape_buckets",),
+    "grid": _FIXED,
+    "no_upscale": ("none", *_FIXED),
+    "max_page_pixels": ("adaptive",),
+    **dict.fromkeys(
+        ("native_resolution", "tile_size", "overlap", "min_area", "overview_size", "overview_buckets"), _CUT
+    ),
+    **dict.fromkeys(("reading_order", "tile_labels"), _CUT),
+}
+"""The kinds under which a field has an effect; a field that is not named has one under all, or is the family's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +121,15 @@ class TilingSettings:
         """32 hex digits over all stored fields and the version of the rules: the same policy gives the same plans."""
         text = json.dumps({"rules": RULES_VERSION, **asdict(self)}, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def ignored_fields(self) -> tuple[str, ...]:
+        """Fields that were set but have no effect under this kind: what a run should warn of."""
+        plain = TilingSettings(kind=self.kind)
+        changed = [
+            field.name for field in fields(TilingSettings) if getattr(self, field.name) != getattr(plain, field.name)
+        ]
+        return tuple(name for name in changed if name in _ONLY_UNDER and self.kind not in _ONLY_UNDER[name])
 
     @property
     def buckets(self) -> tuple[ShapeBucket, ...]:
