@@ -37,10 +37,11 @@ def language_shape(checkpoint: Checkpoint) -> dict[str, int]:
 def narrowed_text(text: Mapping[str, Any]) -> dict[str, Any]:
     """text_config with two layers, two query heads and one key head of the same size; the vocabulary stays."""
     head_size = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
+    kinds = {"layer_types": list(text["layer_types"][:2])} if text.get("layer_types") else {}
     return {
         **text,
+        **kinds,
         "num_hidden_layers": 2,
-        "layer_types": (text.get("layer_types") or [])[:2] or None,
         "hidden_size": 2 * head_size,
         "num_attention_heads": 2,
         "num_key_value_heads": 1,

@@ -62,14 +62,14 @@ def make_tiny_model(
     return out
 
 
-def random_model(config: Any, seed: int) -> Any:
+def random_model(config: Any, seed: int, attn: str | None = None) -> Any:
     """A float32 model of `config` with seeded random weights; the global random state is left as it was."""
     import torch
     from transformers import AutoModelForImageTextToText
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
+        return AutoModelForImageTextToText.from_config(config, dtype=torch.float32, attn_implementation=attn)
 
 
 def _save_weights(folder: Path, config: Any, seed: int) -> None:

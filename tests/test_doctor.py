@@ -1,0 +1,93 @@
+"""The doctor passes a good checkpoint, and names what is wrong with a bad one."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from wdstream import doctor
+from wdstream.doctor import narrow_model, run_doctor
+from wdstream.families.qwen2_5_vl import Qwen25VL
+from wdstream.families.registry import load_family
+from wdstream.testing import make_tiny_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("models") / "qwen2_5_vl", vocab_size=2048)
+
+
+def failures(path: Path, **settings: Any) -> dict[str, str]:
+    report = run_doctor(path, **settings)
+    assert not report.ok
+    return {check.name: check.found for check in report.checks if not check.ok}
+
+
+@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_a_good_checkpoint_passes(name: str, tmp_path: Path) -> None:
+    report = run_doctor(make_tiny_model(tmp_path / name, family=name, vocab_size=2048))
+    assert report.ok, [check for check in report.checks if not check.ok]
+    assert [check.name for check in report.checks] == [
+        "family",
+        "attention",
+        "page text",
+        "lengths",
+        "processor",
+        "packing",
+    ]
+    console = Console(record=True, width=120)
+    report.print(console)
+    printed = console.export_text()
+    assert "fit for wdstream" in printed and "leak 0.0e+00" in printed and "two layers" in printed
+
+
+def test_wrong_attention_is_named(model: Path) -> None:
+    found = failures(model, attn="flex_attention")
+    assert found["attention"].startswith("flex_attention; right for packed qwen2_5_vl: sdpa, eager")
+    assert "flex_attention" in found["packing"]
+
+
+def test_no_checkpoint(tmp_path: Path) -> None:
+    assert "no config.json there" in failures(tmp_path)["family"]
+
+
+def test_a_processor_that_counts_otherwise(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """wdstream believes in another size limit than the processor: the ids differ, and both numbers are shown."""
+    copy = Path(shutil.copytree(model, tmp_path / "model"))
+    settings = json.loads((copy / "preprocessor_config.json").read_text(encoding="utf-8"))
+    monkeypatch.setattr(Qwen25VL, "rules_version", 2)
+    (copy / "preprocessor_config.json").write_text(json.dumps({**settings, "min_pixels": 28 * 28}), encoding="utf-8")
+    monkeypatch.setattr(doctor, "load_processor", lambda _: _processor_of(model))
+    found = failures(copy)
+    assert set(found) == {"processor"}
+    assert "ids built" in found["processor"] and "Qwen2_5_VLProcessor of transformers" in found["processor"]
+
+
+def _processor_of(path: Path) -> Any:
+    from wdstream.families.reference import load_processor
+
+    return load_processor(load_family(path))
+
+
+def test_a_leak_is_found(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A family that forgets to restart positions fails the packing check, and nothing else."""
+    honest = Qwen25VL.model_inputs
+
+    def forgetful(self: Qwen25VL, batch: Any, **settings: Any) -> dict[str, Any]:
+        inputs = honest(self, batch, **settings)
+        inputs["position_ids"][0] = torch.arange(inputs["input_ids"].shape[1])
+        return inputs
+
+    monkeypatch.setattr(Qwen25VL, "model_inputs", forgetful)
+    assert set(failures(model)) == {"packing"}
+
+
+def test_the_narrow_model_keeps_the_architecture(model: Path) -> None:
+    narrow = narrow_model(load_family(model), "eager")
+    assert type(narrow).__name__ == "Qwen2_5_VLForConditionalGeneration"
+    assert len(narrow.model.language_model.layers) == len(narrow.model.visual.blocks) == 2
+    assert narrow.config.text_config.rope_parameters["mrope_section"] == [2, 3, 3]
