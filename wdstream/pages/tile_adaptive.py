@@ -4,8 +4,8 @@ All arithmetic is in whole numbers. m is the family's size multiple (28 for Qwen
 is one token where the vision tower merges 2x2 patches of 14.
 
 1. Units. The page is u x v units, u = max(1, round(width / m)), v alike: what the family itself makes of a whole page
-   (but for sides below m / 2, which it stretches along). If u * v units exceed `max_page_pixels`, the family would shrink the page, and so do we, by its rule:
-   u = floor(sqrt(max_page_pixels * width / height) / m), v alike.
+   (but for sides below m / 2, which it stretches along). If u * v units exceed `max_page_pixels`, the page is shrunk by
+   the family's rule: u = floor(sqrt(max_page_pixels * width / height) / m), v alike.
 2. Sides. A tile may have K = floor(tile_size / m) units a side, at least 1; where K x K units are more than
    `max_tile_pixels` the longer K is taken down. columns = ceil(u / g), rows = ceil(v / g), the fewest that fit, where
    g is the widest cell that with its overlap on both sides stays within K.
