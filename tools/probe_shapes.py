@@ -106,10 +106,11 @@ def label_tokens(tiles: TileArrays, family: Family, tiling: TilingPolicy) -> Int
     """Tokens of the text between the tiles of each image, int64 (images,); counted once for each kind of grid."""
     kinds = np.stack([tiles.columns, tiles.rows, tiles.has_overview, tiles.is_labelled, tiles.is_rtl], axis=1)
     unique, places = np.unique(kinds, axis=0, return_inverse=True)
-    costs = [
-        sum(family.text_cost(piece) for piece in tiling.grid_text_pieces(*kind[:2], *map(bool, kind[2:])) if piece)
-        for kind in unique.tolist()
-    ]
+    costs = []
+    for columns, rows, has_overview, is_labelled, is_rtl in unique.tolist():
+        order = "rtl" if is_rtl else "ltr"
+        pieces = tiling.grid_text_pieces(columns, rows, bool(has_overview), bool(is_labelled), order)
+        costs.append(sum(family.text_cost(piece) for piece in pieces if piece))
     return np.array(costs, dtype=np.int64)[places.ravel()]
 
 
