@@ -107,9 +107,9 @@ def label_tokens(tiles: TileArrays, family: Family, tiling: TilingPolicy) -> Int
     kinds = np.stack([tiles.columns, tiles.rows, tiles.has_overview, tiles.is_labelled, tiles.is_rtl], axis=1)
     unique, places = np.unique(kinds, axis=0, return_inverse=True)
     costs = []
-    for columns, rows, has_overview, is_labelled, is_rtl in unique.tolist():
-        order = "rtl" if is_rtl else "ltr"
-        pieces = tiling.grid_text_pieces(columns, rows, bool(has_overview), bool(is_labelled), order)
+    for columns, rows, *flags in unique.tolist():
+        has_overview, is_labelled, is_rtl = map(bool, flags)
+        pieces = tiling.grid_text_pieces(columns, rows, has_overview, is_labelled, is_rtl)
         costs.append(sum(family.text_cost(piece) for piece in pieces if piece))
     return np.array(costs, dtype=np.int64)[places.ravel()]
 

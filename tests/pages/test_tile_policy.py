@@ -176,7 +176,7 @@ def test_defaults_of_the_configuration_are_those_of_the_policy() -> None:
 def test_pieces_need_the_reading_order_only_where_buckets_differ() -> None:
     assert TilingPolicy(reading_order="rtl").grid_text_pieces(2, 1, False, True) == ["<row0_col1>", "\n<row0_col0>"]
     mixed = TilingPolicy(kind="shape_buckets", shape_buckets=[{"grid": (2, 1), "reading_order": "rtl"}])
-    assert mixed.grid_text_pieces(2, 1, False, True, "ltr") == ["<row0_col0>", "\n<row0_col1>"]
+    assert mixed.grid_text_pieces(2, 1, False, True, is_rtl=False) == ["<row0_col0>", "\n<row0_col1>"]
     with pytest.raises(ConfigError, match="reading orders differ between buckets"):
         mixed.grid_text_pieces(2, 1, False, True)
 

@@ -76,17 +76,19 @@ class TilingPolicy(TilingSettings):
         return plan_tiles_arrays(widths, heights, self)
 
     def grid_text_pieces(
-        self, columns: int, rows: int, has_overview: bool, is_labelled: bool, reading_order: str | None = None
+        self, columns: int, rows: int, has_overview: bool, is_labelled: bool, is_rtl: bool | None = None
     ) -> list[str]:
-        """The text before each tile of an image cut this way, "" for none; the order is the policy's when left out.
+        """The text before each tile of an image cut this way, "" for none; `is_rtl` as in TileArrays.
 
         Raises:
-            ConfigError: the order is left out, and shape buckets have orders of their own.
+            ConfigError: `is_rtl` is left out, and shape buckets have reading orders of their own.
         """
-        orders = {self.reading_order, *(bucket.rules.reading_order for bucket in bucket_rules(self))}
-        if reading_order is None and len(orders) > 1:
-            raise ConfigError("tiling.shape_buckets: reading orders differ between buckets; name one, see is_rtl")
-        return grid_text_pieces(columns, rows, has_overview, is_labelled, reading_order or self.reading_order)
+        if is_rtl is None:
+            orders = {self.reading_order, *(bucket.rules.reading_order for bucket in bucket_rules(self))}
+            if len(orders) > 1:
+                raise ConfigError("tiling.shape_buckets: reading orders differ between buckets; say which by is_rtl")
+            is_rtl = orders == {"rtl"}
+        return grid_text_pieces(columns, rows, has_overview, is_labelled, "rtl" if is_rtl else "ltr")
 
 
 def plan_tiles(width: int, height: int, policy: TilingPolicy) -> TilePlan:

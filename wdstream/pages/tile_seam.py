@@ -80,10 +80,10 @@ class LoadedTiling:
         )
 
     def grid_text_pieces(
-        self, columns: int, rows: int, has_overview: bool, is_labelled: bool, reading_order: str = "ltr"
+        self, columns: int, rows: int, has_overview: bool, is_labelled: bool, is_rtl: bool = False
     ) -> list[str]:
         """The text before each tile of an image cut this way, "" for none."""
-        return grid_text_pieces(columns, rows, has_overview, is_labelled, reading_order)
+        return grid_text_pieces(columns, rows, has_overview, is_labelled, "rtl" if is_rtl else "ltr")
 
 
 def load_tiling(name: str, **settings: Any) -> LoadedTiling:
