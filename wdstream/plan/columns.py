@@ -1,4 +1,5 @@
-"""What the plan reads of a data set: arrays of an index, one entry a sample or an image. `shards.Shards` has them all."""
+"""What the plan reads of a data set: arrays of an index, one entry a sample or an image. `shards.Shards` has them
+all."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -50,6 +50,10 @@ class CostModel:
         """Cost of samples of these many tokens in the language model; same shape."""
         return tokens * self.per_token + tokens * tokens * self.per_token_squared
 
+    def language_of(self, tokens: int) -> int:
+        """Cost of one sample in the language model."""
+        return tokens * self.per_token + tokens * tokens * self.per_token_squared
+
     def vision(self, patches: NDArray[np.int64]) -> NDArray[np.int64]:
         """Cost of images of these many patches in the vision tower; same shape."""
         return patches * self.per_patch + patches * patches * self.per_image_patch_squared

@@ -103,6 +103,6 @@ class TileModel(Protocol):
         """Cut images of these sizes in pixels; both arrays have shape (I,)."""
 
     def grid_text_pieces(
-        self, columns: int, rows: int, has_overview: bool, is_labelled: bool, reading_order: str = "ltr"
+        self, columns: int, rows: int, has_overview: bool, is_labelled: bool, is_rtl: bool, /
     ) -> Sequence[str]:
         """The text before each tile of an image cut this way; "" where there is none."""

@@ -1,10 +1,10 @@
 """Several data sets as one stream: nested mixes flattened, weights made integers, and whose sample comes next.
 
 Smooth weighted round robin, in integers: sample k of a data set of weight w that has given `count` units before it
-(pages, or tokens) and is itself `size` units has the key (2 * count + size) / w, and samples come in order of their keys,
-ties by data set. For pages this is Webster's method of apportionment (Sainte-Laguë): at no time is a data set more than
-about one page away from its share. A key depends only on its own data set, so keys of thousands of samples are computed
-at once and the merge is a sort. All that must be remembered is one count a data set.
+(pages, or tokens) and is itself `size` units has the key (2 * count + size) / w, and samples come in order of their
+keys, ties by data set. For pages this is Webster's method of apportionment (Sainte-Laguë): at no time is a data set
+more than about one page away from its share. A key depends only on its own data set, so keys of thousands of samples
+are computed at once and the merge is a sort. All that must be remembered is one count a data set.
 """
 
 from collections.abc import Sequence

@@ -126,7 +126,8 @@ class _Axis:
         """Arrivals of the best single or pair of at most `room` here and `other_room` on the other budget."""
         highest = room // self.unit + 1
         bits = self.bits & ((2 << highest) - 1)
-        total, found = 0, ()
+        total = 0
+        found: tuple[int, ...] = ()
         # two buckets adding up to `level` hold sizes adding up to (level - 2) * unit .. level * unit - 2; one: to - 1
         level = min(highest + 1, 2 * (bits.bit_length() - 1))
         marked = self.mirror >> self.top - level if level <= self.top else self.mirror << level - self.top

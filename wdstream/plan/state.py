@@ -1,7 +1,7 @@
 """StreamState: all that must be remembered of a run's data, the same on every rank, about 1 kB of JSON.
 
-It says where each data set stands, which samples wait in the pool, and by which settings that was so. It holds no counts of
-ranks or workers: those only divide a step's work.
+It says where each data set stands, which samples wait in the pool, and by which settings that was so. It holds no
+counts of ranks or workers: those only divide a step's work.
 """
 
 import json
@@ -86,19 +86,20 @@ class StreamState:
             StateError: it is no state, or one of another version.
         """
         try:
-            found = json.loads(tree) if isinstance(tree, str) else tree
-            version = found["version"]
+            saved = json.loads(tree) if isinstance(tree, str) else tree
+            version = saved["version"]
             if version != VERSION:
                 raise StateError(f"stream state of version {version!r}: expected {VERSION}; resume with its wdstream")
             state = cls(
-                step=int(found["step"]),
-                round=int(found["round"]),
-                cursors=tuple(_cursor(*entry) for entry in found["cursors"]),
-                pool=tuple(int(sample) for sample in found["pool"]),
-                fingerprints={str(name): str(value) for name, value in found["fingerprints"].items()},
+                step=int(saved["step"]),
+                round=int(saved["round"]),
+                cursors=tuple(_cursor(*entry) for entry in saved["cursors"]),
+                pool=tuple(int(sample) for sample in saved["pool"]),
+                fingerprints={str(name): str(value) for name, value in saved["fingerprints"].items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise StateError(f"not a stream state ({type(error).__name__}: {error}); expected what to_json writes") from error
+            found = f"{type(error).__name__}: {error}"
+            raise StateError(f"not a stream state ({found}); expected what to_json writes") from error
         if min(state.step, state.round, *state.pool, *(min(_fields(at)) for at in state.cursors), 0) < 0:
             raise StateError("not a stream state: it holds negative numbers")
         return state

@@ -4,11 +4,9 @@ The packs of a step never change; only who computes what does, and every rank ge
 pair (language, vision) in one unit (cost.py). Two policies:
 
 total  (DDP: ranks meet once a step) longest processing time first (Graham 1969): packs by falling cost, each to the
-rank
-       with the least work so far that still has a place free.
+       rank with the least work so far that still has a place free.
 phase  (FSDP: ranks meet in every layer of every micro step) packs of similar cost share a micro step. They are sorted
-by
-       one cost and cut into micro steps; of the sortings by vision, language and their sum the one is taken that
+       by one cost and cut into micro steps; of the sortings by vision, language and their sum the one is taken that
        makes the sum over micro steps of (slowest vision + slowest language) least.
 """
 

@@ -1,0 +1,258 @@
+"""Planner: the plan of a run, a pure function of index, family, tiling policy, settings and seed.
+
+planner = Planner(shards, family, tiling, sequence_length=8192, max_patches=40_000, global_batch_size=16)
+planner.total_steps()                    # before step 0
+planner.step(41_337)                     # the samples of any step
+steps = planner.steps(state)             # from a state on ...
+for step in steps: steps.state()         # ... with the state after each
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, Unpack
+
+from wdstream.errors import PlanError
+from wdstream.plan.columns import Dataset, DatasetColumns, Mix
+from wdstream.plan.cost import CostModel
+from wdstream.plan.lengths import LengthModel, TileModel
+from wdstream.plan.packer import Item
+from wdstream.plan.parts import Parts
+from wdstream.plan.report import PlanSummary, summarise
+from wdstream.plan.run import PackRun
+from wdstream.plan.settings import PlanKeywords, PlanSettings
+from wdstream.plan.state import KEEPS_PAGES, StreamState
+from wdstream.plan.steps import deal, straggler
+from wdstream.plan.waypoints import Waypoints
+from wdstream.records import PackPlan, StepPlan
+
+State = StreamState | Mapping[str, Any]
+OnChange = Literal["refuse", "keep", "new_epoch"]
+
+
+class Planner:
+    """The plan of data sets under one family, tiling policy and settings.
+
+    Raises:
+        ConfigError: settings out of range, or that contradict each other.
+        PlanError: a data set is empty.
+        ShardIndexError: a data set lacks the family's token column.
+    """
+
+    def __init__(
+        self,
+        datasets: DatasetColumns | Dataset | Mix | Sequence[DatasetColumns | Dataset | Mix],
+        family: LengthModel,
+        tiling: TileModel,
+        **settings: Unpack[PlanKeywords],
+    ) -> None:
+        """`datasets`: one index (`Shards`) or several, or `Dataset`s and `Mix`es with weights; settings:
+        PlanSettings."""
+        entries = datasets if isinstance(datasets, Sequence) else [datasets]
+        self.settings = PlanSettings(**settings)
+        self.parts = Parts(entries, family, tiling, self.settings)
+        self.fingerprints: Mapping[str, str] = self.parts.fingerprints
+        self._cost = family.cost
+        self._waypoints = Waypoints()
+        self._total_steps: int | None = None
+
+    @property
+    def datasets(self) -> tuple[Dataset, ...]:
+        """The data sets, mixes flattened, in the order of sample numbers."""
+        return self.parts.datasets
+
+    def locate(self, sample: int) -> tuple[int, int]:
+        """(data set, row) of a sample number."""
+        return self.parts.locate(sample)
+
+    def initial_state(self) -> StreamState:
+        """The state before step 0."""
+        return StreamState(
+            step=0, round=0, cursors=self.parts.round_start(0), pool=(), fingerprints=dict(self.fingerprints)
+        )
+
+    def resume(self, state: State, *, on_change: OnChange = "refuse") -> StreamState:
+        """A saved state, checked, as a state of this plan.
+
+        Args:
+            state: a StreamState or its JSON object.
+            on_change: what to do when settings or data differ. "refuse" raises. "keep" goes on where the state stands;
+                every sample still comes exactly once, so it is refused when the data or their order changed.
+                "new_epoch" drops what is left of the epoch and starts the next.
+
+        Raises:
+            StateError: names each difference that is not allowed, or says why the state is none.
+        """
+        saved = state if isinstance(state, StreamState) else StreamState.from_json(state)
+        if on_change == "new_epoch" and saved.differences(self.fingerprints):
+            number = max(saved.round, *(at.epoch for at in saved.cursors)) + 1
+            return replace(self.initial_state(), step=saved.step, round=number, cursors=self.parts.round_start(number))
+        saved.check(self.fingerprints, allow=KEEPS_PAGES if on_change == "keep" else ())
+        self.parts.check_cursors(saved.cursors)
+        return replace(saved, fingerprints=dict(self.fingerprints))
+
+    def steps(self, state: State | None = None, *, world_size: int = 1, micro_batch_size: int = 1) -> "Steps":
+        """The steps after a state, dealt to so many ranks; to the end of the run, or without end.
+
+        Raises:
+            PlanError: a step cannot be divided so.
+            StateError: the state belongs to another plan (see `resume`).
+        """
+        deal([(0, 0)] * self.settings.global_batch_size, world_size=world_size, micro_batch_size=micro_batch_size)
+        start = self.initial_state() if state is None else self.resume(state)
+        return Steps(self, start, world_size, micro_batch_size)
+
+    def step(
+        self, number: int, *, world_size: int = 1, micro_batch_size: int = 1, state_near: State | None = None
+    ) -> StepPlan:
+        """One step of the run. Fast when a state shortly before it is known: from a dry run, or given (a checkpoint's).
+
+        Raises:
+            PlanError: the run has no such step.
+        """
+        near = self._nearest(number, state_near)
+        steps = self.steps(near, world_size=world_size, micro_batch_size=micro_batch_size)
+        try:
+            steps.skip(number - near.step)
+            return next(steps)
+        except StopIteration:
+            raise PlanError(f"step {number}: the run has {self.total_steps()} steps, numbered from 0") from None
+        finally:
+            steps.close()
+
+    def state_after(self, step: int, *, state_near: State | None = None) -> StreamState:
+        """The state after a step, which is the one before the next; -1 gives the initial state.
+
+        Raises:
+            PlanError: the run has no such step.
+        """
+        near = self._nearest(step + 1, state_near)
+        steps = self.steps(near)
+        try:
+            steps.skip(step + 1 - near.step)
+            return steps.state()
+        except StopIteration:
+            raise PlanError(f"step {step}: the run has {self.total_steps()} steps, numbered from 0") from None
+        finally:
+            steps.close()
+
+    def total_steps(self) -> int | None:
+        """Steps of the run, by a dry run of all its epochs; None when it has no end."""
+        if self.settings.epochs is not None and self._total_steps is None:
+            steps = self.steps(self._waypoints.before(1 << 62))
+            while steps.advance() is not None:
+                pass
+            self._total_steps = steps.run.step
+            steps.close()
+        return self._total_steps
+
+    def rejects(self) -> Iterator[tuple[int, str]]:
+        """(sample, reason) of every sample that the first epoch leaves out, by number."""
+        return ((sample, code.reason) for sample, code in self.parts.rejects())
+
+    def summary(self, world_size: int = 1, micro_batch_size: int = 1) -> PlanSummary:
+        """A dry run of one epoch: what is packed, how well, what is left out, how even the ranks are.
+
+        Raises:
+            PlanError: a step cannot be divided so, or every sample is rejected.
+        """
+        return summarise(self, world_size=world_size, micro_batch_size=micro_batch_size)
+
+    def straggler(self, step: StepPlan, *, micro_batch_size: int = 1) -> float:
+        """Slowest rank / mean of a step, by predicted cost."""
+        costs = [(pack.language_cost, pack.vision_cost) for pack in step.packs]
+        return straggler(costs, step.deal, micro_batch_size=micro_batch_size, policy=self.settings.deal)
+
+    def remember(self, state: State) -> None:
+        """Keep a state of this run, such as a checkpoint's, as a place from which `step` can start."""
+        self._waypoints.add(self.resume(state))
+
+    def run_from(self, state: StreamState) -> PackRun:
+        """The bare packs from a state of this plan on."""
+        return PackRun(self.parts, state, self.fingerprints)
+
+    def step_plan(
+        self, number: int, packs: Sequence[Sequence[Item]], world_size: int, micro_batch_size: int
+    ) -> StepPlan:
+        """The record of a step, dealt."""
+        first = number * self.settings.global_batch_size
+        plans = tuple(pack_plan(first + place, items, self._cost) for place, items in enumerate(packs))
+        return StepPlan(
+            step=number,
+            packs=plans,
+            deal=deal(
+                [(plan.language_cost, plan.vision_cost) for plan in plans],
+                world_size=world_size,
+                micro_batch_size=micro_batch_size,
+                policy=self.settings.deal,
+            ),
+        )
+
+    def pass_waypoint(self, run: PackRun) -> None:
+        """Keep the state of a run now and then."""
+        if self._waypoints.wants(run.step):
+            self._waypoints.add(run.state())
+
+    def _nearest(self, step: int, given: State | None) -> StreamState:
+        if step < 0:
+            raise PlanError(f"step {step}: steps are numbered from 0")
+        known = [self._waypoints.before(step), None if given is None else self.resume(given)]
+        return max(
+            (state for state in known if state is not None and state.step <= step),
+            key=lambda state: state.step,
+            default=self.initial_state(),
+        )
+
+
+class Steps(Iterator[StepPlan]):
+    """Steps from a state on; `state()` is the one after the last step given. Close it when it is left before its
+    end."""
+
+    def __init__(self, planner: Planner, state: StreamState, world_size: int, micro_batch_size: int) -> None:
+        self.run = planner.run_from(state)
+        self._planner = planner
+        self._world = (world_size, micro_batch_size)
+
+    def __next__(self) -> StepPlan:
+        number = self.run.step
+        packs = self.advance()
+        if packs is None:
+            raise StopIteration
+        return self._planner.step_plan(number, packs, *self._world)
+
+    def advance(self) -> list[list[Item]] | None:
+        """The bare packs of the next step; None at the end."""
+        self._planner.pass_waypoint(self.run)
+        packs = self.run.next_step()
+        if packs is None:
+            self.close()
+        return packs
+
+    def skip(self, count: int) -> None:
+        """Pass over so many steps. Raises StopIteration when the run ends before."""
+        for _ in range(count):
+            if self.advance() is None:
+                raise StopIteration
+
+    def state(self) -> StreamState:
+        """The state after the last step given."""
+        return self.run.state()
+
+    def close(self) -> None:
+        """Stop working ahead."""
+        self.run.close()
+
+
+def pack_plan(number: int, items: Sequence[Item], cost: CostModel) -> PackPlan:
+    """The record of a pack; `items` may be empty."""
+    columns = tuple(zip(*items, strict=True)) or ((),) * len(Item._fields)
+    samples, tokens, patches, supervised, vision_costs, scales = columns
+    return PackPlan(
+        number=number,
+        samples=samples,
+        tokens=tokens,
+        patches=patches,
+        supervised=supervised,
+        scales=scales,
+        language_cost=sum(cost.language_of(count) for count in tokens),
+        vision_cost=sum(vision_costs),
+    )

@@ -1,0 +1,39 @@
+"""Waypoints: states along a run that were met before, so that any step is near one of them."""
+
+from bisect import bisect_right
+
+from wdstream.plan.state import StreamState
+
+LIMIT = 1024
+"""States kept, about 5 kB each in memory."""
+
+
+class Waypoints:
+    """At most LIMIT states of one plan, every `stride` steps; the stride doubles when they become too many."""
+
+    def __init__(self) -> None:
+        self.stride = 16
+        self._states: dict[int, StreamState] = {}
+        self._steps: list[int] = []  # ascending
+
+    def wants(self, step: int) -> bool:
+        """Whether the state before this step should be added."""
+        return step % self.stride == 0 and step not in self._states
+
+    def add(self, state: StreamState) -> None:
+        """Keep a state."""
+        if state.step in self._states:
+            return
+        self._states[state.step] = state
+        self._steps = (
+            sorted(self._states) if self._steps and state.step < self._steps[-1] else [*self._steps, state.step]
+        )
+        if len(self._states) > LIMIT:
+            self.stride *= 2
+            self._states = {step: kept for step, kept in self._states.items() if step % self.stride == 0}
+            self._steps = sorted(self._states)
+
+    def before(self, step: int) -> StreamState | None:
+        """The last known state at or before a step."""
+        place = bisect_right(self._steps, step)
+        return self._states[self._steps[place - 1]] if place else None

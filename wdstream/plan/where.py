@@ -1,0 +1,150 @@
+"""`where:` expressions, which choose samples by columns of the index: `tokens < 4000 and dataset != "slides"`.
+
+Python's syntax, but nothing is ever run by Python: the expression is parsed, every node must be one of those listed
+here, and it is computed on arrays. Names are columns; there are no calls, attributes or subscripts.
+"""
+
+import ast
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.errors import ConfigError
+
+Columns = Mapping[str, Any]
+
+BUILT_IN = (
+    "tokens",  # of the whole sample, images included
+    "patches",
+    "text_tokens",
+    "text_bytes",
+    "text_chars",
+    "num_images",
+    "width",  # of the first image in pixels, 0 without one
+    "height",
+    "pixels",  # of all images together
+    "dataset",  # name of the data set
+)
+"""Columns that every data set has; a data set's own metadata columns come on top."""
+
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda left, right: _any_of(left, right),
+    ast.NotIn: lambda left, right: np.logical_not(_any_of(left, right)),
+}
+_ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
+
+
+class Where:
+    """A checked expression.
+
+    Raises:
+        ConfigError: it is not valid, or holds something that is not allowed; shows where.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        try:
+            self._tree = ast.parse(text.strip(), mode="eval").body
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            raise ConfigError(f"where: {text!r} is not an expression: {error}") from error
+        self.names = frozenset(self._check(self._tree))
+
+    def select(self, columns: Columns, num_samples: int) -> NDArray[np.bool_]:
+        """Which samples are chosen: bool (num_samples,).
+
+        Args:
+            columns: arrays of num_samples, or single values, by name.
+
+        Raises:
+            ConfigError: a name is no column, or values of different kinds are compared.
+        """
+        missing = sorted(self.names - set(columns))
+        if missing:
+            raise ConfigError(
+                f"where: {self.text!r}: no column {', '.join(map(repr, missing))}; "
+                f"there are {', '.join(sorted(columns))}"
+            )
+        try:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                chosen = np.asarray(self._compute(self._tree, columns))
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise ConfigError(f"where: {self.text!r}: {error}") from error
+        if chosen.dtype != np.bool_:
+            raise ConfigError(
+                f"where: {self.text!r} gives {chosen.dtype} values; expected a comparison, such as tokens < 4000"
+            )
+        return np.broadcast_to(chosen, (num_samples,))
+
+    def _check(self, node: ast.expr) -> list[str]:
+        """Names used in a node; refuses what is not allowed."""
+        match node:
+            case ast.Name():
+                return [node.id]
+            case ast.Constant(value=bool() | int() | float() | str()):
+                return []
+            case ast.BoolOp():
+                inner = node.values
+            case ast.UnaryOp(op=ast.Not() | ast.USub()):
+                inner = [node.operand]
+            case ast.BinOp() if type(node.op) in _ARITHMETIC:
+                inner = [node.left, node.right]
+            case ast.Compare() if all(type(op) in _COMPARE for op in node.ops):
+                inner = [node.left, *node.comparators]
+            case ast.List() | ast.Tuple() | ast.Set():
+                inner = node.elts
+            case _:
+                found = ast.get_source_segment(self.text.strip(), node) or type(node).__name__
+                raise ConfigError(
+                    f"where: {self.text!r}: {found!r} is not allowed; use columns, numbers, texts, lists, and or not, "
+                    "comparisons, in, + - * / // %"
+                )
+        return [name for child in inner for name in self._check(child)]
+
+    def _compute(self, node: ast.expr, columns: Columns) -> Any:
+        match node:
+            case ast.Name():
+                return columns[node.id]
+            case ast.Constant():
+                return node.value
+            case ast.BoolOp():
+                combine = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
+                return combine.reduce(np.broadcast_arrays(*(self._compute(value, columns) for value in node.values)))
+            case ast.UnaryOp():
+                value = self._compute(node.operand, columns)
+                return np.logical_not(value) if isinstance(node.op, ast.Not) else -value
+            case ast.BinOp():
+                return _ARITHMETIC[type(node.op)](self._compute(node.left, columns), self._compute(node.right, columns))
+            case ast.Compare():
+                values = [self._compute(value, columns) for value in (node.left, *node.comparators)]
+                results = [_COMPARE[type(op)](*pair) for op, *pair in zip(node.ops, values, values[1:], strict=False)]
+                return results[0] if len(results) == 1 else np.logical_and.reduce(np.broadcast_arrays(*results))
+            case _:
+                return [self._compute(element, columns) for element in _elements(node)]
+
+
+def _elements(node: ast.expr) -> list[ast.expr]:
+    assert isinstance(node, ast.List | ast.Tuple | ast.Set), "checked when the expression was made"
+    return node.elts
+
+
+def _any_of(left: Any, right: Any) -> Any:
+    """Whether each value of `left` is one of the list `right`."""
+    if not isinstance(right, list):
+        raise ValueError("after `in` a list is expected, such as ['en', 'de']")
+    return np.isin(left, right) if right else np.zeros(np.shape(left), dtype=np.bool_)
