@@ -5,7 +5,7 @@ from accelerate import Accelerator
 
 from wdstream.errors import TrainError
 from wdstream.records import Failure, PackPlan, StepPlan
-from wdstream.train.exchange import exchange, pack_digest, pages_digest
+from wdstream.train.exchange import check_same_plan, exchange, pack_digest, pages_digest
 from wdstream.train.step import StepOutcome
 
 PACKS = [(6, ["a", "b"]), (7, ["c"])]
@@ -58,3 +58,9 @@ def test_count_other_than_planned_is_an_error_unless_a_page_failed() -> None:
     figures = exchange(Accelerator(cpu=True), make_plan(6), batches, outcome, wait_seconds=0.0, is_stopping=False)
     assert figures.loss == 2.0
     assert figures.failures == (failure,)
+
+
+def test_ranks_with_different_plans_are_stopped() -> None:
+    check_same_plan(3, [[1.0, 2.0], [1.0, 2.0]])
+    with pytest.raises(TrainError, match="step 3: rank 0 plans 0000000100000002 and rank 2 plans 000000010000000a"):
+        check_same_plan(3, [[1.0, 2.0], [1.0, 2.0], [1.0, 10.0]])

@@ -65,7 +65,7 @@ def step_metrics(run: Run, plan: StepPlan, figures: StepFigures, seconds: float)
         num_pages=sum(len(pack.samples) for pack in plan.packs),
         fill_tokens=num_tokens / (len(plan.packs) * data.sequence_length),
         fill_patches=num_patches / (len(plan.packs) * data.max_patches),
-        straggler=run.plan.straggler(plan),
+        straggler=run.plan.straggler(plan, micro_batch_size=run.config.train.micro_batch_size),
     )
 
 

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from wdstream.errors import TrainError
+from wdstream.plan.digest import step_digest
 from wdstream.records import Failure, StepPlan
 from wdstream.train.step import Batch, StepOutcome
 
@@ -46,7 +47,8 @@ def exchange(
     """Bring the ranks' figures together and compare them with the plan.
 
     Raises:
-        TrainError: the ranks trained another number of supervised tokens than planned, though no page failed.
+        TrainError: the ranks have different plans, or trained another number of supervised tokens than planned,
+            though no page failed.
     """
     own_failures = [failure for batch in batches for failure in batch["failures"]]
     digest = sum(pack_digest(number, keys) for number, keys in trained_packs(batches)) % (1 << 64)
@@ -56,13 +58,13 @@ def exchange(
         wait_seconds,
         float(is_stopping),
         float(len(own_failures)),
-        # float64 holds whole numbers up to 2**53: the digest travels in halves.
-        float(digest >> 32),
-        float(digest & 0xFFFFFFFF),
+        *_halves(digest),
+        *_halves(step_digest(plan)),
     ]
     ours = torch.tensor([row], dtype=torch.float64, device=accelerator.device)
     table = accelerator.gather(ours).cpu()  # (world, figures)
-    loss_sum, num_supervised, _, _, num_failures, high, low = table.sum(dim=0).tolist()
+    loss_sum, num_supervised, _, _, num_failures, high, low = table.sum(dim=0).tolist()[:7]
+    check_same_plan(plan.step, table[:, 7:].tolist())
     failures = gather_object(own_failures) if num_failures else []
     if num_supervised != plan.num_supervised and not failures:
         raise TrainError(
@@ -77,6 +79,26 @@ def exchange(
         digest=f"{((int(high) << 32) + int(low)) % (1 << 64):016x}",
         failures=tuple(failures),
     )
+
+
+def check_same_plan(step: int, digests: Sequence[Sequence[float]]) -> None:
+    """Compare the ranks' digests of the step's plan, each in halves.
+
+    Raises:
+        TrainError: they differ; names the first rank that differs from rank 0, and both values.
+    """
+    for rank, digest in enumerate(digests):
+        if digest != digests[0]:
+            ours, theirs = (f"{int(high):08x}{int(low):08x}" for high, low in (digests[0], digest))
+            raise TrainError(
+                f"step {step}: rank 0 plans {ours} and rank {rank} plans {theirs}: they read different shards, "
+                "configurations or versions of wdstream; make them the same and start again"
+            )
+
+
+def _halves(digest: int) -> tuple[float, float]:
+    """A 64-bit number as two floats: float64 holds whole numbers up to 2**53 only."""
+    return float(digest >> 32), float(digest & 0xFFFFFFFF)
 
 
 def trained_packs(batches: Iterable[Batch]) -> Iterable[tuple[int, Sequence[str]]]:

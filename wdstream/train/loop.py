@@ -9,7 +9,7 @@ for each step of the plan:
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from itertools import islice
 from time import perf_counter
 from typing import Any
@@ -97,10 +97,12 @@ def run_steps(run: Run, desk: Desk, progress: Progress, stream: Mapping[str, Any
 
 def planned_steps(run: Run, stream: Mapping[str, Any] | None) -> Iterator[StepPlan]:
     """The steps from `stream` to the last one of the run."""
-    for plan in run.plan.steps(stream, world_size=run.world.size):
-        if plan.step >= run.total_steps:
-            return
-        yield plan
+    steps = run.plan.steps(stream, world_size=run.world.size, micro_batch_size=run.config.train.micro_batch_size)
+    with closing(steps):
+        for plan in steps:
+            if plan.step >= run.total_steps:
+                return
+            yield plan
 
 
 def take(loader: Iterator[Batch], plan: StepPlan, count: int) -> list[Batch]:
