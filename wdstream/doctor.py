@@ -201,13 +201,13 @@ def narrow_model(family: Family, attn: str) -> "torch.nn.Module":
     tree = family.narrowed(copy.deepcopy(config.to_dict()))
     tree.pop("quantization_config", None)  # random weights need no quantised layers
     try:
-        model: torch.nn.Module = random_model(type(config).from_dict(tree), seed=0, attn=attn)
+        model: torch.nn.Module = random_model(type(config).from_dict(tree), seed=0, attn=family.attention_setting(attn))
     except (ValueError, ImportError) as error:
         raise FamilyError(f"{family.model_dir}: no model with attention '{attn}': {error}") from error
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.ndim > 1 and "embed" not in name:
-                weight *= WEIGHT_SCALE
+                weight.mul_(WEIGHT_SCALE)
     return model.eval()
 
 

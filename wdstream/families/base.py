@@ -44,6 +44,7 @@ class Family(ABC):
         bos_id: id put before each document, or None.
         structural_ids: ids that page text never forms: those around and inside images, and the turns of a chat.
         size_multiple: pixels; the sides of an image are resized to multiples of this.
+        max_tile_side: pixels; a longer side of a tile is shrunk to it, so larger tiles lose detail. None: no limit.
         min_pixels, max_pixels: an image is enlarged or shrunk to lie between these areas.
         cost: what a token and a patch cost to train on.
         num_position_rows: R, rows of `position_ids`: 1, or 4 with M-RoPE (text, time, height, width).
@@ -61,8 +62,14 @@ class Family(ABC):
     """Name of the processor in transformers: the reference of the tests and of `wdstream doctor`."""
     image_prompt: ClassVar[str]
     """What that processor expects in the text where an image stands."""
+    least_images: ClassVar[int] = 1
+    """Images a text must have for that processor to leave them uncut as wdstream does."""
+    text_defaults: ClassVar[Mapping[str, Any]] = {}
+    """Sizes of the language model that a published config.json may leave to the defaults of its class."""
     untiled_settings: ClassVar[Mapping[str, Any]] = {}
     """Settings of the image processor that switch its own splitting of images off."""
+    is_splitting: bool = False
+    """Whether the image processor's own splitting of images is on; see `for_whole_images`."""
 
     model_dir: Path
     encoder: TextEncoder
@@ -71,6 +78,7 @@ class Family(ABC):
     bos_id: int | None = None
     structural_ids: frozenset[int]
     size_multiple: int
+    max_tile_side: int | None = None
     min_pixels: int
     max_pixels: int
     cost: CostModel
@@ -80,6 +88,7 @@ class Family(ABC):
         self.encoder = TextEncoder.open(checkpoint.path, structural=self.structural_tokens)
         self.eos_id = self.encoder.eos_id
         self.pad_id = self.encoder.pad_id
+        self.bos_id = self.encoder.bos_id
         self.structural_ids = self.encoder.structural_ids
 
     @classmethod
@@ -140,8 +149,29 @@ class Family(ABC):
             )
         return found
 
+    def for_whole_images(self) -> Self:
+        """The family for images that wdstream does not cut (tiling kind `none`): split by its own processor's rules.
+
+        A loaded family takes each image as one tile, because wdstream cuts pages itself. With images left whole, the
+        processor's splitting holds as the checkpoint's settings say; lengths, ids, pixels and fingerprint follow.
+        Families whose processor never splits return themselves.
+        """
+        return self
+
     def processor_settings(self) -> Mapping[str, Any]:
         """What the processor's constructor needs beside tokenizer and image processor."""
+        return {}
+
+    def processor_images(self, images: Sequence[Any]) -> Sequence[Any]:
+        """The images of one page in the nesting in which the processor reads them by this family's rules."""
+        return [list(images)]
+
+    def attention_setting(self, name: str) -> str | dict[str, str]:
+        """`attn_implementation` for transformers, for one of `attention`: per part where the parts differ."""
+        return name
+
+    def processor_attributes(self) -> Mapping[str, Any]:
+        """What has to be set on the processor after it is made."""
         return {}
 
     @abstractmethod

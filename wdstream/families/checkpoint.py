@@ -17,11 +17,13 @@ class Checkpoint:
         path: the directory.
         config: config.json.
         image_settings: settings of the image processor, whichever file holds them.
+        processor_settings: processor_config.json; {} for families whose processor needs none.
     """
 
     path: Path
     config: Mapping[str, Any]
     image_settings: Mapping[str, Any]
+    processor_settings: Mapping[str, Any]
 
     @property
     def model_type(self) -> str:
@@ -52,10 +54,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path}: no config.json there; give the local directory of a Hugging Face checkpoint "
             "(or make one with `wdstream make-tiny-model`)"
         )
-    settings = _read(path / "preprocessor_config.json")
-    if not settings:  # newer checkpoints keep all processors in one file
-        settings = _read(path / "processor_config.json").get("image_processor", {})
-    return Checkpoint(path=path, config=_read(path / "config.json"), image_settings=settings)
+    processor = _read(path / "processor_config.json")
+    # Newer checkpoints keep the settings of all processors in one file.
+    settings = _read(path / "preprocessor_config.json") or processor.get("image_processor", {})
+    return Checkpoint(
+        path=path, config=_read(path / "config.json"), image_settings=settings, processor_settings=processor
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:

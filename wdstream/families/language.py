@@ -9,13 +9,17 @@ from wdstream.families.checkpoint import Checkpoint
 NEEDED = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
 
 
-def language_shape(checkpoint: Checkpoint) -> dict[str, int]:
+def language_shape(checkpoint: Checkpoint, defaults: Mapping[str, Any] | None = None) -> dict[str, int]:
     """The language part of `plan.cost.training_flops` of a decoder with gated MLPs, grouped queries, an output layer.
+
+    Args:
+        checkpoint: whose text_config is read.
+        defaults: sizes for what text_config leaves out.
 
     Raises:
         FamilyError: config.json lacks a size.
     """
-    text = checkpoint.text_config
+    text = {**(defaults or {}), **checkpoint.text_config}
     for key in NEEDED:
         if not isinstance(text.get(key), int):
             raise FamilyError(
@@ -37,10 +41,12 @@ def language_shape(checkpoint: Checkpoint) -> dict[str, int]:
 def narrowed_text(text: Mapping[str, Any]) -> dict[str, Any]:
     """text_config with two layers, two query heads and one key head of the same size; the vocabulary stays."""
     head_size = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
-    kinds = {"layer_types": list(text["layer_types"][:2])} if text.get("layer_types") else {}
+    # One layer of each kind that the model has: sliding and full attention have different masks.
+    kinds = list(dict.fromkeys(text.get("layer_types") or []))
+    layer_types = {"layer_types": (kinds * 2)[:2]} if kinds else {}
     return {
         **text,
-        **kinds,
+        **layer_types,
         "num_hidden_layers": 2,
         "hidden_size": 2 * head_size,
         "num_attention_heads": 2,

@@ -4,6 +4,7 @@
 processor's class is built from the checkpoint's tokenizer and image processor, its video part left out.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,27 @@ def load_processor(family: Family) -> Any:
         setattr(image_processor, key, value)
     tokenizer = transformers.AutoTokenizer.from_pretrained(family.model_dir)
     cls = _without_video(getattr(transformers, family.processor_class))
-    return cls(image_processor=image_processor, tokenizer=tokenizer, **family.processor_settings())
+    processor = cls(image_processor=image_processor, tokenizer=tokenizer, **family.processor_settings())
+    for key, value in family.processor_attributes().items():
+        setattr(processor, key, value)
+    return processor
 
 
 def processor_ids(processor: Any, family: Family, page: LabelledPage) -> list[int]:
-    """Ids the processor makes of a page's text with its placeholders and of its tiles, EOS not included."""
-    return [int(number) for number in run_processor(processor, family, page)["input_ids"][0]]
+    """Ids the processor makes of a page's text with its placeholders and of its tiles, EOS not included.
+
+    Where the processor treats a lone image differently (`least_images`), a copy of it is put behind the text, and its
+    block is cut off again.
+    """
+    tiles = page.tiles
+    missing = max(0, family.least_images - len(tiles)) if tiles else 0
+    extra = tuple(ImageSegment(index=len(tiles) + number) for number in range(missing))
+    longer = (
+        replace(page, tiles=(*tiles, *[tiles[-1]] * missing), segments=(*page.segments, *extra)) if missing else page
+    )
+    ids = [int(number) for number in run_processor(processor, family, longer)["input_ids"][0]]
+    added = sum(len(family.image_ids(tile.shape[1], tile.shape[0])) for tile in longer.tiles[len(tiles) :])
+    return ids[: len(ids) - added]
 
 
 def run_processor(processor: Any, family: Family, page: LabelledPage, **settings: Any) -> Any:
@@ -37,7 +53,7 @@ def run_processor(processor: Any, family: Family, page: LabelledPage, **settings
     images = [Image.fromarray(np.ascontiguousarray(tile)) for tile in page.tiles]
     if not images:
         return processor.tokenizer([prompt], **settings)
-    return processor(text=[prompt], images=[images], **settings)
+    return processor(text=[prompt], images=family.processor_images(images), **settings)
 
 
 def _without_video(cls: type) -> Any:

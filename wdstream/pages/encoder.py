@@ -164,6 +164,13 @@ class TextEncoder:
             )
         return found
 
+    @cached_property
+    def bos_id(self) -> int | None:
+        """Id that the tokenizer's own template puts before a text, or None where it puts none."""
+        ids: list[int] = self._tokenizer.encode("", add_special_tokens=True).ids
+        bos = self._configured_id("bos_token")
+        return bos if bos is not None and ids[:1] == [bos] else None
+
     @property
     def pad_id(self) -> int:
         """Id for padding; the end-of-document id where the tokenizer names none."""

@@ -62,7 +62,7 @@ def make_tiny_model(
     return out
 
 
-def random_model(config: Any, seed: int, attn: str | None = None) -> Any:
+def random_model(config: Any, seed: int, attn: str | dict[str, str] | None = None) -> Any:
     """A float32 model of `config` with seeded random weights; the global random state is left as it was."""
     import torch
     from transformers import AutoModelForImageTextToText
