@@ -12,7 +12,7 @@ from wdstream.errors import DecodeError
 from wdstream.pages.tile import TilingPolicy, plan_tiles
 from wdstream.pixels.decode import decode_image
 from wdstream.pixels.grey import grey_as_rgb, is_grey
-from wdstream.pixels.render import render_tiles, resize
+from wdstream.pixels.render import render_tiles, resize, scaled_decode_size
 from wdstream.records import Pixels, Placement, TilePlan
 
 DATA = Path(__file__).parents[1] / "data"
@@ -142,6 +142,40 @@ def test_any_page_under_the_default_policy(width: int, height: int) -> None:
     plan = plan_tiles(width, height, TilingPolicy(kind="adaptive"))
     tiles = render_tiles(noise(height, width), plan, resample="bicubic")
     assert [(tile.shape[1], tile.shape[0]) for tile in tiles] == list(plan.sizes)
+
+
+@pytest.mark.parametrize(("size", "mean"), [(300, 1.8), (500, 2.7)])
+def test_scaled_decode_of_a_real_page(size: int, mean: float) -> None:
+    """How many grey levels it moves a page of 1111x2010 by, in the mean; at edges of letters up to 91."""
+    data = (DATA / "pages/scans/leptonlib-cat.007.jpg").read_bytes()
+    plan = plan_tiles(1111, 2010, TilingPolicy(kind="grid", grid=(2, 2), tile_size=size, overlap=0.05))
+    enough = scaled_decode_size(plan, (1111, 2010))
+    assert enough is not None
+    small = decode_image(data, max_pixels=10**8, min_size=enough)
+    assert enough[0] <= small.shape[1] <= 556
+    exact = render_tiles(decode_image(data, max_pixels=10**8), plan, resample="bicubic")
+    scaled = render_tiles(small, plan, resample="bicubic", scaled_from=(1111, 2010))
+    assert [tile.shape for tile in scaled] == [tile.shape for tile in exact]
+    differences = [np.abs(one.astype(int) - other) for one, other in zip(exact, scaled, strict=True)]
+    assert np.mean([difference.mean() for difference in differences]) == pytest.approx(mean, abs=0.2)
+    assert max(difference.max() for difference in differences) <= 91
+
+
+def test_scaled_decode_only_where_it_saves() -> None:
+    fine = plan_tiles(1000, 1000, TilingPolicy(kind="grid", grid=(2, 2), tile_size=251, overlap=0.0))
+    coarse = plan_tiles(1000, 1000, TilingPolicy(kind="grid", grid=(2, 2), tile_size=250, overlap=0.0))
+    assert scaled_decode_size(fine, (1000, 1000)) is None
+    assert scaled_decode_size(coarse, (1000, 1000)) == (500, 500)
+
+
+@settings(max_examples=30, deadline=None)
+@given(width=st.integers(1, 3000), height=st.integers(1, 40), factor=st.sampled_from([2, 4, 8]))
+def test_boxes_of_a_scaled_page_stay_inside_it(width: int, height: int, factor: int) -> None:
+    policy = TilingPolicy(kind="grid", grid=(2, 3), tile_size=8, overlap=0.1)
+    plan = plan_tiles(width, height, policy)
+    small = noise(-(-height // factor), -(-width // factor))
+    tiles = render_tiles(small, plan, resample="bilinear", scaled_from=(width, height))
+    assert [tile.shape for tile in tiles] == [(8, 8, 3)] * len(plan.boxes)
 
 
 def test_no_thread_is_started() -> None:

@@ -6,6 +6,8 @@ lacks. Everything here runs on the calling thread alone: no torch operation used
 threads scale and never oversubscribe the machine.
 """
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,13 +21,17 @@ RESAMPLES = ("bilinear", "bicubic", "lanczos")
 _LANES = 4  # torch's uint8 kernel works on 3 or 4 interleaved channels
 
 
-def render_tiles(image: Pixels, plan: TilePlan, *, resample: str) -> tuple[Pixels, ...]:
+def render_tiles(
+    image: Pixels, plan: TilePlan, *, resample: str, scaled_from: Size | None = None
+) -> tuple[Pixels, ...]:
     """Cut an image by its plan. Tiles may be views of `image` (native size) and of each other: treat them as read-only.
 
     Args:
         image: uint8 (height, width, 3), of the size the plan was made for.
         plan: boxes, content sizes and canvases.
         resample: bilinear, bicubic or lanczos.
+        scaled_from: (width, height) of the page when `image` was decoded smaller (`scaled_decode_size`): boxes are
+            scaled to it, rounded to whole pixels.
 
     Returns:
         One uint8 (h, w, 3) a box, in the plan's order; (w, h) is `plan.sizes`.
@@ -36,10 +42,23 @@ def render_tiles(image: Pixels, plan: TilePlan, *, resample: str) -> tuple[Pixel
     """
     tiles = []
     for box, size, placement in zip(plan.boxes, plan.sizes, plan.placements, strict=True):
-        content = resize(_crop(image, box), (placement.width, placement.height), resample)
+        scaled = box if scaled_from is None else _scaled_box(box, scaled_from, (image.shape[1], image.shape[0]))
+        content = resize(_crop(image, scaled), (placement.width, placement.height), resample)
         is_covered = size == (placement.width, placement.height)
         tiles.append(content if is_covered else _on_canvas(content, size, placement, plan.pad_color))
     return tuple(tiles)
+
+
+def scaled_decode_size(plan: TilePlan, page: Size) -> Size | None:
+    """The (width, height) a page may be decoded at, for `decode_image(min_size=...)`, with no tile enlarged from it.
+
+    None when a tile needs more than half the page's resolution: only from half on does a scaled decode save time.
+    """
+    scale = max(
+        max(placement.width / (box[2] - box[0]), placement.height / (box[3] - box[1]))
+        for box, placement in zip(plan.boxes, plan.placements, strict=True)
+    )
+    return None if scale > 0.5 else (math.ceil(page[0] * scale), math.ceil(page[1] * scale))
 
 
 def resize(image: Pixels, size: Size, resample: str) -> Pixels:
@@ -71,6 +90,14 @@ def _crop(image: Pixels, box: Box) -> Pixels:
             "image of another size; make the index of this shard anew"
         )
     return image[top:bottom, left:right]
+
+
+def _scaled_box(box: Box, page: Size, scaled: Size) -> Box:
+    """A box of a page on the page decoded smaller, at least one pixel wide and high."""
+    left, right = (round(side * scaled[0] / page[0]) for side in (box[0], box[2]))
+    top, bottom = (round(side * scaled[1] / page[1]) for side in (box[1], box[3]))
+    left, top = min(left, scaled[0] - 1), min(top, scaled[1] - 1)
+    return left, top, max(right, left + 1), max(bottom, top + 1)
 
 
 def _on_canvas(content: Pixels, size: Size, placement: Placement, color: tuple[int, int, int]) -> Pixels:
