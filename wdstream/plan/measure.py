@@ -146,8 +146,8 @@ class Ruler:
         )
 
     def _is_too_large(self, images: _Images) -> Bools:
-        is_out: Bools = images.widths * images.heights > self._settings.max_pixels
-        is_out |= np.maximum(images.widths, images.heights) > MAX_SIDE
+        longest = np.maximum(images.widths, images.heights)
+        is_out: Bools = (images.widths * images.heights > self._settings.max_pixels) | (longest > MAX_SIDE)
         return is_out
 
     def _costs(self, images: _Images, is_too_large: Bools) -> ImageCosts:

@@ -126,6 +126,8 @@ class _Axis:
         """Arrivals of the best single or pair of at most `room` here and `other_room` on the other budget."""
         highest = room // self.unit + 1
         bits = self.bits & ((2 << highest) - 1)
+        if bits == 1:
+            return _first_within(self.empty, other_room) if self.empty else ()
         total = 0
         found: tuple[int, ...] = ()
         # two buckets adding up to `level` hold sizes adding up to (level - 2) * unit .. level * unit - 2; one: to - 1

@@ -13,7 +13,6 @@ from typing import Any, Literal, Unpack
 
 from wdstream.errors import PlanError
 from wdstream.plan.columns import Dataset, DatasetColumns, Mix
-from wdstream.plan.cost import CostModel
 from wdstream.plan.lengths import LengthModel, TileModel
 from wdstream.plan.packer import Item
 from wdstream.plan.parts import Parts
@@ -21,9 +20,9 @@ from wdstream.plan.report import PlanSummary, summarise
 from wdstream.plan.run import PackRun
 from wdstream.plan.settings import PlanKeywords, PlanSettings
 from wdstream.plan.state import KEEPS_PAGES, StreamState
-from wdstream.plan.steps import deal, straggler
+from wdstream.plan.step_plans import Dealer
 from wdstream.plan.waypoints import Waypoints
-from wdstream.records import PackPlan, StepPlan
+from wdstream.records import StepPlan
 
 State = StreamState | Mapping[str, Any]
 OnChange = Literal["refuse", "keep", "new_epoch"]
@@ -97,9 +96,10 @@ class Planner:
             PlanError: a step cannot be divided so.
             StateError: the state belongs to another plan (see `resume`).
         """
-        deal([(0, 0)] * self.settings.global_batch_size, world_size=world_size, micro_batch_size=micro_batch_size)
+        dealer = self._dealer(world_size, micro_batch_size)
+        dealer.check(self.settings.global_batch_size)
         start = self.initial_state() if state is None else self.resume(state)
-        return Steps(self, start, world_size, micro_batch_size)
+        return Steps(PackRun(self.parts, start, self.fingerprints), dealer, self._waypoints)
 
     def step(
         self, number: int, *, world_size: int = 1, micro_batch_size: int = 1, state_near: State | None = None
@@ -155,42 +155,22 @@ class Planner:
         Raises:
             PlanError: a step cannot be divided so, or every sample is rejected.
         """
-        return summarise(self, world_size=world_size, micro_batch_size=micro_batch_size)
+        dealer = self._dealer(world_size, micro_batch_size)
+        dealer.check(self.settings.global_batch_size)
+        run = PackRun(self.parts, self.initial_state(), self.fingerprints)
+        return summarise(self.parts, run, dealer, self.total_steps())
 
     def straggler(self, step: StepPlan, *, micro_batch_size: int = 1) -> float:
         """Slowest rank / mean of a step, by predicted cost."""
-        costs = [(pack.language_cost, pack.vision_cost) for pack in step.packs]
-        return straggler(costs, step.deal, micro_batch_size=micro_batch_size, policy=self.settings.deal)
+        return self._dealer(len(step.deal), micro_batch_size).straggler(step)
 
     def remember(self, state: State) -> None:
         """Keep a state of this run, such as a checkpoint's, as a place from which `step` can start."""
         self._waypoints.add(self.resume(state))
 
-    def run_from(self, state: StreamState) -> PackRun:
-        """The bare packs from a state of this plan on."""
-        return PackRun(self.parts, state, self.fingerprints)
-
-    def step_plan(
-        self, number: int, packs: Sequence[Sequence[Item]], world_size: int, micro_batch_size: int
-    ) -> StepPlan:
-        """The record of a step, dealt."""
-        first = number * self.settings.global_batch_size
-        plans = tuple(pack_plan(first + place, items, self._cost) for place, items in enumerate(packs))
-        return StepPlan(
-            step=number,
-            packs=plans,
-            deal=deal(
-                [(plan.language_cost, plan.vision_cost) for plan in plans],
-                world_size=world_size,
-                micro_batch_size=micro_batch_size,
-                policy=self.settings.deal,
-            ),
-        )
-
-    def pass_waypoint(self, run: PackRun) -> None:
-        """Keep the state of a run now and then."""
-        if self._waypoints.wants(run.step):
-            self._waypoints.add(run.state())
+    def _dealer(self, world_size: int, micro_batch_size: int) -> Dealer:
+        policy = self.settings.deal
+        return Dealer(cost=self._cost, policy=policy, world_size=world_size, micro_batch_size=micro_batch_size)
 
     def _nearest(self, step: int, given: State | None) -> StreamState:
         if step < 0:
@@ -207,21 +187,22 @@ class Steps(Iterator[StepPlan]):
     """Steps from a state on; `state()` is the one after the last step given. Close it when it is left before its
     end."""
 
-    def __init__(self, planner: Planner, state: StreamState, world_size: int, micro_batch_size: int) -> None:
-        self.run = planner.run_from(state)
-        self._planner = planner
-        self._world = (world_size, micro_batch_size)
+    def __init__(self, run: PackRun, dealer: Dealer, waypoints: Waypoints) -> None:
+        self.run = run
+        self._dealer = dealer
+        self._waypoints = waypoints
 
     def __next__(self) -> StepPlan:
         number = self.run.step
         packs = self.advance()
         if packs is None:
             raise StopIteration
-        return self._planner.step_plan(number, packs, *self._world)
+        return self._dealer.step_plan(number, packs)
 
     def advance(self) -> list[list[Item]] | None:
         """The bare packs of the next step; None at the end."""
-        self._planner.pass_waypoint(self.run)
+        if self._waypoints.wants(self.run.step):
+            self._waypoints.add(self.run.state())
         packs = self.run.next_step()
         if packs is None:
             self.close()
@@ -240,19 +221,3 @@ class Steps(Iterator[StepPlan]):
     def close(self) -> None:
         """Stop working ahead."""
         self.run.close()
-
-
-def pack_plan(number: int, items: Sequence[Item], cost: CostModel) -> PackPlan:
-    """The record of a pack; `items` may be empty."""
-    columns = tuple(zip(*items, strict=True)) or ((),) * len(Item._fields)
-    samples, tokens, patches, supervised, vision_costs, scales = columns
-    return PackPlan(
-        number=number,
-        samples=samples,
-        tokens=tokens,
-        patches=patches,
-        supervised=supervised,
-        scales=scales,
-        language_cost=sum(cost.language_of(count) for count in tokens),
-        vision_cost=sum(vision_costs),
-    )

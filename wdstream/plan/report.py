@@ -9,12 +9,12 @@ import numpy as np
 
 from wdstream.plan.measure import Reject
 from wdstream.plan.packer import Item
+from wdstream.plan.parts import Parts
 from wdstream.plan.run import PackRun
+from wdstream.plan.step_plans import Dealer
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from wdstream.plan.planner import Planner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,11 +133,9 @@ class _Tally:
             self.downscaled += item[5] != 64
 
 
-def summarise(planner: "Planner", *, world_size: int, micro_batch_size: int) -> PlanSummary:
-    """See Planner.summary."""
-    settings, parts = planner.settings, planner.parts
-    size = settings.global_batch_size
-    run = planner.run_from(planner.initial_state())
+def summarise(parts: Parts, run: PackRun, dealer: Dealer, total_steps: int | None) -> PlanSummary:
+    """Use up the first round of a run and count."""
+    size = parts.settings.global_batch_size
     tally = _Tally(len(parts.datasets))
     packs = _packs_of_epoch(run, parts.num_samples if parts.is_endless else None)
     while step := list(islice(packs, size)):
@@ -145,12 +143,11 @@ def summarise(planner: "Planner", *, world_size: int, micro_batch_size: int) -> 
         numbers = np.array([item[0] for item in items])
         tally.add((np.searchsorted(parts.offsets, numbers, side="right") - 1).tolist(), items)
         if len(step) == size:
-            plan = planner.step_plan(tally.packs // size, step, world_size, micro_batch_size)
-            tally.stragglers.append(planner.straggler(plan, micro_batch_size=micro_batch_size))
+            tally.stragglers.append(dealer.straggler(dealer.step_plan(tally.packs // size, step)))
         tally.packs += len(step)
     rejects = run.rejects.sum(axis=0)
     run.close()
-    return _summary(planner, tally, rejects.tolist(), world_size)
+    return _summary(parts, tally, rejects.tolist(), dealer.world_size, total_steps)
 
 
 def _packs_of_epoch(run: PackRun, num_pages: int | None) -> Iterator[list[Item]]:
@@ -163,8 +160,10 @@ def _packs_of_epoch(run: PackRun, num_pages: int | None) -> Iterator[list[Item]]
             return
 
 
-def _summary(planner: "Planner", tally: _Tally, rejects: Sequence[int], world_size: int) -> PlanSummary:
-    settings, parts = planner.settings, planner.parts
+def _summary(
+    parts: Parts, tally: _Tally, rejects: Sequence[int], world_size: int, total_steps: int | None
+) -> PlanSummary:
+    settings = parts.settings
     pages, tokens, patches = sum(tally.pages), sum(tally.tokens), sum(tally.patches)
     packs = max(tally.packs, 1)
     p50, p99 = np.percentile(tally.stragglers or [1.0], [50, 99]).tolist()
@@ -175,7 +174,7 @@ def _summary(planner: "Planner", tally: _Tally, rejects: Sequence[int], world_si
         downscaled=tally.downscaled,
         packs=tally.packs,
         steps=-(-tally.packs // settings.global_batch_size),
-        total_steps=planner.total_steps(),
+        total_steps=total_steps,
         tokens=tokens,
         patches=patches,
         supervised=tally.supervised,
