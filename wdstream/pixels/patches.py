@@ -39,7 +39,9 @@ def patchify(image: Pixels, *, patch_size: int, merge_size: int, out: NDArray[np
         raise ValueError(f"patchify wants a contiguous uint8 buffer of {wanted}; got {out.dtype} {out.shape}")
     # Two cheap passes beat one strided copy: first whole pixel rows of each patch move to where the patch lies (runs of
     # P pixels), then the channels of each patch are parted (runs of P * P pixels).
-    pixels = np.ascontiguousarray(image[..., :1] if is_grey(image) else image)
+    pixels = image[..., :1] if is_grey(image) else image
+    if not pixels[0].flags.c_contiguous:  # a crop will do, but each of its rows must lie in one piece
+        pixels = np.ascontiguousarray(pixels)
     for top in range(0, height, _BAND_ROWS * block):
         band = _gather(pixels[top : top + _BAND_ROWS * block], patch_size, merge_size)
         first = top * width // (patch_size * patch_size)
@@ -48,7 +50,7 @@ def patchify(image: Pixels, *, patch_size: int, merge_size: int, out: NDArray[np
 
 
 def _gather(band: NDArray[np.uint8], patch_size: int, merge_size: int) -> NDArray[np.uint8]:
-    """(h, w, c) contiguous pixels -> (num_patches, P * P, c) in patch order; c is 3, or 1 for grey."""
+    """(h, w, c) pixels, rows contiguous -> (num_patches, P * P, c) in patch order; c is 3, or 1 for grey."""
     height, width, num_channels = band.shape
     rows, columns = height // (patch_size * merge_size), width // (patch_size * merge_size)
     run = np.dtype((np.void, patch_size * num_channels))  # one row of a patch moves as one item
