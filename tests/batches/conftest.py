@@ -1,4 +1,4 @@
-"""Families over tiny checkpoints, made once a session."""
+"""Families over tiny checkpoints, each made when it is first asked for, once a session."""
 
 from pathlib import Path
 
@@ -8,10 +8,20 @@ from wdstream.families.base import Family
 from wdstream.families.registry import load_family
 from wdstream.testing import make_tiny_model
 
-FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+
+class TinyFamilies(dict[str, Family]):
+    """Family name -> the family over its tiny checkpoint, 2,048 tokens; made at the first look-up."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def __missing__(self, name: str) -> Family:
+        self[name] = load_family(make_tiny_model(self._folder / name, family=name, vocab_size=2048))
+        return self[name]
 
 
 @pytest.fixture(scope="session")
 def families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Family]:
-    folder: Path = tmp_path_factory.mktemp("models")
-    return {name: load_family(make_tiny_model(folder / name, family=name, vocab_size=2048)) for name in FAMILIES}
+    """Every family."""
+    return TinyFamilies(tmp_path_factory.mktemp("models"))
