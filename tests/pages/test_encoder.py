@@ -1,5 +1,4 @@
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -127,22 +126,35 @@ def test_batch_equals_single_and_threads_agree(encoder: TextEncoder) -> None:
         assert list(pool.map(encoder.encode, texts)) == single
 
 
-def test_fingerprint_follows_what_decides_ids(tmp_path: Path, encoder: TextEncoder) -> None:
-    plain = TextEncoder.open(DEEPSEEK)
-    assert plain.fingerprint == TextEncoder.open(DEEPSEEK / "tokenizer.json").fingerprint
+def small_tokenizer(file: Path) -> None:
+    """Bytes, one merge, a special token, a delimiter and a harmless added token."""
+    letters = {letter: number for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    tokenizer = Tokenizer(models.BPE(vocab=letters | {"ab": 256}, merges=[("a", "b")]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["</s>"])
+    tokenizer.add_tokens(["<|user|>", "<b>"])
+    tokenizer.save(str(file))
+
+
+def test_fingerprint_follows_what_decides_ids(tmp_path: Path) -> None:
+    file = tmp_path / "tokenizer.json"
+    small_tokenizer(file)
+    plain = TextEncoder.open(tmp_path)
+    assert plain.fingerprint == TextEncoder.open(file).fingerprint
     assert len(plain.fingerprint) == 16
-    assert encoder.fingerprint != plain.fingerprint  # <think> is cut by one and not by the other
-    assert TextEncoder.open(DEEPSEEK, structural=["<｜User｜>", "<|unknown|>"]).fingerprint == plain.fingerprint
-    tree = json.loads((DEEPSEEK / "tokenizer.json").read_text())
+    assert TextEncoder.open(file, structural=["<b>"]).fingerprint != plain.fingerprint  # one cuts <b>, one does not
+    assert TextEncoder.open(file, structural=["<|user|>", "</s>", "<|unknown|>"]).fingerprint == plain.fingerprint
+    tree = json.loads(file.read_text())
     tree["truncation"] = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
-    (tmp_path / "tokenizer.json").write_text(json.dumps(tree, indent=1))
-    shutil.copy(DEEPSEEK / "tokenizer_config.json", tmp_path)
-    relaid = TextEncoder.open(tmp_path)
+    file.write_text(json.dumps(tree, indent=7))
+    relaid = TextEncoder.open(file)
     assert relaid.fingerprint == plain.fingerprint
-    assert relaid.encode("far more than four tokens in here") == plain.encode("far more than four tokens in here")
-    tree["model"]["merges"] = tree["model"]["merges"][:-1]
-    (tmp_path / "tokenizer.json").write_text(json.dumps(tree))
-    assert TextEncoder.open(tmp_path).fingerprint != plain.fingerprint
+    assert relaid.encode("abababab") == plain.encode("abababab") == [256, 256, 256, 256]
+    assert len(relaid.encode("more than four")) == len("more than four")
+    tree["model"]["merges"] = []
+    file.write_text(json.dumps(tree))
+    assert TextEncoder.open(file).fingerprint != plain.fingerprint
 
 
 def test_structural_piece_of_the_model_itself_is_cut(tmp_path: Path) -> None:
@@ -175,14 +187,12 @@ def test_missing_or_broken_tokenizers(tmp_path: Path) -> None:
 
 
 def test_no_eos_is_an_error_that_names_the_file(tmp_path: Path) -> None:
-    shutil.copy(DEEPSEEK / "tokenizer.json", tmp_path)
+    small_tokenizer(tmp_path / "tokenizer.json")
     with pytest.raises(ConfigError, match=r"tokenizer_config\.json names no eos_token"):
         _ = TextEncoder.open(tmp_path).eos_id
-    (tmp_path / "tokenizer_config.json").write_text(
-        '{"eos_token": "<｜end▁of▁sentence｜>", "pad_token": "<｜▁pad▁｜>"}'
-    )
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>", "pad_token": {"content": "<|user|>"}}')
     encoder = TextEncoder.open(tmp_path)
-    assert (encoder.eos_id, encoder.pad_id) == (1, 2)
+    assert (encoder.eos_id, encoder.pad_id, encoder.vocab_size) == (257, 258, 260)
 
 
 def test_import_needs_no_torch_and_no_transformers() -> None:

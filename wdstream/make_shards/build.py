@@ -108,10 +108,10 @@ def build_shard(
         stale.unlink(missing_ok=True)
     writer: ShardWriter | None = None
     try:
-        for kind, sample in _samples(job, raw, options, quarantined, on_page):
+        for kind, sample, parts in _samples(job, raw, options, quarantined, on_page):
             writer = writer or ShardWriter(path)
             texts = [segment.text for segment in sample.page.segments if isinstance(segment, TextSegment)]
-            writer.add(sample.page.key, parts_from_page(sample.page, sample.extensions), _entry(sample, texts))
+            writer.add(sample.page.key, parts, _entry(sample, texts))
             pages[kind] += 1
             if encoder is not None:
                 tokens.append(sum(encoder.count(texts)))
@@ -136,8 +136,8 @@ def build_shard(
 
 def _samples(
     job: Job, raw: Path, options: MakeShardsOptions, quarantined: list[Quarantined], on_page: OnPage
-) -> Iterator[tuple[str, RawSample]]:
-    """Kind of source and sample of every page that can be read; the others go to `quarantined`."""
+) -> Iterator[tuple[str, RawSample, dict[str, bytes]]]:
+    """Kind of source, sample and parts of every page that can be read; the others go to `quarantined`."""
     skips = {(skip.item, skip.page): skip.reason for skip in job.skips}
     for number, unit in enumerate(job.items):
         name = unit.file.path
@@ -153,11 +153,12 @@ def _samples(
                             raise SourceError(skips[number, page])
                         on_page(number, page)
                         sample = _read(reader.read, page, options)
+                        parts = parts_from_page(sample.page, sample.extensions) if sample else {}
                     except PageError as error:
                         quarantined.append(Quarantined(file=name, page=shown, reason=str(error)))
                         continue
                     if sample is not None:
-                        yield unit.file.kind, sample
+                        yield unit.file.kind, sample, parts
         except PageError as error:
             quarantined.append(Quarantined(file=name, page=0, reason=str(error)))
 

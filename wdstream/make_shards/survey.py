@@ -17,7 +17,7 @@ _FILES_A_JOB = 64
 
 
 def must_be_opened(file: RawFile) -> bool:
-    """Whether only the file says how many pages it has. A TIFF is known by its suffix; named otherwise it is one page."""
+    """Whether only the file says how many pages it has. A TIFF is known by its suffix; by any other it is one page."""
     return file.kind != "image" or file.path.lower().endswith((".tif", ".tiff"))
 
 

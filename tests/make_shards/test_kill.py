@@ -1,0 +1,139 @@
+"""make-shards as a process of its own: killed, interrupted, out of disk."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from wdstream.make_shards import MakeShardsOptions, make_shards
+
+from .conftest import Tree, children_of
+
+# Says what it does, and waits after some steps, so that a test can strike there.
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from wdstream.make_shards import MakeShardsOptions, MakeShardsStopped, make_shards
+raw, out, stop_at = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+def show(state):
+    print(state.stage, state.pages_done, state.shards_done, flush=True)
+    if state.stage == "making shards" and state.pages_done == stop_at:
+        print("waiting", flush=True)
+        time.sleep(0.3)
+try:
+    report = make_shards(raw, out, options=MakeShardsOptions(workers=2, pages_per_shard=3), on_progress=show)
+    print("pages", report.num_pages, flush=True)
+except MakeShardsStopped as stopped:
+    print(stopped, flush=True)
+    sys.exit(130)
+except Exception as error:
+    print(type(error).__name__, error, flush=True)
+    sys.exit(1)
+"""
+
+
+@contextmanager
+def started(
+    raw: Path, out: Path, stop_at: int, limit: Callable[[], None] | None = None
+) -> Iterator["subprocess.Popen[str]"]:
+    """The program above, running; killed at the end of the block if it still does."""
+    command = [sys.executable, "-c", PROGRAM, str(raw), str(out), str(stop_at)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=limit
+    ) as process:
+        yield process
+        process.kill()
+
+
+def wait_for(process: "subprocess.Popen[str]", word: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(word):
+            return
+    raise AssertionError(f"the process ended without saying {word!r}")
+
+
+def wait_until_gone(pids: list[int]) -> None:
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline, f"workers {pids} outlive the process that started them"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def whole(small_raw: Path, tmp_path_factory: pytest.TempPathFactory, tree_of: Callable[[Path], Tree]) -> Tree:
+    """What an uninterrupted run writes."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    make_shards(small_raw, out, options=MakeShardsOptions(workers=1, pages_per_shard=3))
+    return tree_of(out)
+
+
+def test_killed_again_and_again_it_ends_with_the_same_bytes(
+    small_raw: Path, tmp_path: Path, whole: Tree, tree_of: Callable[[Path], Tree]
+) -> None:
+    out = tmp_path / "out"
+    for stop_at in (0, 3, 7, 11):
+        with started(small_raw, out, stop_at) as process:
+            wait_for(process, "waiting")
+            workers = children_of(process.pid)
+            process.kill()
+        wait_until_gone(workers)
+    with started(small_raw, out, -1) as process:
+        wait_for(process, "pages 13")
+        assert process.wait() == 0
+    assert tree_of(out) == whole
+
+
+def test_a_new_run_right_after_a_kill_waits_for_the_old_workers(
+    small_raw: Path, tmp_path: Path, whole: Tree, tree_of: Callable[[Path], Tree]
+) -> None:
+    out = tmp_path / "out"
+    with started(small_raw, out, 4) as process:
+        wait_for(process, "waiting")
+    report = make_shards(small_raw, out, options=MakeShardsOptions(workers=2, pages_per_shard=3))
+    assert report.num_pages == 13
+    assert tree_of(out) == whole
+
+
+def test_two_runs_on_one_output_are_refused(small_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from wdstream.errors import ConfigError
+    from wdstream.make_shards import manifest
+
+    monkeypatch.setattr(manifest, "_LOCK_WAIT_S", 0.2)
+    with (
+        manifest.locked(tmp_path / "out"),
+        pytest.raises(ConfigError, match="another make-shards is at work there"),
+    ):
+        make_shards(small_raw, tmp_path / "out", options=MakeShardsOptions(workers=1))
+
+
+def test_an_interrupt_says_how_to_go_on(small_raw: Path, tmp_path: Path) -> None:
+    with started(small_raw, tmp_path / "out", 4) as process:
+        wait_for(process, "waiting")
+        workers = children_of(process.pid)
+        os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers too
+        wait_for(process, "stopped; run the same command again and it goes on: ")
+        assert process.wait() == 130
+    wait_until_gone(workers)
+
+
+def test_a_full_disk_is_an_error_and_nothing_is_blamed_on_pages(
+    small_raw: Path, tmp_path: Path, whole: Tree, tree_of: Callable[[Path], Tree]
+) -> None:
+    def at_most_100_kb() -> None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    out = tmp_path / "out"
+    with started(small_raw, out, -1, at_most_100_kb) as process:
+        wait_for(process, "ShardError cannot write")
+        assert process.wait() == 1
+    make_shards(small_raw, out, options=MakeShardsOptions(workers=2, pages_per_shard=3))
+    assert tree_of(out) == whole

@@ -1,0 +1,94 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wdstream.errors import ConfigError
+from wdstream.make_shards.jobs import Job, Quarantined, Skip, SurveyedFile
+from wdstream.make_shards.options import MakeShardsOptions
+from wdstream.make_shards.plan import plan_shards, shard_name
+
+
+def file(name: str, num_pages: int, *, kind: str = "pdf", num_bytes: int = 1000) -> SurveyedFile:
+    return SurveyedFile(path=name, kind=kind, stem=name, num_bytes=num_bytes, num_pages=num_pages)  # type: ignore[arg-type]
+
+
+def layout(jobs: list[Job]) -> list[list[tuple[str, int, int]]]:
+    return [[(unit.file.path, unit.first, unit.count) for unit in job.items] for job in jobs]
+
+
+def test_files_are_cut_at_shard_boundaries() -> None:
+    files = [file("a", 3), file("b", 0), file("c", 8), file("d", 1)]
+    jobs = plan_shards(files, MakeShardsOptions(pages_per_shard=5))
+    assert layout(jobs) == [[("a", 1, 3), ("c", 1, 2)], [("c", 3, 5)], [("c", 8, 1), ("d", 1, 1)]]
+    assert [job.num_pages for job in jobs] == [5, 5, 2]
+    assert [shard_name(job.number) for job in jobs] == ["shard-000000.tar", "shard-000001.tar", "shard-000002.tar"]
+
+
+def test_large_images_end_a_shard_early() -> None:
+    files = [file(name, 1, kind="image", num_bytes=size) for name, size in (("a", 600), ("b", 500), ("c", 5000))]
+    jobs = plan_shards([*files, files[0]], MakeShardsOptions(pages_per_shard=100, shard_bytes=1000))
+    assert layout(jobs) == [[("a", 1, 1)], [("b", 1, 1)], [("c", 1, 1)], [("a", 1, 1)]]
+
+
+@pytest.mark.parametrize(("num_pages", "num_shards"), [(0, 0), (1, 1), (16, 1), (17, 2), (3_200, 64), (200_000, 196)])
+def test_pages_a_shard_by_default(num_pages: int, num_shards: int) -> None:
+    assert len(plan_shards([file("a", num_pages)], MakeShardsOptions())) == num_shards
+
+
+@given(st.lists(st.integers(0, 40), max_size=20), st.integers(1, 17))
+@settings(deadline=None)
+def test_every_page_once_in_order(counts: list[int], pages_per_shard: int) -> None:
+    files = [file(f"f{number}", count) for number, count in enumerate(counts)]
+    jobs = plan_shards(files, MakeShardsOptions(pages_per_shard=pages_per_shard))
+    pages = [
+        (unit.file.path, page)
+        for job in jobs
+        for unit in job.items
+        for page in range(unit.first, unit.first + unit.count)
+    ]
+    assert pages == [(each.path, page) for each in files for page in range(1, each.num_pages + 1)]
+    assert all(job.num_pages == pages_per_shard for job in jobs[:-1])
+
+
+def test_jobs_travel_as_json() -> None:
+    rows = SurveyedFile(path="r", kind="rows", stem="r", num_bytes=9, num_pages=2000, marks=(0, 500), reason=None)
+    (job,) = plan_shards([file("a", 3), rows], MakeShardsOptions(pages_per_shard=5000))
+    skipped = Job(
+        kind=job.kind,
+        number=job.number,
+        items=job.items,
+        num_pages=job.num_pages,
+        skips=(Skip(item=0, page=2, reason="x"), Skip(item=1, page=None, reason="y")),
+    )
+    assert Job.from_json(skipped.to_json()) == skipped
+
+
+def test_the_quarantine_sorts_by_file_and_page() -> None:
+    entries = [Quarantined(file="b", page=0, reason="x"), Quarantined(file="a", page=10, reason="y")]
+    entries.append(Quarantined(file="a", page=9, reason="z"))
+    assert [entry.to_json() for entry in sorted(entries)] == [
+        {"file": "a", "page": 9, "reason": "z"},
+        {"file": "a", "page": 10, "reason": "y"},
+        {"file": "b", "page": None, "reason": "x"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("dpi", 0), ("jpeg_quality", 101), ("pages_per_shard", 0), ("workers", 0), ("time_limit", 0)]
+)
+def test_options_out_of_range(setting: str, value: int) -> None:
+    with pytest.raises(ConfigError, match=f"{setting}={value}: expected "):
+        MakeShardsOptions(**{setting: value})  # type: ignore[arg-type]
+
+
+def test_options_travel_and_only_some_decide_the_bytes() -> None:
+    options = MakeShardsOptions(dpi=100, tokenizer=Path("models/tiny"), workers=3, overwrite=True)
+    assert MakeShardsOptions.from_json(options.to_json()) == options
+    assert options.num_workers == 3
+    assert MakeShardsOptions().num_workers >= 1
+    assert options.content() == MakeShardsOptions(dpi=100).content()
+    assert options.content() != MakeShardsOptions().content()
+    with pytest.raises(ConfigError, match="placeholder: expected a text"):
+        MakeShardsOptions(placeholder="")
