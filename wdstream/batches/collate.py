@@ -46,13 +46,14 @@ def collate(packs: Sequence[EncodedPack], family: Family, *, pad_to: int | None 
     limits = np.cumsum([0, *(tokens for row in rows for tokens in row)], dtype=np.int32)
     max_length = max((tokens for row in rows for tokens in row), default=0)
     input_ids = np.stack([_padded(pack.input_ids, length, family.pad_id) for pack in packs])
+    labels = np.stack([_padded(pack.labels, length, IGNORED) for pack in packs])
     cu_seq_lens = torch.from_numpy(limits)
     arrays = {
         "input_ids": input_ids,
-        "labels": np.stack([_padded(pack.labels, length, IGNORED) for pack in packs]),
+        "labels": labels,
         "position_ids": _positions(packs, length),
         **family.collate_pixels([pack.pixels for pack in packs]),
-        **family.attention_arrays(input_ids, rows),
+        **family.attention_arrays(input_ids, labels, rows),
     }
     return {
         **{key: torch.from_numpy(array) for key, array in arrays.items()},

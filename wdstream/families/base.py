@@ -58,10 +58,15 @@ class Family(ABC):
     num_position_rows: ClassVar[int] = 1
     attention: ClassVar[tuple[str, ...]] = ("sdpa", "eager", "flash_attention_2", "flash_attention_3")
     """Attention implementations that are right for packed rows of this family."""
+    attention_reason: ClassVar[str] = "it is not proven to keep packed documents apart"
+    """Why others are refused."""
     processor_class: ClassVar[str]
     """Name of the processor in transformers: the reference of the tests and of `wdstream doctor`."""
     image_prompt: ClassVar[str]
     """What that processor expects in the text where an image stands."""
+    melts_newlines: ClassVar[bool] = False
+    """Whether that processor writes newlines around an image as text, so that its tokenizer joins them with newlines of
+    the text beside it. wdstream keeps them apart: the length of an image must not depend on what stands beside it."""
     least_images: ClassVar[int] = 1
     """Images a text must have for that processor to leave them uncut as wdstream does."""
     text_defaults: ClassVar[Mapping[str, Any]] = {}
@@ -166,6 +171,19 @@ class Family(ABC):
         """The images of one page in the nesting in which the processor reads them by this family's rules."""
         return [list(images)]
 
+    def for_attention(self, name: str) -> Self:
+        """The family for a model that runs with this attention implementation.
+
+        Raises:
+            FamilyError: packed documents would not be computed right; says why, and names those that do.
+        """
+        if name not in self.attention:
+            raise FamilyError(
+                f"family {self.name} cannot be packed with attention '{name}': {self.attention_reason}; "
+                f"use {' or '.join(self.attention)}"
+            )
+        return self
+
     def attention_setting(self, name: str) -> str | dict[str, str]:
         """`attn_implementation` for transformers, for one of `attention`: per part where the parts differ."""
         return name
@@ -222,11 +240,14 @@ class Family(ABC):
     def collate_pixels(self, parts: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
         """Join the arrays of several `layout` calls, images in order."""
 
-    def attention_arrays(self, input_ids: Ints, lengths: Sequence[Sequence[int]]) -> dict[str, NDArray[Any]]:
+    def attention_arrays(
+        self, input_ids: Ints, labels: Ints, lengths: Sequence[Sequence[int]]
+    ) -> dict[str, NDArray[Any]]:
         """What a family's attention needs beside positions and cu_seq_lens; {} for causal families.
 
         Args:
             input_ids: int64 (B, L).
+            labels: int64 (B, L), -100 where nothing is learnt.
             lengths: tokens of each document of each row, the padding "document" included; each row sums to L.
         """
         return {}

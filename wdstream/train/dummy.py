@@ -52,7 +52,7 @@ def with_dummy(batch: Mapping[str, Any], family: Family) -> dict[str, Any]:
     limits = np.cumsum([0, *(tokens for row in lengths for tokens in row)], dtype=np.int32)
     cu_seq_lens = torch.from_numpy(limits)
     longest = max(batch["max_length_q"], added)
-    attention = family.attention_arrays(joined["input_ids"].numpy(), lengths)
+    attention = family.attention_arrays(joined["input_ids"].numpy(), joined["labels"].numpy(), lengths)
     return {
         **batch,
         **joined,
