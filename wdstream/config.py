@@ -36,6 +36,17 @@ class DatasetConfig(Section):
     path: str
     name: str | None = None
     """Shown in reports; the directory's name when left out."""
+    weight: float | None = Field(default=None, gt=0)
+    """Share of the stream, in any unit; give all data sets a weight, or none. With weights there are no epochs."""
+    epochs: int = Field(default=1, gt=0)
+    """How often each page comes in one of `data.epochs`; for data sets without weights."""
+
+
+class PhaseConfig(Section):
+    """One part of `data.curriculum`: for so many epochs, only pages for which `where` holds."""
+
+    epochs: int = Field(gt=0)
+    where: str
 
 
 class DataConfig(Section):
@@ -58,6 +69,16 @@ class DataConfig(Section):
     """Shards whose samples are shuffled together."""
     pool: int = Field(default=128, gt=0)
     """Pending samples the packer chooses from."""
+    overlength: Literal["reject", "downscale"] = "reject"
+    """Pages too long for a pack: left out and listed, or their images shrunk until they fit."""
+    deal: Literal["total", "phase"] = "total"
+    """How a step's packs are shared: total evens out whole steps (DDP), phase every part of a micro step (FSDP)."""
+    weights_in: Literal["pages", "tokens"] = "pages"
+    """What the weights of data sets count."""
+    where: str | None = None
+    """Only pages for which this holds, such as `text_tokens > 50 and language == "de"`; see wdstream/plan/where.py."""
+    curriculum: tuple[PhaseConfig, ...] = ()
+    """Further conditions for the first epochs, one phase after the other."""
     workers: int = Field(default=2, ge=0)
     """Threads that read, decode and lay out pages; 0 works in the reading thread."""
     prefetch: int = Field(default=2, gt=0)

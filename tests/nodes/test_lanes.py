@@ -53,7 +53,15 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 def make_settings(family: Family, lanes: int = 4) -> LaneSettings:
     return LaneSettings(
-        family=family, tiling=TILING, sequence_length=150, max_patches=150, lanes=lanes, pool=3, shuffle=4, seed=5
+        family=family,
+        tiling=TILING,
+        sequence_length=150,
+        max_patches=150,
+        global_batch_size=8,
+        lanes=lanes,
+        pool=3,
+        shuffle=4,
+        seed=5,
     )
 
 
@@ -127,9 +135,14 @@ def test_each_shard_lies_in_one_lane_of_an_epoch() -> None:
 def test_lengths_are_those_of_the_built_pack(urls: list[str], family: Family) -> None:
     source = LaneSource(urls, settings=make_settings(family))
     builder = SampleBuilder(family=family, tiling=TILING)
-    encoded = list(itertools.islice(Step(source, lambda pack: build_lane_pack(pack, samples=builder), workers=2), 8))
+    encoded = list(
+        itertools.islice(
+            Step(source, lambda pack: build_lane_pack(pack, samples=builder, global_batch_size=8), workers=2), 8
+        )
+    )
     source.reset()
-    for pack, built in zip(source, encoded, strict=False):
+    assert [entry.step for entry in encoded] == [0] * 8
+    for pack, built in zip(source, (entry.pack for entry in encoded), strict=False):
         assert built.number == pack.number
         assert built.lengths == tuple(page.tokens for page in pack.pages)
         assert len(built.pixels["pixel_values"]) == sum(page.patches for page in pack.pages) <= 150
@@ -150,8 +163,8 @@ def test_a_page_that_fails_after_its_header_keeps_its_slot(family: Family) -> No
         for key, image in (("good", data), ("cut", data[:2000]))
     )
     assert (good.tokens, good.patches) == (cut.tokens, cut.patches)
-    healthy = build_lane_pack(LanePack(number=3, pages=(good, good)), samples=builder)
-    damaged = build_lane_pack(LanePack(number=3, pages=(cut, good)), samples=builder)
+    healthy = build_lane_pack(LanePack(number=3, pages=(good, good)), samples=builder, global_batch_size=8).pack
+    damaged = build_lane_pack(LanePack(number=3, pages=(cut, good)), samples=builder, global_batch_size=8).pack
     assert damaged.lengths == healthy.lengths
     first = good.tokens
     np.testing.assert_array_equal(damaged.input_ids[first:], healthy.input_ids[first:])
@@ -167,7 +180,7 @@ def test_a_page_that_fails_after_its_header_keeps_its_slot(family: Family) -> No
 
 def test_wrong_worlds_lanes_and_states(urls: list[str], family: Family) -> None:
     settings = make_settings(family)
-    with pytest.raises(PlanError, match="4 lanes cannot be shared by 3 ranks"):
+    with pytest.raises(PlanError, match="4 lanes and 8 packs a step cannot be shared by 3 ranks"):
         LaneSource(urls, settings=settings, world=World(rank=0, size=3))
     with pytest.raises(PlanError, match="5 shards for 8 lanes"):
         LaneSource(urls, settings=make_settings(family, lanes=8))

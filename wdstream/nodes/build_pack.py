@@ -14,8 +14,25 @@ from wdstream.batches.pack import encode_pack
 from wdstream.errors import PageError, RowError, ShardError
 from wdstream.nodes.build_sample import SampleBuilder, Slot
 from wdstream.nodes.lanes import LanePack
+from wdstream.nodes.plan_source import PackTask
+from wdstream.plan.measure import FULL_SCALE
 from wdstream.records import EncodedPack, Failure, PackPlan, Page, Sample
 from wdstream.shards.shards import Shards
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltPack:
+    """A pack as arrays, and its step.
+
+    Attributes:
+        step: the step it belongs to.
+        num_supervised: supervised tokens of the step over all ranks; None where nobody knows them in advance.
+        pack: the arrays.
+    """
+
+    step: int
+    num_supervised: int | None
+    pack: EncodedPack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +51,10 @@ class PackBuilder:
     samples: SampleBuilder
     known_bad: Mapping[int, str] = field(default_factory=dict)
 
+    def __call__(self, task: PackTask) -> BuiltPack:
+        """`build`, with the step kept beside the pack."""
+        return BuiltPack(step=task.step, num_supervised=task.num_supervised, pack=self.build(task.pack))
+
     def build(self, pack: PackPlan) -> EncodedPack:
         """All samples of a pack as arrays, in plan order.
 
@@ -42,13 +63,14 @@ class PackBuilder:
         """
         samples: list[Sample] = []
         failures: list[Failure] = []
-        for number, tokens, patches in zip(pack.samples, pack.tokens, pack.patches, strict=True):
+        scales = pack.scales or (FULL_SCALE,) * len(pack.samples)
+        for number, tokens, patches, scale in zip(pack.samples, pack.tokens, pack.patches, scales, strict=True):
             dataset, row = self.locate(number)
             shards = self.datasets[dataset]
             try:
-                sample = self.samples.build(self._read(number, shards, row))
+                sample = self.samples.build(self._read(number, shards, row), scale=scale)
             except PageError as error:
-                sample = self.samples.blank(slot_of(shards, row, tokens))
+                sample = self.samples.blank(slot_of(shards, row, tokens=tokens, scale=scale))
                 failures.append(Failure(key=sample.key, sample=number, reason=str(error)))
             if (sample.num_tokens, sample.num_patches) != (tokens, patches):
                 raise ShardError(_stale(shards, self.samples.family.model_dir, sample, tokens, patches))
@@ -61,7 +83,7 @@ class PackBuilder:
         return shards.read_page(row)
 
 
-def build_lane_pack(pack: LanePack, *, samples: SampleBuilder) -> EncodedPack:
+def build_lane_pack(pack: LanePack, *, samples: SampleBuilder, global_batch_size: int) -> BuiltPack:
     """A pack of pages that are in memory already, as arrays.
 
     Raises:
@@ -81,10 +103,11 @@ def build_lane_pack(pack: LanePack, *, samples: SampleBuilder) -> EncodedPack:
                 f"{sample.num_tokens} and {sample.num_patches}: please report this page"
             )
         built.append(sample)
-    return encode_pack(built, samples.family, number=pack.number, failures=failures)
+    encoded = encode_pack(built, samples.family, number=pack.number, failures=failures)
+    return BuiltPack(step=pack.number // global_batch_size, num_supervised=None, pack=encoded)
 
 
-def slot_of(shards: Shards, row: int, tokens: int) -> Slot:
+def slot_of(shards: Shards, row: int, *, tokens: int, scale: int = FULL_SCALE) -> Slot:
     """What a pack reserves for a row, from the index alone."""
     begin, end = int(shards.image_start[row]), int(shards.image_start[row + 1])
     widths, heights = shards.image_width[begin:end].tolist(), shards.image_height[begin:end].tolist()
@@ -92,7 +115,7 @@ def slot_of(shards: Shards, row: int, tokens: int) -> Slot:
         key = shards.key(row)
     except ShardError:  # the damage is in the very header that names the page
         key = f"row-{row}"
-    return Slot(key=key, image_sizes=tuple(zip(widths, heights, strict=True)), tokens=tokens)
+    return Slot(key=key, image_sizes=tuple(zip(widths, heights, strict=True)), tokens=tokens, scale=scale)
 
 
 def _stale(shards: Shards, model_dir: Path, sample: Sample, tokens: int, patches: int) -> str:

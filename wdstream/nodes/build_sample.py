@@ -1,22 +1,23 @@
 """One page of a pack: built, or, when it fails, a blank one of the same shape in its place.
 
-    Page ──► decode_page ► tile_page ► label_page ► build_sample ──► Sample        a page that is fine
-    Slot ──► blank tiles of the planned sizes, padding for text    ──► Sample        a page that is not
+    Page ──► decode_page ► shrink ► tile_page ► label_page ► build_sample ──► Sample    a page that is fine
+    Slot ──► blank tiles of the planned sizes, padding ids for text        ──► Sample    a page that is not
 
 The blank page has the tokens, tiles and patches that were planned and nothing to learn, so no other page moves.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from wdstream.batches.sample import IGNORED, build_sample
 from wdstream.families.base import Family
 from wdstream.nodes.decode import MAX_PIXELS, decode_page
-from wdstream.nodes.tile import tile_page
+from wdstream.nodes.tile import Tiling, resample_of, tile_page
 from wdstream.pages.label import label_page
-from wdstream.pages.tile import TilingPolicy, plan_tiles
-from wdstream.records import ImageSegment, Page, Pixels, Sample, Size, TiledPage
+from wdstream.pixels.render import resize
+from wdstream.plan.measure import FULL_SCALE, scaled_size
+from wdstream.records import DecodedPage, ImageSegment, Page, Pixels, Sample, Size, TiledPage
 
 WHITE = 255
 
@@ -29,11 +30,13 @@ class Slot:
         key: the page's key.
         image_sizes: (width, height) in pixels of each of its images.
         tokens: its length in the pack.
+        scale: its images are first shrunk to scale / 64 of their sides.
     """
 
     key: str
     image_sizes: tuple[Size, ...]
     tokens: int
+    scale: int = FULL_SCALE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,21 +50,22 @@ class SampleBuilder:
     """
 
     family: Family
-    tiling: TilingPolicy
+    tiling: Tiling
     max_pixels: int = MAX_PIXELS
 
-    def build(self, page: Page) -> Sample:
+    def build(self, page: Page, *, scale: int = FULL_SCALE) -> Sample:
         """The sample of a page.
 
         Raises:
             PageError: the page is bad; put `blank` in its place.
         """
-        decoded = decode_page(page, max_pixels=self.max_pixels)
+        decoded = self._shrink(decode_page(page, max_pixels=self.max_pixels), scale)
         return build_sample(label_page(tile_page(decoded, policy=self.tiling)), self.family)
 
     def blank(self, slot: Slot) -> Sample:
         """A sample of the slot's shape: its image blocks, then padding ids in place of the text."""
-        plans = tuple(plan_tiles(width, height, self.tiling) for width, height in slot.image_sizes)
+        sizes = (scaled_size(width, height, slot.scale) for width, height in slot.image_sizes)
+        plans = tuple(self.tiling.plan_tiles(width, height) for width, height in sizes)
         page = TiledPage(
             key=slot.key,
             plans=plans,
@@ -71,13 +75,17 @@ class SampleBuilder:
         bare = build_sample(label_page(page), self.family)
         text = np.full(max(slot.tokens - bare.num_tokens, 0), self.family.pad_id, dtype=np.int64)
         ids = np.concatenate([bare.input_ids[:-1], text, bare.input_ids[-1:]])
-        return Sample(
-            key=slot.key,
-            input_ids=ids,
-            labels=np.full_like(ids, IGNORED),
-            tiles=bare.tiles,
-            num_patches=bare.num_patches,
+        return replace(bare, input_ids=ids, labels=np.full_like(ids, IGNORED))
+
+    def _shrink(self, page: DecodedPage, scale: int) -> DecodedPage:
+        """An over-long page's images at the size that the plan found to fit."""
+        if scale == FULL_SCALE:
+            return page
+        resample = resample_of(self.tiling)
+        images = tuple(
+            resize(image, scaled_size(image.shape[1], image.shape[0], scale), resample) for image in page.images
         )
+        return replace(page, images=images)
 
 
 def _blank_tile(size: Size) -> Pixels:

@@ -7,6 +7,7 @@ from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
 from wdstream.families.base import Family
 from wdstream.nodes.base import Group
+from wdstream.nodes.build_pack import BuiltPack
 from wdstream.nodes.node import Node
 from wdstream.records import Sample
 
@@ -23,3 +24,14 @@ class Collate(Group[list[Sample], dict[str, Any]]):
 def batch_packs(packs: list[list[Sample]], *, family: Family) -> list[dict[str, Any]]:
     """One batch, in a list, of some packs."""
     return [collate([encode_pack(samples, family) for samples in packs], family)]
+
+
+def batch_built(built: list[BuiltPack], *, family: Family) -> list[dict[str, Any]]:
+    """One batch, in a list, of some packs of one step.
+
+    Beside what collate gives: `step`; `num_supervised` of the step over all ranks; and `pixel_shapes`, the shape of
+    each pixel array of each pack before they were joined, so that one can tell whose pixels are whose.
+    """
+    batch = collate([entry.pack for entry in built], family)
+    shapes = [{name: array.shape for name, array in entry.pack.pixels.items()} for entry in built]
+    return [{**batch, "step": built[0].step, "num_supervised": built[0].num_supervised, "pixel_shapes": shapes}]

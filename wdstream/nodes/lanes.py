@@ -10,10 +10,10 @@ rank's state holds its own lanes only: gather the states of all ranks and `merge
 Lanes go round their shards for ever, each at its own pace; in each of its epochs every shard is in exactly one lane.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import overload
+from typing import Any, overload
 
 from wdstream.errors import PlanError, StateError
 from wdstream.families.base import Family
@@ -24,7 +24,7 @@ from wdstream.nodes.node import Stage, State, close
 from wdstream.nodes.pack import Pack
 from wdstream.nodes.read_tars import OpenStream, RawSample, ReadTars
 from wdstream.nodes.shuffle import Shuffle
-from wdstream.pages.tile import TilingPolicy
+from wdstream.nodes.tile import Tiling
 from wdstream.plan.hashing import combine, splitmix64
 from wdstream.records import Page
 from wdstream.world import World
@@ -54,6 +54,7 @@ class LaneSettings:
         tiling: how pages are cut.
         sequence_length: tokens a pack.
         max_patches: vision patches a pack.
+        global_batch_size: packs a step, over all ranks; a multiple of every world size, too.
         lanes: V; a multiple of every world size the run may have.
         pool: pages each lane chooses from, in memory with their images still encoded.
         shuffle: pages of a lane that are shuffled together, in memory likewise.
@@ -61,9 +62,10 @@ class LaneSettings:
     """
 
     family: Family
-    tiling: TilingPolicy
+    tiling: Tiling
     sequence_length: int
     max_patches: int
+    global_batch_size: int
     lanes: int = 8
     pool: int = 16
     shuffle: int = 64
@@ -104,7 +106,7 @@ class LaneSource(Stage[LanePack]):
         open_stream: opens a tar; see ReadTars.
 
     Raises:
-        PlanError: the world does not divide the lanes, or there are fewer shards than lanes.
+        PlanError: the world does not divide lanes and packs a step, or there are fewer shards than lanes.
     """
 
     NEXT_KEY, LANES_KEY = "next_pack", "lanes"
@@ -119,10 +121,10 @@ class LaneSource(Stage[LanePack]):
     ) -> None:
         super().__init__()
         world = world or World()
-        if settings.lanes % world.size:
+        if settings.lanes % world.size or settings.global_batch_size % world.size:
             raise PlanError(
-                f"{settings.lanes} lanes cannot be shared by {world.size} ranks alike; run on a number of ranks that "
-                f"divides {settings.lanes}, or start a new run with other lanes"
+                f"{settings.lanes} lanes and {settings.global_batch_size} packs a step cannot be shared by "
+                f"{world.size} ranks alike; run on a number of ranks that divides both, or begin a run with other ones"
             )
         if len(urls) < settings.lanes:
             raise PlanError(f"{len(urls)} shards for {settings.lanes} lanes; use at most as many lanes as shards")
@@ -130,15 +132,21 @@ class LaneSource(Stage[LanePack]):
         self.world = world
         self.settings = settings
         self.lanes: dict[int, Pack[MeasuredPage]] = {}
+        self.start: State | None = None
         self._open_stream = open_stream
 
+    def start_at(self, state: Mapping[str, Any] | None) -> None:
+        """Let `reset()` begin at a saved state."""
+        self.start = None if state is None else dict(state)
+
     def reset(self, initial_state: State | None = None) -> None:
-        """Open at a saved state, this rank's or the merged one of all ranks; or at pack 0.
+        """Open at a saved state, this rank's or the merged one of all ranks; or at the start.
 
         Raises:
             StateError: the state lacks a lane of this rank, or is not one of this number of ranks.
         """
         super().reset(initial_state)
+        initial_state = self.start if initial_state is None else initial_state
         first = 0 if initial_state is None else int(initial_state[self.NEXT_KEY])
         if first % self.world.size:
             raise StateError(
@@ -173,6 +181,10 @@ class LaneSource(Stage[LanePack]):
         """How many packs came before the next one of rank 0, and each lane's place."""
         first = self._next_pack - self.world.rank
         return {self.NEXT_KEY: first, self.LANES_KEY: {str(lane): state for lane, state in self._states.items()}}
+
+    def completed(self, state: State) -> State | None:
+        """The state itself, when it lies between two steps."""
+        return None if state[self.NEXT_KEY] % self.settings.global_batch_size else state
 
     def close(self) -> None:
         """Close all lanes."""

@@ -1,8 +1,8 @@
 """Loader: the end of a graph, something to iterate over, save and close."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Generic, Self
+from typing import Any, Generic, Self
 
 from wdstream.nodes.node import Node, Out, State, close
 
@@ -27,8 +27,7 @@ class Loader(Iterator[Out], Generic[Out]):
 
     def __iter__(self) -> Self:
         if self._is_at_end:
-            self.root.reset(None)
-            self._is_at_end = False
+            self._restart()
         return self
 
     def __next__(self) -> Out:
@@ -42,9 +41,13 @@ class Loader(Iterator[Out], Generic[Out]):
         """The position after the last item that came out."""
         return self.root.state_dict()
 
-    def load_state_dict(self, state: State) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to a saved position at once; the next item is the one that followed it."""
-        self.root.reset(state)
+        self.root.reset(dict(state))
+        self._is_at_end = False
+
+    def _restart(self) -> None:
+        self.root.reset(None)
         self._is_at_end = False
 
     def close(self) -> None:

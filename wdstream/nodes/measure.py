@@ -6,8 +6,8 @@ import numpy as np
 
 from wdstream.errors import DecodeError, RowError
 from wdstream.families.base import Family
+from wdstream.nodes.tile import Tiling
 from wdstream.pages.label import tile_text_pieces
-from wdstream.pages.tile import TilingPolicy, plan_tiles
 from wdstream.pixels.header import image_size
 from wdstream.records import Page, Size, TextSegment
 
@@ -34,7 +34,7 @@ class MeasuredPage:
         return self.page.key
 
 
-def measure_page(page: Page, *, family: Family, tiling: TilingPolicy) -> MeasuredPage:
+def measure_page(page: Page, *, family: Family, tiling: Tiling) -> MeasuredPage:
     """The lengths by the rules of plan/lengths.py; text is tokenised once here and once when the sample is built.
 
     Raises:
@@ -42,7 +42,7 @@ def measure_page(page: Page, *, family: Family, tiling: TilingPolicy) -> Measure
         RowError: the family refuses the size of a tile.
     """
     sizes = tuple(_size(page.key, number, data) for number, data in enumerate(page.images))
-    plans = [plan_tiles(width, height, tiling) for width, height in sizes]
+    plans = [tiling.plan_tiles(width, height) for width, height in sizes]
     outputs = np.array([size for plan in plans for size in plan.sizes], dtype=np.int64).reshape(-1, 2)
     tokens, patches = family.image_cost(outputs[:, 0], outputs[:, 1])
     if (tokens < 0).any():

@@ -1,0 +1,255 @@
+"""The whole graph, in order: from the plan to the batches of one rank.
+
+    plan = Plan(Shards.open("shards"), load_family("models/tiny"), TilingPolicy(), sequence_length=8192,
+                max_patches=40_000, global_batch_size=16)
+    with plan.loader(world=World(rank=0, size=8), state=state) as loader:
+        for batch in loader: ...          # global_batch_size / (8 * micro_batch_size) batches make a step
+
+Torch is imported when a loader is built, so that planning, tracing and reports start at once.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack, cast
+
+from wdstream.config import Config, DatasetConfig, TilingConfig
+from wdstream.errors import ConfigError, PlanError
+from wdstream.families.base import Family
+from wdstream.families.registry import load_family
+from wdstream.pages.tile import TilingPolicy
+from wdstream.pages.tile_seam import LoadedTiling
+from wdstream.plan.columns import Dataset, Mix
+from wdstream.plan.planner import Planner
+from wdstream.plan.settings import PlanKeywords
+from wdstream.shards.shards import Shards
+from wdstream.world import World
+
+if TYPE_CHECKING:
+    from wdstream.nodes.lanes import LaneSettings
+    from wdstream.nodes.stream_loader import StreamLoader
+
+Datasets = Shards | Dataset | Mix | Sequence[Shards | Dataset | Mix]
+
+
+class Plan(Planner):
+    """A Planner over shards, which also builds what it plans.
+
+    Attributes:
+        family: of the model; for images that are not cut, with its processor's own splitting.
+        tiling: the policy, fitted to the family's image sizes.
+
+    Raises:
+        ConfigError: settings out of range, or that contradict each other.
+        PlanError: a data set is empty.
+        ShardIndexError: a data set lacks the family's token column.
+    """
+
+    def __init__(
+        self, datasets: Datasets, family: Family, tiling: TilingPolicy | LoadedTiling, **settings: Unpack[PlanKeywords]
+    ) -> None:
+        """`datasets`: opened shards, or `Dataset`s and `Mix`es of them; settings: see PlanSettings."""
+        if isinstance(tiling, TilingPolicy):
+            family = family.for_whole_images() if tiling.kind == "none" else family
+            tiling = tiling.for_family(family)
+        self.family = family
+        self.tiling = tiling
+        super().__init__(datasets, family, tiling, **settings)
+
+    @property
+    def shards(self) -> tuple[Shards, ...]:
+        """The shards of each data set, in the order of sample numbers."""
+        return tuple(cast(Shards, dataset.columns) for dataset in self.datasets)
+
+    def key(self, sample: int) -> str:
+        """The key of a sample number, read from its shard."""
+        dataset, row = self.locate(sample)
+        return self.shards[dataset].key(row)
+
+    def loader(
+        self,
+        *,
+        world: World | None = None,
+        state: Mapping[str, Any] | None = None,
+        workers: int = 2,
+        prefetch: int = 2,
+        micro_batch_size: int = 1,
+        known_bad: Mapping[int, str] | None = None,
+    ) -> "StreamLoader":
+        """The batches of one rank; see `build_loader`."""
+        return build_loader(
+            self,
+            world=world or World(),
+            state=state,
+            workers=workers,
+            prefetch=prefetch,
+            micro_batch_size=micro_batch_size,
+            known_bad=known_bad or {},
+        )
+
+
+def build_loader(
+    plan: Plan,
+    *,
+    world: World,
+    state: Mapping[str, Any] | None,
+    workers: int,
+    prefetch: int,
+    micro_batch_size: int,
+    known_bad: Mapping[int, str],
+) -> "StreamLoader":
+    """The batches of one rank, from a saved state of any rank of any world on.
+
+    Args:
+        plan: what is built.
+        world: which rank this is; world size times micro_batch_size divides global_batch_size.
+        state: what `loader.state_dict()` gave; None for the beginning.
+        workers: threads that build packs; 0 builds them in the thread that prefetches. No influence on what comes.
+        prefetch: batches ready ahead; 0 makes each when it is asked for.
+        micro_batch_size: packs a batch.
+        known_bad: reasons of samples that failed before, by number; they are not read again.
+
+    Returns:
+        An iterator of batches (batches/collate.py) with `step` and the step's `num_supervised` beside them. Its
+        `state_dict()` is the stream's state after the last completed step, the same on every rank.
+
+    Raises:
+        PlanError: a step cannot be divided so.
+        StateError: the state belongs to another plan.
+    """
+    from functools import partial
+
+    from wdstream.nodes.base import Group, Step
+    from wdstream.nodes.build_pack import PackBuilder
+    from wdstream.nodes.build_sample import SampleBuilder
+    from wdstream.nodes.collate import batch_built
+    from wdstream.nodes.plan_source import PlanSource
+    from wdstream.nodes.prefetch import Prefetch
+    from wdstream.nodes.stream_loader import StreamLoader
+
+    check_division(plan.settings.global_batch_size, world, micro_batch_size)
+    samples = SampleBuilder(family=plan.family, tiling=plan.tiling, max_pixels=plan.settings.max_pixels)
+    builder = PackBuilder(datasets=plan.shards, locate=plan.locate, samples=samples, known_bad=known_bad)
+
+    source = PlanSource(plan, world=world, micro_batch_size=micro_batch_size)  # PackTask: this rank's packs, as planned
+    packs = Step(source, builder, workers=workers, name="build_pack")  # BuiltPack: read, decode, tile, label, encode
+    collated = Group(packs, partial(batch_built, family=plan.family), size=micro_batch_size)  # a batch of tensors
+    ready = Prefetch(collated, depth=prefetch)  # the same, a few ahead
+    return StreamLoader(ready, source, state=state)
+
+
+def build_lane_loader(
+    urls: Sequence[str],
+    *,
+    settings: "LaneSettings",
+    world: World | None = None,
+    state: Mapping[str, Any] | None = None,
+    workers: int = 2,
+    micro_batch_size: int = 1,
+) -> "StreamLoader":
+    """The batches of one rank from tars without an index; see nodes/lanes.py.
+
+    A batch's `num_supervised` is None: nobody knows the step's sum in advance. A rank's `state_dict()` holds its own
+    lanes; gather those of all ranks and join them by `merge_lane_states` before they are saved.
+
+    Raises:
+        PlanError: a step or the lanes cannot be divided so.
+        StateError: the state lacks lanes of this rank.
+    """
+    from functools import partial
+
+    from wdstream.nodes.base import Group, Step
+    from wdstream.nodes.build_pack import build_lane_pack
+    from wdstream.nodes.build_sample import SampleBuilder
+    from wdstream.nodes.collate import batch_built
+    from wdstream.nodes.lanes import LaneSource
+    from wdstream.nodes.prefetch import Prefetch
+    from wdstream.nodes.stream_loader import StreamLoader
+
+    world = world or World()
+    check_division(settings.global_batch_size, world, micro_batch_size)
+    samples = SampleBuilder(family=settings.family, tiling=settings.tiling)
+    build = partial(build_lane_pack, samples=samples, global_batch_size=settings.global_batch_size)
+
+    source = LaneSource(urls, settings=settings, world=world)  # LanePack: pages read and measured, still encoded
+    packs = Step(source, build, workers=workers, name="build_lane_pack")  # BuiltPack: decode, tile, label, encode
+    collated = Group(packs, partial(batch_built, family=settings.family), size=micro_batch_size)  # a batch of tensors
+    return StreamLoader(Prefetch(collated, depth=2), source, state=state)
+
+
+def check_division(global_batch_size: int, world: World, micro_batch_size: int) -> None:
+    """Every rank must have the same number of whole batches in a step.
+
+    Raises:
+        PlanError: names the numbers, and the nearest ones that would do.
+    """
+    if micro_batch_size < 1:
+        raise PlanError(f"micro_batch_size {micro_batch_size}: expected at least 1 pack a batch")
+    share = world.size * micro_batch_size
+    if global_batch_size % share:
+        below, above = global_batch_size // share * share, -(-global_batch_size // share) * share
+        sizes = " or ".join(str(size) for size in (below, above) if size)
+        ranks = [size for size in range(1, global_batch_size + 1) if global_batch_size % (size * micro_batch_size) == 0]
+        nearest = sorted(sorted(ranks, key=lambda size: abs(size - world.size))[:2])
+        advice = f"; or run on {' or '.join(map(str, nearest))} ranks" if nearest else ""
+        raise PlanError(
+            f"global_batch_size {global_batch_size} cannot be divided by {world.size} ranks x micro_batch_size "
+            f"{micro_batch_size} = {share}: make it {sizes}{advice}"
+        )
+
+
+def plan_from_config(config: Config, *, split: str = "train") -> Plan:
+    """The plan of a configuration: `train`, or the evaluation set of this name.
+
+    Raises:
+        ConfigError: there is no such split, or settings contradict each other.
+        WdstreamError: shards, checkpoint or token column are missing; see Plan.
+    """
+    data = config.data
+    entries = data.train if split == "train" else [entry for entry in data.eval if _name(entry) == split]
+    if not entries:
+        names = ", ".join(["train", *map(_name, data.eval)])
+        raise ConfigError(f"there is no data set '{split}' in data.eval; known: {names}")
+    datasets = [
+        Dataset(columns=Shards.open(entry.path), name=_name(entry), weight=entry.weight, epochs=entry.epochs)
+        for entry in entries
+    ]
+    settings = {name: getattr(data, name) for name in PlanKeywords.__annotations__}
+    settings["curriculum"] = [phase.model_dump() for phase in data.curriculum]
+    family = load_family(config.model.path, name=config.model.family)
+    return Plan(datasets, family, tiling_from_config(config.tiling), **cast(PlanKeywords, settings))
+
+
+def tiling_from_config(tiling: TilingConfig) -> TilingPolicy:
+    """The policy that `tiling:` describes; what is not given takes the policy's own default."""
+    given = tiling.model_dump(exclude_unset=True)
+    labels = given.pop("labels", "text")
+    return TilingPolicy(**given, tile_labels=labels == "text")
+
+
+def write_rejects(plan: Plan, path: Path) -> int:
+    """List the samples that the plan leaves out, as JSON lines; returns their number."""
+    import json
+
+    from wdstream.shards.atomic import atomic_write
+
+    lines = [json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in _rejects(plan)]
+    with atomic_write(path) as file:
+        file.writelines(lines)
+    return len(lines)
+
+
+def _rejects(plan: Plan) -> Iterator[dict[str, Any]]:
+    for sample, reason in plan.rejects():
+        dataset, row = plan.locate(sample)
+        shards = plan.shards[dataset]
+        yield {
+            "sample": sample,
+            "key": shards.key(row),
+            "dataset": plan.datasets[dataset].name,
+            "shard": shards.shard_names[int(shards.shard[row])],
+            "reason": reason,
+        }
+
+
+def _name(entry: DatasetConfig) -> str:
+    return entry.name or Path(entry.path).name
