@@ -6,6 +6,7 @@ import pytest
 import simplejpeg
 
 from wdstream.errors import SourceError
+from wdstream.pages import pdf as pdf_module
 from wdstream.pages.pdf import open_pdf
 from wdstream.pages.text import normalise_text
 
@@ -63,6 +64,14 @@ def test_compressed_pdf(tmp_path: Path) -> None:
         assert pdf.num_pages == 1
     packed.write_bytes(packed.read_bytes()[:-100])
     with pytest.raises(SourceError, match="file cannot be read: Compressed file ended"), open_pdf(packed):
+        pass
+
+
+def test_a_large_file_is_read_by_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdf_module, "_READ_WHOLE_BYTES", 100)
+    with open_pdf(PDF / "diagram-ssh-L.pdf") as pdf, pdf.page(1) as page:
+        assert "Tjener" in page.text()
+    with pytest.raises(SourceError, match="not a readable PDF"), open_pdf(DATA / "bad/qpdf-issue-99.pdf"):
         pass
 
 

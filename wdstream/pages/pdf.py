@@ -4,7 +4,6 @@ The size in pixels is checked before rendering: a page may claim to be kilometre
 """
 
 import gzip
-import io
 import math
 import zlib
 from collections.abc import Iterator
@@ -18,9 +17,10 @@ from wdstream.pages.jpeg import MAX_SIDE, encode_jpeg
 from wdstream.records import Size
 
 MAX_PAGES = 1_000_000
-MAX_FILE_BYTES = 4 << 30
+MAX_UNPACKED_BYTES = 1 << 30
 MAX_TEXT_CHARS = 2_000_000
 _POINTS_PER_INCH = 72
+_READ_WHOLE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,16 +132,9 @@ def open_pdf(path: Path) -> Iterator[PdfFile]:
         ConfigError: pypdfium2 is not installed.
     """
     pdfium = import_pdfium()
+    source = _source(path)
     try:
-        data = path.read_bytes() if path.stat().st_size <= MAX_FILE_BYTES else None
-        if data is not None and path.suffix.lower() == ".gz":
-            data = _gunzip(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise SourceError(f"file cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if data is None:
-        raise SourceError(f"file is above the limit of {MAX_FILE_BYTES} bytes")
-    try:
-        document = pdfium.PdfDocument(data)
+        document = pdfium.PdfDocument(source)
     except Exception as error:
         reason = str(error)
         if "password" in reason.lower():
@@ -169,11 +162,18 @@ def import_pdfium() -> Any:
     return pypdfium2
 
 
-def _gunzip(data: bytes) -> bytes | None:
-    """The unpacked bytes; None when there are too many."""
-    with gzip.open(io.BytesIO(data)) as stream:
-        unpacked = stream.read(MAX_FILE_BYTES + 1)
-    return unpacked if len(unpacked) <= MAX_FILE_BYTES else None
+def _source(path: Path) -> bytes | Path:
+    """What PDFium reads: a small file's bytes, unpacked; a large file by its path, page by page as it needs them."""
+    try:
+        if path.suffix.lower() == ".gz":
+            with gzip.open(path) as stream:
+                data = stream.read(MAX_UNPACKED_BYTES + 1)
+            if len(data) > MAX_UNPACKED_BYTES:
+                raise SourceError(f"file unpacks to more than the limit of {MAX_UNPACKED_BYTES} bytes; unpack it first")
+            return data
+        return path if path.stat().st_size > _READ_WHOLE_BYTES else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise SourceError(f"file cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _reason(error: Exception) -> str:
