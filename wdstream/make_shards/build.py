@@ -19,7 +19,7 @@ from wdstream.make_shards.readers import RawSample, open_reader
 from wdstream.pages.encoder import TextEncoder
 from wdstream.records import TextSegment
 from wdstream.shards.atomic import atomic_write
-from wdstream.shards.rows import parts_from_page
+from wdstream.shards.rows import parts_from_page, starts_with_text
 from wdstream.shards.writer import SampleEntry, ShardWriter
 
 STATE_FOLDER = ".make-shards"
@@ -175,4 +175,5 @@ def _entry(sample: RawSample, texts: list[str]) -> SampleEntry:
         image_sizes=sample.sizes,
         text_bytes=sum(len(text.encode()) for text in texts),
         text_chars=sum(map(len, texts)),
+        starts_with_text=starts_with_text(sample.page),
     )

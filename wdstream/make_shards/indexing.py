@@ -57,12 +57,15 @@ class FolderReport:
             self.tokens.print(console)
 
 
-def add_token_column(shards: Path, tokenizer: Path, *, on_progress: OnRows | None = None) -> TokenColumnReport:
+def add_token_column(
+    shards: Path, tokenizer: Path, *, workers: int | None = None, on_progress: OnRows | None = None
+) -> TokenColumnReport:
     """Count the tokens of every sample's text with a tokenizer, and write its column into the index.
 
     Args:
         shards: a folder of shards with an index.
         tokenizer: a checkpoint folder, or tokenizer.json.
+        workers: threads, which tokenise in parallel; None takes every core.
         on_progress: called with rows done and rows in all.
 
     Raises:
@@ -70,16 +73,18 @@ def add_token_column(shards: Path, tokenizer: Path, *, on_progress: OnRows | Non
         ShardIndexError: there is no index, or it does not fit the shards.
         ShardError: a sample cannot be read.
     """
-    return add_tokens(shards, TextEncoder.open(tokenizer), on_progress=on_progress)
+    return add_tokens(shards, TextEncoder.open(tokenizer), workers=workers, on_progress=on_progress)
 
 
-def add_tokens(folder: Path, encoder: TextEncoder, *, on_progress: OnRows | None = None) -> TokenColumnReport:
+def add_tokens(
+    folder: Path, encoder: TextEncoder, *, workers: int | None = None, on_progress: OnRows | None = None
+) -> TokenColumnReport:
     """`add_token_column` with an encoder that is open."""
     shards = Shards.open(folder)
     counts = np.zeros(len(shards), np.int64)
     waiting: deque[Future[tuple[int, NDArray[np.int64]]]] = deque()
     starts = deque(range(0, len(shards), _ROWS_AT_ONCE))
-    num_threads = min(32, os.cpu_count() or 1)
+    num_threads = workers or min(32, os.cpu_count() or 1)
     with ThreadPoolExecutor(num_threads) as pool:
         while starts or waiting:
             while starts and len(waiting) < 2 * num_threads:
@@ -119,7 +124,8 @@ def index_folder(
     encoder = TextEncoder.open(tokenizer) if tokenizer is not None else None
     num_workers = workers or os.cpu_count() or 1
     index = index_shards(shards, image_size, workers=num_workers, rebuild=rebuild, progress=on_progress)
-    return FolderReport(index=index, tokens=add_tokens(shards, encoder) if encoder is not None else None)
+    tokens = add_tokens(shards, encoder, workers=workers) if encoder is not None else None
+    return FolderReport(index=index, tokens=tokens)
 
 
 def _count(shards: Shards, encoder: TextEncoder, start: int, stop: int) -> tuple[int, NDArray[np.int64]]:
