@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wdstream.families.base import Family, Ints
+from wdstream.families.base import Family, Ints, Piece
 from wdstream.records import ImageSegment, LabelledPage, Sample, TextSegment
 
 IGNORED = -100
@@ -24,27 +24,25 @@ def build_sample(page: LabelledPage, family: Family) -> Sample:
         FamilyError: the family refuses the size of a tile; the plan rejects such pages before they come here.
     """
     texts = iter(family.encoder.encode_batch([part.text for part in page.segments if isinstance(part, TextSegment)]))
-    ids: list[Ints] = [] if family.bos_id is None else [_ids([family.bos_id])]
-    is_learnt = [False] * len(ids)
+    pieces: list[Piece] = []
     for segment in page.segments:
         if isinstance(segment, ImageSegment):
             height, width = page.tiles[segment.index].shape[:2]
-            ids.append(family.image_ids(width, height))
-            is_learnt.append(False)
+            pieces.append((family.image_ids(width, height), False))
         else:
-            ids.append(_ids(next(texts)))
-            is_learnt.append(segment.is_supervised)
-    ids.append(_ids([family.eos_id]))
-    is_learnt.append(True)
-    labels = np.concatenate(
-        [part if learnt else np.full_like(part, IGNORED) for part, learnt in zip(ids, is_learnt, strict=True)]
-    )
+            pieces.append((_ids(next(texts)), segment.is_supervised))
+    pieces = [*family.opened(pieces), (_ids([family.eos_id]), True)]
+    labels = np.concatenate([ids if is_learnt else np.full_like(ids, IGNORED) for ids, is_learnt in pieces])
     labels[0] = IGNORED
     tiles = tuple(page.tiles[segment.index] for segment in page.segments if isinstance(segment, ImageSegment))
     sizes = np.array([tile.shape[:2] for tile in tiles], dtype=np.int64).reshape(-1, 2)
     _, patches = family.image_cost(sizes[:, 1], sizes[:, 0])
     return Sample(
-        key=page.key, input_ids=np.concatenate(ids), labels=labels, tiles=tiles, num_patches=int(patches.sum())
+        key=page.key,
+        input_ids=np.concatenate([ids for ids, _ in pieces]),
+        labels=labels,
+        tiles=tiles,
+        num_patches=int(patches.sum()),
     )
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 Arrays = Mapping[str, NDArray[Any]]
+Piece = tuple[Ints, bool]
+"""Ids of a run of a document (a text, an image block), and whether they are learnt."""
 
 
 class Family(ABC):
@@ -107,8 +109,14 @@ class Family(ABC):
 
     @property
     def prefix_tokens(self) -> int:
-        """Ids before every document: 1 with a BOS, else 0."""
+        """Ids that `opened` adds to every document: 1 with a BOS, else 0."""
         return 0 if self.bos_id is None else 1
+
+    def opened(self, pieces: Sequence[Piece]) -> list[Piece]:
+        """The pieces of a document with the ids that open it put in, none of them learnt: a BOS before all others."""
+        if self.bos_id is None:
+            return list(pieces)
+        return [(np.array([self.bos_id], dtype=np.int64), False), *pieces]
 
     @property
     def text_fingerprint(self) -> str:
