@@ -165,7 +165,8 @@ class Ruler:
             return np.zeros(len(rows), dtype=np.bool_)
         if self._starts_with_text is not None:
             return np.asarray(self._starts_with_text[rows], dtype=np.bool_)
-        return images.counts == 0
+        has_no_image: Bools = images.counts == 0
+        return has_no_image
 
     def _reject(self, lengths: SampleLengths, text: Ints, is_too_large: Bools, is_refused: Bools) -> None:
         reject = lengths.reject

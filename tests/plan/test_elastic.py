@@ -1,0 +1,127 @@
+"""The same steps under every topology: any world, changed at any step, after any number of kills."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.plan.synthetic import pages, planner
+from wdstream.plan.columns import Dataset
+from wdstream.plan.digest import step_digest
+from wdstream.plan.planner import Planner
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's data and settings, and the worlds it goes through: (ranks, packs a forward pass, steps until killed)."""
+
+    sizes: tuple[int, ...]
+    epochs_of: tuple[int, ...]
+    is_weighted: bool
+    epochs: int
+    tail: str
+    batch: int
+    pool: int
+    seed: int
+    topologies: tuple[tuple[int, int, int], ...]
+
+    def planner(self) -> Planner:
+        datasets = [
+            Dataset(
+                columns=pages(size, shard=9 + self.seed % 30, seed=number, text=(0, 130)),
+                name=f"d{number}",
+                weight=epochs if self.is_weighted else None,
+                epochs=1 if self.is_weighted else epochs,
+            )
+            for number, (size, epochs) in enumerate(zip(self.sizes, self.epochs_of, strict=True))
+        ]
+        epochs = None if self.is_weighted else self.epochs
+        return planner(
+            *datasets, epochs=epochs, tail=self.tail, global_batch_size=self.batch, pool=self.pool, seed=self.seed
+        )
+
+
+WORLDS = {2: (1, 2), 6: (1, 2, 3, 6), 16: (1, 2, 4, 8, 16), 12: (1, 2, 3, 4, 6, 12), 1: (1,)}
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> Run:
+    count = draw(st.integers(1, 4))
+    batch = draw(st.sampled_from(sorted(WORLDS)))
+    topologies = []
+    for _ in range(draw(st.integers(1, 5))):
+        world = draw(st.sampled_from(WORLDS[batch]))
+        micro = draw(st.sampled_from([size for size in range(1, batch + 1) if batch % (world * size) == 0]))
+        topologies.append((world, micro, draw(st.integers(0, 12))))
+    return Run(
+        sizes=tuple(draw(st.lists(st.integers(3, 120), min_size=count, max_size=count))),
+        epochs_of=tuple(draw(st.lists(st.integers(1, 3), min_size=count, max_size=count))),
+        is_weighted=draw(st.booleans()),
+        epochs=draw(st.integers(1, 3)),
+        tail=draw(st.sampled_from(["wrap", "drop", "pad"])),
+        batch=batch,
+        pool=draw(st.sampled_from([1, 7, 40, 128])),
+        seed=draw(st.integers(0, 1000)),
+        topologies=tuple(topologies),
+    )
+
+
+LIMIT = 40
+"""Steps compared of a run without end."""
+
+
+def check(run: Run) -> None:
+    single = run.planner()
+    total = single.total_steps()
+    length = LIMIT if total is None else total
+    steps = single.steps()
+    expected = [next(steps) for _ in range(length)]
+    if total is not None:
+        assert next(steps, None) is None
+        check_counts(run, single, [sample for step in expected for pack in step.packs for sample in pack.samples])
+    steps.close()
+
+    state, digests, given = single.initial_state().to_json(), [], []
+    for world, micro, until in (*run.topologies, (run.topologies[0][0], run.topologies[0][1], length)):
+        plan = run.planner()  # a new process
+        steps = plan.steps(state, world_size=world, micro_batch_size=micro)
+        for _ in range(min(until, length - len(digests))):
+            step = next(steps)
+            digests.append(step_digest(step))
+            by_rank = [[step.packs[place] for place in rank] for rank in step.deal]
+            assert {len(rank) for rank in by_rank} == {run.batch // world}
+            given.append(sorted((pack for rank in by_rank for pack in rank), key=lambda pack: pack.number))
+        state = steps.state().to_json()
+        steps.close()
+    assert digests == [step_digest(step) for step in expected]
+    assert [tuple(step) for step in given] == [step.packs for step in expected]
+
+
+def check_counts(run: Run, plan: Planner, samples: list[int]) -> None:
+    """Every page as often as it should be, rejects excepted and listed."""
+    counts = Counter(samples)
+    rejects = {sample for sample, _ in plan.rejects()}
+    assert not rejects & set(counts)
+    for sample in set(range(plan.parts.num_samples)) - rejects:
+        wanted = run.epochs * run.epochs_of[plan.locate(sample)[0]]
+        if run.tail == "pad":
+            assert counts[sample] == wanted
+        elif run.tail == "wrap":
+            assert counts[sample] >= wanted
+        else:
+            assert counts[sample] <= wanted
+
+
+@given(runs())
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+def test_same_steps_under_any_topology(run: Run) -> None:
+    check(run)
+
+
+@pytest.mark.slow
+@given(runs())
+@settings(deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
+def test_same_steps_under_any_topology_at_length(run: Run) -> None:
+    check(run)
