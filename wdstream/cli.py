@@ -3,6 +3,8 @@
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 console = Console()
+errors = Console(stderr=True)
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CFG", help="YAML configuration of the run, see configs/.")]
 Overrides = Annotated[
@@ -38,8 +41,13 @@ def make_shards_command(
     raw: Annotated[Path, typer.Argument(help="Folder of PDFs, images with .txt beside them, and .jsonl rows.")],
     out: Annotated[Path, typer.Argument(help="Folder for the shards and their index.")] = Path("shards"),
     tokenizer: Tokenizer = None,
-    dpi: Annotated[int, typer.Option(min=36, max=1200, help="Resolution at which PDF pages are rendered.")] = 150,
-    pages_per_shard: Annotated[int, typer.Option(min=1, help="Pages a shard, at most.")] = 1000,
+    dpi: Annotated[int, typer.Option(help="Resolution at which PDF pages are rendered.")] = 150,
+    pages_per_shard: Annotated[
+        int | None, typer.Option(help="Pages a shard, at most; 16 to 1,024 by the size of RAW when left out.")
+    ] = None,
+    placeholder: Annotated[
+        str | None, typer.Option(help="Text that stands for an image in rows; <image> and Qwen's forms when left out.")
+    ] = None,
     workers: Workers = None,
     keep_empty: Annotated[bool, typer.Option(help="Keep pages that have no text.")] = False,
     overwrite: Annotated[
@@ -52,17 +60,19 @@ def make_shards_command(
     Killed and started again, it continues and ends with the same bytes. What cannot be read is listed with its reason
     in OUT/quarantine.jsonl, and the job goes on.
     """
-    from wdstream.make_shards import MakeShardsOptions, make_shards
+    from wdstream.make_shards import MakeShardsOptions, make_shards, progress_bar
 
     options = MakeShardsOptions(
         tokenizer=tokenizer,
         dpi=dpi,
         pages_per_shard=pages_per_shard,
+        placeholder=placeholder,
         workers=workers,
         keep_empty=keep_empty,
         overwrite=overwrite,
     )
-    report = make_shards(raw, out, options=options)
+    with progress_bar(errors) as on_progress:
+        report = make_shards(raw, out, options=options, on_progress=on_progress)
     report.print(console)
     if strict and report.num_quarantined:
         raise typer.Exit(1)
@@ -73,11 +83,14 @@ def index_command(
     shards: Annotated[Path, typer.Argument(help="Folder of .tar shards, made here or by any other tool.")],
     tokenizer: Tokenizer = None,
     workers: Workers = None,
+    rebuild: Annotated[bool, typer.Option(help="Read every tar anew, those that are indexed already too.")] = False,
 ) -> None:
     """Build the index (and, with --tokenizer, the token column) over existing tar shards."""
     from wdstream.make_shards import index_folder
 
-    index_folder(shards, tokenizer=tokenizer, workers=workers).print(console)
+    with _bar("indexing", "bytes") as on_progress:
+        report = index_folder(shards, tokenizer, workers=workers, rebuild=rebuild, on_progress=on_progress)
+    report.print(console)
 
 
 @app.command("lengths")
@@ -89,7 +102,28 @@ def lengths_command(
     """Count the tokens of every page once, for one more tokenizer."""
     from wdstream.make_shards import add_token_column
 
-    add_token_column(shards, tokenizer, workers=workers).print(console)
+    with _bar("counting tokens", "pages") as on_progress:
+        report = add_token_column(shards, tokenizer, workers=workers, on_progress=on_progress)
+    report.print(console)
+
+
+@contextmanager
+def _bar(description: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error, fed with (done, in all)."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,} of {task.total:,} " + unit),
+    )
+    with Progress(*columns, TimeRemainingColumn(), console=errors, transient=True) as progress:
+        task = progress.add_task(description, total=0)
+
+        def update(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield update
 
 
 @app.command("plan")
@@ -165,6 +199,25 @@ def make_tiny_model_command(
     console.print(f"{family} with random weights in {out}")
 
 
+@app.command("doctor")
+def doctor_command(
+    model_dir: Annotated[Path, typer.Argument(help="Local checkpoint directory.")],
+    family: Annotated[str | None, typer.Option(help="Model family; read from config.json when left out.")] = None,
+    attn: Annotated[str, typer.Option(help="Attention implementation to prove: sdpa or eager.")] = "sdpa",
+) -> None:
+    """Prove a checkpoint: planned lengths equal its processor's, packed documents equal unpacked ones, none leaks.
+
+    Takes under a minute on a CPU: the model's shape is cut to two layers with random weights, since masks and
+    positions do not depend on values. Exit status 1 when a check fails.
+    """
+    from wdstream.doctor import run_doctor
+
+    report = run_doctor(model_dir, family=family, attn=attn)
+    report.print(console)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
 @app.command("demo")
 def demo_command(
     pages: Annotated[Path, typer.Option(help="Folder of raw pages.")] = Path("tests/data/pages"),
@@ -184,6 +237,6 @@ def main() -> None:
     except WdstreamError as error:
         print(f"wdstream: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
-    except KeyboardInterrupt:
-        print("wdstream: interrupted; the same command continues where it stopped", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        print(f"wdstream: {stopped or 'interrupted'}", file=sys.stderr)
         sys.exit(130)
