@@ -1,18 +1,10 @@
-"""Images made in memory, and the real ones that the repository ships."""
+"""Files that Pillow does not write, made from their bytes."""
 
 import struct
 import zlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import pytest
-
-DATA = Path(__file__).parents[1] / "data"
-
-
-@pytest.fixture(scope="session")
-def data_dir() -> Path:
-    return DATA
 
 
 @pytest.fixture(scope="session")
