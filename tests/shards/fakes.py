@@ -29,7 +29,10 @@ def entry(parts: Mapping[str, bytes]) -> SampleEntry:
     images = [data for extension, data in sorted(parts.items()) if data[:3] == b"IMG" and extension != "txt"]
     text = parts.get("txt", b"")
     return SampleEntry(
-        image_sizes=tuple(map(measure, images)), text_bytes=len(text), text_chars=len(text.decode("utf-8"))
+        image_sizes=tuple(map(measure, images)),
+        text_bytes=len(text),
+        text_chars=len(text.decode("utf-8")),
+        starts_with_text=bool(text) and not images,
     )
 
 

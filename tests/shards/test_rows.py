@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from wdstream.errors import RowError
 from wdstream.records import ImageSegment, Page, Segment, TextSegment
-from wdstream.shards.rows import page_from_parts, parts_from_page
+from wdstream.shards.rows import page_from_parts, parts_from_page, starts_with_text
 
 
 def test_page_has_its_image_first() -> None:
@@ -143,3 +143,11 @@ def test_any_page_comes_back(kinds: list[TextSegment | None], meta: dict[str, ob
         images += [b"image %d" % len(images)] if kind is None else []
     page = Page(key="a/b", images=tuple(images), segments=tuple(segments), meta=meta)
     assert page_from_parts("a/b", parts_from_page(page, ["jpg"] * len(images))) == page
+
+
+def test_starts_with_text() -> None:
+    image, text = ImageSegment(index=0), TextSegment(text="a")
+    expected = {(image, text): False, (text, image): True, (text,): True, (TextSegment(text=""), image): False}
+    for segments, starts in expected.items():
+        assert starts_with_text(Page(key="k", images=(b"x",), segments=segments)) is starts
+    assert not starts_with_text(Page(key="k", images=(), segments=()))

@@ -28,6 +28,7 @@ SAMPLE_COLUMNS: dict[str, np.dtype[Any]] = {  # one value a sample
     "num_images": np.dtype("<i4"),
     "text_bytes": np.dtype("<i4"),
     "text_chars": np.dtype("<i4"),
+    "starts_with_text": np.dtype("u1"),
     "key_hash": np.dtype("<u8"),
 }
 IMAGE_COLUMNS: dict[str, np.dtype[Any]] = {"image_width": np.dtype("<i4"), "image_height": np.dtype("<i4")}

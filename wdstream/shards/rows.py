@@ -89,6 +89,12 @@ def parts_from_page(page: Page, extensions: Sequence[str]) -> dict[str, bytes]:
     return numbered | {JSON_EXTENSION: _write_json(page.key, {CONTENT: content, **page.meta})}
 
 
+def starts_with_text(page: Page) -> bool:
+    """Whether a page's first segment is text, and not empty."""
+    first = page.segments[0] if page.segments else None
+    return isinstance(first, TextSegment) and bool(first.text)
+
+
 def _is_page(segments: Sequence[Segment]) -> bool:
     """Whether these one or two segments read as a page: an image first, then supervised text that is not empty."""
     if isinstance(segments[-1], ImageSegment):

@@ -18,7 +18,7 @@ from wdstream.shards.format import (
     split_sample,
 )
 from wdstream.shards.meta import SampleFailure, ShardMeta, save_idx
-from wdstream.shards.rows import page_from_parts
+from wdstream.shards.rows import page_from_parts, starts_with_text
 from wdstream.shards.storage import read_exactly
 from wdstream.shards.ustar import BLOCK_SIZE, ZERO_BLOCK, Member, walk
 from wdstream.shards.writer import MetaBuilder, SampleEntry
@@ -77,6 +77,7 @@ def entry_of(page: Page, measure: Measure) -> SampleEntry:
         image_sizes=tuple(measure(image) for image in page.images),
         text_bytes=sum(len(text.encode("utf-8", "surrogatepass")) for text in texts),
         text_chars=sum(map(len, texts)),
+        starts_with_text=starts_with_text(page),
     )
 
 

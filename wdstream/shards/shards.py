@@ -38,6 +38,7 @@ class Shards:
         image_height: int32 (m,).
         text_bytes: int32 (n,), UTF-8 bytes of all text segments.
         text_chars: int32 (n,), characters of all text segments.
+        starts_with_text: uint8 (n,), 1 where the first segment is text.
         key_hash: uint64 (n,), `wdstream.shards.meta.hash_key` of the key.
     """
 
@@ -59,6 +60,7 @@ class Shards:
         self.image_height: NDArray[np.int32] = columns["image_height"]
         self.text_bytes: NDArray[np.int32] = columns["text_bytes"]
         self.text_chars: NDArray[np.int32] = columns["text_chars"]
+        self.starts_with_text: NDArray[np.uint8] = columns["starts_with_text"]
         self.key_hash: NDArray[np.uint64] = columns["key_hash"]
         self._files = files
         self._storage = storage

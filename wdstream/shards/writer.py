@@ -24,11 +24,13 @@ class SampleEntry:
         image_sizes: (width, height) of each image in order of appearance, after EXIF rotation.
         text_bytes: UTF-8 bytes of its text, over all segments.
         text_chars: characters of its text.
+        starts_with_text: whether text comes first; its first token has nothing before it, so it is not learnt.
     """
 
     image_sizes: Sequence[Size]
     text_bytes: int
     text_chars: int
+    starts_with_text: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ class MetaBuilder:
 
     def add(self, key: str, place: tuple[int, int, int], entry: SampleEntry) -> None:
         """Add a sample; `place` is its offset, bytes and crc."""
-        counts = (len(entry.image_sizes), entry.text_bytes, entry.text_chars)
+        counts = (len(entry.image_sizes), entry.text_bytes, entry.text_chars, int(entry.starts_with_text))
         self._samples.append((*place, *counts, hash_key(key)))
         self._sizes.extend(entry.image_sizes)
         self.keys.append(key)
