@@ -30,7 +30,7 @@ class Run:
     def planner(self) -> Planner:
         datasets = [
             Dataset(
-                columns=pages(size, shard=9 + self.seed % 30, seed=number, text=(0, 130)),
+                columns=pages(size, shard=15 + self.seed % 30, seed=number, text=(0, 130)),
                 name=f"d{number}",
                 weight=epochs if self.is_weighted else None,
                 epochs=1 if self.is_weighted else epochs,
@@ -56,7 +56,7 @@ def runs(draw: st.DrawFn) -> Run:
         micro = draw(st.sampled_from([size for size in range(1, batch + 1) if batch % (world * size) == 0]))
         topologies.append((world, micro, draw(st.integers(0, 12))))
     return Run(
-        sizes=tuple(draw(st.lists(st.integers(3, 120), min_size=count, max_size=count))),
+        sizes=tuple(draw(st.lists(st.integers(3, 50), min_size=count, max_size=count))),
         epochs_of=tuple(draw(st.lists(st.integers(1, 3), min_size=count, max_size=count))),
         is_weighted=draw(st.booleans()),
         epochs=draw(st.integers(1, 3)),
@@ -68,7 +68,7 @@ def runs(draw: st.DrawFn) -> Run:
     )
 
 
-LIMIT = 40
+LIMIT = 20
 """Steps compared of a run without end."""
 
 

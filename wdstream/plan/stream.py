@@ -4,8 +4,8 @@
                                                                 ├─ merged by key (mixture.py) ─► Stream.take(n)
     Order ─► rows of a block ─► Ruler ─► Source (one data set) ─┘
 
-The next block is sorted by a thread while this one is used, and lengths are computed a slab at a time, so that no call
-takes long. What comes out does not depend on where slabs begin.
+A large block is sorted by a thread while the one before it is used, and lengths are computed a slab at a time, so that
+no call takes long. What comes out does not depend on where slabs begin.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,6 +26,9 @@ from wdstream.plan.state import Cursor
 
 SLAB = 4096
 """Samples measured at a time: about 2 ms."""
+
+LARGE_BLOCK = 1 << 16
+"""Samples; such a block takes 5 ms and more to sort, so a thread does it one ahead. Handing over takes as long."""
 
 MAX_COUNT = 1 << 38
 """Counts (pages or tokens of a data set, less the common rounds) are kept about below this."""
@@ -117,13 +120,14 @@ class Source:
             position = 0
 
     def _blocks(self, start: Cursor, blocks: ThreadPoolExecutor) -> Iterator[tuple[int, int, Ints]]:
-        """(epoch, block, rows in order) from a cursor to the end of the round, each sorted one ahead."""
+        """(epoch, block, rows in order) from a cursor to the end of the round, large ones sorted one ahead."""
         ahead: Future[Ints] | None = None
         order, epoch, block = self.part.order, start.epoch, start.block
         while not self._is_over(epoch):
             rows = order.block(epoch, block) if ahead is None else ahead.result()
             following = (epoch, block + 1) if block + 1 < order.num_blocks else (epoch + 1, 0)
-            ahead = None if self._is_over(following[0]) else blocks.submit(order.block, *following)
+            is_worth_it = not self._is_over(following[0]) and order.block_size(*following) >= LARGE_BLOCK
+            ahead = blocks.submit(order.block, *following) if is_worth_it else None
             yield epoch, block, rows
             epoch, block = following
 
