@@ -17,7 +17,7 @@ from wdstream.batches.probe import PROBES, make_document
 from wdstream.batches.sample import build_sample
 from wdstream.errors import FamilyError, WdstreamError
 from wdstream.families.base import Family
-from wdstream.families.reference import load_processor, processor_ids
+from wdstream.families.reference import comparable, load_processor, processor_ids
 from wdstream.families.registry import load_family
 from wdstream.records import Size
 
@@ -114,7 +114,7 @@ def check_attention(family: Family, attn: str) -> Check:
         name="attention",
         ok=attn in family.attention,
         found=f"{attn}; right for packed {family.name}: {', '.join(family.attention)}",
-        remedy=f"set model.attn to one of {', '.join(family.attention)}",
+        remedy=f"{family.attention_reason}; set model.attn to one of {', '.join(family.attention)}",
     )
 
 
@@ -157,7 +157,7 @@ def check_processor(family: Family) -> Check:
     pages = [make_document(key, parts) for key, parts in PROBES.items()]
     pages += [make_document("k", [size, "Text 12.\n"]) for size in _accepted(family)]
     version = _version(processor)
-    for page in pages:
+    for page in (comparable(page, family) for page in pages):
         ours = build_sample(page, family).input_ids.tolist()
         theirs = [*processor_ids(processor, family, page), family.eos_id]
         if ours != theirs:
@@ -173,6 +173,7 @@ def check_packing(family: Family, attn: str) -> Check:
     """Packed against unpacked, and whether documents of a pack see each other."""
     from wdstream.batches.isolation import measure_isolation
 
+    family = family.for_attention(attn)
     model = narrow_model(family, attn)
     samples = [build_sample(make_document(key, parts), family) for key, parts in PROBES.items()]
     found = measure_isolation(model, family, samples)

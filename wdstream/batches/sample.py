@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from wdstream.errors import FamilyError
 from wdstream.families.base import Family, Ints, Piece
 from wdstream.records import ImageSegment, LabelledPage, Sample, TextSegment
 
@@ -21,7 +22,8 @@ def build_sample(page: LabelledPage, family: Family) -> Sample:
     """Token ids, labels and vision patches of a page whose tiles and labels are in place.
 
     Raises:
-        FamilyError: the family refuses the size of a tile; the plan rejects such pages before they come here.
+        FamilyError: the family refuses the size of a tile, or the length of the document; the plan rejects such pages
+            before they come here.
     """
     texts = iter(family.encoder.encode_batch([part.text for part in page.segments if isinstance(part, TextSegment)]))
     pieces: list[Piece] = []
@@ -34,6 +36,11 @@ def build_sample(page: LabelledPage, family: Family) -> Sample:
     pieces = [*family.opened(pieces), (_ids([family.eos_id]), True)]
     labels = np.concatenate([ids if is_learnt else np.full_like(ids, IGNORED) for ids, is_learnt in pieces])
     labels[0] = IGNORED
+    if family.max_document_tokens is not None and len(labels) > family.max_document_tokens:
+        raise FamilyError(
+            f"page '{page.key}' has {len(labels)} tokens, more than the {family.max_document_tokens} that family "
+            f"{family.name} takes in one document; set data.sequence_length to at most {family.max_document_tokens}"
+        )
     tiles = tuple(page.tiles[segment.index] for segment in page.segments if isinstance(segment, ImageSegment))
     sizes = np.array([tile.shape[:2] for tile in tiles], dtype=np.int64).reshape(-1, 2)
     _, patches = family.image_cost(sizes[:, 1], sizes[:, 0])

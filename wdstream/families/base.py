@@ -24,7 +24,7 @@ from wdstream.errors import FamilyError
 from wdstream.families.checkpoint import Checkpoint
 from wdstream.pages.encoder import TextEncoder
 from wdstream.plan.cost import CostModel
-from wdstream.records import Pixels, Size
+from wdstream.records import ImageSegment, LabelledPage, Pixels, Size
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +47,7 @@ class Family(ABC):
         structural_ids: ids that page text never forms: those around and inside images, and the turns of a chat.
         size_multiple: pixels; the sides of an image are resized to multiples of this.
         max_tile_side: pixels; a longer side of a tile is shrunk to it, so larger tiles lose detail. None: no limit.
+        max_document_tokens: a longer document is refused, for a reason of the model's attention. None: no such limit.
         min_pixels, max_pixels: an image is enlarged or shrunk to lie between these areas.
         cost: what a token and a patch cost to train on.
         num_position_rows: R, rows of `position_ids`: 1, or 4 with M-RoPE (text, time, height, width).
@@ -69,8 +70,10 @@ class Family(ABC):
     melts_newlines: ClassVar[bool] = False
     """Whether that processor writes newlines around an image as text, so that its tokenizer joins them with newlines of
     the text beside it. wdstream keeps them apart: the length of an image must not depend on what stands beside it."""
-    least_images: ClassVar[int] = 1
+    least_images: int = 1
     """Images a text must have for that processor to leave them uncut as wdstream does."""
+    processor_ends: ClassVar[bool] = False
+    """Whether that processor puts EOS behind a text by itself."""
     text_defaults: ClassVar[Mapping[str, Any]] = {}
     """Sizes of the language model that a published config.json may leave to the defaults of its class."""
     untiled_settings: ClassVar[Mapping[str, Any]] = {}
@@ -86,6 +89,7 @@ class Family(ABC):
     structural_ids: frozenset[int]
     size_multiple: int
     max_tile_side: int | None = None
+    max_document_tokens: int | None = None
     min_pixels: int
     max_pixels: int
     cost: CostModel
@@ -178,6 +182,15 @@ class Family(ABC):
     def processor_images(self, images: Sequence[Any]) -> Sequence[Any]:
         """The images of one page in the nesting in which the processor reads them by this family's rules."""
         return [list(images)]
+
+    def processor_texts(self, page: LabelledPage) -> dict[str, list[str]]:
+        """What the processor reads beside images: the page's text as one string, `image_prompt` where a tile stands."""
+        parts = [self.image_prompt if isinstance(part, ImageSegment) else part.text for part in page.segments]
+        return {"text": ["".join(parts)]}
+
+    def comparable(self, page: LabelledPage) -> LabelledPage:
+        """A page that the processor can be given, made of `page` where it takes parts in one order only."""
+        return page
 
     def for_attention(self, name: str) -> Self:
         """The family for a model that runs with this attention implementation.

@@ -118,12 +118,14 @@ def visible(
     documents = batch[DOCUMENTS].to(device, non_blocking=True)
     places = torch.arange(documents.shape[1], device=device)
     distance = places[:, None] - places[None, :]  # query minus key
-    allowed = (distance >= 0).expand(len(documents), -1, -1)
+    allowed: torch.Tensor = (distance >= 0).expand(len(documents), -1, -1)
     if has_blocks:
         blocks = batch[BLOCKS].to(device, non_blocking=True)
         allowed = allowed | ((blocks[:, :, None] == blocks[:, None, :]) & (blocks != NO_BLOCK)[:, :, None])
     allowed = allowed & (documents[:, :, None] == documents[:, None, :])
-    return allowed if window is None else allowed & (distance < window)
+    if window is not None:
+        allowed = allowed & (distance < window)
+    return allowed
 
 
 def additive(allowed: "torch.Tensor", dtype: "torch.dtype") -> "torch.Tensor":

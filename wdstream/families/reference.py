@@ -14,11 +14,11 @@ from wdstream.records import ImageSegment, LabelledPage
 
 
 def load_processor(family: Family) -> Any:
-    """The processor of the family's checkpoint, native splitting of images switched off as wdstream feeds it tiles."""
+    """The processor of the family's checkpoint, its own splitting of images off unless the family `is_splitting`."""
     import transformers
 
     image_processor = transformers.AutoImageProcessor.from_pretrained(family.model_dir)
-    for key, value in family.untiled_settings.items():
+    for key, value in ({} if family.is_splitting else family.untiled_settings).items():
         setattr(image_processor, key, value)
     tokenizer = transformers.AutoTokenizer.from_pretrained(family.model_dir)
     cls = _without_video(getattr(transformers, family.processor_class))
@@ -42,18 +42,29 @@ def processor_ids(processor: Any, family: Family, page: LabelledPage) -> list[in
     )
     ids = [int(number) for number in run_processor(processor, family, longer)["input_ids"][0]]
     added = sum(len(family.image_ids(tile.shape[1], tile.shape[0])) for tile in longer.tiles[len(tiles) :])
-    return ids[: len(ids) - added]
+    return ids[: len(ids) - added - family.processor_ends]
+
+
+def comparable(page: LabelledPage, family: Family) -> LabelledPage:
+    """The page as both sides read it alike: without newlines beside images for a family that `melts_newlines`."""
+    page = family.comparable(page)
+    if not family.melts_newlines:
+        return page
+    segments = tuple(
+        part if isinstance(part, ImageSegment) else replace(part, text=part.text.strip("\n")) for part in page.segments
+    )
+    return replace(page, segments=segments)
 
 
 def run_processor(processor: Any, family: Family, page: LabelledPage, **settings: Any) -> Any:
     """The processor's output for a page: the text as one string, an image where the page has a tile."""
     from PIL import Image
 
-    prompt = "".join(family.image_prompt if isinstance(part, ImageSegment) else part.text for part in page.segments)
+    texts = family.processor_texts(page)
     images = [Image.fromarray(np.ascontiguousarray(tile)) for tile in page.tiles]
     if not images:
-        return processor.tokenizer([prompt], **settings)
-    return processor(text=[prompt], images=family.processor_images(images), **settings)
+        return processor.tokenizer(**texts, **settings)
+    return processor(**texts, images=family.processor_images(images), **settings)
 
 
 def _without_video(cls: type) -> Any:

@@ -1,0 +1,93 @@
+"""Gemma 3: square canvases; the tokens of an image see each other, whichever comes first.
+
+    "\\n\\n" <start_of_image> <image_soft_token> x 256 <end_of_image> "\\n\\n"
+
+The masks are those of families/masks4d.py, one for layers that see the whole document and one for layers with a sliding
+window; images see both ways in both. The newlines around an image are tokens of their own: the processor's tokenizer
+would melt them with newlines of the text beside them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.families.base import Ints
+from wdstream.families.checkpoint import Checkpoint
+from wdstream.families.masks4d import MaskedFamily, image_blocks, mask_arrays, visible
+from wdstream.families.square import SquareTiles, square_side
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Gemma3(MaskedFamily, SquareTiles):
+    """Gemma 3 (`Gemma3ForConditionalGeneration`)."""
+
+    name: ClassVar[str] = "gemma3"
+    structural_tokens: ClassVar[tuple[str, ...]] = (
+        *("<start_of_image>", "<end_of_image>", "<image_soft_token>"),
+        *("<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>", "<pad>"),
+    )
+    processor_class: ClassVar[str] = "Gemma3Processor"
+    image_prompt: ClassVar[str] = "<start_of_image>"
+    melts_newlines: ClassVar[bool] = True
+    untiled_settings: ClassVar[Mapping[str, Any]] = {"do_pan_and_scan": False}
+    default_resample: ClassVar[int] = 2
+    native_tiles: ClassVar[int] = 4
+    text_defaults: ClassVar[Mapping[str, Any]] = {
+        "vocab_size": 262208,
+        "hidden_size": 2304,
+        "intermediate_size": 9216,
+        "num_hidden_layers": 26,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+    }
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__(checkpoint)
+        self.sliding_window = int(checkpoint.text_config.get("sliding_window", 4096))
+
+    def vision_settings(self, checkpoint: Checkpoint) -> Mapping[str, Any]:
+        """vision_config over the defaults of its transformers class."""
+        defaults = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}
+        return {**defaults, "image_size": 224, "patch_size": 16, **checkpoint.vision_config}
+
+    def canvas_side(self, checkpoint: Checkpoint) -> int:
+        """`size`, which is that of one canvas."""
+        return square_side(checkpoint.image_settings, 224)
+
+    def placeholder_id(self, checkpoint: Checkpoint) -> int:
+        """Id of `<image_soft_token>`."""
+        return self.require_token("<image_soft_token>", checkpoint.config.get("image_token_index"))
+
+    def count_placeholders(self, checkpoint: Checkpoint) -> int:
+        """`mm_tokens_per_image`, to which the patches are pooled."""
+        return int(checkpoint.config.get("mm_tokens_per_image", 256))
+
+    def processor_settings(self) -> Mapping[str, Any]:
+        """The processor has to be told how many placeholders an image has."""
+        return {"image_seq_length": self.tokens_per_image}
+
+    def image_block(self) -> Ints:
+        """Newlines, start, placeholders, end, newlines."""
+        newlines = self.encoder.encode("\n\n")
+        start, end = self.require_token("<start_of_image>"), self.require_token("<end_of_image>")
+        placeholders = [self.image_id] * self.tokens_per_image
+        return np.array([*newlines, start, *placeholders, end, *newlines], dtype=np.int64)
+
+    def attention_arrays(
+        self, input_ids: Ints, labels: Ints, lengths: Sequence[Sequence[int]]
+    ) -> dict[str, NDArray[Any]]:
+        """Numbers of documents and of images (families/masks4d.py)."""
+        return mask_arrays(image_blocks(input_ids, self.image_id), lengths)
+
+    def mask_inputs(
+        self, batch: Mapping[str, Any], *, device: "torch.device | str", dtype: "torch.dtype"
+    ) -> dict[str, Any]:
+        """`attention_mask`: {"full_attention", "sliding_attention"}, each (B, 1, L, L), made on the device."""
+        full, sliding = visible(batch, device), visible(batch, device, window=self.sliding_window)
+        masks = {"full_attention": full, "sliding_attention": sliding}
+        return {"attention_mask": {name: self.mask(allowed, dtype) for name, allowed in masks.items()}}
