@@ -9,9 +9,18 @@ from wdstream.families.base import Family
 from wdstream.families.checkpoint import Checkpoint, read_checkpoint
 
 FAMILIES = {
+    "gemma3": "wdstream.families.gemma3:Gemma3",
+    "got_ocr2": "wdstream.families.got_ocr2:GotOcr2",
+    "idefics3": "wdstream.families.idefics3:Idefics3",
+    "internvl": "wdstream.families.internvl:InternVL",
+    "lighton_ocr": "wdstream.families.lighton_ocr:LightOnOcr",
+    "llava_onevision": "wdstream.families.llava_onevision:LlavaOnevision",
+    "paligemma": "wdstream.families.paligemma:PaliGemma",
+    "paligemma2": "wdstream.families.paligemma:PaliGemma2",
     "qwen2_vl": "wdstream.families.qwen2_vl:Qwen2VL",
     "qwen2_5_vl": "wdstream.families.qwen2_5_vl:Qwen25VL",
     "qwen3_vl": "wdstream.families.qwen3_vl:Qwen3VL",
+    "smolvlm": "wdstream.families.smolvlm:SmolVLM",
 }
 """`model_type` of config.json -> module:class; a module is imported when its family is asked for."""
 

@@ -6,11 +6,29 @@ from pathlib import Path
 from typing import Any
 
 from wdstream.errors import FamilyError
+from wdstream.families.tiny.gemma3 import GEMMA3
+from wdstream.families.tiny.idefics3 import IDEFICS3, SMOLVLM
+from wdstream.families.tiny.lighton_ocr import LIGHTON_OCR
+from wdstream.families.tiny.paligemma import PALIGEMMA, PALIGEMMA2
 from wdstream.families.tiny.qwen_vl import QWEN2_5_VL, QWEN2_VL, QWEN3_VL
 from wdstream.families.tiny.recipe import TinyRecipe
-from wdstream.families.tiny.tokenizer import build_tokenizer, token_ids
+from wdstream.families.tiny.squares import GOT_OCR2, INTERNVL, LLAVA_ONEVISION
+from wdstream.families.tiny.tokenizer import build_tokenizer, put_first, token_ids
 
-RECIPES: Mapping[str, TinyRecipe] = {"qwen2_vl": QWEN2_VL, "qwen2_5_vl": QWEN2_5_VL, "qwen3_vl": QWEN3_VL}
+RECIPES: Mapping[str, TinyRecipe] = {
+    "gemma3": GEMMA3,
+    "got_ocr2": GOT_OCR2,
+    "idefics3": IDEFICS3,
+    "internvl": INTERNVL,
+    "lighton_ocr": LIGHTON_OCR,
+    "llava_onevision": LLAVA_ONEVISION,
+    "paligemma": PALIGEMMA,
+    "paligemma2": PALIGEMMA2,
+    "qwen2_vl": QWEN2_VL,
+    "qwen2_5_vl": QWEN2_5_VL,
+    "qwen3_vl": QWEN3_VL,
+    "smolvlm": SMOLVLM,
+}
 VOCAB_MULTIPLE = 64
 
 
@@ -45,6 +63,8 @@ def make_tiny_model(
         raise FamilyError(f"{out}: not empty; remove it or name another directory for the tiny model")
     recipe = RECIPES[family]
     tree = build_tokenizer(tokenizer, vocab_size=vocab_size, added=recipe.added_tokens)
+    if recipe.tokenizer_config.get("add_bos_token"):
+        put_first(tree, recipe.tokenizer_config["bos_token"])
     ids = token_ids(tree)
     partial = out.with_name(out.name + ".tmp")
     partial.mkdir(parents=True, exist_ok=True)

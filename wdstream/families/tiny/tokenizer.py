@@ -65,6 +65,18 @@ def build_tokenizer(source: Path | None, *, vocab_size: int, added: Sequence[Add
     return tree
 
 
+def put_first(tree: dict[str, Any], token: str) -> None:
+    """Make a tokenizer.json put `token` before every text, as tokenizers with a BOS do; in place."""
+    special, text = {"SpecialToken": {"id": token, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
+    second = [{"SpecialToken": {"id": token, "type_id": 1}}, {"Sequence": {"id": "B", "type_id": 1}}]
+    tree["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [special, text],
+        "pair": [special, text, *second],
+        "special_tokens": {token: {"id": token, "ids": [token_ids(tree)[token]], "tokens": [token]}},
+    }
+
+
 def token_ids(tree: dict[str, Any]) -> dict[str, int]:
     """Ids of all tokens of a tokenizer.json by content."""
     return {**tree["model"]["vocab"], **{token["content"]: token["id"] for token in tree["added_tokens"]}}
