@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from accelerate.state import AcceleratorState
 
 from wdstream.config import Config, load_config
 from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.testing import make_pages, make_tiny_model
 from wdstream.train.__main__ import main
+
+# Threads that wait for each other on a shared core cost more than they bring on tensors this small.
+torch.set_num_threads(1)
 
 CONFIG = """\
 model: {{path: {root}/model, dtype: float32}}

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from accelerate.utils import broadcast_object_list
+
 from wdstream.records import StepPlan
 from wdstream.train.evaluate import evaluate
 from wdstream.train.exchange import StepFigures
@@ -89,6 +91,13 @@ def open_desk(run: Run, progress: Progress, messages: list[str]) -> Desk:
     for message in messages:
         metrics.say(message)
     return Desk(metrics=metrics, record=record, quarantine=quarantine)
+
+
+def known_bad(desk: Desk) -> dict[int, str]:
+    """Samples that failed before this start and why, the same on every rank; all ranks call it together."""
+    found: list[dict[int, str]] = [{} if desk.quarantine is None else desk.quarantine.reasons]
+    broadcast_object_list(found)
+    return found[0]
 
 
 def note(run: Run, desk: Desk, progress: Progress, metrics: StepMetrics, figures: StepFigures) -> None:

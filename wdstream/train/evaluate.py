@@ -43,7 +43,9 @@ def evaluate(engine: Engine, batches: Iterable[Batch]) -> EvalFigures:
 def eval_config(config: Config, dataset: DatasetConfig, *, world_size: int) -> Config:
     """The configuration of one pass over `dataset`: every page once, the last step filled up with empty packs."""
     update = {
-        "train": (dataset,),
+        "train": (dataset.model_copy(update={"weight": None, "epochs": 1}),),
+        "where": None,
+        "curriculum": (),
         "eval": (),
         "epochs": 1,
         "tail": "pad",

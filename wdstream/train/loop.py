@@ -17,7 +17,7 @@ from typing import Any
 from wdstream.config import Config
 from wdstream.errors import TrainError
 from wdstream.records import StepPlan
-from wdstream.train.desk import Desk, Progress, advance, evaluate_all, note, open_desk, save, step_metrics
+from wdstream.train.desk import Desk, Progress, advance, evaluate_all, known_bad, note, open_desk, save, step_metrics
 from wdstream.train.exchange import exchange
 from wdstream.train.export import export_final
 from wdstream.train.lock import locked
@@ -46,6 +46,7 @@ def train_locked(run: Run) -> bool:
     checkpoint, messages = find_start(run)
     progress, stream = Progress(), None
     if checkpoint is not None:
+        run.plan.resume(checkpoint.stream)  # another plan's checkpoint is refused before anything is touched
         run.checkpoints.load(checkpoint)
         progress, stream = Progress(**checkpoint.trainer), checkpoint.stream
         messages.append(f"going on from {checkpoint.path} ({checkpoint.world_size} processes wrote it)")
@@ -64,7 +65,7 @@ def train_locked(run: Run) -> bool:
 def run_steps(run: Run, desk: Desk, progress: Progress, stream: Mapping[str, Any] | None) -> bool:
     """The loop itself; True when the last step is done, False when asked to stop before."""
     train, first = run.config.train, progress.step
-    with StopSignals() as signals, run.loader(run.plan, stream) as loader:
+    with StopSignals() as signals, run.loader(run.plan, stream, known_bad(desk)) as loader:
         for plan in planned_steps(run, stream):
             began = perf_counter()
             batches = take(loader, plan, run.micro_batches)

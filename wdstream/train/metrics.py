@@ -121,7 +121,8 @@ class Metrics:
         if self._window:
             self._write(self._window[-1].step, summarise(self._window))
             self._window.clear()
-        self._progress.stop()
+        if self._console.is_terminal:
+            self._progress.stop()
         self._board.close()
 
     def _write(self, step: int, figures: dict[str, float]) -> None:

@@ -30,13 +30,18 @@ class Quarantine:
     Args:
         path: the list; lines already there are honoured: their pages are not listed again.
         max_bad_fraction: share of pages that may fail.
+
+    Attributes:
+        reasons: of the pages listed at the start, by sample number; a resumed run does not read them again.
     """
 
     def __init__(self, path: Path, *, max_bad_fraction: float) -> None:
         self._path = path
         self._file = LineFile(path)
         self._max_bad_fraction = max_bad_fraction
-        self._known = {line["key"] for line in read_lines(path)}
+        lines = list(read_lines(path))
+        self._known = {line["key"] for line in lines}
+        self.reasons: dict[int, str] = {line["sample"]: line["reason"] for line in lines}
 
     def __len__(self) -> int:
         """Pages listed."""

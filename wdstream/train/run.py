@@ -1,5 +1,6 @@
 """A run put together: accelerator, plan, model, optimizer, checkpoints and records, each from its own file."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,8 @@ class Run:
             min_ratio=train.min_lr_ratio,
         )
 
-    def loader(self, plan: Plan, state: Any = None) -> Any:
-        """This rank's micro-batches of `plan`, from `state` on."""
+    def loader(self, plan: Plan, state: Any = None, known_bad: Mapping[int, str] | None = None) -> Any:
+        """This rank's micro-batches of `plan`, from `state` on; samples `known_bad` are not read again."""
         data = self.config.data
         return plan.loader(
             world=self.world,
@@ -77,6 +78,7 @@ class Run:
             workers=data.workers,
             prefetch=data.prefetch,
             micro_batch_size=self.config.train.micro_batch_size,
+            known_bad=known_bad,
         )
 
 
@@ -89,6 +91,7 @@ def open_run(config: Config) -> Run:
     accelerator = start_accelerator(config)
     world = world_of(accelerator)
     plan = plan_from_config(config)
+    family = plan.family.for_attention(config.model.attn)
     evals = tuple(
         (dataset.name or Path(dataset.path).name, plan_from_config(eval_config(config, dataset, world_size=world.size)))
         for dataset in config.data.eval
@@ -105,7 +108,7 @@ def open_run(config: Config) -> Run:
         model=model,
         optimizer=optimizer,
         head=head,
-        family=plan.family,
+        family=family,
         dtype=place.dtype,
         max_grad_norm=config.train.max_grad_norm,
         seed=config.train.seed,
