@@ -1,6 +1,90 @@
-"""Shared by all tests: no model hub, no tokenizer threads."""
+"""Shared by all tests: no model hub, no tokenizer threads; a tiny checkpoint; shards of shipped and of small pages."""
 
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wdstream.config import Config
+
+PAGES = Path(__file__).parent / "data" / "pages"
+SHIPPED = (
+    "pdf/diagram-*.pdf",
+    "pdf/handbook-[ade]*",
+    "pdf/tables-*.pdf",
+    "images/tesseract-phototest*",
+    "images/pillow-*",
+    "rows/interleaved.jsonl",
+    "rows/images/*",
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Qwen2.5-VL with 1,024 tokens."""
+    from wdstream.testing import make_tiny_model
+
+    return make_tiny_model(tmp_path_factory.mktemp("checkpoint") / "tiny", vocab_size=1024)
+
+
+@pytest.fixture(scope="session")
+def shipped_shards(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Path:
+    """Shards of some of the shipped pages: PDFs, scans, interleaved rows; 8 pages a shard."""
+    from wdstream.make_shards import MakeShardsOptions, make_shards
+
+    folder = tmp_path_factory.mktemp("shipped")
+    for pattern in SHIPPED:
+        for path in PAGES.glob(pattern):
+            target = folder / "raw" / path.relative_to(PAGES)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+    options = MakeShardsOptions(tokenizer=tiny_checkpoint, dpi=40, pages_per_shard=8, workers=1)
+    make_shards(folder / "raw", folder / "shards", options=options)
+    return folder / "shards"
+
+
+@pytest.fixture(scope="session")
+def small_shards(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Path:
+    """Shards of 30 pages so small that a whole epoch takes a moment; 9 pages a shard."""
+    from PIL import Image
+
+    from wdstream.make_shards import MakeShardsOptions, make_shards
+
+    folder = tmp_path_factory.mktemp("small")
+    (folder / "raw").mkdir()
+    draw = random.Random(7)
+    for number in range(30):
+        size = draw.randint(20, 120), draw.randint(20, 120)
+        path = folder / "raw" / f"page-{number:02}.png"
+        Image.effect_noise(size, 80).convert("RGB").save(path)
+        path.with_suffix(".txt").write_text("word " * draw.randint(1, 60))
+    options = MakeShardsOptions(tokenizer=tiny_checkpoint, pages_per_shard=9, workers=1)
+    make_shards(folder / "raw", folder / "shards", options=options)
+    return folder / "shards"
+
+
+@pytest.fixture(scope="session")
+def stream_config(tiny_checkpoint: Path) -> Callable[..., Config]:
+    """A configuration over some shards; further keywords go into `data:`."""
+
+    def make(*shards: Path, tiling: dict[str, Any] | None = None, micro_batch_size: int = 1, **data: Any) -> Config:
+        settings = {"sequence_length": 1024, "max_patches": 2048, "global_batch_size": 4, "pool": 8, "epochs": 1}
+        settings["train"] = [{"path": str(path)} for path in shards]  # type: ignore[assignment]
+        return Config.model_validate(
+            {
+                "model": {"path": str(tiny_checkpoint)},
+                "data": settings | data,
+                "tiling": tiling or {"kind": "shape_buckets", "tile_size": 84, "overview_size": 56},
+                "train": {"micro_batch_size": micro_batch_size},
+            }
+        )
+
+    return make
