@@ -23,7 +23,20 @@ LEVELS = [
     {"nodes"},
     {"pipeline"},
 ]
-EDGES = {"train", "cli", "make_shards", "digest", "demo", "testing", "doctor", "show", "trace", "audit", "report"}
+EDGES = {
+    "train",
+    "cli",
+    "cli_inspect",
+    "make_shards",
+    "digest",
+    "demo",
+    "testing",
+    "doctor",
+    "show",
+    "trace",
+    "audit",
+    "report",
+}
 LEVEL_OF = {name: number for number, names in enumerate(LEVELS) for name in names}
 # Writing a file atomically is needed on both sides of the same level.
 ALLOWED = {("plan", "shards.atomic"), ("pages", "shards.atomic")}
@@ -83,7 +96,7 @@ def test_core_needs_no_torch() -> None:
     modules = [
         "wdstream." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
         for path in FILES
-        if station(path) in {"pages", "shards", "plan", "records", "errors", "config", "world", "cli"}
+        if station(path) in {"pages", "shards", "plan", "records", "errors", "config", "world", "cli", "cli_inspect"}
         and path.name != "__init__.py"
     ]
     code = f"import sys, importlib\nfor m in {modules}: importlib.import_module(m)\nprint('torch' in sys.modules)"
