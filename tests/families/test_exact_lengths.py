@@ -13,8 +13,9 @@ from tests.families.hf import load_both
 from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family
 from wdstream.families.reference import processor_ids
-from wdstream.pages.label import label_page, tile_text_pieces
+from wdstream.pages.label import label_page
 from wdstream.pages.tile import TilingPolicy, plan_tiles
+from wdstream.plan.image_costs import ImageCostTable
 from wdstream.records import ImageSegment, LabelledPage, Page, Pixels, Size, TextSegment, TiledPage
 
 FAMILIES = ["qwen2_5_vl", "qwen3_vl"]
@@ -38,14 +39,11 @@ def tile_page(size: Size, text: str, policy: TilingPolicy) -> LabelledPage:
     return label_page(TiledPage(key="page", plans=(plan,), tiles=(tiles,), segments=segments))
 
 
-def planned_tokens(family: Family, size: Size, text: str, policy: TilingPolicy) -> int:
-    """By the formula of plan/lengths.py: nothing but sizes and counts goes in."""
-    plan = plan_tiles(*size, policy)
-    sizes = np.array(plan.sizes, dtype=np.int64)
-    tokens, _ = family.image_cost(sizes[:, 0], sizes[:, 1])
-    assert (tokens > 0).all()
-    pieces = sum(family.text_cost(piece) for piece in tile_text_pieces(plan))
-    return family.prefix_tokens + family.text_cost(text) + int(tokens.sum()) + pieces + 1
+def planned(family: Family, size: Size, text: str, policy: TilingPolicy) -> tuple[int, int]:
+    """(tokens, patches) by the plan's own code: nothing but sizes and counts goes in."""
+    costs = ImageCostTable(family, policy).look_up(*(np.array([side], dtype=np.int64) for side in size))
+    assert costs.tokens[0] > 0
+    return family.prefix_tokens + family.text_cost(text) + int(costs.tokens[0]) + 1, int(costs.patches[0])
 
 
 def counted_by_processor(processor: Any, family: Family, page: LabelledPage) -> int:
@@ -64,15 +62,17 @@ def check_counts(parts: dict[str, tuple[Family, Any]], draws: int, seed: str) ->
         for policy in POLICIES.values():
             page = tile_page(size, text, policy)
             for family, processor in parts.values():
-                built = build_sample(page, family).num_tokens
-                assert planned_tokens(family, size, text, policy) == built, (family.name, size, text, policy)
-                assert counted_by_processor(processor, family, page) + 1 == built, (family.name, size, text, policy)
+                built = build_sample(page, family)
+                lengths = built.num_tokens, built.num_patches
+                assert planned(family, size, text, policy) == lengths, (family.name, size, text, policy)
+                counted = counted_by_processor(processor, family, page) + 1
+                assert counted == built.num_tokens, (family.name, size, text, policy)
                 checked += 1
     return checked
 
 
 def test_planned_is_built_is_counted(parts: dict[str, tuple[Family, Any]]) -> None:
-    assert check_counts(parts, 200, "ordinary") == 200 * 6 * 2
+    assert check_counts(parts, 100, "ordinary") == 100 * 6 * 2
 
 
 @pytest.mark.slow
@@ -124,7 +124,7 @@ def test_page_text_never_forms_a_structural_token(name: str, text: str, parts: d
     assert family.encoder.decode(ids) == text.replace("\ud800", "\ufffd").replace("\udfff", "\ufffd")
     page = tile_page((300, 200), text, POLICIES["grid"])
     sample = build_sample(page, family)
-    assert sample.num_tokens == planned_tokens(family, (300, 200), text, POLICIES["grid"])
+    assert (sample.num_tokens, sample.num_patches) == planned(family, (300, 200), text, POLICIES["grid"])
     blocks = sum(len(family.image_ids(tile.shape[1], tile.shape[0])) for tile in page.tiles)
     assert np.isin(sample.input_ids, sorted(family.structural_ids)).sum() == blocks + 1  # and the EOS
 
