@@ -88,6 +88,5 @@ class Gemma3(MaskedFamily, SquareTiles):
         self, batch: Mapping[str, Any], *, device: "torch.device | str", dtype: "torch.dtype"
     ) -> dict[str, Any]:
         """`attention_mask`: {"full_attention", "sliding_attention"}, each (B, 1, L, L), made on the device."""
-        full, sliding = visible(batch, device), visible(batch, device, window=self.sliding_window)
-        masks = {"full_attention": full, "sliding_attention": sliding}
-        return {"attention_mask": {name: self.mask(allowed, dtype) for name, allowed in masks.items()}}
+        sliding = visible(batch, device, window=self.sliding_window)
+        return self.layer_masks(visible(batch, device), sliding=sliding, dtype=dtype)

@@ -47,9 +47,27 @@ def narrowed_text(text: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **text,
         **layer_types,
+        **_narrowed_overrides(text, (kinds * 2)[:2]),
         "num_hidden_layers": 2,
         "hidden_size": 2 * head_size,
         "num_attention_heads": 2,
         "num_key_value_heads": 1,
         "intermediate_size": 4 * head_size,
     }
+
+
+def _narrowed_overrides(text: Mapping[str, Any], kinds: list[str]) -> dict[str, Any]:
+    """Settings of single layers and sizes of what layers share, for layers of these kinds."""
+    narrow: dict[str, Any] = {}
+    if given := {int(place): settings for place, settings in (text.get("per_layer_config") or {}).items()}:
+        of_kind = {text["layer_types"][place]: settings for place, settings in sorted(given.items(), reverse=True)}
+        layers = {place: dict(of_kind[kind]) for place, kind in enumerate(kinds) if kind in of_kind}
+        for settings in layers.values():
+            if "num_key_value_heads" in settings:
+                settings["num_key_value_heads"] = 1
+        narrow["per_layer_config"] = layers
+    if text.get("num_kv_shared_layers"):
+        narrow["num_kv_shared_layers"] = 0  # there are too few layers left to share with
+    if text.get("hidden_size_per_layer_input"):
+        narrow["hidden_size_per_layer_input"] = 8  # a table as long as the vocabulary
+    return narrow

@@ -57,6 +57,13 @@ class MaskedFamily(Family):
         """`allowed` bool (B, L, L) as the model's attention mask (B, 1, L, L): bool, or `dtype` to add to scores."""
         return allowed.unsqueeze(1) if self.takes_bool else additive(allowed, dtype)
 
+    def layer_masks(
+        self, full: "torch.Tensor", *, sliding: "torch.Tensor", dtype: "torch.dtype"
+    ) -> dict[str, dict[str, "torch.Tensor"]]:
+        """`attention_mask` of a model with both kinds of layers, of what each sees, bool (B, L, L)."""
+        kinds = {"full_attention": full, "sliding_attention": sliding}
+        return {"attention_mask": {kind: self.mask(allowed, dtype) for kind, allowed in kinds.items()}}
+
 
 def mask_arrays(block_ids: NDArray[np.int32], lengths: Sequence[Sequence[int]]) -> dict[str, NDArray[Any]]:
     """The arrays of a batch that `visible` needs.

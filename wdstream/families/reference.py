@@ -12,6 +12,8 @@ import numpy as np
 from wdstream.families.base import Family
 from wdstream.records import ImageSegment, LabelledPage
 
+UNREAD_PARTS = ("video_processor", "feature_extractor")
+
 
 def load_processor(family: Family) -> Any:
     """The processor of the family's checkpoint, its own splitting of images off unless the family `is_splitting`."""
@@ -68,7 +70,16 @@ def run_processor(processor: Any, family: Family, page: LabelledPage, **settings
 
 
 def _without_video(cls: type) -> Any:
-    """A processor class that neither wants nor makes a video processor; nothing else is changed."""
-    attributes = [name for name in cls.get_attributes() if name != "video_processor"]  # type: ignore[attr-defined]
+    """A processor class that neither wants nor makes parts for video and sound; nothing else is changed."""
+    from transformers import ProcessorMixin
+
+    attributes = [name for name in cls.get_attributes() if name not in UNREAD_PARTS]  # type: ignore[attr-defined]
+
+    class ImageAndText(ProcessorMixin):  # type: ignore[misc]
+        """Behind `cls` in the order of methods: drops the parts that a class hands on by name."""
+
+        def __init__(self, *parts: Any, **named: Any) -> None:
+            super().__init__(*parts, **{name: part for name, part in named.items() if name not in UNREAD_PARTS})
+
     members = {"get_attributes": classmethod(lambda _: list(attributes)), "__init__": cls.__init__}  # type: ignore[misc]
-    return type(cls.__name__, (cls,), members)
+    return type(cls.__name__, (cls, ImageAndText), members)
