@@ -10,6 +10,7 @@ from wdstream.families.checkpoint import Checkpoint, read_checkpoint
 
 FAMILIES = {
     "gemma3": "wdstream.families.gemma3:Gemma3",
+    "gemma4": "wdstream.families.gemma4:Gemma4",
     "got_ocr2": "wdstream.families.got_ocr2:GotOcr2",
     "idefics3": "wdstream.families.idefics3:Idefics3",
     "internvl": "wdstream.families.internvl:InternVL",

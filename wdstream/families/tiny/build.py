@@ -7,6 +7,7 @@ from typing import Any
 
 from wdstream.errors import FamilyError
 from wdstream.families.tiny.gemma3 import GEMMA3
+from wdstream.families.tiny.gemma4 import GEMMA4
 from wdstream.families.tiny.idefics3 import IDEFICS3, SMOLVLM
 from wdstream.families.tiny.lighton_ocr import LIGHTON_OCR
 from wdstream.families.tiny.paligemma import PALIGEMMA, PALIGEMMA2
@@ -17,6 +18,7 @@ from wdstream.families.tiny.tokenizer import build_tokenizer, put_first, token_i
 
 RECIPES: Mapping[str, TinyRecipe] = {
     "gemma3": GEMMA3,
+    "gemma4": GEMMA4,
     "got_ocr2": GOT_OCR2,
     "idefics3": IDEFICS3,
     "internvl": INTERNVL,
