@@ -25,6 +25,7 @@ from wdstream.shards.shards import Shards
 from wdstream.world import World
 
 if TYPE_CHECKING:
+    from wdstream.nodes.build_pack import PackBuilder
     from wdstream.nodes.lanes import LaneSettings
     from wdstream.nodes.stream_loader import StreamLoader
 
@@ -119,22 +120,28 @@ def build_loader(
     from functools import partial
 
     from wdstream.nodes.base import Group, Step
-    from wdstream.nodes.build_pack import PackBuilder
-    from wdstream.nodes.build_sample import SampleBuilder
     from wdstream.nodes.collate import batch_built
     from wdstream.nodes.plan_source import PlanSource
     from wdstream.nodes.prefetch import Prefetch
     from wdstream.nodes.stream_loader import StreamLoader
 
     check_division(plan.settings.global_batch_size, world, micro_batch_size)
-    samples = SampleBuilder(family=plan.family, tiling=plan.tiling, max_pixels=plan.settings.max_pixels)
-    builder = PackBuilder(datasets=plan.shards, locate=plan.locate, samples=samples, known_bad=known_bad)
+    builder = pack_builder(plan, known_bad=known_bad)
 
     source = PlanSource(plan, world=world, micro_batch_size=micro_batch_size)  # PackTask: this rank's packs, as planned
     packs = Step(source, builder, workers=workers, name="build_pack")  # BuiltPack: read, decode, tile, label, encode
     collated = Group(packs, partial(batch_built, family=plan.family), size=micro_batch_size)  # a batch of tensors
     ready = Prefetch(collated, depth=prefetch)  # the same, a few ahead
     return StreamLoader(ready, source, state=state)
+
+
+def pack_builder(plan: Plan, *, known_bad: Mapping[int, str] | None = None) -> "PackBuilder":
+    """How packs of a plan become arrays; `known_bad` as in `build_loader`."""
+    from wdstream.nodes.build_pack import PackBuilder
+    from wdstream.nodes.build_sample import SampleBuilder
+
+    samples = SampleBuilder(family=plan.family, tiling=plan.tiling, max_pixels=plan.settings.max_pixels)
+    return PackBuilder(datasets=plan.shards, locate=plan.locate, samples=samples, known_bad=known_bad or {})
 
 
 def build_lane_loader(

@@ -25,15 +25,7 @@ def build_sample(page: LabelledPage, family: Family) -> Sample:
         FamilyError: the family refuses the size of a tile, or the length of the document; the plan rejects such pages
             before they come here.
     """
-    texts = iter(family.encoder.encode_batch([part.text for part in page.segments if isinstance(part, TextSegment)]))
-    pieces: list[Piece] = []
-    for segment in page.segments:
-        if isinstance(segment, ImageSegment):
-            height, width = page.tiles[segment.index].shape[:2]
-            pieces.append((family.image_ids(width, height), False))
-        else:
-            pieces.append((_ids(next(texts)), segment.is_supervised))
-    pieces = [*family.opened(pieces), (_ids([family.eos_id]), True)]
+    pieces = document_pieces(segment_pieces(page, family), family)
     labels = np.concatenate([ids if is_learnt else np.full_like(ids, IGNORED) for ids, is_learnt in pieces])
     labels[0] = IGNORED
     if family.max_document_tokens is not None and len(labels) > family.max_document_tokens:
@@ -51,6 +43,24 @@ def build_sample(page: LabelledPage, family: Family) -> Sample:
         tiles=tiles,
         num_patches=int(patches.sum()),
     )
+
+
+def segment_pieces(page: LabelledPage, family: Family) -> list[Piece]:
+    """The ids of each segment of a page, in order, and whether they are learnt."""
+    texts = iter(family.encoder.encode_batch([part.text for part in page.segments if isinstance(part, TextSegment)]))
+    pieces: list[Piece] = []
+    for segment in page.segments:
+        if isinstance(segment, ImageSegment):
+            height, width = page.tiles[segment.index].shape[:2]
+            pieces.append((family.image_ids(width, height), False))
+        else:
+            pieces.append((_ids(next(texts)), segment.is_supervised))
+    return pieces
+
+
+def document_pieces(pieces: Sequence[Piece], family: Family) -> list[Piece]:
+    """The pieces of a whole document: those of its segments, the ids that open it put in, and EOS."""
+    return [*family.opened(pieces), (_ids([family.eos_id]), True)]
 
 
 def _ids(values: Sequence[int]) -> Ints:

@@ -49,6 +49,7 @@ class Family(ABC):
         max_tile_side: pixels; a longer side of a tile is shrunk to it, so larger tiles lose detail. None: no limit.
         max_document_tokens: a longer document is refused, for a reason of the model's attention. None: no such limit.
         min_pixels, max_pixels: an image is enlarged or shrunk to lie between these areas.
+        resample: filter by which images are resized: bilinear, bicubic or lanczos.
         cost: what a token and a patch cost to train on.
         num_position_rows: R, rows of `position_ids`: 1, or 4 with M-RoPE (text, time, height, width).
     """
@@ -92,6 +93,7 @@ class Family(ABC):
     max_document_tokens: int | None = None
     min_pixels: int
     max_pixels: int
+    resample: str
     cost: CostModel
 
     def __init__(self, checkpoint: Checkpoint) -> None:

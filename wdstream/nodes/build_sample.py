@@ -38,6 +38,11 @@ class Slot:
     tokens: int
     scale: int = FULL_SCALE
 
+    @property
+    def scaled_sizes(self) -> tuple[Size, ...]:
+        """(width, height) of its images as they are tiled."""
+        return tuple(scaled_size(width, height, self.scale) for width, height in self.image_sizes)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleBuilder:
@@ -59,23 +64,33 @@ class SampleBuilder:
         Raises:
             PageError: the page is bad; put `blank` in its place.
         """
+        return build_sample(label_page(self.tiled(page, scale=scale)), self.family)
+
+    def tiled(self, page: Page, *, scale: int = FULL_SCALE) -> TiledPage:
+        """A page with its tiles cut.
+
+        Raises:
+            PageError: the page is bad.
+        """
         decoded = self._shrink(decode_page(page, max_pixels=self.max_pixels), scale)
-        return build_sample(label_page(tile_page(decoded, policy=self.tiling)), self.family)
+        return tile_page(decoded, policy=self.tiling)
 
     def blank(self, slot: Slot) -> Sample:
         """A sample of the slot's shape: its image blocks, then padding ids in place of the text."""
-        sizes = (scaled_size(width, height, slot.scale) for width, height in slot.image_sizes)
-        plans = tuple(self.tiling.plan_tiles(width, height) for width, height in sizes)
-        page = TiledPage(
+        bare = build_sample(label_page(self.blank_page(slot)), self.family)
+        text = np.full(max(slot.tokens - bare.num_tokens, 0), self.family.pad_id, dtype=np.int64)
+        ids = np.concatenate([bare.input_ids[:-1], text, bare.input_ids[-1:]])
+        return replace(bare, input_ids=ids, labels=np.full_like(ids, IGNORED))
+
+    def blank_page(self, slot: Slot) -> TiledPage:
+        """The tiles of `blank`: white, and no text."""
+        plans = tuple(self.tiling.plan_tiles(width, height) for width, height in slot.scaled_sizes)
+        return TiledPage(
             key=slot.key,
             plans=plans,
             tiles=tuple(tuple(_blank_tile(size) for size in plan.sizes) for plan in plans),
             segments=tuple(ImageSegment(index=index) for index in range(len(plans))),
         )
-        bare = build_sample(label_page(page), self.family)
-        text = np.full(max(slot.tokens - bare.num_tokens, 0), self.family.pad_id, dtype=np.int64)
-        ids = np.concatenate([bare.input_ids[:-1], text, bare.input_ids[-1:]])
-        return replace(bare, input_ids=ids, labels=np.full_like(ids, IGNORED))
 
     def _shrink(self, page: DecodedPage, scale: int) -> DecodedPage:
         """An over-long page's images at the size that the plan found to fit."""
