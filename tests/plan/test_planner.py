@@ -218,6 +218,7 @@ def test_counts_are_rebased_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> 
 def test_slabs_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = list(planner(pages(90), pages(23, seed=1), epochs=2).steps())
     monkeypatch.setattr("wdstream.plan.stream.SLAB", 3)
+    monkeypatch.setattr("wdstream.plan.stream.FIRST_SLAB", 1)
     assert list(planner(pages(90), pages(23, seed=1), epochs=2).steps()) == expected
 
 

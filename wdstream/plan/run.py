@@ -97,7 +97,7 @@ class PackRun:
         epochs = self._settings.epochs
         if epochs is None:
             return False
-        while self.round < epochs and not self._fill():
+        while self.round < epochs and not self.fill():
             self._start_round()
         return self.round >= epochs
 
@@ -107,9 +107,9 @@ class PackRun:
 
     def _next_pack(self) -> list[Item] | None:
         """The next pack; None at the end of the round."""
-        return self._packer.pack() if self._fill() else None
+        return self._packer.pack() if self.fill() else None
 
-    def _fill(self) -> bool:
+    def fill(self) -> bool:
         """Fill the pool; False when the round is used up and the pool is empty."""
         missing = self._settings.pool - len(self._packer)
         if missing > 0:

@@ -11,6 +11,7 @@ phase  (FSDP: ranks meet in every layer of every micro step) packs of similar co
 """
 
 from collections.abc import Sequence
+from heapq import heappop, heapreplace
 from typing import Literal
 
 from wdstream.errors import PlanError
@@ -59,14 +60,16 @@ def straggler(costs: Sequence[Cost], dealt: Deal, *, micro_batch_size: int = 1, 
 
 def _deal_total(costs: Sequence[Cost], world_size: int) -> Deal:
     per_rank = len(costs) // world_size
-    load = [0] * world_size
+    free = [(0, rank) for rank in range(world_size)]  # a heap of (load, rank) of those with a place left
     dealt: list[list[int]] = [[] for _ in range(world_size)]
     totals = [language + vision for language, vision in costs]
     for place in _falling(totals):
-        free = [rank for rank in range(world_size) if len(dealt[rank]) < per_rank]
-        rank = min(free, key=load.__getitem__)  # the first of equals
-        load[rank] += totals[place]
+        load, rank = free[0]
         dealt[rank].append(place)
+        if len(dealt[rank]) < per_rank:
+            heapreplace(free, (load + totals[place], rank))
+        else:
+            heappop(free)
     return tuple(map(tuple, dealt))
 
 
