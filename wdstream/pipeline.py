@@ -16,6 +16,7 @@ from wdstream.config import Config, DatasetConfig, TilingConfig
 from wdstream.errors import ConfigError, PlanError
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family
+from wdstream.nodes.keys import name_of_row
 from wdstream.pages.tile import TilingPolicy
 from wdstream.pages.tile_seam import LoadedTiling
 from wdstream.plan.columns import Dataset, Mix
@@ -62,9 +63,9 @@ class Plan(Planner):
         return tuple(cast(Shards, dataset.columns) for dataset in self.datasets)
 
     def key(self, sample: int) -> str:
-        """The key of a sample number, read from its shard."""
+        """The key of a sample number, read from its shard, as batches have it."""
         dataset, row = self.locate(sample)
-        return self.shards[dataset].key(row)
+        return name_of_row(self.shards[dataset], row)
 
     def loader(
         self,
@@ -251,7 +252,7 @@ def _rejects(plan: Plan) -> Iterator[dict[str, Any]]:
         shards = plan.shards[dataset]
         yield {
             "sample": sample,
-            "key": shards.key(row),
+            "key": name_of_row(shards, row),
             "dataset": plan.datasets[dataset].name,
             "shard": shards.shard_names[int(shards.shard[row])],
             "reason": reason,

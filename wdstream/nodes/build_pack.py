@@ -13,6 +13,7 @@ from pathlib import Path
 from wdstream.batches.pack import encode_pack
 from wdstream.errors import PageError, RowError, ShardError
 from wdstream.nodes.build_sample import SampleBuilder, Slot
+from wdstream.nodes.keys import name_of_row
 from wdstream.nodes.lanes import LanePack
 from wdstream.nodes.plan_source import PackTask
 from wdstream.plan.measure import FULL_SCALE
@@ -111,10 +112,7 @@ def slot_of(shards: Shards, row: int, *, tokens: int, scale: int = FULL_SCALE) -
     """What a pack reserves for a row, from the index alone."""
     begin, end = int(shards.image_start[row]), int(shards.image_start[row + 1])
     widths, heights = shards.image_width[begin:end].tolist(), shards.image_height[begin:end].tolist()
-    try:
-        key = shards.key(row)
-    except ShardError:  # the damage is in the very header that names the page
-        key = f"row-{row}"
+    key = name_of_row(shards, row)
     return Slot(key=key, image_sizes=tuple(zip(widths, heights, strict=True)), tokens=tokens, scale=scale)
 
 

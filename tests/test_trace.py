@@ -1,0 +1,96 @@
+"""trace and where: the pages of any step, and the steps of any page, recomputed from what a run left behind."""
+
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from wdstream.config import Config
+from wdstream.errors import PlanError, TrainError
+from wdstream.pipeline import plan_from_config
+from wdstream.trace import read_run, trace, where
+
+MakeConfig = Callable[..., Config]
+
+
+def text_of(report: object) -> str:
+    file = io.StringIO()
+    report.print(Console(file=file, width=200))  # type: ignore[attr-defined]
+    return file.getvalue()
+
+
+def test_the_pages_of_a_step_are_those_that_were_dealt(run_folder: Path) -> None:
+    plan = plan_from_config(read_run(run_folder).config)
+    for step, world_size in ((0, 2), (1, 2), (2, 4), (3, 4)):  # the second start trained steps 2 and 3 again
+        planned = plan.step(step, world_size=world_size)
+        found = trace(run_folder, step=step)
+        assert found.world_size == world_size
+        assert [(page.rank, page.pack, page.sample) for page in found.pages] == [
+            (rank, planned.packs[place].number, sample)
+            for rank, places in enumerate(planned.deal)
+            for place in places
+            for sample in planned.packs[place].samples
+        ]
+        one = trace(run_folder, step=step, rank=1)
+        assert one.pages == tuple(page for page in found.pages if page.rank == 1)
+
+
+def test_a_page_names_its_bytes(run_folder: Path, damaged_shards: Path) -> None:
+    page = trace(run_folder, step=1).pages[0]
+    with (damaged_shards / page.shard).open("rb") as file:
+        file.seek(page.offset)
+        data = file.read(page.nbytes)
+    assert data.startswith(page.key.encode())
+    assert len(data) == page.nbytes
+    assert page.dataset == "shards"
+
+
+def test_failed_pages_are_marked_from_the_step_on_in_which_they_failed(run_folder: Path) -> None:
+    steps = [trace(run_folder, step=step) for step in range(len(read_run(run_folder).steps))]
+    marked = [page.sample for step in steps for page in step.pages if page.is_quarantined]
+    assert sorted(set(marked)) == [4, 17]
+    assert marked == [page.sample for step in steps for page in step.pages if page.sample in (4, 17)]
+    assert "quarantined" in text_of(next(step for step in steps if any(page.is_quarantined for page in step.pages)))
+
+
+def test_recomputing_is_quick(run_folder: Path) -> None:
+    trace(run_folder, step=1)
+    began = time.process_time()
+    trace(run_folder, step=5)
+    assert time.process_time() - began < 1
+
+
+def test_where_a_page_comes(run_folder: Path) -> None:
+    config = read_run(run_folder).config
+    page = trace(run_folder, step=3).pages[0]
+    found = where(config, page.key)
+    assert (3, page.pack, page.place) in [(one.step, one.pack, one.place) for one in found.occurrences]
+    assert len(found.occurrences) in (3, 4)  # once an epoch, and the last step is dropped
+    assert f"{page.key}: step 3, pack {page.pack}, place {page.place}" in text_of(found)
+    assert where(config, page.key, max_steps=1).steps == 1
+    with pytest.raises(PlanError, match="no data set has a page with the key 'nobody'; looked in 'shards'"):
+        where(config, "nobody")
+
+
+def test_where_says_why_a_page_never_comes(stream_config: MakeConfig, small_shards: Path) -> None:
+    config = stream_config(small_shards, sequence_length=80)
+    plan = plan_from_config(config)
+    sample, _ = next(plan.rejects())
+    found = where(config, plan.key(sample))
+    assert (found.occurrences, found.reason) == ((), "too many tokens")
+    assert "left out of the plan, too many tokens" in text_of(found)
+    endless = stream_config(small_shards, epochs=None)
+    with pytest.raises(PlanError, match="the run has no end"):
+        where(endless, plan.key(sample))
+
+
+def test_wrong_folders_steps_and_ranks(run_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match=r"not the folder of a training run: run\.json cannot be read"):
+        trace(tmp_path, step=0)
+    with pytest.raises(PlanError, match="step 10000: the run has"):
+        trace(run_folder, step=10_000)
+    with pytest.raises(PlanError, match="rank 2: step 0 was trained on 2 ranks"):
+        trace(run_folder, step=0, rank=2)

@@ -1,0 +1,256 @@
+"""trace and where: which pages were in a step of a run, and in which steps a page comes. Nothing is logged for it.
+
+    run.json (configuration) + nearest state in states.jsonl  ->  the plan  ->  the pages of any step
+
+The plan is a pure function, so the pages are computed again; `wdstream audit` proves that they are those trained.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from wdstream.config import Config
+from wdstream.errors import PlanError, TrainError
+from wdstream.pipeline import Plan, plan_from_config
+from wdstream.plan.measure import Reject
+from wdstream.plan.planner import Steps
+from wdstream.records import StepPlan
+from wdstream.train.lines import read_lines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFolder:
+    """What a training run left behind (train/record.py).
+
+    Attributes:
+        path: the folder.
+        config: of the last start.
+        fingerprints: of its plan.
+        steps: the ledger, one entry a step.
+        states: the stream's states by the step that follows them.
+        quarantine: the step at which each failed sample was listed.
+    """
+
+    path: Path
+    config: Config
+    fingerprints: Mapping[str, str]
+    steps: Sequence[Mapping[str, Any]]
+    states: Mapping[int, Mapping[str, Any]]
+    quarantine: Mapping[int, int]
+
+    def world_size(self, step: int) -> int:
+        """Ranks that trained a step; for one not trained, those of the newest."""
+        sizes = {line["step"]: int(line["world_size"]) for line in self.steps}
+        return sizes.get(step, sizes[max(sizes)] if sizes else 1)
+
+    def state_near(self, step: int) -> Mapping[str, Any] | None:
+        """The last saved state before a step."""
+        known = [number for number in self.states if number <= step]
+        return self.states[max(known)] if known else None
+
+
+def read_run(path: Path) -> RunFolder:
+    """Read the folder of a run.
+
+    Raises:
+        TrainError: there is no run in it.
+    """
+    record = path / "run.json"
+    try:
+        tree = json.loads(record.read_bytes())
+        config = Config.model_validate(tree["config"])
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainError(f"{path}: not the folder of a training run: {record.name} cannot be read ({error})") from error
+    states = [line["stream"] for line in read_lines(path / "states.jsonl")]
+    return RunFolder(
+        path=path,
+        config=config,
+        fingerprints=tree["fingerprints"],
+        steps=list(read_lines(path / "steps.jsonl")),
+        states={int(state["step"]): state for state in states},
+        quarantine={line["sample"]: line["step"] for line in read_lines(path / "quarantine.jsonl")},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracedPage:
+    """One page of a step.
+
+    Attributes:
+        rank: which rank computes it.
+        pack: number of its pack in the run.
+        place: its place in the pack.
+        key, sample, dataset, shard: what it is and where it lies.
+        offset, nbytes: its bytes in the shard.
+        tokens, patches: its length.
+        is_quarantined: it had failed by then, and only kept its slot.
+    """
+
+    rank: int
+    pack: int
+    place: int
+    key: str
+    sample: int
+    dataset: str
+    shard: str
+    offset: int
+    nbytes: int
+    tokens: int
+    patches: int
+    is_quarantined: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """The pages of a step, rank by rank."""
+
+    step: int
+    world_size: int
+    pages: tuple[TracedPage, ...]
+
+    def print(self, console: Console) -> None:
+        """Print a table, one line a page."""
+        names = ("rank", "pack", "place", "key", "shard", "bytes", "tokens", "patches", "")
+        table = Table(*names, title=f"step {self.step} on {self.world_size} ranks: {len(self.pages)} pages")
+        for page in self.pages:
+            span = f"{page.offset}+{page.nbytes}"
+            numbers = (page.rank, page.pack, page.place)
+            note = "quarantined" if page.is_quarantined else ""
+            shard = f"{page.dataset}/{page.shard}"
+            table.add_row(*map(str, numbers), page.key, shard, span, str(page.tokens), str(page.patches), note)
+        console.print(table)
+
+
+def trace(run: Path, *, step: int, rank: int | None = None) -> Trace:
+    """The pages of a step of a run, or of one rank's part of it.
+
+    Raises:
+        TrainError: no run in the folder.
+        PlanError: the run has no such step, or no such rank.
+        WdstreamError: its shards or checkpoint are not there any more.
+    """
+    folder = read_run(run)
+    plan = plan_from_config(folder.config)
+    world_size = folder.world_size(step)
+    if rank is not None and not 0 <= rank < world_size:
+        raise PlanError(f"rank {rank}: step {step} was trained on {world_size} ranks, numbered from 0")
+    planned = plan.step(
+        step,
+        world_size=world_size,
+        micro_batch_size=folder.config.train.micro_batch_size,
+        state_near=folder.state_near(step),
+    )
+    ranks = range(world_size) if rank is None else [rank]
+    pages = tuple(page for number in ranks for page in _pages(plan, planned, number, folder.quarantine))
+    return Trace(step=step, world_size=world_size, pages=pages)
+
+
+def _pages(plan: Plan, step: StepPlan, rank: int, quarantine: Mapping[int, int]) -> Iterator[TracedPage]:
+    for pack in (step.packs[place] for place in step.deal[rank]):
+        for place, (sample, tokens, patches) in enumerate(zip(pack.samples, pack.tokens, pack.patches, strict=True)):
+            dataset, row = plan.locate(sample)
+            shards = plan.shards[dataset]
+            yield TracedPage(
+                rank=rank,
+                pack=pack.number,
+                place=place,
+                key=plan.key(sample),
+                sample=sample,
+                dataset=plan.datasets[dataset].name,
+                shard=shards.shard_names[int(shards.shard[row])],
+                offset=int(shards.offset[row]),
+                nbytes=int(shards.nbytes[row]),
+                tokens=tokens,
+                patches=patches,
+                is_quarantined=quarantine.get(sample, step.step + 1) <= step.step,
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occurrence:
+    """One time that a page comes: in which step, pack of the run, and place in the pack."""
+
+    step: int
+    pack: int
+    place: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whereabouts:
+    """When a page comes.
+
+    Attributes:
+        key: the page.
+        steps: how many steps were looked through.
+        occurrences: when it comes, in order.
+        reason: why the plan leaves it out, if it does.
+    """
+
+    key: str
+    steps: int
+    occurrences: tuple[Occurrence, ...]
+    reason: str | None
+
+    def print(self, console: Console) -> None:
+        """Print one line an occurrence."""
+        if self.reason is not None:
+            console.print(f"{self.key}: left out of the plan, {self.reason}")
+        elif not self.occurrences:
+            console.print(f"{self.key}: not within the first {self.steps} steps")
+        for found in self.occurrences:
+            console.print(f"{self.key}: step {found.step}, pack {found.pack}, place {found.place}")
+
+
+def where(config: Config, key: str, *, max_steps: int | None = None) -> Whereabouts:
+    """The steps in which a page comes, by a dry run of the plan.
+
+    Args:
+        config: of the run.
+        key: the page's key.
+        max_steps: steps to look through; the whole run when left out.
+
+    Raises:
+        PlanError: no data set has the key, or the run has no end and `max_steps` is not given.
+    """
+    plan = plan_from_config(config)
+    samples = _samples_of(plan, key)
+    rejects = dict(plan.parts.rejects())
+    reasons = sorted({rejects[sample] for sample in samples if sample in rejects})
+    reason = ", ".join(code.reason for code in reasons) or None
+    if (
+        samples <= rejects.keys() and Reject.FILTERED not in reasons
+    ):  # a filter may be one of a curriculum's first epochs
+        return Whereabouts(key=key, steps=0, occurrences=(), reason=reason)
+    limit = max_steps or config.train.max_steps or plan.total_steps()
+    if limit is None:
+        raise PlanError("the run has no end: train.max_steps and data.epochs are both unset; say how far to look")
+    steps = plan.steps()
+    found = list(_occurrences(steps, samples, plan.settings.global_batch_size, limit))
+    steps.close()
+    return Whereabouts(key=key, steps=steps.run.step, occurrences=tuple(found), reason=None if found else reason)
+
+
+def _occurrences(steps: Steps, samples: frozenset[int], packs_a_step: int, limit: int) -> Iterator[Occurrence]:
+    for step in range(limit):
+        packs = steps.advance()
+        if packs is None:
+            return
+        for number, pack in enumerate(packs, start=step * packs_a_step):
+            for place, item in enumerate(pack):
+                if item.sample in samples:
+                    yield Occurrence(step=step, pack=number, place=place)
+
+
+def _samples_of(plan: Plan, key: str) -> frozenset[int]:
+    """Sample numbers of a key: one in each data set that has it."""
+    rows = [(number, shards.find(key)) for number, shards in enumerate(plan.shards)]
+    samples = frozenset(int(plan.parts.offsets[number]) + row for number, row in rows if row is not None)
+    if not samples:
+        names = ", ".join(f"'{dataset.name}'" for dataset in plan.datasets)
+        raise PlanError(f"no data set has a page with the key '{key}'; looked in {names}")
+    return samples
