@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # The flow, lowest first; modules on one level do not import each other.
 LEVELS = [
     {"records", "errors"},
-    {"config", "world"},
+    {"config", "world", "chat"},
     {"pages", "shards", "plan"},
     {"pixels"},
     {"families"},

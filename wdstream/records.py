@@ -34,7 +34,30 @@ class ImageSegment:
     index: int
 
 
-Segment = TextSegment | ImageSegment
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnSegment:
+    """A mark in a chat row: what follows, up to the next mark, is said by `role`. See wdstream/chat.py.
+
+    Attributes:
+        role: system, user, assistant or tool.
+        is_supervised: whether the turn is learnt.
+        is_plain: whether its content is given to the chat template as one string, not as a list of parts.
+    """
+
+    role: str
+    is_supervised: bool = False
+    is_plain: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSegment:
+    """Token ids that stand as they are: a chat row's turns, written out by the model's template (families/chat.py)."""
+
+    ids: tuple[int, ...]
+    is_supervised: bool
+
+
+Segment = TextSegment | ImageSegment | TurnSegment | TokenSegment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

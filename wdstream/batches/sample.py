@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wdstream.errors import FamilyError
+from wdstream.errors import FamilyError, RowError
 from wdstream.families.base import Family, Ints, Piece
-from wdstream.records import ImageSegment, LabelledPage, Sample, TextSegment
+from wdstream.records import ImageSegment, LabelledPage, Sample, TextSegment, TokenSegment
 
 IGNORED = -100
 """Label of a token on which nothing is learnt; PyTorch's cross entropy skips it."""
@@ -25,7 +25,8 @@ def build_sample(page: LabelledPage, family: Family) -> Sample:
         FamilyError: the family refuses the size of a tile, or the length of the document; the plan rejects such pages
             before they come here.
     """
-    pieces = document_pieces(segment_pieces(page, family), family)
+    ends_itself = bool(page.segments) and isinstance(page.segments[-1], TokenSegment)
+    pieces = document_pieces(segment_pieces(page, family), family, ends_itself=ends_itself)
     labels = np.concatenate([ids if is_learnt else np.full_like(ids, IGNORED) for ids, is_learnt in pieces])
     labels[0] = IGNORED
     if family.max_document_tokens is not None and len(labels) > family.max_document_tokens:
@@ -53,14 +54,22 @@ def segment_pieces(page: LabelledPage, family: Family) -> list[Piece]:
         if isinstance(segment, ImageSegment):
             height, width = page.tiles[segment.index].shape[:2]
             pieces.append((family.image_ids(width, height), False))
-        else:
+        elif isinstance(segment, TextSegment):
             pieces.append((_ids(next(texts)), segment.is_supervised))
+        elif isinstance(segment, TokenSegment):
+            pieces.append((_ids(segment.ids), segment.is_supervised))
+        else:
+            raise RowError(f"page {page.key!r} is a chat row; write it out with render_chat (families/chat.py) first")
     return pieces
 
 
-def document_pieces(pieces: Sequence[Piece], family: Family) -> list[Piece]:
-    """The pieces of a whole document: those of its segments, the ids that open it put in, and EOS."""
-    return [*family.opened(pieces), (_ids([family.eos_id]), True)]
+def document_pieces(pieces: Sequence[Piece], family: Family, *, ends_itself: bool = False) -> list[Piece]:
+    """The pieces of a whole document: those of its segments, the ids that open it put in, and EOS.
+
+    `ends_itself`: the last piece holds EOS already, as a chat row's does.
+    """
+    opened = family.opened(pieces)
+    return [*opened] if ends_itself else [*opened, (_ids([family.eos_id]), True)]
 
 
 def _ids(values: Sequence[int]) -> Ints:

@@ -14,6 +14,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -21,10 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
+from wdstream.families.chat_template import ChatParts
 from wdstream.families.checkpoint import Checkpoint
+from wdstream.families.inputs import text_of
 from wdstream.pages.encoder import TextEncoder
 from wdstream.plan.cost import CostModel
-from wdstream.records import ImageSegment, LabelledPage, Pixels, Size
+from wdstream.records import LabelledPage, Pixels, Size
 
 if TYPE_CHECKING:
     import torch
@@ -168,6 +171,11 @@ class Family(ABC):
             )
         return found
 
+    @cached_property
+    def chat(self) -> ChatParts:
+        """What chat rows are written out with; raises FamilyError where the checkpoint has no chat template."""
+        return ChatParts.open(self.model_dir, self.encoder)
+
     def for_whole_images(self) -> Self:
         """The family for images that wdstream does not cut (tiling kind `none`): split by its own processor's rules.
 
@@ -187,8 +195,7 @@ class Family(ABC):
 
     def processor_texts(self, page: LabelledPage) -> dict[str, list[str]]:
         """What the processor reads beside images: the page's text as one string, `image_prompt` where a tile stands."""
-        parts = [self.image_prompt if isinstance(part, ImageSegment) else part.text for part in page.segments]
-        return {"text": ["".join(parts)]}
+        return {"text": ["".join(text_of(part, self.image_prompt) for part in page.segments)]}
 
     def comparable(self, page: LabelledPage) -> LabelledPage:
         """A page that the processor can be given, made of `page` where it takes parts in one order only."""

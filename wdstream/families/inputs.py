@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from wdstream.records import ImageSegment, Segment, TextSegment
+
 if TYPE_CHECKING:
     import torch
 
@@ -24,3 +26,10 @@ def text_inputs(batch: Mapping[str, Any], device: "torch.device | str") -> dict[
     inputs["max_length_k"] = batch["max_length_k"]
     inputs["use_cache"] = False
     return inputs
+
+
+def text_of(segment: Segment, image: str) -> str:
+    """A segment as a processor reads it: text as it is, `image` for an image, nothing for what only ids can say."""
+    if isinstance(segment, ImageSegment):
+        return image
+    return segment.text if isinstance(segment, TextSegment) else ""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from wdstream.families.base import Ints, Piece
 from wdstream.families.checkpoint import Checkpoint
+from wdstream.families.inputs import text_of
 from wdstream.families.masks4d import MaskedFamily, mask_arrays, prompt_blocks, visible
 from wdstream.families.square import SquareTiles, square_side
 from wdstream.records import ImageSegment, LabelledPage, Size, TextSegment
@@ -125,7 +126,7 @@ class PaliGemma(MaskedFamily, SquareTiles):
     def processor_texts(self, page: LabelledPage) -> dict[str, list[str]]:
         """Prompt and suffix; without images, which the processor insists on, the pair that it would make of them."""
         is_text = [isinstance(part, TextSegment) and part.is_supervised for part in page.segments]
-        parts = [self.image_prompt if isinstance(part, ImageSegment) else part.text for part in page.segments]
+        parts = [text_of(part, self.image_prompt) for part in page.segments]
         prompt = "".join(part for part, is_last in zip(parts, is_text, strict=True) if not is_last)
         suffix = "".join(part for part, is_last in zip(parts, is_text, strict=True) if is_last)
         if page.tiles:

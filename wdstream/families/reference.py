@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from wdstream.families.base import Family
-from wdstream.records import ImageSegment, LabelledPage
+from wdstream.records import ImageSegment, LabelledPage, TextSegment
 
 UNREAD_PARTS = ("video_processor", "feature_extractor")
 
@@ -53,7 +53,7 @@ def comparable(page: LabelledPage, family: Family) -> LabelledPage:
     if not family.melts_newlines:
         return page
     segments = tuple(
-        part if isinstance(part, ImageSegment) else replace(part, text=part.text.strip("\n")) for part in page.segments
+        replace(part, text=part.text.strip("\n")) if isinstance(part, TextSegment) else part for part in page.segments
     )
     return replace(page, segments=segments)
 

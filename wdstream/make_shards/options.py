@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from wdstream.chat import ChatLoss
 from wdstream.errors import ConfigError
 
 _HOW_ONLY = ("workers", "time_limit", "memory_limit_mb", "overwrite", "tokenizer")
@@ -24,6 +25,7 @@ class MakeShardsOptions:
         keep_empty: keep pages without text, which are quarantined otherwise.
         allow_outside_images: let rows name images outside the folder of their JSONL file.
         placeholder: the only text that stands for an image in rows; None takes `<image>` and Qwen's forms.
+        chat_loss: which turns of the assistant are learnt in chat rows that do not say so: "all", or the "last" one.
         check_images: decode every image once, so that a page that is accepted can be trained on.
         workers: processes; None takes every core this process may use.
         time_limit: seconds that one page may take.
@@ -44,6 +46,7 @@ class MakeShardsOptions:
     keep_empty: bool = False
     allow_outside_images: bool = False
     placeholder: str | None = None
+    chat_loss: ChatLoss = "all"
     check_images: bool = True
     workers: int | None = None
     time_limit: float = 120.0
@@ -66,6 +69,8 @@ class MakeShardsOptions:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise ConfigError(f"{name}={value}: expected {low} to {high}")
+        if self.chat_loss not in ("all", "last"):
+            raise ConfigError(f"chat_loss={self.chat_loss!r}: expected all or last")
         if self.placeholder == "":
             raise ConfigError("placeholder: expected a text such as <image>, found an empty one")
 

@@ -121,7 +121,7 @@ class _RowReader:
             raise RowError(f"line is above the limit of {MAX_LINE_BYTES} bytes")
         if not line.strip():
             return None
-        row = parse_row(line, self._options.placeholder)
+        row = parse_row(line, self._options.placeholder, self._options.chat_loss)
         text = "".join(segment.text for segment in row.segments if isinstance(segment, TextSegment))
         _require_text(text, "the row holds none", self._options)
         images = [self._image(name) for name in row.image_names]

@@ -91,6 +91,27 @@ class TextEncoder:
             for text, ids in zip(clean, batch, strict=True)
         ]
 
+    def encode_spans(self, text: str) -> list[tuple[int, int, int]]:
+        """(id, start, end) of each token of `encode(text)`; start and end count characters of the text.
+
+        A character of several tokens has the same span in each.
+        """
+        clean = replace_surrogates(text)
+        encoding = self._tokenizer.encode(clean, add_special_tokens=False)
+        if self._structural.isdisjoint(encoding.ids):
+            return _spans(encoding, 0)
+        spans: list[tuple[int, int, int]] = []
+        begin = 0
+        for piece, cut in self._cut_pieces(clean):
+            spans += [span for span in _spans(cut, begin) if span[0] not in self._structural]
+            begin += len(piece)
+        return spans
+
+    def special_tokens(self) -> dict[str, int]:
+        """Structural tokens by content: what a chat template may write, and page text never forms."""
+        added: list[dict[str, Any]] = self._description.get("added_tokens") or []
+        return {token["content"]: int(token["id"]) for token in added if int(token["id"]) in self._structural}
+
     def count(self, texts: Sequence[str]) -> list[int]:
         """Number of ids of each text: the lengths of `encode_batch`, by the same path."""
         return [len(ids) for ids in self.encode_batch(texts)]
@@ -100,7 +121,14 @@ class TextEncoder:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
     def _encode_in_pieces(self, text: str) -> list[int]:
-        """Encode text that holds structural tokens: cut inside each, until no piece forms one.
+        """Encode text that holds structural tokens, cut so that none is formed."""
+        # Left over is only a single character that is structural by itself; no tokenizer seen has one.
+        return [
+            token for _, encoding in self._cut_pieces(text) for token in encoding.ids if token not in self._structural
+        ]
+
+    def _cut_pieces(self, text: str) -> list[tuple[str, Encoding]]:
+        """Text that holds structural tokens as pieces with their encodings: cut inside each, until no piece forms one.
 
         All tokens found in a round are cut at once, and every piece is shorter than the text it came from.
         """
@@ -111,10 +139,8 @@ class TextEncoder:
             for piece, encoding in zip(pending, encodings, strict=True):
                 pieces.extend(self._cut(piece, encoding))
             if len(pieces) == len(pending):
-                break
+                return list(zip(pending, encodings, strict=True))
             pending = pieces
-        # Left over is only a single character that is structural by itself; no tokenizer seen has one.
-        return [token for encoding in encodings for token in encoding.ids if token not in self._structural]
 
     def _cut(self, piece: str, encoding: Encoding) -> list[str]:
         """Split a piece after the first character of each structural token in it."""
@@ -194,6 +220,19 @@ class TextEncoder:
         decisive["cut"] = sorted(self._cut_ids)
         text = json.dumps(decisive, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
         return hashlib.sha256(f"{_FINGERPRINT_VERSION}\n{text}".encode()).hexdigest()[:16]
+
+
+def _spans(encoding: Encoding, begin: int) -> list[tuple[int, int, int]]:
+    """(id, start, end) of each token of a piece that begins at character `begin`.
+
+    Byte-level tokenizers leave spaces out of their offsets; here they belong to the token that holds them.
+    """
+    spans: list[tuple[int, int, int]] = []
+    reached = 0
+    for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
+        spans.append((token, begin + min(start, reached), begin + max(end, reached)))
+        reached = max(end, reached)
+    return spans
 
 
 def _read_json(file: Path) -> dict[str, Any]:

@@ -8,16 +8,18 @@ The text of a row is taken word for word; it is split here, once, and never sear
 or the form of Qwen's processors: `<|vision_start|>`, any `<|image_pad|>`s, `<|vision_end|>`, or an `<|image_pad|>` by
 itself. The form counts that stands as often as there are images; when both do, `<image>`. A row without the field
 `images` is text only, whatever it says. A text of a content list that is not to be learnt carries
-`"is_supervised": false`. All other fields become the row's metadata.
+`"is_supervised": false`. A row with `messages` is a chat row (wdstream/chat.py), its images named in `images` or in
+their parts. All other fields become the row's metadata.
 """
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
+from wdstream.chat import ChatLoss, segments_from_messages
 from wdstream.errors import RowError
 from wdstream.pages.text import replace_surrogates
 from wdstream.records import ImageSegment, Segment, TextSegment
@@ -25,7 +27,7 @@ from wdstream.records import ImageSegment, Segment, TextSegment
 DEFAULT_PLACEHOLDER = "<image>"
 _QWEN_UNIT = r"<\|vision_start\|>\s*(?:<\|image_pad\|>\s*)*<\|vision_end\|>|<\|image_pad\|>"
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_OWN_FIELDS = frozenset({"text", "images", "content"})
+_OWN_FIELDS = frozenset({"text", "images", "content", "messages"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,25 +45,27 @@ class Row:
     meta: Mapping[str, Any]
 
 
-def parse_row(line: bytes, placeholder: str | None = None) -> Row:
+def parse_row(line: bytes, placeholder: str | None = None, chat_loss: ChatLoss = "all") -> Row:
     """Parse one line.
 
     Args:
         line: UTF-8 JSON.
         placeholder: the only text that stands for an image; None takes the forms named above.
+        chat_loss: which turns of the assistant are learnt in chat rows that do not say so themselves.
 
     Raises:
         RowError: it is no JSON object, has neither text nor content, or text and images do not belong together.
     """
     row = _parse_json(line)
     meta = {name: value for name, value in row.items() if name not in _OWN_FIELDS}
-    if "messages" in row:
-        raise RowError("chat rows (messages) are not supported; give text with placeholders, or content")
-    if ("text" in row) == ("content" in row):
+    if sum(field in row for field in ("text", "content", "messages")) != 1:
         found = ", ".join(sorted(row)) or "no fields"
-        raise RowError(f"expected text (with images) or content, one of them; found {found}")
+        raise RowError(f"expected text (with images), content or messages, one of them; found {found}")
     names = _image_names(row)
-    if "text" in row:
+    if "messages" in row:
+        names = _chosen_names(_image_parts(row["messages"]), names, "messages")
+        segments = segments_from_messages(row["messages"], num_images=len(names), loss=chat_loss)
+    elif "text" in row:
         text = row["text"]
         if not isinstance(text, str):
             raise RowError(f"text is {type(text).__name__}, a string expected")
@@ -156,27 +160,44 @@ def _content_segments(content: Any, names: tuple[str, ...]) -> tuple[tuple[Segme
     if not isinstance(content, list):
         raise RowError(f"content is {type(content).__name__}, a list expected")
     segments: list[Segment] = []
-    own_names: list[str | None] = []
+    images: list[Mapping[str, Any]] = []
     for place, item in enumerate(content):
         kind = item.get("type") if isinstance(item, dict) else None
         if kind == "image":
-            name = next((item[field] for field in ("image", "path", "url") if field in item), None)
-            if name is not None and not isinstance(name, str):
-                raise RowError(f"item {place} of content: its image is {type(name).__name__}, a file name expected")
-            segments.append(ImageSegment(index=len(own_names)))
-            own_names.append(name)
+            segments.append(ImageSegment(index=len(images)))
+            images.append(item)
         elif kind == "text" and isinstance(item.get("text"), str):
             if item["text"]:
                 is_supervised = item.get("is_supervised") is not False
                 segments.append(TextSegment(text=item["text"], is_supervised=is_supervised))
         else:
             raise RowError(f"item {place} of content is neither a text nor an image: {item!r:.80}")
-    given = tuple(name for name in own_names if name is not None)
+    return tuple(segments), _chosen_names(images, names, "content")
+
+
+def _image_parts(messages: Any) -> list[Mapping[str, Any]]:
+    """Image parts of all messages, in order; what is malformed is left to `segments_from_messages` to name."""
+    contents = (
+        [message.get("content") for message in messages if isinstance(message, dict)]
+        if isinstance(messages, list)
+        else []
+    )
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return [part for part in parts if isinstance(part, dict) and part.get("type") == "image"]
+
+
+def _chosen_names(parts: Sequence[Mapping[str, Any]], names: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """File names of image parts: those given in them, or those of the row's `images`."""
+    own = [next((part[field] for field in ("image", "path", "url") if field in part), None) for part in parts]
+    for place, name in enumerate(own):
+        if name is not None and not isinstance(name, str):
+            raise RowError(f"image {place} of {where} is {type(name).__name__}, a file name expected")
+    given = tuple(name for name in own if name is not None)
     if names and given:
-        raise RowError("images are named both in images and in content; name each once")
-    if len(names or given) != len(own_names):
-        raise RowError(f"content has {len(own_names)} images, but {len(names or given)} file names are given")
-    return tuple(segments), names or given
+        raise RowError(f"images are named both in images and in {where}; name each once")
+    if len(names or given) != len(parts):
+        raise RowError(f"{where} has {len(parts)} images, but {len(names or given)} file names are given")
+    return names or given
 
 
 def _join(pieces: list[str]) -> tuple[Segment, ...]:

@@ -27,7 +27,7 @@ def label_page(tiled: TiledPage) -> LabelledPage:
     segments: list[Segment] = []
     tiles: list[Pixels] = []
     for segment in tiled.segments:
-        if isinstance(segment, TextSegment):
+        if not isinstance(segment, ImageSegment):
             segments.append(segment)
             continue
         pieces = tile_text_pieces(tiled.plans[segment.index])

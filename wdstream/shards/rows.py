@@ -4,13 +4,15 @@ A page is `key.jpg` (or another image) + `key.txt` + `key.json` with its metadat
 image and text both. A row of several images or texts is `key.0.jpg`, `key.1.png`, ... + `key.json`, whose `content`
 lists texts and images in reading order in the Hugging Face form, `{"type": "text", "text": ...}` and
 `{"type": "image"}`; what else stands in that json is the row's metadata. A text that is not trained on carries
-`"is_supervised": false`. The only image of a row may do without its number.
+`"is_supervised": false`. The only image of a row may do without its number. A chat row is stored like a row, with
+`messages` (wdstream/chat.py) in place of `content`.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wdstream.chat import is_chat, messages_from_segments, segments_from_messages
 from wdstream.errors import RowError
 from wdstream.records import ImageSegment, Page, Segment, TextSegment
 from wdstream.shards.format import IMAGE_EXTENSIONS, JSON_EXTENSION, TEXT_EXTENSION, image_number
@@ -44,9 +46,7 @@ def page_from_parts(key: str, parts: Mapping[str, bytes]) -> Page:
     if CONTENT in meta:
         return _row(key, parts, numbered, meta)
     if MESSAGES in meta:
-        raise RowError(
-            f"sample {key!r} is a chat row ({MESSAGES!r} in its json): not supported; store it as {CONTENT!r}"
-        )
+        return _chat_row(key, parts, numbered, meta)
     raise RowError(
         f"sample {key!r} has no image, text or json with {CONTENT!r}; found the parts {sorted(parts)}. "
         "A key whose basename has a dot looks like this: rename it"
@@ -78,15 +78,19 @@ def parts_from_page(page: Page, extensions: Sequence[str]) -> dict[str, bytes]:
     texts = [segment for segment in page.segments if isinstance(segment, TextSegment)]
     if not page.segments:
         raise RowError(f"page {page.key!r} has neither an image nor text")
-    if len(order) <= 1 and len(texts) <= 1 and _is_page(page.segments):
+    chat = is_chat(page.segments)
+    if not chat and len(order) <= 1 and len(texts) <= 1 and _is_page(page.segments):
         parts = dict(zip(extensions, page.images, strict=True))
         parts[TEXT_EXTENSION] = _encode(page.key, "".join(segment.text for segment in texts))
         return parts | ({JSON_EXTENSION: _write_json(page.key, page.meta)} if page.meta else {})
     if CONTENT in page.meta or MESSAGES in page.meta:
         raise RowError(f"row {page.key!r}: its metadata cannot have the names {CONTENT!r} and {MESSAGES!r}")
     numbered = {f"{index}.{extension}": page.images[index] for index, extension in enumerate(extensions)}
-    content = [_content_of(segment) for segment in page.segments]
-    return numbered | {JSON_EXTENSION: _write_json(page.key, {CONTENT: content, **page.meta})}
+    if chat:
+        body: dict[str, Any] = {MESSAGES: messages_from_segments(page.segments)}
+    else:
+        body = {CONTENT: [_content_of(page.key, segment) for segment in page.segments]}
+    return numbered | {JSON_EXTENSION: _write_json(page.key, {**body, **page.meta})}
 
 
 def starts_with_text(page: Page) -> bool:
@@ -97,9 +101,10 @@ def starts_with_text(page: Page) -> bool:
 
 def _is_page(segments: Sequence[Segment]) -> bool:
     """Whether these one or two segments read as a page: an image first, then supervised text that is not empty."""
-    if isinstance(segments[-1], ImageSegment):
+    last = segments[-1]
+    if isinstance(last, ImageSegment):
         return len(segments) == 1
-    return segments[-1].is_supervised and bool(segments[-1].text)
+    return isinstance(last, TextSegment) and last.is_supervised and bool(last.text)
 
 
 def _row(key: str, parts: Mapping[str, bytes], numbered: dict[int, str], meta: dict[str, Any]) -> Page:
@@ -126,9 +131,22 @@ def _row(key: str, parts: Mapping[str, bytes], numbered: dict[int, str], meta: d
     return Page(key=key, images=images, segments=tuple(segments), meta=meta)
 
 
-def _content_of(segment: Segment) -> dict[str, Any]:
+def _chat_row(key: str, parts: Mapping[str, bytes], numbered: dict[int, str], meta: dict[str, Any]) -> Page:
+    if sorted(numbered) != list(range(len(numbered))):
+        raise RowError(f"chat row {key!r}: its images are numbered from 0; the sample's parts are {sorted(parts)}")
+    try:
+        segments = segments_from_messages(meta.pop(MESSAGES), num_images=len(numbered))
+    except RowError as error:
+        raise RowError(f"chat row {key!r}: {error}") from error
+    images = tuple(parts[numbered[index]] for index in range(len(numbered)))
+    return Page(key=key, images=images, segments=segments, meta=meta)
+
+
+def _content_of(key: str, segment: Segment) -> dict[str, Any]:
     if isinstance(segment, ImageSegment):
         return {"type": "image"}
+    if not isinstance(segment, TextSegment):
+        raise RowError(f"row {key!r}: a {type(segment).__name__} cannot be stored; store the page before it is encoded")
     item: dict[str, Any] = {"type": "text", "text": segment.text}
     return item if segment.is_supervised else item | {"is_supervised": False}
 

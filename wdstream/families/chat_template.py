@@ -1,0 +1,194 @@
+"""A checkpoint's chat template, run so that its own text and the messages' texts never mix.
+
+The template is rendered with a mark in place of every text of the messages: what comes out is text of the template
+alone, marks, and placeholders of images. So a message that says `<|im_end|>` or `<image>` is never read as such: it is
+put in for its mark only after the template's text has been split. Marks are private-use characters between two spaces
+that `trim` removes; a space that is gone tells that the template trims the text there.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from wdstream.errors import FamilyError, RowError
+from wdstream.pages.encoder import TextEncoder
+
+SPACE = "\u2003"
+_MARK = re.compile("(\u2003?)\ue000([0-9]+)\ue001(\u2003?)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trusted:
+    """Text that the template wrote."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """Where text number `number` of the messages stands, and on which sides the template trims it."""
+
+    number: int
+    trims_left: bool
+    trims_right: bool
+
+
+class ChatTemplate:
+    """The template of one checkpoint."""
+
+    def __init__(self, source: str, special_tokens: Mapping[str, str], where: Path) -> None:
+        """`special_tokens`: bos_token, eos_token, ... as templates read them."""
+        self.source = source
+        self._special_tokens = dict(special_tokens)
+        self._where = where
+
+    @classmethod
+    def open(cls, model_dir: Path) -> "ChatTemplate":
+        """Read the template of a checkpoint: chat_template.jinja, chat_template.json, or from tokenizer_config.json.
+
+        Raises:
+            FamilyError: the checkpoint has none.
+        """
+        config = _read_json(model_dir / "tokenizer_config.json")
+        file = model_dir / "chat_template.jinja"
+        source = file.read_text(encoding="utf-8") if file.is_file() else None
+        source = source or _read_json(model_dir / "chat_template.json").get("chat_template")
+        source = source or config.get("chat_template")
+        if isinstance(source, list):  # several by name
+            source = {entry["name"]: entry["template"] for entry in source}.get("default")
+        if not isinstance(source, str):
+            raise FamilyError(
+                f"{model_dir}: no chat template (chat_template.jinja, or in tokenizer_config.json), which chat rows "
+                "need; take the instruct checkpoint's, or store the rows as content"
+            )
+        names = {key: value.get("content") if isinstance(value, dict) else value for key, value in config.items()}
+        tokens = {key: value for key, value in names.items() if key.endswith("_token") and isinstance(value, str)}
+        return cls(source, tokens, model_dir)
+
+    def render(self, messages: Sequence[Mapping[str, Any]]) -> list[Trusted | Slot]:
+        """Write messages out; texts are numbered through all messages in order, those that are empty included.
+
+        Args:
+            messages: role and content, a string or a list of parts {"type": "image"} and {"type": "text", "text"}.
+
+        Raises:
+            RowError: the template refuses the messages, or leaves out or repeats a text of them.
+        """
+        count = 0
+        marked = []
+        for message in messages:
+            content, count = _marked(message["content"], count)
+            marked.append({"role": message["role"], "content": content})
+        try:
+            rendered = self._compiled.render(
+                **self._special_tokens, messages=marked, add_generation_prompt=False, tools=None, documents=None
+            )
+        except TemplateError as error:
+            raise RowError(f"the chat template of {self._where} refuses these messages: {error}") from error
+        pieces = _split(rendered)
+        numbers = [piece.number for piece in pieces if isinstance(piece, Slot)]
+        if sorted(numbers) != list(range(count)):
+            raise RowError(
+                f"the chat template of {self._where} wrote the texts {numbers} of {count}: it leaves out or repeats a "
+                "message; see which roles and parts it knows"
+            )
+        return pieces
+
+    @cached_property
+    def _compiled(self) -> Any:
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+        )
+        environment.filters["tojson"] = _to_json
+        environment.globals["raise_exception"] = _raise
+        # `strftime_now` is left undefined on purpose: today's date in a training text would change ids from day to day.
+        try:
+            return environment.from_string(self.source)
+        except TemplateError as error:
+            raise FamilyError(f"{self._where}: its chat template cannot be read: {error}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatParts:
+    """What chat rows are written out with.
+
+    Attributes:
+        template: the checkpoint's.
+        special_tokens: ids of the tokens that a template may write and a message never forms, by content.
+        pattern: matches one of them, the longest first; in a group, so that `split` keeps it.
+    """
+
+    template: ChatTemplate
+    special_tokens: Mapping[str, int]
+    pattern: re.Pattern[str]
+
+    @classmethod
+    def open(cls, model_dir: Path, encoder: TextEncoder) -> "ChatParts":
+        """Read the template of a checkpoint, whose encoder is open; raises FamilyError where it has none."""
+        tokens = encoder.special_tokens()
+        contents = "|".join(re.escape(content) for content in sorted(tokens, key=len, reverse=True))
+        template = ChatTemplate.open(model_dir)
+        return cls(template=template, special_tokens=tokens, pattern=re.compile(f"({contents})"))
+
+
+class _Generation(Extension):
+    """`{% generation %}` ... `{% endgeneration %}` around answers in some templates: the body alone."""
+
+    tags = {"generation"}  # noqa: RUF012  (jinja2 declares it so)
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _marked(content: Any, count: int) -> tuple[Any, int]:
+    """The content with marks for texts, and the number of the next text."""
+    if isinstance(content, str):
+        return _mark(count), count + 1
+    parts = []
+    for part in content:
+        if part["type"] == "text":
+            parts.append({"type": "text", "text": _mark(count)})
+            count += 1
+        else:
+            parts.append({"type": part["type"]})
+    return parts, count
+
+
+def _mark(number: int) -> str:
+    return f"{SPACE}\ue000{number}\ue001{SPACE}"
+
+
+def _split(rendered: str) -> list[Trusted | Slot]:
+    pieces: list[Trusted | Slot] = []
+    end = 0
+    for match in _MARK.finditer(rendered):
+        pieces.append(Trusted(text=rendered[end : match.start()]))
+        pieces.append(Slot(number=int(match[2]), trims_left=not match[1], trims_right=not match[3]))
+        end = match.end()
+    pieces.append(Trusted(text=rendered[end:]))
+    return [piece for piece in pieces if not isinstance(piece, Trusted) or piece.text]
+
+
+def _to_json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _raise(message: str) -> None:
+    raise TemplateError(message)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    tree = json.loads(path.read_text(encoding="utf-8"))
+    return tree if isinstance(tree, dict) else {}
