@@ -1,4 +1,4 @@
-"""The commands that look and change nothing: plan, digest, doctor. cli.py puts them on the app."""
+"""The commands that look and change nothing: plan, digest, show, doctor. cli.py puts them on the app."""
 
 import json
 from pathlib import Path
@@ -70,6 +70,35 @@ def _parse_range(text: str) -> range:
     if not (colon and start.isdigit() and stop.isdigit()):
         raise ConfigError(f"--steps {text}: expected FROM:TO with two whole numbers, such as 0:20")
     return range(int(start), int(stop))
+
+
+def show_command(
+    cfg: ConfigFile,
+    step: Annotated[int, typer.Option(min=0, help="Step of the run.")] = 0,
+    pack: Annotated[int, typer.Option(min=0, help="Pack of the step.")] = 0,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write one HTML file, with the pictures of the tiles, instead.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Leave nothing out of long texts and of many tiles.")] = False,
+    set_: Overrides = None,
+) -> None:
+    """Show a pack token by token: documents, tiles, what is learnt, what is masked and why.
+
+    The pack is built as in training, whatever the number of ranks. Steps and packs are numbered from 0.
+    """
+    from wdstream.config import load_config
+    from wdstream.show import show_pack
+
+    view = show_pack(load_config(cfg, tuple(set_ or ())), cfg, step=step, pack=pack)
+    if html is None:
+        from wdstream.report.terminal import print_pack
+
+        print_pack(view, console, full=full)
+    else:
+        from wdstream.report.html import write_html
+
+        write_html(view, html, full=full)
+        console.print(f"step {step}, pack {pack}: {len(view.documents)} documents in {html}", markup=False)
 
 
 def doctor_command(

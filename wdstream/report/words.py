@@ -1,0 +1,75 @@
+"""Text of pages made fit to be shown: nothing in it acts on a terminal or on a browser, and long text is shortened."""
+
+import unicodedata
+from dataclasses import dataclass
+
+KEPT = "\n\t"
+# Written out, because they reorder or hide what stands around them: marks of direction that open a range, and others
+# that have no width. Those that right-to-left text needs (U+200E, U+200F, joiners) stay.
+WRITTEN_OUT = {0x202A, 0x202B, 0x202C, 0x202D, 0x202E, 0x2066, 0x2067, 0x2068, 0x2069, 0xFEFF, 0x2028, 0x2029}
+FIRST_CONTROL_PICTURE = 0x2400
+
+HEAD_CHARS, TAIL_CHARS = 320, 120
+LINE_REACH, WORD_REACH = 60, 24
+"""Characters within which a cut looks for the end of a line, and else of a word."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortened:
+    """A text in three parts; `middle` is what is left out of a short view, "" when nothing is."""
+
+    head: str
+    middle: str
+    tail: str
+
+
+def visible(text: str) -> str:
+    """A text with every control character written out: U+001B becomes ␛, U+202E becomes <U+202E>."""
+    return "".join(map(_visible, text)) if any(map(_acts, text)) else text
+
+
+def one_line(text: str) -> str:
+    """`visible`, and line ends and tabs written out too."""
+    return visible(text).replace("\n", "⏎").replace("\t", "⇥")
+
+
+def edged(text: str) -> str:
+    """`visible`, and line ends at the beginning and at the end, which nobody would see, written out too."""
+    shown = visible(text)
+    inner = shown.strip("\n")
+    if not inner:
+        return "⏎" * len(shown)
+    left = len(shown) - len(shown.lstrip("\n"))
+    return "⏎" * left + inner + "⏎" * (len(shown) - left - len(inner))
+
+
+def shorten(text: str, *, head: int = HEAD_CHARS, tail: int = TAIL_CHARS) -> Shortened:
+    """A long text in a beginning of about `head` characters, an end of about `tail`, and what lies between.
+
+    It is cut between lines or words where there are any, and never before a mark that belongs to the letter before it.
+    """
+    if len(text) <= head + tail + tail // 2:
+        return Shortened(head=text, middle="", tail="")
+    left, right = _cut(text, head, -1), _cut(text, len(text) - tail, 1)
+    return Shortened(head=text[:left], middle=text[left:right], tail=text[right:])
+
+
+def _cut(text: str, place: int, step: int) -> int:
+    """A place near `place`, in the direction of `step`, before which a text may be cut."""
+    for is_end, reach in (("\n".__eq__, LINE_REACH), (str.isspace, WORD_REACH)):
+        for near in range(place, place + reach * step, step):
+            if is_end(text[near - 1]):
+                return near
+    while unicodedata.combining(text[place]) or text[place] == "\u200d":
+        place += step
+    return place
+
+
+def _acts(char: str) -> bool:
+    return (char not in KEPT and unicodedata.category(char) in ("Cc", "Cs")) or ord(char) in WRITTEN_OUT
+
+
+def _visible(char: str) -> str:
+    if not _acts(char):
+        return char
+    return chr(FIRST_CONTROL_PICTURE + ord(char)) if ord(char) < 0x20 else f"<U+{ord(char):04X}>"
