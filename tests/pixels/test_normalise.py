@@ -29,7 +29,7 @@ def test_equals_the_processor_within_one_float32_rounding(
     wanted = processor(image, return_tensors="pt")["pixel_values"]
     patches = torch.empty((len(wanted), 3 * patch_size**2), dtype=torch.uint8)
     patchify(image, patch_size=patch_size, merge_size=2, out=patches.numpy())
-    found = normalise_patches(patches, **statistics, temporal_patch_size=2, dtype=torch.float32)
+    found = normalise_patches(patches, **statistics, temporal_patch_size=2, dtype=torch.float32, is_interleaved=True)
     assert found.shape == wanted.shape
     one_rounding = np.spacing(np.float32(wanted.abs().max()))
     assert (found - wanted).abs().max() <= one_rounding
@@ -55,6 +55,15 @@ def test_order_of_the_temporal_copies() -> None:
         dtype=torch.float32,
     )
     assert split.round().tolist() == [[10, 10, 20, 20, 30, 30]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_interleaved_patches_give_the_same_values(dtype: torch.dtype) -> None:
+    planes = torch.randint(0, 256, (5, 3, 196), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    settings = {**CLIP, "temporal_patch_size": 2, "dtype": dtype}
+    wanted = normalise_patches(planes.view(5, 588), **settings)
+    found = normalise_patches(planes.transpose(1, 2).reshape(5, 588), **settings, is_interleaved=True)
+    assert torch.equal(found, wanted)
 
 
 def test_no_patches() -> None:

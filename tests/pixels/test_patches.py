@@ -24,19 +24,20 @@ def laid_out(image: Pixels, patch_size: int = 14, merge_size: int = 2, **_: Any)
 @pytest.mark.parametrize("family", [QWEN2_5, QWEN3], ids=["qwen2_5_vl", "qwen3_vl"])
 @pytest.mark.parametrize("blocks", [(1, 1), (3, 5), (21, 2), (9, 17)])
 def test_layout_is_the_processors(family: dict[str, int], blocks: tuple[int, int]) -> None:
-    """Exactly: its patches with rescaling and normalising off are the same bytes, each repeated along time."""
+    """Exactly: its patches with rescaling and normalising off are the same bytes, channels parted and repeated."""
     block = family["patch_size"] * family["merge_size"]
     image = np.random.default_rng(1).integers(0, 256, (blocks[0] * block, blocks[1] * block, 3), dtype=np.uint8)
     processor = Qwen2VLImageProcessorPil(**family, do_resize=False, do_rescale=False, do_normalize=False)
     processed = processor(image, return_tensors="np")
     patches = laid_out(image, **family)
-    temporal = np.repeat(patches.reshape(len(patches), 3, 1, -1), family["temporal_patch_size"], axis=2)
+    planes = patches.reshape(len(patches), 1, -1, 3).transpose(0, 3, 1, 2)
+    temporal = np.repeat(planes, family["temporal_patch_size"], axis=2)
     assert np.array_equal(processed["pixel_values"], temporal.reshape(len(patches), -1))
     assert processed["image_grid_thw"].tolist() == [[1, blocks[0] * 2, blocks[1] * 2]]
 
 
 def test_order_of_patches() -> None:
-    """Blocks of 2x2 patches in reading order, patches in reading order inside a block, channel by channel."""
+    """Blocks of 2x2 patches in reading order, patches in reading order inside a block, pixel by pixel."""
     image = np.zeros((4, 8, 3), np.uint8)
     image[:, :, 0] = np.arange(32).reshape(4, 8)
     image[:, :, 1] = 100
@@ -67,7 +68,7 @@ def test_any_view_of_pixels(rows: int, columns: int, patch_size: int, merge_size
         "turned": np.ascontiguousarray(source[:height, :width].swapaxes(0, 1)).swapaxes(0, 1),
     }[view]
     parts = (rows, merge_size, patch_size, columns, merge_size, patch_size, 3)
-    wanted = image.reshape(parts).transpose(0, 3, 1, 4, 6, 2, 5).reshape(-1, 3 * patch_size**2)
+    wanted = image.reshape(parts).transpose(0, 3, 1, 4, 2, 5, 6).reshape(-1, 3 * patch_size**2)
     assert np.array_equal(laid_out(image, patch_size, merge_size), wanted)
 
 

@@ -140,7 +140,7 @@ class QwenVL(Family):
         return mrope_positions(input_ids == self.image_id, grids)
 
     def layout(self, tiles: Sequence[Pixels]) -> dict[str, NDArray[Any]]:
-        """pixel_values uint8 (N, 3 * patch_size**2), each patch (channel, row, column); image_grid_thw int64 (K, 3)."""
+        """pixel_values uint8 (N, 3 * patch_size**2), each patch (row, column, channel); image_grid_thw int64 (K, 3)."""
         from wdstream.pixels.patches import patchify
         from wdstream.pixels.render import resize
 
@@ -170,7 +170,12 @@ class QwenVL(Family):
             patches = batch["pixel_values"].to(device, non_blocking=True)
             inputs["image_grid_thw"] = batch["image_grid_thw"].to(device, non_blocking=True)
             inputs["pixel_values"] = normalise_patches(
-                patches, mean=self.mean, std=self.std, temporal_patch_size=self.temporal_patch_size, dtype=dtype
+                patches,
+                mean=self.mean,
+                std=self.std,
+                temporal_patch_size=self.temporal_patch_size,
+                dtype=dtype,
+                is_interleaved=True,
             )
         return inputs
 

@@ -20,21 +20,31 @@ def normalise_patches(
     std: Sequence[float],
     temporal_patch_size: int,
     dtype: torch.dtype,
+    is_interleaved: bool = False,
 ) -> torch.Tensor:
     """Rescale to 0..1, normalise each channel, and repeat every patch T times, on the device of the input.
 
     Args:
-        patches: uint8 (num_patches, 3 * P * P), channel by channel.
+        patches: uint8 (num_patches, 3 * P * P), channel by channel, or pixel by pixel when `is_interleaved`.
         mean, std: of each channel, for values in 0..1.
         temporal_patch_size: T.
         dtype: float32, bfloat16 or float16; the arithmetic is float32 in any case.
+        is_interleaved: a patch is (P * P, 3), as `patchify` writes it, and its channels are parted here.
 
     Returns:
         `dtype` (num_patches, 3 * T * P * P), for each channel T copies of its P * P values.
     """
     scale, shift = _scale_and_shift(tuple(mean), tuple(std), patches.device)
     num_patches, patch_bytes = patches.shape
-    planes = patches.view(num_patches, len(mean), 1, patch_bytes // len(mean)).expand(-1, -1, temporal_patch_size, -1)
+    channels, pixels = len(mean), patch_bytes // len(mean)
+    planes = patches.view(num_patches, channels, pixels)
+    if is_interleaved:
+        planes = patches.view(num_patches, pixels, channels).transpose(1, 2)
+        if (
+            patches.device.type == "cpu"
+        ):  # vector code wants neighbours; on a GPU the strided read costs next to nothing
+            planes = planes.contiguous()
+    planes = planes.unsqueeze(2).expand(-1, -1, temporal_patch_size, -1)
     normalised = torch.empty(planes.shape, dtype=dtype, device=patches.device)
     # One kernel: reads the bytes, computes in float32 by type promotion, writes `dtype`; the copies are a stride of 0.
     torch.addcmul(shift, planes, scale, out=normalised)

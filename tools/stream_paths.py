@@ -1,0 +1,186 @@
+"""The ways from encoded pages to a batch that tools/bench_stream.py compares, on the same pages, tiles and packs.
+
+    stream      the real loader on one thread: plan, read, decode, tile, label, encode, lay out, collate
+    processor   (a) Pillow decode, crop and resize, the model's own Hugging Face processor on tiles and text, one join
+    reference   (b) that much work once for the lengths and once more at collate, as a pipeline does that learns lengths
+                by running the processor
+    bare        (c) decode, resize, one copy of every tile to its place in patch order; no text, no checks, no framework
+
+Paths (a) to (c) get their pages in memory and their text ready with its placeholders; only `stream` reads and plans.
+"""
+
+import io
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import simplejpeg
+import torch
+from PIL import Image, ImageOps
+
+from wdstream.batches.collate import collate
+from wdstream.batches.pack import encode_pack
+from wdstream.batches.sample import build_sample
+from wdstream.families.base import Family
+from wdstream.families.reference import load_processor
+from wdstream.nodes.decode import decode_page
+from wdstream.nodes.tile import tile_page
+from wdstream.pages.label import label_page
+from wdstream.pipeline import Plan
+from wdstream.pixels.header import image_header
+from wdstream.records import Box, PackPlan, Placement, Size, TilePlan
+
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One page for the paths that do not read: files, tile plan of each, and the processor's text arguments."""
+
+    images: tuple[bytes, ...]
+    plans: tuple[TilePlan, ...]
+    texts: dict[str, list[str]]
+
+
+def make_jobs(plan: Plan, pack: PackPlan) -> list[Job]:
+    """The pages of a pack."""
+    jobs = []
+    for number in pack.samples:
+        dataset, row = plan.locate(number)
+        page = plan.shards[dataset].read_page(row)
+        tiled = tile_page(decode_page(page), policy=plan.tiling)
+        jobs.append(Job(images=page.images, plans=tiled.plans, texts=plan.family.processor_texts(label_page(tiled))))
+    return jobs
+
+
+class Paths:
+    """The paths under one plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.family: Family = plan.family
+        self.resample: str = getattr(plan.tiling, "resample", "bicubic")
+        self.processor = load_processor(plan.family)
+
+    def processor_pack(self, jobs: Sequence[Job]) -> dict[str, Any]:
+        """Path (a): one pack."""
+        outputs = [self.processor_page(job) for job in jobs]
+        return {
+            "input_ids": torch.cat([output["input_ids"][0] for output in outputs]),
+            "pixel_values": torch.cat([output["pixel_values"] for output in outputs if "pixel_values" in output]),
+        }
+
+    def reference_pack(self, jobs: Sequence[Job]) -> dict[str, Any]:
+        """Path (b): one pack."""
+        lengths = [len(self.processor_page(job)["input_ids"][0]) for job in jobs]
+        pack = self.processor_pack(jobs)
+        assert len(pack["input_ids"]) == sum(lengths)
+        return pack
+
+    def processor_page(self, job: Job) -> Any:
+        """Decode, cut and process one page with Pillow and the processor."""
+        tiles: list[Image.Image] = []
+        for data, plan in zip(job.images, job.plans, strict=True):
+            page = pillow_page(data)
+            for box, size, place in zip(plan.boxes, plan.sizes, plan.placements, strict=True):
+                tiles.append(pillow_tile(page, box, size, place, self.resample))
+        if not tiles:
+            return self.processor.tokenizer(**job.texts, return_tensors="pt")
+        return self.processor(**job.texts, images=self.family.processor_images(tiles), return_tensors="pt")
+
+    def bare_pack(self, jobs: Sequence[Job], *, is_plain_copy: bool = False) -> np.ndarray:
+        """Path (c): one pack; with `is_plain_copy` tiles are copied as they lie, an order that no model could use."""
+        sizes = [self.family.resized(*size) for job in jobs for plan in job.plans for size in plan.sizes]
+        out = np.empty(sum(width * height * 3 for width, height in sizes), np.uint8)
+        start = 0
+        for job in jobs:
+            for data, plan in zip(job.images, job.plans, strict=True):
+                page = bare_page(data)
+                for (left, top, right, bottom), size in zip(plan.boxes, plan.sizes, strict=True):
+                    tile = bare_resize(page[top:bottom, left:right], self.family.resized(*size), self.resample)
+                    ordered = tile if is_plain_copy else self.in_order(tile)
+                    np.copyto(out[start : start + tile.size].reshape(ordered.shape), ordered)
+                    start += tile.size
+        return out
+
+    def in_order(self, tile: np.ndarray) -> np.ndarray:
+        """A view of a tile in the order in which the model takes it: Qwen's merged patches, else channels first."""
+        merge, patch = getattr(self.family, "merge_size", 0), getattr(self.family, "patch_size", 0)
+        if not merge:
+            return tile.transpose(2, 0, 1)
+        rows, columns = tile.shape[0] // (merge * patch), tile.shape[1] // (merge * patch)
+        return tile.reshape(rows, merge, patch, columns, merge, patch, 3).transpose(0, 3, 1, 4, 6, 2, 5)
+
+
+def pillow_page(data: bytes) -> Image.Image:
+    """An RGB page, as most pipelines decode it."""
+    return ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+
+
+def pillow_tile(page: Image.Image, box: Box, size: Size, place: Placement, resample: str) -> Image.Image:
+    """A crop, resized where its size differs, on a canvas where the plan leaves room."""
+    tile = page.crop(box)
+    if tile.size != (place.width, place.height):
+        tile = tile.resize((place.width, place.height), FILTERS[resample])
+    if tile.size == size:
+        return tile
+    canvas = Image.new("RGB", size)
+    canvas.paste(tile, (place.left, place.top))
+    return canvas
+
+
+def bare_page(data: bytes) -> np.ndarray:
+    """uint8 (h, w, 3) by the shortest way."""
+    header = image_header(data, count_frames=False)
+    if header.format == "JPEG" and header.orientation == 1 and header.mode != "CMYK":
+        return simplejpeg.decode_jpeg(data)  # type: ignore[no-any-return]
+    return np.array(pillow_page(data))
+
+
+def bare_resize(tile: np.ndarray, size: Size, resample: str) -> np.ndarray:
+    """torch's resize of a crop, if it needs any."""
+    if (tile.shape[1], tile.shape[0]) == size:
+        return tile
+    pixels = torch.from_numpy(tile).unsqueeze(0).permute(0, 3, 1, 2)
+    resized = torch.nn.functional.interpolate(pixels, (size[1], size[0]), mode=resample, antialias=True)
+    return resized[0].permute(1, 2, 0).numpy()
+
+
+def stream_seconds(plan: Plan, num_packs: int) -> list[float]:
+    """CPU seconds of the whole process for each of the first packs from the loader, one pack a batch."""
+    seconds = []
+    with plan.loader(workers=0, prefetch=0) as loader:
+        for _ in range(num_packs):
+            start = time.process_time()
+            next(loader)
+            seconds.append(time.process_time() - start)
+    return seconds
+
+
+def part_seconds(plan: Plan, packs: Sequence[PackPlan]) -> dict[str, float]:
+    """CPU seconds of each station for these packs, called one by one as the loader calls them."""
+    family = plan.family
+    totals: dict[str, float] = {}
+
+    def timed(part: str, run: Callable[[], Any]) -> Any:
+        start = time.process_time()
+        result = run()
+        totals[part] = totals.get(part, 0.0) + time.process_time() - start
+        return result
+
+    for pack in packs:
+        samples = []
+        for number in pack.samples:
+            dataset, row = plan.locate(number)
+            page = timed("read, verify", lambda: plan.shards[dataset].read_page(row))  # noqa: B023  # called at once
+            decoded = timed("decode", lambda: decode_page(page))  # noqa: B023
+            tiled = timed("cut, resize", lambda: tile_page(decoded, policy=plan.tiling))  # noqa: B023
+            samples.append(timed("label, tokenise", lambda: build_sample(label_page(tiled), family)))  # noqa: B023
+        encoded = timed("positions", lambda: encode_pack(samples, family))  # noqa: B023
+        layout = timed("patch layout", lambda: family.layout([tile for sample in samples for tile in sample.tiles]))  # noqa: B023
+        del layout
+        timed("collate", lambda: collate([encoded], family))  # noqa: B023
+    totals["positions"] = max(0.0, totals["positions"] - totals["patch layout"])  # encode_pack lays out too
+    return totals
