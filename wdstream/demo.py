@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from wdstream.config import load_config
-from wdstream.errors import TrainError
+from wdstream.errors import ConfigError, TrainError
 from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.pipeline import plan_from_config
 from wdstream.testing import make_tiny_model
@@ -30,8 +30,9 @@ from wdstream.train.watch import TrainingProcess
 HELD_OUT = ("handbook-fr-sect.apparmor.pdf", "slides-packaging-tutorial.gl.pdf", "tesseract-phototest.tif")
 """Files kept for evaluation, with what lies beside them; the rest is trained on."""
 
-DPI = 72
+DPI = 150
 VOCAB_SIZE = 4096
+MARKER = "made-by-wdstream-demo.txt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,24 +69,24 @@ def run_demo(
     config_path: Path = Path("configs/demo.yaml"),
     console: Console | None = None,
 ) -> DemoReport:
-    """Run the demo and print what it showed. Shards and model of an earlier demo in `work` are used again.
+    """Run the demo and print what it showed.
 
     Args:
         pages: folder of raw pages.
-        work: folder for everything it writes.
+        work: folder for everything it writes; an earlier demo's is emptied first.
         steps: of both runs.
         kill_at: steps after which one run is killed.
         config_path: the demo's configuration; its paths are moved into `work`.
         console: where to print.
 
     Raises:
+        ConfigError: `work` holds files that are not of a demo, or `pages` none.
         TrainError: a run failed, or the two runs differ.
     """
     began = time.perf_counter()
     console = console or Console()
+    empty(work)
     prepare(pages, work, config_path, steps, console)
-    for name in ("run", "straight"):
-        shutil.rmtree(work / name, ignore_errors=True)
     start = Starter(config_path=config_path, work=work, steps=steps, console=console)
     console.rule("training on two processes, and a kill")
     with start("run", log="killed") as trainer:
@@ -103,11 +104,22 @@ def run_demo(
     return report
 
 
+def empty(work: Path) -> None:
+    """Make `work` an empty folder, if it is new or an earlier demo's.
+
+    Raises:
+        ConfigError: it holds other files.
+    """
+    if work.exists() and any(work.iterdir()) and not (work / MARKER).exists():
+        raise ConfigError(f"{work}: holds files that are not of a demo; name another folder with --work")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    (work / MARKER).write_text("The demo empties this folder when it starts.\n", encoding="utf-8")
+
+
 def prepare(pages: Path, work: Path, config_path: Path, steps: int, console: Console) -> None:
     """Model, shards and plan; prints the reports of each."""
-    model = work / "model"
-    if not (model / "config.json").exists():
-        make_tiny_model(model, vocab_size=VOCAB_SIZE)
+    model = make_tiny_model(work / "model", vocab_size=VOCAB_SIZE)
     console.print(f"tiny Qwen2.5-VL with random weights: {model}")
     for name, is_held_out in (("shards", False), ("shards-eval", True)):
         raw = stage(pages, work / "raw" / name, is_held_out=is_held_out)
@@ -128,14 +140,21 @@ def make_overrides(work: Path, steps: int) -> tuple[str, ...]:
 
 
 def stage(pages: Path, folder: Path, *, is_held_out: bool) -> Path:
-    """A copy of the raw pages that are, or are not, held out; a sidecar goes with its page."""
+    """A copy of the raw pages that are, or are not, held out; a sidecar goes with its page.
+
+    Raises:
+        ConfigError: there is none.
+    """
     stems = {Path(name).stem for name in HELD_OUT}
     for path in sorted(pages.rglob("*")):
         is_chosen = any(path.name == stem or path.name.startswith(stem + ".") for stem in stems)
         target = folder / path.relative_to(pages)
-        if path.is_file() and is_chosen == is_held_out and not target.exists():
+        if path.is_file() and is_chosen == is_held_out:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, target)
+    if not folder.exists():
+        names = f" named {', '.join(HELD_OUT)}" if is_held_out else ""
+        raise ConfigError(f"{pages}: no raw pages{names} there; start the demo in the repository, or give --pages")
     return folder
 
 
