@@ -13,7 +13,6 @@ the project is missed.
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -92,29 +91,29 @@ def child(folder: Path, pages: int) -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     columns = PageLikeColumns(folder, pages)
-    started = time.perf_counter()
+    started = time.process_time()
     planner = make_planner(columns)
     steps = planner.steps()
     next(steps)
-    first = time.perf_counter() - started
+    first = time.process_time() - started
     times = list(_times(steps, 2000))
     steps.close()
 
     cpu = time.process_time()
     total = planner.total_steps() or 0
     cpu = time.process_time() - cpu
-    memory, anonymous = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, _anonymous_mb()
+    memory, anonymous = _status_mb("VmHWM"), _status_mb("RssAnon")
 
     state = planner.state_after(total // 2)
-    started = time.perf_counter()
+    started = time.process_time()
     planner.step(total // 3 + 5)
-    step = time.perf_counter() - started
+    step = time.process_time() - started
     restores = []
     for _ in range(3):
-        started = time.perf_counter()
+        started = time.process_time()
         resumed = make_planner(columns).steps(state.to_json())
         resumed.run.fill()
-        restores.append(time.perf_counter() - started)
+        restores.append(time.process_time() - started)
     tokens = sum(sum(pack.tokens) for _ in range(200) for pack in next(resumed).packs)
     resumed.close()
     found = {
@@ -134,17 +133,16 @@ def child(folder: Path, pages: int) -> None:
 
 def _times(steps: Iterator[Any], count: int) -> Iterator[float]:
     for _ in range(count):
-        started = time.perf_counter()
+        started = time.process_time()
         if next(steps, None) is None:
             return
-        yield time.perf_counter() - started
+        yield time.process_time() - started
 
 
-def _anonymous_mb() -> float:
-    for line in Path("/proc/self/status").read_text().splitlines() if Path("/proc/self/status").exists() else ():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) / 1024
-    return float("nan")
+def _status_mb(name: str) -> float:
+    """A figure of this process's memory. (getrusage would give that of its parent, when that was larger.)"""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name + ":"))
 
 
 # ---------------------------------------------------------------- packers
@@ -256,7 +254,7 @@ def balance(count: int, wanted: Wanted) -> None:
     """How even 8 ranks are, and whether packing harmed the shuffling."""
     with tempfile.TemporaryDirectory(prefix="bench_plan") as folder:
         columns = write_columns(Path(folder), count)
-        columns = PageLikeColumns(Path(folder), count, shard_samples=1000)
+        columns = PageLikeColumns(Path(folder), count, 1000)
         console.print("balance: 8 ranks, 64 packs a step", style="bold")
         for policy, limit in (("total", 1.02), ("phase", 1.05)):
             planner = make_planner(columns, deal=policy)

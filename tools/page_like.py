@@ -6,7 +6,6 @@ paragraph). Text is log-normal: a full page has a median of 550 tokens. Document
 average.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,32 +55,25 @@ class QwenLengths:
         return -(-len(text) // 3)
 
 
-@dataclass(frozen=True, slots=True)
 class PageLikeColumns:
     """The index of such a set, its columns mapped from files."""
 
-    folder: Path
-    count: int
-    shard_samples: int = 10_000
-    fingerprint: str = "9" * 32
+    fingerprint = "9" * 32
+
+    def __init__(self, folder: Path, count: int, shard_samples: int = 10_000) -> None:
+        self.shard_starts = np.arange(0, count, shard_samples)
+        self._count = count
+        for name in COLUMNS.keys() - {"tokens"}:
+            setattr(self, name, np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False))
+        self._tokens: Any = np.load(folder / "tokens.npy", mmap_mode="r", allow_pickle=False)
 
     def __len__(self) -> int:
-        return self.count
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in COLUMNS:
-            raise AttributeError(name)
-        return np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-
-    @property
-    def shard_starts(self) -> NDArray[np.int64]:
-        """First row of each shard."""
-        return np.arange(0, self.count, self.shard_samples)
+        return self._count
 
     def tokens(self, fingerprint: str) -> Any:
         """The token column."""
         assert fingerprint == QwenLengths.text_fingerprint
-        return np.load(self.folder / "tokens.npy", mmap_mode="r", allow_pickle=False)
+        return self._tokens
 
 
 def write_columns(folder: Path, count: int) -> PageLikeColumns:

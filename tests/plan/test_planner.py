@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from wdstream.errors import ConfigError, PlanError, StateError
 from wdstream.pages.tile import TilingPolicy
 from wdstream.plan.columns import Dataset
 from wdstream.plan.planner import Planner
-from wdstream.plan.state import StreamState
+from wdstream.plan.state import Cursor, StreamState
 from wdstream.records import StepPlan
 
 
@@ -251,6 +252,18 @@ def test_tiny_sets(count: int) -> None:
     assert set(samples_of(steps)) == set(range(count))
 
 
+def test_shards_without_samples() -> None:
+    data = pages(40)
+    data.shard_starts = np.array([0, 0, 10, 10, 10, 30, 40, 40])
+    plan = planner(data, epochs=2, tail="pad", shuffle_shards=1)
+    steps = plan.steps()
+    whole = list(plan.steps())
+    assert Counter(samples_of(whole)) == {sample: 2 for sample in range(40)}
+    for number in range(len(whole)):
+        assert next(steps) == whole[number]
+        assert list(plan.steps(steps.state())) == whole[number + 1 :]
+
+
 def test_curriculum_by_epoch() -> None:
     plan = planner(pages(80), epochs=3, tail="pad", curriculum=[{"epochs": 1, "where": "tokens < 40"}])
     counts = Counter(samples_of(list(plan.steps())))
@@ -312,6 +325,12 @@ def test_new_epoch_after_a_shard_was_added() -> None:
     assert (state.step, state.round, state.pool) == (3, 1, ())
     counts = Counter(samples_of(list(longer.steps(state))))
     assert counts == {sample: 2 for sample in range(100)}
+    several = planner(Dataset(columns=pages(100, seed=9), name="a", epochs=4), epochs=2, tail="pad")
+    late = replace(steps.state(), round=0, cursors=(Cursor(epoch=3, position=1),))
+    counts = Counter(samples_of(list(several.steps(several.resume(late, on_change="new_epoch")))))
+    assert counts == {sample: 4 for sample in range(100)}
+    endless = planner(Dataset(columns=pages(100, seed=9), name="a", weight=1))
+    assert endless.resume(late, on_change="new_epoch").cursors == (Cursor(epoch=4),)
     same = planner(pages(90), epochs=3)
     assert same.resume(steps.state(), on_change="new_epoch") == steps.state()
     steps.close()

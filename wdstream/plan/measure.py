@@ -94,6 +94,8 @@ class Ruler:
         self._columns = columns = dataset.columns
         self._text_tokens = columns.tokens(family.text_fingerprint)
         self._starts_with_text: AnyInts | None = getattr(columns, "starts_with_text", None)
+        supervised = getattr(columns, "supervised", None)
+        self._learnt_tokens: AnyInts | None = supervised(family.text_fingerprint) if supervised else None
         self._prefix = family.prefix_tokens
         self._table = table
         self._settings = settings
@@ -116,7 +118,7 @@ class Ruler:
         lengths = SampleLengths(
             tokens=self._prefix + text + image_tokens + 1,
             patches=images.sum(np.maximum(costs.patches, 0)),
-            supervised=text + 1 - self._is_unlearnt_first(rows, images),
+            supervised=self._learnt(rows, text) + 1 - self._is_unlearnt_first(rows, images),
             vision_cost=images.sum(np.maximum(costs.vision_cost, 0)),
             scale=np.full(len(rows), FULL_SCALE, dtype=np.int64),
             reject=np.zeros(len(rows), dtype=np.int64),
@@ -158,6 +160,10 @@ class Ruler:
         costs = self._table.look_up(np.where(is_usable, images.widths, 1), np.where(is_usable, images.heights, 1))
         costs.tokens[~is_usable] = -1
         return costs
+
+    def _learnt(self, rows: Ints, text: Ints) -> Ints:
+        """Tokens of text that are learnt: all, unless the data set says otherwise."""
+        return text if self._learnt_tokens is None else np.asarray(self._learnt_tokens[rows], dtype=np.int64)
 
     def _is_unlearnt_first(self, rows: Ints, images: _Images) -> Bools:
         """Whether the first id of a sample is text, which has nothing before it to be predicted from."""

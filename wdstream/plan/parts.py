@@ -73,6 +73,12 @@ class Parts:
         """Cursors at the start of a round."""
         return tuple(Cursor(epoch=round_number * (part.epochs or 0)) for part in self.parts)
 
+    def start_after(self, round_number: int, epoch: int) -> tuple[Cursor, ...]:
+        """Cursors of a new start after a round that was broken off; `epoch` is the last that any data set had begun."""
+        if self.is_endless:
+            return tuple(Cursor(epoch=epoch + 1) for _ in self.parts)
+        return self.round_start(round_number + 1)
+
     def pool_items(self, samples: Sequence[int]) -> list[Item]:
         """Samples of a saved pool, in order, measured anew; those that do not fit this plan any more are left out.
 
@@ -103,7 +109,7 @@ class Parts:
             raise StateError(f"the saved state has {len(cursors)} data sets, the plan {len(self.parts)}")
         for dataset, part, at in zip(self.datasets, self.parts, cursors, strict=True):
             is_block = at.block < part.order.num_blocks
-            if not is_block or at.position >= part.order.block_size(at.epoch, at.block):
+            if not is_block or 0 < at.position >= part.order.block_size(at.epoch, at.block):
                 raise StateError(
                     f"data set {dataset.name!r}: the saved state stands at block {at.block}, sample {at.position}, "
                     "which this data set does not have; it belongs to other data"

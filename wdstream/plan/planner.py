@@ -83,8 +83,8 @@ class Planner:
         """
         saved = state if isinstance(state, StreamState) else StreamState.from_json(state)
         if on_change == "new_epoch" and saved.differences(self.fingerprints):
-            number = max(saved.round, *(at.epoch for at in saved.cursors)) + 1
-            return replace(self.initial_state(), step=saved.step, round=number, cursors=self.parts.round_start(number))
+            cursors = self.parts.start_after(saved.round, max(at.epoch for at in saved.cursors))
+            return replace(self.initial_state(), step=saved.step, round=saved.round + 1, cursors=cursors)
         saved.check(self.fingerprints, allow=KEEPS_PAGES if on_change == "keep" else ())
         self.parts.check_cursors(saved.cursors)
         return replace(saved, fingerprints=dict(self.fingerprints))
