@@ -29,6 +29,7 @@ slow: setup
 
 bench: setup
 	$(BIN)/python tools/bench_plan.py
+	$(BIN)/python tools/bench_pixels.py
 	$(BIN)/python tools/bench_stream.py
 
 clean:
