@@ -12,6 +12,7 @@ import numpy as np
 
 from wdstream.batches.sample import IGNORED, build_sample
 from wdstream.families.base import Family
+from wdstream.families.chat import render_chat
 from wdstream.nodes.decode import MAX_PIXELS, decode_page
 from wdstream.nodes.tile import Tiling, resample_of, tile_page
 from wdstream.pages.label import label_page
@@ -72,7 +73,8 @@ class SampleBuilder:
         Raises:
             PageError: the page is bad.
         """
-        decoded = self._shrink(decode_page(page, max_pixels=self.max_pixels), scale)
+        written = render_chat(page, self.family)
+        decoded = self._shrink(decode_page(written, max_pixels=self.max_pixels), scale)
         return tile_page(decoded, policy=self.tiling)
 
     def blank(self, slot: Slot) -> Sample:

@@ -153,18 +153,19 @@ class LaneSource(Stage[LanePack]):
                 f"the saved state is after {first} packs, in the middle of a round of {self.world.size} ranks; "
                 "save after a whole step"
             )
+        numbers = range(self.world.rank, self.settings.lanes, self.world.size)
+        saved = None if initial_state is None else initial_state[self.LANES_KEY]
+        missing = [] if saved is None else [number for number in numbers if str(number) not in saved]
+        if missing:
+            raise StateError(
+                f"the saved state has the lanes {', '.join(saved or ())}; rank {self.world.rank} of {self.world.size} "
+                f"needs lane {missing[0]}: merge the states of all ranks before you save (merge_lane_states)"
+            )
         self._next_pack = first + self.world.rank
         for lane in self.lanes.values():
             close(lane)
-        numbers = range(self.world.rank, self.settings.lanes, self.world.size)
         self.lanes = {number: _lane(self.urls, number, self.settings, self._open_stream) for number in numbers}
-        saved = None if initial_state is None else initial_state[self.LANES_KEY]
         for number, lane in self.lanes.items():
-            if saved is not None and str(number) not in saved:
-                raise StateError(
-                    f"the saved state has the lanes {', '.join(saved)}; rank {self.world.rank} of {self.world.size} "
-                    f"needs lane {number}: merge the states of all ranks before you save (merge_lane_states)"
-                )
             lane.reset(None if saved is None else saved[str(number)])
         self._states = {number: lane.state_dict() for number, lane in self.lanes.items()}
 

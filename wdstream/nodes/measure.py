@@ -6,10 +6,11 @@ import numpy as np
 
 from wdstream.errors import DecodeError, RowError
 from wdstream.families.base import Family
+from wdstream.families.chat import render_chat
 from wdstream.nodes.tile import Tiling
 from wdstream.pages.label import tile_text_pieces
 from wdstream.pixels.header import image_size
-from wdstream.records import Page, Size, TextSegment
+from wdstream.records import Page, Size, TextSegment, TokenSegment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +18,7 @@ class MeasuredPage:
     """A page with its images still encoded, and its exact lengths.
 
     Attributes:
-        page: the page.
+        page: the page; a chat row's turns written out.
         image_sizes: (width, height) of each image in pixels, orientation applied.
         tokens: of the sample that it becomes.
         patches: vision patches of all its tiles.
@@ -39,7 +40,7 @@ def measure_page(page: Page, *, family: Family, tiling: Tiling) -> MeasuredPage:
 
     Raises:
         DecodeError: an image's header cannot be read.
-        RowError: the family refuses the size of a tile.
+        RowError: the family refuses the size of a tile, or its chat template the row.
     """
     sizes = tuple(_size(page.key, number, data) for number, data in enumerate(page.images))
     plans = [tiling.plan_tiles(width, height) for width, height in sizes]
@@ -47,12 +48,15 @@ def measure_page(page: Page, *, family: Family, tiling: Tiling) -> MeasuredPage:
     tokens, patches = family.image_cost(outputs[:, 0], outputs[:, 1])
     if (tokens < 0).any():
         raise RowError(f"page {page.key!r}: {family.name} refuses a tile of {outputs[tokens < 0][0].tolist()} pixels")
-    texts = [segment.text for segment in page.segments if isinstance(segment, TextSegment)]
+    written = render_chat(page, family)
+    texts = [segment.text for segment in written.segments if isinstance(segment, TextSegment)]
+    runs = [len(segment.ids) for segment in written.segments if isinstance(segment, TokenSegment)]
     pieces = [piece for plan in plans for piece in tile_text_pieces(plan) if piece]
+    text = sum(family.encoder.count([*texts, *pieces])) + (sum(runs) if runs else 1)  # a chat row holds its EOS
     return MeasuredPage(
-        page=page,
+        page=written,
         image_sizes=sizes,
-        tokens=family.prefix_tokens + sum(family.encoder.count([*texts, *pieces])) + int(tokens.sum()) + 1,
+        tokens=family.prefix_tokens + text + int(tokens.sum()),
         patches=int(patches.sum()),
     )
 

@@ -44,6 +44,7 @@ class ReadTars(Stage[RawSample]):
         super().__init__()
         self.urls = urls
         self._open_stream = open_stream or open_url
+        self._stream: BinaryIO | None = None
         self._samples: Iterator[RawSample] | None = None
 
     def reset(self, initial_state: State | None = None) -> None:
@@ -52,7 +53,7 @@ class ReadTars(Stage[RawSample]):
         state = initial_state or {self.SHARD_KEY: 0, self.SAMPLE_KEY: 0, self.OFFSET_KEY: 0}
         self._shard, self._sample = int(state[self.SHARD_KEY]), int(state[self.SAMPLE_KEY])
         self._offset = int(state[self.OFFSET_KEY])
-        self._samples = None
+        self._close_tar()
         self._next: RawSample | None = None
 
     def advance(self) -> RawSample:
@@ -63,7 +64,8 @@ class ReadTars(Stage[RawSample]):
                 self._next = next(self._samples, None)
             sample, self._next = self._next, next(self._samples, None)
             if self._next is None:
-                self._shard, self._sample, self._offset, self._samples = self._shard + 1, 0, 0, None
+                self._shard, self._sample, self._offset = self._shard + 1, 0, 0
+                self._close_tar()
             else:
                 self._sample, self._offset = self._sample + 1, self._next.offset
             if sample is not None:
@@ -76,11 +78,17 @@ class ReadTars(Stage[RawSample]):
 
     def close(self) -> None:
         """Close the open tar."""
-        self._samples = None
+        self._close_tar()
         super().close()
 
+    def _close_tar(self) -> None:
+        self._samples = None
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
     def _open(self, url: str) -> Iterator[RawSample]:
-        stream = self._open_stream(url)
+        self._stream = stream = self._open_stream(url)
         if self._offset and _is_plain_tar(stream):
             stream.seek(self._offset)
             return _read_samples(stream, url, self._offset)
@@ -152,19 +160,18 @@ def _is_plain_tar(stream: BinaryIO) -> bool:
 def _read_samples(stream: BinaryIO, url: str, base: int) -> Iterator[RawSample]:
     """Neighbours with one key make a sample; offsets count from the start of the tar, `base` bytes back."""
     sample: RawSample | None = None
-    with stream:
-        for member, data in _read_members(stream, url):
-            name = split_name(member.name)
-            if name is None:
-                continue
-            key, extension = name
-            if sample is None or key != sample.key:
-                if sample is not None:
-                    yield sample
-                sample = RawSample(key, {}, base + member.offset)
-            if extension in sample.parts:
-                raise ShardError(f"{url}: the sample {key!r} has two parts {extension!r}; remove or rename one")
-            sample.parts[extension] = data
+    for member, data in _read_members(stream, url):
+        name = split_name(member.name)
+        if name is None:
+            continue
+        key, extension = name
+        if sample is None or key != sample.key:
+            if sample is not None:
+                yield sample
+            sample = RawSample(key, {}, base + member.offset)
+        if extension in sample.parts:
+            raise ShardError(f"{url}: the sample {key!r} has two parts {extension!r}; remove or rename one")
+        sample.parts[extension] = data
     if sample is not None:
         yield sample
 
