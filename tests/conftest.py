@@ -149,3 +149,4 @@ def run_folder(
             loader.close()
         state = plan.state_after(1).to_json()
     return folder
+os.environ.setdefault("OMP_NUM_THREADS", "1")
