@@ -76,3 +76,15 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_bad_override(tmp_path: Path, override: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         load_config(write(tmp_path, MINIMAL + "train: {lr: 1.0}"), (override,))
+
+
+def test_mixes_may_be_nested(tmp_path: Path) -> None:
+    text = MINIMAL.replace("{path: shards}", "{path: a, weight: 1}, {name: web, weight: 2, datasets: [{path: b}]}")
+    train = load_config(write(tmp_path, text)).data.train
+    assert (train[0].path, train[1].path, train[1].datasets[0].path) == ("a", "", "b")
+
+
+@pytest.mark.parametrize("entry", ["{name: web}", "{path: a, datasets: [{path: b}]}"])
+def test_a_data_set_is_shards_or_a_mix(tmp_path: Path, entry: str) -> None:
+    with pytest.raises(ConfigError, match="give either path, a directory of shards, or datasets"):
+        load_config(write(tmp_path, MINIMAL.replace("{path: shards}", entry)))

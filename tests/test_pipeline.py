@@ -322,14 +322,14 @@ def test_splits_mixtures_and_curriculum(stream_config: MakeConfig, small_shards:
     mixed = stream_config(
         train=[
             {"path": str(small_shards), "name": "a", "weight": 3},
-            {"path": str(small_shards), "name": "b", "weight": 1},
+            {"name": "web", "weight": 1, "datasets": [{"path": str(small_shards), "name": "b", "weight": 5}]},
         ],
         epochs=None,
         curriculum=[{"epochs": 1, "where": "text_chars < 100"}],
     )
     plan = plan_from_config(mixed)
     assert plan.total_steps() is None
-    assert [str(dataset.weight) for dataset in plan.datasets] == ["3", "1"]
+    assert [(dataset.name, str(dataset.weight)) for dataset in plan.datasets] == [("a", "3"), ("web/b", "1")]
     assert plan.settings.where_of(0) == ("text_chars < 100",)
 
 

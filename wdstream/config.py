@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from wdstream.errors import ConfigError
 
@@ -31,15 +31,24 @@ class ModelConfig(Section):
 
 
 class DatasetConfig(Section):
-    """One data set: a directory of shards with its index."""
+    """One data set: a directory of shards with its index; or a mix of several that share a weight or epochs."""
 
-    path: str
+    path: str = ""
+    datasets: tuple["DatasetConfig", ...] = ()
+    """In place of `path`: a mix. The weights inside divide the mix's own weight; epochs inside are multiplied by
+    its."""
     name: str | None = None
     """Shown in reports; the directory's name when left out."""
     weight: float | None = Field(default=None, gt=0)
     """Share of the stream, in any unit; give all data sets a weight, or none. With weights there are no epochs."""
     epochs: int = Field(default=1, gt=0)
     """How often each page comes in one of `data.epochs`; for data sets without weights."""
+
+    @model_validator(mode="after")
+    def _has_path_or_datasets(self) -> "DatasetConfig":
+        if bool(self.path) == bool(self.datasets):
+            raise ValueError("give either path, a directory of shards, or datasets, a mix of several")
+        return self
 
 
 class PhaseConfig(Section):
@@ -73,6 +82,9 @@ class DataConfig(Section):
     """Pages too long for a pack: left out and listed, or their images shrunk until they fit."""
     deal: Literal["total", "phase"] = "total"
     """How a step's packs are shared: total evens out whole steps (DDP), phase every part of a micro step (FSDP)."""
+    on_change: Literal["refuse", "keep", "new_epoch"] = "refuse"
+    """When a checkpoint was made with other settings or data: refuse it, go on where it stands (not when the data or
+    their order changed), or start a new pass over the data."""
     weights_in: Literal["pages", "tokens"] = "pages"
     """What the weights of data sets count."""
     where: str | None = None

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from wdstream.config import Config, DatasetConfig, TilingConfig
 from wdstream.errors import ConfigError, PlanError
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family
@@ -26,6 +25,7 @@ from wdstream.shards.shards import Shards
 from wdstream.world import World
 
 if TYPE_CHECKING:
+    from wdstream.config import Config, DatasetConfig, TilingConfig
     from wdstream.nodes.build_pack import PackBuilder
     from wdstream.nodes.lanes import LaneSettings
     from wdstream.nodes.stream_loader import StreamLoader
@@ -205,7 +205,7 @@ def check_division(global_batch_size: int, world: World, micro_batch_size: int) 
         )
 
 
-def plan_from_config(config: Config, *, split: str = "train") -> Plan:
+def plan_from_config(config: "Config", *, split: str = "train") -> Plan:
     """The plan of a configuration: `train`, or the evaluation set of this name.
 
     Raises:
@@ -217,17 +217,14 @@ def plan_from_config(config: Config, *, split: str = "train") -> Plan:
     if not entries:
         names = ", ".join(["train", *map(_name, data.eval)])
         raise ConfigError(f"there is no data set '{split}' in data.eval; known: {names}")
-    datasets = [
-        Dataset(columns=Shards.open(entry.path), name=_name(entry), weight=entry.weight, epochs=entry.epochs)
-        for entry in entries
-    ]
+    datasets = [_dataset(entry) for entry in entries]
     settings = {name: getattr(data, name) for name in PlanKeywords.__annotations__}
     settings["curriculum"] = [phase.model_dump() for phase in data.curriculum]
     family = load_family(config.model.path, name=config.model.family)
     return Plan(datasets, family, tiling_from_config(config.tiling), **cast(PlanKeywords, settings))
 
 
-def tiling_from_config(tiling: TilingConfig) -> TilingPolicy:
+def tiling_from_config(tiling: "TilingConfig") -> TilingPolicy:
     """The policy that `tiling:` describes; what is not given takes the policy's own default."""
     given = tiling.model_dump(exclude_unset=True)
     labels = given.pop("labels", "text")
@@ -259,5 +256,13 @@ def _rejects(plan: Plan) -> Iterator[dict[str, Any]]:
         }
 
 
-def _name(entry: DatasetConfig) -> str:
-    return entry.name or Path(entry.path).name
+def _dataset(entry: "DatasetConfig") -> Dataset | Mix:
+    """An entry of `data.train` or `data.eval`, its shards opened."""
+    name, weight, epochs = _name(entry), entry.weight, entry.epochs
+    if entry.datasets:
+        return Mix(datasets=tuple(map(_dataset, entry.datasets)), name=name, weight=weight, epochs=epochs)
+    return Dataset(columns=Shards.open(entry.path), name=name, weight=weight, epochs=epochs)
+
+
+def _name(entry: "DatasetConfig") -> str:
+    return entry.name or Path(entry.path).name or "mix"

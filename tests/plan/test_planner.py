@@ -1,4 +1,5 @@
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -108,18 +109,16 @@ def test_a_step_near_a_known_state_does_not_replay_the_run(monkeypatch: pytest.M
     plan = planner(pages(2000), epochs=1)
     total = plan.total_steps()
     assert total is not None
-    steps = plan.steps()
-    monkeypatch.setattr(plan, "steps", lambda state, **_: pytest.fail(f"starts at {state.step}"))
+    monkeypatch.setattr(plan, "_from_start", lambda state, _: pytest.fail(f"starts at {state.step}"))
     with pytest.raises(pytest.fail.Exception, match=rf"starts at {(total - 5) // 16 * 16}$"):
         plan.step(total - 5)
-    steps.close()
 
 
 def test_remembered_states_serve_as_starts() -> None:
     plan = planner(pages(500), epochs=1)
     state = planner(pages(500), epochs=1).state_after(30)
     plan.remember(state.to_json())
-    assert plan._nearest(35, None) == state
+    assert plan._waypoints.before(35) == state
 
 
 @pytest.mark.parametrize("tail", ["wrap", "drop", "pad"])
@@ -331,6 +330,10 @@ def test_new_epoch_after_a_shard_was_added() -> None:
     assert counts == {sample: 4 for sample in range(100)}
     endless = planner(Dataset(columns=pages(100, seed=9), name="a", weight=1))
     assert endless.resume(late, on_change="new_epoch").cursors == (Cursor(epoch=4),)
+    willing = planner(pages(100, seed=9), epochs=3, tail="pad", on_change="new_epoch")
+    assert list(willing.steps(steps.state().to_json())) == list(longer.steps(state))
+    assert willing.total_steps(steps.state()) == 3 + len(list(longer.steps(state)))
+    assert willing.total_steps() == longer.total_steps()
     same = planner(pages(90), epochs=3)
     assert same.resume(steps.state(), on_change="new_epoch") == steps.state()
     steps.close()
@@ -372,3 +375,12 @@ def test_interleaved_rows_and_texts() -> None:
     plan = planner(data, epochs=1, tail="pad")
     counts = Counter(samples_of(list(plan.steps())))
     assert counts == {sample: 1 for sample in range(70)}
+
+
+def test_threads_may_share_a_plan() -> None:
+    """A loader's thread and the training loop run through the same plan; sizes are learnt by both."""
+    plan = planner(pages(600, side=400), epochs=1, max_patches=1000, sequence_length=400)
+    expected = list(planner(pages(600, side=400), epochs=1, max_patches=1000, sequence_length=400).steps())
+    with ThreadPoolExecutor(4) as pool:
+        found = [future.result() for future in [pool.submit(lambda: list(plan.steps())) for _ in range(4)]]
+    assert found == [expected] * 4

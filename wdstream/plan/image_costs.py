@@ -2,6 +2,7 @@
 once."""
 
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 
@@ -35,12 +36,17 @@ class ImageCostTable:
     def __init__(self, family: LengthModel, tiling: TileModel) -> None:
         self._family = family
         self._tiling = tiling
+        self._lock = Lock()  # a loader's thread and the training loop may both run through the plan
         self._label_tokens: dict[tuple[int, ...], int] = {}  # by grid, see _labels
         self._sizes = np.empty(0, dtype=np.int64)  # width << 32 | height, ascending
         self._costs = np.empty((3, 0), dtype=np.int64)
 
     def look_up(self, widths: Ints, heights: Ints) -> ImageCosts:
         """Costs of images of these sizes in pixels, (I,) each; sizes must lie within the tiling policy's limits."""
+        with self._lock:
+            return self._look_up(widths, heights)
+
+    def _look_up(self, widths: Ints, heights: Ints) -> ImageCosts:
         sizes = (widths << 32) | heights
         places = np.searchsorted(self._sizes, sizes)
         is_known = places < len(self._sizes)

@@ -9,7 +9,7 @@ for step in steps: steps.state()         # ... with the state after each
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
 from wdstream.errors import PlanError
 from wdstream.plan.columns import Dataset, DatasetColumns, Mix
@@ -18,14 +18,15 @@ from wdstream.plan.packer import Item
 from wdstream.plan.parts import Parts
 from wdstream.plan.report import PlanSummary, summarise
 from wdstream.plan.run import PackRun
-from wdstream.plan.settings import PlanKeywords, PlanSettings
+from wdstream.plan.settings import OnChange, PlanKeywords, PlanSettings
 from wdstream.plan.state import KEEPS_PAGES, StreamState
 from wdstream.plan.step_plans import Dealer
 from wdstream.plan.waypoints import Waypoints
 from wdstream.records import StepPlan
 
 State = StreamState | Mapping[str, Any]
-OnChange = Literal["refuse", "keep", "new_epoch"]
+LAST = 1 << 62
+"""After every step of a run."""
 
 
 class Planner:
@@ -69,19 +70,18 @@ class Planner:
             step=0, round=0, cursors=self.parts.round_start(0), pool=(), fingerprints=dict(self.fingerprints)
         )
 
-    def resume(self, state: State, *, on_change: OnChange = "refuse") -> StreamState:
+    def resume(self, state: State, *, on_change: OnChange | None = None) -> StreamState:
         """A saved state, checked, as a state of this plan.
 
         Args:
             state: a StreamState or its JSON object.
-            on_change: what to do when settings or data differ. "refuse" raises. "keep" goes on where the state stands;
-                every sample still comes exactly once, so it is refused when the data or their order changed.
-                "new_epoch" drops what is left of the epoch and starts the next.
+            on_change: what to do when settings or data differ (PlanSettings); None takes the plan's setting.
 
         Raises:
             StateError: names each difference that is not allowed, or says why the state is none.
         """
         saved = state if isinstance(state, StreamState) else StreamState.from_json(state)
+        on_change = on_change or self.settings.on_change
         if on_change == "new_epoch" and saved.differences(self.fingerprints):
             cursors = self.parts.start_after(saved.round, max(at.epoch for at in saved.cursors))
             return replace(self.initial_state(), step=saved.step, round=saved.round + 1, cursors=cursors)
@@ -98,21 +98,26 @@ class Planner:
         """
         dealer = self._dealer(world_size, micro_batch_size)
         dealer.check(self.settings.global_batch_size)
-        start = self.initial_state() if state is None else self.resume(state)
-        return Steps(PackRun(self.parts, start, self.fingerprints), dealer, self._waypoints)
+        if state is None:
+            return self._from_start(self.initial_state(), dealer)
+        return Steps(PackRun(self.parts, self.resume(state), self.fingerprints), dealer)
 
     def step(
         self, number: int, *, world_size: int = 1, micro_batch_size: int = 1, state_near: State | None = None
     ) -> StepPlan:
-        """One step of the run. Fast when a state shortly before it is known: from a dry run, or given (a checkpoint's).
+        """One step of the run, as it goes from its beginning, or from `state_near` when that is given.
+
+        Fast when a state shortly before it is known: from a dry run (total_steps), or given (a checkpoint's). After
+        settings were changed in the middle of a run (`on_change`), only a state saved later leads to its steps.
 
         Raises:
             PlanError: the run has no such step.
         """
-        near = self._nearest(number, state_near)
-        steps = self.steps(near, world_size=world_size, micro_batch_size=micro_batch_size)
+        dealer = self._dealer(world_size, micro_batch_size)
+        dealer.check(self.settings.global_batch_size)
+        steps = self._near(number, state_near, dealer)
         try:
-            steps.skip(number - near.step)
+            steps.skip(number - steps.run.step)
             return next(steps)
         except StopIteration:
             raise PlanError(f"step {number}: the run has {self.total_steps()} steps, numbered from 0") from None
@@ -120,29 +125,33 @@ class Planner:
             steps.close()
 
     def state_after(self, step: int, *, state_near: State | None = None) -> StreamState:
-        """The state after a step, which is the one before the next; -1 gives the initial state.
+        """The state after a step, which is the one before the next; -1 gives the initial state. See `step`.
 
         Raises:
             PlanError: the run has no such step.
         """
-        near = self._nearest(step + 1, state_near)
-        steps = self.steps(near)
+        steps = self._near(step + 1, state_near, self._dealer(1, 1))
         try:
-            steps.skip(step + 1 - near.step)
+            steps.skip(step + 1 - steps.run.step)
             return steps.state()
         except StopIteration:
             raise PlanError(f"step {step}: the run has {self.total_steps()} steps, numbered from 0") from None
         finally:
             steps.close()
 
-    def total_steps(self) -> int | None:
-        """Steps of the run, by a dry run of all its epochs; None when it has no end."""
-        if self.settings.epochs is not None and self._total_steps is None:
-            steps = self.steps(self._waypoints.before(1 << 62))
-            while steps.advance() is not None:
-                pass
-            self._total_steps = steps.run.step
-            steps.close()
+    def total_steps(self, state: State | None = None) -> int | None:
+        """Steps of the run, by a dry run of all its epochs; None when it has no end.
+
+        Args:
+            state: count on from here; needed only when settings or data were changed in the middle of the run.
+        """
+        if self.settings.epochs is None:
+            return None
+        if state is not None:
+            return self.steps(state).count()
+        if self._total_steps is None:
+            start = self._waypoints.before(LAST) or self.initial_state()
+            self._total_steps = self._from_start(start, self._dealer(1, 1)).count()
         return self._total_steps
 
     def rejects(self) -> Iterator[tuple[int, str]]:
@@ -165,29 +174,35 @@ class Planner:
         return self._dealer(len(step.deal), micro_batch_size).straggler(step)
 
     def remember(self, state: State) -> None:
-        """Keep a state of this run, such as a checkpoint's, as a place from which `step` can start."""
+        """Keep a state of this run, such as a checkpoint's, as a place from which `step` can start.
+
+        Only for states that this plan leads to from its beginning.
+        """
         self._waypoints.add(self.resume(state))
 
     def _dealer(self, world_size: int, micro_batch_size: int) -> Dealer:
         policy = self.settings.deal
         return Dealer(cost=self._cost, policy=policy, world_size=world_size, micro_batch_size=micro_batch_size)
 
-    def _nearest(self, step: int, given: State | None) -> StreamState:
+    def _from_start(self, state: StreamState, dealer: Dealer) -> "Steps":
+        """Steps from a state to which the plan leads from its beginning; states on the way are kept."""
+        return Steps(PackRun(self.parts, state, self.fingerprints), dealer, self._waypoints)
+
+    def _near(self, step: int, given: State | None, dealer: Dealer) -> "Steps":
+        """Steps from the given state, if it lies before the step, or else from the nearest known one."""
         if step < 0:
             raise PlanError(f"step {step}: steps are numbered from 0")
-        known = [self._waypoints.before(step), None if given is None else self.resume(given)]
-        return max(
-            (state for state in known if state is not None and state.step <= step),
-            key=lambda state: state.step,
-            default=self.initial_state(),
-        )
+        if given is not None and (start := self.resume(given)).step <= step:
+            return Steps(PackRun(self.parts, start, self.fingerprints), dealer)
+        return self._from_start(self._waypoints.before(step) or self.initial_state(), dealer)
 
 
 class Steps(Iterator[StepPlan]):
     """Steps from a state on; `state()` is the one after the last step given. Close it when it is left before its
     end."""
 
-    def __init__(self, run: PackRun, dealer: Dealer, waypoints: Waypoints) -> None:
+    def __init__(self, run: PackRun, dealer: Dealer, waypoints: Waypoints | None = None) -> None:
+        """`waypoints`, when given, learns states on the way."""
         self.run = run
         self._dealer = dealer
         self._waypoints = waypoints
@@ -201,7 +216,7 @@ class Steps(Iterator[StepPlan]):
 
     def advance(self) -> list[list[Item]] | None:
         """The bare packs of the next step; None at the end."""
-        if self._waypoints.wants(self.run.step):
+        if self._waypoints is not None and self._waypoints.wants(self.run.step):
             self._waypoints.add(self.run.state())
         packs = self.run.next_step()
         if packs is None:
@@ -213,6 +228,12 @@ class Steps(Iterator[StepPlan]):
         for _ in range(count):
             if self.advance() is None:
                 raise StopIteration
+
+    def count(self) -> int:
+        """Run to the end; the number of steps of the whole run."""
+        while self.advance() is not None:
+            pass
+        return self.run.step
 
     def state(self) -> StreamState:
         """The state after the last step given."""

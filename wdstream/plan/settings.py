@@ -11,6 +11,7 @@ from wdstream.plan.where import Where
 Tail = Literal["wrap", "drop", "pad"]
 Overlength = Literal["reject", "downscale", "split"]
 Unit = Literal["pages", "tokens"]
+OnChange = Literal["refuse", "keep", "new_epoch"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class PlanKeywords(TypedDict, total=False):
     where: str | None
     curriculum: Sequence[Phase | Mapping[str, Any]]
     deal: DealPolicy
+    on_change: OnChange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,10 @@ class PlanSettings:
         weights_in: unit of the data sets' weights.
         where: only samples for which this expression holds (where.py).
         curriculum: for the first epochs, further expressions; afterwards all samples that `where` chooses.
-        deal: how the packs of a step are shared by ranks (steps.py); the only setting that does not change the stream.
+        deal: how the packs of a step are shared by ranks (steps.py); does not change the stream.
+        on_change: what to do with a saved state when settings or data differ. "refuse" raises. "keep" goes on where the
+            state stands; every sample still comes exactly once, so it is refused when the data or their order changed.
+            "new_epoch" drops what is left of the epoch and starts the next.
 
     Raises:
         ConfigError: a value out of range; names it.
@@ -81,6 +86,7 @@ class PlanSettings:
     where: str | None = None
     curriculum: Sequence[Phase | Mapping[str, Any]] = ()
     deal: DealPolicy = "total"
+    on_change: OnChange = "refuse"
 
     def __post_init__(self) -> None:
         for name in ("sequence_length", "max_patches", "global_batch_size", "shuffle_shards", "pool", "max_pixels"):
@@ -90,6 +96,7 @@ class PlanSettings:
         _expect_one_of("tail", self.tail, ("wrap", "drop", "pad"))
         _expect_one_of("overlength", self.overlength, ("reject", "downscale", "split"))
         _expect_one_of("deal", self.deal, ("total", "phase"))
+        _expect_one_of("on_change", self.on_change, ("refuse", "keep", "new_epoch"))
         _expect_one_of("weights_in", self.weights_in, ("pages", "tokens"))
         if self.overlength == "split":
             raise ConfigError(
