@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -114,11 +115,11 @@ def child(folder: Path, pages: int) -> None:
         resumed = make_planner(columns).steps(state.to_json())
         resumed.run.fill()
         restores.append(time.process_time() - started)
-    tokens = sum(sum(pack.tokens) for _ in range(200) for pack in next(resumed).packs)
+    fills = [sum(pack.tokens) / SEQUENCE_LENGTH for step in islice(resumed, 200) for pack in step.packs]
     resumed.close()
     found = {
         "packs": total * 64,
-        "fill": tokens / (200 * 64 * SEQUENCE_LENGTH),
+        "fill": sum(fills) / len(fills),
         "pages_per_second": pages / cpu,
         "memory_mb": memory,
         "anonymous_mb": anonymous,

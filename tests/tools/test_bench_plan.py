@@ -1,0 +1,77 @@
+"""tools/bench_plan.py: its packers pack, its index is what it says, and a missed figure is an exit status."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+TOOLS = Path(__file__).parents[2] / "tools"
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(TOOLS))
+        import bench_plan
+
+        yield bench_plan
+
+
+def test_baselines_pack_everything_within_both_budgets(bench: ModuleType) -> None:
+    rng = np.random.default_rng(3)
+    sizes = [(int(tokens), int(patches)) for tokens, patches in rng.integers(1, [101, 51], (3000, 2))]
+    fills = {}
+    for name, pack in bench.BASELINES.items():
+        packs = list(pack(sizes, (100, 60)))
+        assert sorted(place for places in packs for place in places) == list(range(3000)), name
+        for places in packs:
+            assert sum(sizes[place][0] for place in places) <= 100, name
+            assert sum(sizes[place][1] for place in places) <= 60, name
+        fills[name] = sum(tokens for tokens, _ in sizes) / (100 * len(packs))
+    assert min(fills, key=fills.__getitem__) == "next-fit"
+
+
+def test_the_index_is_page_like(bench: ModuleType, tmp_path: Path) -> None:
+    columns = bench.write_columns(tmp_path, 20_000)
+    planner = bench.make_planner(columns)
+    lengths = planner.parts.rulers[0].measure(np.arange(20_000))
+    assert 2_500 < lengths.tokens.mean() < 3_000
+    documents = bench.document_of(np.arange(20_000))
+    assert 30 < 20_000 / (documents[-1] + 1) < 45
+
+
+@pytest.mark.parametrize("part", ["packers", "balance"])
+def test_parts_reach_what_is_wanted(part: str) -> None:
+    run([part, "--sample", "12000"], expected=0)
+
+
+def test_a_missed_figure_is_exit_status_1(bench: ModuleType) -> None:
+    wanted = bench.Wanted()
+    wanted.check("fill", 0.98, 0.97, at_least=True)
+    assert wanted.missed == []
+    wanted.check("memory", 401, 400, at_least=False)
+    assert wanted.missed == ["memory"]
+    assert "MISSED" in run(["packers", "--sample", "4"], expected=1)  # what four pages leave empty
+
+
+def test_scale_prints_every_figure() -> None:
+    found = subprocess.run(
+        [sys.executable, str(TOOLS / "bench_plan.py"), "--part", "scale", "--pages", "30000"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    for name in ("pages/s on one core", "resident memory", "first step", "restore", "state, JSON", "any step"):
+        assert name in found.stdout, found.stderr
+
+
+def run(options: list[str], *, expected: int) -> str:
+    command = [sys.executable, str(TOOLS / "bench_plan.py"), "--part", *options]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert found.returncode == expected, found.stdout + found.stderr
+    return found.stdout
