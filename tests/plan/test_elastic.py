@@ -19,9 +19,11 @@ class Run:
 
     sizes: tuple[int, ...]
     epochs_of: tuple[int, ...]
-    is_weighted: bool
+    weights_in: str | None
     epochs: int
     tail: str
+    overlength: str
+    where: str | None
     batch: int
     pool: int
     seed: int
@@ -32,14 +34,21 @@ class Run:
             Dataset(
                 columns=pages(size, shard=15 + self.seed % 30, seed=number, text=(0, 130)),
                 name=f"d{number}",
-                weight=epochs if self.is_weighted else None,
-                epochs=1 if self.is_weighted else epochs,
+                weight=epochs if self.weights_in else None,
+                epochs=1 if self.weights_in else epochs,
             )
             for number, (size, epochs) in enumerate(zip(self.sizes, self.epochs_of, strict=True))
         ]
-        epochs = None if self.is_weighted else self.epochs
         return planner(
-            *datasets, epochs=epochs, tail=self.tail, global_batch_size=self.batch, pool=self.pool, seed=self.seed
+            *datasets,
+            epochs=None if self.weights_in else self.epochs,
+            weights_in=self.weights_in or "pages",
+            tail=self.tail,
+            global_batch_size=self.batch,
+            pool=self.pool,
+            seed=self.seed,
+            overlength=self.overlength,
+            where=self.where,
         )
 
 
@@ -58,7 +67,9 @@ def runs(draw: st.DrawFn) -> Run:
     return Run(
         sizes=tuple(draw(st.lists(st.integers(3, 50), min_size=count, max_size=count))),
         epochs_of=tuple(draw(st.lists(st.integers(1, 3), min_size=count, max_size=count))),
-        is_weighted=draw(st.booleans()),
+        weights_in=draw(st.sampled_from([None, None, "pages", "tokens"])),
+        overlength=draw(st.sampled_from(["reject", "downscale"])),
+        where=draw(st.sampled_from([None, "tokens % 3 != 1 or dataset == 'd0'"])),
         epochs=draw(st.integers(1, 3)),
         tail=draw(st.sampled_from(["wrap", "drop", "pad"])),
         batch=batch,

@@ -47,7 +47,7 @@ def test_the_index_is_page_like(bench: ModuleType, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", ["packers", "balance"])
 def test_parts_reach_what_is_wanted(part: str) -> None:
-    run([part, "--sample", "12000"], expected=0)
+    run([part, "--sample", "6000"], expected=0)
 
 
 def test_a_missed_figure_is_exit_status_1(bench: ModuleType) -> None:
