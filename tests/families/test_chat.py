@@ -201,7 +201,7 @@ def with_template(family: Family, tmp_path: Path, template: str | None) -> Famil
         ("{{ messages[0].content[1].text }}", r"wrote the texts \[0\] of 2: it leaves out or repeats"),
         ("{% for m in messages %}{{ m.content[-1].text }}{% endfor %}", "places 1 fewer images than the row has"),
         (
-            "<|vision_start|><|image_pad|><|vision_end|>" * 2 + "{{ messages | length }}",
+            "{% for m in messages %}<|vision_start|><|image_pad|><|vision_end|>{{ m.content[-1].text }}{% endfor %}",
             "places more images than the row",
         ),
         ("{{ strftime_now('%d') }}", "'strftime_now' is undefined"),

@@ -51,29 +51,6 @@ class ChatTemplate:
         self._special_tokens = dict(special_tokens)
         self._where = where
 
-    @classmethod
-    def open(cls, model_dir: Path) -> "ChatTemplate":
-        """Read the template of a checkpoint: chat_template.jinja, chat_template.json, or from tokenizer_config.json.
-
-        Raises:
-            FamilyError: the checkpoint has none.
-        """
-        config = _read_json(model_dir / "tokenizer_config.json")
-        file = model_dir / "chat_template.jinja"
-        source = file.read_text(encoding="utf-8") if file.is_file() else None
-        source = source or _read_json(model_dir / "chat_template.json").get("chat_template")
-        source = source or config.get("chat_template")
-        if isinstance(source, list):  # several by name
-            source = {entry["name"]: entry["template"] for entry in source}.get("default")
-        if not isinstance(source, str):
-            raise FamilyError(
-                f"{model_dir}: no chat template (chat_template.jinja, or in tokenizer_config.json), which chat rows "
-                "need; take the instruct checkpoint's, or store the rows as content"
-            )
-        names = {key: value.get("content") if isinstance(value, dict) else value for key, value in config.items()}
-        tokens = {key: value for key, value in names.items() if key.endswith("_token") and isinstance(value, str)}
-        return cls(source, tokens, model_dir)
-
     def render(self, messages: Sequence[Mapping[str, Any]]) -> list[Trusted | Slot]:
         """Write messages out; texts are numbered through all messages in order, those that are empty included.
 
@@ -134,9 +111,14 @@ class ChatParts:
     @classmethod
     def open(cls, model_dir: Path, encoder: TextEncoder) -> "ChatParts":
         """Read the template of a checkpoint, whose encoder is open; raises FamilyError where it has none."""
+        if encoder.chat_template is None:
+            raise FamilyError(
+                f"{model_dir}: no chat template (chat_template.jinja, or in tokenizer_config.json), which chat rows "
+                "need; take the instruct checkpoint's, or store the rows as content"
+            )
+        template = ChatTemplate(encoder.chat_template, encoder.special_texts(), model_dir)
         tokens = encoder.special_tokens()
         contents = "|".join(re.escape(content) for content in sorted(tokens, key=len, reverse=True))
-        template = ChatTemplate.open(model_dir)
         return cls(template=template, special_tokens=tokens, pattern=re.compile(f"({contents})"))
 
 
@@ -185,10 +167,3 @@ def _to_json(value: Any, indent: int | None = None) -> str:
 
 def _raise(message: str) -> None:
     raise TemplateError(message)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    tree = json.loads(path.read_text(encoding="utf-8"))
-    return tree if isinstance(tree, dict) else {}

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from wdstream.errors import PageError, SourceError
+from wdstream.families.token_counts import TextCounts, TokenCounter
 from wdstream.make_shards.jobs import Job, Quarantined
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.plan import shard_name
 from wdstream.make_shards.readers import RawSample, open_reader
-from wdstream.pages.encoder import TextEncoder
 from wdstream.records import TextSegment
 from wdstream.shards.atomic import atomic_write
 from wdstream.shards.rows import parts_from_page, starts_with_text
@@ -85,7 +85,7 @@ def load_record(out: Path, number: int) -> ShardRecord | None:
 
 
 def build_shard(
-    job: Job, raw: Path, out: Path, options: MakeShardsOptions, encoder: TextEncoder | None, on_page: OnPage
+    job: Job, raw: Path, out: Path, options: MakeShardsOptions, counter: TokenCounter | None, on_page: OnPage
 ) -> ShardRecord:
     """Build the shard of a job, and save its record.
 
@@ -94,7 +94,7 @@ def build_shard(
         raw: the raw folder.
         out: the folder of shards.
         options: how pages become samples.
-        encoder: counts tokens, when wanted.
+        counter: counts tokens, when wanted.
         on_page: called before each page, so that whoever watches knows where a process died.
 
     Raises:
@@ -102,19 +102,18 @@ def build_shard(
     """
     quarantined: list[Quarantined] = []
     pages: Counter[str] = Counter()
-    tokens: list[int] = []
+    counts: list[TextCounts] = []
     path = out / shard_name(job.number)
     for stale in (path, record_path(out, job.number)):
         stale.unlink(missing_ok=True)
     writer: ShardWriter | None = None
     try:
-        for kind, sample, parts in _samples(job, raw, options, quarantined, on_page):
+        for kind, sample, parts, counted in _samples(job, raw, options, quarantined, on_page, counter):
             writer = writer or ShardWriter(path)
             texts = [segment.text for segment in sample.page.segments if isinstance(segment, TextSegment)]
             writer.add(sample.page.key, parts, _entry(sample, texts))
             pages[kind] += 1
-            if encoder is not None:
-                tokens.append(sum(encoder.count(texts)))
+            counts += counted
     except BaseException as error:
         if writer is not None:
             writer.__exit__(type(error), error, error.__traceback__)
@@ -128,16 +127,21 @@ def build_shard(
         digest=summary.digest if summary else "",
         pages=pages,
         quarantined=tuple(quarantined),
-        tokens={} if encoder is None else {encoder.fingerprint: tuple(tokens)},
+        tokens=_token_record(counter, counts),
     )
     record.save(out)
     return record
 
 
 def _samples(
-    job: Job, raw: Path, options: MakeShardsOptions, quarantined: list[Quarantined], on_page: OnPage
-) -> Iterator[tuple[str, RawSample, dict[str, bytes]]]:
-    """Kind of source, sample and parts of every page that can be read; the others go to `quarantined`."""
+    job: Job,
+    raw: Path,
+    options: MakeShardsOptions,
+    quarantined: list[Quarantined],
+    on_page: OnPage,
+    counter: TokenCounter | None,
+) -> Iterator[tuple[str, RawSample, dict[str, bytes], list[TextCounts]]]:
+    """Kind of source, sample, parts and counts of every page that can be read; the others go to `quarantined`."""
     skips = {(skip.item, skip.page): skip.reason for skip in job.skips}
     for number, unit in enumerate(job.items):
         name = unit.file.path
@@ -154,13 +158,21 @@ def _samples(
                         on_page(number, page)
                         sample = _read(reader.read, page, options)
                         parts = parts_from_page(sample.page, sample.extensions) if sample else {}
+                        counts = counter.count([sample.page]) if sample and counter else []
                     except PageError as error:
                         quarantined.append(Quarantined(file=name, page=shown, reason=str(error)))
                         continue
                     if sample is not None:
-                        yield unit.file.kind, sample, parts
+                        yield unit.file.kind, sample, parts, counts
         except PageError as error:
             quarantined.append(Quarantined(file=name, page=0, reason=str(error)))
+
+
+def _token_record(counter: TokenCounter | None, counts: list[TextCounts]) -> dict[str, tuple[int, ...]]:
+    """Tokens of a shard's samples by fingerprint; none where not all are learnt: both are then counted at the end."""
+    if counter is None or any(count.tokens != count.supervised for count in counts):
+        return {}
+    return {counter.fingerprint: tuple(count.tokens for count in counts)}
 
 
 def _read(read: Callable[[int], RawSample | None], page: int, options: MakeShardsOptions) -> RawSample | None:

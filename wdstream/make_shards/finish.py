@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from wdstream.families.token_counts import TokenCounter
 from wdstream.make_shards.build import ShardRecord
 from wdstream.make_shards.indexing import add_tokens
 from wdstream.make_shards.jobs import Quarantined, SurveyedFile
 from wdstream.make_shards.manifest import QUARANTINE
 from wdstream.make_shards.report import MakeShardsReport
-from wdstream.pages.encoder import TextEncoder
 from wdstream.pages.sources import Listing
 from wdstream.shards.atomic import atomic_write
 from wdstream.shards.index import merge_index, write_token_column
@@ -51,7 +51,7 @@ def finish(
     listing: Listing,
     files: Sequence[SurveyedFile],
     records: Sequence[ShardRecord],
-    encoder: TextEncoder | None,
+    counter: TokenCounter | None,
 ) -> Outcome:
     """Write what follows from all shards.
 
@@ -60,7 +60,7 @@ def finish(
         listing: the raw folder; folders that could not be listed are quarantined.
         files: the survey; files that could not be read are quarantined.
         records: of all shards, in order.
-        encoder: of the token column, when one is wanted.
+        counter: of the token column, when one is wanted.
 
     Raises:
         ShardError: a shard cannot be indexed.
@@ -76,8 +76,8 @@ def finish(
     full = [record for record in records if record.samples]
     if full:
         merge_index(out)
-        if encoder is not None:
-            _write_tokens(out, full, encoder)
+        if counter is not None:
+            _write_tokens(out, full, counter)
     pages: Counter[str] = Counter()
     for record in full:
         pages.update(record.pages)
@@ -86,15 +86,15 @@ def finish(
         num_shards=len(full),
         num_bytes=sum(record.num_bytes for record in full),
         quarantined=quarantined,
-        fingerprint=encoder.fingerprint if encoder is not None and full else None,
+        fingerprint=counter.fingerprint if counter is not None and full else None,
     )
 
 
-def _write_tokens(out: Path, records: Sequence[ShardRecord], encoder: TextEncoder) -> None:
+def _write_tokens(out: Path, records: Sequence[ShardRecord], counter: TokenCounter) -> None:
     """The column from the counts that were made with the shards; read anew when a shard was made without them."""
-    counted = [record.tokens.get(encoder.fingerprint) for record in records]
+    counted = [record.tokens.get(counter.fingerprint) for record in records]
     complete = [counts for counts in counted if counts is not None]
     if len(complete) == len(records):
-        write_token_column(out, encoder.fingerprint, np.array([count for counts in complete for count in counts]))
+        write_token_column(out, counter.fingerprint, np.array([count for counts in complete for count in counts]))
     else:
-        add_tokens(out, encoder)
+        add_tokens(out, counter)

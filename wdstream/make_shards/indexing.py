@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from wdstream.errors import PageError, ShardError
-from wdstream.pages.encoder import TextEncoder
+from wdstream.families.token_counts import TokenCounter
 from wdstream.pixels.header import image_size
-from wdstream.records import TextSegment
+from wdstream.records import Page
 from wdstream.shards.index import IndexReport, index_shards, write_token_column
 from wdstream.shards.index import Progress as OnBytes
 from wdstream.shards.shards import Shards
@@ -73,15 +73,15 @@ def add_token_column(
         ShardIndexError: there is no index, or it does not fit the shards.
         ShardError: a sample cannot be read.
     """
-    return add_tokens(shards, TextEncoder.open(tokenizer), workers=workers, on_progress=on_progress)
+    return add_tokens(shards, TokenCounter.open(tokenizer), workers=workers, on_progress=on_progress)
 
 
 def add_tokens(
-    folder: Path, encoder: TextEncoder, *, workers: int | None = None, on_progress: OnRows | None = None
+    folder: Path, counter: TokenCounter, *, workers: int | None = None, on_progress: OnRows | None = None
 ) -> TokenColumnReport:
-    """`add_token_column` with an encoder that is open."""
+    """`add_token_column` with a counter that is open."""
     shards = Shards.open(folder)
-    counts = np.zeros(len(shards), np.int64)
+    counts = np.zeros((2, len(shards)), np.int64)  # tokens, and those that are learnt
     waiting: deque[Future[tuple[int, NDArray[np.int64]]]] = deque()
     starts = deque(range(0, len(shards), _ROWS_AT_ONCE))
     num_threads = workers or min(32, os.cpu_count() or 1)
@@ -89,14 +89,16 @@ def add_tokens(
         while starts or waiting:
             while starts and len(waiting) < 2 * num_threads:
                 start = starts.popleft()
-                waiting.append(pool.submit(_count, shards, encoder, start, min(start + _ROWS_AT_ONCE, len(shards))))
-            start, tokens = waiting.popleft().result()
-            counts[start : start + len(tokens)] = tokens
+                waiting.append(pool.submit(_count, shards, counter, start, min(start + _ROWS_AT_ONCE, len(shards))))
+            start, found = waiting.popleft().result()
+            counts[:, start : start + found.shape[1]] = found
             if on_progress is not None:
-                on_progress(start + len(tokens), len(shards))
-    write_token_column(folder, encoder.fingerprint, counts)
+                on_progress(start + found.shape[1], len(shards))
+    tokens, supervised = counts
+    is_all_learnt = bool((tokens == supervised).all())
+    write_token_column(folder, counter.fingerprint, tokens, None if is_all_learnt else supervised)
     return TokenColumnReport(
-        folder=folder, fingerprint=encoder.fingerprint, num_samples=len(shards), num_tokens=int(counts.sum())
+        folder=folder, fingerprint=counter.fingerprint, num_samples=len(shards), num_tokens=int(tokens.sum())
     )
 
 
@@ -121,23 +123,25 @@ def index_folder(
         ConfigError: the tokenizer cannot be read.
         ShardError: a tar cannot serve as a shard.
     """
-    encoder = TextEncoder.open(tokenizer) if tokenizer is not None else None
+    counter = TokenCounter.open(tokenizer) if tokenizer is not None else None
     num_workers = workers or os.cpu_count() or 1
     index = index_shards(shards, image_size, workers=num_workers, rebuild=rebuild, progress=on_progress)
-    tokens = add_tokens(shards, encoder, workers=workers) if encoder is not None else None
+    tokens = add_tokens(shards, counter, workers=workers) if counter is not None else None
     return FolderReport(index=index, tokens=tokens)
 
 
-def _count(shards: Shards, encoder: TextEncoder, start: int, stop: int) -> tuple[int, NDArray[np.int64]]:
-    """Tokens of the text of rows `start` to `stop - 1`."""
-    texts: list[str] = []
-    row_of: list[int] = []
+def _count(shards: Shards, counter: TokenCounter, start: int, stop: int) -> tuple[int, NDArray[np.int64]]:
+    """(2, rows): tokens of the text of rows `start` to `stop - 1`, and those that are learnt."""
+    pages: list[Page] = []
     for row in range(start, stop):
         try:
-            page = shards.read_page(row)
+            pages.append(shards.read_page(row))
         except PageError as error:
             raise ShardError(f"{shards.path} row {row}: {error}; rebuild the index to leave it out") from error
-        pieces = [segment.text for segment in page.segments if isinstance(segment, TextSegment)]
-        texts += pieces
-        row_of += [row - start] * len(pieces)
-    return start, np.bincount(row_of, weights=encoder.count(texts), minlength=stop - start).astype(np.int64)
+    try:
+        counts = counter.count(pages)
+    except PageError as error:
+        raise ShardError(
+            f"{shards.path}: {error}; make the shards anew with --tokenizer, which leaves it out"
+        ) from error
+    return start, np.array([(count.tokens, count.supervised) for count in counts], dtype=np.int64).reshape(-1, 2).T

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wdstream.errors import ConfigError, ShardError
+from wdstream.families.token_counts import TokenCounter
 from wdstream.make_shards.build import ShardRecord, load_record
 from wdstream.make_shards.crew import Crew, JobDone
 from wdstream.make_shards.finish import finish
@@ -17,7 +18,6 @@ from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.plan import plan_shards, shard_name
 from wdstream.make_shards.report import MakeShardsProgress, MakeShardsReport, OnProgress
 from wdstream.make_shards.survey import plan_survey, surveyed
-from wdstream.pages.encoder import TextEncoder
 from wdstream.pages.pdf import import_pdfium
 from wdstream.pages.sources import Listing, list_sources
 from wdstream.shards.meta import load_complete
@@ -52,7 +52,7 @@ def make_shards(
     if out.resolve() == raw.resolve() or raw.resolve().is_relative_to(out.resolve()):
         raise ConfigError(f"{out}: shards cannot be written to the raw folder itself, or above it; choose another")
     listing = _list(raw, out)
-    encoder = TextEncoder.open(options.tokenizer) if options.tokenizer else None
+    counter = TokenCounter.open(options.tokenizer) if options.tokenizer else None
     refuse_foreign(out)
     run = _Run(raw, out, options, listing, on_progress)
     try:
@@ -60,7 +60,7 @@ def make_shards(
             try:
                 claim(out, Manifest.of(options, listing), listing, overwrite=options.overwrite)
                 files, records, pages_made = run.make(lock)
-                outcome = finish(out, listing, files, records, encoder)
+                outcome = finish(out, listing, files, records, counter)
             except OSError as error:
                 raise ShardError(
                     f"{out}: cannot be written ({error.strerror or error}); when that is put right, run the same "

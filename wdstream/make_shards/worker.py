@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from wdstream.errors import PageError, WdstreamError
+from wdstream.families.token_counts import TokenCounter
 from wdstream.make_shards.build import build_shard
 from wdstream.make_shards.jobs import Job
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.survey import survey_files
-from wdstream.pages.encoder import TextEncoder
 
 
 def main() -> None:
@@ -56,13 +56,13 @@ class _Worker:
         self._out = Path(setup["out"])
         self._options = MakeShardsOptions.from_json(setup["options"])
         self._messages = messages
-        self._encoder = TextEncoder.open(self._options.tokenizer) if self._options.tokenizer else None
+        self._counter = TokenCounter.open(self._options.tokenizer) if self._options.tokenizer else None
 
     def work(self, job: Job) -> Any:
         """The result of a job, as JSON."""
         if job.kind == "survey":
             return survey_files(job, self._raw, self._on_page)
-        build_shard(job, self._raw, self._out, self._options, self._encoder, self._on_page)
+        build_shard(job, self._raw, self._out, self._options, self._counter, self._on_page)
         return None
 
     def _on_page(self, item: int, page: int | None) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from tokenizers import Encoding, Tokenizer
 
 from wdstream.errors import ConfigError
+from wdstream.pages.chat_source import read_chat_template
 from wdstream.pages.text import replace_surrogates
 
 # Chat and tool markup of every tokenizer looked at: <|im_start|>, <｜User｜>, and DeepSeek's <｜/table>｜.
@@ -37,6 +38,8 @@ class TextEncoder:
         self._where = where
         self._cut_ids: frozenset[int] = frozenset()
         self._structural: frozenset[int] = frozenset()
+        self.chat_template: str | None = None
+        """Source of the checkpoint's chat template, or None: it decides the ids of chat rows."""
 
     @classmethod
     def open(cls, path: Path, structural: Iterable[str] = ()) -> "TextEncoder":
@@ -62,6 +65,7 @@ class TextEncoder:
         tokenizer.encode_special_tokens = True
         encoder = cls(tokenizer, description, config, str(path))
         encoder._set_structural(structural)
+        encoder.chat_template = read_chat_template(file.parent, config)
         return encoder
 
     def _set_structural(self, names: Iterable[str]) -> None:
@@ -170,6 +174,13 @@ class TextEncoder:
         found: int | None = self._tokenizer.token_to_id(token)
         return found
 
+    def special_texts(self) -> dict[str, str]:
+        """bos_token, eos_token, ... of tokenizer_config.json, as chat templates read them."""
+        texts = {
+            role: value.get("content") if isinstance(value, dict) else value for role, value in self._config.items()
+        }
+        return {role: text for role, text in texts.items() if role.endswith("_token") and isinstance(text, str)}
+
     @property
     def structural_ids(self) -> frozenset[int]:
         """Ids that text never forms: special tokens, delimiters such as <|im_end|>, and those named at `open`."""
@@ -218,6 +229,8 @@ class TextEncoder:
         """16 hex digits of everything that decides the ids of a text, whatever the layout of the file."""
         decisive: dict[str, Any] = {name: self._description.get(name) for name in _DECISIVE_FIELDS}
         decisive["cut"] = sorted(self._cut_ids)
+        if self.chat_template is not None:
+            decisive["chat"] = self.chat_template
         text = json.dumps(decisive, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
         return hashlib.sha256(f"{_FINGERPRINT_VERSION}\n{text}".encode()).hexdigest()[:16]
 

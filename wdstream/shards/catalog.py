@@ -126,6 +126,11 @@ def token_file(fingerprint: str) -> str:
     return f"tokens.{fingerprint}.npy"
 
 
+def supervised_file(fingerprint: str) -> str:
+    """The file name of the column of learnt tokens under a tokenizer; there is one where not all text is learnt."""
+    return "supervised." + token_file(fingerprint).removeprefix("tokens.")
+
+
 def token_fingerprints(names: Sequence[str]) -> list[str]:
     """The tokenizers whose columns are among these files of an index, sorted."""
     matches = (re.fullmatch(r"tokens\.([0-9a-f]{8,128})\.npy", name) for name in names)

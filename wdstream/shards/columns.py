@@ -14,6 +14,7 @@ from wdstream.shards.catalog import (
     TOKEN_DTYPE,
     Catalog,
     catalog_from_json,
+    supervised_file,
     token_file,
     token_fingerprints,
 )
@@ -126,6 +127,18 @@ def load_tokens(files: IndexFiles, catalog: Catalog, fingerprint: str, path: Pat
             f"{path}: no token counts of the tokenizer with fingerprint {fingerprint}; counted are: {present}. "
             f"Run `wdstream lengths {path} --tokenizer PATH` with the model's folder for PATH"
         )
+    return _checked(files, name, TOKEN_DTYPE, catalog.num_samples)
+
+
+def load_supervised(files: IndexFiles, catalog: Catalog, fingerprint: str) -> NDArray[np.int32] | None:
+    """The column of learnt tokens of one tokenizer, int32 (n,); None where all tokens of text are learnt.
+
+    Raises:
+        ShardIndexError: when it is damaged or of another index.
+    """
+    name = supervised_file(fingerprint)
+    if name not in files.names():
+        return None
     return _checked(files, name, TOKEN_DTYPE, catalog.num_samples)
 
 

@@ -19,6 +19,7 @@ from wdstream.shards.catalog import (
     Catalog,
     ShardEntry,
     catalog_from_json,
+    supervised_file,
     token_file,
 )
 from wdstream.shards.format import META_SUFFIX, TAR_SUFFIX
@@ -133,13 +134,14 @@ def index_shards(
     return merge_index(folder)
 
 
-def write_token_column(folder: Path, fingerprint: str, counts: ArrayLike) -> Path:
+def write_token_column(folder: Path, fingerprint: str, counts: ArrayLike, supervised: ArrayLike | None = None) -> Path:
     """Write the tokens of each sample's text for one tokenizer, beside the other columns.
 
     Args:
         folder: a folder of shards with an index.
         fingerprint: the tokenizer's, lower-case hexadecimal.
         counts: (n,) tokens of each row's text segments, row by row.
+        supervised: (n,) how many of them are learnt (`Shards.supervised`); None means all, and needs no column.
 
     Returns:
         The file written.
@@ -151,6 +153,16 @@ def write_token_column(folder: Path, fingerprint: str, counts: ArrayLike) -> Pat
     if not source.is_file():
         raise ShardIndexError(f"{folder} has no index: run `wdstream index {folder}`")
     catalog = catalog_from_json(source.read_bytes(), str(source))
+    learnt = source.with_name(supervised_file(fingerprint))
+    if supervised is None:
+        learnt.unlink(missing_ok=True)
+    else:
+        _write_counts(learnt, supervised, catalog, folder)
+    return _write_counts(source.with_name(token_file(fingerprint)), counts, catalog, folder)
+
+
+def _write_counts(path: Path, counts: ArrayLike, catalog: Catalog, folder: Path) -> Path:
+    """A column of one count a sample."""
     values = np.asarray(counts)
     if values.shape != (catalog.num_samples,) or not np.issubdtype(values.dtype, np.integer):
         raise ShardIndexError(
@@ -159,7 +171,6 @@ def write_token_column(folder: Path, fingerprint: str, counts: ArrayLike) -> Pat
         )
     if len(values) and not 0 <= int(values.min()) <= int(values.max()) <= np.iinfo(TOKEN_DTYPE).max:
         raise ShardIndexError(f"token counts from {values.min()} to {values.max()} do not fit a column of tokens")
-    path = source.with_name(token_file(fingerprint))
     with atomic_write(path) as file:
         np.save(file, values.astype(TOKEN_DTYPE), allow_pickle=False)
     return path

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from wdstream.errors import ShardError, ShardIndexError
 from wdstream.shards.atomic import atomic_write
-from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON, Catalog, ShardEntry, token_file, token_fingerprints
+from wdstream.shards.catalog import (
+    INDEX_FOLDER,
+    INDEX_JSON,
+    Catalog,
+    ShardEntry,
+    supervised_file,
+    token_file,
+    token_fingerprints,
+)
 from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, ShardMeta, load_complete
 
 
@@ -70,6 +78,7 @@ def write_index(folder: Path, catalog: Catalog) -> None:
     (index / INDEX_JSON).unlink(missing_ok=True)
     for fingerprint in token_fingerprints([path.name for path in index.iterdir()]):
         (index / token_file(fingerprint)).unlink()  # rows of another index
+        (index / supervised_file(fingerprint)).unlink(missing_ok=True)
     with ExitStack() as stack:
         files = {name: stack.enter_context(atomic_write(index / f"{name}.npy")) for name in catalog.column_shapes()}
         for name, (dtype, length) in catalog.column_shapes().items():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wdstream.errors import DamagedSampleError, ShardError
 from wdstream.records import Page
-from wdstream.shards.columns import IndexFiles, load_columns, load_tokens, open_index
+from wdstream.shards.columns import IndexFiles, load_columns, load_supervised, load_tokens, open_index
 from wdstream.shards.format import split_name, split_sample
 from wdstream.shards.meta import hash_key
 from wdstream.shards.rows import page_from_parts
@@ -104,6 +104,17 @@ class Shards:
         if fingerprint not in self._tokens:
             self._tokens[fingerprint] = load_tokens(self._files, self.catalog, fingerprint, self.path)
         return self._tokens[fingerprint]
+
+    def supervised(self, fingerprint: str) -> NDArray[np.int32] | None:
+        """Learnt tokens of each row's text under one tokenizer, int32 (n,); None where all tokens of text are learnt.
+
+        In a row whose first segment is text that is not learnt, one more is counted: the plan takes one off for a
+        first token, which nothing predicts.
+
+        Raises:
+            ShardIndexError: when the column is damaged or of another index.
+        """
+        return load_supervised(self._files, self.catalog, fingerprint)
 
     def read(self, row: int) -> tuple[str, dict[str, bytes]]:
         """Key and parts (extension to bytes) of one row, by one read, verified against the index.

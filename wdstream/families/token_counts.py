@@ -1,0 +1,90 @@
+"""Tokens of the text of pages, as the plan counts them: by a tokenizer, for chat rows by the template too."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wdstream.chat import is_chat
+from wdstream.errors import ConfigError, FamilyError
+from wdstream.families.base import Family
+from wdstream.families.chat import render_chat
+from wdstream.families.registry import load_family
+from wdstream.pages.encoder import TextEncoder
+from wdstream.records import Page, TextSegment, TokenSegment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextCounts:
+    """Tokens of a page's text without its EOS, and how many of them are learnt.
+
+    In a page that begins with text that is not learnt, `supervised` is one more: where there is no BOS, the plan takes
+    one off for the first token, which nothing predicts. A chat row's EOS, learnt or not, is the token the plan adds.
+    """
+
+    tokens: int
+    supervised: int
+
+
+class TokenCounter:
+    """Counts with one tokenizer. Safe to use from many threads."""
+
+    def __init__(self, encoder: TextEncoder, family: Family | None, where: Path) -> None:
+        """Used by `open`."""
+        self.encoder = encoder
+        self._family = family
+        self._where = where
+
+    @classmethod
+    def open(cls, path: Path) -> "TokenCounter":
+        """Open a checkpoint folder, or a tokenizer.json.
+
+        Raises:
+            ConfigError: there is no tokenizer.json, or it cannot be read.
+        """
+        try:
+            family = load_family(path if path.is_dir() else path.parent)
+        except FamilyError:  # a tokenizer alone, or of a model that wdstream does not know: enough for plain text
+            return cls(TextEncoder.open(path), None, path)
+        return cls(family.encoder, family, path)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the token column."""
+        return self.encoder.fingerprint
+
+    def count(self, pages: Sequence[Page]) -> list[TextCounts]:
+        """Counts of each page.
+
+        Raises:
+            PageError: the chat template refuses a chat row.
+            ConfigError: a chat row, and no checkpoint of a known family.
+        """
+        texts = [[part for part in page.segments if isinstance(part, TextSegment)] for page in pages]
+        plain = [[] if is_chat(page.segments) else parts for page, parts in zip(pages, texts, strict=True)]
+        tokens = iter(self.encoder.count([part.text for parts in plain for part in parts]))
+        return [
+            self._count_chat(page) if is_chat(page.segments) else self._count_texts(page, [next(tokens) for _ in parts])
+            for page, parts in zip(pages, plain, strict=True)
+        ]
+
+    def _count_chat(self, page: Page) -> TextCounts:
+        if self._family is None:
+            raise ConfigError(
+                f"{self._where}: chat rows are counted by the model's chat template; give the checkpoint folder of a "
+                "model family that wdstream knows, not a tokenizer alone"
+            )
+        runs = [part for part in render_chat(page, self._family).segments if isinstance(part, TokenSegment)]
+        return TextCounts(
+            tokens=sum(len(run.ids) for run in runs) - 1,
+            supervised=sum(len(run.ids) for run in runs if run.is_supervised) - 1,
+        )
+
+    def _count_texts(self, page: Page, tokens: Sequence[int]) -> TextCounts:
+        """`tokens`: of each text of the page."""
+        parts = [part for part in page.segments if isinstance(part, TextSegment)]
+        learnt = sum(count for part, count in zip(parts, tokens, strict=True) if part.is_supervised)
+        first = page.segments[0] if page.segments else None
+        begins_unlearnt = isinstance(first, TextSegment) and bool(first.text) and not first.is_supervised
+        return TextCounts(
+            tokens=sum(tokens), supervised=learnt + (1 if begins_unlearnt and self.encoder.bos_id is None else 0)
+        )
