@@ -20,7 +20,7 @@ from wdstream.families.pictures import tile_pictures
 from wdstream.pages.jpeg import MAX_SIDE, encode_jpeg, is_grey
 from wdstream.records import Pixels
 from wdstream.report.view import MEANING, ImageView, PackView, Run, TileView
-from wdstream.report.words import edged, one_line, shorten, visible
+from wdstream.report.words import edged, one_line, percent, short_ids, shorten, visible
 from wdstream.shards.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -47,6 +47,11 @@ class RunGroup:
     def num_folded_tiles(self) -> int:
         """Tiles among the folded runs."""
         return sum(run.kind == "image" for run in self.folded)
+
+    @property
+    def num_folded_tokens(self) -> int:
+        """Tokens of the folded runs."""
+        return sum(run.num_tokens for run in self.folded)
 
 
 def write_html(view: PackView, path: Path, *, full: bool = False) -> None:
@@ -93,7 +98,9 @@ def _environment(family: Family) -> "Environment":
         "edged": edged,
         "groups": run_groups,
         "one_line": one_line,
+        "percent": percent,
         "pictures": lambda tile: [data_uri(picture) for picture in tile_pictures(tile.pixels, family)],
+        "short_ids": short_ids,
         "rows": tile_rows,
         "shorten": lambda text: shorten(text, head=TEXT_HEAD, tail=TEXT_TAIL),
         "visible": visible,

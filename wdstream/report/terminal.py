@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wdstream.report.view import MEANING, DocumentView, Mask, PackView, Run
-from wdstream.report.words import edged, one_line, shorten, visible
+from wdstream.report.words import edged, one_line, percent, short_ids, shorten, visible
 
 LEARNT = "green"
 STYLES = {
@@ -36,7 +36,7 @@ def print_pack(view: PackView, console: Console, *, full: bool = False) -> None:
         console: where to print.
         full: leave nothing out of long texts and of many tiles.
     """
-    console.print(Rule(f"step {view.step}, pack {view.place} of {view.num_packs}", align="left"))
+    console.print(Rule(f"step {view.step}, pack {view.place}", align="left"))
     console.print(_facts(view))
     for document in view.documents:
         console.print()
@@ -53,9 +53,9 @@ def _facts(view: PackView) -> RenderableType:
         ("patches", view.num_patches, view.max_patches),
     ):
         bar = ProgressBar(total=limit, completed=used, width=BAR_WIDTH)
-        bars.add_row(name, bar, f"{used:,} of {limit:,}", f"{used / limit:.1%}")
+        bars.add_row(name, bar, f"{used:,} of {limit:,}", percent(used, limit))
     facts = Table.grid(padding=(0, 2))
-    facts.add_row("run", _plain(f"{view.config}, pack {view.number} of the run"))
+    facts.add_row("run", _plain(f"{view.config}: {view.siblings}, number {view.number:,} of the run"))
     facts.add_row("model", _plain(f"{view.family.model_dir} ({view.family.name}), tiling {view.tiling}"))
     facts.add_row("content", f"{len(view.documents)} documents, {view.num_tiles} tiles")
     facts.add_row("learnt", Text(f"{view.num_learnt:,} tokens", style=LEARNT))
@@ -130,19 +130,13 @@ def _what(run: Run, document: DocumentView, style: str, *, full: bool) -> Text:
         if tile.model_size != tile.size:
             sizes += f", to the model {tile.model_size[0]}x{tile.model_size[1]}"
         place = f"{tile.name}: {left},{top} to {right},{bottom} as {sizes}, {tile.num_patches:,} patches; "
-        return Text.assemble((one_line(place), style), (one_line(_short_ids(run.text, full=full)), "dim"))
+        return Text.assemble((one_line(place), style), (short_ids(run.text, full=full), "dim"))
     text = shorten(edged(run.text))
     if full or not text.middle:
         return Text(edged(run.text), style=style)
     return Text.assemble(
         (text.head, style), (f" ... {len(text.middle):,} more characters ... ", "dim"), (text.tail, style)
     )
-
-
-def _short_ids(text: str, *, full: bool) -> str:
-    """The ids of an image block; a split image has many runs of them."""
-    short = shorten(text, head=90, tail=60)
-    return text if full or not short.middle else f"{short.head}... {short.tail}"
 
 
 def _plain(text: str) -> Text:

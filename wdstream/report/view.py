@@ -196,6 +196,11 @@ class PackView:
     documents: tuple[DocumentView, ...]
 
     @property
+    def siblings(self) -> str:
+        """Which packs the step has, in words: numbers count from 0."""
+        return "the only pack of its step" if self.num_packs == 1 else f"one of packs 0 to {self.num_packs - 1}"
+
+    @property
     def num_tokens(self) -> int:
         """Of all documents."""
         return sum(document.num_tokens for document in self.documents)

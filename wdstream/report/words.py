@@ -8,6 +8,7 @@ KEPT = "\n\t"
 # that have no width. Those that right-to-left text needs (U+200E, U+200F, joiners) stay.
 WRITTEN_OUT = {0x202A, 0x202B, 0x202C, 0x202D, 0x202E, 0x2066, 0x2067, 0x2068, 0x2069, 0xFEFF, 0x2028, 0x2029}
 FIRST_CONTROL_PICTURE = 0x2400
+ZERO_WIDTH_JOINER = "\u200d"
 
 HEAD_CHARS, TAIL_CHARS = 320, 120
 LINE_REACH, WORD_REACH = 60, 24
@@ -50,17 +51,28 @@ def shorten(text: str, *, head: int = HEAD_CHARS, tail: int = TAIL_CHARS) -> Sho
     """
     if len(text) <= head + tail + tail // 2:
         return Shortened(head=text, middle="", tail="")
-    left, right = _cut(text, head, -1), _cut(text, len(text) - tail, 1)
+    left, right = _cut(text, head, -1, head), _cut(text, len(text) - tail, 1, tail)
     return Shortened(head=text[:left], middle=text[left:right], tail=text[right:])
 
 
-def _cut(text: str, place: int, step: int) -> int:
-    """A place near `place`, in the direction of `step`, before which a text may be cut."""
+def short_ids(text: str, *, full: bool = False) -> str:
+    """The ids of an image block in one line; a split image has many runs of them, of which the middle is left out."""
+    short = shorten(one_line(text), head=90, tail=60)
+    return one_line(text) if full or not short.middle else f"{short.head}... {short.tail}"
+
+
+def percent(used: int, limit: int) -> str:
+    """A share in percent, rounded down, so that only what is full is 100."""
+    return f"{used * 1000 // limit / 10:.1f} %"
+
+
+def _cut(text: str, place: int, step: int, room: int) -> int:
+    """A place near `place`, in the direction of `step` and at most half of `room` away, where a text may be cut."""
     for is_end, reach in (("\n".__eq__, LINE_REACH), (str.isspace, WORD_REACH)):
-        for near in range(place, place + reach * step, step):
+        for near in range(place, place + min(reach, room // 2) * step, step):
             if is_end(text[near - 1]):
                 return near
-    while unicodedata.combining(text[place]) or text[place] == "\u200d":
+    while 0 < place < len(text) and (unicodedata.combining(text[place]) or text[place] == ZERO_WIDTH_JOINER):
         place += step
     return place
 

@@ -1,0 +1,129 @@
+"""Every token of a document has one explanation, and it is the one by which the document is trained."""
+
+import numpy as np
+import pytest
+
+from wdstream.batches.pack import encode_pack
+from wdstream.batches.sample import build_sample
+from wdstream.families.base import Family
+from wdstream.families.pictures import tile_pictures
+from wdstream.families.registry import load_family
+from wdstream.nodes.tile import tile_page
+from wdstream.pages.label import label_page
+from wdstream.pages.tile import TilingPolicy
+from wdstream.pixels.patches import patchify
+from wdstream.records import DecodedPage, ImageSegment, Segment, TextSegment, TiledPage
+from wdstream.report.explain import BuiltDocument, explain_images, explain_runs
+from wdstream.report.view import Mask, Run
+from wdstream.testing import make_tiny_model
+
+TILING = TilingPolicy(kind="grid", grid=(2, 1), tile_size=56, overview_size=56)
+GRADIENT = np.add.outer(np.arange(60), np.arange(90))[:, :, None].repeat(3, axis=2).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> Family:
+    return load_family(make_tiny_model(tmp_path_factory.mktemp("model") / "tiny", vocab_size=1024))
+
+
+def tiled(*segments: Segment) -> TiledPage:
+    return tile_page(DecodedPage(key="page", images=(GRADIENT,), segments=segments), policy=TILING)
+
+
+def explain(page: TiledPage, family: Family, *, begin: int = 0) -> list[Run]:
+    pack = encode_pack([build_sample(label_page(page), family)], family)
+    built = BuiltDocument(input_ids=pack.input_ids, labels=pack.labels, begin=begin, is_failed=False)
+    runs = list(explain_runs(page, built, family))
+    learnt = np.concatenate([np.full(run.num_tokens, run.mask is None) for run in runs])
+    np.testing.assert_array_equal(learnt, pack.labels != -100)
+    assert [run.begin for run in runs[1:]] == [run.end for run in runs[:-1]]
+    return runs
+
+
+def test_a_page(family: Family) -> None:
+    runs = explain(tiled(ImageSegment(index=0), TextSegment(text="A text.")), family, begin=1000)
+    assert [(run.begin, run.end, run.kind, run.mask, run.text, run.tile) for run in runs] == [
+        (1000, 1009, "label", Mask.LABEL, "<global_img>", 0),
+        (1009, 1015, "image", Mask.IMAGE, "<|vision_start|> <|image_pad|> x 4 <|vision_end|>", 0),
+        (1015, 1025, "label", Mask.LABEL, "\n<row0_col0>", 1),
+        (1025, 1031, "image", Mask.IMAGE, "<|vision_start|> <|image_pad|> x 4 <|vision_end|>", 1),
+        (1031, 1041, "label", Mask.LABEL, "\n<row0_col1>", 2),
+        (1041, 1047, "image", Mask.IMAGE, "<|vision_start|> <|image_pad|> x 4 <|vision_end|>", 2),
+        (1047, 1051, "text", None, "A text.", None),
+        (1051, 1052, "end", None, "<|im_end|>", None),
+    ]
+
+
+def test_text_before_the_image_and_text_that_is_given(family: Family) -> None:
+    given = TextSegment(text="Q: what?", is_supervised=False)
+    runs = explain(tiled(TextSegment(text="Look:"), ImageSegment(index=0), given, TextSegment(text="A flag.")), family)
+    inner = [run for run in runs if run.tile is None]
+    assert [(run.kind, run.mask, run.text) for run in inner] == [
+        ("text", Mask.FIRST, "L"),
+        ("text", None, "ook:"),
+        ("given", Mask.GIVEN, "Q: what?"),
+        ("text", None, "A flag."),
+        ("end", None, "<|im_end|>"),
+    ]
+
+
+def test_two_texts_that_are_equal_are_told_apart(family: Family) -> None:
+    """A page's own text may read like a label, and like another text of the page."""
+    text = "<row0_col0>"
+    own = TextSegment(text=text), TextSegment(text=text, is_supervised=False)
+    runs = explain(tiled(ImageSegment(index=0), *own), family)
+    assert [run.kind for run in runs][-3:] == ["text", "given", "end"]
+
+
+@pytest.mark.parametrize(
+    ("name", "opening"), [("gemma3", ["<bos>"]), ("paligemma", ["<bos>", "\n"]), ("smolvlm", [])], ids=str
+)
+def test_ids_that_open_a_document(name: str, opening: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    model = make_tiny_model(tmp_path_factory.mktemp("model") / name, family=name, vocab_size=2048)
+    runs = explain(tiled(ImageSegment(index=0), TextSegment(text="A text.")), load_family(model))
+    assert [run.text for run in runs if run.mask is Mask.OPENING] == opening
+    assert [run.text for run in runs if run.mask is None] == ["A text.", runs[-1].text]
+
+
+def test_an_explanation_that_does_not_fit_is_not_shown(family: Family) -> None:
+    page = tiled(ImageSegment(index=0), TextSegment(text="A text."))
+    sample = build_sample(label_page(page), family)
+    ids = sample.input_ids.copy()
+    ids[20] += 1
+    built = BuiltDocument(input_ids=ids, labels=sample.labels, begin=0, is_failed=False)
+    with pytest.raises(AssertionError, match="page: tokens 15:25 are not those built"):
+        list(explain_runs(page, built, family))
+    labels = sample.labels.copy()
+    labels[48] = -100
+    built = BuiltDocument(input_ids=sample.input_ids, labels=labels, begin=0, is_failed=False)
+    with pytest.raises(AssertionError, match=r"tokens 48:49 \(text\) are masked"):
+        list(explain_runs(page, built, family))
+
+
+def test_images(family: Family) -> None:
+    (image,) = explain_images(tiled(ImageSegment(index=0)), [(90, 60)], family)
+    assert (image.size, image.grid, image.cut) == ((90, 60), (2, 1), "2 columns x 1 rows and the overview")
+    assert [(tile.name, tile.box, tile.size, tile.model_size, tile.num_patches) for tile in image.tiles] == [
+        ("overview <global_img>", (0, 0, 90, 60), (56, 56), (56, 56), 16),
+        ("tile <row0_col0>", (0, 0, 50, 60), (56, 56), (56, 56), 16),
+        ("tile <row0_col1>", (40, 0, 90, 60), (56, 56), (56, 56), 16),
+    ]
+
+
+def test_pictures_are_the_pixels_that_are_laid_out(family: Family) -> None:
+    (picture,) = tile_pictures(GRADIENT, family)
+    assert picture.shape == (56, 84, 3)
+    laid_out = family.layout([GRADIENT])["pixel_values"]
+    patches = np.empty_like(laid_out)
+    patchify(picture, patch_size=14, merge_size=2, out=patches)
+    np.testing.assert_array_equal(patches, laid_out)
+
+
+def test_pictures_of_a_split_image(tmp_path_factory: pytest.TempPathFactory) -> None:
+    model = make_tiny_model(tmp_path_factory.mktemp("model") / "smolvlm", family="smolvlm", vocab_size=2048)
+    whole = load_family(model)
+    split = whole.for_whole_images()
+    (square,) = tile_pictures(GRADIENT, whole)
+    pictures = tile_pictures(GRADIENT, split)
+    assert len(pictures) == 13 and {picture.shape for picture in pictures} == {square.shape}
+    np.testing.assert_array_equal(pictures[-1], split.layout([GRADIENT])["pixel_values"][-1].transpose(1, 2, 0))

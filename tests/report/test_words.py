@@ -1,0 +1,48 @@
+"""Text of pages is shown, never acted on; long text keeps its beginning and its end."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wdstream.report.words import edged, one_line, shorten, visible
+
+
+def test_controls_are_written_out() -> None:
+    assert visible("a\x1b[31mred\x00\x7f\x9b \u202eltr\u2066\ufeff") == (
+        "a␛[31mred␀<U+007F><U+009B> <U+202E>ltr<U+2066><U+FEFF>"
+    )
+
+
+def test_what_right_to_left_text_needs_stays() -> None:
+    assert visible("می\u200cخواهم \u200f(1)\n\tنه") == "می\u200cخواهم \u200f(1)\n\tنه"
+
+
+def test_one_line() -> None:
+    assert one_line("\n<row0_col1>\tx") == "⏎<row0_col1>⇥x"
+
+
+def test_line_ends_at_the_edges_are_written_out() -> None:
+    assert edged("\n\nA line.\nAnother.\n") == "⏎⏎A line.\nAnother.⏎"
+    assert edged("\n\n") == "⏎⏎"
+    assert edged("") == ""
+
+
+def test_a_long_text_is_cut_between_lines_else_words() -> None:
+    lines = "".join(f"line number {number:02}\n" for number in range(20))
+    short = shorten(lines, head=40, tail=20)
+    assert short.head == "line number 00\nline number 01\nline number 02\n"[:30]
+    assert short.tail == "line number 19\n"
+    words = shorten("one two three four five six seven eight nine ten", head=10, tail=5)
+    assert (words.head, words.tail) == ("one two ", "e ten")
+
+
+def test_a_letter_keeps_its_marks() -> None:
+    short = shorten("e\u0301" * 50, head=9, tail=10)
+    assert short.head == "e\u0301" * 4
+    assert short.tail == "e\u0301" * 5
+
+
+@settings(deadline=None)
+@given(st.text(max_size=300), st.integers(1, 60), st.integers(1, 60))
+def test_nothing_is_lost(text: str, head: int, tail: int) -> None:
+    short = shorten(text, head=head, tail=tail)
+    assert short.head + short.middle + short.tail == text
