@@ -6,18 +6,12 @@ put in for its mark only after the template's text has been split. Marks are pri
 that `trim` removes; a space that is gone tells that the template trims the text there.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-from jinja2 import TemplateError, nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from wdstream.errors import FamilyError, RowError
 from wdstream.pages.encoder import TextEncoder
@@ -60,16 +54,16 @@ class ChatTemplate:
         Raises:
             RowError: the template refuses the messages, or leaves out or repeats a text of them.
         """
+        from wdstream.families.chat_environment import TemplateError, render_template
+
         count = 0
         marked = []
         for message in messages:
             content, count = _marked(message["content"], count)
             marked.append({"role": message["role"], "content": content})
         try:
-            rendered = self._compiled.render(
-                **self._special_tokens, messages=marked, add_generation_prompt=False, tools=None, documents=None
-            )
-        except TemplateError as error:
+            rendered = render_template(self._compiled, {**self._special_tokens, "messages": marked})
+        except (TemplateError, TypeError, ValueError, LookupError) as error:  # templates are programs of strangers
             raise RowError(f"the chat template of {self._where} refuses these messages: {error}") from error
         pieces = _split(rendered)
         numbers = [piece.number for piece in pieces if isinstance(piece, Slot)]
@@ -82,14 +76,10 @@ class ChatTemplate:
 
     @cached_property
     def _compiled(self) -> Any:
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-        )
-        environment.filters["tojson"] = _to_json
-        environment.globals["raise_exception"] = _raise
-        # `strftime_now` is left undefined on purpose: today's date in a training text would change ids from day to day.
+        from wdstream.families.chat_environment import TemplateError, compile_template
+
         try:
-            return environment.from_string(self.source)
+            return compile_template(self.source)
         except TemplateError as error:
             raise FamilyError(f"{self._where}: its chat template cannot be read: {error}") from error
 
@@ -122,16 +112,6 @@ class ChatParts:
         return cls(template=template, special_tokens=tokens, pattern=re.compile(f"({contents})"))
 
 
-class _Generation(Extension):
-    """`{% generation %}` ... `{% endgeneration %}` around answers in some templates: the body alone."""
-
-    tags = {"generation"}  # noqa: RUF012  (jinja2 declares it so)
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
 def _marked(content: Any, count: int) -> tuple[Any, int]:
     """The content with marks for texts, and the number of the next text."""
     if isinstance(content, str):
@@ -159,11 +139,3 @@ def _split(rendered: str) -> list[Trusted | Slot]:
         end = match.end()
     pieces.append(Trusted(text=rendered[end:]))
     return [piece for piece in pieces if not isinstance(piece, Trusted) or piece.text]
-
-
-def _to_json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _raise(message: str) -> None:
-    raise TemplateError(message)
