@@ -58,6 +58,15 @@ class PhaseConfig(Section):
     where: str
 
 
+class TileCacheConfig(Section):
+    """`data.tile_cache:` tiles kept on disk between epochs and runs; see docs/pixels.md for when that pays."""
+
+    path: Path
+    """A folder on a fast disk of this machine; several runs may share it."""
+    max_bytes: int = Field(gt=0)
+    """All its files together; some go when more come."""
+
+
 class DataConfig(Section):
     """`data:` what is read, and the two capacities of a pack."""
 
@@ -97,6 +106,12 @@ class DataConfig(Section):
     """Batches ready ahead of training."""
     max_pixels: int = Field(default=200_000_000, gt=0)
     """Images above this are not decoded."""
+    decode: Literal["exact", "scaled"] = "exact"
+    """scaled: JPEG pages whose tiles need at most half their resolution are decoded smaller; see docs/pixels.md."""
+    pixels: Literal["fast", "reference"] = "fast"
+    """reference: tiles pass the model's own image processor on the host, slowly, to compare with."""
+    tile_cache: TileCacheConfig | None = None
+    """None cuts every page anew in every epoch."""
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
     """Training stops when more than this share of pages failed at run time."""
 
@@ -178,6 +193,9 @@ class TrainConfig(Section):
     seed: int = Field(default=0, ge=0)
     world_size: int | None = Field(default=None, gt=0)
     """When given, the run refuses to start with any other number of processes."""
+    record_bytes: bool = False
+    """Write beside each step in steps.jsonl the sha256 over all that is trained on, as `wdstream digest` prints it;
+    about 2 ms a megabyte of pixels."""
     stop_after: int | None = Field(default=None, gt=0)
     """Write a checkpoint and stop after so many steps of one start, in queues with a time limit say; the learning rate
     still follows max_steps."""

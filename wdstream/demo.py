@@ -2,7 +2,7 @@
 
 raw pages ─► shards ─► plan ─► run "straight": steps 0 to 29 without interruption
                           └──► run "killed":   steps 0 to 11, SIGKILL, resumed to 29
-                                    both: the same pages in every step, the same losses, the same weights, bit for bit
+                                    both: the same bytes in every step, the same losses, the same weights, bit for bit
 """
 
 import hashlib
@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from wdstream.config import load_config
+from wdstream.config import Config, load_config
+from wdstream.digest import digest
 from wdstream.errors import ConfigError, TrainError
 from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.pipeline import plan_from_config
@@ -44,7 +45,9 @@ class DemoReport:
         resumed_from: step of the checkpoint it went on from.
         losses: of the first and the last step of the resumed run.
         eval_loss: on the held-out pages, after the last step.
-        same_pages, same_losses, same_weights: resumed and uninterrupted run agree bit for bit.
+        same_bytes: both runs trained on the same ids, labels, positions and pixels in every step (sha256).
+        same_recomputed: `wdstream digest` finds these bytes again, on one rank, for some steps around the kill.
+        same_losses, same_weights: resumed and uninterrupted run agree bit for bit.
         weights_sha256: of the final weights.
         seconds: of the whole demo.
     """
@@ -53,11 +56,17 @@ class DemoReport:
     resumed_from: int
     losses: tuple[float, float]
     eval_loss: float
-    same_pages: bool
+    same_bytes: bool
+    same_recomputed: bool
     same_losses: bool
     same_weights: bool
     weights_sha256: str
     seconds: float
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the interrupted run is the uninterrupted one."""
+        return self.same_bytes and self.same_recomputed and self.same_losses and self.same_weights
 
 
 def run_demo(
@@ -86,7 +95,7 @@ def run_demo(
     began = time.perf_counter()
     console = console or Console()
     empty(work)
-    prepare(pages, work, config_path, steps, console)
+    config = prepare(pages, work, config_path, steps, console)
     start = Starter(config_path=config_path, work=work, steps=steps, console=console)
     console.rule("training on two processes, and a kill")
     with start("run", log="killed") as trainer:
@@ -97,9 +106,9 @@ def run_demo(
     console.rule("the same run without a kill, to compare")
     with start("straight", log="straight") as trainer:
         trainer.wait()
-    report = compare(work, killed_at=killed_at, seconds=time.perf_counter() - began)
+    report = compare(work, config, killed_at=killed_at, seconds=time.perf_counter() - began)
     print_report(report, work, console)
-    if not (report.same_pages and report.same_losses and report.same_weights):
+    if not report.is_proven:
         raise TrainError(f"the resumed run differs from the uninterrupted one; compare {work}/run and {work}/straight")
     return report
 
@@ -117,8 +126,8 @@ def empty(work: Path) -> None:
     (work / MARKER).write_text("The demo empties this folder when it starts.\n", encoding="utf-8")
 
 
-def prepare(pages: Path, work: Path, config_path: Path, steps: int, console: Console) -> None:
-    """Model, shards and plan; prints the reports of each."""
+def prepare(pages: Path, work: Path, config_path: Path, steps: int, console: Console) -> Config:
+    """Model, shards and plan, with the report of each; the configuration of the runs."""
     model = make_tiny_model(work / "model", vocab_size=VOCAB_SIZE)
     console.print(f"tiny Qwen2.5-VL with random weights: {model}")
     for name, is_held_out in (("shards", False), ("shards-eval", True)):
@@ -127,6 +136,7 @@ def prepare(pages: Path, work: Path, config_path: Path, steps: int, console: Con
     config = load_config(config_path, make_overrides(work, steps))
     console.rule("the plan: every step is known before the first one")
     plan_from_config(config).summary(world_size=2).print(console)
+    return config
 
 
 def make_overrides(work: Path, steps: int) -> tuple[str, ...]:
@@ -190,19 +200,22 @@ class Starter:
                 yield trainer
 
 
-def compare(work: Path, *, killed_at: int, seconds: float) -> DemoReport:
+def compare(work: Path, config: Config, *, killed_at: int, seconds: float) -> DemoReport:
     """Hold the resumed run against the uninterrupted one: pages of every step, losses, final weights."""
     run, straight = work / "run", work / "straight"
     starts = json.loads((run / "run.json").read_bytes())["starts"]
     losses = {path: figures(path, "metrics.jsonl", "loss") for path in (run, straight)}
-    pages = {path: figures(path, "steps.jsonl", "digest") for path in (run, straight)}
-    weights = {path: sha256(path / "final" / "model.safetensors") for path in (run, straight)}
+    trained = {path: figures(path, "steps.jsonl", "sha256") for path in (run, straight)}
+    around = range(max(0, killed_at - 2), killed_at + 2)
+    again = [sha256 for _, sha256 in digest(config, steps=around, workers=0)]
+    weights = {path: file_sha256(path / "final" / "model.safetensors") for path in (run, straight)}
     return DemoReport(
         killed_at=killed_at,
         resumed_from=starts[-1]["step"],
         losses=(losses[run][0], losses[run][-1]),
         eval_loss=figures(run, "eval.jsonl", "loss")[-1],
-        same_pages=pages[run] == pages[straight],
+        same_bytes=trained[run] == trained[straight],
+        same_recomputed=again == trained[run][around.start : around.stop],
         same_losses=losses[run] == losses[straight],
         same_weights=weights[run] == weights[straight],
         weights_sha256=weights[run],
@@ -215,7 +228,7 @@ def figures(output: Path, name: str, field: str) -> list[Any]:
     return [line[field] for line in read_lines(output / name)]
 
 
-def sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """Hex digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -227,7 +240,8 @@ def print_report(report: DemoReport, work: Path, console: Console) -> None:
     last = list(read_lines(run / "metrics.jsonl"))[-1]
     proof = Table(title="an interrupted run is the uninterrupted one", show_header=False)
     for what, is_same in (
-        ("pages of every step (digest)", report.same_pages),
+        ("ids, labels, positions and pixels of every step", report.same_bytes),
+        ("the same computed again on one rank (wdstream digest)", report.same_recomputed),
         ("losses of every step", report.same_losses),
         (f"final weights, sha256 {report.weights_sha256[:16]}", report.same_weights),
     ):
@@ -242,10 +256,14 @@ def print_report(report: DemoReport, work: Path, console: Console) -> None:
         "fill of packs", f"{last['fill_tokens_pct']:.1f} % of tokens, {last['fill_patches_pct']:.1f} % of patches"
     )
     summary.add_row("speed", f"{last['pages_per_s']:.1f} pages/s, {last['tokens_per_s']:,.0f} tokens/s on this CPU")
-    summary.add_row("shards", str(work / "shards"))
-    summary.add_row("model, adapter or checkpoint to load", str(run / "final"))
-    summary.add_row("curves", f"tensorboard --logdir {run / 'tensorboard'}")
-    summary.add_row("pages of any step", f"{run / 'steps.jsonl'}, {run / 'run.json'}")
     summary.add_row("whole demo", f"{report.seconds:.0f} s")
     console.print(summary)
     console.print(proof)
+    for what, where in (
+        ("shards", work / "shards"),
+        ("trained model", run / "final"),
+        ("curves", f"tensorboard --logdir {run / 'tensorboard'}"),
+        ("pages of a step", f"wdstream trace {run} --step 12"),
+        ("logs", work / "*.log"),
+    ):
+        console.print(f"{what:>16}  {where}", highlight=False, soft_wrap=True)

@@ -100,8 +100,10 @@ def known_bad(desk: Desk) -> dict[int, str]:
     return found[0]
 
 
-def note(run: Run, desk: Desk, progress: Progress, metrics: StepMetrics, figures: StepFigures) -> None:
-    """Write down a step on the main process.
+def note(
+    run: Run, desk: Desk, progress: Progress, metrics: StepMetrics, figures: StepFigures, sha256: str | None
+) -> None:
+    """Write down a step on the main process; `sha256` is of its bytes, when they are recorded.
 
     Raises:
         TrainError: more pages failed than allowed.
@@ -116,6 +118,7 @@ def note(run: Run, desk: Desk, progress: Progress, metrics: StepMetrics, figures
                 "pages": metrics.num_pages,
                 "supervised": metrics.num_supervised,
                 "failed": len(figures.failures),
+                **({} if sha256 is None else {"sha256": sha256}),
             }
         )
     if desk.quarantine is not None:

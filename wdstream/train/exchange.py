@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
+from wdstream.digest import join_digests, pack_digests
 from wdstream.errors import TrainError
 from wdstream.plan.digest import step_digest
 from wdstream.records import Failure, StepPlan
@@ -79,6 +80,15 @@ def exchange(
         digest=f"{((int(high) << 32) + int(low)) % (1 << 64):016x}",
         failures=tuple(failures),
     )
+
+
+def bytes_digest(batches: Iterable[Batch]) -> str:
+    """sha256 over ids, labels, positions and pixels of the whole step, as `wdstream digest` prints it.
+
+    All ranks call it together, each with its own micro-batches.
+    """
+    own = {number: digest for batch in batches for number, digest in pack_digests(dict(batch)).items()}
+    return join_digests(dict(item for packs in gather_object([own]) for item in packs.items()))
 
 
 def check_same_plan(step: int, digests: Sequence[Sequence[float]]) -> None:

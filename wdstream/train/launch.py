@@ -1,5 +1,6 @@
 """The start of a training process: one Accelerator, and guards against launches that are not what they seem."""
 
+import logging
 import os
 
 import torch
@@ -33,6 +34,8 @@ def start_accelerator(config: Config) -> Accelerator:
     check_world(config, found=accelerator.num_processes, launched=launched)
     check_kind(accelerator.distributed_type, wants_fsdp=os.environ.get("ACCELERATE_USE_FSDP", "") == "true")
     set_seed(config.train.seed)
+    # Tied embeddings are stored once; Accelerate warns about that at every checkpoint.
+    logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
     return accelerator
 
 

@@ -18,7 +18,7 @@ from wdstream.config import Config
 from wdstream.errors import TrainError
 from wdstream.records import StepPlan
 from wdstream.train.desk import Desk, Progress, advance, evaluate_all, known_bad, note, open_desk, save, step_metrics
-from wdstream.train.exchange import exchange
+from wdstream.train.exchange import bytes_digest, exchange
 from wdstream.train.export import export_final
 from wdstream.train.lock import locked
 from wdstream.train.run import Run, find_start, open_run
@@ -82,8 +82,9 @@ def run_steps(run: Run, desk: Desk, progress: Progress, stream: Mapping[str, Any
                 wait_seconds=waited,
                 is_stopping=signals.is_requested,
             )
+            sha256 = bytes_digest(batches) if train.record_bytes else None
             advance(progress, plan)
-            note(run, desk, progress, step_metrics(run, plan, figures, perf_counter() - began), figures)
+            note(run, desk, progress, step_metrics(run, plan, figures, perf_counter() - began), figures, sha256)
             is_last = progress.step == run.total_steps
             is_stopping = figures.is_stopping or progress.step - first == train.stop_after
             if is_last or (train.eval_every and progress.step % train.eval_every == 0):

@@ -56,18 +56,23 @@ def compute_dtype(config: ModelConfig) -> torch.dtype:
     return dtype
 
 
-def load_model(config: Config, place: Device) -> Any:
+def load_model(config: Config, place: Device, *, attention: str | dict[str, str] | None = None) -> Any:
     """The model, ready for `Accelerator.prepare`: dtype, attention, adapters, frozen parts, gradient checkpointing.
 
     Without an adapter the weights are float32 and computed in `place.dtype` by autocast, so that small updates are not
     lost; with one, the frozen base is kept in `place.dtype` (4-bit for QLoRA) and the adapter in float32.
+
+    Args:
+        config: which model, and how it is trained.
+        place: where it computes.
+        attention: `model.attn` as the family's parts take it (`Family.attention_setting`); None: alike for all parts.
 
     Raises:
         ConfigError: the path holds no checkpoint.
         TrainError: the weights cannot be loaded, or adapters fit nowhere.
     """
     adapter = config.train.adapter
-    model = _load_weights(config.model, adapter, place)
+    model = _load_weights(config.model, adapter, place, attention or config.model.attn)
     model.config.use_cache = False
     if config.train.freeze_vision:
         freeze_vision(model)
@@ -124,7 +129,9 @@ def add_adapter(model: Any, adapter: AdapterConfig) -> Any:
         raise TrainError(f"train.adapter.target_modules: {error}") from error
 
 
-def _load_weights(config: ModelConfig, adapter: AdapterConfig | None, place: Device) -> Any:
+def _load_weights(
+    config: ModelConfig, adapter: AdapterConfig | None, place: Device, attention: str | dict[str, str]
+) -> Any:
     from transformers import AutoModelForImageTextToText
     from transformers.utils import logging
 
@@ -133,7 +140,7 @@ def _load_weights(config: ModelConfig, adapter: AdapterConfig | None, place: Dev
             f"model.path: {config.path} holds no config.json; give the directory of a checkpoint "
             "(wdstream make-tiny-model makes one for trials)"
         )
-    options: dict[str, Any] = {"attn_implementation": config.attn, "local_files_only": True}
+    options: dict[str, Any] = {"attn_implementation": attention, "local_files_only": True}
     options["dtype"] = torch.float32 if adapter is None else place.dtype
     if adapter is not None and adapter.kind == "qlora":
         options["quantization_config"] = _four_bit(config.path, place)

@@ -98,7 +98,7 @@ def open_run(config: Config) -> Run:
     )
     total_steps = count_steps(config, plan)
     place = place_of(accelerator, config)
-    bare = load_model(config, place)
+    bare = load_model(config, place, attention=family.attention_setting(config.model.attn))
     head = LossHead(bare)
     if config.train.adapter is not None:
         save_adapter_only(accelerator)
