@@ -84,10 +84,19 @@ def test_refusals(copy: Path, tmp_path: Path) -> None:
     with pytest.raises(FamilyError, match="'mllama' cannot be packed: its images enter by cross-attention"):
         load_family(copy, name="mllama")
     edit(copy / "config.json", model_type="mystery", auto_map={"AutoModel": "code.Model"})
-    with pytest.raises(FamilyError, match=r"'mystery' \(its config\.json asks for remote code\)"):
+    with pytest.raises(FamilyError, match=r"'mystery' \(its config\.json asks for remote code, whose lengths"):
         load_family(copy)
     (copy / "config.json").write_text("{", encoding="utf-8")
     with pytest.raises(FamilyError, match="not valid JSON"):
+        load_family(copy)
+
+
+@pytest.mark.parametrize("file", ["preprocessor_config.json", "processor_config.json"])
+def test_a_processor_of_its_own_code_is_refused(file: str, copy: Path) -> None:
+    if not (copy / file).exists():
+        (copy / file).write_text("{}", encoding="utf-8")
+    edit(copy / file, auto_map={"AutoProcessor": "processing.MyProcessor"})
+    with pytest.raises(FamilyError, match=rf"{file} asks for a processor of the checkpoint's own code \(auto_map\)"):
         load_family(copy)
 
 

@@ -26,6 +26,7 @@ class Squares:
         default_factory=lambda: CostModel(per_token=10, per_token_squared=1, per_patch=5, per_image_patch_squared=2)
     )
     refused_width: int = -1
+    max_document_tokens: int | None = None
 
     def image_cost(self, widths: Ints, heights: Ints) -> tuple[Ints, Ints]:
         patches = -(-widths // 28) * -(-heights // 28)

@@ -63,6 +63,12 @@ def test_a_prefix_counts_and_makes_the_first_text_token_learnable() -> None:
     assert lengths.supervised.tolist() == [8, 6]
 
 
+def test_a_family_may_take_shorter_documents_than_a_pack_holds() -> None:
+    lengths = measure(columns([(7, [(28, 28)]), (9, [(28, 28)])]), family=Squares(max_document_tokens=12))
+    assert lengths.tokens.tolist() == [11, 13]
+    assert lengths.reject.tolist() == [Reject.ACCEPTED, Reject.TOO_MANY_TOKENS]
+
+
 def test_a_row_that_starts_with_text_says_so_by_its_column() -> None:
     data = columns([(7, [(28, 28)]), (7, [(28, 28)])])
     data.starts_with_text = np.array([True, False])  # type: ignore[attr-defined]

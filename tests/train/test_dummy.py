@@ -12,7 +12,7 @@ from wdstream.batches.pack import encode_pack
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family
 from wdstream.records import EncodedPack, Sample
-from wdstream.testing import make_samples
+from wdstream.testing import make_samples, make_tiny_model
 from wdstream.train.dummy import needs_dummy, with_dummy
 from wdstream.train.loss import LossHead, find_targets
 
@@ -80,6 +80,26 @@ def test_vision_gets_a_gradient_of_exactly_zero(tiny_model: Path, family: Family
             assert gradient.abs().max() == 0
         else:
             assert torch.allclose(gradient, plain[name], rtol=1e-4, atol=1e-6), name  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["gemma3", "gemma4", "paligemma"])
+def test_families_with_masks_of_their_own(name: str, tmp_path: Path) -> None:
+    """The blank document has a mask too: the vision tower runs, gets a gradient of 0, and nothing else changes."""
+    family = load_family(make_tiny_model(tmp_path / name, family=name, vocab_size=2048)).for_attention("sdpa")
+    batch = collate([pack(family, make_samples(family)[1])], family)
+    model = AutoModelForImageTextToText.from_pretrained(family.model_dir, dtype=torch.float32)
+    plain = gradients(model, family, batch)
+    joined = gradients(model, family, with_dummy(batch, family))
+    vision = {name for name in joined if "vision" in name or "multi_modal" in name}
+    for parameter, gradient in joined.items():
+        before = plain[parameter]
+        if before is None:
+            assert parameter in vision
+            assert gradient is None or gradient.abs().max() == 0
+        else:
+            assert gradient is not None
+            assert (gradient - before).norm() <= 2e-5 * before.norm(), parameter  # sums over a longer row
+    assert any(joined[parameter] is not None for parameter in vision)
 
 
 def test_row_without_tokens_runs_and_teaches_nothing(tiny_model: Path, family: Family) -> None:

@@ -33,9 +33,18 @@ def language_shape(checkpoint: Checkpoint, defaults: Mapping[str, Any] | None = 
     mlp = 3 * width * text["intermediate_size"]
     return {
         "language_parameters": layers * (attention + mlp) + width * text["vocab_size"],
-        "language_layers": layers,
+        "language_layers": _whole_layers(text),
         "language_width": heads * head_size,
     }
+
+
+def _whole_layers(text: Mapping[str, Any]) -> int:
+    """Layers that see the whole document; the cost of those with a sliding window does not grow with its square."""
+    if kinds := text.get("layer_types"):
+        return sum(kind != "sliding_attention" for kind in kinds)
+    layers = int(text["num_hidden_layers"])
+    pattern = text.get("sliding_window_pattern")  # every so many layers one sees all, in configurations without a list
+    return layers // int(pattern) if pattern else layers
 
 
 def narrowed_text(text: Mapping[str, Any]) -> dict[str, Any]:

@@ -161,6 +161,10 @@ class PaliGemma2(PaliGemma):
         window = checkpoint.text_config.get("sliding_window", 4096)
         self.max_document_tokens = None if window is None else int(window)
 
+    def length_rules(self) -> Mapping[str, Any]:
+        """All settings that decide how many tokens and patches an image has, and which documents are taken."""
+        return {**super().length_rules(), "longest": self.max_document_tokens}
+
 
 def _ids(values: Sequence[int]) -> Ints:
     return np.array(values, dtype=np.int64)

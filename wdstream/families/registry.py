@@ -43,7 +43,27 @@ def load_family(path: str | Path, *, name: str | None = None) -> Family:
         FamilyError: no checkpoint there, unknown family, or settings that the family does not support.
     """
     checkpoint = read_checkpoint(Path(path))
+    refuse_own_processor(checkpoint)
     return family_class(name or checkpoint.model_type, checkpoint).load(checkpoint)
+
+
+def refuse_own_processor(checkpoint: Checkpoint) -> None:
+    """A processor that is code of the checkpoint's own decides lengths and ids by rules that nobody here has seen.
+
+    Raises:
+        FamilyError: a settings file names such code.
+    """
+    files = {
+        "preprocessor_config.json": checkpoint.image_settings,
+        "processor_config.json": checkpoint.processor_settings,
+    }
+    for file, settings in files.items():
+        if "auto_map" in settings:
+            raise FamilyError(
+                f"{checkpoint.path}: {file} asks for a processor of the checkpoint's own code (auto_map): its lengths "
+                "cannot be known before it runs, so no plan can hold; use the model's version for transformers (its "
+                "name often ends in -hf)"
+            )
 
 
 def family_class(name: str, checkpoint: Checkpoint) -> type[Family]:
@@ -55,9 +75,10 @@ def family_class(name: str, checkpoint: Checkpoint) -> type[Family]:
     if name in REFUSED:
         raise FamilyError(f"{checkpoint.path}: family '{name}' cannot be packed: {REFUSED[name]}")
     if name not in FAMILIES:
-        remote = " (its config.json asks for remote code)" if "auto_map" in checkpoint.config else ""
+        remote = " (its config.json asks for remote code, whose lengths and masks cannot be proven)"
         raise FamilyError(
-            f"{checkpoint.path}: unknown model family '{name}'{remote}; known: {', '.join(sorted(FAMILIES))}"
+            f"{checkpoint.path}: unknown model family '{name}'{remote if 'auto_map' in checkpoint.config else ''}; "
+            f"known: {', '.join(sorted(FAMILIES))}"
         )
     module, _, attribute = FAMILIES[name].partition(":")
     return cast(type[Family], getattr(import_module(module), attribute))

@@ -99,6 +99,9 @@ class Ruler:
         self._prefix = family.prefix_tokens
         self._table = table
         self._settings = settings
+        # Some families take a document only up to a length of their own, shorter than a pack may be.
+        longest: int | None = getattr(family, "max_document_tokens", None)
+        self._max_tokens = settings.sequence_length if longest is None else min(settings.sequence_length, longest)
 
     def measure(self, rows: Ints, *, epoch: int | None = None) -> SampleLengths:
         """Lengths of the samples in these rows, (n,).
@@ -177,7 +180,7 @@ class Ruler:
     def _reject(self, lengths: SampleLengths, text: Ints, is_too_large: Bools, is_refused: Bools) -> None:
         reject = lengths.reject
         reject[lengths.patches > self._settings.max_patches] = Reject.TOO_MANY_PATCHES
-        reject[lengths.tokens > self._settings.sequence_length] = Reject.TOO_MANY_TOKENS
+        reject[lengths.tokens > self._max_tokens] = Reject.TOO_MANY_TOKENS
         reject[is_refused] = Reject.IMAGE_SIZE_REFUSED
         reject[is_too_large] = Reject.TOO_MANY_PIXELS
         reject[text == 0] = Reject.EMPTY_TEXT
@@ -195,7 +198,7 @@ class Ruler:
             sums = [part.reshape(widths.shape).sum(axis=1) for part in (tokens, costs.patches, costs.vision_cost)]
             sums[0] += self._prefix + int(text[place]) + 1
             fits = (tokens >= 0).all(axis=1)
-            fits &= (sums[0] <= self._settings.sequence_length) & (sums[1] <= self._settings.max_patches)
+            fits &= (sums[0] <= self._max_tokens) & (sums[1] <= self._settings.max_patches)
             if fits.any():
                 best = int(np.argmax(fits))
                 for column, part in zip((lengths.tokens, lengths.patches, lengths.vision_cost), sums, strict=True):
