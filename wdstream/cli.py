@@ -10,7 +10,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from wdstream.cli_inspect import console, digest_command, doctor_command, plan_command, show_command
+from wdstream.cli_inspect import (
+    audit_command,
+    console,
+    digest_command,
+    doctor_command,
+    plan_command,
+    show_command,
+    trace_command,
+    where_command,
+)
 from wdstream.errors import ConfigError, WdstreamError
 
 app = typer.Typer(
@@ -123,6 +132,9 @@ def _bar(description: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 app.command("plan")(plan_command)
 app.command("digest")(digest_command)
 app.command("show")(show_command)
+app.command("trace")(trace_command)
+app.command("where")(where_command)
+app.command("audit")(audit_command)
 
 
 @app.command("make-tiny-model")

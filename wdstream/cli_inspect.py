@@ -1,4 +1,4 @@
-"""The commands that look and change nothing: plan, digest, show, doctor. cli.py puts them on the app."""
+"""The commands that look and change nothing: plan, digest, show, trace, where, audit, doctor; cli.py registers them."""
 
 import json
 from pathlib import Path
@@ -96,9 +96,53 @@ def show_command(
         print_pack(view, console, full=full)
     else:
         from wdstream.report.html import write_html
+        from wdstream.report.words import counted
 
         write_html(view, html, full=full)
-        console.print(f"step {step}, pack {pack}: {len(view.documents)} documents in {html}", markup=False)
+        console.print(f"step {step}, pack {pack}: {counted(len(view.documents), 'document')} in {html}", markup=False)
+
+
+RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of a training run.")]
+
+
+def trace_command(
+    run: RunDir,
+    step: Annotated[int, typer.Option(min=0, help="Step of the run.")],
+    rank: Annotated[int | None, typer.Option(min=0, help="This rank's part only.")] = None,
+) -> None:
+    """List the pages of a step: key, shard, byte range, place in the pack. Recomputed from the plan, no log needed."""
+    from wdstream.trace import trace
+
+    trace(run, step=step, rank=rank).print(console)
+
+
+def where_command(
+    cfg: ConfigFile,
+    key: Annotated[str, typer.Argument(help="Key of a page.")],
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps to look through; the whole run when left out.")
+    ] = None,
+    set_: Overrides = None,
+) -> None:
+    """Say in which steps a page comes, or why the plan leaves it out."""
+    from wdstream.config import load_config
+    from wdstream.trace import where
+
+    where(load_config(cfg, tuple(set_ or ())), key, max_steps=max_steps).print(console)
+
+
+def audit_command(run: RunDir) -> None:
+    """Prove that the pages trained are the pages planned less those quarantined, whatever happened to the run.
+
+    Every step is recomputed and compared with what the ranks recorded. Exit status 1 when anything differs, which is
+    then named.
+    """
+    from wdstream.audit import audit
+
+    report = audit(run)
+    report.print(console)
+    if not report.is_clean:
+        raise typer.Exit(1)
 
 
 def doctor_command(
