@@ -51,10 +51,10 @@ class SquareTiles(Family):
         vision, settings = self.vision_settings(checkpoint), checkpoint.image_settings
         self.side = self.canvas_side(checkpoint)
         self.patch_size = first(vision["patch_size"])
-        if first(vision["image_size"]) != self.side or self.side % self.patch_size:
+        if first(vision["image_size"]) != self.side:  # no multiple of the patches in every model: the rest is not seen
             raise FamilyError(
                 f"{self.model_dir}: the image processor makes images of {self.side} pixels, the vision tower wants "
-                f"{first(vision['image_size'])} in patches of {self.patch_size}; take the settings of one checkpoint"
+                f"{first(vision['image_size'])}; take the settings of one checkpoint"
             )
         self.image_id = self.placeholder_id(checkpoint)
         self.tokens_per_image = self.count_placeholders(checkpoint)
