@@ -1,0 +1,90 @@
+"""The command: help that answers at once, statuses, and errors as one sentence."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PAGES = Path(__file__).parent / "data" / "pages"
+COMMANDS = (
+    "make-shards",
+    "index",
+    "lengths",
+    "plan",
+    "digest",
+    "show",
+    "trace",
+    "where",
+    "audit",
+    "make-tiny-model",
+    "doctor",
+    "demo",
+)
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "wdstream", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240)
+
+
+def test_help_lists_every_command_without_torch() -> None:
+    code = (
+        "import sys; sys.argv = ['wdstream', '--help']\nimport wdstream.cli as c\n"
+        "try: c.main()\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.rstrip().endswith("False")
+    for name in COMMANDS:
+        assert name in done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str) -> None:
+    from typer.testing import CliRunner
+
+    from wdstream.cli import app
+
+    done = CliRunner().invoke(app, [name, "--help"])
+    assert done.exit_code == 0
+    assert "Usage:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "expected"),
+    [
+        (("make-shards", "no-such-folder"), 2, "no-such-folder"),
+        (("plan", "none.yaml"), 2, "cannot read the configuration"),
+        (("digest", "none.yaml", "--steps", "3"), 2, "cannot read the configuration"),
+        (("make-tiny-model", "out", "--family", "qwen9"), 1, "qwen2_5_vl"),
+        (("audit", "no-such-run"), 1, "no-such-run"),
+        (("frobnicate",), 2, "No such command"),
+    ],
+)
+def test_errors_are_sentences(tmp_path: Path, arguments: tuple[str, ...], status: int, expected: str) -> None:
+    command = [sys.executable, "-m", "wdstream", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == status
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_from_raw_pages_to_a_plan(tmp_path: Path) -> None:
+    raw, shards, model = tmp_path / "raw", tmp_path / "shards", tmp_path / "tiny"
+    raw.mkdir()
+    for name in ("tables-tables-en.pdf", "slides-packaging-tutorial-en.pdf"):
+        (raw / name).write_bytes((PAGES / "pdf" / name).read_bytes())
+    (raw / "broken.pdf").write_bytes(b"%PDF-1.4 nothing")
+    assert run("make-tiny-model", model, "--vocab-size", "2048").returncode == 0
+    made = run("make-shards", raw, shards, "--tokenizer", model, "--strict", "--workers", "1")
+    assert made.returncode == 1, "one file is quarantined"
+    assert json.loads((shards / "quarantine.jsonl").read_text())["file"] == "broken.pdf"
+    assert run("make-shards", raw, shards, "--tokenizer", model, "--workers", "1").returncode == 0
+    config = tmp_path / "cfg.yaml"
+    config.write_text(f"model: {{path: {model}}}\ndata: {{train: [{{path: {shards}}}], global_batch_size: 1}}\n")
+    planned = run("plan", config, "--json")
+    assert planned.returncode == 0, planned.stderr
+    summary = json.loads(planned.stdout)
+    assert (summary["samples"], summary["pages"], summary["packs"]) == (2, 2, 1)
+    assert "tables-tables-en" in run("where", config, "tables-tables-en@0001", "--max-steps", "2").stdout
