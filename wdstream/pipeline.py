@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from wdstream.errors import ConfigError, PlanError
 from wdstream.families.base import Family
+from wdstream.families.reference_pixels import with_reference_pixels
 from wdstream.families.registry import load_family
 from wdstream.nodes.keys import name_of_row
 from wdstream.pages.tile import TilingPolicy
 from wdstream.pages.tile_seam import LoadedTiling
+from wdstream.pixels.settings import PixelSettings, TileCacheSettings
 from wdstream.plan.columns import Dataset, Mix
 from wdstream.plan.planner import Planner
 from wdstream.plan.settings import PlanKeywords
@@ -25,7 +27,7 @@ from wdstream.shards.shards import Shards
 from wdstream.world import World
 
 if TYPE_CHECKING:
-    from wdstream.config import Config, DatasetConfig, TilingConfig
+    from wdstream.config import Config, DataConfig, DatasetConfig, TilingConfig
     from wdstream.nodes.build_pack import PackBuilder
     from wdstream.nodes.lanes import LaneSettings
     from wdstream.nodes.stream_loader import StreamLoader
@@ -39,6 +41,7 @@ class Plan(Planner):
     Attributes:
         family: of the model; for images that are not cut, with its processor's own splitting.
         tiling: the policy, fitted to the family's image sizes.
+        pixels: how images become tiles.
 
     Raises:
         ConfigError: settings out of range, or that contradict each other.
@@ -47,15 +50,24 @@ class Plan(Planner):
     """
 
     def __init__(
-        self, datasets: Datasets, family: Family, tiling: TilingPolicy | LoadedTiling, **settings: Unpack[PlanKeywords]
+        self,
+        datasets: Datasets,
+        family: Family,
+        tiling: TilingPolicy | LoadedTiling,
+        *,
+        pixels: PixelSettings | None = None,
+        **settings: Unpack[PlanKeywords],
     ) -> None:
         """`datasets`: opened shards, or `Dataset`s and `Mix`es of them; settings: see PlanSettings."""
         if isinstance(tiling, TilingPolicy):
             family = family.for_whole_images() if tiling.kind == "none" else family
             tiling = tiling.for_family(family)
-        self.family = family
+        self.pixels = pixels or PixelSettings()
+        self.family = with_reference_pixels(family) if self.pixels.pixels == "reference" else family
         self.tiling = tiling
         super().__init__(datasets, family, tiling, **settings)
+        if self.pixels.fingerprint:
+            self.fingerprints = {**self.fingerprints, "pixels": self.pixels.fingerprint}
 
     @property
     def shards(self) -> tuple[Shards, ...]:
@@ -140,8 +152,16 @@ def pack_builder(plan: Plan, *, known_bad: Mapping[int, str] | None = None) -> "
     """How packs of a plan become arrays; `known_bad` as in `build_loader`."""
     from wdstream.nodes.build_pack import PackBuilder
     from wdstream.nodes.build_sample import SampleBuilder
+    from wdstream.pixels.tile_cache import open_cache
 
-    samples = SampleBuilder(family=plan.family, tiling=plan.tiling, max_pixels=plan.settings.max_pixels)
+    max_pixels = plan.settings.max_pixels
+    samples = SampleBuilder(
+        family=plan.family,
+        tiling=plan.tiling,
+        max_pixels=max_pixels,
+        decode=plan.pixels.decode,
+        cache=open_cache(plan.pixels, tiling=plan.tiling.pixel_fingerprint, max_pixels=max_pixels),
+    )
     return PackBuilder(datasets=plan.shards, locate=plan.locate, samples=samples, known_bad=known_bad or {})
 
 
@@ -221,7 +241,8 @@ def plan_from_config(config: "Config", *, split: str = "train") -> Plan:
     settings = {name: getattr(data, name) for name in PlanKeywords.__annotations__}
     settings["curriculum"] = [phase.model_dump() for phase in data.curriculum]
     family = load_family(config.model.path, name=config.model.family)
-    return Plan(datasets, family, tiling_from_config(config.tiling), **cast(PlanKeywords, settings))
+    tiling, pixels = tiling_from_config(config.tiling), pixels_from_config(data)
+    return Plan(datasets, family, tiling, pixels=pixels, **cast(PlanKeywords, settings))
 
 
 def tiling_from_config(tiling: "TilingConfig") -> TilingPolicy:
@@ -229,6 +250,12 @@ def tiling_from_config(tiling: "TilingConfig") -> TilingPolicy:
     given = tiling.model_dump(exclude_unset=True)
     labels = given.pop("labels", "text")
     return TilingPolicy(**given, tile_labels=labels == "text")
+
+
+def pixels_from_config(data: "DataConfig") -> PixelSettings:
+    """How images become tiles: `data.decode`, `data.pixels` and `data.tile_cache`."""
+    cache = None if data.tile_cache is None else TileCacheSettings(**data.tile_cache.model_dump())
+    return PixelSettings(decode=data.decode, pixels=data.pixels, tile_cache=cache)
 
 
 def write_rejects(plan: Plan, path: Path) -> int:

@@ -1,7 +1,7 @@
 """One page of a pack: built, or, when it fails, a blank one of the same shape in its place.
 
-    Page ──► decode_page ► shrink ► tile_page ► label_page ► build_sample ──► Sample    a page that is fine
-    Slot ──► blank tiles of the planned sizes, padding ids for text        ──► Sample    a page that is not
+    Page ──► render_chat ► Cutter.cut ► label_page ► build_sample   ──► Sample    a page that is fine
+    Slot ──► blank tiles of the planned sizes, padding ids for text ──► Sample    a page that is not
 
 The blank page has the tokens, tiles and patches that were planned and nothing to learn, so no other page moves.
 """
@@ -13,12 +13,14 @@ import numpy as np
 from wdstream.batches.sample import IGNORED, build_sample
 from wdstream.families.base import Family
 from wdstream.families.chat import render_chat
-from wdstream.nodes.decode import MAX_PIXELS, decode_page
-from wdstream.nodes.tile import Tiling, resample_of, tile_page
+from wdstream.nodes.cut import Cutter
+from wdstream.nodes.decode import MAX_PIXELS
+from wdstream.nodes.tile import Tiling
 from wdstream.pages.label import label_page
-from wdstream.pixels.render import resize
+from wdstream.pixels.settings import DecodeMode
+from wdstream.pixels.tile_cache import TileCache
 from wdstream.plan.measure import FULL_SCALE, scaled_size
-from wdstream.records import DecodedPage, ImageSegment, Page, Pixels, Sample, Size, TiledPage
+from wdstream.records import ImageSegment, Page, Pixels, Sample, Size, TiledPage
 
 WHITE = 255
 
@@ -53,11 +55,15 @@ class SampleBuilder:
         family: token ids and sizes.
         tiling: how pages are cut.
         max_pixels: images above this are not decoded.
+        decode: see PixelSettings.
+        cache: keeps tiles of this tiling, decode and max_pixels; None for no cache.
     """
 
     family: Family
     tiling: Tiling
     max_pixels: int = MAX_PIXELS
+    decode: DecodeMode = "exact"
+    cache: TileCache | None = None
 
     def build(self, page: Page, *, scale: int = FULL_SCALE) -> Sample:
         """The sample of a page.
@@ -73,9 +79,8 @@ class SampleBuilder:
         Raises:
             PageError: the page is bad.
         """
-        written = render_chat(page, self.family)
-        decoded = self._shrink(decode_page(written, max_pixels=self.max_pixels), scale)
-        return tile_page(decoded, policy=self.tiling)
+        cutter = Cutter(tiling=self.tiling, max_pixels=self.max_pixels, decode=self.decode, cache=self.cache)
+        return cutter.cut(render_chat(page, self.family), scale=scale)
 
     def blank(self, slot: Slot) -> Sample:
         """A sample of the slot's shape: its image blocks, then padding ids in place of the text."""
@@ -93,16 +98,6 @@ class SampleBuilder:
             tiles=tuple(tuple(_blank_tile(size) for size in plan.sizes) for plan in plans),
             segments=tuple(ImageSegment(index=index) for index in range(len(plans))),
         )
-
-    def _shrink(self, page: DecodedPage, scale: int) -> DecodedPage:
-        """An over-long page's images at the size that the plan found to fit."""
-        if scale == FULL_SCALE:
-            return page
-        resample = resample_of(self.tiling)
-        images = tuple(
-            resize(image, scaled_size(image.shape[1], image.shape[0], scale), resample) for image in page.images
-        )
-        return replace(page, images=images)
 
 
 def _blank_tile(size: Size) -> Pixels:

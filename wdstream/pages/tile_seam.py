@@ -48,6 +48,11 @@ class LoadedTiling:
         """32 hex digits over the entry point's name and the tiling's own fingerprint."""
         return hashlib.sha256(f"{self.name}\0{self._tiling.fingerprint}".encode()).hexdigest()[:32]
 
+    @property
+    def pixel_fingerprint(self) -> str:
+        """The fingerprint: what of it is about labels is not known here."""
+        return self.fingerprint
+
     def plan_tiles(self, width: int, height: int) -> TilePlan:
         """The tiling's plan of a page.
 

@@ -7,7 +7,7 @@ what a field means is written at the field. Sizes are (width, height), grids (co
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, cast
 
 from wdstream.pages import tile_checks as check
@@ -121,6 +121,11 @@ class TilingSettings:
         """32 hex digits over all stored fields and the version of the rules: the same policy gives the same plans."""
         text = json.dumps({"rules": RULES_VERSION, **asdict(self)}, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def pixel_fingerprint(self) -> str:
+        """32 hex digits over all that decides what tiles show: the same with and without labels."""
+        return self.fingerprint if self.tile_labels else replace(self, tile_labels=True).fingerprint
 
     @property
     def ignored_fields(self) -> tuple[str, ...]:

@@ -47,13 +47,17 @@ def decode_image(data: bytes, *, max_pixels: int, min_size: Size | None = None) 
     image_format = sniff_format(data)
     if image_format == "JPEG":
         header = image_header(data)
-        _check_limit(header, max_pixels)
+        check_limit(header, max_pixels)
         return _as_rgb(_oriented(_decode_jpeg(data, header, min_size), header.orientation))
     return _as_rgb(_decode_with_pillow(data, image_format, max_pixels))
 
 
-def _check_limit(header: ImageHeader, max_pixels: int) -> None:
-    """Refuse an image above the limit."""
+def check_limit(header: ImageHeader, max_pixels: int) -> None:
+    """Refuse an image above the limit.
+
+    Raises:
+        DecodeError: it has more than `max_pixels` pixels.
+    """
     if header.width * header.height > max_pixels:
         raise DecodeError(
             f"{header.format} image of {header.width}x{header.height} pixels is above the limit of {max_pixels} pixels "
@@ -89,10 +93,10 @@ def _decode_with_pillow(data: bytes, image_format: str, max_pixels: int) -> NDAr
     """The pixels of any other format, orientation applied: (h, w) for grey, (h, w, 3) otherwise."""
     parsed = image_header(data, count_frames=False) if image_format == "PNG" else None
     if parsed is not None:
-        _check_limit(parsed, max_pixels)
+        check_limit(parsed, max_pixels)
     with open_image(data, image_format) as image:
         header = parsed or pillow_header(image, count_frames=False)
-        _check_limit(header, max_pixels)
+        check_limit(header, max_pixels)
         try:
             image.load()
             pixels = to_grey_or_rgb(image)

@@ -31,9 +31,13 @@ def normalise_patches(
         dtype: float32, bfloat16 or float16; the arithmetic is float32 in any case.
         is_interleaved: a patch is (P * P, 3), as `patchify` writes it, and its channels are parted here.
 
+    Patches that are floats already come from the model's own processor (reference_pixels.py): only `dtype` is new.
+
     Returns:
         `dtype` (num_patches, 3 * T * P * P), for each channel T copies of its P * P values.
     """
+    if patches.is_floating_point():
+        return patches.to(dtype)
     scale, shift = _scale_and_shift(tuple(mean), tuple(std), patches.device)
     num_patches, patch_bytes = patches.shape
     channels, pixels = len(mean), patch_bytes // len(mean)

@@ -20,11 +20,12 @@ MEANING = {
     "family": "the model family or its image settings",
     "order": "the order: seed, shuffle_shards, weights, where or curriculum",
     "packing": "the packing: sequence_length, max_patches, pool, global_batch_size, overlength or max_pixels",
+    "pixels": "how images become tiles: data.decode or data.pixels",
     "plan": "the version of wdstream's planning code",
 }
 """What a difference in each fingerprint means."""
 
-KEEPS_PAGES = frozenset({"tokenizer", "tiling", "family", "packing", "plan"})
+KEEPS_PAGES = frozenset({"tokenizer", "tiling", "family", "packing", "pixels", "plan"})
 """Differences under which numbers and order of samples stay, so that going on is still exactly once."""
 
 
@@ -54,7 +55,7 @@ class StreamState:
         round: passes over the mixture done, each pass ending in packs of its own.
         cursors: one a data set.
         pool: global sample numbers that wait in the packer's pool, oldest first.
-        fingerprints: of index, tokenizer, tiling, family, order, packing and plan code.
+        fingerprints: of index, tokenizer, tiling, family, order, packing and plan code; of pixels when not the default.
     """
 
     step: int

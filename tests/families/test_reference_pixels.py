@@ -1,0 +1,91 @@
+"""`pixels: reference` against `fast`: the processor's own values, within 2 grey levels, in the same places."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from wdstream.batches.collate import collate
+from wdstream.batches.pack import encode_pack
+from wdstream.batches.sample import build_sample
+from wdstream.errors import FamilyError
+from wdstream.families.base import Family
+from wdstream.families.reference_pixels import with_reference_pixels
+from wdstream.families.registry import load_family
+from wdstream.pixels.grey import grey_as_rgb
+from wdstream.records import ImageSegment, LabelledPage, Pixels, TextSegment
+
+FAMILIES = ["qwen2_5_vl", "qwen3_vl", "idefics3", "gemma3", "got_ocr2"]
+PAGES = Path(__file__).parents[1] / "data" / "pages"
+
+
+def page_tiles() -> list[Pixels]:
+    """Crops of a colour page and a grey one, of sizes that every family resizes."""
+    path = max(PAGES.rglob("*.jpg"), key=lambda file: file.stat().st_size)
+    page = np.asarray(Image.open(path).convert("RGB")).copy()
+    grey = grey_as_rgb(np.ascontiguousarray(page[:300, :500, 1]))
+    return [page[200:620, 100:573], grey, page[900:1340, 300:739]]
+
+
+def batch_of(family: Family, tiles: list[Pixels]) -> dict[str, Any]:
+    segments = [TextSegment(text="Some words."), *(ImageSegment(index=number) for number in range(len(tiles)))]
+    page = LabelledPage(key="k", tiles=tuple(tiles), segments=tuple(segments))
+    return collate([encode_pack([build_sample(page, family)], family)] * 2, family)
+
+
+def inputs_of(family: Family, tiles: list[Pixels]) -> dict[str, Any]:
+    return family.model_inputs(batch_of(family, tiles), device="cpu", dtype=torch.float32)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def both(request: pytest.FixtureRequest, tiny_models: dict[str, Path]) -> tuple[Family, Family]:
+    family = load_family(tiny_models[request.param])
+    return family, with_reference_pixels(family)
+
+
+def test_values_are_within_two_grey_levels(both: tuple[Family, Family]) -> None:
+    fast, reference = (inputs_of(family, page_tiles()) for family in both)
+    assert fast.keys() == reference.keys()
+    for name in fast.keys() - {"pixel_values", "max_length_q", "max_length_k", "use_cache"}:
+        torch.testing.assert_close(fast[name], reference[name], rtol=0, atol=0)
+    ours, theirs = fast["pixel_values"], reference["pixel_values"]
+    assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+    std = float(max(both[0].std))  # type: ignore[attr-defined]
+    levels = 255 * std * (ours - theirs).abs()
+    assert float(levels.mean()) < 0.3
+    # All but one in a thousand: where Pillow resizes the height first, what bicubic overshoots is cut off elsewhere.
+    assert float(np.quantile(levels.numpy(), 0.999)) <= 2.01
+
+
+def test_text_alone_and_half_precision(both: tuple[Family, Family]) -> None:
+    fast, reference = both
+    assert inputs_of(reference, []).keys() == inputs_of(fast, []).keys()
+    empty = reference.layout([])
+    assert {name: len(array) for name, array in empty.items()} == dict.fromkeys(fast.layout([]), 0)
+    mixed = collate([encode_pack([], reference), encode_pack([], reference)], reference)
+    assert len(mixed["pixel_values"]) == 0
+    batch = batch_of(reference, page_tiles()[:1])
+    assert batch["pixel_values"].dtype == torch.float32
+    half = reference.model_inputs(batch, device="cpu", dtype=torch.bfloat16)["pixel_values"]
+    exact = reference.model_inputs(batch, device="cpu", dtype=torch.float32)["pixel_values"]
+    assert torch.equal(half, exact.to(torch.bfloat16))
+
+
+def test_the_family_itself_is_left_alone(both: tuple[Family, Family]) -> None:
+    fast, reference = both
+    assert fast.layout(page_tiles()[:1])["pixel_values"].dtype == np.uint8
+    assert reference.fingerprint == fast.fingerprint
+    assert isinstance(reference, type(fast))
+
+
+def test_a_processor_of_other_shapes_is_refused(tiny_models: dict[str, Path]) -> None:
+    family = load_family(tiny_models["qwen2_5_vl"])
+    layout = family.layout
+    family.layout = lambda tiles: {**layout(tiles), "pixel_values": np.zeros((7, 5), np.uint8)}  # type: ignore[method-assign]
+    with pytest.raises(
+        FamilyError, match=r"reference cannot serve family qwen2_5_vl: .*\(16, 1176\), the family \(7, 5\)"
+    ):
+        with_reference_pixels(family)
