@@ -21,7 +21,7 @@ from wdstream.errors import FamilyError
 from wdstream.families.base import Arrays, Family, Ints
 from wdstream.families.budget_sizes import BudgetRule, budget_size, budget_sizes
 from wdstream.families.checkpoint import Checkpoint
-from wdstream.families.gemma4_images import CHANNELS, VISION_DEFAULTS, fill_patches, padded_images, tower_shape
+from wdstream.families.gemma4_images import CHANNELS, VISION_DEFAULTS, padded_images, tower_shape
 from wdstream.families.inputs import RESAMPLES, text_inputs
 from wdstream.families.language import language_shape, narrowed_text
 from wdstream.families.masks4d import MaskedFamily, image_blocks, mask_arrays, visible
@@ -131,6 +131,7 @@ class Gemma4(Family):
 
     def layout(self, tiles: Sequence[Pixels]) -> dict[str, NDArray[Any]]:
         """pixel_values uint8 (N, 3 * patch_size**2); image_grids int64 (K, 2), columns and rows of patches."""
+        from wdstream.pixels.patches import patchify
         from wdstream.pixels.render import resize
 
         side = self.patch_size
@@ -140,7 +141,7 @@ class Gemma4(Family):
         patches = np.empty((ends[-1], CHANNELS * side**2), dtype=np.uint8)
         for tile, size, start, end in zip(tiles, sizes, ends, ends[1:], strict=False):
             fitted = tile if (tile.shape[1], tile.shape[0]) == size else resize(tile, size, self.resample)
-            fill_patches(fitted, patch_size=side, out=patches[start:end])
+            patchify(fitted, patch_size=side, merge_size=1, out=patches[start:end])
         return {"pixel_values": patches, "image_grids": grids}
 
     def collate_pixels(self, parts: Sequence[Arrays]) -> dict[str, NDArray[Any]]:

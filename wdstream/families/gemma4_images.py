@@ -1,12 +1,7 @@
-"""Gemma 4's images: patches of one image on the host, images padded to one another on the device, the tower's cost."""
+"""Gemma 4's images: padded to one another on the device, and what the tower costs."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-from wdstream.records import Pixels
 
 if TYPE_CHECKING:
     import torch
@@ -25,19 +20,6 @@ VISION_DEFAULTS: Mapping[str, Any] = {
     "pooling_kernel_size": 3,
 }
 """Of `Gemma4VisionConfig`."""
-
-
-def fill_patches(image: Pixels, *, patch_size: int, out: NDArray[np.uint8]) -> None:
-    """Write the patches of an image, row by row, each as (row, column, channel).
-
-    Args:
-        image: uint8 (h, w, 3), sides multiples of `patch_size`.
-        patch_size: P, pixels.
-        out: uint8 (h / P * w / P, P * P * 3), contiguous.
-    """
-    rows, columns = image.shape[0] // patch_size, image.shape[1] // patch_size
-    cells = image.reshape(rows, patch_size, columns, patch_size, CHANNELS).transpose(0, 2, 1, 3, 4)
-    out.reshape(cells.shape)[...] = cells
 
 
 def padded_images(

@@ -21,8 +21,8 @@ class SizeRule:
     """The settings of the rule: `factor` = patch size * merge size, and the bounds of the area, all in pixels."""
 
     factor: int
-    min_pixels: int
-    max_pixels: int
+    min_pixels: float
+    max_pixels: float
 
 
 def smart_size(width: int, height: int, rule: SizeRule) -> Size | None:

@@ -7,6 +7,7 @@ one token. `pixel_values` holds the patches of all images of a batch below each 
 Packing: positions (4, B, L) restart per document, no mask, no cache; `cu_seq_lens` for flash attention beside them.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -56,22 +57,31 @@ class QwenVL(Family):
     )
     num_position_rows: ClassVar[int] = 4
     image_prompt: ClassVar[str] = "<|vision_start|><|image_pad|><|vision_end|>"
+    block_tokens: ClassVar[Mapping[str, str]] = {
+        "vision_start_token_id": "<|vision_start|>",
+        "image_token_id": "<|image_pad|>",
+        "vision_end_token_id": "<|vision_end|>",
+    }
+    """Tokens before, in and behind an image, by their keys in config.json."""
+    default_bounds: ClassVar[tuple[int, int]] = (DEFAULT_MIN_PIXELS, DEFAULT_MAX_PIXELS)
+    default_temporal: ClassVar[int] = 2
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(checkpoint)
         config, settings = checkpoint.config, checkpoint.image_settings
-        self.image_id = self.require_token("<|image_pad|>", config.get("image_token_id"))
-        self._start_id = self.require_token("<|vision_start|>", config.get("vision_start_token_id"))
-        self._end_id = self.require_token("<|vision_end|>", config.get("vision_end_token_id"))
+        self._start_id, self.image_id, self._end_id = (
+            self.require_token(token, config.get(key)) for key, token in self.block_tokens.items()
+        )
         self.patch_size = int(settings.get("patch_size", 14))
         self.merge_size = int(settings.get("merge_size", 2))
-        self.temporal_patch_size = int(settings.get("temporal_patch_size", 2))
+        self.temporal_patch_size = int(settings.get("temporal_patch_size", self.default_temporal))
         self.size_multiple = self.patch_size * self.merge_size
-        self.min_pixels, self.max_pixels = pixel_bounds(settings)
+        least, most = self.bounds(settings)
+        self.min_pixels, self.max_pixels = math.ceil(least), int(most)
         self.mean = tuple(float(value) for value in settings.get("image_mean", CLIP_MEAN))
         self.std = tuple(float(value) for value in settings.get("image_std", CLIP_STD))
         self.resample = RESAMPLES.get(settings.get("resample", 3), "bicubic")
-        self._rule = SizeRule(factor=self.size_multiple, min_pixels=self.min_pixels, max_pixels=self.max_pixels)
+        self._rule = SizeRule(factor=self.size_multiple, min_pixels=least, max_pixels=most)
         self._check(checkpoint)
         self.cost = training_flops(**language_shape(checkpoint), **self.vision_shape(checkpoint.vision_config))
 
@@ -114,15 +124,36 @@ class QwenVL(Family):
 
     def image_cost(self, widths: Ints, heights: Ints) -> tuple[Ints, Ints]:
         """(tokens, patches) of images of these sizes in pixels; -1 where the aspect ratio is above 200."""
-        new_widths, new_heights = smart_sizes(widths, heights, self._rule)
+        new_widths, new_heights = self.fit_all(widths, heights)
         is_fine = new_widths > 0
         patches = (new_widths // self.patch_size) * (new_heights // self.patch_size)
         tokens = patches // self.merge_size**2 + 2
         return np.where(is_fine, tokens, -1), np.where(is_fine, patches, -1)
 
+    def bounds(self, settings: Mapping[str, Any]) -> tuple[float, float]:
+        """Least and most pixels of an image as the processor reads them: `min_pixels`, `max_pixels` win over `size`."""
+        size, (least, most) = settings.get("size") or {}, self.default_bounds
+        return (
+            settings.get("min_pixels") or size.get("shortest_edge") or least,
+            settings.get("max_pixels") or size.get("longest_edge") or most,
+        )
+
+    def fit(self, width: int, height: int) -> Size | None:
+        """The size in pixels to which an image is resized; None where it is refused."""
+        return smart_size(width, height, self._rule)
+
+    def fit_all(self, widths: Ints, heights: Ints) -> tuple[Ints, Ints]:
+        """`fit` of many images; -1 where it gives None."""
+        return smart_sizes(widths, heights, self._rule)
+
+    @property
+    def block_side(self) -> int:
+        """Patches along a side of the blocks in which patches follow each other."""
+        return self.merge_size
+
     def resized(self, width: int, height: int) -> Size:
         """The size in pixels to which an image of this size is resized."""
-        size = smart_size(width, height, self._rule)
+        size = self.fit(width, height)
         if size is None:
             raise FamilyError(f"{self.name} refuses an image of {width}x{height} pixels: an aspect ratio above 200")
         return size
@@ -150,7 +181,7 @@ class QwenVL(Family):
         patches = np.empty((ends[-1], CHANNELS * self.patch_size**2), dtype=np.uint8)
         for tile, size, start, end in zip(tiles, sizes, ends, ends[1:], strict=False):
             fitted = tile if (tile.shape[1], tile.shape[0]) == size else resize(tile, size, self.resample)
-            patchify(fitted, patch_size=self.patch_size, merge_size=self.merge_size, out=patches[start:end])
+            patchify(fitted, patch_size=self.patch_size, merge_size=self.block_side, out=patches[start:end])
         return {"pixel_values": patches, "image_grid_thw": np.array(grids, dtype=np.int64).reshape(-1, 3)}
 
     def collate_pixels(self, parts: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
@@ -183,14 +214,6 @@ class QwenVL(Family):
         """(columns, rows) of merged patches of an image of this size."""
         new_width, new_height = self.resized(width, height)
         return new_width // self.size_multiple, new_height // self.size_multiple
-
-
-def pixel_bounds(settings: Mapping[str, Any]) -> tuple[int, int]:
-    """(min_pixels, max_pixels) as the image processor reads them: `min_pixels`/`max_pixels` win over `size`."""
-    size = settings.get("size") or {}
-    least = settings.get("min_pixels") or size.get("shortest_edge") or DEFAULT_MIN_PIXELS
-    most = settings.get("max_pixels") or size.get("longest_edge") or DEFAULT_MAX_PIXELS
-    return int(least), int(most)
 
 
 def tower_parameters(vision: Mapping[str, Any], *, width: int, mlp: int, out: int) -> int:

@@ -11,11 +11,13 @@ from wdstream.families.checkpoint import Checkpoint, read_checkpoint
 FAMILIES = {
     "gemma3": "wdstream.families.gemma3:Gemma3",
     "gemma4": "wdstream.families.gemma4:Gemma4",
+    "glm4v": "wdstream.families.glm4v:Glm4v",
     "got_ocr2": "wdstream.families.got_ocr2:GotOcr2",
     "idefics3": "wdstream.families.idefics3:Idefics3",
     "internvl": "wdstream.families.internvl:InternVL",
     "lighton_ocr": "wdstream.families.lighton_ocr:LightOnOcr",
     "llava_onevision": "wdstream.families.llava_onevision:LlavaOnevision",
+    "paddleocr_vl": "wdstream.families.paddleocr_vl:PaddleOcrVL",
     "paligemma": "wdstream.families.paligemma:PaliGemma",
     "paligemma2": "wdstream.families.paligemma:PaliGemma2",
     "qwen2_vl": "wdstream.families.qwen2_vl:Qwen2VL",

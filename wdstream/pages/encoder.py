@@ -202,11 +202,15 @@ class TextEncoder:
         return found
 
     @cached_property
+    def template_ids(self) -> tuple[int, ...]:
+        """Ids that the tokenizer's own template makes of an empty text: those it puts around any."""
+        return tuple(self._tokenizer.encode("", add_special_tokens=True).ids)
+
+    @property
     def bos_id(self) -> int | None:
         """Id that the tokenizer's own template puts before a text, or None where it puts none."""
-        ids: list[int] = self._tokenizer.encode("", add_special_tokens=True).ids
         bos = self._configured_id("bos_token")
-        return bos if bos is not None and ids[:1] == [bos] else None
+        return bos if bos is not None and self.template_ids[:1] == (bos,) else None
 
     @property
     def pad_id(self) -> int:

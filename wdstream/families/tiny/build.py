@@ -8,8 +8,10 @@ from typing import Any
 from wdstream.errors import FamilyError
 from wdstream.families.tiny.gemma3 import GEMMA3
 from wdstream.families.tiny.gemma4 import GEMMA4
+from wdstream.families.tiny.glm4v import GLM4V
 from wdstream.families.tiny.idefics3 import IDEFICS3, SMOLVLM
 from wdstream.families.tiny.lighton_ocr import LIGHTON_OCR
+from wdstream.families.tiny.paddleocr_vl import PADDLEOCR_VL
 from wdstream.families.tiny.paligemma import PALIGEMMA, PALIGEMMA2
 from wdstream.families.tiny.qwen_vl import QWEN2_5_VL, QWEN2_VL, QWEN3_VL
 from wdstream.families.tiny.recipe import TinyRecipe
@@ -19,11 +21,13 @@ from wdstream.families.tiny.tokenizer import build_tokenizer, put_first, token_i
 RECIPES: Mapping[str, TinyRecipe] = {
     "gemma3": GEMMA3,
     "gemma4": GEMMA4,
+    "glm4v": GLM4V,
     "got_ocr2": GOT_OCR2,
     "idefics3": IDEFICS3,
     "internvl": INTERNVL,
     "lighton_ocr": LIGHTON_OCR,
     "llava_onevision": LLAVA_ONEVISION,
+    "paddleocr_vl": PADDLEOCR_VL,
     "paligemma": PALIGEMMA,
     "paligemma2": PALIGEMMA2,
     "qwen2_vl": QWEN2_VL,
@@ -63,25 +67,40 @@ def make_tiny_model(
         raise FamilyError(f"no tiny model of family '{family}'; known: {', '.join(sorted(RECIPES))}")
     if out.exists() and any(out.iterdir()):
         raise FamilyError(f"{out}: not empty; remove it or name another directory for the tiny model")
-    recipe = RECIPES[family]
-    tree = build_tokenizer(tokenizer, vocab_size=vocab_size, added=recipe.added_tokens)
-    if recipe.tokenizer_config.get("add_bos_token"):
-        put_first(tree, recipe.tokenizer_config["bos_token"])
-    ids = token_ids(tree)
     partial = out.with_name(out.name + ".tmp")
     partial.mkdir(parents=True, exist_ok=True)
-    _write_json(partial / "tokenizer.json", tree)
-    _write_json(partial / "tokenizer_config.json", recipe.tokenizer_config)
-    _write_json(partial / "preprocessor_config.json", recipe.preprocessor_config)
-    if recipe.processor_config:
-        _write_json(partial / "processor_config.json", recipe.processor_config)
-    (partial / "chat_template.jinja").write_text(recipe.chat_template, encoding="utf-8")
-    num_ids = 1 + max(ids.values())
-    _save_weights(partial, recipe.build_config(ids, -(-num_ids // VOCAB_MULTIPLE) * VOCAB_MULTIPLE), seed)
+    tree = build_tokenizer(tokenizer, vocab_size=vocab_size, added=RECIPES[family].added_tokens)
+    _save_weights(partial, write_settings(partial, RECIPES[family], tree), seed)
     if out.exists():
         out.rmdir()
     partial.rename(out)
     return out
+
+
+def write_settings(folder: Path, recipe: TinyRecipe, tokenizer: dict[str, Any]) -> Any:
+    """Write all files of a tiny checkpoint but the model's own, into an existing folder.
+
+    Args:
+        folder: where.
+        recipe: of the family.
+        tokenizer: contents of tokenizer.json, with the family's tokens (`build_tokenizer`).
+
+    Returns:
+        The transformers configuration, not yet written.
+    """
+    if recipe.tokenizer_config.get("add_bos_token"):
+        put_first(tokenizer, recipe.tokenizer_config["bos_token"])
+    if recipe.opening:
+        put_first(tokenizer, *recipe.opening)
+    ids = token_ids(tokenizer)
+    _write_json(folder / "tokenizer.json", tokenizer)
+    _write_json(folder / "tokenizer_config.json", recipe.tokenizer_config)
+    _write_json(folder / "preprocessor_config.json", recipe.preprocessor_config)
+    if recipe.processor_config:
+        _write_json(folder / "processor_config.json", recipe.processor_config)
+    (folder / "chat_template.jinja").write_text(recipe.chat_template, encoding="utf-8")
+    num_ids = 1 + max(ids.values())
+    return recipe.build_config(ids, -(-num_ids // VOCAB_MULTIPLE) * VOCAB_MULTIPLE)
 
 
 def random_model(config: Any, seed: int, attn: str | dict[str, str] | None = None) -> Any:

@@ -17,6 +17,7 @@ class TinyRecipe:
         chat_template: contents of chat_template.jinja.
         preprocessor_config: contents of preprocessor_config.json, the real checkpoint's settings.
         build_config: `(token ids by content, vocabulary size) -> transformers config`; imports transformers itself.
+        opening: tokens that the tokenizer's own template puts before every text, for families without a BOS.
         processor_config: contents of processor_config.json; empty for families whose processor needs no settings.
     """
 
@@ -25,4 +26,5 @@ class TinyRecipe:
     chat_template: str
     preprocessor_config: Mapping[str, Any]
     build_config: Callable[[Mapping[str, int], int], Any]
+    opening: tuple[str, ...] = ()
     processor_config: Mapping[str, Any] = field(default_factory=dict)

@@ -65,15 +65,16 @@ def build_tokenizer(source: Path | None, *, vocab_size: int, added: Sequence[Add
     return tree
 
 
-def put_first(tree: dict[str, Any], token: str) -> None:
-    """Make a tokenizer.json put `token` before every text, as tokenizers with a BOS do; in place."""
-    special, text = {"SpecialToken": {"id": token, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
-    second = [{"SpecialToken": {"id": token, "type_id": 1}}, {"Sequence": {"id": "B", "type_id": 1}}]
+def put_first(tree: dict[str, Any], *tokens: str) -> None:
+    """Make a tokenizer.json put `tokens` before every text, as tokenizers with a BOS do; in place."""
+    ids = token_ids(tree)
+    first, second = ([{"SpecialToken": {"id": token, "type_id": kind}} for token in tokens] for kind in (0, 1))
+    text, pair = ({"Sequence": {"id": name, "type_id": kind}} for name, kind in (("A", 0), ("B", 1)))
     tree["post_processor"] = {
         "type": "TemplateProcessing",
-        "single": [special, text],
-        "pair": [special, text, *second],
-        "special_tokens": {token: {"id": token, "ids": [token_ids(tree)[token]], "tokens": [token]}},
+        "single": [*first, text],
+        "pair": [*first, text, *second, pair],
+        "special_tokens": {token: {"id": token, "ids": [ids[token]], "tokens": [token]} for token in tokens},
     }
 
 
