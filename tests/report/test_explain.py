@@ -12,7 +12,7 @@ from wdstream.nodes.tile import tile_page
 from wdstream.pages.label import label_page
 from wdstream.pages.tile import TilingPolicy
 from wdstream.pixels.patches import patchify
-from wdstream.records import DecodedPage, ImageSegment, Segment, TextSegment, TiledPage
+from wdstream.records import DecodedPage, ImageSegment, Segment, TextSegment, TiledPage, TokenSegment
 from wdstream.report.explain import BuiltDocument, explain_images, explain_runs
 from wdstream.report.view import Mask, Run
 from wdstream.testing import make_tiny_model
@@ -67,6 +67,18 @@ def test_text_before_the_image_and_text_that_is_given(family: Family) -> None:
     ]
 
 
+def test_a_chat_row_ends_itself(family: Family) -> None:
+    """Turns come as ids, EOS among them; the question is given, the answer learnt."""
+    encode, eos = family.encoder.encode, family.eos_id
+    question = TokenSegment(ids=tuple(encode("What is it?")), is_supervised=False)
+    answer = TokenSegment(ids=(*encode("A flag."), eos), is_supervised=True)
+    runs = explain(tiled(ImageSegment(index=0), question, answer), family)
+    assert [(run.kind, run.mask, run.text) for run in runs if run.tile is None] == [
+        ("given", Mask.GIVEN, "What is it?"),
+        ("text", None, "A flag.<|im_end|>"),
+    ]
+
+
 def test_two_texts_that_are_equal_are_told_apart(family: Family) -> None:
     """A page's own text may read like a label, and like another text of the page."""
     text = "<row0_col0>"
@@ -102,7 +114,7 @@ def test_an_explanation_that_does_not_fit_is_not_shown(family: Family) -> None:
 
 def test_images(family: Family) -> None:
     (image,) = explain_images(tiled(ImageSegment(index=0)), [(90, 60)], family)
-    assert (image.size, image.grid, image.cut) == ((90, 60), (2, 1), "2 columns x 1 rows and the overview")
+    assert (image.size, image.grid, image.cut) == ((90, 60), (2, 1), "grid 2x1 and the overview")
     assert [(tile.name, tile.box, tile.size, tile.model_size, tile.num_patches) for tile in image.tiles] == [
         ("overview <global_img>", (0, 0, 90, 60), (56, 56), (56, 56), 16),
         ("tile <row0_col0>", (0, 0, 50, 60), (56, 56), (56, 56), 16),

@@ -42,7 +42,7 @@ def test_a_row(view: PackView, documents: dict[str, DocumentView]) -> None:
     start = shown.index("4 rows@000001")
     assert shown[start + 1 : start + 9] == [
         "tokens 970:1121 (151, 9 learnt); 232 patches; shard-000000.tar row 5 of shards, sample 5",
-        "image 0: 90x30, 3 columns x 2 rows and the overview",
+        "image 0: 90x30, grid 3x2 and the overview",
         "tokens count what loss",
         "970:971 1 L masked: first token",
         "971:974 3 ook: learnt",

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wdstream.report.words import edged, one_line, shorten, visible
+from wdstream.report.words import counted, edged, one_line, percent, short_ids, shorten, visible
 
 
 def test_controls_are_written_out() -> None:
@@ -46,3 +46,18 @@ def test_a_letter_keeps_its_marks() -> None:
 def test_nothing_is_lost(text: str, head: int, tail: int) -> None:
     short = shorten(text, head=head, tail=tail)
     assert short.head + short.middle + short.tail == text
+
+
+def test_numbers() -> None:
+    assert (counted(1, "tile"), counted(2, "tile"), counted(12_345, "tile")) == ("1 tile", "2 tiles", "12,345 tiles")
+    assert (percent(8190, 8192), percent(8192, 8192), percent(0, 5)) == ("99.9 %", "100.0 %", "0.0 %")
+
+
+def test_ids_of_a_split_image_are_shortened() -> None:
+    assert short_ids("<start> <image> x 64 <end>") == "<start> <image> x 64 <end>"
+    many = " ".join(f"<row_{row}> <image> x 64" for row in range(12))
+    assert short_ids(many) == (
+        "<row_0> <image> x 64 <row_1> <image> x 64 <row_2> <image> x 64 <row_3> <image> x 64 "
+        "... <image> x 64 <row_10> <image> x 64 <row_11> <image> x 64"
+    )
+    assert short_ids(many, full=True) == many

@@ -25,8 +25,7 @@ def build_sample(page: LabelledPage, family: Family) -> Sample:
         FamilyError: the family refuses the size of a tile, or the length of the document; the plan rejects such pages
             before they come here.
     """
-    ends_itself = bool(page.segments) and isinstance(page.segments[-1], TokenSegment)
-    pieces = document_pieces(segment_pieces(page, family), family, ends_itself=ends_itself)
+    pieces = document_pieces(segment_pieces(page, family), family, ends_itself=ends_itself(page))
     labels = np.concatenate([ids if is_learnt else np.full_like(ids, IGNORED) for ids, is_learnt in pieces])
     labels[0] = IGNORED
     if family.max_document_tokens is not None and len(labels) > family.max_document_tokens:
@@ -44,6 +43,11 @@ def build_sample(page: LabelledPage, family: Family) -> Sample:
         tiles=tiles,
         num_patches=int(patches.sum()),
     )
+
+
+def ends_itself(page: LabelledPage) -> bool:
+    """Whether the last segment of a page holds EOS already, as a chat row's does."""
+    return bool(page.segments) and isinstance(page.segments[-1], TokenSegment)
 
 
 def segment_pieces(page: LabelledPage, family: Family) -> list[Piece]:

@@ -10,7 +10,7 @@ from itertools import groupby, pairwise
 
 import numpy as np
 
-from wdstream.batches.sample import IGNORED, document_pieces, segment_pieces
+from wdstream.batches.sample import IGNORED, document_pieces, ends_itself, segment_pieces
 from wdstream.families.base import Family, Ints
 from wdstream.pages.label import label_page
 from wdstream.records import ImageSegment, Size, TiledPage
@@ -107,18 +107,19 @@ def _sources(page: TiledPage, built: BuiltDocument, family: Family) -> list[tupl
     found: list[tuple[Ints, Source]] = []
     known = iter(zip(pieces, _segment_sources(page), strict=True))
     following = next(known, None)
-    *inner, end = document_pieces(pieces, family)
-    for piece in inner:  # those of segments keep their order; others were put in between to open the document
+    whole = document_pieces(pieces, family, ends_itself=ends_itself(labelled))
+    end = [] if ends_itself(labelled) else [(whole.pop()[0], Source("end"))]
+    for piece in whole:  # those of segments keep their order; others were put in between to open the document
         if following is not None and piece is following[0]:
             found.append((piece[0], following[1]))
             following = next(known, None)
         else:
             found.append((piece[0], Source("opening")))
     assert following is None, f"{page.key}: the document lacks a piece of its page"
-    missing = len(built.input_ids) - sum(len(ids) for ids, _ in found) - len(end[0])
+    missing = len(built.input_ids) - sum(len(ids) for ids, _ in [*found, *end])
     if built.is_failed and missing:
         found.append((np.full(missing, family.pad_id, dtype=np.int64), Source("blank")))
-    return [*found, (end[0], Source("end"))]
+    return [*found, *end]
 
 
 def _segment_sources(page: TiledPage) -> Iterator[Source]:

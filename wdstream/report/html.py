@@ -20,7 +20,7 @@ from wdstream.families.pictures import tile_pictures
 from wdstream.pages.jpeg import MAX_SIDE, encode_jpeg, is_grey
 from wdstream.records import Pixels
 from wdstream.report.view import MEANING, ImageView, PackView, Run, TileView
-from wdstream.report.words import edged, one_line, percent, short_ids, shorten, visible
+from wdstream.report.words import counted, edged, one_line, percent, short_ids, shorten, visible
 from wdstream.shards.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -52,6 +52,14 @@ class RunGroup:
     def num_folded_tokens(self) -> int:
         """Tokens of the folded runs."""
         return sum(run.num_tokens for run in self.folded)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """What the model sees of one tile: data URIs in order, and how many lie side by side where they make a grid."""
+
+    uris: tuple[str, ...]
+    columns: int
 
 
 def write_html(view: PackView, path: Path, *, full: bool = False) -> None:
@@ -95,11 +103,12 @@ def _environment(family: Family) -> "Environment":
     )
     filters: dict[str, Any] = {
         "comma": lambda count: f"{count:,}",
+        "counted": counted,
         "edged": edged,
         "groups": run_groups,
         "one_line": one_line,
         "percent": percent,
-        "pictures": lambda tile: [data_uri(picture) for picture in tile_pictures(tile.pixels, family)],
+        "pictures": lambda tile: pictures_of(tile, family),
         "short_ids": short_ids,
         "rows": tile_rows,
         "shorten": lambda text: shorten(text, head=TEXT_HEAD, tail=TEXT_TAIL),
@@ -125,6 +134,13 @@ def tile_rows(image: ImageView) -> list[list[TileView]]:
     tiles = [tile for tile in image.tiles if not tile.is_overview]
     by_top = groupby(sorted(tiles, key=lambda tile: (tile.box[1], tile.box[0])), key=lambda tile: tile.box[1])
     return [list(row) for _, row in by_top]
+
+
+def pictures_of(tile: TileView, family: Family) -> Pictures:
+    """The pictures of one tile."""
+    pictures = tile_pictures(tile.pixels, family)
+    columns = max(1, tile.model_size[0] // pictures[0].shape[1])
+    return Pictures(uris=tuple(map(data_uri, pictures)), columns=columns)
 
 
 def data_uri(pixels: Pixels) -> str:

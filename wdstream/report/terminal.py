@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wdstream.report.view import MEANING, DocumentView, Mask, PackView, Run
-from wdstream.report.words import edged, one_line, percent, short_ids, shorten, visible
+from wdstream.report.words import counted, edged, one_line, percent, short_ids, shorten, visible
 
 LEARNT = "green"
 STYLES = {
@@ -57,7 +57,7 @@ def _facts(view: PackView) -> RenderableType:
     facts = Table.grid(padding=(0, 2))
     facts.add_row("run", _plain(f"{view.config}: {view.siblings}, number {view.number:,} of the run"))
     facts.add_row("model", _plain(f"{view.family.model_dir} ({view.family.name}), tiling {view.tiling}"))
-    facts.add_row("content", f"{len(view.documents)} documents, {view.num_tiles} tiles")
+    facts.add_row("content", f"{counted(len(view.documents), 'document')}, {counted(view.num_tiles, 'tile')}")
     facts.add_row("learnt", Text(f"{view.num_learnt:,} tokens", style=LEARNT))
     for mask, count in view.masked.items():
         meaning = Text.assemble((f"{count:,} {mask}", STYLES[mask]), f" ({MEANING[mask]})")

@@ -34,7 +34,7 @@ class Mask(StrEnum):
 MEANING = {
     Mask.IMAGE: "stands for pixels, which are not predicted",
     Mask.LABEL: "tells the model which tile follows",
-    Mask.GIVEN: "a part of the row that is marked as not learnt",
+    Mask.GIVEN: "said by others in a chat, or marked as not learnt in its row",
     Mask.OPENING: "put before a document by the model family",
     Mask.FIRST: "nothing stands before it in its document to predict it from",
     Mask.FAILED: "keeps the slot of a page that could not be read",
@@ -117,7 +117,7 @@ class ImageView:
         if len(self.tiles) == 1:
             return "one tile"
         columns, rows = self.grid
-        return f"{columns} columns x {rows} rows" + (" and the overview" if self.has_overview else "")
+        return f"grid {columns}x{rows}" + (" and the overview" if self.has_overview else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,6 +61,11 @@ def short_ids(text: str, *, full: bool = False) -> str:
     return one_line(text) if full or not short.middle else f"{short.head}... {short.tail}"
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things: 1 tile, 2 tiles."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def percent(used: int, limit: int) -> str:
     """A share in percent, rounded down, so that only what is full is 100."""
     return f"{used * 1000 // limit / 10:.1f} %"
