@@ -16,9 +16,12 @@ from wdstream.train.watch import TrainingProcess
 SETTINGS = ("train.adapter={kind: lora, r: 4, dropout: 0.2}", "train.lr=0.01", "train.checkpoint_every=4")
 
 
-def command(workplace: Workplace, output: Path, *settings: str) -> list[str]:
+TRAIN = "wdstream.train"
+
+
+def arguments(workplace: Workplace, output: Path, *settings: str) -> list[str]:
     chosen = (f"train.output={output}", *SETTINGS, *settings)
-    return ["-m", "wdstream.train", str(workplace.config_file), *(w for s in chosen for w in ("--set", s))]
+    return [str(workplace.config_file), *(w for s in chosen for w in ("--set", s))]
 
 
 def steps_done(output: Path) -> int:
@@ -43,34 +46,34 @@ def result(output: Path) -> tuple[list[float], list[str], bytes]:
 @pytest.fixture(scope="module")
 def straight(workplace: Workplace) -> Path:
     output = workplace.root / "two-straight"
-    run_world(command(workplace, output), size=2)
+    run_world(TRAIN, arguments(workplace, output), size=2)
     return output
 
 
 def test_killed_without_warning_and_resumed(workplace: Workplace, straight: Path) -> None:
     output = workplace.root / "two-killed"
-    ranks = start_world(command(workplace, output), size=2)
+    ranks = start_world(TRAIN, arguments(workplace, output), size=2)
     wait_for_steps(output, 6)
     for rank in ranks:
-        rank.send_signal(signal.SIGKILL)
+        rank.send(signal.SIGKILL)
     assert {status for status, _ in finish(ranks)} == {-signal.SIGKILL}
-    run_world(command(workplace, output), size=2)
+    run_world(TRAIN, arguments(workplace, output), size=2)
     assert result(output) == result(straight)
     assert [start["step"] for start in json.loads((output / "run.json").read_text())["starts"]] == [0, 4]
 
 
 def test_sigterm_to_one_rank_stops_all_with_a_checkpoint(workplace: Workplace, straight: Path) -> None:
     output = workplace.root / "two-stopped"
-    ranks = start_world(command(workplace, output), size=2)
+    ranks = start_world(TRAIN, arguments(workplace, output), size=2)
     wait_for_steps(output, 2)
-    ranks[1].send_signal(signal.SIGTERM)
+    ranks[1].send(signal.SIGTERM)
     results = finish(ranks)
     assert [status for status, _ in results] == [0, 0]
     assert "with a checkpoint; the same command continues" in results[0][1]
     done = steps_done(output)
     assert 2 <= done < 10
     assert (output / "checkpoints" / f"step-{done:08d}" / "manifest.json").exists()
-    run_world(command(workplace, output), size=2)
+    run_world(TRAIN, arguments(workplace, output), size=2)
     assert result(output) == result(straight)
 
 
@@ -81,14 +84,14 @@ def test_killed_at_any_step(workplace: Workplace, tmp_path: Path, kill_at: int, 
     """Killed once at `kill_at` and once more two steps later."""
     whole, output = tmp_path / "whole", tmp_path / "killed"
     settings = (*settings, "train.checkpoint_every=2", "train.stop_after=10")
-    run_world(command(workplace, whole, *settings), size=2)
+    run_world(TRAIN, arguments(workplace, whole, *settings), size=2)
     for steps in (kill_at, min(kill_at + 2, 9)):
-        ranks = start_world(command(workplace, output, *settings), size=2)
+        ranks = start_world(TRAIN, arguments(workplace, output, *settings), size=2)
         wait_for_steps(output, steps)
         for rank in ranks:
-            rank.send_signal(signal.SIGKILL)
+            rank.send(signal.SIGKILL)
         finish(ranks)
-    run_world(command(workplace, output, *settings), size=2)
+    run_world(TRAIN, arguments(workplace, output, *settings), size=2)
     name = (
         "adapter_model.safetensors" if (whole / "final" / "adapter_model.safetensors").exists() else "model.safetensors"
     )
@@ -102,8 +105,8 @@ def test_killed_at_any_step(workplace: Workplace, tmp_path: Path, kill_at: int, 
 def test_another_world_sees_the_same_pages(workplace: Workplace, straight: Path) -> None:
     """Two processes, then one: the same pages in every step; losses equal but for the order of sums."""
     output = workplace.root / "two-then-one"
-    run_world(command(workplace, output, "train.stop_after=5"), size=2)
-    run_world(command(workplace, output), size=1)
+    run_world(TRAIN, arguments(workplace, output, "train.stop_after=5"), size=2)
+    run_world(TRAIN, arguments(workplace, output), size=1)
     losses, digests, _ = result(output)
     wanted_losses, wanted_digests, _ = result(straight)
     assert digests == wanted_digests
@@ -130,9 +133,10 @@ def test_the_launcher_starts_two_processes_and_passes_a_signal_on(workplace: Wor
 def test_the_launcher_for_one_cpu_process_is_refused_when_two_are_wanted(workplace: Workplace, tmp_path: Path) -> None:
     """`accelerate launch --cpu --num_processes 2` starts one process without an error."""
     config = str(workplace.config_file)
-    launcher = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "wdstream.train", config]
+    launcher = ["--cpu", "--num_processes", "2", "-m", "wdstream.train", config]
     settings = (f"train.output={tmp_path / 'run'}", "train.world_size=2")
-    ranks = start_world([*launcher, *(w for s in settings for w in ("--set", s))], size=1)
+    sets = [w for s in settings for w in ("--set", s)]
+    ranks = start_world("accelerate.commands.launch", [*launcher, *sets], size=1)
     ((status, output),) = finish(ranks)
     assert status != 0
     assert "train.world_size: expected 2 processes, found 1" in output
