@@ -26,6 +26,7 @@ LEVELS = [
 EDGES = {
     "train",
     "cli",
+    "cli_cache",
     "cli_inspect",
     "make_shards",
     "digest",

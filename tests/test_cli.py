@@ -20,6 +20,7 @@ COMMANDS = (
     "audit",
     "make-tiny-model",
     "doctor",
+    "cache",
     "demo",
 )
 
@@ -59,6 +60,8 @@ def test_every_command_explains_itself(name: str) -> None:
         (("digest", "none.yaml", "--steps", "3"), 2, "cannot read the configuration"),
         (("make-tiny-model", "out", "--family", "qwen9"), 1, "qwen2_5_vl"),
         (("audit", "no-such-run"), 1, "no-such-run"),
+        (("cache", "info", "no-such-cache"), 2, "no tile cache there"),
+        (("cache", "prune", "no-such-cache"), 2, "no tile cache there"),
         (("frobnicate",), 2, "No such command"),
     ],
 )

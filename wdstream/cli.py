@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from wdstream.cli_cache import app as cache_app
 from wdstream.cli_inspect import (
     audit_command,
     console,
@@ -155,6 +156,7 @@ def make_tiny_model_command(
 
 
 app.command("doctor")(doctor_command)
+app.add_typer(cache_app, name="cache")
 
 
 @app.command("demo")

@@ -142,7 +142,7 @@ class TileCache:
         crc = zlib.crc32(header, zlib.crc32(length))
         for tile in tiles:
             crc = zlib.crc32(tile.reshape(-1).data, crc)
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temp = mkstemp(prefix=TEMP_PREFIX, dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
