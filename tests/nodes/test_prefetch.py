@@ -88,7 +88,7 @@ from wdstream.nodes.base import Step
 from wdstream.nodes.items import Items
 from wdstream.nodes.loader import Loader
 from wdstream.nodes.prefetch import Prefetch
-step = Step(Items(range(1000)), lambda item: time.sleep(float(sys.argv[1]) * item) or item, workers=1)
+step = Step(Items(range(1000)), lambda item: item and time.sleep(float(sys.argv[1])) or item, workers=1)
 loader = Loader(Prefetch(step, depth=2))
 print(next(loader), flush=True)
 if sys.argv[2] == "wait":
@@ -100,12 +100,12 @@ def test_a_program_that_ends_without_closing_ends_at_once() -> None:
     begin = time.monotonic()
     done = subprocess.run([sys.executable, "-c", SCRIPT, "0.1", "end"], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
-    assert time.monotonic() - begin < 30  # a thousand items would take hours
+    assert time.monotonic() - begin < 30  # a thousand items would take 100 s more
 
 
 def test_ctrl_c_stops_a_program_that_waits() -> None:
     program = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, "1.5", "wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", SCRIPT, "1.0", "wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert program.stdout is not None
     assert program.stdout.readline() == "0\n"
