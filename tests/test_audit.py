@@ -131,7 +131,7 @@ def test_states_and_quarantine_are_compared_too(own_run: Path) -> None:
     doctor(own_run, "states.jsonl", lambda lines: lines[0]["stream"]["pool"].reverse())
     doctor(own_run, "quarantine.jsonl", lambda lines: lines[:1])
     differences = audit(own_run).differences
-    assert any(text.startswith("state before step 2: expected") for text in differences)
+    assert any(text.startswith("state before step 2: pool expected") for text in differences)
     assert any("failed expected 0, found 1" in text for text in differences)
 
 

@@ -23,6 +23,8 @@ from wdstream.trace import RunFolder, read_run
 
 Keys = dict[int, tuple[str, ...]]
 """Pack number to the keys of its pages, in order."""
+SHOWN = 20
+"""Differences that are printed; one wrong step early on makes every later one differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +56,11 @@ class AuditReport:
         return not self.differences
 
     def print(self, console: Console) -> None:
-        """Print the sum and every difference."""
-        for difference in self.differences:
+        """Print the first differences, and the sum."""
+        for difference in self.differences[:SHOWN]:
             console.print(f"[red]differs[/red] {difference}", highlight=False)
+        if len(self.differences) > SHOWN:
+            console.print(f"... and {len(self.differences) - SHOWN} more", highlight=False)
         console.print(
             f"{self.steps} steps, {self.states} saved states: {self.planned} pages planned - {self.quarantined} "
             f"quarantined = {self.trained} trained; "
@@ -160,9 +164,10 @@ class _Audit:
             return
         self._states += 1
         if saved != steps.state().to_json():
-            self._differences.append(
-                f"state before step {steps.run.step}: expected {steps.state().to_json()}, found {dict(saved)}"
-            )
+            planned = steps.state().to_json()
+            fields = [name for name in planned if planned[name] != saved.get(name)] or ["a field unknown to the plan"]
+            parts = "; ".join(f"{name} expected {planned.get(name)}, found {saved.get(name)}" for name in fields)
+            self._differences.append(f"state before step {steps.run.step}: {parts}")
 
 
 def explain(wrong: Mapping[int, Mismatch], digests: Mapping[str, int]) -> Iterator[str]:

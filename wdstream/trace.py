@@ -116,7 +116,9 @@ class Trace:
     def print(self, console: Console) -> None:
         """Print a table, one line a page."""
         names = ("rank", "pack", "place", "key", "shard", "bytes", "tokens", "patches", "")
-        table = Table(*names, title=f"step {self.step} on {self.world_size} ranks: {len(self.pages)} pages")
+        table = Table(title=f"step {self.step} on {self.world_size} ranks: {len(self.pages)} pages")
+        for name in names:
+            table.add_column(name, overflow="fold", no_wrap=name not in ("key", "shard"))
         for page in self.pages:
             span = f"{page.offset}+{page.nbytes}"
             numbers = (page.rank, page.pack, page.place)
