@@ -13,6 +13,7 @@ from wdstream.families.tiny.idefics3 import IDEFICS3, SMOLVLM
 from wdstream.families.tiny.lighton_ocr import LIGHTON_OCR
 from wdstream.families.tiny.paddleocr_vl import PADDLEOCR_VL
 from wdstream.families.tiny.paligemma import PALIGEMMA, PALIGEMMA2
+from wdstream.families.tiny.pixtral import MISTRAL3, PIXTRAL
 from wdstream.families.tiny.qwen_vl import QWEN2_5_VL, QWEN2_VL, QWEN3_VL
 from wdstream.families.tiny.recipe import TinyRecipe
 from wdstream.families.tiny.squares import GOT_OCR2, INTERNVL, LLAVA_ONEVISION
@@ -26,7 +27,9 @@ RECIPES: Mapping[str, TinyRecipe] = {
     "idefics3": IDEFICS3,
     "internvl": INTERNVL,
     "lighton_ocr": LIGHTON_OCR,
+    "llava": PIXTRAL,
     "llava_onevision": LLAVA_ONEVISION,
+    "mistral3": MISTRAL3,
     "paddleocr_vl": PADDLEOCR_VL,
     "paligemma": PALIGEMMA,
     "paligemma2": PALIGEMMA2,
