@@ -1,0 +1,94 @@
+"""The demo: its parts quickly, the whole of it as a slow test."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from wdstream.demo import HELD_OUT, DemoReport, empty, make_overrides, print_report, run_demo, stage
+from wdstream.errors import ConfigError
+
+PAGES = Path("tests/data/pages")
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*") if path.is_file()}
+
+
+def test_pages_are_either_held_out_or_trained_on(tmp_path: Path) -> None:
+    held_out = names(stage(PAGES, tmp_path / "eval", is_held_out=True))
+    trained = names(stage(PAGES, tmp_path / "train", is_held_out=False))
+    assert held_out == {*HELD_OUT, "tesseract-phototest.txt"}
+    assert trained | held_out == names(PAGES)
+    assert not trained & held_out
+    assert "tesseract-phototest-rotated-L.png" in trained
+
+
+def test_a_folder_without_pages_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no raw pages named handbook-fr.* there; start the demo in the repository"):
+        stage(tmp_path, tmp_path / "out", is_held_out=True)
+
+
+def test_only_a_demos_folder_is_emptied(tmp_path: Path) -> None:
+    work = tmp_path / "demo"
+    empty(work)
+    (work / "run").mkdir()
+    empty(work)
+    assert names(work) == {"made-by-wdstream-demo.txt"}
+    assert not (work / "run").exists()
+    other = tmp_path / "mine"
+    other.mkdir()
+    (other / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match="mine: holds files that are not of a demo"):
+        empty(other)
+    assert (other / "thesis.txt").exists()
+
+
+def test_settings_move_everything_into_the_work_folder() -> None:
+    assert make_overrides(Path("w"), 7) == (
+        "model.path=w/model",
+        "data.train=[{path: w/shards}]",
+        "data.eval=[{name: held_out, path: w/shards-eval}]",
+        "train.max_steps=7",
+    )
+
+
+def make_report(*, same_weights: bool) -> DemoReport:
+    return DemoReport(
+        killed_at=12,
+        resumed_from=10,
+        losses=(8.3, 6.0),
+        eval_loss=6.1,
+        same_bytes=True,
+        same_recomputed=True,
+        same_losses=True,
+        same_weights=same_weights,
+        weights_sha256="ab" * 32,
+        seconds=99.0,
+    )
+
+
+@pytest.mark.parametrize(("same_weights", "word"), [(True, "equal, bit for bit"), (False, "DIFFERENT")])
+def test_the_report_shows_the_proof(tmp_path: Path, same_weights: bool, word: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").write_text(
+        '{"step": 29, "fill_tokens_pct": 98.2, "fill_patches_pct": 32.5, "pages_per_s": 2.0, "tokens_per_s": 1588.0}\n'
+    )
+    report = make_report(same_weights=same_weights)
+    page = io.StringIO()
+    print_report(report, tmp_path, Console(file=page, width=200))
+    assert report.is_proven is same_weights
+    assert word in page.getvalue()
+    assert f"tensorboard --logdir {tmp_path}/run/tensorboard" in page.getvalue()
+    assert "98.2 % of tokens" in page.getvalue()
+
+
+@pytest.mark.slow
+def test_the_whole_demo(tmp_path: Path) -> None:
+    report = run_demo(PAGES, tmp_path / "demo", console=Console(file=io.StringIO()))
+    assert report.is_proven
+    assert report.killed_at >= 12
+    assert report.resumed_from == 10
+    assert report.losses[1] < report.losses[0] - 1.0
+    assert (tmp_path / "demo" / "run" / "final" / "model.safetensors").exists()
