@@ -50,6 +50,8 @@ class LightOnOcr(Family):
     )
     processor_class: ClassVar[str] = "LightOnOcrProcessor"
     image_prompt: ClassVar[str] = "<|image_pad|>"
+    image_key: ClassVar[str] = "image_token_id"
+    """Key of config.json with the id of `image_prompt`."""
     text_defaults: ClassVar[Mapping[str, Any]] = {
         "vocab_size": 151936,
         "hidden_size": 1024,
@@ -64,11 +66,10 @@ class LightOnOcr(Family):
         super().__init__(checkpoint)
         config, settings = checkpoint.config, checkpoint.image_settings
         vision = {**VISION_DEFAULTS, **checkpoint.vision_config}
-        self.image_id = self.require_token("<|image_pad|>", config.get("image_token_id"))
+        self.image_id = self.require_token(self.image_prompt, config.get(self.image_key))
         self.patch_size = first(vision["patch_size"])
-        self.merge_size = int(config.get("spatial_merge_size", 2))
-        patch = settings.get("patch_size") or {"height": 16, "width": 16}
-        self.resize_multiple = int(patch["height"]) if isinstance(patch, Mapping) else first(patch)
+        self.merge_size = self.read_merge(config)
+        self.resize_multiple = self.read_rounding(settings)
         if self.resize_multiple % self.patch_size:
             raise FamilyError(
                 f"{self.model_dir}: the image processor rounds to {self.resize_multiple} pixels, no multiple of the "
@@ -84,6 +85,19 @@ class LightOnOcr(Family):
         self.cost = training_flops(
             **language_shape(checkpoint, self.text_defaults), **tower_shape(vision, side=self.longest_edge)
         )
+
+    def read_merge(self, config: Mapping[str, Any]) -> int:
+        """Patches along a side of what makes one token."""
+        return int(config.get("spatial_merge_size", 2))
+
+    def read_rounding(self, settings: Mapping[str, Any]) -> int:
+        """Pixels to whose multiples the image processor rounds sides up."""
+        patch = settings.get("patch_size") or {"height": 16, "width": 16}
+        return int(patch["height"]) if isinstance(patch, Mapping) else first(patch)
+
+    def count_tokens(self, columns: Ints, rows: Ints) -> Ints:
+        """Tokens of images of so many columns and rows of merged patches, those around them included."""
+        return columns * rows
 
     def processor_settings(self) -> Mapping[str, Any]:
         """The processor's own idea of patches."""
@@ -104,8 +118,9 @@ class LightOnOcr(Family):
         high = np.where(ratio > 1, np.floor(high / ratio), high).astype(np.int64)
         unit = self.resize_multiple
         wide, high = ((wide - 1) // unit + 1) * unit, ((high - 1) // unit + 1) * unit
-        tokens = (wide // self.size_multiple) * (high // self.size_multiple)
-        is_fine &= tokens > 0
+        columns, rows = wide // self.size_multiple, high // self.size_multiple
+        tokens = self.count_tokens(columns, rows)
+        is_fine &= (columns > 0) & (rows > 0)
         patches = (wide // self.patch_size) * (high // self.patch_size)
         return np.where(is_fine, tokens, -1), np.where(is_fine, patches, -1)
 

@@ -4,6 +4,8 @@
 processor's class is built from the checkpoint's tokenizer and image processor, its video part left out.
 """
 
+import importlib
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 from wdstream.families.base import Family
 from wdstream.records import ImageSegment, LabelledPage, TextSegment
 
+_MODELS_WITH_TORCHVISION = ("pixtral",)
 UNREAD_PARTS = ("video_processor", "feature_extractor")
 
 
@@ -23,7 +26,7 @@ def load_processor(family: Family) -> Any:
     for key, value in ({} if family.is_splitting else family.untiled_settings).items():
         setattr(image_processor, key, value)
     tokenizer = transformers.AutoTokenizer.from_pretrained(family.model_dir)
-    cls = _without_video(getattr(transformers, family.processor_class))
+    cls = _without_video(_processor_class(family.processor_class))
     processor = cls(image_processor=image_processor, tokenizer=tokenizer, **family.processor_settings())
     for key, value in family.processor_attributes().items():
         setattr(processor, key, value)
@@ -67,6 +70,27 @@ def run_processor(processor: Any, family: Family, page: LabelledPage, **settings
     if not images:
         return processor.tokenizer(**texts, **settings)
     return processor(**texts, images=family.processor_images(images), **settings)
+
+
+def _processor_class(name: str) -> Any:
+    """A processor's class of transformers.
+
+    Some modules import one function of the torchvision image processor beside them, and are not to be had without
+    torchvision. The module is then run with the Pillow image processor in that place, which has the same function.
+    """
+    import transformers
+
+    found = getattr(transformers, name)
+    if not hasattr(found, "is_dummy"):
+        return found
+    folder = next(path for path in _MODELS_WITH_TORCHVISION if name.lower().startswith(path))
+    package = f"transformers.models.{folder}"
+    imported = f"{package}.image_processing_{folder}"
+    sys.modules[imported] = importlib.import_module(f"{package}.image_processing_pil_{folder}")
+    try:
+        return getattr(importlib.import_module(f"{package}.processing_{folder}"), name)
+    finally:
+        del sys.modules[imported]
 
 
 def _without_video(cls: type) -> Any:
