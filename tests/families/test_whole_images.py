@@ -13,6 +13,7 @@ from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family
 from wdstream.families.reference import load_processor, processor_ids
 from wdstream.families.registry import load_family
+from wdstream.pages.tile import TilingPolicy
 from wdstream.records import ImageSegment, LabelledPage, Segment, Size, TextSegment
 
 SPLITTING = ["idefics3", "smolvlm", "llava_onevision", "internvl", "got_ocr2"]
@@ -121,3 +122,13 @@ def test_the_fingerprint_follows_the_splitting(name: str, tiny_models: dict[str,
     assert whole.fingerprint != family.fingerprint
     assert whole.text_fingerprint == family.text_fingerprint
     assert (whole.cost, whole.cost.per_image_patch_squared) == (family.cost, 0)
+
+
+@pytest.mark.parametrize("name", SPLITTING)
+def test_adaptive_tiles_are_taken_as_they_are(name: str, tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    """The policy's tiles have the size of a square, so nothing is resized a second time."""
+    family = load_family(publish(tiny_models[name], tmp_path / name, name))
+    policy = TilingPolicy(kind="adaptive").for_family(family)
+    for page in [(1240, 1754), (2480, 3508), (60, 1200), (30, 30)]:
+        assert {family.resized(*tile) for tile in policy.plan_tiles(*page).sizes} == {(family.side, family.side)}
+        assert set(policy.plan_tiles(*page).sizes) == {(family.side, family.side)}

@@ -35,7 +35,6 @@ class Gemma3(MaskedFamily, SquareTiles):
     melts_newlines: ClassVar[bool] = True
     untiled_settings: ClassVar[Mapping[str, Any]] = {"do_pan_and_scan": False}
     default_resample: ClassVar[int] = 2
-    native_tiles: ClassVar[int] = 4
     text_defaults: ClassVar[Mapping[str, Any]] = {
         "vocab_size": 262208,
         "hidden_size": 2304,

@@ -49,7 +49,6 @@ class Idefics3(SplitSquares):
     image_prompt: ClassVar[str] = IMAGE
     untiled_settings: ClassVar[Mapping[str, Any]] = {"do_image_splitting": False, "do_resize": False}
     default_resample: ClassVar[int] = 1
-    native_tiles: ClassVar[int] = 16
     vision_defaults: ClassVar[Mapping[str, Any]] = {
         "hidden_size": 1152,
         "intermediate_size": 3072,

@@ -50,7 +50,6 @@ class LlavaOnevision(SplitSquares):
     image_prompt: ClassVar[str] = "<image>"
     default_mean: ClassVar[tuple[float, ...]] = CLIP_MEAN
     default_std: ClassVar[tuple[float, ...]] = CLIP_STD
-    native_tiles: ClassVar[int] = 9
     least_images = 2  # the processor cuts an image that is alone
 
     def for_whole_images(self) -> Self:

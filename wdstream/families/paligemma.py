@@ -39,7 +39,6 @@ class PaliGemma(MaskedFamily, SquareTiles):
     processor_class: ClassVar[str] = "PaliGemmaProcessor"
     image_prompt: ClassVar[str] = "<image>"
     processor_ends: ClassVar[bool] = True
-    native_tiles: ClassVar[int] = 1
     text_defaults: ClassVar[Mapping[str, Any]] = {
         "vocab_size": 257216,
         "hidden_size": 2048,

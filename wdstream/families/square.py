@@ -43,8 +43,6 @@ class SquareTiles(Family):
     default_mean: ClassVar[tuple[float, ...]] = HALF
     default_std: ClassVar[tuple[float, ...]] = HALF
     default_resample: ClassVar[int] = 3
-    native_tiles: ClassVar[int] = 12
-    """Canvases that the family's own processor would cut an image into at most: a larger page is shrunk to them."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(checkpoint)
@@ -59,7 +57,7 @@ class SquareTiles(Family):
         self.image_id = self.placeholder_id(checkpoint)
         self.tokens_per_image = self.count_placeholders(checkpoint)
         self.size_multiple = self.max_tile_side = self.side
-        self.min_pixels, self.max_pixels = self.side**2, self.native_tiles * self.side**2
+        self.min_pixels = self.max_pixels = self.side**2  # so the adaptive policy cuts tiles of one square each
         self.mean = tuple(float(value) for value in settings.get("image_mean") or self.default_mean)
         self.std = tuple(float(value) for value in settings.get("image_std") or self.default_std)
         self.resample = RESAMPLES.get(settings.get("resample", self.default_resample), "bicubic")
