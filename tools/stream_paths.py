@@ -10,9 +10,11 @@ Paths (a) to (c) get their pages in memory and their text ready with its placeho
 """
 
 import io
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,12 +27,16 @@ from wdstream.batches.pack import encode_pack
 from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family
 from wdstream.families.reference import load_processor
+from wdstream.nodes.cut import Cutter
 from wdstream.nodes.decode import decode_page
 from wdstream.nodes.tile import tile_page
 from wdstream.pages.label import label_page
 from wdstream.pipeline import Plan
+from wdstream.pixels.cache_report import cache_info
 from wdstream.pixels.header import image_header
-from wdstream.records import Box, PackPlan, Placement, Size, TilePlan
+from wdstream.pixels.settings import PixelSettings, TileCacheSettings
+from wdstream.pixels.tile_cache import open_cache
+from wdstream.records import Box, PackPlan, Page, Placement, Size, TilePlan
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -48,8 +54,7 @@ def make_jobs(plan: Plan, pack: PackPlan) -> list[Job]:
     """The pages of a pack."""
     jobs = []
     for number in pack.samples:
-        dataset, row = plan.locate(number)
-        page = plan.shards[dataset].read_page(row)
+        page = read_page(plan, number)
         tiled = tile_page(decode_page(page), policy=plan.tiling)
         jobs.append(Job(images=page.images, plans=tiled.plans, texts=plan.family.processor_texts(label_page(tiled))))
     return jobs
@@ -159,6 +164,38 @@ def stream_seconds(plan: Plan, num_packs: int) -> list[float]:
     return seconds
 
 
+def cache_seconds(plan: Plan, packs: Sequence[PackPlan], folder: Path, rounds: int) -> dict[str, float]:
+    """Median CPU seconds from encoded pages to laid out tiles, cut anew and from a warm cache; and its bytes."""
+    cache = open_cache(
+        PixelSettings(tile_cache=TileCacheSettings(path=folder, max_bytes=1 << 40)),
+        tiling=plan.tiling.pixel_fingerprint,
+        max_pixels=plan.settings.max_pixels,
+    )
+    pages = [[read_page(plan, number) for number in pack.samples] for pack in packs]
+
+    def build(cutter: Cutter) -> float:
+        start = time.process_time()
+        for pack in pages:
+            tiled = [cutter.cut(page) for page in pack]
+            plan.family.layout([tile for page in tiled for tiles in page.tiles for tile in tiles])
+        return time.process_time() - start
+
+    anew, warm = Cutter(tiling=plan.tiling), Cutter(tiling=plan.tiling, cache=cache)
+    build(warm)
+    times = [(build(anew), build(warm)) for _ in range(rounds)]
+    return {
+        "anew": statistics.median(time for time, _ in times),
+        "warm": statistics.median(time for _, time in times),
+        "bytes": cache_info(folder).num_bytes,
+    }
+
+
+def read_page(plan: Plan, sample: int) -> Page:
+    """A page by its number in the plan."""
+    dataset, row = plan.locate(sample)
+    return plan.shards[dataset].read_page(row)
+
+
 def part_seconds(plan: Plan, packs: Sequence[PackPlan]) -> dict[str, float]:
     """CPU seconds of each station for these packs, called one by one as the loader calls them."""
     family = plan.family
@@ -173,8 +210,7 @@ def part_seconds(plan: Plan, packs: Sequence[PackPlan]) -> dict[str, float]:
     for pack in packs:
         samples = []
         for number in pack.samples:
-            dataset, row = plan.locate(number)
-            page = timed("read, verify", lambda: plan.shards[dataset].read_page(row))  # noqa: B023  # called at once
+            page = timed("read, verify", lambda: read_page(plan, number))  # noqa: B023  # called at once
             decoded = timed("decode", lambda: decode_page(page))  # noqa: B023
             tiled = timed("cut, resize", lambda: tile_page(decoded, policy=plan.tiling))  # noqa: B023
             samples.append(timed("label, tokenise", lambda: build_sample(label_page(tiled), family)))  # noqa: B023
