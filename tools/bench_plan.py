@@ -294,6 +294,12 @@ def main() -> int:
         child(options.child, options.pages)
         return 0
     wanted = Wanted()
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > cores / 2:
+        console.print(
+            f"load {load:.1f} on {cores} cores: others share caches and cores, times are longer than on a free machine",
+            style="yellow",
+        )
     for name, run, size in (
         ("scale", scale, options.pages),
         ("packers", packers, options.sample),
