@@ -1,5 +1,7 @@
 import io
 import logging
+import subprocess
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -255,3 +257,14 @@ def test_scaled_decode_stops_above_the_wanted_size(orientation: int) -> None:
     assert half.shape[:2] == ((height + 1) // 2, (width + 1) // 2)
     assert decode(data, min_size=(width, height)).shape[:2] == (height, width)
     assert decode(data, min_size=(width // 2 + 20, 1)).shape[1] >= width // 2 + 20
+
+
+def test_only_the_plugin_of_the_format_is_loaded() -> None:
+    """Pillow would load all its plugins for a TIFF: a tenth of a second before the first batch."""
+    code = (
+        "import sys; from pathlib import Path; from wdstream.pixels.header import image_size\n"
+        "print(image_size(Path(sys.argv[1]).read_bytes()), 'PIL.XpmImagePlugin' in sys.modules)"
+    )
+    path = Path(__file__).parents[1] / "data" / "pages" / "images" / "tesseract-phototest.tif"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout == "(640, 480) False\n"

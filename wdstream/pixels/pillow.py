@@ -6,6 +6,7 @@ Pillow is imported on first use, so that headers of JPEG and PNG files cost no i
 import io
 import logging
 import warnings
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from wdstream.errors import DecodeError
@@ -25,6 +26,13 @@ _MAGIC: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (
     ("AVIF", 4, (b"ftypavif", b"ftypavis", b"ftypmif1")),
     ("PPM", 0, (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"Pf")),
 )
+# Plugins that Pillow does not load at once. Asked for such a format, it would load all forty, which takes 0.1 s.
+_LATE_PLUGINS = {
+    "TIFF": "TiffImagePlugin",
+    "WEBP": "WebPImagePlugin",
+    "JPEG2000": "Jpeg2KImagePlugin",
+    "AVIF": "AvifImagePlugin",
+}
 
 
 def sniff_format(data: bytes) -> str:
@@ -49,6 +57,8 @@ def open_image(data: bytes, image_format: str) -> "Image.Image":
     from PIL import Image
 
     keep_pillow_quiet()
+    if image_format in _LATE_PLUGINS:
+        import_module(f"PIL.{_LATE_PLUGINS[image_format]}")
     try:
         image = Image.open(io.BytesIO(data), formats=[image_format])
     except Exception as error:  # Pillow's plugins raise whatever their parsing raises (ValueError, SyntaxError, ...)
