@@ -85,6 +85,7 @@ def test_the_report_shows_the_proof(tmp_path: Path, same_weights: bool, word: st
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_whole_demo(tmp_path: Path) -> None:
     report = run_demo(PAGES, tmp_path / "demo", console=Console(file=io.StringIO()))
     assert report.is_proven

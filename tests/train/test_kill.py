@@ -111,6 +111,9 @@ def test_another_world_sees_the_same_pages(workplace: Workplace, straight: Path)
     wanted_losses, wanted_digests, _ = result(straight)
     assert digests == wanted_digests
     assert losses == pytest.approx(wanted_losses, rel=1e-4)
+    (ours,), (theirs,) = (list(read_lines(folder / "eval.jsonl")) for folder in (output, straight))
+    assert (ours["tokens"], ours["pages"]) == (theirs["tokens"], theirs["pages"]) and ours["pages"] == 5
+    assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
     assert json.loads((output / "run.json").read_text())["starts"] == [
         {"step": 0, "world_size": 2},
         {"step": 5, "world_size": 1},

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoTokenizer
-from wdstream.pipeline import plan_from_config
 
 from tests.train.conftest import Workplace
+from wdstream.pipeline import plan_from_config
 from wdstream.train.evaluate import eval_config
 from wdstream.train.exchange import pages_digest
 from wdstream.train.lines import read_lines
@@ -122,6 +122,25 @@ def test_qlora_resumes_bit_for_bit(workplace: Workplace) -> None:
     assert losses(whole) == losses(halves)
     assert losses(whole)[-1][1] < losses(whole)[0][1]
     assert adapter_bytes(whole) == adapter_bytes(halves)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "name"),
+    [("null", "model"), pytest.param("{kind: lora, r: 4}", "adapter_model", marks=pytest.mark.slow)],
+)
+def test_bfloat16_computes_in_half_and_keeps_what_is_trained_whole(
+    workplace: Workplace, adapter: str, name: str
+) -> None:
+    whole, half = workplace.root / f"{name}-f32", workplace.root / f"{name}-bf16"
+    settings = (f"train.adapter={adapter}", "train.max_steps=2", "data.eval=[]", "train.lr=0.001")
+    assert workplace.train(whole, *settings) == 0
+    with pytest.warns(UserWarning, match="20 to 70 times slower"):
+        assert workplace.train(half, *settings, "model.dtype=bfloat16") == 0
+    assert [loss for _, loss in losses(half)] == pytest.approx([loss for _, loss in losses(whole)], rel=3e-3)
+    kept = load_file(half / "checkpoints" / "step-00000002" / f"{name}.safetensors")
+    assert {tensor.dtype for tensor in kept.values()} == {torch.float32}
+    final = load_file(half / "final" / f"{name}.safetensors")
+    assert {tensor.dtype for tensor in final.values()} == {torch.bfloat16}
 
 
 def test_damaged_newest_checkpoint_is_passed_over(

@@ -5,14 +5,20 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from transformers import AutoModelForImageTextToText
 
 from tests.train.processes import run_world
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
+from wdstream.config import Config
+from wdstream.errors import TrainError
 from wdstream.families.registry import load_family
 from wdstream.testing import make_samples
-from wdstream.train.step import pack_seed
+from wdstream.train.loss import LossHead
+from wdstream.train.model import Device, load_model
+from wdstream.train.optimizer import make_optimizer
+from wdstream.train.step import Engine, pack_seed, train_step
 
 WORKER = str(Path(__file__).parent / "gradient_worker.py")
 
@@ -50,6 +56,46 @@ def test_gradient_equals_the_documents_alone(
     assert found["gradient"].shape == wanted.shape
     assert (found["gradient"] - wanted).norm() / wanted.norm() < 2e-6
     assert found["norm"] == pytest.approx(wanted.norm().item(), rel=1e-5)
+
+
+@pytest.fixture
+def engine(tiny_model: Path) -> Engine:
+    config = Config.model_validate({"model": {"path": str(tiny_model)}, "data": {"train": [{"path": "none"}]}})
+    model = load_model(config, Device(device=torch.device("cpu"), index=0, dtype=torch.float32))
+    return Engine(
+        accelerator=Accelerator(cpu=True),
+        model=model,
+        optimizer=make_optimizer(model, config.train),
+        head=LossHead(model),
+        family=load_family(tiny_model),
+        dtype=torch.float32,
+        max_grad_norm=1.0,
+        seed=0,
+        needs_images=True,
+    )
+
+
+def weights(engine: Engine) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in engine.model.parameters()])
+
+
+def test_a_step_without_supervised_tokens_changes_nothing(engine: Engine) -> None:
+    before = weights(engine)
+    empty = collate([encode_pack([], engine.family)], engine.family)
+    outcome = train_step(engine, [empty], num_supervised=0, rate=1.0)
+    assert (outcome.loss_sum, outcome.num_supervised, outcome.grad_norm) == (0.0, 0, 0.0)
+    assert torch.equal(weights(engine), before)
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_weights(engine: Engine) -> None:
+    batch = collate([encode_pack(make_samples(engine.family)[:1], engine.family)], engine.family)
+    broken = next(engine.model.parameters())
+    with torch.no_grad():
+        broken[0, 0] = torch.inf
+    before = weights(engine)
+    with pytest.raises(TrainError, match="the gradient norm is nan"):
+        train_step(engine, [batch], num_supervised=9, rate=1.0)
+    assert torch.equal(weights(engine), before)
 
 
 @pytest.mark.slow
