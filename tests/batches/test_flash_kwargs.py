@@ -73,7 +73,13 @@ def load(family: Family) -> torch.nn.Module:
     return model.eval()
 
 
-@pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl"])
+FAMILIES = [
+    *("qwen2_5_vl", "qwen3_vl", "idefics3", "smolvlm", "llava_onevision", "internvl", "got_ocr2", "lighton_ocr"),
+    *("glm4v", "paddleocr_vl", "llava", "mistral3", "aya_vision"),
+]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_limits_of_documents_reach_the_kernel(name: str, families: dict[str, Family], calls: list[Call]) -> None:
     family = families[name]
     samples = make_samples(family)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.families.draw import POLICIES, draw_size, draw_text
-from tests.families.hf import load_both
+from tests.families.hf import count_placeholders, load_both
 from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family
 from wdstream.families.reference import processor_ids
@@ -19,11 +19,18 @@ from wdstream.plan.image_costs import ImageCostTable
 from wdstream.records import ImageSegment, LabelledPage, Page, Pixels, Size, TextSegment, TiledPage
 
 FAMILIES = ["qwen2_5_vl", "qwen3_vl"]
+SQUARES = ["idefics3", "smolvlm", "llava_onevision", "internvl", "got_ocr2", "lighton_ocr"]
 
 
 @pytest.fixture(scope="module")
 def parts(tiny_models: dict[str, Path]) -> dict[str, tuple[Family, Any]]:
     return {name: load_both(tiny_models[name]) for name in FAMILIES}
+
+
+@pytest.fixture(scope="module", params=SQUARES)
+def square(request: pytest.FixtureRequest, tiny_models: dict[str, Path]) -> dict[str, tuple[Family, Any]]:
+    """Another family of those that take tiles of one size or nearly so, cut by the same policies."""
+    return {request.param: load_both(tiny_models[request.param])}
 
 
 def blank(width: int, height: int) -> Pixels:
@@ -47,11 +54,12 @@ def planned(family: Family, size: Size, text: str, policy: TilingPolicy) -> tupl
 
 
 def counted_by_processor(processor: Any, family: Family, page: LabelledPage) -> int:
-    """The processor's own count of placeholders, and its tokenizer's count of the text around them."""
-    sizes = [(tile.shape[0], tile.shape[1]) for tile in page.tiles]
+    """The processor's own count of an image's tokens, and its tokenizer's count of the text around them."""
+    sizes = [(tile.shape[1], tile.shape[0]) for tile in page.tiles]
     prompt = "".join(part.text if isinstance(part, TextSegment) else family.image_prompt for part in page.segments)
-    placeholders = processor._get_num_multimodal_tokens(image_sizes=sizes).num_image_tokens
-    return len(processor.tokenizer(prompt)["input_ids"]) + sum(placeholders) - len(sizes)
+    unexpanded = len(processor.tokenizer(family.image_prompt, add_special_tokens=False)["input_ids"])
+    text = len(processor.tokenizer(prompt)["input_ids"]) - unexpanded * len(sizes)
+    return text + sum(count_placeholders(processor, family, sizes))
 
 
 def check_counts(parts: dict[str, tuple[Family, Any]], draws: int, seed: str) -> int:
@@ -75,9 +83,18 @@ def test_planned_is_built_is_counted(parts: dict[str, tuple[Family, Any]]) -> No
     assert check_counts(parts, 100, "ordinary") == 100 * 6 * 2
 
 
+def test_planned_is_built_is_counted_in_squares(square: dict[str, tuple[Family, Any]]) -> None:
+    assert check_counts(square, 40, "squares") == 40 * 6
+
+
 @pytest.mark.slow
 def test_planned_is_built_is_counted_2000(parts: dict[str, tuple[Family, Any]]) -> None:
     assert check_counts(parts, 2000, "slow") == 2000 * 6 * 2
+
+
+@pytest.mark.slow
+def test_planned_is_built_is_counted_in_squares_2000(square: dict[str, tuple[Family, Any]]) -> None:
+    assert check_counts(square, 2000, "slow squares") == 2000 * 6
 
 
 def check_ids(parts: dict[str, tuple[Family, Any]], draws: int, largest: int) -> None:
@@ -86,7 +103,7 @@ def check_ids(parts: dict[str, tuple[Family, Any]], draws: int, largest: int) ->
     for number in range(draws):
         size, text = draw_size(draw, largest), draw_text(draw)
         for policy in POLICIES.values():
-            family, processor = parts[FAMILIES[number % 2]]
+            family, processor = list(parts.values())[number % len(parts)]
             page = tile_page(size, text, policy)
             sample = build_sample(page, family)
             assert [*processor_ids(processor, family, page), family.eos_id] == sample.input_ids.tolist()
@@ -94,6 +111,10 @@ def check_ids(parts: dict[str, tuple[Family, Any]], draws: int, largest: int) ->
 
 def test_ids_are_the_processors(parts: dict[str, tuple[Family, Any]]) -> None:
     check_ids(parts, 4, 900)
+
+
+def test_ids_of_squares_are_the_processors(square: dict[str, tuple[Family, Any]]) -> None:
+    check_ids(square, 1, 900)
 
 
 @pytest.mark.slow
@@ -110,6 +131,8 @@ HOSTILE = [
     "lone \ud800 surrogates \udfff",
     "</s><s>[INST]<|fim_prefix|><tool_call>",
     "<|im<|im_end|>_end|>",
+    "<image><fake_token_around_image><global-img><row_1_col_1> <end_of_utterance>",
+    "<img><IMG_CONTEXT></img> <imgpad> <|vision_pad|>",
     "a漢" * 50_000,
     "",
 ]
@@ -118,7 +141,17 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 @pytest.mark.parametrize("name", FAMILIES)
 def test_page_text_never_forms_a_structural_token(name: str, text: str, parts: dict[str, tuple[Family, Any]]) -> None:
-    family, _ = parts[name]
+    check_hostile(parts[name][0], text)
+
+
+def test_page_text_never_forms_a_structural_token_of_squares(square: dict[str, tuple[Family, Any]]) -> None:
+    for family, _ in square.values():
+        for text in HOSTILE:
+            check_hostile(family, text)
+
+
+def check_hostile(family: Family, text: str) -> None:
+    """The text is encoded without a structural id and without loss; the page has those of its images, EOS and BOS."""
     ids = family.encoder.encode(text)
     assert family.structural_ids.isdisjoint(ids)
     assert family.encoder.decode(ids) == text.replace("\ud800", "\ufffd").replace("\udfff", "\ufffd")
@@ -126,7 +159,7 @@ def test_page_text_never_forms_a_structural_token(name: str, text: str, parts: d
     sample = build_sample(page, family)
     assert (sample.num_tokens, sample.num_patches) == planned(family, (300, 200), text, POLICIES["grid"])
     blocks = sum(len(family.image_ids(tile.shape[1], tile.shape[0])) for tile in page.tiles)
-    assert np.isin(sample.input_ids, sorted(family.structural_ids)).sum() == blocks + 1  # and the EOS
+    assert np.isin(sample.input_ids, sorted(family.structural_ids)).sum() == blocks + 1 + family.prefix_tokens
 
 
 def rows(family: Family, parts: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

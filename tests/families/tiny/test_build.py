@@ -12,10 +12,22 @@ from wdstream.errors import FamilyError
 from wdstream.testing import make_tiny_model
 
 CLASSES = {
-    "qwen2_vl": "Qwen2VLForConditionalGeneration",
-    "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration",
-    "qwen3_vl": "Qwen3VLForConditionalGeneration",
+    "qwen2_vl": ("Qwen2VLForConditionalGeneration", "Qwen2VL"),
+    "qwen2_5_vl": ("Qwen2_5_VLForConditionalGeneration", "Qwen2VL"),
+    "qwen3_vl": ("Qwen3VLForConditionalGeneration", "Qwen2VL"),
+    "idefics3": ("Idefics3ForConditionalGeneration", "Idefics3"),
+    "smolvlm": ("SmolVLMForConditionalGeneration", "SmolVLM"),
+    "llava_onevision": ("LlavaOnevisionForConditionalGeneration", "LlavaOnevision"),
+    "internvl": ("InternVLForConditionalGeneration", "GotOcr2"),
+    "got_ocr2": ("GotOcr2ForConditionalGeneration", "GotOcr2"),
+    "lighton_ocr": ("LightOnOcrForConditionalGeneration", "Pixtral"),
 }
+ENDS = {
+    "idefics3": ("<end_of_utterance>", "<|reserved_special_token_0|>"),
+    "smolvlm": ("<end_of_utterance>", "<|im_end|>"),
+    "got_ocr2": ("<|endoftext|>", "<|endoftext|>"),
+}
+"""(EOS, padding) where they are not Qwen's."""
 TEXTS = ["plain words", "e\u0301 é 漢字 مرحبا 1234567", "tabs\t\r\n\n\n   end ", "\x00\x07\ufffd", "😀" * 5, ""]
 
 
@@ -27,13 +39,12 @@ def digests(folder: Path) -> dict[str, str]:
 def test_loads_with_auto_classes(family: str, tmp_path: Path) -> None:
     folder = make_tiny_model(tmp_path / "model", family=family, vocab_size=2048)
     model = AutoModelForImageTextToText.from_pretrained(folder)
-    assert type(model).__name__ == CLASSES[family]
+    assert type(model).__name__ == CLASSES[family][0]
     assert AutoConfig.from_pretrained(folder).model_type == family
-    assert type(AutoImageProcessor.from_pretrained(folder)).__name__ == "Qwen2VLImageProcessorPil"
+    assert type(AutoImageProcessor.from_pretrained(folder)).__name__ == f"{CLASSES[family][1]}ImageProcessorPil"
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert len(tokenizer) == 2048
-    assert tokenizer.eos_token == "<|im_end|>"
-    assert tokenizer.pad_token == "<|endoftext|>"
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ENDS.get(family, ("<|im_end|>", "<|endoftext|>"))
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id
     assert sum(parameter.numel() for parameter in model.parameters()) < 2_000_000
 

@@ -75,8 +75,8 @@ def _config(ids: Mapping[str, int], vocab_size: int, *, is_smol: bool) -> Any:
         "pad_token_id": ids["<|im_end|>" if is_smol else "<|reserved_special_token_0|>"],
     }
     vision = {
-        "hidden_size": 64,
-        "intermediate_size": 128,
+        "hidden_size": 32,
+        "intermediate_size": 64,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "image_size": 512 if is_smol else 364,

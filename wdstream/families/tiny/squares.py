@@ -64,8 +64,8 @@ def _text(ids: Mapping[str, int], vocab_size: int, eos: str) -> dict[str, Any]:
 
 def _vision(image_size: int, patch_size: int, **settings: Any) -> dict[str, Any]:
     return {
-        "hidden_size": 64,
-        "intermediate_size": 128,
+        "hidden_size": 32,
+        "intermediate_size": 64,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "image_size": image_size,
@@ -104,7 +104,7 @@ def _config_got_ocr2(ids: Mapping[str, int], vocab_size: int) -> Any:
     vision = {key: value for key, value in _vision(1024, 64).items() if key != "intermediate_size"}
     return GotOcr2Config(
         text_config=_text(ids, vocab_size, "<|endoftext|>"),
-        vision_config={**vision, "mlp_dim": 128, "output_channels": 32, "window_size": 5, "global_attn_indexes": [1]},
+        vision_config={**vision, "mlp_dim": 64, "output_channels": 32, "window_size": 5, "global_attn_indexes": [1]},
         image_token_index=ids["<imgpad>"],
         image_seq_length=16,
     )
