@@ -27,6 +27,7 @@ from packing_baselines import BASELINES, Size
 from page_like import PageLikeColumns, QwenLengths, document_of, write_columns
 from rich.console import Console
 from rich.table import Table
+from wanted import Wanted
 
 from wdstream.pages.tile import TilingPolicy
 from wdstream.plan.packer import Item, PoolPacker
@@ -36,25 +37,6 @@ from wdstream.plan.stream import Stream
 SEQUENCE_LENGTH, POOL = 8192, 128
 PATCH_MARGIN = 1.10  # the second budget: mean patches of a full pack, and a tenth more
 console = Console(width=140)
-
-
-class Wanted:
-    """Figures that are wanted; prints each and remembers whether all were reached."""
-
-    def __init__(self) -> None:
-        self.missed: list[str] = []
-
-    def check(self, name: str, value: float, limit: float, *, at_least: bool, unit: str = "") -> None:
-        """Print one figure beside what is wanted."""
-        is_met = value >= limit if at_least else value <= limit
-        sign = ">=" if at_least else "<="
-        console.print(
-            f"  {'ok    ' if is_met else 'MISSED'} {name}: {value:,.4g}{unit} (wanted {sign} {limit:,.6g}{unit})",
-            style="" if is_met else "red",
-            highlight=False,
-        )
-        if not is_met:
-            self.missed.append(name)
 
 
 def make_planner(columns: PageLikeColumns, **more: Any) -> Planner:
@@ -293,7 +275,7 @@ def main() -> int:
     if options.child:
         child(options.child, options.pages)
         return 0
-    wanted = Wanted()
+    wanted = Wanted(console)
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load > cores / 2:
         console.print(

@@ -51,7 +51,7 @@ def test_parts_reach_what_is_wanted(part: str) -> None:
 
 
 def test_a_missed_figure_is_exit_status_1(bench: ModuleType) -> None:
-    wanted = bench.Wanted()
+    wanted = bench.Wanted(bench.console)
     wanted.check("fill", 0.98, 0.97, at_least=True)
     assert wanted.missed == []
     wanted.check("memory", 401, 400, at_least=False)
