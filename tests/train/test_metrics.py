@@ -61,7 +61,7 @@ def test_files_and_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert any("tfevents" in path.name for path in (tmp_path / "tensorboard").iterdir())
     printed = capsys.readouterr().out
     assert "step 1: loss 3.5000" in printed
-    assert "5.0 pages/s wait 5 % fill 90 % straggler 1.10" in printed
+    assert "5.0 pages/s wait 5 % fill 90/50 % straggler 1.10" in printed
     assert "eval held_out: loss 1.2500 over 700 tokens" in printed
 
 

@@ -1,12 +1,13 @@
 """Figures of the run: `metrics.jsonl`, TensorBoard, and a progress bar; all on the main process."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from wdstream.errors import TrainError
 from wdstream.train.lines import LineFile
@@ -85,8 +86,8 @@ class Metrics:
         self._file = LineFile(output / "metrics.jsonl")
         self._eval_file = LineFile(output / "eval.jsonl")
         self._board = _open_board(output / "tensorboard", first_step)
-        self._progress = _make_progress(self._console)
-        self._task = self._progress.add_task("train", total=total_steps, completed=first_step, figures="")
+        self._progress = Bar(self._console)
+        self._task = self._progress.add_task("steps", total=total_steps, completed=first_step)
         if self._console.is_terminal:
             self._progress.start()
 
@@ -96,7 +97,8 @@ class Metrics:
             return
         self._window.append(step)
         figures = summarise(self._window)
-        self._progress.update(self._task, completed=step.step + 1, figures=describe(figures))
+        self._progress.figures = describe(figures)
+        self._progress.update(self._task, completed=step.step + 1)
         if (step.step + 1) % self._log_every == 0:
             self._write(step.step, figures)
             self._window.clear()
@@ -135,23 +137,27 @@ class Metrics:
 
 
 def describe(figures: dict[str, float]) -> str:
-    """The figures that a person watches."""
+    """The figures that a person watches; fill is of tokens and of patches."""
     return (
-        f"loss {figures['loss']:.4f} lr {figures['lr']:.2e} {figures['tokens_per_s']:,.0f} tokens/s "
+        f"loss {figures['loss']:.4f} lr {figures['lr']:.1e} {figures['tokens_per_s']:,.0f} tokens/s "
         f"{figures['pages_per_s']:.1f} pages/s wait {figures['data_wait_pct']:.0f} % "
-        f"fill {figures['fill_tokens_pct']:.0f} % straggler {figures['straggler']:.2f}"
+        f"fill {figures['fill_tokens_pct']:.0f}/{figures['fill_patches_pct']:.0f} % "
+        f"straggler {figures['straggler']:.2f}"
     )
 
 
-def _make_progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}"),
-        console=console,
-    )
+class Bar(Progress):
+    """Steps done and time left, and the figures of the last step on a line of their own below."""
+
+    def __init__(self, console: Console) -> None:
+        self.figures = ""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        super().__init__(*columns, console=console)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The bar, then the figures."""
+        yield from super().get_renderables()
+        yield Text(self.figures, overflow="ellipsis", no_wrap=True)
 
 
 def _open_board(folder: Path, first_step: int) -> Any:
