@@ -62,9 +62,11 @@ class Slab:
 
     Attributes:
         items: the samples.
-        cursors: for each, epoch, block and position of what follows it, as arrays or one number for all.
-        keys: int64, their order among all data sets; empty when there is only one.
-        counts: int64, pages or tokens given when it is done; empty when there is no weight.
+        epoch: pass over the data set.
+        block: block of that epoch.
+        positions: int64, place of each sample within the block.
+        keys: int64, the samples' order among all data sets, ascending.
+        counts: int64, pages or tokens given after each sample; empty without weights.
     """
 
     items: list[Item]
