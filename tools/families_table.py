@@ -53,17 +53,22 @@ def _square(side: int) -> dict[str, int]:
 
 
 PUBLISHED: Mapping[str, Published] = {
+    "aya_vision": Published(models="Aya Vision 8B, 32B", config={"vision_config": {"patch_size": 14}}),
     "gemma3": Published(
         models="Gemma 3 4B, 12B, 27B",
         config={"vision_config": {"image_size": 896, "patch_size": 14}, "mm_tokens_per_image": 256},
         image={"size": _square(896), "image_seq_length": 256},
     ),
     "gemma4": Published(models="Gemma 4", image={"max_soft_tokens": 280}),
+    "glm4v": Published(models="GLM-4.1V 9B"),
     "got_ocr2": Published(models="GOT-OCR 2.0", config={"vision_config": {"patch_size": 16}}),
     "idefics3": Published(models="Idefics3 8B", config={"vision_config": {"patch_size": 14}}),
     "internvl": Published(models="InternVL 2.5, 3, 3.5 (-hf)", config={"vision_config": {"patch_size": [14, 14]}}),
     "lighton_ocr": Published(models="LightOnOCR 1B"),
+    "llava": Published(models="Pixtral 12B (-hf)"),
     "llava_onevision": Published(models="LLaVA-OneVision 0.5B, 7B, 72B", config={"vision_config": {"patch_size": 14}}),
+    "mistral3": Published(models="Mistral Small 3.1, 3.2"),
+    "paddleocr_vl": Published(models="PaddleOCR-VL 0.9B"),
     "paligemma": Published(
         models="PaliGemma 3B at 448",
         config={"vision_config": {"image_size": 448}},

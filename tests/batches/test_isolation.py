@@ -13,9 +13,10 @@ from wdstream.families.base import Family
 from wdstream.records import Sample
 from wdstream.testing import assert_no_leak, make_samples
 
-MROPE = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-PLAIN = ("idefics3", "smolvlm", "llava_onevision", "internvl", "got_ocr2", "lighton_ocr")
-SPLITTING = ("idefics3", "smolvlm", "llava_onevision", "internvl")
+MROPE = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "glm4v", "paddleocr_vl")
+OTHERS = ("llava", "mistral3", "aya_vision")
+PLAIN = ("idefics3", "smolvlm", "llava_onevision", "internvl", "got_ocr2", "lighton_ocr", *OTHERS)
+SPLITTING = ("idefics3", "smolvlm", "llava_onevision", "internvl", "aya_vision")
 ATTENTION = ("sdpa", "eager")
 MROPE_CASES = [(name, attention) for name in MROPE for attention in ATTENTION]
 CASES = [*MROPE_CASES, *((name, attention) for name in PLAIN for attention in ATTENTION)]

@@ -8,12 +8,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import Qwen2_5_VLModel, Qwen2VLModel, Qwen3VLModel
+from transformers import Glm4vModel, PaddleOCRVLModel, Qwen2_5_VLModel, Qwen2VLModel, Qwen3VLModel
 
 from wdstream.errors import FamilyError
 from wdstream.families.mrope import mrope_positions
 
-MODELS = {"qwen2_vl": Qwen2VLModel, "qwen2_5_vl": Qwen2_5_VLModel, "qwen3_vl": Qwen3VLModel}
+MODELS = {
+    "qwen2_vl": Qwen2VLModel,
+    "qwen2_5_vl": Qwen2_5_VLModel,
+    "qwen3_vl": Qwen3VLModel,
+    "glm4v": Glm4vModel,
+    "paddleocr_vl": PaddleOCRVLModel,
+}
 
 
 def model_positions(model: Any, is_image: np.ndarray, grids: list[tuple[int, int]]) -> np.ndarray:

@@ -27,10 +27,6 @@ class PaddleOcrVL(QwenVL):
         *("<|IMAGE_START|>", "<|IMAGE_PLACEHOLDER|>", "<|IMAGE_END|>"),
         *("<s>", "</s>", "<unk>", "<|begin_of_sentence|>", "<|end_of_sentence|>"),
     )
-    attention: ClassVar[tuple[str, ...]] = ("sdpa", "eager")
-    attention_reason: ClassVar[str] = (
-        "the model hands the limits of documents on to its vision tower, whose kernel then gets two sets of limits"
-    )
     processor_class: ClassVar[str] = "PaddleOCRVLProcessor"
     image_prompt: ClassVar[str] = "<|IMAGE_START|><|IMAGE_PLACEHOLDER|><|IMAGE_END|>"
     block_tokens: ClassVar[Mapping[str, str]] = {

@@ -9,6 +9,7 @@ from wdstream.families.base import Family
 from wdstream.families.checkpoint import Checkpoint, read_checkpoint
 
 FAMILIES = {
+    "aya_vision": "wdstream.families.aya_vision:AyaVision",
     "gemma3": "wdstream.families.gemma3:Gemma3",
     "gemma4": "wdstream.families.gemma4:Gemma4",
     "glm4v": "wdstream.families.glm4v:Glm4v",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wdstream.errors import FamilyError
+from wdstream.families.tiny.aya_vision import AYA_VISION
 from wdstream.families.tiny.gemma3 import GEMMA3
 from wdstream.families.tiny.gemma4 import GEMMA4
 from wdstream.families.tiny.glm4v import GLM4V
@@ -20,6 +21,7 @@ from wdstream.families.tiny.squares import GOT_OCR2, INTERNVL, LLAVA_ONEVISION
 from wdstream.families.tiny.tokenizer import build_tokenizer, put_first, token_ids
 
 RECIPES: Mapping[str, TinyRecipe] = {
+    "aya_vision": AYA_VISION,
     "gemma3": GEMMA3,
     "gemma4": GEMMA4,
     "glm4v": GLM4V,
