@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -52,6 +52,13 @@ def make_shards_command(
     placeholder: Annotated[
         str | None, typer.Option(help="Text that stands for an image in rows; <image> and Qwen's forms when left out.")
     ] = None,
+    chat_loss: Annotated[
+        Literal["all", "last"],
+        typer.Option(help="Answers that are learnt in chat rows that do not say so: all, or the last."),
+    ] = "all",
+    allow_outside_images: Annotated[
+        bool, typer.Option("--allow-outside-images", help="Rows may name images outside the folder of their file.")
+    ] = False,
     workers: Workers = None,
     keep_empty: Annotated[bool, typer.Option(help="Keep pages that have no text.")] = False,
     overwrite: Annotated[
@@ -71,6 +78,8 @@ def make_shards_command(
         dpi=dpi,
         pages_per_shard=pages_per_shard,
         placeholder=placeholder,
+        chat_loss=chat_loss,
+        allow_outside_images=allow_outside_images,
         workers=workers,
         keep_empty=keep_empty,
         overwrite=overwrite,

@@ -71,7 +71,7 @@ def write_html(view: PackView, path: Path, *, full: bool = False) -> None:
         full: long texts and many tiles lie open; otherwise they are in the file, but folded.
 
     Raises:
-        ConfigError: jinja2 is not installed, or the file cannot be written.
+        ConfigError: the file cannot be written.
     """
     text = render_html(view, full=full)
     try:
@@ -89,10 +89,7 @@ def render_html(view: PackView, *, full: bool = False) -> str:
 
 def _environment(family: Family) -> "Environment":
     """The template engine, with everything escaped."""
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as error:
-        raise ConfigError(f"--html needs jinja2; run pip install 'wdstream[report]' ({error})") from error
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("wdstream", "report"),
