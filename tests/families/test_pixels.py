@@ -16,7 +16,7 @@ from wdstream.families.base import Family
 from wdstream.families.registry import load_family
 from wdstream.records import ImageSegment, LabelledPage, Pixels, Size
 
-FAMILIES = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"]
+FAMILIES = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "glm4v", "paddleocr_vl"]
 PAGES = Path(__file__).parents[1] / "data" / "pages"
 
 
