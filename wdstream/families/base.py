@@ -82,6 +82,8 @@ class Family(ABC):
     """Sizes of the language model that a published config.json may leave to the defaults of its class."""
     untiled_settings: ClassVar[Mapping[str, Any]] = {}
     """Settings of the image processor that switch its own splitting of images off."""
+    has_own_labels: bool = False
+    """Whether the family has tokens that say which tile of a page an image is; see `labelled_ids`."""
     is_splitting: bool = False
     """Whether the image processor's own splitting of images is on; see `for_whole_images`."""
 
@@ -117,15 +119,20 @@ class Family(ABC):
         return cls(checkpoint)
 
     @property
+    def opening_ids(self) -> tuple[int, ...]:
+        """Ids that the tokenizer's own template, and so most chat templates, put before all else: a BOS or none."""
+        return () if self.bos_id is None else (self.bos_id,)
+
+    @property
     def prefix_tokens(self) -> int:
-        """Ids that `opened` adds to every document: 1 with a BOS, else 0."""
-        return 0 if self.bos_id is None else 1
+        """Ids that `opened` adds to every document."""
+        return len(self.opening_ids)
 
     def opened(self, pieces: Sequence[Piece]) -> list[Piece]:
-        """The pieces of a document with the ids that open it put in, none of them learnt: a BOS before all others."""
-        if self.bos_id is None:
+        """The pieces of a document with the ids that open it put in, none of them learnt: before all others."""
+        if not self.opening_ids:
             return list(pieces)
-        return [(np.array([self.bos_id], dtype=np.int64), False), *pieces]
+        return [(np.array(self.opening_ids, dtype=np.int64), False), *pieces]
 
     @property
     def text_fingerprint(self) -> str:
@@ -252,6 +259,14 @@ class Family(ABC):
     @abstractmethod
     def image_ids(self, width: int, height: int) -> Ints:
         """int64 ids of the block that stands for an image of this size, the ids around it included."""
+
+    def labelled_ids(self, size: Size, label: str) -> Ints:
+        """As `image_ids` and as long, for the tile of a page that `label` (<global_img> or <row0_col1>) names.
+
+        Raises:
+            FamilyError: the family has no tokens for tiles of its own.
+        """
+        raise FamilyError(f"family {self.name} has no tokens of its own for tiles of a page; set tiling.labels to text")
 
     def positions(self, input_ids: Ints, image_sizes: Sequence[Size]) -> Ints:
         """Position ids of ONE document, int64 (R, L); row 0 counts its tokens from 0.

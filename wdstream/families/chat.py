@@ -116,9 +116,10 @@ def _trusted(piece: Trusted, family: Family, images: Iterator[ImageSegment]) -> 
 
 
 def _ended(atoms: list[_Atom], family: Family) -> list[_Atom]:
-    """The row without a BOS of the template (documents get theirs anyway) and with EOS at its end, once."""
-    if atoms and isinstance(atoms[0], _Special) and atoms[0].number == family.bos_id:
-        atoms = atoms[1:]
+    """The row without the template's BOS or the like (documents get theirs anyway) and with EOS at its end, once."""
+    opening = family.opening_ids
+    first = tuple(atom.number for atom in atoms[: len(opening)] if isinstance(atom, _Special))
+    atoms = atoms[len(opening) :] if first == opening else atoms
     while atoms and isinstance(atoms[-1], _Text) and not atoms[-1].is_learnt and not atoms[-1].text.strip():
         atoms = atoms[:-1]
     last = atoms[-1] if atoms else None

@@ -6,13 +6,12 @@ Its image processor counts an image as `temporal_patch_size` equal frames, so th
 times smaller than the settings say.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
-from wdstream.families.base import Ints, Piece
-from wdstream.families.checkpoint import Checkpoint
+from wdstream.families.base import Ints
 from wdstream.families.qwen_vl import QwenVL, tower_parameters
 from wdstream.families.thin_sizes import glm_sizes, one_size
 from wdstream.records import Size
@@ -37,10 +36,6 @@ class Glm4v(QwenVL):
     }
     default_bounds: ClassVar[tuple[int, int]] = (112 * 112, 28 * 28 * 15000)
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        super().__init__(checkpoint)
-        self._opening = np.array(self.encoder.template_ids, dtype=np.int64)
-
     def bounds(self, settings: Mapping[str, Any]) -> tuple[float, float]:
         """`size` alone is read."""
         size, (least, most) = settings.get("size") or {}, self.default_bounds
@@ -48,13 +43,9 @@ class Glm4v(QwenVL):
         return (size.get("shortest_edge") or least) / frames, (size.get("longest_edge") or most) / frames
 
     @property
-    def prefix_tokens(self) -> int:
-        """Those of the tokenizer's template: [gMASK] and <sop>."""
-        return len(self._opening)
-
-    def opened(self, pieces: Sequence[Piece]) -> list[Piece]:
-        """The template's ids before all others."""
-        return [(self._opening, False), *pieces] if len(self._opening) else list(pieces)
+    def opening_ids(self) -> tuple[int, ...]:
+        """[gMASK] and <sop>, where the tokenizer's own template has them."""
+        return self.encoder.template_ids
 
     def fit(self, width: int, height: int) -> Size | None:
         """The size in pixels to which an image is resized; None where it is refused."""

@@ -103,7 +103,8 @@ def write_settings(folder: Path, recipe: TinyRecipe, tokenizer: dict[str, Any]) 
     _write_json(folder / "preprocessor_config.json", recipe.preprocessor_config)
     if recipe.processor_config:
         _write_json(folder / "processor_config.json", recipe.processor_config)
-    (folder / "chat_template.jinja").write_text(recipe.chat_template, encoding="utf-8")
+    if recipe.chat_template:
+        (folder / "chat_template.jinja").write_text(recipe.chat_template, encoding="utf-8")
     num_ids = 1 + max(ids.values())
     return recipe.build_config(ids, -(-num_ids // VOCAB_MULTIPLE) * VOCAB_MULTIPLE)
 

@@ -33,22 +33,6 @@ TOKENIZER_CONFIG = {
     "unk_token": None,
 }
 
-CHAT_TEMPLATE = """\
-{%- for message in messages -%}
-{%- if message.content is string -%}
-{{- message.content -}}
-{%- else -%}
-{%- for part in message.content -%}
-{%- if part.type == 'image' -%}
-{{- '<image>' -}}
-{%- elif part.type == 'text' -%}
-{{- part.text -}}
-{%- endif -%}
-{%- endfor -%}
-{%- endif -%}
-{%- endfor -%}
-"""
-
 VISION = {
     "model_type": "siglip_vision_model",
     "hidden_size": 32,
@@ -112,14 +96,14 @@ PREPROCESSOR = {
 PALIGEMMA = TinyRecipe(
     added_tokens=ADDED_TOKENS,
     tokenizer_config=TOKENIZER_CONFIG,
-    chat_template=CHAT_TEMPLATE,
+    chat_template="",  # there are no turns: a prompt and what follows it
     preprocessor_config=PREPROCESSOR,
     build_config=_config_1,
 )
 PALIGEMMA2 = TinyRecipe(
     added_tokens=ADDED_TOKENS,
     tokenizer_config=TOKENIZER_CONFIG,
-    chat_template=CHAT_TEMPLATE,
+    chat_template="",  # there are no turns: a prompt and what follows it
     preprocessor_config=PREPROCESSOR,
     build_config=_config_2,
 )

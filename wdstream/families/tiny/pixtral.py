@@ -28,10 +28,7 @@ TOKENIZER_CONFIG = {
 CHAT_TEMPLATE = """\
 {{- bos_token -}}
 {%- for message in messages -%}
-{%- if message.role == 'assistant' -%}
-{{- message.content + eos_token -}}
-{%- else -%}
-{{- '[SYSTEM_PROMPT]' if message.role == 'system' else '[INST]' -}}
+{{- {'system': '[SYSTEM_PROMPT]', 'user': '[INST]'}.get(message.role, '') -}}
 {%- if message.content is string -%}
 {{- message.content -}}
 {%- else -%}
@@ -39,8 +36,7 @@ CHAT_TEMPLATE = """\
 {{- '[IMG]' if part.type == 'image' else part.text -}}
 {%- endfor -%}
 {%- endif -%}
-{{- '[/SYSTEM_PROMPT]' if message.role == 'system' else '[/INST]' -}}
-{%- endif -%}
+{{- {'system': '[/SYSTEM_PROMPT]', 'user': '[/INST]'}.get(message.role, eos_token) -}}
 {%- endfor -%}
 """
 

@@ -14,7 +14,7 @@ class TinyRecipe:
     Attributes:
         added_tokens: the family's tokens behind the BPE vocabulary, in order of their ids.
         tokenizer_config: contents of tokenizer_config.json.
-        chat_template: contents of chat_template.jinja.
+        chat_template: contents of chat_template.jinja; empty for families that are no chat models.
         preprocessor_config: contents of preprocessor_config.json, the real checkpoint's settings.
         build_config: `(token ids by content, vocabulary size) -> transformers config`; imports transformers itself.
         opening: tokens that the tokenizer's own template puts before every text, for families without a BOS.
