@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from wdstream.errors import FamilyError
 from wdstream.families.chat_template import ChatParts
 from wdstream.families.checkpoint import Checkpoint
-from wdstream.families.inputs import text_of
+from wdstream.families.processor_rules import ProcessorRules
 from wdstream.pages.encoder import TextEncoder
 from wdstream.plan.cost import CostModel
-from wdstream.records import LabelledPage, Pixels, Size
+from wdstream.records import Pixels, Size
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +38,7 @@ Piece = tuple[Ints, bool]
 """Ids of a run of a document (a text, an image block), and whether they are learnt."""
 
 
-class Family(ABC):
+class Family(ProcessorRules, ABC):
     """One model family, bound to a local checkpoint.
 
     Attributes:
@@ -67,21 +67,8 @@ class Family(ABC):
     """Attention implementations that are right for packed rows of this family."""
     attention_reason: ClassVar[str] = "it is not proven to keep packed documents apart"
     """Why others are refused."""
-    processor_class: ClassVar[str]
-    """Name of the processor in transformers: the reference of the tests and of `wdstream doctor`."""
-    image_prompt: ClassVar[str]
-    """What that processor expects in the text where an image stands."""
-    melts_newlines: ClassVar[bool] = False
-    """Whether that processor writes newlines around an image as text, so that its tokenizer joins them with newlines of
-    the text beside it. wdstream keeps them apart: the length of an image must not depend on what stands beside it."""
-    least_images: int = 1
-    """Images a text must have for that processor to leave them uncut as wdstream does."""
-    processor_ends: ClassVar[bool] = False
-    """Whether that processor puts EOS behind a text by itself."""
     text_defaults: ClassVar[Mapping[str, Any]] = {}
     """Sizes of the language model that a published config.json may leave to the defaults of its class."""
-    untiled_settings: ClassVar[Mapping[str, Any]] = {}
-    """Settings of the image processor that switch its own splitting of images off."""
     has_own_labels: bool = False
     """Whether the family has tokens that say which tile of a page an image is; see `labelled_ids`."""
     is_splitting: bool = False
@@ -192,22 +179,6 @@ class Family(ABC):
         """
         return self
 
-    def processor_settings(self) -> Mapping[str, Any]:
-        """What the processor's constructor needs beside tokenizer and image processor."""
-        return {}
-
-    def processor_images(self, images: Sequence[Any]) -> Sequence[Any]:
-        """The images of one page in the nesting in which the processor reads them by this family's rules."""
-        return [list(images)]
-
-    def processor_texts(self, page: LabelledPage) -> dict[str, list[str]]:
-        """What the processor reads beside images: the page's text as one string, `image_prompt` where a tile stands."""
-        return {"text": ["".join(text_of(part, self.image_prompt) for part in page.segments)]}
-
-    def comparable(self, page: LabelledPage) -> LabelledPage:
-        """A page that the processor can be given, made of `page` where it takes parts in one order only."""
-        return page
-
     def for_attention(self, name: str) -> Self:
         """The family for a model that runs with this attention implementation.
 
@@ -224,10 +195,6 @@ class Family(ABC):
     def attention_setting(self, name: str) -> str | dict[str, str]:
         """`attn_implementation` for transformers, for one of `attention`: per part where the parts differ."""
         return name
-
-    def processor_attributes(self) -> Mapping[str, Any]:
-        """What has to be set on the processor after it is made."""
-        return {}
 
     @abstractmethod
     def narrowed(self, config: Mapping[str, Any]) -> dict[str, Any]:

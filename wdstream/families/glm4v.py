@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from wdstream.families.base import Ints
-from wdstream.families.qwen_vl import QwenVL, tower_parameters
+from wdstream.families.qwen_settings import tower_parameters
+from wdstream.families.qwen_vl import QwenVL
 from wdstream.families.thin_sizes import glm_sizes, one_size
 from wdstream.records import Size
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from wdstream.families.base import Ints
-from wdstream.families.qwen_vl import CHANNELS, QwenVL, tower_parameters
+from wdstream.families.qwen_settings import CHANNELS, tower_parameters
+from wdstream.families.qwen_vl import QwenVL
 from wdstream.families.thin_sizes import one_size, paddle_sizes
 from wdstream.records import Size
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from wdstream.families.qwen_vl import QwenVL, tower_parameters
+from wdstream.families.qwen_settings import tower_parameters
+from wdstream.families.qwen_vl import QwenVL
 
 
 class Qwen25VL(QwenVL):

@@ -21,6 +21,7 @@ from wdstream.families.checkpoint import Checkpoint
 from wdstream.families.inputs import RESAMPLES, text_inputs
 from wdstream.families.language import language_shape, narrowed_text
 from wdstream.families.mrope import mrope_positions
+from wdstream.families.qwen_settings import CHANNELS, require_same_patches
 from wdstream.families.qwen_sizes import SizeRule, smart_size, smart_sizes
 from wdstream.plan.cost import training_flops
 from wdstream.records import Pixels, Size
@@ -28,7 +29,6 @@ from wdstream.records import Pixels, Size
 if TYPE_CHECKING:
     import torch
 
-CHANNELS = 3
 DEFAULT_MIN_PIXELS = 56 * 56
 DEFAULT_MAX_PIXELS = 28 * 28 * 1280
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -82,28 +82,9 @@ class QwenVL(Family):
         self.std = tuple(float(value) for value in settings.get("image_std", CLIP_STD))
         self.resample = RESAMPLES.get(settings.get("resample", 3), "bicubic")
         self._rule = SizeRule(factor=self.size_multiple, min_pixels=least, max_pixels=most)
-        self._check(checkpoint)
+        patches = {"patch_size": self.patch_size, "spatial_merge_size": self.merge_size}
+        require_same_patches(checkpoint, {**patches, "temporal_patch_size": self.temporal_patch_size})
         self.cost = training_flops(**language_shape(checkpoint), **self.vision_shape(checkpoint.vision_config))
-
-    def _check(self, checkpoint: Checkpoint) -> None:
-        """The image processor and the vision tower must mean the same patches."""
-        vision = checkpoint.vision_config
-        for key, found in [
-            ("patch_size", self.patch_size),
-            ("spatial_merge_size", self.merge_size),
-            ("temporal_patch_size", self.temporal_patch_size),
-        ]:
-            if vision.get(key, found) != found:
-                raise FamilyError(
-                    f"{self.model_dir}: {key} is {vision[key]} in config.json (vision_config) and {found} in the image "
-                    "processor's settings; take the preprocessor_config.json that belongs to the checkpoint"
-                )
-        for key in ("do_resize", "do_rescale", "do_normalize"):
-            if checkpoint.image_settings.get(key, True) is not True:
-                raise FamilyError(
-                    f"{self.model_dir}: the image processor's settings switch {key} off, which wdstream does not "
-                    "support; remove the key from preprocessor_config.json"
-                )
 
     @abstractmethod
     def vision_shape(self, vision: Mapping[str, Any]) -> dict[str, int]:
@@ -214,19 +195,3 @@ class QwenVL(Family):
         """(columns, rows) of merged patches of an image of this size."""
         new_width, new_height = self.resized(width, height)
         return new_width // self.size_multiple, new_height // self.size_multiple
-
-
-def tower_parameters(vision: Mapping[str, Any], *, width: int, mlp: int, out: int) -> int:
-    """Parameters that every patch passes: embedding, blocks, and its share of the merger.
-
-    Args:
-        vision: vision_config.
-        width: of the tower.
-        mlp: parameters of one block's MLP.
-        out: width of the language model.
-    """
-    merged = width * vision.get("spatial_merge_size", 2) ** 2
-    embed = CHANNELS * vision.get("temporal_patch_size", 2) * vision["patch_size"] ** 2 * width
-    mergers = 1 + len(vision.get("deepstack_visual_indexes", ()))
-    share = mergers * (merged * merged + merged * out) // vision.get("spatial_merge_size", 2) ** 2
-    return int(embed + vision["depth"] * (4 * width * width + mlp) + share)
