@@ -38,6 +38,7 @@ class Gemma4(Family):
     Attributes:
         patch_size: pixels of a patch's side; a token stands for `pooling`**2 patches.
         image_id: id of a placeholder.
+        mean, std: of the normalisation: none.
         resample: filter of the resize.
         sliding_window: tokens that a layer with a window sees.
     """
@@ -85,6 +86,7 @@ class Gemma4(Family):
         self.size_multiple = self.patch_size * self.pooling
         self._rule = BudgetRule(factor=self.size_multiple, max_blocks=int(settings.get("max_soft_tokens", 280)))
         self.min_pixels, self.max_pixels = self.size_multiple**2, self._rule.max_pixels
+        self.mean, self.std = (0.0,) * CHANNELS, (1.0,) * CHANNELS
         self.resample = RESAMPLES.get(settings.get("resample", 3), "bicubic")
         self.sliding_window = int(checkpoint.text_config.get("sliding_window", 512))
         self.cost = training_flops(**language_shape(checkpoint, self.text_defaults), **tower_shape(vision))
@@ -169,6 +171,11 @@ class Gemma4(Family):
     def processor_settings(self) -> Mapping[str, Any]:
         """The processor's parts for sound and video, which stay out."""
         return {"feature_extractor": None, "video_processor": None}
+
+    def processor_pixels(self, found: NDArray[Any], own: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """Its images are padded, (K, longest, 3 * patch_size**2)."""
+        counts = own["image_grids"].prod(axis=1).tolist()
+        return np.concatenate([image[:count] for image, count in zip(found, counts, strict=True)])
 
     def narrowed(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Two layers in each tower, two heads in the language model, no sound."""

@@ -160,7 +160,8 @@ class LightOnOcr(Family):
             return dict(parts[0])
         counts = [len(part["pixel_values"]) for part in parts]
         highest, widest = (max(part["pixel_values"].shape[axis] for part in parts) for axis in (2, 3))
-        pixels = np.zeros((sum(counts), CHANNELS, highest, widest), dtype=np.uint8)
+        kind = parts[0]["pixel_values"].dtype  # uint8, or floats of the model's own processor (reference_pixels.py)
+        pixels = np.zeros((sum(counts), CHANNELS, highest, widest), dtype=kind)
         start = 0
         for part, count in zip(parts, counts, strict=True):
             images = part["pixel_values"]

@@ -55,6 +55,10 @@ class Pixtral(LightOnOcr):
         """Whole merged patches: the processor tells its image processor so, whatever the settings say."""
         return self.patch_size * self.merge_size
 
+    def image_call_settings(self) -> Mapping[str, Any]:
+        """The same, for the image processor by itself."""
+        return {"patch_size": self.resize_multiple}
+
     def count_tokens(self, columns: Ints, rows: Ints) -> Ints:
         """One more for each row."""
         return (columns + 1) * rows

@@ -6,6 +6,8 @@ Nothing here plays a part in a training run; reference.py asks it.
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from numpy.typing import NDArray
+
 from wdstream.families.inputs import text_of
 from wdstream.records import LabelledPage
 
@@ -35,6 +37,11 @@ class ProcessorRules:
         """What has to be set on the processor after it is made."""
         return {}
 
+    def image_call_settings(self) -> Mapping[str, Any]:
+        """What the processor tells its image processor at each call, over the settings of that."""
+        settings: Mapping[str, Any] = self.processor_attributes().get("images_kwargs", {})
+        return settings
+
     def processor_images(self, images: Sequence[Any]) -> Sequence[Any]:
         """The images of one page in the nesting in which the processor reads them by this family's rules."""
         return [list(images)]
@@ -42,6 +49,15 @@ class ProcessorRules:
     def processor_texts(self, page: LabelledPage) -> dict[str, list[str]]:
         """What the processor reads beside images: the page's text as one string, `image_prompt` where a tile stands."""
         return {"text": ["".join(text_of(part, self.image_prompt) for part in page.segments)]}
+
+    def processor_pixels(self, found: NDArray[Any], own: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """`pixel_values` of the image processor without padding that `layout` leaves out.
+
+        Args:
+            found: as the image processor gives it.
+            own: the arrays of `layout` for the same images.
+        """
+        return found
 
     def comparable(self, page: LabelledPage) -> LabelledPage:
         """A page that the processor can be given, made of `page` where it takes parts in one order only."""

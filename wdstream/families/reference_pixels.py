@@ -51,8 +51,10 @@ class ReferenceLayout:
 
         arrays = self._layout(tiles)
         images = [Image.fromarray(np.ascontiguousarray(tile)) for tile in tiles]
-        found = self._processor(images=self._family.processor_images(images), return_tensors="np")[PIXELS]
-        return {**arrays, PIXELS: self._shaped(np.asarray(found, dtype=np.float32), arrays[PIXELS])}
+        settings = {**self._family.image_call_settings(), "return_tensors": "np"}
+        found = self._processor(images=self._family.processor_images(images), **settings)[PIXELS]
+        pixels = self._family.processor_pixels(np.asarray(found, dtype=np.float32), arrays)
+        return {**arrays, PIXELS: self._shaped(pixels, arrays[PIXELS])}
 
     def _shaped(self, found: NDArray[np.float32], own: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The processor's array in the family's shape; with temporal copies, rows are so many times as long."""
