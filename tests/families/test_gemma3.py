@@ -17,7 +17,7 @@ from wdstream.batches.pack import encode_pack
 from wdstream.batches.sample import build_sample
 from wdstream.doctor import run_doctor
 from wdstream.families.base import Family
-from wdstream.families.reference import run_processor
+from wdstream.families.reference import load_processor, processor_ids, run_processor
 from wdstream.records import Sample
 from wdstream.testing import assert_no_leak, make_document, make_samples
 
@@ -76,6 +76,17 @@ def test_processor_joins_newlines_with_those_of_the_text(both: tuple[Family, Any
     page = make_document("k", [(56, 56), "\n<row0_col0>", (56, 56), "\nText"])
     theirs = run_processor(processor, family, page)["input_ids"][0]
     assert len(build_sample(page, family).input_ids) == len(theirs) + 2 + 1  # two joins, and the EOS
+
+
+def test_images_left_whole_are_one_canvas(both: tuple[Family, Any]) -> None:
+    """Also where the settings ask for pan and scan: its processor overrides them at every call."""
+    family, processor = both[0], load_processor(both[0])
+    settings = {"do_pan_and_scan": True, "pan_and_scan_min_crop_size": 28, "pan_and_scan_max_num_crops": 4}
+    for name, value in {**settings, "pan_and_scan_min_ratio_to_activate": 1.2}.items():
+        setattr(processor.image_processor, name, value)
+    page = make_document("k", [(600, 200), "text"])
+    ours = build_sample(page, family.for_whole_images()).input_ids.tolist()
+    assert ours == [*processor_ids(processor, family, page), family.eos_id]
 
 
 def test_alone_is_what_transformers_computes(both: tuple[Family, Any], model: torch.nn.Module) -> None:

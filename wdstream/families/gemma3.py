@@ -2,9 +2,10 @@
 
     "\\n\\n" <start_of_image> <image_soft_token> x 256 <end_of_image> "\\n\\n"
 
-The masks are those of families/masks4d.py, one for layers that see the whole document and one for layers with a sliding
-window; images see both ways in both. The newlines around an image are tokens of their own: the processor's tokenizer
-would melt them with newlines of the text beside them.
+The masks are those of families/masks4d.py, one for layers that see the whole document and one for layers with a
+sliding window; images see both ways in both. The newlines around an image are tokens of their own: the processor's
+tokenizer would melt them with newlines of the text beside them. That processor never splits an image by itself ("pan
+and scan" has to be asked for at each call, whatever the settings say), so an image left whole is one canvas too.
 """
 
 from collections.abc import Mapping, Sequence
