@@ -165,29 +165,28 @@ def stream_seconds(plan: Plan, num_packs: int) -> list[float]:
 
 
 def cache_seconds(plan: Plan, packs: Sequence[PackPlan], folder: Path, rounds: int) -> dict[str, float]:
-    """Median CPU seconds from encoded pages to laid out tiles, cut anew and from a warm cache; and its bytes."""
+    """Median CPU seconds from encoded pages to tiles, cut anew and from a warm cache; of laying them out; its bytes."""
     cache = open_cache(
         PixelSettings(tile_cache=TileCacheSettings(path=folder, max_bytes=1 << 40)),
         tiling=plan.tiling.pixel_fingerprint,
         max_pixels=plan.settings.max_pixels,
     )
     pages = [[read_page(plan, number) for number in pack.samples] for pack in packs]
-
-    def build(cutter: Cutter) -> float:
-        start = time.process_time()
+    cutters = {"anew": Cutter(tiling=plan.tiling), "warm": Cutter(tiling=plan.tiling, cache=cache)}
+    times: dict[str, list[float]] = {"anew": [], "warm": [], "layout": []}
+    for number in range(rounds + 1):
+        totals = dict.fromkeys(times, 0.0)
         for pack in pages:
-            tiled = [cutter.cut(page) for page in pack]
+            for name, cutter in cutters.items():
+                start = time.process_time()
+                tiled = [cutter.cut(page) for page in pack]
+                totals[name] += time.process_time() - start
+            start = time.process_time()
             plan.family.layout([tile for page in tiled for tiles in page.tiles for tile in tiles])
-        return time.process_time() - start
-
-    anew, warm = Cutter(tiling=plan.tiling), Cutter(tiling=plan.tiling, cache=cache)
-    build(warm)
-    times = [(build(anew), build(warm)) for _ in range(rounds)]
-    return {
-        "anew": statistics.median(time for time, _ in times),
-        "warm": statistics.median(time for _, time in times),
-        "bytes": cache_info(folder).num_bytes,
-    }
+            totals["layout"] += time.process_time() - start
+        for name, total in totals.items() if number else ():  # the first round fills the cache
+            times[name].append(total)
+    return {name: statistics.median(values) for name, values in times.items()} | {"bytes": cache_info(folder).num_bytes}
 
 
 def read_page(plan: Plan, sample: int) -> Page:
