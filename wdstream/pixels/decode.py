@@ -38,7 +38,7 @@ def decode_image(data: bytes, *, max_pixels: int, min_size: Size | None = None) 
     Args:
         data: the encoded file.
         max_pixels: images with more pixels than this are refused from their header.
-        min_size: (width, height), after orientation, that are enough: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its
+        min_size: (width, height), after orientation, that are enough: a JPEG may be decoded at so many eighths of its
             size, down to this. None decodes at full size.
 
     Raises:

@@ -27,8 +27,8 @@ class PixelSettings:
     """How images become tiles.
 
     Attributes:
-        decode: "exact", or "scaled": a JPEG page of which no tile needs more than half the resolution is decoded at
-            1/2, 1/4 or 1/8 of its size. Faster, other pixels (docs/pixels.md says by how much).
+        decode: "exact", or "scaled": a JPEG page of which no tile needs more than half the resolution is decoded at as
+            many eighths of its size as are enough. Faster, other pixels (docs/pixels.md says by how much).
         pixels: "fast", or "reference": tiles are resized and normalised on the host, in float32, by the model's own
             Hugging Face image processor. For comparisons: slower by an order of magnitude, eight times the memory.
         tile_cache: keeps cut tiles between epochs and runs; None does not. Changes no pixel.
