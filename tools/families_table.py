@@ -128,7 +128,8 @@ def row_of(name: str) -> list[str]:
         multiple, longest = family.size_multiple, family.max_tile_side
         sizes = f"up to {longest} px" if longest else f"multiples of {multiple} px"
         costs = [cost_of(family, policy) for policy in POLICIES.values()]
-        return [f"`{name}`", _published(name).models, sizes, *costs, "text, none", ", ".join(family.attention)]
+        labels = "text, family, none" if family.has_own_labels else "text, none"
+        return [f"`{name}`", _published(name).models, sizes, *costs, labels, ", ".join(family.attention)]
 
 
 def table() -> str:

@@ -152,8 +152,8 @@ class TilingConfig(Section):
     image_size: PairOrInt | None = None
     resize_buckets: tuple[tuple[int, int], ...] | None = None
     max_page_pixels: int | None = 28 * 28 * 16_384
-    labels: Literal["text", "none"] = "text"
-    """Tile labels: plain text such as <row0_col1>, or none."""
+    labels: Literal["text", "family", "none"] = "text"
+    """Tile labels: plain text such as <row0_col1>, the family's own tokens where it has them, or none."""
 
 
 class AdapterConfig(Section):

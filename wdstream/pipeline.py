@@ -249,7 +249,7 @@ def tiling_from_config(tiling: "TilingConfig") -> TilingPolicy:
     """The policy that `tiling:` describes; what is not given takes the policy's own default."""
     given = tiling.model_dump(exclude_unset=True)
     labels = given.pop("labels", "text")
-    return TilingPolicy(**given, tile_labels=labels == "text")
+    return TilingPolicy(**given, tile_labels=labels != "none", own_labels=labels == "family")
 
 
 def pixels_from_config(data: "DataConfig") -> PixelSettings:

@@ -29,9 +29,13 @@ class TextSegment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSegment:
-    """Image number `index` of a page; after Label, tile number `index` of the page's flat list of tiles."""
+    """Image number `index` of a page; after Label, tile number `index` of the page's flat list of tiles.
+
+    `label` is set where the label of a tile is a token of the model family, inside the tile's block.
+    """
 
     index: int
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +113,7 @@ class TilePlan:
         labels: a label per output image, or None.
         has_overview: whether the first output image is the overview.
         pad_color: RGB of the canvas around the content.
+        has_own_labels: whether labels are tokens of the model family inside a tile's block, not text before it.
     """
 
     grid: tuple[int, int]
@@ -118,6 +123,7 @@ class TilePlan:
     labels: tuple[str, ...] | None
     has_overview: bool
     pad_color: tuple[int, int, int] = (0, 0, 0)
+    has_own_labels: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,7 +85,9 @@ def test_bad_sizes_are_named() -> None:
 
 def _is_small(page: tuple[int, int], policy: TilingPolicy) -> bool:
     """Leave out pages that a policy without a limit would cut into millions of tiles."""
-    bounded = policy.kind != "adaptive" or (policy.max_page_pixels or 0) <= 28 * 28 * 16_384
+    bounded = policy.kind != "adaptive" or (
+        policy.max_page_pixels is not None and policy.max_page_pixels <= 28 * 28 * 16_384
+    )
     area = page[0] * page[1]
     return area < 4_000_000 or (bounded and policy.tile_size != 14 and not policy.native_resolution and min(page) > 900)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from wdstream.errors import FamilyError, RowError
 from wdstream.families.base import Family, Ints, Piece
-from wdstream.records import ImageSegment, LabelledPage, Sample, TextSegment, TokenSegment
+from wdstream.records import ImageSegment, LabelledPage, Sample, Size, TextSegment, TokenSegment
 
 IGNORED = -100
 """Label of a token on which nothing is learnt; PyTorch's cross entropy skips it."""
@@ -57,7 +57,7 @@ def segment_pieces(page: LabelledPage, family: Family) -> list[Piece]:
     for segment in page.segments:
         if isinstance(segment, ImageSegment):
             height, width = page.tiles[segment.index].shape[:2]
-            pieces.append((family.image_ids(width, height), False))
+            pieces.append((block_ids(family, (width, height), segment.label), False))
         elif isinstance(segment, TextSegment):
             pieces.append((_ids(next(texts)), segment.is_supervised))
         elif isinstance(segment, TokenSegment):
@@ -65,6 +65,11 @@ def segment_pieces(page: LabelledPage, family: Family) -> list[Piece]:
         else:
             raise RowError(f"page {page.key!r} is a chat row; write it out with render_chat (families/chat.py) first")
     return pieces
+
+
+def block_ids(family: Family, size: Size, label: str | None) -> Ints:
+    """The ids of an image of `size`; with a label, those that say which tile of its page it is."""
+    return family.image_ids(*size) if label is None else family.labelled_ids(size, label)
 
 
 def document_pieces(pieces: Sequence[Piece], family: Family, *, ends_itself: bool = False) -> list[Piece]:

@@ -2,6 +2,8 @@
 
     a tile   <fake_token_around_image> <global-img> <image> x n <fake_token_around_image>
 
+             with `labels: family`: <row_1_col_2> instead of <global-img>, but for the overview
+
     split    <fake..> <row_1_col_1> <image> x n  <fake..> <row_1_col_2> <image> x n ... newline      each row of squares
              newline <fake..> <global-img> <image> x n <fake..>                                      the whole image
 
@@ -13,6 +15,7 @@ tile is resized once instead, and a tile of a square's size not at all (`do_resi
 the processor's default). The model wants all squares of a batch as one row of images (1, N, 3, S, S).
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 DEFAULT_SIDE = 364
 MAX_SIDE = 4096
 """The processor never resizes to more (`MAX_IMAGE_SIZE` of its module)."""
+LABEL = re.compile(r"<row(\d+)_col(\d+)>")
 MARK, WHOLE, IMAGE = "<fake_token_around_image>", "<global-img>", "<image>"
 
 
@@ -81,6 +85,12 @@ class Idefics3(SplitSquares):
         """Mark, name, placeholders, mark."""
         return np.array([*self._square(WHOLE), self.require_token(MARK)], dtype=np.int64)
 
+    def labelled_ids(self, size: Size, label: str) -> Ints:
+        """The block with the tile's own name in it; beyond the 6 x 6 names that there are, the name of an overview."""
+        ids = self.image_ids(*size)
+        found = self.encoder.find_id(own_name(label))
+        return ids if found is None else np.where(np.arange(len(ids)) == 1, found, ids)
+
     def read_splitting(self, checkpoint: Checkpoint) -> bool:
         """The longer side before splitting, and the lengths of all names of squares.
 
@@ -96,6 +106,7 @@ class Idefics3(SplitSquares):
                 f"knows {self.name} with do_resize on and size.longest_edge up to {MAX_SIDE}"
             )
         self.longest_edge = int(size["longest_edge"])
+        self.has_own_labels = None not in (self.encoder.find_id(WHOLE), self.encoder.find_id(tile_name(0, 0)))
         most = -(-self.longest_edge // self.side) + 1  # one more: the shorter side is rounded up to an even number
         lengths = [[len(self._square(tile_name(row, column))) for column in range(most)] for row in range(most)]
         self._summed = np.cumsum(np.cumsum(np.pad(np.array(lengths), ((1, 0), (1, 0))), axis=0), axis=1)
@@ -165,6 +176,12 @@ class Idefics3(SplitSquares):
     def pixel_inputs(self, pixels: "torch.Tensor") -> dict[str, Any]:
         """All squares as those of one sample; without a pixel mask every pixel of a square counts."""
         return {"pixel_values": pixels.unsqueeze(0)}
+
+
+def own_name(label: str) -> str:
+    """The family's name of a tile for wdstream's: <row0_col1> is <row_1_col_2>, <global_img> is <global-img>."""
+    place = LABEL.fullmatch(label)
+    return WHOLE if place is None else tile_name(int(place[1]), int(place[2]))
 
 
 def tile_name(row: int, column: int) -> str:

@@ -10,8 +10,8 @@ from wdstream.records import ImageSegment, LabelledPage, Pixels, Segment, TextSe
 
 
 def tile_text_pieces(plan: TilePlan) -> list[str]:
-    """The text before each tile of one image, "" for none."""
-    return _pieces(len(plan.boxes), plan.labels)
+    """The text before each tile of one image, "" for none; labels of the family's own are in the tiles' blocks."""
+    return _pieces(len(plan.boxes), None if plan.has_own_labels else plan.labels)
 
 
 def grid_text_pieces(
@@ -30,11 +30,13 @@ def label_page(tiled: TiledPage) -> LabelledPage:
         if not isinstance(segment, ImageSegment):
             segments.append(segment)
             continue
-        pieces = tile_text_pieces(tiled.plans[segment.index])
-        for piece, tile in zip(pieces, tiled.tiles[segment.index], strict=True):
+        plan = tiled.plans[segment.index]
+        pieces = tile_text_pieces(plan)
+        own = plan.labels if plan.has_own_labels and plan.labels else [None] * len(pieces)
+        for piece, label, tile in zip(pieces, own, tiled.tiles[segment.index], strict=True):
             if piece:
                 segments.append(TextSegment(text=piece, is_supervised=False))
-            segments.append(ImageSegment(index=len(tiles)))
+            segments.append(ImageSegment(index=len(tiles), label=label))
             tiles.append(tile)
     return LabelledPage(key=tiled.key, tiles=tuple(tiles), segments=tuple(segments), meta=tiled.meta)
 

@@ -49,6 +49,10 @@ class ImageSizes(Protocol):
     def max_pixels(self) -> int:
         """Images of a larger area are shrunk."""
 
+    @property
+    def has_own_labels(self) -> bool:
+        """Whether it has tokens of its own that say which tile of a page an image is."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TilingPolicy(TilingSettings):
@@ -59,7 +63,16 @@ class TilingPolicy(TilingSettings):
     """
 
     def for_family(self, family: ImageSizes) -> "TilingPolicy":
-        """This policy with tiles that `family` takes as they are: its multiple, its smallest and its largest image."""
+        """This policy with tiles that `family` takes as they are: its multiple, its smallest and its largest image.
+
+        Raises:
+            ConfigError: labels are to be the family's own, and it has none.
+        """
+        if self.own_labels and not family.has_own_labels:
+            raise ConfigError(
+                "tiling.labels: family: this model has no tokens for tiles of its own (Idefics3 and SmolVLM have); "
+                "use text or none"
+            )
         return replace(
             self,
             multiple=family.size_multiple,
@@ -127,6 +140,7 @@ def _plan_grid(page: Size, rules: Rules, policy: TilingPolicy) -> TilePlan:
         labels=names if is_labelled else None,
         has_overview=rules.wants_overview,
         pad_color=rules.pad_color,
+        has_own_labels=is_labelled and policy.own_labels,
     )
 
 

@@ -76,6 +76,7 @@ def plan_adaptive(width: int, height: int, policy: TilingSettings) -> TilePlan:
         labels=labels(*grid, has_overview=has_overview, reading_order=rules.reading_order) if is_labelled else None,
         has_overview=has_overview,
         pad_color=rules.pad_color,
+        has_own_labels=is_labelled and policy.own_labels,
     )
 
 
@@ -100,7 +101,7 @@ def choose_grid(units: Size, policy: TilingSettings) -> Size:
         wide = _ceil(across, 2 * (down // rows))
     elif _ceil(down, rows) > 2 * (across // columns):
         high = _ceil(down, 2 * (across // columns))
-    overhead = TILE_OVERHEAD if policy.tile_labels else BARE_OVERHEAD
+    overhead = TILE_OVERHEAD if policy.text_labels else BARE_OVERHEAD
     before = 0 if columns * rows == 1 else columns * rows * overhead
     is_worth_it = 4 * (wide * high * overhead - before) <= across * down
     return (wide, high) if is_worth_it else (columns, rows)

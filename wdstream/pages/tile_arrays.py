@@ -65,7 +65,7 @@ def plan_tiles_arrays(widths: ArrayLike, heights: ArrayLike, policy: TilingSetti
         columns=cut.grids.columns,
         rows=cut.grids.rows,
         has_overview=has_overview,
-        is_labelled=(counts > 1) & policy.tile_labels,
+        is_labelled=(counts > 1) & policy.text_labels,
         is_rtl=cut.is_rtl,
         tile_widths=_with_overviews(cut.tiles[0], cut.overviews[0], counts, has_overview),
         tile_heights=_with_overviews(cut.tiles[1], cut.overviews[1], counts, has_overview),

@@ -74,7 +74,7 @@ def choose_grids(units: Sizes, policy: TilingSettings) -> Grids:
     wide, high = columns.copy(), rows.copy()
     wide[is_wide] = ceil_div(across[is_wide], 2 * low[is_wide])
     high[is_high] = ceil_div(down[is_high], 2 * narrow[is_high])
-    overhead = TILE_OVERHEAD if policy.tile_labels else BARE_OVERHEAD
+    overhead = TILE_OVERHEAD if policy.text_labels else BARE_OVERHEAD
     tiles = columns * rows
     before = np.where(tiles == 1, 0, tiles * overhead)
     is_worth_it = 4 * (wide * high * overhead - before) <= across * down

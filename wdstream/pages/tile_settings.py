@@ -32,7 +32,7 @@ _ONLY_UNDER = {
     **dict.fromkeys(
         ("native_resolution", "tile_size", "overlap", "min_area", "overview_size", "overview_buckets"), _CUT
     ),
-    **dict.fromkeys(("reading_order", "tile_labels"), _CUT),
+    **dict.fromkeys(("reading_order", "tile_labels", "own_labels"), _CUT),
 }
 """The kinds under which a field has an effect; a field that is not named has one under all, or is the family's."""
 
@@ -70,6 +70,8 @@ class TilingSettings:
     """Order of the tiles within a row."""
     shape_buckets: str | Sequence[ShapeBucket | Mapping[str, Any]] = "ocr_pages"
     """Rules tried in order, or the preset "ocr_pages" ("auto" is the same)."""
+    own_labels: bool = False
+    """With tile_labels: a label is a token of the model family inside the tile's block, instead of text before it."""
     tile_labels: bool = True
     """Whether tiles carry a text label when a page gives more than one image."""
     resample: str = "bicubic"
@@ -95,6 +97,7 @@ class TilingSettings:
         check_shared(self, "", {"grid", "tile_size", "min_area", "reading_order"})
         store(self, "native_resolution", check.flag("native_resolution", self.native_resolution))
         store(self, "tile_labels", check.flag("tile_labels", self.tile_labels))
+        store(self, "own_labels", check.flag("own_labels", self.own_labels))
         store(self, "resample", check.choice("resample", str(self.resample).lower(), RESAMPLES))
         store(self, "shape_buckets", read_buckets(self.shape_buckets))
         store(self, "multiple", check.whole("multiple", self.multiple, least=1))
@@ -125,7 +128,12 @@ class TilingSettings:
     @property
     def pixel_fingerprint(self) -> str:
         """32 hex digits over all that decides what tiles show: the same with and without labels."""
-        return self.fingerprint if self.tile_labels else replace(self, tile_labels=True).fingerprint
+        return replace(self, tile_labels=True, own_labels=False).fingerprint
+
+    @property
+    def text_labels(self) -> bool:
+        """Whether labels are text before tiles."""
+        return self.tile_labels and not self.own_labels
 
     @property
     def ignored_fields(self) -> tuple[str, ...]:
