@@ -41,7 +41,7 @@ class Rank:
 
     @property
     def output(self) -> str:
-        return self.log.read_text(errors="replace")
+        return self.log.read_text(errors="replace") if self.log.exists() else "(killed before it began)"
 
 
 def free_port() -> int:
