@@ -105,7 +105,7 @@ def test_a_program_that_ends_without_closing_ends_at_once() -> None:
 
 def test_ctrl_c_stops_a_program_that_waits() -> None:
     program = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, "1.0", "wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", SCRIPT, "4.0", "wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert program.stdout is not None
     assert program.stdout.readline() == "0\n"
