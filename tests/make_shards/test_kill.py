@@ -17,6 +17,8 @@ from .conftest import Tree, children_of
 
 # Says what it does, and waits after some steps, so that a test can strike there.
 PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 import sys, time
 from pathlib import Path
 from wdstream.make_shards import MakeShardsOptions, MakeShardsStopped, make_shards
