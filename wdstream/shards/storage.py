@@ -87,7 +87,10 @@ class LocalStorage:
 
     def size(self, name: str) -> int:
         """Bytes of a file; ShardError when it is missing."""
-        return os.fstat(self._open(name).descriptor).st_size
+        file = self._open(
+            name
+        )  # held by name: a bare `.descriptor` could be closed by another thread before it is used
+        return os.fstat(file.descriptor).st_size
 
     def read(self, wanted: ByteRange) -> bytes:
         """One range; shorter where the file ends before. ShardError when it is missing or cannot be read."""
