@@ -87,9 +87,8 @@ class LocalStorage:
 
     def size(self, name: str) -> int:
         """Bytes of a file; ShardError when it is missing."""
-        file = self._open(
-            name
-        )  # held by name: a bare `.descriptor` could be closed by another thread before it is used
+        # Held by name: without one, another thread that evicts the file closes it before it is asked.
+        file = self._open(name)
         return os.fstat(file.descriptor).st_size
 
     def read(self, wanted: ByteRange) -> bytes:
