@@ -8,15 +8,14 @@ tokenizer would melt them with newlines of the text beside them. That processor 
 and scan" has to be asked for at each call, whatever the settings say), so an image left whole is one canvas too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wdstream.families.base import Ints
 from wdstream.families.checkpoint import Checkpoint
-from wdstream.families.masks4d import MaskedFamily, image_blocks, mask_arrays, visible
+from wdstream.families.masks4d import MaskedFamily, visible
 from wdstream.families.square import SquareTiles, square_side
 
 if TYPE_CHECKING:
@@ -77,12 +76,6 @@ class Gemma3(MaskedFamily, SquareTiles):
         start, end = self.require_token("<start_of_image>"), self.require_token("<end_of_image>")
         placeholders = [self.image_id] * self.tokens_per_image
         return np.array([*newlines, start, *placeholders, end, *newlines], dtype=np.int64)
-
-    def attention_arrays(
-        self, input_ids: Ints, labels: Ints, lengths: Sequence[Sequence[int]]
-    ) -> dict[str, NDArray[Any]]:
-        """Numbers of documents and of images (families/masks4d.py)."""
-        return mask_arrays(image_blocks(input_ids, self.image_id), lengths)
 
     def mask_inputs(
         self, batch: Mapping[str, Any], *, device: "torch.device | str", dtype: "torch.dtype"

@@ -24,7 +24,7 @@ from wdstream.families.checkpoint import Checkpoint
 from wdstream.families.gemma4_images import CHANNELS, VISION_DEFAULTS, padded_images, tower_shape
 from wdstream.families.inputs import RESAMPLES, text_inputs
 from wdstream.families.language import language_shape, narrowed_text
-from wdstream.families.masks4d import MaskedFamily, image_blocks, mask_arrays, visible
+from wdstream.families.masks4d import MaskedFamily, visible
 from wdstream.plan.cost import training_flops
 from wdstream.records import Pixels, Size
 
@@ -186,12 +186,6 @@ class Gemma4(Family):
 
 class Gemma4Vision(MaskedFamily, Gemma4):
     """Gemma 4 models with `use_bidirectional_attention: vision`."""
-
-    def attention_arrays(
-        self, input_ids: Ints, labels: Ints, lengths: Sequence[Sequence[int]]
-    ) -> dict[str, NDArray[Any]]:
-        """Numbers of documents and of images (families/masks4d.py)."""
-        return mask_arrays(image_blocks(input_ids, self.image_id), lengths)
 
     def mask_inputs(
         self, batch: Mapping[str, Any], *, device: "torch.device | str", dtype: "torch.dtype"

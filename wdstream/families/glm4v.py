@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from wdstream.families.base import Ints
-from wdstream.families.qwen_settings import tower_parameters
+from wdstream.families.qwen_settings import narrowed_tower, tower_parameters
 from wdstream.families.qwen_vl import QwenVL
 from wdstream.families.thin_sizes import glm_sizes, one_size
 from wdstream.records import Size
@@ -68,12 +68,4 @@ class Glm4v(QwenVL):
 
     def narrowed_vision(self, vision: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
         """Two layers, two heads of the same size."""
-        width = 2 * vision["hidden_size"] // vision["num_heads"]
-        return {
-            **vision,
-            "depth": 2,
-            "hidden_size": width,
-            "num_heads": 2,
-            "intermediate_size": 2 * width,
-            "out_hidden_size": text["hidden_size"],
-        }
+        return narrowed_tower(vision, text)

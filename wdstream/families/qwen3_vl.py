@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from wdstream.families.qwen_settings import tower_parameters
+from wdstream.families.qwen_settings import narrowed_tower, tower_parameters
 from wdstream.families.qwen_vl import QwenVL
 
 
@@ -27,13 +27,4 @@ class Qwen3VL(QwenVL):
 
     def narrowed_vision(self, vision: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
         """Two layers, two heads of the same size."""
-        width = 2 * vision["hidden_size"] // vision["num_heads"]
-        return {
-            **vision,
-            "depth": 2,
-            "hidden_size": width,
-            "num_heads": 2,
-            "intermediate_size": 2 * width,
-            "out_hidden_size": text["hidden_size"],
-            "deepstack_visual_indexes": [0, 1],
-        }
+        return narrowed_tower(vision, text, deepstack_visual_indexes=[0, 1])

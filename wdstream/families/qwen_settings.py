@@ -48,3 +48,23 @@ def tower_parameters(vision: Mapping[str, Any], *, width: int, mlp: int, out: in
     mergers = 1 + len(vision.get("deepstack_visual_indexes", ()))
     share = mergers * (merged * merged + merged * out) // vision.get("spatial_merge_size", 2) ** 2
     return int(embed + vision["depth"] * (4 * width * width + mlp) + share)
+
+
+def narrowed_tower(vision: Mapping[str, Any], text: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """vision_config with two layers and two heads of the same size, for `Family.narrowed`.
+
+    Args:
+        vision: vision_config.
+        text: the narrowed text_config, whose width the tower ends in.
+        more: keys of one family.
+    """
+    width = 2 * vision["hidden_size"] // vision["num_heads"]
+    return {
+        **vision,
+        "depth": 2,
+        "hidden_size": width,
+        "num_heads": 2,
+        "intermediate_size": 2 * width,
+        "out_hidden_size": text["hidden_size"],
+        **more,
+    }

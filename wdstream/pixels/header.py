@@ -78,19 +78,8 @@ def pillow_header(image: "Image.Image", *, count_frames: bool) -> ImageHeader:
         num_frames = int(getattr(image, "n_frames", 1)) if count_frames else 1
     except Exception as error:  # whatever a plugin raises on a damaged directory
         raise unreadable(image_format, error) from error
-    width, height = image.size
-    if is_transposed(orientation) != has_swapped:
-        width, height = height, width
-    return _checked(
-        ImageHeader(
-            width=width,
-            height=height,
-            format=image_format,
-            orientation=orientation,
-            mode=image.mode,
-            num_frames=num_frames,
-        )
-    )
+    turn = is_transposed(orientation) != has_swapped
+    return _header(image_format, _turned(image.size, turn), orientation, mode=image.mode, num_frames=num_frames)
 
 
 def _tiff_orientation(image: "Image.Image") -> tuple[int, bool]:
@@ -107,25 +96,19 @@ def _tiff_orientation(image: "Image.Image") -> tuple[int, bool]:
 def _from_stored(image_format: str, stored: StoredHeader) -> ImageHeader:
     """A parsed header with its orientation applied."""
     orientation = orientation_of(exif=stored.exif, xmp=stored.xmp)
-    width, height = stored.width, stored.height
-    if is_transposed(orientation):
-        width, height = height, width
-    return _checked(
-        ImageHeader(
-            width=width,
-            height=height,
-            format=image_format,
-            orientation=orientation,
-            mode=stored.mode,
-            num_frames=stored.num_frames,
-        )
+    size = _turned((stored.width, stored.height), is_transposed(orientation))
+    return _header(image_format, size, orientation, mode=stored.mode, num_frames=stored.num_frames)
+
+
+def _turned(size: Size, turn: bool) -> Size:
+    return size[::-1] if turn else size
+
+
+def _header(image_format: str, size: Size, orientation: int, *, mode: str, num_frames: int) -> ImageHeader:
+    """The header, if the image has any pixels at all."""
+    width, height = size
+    if width < 1 or height < 1:
+        raise DecodeError(f"{image_format} image cannot be decoded: its header says {width}x{height} pixels")
+    return ImageHeader(
+        width=width, height=height, format=image_format, orientation=orientation, mode=mode, num_frames=num_frames
     )
-
-
-def _checked(header: ImageHeader) -> ImageHeader:
-    """The header, if it has any pixels at all."""
-    if header.width < 1 or header.height < 1:
-        raise DecodeError(
-            f"{header.format} image cannot be decoded: its header says {header.width}x{header.height} pixels"
-        )
-    return header

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from wdstream.families.tiny.chat import chat_template
 from wdstream.families.tiny.recipe import TinyRecipe
 from wdstream.families.tiny.tokenizer import AddedToken
 
@@ -28,24 +29,14 @@ TOKENIZER_CONFIG = {
     "tokenizer_class": "PreTrainedTokenizerFast",
 }
 
-CHAT_TEMPLATE = """\
-{{- bos_token -}}
-{%- for message in messages -%}
-{{- '<|START_OF_TURN_TOKEN|>' -}}
-{{- '<|CHATBOT_TOKEN|>' if message.role == 'assistant' else '<|' + message.role | upper + '_TOKEN|>' -}}
-{%- if message.content is string -%}
-{{- message.content -}}
-{%- else -%}
-{%- for part in message.content -%}
-{{- '<image>' if part.type == 'image' else part.text -}}
-{%- endfor -%}
-{%- endif -%}
-{{- '<|END_OF_TURN_TOKEN|>' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{- '<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>' -}}
-{%- endif -%}
-"""
+CHAT_TEMPLATE = chat_template(
+    opening="{{- bos_token -}}",
+    before="'<|START_OF_TURN_TOKEN|>' + "
+    "('<|CHATBOT_TOKEN|>' if message.role == 'assistant' else '<|' + message.role | upper + '_TOKEN|>')",
+    image="'<image>'",
+    after="'<|END_OF_TURN_TOKEN|>'",
+    generation="'<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>'",
+)
 
 
 def _config(ids: Mapping[str, int], vocab_size: int) -> Any:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from wdstream.families.tiny.chat import chat_template
 from wdstream.families.tiny.gemma_tokens import NEWLINES, TAGS
 from wdstream.families.tiny.recipe import TinyRecipe
 from wdstream.families.tiny.tokenizer import AddedToken
@@ -31,27 +32,14 @@ TOKENIZER_CONFIG = {
     "unk_token": None,
 }
 
-CHAT_TEMPLATE = """\
-{{- bos_token -}}
-{%- for message in messages -%}
-{{- '<start_of_turn>' + ('model' if message.role == 'assistant' else message.role) + '\\n' -}}
-{%- if message.content is string -%}
-{{- message.content | trim -}}
-{%- else -%}
-{%- for part in message.content -%}
-{%- if part.type == 'image' -%}
-{{- '<start_of_image>' -}}
-{%- elif part.type == 'text' -%}
-{{- part.text | trim -}}
-{%- endif -%}
-{%- endfor -%}
-{%- endif -%}
-{{- '<end_of_turn>\\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{- '<start_of_turn>model\\n' -}}
-{%- endif -%}
-"""
+CHAT_TEMPLATE = chat_template(
+    opening="{{- bos_token -}}",
+    before=r"'<start_of_turn>' + ('model' if message.role == 'assistant' else message.role) + '\n'",
+    image="'<start_of_image>'",
+    after=r"'<end_of_turn>\n'",
+    generation=r"'<start_of_turn>model\n'",
+    is_trimmed=True,
+)
 
 
 def _config(ids: Mapping[str, int], vocab_size: int) -> Any:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from wdstream.families.tiny.chat import chat_template
 from wdstream.families.tiny.gemma_tokens import NEWLINES, TAGS
 from wdstream.families.tiny.recipe import TinyRecipe
 from wdstream.families.tiny.tokenizer import AddedToken
@@ -33,27 +34,14 @@ TOKENIZER_CONFIG = {
     "unk_token": None,
 }
 
-CHAT_TEMPLATE = """\
-{{- bos_token -}}
-{%- for message in messages -%}
-{{- '<|turn>' + ('model' if message.role == 'assistant' else message.role) + '\\n' -}}
-{%- if message.content is string -%}
-{{- message.content | trim -}}
-{%- else -%}
-{%- for part in message.content -%}
-{%- if part.type == 'image' -%}
-{{- '<|image|>' -}}
-{%- elif part.type == 'text' -%}
-{{- part.text | trim -}}
-{%- endif -%}
-{%- endfor -%}
-{%- endif -%}
-{{- '<turn|>\\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{- '<|turn>model\\n' -}}
-{%- endif -%}
-"""
+CHAT_TEMPLATE = chat_template(
+    opening="{{- bos_token -}}",
+    before=r"'<|turn>' + ('model' if message.role == 'assistant' else message.role) + '\n'",
+    image="'<|image|>'",
+    after=r"'<turn|>\n'",
+    generation=r"'<|turn>model\n'",
+    is_trimmed=True,
+)
 
 
 def _config(ids: Mapping[str, int], vocab_size: int) -> Any:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from wdstream.families.tiny.chat import chat_template
 from wdstream.families.tiny.qwen_vl import CLIP_MEAN, CLIP_STD
 from wdstream.families.tiny.recipe import TinyRecipe
 from wdstream.families.tiny.tokenizer import AddedToken
@@ -24,26 +25,12 @@ TOKENIZER_CONFIG = {
     "unk_token": None,
 }
 
-CHAT_TEMPLATE = """\
-[gMASK]<sop>
-{%- for message in messages -%}
-{{- '<|' + message.role + '|>\\n' -}}
-{%- if message.content is string -%}
-{{- message.content -}}
-{%- else -%}
-{%- for part in message.content -%}
-{%- if part.type == 'image' -%}
-{{- '<|begin_of_image|><|image|><|end_of_image|>' -}}
-{%- elif part.type == 'text' -%}
-{{- part.text -}}
-{%- endif -%}
-{%- endfor -%}
-{%- endif -%}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{- '<|assistant|>\\n' -}}
-{%- endif -%}
-"""
+CHAT_TEMPLATE = chat_template(
+    opening="[gMASK]<sop>",
+    before=r"'<|' + message.role + '|>\n'",
+    image="'<|begin_of_image|><|image|><|end_of_image|>'",
+    generation=r"'<|assistant|>\n'",
+)
 
 
 def _config(ids: Mapping[str, int], vocab_size: int) -> Any:

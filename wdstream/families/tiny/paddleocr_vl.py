@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from wdstream.families.tiny.chat import chat_template
 from wdstream.families.tiny.recipe import TinyRecipe
 from wdstream.families.tiny.tokenizer import AddedToken
 
@@ -25,27 +26,13 @@ TOKENIZER_CONFIG = {
     "tokenizer_class": "PreTrainedTokenizerFast",
 }
 
-CHAT_TEMPLATE = """\
-{{- '<|begin_of_sentence|>' -}}
-{%- for message in messages -%}
-{{- 'User: ' if message.role == 'user' else 'Assistant: ' -}}
-{%- if message.content is string -%}
-{{- message.content -}}
-{%- else -%}
-{%- for part in message.content -%}
-{%- if part.type == 'image' -%}
-{{- '<|IMAGE_START|><|IMAGE_PLACEHOLDER|><|IMAGE_END|>' -}}
-{%- elif part.type == 'text' -%}
-{{- part.text -}}
-{%- endif -%}
-{%- endfor -%}
-{%- endif -%}
-{{- '</s>' if message.role == 'assistant' else '\\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{- 'Assistant: ' -}}
-{%- endif -%}
-"""
+CHAT_TEMPLATE = chat_template(
+    opening="{{- '<|begin_of_sentence|>' -}}",
+    before="'User: ' if message.role == 'user' else 'Assistant: '",
+    image="'<|IMAGE_START|><|IMAGE_PLACEHOLDER|><|IMAGE_END|>'",
+    after=r"'</s>' if message.role == 'assistant' else '\n'",
+    generation="'Assistant: '",
+)
 
 
 def _config(ids: Mapping[str, int], vocab_size: int) -> Any:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from wdstream.families.tiny.chat import chat_template
 from wdstream.families.tiny.qwen_vl import CLIP_MEAN, CLIP_STD
 from wdstream.families.tiny.recipe import TinyRecipe
 from wdstream.families.tiny.tokenizer import AddedToken
@@ -25,20 +26,12 @@ TOKENIZER_CONFIG = {
     "tokenizer_class": "PreTrainedTokenizerFast",
 }
 
-CHAT_TEMPLATE = """\
-{{- bos_token -}}
-{%- for message in messages -%}
-{{- {'system': '[SYSTEM_PROMPT]', 'user': '[INST]'}.get(message.role, '') -}}
-{%- if message.content is string -%}
-{{- message.content -}}
-{%- else -%}
-{%- for part in message.content -%}
-{{- '[IMG]' if part.type == 'image' else part.text -}}
-{%- endfor -%}
-{%- endif -%}
-{{- {'system': '[/SYSTEM_PROMPT]', 'user': '[/INST]'}.get(message.role, eos_token) -}}
-{%- endfor -%}
-"""
+CHAT_TEMPLATE = chat_template(
+    opening="{{- bos_token -}}",
+    before="{'system': '[SYSTEM_PROMPT]', 'user': '[INST]'}.get(message.role, '')",
+    image="'[IMG]'",
+    after="{'system': '[/SYSTEM_PROMPT]', 'user': '[/INST]'}.get(message.role, eos_token)",
+)
 
 
 def _parts(ids: Mapping[str, int], vocab_size: int, *, patch_size: int, image_size: int) -> dict[str, Any]:
