@@ -1,6 +1,7 @@
 """digest: every byte of every step is the same for every world, thread count, micro-batch size and resume."""
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,6 +117,24 @@ def test_a_part_of_the_steps(stream_config: MakeConfig, small_shards: Path) -> N
         list(digest(config, steps=range(1, 3), resume_at=7))
     with pytest.raises(PlanError, match="global_batch_size 4 cannot be divided by 3 ranks x micro_batch_size 1 = 3"):
         list(digest(config, steps=range(1), world=3))
+
+
+def test_a_page_that_fails_is_named(stream_config: MakeConfig, small_shards: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(small_shards, damaged)
+    plan = plan_from_config(stream_config(damaged, epochs=1))
+    sample = plan.step(1).packs[0].samples[0]
+    dataset, row = plan.locate(sample)
+    shards = plan.shards[dataset]
+    with (damaged / shards.shard_names[int(shards.shard[row])]).open("r+b") as tar:
+        tar.seek(int(shards.offset[row]) + 600)
+        tar.write(b"\0\1\2\3")
+    named: list[tuple[int, str]] = []
+    config = stream_config(damaged, epochs=1)
+    found = list(digest(config, steps=range(100), on_failure=lambda step, page: named.append((step, page.key))))
+    assert named == [(1, plan.key(sample))]
+    whole = lines(stream_config(small_shards, epochs=1))
+    assert [step for (step, text), (_, other) in zip(found, whole, strict=True) if text != other] == [1]
 
 
 def test_arrays_digest_sees_type_shape_name_and_content() -> None:

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from wdstream.errors import ConfigError
+from wdstream.records import Failure
 
 console = Console()
 
@@ -55,13 +56,20 @@ def digest_command(
 ) -> None:
     """Print `step sha256` over ids, labels, positions and pixels of each step's packs.
 
-    The lines are the same for every --world, --workers and --resume-at: that is the promise of the plan.
+    The lines are the same for every --world, --workers and --resume-at: that is the promise of the plan. A page that
+    fails is named on standard error.
     """
     from wdstream.config import load_config
     from wdstream.digest import digest
 
+    def warn(step: int, failure: Failure) -> None:
+        typer.echo(f"step {step}: page {failure.key!r} failed and is blank in the digest: {failure.reason}", err=True)
+
     config = load_config(cfg, tuple(set_ or ()))
-    for step, sha256 in digest(config, steps=_parse_range(steps), world=world, workers=workers, resume_at=resume_at):
+    lines = digest(
+        config, steps=_parse_range(steps), world=world, workers=workers, resume_at=resume_at, on_failure=warn
+    )
+    for step, sha256 in lines:
         typer.echo(f"{step} {sha256}")
 
 

@@ -7,7 +7,7 @@ The lines are the same for every number of ranks and threads, every micro-batch 
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,16 +17,24 @@ from numpy.typing import NDArray
 from wdstream.config import Config
 from wdstream.errors import ConfigError, StateError
 from wdstream.pipeline import Plan, plan_from_config
+from wdstream.records import Failure
 from wdstream.world import World
 
 if TYPE_CHECKING:
     from wdstream.nodes.stream_loader import Batch, StreamLoader
 
 State = Mapping[str, Any]
+OnFailure = Callable[[int, Failure], None]
 
 
 def digest(
-    config: Config, *, steps: range, world: int = 1, workers: int = 2, resume_at: int | None = None
+    config: Config,
+    *,
+    steps: range,
+    world: int = 1,
+    workers: int = 2,
+    resume_at: int | None = None,
+    on_failure: OnFailure | None = None,
 ) -> Iterator[tuple[int, str]]:
     """(step, hexadecimal sha256) of each of `steps`; ends with the run if that is earlier.
 
@@ -36,6 +44,7 @@ def digest(
         world: ranks, all run in this process, in turn.
         workers: threads of each rank's loader.
         resume_at: stop before this step, save, and go on from the saved state with everything built anew.
+        on_failure: called with the step and each page that failed and is blank in its digest.
 
     Raises:
         ConfigError: `resume_at` is not among the steps.
@@ -50,6 +59,8 @@ def digest(
         settings = {"workers": workers, "micro_batch_size": config.train.micro_batch_size}
         with Ranks(plan, world=world, state=state, **settings) as ranks:
             while ranks.step < stop and (packs := ranks.next_step()) is not None:
+                for failure in ranks.failures if on_failure is not None else ():
+                    on_failure(ranks.step - 1, failure)
                 yield ranks.step - 1, join_digests(packs)
             state = json.loads(json.dumps(ranks.state()))
         plan = plan_from_config(config)
@@ -90,6 +101,7 @@ class Ranks:
             for rank in range(world)
         ]
         self.step = int(self.state()["step"])
+        self.failures: list[Failure] = []  # of the last step
 
     def next_step(self) -> dict[int, str] | None:
         """Digests of the next step's packs by number; None after the last step."""
@@ -101,6 +113,7 @@ class Ranks:
         if wrong:
             raise StateError(f"expected batches of step {self.step} from all ranks, found some of {sorted(wrong)}")
         self.step += 1
+        self.failures = [failure for batch in batches for failure in batch["failures"]]
         return found
 
     def state(self) -> State:
