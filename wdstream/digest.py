@@ -59,8 +59,9 @@ def digest(
         settings = {"workers": workers, "micro_batch_size": config.train.micro_batch_size}
         with Ranks(plan, world=world, state=state, **settings) as ranks:
             while ranks.step < stop and (packs := ranks.next_step()) is not None:
-                for failure in ranks.failures if on_failure is not None else ():
-                    on_failure(ranks.step - 1, failure)
+                if on_failure is not None:
+                    for failure in ranks.failures:
+                        on_failure(ranks.step - 1, failure)
                 yield ranks.step - 1, join_digests(packs)
             state = json.loads(json.dumps(ranks.state()))
         plan = plan_from_config(config)
