@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # The flow, lowest first; modules on one level do not import each other.
 LEVELS = [
-    {"records", "errors"},
+    {"records", "errors", "config_data"},
     {"config", "world", "chat"},
     {"pages", "shards", "plan"},
     {"pixels"},
@@ -22,6 +22,7 @@ LEVELS = [
     {"batches"},
     {"nodes"},
     {"pipeline"},
+    {"lane_pipeline"},
 ]
 EDGES = {
     "train",

@@ -1,21 +1,19 @@
-"""The YAML configuration: one schema, unknown keys are errors with a suggestion; only the edges unpack it."""
+"""The YAML configuration: one schema, unknown keys are errors with a suggestion; only the edges unpack it.
+
+`data:` has a file of its own, config_data.py.
+"""
 
 import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError
 
+from wdstream.config_data import DataConfig, Section
 from wdstream.errors import ConfigError
 
 PairOrInt = Annotated[int, Field(strict=True)] | tuple[int, int]
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, and no key is ignored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ModelConfig(Section):
@@ -28,92 +26,6 @@ class ModelConfig(Section):
     attn: Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"] = "sdpa"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto: bfloat16 on a GPU that has it, else float32."""
-
-
-class DatasetConfig(Section):
-    """One data set: a directory of shards with its index; or a mix of several that share a weight or epochs."""
-
-    path: str = ""
-    datasets: tuple["DatasetConfig", ...] = ()
-    """In place of `path`: a mix. The weights inside divide the mix's own weight; epochs inside are multiplied by
-    its."""
-    name: str | None = None
-    """Shown in reports; the directory's name when left out."""
-    weight: float | None = Field(default=None, gt=0)
-    """Share of the stream, in any unit; give all data sets a weight, or none. With weights there are no epochs."""
-    epochs: int = Field(default=1, gt=0)
-    """How often each page comes in one of `data.epochs`; for data sets without weights."""
-
-    @model_validator(mode="after")
-    def _has_path_or_datasets(self) -> "DatasetConfig":
-        if bool(self.path) == bool(self.datasets):
-            raise ValueError("give either path, a directory of shards, or datasets, a mix of several")
-        return self
-
-
-class PhaseConfig(Section):
-    """One part of `data.curriculum`: for so many epochs, only pages for which `where` holds."""
-
-    epochs: int = Field(gt=0)
-    where: str
-
-
-class TileCacheConfig(Section):
-    """`data.tile_cache:` tiles kept on disk between epochs and runs; see docs/pixels.md for when that pays."""
-
-    path: Path
-    """A folder on a fast disk of this machine; several runs may share it."""
-    max_bytes: int = Field(gt=0)
-    """All its files together; some go when more come."""
-
-
-class DataConfig(Section):
-    """`data:` what is read, and the two capacities of a pack."""
-
-    train: tuple[DatasetConfig, ...] = Field(min_length=1)
-    eval: tuple[DatasetConfig, ...] = ()
-    sequence_length: int = Field(default=8192, gt=0)
-    """Tokens a pack."""
-    max_patches: int = Field(default=40_000, gt=0)
-    """Vision patches a pack."""
-    global_batch_size: int = Field(default=16, gt=0)
-    """Packs a step, over all ranks and accumulation."""
-    seed: int = Field(default=0, ge=0)
-    epochs: int | None = Field(default=None, gt=0)
-    """Passes over the data; None goes on until train.max_steps."""
-    tail: Literal["wrap", "drop", "pad"] = "wrap"
-    """The last step of a run of so many epochs: filled from the next epoch, dropped, or padded with empty packs."""
-    shuffle_shards: int = Field(default=16, gt=0)
-    """Shards whose samples are shuffled together."""
-    pool: int = Field(default=128, gt=0)
-    """Pending samples the packer chooses from."""
-    overlength: Literal["reject", "downscale"] = "reject"
-    """Pages too long for a pack: left out and listed, or their images shrunk until they fit."""
-    deal: Literal["total", "phase"] = "total"
-    """How a step's packs are shared: total evens out whole steps (DDP), phase every part of a micro step (FSDP)."""
-    on_change: Literal["refuse", "keep", "new_epoch"] = "refuse"
-    """When a checkpoint was made with other settings or data: refuse it, go on where it stands (not when the data or
-    their order changed), or start a new pass over the data."""
-    weights_in: Literal["pages", "tokens"] = "pages"
-    """What the weights of data sets count."""
-    where: str | None = None
-    """Only pages for which this holds, such as `text_tokens > 50 and language == "de"`; see wdstream/plan/where.py."""
-    curriculum: tuple[PhaseConfig, ...] = ()
-    """Further conditions for the first epochs, one phase after the other."""
-    workers: int = Field(default=2, ge=0)
-    """Threads that read, decode and lay out pages; 0 works in the reading thread."""
-    prefetch: int = Field(default=2, gt=0)
-    """Batches ready ahead of training."""
-    max_pixels: int = Field(default=200_000_000, gt=0)
-    """Images above this are not decoded."""
-    decode: Literal["exact", "scaled"] = "exact"
-    """scaled: JPEG pages whose tiles need at most half their resolution are decoded smaller; see docs/pixels.md."""
-    pixels: Literal["fast", "reference"] = "fast"
-    """reference: tiles pass the model's own image processor on the host, slowly, to compare with."""
-    tile_cache: TileCacheConfig | None = None
-    """None cuts every page anew in every epoch."""
-    max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
-    """Training stops when more than this share of pages failed at run time."""
 
 
 class ShapeBucketConfig(Section):
@@ -167,6 +79,16 @@ class AdapterConfig(Section):
     """Regex or names; None targets the attention and MLP projections of the language model only."""
 
 
+class GenerateConfig(Section):
+    """`train.generate:` at each evaluation the model also writes pages of every set, for CER and WER; token by token,
+    so it is slow."""
+
+    max_pages: int = Field(default=16, gt=0)
+    """The first so many of a set's plan, the same ones each time."""
+    max_new_tokens: int = Field(default=1024, gt=0)
+    """A page's text is cut off there; what is missing counts as errors."""
+
+
 class TrainConfig(Section):
     """`train:` the optimizer loop."""
 
@@ -189,6 +111,9 @@ class TrainConfig(Section):
     resume: Literal["auto", "never"] = "auto"
     """auto: go on from the newest complete checkpoint in `output`."""
     eval_every: int | None = Field(default=None, gt=0)
+    """Steps between evaluations; the last step is always followed by one."""
+    generate: GenerateConfig | None = None
+    """None: evaluation is the loss alone."""
     log_every: int = Field(default=1, gt=0)
     seed: int = Field(default=0, ge=0)
     world_size: int | None = Field(default=None, gt=0)

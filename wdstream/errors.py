@@ -5,6 +5,7 @@ WdstreamError
 ├── PageError        one page or row is bad; the only kind that is skipped: quarantined with its reason, the job goes on
 │   ├── SourceError  a raw file or one of its pages cannot be read
 │   ├── RowError     a row's text, placeholders and images do not belong together
+│   ├── UnfitError   a sound page that no pack takes: too long, too large, without text
 │   └── DecodeError  an image's bytes cannot become pixels, or exceed a limit
 ├── ShardError       a shard at rest is truncated, malformed, or not what its index says
 │   ├── ShardIndexError  an index is missing, stale, or lacks the token column of this tokenizer
@@ -36,6 +37,10 @@ class SourceError(PageError):
 
 class RowError(PageError):
     """A row's text, placeholders and images do not belong together."""
+
+
+class UnfitError(PageError):
+    """A page is sound, but no pack takes it: too long, too large, or without text."""
 
 
 class DecodeError(PageError):

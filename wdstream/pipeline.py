@@ -27,9 +27,9 @@ from wdstream.shards.shards import Shards
 from wdstream.world import World
 
 if TYPE_CHECKING:
-    from wdstream.config import Config, DataConfig, DatasetConfig, TilingConfig
+    from wdstream.config import Config, TilingConfig
+    from wdstream.config_data import DataConfig, DatasetConfig
     from wdstream.nodes.build_pack import PackBuilder
-    from wdstream.nodes.lanes import LaneSettings
     from wdstream.nodes.stream_loader import StreamLoader
 
 Datasets = Shards | Dataset | Mix | Sequence[Shards | Dataset | Mix]
@@ -59,9 +59,7 @@ class Plan(Planner):
         **settings: Unpack[PlanKeywords],
     ) -> None:
         """`datasets`: opened shards, or `Dataset`s and `Mix`es of them; settings: see PlanSettings."""
-        if isinstance(tiling, TilingPolicy):
-            family = family.for_whole_images() if tiling.kind == "none" else family
-            tiling = tiling.for_family(family)
+        family, tiling = fit_tiling(family, tiling)
         self.pixels = pixels or PixelSettings()
         self.family = with_reference_pixels(family) if self.pixels.pixels == "reference" else family
         self.tiling = tiling
@@ -99,6 +97,14 @@ class Plan(Planner):
             micro_batch_size=micro_batch_size,
             known_bad=known_bad or {},
         )
+
+
+def fit_tiling(family: Family, tiling: TilingPolicy | LoadedTiling) -> tuple[Family, TilingPolicy | LoadedTiling]:
+    """Family and policy fitted to each other: image sizes the family takes; its own splitting where nothing is cut."""
+    if not isinstance(tiling, TilingPolicy):
+        return family, tiling
+    family = family.for_whole_images() if tiling.kind == "none" else family
+    return family, tiling.for_family(family)
 
 
 def build_loader(
@@ -165,45 +171,6 @@ def pack_builder(plan: Plan, *, known_bad: Mapping[int, str] | None = None) -> "
     return PackBuilder(datasets=plan.shards, locate=plan.locate, samples=samples, known_bad=known_bad or {})
 
 
-def build_lane_loader(
-    urls: Sequence[str],
-    *,
-    settings: "LaneSettings",
-    world: World | None = None,
-    state: Mapping[str, Any] | None = None,
-    workers: int = 2,
-    micro_batch_size: int = 1,
-) -> "StreamLoader":
-    """The batches of one rank from tars without an index; see nodes/lanes.py.
-
-    A batch's `num_supervised` is None: nobody knows the step's sum in advance. A rank's `state_dict()` holds its own
-    lanes; gather those of all ranks and join them by `merge_lane_states` before they are saved.
-
-    Raises:
-        PlanError: a step or the lanes cannot be divided so.
-        StateError: the state lacks lanes of this rank.
-    """
-    from functools import partial
-
-    from wdstream.nodes.base import Group, Step
-    from wdstream.nodes.build_pack import build_lane_pack
-    from wdstream.nodes.build_sample import SampleBuilder
-    from wdstream.nodes.collate import batch_built
-    from wdstream.nodes.lanes import LaneSource
-    from wdstream.nodes.prefetch import Prefetch
-    from wdstream.nodes.stream_loader import StreamLoader
-
-    world = world or World()
-    check_division(settings.global_batch_size, world, micro_batch_size)
-    samples = SampleBuilder(family=settings.family, tiling=settings.tiling)
-    build = partial(build_lane_pack, samples=samples, global_batch_size=settings.global_batch_size)
-
-    source = LaneSource(urls, settings=settings, world=world)  # LanePack: pages read and measured, still encoded
-    packs = Step(source, build, workers=workers, name="build_lane_pack")  # BuiltPack: decode, tile, label, encode
-    collated = Group(packs, partial(batch_built, family=settings.family), size=micro_batch_size)  # a batch of tensors
-    return StreamLoader(Prefetch(collated, depth=2), source, state=state)
-
-
 def check_division(global_batch_size: int, world: World, micro_batch_size: int) -> None:
     """Every rank must have the same number of whole batches in a step.
 
@@ -233,6 +200,13 @@ def plan_from_config(config: "Config", *, split: str = "train") -> Plan:
         WdstreamError: shards, checkpoint or token column are missing; see Plan.
     """
     data = config.data
+    if data.streaming is not None and split == "train":
+        raise ConfigError(
+            "data.streaming: tars without an index have no plan: their pages are known only once they are read. "
+            "A run lists the pages of each step in pages.jsonl (`wdstream trace RUN --step N` prints them); for plan, "
+            "where, digest, show and audit make an index (`wdstream index FOLDER --tokenizer MODEL`) and leave out "
+            "data.streaming"
+        )
     entries = data.train if split == "train" else [entry for entry in data.eval if _name(entry) == split]
     if not entries:
         names = ", ".join(["train", *map(_name, data.eval)])

@@ -13,9 +13,10 @@ from PIL import Image
 from wdstream.errors import PlanError, StateError
 from wdstream.families.base import Family
 from wdstream.nodes.base import Step
-from wdstream.nodes.build_pack import build_lane_pack
+from wdstream.nodes.build_lane_pack import LanePackBuilder
 from wdstream.nodes.build_sample import SampleBuilder
-from wdstream.nodes.lanes import LanePack, LaneSettings, LaneShards, LaneSource, merge_lane_states
+from wdstream.nodes.lane import LaneSettings, LaneShards
+from wdstream.nodes.lanes import LanePack, LaneSource, merge_lane_states
 from wdstream.nodes.measure import measure_page
 from wdstream.nodes.node import State
 from wdstream.nodes.resume import assert_resumes_exactly
@@ -134,12 +135,8 @@ def test_each_shard_lies_in_one_lane_of_an_epoch() -> None:
 
 def test_lengths_are_those_of_the_built_pack(urls: list[str], family: Family) -> None:
     source = LaneSource(urls, settings=make_settings(family))
-    builder = SampleBuilder(family=family, tiling=TILING)
-    encoded = list(
-        itertools.islice(
-            Step(source, lambda pack: build_lane_pack(pack, samples=builder, global_batch_size=8), workers=2), 8
-        )
-    )
+    builder = LanePackBuilder(samples=SampleBuilder(family=family, tiling=TILING), global_batch_size=8)
+    encoded = list(itertools.islice(Step(source, builder, workers=2), 8))
     source.reset()
     assert [entry.step for entry in encoded] == [0] * 8
     for pack, built in zip(source, (entry.pack for entry in encoded), strict=False):
@@ -147,12 +144,12 @@ def test_lengths_are_those_of_the_built_pack(urls: list[str], family: Family) ->
         assert built.lengths == tuple(page.tokens for page in pack.pages)
         assert len(built.pixels["pixel_values"]) == sum(page.patches for page in pack.pages) <= 150
         assert len(built.input_ids) <= 150
-        assert built.failures == ()
+        assert [failure.key for failure in built.failures] == [page.key for page in pack.bad]
     source.close()
 
 
 def test_a_page_that_fails_after_its_header_keeps_its_slot(family: Family) -> None:
-    builder = SampleBuilder(family=family, tiling=TILING)
+    builder = LanePackBuilder(samples=SampleBuilder(family=family, tiling=TILING), global_batch_size=8)
     rng = np.random.default_rng(0)
     file = io.BytesIO()
     Image.fromarray(rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)).save(file, "PNG")
@@ -163,8 +160,8 @@ def test_a_page_that_fails_after_its_header_keeps_its_slot(family: Family) -> No
         for key, image in (("good", data), ("cut", data[:2000]))
     )
     assert (good.tokens, good.patches) == (cut.tokens, cut.patches)
-    healthy = build_lane_pack(LanePack(number=3, pages=(good, good)), samples=builder, global_batch_size=8).pack
-    damaged = build_lane_pack(LanePack(number=3, pages=(cut, good)), samples=builder, global_batch_size=8).pack
+    healthy = builder(LanePack(number=3, pages=(good, good))).pack
+    damaged = builder(LanePack(number=3, pages=(cut, good))).pack
     assert damaged.lengths == healthy.lengths
     first = good.tokens
     np.testing.assert_array_equal(damaged.input_ids[first:], healthy.input_ids[first:])

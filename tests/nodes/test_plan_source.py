@@ -10,14 +10,15 @@ import webdataset
 from wdstream.config import Config
 from wdstream.errors import PlanError, StateError
 from wdstream.families.base import Family
+from wdstream.lane_pipeline import Lanes
 from wdstream.nodes.base import Step
-from wdstream.nodes.lanes import LaneSettings, merge_lane_states
+from wdstream.nodes.lane import LaneSettings
 from wdstream.nodes.plan_source import PackTask, PlanSource
 from wdstream.nodes.prefetch import Prefetch
 from wdstream.nodes.read_shards import ReadShards
 from wdstream.nodes.resume import assert_resumes_exactly
 from wdstream.pages.tile import TilingPolicy
-from wdstream.pipeline import Plan, build_lane_loader, plan_from_config
+from wdstream.pipeline import Plan, plan_from_config
 from wdstream.shards.shards import Shards
 from wdstream.world import World
 
@@ -99,19 +100,20 @@ def test_lane_loader_on_any_world(urls: list[str], family: Family) -> None:
         pool=4,
         shuffle=3,
     )
+    lanes = Lanes(urls=urls, settings=settings)
 
     def run(size: int, steps: int, state: dict[str, object] | None) -> tuple[dict[int, list[str]], dict[str, object]]:
         found: dict[int, list[str]] = {}
         states = []
         for rank in range(size):
             world = World(rank=rank, size=size)
-            with build_lane_loader(urls, settings=settings, world=world, state=state, micro_batch_size=2) as loader:
+            with lanes.loader(world=world, state=state, micro_batch_size=2) as loader:
                 for _, batch in zip(range(steps * 2 // size), loader, strict=False):
                     assert batch["num_supervised"] is None
                     assert {number // 4 for number in batch["packs"]} == {batch["step"]}
                     found |= dict(zip(batch["packs"], batch["keys"], strict=True))
                 states.append(loader.state_dict())
-        return found, merge_lane_states(states)
+        return found, lanes.saved_state(states)
 
     whole, _ = run(1, 6, None)
     first, state = run(2, 3, None)

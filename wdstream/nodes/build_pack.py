@@ -14,7 +14,6 @@ from wdstream.batches.pack import encode_pack
 from wdstream.errors import PageError, RowError, ShardError
 from wdstream.nodes.build_sample import SampleBuilder, Slot
 from wdstream.nodes.keys import name_of_row
-from wdstream.nodes.lanes import LanePack
 from wdstream.nodes.plan_source import PackTask
 from wdstream.plan.measure import FULL_SCALE
 from wdstream.records import EncodedPack, Failure, PackPlan, Page, Sample
@@ -28,12 +27,16 @@ class BuiltPack:
     Attributes:
         step: the step it belongs to.
         num_supervised: supervised tokens of the step over all ranks; None where nobody knows them in advance.
+        num_patches: vision patches of the pack.
         pack: the arrays.
+        unfit: pages that a stream without a plan passed over on the way to this pack, because no pack takes them.
     """
 
     step: int
     num_supervised: int | None
+    num_patches: int
     pack: EncodedPack
+    unfit: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +57,8 @@ class PackBuilder:
 
     def __call__(self, task: PackTask) -> BuiltPack:
         """`build`, with the step kept beside the pack."""
-        return BuiltPack(step=task.step, num_supervised=task.num_supervised, pack=self.build(task.pack))
+        num_patches, pack = sum(task.pack.patches), self.build(task.pack)
+        return BuiltPack(step=task.step, num_supervised=task.num_supervised, num_patches=num_patches, pack=pack)
 
     def build(self, pack: PackPlan) -> EncodedPack:
         """All samples of a pack as arrays, in plan order.
@@ -82,30 +86,6 @@ class PackBuilder:
         if number in self.known_bad:
             raise RowError(self.known_bad[number])
         return shards.read_page(row)
-
-
-def build_lane_pack(pack: LanePack, *, samples: SampleBuilder, global_batch_size: int) -> BuiltPack:
-    """A pack of pages that are in memory already, as arrays.
-
-    Raises:
-        ShardError: a page is not as long as it was measured.
-    """
-    built: list[Sample] = []
-    failures: list[Failure] = []
-    for page in pack.pages:
-        try:
-            sample = samples.build(page.page)
-        except PageError as error:
-            sample = samples.blank(Slot(key=page.key, image_sizes=page.image_sizes, tokens=page.tokens))
-            failures.append(Failure(key=page.key, sample=-1, reason=str(error)))
-        if (sample.num_tokens, sample.num_patches) != (page.tokens, page.patches):
-            raise ShardError(
-                f"page {page.key!r}: measured {page.tokens} tokens and {page.patches} patches from its header, found "
-                f"{sample.num_tokens} and {sample.num_patches}: please report this page"
-            )
-        built.append(sample)
-    encoded = encode_pack(built, samples.family, number=pack.number, failures=failures)
-    return BuiltPack(step=pack.number // global_batch_size, num_supervised=None, pack=encoded)
 
 
 def slot_of(shards: Shards, row: int, *, tokens: int, scale: int = FULL_SCALE) -> Slot:

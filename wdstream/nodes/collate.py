@@ -29,9 +29,12 @@ def batch_packs(packs: list[list[Sample]], *, family: Family) -> list[dict[str, 
 def batch_built(built: list[BuiltPack], *, family: Family) -> list[dict[str, Any]]:
     """One batch, in a list, of some packs of one step.
 
-    Beside what collate gives: `step`; `num_supervised` of the step over all ranks; and `pixel_shapes`, the shape of
-    each pixel array of each pack before they were joined, so that one can tell whose pixels are whose.
+    Beside what collate gives: `step`; `num_supervised` of the step over all ranks; `num_patches` of the batch;
+    `pixel_shapes`, the shape of each pixel array of each pack before they were joined, so that one can tell whose
+    pixels are whose; and `unfit`, the pages that were passed over.
     """
     batch = collate([entry.pack for entry in built], family)
     shapes = [{name: array.shape for name, array in entry.pack.pixels.items()} for entry in built]
-    return [{**batch, "step": built[0].step, "num_supervised": built[0].num_supervised, "pixel_shapes": shapes}]
+    unfit = [page for entry in built for page in entry.unfit]
+    counts = {"num_supervised": built[0].num_supervised, "num_patches": sum(entry.num_patches for entry in built)}
+    return [{**batch, "step": built[0].step, **counts, "pixel_shapes": shapes, "unfit": unfit}]

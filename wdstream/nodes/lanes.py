@@ -1,35 +1,27 @@
 """LaneSource: packs from shards without an index, the same packs on every number of ranks that divides the lanes.
 
-    shards of the epoch, by hash ──► lane 0: ReadTars ► page ► measure ► Pack ──► packs 0,     V,     2V, ...
-                                     lane 1: ReadTars ► page ► measure ► Pack ──► packs 1, V + 1, 2V + 1, ...
-                                     ...                                                (V lanes)
+    shards of the epoch, by hash ──► lane 0 (nodes/lane.py) ──► packs 0,     V,     2V, ...
+                                     lane 1                 ──► packs 1, V + 1, 2V + 1, ...
+                                     ...                                       (V lanes)
 
 A lane reads its shards front to back and packs what it reads: a pipe or a download will do. Rank r of W runs the lanes
 r, r + W, ... and gives the packs r, r + W, ...; so the sequence of packs does not know W, as long as W divides V. A
 rank's state holds its own lanes only: gather the states of all ranks and `merge_lane_states` before you save.
-Lanes go round their shards for ever, each at its own pace; in each of its epochs every shard is in exactly one lane.
+Lanes go round their shards, each at its own pace; in each epoch every shard is in exactly one lane. With `epochs`, a
+lane that is through gives packs of no pages, so that all ranks go on alike until the last one is through.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, overload
+from typing import Any
 
 from wdstream.errors import PlanError, StateError
-from wdstream.families.base import Family
-from wdstream.nodes.adapt import as_page
-from wdstream.nodes.base import Step
-from wdstream.nodes.measure import MeasuredPage, measure_page, measured_lengths
-from wdstream.nodes.node import Stage, State, close
-from wdstream.nodes.pack import Pack
-from wdstream.nodes.read_tars import OpenStream, RawSample, ReadTars
-from wdstream.nodes.shuffle import Shuffle
-from wdstream.nodes.tile import Tiling
-from wdstream.plan.hashing import combine, splitmix64
-from wdstream.records import Page
+from wdstream.nodes.lane import Lane, LaneSettings
+from wdstream.nodes.measure import MeasuredPage
+from wdstream.nodes.node import Stage, State
+from wdstream.nodes.read_tars import OpenStream, open_url
+from wdstream.records import Failure
 from wdstream.world import World
-
-ENDLESS = 1 << 62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,61 +31,14 @@ class LanePack:
     Attributes:
         number: its place in the sequence of packs over all lanes.
         pages: its pages, in order.
+        bad: pages that could not be read and were passed over on the way to this pack.
+        unfit: pages that fit no pack and were passed over likewise.
     """
 
     number: int
     pages: tuple[MeasuredPage, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneSettings:
-    """What decides the packs of every lane.
-
-    Attributes:
-        family: lengths.
-        tiling: how pages are cut.
-        sequence_length: tokens a pack.
-        max_patches: vision patches a pack.
-        global_batch_size: packs a step, over all ranks; a multiple of every world size, too.
-        lanes: V; a multiple of every world size the run may have.
-        pool: pages each lane chooses from, in memory with their images still encoded.
-        shuffle: pages of a lane that are shuffled together, in memory likewise.
-        seed: order of shards and pages.
-    """
-
-    family: Family
-    tiling: Tiling
-    sequence_length: int
-    max_patches: int
-    global_batch_size: int
-    lanes: int = 8
-    pool: int = 16
-    shuffle: int = 64
-    seed: int = 0
-
-
-class LaneShards(Sequence[str]):
-    """The shards that one lane reads: epoch after epoch its share of all of them, in another order each time."""
-
-    def __init__(self, urls: Sequence[str], *, lane: int, lanes: int, seed: int) -> None:
-        self._urls = urls
-        self._lane, self._lanes, self._seed = lane, lanes, seed
-        self._share = len(range(lane, len(urls), lanes))
-
-    def __len__(self) -> int:
-        return ENDLESS
-
-    @overload
-    def __getitem__(self, place: int) -> str: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[str]: ...
-    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
-        """The shard at a place of the lane."""
-        assert isinstance(place, int), "an endless sequence has no slices"
-        epoch, place = divmod(place, self._share)
-        key = combine(self._seed, epoch)
-        order = sorted(range(len(self._urls)), key=lambda shard: splitmix64(key ^ shard))
-        return self._urls[order[self._lane + place * self._lanes]]
+    bad: tuple[Failure, ...] = ()
+    unfit: tuple[Failure, ...] = ()
 
 
 class LaneSource(Stage[LanePack]):
@@ -131,9 +76,9 @@ class LaneSource(Stage[LanePack]):
         self.urls = urls
         self.world = world
         self.settings = settings
-        self.lanes: dict[int, Pack[MeasuredPage]] = {}
+        self.lanes: dict[int, Lane] = {}
         self.start: State | None = None
-        self._open_stream = open_stream
+        self._open_stream = open_stream or open_url
 
     def start_at(self, state: Mapping[str, Any] | None) -> None:
         """Let `reset()` begin at a saved state."""
@@ -163,20 +108,21 @@ class LaneSource(Stage[LanePack]):
             )
         self._next_pack = first + self.world.rank
         for lane in self.lanes.values():
-            close(lane)
-        self.lanes = {number: _lane(self.urls, number, self.settings, self._open_stream) for number in numbers}
+            lane.close()
+        self.lanes = {number: Lane(self.urls, number, self.settings, self._open_stream) for number in numbers}
         for number, lane in self.lanes.items():
             lane.reset(None if saved is None else saved[str(number)])
-        self._states = {number: lane.state_dict() for number, lane in self.lanes.items()}
+        self._states = {number: lane.state() for number, lane in self.lanes.items()}
 
     def advance(self) -> LanePack:
         """The next pack of this rank."""
         number = self._next_pack
-        lane = number % self.settings.lanes
-        pages = next(self.lanes[lane])
-        self._states = {**self._states, lane: self.lanes[lane].state_dict()}
+        at = number % self.settings.lanes
+        lane = self.lanes[at]
+        pages, left_out = lane.next_pack(), lane.take_left_out()
+        self._states = {**self._states, at: lane.state()}
         self._next_pack += self.world.size
-        return LanePack(number=number, pages=tuple(pages))
+        return LanePack(number=number, pages=pages, bad=tuple(left_out.bad), unfit=tuple(left_out.unfit))
 
     def get_state(self) -> State:
         """How many packs came before the next one of rank 0, and each lane's place."""
@@ -191,7 +137,7 @@ class LaneSource(Stage[LanePack]):
         """Close all lanes."""
         super().close()
         for lane in self.lanes.values():
-            close(lane)
+            lane.close()
 
 
 def merge_lane_states(states: Sequence[State]) -> State:
@@ -203,25 +149,6 @@ def merge_lane_states(states: Sequence[State]) -> State:
     places = {state[LaneSource.NEXT_KEY] for state in states}
     if len(places) != 1:
         raise StateError(f"the ranks' states belong to different packs, {sorted(places)}; save all after the same step")
-    lanes = {lane: place for state in states for lane, place in state[LaneSource.LANES_KEY].items()}
+    found = [item for state in states for item in state[LaneSource.LANES_KEY].items()]
+    lanes = dict(sorted(found, key=lambda item: int(item[0])))  # the same text, however many ranks there were
     return {LaneSource.NEXT_KEY: places.pop(), LaneSource.LANES_KEY: lanes}
-
-
-def _lane(urls: Sequence[str], lane: int, settings: LaneSettings, open_stream: OpenStream | None) -> Pack[MeasuredPage]:
-    shards = LaneShards(urls, lane=lane, lanes=settings.lanes, seed=settings.seed)
-    samples = Shuffle(ReadTars(shards, open_stream=open_stream), buffer=settings.shuffle, seed=settings.seed)
-    read = partial(_measure, settings=settings)
-    return Pack(
-        Step(samples, read, on_error="skip", name="LaneSource"),
-        sequence_length=settings.sequence_length,
-        max_patches=settings.max_patches,
-        pool=settings.pool,
-        measure=measured_lengths,
-        on_error="skip",
-    )
-
-
-def _measure(sample: RawSample, *, settings: LaneSettings) -> MeasuredPage:
-    page = as_page({"__key__": sample.key, **sample.parts})
-    assert isinstance(page, Page), "the parts of a tar are bytes"
-    return measure_page(page, family=settings.family, tiling=settings.tiling)

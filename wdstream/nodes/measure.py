@@ -1,15 +1,16 @@
 """How long a page will be, from its image headers and its text; nothing is decoded. For streams without an index."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wdstream.errors import DecodeError, RowError
+from wdstream.errors import DecodeError, UnfitError
 from wdstream.families.base import Family
 from wdstream.families.chat import render_chat
 from wdstream.nodes.tile import Tiling
 from wdstream.pages.label import tile_text_pieces
 from wdstream.pixels.header import image_size
+from wdstream.plan.measure import FULL_SCALE, MAX_SIDE, Reject, scaled_size
 from wdstream.records import Page, Size, TextSegment, TokenSegment
 
 
@@ -22,12 +23,16 @@ class MeasuredPage:
         image_sizes: (width, height) of each image in pixels, orientation applied.
         tokens: of the sample that it becomes.
         patches: vision patches of all its tiles.
+        text_tokens: of these tokens, its text: without images, labels, and what a family puts around every document.
+        scale: its images are first shrunk to scale / 64 of their sides.
     """
 
     page: Page
     image_sizes: tuple[Size, ...]
     tokens: int
     patches: int
+    text_tokens: int
+    scale: int = FULL_SCALE
 
     @property
     def key(self) -> str:
@@ -35,35 +40,95 @@ class MeasuredPage:
         return self.page.key
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageLimits:
+    """What a page may be, to be packed.
+
+    Attributes:
+        max_tokens: tokens a pack, or fewer where the family takes no document so long.
+        max_patches: vision patches a pack.
+        max_pixels: of an image.
+        downscale: shrink the images of a page that is too long, as far as it takes, and no further.
+    """
+
+    max_tokens: int
+    max_patches: int
+    max_pixels: int
+    downscale: bool = False
+
+
 def measure_page(page: Page, *, family: Family, tiling: Tiling) -> MeasuredPage:
     """The lengths by the rules of plan/lengths.py; text is tokenised once here and once when the sample is built.
 
     Raises:
         DecodeError: an image's header cannot be read.
-        RowError: the family refuses the size of a tile, or its chat template the row.
+        RowError: the family's chat template refuses the row.
+        UnfitError: the family refuses the size of a tile.
     """
     sizes = tuple(_size(page.key, number, data) for number, data in enumerate(page.images))
-    plans = [tiling.plan_tiles(width, height) for width, height in sizes]
-    outputs = np.array([size for plan in plans for size in plan.sizes], dtype=np.int64).reshape(-1, 2)
-    tokens, patches = family.image_cost(outputs[:, 0], outputs[:, 1])
-    if (tokens < 0).any():
-        raise RowError(f"page {page.key!r}: {family.name} refuses a tile of {outputs[tokens < 0][0].tolist()} pixels")
     written = render_chat(page, family)
     texts = [segment.text for segment in written.segments if isinstance(segment, TextSegment)]
     runs = [len(segment.ids) for segment in written.segments if isinstance(segment, TokenSegment)]
-    pieces = [piece for plan in plans for piece in tile_text_pieces(plan) if piece]
-    text = sum(family.encoder.count([*texts, *pieces])) + (sum(runs) if runs else 1)  # a chat row holds its EOS
-    return MeasuredPage(
-        page=written,
-        image_sizes=sizes,
-        tokens=family.prefix_tokens + text + int(tokens.sum()),
-        patches=int(patches.sum()),
-    )
+    text = sum(family.encoder.count(texts)) + sum(runs)
+    bare = MeasuredPage(page=written, image_sizes=sizes, tokens=0, patches=0, text_tokens=text)
+    return _at_scale(bare, FULL_SCALE, family=family, tiling=tiling)
+
+
+def fit_page(page: MeasuredPage, limits: PageLimits, *, family: Family, tiling: Tiling) -> MeasuredPage:
+    """The page, its images shrunk if it must be and may; the plan's rules (plan/measure.py), for one page.
+
+    Raises:
+        UnfitError: no pack takes it; says why.
+    """
+    if page.text_tokens == 0:
+        raise UnfitError(f"page {page.key!r}: {Reject.EMPTY_TEXT.reason}")
+    if any(width * height > limits.max_pixels or max(width, height) > MAX_SIDE for width, height in page.image_sizes):
+        raise UnfitError(f"page {page.key!r}: {Reject.TOO_MANY_PIXELS.reason}, {page.image_sizes}")
+    scale, shrunk = page.scale, page
+    while not _fits(shrunk, limits):
+        scale -= 1
+        if scale < 1 or not limits.downscale or not page.image_sizes:
+            raise UnfitError(_too_long(page, limits))
+        try:
+            shrunk = _at_scale(page, scale, family=family, tiling=tiling)
+        except UnfitError:  # a size that the family refuses; a smaller one may do
+            continue
+    return shrunk
 
 
 def measured_lengths(page: MeasuredPage) -> tuple[int, int]:
     """(tokens, patches), what Pack asks for."""
     return page.tokens, page.patches
+
+
+def _at_scale(page: MeasuredPage, scale: int, *, family: Family, tiling: Tiling) -> MeasuredPage:
+    """The page with its images shrunk to `scale`, measured."""
+    plans = [tiling.plan_tiles(*scaled_size(width, height, scale)) for width, height in page.image_sizes]
+    outputs = np.array([size for plan in plans for size in plan.sizes], dtype=np.int64).reshape(-1, 2)
+    tokens, patches = family.image_cost(outputs[:, 0], outputs[:, 1])
+    if (tokens < 0).any():
+        tile = outputs[tokens < 0][0].tolist()
+        raise UnfitError(f"page {page.key!r}: {family.name} refuses a tile of {tile} pixels")
+    labels = sum(family.encoder.count([piece for plan in plans for piece in tile_text_pieces(plan) if piece]))
+    is_chat = any(isinstance(segment, TokenSegment) for segment in page.page.segments)
+    around = family.prefix_tokens + (0 if is_chat else 1)  # the EOS; a chat row holds its own
+    return replace(
+        page,
+        tokens=around + page.text_tokens + labels + int(tokens.sum()),
+        patches=int(patches.sum()),
+        scale=scale,
+    )
+
+
+def _fits(page: MeasuredPage, limits: PageLimits) -> bool:
+    return page.tokens <= limits.max_tokens and page.patches <= limits.max_patches
+
+
+def _too_long(page: MeasuredPage, limits: PageLimits) -> str:
+    return (
+        f"page {page.key!r}: {page.tokens} tokens and {page.patches} patches; a pack takes at most "
+        f"{limits.max_tokens} and {limits.max_patches}"
+    )
 
 
 def _size(key: str, number: int, data: bytes) -> Size:

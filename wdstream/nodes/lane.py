@@ -1,0 +1,177 @@
+"""Lane: one of the V endless rows of shards that a LaneSource reads; it reads, measures and packs what it reads.
+
+its shards of each epoch ──► ReadTars ► Shuffle ► page, measured ► Pack ──► packs, and what was left out before each
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO, overload
+
+from wdstream.errors import PageError, ShardError, UnfitError
+from wdstream.families.base import Family
+from wdstream.nodes.adapt import as_page
+from wdstream.nodes.base import Step
+from wdstream.nodes.decode import MAX_PIXELS
+from wdstream.nodes.measure import MeasuredPage, PageLimits, fit_page, measure_page, measured_lengths
+from wdstream.nodes.node import State
+from wdstream.nodes.pack import Pack
+from wdstream.nodes.read_tars import OpenStream, RawSample, ReadTars
+from wdstream.nodes.shuffle import Shuffle
+from wdstream.pages.tile import TilingPolicy
+from wdstream.pages.tile_seam import LoadedTiling
+from wdstream.plan.hashing import combine, splitmix64
+from wdstream.records import Failure, Page
+
+ENDLESS = 1 << 62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneSettings:
+    """What decides the packs of every lane.
+
+    Attributes:
+        family: lengths.
+        tiling: how pages are cut.
+        sequence_length: tokens a pack.
+        max_patches: vision patches a pack.
+        global_batch_size: packs a step, over all ranks; a multiple of every world size, too.
+        lanes: V; a multiple of every world size the run may have.
+        pool: pages each lane chooses from, in memory with their images still encoded.
+        shuffle: pages of a lane that are shuffled together, in memory likewise.
+        seed: order of shards and pages.
+        epochs: how often each lane goes through its shards; None for ever.
+        max_pixels: pages with larger images are left out.
+        downscale: shrink the images of pages that are too long for a pack, rather than leave them out.
+    """
+
+    family: Family
+    tiling: TilingPolicy | LoadedTiling
+    sequence_length: int
+    max_patches: int
+    global_batch_size: int
+    lanes: int = 8
+    pool: int = 16
+    shuffle: int = 64
+    seed: int = 0
+    epochs: int | None = None
+    max_pixels: int = MAX_PIXELS
+    downscale: bool = False
+
+    @property
+    def limits(self) -> PageLimits:
+        """What a page may be."""
+        longest = self.family.max_document_tokens
+        return PageLimits(
+            max_tokens=self.sequence_length if longest is None else min(self.sequence_length, longest),
+            max_patches=self.max_patches,
+            max_pixels=self.max_pixels,
+            downscale=self.downscale,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class LeftOut:
+    """Pages that a lane passed over: `bad` ones cannot be read, `unfit` ones fit no pack."""
+
+    bad: list[Failure] = field(default_factory=list)
+    unfit: list[Failure] = field(default_factory=list)
+
+
+class LaneShards(Sequence[str]):
+    """The shards that one lane reads: epoch after epoch its share of all of them, in another order each time."""
+
+    def __init__(self, urls: Sequence[str], *, lane: int, lanes: int, seed: int, epochs: int | None = None) -> None:
+        self._urls = urls
+        self._lane, self._lanes, self._seed = lane, lanes, seed
+        self.share = len(range(lane, len(urls), lanes))
+        self._length = ENDLESS if epochs is None else epochs * self.share
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[str]: ...
+    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
+        """The shard at a place of the lane."""
+        assert isinstance(place, int), "a sequence without an end has no slices"
+        epoch, place = divmod(place, self.share)
+        key = combine(self._seed, epoch)
+        order = sorted(range(len(self._urls)), key=lambda shard: splitmix64(key ^ shard))
+        return self._urls[order[self._lane + place * self._lanes]]
+
+
+class Lane:
+    """One lane, opened by `reset`.
+
+    Args:
+        urls: all shards.
+        number: which lane this is.
+        settings: of all lanes.
+        open_stream: opens a tar; see ReadTars.
+
+    Attributes:
+        left_out: what was passed over since it was last taken away.
+    """
+
+    def __init__(self, urls: Sequence[str], number: int, settings: LaneSettings, open_stream: OpenStream) -> None:
+        self._number = number
+        self._settings = settings
+        self._open_stream = open_stream
+        self._shards_since_page = 0
+        self.left_out = LeftOut()
+        self._shards = LaneShards(urls, lane=number, lanes=settings.lanes, seed=settings.seed, epochs=settings.epochs)
+        samples = Shuffle(ReadTars(self._shards, open_stream=self._open), buffer=settings.shuffle, seed=settings.seed)
+        self._packs: Pack[MeasuredPage] = Pack(
+            Step(samples, self._measure, on_error="skip", name="LaneSource"),
+            sequence_length=settings.sequence_length,
+            max_patches=settings.max_patches,
+            pool=settings.pool,
+            measure=measured_lengths,
+        )
+
+    def reset(self, state: State | None) -> None:
+        """Open at a saved place, or at the beginning."""
+        self._packs.reset(state)
+        self.left_out = LeftOut()  # what is read again was left out, and told, before
+
+    def next_pack(self) -> tuple[MeasuredPage, ...]:
+        """The pages of the next pack; none after the last epoch."""
+        return tuple(next(self._packs, ()))
+
+    def take_left_out(self) -> LeftOut:
+        """What was passed over since the last time."""
+        found, self.left_out = self.left_out, LeftOut()
+        return found
+
+    def state(self) -> State:
+        """The place."""
+        return self._packs.state_dict()
+
+    def close(self) -> None:
+        """Close the open tar."""
+        self._packs.close()
+
+    def _open(self, url: str) -> BinaryIO:
+        if self._shards_since_page > self._shards.share:
+            raise ShardError(
+                f"lane {self._number}: no page of its {self._shards.share} shards can be trained on, last {url}; "
+                "the warnings above say why for each page: mend or leave out these shards, or use fewer lanes"
+            )
+        self._shards_since_page += 1
+        return self._open_stream(url)
+
+    def _measure(self, sample: RawSample) -> MeasuredPage:
+        family, tiling = self._settings.family, self._settings.tiling
+        try:
+            page = as_page({"__key__": sample.key, **sample.parts})
+            assert isinstance(page, Page), "the parts of a tar are bytes"
+            measured = measure_page(page, family=family, tiling=tiling)
+            fitting = fit_page(measured, self._settings.limits, family=family, tiling=tiling)
+        except PageError as error:
+            found = self.left_out.unfit if isinstance(error, UnfitError) else self.left_out.bad
+            found.append(Failure(key=sample.key, sample=-1, reason=str(error)))
+            raise
+        self._shards_since_page = 0
+        return fitting
