@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -54,6 +54,10 @@ def test_resize_against_pillow_on_real_pages(name: str, resample: str, scale: fl
     resample=st.sampled_from(["bilinear", "bicubic", "lanczos"]),
     seed=st.integers(0, 1000),
 )
+@example(sizes=(9, 7, 9, 20), resample="bicubic", seed=0)  # the width alone
+@example(sizes=(9, 7, 20, 7), resample="bicubic", seed=0)  # the height alone
+@example(sizes=(2, 3, 2, 1), resample="bilinear", seed=0)  # fewer rows than lanes
+@example(sizes=(3, 2, 1, 2), resample="bilinear", seed=0)
 def test_grey_is_resized_as_one_plane_to_the_same_bytes(
     sizes: tuple[int, int, int, int], resample: str, seed: int
 ) -> None:

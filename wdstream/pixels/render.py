@@ -122,17 +122,31 @@ def _interpolate(image: NDArray[np.uint8], size: Size, resample: str) -> NDArray
 def _resize_plane(plane: NDArray[np.uint8], size: Size, resample: str) -> NDArray[np.uint8]:
     """A grey (h, w) plane at (width, height), the bytes that `_interpolate` gives for it as RGB, in half the time.
 
-    torch's kernel turns a single plane into four channels and back. But a pass along the height does not mix columns,
-    so four neighbouring columns can pass as the four channels of one pixel; the pass along the width, which comes
-    first, is the same on the transposed plane.
+    torch's kernel turns a single plane into four channels and back. But a pass along the width does not mix rows, so
+    four rows can pass as the four channels of one; a pass along the height, which comes second, does not mix columns.
     """
-    width, height = size
-    narrow = _resize_height(np.ascontiguousarray(plane.T), width, resample)
-    return _resize_height(np.ascontiguousarray(narrow.T), height, resample)
+    return _resize_height(_resize_width(plane, size[0], resample), size[1], resample)
+
+
+def _resize_width(plane: NDArray[np.uint8], width: int, resample: str) -> NDArray[np.uint8]:
+    """An (h, w) plane with its width resized and its height kept."""
+    height, old_width = plane.shape
+    if width == old_width:
+        return plane
+    lanes = np.empty((-(-height // _LANES), old_width, _LANES), np.uint8)  # of the last row some may stay unfilled
+    resized = np.empty((height, width), np.uint8)
+    for lane in range(min(_LANES, height)):
+        rows = plane[lane::_LANES]
+        lanes[: len(rows), :, lane] = rows
+    wide = _interpolate(lanes, (width, len(lanes)), resample)
+    for lane in range(min(_LANES, height)):
+        rows = resized[lane::_LANES]
+        rows[:] = wide[: len(rows), :, lane]
+    return resized
 
 
 def _resize_height(plane: NDArray[np.uint8], height: int, resample: str) -> NDArray[np.uint8]:
-    """A contiguous (h, w) plane with its height resized and its width kept."""
+    """An (h, w) plane with its height resized and its width kept."""
     old_height, width = plane.shape
     if height == old_height:
         return plane
