@@ -4,7 +4,7 @@ A family answers, for one local checkpoint:
 
     plan     image_cost, text_cost, prefix_tokens, size_multiple, cost, fingerprints    (a plan.lengths.LengthModel)
     ids      encoder, image_ids, bos_id, eos_id, pad_id, structural_ids
-    model    positions, layout, collate_pixels, attention_arrays, model_inputs
+    model    positions, layout, collate_pixels, attention_arrays, model_inputs, prompt_arrays
 
 Letters: L tokens, B rows of a batch, R position rows (`num_position_rows`), N patches, K images. Nothing here imports
 torch or transformers before pixels are laid out or a batch is moved.
@@ -47,6 +47,7 @@ class Family(ProcessorRules, ABC):
         encoder: page text to ids.
         eos_id, pad_id: ids of the end of a document and of row padding.
         bos_id: id put before each document, or None.
+        image_id: id of the placeholder that stands for one feature of an image.
         structural_ids: ids that page text never forms: those around and inside images, and the turns of a chat.
         size_multiple: pixels; the sides of an image are resized to multiples of this.
         max_tile_side: pixels; a longer side of a tile is shrunk to it, so larger tiles lose detail. None: no limit.
@@ -79,6 +80,7 @@ class Family(ProcessorRules, ABC):
     eos_id: int
     pad_id: int
     bos_id: int | None = None
+    image_id: int
     structural_ids: frozenset[int]
     size_multiple: int
     max_tile_side: int | None = None
@@ -261,6 +263,17 @@ class Family(ProcessorRules, ABC):
             input_ids: int64 (B, L).
             labels: int64 (B, L), -100 where nothing is learnt.
             lengths: tokens of each document of each row, the padding "document" included; each row sums to L.
+        """
+        return {}
+
+    def prompt_arrays(self, input_ids: Ints, labels: Ints) -> dict[str, NDArray[Any]]:
+        """What `model.generate` needs beside ids and pixels to read a prompt as training reads it; mostly nothing.
+
+        It makes positions and masks itself, and has to be told which tokens are images or see each other.
+
+        Args:
+            input_ids: int64 (B, L), one document a row and no padding.
+            labels: int64 (B, L), -100 where nothing is learnt.
         """
         return {}
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wdstream.families.base import Ints
 from wdstream.families.checkpoint import Checkpoint
@@ -76,6 +77,10 @@ class Gemma3(MaskedFamily, SquareTiles):
         start, end = self.require_token("<start_of_image>"), self.require_token("<end_of_image>")
         placeholders = [self.image_id] * self.tokens_per_image
         return np.array([*newlines, start, *placeholders, end, *newlines], dtype=np.int64)
+
+    def prompt_arrays(self, input_ids: Ints, labels: Ints) -> dict[str, NDArray[Any]]:
+        """`token_type_ids` int64 (B, L): 1 for placeholders, from which the model makes masks."""
+        return {"token_type_ids": (input_ids == self.image_id).astype(np.int64)}
 
     def mask_inputs(
         self, batch: Mapping[str, Any], *, device: "torch.device | str", dtype: "torch.dtype"

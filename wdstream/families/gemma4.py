@@ -168,6 +168,10 @@ class Gemma4(Family):
         """None: positions are enough for a causal model."""
         return {}
 
+    def prompt_arrays(self, input_ids: Ints, labels: Ints) -> dict[str, NDArray[Any]]:
+        """`mm_token_type_ids` int64 (B, L): 1 for placeholders, from which the model makes masks."""
+        return {"mm_token_type_ids": (input_ids == self.image_id).astype(np.int64)}
+
     def processor_settings(self) -> Mapping[str, Any]:
         """The processor's parts for sound and video, which stay out."""
         return {"feature_extractor": None, "video_processor": None}

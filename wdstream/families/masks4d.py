@@ -33,7 +33,6 @@ class MaskedFamily(Family):
     """A family that hands its masks to the model.
 
     Attributes:
-        image_id: id of the placeholder of images.
         takes_bool: masks are made as bool, which sdpa reads at a quarter of the memory; otherwise as numbers to add,
             which eager and sdpa both read. Under eager a bool would be added too, as 0 and 1.
     """
@@ -43,7 +42,6 @@ class MaskedFamily(Family):
         "its kernels see causal rows only and would drop the attention of images and prompts in both directions"
     )
     takes_bool: bool = False
-    image_id: int
 
     def attention_arrays(
         self, input_ids: Ints, labels: Ints, lengths: Sequence[Sequence[int]]

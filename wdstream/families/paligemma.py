@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from wdstream.families.base import Ints, Piece
 from wdstream.families.checkpoint import Checkpoint
 from wdstream.families.inputs import text_of
-from wdstream.families.masks4d import MaskedFamily, mask_arrays, prompt_blocks, visible
+from wdstream.families.masks4d import NO_BLOCK, MaskedFamily, mask_arrays, prompt_blocks, visible
 from wdstream.families.square import SquareTiles, square_side
 from wdstream.records import ImageSegment, LabelledPage, Size, TextSegment
 
@@ -103,6 +103,11 @@ class PaliGemma(MaskedFamily, SquareTiles):
     ) -> dict[str, NDArray[Any]]:
         """Numbers of documents and of blocks (families/masks4d.py)."""
         return mask_arrays(prompt_blocks(labels, lengths, ignored=IGNORED), lengths)
+
+    def prompt_arrays(self, input_ids: Ints, labels: Ints) -> dict[str, NDArray[Any]]:
+        """`token_type_ids` int64 (B, L): 0 for the tokens that see each other, 1 for those behind them."""
+        blocks = prompt_blocks(labels, [[row.size] for row in labels], ignored=IGNORED)
+        return {"token_type_ids": (blocks == NO_BLOCK).astype(np.int64)}
 
     def mask_inputs(
         self, batch: Mapping[str, Any], *, device: "torch.device | str", dtype: "torch.dtype"

@@ -151,6 +151,10 @@ class QwenVL(Family):
         grids = [self._grid(width, height) for width, height in image_sizes]
         return mrope_positions(input_ids == self.image_id, grids)
 
+    def prompt_arrays(self, input_ids: Ints, labels: Ints) -> dict[str, NDArray[Any]]:
+        """`mm_token_type_ids` int64 (B, L): 1 for placeholders, from which the model makes M-RoPE positions."""
+        return {"mm_token_type_ids": (input_ids == self.image_id).astype(np.int64)}
+
     def layout(self, tiles: Sequence[Pixels]) -> dict[str, NDArray[Any]]:
         """pixel_values uint8 (N, 3 * patch_size**2), each patch (row, column, channel); image_grid_thw int64 (K, 3)."""
         from wdstream.pixels.patches import patchify
