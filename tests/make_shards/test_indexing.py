@@ -1,4 +1,5 @@
 import io
+import json
 import tarfile
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from wdstream.errors import ShardError, ShardIndexError
 from wdstream.make_shards import MakeShardsOptions, add_token_column, index_folder, make_shards
+from wdstream.make_shards.build import STATE_FOLDER
 from wdstream.pages.encoder import TextEncoder
 from wdstream.shards.shards import Shards
 
@@ -53,13 +55,35 @@ def test_a_second_tokenizer_later_and_the_same_counts_as_at_once(small_raw: Path
     report = add_token_column(tmp_path / "later", TOKENIZER, on_progress=lambda done, total: rows.append(done))
     assert rows[-1] == report.num_samples == 13
     make_shards(small_raw, tmp_path / "at_once", options=MakeShardsOptions(workers=1, tokenizer=TOKENIZER))
-    name = f"index/tokens.{report.fingerprint}.npy"
-    assert (tmp_path / "later" / name).read_bytes() == (tmp_path / "at_once" / name).read_bytes()
+    names = [f"index/{column}.{report.fingerprint}.npy" for column in ("tokens", "paragraphs", "paragraph_start")]
+    for name in names:
+        assert (tmp_path / "later" / name).read_bytes() == (tmp_path / "at_once" / name).read_bytes()
+    for record in (tmp_path / "at_once" / STATE_FOLDER).glob("shard-*.json"):  # as an earlier version wrote them
+        tree = json.loads(record.read_bytes())
+        del tree["paragraphs"]
+        record.write_text(json.dumps(tree))
+    (tmp_path / "at_once" / names[2]).unlink()
+    make_shards(small_raw, tmp_path / "at_once", options=MakeShardsOptions(workers=1, tokenizer=TOKENIZER))
     # the shards were made without a tokenizer; asking for one now counts the tokens of what is there
-    (tmp_path / "later" / name).unlink()
+    for name in names:
+        (tmp_path / "later" / name).unlink()
     again = make_shards(small_raw, tmp_path / "later", options=MakeShardsOptions(workers=1, tokenizer=TOKENIZER))
     assert again.fingerprint == report.fingerprint
-    assert (tmp_path / "later" / name).read_bytes() == (tmp_path / "at_once" / name).read_bytes()
+    for name in names:
+        assert (tmp_path / "later" / name).read_bytes() == (tmp_path / "at_once" / name).read_bytes()
+
+
+def test_paragraphs_of_the_pages_that_may_be_split(tmp_path: Path) -> None:
+    encoder = TextEncoder.open(TOKENIZER)
+    texts = ["one line", "One two three.\n\nFour five\nsix.\n", "first line\nsecond line\nthird"]
+    row = b'{"content":[{"type":"text","text":"a\\nb"},{"type":"text","text":"c"}]}'
+    samples = [(f"p{number}.txt", text.encode()) for number, text in enumerate(texts)]
+    foreign_tar(tmp_path / "a.tar", *samples, ("row.json", row))
+    index_folder(tmp_path, TOKENIZER, workers=1)
+    starts, tokens = Shards.open(tmp_path).paragraphs(encoder.fingerprint)
+    assert starts.tolist() == [0, 0, 2, 5, 5]
+    pieces = ["One two three.\n\n", "Four five\nsix.\n", "first line\n", "second line\n", "third"]
+    assert tokens.tolist() == encoder.count(pieces)
 
 
 def test_no_index_and_a_changed_shard(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from wdstream.families.base import Family
 from wdstream.families.chat import render_chat
 from wdstream.families.registry import load_family
 from wdstream.pages.encoder import TextEncoder
+from wdstream.pages.paragraphs import page_paragraphs
 from wdstream.records import Page, TextSegment, TokenSegment
 
 
@@ -19,10 +20,13 @@ class TextCounts:
 
     In a page that begins with text that is not learnt, `supervised` is one more: where there is no BOS, the plan takes
     one off for the first token, which nothing predicts. A chat row's EOS, learnt or not, is the token the plan adds.
+    `paragraphs` are the tokens of each paragraph, tokenised by itself; empty for a page that is not to be split
+    (pages/paragraphs.py).
     """
 
     tokens: int
     supervised: int
+    paragraphs: tuple[int, ...] = ()
 
 
 class TokenCounter:
@@ -61,10 +65,14 @@ class TokenCounter:
         """
         texts = [[part for part in page.segments if isinstance(part, TextSegment)] for page in pages]
         plain = [[] if is_chat(page.segments) else parts for page, parts in zip(pages, texts, strict=True)]
-        tokens = iter(self.encoder.count([part.text for parts in plain for part in parts]))
+        paragraphs = [page_paragraphs(page.segments) for page in pages]
+        every = [part.text for parts in plain for part in parts] + [piece for pieces in paragraphs for piece in pieces]
+        counts = iter(self.encoder.count(every))
+        tokens = [[next(counts) for _ in parts] for parts in plain]
+        of_paragraphs = [tuple(next(counts) for _ in pieces) for pieces in paragraphs]
         return [
-            self._count_chat(page) if is_chat(page.segments) else self._count_texts(page, [next(tokens) for _ in parts])
-            for page, parts in zip(pages, plain, strict=True)
+            self._count_chat(page) if is_chat(page.segments) else self._count_texts(page, of_texts, of_pieces)
+            for page, of_texts, of_pieces in zip(pages, tokens, of_paragraphs, strict=True)
         ]
 
     def _count_chat(self, page: Page) -> TextCounts:
@@ -79,12 +87,14 @@ class TokenCounter:
             supervised=sum(len(run.ids) for run in runs if run.is_supervised) - 1,
         )
 
-    def _count_texts(self, page: Page, tokens: Sequence[int]) -> TextCounts:
-        """`tokens`: of each text of the page."""
+    def _count_texts(self, page: Page, tokens: Sequence[int], paragraphs: tuple[int, ...]) -> TextCounts:
+        """`tokens`: of each text of the page; `paragraphs`: of each of its paragraphs, if it may be split."""
         parts = [part for part in page.segments if isinstance(part, TextSegment)]
         learnt = sum(count for part, count in zip(parts, tokens, strict=True) if part.is_supervised)
         first = page.segments[0] if page.segments else None
         begins_unlearnt = isinstance(first, TextSegment) and bool(first.text) and not first.is_supervised
         return TextCounts(
-            tokens=sum(tokens), supervised=learnt + (1 if begins_unlearnt and self.encoder.bos_id is None else 0)
+            tokens=sum(tokens),
+            supervised=learnt + (1 if begins_unlearnt and self.encoder.bos_id is None else 0),
+            paragraphs=paragraphs,
         )

@@ -38,6 +38,7 @@ class ShardRecord:
         pages: samples by kind of source.
         quarantined: pages that are not in it.
         tokens: per fingerprint of a tokenizer, tokens of each sample's text.
+        paragraphs: as `tokens`, tokens of each paragraph of each sample that may be split.
     """
 
     number: int
@@ -47,6 +48,7 @@ class ShardRecord:
     pages: Mapping[str, int]
     quarantined: tuple[Quarantined, ...]
     tokens: Mapping[str, tuple[int, ...]]
+    paragraphs: Mapping[str, tuple[tuple[int, ...], ...]]
 
     def save(self, out: Path) -> None:
         """Write the record, whole or not at all."""
@@ -56,7 +58,8 @@ class ShardRecord:
             "digest": self.digest,
             "pages": dict(sorted(self.pages.items())),
             "quarantined": [[entry.file, entry.page, entry.reason] for entry in self.quarantined],
-            "tokens": {name: list(counts) for name, counts in self.tokens.items()},
+            "tokens": dict(self.tokens),
+            "paragraphs": dict(self.paragraphs),
         }
         with atomic_write(record_path(out, self.number)) as file:
             file.write(json.dumps(tree, separators=(",", ":")).encode())
@@ -81,6 +84,8 @@ def load_record(out: Path, number: int) -> ShardRecord | None:
         pages=tree["pages"],
         quarantined=tuple(Quarantined(file=file, page=page, reason=why) for file, page, why in tree["quarantined"]),
         tokens={name: tuple(counts) for name, counts in tree["tokens"].items()},
+        # an earlier version of wdstream wrote none; they are then counted at the end
+        paragraphs={name: tuple(map(tuple, counts)) for name, counts in tree.get("paragraphs", {}).items()},
     )
 
 
@@ -108,18 +113,19 @@ def build_shard(
         stale.unlink(missing_ok=True)
     writer: ShardWriter | None = None
     try:
-        for kind, sample, parts, counted in _samples(job, raw, options, quarantined, on_page, counter):
+        for kind, sample, parts, found in _samples(job, raw, options, quarantined, on_page, counter):
             writer = writer or ShardWriter(path)
             texts = [segment.text for segment in sample.page.segments if isinstance(segment, TextSegment)]
             writer.add(sample.page.key, parts, _entry(sample, texts))
             pages[kind] += 1
-            counts += counted
+            counts += found
     except BaseException as error:
         if writer is not None:
             writer.__exit__(type(error), error, error.__traceback__)
         raise
     on_page(len(job.items), None)  # from here on only the disk is waited for
     summary = writer.close() if writer is not None else None
+    counted = _recorded(counter, counts)
     record = ShardRecord(
         number=job.number,
         samples=summary.samples if summary else 0,
@@ -127,7 +133,8 @@ def build_shard(
         digest=summary.digest if summary else "",
         pages=pages,
         quarantined=tuple(quarantined),
-        tokens=_token_record(counter, counts),
+        tokens={name: tuple(count.tokens for count in counts) for name in counted},
+        paragraphs={name: tuple(count.paragraphs for count in counts) for name in counted},
     )
     record.save(out)
     return record
@@ -168,11 +175,11 @@ def _samples(
             quarantined.append(Quarantined(file=name, page=0, reason=str(error)))
 
 
-def _token_record(counter: TokenCounter | None, counts: list[TextCounts]) -> dict[str, tuple[int, ...]]:
-    """Tokens of a shard's samples by fingerprint; none where not all are learnt: both are then counted at the end."""
+def _recorded(counter: TokenCounter | None, counts: list[TextCounts]) -> list[str]:
+    """The tokenizer whose counts are recorded; none where not all tokens are learnt: all is then counted at the end."""
     if counter is None or any(count.tokens != count.supervised for count in counts):
-        return {}
-    return {counter.fingerprint: tuple(count.tokens for count in counts)}
+        return []
+    return [counter.fingerprint]
 
 
 def _read(read: Callable[[int], RawSample | None], page: int, options: MakeShardsOptions) -> RawSample | None:

@@ -17,6 +17,7 @@ from wdstream.make_shards.report import MakeShardsReport
 from wdstream.pages.sources import Listing
 from wdstream.shards.atomic import atomic_write
 from wdstream.shards.index import merge_index, write_token_column
+from wdstream.shards.paragraph_column import write_paragraphs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,10 +92,12 @@ def finish(
 
 
 def _write_tokens(out: Path, records: Sequence[ShardRecord], counter: TokenCounter) -> None:
-    """The column from the counts that were made with the shards; read anew when a shard was made without them."""
-    counted = [record.tokens.get(counter.fingerprint) for record in records]
-    complete = [counts for counts in counted if counts is not None]
-    if len(complete) == len(records):
-        write_token_column(out, counter.fingerprint, np.array([count for counts in complete for count in counts]))
-    else:
+    """The columns from the counts that were made with the shards; read anew when a shard was made without them."""
+    name = counter.fingerprint
+    if not all(name in record.tokens and name in record.paragraphs for record in records):
         add_tokens(out, counter)
+        return
+    with write_paragraphs(out, name) as paragraphs:
+        for record in records:
+            paragraphs.add(record.paragraphs[name])
+    write_token_column(out, name, np.array([count for record in records for count in record.tokens[name]]))

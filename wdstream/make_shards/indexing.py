@@ -2,21 +2,21 @@
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from wdstream.errors import PageError, ShardError
-from wdstream.families.token_counts import TokenCounter
+from wdstream.families.token_counts import TextCounts, TokenCounter
 from wdstream.pixels.header import image_size
 from wdstream.records import Page
 from wdstream.shards.index import IndexReport, index_shards, write_token_column
 from wdstream.shards.index import Progress as OnBytes
+from wdstream.shards.paragraph_column import write_paragraphs
 from wdstream.shards.shards import Shards
 
 _ROWS_AT_ONCE = 64
@@ -82,18 +82,14 @@ def add_tokens(
     """`add_token_column` with a counter that is open."""
     shards = Shards.open(folder)
     counts = np.zeros((2, len(shards)), np.int64)  # tokens, and those that are learnt
-    waiting: deque[Future[tuple[int, NDArray[np.int64]]]] = deque()
-    starts = deque(range(0, len(shards), _ROWS_AT_ONCE))
-    num_threads = workers or min(32, os.cpu_count() or 1)
-    with ThreadPoolExecutor(num_threads) as pool:
-        while starts or waiting:
-            while starts and len(waiting) < 2 * num_threads:
-                start = starts.popleft()
-                waiting.append(pool.submit(_count, shards, counter, start, min(start + _ROWS_AT_ONCE, len(shards))))
-            start, found = waiting.popleft().result()
-            counts[:, start : start + found.shape[1]] = found
+    done = 0
+    with write_paragraphs(folder, counter.fingerprint) as paragraphs:
+        for found in _count_all(shards, counter, workers or min(32, os.cpu_count() or 1)):
+            counts[:, done : done + len(found)] = [[c.tokens for c in found], [c.supervised for c in found]]
+            paragraphs.add([count.paragraphs for count in found])
+            done += len(found)
             if on_progress is not None:
-                on_progress(start + found.shape[1], len(shards))
+                on_progress(done, len(shards))
     tokens, supervised = counts
     is_all_learnt = bool((tokens == supervised).all())
     write_token_column(folder, counter.fingerprint, tokens, None if is_all_learnt else supervised)
@@ -130,18 +126,30 @@ def index_folder(
     return FolderReport(index=index, tokens=tokens)
 
 
-def _count(shards: Shards, counter: TokenCounter, start: int, stop: int) -> tuple[int, NDArray[np.int64]]:
-    """(2, rows): tokens of the text of rows `start` to `stop - 1`, and those that are learnt."""
+def _count_all(shards: Shards, counter: TokenCounter, num_threads: int) -> Iterator[list[TextCounts]]:
+    """Counts of all rows, in order, some at once; threads work a little ahead."""
+    waiting: deque[Future[list[TextCounts]]] = deque()
+    starts = deque(range(0, len(shards), _ROWS_AT_ONCE))
+    with ThreadPoolExecutor(num_threads) as pool:
+        while starts or waiting:
+            while starts and len(waiting) < 2 * num_threads:
+                start = starts.popleft()
+                rows = range(start, min(start + _ROWS_AT_ONCE, len(shards)))
+                waiting.append(pool.submit(_count, shards, counter, rows))
+            yield waiting.popleft().result()
+
+
+def _count(shards: Shards, counter: TokenCounter, rows: range) -> list[TextCounts]:
+    """Counts of the text of these rows."""
     pages: list[Page] = []
-    for row in range(start, stop):
+    for row in rows:
         try:
             pages.append(shards.read_page(row))
         except PageError as error:
             raise ShardError(f"{shards.path} row {row}: {error}; rebuild the index to leave it out") from error
     try:
-        counts = counter.count(pages)
+        return counter.count(pages)
     except PageError as error:
         raise ShardError(
             f"{shards.path}: {error}; make the shards anew with --tokenizer, which leaves it out"
         ) from error
-    return start, np.array([(count.tokens, count.supervised) for count in counts], dtype=np.int64).reshape(-1, 2).T

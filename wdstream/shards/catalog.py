@@ -3,6 +3,8 @@
 index/index.json                 written last: an index without it is not there
 index/<column>.npy               one array a column, to be mapped into memory; s shards, n samples, m images
 index/tokens.<fingerprint>.npy   int32 (n,), tokens of each sample's text, one file a tokenizer, written any time
+index/supervised.<fingerprint>.npy, paragraphs.<fingerprint>.npy, paragraph_start.<fingerprint>.npy: how many of them
+are learnt, and how many each paragraph has (shards/paragraph_column.py)
 """
 
 import hashlib
@@ -24,6 +26,7 @@ DERIVED_COLUMNS: dict[str, np.dtype[Any]] = {
     "image_start": np.dtype("<i8"),  # (n + 1,) first image of each sample in image_width and image_height
 }
 TOKEN_DTYPE = np.dtype("<i4")
+PARAGRAPH_START_DTYPE = np.dtype("<i8")
 _FINGERPRINT = re.compile(r"[0-9a-f]{8,128}")
 
 
@@ -129,6 +132,12 @@ def token_file(fingerprint: str) -> str:
 def supervised_file(fingerprint: str) -> str:
     """The file name of the column of learnt tokens under a tokenizer; there is one where not all text is learnt."""
     return "supervised." + token_file(fingerprint).removeprefix("tokens.")
+
+
+def paragraph_files(fingerprint: str) -> tuple[str, str]:
+    """The file names of a tokenizer's paragraphs: their tokens, and where each row's begin."""
+    ending = token_file(fingerprint).removeprefix("tokens.")
+    return "paragraphs." + ending, "paragraph_start." + ending
 
 
 def token_fingerprints(names: Sequence[str]) -> list[str]:

@@ -11,9 +11,11 @@ from wdstream.errors import ShardError, ShardIndexError
 from wdstream.shards.catalog import (
     INDEX_FOLDER,
     INDEX_JSON,
+    PARAGRAPH_START_DTYPE,
     TOKEN_DTYPE,
     Catalog,
     catalog_from_json,
+    paragraph_files,
     supervised_file,
     token_file,
     token_fingerprints,
@@ -117,11 +119,7 @@ def load_tokens(files: IndexFiles, catalog: Catalog, fingerprint: str, path: Pat
         ShardIndexError: when there is none, naming those there are; or when it is damaged or of another index.
     """
     name = token_file(fingerprint)
-    try:
-        is_there = files.array(name) is not None
-    except (ValueError, EOFError, OSError):
-        is_there = True  # damaged; _checked says how
-    if not is_there:
+    if not _is_there(files, name):
         present = ", ".join(token_fingerprints(files.names())) or "none"
         raise ShardIndexError(
             f"{path}: no token counts of the tokenizer with fingerprint {fingerprint}; counted are: {present}. "
@@ -142,9 +140,35 @@ def load_supervised(files: IndexFiles, catalog: Catalog, fingerprint: str) -> ND
     return _checked(files, name, TOKEN_DTYPE, catalog.num_samples)
 
 
+def load_paragraphs(
+    files: IndexFiles, catalog: Catalog, fingerprint: str, path: Path | str
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Where each row's paragraphs begin, int64 (n + 1,), and the tokens of each paragraph under one tokenizer, int32.
+
+    Raises:
+        ShardIndexError: when there are none, as in an index of an earlier version; or when they are damaged.
+    """
+    tokens_name, starts_name = paragraph_files(fingerprint)
+    if not _is_there(files, starts_name):
+        raise ShardIndexError(
+            f"{path}: overlength 'split' needs the tokens of paragraphs, which are not counted for the tokenizer with "
+            f"fingerprint {fingerprint}. Run `wdstream lengths {path} --tokenizer PATH` with the model's folder"
+        )
+    starts = _checked(files, starts_name, PARAGRAPH_START_DTYPE, catalog.num_samples + 1)
+    return starts, _checked(files, tokens_name, TOKEN_DTYPE, int(starts[-1]))
+
+
 def no_index(path: Path | str) -> ShardIndexError:
     """The error for shards without an index."""
     return ShardIndexError(f"{path} has no {INDEX_FOLDER}/{INDEX_JSON}: run `wdstream index {path}`")
+
+
+def _is_there(files: IndexFiles, name: str) -> bool:
+    """Whether there is such a file, sound or damaged; not every storage lists its files."""
+    try:
+        return files.array(name) is not None
+    except (ValueError, EOFError, OSError):
+        return True  # damaged; _checked says how
 
 
 def _checked(files: IndexFiles, name: str, dtype: np.dtype[Any], length: int) -> NDArray[Any]:

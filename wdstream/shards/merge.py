@@ -15,6 +15,7 @@ from wdstream.shards.catalog import (
     INDEX_JSON,
     Catalog,
     ShardEntry,
+    paragraph_files,
     supervised_file,
     token_file,
     token_fingerprints,
@@ -78,7 +79,8 @@ def write_index(folder: Path, catalog: Catalog) -> None:
     (index / INDEX_JSON).unlink(missing_ok=True)
     for fingerprint in token_fingerprints([path.name for path in index.iterdir()]):
         (index / token_file(fingerprint)).unlink()  # rows of another index
-        (index / supervised_file(fingerprint)).unlink(missing_ok=True)
+        for name in (supervised_file(fingerprint), *paragraph_files(fingerprint)):
+            (index / name).unlink(missing_ok=True)
     with ExitStack() as stack:
         files = {name: stack.enter_context(atomic_write(index / f"{name}.npy")) for name in catalog.column_shapes()}
         for name, (dtype, length) in catalog.column_shapes().items():

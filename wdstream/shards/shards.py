@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from wdstream.errors import DamagedSampleError, ShardError
 from wdstream.records import Page
-from wdstream.shards.columns import IndexFiles, load_columns, load_supervised, load_tokens, open_index
+from wdstream.shards.columns import (
+    IndexFiles,
+    load_columns,
+    load_paragraphs,
+    load_supervised,
+    load_tokens,
+    open_index,
+)
 from wdstream.shards.format import split_name, split_sample
 from wdstream.shards.meta import hash_key
 from wdstream.shards.rows import page_from_parts
@@ -115,6 +122,17 @@ class Shards:
             ShardIndexError: when the column is damaged or of another index.
         """
         return load_supervised(self._files, self.catalog, fingerprint)
+
+    def paragraphs(self, fingerprint: str) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Tokens of each paragraph of the pages that may be split, under one tokenizer (pages/paragraphs.py).
+
+        Returns:
+            int64 (n + 1,), where each row's paragraphs begin in the other; int32 (paragraphs,), tokens of each.
+
+        Raises:
+            ShardIndexError: when there are none, as in an index of an earlier version; or when they are damaged.
+        """
+        return load_paragraphs(self._files, self.catalog, fingerprint, self.path)
 
     def read(self, row: int) -> tuple[str, dict[str, bytes]]:
         """Key and parts (extension to bytes) of one row, by one read, verified against the index.
