@@ -50,6 +50,10 @@ class ImageSizes(Protocol):
         """Images of a larger area are shrunk."""
 
     @property
+    def max_tile_side(self) -> int | None:
+        """Pixels; images with a longer side are shrunk. None: no limit."""
+
+    @property
     def has_own_labels(self) -> bool:
         """Whether it has tokens of its own that say which tile of a page an image is."""
 
@@ -65,6 +69,9 @@ class TilingPolicy(TilingSettings):
     def for_family(self, family: ImageSizes) -> "TilingPolicy":
         """This policy with tiles that `family` takes as they are: its multiple, its smallest and its largest image.
 
+        Under kind adaptive, where tile_size is a limit, no side is longer than the family's longest. A canvas of a
+        fixed grid stays as it was asked for, and the family shrinks it.
+
         Raises:
             ConfigError: labels are to be the family's own, and it has none.
         """
@@ -78,6 +85,7 @@ class TilingPolicy(TilingSettings):
             multiple=family.size_multiple,
             min_tile_pixels=family.min_pixels,
             max_tile_pixels=family.max_pixels,
+            tile_size=_within(self.tile_size, family.max_tile_side) if self.kind == "adaptive" else self.tile_size,
         )
 
     def plan_tiles(self, width: int, height: int) -> TilePlan:
@@ -119,6 +127,13 @@ def plan_tiles(width: int, height: int, policy: TilingPolicy) -> TilePlan:
     if width * height < rules.min_area:
         return _single((width, height), *_tile((width, height), rules, policy), rules)
     return _plan_grid((width, height), rules, policy)
+
+
+def _within(size: int | Size, side: int | None) -> int | Size:
+    """A tile size with no side above `side`."""
+    if side is None:
+        return size
+    return min(size, side) if isinstance(size, int) else (min(size[0], side), min(size[1], side))
 
 
 def _plan_grid(page: Size, rules: Rules, policy: TilingPolicy) -> TilePlan:
