@@ -2,9 +2,11 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image
 
 from wdstream.errors import DecodeError
@@ -50,6 +52,38 @@ def test_the_tiles_are_those_of_decode_and_tile() -> None:
     assert len(cut.tiles) == len(IMAGES) + len(TURNED)
     for found, expected in zip(cut.tiles, wanted.tiles, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "opened", "decoded"),
+    [
+        ("pages/scans/leptonlib-cat.007.jpg", 0, 1),
+        ("bad/pillow-pil_sample_cmyk.jpg", 0, 1),
+        ("pages/images/leptonlib-german.png", 1, 0),
+        ("pages/images/leptonlib-harmoniam-11.tif", 1, 0),
+        ("pages/images/tesseract-eurotext.tif", 1, 0),
+        ("bad/pillow-hopper_orientation_8.webp", 1, 0),
+        ("bad/pillow-hopper_zero_comment_subblocks.gif", 1, 0),
+    ],
+)
+@pytest.mark.parametrize("decode", ["exact", "scaled"])
+def test_an_image_is_opened_once(
+    monkeypatch: pytest.MonkeyPatch, name: str, opened: int, decoded: int, decode: str
+) -> None:
+    """For its header, its plan and its pixels together: by Pillow, or by libjpeg-turbo, never by both."""
+    calls = {"Image.open": 0, "decode_jpeg": 0}
+
+    def counted(call: str, function: Any) -> Any:
+        def count(*args: Any, **settings: Any) -> Any:
+            calls[call] += 1
+            return function(*args, **settings)
+
+        return count
+
+    monkeypatch.setattr(Image, "open", counted("Image.open", Image.open))
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", counted("decode_jpeg", simplejpeg.decode_jpeg))
+    Cutter(tiling=HALF, decode=decode).cut(page_of(DATA / name))  # type: ignore[arg-type]
+    assert calls == {"Image.open": opened, "decode_jpeg": decoded}
 
 
 def test_an_over_long_page_is_shrunk_first() -> None:

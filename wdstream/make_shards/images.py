@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from wdstream.errors import DecodeError, SourceError
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.pages.jpeg import encode_jpeg
-from wdstream.pixels.decode import decode_image
+from wdstream.pixels.decode import EncodedImage
 from wdstream.pixels.header import image_header, pillow_header
 from wdstream.pixels.modes import to_grey_or_rgb
 from wdstream.pixels.pillow import open_image, sniff_format, unreadable
@@ -75,12 +75,13 @@ def store_image(data: bytes, options: MakeShardsOptions) -> StoredImage:
     Raises:
         DecodeError: it is no image, is damaged, or is above the limit.
     """
-    header = image_header(data, count_frames=False)
+    image = EncodedImage(data)
+    header = image.header
     _check_limit(header.size, options.max_pixels)
     extension = _EXTENSIONS.get(header.format)
     if extension is not None and not options.check_images:
         return StoredImage(data=data, extension=extension, size=header.size)
-    pixels = decode_image(data, max_pixels=options.max_pixels)
+    pixels = image.decode(max_pixels=options.max_pixels)
     if extension is not None:
         return StoredImage(data=data, extension=extension, size=header.size)
     return StoredImage(data=encode_jpeg(pixels, options.jpeg_quality), extension="jpg", size=header.size)

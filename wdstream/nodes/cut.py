@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from wdstream.errors import DecodeError
 from wdstream.nodes.decode import MAX_PIXELS
 from wdstream.nodes.tile import Tiling, resample_of
-from wdstream.pixels.decode import check_limit, decode_image
-from wdstream.pixels.header import image_header
+from wdstream.pixels.decode import EncodedImage, check_limit
 from wdstream.pixels.render import render_tiles, resize, scaled_decode_size
 from wdstream.pixels.settings import DecodeMode
 from wdstream.pixels.tile_cache import TileCache, entry_name
@@ -43,32 +42,32 @@ class Cutter:
         tiles: list[tuple[Pixels, ...]] = []
         for number, data in enumerate(page.images):
             try:
-                header = image_header(data, count_frames=False)
-                check_limit(header, self.max_pixels)
-                size = scaled_size(header.width, header.height, scale)
+                image = EncodedImage(data)
+                check_limit(image.header, self.max_pixels)
+                size = scaled_size(image.header.width, image.header.height, scale)
                 plans.append(self.tiling.plan_tiles(*size))
-                tiles.append(self._tiles(data, plans[-1], size, scale))
+                tiles.append(self._tiles(image, plans[-1], size, scale))
             except DecodeError as error:
                 raise DecodeError(f"page {page.key!r}, image {number}: {error}") from error
         return TiledPage(key=page.key, plans=tuple(plans), tiles=tuple(tiles), segments=page.segments, meta=page.meta)
 
-    def _tiles(self, data: bytes, plan: TilePlan, size: Size, scale: int) -> tuple[Pixels, ...]:
+    def _tiles(self, image: EncodedImage, plan: TilePlan, size: Size, scale: int) -> tuple[Pixels, ...]:
         """From the cache, or cut anew and left there."""
         if self.cache is None:
-            return self._cut(data, plan, size)
-        name = entry_name(data, scale)
+            return self._cut(image, plan, size)
+        name = entry_name(image.data, scale)
         kept = self.cache.get(name, plan.sizes)
         if kept is not None:
             return kept
-        tiles = self._cut(data, plan, size)
+        tiles = self._cut(image, plan, size)
         self.cache.put(name, tiles)
         return tiles
 
-    def _cut(self, data: bytes, plan: TilePlan, size: Size) -> tuple[Pixels, ...]:
+    def _cut(self, encoded: EncodedImage, plan: TilePlan, size: Size) -> tuple[Pixels, ...]:
         """The tiles of an image that is tiled as one of `size` (width, height)."""
         resample = resample_of(self.tiling)
         enough = scaled_decode_size(plan, size) if self.decode == "scaled" else None
-        image = decode_image(data, max_pixels=self.max_pixels, min_size=enough)
+        image = encoded.decode(max_pixels=self.max_pixels, min_size=enough)
         if enough is not None and (image.shape[1], image.shape[0]) != size:
             return render_tiles(image, plan, resample=resample, scaled_from=size)
         return render_tiles(resize(image, size, resample), plan, resample=resample)

@@ -14,6 +14,8 @@ ignore it too, and a page must not change when a tool strips the profile); the f
 page of a file count; more than `max_pixels` is an error before any pixel is decoded.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
@@ -26,8 +28,46 @@ from wdstream.pixels.orientation import is_transposed
 from wdstream.pixels.pillow import open_image, sniff_format, unreadable
 from wdstream.records import Pixels, Size
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 # The one libjpeg warning that cannot follow lost pixels: it is given when the end marker is looked for.
 _HARMLESS = ("extraneous bytes before marker 0xd9",)
+
+
+class EncodedImage:
+    """An encoded image that is opened once: first its header, from which its tiles are planned, then its pixels.
+
+    Attributes:
+        data: the encoded file.
+        header: what it says about itself.
+
+    Raises:
+        DecodeError: the bytes are no readable image.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self._opened: Image.Image | None = None
+        image_format = sniff_format(data)
+        if image_format in ("JPEG", "PNG"):  # their headers are read without Pillow
+            self.header = image_header(data, count_frames=False)
+        else:
+            self._opened = open_image(data, image_format)
+            self.header = pillow_header(self._opened, count_frames=False)
+
+    def decode(self, *, max_pixels: int, min_size: Size | None = None) -> Pixels:
+        """`decode_image`; once, since Pillow gives its image up after decoding.
+
+        Raises:
+            DecodeError: see `decode_image`.
+        """
+        check_limit(self.header, max_pixels)
+        if self.header.format == "JPEG":
+            stored = _decode_jpeg(self.data, self.header, min_size)
+            return _as_rgb(_oriented(stored, self.header.orientation))
+        with self._opened or open_image(self.data, self.header.format) as image:
+            return _as_rgb(_decode_with_pillow(image, self.header))
 
 
 def decode_image(data: bytes, *, max_pixels: int, min_size: Size | None = None) -> Pixels:
@@ -44,12 +84,7 @@ def decode_image(data: bytes, *, max_pixels: int, min_size: Size | None = None) 
     Raises:
         DecodeError: no readable image, damaged or truncated, or above the limit.
     """
-    image_format = sniff_format(data)
-    if image_format == "JPEG":
-        header = image_header(data)
-        check_limit(header, max_pixels)
-        return _as_rgb(_oriented(_decode_jpeg(data, header, min_size), header.orientation))
-    return _as_rgb(_decode_with_pillow(data, image_format, max_pixels))
+    return EncodedImage(data).decode(max_pixels=max_pixels, min_size=min_size)
 
 
 def check_limit(header: ImageHeader, max_pixels: int) -> None:
@@ -89,24 +124,18 @@ def _decode_jpeg(data: bytes, header: ImageHeader, min_size: Size | None) -> NDA
     return pixels[..., 0] if header.mode == "L" else pixels
 
 
-def _decode_with_pillow(data: bytes, image_format: str, max_pixels: int) -> NDArray[np.uint8]:
+def _decode_with_pillow(image: "Image.Image", header: ImageHeader) -> NDArray[np.uint8]:
     """The pixels of any other format, orientation applied: (h, w) for grey, (h, w, 3) otherwise."""
-    parsed = image_header(data, count_frames=False) if image_format == "PNG" else None
-    if parsed is not None:
-        check_limit(parsed, max_pixels)
-    with open_image(data, image_format) as image:
-        header = parsed or pillow_header(image, count_frames=False)
-        check_limit(header, max_pixels)
-        try:
-            image.load()
-            pixels = to_grey_or_rgb(image)
-        except Exception as error:  # Pillow's plugins raise whatever their parsing raises
-            raise unreadable(image_format, error) from error
+    try:
+        image.load()
+        pixels = to_grey_or_rgb(image)
+    except Exception as error:  # Pillow's plugins raise whatever their parsing raises
+        raise unreadable(header.format, error) from error
     # Pillow turns a TIFF itself while loading it.
-    oriented = pixels if image_format == "TIFF" else _oriented(pixels, header.orientation)
+    oriented = pixels if header.format == "TIFF" else _oriented(pixels, header.orientation)
     if oriented.shape[:2] != (header.height, header.width):
         raise DecodeError(
-            f"{image_format} image cannot be decoded: its header says {header.width}x{header.height} pixels, its data "
+            f"{header.format} image cannot be decoded: its header says {header.width}x{header.height} pixels, its data "
             f"{oriented.shape[1]}x{oriented.shape[0]}"
         )
     return oriented
