@@ -148,32 +148,7 @@ def test_limit_is_checked_before_decoding(monkeypatch: pytest.MonkeyPatch) -> No
         decode_image(tiff, max_pixels=10**9)
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("pillow-truncated_jpeg.jpg", "JPEG image cannot be decoded: ValueError: Premature end of JPEG file"),
-        ("pillow-truncated_image.png", "PNG image cannot be decoded: OSError: image file is truncated"),
-        ("pillow-broken.png", "its first chunk is"),
-        ("pillow-unknown_compression_method.png", "PNG image cannot be decoded: UnidentifiedImageError"),
-        ("pillow-png_decompression_dos.png", "PNG image cannot be decoded: ValueError: Decompressed data too large"),
-        ("pillow-decompression_bomb.gif", "GIF image cannot be decoded: DecompressionBombError"),
-        ("pillow-bmp_b_reallybig.bmp", "BMP image cannot be decoded: DecompressionBombError"),
-        ("pillow-bmp_b_badwidth.bmp", "BMP image cannot be decoded: DecompressionBombError"),
-        ("pillow-libtiff_segfault.tif", "TIFF image cannot be decoded: UnidentifiedImageError: cannot identify"),
-        ("pillow-seek_too_large.tif", "TIFF image cannot be decoded: ValueError: Unable to seek"),
-        ("pillow-zero_width.gif", "GIF image cannot be decoded: UnidentifiedImageError: cannot identify image file"),
-    ],
-)
-def test_hostile_files(name: str, message: str) -> None:
-    with pytest.raises(DecodeError) as caught:
-        decode((DATA / "bad" / name).read_bytes())
-    assert message in str(caught.value)
-    assert "0x" not in str(caught.value).split("UnidentifiedImageError")[-1]  # no address: messages repeat in every run
-
-
-@pytest.mark.parametrize(
-    "path", [p for p in REAL if p.stat().st_size < 150_000 and "g4" not in p.name], ids=lambda path: path.name
-)
+@pytest.mark.parametrize("path", [p for p in REAL if p.stat().st_size < 150_000], ids=lambda path: path.name)
 @pytest.mark.parametrize("keep", [0.05, 0.35, 0.7, 0.95, 0.999])
 def test_a_truncated_page_is_an_error_never_half_a_page(path: Path, keep: float) -> None:
     data = path.read_bytes()
