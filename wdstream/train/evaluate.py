@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from accelerate.utils import gather_object
 
-from wdstream.config import Config, DatasetConfig
+from wdstream.config import Config
+from wdstream.config_data import DatasetConfig
 from wdstream.records import Failure
 from wdstream.train.step import Batch, Engine, batch_loss
 
