@@ -131,6 +131,16 @@ def test_16_bit_rgb_keeps_its_high_byte(make_png: Maker, make_tiff: Maker) -> No
     assert rows_of(make_tiff((1, 1), [16] * 3, 2, shorts(0x10FF, 0x8000, 0xFF00))) == [[[0x10, 0x80, 0xFF]]]
 
 
+def test_16_bit_rgb_is_within_one_level_of_exact_scaling(make_png: Maker) -> None:
+    """Pillow hands out no more than the high byte of a colour."""
+    values = np.arange(1 << 16).reshape(256, 256)
+    rows = [np.repeat(row, 3).astype(">u2").tobytes() for row in values]
+    pixels = decode_image(make_png((256, 256), 16, 2, rows), max_pixels=1 << 16)[..., 0].astype(int)
+    difference = pixels - np.rint(values / 257).astype(int)
+    assert (difference.min(), difference.max()) == (-1, 1)
+    assert (difference != 0).mean() < 0.5
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [

@@ -6,7 +6,7 @@
     P                         its palette's colours
     LA, RGBA, La, RGBa, PA,   composed on white: c a + 255 (1 - a), rounded
       any mode with tRNS
-    RGB                       as it is; 16-bit RGB keeps its high byte
+    RGB                       as it is; 16-bit RGB keeps its high byte: within 1 of value 255 / 65535
     I;16, any byte order      scaled, not clipped: value 255 / (2^bits - 1), rounded; bits are 16, or what a TIFF
                               declares (12, say); "white is zero" is turned
     I (32-bit)                values within 0..65535 are 16-bit data in a wide mode and scaled like it (PGM, say);
