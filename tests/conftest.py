@@ -127,7 +127,8 @@ def run_folder(
         record.start(config, fingerprints=plan.fingerprints, step=first, world_size=world_size)
         quarantine = Quarantine(folder / "quarantine.jsonl", max_bad_fraction=1.0)
         worlds = [World(rank=rank, size=world_size) for rank in range(world_size)]
-        loaders = [plan.loader(world=world, state=state, workers=0, known_bad=quarantine.reasons) for world in worlds]
+        bad = {page.sample: page.reason for page in quarantine.before}
+        loaders = [plan.loader(world=world, state=state, workers=0, known_bad=bad) for world in worlds]
         for step in plan.steps(state, world_size=world_size):
             if step.step == stop:
                 break

@@ -4,9 +4,10 @@ import pytest
 from accelerate import Accelerator
 
 from wdstream.errors import TrainError
-from wdstream.records import Failure, PackPlan, StepPlan
+from wdstream.records import Failure
 from wdstream.train.exchange import check_same_plan, exchange, pack_digest, pages_digest
 from wdstream.train.step import StepOutcome
+from wdstream.train.stream import StepContents
 
 PACKS = [(6, ["a", "b"]), (7, ["c"])]
 BATCHES = [
@@ -15,11 +16,9 @@ BATCHES = [
 ]
 
 
-def make_plan(supervised: int) -> StepPlan:
-    packs = tuple(
-        PackPlan(number=number, samples=(0,), tokens=(9,), patches=(0,), supervised=(supervised,)) for number in (6, 7)
-    )
-    return StepPlan(step=3, packs=packs, deal=((0, 1),))
+def make_contents(supervised: int) -> StepContents:
+    counts = {"num_packs": 2, "num_pages": 3, "num_tokens": 18, "num_patches": 0}
+    return StepContents(step=3, num_supervised=2 * supervised, digest=1 << 63, straggler=1.0, **counts)
 
 
 def test_digest_is_of_pages_and_packs_not_of_the_deal() -> None:
@@ -38,7 +37,7 @@ def test_digest_is_of_pages_and_packs_not_of_the_deal() -> None:
 def test_figures() -> None:
     figures = exchange(
         Accelerator(cpu=True),
-        make_plan(5),
+        make_contents(5),
         BATCHES,
         StepOutcome(loss_sum=20.0, num_supervised=10, grad_norm=1.5),
         wait_seconds=0.25,
@@ -52,10 +51,10 @@ def test_figures() -> None:
 def test_count_other_than_planned_is_an_error_unless_a_page_failed() -> None:
     outcome = StepOutcome(loss_sum=20.0, num_supervised=10, grad_norm=1.5)
     with pytest.raises(TrainError, match="step 3: 12 supervised tokens planned, 10 found"):
-        exchange(Accelerator(cpu=True), make_plan(6), BATCHES, outcome, wait_seconds=0.0, is_stopping=False)
+        exchange(Accelerator(cpu=True), make_contents(6), BATCHES, outcome, wait_seconds=0.0, is_stopping=False)
     failure = Failure(key="c", sample=0, reason="bad")
     batches = [BATCHES[0], {**BATCHES[1], "failures": [failure]}]
-    figures = exchange(Accelerator(cpu=True), make_plan(6), batches, outcome, wait_seconds=0.0, is_stopping=False)
+    figures = exchange(Accelerator(cpu=True), make_contents(6), batches, outcome, wait_seconds=0.0, is_stopping=False)
     assert figures.loss == 2.0
     assert figures.failures == (failure,)
 

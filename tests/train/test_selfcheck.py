@@ -25,6 +25,7 @@ class Faulty:
 
     def __init__(self, family: Family) -> None:
         self._family = family
+        self.layout = family.layout
 
     def model_inputs(self, batch: Any, **place: Any) -> dict[str, Any]:
         inputs = self._family.model_inputs(batch, **place)
@@ -68,6 +69,11 @@ def test_a_mask_of_ones_is_caught(engine: Engine) -> None:
 
 def test_nothing_to_compare(engine: Engine) -> None:
     assert check_no_leak(engine, make_batch(engine, 0)) is False
+
+
+def test_a_row_without_tokens_is_passed_over(engine: Engine) -> None:
+    """The last step may be filled up with packs of no pages, and a run may begin with it."""
+    assert check_no_leak(engine, make_batch(engine)) is False
 
 
 def test_only_words_of_other_documents_move() -> None:

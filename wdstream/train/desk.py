@@ -6,13 +6,16 @@ from typing import Any
 
 from accelerate.utils import broadcast_object_list
 
-from wdstream.records import StepPlan
+from wdstream.pipeline import Plan
+from wdstream.records import Failure
 from wdstream.train.evaluate import evaluate
 from wdstream.train.exchange import StepFigures
+from wdstream.train.generate_pages import WrittenSet, drop_pages, pages_file, save_pages, write_set
 from wdstream.train.metrics import Metrics, StepMetrics
-from wdstream.train.quarantine import Quarantine
+from wdstream.train.quarantine import PageList, Quarantine
 from wdstream.train.record import RunRecord
 from wdstream.train.run import Run
+from wdstream.train.stream import StepContents
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,52 +38,61 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """Where the main process writes; `record` and `quarantine` are None on the others."""
+    """Where the main process writes; all but `metrics` are None on the others.
+
+    Attributes:
+        metrics: figures.
+        record: the ledger.
+        quarantine: pages that failed.
+        rejects: pages that fit no pack, of a stream without a plan that could list them.
+    """
 
     metrics: Metrics
     record: RunRecord | None
     quarantine: Quarantine | None
+    rejects: PageList | None
 
 
-def advance(progress: Progress, plan: StepPlan) -> None:
+def advance(progress: Progress, contents: StepContents) -> None:
     """Count a step as trained."""
-    progress.step = plan.step + 1
-    progress.num_pages += sum(len(pack.samples) for pack in plan.packs)
-    progress.num_tokens += sum(sum(pack.tokens) for pack in plan.packs)
+    progress.step = contents.step + 1
+    progress.num_pages += contents.num_pages
+    progress.num_tokens += contents.num_tokens
 
 
-def step_metrics(run: Run, plan: StepPlan, figures: StepFigures, seconds: float) -> StepMetrics:
-    """The figures of a step: what the ranks found, and what the plan says of it."""
+def step_metrics(run: Run, contents: StepContents, figures: StepFigures, seconds: float) -> StepMetrics:
+    """The figures of a step: what the ranks found, and what it holds."""
     data = run.config.data
-    num_tokens = sum(sum(pack.tokens) for pack in plan.packs)
-    num_patches = sum(sum(pack.patches) for pack in plan.packs)
     return StepMetrics(
-        step=plan.step,
+        step=contents.step,
         loss=figures.loss,
-        lr=run.rate(plan.step),
+        lr=run.rate(contents.step),
         grad_norm=figures.grad_norm,
         seconds=seconds,
         wait_seconds=figures.wait_seconds,
-        num_supervised=plan.num_supervised,
-        num_tokens=num_tokens,
-        num_patches=num_patches,
-        num_pages=sum(len(pack.samples) for pack in plan.packs),
-        fill_tokens=num_tokens / (len(plan.packs) * data.sequence_length),
-        fill_patches=num_patches / (len(plan.packs) * data.max_patches),
-        straggler=run.plan.straggler(plan, micro_batch_size=run.config.train.micro_batch_size),
+        num_supervised=contents.num_supervised,
+        num_tokens=contents.num_tokens,
+        num_patches=contents.num_patches,
+        num_pages=contents.num_pages,
+        fill_tokens=contents.num_tokens / (contents.num_packs * data.sequence_length),
+        fill_patches=contents.num_patches / (contents.num_packs * data.max_patches),
+        straggler=contents.straggler,
+        mix=contents.mix,
     )
 
 
 def open_desk(run: Run, progress: Progress, messages: list[str]) -> Desk:
     """Open what the main process writes, cut back to the step the run goes on from."""
-    record = quarantine = None
+    record = quarantine = rejects = None
     if run.is_main:
         run.output.mkdir(parents=True, exist_ok=True)
         record = RunRecord(run.output)
         messages += record.start(
-            run.config, fingerprints=run.plan.fingerprints, step=progress.step, world_size=run.world.size
+            run.config, fingerprints=run.stream.fingerprints, step=progress.step, world_size=run.world.size
         )
+        drop_pages(run.output, next_step=progress.step)
         quarantine = Quarantine(run.output / "quarantine.jsonl", max_bad_fraction=run.config.data.max_bad_fraction)
+        rejects = PageList(run.output / "rejects.jsonl")
     metrics = Metrics(
         run.output,
         first_step=progress.step,
@@ -90,12 +102,12 @@ def open_desk(run: Run, progress: Progress, messages: list[str]) -> Desk:
     )
     for message in messages:
         metrics.say(message)
-    return Desk(metrics=metrics, record=record, quarantine=quarantine)
+    return Desk(metrics=metrics, record=record, quarantine=quarantine, rejects=rejects)
 
 
-def known_bad(desk: Desk) -> dict[int, str]:
-    """Samples that failed before this start and why, the same on every rank; all ranks call it together."""
-    found: list[dict[int, str]] = [{} if desk.quarantine is None else desk.quarantine.reasons]
+def known_bad(desk: Desk) -> tuple[Failure, ...]:
+    """Pages that failed before this start, the same on every rank; all ranks call it together."""
+    found = [() if desk.quarantine is None else desk.quarantine.before]
     broadcast_object_list(found)
     return found[0]
 
@@ -126,14 +138,37 @@ def note(
         desk.quarantine.check(progress.num_pages)
 
 
+def note_contents(desk: Desk, contents: StepContents) -> None:
+    """Write down on the main process what no plan could name later: the keys of a step, and the pages passed over."""
+    if desk.record is not None and contents.keys is not None:
+        desk.record.add_pages(contents.step, contents.keys)
+    if desk.rejects is not None:
+        desk.rejects.add(contents.unfit, step=contents.step)
+
+
 def evaluate_all(run: Run, desk: Desk, step: int) -> None:
-    """The loss over every evaluation set, after `step`."""
+    """The loss over every evaluation set, after `step`; with `train.generate` also CER and WER of its first pages."""
     for name, plan in run.eval_plans:
-        with run.loader(plan) as loader:
-            figures = evaluate(run.engine, loader)
-        desk.metrics.add_eval(
-            step, name, {"loss": figures.loss, "tokens": figures.num_tokens, "pages": figures.num_pages}
-        )
+        with run.eval_loader(plan) as loader:
+            found = evaluate(run.engine, loader)
+        for failure in found.failures:
+            desk.metrics.say(f"eval {name}: page {failure.key!r} failed and counts for nothing: {failure.reason}")
+        figures = {"loss": found.loss, "tokens": found.num_tokens, "pages": found.num_pages}
+        written = write_pages(run, desk, name, plan)
+        desk.metrics.add_eval(step, name, {**figures, **written.figures()} if written else figures)
+        if written and run.is_main:
+            save_pages(pages_file(run.output, name, step), written)
+            for line in written.lines():
+                desk.metrics.say(line)
+
+
+def write_pages(run: Run, desk: Desk, name: str, plan: Plan) -> WrittenSet | None:
+    """Have the model write the first pages of a set, with a bar; None without `train.generate`."""
+    settings = run.config.train.generate
+    if settings is None:
+        return None
+    with desk.metrics.work(f"writing {name}") as on_progress:
+        return write_set(run.engine, plan, settings, run.world, on_progress=on_progress)
 
 
 def save(run: Run, desk: Desk, progress: Progress, stream: Mapping[str, Any]) -> None:

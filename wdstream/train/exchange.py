@@ -10,9 +10,9 @@ from accelerate.utils import gather_object
 
 from wdstream.digest import join_digests, pack_digests
 from wdstream.errors import TrainError
-from wdstream.plan.digest import step_digest
-from wdstream.records import Failure, StepPlan
+from wdstream.records import Failure
 from wdstream.train.step import Batch, StepOutcome
+from wdstream.train.stream import StepContents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +38,14 @@ class StepFigures:
 
 def exchange(
     accelerator: Accelerator,
-    plan: StepPlan,
+    contents: StepContents,
     batches: Sequence[Batch],
     outcome: StepOutcome,
     *,
     wait_seconds: float,
     is_stopping: bool,
 ) -> StepFigures:
-    """Bring the ranks' figures together and compare them with the plan.
+    """Bring the ranks' figures together and compare them with what the step should hold.
 
     Raises:
         TrainError: the ranks have different plans, or trained another number of supervised tokens than planned,
@@ -60,16 +60,16 @@ def exchange(
         float(is_stopping),
         float(len(own_failures)),
         *_halves(digest),
-        *_halves(step_digest(plan)),
+        *_halves(contents.digest),
     ]
     ours = torch.tensor([row], dtype=torch.float64, device=accelerator.device)
     table = accelerator.gather(ours).cpu()  # (world, figures)
     loss_sum, num_supervised, _, _, num_failures, high, low = table.sum(dim=0).tolist()[:7]
-    check_same_plan(plan.step, table[:, 7:].tolist())
+    check_same_plan(contents.step, table[:, 7:].tolist())
     failures = gather_object(own_failures) if num_failures else []
-    if num_supervised != plan.num_supervised and not failures:
+    if num_supervised != contents.num_supervised and not failures:
         raise TrainError(
-            f"step {plan.step}: {plan.num_supervised} supervised tokens planned, {int(num_supervised)} found; "
+            f"step {contents.step}: {contents.num_supervised} supervised tokens planned, {int(num_supervised)} found; "
             "the shards, the tokenizer or the code changed under the plan: run `wdstream index` again"
         )
     return StepFigures(

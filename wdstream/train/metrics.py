@@ -1,7 +1,8 @@
 """Figures of the run: `metrics.jsonl`, TensorBoard, and a progress bar; all on the main process."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ from rich.text import Text
 
 from wdstream.errors import TrainError
 from wdstream.train.lines import LineFile
+from wdstream.train.stream import Share
+
+BOARD_RATES = {"loss", "cer", "wer"}
+"""Figures of an evaluation that TensorBoard gets; the counts beside them are in eval.jsonl."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +32,7 @@ class StepMetrics:
         num_supervised, num_tokens, num_patches, num_pages: planned contents of the step.
         fill_tokens, fill_patches: share of the two budgets that the contents use, 0 to 1.
         straggler: predicted cost of the busiest rank over the mean, 1 is perfect.
+        mix: what each of several data sets gave, by name.
     """
 
     step: int
@@ -42,6 +48,7 @@ class StepMetrics:
     fill_tokens: float
     fill_patches: float
     straggler: float
+    mix: Mapping[str, Share] = field(default_factory=dict)
 
 
 def summarise(window: Sequence[StepMetrics]) -> dict[str, float]:
@@ -62,7 +69,18 @@ def summarise(window: Sequence[StepMetrics]) -> dict[str, float]:
         "fill_patches_pct": 100.0 * sum(step.fill_patches for step in window) / len(window),
         "straggler": max(step.straggler for step in window),
         "supervised_tokens": float(supervised),
+        **summarise_mix(window),
     }
+
+
+def summarise_mix(window: Sequence[StepMetrics]) -> dict[str, float]:
+    """Shares of pages and of tokens, in per cent, of each of several data sets: the mix that was really trained."""
+    names = window[-1].mix.keys()
+    found: dict[str, float] = {}
+    for unit in Share._fields:
+        sums = {name: sum(getattr(step.mix[name], unit) for step in window) for name in names}
+        found |= {f"mix_{unit}_pct/{name}": 100.0 * sums[name] / max(sum(sums.values()), 1) for name in names}
+    return found
 
 
 class Metrics:
@@ -108,13 +126,27 @@ class Metrics:
         if not self._is_main:
             return
         self._eval_file.append({"step": step, "name": name, **figures})
-        self._board.add_scalar(f"eval/{name}/loss", figures["loss"], step)
-        self.say(f"step {step}: eval {name}: loss {figures['loss']:.4f} over {int(figures['tokens'])} tokens")
+        for key in BOARD_RATES & figures.keys():
+            self._board.add_scalar(f"eval/{name}/{key}", figures[key], step)
+        self._board.flush()
+        self.say(f"step {step}: eval {name}: {describe_eval(figures)}")
+
+    @contextmanager
+    def work(self, description: str) -> Iterator[Callable[[int, int], None]]:
+        """A second bar for work between two steps; fed with (done, in all)."""
+        if not self._is_main:
+            yield lambda done, total: None
+            return
+        task = self._progress.add_task(description, total=None)
+        try:
+            yield lambda done, total: self._progress.update(task, completed=done, total=total)
+        finally:
+            self._progress.remove_task(task)
 
     def say(self, message: str) -> None:
-        """Print a line above the progress bar."""
+        """Print a line above the progress bar, as it is: page text may hold brackets."""
         if self._is_main:
-            self._console.print(message, highlight=False, soft_wrap=True)
+            self._console.print(message, highlight=False, markup=False, soft_wrap=True)
 
     def close(self) -> None:
         """Write what is left and end the bar."""
@@ -138,12 +170,26 @@ class Metrics:
 
 def describe(figures: dict[str, float]) -> str:
     """The figures that a person watches; fill is of tokens and of patches."""
+    mix = ", ".join(
+        f"{name.partition('/')[2]} {value:.1f} %"
+        for name, value in figures.items()
+        if name.startswith("mix_tokens_pct/")
+    )
     return (
         f"loss {figures['loss']:.4f} lr {figures['lr']:.1e} {figures['tokens_per_s']:,.0f} tokens/s "
         f"{figures['pages_per_s']:.1f} pages/s wait {figures['data_wait_pct']:.0f} % "
         f"fill {figures['fill_tokens_pct']:.0f}/{figures['fill_patches_pct']:.0f} % "
-        f"straggler {figures['straggler']:.2f}"
+        f"straggler {figures['straggler']:.2f}" + (f" tokens of {mix}" if mix else "")
     )
+
+
+def describe_eval(figures: dict[str, float]) -> str:
+    """The figures of an evaluation set; the rates are there where the model wrote pages."""
+    line = f"loss {figures['loss']:.4f} over {int(figures['tokens'])} tokens"
+    if "cer" not in figures:
+        return line
+    cut = f", {int(figures['cut'])} of them cut off" if figures["cut"] else ""
+    return f"{line}, CER {figures['cer']:.4f} WER {figures['wer']:.4f} over {int(figures['generated'])} pages{cut}"
 
 
 class Bar(Progress):

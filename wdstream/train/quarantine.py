@@ -24,37 +24,49 @@ def allowed_failures(num_pages: int, max_bad_fraction: float) -> float:
     return expected + 3.0 * math.sqrt(expected)
 
 
-class Quarantine:
-    """The list of failed pages of a run, on the main process.
+class PageList:
+    """A list of pages and why they are in it, each once, on the main process.
 
     Args:
         path: the list; lines already there are honoured: their pages are not listed again.
-        max_bad_fraction: share of pages that may fail.
 
     Attributes:
-        reasons: of the pages listed at the start, by sample number; a resumed run does not read them again.
+        before: the pages listed at the start.
     """
 
-    def __init__(self, path: Path, *, max_bad_fraction: float) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
         self._file = LineFile(path)
-        self._max_bad_fraction = max_bad_fraction
-        lines = list(read_lines(path))
-        self._known = {line["key"] for line in lines}
-        self.reasons: dict[int, str] = {line["sample"]: line["reason"] for line in lines}
+        self.before = tuple(
+            Failure(key=line["key"], sample=line["sample"], reason=line["reason"]) for line in read_lines(path)
+        )
+        self._known = {page.key for page in self.before}
 
     def __len__(self) -> int:
         """Pages listed."""
         return len(self._known)
 
     def add(self, failures: Iterable[Failure], *, step: int) -> None:
-        """List the failed pages of a step that are not listed yet."""
+        """List the pages of a step that are not listed yet."""
         for failure in failures:
             if failure.key not in self._known:
                 self._known.add(failure.key)
                 self._file.append(
                     {"step": step, "key": failure.key, "sample": failure.sample, "reason": failure.reason}
                 )
+
+
+class Quarantine(PageList):
+    """The failed pages of a run; a resumed run does not read them again.
+
+    Args:
+        path: see PageList.
+        max_bad_fraction: share of pages that may fail.
+    """
+
+    def __init__(self, path: Path, *, max_bad_fraction: float) -> None:
+        super().__init__(path)
+        self._max_bad_fraction = max_bad_fraction
 
     def check(self, num_pages: int) -> None:
         """Stop the run when more of `num_pages` trained pages failed than allowed.

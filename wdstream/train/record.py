@@ -4,13 +4,14 @@
     steps.jsonl      a line a step: digest of the pages trained, world, pages, supervised tokens
     states.jsonl     a line a checkpoint: the stream's state after that step, about 1 kB; outlives the checkpoint
     quarantine.jsonl pages that failed (train/quarantine.py)
+    pages.jsonl, rejects.jsonl    of tars without an index only: the keys of every step, and the pages that fit no pack
 
 From `run.json` and the nearest state, the pages of any step are computed again; the digest says whether they are the
 ones that were trained. Written by the main process.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,10 @@ from wdstream.train.lines import LineFile, cut_back
 
 VERSION = 1
 PACKAGES = ("wdstream", "torch", "transformers", "accelerate", "peft", "bitsandbytes", "tokenizers", "numpy", "pillow")
-LINE_FILES = ("metrics.jsonl", "eval.jsonl", "steps.jsonl", "states.jsonl", "quarantine.jsonl")
+LINE_FILES = (
+    *("metrics.jsonl", "eval.jsonl", "steps.jsonl", "states.jsonl"),
+    *("quarantine.jsonl", "pages.jsonl", "rejects.jsonl"),
+)
 
 
 class RunRecord:
@@ -36,6 +40,7 @@ class RunRecord:
         self._output = output
         self._steps = LineFile(output / "steps.jsonl")
         self._states = LineFile(output / "states.jsonl")
+        self._pages = LineFile(output / "pages.jsonl")
 
     def start(self, config: Config, *, fingerprints: Mapping[str, Any], step: int, world_size: int) -> list[str]:
         """Note a start at `step`, and cut the growing files back to it.
@@ -62,6 +67,10 @@ class RunRecord:
     def add_step(self, line: Mapping[str, Any]) -> None:
         """Append a step to the ledger."""
         self._steps.append(line)
+
+    def add_pages(self, step: int, keys: Mapping[int, Sequence[str]]) -> None:
+        """Append the keys of a step by pack number, where no plan could name them later."""
+        self._pages.append({"step": step, "packs": {str(number): list(pages) for number, pages in keys.items()}})
 
     def add_state(self, step: int, stream: Mapping[str, Any]) -> None:
         """Append the stream's state after `step`."""

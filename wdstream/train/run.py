@@ -1,23 +1,27 @@
 """A run put together: accelerator, plan, model, optimizer, checkpoints and records, each from its own file."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
 from accelerate.utils import DistributedType
 
 from wdstream.config import Config
 from wdstream.errors import ConfigError
+from wdstream.lane_pipeline import lanes_from_config
 from wdstream.pipeline import Plan, plan_from_config
 from wdstream.train.adapter_state import save_adapter_only
 from wdstream.train.checkpoint import Checkpoint, Checkpoints
 from wdstream.train.evaluate import eval_config
-from wdstream.train.launch import place_of, start_accelerator, world_of
+from wdstream.train.generate_pages import check_generation
+from wdstream.train.lane_stream import LaneStream
+from wdstream.train.launch import place_of, world_of
 from wdstream.train.loss import LossHead
 from wdstream.train.model import load_model, trains_vision
 from wdstream.train.optimizer import learning_rate, make_optimizer
 from wdstream.train.step import Engine
+from wdstream.train.stream import PlannedStream, Stream
 from wdstream.world import World
 
 
@@ -28,16 +32,20 @@ class Run:
     Attributes:
         config: as resolved.
         world: this process among all.
-        plan: of the training data.
+        stream: the training data.
+        start: the checkpoint it goes on from; None for a new run.
+        messages: for the user, about checkpoints that were passed over.
         eval_plans: name and plan of each evaluation set.
-        total_steps: of the whole run.
+        total_steps: of the whole run; at most, where nobody knows when the data end.
         engine: what a step needs.
         checkpoints: of this run.
     """
 
     config: Config
     world: World
-    plan: Plan
+    stream: Stream
+    start: Checkpoint | None
+    messages: tuple[str, ...]
     eval_plans: tuple[tuple[str, Plan], ...]
     total_steps: int
     engine: Engine
@@ -54,9 +62,9 @@ class Run:
         return self.world.rank == 0
 
     @property
-    def micro_batches(self) -> int:
-        """Micro-batches of this rank a step."""
-        return self.config.data.global_batch_size // (self.world.size * self.config.train.micro_batch_size)
+    def first_step(self) -> int:
+        """The step this start begins with."""
+        return 0 if self.start is None else self.start.step
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
@@ -69,34 +77,36 @@ class Run:
             min_ratio=train.min_lr_ratio,
         )
 
-    def loader(self, plan: Plan, state: Any = None, known_bad: Mapping[int, str] | None = None) -> Any:
-        """This rank's micro-batches of `plan`, from `state` on; samples `known_bad` are not read again."""
+    def eval_loader(self, plan: Plan) -> Any:
+        """This rank's micro-batches of an evaluation set."""
         data = self.config.data
         return plan.loader(
             world=self.world,
-            state=state,
             workers=data.workers,
             prefetch=data.prefetch,
             micro_batch_size=self.config.train.micro_batch_size,
-            known_bad=known_bad,
         )
 
 
-def open_run(config: Config) -> Run:
-    """Start the process group, plan, and load the model; nothing is written yet.
+def open_run(config: Config, accelerator: Accelerator) -> Run:
+    """Open the data, find the checkpoint to go on from, and load the model; nothing is written yet.
 
     Raises:
         WdstreamError: see the parts.
     """
-    accelerator = start_accelerator(config)
+    check_generation(config, accelerator.distributed_type)
     world = world_of(accelerator)
-    plan = plan_from_config(config)
-    family = plan.family.for_attention(config.model.attn)
+    stream = open_stream(config, world)
+    checkpoints = Checkpoints(config.train.output / "checkpoints", accelerator, keep=config.train.keep_checkpoints)
+    start, messages = find_start(config, checkpoints)
+    if start is not None:
+        stream.check(start.stream)  # another plan's checkpoint is refused before anything is touched
+    total_steps = count_steps(config, stream, start)
+    family = stream.family.for_attention(config.model.attn)
     evals = tuple(
         (dataset.name or Path(dataset.path).name, plan_from_config(eval_config(config, dataset, world_size=world.size)))
         for dataset in config.data.eval
     )
-    total_steps = count_steps(config, plan)
     place = place_of(accelerator, config)
     bare = load_model(config, place, attention=family.attention_setting(config.model.attn))
     head = LossHead(bare)
@@ -117,36 +127,51 @@ def open_run(config: Config) -> Run:
     return Run(
         config=config,
         world=world,
-        plan=plan,
+        stream=stream,
+        start=start,
+        messages=tuple(messages),
         eval_plans=evals,
         total_steps=total_steps,
         engine=engine,
-        checkpoints=Checkpoints(config.train.output / "checkpoints", accelerator, keep=config.train.keep_checkpoints),
+        checkpoints=checkpoints,
     )
 
 
-def count_steps(config: Config, plan: Plan) -> int:
+def open_stream(config: Config, world: World) -> Stream:
+    """The training data: planned from an index, or streamed from tars that have none."""
+    if config.data.streaming is not None:
+        return LaneStream(lanes=lanes_from_config(config), config=config, world=world)
+    return PlannedStream(plan=plan_from_config(config), config=config, world=world)
+
+
+def count_steps(config: Config, stream: Stream, start: Checkpoint | None) -> int:
     """Steps of the whole run: `train.max_steps` or the epochs of the data, whichever ends first.
 
     Raises:
-        ConfigError: neither is given.
+        ConfigError: neither is given, or the data cannot tell.
     """
-    limits = [limit for limit in (config.train.max_steps, plan.total_steps()) if limit is not None]
+    if config.data.streaming is not None and config.train.max_steps is None:
+        raise ConfigError(
+            "train.max_steps: needed with data.streaming, because nobody knows how many steps tars without an index "
+            "will make; with data.epochs the run ends earlier when the data do"
+        )
+    planned = stream.total_steps(None if start is None else start.stream)
+    limits = [limit for limit in (config.train.max_steps, planned) if limit is not None]
     if not limits:
         raise ConfigError("train.max_steps and data.epochs are both unset, so the run would never end; set one of them")
     return min(limits)
 
 
-def find_start(run: Run) -> tuple[Checkpoint | None, list[str]]:
+def find_start(config: Config, checkpoints: Checkpoints) -> tuple[Checkpoint | None, list[str]]:
     """The checkpoint to go on from, and messages about those passed over.
 
     Raises:
         ConfigError: `train.resume: never`, and the output already holds checkpoints.
     """
-    checkpoint, messages = run.checkpoints.newest()
-    if checkpoint is not None and run.config.train.resume == "never":
+    checkpoint, messages = checkpoints.newest()
+    if checkpoint is not None and config.train.resume == "never":
         raise ConfigError(
-            f"train.output: {run.output} already holds checkpoints and train.resume is never; "
+            f"train.output: {config.train.output} already holds checkpoints and train.resume is never; "
             "choose another output, or resume: auto to go on"
         )
     return checkpoint, messages

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from wdstream.errors import TrainError
+from wdstream.train.dummy import needs_dummy, with_dummy
 from wdstream.train.loss import IGNORED, find_targets
 from wdstream.train.step import Batch, Engine, model_inputs
 
@@ -23,6 +24,8 @@ def check_no_leak(engine: Engine, batch: Batch) -> bool:
     Raises:
         TrainError: a document sees another one of its row.
     """
+    if needs_dummy(batch, engine.family, needs_images=engine.needs_images):
+        batch = with_dummy(batch, engine.family)
     labels, disturbed, is_checked = disturb(batch["input_ids"], batch["labels"], batch["lengths"])
     was_training = engine.model.training
     engine.model.eval()  # no dropout: the two passes differ in the disturbed ids only
