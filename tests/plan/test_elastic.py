@@ -7,7 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.plan.synthetic import pages, planner
+from tests.plan.long_pages import long_pages
+from tests.plan.synthetic import Columns, pages, planner
+from wdstream.errors import PlanError
 from wdstream.plan.columns import Dataset
 from wdstream.plan.digest import step_digest
 from wdstream.plan.planner import Planner
@@ -29,10 +31,16 @@ class Run:
     seed: int
     topologies: tuple[tuple[int, int, int], ...]
 
+    def columns(self, size: int, number: int) -> Columns:
+        shard = 15 + self.seed % 30
+        if self.overlength == "split":
+            return long_pages(size, shard=shard, seed=number)
+        return pages(size, shard=shard, seed=number, text=(0, 130))
+
     def planner(self) -> Planner:
         datasets = [
             Dataset(
-                columns=pages(size, shard=15 + self.seed % 30, seed=number, text=(0, 130)),
+                columns=self.columns(size, number),
                 name=f"d{number}",
                 weight=epochs if self.weights_in else None,
                 epochs=1 if self.weights_in else epochs,
@@ -68,7 +76,7 @@ def runs(draw: st.DrawFn) -> Run:
         sizes=tuple(draw(st.lists(st.integers(3, 50), min_size=count, max_size=count))),
         epochs_of=tuple(draw(st.lists(st.integers(1, 3), min_size=count, max_size=count))),
         weights_in=draw(st.sampled_from([None, None, "pages", "tokens"])),
-        overlength=draw(st.sampled_from(["reject", "downscale"])),
+        overlength=draw(st.sampled_from(["reject", "downscale", "split"])),
         where=draw(st.sampled_from([None, "tokens % 3 != 1 or dataset == 'd0'"])),
         epochs=draw(st.integers(1, 3)),
         tail=draw(st.sampled_from(["wrap", "drop", "pad"])),
@@ -111,11 +119,13 @@ def check(run: Run) -> None:
 
 
 def check_counts(run: Run, plan: Planner, samples: list[int]) -> None:
-    """Every page as often as it should be, rejects excepted and listed."""
+    """Every page as often as it should be, or each part of it; rejects excepted and listed."""
     counts = Counter(samples)
     rejects = {sample for sample, _ in plan.rejects()}
-    assert not rejects & set(counts)
-    for sample in set(range(plan.parts.num_samples)) - rejects:
+    accepted = set(range(plan.parts.num_samples)) - rejects
+    expected = {sample for page in accepted for sample in samples_of(page, plan)}
+    assert set(counts) <= expected
+    for sample in expected:
         wanted = run.epochs * run.epochs_of[plan.locate(sample)[0]]
         if run.tail == "pad":
             assert counts[sample] == wanted
@@ -123,6 +133,15 @@ def check_counts(run: Run, plan: Planner, samples: list[int]) -> None:
             assert counts[sample] >= wanted
         else:
             assert counts[sample] <= wanted
+
+
+def samples_of(page: int, plan: Planner) -> list[int]:
+    """A page that fits, or all parts of one that is split."""
+    try:
+        part = plan.parts.part_of(page + plan.parts.num_samples)
+    except PlanError:
+        return [page]
+    return [page + number * plan.parts.num_samples for number in range(1, (part.count if part else 0) + 1)]
 
 
 @given(runs())

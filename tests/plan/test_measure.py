@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.plan.synthetic import UNTILED, Columns, Squares, pages
-from wdstream.errors import ConfigError
 from wdstream.pages.label import tile_text_pieces
 from wdstream.pages.tile import TilingPolicy, plan_tiles
 from wdstream.plan.columns import Dataset
@@ -138,11 +137,6 @@ def test_scaled_size() -> None:
     assert scaled_size(100, 3, 64) == (100, 3)
     assert scaled_size(100, 3, 32) == (50, 2)
     assert scaled_size(100, 3, 1) == (2, 1)
-
-
-def test_split_is_refused_with_its_reason() -> None:
-    with pytest.raises(ConfigError, match=r"overlength: 'split'.*one token count.*use 'reject' or 'downscale'"):
-        measure(columns([(1, [])]), overlength="split")
 
 
 def test_filters_and_curriculum_by_epoch() -> None:

@@ -86,7 +86,7 @@ class _Images:
 
 
 class Ruler:
-    """Measures samples of one data set by their rows."""
+    """Measures samples of one data set by their rows; longer ones than `max_tokens` tokens are rejected."""
 
     def __init__(self, dataset: Dataset, family: LengthModel, table: ImageCostTable, settings: PlanSettings) -> None:
         """`table` may be shared by data sets. Raises ShardIndexError without the family's token column."""
@@ -101,7 +101,7 @@ class Ruler:
         self._settings = settings
         # Some families take a document only up to a length of their own, shorter than a pack may be.
         longest: int | None = getattr(family, "max_document_tokens", None)
-        self._max_tokens = settings.sequence_length if longest is None else min(settings.sequence_length, longest)
+        self.max_tokens = settings.sequence_length if longest is None else min(settings.sequence_length, longest)
 
     def measure(self, rows: Ints, *, epoch: int | None = None) -> SampleLengths:
         """Lengths of the samples in these rows, (n,).
@@ -180,7 +180,7 @@ class Ruler:
     def _reject(self, lengths: SampleLengths, text: Ints, is_too_large: Bools, is_refused: Bools) -> None:
         reject = lengths.reject
         reject[lengths.patches > self._settings.max_patches] = Reject.TOO_MANY_PATCHES
-        reject[lengths.tokens > self._max_tokens] = Reject.TOO_MANY_TOKENS
+        reject[lengths.tokens > self.max_tokens] = Reject.TOO_MANY_TOKENS
         reject[is_refused] = Reject.IMAGE_SIZE_REFUSED
         reject[is_too_large] = Reject.TOO_MANY_PIXELS
         reject[text == 0] = Reject.EMPTY_TEXT
@@ -198,7 +198,7 @@ class Ruler:
             sums = [part.reshape(widths.shape).sum(axis=1) for part in (tokens, costs.patches, costs.vision_cost)]
             sums[0] += self._prefix + int(text[place]) + 1
             fits = (tokens >= 0).all(axis=1)
-            fits &= (sums[0] <= self._max_tokens) & (sums[1] <= self._settings.max_patches)
+            fits &= (sums[0] <= self.max_tokens) & (sums[1] <= self._settings.max_patches)
             if fits.any():
                 best = int(np.argmax(fits))
                 for column, part in zip((lengths.tokens, lengths.patches, lengths.vision_cost), sums, strict=True):

@@ -16,10 +16,11 @@ from wdstream.plan.mixture import by_weight, flatten
 from wdstream.plan.order import Order
 from wdstream.plan.packer import Item
 from wdstream.plan.settings import PlanSettings
-from wdstream.plan.state import Cursor
+from wdstream.plan.split import PagePart, Splitter
+from wdstream.plan.state import Cursor, StreamState
 from wdstream.plan.stream import Part, items_of
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 """Raised whenever the same inputs would give another plan; a saved state of another version is refused."""
 
 MAX_SAMPLES = 1 << 30
@@ -55,19 +56,46 @@ class Parts:
         self.num_samples = int(self.offsets[-1])
         table = ImageCostTable(family, tiling)
         self.rulers = [Ruler(dataset, family, table, settings) for dataset in self.datasets]
+        self.splitters = [self._splitter(number, family) for number in range(len(self.datasets))]
         self.parts = tuple(self._part(number) for number in range(len(self.datasets)))
         self.fingerprints = self._fingerprints(family, tiling)
 
     def locate(self, sample: int) -> tuple[int, int]:
-        """(data set, row) of a sample number.
+        """(data set, row) of a sample number; parts of a split page are where the page is.
 
         Raises:
             PlanError: there is no such sample.
         """
-        if not 0 <= sample < self.num_samples:
+        is_known = sample < self.num_samples or self.settings.overlength == "split"
+        if sample < 0 or not is_known:
             raise PlanError(f"sample {sample}: expected a number from 0 to {self.num_samples - 1}")
-        number = int(np.searchsorted(self.offsets, sample, side="right")) - 1
-        return number, sample - int(self.offsets[number])
+        page = self.page_of(sample)
+        number = int(np.searchsorted(self.offsets, page, side="right")) - 1
+        return number, page - int(self.offsets[number])
+
+    def page_of(self, sample: int) -> int:
+        """The number of a sample's page: the sample's own, but for parts of split pages."""
+        return sample % self.num_samples
+
+    def part_of(self, sample: int) -> PagePart | None:
+        """Which part of its page a sample is; None for a whole page.
+
+        Raises:
+            PlanError: there is no such sample.
+        """
+        if sample < self.num_samples:
+            return None
+        part = self._find_part(*self.locate(sample), sample // self.num_samples)
+        if part is None:
+            raise PlanError(f"sample {sample}: page {self.page_of(sample)} has no part {sample // self.num_samples}")
+        return part
+
+    def _find_part(self, number: int, row: int, part: int) -> PagePart | None:
+        """Part `part`, from 1, of a row of a data set; None where it has no such part."""
+        splitter = self.splitters[number]
+        if splitter is None:
+            return None
+        return splitter.part(row, self.rulers[number].measure(np.array([row])), part)
 
     def round_start(self, round_number: int) -> tuple[Cursor, ...]:
         """Cursors at the start of a round."""
@@ -82,22 +110,42 @@ class Parts:
     def pool_items(self, samples: Sequence[int]) -> list[Item]:
         """Samples of a saved pool, in order, measured anew; those that do not fit this plan any more are left out.
 
+        A page that went in whole and is split in this plan comes with all its parts.
+
         Raises:
             StateError: there is no such sample.
         """
-        if samples and not 0 <= min(samples) <= max(samples) < self.num_samples:
-            raise StateError(
-                f"the saved pool holds sample {max(samples)}, but the data sets have {self.num_samples} samples: it "
-                "belongs to other data"
-            )
-        numbers = np.array(samples, dtype=np.int64)
-        owners = np.searchsorted(self.offsets, numbers, side="right") - 1
-        found: dict[int, Item] = {}
+        pages = np.unique(np.array(samples, dtype=np.int64) % self.num_samples)
+        owners = np.searchsorted(self.offsets, pages, side="right") - 1
+        found: dict[int, list[Item]] = {}  # by page
         for owner in np.unique(owners).tolist():
-            of_owner = numbers[owners == owner]
-            lengths = self.rulers[owner].measure(of_owner - self.offsets[owner])
-            found |= {item.sample: item for item in items_of(of_owner, lengths, lengths.reject == Reject.ACCEPTED)}
-        return [found[sample] for sample in samples if sample in found]
+            for item in self._items(owner, pages[owners == owner] - self.offsets[owner]):
+                found.setdefault(self.page_of(item.sample), []).append(item)
+        chosen: list[Item] = []
+        for sample in samples:
+            items = found.get(self.page_of(sample), [])
+            is_part = sample >= self.num_samples
+            fitting = [item for item in items if item.sample == sample] if is_part else items
+            if is_part and not fitting:
+                raise StateError(
+                    f"the saved pool holds sample {sample}, but the data sets have {self.num_samples} samples, and no "
+                    "page of them such a part: it belongs to other data"
+                )
+            chosen += fitting
+        return chosen
+
+    def _items(self, number: int, rows: Ints) -> list[Item]:
+        """The samples of some rows of a data set, those of a page that is split part by part."""
+        lengths = self.rulers[number].measure(rows)
+        samples, splitter = rows + self.offsets[number], self.splitters[number]
+        split = None if splitter is None else splitter.split(rows, lengths)
+        if split is not None:
+            lengths, samples = split.lengths, samples[split.places] + split.parts * self.num_samples
+        return items_of(samples, lengths, lengths.reject == Reject.ACCEPTED)
+
+    def holds_parts(self, state: StreamState) -> bool:
+        """Whether a state of a plan of these data sets stands in the middle of pages that are split."""
+        return any(at.part for at in state.cursors) or any(sample >= self.num_samples for sample in state.pool)
 
     def check_cursors(self, cursors: Sequence[Cursor]) -> None:
         """Refuse cursors that do not lie in these data sets.
@@ -107,20 +155,30 @@ class Parts:
         """
         if len(cursors) != len(self.parts):
             raise StateError(f"the saved state has {len(cursors)} data sets, the plan {len(self.parts)}")
-        for dataset, part, at in zip(self.datasets, self.parts, cursors, strict=True):
+        for number, (dataset, part, at) in enumerate(zip(self.datasets, self.parts, cursors, strict=True)):
             is_block = at.block < part.order.num_blocks
             if not is_block or 0 < at.position >= part.order.block_size(at.epoch, at.block):
                 raise StateError(
                     f"data set {dataset.name!r}: the saved state stands at block {at.block}, sample {at.position}, "
                     "which this data set does not have; it belongs to other data"
                 )
+            row = int(part.order.block(at.epoch, at.block)[at.position]) if at.part else 0
+            if at.part and self._find_part(number, row, at.part + 1) is None:
+                raise StateError(
+                    f"data set {dataset.name!r}: the saved state stands after part {at.part} of sample {at.position} "
+                    f"of block {at.block}, which has no further part in this plan; it belongs to other data"
+                )
 
     def rejects(self, *, epoch: int = 0, slab: int = 65_536) -> Iterator[tuple[int, Reject]]:
         """(sample, reason) of every sample that an epoch leaves out, by number."""
-        for ruler, offset, end in zip(self.rulers, self.offsets, self.offsets[1:], strict=False):
+        for number, (ruler, splitter) in enumerate(zip(self.rulers, self.splitters, strict=True)):
+            offset, end = self.offsets[number], self.offsets[number + 1]
             for start in range(0, int(end - offset), slab):
                 rows = np.arange(start, min(start + slab, int(end - offset)), dtype=np.int64)
-                codes = ruler.measure(rows, epoch=epoch).reject
+                lengths = ruler.measure(rows, epoch=epoch)
+                if splitter is not None:
+                    splitter.split(rows, lengths)
+                codes = lengths.reject
                 for place in np.flatnonzero(codes).tolist():
                     yield int(offset + rows[place]), Reject(int(codes[place]))
 
@@ -140,7 +198,15 @@ class Parts:
             weight=int(dataset.weight) if dataset.weight is not None else size * dataset.epochs,
             unit=settings.weights_in,
             epochs=None if is_weighted else dataset.epochs,
+            splitter=self.splitters[number],
+            stride=self.num_samples,
         )
+
+    def _splitter(self, number: int, family: LengthModel) -> Splitter | None:
+        if self.settings.overlength != "split":
+            return None
+        limits = {"max_tokens": self.rulers[number].max_tokens, "max_patches": self.settings.max_patches}
+        return Splitter(self.datasets[number], family.text_fingerprint, **limits)
 
     def _fingerprints(self, family: LengthModel, tiling: TileModel) -> dict[str, str]:
         """Each at most a few dozen characters: they are part of every state."""

@@ -19,7 +19,7 @@ from wdstream.plan.parts import Parts
 from wdstream.plan.report import PlanSummary, summarise
 from wdstream.plan.run import PackRun
 from wdstream.plan.settings import OnChange, PlanKeywords, PlanSettings
-from wdstream.plan.state import KEEPS_PAGES, StreamState
+from wdstream.plan.state import KEEPS_PAGES, KEEPS_PARTS, StreamState
 from wdstream.plan.step_plans import Dealer
 from wdstream.plan.waypoints import Waypoints
 from wdstream.records import StepPlan
@@ -61,7 +61,7 @@ class Planner:
         return self.parts.datasets
 
     def locate(self, sample: int) -> tuple[int, int]:
-        """(data set, row) of a sample number."""
+        """(data set, row) of a sample number; parts of a page that is split are where the page is."""
         return self.parts.locate(sample)
 
     def initial_state(self) -> StreamState:
@@ -85,7 +85,8 @@ class Planner:
         if on_change == "new_epoch" and saved.differences(self.fingerprints):
             cursors = self.parts.start_after(saved.round, max(at.epoch for at in saved.cursors))
             return replace(self.initial_state(), step=saved.step, round=saved.round + 1, cursors=cursors)
-        saved.check(self.fingerprints, allow=KEEPS_PAGES if on_change == "keep" else ())
+        kept = KEEPS_PARTS if self.parts.holds_parts(saved) else KEEPS_PAGES
+        saved.check(self.fingerprints, allow=kept if on_change == "keep" else ())
         self.parts.check_cursors(saved.cursors)
         return replace(saved, fingerprints=dict(self.fingerprints))
 

@@ -24,7 +24,7 @@ class DatasetShare:
     Attributes:
         name: of the data set.
         samples: in its index.
-        pages: that were packed; a page of a data set with several epochs counts each time.
+        pages: that were packed; a page of a data set with several epochs counts each time, a split page once.
         tokens: of those pages.
         patches: of those pages.
         share_of_pages: of all packed pages, 0 to 1.
@@ -46,9 +46,11 @@ class PlanSummary:
 
     Attributes:
         samples: in the indexes.
-        pages: packed.
+        pages: packed; a page that is split counts once.
         rejects: how many were left out, by reason.
         downscaled: pages whose images are shrunk to fit.
+        split_pages: pages that are too long and packed in parts.
+        parts: of those pages, each a sample of its own.
         packs: of the epoch.
         steps: of the epoch, the last one begun counted in full.
         total_steps: of the run; None without an end.
@@ -64,6 +66,8 @@ class PlanSummary:
     pages: int
     rejects: Mapping[str, int]
     downscaled: int
+    split_pages: int
+    parts: int
     packs: int
     steps: int
     total_steps: int | None
@@ -100,10 +104,9 @@ class PlanSummary:
 
     def _rows(self) -> Iterator[tuple[str, str]]:
         yield "samples", f"{self.samples:,}"
-        yield (
-            "pages packed",
-            f"{self.pages:,}" + (f", {self.downscaled:,} of them downscaled" if self.downscaled else ""),
-        )
+        downscaled = f", {self.downscaled:,} of them downscaled" if self.downscaled else ""
+        split = f", {self.split_pages:,} of them split into {self.parts:,} parts" if self.parts else ""
+        yield "pages packed", f"{self.pages:,}{downscaled}{split}"
         yield "rejected", ", ".join(f"{count:,} {reason}" for reason, count in self.rejects.items()) or "none"
         yield "packs", f"{self.packs:,} of {self.pages_per_pack:.2f} pages"
         yield "steps", f"{self.steps:,}" + ("" if self.total_steps is None else f", {self.total_steps:,} in the run")
@@ -119,14 +122,16 @@ class _Tally:
     """Sums over the packs of an epoch."""
 
     def __init__(self, num_datasets: int) -> None:
-        self.packs = self.supervised = self.downscaled = 0
+        self.packs = self.supervised = self.downscaled = self.split_pages = self.parts = 0
         self.pages, self.tokens, self.patches = ([0] * num_datasets for _ in range(3))
         self.stragglers: list[float] = []
 
-    def add(self, owners: Sequence[int], items: Sequence[Item]) -> None:
-        """Count the samples of a step."""
-        for owner, item in zip(owners, items, strict=True):
-            self.pages[owner] += 1
+    def add(self, owners: Sequence[int], part_numbers: Sequence[int], items: Sequence[Item]) -> None:
+        """Count the samples of a step; the first part of a page that is split, number 1, counts as the page."""
+        for owner, part, item in zip(owners, part_numbers, items, strict=True):
+            self.pages[owner] += part <= 1
+            self.split_pages += part == 1
+            self.parts += part >= 1
             self.tokens[owner] += item[1]
             self.patches[owner] += item[2]
             self.supervised += item[3]
@@ -140,8 +145,10 @@ def summarise(parts: Parts, run: PackRun, dealer: Dealer, total_steps: int | Non
     packs = _packs_of_epoch(run, parts.num_samples if parts.is_endless else None)
     while step := list(islice(packs, size)):
         items = [item for pack in step for item in pack]
-        numbers = np.array([item[0] for item in items])
-        tally.add((np.searchsorted(parts.offsets, numbers, side="right") - 1).tolist(), items)
+        numbers = np.array([item[0] for item in items], dtype=np.int64)
+        part_numbers, pages = np.divmod(numbers, parts.num_samples)
+        owners = np.searchsorted(parts.offsets, pages, side="right") - 1
+        tally.add(owners.tolist(), part_numbers.tolist(), items)
         if len(step) == size:
             tally.stragglers.append(dealer.straggler(dealer.step_plan(tally.packs // size, step)))
         tally.packs += len(step)
@@ -172,6 +179,8 @@ def _summary(
         pages=pages,
         rejects={code.reason: rejects[code] for code in Reject if code and rejects[code]},
         downscaled=tally.downscaled,
+        split_pages=tally.split_pages,
+        parts=tally.parts,
         packs=tally.packs,
         steps=-(-tally.packs // settings.global_batch_size),
         total_steps=total_steps,

@@ -57,9 +57,9 @@ class PlanSettings:
         tail: the last step of a run of so many epochs: "wrap" fills it from the next epoch, "drop" leaves it out, "pad"
             fills it with packs of no samples.
         max_pixels: images of more pixels are rejected.
-        overlength: samples that do not fit a pack: "reject", or "downscale": their images are shrunk to the largest
-        of 63
-            sizes that fits (images.scaled_size).
+        overlength: samples that do not fit a pack: "reject"; "downscale": their images are shrunk to the largest of 63
+            sizes that fits (measure.scaled_size); "split": pages with too many tokens are cut between paragraphs into
+            samples that each have the page's images (split.py).
         weights_in: unit of the data sets' weights.
         where: only samples for which this expression holds (where.py).
         curriculum: for the first epochs, further expressions; afterwards all samples that `where` chooses.
@@ -98,12 +98,6 @@ class PlanSettings:
         _expect_one_of("deal", self.deal, ("total", "phase"))
         _expect_one_of("on_change", self.on_change, ("refuse", "keep", "new_epoch"))
         _expect_one_of("weights_in", self.weights_in, ("pages", "tokens"))
-        if self.overlength == "split":
-            raise ConfigError(
-                "overlength: 'split' would cut a text at a paragraph, but an index holds one token count for the "
-                "whole text, so the lengths of the parts are not known; use 'reject' or 'downscale', or split long "
-                "pages before make-shards"
-            )
         object.__setattr__(self, "curriculum", tuple(_phase(entry) for entry in self.curriculum))
         if self.where is not None:
             Where(self.where)

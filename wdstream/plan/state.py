@@ -28,6 +28,9 @@ MEANING = {
 KEEPS_PAGES = frozenset({"tokenizer", "tiling", "family", "packing", "pixels", "plan"})
 """Differences under which numbers and order of samples stay, so that going on is still exactly once."""
 
+KEEPS_PARTS = frozenset({"pixels"})
+"""Those under which pages that are split are cut at the same paragraphs."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
@@ -38,12 +41,14 @@ class Cursor:
         block: block of shards within the epoch.
         position: sample within the block.
         count: pages or tokens given so far, less a common amount; 0 when data sets are not given by weight.
+        part: parts of that sample given already, when it is a page that is split (split.py).
     """
 
     epoch: int = 0
     block: int = 0
     position: int = 0
     count: int = 0
+    part: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +59,7 @@ class StreamState:
         step: steps done; the next step has this number.
         round: passes over the mixture done, each pass ending in packs of its own.
         cursors: one a data set.
-        pool: global sample numbers that wait in the packer's pool, oldest first.
+        pool: global sample numbers that wait in the packer's pool, oldest first; those of parts are split.py's.
         fingerprints: of index, tokenizer, tiling, family, order, packing and plan code; of pixels when not the default.
     """
 
@@ -70,7 +75,7 @@ class StreamState:
             "version": VERSION,
             "step": self.step,
             "round": self.round,
-            "cursors": [[at.epoch, at.block, at.position, at.count] for at in self.cursors],
+            "cursors": [_fields(at) for at in self.cursors],
             "pool": list(self.pool),
             "fingerprints": dict(self.fingerprints),
         }
@@ -131,13 +136,15 @@ class StreamState:
                 f"the saved stream state (step {self.step}) belongs to another plan:\n  "
                 + "\n  ".join(found.values())
                 + "\nBring the old settings back, or allow the change: on_change 'keep' goes on where it stands (not "
-                "when index or order differ), 'new_epoch' starts a new pass over the data"
+                "when index or order differ, nor in the middle of split pages that would now be cut elsewhere), "
+                "'new_epoch' starts a new pass over the data"
             )
 
 
-def _cursor(epoch: int, block: int, position: int, count: int) -> Cursor:
-    return Cursor(epoch=int(epoch), block=int(block), position=int(position), count=int(count))
+def _cursor(epoch: int, block: int, position: int, count: int, part: int = 0) -> Cursor:
+    return Cursor(epoch=int(epoch), block=int(block), position=int(position), count=int(count), part=int(part))
 
 
-def _fields(at: Cursor) -> tuple[int, int, int, int]:
-    return at.epoch, at.block, at.position, at.count
+def _fields(at: Cursor) -> list[int]:
+    """As in JSON: the part only where there is one, so that states without are as they always were."""
+    return [at.epoch, at.block, at.position, at.count, *([at.part] if at.part else [])]

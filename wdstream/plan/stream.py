@@ -10,7 +10,7 @@ no call takes long. What comes out does not depend on where slabs begin.
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import compress
 
@@ -23,6 +23,7 @@ from wdstream.plan.mixture import mix_keys
 from wdstream.plan.order import Order
 from wdstream.plan.packer import Item
 from wdstream.plan.settings import Unit
+from wdstream.plan.split import Splitter
 from wdstream.plan.state import Cursor
 
 FIRST_SLAB, SLAB = 256, 4096
@@ -46,6 +47,8 @@ class Part:
         weight: integer share of the stream.
         unit: what the weight counts: pages or tokens.
         epochs: passes in a round; None for a data set given by weight, which never ends.
+        splitter: splits its pages that are too long; None where they are not split.
+        stride: samples of the whole plan; part p of a page has the page's number and p times this.
     """
 
     order: Order
@@ -54,6 +57,8 @@ class Part:
     weight: int
     unit: Unit = "pages"
     epochs: int | None = None
+    splitter: Splitter | None = None
+    stride: int = 0
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -67,6 +72,7 @@ class Slab:
         positions: int64, place of each sample within the block.
         keys: int64, the samples' order among all data sets, ascending.
         counts: int64, pages or tokens given after each sample; empty without weights.
+        given: int64, after a part of a page of which more follow, its parts so far, else 0; None without such pages.
     """
 
     items: list[Item]
@@ -75,6 +81,7 @@ class Slab:
     positions: Ints
     keys: Ints
     counts: Ints
+    given: Ints | None = None
 
 
 class Source:
@@ -97,17 +104,18 @@ class Source:
 
     def after(self, slab: Slab, index: int) -> Cursor:
         """Where the data set stands after sample `index` of a slab."""
-        position = int(slab.positions[index]) + 1
+        part = 0 if slab.given is None else int(slab.given[index])
+        position = int(slab.positions[index]) + (not part)
         count = int(slab.counts[index]) if len(slab.counts) else 0
         if position < self.part.order.block_size(slab.epoch, slab.block):
-            return Cursor(epoch=slab.epoch, block=slab.block, position=position, count=count)
+            return Cursor(epoch=slab.epoch, block=slab.block, position=position, count=count, part=part)
         if slab.block + 1 < self.part.order.num_blocks:
             return Cursor(epoch=slab.epoch, block=slab.block + 1, count=count)
         return Cursor(epoch=slab.epoch + 1, count=count)
 
     def _run(self, start: Cursor, blocks: ThreadPoolExecutor) -> Iterator[Slab]:
         epochs = self.part.epochs
-        position, size = start.position, FIRST_SLAB
+        position, part, size = start.position, start.part, FIRST_SLAB
         empty_since = start.epoch
         for epoch, block, rows in self._blocks(start, blocks):
             if epochs is None and epoch > empty_since + 1:
@@ -116,8 +124,8 @@ class Source:
                     f"{self._reasons()}): leave it out, or change what rejects its samples"
                 )
             while position < len(rows):
-                slab = self._slab(epoch, block, position, rows[position : position + size])
-                position += size
+                slab = self._slab(epoch, block, position, rows[position : position + size], part)
+                position, part = position + size, 0
                 size = min(2 * size, SLAB)
                 if slab.items:
                     empty_since = epoch
@@ -139,19 +147,28 @@ class Source:
     def _is_over(self, epoch: int) -> bool:
         return self.part.epochs is not None and epoch >= self._first_epoch + self.part.epochs
 
-    def _slab(self, epoch: int, block: int, position: int, rows: Ints) -> Slab:
+    def _slab(self, epoch: int, block: int, position: int, rows: Ints, part: int) -> Slab:
+        """Samples of these rows, which begin at `position` of a block; `part` parts of the first were given before."""
         lengths = self.part.ruler.measure(rows, epoch=epoch)
+        split = None if self.part.splitter is None else self.part.splitter.split(rows, lengths)
         self.rejects += np.bincount(lengths.reject, minlength=len(Reject))
+        samples, given = rows + self.part.offset, None
+        if split is not None:
+            split = split.select(slice(part, None))
+            lengths, samples = split.lengths, samples[split.places] + split.parts * self.part.stride
         is_accepted = lengths.reject == Reject.ACCEPTED
         positions = np.flatnonzero(is_accepted) + position
+        if split is not None:
+            positions, given = split.places[is_accepted] + position, split.given[is_accepted]
         counts, keys = self._keys(epoch, block, positions, lengths.tokens[is_accepted])
         return Slab(
-            items=items_of(rows + self.part.offset, lengths, is_accepted),
+            items=items_of(samples, lengths, is_accepted),
             epoch=epoch,
             block=block,
             positions=positions,
             keys=keys,
             counts=counts,
+            given=given,
         )
 
     def _keys(self, epoch: int, block: int, positions: Ints, tokens: Ints) -> tuple[Ints, Ints]:
@@ -278,11 +295,5 @@ def _without_common_count(cursors: Sequence[Cursor], weights: Sequence[int]) -> 
     """Counts less the rounds that all data sets have completed: keys then differ by a constant, and the order stays."""
     rounds = min(cursor.count // weight for cursor, weight in zip(cursors, weights, strict=True))
     return tuple(
-        Cursor(
-            epoch=cursor.epoch,
-            block=cursor.block,
-            position=cursor.position,
-            count=cursor.count - rounds * weight,
-        )
-        for cursor, weight in zip(cursors, weights, strict=True)
+        replace(cursor, count=cursor.count - rounds * weight) for cursor, weight in zip(cursors, weights, strict=True)
     )
