@@ -24,6 +24,13 @@ POLICIES = {
 }
 
 
+EDGES = (
+    *(1, 2, 3, 13, 14, 15, 27, 28, 29, 31, 32, 33, 47, 48, 49, 55, 56, 57, 364, 365, 384, 385, 448, 449, 512, 513),
+    *(727, 728, 729, 895, 896, 897, 1023, 1024, 1025, 1456, 1540, 1541, 2048, 2049, 4095, 4096),
+)
+"""Sides at and beside the limits of the families' rules."""
+
+
 def draw_text(draw: random.Random, longest: int = 400) -> str:
     """Words and runs of several scripts, often empty or one character."""
     runs = []
@@ -40,3 +47,16 @@ def draw_size(draw: random.Random, largest: int) -> Size:
         short = draw.randint(max(1, -(-long // 190)), max(1, long // 20))
         return (long, short) if draw.random() < 0.5 else (short, long)
     return draw.randint(20, largest), draw.randint(20, largest)
+
+
+def draw_sizes(count: int, seed: str) -> list[Size]:
+    """Sizes of 1 to 4,096 pixels: free sides, a side of 1, strips to 200:1 and beyond, neighbours of limits."""
+    draw = random.Random(seed)
+    sides = [lambda: 1, lambda: draw.randint(1, 60), lambda: draw.randint(1, 4096), lambda: draw.choice(EDGES)]
+    return [(draw.choice(sides)(), draw.choice(sides)()) for _ in range(count)]
+
+
+def draw_unicode(draw: random.Random, longest: int = 24) -> str:
+    """Characters of all planes, those of no script and the surrogates included."""
+    planes = [(0, 0x7F), (0x80, 0x7FF), (0x800, 0xFFFF), (0x4E00, 0x9FFF), (0x1F300, 0x1FAFF), (0x10000, 0x10FFFF)]
+    return "".join(chr(draw.randint(*draw.choice(planes))) for _ in range(draw.randint(0, longest)))

@@ -1,6 +1,6 @@
 """The Hugging Face side of the comparisons."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from wdstream.families.reference import load_processor
 from wdstream.families.registry import load_family
 from wdstream.records import Size
 
+Count = Callable[[Any, Size], int]
+
 
 def load_both(path: Path) -> tuple[Family, Any]:
     """The family of a checkpoint, and the checkpoint's own processor."""
@@ -20,25 +22,65 @@ def load_both(path: Path) -> tuple[Family, Any]:
     return family, load_processor(family)
 
 
-def count_placeholders(processor: Any, family: Family, sizes: Sequence[Size]) -> list[int]:
-    """Tokens that the processor's own formula gives images of these (width, height), the ids around them included."""
-    if family.name == "got_ocr2":  # no formula of its own; `<img>` and `</img>` are written by whoever writes the text
-        count, settings = processor.image_processor.get_number_of_image_patches, processor.images_kwargs
-        return [2 + processor.num_image_tokens * count(height, width, settings) for width, height in sizes]
+def count_placeholders(processor: Any, family: Family, size: Size) -> int:
+    """Tokens that the processor gives an image of this (width, height), the ids around it included; -1: refused."""
     if family.name == "llava_onevision" and not family.is_splitting:  # its formula is for images that are alone
-        return [processor.num_image_tokens + 1] * len(sizes)
-    if family.name == "lighton_ocr":  # its formula takes an image of 1 or 3 rows for one with its channels first
-        return [_lighton_count(processor, size) for size in sizes]
-    counts = processor._get_num_multimodal_tokens(image_sizes=[(height, width) for width, height in sizes])
-    around = 2 if family.name.startswith("qwen") else 0  # counted by most processors, by Qwen's not
-    return [int(count) + around for count in counts.num_image_tokens]
+        return int(processor.num_image_tokens) + 1
+    return COUNTS.get(family.name, by_formula)(processor, size)
 
 
-def _lighton_count(processor: Any, size: Size) -> int:
-    settings, merged = processor.image_processor, processor.effective_patch_size
-    multiple = (settings.patch_size["height"], settings.patch_size["width"])
+def by_formula(processor: Any, size: Size) -> int:
+    """By the processor's own formula."""
+    return int(processor._get_num_multimodal_tokens(image_sizes=[(size[1], size[0])]).num_image_tokens[0])
+
+
+def by_patches(processor: Any, size: Size) -> int:
+    """Start, end, and a placeholder for 4 patches of the image processor, which raises for a size it refuses."""
+    try:
+        return 2 + int(processor.image_processor.get_number_of_image_patches(size[1], size[0], {})) // 4
+    except ValueError:
+        return -1
+
+
+def by_squares(processor: Any, size: Size) -> int:
+    """GOT-OCR2 has no formula of its own; `<img>` and `</img>` are written by whoever writes the text."""
+    count = processor.image_processor.get_number_of_image_patches(size[1], size[0], processor.images_kwargs)
+    return 2 + int(processor.num_image_tokens * count)
+
+
+def by_rows(processor: Any, size: Size) -> int:
+    """Columns of the resized image and an end, a row; the formula itself would make an image of every size."""
+    unit = processor.patch_size * processor.spatial_merge_size
+    columns, rows = shrunk_grid(processor.image_processor.size["longest_edge"], size, multiple=unit, unit=unit)
+    return rows * (columns + 1) if min(columns, rows) else -1
+
+
+def by_blocks(processor: Any, size: Size) -> int:
+    """LightOnOCR's formula takes an image of 1 or 3 rows for one with its channels first."""
+    settings = processor.image_processor
+    columns, rows = shrunk_grid(
+        settings.size["longest_edge"],
+        size,
+        multiple=settings.patch_size["height"],
+        unit=processor.effective_patch_size,
+    )
+    return columns * rows or -1
+
+
+def shrunk_grid(longest_edge: int, size: Size, *, multiple: int, unit: int) -> Size:
+    """(columns, rows) of `unit` pixels of an image that is shrunk to `longest_edge` and rounded to `multiple`."""
     image = np.broadcast_to(np.uint8(0), (3, size[1], size[0]))
     height, width = get_resize_output_image_size(
-        image, settings.size["longest_edge"], multiple, input_data_format=ChannelDimension.FIRST
+        image, longest_edge, (multiple, multiple), input_data_format=ChannelDimension.FIRST
     )
-    return int(height // merged) * int(width // merged)
+    return int(width // unit), int(height // unit)
+
+
+COUNTS: Mapping[str, Count] = {
+    "gemma3": lambda processor, size: by_formula(processor, size) + 4,  # start, end, and newlines on both sides
+    "gemma4": lambda processor, size: by_formula(processor, size) + 2,
+    "got_ocr2": by_squares,
+    "lighton_ocr": by_blocks,
+    **dict.fromkeys(("llava", "mistral3"), by_rows),
+    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "glm4v", "paddleocr_vl"), by_patches),
+}

@@ -1,13 +1,11 @@
 """Images that wdstream leaves whole are split as the model's own processor splits them, to the id; tiles are not."""
 
-import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.families.hf import count_placeholders
 from tests.families.published import PUBLISHED, publish
 from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family
@@ -17,7 +15,6 @@ from wdstream.pages.tile import TilingPolicy
 from wdstream.records import ImageSegment, LabelledPage, Segment, Size, TextSegment
 
 SPLITTING = ["idefics3", "smolvlm", "llava_onevision", "internvl", "got_ocr2"]
-EDGES = [1, 2, 3, 27, 28, 29, 364, 365, 448, 512, 727, 728, 729, 1024, 1456, 1540, 1541, 2048, 4095, 4096]
 Both = tuple[Family, Any]
 
 
@@ -33,32 +30,6 @@ def both(
     chosen = family.for_whole_images() if mode == "whole" else family
     assert chosen.is_splitting is (mode == "whole" and name in SPLITTING)
     return chosen, load_processor(chosen)
-
-
-def draw_sizes(count: int, seed: str) -> list[Size]:
-    """Sizes of 1 to 4,096 pixels: both sides free, one of them 1, strips of all aspect ratios, neighbours of limits."""
-    draw = random.Random(seed)
-    sides = [lambda: 1, lambda: draw.randint(1, 60), lambda: draw.randint(1, 4096), lambda: draw.choice(EDGES)]
-    return [(draw.choice(sides)(), draw.choice(sides)()) for _ in range(count)]
-
-
-def check_against_counts(both: Both, sizes: list[Size]) -> None:
-    """Planned tokens == the processor's own count; a size of which nothing is left is refused."""
-    family, processor = both
-    columns = np.array(sizes, dtype=np.int64)
-    tokens, patches = family.image_cost(columns[:, 0], columns[:, 1])
-    counted = np.array(count_placeholders(processor, family, sizes))
-    np.testing.assert_array_equal(tokens, np.where(counted > 0, counted, -1))
-    assert ((patches > 0) == (tokens > 0)).all()
-
-
-def test_planned_is_counted(both: Both) -> None:
-    check_against_counts(both, draw_sizes(1000, "sizes"))
-
-
-@pytest.mark.slow
-def test_planned_is_counted_100_000(both: Both) -> None:
-    check_against_counts(both, draw_sizes(100_000, "many sizes"))
 
 
 def document(parts: list[str | Size]) -> LabelledPage:
