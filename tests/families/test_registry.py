@@ -10,8 +10,14 @@ from typing import Any
 
 import pytest
 
+from tests.families.hf import load_both
+from tests.families.published import copy_settings
+from wdstream.batches.sample import build_sample
 from wdstream.errors import ConfigError, FamilyError
-from wdstream.families.registry import load_family
+from wdstream.families.checkpoint import Checkpoint
+from wdstream.families.reference import processor_ids
+from wdstream.families.registry import FAMILIES, REFUSED, family_class, load_family
+from wdstream.testing import make_document
 
 
 @pytest.fixture
@@ -81,8 +87,9 @@ def test_refusals(copy: Path, tmp_path: Path) -> None:
         load_family(tmp_path / "nothing")
     with pytest.raises(FamilyError, match=r"unknown model family 'bert'; known: .*qwen2_5_vl, qwen2_vl, qwen3_vl"):
         load_family(copy, name="bert")
+    edit(copy / "config.json", model_type="mllama")
     with pytest.raises(FamilyError, match="'mllama' cannot be packed: its images enter by cross-attention"):
-        load_family(copy, name="mllama")
+        load_family(copy)
     edit(copy / "config.json", model_type="mystery", auto_map={"AutoModel": "code.Model"})
     with pytest.raises(FamilyError, match=r"'mystery' \(its config\.json asks for remote code, whose lengths"):
         load_family(copy)
@@ -95,9 +102,41 @@ def test_refusals(copy: Path, tmp_path: Path) -> None:
 def test_a_processor_of_its_own_code_is_refused(file: str, copy: Path) -> None:
     if not (copy / file).exists():
         (copy / file).write_text("{}", encoding="utf-8")
-    edit(copy / file, auto_map={"AutoProcessor": "processing.MyProcessor"})
-    with pytest.raises(FamilyError, match=rf"{file} asks for a processor of the checkpoint's own code \(auto_map\)"):
+    edit(copy / file, auto_map={"AutoProcessor": "someone/model--processing.MyProcessor"})
+    with pytest.raises(
+        FamilyError, match=rf"{file} asks for someone/model--processing\.MyProcessor, a processor of the"
+    ):
         load_family(copy)
+
+
+def test_code_that_transformers_has_by_now_is_only_a_hint(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    """PaddleOCR-VL as it was published: all three files point to code of its own, which transformers took over."""
+    copy = copy_settings(tiny_models["paddleocr_vl"], tmp_path / "model")
+    expected = load_family(copy).fingerprint
+    edit(copy / "config.json", auto_map={"AutoModelForCausalLM": "modeling.PaddleOCRVLForConditionalGeneration"})
+    for file, names in {
+        "preprocessor_config.json": {"AutoImageProcessor": "image_processing.PaddleOCRVLImageProcessor"},
+        "processor_config.json": {"AutoProcessor": "processing_paddleocr_vl.PaddleOCRVLProcessor"},
+    }.items():
+        if not (copy / file).exists():
+            (copy / file).write_text("{}", encoding="utf-8")
+        edit(copy / file, auto_map=names)
+    family, processor = load_both(copy)
+    assert family.fingerprint == expected
+    assert (type(family).__name__, type(processor).__name__) == ("PaddleOcrVL", "PaddleOCRVLProcessor")
+    page = make_document("k", [(90, 60), "text"])
+    assert build_sample(page, family).input_ids.tolist() == [
+        *processor_ids(processor, family, page),
+        family.eos_id,
+    ]
+
+
+def test_refusals_by_name() -> None:
+    assert {"mllama", "idefics", "florence2", "internvl_chat"} <= set(REFUSED)
+    assert REFUSED.keys().isdisjoint(FAMILIES)
+    for name, reason in REFUSED.items():
+        with pytest.raises(FamilyError, match=f"family '{name}' cannot be packed: {reason}"):
+            family_class(name, Checkpoint(path=Path("m"), config={}, image_settings={}, processor_settings={}))
 
 
 def test_settings_that_do_not_fit_are_refused(copy: Path) -> None:

@@ -30,9 +30,12 @@ FAMILIES = {
 }
 """`model_type` of config.json -> module:class; a module is imported when its family is asked for."""
 
+_CROSS_ATTENTION = "its images enter by cross-attention, which has no mask between packed documents"
 REFUSED = {
-    "mllama": "its images enter by cross-attention, which has no mask between packed documents",
-    "idefics": "its images enter by cross-attention, which has no mask between packed documents",
+    "idefics": _CROSS_ATTENTION,
+    "mllama": _CROSS_ATTENTION,
+    **dict.fromkeys(("florence2", "pix2struct", "vision-encoder-decoder"), _CROSS_ATTENTION),
+    "internvl_chat": "its processor and model are code of the checkpoint's own; take the same model's -hf checkpoint",
 }
 """Families that cannot be packed correctly, with the reason."""
 
@@ -55,20 +58,32 @@ def load_family(path: str | Path, *, name: str | None = None) -> Family:
 def refuse_own_processor(checkpoint: Checkpoint) -> None:
     """A processor that is code of the checkpoint's own decides lengths and ids by rules that nobody here has seen.
 
+    Checkpoints published before transformers had their model go on naming their own code (`auto_map`). Where the
+    installed transformers has a class of the same name, that one is used, here as there.
+
     Raises:
-        FamilyError: a settings file names such code.
+        FamilyError: a settings file names code that transformers does not have.
     """
     files = {
         "preprocessor_config.json": checkpoint.image_settings,
         "processor_config.json": checkpoint.processor_settings,
     }
     for file, settings in files.items():
-        if "auto_map" in settings:
+        named = dict(settings.get("auto_map") or {})
+        lacking = [name for key, name in named.items() if key.endswith("Processor") and not is_native(str(name))]
+        if lacking:
             raise FamilyError(
-                f"{checkpoint.path}: {file} asks for a processor of the checkpoint's own code (auto_map): its lengths "
-                "cannot be known before it runs, so no plan can hold; use the model's version for transformers (its "
-                "name often ends in -hf)"
+                f"{checkpoint.path}: {file} asks for {lacking[0]}, a processor of the checkpoint's own code (auto_map) "
+                "that the installed transformers lacks: its lengths cannot be known before it runs, so no plan can "
+                "hold; use the model's version for transformers (its name often ends in -hf)"
             )
+
+
+def is_native(name: str) -> bool:
+    """Whether transformers has the class that `auto_map` names: `[repository--]module.Class`."""
+    import transformers  # slow to import: only checkpoints with an auto_map pay for it
+
+    return hasattr(transformers, name.rpartition(".")[2])
 
 
 def family_class(name: str, checkpoint: Checkpoint) -> type[Family]:
