@@ -28,6 +28,7 @@ EDGES = {
     "train",
     "cli",
     "cli_cache",
+    "cli_evaluate",
     "cli_inspect",
     "make_shards",
     "digest",
@@ -36,6 +37,7 @@ EDGES = {
     "doctor",
     "show",
     "trace",
+    "trace_listed",
     "audit",
     "report",
 }

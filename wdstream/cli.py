@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from wdstream.cli_cache import app as cache_app
+from wdstream.cli_evaluate import evaluate_command
 from wdstream.cli_inspect import (
     audit_command,
     console,
@@ -145,6 +146,7 @@ app.command("show")(show_command)
 app.command("trace")(trace_command)
 app.command("where")(where_command)
 app.command("audit")(audit_command)
+app.command("evaluate")(evaluate_command)
 
 
 @app.command("make-tiny-model")

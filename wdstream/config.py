@@ -153,6 +153,15 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected sections model:, data:, tiling:, train:, found {type(tree).__name__}")
+    return config_from_tree(tree, overrides, path)
+
+
+def config_from_tree(tree: dict[str, Any], overrides: tuple[str, ...], path: Path) -> Config:
+    """The configuration of a tree of sections and keys read from `path`; `overrides` as in `load_config`.
+
+    Raises:
+        ConfigError: it does not fit the schema; names each wrong key.
+    """
     for override in overrides:
         _apply_override(tree, override)
     try:

@@ -6,11 +6,10 @@ from typing import Any
 
 from accelerate.utils import broadcast_object_list
 
-from wdstream.pipeline import Plan
 from wdstream.records import Failure
-from wdstream.train.evaluate import evaluate
+from wdstream.train.evaluate_sets import measure_set
 from wdstream.train.exchange import StepFigures
-from wdstream.train.generate_pages import WrittenSet, drop_pages, pages_file, save_pages, write_set
+from wdstream.train.generate_pages import drop_pages, pages_file, save_pages
 from wdstream.train.metrics import Metrics, StepMetrics
 from wdstream.train.quarantine import PageList, Quarantine
 from wdstream.train.record import RunRecord
@@ -147,28 +146,15 @@ def note_contents(desk: Desk, contents: StepContents) -> None:
 
 
 def evaluate_all(run: Run, desk: Desk, step: int) -> None:
-    """The loss over every evaluation set, after `step`; with `train.generate` also CER and WER of its first pages."""
+    """Every evaluation set, after `step`."""
     for name, plan in run.eval_plans:
-        with run.eval_loader(plan) as loader:
-            found = evaluate(run.engine, loader)
-        for failure in found.failures:
-            desk.metrics.say(f"eval {name}: page {failure.key!r} failed and counts for nothing: {failure.reason}")
-        figures = {"loss": found.loss, "tokens": found.num_tokens, "pages": found.num_pages}
-        written = write_pages(run, desk, name, plan)
-        desk.metrics.add_eval(step, name, {**figures, **written.figures()} if written else figures)
-        if written and run.is_main:
-            save_pages(pages_file(run.output, name, step), written)
-            for line in written.lines():
-                desk.metrics.say(line)
-
-
-def write_pages(run: Run, desk: Desk, name: str, plan: Plan) -> WrittenSet | None:
-    """Have the model write the first pages of a set, with a bar; None without `train.generate`."""
-    settings = run.config.train.generate
-    if settings is None:
-        return None
-    with desk.metrics.work(f"writing {name}") as on_progress:
-        return write_set(run.engine, plan, settings, run.world, on_progress=on_progress)
+        with desk.metrics.work(f"evaluating {name}") as on_progress:
+            report = measure_set(run.engine, plan, config=run.config, world=run.world, on_progress=on_progress)
+        desk.metrics.add_eval(step, name, report.figures())
+        for line in report.lines():
+            desk.metrics.say(line)
+        if run.is_main and report.written is not None:
+            save_pages(pages_file(run.output, name, step), report.written)
 
 
 def save(run: Run, desk: Desk, progress: Progress, stream: Mapping[str, Any]) -> None:

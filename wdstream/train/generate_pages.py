@@ -21,6 +21,7 @@ from wdstream.errors import ConfigError, RowError, TrainError
 from wdstream.nodes.build_pack import PackBuilder
 from wdstream.pipeline import Plan, pack_builder
 from wdstream.records import Failure, PackPlan
+from wdstream.report.words import visible
 from wdstream.shards.atomic import atomic_write
 from wdstream.train.error_rate import ErrorCounts, count_errors, normalise
 from wdstream.train.evaluate import undisturbed
@@ -215,6 +216,6 @@ def drop_pages(output: Path, *, next_step: int) -> None:
 
 
 def _short(text: str) -> str:
-    """The beginning of a text on one line."""
-    line = normalise(text)
+    """The beginning of a text on one line; nothing in it acts on the terminal."""
+    line = visible(normalise(text))
     return line if len(line) <= SAMPLE_CHARS else line[: SAMPLE_CHARS - 1] + "…"

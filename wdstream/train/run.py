@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
@@ -13,7 +12,7 @@ from wdstream.lane_pipeline import lanes_from_config
 from wdstream.pipeline import Plan, plan_from_config
 from wdstream.train.adapter_state import save_adapter_only
 from wdstream.train.checkpoint import Checkpoint, Checkpoints
-from wdstream.train.evaluate import eval_config
+from wdstream.train.evaluate_sets import plan_sets
 from wdstream.train.generate_pages import check_generation
 from wdstream.train.lane_stream import LaneStream
 from wdstream.train.launch import place_of, world_of
@@ -77,16 +76,6 @@ class Run:
             min_ratio=train.min_lr_ratio,
         )
 
-    def eval_loader(self, plan: Plan) -> Any:
-        """This rank's micro-batches of an evaluation set."""
-        data = self.config.data
-        return plan.loader(
-            world=self.world,
-            workers=data.workers,
-            prefetch=data.prefetch,
-            micro_batch_size=self.config.train.micro_batch_size,
-        )
-
 
 def open_run(config: Config, accelerator: Accelerator) -> Run:
     """Open the data, find the checkpoint to go on from, and load the model; nothing is written yet.
@@ -103,10 +92,7 @@ def open_run(config: Config, accelerator: Accelerator) -> Run:
         stream.check(start.stream)  # another plan's checkpoint is refused before anything is touched
     total_steps = count_steps(config, stream, start)
     family = stream.family.for_attention(config.model.attn)
-    evals = tuple(
-        (dataset.name or Path(dataset.path).name, plan_from_config(eval_config(config, dataset, world_size=world.size)))
-        for dataset in config.data.eval
-    )
+    eval_plans = plan_sets(config, world_size=world.size)
     place = place_of(accelerator, config)
     bare = load_model(config, place, attention=family.attention_setting(config.model.attn))
     head = LossHead(bare)
@@ -130,7 +116,7 @@ def open_run(config: Config, accelerator: Accelerator) -> Run:
         stream=stream,
         start=start,
         messages=tuple(messages),
-        eval_plans=evals,
+        eval_plans=eval_plans,
         total_steps=total_steps,
         engine=engine,
         checkpoints=checkpoints,
