@@ -23,24 +23,6 @@ def _tokens(plan: TilePlan) -> int:
     return sum(width * height for width, height in plan.sizes) // 784
 
 
-@pytest.mark.parametrize(
-    ("page", "untiled", "grid"),
-    [
-        ((600, 900), 672, (1, 1)),
-        ((1240, 1754), 2772, (2, 2)),
-        ((1654, 2339), 4956, (2, 3)),
-        ((2480, 3508), 11125, (3, 4)),
-        ((200, 8000), 2002, (1, 21)),
-        ((1200, 60), 86, (2, 1)),
-    ],
-)
-def test_a_tiled_page_costs_what_the_page_costs(page: tuple[int, int], untiled: int, grid: tuple[int, int]) -> None:
-    width, height = _family(*page)
-    assert width * height // 784 == untiled
-    plan = plan_tiles(*page, ADAPTIVE)
-    assert (_tokens(plan), plan.grid) == (untiled, grid)
-
-
 def test_cuts_lie_on_the_familys_lattice() -> None:
     """All but the last column and row are crops that need no resampling."""
     plan = plan_tiles(1240, 1754, ADAPTIVE)
@@ -69,11 +51,12 @@ def test_every_page(width: int, height: int) -> None:
         assert placement == Placement(width=size[0], height=size[1], left=0, top=0), "padding"
         assert max(size) <= 1008
         assert size == _family(*size), "the family would resize it again"
-    # Longer than 200:1 the family refuses a page; a side that rounds to no unit it scales by a rule of its own.
+    # Longer than 200:1 the family refuses a page; sides of 14 and less are in test_tile_adaptive_bounds.py.
     if max(width, height) <= 200 * min(width, height) and min(width, height) > 14:
         alone = _family(width, height)
-        assert 10 * _tokens(plan) * 784 <= 11 * alone[0] * alone[1]
-    if min(width, height) >= 200:
+        # Equal, but where floats take a unit from an even result: 20,000x20,000 becomes 127x127 units, ours 128x128.
+        assert 100 * _tokens(plan) * 784 <= 102 * alone[0] * alone[1]
+    if min(width, height) >= 183:
         assert all(2 * wide >= high and 2 * high >= wide for wide, high in plan.sizes)
 
 
