@@ -1,5 +1,6 @@
 from itertools import combinations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,7 +32,7 @@ def test_by_hand() -> None:
     packer = PoolPacker(max_tokens=100, max_patches=100)
     packer.add(Item(number, tokens, 1) for number, tokens in enumerate([50, 30, 25, 20, 10, 49]))
     # 50 starts; 50 are left: 30 + 20 fill them exactly, 49 + nothing does not
-    assert [item.sample for item in packer.pack()] == [0, 3, 1]
+    assert [item.sample for item in packer.pack()] == [0, 1, 3]
     assert [item.sample for item in packer.items] == [2, 4, 5]
     assert [item.sample for item in packer.pack()] == [2, 4, 5]
     assert len(packer) == 0
@@ -93,7 +94,7 @@ def test_nothing_that_fits_is_left_in_the_pool(pairs: list[tuple[int, int]], poo
 @given(sizes(), st.integers(0, TOKENS), st.integers(0, PATCHES))
 @settings(deadline=None)
 def test_the_best_single_or_pair_is_found(pairs: list[tuple[int, int]], tokens: int, patches: int) -> None:
-    """Against all singles and pairs; 1/2048 of the capacity may be left by choice."""
+    """Against all singles and pairs; sizes are rounded up to 1/2048 of the capacity, so a pair may lose two of those."""
     packer = PoolPacker(max_tokens=TOKENS, max_patches=10**6)  # patches never scarce
     packer.add(items_of(pairs))
     found = [packer._pool[arrival] for arrival in packer._axes[0].best(tokens, patches)]
@@ -107,7 +108,7 @@ def test_the_best_single_or_pair_is_found(pairs: list[tuple[int, int]], tokens: 
     assert sum(item.patches for item in found) <= patches
     total = sum(item.tokens for item in found)
     best = max(fitting, default=0)
-    assert total == best or best >= total >= tokens - TOKENS // 2048
+    assert best >= total >= best - TOKENS // 1024
 
 
 @given(sizes(1500, 500), st.integers(1, 30))
@@ -131,6 +132,15 @@ def test_many_pages_of_one_size() -> None:
     items = [Item(number, 2_100 + number % 7, 8_000) for number in range(3000)]
     packs = pack_all(items, 128, max_tokens=16_384, max_patches=40_000)
     assert {len(pack) for pack in packs} == {5}
+
+
+@pytest.mark.parametrize(("tokens", "patches", "each"), [(4097, 10, 2), (10, 23_548, 2), (2731, 10, 3), (10, 9157, 7)])
+def test_pages_of_one_size_that_fill_a_pack_exactly_do(tokens: int, patches: int, each: int) -> None:
+    """Budgets that are no multiple of 2048: sizes lie between two levels of the search."""
+    items = [Item(number, tokens, patches) for number in range(each * 30)]
+    capacity = max(10, tokens) * each, max(10, patches) * each
+    packs = pack_all(items, 128, max_tokens=capacity[0], max_patches=capacity[1])
+    assert [len(pack) for pack in packs] == [each] * 30
 
 
 def test_fill_of_page_like_lengths() -> None:

@@ -305,7 +305,7 @@ def test_keep_goes_on_exactly_once_under_new_settings() -> None:
 
 
 def test_a_pool_sample_that_no_longer_fits_is_left_out() -> None:
-    state = planner(pages(90)).state_after(3)
+    state = planner(pages(90)).state_after(2)
     tighter = planner(pages(90), sequence_length=60)
     kept = tighter.resume(state, on_change="keep")
     rejected = {sample for sample, _ in tighter.rejects()}

@@ -7,25 +7,24 @@ A pack is filled in three moves:
    would only sort the pool by size. Measured against choosing from the start: fill at 16,384 tokens 98.5 -> 100.0 %,
    longest wait 105 -> 27 packs; at 8,192 tokens no difference (`tools/bench_plan.py`).
 3. Then the best single or pair under both budgets, again and again until nothing fits. Best is the largest sum of the
-   scarce budget: tokens, or patches when the pool holds more of its capacity of those. The search ends with a sum that
-   leaves at most 1/2048 of the capacity (a quarter faster for 0.05 % of fill); of one size the oldest samples are
-   taken.
+   scarce budget: tokens, or patches when the pool holds more of its capacity of those. Of one sum the largest sample
+   goes first, since small ones fill gaps later; of one level the oldest.
 
 What comes out depends on nothing but the ids and sizes in the pool, in order of arrival: that is the whole state.
 
-The pair search is exact and sorts nothing. Sizes are kept in LEVELS buckets, the used ones marked as bits of an
-integer B and, mirrored, of an integer M. `B & (M >> shift)` then marks all pairs of buckets of one sum at once, so
-walking down from what is left reaches the best pair in a few steps.
+The pair search sorts nothing. Sizes are rounded up to one of LEVELS levels; those in use are the bits of an integer B
+and, mirrored, of an integer M. `B & (M >> shift)` then marks all pairs of one sum at once, so walking down from the
+room that is left reaches the best pair in a few steps. Rounding up never overfills a pack, and costs a pair at most two
+levels of the budget; a single is compared unrounded, so that pages that fill a pack exactly do.
 """
 
-from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-LEVELS = 512
-"""Buckets a budget; fewer hold more samples each, more take longer to walk through. 512 was fastest for pools of
-128."""
+LEVELS = 2048
+"""Levels of a budget. Fewer waste more of a pack to rounding, more take longer to walk through: from 1024 to 8192 fill
+on page-like lengths is 99.85, 99.93, 99.96, 99.98 %, and 2048 is the last that costs next to no time."""
 
 
 class Item(NamedTuple):
@@ -48,136 +47,110 @@ class Item(NamedTuple):
     scale: int = 64
 
 
-_Best = tuple[int, tuple[int, ...]]  # what the best choice so far adds up to, and its arrivals
-
-
 @dataclass(slots=True)
 class _Axis:
-    """The pool seen by one budget: which sizes it holds, in buckets.
+    """The pool seen by one budget: which sizes it holds, in levels of `unit`, rounded up.
 
-    Bucket 0 holds the empty choice, so that a single sample is a pair too; a sample of size s > 0 lies in s // unit +
-    1. Samples of size 0 (a text has no patches) are in no bucket: they go in when nothing else does.
+    Level 0 is the empty choice, so that a single sample is a pair too. Samples of size 0 (a text has no patches) are in
+    no level: they go in when nothing else does.
     """
 
     capacity: int
-    values: dict[int, list[int]] = field(default_factory=dict)  # bucket -> sizes in it
-    holders: dict[int, dict[int, int]] = field(default_factory=dict)  # size -> arrival -> size on the other budget
-    least: dict[int, int] = field(default_factory=dict)  # size -> smallest size of its holders on the other budget
-    empty: dict[int, int] = field(default_factory=dict)  # samples of size 0: arrival -> size on the other budget
+    own: int  # this budget's place in an Item
+    other: int  # the other budget's
     unit: int = 0
-    slack: int = 0
     top: int = 0
+    holders: dict[int, dict[int, Item]] = field(default_factory=dict)  # level -> arrival -> sample
+    least: dict[int, int] = field(default_factory=dict)  # level -> smallest size of its holders on the other budget
+    empty: dict[int, Item] = field(default_factory=dict)  # samples of size 0, by arrival
     bits: int = 0
     mirror: int = 0
 
     def __post_init__(self) -> None:
         self.unit = -(-self.capacity // LEVELS)
-        self.slack = self.capacity >> 11
-        self.top = self.capacity // self.unit + 1
+        self.top = -(-self.capacity // self.unit)
         self.clear()
 
     def clear(self) -> None:
         """Hold nothing but the empty choice."""
-        self.values, self.holders, self.least, self.empty = {0: [0]}, {}, {0: 0}, {}
+        self.holders, self.least, self.empty = {}, {0: 0}, {}
         self.bits, self.mirror = 1, 1 << self.top
 
-    def add(self, arrival: int, size: int, other: int) -> None:
+    def add(self, arrival: int, item: Item) -> None:
         """Take a sample in; it is younger than all others."""
-        if not size:
-            self.empty[arrival] = other
+        level = -(-item[self.own] // self.unit)
+        if not level:
+            self.empty[arrival] = item
             return
-        holders = self.holders.get(size)
-        if holders is not None:
-            holders[arrival] = other
-            if other < self.least[size]:
-                self.least[size] = other
+        holders = self.holders.get(level)
+        if holders is None:
+            self.holders[level] = {arrival: item}
+            self.least[level] = item[self.other]
+            self.bits |= 1 << level
+            self.mirror |= 1 << self.top - level
             return
-        self.holders[size] = {arrival: other}
-        self.least[size] = other
-        bucket = size // self.unit + 1
-        values = self.values.get(bucket)
-        if values is not None:
-            insort(values, size)
-            return
-        self.values[bucket] = [size]
-        self.bits |= 1 << bucket
-        self.mirror |= 1 << self.top - bucket
+        holders[arrival] = item
+        self.least[level] = min(self.least[level], item[self.other])
 
-    def remove(self, arrival: int, size: int) -> None:
+    def remove(self, arrival: int, item: Item) -> None:
         """Let a sample go."""
-        if not size:
+        level = -(-item[self.own] // self.unit)
+        if not level:
             del self.empty[arrival]
             return
-        holders = self.holders[size]
+        holders = self.holders[level]
         if len(holders) > 1:
             del holders[arrival]
-            self.least[size] = min(holders.values())
+            other = self.other
+            self.least[level] = min([item[other] for item in holders.values()])
             return
-        del self.holders[size], self.least[size]
-        bucket = size // self.unit + 1
-        values = self.values[bucket]
-        if len(values) > 1:
-            values.remove(size)
-            return
-        del self.values[bucket]
-        self.bits ^= 1 << bucket
-        self.mirror ^= 1 << self.top - bucket
+        del self.holders[level], self.least[level]
+        self.bits ^= 1 << level
+        self.mirror ^= 1 << self.top - level
 
     def best(self, room: int, other_room: int) -> tuple[int, ...]:
         """Arrivals of the best single or pair of at most `room` here and `other_room` on the other budget."""
-        highest = room // self.unit + 1
-        bits = self.bits & ((2 << highest) - 1)
-        if bits == 1:
-            return _first_within(self.empty, other_room) if self.empty else ()
-        best: _Best = (0, ())
-        enough = room - self.slack
-        # two buckets adding up to `level` hold sizes adding up to (level - 2) * unit .. level * unit - 2; one: to - 1
-        level = min(highest + 1, 2 * (bits.bit_length() - 1))
-        marked = self.mirror >> self.top - level if level <= self.top else self.mirror << level - self.top
-        while best[0] < enough and best[0] < level * self.unit - 1:
-            pairs = bits & marked
-            if pairs:
-                pairs &= (2 << (level >> 1)) - 1  # each pair is marked twice; keep the smaller bucket
-                best = self._search(pairs, level, (room, other_room), best)
+        whole_levels = room // self.unit
+        tight = self.holders.get(whole_levels + 1)  # what fits of it fills the room best, and is not marked below
+        if tight and (found := self._first_within(tight, room, other_room)):
+            return found
+        bits, least = self.bits, self.least
+        level = min(whole_levels, 2 * bits.bit_length() - 2)
+        marked = self.mirror >> self.top - level
+        while level:
+            pairs = bits & marked  # each is marked twice, at its larger and at its smaller level
+            while pairs:
+                large = pairs.bit_length() - 1
+                small = level - large
+                if large < small:
+                    break
+                if least[large] + least[small] <= other_room:
+                    found = self._fitting(large, small, room, other_room)
+                    if found:
+                        return found
+                pairs ^= 1 << large
             marked >>= 1
             level -= 1
-        return best[1] or _first_within(self.empty, other_room)
+        return self._first_within(self.empty, room, other_room)
 
-    def _search(self, buckets: int, level: int, rooms: tuple[int, int], best: _Best) -> _Best:
-        """The best of `best` and the pairs from bucket b and bucket level - b, for every b marked in `buckets`."""
-        values, least = self.values, self.least
-        room, other_room = rooms
-        enough = room - self.slack
-        total, found = best
-        while buckets:
-            bucket = buckets.bit_length() - 1
-            buckets ^= 1 << bucket
-            large_sizes = values[level - bucket]
-            for one in values[bucket]:
-                for two in large_sizes:
-                    if total < one + two <= room and least[one] + least[two] <= other_room:
-                        fitting = self._oldest(one, two, other_room)
-                        if fitting:
-                            total, found = one + two, fitting
-                            if total >= enough:
-                                return total, found
-        return total, found
-
-    def _oldest(self, one: int, two: int, other_room: int) -> tuple[int, ...]:
-        """Arrivals of the oldest samples of these two sizes that fit the other budget together; size 0 is none."""
-        if not one:
-            return _first_within(self.holders[two], other_room)
-        ones, twos = self.holders[one], self.holders[two]
-        for arrival, other in ones.items():
-            for another_arrival, another in twos.items():
-                if other + another <= other_room and arrival != another_arrival:
-                    return arrival, another_arrival
+    def _fitting(self, large: int, small: int, room: int, other_room: int) -> tuple[int, ...]:
+        """Arrivals of the oldest samples of two levels that fit the other budget together; level 0 is none."""
+        if not small:
+            return self._first_within(self.holders[large], room, other_room)
+        other, smaller = self.other, self.holders[small]
+        for arrival, item in self.holders[large].items():
+            rest = other_room - item[other]
+            for another, another_item in smaller.items():
+                if another_item[other] <= rest and arrival != another:
+                    return arrival, another
         return ()
 
-
-def _first_within(holders: dict[int, int], room: int) -> tuple[int, ...]:
-    """The oldest of these arrivals whose size is at most `room`; none, if none is."""
-    return next(((arrival,) for arrival, size in holders.items() if size <= room), ())
+    def _first_within(self, holders: dict[int, Item], room: int, other_room: int) -> tuple[int, ...]:
+        """The oldest of these samples that fits; none, if none does."""
+        for arrival, item in holders.items():
+            if item[self.own] <= room and item[self.other] <= other_room:
+                return (arrival,)
+        return ()
 
 
 class PoolPacker:
@@ -185,7 +158,7 @@ class PoolPacker:
 
     def __init__(self, *, max_tokens: int, max_patches: int) -> None:
         self._capacity = (max_tokens, max_patches)
-        self._axes = (_Axis(max_tokens), _Axis(max_patches))
+        self._axes = (_Axis(max_tokens, own=1, other=2), _Axis(max_patches, own=2, other=1))
         self._scarce = 0  # which budget the pool is kept by: 0 tokens, 1 patches
         self._pool: dict[int, Item] = {}  # in order of arrival
         self._arrivals = 0
@@ -209,7 +182,7 @@ class PoolPacker:
             self._pool[arrival] = item
             self._tokens += item[1]
             self._patches += item[2]
-            axis.add(arrival, item[1 + self._scarce], item[2 - self._scarce])
+            axis.add(arrival, item)
 
     def pack(self) -> list[Item]:
         """Take out the next pack, in order of placement; the pool must not be empty."""
@@ -235,7 +208,7 @@ class PoolPacker:
         axis = self._axes[scarce]
         axis.clear()
         for arrival, item in self._pool.items():
-            axis.add(arrival, item[1 + scarce], item[2 - scarce])
+            axis.add(arrival, item)
 
     def _next(self, tokens: int, patches: int) -> tuple[int, ...]:
         """Arrivals of what goes in next: the oldest while 2.5 mean samples would fit, else the best; or none."""
@@ -252,5 +225,5 @@ class PoolPacker:
         item = self._pool.pop(arrival)
         self._tokens -= item[1]
         self._patches -= item[2]
-        self._axes[self._scarce].remove(arrival, item[1 + self._scarce])
+        self._axes[self._scarce].remove(arrival, item)
         return item
