@@ -20,6 +20,7 @@ from wdstream.pipeline import Plan, plan_from_config
 from wdstream.plan.measure import Reject
 from wdstream.plan.planner import Steps
 from wdstream.records import StepPlan
+from wdstream.trace_listed import ListedStep, trace_listed
 from wdstream.train.lines import read_lines
 
 
@@ -85,7 +86,7 @@ class TracedPage:
         rank: which rank computes it.
         pack: number of its pack in the run.
         place: its place in the pack.
-        key, sample, dataset, shard: what it is and where it lies.
+        key, sample, dataset, shard: what it is and where it lies; `KEY part 2/3` for part of a page that is split.
         offset, nbytes: its bytes in the shard.
         tokens, patches: its length.
         is_quarantined: it had failed by then, and only kept its slot.
@@ -128,8 +129,8 @@ class Trace:
         console.print(table)
 
 
-def trace(run: Path, *, step: int, rank: int | None = None) -> Trace:
-    """The pages of a step of a run, or of one rank's part of it.
+def trace(run: Path, *, step: int, rank: int | None = None) -> Trace | ListedStep:
+    """The pages of a step of a run, or of one rank's part of it; listed ones, of a run on tars without an index.
 
     Raises:
         TrainError: no run in the folder.
@@ -137,8 +138,10 @@ def trace(run: Path, *, step: int, rank: int | None = None) -> Trace:
         WdstreamError: its shards or checkpoint are not there any more.
     """
     folder = read_run(run)
-    plan = plan_from_config(folder.config)
     world_size = folder.world_size(step)
+    if folder.config.data.streaming is not None:
+        return trace_listed(run, step=step, rank=rank, world_size=world_size)
+    plan = plan_from_config(folder.config)
     if rank is not None and not 0 <= rank < world_size:
         raise PlanError(f"rank {rank}: step {step} was trained on {world_size} ranks, numbered from 0")
     planned = plan.step(
@@ -169,14 +172,15 @@ def _pages(plan: Plan, step: StepPlan, rank: int, quarantine: Mapping[int, int])
                 nbytes=int(shards.nbytes[row]),
                 tokens=tokens,
                 patches=patches,
-                is_quarantined=quarantine.get(sample, step.step + 1) <= step.step,
+                is_quarantined=quarantine.get(plan.parts.page_of(sample), step.step + 1) <= step.step,
             )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Occurrence:
-    """One time that a page comes: in which step, pack of the run, and place in the pack."""
+    """One time that a page, or the part of one, comes: its name, step, pack of the run, and place in the pack."""
 
+    name: str
     step: int
     pack: int
     place: int
@@ -189,7 +193,7 @@ class Whereabouts:
     Attributes:
         key: the page.
         steps: how many steps were looked through.
-        occurrences: when it comes, in order.
+        occurrences: when it comes, in order; of a page that is split, when each part does.
         reason: why the plan leaves it out, if it does.
     """
 
@@ -205,7 +209,7 @@ class Whereabouts:
         elif not self.occurrences:
             console.print(f"{self.key}: not within the first {self.steps} steps")
         for found in self.occurrences:
-            console.print(f"{self.key}: step {found.step}, pack {found.pack}, place {found.place}")
+            console.print(f"{found.name}: step {found.step}, pack {found.pack}, place {found.place}")
 
 
 def where(config: Config, key: str, *, max_steps: int | None = None) -> Whereabouts:
@@ -232,20 +236,29 @@ def where(config: Config, key: str, *, max_steps: int | None = None) -> Whereabo
     if limit is None:
         raise PlanError("the run has no end: train.max_steps and data.epochs are both unset; say how far to look")
     steps = plan.steps()
-    found = list(_occurrences(steps, samples, plan.settings.global_batch_size, limit))
+    found = [
+        Occurrence(name=_name(plan, key, sample), step=step, pack=pack, place=place)
+        for sample, step, pack, place in _places(plan, steps, samples, limit)
+    ]
     steps.close()
     return Whereabouts(key=key, steps=steps.run.step, occurrences=tuple(found), reason=None if found else reason)
 
 
-def _occurrences(steps: Steps, samples: frozenset[int], packs_a_step: int, limit: int) -> Iterator[Occurrence]:
+def _places(plan: Plan, steps: Steps, pages: frozenset[int], limit: int) -> Iterator[tuple[int, int, int, int]]:
+    """(sample, step, pack of the run, place in the pack) of all samples of some pages, up to step `limit`."""
     for step in range(limit):
         packs = steps.advance()
         if packs is None:
             return
-        for number, pack in enumerate(packs, start=step * packs_a_step):
+        for number, pack in enumerate(packs, start=step * plan.settings.global_batch_size):
             for place, item in enumerate(pack):
-                if item.sample in samples:
-                    yield Occurrence(step=step, pack=number, place=place)
+                if plan.parts.page_of(item.sample) in pages:
+                    yield item.sample, step, number, place
+
+
+def _name(plan: Plan, key: str, sample: int) -> str:
+    part = plan.parts.part_of(sample)
+    return key if part is None else part.name(key)
 
 
 def _samples_of(plan: Plan, key: str) -> frozenset[int]:

@@ -7,6 +7,7 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import webdataset
@@ -76,6 +77,11 @@ def server(tmp_path: Path) -> Iterator[str]:
         def log_message(self, *args: object) -> None:
             pass
 
+        def copyfile(self, source: BinaryIO, outputfile: BinaryIO) -> None:
+            """Sends what it promised, but for a file called torn.tar: that one ends behind its first sample."""
+            torn = self.path == "/torn.tar"
+            outputfile.write(source.read(3584) if torn else source.read())
+
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as running:
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
@@ -88,6 +94,14 @@ def test_http_without_ranges(tars: list[str], server: str) -> None:
     assert [sample.key for sample in ReadTars([f"{server}/0.tar", f"{server}/1.tar"])] == ["00", "01", "02", "10", "11"]
     with pytest.raises(ShardError, match=r"http://.*/2\.tar: cannot be opened \(HTTP Error 404"):
         next(ReadTars([f"{server}/2.tar"]))
+
+
+def test_a_download_that_breaks_off_between_two_samples_is_an_error(
+    tars: list[str], tmp_path: Path, server: str
+) -> None:
+    Path(tars[0]).rename(tmp_path / "torn.tar")
+    with pytest.raises(ShardError, match=r"torn\.tar: the connection was closed 16896 bytes before the end"):
+        list(ReadTars([f"{server}/torn.tar"]))
 
 
 def test_directories_metadata_and_dotfiles_are_passed_over(tmp_path: Path) -> None:

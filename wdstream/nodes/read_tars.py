@@ -4,6 +4,7 @@ Any tar that webdataset reads, compressed or not. Nothing is sought, except that
 a plain local file; anywhere else it reads the shard again up to there.
 """
 
+import http.client
 import io
 import subprocess
 import tarfile
@@ -20,6 +21,8 @@ from wdstream.shards.format import split_name
 
 OpenStream = Callable[[str], BinaryIO]
 USTAR_MAGIC, MAGIC_OFFSET = b"ustar", 257
+SILENCE_S = 60.0
+"""Seconds without a byte from a web server, after which it counts as gone."""
 
 
 class RawSample(NamedTuple):
@@ -105,12 +108,44 @@ def open_url(url: str) -> BinaryIO:
         if url.startswith("pipe:"):
             return cast(BinaryIO, CommandOutput(url.removeprefix("pipe:")))
         if url.startswith(("http://", "https://")):
-            return cast(BinaryIO, urllib.request.urlopen(url))
+            return cast(BinaryIO, Download(url))
         return Path(url).open("rb")
     except OSError as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
         raise ShardError(f"{url}: cannot be opened ({error}); check the address, or leave it out") from error
+
+
+class Download(io.RawIOBase):
+    """The body of a web server's answer; one that breaks off is an error, not the end of the data."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._answer: http.client.HTTPResponse = urllib.request.urlopen(url, timeout=SILENCE_S)
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """The next `size` bytes, fewer only at the end.
+
+        Raises:
+            ShardError: the connection was closed before all was sent.
+        """
+        data = self._answer.read(None if size < 0 else size)
+        if len(data) < size and self._answer.length:
+            raise ShardError(
+                f"{self._url}: the connection was closed {self._answer.length} bytes before the end; start again, the "
+                "run goes on from its last checkpoint"
+            )
+        return data
+
+    def close(self) -> None:
+        """Close the connection."""
+        if not self.closed:
+            self._answer.close()
+        super().close()
 
 
 class CommandOutput(io.RawIOBase):
@@ -184,7 +219,7 @@ def _read_members(stream: BinaryIO, url: str) -> Iterator[tuple[tarfile.TarInfo,
                 file = tar.extractfile(member) if member.isfile() else None
                 if file is not None:
                     yield member, file.read()
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, http.client.HTTPException) as error:
         raise ShardError(
             f"{url}: not a readable tar, or cut short ({type(error).__name__}: {error}); bring a whole file"
         ) from error

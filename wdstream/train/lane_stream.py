@@ -102,6 +102,7 @@ class LaneSteps:
         self._stream = stream
         self._loader = loader
         self._micro_batches = micro_batches(stream.config, stream.world)
+        self._saved = loader.state_dict()  # after the last step that held something
         fingerprints = "".join(stream.fingerprints.values()).encode()
         self._settings = combine(*(int.from_bytes(fingerprints[at : at + 8]) for at in range(0, len(fingerprints), 8)))
 
@@ -114,11 +115,12 @@ class LaneSteps:
         parts: list[RankContents] = gather_object([rank_contents(batches)])
         if not any(part.has_news for part in parts):
             return None
+        self._saved = self._loader.state_dict()
         return join_contents(step, parts, digest=combine(self._settings, step))
 
     def state(self) -> State:
         """The lanes of all ranks as one state, by one gather."""
-        return self._stream.lanes.saved_state(gather_object([self._loader.state_dict()]))
+        return self._stream.lanes.saved_state(gather_object([self._saved]))
 
 
 def rank_contents(batches: Sequence[Batch]) -> RankContents:

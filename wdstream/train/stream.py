@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 from wdstream.config import Config
-from wdstream.errors import TrainError
+from wdstream.errors import StateError, TrainError
 from wdstream.families.base import Family
 from wdstream.pipeline import Plan
 from wdstream.plan.digest import step_digest
@@ -120,6 +120,11 @@ class PlannedStream:
 
     def check(self, state: State) -> None:
         """Refuse a state of another plan, unless `data.on_change` allows the difference. Raises StateError."""
+        if "lanes" in state:
+            raise StateError(
+                "the saved state is of tars without an index (data.streaming), which no plan can go on from; bring the "
+                "setting back, or begin a new run in another train.output"
+            )
         self.plan.resume(state)
 
     def total_steps(self, state: State | None) -> int | None:
