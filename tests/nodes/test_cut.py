@@ -1,6 +1,7 @@
 """Cutter on shipped pages: the tiles of Decode and Tile, shrunk pages, scaled decoding and what it changes."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from wdstream.nodes.cut import Cutter
 from wdstream.nodes.decode import decode_page
 from wdstream.nodes.tile import tile_page
 from wdstream.pages.tile import TilingPolicy
+from wdstream.pixels.cache_usage import entries_of
 from wdstream.pixels.render import resize
+from wdstream.pixels.settings import TileCacheSettings
+from wdstream.pixels.tile_cache import TileCache
 from wdstream.records import ImageSegment, Page, Pixels
 
 DATA = Path(__file__).parents[1] / "data"
@@ -127,6 +131,45 @@ def test_scaled_decoding_of_cut_tiles_shows_the_same_places() -> None:
         strange = np.abs(one.astype(int) - next_tile).mean() if number else 255.0
         assert same < 8
         assert same < strange / 4
+
+
+def swapped(entries: list[Path]) -> None:
+    """Each entry in the place of another."""
+    contents = [entry.read_bytes() for entry in entries]
+    for entry, other in zip(entries, contents[1:] + contents[:1], strict=True):
+        entry.write_bytes(other)
+
+
+def half_written(entries: list[Path]) -> None:
+    for entry in entries:
+        entry.write_bytes(entry.read_bytes()[: entry.stat().st_size // 2])
+
+
+def flipped(entries: list[Path]) -> None:
+    for entry in entries:
+        data = bytearray(entry.read_bytes())
+        data[-1] ^= 1
+        entry.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [swapped, half_written, flipped])
+def test_damaged_entries_of_the_cache_are_cut_anew_and_mended(
+    tmp_path: Path, damage: Callable[[list[Path]], None]
+) -> None:
+    page = page_of(*IMAGES[:3])
+    wanted = Cutter(tiling=ADAPTIVE).cut(page).tiles
+    cutter = Cutter(tiling=ADAPTIVE, cache=TileCache(TileCacheSettings(path=tmp_path, max_bytes=10**9), "0" * 16))
+    cutter.cut(page)
+    entries = [entry.path for entry in entries_of(tmp_path)]
+    good = [entry.read_bytes() for entry in entries]
+    damage(entries)
+    assert [entry.read_bytes() for entry in entries] != good
+    for found, expected in zip(cutter.cut(page).tiles, wanted, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert [entry.read_bytes() for entry in entries] == good
+    kept = [entry.stat().st_mtime_ns for entry in entries]
+    cutter.cut(page)  # hits: nothing is written
+    assert [entry.stat().st_mtime_ns for entry in entries] == kept
 
 
 @pytest.mark.parametrize("decode", ["exact", "scaled"])

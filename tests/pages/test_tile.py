@@ -1,6 +1,7 @@
 """plan_tiles against the reference's own numbers: crops, canvases and placements, to the pixel."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,6 +107,40 @@ def test_first_matching_bucket_wins_and_overrides_only_what_it_states() -> None:
     plan = plan_tiles(100, 100, policy)
     assert (plan.grid, plan.sizes, plan.pad_color) == ((1, 2), ((512, 512),) * 2, (0, 0, 255))
     assert plan.boxes == ((0, 0, 100, 50), (0, 50, 100, 100))
+
+
+@pytest.mark.parametrize(
+    ("bucket", "found"),
+    [
+        ({"tile_size": (30, 10)}, {"sizes": ((30, 10),) * 2}),
+        ({"tile_size": 50}, {"placements": (Placement(width=20, height=20, left=15, top=15),) * 2}),
+        ({"overlap": 0.25}, {"boxes": ((0, 0, 25, 20), (15, 0, 40, 20))}),
+        ({"min_area": 801}, {"grid": (1, 1), "boxes": ((0, 0, 40, 20),)}),
+        ({"overview_size": 10}, {"has_overview": True, "sizes": ((10, 10), (100, 100), (100, 100))}),
+        ({"overview_buckets": [(20, 10), (5, 5)]}, {"sizes": ((20, 10), (100, 100), (100, 100))}),
+        ({"no_upscale": False}, {"placements": (Placement(width=100, height=100, left=0, top=0),) * 2}),
+        ({"pad_color": "navy"}, {"pad_color": (0, 0, 128)}),
+        (
+            {"reading_order": "rtl"},
+            {"labels": ("<row0_col1>", "<row0_col0>"), "boxes": ((20, 0, 40, 20), (0, 0, 20, 20))},
+        ),
+    ],
+    ids=lambda value: next(iter(value)),
+)
+def test_a_bucket_overrides_every_setting_for_its_pages_alone(bucket: dict[str, Any], found: dict[str, Any]) -> None:
+    plain, own = (
+        TilingPolicy(
+            kind="shape_buckets",
+            tile_size=100,
+            overlap=0,
+            shape_buckets=[{"grid": (2, 1), "max_aspect_ratio": 1, **settings}, {"grid": (2, 1)}],
+        )
+        for settings in ({}, bucket)
+    )
+    wide = plan_tiles(40, 20, own)
+    assert {name: getattr(wide, name) for name in found} == found
+    assert wide != plan_tiles(40, 20, plain)
+    assert plan_tiles(20, 40, own) == plan_tiles(20, 40, plain)
 
 
 def test_a_page_no_bucket_matches_takes_the_policy_itself() -> None:

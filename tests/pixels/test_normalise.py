@@ -1,6 +1,9 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from wdstream.pixels.normalise import normalise_patches
@@ -75,3 +78,30 @@ def test_input_is_left_alone() -> None:
     patches = torch.arange(12, dtype=torch.uint8).view(1, 12)
     normalise_patches(patches, **CLIP, temporal_patch_size=2, dtype=torch.float32)
     assert patches.tolist() == [list(range(12))]
+
+
+class OperationsSeen(TorchDispatchMode):
+    """The names of the torch operations that make or write tensors; views and allocations cost nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name not in ("view", "transpose", "unsqueeze", "expand", "empty"):
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("is_interleaved", [False, True])
+def test_one_operation_on_a_device(dtype: torch.dtype, is_interleaved: bool) -> None:
+    """Off the CPU one kernel reads the bytes and writes `dtype`; the meta device stands for a GPU."""
+    settings = {**CLIP, "temporal_patch_size": 2, "dtype": dtype, "is_interleaved": is_interleaved}
+    patches = torch.empty((7, 588), dtype=torch.uint8, device="meta")
+    normalise_patches(patches, **settings)  # mean and std are brought to the device once
+    with OperationsSeen() as seen:
+        found = normalise_patches(patches, **settings)
+    assert seen.found == ["addcmul"]
+    assert (found.shape, found.dtype, found.device.type) == ((7, 1176), dtype, "meta")

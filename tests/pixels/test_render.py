@@ -94,6 +94,38 @@ def test_native_tiles_are_views() -> None:
         assert np.array_equal(tile, image[top:bottom, left:right])
 
 
+@pytest.mark.parametrize(
+    ("size", "views"),
+    [((1232, 1764), [True] * 4), ((1240, 1764), [True, False, True, False]), ((1240, 1754), [True] + [False] * 3)],
+)
+@pytest.mark.parametrize("is_one_plane", [False, True])
+def test_adaptive_tiles_are_views_but_where_the_page_is_no_multiple(
+    size: tuple[int, int], views: list[bool], is_one_plane: bool
+) -> None:
+    image = noise(size[1], size[0])
+    image = grey_as_rgb(image[..., 0].copy()) if is_one_plane else image
+    tiles = render_tiles(image, plan_tiles(*size, TilingPolicy()), resample="bicubic")
+    assert [np.shares_memory(tile, image) for tile in tiles] == views
+
+
+@pytest.mark.parametrize(("color", "shown"), [("tomato", [255, 99, 71]), ("#0a0b0c", [10, 11, 12]), (None, [0, 0, 0])])
+@pytest.mark.parametrize("kind", ["grid", "bucket", "none", "overview"])
+def test_padding_shows_the_colour_of_that_name(color: str | None, shown: list[int], kind: str) -> None:
+    policy = {
+        "grid": TilingPolicy(kind="grid", grid=(1, 1), tile_size=20, pad_color=color),
+        "bucket": TilingPolicy(
+            kind="shape_buckets", tile_size=20, shape_buckets=[{"grid": (1, 1), "pad_color": color or "black"}]
+        ),
+        "none": TilingPolicy(kind="none", image_size=20, no_upscale=True, pad_color=color),
+        "overview": TilingPolicy(kind="grid", grid=(1, 1), native_resolution=True, overview_size=20, pad_color=color),
+    }[kind]
+    tile = render_tiles(np.full((4, 10, 3), 200, np.uint8), plan_tiles(10, 4, policy), resample="bicubic")[0]
+    assert tile.shape == (20, 20, 3)
+    assert (tile[0, 0].tolist(), tile[19, 19].tolist()) == (shown, shown)
+    assert (tile[8:12, 5:15] == 200).all()
+    assert (tile == 200).all(axis=2).sum() == 40
+
+
 @pytest.mark.parametrize("resample", ["bilinear", "bicubic", "lanczos"])
 def test_padded_tiles_are_cropped_fitted_and_pasted(resample: str) -> None:
     image = page("scans/leptonlib-cat.007.jpg")
