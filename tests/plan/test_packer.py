@@ -94,7 +94,7 @@ def test_nothing_that_fits_is_left_in_the_pool(pairs: list[tuple[int, int]], poo
 @given(sizes(), st.integers(0, TOKENS), st.integers(0, PATCHES))
 @settings(deadline=None)
 def test_the_best_single_or_pair_is_found(pairs: list[tuple[int, int]], tokens: int, patches: int) -> None:
-    """Against all singles and pairs; sizes are rounded up to 1/2048 of the capacity, so a pair may lose two of those."""
+    """Against all singles and pairs; sizes are rounded up to 1/2048 of the capacity, so a pair may lose two."""
     packer = PoolPacker(max_tokens=TOKENS, max_patches=10**6)  # patches never scarce
     packer.add(items_of(pairs))
     found = [packer._pool[arrival] for arrival in packer._axes[0].best(tokens, patches)]
