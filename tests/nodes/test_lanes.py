@@ -2,7 +2,9 @@
 
 import io
 import itertools
+import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import webdataset
 from PIL import Image
 
-from wdstream.errors import PlanError, StateError
+from wdstream.errors import PlanError, ShardError, StateError
 from wdstream.families.base import Family
 from wdstream.nodes.base import Step
 from wdstream.nodes.build_lane_pack import LanePackBuilder
@@ -203,3 +205,43 @@ def test_pipes_and_missing_shards(urls: list[str], family: Family, tmp_path: Pat
     assert [keys(pack) for pack in itertools.islice(piped, 6)] == [keys(pack) for pack in itertools.islice(plain, 6)]
     piped.close()
     plain.close()
+
+
+def test_lanes_that_are_through_give_empty_packs(urls: list[str], family: Family) -> None:
+    """With 5 shards in 4 lanes; what was left out is told once, also after a resume at any pack."""
+    settings = replace(make_settings(family), epochs=1)
+    packs = list(itertools.islice(LaneSource(urls, settings=settings), 40))
+    assert sorted(key for pack in packs for key in keys(pack)) == sorted(
+        f"s{shard}p{number}" for shard in range(SHARDS) for number in range(PAGES) if number != 2
+    )
+    assert [len(pack.pages) for pack in packs[-8:]] == [0] * 8
+    told = [failure.key for pack in packs for failure in pack.bad]
+    assert sorted(told) == [f"s{shard}p2" for shard in range(SHARDS)]
+    assert_resumes_exactly(lambda: LaneSource(urls, settings=settings), max_items=28)
+
+
+def test_a_lane_without_a_usable_page_is_an_error_not_a_search_without_end(tmp_path: Path, family: Family) -> None:
+    paths = []
+    for shard in range(2):
+        paths.append(str(tmp_path / f"{shard}.tar"))
+        with webdataset.TarWriter(paths[-1]) as writer:
+            writer.write({"__key__": "a", "png": b"no image", "txt": "text"})
+    source = LaneSource(paths, settings=make_settings(family, lanes=1))
+    with pytest.raises(ShardError, match="lane 0: no page of its 2 shards can be trained on"):
+        next(source)
+
+
+def test_the_state_is_small(tmp_path: Path, family: Family) -> None:
+    """8 lanes with pools of 16 pages: what one file holds for every number of ranks."""
+    paths = []
+    for shard in range(16):
+        paths.append(str(tmp_path / f"{shard}.tar"))
+        with webdataset.TarWriter(paths[-1]) as writer:
+            for number in range(30):
+                writer.write({"__key__": f"{shard}-{number}", "txt": "word " * (1 + number * 7 % 50)})
+    settings = replace(make_settings(family, lanes=8), pool=16, shuffle=64)
+    _, whole = run(paths, settings, size=1, packs=64, state=None)
+    _, parts = run(paths, settings, size=4, packs=16, state=None)
+    text = json.dumps(whole, separators=(",", ":"))
+    assert text == json.dumps(parts, separators=(",", ":"))
+    assert len(text) < 3000

@@ -1,0 +1,68 @@
+"""A page of a stream is measured, shrunk and refused as the plan measures, shrinks and rejects the same page."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wdstream.config import Config
+from wdstream.errors import UnfitError
+from wdstream.nodes.measure import PageLimits, fit_page, measure_page
+from wdstream.pipeline import plan_from_config
+from wdstream.plan.measure import Reject
+from wdstream.records import Page, TextSegment
+
+TILED = {"kind": "shape_buckets", "tile_size": 84, "overview_size": 56}
+WHOLE = {"kind": "none"}
+
+
+@pytest.mark.parametrize("overlength", ["reject", "downscale"])
+@pytest.mark.parametrize(
+    ("tiling", "limits"), [(TILED, (1024, 2048)), (TILED, (400, 2048)), (WHOLE, (500, 2048)), (WHOLE, (1024, 400))]
+)
+def test_as_the_plan(
+    stream_config: Callable[..., Config],
+    shipped_shards: Path,
+    overlength: str,
+    tiling: dict[str, object],
+    limits: tuple[int, int],
+) -> None:
+    config = stream_config(
+        shipped_shards,
+        tiling=tiling,
+        sequence_length=limits[0],
+        max_patches=limits[1],
+        max_pixels=500_000,
+        overlength=overlength,
+    )
+    plan = plan_from_config(config)
+    allowed = PageLimits(
+        max_tokens=limits[0], max_patches=limits[1], max_pixels=500_000, downscale=overlength == "downscale"
+    )
+    found = set()
+    for ruler, shards in zip(plan.parts.rulers, plan.shards, strict=True):
+        lengths = ruler.measure(np.arange(len(shards)))
+        for row in range(len(shards)):
+            measured = measure_page(shards.read_page(row), family=plan.family, tiling=plan.tiling)
+            reject = Reject(int(lengths.reject[row]))
+            try:
+                page = fit_page(measured, allowed, family=plan.family, tiling=plan.tiling)
+            except UnfitError as error:
+                assert reject != Reject.ACCEPTED, str(error)
+                found.add("left out")
+                continue
+            wanted = (int(lengths.tokens[row]), int(lengths.patches[row]), int(lengths.scale[row]))
+            assert (page.tokens, page.patches, page.scale, reject) == (*wanted, Reject.ACCEPTED)
+            found.add("shrunk" if page.scale < 64 else "whole")
+    can_shrink = overlength == "downscale" and tiling is WHOLE  # tiles on fixed canvases cost the same at any scale
+    assert found == {"whole", "left out"} | ({"shrunk"} if can_shrink else set())
+
+
+def test_pages_without_text_are_left_out(stream_config: Callable[..., Config], small_shards: Path) -> None:
+    plan = plan_from_config(stream_config(small_shards))
+    page = Page(key="bare", images=(), segments=(TextSegment(text=""),))
+    measured = measure_page(page, family=plan.family, tiling=plan.tiling)
+    with pytest.raises(UnfitError, match="page 'bare': empty text"):
+        limits = PageLimits(max_tokens=100, max_patches=100, max_pixels=100)
+        fit_page(measured, limits, family=plan.family, tiling=plan.tiling)

@@ -1,0 +1,46 @@
+"""Which tars a path means."""
+
+from pathlib import Path
+
+import pytest
+
+from wdstream.errors import ConfigError
+from wdstream.nodes.tar_urls import expand_urls, shard_name
+
+
+def test_folders_and_patterns(tmp_path: Path) -> None:
+    for name in ("b.tar", "a.tar.gz", "notes.txt", "a-08.tar", "a-09.tar", "a-10.tar"):
+        (tmp_path / name).touch()
+    assert [Path(url).name for url in expand_urls(str(tmp_path))] == [
+        "a-08.tar",
+        "a-09.tar",
+        "a-10.tar",
+        "a.tar.gz",
+        "b.tar",
+    ]
+    assert expand_urls(f"{tmp_path}/a-{{08..10}}.tar") == [
+        f"{tmp_path}/a-{number}.tar" for number in ("08", "09", "10")
+    ]
+    assert expand_urls("http://host/{en,de}-{1..2}.tar") == [
+        "http://host/en-1.tar",
+        "http://host/en-2.tar",
+        "http://host/de-1.tar",
+        "http://host/de-2.tar",
+    ]
+    assert expand_urls("pipe:awk '{print $1}' {a,b}.tar") == [
+        "pipe:awk '{print $1}' a.tar",
+        "pipe:awk '{print $1}' b.tar",
+    ]
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no tars in this folder; their names end in \.tar"):
+        expand_urls(str(tmp_path))
+    with pytest.raises(ConfigError, match=r"x-2\.tar: no such file; give a folder of tars"):
+        (tmp_path / "x-1.tar").touch()
+        expand_urls(f"{tmp_path}/x-{{1..3}}.tar")
+
+
+def test_a_name_outlives_a_move() -> None:
+    assert shard_name("/data/a/x.tar") == shard_name("https://host/b/x.tar?signature=1") == "x.tar"
+    assert shard_name("pipe:cat /data/a/x.tar") == "pipe:cat /data/a/x.tar"
