@@ -33,7 +33,8 @@ class AuditReport:
 
     Attributes:
         steps: steps in the ledger.
-        planned: pages planned in them.
+        planned: pages planned in them; each part of a page that is split is one.
+        parts: how many of them are such parts.
         quarantined: slots of pages that failed; nothing was learnt there.
         states: saved states that were compared.
         differences: a sentence for each thing that is not as it should be.
@@ -41,6 +42,7 @@ class AuditReport:
 
     steps: int
     planned: int
+    parts: int
     quarantined: int
     states: int
     differences: tuple[str, ...]
@@ -61,8 +63,9 @@ class AuditReport:
             console.print(f"[red]differs[/red] {difference}", highlight=False)
         if len(self.differences) > SHOWN:
             console.print(f"... and {len(self.differences) - SHOWN} more", highlight=False)
+        parts = f" ({self.parts} of them parts of pages)" if self.parts else ""
         console.print(
-            f"{self.steps} steps, {self.states} saved states: {self.planned} pages planned - {self.quarantined} "
+            f"{self.steps} steps, {self.states} saved states: {self.planned} pages planned{parts} - {self.quarantined} "
             f"quarantined = {self.trained} trained; "
             + ("all as planned" if self.is_clean else f"{len(self.differences)} differences"),
             highlight=False,
@@ -84,7 +87,9 @@ def audit(run: Path) -> AuditReport:
         if plan.fingerprints.get(name) != value
     ]
     if different:  # nothing below would mean anything
-        return AuditReport(steps=len(folder.steps), planned=0, quarantined=0, states=0, differences=tuple(different))
+        return AuditReport(
+            steps=len(folder.steps), planned=0, parts=0, quarantined=0, states=0, differences=tuple(different)
+        )
     return _Audit(folder, plan).run()
 
 
@@ -108,7 +113,7 @@ class _Audit:
         self._differences: list[str] = []
         self._digests: dict[str, int] = {}
         self._wrong: dict[int, Mismatch] = {}
-        self._planned = 0
+        self._planned = self._parts = 0
         self._quarantined = 0
         self._states = 0
 
@@ -130,6 +135,7 @@ class _Audit:
         return AuditReport(
             steps=len(self._folder.steps),
             planned=self._planned,
+            parts=self._parts,
             quarantined=self._quarantined,
             states=self._states,
             differences=tuple(self._differences),
@@ -145,7 +151,9 @@ class _Audit:
         keys = {pack.number: tuple(map(self._plan.key, pack.samples)) for pack in step.packs}
         pages = sum(map(len, keys.values()))
         self._planned += pages
-        failed = [sample for pack in step.packs for sample in pack.samples if self._has_failed(sample, step.step)]
+        samples = [sample for pack in step.packs for sample in pack.samples]
+        self._parts += sum(self._plan.parts.page_of(sample) != sample for sample in samples)
+        failed = [sample for sample in samples if self._has_failed(self._plan.parts.page_of(sample), step.step)]
         self._quarantined += len(failed)
         expected = {"pages": pages, "supervised": step.num_supervised, "failed": len(failed)}
         for name, value in expected.items():
@@ -155,8 +163,8 @@ class _Audit:
         if line["digest"] != _digest(keys):
             self._wrong[step.step] = Mismatch(keys=keys, found=line["digest"])
 
-    def _has_failed(self, sample: int, step: int) -> bool:
-        return self._folder.quarantine.get(sample, step + 1) <= step
+    def _has_failed(self, page: int, step: int) -> bool:
+        return self._folder.quarantine.get(page, step + 1) <= step
 
     def _check_state(self, steps: Steps) -> None:
         saved = self._folder.states.get(steps.run.step)

@@ -73,9 +73,10 @@ class Plan(Planner):
         return tuple(cast(Shards, dataset.columns) for dataset in self.datasets)
 
     def key(self, sample: int) -> str:
-        """The key of a sample number, read from its shard, as batches have it."""
+        """The key of a sample number, read from its shard, as batches have it; `KEY part 2/3` for part of a page."""
         dataset, row = self.locate(sample)
-        return name_of_row(self.shards[dataset], row)
+        key, part = name_of_row(self.shards[dataset], row), self.parts.part_of(sample)
+        return key if part is None else part.name(key)
 
     def loader(
         self,
@@ -168,7 +169,7 @@ def pack_builder(plan: Plan, *, known_bad: Mapping[int, str] | None = None) -> "
         decode=plan.pixels.decode,
         cache=open_cache(plan.pixels, tiling=plan.tiling.pixel_fingerprint, max_pixels=max_pixels),
     )
-    return PackBuilder(datasets=plan.shards, locate=plan.locate, samples=samples, known_bad=known_bad or {})
+    return PackBuilder(datasets=plan.shards, parts=plan.parts, samples=samples, known_bad=known_bad or {})
 
 
 def check_division(global_batch_size: int, world: World, micro_batch_size: int) -> None:

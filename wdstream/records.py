@@ -177,7 +177,8 @@ class PackPlan:
 
     Attributes:
         number: position in the run's global sequence of packs; step = number // global_batch_size.
-        samples: global sample numbers (row of the first data set, then of the next, ...), in order of placement.
+        samples: global sample numbers (row of the first data set, then of the next, ...; then those of parts of pages,
+            plan/split.py), in order of placement.
         tokens: planned tokens of each sample.
         patches: planned vision patches of each sample.
         supervised: planned supervised tokens of each sample.
@@ -218,7 +219,10 @@ class StepPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A page that failed at run time and kept its slot, tiles blank, labels masked: one line of the quarantine."""
+    """A page that failed at run time and kept its slot, tiles blank, labels masked: one line of the quarantine.
+
+    Of a page that is split every part fails; key and sample number are the page's.
+    """
 
     key: str
     sample: int

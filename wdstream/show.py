@@ -83,8 +83,9 @@ def _document(
     dataset, row = plan.locate(sample)
     shards = plan.shards[dataset]
     scale = planned.scales[number] if planned.scales else FULL_SCALE
-    slot = slot_of(shards, row, tokens=length, scale=scale)
-    failure = next((failure.reason for failure in built.failures if failure.sample == sample), None)
+    slot = slot_of(shards, row, tokens=length, scale=scale, part=plan.parts.part_of(sample))
+    page_number = plan.parts.page_of(sample)
+    failure = next((failure.reason for failure in built.failures if failure.sample == page_number), None)
     page = _page(builder, slot, sample, is_failed=failure is not None)
     document = BuiltDocument(
         input_ids=built.input_ids[begin : begin + length],
@@ -113,5 +114,6 @@ def _page(builder: PackBuilder, slot: Slot, sample: int, *, is_failed: bool) -> 
     """The page of a sample with its tiles, or the blank one that keeps its place."""
     if is_failed:
         return builder.samples.blank_page(slot)
-    dataset, row = builder.locate(sample)
-    return builder.samples.tiled(builder.datasets[dataset].read_page(row), scale=slot.scale)
+    dataset, row = builder.parts.locate(sample)
+    part = builder.parts.part_of(sample)
+    return builder.samples.tiled(builder.datasets[dataset].read_page(row), scale=slot.scale, part=part)

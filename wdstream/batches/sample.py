@@ -18,8 +18,10 @@ IGNORED = -100
 """Label of a token on which nothing is learnt; PyTorch's cross entropy skips it."""
 
 
-def build_sample(page: LabelledPage, family: Family) -> Sample:
+def build_sample(page: LabelledPage, family: Family, *, goes_on: bool = False) -> Sample:
     """Token ids, labels and vision patches of a page whose tiles and labels are in place.
+
+    `goes_on`: the page's text goes on in another sample, so that the EOS of this one is not learnt.
 
     Raises:
         FamilyError: the family refuses the size of a tile, or the length of the document; the plan rejects such pages
@@ -28,6 +30,8 @@ def build_sample(page: LabelledPage, family: Family) -> Sample:
     pieces = document_pieces(segment_pieces(page, family), family, ends_itself=ends_itself(page))
     labels = np.concatenate([ids if is_learnt else np.full_like(ids, IGNORED) for ids, is_learnt in pieces])
     labels[0] = IGNORED
+    if goes_on:
+        labels[-1] = IGNORED
     if family.max_document_tokens is not None and len(labels) > family.max_document_tokens:
         raise FamilyError(
             f"page '{page.key}' has {len(labels)} tokens, more than the {family.max_document_tokens} that family "

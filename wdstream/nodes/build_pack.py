@@ -6,7 +6,7 @@ A page that fails keeps its slot (build_sample.py). What is not a page's own fau
 fatal.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from wdstream.nodes.build_sample import SampleBuilder, Slot
 from wdstream.nodes.keys import name_of_row
 from wdstream.nodes.plan_source import PackTask
 from wdstream.plan.measure import FULL_SCALE
+from wdstream.plan.parts import Parts
+from wdstream.plan.split import PagePart
 from wdstream.records import EncodedPack, Failure, PackPlan, Page, Sample
 from wdstream.shards.shards import Shards
 
@@ -45,13 +47,13 @@ class PackBuilder:
 
     Attributes:
         datasets: the data sets of the plan.
-        locate: global sample number to (data set, row).
+        parts: what sample numbers stand for: rows of data sets, and parts of pages that are split.
         samples: how a page becomes a sample.
-        known_bad: reasons of samples that failed before, by sample number; they are not read again.
+        known_bad: reasons of pages that failed before, by sample number; they are not read again.
     """
 
     datasets: Sequence[Shards]
-    locate: Callable[[int], tuple[int, int]]
+    parts: Parts
     samples: SampleBuilder
     known_bad: Mapping[int, str] = field(default_factory=dict)
 
@@ -70,13 +72,14 @@ class PackBuilder:
         failures: list[Failure] = []
         scales = pack.scales or (FULL_SCALE,) * len(pack.samples)
         for number, tokens, patches, scale in zip(pack.samples, pack.tokens, pack.patches, scales, strict=True):
-            dataset, row = self.locate(number)
-            shards = self.datasets[dataset]
+            dataset, row = self.parts.locate(number)
+            shards, page, part = self.datasets[dataset], self.parts.page_of(number), self.parts.part_of(number)
             try:
-                sample = self.samples.build(self._read(number, shards, row), scale=scale)
+                sample = self.samples.build(self._read(page, shards, row), scale=scale, part=part)
             except PageError as error:
-                sample = self.samples.blank(slot_of(shards, row, tokens=tokens, scale=scale))
-                failures.append(Failure(key=sample.key, sample=number, reason=str(error)))
+                slot = slot_of(shards, row, tokens=tokens, scale=scale, part=part)
+                sample = self.samples.blank(slot)
+                failures.append(Failure(key=name_of_row(shards, row), sample=page, reason=str(error)))
             if (sample.num_tokens, sample.num_patches) != (tokens, patches):
                 raise ShardError(_stale(shards, self.samples.family.model_dir, sample, tokens, patches))
             samples.append(sample)
@@ -88,11 +91,11 @@ class PackBuilder:
         return shards.read_page(row)
 
 
-def slot_of(shards: Shards, row: int, *, tokens: int, scale: int = FULL_SCALE) -> Slot:
-    """What a pack reserves for a row, from the index alone."""
+def slot_of(shards: Shards, row: int, *, tokens: int, scale: int = FULL_SCALE, part: PagePart | None = None) -> Slot:
+    """What a pack reserves for a row, or for one part of it, from the index alone."""
     begin, end = int(shards.image_start[row]), int(shards.image_start[row + 1])
     widths, heights = shards.image_width[begin:end].tolist(), shards.image_height[begin:end].tolist()
-    key = name_of_row(shards, row)
+    key = name_of_row(shards, row) if part is None else part.name(name_of_row(shards, row))
     return Slot(key=key, image_sizes=tuple(zip(widths, heights, strict=True)), tokens=tokens, scale=scale)
 
 

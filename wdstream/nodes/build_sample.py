@@ -1,7 +1,7 @@
 """One page of a pack: built, or, when it fails, a blank one of the same shape in its place.
 
-    Page ──► render_chat ► Cutter.cut ► label_page ► build_sample   ──► Sample    a page that is fine
-    Slot ──► blank tiles of the planned sizes, padding ids for text ──► Sample    a page that is not
+    Page ──► render_chat ► Cutter.cut ► (take_part) ► label_page ► build_sample ──► Sample    a page that is fine
+    Slot ──► blank tiles of the planned sizes, padding ids for text ───────────► Sample    a page that is not
 
 The blank page has the tokens, tiles and patches that were planned and nothing to learn, so no other page moves.
 """
@@ -15,11 +15,13 @@ from wdstream.families.base import Family
 from wdstream.families.chat import render_chat
 from wdstream.nodes.cut import Cutter
 from wdstream.nodes.decode import MAX_PIXELS
+from wdstream.nodes.take_part import take_part
 from wdstream.nodes.tile import Tiling
 from wdstream.pages.label import label_page
 from wdstream.pixels.settings import DecodeMode
 from wdstream.pixels.tile_cache import TileCache
 from wdstream.plan.measure import FULL_SCALE, scaled_size
+from wdstream.plan.split import PagePart
 from wdstream.records import ImageSegment, Page, Pixels, Sample, Size, TiledPage
 
 WHITE = 255
@@ -30,7 +32,7 @@ class Slot:
     """What a pack reserves for a page.
 
     Attributes:
-        key: the page's key.
+        key: the page's key, or the name of its part.
         image_sizes: (width, height) in pixels of each of its images.
         tokens: its length in the pack.
         scale: its images are first shrunk to scale / 64 of their sides.
@@ -65,22 +67,26 @@ class SampleBuilder:
     decode: DecodeMode = "exact"
     cache: TileCache | None = None
 
-    def build(self, page: Page, *, scale: int = FULL_SCALE) -> Sample:
-        """The sample of a page.
+    def build(self, page: Page, *, scale: int = FULL_SCALE, part: PagePart | None = None) -> Sample:
+        """The sample of a page, or of one part of it.
 
         Raises:
             PageError: the page is bad; put `blank` in its place.
+            ShardError: the page has other paragraphs than were planned.
         """
-        return build_sample(label_page(self.tiled(page, scale=scale)), self.family)
+        goes_on = part is not None and not part.is_last
+        return build_sample(label_page(self.tiled(page, scale=scale, part=part)), self.family, goes_on=goes_on)
 
-    def tiled(self, page: Page, *, scale: int = FULL_SCALE) -> TiledPage:
-        """A page with its tiles cut.
+    def tiled(self, page: Page, *, scale: int = FULL_SCALE, part: PagePart | None = None) -> TiledPage:
+        """A page, or one part of it, with its tiles cut.
 
         Raises:
             PageError: the page is bad.
+            ShardError: the page has other paragraphs than were planned.
         """
         cutter = Cutter(tiling=self.tiling, max_pixels=self.max_pixels, decode=self.decode, cache=self.cache)
-        return cutter.cut(render_chat(page, self.family), scale=scale)
+        tiled = cutter.cut(render_chat(page, self.family), scale=scale)
+        return tiled if part is None else take_part(tiled, part)
 
     def blank(self, slot: Slot) -> Sample:
         """A sample of the slot's shape: its image blocks, then padding ids in place of the text."""

@@ -154,6 +154,8 @@ def _mask(kind: Kind, start: int, stop: int, built: BuiltDocument) -> Mask | Non
         return Mask.FAILED
     if kind in MASKS:
         return MASKS[kind]
+    if kind == "end" and start:
+        return Mask.GOES_ON
     assert (start, stop) == (0, 1), f"tokens {start}:{stop} ({kind}) are masked and are no first token"
     return Mask.FIRST
 

@@ -21,6 +21,7 @@ STYLES = {
     Mask.OPENING: "cyan",
     Mask.FIRST: "cyan",
     Mask.FAILED: "red",
+    Mask.GOES_ON: "cyan",
 }
 SHOWN_TILES = 6
 """Runs of tiles and labels that a document shows at its beginning and again at the end, unless all are asked for."""

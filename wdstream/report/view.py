@@ -29,6 +29,7 @@ class Mask(StrEnum):
     OPENING = "opens the document"
     FIRST = "first token"
     FAILED = "failed page"
+    GOES_ON = "text goes on"
 
 
 MEANING = {
@@ -38,6 +39,7 @@ MEANING = {
     Mask.OPENING: "put before a document by the model family",
     Mask.FIRST: "nothing stands before it in its document to predict it from",
     Mask.FAILED: "keeps the slot of a page that could not be read",
+    Mask.GOES_ON: "ends a part of a page, while the page's text goes on in the next part",
 }
 """What a mask means, in a few words."""
 
@@ -127,7 +129,7 @@ class DocumentView:
     Attributes:
         place: in the pack, from 0.
         sample: number in the plan.
-        key: of the page.
+        key: of the page, or the name of its part.
         dataset: name of its data set.
         shard, row: file name of its shard, and its row in the data set's index.
         scale: its images are first shrunk to scale / 64 of their sides.
