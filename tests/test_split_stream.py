@@ -156,6 +156,12 @@ def test_evaluation_sets_are_split_too(split_config: MakeConfig, long_shards: Pa
     assert sorted(key for key, _, _ in documents(held_out)) == sorted(key for key, _, _ in documents(plan))
 
 
+def test_a_model_writes_only_pages_that_are_whole(plan: Plan) -> None:
+    from wdstream.train.generate_pages import first_pages
+
+    assert sorted(plan.key(pack.samples[0]) for pack in first_pages(plan, 100)) == ["p00", "p01", "p09", "p10"]
+
+
 @pytest.fixture(scope="session")
 def damaged(tmp_path_factory: pytest.TempPathFactory, long_shards: Path) -> Path:
     """The same with a damaged sample p05, which is split."""

@@ -152,11 +152,12 @@ def write_set(
 
 
 def first_pages(plan: Plan, count: int) -> list[PackPlan]:
-    """The first pages of a plan, each as a pack of its own."""
+    """The first pages of a plan, each as a pack of its own; a model writes whole pages, so none of those split."""
     pages: list[PackPlan] = []
     with closing(plan.steps()) as steps:
         for step in steps:
-            pages += [page for pack in step.packs for page in single_pages(pack)]
+            singles = [page for pack in step.packs for page in single_pages(pack)]
+            pages += [page for page in singles if plan.parts.part_of(page.samples[0]) is None]
             if len(pages) >= count:
                 break
     return pages[:count]
