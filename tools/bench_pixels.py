@@ -2,39 +2,39 @@
 
     python tools/bench_pixels.py [FOLDER] [--pages 24] [--rounds 5] [--dpi 150]
 
-FOLDER holds PDFs and JPEG images (default: the pages that the repository ships); PDF pages are rendered at --dpi to
-JPEG q90, as make-shards does. Every path runs on the same pages and tiles in turn, so that a noisy machine is noisy for
-all of them; a figure is the mean over pages of the median CPU time of the rounds. The paths:
+FOLDER holds PDFs and images (default: the pages that the repository ships); PDF pages are rendered at --dpi to JPEG
+q90, as make-shards does; what cannot be read is left out. Every path runs on the same pages and tiles in turn, so that
+a noisy machine is noisy for all of them; a figure is the mean over pages of the median CPU time of the rounds. Paths:
 
     wdstream   decode_image, render_tiles, patchify into one buffer
     (a)        Pillow decode, Pillow crop and resize, transformers' Qwen2-VL image processor in float32
-    (c)        the least that any such pipeline does, with no checks and no framework: simplejpeg, torch's resize on
-               crops, and one copy of every tile to its place in patch order by a plain strided assignment
+    (c)        the bare limit of bare_limit.py: decode, resize, one copy; into patch order, and as tiles lie
 
 Exit status 1 when a figure wanted by the project is missed.
 """
 
 import argparse
-import io
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pypdfium2
-import simplejpeg
 import torch
-from PIL import Image
+from bare_limit import bare_tiles, copy_tile
 from rich.console import Console
 from rich.table import Table
+from stream_pillow import pillow_tiles
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from wdstream.errors import DecodeError, SourceError
+from wdstream.pages.pdf import open_pdf
 from wdstream.pages.tile import TilingPolicy, plan_tiles
 from wdstream.pixels.decode import decode_image
 from wdstream.pixels.header import image_size
@@ -43,7 +43,8 @@ from wdstream.pixels.render import render_tiles, resize
 from wdstream.records import TilePlan
 
 PATCH, MERGE, TEMPORAL, RESAMPLE = 14, 2, 2, "bicubic"  # Qwen2.5-VL
-BLOCK = PATCH * MERGE
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"}
+MAX_PIXELS = 80_000_000
 WANTED_OVER_HF, WANTED_OF_BARE, WANTED_THREADS = 4.0, 0.8, 1.7
 SHIPPED = Path(__file__).parents[1] / "tests" / "data" / "pages"
 POLICIES = {
@@ -62,15 +63,24 @@ class Job:
 
 
 def load_pages(folder: Path, limit: int, dpi: int) -> list[bytes]:
-    """JPEG files of pages, spread evenly over a folder's PDFs and JPEG images."""
-    pages = [path.read_bytes() for path in sorted(folder.rglob("*.jpg"))]
+    """Encoded pages, spread evenly over a folder's images and PDFs."""
+    images = [path.read_bytes() for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
+    pages = [data for data in images if is_readable(data)]
     for path in sorted(folder.rglob("*.pdf")):
-        document = pypdfium2.PdfDocument(path)
-        for number in range(len(document)):
-            bitmap = document[number].render(scale=dpi / 72)
-            pages.append(simplejpeg.encode_jpeg(np.ascontiguousarray(bitmap.to_numpy()[..., ::-1]), quality=90))
-        document.close()
+        with suppress(SourceError), open_pdf(path) as document:
+            for number in range(1, document.num_pages + 1):
+                with suppress(SourceError), document.page(number) as page:
+                    pages.append(page.render(dpi=dpi, jpeg_quality=90, max_pixels=MAX_PIXELS).jpeg)
     return pages[:: max(1, len(pages) // limit)][:limit]
+
+
+def is_readable(data: bytes) -> bool:
+    """Whether an image can be decoded."""
+    try:
+        decode_image(data, max_pixels=MAX_PIXELS)
+    except DecodeError:
+        return False
+    return True
 
 
 def make_job(data: bytes, policy: TilingPolicy) -> Job:
@@ -82,7 +92,7 @@ def make_job(data: bytes, policy: TilingPolicy) -> Job:
 
 def run_wdstream(job: Job) -> None:
     """This project's path."""
-    layout(job, render_tiles(decode_image(job.data, max_pixels=10**9), job.plan, resample=RESAMPLE))
+    layout(job, render_tiles(decode_image(job.data, max_pixels=MAX_PIXELS), job.plan, resample=RESAMPLE))
 
 
 def layout(job: Job, tiles: Sequence[np.ndarray]) -> None:
@@ -96,33 +106,16 @@ def layout(job: Job, tiles: Sequence[np.ndarray]) -> None:
 
 def run_hugging_face(job: Job, processor: Any) -> None:
     """Path (a)."""
-    page = Image.open(io.BytesIO(job.data)).convert("RGB")
-    tiles = [
-        page.crop(box) if box[2] - box[0] == size[0] and box[3] - box[1] == size[1]
-        else page.crop(box).resize(size, Image.Resampling.BICUBIC)
-        for box, size in zip(job.plan.boxes, job.plan.sizes, strict=True)
-    ]  # fmt: skip
-    processor(tiles, return_tensors="pt")
+    processor(pillow_tiles(job.data, job.plan, RESAMPLE), return_tensors="pt")
 
 
 def run_bare(job: Job, *, is_plain_copy: bool = False) -> None:
-    """Path (c); with `is_plain_copy` the tiles are copied as they lie, in no patch order, which no model could use."""
-    page = simplejpeg.decode_jpeg(job.data)
-    start = 0
-    for (left, top, right, bottom), (width, height) in zip(job.plan.boxes, job.plan.sizes, strict=True):
-        tile = page[top:bottom, left:right]
-        if tile.shape[:2] != (height, width):
-            pixels = torch.from_numpy(tile).unsqueeze(0).permute(0, 3, 1, 2)
-            resized = torch.nn.functional.interpolate(pixels, (height, width), mode=RESAMPLE, antialias=True)
-            tile = resized[0].permute(1, 2, 0).numpy()
-        end = start + width * height // PATCH**2
-        if is_plain_copy:
-            np.copyto(job.out[start:end].reshape(tile.shape), tile)
-        else:
-            blocks = (height // BLOCK, MERGE, PATCH, width // BLOCK, MERGE, PATCH, 3)
-            ordered = tile.reshape(blocks).transpose(0, 3, 1, 4, 6, 2, 5)
-            np.copyto(job.out[start:end].reshape(ordered.shape), ordered)
-        start = end
+    """Path (c)."""
+    out, start = job.out.reshape(-1), 0
+    for tile in bare_tiles(job.data, job.plan, job.plan.sizes, RESAMPLE):
+        part = out[start : start + tile.size]
+        copy_tile(tile, part, patch_size=PATCH, merge_size=MERGE, is_plain_copy=is_plain_copy)
+        start += tile.size
 
 
 def cpu_seconds(jobs: Sequence[Job], paths: dict[str, Callable[[Job], Any]], rounds: int) -> dict[str, float]:
@@ -144,11 +137,11 @@ def part_seconds(jobs: Sequence[Job], rounds: int) -> dict[str, float]:
     """CPU time of each part of this project's path, in seconds a page."""
     totals = dict.fromkeys(("header", "decode", "tiles", "patches"), 0.0)
     for job in jobs:
-        image = decode_image(job.data, max_pixels=10**9)
+        image = decode_image(job.data, max_pixels=MAX_PIXELS)
         tiles = render_tiles(image, job.plan, resample=RESAMPLE)
         parts: dict[str, Callable[[Job], Any]] = {
             "header": lambda job: image_size(job.data),
-            "decode": lambda job: decode_image(job.data, max_pixels=10**9),
+            "decode": lambda job: decode_image(job.data, max_pixels=MAX_PIXELS),
             "tiles": lambda job, image=image: render_tiles(image, job.plan, resample=RESAMPLE),
             "patches": lambda job, tiles=tiles: layout(job, tiles),
         }
@@ -200,7 +193,9 @@ def scaled_decode(jobs: Sequence[Job], rounds: int) -> tuple[float, float, float
     def shrink(job: Job, *, is_scaled: bool) -> np.ndarray:
         width, height = image_size(job.data)
         half = width // 2, height // 2
-        return resize(decode_image(job.data, max_pixels=10**9, min_size=half if is_scaled else None), half, RESAMPLE)
+        return resize(
+            decode_image(job.data, max_pixels=MAX_PIXELS, min_size=half if is_scaled else None), half, RESAMPLE
+        )
 
     paths = {
         "full": lambda job: shrink(job, is_scaled=False),
@@ -223,6 +218,7 @@ def report(name: str, jobs: Sequence[Job], rounds: int, console: Console) -> lis
     }
     seconds = cpu_seconds(jobs, paths, rounds)
     over_hf, of_bare = seconds["hugging face"] / seconds["wdstream"], seconds["bare"] / seconds["wdstream"]
+    of_plain = seconds["bare, plain copy"] / seconds["wdstream"]
     threads, processes = scaling(jobs, rounds)
     sent = statistics.fmean(job.out.nbytes for job in jobs)
 
@@ -234,7 +230,7 @@ def report(name: str, jobs: Sequence[Job], rounds: int, console: Console) -> lis
     table.add_row("host to device", f"{sent / 1e6:.2f} MB (float32 patches: {sent * 4 * TEMPORAL / 1e6:.2f} MB)")
     table.add_row("times faster than (a)", f"{over_hf:.2f}", f">= {WANTED_OVER_HF}")
     table.add_row("share of the bare limit (c)", f"{of_bare:.2f}", f">= {WANTED_OF_BARE}")
-    table.add_row("  with a plain copy in (c)", f"{seconds['bare, plain copy'] / seconds['wdstream']:.2f}")
+    table.add_row("  with a plain copy in (c)", f"{of_plain:.2f}", f">= {WANTED_OF_BARE}")
     table.add_row("2 threads over 1", f"{threads:.2f}", f">= {WANTED_THREADS}")
     table.add_row("  2 processes over 1 thread", f"{processes:.2f}")
     console.print(table)
@@ -245,7 +241,7 @@ def report(name: str, jobs: Sequence[Job], rounds: int, console: Console) -> lis
         )
     checks = {
         "(a)": over_hf >= WANTED_OVER_HF,
-        "(c)": of_bare >= WANTED_OF_BARE,
+        "(c)": min(of_bare, of_plain) >= WANTED_OF_BARE,
         "threads": threads >= min(WANTED_THREADS, WANTED_THREADS / 2 * processes),
     }
     return [f"{name}: {check}" for check, is_met in checks.items() if not is_met]
@@ -263,18 +259,19 @@ def main() -> int:
     torch.set_num_threads(1)  # CPU time is that of this thread
     pages = load_pages(options.folder, options.pages, options.dpi)
     if not pages:
-        console.print(f"no PDF and no .jpg below {options.folder}")
+        console.print(f"no PDF and no readable image below {options.folder}")
         return 2
     missed = []
     for name, policy in POLICIES.items():
         missed += report(name, [make_job(page, policy) for page in pages], options.rounds, console)
-    gain, mean, largest = scaled_decode(
-        [make_job(page, POLICIES["adaptive (default)"]) for page in pages], options.rounds
-    )
-    console.print(
-        f"scaled decode (min_size), page to half its size: {gain:.2f} times as fast as full decode and resize; "
-        f"pixels differ by {mean:.2f} grey levels in the mean, {largest:.0f} at most"
-    )
+    scalable = [page for page in pages if page.startswith(b"\xff\xd8")]
+    if scalable:
+        jobs = [make_job(page, POLICIES["adaptive (default)"]) for page in scalable]
+        gain, mean, largest = scaled_decode(jobs, options.rounds)
+        console.print(
+            f"scaled decode (min_size) of {len(jobs)} JPEG pages to half their size: {gain:.2f} times as fast as full "
+            f"decode and resize; pixels differ by {mean:.2f} grey levels in the mean, {largest:.0f} at most"
+        )
     console.print(f"missed: {', '.join(missed)}" if missed else "all wanted figures are met")
     return 1 if missed else 0
 

@@ -95,6 +95,18 @@ processor treats it, its own splitting included. `-` means that the family takes
 
 Every row is proven in the tests, and for your checkpoint by `wdstream doctor MODEL`: planned lengths equal those built
 and those of the model's own processor; packed documents compute what they compute alone, and none sees another.
+
+Attention, as far as it is proven without a GPU: `sdpa` and `eager` in logits and gradients; `flex` (flex_attention) in
+logits alone, because PyTorch has no backward of it on CPU; `flash 2`, `flash 3` (flash_attention_2, flash_attention_3)
+by the limits of documents that reach the kernel, computed with a kernel written in PyTorch. The first step of every
+training run checks the isolation again, on your device with your weights.
+"""
+LABELS = """\
+Tile labels: `text` is `<row0_col1>` before a tile, `family` the model's own token inside the block of a tile. No other
+family has tokens that could name the tiles of wdstream: Aya Vision's `TILE_1` to `TILE_12` count the squares of one
+block with its overview last, and say nothing of rows and columns; with tiling kind `none` they are written as its
+processor writes them. Gemma 3 describes the crops of pan and scan in words, and only if a call asks for them. InternVL,
+LLaVA-OneVision, GOT-OCR2 and the others have no name for a tile.
 """
 
 
@@ -129,7 +141,12 @@ def row_of(name: str) -> list[str]:
         sizes = f"up to {longest} px" if longest else f"multiples of {multiple} px"
         costs = [cost_of(family, policy) for policy in POLICIES.values()]
         labels = "text, family, none" if family.has_own_labels else "text, none"
-        return [f"`{name}`", _published(name).models, sizes, *costs, labels, ", ".join(family.attention)]
+        return [f"`{name}`", _published(name).models, sizes, *costs, labels, ", ".join(map(_short, family.attention))]
+
+
+def _short(attention: str) -> str:
+    """`flash_attention_2` is `flash 2`."""
+    return attention.replace("_attention", "").replace("_", " ")
 
 
 def table() -> str:
@@ -139,7 +156,7 @@ def table() -> str:
     intro = INTRO.format(version=_transformers_version(), width=A4[0], height=A4[1])
     lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     refused = "\n".join(f"* `{name}`: {reason}." for name, reason in sorted(REFUSED.items()))
-    return f"{intro}\n{lines}\n\nRefused, with the reason:\n\n{refused}\n"
+    return f"{intro}\n{lines}\n\n{LABELS}\nRefused, with the reason:\n\n{refused}\n"
 
 
 def _transformers_version() -> str:

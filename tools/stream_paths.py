@@ -4,12 +4,11 @@
     processor   (a) Pillow decode, crop and resize, the model's own Hugging Face processor on tiles and text, one join
     reference   (b) that much work once for the lengths and once more at collate, as a pipeline does that learns lengths
                 by running the processor
-    bare        (c) decode, resize, one copy of every tile to its place in patch order; no text, no checks, no framework
+    bare        (c) the bare limit, bare_limit.py: decode, resize, one copy into patch order
 
 Paths (a) to (c) get their pages in memory and their text ready with its placeholders; only `stream` reads and plans.
 """
 
-import io
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -18,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import simplejpeg
 import torch
-from PIL import Image, ImageOps
+from bare_limit import bare_tiles, copy_tile
+from PIL import Image
+from stream_pillow import pillow_tiles
 
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
@@ -33,12 +33,9 @@ from wdstream.nodes.tile import tile_page
 from wdstream.pages.label import label_page
 from wdstream.pipeline import Plan
 from wdstream.pixels.cache_report import cache_info
-from wdstream.pixels.header import image_header
 from wdstream.pixels.settings import PixelSettings, TileCacheSettings
 from wdstream.pixels.tile_cache import open_cache
-from wdstream.records import Box, PackPlan, Page, Placement, Size, TilePlan
-
-FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+from wdstream.records import PackPlan, Page, TilePlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +85,7 @@ class Paths:
         """Decode, cut and process one page with Pillow and the processor."""
         tiles: list[Image.Image] = []
         for data, plan in zip(job.images, job.plans, strict=True):
-            page = pillow_page(data)
-            for box, size, place in zip(plan.boxes, plan.sizes, plan.placements, strict=True):
-                tiles.append(pillow_tile(page, box, size, place, self.resample))
+            tiles += pillow_tiles(data, plan, self.resample)
         if not tiles:
             return self.processor.tokenizer(**job.texts, return_tensors="pt")
         return self.processor(**job.texts, images=self.family.processor_images(tiles), return_tensors="pt")
@@ -99,58 +94,16 @@ class Paths:
         """Path (c): one pack; with `is_plain_copy` tiles are copied as they lie, an order that no model could use."""
         sizes = [self.family.resized(*size) for job in jobs for plan in job.plans for size in plan.sizes]
         out = np.empty(sum(width * height * 3 for width, height in sizes), np.uint8)
+        merge, patch = getattr(self.family, "merge_size", 0), getattr(self.family, "patch_size", 0)
         start = 0
         for job in jobs:
             for data, plan in zip(job.images, job.plans, strict=True):
-                page = bare_page(data)
-                for (left, top, right, bottom), size in zip(plan.boxes, plan.sizes, strict=True):
-                    tile = bare_resize(page[top:bottom, left:right], self.family.resized(*size), self.resample)
-                    ordered = tile if is_plain_copy else self.in_order(tile)
-                    np.copyto(out[start : start + tile.size].reshape(ordered.shape), ordered)
+                outputs = [self.family.resized(*size) for size in plan.sizes]
+                for tile in bare_tiles(data, plan, outputs, self.resample):
+                    part = out[start : start + tile.size]
+                    copy_tile(tile, part, patch_size=patch, merge_size=merge, is_plain_copy=is_plain_copy)
                     start += tile.size
         return out
-
-    def in_order(self, tile: np.ndarray) -> np.ndarray:
-        """A view of a tile in the order in which the model takes it: Qwen's merged patches, else channels first."""
-        merge, patch = getattr(self.family, "merge_size", 0), getattr(self.family, "patch_size", 0)
-        if not merge:
-            return tile.transpose(2, 0, 1)
-        rows, columns = tile.shape[0] // (merge * patch), tile.shape[1] // (merge * patch)
-        return tile.reshape(rows, merge, patch, columns, merge, patch, 3).transpose(0, 3, 1, 4, 6, 2, 5)
-
-
-def pillow_page(data: bytes) -> Image.Image:
-    """An RGB page, as most pipelines decode it."""
-    return ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
-
-
-def pillow_tile(page: Image.Image, box: Box, size: Size, place: Placement, resample: str) -> Image.Image:
-    """A crop, resized where its size differs, on a canvas where the plan leaves room."""
-    tile = page.crop(box)
-    if tile.size != (place.width, place.height):
-        tile = tile.resize((place.width, place.height), FILTERS[resample])
-    if tile.size == size:
-        return tile
-    canvas = Image.new("RGB", size)
-    canvas.paste(tile, (place.left, place.top))
-    return canvas
-
-
-def bare_page(data: bytes) -> np.ndarray:
-    """uint8 (h, w, 3) by the shortest way."""
-    header = image_header(data, count_frames=False)
-    if header.format == "JPEG" and header.orientation == 1 and header.mode != "CMYK":
-        return simplejpeg.decode_jpeg(data)  # type: ignore[no-any-return]
-    return np.array(pillow_page(data))
-
-
-def bare_resize(tile: np.ndarray, size: Size, resample: str) -> np.ndarray:
-    """torch's resize of a crop, if it needs any."""
-    if (tile.shape[1], tile.shape[0]) == size:
-        return tile
-    pixels = torch.from_numpy(tile).unsqueeze(0).permute(0, 3, 1, 2)
-    resized = torch.nn.functional.interpolate(pixels, (size[1], size[0]), mode=resample, antialias=True)
-    return resized[0].permute(1, 2, 0).numpy()
 
 
 def stream_seconds(plan: Plan, num_packs: int) -> list[float]:
