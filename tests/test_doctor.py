@@ -1,6 +1,7 @@
 """The doctor passes a good checkpoint, and names what is wrong with a bad one."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from wdstream import doctor
 from wdstream.doctor import narrow_model, run_doctor
+from wdstream.families.internvl import InternVL
 from wdstream.families.qwen2_5_vl import Qwen25VL
 from wdstream.families.registry import load_family
 from wdstream.testing import make_tiny_model
@@ -32,23 +34,49 @@ def test_a_good_checkpoint_passes(name: str, tmp_path: Path) -> None:
     report = run_doctor(make_tiny_model(tmp_path / name, family=name, vocab_size=2048))
     assert report.ok, [check for check in report.checks if not check.ok]
     assert [check.name for check in report.checks] == [
-        "family",
-        "attention",
-        "page text",
-        "lengths",
-        "processor",
-        "packing",
+        *("family", "attention", "page text", "tiled: lengths", "tiled: processor", "tiled: packing", "untiled"),
     ]
     console = Console(record=True, width=120)
     report.print(console)
     printed = console.export_text()
     assert "fit for wdstream" in printed and "leak 0.0e+00" in printed and "two layers" in printed
+    assert "as tiled: this checkpoint's processor never splits an image" in printed
+
+
+def test_images_left_whole_are_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """InternVL splits them: counted and packed by its rules; a wrong count is a failure with both numbers."""
+    path = make_tiny_model(tmp_path / "internvl", family="internvl", vocab_size=2048)
+    report = run_doctor(path)
+    assert report.ok, [check for check in report.checks if not check.ok]
+    modes = [f"{mode}: {check}" for mode in ("tiled", "untiled") for check in ("lengths", "processor", "packing")]
+    assert [check.name for check in report.checks] == ["family", "attention", "page text", *modes]
+    found = {check.name: check.found for check in report.checks}
+    version = "InternVLProcessor of transformers "
+    assert version in found["tiled: processor"] and version in found["untiled: processor"]
+    honest = InternVL.split_grids
+
+    def transposed(self: InternVL, widths: Any, heights: Any) -> Any:
+        columns, rows = honest(self, widths, heights)
+        return columns + 1, rows
+
+    monkeypatch.setattr(InternVL, "split_grids", transposed)
+    failed = failures(path)
+    assert set(failed) == {"untiled: processor"}
+    assert re.search(
+        r"images \[\(60, 90\)\]: planned \d+ tokens, built \d+, \d+ by InternVLProcessor of transformers", str(failed)
+    )
+
+
+def test_flex_attention_needs_no_compiler(tmp_path: Path) -> None:
+    path = make_tiny_model(tmp_path / "lighton_ocr", family="lighton_ocr", vocab_size=2048)
+    report = run_doctor(path, attn="flex_attention")
+    assert report.ok, [check for check in report.checks if not check.ok]
 
 
 def test_wrong_attention_is_named(model: Path) -> None:
     found = failures(model, attn="flex_attention")
     assert found["attention"].startswith("flex_attention; right for packed qwen2_5_vl: sdpa, eager")
-    assert "flex_attention" in found["packing"]
+    assert "flex_attention" in found["tiled: packing"]
 
 
 def test_no_checkpoint(tmp_path: Path) -> None:
@@ -63,8 +91,8 @@ def test_a_processor_that_counts_otherwise(model: Path, tmp_path: Path, monkeypa
     (copy / "preprocessor_config.json").write_text(json.dumps({**settings, "min_pixels": 28 * 28}), encoding="utf-8")
     monkeypatch.setattr(doctor, "load_processor", lambda _: _processor_of(model))
     found = failures(copy)
-    assert set(found) == {"processor"}
-    assert "ids built" in found["processor"] and "Qwen2_5_VLProcessor of transformers" in found["processor"]
+    assert set(found) == {"tiled: processor"}
+    assert "Qwen2_5_VLProcessor of transformers" in found["tiled: processor"]
 
 
 def _processor_of(path: Path) -> Any:
@@ -83,7 +111,7 @@ def test_a_leak_is_found(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return inputs
 
     monkeypatch.setattr(Qwen25VL, "model_inputs", forgetful)
-    assert set(failures(model)) == {"packing"}
+    assert set(failures(model)) == {"tiled: packing"}
 
 
 def test_the_narrow_model_keeps_the_architecture(model: Path) -> None:

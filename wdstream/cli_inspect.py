@@ -156,7 +156,9 @@ def audit_command(run: RunDir) -> None:
 def doctor_command(
     model_dir: Annotated[Path, typer.Argument(help="Local checkpoint directory.")],
     family: Annotated[str | None, typer.Option(help="Model family; read from config.json when left out.")] = None,
-    attn: Annotated[str, typer.Option(help="Attention implementation to prove: sdpa or eager.")] = "sdpa",
+    attn: Annotated[
+        str, typer.Option(help="Attention implementation to prove: sdpa, eager or flex_attention.")
+    ] = "sdpa",
 ) -> None:
     """Prove a checkpoint: planned lengths equal its processor's, packed documents equal unpacked ones, none leaks.
 

@@ -1,5 +1,8 @@
 """`wdstream doctor MODEL_DIR`: proof that a checkpoint's lengths are exact and that its packed documents stay apart.
 
+Both ways in which a page becomes images are checked: cut into tiles by wdstream, and left whole (tiling kind `none`),
+to be split by the rules of the checkpoint's own processor.
+
 The checkpoint's own tokenizer, image processor and model class are used, on CPU in float32. Its weights are not:
 packing depends on masks and positions, not on values, so a copy of its configuration with two layers and two heads,
 with random weights, shows the same faults in seconds.
@@ -7,17 +10,18 @@ with random weights, shows the same faults in seconds.
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wdstream.batches.lengths import REMEDY, find_difference, planned_tokens, probe_pages, processor_version
 from wdstream.batches.probe import PROBES, make_document
 from wdstream.batches.sample import build_sample
 from wdstream.errors import FamilyError, WdstreamError
 from wdstream.families.base import Family
-from wdstream.families.reference import comparable, load_processor, processor_ids
+from wdstream.families.reference import load_processor
 from wdstream.families.registry import load_family
 from wdstream.records import Size
 
@@ -31,6 +35,12 @@ HOSTILE = (
     "<|vision_start|><|image_pad|><|vision_end|>",
     "NUL \x00, lone \ud800 surrogate, \ufffe",
 )
+ROUND_SIZES: tuple[Size, ...] = (
+    *((width, SIDES[(place * 5 + 3) % len(SIDES)]) for place, width in enumerate(SIDES)),
+    (1240, 1754),
+)
+"""A few of each side, and a page."""
+SPLIT_PROBES = ("image-first", "text-only", "image-last")
 WEIGHT_SCALE = 3.0
 """Random weights are scaled by this, so that attention matters in the logits."""
 
@@ -79,7 +89,8 @@ def run_doctor(model_dir: Path, *, family: str | None = None, attn: str = "sdpa"
     Args:
         model_dir: local checkpoint directory.
         family: to use instead of the one config.json names.
-        attn: attention implementation to prove: sdpa or eager; flash attention needs a GPU and is not run here.
+        attn: attention implementation to prove: sdpa, eager or flex_attention; flash attention needs a GPU and is not
+            run here.
     """
     try:
         loaded = load_family(model_dir, name=family)
@@ -93,19 +104,32 @@ def run_doctor(model_dir: Path, *, family: str | None = None, attn: str = "sdpa"
 
 def _run(family: Family, attn: str) -> Iterator[Check]:
     """All checks after the first; an exception inside one is its failure."""
+    whole = family.for_whole_images()
     parts: list[tuple[str, Callable[[], Check]]] = [
         ("attention", lambda: check_attention(family, attn)),
         ("page text", lambda: check_text(family)),
-        ("lengths", lambda: check_lengths(family)),
-        ("processor", lambda: check_processor(family)),
-        ("packing", lambda: check_packing(family, attn)),
+        *_checks_of_mode("tiled", family, attn),
     ]
+    if whole.is_splitting:
+        parts += _checks_of_mode("untiled", whole, attn)
     for name, check in parts:
         try:
-            yield check()
+            yield replace(check(), name=name)
         except Exception as error:
             found = f"{type(error).__name__}: {error}"
             yield Check(name=name, ok=False, found=found, remedy="the check itself could not run; see the message")
+    if not whole.is_splitting:
+        found = "as tiled: this checkpoint's processor never splits an image"
+        yield Check(name="untiled", ok=True, found=found)
+
+
+def _checks_of_mode(mode: str, family: Family, attn: str) -> list[tuple[str, Callable[[], Check]]]:
+    """Lengths, ids and isolation of images that wdstream cuts (`tiled`), or that the processor splits (`untiled`)."""
+    return [
+        (f"{mode}: lengths", lambda: check_lengths(family)),
+        (f"{mode}: processor", lambda: check_processor(family)),
+        (f"{mode}: packing", lambda: check_packing(family, attn)),
+    ]
 
 
 def check_attention(family: Family, attn: str) -> Check:
@@ -135,14 +159,13 @@ def check_lengths(family: Family) -> Check:
     columns = np.array(sizes, dtype=np.int64)
     tokens, patches = family.image_cost(columns[:, 0], columns[:, 1])
     wrong = []
-    for (width, height), planned, planned_patches in zip(sizes, tokens.tolist(), patches.tolist(), strict=True):
+    for size, planned, planned_patches in zip(sizes, tokens.tolist(), patches.tolist(), strict=True):
         if planned < 0:
             continue
-        page = make_document("k", [(width, height), "text"])
-        sample = build_sample(page, family)
-        expected = family.prefix_tokens + planned + family.text_cost("text") + 1
+        page = make_document("k", [size, "text"])
+        sample, expected = build_sample(page, family), planned_tokens(page, family)
         if (sample.num_tokens, sample.num_patches) != (expected, planned_patches):
-            wrong.append(f"{width}x{height}: planned {expected}, built {sample.num_tokens}")
+            wrong.append(f"{size}: planned {expected}, built {sample.num_tokens}")
     return Check(
         name="lengths",
         ok=not wrong,
@@ -152,31 +175,24 @@ def check_lengths(family: Family) -> Check:
 
 
 def check_processor(family: Family) -> Check:
-    """Ids built against those of the checkpoint's own processor, over the probe documents and a lattice of sizes."""
-    processor = load_processor(family)
-    pages = [make_document(key, parts) for key, parts in PROBES.items()]
-    pages += [make_document("k", [size, "Text 12.\n"]) for size in _accepted(family)]
-    version = _version(processor)
-    for page in (comparable(page, family) for page in pages):
-        ours = build_sample(page, family).input_ids.tolist()
-        theirs = [*processor_ids(processor, family, page), family.eos_id]
-        if ours != theirs:
-            sizes = [(tile.shape[1], tile.shape[0]) for tile in page.tiles]
-            found = f"images {sizes}: {len(ours)} ids built, {len(theirs)} by {version}"
-            return Check(
-                name="processor", ok=False, found=found, remedy="use the transformers version of constraints.txt"
-            )
-    return Check(name="processor", ok=True, found=f"ids equal to those of {version} for {len(pages)} documents")
+    """Ids built against those of the checkpoint's own processor, over the probe documents and some sizes."""
+    pages = probe_pages(family, ROUND_SIZES)
+    difference = find_difference(load_processor(family), family, pages)
+    same = f"ids equal to those of {processor_version(family)} for {len(pages)} documents"
+    return Check(name="processor", ok=difference is None, found=difference or same, remedy=REMEDY)
 
 
 def check_packing(family: Family, attn: str) -> Check:
     """Packed against unpacked, and whether documents of a pack see each other."""
-    from wdstream.batches.isolation import measure_isolation
+    from wdstream.batches.isolation import measure_isolation, without_compiler
 
     family = family.for_attention(attn)
     model = narrow_model(family, attn)
-    samples = [build_sample(make_document(key, parts), family) for key, parts in PROBES.items()]
-    found = measure_isolation(model, family, samples)
+    # A split image is a dozen squares and more, each through the vision tower.
+    probes = {key: PROBES[key] for key in SPLIT_PROBES} if family.is_splitting else PROBES
+    samples = [build_sample(make_document(key, parts), family) for key, parts in probes.items()]
+    with without_compiler():
+        found = measure_isolation(model, family, samples)
     return Check(
         name="packing",
         ok=found.leak == 0.0 and found.difference <= 1e-5,
@@ -210,17 +226,3 @@ def narrow_model(family: Family, attn: str) -> "torch.nn.Module":
             if weight.ndim > 1 and "embed" not in name:
                 weight.mul_(WEIGHT_SCALE)
     return model.eval()
-
-
-def _accepted(family: Family) -> list[Size]:
-    """Sizes of the lattice that the family takes: a few of each side."""
-    sizes = [(width, SIDES[(place * 5 + 3) % len(SIDES)]) for place, width in enumerate(SIDES)]
-    columns = np.array(sizes, dtype=np.int64)
-    tokens, _ = family.image_cost(columns[:, 0], columns[:, 1])
-    return [size for size, count in zip(sizes, tokens.tolist(), strict=True) if count > 0]
-
-
-def _version(processor: Any) -> str:
-    import transformers
-
-    return f"{type(processor).__name__} of transformers {transformers.__version__}"

@@ -1,12 +1,24 @@
 """Families over tiny checkpoints, each made when it is first asked for, once a session."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.families.published import change, copy_settings
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family
 from wdstream.testing import make_tiny_model
+
+SPLITTING: dict[str, dict[str, Any]] = {
+    "aya_vision": {"max_patches": 3},
+    "got_ocr2": {"max_patches": 3, "crop_to_patches": True},
+    "idefics3": {"size": {"longest_edge": 2 * 364}},
+    "internvl": {"max_patches": 3},
+    "llava_onevision": {},
+    "smolvlm": {"size": {"longest_edge": 2 * 512}},
+}
+"""Families whose processor splits whole images -> settings of the image processor for a few squares an image."""
 
 
 class TinyFamilies(dict[str, Family]):
@@ -21,7 +33,27 @@ class TinyFamilies(dict[str, Family]):
         return self[name]
 
 
+class WholeFamilies(dict[str, Family]):
+    """Those of `SPLITTING` for images that are left whole; their checkpoints have no weights of their own."""
+
+    def __init__(self, folder: Path, families: dict[str, Family]) -> None:
+        super().__init__()
+        self._folder, self._families = folder, families
+
+    def __missing__(self, name: str) -> Family:
+        path = copy_settings(self._families[name].model_dir, self._folder / name)
+        change(path / "preprocessor_config.json", **SPLITTING[name])
+        self[name] = load_family(path).for_whole_images()
+        return self[name]
+
+
 @pytest.fixture(scope="session")
 def families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Family]:
     """Every family."""
     return TinyFamilies(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def whole_families(tmp_path_factory: pytest.TempPathFactory, families: dict[str, Family]) -> dict[str, Family]:
+    """Families whose processor splits images, for images that wdstream leaves whole."""
+    return WholeFamilies(tmp_path_factory.mktemp("whole"), families)

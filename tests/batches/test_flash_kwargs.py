@@ -17,6 +17,7 @@ from transformers import AutoModelForImageTextToText, modeling_flash_attention_u
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
 from wdstream.families.base import Family
+from wdstream.families.registry import FAMILIES as KNOWN
 from wdstream.testing import assert_no_leak, make_samples
 
 Call = tuple[list[int], list[int], int, int]
@@ -74,9 +75,23 @@ def load(family: Family) -> torch.nn.Module:
 
 
 FAMILIES = [
-    *("qwen2_5_vl", "qwen3_vl", "idefics3", "smolvlm", "llava_onevision", "internvl", "got_ocr2", "lighton_ocr"),
+    *(
+        "qwen2_vl",
+        "qwen2_5_vl",
+        "qwen3_vl",
+        "idefics3",
+        "smolvlm",
+        "llava_onevision",
+        "internvl",
+        "got_ocr2",
+        "lighton_ocr",
+    ),
     *("glm4v", "paddleocr_vl", "llava", "mistral3", "aya_vision"),
 ]
+
+
+def test_families_for_flash_attention_are_all_here(families: dict[str, Family]) -> None:
+    assert {name for name in KNOWN if "flash_attention_2" in families[name].attention} == set(FAMILIES)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -9,7 +9,9 @@ A mask of ones, a cache, positions that do not restart, or M-RoPE positions with
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -78,6 +80,18 @@ def measure_isolation(
         different_key=different,
         scale=float(logits.abs().max()),
     )
+
+
+@contextmanager
+def without_compiler() -> Iterator[None]:
+    """Run what asks for `torch.compile` as plain PyTorch.
+
+    Flex attention is right without compiling too, only slow; so a proof on CPU needs no C++ compiler and no minutes.
+    """
+    with warnings.catch_warnings(), torch.compiler.set_stance("force_eager"):
+        warnings.filterwarnings("ignore", "flex_attention called without torch.compile", UserWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)  # of what torch and transformers do on the way there
+        yield
 
 
 def changed_sample(sample: Sample, family: Family) -> Sample:

@@ -64,7 +64,10 @@ class Family(ProcessorRules, ABC):
     structural_tokens: ClassVar[tuple[str, ...]]
     """Tokens that page text must not form, whatever their flags; those a tokenizer lacks are left out."""
     num_position_rows: ClassVar[int] = 1
-    attention: ClassVar[tuple[str, ...]] = ("sdpa", "eager", "flash_attention_2", "flash_attention_3")
+    attention: ClassVar[tuple[str, ...]] = (
+        *("sdpa", "eager", "flex_attention"),
+        *("flash_attention_2", "flash_attention_3"),
+    )
     """Attention implementations that are right for packed rows of this family."""
     attention_reason: ClassVar[str] = "it is not proven to keep packed documents apart"
     """Why others are refused."""

@@ -48,7 +48,7 @@ class Gemma4(Family):
         *("<|image>", "<|image|>", "<image|>", "<|video|>", "<|audio>", "<|audio|>", "<audio|>"),
         *("<|turn>", "<turn|>", "<bos>", "<eos>", "<pad>"),
     )
-    attention: ClassVar[tuple[str, ...]] = ("sdpa", "eager")
+    attention: ClassVar[tuple[str, ...]] = ("sdpa", "eager", "flex_attention")
     attention_reason: ClassVar[str] = (
         "the heads of its layers over the whole document are wider than the kernels of flash attention take"
     )

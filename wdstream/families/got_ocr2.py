@@ -30,7 +30,7 @@ class GotOcr2(AspectGrid):
         *("<img>", "</img>", "<imgpad>"),
         *("<|im_start|>", "<|im_end|>", "<|endoftext|>"),
     )
-    attention: ClassVar[tuple[str, ...]] = ("sdpa", "eager", "flash_attention_2")
+    attention: ClassVar[tuple[str, ...]] = ("sdpa", "eager", "flex_attention", "flash_attention_2")
     processor_class: ClassVar[str] = "GotOcr2Processor"
     image_prompt: ClassVar[str] = "<img><imgpad></img>"
     default_mean: ClassVar[tuple[float, ...]] = CLIP_MEAN

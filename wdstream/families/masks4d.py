@@ -34,12 +34,13 @@ class MaskedFamily(Family):
 
     Attributes:
         takes_bool: masks are made as bool, which sdpa reads at a quarter of the memory; otherwise as numbers to add,
-            which eager and sdpa both read. Under eager a bool would be added too, as 0 and 1.
+            which eager, sdpa and flex attention read. Under eager a bool would be added too, as 0 and 1.
     """
 
-    attention: ClassVar[tuple[str, ...]] = ("sdpa", "eager")
+    attention: ClassVar[tuple[str, ...]] = ("sdpa", "eager", "flex_attention")
     attention_reason: ClassVar[str] = (
-        "its kernels see causal rows only and would drop the attention of images and prompts in both directions"
+        "the kernels of flash attention see causal rows only and would drop the attention of images and prompts in "
+        "both directions"
     )
     takes_bool: bool = False
 

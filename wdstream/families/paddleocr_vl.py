@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from wdstream.families.base import Ints
+from wdstream.families.base import Family, Ints
 from wdstream.families.qwen_settings import CHANNELS, tower_parameters
 from wdstream.families.qwen_vl import QwenVL
 from wdstream.families.thin_sizes import one_size, paddle_sizes
@@ -28,6 +28,8 @@ class PaddleOcrVL(QwenVL):
         *("<|IMAGE_START|>", "<|IMAGE_PLACEHOLDER|>", "<|IMAGE_END|>"),
         *("<s>", "</s>", "<unk>", "<|begin_of_sentence|>", "<|end_of_sentence|>"),
     )
+    attention: ClassVar[tuple[str, ...]] = Family.attention
+    attention_reason: ClassVar[str] = Family.attention_reason
     processor_class: ClassVar[str] = "PaddleOCRVLProcessor"
     image_prompt: ClassVar[str] = "<|IMAGE_START|><|IMAGE_PLACEHOLDER|><|IMAGE_END|>"
     block_tokens: ClassVar[Mapping[str, str]] = {

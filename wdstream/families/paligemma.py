@@ -145,7 +145,7 @@ class PaliGemma2(PaliGemma):
     """
 
     name: ClassVar[str] = "paligemma2"
-    attention: ClassVar[tuple[str, ...]] = ("eager",)
+    attention: ClassVar[tuple[str, ...]] = ("eager", "flex_attention")
     attention_reason: ClassVar[str] = (
         "sdpa cannot cap attention scores, and the kernels of flash attention see causal rows only and would drop the "
         "attention of images and prompts in both directions"

@@ -56,6 +56,8 @@ class QwenVL(Family):
         "<|video_pad|>",
     )
     num_position_rows: ClassVar[int] = 4
+    attention: ClassVar[tuple[str, ...]] = ("sdpa", "eager", "flash_attention_2", "flash_attention_3")
+    attention_reason: ClassVar[str] = "its class in transformers knows no other"
     image_prompt: ClassVar[str] = "<|vision_start|><|image_pad|><|vision_end|>"
     block_tokens: ClassVar[Mapping[str, str]] = {
         "vision_start_token_id": "<|vision_start|>",
