@@ -113,7 +113,8 @@ def run_folder(
 ) -> Path:
     """What a training run leaves behind: killed in step 3 on 2 ranks, gone on from step 2 on 4 ranks to its end."""
     from wdstream.pipeline import plan_from_config
-    from wdstream.train.exchange import pages_digest, trained_packs
+    from wdstream.plan.digest import pages_digest
+    from wdstream.train.exchange import trained_packs
     from wdstream.train.quarantine import Quarantine
     from wdstream.train.record import RunRecord
     from wdstream.world import World

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from wdstream.audit import audit
 from wdstream.pipeline import Plan, plan_from_config
+from wdstream.plan.digest import pages_digest
 from wdstream.trace import read_run
-from wdstream.train.exchange import pages_digest
 
 Ledger = list[dict[str, Any]]
 Keys = dict[int, list[str]]

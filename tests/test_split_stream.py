@@ -4,6 +4,7 @@ import io
 import json
 import random
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from wdstream.digest import digest
 from wdstream.errors import PlanError, ShardError, ShardIndexError
 from wdstream.pages.paragraphs import page_paragraphs
 from wdstream.pipeline import Plan, plan_from_config
+from wdstream.plan.digest import pages_digest
 from wdstream.report.html import render_html
 from wdstream.report.terminal import print_pack
 from wdstream.report.view import Mask, PackView
@@ -28,7 +30,6 @@ from wdstream.shards.catalog import paragraph_files
 from wdstream.shards.shards import Shards
 from wdstream.show import show_pack
 from wdstream.trace import read_run, trace, where
-from wdstream.train.exchange import pages_digest
 
 MakeConfig = Callable[..., Config]
 LENGTH = 160
@@ -127,13 +128,40 @@ def _size(shards: Shards, row: int) -> tuple[int, int]:
     return int(shards.image_width[image]), int(shards.image_height[image])
 
 
-def test_learnt_tokens_are_as_planned(plan: Plan) -> None:
+def learnt_and_planned(plan: Plan) -> tuple[dict[int, int], dict[int, int]]:
+    """Supervised tokens by step: those of the batches, and those of the plan."""
+    learnt: Counter[int] = Counter()
+    planned = {}
     with plan.loader(workers=2) as loader:
-        learnt: dict[int, int] = {}
-        planned = {}
         for batch in loader:
-            learnt[batch["step"]] = learnt.get(batch["step"], 0) + int((batch["labels"] != -100).sum())
+            learnt[batch["step"]] += int((batch["labels"] != -100).sum())
             planned[batch["step"]] = batch["num_supervised"]
+    return learnt, planned
+
+
+def test_learnt_tokens_are_as_planned_with_labelled_tiles_too(
+    plan: Plan, stream_config: MakeConfig, long_shards: Path
+) -> None:
+    tiled = plan_from_config(stream_config(long_shards, sequence_length=500, overlength="split"))
+    for one in (plan, tiled):
+        assert one.summary().parts >= 4
+        learnt, planned = learnt_and_planned(one)
+        assert learnt == planned
+
+
+def test_a_family_that_opens_documents_between_image_and_text(
+    tmp_path_factory: pytest.TempPathFactory, long_shards: Path, stream_config: MakeConfig
+) -> None:
+    from wdstream.make_shards import add_token_column
+    from wdstream.testing import make_tiny_model
+
+    model = make_tiny_model(tmp_path_factory.mktemp("paligemma") / "tiny", family="paligemma", vocab_size=1024)
+    add_token_column(long_shards, model, workers=1)
+    config = stream_config(long_shards, sequence_length=240, overlength="split", tiling={"kind": "none"})
+    config = config.model_copy(update={"model": config.model.model_copy(update={"path": model})})
+    plan = plan_from_config(config)
+    assert plan.summary().parts > 10
+    learnt, planned = learnt_and_planned(plan)
     assert learnt == planned
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from wdstream.pipeline import Plan, plan_from_config
+from wdstream.plan.digest import pages_digest
 from wdstream.plan.planner import Steps
 from wdstream.records import StepPlan
 from wdstream.trace import RunFolder, read_run
@@ -237,6 +238,4 @@ def _faults(planned: Keys) -> Iterator[tuple[str, Keys]]:
 
 
 def _digest(keys: Keys) -> str:
-    from wdstream.train.exchange import pages_digest
-
     return pages_digest(keys.items())

@@ -17,6 +17,7 @@ from rich.table import Table
 from wdstream.config import Config
 from wdstream.errors import PlanError, TrainError
 from wdstream.pipeline import Plan, plan_from_config
+from wdstream.plan.digest import pages_digest
 from wdstream.plan.measure import Reject
 from wdstream.plan.planner import Steps
 from wdstream.records import StepPlan
@@ -48,6 +49,24 @@ class RunFolder:
         """Ranks that trained a step; for one not trained, those of the newest."""
         sizes = {line["step"]: int(line["world_size"]) for line in self.steps}
         return sizes.get(step, sizes[max(sizes)] if sizes else 1)
+
+    def check_trained(self, step: StepPlan, pages: Sequence["TracedPage"]) -> None:
+        """Compare the pages of a whole step with the ledger's digest of it, if it was trained.
+
+        Raises:
+            TrainError: they are not those.
+        """
+        keys: dict[int, list[str]] = {pack.number: [] for pack in step.packs}
+        for page in pages:
+            keys[page.pack].append(page.key)
+        found = pages_digest(keys.items())
+        trained = {str(line["digest"]) for line in self.steps if line["step"] == step.step}
+        if trained and found not in trained:
+            raise TrainError(
+                f"step {step.step}: the plan of {self.path / 'run.json'} gives other pages (digest {found}) than were "
+                f"trained ({', '.join(trained)}): settings or data were changed after this step, or the ledger was; "
+                "bring them back as they were, or see what `wdstream audit` says"
+            )
 
     def state_near(self, step: int) -> Mapping[str, Any] | None:
         """The last saved state before a step."""
@@ -133,7 +152,7 @@ def trace(run: Path, *, step: int, rank: int | None = None) -> Trace | ListedSte
     """The pages of a step of a run, or of one rank's part of it; listed ones, of a run on tars without an index.
 
     Raises:
-        TrainError: no run in the folder.
+        TrainError: no run in the folder, or its ledger says that other pages were trained in this step.
         PlanError: the run has no such step, or no such rank.
         WdstreamError: its shards or checkpoint are not there any more.
     """
@@ -150,8 +169,9 @@ def trace(run: Path, *, step: int, rank: int | None = None) -> Trace | ListedSte
         micro_batch_size=folder.config.train.micro_batch_size,
         state_near=folder.state_near(step),
     )
-    ranks = range(world_size) if rank is None else [rank]
-    pages = tuple(page for number in ranks for page in _pages(plan, planned, number, folder.quarantine))
+    everywhere = [page for number in range(world_size) for page in _pages(plan, planned, number, folder.quarantine)]
+    folder.check_trained(planned, everywhere)
+    pages = tuple(page for page in everywhere if rank is None or page.rank == rank)
     return Trace(step=step, world_size=world_size, pages=pages)
 
 

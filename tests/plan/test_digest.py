@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from wdstream.plan.digest import join_digests, step_digest
+from wdstream.plan.digest import step_digest
 from wdstream.records import PackPlan, StepPlan
 
 PACK = PackPlan(number=4, samples=(7, 8), tokens=(10, 20), patches=(4, 0), supervised=(3, 4), scales=(64, 64))
@@ -21,8 +21,3 @@ def test_every_part_counts_but_not_the_deal() -> None:
     ]
     assert len({step_digest(step) for step in (STEP, *changed)}) == 6
     assert step_digest(replace(STEP, deal=((1,), (0,)))) == step_digest(STEP)
-
-
-def test_joined_digests_fit_a_signed_integer() -> None:
-    assert 0 <= join_digests([2**64 - 1, 5]) < 2**63
-    assert join_digests([1, 2]) != join_digests([2, 1])

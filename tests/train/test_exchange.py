@@ -4,8 +4,9 @@ import pytest
 from accelerate import Accelerator
 
 from wdstream.errors import TrainError
+from wdstream.plan.digest import pack_digest, pages_digest
 from wdstream.records import Failure
-from wdstream.train.exchange import check_same_plan, exchange, pack_digest, pages_digest
+from wdstream.train.exchange import check_same_plan, exchange
 from wdstream.train.step import StepOutcome
 from wdstream.train.stream import StepContents
 

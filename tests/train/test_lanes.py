@@ -20,9 +20,9 @@ from tests.train.processes import finish, run_world, start_world
 from tests.train.test_kill import TRAIN, wait_for_steps
 from wdstream.cli_inspect import plan_command
 from wdstream.errors import ConfigError, PlanError
+from wdstream.plan.digest import pages_digest
 from wdstream.testing import make_pages
 from wdstream.trace import trace
-from wdstream.train.exchange import pages_digest
 from wdstream.train.lines import read_lines
 
 SHARDS, PAGES = 5, 24

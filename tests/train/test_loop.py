@@ -11,8 +11,8 @@ from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from tests.train.conftest import Workplace
 from wdstream.pipeline import plan_from_config
+from wdstream.plan.digest import pages_digest
 from wdstream.train.evaluate import eval_config
-from wdstream.train.exchange import pages_digest
 from wdstream.train.lines import read_lines
 from wdstream.world import World
 
@@ -202,3 +202,27 @@ def test_failed_pages_are_listed_once_and_too_many_stop_the_run(
     capfd.readouterr()
     assert workplace.train(workplace.root / "stopped", data, "data.max_bad_fraction=0.0") == 1
     assert "pages failed, more than data.max_bad_fraction 0.0" in capfd.readouterr().err
+
+
+def test_the_mix_is_logged_as_it_was_trained(workplace: Workplace, capfd: pytest.CaptureFixture[str]) -> None:
+    """Two thirds of the tokens from one data set, one third from the other, over the whole run."""
+    sets = [f"{{path: {workplace.root / name}, name: {name}, weight: {weight}}}" for name, weight in MIXED]
+    output = workplace.root / "mixed"
+    settings = (f"data.train=[{', '.join(sets)}]", "data.weights_in=tokens", "data.eval=[]", "train.log_every=5")
+    assert workplace.train(output, *settings) == 0
+    lines = list(read_lines(output / "metrics.jsonl"))
+    plan = plan_from_config(workplace.config(output, *settings))
+    for line in lines:
+        tokens = [0, 0]
+        for step in range(line["step"] - 4, line["step"] + 1):
+            for pack in plan.step(step).packs:
+                for sample, count in zip(pack.samples, pack.tokens, strict=True):
+                    tokens[plan.locate(sample)[0]] += count
+        assert line["mix_tokens_pct/shards"] == pytest.approx(100 * tokens[0] / sum(tokens))
+        assert line["mix_tokens_pct/shards"] + line["mix_tokens_pct/shards-eval"] == pytest.approx(100)
+    mean = sum(line["mix_tokens_pct/shards"] for line in lines) / len(lines)
+    assert mean == pytest.approx(66.7, abs=10)  # a page is 5 % of these few steps
+    assert "tokens of shards" in capfd.readouterr().out
+
+
+MIXED = [("shards", 2), ("shards-eval", 1)]

@@ -1,11 +1,13 @@
 """Log lines: sums over the window, weighted as they should be; files for people and programs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from wdstream.train.lines import read_lines
-from wdstream.train.metrics import Metrics, StepMetrics, summarise
+from wdstream.train.metrics import Metrics, StepMetrics, describe, summarise
+from wdstream.train.stream import Share
 
 
 def make_step(step: int, *, loss: float, supervised: int, seconds: float = 2.0) -> StepMetrics:
@@ -45,6 +47,22 @@ def test_summary_of_two_steps() -> None:
             "supervised_tokens": 400.0,
         }
     )
+
+
+def test_the_mix_that_was_trained() -> None:
+    mixes = [
+        {"books": Share(pages=3, tokens=100), "web": Share(pages=7, tokens=500)},
+        {"books": Share(pages=1, tokens=150), "web": Share(pages=9, tokens=250)},
+    ]
+    window = [replace(step, mix=mix) for step, mix in zip(WINDOW, mixes, strict=True)]
+    found = {name: value for name, value in summarise(window).items() if name.startswith("mix")}
+    assert found == {
+        "mix_pages_pct/books": 20.0,
+        "mix_pages_pct/web": 80.0,
+        "mix_tokens_pct/books": 25.0,
+        "mix_tokens_pct/web": 75.0,
+    }
+    assert describe(summarise(window)).endswith("straggler 1.10 tokens of books 25.0 %, web 75.0 %")
 
 
 def test_files_and_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

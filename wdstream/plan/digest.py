@@ -1,7 +1,7 @@
-"""A 64-bit digest of steps: ranks compare it now and then, and stop when their plans are not the same."""
+"""64-bit digests of steps: of what is planned, which ranks compare; of the pages by name, for the ledger of a run."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -20,9 +20,12 @@ def step_digest(step: StepPlan) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-def join_digests(digests: Iterable[int]) -> int:
-    """One digest of several, in order; fits a signed 64-bit integer, so it can be gathered as a tensor."""
-    joined = hashlib.blake2b(digest_size=8)
-    for digest in digests:
-        joined.update(digest.to_bytes(8, "little"))
-    return int.from_bytes(joined.digest(), "little") >> 1
+def pack_digest(number: int, keys: Sequence[str]) -> int:
+    """64 bits of sha256 over a pack's number and its keys in order."""
+    text = "\n".join((str(number), *keys))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def pages_digest(packs: Iterable[tuple[int, Sequence[str]]]) -> str:
+    """16 hex digits over (pack number, keys) of a step: a sum, so the deal to ranks does not matter."""
+    return f"{sum(pack_digest(number, keys) for number, keys in packs) % (1 << 64):016x}"

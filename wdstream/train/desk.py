@@ -138,9 +138,11 @@ def note(
 
 
 def note_contents(desk: Desk, contents: StepContents) -> None:
-    """Write down on the main process what no plan could name later: the keys of a step, and the pages passed over."""
+    """Write down on the main process what `wdstream trace` needs, and the pages passed over."""
     if desk.record is not None and contents.keys is not None:
         desk.record.add_pages(contents.step, contents.keys)
+    if desk.record is not None and contents.state is not None:
+        desk.record.add_state(contents.step, contents.state)
     if desk.rejects is not None:
         desk.rejects.add(contents.unfit, step=contents.step)
 

@@ -1,6 +1,5 @@
 """What the ranks tell each other after a step: one small gather, from which all of them draw the same conclusions."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from accelerate.utils import gather_object
 
 from wdstream.digest import join_digests, pack_digests
 from wdstream.errors import TrainError
+from wdstream.plan.digest import pack_digest
 from wdstream.records import Failure
 from wdstream.train.step import Batch, StepOutcome
 from wdstream.train.stream import StepContents
@@ -115,14 +115,3 @@ def trained_packs(batches: Iterable[Batch]) -> Iterable[tuple[int, Sequence[str]
     """(pack number, keys in order) of every pack in these micro-batches."""
     for batch in batches:
         yield from zip(batch["packs"], batch["keys"], strict=True)
-
-
-def pack_digest(number: int, keys: Sequence[str]) -> int:
-    """64 bits of sha256 over a pack's number and its keys in order."""
-    text = "\n".join((str(number), *keys))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-
-
-def pages_digest(packs: Iterable[tuple[int, Sequence[str]]]) -> str:
-    """What `StepFigures.digest` must be for these (pack number, keys): a sum, so the deal to ranks does not matter."""
-    return f"{sum(pack_digest(number, keys) for number, keys in packs) % (1 << 64):016x}"

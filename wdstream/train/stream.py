@@ -9,7 +9,7 @@ with stream.open(state, known_bad) as steps:       from a saved state on
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
@@ -18,11 +18,15 @@ from wdstream.errors import StateError, TrainError
 from wdstream.families.base import Family
 from wdstream.pipeline import Plan
 from wdstream.plan.digest import step_digest
+from wdstream.plan.planner import Steps
 from wdstream.records import Failure, StepPlan
 from wdstream.train.step import Batch
 from wdstream.world import World
 
 State = Mapping[str, Any]
+
+STATE_EVERY_PAGES = 32_768
+"""Between two states that are written down for `wdstream trace`: planned again in a third of a second."""
 
 
 class Share(NamedTuple):
@@ -45,6 +49,7 @@ class StepContents:
         mix: what each of several data sets gave, by name; empty for a single one.
         keys: pack number to the keys of its pages, where no plan could name them later; else None.
         unfit: pages that were passed over on the way to it, because no pack takes them.
+        state: the plan's state after the step, once in a while: what `wdstream trace` starts from.
     """
 
     step: int
@@ -58,6 +63,7 @@ class StepContents:
     mix: Mapping[str, Share] = field(default_factory=dict)
     keys: Mapping[int, Sequence[str]] | None = None
     unfit: tuple[Failure, ...] = ()
+    state: State | None = None
 
 
 class OpenStream(Protocol):
@@ -152,10 +158,11 @@ class PlannedStream:
 class PlannedSteps:
     """An open PlannedStream."""
 
-    def __init__(self, stream: PlannedStream, loader: Any, steps: Iterator[StepPlan]) -> None:
+    def __init__(self, stream: PlannedStream, loader: Any, steps: Steps) -> None:
         self._stream = stream
         self._loader = loader
         self._steps = steps
+        self._pages_since_state = 0
         self._micro_batches = micro_batches(stream.config, stream.world)
 
     def take(self, step: int) -> list[Batch]:
@@ -165,7 +172,14 @@ class PlannedSteps:
     def contents(self, step: int, batches: Sequence[Batch]) -> StepContents | None:
         """As planned."""
         planned = next(self._steps, None)
-        return None if planned is None else planned_contents(self._stream.plan, planned, self._stream.config)
+        if planned is None:
+            return None
+        contents = planned_contents(self._stream.plan, planned, self._stream.config)
+        self._pages_since_state += contents.num_pages
+        if self._pages_since_state < STATE_EVERY_PAGES:
+            return contents
+        self._pages_since_state = 0
+        return replace(contents, state=self._steps.state().to_json())
 
     def state(self) -> State:
         """The plan's state after the last step taken."""
