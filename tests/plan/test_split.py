@@ -255,6 +255,7 @@ def test_the_summary_counts_pages_and_parts() -> None:
     data = rows([([30, 30, 30, 30, 30], [])] * 5 + [([50], [])] * 5 + [([90, 3], [])])
     summary = splitter(data, epochs=1, sequence_length=64).summary()
     assert (summary.samples, summary.pages, summary.split_pages, summary.parts) == (11, 10, 5, 15)
+    assert summary.pages_per_pack == 20 / summary.packs
     assert summary.rejects == {"too many tokens": 1}
     assert [share.pages for share in summary.datasets] == [10]
     assert planner(pages(20), epochs=1).summary().split_pages == 0

@@ -56,7 +56,7 @@ class PlanSummary:
         total_steps: of the run; None without an end.
         tokens, patches, supervised: of all packs.
         fill_tokens, fill_patches: share of the two capacities that is used, 0 to 1.
-        pages_per_pack: mean.
+        pages_per_pack: mean; parts count as pages.
         world_size: ranks that the straggler factor is for.
         straggler_p50, straggler_p99: slowest rank / mean over whole steps, by predicted cost.
         datasets: what each gives.
@@ -189,7 +189,7 @@ def _summary(
         supervised=tally.supervised,
         fill_tokens=tokens / (packs * settings.sequence_length),
         fill_patches=patches / (packs * settings.max_patches),
-        pages_per_pack=pages / packs,
+        pages_per_pack=(pages - tally.split_pages + tally.parts) / packs,
         world_size=world_size,
         straggler_p50=p50,
         straggler_p99=p99,

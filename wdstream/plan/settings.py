@@ -65,7 +65,8 @@ class PlanSettings:
         curriculum: for the first epochs, further expressions; afterwards all samples that `where` chooses.
         deal: how the packs of a step are shared by ranks (steps.py); does not change the stream.
         on_change: what to do with a saved state when settings or data differ. "refuse" raises. "keep" goes on where the
-            state stands; every sample still comes exactly once, so it is refused when the data or their order changed.
+            state stands; every sample still comes exactly once, so it is refused when the data or their order changed,
+            or when pages of which some parts are still to come would be split elsewhere.
             "new_epoch" drops what is left of the epoch and starts the next.
 
     Raises:
