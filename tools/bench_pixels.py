@@ -207,6 +207,25 @@ def scaled_decode(jobs: Sequence[Job], rounds: int) -> tuple[float, float, float
     return seconds["full"] / seconds["scaled"], mean, float(max(difference.max() for difference in differences))
 
 
+def shares(seconds: dict[str, float]) -> dict[str, float]:
+    """The paths' CPU time over this project's."""
+    return {path: value / seconds["wdstream"] for path, value in seconds.items()}
+
+
+def missed(name: str, seconds: dict[str, float], speed_ups: tuple[float, float]) -> list[str]:
+    """The wanted figures that were not reached; `speed_ups` as `scaling` gives them.
+
+    Threads are held to what the machine can give: to their part of what two processes reach, where that is less.
+    """
+    found, (threads, processes) = shares(seconds), speed_ups
+    checks = {
+        "(a)": found["hugging face"] >= WANTED_OVER_HF,
+        "(c)": min(found["bare"], found["bare, plain copy"]) >= WANTED_OF_BARE,
+        "threads": threads >= min(WANTED_THREADS, WANTED_THREADS / 2 * processes),
+    }
+    return [f"{name}: {check}" for check, is_met in checks.items() if not is_met]
+
+
 def report(name: str, jobs: Sequence[Job], rounds: int, console: Console) -> list[str]:
     """Measure one policy, print its table, and return what was missed."""
     processor = Qwen2VLImageProcessorPil()
@@ -217,8 +236,7 @@ def report(name: str, jobs: Sequence[Job], rounds: int, console: Console) -> lis
         "bare, plain copy": lambda job: run_bare(job, is_plain_copy=True),
     }
     seconds = cpu_seconds(jobs, paths, rounds)
-    over_hf, of_bare = seconds["hugging face"] / seconds["wdstream"], seconds["bare"] / seconds["wdstream"]
-    of_plain = seconds["bare, plain copy"] / seconds["wdstream"]
+    found = shares(seconds)
     threads, processes = scaling(jobs, rounds)
     sent = statistics.fmean(job.out.nbytes for job in jobs)
 
@@ -227,10 +245,10 @@ def report(name: str, jobs: Sequence[Job], rounds: int, console: Console) -> lis
         table.add_row(f"CPU, {part}", f"{value * 1e3:.2f} ms")
     for path, value in seconds.items():
         table.add_row(f"CPU, whole path: {path}", f"{value * 1e3:.2f} ms")
-    table.add_row("host to device", f"{sent / 1e6:.2f} MB (float32 patches: {sent * 4 * TEMPORAL / 1e6:.2f} MB)")
-    table.add_row("times faster than (a)", f"{over_hf:.2f}", f">= {WANTED_OVER_HF}")
-    table.add_row("share of the bare limit (c)", f"{of_bare:.2f}", f">= {WANTED_OF_BARE}")
-    table.add_row("  with a plain copy in (c)", f"{of_plain:.2f}", f">= {WANTED_OF_BARE}")
+    table.add_row("host to device", f"{sent / 1e6:.2f} MB (float32: {sent * 4 * TEMPORAL / 1e6:.2f} MB)")
+    table.add_row("times faster than (a)", f"{found['hugging face']:.2f}", f">= {WANTED_OVER_HF}")
+    table.add_row("share of the bare limit (c)", f"{found['bare']:.2f}", f">= {WANTED_OF_BARE}")
+    table.add_row("  with a plain copy in (c)", f"{found['bare, plain copy']:.2f}", f">= {WANTED_OF_BARE}")
     table.add_row("2 threads over 1", f"{threads:.2f}", f">= {WANTED_THREADS}")
     table.add_row("  2 processes over 1 thread", f"{processes:.2f}")
     console.print(table)
@@ -239,12 +257,7 @@ def report(name: str, jobs: Sequence[Job], rounds: int, console: Console) -> lis
             f"no two cores to spare just now (two processes give {processes:.2f}): threads are held to "
             f"{WANTED_THREADS / 2:.2f} of what processes give; run again on an idle machine"
         )
-    checks = {
-        "(a)": over_hf >= WANTED_OVER_HF,
-        "(c)": min(of_bare, of_plain) >= WANTED_OF_BARE,
-        "threads": threads >= min(WANTED_THREADS, WANTED_THREADS / 2 * processes),
-    }
-    return [f"{name}: {check}" for check, is_met in checks.items() if not is_met]
+    return missed(name, seconds, (threads, processes))
 
 
 def main() -> int:
@@ -261,9 +274,9 @@ def main() -> int:
     if not pages:
         console.print(f"no PDF and no readable image below {options.folder}")
         return 2
-    missed = []
+    all_missed = []
     for name, policy in POLICIES.items():
-        missed += report(name, [make_job(page, policy) for page in pages], options.rounds, console)
+        all_missed += report(name, [make_job(page, policy) for page in pages], options.rounds, console)
     scalable = [page for page in pages if page.startswith(b"\xff\xd8")]
     if scalable:
         jobs = [make_job(page, POLICIES["adaptive (default)"]) for page in scalable]
@@ -272,8 +285,8 @@ def main() -> int:
             f"scaled decode (min_size) of {len(jobs)} JPEG pages to half their size: {gain:.2f} times as fast as full "
             f"decode and resize; pixels differ by {mean:.2f} grey levels in the mean, {largest:.0f} at most"
         )
-    console.print(f"missed: {', '.join(missed)}" if missed else "all wanted figures are met")
-    return 1 if missed else 0
+    console.print(f"missed: {', '.join(all_missed)}" if all_missed else "all wanted figures are met")
+    return 1 if all_missed else 0
 
 
 if __name__ == "__main__":

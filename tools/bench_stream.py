@@ -1,11 +1,11 @@
 """What a page costs from shards to packed batches, against other ways to do it, and what the loader needs besides.
 
-    python tools/bench_stream.py [SHARDS MODEL] [--tiling adaptive] [--packs 10] [--rounds 2]
+    python tools/bench_stream.py [DATA] [--model CHECKPOINT] [--tiling adaptive] [--packs 10] [--rounds 2]
 
-SHARDS is a folder of indexed shards, MODEL a checkpoint whose token column they have; left out, shards of the pages
-that the repository ships and a tiny model are made in a temporary folder. Every path runs on the same packs in turn, on
-one thread, so that a noisy machine is noisy for all of them; figures are medians over the rounds, of CPU time and of
-its ratios.
+DATA is a folder of raw pages (default: those that the repository ships), of which shards are made in a temporary
+folder, for a tiny model where --model is left out; or of indexed shards with the token column of --model. Every path
+runs on the same packs in turn, on one thread, so that a noisy machine is noisy for all of them; figures are medians
+over the rounds, of CPU time and of its ratios. (c) knows no text and reads no shard: its share is of pixels alone.
 tools/stream_paths.py says what the paths do, tools/stream_limits.py what is measured in fresh processes.
 
 Exit status 1 when a figure wanted by the project is missed. A wall-clock figure counts only when the machine has a core
@@ -30,20 +30,18 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
+from data_set import SHIPPED, open_data
 from rich.console import Console
 from rich.table import Table
 from stream_limits import repeat_index
 from stream_paths import Paths, cache_seconds, make_jobs, part_seconds, stream_seconds
 
 from wdstream.families.registry import load_family
-from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.pages.tile import TilingPolicy
 from wdstream.pipeline import Plan
 from wdstream.plan.report import PlanSummary
 from wdstream.shards.shards import Shards
-from wdstream.testing import make_tiny_model
 
-SHIPPED = Path(__file__).parents[1] / "tests" / "data" / "pages"
 TILINGS = {
     "adaptive": TilingPolicy(),
     "ocr_pages": TilingPolicy(kind="shape_buckets", tile_size=(812, 812), overlap=0.05),
@@ -104,7 +102,19 @@ def compare_paths(plan: Plan, num_packs: int, rounds: int) -> list[Line]:
     lines = [Line(what=f"CPU, {part}", found=f"{value * 1e3:.2f} ms a page") for part, value in costs.items()]
     for name, label in LABELS.items():
         lines.append(Line(what=f"CPU, {label}", found=f"{page[name] * 1e3:.2f} ms a page"))
-    return [*lines, *ratios(times)]
+    return [*lines, sent_line(plan, len(packs)), *ratios(times)]
+
+
+def sent_line(plan: Plan, num_packs: int) -> Line:
+    """Bytes of pixels that batches move to the device, and what a processor's float32 values would be."""
+    sent = pages = 0
+    with plan.loader(workers=0, prefetch=0) as loader:
+        for batch in islice(loader, num_packs):
+            sent += batch["pixel_values"].nbytes
+            pages += sum(map(len, batch["keys"]))
+    as_floats = 4 * getattr(plan.family, "temporal_patch_size", 1) * sent
+    found = f"{sent / pages / 1e6:.2f} MB a page (as the processor's float32: {as_floats / pages / 1e6:.2f} MB)"
+    return Line(what="host to device", found=found)
 
 
 LABELS = {
@@ -256,21 +266,16 @@ def show(lines: Sequence[Line], title: str, console: Console) -> list[str]:
 def main() -> int:
     """Measure, print, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("shards", nargs="?", type=Path)
-    parser.add_argument("model", nargs="?", type=Path)
+    parser.add_argument("data", nargs="?", type=Path, default=SHIPPED)
+    parser.add_argument("--model", type=Path)
     parser.add_argument("--tiling", choices=TILINGS, default="adaptive")
     parser.add_argument("--packs", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
-    if options.shards is not None and options.model is None:
-        parser.error("give MODEL too: the checkpoint that the shards' token column was counted for")
     torch.set_num_threads(1)  # CPU time is then that of one core
     console = Console()
     with tempfile.TemporaryDirectory() as folder:
-        shards, model = options.shards, options.model
-        if shards is None:
-            shards, model = Path(folder) / "shards", make_tiny_model(Path(folder) / "model")
-            make_shards(SHIPPED, shards, options=MakeShardsOptions(tokenizer=model))
+        shards, model = open_data(options.data, options.model, Path(folder))
         plan = open_plan(shards, model, TILINGS[options.tiling])
         lines = compare_paths(plan, options.packs, options.rounds)
         lines += cache_lines(plan, Path(folder) / "tiles", options.rounds)

@@ -1,19 +1,23 @@
 """What each tiling policy makes of a real set of pages: tokens, patches, canvas wasted, shapes, packs and fill.
 
-    python tools/probe_shapes.py SHARDS --model CHECKPOINT [--sequence-length 8192] [--max-patches 40000]
+    python tools/probe_shapes.py DATA [--model CHECKPOINT] [--sequence-length 8192] [--max-patches 40000]
 
-SHARDS is a folder with an index and the token column of the checkpoint's tokenizer; no pixel is read. Exit status 1
-when the adaptive policy's image tokens exceed 1.10 times those of uncut pages (labels and image marks not counted).
+DATA is a folder of indexed shards, of which no pixel is read, or of raw pages, of which shards are made first, in a
+temporary folder. Without --model images cost what they cost Qwen2.5-VL, and the only token column of DATA counts the
+texts. Exit status 1 when the adaptive policy's image tokens exceed 1.10 times those of uncut pages (labels and image
+marks not counted).
 """
 
 import argparse
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from data_set import only_token_column, open_data
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -65,13 +69,13 @@ class Lengths:
     tiles: TileArrays
 
 
-def measure(shards: Shards, family: Family, tiling: TilingPolicy) -> Lengths:
-    """Lengths of all samples, from the index alone.
+def measure(shards: Shards, family: Family, tiling: TilingPolicy, fingerprint: str) -> Lengths:
+    """Lengths of all samples, from the index alone; `fingerprint` names the token column that counts the texts.
 
     Raises:
-        ShardIndexError: the token column of the family's tokenizer is missing.
+        ShardIndexError: the column is missing.
     """
-    text_tokens = shards.tokens(family.text_fingerprint).astype(np.int64)
+    text_tokens = shards.tokens(fingerprint).astype(np.int64)
     tiles = tiling.plan_tiles_arrays(shards.image_width, shards.image_height)
     tokens, patches = family.image_cost(tiles.tile_widths, tiles.tile_heights)
     of_image = np.repeat(np.arange(len(shards)), shards.num_images)  # the sample of each image
@@ -167,24 +171,28 @@ def quantiles(values: Ints) -> str:
 def main() -> int:
     """Print the table; see the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("shards", type=Path)
-    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--model", type=Path)
     parser.add_argument("--sequence-length", type=int, default=8192)
     parser.add_argument("--max-patches", type=int, default=40_000)
     options = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 200)
-    try:
-        shards, family = Shards.open(options.shards), load_family(options.model)
-        return probe(shards, family, Budget(tokens=options.sequence_length, patches=options.max_patches), console)
-    except WdstreamError as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False)
-        return 2
+    budget = Budget(tokens=options.sequence_length, patches=options.max_patches)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            path, model = open_data(options.data, options.model, Path(folder))
+            shards, family = Shards.open(path), load_family(model)
+            fingerprint = family.text_fingerprint if options.model else only_token_column(shards)
+            return probe(shards, family, fingerprint, budget, console)
+        except WdstreamError as error:
+            console.print(f"error: {error}", style="red", markup=False, highlight=False)
+            return 2
 
 
-def probe(shards: Shards, family: Family, budget: Budget, console: Console) -> int:
+def probe(shards: Shards, family: Family, fingerprint: str, budget: Budget, console: Console) -> int:
     """Measure and print all policies; returns the exit status."""
     policies = {name: policy.for_family(family) for name, policy in POLICIES.items()}
-    measured = {name: measure(shards, family, policy) for name, policy in policies.items()}
+    measured = {name: measure(shards, family, policy, fingerprint) for name, policy in policies.items()}
     title = f"{shards.path}: {len(shards):,} samples, {len(shards.image_width):,} images; {family.name}"
     table = Table(title=f"{title}; packs of {budget.tokens:,} tokens, {budget.patches:,} patches", title_justify="left")
     spread = "min p50 p90 p99 max"

@@ -4,7 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from wdstream.cli import app
 from wdstream.errors import ConfigError
 from wdstream.pixels.cache_report import cache_info, prune_cache
 from wdstream.pixels.cache_usage import TEMP_PREFIX, USAGE, entries_of
@@ -66,6 +68,18 @@ def test_a_cache_in_use_goes_on_after_a_prune(path: Path) -> None:
     assert cache.get(entry_name(b"0"), [(100, 100)]) is None
     cache.put(entry_name(b"0"), [TILE])
     assert cache.get(entry_name(b"0"), [(100, 100)]) is not None
+
+
+def test_the_commands(path: Path) -> None:
+    """`wdstream cache info` and `prune`, as typed."""
+    info = CliRunner().invoke(app, ["cache", "info", str(path)], env={"COLUMNS": "200"})
+    assert info.exit_code == 0
+    assert f"v1-{OLD}" in info.stdout
+    assert f"v1-{NEW}" in info.stdout
+    pruned = CliRunner().invoke(app, ["cache", "prune", str(path), "--max-bytes", "70000"])
+    assert pruned.exit_code == 0
+    assert "7 entries removed" in pruned.stdout
+    assert sum(entry.size for entry in entries_of(path)) <= 70_000
 
 
 def test_no_cache(tmp_path: Path) -> None:

@@ -1,0 +1,43 @@
+"""DATA of a tool: a folder of indexed shards, or of raw pages, of which shards are made in a temporary folder."""
+
+from pathlib import Path
+
+from wdstream.errors import ConfigError
+from wdstream.make_shards import MakeShardsOptions, make_shards
+from wdstream.shards.catalog import INDEX_FOLDER
+from wdstream.shards.shards import Shards
+from wdstream.testing import make_tiny_model
+
+SHIPPED = Path(__file__).parents[1] / "tests" / "data" / "pages"
+
+
+def open_data(data: Path, model: Path | None, scratch: Path) -> tuple[Path, Path]:
+    """(shards, checkpoint) of DATA; what is lacking is made below `scratch`.
+
+    A tiny checkpoint stands in for a model that is not given: Qwen2.5-VL's image rules and a real tokenizer.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    if not data.is_dir():
+        raise ConfigError(f"{data}: no such folder; give indexed shards or raw pages")
+    model = model or make_tiny_model(scratch / "model")
+    if (data / INDEX_FOLDER).is_dir() or any(data.glob("*.tar")):
+        return data, model
+    make_shards(data, scratch / "shards", options=MakeShardsOptions(tokenizer=model, keep_empty=True))
+    return scratch / "shards", model
+
+
+def only_token_column(shards: Shards) -> str:
+    """The fingerprint of the one token column that shards have.
+
+    Raises:
+        ConfigError: there is none, or there are several.
+    """
+    found = sorted(path.name.split(".")[1] for path in (shards.path / INDEX_FOLDER).glob("tokens.*.npy"))
+    if len(found) != 1:
+        raise ConfigError(
+            f"{shards.path}: expected one token column, found {len(found)} ({', '.join(found) or 'none'}); name the "
+            "checkpoint by --model, and run `wdstream lengths` where its column is missing"
+        )
+    return found[0]
