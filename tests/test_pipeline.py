@@ -1,6 +1,7 @@
 """The whole graph: what batches hold, states by whole steps, failing pages, stale indexes, damaged shards."""
 
 import json
+import logging
 import shutil
 import threading
 from collections import Counter
@@ -311,6 +312,16 @@ def test_tiling_of_a_configuration() -> None:
     policy = tiling_from_config(config)
     assert policy.tile_labels is False
     assert policy.buckets[0].max_aspect_ratio == 1.5
+
+
+def test_settings_of_the_tiling_without_effect_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    odd = {"kind": "none", "overview_size": 321, "grid": (7, 7), "labels": "none", "pad_color": "red"}
+    with caplog.at_level(logging.WARNING, logger="wdstream"):
+        for settings in ({"kind": "adaptive", "tile_size": 512}, odd, odd):
+            tiling_from_config(TilingConfig.model_validate(settings))
+    assert [record.message for record in caplog.records] == [
+        "tiling: grid, overview_size, labels: no effect under kind none"
+    ]
 
 
 def test_splits_mixtures_and_curriculum(stream_config: MakeConfig, small_shards: Path) -> None:

@@ -8,7 +8,9 @@
 Torch is imported when a loader is built, so that planning, tracing and reports start at once.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from wdstream.config_data import DataConfig, DatasetConfig
     from wdstream.nodes.build_pack import PackBuilder
     from wdstream.nodes.stream_loader import StreamLoader
+
+log = logging.getLogger("wdstream")
 
 Datasets = Shards | Dataset | Mix | Sequence[Shards | Dataset | Mix]
 
@@ -221,10 +225,22 @@ def plan_from_config(config: "Config", *, split: str = "train") -> Plan:
 
 
 def tiling_from_config(tiling: "TilingConfig") -> TilingPolicy:
-    """The policy that `tiling:` describes; what is not given takes the policy's own default."""
+    """The policy that `tiling:` describes; what is not given takes the policy's own default.
+
+    Settings that have no effect under its kind are told in the log, once a process.
+    """
     given = tiling.model_dump(exclude_unset=True)
     labels = given.pop("labels", "text")
-    return TilingPolicy(**given, tile_labels=labels != "none", own_labels=labels == "family")
+    policy = TilingPolicy(**given, tile_labels=labels != "none", own_labels=labels == "family")
+    if policy.ignored_fields:
+        _warn_ignored(policy.kind, policy.ignored_fields)
+    return policy
+
+
+@lru_cache
+def _warn_ignored(kind: str, fields: tuple[str, ...]) -> None:
+    names = ", ".join("labels" if field in ("tile_labels", "own_labels") else field for field in fields)
+    log.warning("tiling: %s: no effect under kind %s", names, kind)
 
 
 def pixels_from_config(data: "DataConfig") -> PixelSettings:
