@@ -2,7 +2,7 @@
 
     run.json         configuration as resolved, fingerprints of the plan, versions, every start with its world
     steps.jsonl      a line a step: digest of the pages trained, world, pages, supervised tokens
-    states.jsonl     a line a checkpoint, and every 32,768 pages: the stream's state after that step, about 1 kB
+    states.jsonl     a line a checkpoint, and every 8,192 pages: the stream's state after that step, about 1 kB
     quarantine.jsonl pages that failed (train/quarantine.py)
     pages.jsonl, rejects.jsonl    of tars without an index only: the keys of every step, and the pages that fit no pack
 
