@@ -18,6 +18,7 @@ COMMANDS = (
     "trace",
     "where",
     "audit",
+    "evaluate",
     "make-tiny-model",
     "doctor",
     "cache",

@@ -26,9 +26,9 @@ from wdstream.records import ImageSegment, LabelledPage, Sample, TextSegment
 from wdstream.testing import make_document
 from wdstream.train.generate import Prompt, cut_prompt, prompt_inputs, write_ids
 
-NEW_TOKENS = 10
-TYPED = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "glm4v", "paddleocr_vl", "gemma3", "gemma4", "paligemma", "paligemma2")
-"""Families whose model has to be told what the tokens of a prompt are."""
+NEW_TOKENS = 8
+TYPED = ("qwen2_5_vl", "gemma3", "gemma4", "paligemma")
+"""Families whose model has to be told what the tokens of a prompt are; others are like one of these."""
 SPLITTING = ("idefics3", "smolvlm", "llava_onevision", "internvl", "aya_vision")
 
 

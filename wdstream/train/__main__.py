@@ -22,8 +22,9 @@ checkpoint and exits with status 0; a second Ctrl-C stops at once. A launcher th
 its processes and then kills them, so let the checkpoint be quick, or signal the processes.
 
 Written to train.output: checkpoints/, final/ (for from_pretrained), tensorboard/, metrics.jsonl, eval.jsonl,
-steps.jsonl (a digest of the pages of every step), states.jsonl, quarantine.jsonl and run.json; from tars without an
-index (data.streaming, docs/plan.md) also pages.jsonl and rejects.jsonl.
+generated/ (pages that the model wrote), steps.jsonl (a digest of the pages of every step), states.jsonl,
+quarantine.jsonl and run.json; from tars without an index (data.streaming, docs/plan.md) also pages.jsonl and
+rejects.jsonl.
 
 Examples of configurations are in configs/. A setting is overridden with --set, such as --set train.lr=5e-5.
 """
