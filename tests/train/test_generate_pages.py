@@ -17,6 +17,7 @@ from wdstream.pipeline import plan_from_config
 from wdstream.records import Failure, PackPlan
 from wdstream.train.error_rate import count_errors
 from wdstream.train.evaluate import eval_config
+from wdstream.train.evaluate_sets import plan_sets
 from wdstream.train.generate_pages import PageText, WrittenSet, check_generation, first_pages, single_pages
 from wdstream.train.lines import read_lines
 
@@ -136,6 +137,13 @@ def test_the_first_pages_are_the_same_for_every_world(workplace: Workplace) -> N
         assert len(first_pages(plan, 100)) == 5
     assert found[0] == found[1] == found[2]
     assert len({samples for samples in found[0]}) == 4
+
+
+def test_sets_of_a_streamed_run_are_planned(workplace: Workplace) -> None:
+    config = workplace.config(workplace.root / "none", "data.streaming={}")
+    ((name, plan),) = plan_sets(config, world_size=2)
+    assert name == "held_out"
+    assert len(first_pages(plan, 100)) == 5
 
 
 def test_a_pack_is_cut_into_its_pages() -> None:

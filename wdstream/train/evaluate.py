@@ -72,6 +72,7 @@ def eval_config(config: Config, dataset: DatasetConfig, *, world_size: int) -> C
         "train": (dataset.model_copy(update={"weight": None, "epochs": 1}),),
         "where": None,
         "curriculum": (),
+        "streaming": None,  # evaluation sets have an index, also where the training data have none
         "eval": (),
         "epochs": 1,
         "tail": "pad",
