@@ -24,21 +24,32 @@ REMEDY = "use the transformers version of constraints.txt, or report this model 
 
 
 def probe_pages(family: Family, sizes: Iterable[Size] = ()) -> list[LabelledPage]:
-    """Documents of every kind, and one for each of `sizes` that the family takes, as both sides read them alike."""
+    """Documents of every kind, and one for each of `sizes`, as both sides read them alike; none the family refuses."""
     pages = [make_document(key, parts) for key, parts in PROBES.items()]
     pages += [make_document("k", [size, "Text 12.\n"]) for size in sizes if _cost(family, [size]) > 0]
-    return [comparable(page, family) for page in pages]
+    longest = family.max_document_tokens
+    read = [comparable(page, family) for page in pages]
+    return [page for page in read if longest is None or planned_tokens(page, family) <= longest]
 
 
-def require_exact_lengths(family: Family) -> None:
-    """Refuse to go on with a checkpoint whose processor makes other ids than wdstream; takes about a second.
+def require_exact_lengths(family: Family) -> str:
+    """Refuse to go on with a checkpoint whose processor makes other ids than wdstream; takes a second or two.
+
+    Returns:
+        What was compared, in words; or that the processor does not run here, which is no reason to stop.
 
     Raises:
         FamilyError: gives the lengths, and the processor's class and version.
     """
-    found = find_difference(load_processor(family), family, probe_pages(family))
+    pages = probe_pages(family)
+    try:
+        found = find_difference(load_processor(family), family, pages)
+    except Exception as error:  # a program of others, whose parts may want what is not installed
+        reason = f"{type(error).__name__}: {error}"
+        return f"lengths were not compared with {processor_version(family)}, which does not run here: {reason}"
     if found is not None:
         raise FamilyError(f"{family.model_dir}: lengths are not exact for family {family.name}: {found}; {REMEDY}")
+    return f"lengths and ids of {len(pages)} documents are those of {processor_version(family)}"
 
 
 def find_difference(processor: Any, family: Family, pages: Iterable[LabelledPage]) -> str | None:

@@ -8,10 +8,11 @@ fatal.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from wdstream.batches.lengths import processor_version
 from wdstream.batches.pack import encode_pack
 from wdstream.errors import PageError, RowError, ShardError
+from wdstream.families.base import Family
 from wdstream.nodes.build_sample import SampleBuilder, Slot
 from wdstream.nodes.keys import name_of_row
 from wdstream.nodes.plan_source import PackTask
@@ -81,7 +82,7 @@ class PackBuilder:
                 sample = self.samples.blank(slot)
                 failures.append(Failure(key=name_of_row(shards, row), sample=page, reason=str(error)))
             if (sample.num_tokens, sample.num_patches) != (tokens, patches):
-                raise ShardError(_stale(shards, self.samples.family.model_dir, sample, tokens, patches))
+                raise ShardError(_stale(shards, self.samples.family, sample, tokens, patches))
             samples.append(sample)
         return encode_pack(samples, self.samples.family, number=pack.number, failures=failures)
 
@@ -99,10 +100,11 @@ def slot_of(shards: Shards, row: int, *, tokens: int, scale: int = FULL_SCALE, p
     return Slot(key=key, image_sizes=tuple(zip(widths, heights, strict=True)), tokens=tokens, scale=scale)
 
 
-def _stale(shards: Shards, model_dir: Path, sample: Sample, tokens: int, patches: int) -> str:
+def _stale(shards: Shards, family: Family, sample: Sample, tokens: int, patches: int) -> str:
     return (
         f"page {sample.key!r} of {shards.path}: planned {tokens} tokens and {patches} patches, found "
-        f"{sample.num_tokens} and {sample.num_patches}; the index or its token column is not of these shards and this "
-        f"tokenizer. Run `wdstream index {shards.path} --rebuild`, then "
-        f"`wdstream lengths {shards.path} --tokenizer {model_dir}`"
+        f"{sample.num_tokens} and {sample.num_patches} by family {family.name} ({processor_version(family)}); the "
+        f"index or its token column is not of these shards and this tokenizer. Run `wdstream index {shards.path} "
+        f"--rebuild`, then `wdstream lengths {shards.path} --tokenizer {family.model_dir}`; if `wdstream doctor "
+        f"{family.model_dir}` fails, the model's own rules are not those that wdstream knows"
     )

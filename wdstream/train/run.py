@@ -6,6 +6,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 
+from wdstream.batches.lengths import require_exact_lengths
 from wdstream.config import Config
 from wdstream.errors import ConfigError
 from wdstream.lane_pipeline import lanes_from_config
@@ -92,6 +93,8 @@ def open_run(config: Config, accelerator: Accelerator) -> Run:
         stream.check(start.stream)  # another plan's checkpoint is refused before anything is touched
     total_steps = count_steps(config, stream, start)
     family = stream.family.for_attention(config.model.attn)
+    if world.rank == 0:  # what one process finds of a checkpoint holds for all
+        messages.append(require_exact_lengths(family))
     eval_plans = plan_sets(config, world_size=world.size)
     place = place_of(accelerator, config)
     bare = load_model(config, place, attention=family.attention_setting(config.model.attn))

@@ -1,0 +1,44 @@
+"""What a run finds out before its first step: lengths held against the model's own processor."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.train.conftest import Workplace
+from wdstream.families.qwen_vl import QwenVL
+
+VERSION = "Qwen2_5_VLProcessor of transformers 5."
+
+
+def test_lengths_are_held_against_the_processor(workplace: Workplace, capfd: pytest.CaptureFixture[str]) -> None:
+    assert workplace.train(workplace.root / "exact", "train.max_steps=1") == 0
+    said = " ".join("".join(capfd.readouterr()).split())
+    assert f"lengths and ids of 5 documents are those of {VERSION}" in said
+
+
+def test_a_run_with_other_lengths_does_not_start(
+    workplace: Workplace, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan and the ids agree on one token too many an image: only the processor knows."""
+    honest_cost, honest_ids = QwenVL.image_cost, QwenVL.image_ids
+
+    def cost(self: QwenVL, widths: Any, heights: Any) -> Any:
+        tokens, patches = honest_cost(self, widths, heights)
+        return tokens + 1, patches
+
+    def ids(self: QwenVL, width: int, height: int) -> Any:
+        return np.append(honest_ids(self, width, height), self.image_id)
+
+    monkeypatch.setattr(QwenVL, "image_cost", cost)
+    monkeypatch.setattr(QwenVL, "image_ids", ids)
+    assert workplace.train(workplace.root / "longer", "train.max_steps=1") == 1
+    said = " ".join("".join(capfd.readouterr()).split())
+    found = re.search(
+        r"not exact for family qwen2_5_vl: images \[\(60, 90\)\]: planned (\d+) tokens, built (\d+), (\d+) by", said
+    )
+    assert found is not None and VERSION in said
+    planned, built, by_processor = map(int, found.groups())
+    assert planned == built == by_processor + 1
+    assert not (workplace.root / "longer" / "steps.jsonl").exists()
