@@ -38,34 +38,36 @@ def lengths_of(plan: Planner) -> dict[int, tuple[int, int, int]]:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "room", "ends"),
+    ("tokens", "room", "parts"),
     [
-        ([3, 4, 5], 12, [3]),
-        ([3, 4, 5], 11, [2, 3]),
-        ([3, 4, 5], 7, [2, 3]),
-        ([3, 4, 5], 6, [1, 2, 3]),
+        ([3, 4, 5], 12, [(3, 12)]),
+        ([3, 4, 5], 11, [(2, 7), (3, 5)]),
+        ([3, 4, 5], 7, [(2, 7), (3, 5)]),
+        ([3, 4, 5], 6, [(1, 3), (2, 4), (3, 5)]),
         ([3, 4, 5], 4, []),  # a paragraph that does not fit alone
-        ([5, 0, 0, 5, 0], 5, [3, 5]),
-        ([0, 0], 0, [2]),
+        ([5, 0, 0, 5, 0], 5, [(3, 5), (5, 5)]),
+        ([0, 0], 0, [(2, 0)]),
         ([0, 1], 0, []),
         ([0, 1], -1, []),
     ],
 )
-def test_cut_paragraphs(tokens: list[int], room: int, ends: list[int]) -> None:
-    assert cut_paragraphs(tokens, room) == ends
+def test_cut_paragraphs(tokens: list[int], room: int, parts: list[tuple[int, int]]) -> None:
+    assert cut_paragraphs(tokens, room) == parts
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=40), st.integers(-1, 60))
 @settings(deadline=None)
 def test_parts_cover_the_paragraphs_in_order_and_none_could_take_one_more(tokens: list[int], room: int) -> None:
-    ends = cut_paragraphs(tokens, room)
-    if not ends:
+    cut = cut_paragraphs(tokens, room)
+    if not cut:
         assert max(tokens) > room
         return
+    ends = [end for end, _ in cut]
     assert ends == sorted(set(ends))
     assert ends[-1] == len(tokens)
     parts = [tokens[begin:end] for begin, end in pairwise([0, *ends])]
     assert all(parts)
+    assert [sum(part) for part in parts] == [count for _, count in cut]
     assert all(sum(part) <= room for part in parts)
     assert all(sum(part) + following[0] > room for part, following in pairwise(parts))
 

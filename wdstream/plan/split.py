@@ -47,26 +47,27 @@ class PagePart:
         return f"{key} part {self.number}/{self.count}"
 
 
-def cut_paragraphs(tokens: Sequence[int], room: int) -> list[int]:
-    """Where each part ends: as many whole paragraphs a part as fit into `room` tokens.
+def cut_paragraphs(tokens: Sequence[int], room: int) -> list[tuple[int, int]]:
+    """Cut a text into parts: as many whole paragraphs a part as fit into `room` tokens.
 
     Args:
         tokens: of each paragraph.
         room: tokens of text that a part may have.
 
     Returns:
-        Places after the last paragraph of each part; empty where one paragraph alone does not fit.
+        For each part the place after its last paragraph, and the tokens of its text; empty where one paragraph alone
+        does not fit.
     """
-    ends: list[int] = []
+    parts: list[tuple[int, int]] = []
     used = 0
     for place, count in enumerate(tokens):
         if count > room:
             return []
         if used + count > room:
-            ends.append(place)
+            parts.append((place, used))
             used = 0
         used += count
-    return [*ends, len(tokens)]
+    return [*parts, (len(tokens), used)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -127,23 +128,23 @@ class Splitter:
 
         Their code in `lengths.reject` becomes ACCEPTED.
         """
-        ends = {place: cut for place in self._too_long(lengths) if (cut := self._cut(int(rows[place]), lengths, place))}
-        if not ends:
+        cuts = {place: cut for place in self._too_long(lengths) if (cut := self._cut(int(rows[place]), lengths, place))}
+        if not cuts:
             return None
-        counts = np.ones(len(rows), dtype=np.int64)
-        counts[list(ends)] = [len(cut) for cut in ends.values()]
-        lengths.reject[list(ends)] = Reject.ACCEPTED
-        places = np.repeat(np.arange(len(rows)), counts)
-        first = np.cumsum(counts) - counts
-        found = SplitRows(
-            lengths=_take(lengths, places),
-            places=places,
-            parts=np.zeros(len(places), dtype=np.int64),
-            given=np.zeros(len(places), dtype=np.int64),
-        )
-        for place, cut in ends.items():
-            self._fill(found, slice(int(first[place]), int(first[place]) + len(cut)), int(rows[place]), cut)
-        return found
+        counts = np.zeros(len(rows), dtype=np.int64)  # parts of each row, 0 of a whole one
+        counts[list(cuts)] = [len(cut) for cut in cuts.values()]
+        lengths.reject[counts > 0] = Reject.ACCEPTED
+        copies = np.maximum(counts, 1)
+        places = np.repeat(np.arange(len(rows)), copies)
+        is_part = counts[places] > 0
+        parts = np.where(is_part, np.arange(len(places)) - (np.cumsum(copies) - copies)[places] + 1, 0)
+        goes_on = parts < counts[places]
+        found = _take(lengths, places)
+        text = np.array([count for cut in cuts.values() for _, count in cut], dtype=np.int64)
+        less = text - self._text_tokens[rows[places[is_part]]]  # than the whole page
+        found.tokens[is_part] += less
+        found.supervised[is_part] += less - goes_on[is_part]  # EOS is learnt where the text ends
+        return SplitRows(lengths=found, places=places, parts=parts, given=np.where(goes_on, parts, 0))
 
     def part(self, row: int, lengths: SampleLengths, number: int) -> PagePart | None:
         """Part `number` of a row, `lengths` being those of this row alone; None where it has no such part."""
@@ -153,9 +154,9 @@ class Splitter:
         return PagePart(
             number=number,
             count=len(cut),
-            begin=[0, *cut][number - 1],
-            end=cut[number - 1],
-            num_paragraphs=cut[-1],
+            begin=cut[number - 2][0] if number > 1 else 0,
+            end=cut[number - 1][0],
+            num_paragraphs=cut[-1][0],
         )
 
     def _too_long(self, lengths: SampleLengths) -> list[int]:
@@ -164,25 +165,11 @@ class Splitter:
         places: list[int] = np.flatnonzero(is_long).tolist()
         return places
 
-    def _cut(self, row: int, lengths: SampleLengths, place: int) -> list[int]:
-        """Where the parts of a row end, in paragraphs; empty where it cannot be split."""
+    def _cut(self, row: int, lengths: SampleLengths, place: int) -> list[tuple[int, int]]:
+        """The parts of a row, as `cut_paragraphs` has them; none where it cannot be split."""
+        tokens = self._tokens[int(self._starts[row]) : int(self._starts[row + 1])].tolist()
         around = int(lengths.tokens[place]) - int(self._text_tokens[row])  # images, what opens a document, EOS
-        tokens = self._paragraphs(row)
-        return cut_paragraphs(tokens.tolist(), self._max_tokens - around) if len(tokens) else []
-
-    def _paragraphs(self, row: int) -> Ints:
-        return np.asarray(self._tokens[int(self._starts[row]) : int(self._starts[row + 1])], dtype=np.int64)
-
-    def _fill(self, found: SplitRows, inside: slice, row: int, cut: list[int]) -> None:
-        """Lengths and numbers of the parts of one row: `inside` they stand, with the numbers of the whole page."""
-        sums = np.concatenate(([0], np.cumsum(self._paragraphs(row))))
-        text = np.diff(sums[[0, *cut]])
-        whole = int(self._text_tokens[row])
-        is_last = np.arange(len(cut)) == len(cut) - 1
-        found.lengths.tokens[inside] += text - whole
-        found.lengths.supervised[inside] += text - whole - ~is_last  # EOS is learnt where the text ends
-        found.parts[inside] = np.arange(1, len(cut) + 1)
-        found.given[inside] = np.where(is_last, 0, found.parts[inside])
+        return cut_paragraphs(tokens, self._max_tokens - around) if tokens else []
 
 
 def _take(lengths: SampleLengths, chosen: Ints | Bools | slice) -> SampleLengths:
