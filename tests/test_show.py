@@ -1,7 +1,9 @@
 """`wdstream show`: the pack it shows is the one that is trained, and what cannot be shown is named."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from wdstream.cli import app
 from wdstream.config import Config
 from wdstream.errors import PlanError, ShardIndexError
 from wdstream.pipeline import plan_from_config
+from wdstream.report.view import Mask
 from wdstream.show import show_pack
 
 CONFIG = Path("cfg.yaml")
@@ -49,6 +52,30 @@ def test_a_shrunk_page(small_shards: Path, stream_config: Callable[..., Config])
     start = int(plan.shards[dataset].image_start[row])
     width = int(plan.shards[dataset].image_width[start])
     assert document.images[0].size[0] == (width * document.scale + 32) // 64 < width
+
+
+def test_pages_in_the_runs_quarantine_are_shown_as_trained(config: Config, tmp_path: Path) -> None:
+    """A disk that failed for a moment: the page is sound again, but the run has not learnt it."""
+    config = config.model_copy(update={"train": config.train.model_copy(update={"output": tmp_path})})
+    views = (show_pack(config, CONFIG, step=step) for step in range(20))
+    sound = next(view for view in views if len(view.documents) > 1)
+    step = sound.step
+    first, second = sound.documents[:2]
+    assert first.failure is None and Mask.FAILED not in sound.masked
+
+    def listed(**changes: Any) -> list[str | None]:
+        line = {"step": step, "key": first.key, "sample": first.sample, "reason": "disk gone", **changes}
+        (tmp_path / "quarantine.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
+        return [document.failure for document in show_pack(config, CONFIG, step=step).documents]
+
+    reason = f"disk gone (in {tmp_path / 'quarantine.jsonl'} since step {step})"
+    assert listed() == [reason, *[None] * (len(sound.documents) - 1)]
+    view = show_pack(config, CONFIG, step=step)
+    assert view.masked[Mask.FAILED] == first.num_tokens == view.documents[0].num_tokens
+    assert view.documents[1] == second
+    nothing = [None] * len(sound.documents)
+    assert listed(step=step + 1) == nothing  # it was trained on, and failed later
+    assert listed(key="another") == nothing  # a list of other data
 
 
 def test_an_empty_pack_at_the_end(small_shards: Path, stream_config: Callable[..., Config]) -> None:

@@ -4,7 +4,8 @@
     print_pack(view, console)                        # wdstream/report/terminal.py
     write_html(view, Path("pack.html"))              # wdstream/report/html.py
 
-The pack is planned and built as in training; report/explain.py only says what is where in it.
+The pack is planned and built as in training; report/explain.py only says what is where in it. A page that the run's
+quarantine (`train.output`) lists up to that step is shown as it was trained on: blank, and why.
 """
 
 from pathlib import Path
@@ -13,11 +14,13 @@ from wdstream.config import Config
 from wdstream.errors import PlanError
 from wdstream.nodes.build_pack import PackBuilder, slot_of
 from wdstream.nodes.build_sample import Slot
+from wdstream.nodes.keys import name_of_row
 from wdstream.pipeline import Plan, pack_builder, plan_from_config
 from wdstream.plan.measure import FULL_SCALE
 from wdstream.records import EncodedPack, PackPlan, StepPlan, TiledPage
 from wdstream.report.explain import BuiltDocument, explain_images, explain_runs
 from wdstream.report.view import DocumentView, PackView
+from wdstream.train.lines import read_lines
 
 
 def show_pack(config: Config, path: Path, *, step: int = 0, pack: int = 0) -> PackView:
@@ -46,16 +49,17 @@ def show_pack(config: Config, path: Path, *, step: int = 0, pack: int = 0) -> Pa
         raise PlanError(
             f"pack {pack}: step {step} has {len(planned.packs)} packs (data.global_batch_size), numbered from 0"
         )
-    return explain_pack(plan, planned, pack, path)
+    return explain_pack(plan, planned, pack, path, run=config.train.output)
 
 
-def explain_pack(plan: Plan, step: StepPlan, place: int, path: Path) -> PackView:
-    """Build a pack of a planned step, and say what is where in it.
+def explain_pack(plan: Plan, step: StepPlan, place: int, path: Path, *, run: Path) -> PackView:
+    """Build a pack of a planned step, and say what is where in it; `run`: the output folder of the run, if it began.
 
     Raises:
         ShardError: a shard is missing or damaged as a whole.
     """
-    planned, builder = step.packs[place], pack_builder(plan)
+    planned = step.packs[place]
+    builder = pack_builder(plan, known_bad=quarantined(plan, planned, run / "quarantine.jsonl", step=step.step))
     built = builder.build(planned)
     begins = [sum(built.lengths[:number]) for number in range(len(built.lengths))]
     return PackView(
@@ -73,6 +77,22 @@ def explain_pack(plan: Plan, step: StepPlan, place: int, path: Path) -> PackView
             for number, begin in enumerate(begins)
         ),
     )
+
+
+def quarantined(plan: Plan, pack: PackPlan, listed: Path, *, step: int) -> dict[int, str]:
+    """Why pages of a pack were not trained on at `step`, as a run's quarantine has it; by number of the page.
+
+    A line counts where number and key both are the page's: the list may be that of a run over other data.
+    """
+    pages = {}
+    for sample in pack.samples:
+        dataset, row = plan.locate(sample)
+        pages[plan.parts.page_of(sample)] = name_of_row(plan.shards[dataset], row)
+    return {
+        line["sample"]: f"{line['reason']} (in {listed} since step {line['step']})"
+        for line in read_lines(listed)
+        if line["step"] <= step and pages.get(line["sample"]) == line["key"]
+    }
 
 
 def _document(
