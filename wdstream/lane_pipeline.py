@@ -26,7 +26,7 @@ from wdstream.nodes.lane import LaneSettings
 from wdstream.nodes.lanes import LaneSource, merge_lane_states
 from wdstream.nodes.prefetch import Prefetch
 from wdstream.nodes.stream_loader import StreamLoader
-from wdstream.nodes.tar_urls import expand_urls, shard_name
+from wdstream.nodes.tar_urls import expand_urls, shard_names
 from wdstream.pipeline import check_division, fit_tiling, pixels_from_config, tiling_from_config
 from wdstream.pixels.settings import PixelSettings
 from wdstream.pixels.tile_cache import open_cache
@@ -60,7 +60,7 @@ class Lanes:
         settings, family = self.settings, self.settings.family
         names = ("sequence_length", "max_patches", "global_batch_size", "pool", "max_pixels", "downscale")
         found = {
-            "index": _hash([shard_name(url) for url in self.urls]),
+            "index": _hash(shard_names(self.urls)),
             "tokenizer": family.text_fingerprint[:16],
             "tiling": settings.tiling.fingerprint[:16],
             "family": family.fingerprint[:16],

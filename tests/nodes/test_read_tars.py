@@ -109,7 +109,7 @@ def test_directories_metadata_and_dotfiles_are_passed_over(tmp_path: Path) -> No
     write_tar(
         path, [("__meta__/x.json", b"{}"), ("README", b""), ("d/a.TXT", b"1"), ("d/a.jpg", b"2"), ("d/b.txt", b"3")]
     )
-    assert [(key, parts) for key, parts, _ in ReadTars([str(path)])] == [
+    assert [(sample.key, sample.parts) for sample in ReadTars([str(path)])] == [
         ("d/a", {"txt": b"1", "jpg": b"2"}),
         ("d/b", {"txt": b"3"}),
     ]

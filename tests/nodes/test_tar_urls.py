@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from wdstream.errors import ConfigError
-from wdstream.nodes.tar_urls import expand_urls, shard_name
+from wdstream.nodes.tar_urls import expand_urls, shard_names
 
 
 def test_folders_and_patterns(tmp_path: Path) -> None:
@@ -42,5 +42,6 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 
 def test_a_name_outlives_a_move() -> None:
-    assert shard_name("/data/a/x.tar") == shard_name("https://host/b/x.tar?signature=1") == "x.tar"
-    assert shard_name("pipe:cat /data/a/x.tar") == "pipe:cat /data/a/x.tar"
+    urls = ["/data/a/x.tar", "https://host/b/y.tar?signature=1", "pipe:cat /data/a/x.tar"]
+    assert shard_names(urls) == ["x.tar", "y.tar", "pipe:cat /data/a/x.tar"]
+    assert shard_names(["/en/0.tar", "/de/0.tar"]) == ["/en/0.tar", "/de/0.tar"]

@@ -1,6 +1,8 @@
-"""Lane: one of the V endless rows of shards that a LaneSource reads; it reads, measures and packs what it reads.
+"""Lane: one of the V rows of shards that a LaneSource reads; it measures and packs what it reads.
 
 its shards of each epoch ──► ReadTars ► Shuffle ► page, measured ► Pack ──► packs, and what was left out before each
+
+A page is called by its shard's name and its key in there: `00017.tar/page-3`.
 """
 
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ from wdstream.nodes.node import State
 from wdstream.nodes.pack import Pack
 from wdstream.nodes.read_tars import OpenStream, RawSample, ReadTars
 from wdstream.nodes.shuffle import Shuffle
+from wdstream.nodes.tar_urls import shard_names
 from wdstream.pages.tile import TilingPolicy
 from wdstream.pages.tile_seam import LoadedTiling
 from wdstream.plan.hashing import combine, splitmix64
@@ -116,6 +119,7 @@ class Lane:
     """
 
     def __init__(self, urls: Sequence[str], number: int, settings: LaneSettings, open_stream: OpenStream) -> None:
+        self._names = dict(zip(urls, shard_names(urls), strict=True))
         self._number = number
         self._settings = settings
         self._open_stream = open_stream
@@ -164,14 +168,15 @@ class Lane:
 
     def _measure(self, sample: RawSample) -> MeasuredPage:
         family, tiling = self._settings.family, self._settings.tiling
+        key = f"{self._names[sample.url]}/{sample.key}"  # many tools count keys anew in every tar
         try:
-            page = as_page({"__key__": sample.key, **sample.parts})
+            page = as_page({"__key__": key, **sample.parts})
             assert isinstance(page, Page), "the parts of a tar are bytes"
             measured = measure_page(page, family=family, tiling=tiling)
             fitting = fit_page(measured, self._settings.limits, family=family, tiling=tiling)
         except PageError as error:
             found = self.left_out.unfit if isinstance(error, UnfitError) else self.left_out.bad
-            found.append(Failure(key=sample.key, sample=-1, reason=str(error)))
+            found.append(Failure(key=key, sample=-1, reason=str(error)))
             raise
         self._shards_since_page = 0
         return fitting

@@ -31,6 +31,7 @@ class RawSample(NamedTuple):
     key: str
     parts: dict[str, bytes]
     offset: int
+    url: str
 
 
 class ReadTars(Stage[RawSample]):
@@ -203,7 +204,7 @@ def _read_samples(stream: BinaryIO, url: str, base: int) -> Iterator[RawSample]:
         if sample is None or key != sample.key:
             if sample is not None:
                 yield sample
-            sample = RawSample(key, {}, base + member.offset)
+            sample = RawSample(key, {}, base + member.offset, url)
         if extension in sample.parts:
             raise ShardError(f"{url}: the sample {key!r} has two parts {extension!r}; remove or rename one")
         sample.parts[extension] = data

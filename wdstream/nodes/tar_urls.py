@@ -1,6 +1,7 @@
 """Which tars a path means: a folder, a pattern with braces, an address, a command."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -37,8 +38,16 @@ def is_remote(url: str) -> bool:
     return url.startswith(("http://", "https://", "pipe:"))
 
 
-def shard_name(url: str) -> str:
-    """What stays the same when shards move to another folder or host: the file's name; a command as it is."""
+def shard_names(urls: Sequence[str]) -> list[str]:
+    """A name for each tar that stays when they move to another folder or host: the file's name, a command as it is.
+
+    Where two files have one name, all are called by their whole address.
+    """
+    names = [_file_name(url) for url in urls]
+    return names if len(set(names)) == len(names) else list(urls)
+
+
+def _file_name(url: str) -> str:
     if url.startswith("pipe:"):
         return url
     return Path(urlsplit(url).path if is_remote(url) else url).name
