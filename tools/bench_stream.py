@@ -52,7 +52,7 @@ WANTED_FIRST_BATCH_S, WANTED_WAIT, WANTED_FLAT = 3.0, 0.01, 1.10
 INDEX_ROWS, PAGES_PER_SECOND = 100_000, 4
 POOLS, PREFETCHES = (128, 4096), (2, 16)
 IDLE_SHARE = 0.9
-FAST = 4  # rounds of the fast paths for one of the slow ones
+FAST = 6  # rounds of the fast paths for one of the slow ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,17 +127,26 @@ LABELS = {
 
 
 def ratios(times: dict[str, list[float]]) -> list[Line]:
-    """What is wanted of the paths' times; each round's ratio is of runs that followed each other."""
-    lines = []
-    for what, path, wanted in (
-        ("times faster than (a)", "processor", WANTED_OVER_PROCESSOR),
-        ("times faster than (b)", "reference", WANTED_OVER_REFERENCE),
-        ("share of the bare limit (c)", "bare", WANTED_OF_BARE),
-    ):
-        stream = times["stream"] if path == "bare" else times["stream"][::FAST]
-        value = statistics.median(other / ours for other, ours in zip(times[path], stream, strict=True))
-        lines.append(Line(what=what, found=f"{value:.2f}", wanted=f">= {wanted}", is_met=value >= wanted))
-    return lines
+    """What is wanted of the paths' times.
+
+    (a) and (b): the median of the rounds' ratios, each of runs that followed each other. (c) is close: there the least
+    disturbed round of each counts, since whatever else runs on the machine only adds to a time.
+    """
+    turns = times["stream"][::FAST]
+    found = {
+        path: statistics.median(other / ours for other, ours in zip(times[path], turns, strict=True))
+        for path in ("processor", "reference")
+    }
+    found |= {path: min(times[path]) / min(times["stream"]) for path in ("bare", "plain")}
+    lines = [
+        Line(what=what, found=f"{found[path]:.2f}", wanted=f">= {wanted}", is_met=found[path] >= wanted)
+        for what, path, wanted in (
+            ("times faster than (a)", "processor", WANTED_OVER_PROCESSOR),
+            ("times faster than (b)", "reference", WANTED_OVER_REFERENCE),
+            ("share of the bare limit (c)", "bare", WANTED_OF_BARE),
+        )
+    ]
+    return [*lines, Line(what="  with tiles in no patch order", found=f"{found['plain']:.2f}")]
 
 
 def cache_lines(plan: Plan, folder: Path, rounds: int) -> list[Line]:

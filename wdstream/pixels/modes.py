@@ -40,7 +40,7 @@ def to_grey_or_rgb(image: "Image.Image") -> NDArray[np.uint8]:
     if image.has_transparency_data:
         return _on_white(image)
     if image.mode in _GREY_MODES:
-        return np.array(image.convert("L"))
+        return np.array(image if image.mode == "L" else image.convert("L"))
     if image.mode == "LAB":
         return np.array(_lab_to_rgb(image))
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))

@@ -15,8 +15,9 @@ from wdstream.pixels.grey import is_grey
 from wdstream.records import Pixels
 
 CHANNELS = 3
-# Merged rows of grey patches handled at a time: the scratch buffer of a page stays in the processor's cache.
-_BAND_ROWS = 8
+# Grey pixels handled at a time: with what is made of them they stay in a core's own cache.
+_BAND_PIXELS = 160 << 10
+_WORD = np.dtype("<u2")
 
 
 def patchify(image: Pixels, *, patch_size: int, merge_size: int, out: NDArray[np.uint8]) -> None:
@@ -48,13 +49,25 @@ def patchify(image: Pixels, *, patch_size: int, merge_size: int, out: NDArray[np
 def _patchify_grey(plane: NDArray[np.uint8], patch_size: int, merge_size: int, out: NDArray[np.uint8]) -> None:
     """(h, w, 1) -> (num_patches, P * P * 3): patches of one channel, then that channel three times."""
     height, width, _ = plane.shape
-    for top in range(0, height, _BAND_ROWS * patch_size * merge_size):
-        band = plane[top : top + _BAND_ROWS * patch_size * merge_size]
+    block = patch_size * merge_size
+    band_height = max(1, _BAND_PIXELS // (width * block)) * block
+    for top in range(0, height, band_height):
+        band = plane[top : top + band_height]
         grey = np.empty(band.size, np.uint8)
         _gather(band, patch_size, merge_size, grey)
-        pixels = out.reshape(-1, CHANNELS)[top * width : top * width + band.size]
-        for channel in range(CHANNELS):  # three strided writes take a quarter of one broadcast assignment
-            pixels[:, channel] = grey
+        _as_rgb(grey, out.reshape(-1)[CHANNELS * top * width :][: CHANNELS * band.size])
+
+
+def _as_rgb(grey: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Write every byte three times, two pixels as three words: aa ab bb; a sixth of one broadcast assignment's time."""
+    num_pairs = len(grey) // 2
+    pairs = grey[: 2 * num_pairs].view(_WORD)
+    words = out[: 6 * num_pairs].view(_WORD).reshape(-1, 3)
+    first, second = pairs & _WORD.type(255), pairs >> _WORD.type(8)
+    words[:, 0] = np.multiply(first, _WORD.type(257), out=first)
+    words[:, 1] = pairs
+    words[:, 2] = np.multiply(second, _WORD.type(257), out=second)
+    out[6 * num_pairs :] = grey[2 * num_pairs :]
 
 
 def _gather(pixels: NDArray[np.uint8], patch_size: int, merge_size: int, out: NDArray[np.uint8]) -> None:
