@@ -15,9 +15,10 @@ AnyInts = NDArray[np.integer[Any]]
 class DatasetColumns(Protocol):
     """The index of a data set of n samples with m images in all.
 
-    Three more columns are used where an object has them: `starts_with_text` (bool, n: the sample's first segment is
-    text; without it, those without images do), `metadata` (a mapping of names to arrays of n, for `where:`), and
-    `supervised(fingerprint)` (n, or None: learnt tokens of all text, where that is not all of them).
+    More columns are used where an object has them: `starts_with_text` (bool, n: the sample's first segment is
+    text; without it, those without images do), `metadata` (a mapping of names to arrays of n, for `where:`),
+    `supervised(fingerprint)` (n, or None: learnt tokens of all text, where that is not all of them), and, needed to
+    split pages, `paragraphs(fingerprint)` (n + 1, where each sample's paragraphs begin in the other; tokens of each).
     """
 
     @property

@@ -16,7 +16,7 @@ import numpy as np
 
 from wdstream.errors import ConfigError
 from wdstream.plan.columns import Dataset
-from wdstream.plan.lengths import Bools, Ints
+from wdstream.plan.lengths import Ints
 from wdstream.plan.measure import Reject, SampleLengths
 
 
@@ -86,8 +86,9 @@ class SplitRows:
     parts: Ints
     given: Ints
 
-    def select(self, chosen: Bools | slice) -> "SplitRows":
-        """Some of them."""
+    def after(self, count: int) -> "SplitRows":
+        """All but the first `count`."""
+        chosen = slice(count, None)
         return SplitRows(
             lengths=_take(self.lengths, chosen),
             places=self.places[chosen],
@@ -172,7 +173,7 @@ class Splitter:
         return cut_paragraphs(tokens, self._max_tokens - around) if tokens else []
 
 
-def _take(lengths: SampleLengths, chosen: Ints | Bools | slice) -> SampleLengths:
+def _take(lengths: SampleLengths, chosen: Ints | slice) -> SampleLengths:
     """Some of the samples, their numbers copied."""
     columns = {column.name: getattr(lengths, column.name)[chosen] for column in fields(SampleLengths)}
     return SampleLengths(**{name: np.array(values) for name, values in columns.items()})

@@ -154,7 +154,7 @@ class Source:
         self.rejects += np.bincount(lengths.reject, minlength=len(Reject))
         samples, given = rows + self.part.offset, None
         if split is not None:
-            split = split.select(slice(part, None))
+            split = split.after(part)
             lengths, samples = split.lengths, samples[split.places] + split.parts * self.part.stride
         is_accepted = lengths.reject == Reject.ACCEPTED
         positions = np.flatnonzero(is_accepted) + position
