@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -32,9 +31,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from data_set import SHIPPED, open_data
 from rich.console import Console
-from rich.table import Table
 from stream_limits import repeat_index
 from stream_paths import Paths, cache_seconds, make_jobs, part_seconds, stream_seconds
+from wanted import Line, show
 
 from wdstream.families.registry import load_family
 from wdstream.pages.tile import TilingPolicy
@@ -53,16 +52,6 @@ INDEX_ROWS, PAGES_PER_SECOND = 100_000, 4
 POOLS, PREFETCHES = (128, 4096), (2, 16)
 IDLE_SHARE = 0.9
 FAST = 6  # rounds of the fast paths for one of the slow ones
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One line of the report; `is_met` is None for what is only told."""
-
-    what: str
-    found: str
-    wanted: str = ""
-    is_met: bool | None = None
 
 
 def open_plan(shards: Path, model: Path, tiling: TilingPolicy) -> Plan:
@@ -260,16 +249,6 @@ def data_wait(shards: Path, model: Path) -> list[Line]:
         is_met=is_met if is_met or idle >= IDLE_SHARE else None,
     )
     return [line] if line.is_met is not None else [line, too_busy(idle)]
-
-
-def show(lines: Sequence[Line], title: str, console: Console) -> list[str]:
-    """Print lines as a table; returns what was missed."""
-    table = Table("what", "found", "wanted", title=title)
-    for line in lines:
-        mark = {True: "[green]", False: "[red]", None: ""}[line.is_met]
-        table.add_row(line.what, f"{mark}{line.found}", line.wanted)
-    console.print(table)
-    return [line.what.strip() for line in lines if line.is_met is False]
 
 
 def main() -> int:

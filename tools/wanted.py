@@ -1,6 +1,10 @@
-"""Figures that a bench wants, printed as they are found."""
+"""Figures that a bench wants, printed as they are found, or in a table at its end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
+from rich.table import Table
 
 
 class Wanted:
@@ -21,3 +25,23 @@ class Wanted:
         )
         if not is_met:
             self.missed.append(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line of the report; `is_met` is None for what is only told."""
+
+    what: str
+    found: str
+    wanted: str = ""
+    is_met: bool | None = None
+
+
+def show(lines: Sequence[Line], title: str, console: Console) -> list[str]:
+    """Print lines as a table; returns what was missed."""
+    table = Table("what", "found", "wanted", title=title)
+    for line in lines:
+        mark = {True: "[green]", False: "[red]", None: ""}[line.is_met]
+        table.add_row(line.what, f"{mark}{line.found}", line.wanted)
+    console.print(table)
+    return [line.what.strip() for line in lines if line.is_met is False]
