@@ -5,7 +5,7 @@ from pathlib import Path
 
 from wdstream.config import Config
 from wdstream.train.lines import read_lines
-from wdstream.train.record import RunRecord, differences, package_versions
+from wdstream.train.record import RunRecord, data_differences, differences, package_versions
 
 
 def config(lr: float = 1e-4) -> Config:
@@ -15,12 +15,17 @@ def config(lr: float = 1e-4) -> Config:
 
 def test_starts_add_up_and_changes_are_told(tmp_path: Path) -> None:
     record = RunRecord(tmp_path)
-    assert record.start(config(), fingerprints={"index": "ab"}, step=0, world_size=2) == []
+    books, more = {"books": {"shards": 2, "pages": 40}}, {"books": {"shards": 3, "pages": 60}}
+    assert record.start(config(), fingerprints={"index": "ab"}, data=books, step=0, world_size=2) == []
+    assert data_differences(tmp_path, books) == []
+    assert data_differences(tmp_path, more) == ["data set books.pages: 40 -> 60", "data set books.shards: 2 -> 3"]
     for step in range(7):
         record.add_step({"step": step, "digest": "00"})
     record.add_state(4, {"step": 5})
-    assert record.start(config(5e-5), fingerprints={"index": "ab"}, step=5, world_size=1) == [
-        "train.lr: 0.0001 -> 5e-05"
+    assert record.start(config(5e-5), fingerprints={"index": "ab"}, data=more, step=5, world_size=1) == [
+        "train.lr: 0.0001 -> 5e-05",
+        "data set books.pages: 40 -> 60",
+        "data set books.shards: 2 -> 3",
     ]
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["starts"] == [{"step": 0, "world_size": 2}, {"step": 5, "world_size": 1}]

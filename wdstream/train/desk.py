@@ -87,7 +87,11 @@ def open_desk(run: Run, progress: Progress, messages: list[str]) -> Desk:
         run.output.mkdir(parents=True, exist_ok=True)
         record = RunRecord(run.output)
         messages += record.start(
-            run.config, fingerprints=run.stream.fingerprints, step=progress.step, world_size=run.world.size
+            run.config,
+            fingerprints=run.stream.fingerprints,
+            data=run.stream.data,
+            step=progress.step,
+            world_size=run.world.size,
         )
         drop_pages(run.output, next_step=progress.step)
         quarantine = Quarantine(run.output / "quarantine.jsonl", max_bad_fraction=run.config.data.max_bad_fraction)

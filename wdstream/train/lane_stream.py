@@ -71,6 +71,11 @@ class LaneStream:
         """Of the stream."""
         return self.lanes.fingerprints
 
+    @property
+    def data(self) -> Mapping[str, Mapping[str, Any]]:
+        """How many tars there are."""
+        return {"tars": {"shards": len(self.lanes.urls)}}
+
     def check(self, state: State) -> None:
         """Refuse a state of another stream. Raises StateError."""
         self.lanes.check(state)

@@ -42,11 +42,19 @@ class RunRecord:
         self._states = LineFile(output / "states.jsonl")
         self._pages = LineFile(output / "pages.jsonl")
 
-    def start(self, config: Config, *, fingerprints: Mapping[str, Any], step: int, world_size: int) -> list[str]:
-        """Note a start at `step`, and cut the growing files back to it.
+    def start(
+        self,
+        config: Config,
+        *,
+        fingerprints: Mapping[str, Any],
+        step: int,
+        world_size: int,
+        data: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> list[str]:
+        """Note a start at `step`, and cut the growing files back to it. `data` as in train/stream.py.
 
         Returns:
-            A line for each setting that differs from the start before, to be shown to the user.
+            A line for each setting, and each data set, that differs from the start before, to be shown to the user.
         """
         settings = config.model_dump(mode="json")
         before = json.loads(self._path.read_bytes()) if self._path.exists() else {}
@@ -55,6 +63,7 @@ class RunRecord:
             "version": VERSION,
             "config": settings,
             "fingerprints": dict(fingerprints),
+            "data": dict(data or {}),
             "packages": package_versions(),
             "starts": [*starts, {"step": step, "world_size": world_size}],
         }
@@ -62,7 +71,9 @@ class RunRecord:
             file.write(json.dumps(record, indent=2).encode())
         for name in LINE_FILES:
             cut_back(self._output / name, next_step=step)
-        return differences(before["config"], settings) if step > 0 and "config" in before else []
+        if step == 0 or "config" not in before:
+            return []
+        return [*differences(before["config"], settings), *differences(before.get("data", {}), data or {}, "data set ")]
 
     def add_step(self, line: Mapping[str, Any]) -> None:
         """Append a step to the ledger."""
@@ -75,6 +86,13 @@ class RunRecord:
     def add_state(self, step: int, stream: Mapping[str, Any]) -> None:
         """Append the stream's state after `step`."""
         self._states.append({"step": step, "stream": stream})
+
+
+def data_differences(output: Path, data: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """One line for each data set that is not as the last start of a run found it."""
+    path = output / "run.json"
+    before = json.loads(path.read_bytes()).get("data", {}) if path.exists() else {}
+    return differences(before, data, "data set ")
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -8,7 +8,7 @@ from accelerate.utils import DistributedType
 
 from wdstream.batches.lengths import require_exact_lengths
 from wdstream.config import Config
-from wdstream.errors import ConfigError
+from wdstream.errors import ConfigError, StateError
 from wdstream.lane_pipeline import lanes_from_config
 from wdstream.pipeline import Plan, plan_from_config
 from wdstream.train.adapter_state import save_adapter_only
@@ -20,6 +20,7 @@ from wdstream.train.launch import place_of, world_of
 from wdstream.train.loss import LossHead
 from wdstream.train.model import load_model, trains_vision
 from wdstream.train.optimizer import learning_rate, make_optimizer
+from wdstream.train.record import data_differences
 from wdstream.train.step import Engine
 from wdstream.train.stream import PlannedStream, Stream
 from wdstream.world import World
@@ -90,7 +91,7 @@ def open_run(config: Config, accelerator: Accelerator) -> Run:
     checkpoints = Checkpoints(config.train.output / "checkpoints", accelerator, keep=config.train.keep_checkpoints)
     start, messages = find_start(config, checkpoints)
     if start is not None:
-        stream.check(start.stream)  # another plan's checkpoint is refused before anything is touched
+        check_start(config, stream, start)
     total_steps = count_steps(config, stream, start)
     family = stream.family.for_attention(config.model.attn)
     if world.rank == 0:  # what one process finds of a checkpoint holds for all
@@ -124,6 +125,19 @@ def open_run(config: Config, accelerator: Accelerator) -> Run:
         engine=engine,
         checkpoints=checkpoints,
     )
+
+
+def check_start(config: Config, stream: Stream, start: Checkpoint) -> None:
+    """Refuse a checkpoint of other data or settings before anything is touched.
+
+    Raises:
+        StateError: names what differs; of data sets, by how much.
+    """
+    try:
+        stream.check(start.stream)
+    except StateError as error:
+        changed = data_differences(config.train.output, stream.data)
+        raise StateError("\n".join([str(error), *changed])) from None
 
 
 def open_stream(config: Config, world: World) -> Stream:

@@ -90,6 +90,10 @@ class Stream(Protocol):
     def fingerprints(self) -> Mapping[str, str]:
         """Of all that decides the stream."""
 
+    @property
+    def data(self) -> Mapping[str, Mapping[str, Any]]:
+        """How large each data set is, by name: what tells a person how it changed."""
+
     def check(self, state: State) -> None:
         """Refuse a saved state that belongs to another stream. Raises StateError."""
 
@@ -123,6 +127,18 @@ class PlannedStream:
     def fingerprints(self) -> Mapping[str, str]:
         """Of the plan."""
         return self.plan.fingerprints
+
+    @property
+    def data(self) -> Mapping[str, Mapping[str, Any]]:
+        """Shards and pages of each data set, and a digest of its index."""
+        return {
+            dataset.name: {
+                "shards": len(shards.shard_names),
+                "pages": len(shards),
+                "digest": shards.fingerprint[:16],
+            }
+            for dataset, shards in zip(self.plan.datasets, self.plan.shards, strict=True)
+        }
 
     def check(self, state: State) -> None:
         """Refuse a state of another plan, unless `data.on_change` allows the difference. Raises StateError."""
