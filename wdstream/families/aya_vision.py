@@ -16,7 +16,6 @@ from wdstream.families.aspect_grid import AspectGrid
 from wdstream.families.base import Ints
 from wdstream.families.checkpoint import Checkpoint
 from wdstream.families.split import Grid
-from wdstream.families.square import square_side
 from wdstream.records import Size
 
 
@@ -31,6 +30,16 @@ class AyaVision(AspectGrid):
     )
     processor_class: ClassVar[str] = "AyaVisionProcessor"
     image_prompt: ClassVar[str] = "<image>"
+    placeholder: ClassVar[str] = "<|IMG_PATCH|>"
+    placeholder_key: ClassVar[str] = "image_token_index"
+    default_side: ClassVar[int] = 384
+    vision_defaults: ClassVar[Mapping[str, Any]] = {
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "num_hidden_layers": 26,
+        "image_size": 384,
+        "patch_size": 14,
+    }
     text_defaults: ClassVar[Mapping[str, Any]] = {
         "vocab_size": 256000,
         "hidden_size": 8192,
@@ -42,19 +51,6 @@ class AyaVision(AspectGrid):
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(checkpoint)
         self._names = [self.require_token(f"TILE_{number}") for number in range(1, self.max_squares + 1)]
-
-    def vision_settings(self, checkpoint: Checkpoint) -> Mapping[str, Any]:
-        """vision_config over the defaults of its transformers class."""
-        defaults = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 26}
-        return {**defaults, "image_size": 384, "patch_size": 14, **checkpoint.vision_config}
-
-    def canvas_side(self, checkpoint: Checkpoint) -> int:
-        """`size`, which is that of one square."""
-        return square_side(checkpoint.image_settings, 384)
-
-    def placeholder_id(self, checkpoint: Checkpoint) -> int:
-        """Id of `<|IMG_PATCH|>`."""
-        return self.require_token("<|IMG_PATCH|>", checkpoint.config.get("image_token_index"))
 
     def count_placeholders(self, checkpoint: Checkpoint) -> int:
         """Patches, shuffled together by `downsample_factor` along each side."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from wdstream.families.base import Ints
 from wdstream.families.checkpoint import Checkpoint
 from wdstream.families.masks4d import MaskedFamily, visible
-from wdstream.families.square import SquareTiles, square_side
+from wdstream.families.square import SquareTiles
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +33,16 @@ class Gemma3(MaskedFamily, SquareTiles):
     )
     processor_class: ClassVar[str] = "Gemma3Processor"
     image_prompt: ClassVar[str] = "<start_of_image>"
+    placeholder: ClassVar[str] = "<image_soft_token>"
+    placeholder_key: ClassVar[str] = "image_token_index"
+    default_side: ClassVar[int] = 224
+    vision_defaults: ClassVar[Mapping[str, Any]] = {
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 12,
+        "image_size": 224,
+        "patch_size": 16,
+    }
     melts_newlines: ClassVar[bool] = True
     untiled_settings: ClassVar[Mapping[str, Any]] = {"do_pan_and_scan": False}
     default_resample: ClassVar[int] = 2
@@ -49,19 +59,6 @@ class Gemma3(MaskedFamily, SquareTiles):
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(checkpoint)
         self.sliding_window = int(checkpoint.text_config.get("sliding_window", 4096))
-
-    def vision_settings(self, checkpoint: Checkpoint) -> Mapping[str, Any]:
-        """vision_config over the defaults of its transformers class."""
-        defaults = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}
-        return {**defaults, "image_size": 224, "patch_size": 16, **checkpoint.vision_config}
-
-    def canvas_side(self, checkpoint: Checkpoint) -> int:
-        """`size`, which is that of one canvas."""
-        return square_side(checkpoint.image_settings, 224)
-
-    def placeholder_id(self, checkpoint: Checkpoint) -> int:
-        """Id of `<image_soft_token>`."""
-        return self.require_token("<image_soft_token>", checkpoint.config.get("image_token_index"))
 
     def count_placeholders(self, checkpoint: Checkpoint) -> int:
         """`mm_tokens_per_image`, to which the patches are pooled."""

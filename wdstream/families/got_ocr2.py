@@ -15,8 +15,7 @@ import numpy as np
 from wdstream.families.aspect_grid import AspectGrid
 from wdstream.families.base import Ints
 from wdstream.families.checkpoint import Checkpoint
-from wdstream.families.internvl import CLIP_MEAN, CLIP_STD
-from wdstream.families.square import square_side
+from wdstream.families.inputs import CLIP_MEAN, CLIP_STD
 
 FEATURE_STRIDE = 4
 """Patches along a side that two strided convolutions make one feature of."""
@@ -33,6 +32,16 @@ class GotOcr2(AspectGrid):
     attention: ClassVar[tuple[str, ...]] = ("sdpa", "eager", "flex_attention", "flash_attention_2")
     processor_class: ClassVar[str] = "GotOcr2Processor"
     image_prompt: ClassVar[str] = "<img><imgpad></img>"
+    placeholder: ClassVar[str] = "<imgpad>"
+    placeholder_key: ClassVar[str] = "image_token_index"
+    default_side: ClassVar[int] = 384
+    vision_defaults: ClassVar[Mapping[str, Any]] = {
+        "hidden_size": 768,
+        "mlp_dim": 3072,
+        "num_hidden_layers": 12,
+        "image_size": 1024,
+        "patch_size": 16,
+    }
     default_mean: ClassVar[tuple[float, ...]] = CLIP_MEAN
     default_std: ClassVar[tuple[float, ...]] = CLIP_STD
     text_defaults: ClassVar[Mapping[str, Any]] = {
@@ -46,16 +55,8 @@ class GotOcr2(AspectGrid):
 
     def vision_settings(self, checkpoint: Checkpoint) -> Mapping[str, Any]:
         """vision_config over the defaults of its transformers class; `mlp_dim` under the name other towers use."""
-        vision = {"hidden_size": 768, "mlp_dim": 3072, "num_hidden_layers": 12, **checkpoint.vision_config}
-        return {"image_size": 1024, "patch_size": 16, "intermediate_size": vision["mlp_dim"], **vision}
-
-    def canvas_side(self, checkpoint: Checkpoint) -> int:
-        """`size`, which is that of one canvas."""
-        return square_side(checkpoint.image_settings, 384)
-
-    def placeholder_id(self, checkpoint: Checkpoint) -> int:
-        """Id of `<imgpad>`."""
-        return self.require_token("<imgpad>", checkpoint.config.get("image_token_index"))
+        vision = super().vision_settings(checkpoint)
+        return {"intermediate_size": vision["mlp_dim"], **vision}
 
     def count_placeholders(self, checkpoint: Checkpoint) -> int:
         """Features after the strided convolutions."""

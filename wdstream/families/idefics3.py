@@ -51,6 +51,8 @@ class Idefics3(SplitSquares):
     )
     processor_class: ClassVar[str] = "Idefics3Processor"
     image_prompt: ClassVar[str] = IMAGE
+    placeholder: ClassVar[str] = IMAGE
+    placeholder_key: ClassVar[str] = "image_token_id"
     untiled_settings: ClassVar[Mapping[str, Any]] = {"do_image_splitting": False, "do_resize": False}
     default_resample: ClassVar[int] = 1
     vision_defaults: ClassVar[Mapping[str, Any]] = {
@@ -61,17 +63,9 @@ class Idefics3(SplitSquares):
         "patch_size": 32,
     }
 
-    def vision_settings(self, checkpoint: Checkpoint) -> Mapping[str, Any]:
-        """vision_config over the defaults of its transformers class."""
-        return {**self.vision_defaults, **checkpoint.vision_config}
-
     def canvas_side(self, checkpoint: Checkpoint) -> int:
         """`max_image_size`: the size of one square; `size` is that of a page before it is split."""
         return int((checkpoint.image_settings.get("max_image_size") or {}).get("longest_edge", DEFAULT_SIDE))
-
-    def placeholder_id(self, checkpoint: Checkpoint) -> int:
-        """Id of `<image>`."""
-        return self.require_token(IMAGE, checkpoint.config.get("image_token_id"))
 
     def count_placeholders(self, checkpoint: Checkpoint) -> int:
         """Patches, `scale_factor`**2 of which are shuffled into one feature."""

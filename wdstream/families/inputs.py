@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     import torch
 
 TENSOR_KEYS = ("input_ids", "labels", "position_ids", "cu_seq_lens_q", "cu_seq_lens_k")
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+"""Of CLIP's normalisation, which many image processors default to; per channel, for pixels in [0, 1]."""
 RESAMPLES = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers for resampling filters, as preprocessor_config.json holds them."""
 

@@ -13,10 +13,7 @@ import numpy as np
 from wdstream.families.aspect_grid import AspectGrid
 from wdstream.families.base import Ints
 from wdstream.families.checkpoint import Checkpoint
-from wdstream.families.square import square_side
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+from wdstream.families.inputs import CLIP_MEAN, CLIP_STD
 
 
 class InternVL(AspectGrid):
@@ -29,21 +26,18 @@ class InternVL(AspectGrid):
     )
     processor_class: ClassVar[str] = "InternVLProcessor"
     image_prompt: ClassVar[str] = "<IMG_CONTEXT>"
+    placeholder: ClassVar[str] = "<IMG_CONTEXT>"
+    placeholder_key: ClassVar[str] = "image_token_id"
+    default_side: ClassVar[int] = 384
+    vision_defaults: ClassVar[Mapping[str, Any]] = {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "image_size": 448,
+        "patch_size": 14,
+    }
     default_mean: ClassVar[tuple[float, ...]] = CLIP_MEAN
     default_std: ClassVar[tuple[float, ...]] = CLIP_STD
-
-    def vision_settings(self, checkpoint: Checkpoint) -> Mapping[str, Any]:
-        """vision_config over the defaults of its transformers class."""
-        defaults = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24}
-        return {**defaults, "image_size": 448, "patch_size": 14, **checkpoint.vision_config}
-
-    def canvas_side(self, checkpoint: Checkpoint) -> int:
-        """`size`, which is that of one canvas."""
-        return square_side(checkpoint.image_settings, 384)
-
-    def placeholder_id(self, checkpoint: Checkpoint) -> int:
-        """Id of `<IMG_CONTEXT>`."""
-        return self.require_token("<IMG_CONTEXT>", checkpoint.config.get("image_token_id"))
 
     def count_placeholders(self, checkpoint: Checkpoint) -> int:
         """Patches, shuffled together by `downsample_ratio` along each side."""

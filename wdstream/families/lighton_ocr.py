@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from wdstream.errors import FamilyError
 from wdstream.families.base import Arrays, Family, Ints
 from wdstream.families.checkpoint import Checkpoint
-from wdstream.families.inputs import RESAMPLES, text_inputs
-from wdstream.families.internvl import CLIP_MEAN, CLIP_STD
+from wdstream.families.inputs import CLIP_MEAN, CLIP_STD, RESAMPLES, text_inputs
 from wdstream.families.language import language_shape, narrowed_text
 from wdstream.families.square import CHANNELS, first, tower_shape
 from wdstream.plan.cost import training_flops

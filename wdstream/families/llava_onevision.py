@@ -22,9 +22,8 @@ from wdstream.errors import FamilyError
 from wdstream.families.anyres import best_grids, fitted_size, kept_features
 from wdstream.families.base import Ints
 from wdstream.families.checkpoint import Checkpoint
-from wdstream.families.internvl import CLIP_MEAN, CLIP_STD
+from wdstream.families.inputs import CLIP_MEAN, CLIP_STD
 from wdstream.families.split import Grid, SplitSquares
-from wdstream.families.square import square_side
 from wdstream.records import Pixels, Size
 
 if TYPE_CHECKING:
@@ -48,6 +47,16 @@ class LlavaOnevision(SplitSquares):
     )
     processor_class: ClassVar[str] = "LlavaOnevisionProcessor"
     image_prompt: ClassVar[str] = "<image>"
+    placeholder: ClassVar[str] = "<image>"
+    placeholder_key: ClassVar[str] = "image_token_index"
+    default_side: ClassVar[int] = 384
+    vision_defaults: ClassVar[Mapping[str, Any]] = {
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "num_hidden_layers": 26,
+        "image_size": 384,
+        "patch_size": 14,
+    }
     default_mean: ClassVar[tuple[float, ...]] = CLIP_MEAN
     default_std: ClassVar[tuple[float, ...]] = CLIP_STD
     least_images = 2  # the processor cuts an image that is alone
@@ -57,19 +66,6 @@ class LlavaOnevision(SplitSquares):
         whole = super().for_whole_images()
         whole.least_images = 1
         return whole
-
-    def vision_settings(self, checkpoint: Checkpoint) -> Mapping[str, Any]:
-        """vision_config over the defaults that LLaVA-OneVision gives it."""
-        defaults = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 26}
-        return {**defaults, "image_size": 384, "patch_size": 14, **checkpoint.vision_config}
-
-    def canvas_side(self, checkpoint: Checkpoint) -> int:
-        """`size`, which is that of the base square."""
-        return square_side(checkpoint.image_settings, 384)
-
-    def placeholder_id(self, checkpoint: Checkpoint) -> int:
-        """Id of `<image>`."""
-        return self.require_token("<image>", checkpoint.config.get("image_token_index"))
 
     def count_placeholders(self, checkpoint: Checkpoint) -> int:
         """Patches and the newline.

@@ -22,7 +22,7 @@ from wdstream.families.base import Ints, Piece
 from wdstream.families.checkpoint import Checkpoint
 from wdstream.families.inputs import text_of
 from wdstream.families.masks4d import NO_BLOCK, MaskedFamily, mask_arrays, prompt_blocks, visible
-from wdstream.families.square import SquareTiles, square_side
+from wdstream.families.square import SquareTiles
 from wdstream.records import ImageSegment, LabelledPage, Size, TextSegment
 
 if TYPE_CHECKING:
@@ -38,6 +38,16 @@ class PaliGemma(MaskedFamily, SquareTiles):
     structural_tokens: ClassVar[tuple[str, ...]] = ("<image>", "<bos>", "<eos>", "<pad>")
     processor_class: ClassVar[str] = "PaliGemmaProcessor"
     image_prompt: ClassVar[str] = "<image>"
+    placeholder: ClassVar[str] = "<image>"
+    placeholder_key: ClassVar[str] = "image_token_index"
+    default_side: ClassVar[int] = 224
+    vision_defaults: ClassVar[Mapping[str, Any]] = {
+        "hidden_size": 1152,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 27,
+        "image_size": 224,
+        "patch_size": 14,
+    }
     processor_ends: ClassVar[bool] = True
     text_defaults: ClassVar[Mapping[str, Any]] = {
         "vocab_size": 257216,
@@ -59,19 +69,6 @@ class PaliGemma(MaskedFamily, SquareTiles):
         """The family of the language model inside: both generations share one `model_type`."""
         is_second = checkpoint.text_config.get("model_type") == "gemma2"
         return cast(Self, (PaliGemma2 if is_second else cls)(checkpoint))
-
-    def vision_settings(self, checkpoint: Checkpoint) -> Mapping[str, Any]:
-        """vision_config over the defaults of its transformers class."""
-        defaults = {"hidden_size": 1152, "intermediate_size": 4096, "num_hidden_layers": 27}
-        return {**defaults, "image_size": 224, "patch_size": 14, **checkpoint.vision_config}
-
-    def canvas_side(self, checkpoint: Checkpoint) -> int:
-        """`size`, which is that of one canvas."""
-        return square_side(checkpoint.image_settings, 224)
-
-    def placeholder_id(self, checkpoint: Checkpoint) -> int:
-        """Id of `<image>`."""
-        return self.require_token("<image>", checkpoint.config.get("image_token_index"))
 
     def count_placeholders(self, checkpoint: Checkpoint) -> int:
         """Every patch is one."""

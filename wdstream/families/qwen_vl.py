@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from wdstream.errors import FamilyError
 from wdstream.families.base import Arrays, Family, Ints
 from wdstream.families.checkpoint import Checkpoint
-from wdstream.families.inputs import RESAMPLES, text_inputs
+from wdstream.families.inputs import CLIP_MEAN, CLIP_STD, RESAMPLES, text_inputs
 from wdstream.families.language import language_shape, narrowed_text
 from wdstream.families.mrope import mrope_positions
 from wdstream.families.qwen_settings import CHANNELS, require_same_patches
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 DEFAULT_MIN_PIXELS = 56 * 56
 DEFAULT_MAX_PIXELS = 28 * 28 * 1280
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class QwenVL(Family):

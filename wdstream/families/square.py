@@ -40,6 +40,14 @@ class SquareTiles(Family):
         resample: filter of the resize.
     """
 
+    placeholder: ClassVar[str]
+    """The token that stands for one feature of an image."""
+    placeholder_key: ClassVar[str]
+    """Key of config.json with its id."""
+    default_side: ClassVar[int]
+    """Side of the canvas where the image processor's settings give none."""
+    vision_defaults: ClassVar[Mapping[str, Any]]
+    """Sizes of the tower that config.json may leave to the defaults of its transformers class."""
     default_mean: ClassVar[tuple[float, ...]] = HALF
     default_std: ClassVar[tuple[float, ...]] = HALF
     default_resample: ClassVar[int] = 3
@@ -54,7 +62,7 @@ class SquareTiles(Family):
                 f"{self.model_dir}: the image processor makes images of {self.side} pixels, the vision tower wants "
                 f"{first(vision['image_size'])}; take the settings of one checkpoint"
             )
-        self.image_id = self.placeholder_id(checkpoint)
+        self.image_id = self.require_token(self.placeholder, checkpoint.config.get(self.placeholder_key))
         self.tokens_per_image = self.count_placeholders(checkpoint)
         self.size_multiple = self.max_tile_side = self.side
         self.min_pixels = self.max_pixels = self.side**2  # so the adaptive policy cuts tiles of one square each
@@ -66,17 +74,13 @@ class SquareTiles(Family):
             **language_shape(checkpoint, self.text_defaults), **tower_shape(vision, side=self.side)
         )
 
-    @abstractmethod
     def vision_settings(self, checkpoint: Checkpoint) -> Mapping[str, Any]:
         """vision_config over the defaults of its transformers class."""
+        return {**self.vision_defaults, **checkpoint.vision_config}
 
-    @abstractmethod
     def canvas_side(self, checkpoint: Checkpoint) -> int:
-        """Pixels of the canvas, as the image processor's settings give it."""
-
-    @abstractmethod
-    def placeholder_id(self, checkpoint: Checkpoint) -> int:
-        """Id of the token that stands for one feature of an image."""
+        """Pixels of the canvas, as the image processor's settings give it: `size`."""
+        return square_side(checkpoint.image_settings, self.default_side)
 
     @abstractmethod
     def count_placeholders(self, checkpoint: Checkpoint) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wdstream.families.tiny.chat import chat_template
-from wdstream.families.tiny.recipe import TinyRecipe
+from wdstream.families.tiny.recipe import SMALL_TEXT, SMALL_TOWER, TinyRecipe
 from wdstream.families.tiny.tokenizer import AddedToken
 
 SIDE, PATCH = 364, 91
@@ -45,11 +45,8 @@ def _config(ids: Mapping[str, int], vocab_size: int) -> Any:
     text = {
         "model_type": "cohere2",
         "vocab_size": vocab_size,
-        "hidden_size": 64,
+        **SMALL_TEXT,
         "intermediate_size": 128,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
         "sliding_window": 32,
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
         "bos_token_id": ids["<BOS_TOKEN>"],
@@ -58,9 +55,7 @@ def _config(ids: Mapping[str, int], vocab_size: int) -> Any:
     }
     vision = {
         "model_type": "siglip_vision_model",
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
+        **SMALL_TOWER,
         "num_attention_heads": 2,
         "image_size": SIDE,
         "patch_size": PATCH,

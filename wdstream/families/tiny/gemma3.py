@@ -5,7 +5,7 @@ from typing import Any
 
 from wdstream.families.tiny.chat import chat_template
 from wdstream.families.tiny.gemma_tokens import NEWLINES, TAGS
-from wdstream.families.tiny.recipe import TinyRecipe
+from wdstream.families.tiny.recipe import SMALL_TOWER, TinyRecipe
 from wdstream.families.tiny.tokenizer import AddedToken
 
 IMAGE_SIDE = 56
@@ -63,9 +63,7 @@ def _config(ids: Mapping[str, int], vocab_size: int) -> Any:
     }
     vision = {
         "model_type": "siglip_vision_model",
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
+        **SMALL_TOWER,
         "num_attention_heads": 2,
         "image_size": IMAGE_SIDE,
         "patch_size": 14,

@@ -5,7 +5,7 @@ from typing import Any
 
 from wdstream.families.tiny.chat import chat_template
 from wdstream.families.tiny.qwen_vl import CLIP_MEAN, CLIP_STD
-from wdstream.families.tiny.recipe import TinyRecipe
+from wdstream.families.tiny.recipe import SMALL_TEXT, TinyRecipe
 from wdstream.families.tiny.tokenizer import AddedToken
 
 ADDED_TOKENS = (
@@ -38,11 +38,8 @@ def _config(ids: Mapping[str, int], vocab_size: int) -> Any:
 
     text = {
         "vocab_size": vocab_size,
-        "hidden_size": 64,
+        **SMALL_TEXT,
         "intermediate_size": 128,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
         "rope_parameters": {
             "rope_type": "default",
             "rope_theta": 10000.0,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from wdstream.families.tiny.recipe import TinyRecipe
+from wdstream.families.tiny.recipe import SMALL_TEXT, SMALL_TOWER, TinyRecipe
 from wdstream.families.tiny.tokenizer import AddedToken
 
 _TILES = tuple(AddedToken(f"<row_{row}_col_{column}>") for row in range(1, 7) for column in range(1, 7))
@@ -64,20 +64,15 @@ def _config(ids: Mapping[str, int], vocab_size: int, *, is_smol: bool) -> Any:
     text = {
         "model_type": "llama",
         "vocab_size": vocab_size,
-        "hidden_size": 64,
+        **SMALL_TEXT,
         "intermediate_size": 160,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
         "max_position_embeddings": 16384,
         "bos_token_id": ids["<|im_start|>" if is_smol else "<|begin_of_text|>"],
         "eos_token_id": ids["<end_of_utterance>"],
         "pad_token_id": ids["<|im_end|>" if is_smol else "<|reserved_special_token_0|>"],
     }
     vision = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
+        **SMALL_TOWER,
         "num_attention_heads": 4,
         "image_size": 512 if is_smol else 364,
         "patch_size": 64 if is_smol else 91,  # 8 x 8 and 4 x 4 patches: 4 features a square

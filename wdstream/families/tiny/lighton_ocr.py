@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from wdstream.families.tiny.recipe import TinyRecipe
+from wdstream.families.tiny.recipe import SMALL_TEXT, TinyRecipe
 from wdstream.families.tiny.tokenizer import AddedToken
 
 _NAMES = ("endoftext", "im_start", "im_end", "vision_start", "vision_end", "vision_pad", "image_pad", "video_pad")
@@ -15,11 +15,8 @@ def _config(ids: Mapping[str, int], vocab_size: int) -> Any:
     text = {
         "model_type": "qwen3",
         "vocab_size": vocab_size,
-        "hidden_size": 64,
+        **SMALL_TEXT,
         "intermediate_size": 160,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
         "head_dim": 16,
         "max_position_embeddings": 40960,
         "bos_token_id": ids["<|endoftext|>"],

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wdstream.families.tiny.chat import chat_template
-from wdstream.families.tiny.recipe import TinyRecipe
+from wdstream.families.tiny.recipe import SMALL_TEXT, SMALL_TOWER, TinyRecipe
 from wdstream.families.tiny.tokenizer import AddedToken
 
 ADDED_TOKENS = (
@@ -40,11 +40,8 @@ def _config(ids: Mapping[str, int], vocab_size: int) -> Any:
 
     text = {
         "vocab_size": vocab_size,
-        "hidden_size": 64,
+        **SMALL_TEXT,
         "intermediate_size": 128,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
         "head_dim": 16,
         "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0, "mrope_section": [2, 3, 3]},
         "bos_token_id": ids["<s>"],
@@ -52,9 +49,7 @@ def _config(ids: Mapping[str, int], vocab_size: int) -> Any:
         "pad_token_id": ids["<unk>"],
     }
     vision = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
+        **SMALL_TOWER,
         "num_attention_heads": 2,
         "image_size": 112,
     }

@@ -5,7 +5,7 @@ from typing import Any
 
 from wdstream.families.tiny.chat import chat_template
 from wdstream.families.tiny.qwen_vl import CLIP_MEAN, CLIP_STD
-from wdstream.families.tiny.recipe import TinyRecipe
+from wdstream.families.tiny.recipe import SMALL_TEXT, SMALL_TOWER, TinyRecipe
 from wdstream.families.tiny.tokenizer import AddedToken
 
 _NAMES = ("INST", "/INST", "SYSTEM_PROMPT", "/SYSTEM_PROMPT", "AVAILABLE_TOOLS", "/AVAILABLE_TOOLS", "TOOL_CALLS")
@@ -38,11 +38,8 @@ def _parts(ids: Mapping[str, int], vocab_size: int, *, patch_size: int, image_si
     text = {
         "model_type": "mistral",
         "vocab_size": vocab_size,
-        "hidden_size": 64,
+        **SMALL_TEXT,
         "intermediate_size": 128,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
         "head_dim": 16,
         "sliding_window": None,
         "bos_token_id": ids["<s>"],
@@ -51,9 +48,7 @@ def _parts(ids: Mapping[str, int], vocab_size: int, *, patch_size: int, image_si
     }
     vision = {
         "model_type": "pixtral",
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
+        **SMALL_TOWER,
         "num_attention_heads": 2,
         "patch_size": patch_size,
         "image_size": image_size,

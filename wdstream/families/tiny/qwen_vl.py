@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from wdstream.families.tiny.recipe import TinyRecipe
+from wdstream.families.tiny.recipe import SMALL_TEXT, TinyRecipe
 from wdstream.families.tiny.tokenizer import AddedToken
 
 _NAMES = (
@@ -74,11 +74,8 @@ def _preprocessor(processor: str, patch_size: int, **settings: Any) -> dict[str,
 def _text_config(vocab_size: int, ids: Mapping[str, int], **settings: Any) -> dict[str, Any]:
     return {
         "vocab_size": vocab_size,
-        "hidden_size": 64,
+        **SMALL_TEXT,
         "intermediate_size": 160,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
         "max_position_embeddings": 32768,
         "bos_token_id": ids["<|endoftext|>"],
         "eos_token_id": ids["<|im_end|>"],

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from wdstream.families.tiny.recipe import TinyRecipe
+from wdstream.families.tiny.chat import chat_template
+from wdstream.families.tiny.recipe import SMALL_TEXT, SMALL_TOWER, TinyRecipe
 from wdstream.families.tiny.tokenizer import AddedToken
 
 _QWEN = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -32,16 +33,12 @@ def _tokenizer_config(eos: str, **tokens: str) -> dict[str, Any]:
 
 
 def _template(image: str) -> str:
-    return (
-        "{%- for message in messages -%}"
-        "{{- '<|im_start|>' + message.role + '\\n' -}}"
-        "{%- if message.content is string -%}{{- message.content -}}{%- else -%}"
-        "{%- for part in message.content -%}"
-        f"{{%- if part.type == 'image' -%}}{{{{- '{image}' + '\\n' -}}}}"
-        "{%- elif part.type == 'text' -%}{{- part.text -}}{%- endif -%}"
-        "{%- endfor -%}{%- endif -%}"
-        "{{- '<|im_end|>\\n' -}}{%- endfor -%}"
-        "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}\n"
+    return chat_template(
+        opening="",
+        before=r"'<|im_start|>' + message.role + '\n'",
+        image=rf"'{image}\n'",
+        after=r"'<|im_end|>\n'",
+        generation=r"'<|im_start|>assistant\n'",
     )
 
 
@@ -49,11 +46,8 @@ def _text(ids: Mapping[str, int], vocab_size: int, eos: str) -> dict[str, Any]:
     return {
         "model_type": "qwen2",
         "vocab_size": vocab_size,
-        "hidden_size": 64,
+        **SMALL_TEXT,
         "intermediate_size": 160,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
         "max_position_embeddings": 32768,
         "bos_token_id": ids["<|endoftext|>"],
         "eos_token_id": ids[eos],
@@ -64,9 +58,7 @@ def _text(ids: Mapping[str, int], vocab_size: int, eos: str) -> dict[str, Any]:
 
 def _vision(image_size: int, patch_size: int, **settings: Any) -> dict[str, Any]:
     return {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
+        **SMALL_TOWER,
         "num_attention_heads": 4,
         "image_size": image_size,
         "patch_size": patch_size,
