@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.shards.fakes import pages, write_shards
 from wdstream.errors import ConfigError, ShardError, ShardIndexError
 from wdstream.shards.index import merge_index, write_token_column
+from wdstream.shards.paragraph_column import write_paragraphs
 from wdstream.shards.remote import MAX_GAP, MAX_REQUEST, FsspecStorage, coalesce
 from wdstream.shards.shards import Shards
 from wdstream.shards.storage import ByteRange
@@ -126,6 +127,19 @@ def test_web_server_with_ranges(server: Server, folder: Path) -> None:
     assert f"GET /s-0.tar bytes={start}-{start + int(shards.nbytes[3]) - 1}" in server.requests
     again = pickle.loads(pickle.dumps(shards))
     assert again.read(49) == shards.read(49)
+
+
+def test_columns_of_a_web_server_that_lists_nothing(server: Server, folder: Path) -> None:
+    assert Shards.open(server.url).supervised("ab" * 8) is None
+    with pytest.raises(ShardIndexError, match="wdstream lengths"):
+        Shards.open(server.url).paragraphs("ab" * 8)
+    write_token_column(folder, "ab" * 8, range(50), [0] * 50)
+    with write_paragraphs(folder, "ab" * 8) as writer:
+        writer.add([(2, 3)] + [()] * 49)
+    learnt = Shards.open(server.url).supervised("ab" * 8)
+    assert learnt is not None
+    assert learnt.tolist() == [0] * 50
+    assert Shards.open(server.url).paragraphs("ab" * 8)[1].tolist() == [2, 3]
 
 
 def test_batch_read_asks_once_a_shard(server: Server) -> None:

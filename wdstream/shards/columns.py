@@ -135,7 +135,7 @@ def load_supervised(files: IndexFiles, catalog: Catalog, fingerprint: str) -> ND
         ShardIndexError: when it is damaged or of another index.
     """
     name = supervised_file(fingerprint)
-    if name not in files.names():
+    if not _is_there(files, name):
         return None
     return _checked(files, name, TOKEN_DTYPE, catalog.num_samples)
 
