@@ -51,7 +51,7 @@ def make_shards_command(
         int | None, typer.Option(help="Pages a shard, at most; 16 to 1,024 by the size of RAW when left out.")
     ] = None,
     placeholder: Annotated[
-        str | None, typer.Option(help="Text that stands for an image in rows; <image> and Qwen's forms when left out.")
+        str | None, typer.Option(help="Text that stands for an image in rows; <image> and models' own when left out.")
     ] = None,
     chat_loss: Annotated[
         Literal["all", "last"],

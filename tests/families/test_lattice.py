@@ -84,6 +84,7 @@ def test_all_sizes_and_texts(both: Both) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_100_000_sizes_and_texts(both: Both) -> None:
     check_sizes(both, draw_sizes(100_000, "many sizes"))
     check_texts(both, 100_000, "many texts")

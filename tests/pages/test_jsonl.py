@@ -41,6 +41,10 @@ def test_text_with_placeholders() -> None:
         ("<|vision_start|><|image_pad|><|vision_end|>x", 1, [0, "x"]),
         ("<|vision_start|><|image_pad|><|image_pad|> <|image_pad|><|vision_end|>x", 1, [0, "x"]),
         ("<|vision_start|><|vision_end|>x<|image_pad|>", 2, [0, "x", 1]),
+        # Gemma 3: its processor reads the start token; the soft token is what that becomes, and text here
+        ("<start_of_image>a<image_soft_token>", 1, [0, "a<image_soft_token>"]),
+        ("a<|image|>b", 1, ["a", 0, "b"]),  # Gemma 4
+        ("<|begin_of_image|><|image|><|end_of_image|>b", 1, [0, "b"]),  # GLM-4V
         # the literal <image> is text where the other form stands once for each image
         ("<|image_pad|> the tag <image> in <image>", 1, [0, " the tag <image> in <image>"]),
         # both would fit: <image> is the form

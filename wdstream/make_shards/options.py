@@ -24,7 +24,7 @@ class MakeShardsOptions:
         max_unreadable: a PDF page is quarantined when more than this share of its text has no meaning in Unicode.
         keep_empty: keep pages without text, which are quarantined otherwise.
         allow_outside_images: let rows name images outside the folder of their JSONL file.
-        placeholder: the only text that stands for an image in rows; None takes `<image>` and Qwen's forms.
+        placeholder: the only text that stands for an image in rows; None takes `<image>` and models' own forms.
         chat_loss: which turns of the assistant are learnt in chat rows that do not say so: "all", or the "last" one.
         check_images: decode every image once, so that a page that is accepted can be trained on.
         workers: processes; None takes every core this process may use.

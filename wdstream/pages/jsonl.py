@@ -5,8 +5,13 @@ r"""JSONL rows: text with placeholders, or content lists, to segments and image 
     {"content": [{"type": "image"}, {"type": "text", "text": "..."}], "images": ["a.png"]}
 
 The text of a row is taken word for word; it is split here, once, and never searched again. A placeholder is `<image>`,
-or the form of Qwen's processors: `<|vision_start|>`, any `<|image_pad|>`s, `<|vision_end|>`, or an `<|image_pad|>` by
-itself. The form counts that stands as often as there are images; when both do, `<image>`. A row without the field
+or the form of a model's processor:
+
+    Qwen           `<|vision_start|>`, any `<|image_pad|>`s, `<|vision_end|>`, or an `<|image_pad|>` by itself
+    Gemma 3        `<start_of_image>`, which its processor reads; its `<image_soft_token>` is what that becomes
+    Gemma 4, GLM   `<|image|>`, with or without the marks of GLM around it
+
+The form counts that stands as often as there are images; of several that do, the first here. A row without the field
 `images` is text only, whatever it says. A text of a content list that is not to be learnt carries
 `"is_supervised": false`. A row with `messages` is a chat row (wdstream/chat.py), its images named in `images` or in
 their parts. All other fields become the row's metadata.
@@ -24,8 +29,13 @@ from wdstream.errors import RowError
 from wdstream.pages.text import replace_surrogates
 from wdstream.records import ImageSegment, Segment, TextSegment
 
-DEFAULT_PLACEHOLDER = "<image>"
-_QWEN_UNIT = r"<\|vision_start\|>\s*(?:<\|image_pad\|>\s*)*<\|vision_end\|>|<\|image_pad\|>"
+_FORMS = {
+    "<image>": "<image>",
+    "<|image_pad|>": r"<\|vision_start\|>\s*(?:<\|image_pad\|>\s*)*<\|vision_end\|>|<\|image_pad\|>",
+    "<start_of_image>": "<start_of_image>",
+    "<|image|>": r"(?:<\|begin_of_image\|>)?<\|image\|>(?:<\|end_of_image\|>)?",
+}
+"""Placeholders by name -> pattern of all that stands for one image."""
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _OWN_FIELDS = frozenset({"text", "images", "content", "messages"})
 
@@ -83,11 +93,10 @@ def split_text(text: str, num_images: int, placeholder: str | None = None) -> tu
     Raises:
         RowError: there are not as many placeholders as images.
     """
-    forms = [DEFAULT_PLACEHOLDER, "<|image_pad|>"] if placeholder is None else [placeholder]
-    patterns = [_QWEN_UNIT if form == "<|image_pad|>" else re.escape(form) for form in forms]
+    forms = list(_FORMS) if placeholder is None else [placeholder]
     counts = []
-    for pattern in patterns:
-        pieces = re.split(pattern, text)
+    for form in forms:
+        pieces = re.split(_FORMS.get(form, re.escape(form)), text)
         if len(pieces) - 1 == num_images > 0:
             return _join(pieces)
         counts.append(len(pieces) - 1)
