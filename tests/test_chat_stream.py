@@ -16,6 +16,7 @@ from wdstream.pages.tile import TilingPolicy
 from wdstream.pipeline import Plan
 from wdstream.shards.shards import Shards
 from wdstream.testing import make_tiny_model
+from wdstream.world import World
 
 IMAGE = {"type": "image"}
 
@@ -82,9 +83,15 @@ def test_bad_rows_are_quarantined_by_name(shards: Path) -> None:
         assert sum(wanted in reason for reason in reasons) == 1, (wanted, reasons)
 
 
-def plan_of(shards: Path, family: Family) -> Plan:
+def plan_of(shards: Path, family: Family, epochs: int = 1) -> Plan:
     tiling = TilingPolicy(kind="grid", grid=(2, 1), tile_size=56, overview_size=56)
-    settings: Any = {"sequence_length": 400, "max_patches": 4000, "global_batch_size": 2, "epochs": 1, "tail": "pad"}
+    settings: Any = {
+        "sequence_length": 400,
+        "max_patches": 4000,
+        "global_batch_size": 2,
+        "epochs": epochs,
+        "tail": "pad",
+    }
     return Plan(Shards.open(shards), family, tiling, seed=0, **settings)
 
 
@@ -101,6 +108,24 @@ def test_built_as_planned_and_learnt_as_planned(shards: Path, model: Path) -> No
             assert int((batch["labels"] != -100).sum()) == sum(pack.supervised)
             seen += len(pack.samples)
     assert seen == 11
+
+
+def test_chat_rows_resume_as_pages_do(shards: Path, model: Path) -> None:
+    """Stopped after each step in turn, and on two ranks after one: the same packs to the end."""
+    plan = plan_of(shards, load_family(model), epochs=3)
+    with plan.loader() as loader:
+        whole = [(batch["packs"], batch["input_ids"].tolist(), batch["labels"].tolist()) for batch in loader]
+    assert len(whole) >= 6 and len(whole) % 2 == 0
+    for steps in range(1, len(whole) // 2):
+        with plan.loader() as loader:
+            for _ in range(2 * steps):
+                next(loader)
+            state = loader.state_dict()
+        ranks = []
+        for rank in range(2):
+            with plan.loader(world=World(rank=rank, size=2), state=state) as loader:
+                ranks += [(batch["packs"], batch["input_ids"].tolist(), batch["labels"].tolist()) for batch in loader]
+        assert sorted(ranks) == sorted(whole[2 * steps :])
 
 
 def test_counting_later_gives_the_same_columns(shards: Path, raw: Path, model: Path, tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from typer.testing import CliRunner
 
 from wdstream import doctor
+from wdstream.cli import app
 from wdstream.doctor import narrow_model, run_doctor
 from wdstream.families.internvl import InternVL
 from wdstream.families.qwen2_5_vl import Qwen25VL
@@ -119,3 +121,14 @@ def test_the_narrow_model_keeps_the_architecture(model: Path) -> None:
     assert type(narrow).__name__ == "Qwen2_5_VLForConditionalGeneration"
     assert len(narrow.model.language_model.layers) == len(narrow.model.visual.blocks) == 2
     assert narrow.config.text_config.rope_parameters["mrope_section"] == [2, 3, 3]
+
+
+def test_command_line(model: Path) -> None:
+    runner = CliRunner()
+    good = runner.invoke(app, ["doctor", str(model), "--family", "qwen2_5_vl", "--attn", "eager"])
+    assert good.exit_code == 0, good.output
+    assert "fit for wdstream" in good.output and "NOT" not in good.output
+    bad = runner.invoke(app, ["doctor", str(model), "--attn", "flex_attention"])
+    assert bad.exit_code == 1
+    assert "NOT fit for wdstream" in bad.output and "failed" in bad.output and "model.attn" in bad.output
+    assert runner.invoke(app, ["doctor", str(model.parent / "nothing")]).exit_code == 1
