@@ -1,5 +1,6 @@
 """The leak check at the first step: passes on a right batch, stops on a seeded fault."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,32 @@ from wdstream.train.loss import LossHead
 from wdstream.train.selfcheck import check_no_leak, disturb
 from wdstream.train.step import Engine
 
+Inputs = dict[str, Any]
+
 
 class Faulty:
-    """A family whose batches carry a mask of ones: documents then see each other without an error."""
+    """A family with a fault in its model inputs: documents then see each other without an error."""
 
-    def __init__(self, family: Family) -> None:
-        self._family = family
+    def __init__(self, family: Family, fault: Callable[[Inputs], Inputs]) -> None:
+        self._family, self._fault = family, fault
         self.layout = family.layout
 
-    def model_inputs(self, batch: Any, **place: Any) -> dict[str, Any]:
-        inputs = self._family.model_inputs(batch, **place)
-        return {**inputs, "attention_mask": torch.ones_like(inputs["input_ids"])}
+    def model_inputs(self, batch: Any, **place: Any) -> Inputs:
+        return self._fault(self._family.model_inputs(batch, **place))
+
+
+def without_restart(inputs: Inputs) -> Inputs:
+    positions = inputs["position_ids"].clone()
+    positions[0] = torch.arange(positions.shape[-1])
+    return {**inputs, "position_ids": positions}
+
+
+FAULTS: dict[str, Callable[[Inputs], Inputs]] = {
+    "mask of ones": lambda inputs: {**inputs, "attention_mask": torch.ones_like(inputs["input_ids"])},
+    "no text row of M-RoPE": lambda inputs: {**inputs, "position_ids": inputs["position_ids"][1:]},
+    "no restart": without_restart,
+}
+"""A cache, the other known one, cannot come here: the loss switches it off whatever the inputs say."""
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +77,9 @@ def test_isolated_documents_pass(engine: Engine) -> None:
     assert engine.model.training is False  # as it was
 
 
-def test_a_mask_of_ones_is_caught(engine: Engine) -> None:
-    faulty = replace(engine, family=Faulty(engine.family))  # type: ignore[arg-type]
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_caught(fault: str, engine: Engine) -> None:
+    faulty = replace(engine, family=Faulty(engine.family, FAULTS[fault]))  # type: ignore[arg-type]
     with pytest.raises(TrainError, match="packed documents see each other"):
         check_no_leak(faulty, make_batch(engine, 0, 1, 2))
 
