@@ -1,0 +1,102 @@
+"""Streams without an index, at random: every byte of every step is the same on any world, threads and resume."""
+
+import io
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import webdataset
+from PIL import Image
+
+from wdstream.digest import join_digests, pack_digests
+from wdstream.errors import StateError
+from wdstream.families.registry import load_family
+from wdstream.lane_pipeline import Lanes
+from wdstream.nodes.lane import LaneSettings
+from wdstream.pages.tile import TilingPolicy
+from wdstream.world import World
+
+STEPS = 9
+
+
+@pytest.fixture(scope="module")
+def lanes(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Lanes:
+    """7 tars of 5 small pages in 4 lanes; the data end within the steps that are compared."""
+    folder = tmp_path_factory.mktemp("lanes")
+    draw = random.Random(3)
+    urls = []
+    for shard in range(7):
+        urls.append(str(folder / f"{shard}.tar"))
+        with webdataset.TarWriter(urls[-1]) as writer:
+            for number in range(5):
+                file = io.BytesIO()
+                size = draw.randint(20, 120), draw.randint(20, 120)
+                Image.effect_noise(size, 80).convert("RGB").save(file, "JPEG")
+                writer.write({"__key__": f"{number}", "jpg": file.getvalue(), "txt": "word " * draw.randint(1, 40)})
+    settings = LaneSettings(
+        family=load_family(tiny_checkpoint),
+        tiling=TilingPolicy(kind="none"),
+        sequence_length=120,
+        max_patches=200,
+        global_batch_size=4,
+        lanes=4,
+        pool=3,
+        shuffle=4,
+        epochs=1,
+    )
+    return Lanes(urls=urls, settings=settings)
+
+
+def run(
+    lanes: Lanes, steps: int, state: dict[str, Any] | None, *, size: int, micro: int, **settings: int
+) -> tuple[list[str], dict[str, Any]]:
+    """The digests of the next steps on `size` ranks, and the state after them."""
+    packs: dict[int, str] = {}
+    states = []
+    for rank in range(size):
+        world = World(rank=rank, size=size)
+        with lanes.loader(world=world, state=state, micro_batch_size=micro, **settings) as loader:
+            for _ in range(steps * 4 // (size * micro)):
+                packs |= pack_digests(next(loader))
+            states.append(loader.state_dict())
+    begin = min(packs, default=0)
+    digests = [
+        join_digests({number: packs[number] for number in range(first, first + 4)})
+        for first in range(begin, begin + 4 * steps, 4)
+    ]
+    return digests, lanes.saved_state(states)
+
+
+@pytest.fixture(scope="module")
+def whole(lanes: Lanes) -> list[str]:
+    digests, _ = run(lanes, STEPS, None, size=1, micro=1, workers=0, prefetch=0)
+    assert len(set(digests[:-1])) >= 6  # at the end all packs are empty
+    return digests
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_topologies(lanes: Lanes, whole: list[str], seed: int) -> None:
+    draw = random.Random(seed)
+    found: list[str] = []
+    state = None
+    while len(found) < STEPS:
+        size = draw.choice([1, 2, 4])
+        micro = draw.choice([count for count in (1, 2, 4) if 4 % (size * count) == 0])
+        steps = min(draw.randint(1, 4), STEPS - len(found))
+        part, state = run(
+            lanes, steps, state, size=size, micro=micro, workers=draw.randint(0, 3), prefetch=draw.randint(0, 3)
+        )
+        found += part
+        assert state["step"] == len(found)
+    assert found == whole
+
+
+def test_states_of_other_streams_are_refused(lanes: Lanes) -> None:
+    _, state = run(lanes, 1, None, size=2, micro=1)
+    with pytest.raises(StateError, match="the list of shards differs"):
+        Lanes(urls=lanes.urls[:-1], settings=lanes.settings).check(state)
+    with pytest.raises(StateError, match="the saved state is a plan's"):
+        lanes.check({"version": 1, "step": 3, "round": 0})
+    with pytest.raises(StateError, match="belong to different packs"):
+        lanes.saved_state([state, {**state, "next_pack": 8}])
