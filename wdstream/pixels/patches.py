@@ -15,8 +15,8 @@ from wdstream.pixels.grey import is_grey
 from wdstream.records import Pixels
 
 CHANNELS = 3
-# Grey pixels handled at a time: with what is made of them they stay in a core's own cache.
-_BAND_PIXELS = 160 << 10
+BAND_PIXELS = 160 << 10
+"""Grey pixels handled at a time, about: with what is made of them they stay in a core's own cache."""
 _WORD = np.dtype("<u2")
 
 
@@ -50,7 +50,7 @@ def _patchify_grey(plane: NDArray[np.uint8], patch_size: int, merge_size: int, o
     """(h, w, 1) -> (num_patches, P * P * 3): patches of one channel, then that channel three times."""
     height, width, _ = plane.shape
     block = patch_size * merge_size
-    band_height = max(1, _BAND_PIXELS // (width * block)) * block
+    band_height = max(1, BAND_PIXELS // (width * block)) * block
     for top in range(0, height, band_height):
         band = plane[top : top + band_height]
         grey = np.empty(band.size, np.uint8)
