@@ -72,6 +72,17 @@ def test_palette(make_png: Maker, depth: int) -> None:
     assert rows_of(make_png((2, 1), depth, 3, [first_one], chunks=[palette])) == [[[10, 20, 30], [200, 100, 50]]]
 
 
+def test_a_palette_of_greys_gives_one_plane(make_png: Maker) -> None:
+    """Colours that no pixel has do not count."""
+    palette = (b"PLTE", bytes([10, 10, 10, 200, 200, 200, 1, 2, 3]))
+    grey = make_png((3, 1), 8, 3, [bytes([1, 0, 1])], chunks=[palette])
+    assert rows_of(grey) == [[200, 10, 200]]
+    beyond = make_png((3, 1), 8, 3, [bytes([1, 0, 77])], chunks=[palette])
+    assert rows_of(beyond) == [[200, 10, 0]]
+    coloured = make_png((3, 1), 8, 3, [bytes([1, 0, 2])], chunks=[palette])
+    assert rows_of(coloured) == [[[200, 200, 200], [10, 10, 10], [1, 2, 3]]]
+
+
 def test_palette_with_transparency_is_composed_on_white(make_png: Maker) -> None:
     palette = (b"PLTE", bytes([10, 20, 30, 200, 100, 50]))
     clear = make_png((2, 1), 8, 3, [bytes([0, 1])], chunks=[palette, (b"tRNS", b"\x00")])
@@ -214,7 +225,7 @@ def test_rgb_tiff_with_an_unused_channel(make_tiff: Maker) -> None:
 
 def test_a_palette_index_beyond_the_palette_is_no_crash(make_png: Maker) -> None:
     data = make_png((2, 1), 8, 3, [bytes([0, 200])], chunks=[(b"PLTE", bytes([9, 9, 9]))])
-    assert rows_of(data)[0][0] == [9, 9, 9]
+    assert rows_of(data) == [[9, 0]]
 
 
 def test_a_mode_that_pillow_does_not_know_is_an_error(make_tiff: Maker) -> None:

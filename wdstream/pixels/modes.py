@@ -3,7 +3,7 @@
     mode                      rule
     1                         black 0, white 255 (Pillow has turned a TIFF's "white is zero" already)
     L                         grey as it is; 2 and 4 bits were spread over 0..255 by Pillow
-    P                         its palette's colours
+    P                         its palette's colours; grey when all that are used are grey
     LA, RGBA, La, RGBa, PA,   composed on white: c a + 255 (1 - a), rounded
       any mode with tRNS
     RGB                       as it is; 16-bit RGB keeps its high byte: within 1 of value 255 / 65535
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # TIFF 6.0 tags
-_GREY_MODES = ("1", "L")
 
 
 def to_grey_or_rgb(image: "Image.Image") -> NDArray[np.uint8]:
@@ -39,11 +38,24 @@ def to_grey_or_rgb(image: "Image.Image") -> NDArray[np.uint8]:
         return _from_wide(np.asarray(image), is_float=image.mode == "F")
     if image.has_transparency_data:
         return _on_white(image)
-    if image.mode in _GREY_MODES:
-        return np.array(image if image.mode == "L" else image.convert("L"))
+    if image.mode == "L":
+        return np.array(image)
+    if image.mode == "1":  # unpacked while it is copied; `convert` would make one more image of the page
+        return np.frombuffer(image.tobytes("raw", "L"), np.uint8).reshape(image.height, image.width).copy()
+    if image.mode == "P" and (levels := _grey_palette(image)) is not None:
+        return np.take(levels, np.array(image))
     if image.mode == "LAB":
         return np.array(_lab_to_rgb(image))
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _grey_palette(image: "Image.Image") -> NDArray[np.uint8] | None:
+    """The grey level of each index of a palette image, uint8 (256,); None when a colour is used."""
+    colors = np.zeros((256, 3), np.uint8)  # an index beyond the palette is black
+    palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    colors[: len(palette)] = palette
+    used = colors[np.array(image.histogram()) > 0]
+    return colors[:, 0] if (used == used[:, :1]).all() else None
 
 
 def _on_white(image: "Image.Image") -> NDArray[np.uint8]:
