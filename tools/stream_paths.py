@@ -4,7 +4,8 @@
     processor   (a) Pillow decode, crop and resize, the model's own Hugging Face processor on tiles and text, one join
     reference   (b) that much work once for the lengths and once more at collate, as a pipeline does that learns lengths
                 by running the processor
-    bare        (c) the bare limit, bare_limit.py: decode, resize, one copy into patch order
+    bare        (c) the bare limit, bare_limit.py: decode, resize, one copy into patch order; beside it the tokenizer's
+                own call on the texts, without which no batch has its ids
 
 Paths (a) to (c) get their pages in memory and their text ready with its placeholders; only `stream` reads and plans.
 """
@@ -89,6 +90,11 @@ class Paths:
         if not tiles:
             return self.processor.tokenizer(**job.texts, return_tensors="pt")
         return self.processor(**job.texts, images=self.family.processor_images(tiles), return_tensors="pt")
+
+    def bare_ids(self, jobs: Sequence[Job]) -> list[list[int]]:
+        """Ids of the texts, by nothing but the tokenizer's call."""
+        tokenizer = self.processor.tokenizer.backend_tokenizer
+        return [encoding.ids for job in jobs for encoding in tokenizer.encode_batch_fast(job.texts["text"])]
 
     def bare_pack(self, jobs: Sequence[Job], *, is_plain_copy: bool = False) -> np.ndarray:
         """Path (c): one pack; with `is_plain_copy` tiles are copied as they lie, an order that no model could use."""
