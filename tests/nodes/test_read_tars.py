@@ -136,3 +136,13 @@ def test_damage_is_an_error(tars: list[str], tmp_path: Path) -> None:
     write_tar(double, [("a.txt", b"1"), ("a.txt", b"2")])
     with pytest.raises(ShardError, match="the sample 'a' has two parts 'txt'"):
         list(ReadTars([str(double)]))
+
+
+def test_a_part_of_terabytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """A header is enough to claim a size."""
+    header = tarfile.TarInfo("huge.jpg")
+    header.size = 3 << 40
+    tar = tmp_path / "huge.tar"
+    tar.write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    with pytest.raises(ShardError, match=r"'huge\.jpg' has 3298534883328 bytes, above the limit of 2147483648"):
+        list(ReadTars([str(tar)]))

@@ -21,6 +21,8 @@ from wdstream.shards.format import split_name
 
 OpenStream = Callable[[str], BinaryIO]
 USTAR_MAGIC, MAGIC_OFFSET = b"ustar", 257
+MAX_PART_BYTES = 2 << 30
+"""Of one file in a tar, which is read into memory whole; a compressed tar of a few kilobytes may claim to hold more."""
 SILENCE_S = 60.0
 """Seconds without a byte from a web server, after which it counts as gone."""
 
@@ -218,8 +220,14 @@ def _read_members(stream: BinaryIO, url: str) -> Iterator[tuple[tarfile.TarInfo,
         with tarfile.open(fileobj=stream, mode="r|*") as tar:
             for member in tar:
                 file = tar.extractfile(member) if member.isfile() else None
-                if file is not None:
-                    yield member, file.read()
+                if file is None:
+                    continue
+                if member.size > MAX_PART_BYTES:
+                    raise ShardError(
+                        f"{url}: {member.name!r} has {member.size} bytes, above the limit of {MAX_PART_BYTES} for a part "
+                        "of a sample; leave it out of the tar"
+                    )
+                yield member, file.read()
     except (tarfile.TarError, OSError, EOFError, http.client.HTTPException) as error:
         raise ShardError(
             f"{url}: not a readable tar, or cut short ({type(error).__name__}: {error}); bring a whole file"
