@@ -224,8 +224,8 @@ def _read_members(stream: BinaryIO, url: str) -> Iterator[tuple[tarfile.TarInfo,
                     continue
                 if member.size > MAX_PART_BYTES:
                     raise ShardError(
-                        f"{url}: {member.name!r} has {member.size} bytes, above the limit of {MAX_PART_BYTES} for a part "
-                        "of a sample; leave it out of the tar"
+                        f"{url}: {member.name!r} has {member.size} bytes, above the limit of {MAX_PART_BYTES} for "
+                        "one part of a sample; leave it out of the tar"
                     )
                 yield member, file.read()
     except (tarfile.TarError, OSError, EOFError, http.client.HTTPException) as error:
