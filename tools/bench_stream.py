@@ -5,8 +5,8 @@
 DATA is a folder of raw pages (default: those that the repository ships), of which shards are made in a temporary
 folder, for a tiny model where --model is left out; or of indexed shards with the token column of --model. Every path
 runs on the same packs in turn, on one thread, so that a noisy machine is noisy for all of them; figures are medians
-over the rounds, of CPU time and of its ratios. A stream makes ids too, so its limit (c) has the tokenizer's call; what
-pixels alone cost against pixels alone is judged by bench_pixels.py, and told here against the whole stream.
+over the rounds, of CPU time and of its ratios. (c) knows no text and reads no shard; the share of a limit that has the
+tokenizer's call too is told beside it.
 tools/stream_paths.py says what the paths do, tools/stream_limits.py what is measured in fresh processes.
 
 Exit status 1 when a figure wanted by the project is missed. A wall-clock figure counts only when the machine has a core
@@ -112,9 +112,9 @@ LABELS = {
     "stream": "whole stream",
     "processor": "(a) Hugging Face processor",
     "reference": "(b) processor for lengths, then again",
-    "limit": "(c) bare limit and the tokenizer's call",
-    "bare": "    (c) without text",
-    "plain": "    (c) without text, in no patch order",
+    "limit": "(c) and the tokenizer's call",
+    "bare": "(c) bare limit",
+    "plain": "    (c) with tiles in no patch order",
 }
 
 
@@ -135,10 +135,10 @@ def ratios(times: dict[str, list[float]]) -> list[Line]:
         for what, path, wanted in (
             ("times faster than (a)", "processor", WANTED_OVER_PROCESSOR),
             ("times faster than (b)", "reference", WANTED_OVER_REFERENCE),
-            ("share of the bare limit (c), with its text", "limit", WANTED_OF_BARE),
+            ("share of the bare limit (c)", "bare", WANTED_OF_BARE),
         )
     ]
-    told = {"  without text: pixels over the whole stream": "bare", "  and in no patch order": "plain"}
+    told = {"  with the tokenizer's call in (c)": "limit", "  with tiles in no patch order": "plain"}
     return [*lines, *(Line(what=what, found=f"{found[path]:.2f}") for what, path in told.items())]
 
 
