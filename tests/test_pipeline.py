@@ -307,6 +307,22 @@ def test_rejects_are_listed_with_their_shards(stream_config: MakeConfig, small_s
     assert lines[0]["key"] == plan.key(lines[0]["sample"])
     assert (lines[0]["dataset"], lines[0]["reason"]) == ("shards", "too many tokens")
     assert (small_shards / lines[0]["shard"]).is_file()
+    assert {line["is_packed"] for line in lines} == {False}
+
+
+def test_downscaled_pages_are_listed_as_they_were_packed(
+    stream_config: MakeConfig, small_shards: Path, tmp_path: Path
+) -> None:
+    settings = {"sequence_length": 80, "overlength": "downscale", "epochs": 1, "tail": "pad"}
+    plan = plan_from_config(stream_config(small_shards, **settings))
+    count = write_rejects(plan, tmp_path / "rejects.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "rejects.jsonl").read_text().splitlines()]
+    packs = [pack for step in plan.steps() for pack in step.packs]
+    placed = [pair for pack in packs for pair in zip(pack.samples, pack.scales, strict=True)]
+    expected = {sample: f"downscaled to {scale}/64 of its sides" for sample, scale in placed if scale < 64}
+    assert expected
+    assert {line["sample"]: line["reason"] for line in lines if line["is_packed"]} == expected
+    assert count == len(expected) + len(list(plan.rejects()))
 
 
 def test_tiling_of_a_configuration() -> None:

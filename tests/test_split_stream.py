@@ -21,7 +21,7 @@ from wdstream.config import Config
 from wdstream.digest import digest
 from wdstream.errors import PlanError, ShardError, ShardIndexError
 from wdstream.pages.paragraphs import page_paragraphs
-from wdstream.pipeline import Plan, plan_from_config
+from wdstream.pipeline import Plan, plan_from_config, write_rejects
 from wdstream.plan.digest import pages_digest
 from wdstream.report.html import render_html
 from wdstream.report.terminal import print_pack
@@ -121,6 +121,19 @@ def test_parts_hold_the_paragraphs_of_their_page_and_learn_each_once(plan: Plan,
     assert dict(plan.rejects()) == {
         row: "too many tokens" for row in range(len(shards)) if shards.key(row) in ("p16", "rows@000001")
     }
+
+
+def test_split_pages_are_listed_as_they_were_packed(plan: Plan, tmp_path: Path) -> None:
+    write_rejects(plan, tmp_path / "rejects.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "rejects.jsonl").read_text().splitlines()]
+    count = plan.parts.num_samples
+    samples = [sample for step in plan.steps() for pack in step.packs for sample in pack.samples]
+    parts = Counter(sample % count for sample in samples if sample >= count)
+    assert len(parts) >= 8
+    assert {line["sample"]: line["reason"] for line in lines if line["is_packed"]} == {
+        sample: f"split into {number} parts" for sample, number in parts.items()
+    }
+    assert [line["reason"] for line in lines if not line["is_packed"]] == ["too many tokens"] * 2
 
 
 def _size(shards: Shards, row: int) -> tuple[int, int]:

@@ -25,7 +25,8 @@ def plan_command(
     world: Annotated[int, typer.Option(min=1, help="Ranks for which balance is reported.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
     rejects: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the rejected pages as JSON lines.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the pages that are left out, shrunk or split as JSON lines."),
     ] = None,
 ) -> None:
     """Dry-run an epoch without touching a pixel: pages, packs, steps, fill, rejects, balance."""
@@ -41,7 +42,7 @@ def plan_command(
     if rejects is not None:
         from wdstream.pipeline import write_rejects
 
-        console.print(f"{write_rejects(plan, rejects)} rejected pages listed in {rejects}")
+        console.print(f"{write_rejects(plan, rejects)} pages left out, shrunk or split, listed in {rejects}")
 
 
 def digest_command(

@@ -11,6 +11,7 @@ Torch is imported when a loader is built, so that planning, tracing and reports 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
@@ -250,7 +251,11 @@ def pixels_from_config(data: "DataConfig") -> PixelSettings:
 
 
 def write_rejects(plan: Plan, path: Path) -> int:
-    """List the samples that the plan leaves out, as JSON lines; returns their number."""
+    """List the pages that the plan leaves out, then those that it shrinks or splits so that they fit, as JSON lines.
+
+    Returns:
+        The number of lines.
+    """
     import json
 
     from wdstream.shards.atomic import atomic_write
@@ -262,7 +267,9 @@ def write_rejects(plan: Plan, path: Path) -> int:
 
 
 def _rejects(plan: Plan) -> Iterator[dict[str, Any]]:
-    for sample, reason in plan.rejects():
+    rejected = ((sample, reason, False) for sample, reason in plan.rejects())
+    fitted = ((sample, reason, True) for sample, reason in plan.fitted())
+    for sample, reason, is_packed in chain(rejected, fitted):
         dataset, row = plan.locate(sample)
         shards = plan.shards[dataset]
         yield {
@@ -271,6 +278,7 @@ def _rejects(plan: Plan) -> Iterator[dict[str, Any]]:
             "dataset": plan.datasets[dataset].name,
             "shard": shards.shard_names[int(shards.shard[row])],
             "reason": reason,
+            "is_packed": is_packed,
         }
 
 

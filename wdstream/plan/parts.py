@@ -11,12 +11,12 @@ from wdstream.errors import ConfigError, PlanError, StateError
 from wdstream.plan.columns import Dataset, DatasetColumns, Mix
 from wdstream.plan.image_costs import ImageCostTable
 from wdstream.plan.lengths import Ints, LengthModel, TileModel
-from wdstream.plan.measure import Reject, Ruler
+from wdstream.plan.measure import FULL_SCALE, Reject, Ruler, SampleLengths
 from wdstream.plan.mixture import by_weight, flatten
 from wdstream.plan.order import Order
 from wdstream.plan.packer import Item
 from wdstream.plan.settings import PlanSettings
-from wdstream.plan.split import PagePart, Splitter
+from wdstream.plan.split import PagePart, SplitRows, Splitter
 from wdstream.plan.state import Cursor, StreamState
 from wdstream.plan.stream import Part, items_of
 
@@ -169,18 +169,32 @@ class Parts:
                     f"of block {at.block}, which has no further part in this plan; it belongs to other data"
                 )
 
-    def rejects(self, *, epoch: int = 0, slab: int = 65_536) -> Iterator[tuple[int, Reject]]:
+    def rejects(self, *, epoch: int = 0) -> Iterator[tuple[int, Reject]]:
         """(sample, reason) of every sample that an epoch leaves out, by number."""
+        for samples, lengths, _ in self._measured(epoch):
+            for place in np.flatnonzero(lengths.reject).tolist():
+                yield int(samples[place]), Reject(int(lengths.reject[place]))
+
+    def fitted(self, *, epoch: int = 0) -> Iterator[tuple[int, str]]:
+        """(sample, what was done) of every sample that an epoch shrinks or splits so that it fits, by number."""
+        for samples, lengths, split in self._measured(epoch):
+            is_shrunk = (lengths.reject == Reject.ACCEPTED) & (lengths.scale < FULL_SCALE)
+            for place in np.flatnonzero(is_shrunk).tolist():
+                yield int(samples[place]), f"downscaled to {lengths.scale[place]}/{FULL_SCALE} of its sides"
+            if split is not None:
+                counts = np.bincount(split.places[split.parts > 0])
+                for place in np.flatnonzero(counts).tolist():
+                    yield int(samples[place]), f"split into {counts[place]} parts"
+
+    def _measured(self, epoch: int, slab: int = 65_536) -> Iterator[tuple[Ints, SampleLengths, SplitRows | None]]:
+        """All samples of an epoch by number, so many at a time: numbers, lengths, and those that are split."""
         for number, (ruler, splitter) in enumerate(zip(self.rulers, self.splitters, strict=True)):
             offset, end = self.offsets[number], self.offsets[number + 1]
             for start in range(0, int(end - offset), slab):
                 rows = np.arange(start, min(start + slab, int(end - offset)), dtype=np.int64)
                 lengths = ruler.measure(rows, epoch=epoch)
-                if splitter is not None:
-                    splitter.split(rows, lengths)
-                codes = lengths.reject
-                for place in np.flatnonzero(codes).tolist():
-                    yield int(offset + rows[place]), Reject(int(codes[place]))
+                split = None if splitter is None else splitter.split(rows, lengths)
+                yield offset + rows, lengths, split
 
     def _part(self, number: int) -> Part:
         dataset, settings = self.datasets[number], self.settings
