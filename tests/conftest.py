@@ -112,43 +112,9 @@ def run_folder(
     tmp_path_factory: pytest.TempPathFactory, stream_config: Callable[..., Config], damaged_shards: Path
 ) -> Path:
     """What a training run leaves behind: killed in step 3 on 2 ranks, gone on from step 2 on 4 ranks to its end."""
-    from wdstream.pipeline import plan_from_config
-    from wdstream.plan.digest import pages_digest
-    from wdstream.train.exchange import trained_packs
-    from wdstream.train.quarantine import Quarantine
-    from wdstream.train.record import RunRecord
-    from wdstream.world import World
+    from tests.ledger import write_ledger
 
     folder = tmp_path_factory.mktemp("run")
     config = stream_config(damaged_shards, epochs=4, tail="drop")
-    plan = plan_from_config(config)
-    record = RunRecord(folder)
-    state: dict[str, Any] | None = None
-    for world_size, first, stop in ((2, 0, 4), (4, 2, 1000)):
-        record.start(config, fingerprints=plan.fingerprints, step=first, world_size=world_size)
-        quarantine = Quarantine(folder / "quarantine.jsonl", max_bad_fraction=1.0)
-        worlds = [World(rank=rank, size=world_size) for rank in range(world_size)]
-        bad = {page.sample: page.reason for page in quarantine.before}
-        loaders = [plan.loader(world=world, state=state, workers=0, known_bad=bad) for world in worlds]
-        for step in plan.steps(state, world_size=world_size):
-            if step.step == stop:
-                break
-            batches = [next(loader) for loader in loaders for _ in range(4 // world_size)]
-            failures = [failure for batch in batches for failure in batch["failures"]]
-            record.add_step(
-                {
-                    "step": step.step,
-                    "digest": pages_digest(trained_packs(batches)),
-                    "world_size": world_size,
-                    "pages": sum(len(row) for batch in batches for row in batch["keys"]),
-                    "supervised": step.num_supervised,
-                    "failed": len(failures),
-                }
-            )
-            quarantine.add(failures, step=step.step)
-            if step.step % 2 == 1:
-                record.add_state(step.step, loaders[0].state_dict())
-        for loader in loaders:
-            loader.close()
-        state = plan.state_after(1).to_json()
+    write_ledger(folder, config, [(2, 0, 4), (4, 2, 1000)], state_every=2)
     return folder

@@ -15,6 +15,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
+from tests.ledger import write_ledger
 from wdstream.audit import audit
 from wdstream.cli import app
 from wdstream.config import Config
@@ -326,41 +327,8 @@ def test_show_of_a_failed_part(split_config: MakeConfig, damaged: Path) -> None:
 @pytest.fixture(scope="session")
 def split_run(tmp_path_factory: pytest.TempPathFactory, split_config: MakeConfig, damaged: Path) -> Path:
     """What a run over split pages leaves behind, one of them damaged; 2 ranks, then from step 3 on 1."""
-    from wdstream.train.exchange import trained_packs
-    from wdstream.train.quarantine import Quarantine
-    from wdstream.train.record import RunRecord
-    from wdstream.world import World
-
     folder = tmp_path_factory.mktemp("split_run")
-    config = split_config(damaged)
-    plan = plan_from_config(config)
-    record, state = RunRecord(folder), None
-    for world_size, first, stop in ((2, 0, 3), (1, 3, 1000)):
-        record.start(config, fingerprints=plan.fingerprints, step=first, world_size=world_size)
-        quarantine = Quarantine(folder / "quarantine.jsonl", max_bad_fraction=1.0)
-        known = {page.sample: page.reason for page in quarantine.before}
-        worlds = [World(rank=rank, size=world_size) for rank in range(world_size)]
-        loaders = [plan.loader(world=world, state=state, workers=0, known_bad=known) for world in worlds]
-        for step in plan.steps(state, world_size=world_size):
-            if step.step == stop:
-                break
-            batches = [next(loader) for loader in loaders for _ in range(4 // world_size)]
-            failures = [failure for batch in batches for failure in batch["failures"]]
-            record.add_step(
-                {
-                    "step": step.step,
-                    "digest": pages_digest(trained_packs(batches)),
-                    "world_size": world_size,
-                    "pages": sum(len(row) for batch in batches for row in batch["keys"]),
-                    "supervised": step.num_supervised,
-                    "failed": len(failures),
-                }
-            )
-            quarantine.add(failures, step=step.step)
-            record.add_state(step.step, loaders[0].state_dict())
-        state = plan.state_after(2).to_json()
-        for loader in loaders:
-            loader.close()
+    write_ledger(folder, split_config(damaged), [(2, 0, 3), (1, 3, 1000)], state_every=1)
     return folder
 
 

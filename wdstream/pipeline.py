@@ -11,7 +11,6 @@ Torch is imported when a loader is built, so that planning, tracing and reports 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
@@ -251,7 +250,7 @@ def pixels_from_config(data: "DataConfig") -> PixelSettings:
 
 
 def write_rejects(plan: Plan, path: Path) -> int:
-    """List the pages that the plan leaves out, then those that it shrinks or splits so that they fit, as JSON lines.
+    """List the pages that the plan leaves out, and those that it shrinks or splits so that they fit, as JSON lines.
 
     Returns:
         The number of lines.
@@ -267,9 +266,7 @@ def write_rejects(plan: Plan, path: Path) -> int:
 
 
 def _rejects(plan: Plan) -> Iterator[dict[str, Any]]:
-    rejected = ((sample, reason, False) for sample, reason in plan.rejects())
-    fitted = ((sample, reason, True) for sample, reason in plan.fitted())
-    for sample, reason, is_packed in chain(rejected, fitted):
+    for sample, reason, is_packed in plan.exceptions():
         dataset, row = plan.locate(sample)
         shards = plan.shards[dataset]
         yield {

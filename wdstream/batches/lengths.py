@@ -15,7 +15,7 @@ import numpy as np
 
 from wdstream.batches.probe import PROBES, make_document
 from wdstream.batches.sample import build_sample
-from wdstream.errors import FamilyError
+from wdstream.errors import FamilyError, WdstreamError
 from wdstream.families.base import Family
 from wdstream.families.reference import comparable, load_processor, processor_ids
 from wdstream.records import LabelledPage, Size, TextSegment
@@ -44,6 +44,8 @@ def require_exact_lengths(family: Family) -> str:
     pages = probe_pages(family)
     try:
         found = find_difference(load_processor(family), family, pages)
+    except WdstreamError:  # ours, not the processor's
+        raise
     except Exception as error:  # a program of others, whose parts may want what is not installed
         reason = f"{type(error).__name__}: {error}"
         return f"lengths were not compared with {processor_version(family)}, which does not run here: {reason}"

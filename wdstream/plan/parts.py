@@ -175,16 +175,18 @@ class Parts:
             for place in np.flatnonzero(lengths.reject).tolist():
                 yield int(samples[place]), Reject(int(lengths.reject[place]))
 
-    def fitted(self, *, epoch: int = 0) -> Iterator[tuple[int, str]]:
-        """(sample, what was done) of every sample that an epoch shrinks or splits so that it fits, by number."""
+    def exceptions(self, *, epoch: int = 0) -> Iterator[tuple[int, str, bool]]:
+        """(sample, why, whether it is packed) of every sample that an epoch leaves out, or shrinks or splits to fit."""
         for samples, lengths, split in self._measured(epoch):
+            for place in np.flatnonzero(lengths.reject).tolist():
+                yield int(samples[place]), Reject(int(lengths.reject[place])).reason, False
             is_shrunk = (lengths.reject == Reject.ACCEPTED) & (lengths.scale < FULL_SCALE)
             for place in np.flatnonzero(is_shrunk).tolist():
-                yield int(samples[place]), f"downscaled to {lengths.scale[place]}/{FULL_SCALE} of its sides"
+                yield int(samples[place]), f"downscaled to {lengths.scale[place]}/{FULL_SCALE} of its sides", True
             if split is not None:
                 counts = np.bincount(split.places[split.parts > 0])
                 for place in np.flatnonzero(counts).tolist():
-                    yield int(samples[place]), f"split into {counts[place]} parts"
+                    yield int(samples[place]), f"split into {counts[place]} parts", True
 
     def _measured(self, epoch: int, slab: int = 65_536) -> Iterator[tuple[Ints, SampleLengths, SplitRows | None]]:
         """All samples of an epoch by number, so many at a time: numbers, lengths, and those that are split."""

@@ -159,9 +159,9 @@ class Planner:
         """(sample, reason) of every sample that the first epoch leaves out, by number."""
         return ((sample, code.reason) for sample, code in self.parts.rejects())
 
-    def fitted(self) -> Iterator[tuple[int, str]]:
-        """(sample, what was done) of every sample that the first epoch shrinks or splits (`overlength`), by number."""
-        return self.parts.fitted()
+    def exceptions(self) -> Iterator[tuple[int, str, bool]]:
+        """(sample, why, whether it is packed) of every sample that the first epoch leaves out, shrinks or splits."""
+        return self.parts.exceptions()
 
     def summary(self, world_size: int = 1, micro_batch_size: int = 1) -> PlanSummary:
         """A dry run of one epoch: what is packed, how well, what is left out, how even the ranks are.
