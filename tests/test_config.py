@@ -39,6 +39,8 @@ def test_overrides_are_yaml(tmp_path: Path) -> None:
         ("train: {adapter: {rank: 3, kindd: lora}}", "train.adapter.kindd: unknown key; did you mean 'kind'?"),
         ("tiling: {zzzzz: 3}", "tiling.zzzzz: unknown key; known keys: grid, "),
         ("train: {lr: fast}", "train.lr: Input should be a valid number"),
+        ("data: {train: [{}]}", "data.train.0: give either path, a directory of shards, or datasets, a mix of several"),
+        ("data: {train: [{path: a}], streaming: {}, where: x}", "data: streaming reads tars without an index, so it"),
         ("train: {micro_batch_size: 0}", "train.micro_batch_size: Input should be greater than 0 (found 0)"),
     ],
 )

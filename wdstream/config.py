@@ -185,6 +185,8 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
 def _explain(item: Any) -> str:
     """One line on one mistake; for an unknown key, the nearest known one."""
     where = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "value_error":  # of our own validators: it says what it found
+        return f"  {where}: {item['msg'].removeprefix('Value error, ')}"
     if item["type"] != "extra_forbidden":
         return f"  {where}: {item['msg']} (found {item['input']!r})"
     known = _known_keys([part for part in item["loc"][:-1] if isinstance(part, str)])
