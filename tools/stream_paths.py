@@ -25,7 +25,7 @@ from stream_pillow import pillow_tiles
 
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
-from wdstream.batches.sample import build_sample
+from wdstream.batches.sample import build_samples
 from wdstream.families.base import Family
 from wdstream.families.reference import load_processor
 from wdstream.nodes.cut import Cutter
@@ -166,12 +166,12 @@ def part_seconds(plan: Plan, packs: Sequence[PackPlan]) -> dict[str, float]:
         return result
 
     for pack in packs:
-        samples = []
+        tiled = []
         for number in pack.samples:
             page = timed("read, verify", lambda: read_page(plan, number))  # noqa: B023  # called at once
             decoded = timed("decode", lambda: decode_page(page))  # noqa: B023
-            tiled = timed("cut, resize", lambda: tile_page(decoded, policy=plan.tiling))  # noqa: B023
-            samples.append(timed("label, tokenise", lambda: build_sample(label_page(tiled), family)))  # noqa: B023
+            tiled.append(timed("cut, resize", lambda: tile_page(decoded, policy=plan.tiling)))  # noqa: B023
+        samples = timed("label, tokenise", lambda: build_samples([label_page(page) for page in tiled], family))  # noqa: B023
         encoded = timed("positions", lambda: encode_pack(samples, family))  # noqa: B023
         layout = timed("patch layout", lambda: family.layout([tile for sample in samples for tile in sample.tiles]))  # noqa: B023
         del layout

@@ -128,23 +128,31 @@ class TilePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TiledPage:
-    """A page with its tiles cut: `plans[i]` and `tiles[i]` belong to image i; each tile is uint8 (h, w, 3)."""
+    """A page with its tiles cut: `plans[i]` and `tiles[i]` belong to image i; each tile is uint8 (h, w, 3).
+
+    `goes_on` says that its text goes on in another sample, so that its EOS is not learnt (`overlength: split`).
+    """
 
     key: str
     plans: tuple[TilePlan, ...]
     tiles: tuple[tuple[Pixels, ...], ...]
     segments: tuple[Segment, ...]
     meta: Mapping[str, Any] = field(default_factory=dict)
+    goes_on: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledPage:
-    """A page flattened: `segments` index into the flat tuple `tiles`; label text stands before its tile."""
+    """A page flattened: `segments` index into the flat tuple `tiles`; label text stands before its tile.
+
+    `goes_on` is the TiledPage's.
+    """
 
     key: str
     tiles: tuple[Pixels, ...]
     segments: tuple[Segment, ...]
     meta: Mapping[str, Any] = field(default_factory=dict)
+    goes_on: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

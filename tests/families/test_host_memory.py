@@ -76,7 +76,7 @@ def built(family: Family, page: Page) -> dict[str, Any]:
     """The batch of one page in one tile."""
     tiling = TilingPolicy(tile_size=SIDE + 5, tile_labels=False).for_family(family)
     samples = SampleBuilder(family=family, tiling=tiling)
-    return collate([encode_pack([samples.build(page)], family)], family)
+    return collate([encode_pack(samples.build_all([samples.label(page)]), family)], family)
 
 
 def gauged(family: Family, page: Page) -> tuple[set[torch.dtype], int]:

@@ -18,34 +18,59 @@ IGNORED = -100
 """Label of a token on which nothing is learnt; PyTorch's cross entropy skips it."""
 
 
-def build_sample(page: LabelledPage, family: Family, *, goes_on: bool = False) -> Sample:
-    """Token ids, labels and vision patches of a page whose tiles and labels are in place.
+def build_sample(page: LabelledPage, family: Family) -> Sample:
+    """`build_samples` of one page."""
+    return build_samples([page], family)[0]
 
-    `goes_on`: the page's text goes on in another sample, so that the EOS of this one is not learnt.
+
+def build_samples(pages: Sequence[LabelledPage], family: Family) -> list[Sample]:
+    """Token ids, labels and vision patches of pages whose tiles and labels are in place.
+
+    The pages of a pack come here together: their texts go to the tokenizer in one call, their sizes to the family in
+    one. Decoding has the caches to itself in between, and every call begins by filling them anew.
 
     Raises:
-        FamilyError: the family refuses the size of a tile, or the length of the document; the plan rejects such pages
+        FamilyError: the family refuses the size of a tile, or the length of a document; the plan rejects such pages
             before they come here.
     """
-    pieces = document_pieces(segment_pieces(page, family), family, ends_itself=ends_itself(page))
+    texts = encode_texts(pages, family)
+    patches = count_patches(pages, family)
+    return [_sample(page, family, *found) for page, *found in zip(pages, texts, patches, strict=True)]
+
+
+def encode_texts(pages: Sequence[LabelledPage], family: Family) -> list[list[Ints]]:
+    """The ids of the texts of each page, in order."""
+    texts = [[segment.text for segment in page.segments if isinstance(segment, TextSegment)] for page in pages]
+    ids = iter(family.encoder.encode_batch([text for of_page in texts for text in of_page]))
+    return [[_ids(next(ids)) for _ in of_page] for of_page in texts]
+
+
+def count_patches(pages: Sequence[LabelledPage], family: Family) -> list[int]:
+    """The vision patches of each page, before any merge."""
+    sizes = np.array([tile.shape[:2] for page in pages for tile in page.tiles], dtype=np.int64).reshape(-1, 2)
+    _, patches = family.image_cost(sizes[:, 1], sizes[:, 0])
+    found = iter(patches.tolist())
+    return [sum(next(found) for _ in page.tiles) for page in pages]
+
+
+def _sample(page: LabelledPage, family: Family, texts: Sequence[Ints], num_patches: int) -> Sample:
+    """One of `build_samples`."""
+    pieces = document_pieces(segment_pieces(page, family, texts), family, ends_itself=ends_itself(page))
     labels = np.concatenate([ids if is_learnt else np.full_like(ids, IGNORED) for ids, is_learnt in pieces])
     labels[0] = IGNORED
-    if goes_on:
+    if page.goes_on:
         labels[-1] = IGNORED
     if family.max_document_tokens is not None and len(labels) > family.max_document_tokens:
         raise FamilyError(
             f"page '{page.key}' has {len(labels)} tokens, more than the {family.max_document_tokens} that family "
             f"{family.name} takes in one document; set data.sequence_length to at most {family.max_document_tokens}"
         )
-    tiles = tuple(page.tiles[segment.index] for segment in page.segments if isinstance(segment, ImageSegment))
-    sizes = np.array([tile.shape[:2] for tile in tiles], dtype=np.int64).reshape(-1, 2)
-    _, patches = family.image_cost(sizes[:, 1], sizes[:, 0])
     return Sample(
         key=page.key,
         input_ids=np.concatenate([ids for ids, _ in pieces]),
         labels=labels,
-        tiles=tiles,
-        num_patches=int(patches.sum()),
+        tiles=tuple(page.tiles[segment.index] for segment in page.segments if isinstance(segment, ImageSegment)),
+        num_patches=num_patches,
     )
 
 
@@ -54,16 +79,16 @@ def ends_itself(page: LabelledPage) -> bool:
     return bool(page.segments) and isinstance(page.segments[-1], TokenSegment)
 
 
-def segment_pieces(page: LabelledPage, family: Family) -> list[Piece]:
-    """The ids of each segment of a page, in order, and whether they are learnt."""
-    texts = iter(family.encoder.encode_batch([part.text for part in page.segments if isinstance(part, TextSegment)]))
+def segment_pieces(page: LabelledPage, family: Family, texts: Sequence[Ints]) -> list[Piece]:
+    """The ids of each segment of a page, in order, and whether they are learnt; `texts` as `encode_texts` gives them."""
+    encoded = iter(texts)
     pieces: list[Piece] = []
     for segment in page.segments:
         if isinstance(segment, ImageSegment):
             height, width = page.tiles[segment.index].shape[:2]
             pieces.append((block_ids(family, (width, height), segment.label), False))
         elif isinstance(segment, TextSegment):
-            pieces.append((_ids(next(texts)), segment.is_supervised))
+            pieces.append((next(encoded), segment.is_supervised))
         elif isinstance(segment, TokenSegment):
             pieces.append((_ids(segment.ids), segment.is_supervised))
         else:

@@ -42,9 +42,10 @@ def mrope_positions(is_image: NDArray[np.bool_], grids: Sequence[tuple[int, int]
         out[1:, cursor:start] = out[0, : start - cursor] + position
         position += start - cursor
         cursor = start + columns * rows
-        out[1, start:cursor] = position
-        out[2, start:cursor] = np.repeat(np.arange(rows) + position, columns)
-        out[3, start:cursor] = np.tile(np.arange(columns) + position, rows)
+        time, height, width = out[1:, start:cursor].reshape(3, rows, columns)
+        time[:] = position
+        height[:] = np.arange(position, position + rows)[:, None]
+        width[:] = np.arange(position, position + columns)
         position += max(columns, rows)
     out[1:, cursor:] = out[0, : length - cursor] + position
     return out

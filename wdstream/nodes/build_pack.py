@@ -1,6 +1,6 @@
 """From a pack of the plan to a pack of arrays: read, decode, tile, label, encode. Pure, so it runs in any thread.
 
-    PackPlan ──► for each sample: read_page ► SampleBuilder ──► encode_pack
+    PackPlan ──► for each sample: read_page ► SampleBuilder.label, or .blank ──► SampleBuilder.build_all ──► encode_pack
 
 A page that fails keeps its slot (build_sample.py). What is not a page's own fault, a missing shard or a stale index, is
 fatal.
@@ -19,7 +19,7 @@ from wdstream.nodes.plan_source import PackTask
 from wdstream.plan.measure import FULL_SCALE
 from wdstream.plan.parts import Parts
 from wdstream.plan.split import PagePart
-from wdstream.records import EncodedPack, Failure, PackPlan, Page, Sample
+from wdstream.records import EncodedPack, Failure, LabelledPage, PackPlan, Page, Sample
 from wdstream.shards.shards import Shards
 
 
@@ -69,21 +69,23 @@ class PackBuilder:
         Raises:
             ShardError: a shard is missing or damaged as a whole, or a page is not as long as planned.
         """
-        samples: list[Sample] = []
+        pages: list[LabelledPage | Sample] = []
         failures: list[Failure] = []
         scales = pack.scales or (FULL_SCALE,) * len(pack.samples)
-        for number, tokens, patches, scale in zip(pack.samples, pack.tokens, pack.patches, scales, strict=True):
+        for number, tokens, scale in zip(pack.samples, pack.tokens, scales, strict=True):
             dataset, row = self.parts.locate(number)
             shards, page, part = self.datasets[dataset], self.parts.page_of(number), self.parts.part_of(number)
             try:
-                sample = self.samples.build(self._read(page, shards, row), scale=scale, part=part)
+                pages.append(self.samples.label(self._read(page, shards, row), scale=scale, part=part))
             except PageError as error:
                 slot = slot_of(shards, row, tokens=tokens, scale=scale, part=part)
-                sample = self.samples.blank(slot)
+                pages.append(self.samples.blank(slot))
                 failures.append(Failure(key=name_of_row(shards, row), sample=page, reason=str(error)))
+        samples = self.samples.build_all(pages)
+        for number, tokens, patches, sample in zip(pack.samples, pack.tokens, pack.patches, samples, strict=True):
             if (sample.num_tokens, sample.num_patches) != (tokens, patches):
+                shards = self.datasets[self.parts.locate(number)[0]]
                 raise ShardError(_stale(shards, self.samples.family, sample, tokens, patches))
-            samples.append(sample)
         return encode_pack(samples, self.samples.family, number=pack.number, failures=failures)
 
     def _read(self, number: int, shards: Shards, row: int) -> Page:

@@ -1,16 +1,18 @@
-"""One page of a pack: built, or, when it fails, a blank one of the same shape in its place.
+"""The pages of a pack: built, or, where one fails, a blank one of the same shape in its place.
 
-    Page ──► render_chat ► Cutter.cut ► (take_part) ► label_page ► build_sample ──► Sample    a page that is fine
-    Slot ──► blank tiles of the planned sizes, padding ids for text ───────────► Sample    a page that is not
+    Page ──► render_chat ► Cutter.cut ► (take_part) ► label_page ──► LabelledPage ──┐              a page that is fine
+                                                                                   ├► build_all ──► Sample
+    Slot ──► blank tiles of the planned sizes, padding ids for text ──► Sample ─────┘              a page that is not
 
 The blank page has the tokens, tiles and patches that were planned and nothing to learn, so no other page moves.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wdstream.batches.sample import IGNORED, build_sample
+from wdstream.batches.sample import IGNORED, build_sample, build_samples
 from wdstream.families.base import Family
 from wdstream.families.chat import render_chat
 from wdstream.nodes.cut import Cutter
@@ -22,7 +24,7 @@ from wdstream.pixels.settings import DecodeMode
 from wdstream.pixels.tile_cache import TileCache
 from wdstream.plan.measure import FULL_SCALE, scaled_size
 from wdstream.plan.split import PagePart
-from wdstream.records import ImageSegment, Page, Pixels, Sample, Size, TiledPage
+from wdstream.records import ImageSegment, LabelledPage, Page, Pixels, Sample, Size, TiledPage
 
 WHITE = 255
 
@@ -67,15 +69,19 @@ class SampleBuilder:
     decode: DecodeMode = "exact"
     cache: TileCache | None = None
 
-    def build(self, page: Page, *, scale: int = FULL_SCALE, part: PagePart | None = None) -> Sample:
-        """The sample of a page, or of one part of it.
+    def build_all(self, pages: Sequence[LabelledPage | Sample]) -> list[Sample]:
+        """The samples of the pages of a pack, all at once; those that are samples already, blank ones, as they are."""
+        built = iter(build_samples([page for page in pages if isinstance(page, LabelledPage)], self.family))
+        return [page if isinstance(page, Sample) else next(built) for page in pages]
+
+    def label(self, page: Page, *, scale: int = FULL_SCALE, part: PagePart | None = None) -> LabelledPage:
+        """A page, or one part of it, with its tiles cut and in their places.
 
         Raises:
             PageError: the page is bad; put `blank` in its place.
             ShardError: the page has other paragraphs than were planned.
         """
-        goes_on = part is not None and not part.is_last
-        return build_sample(label_page(self.tiled(page, scale=scale, part=part)), self.family, goes_on=goes_on)
+        return label_page(self.tiled(page, scale=scale, part=part))
 
     def tiled(self, page: Page, *, scale: int = FULL_SCALE, part: PagePart | None = None) -> TiledPage:
         """A page, or one part of it, with its tiles cut.

@@ -22,4 +22,5 @@ def take_part(page: TiledPage, part: PagePart) -> TiledPage:
             "PATH`"
         )
     texts = (TextSegment(text=text) for text in paragraphs[part.begin : part.end])
-    return replace(page, key=part.name(page.key), segments=(*page.segments[:-1], *texts))
+    segments = (*page.segments[:-1], *texts)
+    return replace(page, key=part.name(page.key), segments=segments, goes_on=not part.is_last)

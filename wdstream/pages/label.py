@@ -38,7 +38,9 @@ def label_page(tiled: TiledPage) -> LabelledPage:
                 segments.append(TextSegment(text=piece, is_supervised=False))
             segments.append(ImageSegment(index=len(tiles), label=label))
             tiles.append(tile)
-    return LabelledPage(key=tiled.key, tiles=tuple(tiles), segments=tuple(segments), meta=tiled.meta)
+    return LabelledPage(
+        key=tiled.key, tiles=tuple(tiles), segments=tuple(segments), meta=tiled.meta, goes_on=tiled.goes_on
+    )
 
 
 def _pieces(num_tiles: int, names: tuple[str, ...] | None) -> list[str]:

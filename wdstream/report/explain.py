@@ -10,7 +10,7 @@ from itertools import groupby, pairwise
 
 import numpy as np
 
-from wdstream.batches.sample import IGNORED, document_pieces, ends_itself, segment_pieces
+from wdstream.batches.sample import IGNORED, document_pieces, encode_texts, ends_itself, segment_pieces
 from wdstream.families.base import Family, Ints
 from wdstream.pages.label import label_page
 from wdstream.records import ImageSegment, Size, TiledPage
@@ -103,7 +103,7 @@ def explain_images(page: TiledPage, sizes: Sequence[Size], family: Family) -> It
 def _sources(page: TiledPage, built: BuiltDocument, family: Family) -> list[tuple[Ints, Source]]:
     """The ids of each piece of a document, and what it stands for."""
     labelled = label_page(page)
-    pieces = segment_pieces(labelled, family)
+    pieces = segment_pieces(labelled, family, encode_texts([labelled], family)[0])
     found: list[tuple[Ints, Source]] = []
     known = iter(zip(pieces, _segment_sources(page), strict=True))
     following = next(known, None)
