@@ -45,8 +45,8 @@ def collate(packs: Sequence[EncodedPack], family: Family, *, pad_to: int | None 
     rows = [_row_lengths(pack, length) for pack in packs]
     limits = np.cumsum([0, *(tokens for row in rows for tokens in row)], dtype=np.int32)
     max_length = max((tokens for row in rows for tokens in row), default=0)
-    input_ids = np.stack([_padded(pack.input_ids, length, family.pad_id) for pack in packs])
-    labels = np.stack([_padded(pack.labels, length, IGNORED) for pack in packs])
+    input_ids = _padded([pack.input_ids for pack in packs], length, family.pad_id)
+    labels = _padded([pack.labels for pack in packs], length, IGNORED)
     cu_seq_lens = torch.from_numpy(limits)
     arrays = {
         "input_ids": input_ids,
@@ -74,8 +74,13 @@ def _row_lengths(pack: EncodedPack, length: int) -> list[int]:
     return [*pack.lengths, rest] if rest else list(pack.lengths)
 
 
-def _padded(values: Ints, length: int, fill: int) -> Ints:
-    return np.concatenate([values, np.full(length - len(values), fill, dtype=np.int64)])
+def _padded(rows: Sequence[Ints], length: int, fill: int) -> Ints:
+    """(B, L): each row with `fill` behind it."""
+    out = np.empty((len(rows), length), dtype=np.int64)
+    for place, values in enumerate(rows):
+        out[place, : len(values)] = values
+        out[place, len(values) :] = fill
+    return out
 
 
 def _positions(packs: Sequence[EncodedPack], length: int) -> Ints:
