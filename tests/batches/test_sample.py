@@ -1,12 +1,14 @@
 """Ids and labels of a page: what is learnt, what is masked, to the token."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from wdstream.batches.sample import build_sample
+from wdstream.batches.sample import build_sample, build_samples
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
-from wdstream.records import LabelledPage, TextSegment
+from wdstream.records import LabelledPage, TextSegment, TokenSegment
 from wdstream.testing import make_document
 
 
@@ -72,3 +74,33 @@ def test_a_bos_is_put_first_and_masked(families: dict[str, Family], monkeypatch:
 def test_refused_tile_is_named(families: dict[str, Family]) -> None:
     with pytest.raises(FamilyError, match="refuses an image of 402x2 pixels"):
         build_sample(make_document("k", [(402, 2)]), families["qwen2_5_vl"])
+
+
+def test_text_that_goes_on_does_not_learn_its_end(families: dict[str, Family]) -> None:
+    family = families["qwen2_5_vl"]
+    page = replace(make_document("k", [(56, 56), "two words"]), goes_on=True)
+    sample = build_sample(page, family)
+    assert sample.input_ids[-1] == family.eos_id
+    assert sample.labels[sample.labels != -100].tolist() == family.encoder.encode("two words")
+
+
+@pytest.mark.parametrize("name", ["qwen2_5_vl", "idefics3", "gemma3"])
+def test_pages_of_a_pack_are_those_built_one_by_one(name: str, families: dict[str, Family]) -> None:
+    family = families[name]
+    chat = LabelledPage(key="chat", tiles=(), segments=(TokenSegment(ids=(5, 6, 7), is_supervised=True),))
+    pages = [
+        make_document("two", [(112, 56), "\n<row0_col1>", (56, 84), "some text"]),
+        make_document("text", ["words, and no image"]),
+        chat,
+        make_document("image", [(84, 84)]),
+        replace(make_document("part", [(56, 56), "first", "second"]), goes_on=True),
+    ]
+    samples = build_samples(pages, family)
+    assert [sample.key for sample in samples] == ["two", "text", "chat", "image", "part"]
+    for page, sample in zip(pages, samples, strict=True):
+        alone = build_sample(page, family)
+        assert sample.input_ids.tolist() == alone.input_ids.tolist()
+        assert sample.labels.tolist() == alone.labels.tolist()
+        assert (sample.num_patches, sample.tiles) == (alone.num_patches, page.tiles)
+    assert samples[1].num_patches == samples[2].num_patches == 0
+    assert build_samples([], family) == []

@@ -27,15 +27,14 @@ def build_samples(pages: Sequence[LabelledPage], family: Family) -> list[Sample]
     """Token ids, labels and vision patches of pages whose tiles and labels are in place.
 
     The pages of a pack come here together: their texts go to the tokenizer in one call, their sizes to the family in
-    one. Decoding has the caches to itself in between, and every call begins by filling them anew.
+    one. A call for each page would come right after its decoding, which leaves nothing of the tokenizer in the cache.
 
     Raises:
         FamilyError: the family refuses the size of a tile, or the length of a document; the plan rejects such pages
             before they come here.
     """
-    texts = encode_texts(pages, family)
-    patches = count_patches(pages, family)
-    return [_sample(page, family, *found) for page, *found in zip(pages, texts, patches, strict=True)]
+    texts, patches = encode_texts(pages, family), count_patches(pages, family)
+    return [_sample(page, family, ids, count) for page, ids, count in zip(pages, texts, patches, strict=True)]
 
 
 def encode_texts(pages: Sequence[LabelledPage], family: Family) -> list[list[Ints]]:
@@ -80,7 +79,7 @@ def ends_itself(page: LabelledPage) -> bool:
 
 
 def segment_pieces(page: LabelledPage, family: Family, texts: Sequence[Ints]) -> list[Piece]:
-    """The ids of each segment of a page, in order, and whether they are learnt; `texts` as `encode_texts` gives them."""
+    """The ids of each segment of a page, in order, and whether they are learnt; `texts` are those of `encode_texts`."""
     encoded = iter(texts)
     pieces: list[Piece] = []
     for segment in page.segments:
