@@ -38,6 +38,7 @@ EDGES = {
     "show",
     "trace",
     "trace_listed",
+    "whereabouts",
     "audit",
     "report",
 }

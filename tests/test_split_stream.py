@@ -4,6 +4,7 @@ import io
 import json
 import random
 import shutil
+import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,7 +31,8 @@ from wdstream.report.view import Mask, PackView
 from wdstream.shards.catalog import paragraph_files
 from wdstream.shards.shards import Shards
 from wdstream.show import show_pack
-from wdstream.trace import read_run, trace, where
+from wdstream.trace import read_run, trace
+from wdstream.whereabouts import Occurrence, where
 
 MakeConfig = Callable[..., Config]
 LENGTH = 160
@@ -292,8 +294,64 @@ def test_where_names_the_parts_of_a_page(split_config: MakeConfig) -> None:
     assert f"p05 part 1/3: step {found.occurrences[0].step}, pack" in shown(found)
     assert where(split_config(), "p16").reason == "too many tokens"
     assert {one.name for one in where(split_config(), "p00").occurrences} == {"p00"}
-    with pytest.raises(PlanError, match="no data set has a page with the key"):
-        where(split_config(), "p05 part 1/3")
+
+
+def test_where_takes_the_name_of_a_part_as_trace_prints_it(split_config: MakeConfig, split_run: Path) -> None:
+    steps = range(len(read_run(split_run).steps))
+    traced: dict[str, list[Occurrence]] = {}
+    for step in steps:
+        for page in trace(split_run, step=step).pages:
+            traced.setdefault(page.key, []).append(
+                Occurrence(name=page.key, step=step, pack=page.pack, place=page.place)
+            )
+    config = read_run(split_run).config
+    names = [name for name in traced if name.startswith(("p05", "p04", "p00"))]
+    assert {"p05 part 1/3", "p05 part 2/3", "p05 part 3/3", "p04 part 1/3", "p00"} <= set(names)
+    for name in names:
+        found = where(config, name)
+        assert found.occurrences == tuple(sorted(traced[name], key=lambda one: (one.pack, one.place)))
+        assert found.key == name
+    of_page = where(config, "p05").occurrences
+    assert sorted(of_page, key=str) == sorted(
+        (one for name in names if name.startswith("p05") for one in traced[name]), key=str
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("p05 part 3/2", r"page 'p05' has no part that is called 'p05 part 3/2': its parts are 'p05 part 1/3', "),
+        ("p05 part 0/3", r"no part that is called .* 'p05 part 2/3', 'p05 part 3/3'$"),
+        ("p05 part 4/3", r"no part that is called"),
+        ("p00 part 1/2", r"page 'p00' has no part .*: it is not split in this plan; ask for 'p00'"),
+        ("p16 part 1/2", r"page 'p16' has no part .*: it is not split in this plan; ask for 'p16'"),
+        ("nobody part 1/2", r"no data set has a page with the key 'nobody'; looked in"),
+        ("p05 part 1", r"no data set has a page with the key 'p05 part 1'; looked in"),
+    ],
+)
+def test_where_names_the_parts_there_are(split_config: MakeConfig, name: str, message: str) -> None:
+    with pytest.raises(PlanError, match=message):
+        where(split_config(), name)
+
+
+def test_a_key_that_looks_like_the_name_of_a_part(
+    tmp_path: Path, tiny_checkpoint: Path, long_shards: Path, split_config: MakeConfig
+) -> None:
+    """A page's own key comes first; in several data sets a part is meant wherever there is one of that name."""
+    from wdstream.make_shards import index_folder
+
+    (tmp_path / "shards").mkdir()
+    with tarfile.open(tmp_path / "shards" / "a.tar", "w") as tar:
+        info = tarfile.TarInfo("p05 part 1/3.txt")
+        info.size = 12
+        tar.addfile(info, io.BytesIO(b"a short text"))
+    index_folder(tmp_path / "shards", tiny_checkpoint, workers=1)
+    config = split_config(tmp_path / "shards", epochs=1)
+    assert [one.name for one in where(config, "p05 part 1/3").occurrences] == ["p05 part 1/3"]
+    twice = split_config(long_shards, Path(shutil.copytree(long_shards, tmp_path / "again")), epochs=1)
+    assert [one.name for one in where(twice, "p05 part 1/3").occurrences] == ["p05 part 1/3"] * 2
+    with pytest.raises(PlanError, match=r"its parts are 'p05 part 1/3', 'p05 part 2/3', 'p05 part 3/3'$"):
+        where(twice, "p05 part 4/3")
 
 
 def test_show_says_why_the_end_of_a_part_is_not_learnt(split_config: MakeConfig, plan: Plan) -> None:

@@ -1,4 +1,4 @@
-"""trace and where: the pages of any step, and the steps of any page, recomputed from what a run left behind."""
+"""trace: the pages of any step, recomputed from what a run left behind."""
 
 import io
 import time
@@ -11,7 +11,7 @@ from rich.console import Console
 from wdstream.config import Config
 from wdstream.errors import PlanError, TrainError
 from wdstream.pipeline import plan_from_config
-from wdstream.trace import read_run, trace, where
+from wdstream.trace import read_run, trace
 
 MakeConfig = Callable[..., Config]
 
@@ -61,30 +61,6 @@ def test_recomputing_is_quick(run_folder: Path) -> None:
     began = time.process_time()
     trace(run_folder, step=5)
     assert time.process_time() - began < 1
-
-
-def test_where_a_page_comes(run_folder: Path) -> None:
-    config = read_run(run_folder).config
-    page = trace(run_folder, step=3).pages[0]
-    found = where(config, page.key)
-    assert (3, page.pack, page.place) in [(one.step, one.pack, one.place) for one in found.occurrences]
-    assert len(found.occurrences) in (3, 4)  # once an epoch, and the last step is dropped
-    assert f"{page.key}: step 3, pack {page.pack}, place {page.place}" in text_of(found)
-    assert where(config, page.key, max_steps=1).steps == 1
-    with pytest.raises(PlanError, match="no data set has a page with the key 'nobody'; looked in 'shards'"):
-        where(config, "nobody")
-
-
-def test_where_says_why_a_page_never_comes(stream_config: MakeConfig, small_shards: Path) -> None:
-    config = stream_config(small_shards, sequence_length=80)
-    plan = plan_from_config(config)
-    sample, _ = next(plan.rejects())
-    found = where(config, plan.key(sample))
-    assert (found.occurrences, found.reason) == ((), "too many tokens")
-    assert "left out of the plan, too many tokens" in text_of(found)
-    endless = stream_config(small_shards, epochs=None)
-    with pytest.raises(PlanError, match="the run has no end"):
-        where(endless, plan.key(sample))
 
 
 def test_wrong_folders_steps_and_ranks(run_folder: Path, tmp_path: Path) -> None:

@@ -127,15 +127,21 @@ def trace_command(
 
 def where_command(
     cfg: ConfigFile,
-    key: Annotated[str, typer.Argument(help="Key of a page.")],
+    key: Annotated[
+        str, typer.Argument(help="Key of a page, or name of a part of one that is split: 'scans/7 part 2/3'.")
+    ],
     max_steps: Annotated[
         int | None, typer.Option(min=1, help="Steps to look through; the whole run when left out.")
     ] = None,
     set_: Overrides = None,
 ) -> None:
-    """Say in which steps a page comes, or why the plan leaves it out."""
+    """Say in which steps a page comes, or why the plan leaves it out.
+
+    Of a page that is split (data.overlength), all parts are listed; one alone is asked for by the name that trace and
+    show print.
+    """
     from wdstream.config import load_config
-    from wdstream.trace import where
+    from wdstream.whereabouts import where
 
     where(load_config(cfg, tuple(set_ or ())), key, max_steps=max_steps).print(console)
 

@@ -1,4 +1,4 @@
-"""trace and where: which pages were in a step of a run, and in which steps a page comes. Nothing is logged for it.
+"""trace: which pages were in a step of a run. Nothing is logged for it.
 
     run.json (configuration) + nearest state in states.jsonl  ->  the plan  ->  the pages of any step
 
@@ -18,8 +18,6 @@ from wdstream.config import Config
 from wdstream.errors import PlanError, TrainError
 from wdstream.pipeline import Plan, plan_from_config
 from wdstream.plan.digest import pages_digest
-from wdstream.plan.measure import Reject
-from wdstream.plan.planner import Steps
 from wdstream.records import StepPlan
 from wdstream.trace_listed import ListedStep, trace_listed
 from wdstream.train.lines import read_lines
@@ -194,98 +192,3 @@ def _pages(plan: Plan, step: StepPlan, rank: int, quarantine: Mapping[int, int])
                 patches=patches,
                 is_quarantined=quarantine.get(plan.parts.page_of(sample), step.step + 1) <= step.step,
             )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Occurrence:
-    """One time that a page, or the part of one, comes: its name, step, pack of the run, and place in the pack."""
-
-    name: str
-    step: int
-    pack: int
-    place: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Whereabouts:
-    """When a page comes.
-
-    Attributes:
-        key: the page.
-        steps: how many steps were looked through.
-        occurrences: when it comes, in order; of a page that is split, when each part does.
-        reason: why the plan leaves it out, if it does.
-    """
-
-    key: str
-    steps: int
-    occurrences: tuple[Occurrence, ...]
-    reason: str | None
-
-    def print(self, console: Console) -> None:
-        """Print one line an occurrence."""
-        if self.reason is not None:
-            console.print(f"{self.key}: left out of the plan, {self.reason}")
-        elif not self.occurrences:
-            console.print(f"{self.key}: not within the first {self.steps} steps")
-        for found in self.occurrences:
-            console.print(f"{found.name}: step {found.step}, pack {found.pack}, place {found.place}")
-
-
-def where(config: Config, key: str, *, max_steps: int | None = None) -> Whereabouts:
-    """The steps in which a page comes, by a dry run of the plan.
-
-    Args:
-        config: of the run.
-        key: the page's key.
-        max_steps: steps to look through; the whole run when left out.
-
-    Raises:
-        PlanError: no data set has the key, or the run has no end and `max_steps` is not given.
-    """
-    plan = plan_from_config(config)
-    samples = _samples_of(plan, key)
-    rejects = dict(plan.parts.rejects())
-    reasons = sorted({rejects[sample] for sample in samples if sample in rejects})
-    reason = ", ".join(code.reason for code in reasons) or None
-    if (
-        samples <= rejects.keys() and Reject.FILTERED not in reasons
-    ):  # a filter may be one of a curriculum's first epochs
-        return Whereabouts(key=key, steps=0, occurrences=(), reason=reason)
-    limit = max_steps or config.train.max_steps or plan.total_steps()
-    if limit is None:
-        raise PlanError("the run has no end: train.max_steps and data.epochs are both unset; say how far to look")
-    steps = plan.steps()
-    found = [
-        Occurrence(name=_name(plan, key, sample), step=step, pack=pack, place=place)
-        for sample, step, pack, place in _places(plan, steps, samples, limit)
-    ]
-    steps.close()
-    return Whereabouts(key=key, steps=steps.run.step, occurrences=tuple(found), reason=None if found else reason)
-
-
-def _places(plan: Plan, steps: Steps, pages: frozenset[int], limit: int) -> Iterator[tuple[int, int, int, int]]:
-    """(sample, step, pack of the run, place in the pack) of all samples of some pages, up to step `limit`."""
-    for step in range(limit):
-        packs = steps.advance()
-        if packs is None:
-            return
-        for number, pack in enumerate(packs, start=step * plan.settings.global_batch_size):
-            for place, item in enumerate(pack):
-                if plan.parts.page_of(item.sample) in pages:
-                    yield item.sample, step, number, place
-
-
-def _name(plan: Plan, key: str, sample: int) -> str:
-    part = plan.parts.part_of(sample)
-    return key if part is None else part.name(key)
-
-
-def _samples_of(plan: Plan, key: str) -> frozenset[int]:
-    """Sample numbers of a key: one in each data set that has it."""
-    rows = [(number, shards.find(key)) for number, shards in enumerate(plan.shards)]
-    samples = frozenset(int(plan.parts.offsets[number]) + row for number, row in rows if row is not None)
-    if not samples:
-        names = ", ".join(f"'{dataset.name}'" for dataset in plan.datasets)
-        raise PlanError(f"no data set has a page with the key '{key}'; looked in {names}")
-    return samples

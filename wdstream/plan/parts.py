@@ -90,6 +90,17 @@ class Parts:
             raise PlanError(f"sample {sample}: page {self.page_of(sample)} has no part {sample // self.num_samples}")
         return part
 
+    def samples_of(self, page: int) -> list[int]:
+        """The numbers under which a page comes: those of its parts, or its own where it is not split.
+
+        Raises:
+            PlanError: there is no such page.
+        """
+        first = self._find_part(*self.locate(page), 1)
+        if first is None:
+            return [page]
+        return [page + number * self.num_samples for number in range(1, first.count + 1)]
+
     def _find_part(self, number: int, row: int, part: int) -> PagePart | None:
         """Part `part`, from 1, of a row of a data set; None where it has no such part."""
         splitter = self.splitters[number]

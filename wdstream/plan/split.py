@@ -9,6 +9,7 @@ s + p * (samples of the plan), p from 1, so that s alone stays the whole page.
 Everything here is a pure function of the index, called by the plan and again where a part is built.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -45,6 +46,12 @@ class PagePart:
     def name(self, key: str) -> str:
         """How the part of the page `key` is called: `scans/7 part 2/3`."""
         return f"{key} part {self.number}/{self.count}"
+
+
+def page_of_part(name: str) -> str | None:
+    """The key of the page whose part is called so (`PagePart.name`); None where no part can be."""
+    found = re.fullmatch(r"(.+) part \d+/\d+", name, re.DOTALL)
+    return None if found is None else found[1]
 
 
 def cut_paragraphs(tokens: Sequence[int], room: int) -> list[tuple[int, int]]:
