@@ -1,10 +1,7 @@
 """Shards over fsspec: a memory file system, and a real web server on loopback that serves ranges and stumbles."""
 
 import pickle
-import re
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
@@ -13,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.shards.fakes import pages, write_shards
+from tests.shards.web import Server, serving
 from wdstream.errors import ConfigError, ShardError, ShardIndexError
 from wdstream.shards.index import merge_index, write_token_column
 from wdstream.shards.paragraph_column import write_paragraphs
@@ -32,72 +30,10 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-class Server(ThreadingHTTPServer):
-    """Serves a folder; counts requests; answers 503 as often as told; may ignore ranges or cut answers short."""
-
-    daemon_threads = True
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.root = root
-        self.requests: list[str] = []
-        self.stumbles = 0
-        self.short_answers = 0
-        self.has_ranges = True
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def log_message(self, *_: object) -> None:
-        """Keep the test's output clean."""
-
-    def do_HEAD(self) -> None:
-        self.answer(with_body=False)
-
-    def do_GET(self) -> None:
-        self.answer(with_body=True)
-
-    def answer(self, *, with_body: bool) -> None:
-        self.server.requests.append(f"{self.command} {self.path} {self.headers.get('Range', '')}".strip())
-        path = self.server.root / self.path.lstrip("/")
-        if self.server.stumbles > 0:
-            self.server.stumbles -= 1
-            self.send_error(503)
-            return
-        if not path.is_file():
-            self.send_error(404)
-            return
-        data = path.read_bytes()
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-        is_partial = wanted is not None and self.server.has_ranges
-        if wanted is not None and is_partial:
-            data = data[int(wanted[1]) : int(wanted[2]) + 1]
-        self.send_response(206 if is_partial else 200)
-        self.send_header("Content-Length", str(len(data)))
-        self.send_header("Accept-Ranges", "bytes" if self.server.has_ranges else "none")
-        self.end_headers()
-        if not with_body:
-            return
-        if self.server.short_answers > 0 and is_partial:
-            self.server.short_answers -= 1
-            data = data[: len(data) // 2]
-            self.close_connection = True
-        self.wfile.write(data)
-
-
 @pytest.fixture
 def server(folder: Path) -> Iterator[Server]:
-    with Server(folder) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
+    with serving(folder) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def test_memory_file_system(folder: Path) -> None:
@@ -142,12 +78,13 @@ def test_columns_of_a_web_server_that_lists_nothing(server: Server, folder: Path
     assert Shards.open(server.url).paragraphs("ab" * 8)[1].tolist() == [2, 3]
 
 
-def test_batch_read_asks_once_a_shard(server: Server) -> None:
+def test_pages_read_together_are_asked_for_once_a_shard(server: Server, folder: Path) -> None:
     shards = Shards.open(server.url)
-    shards.read_many([0, 30])  # compares the sizes of both tars
+    shards.read_pages([0, 30])  # compares the sizes of both tars
     server.requests.clear()
     rows = [40, 3, 29, 7, 31, 3]
-    assert shards.read_many(rows) == [(list(ALL)[row], ALL[list(ALL)[row]]) for row in rows]
+    here = Shards.open(folder)
+    assert shards.read_pages(rows) == [here.read_page(row) for row in rows]
     assert sorted(request.split()[1] for request in server.requests) == ["/s-0.tar", "/s-1.tar"]
 
 

@@ -33,7 +33,8 @@ def test_every_row_gives_its_sample(folder: Path) -> None:
     assert len(shards) == 8
     assert {key: parts for key, parts in map(shards.read, range(8))} == ALL
     assert [shards.key(row) for row in range(8)] == list(ALL)
-    assert shards.read_many([5, 0, 5]) == [shards.read(5), shards.read(0), shards.read(5)]
+    assert shards.read_pages([5, 0, 5]) == [shards.read_page(5), shards.read_page(0), shards.read_page(5)]
+    assert shards.read_pages([]) == []
 
 
 def test_shards_and_their_rows(folder: Path) -> None:
@@ -140,6 +141,8 @@ def test_missing_tar(folder: Path) -> None:
     shards.read(0)
     with pytest.raises(ShardError, match=r"s-1\.tar cannot be opened"):
         shards.read(3)
+    with pytest.raises(ShardError, match=r"s-1\.tar cannot be opened"):
+        shards.read_pages([0, 3])
 
 
 def test_tar_changed_under_the_index(folder: Path) -> None:
@@ -168,6 +171,9 @@ def test_tar_of_the_same_size_with_other_content(folder: Path) -> None:
     with pytest.raises(DamagedSampleError, match=r"s-1\.tar, row 5: checksum [0-9a-f]{8} expected") as caught:
         shards.read(5)
     assert isinstance(caught.value, PageError)  # one page's failure: the job goes on without it
+    before, damaged, after = shards.read_pages([4, 5, 7])
+    assert isinstance(damaged, DamagedSampleError)
+    assert [before, after] == [shards.read_page(4), shards.read_page(7)]
 
 
 def test_swapped_shards_of_one_size(folder: Path, tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """From a pack of the plan to a pack of arrays: read, decode, tile, label, encode. Pure, so it runs in any thread.
 
-    PackPlan ──► for each sample: read_page ► SampleBuilder.label, or .blank ──► SampleBuilder.build_all ──► encode_pack
+    PackPlan ──► read_pages ──► for each: SampleBuilder.label, or .blank ──► SampleBuilder.build_all ──► encode_pack
 
-A page that fails keeps its slot (build_sample.py). What is not a page's own fault, a missing shard or a stale index, is
+The pages of a pack are read together: shards on an object store then answer side by side, not one after the other. A
+page that fails keeps its slot (build_sample.py). What is not a page's own fault, a missing shard or a stale index, is
 fatal.
 """
 
@@ -72,11 +73,12 @@ class PackBuilder:
         pages: list[LabelledPage | Sample] = []
         failures: list[Failure] = []
         scales = pack.scales or (FULL_SCALE,) * len(pack.samples)
+        read = self._read(pack)
         for number, tokens, scale in zip(pack.samples, pack.tokens, scales, strict=True):
             dataset, row = self.parts.locate(number)
             shards, page, part = self.datasets[dataset], self.parts.page_of(number), self.parts.part_of(number)
             try:
-                pages.append(self.samples.label(self._read(page, shards, row), scale=scale, part=part))
+                pages.append(self.samples.label(_fine(read[page]), scale=scale, part=part))
             except PageError as error:
                 slot = slot_of(shards, row, tokens=tokens, scale=scale, part=part)
                 pages.append(self.samples.blank(slot))
@@ -88,10 +90,26 @@ class PackBuilder:
                 raise ShardError(_stale(shards, self.samples.family, sample, tokens, patches))
         return encode_pack(samples, self.samples.family, number=pack.number, failures=failures)
 
-    def _read(self, number: int, shards: Shards, row: int) -> Page:
-        if number in self.known_bad:
-            raise RowError(self.known_bad[number])
-        return shards.read_page(row)
+    def _read(self, pack: PackPlan) -> dict[int, Page | PageError]:
+        """The pages of a pack by their sample numbers, those of one data set together; errors in place of bad ones."""
+        numbers = dict.fromkeys(self.parts.page_of(number) for number in pack.samples)
+        read: dict[int, Page | PageError] = {
+            number: RowError(self.known_bad[number]) for number in numbers if number in self.known_bad
+        }
+        rows: dict[int, dict[int, int]] = {}  # of each data set: sample number -> row
+        for number in numbers:
+            if number not in read:
+                dataset, row = self.parts.locate(number)
+                rows.setdefault(dataset, {})[number] = row
+        for dataset, wanted in rows.items():
+            read.update(zip(wanted, self.datasets[dataset].read_pages([*wanted.values()]), strict=True))
+        return read
+
+
+def _fine(page: Page | PageError) -> Page:
+    if isinstance(page, PageError):
+        raise page
+    return page
 
 
 def slot_of(shards: Shards, row: int, *, tokens: int, scale: int = FULL_SCALE, part: PagePart | None = None) -> Slot:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.errors import DamagedSampleError, ShardError
+from wdstream.errors import DamagedSampleError, PageError, ShardError
 from wdstream.records import Page
 from wdstream.shards.columns import (
     IndexFiles,
@@ -143,15 +143,6 @@ class Shards:
         """
         return self._sample(row, self._storage.read(self._range(row)))
 
-    def read_many(self, rows: Sequence[int]) -> list[tuple[str, dict[str, bytes]]]:
-        """Several rows, in the order asked for; from a remote storage in few requests.
-
-        Raises:
-            ShardError: as `read`.
-        """
-        data = self._storage.read_many([self._range(row) for row in rows])
-        return [self._sample(row, sample) for row, sample in zip(rows, data, strict=True)]
-
     def read_page(self, row: int) -> Page:
         """One row as a page.
 
@@ -160,6 +151,24 @@ class Shards:
             RowError: when its parts are no page.
         """
         return page_from_parts(*self.read(row))
+
+    def read_pages(self, rows: Sequence[int]) -> list[Page | PageError]:
+        """Several rows as pages, in the order asked for; from a remote storage in few requests, side by side.
+
+        Returns:
+            For a row whose bytes are damaged or no page, the error in its place.
+
+        Raises:
+            ShardError: when a shard is missing, cut off, or not what the index says.
+        """
+        data = self._storage.read_many([self._range(row) for row in rows])
+        return [self._page(row, sample) for row, sample in zip(rows, data, strict=True)]
+
+    def _page(self, row: int, data: bytes) -> Page | PageError:
+        try:
+            return page_from_parts(*self._sample(row, data))
+        except PageError as error:
+            return error
 
     def key(self, row: int) -> str:
         """The key of a row, from its tar header, verified by its hash.

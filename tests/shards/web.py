@@ -1,0 +1,91 @@
+"""A real web server on loopback that serves a folder in ranges, counts what it is asked for, and stumbles as told."""
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+
+class Server(ThreadingHTTPServer):
+    """Serves a folder and lists requests; answers late, or 503 as told; may ignore ranges or cut answers short."""
+
+    daemon_threads = True
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.root = root
+        self.requests: list[str] = []
+        self.stumbles = 0
+        self.short_answers = 0
+        self.has_ranges = True
+        self.latency_s = 0.0
+        self.running = 0
+        self.most_running = 0
+        self._lock = threading.Lock()
+
+    def count(self, change: int) -> None:
+        """One more request at work, or one less."""
+        with self._lock:
+            self.running += change
+            self.most_running = max(self.most_running, self.running)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def log_message(self, *_: object) -> None:
+        """Keep the test's output clean."""
+
+    def do_HEAD(self) -> None:
+        self.answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self.server.count(1)
+        time.sleep(self.server.latency_s)
+        self.server.count(-1)
+        self.answer(with_body=True)
+
+    def answer(self, *, with_body: bool) -> None:
+        self.server.requests.append(f"{self.command} {self.path} {self.headers.get('Range', '')}".strip())
+        path = self.server.root / self.path.lstrip("/")
+        if self.server.stumbles > 0:
+            self.server.stumbles -= 1
+            self.send_error(503)
+            return
+        if not path.is_file():
+            self.send_error(404)
+            return
+        data = path.read_bytes()
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        is_partial = wanted is not None and self.server.has_ranges
+        if wanted is not None and is_partial:
+            data = data[int(wanted[1]) : int(wanted[2]) + 1]
+        self.send_response(206 if is_partial else 200)
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Accept-Ranges", "bytes" if self.server.has_ranges else "none")
+        self.end_headers()
+        if not with_body:
+            return
+        if self.server.short_answers > 0 and is_partial:
+            self.server.short_answers -= 1
+            data = data[: len(data) // 2]
+            self.close_connection = True
+        self.wfile.write(data)
+
+
+@contextmanager
+def serving(root: Path) -> Iterator[Server]:
+    """A server of a folder, running."""
+    with Server(root) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
