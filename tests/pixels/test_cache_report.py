@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from wdstream.cli import app
 from wdstream.errors import ConfigError
-from wdstream.pixels.cache_report import cache_info, prune_cache
+from wdstream.pixels.cache_report import cache_info, folders_by_use, prune_cache
 from wdstream.pixels.cache_usage import TEMP_PREFIX, USAGE, entries_of
 from wdstream.pixels.settings import TileCacheSettings
 from wdstream.pixels.tile_cache import TileCache, entry_name
@@ -59,6 +59,26 @@ def test_prune_to_a_size(path: Path, max_bytes: int, left: int) -> None:
     assert len(entries) == left
     assert report.bytes_left == sum(entry.size for entry in entries) <= max_bytes
     assert sum(entry.folder == f"v1-{NEW}" for entry in entries) == min(left, 5)
+
+
+def test_a_prune_is_no_use_of_a_policy(path: Path) -> None:
+    """Entries of the old policy are left: it is still the one that goes first."""
+    prune_cache(path, max_bytes=200_000)
+    assert folders_by_use(path) == [f"v1-{OLD}", f"v1-{NEW}"]
+    prune_cache(path)
+    assert {entry.folder for entry in entries_of(path)} == {f"v1-{NEW}"}
+
+
+def test_prune_leaves_what_is_not_its_own(path: Path) -> None:
+    others = [path / "shards" / "000.tar", path / f"v1-{OLD}" / "notes.txt", path / f"v1-{OLD}" / "ab" / "notes.txt"]
+    for other in others:
+        other.parent.mkdir(exist_ok=True)
+        other.write_bytes(b"not ours")
+    (path / "empty").mkdir()
+    num_bytes = cache_info(path).num_bytes
+    assert prune_cache(path, max_bytes=0).bytes_removed == num_bytes
+    assert [other.read_bytes() for other in others] == [b"not ours"] * 3
+    assert (path / "empty").is_dir()
 
 
 def test_a_cache_in_use_goes_on_after_a_prune(path: Path) -> None:

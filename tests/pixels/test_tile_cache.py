@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from wdstream.errors import ConfigError
+from wdstream.pixels.cache_report import cache_info, prune_cache
 from wdstream.pixels.cache_usage import TEMP_PREFIX, USAGE, entries_of
 from wdstream.pixels.grey import grey_as_rgb, is_grey
 from wdstream.pixels.settings import PixelSettings, TileCacheSettings
@@ -171,6 +173,41 @@ def test_what_other_policies_left_goes_first(tmp_path: Path) -> None:
         new.put(name_of(seed), tiles_of(seed))
     assert all(same(new.get(name_of(seed), SIZES), tiles_of(seed)) for seed in range(10))
     assert sum(old.get(name_of(seed), SIZES) is not None for seed in range(10)) in (0, 1, 2)
+
+
+def test_a_folder_that_holds_other_things_keeps_them(tmp_path: Path) -> None:
+    """`tile_cache.path` may by mistake be a folder of shards: they are no entries, so none is evicted."""
+    shard = tmp_path / "shards" / "000.tar"
+    shard.parent.mkdir()
+    shard.write_bytes(bytes(100_000))
+    cache = open_at(tmp_path, max_bytes=20_000)
+    for seed in range(10):
+        cache.put(name_of(seed), tiles_of(seed))
+    assert shard.read_bytes() == bytes(100_000)
+    assert 10_000 < used(tmp_path) <= 20_000
+
+
+def test_a_writer_and_prune_do_not_meet(tmp_path: Path) -> None:
+    """`prune` removes empty folders; one that a writer has just made for its entry is none."""
+    cache = open_at(tmp_path, max_bytes=10**6)
+    done = threading.Event()
+
+    def prune() -> None:
+        while not done.is_set():
+            prune_cache(tmp_path, max_bytes=0)
+
+    thread = threading.Thread(target=prune)
+    thread.start()
+    try:
+        for seed in range(200):
+            cache.put(name_of(seed), tiles_of(seed % 3))
+            open_at(tmp_path)
+            cache_info(tmp_path)
+    finally:
+        done.set()
+        thread.join()
+    cache.put(name_of(0), tiles_of(0))
+    assert same(cache.get(name_of(0), SIZES), tiles_of(0))
 
 
 def test_an_entry_larger_than_the_cache_is_not_kept(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`wdstream cache info|prune`: what a tile cache holds, and making it smaller. Safe while runs use it."""
 
+import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -7,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wdstream.errors import ConfigError
-from wdstream.pixels.cache_usage import USAGE, Entry, by_right, entries_of, is_leftover, locked_usage, write_usage
+from wdstream.pixels.cache_usage import (
+    USAGE,
+    Entry,
+    by_right,
+    entries_of,
+    is_leftover,
+    locked_usage,
+    policy_folders,
+    write_usage,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -106,7 +116,7 @@ def prune_cache(path: Path, *, max_bytes: int | None = None) -> PruneReport:
             left -= entry.size
             removed.append(entry)
         write_usage(usage, left)
-    _remove_empty(path)
+        _remove_empty(path)  # under the lock: a writer makes folders, then the file in them
     return PruneReport(
         path=path, num_removed=len(removed), bytes_removed=sum(entry.size for entry in removed), bytes_left=left
     )
@@ -114,14 +124,22 @@ def prune_cache(path: Path, *, max_bytes: int | None = None) -> PruneReport:
 
 def folders_by_use(path: Path) -> list[str]:
     """The folders of a cache's policies, the longest unused first."""
-    folders = [part for part in path.iterdir() if part.is_dir()]
-    return [folder.name for folder in sorted(folders, key=lambda part: (part.stat().st_mtime_ns, part.name))]
+    used: list[tuple[int, str]] = []
+    for folder in policy_folders(path):
+        with suppress(FileNotFoundError):  # pruned meanwhile
+            used.append((folder.stat().st_mtime_ns, folder.name))
+    return [name for _, name in sorted(used)]
 
 
 def _remove_empty(path: Path) -> None:
-    for folder in sorted((part for part in path.rglob("*") if part.is_dir()), reverse=True):
-        with suppress(OSError):  # not empty
-            folder.rmdir()
+    """Remove folders without entries; those that stay keep the time of their last use."""
+    for folder in policy_folders(path):
+        times = folder.stat()
+        for part in (*folder.iterdir(), folder):
+            with suppress(OSError):  # not empty, or no folder
+                part.rmdir()
+        if folder.exists():
+            os.utime(folder, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def _check(path: Path) -> None:

@@ -1,26 +1,32 @@
 """How full a tile cache is, shared by all processes that use it, and who has to go when it is full.
 
-`<path>/usage` holds the bytes of all entries. Who writes an entry holds a lock on it, so the bound holds for any number
-of processes, and a killed one, whose lock the kernel opens, leaves a wrong count at most, which the next count puts
-right. When an entry does not fit, the files are counted anew and some go, down to KEPT of the bound:
+`<path>/tile-cache-usage` holds the bytes of all entries. Who writes an entry holds a lock on it, so the bound holds for
+any number of processes, and a killed one, whose lock the kernel opens, leaves a wrong count at most, which the next
+count puts right. When an entry does not fit, the files are counted anew and some go, down to KEPT of the bound:
 
-    1. whole policies that were opened before this one, the longest unused first: other tilings, other versions
+    1. entries of other policies (other tilings, other versions), those of the longest unused policy first
     2. of this policy, the entries with the largest digests; from then on entries with such digests are not written
 
 Every epoch passes over all pages, so evicting what was used longest ago would evict everything just before it is needed
 again. Digests are as good as random, so what stays is a fixed share of the pages: a cache of half the size hits half
 the time.
+
+Whatever else lies in the folder is nobody's entry: it is neither counted nor ever removed.
 """
 
 import fcntl
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-USAGE = "usage"
+USAGE = "tile-cache-usage"
 TEMP_PREFIX = ".writing-"
+_FOLDER_NAME = re.compile(r"v\d+-[0-9a-f]{16}")  # of a policy
+_PART_NAME = re.compile(r"[0-9a-f]{2}")
+_ENTRY_NAME = re.compile(rf"[0-9a-f]{{40}}-\d+|{re.escape(TEMP_PREFIX)}.*")
 KEPT = 0.9
 _COUNT_BYTES = 8
 
@@ -87,14 +93,28 @@ class Room:
 
 
 def entries_of(path: Path) -> Iterator[Entry]:
-    """All files of a cache but its usage, those of killed writers too; what vanishes meanwhile is left out."""
-    for folder in sorted(part for part in path.iterdir() if part.is_dir()):
-        for file in sorted(folder.rglob("*")):
-            try:
-                if file.is_file():
-                    yield Entry(path=file, folder=folder.name, size=file.stat().st_size)
-            except FileNotFoundError:  # evicted by another process
-                continue
+    """All entries of a cache, those that killed writers began too; what vanishes meanwhile is left out."""
+    for folder in policy_folders(path):
+        for part in _named(folder, _PART_NAME):
+            for file in _named(part, _ENTRY_NAME):
+                try:
+                    if file.is_file():
+                        yield Entry(path=file, folder=folder.name, size=file.stat().st_size)
+                except FileNotFoundError:  # evicted by another process
+                    continue
+
+
+def policy_folders(path: Path) -> list[Path]:
+    """The folders of a cache that hold entries, by name; other folders are none of ours."""
+    return [folder for folder in _named(path, _FOLDER_NAME) if folder.is_dir()]
+
+
+def _named(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
+    """What lies in a folder under such names, in order; nothing when it is gone, or no folder."""
+    try:
+        return sorted(item for item in folder.iterdir() if pattern.fullmatch(item.name))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def by_right(entries: list[Entry], path: Path, own: str | None) -> list[Entry]:

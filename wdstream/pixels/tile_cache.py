@@ -1,7 +1,7 @@
 """Tiles kept on disk, ready for the family's layout: a warm epoch neither decodes nor resizes.
 
     <path>/v1-<policy>/<first two digits>/<content digest>-<scale>      one entry an image
-    <path>/usage                                                        bytes of all entries, see cache_usage.py
+    <path>/tile-cache-usage                                             bytes of all entries, see cache_usage.py
 
     entry    MAGIC, crc32 of what follows, bytes of the header, header (JSON: name, policy, shapes), pixels
              grey tiles are stored as one plane
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import ConfigError
-from wdstream.pixels.cache_usage import TEMP_PREFIX, Room
+from wdstream.pixels.cache_usage import TEMP_PREFIX, Room, locked_usage
 from wdstream.pixels.grey import grey_as_rgb, is_grey
 from wdstream.pixels.settings import DecodeMode, PixelSettings, TileCacheSettings
 from wdstream.plan.measure import FULL_SCALE
@@ -88,8 +88,10 @@ class TileCache:
     def __init__(self, settings: TileCacheSettings, policy: str) -> None:
         self.policy = policy
         self._folder = settings.path / f"{FORMAT}-{policy}"
-        self._folder.mkdir(parents=True, exist_ok=True)
-        os.utime(self._folder)  # last used now: its entries are the last to be evicted
+        settings.path.mkdir(parents=True, exist_ok=True)
+        with locked_usage(settings.path):  # `prune` removes empty folders
+            self._folder.mkdir(exist_ok=True)
+            os.utime(self._folder)  # last used now
         self._room = Room(settings.path, max_bytes=settings.max_bytes, own=self._folder.name)
         self._is_writable = True
 
