@@ -5,10 +5,10 @@
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from wdstream.config_data import DataConfig, Section
 from wdstream.errors import ConfigError
@@ -66,6 +66,19 @@ class TilingConfig(Section):
     max_page_pixels: int | None = 28 * 28 * 16_384
     labels: Literal["text", "family", "none"] = "text"
     """Tile labels: plain text such as <row0_col1>, the family's own tokens where it has them, or none."""
+    transform: str | None = None
+    """In place of all above: the tiling of another installed package, by its name (wdstream/pages/tile_seam.py)."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Of the transform."""
+
+    @model_validator(mode="after")
+    def _has_one_tiling(self) -> Self:
+        others = sorted(self.model_fields_set - {"transform", "settings"})
+        if self.transform is not None and others:
+            raise ValueError(f"with transform the keys {', '.join(others)} have no meaning; put its own under settings")
+        if self.transform is None and self.settings:
+            raise ValueError("settings are those of a transform; give its name as transform")
+        return self
 
 
 class AdapterConfig(Section):

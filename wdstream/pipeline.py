@@ -20,7 +20,7 @@ from wdstream.families.reference_pixels import with_reference_pixels
 from wdstream.families.registry import load_family
 from wdstream.nodes.keys import name_of_row
 from wdstream.pages.tile import TilingPolicy
-from wdstream.pages.tile_seam import LoadedTiling
+from wdstream.pages.tile_seam import LoadedTiling, load_tiling
 from wdstream.pixels.settings import PixelSettings, TileCacheSettings
 from wdstream.plan.columns import Dataset, Mix
 from wdstream.plan.planner import Planner
@@ -224,12 +224,17 @@ def plan_from_config(config: "Config", *, split: str = "train") -> Plan:
     return Plan(datasets, family, tiling, pixels=pixels, **cast(PlanKeywords, settings))
 
 
-def tiling_from_config(tiling: "TilingConfig") -> TilingPolicy:
+def tiling_from_config(tiling: "TilingConfig") -> TilingPolicy | LoadedTiling:
     """The policy that `tiling:` describes; what is not given takes the policy's own default.
 
     Settings that have no effect under its kind are told in the log, once a process.
+
+    Raises:
+        ConfigError: a setting is wrong, or the transform is not installed.
     """
-    given = tiling.model_dump(exclude_unset=True)
+    if tiling.transform is not None:
+        return load_tiling(tiling.transform, **tiling.settings)
+    given = tiling.model_dump(exclude_unset=True, exclude={"transform", "settings"})
     labels = given.pop("labels", "text")
     policy = TilingPolicy(**given, tile_labels=labels != "none", own_labels=labels == "family")
     if policy.ignored_fields:

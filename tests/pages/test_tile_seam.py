@@ -3,31 +3,20 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from tests.pages.other_tiling import install_tiling
 from wdstream.errors import ConfigError
 from wdstream.pages.tile import TilingPolicy, plan_tiles, plan_tiles_arrays
 from wdstream.pages.tile_seam import LoadedTiling, load_tiling
 from wdstream.records import Placement, TilePlan
 
-MODULE = """
-from wdstream.pages.tile import TilingPolicy
-
-def make(columns=1, reading_order="ltr"):
-    return TilingPolicy(kind="grid", grid=(columns, 2), tile_size=64, reading_order=reading_order, overview_size=32)
-"""
-
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A distribution on the path that offers the tiling `halves`."""
-    (tmp_path / "other_tiling.py").write_text(MODULE)
-    metadata = tmp_path / "other_tiling-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: other-tiling\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[wdstream.tiling]\nhalves = other_tiling:make\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
+    install_tiling(tmp_path, monkeypatch)
 
 
 @pytest.mark.usefixtures("installed")
@@ -55,6 +44,25 @@ def test_fingerprint_follows_the_settings() -> None:
 def test_a_tiling_that_is_not_installed_is_an_error_that_lists_the_installed() -> None:
     with pytest.raises(ConfigError, match=r"tiling 'thirds': expected one installed.*found 0; offered are: halves"):
         load_tiling("thirds")
+
+
+@pytest.mark.usefixtures("installed")
+def test_settings_that_it_does_not_take() -> None:
+    with pytest.raises(
+        ConfigError, match=r"tiling 'halves' refuses the settings \{'colums': 3\}: .*unexpected keyword"
+    ):
+        load_tiling("halves", colums=3)
+    with pytest.raises(ConfigError, match=r"refuses the settings \{'columns': 0\}: .*grid"):
+        load_tiling("halves", columns=0)
+
+
+@pytest.mark.usefixtures("installed")
+def test_its_own_filter_is_used_and_checked() -> None:
+    assert load_tiling("halves").resample == "bicubic"
+    assert load_tiling("halves", resample="lanczos").resample == "lanczos"
+    assert load_tiling("halves", resample="lanczos").fingerprint != load_tiling("halves").fingerprint
+    with pytest.raises(ConfigError, match="tiling 'odd': resample: expected one of bilinear, bicubic, lanczos"):
+        LoadedTiling("odd", SimpleNamespace(resample="nearest", fingerprint="x", plan_tiles=lambda *_: None))
 
 
 class _Doctored:

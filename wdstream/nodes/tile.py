@@ -5,10 +5,9 @@ from typing import Protocol
 
 from wdstream.nodes.base import OnError, Step
 from wdstream.nodes.node import Node
+from wdstream.pages.tile_seam import DEFAULT_RESAMPLE
 from wdstream.pixels.render import render_tiles
 from wdstream.records import DecodedPage, TiledPage, TilePlan
-
-DEFAULT_RESAMPLE = "bicubic"
 
 
 class Tiling(Protocol):

@@ -3,9 +3,11 @@
     [project.entry-points."wdstream.tiling"]
     columns = "my_package:ColumnTiling"          # called with the settings, gives a Tiling
 
+    tiling: {transform: columns, settings: {width: 600}}
+
 A tiling says how a page of a size is cut, and has a fingerprint; it never sees pixels. `load_tiling` wraps it, so that
-it answers all that a TilingPolicy answers. Its labels, if any, are those of a grid (`tile_fixed.labels`), since the
-plan counts the tokens of label text from the grid alone.
+it answers all that a TilingPolicy answers. It may have a `resample`; else crops are resized bicubic. Its labels, if
+any, are those of a grid (`tile_fixed.labels`), since the plan counts the tokens of label text from the grid alone.
 """
 
 import hashlib
@@ -18,11 +20,14 @@ from numpy.typing import ArrayLike
 from wdstream.errors import ConfigError
 from wdstream.pages.label import grid_text_pieces
 from wdstream.pages.tile_arrays import TileArrays, distinct_sizes
+from wdstream.pages.tile_checks import choice
 from wdstream.pages.tile_fixed import labels
 from wdstream.pages.tile_rules import check_side
+from wdstream.pages.tile_settings import RESAMPLES
 from wdstream.records import TilePlan
 
 GROUP = "wdstream.tiling"
+DEFAULT_RESAMPLE = "bicubic"
 
 
 class Tiling(Protocol):
@@ -40,13 +45,17 @@ class LoadedTiling:
     """A tiling of another package with the answers of a TilingPolicy; every plan is checked."""
 
     def __init__(self, name: str, tiling: Tiling) -> None:
+        """`name` is the entry point's; raises ConfigError for a tiling with a resample that there is not."""
         self.name = name
         self._tiling = tiling
+        self.resample = choice(f"tiling '{name}': resample", getattr(tiling, "resample", DEFAULT_RESAMPLE), RESAMPLES)
+        """The filter by which crops are resized."""
 
     @property
     def fingerprint(self) -> str:
-        """32 hex digits over the entry point's name and the tiling's own fingerprint."""
-        return hashlib.sha256(f"{self.name}\0{self._tiling.fingerprint}".encode()).hexdigest()[:32]
+        """32 hex digits over the entry point's name, the filter and the tiling's own fingerprint."""
+        rules = "\0".join((self.name, self.resample, self._tiling.fingerprint))
+        return hashlib.sha256(rules.encode()).hexdigest()[:32]
 
     @property
     def pixel_fingerprint(self) -> str:
@@ -95,7 +104,8 @@ def load_tiling(name: str, **settings: Any) -> LoadedTiling:
     """The tiling that an installed package offers under this name, made with these settings.
 
     Raises:
-        ConfigError: none is installed under the name (the installed ones are listed), or several are.
+        ConfigError: none is installed under the name (the installed ones are listed), or several are; or it refuses the
+            settings.
     """
     installed = entry_points(group=GROUP)
     found = [point for point in installed if point.name == name]
@@ -105,7 +115,11 @@ def load_tiling(name: str, **settings: Any) -> LoadedTiling:
             f"tiling '{name}': expected one installed package that offers it under the entry point group '{GROUP}', "
             f"found {len(found)}; offered are: {names}"
         )
-    return LoadedTiling(name, found[0].load()(**settings))
+    try:
+        tiling = found[0].load()(**settings)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"tiling '{name}' refuses the settings {settings}: {error}") from error
+    return LoadedTiling(name, tiling)
 
 
 def _fault(plan: TilePlan, width: int, height: int) -> str | None:
