@@ -115,13 +115,6 @@ def test_a_step_near_a_known_state_does_not_replay_the_run(monkeypatch: pytest.M
         plan.step(total - 5)
 
 
-def test_remembered_states_serve_as_starts() -> None:
-    plan = planner(pages(500), epochs=1)
-    state = planner(pages(500), epochs=1).state_after(30)
-    plan.remember(state.to_json())
-    assert plan._waypoints.before(35) == state
-
-
 @pytest.mark.parametrize("tail", ["wrap", "drop", "pad"])
 def test_the_last_step(tail: str) -> None:
     packs = len(samples_per_pack(planner(pages(100), epochs=1, global_batch_size=1)))

@@ -158,17 +158,6 @@ class TextEncoder:
         edges = [0, *sorted(cuts), len(piece)]
         return [piece[left:right] for left, right in itertools.pairwise(edges)]
 
-    def token_id(self, token: str) -> int:
-        """Id of a token by its exact content.
-
-        Raises:
-            ConfigError: the tokenizer has no such token.
-        """
-        found = self.find_id(token)
-        if found is None:
-            raise ConfigError(f"{self._where}: the tokenizer has no token {token!r}; this is another model's tokenizer")
-        return found
-
     def find_id(self, token: str) -> int | None:
         """Id of a token by its exact content, or None where the tokenizer has no such token."""
         found: int | None = self._tokenizer.token_to_id(token)

@@ -178,13 +178,6 @@ class Planner:
         """Slowest rank / mean of a step, by predicted cost."""
         return self._dealer(len(step.deal), micro_batch_size).straggler(step)
 
-    def remember(self, state: State) -> None:
-        """Keep a state of this run, such as a checkpoint's, as a place from which `step` can start.
-
-        Only for states that this plan leads to from its beginning.
-        """
-        self._waypoints.add(self.resume(state))
-
     def _dealer(self, world_size: int, micro_batch_size: int) -> Dealer:
         policy = self.settings.deal
         return Dealer(cost=self._cost, policy=policy, world_size=world_size, micro_batch_size=micro_batch_size)
