@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import re
 import shutil
 import tarfile
 from collections import Counter
@@ -62,7 +63,7 @@ def long_shards(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path)
         {"content": [{"type": "text", "text": "\n\n".join(["only text, no image " * 6] * 8)}], "images": []},
     ]
     (raw / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    options = MakeShardsOptions(tokenizer=tiny_checkpoint, pages_per_shard=7, workers=1)
+    options = MakeShardsOptions(tokenizer=tiny_checkpoint, paragraphs=True, pages_per_shard=7, workers=1)
     make_shards(raw, folder / "shards", options=options)
     return folder / "shards"
 
@@ -172,7 +173,7 @@ def test_a_family_that_opens_documents_between_image_and_text(
     from wdstream.testing import make_tiny_model
 
     model = make_tiny_model(tmp_path_factory.mktemp("paligemma") / "tiny", family="paligemma", vocab_size=1024)
-    add_token_column(long_shards, model, workers=1)
+    add_token_column(long_shards, model, paragraphs=True, workers=1)
     config = stream_config(long_shards, sequence_length=240, overlength="split", tiling={"kind": "none"})
     config = config.model_copy(update={"model": config.model.model_copy(update={"path": model})})
     plan = plan_from_config(config)
@@ -253,7 +254,9 @@ def test_stale_columns_are_named(split_config: MakeConfig, long_shards: Path, tm
     np.save(tokens, counts + 1)
     with (
         plan_from_config(split_config(folder)).loader() as loader,
-        pytest.raises(ShardError, match=r"(?s)page '.* part \d/\d' of .*: planned \d+ tokens.*wdstream lengths"),
+        pytest.raises(
+            ShardError, match=r"(?s)page '.* part \d/\d' of .*: planned \d+ tokens.*wdstream lengths .* --paragraphs`"
+        ),
     ):
         list(loader)
     row = int(np.flatnonzero(np.diff(begins) >= 6)[0])
@@ -264,11 +267,13 @@ def test_stale_columns_are_named(split_config: MakeConfig, long_shards: Path, tm
     np.save(starts, np.where(np.arange(len(begins)) > row, begins - 1, begins))
     with (
         plan_from_config(split_config(folder)).loader() as loader,
-        pytest.raises(ShardError, match=r"planned \d paragraphs, found \d; .*wdstream lengths"),
+        pytest.raises(ShardError, match=r"planned \d paragraphs, found \d; .*wdstream lengths .* --paragraphs"),
     ):
         list(loader)
     starts.unlink()
-    with pytest.raises(ShardIndexError, match=rf"overlength 'split' needs .*wdstream lengths {folder} --tokenizer"):
+    with pytest.raises(
+        ShardIndexError, match=rf"overlength 'split' needs .*`wdstream lengths {folder} --tokenizer PATH --paragraphs`"
+    ):
         plan_from_config(split_config(folder))
     plan_from_config(split_config(folder, overlength="reject"))
 
@@ -345,7 +350,7 @@ def test_a_key_that_looks_like_the_name_of_a_part(
         info = tarfile.TarInfo("p05 part 1/3.txt")
         info.size = 12
         tar.addfile(info, io.BytesIO(b"a short text"))
-    index_folder(tmp_path / "shards", tiny_checkpoint, workers=1)
+    index_folder(tmp_path / "shards", tiny_checkpoint, paragraphs=True, workers=1)
     config = split_config(tmp_path / "shards", epochs=1)
     assert [one.name for one in where(config, "p05 part 1/3").occurrences] == ["p05 part 1/3"]
     twice = split_config(long_shards, Path(shutil.copytree(long_shards, tmp_path / "again")), epochs=1)
@@ -441,12 +446,20 @@ def test_audit_proves_parts_and_names_each_fault(split_run: Path, tmp_path: Path
         assert any(message in difference for difference in audit(copy).differences), message
 
 
-def test_command_line(split_config: MakeConfig, tmp_path: Path) -> None:
+def test_command_line(split_config: MakeConfig, long_shards: Path, tmp_path: Path) -> None:
+    """The plan of shards whose paragraphs were not counted names the command that counts them."""
     import yaml
 
-    cfg = tmp_path / "cfg.yaml"
-    settings = split_config(epochs=1, overlength="reject").model_dump(mode="json", exclude_unset=True)
-    cfg.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    done = CliRunner().invoke(app, ["plan", str(cfg), "--set", "data.overlength=split", "--json"])
+    folder = Path(shutil.copytree(long_shards, tmp_path / "shards"))
+    for path in (folder / "index").glob("paragraph*"):
+        path.unlink()
+    cfg, config = tmp_path / "cfg.yaml", split_config(folder, epochs=1, overlength="reject")
+    cfg.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True)), encoding="utf-8")
+    command = ["plan", str(cfg), "--set", "data.overlength=split", "--json"]
+    [named] = re.findall("`wdstream (.*)`", str(CliRunner().invoke(app, command).exception))
+    assert named == f"lengths {folder} --tokenizer PATH --paragraphs"
+    counted = CliRunner().invoke(app, named.replace("PATH", str(config.model.path)).split())
+    assert counted.exit_code == 0, counted.output
+    done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     assert json.loads(done.output)["parts"] > json.loads(done.output)["split_pages"] > 0

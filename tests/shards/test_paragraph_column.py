@@ -47,7 +47,9 @@ def test_without_paragraphs(folder: Path) -> None:
 
 
 def test_an_index_without_them_names_the_command(folder: Path) -> None:
-    with pytest.raises(ShardIndexError, match=rf"overlength 'split' needs .*{NAME}.*wdstream lengths {folder} --token"):
+    with pytest.raises(
+        ShardIndexError, match=rf"needs .*{NAME}.*wdstream lengths {folder} --tokenizer PATH --paragraphs`"
+    ):
         Shards.open(folder).paragraphs(NAME)
 
 

@@ -20,8 +20,8 @@ class TextCounts:
 
     In a page that begins with text that is not learnt, `supervised` is one more: where there is no BOS, the plan takes
     one off for the first token, which nothing predicts. A chat row's EOS, learnt or not, is the token the plan adds.
-    `paragraphs` are the tokens of each paragraph, tokenised by itself; empty for a page that is not to be split
-    (pages/paragraphs.py).
+    `paragraphs` are the tokens of each paragraph, tokenised by itself; empty where they are not counted, and for a page
+    that is not to be split (pages/paragraphs.py).
     """
 
     tokens: int
@@ -30,17 +30,29 @@ class TextCounts:
 
 
 class TokenCounter:
-    """Counts with one tokenizer. Safe to use from many threads."""
+    """Counts with one tokenizer. Safe to use from many threads.
 
-    def __init__(self, encoder: TextEncoder, family: Family | None, where: Path) -> None:
+    Attributes:
+        encoder: of the tokenizer.
+        with_paragraphs: whether the tokens of each paragraph are counted, too. Nothing but `overlength: split` reads
+            them, and they take as long as the texts: neither count follows from the other, since a paragraph by itself
+            may have other tokens than inside its text (GPT-2's rule makes one token of the two line ends that end a
+            text, and two of those before a word); and which pages will be too long, no one knows before there is a
+            configuration. So they are counted when asked for.
+    """
+
+    def __init__(
+        self, encoder: TextEncoder, family: Family | None, where: Path, *, with_paragraphs: bool = False
+    ) -> None:
         """Used by `open`."""
         self.encoder = encoder
+        self.with_paragraphs = with_paragraphs
         self._family = family
         self._where = where
 
     @classmethod
-    def open(cls, path: Path) -> "TokenCounter":
-        """Open a checkpoint folder, or a tokenizer.json.
+    def open(cls, path: Path, *, with_paragraphs: bool = False) -> "TokenCounter":
+        """Open a checkpoint folder, or a tokenizer.json; `with_paragraphs`: see TokenCounter.
 
         Raises:
             ConfigError: there is no tokenizer.json, or it cannot be read.
@@ -48,8 +60,8 @@ class TokenCounter:
         try:
             family = load_family(path if path.is_dir() else path.parent)
         except FamilyError:  # a tokenizer alone, or of a model that wdstream does not know: enough for plain text
-            return cls(TextEncoder.open(path), None, path)
-        return cls(family.encoder, family, path)
+            return cls(TextEncoder.open(path), None, path, with_paragraphs=with_paragraphs)
+        return cls(family.encoder, family, path, with_paragraphs=with_paragraphs)
 
     @property
     def fingerprint(self) -> str:
@@ -65,7 +77,7 @@ class TokenCounter:
         """
         texts = [[part for part in page.segments if isinstance(part, TextSegment)] for page in pages]
         plain = [[] if is_chat(page.segments) else parts for page, parts in zip(pages, texts, strict=True)]
-        paragraphs = [page_paragraphs(page.segments) for page in pages]
+        paragraphs = [page_paragraphs(page.segments) if self.with_paragraphs else [] for page in pages]
         every = [part.text for parts in plain for part in parts] + [piece for pieces in paragraphs for piece in pieces]
         counts = iter(self.encoder.count(every))
         tokens = [[next(counts) for _ in parts] for parts in plain]
@@ -88,7 +100,7 @@ class TokenCounter:
         )
 
     def _count_texts(self, page: Page, tokens: Sequence[int], paragraphs: tuple[int, ...]) -> TextCounts:
-        """`tokens`: of each text of the page; `paragraphs`: of each of its paragraphs, if it may be split."""
+        """`tokens`: of each text of the page; `paragraphs`: of each of its paragraphs, if wanted."""
         parts = [part for part in page.segments if isinstance(part, TextSegment)]
         learnt = sum(count for part, count in zip(parts, tokens, strict=True) if part.is_supervised)
         first = page.segments[0] if page.segments else None

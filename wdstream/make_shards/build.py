@@ -38,7 +38,7 @@ class ShardRecord:
         pages: samples by kind of source.
         quarantined: pages that are not in it.
         tokens: per fingerprint of a tokenizer, tokens of each sample's text.
-        paragraphs: as `tokens`, tokens of each paragraph of each sample that may be split.
+        paragraphs: as `tokens`, tokens of each paragraph of each sample that may be split, if wanted.
     """
 
     number: int
@@ -84,9 +84,20 @@ def load_record(out: Path, number: int) -> ShardRecord | None:
         pages=tree["pages"],
         quarantined=tuple(Quarantined(file=file, page=page, reason=why) for file, page, why in tree["quarantined"]),
         tokens={name: tuple(counts) for name, counts in tree["tokens"].items()},
-        # an earlier version of wdstream wrote none; they are then counted at the end
+        # versions of wdstream before `overlength: split` wrote none
         paragraphs={name: tuple(map(tuple, counts)) for name, counts in tree.get("paragraphs", {}).items()},
     )
+
+
+def open_counter(options: MakeShardsOptions) -> TokenCounter | None:
+    """What counts tokens as the options want it; None without a tokenizer.
+
+    Raises:
+        ConfigError: the tokenizer cannot be read.
+    """
+    if options.tokenizer is None:
+        return None
+    return TokenCounter.open(options.tokenizer, with_paragraphs=options.paragraphs)
 
 
 def build_shard(
@@ -134,7 +145,7 @@ def build_shard(
         pages=pages,
         quarantined=tuple(quarantined),
         tokens={name: tuple(count.tokens for count in counts) for name in counted},
-        paragraphs={name: tuple(count.paragraphs for count in counts) for name in counted},
+        paragraphs={name: tuple(count.paragraphs for count in counts) for name in counted if options.paragraphs},
     )
     record.save(out)
     return record

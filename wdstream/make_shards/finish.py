@@ -94,10 +94,13 @@ def finish(
 def _write_tokens(out: Path, records: Sequence[ShardRecord], counter: TokenCounter) -> None:
     """The columns from the counts that were made with the shards; read anew when a shard was made without them."""
     name = counter.fingerprint
-    if not all(name in record.tokens and name in record.paragraphs for record in records):
+    has_tokens = all(name in record.tokens for record in records)
+    has_paragraphs = all(name in record.paragraphs for record in records)
+    if not has_tokens or (counter.with_paragraphs and not has_paragraphs):
         add_tokens(out, counter)
         return
-    with write_paragraphs(out, name) as paragraphs:
-        for record in records:
-            paragraphs.add(record.paragraphs[name])
+    if has_paragraphs:  # wanted now, or counted before
+        with write_paragraphs(out, name) as paragraphs:
+            for record in records:
+                paragraphs.add(record.paragraphs[name])
     write_token_column(out, name, np.array([count for record in records for count in record.tokens[name]]))

@@ -4,13 +4,14 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
-from wdstream.errors import PageError, ShardError
+from wdstream.errors import ConfigError, PageError, ShardError
 from wdstream.families.token_counts import TextCounts, TokenCounter
 from wdstream.pixels.header import image_size
 from wdstream.records import Page
@@ -58,13 +59,20 @@ class FolderReport:
 
 
 def add_token_column(
-    shards: Path, tokenizer: Path, *, workers: int | None = None, on_progress: OnRows | None = None
+    shards: Path,
+    tokenizer: Path,
+    *,
+    paragraphs: bool = False,
+    workers: int | None = None,
+    on_progress: OnRows | None = None,
 ) -> TokenColumnReport:
     """Count the tokens of every sample's text with a tokenizer, and write its column into the index.
 
     Args:
         shards: a folder of shards with an index.
         tokenizer: a checkpoint folder, or tokenizer.json.
+        paragraphs: count the tokens of each paragraph, too, which `overlength: split` needs; takes almost twice the
+            time. Without it, those that were counted before stay.
         workers: threads, which tokenise in parallel; None takes every core.
         on_progress: called with rows done and rows in all.
 
@@ -73,7 +81,8 @@ def add_token_column(
         ShardIndexError: there is no index, or it does not fit the shards.
         ShardError: a sample cannot be read.
     """
-    return add_tokens(shards, TokenCounter.open(tokenizer), workers=workers, on_progress=on_progress)
+    counter = TokenCounter.open(tokenizer, with_paragraphs=paragraphs)
+    return add_tokens(shards, counter, workers=workers, on_progress=on_progress)
 
 
 def add_tokens(
@@ -83,10 +92,11 @@ def add_tokens(
     shards = Shards.open(folder)
     counts = np.zeros((2, len(shards)), np.int64)  # tokens, and those that are learnt
     done = 0
-    with write_paragraphs(folder, counter.fingerprint) as paragraphs:
+    with write_paragraphs(folder, counter.fingerprint) if counter.with_paragraphs else nullcontext() as paragraphs:
         for found in _count_all(shards, counter, workers or min(32, os.cpu_count() or 1)):
             counts[:, done : done + len(found)] = [[c.tokens for c in found], [c.supervised for c in found]]
-            paragraphs.add([count.paragraphs for count in found])
+            if paragraphs is not None:
+                paragraphs.add([count.paragraphs for count in found])
             done += len(found)
             if on_progress is not None:
                 on_progress(done, len(shards))
@@ -102,6 +112,7 @@ def index_folder(
     shards: Path,
     tokenizer: Path | None = None,
     *,
+    paragraphs: bool = False,
     workers: int | None = None,
     rebuild: bool = False,
     on_progress: OnBytes | None = None,
@@ -111,15 +122,18 @@ def index_folder(
     Args:
         shards: the folder.
         tokenizer: a checkpoint folder, or tokenizer.json.
+        paragraphs: see `add_token_column`.
         workers: processes; None takes every core.
         rebuild: describe every tar anew, those that have a fitting idx and meta too.
         on_progress: called with bytes of tar done and bytes in all.
 
     Raises:
-        ConfigError: the tokenizer cannot be read.
+        ConfigError: the tokenizer cannot be read, or paragraphs are to be counted without one.
         ShardError: a tar cannot serve as a shard.
     """
-    counter = TokenCounter.open(tokenizer) if tokenizer is not None else None
+    if paragraphs and tokenizer is None:
+        raise ConfigError(f"{shards}: the tokens of paragraphs are counted with a tokenizer; give --tokenizer, too")
+    counter = TokenCounter.open(tokenizer, with_paragraphs=paragraphs) if tokenizer is not None else None
     num_workers = workers or os.cpu_count() or 1
     index = index_shards(shards, image_size, workers=num_workers, rebuild=rebuild, progress=on_progress)
     tokens = add_tokens(shards, counter, workers=workers) if counter is not None else None

@@ -8,7 +8,7 @@ from typing import Any
 from wdstream.chat import ChatLoss
 from wdstream.errors import ConfigError
 
-_HOW_ONLY = ("workers", "time_limit", "memory_limit_mb", "overwrite", "tokenizer")
+_HOW_ONLY = ("workers", "time_limit", "memory_limit_mb", "overwrite", "tokenizer", "paragraphs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +32,10 @@ class MakeShardsOptions:
         memory_limit_mb: address space of one process, in MiB.
         overwrite: remove what an earlier make-shards wrote to the output, and begin anew.
         tokenizer: a checkpoint folder or tokenizer.json; its token column is written too.
+        paragraphs: count the tokens of each paragraph, too, which `overlength: split` needs.
 
     Raises:
-        ConfigError: a value is out of range.
+        ConfigError: a value is out of range, or paragraphs are to be counted without a tokenizer.
     """
 
     dpi: int = 150
@@ -53,6 +54,7 @@ class MakeShardsOptions:
     memory_limit_mb: int = 6144
     overwrite: bool = False
     tokenizer: Path | None = None
+    paragraphs: bool = False
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -73,6 +75,8 @@ class MakeShardsOptions:
             raise ConfigError(f"chat_loss={self.chat_loss!r}: expected all or last")
         if self.placeholder == "":
             raise ConfigError("placeholder: expected a text such as <image>, found an empty one")
+        if self.paragraphs and self.tokenizer is None:
+            raise ConfigError("paragraphs: their tokens are counted with a tokenizer; give --tokenizer, too")
 
     @property
     def num_workers(self) -> int:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wdstream.errors import ConfigError, ShardError
-from wdstream.families.token_counts import TokenCounter
-from wdstream.make_shards.build import ShardRecord, load_record
+from wdstream.make_shards.build import ShardRecord, load_record, open_counter
 from wdstream.make_shards.crew import Crew, JobDone
 from wdstream.make_shards.finish import finish
 from wdstream.make_shards.jobs import Job, SurveyedFile
@@ -52,7 +51,7 @@ def make_shards(
     if out.resolve() == raw.resolve() or raw.resolve().is_relative_to(out.resolve()):
         raise ConfigError(f"{out}: shards cannot be written to the raw folder itself, or above it; choose another")
     listing = _list(raw, out)
-    counter = TokenCounter.open(options.tokenizer) if options.tokenizer else None
+    counter = open_counter(options)
     refuse_foreign(out)
     run = _Run(raw, out, options, listing, on_progress)
     try:

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from wdstream.errors import PageError, WdstreamError
-from wdstream.families.token_counts import TokenCounter
-from wdstream.make_shards.build import build_shard
+from wdstream.make_shards.build import build_shard, open_counter
 from wdstream.make_shards.jobs import Job
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.survey import survey_files
@@ -56,7 +55,7 @@ class _Worker:
         self._out = Path(setup["out"])
         self._options = MakeShardsOptions.from_json(setup["options"])
         self._messages = messages
-        self._counter = TokenCounter.open(self._options.tokenizer) if self._options.tokenizer else None
+        self._counter = open_counter(self._options)
 
     def work(self, job: Job) -> Any:
         """The result of a job, as JSON."""

@@ -86,8 +86,8 @@ class PackBuilder:
         samples = self.samples.build_all(pages)
         for number, tokens, patches, sample in zip(pack.samples, pack.tokens, pack.patches, samples, strict=True):
             if (sample.num_tokens, sample.num_patches) != (tokens, patches):
-                shards = self.datasets[self.parts.locate(number)[0]]
-                raise ShardError(_stale(shards, self.samples.family, sample, tokens, patches))
+                shards, is_part = self.datasets[self.parts.locate(number)[0]], self.parts.part_of(number) is not None
+                raise ShardError(_stale(shards, self.samples.family, sample, tokens, patches, is_part))
         return encode_pack(samples, self.samples.family, number=pack.number, failures=failures)
 
     def _read(self, pack: PackPlan) -> dict[int, Page | PageError]:
@@ -120,11 +120,12 @@ def slot_of(shards: Shards, row: int, *, tokens: int, scale: int = FULL_SCALE, p
     return Slot(key=key, image_sizes=tuple(zip(widths, heights, strict=True)), tokens=tokens, scale=scale)
 
 
-def _stale(shards: Shards, family: Family, sample: Sample, tokens: int, patches: int) -> str:
+def _stale(shards: Shards, family: Family, sample: Sample, tokens: int, patches: int, is_part: bool) -> str:
+    paragraphs = " --paragraphs" if is_part else ""
     return (
         f"page {sample.key!r} of {shards.path}: planned {tokens} tokens and {patches} patches, found "
         f"{sample.num_tokens} and {sample.num_patches} by family {family.name} ({processor_version(family)}); the "
         f"index or its token column is not of these shards and this tokenizer. Run `wdstream index {shards.path} "
-        f"--rebuild`, then `wdstream lengths {shards.path} --tokenizer {family.model_dir}`; if `wdstream doctor "
-        f"{family.model_dir}` fails, the model's own rules are not those that wdstream knows"
+        f"--rebuild`, then `wdstream lengths {shards.path} --tokenizer {family.model_dir}{paragraphs}`; if `wdstream "
+        f"doctor {family.model_dir}` fails, the model's own rules are not those that wdstream knows"
     )

@@ -19,7 +19,7 @@ def take_part(page: TiledPage, part: PagePart) -> TiledPage:
         raise ShardError(
             f"page {page.key!r}: planned {part.num_paragraphs} paragraphs, found {len(paragraphs)}; the index counts "
             "those of other shards. Run `wdstream index SHARDS --rebuild`, then `wdstream lengths SHARDS --tokenizer "
-            "PATH`"
+            "PATH --paragraphs`"
         )
     texts = (TextSegment(text=text) for text in paragraphs[part.begin : part.end])
     segments = (*page.segments[:-1], *texts)

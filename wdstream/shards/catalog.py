@@ -4,7 +4,7 @@ index/index.json                 written last: an index without it is not there
 index/<column>.npy               one array a column, to be mapped into memory; s shards, n samples, m images
 index/tokens.<fingerprint>.npy   int32 (n,), tokens of each sample's text, one file a tokenizer, written any time
 index/supervised.<fingerprint>.npy, paragraphs.<fingerprint>.npy, paragraph_start.<fingerprint>.npy: how many of them
-are learnt, and how many each paragraph has (shards/paragraph_column.py)
+are learnt, and how many each paragraph has, where that was asked for (shards/paragraph_column.py)
 """
 
 import hashlib

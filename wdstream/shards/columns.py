@@ -146,13 +146,14 @@ def load_paragraphs(
     """Where each row's paragraphs begin, int64 (n + 1,), and the tokens of each paragraph under one tokenizer, int32.
 
     Raises:
-        ShardIndexError: when there are none, as in an index of an earlier version; or when they are damaged.
+        ShardIndexError: when there are none, since they are counted only when asked for; or when they are damaged.
     """
     tokens_name, starts_name = paragraph_files(fingerprint)
     if not _is_there(files, starts_name):
         raise ShardIndexError(
             f"{path}: overlength 'split' needs the tokens of paragraphs, which are not counted for the tokenizer with "
-            f"fingerprint {fingerprint}. Run `wdstream lengths {path} --tokenizer PATH` with the model's folder"
+            f"fingerprint {fingerprint}. Run `wdstream lengths {path} --tokenizer PATH --paragraphs` with the model's "
+            "folder for PATH"
         )
     starts = _checked(files, starts_name, PARAGRAPH_START_DTYPE, catalog.num_samples + 1)
     return starts, _checked(files, tokens_name, TOKEN_DTYPE, int(starts[-1]))

@@ -1,5 +1,8 @@
 """Writing how many tokens each paragraph of each page has, under one tokenizer: what `overlength: split` cuts by.
 
+Both files are optional: `--paragraphs` of make-shards, index and lengths counts them (families/token_counts.py says why
+not always).
+
 paragraphs.<fingerprint>.npy        int32 (paragraphs,), tokens of each paragraph, tokenised by itself, row after row
 paragraph_start.<fingerprint>.npy   int64 (n + 1,), where each row's paragraphs begin in it; written last
 
