@@ -1,6 +1,8 @@
 """Shards over fsspec: a memory file system, and a real web server on loopback that serves ranges and stumbles."""
 
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +88,22 @@ def test_pages_read_together_are_asked_for_once_a_shard(server: Server, folder: 
     here = Shards.open(folder)
     assert shards.read_pages(rows) == [here.read_page(row) for row in rows]
     assert sorted(request.split()[1] for request in server.requests) == ["/s-0.tar", "/s-1.tar"]
+
+
+READ_TWICE = """
+import sys
+from wdstream.shards.shards import Shards
+shards = Shards.open("blockcache::" + sys.argv[1])
+print(*[page.key for page in shards.read_pages([3, 40]) + shards.read_pages([3, 40])])
+"""
+
+
+def test_a_cache_of_fsspec_in_front(server: Server) -> None:
+    # In a process of its own: fsspec leaves files of such a cache open.
+    done = subprocess.run([sys.executable, "-c", READ_TWICE, server.url], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == 2 * ["a/p0003", "b/p0010"]
+    asked = [request for request in server.requests if request.startswith("GET /s-")]
+    assert len(asked) == len(set(asked)) == 2
 
 
 def test_index_here_and_tars_there(server: Server, folder: Path) -> None:
