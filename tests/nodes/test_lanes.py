@@ -4,6 +4,8 @@ import io
 import itertools
 import json
 import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,6 +138,22 @@ def test_each_shard_lies_in_one_lane_of_an_epoch() -> None:
         ]
         assert sorted(shards) == names
     assert [lanes[0][place] for place in range(3)] != [lanes[0][place] for place in range(3, 6)]
+    assert [lanes[0][place] for place in range(6)] == ["2", "4", "6", "6", "1", "4"]
+
+
+def test_the_order_of_an_epoch_is_kept() -> None:
+    """Each of 100,000 shards is found at once, from any thread and in any epoch."""
+    names = [str(number) for number in range(100_000)]
+    lane = LaneShards(names, lane=3, lanes=8, seed=1)
+    began = time.process_time()
+    epoch = [lane[place] for place in range(lane.share)]
+    assert time.process_time() - began < 2
+    assert len(set(epoch)) == lane.share == 12_500
+    few = LaneShards(names[:50], lane=1, lanes=3, seed=2)
+    expected = [few[place] for place in range(10 * few.share)]
+    places = [epoch * few.share + place for place in range(few.share) for epoch in range(10)]  # a sort each time
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(few.__getitem__, places * 20)) == [expected[place] for place in places] * 20
 
 
 def test_lengths_are_those_of_the_built_pack(urls: list[str], family: Family) -> None:

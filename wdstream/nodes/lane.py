@@ -5,9 +5,11 @@ its shards of each epoch ──► ReadTars ► Shuffle ► page, measured ► P
 A page is called by its shard's name and its key in there: `00017.tar/page-3`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, overload
+
+import numpy as np
 
 from wdstream.errors import PageError, ShardError, UnfitError
 from wdstream.families.base import Family
@@ -19,10 +21,9 @@ from wdstream.nodes.node import State
 from wdstream.nodes.pack import Pack
 from wdstream.nodes.read_tars import OpenStream, RawSample, ReadTars
 from wdstream.nodes.shuffle import Shuffle
-from wdstream.nodes.tar_urls import shard_names
 from wdstream.pages.tile import TilingPolicy
 from wdstream.pages.tile_seam import LoadedTiling
-from wdstream.plan.hashing import combine, splitmix64
+from wdstream.plan.hashing import combine, splitmix64_array
 from wdstream.records import Failure, Page
 
 ENDLESS = 1 << 62
@@ -88,6 +89,8 @@ class LaneShards(Sequence[str]):
         self._lane, self._lanes, self._seed = lane, lanes, seed
         self.share = len(range(lane, len(urls), lanes))
         self._length = ENDLESS if epochs is None else epochs * self.share
+        # An epoch and its order in one value, so that threads that come together sort it twice at worst.
+        self._kept: tuple[int, list[int]] = (-1, [])
 
     def __len__(self) -> int:
         return self._length
@@ -100,9 +103,18 @@ class LaneShards(Sequence[str]):
         """The shard at a place of the lane."""
         assert isinstance(place, int), "a sequence without an end has no slices"
         epoch, place = divmod(place, self.share)
-        key = combine(self._seed, epoch)
-        order = sorted(range(len(self._urls)), key=lambda shard: splitmix64(key ^ shard))
-        return self._urls[order[self._lane + place * self._lanes]]
+        kept, order = self._kept
+        if kept != epoch:
+            order = self._order(epoch)
+            self._kept = epoch, order
+        return self._urls[order[place]]
+
+    def _order(self, epoch: int) -> list[int]:
+        """Numbers of the lane's shards in an epoch: every so many-th of all of them, sorted by a hash."""
+        shards = np.arange(len(self._urls), dtype=np.uint64)
+        hashes = splitmix64_array(shards ^ np.uint64(combine(self._seed, epoch)))
+        order: list[int] = np.argsort(hashes)[self._lane :: self._lanes].tolist()
+        return order
 
 
 class Lane:
@@ -110,6 +122,7 @@ class Lane:
 
     Args:
         urls: all shards.
+        names: what each is called in keys (tar_urls.shard_names).
         number: which lane this is.
         settings: of all lanes.
         open_stream: opens a tar; see ReadTars.
@@ -118,8 +131,15 @@ class Lane:
         left_out: what was passed over since it was last taken away.
     """
 
-    def __init__(self, urls: Sequence[str], number: int, settings: LaneSettings, open_stream: OpenStream) -> None:
-        self._names = dict(zip(urls, shard_names(urls), strict=True))
+    def __init__(
+        self,
+        urls: Sequence[str],
+        names: Mapping[str, str],
+        number: int,
+        settings: LaneSettings,
+        open_stream: OpenStream,
+    ) -> None:
+        self._names = names
         self._number = number
         self._settings = settings
         self._open_stream = open_stream

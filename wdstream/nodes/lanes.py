@@ -20,6 +20,7 @@ from wdstream.nodes.lane import Lane, LaneSettings
 from wdstream.nodes.measure import MeasuredPage
 from wdstream.nodes.node import Stage, State
 from wdstream.nodes.read_tars import OpenStream, open_url
+from wdstream.nodes.tar_urls import shard_names
 from wdstream.records import Failure
 from wdstream.world import World
 
@@ -109,7 +110,8 @@ class LaneSource(Stage[LanePack]):
         self._next_pack = first + self.world.rank
         for lane in self.lanes.values():
             lane.close()
-        self.lanes = {number: Lane(self.urls, number, self.settings, self._open_stream) for number in numbers}
+        names = dict(zip(self.urls, shard_names(self.urls), strict=True))
+        self.lanes = {number: Lane(self.urls, names, number, self.settings, self._open_stream) for number in numbers}
         for number, lane in self.lanes.items():
             lane.reset(None if saved is None else saved[str(number)])
         self._states = {number: lane.state() for number, lane in self.lanes.items()}
