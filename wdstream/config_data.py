@@ -52,8 +52,9 @@ class TileCacheConfig(Section):
 class StreamingConfig(Section):
     """`data.streaming:` train from tars without an index, read front to back; see docs/plan.md for what that costs.
 
-    `path` in data.train is then a folder of tars, a tar, an http(s) address (no ranges needed), or `pipe:COMMAND`;
-    braces stand for several: `https://host/pages-{000..127}.tar`. train.max_steps is needed.
+    `path` in data.train is then a folder of tars or a tar, on disk or an object store (`s3://bucket/tars`), an http(s)
+    address (no ranges needed), or `pipe:COMMAND`; braces stand for several: `https://host/pages-{000..127}.tar`.
+    train.max_steps is needed.
     """
 
     lanes: int = Field(default=8, gt=0)

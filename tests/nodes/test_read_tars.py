@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+import fsspec
 import pytest
 import webdataset
 
@@ -66,6 +67,19 @@ def test_compressed_tars_and_pipes_resume_by_reading_again(tars: list[str], tmp_
     for urls in ([str(packed), tars[1]], [f"pipe:cat {tars[0]}", f"pipe:cat {tars[1]}"]):
         items = assert_resumes_exactly(lambda urls=urls: ReadTars(urls))
         assert [(item.key, item.parts) for item in items] == [(item.key, item.parts) for item in ReadTars(tars)]
+
+
+def test_tars_of_an_object_store_resume_at_their_place(tars: list[str]) -> None:
+    files = fsspec.filesystem("memory")
+    files.pipe({f"/bucket/{number}.tar": Path(tar).read_bytes() for number, tar in enumerate(tars)})
+    try:
+        urls = [f"memory://bucket/{number}.tar" for number in range(len(tars))]
+        items = assert_resumes_exactly(lambda: ReadTars(urls))
+        assert [(item.key, item.parts) for item in items] == [(item.key, item.parts) for item in ReadTars(tars)]
+        with pytest.raises(ShardError, match=r"memory://bucket/9\.tar cannot be read: FileNotFoundError"):
+            next(ReadTars(["memory://bucket/9.tar"]))
+    finally:
+        files.rm("/bucket", recursive=True)
 
 
 @pytest.fixture

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import fsspec
 import pytest
 
-from wdstream.errors import ConfigError
+from wdstream.errors import ConfigError, ShardError
 from wdstream.nodes.tar_urls import expand_urls, shard_names
 
 
@@ -31,6 +32,23 @@ def test_folders_and_patterns(tmp_path: Path) -> None:
         "pipe:awk '{print $1}' a.tar",
         "pipe:awk '{print $1}' b.tar",
     ]
+
+
+def test_folders_and_tars_of_an_object_store() -> None:
+    files = fsspec.filesystem("memory")
+    files.pipe({"/bucket/tars/b.tar": b"", "/bucket/tars/a.tar.gz": b"", "/bucket/tars/notes.txt": b""})
+    try:
+        tars = ["memory://bucket/tars/a.tar.gz", "memory://bucket/tars/b.tar"]
+        assert expand_urls("memory://bucket/tars") == expand_urls("memory://bucket/tars/") == tars
+        assert expand_urls("memory://bucket/{x,y}.tar") == ["memory://bucket/x.tar", "memory://bucket/y.tar"]
+        with pytest.raises(ConfigError, match="memory://bucket: no tars in this folder"):
+            expand_urls("memory://bucket")
+        with pytest.raises(ShardError, match="memory://bucket/typo/ cannot be read: FileNotFoundError"):
+            expand_urls("memory://bucket/typo")
+        with pytest.raises(ConfigError, match="nowhere://bucket/tars"):
+            expand_urls("nowhere://bucket/tars")
+    finally:
+        files.rm("/bucket", recursive=True)
 
 
 def test_nothing_there(tmp_path: Path) -> None:

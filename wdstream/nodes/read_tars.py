@@ -1,7 +1,7 @@
 """ReadTars: pages out of tars without an index, front to back: foreign shards, pipes, downloads.
 
 Any tar that webdataset reads, compressed or not. Nothing is sought, except that a resume goes straight to its place in
-a plain local file; anywhere else it reads the shard again up to there.
+a plain file on a disk or an object store; anywhere else it reads the shard again up to there.
 """
 
 import http.client
@@ -17,7 +17,9 @@ from typing import BinaryIO, NamedTuple, cast
 
 from wdstream.errors import ShardError
 from wdstream.nodes.node import Stage, State
+from wdstream.nodes.tar_urls import is_store
 from wdstream.shards.format import split_name
+from wdstream.shards.remote_file import open_remote
 
 OpenStream = Callable[[str], BinaryIO]
 USTAR_MAGIC, MAGIC_OFFSET = b"ustar", 257
@@ -40,7 +42,8 @@ class ReadTars(Stage[RawSample]):
     """The samples of some tars, in order. The state is the tar, the sample in it, and where that sample starts.
 
     Args:
-        urls: local paths, `http://` and `https://` addresses, or `pipe:COMMAND` for the output of a shell command.
+        urls: local paths, `http://` and `https://` addresses, others that fsspec reaches (`s3://bucket/x.tar`), or
+            `pipe:COMMAND` for the output of a shell command.
         open_stream: opens one of them for reading; replace it for other kinds of address.
     """
 
@@ -102,7 +105,7 @@ class ReadTars(Stage[RawSample]):
 
 
 def open_url(url: str) -> BinaryIO:
-    """Open a local path, an http(s) address, or the output of a shell command (`pipe:COMMAND`) for reading.
+    """Open a local path, an address, or the output of a shell command (`pipe:COMMAND`) for reading.
 
     Raises:
         ShardError: it cannot be opened.
@@ -112,6 +115,8 @@ def open_url(url: str) -> BinaryIO:
             return cast(BinaryIO, CommandOutput(url.removeprefix("pipe:")))
         if url.startswith(("http://", "https://")):
             return cast(BinaryIO, Download(url))
+        if is_store(url):
+            return open_remote(url)
         return Path(url).open("rb")
     except OSError as error:
         if isinstance(error, urllib.error.HTTPError):
@@ -187,7 +192,7 @@ class CommandOutput(io.RawIOBase):
 
 
 def _is_plain_tar(stream: BinaryIO) -> bool:
-    """Whether one can go to a place in it: a file on disk, not compressed."""
+    """Whether one can go to a place in it: a file on a disk or an object store, not compressed."""
     if not stream.seekable():
         return False
     head = stream.read(MAGIC_OFFSET + len(USTAR_MAGIC))

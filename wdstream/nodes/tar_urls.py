@@ -15,27 +15,48 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 def expand_urls(path: str) -> list[str]:
     """All tars of a folder by name; or `path` itself, its braces written out: `a-{00..17}.tar`, `{en,de}.tar`.
 
+    Folders are local, or on an object store: `s3://bucket/tars`.
+
     Raises:
         ConfigError: a folder without tars, or no file, address or command.
+        ShardError: a folder on an object store that cannot be listed.
     """
     if Path(path).is_dir():
-        found = sorted(str(file) for file in Path(path).iterdir() if file.name.endswith(SUFFIXES))
-        if not found:
-            raise ConfigError(f"{path}: no tars in this folder; their names end in {', '.join(SUFFIXES)}")
-        return found
+        return _tars_of(path, [file.name for file in Path(path).iterdir()])
     urls = _expand_braces(path)
     for url in urls:
         if not is_remote(url) and not Path(url).exists():
             raise ConfigError(
-                f"{url}: no such file; give a folder of tars, a tar, an http(s) address, or pipe:COMMAND; braces such "
-                "as shard-{000..127}.tar stand for several"
+                f"{url}: no such file; give a folder of tars, a tar, an address (http, https, s3, ...), or "
+                "pipe:COMMAND; braces such as shard-{000..127}.tar stand for several"
             )
-    return urls
+    return [tar for url in urls for tar in (_tars_of_store(url) if is_store(url) else [url])]
 
 
 def is_remote(url: str) -> bool:
     """Whether it is an address or a command, not a file."""
-    return url.startswith(("http://", "https://", "pipe:"))
+    return "://" in url or url.startswith("pipe:")
+
+
+def is_store(url: str) -> bool:
+    """Whether it is an address that fsspec reaches: any but a web server's, which is read without ranges."""
+    return is_remote(url) and not url.startswith(("http://", "https://", "pipe:"))
+
+
+def _tars_of_store(url: str) -> list[str]:
+    """The tars of a folder on an object store; a tar is itself."""
+    if url.endswith(SUFFIXES):
+        return [url]
+    from wdstream.shards.remote import FsspecStorage
+
+    return _tars_of(url, FsspecStorage(url).names(""))
+
+
+def _tars_of(folder: str, names: Sequence[str]) -> list[str]:
+    found = sorted(f"{folder.rstrip('/')}/{name}" for name in names if name.endswith(SUFFIXES))
+    if not found:
+        raise ConfigError(f"{folder}: no tars in this folder; their names end in {', '.join(SUFFIXES)}")
+    return found
 
 
 def shard_names(urls: Sequence[str]) -> list[str]:

@@ -94,7 +94,10 @@ class RemoteIndex:
 
     def names(self) -> list[str]:
         """The files of the index, as far as the storage lists them."""
-        return self._remote.names(INDEX_FOLDER)
+        try:
+            return self._remote.names(INDEX_FOLDER)
+        except ShardError:
+            return []
 
 
 def open_index(path: Path | str) -> IndexFiles:

@@ -86,11 +86,8 @@ class FsspecStorage:
         return data
 
     def names(self, folder: str) -> list[str]:
-        """File names in a folder, sorted; none where the storage lists nothing."""
-        try:
-            found = self._try(folder, lambda: self._fs.ls(self._path(folder), detail=False))
-        except ShardError:
-            return []
+        """File names in a folder, sorted. ShardError where there is none, or the storage lists nothing."""
+        found = self._try(folder, lambda: self._fs.ls(self._path(folder), detail=False))
         return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
 
     def _path(self, name: str) -> str:
