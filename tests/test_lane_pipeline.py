@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 import webdataset
 from PIL import Image
@@ -90,6 +91,19 @@ def test_random_topologies(lanes: Lanes, whole: list[str], seed: int) -> None:
         found += part
         assert state["step"] == len(found)
     assert found == whole
+
+
+def test_a_run_goes_on_where_the_tars_moved_to_an_object_store(lanes: Lanes, whole: list[str]) -> None:
+    before, state = run(lanes, 3, None, size=2, micro=1)
+    files = fsspec.filesystem("memory")
+    files.pipe({f"/bucket/{Path(url).name}": Path(url).read_bytes() for url in lanes.urls})
+    try:
+        there = Lanes(urls=[f"memory://bucket/{Path(url).name}" for url in lanes.urls], settings=lanes.settings)
+        there.check(state)
+        after, _ = run(there, STEPS - 3, state, size=1, micro=2)
+    finally:
+        files.rm("/bucket", recursive=True)
+    assert before + after == whole
 
 
 def test_states_of_other_streams_are_refused(lanes: Lanes) -> None:
