@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import simplejpeg
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
-from wdstream.errors import DecodeError
+from wdstream.errors import ConfigError, DecodeError
 from wdstream.pixels.decode import decode_image
 from wdstream.pixels.header import image_header, image_size
 from wdstream.records import Pixels
@@ -166,6 +166,20 @@ def test_a_file_cut_in_the_middle_is_an_error(image_format: str) -> None:
     assert decode(data).shape == (64, 64, 3)
     with pytest.raises(DecodeError):
         decode(data[: len(data) // 2])
+
+
+def test_pillow_must_not_be_told_to_complete_truncated_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The switch is the process's, and many a training script sets it: half a page would pass without a word."""
+    data = stored(upright().resize((640, 320)), "TIFF", compression="raw")
+    half = data[: len(data) // 2]
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    for file in (data, half):
+        with pytest.raises(ConfigError, match=r"LOAD_TRUNCATED_IMAGES is set: .* Set it to False"):
+            decode(file)
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
+    assert decode(data).shape == (320, 640, 3)
+    with pytest.raises(DecodeError, match="TIFF image cannot be decoded"):
+        decode(half)
 
 
 def test_bytes_left_over_before_the_end_of_a_jpeg_do_no_harm() -> None:

@@ -192,6 +192,13 @@ def test_cmyk_tiff() -> None:
     assert rows_of(stored(inks, "TIFF")) == [[[255, 0, 0], [100, 100, 100]]]
 
 
+def test_a_jpeg_of_odd_sampling_is_an_error() -> None:
+    """Pillow would decode it, but does not tell of damage."""
+    inks = stored(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", subsampling="4:2:2")
+    with pytest.raises(DecodeError, match="Could not determine subsampling level of JPEG image"):
+        rows_of(inks)
+
+
 def test_lab_tiff() -> None:
     """sRGB red, grey and white are L*a*b* (54.3, 80.8, 69.9), (53.4, 0, 0) and (100, 0, 0) under D50."""
     lab = np.array([[[54.3 * 2.55, 80.8, 69.9], [53.4 * 2.55, 0, 0], [255, 0, 0]]]).round().astype(np.int16)

@@ -7,7 +7,11 @@ The rules for pixels of Pillow's formats stand in `modes.py`. For JPEG:
     3 (YCbCr, RGB)       libjpeg-turbo, accurate DCT and smooth upsampling: the pixels Pillow gives
     4 (CMYK, YCCK)       Adobe's convention, stored inverted: R = C K / 255 on the stored values, as Pillow does
     any, damaged         an error. libjpeg goes on after a warning and fills the rest with grey; here every warning is
-                         an error, but for bytes left over right before the end marker: they follow the last pixel
+                         an error, but for bytes left over right before the end marker, where nothing else can have
+                         been lost: all scans are there, and no restart marker parts them. So are scans that are
+                         missing, of which libjpeg does not warn. What no decoder can notice is damage that leaves a
+                         valid stream: JPEG has no checksum
+    odd sampling         an error: TurboJPEG names 4:4:4, 4:2:2, 4:4:0, 4:2:0, 4:1:1 and 4:4:1 and refuses others
 
 For every format: the EXIF orientation is applied; an embedded ICC profile is ignored (processors and public data sets
 ignore it too, and a page must not change when a tool strips the profile); the first frame of an animation and the first
@@ -21,6 +25,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from wdstream.errors import DecodeError
+from wdstream.pixels.completeness import is_whole_jpeg2000, jpeg_scans
 from wdstream.pixels.grey import grey_as_rgb
 from wdstream.pixels.header import ImageHeader, image_header, pillow_header
 from wdstream.pixels.modes import to_grey_or_rgb
@@ -31,7 +36,7 @@ from wdstream.records import Pixels, Size
 if TYPE_CHECKING:
     from PIL import Image
 
-# The one libjpeg warning that cannot follow lost pixels: it is given when the end marker is looked for.
+# libjpeg's warning when it looks for a marker after the last row of a scan and finds the end of the file.
 _HARMLESS = ("extraneous bytes before marker 0xd9",)
 
 
@@ -66,6 +71,8 @@ class EncodedImage:
         if self.header.format == "JPEG":
             stored = _decode_jpeg(self.data, self.header, min_size)
             return _as_rgb(_oriented(stored, self.header.orientation))
+        if self.header.format == "JPEG2000" and not is_whole_jpeg2000(self.data):
+            raise DecodeError("JPEG2000 image cannot be decoded: it is truncated, its codestream has no end marker")
         with self._opened or open_image(self.data, self.header.format) as image:
             return _as_rgb(_decode_with_pillow(image, self.header))
 
@@ -111,13 +118,15 @@ def _decode_jpeg(data: bytes, header: ImageHeader, min_size: Size | None) -> NDA
         try:
             pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, **settings)
         except ValueError as warning:
-            if not str(warning).endswith(_HARMLESS):
+            if not str(warning).endswith(_HARMLESS) or jpeg_scans(data).have_restarts:
                 raise
             pixels = simplejpeg.decode_jpeg(data, strict=False, **settings)
     except (
         Exception
     ) as error:  # the binding raises ValueError; a file that breaks it otherwise is still only one bad page
         raise unreadable("JPEG", error) from error
+    if not jpeg_scans(data).are_complete:
+        raise DecodeError("JPEG image cannot be decoded: it ends before all of its scans")
     if header.mode == "CMYK":
         inks = pixels.astype(np.uint16)
         return ((inks[..., :3] * inks[..., 3:] + 127) // 255).astype(np.uint8)

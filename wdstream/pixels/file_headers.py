@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from wdstream.errors import DecodeError
 
-_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # T.81 table B.1: SOF0..SOF15
+FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # T.81 table B.1: SOF0..SOF15
 _STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})  # no length follows
-_APP1, _SCAN, _END = 0xE1, 0xDA, 0xD9
+SCAN_MARKER = 0xDA
+_APP1, _END = 0xE1, 0xD9
 _JPEG_EXIF, _JPEG_XMP = b"Exif\x00\x00", b"http://ns.adobe.com/xap/1.0/\x00"
 _JPEG_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 
@@ -49,8 +50,8 @@ def jpeg_stored_header(data: bytes) -> StoredHeader:
     """
     size: tuple[int, int, str] | None = None
     exif = xmp = None
-    for marker, start, end in _jpeg_segments(data):
-        if marker in _FRAME_MARKERS and size is None:
+    for marker, start, end in jpeg_segments(data):
+        if marker in FRAME_MARKERS and size is None:
             if end - start < 6 or end > len(data):
                 raise DecodeError("JPEG image cannot be decoded: its frame header is cut short")
             height, width, num_components = struct.unpack_from(">HHB", data, start + 1)
@@ -66,16 +67,19 @@ def jpeg_stored_header(data: bytes) -> StoredHeader:
     return StoredHeader(width=size[0], height=size[1], mode=size[2], exif=exif, xmp=xmp)
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(marker, start, end) of each segment's payload up to the first scan; stops at bytes that are no marker."""
-    position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF:
+def jpeg_segments(data: bytes, position: int = 2) -> Iterator[tuple[int, int, int]]:
+    """(marker, start, end) of each segment's payload from `position` on, which is that of a marker.
+
+    The header of a scan, the end marker, or bytes that are no marker come last.
+    """
+    marker = None
+    while marker != SCAN_MARKER and position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
         if marker == 0xFF:  # a fill byte
             position += 1
         elif marker in _STANDALONE_MARKERS:
             position += 2
-        elif marker in (_SCAN, _END):
+        elif marker == _END:
             return
         else:
             length = data[position + 2] << 8 | data[position + 3]

@@ -9,7 +9,7 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from wdstream.errors import DecodeError
+from wdstream.errors import ConfigError, DecodeError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -53,9 +53,15 @@ def open_image(data: bytes, image_format: str) -> "Image.Image":
 
     Raises:
         DecodeError: Pillow cannot read the header, or finds the image beyond its own limit for decompression bombs.
+        ConfigError: this process has told Pillow to make up what truncated files lack.
     """
-    from PIL import Image
+    from PIL import Image, ImageFile
 
+    if ImageFile.LOAD_TRUNCATED_IMAGES:  # many a training script sets it; pages would be grey from the middle on
+        raise ConfigError(
+            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set: truncated pages would be decoded, with their missing part "
+            "made up; something in this process set it. Set it to False before pages are read"
+        )
     keep_pillow_quiet()
     if image_format in _LATE_PLUGINS:
         import_module(f"PIL.{_LATE_PLUGINS[image_format]}")
