@@ -11,7 +11,7 @@ Its packs are the same on every number of ranks that divides the lanes (nodes/la
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -46,13 +46,21 @@ class Lanes:
 
     Attributes:
         urls: of the tars, see nodes/read_tars.py.
-        settings: family and tiling in them are fitted to each other (`pipeline.fit_tiling`).
+        settings: family and tiling in them are fitted to each other, as a plan's are.
         pixels: how images become tiles.
+
+    Raises:
+        ConfigError: the tiling asks for what the family has not.
     """
 
     urls: Sequence[str]
     settings: LaneSettings
     pixels: PixelSettings = field(default_factory=PixelSettings)
+
+    def __post_init__(self) -> None:
+        family, tiling = fit_tiling(self.settings.family, self.settings.tiling)
+        family = with_reference_pixels(family) if self.pixels.pixels == "reference" else family
+        object.__setattr__(self, "settings", replace(self.settings, family=family, tiling=tiling))
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -83,7 +91,8 @@ class Lanes:
         """The batches of one rank, from a saved state on.
 
         A batch's `num_supervised` is None. The loader's `state_dict()` holds this rank's lanes; `saved_state` makes one
-        of those of all ranks.
+        of those of all ranks. It never ends by itself: after the last of so many epochs batches are empty, until the
+        ranks agree that none of them has a page left (docs/nodes.md).
 
         Args:
             world: which rank this is; its size divides the lanes.
@@ -169,12 +178,9 @@ def lanes_from_config(config: "Config") -> Lanes:
             f"data.train: {pipes[0]} runs a shell command as you; if you know what it does, allow it with "
             "--set data.streaming.allow_pipes=true"
         )
-    pixels = pixels_from_config(data)
-    family = load_family(config.model.path, name=config.model.family)
-    family, tiling = fit_tiling(family, tiling_from_config(config.tiling))
     settings = LaneSettings(
-        family=with_reference_pixels(family) if pixels.pixels == "reference" else family,
-        tiling=tiling,
+        family=load_family(config.model.path, name=config.model.family),
+        tiling=tiling_from_config(config.tiling),
         sequence_length=data.sequence_length,
         max_patches=data.max_patches,
         global_batch_size=data.global_batch_size,
@@ -186,7 +192,7 @@ def lanes_from_config(config: "Config") -> Lanes:
         max_pixels=data.max_pixels,
         downscale=data.overlength == "downscale",
     )
-    return Lanes(urls=urls, settings=settings, pixels=pixels)
+    return Lanes(urls=urls, settings=settings, pixels=pixels_from_config(data))
 
 
 def _meaning(name: str) -> str:

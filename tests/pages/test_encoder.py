@@ -170,6 +170,27 @@ def test_structural_piece_of_the_model_itself_is_cut(tmp_path: Path) -> None:
     assert unigram.decode(ids) == "ab</s>ab</s>"
 
 
+def test_a_page_that_says_unk_is_text(tmp_path: Path) -> None:
+    """The unknown token is not structural, so nothing cuts it: it must not be parsed in the first place."""
+    small_tokenizer(tmp_path / "tokenizer.json")
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    tokenizer.model.unk_token = "<unk>"
+    tokenizer.add_special_tokens(["<unk>"])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    encoder = TextEncoder.open(tmp_path)
+    unknown = encoder.find_id("<unk>")
+    assert tokenizer.encode("a<unk>b").ids == [encoder.find_id("a"), unknown, encoder.find_id("b")]
+    ids = encoder.encode("a<unk>b")
+    assert (len(ids), unknown in ids, encoder.decode(ids)) == (7, False, "a<unk>b")
+
+
+def test_characters_that_a_unigram_does_not_know_stay_in_their_places(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.Unigram([("<unk>", 0.0), ("a", -1.0), ("b", -1.0)], unk_id=0))
+    tokenizer.add_special_tokens(["<unk>"])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert TextEncoder.open(tmp_path).encode("aXb") == [1, 0, 2]
+
+
 def test_missing_or_broken_tokenizers(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"tokenizer\.json: no such file; give a checkpoint folder"):
         TextEncoder.open(tmp_path)

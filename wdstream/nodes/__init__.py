@@ -1,1 +1,69 @@
-"""Graph nodes over torchdata.nodes."""
+"""Graph nodes over torchdata.nodes, each of use by itself: docs/nodes.md.
+
+from wdstream.nodes import Collate, Decode, EstimateLength, Label, Loader, Pack, Tile
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wdstream.nodes.base import Group, Step
+    from wdstream.nodes.collate import Collate
+    from wdstream.nodes.decode import Decode
+    from wdstream.nodes.estimate_length import EstimateLength
+    from wdstream.nodes.items import Items
+    from wdstream.nodes.label import Label
+    from wdstream.nodes.lane import LaneSettings
+    from wdstream.nodes.lanes import LaneSource
+    from wdstream.nodes.loader import Loader
+    from wdstream.nodes.pack import Pack
+    from wdstream.nodes.prefetch import Prefetch
+    from wdstream.nodes.read_shards import ReadShards
+    from wdstream.nodes.read_tars import ReadTars
+    from wdstream.nodes.shuffle import Shuffle
+    from wdstream.nodes.tile import Tile
+
+_HOMES = {
+    "Collate": "collate",
+    "Decode": "decode",
+    "EstimateLength": "estimate_length",
+    "Group": "base",
+    "Items": "items",
+    "Label": "label",
+    "LaneSettings": "lane",
+    "LaneSource": "lanes",
+    "Loader": "loader",
+    "Pack": "pack",
+    "Prefetch": "prefetch",
+    "ReadShards": "read_shards",
+    "ReadTars": "read_tars",
+    "Shuffle": "shuffle",
+    "Step": "base",
+    "Tile": "tile",
+}
+
+__all__ = [
+    "Collate",
+    "Decode",
+    "EstimateLength",
+    "Group",
+    "Items",
+    "Label",
+    "LaneSettings",
+    "LaneSource",
+    "Loader",
+    "Pack",
+    "Prefetch",
+    "ReadShards",
+    "ReadTars",
+    "Shuffle",
+    "Step",
+    "Tile",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """A node, imported on first use: names of rows are read from here without torch (nodes/keys.py)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'wdstream.nodes' has no attribute '{name}'; it offers {', '.join(__all__)}")
+    return getattr(import_module(f"wdstream.nodes.{_HOMES[name]}"), name)

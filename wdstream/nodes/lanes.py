@@ -8,11 +8,13 @@ A lane reads its shards front to back and packs what it reads: a pipe or a downl
 r, r + W, ... and gives the packs r, r + W, ...; so the sequence of packs does not know W, as long as W divides V. A
 rank's state holds its own lanes only: gather the states of all ranks and `merge_lane_states` before you save.
 Lanes go round their shards, each at its own pace; in each epoch every shard is in exactly one lane. With `epochs`, a
-lane that is through gives packs of no pages, so that all ranks go on alike until the last one is through.
+lane that is through gives packs of no pages, so that all ranks go on alike until the last one is through. A step then
+has a pack of every lane at least, so the first step without a page is the end.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import gcd
 from typing import Any
 
 from wdstream.errors import PlanError, StateError
@@ -52,7 +54,8 @@ class LaneSource(Stage[LanePack]):
         open_stream: opens a tar; see ReadTars.
 
     Raises:
-        PlanError: the world does not divide lanes and packs a step, or there are fewer shards than lanes.
+        PlanError: the world does not divide lanes and packs a step, there are fewer shards than lanes, or with epochs
+            a step does not reach all lanes.
     """
 
     NEXT_KEY, LANES_KEY = "next_pack", "lanes"
@@ -74,6 +77,12 @@ class LaneSource(Stage[LanePack]):
             )
         if len(urls) < settings.lanes:
             raise PlanError(f"{len(urls)} shards for {settings.lanes} lanes; use at most as many lanes as shards")
+        if settings.epochs is not None and settings.global_batch_size % settings.lanes:
+            raise PlanError(
+                f"global_batch_size {settings.global_batch_size} is no multiple of {settings.lanes} lanes: with epochs "
+                "a step needs a pack of every lane, or the run would end at the first step whose lanes are through; "
+                f"use {gcd(settings.lanes, settings.global_batch_size)} lanes, or leave epochs out"
+            )
         self.urls = urls
         self.world = world
         self.settings = settings

@@ -74,9 +74,10 @@ class TextEncoder:
         delimiters = {int(token["id"]) for token in added if _DELIMITER_FORM.fullmatch(token["content"])}
         named = [self.find_id(name) for name in names]
         named += [self._configured_id(role) for role in ("bos_token", "eos_token", "pad_token")]
-        unknown = (self._description.get("model") or {}).get("unk_token")
+        model = self._description.get("model") or {}
+        unknown = model.get("unk_token")
         # The unknown token is how some tokenizers write text they cannot; it is no structure.
-        harmless = {None, self.find_id(unknown) if isinstance(unknown, str) else None}
+        harmless = {None, model.get("unk_id"), self.find_id(unknown) if isinstance(unknown, str) else None}
         self._structural = frozenset(i for i in {*special, *delimiters, *named} if i is not None and i not in harmless)
         self._cut_ids = self._structural - special
 
