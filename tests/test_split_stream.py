@@ -214,7 +214,7 @@ def damaged(tmp_path_factory: pytest.TempPathFactory, long_shards: Path) -> Path
     shards = Shards.open(folder)
     row = shards.find("p05")
     assert row is not None
-    with (folder / shards.shard_names[int(shards.shard[row])]).open("r+b") as file:
+    with (folder / shards.shard_name(row)).open("r+b") as file:
         file.seek(int(shards.offset[row]) + 700)
         file.write(b"\xff" * 40)
     return folder

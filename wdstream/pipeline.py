@@ -278,7 +278,7 @@ def _rejects(plan: Plan) -> Iterator[dict[str, Any]]:
             "sample": sample,
             "key": name_of_row(shards, row),
             "dataset": plan.datasets[dataset].name,
-            "shard": shards.shard_names[int(shards.shard[row])],
+            "shard": shards.shard_name(row),
             "reason": reason,
             "is_packed": is_packed,
         }

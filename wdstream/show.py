@@ -118,7 +118,7 @@ def _document(
         sample=sample,
         key=built.keys[number],
         dataset=str(plan.datasets[dataset].name),
-        shard=shards.shard_names[int(shards.shard[row])],
+        shard=shards.shard_name(row),
         row=row,
         scale=scale,
         begin=begin,

@@ -191,6 +191,10 @@ class Shards:
             raise self._changed(row, f"it has the key {key!r}, the index another")
         return key
 
+    def shard_name(self, row: int) -> str:
+        """The file name of the tar that a row lies in."""
+        return self.shard_names[int(self.shard[row])]
+
     def find(self, key: str) -> int | None:
         """The row of a key, None when no sample has it. The first call sorts the key hashes, 8 bytes a row.
 
@@ -233,7 +237,7 @@ class Shards:
             raise self._changed(row, str(error)) from error
 
     def _changed(self, row: int, what: str) -> ShardError:
-        name = self.shard_names[int(self.shard[row])]
+        name = self.shard_name(row)
         return ShardError(
             f"{self.path}/{name}, row {row}: {what}. The shard was changed, cut off or damaged after it was indexed: "
             f"bring the right file back, or run `wdstream index {self.path} --rebuild` for a new index"
