@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from wdstream.audit import audit
+from wdstream.audit import AuditReport, audit
 from wdstream.pipeline import Plan, plan_from_config
 from wdstream.plan.digest import pages_digest
 from wdstream.trace import read_run
@@ -141,3 +141,12 @@ def test_another_plan_is_said_first(own_run: Path) -> None:
     (own_run / "run.json").write_text(json.dumps(record))
     report = audit(own_run)
     assert [text.split(" is ")[0] for text in report.differences] == ["plan: the fingerprint of order"]
+
+
+def test_differences_are_printed_as_they_are() -> None:
+    report = AuditReport(
+        steps=1, planned=2, parts=0, quarantined=0, states=0, differences=("step 0: page 'a[b]:100:c' was dropped",)
+    )
+    file = io.StringIO()
+    report.print(Console(file=file, width=200))
+    assert file.getvalue().startswith("differs step 0: page 'a[b]:100:c' was dropped\n")

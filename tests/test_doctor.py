@@ -1,5 +1,6 @@
 """The doctor passes a good checkpoint, and names what is wrong with a bad one."""
 
+import io
 import json
 import re
 import shutil
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 from wdstream import doctor
 from wdstream.cli import app
-from wdstream.doctor import narrow_model, run_doctor
+from wdstream.doctor import Check, DoctorReport, narrow_model, run_doctor
 from wdstream.families.internvl import InternVL
 from wdstream.families.qwen2_5_vl import Qwen25VL
 from wdstream.families.registry import load_family
@@ -121,6 +122,15 @@ def test_the_narrow_model_keeps_the_architecture(model: Path) -> None:
     assert type(narrow).__name__ == "Qwen2_5_VLForConditionalGeneration"
     assert len(narrow.model.language_model.layers) == len(narrow.model.visual.blocks) == 2
     assert narrow.config.text_config.rope_parameters["mrope_section"] == [2, 3, 3]
+
+
+def test_what_was_found_is_printed_as_it_is(tmp_path: Path) -> None:
+    """Markup of a model, `[/INST]`, is none of the terminal."""
+    check = Check(name="lengths", ok=False, found="built [INST] a [/INST]", remedy="report [this]")
+    file = io.StringIO()
+    DoctorReport(model_dir=tmp_path, checks=(check,)).print(Console(file=file, width=300))
+    assert "built [INST] a [/INST]" in file.getvalue()
+    assert "report [this]" in file.getvalue()
 
 
 def test_command_line(model: Path) -> None:

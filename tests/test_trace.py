@@ -3,6 +3,7 @@
 import io
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from rich.console import Console
 from wdstream.config import Config
 from wdstream.errors import PlanError, TrainError
 from wdstream.pipeline import plan_from_config
-from wdstream.trace import read_run, trace
+from wdstream.trace import Trace, TracedPage, read_run, trace
+from wdstream.trace_listed import ListedPage, ListedStep
 
 MakeConfig = Callable[..., Config]
 
@@ -70,3 +72,24 @@ def test_wrong_folders_steps_and_ranks(run_folder: Path, tmp_path: Path) -> None
         trace(run_folder, step=10_000)
     with pytest.raises(PlanError, match="rank 2: step 0 was trained on 2 ranks"):
         trace(run_folder, step=0, rank=2)
+
+
+def test_keys_are_printed_as_they_are() -> None:
+    """Brackets are no markup, and colons no pictures."""
+    key = "a[red]b:100:c"
+    listed = ListedPage(rank=0, pack=3, place=1, key=key)
+    page = TracedPage(
+        **asdict(listed),
+        sample=7,
+        dataset="d[e]",
+        shard="s.tar",
+        offset=5,
+        nbytes=6,
+        tokens=8,
+        patches=9,
+        is_quarantined=True,
+    )
+    shown = text_of(Trace(step=2, world_size=4, pages=(page,)))
+    assert all(text in shown for text in (key, "d[e]/s.tar", "5+6", "quarantined"))
+    assert key in text_of(ListedStep(step=2, world_size=4, pages=(listed,)))
+    assert "step 2 on 4 ranks: 0 pages" in text_of(ListedStep(step=2, world_size=4, pages=()))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from wdstream.pipeline import Plan, plan_from_config
 from wdstream.plan.digest import pages_digest
@@ -61,7 +62,7 @@ class AuditReport:
     def print(self, console: Console) -> None:
         """Print the first differences, and the sum."""
         for difference in self.differences[:SHOWN]:
-            console.print(f"[red]differs[/red] {difference}", highlight=False)
+            console.print(Text.assemble(("differs", "red"), f" {difference}"))
         if len(self.differences) > SHOWN:
             console.print(f"... and {len(self.differences) - SHOWN} more", highlight=False)
         parts = f" ({self.parts} of them parts of pages)" if self.parts else ""
@@ -154,7 +155,7 @@ class _Audit:
         self._planned += pages
         samples = [sample for pack in step.packs for sample in pack.samples]
         self._parts += sum(self._plan.parts.page_of(sample) != sample for sample in samples)
-        failed = [sample for sample in samples if self._has_failed(self._plan.parts.page_of(sample), step.step)]
+        failed = [sample for sample in samples if self._folder.has_failed(self._plan.parts.page_of(sample), step.step)]
         self._quarantined += len(failed)
         expected = {"pages": pages, "supervised": step.num_supervised, "failed": len(failed)}
         for name, value in expected.items():
@@ -163,9 +164,6 @@ class _Audit:
         self._digests[_digest(keys)] = step.step
         if line["digest"] != _digest(keys):
             self._wrong[step.step] = Mismatch(keys=keys, found=line["digest"])
-
-    def _has_failed(self, page: int, step: int) -> bool:
-        return self._folder.quarantine.get(page, step + 1) <= step
 
     def _check_state(self, steps: Steps) -> None:
         saved = self._folder.states.get(steps.run.step)

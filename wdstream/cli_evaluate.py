@@ -44,4 +44,4 @@ def evaluate_command(
         return
     for name, report in reports.items():
         for line in (f"{name}: {describe_eval(report.figures())}", *report.lines()):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.print(line, highlight=False, soft_wrap=True)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -10,13 +10,26 @@ from rich.console import Console
 from wdstream.errors import ConfigError
 from wdstream.records import Failure
 
-console = Console()
+if TYPE_CHECKING:
+    from wdstream.config import Config
 
+console = Console(markup=False, emoji=False)  # keys and paths may hold brackets and colons
 ConfigFile = Annotated[Path, typer.Argument(metavar="CFG", help="YAML configuration of the run, see configs/.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as data.seed=1; repeatable."),
 ]
+
+
+def read_config(cfg: Path, overrides: list[str] | None) -> "Config":
+    """The configuration of a command line.
+
+    Raises:
+        ConfigError: it cannot be read, or is not one.
+    """
+    from wdstream.config import load_config
+
+    return load_config(cfg, tuple(overrides or ()))
 
 
 def plan_command(
@@ -30,10 +43,9 @@ def plan_command(
     ] = None,
 ) -> None:
     """Dry-run an epoch without touching a pixel: pages, packs, steps, fill, rejects, balance."""
-    from wdstream.config import load_config
     from wdstream.pipeline import plan_from_config
 
-    plan = plan_from_config(load_config(cfg, tuple(set_ or ())))
+    plan = plan_from_config(read_config(cfg, set_))
     summary = plan.summary(world_size=world)
     if as_json:
         typer.echo(json.dumps(summary.as_dict(), indent=2))
@@ -60,16 +72,13 @@ def digest_command(
     The lines are the same for every --world, --workers and --resume-at: that is the promise of the plan. A page that
     fails is named on standard error.
     """
-    from wdstream.config import load_config
     from wdstream.digest import digest
 
     def warn(step: int, failure: Failure) -> None:
         typer.echo(f"step {step}: page {failure.key!r} failed and is blank in the digest: {failure.reason}", err=True)
 
-    config = load_config(cfg, tuple(set_ or ()))
-    lines = digest(
-        config, steps=_parse_range(steps), world=world, workers=workers, resume_at=resume_at, on_failure=warn
-    )
+    config, wanted = read_config(cfg, set_), _parse_range(steps)
+    lines = digest(config, steps=wanted, world=world, workers=workers, resume_at=resume_at, on_failure=warn)
     for step, sha256 in lines:
         typer.echo(f"{step} {sha256}")
 
@@ -95,10 +104,9 @@ def show_command(
 
     The pack is built as in training, whatever the number of ranks. Steps and packs are numbered from 0.
     """
-    from wdstream.config import load_config
     from wdstream.show import show_pack
 
-    view = show_pack(load_config(cfg, tuple(set_ or ())), cfg, step=step, pack=pack)
+    view = show_pack(read_config(cfg, set_), cfg, step=step, pack=pack)
     if html is None:
         from wdstream.report.terminal import print_pack
 
@@ -108,7 +116,7 @@ def show_command(
         from wdstream.report.words import counted
 
         write_html(view, html, full=full)
-        console.print(f"step {step}, pack {pack}: {counted(len(view.documents), 'document')} in {html}", markup=False)
+        console.print(f"step {step}, pack {pack}: {counted(len(view.documents), 'document')} in {html}")
 
 
 RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of a training run.")]
@@ -140,10 +148,9 @@ def where_command(
     Of a page that is split (data.overlength), all parts are listed; one alone is asked for by the name that trace and
     show print.
     """
-    from wdstream.config import load_config
     from wdstream.whereabouts import where
 
-    where(load_config(cfg, tuple(set_ or ())), key, max_steps=max_steps).print(console)
+    where(read_config(cfg, set_), key, max_steps=max_steps).print(console)
 
 
 def audit_command(run: RunDir) -> None:

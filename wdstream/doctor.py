@@ -70,13 +70,17 @@ class DoctorReport:
     def print(self, console: "Console") -> None:
         """A table of the checks, failed ones with what to do."""
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(title=f"{self.model_dir}: {'fit for wdstream' if self.ok else 'NOT fit for wdstream'}")
         for column in ("check", "", "found"):
             table.add_column(column)
         for check in self.checks:
-            mark = "[green]ok[/]" if check.ok else "[red]failed[/]"
-            table.add_row(check.name, mark, check.found if check.ok else f"{check.found}\n[bold]{check.remedy}[/]")
+            mark = Text("ok", "green") if check.ok else Text("failed", "red")
+            found = Text(check.found)
+            if not check.ok:
+                found.append(f"\n{check.remedy}", "bold")
+            table.add_row(check.name, mark, found)
         console.print(table)
         console.print(
             "Weights were random in a copy of the model with two layers: the proof is of masks and positions."

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from wdstream.config import Config
 from wdstream.errors import PlanError, TrainError
 from wdstream.pipeline import Plan, plan_from_config
 from wdstream.plan.digest import pages_digest
 from wdstream.records import StepPlan
-from wdstream.trace_listed import ListedStep, trace_listed
+from wdstream.trace_listed import ListedStep, print_pages, trace_listed
 from wdstream.train.lines import read_lines
 
 
@@ -47,6 +46,10 @@ class RunFolder:
         """Ranks that trained a step; for one not trained, those of the newest."""
         sizes = {line["step"]: int(line["world_size"]) for line in self.steps}
         return sizes.get(step, sizes[max(sizes)] if sizes else 1)
+
+    def has_failed(self, page: int, step: int) -> bool:
+        """Whether a page, by its sample number, had been listed in the quarantine by a step."""
+        return self.quarantine.get(page, step + 1) <= step
 
     def check_trained(self, step: StepPlan, pages: Sequence["TracedPage"]) -> None:
         """Compare the pages of a whole step with the ledger's digest of it, if it was trained.
@@ -134,16 +137,15 @@ class Trace:
     def print(self, console: Console) -> None:
         """Print a table, one line a page."""
         names = ("rank", "pack", "place", "key", "shard", "bytes", "tokens", "patches", "")
-        table = Table(title=f"step {self.step} on {self.world_size} ranks: {len(self.pages)} pages")
-        for name in names:
-            table.add_column(name, overflow="fold", no_wrap=name not in ("key", "shard"))
-        for page in self.pages:
-            span = f"{page.offset}+{page.nbytes}"
-            numbers = (page.rank, page.pack, page.place)
-            note = "quarantined" if page.is_quarantined else ""
-            shard = f"{page.dataset}/{page.shard}"
-            table.add_row(*map(str, numbers), page.key, shard, span, str(page.tokens), str(page.patches), note)
-        console.print(table)
+        rows = [
+            (
+                *(page.rank, page.pack, page.place, page.key),
+                *(f"{page.dataset}/{page.shard}", f"{page.offset}+{page.nbytes}", page.tokens, page.patches),
+                "quarantined" if page.is_quarantined else "",
+            )
+            for page in self.pages
+        ]
+        print_pages(console, names, rows, step=self.step, world_size=self.world_size)
 
 
 def trace(run: Path, *, step: int, rank: int | None = None) -> Trace | ListedStep:
@@ -156,24 +158,24 @@ def trace(run: Path, *, step: int, rank: int | None = None) -> Trace | ListedSte
     """
     folder = read_run(run)
     world_size = folder.world_size(step)
+    if rank is not None and not 0 <= rank < world_size:
+        raise PlanError(f"rank {rank}: step {step} was trained on {world_size} ranks, numbered from 0")
     if folder.config.data.streaming is not None:
         return trace_listed(run, step=step, rank=rank, world_size=world_size)
     plan = plan_from_config(folder.config)
-    if rank is not None and not 0 <= rank < world_size:
-        raise PlanError(f"rank {rank}: step {step} was trained on {world_size} ranks, numbered from 0")
     planned = plan.step(
         step,
         world_size=world_size,
         micro_batch_size=folder.config.train.micro_batch_size,
         state_near=folder.state_near(step),
     )
-    everywhere = [page for number in range(world_size) for page in _pages(plan, planned, number, folder.quarantine)]
+    everywhere = [page for number in range(world_size) for page in _pages(folder, plan, planned, number)]
     folder.check_trained(planned, everywhere)
     pages = tuple(page for page in everywhere if rank is None or page.rank == rank)
     return Trace(step=step, world_size=world_size, pages=pages)
 
 
-def _pages(plan: Plan, step: StepPlan, rank: int, quarantine: Mapping[int, int]) -> Iterator[TracedPage]:
+def _pages(folder: RunFolder, plan: Plan, step: StepPlan, rank: int) -> Iterator[TracedPage]:
     for pack in (step.packs[place] for place in step.deal[rank]):
         for place, (sample, tokens, patches) in enumerate(zip(pack.samples, pack.tokens, pack.patches, strict=True)):
             dataset, row = plan.locate(sample)
@@ -185,10 +187,10 @@ def _pages(plan: Plan, step: StepPlan, rank: int, quarantine: Mapping[int, int])
                 key=plan.key(sample),
                 sample=sample,
                 dataset=plan.datasets[dataset].name,
-                shard=shards.shard_names[int(shards.shard[row])],
+                shard=shards.shard_name(row),
                 offset=int(shards.offset[row]),
                 nbytes=int(shards.nbytes[row]),
                 tokens=tokens,
                 patches=patches,
-                is_quarantined=quarantine.get(plan.parts.page_of(sample), step.step + 1) <= step.step,
+                is_quarantined=folder.has_failed(plan.parts.page_of(sample), step.step),
             )

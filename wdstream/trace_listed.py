@@ -1,12 +1,13 @@
 """trace for a run on tars without an index: no plan can compute its pages again, so they are read from its list."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from wdstream.errors import PlanError
 from wdstream.train.lines import read_lines
@@ -32,22 +33,28 @@ class ListedStep:
 
     def print(self, console: Console) -> None:
         """Print a table, one line a page."""
-        table = Table(title=f"step {self.step} on {self.world_size} ranks: {len(self.pages)} pages")
-        for name in ("rank", "pack", "place", "key"):
-            table.add_column(name, overflow="fold", no_wrap=name != "key")
-        for page in self.pages:
-            table.add_row(str(page.rank), str(page.pack), str(page.place), page.key)
-        console.print(table)
+        rows = [(page.rank, page.pack, page.place, page.key) for page in self.pages]
+        print_pages(console, ("rank", "pack", "place", "key"), rows, step=self.step, world_size=self.world_size)
+
+
+def print_pages(
+    console: Console, names: Sequence[str], rows: Sequence[Sequence[object]], *, step: int, world_size: int
+) -> None:
+    """Print the pages of a step as a table, a line each, under the names of its columns; nothing in it is markup."""
+    table = Table(title=f"step {step} on {world_size} ranks: {len(rows)} pages")
+    for name in names:
+        table.add_column(name, overflow="fold", no_wrap=name not in ("key", "shard"))
+    for row in rows:
+        table.add_row(*(Text(str(value)) for value in row))
+    console.print(table)
 
 
 def trace_listed(run: Path, *, step: int, rank: int | None, world_size: int) -> ListedStep:
     """The pages of a step, from RUN/pages.jsonl.
 
     Raises:
-        PlanError: the step was not trained, or there was no such rank.
+        PlanError: the step was not trained.
     """
-    if rank is not None and not 0 <= rank < world_size:
-        raise PlanError(f"rank {rank}: step {step} was trained on {world_size} ranks, numbered from 0")
     line = next((line for line in read_lines(run / "pages.jsonl") if line["step"] == step), None)
     if line is None:
         raise PlanError(f"step {step}: not among the steps that {run / 'pages.jsonl'} lists; it was not trained yet")

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.text import Text
 
 from wdstream.config import Config
 from wdstream.errors import PlanError
@@ -50,7 +51,7 @@ class Whereabouts:
         if self.reason is not None:
             lines = [f"{self.key}: left out of the plan, {self.reason}"]
         for line in lines or [f"{self.key}: not within the first {self.steps} steps"]:
-            console.print(line, markup=False, soft_wrap=True)
+            console.print(Text(line), soft_wrap=True)
 
 
 def where(config: Config, key: str, *, max_steps: int | None = None) -> Whereabouts:
