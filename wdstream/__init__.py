@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wdstream.families.registry import load_family
     from wdstream.pages.tile import TilingPolicy, plan_tiles
-    from wdstream.pipeline import Plan
+    from wdstream.pipeline import Plan, fit_tiling
     from wdstream.shards.shards import Shards
     from wdstream.world import World
 
-__all__ = ["Plan", "Shards", "TilingPolicy", "World", "load_family", "plan_tiles"]
+__all__ = ["Plan", "Shards", "TilingPolicy", "World", "fit_tiling", "load_family", "plan_tiles"]
 
 # Names are found on first use, so that `import wdstream.pages` or the command line's --help never waits for torch.
 _HOMES = {
@@ -18,6 +18,7 @@ _HOMES = {
     "Shards": "wdstream.shards.shards",
     "TilingPolicy": "wdstream.pages.tile",
     "World": "wdstream.world",
+    "fit_tiling": "wdstream.pipeline",
     "load_family": "wdstream.families.registry",
     "plan_tiles": "wdstream.pages.tile",
 }

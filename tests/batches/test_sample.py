@@ -8,7 +8,7 @@ import pytest
 from wdstream.batches.sample import build_sample, build_samples
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
-from wdstream.records import LabelledPage, TextSegment, TokenSegment
+from wdstream.records import ImageSegment, LabelledPage, TextSegment, TokenSegment
 from wdstream.testing import make_document
 
 
@@ -69,6 +69,16 @@ def test_a_bos_is_put_first_and_masked(families: dict[str, Family], monkeypatch:
     text = family.encoder.encode("two words")
     assert sample.input_ids.tolist() == [family.pad_id, *text, family.eos_id]
     assert sample.labels.tolist() == [-100, *text, family.eos_id]
+
+
+def test_tiles_come_in_the_order_of_their_blocks(families: dict[str, Family]) -> None:
+    family = families["qwen2_5_vl"]
+    page = make_document("k", [(112, 56), "text", (56, 56)])
+    swapped = replace(page, segments=(ImageSegment(index=1), page.segments[1], ImageSegment(index=0)))
+    sample = build_sample(swapped, family)
+    assert [tile.shape[:2] for tile in sample.tiles] == [(56, 56), (56, 112)]
+    text = len(family.encoder.encode("text"))
+    assert np.flatnonzero(sample.input_ids == family.image_id).tolist() == [*range(1, 5), *range(7 + text, 15 + text)]
 
 
 def test_refused_tile_is_named(families: dict[str, Family]) -> None:

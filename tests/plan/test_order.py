@@ -40,3 +40,13 @@ def test_epochs_and_seeds_differ() -> None:
     order = order_of([50] * 4)
     assert whole(order, 0) != whole(order, 1)
     assert whole(order, 0) != whole(order_of([50] * 4, seed=1), 0)
+
+
+def blocks_of(order: Order) -> list[list[int]]:
+    return [order.block(0, block).tolist() for block in range(order.num_blocks)]
+
+
+def test_the_seed_decides_the_order_of_shards_and_of_the_pages_in_a_block() -> None:
+    shards = [[rows[0] // 10 for rows in blocks_of(order_of([10] * 6, seed=seed, group=1))] for seed in (0, 5)]
+    assert shards == [[0, 2, 3, 4, 5, 1], [4, 3, 2, 1, 0, 5]]
+    assert [whole(order_of([6], seed=seed), 2) for seed in (0, 5)] == [[4, 1, 3, 0, 5, 2], [4, 2, 3, 0, 5, 1]]
