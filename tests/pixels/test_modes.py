@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,29 @@ def test_floats(values: tuple[float, ...], expected: list[int]) -> None:
     image = Image.fromarray(np.array([values], np.float32))
     assert image.mode == "F"
     assert rows_of(stored(image, "TIFF")) == [expected]
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F", "CMYK"])
+def test_wide_numbers_are_made_for_some_rows_at_a_time(mode: str) -> None:
+    """In one piece they would take 12 to 37 bytes a pixel. And the bands fit together."""
+    width, height = 700, 1500
+    levels = np.arange(width * height, dtype=np.uint32).reshape(height, width) * 7919 % 65536
+    if mode == "CMYK":
+        inks = np.stack([levels % 251, levels % 241, levels % 239, levels % 233], axis=2).astype(np.uint8)
+        data = stored(Image.frombytes(mode, (width, height), inks.tobytes()), "JPEG")
+        with Image.open(io.BytesIO(data)) as image:
+            wanted = np.asarray(image.convert("RGB"))
+    else:
+        values = {"I;16": levels.astype(np.uint16), "I": levels.astype(np.int32), "F": np.float32(levels / 65535)}[mode]
+        data = stored(Image.fromarray(values), "TIFF")
+        wanted = np.rint(levels[..., None] / 257).astype(np.uint8)
+    decode_image(data, max_pixels=10**8)  # imports
+    tracemalloc.start()
+    pixels = decode_image(data, max_pixels=10**8)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(pixels, np.broadcast_to(wanted, pixels.shape))
+    assert peak <= (8 if mode == "I;16" else 16) * width * height
 
 
 def test_cmyk_tiff() -> None:

@@ -28,7 +28,7 @@ from wdstream.errors import DecodeError
 from wdstream.pixels.completeness import is_whole_jpeg2000, jpeg_scans
 from wdstream.pixels.grey import grey_as_rgb
 from wdstream.pixels.header import ImageHeader, image_header, pillow_header
-from wdstream.pixels.modes import to_grey_or_rgb
+from wdstream.pixels.modes import in_bands, to_grey_or_rgb
 from wdstream.pixels.orientation import is_transposed
 from wdstream.pixels.pillow import open_image, sniff_format, unreadable
 from wdstream.records import Pixels, Size
@@ -128,9 +128,14 @@ def _decode_jpeg(data: bytes, header: ImageHeader, min_size: Size | None) -> NDA
     if not jpeg_scans(data).are_complete:
         raise DecodeError("JPEG image cannot be decoded: it ends before all of its scans")
     if header.mode == "CMYK":
-        inks = pixels.astype(np.uint16)
-        return ((inks[..., :3] * inks[..., 3:] + 127) // 255).astype(np.uint8)
+        return in_bands(pixels, _ink_to_rgb)
     return pixels[..., 0] if header.mode == "L" else pixels
+
+
+def _ink_to_rgb(stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Inverted inks (h, w, 4) as RGB."""
+    inks = stored.astype(np.uint16)
+    return ((inks[..., :3] * inks[..., 3:] + 127) // 255).astype(np.uint8)
 
 
 def _decode_with_pillow(image: "Image.Image", header: ImageHeader) -> NDArray[np.uint8]:

@@ -19,6 +19,7 @@
 Embedded ICC profiles are ignored, see `decode.py`.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from PIL import Image
 
+_BAND_PIXELS = 1 << 18
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # TIFF 6.0 tags
 
 
@@ -47,6 +49,12 @@ def to_grey_or_rgb(image: "Image.Image") -> NDArray[np.uint8]:
     if image.mode == "LAB":
         return np.array(_lab_to_rgb(image))
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def in_bands(pixels: NDArray[Any], convert: Callable[[NDArray[Any]], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """`convert` of (h, w) or (h, w, c) pixels, some rows at a time: its wide numbers would take many times the page."""
+    rows = max(1, _BAND_PIXELS // pixels.shape[1])
+    return np.concatenate([convert(pixels[top : top + rows]) for top in range(0, len(pixels), rows)])
 
 
 def _grey_palette(image: "Image.Image") -> NDArray[np.uint8] | None:
@@ -73,28 +81,38 @@ def _from_16_bit(image: "Image.Image") -> NDArray[np.uint8]:
     tags: Any = getattr(image, "tag_v2", {})
     bits = tags.get(_BITS_PER_SAMPLE, (16,))[0]
     highest = (1 << bits) - 1
-    values: NDArray[np.uint32] = np.asarray(image).astype(np.uint32)
-    grey: NDArray[np.uint8] = ((np.minimum(values, highest) * 255 + highest // 2) // highest).astype(np.uint8)
-    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
-        np.subtract(255, grey, out=grey)
+    values: NDArray[np.uint16] = np.asarray(image)
     transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        grey[values == transparent] = 255
-    return grey
+
+    def scaled(band: NDArray[np.uint16]) -> NDArray[np.uint8]:
+        wide = np.minimum(band.astype(np.uint32), highest)
+        grey = ((wide * 255 + highest // 2) // highest).astype(np.uint8)
+        if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+            np.subtract(255, grey, out=grey)
+        if isinstance(transparent, int):
+            grey[band == transparent] = 255
+        return grey
+
+    return in_bands(values, scaled)
 
 
 def _from_wide(values: NDArray[Any], *, is_float: bool) -> NDArray[np.uint8]:
     """32-bit integers or floats scaled to 8 bits by the rules above."""
-    wide = values.astype(np.float64)
-    is_number = np.isfinite(wide)
+    is_number = np.isfinite(values)
     if not is_number.any():
-        return np.full(wide.shape, 255, np.uint8)
-    least, greatest = wide[is_number].min(), wide[is_number].max()
+        return np.full(values.shape, 255, np.uint8)
+    least = float(values.min(where=is_number, initial=values.flat[is_number.argmax()]))
+    greatest = float(values.max(where=is_number, initial=least))
     ranges = (1.0, 255.0) if is_float else (65535.0,)
     low, high = next(((0.0, top) for top in ranges if least >= 0 and greatest <= top), (least, greatest))
     span = high - low or 1.0  # one value everywhere: black
-    scaled = (np.where(is_number, wide, high) - low) * 255.0 / span
-    return np.where(is_number, np.rint(scaled), 255).astype(np.uint8)
+
+    def scaled(band: NDArray[Any]) -> NDArray[np.uint8]:
+        is_finite = np.isfinite(band)
+        levels = (np.where(is_finite, band, high).astype(np.float64) - low) * 255.0 / span
+        return np.where(is_finite, np.rint(levels), 255).astype(np.uint8)
+
+    return in_bands(values, scaled)
 
 
 def _lab_to_rgb(image: "Image.Image") -> "Image.Image":
