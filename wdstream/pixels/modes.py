@@ -86,7 +86,7 @@ def _from_16_bit(image: "Image.Image") -> NDArray[np.uint8]:
 
     def scaled(band: NDArray[np.uint16]) -> NDArray[np.uint8]:
         wide = np.minimum(band.astype(np.uint32), highest)
-        grey = ((wide * 255 + highest // 2) // highest).astype(np.uint8)
+        grey: NDArray[np.uint8] = ((wide * 255 + highest // 2) // highest).astype(np.uint8)
         if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
             np.subtract(255, grey, out=grey)
         if isinstance(transparent, int):
