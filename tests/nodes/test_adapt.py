@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wdstream.chat import segments_from_messages
 from wdstream.errors import DecodeError, RowError
 from wdstream.nodes.adapt import as_page
 from wdstream.nodes.decode import Decode, decode_page
@@ -55,6 +56,32 @@ def test_interleaved_webdataset_row() -> None:
     assert page.segments == (TextSegment(text="before"), ImageSegment(index=0))
 
 
+def test_an_interleaved_row_is_the_same_when_its_images_are_decoded() -> None:
+    """Eleven images, in a tar's order of names: 0, 1, 10, 2, ...; the text stands behind the third."""
+    images = {f"{number}.png": Image.new("L", (1, 1), number) for number in (0, 1, 10, *range(2, 10))}
+    content = [*[{"type": "image"}] * 3, {"type": "text", "text": "between"}, *[{"type": "image"}] * 8]
+    page = as_page({"__key__": "1", **images, "json": {"content": content, "lang": "de"}, "npy": np.zeros(2)})
+    assert [image[0, 0, 0] for image in page.images] == list(range(11))
+    assert page.segments == (
+        *(ImageSegment(index=index) for index in range(3)),
+        TextSegment(text="between"),
+        *(ImageSegment(index=index) for index in range(3, 11)),
+    )
+    assert page.meta == {"lang": "de"}
+
+
+def test_a_chat_row_keeps_its_turns() -> None:
+    turns = [
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Read."}]},
+        {"role": "assistant", "content": "A line."},
+    ]
+    segments = segments_from_messages(turns, num_images=1)
+    assert segments[-1] == TextSegment(text="A line.")
+    row = as_page({"key": "a", "images": [png()], "messages": turns})
+    stored = as_page({"__key__": "a", "0.png": Image.new("L", (1, 1)), "json": {"messages": turns}})
+    assert row.segments == stored.segments == segments
+
+
 def test_rows_of_bytes_arrays_and_pil_images() -> None:
     data = png()
     row = as_page({"id": 7, "image": data, "text": "A line."})
@@ -96,11 +123,23 @@ def test_pil_images_follow_the_rules_of_files() -> None:
         (17, "cannot read a page from a int; expected a Page"),
         ({"url": "x", 5: 6}, r"a mapping with \['5', 'url'\]; expected"),
         ({"key": "a", "text": ""}, "row 'a' has neither an image nor text"),
-        ({"key": "a", "text": 3}, "'text' of a row is text, found int"),
+        ({"key": "a", "text": 3}, "row 'a': 'text' is text, found int"),
+        ({"key": "a", "text": b"caf\xe9"}, "row 'a': its text is not UTF-8"),
+        ({"key": "a", "text": "b", "meta": "de"}, "row 'a': 'meta' is a mapping, found str"),
+        ({"key": "a", "text": "b", "messages": []}, "row 'a' has both 'text' and 'messages'"),
+        (
+            {"key": "a", "image": b"x", "messages": [{"role": "user", "content": "Read."}]},
+            "row 'a': there is no turn of the assistant",
+        ),
         ({"key": "a", "image": np.zeros((2, 2, 3)), "text": ""}, r"found ndarray float64 \(2, 2, 3\)"),
         ({"key": "a", "image": "page.png", "text": ""}, "row 'a': an image is bytes.*found str"),
         ({"__key__": "a", "cls": 3}, "sample 'a' has no image, text or json"),
-        ({"__key__": "a", "cls": object()}, "sample 'a': a part is neither bytes, text nor JSON"),
+        (
+            {"__key__": "a", "png": b"x", "json": {"a": object()}},
+            "sample 'a': its json is neither bytes, text nor JSON",
+        ),
+        ({"__key__": "a", "png": Image.new("L", (1, 1)), "txt": b"caf\xe9"}, "sample 'a': its text is not UTF-8"),
+        ({"__key__": "a", "0.png": Image.new("L", (1, 1)), "txt": "b"}, "sample 'a': a page has one image"),
     ],
 )
 def test_other_samples_are_refused(sample: object, message: str) -> None:

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -131,6 +134,23 @@ def test_threads_do_not_change_the_threads_of_torch() -> None:
     step = Step(Items(range(4)), lambda item: torch.get_num_threads(), workers=2)
     assert list(step) == [1, 1, 1, 1]
     assert torch.get_num_threads() == before
+
+
+def test_threads_that_ask_torch_first_do_not_decide_for_all() -> None:
+    """In a fresh process: whoever asks first for the number of threads fixes it, and here that must not be a worker."""
+    code = """
+import torch
+from wdstream.nodes.base import Step
+from wdstream.nodes.items import Items
+{}
+print(torch.get_num_threads())
+"""
+    env = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    alone, beside = (
+        subprocess.run([sys.executable, "-c", code.format(use)], env=env, capture_output=True, text=True, check=True)
+        for use in ("", "assert len(list(Step(Items(range(8)), torch.arange, workers=2))) == 8")
+    )
+    assert alone.stdout == beside.stdout
 
 
 def test_closed_nodes_say_so() -> None:

@@ -3,9 +3,11 @@
     Page, DecodedPage                                         as they are
     {"__key__": ..., "jpg": bytes, "txt": ..., "json": ...}   a webdataset sample, raw or decoded
     {"image": ... or "images": [...], "text": str}            a row; images first, then the text
+    {"images": [...], "messages": [...]}                      a chat row, for nodes that write it out (families/chat.py)
 
 An image is an encoded file (bytes), a PIL image, or a uint8 array (h, w, 3) or (h, w). The key is `__key__`, `key` or
-`id`; a row without one is named by a digest of its content.
+`id`; a row without one is named by a digest of its content. Text is text: an `<image>` in it is no image. Rows in which
+images and text alternate are webdataset samples with `content` in their json (shards/rows.py), or Pages.
 """
 
 import hashlib
@@ -15,17 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wdstream.chat import segments_from_messages
 from wdstream.errors import DecodeError, RowError
 from wdstream.pixels.modes import to_grey_or_rgb
 from wdstream.records import DecodedPage, ImageSegment, Page, Pixels, Segment, TextSegment
-from wdstream.shards.format import is_image
+from wdstream.shards.format import JSON_EXTENSION, TEXT_EXTENSION, is_image
 from wdstream.shards.rows import page_from_parts
 
 if TYPE_CHECKING:
     from PIL import Image
 
 KEY_NAMES = ("__key__", "key", "id")
-EXPECTED = "a Page, a webdataset sample with '__key__', or a mapping with 'image' or 'images' and 'text'"
+EXPECTED = "a Page, a webdataset sample with '__key__', or a mapping with 'image' or 'images' and 'text' or 'messages'"
 
 
 def as_page(sample: Any) -> Page | DecodedPage:
@@ -41,52 +44,68 @@ def as_page(sample: Any) -> Page | DecodedPage:
         raise RowError(f"cannot read a page from a {type(sample).__name__}; expected {EXPECTED}")
     if "__key__" in sample:
         return _from_webdataset(sample)
-    if not {"image", "images", "text"} & sample.keys():
+    if not {"image", "images", "text", "messages"} & sample.keys():
         raise RowError(f"cannot read a page from a mapping with {sorted(map(str, sample))}; expected {EXPECTED}")
-    return _from_row(sample, _text(sample, "text"), sample["images"] if "images" in sample else [sample.get("image")])
+    return _from_row(sample, sample["images"] if "images" in sample else [sample.get("image")])
 
 
 def _from_webdataset(sample: Mapping[str, Any]) -> Page | DecodedPage:
-    parts = {name: value for name, value in sample.items() if not name.startswith("__")}
-    pictures = [value for name, value in parts.items() if is_image(name)]
-    if all(isinstance(value, bytes) for value in pictures):
-        stored = {name: value if isinstance(value, bytes) else _stored(sample, value) for name, value in parts.items()}
-        return page_from_parts(str(sample["__key__"]), stored)
-    return _from_row(sample, _text(sample, "txt"), pictures)
+    """By the rules of stored samples, whatever was decoded: which image is which, `content` and `messages` in json."""
+    key, parts = str(sample["__key__"]), {name: value for name, value in sample.items() if not name.startswith("__")}
+    pictures = {name: value for name, value in parts.items() if is_image(name)}
+    stored = {name: _stored(key, name, value) for name, value in parts.items()}
+    if all(isinstance(value, bytes) for value in pictures.values()):
+        return page_from_parts(key, stored)
+    page = page_from_parts(key, stored | {name: name.encode() for name in pictures})  # names stand for the images
+    images = tuple(_pixels(key, pictures[name.decode()]) for name in page.images)
+    return DecodedPage(key=key, images=images, segments=page.segments, meta=page.meta)
 
 
-def _stored(sample: Mapping[str, Any], value: Any) -> bytes:
-    """The bytes a decoded part came from."""
+def _stored(key: str, name: str, value: Any) -> bytes:
+    """The bytes a decoded part came from; of a part that no page has, nothing is asked."""
+    if isinstance(value, bytes) or name not in (TEXT_EXTENSION, JSON_EXTENSION):
+        return value if isinstance(value, bytes) else b""
     try:
         return (value if isinstance(value, str) else json.dumps(value)).encode()
     except (TypeError, ValueError) as error:
-        raise RowError(f"sample {sample['__key__']!r}: a part is neither bytes, text nor JSON: {error}") from error
+        raise RowError(f"sample {key!r}: its {name} is neither bytes, text nor JSON: {error}") from error
 
 
-def _from_row(sample: Mapping[str, Any], text: str, images: Sequence[Any]) -> Page | DecodedPage:
+def _from_row(sample: Mapping[str, Any], images: Sequence[Any]) -> Page | DecodedPage:
     images = [image for image in images if image is not None]
     key = next((str(sample[name]) for name in KEY_NAMES if sample.get(name) is not None), None)
     if key is None:
-        key = _digest(text, images)
-    segments: list[Segment] = [ImageSegment(index=index) for index in range(len(images))]
-    segments += [TextSegment(text=text)] if text else []
+        key = _digest(str(sample.get("messages", sample.get("text"))), images)
+    segments = _segments(key, sample, len(images))
     if not segments:
         raise RowError(f"row {key!r} has neither an image nor text")
-    meta = sample.get("json", sample.get("meta", {}))
-    meta = meta if isinstance(meta, Mapping) else {}
+    meta = sample.get("meta") or {}
+    if not isinstance(meta, Mapping):
+        raise RowError(f"row {key!r}: 'meta' is a mapping, found {type(meta).__name__}")
     if all(isinstance(image, bytes) for image in images):
-        return Page(key=key, images=tuple(images), segments=tuple(segments), meta=meta)
+        return Page(key=key, images=tuple(images), segments=segments, meta=meta)
     pixels = tuple(_pixels(key, image) for image in images)
-    return DecodedPage(key=key, images=pixels, segments=tuple(segments), meta=meta)
+    return DecodedPage(key=key, images=pixels, segments=segments, meta=meta)
 
 
-def _text(sample: Mapping[str, Any], name: str) -> str:
-    text = sample.get(name) or ""
-    if isinstance(text, bytes):
-        text = text.decode("utf-8", errors="replace")
+def _segments(key: str, sample: Mapping[str, Any], num_images: int) -> tuple[Segment, ...]:
+    """Images first, then the text; or the turns of a chat row."""
+    text = "" if sample.get("text") is None else sample["text"]
+    if sample.get("messages") is not None:
+        if text:
+            raise RowError(f"row {key!r} has both 'text' and 'messages': keep one")
+        try:
+            return segments_from_messages(sample["messages"], num_images=num_images)
+        except RowError as error:
+            raise RowError(f"row {key!r}: {error}") from error
+    try:
+        text = text.decode() if isinstance(text, bytes) else text
+    except UnicodeDecodeError as error:
+        raise RowError(f"row {key!r}: its text is not UTF-8: {error}") from error
     if not isinstance(text, str):
-        raise RowError(f"{name!r} of a row is text, found {type(text).__name__}")
-    return text
+        raise RowError(f"row {key!r}: 'text' is text, found {type(text).__name__}")
+    images = (ImageSegment(index=index) for index in range(num_images))
+    return (*images, TextSegment(text=text)) if text else tuple(images)
 
 
 def _pixels(key: str, image: Any) -> Pixels:
