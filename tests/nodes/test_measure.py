@@ -1,5 +1,6 @@
 """A page of a stream is measured, shrunk and refused as the plan measures, shrinks and rejects the same page."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,11 +8,13 @@ import numpy as np
 import pytest
 
 from wdstream.config import Config
-from wdstream.errors import UnfitError
+from wdstream.errors import DecodeError, UnfitError
+from wdstream.nodes.cut import Cutter
+from wdstream.nodes.decode import decode_page
 from wdstream.nodes.measure import PageLimits, fit_page, measure_page
 from wdstream.pipeline import plan_from_config
 from wdstream.plan.measure import Reject
-from wdstream.records import Page, TextSegment
+from wdstream.records import ImageSegment, Page, TextSegment
 
 TILED = {"kind": "shape_buckets", "tile_size": 84, "overview_size": 56}
 WHOLE = {"kind": "none"}
@@ -66,3 +69,18 @@ def test_pages_without_text_are_left_out(stream_config: Callable[..., Config], s
     with pytest.raises(UnfitError, match="page 'bare': empty text"):
         limits = PageLimits(max_tokens=100, max_patches=100, max_pixels=100)
         fit_page(measured, limits, family=plan.family, tiling=plan.tiling)
+
+
+def test_an_image_longer_than_any_tiling_takes_is_left_out(
+    stream_config: Callable[..., Config], small_shards: Path
+) -> None:
+    """Of a hostile header: within max_pixels, so its size reaches the tiling."""
+    plan = plan_from_config(stream_config(small_shards))
+    header = struct.pack(">IIBBBBB", (1 << 24) + 1, 1, 1, 0, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + b"\x00\x00\x00\x0dIHDR" + header + bytes(4)
+    page = Page(key="long", images=(png,), segments=(TextSegment(text="a"), ImageSegment(index=0)))
+    with pytest.raises(UnfitError, match=r"page 'long': too many pixels, \(\(16777217, 1\),\)"):
+        measure_page(page, family=plan.family, tiling=plan.tiling)
+    for cut in (Cutter(tiling=plan.tiling).cut, decode_page):
+        with pytest.raises(DecodeError, match=r"page 'long', image 0: .* no side may be longer than 16777216"):
+            cut(page)

@@ -63,9 +63,11 @@ def measure_page(page: Page, *, family: Family, tiling: Tiling) -> MeasuredPage:
     Raises:
         DecodeError: an image's header cannot be read.
         RowError: the family's chat template refuses the row.
-        UnfitError: the family refuses the size of a tile.
+        UnfitError: an image is longer than any tiling takes, or the family refuses the size of a tile.
     """
     sizes = tuple(_size(page.key, number, data) for number, data in enumerate(page.images))
+    if any(max(size) > MAX_SIDE for size in sizes):
+        raise UnfitError(_too_large(page.key, sizes))
     written = render_chat(page, family)
     texts = [segment.text for segment in written.segments if isinstance(segment, TextSegment)]
     runs = [len(segment.ids) for segment in written.segments if isinstance(segment, TokenSegment)]
@@ -82,8 +84,8 @@ def fit_page(page: MeasuredPage, limits: PageLimits, *, family: Family, tiling: 
     """
     if page.text_tokens == 0:
         raise UnfitError(f"page {page.key!r}: {Reject.EMPTY_TEXT.reason}")
-    if any(width * height > limits.max_pixels or max(width, height) > MAX_SIDE for width, height in page.image_sizes):
-        raise UnfitError(f"page {page.key!r}: {Reject.TOO_MANY_PIXELS.reason}, {page.image_sizes}")
+    if any(width * height > limits.max_pixels for width, height in page.image_sizes):
+        raise UnfitError(_too_large(page.key, page.image_sizes))
     scale, shrunk = page.scale, page
     while not _fits(shrunk, limits):
         scale -= 1
@@ -122,6 +124,10 @@ def _at_scale(page: MeasuredPage, scale: int, *, family: Family, tiling: Tiling)
 
 def _fits(page: MeasuredPage, limits: PageLimits) -> bool:
     return page.tokens <= limits.max_tokens and page.patches <= limits.max_patches
+
+
+def _too_large(key: str, sizes: tuple[Size, ...]) -> str:
+    return f"page {key!r}: {Reject.TOO_MANY_PIXELS.reason}, {sizes}"
 
 
 def _too_long(page: MeasuredPage, limits: PageLimits) -> str:

@@ -25,6 +25,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from wdstream.errors import DecodeError
+from wdstream.pages.tile_rules import MAX_SIDE
 from wdstream.pixels.completeness import is_whole_jpeg2000, jpeg_scans
 from wdstream.pixels.grey import grey_as_rgb
 from wdstream.pixels.header import ImageHeader, image_header, pillow_header
@@ -98,12 +99,16 @@ def check_limit(header: ImageHeader, max_pixels: int) -> None:
     """Refuse an image above the limit.
 
     Raises:
-        DecodeError: it has more than `max_pixels` pixels.
+        DecodeError: it has more than `max_pixels` pixels, or a side longer than any tiling takes.
     """
     if header.width * header.height > max_pixels:
         raise DecodeError(
             f"{header.format} image of {header.width}x{header.height} pixels is above the limit of {max_pixels} pixels "
             "(max_pixels)"
+        )
+    if max(header.size) > MAX_SIDE:
+        raise DecodeError(
+            f"{header.format} image of {header.width}x{header.height} pixels: no side may be longer than {MAX_SIDE}"
         )
 
 
