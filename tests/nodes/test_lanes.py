@@ -156,6 +156,14 @@ def test_the_order_of_an_epoch_is_kept() -> None:
         assert list(pool.map(few.__getitem__, places * 20)) == [expected[place] for place in places] * 20
 
 
+def test_the_packs_never_change(urls: list[str], family: Family) -> None:
+    # If this fails, every running job would go on with other packs: raise VERSION (lane_pipeline.py).
+    source = LaneSource(urls, settings=make_settings(family))
+    found = " ".join("+".join(keys(pack)) for pack in itertools.islice(source, 10))
+    assert found == "s0p1+s0p0 s2p1 s1p1+s1p3 s4p1 s0p3+s3p0 s2p0 s1p0 s4p0 s3p1 s2p3"
+    source.close()
+
+
 def test_lengths_are_those_of_the_built_pack(urls: list[str], family: Family) -> None:
     source = LaneSource(urls, settings=make_settings(family))
     builder = LanePackBuilder(samples=SampleBuilder(family=family, tiling=TILING), global_batch_size=8)
