@@ -142,11 +142,13 @@ def samples_per_pack(plan: Planner) -> list[int]:
     return [len(pack.samples) for step in plan.steps() for pack in step.packs]
 
 
-def test_more_epochs_after_the_end_go_on_exactly() -> None:
-    first = planner(pages(100), epochs=1, global_batch_size=7)
+@pytest.mark.parametrize("tail", ["wrap", "drop"])
+def test_more_epochs_after_the_end_go_on_exactly(tail: str) -> None:
+    """Packs that "drop" left out of the last step come in the next one."""
+    first = planner(pages(100), epochs=1, global_batch_size=7, tail=tail)
     steps = first.steps()
     given = list(steps)
-    longer = planner(pages(100), epochs=2, global_batch_size=7)
+    longer = planner(pages(100), epochs=2, global_batch_size=7, tail=tail)
     assert given + list(longer.steps(steps.state())) == list(longer.steps())
 
 
