@@ -123,6 +123,10 @@ def test_pil_images_follow_the_rules_of_files() -> None:
         (17, "cannot read a page from a int; expected a Page"),
         ({"url": "x", 5: 6}, r"a mapping with \['5', 'url'\]; expected"),
         ({"key": "a", "text": ""}, "row 'a' has neither an image nor text"),
+        (
+            {"key": "a", "image": b"x", "caption": "b"},
+            r"neither 'text' nor 'messages'; found \['caption', 'image', 'key'",
+        ),
         ({"key": "a", "text": 3}, "row 'a': 'text' is text, found int"),
         ({"key": "a", "text": b"caf\xe9"}, "row 'a': its text is not UTF-8"),
         ({"key": "a", "text": "b", "meta": "de"}, "row 'a': 'meta' is a mapping, found str"),

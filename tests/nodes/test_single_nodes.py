@@ -1,7 +1,9 @@
 """The single nodes in a row, over samples that another project's loader gives: nothing of ours but the nodes."""
 
 import gc
+import io
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,13 @@ import pytest
 import torch
 import torchdata.nodes as td
 import webdataset
+from PIL import Image
 
-from wdstream.errors import DecodeError
+from wdstream.errors import DecodeError, RowError, UnfitError
 from wdstream.families.base import Family
+from wdstream.families.chat import render_chat
+from wdstream.nodes.adapt import as_page
+from wdstream.nodes.base import Step
 from wdstream.nodes.collate import Collate
 from wdstream.nodes.decode import Decode
 from wdstream.nodes.estimate_length import EstimateLength
@@ -108,6 +114,31 @@ def test_inside_a_graph_of_torchdata(rows: list[dict[str, Any]], family: Family)
 def test_without_skipping_the_bad_page_is_named(rows: list[dict[str, Any]], family: Family) -> None:
     with pytest.raises(DecodeError, match="page 'page-00003', image 0: not an image"):
         list(Decode(Items(rows), workers=2))
+
+
+def test_a_page_without_text_is_left_out_as_a_plan_leaves_it_out(family: Family) -> None:
+    segments = (ImageSegment(index=0), TextSegment(text="a label", is_supervised=False))
+    page = LabelledPage(key="bare", tiles=(np.zeros((28, 28, 3), np.uint8),), segments=segments)
+    with pytest.raises(UnfitError, match="page 'bare' has no text to learn"):
+        next(EstimateLength(Items([page]), family=family))
+    node = EstimateLength(Items([page, page]), family=family, on_error="skip")
+    assert (list(node), node.skipped) == ([], 2)
+
+
+def test_chat_rows_are_written_out_before_the_nodes(family: Family) -> None:
+    turns = [
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Read."}]},
+        {"role": "assistant", "content": "A line."},
+    ]
+    row = {"key": "chat", "image": Image.new("RGB", (56, 56)), "messages": turns}
+    with pytest.raises(RowError, match="page 'chat' is a chat row; write it out with render_chat"):
+        next(samples_of(Items([row]), family))
+    file = io.BytesIO()
+    row["image"].save(file, "PNG")
+    written = Step(Step(Items([row | {"image": file.getvalue()}]), as_page), partial(render_chat, family=family))
+    sample = next(samples_of(written, family))
+    assert family.encoder.decode(sample.labels[sample.labels != -100].tolist()) == "A line.<|im_end|>"
+    assert len(sample.tiles) == 3
 
 
 def test_shipped_pages_pass(family: Family) -> None:

@@ -90,6 +90,8 @@ def _from_row(sample: Mapping[str, Any], images: Sequence[Any]) -> Page | Decode
 
 def _segments(key: str, sample: Mapping[str, Any], num_images: int) -> tuple[Segment, ...]:
     """Images first, then the text; or the turns of a chat row."""
+    if "text" not in sample and "messages" not in sample:
+        raise RowError(f"row {key!r} has neither 'text' nor 'messages'; found {sorted(map(str, sample))}")
     text = "" if sample.get("text") is None else sample["text"]
     if sample.get("messages") is not None:
         if text:

@@ -3,16 +3,35 @@
 from functools import partial
 
 from wdstream.batches.sample import build_sample
+from wdstream.errors import UnfitError
 from wdstream.families.base import Family
 from wdstream.nodes.base import OnError, Step
 from wdstream.nodes.node import Node
-from wdstream.records import LabelledPage, Sample
+from wdstream.records import LabelledPage, Sample, TextSegment, TokenSegment
 
 
 class EstimateLength(Step[LabelledPage, Sample]):
-    """LabelledPage to Sample. The estimate is exact: the ids whose number it is are the ids that are trained on."""
+    """LabelledPage to Sample. The estimate is exact: the ids whose number it is are the ids that are trained on.
+
+    A page without text is an UnfitError, as a plan rejects it: of it only the end would be learnt.
+    """
 
     def __init__(
         self, source: Node[LabelledPage], *, family: Family, workers: int = 0, on_error: OnError = "raise"
     ) -> None:
-        super().__init__(source, partial(build_sample, family=family), workers=workers, on_error=on_error)
+        super().__init__(source, partial(estimate_length, family=family), workers=workers, on_error=on_error)
+
+
+def estimate_length(page: LabelledPage, *, family: Family) -> Sample:
+    """`build_sample` of a page that has something to learn.
+
+    Raises:
+        UnfitError: it has no text.
+    """
+    texts = (segment for segment in page.segments if isinstance(segment, TextSegment) and segment.is_supervised)
+    if not any(text.text for text in texts) and not any(isinstance(found, TokenSegment) for found in page.segments):
+        raise UnfitError(
+            f"page {page.key!r} has no text to learn; see whether its text has the name that its source gives it, or "
+            "pass on_error='skip'"
+        )
+    return build_sample(page, family)
