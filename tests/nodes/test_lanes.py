@@ -21,7 +21,7 @@ from wdstream.nodes.build_lane_pack import LanePackBuilder
 from wdstream.nodes.build_sample import SampleBuilder
 from wdstream.nodes.lane import LaneSettings, LaneShards
 from wdstream.nodes.lanes import LanePack, LaneSource, merge_lane_states
-from wdstream.nodes.measure import measure_page
+from wdstream.nodes.measure import MeasuredPage, measure_page
 from wdstream.nodes.node import State
 from wdstream.nodes.resume import assert_resumes_exactly
 from wdstream.pages.tile import TilingPolicy
@@ -179,6 +179,10 @@ def test_lengths_are_those_of_the_built_pack(urls: list[str], family: Family) ->
     source.close()
 
 
+def replace_key(page: MeasuredPage, key: str) -> MeasuredPage:
+    return replace(page, page=replace(page.page, key=key))
+
+
 def test_a_page_that_fails_after_its_header_keeps_its_slot(family: Family) -> None:
     builder = LanePackBuilder(samples=SampleBuilder(family=family, tiling=TILING), global_batch_size=8)
     rng = np.random.default_rng(0)
@@ -204,6 +208,10 @@ def test_a_page_that_fails_after_its_header_keeps_its_slot(family: Family) -> No
     assert (damaged.pixels["pixel_values"][: good.patches] == 255).all()
     assert [failure.key for failure in damaged.failures] == ["cut"]
     assert "page 'cut', image 0: PNG image cannot be decoded" in damaged.failures[0].reason
+    known = replace(builder, known_bad={"cut": "torn"})(LanePack(number=3, pages=(replace_key(good, "cut"), good))).pack
+    assert [(failure.key, failure.reason) for failure in known.failures] == [("cut", "torn")]
+    np.testing.assert_array_equal(known.pixels["pixel_values"], damaged.pixels["pixel_values"])
+    np.testing.assert_array_equal(known.labels, damaged.labels)
 
 
 def test_wrong_worlds_lanes_and_states(urls: list[str], family: Family) -> None:
