@@ -100,6 +100,22 @@ def test_what_is_no_jpeg_has_no_scans(data: bytes) -> None:
     assert not jpeg_scans(data).are_complete
 
 
+def test_a_tiff_that_names_too_few_strips_is_an_error() -> None:
+    """One flipped bit of a count, and Pillow leaves the lower part black."""
+    data = page("TIFF", 64, mode="L", tiffinfo={278: 16})
+    whole = decode(data)
+    directory = int.from_bytes(data[4:8], "little")
+    entries = [directory + 2 + 12 * number for number in range(data[directory])]
+    (offsets,) = (entry for entry in entries if data[entry : entry + 2] == (273).to_bytes(2, "little"))
+    assert data[offsets + 4] == 4  # strips of 16 rows
+    damaged = data[: offsets + 4] + b"\x03" + data[offsets + 5 :]
+    with Image.open(io.BytesIO(damaged)) as image:  # not a word
+        assert np.array_equal(np.asarray(image)[:48], whole[:48, :, 0])
+        assert not np.asarray(image)[48:].any()
+    with pytest.raises(DecodeError, match="it names too few strips to hold all of its pixels"):
+        decode(damaged)
+
+
 @pytest.mark.parametrize("settings", [{}, {"no_jp2": True}], ids=["in boxes", "bare"])
 def test_jpeg_2000_whose_last_tiles_are_lost_is_an_error(settings: dict[str, Any]) -> None:
     data = page("JPEG2000", 128, tile_size=(32, 32), **settings)

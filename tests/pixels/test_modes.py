@@ -17,7 +17,7 @@ from wdstream.pixels.header import image_header
 
 DATA = Path(__file__).parents[1] / "data"
 Maker = Callable[..., bytes]
-SAMPLE_FORMAT, EXTRA_SAMPLES = 339, 338
+SAMPLE_FORMAT, EXTRA_SAMPLES, COLOR_MAP = 339, 338, 320
 
 
 def rows_of(data: bytes) -> list[Any]:
@@ -119,6 +119,22 @@ def test_premultiplied_alpha_tiff(make_tiff: Maker) -> None:
     assert real[0, 0].tolist() == [255, 255, 255] or real.mean() > 128  # its clear parts are paper, not black
 
 
+def test_premultiplied_grey_tiff(make_tiff: Maker) -> None:
+    """Mode La: the stored 40 at alpha 51 is 200, and 204 of white shine through."""
+    data = make_tiff((2, 1), [8, 8], 1, bytes([100, 255, 40, 51]), [(EXTRA_SAMPLES, 3, 1, shorts(1))])
+    assert image_header(data).mode == "La"
+    assert rows_of(data) == [[[100] * 3, [244] * 3]]
+
+
+def test_a_palette_of_8_bit_colours_in_a_tiff(make_tiff: Maker) -> None:
+    """TIFF wants 16 bits; old writers did not know, and Pillow makes a black page of it."""
+    colors = [[10, 200], [20, 100], [30, 50]]
+    for factor in (1, 257):
+        values = [value * factor for channel in colors for value in [*channel, *[0] * 254]]
+        data = make_tiff((2, 1), [8], 3, b"\x00\x01", [(COLOR_MAP, 3, 768, shorts(*values))])
+        assert rows_of(data) == [[[10, 20, 30], [200, 100, 50]]]
+
+
 def test_16_bit_grey_is_scaled_not_clipped(make_png: Maker, make_tiff: Maker) -> None:
     """Pillow's own conversion clips: everything above 255 would be white."""
     png = make_png((4, 1), 16, 0, [b"\x00\x00\x01\x00\x80\x00\xff\xff"])
@@ -184,6 +200,20 @@ def test_floats(values: tuple[float, ...], expected: list[int]) -> None:
     image = Image.fromarray(np.array([values], np.float32))
     assert image.mode == "F"
     assert rows_of(stored(image, "TIFF")) == [expected]
+
+
+def test_32_bit_tiffs_that_pillow_reads_wrong(make_tiff: Maker) -> None:
+    """Unsigned integers above 2^31 are negative to it, and it does not turn "white is zero"."""
+
+    def tiff(layout: str, values: tuple[float, ...], photometric: int, sample_format: int) -> list[Any]:
+        extra = [(SAMPLE_FORMAT, 3, 1, shorts(sample_format))]
+        return rows_of(make_tiff((3, 1), [32], photometric, struct.pack(layout, *values), extra))
+
+    assert tiff("<3I", (0, 2**31, 2**32 - 1), 1, 1) == [[0, 128, 255]]
+    assert tiff("<3I", (0, 32768, 65535), 1, 1) == [[0, 128, 255]]
+    assert tiff("<3i", (-5, 0, 5), 1, 2) == [[0, 128, 255]]
+    assert tiff("<3f", (0, 0.25, 1), 0, 3) == [[255, 191, 0]]
+    assert tiff("<3f", (0, float("nan"), 1), 0, 3) == [[255, 255, 0]]
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I", "F", "CMYK"])

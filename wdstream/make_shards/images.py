@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from wdstream.errors import DecodeError, SourceError
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.pages.jpeg import encode_jpeg
+from wdstream.pixels.completeness import check_strips
 from wdstream.pixels.decode import EncodedImage
 from wdstream.pixels.header import image_header, pillow_header
 from wdstream.pixels.modes import to_grey_or_rgb
@@ -105,6 +106,7 @@ class TiffPages:
         except Exception as error:  # Pillow raises whatever its parsing raises
             raise unreadable("TIFF", error) from error
         _check_limit(pillow_header(self._image, count_frames=False).size, self._options.max_pixels)
+        check_strips(self._image)
         try:
             self._image.load()
             is_bilevel = self._image.mode == "1"

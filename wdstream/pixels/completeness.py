@@ -4,13 +4,16 @@ JPEG        libjpeg takes an end marker for the end wherever it stands. A file w
             blurred or a colourless page.
 JPEG 2000   OpenJPEG leaves tiles black when a file ends right after the marker of a tile, and takes it for the end. A
             codestream has an end marker, whose two bytes cannot occur in packets (T.800 annex B.10.1).
+TIFF        Pillow reads the strips that a file names, and leaves the rest of the image black.
 
 Sources: ITU-T T.81 (JPEG) annexes B and G, T.800 (JPEG 2000) annexes A and I.
 """
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
+from wdstream.errors import DecodeError
 from wdstream.pixels.file_headers import FRAME_MARKERS, SCAN_MARKER, jpeg_segments
 
 _PROGRESSIVE_FRAMES = frozenset({0xC2, 0xCA})
@@ -22,6 +25,8 @@ _NOT_SENT = 16  # more bits than any coefficient has
 _CODESTREAM, _END_OF_CODESTREAM = b"\xff\x4f\xff\x51", b"\xff\xd9"
 _CODESTREAM_BOX = b"jp2c"
 _PADDING = b"\x00\r\n "  # of writers of whole blocks and lines
+
+_SAMPLES_PER_PIXEL, _PLANAR_CONFIGURATION, _SEPARATE_PLANES = 277, 284, 2  # TIFF 6.0 tags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,3 +94,18 @@ def is_whole_jpeg2000(data: bytes) -> bool:
 
 def _ends_as_codestream(data: bytes, end: int) -> bool:
     return data[max(0, end - 4096) : end].rstrip(_PADDING).endswith(_END_OF_CODESTREAM)
+
+
+def check_strips(image: Any) -> None:
+    """Refuse an opened TiffImageFile that names too few strips or tiles. libtiff, which reads compressed ones, does it.
+
+    Raises:
+        DecodeError: some pixels are in none of them.
+    """
+    if any(part.codec_name != "raw" for part in image.tile):
+        return
+    is_planar = image.tag_v2.get(_PLANAR_CONFIGURATION) == _SEPARATE_PLANES
+    num_planes = image.tag_v2.get(_SAMPLES_PER_PIXEL, 1) if is_planar else 1
+    named = sum((right - left) * (bottom - top) for left, top, right, bottom in (part.extents for part in image.tile))
+    if named < num_planes * image.width * image.height:
+        raise DecodeError("TIFF image cannot be decoded: it names too few strips to hold all of its pixels")

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from wdstream.errors import DecodeError
 from wdstream.pages.tile_rules import MAX_SIDE
-from wdstream.pixels.completeness import is_whole_jpeg2000, jpeg_scans
+from wdstream.pixels.completeness import check_strips, is_whole_jpeg2000, jpeg_scans
 from wdstream.pixels.grey import grey_as_rgb
 from wdstream.pixels.header import ImageHeader, image_header, pillow_header
 from wdstream.pixels.modes import in_bands, to_grey_or_rgb
@@ -145,6 +145,8 @@ def _ink_to_rgb(stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _decode_with_pillow(image: "Image.Image", header: ImageHeader) -> NDArray[np.uint8]:
     """The pixels of any other format, orientation applied: (h, w) for grey, (h, w, 3) otherwise."""
+    if header.format == "TIFF":
+        check_strips(image)
     try:
         image.load()
         pixels = to_grey_or_rgb(image)

@@ -3,15 +3,17 @@
     mode                      rule
     1                         black 0, white 255 (Pillow has turned a TIFF's "white is zero" already)
     L                         grey as it is; 2 and 4 bits were spread over 0..255 by Pillow
-    P                         its palette's colours; grey when all that are used are grey
+    P                         its palette's colours; grey when all that are used are grey; a TIFF's palette of 8-bit
+                              colours, which belong into 16 bits, counts as if they were there
     LA, RGBA, La, RGBa, PA,   composed on white: c a + 255 (1 - a), rounded
       any mode with tRNS
     RGB                       as it is; 16-bit RGB keeps its high byte: within 1 of value 255 / 65535
     I;16, any byte order      scaled, not clipped: value 255 / (2^bits - 1), rounded; bits are 16, or what a TIFF
                               declares (12, say); "white is zero" is turned
-    I (32-bit)                values within 0..65535 are 16-bit data in a wide mode and scaled like it (PGM, say);
-                              others are stretched from their own least and greatest value to 0..255
+    I (32-bit, signed or      values within 0..65535 are 16-bit data in a wide mode and scaled like it (PGM, say);
+      unsigned)               others are stretched from their own least and greatest value to 0..255
     F (float)                 within 0..1: times 255; within 0..255: rounded; others stretched like I; NaN, inf: white
+                              (of I and F, too, "white is zero" is turned)
     CMYK (TIFF)               R = (255 - C)(255 - K) / 255
     LAB                       CIE L*a*b* with white D50 to sRGB, by LittleCMS
     YCbCr, HSV, RGBX          Pillow's conversion
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _BAND_PIXELS = 1 << 18
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # TIFF 6.0 tags
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _COLOR_MAP, _SAMPLE_FORMAT = 258, 262, 320, 339  # TIFF 6.0 tags
+_WHITE_IS_ZERO, _UNSIGNED = 0, 1
 
 
 def to_grey_or_rgb(image: "Image.Image") -> NDArray[np.uint8]:
@@ -37,7 +40,8 @@ def to_grey_or_rgb(image: "Image.Image") -> NDArray[np.uint8]:
     if image.mode.startswith("I;16"):
         return _from_16_bit(image)
     if image.mode in ("I", "F"):
-        return _from_wide(np.asarray(image), is_float=image.mode == "F")
+        return _from_32_bit(image)
+    _mend_palette(image)
     if image.has_transparency_data:
         return _on_white(image)
     if image.mode == "L":
@@ -57,6 +61,13 @@ def in_bands(pixels: NDArray[Any], convert: Callable[[NDArray[Any]], NDArray[np.
     return np.concatenate([convert(pixels[top : top + rows]) for top in range(0, len(pixels), rows)])
 
 
+def _mend_palette(image: "Image.Image") -> None:
+    """Old writers of TIFF put 8-bit colours where 16 bits belong; of such a palette Pillow makes black."""
+    colors = getattr(image, "tag_v2", {}).get(_COLOR_MAP, ())
+    if image.mode in ("P", "PA") and colors and max(colors) < 256:
+        image.putpalette(np.array(colors, np.uint8).reshape(3, -1).T.tobytes())
+
+
 def _grey_palette(image: "Image.Image") -> NDArray[np.uint8] | None:
     """The grey level of each index of a palette image, uint8 (256,); None when a colour is used."""
     colors = np.zeros((256, 3), np.uint8)  # an index beyond the palette is black
@@ -70,6 +81,8 @@ def _on_white(image: "Image.Image") -> NDArray[np.uint8]:
     """An image with alpha, or with a transparent colour, composed on white."""
     from PIL import Image
 
+    if image.mode == "La":  # Pillow has no way from it to RGBA
+        image = image.convert("LA")
     rgba = image if image.mode == "RGBA" else image.convert("RGBA")
     paper = Image.new("RGB", image.size, (255, 255, 255))
     paper.paste(rgba, mask=rgba.getchannel("A"))
@@ -94,6 +107,18 @@ def _from_16_bit(image: "Image.Image") -> NDArray[np.uint8]:
         return grey
 
     return in_bands(values, scaled)
+
+
+def _from_32_bit(image: "Image.Image") -> NDArray[np.uint8]:
+    """32-bit integers or floats scaled to 8 bits; Pillow neither turns "white is zero" nor knows unsigned integers."""
+    tags: Any = getattr(image, "tag_v2", {})
+    values: NDArray[Any] = np.asarray(image)
+    if image.mode == "I" and tags.get(_BITS_PER_SAMPLE) == (32,) and tags.get(_SAMPLE_FORMAT, (1,))[0] == _UNSIGNED:
+        values = values.view(np.uint32)
+    grey = _from_wide(values, is_float=image.mode == "F")
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        grey = np.where(np.isfinite(values), np.subtract(255, grey), 255).astype(np.uint8)
+    return grey
 
 
 def _from_wide(values: NDArray[Any], *, is_float: bool) -> NDArray[np.uint8]:
