@@ -2,6 +2,7 @@
 
 import io
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from wdstream.families.registry import load_family
 from wdstream.lane_pipeline import Lanes
 from wdstream.nodes.lane import LaneSettings
 from wdstream.pages.tile import TilingPolicy
+from wdstream.testing import make_tiny_model
 from wdstream.world import World
 
 STEPS = 9
@@ -104,6 +106,16 @@ def test_a_run_goes_on_where_the_tars_moved_to_an_object_store(lanes: Lanes, who
     finally:
         files.rm("/bucket", recursive=True)
     assert before + after == whole
+
+
+def test_family_and_tiling_are_fitted_as_a_plans_are(lanes: Lanes, tmp_path: Path) -> None:
+    splits = load_family(make_tiny_model(tmp_path / "tiny", family="smolvlm", vocab_size=1024))
+    adaptive = replace(lanes.settings, family=splits, tiling=TilingPolicy(kind="adaptive"))
+    fitted = Lanes(urls=lanes.urls, settings=adaptive).settings
+    assert (fitted.tiling.multiple, fitted.tiling.max_tile_pixels, fitted.tiling.tile_size) == (512, 512 * 512, 512)
+    whole = Lanes(urls=lanes.urls, settings=replace(lanes.settings, family=splits)).settings
+    assert whole.tiling.kind == "none"
+    assert whole.family.fingerprint == splits.for_whole_images().fingerprint != splits.fingerprint
 
 
 def test_states_of_other_streams_are_refused(lanes: Lanes) -> None:

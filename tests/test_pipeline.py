@@ -17,8 +17,9 @@ from wdstream import Plan, Shards, TilingPolicy, World, load_family
 from wdstream.config import Config, TilingConfig
 from wdstream.digest import Ranks, pack_digests
 from wdstream.errors import ConfigError, PlanError, ShardError, ShardIndexError, StateError
-from wdstream.pipeline import check_division, plan_from_config, tiling_from_config, write_rejects
+from wdstream.pipeline import check_division, fit_tiling, plan_from_config, tiling_from_config, write_rejects
 from wdstream.shards.catalog import token_file
+from wdstream.testing import make_tiny_model
 
 MakeConfig = Callable[..., Config]
 
@@ -297,6 +298,17 @@ def test_the_example_of_the_readme(small_shards: Path, tiny_checkpoint: Path) ->
     assert (plan.tiling.multiple, plan.tiling.max_tile_pixels) == (28, plan.family.max_pixels)
     pages = [key for batch in batches_of(plan, world=World()) for row in batch["keys"] for key in row]
     assert len(pages) == len(set(pages)) > 20
+
+
+def test_the_tiling_of_a_plan_is_fitted_to_its_family(small_shards: Path, tmp_path: Path) -> None:
+    """The policy's own defaults are those of Qwen2.5-VL, which would hide a plan that forgets to ask."""
+    family = load_family(make_tiny_model(tmp_path / "tiny", family="qwen3_vl", vocab_size=1024))
+    sizes = {"sequence_length": 1024, "max_patches": 4096, "global_batch_size": 2}
+    plan = Plan(Shards.open(small_shards), family, TilingPolicy(kind="adaptive"), **sizes)
+    assert (plan.tiling.multiple, plan.tiling.min_tile_pixels) == (32, 65536)
+    splits = load_family(make_tiny_model(tmp_path / "splits", family="smolvlm", vocab_size=1024))
+    whole, _ = fit_tiling(splits, TilingPolicy(kind="none"))
+    assert whole.fingerprint == splits.for_whole_images().fingerprint != splits.fingerprint
 
 
 def test_rejects_are_listed_with_their_shards(stream_config: MakeConfig, small_shards: Path, tmp_path: Path) -> None:

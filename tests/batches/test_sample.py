@@ -71,6 +71,15 @@ def test_a_bos_is_put_first_and_masked(families: dict[str, Family], monkeypatch:
     assert sample.labels.tolist() == [-100, *text, family.eos_id]
 
 
+def test_two_ids_that_open_a_document_are_masked(families: dict[str, Family]) -> None:
+    family = families["glm4v"]
+    opening = [family.encoder.find_id(name) for name in ("[gMASK]", "<sop>")]
+    sample = build_sample(make_document("k", ["some text"]), family)
+    text = family.encoder.encode("some text")
+    assert sample.input_ids.tolist() == [*opening, *text, family.eos_id]
+    assert sample.labels.tolist() == [-100, -100, *text, family.eos_id]
+
+
 def test_tiles_come_in_the_order_of_their_blocks(families: dict[str, Family]) -> None:
     family = families["qwen2_5_vl"]
     page = make_document("k", [(112, 56), "text", (56, 56)])
