@@ -5,12 +5,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
 from wdstream.errors import ShardError
 from wdstream.nodes.base import Step
 from wdstream.nodes.items import Items
+from wdstream.nodes.node import Node
 from wdstream.nodes.prefetch import Prefetch
 from wdstream.nodes.resume import assert_resumes_exactly
 
@@ -74,6 +76,36 @@ def test_error_is_final_and_state_stays_at_the_last_item() -> None:
         with pytest.raises(ShardError, match=r"b\.tar: gone"):
             next(node)
     assert node.state_dict() == {"source": {"source": {"place": 2}, "skipped": 0}}
+
+
+@pytest.mark.parametrize("wrap", [lambda step: step, Prefetch], ids=["step", "prefetch"])
+def test_ctrl_c_while_waiting_loses_no_item(
+    wrap: Callable[[Node[int]], Node[int]],
+) -> None:
+    """As in a notebook, where the loop goes on after an interrupt."""
+    release, main = threading.Event(), threading.main_thread().ident
+    assert main is not None
+
+    def make(item: int) -> int:
+        release.wait()
+        return item
+
+    def interrupt() -> None:
+        time.sleep(0.3)  # until the main thread waits
+        signal.pthread_kill(main, signal.SIGINT)
+
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    node = wrap(Step(Items(range(5)), make, workers=1))
+    thread = threading.Thread(target=interrupt)
+    try:
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            next(node)
+    finally:
+        thread.join()
+        signal.signal(signal.SIGINT, handler)
+        release.set()
+    assert list(node) == [0, 1, 2, 3, 4]
 
 
 def test_wrong_depth_is_named() -> None:
