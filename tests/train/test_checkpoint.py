@@ -1,5 +1,6 @@
 """Checkpoints are complete or absent; damaged ones are passed over with a sentence."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,15 @@ def test_leftovers_of_a_kill_are_removed_and_not_taken(tmp_path: Path) -> None:
     assert find_newest(tmp_path) == (None, [])
     assert list(tmp_path.iterdir()) == []
     assert find_newest(tmp_path / "absent") == (None, [])
+
+
+def test_shards_of_another_start_are_refused(accelerator: Accelerator, tmp_path: Path) -> None:
+    checkpoints, _, _ = make(accelerator, tmp_path)
+    found = read_checkpoint(save(checkpoints, 5))
+    checkpoints.check(found)
+    checkpoints.check(replace(found, world_size=2))  # without shards any world goes on
+    with pytest.raises(TrainError, match="written under DeepSpeed's ZeRO-2, and this start is without DeepSpeed"):
+        checkpoints.check(replace(found, zero_stage=2))
 
 
 def test_manifest_of_another_version_is_named(accelerator: Accelerator, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from accelerate.utils import DistributedType
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -173,9 +172,11 @@ def test_lines_for_a_person_name_failures_and_act_on_no_terminal() -> None:
 def test_refused_before_anything_is_loaded(workplace: Workplace, capfd: pytest.CaptureFixture[str]) -> None:
     generate = "train.generate={max_pages: 3}"
     config = workplace.config(workplace.root / "none", generate)
-    check_generation(config, DistributedType.MULTI_GPU)
-    with pytest.raises(ConfigError, match="under FSDP every token written would gather the whole model again"):
-        check_generation(config, DistributedType.FSDP)
+    check_generation(config, is_sharded=False)
+    with pytest.raises(
+        ConfigError, match="under FSDP and ZeRO-3 every token written would gather the whole model again"
+    ):
+        check_generation(config, is_sharded=True)
     assert workplace.train(workplace.root / "refused", generate, "data.eval=[]", "model.path=missing") == 2
     assert "data.eval names no set whose pages could be written" in capfd.readouterr().err
 

@@ -36,6 +36,7 @@ def test_fsdp_that_is_not_in_force_is_refused() -> None:
         check_kind(DistributedType.MULTI_CPU, wants_fsdp=True)
 
 
-def test_deepspeed_is_refused() -> None:
-    with pytest.raises(TrainError, match="DEEPSPEED is not supported"):
-        check_kind(DistributedType.DEEPSPEED, wants_fsdp=False)
+def test_megatron_is_refused() -> None:
+    check_kind(DistributedType.DEEPSPEED, wants_fsdp=False)
+    with pytest.raises(TrainError, match="MEGATRON_LM is not supported"):
+        check_kind(DistributedType.MEGATRON_LM, wants_fsdp=False)

@@ -14,6 +14,7 @@ Start it through Accelerate, which says how many processes there are and how the
   one process           accelerate launch -m wdstream.train cfg.yaml
   all GPUs of a machine accelerate launch --multi_gpu --num_processes 8 -m wdstream.train cfg.yaml
   sharded (FSDP2)       accelerate launch --use_fsdp --fsdp_version 2 --num_processes 8 -m wdstream.train cfg.yaml
+  sharded (DeepSpeed)   accelerate launch --config_file configs/accelerate/zero2.yaml -m wdstream.train cfg.yaml
   two processes on CPU  accelerate launch --multi_gpu --num_processes 2 -m wdstream.train cfg.yaml
 
 The same command started again goes on from the newest complete checkpoint in train.output, on the same or another

@@ -13,9 +13,10 @@ ADAPTER_FILE = "adapter_model.safetensors"
 def save_adapter_only(accelerator: Accelerator) -> None:
     """Make `save_state` and `load_state` leave out the base model.
 
-    FSDP saves its shards on a path of its own, which these hooks do not touch: its checkpoints hold the whole model.
+    FSDP and DeepSpeed save shards on paths of their own, which these hooks do not touch: a checkpoint of FSDP holds the
+    whole model, one of DeepSpeed what is trained (train/checkpoint.py).
     """
-    if accelerator.distributed_type == DistributedType.FSDP:
+    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
         return
 
     def save(models: list[Any], weights: list[Any], folder: str) -> None:

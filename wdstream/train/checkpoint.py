@@ -3,6 +3,7 @@
     output/checkpoints/step-00000010/      the state before step 10: ten steps are in the weights
         model.safetensors | adapter_model.safetensors     under PEFT the adapter only
         optimizer.bin, random_states_<rank>.pkl           Accelerate's own files
+        pytorch_model/                                    under DeepSpeed, instead of weights and optimizer: its shards
         stream.json                                       where the data stream goes on: one for all ranks
         trainer.json                                      counters of the run
         manifest.json                                     every file with its size and checksum; written last
@@ -27,6 +28,7 @@ from accelerate.utils import broadcast_object_list
 
 from wdstream.errors import TrainError
 from wdstream.shards.atomic import atomic_write, sync_folder
+from wdstream.train.zero import describe_zero, zero_stage
 
 VERSION = 1
 PARTIAL = ".tmp"
@@ -42,6 +44,7 @@ class Checkpoint:
         path: its folder.
         step: first step that is not in the weights.
         world_size: number of processes that wrote it.
+        zero_stage: of DeepSpeed, under which they wrote it; None without it.
         stream: state of the data stream.
         trainer: counters of the run.
     """
@@ -49,6 +52,7 @@ class Checkpoint:
     path: Path
     step: int
     world_size: int
+    zero_stage: int | None
     stream: Mapping[str, Any]
     trainer: Mapping[str, Any]
 
@@ -60,6 +64,7 @@ class Checkpoints:
         self._folder = folder
         self._accelerator = accelerator
         self._keep = keep
+        self._zero_stage = zero_stage(accelerator)
 
     def save(self, step: int, *, stream: Mapping[str, Any], trainer: Mapping[str, Any]) -> Path:
         """Write the state before `step`; the older ones beyond `keep` are removed afterwards."""
@@ -70,12 +75,13 @@ class Checkpoints:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
         accelerator.wait_for_everyone()
-        accelerator.save_state(str(partial))
+        options = {} if self._zero_stage is None else {"exclude_frozen_parameters": True}
+        accelerator.save_state(str(partial), **options)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             _write_json(partial / "stream.json", stream)
             _write_json(partial / "trainer.json", trainer)
-            _seal(partial, step=step, world_size=accelerator.num_processes)
+            _seal(partial, step=step, world_size=accelerator.num_processes, zero_stage=self._zero_stage)
             if final.exists():  # an unreadable one was passed over, and the run has come here again
                 _remove(final)
             partial.rename(final)
@@ -102,9 +108,29 @@ class Checkpoints:
             )
         return checkpoint, messages
 
+    def check(self, checkpoint: Checkpoint) -> None:
+        """Refuse a checkpoint whose shards this start cannot put together.
+
+        Raises:
+            TrainError: it was written under another ZeRO stage, or under one by another number of processes.
+        """
+        ours, theirs, world = self._zero_stage, checkpoint.zero_stage, self._accelerator.num_processes
+        if theirs != ours:
+            raise TrainError(
+                f"{checkpoint.path} was written {describe_zero(theirs)}, and this start is {describe_zero(ours)}; "
+                "start it as before, or begin a new run in another train.output"
+            )
+        if ours is not None and checkpoint.world_size != world:
+            raise TrainError(
+                f"{checkpoint.path} holds DeepSpeed's shards of {checkpoint.world_size} processes, which {world} "
+                f"cannot read; start {checkpoint.world_size} processes, or begin a new run in another train.output"
+            )
+
     def load(self, checkpoint: Checkpoint) -> None:
         """Put the weights and the optimizer's state into what was prepared."""
-        self._accelerator.load_state(str(checkpoint.path))
+        # DeepSpeed left the frozen weights out; they are those of `model.path`, as under PEFT without it.
+        options = {} if self._zero_stage is None else {"load_module_strict": False}
+        self._accelerator.load_state(str(checkpoint.path), **options)
 
 
 def list_steps(folder: Path) -> list[Path]:
@@ -144,13 +170,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
         path=path,
         step=manifest["step"],
         world_size=manifest["world_size"],
+        zero_stage=manifest.get("zero_stage"),
         stream=_read_json(path / "stream.json"),
         trainer=_read_json(path / "trainer.json"),
     )
 
 
-def _seal(folder: Path, *, step: int, world_size: int) -> None:
-    """Sync every file and write the manifest over all of them."""
+def _seal(folder: Path, **facts: int | None) -> None:
+    """Sync every file and write the manifest over all of them: `facts` of the checkpoint, and each file's size."""
     paths = sorted(_files_below(folder))
     with ThreadPoolExecutor(max_workers=8) as pool:
         measures = list(pool.map(_measure, paths))
@@ -158,7 +185,7 @@ def _seal(folder: Path, *, step: int, world_size: int) -> None:
     files = {str(path.relative_to(folder)): measure for path, measure in zip(paths, measures, strict=True)}
     for inner in {path.parent for path in paths}:
         sync_folder(inner)
-    _write_json(folder / "manifest.json", {"version": VERSION, "step": step, "world_size": world_size, "files": files})
+    _write_json(folder / "manifest.json", {"version": VERSION, **facts, "files": files})
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -75,9 +75,10 @@ def open_finished(
     if not config.data.eval:
         raise ConfigError(f"{path}: data.eval names no set; add --set 'data.eval=[{{path: shards-eval}}]'")
     accelerator = start_accelerator(config)
-    if accelerator.distributed_type == DistributedType.FSDP:
-        raise TrainError("FSDP was asked for, but each process evaluates with a whole model: leave --use_fsdp out")
-    check_generation(config, accelerator.distributed_type)
+    kind = accelerator.distributed_type
+    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        raise TrainError(f"{kind.value} was asked for, but each process evaluates with a whole model: leave it out")
+    check_generation(config, is_sharded=False)
     world = world_of(accelerator)
     plans = plan_sets(config, world_size=world.size)
     engine = open_engine(config, accelerator, plans[0][1].family, final)

@@ -23,7 +23,8 @@ def export_final(engine: Engine, *, source: Path, folder: Path) -> None:
     """
     accelerator = engine.accelerator
     model: Any = accelerator.unwrap_model(engine.model)
-    state = {name: in_dtype(tensor, engine.dtype) for name, tensor in accelerator.get_state_dict(engine.model).items()}
+    gathered = accelerator.get_state_dict(engine.model) or {}  # under ZeRO-3 nothing on other ranks than the main one
+    state = tied_again(model, {name: in_dtype(tensor, engine.dtype) for name, tensor in gathered.items()})
     if accelerator.is_main_process:
         partial = folder.with_name(folder.name + ".tmp")
         shutil.rmtree(partial, ignore_errors=True)
@@ -35,6 +36,15 @@ def export_final(engine: Engine, *, source: Path, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     accelerator.wait_for_everyone()
+
+
+def tied_again(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same state with one tensor wherever the model has one under two names; copies would be written twice."""
+    first: dict[int, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if name in state:
+            state[name] = state[first.setdefault(id(parameter), name)]
+    return state
 
 
 def in_dtype(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from accelerate.utils import DistributedType, gather_object
+from accelerate.utils import gather_object
 
 from wdstream.config import Config, GenerateConfig
 from wdstream.errors import ConfigError, RowError, TrainError
@@ -93,7 +93,7 @@ class WrittenSet:
             yield f"    prediction {_short(page.prediction)}"
 
 
-def check_generation(config: Config, kind: DistributedType) -> None:
+def check_generation(config: Config, *, is_sharded: bool) -> None:
     """Refuse `train.generate` where it cannot work, before anything is loaded.
 
     Raises:
@@ -104,10 +104,11 @@ def check_generation(config: Config, kind: DistributedType) -> None:
         return
     if not config.data.eval:
         raise ConfigError("train.generate: data.eval names no set whose pages could be written; add one, or drop it")
-    if kind == DistributedType.FSDP:
+    if is_sharded:
         raise ConfigError(
-            "train.generate: under FSDP every token written would gather the whole model again, and the ranks would "
-            "have to write equally many; drop it, and run `wdstream evaluate RUN --generate 16` after the training"
+            "train.generate: under FSDP and ZeRO-3 every token written would gather the whole model again, and the "
+            "ranks would have to write equally many; drop it, and run `wdstream evaluate RUN --generate 16` after the "
+            "training"
         )
     try:
         import rapidfuzz  # noqa: F401

@@ -5,11 +5,12 @@ import os
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, set_seed
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, set_seed
 
 from wdstream.config import Config
 from wdstream.errors import ConfigError, TrainError
 from wdstream.train.model import MIXED_PRECISION, Device, compute_dtype
+from wdstream.train.zero import is_zero_wanted, settle_zero, zero_stage
 from wdstream.world import World
 
 TWO_PROCESSES = "accelerate launch --multi_gpu --num_processes 2 -m wdstream.train cfg.yaml"
@@ -19,20 +20,24 @@ def start_accelerator(config: Config) -> Accelerator:
     """The process group, seeded; refuses worlds that are not what the launcher or the configuration asked for.
 
     Accumulation is done by the step itself, so Accelerate's own stays at 1. On a machine without a GPU the processes
-    meet over gloo; `accelerate launch --cpu --num_processes 2` would start only one.
+    meet over gloo, which DeepSpeed has to be told; `accelerate launch --cpu --num_processes 2` would start only one.
 
     Raises:
         TrainError: the world is not the one that was launched, or is of a kind that is not supported.
-        ConfigError: the world does not divide the batch.
+        ConfigError: the world does not divide the batch, or a setting of DeepSpeed is not proven.
     """
+    has_gpu, wants_zero = torch.cuda.is_available(), is_zero_wanted()
     accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(),
+        cpu=not has_gpu and not wants_zero,
+        kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if wants_zero and not has_gpu else None,
         mixed_precision=MIXED_PRECISION[compute_dtype(config.model)],
         gradient_accumulation_steps=1,
     )
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     check_world(config, found=accelerator.num_processes, launched=launched)
     check_kind(accelerator.distributed_type, wants_fsdp=os.environ.get("ACCELERATE_USE_FSDP", "") == "true")
+    if wants_zero:
+        settle_zero(accelerator, config)
     set_seed(config.train.seed)
     # Tied embeddings are stored once; Accelerate warns about that at every checkpoint.
     logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
@@ -69,18 +74,23 @@ def check_kind(kind: DistributedType, *, wants_fsdp: bool) -> None:
     """Refuse what Accelerate would silently not do, and what wdstream cannot yet prove.
 
     Raises:
-        TrainError: FSDP was asked for but is not in force, or DeepSpeed or Megatron is.
+        TrainError: FSDP was asked for but is not in force, or Megatron is.
     """
     if wants_fsdp and kind != DistributedType.FSDP:
         raise TrainError(
             f"FSDP was asked for, but Accelerate chose {kind.value}: it shards only on GPUs and in several processes; "
             "leave --use_fsdp out or start on GPUs"
         )
-    if kind in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+    if kind == DistributedType.MEGATRON_LM:
         raise TrainError(
             f"{kind.value} is not supported: its engine scales losses by itself, which breaks the exact "
-            "normalisation over supervised tokens; use DDP or FSDP"
+            "normalisation over supervised tokens; use DDP, FSDP or DeepSpeed"
         )
+
+
+def is_sharded(accelerator: Accelerator) -> bool:
+    """Whether no process holds whole weights, so that all must enter every module together: FSDP, or ZeRO-3."""
+    return accelerator.distributed_type == DistributedType.FSDP or zero_stage(accelerator) == 3
 
 
 def place_of(accelerator: Accelerator, config: Config) -> Device:

@@ -34,6 +34,7 @@ from wdstream.train.selfcheck import check_no_leak
 from wdstream.train.signals import StopSignals
 from wdstream.train.step import train_step
 from wdstream.train.stream import OpenStream
+from wdstream.train.zero import keep_clipping
 
 
 def train(config: Config) -> bool:
@@ -58,6 +59,7 @@ def train_run(run: Run) -> bool:
     progress, messages = Progress(), list(run.messages)
     if run.start is not None:
         run.checkpoints.load(run.start)
+        keep_clipping(run.engine.accelerator, run.engine.optimizer, run.config.train.max_grad_norm)
         progress = Progress(**run.start.trainer)
         messages.append(f"going on from {run.start.path} ({run.start.world_size} processes wrote it)")
     desk = open_desk(run, progress, messages)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
 
 from wdstream.batches.lengths import require_exact_lengths
 from wdstream.config import Config
@@ -16,7 +15,7 @@ from wdstream.train.checkpoint import Checkpoint, Checkpoints
 from wdstream.train.evaluate_sets import plan_sets
 from wdstream.train.generate_pages import check_generation
 from wdstream.train.lane_stream import LaneStream
-from wdstream.train.launch import place_of, world_of
+from wdstream.train.launch import is_sharded, place_of, world_of
 from wdstream.train.loss import LossHead
 from wdstream.train.model import load_model, trains_vision
 from wdstream.train.optimizer import learning_rate, make_optimizer
@@ -85,12 +84,13 @@ def open_run(config: Config, accelerator: Accelerator) -> Run:
     Raises:
         WdstreamError: see the parts.
     """
-    check_generation(config, accelerator.distributed_type)
+    check_generation(config, is_sharded=is_sharded(accelerator))
     world = world_of(accelerator)
     stream = open_stream(config, world)
     checkpoints = Checkpoints(config.train.output / "checkpoints", accelerator, keep=config.train.keep_checkpoints)
     start, messages = find_start(config, checkpoints)
     if start is not None:
+        checkpoints.check(start)
         check_start(config, stream, start)
     total_steps = count_steps(config, stream, start)
     family = stream.family.for_attention(config.model.attn)
@@ -112,7 +112,7 @@ def open_run(config: Config, accelerator: Accelerator) -> Run:
         dtype=place.dtype,
         max_grad_norm=config.train.max_grad_norm,
         seed=config.train.seed,
-        needs_images=trains_vision(config) or accelerator.distributed_type == DistributedType.FSDP,
+        needs_images=trains_vision(config) or is_sharded(accelerator),
     )
     return Run(
         config=config,

@@ -1,6 +1,6 @@
 """One optimizer step, exact: the loss is the mean over the supervised tokens of all ranks and micro-batches together.
 
-    gradient of (sum of cross-entropies on this rank) / N  x  world size, averaged by DDP or FSDP over the world
+    gradient of (sum of cross-entropies on this rank) / N  x  world size, averaged over the world by DDP, FSDP or ZeRO
 
 N comes from the plan, so no rank waits for another before the backward pass. Averaging per micro-batch or per rank
 instead would weigh a token by how many others share its micro-batch: a gradient error of 8 to 19 % on uneven packs.
@@ -79,10 +79,13 @@ def train_step(engine: Engine, batches: Sequence[Batch], *, num_supervised: int,
         TrainError: the gradient is not finite; the weights are still those before the step.
     """
     accelerator = engine.accelerator
+    set_learning_rate(engine.optimizer, rate)
     # Summed on the device: reading a number there makes the host wait for the device, so it is done once, at the end.
     loss_sum, found = torch.zeros((), dtype=torch.float64, device=accelerator.device), 0
     for number, batch in enumerate(batches):
         is_last = number == len(batches) - 1
+        # DeepSpeed clips and takes the step inside the last backward pass; what follows the loop then reads its norm.
+        accelerator.sync_gradients = is_last
         with nullcontext() if is_last else accelerator.no_sync(engine.model):
             loss, count = batch_loss(engine, batch)
             if num_supervised:
@@ -97,7 +100,6 @@ def train_step(engine: Engine, batches: Sequence[Batch], *, num_supervised: int,
         raise TrainError(
             f"the gradient norm is {norm} (loss sum of this rank {float(loss_sum)}); the step was not taken"
         )
-    set_learning_rate(engine.optimizer, rate)
     engine.optimizer.step()
     engine.optimizer.zero_grad()
     return StepOutcome(loss_sum=float(loss_sum), num_supervised=found, grad_norm=norm)
