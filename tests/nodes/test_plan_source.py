@@ -56,6 +56,19 @@ def test_the_state_between_steps_is_the_plans(plan: Plan) -> None:
     source.close()
 
 
+def test_packs_are_dealt_for_the_micro_batches_they_will_share(stream_config: MakeConfig, small_shards: Path) -> None:
+    """Under `phase`, which packs share a micro step decides how long ranks wait for each other."""
+    plan = plan_from_config(stream_config(small_shards, deal="phase", global_batch_size=8, epochs=3))
+    world = World(rank=1, size=2)
+    dealt = {micro: plan.step(0, world_size=2, micro_batch_size=micro).deal[1] for micro in (1, 2)}
+    assert dealt[1] != dealt[2]
+    for micro, places in dealt.items():
+        source = PlanSource(plan, world=world, micro_batch_size=micro)
+        packs = plan.step(0).packs
+        assert [next(source).pack for _ in places] == [packs[place] for place in places]
+        source.close()
+
+
 def test_a_start_of_another_plan_is_refused(plan: Plan, stream_config: MakeConfig, small_shards: Path) -> None:
     other = plan_from_config(stream_config(small_shards, pool=3))
     with pytest.raises(StateError, match="packing: expected"):
