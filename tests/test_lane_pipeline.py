@@ -124,5 +124,7 @@ def test_states_of_other_streams_are_refused(lanes: Lanes) -> None:
         Lanes(urls=lanes.urls[:-1], settings=lanes.settings).check(state)
     with pytest.raises(StateError, match="the saved state is a plan's"):
         lanes.check({"version": 1, "step": 3, "round": 0})
+    with lanes.loader(workers=0, prefetch=0) as loader, pytest.raises(StateError, match="that of one rank's loader"):
+        lanes.loader(state=loader.state_dict())
     with pytest.raises(StateError, match="belong to different packs"):
         lanes.saved_state([state, {**state, "next_pack": 8}])

@@ -137,6 +137,10 @@ class Lanes:
             raise StateError(
                 "the saved state is a plan's, of shards with an index; go on without data.streaming, or begin a new run"
             )
+        if "fingerprints" not in state:
+            raise StateError(
+                "the saved state is that of one rank's loader; give what `Lanes.saved_state` makes of those of all ranks"
+            )
         saved, found = dict(state["fingerprints"]), self.fingerprints
         different = [
             f"  {name}: expected {saved.get(name)} as in the state, found {found.get(name)}; {_meaning(name)} differs"
