@@ -32,6 +32,7 @@ TUNED = {
 COMMON = ("data.global_batch_size=4", "train.checkpoint_every=4")
 """Two micro-batches on each of two ranks."""
 
+several_runs = pytest.mark.timeout(900)
 needs_deepspeed = pytest.mark.skipif(
     find_spec("deepspeed") is None, reason="DeepSpeed is not installed: pip install 'wdstream[deepspeed]'"
 )
@@ -178,6 +179,7 @@ def assert_same_training(ours: Path, theirs: Path) -> None:
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-4, msg=name)
 
 
+@several_runs
 @pytest.mark.slow
 @needs_deepspeed
 @pytest.mark.parametrize("kind", ["full", "lora"])
@@ -201,6 +203,7 @@ def test_ranks_and_micro_batches_of_these_runs_are_uneven(workplace: Workplace, 
     assert counts[0][0] != counts[0][1]
 
 
+@several_runs
 @pytest.mark.slow
 @needs_deepspeed
 @pytest.mark.parametrize(("stage", "kind"), [(1, "lora"), (2, "full"), (3, "full"), (3, "lora")])
@@ -219,6 +222,7 @@ def test_killed_without_warning_and_resumed(zero: Zero, tmp_path: Path, stage: i
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@several_runs
 @pytest.mark.slow
 @needs_deepspeed
 @pytest.mark.parametrize("stage", [2, 3])
@@ -234,6 +238,7 @@ def test_bfloat16_is_as_near_to_float32_as_under_ddp(
     assert {tensor.dtype for tensor in weights(found).values()} == {torch.bfloat16}
 
 
+@several_runs
 @pytest.mark.slow
 @needs_deepspeed
 def test_settings_change_between_starts_and_pages_are_written(workplace: Workplace, zero: Zero, tmp_path: Path) -> None:
