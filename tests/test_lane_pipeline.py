@@ -17,6 +17,7 @@ from wdstream.families.registry import load_family
 from wdstream.lane_pipeline import Lanes
 from wdstream.nodes.lane import LaneSettings
 from wdstream.pages.tile import TilingPolicy
+from wdstream.pixels.settings import PixelSettings
 from wdstream.testing import make_tiny_model
 from wdstream.world import World
 
@@ -122,6 +123,8 @@ def test_states_of_other_streams_are_refused(lanes: Lanes) -> None:
     _, state = run(lanes, 1, None, size=2, micro=1)
     with pytest.raises(StateError, match="the list of shards differs"):
         Lanes(urls=lanes.urls[:-1], settings=lanes.settings).check(state)
+    with pytest.raises(StateError, match=r"pixels: expected None as in the state, found \w+; how images become tiles"):
+        replace(lanes, pixels=PixelSettings(decode="scaled")).check(state)
     with pytest.raises(StateError, match="the saved state is a plan's"):
         lanes.check({"version": 1, "step": 3, "round": 0})
     with lanes.loader(workers=0, prefetch=0) as loader, pytest.raises(StateError, match="that of one rank's loader"):

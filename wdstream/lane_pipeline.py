@@ -139,7 +139,7 @@ class Lanes:
             )
         if "fingerprints" not in state:
             raise StateError(
-                "the saved state is that of one rank's loader; give what `Lanes.saved_state` makes of those of all ranks"
+                "the saved state is that of one rank's loader; give what `Lanes.saved_state` makes of all ranks' states"
             )
         saved, found = dict(state["fingerprints"]), self.fingerprints
         different = [
