@@ -24,27 +24,27 @@ def path(tmp_path: Path) -> Path:
         cache = TileCache(TileCacheSettings(path=tmp_path, max_bytes=10**7), policy)
         for number in range(count):
             cache.put(entry_name(b"%d" % number), [TILE])
-        os.utime(tmp_path / f"v1-{policy}", (10**9 - age, 10**9 - age))
+        os.utime(tmp_path / f"v2-{policy}", (10**9 - age, 10**9 - age))
     next(entries_of(tmp_path)).path.with_name(TEMP_PREFIX + "x").write_bytes(b"half")
     return tmp_path
 
 
 def test_info(path: Path) -> None:
     info = cache_info(path)
-    assert [(use.folder, use.num_entries) for use in info.policies] == [(f"v1-{OLD}", 4), (f"v1-{NEW}", 5)]
+    assert [(use.folder, use.num_entries) for use in info.policies] == [(f"v2-{OLD}", 4), (f"v2-{NEW}", 5)]
     assert info.num_bytes == sum(entry.size for entry in entries_of(path))
     console = Console(width=100, record=True)
     info.print(console)
     text = console.export_text()
-    assert f"v1-{OLD} " in text
+    assert f"v2-{OLD} " in text
     assert "│ all " in text
 
 
 def test_prune_keeps_the_policy_used_last(path: Path) -> None:
     report = prune_cache(path)
     assert report.num_removed == 4
-    assert {entry.folder for entry in entries_of(path)} == {f"v1-{NEW}"}
-    assert [part.name for part in path.iterdir() if part.is_dir()] == [f"v1-{NEW}"]
+    assert {entry.folder for entry in entries_of(path)} == {f"v2-{NEW}"}
+    assert [part.name for part in path.iterdir() if part.is_dir()] == [f"v2-{NEW}"]
     assert report.bytes_left == sum(entry.size for entry in entries_of(path))
     assert int.from_bytes((path / USAGE).read_bytes(), "little") == report.bytes_left
     console = Console(width=200, record=True)
@@ -58,19 +58,19 @@ def test_prune_to_a_size(path: Path, max_bytes: int, left: int) -> None:
     entries = list(entries_of(path))
     assert len(entries) == left
     assert report.bytes_left == sum(entry.size for entry in entries) <= max_bytes
-    assert sum(entry.folder == f"v1-{NEW}" for entry in entries) == min(left, 5)
+    assert sum(entry.folder == f"v2-{NEW}" for entry in entries) == min(left, 5)
 
 
 def test_a_prune_is_no_use_of_a_policy(path: Path) -> None:
     """Entries of the old policy are left: it is still the one that goes first."""
     prune_cache(path, max_bytes=200_000)
-    assert folders_by_use(path) == [f"v1-{OLD}", f"v1-{NEW}"]
+    assert folders_by_use(path) == [f"v2-{OLD}", f"v2-{NEW}"]
     prune_cache(path)
-    assert {entry.folder for entry in entries_of(path)} == {f"v1-{NEW}"}
+    assert {entry.folder for entry in entries_of(path)} == {f"v2-{NEW}"}
 
 
 def test_prune_leaves_what_is_not_its_own(path: Path) -> None:
-    others = [path / "shards" / "000.tar", path / f"v1-{OLD}" / "notes.txt", path / f"v1-{OLD}" / "ab" / "notes.txt"]
+    others = [path / "shards" / "000.tar", path / f"v2-{OLD}" / "notes.txt", path / f"v2-{OLD}" / "ab" / "notes.txt"]
     for other in others:
         other.parent.mkdir(exist_ok=True)
         other.write_bytes(b"not ours")
@@ -94,8 +94,8 @@ def test_the_commands(path: Path) -> None:
     """`wdstream cache info` and `prune`, as typed."""
     info = CliRunner().invoke(app, ["cache", "info", str(path)], env={"COLUMNS": "200"})
     assert info.exit_code == 0
-    assert f"v1-{OLD}" in info.stdout
-    assert f"v1-{NEW}" in info.stdout
+    assert f"v2-{OLD}" in info.stdout
+    assert f"v2-{NEW}" in info.stdout
     pruned = CliRunner().invoke(app, ["cache", "prune", str(path), "--max-bytes", "70000"])
     assert pruned.exit_code == 0
     assert "7 entries removed" in pruned.stdout

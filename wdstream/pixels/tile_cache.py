@@ -1,6 +1,6 @@
 """Tiles kept on disk, ready for the family's layout: a warm epoch neither decodes nor resizes.
 
-    <path>/v1-<policy>/<first two digits>/<content digest>-<scale>      one entry an image
+    <path>/v2-<policy>/<first two digits>/<content digest>-<scale>      one entry an image
     <path>/tile-cache-usage                                             bytes of all entries, see cache_usage.py
 
     entry    MAGIC, crc32 of what follows, bytes of the header, header (JSON: name, policy, shapes), pixels
@@ -32,7 +32,8 @@ from wdstream.pixels.settings import DecodeMode, PixelSettings, TileCacheSetting
 from wdstream.plan.measure import FULL_SCALE
 from wdstream.records import Pixels, Size
 
-FORMAT = "v1"
+FORMAT = "v2"
+"""Raised whenever the entries, or the rules by which pixels are decoded, change."""
 MAGIC = b"wdtiles1"
 _HEAD = struct.Struct("<8sII")
 _DIGEST_BYTES = 20
