@@ -81,9 +81,9 @@ def test_labels_are_no_part_of_the_key(stream_config: MakeConfig, small_shards: 
     data = {"tile_cache": {"path": tmp_path, "max_bytes": 10**9}}
     for labels in ("text", "none"):
         batches_of(plan_from_config(stream_config(small_shards, tiling={**tiling, "labels": labels}, **data)))
-    assert len(list(tmp_path.glob("v1-*"))) == 1
+    assert len(list(tmp_path.glob("v2-*"))) == 1
     batches_of(plan_from_config(stream_config(small_shards, tiling={**tiling, "tile_size": 112}, **data)))
-    assert len(list(tmp_path.glob("v1-*"))) == 2
+    assert len(list(tmp_path.glob("v2-*"))) == 2
 
 
 def test_a_page_that_fails_is_not_kept(stream_config: MakeConfig, damaged_shards: Path, tmp_path: Path) -> None:

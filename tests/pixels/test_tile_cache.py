@@ -241,7 +241,7 @@ def test_a_wrong_count_is_counted_anew(tmp_path: Path, usage: bytes) -> None:
 def test_a_cache_that_cannot_be_written_says_so_once(
     cache: TileCache, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = tmp_path / f"v1-{POLICY}"
+    folder = tmp_path / f"v2-{POLICY}"
     (folder / name_of(0)[:2]).write_bytes(b"a file where a folder should be")
     with caplog.at_level(logging.WARNING, logger="wdstream"):
         for _ in range(3):

@@ -76,7 +76,8 @@ def train_step(engine: Engine, batches: Sequence[Batch], *, num_supervised: int,
         rate: learning rate of this step.
 
     Raises:
-        TrainError: the gradient is not finite; the weights are still those before the step.
+        TrainError: the gradient is not finite; the weights are still those before the step, but under DeepSpeed, which
+            has taken it by then.
     """
     accelerator = engine.accelerator
     set_learning_rate(engine.optimizer, rate)
