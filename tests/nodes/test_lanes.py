@@ -284,3 +284,22 @@ def test_the_state_is_small(tmp_path: Path, family: Family) -> None:
     text = json.dumps(whole, separators=(",", ":"))
     assert text == json.dumps(parts, separators=(",", ":"))
     assert len(text) < 2048
+
+
+def test_lanes_of_fewer_pages_than_are_shuffled_together(urls: list[str], family: Family) -> None:
+    """Of the 4 good pages of a shard, 64 are shuffled together: the lane goes round its shard many times for them."""
+    settings = replace(make_settings(family), shuffle=64)
+    source = LaneSource(urls, settings=settings)
+    packs = list(itertools.islice(source, 80))
+    source.close()
+    assert {key for pack in packs for key in keys(pack)} == {
+        f"s{shard}p{number}" for shard in range(SHARDS) for number in range(PAGES) if number != 2
+    }
+
+
+def test_a_lane_of_empty_tars_is_an_error(tmp_path: Path, family: Family) -> None:
+    path = tmp_path / "0.tar"
+    webdataset.TarWriter(str(path)).close()
+    source = LaneSource([str(path)], settings=make_settings(family, lanes=1))
+    with pytest.raises(ShardError, match="lane 0: no page of its 1 shards can be trained on"):
+        next(source)

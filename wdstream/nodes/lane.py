@@ -143,7 +143,7 @@ class Lane:
         self._number = number
         self._settings = settings
         self._open_stream = open_stream
-        self._shards_since_page = 0
+        self._opened = self._measured = self._fitted = 0
         self.left_out = LeftOut()
         self._shards = LaneShards(urls, lane=number, lanes=settings.lanes, seed=settings.seed, epochs=settings.epochs)
         samples = Shuffle(ReadTars(self._shards, open_stream=self._open), buffer=settings.shuffle, seed=settings.seed)
@@ -157,6 +157,8 @@ class Lane:
 
     def reset(self, state: State | None) -> None:
         """Open at a saved place, or at the beginning."""
+        # Shards opened: until now, when the last page was measured, and when the last one fitted.
+        self._opened = self._measured = self._fitted = 0
         self._packs.reset(state)
         self.left_out = LeftOut()  # what is read again was left out, and told, before
 
@@ -178,16 +180,20 @@ class Lane:
         self._packs.close()
 
     def _open(self, url: str) -> BinaryIO:
-        if self._shards_since_page > self._shards.share:
+        # A shard is opened when all pages shuffled together are measured; one page a pass would fill that many passes.
+        share, buffer = self._shards.share, self._settings.shuffle
+        is_empty = self._opened - self._measured > share * (buffer + 1)
+        if is_empty or self._measured - self._fitted > 2 * share:
             raise ShardError(
-                f"lane {self._number}: no page of its {self._shards.share} shards can be trained on, last {url}; "
-                "the warnings above say why for each page: mend or leave out these shards, or use fewer lanes"
+                f"lane {self._number}: no page of its {share} shards can be trained on, last {url}; the warnings above "
+                "say why for each page, if there are any: mend or leave out these shards, or use fewer lanes"
             )
-        self._shards_since_page += 1
+        self._opened += 1
         return self._open_stream(url)
 
     def _measure(self, sample: RawSample) -> MeasuredPage:
         family, tiling = self._settings.family, self._settings.tiling
+        self._measured = self._opened
         key = f"{self._names[sample.url]}/{sample.key}"  # many tools count keys anew in every tar
         try:
             page = as_page({"__key__": key, **sample.parts})
@@ -198,5 +204,5 @@ class Lane:
             found = self.left_out.unfit if isinstance(error, UnfitError) else self.left_out.bad
             found.append(Failure(key=key, sample=-1, reason=str(error)))
             raise
-        self._shards_since_page = 0
+        self._fitted = self._opened
         return fitting
