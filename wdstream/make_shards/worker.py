@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import queue
+import resource
 import signal
 import sys
 import threading
@@ -80,10 +81,6 @@ def _send(messages: TextIO, message: dict[str, Any]) -> None:
 
 
 def _limit_memory(limit_mb: int) -> None:
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
     with contextlib.suppress(ValueError, OSError):  # a system that cannot limit the address space runs without
         resource.setrlimit(resource.RLIMIT_AS, (limit_mb << 20, limit_mb << 20))
 

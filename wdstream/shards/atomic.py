@@ -37,9 +37,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable; without effect where a folder cannot be opened (Windows)."""
-    if os.name == "nt":
-        return
+    """Make the names in `folder` durable: a rename survives a power cut once its folder is synced."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -4,6 +4,7 @@ A launcher that is killed leaves its processes behind, still training. Started a
 by two; so the second one is refused until the first is gone.
 """
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,11 +21,6 @@ def locked(output: Path) -> Iterator[None]:
         TrainError: another process holds it; names its process id.
     """
     output.mkdir(parents=True, exist_ok=True)
-    if os.name == "nt":  # no advisory locks there, and no training on several processes either
-        yield
-        return
-    import fcntl
-
     path = output / "lock"
     with path.open("a+") as file:
         try:
