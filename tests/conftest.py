@@ -2,6 +2,8 @@
 
 import os
 
+from tests.helpers.paths import PAGES
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models run many times faster so
@@ -16,7 +18,6 @@ import pytest
 
 from wdstream.config import Config
 
-PAGES = Path(__file__).parent / "data" / "pages"
 SHIPPED = (
     "pdf/diagram-*.pdf",
     "pdf/handbook-[ade]*",

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.helpers.paths import ROOT
+
 PACKAGE = ROOT / "wdstream"
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-PAGES = Path(__file__).parent / "data" / "pages"
+from tests.helpers.paths import PAGES
+
 COMMANDS = (
     "make-shards",
     "index",

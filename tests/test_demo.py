@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tests.helpers.paths import PAGES
 from wdstream.demo import HELD_OUT, DemoReport, empty, make_overrides, print_report, run_demo, stage
 from wdstream.errors import ConfigError
-
-PAGES = Path("tests/data/pages")
 
 
 def names(folder: Path) -> set[str]:

@@ -9,9 +9,10 @@ import pytest
 import torch
 import webdataset
 
+from tests.helpers.paths import ROOT
 from wdstream.testing import make_pages
 
-DOC = Path(__file__).parents[1] / "docs" / "nodes.md"
+DOC = ROOT / "docs" / "nodes.md"
 
 
 @pytest.fixture(scope="module")

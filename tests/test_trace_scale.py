@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.shards.test_scale import SAMPLES, write_hollow_shard
+from tests.helpers.hollow_shards import SAMPLES, write_hollow_shard
 from wdstream.config import Config
 from wdstream.families.registry import load_family
 from wdstream.pipeline import plan_from_config

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 import numpy as np
 import simplejpeg
 import torch
-from stream_pillow import pillow_page
 
+from stream_pillow import pillow_page
 from wdstream.pixels.header import image_header
 from wdstream.records import Size, TilePlan
 

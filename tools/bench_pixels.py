@@ -27,12 +27,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from bare_limit import bare_tiles, copy_tile
 from rich.console import Console
 from rich.table import Table
-from stream_pillow import pillow_tiles
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from bare_limit import bare_tiles, copy_tile
+from stream_pillow import pillow_tiles
 from wdstream.errors import DecodeError, SourceError
 from wdstream.pages.pdf import open_pdf
 from wdstream.pages.tile import TilingPolicy, plan_tiles

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from packing_baselines import BASELINES, Size
-from page_like import PageLikeColumns, QwenLengths, document_of, write_columns
 from rich.console import Console
 from rich.table import Table
-from wanted import Wanted
 
+from packing_baselines import BASELINES, Size
+from page_like import PageLikeColumns, QwenLengths, document_of, write_columns
+from wanted import Wanted
 from wdstream.pages.tile import TilingPolicy
 from wdstream.plan.packer import Item, PoolPacker
 from wdstream.plan.planner import Planner

@@ -30,12 +30,12 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
-from data_set import SHIPPED, open_data
 from rich.console import Console
+
+from data_set import SHIPPED, open_data
 from stream_limits import repeat_index
 from stream_paths import Paths, cache_seconds, make_jobs, part_seconds, stream_seconds
 from wanted import Line, show
-
 from wdstream.families.registry import load_family
 from wdstream.pages.tile import TilingPolicy
 from wdstream.pipeline import Plan

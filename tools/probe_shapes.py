@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from data_set import only_token_column, open_data
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from data_set import only_token_column, open_data
 from wdstream.errors import WdstreamError
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family

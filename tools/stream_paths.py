@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from bare_limit import bare_tiles, copy_tile
 from PIL import Image
-from stream_pillow import pillow_tiles
 
+from bare_limit import bare_tiles, copy_tile
+from stream_pillow import pillow_tiles
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
 from wdstream.batches.sample import build_samples

@@ -1,24 +1,13 @@
 """Families over tiny checkpoints, each made when it is first asked for, once a session."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.families.published import change, copy_settings
+from tests.families.published import SPLITTING, change, copy_settings
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family
 from wdstream.testing import make_tiny_model
-
-SPLITTING: dict[str, dict[str, Any]] = {
-    "aya_vision": {"max_patches": 3},
-    "got_ocr2": {"max_patches": 3, "crop_to_patches": True},
-    "idefics3": {"size": {"longest_edge": 2 * 364}},
-    "internvl": {"max_patches": 3},
-    "llava_onevision": {},
-    "smolvlm": {"size": {"longest_edge": 2 * 512}},
-}
-"""Families whose processor splits whole images -> settings of the image processor for a few squares an image."""
 
 
 class TinyFamilies(dict[str, Family]):

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests.batches.conftest import SPLITTING
 from tests.batches.proof import FLAGGED, documents, gradients, inputs_of, load, ones_mask
+from tests.families.published import SPLITTING
 from wdstream.batches.isolation import without_compiler
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family

@@ -36,3 +36,14 @@ def publish(source: Path, out: Path, name: str) -> Path:
     if name == "got_ocr2":
         change(out / "preprocessor_config.json", crop_to_patches=True)
     return out
+
+
+SPLITTING: dict[str, dict[str, Any]] = {
+    "aya_vision": {"max_patches": 3},
+    "got_ocr2": {"max_patches": 3, "crop_to_patches": True},
+    "idefics3": {"size": {"longest_edge": 2 * 364}},
+    "internvl": {"max_patches": 3},
+    "llava_onevision": {},
+    "smolvlm": {"size": {"longest_edge": 2 * 512}},
+}
+"""Families whose processor splits whole images -> settings of the image processor for a few squares an image."""

@@ -13,7 +13,7 @@ import pytest
 
 from tests.families.hf import load_both
 from tests.families.published import copy_settings
-from tests.families.test_chat import IMAGE, build, chat_page, learnt_text, reference_ids, text, turn, with_eos
+from tests.helpers.chats import IMAGE, build, chat_page, learnt_text, reference_ids, text, turn, with_eos
 from wdstream.errors import RowError
 from wdstream.families.chat import render_chat
 

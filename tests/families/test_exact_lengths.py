@@ -10,13 +10,11 @@ import pytest
 
 from tests.families.draw import POLICIES, draw_size, draw_text
 from tests.families.hf import count_placeholders, load_both
+from tests.helpers.tiled_pages import planned, tile_page
 from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family
 from wdstream.families.reference import processor_ids
-from wdstream.pages.label import label_page
-from wdstream.pages.tile import TilingPolicy, plan_tiles
-from wdstream.plan.image_costs import ImageCostTable
-from wdstream.records import ImageSegment, LabelledPage, Page, Pixels, Size, TextSegment, TiledPage
+from wdstream.records import LabelledPage, Page, TextSegment
 
 FAMILIES = ["qwen2_5_vl", "qwen3_vl"]
 SQUARES = ["idefics3", "smolvlm", "llava_onevision", "internvl", "got_ocr2", "lighton_ocr"]
@@ -31,26 +29,6 @@ def parts(tiny_models: dict[str, Path]) -> dict[str, tuple[Family, Any]]:
 def square(request: pytest.FixtureRequest, tiny_models: dict[str, Path]) -> dict[str, tuple[Family, Any]]:
     """Another family of those that take tiles of one size or nearly so, cut by the same policies."""
     return {request.param: load_both(tiny_models[request.param])}
-
-
-def blank(width: int, height: int) -> Pixels:
-    """A tile that takes no memory: only its shape counts for lengths."""
-    return np.broadcast_to(np.uint8(200), (height, width, 3))
-
-
-def tile_page(size: Size, text: str, policy: TilingPolicy) -> LabelledPage:
-    """A page of one image and its text, through the real tile plan and labels, with blank tiles."""
-    plan = plan_tiles(*size, policy)
-    tiles = tuple(blank(*tile) for tile in plan.sizes)
-    segments = (ImageSegment(index=0), TextSegment(text=text))
-    return label_page(TiledPage(key="page", plans=(plan,), tiles=(tiles,), segments=segments))
-
-
-def planned(family: Family, size: Size, text: str, policy: TilingPolicy) -> tuple[int, int]:
-    """(tokens, patches) by the plan's own code: nothing but sizes and counts goes in."""
-    costs = ImageCostTable(family, policy).look_up(*(np.array([side], dtype=np.int64) for side in size))
-    assert costs.tokens[0] > 0
-    return family.prefix_tokens + family.text_cost(text) + int(costs.tokens[0]) + 1, int(costs.patches[0])
 
 
 def counted_by_processor(processor: Any, family: Family, page: LabelledPage) -> int:

@@ -17,7 +17,8 @@ from transformers.models.gemma4.image_processing_pil_gemma4 import get_aspect_ra
 
 from tests.families.draw import POLICIES
 from tests.families.hf import load_both
-from tests.families.test_exact_lengths import tile_page
+from tests.helpers.paths import PAGES
+from tests.helpers.tiled_pages import tile_page
 from wdstream.batches.collate import collate
 from wdstream.batches.isolation import without_compiler
 from wdstream.batches.pack import encode_pack
@@ -99,7 +100,7 @@ def test_ids_are_the_processors(both: tuple[Family, Any]) -> None:
 
 def crops(sizes: list[tuple[int, int]]) -> list[np.ndarray[Any, Any]]:
     """Crops of a shipped page."""
-    path = max((Path(__file__).parents[1] / "data" / "pages").rglob("*.jpg"), key=lambda file: file.stat().st_size)
+    path = max(PAGES.rglob("*.jpg"), key=lambda file: file.stat().st_size)
     page = np.asarray(Image.open(path).convert("RGB")).copy()
     return [
         page[place * 9 : place * 9 + high, place * 7 : place * 7 + wide] for place, (wide, high) in enumerate(sizes)

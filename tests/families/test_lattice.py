@@ -13,8 +13,8 @@ import pytest
 
 from tests.families.draw import POLICIES, draw_sizes, draw_unicode
 from tests.families.hf import count_placeholders, load_both
-from tests.families.published import PUBLISHED, publish
-from tests.families.test_exact_lengths import tile_page
+from tests.families.published import PUBLISHED, SPLITTING, publish
+from tests.helpers.tiled_pages import tile_page
 from wdstream.batches.sample import build_sample
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
@@ -23,8 +23,6 @@ from wdstream.families.registry import FAMILIES
 from wdstream.pages.text import replace_surrogates
 from wdstream.records import Size
 
-SPLITTING = ("aya_vision", "got_ocr2", "idefics3", "internvl", "llava_onevision", "smolvlm")
-"""Families whose processor cuts images that wdstream leaves whole; for the others a whole image is like a tile."""
 CASES = [*((name, "tiles") for name in FAMILIES), *((name, "whole") for name in SPLITTING)]
 Both = tuple[Family, Any]
 

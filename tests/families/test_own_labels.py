@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.families.test_exact_lengths import planned, tile_page
+from tests.helpers.tiled_pages import planned, tile_page
 from wdstream.batches.sample import build_sample
 from wdstream.errors import ConfigError, FamilyError
 from wdstream.families.registry import load_family

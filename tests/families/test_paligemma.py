@@ -14,7 +14,7 @@ from transformers import AutoModelForImageTextToText
 
 from tests.families.draw import POLICIES
 from tests.families.hf import load_both
-from tests.families.test_exact_lengths import tile_page
+from tests.helpers.tiled_pages import tile_page
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
 from wdstream.batches.sample import build_sample

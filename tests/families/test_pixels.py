@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor
 
+from tests.helpers.paths import PAGES
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
 from wdstream.batches.sample import build_sample
@@ -17,7 +18,6 @@ from wdstream.families.registry import load_family
 from wdstream.records import ImageSegment, LabelledPage, Pixels, Size
 
 FAMILIES = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "glm4v", "paddleocr_vl"]
-PAGES = Path(__file__).parents[1] / "data" / "pages"
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

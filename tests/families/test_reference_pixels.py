@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.helpers.paths import PAGES
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
 from wdstream.batches.sample import build_sample
@@ -22,7 +23,6 @@ FAMILIES = [
     *("qwen2_5_vl", "qwen3_vl", "idefics3", "gemma3", "got_ocr2"),
     *("gemma4", "paligemma", "glm4v", "paddleocr_vl", "lighton_ocr", "mistral3", "aya_vision"),
 ]
-PAGES = Path(__file__).parents[1] / "data" / "pages"
 
 
 def page_tiles() -> list[Pixels]:

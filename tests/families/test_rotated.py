@@ -8,9 +8,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from tests.families.hf import load_both
-from tests.families.published import copy_settings
-from tests.families.test_exact_lengths import tile_page
-from tests.families.test_lattice import SPLITTING
+from tests.families.published import SPLITTING, copy_settings
+from tests.helpers.tiled_pages import tile_page
 from wdstream.families.reference import comparable, load_processor, processor_ids
 from wdstream.families.registry import FAMILIES
 from wdstream.make_shards import MakeShardsOptions, make_shards

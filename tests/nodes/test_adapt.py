@@ -1,12 +1,12 @@
 """as_page and decode_page on the samples of other projects: webdataset, Hugging Face rows, our own records."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.paths import PAGES
 from wdstream.chat import segments_from_messages
 from wdstream.errors import DecodeError, RowError
 from wdstream.nodes.adapt import as_page
@@ -14,7 +14,7 @@ from wdstream.nodes.decode import Decode, decode_page
 from wdstream.nodes.items import Items
 from wdstream.records import DecodedPage, ImageSegment, Page, TextSegment
 
-IMAGES = Path("tests/data/pages/images")
+IMAGES = PAGES / "images"
 IMAGE_THEN_TEXT = (ImageSegment(index=0), TextSegment(text="A line."))
 
 

@@ -10,6 +10,7 @@ import pytest
 import simplejpeg
 from PIL import Image
 
+from tests.helpers.paths import DATA
 from wdstream.errors import DecodeError
 from wdstream.nodes.cut import Cutter
 from wdstream.nodes.decode import decode_page
@@ -21,7 +22,6 @@ from wdstream.pixels.settings import TileCacheSettings
 from wdstream.pixels.tile_cache import TileCache
 from wdstream.records import ImageSegment, Page, Pixels
 
-DATA = Path(__file__).parents[1] / "data"
 IMAGES = sorted(path for path in (DATA / "pages").rglob("*") if path.suffix in (".jpg", ".png", ".tif", ".tiff"))
 TURNED = [
     *sorted((DATA / "bad").glob("pillow-hopper_orientation_*")),

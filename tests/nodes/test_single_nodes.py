@@ -4,7 +4,6 @@ import gc
 import io
 import warnings
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import torchdata.nodes as td
 import webdataset
 from PIL import Image
 
+from tests.helpers.paths import PAGES
 from wdstream.errors import DecodeError, RowError, UnfitError
 from wdstream.families.base import Family
 from wdstream.families.chat import render_chat
@@ -142,7 +142,7 @@ def test_chat_rows_are_written_out_before_the_nodes(family: Family) -> None:
 
 
 def test_shipped_pages_pass(family: Family) -> None:
-    paths = sorted(Path("tests/data/pages/images").glob("*.txt"))
+    paths = sorted((PAGES / "images").glob("*.txt"))
     rows = []
     for path in paths:
         image = next(other for other in path.parent.glob(path.stem + ".*") if other.suffix != ".txt")

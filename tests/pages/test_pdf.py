@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import simplejpeg
 
+from tests.helpers.paths import DATA
 from wdstream.errors import SourceError
 from wdstream.pages import pdf as pdf_module
 from wdstream.pages.pdf import open_pdf
 from wdstream.pages.text import normalise_text
 
-DATA = Path(__file__).parents[1] / "data"
 PDF = DATA / "pages" / "pdf"
 LIMIT = 200_000_000
 

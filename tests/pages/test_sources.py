@@ -2,10 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.paths import DATA
 from wdstream.errors import ConfigError
 from wdstream.pages.sources import list_sources, split_suffix
-
-DATA = Path(__file__).parents[1] / "data"
 
 
 def touch(root: Path, *names: str) -> None:

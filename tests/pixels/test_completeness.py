@@ -2,7 +2,6 @@
 
 import io
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +9,11 @@ import pytest
 import simplejpeg
 from PIL import Image
 
+from tests.helpers.paths import DATA
 from wdstream.errors import DecodeError
 from wdstream.pixels.completeness import JpegScans, is_whole_jpeg2000, jpeg_scans
 from wdstream.pixels.decode import decode_image
 
-DATA = Path(__file__).parents[1] / "data"
 END = b"\xff\xd9"
 
 

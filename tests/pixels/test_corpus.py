@@ -1,15 +1,13 @@
 """Every image file of tests/data, the hostile ones too: its size and pixels, or why it is refused."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from tests.helpers.paths import DATA
 from wdstream.errors import DecodeError
 from wdstream.pixels.decode import decode_image
 from wdstream.pixels.header import image_size
 
-DATA = Path(__file__).parents[1] / "data"
 SUFFIXES = {".bmp", ".gif", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 Color = tuple[int, int, int]
 

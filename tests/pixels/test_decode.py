@@ -12,12 +12,12 @@ import pytest
 import simplejpeg
 from PIL import Image, ImageFile, ImageOps
 
+from tests.helpers.paths import DATA
 from wdstream.errors import ConfigError, DecodeError
 from wdstream.pixels.decode import decode_image
 from wdstream.pixels.header import image_header, image_size
 from wdstream.records import Pixels
 
-DATA = Path(__file__).parents[1] / "data"
 LIMIT = 10**8
 # Upright: red, green over blue, white; wider than high.
 CORNERS = [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), (255, 255, 255)]]
@@ -254,6 +254,6 @@ def test_only_the_plugin_of_the_format_is_loaded() -> None:
         "import sys; from pathlib import Path; from wdstream.pixels.header import image_size\n"
         "print(image_size(Path(sys.argv[1]).read_bytes()), 'PIL.XpmImagePlugin' in sys.modules)"
     )
-    path = Path(__file__).parents[1] / "data" / "pages" / "images" / "tesseract-phototest.tif"
+    path = DATA / "pages" / "images" / "tesseract-phototest.tif"
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     assert done.stdout == "(640, 480) False\n"

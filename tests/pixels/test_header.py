@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.helpers.paths import DATA
 from wdstream.errors import DecodeError
 from wdstream.pixels.decode import decode_image
 from wdstream.pixels.header import ImageHeader, image_header, image_size
 
-DATA = Path(__file__).parents[1] / "data"
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp"}
 FILES = sorted(path for path in DATA.rglob("*") if path.suffix.lower() in SUFFIXES)
 UNREADABLE = {  # headers that say nothing usable

@@ -4,18 +4,17 @@ import io
 import struct
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.paths import DATA
 from wdstream.errors import DecodeError
 from wdstream.pixels.decode import decode_image
 from wdstream.pixels.header import image_header
 
-DATA = Path(__file__).parents[1] / "data"
 Maker = Callable[..., bytes]
 SAMPLE_FORMAT, EXTRA_SAMPLES, COLOR_MAP = 339, 338, 320
 

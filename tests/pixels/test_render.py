@@ -1,6 +1,5 @@
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.helpers.paths import DATA
 from wdstream.errors import DecodeError
 from wdstream.pages.tile import TilingPolicy, plan_tiles
 from wdstream.pixels.decode import decode_image
@@ -15,7 +15,6 @@ from wdstream.pixels.grey import grey_as_rgb, is_grey
 from wdstream.pixels.render import render_tiles, resize, scaled_decode_size
 from wdstream.records import Pixels, Placement, TilePlan
 
-DATA = Path(__file__).parents[1] / "data"
 FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,

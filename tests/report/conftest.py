@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.paths import PAGES
 from wdstream.config import Config
 from wdstream.report.view import DocumentView, PackView
 from wdstream.shards.shards import Shards
 from wdstream.show import show_pack
 
-PAGES = Path(__file__).parents[1] / "data" / "pages"
 HOSTILE = (
     "</div><script>alert(1)</script>\n"
     '<img src=x onerror="alert(2)"> & <|image_pad|> \u202e{{ 7 * 7 }} [red]not markup[/]'

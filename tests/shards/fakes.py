@@ -4,6 +4,8 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
+from hypothesis import strategies as st
+
 from wdstream.errors import DecodeError
 from wdstream.records import Size
 from wdstream.shards.writer import SampleEntry, ShardWriter
@@ -59,3 +61,11 @@ def write_shards(folder: Path, shards: Mapping[str, Samples]) -> Path:
     for name, samples in shards.items():
         write_shard(folder / name, samples)
     return folder
+
+
+KEYS = st.from_regex(r"([a-z0-9_-]{1,12}/){0,3}[a-zA-Z0-9-][a-zA-Z0-9_-]{0,30}", fullmatch=True).filter(
+    lambda key: not key.startswith("__")
+)
+
+
+EXTENSIONS = st.from_regex(r"[a-z0-9]{1,5}(\.[a-z0-9]{1,4}){0,2}", fullmatch=True)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.shards.fakes import EXTENSIONS, KEYS
 from wdstream.errors import ShardError
 from wdstream.shards.format import (
     ShardPaths,
@@ -19,11 +20,6 @@ from wdstream.shards.format import (
     validate_key,
 )
 from wdstream.shards.ustar import make_header, padded
-
-KEYS = st.from_regex(r"([a-z0-9_-]{1,12}/){0,3}[a-zA-Z0-9-][a-zA-Z0-9_-]{0,30}", fullmatch=True).filter(
-    lambda key: not key.startswith("__")
-)
-EXTENSIONS = st.from_regex(r"[a-z0-9]{1,5}(\.[a-z0-9]{1,4}){0,2}", fullmatch=True)
 
 
 def sample_bytes(names: dict[str, bytes]) -> bytes:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from tests.helpers.paths import ROOT
 from tests.shards.fakes import pages, write_shard, write_shards
 from wdstream.errors import ShardError, ShardIndexError
 from wdstream.shards.catalog import ShardEntry
@@ -192,7 +193,7 @@ def test_kill_during_the_merge_leaves_no_index_or_a_whole_one(tmp_path: Path) ->
         shutil.copytree(old, folder)
         write_shards(folder, TWO)
         command = [sys.executable, "-c", KILLED_MERGE, str(folder), str(moment)]
-        assert subprocess.run(command, cwd=Path(__file__).parents[2], check=False).returncode == -signal.SIGKILL
+        assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
         if (folder / "index" / "index.json").exists():
             assert index_files(folder) == old_index
         merge_index(folder)

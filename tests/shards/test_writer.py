@@ -14,8 +14,8 @@ import webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.shards.fakes import entry, fake_image, pages, write_shard
-from tests.shards.test_format import EXTENSIONS, KEYS
+from tests.helpers.paths import ROOT
+from tests.shards.fakes import EXTENSIONS, KEYS, entry, fake_image, pages, write_shard
 from wdstream.errors import ShardError
 from wdstream.shards.format import IMAGE_EXTENSIONS, image_number
 from wdstream.shards.meta import hash_key, load_complete
@@ -181,7 +181,7 @@ def test_kill_at_any_moment_leaves_a_shard_complete_or_absent(tmp_path: Path) ->
         folder.mkdir()
         write_shard(folder / "s.tar", pages("old", 5))  # another shard of this name was there before
         command = [sys.executable, "-c", KILLED_WRITER, str(folder / "s.tar"), "new", str(moment)]
-        status = subprocess.run(command, cwd=Path(__file__).parents[2], check=False).returncode
+        status = subprocess.run(command, cwd=ROOT, check=False).returncode
         if status == 0:
             break
         assert status == -signal.SIGKILL

@@ -1,54 +1,45 @@
 """tools/bench_pixels.py: its paths lay out the same bytes, it takes any folder, a missed figure is exit status 1."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
-DATA = Path(__file__).parents[1] / "data"
-
-
-@pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-    try:
-        import bench_pixels
-    finally:
-        sys.path.pop(0)
-    return bench_pixels
+import bench_pixels
+from tests.helpers.paths import DATA
 
 
 @pytest.mark.parametrize("policy", ["adaptive (default)", "ocr_pages, tiles of 812x812"])
-def test_paths_lay_out_the_same_patches(bench: ModuleType, policy: str) -> None:
+def test_paths_lay_out_the_same_patches(policy: str) -> None:
     """A colour JPEG: (c) gives the very bytes of wdstream; a plain copy the same bytes in another order."""
-    job = bench.make_job((DATA / "pages/scans/leptonlib-cat.007.jpg").read_bytes(), bench.POLICIES[policy])
+    job = bench_pixels.make_job(
+        (DATA / "pages/scans/leptonlib-cat.007.jpg").read_bytes(), bench_pixels.POLICIES[policy]
+    )
 
     def patches(run: Callable[[Any], Any]) -> np.ndarray:
         job.out[:] = 0
         run(job)
         return job.out.copy()
 
-    ours = patches(bench.run_wdstream)
-    assert np.array_equal(patches(bench.run_bare), ours)
-    plain = patches(lambda job: bench.run_bare(job, is_plain_copy=True))
+    ours = patches(bench_pixels.run_wdstream)
+    assert np.array_equal(patches(bench_pixels.run_bare), ours)
+    plain = patches(lambda job: bench_pixels.run_bare(job, is_plain_copy=True))
     assert not np.array_equal(plain, ours)
     assert np.array_equal(np.bincount(plain.ravel()), np.bincount(ours.ravel()))
 
 
-def test_any_folder_will_do(bench: ModuleType) -> None:
+def test_any_folder_will_do() -> None:
     """The hostile files: 12 images and some pages of PDFs can be read; the other files are left out."""
-    pages = bench.load_pages(DATA / "bad", limit=1000, dpi=10)
+    pages = bench_pixels.load_pages(DATA / "bad", limit=1000, dpi=10)
     images = [page for page in pages if not page.startswith(b"\xff\xd8")]
     assert 8 <= len(images) <= 14
-    assert bench.load_pages(DATA / "bad/rows", limit=1000, dpi=10) == [
+    assert bench_pixels.load_pages(DATA / "bad/rows", limit=1000, dpi=10) == [
         (DATA / "bad/rows/images/pillow-transparent.png").read_bytes()
     ]
-    assert len(bench.load_pages(DATA / "bad", limit=3, dpi=10)) == 3
-    assert bench.load_pages(Path(__file__).parent, limit=3, dpi=10) == []
+    assert len(bench_pixels.load_pages(DATA / "bad", limit=3, dpi=10)) == 3
+    assert bench_pixels.load_pages(Path(__file__).parent, limit=3, dpi=10) == []
 
 
 @pytest.mark.parametrize(
@@ -64,10 +55,9 @@ def test_any_folder_will_do(bench: ModuleType) -> None:
     ],
 )
 def test_what_is_missed(
-    bench: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
     seconds: dict[str, float],
     scaling: tuple[float, float],
     missed: list[str],
 ) -> None:
-    assert bench.missed("x", {"wdstream": 1.0, **seconds}, scaling) == missed
+    assert bench_pixels.missed("x", {"wdstream": 1.0, **seconds}, scaling) == missed

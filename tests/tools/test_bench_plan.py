@@ -3,30 +3,23 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
-TOOLS = Path(__file__).parents[2] / "tools"
+import bench_plan
+import packing_baselines
+import page_like
+import wanted
+from tests.helpers.paths import TOOLS
 
 
-@pytest.fixture(scope="module")
-def bench() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(TOOLS))
-        import bench_plan
-
-        yield bench_plan
-
-
-def test_baselines_pack_everything_within_both_budgets(bench: ModuleType) -> None:
+def test_baselines_pack_everything_within_both_budgets() -> None:
     rng = np.random.default_rng(3)
     sizes = [(int(tokens), int(patches)) for tokens, patches in rng.integers(1, [101, 51], (3000, 2))]
     fills = {}
-    for name, pack in bench.BASELINES.items():
+    for name, pack in packing_baselines.BASELINES.items():
         packs = list(pack(sizes, (100, 60)))
         assert sorted(place for places in packs for place in places) == list(range(3000)), name
         for places in packs:
@@ -36,12 +29,12 @@ def test_baselines_pack_everything_within_both_budgets(bench: ModuleType) -> Non
     assert min(fills, key=fills.__getitem__) == "next-fit"
 
 
-def test_the_index_is_page_like(bench: ModuleType, tmp_path: Path) -> None:
-    columns = bench.write_columns(tmp_path, 20_000)
-    planner = bench.make_planner(columns)
+def test_the_index_is_page_like(tmp_path: Path) -> None:
+    columns = page_like.write_columns(tmp_path, 20_000)
+    planner = bench_plan.make_planner(columns)
     lengths = planner.parts.rulers[0].measure(np.arange(20_000))
     assert 2_500 < lengths.tokens.mean() < 3_000
-    documents = bench.document_of(np.arange(20_000))
+    documents = page_like.document_of(np.arange(20_000))
     assert 30 < 20_000 / (documents[-1] + 1) < 45
 
 
@@ -50,8 +43,8 @@ def test_parts_reach_what_is_wanted(part: str) -> None:
     run([part, "--sample", "6000"], expected=0)
 
 
-def test_a_missed_figure_is_exit_status_1(bench: ModuleType) -> None:
-    wanted = bench.Wanted(bench.console)
+def test_a_missed_figure_is_exit_status_1() -> None:
+    wanted = wanted.Wanted(bench_plan.console)
     wanted.check("fill", 0.98, 0.97, at_least=True)
     assert wanted.missed == []
     wanted.check("memory", 401, 400, at_least=False)

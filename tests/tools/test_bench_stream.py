@@ -4,27 +4,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
+import bench_stream
+import stream_limits
+import stream_paths
+from tests.helpers.paths import TOOLS
 from wdstream import Plan, Shards, TilingPolicy, load_family
 from wdstream.pages.label import label_page
-
-TOOLS = Path(__file__).parents[2] / "tools"
-
-
-@pytest.fixture(scope="module")
-def tools() -> dict[str, ModuleType]:
-    sys.path.insert(0, str(TOOLS))
-    try:
-        import bench_stream
-        import stream_limits
-        import stream_paths
-    finally:
-        sys.path.remove(str(TOOLS))
-    return {"bench": bench_stream, "limits": stream_limits, "paths": stream_paths}
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +22,13 @@ def plan(shipped_shards: Path, tiny_checkpoint: Path) -> Plan:
     return Plan(Shards.open(shipped_shards), load_family(tiny_checkpoint), TilingPolicy(), **settings)  # type: ignore[arg-type]
 
 
-def test_all_paths_make_the_same_pack(tools: dict[str, ModuleType], plan: Plan) -> None:
+def test_all_paths_make_the_same_pack(plan: Plan) -> None:
     """Ids but the one EOS of each page, as many patches, and the very same pixels where the bare path is told so."""
     (pack,) = plan.step(0).packs
     with plan.loader(workers=0, prefetch=0) as loader:
         batch = next(loader)
-    paths = tools["paths"].Paths(plan)
-    jobs = tools["paths"].make_jobs(plan, pack)
+    paths = stream_paths.Paths(plan)
+    jobs = stream_paths.make_jobs(plan, pack)
     built = paths.processor_pack(jobs)
     eos = plan.family.eos_id
     theirs, ours = (ids[ids != eos].tolist() for ids in (built["input_ids"], batch["input_ids"][0]))
@@ -54,34 +43,33 @@ def test_all_paths_make_the_same_pack(tools: dict[str, ModuleType], plan: Plan) 
     assert is_same > 0.8  # all but pages whose mode has a rule of its own here, and Pillow's in the bare path
 
 
-def test_times_are_all_there(tools: dict[str, ModuleType], plan: Plan, tmp_path: Path) -> None:
-    paths = tools["paths"]
+def test_times_are_all_there(plan: Plan, tmp_path: Path) -> None:
     packs = plan.step(0).packs
-    assert all(seconds > 0 for seconds in paths.stream_seconds(plan, 2))
-    parts = paths.part_seconds(plan, packs)
+    assert all(seconds > 0 for seconds in stream_paths.stream_seconds(plan, 2))
+    parts = stream_paths.part_seconds(plan, packs)
     assert list(parts) == [
         *("read, verify", "decode", "cut, resize", "label, tokenise", "positions", "patch layout", "collate")
     ]
-    cached = paths.cache_seconds(plan, packs, tmp_path, 1)
+    cached = stream_paths.cache_seconds(plan, packs, tmp_path, 1)
     assert cached.keys() == {"anew", "warm", "layout", "bytes"}
     assert cached["bytes"] > 10_000
 
 
-def test_ratios(tools: dict[str, ModuleType]) -> None:
+def test_ratios() -> None:
     """The machine is twice as slow in the second half, for all alike, and in one round for the stream alone."""
     slow = [1.0] * 6 + [2.0] * 6
     times = {"stream": [*slow[:-1], 9.0], "processor": [4.1, 8.2], "reference": [7.9, 15.8]}
     times |= {path: [share * by for by in slow] for path, share in (("limit", 0.8), ("bare", 0.79), ("plain", 0.7))}
-    lines = tools["bench"].ratios(times)
+    lines = bench_stream.ratios(times)
     assert [(line.found, line.is_met) for line in lines] == [
         *(("4.10", True), ("7.90", False), ("0.79", False), ("0.80", None), ("0.70", None))
     ]
 
 
 def test_a_large_index_points_at_real_pages(
-    tools: dict[str, ModuleType], plan: Plan, shipped_shards: Path, tiny_checkpoint: Path, tmp_path: Path
+    plan: Plan, shipped_shards: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    large = Shards.open(tools["limits"].repeat_index(shipped_shards, tmp_path / "large", rows=500, rows_per_shard=100))
+    large = Shards.open(stream_limits.repeat_index(shipped_shards, tmp_path / "large", rows=500, rows_per_shard=100))
     small = Shards.open(shipped_shards)
     assert len(large) >= 500
     fingerprint = load_family(tiny_checkpoint).text_fingerprint
@@ -114,10 +102,10 @@ def test_measurements_in_fresh_processes(
     assert all(value >= 0 for value in found.values())
 
 
-def test_labels_of_the_processors_text_are_those_of_the_stream(plan: Plan, tools: dict[str, ModuleType]) -> None:
+def test_labels_of_the_processors_text_are_those_of_the_stream(plan: Plan) -> None:
     from wdstream.nodes.cut import Cutter
 
     sample = plan.step(0).packs[0].samples[0]
-    page = label_page(Cutter(tiling=plan.tiling).cut(tools["paths"].read_page(plan, sample)))
-    (job, *_) = tools["paths"].make_jobs(plan, plan.step(0).packs[0])
+    page = label_page(Cutter(tiling=plan.tiling).cut(stream_paths.read_page(plan, sample)))
+    (job, *_) = stream_paths.make_jobs(plan, plan.step(0).packs[0])
     assert job.texts == plan.family.processor_texts(page)

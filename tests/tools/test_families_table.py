@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import families_table
+import families_table
 from wdstream.families.registry import FAMILIES
 
 

@@ -1,17 +1,14 @@
 """Tiny checkpoints, shards of made-up pages, and a run's configuration, for the training tests."""
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 
-from wdstream.config import Config, load_config
+from tests.helpers.training import Workplace
 from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.testing import make_pages, make_tiny_model
-from wdstream.train.__main__ import main
 
 # Threads that wait for each other on a shared core cost more than they bring on tensors this small.
 torch.set_num_threads(1)
@@ -35,38 +32,6 @@ train: {{max_steps: 10, checkpoint_every: 5}}
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Qwen2.5-VL with 1,024 tokens; weights as they come from initialisation."""
     return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny", vocab_size=1024)
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """A folder with model, shards and configuration; runs train in this process."""
-
-    root: Path
-
-    @property
-    def config_file(self) -> Path:
-        return self.root / "cfg.yaml"
-
-    def config(self, output: Path, *settings: str) -> Config:
-        return load_config(self.config_file, (f"train.output={output}", *settings))
-
-    def train(self, output: Path, *settings: str) -> int:
-        """Exit status of one start of the training command on one process."""
-        AcceleratorState._reset_state(reset_partial_state=True)
-        arguments = [str(self.config_file), "--set", f"train.output={output}"]
-        return main([*arguments, *(word for setting in settings for word in ("--set", setting))])
-
-    def damaged_shards(self) -> tuple[Path, list[str]]:
-        """Shards of pages, two of which have a sound header and a text, and half an image; with their keys."""
-        raw = make_pages(self.root / "raw-bad", num_pages=14, seed=2)
-        names = ["page-00003", "page-00008"]
-        for name in names:
-            path = raw / f"{name}.jpg"
-            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        out = self.root / "shards-bad"
-        options = MakeShardsOptions(tokenizer=self.root / "model", workers=1, check_images=False)
-        make_shards(raw, out, options=options)
-        return out, names
 
 
 @pytest.fixture(scope="session")

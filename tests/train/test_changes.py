@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.conftest import Workplace
-from tests.train.processes import ROOT, finish, start_world
-from tests.train.test_kill import arguments
+from tests.helpers.paths import ROOT
+from tests.helpers.training import Workplace, arguments
+from tests.train.processes import finish, start_world
 from wdstream.audit import audit
 from wdstream.errors import TrainError
 from wdstream.make_shards import MakeShardsOptions, index_folder, make_shards

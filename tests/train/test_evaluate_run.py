@@ -9,7 +9,7 @@ import pytest
 from accelerate.state import AcceleratorState
 from typer.testing import CliRunner
 
-from tests.train.conftest import Workplace
+from tests.helpers.training import Workplace
 from tests.train.processes import run_world
 from wdstream.cli import app
 from wdstream.errors import ConfigError, TrainError

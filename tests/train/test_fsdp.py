@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
+from tests.helpers.training import documents_alone
 from tests.train.processes import run_world
-from tests.train.test_step import documents_alone
 
 WORKER = str(Path(__file__).parent / "fsdp_worker.py")
 

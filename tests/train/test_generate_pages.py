@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.train.conftest import Workplace
+from tests.helpers.paths import PAGES
+from tests.helpers.training import Workplace
 from tests.train.processes import run_world
 from wdstream.errors import ConfigError
 from wdstream.make_shards import MakeShardsOptions, make_shards
@@ -20,7 +21,7 @@ from wdstream.train.evaluate_sets import plan_sets
 from wdstream.train.generate_pages import PageText, WrittenSet, check_generation, first_pages, single_pages
 from wdstream.train.lines import read_lines
 
-SCANS = Path(__file__).parents[1] / "data" / "pages" / "images"
+SCANS = PAGES / "images"
 TEXTS = {
     "tesseract-phototest.tif": "This is a lot of 12 point text.",
     "ocrmypdf-typewriter.png": "Typed [bold] on a machine,\ntwo lines.",

@@ -2,37 +2,15 @@
 
 import json
 import signal
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.train.conftest import Workplace
+from tests.helpers.training import TRAIN, Workplace, arguments, steps_done, wait_for_steps
 from tests.train.processes import finish, run_world, start_world
 from wdstream.train.lines import read_lines
 from wdstream.train.watch import TrainingProcess
-
-SETTINGS = ("train.adapter={kind: lora, r: 4, dropout: 0.2}", "train.lr=0.01", "train.checkpoint_every=4")
-
-
-TRAIN = "wdstream.train"
-
-
-def arguments(workplace: Workplace, output: Path, *settings: str) -> list[str]:
-    chosen = (f"train.output={output}", *SETTINGS, *settings)
-    return [str(workplace.config_file), *(w for s in chosen for w in ("--set", s))]
-
-
-def steps_done(output: Path) -> int:
-    return len(list(read_lines(output / "metrics.jsonl")))
-
-
-def wait_for_steps(output: Path, count: int) -> None:
-    deadline = time.monotonic() + 120
-    while steps_done(output) < count:
-        assert time.monotonic() < deadline, f"{steps_done(output)} of {count} steps in time"
-        time.sleep(0.005)
 
 
 def result(output: Path) -> tuple[list[float], list[str], bytes]:

@@ -15,9 +15,8 @@ import pytest
 import webdataset
 from rich.console import Console
 
-from tests.train.conftest import Workplace
+from tests.helpers.training import TRAIN, Workplace, wait_for_steps
 from tests.train.processes import finish, run_world, start_world
-from tests.train.test_kill import TRAIN, wait_for_steps
 from wdstream.cli_inspect import plan_command
 from wdstream.errors import ConfigError, PlanError
 from wdstream.plan.digest import pages_digest

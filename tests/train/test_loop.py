@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
-from tests.train.conftest import Workplace
+from tests.helpers.training import Workplace
 from wdstream.pipeline import plan_from_config
 from wdstream.plan.digest import pages_digest
 from wdstream.train.evaluate import eval_config

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.paths import ROOT
 from wdstream.config import load_config
 from wdstream.train.__main__ import main, parse_arguments
 
-CONFIGS = sorted(Path("configs").glob("*.yaml"))
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:

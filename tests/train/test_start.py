@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.train.conftest import Workplace
+from tests.helpers.training import Workplace
 from wdstream.families.qwen_vl import QwenVL
 
 VERSION = "Qwen2_5_VLProcessor of transformers 5."

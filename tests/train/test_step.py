@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
-from transformers import AutoModelForImageTextToText
 
+from tests.helpers.training import documents_alone
 from tests.train.processes import run_world
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
@@ -27,20 +27,6 @@ def gradient_of(tiny_model: Path, out: Path, *, size: int, micro_batches: int, r
     run_world(WORKER, [str(tiny_model), str(out), str(micro_batches), str(rows)], size=size)
     found: dict[str, Any] = torch.load(out, weights_only=True)
     return found
-
-
-def documents_alone(tiny_model: Path) -> torch.Tensor:
-    """The gradient by Hugging Face's own loss: every document by itself, summed, over all supervised tokens."""
-    family = load_family(tiny_model)
-    model = AutoModelForImageTextToText.from_pretrained(tiny_model, dtype=torch.float32)
-    samples = make_samples(family)
-    every = [*samples, samples[1], samples[0], samples[2], samples[3], samples[4], samples[1]]
-    total = sum(int((sample.labels != -100).sum()) for sample in every)
-    for sample in every:
-        batch = collate([encode_pack([sample], family)], family)
-        inputs = family.model_inputs(batch, device="cpu", dtype=torch.float32)
-        model(**inputs, num_items_in_batch=torch.tensor(total)).loss.backward()
-    return torch.cat([torch.zeros(0) if p.grad is None else p.grad.flatten() for p in model.parameters()])
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tests.train.conftest import Workplace
+from tests.helpers.paths import ROOT
+from tests.helpers.training import Workplace
 from tests.train.processes import run_world
 from wdstream.config import Config
 from wdstream.errors import ConfigError
@@ -109,7 +110,7 @@ class Zero:
         self._done: dict[tuple[int, str], Path] = {}
 
     def start(self, output: Path, stage: int, *chosen: str) -> TrainingProcess:
-        tree = yaml.safe_load(Path("configs/accelerate/zero2.yaml").read_text())
+        tree = yaml.safe_load((ROOT / "configs/accelerate/zero2.yaml").read_text())
         tree["num_processes"], tree["deepspeed_config"]["zero_stage"] = 2, stage
         file = output.with_suffix(".yaml")
         file.write_text(yaml.safe_dump(tree))
