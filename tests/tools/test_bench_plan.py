@@ -44,11 +44,11 @@ def test_parts_reach_what_is_wanted(part: str) -> None:
 
 
 def test_a_missed_figure_is_exit_status_1() -> None:
-    wanted = wanted.Wanted(bench_plan.console)
-    wanted.check("fill", 0.98, 0.97, at_least=True)
-    assert wanted.missed == []
-    wanted.check("memory", 401, 400, at_least=False)
-    assert wanted.missed == ["memory"]
+    figures = wanted.Wanted(bench_plan.console)
+    figures.check("fill", 0.98, 0.97, at_least=True)
+    assert figures.missed == []
+    figures.check("memory", 401, 400, at_least=False)
+    assert figures.missed == ["memory"]
     assert "MISSED" in run(["packers", "--sample", "4"], expected=1)  # what four pages leave empty
 
 
