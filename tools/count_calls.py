@@ -31,11 +31,11 @@ from typing import Any
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from data_set import SHIPPED, open_data
 from rich.console import Console
-from wanted import Line, show
 
 import wdstream
+from data_set import SHIPPED, open_data
+from wanted import Line, show
 from wdstream import Plan, Shards, TilingPolicy, load_family
 from wdstream.lane_pipeline import Lanes
 from wdstream.nodes import LaneSettings
