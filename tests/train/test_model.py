@@ -9,7 +9,14 @@ from torch import nn
 
 from wdstream.config import Config
 from wdstream.errors import ConfigError, TrainError
-from wdstream.train.model import Device, compute_dtype, load_model, modules_outside_language, trains_vision
+from wdstream.train.model import (
+    Device,
+    compute_dtype,
+    keep_four_bit_layout,
+    load_model,
+    modules_outside_language,
+    trains_vision,
+)
 
 CPU = Device(device=torch.device("cpu"), index=0, dtype=torch.float32)
 
@@ -66,6 +73,34 @@ def test_qlora_quantises_the_language_model_only(tiny_model: Path) -> None:
     assert {name.split(".")[-3] for name in trainable(model)} == {"lora_A", "lora_B"}
     linear = [module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)]
     assert {module.compute_dtype for module in linear} == {torch.float32}
+
+
+def test_four_bit_layers_of_any_shape_learn_after_an_evaluation() -> None:
+    # On CPUs with avx512_bf16, bitsandbytes would repack the weights in the evaluation: an error for most of these
+    # shapes, and no gradient for the others. Elsewhere the test says less: nothing repacks.
+    import bitsandbytes as bnb
+
+    torch.manual_seed(0)
+    for num_inputs, num_outputs in ((64, 64), (192, 64), (160, 64), (64, 16), (8, 64), (63, 33)):
+        layer = bnb.nn.Linear4bit(num_inputs, num_outputs, compute_dtype=torch.float32, quant_type="nf4").to("cpu")
+        keep_four_bit_layout(layer)
+        weight = bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+        inputs = torch.randn(3, num_inputs, requires_grad=True)
+        expected = nn.functional.linear(inputs, weight, layer.bias)
+        layer.eval()
+        with torch.no_grad():
+            torch.testing.assert_close(layer(inputs.detach()), expected)
+        layer.train()
+        layer(inputs).sum().backward()
+        torch.testing.assert_close(inputs.grad, weight.sum(0).expand(3, -1))
+
+
+def test_no_four_bit_layer_of_a_model_is_repacked(tiny_model: Path) -> None:
+    import bitsandbytes as bnb
+
+    model = load_model(make_config(tiny_model, adapter={"kind": "qlora", "r": 4}), CPU)
+    layers = [module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)]
+    assert {layer.support_avx512bf16_for_cpu for layer in layers} == {False}
 
 
 def test_parts_that_stay_unquantised(tiny_model: Path) -> None:

@@ -147,9 +147,27 @@ def _load_weights(
         options["device_map"] = {"": place.index if place.device.type == "cuda" else "cpu"}
     logging.disable_progress_bar()  # one bar a process would tear the training's own
     try:
-        return AutoModelForImageTextToText.from_pretrained(config.path, **options)
+        model = AutoModelForImageTextToText.from_pretrained(config.path, **options)
     except (OSError, ValueError, ImportError) as error:
         raise TrainError(f"model.path: {config.path} cannot be loaded with attn={config.attn}: {error}") from error
+    if "quantization_config" in options:
+        keep_four_bit_layout(model)
+    return model
+
+
+def keep_four_bit_layout(model: nn.Module) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights for inference on CPUs with avx512_bf16; in place.
+
+    Without this, the first forward pass in eval mode repacks them, and they stay so. That pass needs inputs divisible
+    by 64 and outputs by 32, and computes in bfloat16; worse, a repacked layer has no backward pass: after the first
+    evaluation no gradient would reach anything below it, without an error (bitsandbytes 0.50.2). In the layout of all
+    other processors, any shape works, training and evaluation compute alike, and numbers do not depend on the CPU.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _four_bit(path: Path, place: Device) -> Any:

@@ -58,7 +58,7 @@ def _config(ids: Mapping[str, int], vocab_size: int) -> Any:
         "global_head_dim": 32,
         "sliding_window": 32,
         "layer_types": ["sliding_attention", "full_attention"] * 2,
-        "hidden_size_per_layer_input": 8,
+        "hidden_size_per_layer_input": 64,
         "vocab_size_per_layer_input": vocab_size,
         "use_bidirectional_attention": "vision",
         "final_logit_softcapping": 30.0,

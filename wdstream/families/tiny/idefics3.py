@@ -65,7 +65,7 @@ def _config(ids: Mapping[str, int], vocab_size: int, *, is_smol: bool) -> Any:
         "model_type": "llama",
         "vocab_size": vocab_size,
         **SMALL_TEXT,
-        "intermediate_size": 160,
+        "intermediate_size": 192,
         "max_position_embeddings": 16384,
         "bos_token_id": ids["<|im_start|>" if is_smol else "<|begin_of_text|>"],
         "eos_token_id": ids["<end_of_utterance>"],

@@ -16,7 +16,7 @@ def _config(ids: Mapping[str, int], vocab_size: int) -> Any:
         "model_type": "qwen3",
         "vocab_size": vocab_size,
         **SMALL_TEXT,
-        "intermediate_size": 160,
+        "intermediate_size": 192,
         "head_dim": 16,
         "max_position_embeddings": 40960,
         "bos_token_id": ids["<|endoftext|>"],

@@ -51,7 +51,7 @@ def _text_config(ids: Mapping[str, int], vocab_size: int, **settings: Any) -> di
         "num_hidden_layers": 3,
         "num_attention_heads": 4,
         "num_key_value_heads": 1,
-        "head_dim": 16,
+        "head_dim": 32,
         "bos_token_id": ids["<bos>"],
         "eos_token_id": ids["<eos>"],
         "pad_token_id": ids["<pad>"],

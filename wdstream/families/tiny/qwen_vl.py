@@ -75,7 +75,7 @@ def _text_config(vocab_size: int, ids: Mapping[str, int], **settings: Any) -> di
     return {
         "vocab_size": vocab_size,
         **SMALL_TEXT,
-        "intermediate_size": 160,
+        "intermediate_size": 192,
         "max_position_embeddings": 32768,
         "bos_token_id": ids["<|endoftext|>"],
         "eos_token_id": ids["<|im_end|>"],

@@ -47,7 +47,7 @@ def _text(ids: Mapping[str, int], vocab_size: int, eos: str) -> dict[str, Any]:
         "model_type": "qwen2",
         "vocab_size": vocab_size,
         **SMALL_TEXT,
-        "intermediate_size": 160,
+        "intermediate_size": 192,
         "max_position_embeddings": 32768,
         "bos_token_id": ids["<|endoftext|>"],
         "eos_token_id": ids[eos],
