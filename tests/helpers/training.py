@@ -1,6 +1,5 @@
 """A workplace for training runs, in this process or in others; what a run has written so far."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import torch
 from accelerate.state import AcceleratorState
 from transformers import AutoModelForImageTextToText
 
+from tests.helpers.waiting import wait_until
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
 from wdstream.config import Config, load_config
@@ -66,10 +66,7 @@ def steps_done(output: Path) -> int:
 
 
 def wait_for_steps(output: Path, count: int) -> None:
-    deadline = time.monotonic() + 120
-    while steps_done(output) < count:
-        assert time.monotonic() < deadline, f"{steps_done(output)} of {count} steps in time"
-        time.sleep(0.005)
+    wait_until(lambda: steps_done(output) >= count, f"{count} steps in {output}")
 
 
 def documents_alone(tiny_model: Path) -> torch.Tensor:

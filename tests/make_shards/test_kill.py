@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.jobs import Tree, children_of
+from tests.helpers.waiting import wait_until
 from wdstream.make_shards import MakeShardsOptions, make_shards
 
 # Says what it does, and waits after some steps, so that a test can strike there.
@@ -61,10 +61,7 @@ def wait_for(process: "subprocess.Popen[str]", word: str) -> None:
 
 
 def wait_until_gone(pids: list[int]) -> None:
-    deadline = time.monotonic() + 10
-    while any(Path(f"/proc/{pid}").exists() for pid in pids):
-        assert time.monotonic() < deadline, f"workers {pids} outlive the process that started them"
-        time.sleep(0.02)
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), f"the end of the workers {pids}")
 
 
 @pytest.fixture(scope="module")

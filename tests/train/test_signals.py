@@ -11,7 +11,8 @@ from wdstream.train.signals import StopSignals
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_first_signal_sets_the_flag(number: signal.Signals) -> None:
+def test_first_signal_sets_the_flag(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "ECHO_SECONDS", 300.0)  # the echo is one however long this takes
     before = signal.getsignal(number)
     with StopSignals() as stop:
         assert not stop.is_requested
