@@ -96,7 +96,7 @@ def configurations(work: Path) -> Mapping[str, dict[str, Any]]:
             "train": {"output": str(work / "run"), "max_steps": MAX_STEPS, "lr": 1e-3, "record_bytes": True},
         }
 
-    mixed = {"weights_in": "tokens", "shuffle_shards": 2}
+    mixed: dict[str, Any] = {"weights_in": "tokens", "shuffle_shards": 2}
     return {
         "planned": run(pages, tiling=buckets),
         "mixture": run(
