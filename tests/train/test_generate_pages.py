@@ -27,7 +27,7 @@ TEXTS = {
     "ocrmypdf-typewriter.png": "Typed [bold] on a machine,\ntwo lines.",
     "leptonlib-german.png": "Über Straßen und Plätze.",
 }
-STEPS = [23, 47, 59]
+STEPS = [23, 47, 71, 89]
 
 
 def make_few(workplace: Workplace) -> Path:
@@ -53,8 +53,8 @@ def heart(workplace: Workplace) -> Path:
         f"data.eval=[{{name: by/heart, path: {shards}}}]",
         "data.global_batch_size=1",
         "tiling={kind: grid, grid: [1, 2], tile_size: 84, overview_size: 56}",
-        *("train.max_steps=60", "train.lr=0.002", "train.warmup_steps=5", "train.log_every=20"),
-        *("train.eval_every=24", "train.checkpoint_every=60"),
+        *("train.max_steps=90", "train.lr=0.005", "train.warmup_steps=5", "train.log_every=20"),
+        *("train.eval_every=24", "train.checkpoint_every=90"),
         "train.generate={max_new_tokens: 40}",
     )
     assert workplace.train(output, *settings, "train.stop_after=24") == 0
