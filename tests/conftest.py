@@ -1,8 +1,10 @@
-"""Shared by all tests: no model hub, no tokenizer threads; a tiny checkpoint; shards of shipped and of small pages."""
+"""Shared by all tests: no model hub, no tokenizer threads; tiny checkpoints; shards of shipped and of small pages.
+
+Session fixtures that are folders are made once in a run of several workers (`SharedFolders`): read them, copy them to
+write. Hypothesis has no deadline here, since a loaded machine would break it.
+"""
 
 import os
-
-from tests.helpers.paths import PAGES
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -15,8 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
+from tests.helpers.paths import PAGES
+from tests.helpers.shared import SharedFolders, TinyModels
 from wdstream.config import Config
+
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 SHIPPED = (
     "pdf/diagram-*.pdf",
@@ -30,47 +38,59 @@ SHIPPED = (
 
 
 @pytest.fixture(scope="session")
-def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Qwen2.5-VL with 1,024 tokens."""
-    from wdstream.testing import make_tiny_model
-
-    return make_tiny_model(tmp_path_factory.mktemp("checkpoint") / "tiny", vocab_size=1024)
+def shared(tmp_path_factory: pytest.TempPathFactory) -> SharedFolders:
+    """Folders that all workers of this run share."""
+    return SharedFolders(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def shipped_shards(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Path:
+def tiny_models(shared: SharedFolders) -> dict[str, Path]:
+    """A tiny checkpoint of every family, 2,048 tokens; weights as they come from initialisation."""
+    return TinyModels(shared, vocab_size=2048)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(shared: SharedFolders) -> Path:
+    """A tiny Qwen2.5-VL with 1,024 tokens."""
+    return TinyModels(shared, vocab_size=1024)["qwen2_5_vl"]
+
+
+@pytest.fixture(scope="session")
+def shipped_shards(shared: SharedFolders, tiny_checkpoint: Path) -> Path:
     """Shards of some of the shipped pages: PDFs, scans, interleaved rows; 8 pages a shard."""
     from wdstream.make_shards import MakeShardsOptions, make_shards
 
-    folder = tmp_path_factory.mktemp("shipped")
-    for pattern in SHIPPED:
-        for path in PAGES.glob(pattern):
-            target = folder / "raw" / path.relative_to(PAGES)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-    options = MakeShardsOptions(tokenizer=tiny_checkpoint, dpi=40, pages_per_shard=8, workers=1)
-    make_shards(folder / "raw", folder / "shards", options=options)
-    return folder / "shards"
+    def make(folder: Path) -> None:
+        for pattern in SHIPPED:
+            for path in PAGES.glob(pattern):
+                target = folder / "raw" / path.relative_to(PAGES)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+        options = MakeShardsOptions(tokenizer=tiny_checkpoint, dpi=40, pages_per_shard=8, workers=1)
+        make_shards(folder / "raw", folder / "shards", options=options)
+
+    return shared.get("shipped", make) / "shards"
 
 
 @pytest.fixture(scope="session")
-def small_shards(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Path:
+def small_shards(shared: SharedFolders, tiny_checkpoint: Path) -> Path:
     """Shards of 30 pages so small that a whole epoch takes a moment; 9 pages a shard."""
     from PIL import Image
 
     from wdstream.make_shards import MakeShardsOptions, make_shards
 
-    folder = tmp_path_factory.mktemp("small")
-    (folder / "raw").mkdir()
-    draw = random.Random(7)
-    for number in range(30):
-        size = draw.randint(20, 120), draw.randint(20, 120)
-        path = folder / "raw" / f"page-{number:02}.png"
-        Image.effect_noise(size, 80).convert("RGB").save(path)
-        path.with_suffix(".txt").write_text("word " * draw.randint(1, 60))
-    options = MakeShardsOptions(tokenizer=tiny_checkpoint, pages_per_shard=9, workers=1)
-    make_shards(folder / "raw", folder / "shards", options=options)
-    return folder / "shards"
+    def make(folder: Path) -> None:
+        (folder / "raw").mkdir(parents=True)
+        draw = random.Random(7)
+        for number in range(30):
+            size = draw.randint(20, 120), draw.randint(20, 120)
+            path = folder / "raw" / f"page-{number:02}.png"
+            Image.effect_noise(size, 80).convert("RGB").save(path)
+            path.with_suffix(".txt").write_text("word " * draw.randint(1, 60))
+        options = MakeShardsOptions(tokenizer=tiny_checkpoint, pages_per_shard=9, workers=1)
+        make_shards(folder / "raw", folder / "shards", options=options)
+
+    return shared.get("small", make) / "shards"
 
 
 @pytest.fixture(scope="session")
@@ -93,29 +113,31 @@ def stream_config(tiny_checkpoint: Path) -> Callable[..., Config]:
 
 
 @pytest.fixture(scope="session")
-def damaged_shards(tmp_path_factory: pytest.TempPathFactory, small_shards: Path) -> Path:
+def damaged_shards(shared: SharedFolders, small_shards: Path) -> Path:
     """The small pages with a byte changed in the pictures of rows 4 and 17."""
     from wdstream.shards.shards import Shards
 
-    folder = Path(shutil.copytree(small_shards, tmp_path_factory.mktemp("damaged") / "shards"))
-    shards = Shards.open(folder)
-    for row in (4, 17):
-        with (folder / shards.shard_names[int(shards.shard[row])]).open("r+b") as file:
-            file.seek(int(shards.offset[row]) + 600)
-            byte = file.read(1)[0]
-            file.seek(-1, os.SEEK_CUR)
-            file.write(bytes([byte ^ 0xFF]))
-    return folder
+    def make(folder: Path) -> None:
+        shutil.copytree(small_shards, folder / "shards")
+        shards = Shards.open(folder / "shards")
+        for row in (4, 17):
+            with (folder / "shards" / shards.shard_names[int(shards.shard[row])]).open("r+b") as file:
+                file.seek(int(shards.offset[row]) + 600)
+                byte = file.read(1)[0]
+                file.seek(-1, os.SEEK_CUR)
+                file.write(bytes([byte ^ 0xFF]))
+
+    return shared.get("damaged", make) / "shards"
 
 
 @pytest.fixture(scope="session")
-def run_folder(
-    tmp_path_factory: pytest.TempPathFactory, stream_config: Callable[..., Config], damaged_shards: Path
-) -> Path:
+def run_folder(shared: SharedFolders, stream_config: Callable[..., Config], damaged_shards: Path) -> Path:
     """What a training run leaves behind: killed in step 3 on 2 ranks, gone on from step 2 on 4 ranks to its end."""
     from tests.ledger import write_ledger
 
-    folder = tmp_path_factory.mktemp("run")
-    config = stream_config(damaged_shards, epochs=4, tail="drop")
-    write_ledger(folder, config, [(2, 0, 4), (4, 2, 1000)], state_every=2)
-    return folder
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        config = stream_config(damaged_shards, epochs=4, tail="drop")
+        write_ledger(folder, config, [(2, 0, 4), (4, 2, 1000)], state_every=2)
+
+    return shared.get("run", make)

@@ -15,7 +15,6 @@ from wdstream.make_shards.indexing import add_token_column
 from wdstream.pages.tile import TilingPolicy
 from wdstream.pipeline import Plan
 from wdstream.shards.shards import Shards
-from wdstream.testing import make_tiny_model
 from wdstream.world import World
 
 IMAGE = {"type": "image"}
@@ -49,8 +48,8 @@ def rows() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("models") / "qwen2_5_vl", vocab_size=2048)
+def model(tiny_models: dict[str, Path]) -> Path:
+    return tiny_models["qwen2_5_vl"]
 
 
 @pytest.fixture(scope="module")

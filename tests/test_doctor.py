@@ -18,12 +18,11 @@ from wdstream.doctor import Check, DoctorReport, narrow_model, run_doctor
 from wdstream.families.internvl import InternVL
 from wdstream.families.qwen2_5_vl import Qwen25VL
 from wdstream.families.registry import load_family
-from wdstream.testing import make_tiny_model
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("models") / "qwen2_5_vl", vocab_size=2048)
+def model(tiny_models: dict[str, Path]) -> Path:
+    return tiny_models["qwen2_5_vl"]
 
 
 def failures(path: Path, **settings: Any) -> dict[str, str]:
@@ -33,8 +32,8 @@ def failures(path: Path, **settings: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
-def test_a_good_checkpoint_passes(name: str, tmp_path: Path) -> None:
-    report = run_doctor(make_tiny_model(tmp_path / name, family=name, vocab_size=2048))
+def test_a_good_checkpoint_passes(name: str, tiny_models: dict[str, Path]) -> None:
+    report = run_doctor(tiny_models[name])
     assert report.ok, [check for check in report.checks if not check.ok]
     assert [check.name for check in report.checks] == [
         *("family", "attention", "page text", "tiled: lengths", "tiled: processor", "tiled: packing", "untiled"),
@@ -46,9 +45,9 @@ def test_a_good_checkpoint_passes(name: str, tmp_path: Path) -> None:
     assert "as tiled: this checkpoint's processor never splits an image" in printed
 
 
-def test_images_left_whole_are_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_left_whole_are_checked_too(tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """InternVL splits them: counted and packed by its rules; a wrong count is a failure with both numbers."""
-    path = make_tiny_model(tmp_path / "internvl", family="internvl", vocab_size=2048)
+    path = tiny_models["internvl"]
     report = run_doctor(path)
     assert report.ok, [check for check in report.checks if not check.ok]
     modes = [f"{mode}: {check}" for mode in ("tiled", "untiled") for check in ("lengths", "processor", "packing")]
@@ -70,9 +69,8 @@ def test_images_left_whole_are_checked_too(tmp_path: Path, monkeypatch: pytest.M
     )
 
 
-def test_flex_attention_needs_no_compiler(tmp_path: Path) -> None:
-    path = make_tiny_model(tmp_path / "lighton_ocr", family="lighton_ocr", vocab_size=2048)
-    report = run_doctor(path, attn="flex_attention")
+def test_flex_attention_needs_no_compiler(tiny_models: dict[str, Path]) -> None:
+    report = run_doctor(tiny_models["lighton_ocr"], attn="flex_attention")
     assert report.ok, [check for check in report.checks if not check.ok]
 
 

@@ -7,18 +7,17 @@ import pytest
 from tests.families.published import SPLITTING, change, copy_settings
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family
-from wdstream.testing import make_tiny_model
 
 
 class TinyFamilies(dict[str, Family]):
-    """Family name -> the family over its tiny checkpoint, 2,048 tokens; made at the first look-up."""
+    """Family name -> the family over its tiny checkpoint; loaded at the first look-up."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, models: dict[str, Path]) -> None:
         super().__init__()
-        self._folder = folder
+        self._models = models
 
     def __missing__(self, name: str) -> Family:
-        self[name] = load_family(make_tiny_model(self._folder / name, family=name, vocab_size=2048))
+        self[name] = load_family(self._models[name])
         return self[name]
 
 
@@ -37,9 +36,9 @@ class WholeFamilies(dict[str, Family]):
 
 
 @pytest.fixture(scope="session")
-def families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Family]:
+def families(tiny_models: dict[str, Path]) -> dict[str, Family]:
     """Every family."""
-    return TinyFamilies(tmp_path_factory.mktemp("models"))
+    return TinyFamilies(tiny_models)
 
 
 @pytest.fixture(scope="session")

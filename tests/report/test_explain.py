@@ -1,5 +1,7 @@
 """Every token of a document has one explanation, and it is the one by which the document is trained."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -15,15 +17,14 @@ from wdstream.pixels.patches import patchify
 from wdstream.records import DecodedPage, ImageSegment, Segment, TextSegment, TiledPage, TokenSegment
 from wdstream.report.explain import BuiltDocument, explain_images, explain_runs
 from wdstream.report.view import Mask, Run
-from wdstream.testing import make_tiny_model
 
 TILING = TilingPolicy(kind="grid", grid=(2, 1), tile_size=56, overview_size=56)
 GRADIENT = np.add.outer(np.arange(60), np.arange(90))[:, :, None].repeat(3, axis=2).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
-def family(tmp_path_factory: pytest.TempPathFactory) -> Family:
-    return load_family(make_tiny_model(tmp_path_factory.mktemp("model") / "tiny", vocab_size=1024))
+def family(tiny_checkpoint: Path) -> Family:
+    return load_family(tiny_checkpoint)
 
 
 def tiled(*segments: Segment) -> TiledPage:
@@ -90,9 +91,8 @@ def test_two_texts_that_are_equal_are_told_apart(family: Family) -> None:
 @pytest.mark.parametrize(
     ("name", "opening"), [("gemma3", ["<bos>"]), ("paligemma", ["<bos>", "\n"]), ("smolvlm", [])], ids=str
 )
-def test_ids_that_open_a_document(name: str, opening: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
-    model = make_tiny_model(tmp_path_factory.mktemp("model") / name, family=name, vocab_size=2048)
-    runs = explain(tiled(ImageSegment(index=0), TextSegment(text="A text.")), load_family(model))
+def test_ids_that_open_a_document(name: str, opening: list[str], tiny_models: dict[str, Path]) -> None:
+    runs = explain(tiled(ImageSegment(index=0), TextSegment(text="A text.")), load_family(tiny_models[name]))
     assert [run.text for run in runs if run.mask is Mask.OPENING] == opening
     assert [run.text for run in runs if run.mask is None] == ["A text.", runs[-1].text]
 
@@ -131,9 +131,8 @@ def test_pictures_are_the_pixels_that_are_laid_out(family: Family) -> None:
     np.testing.assert_array_equal(patches, laid_out)
 
 
-def test_pictures_of_a_split_image(tmp_path_factory: pytest.TempPathFactory) -> None:
-    model = make_tiny_model(tmp_path_factory.mktemp("model") / "smolvlm", family="smolvlm", vocab_size=2048)
-    whole = load_family(model)
+def test_pictures_of_a_split_image(tiny_models: dict[str, Path]) -> None:
+    whole = load_family(tiny_models["smolvlm"])
     split = whole.for_whole_images()
     (square,) = tile_pictures(GRADIENT, whole)
     pictures = tile_pictures(GRADIENT, split)

@@ -1,14 +1,14 @@
 """Tiny checkpoints, shards of made-up pages, and a run's configuration, for the training tests."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.helpers.shared import SharedFolders
 from tests.helpers.training import Workplace
 from wdstream.make_shards import MakeShardsOptions, make_shards
-from wdstream.testing import make_pages, make_tiny_model
+from wdstream.testing import make_pages
 
 # Threads that wait for each other on a shared core cost more than they bring on tensors this small.
 torch.set_num_threads(1)
@@ -29,17 +29,15 @@ train: {{max_steps: 10, checkpoint_every: 5}}
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Qwen2.5-VL with 1,024 tokens; weights as they come from initialisation."""
-    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny", vocab_size=1024)
+def workplace(tiny_checkpoint: Path, shared: SharedFolders, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    def make(folder: Path) -> None:
+        for name, num_pages, seed in (("shards", 24, 0), ("shards-eval", 5, 1)):
+            raw = make_pages(folder / f"raw-{name}", num_pages=num_pages, seed=seed)
+            make_shards(raw, folder / name, options=MakeShardsOptions(tokenizer=tiny_checkpoint, workers=1))
 
-
-@pytest.fixture(scope="session")
-def workplace(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    root = tmp_path_factory.mktemp("work")
-    shutil.copytree(tiny_model, root / "model")
-    for name, num_pages, seed in (("shards", 24, 0), ("shards-eval", 5, 1)):
-        raw = make_pages(root / f"raw-{name}", num_pages=num_pages, seed=seed)
-        make_shards(raw, root / name, options=MakeShardsOptions(tokenizer=root / "model", workers=1))
+    root, made = tmp_path_factory.mktemp("work"), shared.get("work", make)
+    (root / "model").symlink_to(tiny_checkpoint)
+    for name in ("shards", "shards-eval"):
+        (root / name).symlink_to(made / name)
     (root / "cfg.yaml").write_text(CONFIG.format(root=root))
     return Workplace(root)

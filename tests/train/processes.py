@@ -4,6 +4,8 @@ A fork server imports torch and the rest once; every rank is then a forked proce
 any other, and runs a module or script as `python` would.
 """
 
+import contextlib
+import itertools
 import multiprocessing
 import os
 import runpy
@@ -46,9 +48,16 @@ class Rank:
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A port that no other worker of the tests takes meanwhile, and the system gives to nobody who asks for any."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    while True:
+        port = 12_000 + worker % 100 * 200 + next(_PORTS) % 200
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+
+
+_PORTS = itertools.count()
 
 
 def start_world(target: str, arguments: Sequence[str], *, size: int) -> list[Rank]:

@@ -13,14 +13,14 @@ from wdstream.families.base import Family
 from wdstream.families.registry import FAMILIES, load_family
 from wdstream.families.tiny.build import random_model
 from wdstream.records import EncodedPack, Sample
-from wdstream.testing import make_samples, make_tiny_model
+from wdstream.testing import make_samples
 from wdstream.train.dummy import needs_dummy, with_dummy
 from wdstream.train.loss import LossHead, find_targets
 
 
 @pytest.fixture(scope="module")
-def family(tiny_model: Path) -> Family:
-    return load_family(tiny_model)
+def family(tiny_checkpoint: Path) -> Family:
+    return load_family(tiny_checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +71,9 @@ def step_of(model: Any, family: Family, batch: dict[str, Any]) -> tuple[float, d
     return float(loss.detach()), {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
-def test_vision_gets_a_gradient_of_exactly_zero(tiny_model: Path, family: Family, text: Sample) -> None:
+def test_vision_gets_a_gradient_of_exactly_zero(tiny_checkpoint: Path, family: Family, text: Sample) -> None:
     batch = collate([pack(family, text)], family)
-    model = AutoModelForImageTextToText.from_pretrained(tiny_model, dtype=torch.float32)
+    model = AutoModelForImageTextToText.from_pretrained(tiny_checkpoint, dtype=torch.float32)
     _, plain = step_of(model, family, batch)
     _, joined = step_of(model, family, with_dummy(batch, family))
     for name, gradient in joined.items():
@@ -86,10 +86,10 @@ def test_vision_gets_a_gradient_of_exactly_zero(tiny_model: Path, family: Family
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_blank_document_adds_exactly_nothing(name: str, tmp_path: Path) -> None:
+def test_the_blank_document_adds_exactly_nothing(name: str, tiny_models: dict[str, Path]) -> None:
     """Of every family, images cut or left whole: alone it has a loss and gradients of exactly 0, and the tower runs;
     behind a text it changes the sums by nothing but their order over a longer row."""
-    tiled = load_family(make_tiny_model(tmp_path / name, family=name, vocab_size=2048)).for_attention("eager")
+    tiled = load_family(tiny_models[name]).for_attention("eager")
     whole = tiled.for_whole_images()
     for family in [tiled, whole] if whole.is_splitting else [tiled]:
         setting = family.attention_setting("eager")
@@ -110,8 +110,8 @@ def test_the_blank_document_adds_exactly_nothing(name: str, tmp_path: Path) -> N
                 assert (joined[parameter] - before).norm() <= 2e-5 * before.norm() + 1e-9, parameter
 
 
-def test_row_without_tokens_runs_and_teaches_nothing(tiny_model: Path, family: Family) -> None:
-    model = AutoModelForImageTextToText.from_pretrained(tiny_model, dtype=torch.float32)
+def test_row_without_tokens_runs_and_teaches_nothing(tiny_checkpoint: Path, family: Family) -> None:
+    model = AutoModelForImageTextToText.from_pretrained(tiny_checkpoint, dtype=torch.float32)
     loss, found = step_of(model, family, with_dummy(collate([pack(family)], family), family))
     assert loss == 0.0
     assert all(gradient is not None and gradient.abs().max() == 0 for gradient in found.values())

@@ -16,13 +16,13 @@ from wdstream.families.base import Family
 from wdstream.families.chat import render_chat
 from wdstream.families.registry import load_family
 from wdstream.records import LabelledPage, Page, Size, TextSegment
-from wdstream.testing import make_document, make_tiny_model
+from wdstream.testing import make_document
 from wdstream.train.generate import Prompt, cut_prompt, greedy, stop_ids, text_of_ids, write_ids
 
 
 @pytest.fixture(scope="module")
-def family(tiny_model: Path) -> Family:
-    return load_family(tiny_model)
+def family(tiny_checkpoint: Path) -> Family:
+    return load_family(tiny_checkpoint)
 
 
 def document(*parts: str | Size, given: int = 0) -> LabelledPage:
@@ -107,8 +107,8 @@ def test_pages_that_cannot_be_asked_for(page: LabelledPage, message: str, family
         cut(page, family)
 
 
-def test_what_opens_every_document_is_not_enough_of_a_prompt(tmp_path: Path) -> None:
-    paligemma = load_family(make_tiny_model(tmp_path / "paligemma", family="paligemma", vocab_size=2048))
+def test_what_opens_every_document_is_not_enough_of_a_prompt(tiny_models: dict[str, Path]) -> None:
+    paligemma = load_family(tiny_models["paligemma"])
     assert paligemma.prefix_tokens == 2  # BOS, and the newline that ends a prompt
     with pytest.raises(RowError, match="has nothing before it"):
         cut(document("Only text."), paligemma)
