@@ -21,7 +21,7 @@ from hypothesis import settings
 
 from tests.helpers.paths import PAGES
 from tests.helpers.shared import SharedFolders, TinyModels
-from wdstream.config import Config
+from wdstream.config.schema import Config
 
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
@@ -115,7 +115,7 @@ def stream_config(tiny_checkpoint: Path) -> Callable[..., Config]:
 @pytest.fixture(scope="session")
 def damaged_shards(shared: SharedFolders, small_shards: Path) -> Path:
     """The small pages with a byte changed in the pictures of rows 4 and 17."""
-    from wdstream.shards.shards import Shards
+    from wdstream.shards.reader import Shards
 
     def make(folder: Path) -> None:
         shutil.copytree(small_shards, folder / "shards")

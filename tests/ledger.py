@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from wdstream.config import Config
-from wdstream.pipeline import plan_from_config
-from wdstream.plan.digest import pages_digest
+from wdstream.config.schema import Config
+from wdstream.pipeline.planned import plan_from_config
+from wdstream.plan.hashing import pages_digest
+from wdstream.runs.quarantine import Quarantine
+from wdstream.runs.record import RunRecord
 from wdstream.train.exchange import trained_packs
-from wdstream.train.quarantine import Quarantine
-from wdstream.train.record import RunRecord
 from wdstream.world import World
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from wdstream.audit import AuditReport, audit
-from wdstream.pipeline import Plan, plan_from_config
-from wdstream.plan.digest import pages_digest
-from wdstream.trace import read_run
+from wdstream.pipeline.planned import Plan, plan_from_config
+from wdstream.plan.hashing import pages_digest
+from wdstream.runs.audit import AuditReport, audit
+from wdstream.runs.trace import read_run
 
 Ledger = list[dict[str, Any]]
 Keys = dict[int, list[str]]

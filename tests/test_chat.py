@@ -1,12 +1,13 @@
-"""Chat rows: which messages are accepted, what is learnt of them, and the sentence that a bad one is refused with."""
+"""Chat rows: which messages are accepted, what is supervised of them, and the sentence that a bad one is refused
+with."""
 
 from typing import Any
 
 import pytest
 
-from wdstream.chat import is_chat, messages_from_segments, segments_from_messages
 from wdstream.errors import RowError
 from wdstream.records import ImageSegment, TextSegment, TurnSegment
+from wdstream.text.messages import is_chat, messages_from_segments, segments_from_messages
 
 IMAGE = {"type": "image"}
 
@@ -28,7 +29,7 @@ CHAT = [
 ]
 
 
-def learnt(messages: list[dict[str, Any]], loss: Any = "all") -> list[str]:
+def supervised(messages: list[dict[str, Any]], loss: Any = "all") -> list[str]:
     segments = segments_from_messages(messages, num_images=2, loss=loss)
     return [part.text for part in segments if isinstance(part, TextSegment) and part.is_supervised]
 
@@ -50,11 +51,11 @@ def test_segments_in_order() -> None:
     assert is_chat(segments) and not is_chat(segments[3:6])
 
 
-def test_what_is_learnt() -> None:
-    assert learnt(CHAT) == ["A page.", "Yes."]
-    assert learnt(CHAT, "last") == ["Yes."]
+def test_what_is_supervised() -> None:
+    assert supervised(CHAT) == ["A page.", "Yes."]
+    assert supervised(CHAT, "last") == ["Yes."]
     flagged = [*CHAT[:2], {**CHAT[2], "train": True}, *CHAT[3:]]
-    assert learnt(flagged) == learnt(flagged, "last") == ["A page."]
+    assert supervised(flagged) == supervised(flagged, "last") == ["A page."]
 
 
 def test_storing_and_reading_gives_the_same() -> None:
@@ -89,7 +90,7 @@ USER, ANSWER = turn("user", "Hi"), turn("assistant", "Ho")
         ([turn("user", "x", train=True), ANSWER], "message 0: train is true or false, and only turns of the assistant"),
         ([USER, turn("assistant", "x", train=1)], "message 1: train is true or false"),
         ([USER], "there is no turn of the assistant: nothing to learn"),
-        ([USER, ANSWER, USER], "the last message is of user: nothing is learnt behind the last answer"),
+        ([USER, ANSWER, USER], "the last message is of user: nothing is supervised behind the last answer"),
         ([USER, turn("assistant", "x", train=False)], "no message has train: true: nothing to learn"),
         ([turn("user", IMAGE), ANSWER], "1 image parts, the row has 0 images; there are more image parts"),
     ],

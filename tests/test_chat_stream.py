@@ -1,4 +1,5 @@
-"""Chat rows from raw JSONL to batches: planned exactly, learnt where they should be, bad rows quarantined by name."""
+"""Chat rows from raw JSONL to batches: planned exactly, supervised where they should be, bad rows quarantined by
+name."""
 
 import json
 from pathlib import Path
@@ -12,9 +13,9 @@ from wdstream.families.base import Family
 from wdstream.families.registry import load_family
 from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.make_shards.indexing import add_token_column
-from wdstream.pages.tile import TilingPolicy
-from wdstream.pipeline import Plan
-from wdstream.shards.shards import Shards
+from wdstream.pipeline.planned import Plan
+from wdstream.shards.reader import Shards
+from wdstream.tiling.policy import TilingPolicy
 from wdstream.world import World
 
 IMAGE = {"type": "image"}
@@ -94,7 +95,7 @@ def plan_of(shards: Path, family: Family, epochs: int = 1) -> Plan:
     return Plan(Shards.open(shards), family, tiling, seed=0, **settings)
 
 
-def test_built_as_planned_and_learnt_as_planned(shards: Path, model: Path) -> None:
+def test_built_as_planned_and_supervised_as_planned(shards: Path, model: Path) -> None:
     plan = plan_of(shards, load_family(model))
     assert len(plan.shards[0]) == 11
     planned = {pack.number: pack for step in plan.steps() for pack in step.packs}
@@ -134,21 +135,23 @@ def test_counting_later_gives_the_same_columns(shards: Path, raw: Path, model: P
     add_token_column(tmp_path / "out", model)
     second = Shards.open(tmp_path / "out")
     assert second.tokens(fingerprint).tolist() == first.tokens(fingerprint).tolist()
-    learnt = first.supervised(fingerprint)
+    supervised = first.supervised(fingerprint)
     again = second.supervised(fingerprint)
-    assert learnt is not None and again is not None
-    assert again.tolist() == learnt.tolist()
-    assert (learnt < first.tokens(fingerprint)).sum() == 10  # all chat rows, and the row with a given text
+    assert supervised is not None and again is not None
+    assert again.tolist() == supervised.tolist()
+    assert (supervised < first.tokens(fingerprint)).sum() == 10  # all chat rows, and the row with a given text
 
 
 def test_chat_loss_last_is_stored_in_the_rows(raw: Path, model: Path, tmp_path: Path) -> None:
     make_shards(raw, tmp_path / "out", options=MakeShardsOptions(tokenizer=model, workers=1, chat_loss="last"))
     family = load_family(model)
-    all_learnt = sum(sum(pack.supervised) for step in plan_of(tmp_path / "out", family).steps() for pack in step.packs)
+    all_supervised = sum(
+        sum(pack.supervised) for step in plan_of(tmp_path / "out", family).steps() for pack in step.packs
+    )
     shards = Shards.open(tmp_path / "out")
     texts = [str(dict(shards.read(row)[1]).get("json", b"")) for row in range(len(shards))]
     assert sum('"train":false' in text for text in texts) == 6
-    assert all_learnt > 0
+    assert all_supervised > 0
 
 
 def test_a_tokenizer_alone_cannot_count_chat_rows(shards: Path, model: Path, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_help_lists_every_command_without_torch() -> None:
     code = (
-        "import sys; sys.argv = ['wdstream', '--help']\nimport wdstream.cli as c\n"
+        "import sys; sys.argv = ['wdstream', '--help']\nimport wdstream.commands.app as c\n"
         "try: c.main()\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -47,7 +47,7 @@ def test_help_lists_every_command_without_torch() -> None:
 def test_every_command_explains_itself(name: str) -> None:
     from typer.testing import CliRunner
 
-    from wdstream.cli import app
+    from wdstream.commands.app import app
 
     done = CliRunner().invoke(app, [name, "--help"])
     assert done.exit_code == 0

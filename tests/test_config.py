@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from wdstream.config import load_config
+from wdstream.config.schema import load_config
 from wdstream.errors import ConfigError
 
 MINIMAL = "model: {path: models/tiny}\ndata: {train: [{path: shards}]}\n"

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from tests.helpers.paths import PAGES
-from wdstream.demo import HELD_OUT, DemoReport, empty, make_overrides, print_report, run_demo, stage
+from wdstream.commands.demo import HELD_OUT, DemoReport, empty, make_overrides, print_report, run_demo, stage
 from wdstream.errors import ConfigError
 
 

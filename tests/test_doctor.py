@@ -12,12 +12,12 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from wdstream import doctor
-from wdstream.cli import app
-from wdstream.doctor import Check, DoctorReport, narrow_model, run_doctor
+from wdstream.commands.app import app
 from wdstream.families.internvl import InternVL
-from wdstream.families.qwen2_5_vl import Qwen25VL
+from wdstream.families.qwen_vl import Qwen25VL
 from wdstream.families.registry import load_family
+from wdstream.proofs import doctor
+from wdstream.proofs.doctor import Check, DoctorReport, narrow_model, run_doctor
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_a_processor_that_counts_otherwise(model: Path, tmp_path: Path, monkeypa
 
 
 def _processor_of(path: Path) -> Any:
-    from wdstream.families.reference import load_processor
+    from wdstream.families.reference.processor import load_processor
 
     return load_processor(load_family(path))
 

@@ -11,14 +11,14 @@ import pytest
 import webdataset
 from PIL import Image
 
-from wdstream.digest import join_digests, pack_digests
 from wdstream.errors import StateError
 from wdstream.families.registry import load_family
-from wdstream.lane_pipeline import Lanes
 from wdstream.nodes.lane import LaneSettings
-from wdstream.pages.tile import TilingPolicy
+from wdstream.pipeline.streamed import Lanes
 from wdstream.pixels.settings import PixelSettings
+from wdstream.runs.digest import join_digests, pack_digests
 from wdstream.testing import make_tiny_model
+from wdstream.tiling.policy import TilingPolicy
 from wdstream.world import World
 
 STEPS = 9

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from wdstream import Plan, Shards, TilingPolicy, World, load_family
-from wdstream.config import Config, TilingConfig
-from wdstream.digest import Ranks, pack_digests
+from wdstream.config.schema import Config, TilingConfig
 from wdstream.errors import ConfigError, PlanError, ShardError, ShardIndexError, StateError
-from wdstream.pipeline import check_division, fit_tiling, plan_from_config, tiling_from_config, write_rejects
+from wdstream.pipeline.planned import check_division, fit_tiling, plan_from_config, tiling_from_config, write_rejects
+from wdstream.runs.digest import Ranks, pack_digests
 from wdstream.shards.catalog import token_file
 from wdstream.testing import make_tiny_model
 
@@ -58,7 +58,7 @@ def test_what_a_batch_holds(plan: Plan) -> None:
     assert "attention_mask" not in batch
 
 
-def test_every_page_once_an_epoch_and_all_learnt_tokens_as_planned(
+def test_every_page_once_an_epoch_and_all_supervised_tokens_as_planned(
     stream_config: MakeConfig, small_shards: Path, shipped_shards: Path
 ) -> None:
     train = [{"path": str(path), "name": path.parent.name} for path in (shipped_shards, small_shards)]
@@ -70,10 +70,10 @@ def test_every_page_once_an_epoch_and_all_learnt_tokens_as_planned(
     everything = {shards.key(row) for shards in plan.shards for row in range(len(shards))}
     assert set(keys) == everything - rejected
     assert set(keys.values()) == {1}
-    learnt: Counter[int] = Counter()
+    supervised: Counter[int] = Counter()
     for batch in batches:
-        learnt[batch["step"]] += int((batch["labels"] != -100).sum())
-    assert learnt == {batch["step"]: batch["num_supervised"] for batch in batches}
+        supervised[batch["step"]] += int((batch["labels"] != -100).sum())
+    assert supervised == {batch["step"]: batch["num_supervised"] for batch in batches}
     assert len(batches) == 4 * (plan.total_steps() or 0)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.shards.web import serving
-from wdstream.config import Config
-from wdstream.digest import digest
-from wdstream.pipeline import plan_from_config
+from wdstream.config.schema import Config
+from wdstream.pipeline.planned import plan_from_config
+from wdstream.runs.digest import digest
 
 pytest.importorskip("aiohttp", reason="needs the extra wdstream[remote]")
 

@@ -10,12 +10,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from wdstream.cli import app
-from wdstream.config import Config
+from wdstream.commands.app import app
+from wdstream.config.schema import Config
 from wdstream.errors import PlanError, ShardIndexError
-from wdstream.pipeline import plan_from_config
+from wdstream.pipeline.planned import plan_from_config
+from wdstream.report.show import show_pack
 from wdstream.report.view import Mask
-from wdstream.show import show_pack
 
 CONFIG = Path("cfg.yaml")
 
@@ -35,11 +35,11 @@ def test_every_pack_is_the_one_that_is_trained(config: Config) -> None:
         assert [document.key for document in view.documents] == batch["keys"][0]
         assert [document.num_tokens for document in view.documents] == batch["lengths"][0]
         runs = [run for document in view.documents for run in document.runs]
-        learnt = np.concatenate([np.full(run.num_tokens, run.mask is None) for run in runs])
-        np.testing.assert_array_equal(learnt, batch["labels"][0].numpy() != -100)
-        assert view.num_tokens == len(learnt)
+        supervised = np.concatenate([np.full(run.num_tokens, run.mask is None) for run in runs])
+        np.testing.assert_array_equal(supervised, batch["labels"][0].numpy() != -100)
+        assert view.num_tokens == len(supervised)
         assert view.num_patches == len(batch["pixel_values"])
-        assert view.num_learnt + sum(view.masked.values()) == view.num_tokens
+        assert view.num_supervised + sum(view.masked.values()) == view.num_tokens
 
 
 def test_a_shrunk_page(small_shards: Path, stream_config: Callable[..., Config]) -> None:
@@ -55,7 +55,7 @@ def test_a_shrunk_page(small_shards: Path, stream_config: Callable[..., Config])
 
 
 def test_pages_in_the_runs_quarantine_are_shown_as_trained(config: Config, tmp_path: Path) -> None:
-    """A disk that failed for a moment: the page is sound again, but the run has not learnt it."""
+    """A disk that failed for a moment: the page is sound again, but the run has not supervised it."""
     config = config.model_copy(update={"train": config.train.model_copy(update={"output": tmp_path})})
     views = (show_pack(config, CONFIG, step=step) for step in range(20))
     sound = next(view for view in views if len(view.documents) > 1)

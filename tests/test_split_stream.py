@@ -18,22 +18,22 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from tests.ledger import write_ledger
-from wdstream.audit import audit
-from wdstream.cli import app
-from wdstream.config import Config
-from wdstream.digest import digest
+from wdstream.commands.app import app
+from wdstream.config.schema import Config
 from wdstream.errors import PlanError, ShardError, ShardIndexError
-from wdstream.pages.paragraphs import page_paragraphs
-from wdstream.pipeline import Plan, plan_from_config, write_rejects
-from wdstream.plan.digest import pages_digest
+from wdstream.pipeline.planned import Plan, plan_from_config, write_rejects
+from wdstream.plan.hashing import pages_digest
 from wdstream.report.html import render_html
+from wdstream.report.show import show_pack
 from wdstream.report.terminal import print_pack
 from wdstream.report.view import Mask, PackView
+from wdstream.runs.audit import audit
+from wdstream.runs.digest import digest
+from wdstream.runs.trace import read_run, trace
+from wdstream.runs.where import Occurrence, where
 from wdstream.shards.catalog import paragraph_files
-from wdstream.shards.shards import Shards
-from wdstream.show import show_pack
-from wdstream.trace import read_run, trace
-from wdstream.whereabouts import Occurrence, where
+from wdstream.shards.reader import Shards
+from wdstream.text.paragraphs import page_paragraphs
 
 MakeConfig = Callable[..., Config]
 LENGTH = 160
@@ -106,7 +106,7 @@ def test_parts_hold_the_paragraphs_of_their_page_and_learn_each_once(plan: Plan,
             continue
         split += 1
         [block] = [family.image_ids(*_size(shards, row))] if page.images else [np.empty(0, dtype=np.int64)]
-        texts, learnt = [], []
+        texts, supervised = [], []
         for number, key in enumerate(parts, start=1):
             ids, labels = built[key]
             assert len(ids) <= LENGTH
@@ -117,10 +117,10 @@ def test_parts_hold_the_paragraphs_of_their_page_and_learn_each_once(plan: Plan,
             texts.append(ids[len(block) : -1])
             first = 0 if len(block) else 1
             assert (labels[:first] == -100).all()
-            learnt.append(labels[len(block) + first : -1])
+            supervised.append(labels[len(block) + first : -1])
         expected = [family.encoder.encode(text) for text in page_paragraphs(page.segments)]
         assert np.concatenate(texts).tolist() == [token for ids in expected for token in ids]
-        assert all((part == text[len(text) - len(part) :]).all() for part, text in zip(learnt, texts, strict=True))
+        assert all((part == text[len(text) - len(part) :]).all() for part, text in zip(supervised, texts, strict=True))
     assert split >= 8
     assert dict(plan.rejects()) == {
         row: "too many tokens" for row in range(len(shards)) if shards.key(row) in ("p16", "rows@000001")
@@ -145,25 +145,25 @@ def _size(shards: Shards, row: int) -> tuple[int, int]:
     return int(shards.image_width[image]), int(shards.image_height[image])
 
 
-def learnt_and_planned(plan: Plan) -> tuple[dict[int, int], dict[int, int]]:
+def supervised_and_planned(plan: Plan) -> tuple[dict[int, int], dict[int, int]]:
     """Supervised tokens by step: those of the batches, and those of the plan."""
-    learnt: Counter[int] = Counter()
+    supervised: Counter[int] = Counter()
     planned = {}
     with plan.loader(workers=2) as loader:
         for batch in loader:
-            learnt[batch["step"]] += int((batch["labels"] != -100).sum())
+            supervised[batch["step"]] += int((batch["labels"] != -100).sum())
             planned[batch["step"]] = batch["num_supervised"]
-    return learnt, planned
+    return supervised, planned
 
 
-def test_learnt_tokens_are_as_planned_with_labelled_tiles_too(
+def test_supervised_tokens_are_as_planned_with_labelled_tiles_too(
     plan: Plan, stream_config: MakeConfig, long_shards: Path
 ) -> None:
     tiled = plan_from_config(stream_config(long_shards, sequence_length=500, overlength="split"))
     for one in (plan, tiled):
         assert one.summary().parts >= 4
-        learnt, planned = learnt_and_planned(one)
-        assert learnt == planned
+        supervised, planned = supervised_and_planned(one)
+        assert supervised == planned
 
 
 def test_a_family_that_opens_documents_between_image_and_text(
@@ -178,8 +178,8 @@ def test_a_family_that_opens_documents_between_image_and_text(
     config = config.model_copy(update={"model": config.model.model_copy(update={"path": model})})
     plan = plan_from_config(config)
     assert plan.summary().parts > 10
-    learnt, planned = learnt_and_planned(plan)
-    assert learnt == planned
+    supervised, planned = supervised_and_planned(plan)
+    assert supervised == planned
 
 
 @pytest.mark.parametrize(("world", "workers"), [(1, 0), (2, 2), (4, 1)])
@@ -202,7 +202,7 @@ def test_evaluation_sets_are_split_too(split_config: MakeConfig, long_shards: Pa
 
 
 def test_a_model_writes_only_pages_that_are_whole(plan: Plan) -> None:
-    from wdstream.train.generate_pages import first_pages
+    from wdstream.train.evaluate.generated_pages import first_pages
 
     assert sorted(plan.key(pack.samples[0]) for pack in first_pages(plan, 100)) == ["p00", "p01", "p09", "p10"]
 
@@ -359,7 +359,7 @@ def test_a_key_that_looks_like_the_name_of_a_part(
         where(twice, "p05 part 4/3")
 
 
-def test_show_says_why_the_end_of_a_part_is_not_learnt(split_config: MakeConfig, plan: Plan) -> None:
+def test_show_says_why_the_end_of_a_part_is_not_supervised(split_config: MakeConfig, plan: Plan) -> None:
     views = [show_pack(split_config(epochs=1), CONFIG, step=step.step, pack=0) for step in plan.steps()]
     document = next(one for view in views for one in view.documents if one.key.endswith(" part 1/2"))
     assert [run.kind for run in document.runs] == ["image", *["text"] * (len(document.runs) - 2), "end"]

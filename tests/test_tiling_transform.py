@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.pages.other_tiling import install_tiling
-from wdstream.config import Config, load_config
-from wdstream.digest import digest
+from wdstream.config.schema import Config, load_config
 from wdstream.errors import ConfigError
-from wdstream.pipeline import plan_from_config
+from wdstream.pipeline.planned import plan_from_config
+from wdstream.runs.digest import digest
 
 MakeConfig = Callable[..., Config]
 LIKE_IT = {"kind": "grid", "grid": (3, 2), "tile_size": 64, "overview_size": 32}

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from wdstream.config import Config
+from wdstream.config.schema import Config
 from wdstream.errors import PlanError, TrainError
-from wdstream.pipeline import plan_from_config
-from wdstream.trace import Trace, TracedPage, read_run, trace
-from wdstream.trace_listed import ListedPage, ListedStep
+from wdstream.pipeline.planned import plan_from_config
+from wdstream.runs.trace import ListedPage, ListedStep, Trace, TracedPage, read_run, trace
 
 MakeConfig = Callable[..., Config]
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from tests.helpers.hollow_shards import SAMPLES, write_hollow_shard
-from wdstream.config import Config
+from wdstream.config.schema import Config
 from wdstream.families.registry import load_family
-from wdstream.pipeline import plan_from_config
+from wdstream.pipeline.planned import plan_from_config
+from wdstream.runs.record import RunRecord
+from wdstream.runs.trace import trace
 from wdstream.shards.index import merge_index, write_token_column
-from wdstream.trace import trace
-from wdstream.train.record import RunRecord
 from wdstream.train.stream import STATE_EVERY_PAGES
 
 SHARDS, STEP = 100, 1200

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from wdstream.config import Config
+from wdstream.config.schema import Config
 from wdstream.errors import PlanError
-from wdstream.pipeline import plan_from_config
-from wdstream.trace import read_run, trace
-from wdstream.whereabouts import Occurrence, Whereabouts, where
+from wdstream.pipeline.planned import plan_from_config
+from wdstream.runs.trace import read_run, trace
+from wdstream.runs.where import Occurrence, Whereabouts, where
 
 MakeConfig = Callable[..., Config]
 

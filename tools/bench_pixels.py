@@ -34,13 +34,13 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from bare_limit import bare_tiles, copy_tile
 from stream_pillow import pillow_tiles
 from wdstream.errors import DecodeError, SourceError
-from wdstream.pages.pdf import open_pdf
-from wdstream.pages.tile import TilingPolicy, plan_tiles
 from wdstream.pixels.decode import decode_image
 from wdstream.pixels.header import image_size
 from wdstream.pixels.patches import patchify
 from wdstream.pixels.render import render_tiles, resize
+from wdstream.raw.pdf import open_pdf
 from wdstream.records import TilePlan
+from wdstream.tiling.policy import TilingPolicy, plan_tiles
 
 PATCH, MERGE, TEMPORAL, RESAMPLE = 14, 2, 2, "bicubic"  # Qwen2.5-VL
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"}

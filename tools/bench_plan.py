@@ -29,10 +29,10 @@ from rich.table import Table
 from packing_baselines import BASELINES, Size
 from page_like import PageLikeColumns, QwenLengths, document_of, write_columns
 from wanted import Wanted
-from wdstream.pages.tile import TilingPolicy
 from wdstream.plan.packer import Item, PoolPacker
 from wdstream.plan.planner import Planner
-from wdstream.plan.stream import Stream
+from wdstream.plan.sample_stream import Stream
+from wdstream.tiling.policy import TilingPolicy
 
 SEQUENCE_LENGTH, POOL = 8192, 128
 PATCH_MARGIN = 1.10  # the second budget: mean patches of a full pack, and a tenth more
@@ -241,7 +241,7 @@ def balance(count: int, wanted: Wanted) -> None:
         console.print("balance: 8 ranks, 64 packs a step", style="bold")
         for policy, limit in (("total", 1.02), ("phase", 1.05)):
             planner = make_planner(columns, deal=policy)
-            factors = [planner.straggler(step) for step in planner.steps(world_size=8)]
+            factors = [planner.imbalance(step) for step in planner.steps(world_size=8)]
             p50, p99 = np.percentile(factors, [50, 99])
             wanted.check(f"{policy}: slowest / mean, median step", float(p50), limit, at_least=False)
             wanted.check(f"{policy}: slowest / mean, p99", float(p99), limit, at_least=False)

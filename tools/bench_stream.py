@@ -37,10 +37,10 @@ from stream_limits import repeat_index
 from stream_paths import Paths, cache_seconds, make_jobs, part_seconds, stream_seconds
 from wanted import Line, show
 from wdstream.families.registry import load_family
-from wdstream.pages.tile import TilingPolicy
-from wdstream.pipeline import Plan
-from wdstream.plan.report import PlanSummary
-from wdstream.shards.shards import Shards
+from wdstream.pipeline.planned import Plan
+from wdstream.plan.summary import PlanSummary
+from wdstream.shards.reader import Shards
+from wdstream.tiling.policy import TilingPolicy
 
 TILINGS = {
     "adaptive": TilingPolicy(),

@@ -37,8 +37,8 @@ import wdstream
 from data_set import SHIPPED, open_data
 from wanted import Line, show
 from wdstream import Plan, Shards, TilingPolicy, load_family
-from wdstream.lane_pipeline import Lanes
 from wdstream.nodes import LaneSettings
+from wdstream.pipeline.streamed import Lanes
 
 PACKAGE = Path(wdstream.__file__).parent
 WANTED_FUNCTIONS, WANTED_FILES = 180, 45  # fewer than

@@ -5,7 +5,7 @@ from pathlib import Path
 from wdstream.errors import ConfigError
 from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.shards.catalog import INDEX_FOLDER
-from wdstream.shards.shards import Shards
+from wdstream.shards.reader import Shards
 from wdstream.testing import make_tiny_model
 
 SHIPPED = Path(__file__).parents[1] / "tests" / "data" / "pages"

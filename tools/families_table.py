@@ -17,11 +17,11 @@ import numpy as np
 
 from wdstream.families.base import Family
 from wdstream.families.registry import FAMILIES, REFUSED, load_family
-from wdstream.families.tiny.build import RECIPES, write_settings
-from wdstream.families.tiny.tokenizer import build_tokenizer
-from wdstream.pages.tile import TilingPolicy
 from wdstream.plan.image_costs import ImageCostTable
-from wdstream.shards.atomic import atomic_write
+from wdstream.storage.atomic import atomic_write
+from wdstream.testing.tiny.build import RECIPES, write_settings
+from wdstream.testing.tiny.tokenizer import build_tokenizer
+from wdstream.tiling.policy import TilingPolicy
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "families.md"

@@ -25,9 +25,9 @@ from data_set import only_token_column, open_data
 from wdstream.errors import WdstreamError
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family
-from wdstream.pages.tile import TileArrays, TilingPolicy, distinct_sizes, plan_tiles
 from wdstream.plan.packer import Item, PoolPacker
-from wdstream.shards.shards import Shards
+from wdstream.shards.reader import Shards
+from wdstream.tiling.policy import TileArrays, TilingPolicy, distinct_sizes, plan_tiles
 
 Ints = NDArray[np.int64]
 POLICIES = {

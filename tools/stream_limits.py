@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from wdstream.nodes.stream_loader import StreamLoader
+    from wdstream.pipeline.loader import StreamLoader
 
 SETTLED_S = 0.4  # a process that used no CPU for so long has its prefetch full
 CPU_NOISE_S = 0.01
@@ -30,7 +30,7 @@ def repeat_index(shards: Path, out: Path, *, rows: int, rows_per_shard: int = 10
     from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON, Catalog, ShardEntry
     from wdstream.shards.index import write_token_column
     from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS
-    from wdstream.shards.shards import Shards
+    from wdstream.shards.reader import Shards
 
     real = Shards.open(shards)
     entries: list[ShardEntry] = []
@@ -67,9 +67,9 @@ def repeat_index(shards: Path, out: Path, *, rows: int, rows_per_shard: int = 10
 def open_loader(options: argparse.Namespace) -> "StreamLoader":
     """The loader as a training run opens it."""
     from wdstream.families.registry import load_family
-    from wdstream.pages.tile import TilingPolicy
-    from wdstream.pipeline import Plan
-    from wdstream.shards.shards import Shards
+    from wdstream.pipeline.planned import Plan
+    from wdstream.shards.reader import Shards
+    from wdstream.tiling.policy import TilingPolicy
 
     plan = Plan(
         Shards.open(options.shards),

@@ -27,16 +27,16 @@ from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
 from wdstream.batches.sample import build_samples
 from wdstream.families.base import Family
-from wdstream.families.reference import load_processor
-from wdstream.nodes.cut import Cutter
+from wdstream.families.reference.processor import load_processor
 from wdstream.nodes.decode import decode_page
 from wdstream.nodes.tile import tile_page
-from wdstream.pages.label import label_page
-from wdstream.pipeline import Plan
-from wdstream.pixels.cache_report import cache_info
+from wdstream.pipeline.planned import Plan
+from wdstream.pipeline.tile_renderer import TileRenderer
+from wdstream.pixels.cache_usage import cache_info
 from wdstream.pixels.settings import PixelSettings, TileCacheSettings
 from wdstream.pixels.tile_cache import open_cache
 from wdstream.records import PackPlan, Page, TilePlan
+from wdstream.tiling.labels import label_page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +131,7 @@ def cache_seconds(plan: Plan, packs: Sequence[PackPlan], folder: Path, rounds: i
         max_pixels=plan.settings.max_pixels,
     )
     pages = [[read_page(plan, number) for number in pack.samples] for pack in packs]
-    cutters = {"anew": Cutter(tiling=plan.tiling), "warm": Cutter(tiling=plan.tiling, cache=cache)}
+    cutters = {"anew": TileRenderer(tiling=plan.tiling), "warm": TileRenderer(tiling=plan.tiling, cache=cache)}
     times: dict[str, list[float]] = {"anew": [], "warm": [], "layout": []}
     for number in range(rounds + 1):
         totals = dict.fromkeys(times, 0.0)

@@ -5,22 +5,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wdstream.families.registry import load_family
-    from wdstream.pages.tile import TilingPolicy, plan_tiles
-    from wdstream.pipeline import Plan, fit_tiling
-    from wdstream.shards.shards import Shards
+    from wdstream.pipeline.planned import Plan, fit_tiling
+    from wdstream.shards.reader import Shards
+    from wdstream.tiling.policy import TilingPolicy, plan_tiles
     from wdstream.world import World
 
 __all__ = ["Plan", "Shards", "TilingPolicy", "World", "fit_tiling", "load_family", "plan_tiles"]
 
-# Names are found on first use, so that `import wdstream.pages` or the command line's --help never waits for torch.
+# Names are found on first use, so that `import wdstream.plan` or the command line's --help never waits for torch.
 _HOMES = {
-    "Plan": "wdstream.pipeline",
-    "Shards": "wdstream.shards.shards",
-    "TilingPolicy": "wdstream.pages.tile",
+    "Plan": "wdstream.pipeline.planned",
+    "Shards": "wdstream.shards.reader",
+    "TilingPolicy": "wdstream.tiling.policy",
     "World": "wdstream.world",
-    "fit_tiling": "wdstream.pipeline",
+    "fit_tiling": "wdstream.pipeline.planned",
     "load_family": "wdstream.families.registry",
-    "plan_tiles": "wdstream.pages.tile",
+    "plan_tiles": "wdstream.tiling.policy",
 }
 
 

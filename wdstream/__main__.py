@@ -1,5 +1,5 @@
 """`python -m wdstream` is the `wdstream` command."""
 
-from wdstream.cli import main
+from wdstream.commands.app import main
 
 main()

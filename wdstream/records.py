@@ -40,11 +40,11 @@ class ImageSegment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnSegment:
-    """A mark in a chat row: what follows, up to the next mark, is said by `role`. See wdstream/chat.py.
+    """A mark in a chat row: what follows, up to the next mark, is said by `role`. See wdstream/text/messages.py.
 
     Attributes:
         role: system, user, assistant or tool.
-        is_supervised: whether the turn is learnt.
+        is_supervised: whether the turn is supervised.
         is_plain: whether its content is given to the chat template as one string, not as a list of parts.
     """
 
@@ -55,7 +55,8 @@ class TurnSegment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenSegment:
-    """Token ids that stand as they are: a chat row's turns, written out by the model's template (families/chat.py)."""
+    """Token ids that stand as they are: a chat row's turns, written out by the model's template
+    (families/shared/chat.py)."""
 
     ids: tuple[int, ...]
     is_supervised: bool
@@ -130,7 +131,7 @@ class TilePlan:
 class TiledPage:
     """A page with its tiles cut: `plans[i]` and `tiles[i]` belong to image i; each tile is uint8 (h, w, 3).
 
-    `goes_on` says that its text goes on in another sample, so that its EOS is not learnt (`overlength: split`).
+    `continues` says that its text goes on in another sample, so that its EOS is not supervised (`overlength: split`).
     """
 
     key: str
@@ -138,21 +139,21 @@ class TiledPage:
     tiles: tuple[tuple[Pixels, ...], ...]
     segments: tuple[Segment, ...]
     meta: Mapping[str, Any] = field(default_factory=dict)
-    goes_on: bool = False
+    continues: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledPage:
     """A page flattened: `segments` index into the flat tuple `tiles`; label text stands before its tile.
 
-    `goes_on` is the TiledPage's.
+    `continues` is the TiledPage's.
     """
 
     key: str
     tiles: tuple[Pixels, ...]
     segments: tuple[Segment, ...]
     meta: Mapping[str, Any] = field(default_factory=dict)
-    goes_on: bool = False
+    continues: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +163,7 @@ class Sample:
     Attributes:
         key: the page's key.
         input_ids: int64 (num_tokens,).
-        labels: int64 (num_tokens,), -100 where nothing is learnt; the first token is always -100.
+        labels: int64 (num_tokens,), -100 where nothing is supervised; the first token is always -100.
         tiles: the images in order of their blocks in `input_ids`, each uint8 (h, w, 3), not yet resized by the family.
         num_patches: vision patches of all tiles, before any merge.
     """
@@ -186,7 +187,7 @@ class PackPlan:
     Attributes:
         number: position in the run's global sequence of packs; step = number // global_batch_size.
         samples: global sample numbers (row of the first data set, then of the next, ...; then those of parts of pages,
-            plan/split.py), in order of placement.
+            plan/split_pages.py), in order of placement.
         tokens: planned tokens of each sample.
         patches: planned vision patches of each sample.
         supervised: planned supervised tokens of each sample.

@@ -11,10 +11,10 @@ from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
 from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family
-from wdstream.families.masks4d import MaskedFamily
-from wdstream.families.tiny.build import random_model
+from wdstream.families.shared.masks4d import MaskedFamily
 from wdstream.records import LabelledPage, Sample, TextSegment
 from wdstream.testing import make_document, make_samples
+from wdstream.testing.tiny.build import random_model
 
 Inputs = dict[str, Any]
 Fault = Callable[[Inputs], Inputs]
@@ -51,11 +51,11 @@ def masked_documents(family: Family) -> list[Sample]:
         "long": ["Before an image, " * 5, (70, 50), "a text that is long. " * 9],
         "image": [(60, 90)],
     }
-    return [build_sample(unlearnt_labels(make_document(key, part)), family) for key, part in parts.items()]
+    return [build_sample(unsupervised_labels(make_document(key, part)), family) for key, part in parts.items()]
 
 
-def unlearnt_labels(page: LabelledPage) -> LabelledPage:
-    """Tile labels (texts that begin with a newline) as the plan has them: not learnt."""
+def unsupervised_labels(page: LabelledPage) -> LabelledPage:
+    """Tile labels (texts that begin with a newline) as the plan has them: not supervised."""
     segments = tuple(
         replace(part, is_supervised=not part.text.startswith("\n")) if isinstance(part, TextSegment) else part
         for part in page.segments

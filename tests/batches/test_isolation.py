@@ -7,10 +7,10 @@ import torch
 
 from tests.batches.proof import FLAGGED, documents, gradients, inputs_of, load, ones_mask
 from tests.families.published import SPLITTING
-from wdstream.batches.isolation import without_compiler
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
 from wdstream.families.registry import FAMILIES
+from wdstream.proofs.isolation import without_compiler
 from wdstream.testing import assert_no_leak
 
 Loaded = tuple[torch.nn.Module, Family]

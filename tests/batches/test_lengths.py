@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wdstream.batches.lengths import planned_tokens, probe_pages, require_exact_lengths
 from wdstream.batches.sample import build_sample
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family, Ints
-from wdstream.families.qwen2_5_vl import Qwen25VL
+from wdstream.families.qwen_vl import Qwen25VL
 from wdstream.families.registry import load_family
+from wdstream.proofs.lengths import planned_tokens, probe_pages, require_exact_lengths
 
 
 class Longer(Qwen25VL):

@@ -1,4 +1,4 @@
-"""Ids and labels of a page: what is learnt, what is masked, to the token."""
+"""Ids and labels of a page: what is supervised, what is masked, to the token."""
 
 from dataclasses import replace
 
@@ -29,7 +29,7 @@ def test_image_then_text(families: dict[str, Family]) -> None:
     assert sample.input_ids.dtype == sample.labels.dtype == np.int64
 
 
-def test_first_token_of_text_is_not_learnt(families: dict[str, Family]) -> None:
+def test_first_token_of_text_is_not_supervised(families: dict[str, Family]) -> None:
     family = families["qwen2_5_vl"]
     text = family.encoder.encode("two words")
     assert supervised(family, ["two words"]) == [*text[1:], family.eos_id]
@@ -48,15 +48,17 @@ def test_labels_of_tiles_are_masked(families: dict[str, Family]) -> None:
     assert sample.labels[sample.labels != -100].tolist() == [*family.encoder.encode("the text"), family.eos_id]
 
 
-@pytest.mark.parametrize(("parts", "learnt"), [([""], 0), ([(56, 56)], 1), ([(56, 56), ""], 1)])
-def test_eos_is_learnt_unless_it_is_all(
-    parts: list[str | tuple[int, int]], learnt: int, families: dict[str, Family]
+@pytest.mark.parametrize(("parts", "num_eos"), [([""], 0), ([(56, 56)], 1), ([(56, 56), ""], 1)])
+def test_eos_is_supervised_unless_it_is_all(
+    parts: list[str | tuple[int, int]], num_eos: int, families: dict[str, Family]
 ) -> None:
     family = families["qwen2_5_vl"]
-    assert supervised(family, parts) == [family.eos_id] * learnt
+    assert supervised(family, parts) == [family.eos_id] * num_eos
 
 
-def test_eos_is_learnt_when_it_is_the_padding_too(families: dict[str, Family], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_eos_is_supervised_when_it_is_the_padding_too(
+    families: dict[str, Family], monkeypatch: pytest.MonkeyPatch
+) -> None:
     family = families["qwen2_5_vl"]
     monkeypatch.setattr(family, "eos_id", family.pad_id)
     assert supervised(family, [(56, 56), "x"])[-1] == family.pad_id
@@ -97,7 +99,7 @@ def test_refused_tile_is_named(families: dict[str, Family]) -> None:
 
 def test_text_that_goes_on_does_not_learn_its_end(families: dict[str, Family]) -> None:
     family = families["qwen2_5_vl"]
-    page = replace(make_document("k", [(56, 56), "two words"]), goes_on=True)
+    page = replace(make_document("k", [(56, 56), "two words"]), continues=True)
     sample = build_sample(page, family)
     assert sample.input_ids[-1] == family.eos_id
     assert sample.labels[sample.labels != -100].tolist() == family.encoder.encode("two words")
@@ -112,7 +114,7 @@ def test_pages_of_a_pack_are_those_built_one_by_one(name: str, families: dict[st
         make_document("text", ["words, and no image"]),
         chat,
         make_document("image", [(84, 84)]),
-        replace(make_document("part", [(56, 56), "first", "second"]), goes_on=True),
+        replace(make_document("part", [(56, 56), "first", "second"]), continues=True),
     ]
     samples = build_samples(pages, family)
     assert [sample.key for sample in samples] == ["two", "text", "chat", "image", "part"]

@@ -2,8 +2,8 @@
 
 import random
 
-from wdstream.pages.tile import TilingPolicy
 from wdstream.records import Size
+from wdstream.tiling.policy import TilingPolicy
 
 SCRIPTS = [
     "abcdefghij klmnop qrstuvwxyz ETAOIN",

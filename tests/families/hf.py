@@ -9,7 +9,7 @@ from transformers.image_utils import ChannelDimension
 from transformers.models.pixtral.image_processing_pil_pixtral import get_resize_output_image_size
 
 from wdstream.families.base import Family
-from wdstream.families.reference import load_processor
+from wdstream.families.reference.processor import load_processor
 from wdstream.families.registry import load_family
 from wdstream.records import Size
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from tests.families.hf import load_both
-from tests.helpers.chats import CHATS, IMAGE, build, chat_page, learnt_text, reference_ids, text, turn, with_eos
+from tests.helpers.chats import CHATS, IMAGE, build, chat_page, reference_ids, supervised_text, text, turn, with_eos
 from wdstream.batches.sample import build_sample
 from wdstream.errors import FamilyError, RowError
 from wdstream.families.base import Family
-from wdstream.families.chat import render_chat
 from wdstream.families.registry import load_family
-from wdstream.pages.label import label_page
-from wdstream.pages.tile import TilingPolicy, plan_tiles
+from wdstream.families.shared.chat import render_chat
 from wdstream.records import ImageSegment, LabelledPage, Page, TextSegment, TiledPage, TokenSegment
+from wdstream.tiling.labels import label_page
+from wdstream.tiling.policy import TilingPolicy, plan_tiles
 
 FAMILIES = [
     *("qwen2_5_vl", "qwen3_vl", "smolvlm", "idefics3", "llava_onevision", "internvl"),
@@ -52,21 +52,21 @@ def test_a_model_without_turns_is_refused(tiny_models: dict[str, Path]) -> None:
         build(CHATS["one"], load_family(tiny_models["paligemma"]))
 
 
-def test_answers_and_their_ends_are_learnt(tiny_models: dict[str, Path]) -> None:
+def test_answers_and_their_ends_are_supervised(tiny_models: dict[str, Path]) -> None:
     family = load_family(tiny_models["qwen2_5_vl"])
-    assert learnt_text(build(CHATS["several"], family), family) == "Two pages.<|im_end|>Yes, 漢字 too.<|im_end|>"
+    assert supervised_text(build(CHATS["several"], family), family) == "Two pages.<|im_end|>Yes, 漢字 too.<|im_end|>"
     last = [*CHATS["several"][:-1], {**CHATS["several"][-1], "train": True}]
-    assert learnt_text(build(last, family), family) == "Yes, 漢字 too.<|im_end|>"
+    assert supervised_text(build(last, family), family) == "Yes, 漢字 too.<|im_end|>"
     first = [*CHATS["several"]]
     first[2] = {**first[2], "train": True}
-    assert learnt_text(build(first, family), family) == "Two pages.<|im_end|>"
+    assert supervised_text(build(first, family), family) == "Two pages.<|im_end|>"
 
 
-def test_a_token_across_the_border_is_learnt(tiny_models: dict[str, Path]) -> None:
+def test_a_token_across_the_border_is_supervised(tiny_models: dict[str, Path]) -> None:
     """`Assistant: ` and the answer are tokenised together: the model has to write the space."""
     family = load_family(tiny_models["smolvlm"])
     sample = build(CHATS["text"], family)
-    assert learnt_text(sample, family) == " Hello.<end_of_utterance>"
+    assert supervised_text(sample, family) == " Hello.<end_of_utterance>"
     assert family.encoder.decode(sample.input_ids.tolist()).count("Assistant: Hello.") == 1
 
 
@@ -100,7 +100,7 @@ def test_gemma_trims_and_begins_once(tiny_models: dict[str, Path]) -> None:
     assert family.encoder.decode(sample.input_ids.tolist()) == expected
     assert sample.input_ids[0] == family.bos_id
     assert (sample.input_ids == family.bos_id).sum() == 1
-    assert learnt_text(sample, family) == "A page.<end_of_turn><eos>"
+    assert supervised_text(sample, family) == "A page.<end_of_turn><eos>"
 
 
 def test_tiles_stand_where_the_image_part_stands(tiny_models: dict[str, Path]) -> None:
@@ -164,7 +164,7 @@ def test_generation_marks_in_a_template_are_read_over(tiny_models: dict[str, Pat
         "<|im_end|>\n{% endfor %}"
     )
     family = with_template(load_family(tiny_models["qwen2_5_vl"]), tmp_path, template)
-    assert learnt_text(build(CHATS["text"], family), family) == "Hello.<|im_end|>"
+    assert supervised_text(build(CHATS["text"], family), family) == "Hello.<|im_end|>"
 
 
 def test_no_template(tiny_models: dict[str, Path], tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ import pytest
 
 from tests.families.hf import load_both
 from tests.families.published import copy_settings
-from tests.helpers.chats import IMAGE, build, chat_page, learnt_text, reference_ids, text, turn, with_eos
+from tests.helpers.chats import IMAGE, build, chat_page, reference_ids, supervised_text, text, turn, with_eos
 from wdstream.errors import RowError
-from wdstream.families.chat import render_chat
+from wdstream.families.shared.chat import render_chat
 
 QWEN = """\
 {%- for m in messages -%}
@@ -115,7 +115,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("loss", ["all", "last", "flag"])
-def test_answers_alone_are_learnt(loss: str, both: tuple[Any, Any]) -> None:
+def test_answers_alone_are_supervised(loss: str, both: tuple[Any, Any]) -> None:
     family, _ = both
     end, before = ENDS[family.name]
     first, second = (f"{before}{answer}{end}" for answer in ("Two pages.", "A third, 漢字."))
@@ -123,20 +123,20 @@ def test_answers_alone_are_learnt(loss: str, both: tuple[Any, Any]) -> None:
     if loss != "all":
         place = {"last": -1, "flag": 2}[loss]
         messages[place] = {**messages[place], "train": True}
-    learnt = learnt_text(build(messages, family), family).removesuffix("<eos>")
-    assert learnt == {"all": first + second, "last": second, "flag": first}[loss]
+    supervised = supervised_text(build(messages, family), family).removesuffix("<eos>")
+    assert supervised == {"all": first + second, "last": second, "flag": first}[loss]
 
 
 def test_turns_of_tools_are_text_that_is_given(both: tuple[Any, Any]) -> None:
-    """Calls are learnt as the answers that they are, what tools say is not; Gemma 3's template has no such role."""
+    """Calls are supervised as the answers that they are, what tools say is not; Gemma 3's template has no such role."""
     family, processor = both
     if family.name == "gemma3":
         with pytest.raises(RowError, match="roles must alternate"):
             render_chat(chat_page(TOOLS), family)
         return
     sample = build(TOOLS, family)
-    learnt = learnt_text(sample, family)
-    assert "tool_call" in learnt and "Monday, the 3rd." in learnt and "Monday\n" not in learnt
+    supervised = supervised_text(sample, family)
+    assert "tool_call" in supervised and "Monday, the 3rd." in supervised and "Monday\n" not in supervised
     written = family.encoder.decode(sample.input_ids.tolist())
     assert written.index("</tool_call>") < written.index("the 3rd") < written.index("Monday, the 3rd.")
     theirs = family.encoder.decode(with_eos(reference_ids(TOOLS, family, processor), family))

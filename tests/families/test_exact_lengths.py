@@ -13,7 +13,7 @@ from tests.families.hf import count_placeholders, load_both
 from tests.helpers.tiled_pages import planned, tile_page
 from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family
-from wdstream.families.reference import processor_ids
+from wdstream.families.reference.processor import processor_ids
 from wdstream.records import LabelledPage, Page, TextSegment
 
 FAMILIES = ["qwen2_5_vl", "qwen3_vl"]

@@ -12,12 +12,12 @@ from transformers import AutoModelForImageTextToText
 
 from tests.families.hf import load_both
 from wdstream.batches.collate import collate
-from wdstream.batches.isolation import measure_isolation
 from wdstream.batches.pack import encode_pack
 from wdstream.batches.sample import build_sample
-from wdstream.doctor import run_doctor
 from wdstream.families.base import Family
-from wdstream.families.reference import load_processor, processor_ids, run_processor
+from wdstream.families.reference.processor import load_processor, processor_ids, run_processor
+from wdstream.proofs.doctor import run_doctor
+from wdstream.proofs.isolation import measure_isolation
 from wdstream.records import Sample
 from wdstream.testing import assert_no_leak, make_document, make_samples
 

@@ -20,15 +20,15 @@ from tests.families.hf import load_both
 from tests.helpers.paths import PAGES
 from tests.helpers.tiled_pages import tile_page
 from wdstream.batches.collate import collate
-from wdstream.batches.isolation import without_compiler
 from wdstream.batches.pack import encode_pack
 from wdstream.batches.sample import build_sample
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
-from wdstream.families.budget_sizes import BudgetRule, budget_size, budget_sizes
 from wdstream.families.gemma4 import Gemma4, Gemma4Vision
-from wdstream.families.reference import processor_ids, run_processor
+from wdstream.families.reference.processor import processor_ids, run_processor
 from wdstream.families.registry import load_family
+from wdstream.families.shared.resize_rules import BudgetRule, budget_size, budget_sizes
+from wdstream.proofs.isolation import without_compiler
 from wdstream.records import Sample
 from wdstream.testing import assert_no_leak, make_document, make_samples
 

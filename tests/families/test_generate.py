@@ -24,7 +24,7 @@ from wdstream.families.base import Family, Ints
 from wdstream.families.registry import FAMILIES, load_family
 from wdstream.records import ImageSegment, LabelledPage, Sample, TextSegment
 from wdstream.testing import make_document
-from wdstream.train.generate import Prompt, cut_prompt, prompt_inputs, write_ids
+from wdstream.train.evaluate.generate import Prompt, cut_prompt, prompt_inputs, write_ids
 
 NEW_TOKENS = 8
 TYPED = ("qwen2_5_vl", "gemma3", "gemma4", "paligemma")
@@ -47,10 +47,10 @@ def page_of(family: Family) -> LabelledPage:
     """Two tiles that the family does not resize, each with a label, a question, and a text to write."""
     wide, high = family.resized(96, 64), family.resized(64, 64)
     page = make_document("page", ("<row0_col0>", wide, "<row0_col1>", high, "Read all of it:", "The answer."))
-    return replace(page, segments=tuple(learnt_last(page)))
+    return replace(page, segments=tuple(supervised_last(page)))
 
 
-def learnt_last(page: LabelledPage) -> list[TextSegment | ImageSegment]:
+def supervised_last(page: LabelledPage) -> list[TextSegment | ImageSegment]:
     parts = [part for part in page.segments if isinstance(part, TextSegment | ImageSegment)]
     return [
         replace(part, is_supervised=False) if isinstance(part, TextSegment) and part is not parts[-1] else part
@@ -146,10 +146,10 @@ def test_without_the_types_of_its_tokens_a_prompt_is_read_otherwise(name: str, t
 
 @pytest.mark.parametrize("name", ["qwen2_5_vl", "gemma3", "paligemma", "paligemma2", "idefics3"])
 def test_the_last_text_of_several_is_written(name: str, tiny_models: dict[str, Path]) -> None:
-    """Texts between images are part of the prompt, though they are learnt as well."""
+    """Texts between images are part of the prompt, though they are supervised as well."""
     family = load_family(tiny_models[name])
     family = family.for_attention(family.attention[0])
-    page = make_document("page", ((40, 40), "First learnt.", (56, 40), "Then this."))
+    page = make_document("page", ((40, 40), "First supervised.", (56, 40), "Then this."))
     sample, model = build_sample(page, family), load(family)
     prompt = prompt_of(sample, family)
     assert family.encoder.decode(prompt.reference.tolist()) == "Then this."

@@ -22,12 +22,12 @@ from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family
-from wdstream.nodes import cut
-from wdstream.nodes.build_sample import SampleBuilder
-from wdstream.pages.tile import TilingPolicy
+from wdstream.pipeline import tile_renderer as cut
+from wdstream.pipeline.build_sample import SampleBuilder
 from wdstream.pixels.grey import grey_as_rgb
 from wdstream.pixels.patches import BAND_PIXELS
 from wdstream.records import ImageSegment, Page, Pixels, TextSegment
+from wdstream.tiling.policy import TilingPolicy
 
 FAMILIES = [
     *("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "glm4v", "paddleocr_vl", "gemma4", "gemma3", "paligemma", "idefics3"),

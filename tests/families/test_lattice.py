@@ -18,10 +18,10 @@ from tests.helpers.tiled_pages import tile_page
 from wdstream.batches.sample import build_sample
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
-from wdstream.families.reference import comparable, load_processor, processor_ids
+from wdstream.families.reference.processor import comparable, load_processor, processor_ids
 from wdstream.families.registry import FAMILIES
-from wdstream.pages.text import replace_surrogates
 from wdstream.records import Size
+from wdstream.text.characters import replace_surrogates
 
 CASES = [*((name, "tiles") for name in FAMILIES), *((name, "whole") for name in SPLITTING)]
 Both = tuple[Family, Any]

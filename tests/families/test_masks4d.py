@@ -8,19 +8,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wdstream.families.masks4d import additive, image_blocks, mask_arrays, prompt_blocks, visible
+from wdstream.families.shared.masks4d import additive, image_blocks, mask_arrays, prompt_blocks, visible
 
 IMAGE = 9
 
 
-def batch_of(rows: list[list[list[int]]], *, learnt: list[list[int]] | None = None) -> dict[str, Any]:
-    """Arrays of rows of documents, each a list of ids; blocks are images, or prompts where `learnt` has labels."""
+def batch_of(rows: list[list[list[int]]], *, supervised: list[list[int]] | None = None) -> dict[str, Any]:
+    """Arrays of rows of documents, each a list of ids; blocks are images, or prompts where `supervised` has labels."""
     ids = np.array([[number for document in row for number in document] for row in rows], dtype=np.int64)
     lengths = [[len(document) for document in row] for row in rows]
-    if learnt is None:
+    if supervised is None:
         blocks = image_blocks(ids, IMAGE)
     else:
-        blocks = prompt_blocks(np.array(learnt, dtype=np.int64), lengths, ignored=-100)
+        blocks = prompt_blocks(np.array(supervised, dtype=np.int64), lengths, ignored=-100)
     return {name: torch.from_numpy(array) for name, array in mask_arrays(blocks, lengths).items()}
 
 
@@ -55,7 +55,7 @@ def test_window_and_causal_layers() -> None:
 
 
 def test_prompts_end_where_learning_begins() -> None:
-    batch = batch_of([[[1, 2, 3, 4], [5, 6], [7]]], learnt=[[-100, -100, 3, 4, -100, -100, 7]])
+    batch = batch_of([[[1, 2, 3, 4], [5, 6], [7]]], supervised=[[-100, -100, 3, 4, -100, -100, 7]])
     assert batch["block_ids"].tolist() == [[0, 0, -1, -1, 1, 1, -1]]
     assert drawn(visible(batch, "cpu")[0]) == [
         "xx.....",

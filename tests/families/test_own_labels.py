@@ -9,8 +9,8 @@ from tests.helpers.tiled_pages import planned, tile_page
 from wdstream.batches.sample import build_sample
 from wdstream.errors import ConfigError, FamilyError
 from wdstream.families.registry import load_family
-from wdstream.pages.tile import TilingPolicy
 from wdstream.records import ImageSegment, TextSegment
+from wdstream.tiling.policy import TilingPolicy
 
 GRID = {"kind": "grid", "grid": (2, 3), "tile_size": 364, "overview_size": 364, "reading_order": "rtl"}
 OWN = TilingPolicy(**GRID, own_labels=True)

@@ -21,7 +21,7 @@ from wdstream.batches.sample import build_sample
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
 from wdstream.families.paligemma import PaliGemma, PaliGemma2
-from wdstream.families.reference import run_processor
+from wdstream.families.reference.processor import run_processor
 from wdstream.families.registry import load_family
 from wdstream.records import Sample, TextSegment
 from wdstream.testing import make_document
@@ -75,7 +75,7 @@ def test_a_prompt_stands_between_bos_and_newline(both: tuple[Family, Any]) -> No
 
 
 def test_text_before_images_never_sees_itself(both: tuple[Family, Any]) -> None:
-    """Learnt text first: BOS and newline open the document, and what follows is causal."""
+    """Supervised text first: BOS and newline open the document, and what follows is causal."""
     family, _ = both
     sample = build_sample(make_document("k", ["text first", (50, 50), "and after"]), family)
     bos, newline = family.encoder.find_id("<bos>"), family.encoder.find_id("\n")
@@ -100,7 +100,7 @@ def test_planned_is_built_is_the_processors(both: tuple[Family, Any]) -> None:
 def test_alone_is_what_transformers_computes(both: tuple[Family, Any]) -> None:
     """Our mask on one document against the model's own, made from the processor's token types."""
     family, processor = both
-    page = tile_page((56, 56), "Some text that is learnt. " * 3, POLICIES["none"])
+    page = tile_page((56, 56), "Some text that is supervised. " * 3, POLICIES["none"])
     sample = build_sample(page, family)
     theirs = {name: torch.as_tensor(np.array(value)) for name, value in run_processor(processor, family, page).items()}
     theirs.pop("labels")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
-from wdstream.families.qwen_sizes import SizeRule, smart_size, smart_sizes
+from wdstream.families.shared.resize_rules import SizeRule, smart_size, smart_sizes
 
 QWEN2_5 = SizeRule(factor=28, min_pixels=3136, max_pixels=12845056)
 QWEN3 = SizeRule(factor=32, min_pixels=65536, max_pixels=16777216)

@@ -14,7 +14,7 @@ from wdstream.batches.pack import encode_pack
 from wdstream.batches.sample import build_sample
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
-from wdstream.families.reference_pixels import with_reference_pixels
+from wdstream.families.reference.pixels import with_reference_pixels
 from wdstream.families.registry import load_family
 from wdstream.pixels.grey import grey_as_rgb
 from wdstream.records import ImageSegment, LabelledPage, Pixels, TextSegment

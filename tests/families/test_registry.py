@@ -14,9 +14,9 @@ from tests.families.hf import load_both
 from tests.families.published import copy_settings
 from wdstream.batches.sample import build_sample
 from wdstream.errors import ConfigError, FamilyError
-from wdstream.families.checkpoint import Checkpoint
-from wdstream.families.reference import processor_ids
+from wdstream.families.reference.processor import processor_ids
 from wdstream.families.registry import FAMILIES, REFUSED, family_class, load_family
+from wdstream.families.shared.checkpoint import Checkpoint
 from wdstream.testing import make_document
 
 

@@ -10,12 +10,12 @@ from PIL import Image, ImageOps
 from tests.families.hf import load_both
 from tests.families.published import SPLITTING, copy_settings
 from tests.helpers.tiled_pages import tile_page
-from wdstream.families.reference import comparable, load_processor, processor_ids
+from wdstream.families.reference.processor import comparable, load_processor, processor_ids
 from wdstream.families.registry import FAMILIES
 from wdstream.make_shards import MakeShardsOptions, make_shards
-from wdstream.pages.tile import TilingPolicy
-from wdstream.pipeline import Plan
-from wdstream.shards.shards import Shards
+from wdstream.pipeline.planned import Plan
+from wdstream.shards.reader import Shards
+from wdstream.tiling.policy import TilingPolicy
 
 ORIENTATION = 0x0112
 SIZE = (130, 310)

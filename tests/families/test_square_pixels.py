@@ -13,7 +13,7 @@ from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
 from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family
-from wdstream.families.reference import load_processor, run_processor
+from wdstream.families.reference.processor import load_processor, run_processor
 from wdstream.families.registry import load_family
 from wdstream.records import ImageSegment, LabelledPage, Pixels, Segment, Size, TextSegment
 

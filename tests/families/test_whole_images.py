@@ -9,10 +9,10 @@ import pytest
 from tests.families.published import PUBLISHED, publish
 from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family
-from wdstream.families.reference import load_processor, processor_ids
+from wdstream.families.reference.processor import load_processor, processor_ids
 from wdstream.families.registry import load_family
-from wdstream.pages.tile import TilingPolicy
 from wdstream.records import ImageSegment, LabelledPage, Segment, Size, TextSegment
+from wdstream.tiling.policy import TilingPolicy
 
 SPLITTING = ["idefics3", "smolvlm", "llava_onevision", "internvl", "got_ocr2"]
 Both = tuple[Family, Any]

@@ -6,10 +6,10 @@ import numpy as np
 from PIL import Image
 
 from wdstream.batches.sample import build_sample
-from wdstream.chat import segments_from_messages
 from wdstream.families.base import Family
-from wdstream.families.chat import render_chat
+from wdstream.families.shared.chat import render_chat
 from wdstream.records import LabelledPage, Page, Pixels, Sample
+from wdstream.text.messages import segments_from_messages
 
 IMAGE = {"type": "image"}
 
@@ -83,5 +83,5 @@ def with_eos(ids: list[int], family: Family) -> list[int]:
     return ids[:end] if ids[end - 1] == family.eos_id else [*ids[:end], family.eos_id]
 
 
-def learnt_text(sample: Sample, family: Family) -> str:
+def supervised_text(sample: Sample, family: Family) -> str:
     return family.encoder.decode(sample.labels[sample.labels != -100].tolist())

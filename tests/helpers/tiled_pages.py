@@ -3,10 +3,10 @@
 import numpy as np
 
 from wdstream.families.base import Family
-from wdstream.pages.label import label_page
-from wdstream.pages.tile import TilingPolicy, plan_tiles
 from wdstream.plan.image_costs import ImageCostTable
 from wdstream.records import ImageSegment, LabelledPage, Pixels, Size, TextSegment, TiledPage
+from wdstream.tiling.labels import label_page
+from wdstream.tiling.policy import TilingPolicy, plan_tiles
 
 
 def blank(width: int, height: int) -> Pixels:

@@ -10,12 +10,12 @@ from transformers import AutoModelForImageTextToText
 from tests.helpers.waiting import wait_until
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
-from wdstream.config import Config, load_config
+from wdstream.config.schema import Config, load_config
 from wdstream.families.registry import load_family
 from wdstream.make_shards import MakeShardsOptions, make_shards
+from wdstream.storage.json_lines import read_lines
 from wdstream.testing import make_pages, make_samples
 from wdstream.train.__main__ import main
-from wdstream.train.lines import read_lines
 
 
 @dataclass(frozen=True)

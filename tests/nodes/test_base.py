@@ -1,4 +1,4 @@
-"""Step and Group: order, skipping, states, and every trap of the node contract (item, source, StopIteration)."""
+"""Map and BatchMap: order, skipping, states, and every trap of the node contract (item, source, StopIteration)."""
 
 import json
 import logging
@@ -14,11 +14,11 @@ import torch
 import torchdata.nodes as td
 
 from wdstream.errors import DecodeError, ShardError
-from wdstream.nodes.base import Group, Step
 from wdstream.nodes.items import Items
+from wdstream.nodes.mapper import BatchMap, Map
 from wdstream.nodes.node import Node
 from wdstream.nodes.prefetch import Prefetch
-from wdstream.nodes.resume import assert_resumes_exactly
+from wdstream.testing.resume import assert_resumes_exactly
 
 
 def double(item: int) -> int:
@@ -44,7 +44,7 @@ def all_threads_ended() -> bool:
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_step_keeps_the_order(workers: int) -> None:
-    step = Step(Items(range(20)), double, workers=workers)
+    step = Map(Items(range(20)), double, workers=workers)
     assert list(step) == list(range(0, 40, 2))
     assert all_threads_ended()
 
@@ -52,15 +52,15 @@ def test_step_keeps_the_order(workers: int) -> None:
 @pytest.mark.parametrize(("workers", "resumed_workers"), [(0, 3), (3, 0), (1, 2), (2, 2)])
 def test_step_resumes_with_other_workers(workers: int, resumed_workers: int) -> None:
     items = assert_resumes_exactly(
-        lambda: Step(Items(range(12)), refuse_multiples_of_four, workers=workers, on_error="skip"),
-        make_resumed=lambda: Step(Items(range(12)), refuse_multiples_of_four, workers=resumed_workers, on_error="skip"),
+        lambda: Map(Items(range(12)), refuse_multiples_of_four, workers=workers, on_error="skip"),
+        make_resumed=lambda: Map(Items(range(12)), refuse_multiples_of_four, workers=resumed_workers, on_error="skip"),
     )
     assert items == [1, 2, 3, 5, 6, 7, 9, 10, 11]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_skipped_items_are_counted_logged_and_kept_in_the_state(workers: int, caplog: pytest.LogCaptureFixture) -> None:
-    step = Step(Items(range(9)), refuse_multiples_of_four, workers=workers, on_error="skip", name="Decode")
+    step = Map(Items(range(9)), refuse_multiples_of_four, workers=workers, on_error="skip", name="Decode")
     with caplog.at_level(logging.WARNING, "wdstream"):
         assert list(step) == [1, 2, 3, 5, 6, 7]
     assert step.skipped == 3
@@ -69,7 +69,7 @@ def test_skipped_items_are_counted_logged_and_kept_in_the_state(workers: int, ca
 
 
 def test_too_many_skipped_items_are_an_error() -> None:
-    step = Step(Items(range(9)), refuse_multiples_of_four, on_error="skip", max_skipped=1)
+    step = Map(Items(range(9)), refuse_multiples_of_four, on_error="skip", max_skipped=1)
     assert [next(step), next(step), next(step)] == [1, 2, 3]
     with pytest.raises(RuntimeError, match=r"2 items skipped, more than max_skipped=1; the last one: page 4"):
         next(step)
@@ -77,13 +77,13 @@ def test_too_many_skipped_items_are_an_error() -> None:
 
 def test_a_page_error_raises_unless_skipping_was_asked_for() -> None:
     with pytest.raises(DecodeError, match="page 0"):
-        next(Step(Items(range(9)), refuse_multiples_of_four))
+        next(Map(Items(range(9)), refuse_multiples_of_four))
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
 def test_an_item_that_raises_is_final_and_closes_the_graph(workers: int, on_error: str) -> None:
-    step = Step(Items(range(20)), break_at_five, workers=workers, on_error=on_error)  # type: ignore[arg-type]
+    step = Map(Items(range(20)), break_at_five, workers=workers, on_error=on_error)  # type: ignore[arg-type]
     assert [next(step) for _ in range(5)] == [0, 1, 2, 3, 4]
     for _ in range(3):  # the same error again, never a hang or a short epoch
         with pytest.raises(ShardError, match="truncated at byte 512"):
@@ -94,9 +94,9 @@ def test_an_item_that_raises_is_final_and_closes_the_graph(workers: int, on_erro
     assert list(step) == [17, 18, 19]
 
 
-@pytest.mark.parametrize("wrap", [lambda s: Step(s, double, workers=2), lambda s: Prefetch(s, depth=3)])
+@pytest.mark.parametrize("wrap", [lambda s: Map(s, double, workers=2), lambda s: Prefetch(s, depth=3)])
 def test_a_source_that_raises_is_final(wrap: Callable[[Node[int]], Node[int]]) -> None:
-    node = wrap(Step(Items(range(20)), break_at_five))
+    node = wrap(Map(Items(range(20)), break_at_five))
     for _ in range(5):
         next(node)
     for _ in range(3):
@@ -106,7 +106,7 @@ def test_a_source_that_raises_is_final(wrap: Callable[[Node[int]], Node[int]]) -
 
 
 def test_a_source_error_is_not_skipped_by_the_step_above() -> None:
-    node = Step(Step(Items(range(5)), refuse_multiples_of_four), double, on_error="skip")
+    node = Map(Map(Items(range(5)), refuse_multiples_of_four), double, on_error="skip")
     with pytest.raises(DecodeError, match="page 0"):
         next(node)
 
@@ -116,7 +116,7 @@ def test_stop_iteration_from_a_user_function_does_not_end_the_epoch(workers: int
     def careless(item: int) -> int:
         return next(value for value in range(3) if value == item)
 
-    step = Step(Items(range(20)), careless, workers=workers, name="Careless")
+    step = Map(Items(range(20)), careless, workers=workers, name="Careless")
     assert [next(step) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(RuntimeError, match="Careless: the function raised StopIteration"):
         next(step)
@@ -124,14 +124,14 @@ def test_stop_iteration_from_a_user_function_does_not_end_the_epoch(workers: int
 
 def test_none_is_refused() -> None:
     with pytest.raises(TypeError, match="Forgetful: got None"):
-        next(Group(Items(range(3)), lambda items: [None for _ in items], size=2, name="Forgetful"))
-    with pytest.raises(TypeError, match="Step: got None"):
-        next(Step(Items(range(3)), lambda item: None))
+        next(BatchMap(Items(range(3)), lambda items: [None for _ in items], size=2, name="Forgetful"))
+    with pytest.raises(TypeError, match="Map: got None"):
+        next(Map(Items(range(3)), lambda item: None))
 
 
 def test_threads_do_not_change_the_threads_of_torch() -> None:
     before = torch.get_num_threads()
-    step = Step(Items(range(4)), lambda item: torch.get_num_threads(), workers=2)
+    step = Map(Items(range(4)), lambda item: torch.get_num_threads(), workers=2)
     assert list(step) == [1, 1, 1, 1]
     assert torch.get_num_threads() == before
 
@@ -140,9 +140,9 @@ def test_threads_that_ask_torch_first_do_not_decide_for_all() -> None:
     """In a fresh process: whoever asks first for the number of threads fixes it, and here that must not be a worker."""
     code = """
 import os, torch
-from wdstream.nodes.base import Step
+from wdstream.nodes.mapper import Map
 from wdstream.nodes.items import Items
-assert len(list(Step(Items(range(8)), torch.arange, workers=2))) == 8
+assert len(list(Map(Items(range(8)), torch.arange, workers=2))) == 8
 print(torch.get_num_threads() > 1 or len(os.sched_getaffinity(0)) == 1)
 """
     env = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
@@ -151,20 +151,20 @@ print(torch.get_num_threads() > 1 or len(os.sched_getaffinity(0)) == 1)
 
 
 def test_closed_nodes_say_so() -> None:
-    step = Step(Items(range(4)), double, workers=1)
+    step = Map(Items(range(4)), double, workers=1)
     assert next(step) == 0
     step.close()
-    with pytest.raises(RuntimeError, match="Step: closed"):
+    with pytest.raises(RuntimeError, match="Map: closed"):
         next(step)
 
 
 def test_wrong_settings_are_named() -> None:
-    with pytest.raises(ValueError, match="Step: workers=-1"):
-        Step(Items([]), double, workers=-1)
+    with pytest.raises(ValueError, match="Map: workers=-1"):
+        Map(Items([]), double, workers=-1)
     with pytest.raises(ValueError, match="on_error='ignore', expected 'raise' or 'skip'"):
-        Step(Items([]), double, on_error="ignore")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="Group: a group of 0 items"):
-        Group(Items([]), list, size=0)
+        Map(Items([]), double, on_error="ignore")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="BatchMap: a group of 0 items"):
+        BatchMap(Items([]), list, size=0)
 
 
 def triple_odd(items: list[int]) -> list[int]:
@@ -173,12 +173,12 @@ def triple_odd(items: list[int]) -> list[int]:
 
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_group_resumes_inside_a_group(drop_last: bool) -> None:
-    items = assert_resumes_exactly(lambda: Group(Items(range(11)), triple_odd, size=4, drop_last=drop_last))
+    items = assert_resumes_exactly(lambda: BatchMap(Items(range(11)), triple_odd, size=4, drop_last=drop_last))
     assert items == [1, 1, 1, 3, 3, 3, 5, 5, 5, 7, 7, 7] + ([] if drop_last else [9, 9, 9])
 
 
 def test_group_state_is_a_position() -> None:
-    group = Group(Items(range(100)), list, size=10)
+    group = BatchMap(Items(range(100)), list, size=10)
     for _ in range(23):
         next(group)
     assert group.state_dict() == {"source": {"place": 20}, "group": 2, "emitted": 3}
@@ -188,7 +188,7 @@ def test_group_state_is_a_position() -> None:
 
 
 def test_group_errors_are_final() -> None:
-    group = Group(Step(Items(range(20)), break_at_five), list, size=3)
+    group = BatchMap(Map(Items(range(20)), break_at_five), list, size=3)
     assert [next(group) for _ in range(3)] == [0, 1, 2]
     for _ in range(2):
         with pytest.raises(ShardError):
@@ -197,8 +197,8 @@ def test_group_errors_are_final() -> None:
 
 def test_nodes_mix_with_those_of_torchdata() -> None:
     def graph() -> td.BaseNode[list[int]]:
-        ours = Step(Items(range(20)), double, workers=2)
+        ours = Map(Items(range(20)), double, workers=2)
         theirs = td.ParallelMapper(ours, lambda item: item + 1, num_workers=2)
-        return Prefetch(td.Batcher(Step(theirs, double), batch_size=3), depth=2)
+        return Prefetch(td.Batcher(Map(theirs, double), batch_size=3), depth=2)
 
     assert assert_resumes_exactly(graph)[:2] == [[2, 6, 10], [14, 18, 22]]

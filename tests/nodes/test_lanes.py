@@ -16,16 +16,16 @@ from PIL import Image
 
 from wdstream.errors import PlanError, ShardError, StateError
 from wdstream.families.base import Family
-from wdstream.nodes.base import Step
-from wdstream.nodes.build_lane_pack import LanePackBuilder
-from wdstream.nodes.build_sample import SampleBuilder
 from wdstream.nodes.lane import LaneSettings, LaneShards
-from wdstream.nodes.lanes import LanePack, LaneSource, merge_lane_states
+from wdstream.nodes.lane_source import LanePack, LaneSource, merge_lane_states
+from wdstream.nodes.mapper import Map
 from wdstream.nodes.measure import MeasuredPage, measure_page
 from wdstream.nodes.node import State
-from wdstream.nodes.resume import assert_resumes_exactly
-from wdstream.pages.tile import TilingPolicy
+from wdstream.pipeline.build_lane_pack import LanePackBuilder
+from wdstream.pipeline.build_sample import SampleBuilder
 from wdstream.records import ImageSegment, Page, TextSegment
+from wdstream.testing.resume import assert_resumes_exactly
+from wdstream.tiling.policy import TilingPolicy
 from wdstream.world import World
 
 TILING = TilingPolicy(kind="grid", grid=(2, 1), tile_size=56)
@@ -157,7 +157,7 @@ def test_the_order_of_an_epoch_is_kept() -> None:
 
 
 def test_the_packs_never_change(urls: list[str], family: Family) -> None:
-    # If this fails, every running job would go on with other packs: raise VERSION (lane_pipeline.py).
+    # If this fails, every running job would go on with other packs: raise VERSION (pipeline/streamed.py).
     source = LaneSource(urls, settings=make_settings(family))
     found = " ".join("+".join(keys(pack)) for pack in itertools.islice(source, 10))
     assert found == "s0p1+s0p0 s2p1 s1p1+s1p3 s4p1 s0p3+s3p0 s2p0 s1p0 s4p0 s3p1 s2p3"
@@ -167,7 +167,7 @@ def test_the_packs_never_change(urls: list[str], family: Family) -> None:
 def test_lengths_are_those_of_the_built_pack(urls: list[str], family: Family) -> None:
     source = LaneSource(urls, settings=make_settings(family))
     builder = LanePackBuilder(samples=SampleBuilder(family=family, tiling=TILING), global_batch_size=8)
-    encoded = list(itertools.islice(Step(source, builder, workers=2), 8))
+    encoded = list(itertools.islice(Map(source, builder, workers=2), 8))
     source.reset()
     assert [entry.step for entry in encoded] == [0] * 8
     for pack, built in zip(source, (entry.pack for entry in encoded), strict=False):

@@ -4,15 +4,15 @@ import threading
 
 import pytest
 
-from wdstream.nodes.base import Step
 from wdstream.nodes.items import Items
 from wdstream.nodes.loader import Loader
+from wdstream.nodes.mapper import Map
 from wdstream.nodes.prefetch import Prefetch
 from wdstream.nodes.shuffle import Shuffle
 
 
 def make_loader() -> Loader[int]:
-    return Loader(Prefetch(Step(Items(range(6)), lambda item: item, workers=2), depth=2))
+    return Loader(Prefetch(Map(Items(range(6)), lambda item: item, workers=2), depth=2))
 
 
 def test_state_before_load_does_not_matter() -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wdstream.config import Config
+from wdstream.config.schema import Config
 from wdstream.errors import DecodeError, UnfitError
-from wdstream.nodes.cut import Cutter
 from wdstream.nodes.decode import decode_page
 from wdstream.nodes.measure import PageLimits, fit_page, measure_page
-from wdstream.pipeline import plan_from_config
-from wdstream.plan.measure import Reject
+from wdstream.pipeline.planned import plan_from_config
+from wdstream.pipeline.tile_renderer import TileRenderer
+from wdstream.plan.sample_lengths import Reject
 from wdstream.records import ImageSegment, Page, TextSegment
 
 TILED = {"kind": "shape_buckets", "tile_size": 84, "overview_size": 56}
@@ -81,6 +81,6 @@ def test_an_image_longer_than_any_tiling_takes_is_left_out(
     page = Page(key="long", images=(png,), segments=(TextSegment(text="a"), ImageSegment(index=0)))
     with pytest.raises(UnfitError, match=r"page 'long': too many pixels, \(\(16777217, 1\),\)"):
         measure_page(page, family=plan.family, tiling=plan.tiling)
-    for cut in (Cutter(tiling=plan.tiling).cut, decode_page):
+    for cut in (TileRenderer(tiling=plan.tiling).cut, decode_page):
         with pytest.raises(DecodeError, match=r"page 'long', image 0: .* no side may be longer than 16777216"):
             cut(page)

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wdstream.errors import RowError
-from wdstream.nodes.base import Step
 from wdstream.nodes.items import Items
+from wdstream.nodes.mapper import Map
 from wdstream.nodes.pack import Pack
-from wdstream.nodes.resume import assert_resumes_exactly
+from wdstream.testing.resume import assert_resumes_exactly
 
 Pair = tuple[int, int]
 
@@ -91,7 +91,7 @@ def test_source_errors_are_final() -> None:
     def fail(pair: Pair) -> Pair:
         raise OSError("disk gone")
 
-    node = Pack(Step(Items([(1, 1)]), fail), sequence_length=10, measure=lambda pair: pair)
+    node = Pack(Map(Items([(1, 1)]), fail), sequence_length=10, measure=lambda pair: pair)
     for _ in range(2):
         with pytest.raises(OSError, match="disk gone"):
             next(node)

@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 import webdataset
 
-from wdstream.config import Config
+from wdstream.config.schema import Config
 from wdstream.errors import PlanError, StateError
 from wdstream.families.base import Family
-from wdstream.lane_pipeline import Lanes
-from wdstream.nodes.base import Step
 from wdstream.nodes.lane import LaneSettings
-from wdstream.nodes.plan_source import PackTask, PlanSource
+from wdstream.nodes.mapper import Map
 from wdstream.nodes.prefetch import Prefetch
 from wdstream.nodes.read_shards import ReadShards
-from wdstream.nodes.resume import assert_resumes_exactly
-from wdstream.pages.tile import TilingPolicy
-from wdstream.pipeline import Plan, plan_from_config
-from wdstream.shards.shards import Shards
+from wdstream.pipeline.plan_source import PackTask, PlanSource
+from wdstream.pipeline.planned import Plan, plan_from_config
+from wdstream.pipeline.streamed import Lanes
+from wdstream.shards.reader import Shards
+from wdstream.testing.resume import assert_resumes_exactly
+from wdstream.tiling.policy import TilingPolicy
 from wdstream.world import World
 
 MakeConfig = Callable[..., Config]
@@ -35,7 +35,7 @@ def test_resumes_inside_a_step(plan: Plan, size: int) -> None:
     world = World(rank=size - 1, size=size)
 
     def graph(workers: int) -> Prefetch[PackTask]:
-        return Prefetch(Step(PlanSource(plan, world=world), lambda task: task, workers=workers), depth=2)
+        return Prefetch(Map(PlanSource(plan, world=world), lambda task: task, workers=workers), depth=2)
 
     tasks = assert_resumes_exactly(lambda: graph(2), make_resumed=lambda: graph(0))
     steps = [plan.step(number, world_size=size) for number in range(plan.total_steps() or 0)]

@@ -11,11 +11,11 @@ import pytest
 
 from tests.helpers.waiting import wait_until
 from wdstream.errors import ShardError
-from wdstream.nodes.base import Step
 from wdstream.nodes.items import Items
+from wdstream.nodes.mapper import Map
 from wdstream.nodes.node import Node
 from wdstream.nodes.prefetch import Prefetch
-from wdstream.nodes.resume import assert_resumes_exactly
+from wdstream.testing.resume import assert_resumes_exactly
 
 
 @pytest.mark.parametrize(("depth", "resumed_depth"), [(0, 2), (1, 0), (3, 1)])
@@ -34,7 +34,7 @@ def test_items_are_made_ahead_but_no_more_than_asked() -> None:
         made.append(item)
         return item
 
-    node = Prefetch(Step(Items(range(100)), make), depth=3)
+    node = Prefetch(Map(Items(range(100)), make), depth=3)
     next(node)
     wait_until(lambda: len(made) >= 4, "items ahead")
     time.sleep(0.02)  # in which no more are made
@@ -49,7 +49,7 @@ def test_threads_end_with_the_epoch_with_close_and_with_the_node() -> None:
 
     assert list(Prefetch(Items(range(5)), depth=2)) == [0, 1, 2, 3, 4]
     assert alive() == []
-    node = Prefetch(Step(Items(range(50)), lambda item: item, workers=2), depth=2)
+    node = Prefetch(Map(Items(range(50)), lambda item: item, workers=2), depth=2)
     next(node)
     assert len(alive()) >= 2
     node.close()
@@ -66,7 +66,7 @@ def test_error_is_final_and_state_stays_at_the_last_item() -> None:
             raise ShardError("b.tar: gone")
         return item
 
-    node = Prefetch(Step(Items(range(5)), make, workers=2), depth=4)
+    node = Prefetch(Map(Items(range(5)), make, workers=2), depth=4)
     assert [next(node), next(node)] == [0, 1]
     for _ in range(2):
         with pytest.raises(ShardError, match=r"b\.tar: gone"):
@@ -93,7 +93,7 @@ def test_ctrl_c_while_waiting_loses_no_item(
         signal.pthread_kill(main, signal.SIGINT)
 
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    node = wrap(Step(Items(range(5)), make, workers=1))
+    node = wrap(Map(Items(range(5)), make, workers=1))
     thread = threading.Thread(target=interrupt)
     try:
         thread.start()
@@ -114,11 +114,11 @@ def test_wrong_depth_is_named() -> None:
 SCRIPT = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-from wdstream.nodes.base import Step
+from wdstream.nodes.mapper import Map
 from wdstream.nodes.items import Items
 from wdstream.nodes.loader import Loader
 from wdstream.nodes.prefetch import Prefetch
-step = Step(Items(range(1000)), lambda item: item and time.sleep(float(sys.argv[1])) or item, workers=1)
+step = Map(Items(range(1000)), lambda item: item and time.sleep(float(sys.argv[1])) or item, workers=1)
 loader = Loader(Prefetch(step, depth=2))
 print(next(loader), flush=True)
 if sys.argv[2] == "wait":

@@ -14,9 +14,9 @@ import pytest
 import webdataset
 
 from wdstream.errors import ShardError
-from wdstream.nodes.adapt import as_page
+from wdstream.nodes.as_page import as_page
 from wdstream.nodes.read_tars import ReadTars
-from wdstream.nodes.resume import assert_resumes_exactly
+from wdstream.testing.resume import assert_resumes_exactly
 
 
 def write_tar(path: Path, members: list[tuple[str, bytes]]) -> None:

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wdstream.nodes.items import Items
-from wdstream.nodes.resume import assert_resumes_exactly
 from wdstream.nodes.shuffle import Shuffle
+from wdstream.testing.resume import assert_resumes_exactly
 
 
 def test_the_order_is_fixed_for_all_time() -> None:

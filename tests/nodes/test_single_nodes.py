@@ -16,21 +16,21 @@ from PIL import Image
 from tests.helpers.paths import PAGES
 from wdstream.errors import DecodeError, RowError, UnfitError
 from wdstream.families.base import Family
-from wdstream.families.chat import render_chat
-from wdstream.nodes.adapt import as_page
-from wdstream.nodes.base import Step
+from wdstream.families.shared.chat import render_chat
+from wdstream.nodes.as_page import as_page
 from wdstream.nodes.collate import Collate
 from wdstream.nodes.decode import Decode
 from wdstream.nodes.estimate_length import EstimateLength
 from wdstream.nodes.items import Items
 from wdstream.nodes.label import Label
+from wdstream.nodes.mapper import Map
 from wdstream.nodes.node import Node
 from wdstream.nodes.pack import Pack
 from wdstream.nodes.shuffle import Shuffle
 from wdstream.nodes.tile import Tile
-from wdstream.pages.tile import TilingPolicy
 from wdstream.records import DecodedPage, ImageSegment, LabelledPage, Sample, TextSegment
 from wdstream.testing import assert_resumes_exactly, make_pages
+from wdstream.tiling.policy import TilingPolicy
 
 GRID = TilingPolicy(kind="grid", grid=(2, 1), tile_size=112, overview_size=56)
 LENGTH, PATCHES = 700, 700
@@ -135,7 +135,7 @@ def test_chat_rows_are_written_out_before_the_nodes(family: Family) -> None:
         next(samples_of(Items([row]), family))
     file = io.BytesIO()
     row["image"].save(file, "PNG")
-    written = Step(Step(Items([row | {"image": file.getvalue()}]), as_page), partial(render_chat, family=family))
+    written = Map(Map(Items([row | {"image": file.getvalue()}]), as_page), partial(render_chat, family=family))
     sample = next(samples_of(written, family))
     assert family.encoder.decode(sample.labels[sample.labels != -100].tolist()) == "A line.<|im_end|>"
     assert len(sample.tiles) == 3

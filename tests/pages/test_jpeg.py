@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from wdstream.pages.jpeg import encode_jpeg, is_grey
+from wdstream.raw.images import encode_jpeg, is_grey
 
 
 @pytest.mark.parametrize("channels", [3, 4])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wdstream.errors import RowError
-from wdstream.pages.jsonl import Row, parse_row, resolve_image, split_text
+from wdstream.raw.rows import Row, parse_row, resolve_image, split_text
 from wdstream.records import ImageSegment, TextSegment
 
 
@@ -75,8 +75,8 @@ def test_content_with_names_inside_or_beside() -> None:
     assert (shape(inside), inside.image_names, inside.meta) == (["x", 0], ("a.png",), {"lang": "he"})
     beside = row(content=[{"type": "image"}, {"type": "text", "text": "x"}, {"type": "image"}], images=["a", "b"])
     assert (shape(beside), beside.image_names) == ([0, "x", 1], ("a", "b"))
-    unlearnt = row(content=[{"type": "text", "text": "q", "is_supervised": False}, {"type": "text", "text": ""}])
-    assert unlearnt.segments == (TextSegment(text="q", is_supervised=False),)
+    unsupervised = row(content=[{"type": "text", "text": "q", "is_supervised": False}, {"type": "text", "text": ""}])
+    assert unsupervised.segments == (TextSegment(text="q", is_supervised=False),)
 
 
 def test_text_is_taken_word_for_word() -> None:

@@ -1,8 +1,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wdstream.pages.keys import assign_stems, page_key, row_key
-from wdstream.shards.format import validate_key
+from wdstream.raw.keys import assign_stems, page_key, row_key
+from wdstream.shards.layout import validate_key
 
 
 def stems(*paths: str) -> list[str]:

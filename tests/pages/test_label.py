@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wdstream.pages.label import grid_text_pieces, label_page, tile_text_pieces
-from wdstream.pages.tile import TilingPolicy, plan_tiles, plan_tiles_arrays
 from wdstream.records import ImageSegment, Pixels, TextSegment, TiledPage, TilePlan
+from wdstream.tiling.labels import grid_text_pieces, label_page, tile_text_pieces
+from wdstream.tiling.policy import TilingPolicy, plan_tiles, plan_tiles_arrays
 
 GRID = TilingPolicy(kind="grid", grid=(2, 1), tile_size=8)
 
@@ -31,7 +31,7 @@ def _page(*policies: TilingPolicy) -> TiledPage:
     )
 
 
-def _unlearnt(text: str) -> TextSegment:
+def _unsupervised(text: str) -> TextSegment:
     return TextSegment(text=text, is_supervised=False)
 
 
@@ -39,9 +39,9 @@ def test_labels_and_newlines_stand_before_tiles() -> None:
     labelled = label_page(_page(GRID))
     assert labelled.segments == (
         TextSegment(text="before"),
-        _unlearnt("<row0_col0>"),
+        _unsupervised("<row0_col0>"),
         ImageSegment(index=0),
-        _unlearnt("\n<row0_col1>"),
+        _unsupervised("\n<row0_col1>"),
         ImageSegment(index=1),
         TextSegment(text="after"),
     )
@@ -50,7 +50,7 @@ def test_labels_and_newlines_stand_before_tiles() -> None:
 
 def test_unlabelled_tiles_are_joined_by_newlines() -> None:
     labelled = label_page(_page(TilingPolicy(kind="grid", grid=(2, 1), tile_size=8, tile_labels=False)))
-    assert labelled.segments[1:-1] == (ImageSegment(index=0), _unlearnt("\n"), ImageSegment(index=1))
+    assert labelled.segments[1:-1] == (ImageSegment(index=0), _unsupervised("\n"), ImageSegment(index=1))
 
 
 def test_an_image_of_one_tile_has_nothing_around_it() -> None:

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from wdstream.pages import lines
-from wdstream.pages.lines import LineMap, map_lines, read_lines
+from wdstream.raw import line_offsets as lines
+from wdstream.raw.line_offsets import LineMap, map_lines, read_lines
 
 
 def test_lines_by_number_across_marks(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import ByteLevel
 
-from wdstream.pages.paragraphs import page_paragraphs, split_paragraphs
 from wdstream.records import ImageSegment, Segment, TextSegment, TurnSegment
+from wdstream.text.paragraphs import page_paragraphs, split_paragraphs
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import simplejpeg
 
 from tests.helpers.paths import DATA
 from wdstream.errors import SourceError
-from wdstream.pages import pdf as pdf_module
-from wdstream.pages.pdf import open_pdf
-from wdstream.pages.text import normalise_text
+from wdstream.raw import pdf as pdf_module
+from wdstream.raw.pdf import open_pdf
+from wdstream.text.characters import normalise_text
 
 PDF = DATA / "pages" / "pdf"
 LIMIT = 200_000_000

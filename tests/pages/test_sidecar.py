@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from wdstream.errors import SourceError
-from wdstream.pages.sidecar import Sidecars
+from wdstream.raw.sidecar import Sidecars
 
 
 def test_one_page(tmp_path: Path) -> None:

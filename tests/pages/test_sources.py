@@ -4,7 +4,7 @@ import pytest
 
 from tests.helpers.paths import DATA
 from wdstream.errors import ConfigError
-from wdstream.pages.sources import list_sources, split_suffix
+from wdstream.raw.sources import list_sources, split_suffix
 
 
 def touch(root: Path, *names: str) -> None:

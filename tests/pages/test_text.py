@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wdstream.pages.text import normalise_text, replace_surrogates, unreadable_share
+from wdstream.text.characters import normalise_text, replace_surrogates, unreadable_share
 
 
 @pytest.mark.parametrize(

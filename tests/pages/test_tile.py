@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from wdstream.pages.tile import ShapeBucket, TilingPolicy, plan_tiles
 from wdstream.records import Placement, TilePlan
+from wdstream.tiling.policy import ShapeBucket, TilingPolicy, plan_tiles
 
 PAGES = TilingPolicy(kind="shape_buckets", reading_order="rtl")
 STRIPS = (

@@ -5,8 +5,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
-from wdstream.pages.tile import TilingPolicy, plan_tiles
 from wdstream.records import Placement, TilePlan
+from wdstream.tiling.policy import TilingPolicy, plan_tiles
 
 ADAPTIVE = TilingPolicy()
 MAX_PIXELS = 28 * 28 * 16_384

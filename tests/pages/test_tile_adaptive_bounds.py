@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
-from wdstream.pages.tile import TilingPolicy, plan_tiles, plan_tiles_arrays
-from wdstream.pages.tile_adaptive import TILE_OVERHEAD, choose_grid
 from wdstream.records import Size, TilePlan
+from wdstream.tiling.adaptive import TILE_OVERHEAD, choose_grid
+from wdstream.tiling.policy import TilingPolicy, plan_tiles, plan_tiles_arrays
 
 ADAPTIVE, CANVAS = TilingPolicy(), TilingPolicy(kind="shape_buckets")
 MAX_PIXELS = 28 * 28 * 16_384

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from wdstream.config import TilingConfig
+from wdstream.config.schema import TilingConfig
 from wdstream.errors import ConfigError
-from wdstream.pages.tile import OCR_PAGES, ShapeBucket, TilingPolicy
-from wdstream.pages.tile_checks import color
+from wdstream.tiling.checks import color
+from wdstream.tiling.policy import OCR_PAGES, ShapeBucket, TilingPolicy
 
 
 @pytest.mark.parametrize(

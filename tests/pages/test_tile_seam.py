@@ -9,9 +9,9 @@ import pytest
 
 from tests.pages.other_tiling import install_tiling
 from wdstream.errors import ConfigError
-from wdstream.pages.tile import TilingPolicy, plan_tiles, plan_tiles_arrays
-from wdstream.pages.tile_seam import LoadedTiling, load_tiling
 from wdstream.records import Placement, TilePlan
+from wdstream.tiling.plugin import LoadedTiling, load_tiling
+from wdstream.tiling.policy import TilingPolicy, plan_tiles, plan_tiles_arrays
 
 
 @pytest.fixture

@@ -6,10 +6,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from wdstream.cli import app
+from wdstream.commands.app import app
 from wdstream.errors import ConfigError
-from wdstream.pixels.cache_report import cache_info, folders_by_use, prune_cache
-from wdstream.pixels.cache_usage import TEMP_PREFIX, USAGE, entries_of
+from wdstream.pixels.cache_usage import TEMP_PREFIX, USAGE, cache_info, entries_of, folders_by_use, prune_cache
 from wdstream.pixels.settings import TileCacheSettings
 from wdstream.pixels.tile_cache import TileCache, entry_name
 

@@ -9,11 +9,11 @@ from PIL import Image
 
 from tests.helpers.paths import DATA
 from wdstream.errors import DecodeError
-from wdstream.pages.tile import TilingPolicy, plan_tiles
 from wdstream.pixels.decode import decode_image
 from wdstream.pixels.grey import grey_as_rgb, is_grey
 from wdstream.pixels.render import render_tiles, resize, scaled_decode_size
 from wdstream.records import Pixels, Placement, TilePlan
+from wdstream.tiling.policy import TilingPolicy, plan_tiles
 
 FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,

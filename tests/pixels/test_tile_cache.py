@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from wdstream.errors import ConfigError
-from wdstream.pixels.cache_report import cache_info, prune_cache
-from wdstream.pixels.cache_usage import TEMP_PREFIX, USAGE, entries_of
+from wdstream.pixels.cache_usage import TEMP_PREFIX, USAGE, cache_info, entries_of, prune_cache
 from wdstream.pixels.grey import grey_as_rgb, is_grey
 from wdstream.pixels.settings import PixelSettings, TileCacheSettings
 from wdstream.pixels.tile_cache import TileCache, cache_policy, entry_name, open_cache
@@ -149,7 +148,7 @@ def test_another_policy_finds_nothing(cache: TileCache, tmp_path: Path) -> None:
 
 
 def test_the_bound_holds_and_a_fixed_share_stays(tmp_path: Path) -> None:
-    """Room for half the images: after two epochs in different orders about that half hits."""
+    """CacheSpace for half the images: after two epochs in different orders about that half hits."""
     size = 40 * 30 * 3 + 17 * 5 * 3 + 56 * 28
     cache = open_at(tmp_path, max_bytes=50 * (size + 200))
     for order in (range(100), reversed(range(100))):

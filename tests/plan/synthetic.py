@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.pages.tile import TilingPolicy
 from wdstream.plan.cost import CostModel
 from wdstream.plan.planner import Planner
+from wdstream.tiling.policy import TilingPolicy
 
 Ints = NDArray[np.int64]
 

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from wdstream.plan.digest import step_digest
+from wdstream.plan.hashing import step_digest
 from wdstream.records import PackPlan, StepPlan
 
 PACK = PackPlan(number=4, samples=(7, 8), tokens=(10, 20), patches=(4, 0), supervised=(3, 4), scales=(64, 64))

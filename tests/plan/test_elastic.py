@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tests.plan.long_pages import long_pages
 from tests.plan.synthetic import Columns, pages, planner
 from wdstream.errors import PlanError
-from wdstream.plan.columns import Dataset
-from wdstream.plan.digest import step_digest
+from wdstream.plan.hashing import step_digest
 from wdstream.plan.planner import Planner
+from wdstream.plan.protocols import Dataset
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The plan of some data sets, as it was when this was written: a saved state means the same pages for ever.
 
 If a figure here changes, every running job would go on with other packs than its checkpoint stands for. Raise
-PLAN_VERSION (plan/parts.py), so that those jobs are told, and write the new figures down.
+PLAN_VERSION (plan/datasets.py), so that those jobs are told, and write the new figures down.
 """
 
 import os
@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from tests.plan.synthetic import Columns, Squares
-from wdstream.pages.tile import TilingPolicy
-from wdstream.plan.columns import Dataset, Mix
-from wdstream.plan.digest import step_digest
-from wdstream.plan.parts import PLAN_VERSION
+from wdstream.plan.datasets import PLAN_VERSION
+from wdstream.plan.hashing import step_digest
 from wdstream.plan.planner import Planner
+from wdstream.plan.protocols import Dataset, Mix
+from wdstream.tiling.policy import TilingPolicy
 
 SMALL = {"sequence_length": 700, "max_patches": 300, "global_batch_size": 4, "pool": 16, "shuffle_shards": 2}
 

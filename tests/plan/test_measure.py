@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.plan.synthetic import UNTILED, Columns, Squares, pages
-from wdstream.pages.label import tile_text_pieces
-from wdstream.pages.tile import TilingPolicy, plan_tiles
-from wdstream.plan.columns import Dataset
 from wdstream.plan.image_costs import ImageCostTable
-from wdstream.plan.measure import Reject, Ruler, SampleLengths, scaled_size
+from wdstream.plan.protocols import Dataset
+from wdstream.plan.sample_lengths import LengthEstimator, Reject, SampleLengths, scaled_size
 from wdstream.plan.settings import PlanSettings
+from wdstream.tiling.labels import tile_text_pieces
+from wdstream.tiling.policy import TilingPolicy, plan_tiles
 
 POLICIES = [
     UNTILED,
@@ -41,7 +41,7 @@ def measure(
     small = {"sequence_length": 10_000, "max_patches": 10_000, "global_batch_size": 1}
     made = PlanSettings(**(small | more))
     family = family or Squares()
-    ruler = Ruler(Dataset(columns=data, name="books"), family, ImageCostTable(family, tiling), made)
+    ruler = LengthEstimator(Dataset(columns=data, name="books"), family, ImageCostTable(family, tiling), made)
     return ruler.measure(np.arange(len(data)), epoch=epoch)
 
 
@@ -50,7 +50,7 @@ def test_by_hand() -> None:
     # 56x28 is 2 patches: 1 token and 2 around it; then 7 of text and the EOS
     assert lengths.tokens.tolist() == [3 + 7 + 1, 5 + 1, 3 + 3 + 9 + 1]
     assert lengths.patches.tolist() == [2, 0, 3]
-    assert lengths.supervised.tolist() == [8, 5, 10]  # without image and prefix, the first token is not learnt
+    assert lengths.supervised.tolist() == [8, 5, 10]  # without image and prefix, the first token is not supervised
     assert lengths.vision_cost.tolist() == [5 * 2 + 2 * 4, 0, (5 + 2) + (10 + 8)]
     assert lengths.scale.tolist() == [64, 64, 64]
     assert lengths.reject.tolist() == [0, 0, 0]
@@ -176,7 +176,7 @@ def test_sizes_are_forgotten_when_there_are_too_many(monkeypatch: pytest.MonkeyP
     data = pages(400)
     table = ImageCostTable(Squares(), UNTILED)
     made = PlanSettings(sequence_length=10_000, max_patches=10_000, global_batch_size=1)
-    ruler = Ruler(Dataset(columns=data, name="x"), Squares(), table, made)
+    ruler = LengthEstimator(Dataset(columns=data, name="x"), Squares(), table, made)
     parts = [ruler.measure(np.arange(start, start + 20)) for start in range(0, 400, 20)]
     expected = measure(data)
     assert np.concatenate([part.tokens for part in parts]).tolist() == expected.tokens.tolist()

@@ -5,8 +5,8 @@ import pytest
 
 from tests.plan.synthetic import pages
 from wdstream.errors import ConfigError
-from wdstream.plan.columns import Dataset, Mix
 from wdstream.plan.mixture import by_weight, flatten, mix_keys
+from wdstream.plan.protocols import Dataset, Mix
 
 DATA = pages(3)
 

@@ -8,11 +8,11 @@ import pytest
 
 from tests.plan.synthetic import UNTILED, Columns, Squares, pages, planner
 from wdstream.errors import ConfigError, PlanError, StateError
-from wdstream.pages.tile import TilingPolicy
-from wdstream.plan.columns import Dataset
 from wdstream.plan.planner import Planner
+from wdstream.plan.protocols import Dataset
 from wdstream.plan.state import Cursor, StreamState
 from wdstream.records import StepPlan
+from wdstream.tiling.policy import TilingPolicy
 
 
 def samples_of(steps: list[StepPlan]) -> list[int]:
@@ -56,7 +56,7 @@ def test_records_of_a_step() -> None:
     for step in steps:
         assert sorted(place for rank in step.deal for place in rank) == [0, 1, 2, 3]
         assert step.num_supervised == sum(sum(pack.supervised) for pack in step.packs)
-        assert plan.straggler(step, micro_batch_size=2) >= 1
+        assert plan.imbalance(step, micro_batch_size=2) >= 1
 
 
 def test_plain_integers_only() -> None:
@@ -205,7 +205,7 @@ def test_counts_are_rebased_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> 
     steps = planner_by_weight("tokens").steps()
     expected = [next(steps) for _ in range(100)]
     steps.close()
-    monkeypatch.setattr("wdstream.plan.stream.MAX_COUNT", 500)
+    monkeypatch.setattr("wdstream.plan.sample_stream.MAX_COUNT", 500)
     steps = planner_by_weight("tokens").steps()
     assert [next(steps) for _ in range(100)] == expected
     steps.close()
@@ -213,8 +213,8 @@ def test_counts_are_rebased_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_slabs_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = list(planner(pages(90), pages(23, seed=1), epochs=2).steps())
-    monkeypatch.setattr("wdstream.plan.stream.SLAB", 3)
-    monkeypatch.setattr("wdstream.plan.stream.FIRST_SLAB", 1)
+    monkeypatch.setattr("wdstream.plan.sample_stream.SLAB", 3)
+    monkeypatch.setattr("wdstream.plan.sample_stream.FIRST_SLAB", 1)
     assert list(planner(pages(90), pages(23, seed=1), epochs=2).steps()) == expected
 
 
@@ -298,7 +298,7 @@ def test_every_change_is_refused_and_named(name: str, changed: Callable[[], Plan
 
 def test_a_state_of_other_planning_code_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     state = planner(pages(90)).state_after(3)
-    monkeypatch.setattr("wdstream.plan.parts.PLAN_VERSION", 99)
+    monkeypatch.setattr("wdstream.plan.datasets.PLAN_VERSION", 99)
     with pytest.raises(StateError, match=r"plan: expected \d+ as in the state, found 99; the version of wdstream's"):
         planner(pages(90)).steps(state.to_json())
 
@@ -394,7 +394,7 @@ def test_interleaved_rows_and_texts() -> None:
 
 
 def test_threads_may_share_a_plan() -> None:
-    """A loader's thread and the training loop run through the same plan; sizes are learnt by both."""
+    """A loader's thread and the training loop run through the same plan; sizes are supervised by both."""
     plan = planner(pages(600, side=400), epochs=1, max_patches=1000, sequence_length=400)
     expected = list(planner(pages(600, side=400), epochs=1, max_patches=1000, sequence_length=400).steps())
     with ThreadPoolExecutor(4) as pool:

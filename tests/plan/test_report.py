@@ -4,7 +4,7 @@ import json
 from rich.console import Console
 
 from tests.plan.synthetic import pages, planner
-from wdstream.plan.columns import Dataset
+from wdstream.plan.protocols import Dataset
 
 
 def test_figures_of_an_epoch() -> None:
@@ -22,7 +22,7 @@ def test_figures_of_an_epoch() -> None:
     assert summary.supervised == sum(sum(pack.supervised) for pack in packs)
     assert summary.fill_tokens == summary.tokens / (len(packs) * 128)
     assert summary.fill_patches == summary.patches / (len(packs) * 256)
-    assert 1 <= summary.straggler_p50 <= summary.straggler_p99 < 2
+    assert 1 <= summary.imbalance_p50 <= summary.imbalance_p99 < 2
     assert json.loads(json.dumps(summary.as_dict()))["datasets"][0]["pages"] == summary.pages
 
 

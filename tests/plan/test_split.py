@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests.plan.long_pages import LongPages, long_pages, rows
 from tests.plan.synthetic import UNTILED, Squares, pages, planner
 from wdstream.errors import ConfigError, PlanError, StateError
-from wdstream.plan.columns import Dataset
 from wdstream.plan.planner import Planner
-from wdstream.plan.split import PagePart, cut_paragraphs
+from wdstream.plan.protocols import Dataset
+from wdstream.plan.split_pages import PagePart, cut_paragraphs
 from wdstream.plan.state import Cursor, StreamState
 from wdstream.records import StepPlan
 
@@ -87,7 +87,7 @@ def test_by_hand() -> None:
     plan = splitter(data, epochs=1, tail="pad", sequence_length=20, max_patches=99)
     assert lengths_of(plan) == {
         2: [20, 2, 17],
-        0 + 6: [20, 2, 16],  # the text goes on: its EOS is not learnt
+        0 + 6: [20, 2, 16],  # the text goes on: its EOS is not supervised
         0 + 12: [20, 2, 17],
         1 + 6: [20, 0, 18],  # nor the first token, before which there is nothing
         1 + 12: [8, 0, 7],
@@ -215,8 +215,8 @@ def test_a_state_holds_ids_of_parts_and_restores_them() -> None:
 
 def test_slabs_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = list(make_with_pool().steps())
-    monkeypatch.setattr("wdstream.plan.stream.SLAB", 3)
-    monkeypatch.setattr("wdstream.plan.stream.FIRST_SLAB", 1)
+    monkeypatch.setattr("wdstream.plan.sample_stream.SLAB", 3)
+    monkeypatch.setattr("wdstream.plan.sample_stream.FIRST_SLAB", 1)
     assert list(make_with_pool().steps()) == expected
 
 

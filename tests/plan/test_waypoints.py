@@ -1,7 +1,7 @@
 import pytest
 
+from wdstream.plan.snapshots import Snapshots
 from wdstream.plan.state import StreamState
-from wdstream.plan.waypoints import Waypoints
 
 
 def state(step: int) -> StreamState:
@@ -9,7 +9,7 @@ def state(step: int) -> StreamState:
 
 
 def test_the_last_one_before_a_step() -> None:
-    waypoints = Waypoints()
+    waypoints = Snapshots()
     assert waypoints.before(10) is None
     for step in (32, 16, 0, 48):
         waypoints.add(state(step))
@@ -17,8 +17,8 @@ def test_the_last_one_before_a_step() -> None:
 
 
 def test_they_thin_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wdstream.plan.waypoints.LIMIT", 8)
-    waypoints = Waypoints()
+    monkeypatch.setattr("wdstream.plan.snapshots.LIMIT", 8)
+    waypoints = Snapshots()
     for step in range(16 * 40):
         if waypoints.wants(step):
             waypoints.add(state(step))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from wdstream.errors import ConfigError
-from wdstream.plan.where import Where
+from wdstream.plan.filter import Where
 
 COLUMNS = {"tokens": np.array([1, 5, 9]), "language": np.array(["en", "de", "en"]), "dataset": "books"}
 

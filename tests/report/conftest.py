@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from tests.helpers.paths import PAGES
-from wdstream.config import Config
+from wdstream.config.schema import Config
+from wdstream.report.show import show_pack
 from wdstream.report.view import DocumentView, PackView
-from wdstream.shards.shards import Shards
-from wdstream.show import show_pack
+from wdstream.shards.reader import Shards
 
 HOSTILE = (
     "</div><script>alert(1)</script>\n"

@@ -8,15 +8,15 @@ import pytest
 from wdstream.batches.pack import encode_pack
 from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family
-from wdstream.families.pictures import tile_pictures
 from wdstream.families.registry import load_family
 from wdstream.nodes.tile import tile_page
-from wdstream.pages.label import label_page
-from wdstream.pages.tile import TilingPolicy
 from wdstream.pixels.patches import patchify
 from wdstream.records import DecodedPage, ImageSegment, Segment, TextSegment, TiledPage, TokenSegment
 from wdstream.report.explain import BuiltDocument, explain_images, explain_runs
+from wdstream.report.html import tile_pictures
 from wdstream.report.view import Mask, Run
+from wdstream.tiling.labels import label_page
+from wdstream.tiling.policy import TilingPolicy
 
 TILING = TilingPolicy(kind="grid", grid=(2, 1), tile_size=56, overview_size=56)
 GRADIENT = np.add.outer(np.arange(60), np.arange(90))[:, :, None].repeat(3, axis=2).astype(np.uint8)
@@ -35,8 +35,8 @@ def explain(page: TiledPage, family: Family, *, begin: int = 0) -> list[Run]:
     pack = encode_pack([build_sample(label_page(page), family)], family)
     built = BuiltDocument(input_ids=pack.input_ids, labels=pack.labels, begin=begin, is_failed=False)
     runs = list(explain_runs(page, built, family))
-    learnt = np.concatenate([np.full(run.num_tokens, run.mask is None) for run in runs])
-    np.testing.assert_array_equal(learnt, pack.labels != -100)
+    supervised = np.concatenate([np.full(run.num_tokens, run.mask is None) for run in runs])
+    np.testing.assert_array_equal(supervised, pack.labels != -100)
     assert [run.begin for run in runs[1:]] == [run.end for run in runs[:-1]]
     return runs
 
@@ -69,7 +69,7 @@ def test_text_before_the_image_and_text_that_is_given(family: Family) -> None:
 
 
 def test_a_chat_row_ends_itself(family: Family) -> None:
-    """Turns come as ids, EOS among them; the question is given, the answer learnt."""
+    """Turns come as ids, EOS among them; the question is given, the answer supervised."""
     encode, eos = family.encoder.encode, family.eos_id
     question = TokenSegment(ids=tuple(encode("What is it?")), is_supervised=False)
     answer = TokenSegment(ids=(*encode("A flag."), eos), is_supervised=True)

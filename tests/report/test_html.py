@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 
 from wdstream.errors import ConfigError
-from wdstream.families.pictures import tile_pictures
-from wdstream.report.html import data_uri, render_html, tile_rows, write_html
+from wdstream.report.html import data_uri, render_html, tile_pictures, tile_rows, write_html
 from wdstream.report.view import DocumentView, PackView
 
 VOID = {"meta", "img", "input"}
@@ -66,7 +65,7 @@ def test_nothing_can_run_and_nothing_is_fetched(page: Reader) -> None:
 
 
 def test_hostile_text_is_text(page: Reader, view: PackView) -> None:
-    text = [data for name, data in page.texts if name == "text learnt"]
+    text = [data for name, data in page.texts if name == "text supervised"]
     assert any("</div><script>alert(1)</script>" in data for data in text)
     assert any("<U+202E>{{ 7 * 7 }} [red]not markup[/]" in data for data in text)
     hostile = "</title><script>alert(3)</script>\x00"
@@ -84,9 +83,9 @@ def test_head_and_documents(page: Reader) -> None:
     words = " ".join(" ".join(data for _, data in page.texts).split())
     assert "Step 0, pack 0 the only pack of its step, number 0 of the run runs/[bold]&<b>.yaml , model" in words
     assert "tokens 1,121 of 4,096, 27.3 % patches 1,160 of 8,192, 14.1 %" in words
-    assert "412 learnt text and its end 288 image block stands for pixels" in words
-    assert "rows@000001 tokens 970:1121 (151, 9 learnt), 232 patches; shard-000000.tar row 5 of shards" in words
-    assert "970:971 1 L first token 971:974 3 ook: learnt 974:983 9 <global_img> tile label" in words
+    assert "412 supervised text and its end 288 image block stands for pixels" in words
+    assert "rows@000001 tokens 970:1121 (151, 9 supervised), 232 patches; shard-000000.tar row 5 of shards" in words
+    assert "970:971 1 L first token 971:974 3 ook: supervised 974:983 9 <global_img> tile label" in words
     assert words.count("failed page") == 1 + 16
     assert "row 2: checksum" in words
 

@@ -29,7 +29,7 @@ def test_the_head(view: PackView) -> None:
     assert head[3] == "run runs/[bold]&<b>.yaml: the only pack of its step, number 0 of the run"
     assert head[5:11] == [
         "content 5 documents, 35 tiles",
-        "learnt 412 tokens",
+        "supervised 412 tokens",
         "masked 288 image block (stands for pixels, which are not predicted)",
         "276 tile label (tells the model which tile follows)",
         "144 failed page (keeps the slot of a page that could not be read)",
@@ -41,23 +41,23 @@ def test_a_row(view: PackView, documents: dict[str, DocumentView]) -> None:
     shown = lines(view, documents["rows@000001"])
     start = shown.index("4 rows@000001")
     assert shown[start + 1 : start + 9] == [
-        "tokens 970:1121 (151, 9 learnt); 232 patches; shard-000000.tar row 5 of shards, sample 5",
+        "tokens 970:1121 (151, 9 supervised); 232 patches; shard-000000.tar row 5 of shards, sample 5",
         "image 0: 90x30, grid 3x2 and the overview",
         "tokens count what loss",
         "970:971 1 L masked: first token",
-        "971:974 3 ook: learnt",
+        "971:974 3 ook: supervised",
         "974:983 9 <global_img> masked: tile label",
         "983:989 6 overview <global_img>: 0,0 to 90,30 as 56x56, 16 patches; <|vision_start|> <|image_pad|> x 4 "
         "<|vision_end|> masked: image block",
         "989:999 10 ⏎<row0_col0> masked: tile label",
     ]
-    assert shown[-2:] == ["1115:1120 5 a flag. learnt", "1120:1121 1 <|im_end|> learnt"]
+    assert shown[-2:] == ["1115:1120 5 a flag. supervised", "1120:1121 1 <|im_end|> supervised"]
 
 
 def test_hostile_text_is_text(view: PackView, documents: dict[str, DocumentView]) -> None:
     shown = lines(view, documents["images/hostile"])
     text = documents["images/hostile"].runs[-2]  # where it stands is the packer's affair
-    assert f"{text.begin}:{text.end} 82 </div><script>alert(1)</script> learnt" in shown
+    assert f"{text.begin}:{text.end} 82 </div><script>alert(1)</script> supervised" in shown
     assert '<img src=x onerror="alert(2)"> & <|image_pad|> <U+202E>{{ 7 * 7 }} [red]not markup[/]' in shown
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from wdstream.shards.atomic import atomic_write
+from wdstream.storage.atomic import atomic_write
 
 
 def test_writes_whole_file_and_leaves_nothing_else(tmp_path: Path) -> None:

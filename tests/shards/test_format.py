@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.shards.fakes import EXTENSIONS, KEYS
 from wdstream.errors import ShardError
-from wdstream.shards.format import (
+from wdstream.shards.layout import (
     ShardPaths,
     image_number,
     split_name,
@@ -19,7 +19,7 @@ from wdstream.shards.format import (
     validate_extension,
     validate_key,
 )
-from wdstream.shards.ustar import make_header, padded
+from wdstream.shards.tar_header import make_header, padded
 
 
 def sample_bytes(names: dict[str, bytes]) -> bytes:

@@ -15,8 +15,7 @@ from tests.helpers.paths import ROOT
 from tests.shards.fakes import pages, write_shard, write_shards
 from wdstream.errors import ShardError, ShardIndexError
 from wdstream.shards.catalog import ShardEntry
-from wdstream.shards.index import merge_index, write_token_column
-from wdstream.shards.merge import refuse_duplicates
+from wdstream.shards.index import merge_index, refuse_duplicates, write_token_column
 
 TWO = {"s-0.tar": pages("a", 3), "s-1.tar": pages("b", 2)}
 

@@ -8,8 +8,8 @@ import pytest
 from tests.shards.fakes import pages, write_shard, write_shards
 from wdstream.errors import ShardIndexError
 from wdstream.shards.index import merge_index, write_token_column
-from wdstream.shards.paragraph_column import write_paragraphs
-from wdstream.shards.shards import Shards
+from wdstream.shards.reader import Shards
+from wdstream.shards.token_columns import write_paragraphs
 
 NAME = "ab" * 8
 

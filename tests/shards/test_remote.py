@@ -15,10 +15,10 @@ from tests.shards.fakes import pages, write_shards
 from tests.shards.web import Server, serving
 from wdstream.errors import ConfigError, ShardError, ShardIndexError
 from wdstream.shards.index import merge_index, write_token_column
-from wdstream.shards.paragraph_column import write_paragraphs
-from wdstream.shards.remote import MAX_GAP, MAX_REQUEST, FsspecStorage, coalesce
-from wdstream.shards.shards import Shards
-from wdstream.shards.storage import ByteRange
+from wdstream.shards.reader import Shards
+from wdstream.shards.token_columns import write_paragraphs
+from wdstream.storage.local import ByteRange
+from wdstream.storage.remote import MAX_GAP, MAX_REQUEST, FsspecStorage, coalesce
 
 CONTENT = {"s-0.tar": pages("a", 30), "s-1.tar": pages("b", 20)}
 ALL = {key: parts for samples in CONTENT.values() for key, parts in samples.items()}
@@ -74,9 +74,9 @@ def test_columns_of_a_web_server_that_lists_nothing(server: Server, folder: Path
     write_token_column(folder, "ab" * 8, range(50), [0] * 50)
     with write_paragraphs(folder, "ab" * 8) as writer:
         writer.add([(2, 3)] + [()] * 49)
-    learnt = Shards.open(server.url).supervised("ab" * 8)
-    assert learnt is not None
-    assert learnt.tolist() == [0] * 50
+    supervised = Shards.open(server.url).supervised("ab" * 8)
+    assert supervised is not None
+    assert supervised.tolist() == [0] * 50
     assert Shards.open(server.url).paragraphs("ab" * 8)[1].tolist() == [2, 3]
 
 
@@ -92,7 +92,7 @@ def test_pages_read_together_are_asked_for_once_a_shard(server: Server, folder: 
 
 READ_TWICE = """
 import sys
-from wdstream.shards.shards import Shards
+from wdstream.shards.reader import Shards
 shards = Shards.open("blockcache::" + sys.argv[1])
 print(*[page.key for page in shards.read_pages([3, 40]) + shards.read_pages([3, 40])])
 """

@@ -9,8 +9,8 @@ import pytest
 
 from tests.shards.web import Server, serving
 from wdstream.errors import ShardError
-from wdstream.shards import remote_file
-from wdstream.shards.remote_file import open_remote
+from wdstream.storage import remote as remote_file
+from wdstream.storage.remote import open_remote
 
 BODY = random.Random(0).randbytes(10_000)
 

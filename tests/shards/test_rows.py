@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from wdstream.errors import RowError
 from wdstream.records import ImageSegment, Page, Segment, TextSegment
-from wdstream.shards.rows import page_from_parts, parts_from_page, starts_with_text
+from wdstream.shards.page_parts import page_from_parts, parts_from_page, starts_with_text
 
 
 def test_page_has_its_image_first() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers.hollow_shards import write_hollow_shard
 from wdstream.shards.index import merge_index
-from wdstream.shards.shards import Shards
+from wdstream.shards.reader import Shards
 
 SHARDS = 1000
 

@@ -14,8 +14,8 @@ from tests.shards.fakes import fake_image, measure, pages, write_shards
 from wdstream.errors import ShardError
 from wdstream.shards.index import index_shards, merge_index
 from wdstream.shards.meta import load_complete
+from wdstream.shards.reader import Shards
 from wdstream.shards.scan import describe_tar
-from wdstream.shards.shards import Shards
 
 
 def write_foreign(path: Path, samples: dict[str, dict[str, bytes]], **options: Any) -> None:

@@ -14,8 +14,8 @@ from tests.shards.fakes import pages, write_shard, write_shards
 from wdstream.errors import DamagedSampleError, PageError, RowError, ShardError, ShardIndexError
 from wdstream.records import ImageSegment, Page, TextSegment
 from wdstream.shards.index import merge_index, write_token_column
-from wdstream.shards.shards import Shards
-from wdstream.shards.storage import LocalStorage
+from wdstream.shards.reader import Shards
+from wdstream.storage.local import LocalStorage
 
 CONTENT = {"s-0.tar": pages("a", 3), "s-1.tar": pages("b", 4), "s-2.tar": {}, "s-3.tar": pages("c", 1)}
 ALL = {key: parts for samples in CONTENT.values() for key, parts in samples.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wdstream.errors import ShardError
-from wdstream.shards.storage import ByteRange, LocalStorage, read_exactly
+from wdstream.storage.local import ByteRange, LocalStorage, read_exactly
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wdstream.errors import ShardError
-from wdstream.shards.ustar import Member, make_header, padded, split_path, walk
+from wdstream.shards.tar_header import Member, make_header, padded, split_path, walk
 
 
 def walk_bytes(data: bytes) -> list[Member]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.helpers.paths import ROOT
 from tests.shards.fakes import EXTENSIONS, KEYS, entry, fake_image, pages, write_shard
 from wdstream.errors import ShardError
-from wdstream.shards.format import IMAGE_EXTENSIONS, image_number
+from wdstream.shards.layout import IMAGE_EXTENSIONS, image_number
 from wdstream.shards.meta import hash_key, load_complete
 from wdstream.shards.writer import SampleEntry, ShardWriter
 

@@ -12,10 +12,10 @@ from wdstream.families.registry import load_family
 from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.nodes.decode import decode_page
 from wdstream.nodes.tile import tile_page
-from wdstream.pages.label import label_page
-from wdstream.pages.tile import TilingPolicy
-from wdstream.shards.shards import Shards
+from wdstream.shards.reader import Shards
 from wdstream.testing import make_pages, make_tiny_model
+from wdstream.tiling.labels import label_page
+from wdstream.tiling.policy import TilingPolicy
 
 
 @pytest.fixture(scope="module")

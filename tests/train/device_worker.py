@@ -17,14 +17,14 @@ from tests.emulated_device import emulated_device
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
 from wdstream.batches.sample import build_sample
-from wdstream.config import Config
+from wdstream.config.schema import Config
 from wdstream.families.registry import load_family
 from wdstream.testing import make_document, make_samples, make_tiny_model
-from wdstream.train.generate import cut_prompt, write_ids
+from wdstream.train.evaluate.generate import cut_prompt, write_ids
+from wdstream.train.isolation_check import check_no_leak
 from wdstream.train.loss import LossHead
 from wdstream.train.model import Device, load_model
 from wdstream.train.optimizer import make_optimizer
-from wdstream.train.selfcheck import check_no_leak
 from wdstream.train.step import Engine, model_inputs, train_step
 
 CPU = torch.device("cpu")

@@ -19,7 +19,7 @@ from accelerate.utils import DistributedType
 
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
-from wdstream.config import Config
+from wdstream.config.schema import Config
 from wdstream.families.registry import load_family
 from wdstream.testing import make_samples
 from wdstream.train.checkpoint import Checkpoints

@@ -9,14 +9,14 @@ import pytest
 from tests.helpers.paths import ROOT
 from tests.helpers.training import Workplace, arguments
 from tests.train.processes import finish, start_world
-from wdstream.audit import audit
 from wdstream.errors import TrainError
 from wdstream.make_shards import MakeShardsOptions, index_folder, make_shards
-from wdstream.pipeline import plan_from_config
+from wdstream.pipeline.planned import plan_from_config
+from wdstream.runs.audit import audit
+from wdstream.runs.trace import trace
+from wdstream.storage.json_lines import read_lines
 from wdstream.testing import make_pages
-from wdstream.trace import trace
 from wdstream.train import stream
-from wdstream.train.lines import read_lines
 
 WORKER = str(ROOT / "tests/train/other_plan_worker.py")
 

@@ -1,4 +1,4 @@
-"""The blank document: every micro-batch runs the vision tower, and nothing is learnt from it."""
+"""The blank document: every micro-batch runs the vision tower, and nothing is supervised from it."""
 
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
 from wdstream.families.base import Family
 from wdstream.families.registry import FAMILIES, load_family
-from wdstream.families.tiny.build import random_model
 from wdstream.records import EncodedPack, Sample
 from wdstream.testing import make_samples
+from wdstream.testing.tiny.build import random_model
 from wdstream.train.dummy import needs_dummy, with_dummy
 from wdstream.train.loss import LossHead, find_targets
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from wdstream.train.error_rate import ErrorCounts, count_errors, normalise
+from wdstream.train.evaluate.error_rate import ErrorCounts, count_errors, normalise
 
 
 @pytest.mark.parametrize(

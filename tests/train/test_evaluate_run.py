@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from tests.helpers.training import Workplace
 from tests.train.processes import run_world
-from wdstream.cli import app
+from wdstream.commands.app import app
 from wdstream.errors import ConfigError, TrainError
-from wdstream.train.evaluate_run import evaluate_finished, open_finished
-from wdstream.train.evaluate_sets import SetReport
-from wdstream.train.lines import read_lines
+from wdstream.storage.json_lines import read_lines
+from wdstream.train.evaluate.sets import SetReport
+from wdstream.train.evaluate.standalone import evaluate_finished, open_finished
 
 GENERATE = "train.generate={max_pages: 3, max_new_tokens: 6}"
 KINDS = {
@@ -75,7 +75,7 @@ def test_half_precision_writes_too(runs: Runs) -> None:
 def test_a_configuration_is_measured_as_its_model_stands(workplace: Workplace) -> None:
     loss_only = measure(workplace.config_file)["held_out"]
     assert loss_only.written is None
-    assert loss_only.loss.loss == pytest.approx(6.93, abs=0.1)  # log of 1,024: nothing is learnt yet
+    assert loss_only.loss.loss == pytest.approx(6.93, abs=0.1)  # log of 1,024: nothing is supervised yet
     report = measure(workplace.config_file, "train.adapter={kind: lora}", generate=2, max_new_tokens=4)["held_out"]
     assert report.loss == loss_only.loss
     assert report.written is not None

@@ -4,7 +4,7 @@ import pytest
 from accelerate import Accelerator
 
 from wdstream.errors import TrainError
-from wdstream.plan.digest import pack_digest, pages_digest
+from wdstream.plan.hashing import pack_digest, pages_digest
 from wdstream.records import Failure
 from wdstream.train.exchange import check_same_plan, exchange
 from wdstream.train.step import StepOutcome
@@ -19,7 +19,7 @@ BATCHES = [
 
 def make_contents(supervised: int) -> StepContents:
     counts = {"num_packs": 2, "num_pages": 3, "num_tokens": 18, "num_patches": 0}
-    return StepContents(step=3, num_supervised=2 * supervised, digest=1 << 63, straggler=1.0, **counts)
+    return StepContents(step=3, num_supervised=2 * supervised, digest=1 << 63, imbalance=1.0, **counts)
 
 
 def test_digest_is_of_pages_and_packs_not_of_the_deal() -> None:

@@ -10,14 +10,14 @@ from transformers import AutoModelForImageTextToText, GenerationConfig
 
 from wdstream.batches.pack import encode_pack
 from wdstream.batches.sample import build_sample
-from wdstream.chat import segments_from_messages
 from wdstream.errors import RowError
 from wdstream.families.base import Family
-from wdstream.families.chat import render_chat
 from wdstream.families.registry import load_family
+from wdstream.families.shared.chat import render_chat
 from wdstream.records import LabelledPage, Page, Size, TextSegment
 from wdstream.testing import make_document
-from wdstream.train.generate import Prompt, cut_prompt, greedy, stop_ids, text_of_ids, write_ids
+from wdstream.text.messages import segments_from_messages
+from wdstream.train.evaluate.generate import Prompt, cut_prompt, greedy, stop_ids, text_of_ids, write_ids
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +26,12 @@ def family(tiny_checkpoint: Path) -> Family:
 
 
 def document(*parts: str | Size, given: int = 0) -> LabelledPage:
-    """Parts in reading order, the first `given` texts not learnt."""
+    """Parts in reading order, the first `given` texts not supervised."""
     page = make_document("page", parts)
     texts = [part for part in page.segments if isinstance(part, TextSegment)]
-    unlearnt = texts[:given]
+    unsupervised = texts[:given]
     segments = [
-        replace(part, is_supervised=False) if isinstance(part, TextSegment) and part in unlearnt else part
+        replace(part, is_supervised=False) if isinstance(part, TextSegment) and part in unsupervised else part
         for part in page.segments
     ]
     return replace(page, segments=tuple(segments))
@@ -98,8 +98,8 @@ def test_a_chat_row_without_an_image_has_a_prompt(family: Family) -> None:
         (document("Only text."), "has nothing before it"),
         (document("Text, then", (56, 56)), "has nothing before it"),
         (document((56, 56), "Text, then", (56, 28)), "images behind its last text"),
-        (document((56, 56), "Given.", given=1), "no text of it is learnt"),
-        (document((56, 56)), "no text of it is learnt"),
+        (document((56, 56), "Given.", given=1), "no text of it is supervised"),
+        (document((56, 56)), "no text of it is supervised"),
     ],
 )
 def test_pages_that_cannot_be_asked_for(page: LabelledPage, message: str, family: Family) -> None:

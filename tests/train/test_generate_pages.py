@@ -13,13 +13,13 @@ from tests.helpers.training import Workplace
 from tests.train.processes import run_world
 from wdstream.errors import ConfigError
 from wdstream.make_shards import MakeShardsOptions, make_shards
-from wdstream.pipeline import plan_from_config
+from wdstream.pipeline.planned import plan_from_config
 from wdstream.records import Failure, PackPlan
-from wdstream.train.error_rate import count_errors
-from wdstream.train.evaluate import eval_config
-from wdstream.train.evaluate_sets import plan_sets
-from wdstream.train.generate_pages import PageText, WrittenSet, check_generation, first_pages, single_pages
-from wdstream.train.lines import read_lines
+from wdstream.storage.json_lines import read_lines
+from wdstream.train.evaluate.error_rate import count_errors
+from wdstream.train.evaluate.generated_pages import PageText, WrittenSet, check_generation, first_pages, single_pages
+from wdstream.train.evaluate.held_out_loss import eval_config
+from wdstream.train.evaluate.sets import plan_sets
 
 SCANS = PAGES / "images"
 TEXTS = {

@@ -9,8 +9,8 @@ import pytest
 
 from tests.helpers.training import TRAIN, Workplace, arguments, steps_done, wait_for_steps
 from tests.train.processes import finish, run_world, start_world
-from wdstream.train.lines import read_lines
-from wdstream.train.watch import TrainingProcess
+from wdstream.storage.json_lines import read_lines
+from wdstream.testing.launcher import TrainingProcess
 
 
 def result(output: Path) -> tuple[list[float], list[str], bytes]:

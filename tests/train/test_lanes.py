@@ -17,12 +17,12 @@ from rich.console import Console
 
 from tests.helpers.training import TRAIN, Workplace, wait_for_steps
 from tests.train.processes import finish, run_world, start_world
-from wdstream.cli_inspect import plan_command
+from wdstream.commands.inspect import plan_command
 from wdstream.errors import ConfigError, PlanError
-from wdstream.plan.digest import pages_digest
+from wdstream.plan.hashing import pages_digest
+from wdstream.runs.trace import trace
+from wdstream.storage.json_lines import read_lines
 from wdstream.testing import make_pages
-from wdstream.trace import trace
-from wdstream.train.lines import read_lines
 
 SHARDS, PAGES = 5, 24
 STREAM = (

@@ -3,7 +3,7 @@
 import pytest
 from accelerate.utils import DistributedType
 
-from wdstream.config import Config
+from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, TrainError
 from wdstream.train.launch import check_kind, check_world
 

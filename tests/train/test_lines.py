@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from wdstream.train.lines import LineFile, cut_back, read_lines
+from wdstream.storage.json_lines import LineFile, cut_back, read_lines
 
 
 def test_append_and_read(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from wdstream.errors import TrainError
-from wdstream.train.lock import locked
+from wdstream.storage.lock import locked
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from wdstream.train.lock import locked
+from wdstream.storage.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from tests.helpers.training import Workplace
-from wdstream.pipeline import plan_from_config
-from wdstream.plan.digest import pages_digest
-from wdstream.train.evaluate import eval_config
-from wdstream.train.lines import read_lines
+from wdstream.pipeline.planned import plan_from_config
+from wdstream.plan.hashing import pages_digest
+from wdstream.storage.json_lines import read_lines
+from wdstream.train.evaluate.held_out_loss import eval_config
 from wdstream.world import World
 
 
@@ -90,7 +90,7 @@ def test_full_training_learns_and_its_result_loads(workplace: Workplace) -> None
     assert evals[1]["loss"] < evals[0]["loss"]
     line = next(read_lines(output / "metrics.jsonl"))
     assert 0 < line["fill_tokens_pct"] <= 100
-    assert line["straggler"] == 1.0
+    assert line["imbalance"] == 1.0
 
 
 def plain_loss(workplace: Workplace, model: Any) -> float:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.paths import ROOT
-from wdstream.config import load_config
+from wdstream.config.schema import load_config
 from wdstream.train.__main__ import main, parse_arguments
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))

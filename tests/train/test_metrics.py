@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wdstream.train.lines import read_lines
+from wdstream.storage.json_lines import read_lines
 from wdstream.train.metrics import Metrics, StepMetrics, describe, summarise
 from wdstream.train.stream import Share
 
@@ -24,7 +24,7 @@ def make_step(step: int, *, loss: float, supervised: int, seconds: float = 2.0) 
         num_pages=10,
         fill_tokens=0.9,
         fill_patches=0.5,
-        straggler=1.0 + step / 10,
+        imbalance=1.0 + step / 10,
     )
 
 
@@ -43,7 +43,7 @@ def test_summary_of_two_steps() -> None:
             "data_wait_pct": 5.0,
             "fill_tokens_pct": 90.0,
             "fill_patches_pct": 50.0,
-            "straggler": 1.1,
+            "imbalance": 1.1,
             "supervised_tokens": 400.0,
         }
     )
@@ -62,7 +62,7 @@ def test_the_mix_that_was_trained() -> None:
         "mix_tokens_pct/books": 25.0,
         "mix_tokens_pct/web": 75.0,
     }
-    assert describe(summarise(window)).endswith("straggler 1.10 tokens of books 25.0 %, web 75.0 %")
+    assert describe(summarise(window)).endswith("imbalance 1.10 tokens of books 25.0 %, web 75.0 %")
 
 
 def test_files_and_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,7 +79,7 @@ def test_files_and_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert any("tfevents" in path.name for path in (tmp_path / "tensorboard").iterdir())
     printed = capsys.readouterr().out
     assert "step 1: loss 3.5000" in printed
-    assert "5.0 pages/s wait 5 % fill 90/50 % straggler 1.10" in printed
+    assert "5.0 pages/s wait 5 % fill 90/50 % imbalance 1.10" in printed
     assert "eval held_out: loss 1.2500 over 700 tokens" in printed
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from wdstream.config import Config
+from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, TrainError
 from wdstream.train.model import (
     Device,

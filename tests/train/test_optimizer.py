@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from wdstream.config import TrainConfig
+from wdstream.config.schema import TrainConfig
 from wdstream.errors import TrainError
 from wdstream.train.optimizer import learning_rate, make_optimizer, set_learning_rate
 

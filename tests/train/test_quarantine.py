@@ -7,7 +7,7 @@ import pytest
 
 from wdstream.errors import TrainError
 from wdstream.records import Failure
-from wdstream.train.quarantine import Quarantine, allowed_failures
+from wdstream.runs.quarantine import Quarantine, allowed_failures
 
 
 def failure(number: int) -> Failure:

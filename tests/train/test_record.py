@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from wdstream.config import Config
-from wdstream.train.lines import read_lines
-from wdstream.train.record import RunRecord, data_differences, differences, package_versions
+from wdstream.config.schema import Config
+from wdstream.runs.record import RunRecord, data_differences, differences, package_versions
+from wdstream.storage.json_lines import read_lines
 
 
 def config(lr: float = 1e-4) -> Config:

@@ -16,8 +16,8 @@ from wdstream.errors import TrainError
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family
 from wdstream.testing import make_samples
+from wdstream.train.isolation_check import check_no_leak, disturb
 from wdstream.train.loss import LossHead
-from wdstream.train.selfcheck import check_no_leak, disturb
 from wdstream.train.step import Engine
 
 Inputs = dict[str, Any]

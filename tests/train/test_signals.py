@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from wdstream.train import signals
-from wdstream.train.signals import StopSignals
+from wdstream.train import launch as signals
+from wdstream.train.launch import StopSignals
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

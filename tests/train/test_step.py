@@ -11,7 +11,7 @@ from tests.helpers.training import documents_alone
 from tests.train.processes import run_world
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
-from wdstream.config import Config
+from wdstream.config.schema import Config
 from wdstream.errors import TrainError
 from wdstream.families.registry import load_family
 from wdstream.testing import make_samples

@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers.waiting import wait_until
 from wdstream.errors import TrainError
-from wdstream.train.watch import TrainingProcess, kill_tree, launch_command
+from wdstream.testing.launcher import TrainingProcess, kill_tree, launch_command
 
 PARENT = """
 import subprocess, sys, time

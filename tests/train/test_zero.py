@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from tests.helpers.paths import ROOT
 from tests.helpers.training import Workplace
 from tests.train.processes import run_world
-from wdstream.config import Config
+from wdstream.config.schema import Config
 from wdstream.errors import ConfigError
-from wdstream.pipeline import plan_from_config
+from wdstream.pipeline.planned import plan_from_config
+from wdstream.storage.json_lines import read_lines
+from wdstream.testing.launcher import TrainingProcess
 from wdstream.train.export import tied_again
-from wdstream.train.lines import read_lines
-from wdstream.train.watch import TrainingProcess
 from wdstream.train.zero import check_settings, describe_zero
 
 TUNED = {

@@ -15,7 +15,7 @@ from wdstream.families.base import Family, Ints, Piece
 from wdstream.records import ImageSegment, LabelledPage, Sample, Size, TextSegment, TokenSegment
 
 IGNORED = -100
-"""Label of a token on which nothing is learnt; PyTorch's cross entropy skips it."""
+"""Label of a token on which nothing is supervised; PyTorch's cross entropy skips it."""
 
 
 def build_sample(page: LabelledPage, family: Family) -> Sample:
@@ -55,9 +55,9 @@ def count_patches(pages: Sequence[LabelledPage], family: Family) -> list[int]:
 def _sample(page: LabelledPage, family: Family, texts: Sequence[Ints], num_patches: int) -> Sample:
     """One of `build_samples`."""
     pieces = document_pieces(segment_pieces(page, family, texts), family, ends_itself=ends_itself(page))
-    labels = np.concatenate([ids if is_learnt else np.full_like(ids, IGNORED) for ids, is_learnt in pieces])
+    labels = np.concatenate([ids if is_supervised else np.full_like(ids, IGNORED) for ids, is_supervised in pieces])
     labels[0] = IGNORED
-    if page.goes_on:
+    if page.continues:
         labels[-1] = IGNORED
     if family.max_document_tokens is not None and len(labels) > family.max_document_tokens:
         raise FamilyError(
@@ -79,7 +79,8 @@ def ends_itself(page: LabelledPage) -> bool:
 
 
 def segment_pieces(page: LabelledPage, family: Family, texts: Sequence[Ints]) -> list[Piece]:
-    """The ids of each segment of a page, in order, and whether they are learnt; `texts` are those of `encode_texts`."""
+    """The ids of each segment of a page, in order, and whether they are supervised; `texts` are those of
+    `encode_texts`."""
     encoded = iter(texts)
     pieces: list[Piece] = []
     for segment in page.segments:
@@ -91,7 +92,9 @@ def segment_pieces(page: LabelledPage, family: Family, texts: Sequence[Ints]) ->
         elif isinstance(segment, TokenSegment):
             pieces.append((_ids(segment.ids), segment.is_supervised))
         else:
-            raise RowError(f"page {page.key!r} is a chat row; write it out with render_chat (families/chat.py) first")
+            raise RowError(
+                f"page {page.key!r} is a chat row; write it out with render_chat (families/shared/chat.py) first"
+            )
     return pieces
 
 

@@ -4,7 +4,7 @@
     <|START_OF_IMG|> TILE_1 <|IMG_PATCH|> x 169 ... TILE_n <|IMG_PATCH|> x 169 TILE_GLOBAL ... <|END_OF_IMG|>
 
 A tile of wdstream is one square, the whole of its image (first line). An image left whole is cut by its aspect ratio
-(aspect_grid.py), and the squares get the numbers that the processor gives them (second line).
+(families/shared/aspect_grid.py), and the squares get the numbers that the processor gives them (second line).
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from wdstream.families.aspect_grid import AspectGrid
 from wdstream.families.base import Ints
-from wdstream.families.checkpoint import Checkpoint
-from wdstream.families.split import Grid
+from wdstream.families.shared.aspect_grid import AspectGrid
+from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.shared.split import Grid
 from wdstream.records import Size
 
 

@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
-from wdstream.families.chat_template import ChatParts
-from wdstream.families.checkpoint import Checkpoint
-from wdstream.families.processor_rules import ProcessorRules
-from wdstream.pages.encoder import TextEncoder
+from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.plan.cost import CostModel
 from wdstream.records import Pixels, Size
+from wdstream.text.chat_template import ChatParts
+from wdstream.text.encoder import TextEncoder
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 Arrays = Mapping[str, NDArray[Any]]
 Piece = tuple[Ints, bool]
-"""Ids of a run of a document (a text, an image block), and whether they are learnt."""
+"""Ids of a run of a document (a text, an image block), and whether they are supervised."""
 
 
 class Family(ProcessorRules, ABC):
@@ -121,7 +121,7 @@ class Family(ProcessorRules, ABC):
         return len(self.opening_ids)
 
     def opened(self, pieces: Sequence[Piece]) -> list[Piece]:
-        """The pieces of a document with the ids that open it put in, none of them learnt: before all others."""
+        """The pieces of a document with the ids that open it put in, none of them supervised: before all others."""
         if not self.opening_ids:
             return list(pieces)
         return [(np.array(self.opening_ids, dtype=np.int64), False), *pieces]
@@ -264,7 +264,7 @@ class Family(ProcessorRules, ABC):
 
         Args:
             input_ids: int64 (B, L).
-            labels: int64 (B, L), -100 where nothing is learnt.
+            labels: int64 (B, L), -100 where nothing is supervised.
             lengths: tokens of each document of each row, the padding "document" included; each row sums to L.
         """
         return {}
@@ -276,7 +276,7 @@ class Family(ProcessorRules, ABC):
 
         Args:
             input_ids: int64 (B, L), one document a row and no padding.
-            labels: int64 (B, L), -100 where nothing is learnt.
+            labels: int64 (B, L), -100 where nothing is supervised.
         """
         return {}
 

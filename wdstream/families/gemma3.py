@@ -2,7 +2,7 @@
 
     "\\n\\n" <start_of_image> <image_soft_token> x 256 <end_of_image> "\\n\\n"
 
-The masks are those of families/masks4d.py, one for layers that see the whole document and one for layers with a
+The masks are those of families/shared/masks4d.py, one for layers that see the whole document and one for layers with a
 sliding window; images see both ways in both. The newlines around an image are tokens of their own: the processor's
 tokenizer would melt them with newlines of the text beside them. That processor never splits an image by itself ("pan
 and scan" has to be asked for at each call, whatever the settings say), so an image left whole is one canvas too.
@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.families.base import Ints
-from wdstream.families.checkpoint import Checkpoint
-from wdstream.families.masks4d import MaskedFamily, visible
-from wdstream.families.square import SquareTiles
+from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.shared.masks4d import MaskedFamily, visible
+from wdstream.families.shared.square import SquareTiles
 
 if TYPE_CHECKING:
     import torch

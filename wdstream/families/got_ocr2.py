@@ -3,7 +3,8 @@
     <img> <imgpad> x 256 </img>          256 features for each square of the image
 
 A tile is one square, and so is an image that wdstream leaves whole, unless preprocessor_config.json has crop_to_patches
-on: then it is cut by its aspect ratio (aspect_grid.py). (The processor itself reads that setting from its call alone.)
+on: then it is cut by its aspect ratio (families/shared/aspect_grid.py). (The processor itself reads that setting from
+its call alone.)
 Its SAM tower knows eager attention only; the language model takes sdpa too, so the implementations are set apart.
 """
 
@@ -12,10 +13,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from wdstream.families.aspect_grid import AspectGrid
 from wdstream.families.base import Ints
-from wdstream.families.checkpoint import Checkpoint
-from wdstream.families.inputs import CLIP_MEAN, CLIP_STD
+from wdstream.families.shared.aspect_grid import AspectGrid
+from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.shared.inputs import CLIP_MEAN, CLIP_STD
 
 FEATURE_STRIDE = 4
 """Patches along a side that two strided convolutions make one feature of."""

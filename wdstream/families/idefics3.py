@@ -13,6 +13,8 @@ does: its longer side to `size`, both sides up to whole squares, and the result 
 The processor makes its first resize for images it does not split as well: up to `size` and down again to a square. A
 tile is resized once instead, and a tile of a square's size not at all (`do_resize` off; tests say how far that is from
 the processor's default). The model wants all squares of a batch as one row of images (1, N, 3, S, S).
+
+SmolVLM and SmolVLM2: the blocks and the tower of Idefics3, larger canvases, more patches a feature.
 """
 
 import re
@@ -23,12 +25,13 @@ import numpy as np
 
 from wdstream.errors import FamilyError
 from wdstream.families.base import Ints
-from wdstream.families.checkpoint import Checkpoint
-from wdstream.families.split import Grid, SplitSquares
+from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.shared.split import Grid, SplitSquares
 from wdstream.records import Pixels, Size
 
 if TYPE_CHECKING:
     import torch
+
 
 DEFAULT_SIDE = 364
 MAX_SIDE = 4096
@@ -181,3 +184,13 @@ def own_name(label: str) -> str:
 def tile_name(row: int, column: int) -> str:
     """The token before a square; rows and columns from 0."""
     return f"<row_{row + 1}_col_{column + 1}>"
+
+
+class SmolVLM(Idefics3):
+    """SmolVLM (`SmolVLMForConditionalGeneration`).
+
+    Its reference is Idefics3's processor: SmolVLM's own makes the same ids of images, but asks for a package that only
+    spells out the number of frames of a video.
+    """
+
+    name: ClassVar[str] = "smolvlm"

@@ -2,7 +2,7 @@
 
     <img> <IMG_CONTEXT> x n </img>          n features for each square of the image
 
-A tile is one square. An image that wdstream leaves whole is cut by its aspect ratio (aspect_grid.py).
+A tile is one square. An image that wdstream leaves whole is cut by its aspect ratio (families/shared/aspect_grid.py).
 """
 
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from wdstream.families.aspect_grid import AspectGrid
 from wdstream.families.base import Ints
-from wdstream.families.checkpoint import Checkpoint
-from wdstream.families.inputs import CLIP_MEAN, CLIP_STD
+from wdstream.families.shared.aspect_grid import AspectGrid
+from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.shared.inputs import CLIP_MEAN, CLIP_STD
 
 
 class InternVL(AspectGrid):

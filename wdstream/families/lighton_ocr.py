@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
 from wdstream.families.base import Arrays, Family, Ints
-from wdstream.families.checkpoint import Checkpoint
-from wdstream.families.inputs import CLIP_MEAN, CLIP_STD, RESAMPLES, text_inputs
-from wdstream.families.language import language_shape, narrowed_text
-from wdstream.families.square import CHANNELS, first, tower_shape
+from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.shared.inputs import CLIP_MEAN, CLIP_STD, RESAMPLES, text_inputs
+from wdstream.families.shared.language import language_shape, narrowed_text
+from wdstream.families.shared.square import CHANNELS, first, tower_shape
 from wdstream.plan.cost import training_flops
 from wdstream.records import Pixels, Size
 
@@ -159,7 +159,9 @@ class LightOnOcr(Family):
             return dict(parts[0])
         counts = [len(part["pixel_values"]) for part in parts]
         highest, widest = (max(part["pixel_values"].shape[axis] for part in parts) for axis in (2, 3))
-        kind = parts[0]["pixel_values"].dtype  # uint8, or floats of the model's own processor (reference_pixels.py)
+        kind = parts[0][
+            "pixel_values"
+        ].dtype  # uint8, or floats of the model's own processor (families/reference/pixels.py)
         pixels = np.zeros((sum(counts), CHANNELS, highest, widest), dtype=kind)
         start = 0
         for part, count in zip(parts, counts, strict=True):

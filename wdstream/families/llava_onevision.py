@@ -1,6 +1,6 @@
 """LLaVA-OneVision: a tile is one square, as the model takes each of several images; a whole image is cut "anyres".
 
-    a tile         <image> x (g * g + 1)                                g x g patches, and the learnt newline
+    a tile         <image> x (g * g + 1)                                g x g patches, and the supervised newline
     a whole image  <image> x (g * g + columns * rows + rows)            one square of all, then the features of the grid
 
 A tile is padded to a square in the mean colour and resized. The model cuts an image that is alone in its sample and
@@ -9,7 +9,7 @@ the length of an image must not depend on what else its page holds.
 
 A whole image is resized to fit the best of `image_grid_pinpoints` and padded in black on both sides. The model drops
 the features of the padding again, ends each row of features with the newline, and shrinks what is more than
-`anyres_max_N` squares of them. The arithmetic is in anyres.py.
+`anyres_max_N` squares of them. The arithmetic is in families/shared/anyres.py.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
-from wdstream.families.anyres import best_grids, fitted_size, kept_features
 from wdstream.families.base import Ints
-from wdstream.families.checkpoint import Checkpoint
-from wdstream.families.inputs import CLIP_MEAN, CLIP_STD
-from wdstream.families.split import Grid, SplitSquares
+from wdstream.families.shared.anyres import best_grids, fitted_size, kept_features
+from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.shared.inputs import CLIP_MEAN, CLIP_STD
+from wdstream.families.shared.split import Grid, SplitSquares
 from wdstream.records import Pixels, Size
 
 if TYPE_CHECKING:

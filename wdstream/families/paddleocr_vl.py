@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from wdstream.families.base import Family, Ints
-from wdstream.families.qwen_settings import CHANNELS, tower_parameters
 from wdstream.families.qwen_vl import QwenVL
-from wdstream.families.thin_sizes import one_size, paddle_sizes
+from wdstream.families.shared.qwen_settings import CHANNELS, tower_parameters
+from wdstream.families.shared.resize_rules import one_size, paddle_sizes
 from wdstream.records import Size
 
 if TYPE_CHECKING:

@@ -3,9 +3,10 @@
     <image> x n ... <image> x n  <bos> prompt "\\n" | text <eos>
     `------------- block, both ways -------------'   `- causal -'
 
-The block ends before the first token that is learnt (families/masks4d.py): for a page its images and tile labels are
+The block ends before the first token that is supervised (families/shared/masks4d.py): for a page its images and tile
+labels are
 the block and its text the answer. BOS stands behind the images, as in the model's own processor. In a row that begins
-with learnt text the block is BOS and newline alone, and images that come later are seen causally: were they in the
+with supervised text the block is BOS and newline alone, and images that come later are seen causally: were they in the
 block, the text before them would see its own words. Positions count from 1.
 
 PaliGemma 2 has layers with a sliding window but takes one mask for all layers, so a document must fit into the window.
@@ -19,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.families.base import Ints, Piece
-from wdstream.families.checkpoint import Checkpoint
-from wdstream.families.inputs import text_of
-from wdstream.families.masks4d import NO_BLOCK, MaskedFamily, mask_arrays, prompt_blocks, visible
-from wdstream.families.square import SquareTiles
+from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.shared.inputs import text_of
+from wdstream.families.shared.masks4d import NO_BLOCK, MaskedFamily, mask_arrays, prompt_blocks, visible
+from wdstream.families.shared.square import SquareTiles
 from wdstream.records import ImageSegment, LabelledPage, Size, TextSegment
 
 if TYPE_CHECKING:
@@ -84,12 +85,13 @@ class PaliGemma(MaskedFamily, SquareTiles):
         return sum(len(ids) for ids in self._opening)
 
     def opened(self, pieces: Sequence[Piece]) -> list[Piece]:
-        """BOS behind the last image before anything is learnt, a newline before the first piece that is learnt."""
-        learnt = next((place for place, (_, is_learnt) in enumerate(pieces) if is_learnt), len(pieces))
-        images = [place for place, (ids, _) in enumerate(pieces[:learnt]) if self.image_id in ids]
+        """BOS behind the last image before anything is supervised, a newline before the first piece that is
+        supervised."""
+        supervised = next((place for place, (_, is_supervised) in enumerate(pieces) if is_supervised), len(pieces))
+        images = [place for place, (ids, _) in enumerate(pieces[:supervised]) if self.image_id in ids]
         behind = images[-1] + 1 if images else 0
         bos, newline = ((ids, False) for ids in self._opening)
-        return [*pieces[:behind], bos, *pieces[behind:learnt], newline, *pieces[learnt:]]
+        return [*pieces[:behind], bos, *pieces[behind:supervised], newline, *pieces[supervised:]]
 
     def positions(self, input_ids: Ints, image_sizes: Sequence[Size]) -> Ints:
         """1, 2, 3 ...: int64 (1, L)."""
@@ -98,7 +100,7 @@ class PaliGemma(MaskedFamily, SquareTiles):
     def attention_arrays(
         self, input_ids: Ints, labels: Ints, lengths: Sequence[Sequence[int]]
     ) -> dict[str, NDArray[Any]]:
-        """Numbers of documents and of blocks (families/masks4d.py)."""
+        """Numbers of documents and of blocks (families/shared/masks4d.py)."""
         return mask_arrays(prompt_blocks(labels, lengths, ignored=IGNORED), lengths)
 
     def prompt_arrays(self, input_ids: Ints, labels: Ints) -> dict[str, NDArray[Any]]:

@@ -12,8 +12,8 @@ import numpy as np
 
 from wdstream.errors import FamilyError
 from wdstream.families.base import Ints
-from wdstream.families.checkpoint import Checkpoint
 from wdstream.families.lighton_ocr import LightOnOcr
+from wdstream.families.shared.checkpoint import Checkpoint
 
 
 class Pixtral(LightOnOcr):

@@ -5,6 +5,12 @@
 An image of (w, h) is resized by `qwen_sizes.smart_size` and cut into patches of patch_size; merge_size**2 patches make
 one token. `pixel_values` holds the patches of all images of a batch below each other, `image_grid_thw` their grids.
 Packing: positions (4, B, L) restart per document, no mask, no cache; `cu_seq_lens` for flash attention beside them.
+
+Qwen2-VL: patches of 14, full attention over an image, plain MLPs in the vision tower.
+
+Qwen2.5-VL: patches of 14, attention in windows but for a few layers, gated MLPs in the vision tower.
+
+Qwen3-VL: patches of 16, full attention over an image, features of several depths joined (deepstack).
 """
 
 import math
@@ -17,17 +23,20 @@ from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
 from wdstream.families.base import Arrays, Family, Ints
-from wdstream.families.checkpoint import Checkpoint
-from wdstream.families.inputs import CLIP_MEAN, CLIP_STD, RESAMPLES, text_inputs
-from wdstream.families.language import language_shape, narrowed_text
-from wdstream.families.mrope import mrope_positions
-from wdstream.families.qwen_settings import CHANNELS, require_same_patches
-from wdstream.families.qwen_sizes import SizeRule, smart_size, smart_sizes
+from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.shared.inputs import CLIP_MEAN, CLIP_STD, RESAMPLES, text_inputs
+from wdstream.families.shared.language import language_shape, narrowed_text
+from wdstream.families.shared.mrope import mrope_positions
+from wdstream.families.shared.qwen_settings import CHANNELS, require_same_patches
+from wdstream.families.shared.resize_rules import SizeRule, smart_size, smart_sizes
 from wdstream.plan.cost import training_flops
 from wdstream.records import Pixels, Size
 
 if TYPE_CHECKING:
     import torch
+
+
+from wdstream.families.shared.qwen_settings import narrowed_tower, tower_parameters
 
 DEFAULT_MIN_PIXELS = 56 * 56
 DEFAULT_MAX_PIXELS = 28 * 28 * 1280
@@ -199,3 +208,72 @@ class QwenVL(Family):
         """(columns, rows) of merged patches of an image of this size."""
         new_width, new_height = self.resized(width, height)
         return new_width // self.size_multiple, new_height // self.size_multiple
+
+
+class Qwen2VL(QwenVL):
+    """Qwen2-VL (`Qwen2VLForConditionalGeneration`)."""
+
+    name: ClassVar[str] = "qwen2_vl"
+    processor_class: ClassVar[str] = "Qwen2VLProcessor"
+
+    def vision_shape(self, vision: Mapping[str, Any]) -> dict[str, int]:
+        """The vision part of `plan.cost.training_flops`; `hidden_size` is the language model's width here."""
+        width = vision.get("embed_dim", 1280)
+        filled = {"patch_size": 14, "depth": 32, **vision}
+        mlp = 2 * width * int(width * vision.get("mlp_ratio", 4))
+        return {
+            "vision_parameters": tower_parameters(filled, width=width, mlp=mlp, out=vision.get("hidden_size", 3584)),
+            "vision_layers": filled["depth"],
+            "vision_width": width,
+        }
+
+    def narrowed_vision(self, vision: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
+        """Two layers, two heads of the same size."""
+        width = 2 * vision["embed_dim"] // vision["num_heads"]
+        return {**vision, "depth": 2, "embed_dim": width, "num_heads": 2, "hidden_size": text["hidden_size"]}
+
+
+class Qwen25VL(QwenVL):
+    """Qwen2.5-VL (`Qwen2_5_VLForConditionalGeneration`)."""
+
+    name: ClassVar[str] = "qwen2_5_vl"
+    processor_class: ClassVar[str] = "Qwen2_5_VLProcessor"
+
+    def vision_shape(self, vision: Mapping[str, Any]) -> dict[str, int]:
+        """The vision part of `plan.cost.training_flops`; only layers of full attention grow with an image's square."""
+        width = vision.get("hidden_size", 1280)
+        filled = {"patch_size": 14, "depth": 32, **vision}
+        mlp = 3 * width * vision.get("intermediate_size", 3420)
+        out = vision.get("out_hidden_size", 3584)
+        return {
+            "vision_parameters": tower_parameters(filled, width=width, mlp=mlp, out=out),
+            "vision_layers": len(vision.get("fullatt_block_indexes", (7, 15, 23, 31))),
+            "vision_width": width,
+        }
+
+    def narrowed_vision(self, vision: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
+        """Two layers, two heads of the same size."""
+        return narrowed_tower(vision, text, fullatt_block_indexes=[1])
+
+
+class Qwen3VL(QwenVL):
+    """Qwen3-VL (`Qwen3VLForConditionalGeneration`)."""
+
+    name: ClassVar[str] = "qwen3_vl"
+    processor_class: ClassVar[str] = "Qwen3VLProcessor"
+
+    def vision_shape(self, vision: Mapping[str, Any]) -> dict[str, int]:
+        """The vision part of `plan.cost.training_flops`, a merger a deepstack layer included."""
+        width = vision.get("hidden_size", 1152)
+        filled = {"patch_size": 16, "depth": 27, "deepstack_visual_indexes": (8, 16, 24), **vision}
+        mlp = 2 * width * vision.get("intermediate_size", 4304)
+        out = vision.get("out_hidden_size", 3584)
+        return {
+            "vision_parameters": tower_parameters(filled, width=width, mlp=mlp, out=out),
+            "vision_layers": filled["depth"],
+            "vision_width": width,
+        }
+
+    def narrowed_vision(self, vision: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
+        """Two layers, two heads of the same size."""
+        return narrowed_tower(vision, text, deepstack_visual_indexes=[0, 1])

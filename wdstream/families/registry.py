@@ -6,7 +6,7 @@ from typing import cast
 
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
-from wdstream.families.checkpoint import Checkpoint, read_checkpoint
+from wdstream.families.shared.checkpoint import Checkpoint, read_checkpoint
 
 FAMILIES = {
     "aya_vision": "wdstream.families.aya_vision:AyaVision",
@@ -23,10 +23,10 @@ FAMILIES = {
     "paddleocr_vl": "wdstream.families.paddleocr_vl:PaddleOcrVL",
     "paligemma": "wdstream.families.paligemma:PaliGemma",
     "paligemma2": "wdstream.families.paligemma:PaliGemma2",
-    "qwen2_vl": "wdstream.families.qwen2_vl:Qwen2VL",
-    "qwen2_5_vl": "wdstream.families.qwen2_5_vl:Qwen25VL",
-    "qwen3_vl": "wdstream.families.qwen3_vl:Qwen3VL",
-    "smolvlm": "wdstream.families.smolvlm:SmolVLM",
+    "qwen2_vl": "wdstream.families.qwen_vl:Qwen2VL",
+    "qwen2_5_vl": "wdstream.families.qwen_vl:Qwen25VL",
+    "qwen3_vl": "wdstream.families.qwen_vl:Qwen3VL",
+    "smolvlm": "wdstream.families.idefics3:SmolVLM",
 }
 """`model_type` of config.json -> module:class; a module is imported when its family is asked for."""
 

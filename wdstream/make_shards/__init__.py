@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wdstream.make_shards.indexing import add_token_column, index_folder
-    from wdstream.make_shards.options import MakeShardsOptions
+    from wdstream.make_shards.job import MakeShardsStopped, make_shards
     from wdstream.make_shards.report import MakeShardsReport, progress_bar
-    from wdstream.make_shards.run import MakeShardsStopped, make_shards
+    from wdstream.raw.options import MakeShardsOptions
 
 __all__ = [
     "MakeShardsOptions",
@@ -26,17 +26,17 @@ __all__ = [
 
 # Found on first use: a worker process needs none of them.
 _HOMES = {
-    "MakeShardsOptions": "options",
-    "MakeShardsReport": "report",
-    "MakeShardsStopped": "run",
-    "add_token_column": "indexing",
-    "index_folder": "indexing",
-    "make_shards": "run",
-    "progress_bar": "report",
+    "MakeShardsOptions": "wdstream.raw.options",
+    "MakeShardsReport": "wdstream.make_shards.report",
+    "MakeShardsStopped": "wdstream.make_shards.job",
+    "add_token_column": "wdstream.make_shards.indexing",
+    "index_folder": "wdstream.make_shards.indexing",
+    "make_shards": "wdstream.make_shards.job",
+    "progress_bar": "wdstream.make_shards.report",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'wdstream.make_shards' has no attribute '{name}'; it offers {', '.join(__all__)}")
-    return getattr(import_module(f"wdstream.make_shards.{_HOMES[name]}"), name)
+    return getattr(import_module(_HOMES[name]), name)

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from wdstream.errors import PageError, SourceError
-from wdstream.families.token_counts import TextCounts, TokenCounter
+from wdstream.make_shards.assign import shard_name
 from wdstream.make_shards.jobs import Job, Quarantined
-from wdstream.make_shards.options import MakeShardsOptions
-from wdstream.make_shards.plan import shard_name
-from wdstream.make_shards.readers import RawSample, open_reader
+from wdstream.make_shards.token_counts import TextCounts, TokenCounter
+from wdstream.raw.options import MakeShardsOptions
+from wdstream.raw.readers import RawSample, open_reader
 from wdstream.records import TextSegment
-from wdstream.shards.atomic import atomic_write
-from wdstream.shards.rows import parts_from_page, starts_with_text
+from wdstream.shards.page_parts import parts_from_page, starts_with_text
 from wdstream.shards.writer import SampleEntry, ShardWriter
+from wdstream.storage.atomic import atomic_write
 
 STATE_FOLDER = ".make-shards"
 OnPage = Callable[[int, int | None], None]  # (number of the unit, page; None while its file is opened)
@@ -187,7 +187,8 @@ def _samples(
 
 
 def _recorded(counter: TokenCounter | None, counts: list[TextCounts]) -> list[str]:
-    """The tokenizer whose counts are recorded; none where not all tokens are learnt: all is then counted at the end."""
+    """The tokenizer whose counts are recorded; none where not all tokens are supervised: all is then counted at the
+    end."""
     if counter is None or any(count.tokens != count.supervised for count in counts):
         return []
     return [counter.fingerprint]

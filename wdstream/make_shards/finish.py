@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from wdstream.families.token_counts import TokenCounter
 from wdstream.make_shards.build import ShardRecord
 from wdstream.make_shards.indexing import add_tokens
 from wdstream.make_shards.jobs import Quarantined, SurveyedFile
 from wdstream.make_shards.manifest import QUARANTINE
 from wdstream.make_shards.report import MakeShardsReport
-from wdstream.pages.sources import Listing
-from wdstream.shards.atomic import atomic_write
+from wdstream.make_shards.token_counts import TokenCounter
+from wdstream.raw.sources import Listing
 from wdstream.shards.index import merge_index, write_token_column
-from wdstream.shards.paragraph_column import write_paragraphs
+from wdstream.shards.token_columns import write_paragraphs
+from wdstream.storage.atomic import atomic_write
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

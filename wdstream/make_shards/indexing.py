@@ -12,13 +12,13 @@ import numpy as np
 from rich.console import Console
 
 from wdstream.errors import ConfigError, PageError, ShardError
-from wdstream.families.token_counts import TextCounts, TokenCounter
+from wdstream.make_shards.token_counts import TextCounts, TokenCounter
 from wdstream.pixels.header import image_size
 from wdstream.records import Page
 from wdstream.shards.index import IndexReport, index_shards, write_token_column
 from wdstream.shards.index import Progress as OnBytes
-from wdstream.shards.paragraph_column import write_paragraphs
-from wdstream.shards.shards import Shards
+from wdstream.shards.reader import Shards
+from wdstream.shards.token_columns import write_paragraphs
 
 _ROWS_AT_ONCE = 64
 
@@ -90,7 +90,7 @@ def add_tokens(
 ) -> TokenColumnReport:
     """`add_token_column` with a counter that is open."""
     shards = Shards.open(folder)
-    counts = np.zeros((2, len(shards)), np.int64)  # tokens, and those that are learnt
+    counts = np.zeros((2, len(shards)), np.int64)  # tokens, and those that are supervised
     done = 0
     with write_paragraphs(folder, counter.fingerprint) if counter.with_paragraphs else nullcontext() as paragraphs:
         for found in _count_all(shards, counter, workers or min(32, os.cpu_count() or 1)):
@@ -101,8 +101,8 @@ def add_tokens(
             if on_progress is not None:
                 on_progress(done, len(shards))
     tokens, supervised = counts
-    is_all_learnt = bool((tokens == supervised).all())
-    write_token_column(folder, counter.fingerprint, tokens, None if is_all_learnt else supervised)
+    is_all_supervised = bool((tokens == supervised).all())
+    write_token_column(folder, counter.fingerprint, tokens, None if is_all_supervised else supervised)
     return TokenColumnReport(
         folder=folder, fingerprint=counter.fingerprint, num_samples=len(shards), num_tokens=int(tokens.sum())
     )

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from wdstream.pages.lines import LineMap
-from wdstream.pages.sources import Kind
+from wdstream.raw.line_offsets import LineMap
+from wdstream.raw.sources import Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,9 +18,9 @@ from typing import Any
 from wdstream.errors import ConfigError
 from wdstream.make_shards.build import STATE_FOLDER
 from wdstream.make_shards.jobs import SurveyedFile
-from wdstream.make_shards.options import MakeShardsOptions
-from wdstream.pages.sources import Listing
-from wdstream.shards.atomic import atomic_write
+from wdstream.raw.options import MakeShardsOptions
+from wdstream.raw.sources import Listing
+from wdstream.storage.atomic import atomic_write
 
 MANIFEST = "make-shards.json"
 QUARANTINE = "quarantine.jsonl"

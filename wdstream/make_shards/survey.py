@@ -7,11 +7,11 @@ from typing import Any
 
 from wdstream.errors import PageError
 from wdstream.make_shards.build import OnPage
-from wdstream.make_shards.images import count_pages
 from wdstream.make_shards.jobs import Job, SurveyedFile, Unit
-from wdstream.pages.lines import map_lines
-from wdstream.pages.pdf import open_pdf
-from wdstream.pages.sources import RawFile
+from wdstream.raw.images import count_pages
+from wdstream.raw.line_offsets import map_lines
+from wdstream.raw.pdf import open_pdf
+from wdstream.raw.sources import RawFile
 
 _FILES_A_JOB = 64
 

@@ -7,15 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wdstream.nodes.base import Group, Step
     from wdstream.nodes.collate import Collate
     from wdstream.nodes.decode import Decode
     from wdstream.nodes.estimate_length import EstimateLength
     from wdstream.nodes.items import Items
     from wdstream.nodes.label import Label
     from wdstream.nodes.lane import LaneSettings
-    from wdstream.nodes.lanes import LaneSource
+    from wdstream.nodes.lane_source import LaneSource
     from wdstream.nodes.loader import Loader
+    from wdstream.nodes.mapper import BatchMap, Map
     from wdstream.nodes.pack import Pack
     from wdstream.nodes.prefetch import Prefetch
     from wdstream.nodes.read_shards import ReadShards
@@ -27,43 +27,43 @@ _HOMES = {
     "Collate": "collate",
     "Decode": "decode",
     "EstimateLength": "estimate_length",
-    "Group": "base",
+    "BatchMap": "mapper",
     "Items": "items",
     "Label": "label",
     "LaneSettings": "lane",
-    "LaneSource": "lanes",
+    "LaneSource": "lane_source",
     "Loader": "loader",
     "Pack": "pack",
     "Prefetch": "prefetch",
     "ReadShards": "read_shards",
     "ReadTars": "read_tars",
     "Shuffle": "shuffle",
-    "Step": "base",
+    "Map": "mapper",
     "Tile": "tile",
 }
 
 __all__ = [
+    "BatchMap",
     "Collate",
     "Decode",
     "EstimateLength",
-    "Group",
     "Items",
     "Label",
     "LaneSettings",
     "LaneSource",
     "Loader",
+    "Map",
     "Pack",
     "Prefetch",
     "ReadShards",
     "ReadTars",
     "Shuffle",
-    "Step",
     "Tile",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """A node, imported on first use: names of rows are read from here without torch (nodes/keys.py)."""
+    """A node, imported on first use: names of rows are read from here without torch (shards/reader.py)."""
     if name not in _HOMES:
         raise AttributeError(f"module 'wdstream.nodes' has no attribute '{name}'; it offers {', '.join(__all__)}")
     return getattr(import_module(f"wdstream.nodes.{_HOMES[name]}"), name)

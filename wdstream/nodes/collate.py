@@ -6,13 +6,13 @@ from typing import Any
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
 from wdstream.families.base import Family
-from wdstream.nodes.base import Group
-from wdstream.nodes.build_pack import BuiltPack
+from wdstream.nodes.mapper import BatchMap
 from wdstream.nodes.node import Node
+from wdstream.pipeline.build_pack import BuiltPack
 from wdstream.records import Sample
 
 
-class Collate(Group[list[Sample], dict[str, Any]]):
+class Collate(BatchMap[list[Sample], dict[str, Any]]):
     """Every `micro_batch_size` packs (lists of samples, as Pack gives them) to one batch, see batches/collate.py."""
 
     def __init__(

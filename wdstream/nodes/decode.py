@@ -4,8 +4,8 @@ from functools import partial
 from typing import Any
 
 from wdstream.errors import DecodeError
-from wdstream.nodes.adapt import as_page
-from wdstream.nodes.base import OnError, Step
+from wdstream.nodes.as_page import as_page
+from wdstream.nodes.mapper import Map, OnError
 from wdstream.nodes.node import Node
 from wdstream.pixels.decode import decode_image
 from wdstream.records import DecodedPage, Pixels
@@ -13,8 +13,8 @@ from wdstream.records import DecodedPage, Pixels
 MAX_PIXELS = 200_000_000
 
 
-class Decode(Step[Any, DecodedPage]):
-    """Samples (see adapt.py for the accepted forms) to DecodedPage. The dear step, with Tile: give it the workers."""
+class Decode(Map[Any, DecodedPage]):
+    """Samples (see as_page.py for the accepted forms) to DecodedPage. The dear step, with Tile: give it the workers."""
 
     def __init__(
         self,

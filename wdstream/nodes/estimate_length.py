@@ -5,15 +5,15 @@ from functools import partial
 from wdstream.batches.sample import build_sample
 from wdstream.errors import UnfitError
 from wdstream.families.base import Family
-from wdstream.nodes.base import OnError, Step
+from wdstream.nodes.mapper import Map, OnError
 from wdstream.nodes.node import Node
 from wdstream.records import LabelledPage, Sample, TextSegment, TokenSegment
 
 
-class EstimateLength(Step[LabelledPage, Sample]):
+class EstimateLength(Map[LabelledPage, Sample]):
     """LabelledPage to Sample. The estimate is exact: the ids whose number it is are the ids that are trained on.
 
-    A page without text is an UnfitError, as a plan rejects it: of it only the end would be learnt.
+    A page without text is an UnfitError, as a plan rejects it: of it only the end would be supervised.
     """
 
     def __init__(

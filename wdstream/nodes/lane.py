@@ -13,18 +13,18 @@ import numpy as np
 
 from wdstream.errors import PageError, ShardError, UnfitError
 from wdstream.families.base import Family
-from wdstream.nodes.adapt import as_page
-from wdstream.nodes.base import Step
+from wdstream.nodes.as_page import as_page
 from wdstream.nodes.decode import MAX_PIXELS
+from wdstream.nodes.mapper import Map
 from wdstream.nodes.measure import MeasuredPage, PageLimits, fit_page, measure_page, measured_lengths
 from wdstream.nodes.node import State
 from wdstream.nodes.pack import Pack
 from wdstream.nodes.read_tars import OpenStream, RawSample, ReadTars
 from wdstream.nodes.shuffle import Shuffle
-from wdstream.pages.tile import TilingPolicy
-from wdstream.pages.tile_seam import LoadedTiling
 from wdstream.plan.hashing import combine, splitmix64_array
 from wdstream.records import Failure, Page
+from wdstream.tiling.plugin import LoadedTiling
+from wdstream.tiling.policy import TilingPolicy
 
 ENDLESS = 1 << 62
 
@@ -148,7 +148,7 @@ class Lane:
         self._shards = LaneShards(urls, lane=number, lanes=settings.lanes, seed=settings.seed, epochs=settings.epochs)
         samples = Shuffle(ReadTars(self._shards, open_stream=self._open), buffer=settings.shuffle, seed=settings.seed)
         self._packs: Pack[MeasuredPage] = Pack(
-            Step(samples, self._measure, on_error="skip", name="LaneSource"),
+            Map(samples, self._measure, on_error="skip", name="LaneSource"),
             sequence_length=settings.sequence_length,
             max_patches=settings.max_patches,
             pool=settings.pool,

@@ -6,12 +6,12 @@ import numpy as np
 
 from wdstream.errors import DecodeError, UnfitError
 from wdstream.families.base import Family
-from wdstream.families.chat import render_chat
+from wdstream.families.shared.chat import render_chat
 from wdstream.nodes.tile import Tiling
-from wdstream.pages.label import tile_text_pieces
 from wdstream.pixels.header import image_size
-from wdstream.plan.measure import FULL_SCALE, MAX_SIDE, Reject, scaled_size
+from wdstream.plan.sample_lengths import FULL_SCALE, MAX_SIDE, Reject, scaled_size
 from wdstream.records import Page, Size, TextSegment, TokenSegment
+from wdstream.tiling.labels import tile_text_pieces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class PageLimits:
 
 
 def measure_page(page: Page, *, family: Family, tiling: Tiling) -> MeasuredPage:
-    """The lengths by the rules of plan/lengths.py; text is tokenised once here and once when the sample is built.
+    """The lengths by the rules of plan/protocols.py; text is tokenised once here and once when the sample is built.
 
     Raises:
         DecodeError: an image's header cannot be read.
@@ -77,7 +77,7 @@ def measure_page(page: Page, *, family: Family, tiling: Tiling) -> MeasuredPage:
 
 
 def fit_page(page: MeasuredPage, limits: PageLimits, *, family: Family, tiling: Tiling) -> MeasuredPage:
-    """The page, its images shrunk if it must be and may; the plan's rules (plan/measure.py), for one page.
+    """The page, its images shrunk if it must be and may; the plan's rules (plan/sample_lengths.py), for one page.
 
     Raises:
         UnfitError: no pack takes it; says why.

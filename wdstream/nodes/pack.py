@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from wdstream.errors import RowError
-from wdstream.nodes.base import OnError
+from wdstream.nodes.mapper import OnError
 from wdstream.nodes.node import SOURCE_KEY, Node, Stage, State
 from wdstream.plan.packer import Item, PoolPacker
 from wdstream.records import Sample

@@ -4,8 +4,8 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic
 
+from wdstream.nodes.mapper import end_threads, start_threads
 from wdstream.nodes.node import SOURCE_KEY, Node, Out, Stage, State, open_source
-from wdstream.nodes.threads import end_threads, start_threads
 
 _END = object()
 

@@ -1,13 +1,13 @@
 """ReadShards: the pages of shards in the order in which they lie."""
 
-from wdstream.nodes.base import OnError, Step
 from wdstream.nodes.items import Items
+from wdstream.nodes.mapper import Map, OnError
 from wdstream.records import Page
-from wdstream.shards.shards import Shards
+from wdstream.shards.reader import Shards
 from wdstream.world import World
 
 
-class ReadShards(Step[int, Page]):
+class ReadShards(Map[int, Page]):
     """Rows rank, rank + size, rank + 2 size, ... of the shards, as pages; put a Shuffle behind it for another order.
 
     For training, Plan.loader() shuffles over all shards and resumes on any world; this node is for everything else.

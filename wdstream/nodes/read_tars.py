@@ -18,8 +18,8 @@ from typing import BinaryIO, NamedTuple, cast
 from wdstream.errors import ShardError
 from wdstream.nodes.node import Stage, State
 from wdstream.nodes.tar_urls import is_store
-from wdstream.shards.format import split_name
-from wdstream.shards.remote_file import open_remote
+from wdstream.shards.layout import split_name
+from wdstream.storage.remote import open_remote
 
 OpenStream = Callable[[str], BinaryIO]
 USTAR_MAGIC, MAGIC_OFFSET = b"ustar", 257

@@ -2,14 +2,14 @@
 
 from typing import Generic, TypeVar
 
-from wdstream.nodes.base import Group
+from wdstream.nodes.mapper import BatchMap
 from wdstream.nodes.node import Node, State
 from wdstream.plan.hashing import combine, splitmix64
 
 Item = TypeVar("Item")
 
 
-class Shuffle(Group[Item, Item], Generic[Item]):
+class Shuffle(BatchMap[Item, Item], Generic[Item]):
     """Shuffle inside each run of `buffer` items, in another way each epoch.
 
     Keeps `buffer` items in memory; the state is a position, and a resume reads the run of items again.

@@ -47,7 +47,7 @@ def _tars_of_store(url: str) -> list[str]:
     """The tars of a folder on an object store; a tar is itself."""
     if url.endswith(SUFFIXES):
         return [url]
-    from wdstream.shards.remote import FsspecStorage
+    from wdstream.storage.remote import FsspecStorage
 
     return _tars_of(url, FsspecStorage(url).names(""))
 

@@ -3,11 +3,11 @@
 from functools import partial
 from typing import Protocol
 
-from wdstream.nodes.base import OnError, Step
+from wdstream.nodes.mapper import Map, OnError
 from wdstream.nodes.node import Node
-from wdstream.pages.tile_seam import DEFAULT_RESAMPLE
 from wdstream.pixels.render import render_tiles
 from wdstream.records import DecodedPage, TiledPage, TilePlan
+from wdstream.tiling.plugin import DEFAULT_RESAMPLE
 
 
 class Tiling(Protocol):
@@ -17,7 +17,7 @@ class Tiling(Protocol):
         """The cuts of an image of this size in pixels."""
 
 
-class Tile(Step[DecodedPage, TiledPage]):
+class Tile(Map[DecodedPage, TiledPage]):
     """DecodedPage to TiledPage by a tiling policy."""
 
     def __init__(

@@ -25,14 +25,14 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from wdstream.errors import DecodeError
-from wdstream.pages.tile_rules import MAX_SIDE
 from wdstream.pixels.completeness import check_strips, is_whole_jpeg2000, jpeg_scans
+from wdstream.pixels.file_headers import is_transposed
 from wdstream.pixels.grey import grey_as_rgb
 from wdstream.pixels.header import ImageHeader, image_header, pillow_header
 from wdstream.pixels.modes import in_bands, to_grey_or_rgb
-from wdstream.pixels.orientation import is_transposed
 from wdstream.pixels.pillow import open_image, sniff_format, unreadable
 from wdstream.records import Pixels, Size
+from wdstream.tiling.rules import MAX_SIDE
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wdstream.errors import DecodeError
-from wdstream.pixels.file_headers import StoredHeader, jpeg_stored_header, png_stored_header
-from wdstream.pixels.orientation import ORIENTATION_TAG, is_transposed, orientation_of
+from wdstream.pixels.file_headers import (
+    ORIENTATION_TAG,
+    StoredHeader,
+    is_transposed,
+    jpeg_stored_header,
+    orientation_of,
+    png_stored_header,
+)
 from wdstream.pixels.pillow import open_image, sniff_format, unreadable
 from wdstream.records import Size
 

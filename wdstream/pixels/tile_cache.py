@@ -26,10 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import ConfigError
-from wdstream.pixels.cache_usage import TEMP_PREFIX, Room, locked_usage
+from wdstream.pixels.cache_usage import TEMP_PREFIX, CacheSpace, locked_usage
 from wdstream.pixels.grey import grey_as_rgb, is_grey
 from wdstream.pixels.settings import DecodeMode, PixelSettings, TileCacheSettings
-from wdstream.plan.measure import FULL_SCALE
+from wdstream.plan.sample_lengths import FULL_SCALE
 from wdstream.records import Pixels, Size
 
 FORMAT = "v2"
@@ -74,7 +74,7 @@ def open_cache(pixels: PixelSettings, *, tiling: str, max_pixels: int) -> "TileC
 
 
 def entry_name(data: bytes, scale: int = FULL_SCALE) -> str:
-    """The name of an encoded image's entry; `scale` as in Cutter.cut."""
+    """The name of an encoded image's entry; `scale` as in TileRenderer.cut."""
     return f"{hashlib.blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()}-{scale}"
 
 
@@ -93,7 +93,7 @@ class TileCache:
         with locked_usage(settings.path):  # `prune` removes empty folders
             self._folder.mkdir(exist_ok=True)
             os.utime(self._folder)  # last used now
-        self._room = Room(settings.path, max_bytes=settings.max_bytes, own=self._folder.name)
+        self._room = CacheSpace(settings.path, max_bytes=settings.max_bytes, own=self._folder.name)
         self._is_writable = True
 
     def get(self, name: str, sizes: Sequence[Size]) -> tuple[Pixels, ...] | None:

@@ -6,7 +6,7 @@ from threading import Lock
 
 import numpy as np
 
-from wdstream.plan.lengths import Ints, LengthModel, TileArrays, TileModel
+from wdstream.plan.protocols import Ints, LengthModel, TileArrays, TileModel
 
 REFUSED = -1
 """In place of tokens and patches: the family cannot take a tile of this size."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import ConfigError
-from wdstream.plan.columns import Dataset, Mix
+from wdstream.plan.protocols import Dataset, Mix
 
 Ints = NDArray[np.int64]
 

@@ -12,16 +12,15 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 from wdstream.errors import PlanError
-from wdstream.plan.columns import Dataset, DatasetColumns, Mix
-from wdstream.plan.lengths import LengthModel, TileModel
+from wdstream.plan.datasets import Parts
+from wdstream.plan.deal import Assigner
 from wdstream.plan.packer import Item
-from wdstream.plan.parts import Parts
-from wdstream.plan.report import PlanSummary, summarise
-from wdstream.plan.run import PackRun
+from wdstream.plan.packs import PackRun
+from wdstream.plan.protocols import Dataset, DatasetColumns, LengthModel, Mix, TileModel
 from wdstream.plan.settings import OnChange, PlanKeywords, PlanSettings
+from wdstream.plan.snapshots import Snapshots
 from wdstream.plan.state import KEEPS_PAGES, KEEPS_PARTS, StreamState
-from wdstream.plan.step_plans import Dealer
-from wdstream.plan.waypoints import Waypoints
+from wdstream.plan.summary import PlanSummary, summarise
 from wdstream.records import StepPlan
 
 State = StreamState | Mapping[str, Any]
@@ -52,7 +51,7 @@ class Planner:
         self.parts = Parts(entries, family, tiling, self.settings)
         self.fingerprints: Mapping[str, str] = self.parts.fingerprints
         self._cost = family.cost
-        self._waypoints = Waypoints()
+        self._waypoints = Snapshots()
         self._total_steps: int | None = None
 
     @property
@@ -174,19 +173,19 @@ class Planner:
         run = PackRun(self.parts, self.initial_state(), self.fingerprints)
         return summarise(self.parts, run, dealer, self.total_steps())
 
-    def straggler(self, step: StepPlan, *, micro_batch_size: int = 1) -> float:
+    def imbalance(self, step: StepPlan, *, micro_batch_size: int = 1) -> float:
         """Slowest rank / mean of a step, by predicted cost."""
-        return self._dealer(len(step.deal), micro_batch_size).straggler(step)
+        return self._dealer(len(step.deal), micro_batch_size).imbalance(step)
 
-    def _dealer(self, world_size: int, micro_batch_size: int) -> Dealer:
+    def _dealer(self, world_size: int, micro_batch_size: int) -> Assigner:
         policy = self.settings.deal
-        return Dealer(cost=self._cost, policy=policy, world_size=world_size, micro_batch_size=micro_batch_size)
+        return Assigner(cost=self._cost, policy=policy, world_size=world_size, micro_batch_size=micro_batch_size)
 
-    def _from_start(self, state: StreamState, dealer: Dealer) -> "Steps":
+    def _from_start(self, state: StreamState, dealer: Assigner) -> "Steps":
         """Steps from a state to which the plan leads from its beginning; states on the way are kept."""
         return Steps(PackRun(self.parts, state, self.fingerprints), dealer, self._waypoints)
 
-    def _near(self, step: int, given: State | None, dealer: Dealer) -> "Steps":
+    def _near(self, step: int, given: State | None, dealer: Assigner) -> "Steps":
         """Steps from the given state, if it lies before the step, or else from the nearest known one."""
         if step < 0:
             raise PlanError(f"step {step}: steps are numbered from 0")
@@ -199,7 +198,7 @@ class Steps(Iterator[StepPlan]):
     """Steps from a state on; `state()` is the one after the last step given. Close it when it is left before its
     end."""
 
-    def __init__(self, run: PackRun, dealer: Dealer, waypoints: Waypoints | None = None) -> None:
+    def __init__(self, run: PackRun, dealer: Assigner, waypoints: Snapshots | None = None) -> None:
         """`waypoints`, when given, learns states on the way."""
         self.run = run
         self._dealer = dealer

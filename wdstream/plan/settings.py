@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
 from wdstream.errors import ConfigError
-from wdstream.plan.steps import DealPolicy
-from wdstream.plan.where import Where
+from wdstream.plan.deal import DealPolicy
+from wdstream.plan.filter import Where
 
 Tail = Literal["wrap", "drop", "pad"]
 Overlength = Literal["reject", "downscale", "split"]
@@ -59,11 +59,11 @@ class PlanSettings:
         max_pixels: images of more pixels are rejected.
         overlength: samples that do not fit a pack: "reject"; "downscale": their images are shrunk to the largest of 63
             sizes that fits (measure.scaled_size); "split": pages with too many tokens are cut between paragraphs into
-            samples that each have the page's images (split.py).
+            samples that each have the page's images (split_pages.py).
         weights_in: unit of the data sets' weights.
-        where: only samples for which this expression holds (where.py).
+        where: only samples for which this expression holds (filter.py).
         curriculum: for the first epochs, further expressions; afterwards all samples that `where` chooses.
-        deal: how the packs of a step are shared by ranks (steps.py); does not change the stream.
+        deal: how the packs of a step are shared by ranks (deal.py); does not change the stream.
         on_change: what to do with a saved state when settings or data differ. "refuse" raises. "keep" goes on where the
             state stands; every sample still comes exactly once, so it is refused when the data or their order changed,
             or when pages of which some parts are still to come would be split elsewhere.

@@ -41,7 +41,7 @@ class Cursor:
         block: block of shards within the epoch.
         position: sample within the block.
         count: pages or tokens given so far, less a common amount; 0 when data sets are not given by weight.
-        part: parts of that sample given already, when it is a page that is split (split.py).
+        part: parts of that sample given already, when it is a page that is split (split_pages.py).
     """
 
     epoch: int = 0
@@ -59,7 +59,7 @@ class StreamState:
         step: steps done; the next step has this number.
         round: passes over the mixture done, each pass ending in packs of its own.
         cursors: one a data set.
-        pool: global sample numbers that wait in the packer's pool, oldest first; those of parts are split.py's.
+        pool: global sample numbers that wait in the packer's pool, oldest first; those of parts are split_pages.py's.
         fingerprints: of index, tokenizer, tiling, family, order, packing and plan code; of pixels when not the default.
     """
 

@@ -1,4 +1,4 @@
-"""Which tokens of a document stand for what, and why nothing is learnt on some of them.
+"""Which tokens of a document stand for what, and why nothing is supervised on some of them.
 
 The pieces come from the functions that build a sample for training (batches/sample.py), the masks from the labels of
 the pack that was built. Both are held against the pack's ids: an explanation that does not fit is never shown.
@@ -12,9 +12,9 @@ import numpy as np
 
 from wdstream.batches.sample import IGNORED, document_pieces, encode_texts, ends_itself, segment_pieces
 from wdstream.families.base import Family, Ints
-from wdstream.pages.label import label_page
 from wdstream.records import ImageSegment, Size, TiledPage
 from wdstream.report.view import ImageView, Kind, Mask, Run, TileView
+from wdstream.tiling.labels import label_page
 
 MASKS: dict[Kind, Mask] = {
     "opening": Mask.OPENING,
@@ -140,14 +140,14 @@ def _segment_sources(page: TiledPage) -> Iterator[Source]:
 
 
 def _even(labels: Ints, begin: int, end: int) -> Iterator[tuple[int, int]]:
-    """[begin, end) in parts that are all learnt or all masked."""
+    """[begin, end) in parts that are all supervised or all masked."""
     changes = np.flatnonzero(np.diff(labels[begin:end] == IGNORED)) + begin + 1
     edges = [begin, *changes.tolist(), end]
     return ((start, stop) for start, stop in pairwise(edges) if start < stop)
 
 
 def _mask(kind: Kind, start: int, stop: int, built: BuiltDocument) -> Mask | None:
-    """Why the labels of [start, stop) say that nothing is learnt there."""
+    """Why the labels of [start, stop) say that nothing is supervised there."""
     if built.labels[start] != IGNORED:
         return None
     if built.is_failed:

@@ -2,6 +2,8 @@
 
 Everything that comes from pages is escaped by the template engine, and a content security policy in the file forbids
 scripts and every request, so that a hostile page stays text.
+
+Tiles as the vision tower gets them, as pictures to look at.
 """
 
 import base64
@@ -16,15 +18,34 @@ import numpy as np
 
 from wdstream.errors import ConfigError
 from wdstream.families.base import Family
-from wdstream.families.pictures import tile_pictures
-from wdstream.pages.jpeg import MAX_SIDE, encode_jpeg, is_grey
+from wdstream.raw.images import MAX_SIDE, encode_jpeg, is_grey
 from wdstream.records import Pixels
 from wdstream.report.view import MEANING, ImageView, PackView, Run, TileView
 from wdstream.report.words import counted, edged, one_line, percent, short_ids, shorten, visible
-from wdstream.shards.atomic import atomic_write
+from wdstream.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+PLANES = 4
+"""Dimensions of `pixel_values` in families that lay images out as (K, 3, H, W); others lay out patches."""
+
+
+def tile_pictures(tile: Pixels, family: Family) -> tuple[Pixels, ...]:
+    """What the family makes of one tile before patches are cut: one picture, or several where it splits the image.
+
+    With `pixels: reference` the model gets the same pictures from its own processor, some pixels 2 grey levels apart.
+
+    Args:
+        tile: uint8 (h, w, 3), as it was cut.
+        family: resizes it.
+    """
+    from wdstream.pixels.render import resize
+
+    pixels = type(family).layout(family, [tile])["pixel_values"]  # the family's own, in uint8, also where it is swapped
+    if pixels.ndim == PLANES:
+        return tuple(np.ascontiguousarray(image.transpose(1, 2, 0)) for image in pixels)
+    return (resize(tile, family.resized(tile.shape[1], tile.shape[0]), family.resample),)
+
 
 TEMPLATE = "pack.html.jinja"
 JPEG_QUALITY = 90

@@ -13,7 +13,7 @@ from rich.text import Text
 from wdstream.report.view import MEANING, DocumentView, Mask, PackView, Run
 from wdstream.report.words import counted, edged, one_line, percent, short_ids, shorten, visible
 
-LEARNT = "green"
+SUPERVISED = "green"
 STYLES = {
     Mask.IMAGE: "blue",
     Mask.LABEL: "yellow",
@@ -59,7 +59,7 @@ def _facts(view: PackView) -> RenderableType:
     facts.add_row("run", _plain(f"{view.config}: {view.siblings}, number {view.number:,} of the run"))
     facts.add_row("model", _plain(f"{view.family.model_dir} ({view.family.name}), tiling {view.tiling}"))
     facts.add_row("content", f"{counted(len(view.documents), 'document')}, {counted(view.num_tiles, 'tile')}")
-    facts.add_row("learnt", Text(f"{view.num_learnt:,} tokens", style=LEARNT))
+    facts.add_row("supervised", Text(f"{view.num_supervised:,} tokens", style=SUPERVISED))
     for mask, count in view.masked.items():
         meaning = Text.assemble((f"{count:,} {mask}", STYLES[mask]), f" ({MEANING[mask]})")
         facts.add_row("masked" if mask == next(iter(view.masked)) else "", meaning)
@@ -70,7 +70,7 @@ def _document(document: DocumentView, *, full: bool) -> RenderableType:
     """One document: where it comes from, how its images are cut, and its runs."""
     title = Text.assemble((f"{document.place}  ", "bold"), (one_line(document.key), "bold"))
     facts = [
-        f"tokens {document.begin}:{document.end} ({document.num_tokens:,}, {document.num_learnt:,} learnt)",
+        f"tokens {document.begin}:{document.end} ({document.num_tokens:,}, {document.num_supervised:,} supervised)",
         f"{document.num_patches:,} patches",
         f"{document.shard} row {document.row} of {document.dataset}, sample {document.sample}",
     ]
@@ -113,8 +113,8 @@ def _parts(runs: Sequence[Run]) -> Iterator[list[Run]]:
 
 
 def _add_run(table: Table, run: Run, document: DocumentView, *, full: bool) -> None:
-    style = LEARNT if run.mask is None else STYLES[run.mask]
-    loss = "learnt" if run.mask is None else f"masked: {run.mask}"
+    style = SUPERVISED if run.mask is None else STYLES[run.mask]
+    loss = "supervised" if run.mask is None else f"masked: {run.mask}"
     what = _what(run, document, style, full=full)
     table.add_row(f"{run.begin}:{run.end}", f"{run.num_tokens:,}", what, Text(loss, style=style))
 

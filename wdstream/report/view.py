@@ -1,4 +1,4 @@
-"""A pack as it is shown: every token of it belongs to one run, and every run is learnt or says why it is not.
+"""A pack as it is shown: every token of it belongs to one run, and every run is supervised or says why it is not.
 
     PackView ─► DocumentView ─► Run, Run, ...       tokens from:to of the pack, end to end without a gap
                             └─► ImageView ─► TileView, ...
@@ -21,7 +21,7 @@ given, the missing text of a failed page, EOS."""
 
 
 class Mask(StrEnum):
-    """Why nothing is learnt on a token."""
+    """Why nothing is supervised on a token."""
 
     IMAGE = "image block"
     LABEL = "tile label"
@@ -35,7 +35,7 @@ class Mask(StrEnum):
 MEANING = {
     Mask.IMAGE: "stands for pixels, which are not predicted",
     Mask.LABEL: "tells the model which tile follows",
-    Mask.GIVEN: "said by others in a chat, or marked as not learnt in its row",
+    Mask.GIVEN: "said by others in a chat, or marked as not supervised in its row",
     Mask.OPENING: "put before a document by the model family",
     Mask.FIRST: "nothing stands before it in its document to predict it from",
     Mask.FAILED: "keeps the slot of a page that could not be read",
@@ -46,12 +46,12 @@ MEANING = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Tokens [begin, end) of a pack that stand for one thing, all learnt or all masked.
+    """Tokens [begin, end) of a pack that stand for one thing, all supervised or all masked.
 
     Attributes:
         begin, end: in the pack.
         kind: what they stand for.
-        mask: why nothing is learnt on them; None where they are learnt.
+        mask: why nothing is supervised on them; None where they are supervised.
         text: their ids as text; of images, runs of one id with their count.
         tile: number in `DocumentView.tiles`, for images and labels.
     """
@@ -165,7 +165,7 @@ class DocumentView:
         return self.end - self.begin
 
     @property
-    def num_learnt(self) -> int:
+    def num_supervised(self) -> int:
         """Tokens with a label."""
         return sum(run.num_tokens for run in self.runs if run.mask is None)
 
@@ -213,9 +213,9 @@ class PackView:
         return sum(document.num_patches for document in self.documents)
 
     @property
-    def num_learnt(self) -> int:
+    def num_supervised(self) -> int:
         """Tokens with a label."""
-        return sum(document.num_learnt for document in self.documents)
+        return sum(document.num_supervised for document in self.documents)
 
     @property
     def num_tiles(self) -> int:
@@ -224,7 +224,7 @@ class PackView:
 
     @property
     def masked(self) -> dict[Mask, int]:
-        """Tokens on which nothing is learnt, by reason; the most frequent first."""
+        """Tokens on which nothing is supervised, by reason; the most frequent first."""
         counts: Counter[Mask] = Counter()
         for document in self.documents:
             for run in document.runs:

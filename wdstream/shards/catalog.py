@@ -4,7 +4,7 @@ index/index.json                 written last: an index without it is not there
 index/<column>.npy               one array a column, to be mapped into memory; s shards, n samples, m images
 index/tokens.<fingerprint>.npy   int32 (n,), tokens of each sample's text, one file a tokenizer, written any time
 index/supervised.<fingerprint>.npy, paragraphs.<fingerprint>.npy, paragraph_start.<fingerprint>.npy: how many of them
-are learnt, and how many each paragraph has, where that was asked for (shards/paragraph_column.py)
+are supervised, and how many each paragraph has, where that was asked for (token_columns.py)
 """
 
 import hashlib
@@ -130,7 +130,8 @@ def token_file(fingerprint: str) -> str:
 
 
 def supervised_file(fingerprint: str) -> str:
-    """The file name of the column of learnt tokens under a tokenizer; there is one where not all text is learnt."""
+    """The file name of the column of supervised tokens under a tokenizer; there is one where not all text is
+    supervised."""
     return "supervised." + token_file(fingerprint).removeprefix("tokens.")
 
 

@@ -20,7 +20,7 @@ from wdstream.shards.catalog import (
     token_file,
     token_fingerprints,
 )
-from wdstream.shards.storage import LocalStorage, Storage
+from wdstream.storage.local import LocalStorage, Storage
 
 
 class IndexFiles(Protocol):
@@ -69,7 +69,7 @@ class RemoteIndex:
     """The index at `url/index`; its columns are held in memory."""
 
     def __init__(self, url: str) -> None:
-        from wdstream.shards.remote import FsspecStorage  # an optional dependency
+        from wdstream.storage.remote import FsspecStorage  # an optional dependency
 
         self.storage: Storage = (remote := FsspecStorage(url))
         self._remote = remote
@@ -132,7 +132,7 @@ def load_tokens(files: IndexFiles, catalog: Catalog, fingerprint: str, path: Pat
 
 
 def load_supervised(files: IndexFiles, catalog: Catalog, fingerprint: str) -> NDArray[np.int32] | None:
-    """The column of learnt tokens of one tokenizer, int32 (n,); None where all tokens of text are learnt.
+    """The column of supervised tokens of one tokenizer, int32 (n,); None where all tokens of text are supervised.
 
     Raises:
         ShardIndexError: when it is damaged or of another index.

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import ShardError
-from wdstream.shards.atomic import atomic_write
-from wdstream.shards.format import ShardPaths
+from wdstream.shards.layout import ShardPaths
+from wdstream.storage.atomic import atomic_write
 
 SCHEMA_VERSION = 1
 SAMPLE_COLUMNS: dict[str, np.dtype[Any]] = {  # one value a sample

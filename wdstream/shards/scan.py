@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wdstream.errors import PageError, ShardError
 from wdstream.records import Page, Size, TextSegment
-from wdstream.shards.format import (
+from wdstream.shards.layout import (
     IMAGE_EXTENSIONS,
     JSON_EXTENSION,
     TEXT_EXTENSION,
@@ -18,10 +18,10 @@ from wdstream.shards.format import (
     split_sample,
 )
 from wdstream.shards.meta import SampleFailure, ShardMeta, save_idx
-from wdstream.shards.rows import page_from_parts, starts_with_text
-from wdstream.shards.storage import read_exactly
-from wdstream.shards.ustar import BLOCK_SIZE, ZERO_BLOCK, Member, walk
+from wdstream.shards.page_parts import page_from_parts, starts_with_text
+from wdstream.shards.tar_header import BLOCK_SIZE, ZERO_BLOCK, Member, walk
 from wdstream.shards.writer import MetaBuilder, SampleEntry
+from wdstream.storage.local import read_exactly
 
 Measure = Callable[[bytes], Size]  # an image's bytes -> (width, height) after EXIF; raises PageError
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from wdstream.errors import ShardError
 from wdstream.records import Size
-from wdstream.shards.atomic import atomic_write
-from wdstream.shards.format import ShardPaths, is_image, validate_extension, validate_key
+from wdstream.shards.layout import ShardPaths, is_image, validate_extension, validate_key
 from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, SampleFailure, ShardMeta, hash_key, save_idx
-from wdstream.shards.ustar import BLOCK_SIZE, RECORD_SIZE, make_header, padded
+from wdstream.shards.tar_header import BLOCK_SIZE, RECORD_SIZE, make_header, padded
+from wdstream.storage.atomic import atomic_write
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class SampleEntry:
         image_sizes: (width, height) of each image in order of appearance, after EXIF rotation.
         text_bytes: UTF-8 bytes of its text, over all segments.
         text_chars: characters of its text.
-        starts_with_text: whether text comes first; its first token has nothing before it, so it is not learnt.
+        starts_with_text: whether text comes first; its first token has nothing before it, so it is not supervised.
     """
 
     image_sizes: Sequence[Size]

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path, overrides = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        from wdstream.config import load_config
+        from wdstream.config.schema import load_config
 
         config = load_config(path, overrides)
         from wdstream.train.loop import train

@@ -10,7 +10,9 @@
 
 Everything is written to `step-00000010.tmp`; the main process writes the manifest, syncs, and renames. All processes
 must see the folder. Accelerate also keeps each rank's random generators, and silently passes over them when the world
-has changed; that is harmless here, because every micro-batch seeds its own numbers (train/step.py).
+has changed; that is harmless here, because every micro-batch seeds its own numbers (step.py).
+
+Under PEFT a checkpoint holds the adapter alone: the frozen base is already on disk at `model.path`.
 """
 
 import json
@@ -24,10 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import DistributedType, broadcast_object_list
+from safetensors.torch import load_file, save_file
 
 from wdstream.errors import TrainError
-from wdstream.shards.atomic import atomic_write, sync_folder
+from wdstream.storage.atomic import atomic_write, sync_folder
 from wdstream.train.zero import describe_zero, zero_stage
 
 VERSION = 1
@@ -229,3 +232,36 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise TrainError(f"{path}: expected a JSON object, found {type(tree).__name__}")
     return tree
+
+
+ADAPTER_FILE = "adapter_model.safetensors"
+
+
+def save_adapter_only(accelerator: Accelerator) -> None:
+    """Make `save_state` and `load_state` leave out the base model.
+
+    FSDP and DeepSpeed save shards on paths of their own, which these hooks do not touch: a checkpoint of FSDP holds the
+    whole model, one of DeepSpeed what is trained (checkpoint.py).
+    """
+    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        return
+
+    def save(models: list[Any], weights: list[Any], folder: str) -> None:
+        from peft import get_peft_model_state_dict
+
+        for model in models:
+            if accelerator.is_main_process:
+                state = get_peft_model_state_dict(accelerator.unwrap_model(model))
+                tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
+                save_file(tensors, Path(folder) / ADAPTER_FILE)
+        weights.clear()  # what stays in the list, Accelerate writes
+
+    def load(models: list[Any], folder: str) -> None:
+        from peft import set_peft_model_state_dict
+
+        while models:  # what stays in the list, Accelerate loads
+            model = accelerator.unwrap_model(models.pop())
+            set_peft_model_state_dict(model, load_file(Path(folder) / ADAPTER_FILE))
+
+    accelerator.register_save_state_pre_hook(save)
+    accelerator.register_load_state_pre_hook(load)

@@ -7,10 +7,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from wdstream.digest import join_digests, pack_digests
 from wdstream.errors import TrainError
-from wdstream.plan.digest import pack_digest
+from wdstream.plan.hashing import pack_digest
 from wdstream.records import Failure
+from wdstream.runs.digest import join_digests, pack_digests
 from wdstream.train.step import Batch, StepOutcome
 from wdstream.train.stream import StepContents
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from accelerate.utils import gather_object
 
-from wdstream.config import Config
+from wdstream.config.schema import Config
 from wdstream.families.base import Family
-from wdstream.lane_pipeline import Lanes
+from wdstream.pipeline.streamed import Lanes
 from wdstream.plan.hashing import combine
 from wdstream.records import Failure
 from wdstream.train.loss import find_targets
@@ -152,7 +152,7 @@ def join_contents(step: int, parts: Sequence[RankContents], *, digest: int) -> S
         num_tokens=sum(tokens),
         num_patches=sum(part.num_patches for part in parts),
         digest=digest,
-        straggler=max(tokens) * len(tokens) / max(sum(tokens), 1),
+        imbalance=max(tokens) * len(tokens) / max(sum(tokens), 1),
         keys=keys,
         unfit=tuple(page for part in parts for page in part.unfit),
     )

@@ -1,10 +1,10 @@
 """The training loop: take, step, exchange, record; evaluate and save when due.
 
 for each step:
-    batches = this rank's micro-batches           (pipeline.py, lane_pipeline.py)
-    contents = of the step over all ranks         (train/stream.py)
-    outcome = forward, backward, update           (train/step.py)
-    figures = one small gather over the ranks     (train/exchange.py)
+    batches = this rank's micro-batches           (pipeline/planned.py, pipeline/streamed.py)
+    contents = of the step over all ranks         (stream.py)
+    outcome = forward, backward, update           (step.py)
+    figures = one small gather over the ranks     (exchange.py)
     metrics, ledger, quarantine                   (main process)
     evaluation, checkpoint                        when due, or when asked to stop
 """
@@ -12,26 +12,25 @@ for each step:
 from contextlib import nullcontext
 from time import perf_counter
 
-from wdstream.config import Config
-from wdstream.train.desk import (
-    Desk,
+from wdstream.config.schema import Config
+from wdstream.storage.lock import locked
+from wdstream.train.exchange import StepFigures, bytes_digest, exchange
+from wdstream.train.export import export_final
+from wdstream.train.isolation_check import check_no_leak
+from wdstream.train.journal import (
+    Journal,
     Progress,
     advance,
     evaluate_all,
     known_bad,
     note,
     note_contents,
-    open_desk,
+    open_journal,
     save,
     step_metrics,
 )
-from wdstream.train.exchange import StepFigures, bytes_digest, exchange
-from wdstream.train.export import export_final
-from wdstream.train.launch import start_accelerator
-from wdstream.train.lock import locked
-from wdstream.train.run import Run, open_run
-from wdstream.train.selfcheck import check_no_leak
-from wdstream.train.signals import StopSignals
+from wdstream.train.launch import StopSignals, start_accelerator
+from wdstream.train.setup import Run, open_run
 from wdstream.train.step import train_step
 from wdstream.train.stream import OpenStream
 from wdstream.train.zero import keep_clipping
@@ -62,36 +61,38 @@ def train_run(run: Run) -> bool:
         keep_clipping(run.engine.accelerator, run.engine.optimizer, run.config.train.max_grad_norm)
         progress = Progress(**run.start.trainer)
         messages.append(f"going on from {run.start.path} ({run.start.world_size} processes wrote it)")
-    desk = open_desk(run, progress, messages)
+    journal = open_journal(run, progress, messages)
     try:
-        is_finished = run_steps(run, desk, progress)
+        is_finished = run_steps(run, journal, progress)
     finally:
-        desk.metrics.close()
+        journal.metrics.close()
     if is_finished:
         export_final(run.engine, source=run.config.model.path, folder=run.output / "final")
-        desk.metrics.say(f"finished after {progress.step} steps: {run.output / 'final'}")
+        journal.metrics.say(f"finished after {progress.step} steps: {run.output / 'final'}")
     return is_finished
 
 
-def run_steps(run: Run, desk: Desk, progress: Progress) -> bool:
+def run_steps(run: Run, journal: Journal, progress: Progress) -> bool:
     """The loop itself; True when the last step is done, False when asked to stop before."""
     train, first = run.config.train, run.first_step
     evaluated = saved = first
     state = None if run.start is None else run.start.stream
-    with StopSignals() as signals, run.stream.open(state, known_bad(desk)) as stream:
+    with StopSignals() as signals, run.stream.open(state, known_bad(journal)) as stream:
         is_last = first >= run.total_steps
         while not is_last:
-            figures = run_step(run, desk, progress, stream, signals)
+            figures = run_step(run, journal, progress, stream, signals)
             is_last = figures is None or progress.step == run.total_steps
             is_stopping = figures is not None and (figures.is_stopping or progress.step - first == train.stop_after)
             if evaluated < progress.step and (is_last or is_due(train.eval_every, progress.step)):
-                evaluate_all(run, desk, progress.step - 1)
+                evaluate_all(run, journal, progress.step - 1)
                 evaluated = progress.step
             if saved < progress.step and (is_last or is_stopping or is_due(train.checkpoint_every, progress.step)):
-                save(run, desk, progress, stream.state())
+                save(run, journal, progress, stream.state())
                 saved = progress.step
             if is_stopping and not is_last:
-                desk.metrics.say(f"stopped before step {progress.step} with a checkpoint; the same command continues")
+                journal.metrics.say(
+                    f"stopped before step {progress.step} with a checkpoint; the same command continues"
+                )
                 return False
     return True
 
@@ -101,7 +102,9 @@ def is_due(every: int | None, step: int) -> bool:
     return every is not None and step % every == 0
 
 
-def run_step(run: Run, desk: Desk, progress: Progress, stream: OpenStream, signals: StopSignals) -> StepFigures | None:
+def run_step(
+    run: Run, journal: Journal, progress: Progress, stream: OpenStream, signals: StopSignals
+) -> StepFigures | None:
     """One step; None, and nothing done, when the data ended before it."""
     began = perf_counter()
     batches = stream.take(progress.step)
@@ -118,6 +121,6 @@ def run_step(run: Run, desk: Desk, progress: Progress, stream: OpenStream, signa
     )
     sha256 = bytes_digest(batches) if run.config.train.record_bytes else None
     advance(progress, contents)
-    note(run, desk, progress, step_metrics(run, contents, figures, perf_counter() - began), figures, sha256)
-    note_contents(desk, contents)
+    note(run, journal, progress, step_metrics(run, contents, figures, perf_counter() - began), figures, sha256)
+    note_contents(journal, contents)
     return figures

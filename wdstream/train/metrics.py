@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from wdstream.errors import TrainError
-from wdstream.train.lines import LineFile
+from wdstream.storage.json_lines import LineFile
 from wdstream.train.stream import Share
 
 BOARD_RATES = {"loss", "cer", "wer"}
@@ -31,7 +31,7 @@ class StepMetrics:
         wait_seconds: of these, the longest that a rank waited for data.
         num_supervised, num_tokens, num_patches, num_pages: planned contents of the step.
         fill_tokens, fill_patches: share of the two budgets that the contents use, 0 to 1.
-        straggler: predicted cost of the busiest rank over the mean, 1 is perfect.
+        imbalance: predicted cost of the busiest rank over the mean, 1 is perfect.
         mix: what each of several data sets gave, by name.
     """
 
@@ -47,7 +47,7 @@ class StepMetrics:
     num_pages: int
     fill_tokens: float
     fill_patches: float
-    straggler: float
+    imbalance: float
     mix: Mapping[str, Share] = field(default_factory=dict)
 
 
@@ -67,7 +67,7 @@ def summarise(window: Sequence[StepMetrics]) -> dict[str, float]:
         "data_wait_pct": 100.0 * sum(step.wait_seconds for step in window) / seconds,
         "fill_tokens_pct": 100.0 * sum(step.fill_tokens for step in window) / len(window),
         "fill_patches_pct": 100.0 * sum(step.fill_patches for step in window) / len(window),
-        "straggler": max(step.straggler for step in window),
+        "imbalance": max(step.imbalance for step in window),
         "supervised_tokens": float(supervised),
         **summarise_mix(window),
     }
@@ -179,7 +179,7 @@ def describe(figures: dict[str, float]) -> str:
         f"loss {figures['loss']:.4f} lr {figures['lr']:.1e} {figures['tokens_per_s']:,.0f} tokens/s "
         f"{figures['pages_per_s']:.1f} pages/s wait {figures['data_wait_pct']:.0f} % "
         f"fill {figures['fill_tokens_pct']:.0f}/{figures['fill_patches_pct']:.0f} % "
-        f"straggler {figures['straggler']:.2f}" + (f" tokens of {mix}" if mix else "")
+        f"imbalance {figures['imbalance']:.2f}" + (f" tokens of {mix}" if mix else "")
     )
 
 

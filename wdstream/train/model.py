@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from wdstream.config import AdapterConfig, Config, ModelConfig
+from wdstream.config.schema import AdapterConfig, Config, ModelConfig
 from wdstream.errors import ConfigError, TrainError
 
 MixedPrecision = Literal["no", "bf16", "fp16"]

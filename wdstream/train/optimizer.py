@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from wdstream.config import TrainConfig
+from wdstream.config.schema import TrainConfig
 from wdstream.errors import TrainError
 
 

@@ -37,7 +37,7 @@ class Engine:
         dtype: of pixels on the device.
         max_grad_norm: norm to which the gradient is clipped.
         seed: of dropout.
-        needs_images: every micro-batch must run the vision tower (train/dummy.py).
+        needs_images: every micro-batch must run the vision tower (dummy.py).
     """
 
     accelerator: Accelerator

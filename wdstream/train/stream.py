@@ -1,4 +1,4 @@
-"""What a run trains on, step by step: a plan, or lanes (train/lane_stream.py); the loop treats both alike.
+"""What a run trains on, step by step: a plan, or lanes (lane_stream.py); the loop treats both alike.
 
 stream = PlannedStream(...)                        once
 with stream.open(state, known_bad) as steps:       from a saved state on
@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
-from wdstream.config import Config
+from wdstream.config.schema import Config
 from wdstream.errors import StateError, TrainError
 from wdstream.families.base import Family
-from wdstream.pipeline import Plan
-from wdstream.plan.digest import step_digest
+from wdstream.pipeline.planned import Plan
+from wdstream.plan.hashing import step_digest
 from wdstream.plan.planner import Steps
 from wdstream.records import Failure, StepPlan
 from wdstream.train.step import Batch
@@ -45,7 +45,7 @@ class StepContents:
         num_packs: in it, those without pages included.
         num_supervised, num_pages, num_tokens, num_patches: in all its packs.
         digest: 64 bits over what the ranks must agree on: the plan of the step, or the settings of the stream.
-        straggler: cost of the busiest rank over the mean; predicted from the plan, or by tokens where there is none.
+        imbalance: cost of the busiest rank over the mean; predicted from the plan, or by tokens where there is none.
         mix: what each of several data sets gave, by name; empty for a single one.
         keys: pack number to the keys of its pages, where no plan could name them later; else None.
         unfit: pages that were passed over on the way to it, because no pack takes them.
@@ -59,7 +59,7 @@ class StepContents:
     num_tokens: int
     num_patches: int
     digest: int
-    straggler: float
+    imbalance: float
     mix: Mapping[str, Share] = field(default_factory=dict)
     keys: Mapping[int, Sequence[str]] | None = None
     unfit: tuple[Failure, ...] = ()
@@ -213,7 +213,7 @@ def planned_contents(plan: Plan, step: StepPlan, config: Config) -> StepContents
         num_tokens=sum(sum(pack.tokens) for pack in step.packs),
         num_patches=sum(sum(pack.patches) for pack in step.packs),
         digest=step_digest(step),
-        straggler=plan.straggler(step, micro_batch_size=config.train.micro_batch_size),
+        imbalance=plan.imbalance(step, micro_batch_size=config.train.micro_batch_size),
         mix=planned_mix(plan, step),
     )
 

@@ -1,6 +1,6 @@
 """DeepSpeed's ZeRO by Accelerate's own configuration: which settings are proven, and those that follow from the run.
 
-Accelerate hands its engine what it needs inside the calls that train/step.py makes anyway. What the run's YAML decides
+Accelerate hands its engine what it needs inside the calls that step.py makes anyway. What the run's YAML decides
 (batch, clipping, dtype) Accelerate's file may leave out, leave at "auto" or repeat; it may not say something else.
 tests/train/test_zero.py holds ZeRO 1, 2 and 3 to the losses, gradient norms and weights of DDP; the rest is refused.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from wdstream.config import Config
+from wdstream.config.schema import Config
 from wdstream.errors import ConfigError
 from wdstream.train.model import compute_dtype
 

@@ -1,0 +1,1 @@
+"""The `wdstream` command, one file a group; what a command needs is imported when it runs."""

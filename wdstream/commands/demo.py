@@ -1,0 +1,271 @@
+"""`wdstream demo`: real pages become shards, a plan, packs and a training run that survives `kill -9`, with the proof.
+
+raw pages ─► shards ─► plan ─► run "straight": steps 0 to 29 without interruption
+                          └──► run "killed":   steps 0 to 11, SIGKILL, resumed to 29
+                                    both: the same bytes in every step, the same losses, the same weights, bit for bit
+"""
+
+import hashlib
+import json
+import shutil
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from wdstream.config.schema import Config, load_config
+from wdstream.errors import ConfigError, TrainError
+from wdstream.make_shards import MakeShardsOptions, make_shards
+from wdstream.pipeline.planned import plan_from_config
+from wdstream.runs.digest import digest
+from wdstream.storage.json_lines import read_lines
+from wdstream.testing import make_tiny_model
+from wdstream.testing.launcher import TrainingProcess
+
+HELD_OUT = ("handbook-fr-sect.apparmor.pdf", "slides-packaging-tutorial.gl.pdf", "tesseract-phototest.tif")
+"""Files kept for evaluation, with what lies beside them; the rest is trained on."""
+
+DPI = 150
+VOCAB_SIZE = 4096
+SHOWN = ("fill_tokens_pct", "fill_patches_pct", "pages_per_s", "tokens_per_s")
+MARKER = "made-by-wdstream-demo.txt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoReport:
+    """What the demo showed.
+
+    Attributes:
+        killed_at: steps that were finished when the run was killed.
+        resumed_from: step of the checkpoint it went on from.
+        losses: of the first and the last step of the resumed run.
+        eval_loss: on the held-out pages, after the last step.
+        same_bytes: both runs trained on the same ids, labels, positions and pixels in every step (sha256).
+        same_recomputed: `wdstream digest` finds these bytes again, on one rank, for some steps around the kill.
+        same_losses, same_weights: resumed and uninterrupted run agree bit for bit.
+        weights_sha256: of the final weights.
+        seconds: of the whole demo.
+    """
+
+    killed_at: int
+    resumed_from: int
+    losses: tuple[float, float]
+    eval_loss: float
+    same_bytes: bool
+    same_recomputed: bool
+    same_losses: bool
+    same_weights: bool
+    weights_sha256: str
+    seconds: float
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the interrupted run is the uninterrupted one."""
+        return self.same_bytes and self.same_recomputed and self.same_losses and self.same_weights
+
+
+def run_demo(
+    pages: Path,
+    work: Path,
+    *,
+    steps: int = 30,
+    kill_at: int = 12,
+    config_path: Path = Path("configs/demo.yaml"),
+    console: Console | None = None,
+) -> DemoReport:
+    """Run the demo and print what it showed.
+
+    Args:
+        pages: folder of raw pages.
+        work: folder for everything it writes; an earlier demo's is emptied first.
+        steps: of both runs.
+        kill_at: steps after which one run is killed.
+        config_path: the demo's configuration; its paths are moved into `work`.
+        console: where to print.
+
+    Raises:
+        ConfigError: `work` holds files that are not of a demo, or `pages` none.
+        TrainError: a run failed, or the two runs differ.
+    """
+    began = time.perf_counter()
+    console = console or Console()
+    empty(work)
+    config = prepare(pages, work, config_path, steps, console)
+    start = Starter(config_path=config_path, work=work, steps=steps, console=console)
+    console.rule("training on two processes, and a kill")
+    with start("run", log="killed") as trainer:
+        killed_at = trainer.kill_after(kill_at)
+    console.print(f"all processes ended by SIGKILL after {killed_at} steps; the same command again:")
+    with start("run", log="resumed") as trainer:
+        trainer.wait()
+    console.rule("the same run without a kill, to compare")
+    with start("straight", log="straight") as trainer:
+        trainer.wait()
+    report = compare(work, config, killed_at=killed_at, seconds=time.perf_counter() - began)
+    print_report(report, work, console)
+    if not report.is_proven:
+        raise TrainError(f"the resumed run differs from the uninterrupted one; compare {work}/run and {work}/straight")
+    return report
+
+
+def empty(work: Path) -> None:
+    """Make `work` an empty folder, if it is new or an earlier demo's.
+
+    Raises:
+        ConfigError: it holds other files.
+    """
+    if work.exists() and any(work.iterdir()) and not (work / MARKER).exists():
+        raise ConfigError(f"{work}: holds files that are not of a demo; name another folder with --work")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    (work / MARKER).write_text("The demo empties this folder when it starts.\n", encoding="utf-8")
+
+
+def prepare(pages: Path, work: Path, config_path: Path, steps: int, console: Console) -> Config:
+    """Model, shards and plan, with the report of each; the configuration of the runs."""
+    model = make_tiny_model(work / "model", vocab_size=VOCAB_SIZE)
+    console.print(f"tiny Qwen2.5-VL with random weights: {model}")
+    for name, is_held_out in (("shards", False), ("shards-eval", True)):
+        raw = stage(pages, work / "raw" / name, is_held_out=is_held_out)
+        make_shards(raw, work / name, options=MakeShardsOptions(tokenizer=model, dpi=DPI)).print(console)
+    config = load_config(config_path, make_overrides(work, steps))
+    console.rule("the plan: every step is known before the first one")
+    plan_from_config(config).summary(world_size=2).print(console)
+    return config
+
+
+def make_overrides(work: Path, steps: int) -> tuple[str, ...]:
+    """The settings that move the demo's configuration into `work`."""
+    return (
+        f"model.path={work / 'model'}",
+        f"data.train=[{{path: {work / 'shards'}}}]",
+        f"data.eval=[{{name: held_out, path: {work / 'shards-eval'}}}]",
+        f"train.max_steps={steps}",
+    )
+
+
+def stage(pages: Path, folder: Path, *, is_held_out: bool) -> Path:
+    """A copy of the raw pages that are, or are not, held out; a sidecar goes with its page.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    stems = {Path(name).stem for name in HELD_OUT}
+    for path in sorted(pages.rglob("*")):
+        is_chosen = any(path.name == stem or path.name.startswith(stem + ".") for stem in stems)
+        target = folder / path.relative_to(pages)
+        if path.is_file() and is_chosen == is_held_out:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, target)
+    if not folder.exists():
+        names = f" named {', '.join(HELD_OUT)}" if is_held_out else ""
+        raise ConfigError(f"{pages}: no raw pages{names} there; start the demo in the repository, or give --pages")
+    return folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Starter:
+    """Starts the training command with the demo's settings, under a progress bar fed by its metrics."""
+
+    config_path: Path
+    work: Path
+    steps: int
+    console: Console
+
+    @contextmanager
+    def __call__(self, name: str, *, log: str) -> Iterator[TrainingProcess]:
+        """A start of the run `name`; what it prints goes to `<log>.log`."""
+        columns = [
+            TextColumn("{task.description:>9}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[loss]}"),
+            TimeElapsedColumn(),
+        ]
+        with Progress(*columns, console=self.console) as bar:
+            task = bar.add_task(log, total=self.steps, loss="starting")
+            output = self.work / name
+            with TrainingProcess(
+                self.config_path,
+                (*make_overrides(self.work, self.steps), f"train.output={output}"),
+                output=output,
+                log=self.work / f"{log}.log",
+                on_step=lambda step, loss: bar.update(task, completed=step, loss=f"loss {loss:.3f}"),
+            ) as trainer:
+                yield trainer
+
+
+def compare(work: Path, config: Config, *, killed_at: int, seconds: float) -> DemoReport:
+    """Hold the resumed run against the uninterrupted one: pages of every step, losses, final weights."""
+    run, straight = work / "run", work / "straight"
+    starts = json.loads((run / "run.json").read_bytes())["starts"]
+    losses = {path: figures(path, "metrics.jsonl", "loss") for path in (run, straight)}
+    trained = {path: figures(path, "steps.jsonl", "sha256") for path in (run, straight)}
+    around = range(max(0, killed_at - 2), killed_at + 2)
+    again = [sha256 for _, sha256 in digest(config, steps=around, workers=0)]
+    weights = {path: file_sha256(path / "final" / "model.safetensors") for path in (run, straight)}
+    return DemoReport(
+        killed_at=killed_at,
+        resumed_from=starts[-1]["step"],
+        losses=(losses[run][0], losses[run][-1]),
+        eval_loss=figures(run, "eval.jsonl", "loss")[-1],
+        same_bytes=trained[run] == trained[straight],
+        same_recomputed=again == trained[run][around.start : around.stop],
+        same_losses=losses[run] == losses[straight],
+        same_weights=weights[run] == weights[straight],
+        weights_sha256=weights[run],
+        seconds=seconds,
+    )
+
+
+def figures(output: Path, name: str, field: str) -> list[Any]:
+    """One field of every line of a run's file."""
+    return [line[field] for line in read_lines(output / name)]
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def print_report(report: DemoReport, work: Path, console: Console) -> None:
+    """What the demo showed, and where everything lies."""
+    run = work / "run"
+    mean = {name: statistics.fmean(figures(run, "metrics.jsonl", name)) for name in SHOWN}
+    proof = Table(title="an interrupted run is the uninterrupted one", show_header=False)
+    for what, is_same in (
+        ("ids, labels, positions and pixels of every step", report.same_bytes),
+        ("the same computed again on one rank (wdstream digest)", report.same_recomputed),
+        ("losses of every step", report.same_losses),
+        (f"final weights, sha256 {report.weights_sha256[:16]}", report.same_weights),
+    ):
+        proof.add_row(what, "[green]equal, bit for bit[/]" if is_same else "[red]DIFFERENT[/]")
+    summary = Table(title="the run", show_header=False)
+    summary.add_row(
+        "killed, resumed", f"after {report.killed_at} steps, from the checkpoint of step {report.resumed_from}"
+    )
+    summary.add_row("loss", f"{report.losses[0]:.3f} at the start, {report.losses[1]:.3f} at the end")
+    summary.add_row("loss on held-out pages", f"{report.eval_loss:.3f}")
+    summary.add_row(
+        "fill of packs", f"{mean['fill_tokens_pct']:.1f} % of tokens, {mean['fill_patches_pct']:.1f} % of patches"
+    )
+    summary.add_row("speed", f"{mean['pages_per_s']:.1f} pages/s, {mean['tokens_per_s']:,.0f} tokens/s on this CPU")
+    summary.add_row("whole demo", f"{report.seconds:.0f} s")
+    console.print(summary)
+    console.print(proof)
+    for what, where in (
+        ("shards", work / "shards"),
+        ("trained model", run / "final"),
+        ("curves", f"tensorboard --logdir {run / 'tensorboard'}"),
+        ("pages of a step", f"wdstream trace {run} --step 12"),
+        ("logs", work / "*.log"),
+    ):
+        console.print(f"{what:>16}  {where}", highlight=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""The YAML configuration: composes the stations' settings, explains every key."""

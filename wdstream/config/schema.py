@@ -1,0 +1,363 @@
+"""The YAML configuration: one schema, unknown keys are errors with a suggestion; only the edges unpack it.
+
+`data:` has a file of its own, schema.py.
+
+The section `data:` of the YAML configuration: what is read, and how it becomes packs.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from wdstream.errors import ConfigError
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, and no key is ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetConfig(Section):
+    """One data set: a directory of shards with its index; or a mix of several that share a weight or epochs."""
+
+    path: str = ""
+    datasets: tuple["DatasetConfig", ...] = ()
+    """In place of `path`: a mix. The weights inside divide the mix's own weight; epochs inside are multiplied by
+    its."""
+    name: str | None = None
+    """Shown in reports; the directory's name when left out."""
+    weight: float | None = Field(default=None, gt=0)
+    """Share of the stream, in any unit; give all data sets a weight, or none. With weights there are no epochs."""
+    epochs: int = Field(default=1, gt=0)
+    """How often each page comes in one of `data.epochs`; for data sets without weights."""
+
+    @model_validator(mode="after")
+    def _has_path_or_datasets(self) -> "DatasetConfig":
+        if bool(self.path) == bool(self.datasets):
+            raise ValueError("give either path, a directory of shards, or datasets, a mix of several")
+        return self
+
+
+class PhaseConfig(Section):
+    """One part of `data.curriculum`: for so many epochs, only pages for which `where` holds."""
+
+    epochs: int = Field(gt=0)
+    where: str
+
+
+class TileCacheConfig(Section):
+    """`data.tile_cache:` tiles kept on disk between epochs and runs; see docs/pixels.md for when that pays."""
+
+    path: Path
+    """A folder on a fast disk of this machine; several runs may share it."""
+    max_bytes: int = Field(gt=0)
+    """All its files together; some go when more come."""
+
+
+class StreamingConfig(Section):
+    """`data.streaming:` train from tars without an index, read front to back; see docs/plan.md for what that costs.
+
+    `path` in data.train is then a folder of tars or a tar, on disk or an object store (`s3://bucket/tars`), an http(s)
+    address (no ranges needed), or `pipe:COMMAND`; braces stand for several: `https://host/pages-{000..127}.tar`.
+    train.max_steps is needed.
+    """
+
+    lanes: int = Field(default=8, gt=0)
+    """Rows of shards that are read side by side: a multiple of the number of processes of every start of the run, and
+    at most the number of shards."""
+    shuffle_buffer: int = Field(default=64, gt=0)
+    """Pages of a lane that are shuffled together, in memory with their images still encoded; the order of shards is
+    shuffled, too."""
+    allow_pipes: bool = False
+    """Run the shell commands that `pipe:` paths hold, as you."""
+
+
+NEEDS_INDEX = ("where", "curriculum", "weights_in", "shuffle_shards", "tail", "deal", "on_change")
+"""Settings of DataConfig that mean nothing for tars without an index."""
+
+
+class DataConfig(Section):
+    """`data:` what is read, and the two capacities of a pack."""
+
+    train: tuple[DatasetConfig, ...] = Field(min_length=1)
+    eval: tuple[DatasetConfig, ...] = ()
+    sequence_length: int = Field(default=8192, gt=0)
+    """Tokens a pack."""
+    max_patches: int = Field(default=40_000, gt=0)
+    """Vision patches a pack."""
+    global_batch_size: int = Field(default=16, gt=0)
+    """Packs a step, over all ranks and accumulation."""
+    seed: int = Field(default=0, ge=0)
+    epochs: int | None = Field(default=None, gt=0)
+    """Passes over the data; None goes on until train.max_steps."""
+    tail: Literal["wrap", "drop", "pad"] = "wrap"
+    """The last step of a run of so many epochs: filled from the next epoch, dropped, or padded with empty packs."""
+    shuffle_shards: int = Field(default=16, gt=0)
+    """Shards whose samples are shuffled together."""
+    pool: int = Field(default=128, gt=0)
+    """Pending samples the packer chooses from."""
+    overlength: Literal["reject", "downscale", "split"] = "reject"
+    """Pages too long for a pack: left out and listed; or their images shrunk until they fit; or their text cut between
+    paragraphs into samples that each have the page's images (plan/split_pages.py), of shards that `wdstream lengths
+    --paragraphs` counted. What does not help is left out."""
+    deal: Literal["total", "phase"] = "total"
+    """How a step's packs are shared: total evens out whole steps (DDP), phase every part of a micro step (FSDP)."""
+    on_change: Literal["refuse", "keep", "new_epoch"] = "refuse"
+    """When a checkpoint was made with other settings or data: refuse it, go on where it stands (not when the data or
+    their order changed), or start a new pass over the data."""
+    weights_in: Literal["pages", "tokens"] = "pages"
+    """What the weights of data sets count."""
+    where: str | None = None
+    """Only pages for which this holds, such as `text_tokens > 50 and language == "de"`; see wdstream/plan/filter.py."""
+    curriculum: tuple[PhaseConfig, ...] = ()
+    """Further conditions for the first epochs, one phase after the other."""
+    workers: int = Field(default=2, ge=0)
+    """Threads that read, decode and lay out pages; 0 works in the reading thread."""
+    prefetch: int = Field(default=2, gt=0)
+    """Batches ready ahead of training."""
+    max_pixels: int = Field(default=200_000_000, gt=0)
+    """Images above this are not decoded."""
+    decode: Literal["exact", "scaled"] = "exact"
+    """scaled: JPEG pages whose tiles need at most half their resolution are decoded smaller; see docs/pixels.md."""
+    pixels: Literal["fast", "reference"] = "fast"
+    """reference: tiles pass the model's own image processor on the host, slowly, to compare with."""
+    tile_cache: TileCacheConfig | None = None
+    """None cuts every page anew in every epoch."""
+    max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
+    """Training stops when more than this share of pages failed at run time."""
+    streaming: StreamingConfig | None = None
+    """None plans from an index; `{}` streams tars that have none, with the settings above."""
+
+    @model_validator(mode="after")
+    def _streams_without_index(self) -> "DataConfig":
+        if self.streaming is None:
+            return self
+        fields = DataConfig.model_fields
+        given = [name for name in NEEDS_INDEX if getattr(self, name) != fields[name].default]
+        given += ["overlength: split"] if self.overlength not in ("reject", "downscale") else []
+        given += ["weight, epochs or datasets"] if any(_is_mixed(entry) for entry in self.train) else []
+        if given:
+            raise ValueError(
+                f"streaming reads tars without an index, so it has no {', '.join(given)}: leave that out, or make an "
+                "index (wdstream index FOLDER --tokenizer MODEL) and leave out streaming"
+            )
+        return self
+
+
+def _is_mixed(entry: DatasetConfig) -> bool:
+    return entry.weight is not None or entry.epochs != 1 or bool(entry.datasets)
+
+
+PairOrInt = Annotated[int, Field(strict=True)] | tuple[int, int]
+
+
+class ModelConfig(Section):
+    """`model:` which checkpoint, and how it computes."""
+
+    path: Path
+    """Local checkpoint directory: config.json, tokenizer, image processor, and weights for training."""
+    family: str | None = None
+    """Model family; read from the checkpoint's config.json when left out."""
+    attn: Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"] = "sdpa"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """auto: bfloat16 on a GPU that has it, else float32."""
+
+
+class ShapeBucketConfig(Section):
+    """One rule of `tiling.shape_buckets`: heights/widths in [min, max) take this grid and these settings."""
+
+    grid: tuple[int, int]
+    name: str | None = None
+    min_aspect_ratio: float | None = None
+    max_aspect_ratio: float | None = None
+    tile_size: PairOrInt | None = None
+    overlap: float | None = None
+    min_area: int | None = None
+    overview_size: PairOrInt | None = None
+    overview_buckets: tuple[tuple[int, int], ...] | None = None
+    no_upscale: bool | None = None
+    pad_color: int | tuple[int, int, int] | str | None = None
+    reading_order: Literal["ltr", "rtl"] | None = None
+
+
+class TilingConfig(Section):
+    """`tiling:` how a page is cut; the fields of TilingPolicy, see wdstream/tiling/policy.py for their meaning."""
+
+    kind: Literal["none", "grid", "shape_buckets", "adaptive", "native"] = "adaptive"
+    native_resolution: bool = False
+    grid: tuple[int, int] = (2, 3)
+    tile_size: PairOrInt = 1024
+    overlap: float | None = None
+    min_area: int = 0
+    overview_size: PairOrInt | None = None
+    overview_buckets: tuple[tuple[int, int], ...] | None = None
+    no_upscale: bool | None = None
+    pad_color: int | tuple[int, int, int] | str | None = None
+    reading_order: Literal["ltr", "rtl"] = "ltr"
+    shape_buckets: Literal["auto", "ocr_pages"] | tuple[ShapeBucketConfig, ...] = "ocr_pages"
+    resample: Literal["bilinear", "bicubic", "lanczos"] = "bicubic"
+    image_size: PairOrInt | None = None
+    resize_buckets: tuple[tuple[int, int], ...] | None = None
+    max_page_pixels: int | None = 28 * 28 * 16_384
+    labels: Literal["text", "family", "none"] = "text"
+    """Tile labels: plain text such as <row0_col1>, the family's own tokens where it has them, or none."""
+    transform: str | None = None
+    """In place of all above: the tiling of another installed package, by its name (wdstream/tiling/plugin.py)."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Of the transform."""
+
+    @model_validator(mode="after")
+    def _has_one_tiling(self) -> Self:
+        others = sorted(self.model_fields_set - {"transform", "settings"})
+        if self.transform is not None and others:
+            raise ValueError(f"with transform the keys {', '.join(others)} have no meaning; put its own under settings")
+        if self.transform is None and self.settings:
+            raise ValueError("settings are those of a transform; give its name as transform")
+        return self
+
+
+class AdapterConfig(Section):
+    """`train.adapter:` LoRA, or QLoRA over a 4-bit base."""
+
+    kind: Literal["lora", "qlora"] = "lora"
+    r: int = Field(default=16, gt=0)
+    alpha: int = Field(default=32, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    target_modules: str | tuple[str, ...] | None = None
+    """Regex or names; None targets the attention and MLP projections of the language model only."""
+
+
+class GenerateConfig(Section):
+    """`train.generate:` at each evaluation the model also writes pages of every set, for CER and WER; token by token,
+    so it is slow."""
+
+    max_pages: int = Field(default=16, gt=0)
+    """The first so many of a set's plan, the same ones each time."""
+    max_new_tokens: int = Field(default=1024, gt=0)
+    """A page's text is cut off there; what is missing counts as errors."""
+
+
+class TrainConfig(Section):
+    """`train:` the optimizer loop."""
+
+    output: Path = Path("runs/first")
+    max_steps: int | None = Field(default=None, gt=0)
+    micro_batch_size: int = Field(default=1, gt=0)
+    """Packs a forward pass; accumulation follows from global_batch_size and the world."""
+    lr: float = Field(default=1e-4, gt=0)
+    min_lr_ratio: float = Field(default=0.1, ge=0, le=1)
+    warmup_steps: int = Field(default=0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
+    adapter: AdapterConfig | None = None
+    freeze_vision: bool = False
+    gradient_checkpointing: bool = False
+    checkpoint_every: int = Field(default=500, gt=0)
+    keep_checkpoints: int = Field(default=3, gt=0)
+    resume: Literal["auto", "never"] = "auto"
+    """auto: go on from the newest complete checkpoint in `output`."""
+    eval_every: int | None = Field(default=None, gt=0)
+    """Steps between evaluations; the last step is always followed by one."""
+    generate: GenerateConfig | None = None
+    """None: evaluation is the loss alone."""
+    log_every: int = Field(default=1, gt=0)
+    seed: int = Field(default=0, ge=0)
+    world_size: int | None = Field(default=None, gt=0)
+    """When given, the run refuses to start with any other number of processes."""
+    record_bytes: bool = False
+    """Write beside each step in steps.jsonl the sha256 over all that is trained on, as `wdstream digest` prints it;
+    about 2 ms a megabyte of pixels."""
+    stop_after: int | None = Field(default=None, gt=0)
+    """Write a checkpoint and stop after so many steps of one start, in queues with a time limit say; the learning rate
+    still follows max_steps."""
+
+
+class Config(Section):
+    """A whole run."""
+
+    model: ModelConfig
+    data: DataConfig
+    tiling: TilingConfig = Field(default_factory=TilingConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+
+
+def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
+    """Read a YAML file; `overrides` are `section.key=value` with YAML values.
+
+    Relative paths inside stay relative to the working directory, as on the command line.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or does not fit the schema; names each wrong key.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot read the configuration ({error.strerror}); give the path of a YAML file"
+        ) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected sections model:, data:, tiling:, train:, found {type(tree).__name__}")
+    return config_from_tree(tree, overrides, path)
+
+
+def config_from_tree(tree: dict[str, Any], overrides: tuple[str, ...], path: Path) -> Config:
+    """The configuration of a tree of sections and keys read from `path`; `overrides` as in `load_config`.
+
+    Raises:
+        ConfigError: it does not fit the schema; names each wrong key.
+    """
+    for override in overrides:
+        _apply_override(tree, override)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(f"{path}:\n" + "\n".join(_explain(item) for item in error.errors())) from None
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    name, equals, value = override.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {override}: expected section.key=value, such as train.lr=1e-4")
+    *parents, leaf = name.strip().split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"--set {override}: '{parent}' holds no keys")
+    tree[leaf] = yaml.safe_load(value)
+
+
+def _explain(item: Any) -> str:
+    """One line on one mistake; for an unknown key, the nearest known one."""
+    where = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "value_error":  # of our own validators: it says what it found
+        return f"  {where}: {item['msg'].removeprefix('Value error, ')}"
+    if item["type"] != "extra_forbidden":
+        return f"  {where}: {item['msg']} (found {item['input']!r})"
+    known = _known_keys([part for part in item["loc"][:-1] if isinstance(part, str)])
+    near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+    return f"  {where}: unknown key; {hint}"
+
+
+def _known_keys(path: list[str]) -> list[str]:
+    """Keys of the section at `path`, following annotations through unions and tuples."""
+    section: type[BaseModel] = Config
+    for part in path:
+        if part in section.model_fields:
+            found = _sections_in(section.model_fields[part].annotation)
+            section = found[0] if found else section
+    return sorted(section.model_fields)
+
+
+def _sections_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for inner in getattr(annotation, "__args__", ()) for found in _sections_in(inner)]

@@ -1,0 +1,114 @@
+"""Tokens of the text of pages, as the plan counts them: by a tokenizer, for chat rows by the template too."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wdstream.errors import ConfigError, FamilyError
+from wdstream.families.base import Family
+from wdstream.families.registry import load_family
+from wdstream.families.shared.chat import render_chat
+from wdstream.records import Page, TextSegment, TokenSegment
+from wdstream.text.encoder import TextEncoder
+from wdstream.text.messages import is_chat
+from wdstream.text.paragraphs import page_paragraphs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextCounts:
+    """Tokens of a page's text without its EOS, and how many of them are supervised.
+
+    In a page that begins with text that is not supervised, `supervised` is one more: where there is no BOS, the plan
+    takes
+    one off for the first token, which nothing predicts. A chat row's EOS, supervised or not, is the token the plan
+    adds.
+    `paragraphs` are the tokens of each paragraph, tokenised by itself; empty where they are not counted, and for a page
+    that is not to be split (text/paragraphs.py).
+    """
+
+    tokens: int
+    supervised: int
+    paragraphs: tuple[int, ...] = ()
+
+
+class TokenCounter:
+    """Counts with one tokenizer. Safe to use from many threads.
+
+    Attributes:
+        encoder: of the tokenizer.
+        with_paragraphs: whether the tokens of each paragraph are counted, too. Nothing but `overlength: split` reads
+            them, and they take as long as the texts: neither count follows from the other, since a paragraph by itself
+            may have other tokens than inside its text (GPT-2's rule makes one token of the two line ends that end a
+            text, and two of those before a word); and which pages will be too long, no one knows before there is a
+            configuration. So they are counted when asked for.
+    """
+
+    def __init__(
+        self, encoder: TextEncoder, family: Family | None, where: Path, *, with_paragraphs: bool = False
+    ) -> None:
+        """Used by `open`."""
+        self.encoder = encoder
+        self.with_paragraphs = with_paragraphs
+        self._family = family
+        self._where = where
+
+    @classmethod
+    def open(cls, path: Path, *, with_paragraphs: bool = False) -> "TokenCounter":
+        """Open a checkpoint folder, or a tokenizer.json; `with_paragraphs`: see TokenCounter.
+
+        Raises:
+            ConfigError: there is no tokenizer.json, or it cannot be read.
+        """
+        try:
+            family = load_family(path if path.is_dir() else path.parent)
+        except FamilyError:  # a tokenizer alone, or of a model that wdstream does not know: enough for plain text
+            return cls(TextEncoder.open(path), None, path, with_paragraphs=with_paragraphs)
+        return cls(family.encoder, family, path, with_paragraphs=with_paragraphs)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the token column."""
+        return self.encoder.fingerprint
+
+    def count(self, pages: Sequence[Page]) -> list[TextCounts]:
+        """Counts of each page.
+
+        Raises:
+            PageError: the chat template refuses a chat row.
+            ConfigError: a chat row, and no checkpoint of a known family.
+        """
+        texts = [[part for part in page.segments if isinstance(part, TextSegment)] for page in pages]
+        plain = [[] if is_chat(page.segments) else parts for page, parts in zip(pages, texts, strict=True)]
+        paragraphs = [page_paragraphs(page.segments) if self.with_paragraphs else [] for page in pages]
+        every = [part.text for parts in plain for part in parts] + [piece for pieces in paragraphs for piece in pieces]
+        counts = iter(self.encoder.count(every))
+        tokens = [[next(counts) for _ in parts] for parts in plain]
+        of_paragraphs = [tuple(next(counts) for _ in pieces) for pieces in paragraphs]
+        return [
+            self._count_chat(page) if is_chat(page.segments) else self._count_texts(page, of_texts, of_pieces)
+            for page, of_texts, of_pieces in zip(pages, tokens, of_paragraphs, strict=True)
+        ]
+
+    def _count_chat(self, page: Page) -> TextCounts:
+        if self._family is None:
+            raise ConfigError(
+                f"{self._where}: chat rows are counted by the model's chat template; give the checkpoint folder of a "
+                "model family that wdstream knows, not a tokenizer alone"
+            )
+        runs = [part for part in render_chat(page, self._family).segments if isinstance(part, TokenSegment)]
+        return TextCounts(
+            tokens=sum(len(run.ids) for run in runs) - 1,
+            supervised=sum(len(run.ids) for run in runs if run.is_supervised) - 1,
+        )
+
+    def _count_texts(self, page: Page, tokens: Sequence[int], paragraphs: tuple[int, ...]) -> TextCounts:
+        """`tokens`: of each text of the page; `paragraphs`: of each of its paragraphs, if wanted."""
+        parts = [part for part in page.segments if isinstance(part, TextSegment)]
+        supervised = sum(count for part, count in zip(parts, tokens, strict=True) if part.is_supervised)
+        first = page.segments[0] if page.segments else None
+        begins_unsupervised = isinstance(first, TextSegment) and bool(first.text) and not first.is_supervised
+        return TextCounts(
+            tokens=sum(tokens),
+            supervised=supervised + (1 if begins_unsupervised and self.encoder.bos_id is None else 0),
+            paragraphs=paragraphs,
+        )

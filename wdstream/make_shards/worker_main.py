@@ -1,0 +1,90 @@
+"""One process of make-shards: `python -m wdstream.make_shards.worker_main`, jobs on stdin, messages on stdout, JSON
+lines.
+
+It says which page it turns to before it does, so that a page that kills it is known. It dies with the process that
+started it: a thread waits for more jobs, and the end of stdin ends everything at once.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import resource
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any, TextIO
+
+from wdstream.errors import PageError, WdstreamError
+from wdstream.make_shards.build import build_shard, open_counter
+from wdstream.make_shards.jobs import Job
+from wdstream.make_shards.survey import survey_files
+from wdstream.raw.options import MakeShardsOptions
+
+
+def main() -> None:
+    """Serve jobs until stdin ends."""
+    # A library that prints must not speak in between: stdout becomes stderr, and messages keep the pipe.
+    messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the keyboard is for the parent to handle
+    setup = json.loads(sys.stdin.readline())
+    _limit_memory(setup["options"]["memory_limit_mb"])
+    jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(jobs,), daemon=True).start()
+    _send(messages, {"ready": True})
+    worker = _Worker(setup, messages)
+    while True:
+        job = Job.from_json(json.loads(jobs.get()))
+        try:
+            _send(messages, {"done": worker.work(job)})
+        except OSError as error:  # reading errors are caught where they happen; this one is the output's
+            name = Path(str(error.filename or setup["out"])).name
+            _send(messages, {"fatal": f"cannot write {name}: {error.strerror or error}"})
+        except WdstreamError as error:
+            _send(messages, {"bug" if isinstance(error, PageError) else "fatal": str(error)})
+        except Exception:
+            _send(messages, {"bug": traceback.format_exc()})
+
+
+class _Worker:
+    """Does jobs one by one."""
+
+    def __init__(self, setup: dict[str, Any], messages: TextIO) -> None:
+        self._raw = Path(setup["raw"])
+        self._out = Path(setup["out"])
+        self._options = MakeShardsOptions.from_json(setup["options"])
+        self._messages = messages
+        self._counter = open_counter(self._options)
+
+    def work(self, job: Job) -> Any:
+        """The result of a job, as JSON."""
+        if job.kind == "survey":
+            return survey_files(job, self._raw, self._on_page)
+        build_shard(job, self._raw, self._out, self._options, self._counter, self._on_page)
+        return None
+
+    def _on_page(self, item: int, page: int | None) -> None:
+        _send(self._messages, {"at": [item, page]})
+
+
+def _receive(jobs: "queue.SimpleQueue[str]") -> None:
+    for line in sys.stdin:
+        jobs.put(line)
+    os._exit(1)  # at once, in the middle of a page: whoever wanted the result is gone
+
+
+def _send(messages: TextIO, message: dict[str, Any]) -> None:
+    messages.write(json.dumps(message) + "\n")
+    messages.flush()
+
+
+def _limit_memory(limit_mb: int) -> None:
+    with contextlib.suppress(ValueError, OSError):  # a system that cannot limit the address space runs without
+        resource.setrlimit(resource.RLIMIT_AS, (limit_mb << 20, limit_mb << 20))
+
+
+if __name__ == "__main__":
+    main()

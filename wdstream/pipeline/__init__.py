@@ -1,0 +1,1 @@
+"""The graph of a run: planned and streamed sources, one loader."""

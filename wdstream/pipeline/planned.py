@@ -1,0 +1,294 @@
+"""The whole graph, in order: from the plan to the batches of one rank.
+
+    plan = Plan(Shards.open("shards"), load_family("models/tiny"), TilingPolicy(), sequence_length=8192,
+                max_patches=40_000, global_batch_size=16)
+    with plan.loader(world=World(rank=0, size=8), state=state) as loader:
+        for batch in loader: ...          # global_batch_size / (8 * micro_batch_size) batches make a step
+
+Torch is imported when a loader is built, so that planning, tracing and reports start at once.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack, cast
+
+from wdstream.errors import ConfigError, PlanError
+from wdstream.families.base import Family
+from wdstream.families.reference.pixels import with_reference_pixels
+from wdstream.families.registry import load_family
+from wdstream.pixels.settings import PixelSettings, TileCacheSettings
+from wdstream.plan.planner import Planner
+from wdstream.plan.protocols import Dataset, Mix
+from wdstream.plan.settings import PlanKeywords
+from wdstream.shards.reader import Shards, name_of_row
+from wdstream.tiling.plugin import LoadedTiling, load_tiling
+from wdstream.tiling.policy import TilingPolicy
+from wdstream.world import World
+
+if TYPE_CHECKING:
+    from wdstream.config.schema import Config, DataConfig, DatasetConfig, TilingConfig
+    from wdstream.pipeline.build_pack import PackBuilder
+    from wdstream.pipeline.loader import StreamLoader
+
+log = logging.getLogger("wdstream")
+
+Datasets = Shards | Dataset | Mix | Sequence[Shards | Dataset | Mix]
+
+
+class Plan(Planner):
+    """A Planner over shards, which also builds what it plans.
+
+    Attributes:
+        family: of the model; for images that are not cut, with its processor's own splitting.
+        tiling: the policy, fitted to the family's image sizes.
+        pixels: how images become tiles.
+
+    Raises:
+        ConfigError: settings out of range, or that contradict each other.
+        PlanError: a data set is empty.
+        ShardIndexError: a data set lacks the family's token column.
+    """
+
+    def __init__(
+        self,
+        datasets: Datasets,
+        family: Family,
+        tiling: TilingPolicy | LoadedTiling,
+        *,
+        pixels: PixelSettings | None = None,
+        **settings: Unpack[PlanKeywords],
+    ) -> None:
+        """`datasets`: opened shards, or `Dataset`s and `Mix`es of them; settings: see PlanSettings."""
+        family, tiling = fit_tiling(family, tiling)
+        self.pixels = pixels or PixelSettings()
+        self.family = with_reference_pixels(family) if self.pixels.pixels == "reference" else family
+        self.tiling = tiling
+        super().__init__(datasets, family, tiling, **settings)
+        if self.pixels.fingerprint:
+            self.fingerprints = {**self.fingerprints, "pixels": self.pixels.fingerprint}
+
+    @property
+    def shards(self) -> tuple[Shards, ...]:
+        """The shards of each data set, in the order of sample numbers."""
+        return tuple(cast(Shards, dataset.columns) for dataset in self.datasets)
+
+    def key(self, sample: int) -> str:
+        """The key of a sample number, read from its shard, as batches have it; `KEY part 2/3` for part of a page."""
+        dataset, row = self.locate(sample)
+        key, part = name_of_row(self.shards[dataset], row), self.parts.part_of(sample)
+        return key if part is None else part.name(key)
+
+    def loader(
+        self,
+        *,
+        world: World | None = None,
+        state: Mapping[str, Any] | None = None,
+        workers: int = 2,
+        prefetch: int = 2,
+        micro_batch_size: int = 1,
+        known_bad: Mapping[int, str] | None = None,
+    ) -> "StreamLoader":
+        """The batches of one rank; see `build_loader`."""
+        return build_loader(
+            self,
+            world=world or World(),
+            state=state,
+            workers=workers,
+            prefetch=prefetch,
+            micro_batch_size=micro_batch_size,
+            known_bad=known_bad or {},
+        )
+
+
+def fit_tiling(family: Family, tiling: TilingPolicy | LoadedTiling) -> tuple[Family, TilingPolicy | LoadedTiling]:
+    """Family and policy fitted to each other: image sizes the family takes; its own splitting where nothing is cut."""
+    if not isinstance(tiling, TilingPolicy):
+        return family, tiling
+    family = family.for_whole_images() if tiling.kind == "none" else family
+    return family, tiling.for_family(family)
+
+
+def build_loader(
+    plan: Plan,
+    *,
+    world: World,
+    state: Mapping[str, Any] | None,
+    workers: int,
+    prefetch: int,
+    micro_batch_size: int,
+    known_bad: Mapping[int, str],
+) -> "StreamLoader":
+    """The batches of one rank, from a saved state of any rank of any world on.
+
+    Args:
+        plan: what is built.
+        world: which rank this is; world size times micro_batch_size divides global_batch_size.
+        state: what `loader.state_dict()` gave; None for the beginning.
+        workers: threads that build packs; 0 builds them in the thread that prefetches. No influence on what comes.
+        prefetch: batches ready ahead; 0 makes each when it is asked for.
+        micro_batch_size: packs a batch.
+        known_bad: reasons of samples that failed before, by number; they are not read again.
+
+    Returns:
+        An iterator of batches (batches/collate.py) with `step` and the step's `num_supervised` beside them. Its
+        `state_dict()` is the stream's state after the last completed step, the same on every rank.
+
+    Raises:
+        PlanError: a step cannot be divided so.
+        StateError: the state belongs to another plan.
+    """
+    from functools import partial
+
+    from wdstream.nodes.collate import batch_built
+    from wdstream.nodes.mapper import BatchMap, Map
+    from wdstream.nodes.prefetch import Prefetch
+    from wdstream.pipeline.loader import StreamLoader
+    from wdstream.pipeline.plan_source import PlanSource
+
+    check_division(plan.settings.global_batch_size, world, micro_batch_size)
+    builder = pack_builder(plan, known_bad=known_bad)
+
+    source = PlanSource(plan, world=world, micro_batch_size=micro_batch_size)  # PackTask: this rank's packs, as planned
+    packs = Map(source, builder, workers=workers, name="build_pack")  # BuiltPack: read, decode, tile, label, encode
+    collated = BatchMap(packs, partial(batch_built, family=plan.family), size=micro_batch_size)  # a batch of tensors
+    ready = Prefetch(collated, depth=prefetch)  # the same, a few ahead
+    return StreamLoader(ready, source, state=state)
+
+
+def pack_builder(plan: Plan, *, known_bad: Mapping[int, str] | None = None) -> "PackBuilder":
+    """How packs of a plan become arrays; `known_bad` as in `build_loader`."""
+    from wdstream.pipeline.build_pack import PackBuilder
+    from wdstream.pipeline.build_sample import SampleBuilder
+    from wdstream.pixels.tile_cache import open_cache
+
+    max_pixels = plan.settings.max_pixels
+    samples = SampleBuilder(
+        family=plan.family,
+        tiling=plan.tiling,
+        max_pixels=max_pixels,
+        decode=plan.pixels.decode,
+        cache=open_cache(plan.pixels, tiling=plan.tiling.pixel_fingerprint, max_pixels=max_pixels),
+    )
+    return PackBuilder(datasets=plan.shards, parts=plan.parts, samples=samples, known_bad=known_bad or {})
+
+
+def check_division(global_batch_size: int, world: World, micro_batch_size: int) -> None:
+    """Every rank must have the same number of whole batches in a step.
+
+    Raises:
+        PlanError: names the numbers, and the nearest ones that would do.
+    """
+    if micro_batch_size < 1:
+        raise PlanError(f"micro_batch_size {micro_batch_size}: expected at least 1 pack a batch")
+    share = world.size * micro_batch_size
+    if global_batch_size % share:
+        below, above = global_batch_size // share * share, -(-global_batch_size // share) * share
+        sizes = " or ".join(str(size) for size in (below, above) if size)
+        ranks = [size for size in range(1, global_batch_size + 1) if global_batch_size % (size * micro_batch_size) == 0]
+        nearest = sorted(sorted(ranks, key=lambda size: abs(size - world.size))[:2])
+        advice = f"; or run on {' or '.join(map(str, nearest))} ranks" if nearest else ""
+        raise PlanError(
+            f"global_batch_size {global_batch_size} cannot be divided by {world.size} ranks x micro_batch_size "
+            f"{micro_batch_size} = {share}: make it {sizes}{advice}"
+        )
+
+
+def plan_from_config(config: "Config", *, split: str = "train") -> Plan:
+    """The plan of a configuration: `train`, or the evaluation set of this name.
+
+    Raises:
+        ConfigError: there is no such split, or settings contradict each other.
+        WdstreamError: shards, checkpoint or token column are missing; see Plan.
+    """
+    data = config.data
+    if data.streaming is not None and split == "train":
+        raise ConfigError(
+            "data.streaming: tars without an index have no plan: their pages are known only once they are read. "
+            "A run lists the pages of each step in pages.jsonl (`wdstream trace RUN --step N` prints them); for plan, "
+            "where, digest, show and audit make an index (`wdstream index FOLDER --tokenizer MODEL`) and leave out "
+            "data.streaming"
+        )
+    entries = data.train if split == "train" else [entry for entry in data.eval if _name(entry) == split]
+    if not entries:
+        names = ", ".join(["train", *map(_name, data.eval)])
+        raise ConfigError(f"there is no data set '{split}' in data.eval; known: {names}")
+    datasets = [_dataset(entry) for entry in entries]
+    settings = {name: getattr(data, name) for name in PlanKeywords.__annotations__}
+    settings["curriculum"] = [phase.model_dump() for phase in data.curriculum]
+    family = load_family(config.model.path, name=config.model.family)
+    tiling, pixels = tiling_from_config(config.tiling), pixels_from_config(data)
+    return Plan(datasets, family, tiling, pixels=pixels, **cast(PlanKeywords, settings))
+
+
+def tiling_from_config(tiling: "TilingConfig") -> TilingPolicy | LoadedTiling:
+    """The policy that `tiling:` describes; what is not given takes the policy's own default.
+
+    Settings that have no effect under its kind are told in the log, once a process.
+
+    Raises:
+        ConfigError: a setting is wrong, or the transform is not installed.
+    """
+    if tiling.transform is not None:
+        return load_tiling(tiling.transform, **tiling.settings)
+    given = tiling.model_dump(exclude_unset=True, exclude={"transform", "settings"})
+    labels = given.pop("labels", "text")
+    policy = TilingPolicy(**given, tile_labels=labels != "none", own_labels=labels == "family")
+    if policy.ignored_fields:
+        _warn_ignored(policy.kind, policy.ignored_fields)
+    return policy
+
+
+@lru_cache
+def _warn_ignored(kind: str, fields: tuple[str, ...]) -> None:
+    names = ", ".join("labels" if field in ("tile_labels", "own_labels") else field for field in fields)
+    log.warning("tiling: %s: no effect under kind %s", names, kind)
+
+
+def pixels_from_config(data: "DataConfig") -> PixelSettings:
+    """How images become tiles: `data.decode`, `data.pixels` and `data.tile_cache`."""
+    cache = None if data.tile_cache is None else TileCacheSettings(**data.tile_cache.model_dump())
+    return PixelSettings(decode=data.decode, pixels=data.pixels, tile_cache=cache)
+
+
+def write_rejects(plan: Plan, path: Path) -> int:
+    """List the pages that the plan leaves out, and those that it shrinks or splits so that they fit, as JSON lines.
+
+    Returns:
+        The number of lines.
+    """
+    import json
+
+    from wdstream.storage.atomic import atomic_write
+
+    lines = [json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in _rejects(plan)]
+    with atomic_write(path) as file:
+        file.writelines(lines)
+    return len(lines)
+
+
+def _rejects(plan: Plan) -> Iterator[dict[str, Any]]:
+    for sample, reason, is_packed in plan.exceptions():
+        dataset, row = plan.locate(sample)
+        shards = plan.shards[dataset]
+        yield {
+            "sample": sample,
+            "key": name_of_row(shards, row),
+            "dataset": plan.datasets[dataset].name,
+            "shard": shards.shard_name(row),
+            "reason": reason,
+            "is_packed": is_packed,
+        }
+
+
+def _dataset(entry: "DatasetConfig") -> Dataset | Mix:
+    """An entry of `data.train` or `data.eval`, its shards opened."""
+    name, weight, epochs = _name(entry), entry.weight, entry.epochs
+    if entry.datasets:
+        return Mix(datasets=tuple(map(_dataset, entry.datasets)), name=name, weight=weight, epochs=epochs)
+    return Dataset(columns=Shards.open(entry.path), name=name, weight=weight, epochs=epochs)
+
+
+def _name(entry: "DatasetConfig") -> str:
+    return entry.name or Path(entry.path).name or "mix"

@@ -1,0 +1,209 @@
+"""The graph of a stream without an index, in order: from tars to the batches of one rank.
+
+    lanes = lanes_from_config(config)
+    with lanes.loader(world=World(rank=0, size=2), state=state) as loader:
+        for batch in loader: ...          # as from a plan, but for `num_supervised`, which nobody knows in advance
+
+Its packs are the same on every number of ranks that divides the lanes (nodes/lane_source.py). What a plan knows
+before step 0 is not known here: how many steps there are, which pages a step will have, how costly its packs are.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from wdstream.errors import ConfigError, StateError
+from wdstream.families.reference.pixels import with_reference_pixels
+from wdstream.families.registry import load_family
+from wdstream.nodes.collate import batch_built
+from wdstream.nodes.lane import LaneSettings
+from wdstream.nodes.lane_source import LaneSource, merge_lane_states
+from wdstream.nodes.mapper import BatchMap, Map
+from wdstream.nodes.prefetch import Prefetch
+from wdstream.nodes.tar_urls import expand_urls, shard_names
+from wdstream.pipeline.build_lane_pack import LanePackBuilder
+from wdstream.pipeline.build_sample import SampleBuilder
+from wdstream.pipeline.loader import StreamLoader
+from wdstream.pipeline.planned import check_division, fit_tiling, pixels_from_config, tiling_from_config
+from wdstream.pixels.settings import PixelSettings
+from wdstream.pixels.tile_cache import open_cache
+from wdstream.plan.state import MEANING
+from wdstream.world import World
+
+if TYPE_CHECKING:
+    from wdstream.config.schema import Config
+
+VERSION = 1
+"""Of the stream: raised whenever the same tars and settings would give other packs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lanes:
+    """What a plan is for shards with an index, for shards without one.
+
+    Attributes:
+        urls: of the tars, see nodes/read_tars.py.
+        settings: family and tiling in them are fitted to each other, as a plan's are.
+        pixels: how images become tiles.
+
+    Raises:
+        ConfigError: the tiling asks for what the family has not.
+    """
+
+    urls: Sequence[str]
+    settings: LaneSettings
+    pixels: PixelSettings = field(default_factory=PixelSettings)
+
+    def __post_init__(self) -> None:
+        family, tiling = fit_tiling(self.settings.family, self.settings.tiling)
+        family = with_reference_pixels(family) if self.pixels.pixels == "reference" else family
+        object.__setattr__(self, "settings", replace(self.settings, family=family, tiling=tiling))
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of all that decides the stream, under the names that a plan's state has; part of every saved state."""
+        settings, family = self.settings, self.settings.family
+        names = ("sequence_length", "max_patches", "global_batch_size", "pool", "max_pixels", "downscale")
+        found = {
+            "index": _hash(shard_names(self.urls)),
+            "tokenizer": family.text_fingerprint[:16],
+            "tiling": settings.tiling.fingerprint[:16],
+            "family": family.fingerprint[:16],
+            "order": _hash([settings.seed, settings.lanes, settings.shuffle]),
+            "packing": _hash([getattr(settings, name) for name in names]),
+            "plan": f"lanes-{VERSION}",
+        }
+        return found | ({"pixels": self.pixels.fingerprint} if self.pixels.fingerprint else {})
+
+    def loader(
+        self,
+        *,
+        world: World | None = None,
+        state: Mapping[str, Any] | None = None,
+        workers: int = 2,
+        prefetch: int = 2,
+        micro_batch_size: int = 1,
+        known_bad: Mapping[str, str] | None = None,
+    ) -> StreamLoader:
+        """The batches of one rank, from a saved state on.
+
+        A batch's `num_supervised` is None. The loader's `state_dict()` holds this rank's lanes; `saved_state` makes one
+        of those of all ranks. It never ends by itself: after the last of so many epochs batches are empty, until the
+        ranks agree that none of them has a page left (docs/nodes.md).
+
+        Args:
+            world: which rank this is; its size divides the lanes.
+            state: what `saved_state` gave, on any world; None for the beginning.
+            workers: threads that build packs. No influence on what comes.
+            prefetch: batches ready ahead.
+            micro_batch_size: packs a batch.
+            known_bad: reasons of pages that failed before, by key; they stay blank.
+
+        Raises:
+            PlanError: a step or the lanes cannot be divided so.
+            StateError: the state is of another stream, or lacks lanes of this rank.
+        """
+        world, settings = world or World(), self.settings
+        check_division(settings.global_batch_size, world, micro_batch_size)
+        if state is not None:
+            self.check(state)
+
+        source = LaneSource(self.urls, settings=settings, world=world)  # LanePack: read and measured, still encoded
+        packs = Map(source, self._builder(known_bad or {}), workers=workers, name="build_lane_pack")  # BuiltPack
+        collated = BatchMap(packs, partial(batch_built, family=settings.family), size=micro_batch_size)  # tensors
+        ready = Prefetch(collated, depth=prefetch)  # the same, a few ahead
+        return StreamLoader(ready, source, state=state)
+
+    def saved_state(self, states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The one state of the stream, out of what the loaders of all ranks say after the same step.
+
+        Raises:
+            StateError: they were not asked after the same step.
+        """
+        merged = merge_lane_states([dict(state) for state in states])
+        step = merged[LaneSource.NEXT_KEY] // self.settings.global_batch_size
+        return {"version": VERSION, "step": step, **merged, "fingerprints": self.fingerprints}
+
+    def check(self, state: Mapping[str, Any]) -> None:
+        """Refuse a state of another stream.
+
+        Raises:
+            StateError: names each difference.
+        """
+        if LaneSource.LANES_KEY not in state:
+            raise StateError(
+                "the saved state is a plan's, of shards with an index; go on without data.streaming, or begin a new run"
+            )
+        if "fingerprints" not in state:
+            raise StateError(
+                "the saved state is that of one rank's loader; give what `Lanes.saved_state` makes of all ranks' states"
+            )
+        saved, found = dict(state["fingerprints"]), self.fingerprints
+        different = [
+            f"  {name}: expected {saved.get(name)} as in the state, found {found.get(name)}; {_meaning(name)} differs"
+            for name in sorted({*saved, *found})
+            if saved.get(name) != found.get(name)
+        ]
+        if different:
+            raise StateError(
+                f"the saved stream state (step {state['step']}) belongs to another stream:\n"
+                + "\n".join(different)
+                + "\nBring the old settings back, or begin a new run in another train.output"
+            )
+
+    def _builder(self, known_bad: Mapping[str, str]) -> LanePackBuilder:
+        settings = self.settings
+        tiling = settings.tiling.pixel_fingerprint
+        samples = SampleBuilder(
+            family=settings.family,
+            tiling=settings.tiling,
+            max_pixels=settings.max_pixels,
+            decode=self.pixels.decode,
+            cache=open_cache(self.pixels, tiling=tiling, max_pixels=settings.max_pixels),
+        )
+        return LanePackBuilder(samples=samples, global_batch_size=settings.global_batch_size, known_bad=known_bad)
+
+
+def lanes_from_config(config: "Config") -> Lanes:
+    """The stream of a configuration with `data.streaming`.
+
+    Raises:
+        ConfigError: a path is no tar, or a command that is not allowed.
+        WdstreamError: the checkpoint is missing.
+    """
+    data, streaming = config.data, config.data.streaming
+    assert streaming is not None, "asked for only where data.streaming is given"
+    urls = [url for entry in data.train for url in expand_urls(entry.path)]
+    if not streaming.allow_pipes and (pipes := [url for url in urls if url.startswith("pipe:")]):
+        raise ConfigError(
+            f"data.train: {pipes[0]} runs a shell command as you; if you know what it does, allow it with "
+            "--set data.streaming.allow_pipes=true"
+        )
+    settings = LaneSettings(
+        family=load_family(config.model.path, name=config.model.family),
+        tiling=tiling_from_config(config.tiling),
+        sequence_length=data.sequence_length,
+        max_patches=data.max_patches,
+        global_batch_size=data.global_batch_size,
+        lanes=streaming.lanes,
+        pool=max(1, data.pool // streaming.lanes),
+        shuffle=streaming.shuffle_buffer,
+        seed=data.seed,
+        epochs=data.epochs,
+        max_pixels=data.max_pixels,
+        downscale=data.overlength == "downscale",
+    )
+    return Lanes(urls=urls, settings=settings, pixels=pixels_from_config(data))
+
+
+def _meaning(name: str) -> str:
+    return {"index": "the list of shards", "order": "the order: seed, lanes or shuffle_buffer"}.get(
+        name, MEANING.get(name, "an unknown setting")
+    )
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,196 @@
+"""How long a sample is, from the index alone: the protocols that the plan asks, and the arithmetic, vectorised.
+
+For a sample with T text tokens and images cut into tiles (all known from columns and policy, no pixel touched):
+
+    tokens     = prefix + T + sum over tiles (image tokens + tokens of the label text before the tile) + 1 (EOS)
+    patches    = sum over tiles of their vision patches
+    supervised = T + 1, less 1 for a sample that starts with its text and has no prefix (a first token has no left
+    context)
+
+The families implement `LengthModel`, a tiling policy is a `TileModel`, `shards.Shards` is a `DatasetColumns`
+(protocols.py).
+
+What the plan reads of a data set: arrays of an index, one entry a sample or an image. `shards.Shards` has them
+all.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.plan.cost import CostModel
+
+AnyInts = NDArray[np.integer[Any]]
+
+
+class DatasetColumns(Protocol):
+    """The index of a data set of n samples with m images in all.
+
+    More columns are used where an object has them: `starts_with_text` (bool, n: the sample's first segment is
+    text; without it, those without images do), `metadata` (a mapping of names to arrays of n, for `where:`),
+    `supervised(fingerprint)` (n, or None: supervised tokens of all text, where that is not all of them), and, needed to
+    split pages, `paragraphs(fingerprint)` (n + 1, where each sample's paragraphs begin in the other; tokens of each).
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex; changes with any sample."""
+
+    @property
+    def shard_starts(self) -> AnyInts:
+        """Shape (shards,): first row of each shard, ascending."""
+
+    @property
+    def num_images(self) -> AnyInts:
+        """Shape (n,): images of each sample."""
+
+    @property
+    def image_start(self) -> AnyInts:
+        """Shape (n,) or (n + 1,): where the images of each sample begin in the two columns below."""
+
+    @property
+    def image_width(self) -> AnyInts:
+        """Shape (m,): pixels, EXIF applied."""
+
+    @property
+    def image_height(self) -> AnyInts:
+        """Shape (m,): pixels, EXIF applied."""
+
+    @property
+    def text_bytes(self) -> AnyInts:
+        """Shape (n,): UTF-8 bytes of all text."""
+
+    @property
+    def text_chars(self) -> AnyInts:
+        """Shape (n,): characters of all text."""
+
+    def tokens(self, fingerprint: str) -> AnyInts:
+        """Shape (n,): tokens of all text under the tokenizer of this fingerprint; raises ShardIndexError without it."""
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Dataset:
+    """A data set and its part in the mixture: data sets have either all a weight, or all epochs.
+
+    Attributes:
+        columns: its index.
+        name: shown in reports, and `dataset` in a `where:` expression.
+        weight: share of the stream, in any unit; None when the data sets are given by epochs.
+        epochs: how often each of its pages comes in a round.
+    """
+
+    columns: DatasetColumns
+    name: str
+    weight: int | float | Fraction | None = None
+    epochs: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Mix:
+    """Data sets that share one weight, or are repeated together: their own weights divide it, their epochs multiply."""
+
+    datasets: "tuple[Dataset | Mix, ...]"
+    name: str
+    weight: int | float | Fraction | None = None
+    epochs: int = 1
+
+
+def metadata_of(columns: DatasetColumns) -> Mapping[str, NDArray[Any]]:
+    """Further columns that a data set may have, for `where:`; none for most."""
+    found: Mapping[str, NDArray[Any]] = getattr(columns, "metadata", {})
+    return found
+
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+class LengthModel(Protocol):
+    """What the plan must know of a model family. All of it is exact: the ids built later have these lengths."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex; changes with anything that changes a length: family, image sizes, tokenizer, code of the family."""
+
+    @property
+    def text_fingerprint(self) -> str:
+        """Hex; names the token column of a data set (the fingerprint of the text encoder)."""
+
+    @property
+    def size_multiple(self) -> int:
+        """Pixels; the family resizes each side of a tile to a multiple of this."""
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Ids put before every sample and never supervised (1 for a BOS); most often 0."""
+
+    @property
+    def cost(self) -> CostModel:
+        """What a token and a patch cost to train on."""
+
+    def image_cost(self, widths: Ints, heights: Ints) -> tuple[Ints, Ints]:
+        """(tokens, patches) of each tile of this size in pixels; tokens count the ids around the image too.
+
+        Both are -1 where the family refuses the size. All arrays are int64 of one shape.
+        """
+
+    def text_cost(self, text: str) -> int:
+        """Tokens of one piece of text, tokenised by itself."""
+
+
+class TileArrays(Protocol):
+    """How many images are cut, as arrays. I images, T tiles of all of them, in emission order, image after image."""
+
+    @property
+    def counts(self) -> Ints:
+        """Shape (I,): tiles of each image."""
+
+    @property
+    def tile_widths(self) -> Ints:
+        """Shape (T,): output width of each tile in pixels."""
+
+    @property
+    def tile_heights(self) -> Ints:
+        """Shape (T,): output height of each tile in pixels."""
+
+    @property
+    def columns(self) -> Ints:
+        """Shape (I,): grid columns."""
+
+    @property
+    def rows(self) -> Ints:
+        """Shape (I,): grid rows."""
+
+    @property
+    def has_overview(self) -> Bools:
+        """Shape (I,): whether the first tile of the image is the overview."""
+
+    @property
+    def is_labelled(self) -> Bools:
+        """Shape (I,): whether the tiles of the image carry labels."""
+
+    @property
+    def is_rtl(self) -> Bools:
+        """Shape (I,): whether the tiles of a row come right to left."""
+
+
+class TileModel(Protocol):
+    """A tiling policy, as far as the plan needs it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex; changes with every setting that changes a tile or a label."""
+
+    def plan_tiles_arrays(self, widths: Ints, heights: Ints) -> TileArrays:
+        """Cut images of these sizes in pixels; both arrays have shape (I,)."""
+
+    def grid_text_pieces(
+        self, columns: int, rows: int, has_overview: bool, is_labelled: bool, is_rtl: bool, /
+    ) -> Sequence[str]:
+        """The text before each tile of an image cut this way; "" where there is none."""

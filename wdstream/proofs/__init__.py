@@ -1,0 +1,1 @@
+"""Proofs that lengths are exact and that packed documents stay apart."""

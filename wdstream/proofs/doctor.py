@@ -1,0 +1,232 @@
+"""`wdstream doctor MODEL_DIR`: proof that a checkpoint's lengths are exact and that its packed documents stay apart.
+
+Both ways in which a page becomes images are checked: cut into tiles by wdstream, and left whole (tiling kind `none`),
+to be split by the rules of the checkpoint's own processor.
+
+The checkpoint's own tokenizer, image processor and model class are used, on CPU in float32. Its weights are not:
+packing depends on masks and positions, not on values, so a copy of its configuration with two layers and two heads,
+with random weights, shows the same faults in seconds.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wdstream.batches.sample import build_sample
+from wdstream.errors import FamilyError, WdstreamError
+from wdstream.families.base import Family
+from wdstream.families.reference.processor import load_processor
+from wdstream.families.registry import load_family
+from wdstream.proofs.documents import PROBES, make_document
+from wdstream.proofs.lengths import REMEDY, find_difference, planned_tokens, probe_pages, processor_version
+from wdstream.records import Size
+
+if TYPE_CHECKING:
+    import torch
+    from rich.console import Console
+
+SIDES = (1, 2, 13, 14, 28, 32, 45, 100, 224, 333, 448, 700)
+HOSTILE = (
+    "<|image_pad|> <image> <|im_end|> </s> <end_of_turn> <start_of_image>",
+    "<|vision_start|><|image_pad|><|vision_end|>",
+    "NUL \x00, lone \ud800 surrogate, \ufffe",
+)
+ROUND_SIZES: tuple[Size, ...] = (
+    *((width, SIDES[(place * 5 + 3) % len(SIDES)]) for place, width in enumerate(SIDES)),
+    (1240, 1754),
+)
+"""A few of each side, and a page."""
+SPLIT_PROBES = ("image-first", "text-only", "image-last")
+WEIGHT_SCALE = 3.0
+"""Random weights are scaled by this, so that attention matters in the logits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One line of the report: what was checked, whether it holds, what was found, and what to do if not."""
+
+    name: str
+    ok: bool
+    found: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorReport:
+    """All checks of a checkpoint."""
+
+    model_dir: Path
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check holds."""
+        return all(check.ok for check in self.checks)
+
+    def print(self, console: "Console") -> None:
+        """A table of the checks, failed ones with what to do."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=f"{self.model_dir}: {'fit for wdstream' if self.ok else 'NOT fit for wdstream'}")
+        for column in ("check", "", "found"):
+            table.add_column(column)
+        for check in self.checks:
+            mark = Text("ok", "green") if check.ok else Text("failed", "red")
+            found = Text(check.found)
+            if not check.ok:
+                found.append(f"\n{check.remedy}", "bold")
+            table.add_row(check.name, mark, found)
+        console.print(table)
+        console.print(
+            "Weights were random in a copy of the model with two layers: the proof is of masks and positions."
+        )
+
+
+def run_doctor(model_dir: Path, *, family: str | None = None, attn: str = "sdpa") -> DoctorReport:
+    """Check a checkpoint; what is wrong with it is reported, never raised.
+
+    Args:
+        model_dir: local checkpoint directory.
+        family: to use instead of the one config.json names.
+        attn: attention implementation to prove: sdpa, eager or flex_attention; flash attention needs a GPU and is not
+            run here.
+    """
+    try:
+        loaded = load_family(model_dir, name=family)
+    except WdstreamError as error:
+        failed = Check(name="family", ok=False, found=str(error), remedy="see the message")
+        return DoctorReport(model_dir=model_dir, checks=(failed,))
+    checks: list[Check] = [Check(name="family", ok=True, found=f"{loaded.name}, {loaded.encoder.vocab_size:,} tokens")]
+    checks.extend(_run(loaded, attn))
+    return DoctorReport(model_dir=model_dir, checks=tuple(checks))
+
+
+def _run(family: Family, attn: str) -> Iterator[Check]:
+    """All checks after the first; an exception inside one is its failure."""
+    whole = family.for_whole_images()
+    parts: list[tuple[str, Callable[[], Check]]] = [
+        ("attention", lambda: check_attention(family, attn)),
+        ("page text", lambda: check_text(family)),
+        *_checks_of_mode("tiled", family, attn),
+    ]
+    if whole.is_splitting:
+        parts += _checks_of_mode("untiled", whole, attn)
+    for name, check in parts:
+        try:
+            yield replace(check(), name=name)
+        except Exception as error:
+            found = f"{type(error).__name__}: {error}"
+            yield Check(name=name, ok=False, found=found, remedy="the check itself could not run; see the message")
+    if not whole.is_splitting:
+        found = "as tiled: this checkpoint's processor never splits an image"
+        yield Check(name="untiled", ok=True, found=found)
+
+
+def _checks_of_mode(mode: str, family: Family, attn: str) -> list[tuple[str, Callable[[], Check]]]:
+    """Lengths, ids and isolation of images that wdstream cuts (`tiled`), or that the processor splits (`untiled`)."""
+    return [
+        (f"{mode}: lengths", lambda: check_lengths(family)),
+        (f"{mode}: processor", lambda: check_processor(family)),
+        (f"{mode}: packing", lambda: check_packing(family, attn)),
+    ]
+
+
+def check_attention(family: Family, attn: str) -> Check:
+    """Whether this implementation is right for packed rows of the family."""
+    return Check(
+        name="attention",
+        ok=attn in family.attention,
+        found=f"{attn}; right for packed {family.name}: {', '.join(family.attention)}",
+        remedy=f"{family.attention_reason}; set model.attn to one of {', '.join(family.attention)}",
+    )
+
+
+def check_text(family: Family) -> Check:
+    """Whether page text can form a structural token."""
+    formed = [text for text in HOSTILE if not family.structural_ids.isdisjoint(family.encoder.encode(text))]
+    return Check(
+        name="page text",
+        ok=not formed,
+        found=f"no structural token from {len(HOSTILE)} hostile texts" if not formed else f"formed by {formed[0]!r}",
+        remedy="tokenizer.json has structural tokens that wdstream does not know as such; please report the model",
+    )
+
+
+def check_lengths(family: Family) -> Check:
+    """Planned tokens and patches against those built, over a lattice of sizes."""
+    sizes = [(width, height) for width in SIDES for height in SIDES]
+    columns = np.array(sizes, dtype=np.int64)
+    tokens, patches = family.image_cost(columns[:, 0], columns[:, 1])
+    wrong = []
+    for size, planned, planned_patches in zip(sizes, tokens.tolist(), patches.tolist(), strict=True):
+        if planned < 0:
+            continue
+        page = make_document("k", [size, "text"])
+        sample, expected = build_sample(page, family), planned_tokens(page, family)
+        if (sample.num_tokens, sample.num_patches) != (expected, planned_patches):
+            wrong.append(f"{size}: planned {expected}, built {sample.num_tokens}")
+    return Check(
+        name="lengths",
+        ok=not wrong,
+        found=wrong[0] if wrong else f"planned == built for {len(sizes)} sizes",
+        remedy="a fault of wdstream's rules for this family; please report it with the model's config.json",
+    )
+
+
+def check_processor(family: Family) -> Check:
+    """Ids built against those of the checkpoint's own processor, over the probe documents and some sizes."""
+    pages = probe_pages(family, ROUND_SIZES)
+    difference = find_difference(load_processor(family), family, pages)
+    same = f"ids equal to those of {processor_version(family)} for {len(pages)} documents"
+    return Check(name="processor", ok=difference is None, found=difference or same, remedy=REMEDY)
+
+
+def check_packing(family: Family, attn: str) -> Check:
+    """Packed against unpacked, and whether documents of a pack see each other."""
+    from wdstream.proofs.isolation import measure_isolation, without_compiler
+
+    family = family.for_attention(attn)
+    model = narrow_model(family, attn)
+    # A split image is a dozen squares and more, each through the vision tower.
+    probes = {key: PROBES[key] for key in SPLIT_PROBES} if family.is_splitting else PROBES
+    samples = [build_sample(make_document(key, parts), family) for key, parts in probes.items()]
+    with without_compiler():
+        found = measure_isolation(model, family, samples)
+    return Check(
+        name="packing",
+        ok=found.leak == 0.0 and found.difference <= 1e-5,
+        found=f"{len(samples)} documents: leak {found.leak:.1e}, packed against alone {found.difference:.1e}, "
+        f"largest logit {found.scale:.2g}",
+        remedy=f"documents of a pack would mix; use one of {', '.join(family.attention)} and the transformers version "
+        "of constraints.txt",
+    )
+
+
+def narrow_model(family: Family, attn: str) -> "torch.nn.Module":
+    """The checkpoint's architecture with two layers, few heads and random weights, in eval mode.
+
+    Raises:
+        FamilyError: transformers cannot build it.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    from wdstream.testing.tiny.build import random_model
+
+    config = AutoConfig.from_pretrained(family.model_dir)
+    tree = family.narrowed(copy.deepcopy(config.to_dict()))
+    tree.pop("quantization_config", None)  # random weights need no quantised layers
+    try:
+        model: torch.nn.Module = random_model(type(config).from_dict(tree), seed=0, attn=family.attention_setting(attn))
+    except (ValueError, ImportError) as error:
+        raise FamilyError(f"{family.model_dir}: no model with attention '{attn}': {error}") from error
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.ndim > 1 and "embed" not in name:
+                weight.mul_(WEIGHT_SCALE)
+    return model.eval()

@@ -1,0 +1,201 @@
+"""Images as they are stored: the file's own bytes wherever a shard can hold them, pages of many-page TIFFs one by one.
+
+A page of a TIFF of several is stored anew: 1-bit as G4 (a tenth of a JPEG's size, and exact), any other as JPEG. So is
+an image of a format that shards do not hold. The first frame of an animation counts.
+
+Pixels to JPEG: grey where there is no colour, which is smaller and faster to decode, with the same pixels.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from wdstream.errors import DecodeError, SourceError
+from wdstream.pixels.completeness import check_strips
+from wdstream.pixels.decode import EncodedImage
+from wdstream.pixels.header import image_header, pillow_header
+from wdstream.pixels.modes import to_grey_or_rgb
+from wdstream.pixels.pillow import open_image, sniff_format, unreadable
+from wdstream.raw.options import MakeShardsOptions
+from wdstream.records import Size
+
+if TYPE_CHECKING:
+    from PIL import Image
+MAX_SIDE = 65_500  # libjpeg's limit
+_ROWS_AT_ONCE = 64
+
+
+def encode_jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
+    """JPEG, 4:2:0, of uint8 (height, width, 3) RGB or (height, width, 4) RGB and an unused byte.
+
+    An image whose three channels are equal everywhere is stored as one grey channel.
+
+    Raises:
+        ValueError: a side is 0 or above `MAX_SIDE`.
+    """
+    if is_grey(pixels):
+        return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels[..., :1]), quality, "GRAY"))
+    colorspace = "RGB" if pixels.shape[2] == 3 else "RGBX"
+    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality, colorspace, "420"))
+
+
+def is_grey(pixels: NDArray[np.uint8]) -> bool:
+    """Whether red, green and blue are equal in every pixel; goes block by block, as colour mostly shows early."""
+    for top in range(0, len(pixels), _ROWS_AT_ONCE):
+        block = pixels[top : top + _ROWS_AT_ONCE]
+        if block.shape[2] == 4 and block.flags.c_contiguous:
+            words = block.view("<u4")  # red is the lowest byte: one pass instead of two over every fourth byte
+            has_colour = bool(((words ^ (words >> 8)) & 0xFFFF).any())
+        else:
+            red = block[..., 0]
+            has_colour = not (np.array_equal(red, block[..., 1]) and np.array_equal(red, block[..., 2]))
+        if has_colour:
+            return False
+    return True
+
+
+_EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "GIF": "gif", "BMP": "bmp"}
+MAX_FILE_BYTES = 2 << 30
+MAX_FRAMES = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredImage:
+    """An image as it goes into a shard: bytes, extension, and (width, height) after EXIF rotation."""
+
+    data: bytes
+    extension: str
+    size: Size
+
+
+def read_file(path: Path) -> bytes:
+    """All bytes of an image file.
+
+    Raises:
+        SourceError: it cannot be read, or is far larger than any page.
+    """
+    try:
+        num_bytes = path.stat().st_size
+        if num_bytes > MAX_FILE_BYTES:
+            raise SourceError(f"file of {num_bytes} bytes is above the limit of {MAX_FILE_BYTES}")
+        return path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"file cannot be read: {error.strerror}") from error
+
+
+def count_pages(path: Path) -> int:
+    """Pages of a TIFF; 1 for any other image, whatever is wrong with it.
+
+    Raises:
+        SourceError: the file cannot be read.
+        DecodeError: it is a TIFF whose pages cannot be counted, or there are absurdly many.
+    """
+    with _opened(path) as file:
+        head = file.read(16)
+    if _format_of(head) != "TIFF":
+        return 1
+    num_frames = image_header(read_file(path)).num_frames
+    if not 0 < num_frames <= MAX_FRAMES:
+        raise DecodeError(f"TIFF says it has {num_frames} pages; 1 to {MAX_FRAMES} expected")
+    return num_frames
+
+
+def store_image(data: bytes, options: MakeShardsOptions) -> StoredImage:
+    """An image file of one page, as it is stored.
+
+    Raises:
+        DecodeError: it is no image, is damaged, or is above the limit.
+    """
+    image = EncodedImage(data)
+    header = image.header
+    _check_limit(header.size, options.max_pixels)
+    extension = _EXTENSIONS.get(header.format)
+    if extension is not None and not options.check_images:
+        return StoredImage(data=data, extension=extension, size=header.size)
+    pixels = image.decode(max_pixels=options.max_pixels)
+    if extension is not None:
+        return StoredImage(data=data, extension=extension, size=header.size)
+    return StoredImage(data=encode_jpeg(pixels, options.jpeg_quality), extension="jpg", size=header.size)
+
+
+class TiffPages:
+    """The pages of a TIFF of several, numbered from 1. Made by `open_tiff`."""
+
+    def __init__(self, image: "Image.Image", options: MakeShardsOptions) -> None:
+        self._image = image
+        self._options = options
+
+    def page(self, number: int) -> StoredImage:
+        """Page `number`, turned upright, stored anew.
+
+        Raises:
+            DecodeError: it is damaged, or above the limit.
+        """
+        try:
+            self._image.seek(number - 1)
+        except Exception as error:  # Pillow raises whatever its parsing raises
+            raise unreadable("TIFF", error) from error
+        _check_limit(pillow_header(self._image, count_frames=False).size, self._options.max_pixels)
+        check_strips(self._image)
+        try:
+            self._image.load()
+            is_bilevel = self._image.mode == "1"
+            data = _as_g4(self._image) if is_bilevel else self._as_jpeg()
+        except Exception as error:
+            raise unreadable("TIFF", error) from error
+        return StoredImage(data=data, extension="tif" if is_bilevel else "jpg", size=self._image.size)
+
+    def _as_jpeg(self) -> bytes:
+        pixels = to_grey_or_rgb(self._image)
+        channels = pixels if pixels.ndim == 3 else pixels[..., None].repeat(3, axis=2)
+        return encode_jpeg(channels, self._options.jpeg_quality)
+
+
+@contextmanager
+def open_tiff(path: Path, options: MakeShardsOptions) -> Iterator[TiffPages]:
+    """Open a TIFF of several pages for the block.
+
+    Raises:
+        SourceError: the file cannot be read.
+        DecodeError: it is no TIFF.
+    """
+    with open_image(read_file(path), "TIFF") as image:
+        yield TiffPages(image, options)
+
+
+def _as_g4(image: "Image.Image") -> bytes:
+    """A 1-bit image as TIFF with CCITT group 4 compression, without any other tag of the file it came from."""
+    from PIL import Image
+
+    bare = Image.frombytes("1", image.size, image.tobytes())
+    buffer = io.BytesIO()
+    bare.save(buffer, "TIFF", compression="group4")
+    return buffer.getvalue()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedReader]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise SourceError(f"file cannot be read: {error.strerror}") from error
+
+
+def _format_of(head: bytes) -> str | None:
+    try:
+        return sniff_format(head)
+    except DecodeError:
+        return None
+
+
+def _check_limit(size: Size, max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise DecodeError(f"image of {size[0]}x{size[1]} pixels is above the limit of {max_pixels} pixels (max_pixels)")

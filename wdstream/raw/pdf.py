@@ -1,0 +1,183 @@
+"""PDF pages: rendered to JPEG, with the text of their text layer. PDFium by way of pypdfium2; not thread-safe.
+
+The size in pixels is checked before rendering: a page may claim to be kilometres high.
+"""
+
+import gzip
+import math
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wdstream.errors import ConfigError, SourceError
+from wdstream.raw.images import MAX_SIDE, encode_jpeg
+from wdstream.records import Size
+
+MAX_PAGES = 1_000_000
+MAX_UNPACKED_BYTES = 1 << 30
+MAX_TEXT_CHARS = 2_000_000
+_POINTS_PER_INCH = 72
+_READ_WHOLE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PdfImage:
+    """A rendered page: JPEG bytes and their (width, height) in pixels."""
+
+    jpeg: bytes
+    size: Size
+
+
+class PdfFile:
+    """An open PDF; pages are numbered from 1. Made by `open_pdf`."""
+
+    def __init__(self, document: Any) -> None:
+        self._document = document
+
+    @property
+    def num_pages(self) -> int:
+        """Pages of the document."""
+        return len(self._document)
+
+    @contextmanager
+    def page(self, number: int) -> Iterator["PdfPage"]:
+        """Open page `number`, from 1, for the block.
+
+        Raises:
+            SourceError: PDFium cannot load it.
+        """
+        try:
+            page = self._document[number - 1]
+        except Exception as error:  # pypdfium2 raises its own error, IndexError and ValueError
+            raise SourceError(f"page cannot be loaded: {_reason(error)}") from error
+        try:
+            yield PdfPage(page)
+        finally:
+            page.close()
+
+
+class PdfPage:
+    """One open page of a PDF."""
+
+    def __init__(self, page: Any) -> None:
+        self._page = page
+
+    def pixel_size(self, dpi: int, max_pixels: int) -> Size:
+        """(width, height) in pixels at `dpi`, the page's rotation counted.
+
+        Raises:
+            SourceError: the page has no sensible size, or is above the limit.
+        """
+        try:
+            points = self._page.get_size()
+        except Exception as error:
+            raise SourceError(f"page has no size: {_reason(error)}") from error
+        if not all(math.isfinite(side) and side > 0 for side in points):
+            raise SourceError(f"page has no sensible size: {points[0]} x {points[1]} points")
+        width, height = (math.ceil(side * dpi / _POINTS_PER_INCH) for side in points)
+        if width * height > max_pixels or max(width, height) > MAX_SIDE:
+            raise SourceError(
+                f"page of {width}x{height} pixels at {dpi} dpi is above the limit of {max_pixels} pixels (max_pixels) "
+                f"or {MAX_SIDE} a side; lower the dpi"
+            )
+        return width, height
+
+    def text(self) -> str:
+        """The text layer as PDFium gives it, not normalised; empty for a scan.
+
+        Raises:
+            SourceError: the text cannot be read, or is far longer than any page's.
+        """
+        try:
+            text_page = self._page.get_textpage()
+            try:
+                num_chars = text_page.count_chars()
+                if num_chars > MAX_TEXT_CHARS:
+                    raise SourceError(f"text layer of {num_chars} characters is above the limit of {MAX_TEXT_CHARS}")
+                return str(text_page.get_text_range()) if num_chars > 0 else ""
+            finally:
+                text_page.close()
+        except SourceError:
+            raise
+        except Exception as error:
+            raise SourceError(f"text layer cannot be read: {_reason(error)}") from error
+
+    def render(self, *, dpi: int, jpeg_quality: int, max_pixels: int) -> PdfImage:
+        """Draw the page on white.
+
+        Raises:
+            SourceError: the page is above the limit, or PDFium cannot draw it.
+        """
+        self.pixel_size(dpi, max_pixels)
+        try:
+            bitmap = self._page.render(scale=dpi / _POINTS_PER_INCH, rev_byteorder=True, prefer_bgrx=True)
+            try:
+                jpeg = encode_jpeg(bitmap.to_numpy(), jpeg_quality)
+                return PdfImage(jpeg=jpeg, size=(bitmap.width, bitmap.height))
+            finally:
+                bitmap.close()
+        except Exception as error:
+            raise SourceError(f"page cannot be drawn: {_reason(error)}") from error
+
+
+@contextmanager
+def open_pdf(path: Path) -> Iterator[PdfFile]:
+    """Open a PDF, or one compressed as `.pdf.gz`, for the block.
+
+    Raises:
+        SourceError: it needs a password, is no PDF, has no pages, or cannot be read.
+        ConfigError: pypdfium2 is not installed.
+    """
+    pdfium = import_pdfium()
+    source = _source(path)
+    try:
+        document = pdfium.PdfDocument(source)
+    except Exception as error:
+        reason = str(error)
+        if "password" in reason.lower():
+            raise SourceError("PDF needs a password; save it without one") from error
+        raise SourceError(f"not a readable PDF: {_reason(error)}") from error
+    try:
+        num_pages = len(document)
+        if not 0 < num_pages <= MAX_PAGES:
+            raise SourceError(f"PDF says it has {num_pages} pages; 1 to {MAX_PAGES} expected")
+        yield PdfFile(document)
+    finally:
+        document.close()
+
+
+def import_pdfium() -> Any:
+    """The module pypdfium2.
+
+    Raises:
+        ConfigError: it is not installed, with the command that installs it.
+    """
+    try:
+        import pypdfium2
+    except ImportError as error:
+        raise ConfigError("PDFs need pypdfium2: pip install 'wdstream[pdf]'") from error
+    return pypdfium2
+
+
+def _source(path: Path) -> bytes | Path:
+    """What PDFium reads: a small file's bytes, unpacked; a large file by its path, page by page as it needs them."""
+    try:
+        if path.suffix.lower() == ".gz":
+            with gzip.open(path) as stream:
+                data = stream.read(MAX_UNPACKED_BYTES + 1)
+            if len(data) > MAX_UNPACKED_BYTES:
+                raise SourceError(f"file unpacks to more than the limit of {MAX_UNPACKED_BYTES} bytes; unpack it first")
+            return data
+        return path if path.stat().st_size > _READ_WHOLE_BYTES else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise SourceError(f"file cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _reason(error: Exception) -> str:
+    """PDFium's own words, without the wrapper's."""
+    text = str(error)
+    start = text.find("(PDFium: ")
+    return text[start + 9 :].rstrip(".)") if start >= 0 else f"{type(error).__name__}: {text}"

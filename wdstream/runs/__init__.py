@@ -1,0 +1,1 @@
+"""What a run leaves behind, writers beside readers: record, quarantine, trace, where, audit, digest."""

@@ -1,0 +1,239 @@
+"""audit: the proof that a run trained exactly the pages that were planned, whatever happened to it.
+
+    for every step: the ledger's digest over (pack, keys) that the ranks trained  ==  the digest of the planned ones
+    for every state that was saved:                                   the state  ==  the plan's state after its step
+    pages trained  =  pages planned  -  pages that failed and are in the quarantine
+
+The ledger holds a digest a step, not keys. Where it differs, single faults (a page dropped, doubled, or swapped with
+another) are tried one by one, so that the report can name the page.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from wdstream.pipeline.planned import Plan, plan_from_config
+from wdstream.plan.hashing import pages_digest
+from wdstream.plan.planner import Steps
+from wdstream.records import StepPlan
+from wdstream.runs.trace import RunFolder, read_run
+
+Keys = dict[int, tuple[str, ...]]
+"""Pack number to the keys of its pages, in order."""
+SHOWN = 20
+"""Differences that are printed; one wrong step early on makes every later one differ."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditReport:
+    """What the audit found.
+
+    Attributes:
+        steps: steps in the ledger.
+        planned: pages planned in them; each part of a page that is split is one.
+        parts: how many of them are such parts.
+        quarantined: slots of pages that failed; nothing was supervised there.
+        states: saved states that were compared.
+        differences: a sentence for each thing that is not as it should be.
+    """
+
+    steps: int
+    planned: int
+    parts: int
+    quarantined: int
+    states: int
+    differences: tuple[str, ...]
+
+    @property
+    def trained(self) -> int:
+        """Pages supervised from."""
+        return self.planned - self.quarantined
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing differs."""
+        return not self.differences
+
+    def print(self, console: Console) -> None:
+        """Print the first differences, and the sum."""
+        for difference in self.differences[:SHOWN]:
+            console.print(Text.assemble(("differs", "red"), f" {difference}"))
+        if len(self.differences) > SHOWN:
+            console.print(f"... and {len(self.differences) - SHOWN} more", highlight=False)
+        parts = f" ({self.parts} of them parts of pages)" if self.parts else ""
+        console.print(
+            f"{self.steps} steps, {self.states} saved states: {self.planned} pages planned{parts} - {self.quarantined} "
+            f"quarantined = {self.trained} trained; "
+            + ("all as planned" if self.is_clean else f"{len(self.differences)} differences"),
+            highlight=False,
+        )
+
+
+def audit(run: Path) -> AuditReport:
+    """Recompute every step of a run and compare it with what the run recorded.
+
+    Raises:
+        TrainError: no run in the folder.
+        WdstreamError: its shards or checkpoint are not there any more.
+    """
+    folder = read_run(run)
+    plan = plan_from_config(folder.config)
+    different = [
+        f"plan: the fingerprint of {name} is {plan.fingerprints.get(name)} now, and was {value} in the run"
+        for name, value in folder.fingerprints.items()
+        if plan.fingerprints.get(name) != value
+    ]
+    if different:  # nothing below would mean anything
+        return AuditReport(
+            steps=len(folder.steps), planned=0, parts=0, quarantined=0, states=0, differences=tuple(different)
+        )
+    return _Audit(folder, plan).run()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mismatch:
+    """A step whose pages are not the planned ones: the planned `keys`, and the digest `found` in the ledger."""
+
+    keys: Keys
+    found: str
+
+
+class _Audit:
+    """One pass over all steps of a run."""
+
+    def __init__(self, folder: RunFolder, plan: Plan) -> None:
+        self._folder = folder
+        self._plan = plan
+        self._lines: dict[int, list[Mapping[str, Any]]] = {}
+        for line in folder.steps:
+            self._lines.setdefault(int(line["step"]), []).append(line)
+        self._differences: list[str] = []
+        self._digests: dict[str, int] = {}
+        self._wrong: dict[int, Mismatch] = {}
+        self._planned = self._parts = 0
+        self._quarantined = 0
+        self._states = 0
+
+    def run(self) -> AuditReport:
+        count = max(self._lines, default=-1) + 1
+        steps = self._plan.steps()
+        self._check_state(steps)
+        for number in range(count):
+            step = next(steps, None)
+            if step is None:
+                self._differences.append(f"step {number}: in the ledger, but the run ends before it")
+                break
+            self._check_step(step)
+            self._check_state(steps)
+        steps.close()
+        self._differences += explain(self._wrong, self._digests)
+        late = sorted(number for number in self._folder.states if number > count)
+        self._differences += [f"state before step {number}: saved, but the ledger ends before" for number in late]
+        return AuditReport(
+            steps=len(self._folder.steps),
+            planned=self._planned,
+            parts=self._parts,
+            quarantined=self._quarantined,
+            states=self._states,
+            differences=tuple(self._differences),
+        )
+
+    def _check_step(self, step: StepPlan) -> None:
+        lines = self._lines.get(step.step, [])
+        if len(lines) != 1:
+            found = "missing from the ledger" if not lines else f"{len(lines)} times in the ledger"
+            self._differences.append(f"step {step.step}: {found}")
+            return
+        line = lines[0]
+        keys = {pack.number: tuple(map(self._plan.key, pack.samples)) for pack in step.packs}
+        pages = sum(map(len, keys.values()))
+        self._planned += pages
+        samples = [sample for pack in step.packs for sample in pack.samples]
+        self._parts += sum(self._plan.parts.page_of(sample) != sample for sample in samples)
+        failed = [sample for sample in samples if self._folder.has_failed(self._plan.parts.page_of(sample), step.step)]
+        self._quarantined += len(failed)
+        expected = {"pages": pages, "supervised": step.num_supervised, "failed": len(failed)}
+        for name, value in expected.items():
+            if line[name] != value:
+                self._differences.append(f"step {step.step}: {name} expected {value}, found {line[name]}")
+        self._digests[_digest(keys)] = step.step
+        if line["digest"] != _digest(keys):
+            self._wrong[step.step] = Mismatch(keys=keys, found=line["digest"])
+
+    def _check_state(self, steps: Steps) -> None:
+        saved = self._folder.states.get(steps.run.step)
+        if saved is None:
+            return
+        self._states += 1
+        if saved != steps.state().to_json():
+            planned = steps.state().to_json()
+            fields = [name for name in planned if planned[name] != saved.get(name)] or ["a field unknown to the plan"]
+            parts = "; ".join(f"{name} expected {planned.get(name)}, found {saved.get(name)}" for name in fields)
+            self._differences.append(f"state before step {steps.run.step}: {parts}")
+
+
+def explain(wrong: Mapping[int, Mismatch], digests: Mapping[str, int]) -> Iterator[str]:
+    """A sentence for each step whose pages are not the planned ones: which page, where one fault explains it.
+
+    Args:
+        wrong: the steps in question.
+        digests: step by digest, of the planned pages of all steps.
+    """
+    swapped = dict(_swaps_between_steps(wrong))
+    for step, mismatch in wrong.items():
+        fault = next((text for text, keys in _faults(mismatch.keys) if _digest(keys) == mismatch.found), None)
+        if fault is None and mismatch.found in digests:
+            fault = f"trained the pages of step {digests[mismatch.found]}"
+        fault = fault or swapped.get(step) or "the pages differ, and not by one that was dropped, doubled or swapped"
+        yield f"step {step}: {fault} (digest expected {_digest(mismatch.keys)}, found {mismatch.found})"
+
+
+def _swaps_between_steps(wrong: Mapping[int, Mismatch]) -> Iterator[tuple[int, str]]:
+    """(step, sentence) for pairs of steps that would be right with one page of each exchanged."""
+    for (one, left), (two, right) in combinations(wrong.items(), 2):
+        for mine, theirs in product(_slots(left.keys), _slots(right.keys)):
+            key, other = left.keys[mine[0]][mine[1]], right.keys[theirs[0]][theirs[1]]
+            if (
+                _digest(_put(left.keys, mine, other)) == left.found
+                and _digest(_put(right.keys, theirs, key)) == right.found
+            ):
+                sentence = f"page '{key}' of step {one} and page '{other}' of step {two} were swapped"
+                yield from ((one, sentence), (two, sentence))
+
+
+def _slots(keys: Keys) -> list[tuple[int, int]]:
+    """(pack, place) of every page."""
+    return [(pack, place) for pack, names in keys.items() for place in range(len(names))]
+
+
+def _put(keys: Keys, slot: tuple[int, int], key: str) -> Keys:
+    """The same packs with another page in one slot."""
+    pack, place = slot
+    return keys | {pack: (*keys[pack][:place], key, *keys[pack][place + 1 :])}
+
+
+def _faults(planned: Keys) -> Iterator[tuple[str, Keys]]:
+    """Every way to drop, double or swap one page."""
+    slots = _slots(planned)
+    for pack, place in slots:
+        keys = planned[pack]
+        without = keys[:place] + keys[place + 1 :]
+        yield f"page '{keys[place]}' of pack {pack} was dropped", planned | {pack: without}
+    for (pack, place), (other, keys) in product(slots, planned.items()):
+        key = planned[pack][place]
+        sentence = f"page '{key}' of pack {pack} came twice, again in pack {other}"
+        for at in range(len(keys) + 1):
+            yield sentence, planned | {other: (*keys[:at], key, *keys[at:])}
+    for one, two in combinations(slots, 2):
+        key, other_key = planned[one[0]][one[1]], planned[two[0]][two[1]]
+        sentence = f"pages '{key}' of pack {one[0]} and '{other_key}' of pack {two[0]} were swapped"
+        yield sentence, _put(_put(planned, one, other_key), two, key)
+
+
+def _digest(keys: Keys) -> str:
+    return pages_digest(keys.items())

@@ -1,0 +1,256 @@
+"""Shards for reading: columns mapped into memory, and samples by one range read each, verified.
+
+The name of a row, also of one whose very header is damaged.
+"""
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.errors import DamagedSampleError, PageError, ShardError
+from wdstream.records import Page
+from wdstream.shards.columns import (
+    IndexFiles,
+    load_columns,
+    load_paragraphs,
+    load_supervised,
+    load_tokens,
+    open_index,
+)
+from wdstream.shards.layout import split_name, split_sample
+from wdstream.shards.meta import hash_key
+from wdstream.shards.page_parts import page_from_parts
+from wdstream.shards.tar_header import walk
+from wdstream.storage.local import ByteRange, Storage
+
+
+class Shards:
+    """A folder of shards with an index: n samples in rows 0 to n - 1, m images. Safe to read from many threads.
+
+    Attributes:
+        path: where the index lies, as it was given.
+        catalog: what `index.json` says.
+        fingerprint: 32 hexadecimal digits of the content, wherever it lies.
+        shard_names: file name of each shard, in order of rows.
+        shard_starts: int64 (shards,), first row of each shard.
+        shard: int32 (n,), number of each row's shard.
+        offset: int64 (n,), where its bytes start in the tar.
+        nbytes: int64 (n,), how many they are, headers and padding included.
+        crc: uint32 (n,), zlib crc32 of those bytes.
+        num_images: int32 (n,).
+        image_start: int64 (n + 1,), where a row's images start in the next two.
+        image_width: int32 (m,), pixels, after EXIF rotation.
+        image_height: int32 (m,).
+        text_bytes: int32 (n,), UTF-8 bytes of all text segments.
+        text_chars: int32 (n,), characters of all text segments.
+        starts_with_text: uint8 (n,), 1 where the first segment is text.
+        key_hash: uint64 (n,), `wdstream.shards.meta.hash_key` of the key.
+    """
+
+    def __init__(self, path: Path | str, files: IndexFiles, storage: Storage) -> None:
+        """Use `Shards.open`."""
+        self.path = path
+        self.catalog = catalog = files.catalog()
+        columns = load_columns(files, catalog)
+        self.fingerprint = catalog.fingerprint
+        self.shard_names = tuple(shard.name for shard in catalog.shards)
+        self.shard_starts = np.cumsum([0] + [shard.samples for shard in catalog.shards], dtype=np.int64)[:-1]
+        self.shard: NDArray[np.int32] = columns["shard"]
+        self.offset: NDArray[np.int64] = columns["offset"]
+        self.nbytes: NDArray[np.int64] = columns["nbytes"]
+        self.crc: NDArray[np.uint32] = columns["crc"]
+        self.num_images: NDArray[np.int32] = columns["num_images"]
+        self.image_start: NDArray[np.int64] = columns["image_start"]
+        self.image_width: NDArray[np.int32] = columns["image_width"]
+        self.image_height: NDArray[np.int32] = columns["image_height"]
+        self.text_bytes: NDArray[np.int32] = columns["text_bytes"]
+        self.text_chars: NDArray[np.int32] = columns["text_chars"]
+        self.starts_with_text: NDArray[np.uint8] = columns["starts_with_text"]
+        self.key_hash: NDArray[np.uint64] = columns["key_hash"]
+        self._files = files
+        self._storage = storage
+        self._checked: set[int] = set()  # shards whose size was compared with the index
+        self._tokens: dict[str, NDArray[np.int32]] = {}
+        self._by_hash: NDArray[np.int64] | None = None
+        self._lock = Lock()
+
+    @classmethod
+    def open(cls, path: Path | str, storage: Storage | None = None) -> "Shards":
+        """Open the shards at `path`.
+
+        Args:
+            path: a folder, or a URL that fsspec understands (`s3://bucket/shards`); a URL's columns are read into
+                memory, a folder's are mapped.
+            storage: where the tars lie, when that is not beside the index.
+
+        Raises:
+            ShardIndexError: when there is no index, or it is damaged or of another version.
+        """
+        files = open_index(path)
+        return cls(path, files, files.storage if storage is None else storage)
+
+    def __len__(self) -> int:
+        return self.catalog.num_samples
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Shards.open, (self.path, self._storage)
+
+    def rows_of_shard(self, shard: int) -> range:
+        """The rows of shard number `shard`."""
+        start = int(self.shard_starts[shard])
+        return range(start, start + self.catalog.shards[shard].samples)
+
+    def tokens(self, fingerprint: str) -> NDArray[np.int32]:
+        """The token column of one tokenizer: int32 (n,), tokens of each row's text segments.
+
+        Raises:
+            ShardIndexError: when there is none, naming those there are.
+        """
+        if fingerprint not in self._tokens:
+            self._tokens[fingerprint] = load_tokens(self._files, self.catalog, fingerprint, self.path)
+        return self._tokens[fingerprint]
+
+    def supervised(self, fingerprint: str) -> NDArray[np.int32] | None:
+        """Supervised tokens of each row's text under one tokenizer, int32 (n,); None where all tokens of text are
+        supervised.
+
+        In a row whose first segment is text that is not supervised, one more is counted: the plan takes one off for a
+        first token, which nothing predicts.
+
+        Raises:
+            ShardIndexError: when the column is damaged or of another index.
+        """
+        return load_supervised(self._files, self.catalog, fingerprint)
+
+    def paragraphs(self, fingerprint: str) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Tokens of each paragraph of the pages that may be split, under one tokenizer (text/paragraphs.py).
+
+        Returns:
+            int64 (n + 1,), where each row's paragraphs begin in the other; int32 (paragraphs,), tokens of each.
+
+        Raises:
+            ShardIndexError: when there are none, as in an index of an earlier version; or when they are damaged.
+        """
+        return load_paragraphs(self._files, self.catalog, fingerprint, self.path)
+
+    def read(self, row: int) -> tuple[str, dict[str, bytes]]:
+        """Key and parts (extension to bytes) of one row, by one read, verified against the index.
+
+        Raises:
+            ShardError: when the shard is missing, cut off, or not what the index says.
+            DamagedSampleError: when the shard has its size, but this sample's checksum is another.
+        """
+        return self._sample(row, self._storage.read(self._range(row)))
+
+    def read_page(self, row: int) -> Page:
+        """One row as a page.
+
+        Raises:
+            ShardError: as `read`.
+            RowError: when its parts are no page.
+        """
+        return page_from_parts(*self.read(row))
+
+    def read_pages(self, rows: Sequence[int]) -> list[Page | PageError]:
+        """Several rows as pages, in the order asked for; from a remote storage in few requests, side by side.
+
+        Returns:
+            For a row whose bytes are damaged or no page, the error in its place.
+
+        Raises:
+            ShardError: when a shard is missing, cut off, or not what the index says.
+        """
+        data = self._storage.read_many([self._range(row) for row in rows])
+        return [self._page(row, sample) for row, sample in zip(rows, data, strict=True)]
+
+    def _page(self, row: int, data: bytes) -> Page | PageError:
+        try:
+            return page_from_parts(*self._sample(row, data))
+        except PageError as error:
+            return error
+
+    def key(self, row: int) -> str:
+        """The key of a row, from its tar header, verified by its hash.
+
+        Raises:
+            ShardError: when the header is not there or names another key.
+        """
+        wanted = self._range(row)
+
+        def read(offset: int, length: int) -> bytes:
+            return self._storage.read(ByteRange(name=wanted.name, offset=offset, length=length))
+
+        try:
+            members = walk(read, wanted.offset, wanted.offset + wanted.length)
+            names = (split_name(member.name) for member in members if member.is_file)
+            key = next((name[0] for name in names if name is not None), "")
+        except ShardError as error:
+            raise self._changed(row, str(error)) from error
+        if hash_key(key) != int(self.key_hash[row]):
+            raise self._changed(row, f"it has the key {key!r}, the index another")
+        return key
+
+    def shard_name(self, row: int) -> str:
+        """The file name of the tar that a row lies in."""
+        return self.shard_names[int(self.shard[row])]
+
+    def find(self, key: str) -> int | None:
+        """The row of a key, None when no sample has it. The first call sorts the key hashes, 8 bytes a row.
+
+        Raises:
+            ShardError: as `key`, for a row whose hash is the same.
+        """
+        with self._lock:
+            if self._by_hash is None:
+                self._by_hash = np.argsort(self.key_hash, kind="stable")
+        place = int(np.searchsorted(self.key_hash, np.uint64(hash_key(key)), sorter=self._by_hash))
+        for row in self._by_hash[place:]:
+            if int(self.key_hash[row]) != hash_key(key):
+                break
+            if self.key(int(row)) == key:
+                return int(row)
+        return None
+
+    def _range(self, row: int) -> ByteRange:
+        """A row's place; the shard's size is compared with the index at the first row read from it."""
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)} rows of {self.path}")
+        shard = int(self.shard[row])
+        if shard not in self._checked:
+            expected, found = self.catalog.shards[shard].bytes, self._storage.size(self.shard_names[shard])
+            if found is not None and found != expected:
+                raise self._changed(row, f"{expected} bytes expected, found {found}")
+            self._checked.add(shard)
+        return ByteRange(name=self.shard_names[shard], offset=int(self.offset[row]), length=int(self.nbytes[row]))
+
+    def _sample(self, row: int, data: bytes) -> tuple[str, dict[str, bytes]]:
+        if len(data) != int(self.nbytes[row]):
+            raise self._changed(row, f"{self.nbytes[row]} bytes at byte {self.offset[row]} expected, found {len(data)}")
+        crc = zlib.crc32(data)
+        if crc != int(self.crc[row]):
+            what = f"checksum {self.crc[row]:08x} expected, found {crc:08x}"
+            raise DamagedSampleError(str(self._changed(row, what)))
+        try:
+            return split_sample(data)
+        except ShardError as error:
+            raise self._changed(row, str(error)) from error
+
+    def _changed(self, row: int, what: str) -> ShardError:
+        name = self.shard_name(row)
+        return ShardError(
+            f"{self.path}/{name}, row {row}: {what}. The shard was changed, cut off or damaged after it was indexed: "
+            f"bring the right file back, or run `wdstream index {self.path} --rebuild` for a new index"
+        )
+
+
+def name_of_row(shards: Shards, row: int) -> str:
+    """The key of a row; `row-12` when the damage is in the header that holds the key."""
+    try:
+        return shards.key(row)
+    except ShardError:
+        return f"row-{row}"

@@ -1,0 +1,199 @@
+"""Shards on anything fsspec reaches: object stores, web servers, archives. Needs the extra `wdstream[remote]`.
+
+One file of a remote storage as a stream: read front to back in large blocks, and sought without reading.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO, TypeVar, cast
+
+from wdstream.errors import ConfigError, ShardError
+from wdstream.storage.local import ByteRange
+
+BLOCK_BYTES = 8 << 20
+"""Of one request: long enough that its latency does not count."""
+
+
+def open_remote(url: str) -> BinaryIO:
+    """Open `s3://bucket/folder/x.tar`, or a file anywhere else that fsspec reaches, for reading.
+
+    Raises:
+        ShardError: it is missing, or the storage does not tell its size; later, that it cannot be read.
+        ConfigError: the protocol's plug-in is not installed.
+    """
+    return cast(BinaryIO, io.BufferedReader(RemoteFile(url), BLOCK_BYTES))
+
+
+class RemoteFile(io.RawIOBase):
+    """The bytes of one file; a request that fails is tried again by FsspecStorage, and never taken for the end."""
+
+    def __init__(self, url: str) -> None:
+        folder, _, self._name = url.rpartition("/")
+        self._storage = FsspecStorage(folder)
+        size = self._storage.size(self._name)
+        if size is None:
+            raise ShardError(f"{url}: the storage does not tell its size, so that its end would not be known")
+        self._url, self._size, self._place = url, size, 0
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a byte; nothing is read."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        self._place = max(0, start + offset)
+        return self._place
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed has a wider Buffer
+        """Fill the buffer, but at the end of the file.
+
+        Raises:
+            ShardError: the storage sent less than it has.
+        """
+        wanted = max(0, min(len(buffer), self._size - self._place))
+        if not wanted:
+            return 0
+        data = self._storage.read(ByteRange(name=self._name, offset=self._place, length=wanted))
+        if len(data) != wanted:
+            raise ShardError(f"{self._url}: {wanted} bytes at byte {self._place} asked for, {len(data)} sent")
+        buffer[:wanted] = data
+        self._place += wanted
+        return wanted
+
+
+MAX_GAP = 1 << 18  # bytes read and thrown away rather than asking twice: about what a request's latency costs
+MAX_REQUEST = 1 << 25  # bytes of one request; larger runs are split, to be fetched side by side
+ATTEMPTS = 5
+FIRST_WAIT_S = 0.2
+LONGEST_WAIT_S = 10.0
+
+Result = TypeVar("Result")
+
+
+class FsspecStorage:
+    """Files under a URL. Failures that may pass are tried again; those of a missing or forbidden file are not.
+
+    Args:
+        url: `s3://bucket/shards`, `https://host/shards`, `memory://shards`, ...; fsspec and its plug-in for the
+            protocol must be installed.
+        attempts: tries of each request.
+        first_wait_s: seconds before the second try; each further wait is twice as long, up to 10 s.
+        options: passed on to the file system (credentials, endpoint, ...).
+    """
+
+    def __init__(self, url: str, *, attempts: int = ATTEMPTS, first_wait_s: float = FIRST_WAIT_S, **options: Any):
+        try:
+            import fsspec
+            import tenacity
+        except ImportError as error:
+            raise ConfigError(f"{url} needs {error.name}: pip install 'wdstream[remote]'") from error
+        self._state = {"url": url, "attempts": attempts, "first_wait_s": first_wait_s, **options}
+        self._url = url.rstrip("/")
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(self._url, **options)
+        except (ImportError, ValueError) as error:
+            raise ConfigError(f"{url}: {error}") from error
+        self._retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(attempts),
+            wait=tenacity.wait_exponential(multiplier=first_wait_s, max=LONGEST_WAIT_S),
+            retry=tenacity.retry_if_exception(_may_pass),
+            reraise=True,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self._state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]  # connections do not travel
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a file; None where the storage cannot tell. ShardError when it is missing."""
+        size = self._try(name, lambda: self._fs.size(self._path(name)))
+        return None if size is None else int(size)
+
+    def read(self, wanted: ByteRange) -> bytes:
+        """One range; shorter where the file ends before."""
+        return self.read_many([wanted])[0]
+
+    def read_many(self, wanted: Sequence[ByteRange]) -> list[bytes]:
+        """Several ranges, neighbours of one file in one request, the requests side by side."""
+        runs = coalesce(wanted)
+        if not runs:
+            return []
+        names = [run.name for run in runs]
+        starts = [run.offset for run in runs]
+        ends = [run.offset + run.length for run in runs]
+        paths = [self._path(name) for name in names]
+        fetched = self._try(
+            ", ".join(dict.fromkeys(names)), lambda: self._fs.cat_ranges(paths, starts, ends, on_error="raise")
+        )
+        for run, data in zip(runs, fetched, strict=True):
+            if len(data) > run.length:
+                raise ShardError(
+                    f"{self._url}/{run.name}: {run.length} bytes at byte {run.offset} asked for, {len(data)} sent: "
+                    "the server does not serve ranges; copy the shards to one that does"
+                )
+        return [_cut(one, runs, fetched) for one in wanted]
+
+    def read_file(self, name: str) -> bytes:
+        """A whole file."""
+        data: bytes = self._try(name, lambda: self._fs.cat_file(self._path(name)))
+        return data
+
+    def names(self, folder: str) -> list[str]:
+        """File names in a folder, sorted. ShardError where there is none, or the storage lists nothing."""
+        found = self._try(folder, lambda: self._fs.ls(self._path(folder), detail=False))
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def _try(self, name: str, request: Callable[[], Result]) -> Result:
+        try:
+            return self._retrying(request)
+        except Exception as error:  # whatever the protocol's plug-in raises
+            raise ShardError(f"{self._url}/{name} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def coalesce(wanted: Sequence[ByteRange]) -> list[ByteRange]:
+    """The requests that cover all ranges: of one file in order, small gaps bridged, none larger than a request.
+
+    A single range that is larger stays whole.
+    """
+    runs: list[ByteRange] = []
+    for one in sorted(wanted, key=lambda each: (each.name, each.offset, each.length)):
+        last = runs[-1] if runs else None
+        if last is not None and last.name == one.name:
+            end = max(last.offset + last.length, one.offset + one.length)
+            is_near = one.offset - (last.offset + last.length) <= MAX_GAP
+            if is_near and (end - last.offset <= MAX_REQUEST or end == last.offset + last.length):
+                runs[-1] = ByteRange(name=one.name, offset=last.offset, length=end - last.offset)
+                continue
+        runs.append(one)
+    return runs
+
+
+def _cut(wanted: ByteRange, runs: Sequence[ByteRange], fetched: Sequence[bytes]) -> bytes:
+    """The bytes of `wanted`, out of the run that covers it; shorter where the run ended early."""
+    for run, data in zip(runs, fetched, strict=True):
+        start = wanted.offset - run.offset
+        if run.name == wanted.name and start >= 0 and start + wanted.length <= run.length:
+            return data[start : start + wanted.length]
+    raise AssertionError("every range lies in a run")
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether trying again may help: not for files that are missing or forbidden, nor for errors of the program."""
+    if isinstance(error, FileNotFoundError) and error.__cause__ is not None:
+        return _may_pass(error.__cause__)  # fsspec's HTTP says "not found" of any failure to tell a size
+    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
+        return False
+    status = getattr(error, "status", None)  # an HTTP answer: 4xx is final, but for time-outs and throttling
+    if isinstance(status, int) and 400 <= status < 500 and status not in (408, 425, 429):
+        return False
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in ("aiohttp", "botocore", "gcsfs")

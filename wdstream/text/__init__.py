@@ -1,0 +1,1 @@
+"""Text: the encoder, chat messages, the checkpoint's template, paragraphs. No torch."""

@@ -1,0 +1,272 @@
+"""TextEncoder: text to token ids, such that no text can ever form a structural or special token.
+
+Three walls, in this order. Special tokens are neither added nor parsed (`encode_special_tokens`). That covers added
+tokens with the special flag only, so the ids of a text are looked at: where one is structural all the same, the text is
+cut inside it and the pieces are encoded each for itself. Ids are joined, never text, so no cut piece can form it again.
+
+Where a checkpoint keeps its chat template.
+"""
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Encoding, Tokenizer
+
+from wdstream.errors import ConfigError
+from wdstream.text.characters import replace_surrogates
+
+
+def read_chat_template(folder: Path, tokenizer_config: Mapping[str, Any]) -> str | None:
+    """The template's source: chat_template.jinja, chat_template.json, or from tokenizer_config.json; None without one.
+
+    Of several templates by name it is the one called default.
+    """
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    file = folder / "chat_template.json"
+    source: Any = json.loads(file.read_text(encoding="utf-8")).get("chat_template") if file.is_file() else None
+    source = source or tokenizer_config.get("chat_template")
+    if isinstance(source, list):
+        source = {entry["name"]: entry["template"] for entry in source}.get("default")
+    return source if isinstance(source, str) else None
+
+
+# Chat and tool markup of every tokenizer looked at: <|im_start|>, <｜User｜>, and DeepSeek's <｜/table>｜.
+_DELIMITER_FORM = re.compile(r"<[|｜].*|.*[|｜]>", re.DOTALL)
+# What of tokenizer.json decides the ids of plain text; truncation, padding and templates are switched off.
+_DECISIVE_FIELDS = ("added_tokens", "normalizer", "pre_tokenizer", "model")
+_FINGERPRINT_VERSION = "wdstream text 1"
+
+
+class TextEncoder:
+    """Encodes text with a checkpoint's own tokenizer. Safe to use from many threads, which then run in parallel."""
+
+    def __init__(self, tokenizer: Tokenizer, description: dict[str, Any], config: dict[str, Any], where: str) -> None:
+        """Used by `open`; `description` is tokenizer.json as a dict, `config` tokenizer_config.json."""
+        self._tokenizer = tokenizer
+        self._description = description
+        self._config = config
+        self._where = where
+        self._cut_ids: frozenset[int] = frozenset()
+        self._structural: frozenset[int] = frozenset()
+        self.chat_template: str | None = None
+        """Source of the checkpoint's chat template, or None: it decides the ids of chat rows."""
+
+    @classmethod
+    def open(cls, path: Path, structural: Iterable[str] = ()) -> "TextEncoder":
+        """Open the tokenizer of a checkpoint.
+
+        Args:
+            path: a folder with tokenizer.json, or that file.
+            structural: further tokens that text must not form; one the tokenizer does not know cannot be formed anyway.
+
+        Raises:
+            ConfigError: there is no tokenizer.json, or it cannot be read.
+        """
+        file = path / "tokenizer.json" if path.is_dir() else path
+        description = _read_json(file)
+        config_file = file.with_name("tokenizer_config.json")
+        config = _read_json(config_file) if config_file.is_file() else {}
+        try:
+            tokenizer = Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises bare Exception
+            raise ConfigError(f"{file}: not a tokenizer that the tokenizers library reads: {error}") from error
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        tokenizer.encode_special_tokens = True
+        encoder = cls(tokenizer, description, config, str(path))
+        encoder._set_structural(structural)
+        encoder.chat_template = read_chat_template(file.parent, config)
+        return encoder
+
+    def _set_structural(self, names: Iterable[str]) -> None:
+        added: list[dict[str, Any]] = self._description.get("added_tokens") or []
+        special = {int(token["id"]) for token in added if token["special"]}
+        delimiters = {int(token["id"]) for token in added if _DELIMITER_FORM.fullmatch(token["content"])}
+        named = [self.find_id(name) for name in names]
+        named += [self._configured_id(role) for role in ("bos_token", "eos_token", "pad_token")]
+        model = self._description.get("model") or {}
+        unknown = model.get("unk_token")
+        # The unknown token is how some tokenizers write text they cannot; it is no structure.
+        harmless = {None, model.get("unk_id"), self.find_id(unknown) if isinstance(unknown, str) else None}
+        self._structural = frozenset(i for i in {*special, *delimiters, *named} if i is not None and i not in harmless)
+        self._cut_ids = self._structural - special
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of one text, without anything added around it."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text; the interpreter lock is free meanwhile."""
+        clean = [replace_surrogates(text) for text in texts]
+        batch: list[list[int]] = [
+            encoding.ids for encoding in self._tokenizer.encode_batch_fast(clean, add_special_tokens=False)
+        ]
+        return [
+            ids if self._structural.isdisjoint(ids) else self._encode_in_pieces(text)
+            for text, ids in zip(clean, batch, strict=True)
+        ]
+
+    def encode_spans(self, text: str) -> list[tuple[int, int, int]]:
+        """(id, start, end) of each token of `encode(text)`; start and end count characters of the text.
+
+        A character of several tokens has the same span in each.
+        """
+        clean = replace_surrogates(text)
+        encoding = self._tokenizer.encode(clean, add_special_tokens=False)
+        if self._structural.isdisjoint(encoding.ids):
+            return _spans(encoding, 0)
+        spans: list[tuple[int, int, int]] = []
+        begin = 0
+        for piece, cut in self._cut_pieces(clean):
+            spans += [span for span in _spans(cut, begin) if span[0] not in self._structural]
+            begin += len(piece)
+        return spans
+
+    def special_tokens(self) -> dict[str, int]:
+        """Structural tokens by content: what a chat template may write, and page text never forms."""
+        added: list[dict[str, Any]] = self._description.get("added_tokens") or []
+        return {token["content"]: int(token["id"]) for token in added if int(token["id"]) in self._structural}
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Number of ids of each text: the lengths of `encode_batch`, by the same path."""
+        return [len(ids) for ids in self.encode_batch(texts)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, special tokens written out."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
+
+    def _encode_in_pieces(self, text: str) -> list[int]:
+        """Encode text that holds structural tokens, cut so that none is formed."""
+        # Left over is only a single character that is structural by itself; no tokenizer seen has one.
+        return [
+            token for _, encoding in self._cut_pieces(text) for token in encoding.ids if token not in self._structural
+        ]
+
+    def _cut_pieces(self, text: str) -> list[tuple[str, Encoding]]:
+        """Text that holds structural tokens as pieces with their encodings: cut inside each, until no piece forms one.
+
+        All tokens found in a round are cut at once, and every piece is shorter than the text it came from.
+        """
+        pending = [text]
+        while True:
+            encodings = self._tokenizer.encode_batch(pending, add_special_tokens=False)
+            pieces: list[str] = []
+            for piece, encoding in zip(pending, encodings, strict=True):
+                pieces.extend(self._cut(piece, encoding))
+            if len(pieces) == len(pending):
+                return list(zip(pending, encodings, strict=True))
+            pending = pieces
+
+    def _cut(self, piece: str, encoding: Encoding) -> list[str]:
+        """Split a piece after the first character of each structural token in it."""
+        cuts = {
+            start + 1 if start + 1 < len(piece) else 1
+            for token, (start, _end) in zip(encoding.ids, encoding.offsets, strict=True)
+            if token in self._structural
+        }
+        if len(piece) < 2 or not cuts:
+            return [piece]
+        edges = [0, *sorted(cuts), len(piece)]
+        return [piece[left:right] for left, right in itertools.pairwise(edges)]
+
+    def find_id(self, token: str) -> int | None:
+        """Id of a token by its exact content, or None where the tokenizer has no such token."""
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found
+
+    def special_texts(self) -> dict[str, str]:
+        """bos_token, eos_token, ... of tokenizer_config.json, as chat templates read them."""
+        texts = {
+            role: value.get("content") if isinstance(value, dict) else value for role, value in self._config.items()
+        }
+        return {role: text for role, text in texts.items() if role.endswith("_token") and isinstance(text, str)}
+
+    @property
+    def structural_ids(self) -> frozenset[int]:
+        """Ids that text never forms: special tokens, delimiters such as <|im_end|>, and those named at `open`."""
+        return self._structural
+
+    @property
+    def eos_id(self) -> int:
+        """Id that ends a document.
+
+        Raises:
+            ConfigError: tokenizer_config.json names none.
+        """
+        found = self._configured_id("eos_token")
+        if found is None:
+            raise ConfigError(
+                f"{self._where}: tokenizer_config.json names no eos_token that the tokenizer knows "
+                f"(found {self._config.get('eos_token')!r}); add it to that file"
+            )
+        return found
+
+    @cached_property
+    def template_ids(self) -> tuple[int, ...]:
+        """Ids that the tokenizer's own template makes of an empty text: those it puts around any."""
+        return tuple(self._tokenizer.encode("", add_special_tokens=True).ids)
+
+    @property
+    def bos_id(self) -> int | None:
+        """Id that the tokenizer's own template puts before a text, or None where it puts none."""
+        bos = self._configured_id("bos_token")
+        return bos if bos is not None and self.template_ids[:1] == (bos,) else None
+
+    @property
+    def pad_id(self) -> int:
+        """Id for padding; the end-of-document id where the tokenizer names none."""
+        found = self._configured_id("pad_token")
+        return self.eos_id if found is None else found
+
+    def _configured_id(self, role: str) -> int | None:
+        value = self._config.get(role)
+        content = value.get("content") if isinstance(value, dict) else value
+        return None if content is None else self.find_id(str(content))
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """Rows an embedding needs: the largest id plus one."""
+        return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits of everything that decides the ids of a text, whatever the layout of the file."""
+        decisive: dict[str, Any] = {name: self._description.get(name) for name in _DECISIVE_FIELDS}
+        decisive["cut"] = sorted(self._cut_ids)
+        if self.chat_template is not None:
+            decisive["chat"] = self.chat_template
+        text = json.dumps(decisive, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+        return hashlib.sha256(f"{_FINGERPRINT_VERSION}\n{text}".encode()).hexdigest()[:16]
+
+
+def _spans(encoding: Encoding, begin: int) -> list[tuple[int, int, int]]:
+    """(id, start, end) of each token of a piece that begins at character `begin`.
+
+    Byte-level tokenizers leave spaces out of their offsets; here they belong to the token that holds them.
+    """
+    spans: list[tuple[int, int, int]] = []
+    reached = 0
+    for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
+        spans.append((token, begin + min(start, reached), begin + max(end, reached)))
+        reached = max(end, reached)
+    return spans
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        tree = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{file}: no such file; give a checkpoint folder that holds tokenizer.json") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file}: cannot be read as JSON ({error})") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{file}: expected a JSON object, found {type(tree).__name__}")
+    return tree

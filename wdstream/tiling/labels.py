@@ -1,0 +1,50 @@
+"""Label: tiles become part of the page's text, each after its label.
+
+An image of k > 1 tiles reads `label0 tile0 \\n label1 tile1 ...`; newline and label are one piece of text, tokenised
+together, so a piece has the same tokens wherever it stands. An image of one tile has no label and no newline. Nothing
+stands between the last tile and what follows. Labels are given to the model, not supervised.
+"""
+
+from wdstream.records import ImageSegment, LabelledPage, Pixels, Segment, TextSegment, TiledPage, TilePlan
+from wdstream.tiling.grid import labels
+
+
+def tile_text_pieces(plan: TilePlan) -> list[str]:
+    """The text before each tile of one image, "" for none; labels of the family's own are in the tiles' blocks."""
+    return _pieces(len(plan.boxes), None if plan.has_own_labels else plan.labels)
+
+
+def grid_text_pieces(
+    columns: int, rows: int, has_overview: bool, is_labelled: bool, reading_order: str = "ltr"
+) -> list[str]:
+    """`tile_text_pieces` from what a plan's arrays hold: all pages of one grid have the same pieces."""
+    names = labels(columns, rows, has_overview=has_overview, reading_order=reading_order)
+    return _pieces(len(names), names if is_labelled else None)
+
+
+def label_page(tiled: TiledPage) -> LabelledPage:
+    """Put every tile of a page in its place among the segments, with its label before it."""
+    segments: list[Segment] = []
+    tiles: list[Pixels] = []
+    for segment in tiled.segments:
+        if not isinstance(segment, ImageSegment):
+            segments.append(segment)
+            continue
+        plan = tiled.plans[segment.index]
+        pieces = tile_text_pieces(plan)
+        own = plan.labels if plan.has_own_labels and plan.labels else [None] * len(pieces)
+        for piece, label, tile in zip(pieces, own, tiled.tiles[segment.index], strict=True):
+            if piece:
+                segments.append(TextSegment(text=piece, is_supervised=False))
+            segments.append(ImageSegment(index=len(tiles), label=label))
+            tiles.append(tile)
+    return LabelledPage(
+        key=tiled.key, tiles=tuple(tiles), segments=tuple(segments), meta=tiled.meta, continues=tiled.continues
+    )
+
+
+def _pieces(num_tiles: int, names: tuple[str, ...] | None) -> list[str]:
+    if num_tiles == 1:
+        return [""]
+    before = ["", *["\n"] * (num_tiles - 1)]
+    return before if names is None else [space + name for space, name in zip(before, names, strict=True)]

@@ -1,0 +1,148 @@
+"""The seam for other tilings: an installed package offers one under the entry point group `wdstream.tiling`.
+
+    [project.entry-points."wdstream.tiling"]
+    columns = "my_package:ColumnTiling"          # called with the settings, gives a Tiling
+
+    tiling: {transform: columns, settings: {width: 600}}
+
+A tiling says how a page of a size is cut, and has a fingerprint; it never sees pixels. `load_tiling` wraps it, so that
+it answers all that a TilingPolicy answers. It may have a `resample`; else crops are resized bicubic. Its labels, if
+any, are those of a grid (`tile_fixed.labels`), since the plan counts the tokens of label text from the grid alone.
+"""
+
+import hashlib
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from wdstream.errors import ConfigError
+from wdstream.records import TilePlan
+from wdstream.tiling.checks import choice
+from wdstream.tiling.grid import labels
+from wdstream.tiling.labels import grid_text_pieces
+from wdstream.tiling.rules import check_side
+from wdstream.tiling.settings import RESAMPLES
+from wdstream.tiling.vectorised import TileArrays, distinct_sizes
+
+GROUP = "wdstream.tiling"
+DEFAULT_RESAMPLE = "bicubic"
+
+
+class Tiling(Protocol):
+    """What another package gives: a pure function of the page's size, and a name for exactly this function."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with every setting and version that changes a plan."""
+
+    def plan_tiles(self, width: int, height: int) -> TilePlan:
+        """How a page of this size is cut."""
+
+
+class LoadedTiling:
+    """A tiling of another package with the answers of a TilingPolicy; every plan is checked."""
+
+    def __init__(self, name: str, tiling: Tiling) -> None:
+        """`name` is the entry point's; raises ConfigError for a tiling with a resample that there is not."""
+        self.name = name
+        self._tiling = tiling
+        self.resample = choice(f"tiling '{name}': resample", getattr(tiling, "resample", DEFAULT_RESAMPLE), RESAMPLES)
+        """The filter by which crops are resized."""
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hex digits over the entry point's name, the filter and the tiling's own fingerprint."""
+        rules = "\0".join((self.name, self.resample, self._tiling.fingerprint))
+        return hashlib.sha256(rules.encode()).hexdigest()[:32]
+
+    @property
+    def pixel_fingerprint(self) -> str:
+        """The fingerprint: what of it is about labels is not known here."""
+        return self.fingerprint
+
+    def plan_tiles(self, width: int, height: int) -> TilePlan:
+        """The tiling's plan of a page.
+
+        Raises:
+            ConfigError: the plan contradicts itself, cuts outside the page, or has other labels than its grid's.
+            ValueError: a side no page has.
+        """
+        check_side(width, height)
+        plan = self._tiling.plan_tiles(width, height)
+        if fault := _fault(plan, width, height):
+            raise ConfigError(f"tiling '{self.name}' planned a page of {width}x{height} wrongly: {fault}")
+        return plan
+
+    def plan_tiles_arrays(self, widths: ArrayLike, heights: ArrayLike) -> TileArrays:
+        """The plans of many pages, each size planned once."""
+        unique_widths, unique_heights, places = distinct_sizes(widths, heights)
+        unique = [self.plan_tiles(*page) for page in zip(unique_widths.tolist(), unique_heights.tolist(), strict=True)]
+        plans = [unique[place] for place in places.tolist()]
+        sizes = np.array([size for plan in plans for size in plan.sizes], dtype=np.int64).reshape(-1, 2)
+        grids = np.array([plan.grid for plan in plans], dtype=np.int64).reshape(-1, 2)
+        return TileArrays(
+            counts=np.array([len(plan.sizes) for plan in plans], dtype=np.int64),
+            columns=grids[:, 0],
+            rows=grids[:, 1],
+            has_overview=np.array([plan.has_overview for plan in plans], dtype=np.bool_),
+            is_labelled=np.array([plan.labels is not None for plan in plans], dtype=np.bool_),
+            is_rtl=np.array([_is_rtl(plan) for plan in plans], dtype=np.bool_),
+            tile_widths=sizes[:, 0],
+            tile_heights=sizes[:, 1],
+        )
+
+    def grid_text_pieces(
+        self, columns: int, rows: int, has_overview: bool, is_labelled: bool, is_rtl: bool = False
+    ) -> list[str]:
+        """The text before each tile of an image cut this way, "" for none."""
+        return grid_text_pieces(columns, rows, has_overview, is_labelled, "rtl" if is_rtl else "ltr")
+
+
+def load_tiling(name: str, **settings: Any) -> LoadedTiling:
+    """The tiling that an installed package offers under this name, made with these settings.
+
+    Raises:
+        ConfigError: none is installed under the name (the installed ones are listed), or several are; or it refuses the
+            settings.
+    """
+    installed = entry_points(group=GROUP)
+    found = [point for point in installed if point.name == name]
+    if len(found) != 1:
+        names = ", ".join(sorted({point.name for point in installed})) or "none"
+        raise ConfigError(
+            f"tiling '{name}': expected one installed package that offers it under the entry point group '{GROUP}', "
+            f"found {len(found)}; offered are: {names}"
+        )
+    try:
+        tiling = found[0].load()(**settings)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"tiling '{name}' refuses the settings {settings}: {error}") from error
+    return LoadedTiling(name, tiling)
+
+
+def _fault(plan: TilePlan, width: int, height: int) -> str | None:
+    """What is wrong with a plan, if anything."""
+    columns, rows = plan.grid
+    expected = columns * rows + plan.has_overview
+    if not len(plan.boxes) == len(plan.sizes) == len(plan.placements) == expected:
+        found = f"{len(plan.boxes)} boxes, {len(plan.sizes)} sizes and {len(plan.placements)} placements"
+        return f"a grid of {columns}x{rows} needs {expected} of each, found {found}"
+    for box in plan.boxes:
+        if not (0 <= box[0] < box[2] <= width and 0 <= box[1] < box[3] <= height):
+            return f"box {box} is empty or not on the page"
+    for (wide, high), place in zip(plan.sizes, plan.placements, strict=True):
+        if min(place.left, place.top, place.width - 1, place.height - 1) < 0:
+            return f"{place} lies before its canvas, or is empty"
+        if place.left + place.width > wide or place.top + place.height > high:
+            return f"{place} reaches beyond its canvas of {wide}x{high}"
+    allowed = [None, *(labels(columns, rows, has_overview=plan.has_overview, reading_order=o) for o in ("ltr", "rtl"))]
+    if plan.labels not in allowed or (plan.labels and expected == 1):
+        return f"labels {plan.labels} are not those of its grid, {allowed[1]}"
+    return None
+
+
+def _is_rtl(plan: TilePlan) -> bool:
+    """Whether the labels say that rows run right to left."""
+    return plan.labels is not None and plan.grid[0] > 1 and plan.labels[-1].endswith("_col0>")

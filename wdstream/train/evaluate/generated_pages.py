@@ -1,0 +1,223 @@
+"""The first pages of an evaluation set, written by the model: shared among the ranks, compared, kept in a file.
+
+plan ──first pages──► page 0, page 1, ...      the same ones each time, and for any number of ranks
+round r: rank k writes page r * world + k      then all ranks gather, so none waits longer than one page takes
+
+RUN/generated/NAME/step-00000499.jsonl         a line a page: key, reference, prediction, cer, wer, is_cut
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from accelerate.utils import gather_object
+
+from wdstream.config.schema import Config, GenerateConfig
+from wdstream.errors import ConfigError, RowError, TrainError
+from wdstream.pipeline.build_pack import PackBuilder
+from wdstream.pipeline.planned import Plan, pack_builder
+from wdstream.records import Failure, PackPlan
+from wdstream.report.words import visible
+from wdstream.storage.atomic import atomic_write
+from wdstream.train.evaluate.error_rate import ErrorCounts, count_errors, normalise
+from wdstream.train.evaluate.generate import cut_prompt, stop_ids, text_of_ids, write_ids
+from wdstream.train.evaluate.held_out_loss import undisturbed
+from wdstream.train.step import Engine
+from wdstream.world import World
+
+NUM_SAMPLES, SAMPLE_CHARS = 2, 160
+"""Pages shown in the log, and how much of each text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageText:
+    """A page that the model wrote.
+
+    Attributes:
+        key: of the page.
+        reference, prediction: the text it should have written, and the one it wrote.
+        counts: errors of the prediction.
+        is_cut: it wrote no EOS within `max_new_tokens`.
+    """
+
+    key: str
+    reference: str
+    prediction: str
+    counts: ErrorCounts
+    is_cut: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return {
+            "key": self.key,
+            "reference": self.reference,
+            "prediction": self.prediction,
+            "cer": self.counts.cer,
+            "wer": self.counts.wer,
+            "is_cut": self.is_cut,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenSet:
+    """The pages of a set in plan order; `failures` were not written and count for nothing."""
+
+    pages: tuple[PageText, ...]
+    failures: tuple[Failure, ...]
+
+    @property
+    def counts(self) -> ErrorCounts:
+        """Errors over all pages."""
+        return sum((page.counts for page in self.pages), ErrorCounts())
+
+    def figures(self) -> dict[str, float]:
+        """What goes beside the loss of the set; no rates where no page was written."""
+        numbers = {
+            "generated": len(self.pages),
+            "cut": sum(page.is_cut for page in self.pages),
+            "not_generated": len(self.failures),
+        }
+        return {"cer": self.counts.cer, "wer": self.counts.wer, **numbers} if self.pages else {**numbers}
+
+    def lines(self) -> Iterator[str]:
+        """A few lines for a person: what could not be written, and the first pages beside what they should be."""
+        for failure in self.failures:
+            yield f"  page {failure.key!r} was not written: {failure.reason}"
+        for page in self.pages[:NUM_SAMPLES]:
+            yield f"  page {page.key!r}: CER {page.counts.cer:.3f}{', cut off' if page.is_cut else ''}"
+            yield f"    reference  {_short(page.reference)}"
+            yield f"    prediction {_short(page.prediction)}"
+
+
+def check_generation(config: Config, *, is_sharded: bool) -> None:
+    """Refuse `train.generate` where it cannot work, before anything is loaded.
+
+    Raises:
+        ConfigError: there is no set to write, or the model is sharded.
+        TrainError: rapidfuzz is not installed.
+    """
+    if config.train.generate is None:
+        return
+    if not config.data.eval:
+        raise ConfigError("train.generate: data.eval names no set whose pages could be written; add one, or drop it")
+    if is_sharded:
+        raise ConfigError(
+            "train.generate: under FSDP and ZeRO-3 every token written would gather the whole model again, and the "
+            "ranks would have to write equally many; drop it, and run `wdstream evaluate RUN --generate 16` after the "
+            "training"
+        )
+    try:
+        import rapidfuzz  # noqa: F401
+    except ImportError as error:
+        raise TrainError(
+            f"train.generate needs rapidfuzz to compare texts; run pip install 'wdstream[train]' ({error})"
+        ) from error
+
+
+def write_set(
+    engine: Engine,
+    plan: Plan,
+    settings: GenerateConfig,
+    world: World,
+    *,
+    on_progress: Callable[[int, int], None],
+) -> WrittenSet:
+    """Have the model write the first pages of a set; all ranks call it together, and get the same result.
+
+    Args:
+        engine: the model; its modes and random numbers are as before afterwards.
+        plan: of the set.
+        settings: how many pages, and how long they may get.
+        world: this rank among all.
+        on_progress: called with (pages done, pages in all).
+
+    Raises:
+        ShardError: a shard is missing or damaged as a whole.
+    """
+    pages, builder = first_pages(plan, settings.max_pages), pack_builder(plan)
+    results: list[PageText | Failure] = []
+    with undisturbed(engine):
+        for start in range(0, len(pages), world.size):
+            own = pages[start : start + world.size][world.rank : world.rank + 1]
+            found = [write_page(engine, builder, page, settings.max_new_tokens) for page in own]
+            results += gather_object(found)
+            on_progress(len(results), len(pages))
+    return WrittenSet(
+        pages=tuple(result for result in results if isinstance(result, PageText)),
+        failures=tuple(result for result in results if isinstance(result, Failure)),
+    )
+
+
+def first_pages(plan: Plan, count: int) -> list[PackPlan]:
+    """The first pages of a plan, each as a pack of its own; a model writes whole pages, so none of those split."""
+    pages: list[PackPlan] = []
+    with closing(plan.steps()) as steps:
+        for step in steps:
+            singles = [page for pack in step.packs for page in single_pages(pack)]
+            pages += [page for page in singles if plan.parts.part_of(page.samples[0]) is None]
+            if len(pages) >= count:
+                break
+    return pages[:count]
+
+
+def single_pages(pack: PackPlan) -> Iterator[PackPlan]:
+    """A pack of one page for each page of a pack; all that it has a value of for each page is cut alike."""
+    columns = {field.name: getattr(pack, field.name) for field in fields(pack)}
+    columns = {name: values for name, values in columns.items() if isinstance(values, tuple)}
+    for place in range(len(pack.samples)):
+        yield replace(pack, **{name: values[place : place + 1] for name, values in columns.items()})
+
+
+def write_page(engine: Engine, builder: PackBuilder, page: PackPlan, max_new_tokens: int) -> PageText | Failure:
+    """One page written and compared, or why it could not be."""
+    accelerator, family = engine.accelerator, engine.family
+    pack = builder.build(page)
+    if pack.failures:
+        return pack.failures[0]
+    try:
+        prompt = cut_prompt(pack, family)
+    except RowError as error:
+        return Failure(key=pack.keys[0], sample=page.samples[0], reason=str(error))
+    model: Any = accelerator.unwrap_model(engine.model)
+    model = getattr(model, "get_base_model", lambda: model)()  # under PEFT, the model with its adapters in place
+    with accelerator.autocast():
+        ids = write_ids(model, family, prompt, dtype=engine.dtype, max_new_tokens=max_new_tokens)
+    reference, prediction = text_of_ids(prompt.reference, family), text_of_ids(ids, family)
+    return PageText(
+        key=pack.keys[0],
+        reference=reference,
+        prediction=prediction,
+        counts=count_errors(reference, prediction),
+        is_cut=ids[-1] not in stop_ids(model, family),
+    )
+
+
+def pages_file(output: Path, name: str, step: int) -> Path:
+    """Where the pages of set `name` after `step` are kept."""
+    return output / "generated" / quote(name, safe=" ") / f"step-{step:08}.jsonl"
+
+
+def save_pages(path: Path, written: WrittenSet) -> None:
+    """Write a line a page, those that failed at the end with their reason; the file is complete or absent."""
+    lines = [page.as_dict() for page in written.pages]
+    lines += [{"key": failure.key, "reason": failure.reason} for failure in written.failures]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        file.writelines((json.dumps(line, ensure_ascii=False) + "\n").encode() for line in lines)
+
+
+def drop_pages(output: Path, *, next_step: int) -> None:
+    """Remove the files of steps that will be computed again."""
+    for path in (output / "generated").glob("*/step-*.jsonl"):
+        if int(path.stem.removeprefix("step-")) >= next_step:
+            path.unlink()
+
+
+def _short(text: str) -> str:
+    """The beginning of a text on one line; nothing in it acts on the terminal."""
+    line = visible(normalise(text))
+    return line if len(line) <= SAMPLE_CHARS else line[: SAMPLE_CHARS - 1] + "…"

@@ -1,0 +1,174 @@
+"""Evaluation by itself: a finished model on its evaluation sets, without optimizer, checkpoint or training data.
+
+RUN  a training run's folder: the configuration of its run.json, the weights (or adapter) of its `final`
+CFG  a YAML file: `model.path` as it stands; an adapter that it would train is left out, for none is trained yet
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
+from rich.console import Console
+from rich.progress import Progress
+from safetensors.torch import load_file
+
+from wdstream.config.schema import Config, GenerateConfig, config_from_tree, load_config
+from wdstream.errors import ConfigError, TrainError
+from wdstream.families.base import Family
+from wdstream.pipeline.planned import Plan
+from wdstream.runs.trace import read_run
+from wdstream.train.checkpoint import ADAPTER_FILE
+from wdstream.train.evaluate.generated_pages import check_generation, save_pages
+from wdstream.train.evaluate.sets import SetReport, measure_set, plan_sets
+from wdstream.train.launch import place_of, start_accelerator, world_of
+from wdstream.train.loss import LossHead
+from wdstream.train.model import load_model
+from wdstream.train.step import Engine
+from wdstream.world import World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A model ready to be measured.
+
+    Attributes:
+        config: its settings.
+        world: this process among all.
+        plans: name and plan of each set.
+        engine: the model, without an optimizer.
+    """
+
+    config: Config
+    world: World
+    plans: tuple[tuple[str, Plan], ...]
+    engine: Engine
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes and prints."""
+        return self.world.rank == 0
+
+
+def open_finished(
+    path: Path, overrides: tuple[str, ...] = (), *, generate: int | None = None, max_new_tokens: int | None = None
+) -> Finished:
+    """Load a model and plan its sets.
+
+    Args:
+        path: a run's folder, or a YAML file.
+        overrides: `section.key=value`.
+        generate: pages of each set to write, 0 for none; None as configured.
+        max_new_tokens: of each; None as configured.
+
+    Raises:
+        ConfigError: there is no evaluation set, or settings contradict each other.
+        TrainError: the run is not finished, or the model cannot be loaded.
+    """
+    config, final = read_settings(path, overrides)
+    config = with_generation(config, generate, max_new_tokens)
+    if not config.data.eval:
+        raise ConfigError(f"{path}: data.eval names no set; add --set 'data.eval=[{{path: shards-eval}}]'")
+    accelerator = start_accelerator(config)
+    kind = accelerator.distributed_type
+    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        raise TrainError(f"{kind.value} was asked for, but each process evaluates with a whole model: leave it out")
+    check_generation(config, is_sharded=False)
+    world = world_of(accelerator)
+    plans = plan_sets(config, world_size=world.size)
+    engine = open_engine(config, accelerator, plans[0][1].family, final)
+    return Finished(config=config, world=world, plans=plans, engine=engine)
+
+
+def read_settings(path: Path, overrides: tuple[str, ...]) -> tuple[Config, Path | None]:
+    """The settings to evaluate with, and the folder of a run's result; None for a YAML file.
+
+    Raises:
+        TrainError: no run in the folder, or one that is not finished.
+    """
+    train: dict[str, Any] = {"world_size": None, "gradient_checkpointing": False}
+    final = None
+    if path.is_dir():
+        config = config_from_tree(read_run(path).config.model_dump(mode="json"), overrides, path)
+        final = path / "final"
+        if not final.is_dir():
+            raise TrainError(f"{path}: the run has no {final.name}/ yet; start its training command again to finish it")
+    else:
+        config = load_config(path, overrides)
+        train["adapter"] = None
+    has_own_weights = final is not None and config.train.adapter is None
+    model = config.model.model_copy(update={"path": final}) if has_own_weights else config.model
+    launched = int(os.environ.get("WORLD_SIZE", "1"))  # any number of processes may evaluate
+    data = config.data.model_copy(update={"global_batch_size": launched * config.train.micro_batch_size})
+    update = {"model": model, "data": data, "train": config.train.model_copy(update=train)}
+    return config.model_copy(update=update), final
+
+
+def with_generation(config: Config, pages: int | None, max_new_tokens: int | None) -> Config:
+    """The configuration with so many pages to write, or as many as it says itself."""
+    settings = config.train.generate
+    if pages is not None:
+        settings = (settings or GenerateConfig()).model_copy(update={"max_pages": pages}) if pages else None
+    if settings is not None and max_new_tokens is not None:
+        settings = settings.model_copy(update={"max_new_tokens": max_new_tokens})
+    return config.model_copy(update={"train": config.train.model_copy(update={"generate": settings})})
+
+
+def open_engine(config: Config, accelerator: Accelerator, family: Family, final: Path | None) -> Engine:
+    """The model of `config`, with the adapter of `final` where the run trained one, on its device.
+
+    Raises:
+        TrainError: the adapter does not fit the model.
+    """
+    place, family = place_of(accelerator, config), family.for_attention(config.model.attn)
+    bare = load_model(config, place, attention=family.attention_setting(config.model.attn))
+    if final is not None and config.train.adapter is not None:
+        from peft import set_peft_model_state_dict
+
+        found = set_peft_model_state_dict(bare, load_file(final / ADAPTER_FILE))
+        if found.unexpected_keys:
+            raise TrainError(f"{final / ADAPTER_FILE} is not of this model and train.adapter: {found.unexpected_keys}")
+    return Engine(
+        accelerator=accelerator,
+        head=LossHead(bare),
+        model=accelerator.prepare_model(bare, evaluation_mode=True),
+        optimizer=None,
+        family=family,
+        dtype=place.dtype,
+        max_grad_norm=config.train.max_grad_norm,
+        seed=config.train.seed,
+        needs_images=False,
+    )
+
+
+def evaluate_finished(finished: Finished, *, out: Path | None = None) -> dict[str, SetReport]:
+    """Measure every set by name, all ranks together; the reports are the same on each.
+
+    Args:
+        finished: the model and its sets.
+        out: folder for what the model wrote, a file a set.
+    """
+    reports = {}
+    for name, plan in finished.plans:
+        with progress_bar(f"evaluating {name}", is_shown=finished.is_main) as on_progress:
+            reports[name] = measure_set(
+                finished.engine, plan, config=finished.config, world=finished.world, on_progress=on_progress
+            )
+        written = reports[name].written
+        if written is not None and out is not None and finished.is_main:
+            save_pages(out / f"{quote(name, safe=' ')}.jsonl", written)
+    finished.engine.accelerator.end_training()
+    return reports
+
+
+@contextmanager
+def progress_bar(description: str, *, is_shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, fed with (done, in all)."""
+    with Progress(console=Console(stderr=True, quiet=not is_shown), transient=True) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

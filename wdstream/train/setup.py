@@ -1,0 +1,179 @@
+"""A run put together: accelerator, plan, model, optimizer, checkpoints and records, each from its own file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from wdstream.config.schema import Config
+from wdstream.errors import ConfigError, StateError
+from wdstream.pipeline.planned import Plan, plan_from_config
+from wdstream.pipeline.streamed import lanes_from_config
+from wdstream.proofs.lengths import require_exact_lengths
+from wdstream.runs.record import data_differences
+from wdstream.train.checkpoint import Checkpoint, Checkpoints, save_adapter_only
+from wdstream.train.evaluate.generated_pages import check_generation
+from wdstream.train.evaluate.sets import plan_sets
+from wdstream.train.lane_stream import LaneStream
+from wdstream.train.launch import is_sharded, place_of, world_of
+from wdstream.train.loss import LossHead
+from wdstream.train.model import load_model, trains_vision
+from wdstream.train.optimizer import learning_rate, make_optimizer
+from wdstream.train.step import Engine
+from wdstream.train.stream import PlannedStream, Stream
+from wdstream.world import World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Everything that stays the same while a run lasts.
+
+    Attributes:
+        config: as resolved.
+        world: this process among all.
+        stream: the training data.
+        start: the checkpoint it goes on from; None for a new run.
+        messages: for the user, about checkpoints that were passed over.
+        eval_plans: name and plan of each evaluation set.
+        total_steps: of the whole run; at most, where nobody knows when the data end.
+        engine: what a step needs.
+        checkpoints: of this run.
+    """
+
+    config: Config
+    world: World
+    stream: Stream
+    start: Checkpoint | None
+    messages: tuple[str, ...]
+    eval_plans: tuple[tuple[str, Plan], ...]
+    total_steps: int
+    engine: Engine
+    checkpoints: Checkpoints
+
+    @property
+    def output(self) -> Path:
+        """Folder of everything the run writes."""
+        return self.config.train.output
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes and prints."""
+        return self.world.rank == 0
+
+    @property
+    def first_step(self) -> int:
+        """The step this start begins with."""
+        return 0 if self.start is None else self.start.step
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step."""
+        train = self.config.train
+        return learning_rate(
+            step,
+            peak=train.lr,
+            warmup_steps=train.warmup_steps,
+            total_steps=self.total_steps,
+            min_ratio=train.min_lr_ratio,
+        )
+
+
+def open_run(config: Config, accelerator: Accelerator) -> Run:
+    """Open the data, find the checkpoint to go on from, and load the model; nothing is written yet.
+
+    Raises:
+        WdstreamError: see the parts.
+    """
+    check_generation(config, is_sharded=is_sharded(accelerator))
+    world = world_of(accelerator)
+    stream = open_stream(config, world)
+    checkpoints = Checkpoints(config.train.output / "checkpoints", accelerator, keep=config.train.keep_checkpoints)
+    start, messages = find_start(config, checkpoints)
+    if start is not None:
+        checkpoints.check(start)
+        check_start(config, stream, start)
+    total_steps = count_steps(config, stream, start)
+    family = stream.family.for_attention(config.model.attn)
+    if world.rank == 0:  # what one process finds of a checkpoint holds for all
+        messages.append(require_exact_lengths(family))
+    eval_plans = plan_sets(config, world_size=world.size)
+    place = place_of(accelerator, config)
+    bare = load_model(config, place, attention=family.attention_setting(config.model.attn))
+    head = LossHead(bare)
+    if config.train.adapter is not None:
+        save_adapter_only(accelerator)
+    model, optimizer = accelerator.prepare(bare, make_optimizer(bare, config.train))
+    engine = Engine(
+        accelerator=accelerator,
+        model=model,
+        optimizer=optimizer,
+        head=head,
+        family=family,
+        dtype=place.dtype,
+        max_grad_norm=config.train.max_grad_norm,
+        seed=config.train.seed,
+        needs_images=trains_vision(config) or is_sharded(accelerator),
+    )
+    return Run(
+        config=config,
+        world=world,
+        stream=stream,
+        start=start,
+        messages=tuple(messages),
+        eval_plans=eval_plans,
+        total_steps=total_steps,
+        engine=engine,
+        checkpoints=checkpoints,
+    )
+
+
+def check_start(config: Config, stream: Stream, start: Checkpoint) -> None:
+    """Refuse a checkpoint of other data or settings before anything is touched.
+
+    Raises:
+        StateError: names what differs; of data sets, by how much.
+    """
+    try:
+        stream.check(start.stream)
+    except StateError as error:
+        changed = data_differences(config.train.output, stream.data)
+        raise StateError("\n".join([str(error), *changed])) from None
+
+
+def open_stream(config: Config, world: World) -> Stream:
+    """The training data: planned from an index, or streamed from tars that have none."""
+    if config.data.streaming is not None:
+        return LaneStream(lanes=lanes_from_config(config), config=config, world=world)
+    return PlannedStream(plan=plan_from_config(config), config=config, world=world)
+
+
+def count_steps(config: Config, stream: Stream, start: Checkpoint | None) -> int:
+    """Steps of the whole run: `train.max_steps` or the epochs of the data, whichever ends first.
+
+    Raises:
+        ConfigError: neither is given, or the data cannot tell.
+    """
+    if config.data.streaming is not None and config.train.max_steps is None:
+        raise ConfigError(
+            "train.max_steps: needed with data.streaming, because nobody knows how many steps tars without an index "
+            "will make; with data.epochs the run ends earlier when the data do"
+        )
+    planned = stream.total_steps(None if start is None else start.stream)
+    limits = [limit for limit in (config.train.max_steps, planned) if limit is not None]
+    if not limits:
+        raise ConfigError("train.max_steps and data.epochs are both unset, so the run would never end; set one of them")
+    return min(limits)
+
+
+def find_start(config: Config, checkpoints: Checkpoints) -> tuple[Checkpoint | None, list[str]]:
+    """The checkpoint to go on from, and messages about those passed over.
+
+    Raises:
+        ConfigError: `train.resume: never`, and the output already holds checkpoints.
+    """
+    checkpoint, messages = checkpoints.newest()
+    if checkpoint is not None and config.train.resume == "never":
+        raise ConfigError(
+            f"train.output: {config.train.output} already holds checkpoints and train.resume is never; "
+            "choose another output, or resume: auto to go on"
+        )
+    return checkpoint, messages
