@@ -24,7 +24,7 @@ _MOVES = {_ATEN._to_copy.default, _ATEN.copy_.default}
 _INDEXED = {_ATEN.index.Tensor, _ATEN.index_put_.default, _ATEN.index_put.default, _ATEN._index_put_impl_.default}
 
 
-class _Module(backend_registration._DummyBackendModule):  # type: ignore[misc]
+class _Module(backend_registration._DummyBackendModule):
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16, torch.float16]
 
@@ -53,7 +53,7 @@ class OnDevice(torch.Tensor):
         return made
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         return _run(func, args, kwargs or {})
 
     def __repr__(self) -> str:  # type: ignore[override]
@@ -86,7 +86,7 @@ def emulated_device() -> Iterator[torch.device]:
     before = torch._C._only_lift_cpu_tensors()
     torch._C._set_only_lift_cpu_tensors(True)  # so that torch.tensor(..., device=...) passes here too
     try:
-        with _NumbersFirst(), _Mode():
+        with _NumbersFirst(), _Mode():  # type: ignore[no-untyped-call]
             yield DEVICE
     finally:
         torch._C._set_only_lift_cpu_tensors(before)

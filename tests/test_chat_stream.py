@@ -34,12 +34,12 @@ def rows() -> list[dict[str, Any]]:
         turn("user", "All?"),
         turn("assistant", "All."),
     ]
-    good = [{"messages": plain}] * 3 + [{"messages": seen, "images": ["a.png"]}] * 5
+    good: list[dict[str, Any]] = [{"messages": plain}] * 3 + [{"messages": seen, "images": ["a.png"]}] * 5
     good.append({"messages": [*seen[:1], {**seen[1], "train": True}, *seen[2:]], "images": ["a.png"]})
     good.append(
         {"content": [{"type": "text", "text": "given", "is_supervised": False}, {"type": "text", "text": "learn"}]}
     )
-    bad = [
+    bad: list[dict[str, Any]] = [
         {"messages": seen},
         {"messages": seen, "images": ["a.png", "a.png"]},
         {"messages": seen[:1], "images": ["a.png"]},

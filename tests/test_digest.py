@@ -139,7 +139,7 @@ def test_a_page_that_fails_is_named(stream_config: MakeConfig, small_shards: Pat
 
 def test_arrays_digest_sees_type_shape_name_and_content() -> None:
     zeros = np.zeros(6, np.int64)
-    variants = [
+    variants: list[dict[str, np.ndarray]] = [
         {"a": zeros},
         {"b": zeros},
         {"a": zeros.astype(np.int32)},

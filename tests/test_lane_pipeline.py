@@ -53,7 +53,7 @@ def lanes(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> La
 
 
 def run(
-    lanes: Lanes, steps: int, state: dict[str, Any] | None, *, size: int, micro: int, **settings: int
+    lanes: Lanes, steps: int, state: dict[str, Any] | None, *, size: int, micro: int, **settings: Any
 ) -> tuple[list[str], dict[str, Any]]:
     """The digests of the next steps on `size` ranks, and the state after them."""
     packs: dict[int, str] = {}
@@ -113,8 +113,10 @@ def test_family_and_tiling_are_fitted_as_a_plans_are(lanes: Lanes, tmp_path: Pat
     splits = load_family(make_tiny_model(tmp_path / "tiny", family="smolvlm", vocab_size=1024))
     adaptive = replace(lanes.settings, family=splits, tiling=TilingPolicy(kind="adaptive"))
     fitted = Lanes(urls=lanes.urls, settings=adaptive).settings
+    assert isinstance(fitted.tiling, TilingPolicy)
     assert (fitted.tiling.multiple, fitted.tiling.max_tile_pixels, fitted.tiling.tile_size) == (512, 512 * 512, 512)
     whole = Lanes(urls=lanes.urls, settings=replace(lanes.settings, family=splits)).settings
+    assert isinstance(whole.tiling, TilingPolicy)
     assert whole.tiling.kind == "none"
     assert whole.family.fingerprint == splits.for_whole_images().fingerprint != splits.fingerprint
 

@@ -295,6 +295,7 @@ def test_the_example_of_the_readme(small_shards: Path, tiny_checkpoint: Path) ->
         epochs=1,
         max_pixels=10_000,
     )
+    assert isinstance(plan.tiling, TilingPolicy)
     assert (plan.tiling.multiple, plan.tiling.max_tile_pixels) == (28, plan.family.max_pixels)
     pages = [key for batch in batches_of(plan, world=World()) for row in batch["keys"] for key in row]
     assert len(pages) == len(set(pages)) > 20
@@ -303,8 +304,9 @@ def test_the_example_of_the_readme(small_shards: Path, tiny_checkpoint: Path) ->
 def test_the_tiling_of_a_plan_is_fitted_to_its_family(small_shards: Path, tmp_path: Path) -> None:
     """The policy's own defaults are those of Qwen2.5-VL, which would hide a plan that forgets to ask."""
     family = load_family(make_tiny_model(tmp_path / "tiny", family="qwen3_vl", vocab_size=1024))
-    sizes = {"sequence_length": 1024, "max_patches": 4096, "global_batch_size": 2}
+    sizes: dict[str, Any] = {"sequence_length": 1024, "max_patches": 4096, "global_batch_size": 2}
     plan = Plan(Shards.open(small_shards), family, TilingPolicy(kind="adaptive"), **sizes)
+    assert isinstance(plan.tiling, TilingPolicy)
     assert (plan.tiling.multiple, plan.tiling.min_tile_pixels) == (32, 65536)
     splits = load_family(make_tiny_model(tmp_path / "splits", family="smolvlm", vocab_size=1024))
     whole, _ = fit_tiling(splits, TilingPolicy(kind="none"))
@@ -342,6 +344,7 @@ def test_tiling_of_a_configuration() -> None:
     buckets = [{"grid": [1, 2], "max_aspect_ratio": 1.5}]
     config = TilingConfig.model_validate({"kind": "shape_buckets", "shape_buckets": buckets, "labels": "none"})
     policy = tiling_from_config(config)
+    assert isinstance(policy, TilingPolicy)
     assert policy.tile_labels is False
     assert policy.buckets[0].max_aspect_ratio == 1.5
 

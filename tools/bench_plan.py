@@ -250,7 +250,7 @@ def balance(count: int, wanted: Wanted) -> None:
     order = np.array([item[0] for item in items])
     plain = np.split(order, np.cumsum([len(step) for step in planned])[:-1])
     for name, pairs in (("of one document", _same_document), ("next to each other", _adjacent)):
-        found, expected = (np.mean([pairs(step) for step in steps[:-1]]) for steps in (planned, plain))
+        found, expected = (float(np.mean([pairs(step) for step in steps[:-1]])) for steps in (planned, plain))
         console.print(f"  pairs of pages {name} in a step: {found:.2f}, in the order without packing {expected:.2f}")
         wanted.check(f"pairs {name}, planned / unpacked", found / max(expected, 0.5), 1.1, at_least=False)
 

@@ -34,7 +34,7 @@ def only_token_column(shards: Shards) -> str:
     Raises:
         ConfigError: there is none, or there are several.
     """
-    found = sorted(path.name.split(".")[1] for path in (shards.path / INDEX_FOLDER).glob("tokens.*.npy"))
+    found = sorted(path.name.split(".")[1] for path in (Path(shards.path) / INDEX_FOLDER).glob("tokens.*.npy"))
     if len(found) != 1:
         raise ConfigError(
             f"{shards.path}: expected one token column, found {len(found)} ({', '.join(found) or 'none'}); name the "

@@ -71,7 +71,8 @@ def load(family: Family) -> torch.nn.Module:
         for name, weight in model.named_parameters():
             if weight.ndim > 1 and "embed" not in name:
                 weight.mul_(3.0)
-    return model.eval()
+    evaluated: torch.nn.Module = model.eval()
+    return evaluated
 
 
 FAMILIES = [

@@ -1,6 +1,7 @@
 """Packed equals unpacked, in logits and gradients, and padding never matters: every family, tiled and untiled."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -92,7 +93,8 @@ def test_flex_attention_forward(name: str, families: dict[str, Family]) -> None:
         return
     family = families[name].for_attention("flex_attention")
     model, samples = load(family, "flex_attention"), documents(family)
-    assert model.config.get_text_config()._attn_implementation == "flex_attention"
+    config: Any = model.config
+    assert config.get_text_config()._attn_implementation == "flex_attention"
     with without_compiler():
         assert assert_no_leak(model, family, samples[:4], tolerance=1e-5, max_leak=0.0).leak == 0.0
         with pytest.raises(AssertionError, match=FLAGGED):

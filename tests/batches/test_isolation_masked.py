@@ -71,7 +71,7 @@ def blocks_of_the_first_document(family: Family) -> Fault:
 
     def change(inputs: Inputs) -> Inputs:
         key = "mm_token_type_ids" if family.name == "gemma4" else "token_type_ids"
-        is_image = (inputs["input_ids"] == family.image_id).long()  # type: ignore[attr-defined]
+        is_image = (inputs["input_ids"] == family.image_id).long()
         return {**without_masks(inputs), key: is_image}
 
     return change

@@ -14,7 +14,8 @@ from wdstream.testing import make_document
 
 def supervised(family: Family, parts: list[str | tuple[int, int]]) -> list[int]:
     sample = build_sample(make_document("k", parts), family)
-    return sample.labels[sample.labels != -100].tolist()
+    supervised: list[int] = sample.labels[sample.labels != -100].tolist()
+    return supervised
 
 
 def test_image_then_text(families: dict[str, Family]) -> None:

@@ -1,6 +1,7 @@
 """Random page sizes and texts, the same in every run."""
 
 import random
+from collections.abc import Callable
 
 from wdstream.records import Size
 from wdstream.tiling.policy import TilingPolicy
@@ -52,7 +53,12 @@ def draw_size(draw: random.Random, largest: int) -> Size:
 def draw_sizes(count: int, seed: str) -> list[Size]:
     """Sizes of 1 to 4,096 pixels: free sides, a side of 1, strips to 200:1 and beyond, neighbours of limits."""
     draw = random.Random(seed)
-    sides = [lambda: 1, lambda: draw.randint(1, 60), lambda: draw.randint(1, 4096), lambda: draw.choice(EDGES)]
+    sides: list[Callable[[], int]] = [
+        lambda: 1,
+        lambda: draw.randint(1, 60),
+        lambda: draw.randint(1, 4096),
+        lambda: draw.choice(EDGES),
+    ]
     return [(draw.choice(sides)(), draw.choice(sides)()) for _ in range(count)]
 
 

@@ -83,7 +83,8 @@ def test_messages_never_form_structure(both: tuple[Family, Any]) -> None:
 
     def structure(messages: list[dict[str, Any]]) -> list[int]:
         ids = build(messages, family).input_ids
-        return ids[np.isin(ids, special)].tolist()
+        found: list[int] = ids[np.isin(ids, special)].tolist()
+        return found
 
     assert structure(hostile) == structure(plain)
     assert family.encoder.decode(build(hostile, family).input_ids.tolist()).count(HOSTILE) == 2

@@ -36,7 +36,8 @@ def model(request: pytest.FixtureRequest, tiny_models: dict[str, Path]) -> torch
         for name, weight in loaded.named_parameters():
             if weight.ndim > 1 and "embed" not in name:
                 weight.mul_(3.0)
-    return loaded.eval()
+    evaluated: torch.nn.Module = loaded.eval()
+    return evaluated
 
 
 def inputs_of(family: Family, rows: list[list[Sample]]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class DtypesSeen(TorchDispatchMode):
     """The dtypes of all tensors that torch operations return."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: set[torch.dtype] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -105,7 +105,7 @@ def in_numpy(image: Pixels) -> Pixels:
 def test_a_float_image_would_be_seen(
     fault: Callable[[Pixels], Pixels], tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    resize = cut.resize
+    resize = vars(cut)["resize"]
     monkeypatch.setattr(cut, "resize", lambda image, size, resample: resize(fault(image), size, resample))
     dtypes, peak = gauged(load_family(tiny_models["qwen2_5_vl"]), page("JPEG"))
     assert not dtypes <= ALLOWED or peak >= 4 * SIDE * SIDE * 3

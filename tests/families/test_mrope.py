@@ -31,7 +31,8 @@ def model_positions(model: Any, is_image: np.ndarray, grids: list[tuple[int, int
     ids = torch.zeros(1, len(is_image), dtype=torch.long)
     types = torch.from_numpy(is_image.astype(np.int32))[None]
     positions, _ = model.get_rope_index(stub, ids, types, image_grid_thw=grid_thw if grids else None)
-    return positions[:, 0].numpy()
+    text: np.ndarray = positions[:, 0].numpy()
+    return text
 
 
 def document(parts: list[int | tuple[int, int]]) -> tuple[np.ndarray, list[tuple[int, int]]]:

@@ -1,6 +1,7 @@
 """`labels: family`: a tile's block says which tile it is, in the family's tokens; nothing else changes."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from wdstream.families.registry import load_family
 from wdstream.records import ImageSegment, TextSegment
 from wdstream.tiling.policy import TilingPolicy
 
-GRID = {"kind": "grid", "grid": (2, 3), "tile_size": 364, "overview_size": 364, "reading_order": "rtl"}
+GRID: dict[str, Any] = {"kind": "grid", "grid": (2, 3), "tile_size": 364, "overview_size": 364, "reading_order": "rtl"}
 OWN = TilingPolicy(**GRID, own_labels=True)
 
 

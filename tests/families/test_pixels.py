@@ -67,12 +67,15 @@ def test_layout_is_exact_where_nothing_is_resized(both: tuple[Family, Any]) -> N
     torch.testing.assert_close(ours["pixel_values"], theirs["pixel_values"], rtol=0, atol=5e-7)
 
 
-def grey_levels(family: Family, processor: Any, tiles: list[Pixels]) -> torch.Tensor:
+def grey_levels(family: Any, processor: Any, tiles: list[Pixels]) -> torch.Tensor:
     """Differences to the processor in grey levels of 0..255, for every value of every patch."""
     ours, theirs = our_inputs(family, tiles), processor_inputs(processor, tiles)
     assert ours["image_grid_thw"].tolist() == theirs["image_grid_thw"].tolist()
     std = torch.tensor(family.std).view(1, 3, 1)
-    return 255 * std * (ours["pixel_values"] - theirs["pixel_values"]).view(len(ours["pixel_values"]), 3, -1).abs()
+    differences: torch.Tensor = (
+        255 * std * (ours["pixel_values"] - theirs["pixel_values"]).view(len(ours["pixel_values"]), 3, -1).abs()
+    )
+    return differences
 
 
 def test_resize_is_within_two_grey_levels(both: tuple[Family, Any]) -> None:

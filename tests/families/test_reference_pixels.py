@@ -17,7 +17,7 @@ from wdstream.families.base import Family
 from wdstream.families.reference.pixels import with_reference_pixels
 from wdstream.families.registry import load_family
 from wdstream.pixels.grey import grey_as_rgb
-from wdstream.records import ImageSegment, LabelledPage, Pixels, TextSegment
+from wdstream.records import ImageSegment, LabelledPage, Pixels, Segment, TextSegment
 
 FAMILIES = [
     *("qwen2_5_vl", "qwen3_vl", "idefics3", "gemma3", "got_ocr2"),
@@ -34,8 +34,11 @@ def page_tiles() -> list[Pixels]:
 
 
 def batch_of(family: Family, tiles: list[Pixels]) -> dict[str, Any]:
-    segments = [TextSegment(text="Some words."), *(ImageSegment(index=number) for number in range(len(tiles)))]
-    page = LabelledPage(key="k", tiles=tuple(tiles), segments=tuple(segments))
+    segments: tuple[Segment, ...] = (
+        TextSegment(text="Some words."),
+        *(ImageSegment(index=number) for number in range(len(tiles))),
+    )
+    page = LabelledPage(key="k", tiles=tuple(tiles), segments=segments)
     return collate([encode_pack([build_sample(page, family)], family)] * 2, family)
 
 

@@ -78,7 +78,8 @@ def grey_levels(both: Both, tiles: list[Pixels]) -> torch.Tensor:
         wanted = wanted.flatten(0, 1)
         wanted = wanted[wanted.abs().flatten(1).amax(1) > 0]
     wanted = wanted.reshape(found.shape)
-    levels = 255 * torch.tensor(family.std).view(3, 1, 1) * (found - wanted).abs()
+    std: tuple[float, ...] = getattr(family, "std")  # noqa: B009
+    levels: torch.Tensor = 255 * torch.tensor(std).view(3, 1, 1) * (found - wanted).abs()
     if family.name not in PADDED:
         return levels
     # The processor pads with 0, we pad with black: the tower reads neither.

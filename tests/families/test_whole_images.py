@@ -11,7 +11,7 @@ from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family
 from wdstream.families.reference.processor import load_processor, processor_ids
 from wdstream.families.registry import load_family
-from wdstream.records import ImageSegment, LabelledPage, Segment, Size, TextSegment
+from wdstream.records import ImageSegment, LabelledPage, Pixels, Segment, Size, TextSegment
 from wdstream.tiling.policy import TilingPolicy
 
 SPLITTING = ["idefics3", "smolvlm", "llava_onevision", "internvl", "got_ocr2"]
@@ -35,7 +35,7 @@ def both(
 def document(parts: list[str | Size]) -> LabelledPage:
     """A page of texts and grey images that take no memory."""
     segments: list[Segment] = []
-    tiles = []
+    tiles: list[Pixels] = []
     for part in parts:
         segments.append(TextSegment(text=part) if isinstance(part, str) else ImageSegment(index=len(tiles)))
         if not isinstance(part, str):
@@ -98,7 +98,7 @@ def test_the_fingerprint_follows_the_splitting(name: str, tiny_models: dict[str,
 @pytest.mark.parametrize("name", SPLITTING)
 def test_adaptive_tiles_are_taken_as_they_are(name: str, tiny_models: dict[str, Path], tmp_path: Path) -> None:
     """The policy's tiles have the size of a square, so nothing is resized a second time."""
-    family = load_family(publish(tiny_models[name], tmp_path / name, name))
+    family: Any = load_family(publish(tiny_models[name], tmp_path / name, name))
     policy = TilingPolicy(kind="adaptive").for_family(family)
     for page in [(1240, 1754), (2480, 3508), (60, 1200), (30, 30)]:
         assert {family.resized(*tile) for tile in policy.plan_tiles(*page).sizes} == {(family.side, family.side)}

@@ -17,7 +17,7 @@ LIMIT = 1 << 30
 
 def encode(image: Image.Image, image_format: str, **settings: object) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, image_format, **settings)  # type: ignore[arg-type]
+    image.save(buffer, image_format, **settings)
     return buffer.getvalue()
 
 

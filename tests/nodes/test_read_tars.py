@@ -6,8 +6,9 @@ import io
 import tarfile
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import fsspec
 import pytest
@@ -65,7 +66,7 @@ def test_compressed_tars_and_pipes_resume_by_reading_again(tars: list[str], tmp_
     packed = tmp_path / "a.tar.gz"
     packed.write_bytes(gzip.compress(Path(tars[0]).read_bytes()))
     for urls in ([str(packed), tars[1]], [f"pipe:cat {tars[0]}", f"pipe:cat {tars[1]}"]):
-        items = assert_resumes_exactly(lambda urls=urls: ReadTars(urls))
+        items = assert_resumes_exactly(partial(ReadTars, urls))
         assert [(item.key, item.parts) for item in items] == [(item.key, item.parts) for item in ReadTars(tars)]
 
 
@@ -91,7 +92,7 @@ def server(tmp_path: Path) -> Iterator[str]:
         def log_message(self, *args: object) -> None:
             pass
 
-        def copyfile(self, source: BinaryIO, outputfile: BinaryIO) -> None:
+        def copyfile(self, source: Any, outputfile: Any) -> None:
             """Sends what it promised, but for a file called torn.tar: that one ends behind its first sample."""
             torn = self.path == "/torn.tar"
             outputfile.write(source.read(3584) if torn else source.read())

@@ -63,7 +63,7 @@ def test_endless_nodes_are_compared_up_to_a_limit() -> None:
 
 @dataclass
 class Record:
-    values: np.ndarray  # type: ignore[type-arg]
+    values: np.ndarray
 
 
 @pytest.mark.parametrize(

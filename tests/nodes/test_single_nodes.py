@@ -130,11 +130,12 @@ def test_chat_rows_are_written_out_before_the_nodes(family: Family) -> None:
         {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Read."}]},
         {"role": "assistant", "content": "A line."},
     ]
-    row = {"key": "chat", "image": Image.new("RGB", (56, 56)), "messages": turns}
+    image = Image.new("RGB", (56, 56))
+    row = {"key": "chat", "image": image, "messages": turns}
     with pytest.raises(RowError, match="page 'chat' is a chat row; write it out with render_chat"):
         next(samples_of(Items([row]), family))
     file = io.BytesIO()
-    row["image"].save(file, "PNG")
+    image.save(file, "PNG")
     written = Map(Map(Items([row | {"image": file.getvalue()}]), as_page), partial(render_chat, family=family))
     sample = next(samples_of(written, family))
     assert family.encoder.decode(sample.labels[sample.labels != -100].tolist()) == "A line.<|im_end|>"

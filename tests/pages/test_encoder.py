@@ -94,7 +94,7 @@ PIECES = st.sampled_from([*ADDED, "<|image_pad|>", "<|im_end|>", "\x00", "\udfff
 @st.composite
 def nested_tokens(draw: st.DrawFn) -> str:
     """Token contents cut apart and put into each other, so that removing one would form another."""
-    text = draw(PIECES)
+    text: str = draw(PIECES)
     for _ in range(draw(st.integers(1, 5))):
         inner = draw(PIECES | st.text(max_size=3))
         place = draw(st.integers(0, len(text)))

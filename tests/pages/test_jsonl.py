@@ -17,7 +17,11 @@ def row(placeholder: str | None = None, **fields: Any) -> Row:
 
 def shape(parsed: Row) -> list[str | int]:
     """Segments in short: texts as they are, images by number."""
-    return [segment.text if isinstance(segment, TextSegment) else segment.index for segment in parsed.segments]
+    found: list[str | int] = []
+    for segment in parsed.segments:
+        assert isinstance(segment, TextSegment | ImageSegment)
+        found.append(segment.text if isinstance(segment, TextSegment) else segment.index)
+    return found
 
 
 def test_text_with_placeholders() -> None:
@@ -129,7 +133,7 @@ def test_joining_the_segments_gives_the_text_back(pieces: list[str]) -> None:
     text = "<image>".join(piece.replace("<image>", "") for piece in pieces)
     num_images = text.count("<image>")
     segments = split_text(text, num_images) if num_images else ()
-    joined = "".join("<image>" if isinstance(s, ImageSegment) else s.text for s in segments)
+    joined = "".join(s.text if isinstance(s, TextSegment) else "<image>" for s in segments)
     assert joined == (text if num_images else "")
     assert [s.index for s in segments if isinstance(s, ImageSegment)] == list(range(num_images))
 

@@ -239,7 +239,7 @@ def test_image_size_as_a_number_fits_and_pads_and_as_a_pair_stretches() -> None:
     ],
 )
 def test_resize_buckets(page: tuple[int, int], canvas: tuple[int, int]) -> None:
-    buckets = [(400, 400), (200, 50), (100, 100), (400, 100), (100, 100)]
+    buckets = ((400, 400), (200, 50), (100, 100), (400, 100), (100, 100))
     plan = plan_tiles(*page, TilingPolicy(kind="none", resize_buckets=buckets, image_size=7))
     assert plan.sizes == (canvas,)
 

@@ -1,5 +1,7 @@
 """The adaptive policy's promises, held against the real Qwen2-VL resize rule."""
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -185,10 +187,9 @@ def _covers_once(plan: TilePlan, width: int, height: int) -> None:
 def test_a_familys_smallest_and_largest_image_bound_the_tiles() -> None:
     """Qwen2-VL's own default allows 1,280 tokens an image, 35x36 units: 1008x1008 would be shrunk again."""
 
-    class Family:
-        size_multiple, min_pixels, max_pixels, max_tile_side = 28, 3136, 28 * 28 * 1280, None
+    family = SimpleNamespace(size_multiple=28, min_pixels=3136, max_pixels=28 * 28 * 1280, max_tile_side=None)
 
-    policy = ADAPTIVE.for_family(Family())
+    policy = ADAPTIVE.for_family(family)
     assert (policy.multiple, policy.min_tile_pixels, policy.max_tile_pixels) == (28, 3136, 1_003_520)
     plan = plan_tiles(1000, 1000, policy)
     assert (plan.grid, plan.sizes) == ((2, 1), ((504, 1008), (504, 1008)))
@@ -198,11 +199,10 @@ def test_a_familys_smallest_and_largest_image_bound_the_tiles() -> None:
 def test_a_familys_longest_side_bounds_the_tiles() -> None:
     """LightOnOCR shrinks sides above 1,540 pixels, however small the area: a tile of 700x2800 would lose half of it."""
 
-    class Family:
-        size_multiple, min_pixels, max_pixels, max_tile_side = 28, 784, 1540**2, 1540
+    family = SimpleNamespace(size_multiple=28, min_pixels=784, max_pixels=1540**2, max_tile_side=1540)
 
-    policy = TilingPolicy(tile_size=(700, 2800)).for_family(Family())
+    policy = TilingPolicy(tile_size=(700, 2800)).for_family(family)
     assert policy.tile_size == (700, 1540)
     assert plan_tiles(700, 2800, policy).sizes == ((700, 1400), (700, 1400))
-    assert TilingPolicy(tile_size=2048).for_family(Family()).tile_size == 1540
-    assert TilingPolicy(kind="grid", tile_size=2048).for_family(Family()).tile_size == 2048
+    assert TilingPolicy(tile_size=2048).for_family(family).tile_size == 1540
+    assert TilingPolicy(kind="grid", tile_size=2048).for_family(family).tile_size == 2048

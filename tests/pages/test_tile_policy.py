@@ -97,9 +97,8 @@ def test_colours(value: Any, stored: tuple[int, int, int]) -> None:
 
 
 def test_lists_digits_and_case_are_stored_in_one_form() -> None:
-    policy = TilingPolicy(
-        kind="grid", grid=["2", 3], tile_size=[448, 672], overlap="0.25", overview_buckets=[[3, 4]], resample="LANCZOS"
-    )  # type: ignore[arg-type]
+    found: dict[str, Any] = {"grid": ["2", 3], "tile_size": [448, 672], "overlap": "0.25", "overview_buckets": [[3, 4]]}
+    policy = TilingPolicy(kind="grid", resample="LANCZOS", **found)
     assert (policy.grid, policy.tile_size, policy.overlap) == ((2, 3), (448, 672), 0.25)
     assert (policy.overview_buckets, policy.resample) == (((3, 4),), "lanczos")
     assert hash(policy) == hash(replace(policy, grid=(2, 3)))
@@ -165,7 +164,8 @@ OF_A_TRANSFORM = {"transform", "settings"}  # in place of a policy's
 
 def test_every_setting_of_the_configuration_is_a_field() -> None:
     for kind in ("none", "grid", "shape_buckets", "adaptive", "native"):
-        config = TilingConfig(kind=kind, shape_buckets=[{"grid": (1, 2)}], resize_buckets=[(3, 4)])
+        tree = {"kind": kind, "shape_buckets": [{"grid": (1, 2)}], "resize_buckets": [(3, 4)]}
+        config = TilingConfig.model_validate(tree)
         settings = config.model_dump(exclude=OF_A_TRANSFORM)
         labels = settings.pop("labels")
         policy = TilingPolicy(**settings, tile_labels=labels == "text")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 
@@ -21,7 +22,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("order", ["ltr", "rtl"])
-def test_an_installed_tiling_answers_as_a_policy_does(order: str) -> None:
+def test_an_installed_tiling_answers_as_a_policy_does(order: Literal["ltr", "rtl"]) -> None:
     tiling = load_tiling("halves", columns=3, reading_order=order)
     own = TilingPolicy(kind="grid", grid=(3, 2), tile_size=64, reading_order=order, overview_size=32)
     widths, heights = [50, 700, 50, 1], [60, 20, 60, 1]

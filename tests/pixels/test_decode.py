@@ -57,9 +57,8 @@ def stored_with(orientation: int, image_format: str, place: str) -> bytes:
     image = upright()
     method = STORE[orientation]
     turned = image if method is None else image.transpose(method)
-    settings: dict[str, Any] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(
-        image_format, {}
-    )
+    exact: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
+    settings = exact.get(image_format, {})
     if place == "exif":
         exif = Image.Exif()
         exif[0x0112] = orientation
@@ -116,7 +115,7 @@ def test_real_pages_equal_pillow(path: Path) -> None:
 @pytest.mark.parametrize(("mode", "strides"), [("L", (64, 1, 0)), ("RGB", (192, 3, 1))])
 def test_grey_jpeg_is_one_plane_seen_three_times(mode: str, strides: tuple[int, ...]) -> None:
     pixels = decode(stored(upright().convert(mode), "JPEG"))
-    assert (pixels.shape, pixels.strides, pixels.dtype) == ((32, 64, 3), strides, np.uint8)
+    assert (pixels.shape, pixels.strides, pixels.dtype) == ((32, 64, 3), strides, np.dtype(np.uint8))
 
 
 def test_cmyk_and_ycck_jpeg() -> None:

@@ -165,4 +165,4 @@ def test_damaged_files_raise_nothing_but_decode_error(data: bytes, edits: list[t
         pixels = decode_image(file, max_pixels=10**6)
     except DecodeError:
         return
-    assert (pixels.shape, pixels.dtype) == ((size[1], size[0], 3), np.uint8)
+    assert (pixels.shape, pixels.dtype) == ((size[1], size[0], 3), np.dtype(np.uint8))

@@ -22,7 +22,8 @@ SAMPLE_FORMAT, EXTRA_SAMPLES, COLOR_MAP = 339, 338, 320
 def rows_of(data: bytes) -> list[Any]:
     """The decoded pixels as nested lists; grey images as one number a pixel."""
     pixels = decode_image(data, max_pixels=10**8)
-    return pixels[..., 0].tolist() if pixels.strides[2] == 0 else pixels.tolist()
+    rows: list[Any] = (pixels[..., 0] if pixels.strides[2] == 0 else pixels).tolist()
+    return rows
 
 
 def stored(image: Image.Image, image_format: str, **settings: Any) -> bytes:
@@ -226,7 +227,9 @@ def test_wide_numbers_are_made_for_some_rows_at_a_time(mode: str) -> None:
         with Image.open(io.BytesIO(data)) as image:
             wanted = np.asarray(image.convert("RGB"))
     else:
-        values = {"I;16": levels.astype(np.uint16), "I": levels.astype(np.int32), "F": np.float32(levels / 65535)}[mode]
+        values: Any = {"I;16": levels.astype(np.uint16), "I": levels.astype(np.int32), "F": np.float32(levels / 65535)}[
+            mode
+        ]
         data = stored(Image.fromarray(values), "TIFF")
         wanted = np.rint(levels[..., None] / 257).astype(np.uint8)
     decode_image(data, max_pixels=10**8)  # imports

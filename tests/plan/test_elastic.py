@@ -13,6 +13,7 @@ from wdstream.errors import PlanError
 from wdstream.plan.hashing import step_digest
 from wdstream.plan.planner import Planner
 from wdstream.plan.protocols import Dataset
+from wdstream.records import PackPlan
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,9 @@ def check(run: Run) -> None:
         check_counts(run, single, [sample for step in expected for pack in step.packs for sample in pack.samples])
     steps.close()
 
-    state, digests, given = single.initial_state().to_json(), [], []
+    state = single.initial_state().to_json()
+    digests: list[int] = []
+    given: list[list[PackPlan]] = []
     for world, micro, until in (*run.topologies, (run.topologies[0][0], run.topologies[0][1], length)):
         plan = run.planner()  # a new process
         steps = plan.steps(state, world_size=world, micro_batch_size=micro)

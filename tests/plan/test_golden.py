@@ -4,9 +4,11 @@ If a figure here changes, every running job would go on with other packs than it
 PLAN_VERSION (plan/datasets.py), so that those jobs are told, and write the new figures down.
 """
 
+import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,13 @@ from wdstream.plan.planner import Planner
 from wdstream.plan.protocols import Dataset, Mix
 from wdstream.tiling.policy import TilingPolicy
 
-SMALL = {"sequence_length": 700, "max_patches": 300, "global_batch_size": 4, "pool": 16, "shuffle_shards": 2}
+SMALL: dict[str, Any] = {
+    "sequence_length": 700,
+    "max_patches": 300,
+    "global_batch_size": 4,
+    "pool": 16,
+    "shuffle_shards": 2,
+}
 
 NAMES = ("epochs", "weights", "many a pack")
 
@@ -37,15 +45,15 @@ def plan(name: str) -> Planner:
     tiling = TilingPolicy(kind="shape_buckets", tile_size=56, overview_size=28)
     first, second = numbered(120, 0), numbered(45, 1000)
     if name == "epochs":
-        sets = [Dataset(columns=first, name="a", epochs=2), Dataset(columns=second, name="b")]
-        return Planner(sets, Squares(), tiling, **SMALL, seed=3, where='text_tokens > 9 or dataset == "b"', epochs=2)
+        both = [Dataset(columns=first, name="a", epochs=2), Dataset(columns=second, name="b")]
+        return Planner(both, Squares(), tiling, **SMALL, seed=3, where='text_tokens > 9 or dataset == "b"', epochs=2)
     if name == "many a pack":
         roomy = SMALL | {"sequence_length": 6000, "max_patches": 6000, "global_batch_size": 1}
         return Planner(first, Squares(), tiling, **roomy)
     inner = Mix(datasets=(Dataset(columns=second, name="b", weight=3),), name="m", weight=1)
-    sets = [Dataset(columns=first, name="a", weight=0.3), inner]
+    sets: list[Dataset | Mix] = [Dataset(columns=first, name="a", weight=0.3), inner]
     curriculum = [{"epochs": 1, "where": "text_tokens < 300"}]
-    settings = {"weights_in": "tokens", "overlength": "downscale", "curriculum": curriculum}
+    settings: dict[str, Any] = {"weights_in": "tokens", "overlength": "downscale", "curriculum": curriculum}
     return Planner(sets, Squares(), TilingPolicy(kind="adaptive"), **SMALL, seed=4, **settings)
 
 
@@ -54,7 +62,7 @@ def digests(name: str) -> list[int]:
     found = plan(name)
     steps = found.steps()
     first = [step_digest(next(steps)) for _ in range(2)]
-    state = found.state_after(19).dumps()
+    state = json.loads(found.state_after(19).dumps())
     later = found.steps(found.resume(state))
     return [*first, *(step_digest(next(later)) for _ in range(2))]
 

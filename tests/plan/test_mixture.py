@@ -1,4 +1,5 @@
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from wdstream.plan.protocols import Dataset, Mix
 DATA = pages(3)
 
 
-def leaf(name: str, weight: float | None = None, epochs: int = 1) -> Dataset:
+def leaf(name: str, weight: Any = None, epochs: int = 1) -> Dataset:
     return Dataset(columns=DATA, name=name, weight=weight, epochs=epochs)
 
 

@@ -2,6 +2,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,8 +48,8 @@ def test_records_of_a_step() -> None:
         for sample, tokens, patches, supervised in zip(
             pack.samples, pack.tokens, pack.patches, pack.supervised, strict=True
         ):
-            size = data.image_width[[sample]], data.image_height[[sample]]
-            ids, cost = family.image_cost(*size)
+            width, height = (side[[sample]].astype(np.int64) for side in (data.image_width, data.image_height))
+            ids, cost = family.image_cost(width, height)
             assert (tokens, patches) == (int(ids[0]) + data.text_tokens[sample] + 1, int(cost[0]))
             assert supervised == data.text_tokens[sample] + 1
         assert pack.language_cost == sum(10 * count + count * count for count in pack.tokens)
@@ -303,7 +304,13 @@ def test_a_state_of_other_planning_code_is_refused(monkeypatch: pytest.MonkeyPat
         planner(pages(90)).steps(state.to_json())
 
 
-SMALL = {"sequence_length": 128, "max_patches": 256, "global_batch_size": 4, "pool": 16, "shuffle_shards": 2}
+SMALL: dict[str, Any] = {
+    "sequence_length": 128,
+    "max_patches": 256,
+    "global_batch_size": 4,
+    "pool": 16,
+    "shuffle_shards": 2,
+}
 
 
 def test_keep_goes_on_exactly_once_under_new_settings() -> None:
@@ -358,24 +365,26 @@ def test_new_epoch_after_a_shard_was_added() -> None:
 def test_a_state_that_lies_elsewhere() -> None:
     plan = planner(pages(90))
     tree = plan.state_after(2).to_json()
-    for change, message in [
+    changes: list[tuple[dict[str, Any], str]] = [
         ({"pool": [90]}, "the saved pool holds sample 90, but the data sets have 90 samples"),
         ({"cursors": [[0, 99, 0, 0]]}, "stands at block 99, sample 0, which this data set does not have"),
         ({"cursors": [[0, 0, 99, 0]]}, "stands at block 0, sample 99"),
         ({"cursors": [[0, 0, 0, 0]] * 2}, "has 2 data sets, the plan 1"),
-    ]:
+    ]
+    for change, message in changes:
         with pytest.raises(StateError, match=message):
             plan.steps({**tree, **change})
 
 
 def test_settings_are_checked() -> None:
-    for settings, message in [
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"sequence_length": 0}, "sequence_length: expected an integer of at least 1, found 0"),
         ({"tail": "cut"}, "tail: expected 'wrap', 'drop', 'pad', found 'cut'"),
         ({"curriculum": [{"epoch": 1}]}, "curriculum: .*expected epochs and where"),
         ({"where": "tokens <"}, "is not an expression"),
         ({"deal": "random"}, "deal: expected 'total', 'phase'"),
-    ]:
+    ]
+    for settings, message in wrong:
         with pytest.raises(ConfigError, match=message):
             planner(pages(9), **settings)
     with pytest.raises(ConfigError, match="data sets given by weight have no common epoch"):

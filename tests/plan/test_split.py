@@ -19,14 +19,20 @@ from wdstream.plan.split_pages import PagePart, cut_paragraphs
 from wdstream.plan.state import Cursor, StreamState
 from wdstream.records import StepPlan
 
-SMALL = {"sequence_length": 128, "max_patches": 256, "global_batch_size": 4, "pool": 16, "shuffle_shards": 2}
+SMALL: dict[str, Any] = {
+    "sequence_length": 128,
+    "max_patches": 256,
+    "global_batch_size": 4,
+    "pool": 16,
+    "shuffle_shards": 2,
+}
 
 
 def splitter(*datasets: object, **more: Any) -> Planner:
     return planner(*datasets, overlength="split", **more)
 
 
-def lengths_of(plan: Planner) -> dict[int, tuple[int, int, int]]:
+def lengths_of(plan: Planner) -> dict[int, list[int]]:
     """Tokens, patches and supervised tokens of every sample of one epoch."""
     steps = list(plan.steps())
     return {
@@ -34,7 +40,7 @@ def lengths_of(plan: Planner) -> dict[int, tuple[int, int, int]]:
         for step in steps
         for pack in step.packs
         for sample, *lengths in zip(pack.samples, pack.tokens, pack.patches, pack.supervised, strict=True)
-    }  # type: ignore[misc]
+    }
 
 
 @pytest.mark.parametrize(
@@ -172,7 +178,8 @@ def test_the_built_sums_are_the_planned_ones() -> None:
     for sample, (tokens, patches, supervised) in lengths_of(plan).items():
         page, part = plan.parts.page_of(sample), plan.parts.part_of(sample)
         inside = slice(int(data.image_start[page]), int(data.image_start[page + 1]))
-        ids, cost = family.image_cost(data.image_width[inside], data.image_height[inside])
+        width, height = (side[inside].astype(np.int64) for side in (data.image_width, data.image_height))
+        ids, cost = family.image_cost(width, height)
         whole = data.paragraph_tokens[page] if part else [int(data.text_tokens[page])]
         text = sum(whole[part.begin : part.end] if part else whole)
         assert (tokens, patches) == (int(ids.sum()) + text + 1, int(cost.sum()))
@@ -300,11 +307,12 @@ def test_keep_splits_what_waits_in_the_pool_when_it_became_too_long() -> None:
 def test_states_that_lie_elsewhere() -> None:
     plan = splitter(rows([([20, 20, 20], [])] * 30), sequence_length=41)
     tree = plan.initial_state().to_json()
-    for change, message in [
+    changes: list[tuple[dict[str, Any], str]] = [
         ({"pool": [90]}, "the saved pool holds sample 90, but the data sets have 30 samples, and no page of them such"),
         ({"cursors": [[0, 0, 3, 0, 2]]}, "stands after part 2 of sample 3 of block 0, which has no further part"),
         ({"cursors": [[0, 0, 3, 0, -1]]}, "negative"),
-    ]:
+    ]
+    for change, message in changes:
         with pytest.raises(StateError, match=message):
             plan.steps({**tree, **change})
     plan.steps({**tree, "cursors": [[0, 0, 3, 0, 1]], "pool": [30, 60]}).close()

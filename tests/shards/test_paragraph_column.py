@@ -33,7 +33,7 @@ def test_rows_come_back(folder: Path) -> None:
     write(folder)
     starts, tokens = Shards.open(folder).paragraphs(NAME)
     assert (starts.tolist(), tokens.tolist()) == ([0, 2, 2, 5, 5, 7], [3, 4, 5, 6, 7, 8, 90_000])
-    assert (starts.dtype, tokens.dtype) == (np.int64, np.int32)
+    assert (starts.dtype, tokens.dtype) == (np.dtype(np.int64), np.dtype(np.int32))
     first = (folder / "index" / f"paragraphs.{NAME}.npy").read_bytes()
     write(folder)
     assert (folder / "index" / f"paragraphs.{NAME}.npy").read_bytes() == first

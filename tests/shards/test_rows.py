@@ -147,7 +147,12 @@ def test_any_page_comes_back(kinds: list[TextSegment | None], meta: dict[str, ob
 
 def test_starts_with_text() -> None:
     image, text = ImageSegment(index=0), TextSegment(text="a")
-    expected = {(image, text): False, (text, image): True, (text,): True, (TextSegment(text=""), image): False}
+    expected: dict[tuple[Segment, ...], bool] = {
+        (image, text): False,
+        (text, image): True,
+        (text,): True,
+        (TextSegment(text=""), image): False,
+    }
     for segments, starts in expected.items():
         assert starts_with_text(Page(key="k", images=(b"x",), segments=segments)) is starts
     assert not starts_with_text(Page(key="k", images=(), segments=()))

@@ -64,7 +64,7 @@ def test_idx_is_the_one_energon_writes(tmp_path: Path) -> None:
     describe_tar(path, measure)
     with tarfile.open(path) as tar:
         members = {member.name: member.offset for member in tar}
-        end = tar.offset  # type: ignore[attr-defined]
+        end = tar.offset
     expected = [members["d" * 120 + "/a.jpg"], members["b.jpg"], end]
     assert np.frombuffer(path.with_name("s.tar.idx").read_bytes(), "<u8").tolist() == expected
 

@@ -80,7 +80,7 @@ def test_index_is_the_one_energon_writes(tmp_path: Path) -> None:
             if key != last:
                 expected.append(member.offset)
             last = key
-        expected.append(tar.offset)  # type: ignore[attr-defined]
+        expected.append(tar.offset)
     assert np.frombuffer((tmp_path / "s.tar.idx").read_bytes(), "<u8").tolist() == expected
 
 

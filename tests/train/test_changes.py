@@ -15,6 +15,7 @@ from wdstream.pipeline.planned import plan_from_config
 from wdstream.runs.audit import audit
 from wdstream.runs.trace import trace
 from wdstream.storage.json_lines import read_lines
+from wdstream.plan.hashing import step_digest
 from wdstream.testing import make_pages
 from wdstream.train import stream
 
@@ -25,7 +26,7 @@ def test_two_ranks_with_different_plans_stop_with_both_values(workplace: Workpla
     results = finish(start_world(WORKER, arguments(workplace, tmp_path / "run", "data.eval=[]"), size=2))
     assert [status for status, _ in results] == [1, 1]
     plans = [plan_from_config(workplace.config(tmp_path, f"data.seed={seed}")) for seed in (0, 1)]
-    ours, theirs = (f"{stream.step_digest(plan.step(0)):016x}" for plan in plans)
+    ours, theirs = (f"{step_digest(plan.step(0)):016x}" for plan in plans)
     for _, output in results:
         assert f"step 0: rank 0 plans {ours} and rank 1 plans {theirs}: they read different shards" in output
     assert not list(read_lines(tmp_path / "run" / "steps.jsonl"))

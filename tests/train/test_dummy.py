@@ -107,7 +107,8 @@ def test_the_blank_document_adds_exactly_nothing(name: str, tiny_models: dict[st
         assert all(joined[parameter].abs().max() == 0 for parameter in towers)  # type: ignore[union-attr]
         for parameter, before in plain.items():
             if before is not None:
-                assert (joined[parameter] - before).norm() <= 2e-5 * before.norm() + 1e-9, parameter
+                after = joined[parameter]
+                assert after is not None and (after - before).norm() <= 2e-5 * before.norm() + 1e-9, parameter
 
 
 def test_row_without_tokens_runs_and_teaches_nothing(tiny_checkpoint: Path, family: Family) -> None:

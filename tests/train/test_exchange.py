@@ -1,5 +1,7 @@
 """Figures of a step over the ranks, and the digest of the pages that were trained."""
 
+from typing import Any
+
 import pytest
 from accelerate import Accelerator
 
@@ -18,7 +20,7 @@ BATCHES = [
 
 
 def make_contents(supervised: int) -> StepContents:
-    counts = {"num_packs": 2, "num_pages": 3, "num_tokens": 18, "num_patches": 0}
+    counts: dict[str, Any] = {"num_packs": 2, "num_pages": 3, "num_tokens": 18, "num_patches": 0}
     return StepContents(step=3, num_supervised=2 * supervised, digest=1 << 63, imbalance=1.0, **counts)
 
 
