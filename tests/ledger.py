@@ -8,8 +8,16 @@ from wdstream.pipeline.planned import plan_from_config
 from wdstream.plan.hashing import pages_digest
 from wdstream.runs.quarantine import Quarantine
 from wdstream.runs.record import RunRecord
+from wdstream.runs.trace import Trace, trace
 from wdstream.train.exchange import trained_packs
 from wdstream.world import World
+
+
+def trace_planned(run: Path, *, step: int, rank: int | None = None) -> Trace:
+    """`trace` of a run whose pages come from an index."""
+    found = trace(run, step=step, rank=rank)
+    assert isinstance(found, Trace)
+    return found
 
 
 def write_ledger(folder: Path, config: Config, starts: Sequence[tuple[int, int, int]], *, state_every: int) -> None:

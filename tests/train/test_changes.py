@@ -12,10 +12,10 @@ from tests.train.processes import finish, start_world
 from wdstream.errors import TrainError
 from wdstream.make_shards import MakeShardsOptions, index_folder, make_shards
 from wdstream.pipeline.planned import plan_from_config
+from wdstream.plan.hashing import step_digest
 from wdstream.runs.audit import audit
 from wdstream.runs.trace import trace
 from wdstream.storage.json_lines import read_lines
-from wdstream.plan.hashing import step_digest
 from wdstream.testing import make_pages
 from wdstream.train import stream
 
