@@ -8,10 +8,10 @@ import typer
 from rich.console import Console
 
 from wdstream.errors import ConfigError
-from wdstream.records import Failure
 
 if TYPE_CHECKING:
     from wdstream.config.schema import Config
+    from wdstream.records import Failure
 
 console = Console(markup=False, emoji=False)  # keys and paths may hold brackets and colons
 ConfigFile = Annotated[Path, typer.Argument(metavar="CFG", help="YAML configuration of the run, see configs/.")]
@@ -74,7 +74,7 @@ def digest_command(
     """
     from wdstream.runs.digest import digest
 
-    def warn(step: int, failure: Failure) -> None:
+    def warn(step: int, failure: "Failure") -> None:
         typer.echo(f"step {step}: page {failure.key!r} failed and is blank in the digest: {failure.reason}", err=True)
 
     config, wanted = read_config(cfg, set_), _parse_range(steps)
