@@ -1,1 +1,20 @@
-"""The `wdstream` command, one file a group; what a command needs is imported when it runs."""
+"""The `wdstream` command, one file per group: making shards, planning a run, inspecting what is there, the demo.
+
+What a command needs is imported when it runs, so that --help answers at once. This module holds what they share.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+console = Console(markup=False, emoji=False)  # keys and paths may contain brackets and colons
+error_console = Console(stderr=True)
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CFG", help="YAML configuration of the run, see configs/.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as data.seed=1; repeatable."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for scripts.")]

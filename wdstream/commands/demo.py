@@ -17,20 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from wdstream.config.schema import Config, load_config
 from wdstream.errors import ConfigError, TrainError
 from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.pipeline.planned import plan_from_config
+from wdstream.report.progress import ProgressBar
 from wdstream.runs.digest import digest
 from wdstream.storage.json_lines import read_lines
 from wdstream.testing import make_tiny_model
 from wdstream.testing.launcher import TrainingProcess
 
 HELD_OUT = ("handbook-fr-sect.apparmor.pdf", "slides-packaging-tutorial.gl.pdf", "tesseract-phototest.tif")
-"""Files kept for evaluation, with what lies beside them; the rest is trained on."""
+"""Files kept for evaluation, with their sidecars; the rest is trained on."""
 
 DPI = 150
 VOCAB_SIZE = 4096
@@ -44,7 +44,7 @@ class DemoReport:
 
     Attributes:
         killed_at: steps that were finished when the run was killed.
-        resumed_from: step of the checkpoint it went on from.
+        resumed_from: step of the checkpoint it resumed from.
         losses: of the first and the last step of the resumed run.
         eval_loss: on the held-out pages, after the last step.
         same_bytes: both runs trained on the same ids, labels, positions and pixels in every step (sha256).
@@ -182,22 +182,20 @@ class Starter:
     @contextmanager
     def __call__(self, name: str, *, log: str) -> Iterator[TrainingProcess]:
         """A start of the run `name`; what it prints goes to `<log>.log`."""
-        columns = [
-            TextColumn("{task.description:>9}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[loss]}"),
-            TimeElapsedColumn(),
-        ]
-        with Progress(*columns, console=self.console) as bar:
-            task = bar.add_task(log, total=self.steps, loss="starting")
+        with ProgressBar(self.console, is_transient=False) as bar:
+            bar.show(log, 0, self.steps, unit="steps")
             output = self.work / name
+
+            def show_step(step: int, loss: float) -> None:
+                bar.figures = f"loss {loss:.3f}"
+                bar.show(log, step, self.steps, unit="steps")
+
             with TrainingProcess(
                 self.config_path,
                 (*make_overrides(self.work, self.steps), f"train.output={output}"),
                 output=output,
                 log=self.work / f"{log}.log",
-                on_step=lambda step, loss: bar.update(task, completed=step, loss=f"loss {loss:.3f}"),
+                on_step=show_step,
             ) as trainer:
                 yield trainer
 
@@ -237,7 +235,7 @@ def file_sha256(path: Path) -> str:
 
 
 def print_report(report: DemoReport, work: Path, console: Console) -> None:
-    """What the demo showed, and where everything lies."""
+    """What the demo showed, and where everything is."""
     run = work / "run"
     mean = {name: statistics.fmean(figures(run, "metrics.jsonl", name)) for name in SHOWN}
     proof = Table(title="an interrupted run is the uninterrupted one", show_header=False)

@@ -1,156 +1,26 @@
-"""The commands that look and change nothing: plan, digest, show, trace, where, audit, doctor; app.py registers them."""
+"""The commands that inspect what is there: a run (trace, audit, evaluate), a model (doctor), a tile cache."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from wdstream.errors import ConfigError
-
-if TYPE_CHECKING:
-    from wdstream.config.schema import Config
-    from wdstream.records import Failure
-
-console = Console(markup=False, emoji=False)  # keys and paths may hold brackets and colons
-ConfigFile = Annotated[Path, typer.Argument(metavar="CFG", help="YAML configuration of the run, see configs/.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as data.seed=1; repeatable."),
-]
-
-
-def read_config(cfg: Path, overrides: list[str] | None) -> "Config":
-    """The configuration of a command line.
-
-    Raises:
-        ConfigError: it cannot be read, or is not one.
-    """
-    from wdstream.config.schema import load_config
-
-    return load_config(cfg, tuple(overrides or ()))
-
-
-def plan_command(
-    cfg: ConfigFile,
-    set_: Overrides = None,
-    world: Annotated[int, typer.Option(min=1, help="Ranks for which balance is reported.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
-    rejects: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write the pages that are left out, shrunk or split as JSON lines."),
-    ] = None,
-) -> None:
-    """Dry-run an epoch without touching a pixel: pages, packs, steps, fill, rejects, balance."""
-    from wdstream.pipeline.planned import plan_from_config
-
-    plan = plan_from_config(read_config(cfg, set_))
-    summary = plan.summary(world_size=world)
-    if as_json:
-        typer.echo(json.dumps(summary.as_dict(), indent=2))
-    else:
-        summary.print(console)
-    if rejects is not None:
-        from wdstream.pipeline.planned import write_rejects
-
-        console.print(f"{write_rejects(plan, rejects)} pages left out, shrunk or split, listed in {rejects}")
-
-
-def digest_command(
-    cfg: ConfigFile,
-    steps: Annotated[str, typer.Option(metavar="FROM:TO", help="Steps to compute, TO exclusive.")] = "0:20",
-    world: Annotated[int, typer.Option(min=1, help="Ranks that share each step.")] = 1,
-    workers: Annotated[int, typer.Option(min=0, help="Threads of each rank's loader.")] = 2,
-    resume_at: Annotated[
-        int | None, typer.Option(metavar="STEP", help="Stop before this step and resume from the saved state.")
-    ] = None,
-    set_: Overrides = None,
-) -> None:
-    """Print `step sha256` over ids, labels, positions and pixels of each step's packs.
-
-    The lines are the same for every --world, --workers and --resume-at: that is the promise of the plan. A page that
-    fails is named on standard error.
-    """
-    from wdstream.runs.digest import digest
-
-    def warn(step: int, failure: "Failure") -> None:
-        typer.echo(f"step {step}: page {failure.key!r} failed and is blank in the digest: {failure.reason}", err=True)
-
-    config, wanted = read_config(cfg, set_), _parse_range(steps)
-    lines = digest(config, steps=wanted, world=world, workers=workers, resume_at=resume_at, on_failure=warn)
-    for step, sha256 in lines:
-        typer.echo(f"{step} {sha256}")
-
-
-def _parse_range(text: str) -> range:
-    start, colon, stop = text.partition(":")
-    if not (colon and start.isdigit() and stop.isdigit()):
-        raise ConfigError(f"--steps {text}: expected FROM:TO with two whole numbers, such as 0:20")
-    return range(int(start), int(stop))
-
-
-def show_command(
-    cfg: ConfigFile,
-    step: Annotated[int, typer.Option(min=0, help="Step of the run.")] = 0,
-    pack: Annotated[int, typer.Option(min=0, help="Pack of the step.")] = 0,
-    html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write one HTML file, with the pictures of the tiles, instead.")
-    ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Leave nothing out of long texts and of many tiles.")] = False,
-    set_: Overrides = None,
-) -> None:
-    """Show a pack token by token: documents, tiles, what is supervised, what is masked and why.
-
-    The pack is built as in training, whatever the number of ranks. Steps and packs are numbered from 0.
-    """
-    from wdstream.report.show import show_pack
-
-    view = show_pack(read_config(cfg, set_), cfg, step=step, pack=pack)
-    if html is None:
-        from wdstream.report.terminal import print_pack
-
-        print_pack(view, console, full=full)
-    else:
-        from wdstream.report.html import write_html
-        from wdstream.report.words import counted
-
-        write_html(view, html, full=full)
-        console.print(f"step {step}, pack {pack}: {counted(len(view.documents), 'document')} in {html}")
-
+from wdstream.commands import AsJson, Overrides, console
 
 RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of a training run.")]
+CachePath = Annotated[Path, typer.Argument(metavar="PATH", help="Its folder, data.tile_cache.path.")]
 
 
 def trace_command(
     run: RunDir,
     step: Annotated[int, typer.Option(min=0, help="Step of the run.")],
-    rank: Annotated[int | None, typer.Option(min=0, help="This rank's part only.")] = None,
+    rank: Annotated[int | None, typer.Option(min=0, help="The share of this rank only.")] = None,
 ) -> None:
     """List the pages of a step: key, shard, byte range, place in the pack. Recomputed from the plan, no log needed."""
     from wdstream.runs.trace import trace
 
     trace(run, step=step, rank=rank).print(console)
-
-
-def where_command(
-    cfg: ConfigFile,
-    key: Annotated[
-        str, typer.Argument(help="Key of a page, or name of a part of one that is split: 'scans/7 part 2/3'.")
-    ],
-    max_steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps to look through; the whole run when left out.")
-    ] = None,
-    set_: Overrides = None,
-) -> None:
-    """Say in which steps a page comes, or why the plan leaves it out.
-
-    Of a page that is split (data.overlength), all parts are listed; one alone is asked for by the name that trace and
-    show print.
-    """
-    from wdstream.runs.where import where
-
-    where(read_config(cfg, set_), key, max_steps=max_steps).print(console)
 
 
 def audit_command(run: RunDir) -> None:
@@ -167,14 +37,54 @@ def audit_command(run: RunDir) -> None:
         raise typer.Exit(1)
 
 
+def evaluate_command(
+    run_or_cfg: Annotated[
+        Path, typer.Argument(metavar="RUN|CFG", help="Folder of a finished run, or a YAML configuration.")
+    ],
+    generate: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="PAGES", help="Pages of each set that the model writes; as configured if left out."
+        ),
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="The text of a page is cut off after this many.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write what the model wrote there, NAME.jsonl, a line per page.")
+    ] = None,
+    as_json: AsJson = False,
+    set_: Overrides = None,
+) -> None:
+    """Measure a model on the sets of data.eval: of a run its `final`, of a configuration model.path as it is.
+
+    With --generate the model also writes the first pages of each set, which gives CER and WER: slow, token by token.
+    Several GPUs share the work: accelerate launch --multi_gpu --num_processes 8 -m wdstream evaluate RUN
+    """
+    from wdstream.train.evaluate.standalone import evaluate_finished, open_finished
+    from wdstream.train.metrics import describe_eval
+
+    finished = open_finished(run_or_cfg, tuple(set_ or ()), generate=generate, max_new_tokens=max_new_tokens)
+    reports = evaluate_finished(finished, out=out)
+    if not finished.is_main:
+        return
+    if as_json:
+        figures = {name: report.figures() for name, report in reports.items()}
+        typer.echo(json.dumps(figures, indent=2, ensure_ascii=False))
+        return
+    for name, report in reports.items():
+        for line in (f"{name}: {describe_eval(report.figures())}", *report.lines()):
+            console.print(line, highlight=False, soft_wrap=True)
+
+
 def doctor_command(
-    model_dir: Annotated[Path, typer.Argument(help="Local checkpoint directory.")],
+    model_dir: Annotated[Path, typer.Argument(help="Folder of a model: config, tokenizer, image processor.")],
     family: Annotated[str | None, typer.Option(help="Model family; read from config.json when left out.")] = None,
     attn: Annotated[
         str, typer.Option(help="Attention implementation to prove: sdpa, eager or flex_attention.")
     ] = "sdpa",
 ) -> None:
-    """Prove a checkpoint: planned lengths equal its processor's, packed documents equal unpacked ones, none leaks.
+    """Prove a model: planned lengths equal its processor's, packed documents equal unpacked ones, none leaks.
 
     Takes under a minute on a CPU: the model's shape is cut to two layers with random weights, since masks and
     positions do not depend on values. Exit status 1 when a check fails.
@@ -185,3 +95,30 @@ def doctor_command(
     report.print(console)
     if not report.ok:
         raise typer.Exit(1)
+
+
+cache_app = typer.Typer(no_args_is_help=True, help="Look at a tile cache (data.tile_cache), or make it smaller.")
+
+
+@cache_app.command("info")
+def cache_info_command(path: CachePath) -> None:
+    """Images and bytes of each policy: a tiling, a way of decoding, versions of the libraries that compute pixels."""
+    from wdstream.pixels.cache_usage import cache_info
+
+    cache_info(path).print(console)
+
+
+@cache_app.command("prune")
+def cache_prune_command(
+    path: CachePath,
+    max_bytes: Annotated[
+        int | None, typer.Option(min=0, help="Keep this many bytes, of the policies used last; 0 removes all.")
+    ] = None,
+) -> None:
+    """Remove the entries of all policies but the one used last, or of as many as --max-bytes asks.
+
+    Safe while runs use the cache: what they miss, they cut again.
+    """
+    from wdstream.pixels.cache_usage import prune_cache
+
+    prune_cache(path, max_bytes=max_bytes).print(console)

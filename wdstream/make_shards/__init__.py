@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wdstream.make_shards.indexing import add_token_column, index_folder
     from wdstream.make_shards.job import MakeShardsStopped, make_shards
-    from wdstream.make_shards.report import MakeShardsReport, progress_bar
+    from wdstream.make_shards.report import MakeShardsReport
     from wdstream.raw.options import MakeShardsOptions
+    from wdstream.report.progress import progress_bar
 
 __all__ = [
     "MakeShardsOptions",
@@ -32,7 +33,7 @@ _HOMES = {
     "add_token_column": "wdstream.make_shards.indexing",
     "index_folder": "wdstream.make_shards.indexing",
     "make_shards": "wdstream.make_shards.job",
-    "progress_bar": "wdstream.make_shards.report",
+    "progress_bar": "wdstream.report.progress",  # of a layer above: lent here, for programs that call make_shards
 }
 
 

@@ -1,14 +1,12 @@
-"""What make-shards did: the summary table, and the progress bar while it runs."""
+"""What make-shards did: the state of progress while it runs, and the summary table."""
 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -114,32 +112,3 @@ class MakeShardsReport:
             yield "ignored: " + ", ".join(f"{count:,} {suffix}" for suffix, count in self.ignored.items())
         if self.quarantined:
             yield f"{self.num_quarantined:,} quarantined: {self.out / 'quarantine.jsonl'}"
-
-
-class _PagesPerSecond(ProgressColumn):
-    """Speed of a task in pages a second."""
-
-    def render(self, task: Task) -> Text:
-        """The speed, or nothing before it is known."""
-        return Text(f"{task.speed:,.1f} pages/s" if task.speed else "", style="progress.data.speed")
-
-
-@contextmanager
-def progress_bar(console: Console) -> Iterator[OnProgress]:
-    """A progress bar with pages, pages a second and time left, for the block; give what it yields to `make_shards`."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _PagesPerSecond(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        tasks = {}
-
-        def update(state: MakeShardsProgress) -> None:
-            if state.stage not in tasks:
-                tasks[state.stage] = progress.add_task(state.stage, completed=state.pages_done)
-            progress.update(tasks[state.stage], completed=state.pages_done, total=state.pages_total)
-
-        yield update

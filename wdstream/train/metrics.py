@@ -1,16 +1,15 @@
 """Figures of the run: `metrics.jsonl`, TensorBoard, and a progress bar; all on the main process."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.console import Console
 
 from wdstream.errors import TrainError
+from wdstream.report.progress import ProgressBar
 from wdstream.storage.json_lines import LineFile
 from wdstream.train.stream import Share
 
@@ -104,8 +103,9 @@ class Metrics:
         self._file = LineFile(output / "metrics.jsonl")
         self._eval_file = LineFile(output / "eval.jsonl")
         self._board = _open_board(output / "tensorboard", first_step)
-        self._progress = Bar(self._console)
-        self._task = self._progress.add_task("steps", total=total_steps, completed=first_step)
+        self._total_steps = total_steps
+        self._progress = ProgressBar(self._console, is_transient=False)
+        self._progress.show("steps", first_step, total_steps, unit="steps")
         if self._console.is_terminal:
             self._progress.start()
 
@@ -116,7 +116,7 @@ class Metrics:
         self._window.append(step)
         figures = summarise(self._window)
         self._progress.figures = describe(figures)
-        self._progress.update(self._task, completed=step.step + 1)
+        self._progress.show("steps", step.step + 1, self._total_steps, unit="steps")
         if (step.step + 1) % self._log_every == 0:
             self._write(step.step, figures)
             self._window.clear()
@@ -133,15 +133,14 @@ class Metrics:
 
     @contextmanager
     def work(self, description: str) -> Iterator[Callable[[int, int], None]]:
-        """A second bar for work between two steps; fed with (done, in all)."""
+        """A second line of the bar for work between two steps; called with (pages done, pages in all)."""
         if not self._is_main:
             yield lambda done, total: None
             return
-        task = self._progress.add_task(description, total=None)
         try:
-            yield lambda done, total: self._progress.update(task, completed=done, total=total)
+            yield self._progress.task(description, "pages")
         finally:
-            self._progress.remove_task(task)
+            self._progress.remove(description)
 
     def say(self, message: str) -> None:
         """Print a line above the progress bar, as it is: page text may hold brackets."""
@@ -190,20 +189,6 @@ def describe_eval(figures: dict[str, float]) -> str:
         return line
     cut = f", {int(figures['cut'])} of them cut off" if figures["cut"] else ""
     return f"{line}, CER {figures['cer']:.4f} WER {figures['wer']:.4f} over {int(figures['generated'])} pages{cut}"
-
-
-class Bar(Progress):
-    """Steps done and time left, and the figures of the last step on a line of their own below."""
-
-    def __init__(self, console: Console) -> None:
-        self.figures = ""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        super().__init__(*columns, console=console)
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        """The bar, then the figures."""
-        yield from super().get_renderables()
-        yield Text(self.figures, overflow="ellipsis", no_wrap=True)
 
 
 def _open_board(folder: Path, first_step: int) -> Any:

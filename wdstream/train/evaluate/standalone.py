@@ -5,8 +5,6 @@ CFG  a YAML file: `model.path` as it stands; an adapter that it would train is l
 """
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +13,13 @@ from urllib.parse import quote
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from rich.console import Console
-from rich.progress import Progress
 from safetensors.torch import load_file
 
 from wdstream.config.schema import Config, GenerateConfig, config_from_tree, load_config
 from wdstream.errors import ConfigError, TrainError
 from wdstream.families.base import Family
 from wdstream.pipeline.planned import Plan
+from wdstream.report.progress import ProgressBar
 from wdstream.runs.trace import read_run
 from wdstream.train.checkpoint import ADAPTER_FILE
 from wdstream.train.evaluate.generated_pages import check_generation, save_pages
@@ -155,20 +153,16 @@ def evaluate_finished(finished: Finished, *, out: Path | None = None) -> dict[st
     """
     reports = {}
     for name, plan in finished.plans:
-        with progress_bar(f"evaluating {name}", is_shown=finished.is_main) as on_progress:
+        with ProgressBar(Console(stderr=True, quiet=not finished.is_main)) as bar:
             reports[name] = measure_set(
-                finished.engine, plan, config=finished.config, world=finished.world, on_progress=on_progress
+                finished.engine,
+                plan,
+                config=finished.config,
+                world=finished.world,
+                on_progress=bar.task(f"evaluating {name}", "pages"),
             )
         written = reports[name].written
         if written is not None and out is not None and finished.is_main:
             save_pages(out / f"{quote(name, safe=' ')}.jsonl", written)
     finished.engine.accelerator.end_training()
     return reports
-
-
-@contextmanager
-def progress_bar(description: str, *, is_shown: bool) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, fed with (done, in all)."""
-    with Progress(console=Console(stderr=True, quiet=not is_shown), transient=True) as bar:
-        task = bar.add_task(description, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,135 @@
+"""The commands that compute from a configuration, and train nothing: plan, digest, show, where."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wdstream.commands import AsJson, ConfigFile, Overrides, console
+from wdstream.errors import ConfigError
+
+if TYPE_CHECKING:
+    from wdstream.config.schema import Config
+    from wdstream.records import Failure
+
+
+def read_config(cfg: Path, overrides: list[str] | None) -> "Config":
+    """The configuration of a command line.
+
+    Raises:
+        ConfigError: it cannot be read, or is not one.
+    """
+    from wdstream.config.schema import load_config
+
+    return load_config(cfg, tuple(overrides or ()))
+
+
+def plan_command(
+    cfg: ConfigFile,
+    set_: Overrides = None,
+    world: Annotated[int, typer.Option(min=1, help="Ranks for which balance is reported.")] = 1,
+    as_json: AsJson = False,
+    rejects: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the pages that are left out, shrunk or split as JSON lines."),
+    ] = None,
+) -> None:
+    """Dry-run an epoch without touching a pixel: pages, packs, steps, fill, rejects, balance."""
+    from wdstream.pipeline.planned import plan_from_config, write_rejects
+
+    plan = plan_from_config(read_config(cfg, set_))
+    summary = plan.summary(world_size=world)
+    if as_json:
+        typer.echo(json.dumps(summary.as_dict(), indent=2))
+    else:
+        summary.print(console)
+    if rejects is not None:
+        console.print(f"{write_rejects(plan, rejects)} pages left out, shrunk or split, listed in {rejects}")
+
+
+def digest_command(
+    cfg: ConfigFile,
+    steps: Annotated[str, typer.Option(metavar="FROM:TO", help="Steps to compute, TO exclusive.")] = "0:20",
+    world: Annotated[int, typer.Option(min=1, help="Ranks that share each step.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Threads of each rank's loader.")] = 2,
+    resume_at: Annotated[
+        int | None, typer.Option(metavar="STEP", help="Stop before this step and resume from the saved state.")
+    ] = None,
+    set_: Overrides = None,
+) -> None:
+    """Print `step sha256` over ids, labels, positions and pixels of each step's packs.
+
+    The lines are the same for every --world, --workers and --resume-at: that is the promise of the plan. A page that
+    fails is named on standard error.
+    """
+    from wdstream.runs.digest import digest
+
+    def warn(step: int, failure: "Failure") -> None:
+        typer.echo(f"step {step}: page {failure.key!r} failed and is blank in the digest: {failure.reason}", err=True)
+
+    config, wanted = read_config(cfg, set_), parse_steps(steps)
+    lines = digest(config, steps=wanted, world=world, workers=workers, resume_at=resume_at, on_failure=warn)
+    for step, sha256 in lines:
+        typer.echo(f"{step} {sha256}")
+
+
+def parse_steps(text: str) -> range:
+    """The steps that FROM:TO names.
+
+    Raises:
+        ConfigError: the text is not of this form.
+    """
+    start, colon, stop = text.partition(":")
+    if not (colon and start.isdigit() and stop.isdigit()):
+        raise ConfigError(f"--steps {text}: expected FROM:TO with two whole numbers, such as 0:20")
+    return range(int(start), int(stop))
+
+
+def show_command(
+    cfg: ConfigFile,
+    step: Annotated[int, typer.Option(min=0, help="Step of the run.")] = 0,
+    pack: Annotated[int, typer.Option(min=0, help="Pack of the step.")] = 0,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write one HTML file, with previews of the tiles, instead.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Leave nothing out of long texts and of many tiles.")] = False,
+    set_: Overrides = None,
+) -> None:
+    """Show a pack token by token: documents, tiles, what is supervised, what is masked and why.
+
+    The pack is built as in training, whatever the number of ranks. Steps and packs are numbered from 0.
+    """
+    from wdstream.report.show import show_pack
+
+    view = show_pack(read_config(cfg, set_), cfg, step=step, pack=pack)
+    if html is None:
+        from wdstream.report.terminal import print_pack
+
+        print_pack(view, console, full=full)
+    else:
+        from wdstream.report.html import write_html
+        from wdstream.report.words import counted
+
+        write_html(view, html, full=full)
+        console.print(f"step {step}, pack {pack}: {counted(len(view.documents), 'document')} in {html}")
+
+
+def where_command(
+    cfg: ConfigFile,
+    key: Annotated[
+        str, typer.Argument(help="Key of a page, or name of a part of one that is split: 'scans/7 part 2/3'.")
+    ],
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps to look through; the whole run when left out.")
+    ] = None,
+    set_: Overrides = None,
+) -> None:
+    """Say in which steps a page comes, or why the plan leaves it out.
+
+    Of a page that is split (data.overlength), all parts are listed; for one alone, give the name that trace and show
+    print.
+    """
+    from wdstream.runs.where import where
+
+    where(read_config(cfg, set_), key, max_steps=max_steps).print(console)

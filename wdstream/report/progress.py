@@ -1,0 +1,78 @@
+"""The progress bar of all long work: what is done of what is to do, how fast, and the time left.
+
+    with ProgressBar(console) as bar:
+        index_folder(folder, on_progress=bar.task("indexing", "bytes"))
+
+The work calls `on_progress(done, total)` and knows no bar.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from wdstream.make_shards.report import MakeShardsProgress
+
+
+class ProgressBar(Progress):
+    """A line for each task, and a line of figures below them.
+
+    Args:
+        console: where to draw.
+        is_transient: remove the bar at its end.
+    """
+
+    def __init__(self, console: Console, *, is_transient: bool = True) -> None:
+        self.figures = ""
+        self._task_ids: dict[str, TaskID] = {}
+        description = TextColumn("{task.description}", markup=False)
+        columns = description, BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn()
+        super().__init__(*columns, console=console, transient=is_transient)
+
+    def show(self, description: str, done: int, total: int | None, *, unit: str) -> None:
+        """Draw a task as far as it is done, counted in `unit`; a new description begins a new line."""
+        if description not in self._task_ids:
+            self._task_ids[description] = self.add_task(description, completed=done, total=total, unit=unit)
+        self.update(self._task_ids[description], completed=done, total=total)
+
+    def task(self, description: str, unit: str) -> Callable[[int, int], None]:
+        """`show` for one task, as the `on_progress` of a piece of work."""
+        return lambda done, total: self.show(description, done, total, unit=unit)
+
+    def remove(self, description: str) -> None:
+        """Take the line of a task away, if there is one."""
+        if description in self._task_ids:
+            self.remove_task(self._task_ids.pop(description))
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The lines of the tasks, then the figures."""
+        yield from super().get_renderables()
+        if self.figures:
+            yield Text(self.figures, overflow="ellipsis", no_wrap=True)
+
+
+class _Speed(ProgressColumn):
+    """Speed of a task in its unit per second."""
+
+    def render(self, task: Task) -> Text:
+        """The speed, or nothing before it is known."""
+        speed = f"{task.speed:,.1f} {task.fields['unit']}/s" if task.speed else ""
+        return Text(speed, style="progress.data.speed")
+
+
+@contextmanager
+def progress_bar(console: Console) -> Iterator[Callable[[MakeShardsProgress], None]]:
+    """A bar with a line for each stage, for the block; pass what it yields to `make_shards`."""
+    with ProgressBar(console) as bar:
+        yield lambda state: bar.show(state.stage, state.pages_done, state.pages_total, unit="pages")
