@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from wdstream.errors import TrainError
-from wdstream.storage.lock import locked
+from wdstream.runs.record import run_lock
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from wdstream.storage.lock import locked
-with locked(Path(sys.argv[1])):
+from wdstream.runs.record import run_lock
+with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -26,11 +26,11 @@ def test_second_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
         assert holder.stdout.readline() == "held\n"
         with (
             pytest.raises(TrainError, match=rf"run: another process \(pid {holder.pid}\) is training here"),
-            locked(output),
+            run_lock(output),
         ):
             raise AssertionError("two writers")
         holder.kill()
-    with locked(output):
+    with run_lock(output):
         assert (output / "lock").read_text().startswith("pid ")
-    with locked(output):  # released at the end of the block
+    with run_lock(output):  # released at the end of the block
         assert output.is_dir()

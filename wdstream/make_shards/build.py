@@ -20,7 +20,7 @@ from wdstream.raw.readers import RawSample, open_reader
 from wdstream.records import TextSegment
 from wdstream.shards.page_parts import parts_from_page, starts_with_text
 from wdstream.shards.writer import SampleEntry, ShardWriter
-from wdstream.storage.atomic import atomic_write
+from wdstream.storage.atomic import write_file
 
 STATE_FOLDER = ".make-shards"
 OnPage = Callable[[int, int | None], None]  # (number of the unit, page; None while its file is opened)
@@ -61,8 +61,7 @@ class ShardRecord:
             "tokens": dict(self.tokens),
             "paragraphs": dict(self.paragraphs),
         }
-        with atomic_write(record_path(out, self.number)) as file:
-            file.write(json.dumps(tree, separators=(",", ":")).encode())
+        write_file(record_path(out, self.number), json.dumps(tree, separators=(",", ":")).encode())
 
 
 def record_path(out: Path, number: int) -> Path:

@@ -1,6 +1,5 @@
 """The end of make-shards: quarantine.jsonl, the index over all shards, the token column."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from wdstream.make_shards.token_counts import TokenCounter
 from wdstream.raw.sources import Listing
 from wdstream.shards.index import merge_index, write_token_column
 from wdstream.shards.token_columns import write_paragraphs
-from wdstream.storage.atomic import atomic_write
+from wdstream.storage.json_lines import write_lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +70,7 @@ def finish(
     found += [Quarantined(file=file.path, page=0, reason=file.reason) for file in files if file.reason is not None]
     found += [entry for record in records for entry in record.quarantined]
     quarantined = tuple(sorted(set(found)))
-    with atomic_write(out / QUARANTINE) as stream:
-        for entry in quarantined:
-            stream.write(json.dumps(entry.to_json()).encode() + b"\n")
+    write_lines(out / QUARANTINE, [entry.to_json() for entry in quarantined])
     full = [record for record in records if record.samples]
     if full:
         merge_index(out)

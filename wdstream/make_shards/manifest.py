@@ -4,13 +4,10 @@
 out and done lies in `.make-shards/`: the survey, and a record of each finished shard.
 """
 
-import fcntl
 import json
-import os
 import shutil
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,8 @@ from wdstream.make_shards.build import STATE_FOLDER
 from wdstream.make_shards.jobs import SurveyedFile
 from wdstream.raw.options import MakeShardsOptions
 from wdstream.raw.sources import Listing
-from wdstream.storage.atomic import atomic_write
+from wdstream.storage.atomic import atomic_write, write_file
+from wdstream.storage.lock import FileLock
 
 MANIFEST = "make-shards.json"
 QUARANTINE = "quarantine.jsonl"
@@ -49,37 +47,26 @@ class Manifest:
 
 @contextmanager
 def locked(out: Path) -> Iterator[int]:
-    """Hold the output folder's lock for the block, made if it is missing; yields the lock's file descriptor.
+    """Hold the output folder for the block; it is made when it is missing.
 
-    Processes that are given the descriptor hold the lock too, so that no new run starts beside workers of a killed one.
+    Workers of a run that was killed a moment ago may hold it a little longer, so there is a short wait.
+
+    Yields:
+        The lock's descriptor. Workers inherit it and hold the lock, too, so that no new run starts while workers of a
+        killed one are at work.
 
     Raises:
         ConfigError: the folder cannot be written, or another make-shards holds the lock.
     """
-    state = out / STATE_FOLDER
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(state / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise ConfigError(f"{out}: cannot write there ({error.strerror}); choose another folder") from error
-    try:
-        _wait_for_lock(descriptor, out)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _wait_for_lock(descriptor: int, out: Path) -> None:
-    """Take the lock; workers of a run that was killed a moment ago may hold it that long."""
-    deadline = time.monotonic() + _LOCK_WAIT_S
-    while True:
+    busy = ConfigError(f"{out}: another make-shards is at work there; wait until it has ended")
+    lock = FileLock(out / STATE_FOLDER / _LOCK, wait_s=_LOCK_WAIT_S, refuse=lambda _: busy)
+    with ExitStack() as stack:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as error:
-            if time.monotonic() > deadline:
-                raise ConfigError(f"{out}: another make-shards is at work there; wait until it has ended") from error
-        time.sleep(0.05)
+            (out / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
+            stack.enter_context(lock)
+        except OSError as error:
+            raise ConfigError(f"{out}: cannot write there ({error.strerror}); choose another folder") from error
+        yield lock.fileno()
 
 
 def refuse_foreign(out: Path) -> None:
@@ -124,8 +111,7 @@ def claim(out: Path, manifest: Manifest, listing: Listing, *, overwrite: bool) -
                 + "give what was given then, choose another folder, or begin anew with --overwrite"
             )
         return
-    with atomic_write(path) as file:
-        file.write(json.dumps(asdict(manifest), indent=1, sort_keys=True).encode() + b"\n")
+    write_file(path, json.dumps(asdict(manifest), indent=1, sort_keys=True).encode() + b"\n")
 
 
 def save_survey(out: Path, files: Sequence[SurveyedFile]) -> None:

@@ -23,6 +23,7 @@ from wdstream.plan.planner import Planner
 from wdstream.plan.protocols import Dataset, Mix
 from wdstream.plan.settings import PlanKeywords
 from wdstream.shards.reader import Shards, name_of_row
+from wdstream.storage.json_lines import write_lines
 from wdstream.tiling.plugin import LoadedTiling, load_tiling
 from wdstream.tiling.policy import TilingPolicy
 from wdstream.world import World
@@ -258,13 +259,8 @@ def write_rejects(plan: Plan, path: Path) -> int:
     Returns:
         The number of lines.
     """
-    import json
-
-    from wdstream.storage.atomic import atomic_write
-
-    lines = [json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in _rejects(plan)]
-    with atomic_write(path) as file:
-        file.writelines(lines)
+    lines = list(_rejects(plan))
+    write_lines(path, lines)
     return len(lines)
 
 

@@ -16,7 +16,6 @@ Whatever else lies in the folder is nobody's entry: it is neither counted nor ev
 `wdstream cache info|prune`: what a tile cache holds, and making it smaller. Safe while runs use it.
 """
 
-import fcntl
 import os
 import re
 from collections import Counter
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from wdstream.errors import ConfigError
+from wdstream.storage.lock import FileLock
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -140,9 +140,8 @@ def is_leftover(path: Path) -> bool:
 @contextmanager
 def locked_usage(path: Path) -> Iterator[BinaryIO]:
     """The usage file of a cache, for one writer at a time: among threads and among processes."""
-    with (path / USAGE).open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
+    with FileLock(path / USAGE) as lock:
+        yield lock.file
 
 
 def read_usage(file: BinaryIO) -> int | None:

@@ -20,7 +20,6 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import mkstemp
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +30,7 @@ from wdstream.pixels.grey import grey_as_rgb, is_grey
 from wdstream.pixels.settings import DecodeMode, PixelSettings, TileCacheSettings
 from wdstream.plan.sample_lengths import FULL_SCALE
 from wdstream.records import Pixels, Size
+from wdstream.storage.atomic import atomic_write
 
 FORMAT = "v2"
 """Raised whenever the entries, or the rules by which pixels are decoded, change."""
@@ -146,16 +146,11 @@ class TileCache:
         for tile in tiles:
             crc = zlib.crc32(tile.reshape(-1).data, crc)
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temp = mkstemp(prefix=TEMP_PREFIX, dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(MAGIC + struct.pack("<I", crc) + length + header)
-                for tile in tiles:
-                    file.write(tile.reshape(-1).data)
-            Path(temp).replace(path)
-        except BaseException:
-            Path(temp).unlink(missing_ok=True)
-            raise
+        # Nobody else writes here now: the caller holds the cache.
+        with atomic_write(path, temp=path.with_name(TEMP_PREFIX + path.name), is_durable=False) as file:
+            file.write(MAGIC + struct.pack("<I", crc) + length + header)
+            for tile in tiles:
+                file.write(tile.reshape(-1).data)
 
     def _path(self, name: str) -> Path:
         return self._folder / name[:2] / name

@@ -22,7 +22,7 @@ from wdstream.raw.images import MAX_SIDE, encode_jpeg, is_grey
 from wdstream.records import Pixels
 from wdstream.report.view import MEANING, ImageView, PackView, Run, TileView
 from wdstream.report.words import counted, edged, one_line, percent, short_ids, shorten, visible
-from wdstream.storage.atomic import atomic_write
+from wdstream.storage.atomic import write_file
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -96,8 +96,7 @@ def write_html(view: PackView, path: Path, *, full: bool = False) -> None:
     """
     text = render_html(view, full=full)
     try:
-        with atomic_write(path) as file:
-            file.write(text.encode("utf-8", errors="replace"))
+        write_file(path, text.encode("utf-8", errors="replace"))
     except OSError as error:
         raise ConfigError(f"--html {path}: cannot be written ({error.strerror}); give a path in a folder") from error
 

@@ -11,14 +11,17 @@ ones that were trained. Written by the main process.
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from wdstream.config.schema import Config
-from wdstream.storage.atomic import atomic_write
+from wdstream.errors import TrainError
+from wdstream.storage.atomic import write_file
 from wdstream.storage.json_lines import LineFile, cut_back
+from wdstream.storage.lock import FileLock
 
 VERSION = 1
 PACKAGES = ("wdstream", "torch", "transformers", "accelerate", "peft", "bitsandbytes", "tokenizers", "numpy", "pillow")
@@ -67,8 +70,7 @@ class RunRecord:
             "packages": package_versions(),
             "starts": [*starts, {"step": step, "world_size": world_size}],
         }
-        with atomic_write(self._path) as file:
-            file.write(json.dumps(record, indent=2).encode())
+        write_file(self._path, json.dumps(record, indent=2).encode())
         for name in LINE_FILES:
             cut_back(self._output / name, next_step=step)
         if step == 0 or "config" not in before:
@@ -86,6 +88,24 @@ class RunRecord:
     def add_state(self, step: int, stream: Mapping[str, Any]) -> None:
         """Append the stream's state after `step`."""
         self._states.append({"step": step, "stream": stream})
+
+
+def run_lock(output: Path) -> FileLock:
+    """The lock of a run's folder, which is made when it is missing: one run, one writer.
+
+    A launcher that is killed leaves its processes behind, still training. Started again at once, the run would be
+    written by two; so the second one is refused with a TrainError, which names the other, until the first is gone.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    return FileLock(
+        output / "lock",
+        wait_s=0,
+        note=f"pid {os.getpid()}\n",
+        refuse=lambda holder: TrainError(
+            f"{output}: another process ({holder or 'unknown'}) is training here; "
+            "wait for it, end it, or choose another train.output"
+        ),
+    )
 
 
 def data_differences(output: Path, data: Mapping[str, Mapping[str, Any]]) -> list[str]:

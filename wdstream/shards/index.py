@@ -31,7 +31,7 @@ from wdstream.shards.catalog import (
 from wdstream.shards.layout import META_SUFFIX, TAR_SUFFIX
 from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, SampleFailure, ShardMeta, load_complete
 from wdstream.shards.scan import Measure, describe_tar
-from wdstream.storage.atomic import atomic_write
+from wdstream.storage.atomic import atomic_write, write_file
 
 Progress = Callable[[int, int], None]  # (bytes of tar done, bytes of tar in all)
 
@@ -292,8 +292,7 @@ def write_index(folder: Path, catalog: Catalog) -> None:
             for name, array in _columns_of(meta, number, num_images).items():
                 files[name].write(array.tobytes())
             num_images += meta.num_images
-    with atomic_write(index / INDEX_JSON) as file:
-        file.write(catalog.to_json())
+    write_file(index / INDEX_JSON, catalog.to_json())
 
 
 def _columns_of(meta: ShardMeta, number: int, first_image: int) -> dict[str, NDArray[Any]]:

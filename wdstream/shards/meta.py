@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from wdstream.errors import ShardError
 from wdstream.shards.layout import ShardPaths
-from wdstream.storage.atomic import atomic_write
+from wdstream.storage.atomic import atomic_write, write_file
 
 SCHEMA_VERSION = 1
 SAMPLE_COLUMNS: dict[str, np.dtype[Any]] = {  # one value a sample
@@ -166,8 +166,7 @@ def _meta_of(tar_bytes: int, arrays: dict[str, NDArray[Any]]) -> ShardMeta:
 
 def save_idx(path: Path, offsets: Sequence[int]) -> None:
     """Write `x.tar.idx`: the samples' offsets and the end of the last."""
-    with atomic_write(path) as file:
-        file.write(np.asarray(offsets, "<u8").tobytes())
+    write_file(path, np.asarray(offsets, "<u8").tobytes())
 
 
 def load_complete(tar: Path) -> ShardMeta:

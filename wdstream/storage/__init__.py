@@ -1,1 +1,1 @@
-"""Bytes: atomic files, locks, growing JSON lines, local and remote ranges. The one place for every read and write."""
+"""Bytes: atomic files, locks, growing JSON lines, local and remote ranges. Every file is written through here."""

@@ -1,6 +1,7 @@
-"""Files that are complete or absent: written beside their place, synced, renamed."""
+"""Files and folders that are complete or absent: written under a temporary name, synced, renamed."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,30 +11,58 @@ TEMP_SUFFIX = ".tmp"
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, *, temp: Path | None = None, is_durable: bool = True) -> Iterator[BinaryIO]:
     """Open `path` for binary writing so that it appears whole at the end of the block, or not at all.
 
-    The bytes go to `<path>.tmp` in the same folder, are synced, and take the place of `path` in one rename; then the
-    folder is synced, so that the new name survives a power cut. When the block raises, the temporary file is removed
-    and an existing `path` stays as it was. A kill leaves at most a `.tmp` file, which the next write overwrites.
+    The bytes go to a temporary file in the same folder, are synced, and take the place of `path` in one rename; then
+    the folder is synced, so that the new name survives a power cut. When the block raises, the temporary file is
+    removed and an existing `path` stays as it was. A kill leaves at most the temporary file, which the next write
+    overwrites.
 
     Args:
         path: the file to write; its folder exists.
+        temp: the temporary file; `<path>.tmp` when left out.
+        is_durable: False leaves out both syncs, for what can be made again after a power cut.
 
     Yields:
         A writable, seekable and readable binary file.
     """
-    temp = path.with_name(path.name + TEMP_SUFFIX)
+    temp = temp or path.with_name(path.name + TEMP_SUFFIX)
     try:
         with temp.open("w+b") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if is_durable:
+                os.fsync(file.fileno())
         temp.replace(path)
     except BaseException:
         temp.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if is_durable:
+        sync_folder(path.parent)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write all of a file by `atomic_write`."""
+    with atomic_write(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Fill the folder `path` so that it appears whole at the end of the block, in place of an older one.
+
+    When the block raises, `<path>.tmp` stays, to be looked at; the next call removes it.
+
+    Yields:
+        An empty folder, `<path>.tmp`, to write to.
+    """
+    temp = path.with_name(path.name + TEMP_SUFFIX)
+    shutil.rmtree(temp, ignore_errors=True)
+    temp.mkdir(parents=True)
+    yield temp
+    shutil.rmtree(path, ignore_errors=True)
+    temp.rename(path)
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,4 +1,7 @@
-"""Where shards lie: a folder, or anything fsspec reaches. Ranges only; nothing here knows what a tar is."""
+"""Files under one root, read by ranges: the interface, and folders. remote.py has what fsspec reaches.
+
+Nothing here knows what a tar is.
+"""
 
 import os
 from collections import OrderedDict
@@ -35,7 +38,26 @@ class Storage(Protocol):
         """Several ranges, in the order asked for; together where that is cheaper."""
 
     def read_file(self, name: str) -> bytes:
-        """A whole file."""
+        """A whole file. Raises ShardError when it is missing."""
+
+    def names(self, folder: str) -> list[str]:
+        """File names in a folder below the root, sorted. Raises ShardError when there is none, or none is listed."""
+
+    def mappable(self, name: str) -> Path | None:
+        """The path of a file that can be mapped into memory; None for a remote one, and for one that is missing."""
+
+
+def open_storage(path: Path | str) -> Storage:
+    """The files of a folder, or of a URL such as `s3://bucket/shards`.
+
+    Raises:
+        ConfigError: for a URL, that fsspec or its plug-in for the protocol is not installed.
+    """
+    if "://" not in str(path):
+        return LocalStorage(Path(path))
+    from wdstream.storage.remote import FsspecStorage  # an optional dependency
+
+    return FsspecStorage(str(path))
 
 
 def read_exactly(descriptor: int, offset: int, length: int) -> bytes:
@@ -82,7 +104,7 @@ class LocalStorage:
 
     @property
     def open_files(self) -> int:
-        """Descriptors held now."""
+        """How many descriptors are open now."""
         return len(self._files)
 
     def size(self, name: str) -> int:
@@ -104,8 +126,20 @@ class LocalStorage:
         return [self.read(one) for one in wanted]
 
     def read_file(self, name: str) -> bytes:
-        """A whole file."""
+        """A whole file; ShardError when it is missing."""
         return self.read(ByteRange(name=name, offset=0, length=self.size(name)))
+
+    def names(self, folder: str) -> list[str]:
+        """File names in a folder below the root, sorted; ShardError when there is none."""
+        try:
+            return sorted(path.name for path in (self._root / folder).iterdir())
+        except OSError as error:
+            raise ShardError(f"{self._root / folder} cannot be listed: {error.strerror}") from error
+
+    def mappable(self, name: str) -> Path | None:
+        """The path of a file; None when it is missing."""
+        path = self._root / name
+        return path if path.is_file() else None
 
     def _open(self, name: str) -> _OpenFile:
         with self._lock:

@@ -1,37 +1,85 @@
-"""One run, one writer: a lock on the output folder, released by the operating system however the process ends.
-
-A launcher that is killed leaves its processes behind, still training. Started again at once, the run would be written
-by two; so the second one is refused until the first is gone.
-"""
+"""A lock on a file: one holder at a time among threads and processes, released however the holder ends."""
 
 import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
 
-from wdstream.errors import TrainError
+_POLL_S = 0.05
 
 
-@contextmanager
-def locked(output: Path) -> Iterator[None]:
-    """Hold the run's folder while the block lasts.
+class FileLock:
+    """Hold a file, which is made when it is missing; its folder exists.
+
+    The operating system releases the lock when the last descriptor of this opening is closed. So a process that is
+    killed leaves no lock behind, and child processes that inherit `fileno()` hold it together with their parent.
+
+    Args:
+        path: the file; what it contains is the holder's to use.
+        refuse: makes the error to raise when another holder keeps the file; it is passed the note of that holder, or
+            "" when there is none.
+        wait_s: seconds to wait for another holder before refusing; without end when left out.
+        note: text to leave in the file for whoever is refused; without one the file is not written to.
 
     Raises:
-        TrainError: another process holds it; names its process id.
+        OSError: on entering, when the file cannot be opened.
+        Exception: on entering, what `refuse` makes.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    path = output / "lock"
-    with path.open("a+") as file:
+
+    def __init__(
+        self, path: Path, *, refuse: Callable[[str], Exception] = OSError, wait_s: float = math.inf, note: str = ""
+    ) -> None:
+        self._path = path
+        self._refuse = refuse
+        self._wait_s = wait_s
+        self._note = note
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> Self:
+        file = self._path.open("a+b")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            raise TrainError(
-                f"{output}: another process ({file.read().strip() or 'unknown'}) is training here; "
-                "wait for it, end it, or choose another train.output"
-            ) from error
-        file.truncate(0)
-        file.write(f"pid {os.getpid()}\n")
-        file.flush()
-        yield
+            self._take(file)
+            if self._note:
+                file.truncate(0)
+                file.write(self._note.encode())
+                file.flush()
+        except BaseException:
+            file.close()
+            raise
+        self._file = file
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Closed, not unlocked: unlocking would take the lock from child processes, too.
+        self.file.close()
+        self._file = None
+
+    @property
+    def file(self) -> BinaryIO:
+        """The locked file, open for reading and appending, while it is held."""
+        assert self._file is not None, f"{self._path} is not held"
+        return self._file
+
+    def fileno(self) -> int:
+        """The descriptor to pass on to child processes that are to hold the lock, too."""
+        return self.file.fileno()
+
+    def _take(self, file: BinaryIO) -> None:
+        if math.isinf(self._wait_s):
+            fcntl.flock(file, fcntl.LOCK_EX)
+            return
+        deadline = time.monotonic() + self._wait_s
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    file.seek(0)
+                    raise self._refuse(file.read().decode(errors="replace").strip()) from error
+            time.sleep(_POLL_S)

@@ -1,17 +1,18 @@
-"""Shards on anything fsspec reaches: object stores, web servers, archives. Needs the extra `wdstream[remote]`.
+"""Files on anything fsspec reaches: object stores, web servers, archives. Needs the extra `wdstream[remote]`.
 
-One file of a remote storage as a stream: read front to back in large blocks, and sought without reading.
+`FsspecStorage` reads them by ranges; `open_remote` reads one as a stream, front to back in large blocks.
 """
 
 import io
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
 from wdstream.errors import ConfigError, ShardError
 from wdstream.storage.local import ByteRange
 
 BLOCK_BYTES = 8 << 20
-"""Of one request: long enough that its latency does not count."""
+"""Size of one request of a stream: large enough that the request's latency does not count."""
 
 
 def open_remote(url: str) -> BinaryIO:
@@ -36,11 +37,11 @@ class RemoteFile(io.RawIOBase):
         self._url, self._size, self._place = url, size, 0
 
     def readable(self) -> bool:
-        """Yes."""
+        """True, as `io.RawIOBase` asks."""
         return True
 
     def seekable(self) -> bool:
-        """Yes."""
+        """True: seeking sends no request."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -67,7 +68,7 @@ class RemoteFile(io.RawIOBase):
 
 
 MAX_GAP = 1 << 18  # bytes read and thrown away rather than asking twice: about what a request's latency costs
-MAX_REQUEST = 1 << 25  # bytes of one request; larger runs are split, to be fetched side by side
+MAX_REQUEST = 1 << 25  # bytes of one request; larger ones are split, to be fetched in parallel
 ATTEMPTS = 5
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 10.0
@@ -121,27 +122,27 @@ class FsspecStorage:
         return self.read_many([wanted])[0]
 
     def read_many(self, wanted: Sequence[ByteRange]) -> list[bytes]:
-        """Several ranges, neighbours of one file in one request, the requests side by side."""
-        runs = coalesce(wanted)
-        if not runs:
+        """Several ranges; neighbours in one file share a request, and requests are sent in parallel."""
+        requests = coalesce(wanted)
+        if not requests:
             return []
-        names = [run.name for run in runs]
-        starts = [run.offset for run in runs]
-        ends = [run.offset + run.length for run in runs]
+        names = [request.name for request in requests]
+        starts = [request.offset for request in requests]
+        ends = [request.offset + request.length for request in requests]
         paths = [self._path(name) for name in names]
         fetched = self._try(
             ", ".join(dict.fromkeys(names)), lambda: self._fs.cat_ranges(paths, starts, ends, on_error="raise")
         )
-        for run, data in zip(runs, fetched, strict=True):
-            if len(data) > run.length:
+        for request, data in zip(requests, fetched, strict=True):
+            if len(data) > request.length:
                 raise ShardError(
-                    f"{self._url}/{run.name}: {run.length} bytes at byte {run.offset} asked for, {len(data)} sent: "
-                    "the server does not serve ranges; copy the shards to one that does"
+                    f"{self._url}/{request.name}: {request.length} bytes at byte {request.offset} asked for, "
+                    f"{len(data)} sent: the server does not serve ranges; copy the shards to one that does"
                 )
-        return [_cut(one, runs, fetched) for one in wanted]
+        return [_cut(one, requests, fetched) for one in wanted]
 
     def read_file(self, name: str) -> bytes:
-        """A whole file."""
+        """A whole file; ShardError when it is missing."""
         data: bytes = self._try(name, lambda: self._fs.cat_file(self._path(name)))
         return data
 
@@ -149,6 +150,9 @@ class FsspecStorage:
         """File names in a folder, sorted. ShardError where there is none, or the storage lists nothing."""
         found = self._try(folder, lambda: self._fs.ls(self._path(folder), detail=False))
         return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
+
+    def mappable(self, name: str) -> Path | None:
+        """None: what is remote is not mapped into memory."""
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
@@ -165,26 +169,26 @@ def coalesce(wanted: Sequence[ByteRange]) -> list[ByteRange]:
 
     A single range that is larger stays whole.
     """
-    runs: list[ByteRange] = []
+    requests: list[ByteRange] = []
     for one in sorted(wanted, key=lambda each: (each.name, each.offset, each.length)):
-        last = runs[-1] if runs else None
+        last = requests[-1] if requests else None
         if last is not None and last.name == one.name:
             end = max(last.offset + last.length, one.offset + one.length)
             is_near = one.offset - (last.offset + last.length) <= MAX_GAP
             if is_near and (end - last.offset <= MAX_REQUEST or end == last.offset + last.length):
-                runs[-1] = ByteRange(name=one.name, offset=last.offset, length=end - last.offset)
+                requests[-1] = ByteRange(name=one.name, offset=last.offset, length=end - last.offset)
                 continue
-        runs.append(one)
-    return runs
+        requests.append(one)
+    return requests
 
 
-def _cut(wanted: ByteRange, runs: Sequence[ByteRange], fetched: Sequence[bytes]) -> bytes:
-    """The bytes of `wanted`, out of the run that covers it; shorter where the run ended early."""
-    for run, data in zip(runs, fetched, strict=True):
-        start = wanted.offset - run.offset
-        if run.name == wanted.name and start >= 0 and start + wanted.length <= run.length:
+def _cut(wanted: ByteRange, requests: Sequence[ByteRange], fetched: Sequence[bytes]) -> bytes:
+    """The bytes of `wanted`, out of the request that covers it; shorter where its answer ended early."""
+    for request, data in zip(requests, fetched, strict=True):
+        start = wanted.offset - request.offset
+        if request.name == wanted.name and start >= 0 and start + wanted.length <= request.length:
             return data[start : start + wanted.length]
-    raise AssertionError("every range lies in a run")
+    raise AssertionError("every range is inside a request")
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -53,7 +53,7 @@ def make_pages(out: Path, *, num_pages: int = 8, seed: int = 0) -> Path:
     """
     from PIL import Image, ImageDraw
 
-    from wdstream.storage.atomic import atomic_write
+    from wdstream.storage.atomic import write_file
 
     out.mkdir(parents=True, exist_ok=True)
     draw_words = random.Random(seed)
@@ -70,8 +70,7 @@ def make_pages(out: Path, *, num_pages: int = 8, seed: int = 0) -> Path:
         data = io.BytesIO()
         image.save(data, format="JPEG", quality=85)
         for suffix, content in ((".jpg", data.getvalue()), (".txt", "\n".join(lines).encode())):
-            with atomic_write(out / f"page-{number:05}{suffix}") as file:
-                file.write(content)
+            write_file(out / f"page-{number:05}{suffix}", content)
     return out
 
 

@@ -30,7 +30,7 @@ from accelerate.utils import DistributedType, broadcast_object_list
 from safetensors.torch import load_file, save_file
 
 from wdstream.errors import TrainError
-from wdstream.storage.atomic import atomic_write, sync_folder
+from wdstream.storage.atomic import sync_folder, write_file
 from wdstream.train.zero import describe_zero, zero_stage
 
 VERSION = 1
@@ -220,8 +220,7 @@ def _remove(path: Path) -> None:
 
 
 def _write_json(path: Path, tree: Mapping[str, Any]) -> None:
-    with atomic_write(path) as file:
-        file.write(json.dumps(tree, indent=2).encode())
+    write_file(path, json.dumps(tree, indent=2).encode())
 
 
 def _read_json(path: Path) -> dict[str, Any]:

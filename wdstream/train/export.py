@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from wdstream.storage.atomic import atomic_folder
 from wdstream.train.step import Engine
 
 SIDE_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
@@ -26,15 +27,11 @@ def export_final(engine: Engine, *, source: Path, folder: Path) -> None:
     gathered = accelerator.get_state_dict(engine.model) or {}  # under ZeRO-3 nothing on other ranks than the main one
     state = tied_again(model, {name: in_dtype(tensor, engine.dtype) for name, tensor in gathered.items()})
     if accelerator.is_main_process:
-        partial = folder.with_name(folder.name + ".tmp")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        model.save_pretrained(partial, state_dict=state)
-        for path in side_files(source):
-            if not (partial / path.name).exists():
-                shutil.copy2(path, partial / path.name)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        with atomic_folder(folder) as partial:
+            model.save_pretrained(partial, state_dict=state)
+            for path in side_files(source):
+                if not (partial / path.name).exists():
+                    shutil.copy2(path, partial / path.name)
     accelerator.wait_for_everyone()
 
 

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from time import perf_counter
 
 from wdstream.config.schema import Config
-from wdstream.storage.lock import locked
+from wdstream.runs.record import run_lock
 from wdstream.train.exchange import StepFigures, bytes_digest, exchange
 from wdstream.train.export import export_final
 from wdstream.train.isolation_check import check_no_leak
@@ -46,7 +46,7 @@ def train(config: Config) -> bool:
         WdstreamError: anything a user can put right.
     """
     accelerator = start_accelerator(config)
-    with locked(config.train.output) if accelerator.is_main_process else nullcontext():
+    with run_lock(config.train.output) if accelerator.is_main_process else nullcontext():
         run = open_run(config, accelerator)
         is_finished = train_run(run)
         accelerator.end_training()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wdstream.errors import FamilyError
+from wdstream.storage.atomic import atomic_folder
 from wdstream.testing.tiny.aya_vision import AYA_VISION
 from wdstream.testing.tiny.gemma3 import GEMMA3
 from wdstream.testing.tiny.gemma4 import GEMMA4
@@ -72,13 +73,9 @@ def make_tiny_model(
         raise FamilyError(f"no tiny model of family '{family}'; known: {', '.join(sorted(RECIPES))}")
     if out.exists() and any(out.iterdir()):
         raise FamilyError(f"{out}: not empty; remove it or name another directory for the tiny model")
-    partial = out.with_name(out.name + ".tmp")
-    partial.mkdir(parents=True, exist_ok=True)
-    tree = build_tokenizer(tokenizer, vocab_size=vocab_size, added=RECIPES[family].added_tokens)
-    _save_weights(partial, write_settings(partial, RECIPES[family], tree), seed)
-    if out.exists():
-        out.rmdir()
-    partial.rename(out)
+    with atomic_folder(out) as folder:
+        tree = build_tokenizer(tokenizer, vocab_size=vocab_size, added=RECIPES[family].added_tokens)
+        _save_weights(folder, write_settings(folder, RECIPES[family], tree), seed)
     return out
 
 

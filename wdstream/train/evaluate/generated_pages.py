@@ -6,7 +6,6 @@ round r: rank k writes page r * world + k      then all ranks gather, so none wa
 RUN/generated/NAME/step-00000499.jsonl         a line a page: key, reference, prediction, cer, wer, is_cut
 """
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
@@ -22,7 +21,7 @@ from wdstream.pipeline.build_pack import PackBuilder
 from wdstream.pipeline.planned import Plan, pack_builder
 from wdstream.records import Failure, PackPlan
 from wdstream.report.words import visible
-from wdstream.storage.atomic import atomic_write
+from wdstream.storage.json_lines import write_lines
 from wdstream.train.evaluate.error_rate import ErrorCounts, count_errors, normalise
 from wdstream.train.evaluate.generate import cut_prompt, stop_ids, text_of_ids, write_ids
 from wdstream.train.evaluate.held_out_loss import undisturbed
@@ -206,8 +205,7 @@ def save_pages(path: Path, written: WrittenSet) -> None:
     lines = [page.as_dict() for page in written.pages]
     lines += [{"key": failure.key, "reason": failure.reason} for failure in written.failures]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
-        file.writelines((json.dumps(line, ensure_ascii=False) + "\n").encode() for line in lines)
+    write_lines(path, lines)
 
 
 def drop_pages(output: Path, *, next_step: int) -> None:
