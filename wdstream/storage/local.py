@@ -47,19 +47,6 @@ class Storage(Protocol):
         """The path of a file that can be mapped into memory; None for a remote one, and for one that is missing."""
 
 
-def open_storage(path: Path | str) -> Storage:
-    """The files of a folder, or of a URL such as `s3://bucket/shards`.
-
-    Raises:
-        ConfigError: for a URL, that fsspec or its plug-in for the protocol is not installed.
-    """
-    if "://" not in str(path):
-        return LocalStorage(Path(path))
-    from wdstream.storage.remote import FsspecStorage  # an optional dependency
-
-    return FsspecStorage(str(path))
-
-
 def read_exactly(descriptor: int, offset: int, length: int) -> bytes:
     """`length` bytes by pread, which may give less at a time; shorter only at the end of the file."""
     data = os.pread(descriptor, length, offset)

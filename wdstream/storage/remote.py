@@ -9,10 +9,19 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
 from wdstream.errors import ConfigError, ShardError
-from wdstream.storage.local import ByteRange
+from wdstream.storage.local import ByteRange, LocalStorage, Storage
 
 BLOCK_BYTES = 8 << 20
 """Size of one request of a stream: large enough that the request's latency does not count."""
+
+
+def open_storage(path: Path | str) -> Storage:
+    """The files of a folder, or of a URL such as `s3://bucket/shards`.
+
+    Raises:
+        ConfigError: for a URL, that fsspec or its plug-in for the protocol is not installed.
+    """
+    return FsspecStorage(str(path)) if "://" in str(path) else LocalStorage(Path(path))
 
 
 def open_remote(url: str) -> BinaryIO:
