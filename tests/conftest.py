@@ -20,8 +20,9 @@ import pytest
 from hypothesis import settings
 
 from tests.helpers.paths import PAGES
-from tests.helpers.shared import SharedFolders, TinyModels
+from tests.helpers.shared import SharedFolders, TinyFamilies, TinyModels, WholeFamilies
 from wdstream.config.schema import Config
+from wdstream.families.base import Family
 
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
@@ -47,6 +48,18 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> SharedFolders:
 def tiny_models(shared: SharedFolders) -> dict[str, Path]:
     """A tiny checkpoint of every family, 2,048 tokens; weights as they come from initialisation."""
     return TinyModels(shared, vocab_size=2048)
+
+
+@pytest.fixture(scope="session")
+def families(tiny_models: dict[str, Path]) -> dict[str, Family]:
+    """Every family."""
+    return TinyFamilies(tiny_models)
+
+
+@pytest.fixture(scope="session")
+def whole_families(tmp_path_factory: pytest.TempPathFactory, families: dict[str, Family]) -> dict[str, Family]:
+    """Families whose processor splits images, for images that wdstream leaves whole."""
+    return WholeFamilies(tmp_path_factory.mktemp("whole"), families)
 
 
 @pytest.fixture(scope="session")
@@ -133,7 +146,7 @@ def damaged_shards(shared: SharedFolders, small_shards: Path) -> Path:
 @pytest.fixture(scope="session")
 def run_folder(shared: SharedFolders, stream_config: Callable[..., Config], damaged_shards: Path) -> Path:
     """What a training run leaves behind: killed in step 3 on 2 ranks, gone on from step 2 on 4 ranks to its end."""
-    from tests.ledger import write_ledger
+    from tests.helpers.ledger import write_ledger
 
     def make(folder: Path) -> None:
         folder.mkdir()

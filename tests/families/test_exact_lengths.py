@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.families.draw import POLICIES, draw_size, draw_text
-from tests.families.hf import count_placeholders, load_both
+from tests.helpers.draw import POLICIES, draw_size, draw_text
+from tests.helpers.hugging_face import count_placeholders, load_both
 from tests.helpers.tiled_pages import planned, tile_page
 from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family

@@ -15,8 +15,8 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageTextToText
 from transformers.models.gemma4.image_processing_pil_gemma4 import get_aspect_ratio_preserving_size
 
-from tests.families.draw import POLICIES
-from tests.families.hf import load_both
+from tests.helpers.draw import POLICIES
+from tests.helpers.hugging_face import load_both
 from tests.helpers.paths import PAGES
 from tests.helpers.tiled_pages import tile_page
 from wdstream.batches.collate import collate

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
-from tests.families.hf import load_both
+from tests.helpers.hugging_face import load_both
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
 from wdstream.batches.sample import build_sample

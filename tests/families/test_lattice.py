@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.families.draw import POLICIES, draw_sizes, draw_unicode
-from tests.families.hf import count_placeholders, load_both
-from tests.families.published import PUBLISHED, SPLITTING, publish
+from tests.helpers.draw import POLICIES, draw_sizes, draw_unicode
+from tests.helpers.hugging_face import count_placeholders, load_both
+from tests.helpers.published import PUBLISHED, SPLITTING, publish
 from tests.helpers.tiled_pages import tile_page
 from wdstream.batches.sample import build_sample
 from wdstream.errors import FamilyError

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText
 
-from tests.families.draw import POLICIES
-from tests.families.hf import load_both
+from tests.helpers.draw import POLICIES
+from tests.helpers.hugging_face import load_both
 from tests.helpers.tiled_pages import tile_page
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack

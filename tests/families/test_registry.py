@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.families.hf import load_both
-from tests.families.published import copy_settings
+from tests.helpers.hugging_face import load_both
+from tests.helpers.published import copy_settings
 from wdstream.batches.sample import build_sample
 from wdstream.errors import ConfigError, FamilyError
 from wdstream.families.reference.processor import processor_ids

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from tests.families.hf import load_both
-from tests.families.published import SPLITTING, copy_settings
+from tests.helpers.hugging_face import load_both
+from tests.helpers.published import SPLITTING, copy_settings
 from tests.helpers.tiled_pages import tile_page
 from wdstream.families.reference.processor import comparable, load_processor, processor_ids
 from wdstream.families.registry import FAMILIES

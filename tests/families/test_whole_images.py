@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.families.published import PUBLISHED, publish
+from tests.helpers.published import PUBLISHED, publish
 from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family
 from wdstream.families.reference.processor import load_processor, processor_ids

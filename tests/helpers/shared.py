@@ -1,4 +1,7 @@
-"""Folders that are costly to make and never written to again: made once in a test run, whatever its workers are."""
+"""What is costly to make and never written to again: made once in a test run, whatever its workers are.
+
+Nothing here imports torch before a model is made.
+"""
 
 import fcntl
 import os
@@ -7,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from wdstream.testing import make_tiny_model
+from tests.helpers.published import SPLITTING, change, copy_settings
+from wdstream.families.base import Family
+from wdstream.families.registry import load_family
 
 
 class SharedFolders:
@@ -39,7 +44,35 @@ class TinyModels(dict[str, Path]):
 
     def __missing__(self, name: str) -> Path:
         def make(folder: Path) -> None:
+            from wdstream.testing import make_tiny_model  # and torch with it, which many tests do without
+
             make_tiny_model(folder, family=name, vocab_size=self._vocab_size)
 
         self[name] = self._shared.get(f"{name}-{self._vocab_size}", make)
+        return self[name]
+
+
+class TinyFamilies(dict[str, Family]):
+    """Family name -> the family over its tiny checkpoint; loaded at the first look-up."""
+
+    def __init__(self, models: dict[str, Path]) -> None:
+        super().__init__()
+        self._models = models
+
+    def __missing__(self, name: str) -> Family:
+        self[name] = load_family(self._models[name])
+        return self[name]
+
+
+class WholeFamilies(dict[str, Family]):
+    """Those of `SPLITTING` for images that are left whole; their checkpoints have no weights of their own."""
+
+    def __init__(self, folder: Path, families: dict[str, Family]) -> None:
+        super().__init__()
+        self._folder, self._families = folder, families
+
+    def __missing__(self, name: str) -> Family:
+        path = copy_settings(self._families[name].model_dir, self._folder / name)
+        change(path / "preprocessor_config.json", **SPLITTING[name])
+        self[name] = load_family(path).for_whole_images()
         return self[name]

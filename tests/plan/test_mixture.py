@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.plan.synthetic import pages
+from tests.helpers.plan_data import pages
 from wdstream.errors import ConfigError
 from wdstream.plan.mixture import by_weight, flatten, mix_keys
 from wdstream.plan.protocols import Dataset, Mix

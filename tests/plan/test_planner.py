@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.plan.synthetic import UNTILED, Columns, Squares, pages, planner
+from tests.helpers.plan_data import UNTILED, Columns, Squares, pages, planner
 from wdstream.errors import ConfigError, PlanError, StateError
 from wdstream.plan.planner import Planner
 from wdstream.plan.protocols import Dataset

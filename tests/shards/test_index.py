@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from tests.helpers.fake_shards import pages, write_shard, write_shards
 from tests.helpers.paths import ROOT
-from tests.shards.fakes import pages, write_shard, write_shards
 from wdstream.errors import ShardError, ShardIndexError
 from wdstream.shards.catalog import ShardEntry
 from wdstream.shards.index import merge_index, refuse_duplicates, write_token_column

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.shards.fakes import pages, write_shard
+from tests.helpers.fake_shards import pages, write_shard
 from wdstream.errors import ShardError
 from wdstream.shards.meta import load_complete, load_meta
 

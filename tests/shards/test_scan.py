@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import webdataset
 
-from tests.shards.fakes import fake_image, measure, pages, write_shards
+from tests.helpers.fake_shards import fake_image, measure, pages, write_shards
 from wdstream.errors import ShardError
 from wdstream.shards.index import index_shards, merge_index
 from wdstream.shards.meta import load_complete

@@ -14,8 +14,8 @@ import webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.fake_shards import EXTENSIONS, KEYS, entry, fake_image, pages, write_shard
 from tests.helpers.paths import ROOT
-from tests.shards.fakes import EXTENSIONS, KEYS, entry, fake_image, pages, write_shard
 from wdstream.errors import ShardError
 from wdstream.shards.layout import IMAGE_EXTENSIONS, image_number
 from wdstream.shards.meta import hash_key, load_complete
@@ -157,7 +157,7 @@ def test_block_that_raises_leaves_nothing(tmp_path: Path) -> None:
 KILLED_WRITER = """
 import os, signal, sys
 from pathlib import Path
-from tests.shards.fakes import pages, write_shard
+from tests.helpers.fake_shards import pages, write_shard
 path, prefix, moment = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 touched = 0
 def watch(event, arguments):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import finish, start_world
 from tests.helpers.training import Workplace, arguments
-from tests.train.processes import finish, start_world
 from wdstream.errors import TrainError
 from wdstream.make_shards import MakeShardsOptions, index_folder, make_shards
 from wdstream.pipeline.planned import plan_from_config
@@ -19,7 +19,7 @@ from wdstream.storage.json_lines import read_lines
 from wdstream.testing import make_pages
 from wdstream.train import stream
 
-WORKER = str(ROOT / "tests/train/other_plan_worker.py")
+WORKER = str(ROOT / "tests/workers/other_plan.py")
 
 
 def test_two_ranks_with_different_plans_stop_with_both_values(workplace: Workplace, tmp_path: Path) -> None:

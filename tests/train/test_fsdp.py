@@ -7,10 +7,11 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import run_world
 from tests.helpers.training import documents_alone
-from tests.train.processes import run_world
 
-WORKER = str(Path(__file__).parent / "fsdp_worker.py")
+WORKER = str(ROOT / "tests/workers/fsdp.py")
 
 
 @pytest.mark.slow

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.processes import finish, run_world, start_world
 from tests.helpers.training import TRAIN, Workplace, arguments, steps_done, wait_for_steps
-from tests.train.processes import finish, run_world, start_world
 from wdstream.storage.json_lines import read_lines
 from wdstream.testing.launcher import TrainingProcess
 

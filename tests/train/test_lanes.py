@@ -15,8 +15,8 @@ import pytest
 import webdataset
 from rich.console import Console
 
+from tests.helpers.processes import finish, run_world, start_world
 from tests.helpers.training import TRAIN, Workplace, wait_for_steps
-from tests.train.processes import finish, run_world, start_world
 from wdstream.commands.inspect import plan_command
 from wdstream.errors import ConfigError, PlanError
 from wdstream.plan.hashing import pages_digest

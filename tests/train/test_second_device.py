@@ -1,6 +1,6 @@
 """Nothing is left behind on the CPU: every family trains, checks and writes on a second device as it does there.
 
-The device is emulated (tests/emulated_device.py), so this holds placement alone, not the kernels of a real one.
+The device is emulated (tests/helpers/emulated_device.py), so this holds placement alone, not the kernels of a real one.
 """
 
 import json
@@ -18,7 +18,7 @@ SLOW = tuple(name for name in FAMILIES if name not in QUICK)
 
 @pytest.mark.parametrize("names", [QUICK, pytest.param(SLOW, marks=pytest.mark.slow)], ids=["quick", "others"])
 def test_a_run_on_another_device_is_the_same_run(names: tuple[str, ...], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.train.device_worker", str(tmp_path), *names]
+    command = [sys.executable, "-m", "tests.workers.device", str(tmp_path), *names]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr[-3000:]
     found = [json.loads(line) for line in done.stdout.splitlines()]

@@ -7,8 +7,9 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import run_world
 from tests.helpers.training import documents_alone
-from tests.train.processes import run_world
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
 from wdstream.config.schema import Config
@@ -20,7 +21,7 @@ from wdstream.train.model import Device, load_model
 from wdstream.train.optimizer import make_optimizer
 from wdstream.train.step import Engine, pack_seed, train_step
 
-WORKER = str(Path(__file__).parent / "gradient_worker.py")
+WORKER = str(ROOT / "tests/workers/gradient.py")
 
 
 def gradient_of(tiny_checkpoint: Path, out: Path, *, size: int, micro_batches: int, rows: int) -> dict[str, Any]:

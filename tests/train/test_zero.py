@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import run_world
 from tests.helpers.training import Workplace
-from tests.train.processes import run_world
 from wdstream.config.schema import Config
 from wdstream.errors import ConfigError
 from wdstream.pipeline.planned import plan_from_config

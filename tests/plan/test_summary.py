@@ -1,0 +1,49 @@
+import io
+import json
+
+from rich.console import Console
+
+from tests.helpers.plan_data import pages, planner
+from wdstream.plan.protocols import Dataset
+
+
+def test_figures_of_an_epoch() -> None:
+    plan = planner(pages(200, text=(0, 130)), epochs=1, tail="pad")
+    summary = plan.summary(world_size=2)
+    packs = [pack for step in plan.steps() for pack in step.packs if pack.samples]
+    rejects = [reason for _, reason in plan.rejects()]
+    assert summary.samples == 200
+    assert summary.pages == 200 - len(rejects) == sum(len(pack.samples) for pack in packs)
+    assert summary.rejects == {reason: rejects.count(reason) for reason in ("empty text", "too many tokens")}
+    assert summary.packs == len(packs)
+    assert summary.steps == summary.total_steps == plan.total_steps()
+    assert summary.tokens == sum(sum(pack.tokens) for pack in packs)
+    assert summary.patches == sum(sum(pack.patches) for pack in packs)
+    assert summary.supervised == sum(sum(pack.supervised) for pack in packs)
+    assert summary.fill_tokens == summary.tokens / (len(packs) * 128)
+    assert summary.fill_patches == summary.patches / (len(packs) * 256)
+    assert 1 <= summary.imbalance_p50 <= summary.imbalance_p99 < 2
+    assert json.loads(json.dumps(summary.as_dict()))["datasets"][0]["pages"] == summary.pages
+
+
+def test_the_achieved_mix() -> None:
+    plan = planner(
+        Dataset(columns=pages(60, seed=0), name="books", weight=2),
+        Dataset(columns=pages(60, seed=1), name="slides", weight=1),
+    )
+    summary = plan.summary()
+    assert [part.name for part in summary.datasets] == ["books", "slides"]
+    assert abs(summary.datasets[0].share_of_pages - 2 / 3) < 0.05
+    assert summary.total_steps is None
+    text = io.StringIO()
+    summary.print(Console(file=text, width=120))
+    assert "books" in text.getvalue()
+    assert "slowest of 1 ranks" in text.getvalue()
+
+
+def test_downscaled_pages_are_counted() -> None:
+    plan = planner(pages(50, side=900), overlength="downscale", epochs=1)
+    summary = plan.summary()
+    assert summary.downscaled > 0
+    scales = [scale for step in plan.steps() for pack in step.packs for scale in pack.scales]
+    assert sum(scale != 64 for scale in scales[: summary.pages]) >= summary.downscaled * 0.9

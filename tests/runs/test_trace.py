@@ -1,0 +1,102 @@
+"""trace: the pages of any step, recomputed from what a run left behind."""
+
+import io
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.helpers.ledger import trace_planned
+from wdstream.config.schema import Config
+from wdstream.errors import PlanError, TrainError
+from wdstream.pipeline.planned import plan_from_config
+from wdstream.plan.packs import PackRun, Packs
+from wdstream.runs.trace import ListedPage, ListedStep, Trace, TracedPage, read_run, trace
+
+MakeConfig = Callable[..., Config]
+
+
+def text_of(report: object) -> str:
+    file = io.StringIO()
+    report.print(Console(file=file, width=200))  # type: ignore[attr-defined]
+    return file.getvalue()
+
+
+def test_the_pages_of_a_step_are_those_that_were_dealt(run_folder: Path) -> None:
+    plan = plan_from_config(read_run(run_folder).config)
+    for step, world_size in ((0, 2), (1, 2), (2, 4), (3, 4)):  # the second start trained steps 2 and 3 again
+        planned = plan.step(step, world_size=world_size)
+        found = trace_planned(run_folder, step=step)
+        assert found.world_size == world_size
+        assert [(page.rank, page.pack, page.sample) for page in found.pages] == [
+            (rank, planned.packs[place].number, sample)
+            for rank, places in enumerate(planned.deal)
+            for place in places
+            for sample in planned.packs[place].samples
+        ]
+        one = trace_planned(run_folder, step=step, rank=1)
+        assert one.pages == tuple(page for page in found.pages if page.rank == 1)
+
+
+def test_a_page_names_its_bytes(run_folder: Path, damaged_shards: Path) -> None:
+    page = trace_planned(run_folder, step=1).pages[0]
+    with (damaged_shards / page.shard).open("rb") as file:
+        file.seek(page.offset)
+        data = file.read(page.nbytes)
+    assert data.startswith(page.key.encode())
+    assert len(data) == page.nbytes
+    assert page.dataset == "shards"
+
+
+def test_failed_pages_are_marked_from_the_step_on_in_which_they_failed(run_folder: Path) -> None:
+    steps = [trace_planned(run_folder, step=step) for step in range(len(read_run(run_folder).steps))]
+    marked = [page.sample for step in steps for page in step.pages if page.is_quarantined]
+    assert sorted(set(marked)) == [4, 17]
+    assert marked == [page.sample for step in steps for page in step.pages if page.sample in (4, 17)]
+    assert "quarantined" in text_of(next(step for step in steps if any(page.is_quarantined for page in step.pages)))
+
+
+def test_recomputing_is_quick(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It plans from the nearest state that was written, here after every second step, and not from the beginning."""
+    made: list[int] = []
+    make = PackRun.next_step
+
+    def counted(self: PackRun) -> Packs | None:
+        made.append(self.step)
+        return make(self)
+
+    monkeypatch.setattr(PackRun, "next_step", counted)
+    trace(run_folder, step=5)
+    assert made[-1] == 5 and len(made) <= 2
+
+
+def test_wrong_folders_steps_and_ranks(run_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match=r"not the folder of a training run: run\.json cannot be read"):
+        trace(tmp_path, step=0)
+    with pytest.raises(PlanError, match="step 10000: the run has"):
+        trace(run_folder, step=10_000)
+    with pytest.raises(PlanError, match="rank 2: step 0 was trained on 2 ranks"):
+        trace(run_folder, step=0, rank=2)
+
+
+def test_keys_are_printed_as_they_are() -> None:
+    """Brackets are no markup, and colons no pictures."""
+    key = "a[red]b:100:c"
+    listed = ListedPage(rank=0, pack=3, place=1, key=key)
+    page = TracedPage(
+        **asdict(listed),
+        sample=7,
+        dataset="d[e]",
+        shard="s.tar",
+        offset=5,
+        nbytes=6,
+        tokens=8,
+        patches=9,
+        is_quarantined=True,
+    )
+    shown = text_of(Trace(step=2, world_size=4, pages=(page,)))
+    assert all(text in shown for text in (key, "d[e]/s.tar", "5+6", "quarantined"))
+    assert key in text_of(ListedStep(step=2, world_size=4, pages=(listed,)))
+    assert "step 2 on 4 ranks: 0 pages" in text_of(ListedStep(step=2, world_size=4, pages=()))

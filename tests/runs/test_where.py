@@ -1,0 +1,57 @@
+"""where: the steps of any page, by a dry run; parts of split pages are in tests/pipeline/test_split_pages.py."""
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from wdstream.config.schema import Config
+from wdstream.errors import PlanError
+from wdstream.pipeline.planned import plan_from_config
+from wdstream.runs.trace import read_run, trace
+from wdstream.runs.where import Occurrence, Whereabouts, where
+
+MakeConfig = Callable[..., Config]
+
+
+def text_of(report: Whereabouts) -> str:
+    file = io.StringIO()
+    report.print(Console(file=file, width=30))
+    return file.getvalue()
+
+
+def test_where_a_page_comes(run_folder: Path) -> None:
+    config = read_run(run_folder).config
+    page = trace(run_folder, step=3).pages[0]
+    found = where(config, page.key)
+    assert (3, page.pack, page.place) in [(one.step, one.pack, one.place) for one in found.occurrences]
+    assert len(found.occurrences) in (3, 4)  # once an epoch, and the last step is dropped
+    assert f"{page.key}: step 3, pack {page.pack}, place {page.place}" in text_of(found)
+    assert where(config, page.key, max_steps=1).steps == 1
+    with pytest.raises(PlanError, match="no data set has a page with the key 'nobody'; looked in 'shards'"):
+        where(config, "nobody")
+
+
+def test_where_says_why_a_page_never_comes(stream_config: MakeConfig, small_shards: Path) -> None:
+    config = stream_config(small_shards, sequence_length=80)
+    plan = plan_from_config(config)
+    sample, _ = next(plan.rejects())
+    found = where(config, plan.key(sample))
+    assert (found.occurrences, found.reason) == ((), "too many tokens")
+    assert "left out of the plan, too many tokens" in text_of(found)
+    endless = stream_config(small_shards, epochs=None)
+    with pytest.raises(PlanError, match="the run has no end"):
+        where(endless, plan.key(sample))
+
+
+def test_names_are_printed_as_they_are() -> None:
+    """Brackets are no markup, and a line stays one line however narrow the terminal."""
+    name = "scans/a[bold]b and a name that is longer part 2/3"
+    found = Occurrence(name=name, step=4, pack=17, place=1)
+    report = Whereabouts(key=name, steps=9, occurrences=(found,), reason=None)
+    assert text_of(report) == f"{name}: step 4, pack 17, place 1\n"
+    assert text_of(replace(report, occurrences=())) == f"{name}: not within the first 9 steps\n"
+    assert text_of(replace(report, reason="filtered")) == f"{name}: left out of the plan, filtered\n"

@@ -1,0 +1,190 @@
+"""Shards over fsspec: a memory file system, and a real web server on loopback that serves ranges and stumbles."""
+
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.helpers.fake_shards import pages, write_shards
+from tests.helpers.web_server import Server, serving
+from wdstream.errors import ConfigError, ShardError, ShardIndexError
+from wdstream.shards.index import merge_index, write_token_column
+from wdstream.shards.reader import Shards
+from wdstream.shards.token_columns import write_paragraphs
+from wdstream.storage.local import ByteRange
+from wdstream.storage.remote import MAX_GAP, MAX_REQUEST, FsspecStorage, coalesce
+
+CONTENT = {"s-0.tar": pages("a", 30), "s-1.tar": pages("b", 20)}
+ALL = {key: parts for samples in CONTENT.values() for key, parts in samples.items()}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = write_shards(tmp_path / "f", CONTENT)
+    merge_index(folder)
+    write_token_column(folder, "ab" * 8, range(50))
+    return folder
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[Server]:
+    with serving(folder) as server:
+        yield server
+
+
+def test_memory_file_system(folder: Path) -> None:
+    files = fsspec.filesystem("memory")
+    files.put(f"{folder}/", "/shards-of-test/", recursive=True)
+    try:
+        shards = Shards.open("memory://shards-of-test")
+        assert dict(shards.read(row) for row in range(50)) == ALL
+        assert shards.fingerprint == Shards.open(folder).fingerprint
+        assert shards.tokens("ab" * 8).tolist() == list(range(50))
+        with pytest.raises(ShardIndexError, match="counted are: abababababababab"):
+            shards.tokens("cd" * 8)
+        files.rm("/shards-of-test/s-1.tar")
+        with pytest.raises(ShardError, match=r"memory://shards-of-test/s-1\.tar cannot be read: FileNotFoundError"):
+            Shards.open("memory://shards-of-test").read(30)
+    finally:
+        files.rm("/shards-of-test", recursive=True)
+
+
+def test_web_server_with_ranges(server: Server, folder: Path) -> None:
+    shards = Shards.open(server.url)
+    assert shards.read(3) == ("a/p0003", ALL["a/p0003"])
+    assert shards.key(31) == "b/p0001"
+    assert shards.find("b/p0002") == 32
+    assert shards.tokens("ab" * 8).tolist() == list(range(50))
+    start = int(shards.offset[3])
+    assert f"GET /s-0.tar bytes={start}-{start + int(shards.nbytes[3]) - 1}" in server.requests
+    again = pickle.loads(pickle.dumps(shards))
+    assert again.read(49) == shards.read(49)
+
+
+def test_columns_of_a_web_server_that_lists_nothing(server: Server, folder: Path) -> None:
+    assert Shards.open(server.url).supervised("ab" * 8) is None
+    with pytest.raises(ShardIndexError, match="wdstream lengths"):
+        Shards.open(server.url).paragraphs("ab" * 8)
+    write_token_column(folder, "ab" * 8, range(50), [0] * 50)
+    with write_paragraphs(folder, "ab" * 8) as writer:
+        writer.add([(2, 3)] + [()] * 49)
+    supervised = Shards.open(server.url).supervised("ab" * 8)
+    assert supervised is not None
+    assert supervised.tolist() == [0] * 50
+    assert Shards.open(server.url).paragraphs("ab" * 8)[1].tolist() == [2, 3]
+
+
+def test_pages_read_together_are_asked_for_once_a_shard(server: Server, folder: Path) -> None:
+    shards = Shards.open(server.url)
+    shards.read_pages([0, 30])  # compares the sizes of both tars
+    server.requests.clear()
+    rows = [40, 3, 29, 7, 31, 3]
+    here = Shards.open(folder)
+    assert shards.read_pages(rows) == [here.read_page(row) for row in rows]
+    assert sorted(request.split()[1] for request in server.requests) == ["/s-0.tar", "/s-1.tar"]
+
+
+READ_TWICE = """
+import sys
+from wdstream.shards.reader import Shards
+shards = Shards.open("blockcache::" + sys.argv[1])
+print(*[page.key for page in shards.read_pages([3, 40]) + shards.read_pages([3, 40])])
+"""
+
+
+def test_a_cache_of_fsspec_in_front(server: Server) -> None:
+    # In a process of its own: fsspec leaves files of such a cache open.
+    done = subprocess.run([sys.executable, "-c", READ_TWICE, server.url], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == 2 * ["a/p0003", "b/p0010"]
+    asked = [request for request in server.requests if request.startswith("GET /s-")]
+    assert len(asked) == len(set(asked)) == 2
+
+
+def test_index_here_and_tars_there(server: Server, folder: Path) -> None:
+    shards = Shards.open(folder, FsspecStorage(server.url))
+    assert shards.read(8) == ("a/p0008", ALL["a/p0008"])
+    assert [request for request in server.requests if "index" in request] == []
+
+
+def test_answers_that_fail_are_asked_for_again(server: Server, folder: Path) -> None:
+    shards = Shards.open(folder, FsspecStorage(server.url, first_wait_s=0.01))
+    server.stumbles = 3
+    assert shards.read(5) == ("a/p0005", ALL["a/p0005"])
+    server.short_answers = 2
+    assert shards.read(6) == ("a/p0006", ALL["a/p0006"])
+    server.stumbles = 100
+    with pytest.raises(ShardError, match=r"s-0\.tar cannot be read: ClientResponseError: 503"):
+        shards.read(7)
+    assert server.stumbles == 95  # five attempts
+
+
+def test_missing_things_are_not_asked_for_again(server: Server, folder: Path) -> None:
+    (folder / "s-1.tar").unlink()
+    shards = Shards.open(server.url)
+    server.requests.clear()
+    with pytest.raises(ShardError, match=r"s-1\.tar cannot be read: FileNotFoundError"):
+        shards.read(30)
+    assert len(server.requests) <= 2  # fsspec asks for the size by HEAD, then by GET
+    (folder / "index" / "index.json").unlink()
+    with pytest.raises(ShardIndexError, match=r"has no index/index\.json: run `wdstream index http"):
+        Shards.open(server.url)
+
+
+def test_server_without_ranges_is_refused(server: Server, folder: Path) -> None:
+    server.has_ranges = False
+    with pytest.raises(ShardError, match="does not serve ranges"):
+        Shards.open(folder, FsspecStorage(server.url)).read(1)
+
+
+def test_changed_tar_is_seen_over_the_wire(server: Server, folder: Path) -> None:
+    content = bytearray((folder / "s-0.tar").read_bytes())
+    content[600] ^= 1
+    (folder / "s-0.tar").write_bytes(content)
+    shards = Shards.open(server.url)
+    with pytest.raises(ShardError, match="checksum"):
+        shards.read(0)
+    (folder / "s-1.tar").write_bytes(content)
+    with pytest.raises(ShardError, match=r"s-1\.tar, row 30: \d+ bytes expected"):
+        shards.read(30)
+
+
+def test_unknown_protocol() -> None:
+    with pytest.raises(ConfigError, match="Protocol not known"):
+        Shards.open("nowhere://bucket/shards")
+
+
+def test_neighbours_are_joined_and_far_ranges_are_not() -> None:
+    def part(offset: int, length: int, name: str = "a") -> ByteRange:
+        return ByteRange(name=name, offset=offset, length=length)
+
+    assert coalesce([part(100, 50), part(0, 100), part(10, 20)]) == [part(0, 150)]
+    assert coalesce([part(0, 10), part(10 + MAX_GAP, 5)]) == [part(0, 15 + MAX_GAP)]
+    assert coalesce([part(0, 10), part(11 + MAX_GAP, 5)]) == [part(0, 10), part(11 + MAX_GAP, 5)]
+    assert coalesce([part(0, 10), part(10, 5, "b")]) == [part(0, 10), part(10, 5, "b")]
+    assert coalesce([part(0, MAX_REQUEST), part(MAX_REQUEST, 1)]) == [part(0, MAX_REQUEST), part(MAX_REQUEST, 1)]
+    assert coalesce([]) == []
+
+
+@given(
+    st.lists(
+        st.builds(
+            ByteRange, name=st.sampled_from("ab"), offset=st.integers(0, 1 << 27), length=st.integers(1, 1 << 26)
+        ),
+        max_size=12,
+    )
+)
+@settings(deadline=None)
+def test_every_range_lies_in_one_request(wanted: list[ByteRange]) -> None:
+    runs = coalesce(wanted)
+    for one in wanted:
+        assert any(
+            run.name == one.name and run.offset <= one.offset and one.offset + one.length <= run.offset + run.length
+            for run in runs
+        )
+    assert all(run.length <= MAX_REQUEST or run in wanted for run in runs)
