@@ -22,6 +22,11 @@ from wdstream.errors import ConfigError
 Pixels = NDArray[np.uint8]
 Size = tuple[int, int]
 Box = tuple[int, int, int, int]
+Ints = NDArray[np.int64]
+CHANNELS = 3
+"""Of every image: RGB."""
+IGNORED = -100
+"""Label of a token on which nothing is supervised; PyTorch's cross entropy skips it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

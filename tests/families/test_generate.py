@@ -20,9 +20,9 @@ from tests.helpers.hugging_face import load_both
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
 from wdstream.batches.sample import build_sample
-from wdstream.families.base import Family, Ints
+from wdstream.families.base import Family
 from wdstream.families.registry import FAMILIES, load_family
-from wdstream.records import ImageSegment, LabelledPage, Sample, TextSegment
+from wdstream.records import ImageSegment, Ints, LabelledPage, Sample, TextSegment
 from wdstream.testing import make_document
 from wdstream.train.evaluate.generate import Prompt, cut_prompt, prompt_inputs, write_ids
 

@@ -16,7 +16,7 @@ from wdstream.batches.sample import build_sample
 from wdstream.errors import ConfigError, FamilyError
 from wdstream.families.reference.processor import processor_ids
 from wdstream.families.registry import FAMILIES, REFUSED, family_class, load_family
-from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.testing import make_document
 
 
@@ -136,7 +136,7 @@ def test_refusals_by_name() -> None:
     assert REFUSED.keys().isdisjoint(FAMILIES)
     for name, reason in REFUSED.items():
         with pytest.raises(FamilyError, match=f"family '{name}' cannot be packed: {reason}"):
-            family_class(name, Checkpoint(path=Path("m"), config={}, image_settings={}, processor_settings={}))
+            family_class(name, ModelFolder(path=Path("m"), config={}, image_settings={}, processor_settings={}))
 
 
 def test_settings_that_do_not_fit_are_refused(copy: Path) -> None:

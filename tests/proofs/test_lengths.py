@@ -9,10 +9,11 @@ import pytest
 
 from wdstream.batches.sample import build_sample
 from wdstream.errors import FamilyError
-from wdstream.families.base import Family, Ints
+from wdstream.families.base import Family
 from wdstream.families.qwen_vl import Qwen25VL
 from wdstream.families.registry import load_family
 from wdstream.proofs.lengths import planned_tokens, probe_pages, require_exact_lengths
+from wdstream.records import Ints
 
 
 class Longer(Qwen25VL):

@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from wdstream.batches.sample import IGNORED
 from wdstream.errors import PlanError
-from wdstream.families.base import Family, Ints
-from wdstream.records import EncodedPack
+from wdstream.families.base import Family
+from wdstream.records import IGNORED, EncodedPack, Ints
 
 
 def collate(packs: Sequence[EncodedPack], family: Family, *, pad_to: int | None = None) -> dict[str, Any]:

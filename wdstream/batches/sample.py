@@ -11,11 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from wdstream.errors import FamilyError, RowError
-from wdstream.families.base import Family, Ints, Piece
-from wdstream.records import ImageSegment, LabelledPage, Sample, Size, TextSegment, TokenSegment
-
-IGNORED = -100
-"""Label of a token on which nothing is supervised; PyTorch's cross entropy skips it."""
+from wdstream.families.base import Family, Piece
+from wdstream.records import IGNORED, ImageSegment, Ints, LabelledPage, Sample, Size, TextSegment, TokenSegment
 
 
 def build_sample(page: LabelledPage, family: Family) -> Sample:

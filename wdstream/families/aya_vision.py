@@ -12,11 +12,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from wdstream.families.base import Ints
 from wdstream.families.shared.aspect_grid import AspectGrid
-from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.families.shared.split import Grid
-from wdstream.records import Size
+from wdstream.records import Ints, Size
 
 
 class AyaVision(AspectGrid):
@@ -48,13 +47,13 @@ class AyaVision(AspectGrid):
         "num_attention_heads": 64,
     }
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        super().__init__(checkpoint)
+    def __init__(self, folder: ModelFolder) -> None:
+        super().__init__(folder)
         self._names = [self.require_token(f"TILE_{number}") for number in range(1, self.max_squares + 1)]
 
-    def count_placeholders(self, checkpoint: Checkpoint) -> int:
+    def count_placeholders(self, folder: ModelFolder) -> int:
         """Patches, shuffled together by `downsample_factor` along each side."""
-        self._downsample = int(checkpoint.config.get("downsample_factor", 2))
+        self._downsample = int(folder.config.get("downsample_factor", 2))
         return self.patches_per_image // self._downsample**2
 
     def crops(self, settings: Mapping[str, Any]) -> bool:

@@ -1,6 +1,6 @@
 """Family: what wdstream must know of a line of models, and nothing more.
 
-A family answers, for one local checkpoint:
+A family answers, for one local folder:
 
     plan     image_cost, text_cost, prefix_tokens, size_multiple, cost, fingerprints    (a plan.lengths.LengthModel)
     ids      encoder, image_ids, bos_id, eos_id, pad_id, structural_ids
@@ -22,24 +22,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
-from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.plan.cost import CostModel
-from wdstream.records import Pixels, Size
+from wdstream.records import Ints, Pixels, Size
 from wdstream.text.chat_template import ChatParts
 from wdstream.text.encoder import TextEncoder
 
 if TYPE_CHECKING:
     import torch
 
-Ints = NDArray[np.int64]
 Arrays = Mapping[str, NDArray[Any]]
 Piece = tuple[Ints, bool]
 """Ids of a run of a document (a text, an image block), and whether they are supervised."""
 
 
 class Family(ProcessorRules, ABC):
-    """One model family, bound to a local checkpoint.
+    """One model family, bound to a local folder.
 
     Attributes:
         name: the registry's name.
@@ -93,22 +92,22 @@ class Family(ProcessorRules, ABC):
     resample: str
     cost: CostModel
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self.model_dir = checkpoint.path
-        self.encoder = TextEncoder.open(checkpoint.path, structural=self.structural_tokens)
+    def __init__(self, folder: ModelFolder) -> None:
+        self.model_dir = folder.path
+        self.encoder = TextEncoder.open(folder.path, structural=self.structural_tokens)
         self.eos_id = self.encoder.eos_id
         self.pad_id = self.encoder.pad_id
         self.bos_id = self.encoder.bos_id
         self.structural_ids = self.encoder.structural_ids
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint) -> Self:
-        """Bind the family to a checkpoint.
+    def load(cls, folder: ModelFolder) -> Self:
+        """Bind the family to a folder.
 
         Raises:
             FamilyError: the checkpoint lacks a token or has settings that the family does not support.
         """
-        return cls(checkpoint)
+        return cls(folder)
 
     @property
     def opening_ids(self) -> tuple[int, ...]:

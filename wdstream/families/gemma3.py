@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.families.base import Ints
-from wdstream.families.shared.checkpoint import Checkpoint
 from wdstream.families.shared.masks4d import MaskedFamily, visible
+from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.families.shared.square import SquareTiles
+from wdstream.records import Ints
 
 if TYPE_CHECKING:
     import torch
@@ -56,13 +56,13 @@ class Gemma3(MaskedFamily, SquareTiles):
         "head_dim": 256,
     }
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        super().__init__(checkpoint)
-        self.sliding_window = int(checkpoint.text_config.get("sliding_window", 4096))
+    def __init__(self, folder: ModelFolder) -> None:
+        super().__init__(folder)
+        self.sliding_window = int(folder.text_config.get("sliding_window", 4096))
 
-    def count_placeholders(self, checkpoint: Checkpoint) -> int:
+    def count_placeholders(self, folder: ModelFolder) -> int:
         """`mm_tokens_per_image`, to which the patches are pooled."""
-        return int(checkpoint.config.get("mm_tokens_per_image", 256))
+        return int(folder.config.get("mm_tokens_per_image", 256))
 
     def processor_settings(self) -> Mapping[str, Any]:
         """The processor has to be told how many placeholders an image has."""

@@ -28,14 +28,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
-from wdstream.families.base import Arrays, Family, Ints
-from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.base import Arrays, Family
 from wdstream.families.shared.inputs import RESAMPLES, text_inputs
 from wdstream.families.shared.language import language_shape, narrowed_text
 from wdstream.families.shared.masks4d import MaskedFamily, visible
+from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.families.shared.resize_rules import BudgetRule, budget_size, budget_sizes
 from wdstream.plan.cost import training_flops
-from wdstream.records import Pixels, Size
+from wdstream.records import Ints, Pixels, Size
 
 if TYPE_CHECKING:
     import torch
@@ -137,10 +137,10 @@ class Gemma4(Family):
         "head_dim": 256,
     }
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        super().__init__(checkpoint)
-        config, settings = checkpoint.config, checkpoint.image_settings
-        vision = {**VISION_DEFAULTS, **checkpoint.vision_config}
+    def __init__(self, folder: ModelFolder) -> None:
+        super().__init__(folder)
+        config, settings = folder.config, folder.image_settings
+        vision = {**VISION_DEFAULTS, **folder.vision_config}
         self.image_id = self.require_token("<|image|>", config.get("image_token_id"))
         self._start_id = self.require_token("<|image>", config.get("boi_token_id"))
         self._end_id = self.require_token("<image|>", config.get("eoi_token_id"))
@@ -161,23 +161,23 @@ class Gemma4(Family):
         self.min_pixels, self.max_pixels = self.size_multiple**2, self._rule.max_pixels
         self.mean, self.std = (0.0,) * CHANNELS, (1.0,) * CHANNELS
         self.resample = RESAMPLES.get(settings.get("resample", 3), "bicubic")
-        self.sliding_window = int(checkpoint.text_config.get("sliding_window", 512))
-        self.cost = training_flops(**language_shape(checkpoint, self.text_defaults), **tower_shape(vision))
+        self.sliding_window = int(folder.text_config.get("sliding_window", 512))
+        self.cost = training_flops(**language_shape(folder, self.text_defaults), **tower_shape(vision))
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint) -> Self:
+    def load(cls, folder: ModelFolder) -> Self:
         """The family as this checkpoint attends.
 
         Raises:
             FamilyError: also for a model whose text sees both ways, which is no decoder.
         """
-        kind = checkpoint.text_config.get("use_bidirectional_attention")
+        kind = folder.text_config.get("use_bidirectional_attention")
         if kind not in (None, "vision"):
             raise FamilyError(
-                f"{checkpoint.path}: use_bidirectional_attention is '{kind}' in config.json: such a model sees the "
+                f"{folder.path}: use_bidirectional_attention is '{kind}' in config.json: such a model sees the "
                 "text that it should learn; wdstream trains models with 'vision' or null"
             )
-        return cast(Self, (Gemma4Vision if kind == "vision" else cls)(checkpoint))
+        return cast(Self, (Gemma4Vision if kind == "vision" else cls)(folder))
 
     def length_rules(self) -> Mapping[str, Any]:
         """All settings that decide how many tokens and patches an image has."""

@@ -11,11 +11,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from wdstream.families.base import Ints
 from wdstream.families.qwen_vl import QwenVL
 from wdstream.families.shared.qwen_settings import narrowed_tower, tower_parameters
 from wdstream.families.shared.resize_rules import glm_sizes, one_size
-from wdstream.records import Size
+from wdstream.records import Ints, Size
 
 
 class Glm4v(QwenVL):

@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from wdstream.families.base import Ints
 from wdstream.families.shared.aspect_grid import AspectGrid
-from wdstream.families.shared.checkpoint import Checkpoint
 from wdstream.families.shared.inputs import CLIP_MEAN, CLIP_STD
+from wdstream.families.shared.model_folder import ModelFolder
+from wdstream.records import Ints
 
 FEATURE_STRIDE = 4
 """Patches along a side that two strided convolutions make one feature of."""
@@ -54,12 +54,12 @@ class GotOcr2(AspectGrid):
         "num_key_value_heads": 16,
     }
 
-    def vision_settings(self, checkpoint: Checkpoint) -> Mapping[str, Any]:
+    def vision_settings(self, folder: ModelFolder) -> Mapping[str, Any]:
         """vision_config over the defaults of its transformers class; `mlp_dim` under the name other towers use."""
-        vision = super().vision_settings(checkpoint)
+        vision = super().vision_settings(folder)
         return {"intermediate_size": vision["mlp_dim"], **vision}
 
-    def count_placeholders(self, checkpoint: Checkpoint) -> int:
+    def count_placeholders(self, folder: ModelFolder) -> int:
         """Features after the strided convolutions."""
         return self.patches_per_image // FEATURE_STRIDE**2
 

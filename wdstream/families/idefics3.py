@@ -24,10 +24,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from wdstream.errors import FamilyError
-from wdstream.families.base import Ints
-from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.families.shared.split import Grid, SplitSquares
-from wdstream.records import Pixels, Size
+from wdstream.records import Ints, Pixels, Size
 
 if TYPE_CHECKING:
     import torch
@@ -66,13 +65,13 @@ class Idefics3(SplitSquares):
         "patch_size": 32,
     }
 
-    def canvas_side(self, checkpoint: Checkpoint) -> int:
+    def canvas_side(self, folder: ModelFolder) -> int:
         """`max_image_size`: the size of one square; `size` is that of a page before it is split."""
-        return int((checkpoint.image_settings.get("max_image_size") or {}).get("longest_edge", DEFAULT_SIDE))
+        return int((folder.image_settings.get("max_image_size") or {}).get("longest_edge", DEFAULT_SIDE))
 
-    def count_placeholders(self, checkpoint: Checkpoint) -> int:
+    def count_placeholders(self, folder: ModelFolder) -> int:
         """Patches, `scale_factor`**2 of which are shuffled into one feature."""
-        return self.patches_per_image // int(checkpoint.config.get("scale_factor", 2)) ** 2
+        return self.patches_per_image // int(folder.config.get("scale_factor", 2)) ** 2
 
     def processor_settings(self) -> Mapping[str, Any]:
         """The processor has to be told how many placeholders an image has."""
@@ -88,13 +87,13 @@ class Idefics3(SplitSquares):
         found = self.encoder.find_id(own_name(label))
         return ids if found is None else np.where(np.arange(len(ids)) == 1, found, ids)
 
-    def read_splitting(self, checkpoint: Checkpoint) -> bool:
+    def read_splitting(self, folder: ModelFolder) -> bool:
         """The longer side before splitting, and the lengths of all names of squares.
 
         Raises:
             FamilyError: the settings do not give the longer side.
         """
-        settings = checkpoint.image_settings
+        settings = folder.image_settings
         size = settings.get("size") or {"longest_edge": 4 * DEFAULT_SIDE}
         resizes = settings.get("do_resize", True)
         if not 1 <= size.get("longest_edge", 0) <= MAX_SIDE or resizes is not True:

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from wdstream.families.base import Ints
 from wdstream.families.shared.aspect_grid import AspectGrid
-from wdstream.families.shared.checkpoint import Checkpoint
 from wdstream.families.shared.inputs import CLIP_MEAN, CLIP_STD
+from wdstream.families.shared.model_folder import ModelFolder
+from wdstream.records import Ints
 
 
 class InternVL(AspectGrid):
@@ -39,9 +39,9 @@ class InternVL(AspectGrid):
     default_mean: ClassVar[tuple[float, ...]] = CLIP_MEAN
     default_std: ClassVar[tuple[float, ...]] = CLIP_STD
 
-    def count_placeholders(self, checkpoint: Checkpoint) -> int:
+    def count_placeholders(self, folder: ModelFolder) -> int:
         """Patches, shuffled together by `downsample_ratio` along each side."""
-        return int(self.patches_per_image * checkpoint.config.get("downsample_ratio", 0.5) ** 2)
+        return int(self.patches_per_image * folder.config.get("downsample_ratio", 0.5) ** 2)
 
     def crops(self, settings: Mapping[str, Any]) -> bool:
         """Always: the processor asks for crops whatever preprocessor_config.json says (its `images_kwargs`)."""

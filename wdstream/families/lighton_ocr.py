@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
-from wdstream.families.base import Arrays, Family, Ints
-from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.base import Arrays, Family
 from wdstream.families.shared.inputs import CLIP_MEAN, CLIP_STD, RESAMPLES, text_inputs
 from wdstream.families.shared.language import language_shape, narrowed_text
+from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.families.shared.square import CHANNELS, first, tower_shape
 from wdstream.plan.cost import training_flops
-from wdstream.records import Pixels, Size
+from wdstream.records import Ints, Pixels, Size
 
 if TYPE_CHECKING:
     import torch
@@ -61,10 +61,10 @@ class LightOnOcr(Family):
         "head_dim": 128,
     }
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        super().__init__(checkpoint)
-        config, settings = checkpoint.config, checkpoint.image_settings
-        vision = {**VISION_DEFAULTS, **checkpoint.vision_config}
+    def __init__(self, folder: ModelFolder) -> None:
+        super().__init__(folder)
+        config, settings = folder.config, folder.image_settings
+        vision = {**VISION_DEFAULTS, **folder.vision_config}
         self.image_id = self.require_token(self.image_prompt, config.get(self.image_key))
         self.patch_size = first(vision["patch_size"])
         self.merge_size = self.read_merge(config)
@@ -82,7 +82,7 @@ class LightOnOcr(Family):
         self.std = tuple(float(value) for value in settings.get("image_std") or CLIP_STD)
         self.resample = RESAMPLES.get(settings.get("resample", 3), "bicubic")
         self.cost = training_flops(
-            **language_shape(checkpoint, self.text_defaults), **tower_shape(vision, side=self.longest_edge)
+            **language_shape(folder, self.text_defaults), **tower_shape(vision, side=self.longest_edge)
         )
 
     def read_merge(self, config: Mapping[str, Any]) -> int:

@@ -19,12 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
-from wdstream.families.base import Ints
 from wdstream.families.shared.anyres import best_grids, fitted_size, kept_features
-from wdstream.families.shared.checkpoint import Checkpoint
 from wdstream.families.shared.inputs import CLIP_MEAN, CLIP_STD
+from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.families.shared.split import Grid, SplitSquares
-from wdstream.records import Pixels, Size
+from wdstream.records import Ints, Pixels, Size
 
 if TYPE_CHECKING:
     import torch
@@ -67,13 +66,13 @@ class LlavaOnevision(SplitSquares):
         whole.least_images = 1
         return whole
 
-    def count_placeholders(self, checkpoint: Checkpoint) -> int:
+    def count_placeholders(self, folder: ModelFolder) -> int:
         """Patches and the newline.
 
         Raises:
             FamilyError: the model drops the first feature of each square, which leaves no grid.
         """
-        strategy = checkpoint.config.get("vision_feature_select_strategy", "full")
+        strategy = folder.config.get("vision_feature_select_strategy", "full")
         if strategy != "full":
             raise FamilyError(
                 f"{self.model_dir}: config.json has vision_feature_select_strategy '{strategy}', wdstream knows "
@@ -97,15 +96,15 @@ class LlavaOnevision(SplitSquares):
         """Placeholders alone."""
         return np.full(self.tokens_per_image, self.image_id, dtype=np.int64)
 
-    def read_splitting(self, checkpoint: Checkpoint) -> bool:
+    def read_splitting(self, folder: ModelFolder) -> bool:
         """The grids and the limit of features.
 
         Raises:
             FamilyError: image processor and model cut in different ways, or not into squares of the tower's size.
         """
         default = [[high, wide] for high in DEFAULT_SIDES for wide in DEFAULT_SIDES]
-        resolutions = checkpoint.image_settings.get("image_grid_pinpoints") or default
-        if resolutions != (checkpoint.config.get("image_grid_pinpoints") or default):
+        resolutions = folder.image_settings.get("image_grid_pinpoints") or default
+        if resolutions != (folder.config.get("image_grid_pinpoints") or default):
             raise FamilyError(
                 f"{self.model_dir}: image_grid_pinpoints differ between config.json and the image processor's "
                 "settings; take the preprocessor_config.json that belongs to the checkpoint"
@@ -116,7 +115,7 @@ class LlavaOnevision(SplitSquares):
                 "of a square; take the settings of one checkpoint"
             )
         self.pinpoints = [(wide // self.side, high // self.side) for high, wide in resolutions]
-        self.max_squares = int(str(checkpoint.config.get("vision_aspect_ratio", "anyres_max_9")).rpartition("_")[2])
+        self.max_squares = int(str(folder.config.get("vision_aspect_ratio", "anyres_max_9")).rpartition("_")[2])
         return True
 
     def splitting_rules(self) -> Mapping[str, Any]:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from wdstream.families.base import Family, Ints
+from wdstream.families.base import Family
 from wdstream.families.qwen_vl import QwenVL
 from wdstream.families.shared.qwen_settings import CHANNELS, tower_parameters
 from wdstream.families.shared.resize_rules import one_size, paddle_sizes
-from wdstream.records import Size
+from wdstream.records import Ints, Size
 
 if TYPE_CHECKING:
     import torch

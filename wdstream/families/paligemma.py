@@ -19,17 +19,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.families.base import Ints, Piece
-from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.base import Piece
 from wdstream.families.shared.inputs import text_of
 from wdstream.families.shared.masks4d import NO_BLOCK, MaskedFamily, mask_arrays, prompt_blocks, visible
+from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.families.shared.square import SquareTiles
-from wdstream.records import ImageSegment, LabelledPage, Size, TextSegment
+from wdstream.records import IGNORED, ImageSegment, Ints, LabelledPage, Size, TextSegment
 
 if TYPE_CHECKING:
     import torch
-
-IGNORED = -100
 
 
 class PaliGemma(MaskedFamily, SquareTiles):
@@ -60,18 +58,18 @@ class PaliGemma(MaskedFamily, SquareTiles):
         "head_dim": 256,
     }
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        super().__init__(checkpoint)
+    def __init__(self, folder: ModelFolder) -> None:
+        super().__init__(folder)
         self.bos_id = self.require_token("<bos>")
         self._opening = _ids([self.bos_id]), _ids(self.encoder.encode("\n"))
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint) -> Self:
+    def load(cls, folder: ModelFolder) -> Self:
         """The family of the language model inside: both generations share one `model_type`."""
-        is_second = checkpoint.text_config.get("model_type") == "gemma2"
-        return cast(Self, (PaliGemma2 if is_second else cls)(checkpoint))
+        is_second = folder.text_config.get("model_type") == "gemma2"
+        return cast(Self, (PaliGemma2 if is_second else cls)(folder))
 
-    def count_placeholders(self, checkpoint: Checkpoint) -> int:
+    def count_placeholders(self, folder: ModelFolder) -> int:
         """Every patch is one."""
         return self.patches_per_image
 
@@ -159,9 +157,9 @@ class PaliGemma2(PaliGemma):
         "head_dim": 256,
     }
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        super().__init__(checkpoint)
-        window = checkpoint.text_config.get("sliding_window", 4096)
+    def __init__(self, folder: ModelFolder) -> None:
+        super().__init__(folder)
+        window = folder.text_config.get("sliding_window", 4096)
         self.max_document_tokens = None if window is None else int(window)
 
     def length_rules(self) -> Mapping[str, Any]:

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from wdstream.errors import FamilyError
-from wdstream.families.base import Ints
 from wdstream.families.lighton_ocr import LightOnOcr
-from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.shared.model_folder import ModelFolder
+from wdstream.records import Ints
 
 
 class Pixtral(LightOnOcr):
@@ -37,14 +37,14 @@ class Pixtral(LightOnOcr):
         "head_dim": 128,
     }
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        kind = checkpoint.vision_config.get("model_type")
+    def __init__(self, folder: ModelFolder) -> None:
+        kind = folder.vision_config.get("model_type")
         if kind != "pixtral":
             raise FamilyError(
-                f"{checkpoint.path}: family {self.name} is known with a vision tower of type 'pixtral' only; "
+                f"{folder.path}: family {self.name} is known with a vision tower of type 'pixtral' only; "
                 f"config.json has '{kind}'"
             )
-        super().__init__(checkpoint)
+        super().__init__(folder)
         self._break_id, self._end_id = self.require_token("[IMG_BREAK]"), self.require_token("[IMG_END]")
 
     def read_merge(self, config: Mapping[str, Any]) -> int:

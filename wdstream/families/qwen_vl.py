@@ -22,15 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
-from wdstream.families.base import Arrays, Family, Ints
-from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.base import Arrays, Family
 from wdstream.families.shared.inputs import CLIP_MEAN, CLIP_STD, RESAMPLES, text_inputs
 from wdstream.families.shared.language import language_shape, narrowed_text
+from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.families.shared.mrope import mrope_positions
 from wdstream.families.shared.qwen_settings import CHANNELS, require_same_patches
 from wdstream.families.shared.resize_rules import SizeRule, smart_size, smart_sizes
 from wdstream.plan.cost import training_flops
-from wdstream.records import Pixels, Size
+from wdstream.records import Ints, Pixels, Size
 
 if TYPE_CHECKING:
     import torch
@@ -75,9 +75,9 @@ class QwenVL(Family):
     default_bounds: ClassVar[tuple[int, int]] = (DEFAULT_MIN_PIXELS, DEFAULT_MAX_PIXELS)
     default_temporal: ClassVar[int] = 2
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        super().__init__(checkpoint)
-        config, settings = checkpoint.config, checkpoint.image_settings
+    def __init__(self, folder: ModelFolder) -> None:
+        super().__init__(folder)
+        config, settings = folder.config, folder.image_settings
         self._start_id, self.image_id, self._end_id = (
             self.require_token(token, config.get(key)) for key, token in self.block_tokens.items()
         )
@@ -92,8 +92,8 @@ class QwenVL(Family):
         self.resample = RESAMPLES.get(settings.get("resample", 3), "bicubic")
         self._rule = SizeRule(factor=self.size_multiple, min_pixels=least, max_pixels=most)
         patches = {"patch_size": self.patch_size, "spatial_merge_size": self.merge_size}
-        require_same_patches(checkpoint, {**patches, "temporal_patch_size": self.temporal_patch_size})
-        self.cost = training_flops(**language_shape(checkpoint), **self.vision_shape(checkpoint.vision_config))
+        require_same_patches(folder, {**patches, "temporal_patch_size": self.temporal_patch_size})
+        self.cost = training_flops(**language_shape(folder), **self.vision_shape(folder.vision_config))
 
     @abstractmethod
     def vision_shape(self, vision: Mapping[str, Any]) -> dict[str, int]:

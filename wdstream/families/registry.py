@@ -6,7 +6,7 @@ from typing import cast
 
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
-from wdstream.families.shared.checkpoint import Checkpoint, read_checkpoint
+from wdstream.families.shared.model_folder import ModelFolder, read_model_folder
 
 FAMILIES = {
     "aya_vision": "wdstream.families.aya_vision:AyaVision",
@@ -41,7 +41,7 @@ REFUSED = {
 
 
 def load_family(path: str | Path, *, name: str | None = None) -> Family:
-    """The family of a local checkpoint, ready to count, encode and lay out; reads no weights.
+    """The family of a local folder, ready to count, encode and lay out; reads no weights.
 
     Args:
         path: checkpoint directory: config.json, tokenizer.json, tokenizer_config.json, preprocessor_config.json.
@@ -50,12 +50,12 @@ def load_family(path: str | Path, *, name: str | None = None) -> Family:
     Raises:
         FamilyError: no checkpoint there, unknown family, or settings that the family does not support.
     """
-    checkpoint = read_checkpoint(Path(path))
-    refuse_own_processor(checkpoint)
-    return family_class(name or checkpoint.model_type, checkpoint).load(checkpoint)
+    folder = read_model_folder(Path(path))
+    refuse_own_processor(folder)
+    return family_class(name or folder.model_type, folder).load(folder)
 
 
-def refuse_own_processor(checkpoint: Checkpoint) -> None:
+def refuse_own_processor(folder: ModelFolder) -> None:
     """A processor that is code of the checkpoint's own decides lengths and ids by rules that nobody here has seen.
 
     Checkpoints published before transformers had their model go on naming their own code (`auto_map`). Where the
@@ -65,15 +65,15 @@ def refuse_own_processor(checkpoint: Checkpoint) -> None:
         FamilyError: a settings file names code that transformers does not have.
     """
     files = {
-        "preprocessor_config.json": checkpoint.image_settings,
-        "processor_config.json": checkpoint.processor_settings,
+        "preprocessor_config.json": folder.image_settings,
+        "processor_config.json": folder.processor_settings,
     }
     for file, settings in files.items():
         named = dict(settings.get("auto_map") or {})
         lacking = [name for key, name in named.items() if key.endswith("Processor") and not is_native(str(name))]
         if lacking:
             raise FamilyError(
-                f"{checkpoint.path}: {file} asks for {lacking[0]}, a processor of the checkpoint's own code (auto_map) "
+                f"{folder.path}: {file} asks for {lacking[0]}, a processor of the checkpoint's own code (auto_map) "
                 "that the installed transformers lacks: its lengths cannot be known before it runs, so no plan can "
                 "hold; use the model's version for transformers (its name often ends in -hf)"
             )
@@ -86,18 +86,18 @@ def is_native(name: str) -> bool:
     return hasattr(transformers, name.rpartition(".")[2])
 
 
-def family_class(name: str, checkpoint: Checkpoint) -> type[Family]:
+def family_class(name: str, folder: ModelFolder) -> type[Family]:
     """The class of family `name`; `checkpoint` is only named in errors.
 
     Raises:
         FamilyError: the family is unknown, refused, or runs code of its own that wdstream does not know.
     """
     if name in REFUSED:
-        raise FamilyError(f"{checkpoint.path}: family '{name}' cannot be packed: {REFUSED[name]}")
+        raise FamilyError(f"{folder.path}: family '{name}' cannot be packed: {REFUSED[name]}")
     if name not in FAMILIES:
         remote = " (its config.json asks for remote code, whose lengths and masks cannot be proven)"
         raise FamilyError(
-            f"{checkpoint.path}: unknown model family '{name}'{remote if 'auto_map' in checkpoint.config else ''}; "
+            f"{folder.path}: unknown model family '{name}'{remote if 'auto_map' in folder.config else ''}; "
             f"known: {', '.join(sorted(FAMILIES))}"
         )
     module, _, attribute = FAMILIES[name].partition(":")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wdstream.batches.sample import IGNORED, build_sample, build_samples
+from wdstream.batches.sample import build_sample, build_samples
 from wdstream.errors import ShardError
 from wdstream.families.base import Family
 from wdstream.families.shared.chat import render_chat
@@ -25,7 +25,7 @@ from wdstream.pixels.settings import DecodeMode
 from wdstream.pixels.tile_cache import TileCache
 from wdstream.plan.sample_lengths import FULL_SCALE, scaled_size
 from wdstream.plan.split_pages import PagePart
-from wdstream.records import ImageSegment, LabelledPage, Page, Pixels, Sample, Size, TextSegment, TiledPage
+from wdstream.records import IGNORED, ImageSegment, LabelledPage, Page, Pixels, Sample, Size, TextSegment, TiledPage
 from wdstream.text.paragraphs import page_paragraphs
 from wdstream.tiling.labels import label_page
 

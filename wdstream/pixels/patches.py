@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.pixels.grey import is_grey
-from wdstream.records import Pixels
+from wdstream.records import CHANNELS, Pixels
 
-CHANNELS = 3
 BAND_PIXELS = 160 << 10
 """Grey pixels handled at a time, about: with what is made of them they stay in a core's own cache."""
 _WORD = np.dtype("<u2")

@@ -21,8 +21,8 @@ import torch
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
 from wdstream.errors import FamilyError
-from wdstream.families.base import Family, Ints
-from wdstream.records import Sample
+from wdstream.families.base import Family
+from wdstream.records import Ints, Sample
 
 Alter = Callable[[dict[str, Any]], dict[str, Any]]
 

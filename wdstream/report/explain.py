@@ -10,9 +10,9 @@ from itertools import groupby, pairwise
 
 import numpy as np
 
-from wdstream.batches.sample import IGNORED, document_pieces, encode_texts, ends_itself, segment_pieces
-from wdstream.families.base import Family, Ints
-from wdstream.records import ImageSegment, Size, TiledPage
+from wdstream.batches.sample import document_pieces, encode_texts, ends_itself, segment_pieces
+from wdstream.families.base import Family
+from wdstream.records import IGNORED, ImageSegment, Ints, Size, TiledPage
 from wdstream.report.view import ImageView, Kind, Mask, Run, TileView
 from wdstream.tiling.labels import label_page
 

@@ -16,9 +16,8 @@ from torch import Tensor
 from wdstream.batches.collate import collate
 from wdstream.batches.pack import encode_pack
 from wdstream.families.base import Family
-from wdstream.records import EncodedPack, Sample
+from wdstream.records import IGNORED, EncodedPack, Sample
 
-IGNORED = -100
 NO_PACK = -1
 
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from wdstream.errors import TrainError
+from wdstream.records import IGNORED
 from wdstream.train.dummy import needs_dummy, with_dummy
-from wdstream.train.loss import IGNORED, find_targets
+from wdstream.train.loss import find_targets
 from wdstream.train.step import Batch, Engine, model_inputs
 
 TOLERANCE = 1e-4

@@ -21,9 +21,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from wdstream.errors import TrainError
-
-IGNORED = -100
-"""The label of a token that is not trained, as everywhere in Hugging Face models."""
+from wdstream.records import IGNORED
 
 CHUNK_ROWS = 512
 """Hidden states a chunk: 512 x 150,000 float32 logits are 300 MB; smaller ones save little and launch more kernels."""

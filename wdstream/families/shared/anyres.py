@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wdstream.families.base import Ints
-from wdstream.records import Size
+from wdstream.records import Ints, Size
 
 SHRINK_ABOVE = 1.1
 """Features are shrunk when their sides would be longer than wanted by more than this factor."""

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from wdstream.families.base import Ints
-from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.families.shared.split import Grid, SplitSquares
-from wdstream.records import Pixels, Size
+from wdstream.records import Ints, Pixels, Size
 
 
 class AspectGrid(SplitSquares):
@@ -26,9 +25,9 @@ class AspectGrid(SplitSquares):
     crops_by_default: bool
     """Whether the processor crops where no setting says so."""
 
-    def read_splitting(self, checkpoint: Checkpoint) -> bool:
+    def read_splitting(self, folder: ModelFolder) -> bool:
         """Bounds of the grid, and whether images are cropped at all."""
-        settings = checkpoint.image_settings
+        settings = folder.image_settings
         self.min_squares = int(settings.get("min_patches") or 1)
         self.max_squares = int(settings.get("max_patches") or 12)
         return self.crops(settings) and self.max_squares > 1

@@ -4,26 +4,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from wdstream.errors import FamilyError
-from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.shared.model_folder import ModelFolder
 
 NEEDED = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
 
 
-def language_shape(checkpoint: Checkpoint, defaults: Mapping[str, Any] | None = None) -> dict[str, int]:
+def language_shape(folder: ModelFolder, defaults: Mapping[str, Any] | None = None) -> dict[str, int]:
     """The language part of `plan.cost.training_flops` of a decoder with gated MLPs, grouped queries, an output layer.
 
     Args:
-        checkpoint: whose text_config is read.
+        folder: whose text_config is read.
         defaults: sizes for what text_config leaves out.
 
     Raises:
         FamilyError: config.json lacks a size.
     """
-    text = {**(defaults or {}), **checkpoint.text_config}
+    text = {**(defaults or {}), **folder.text_config}
     for key in NEEDED:
         if not isinstance(text.get(key), int):
             raise FamilyError(
-                f"{checkpoint.path}: config.json lacks '{key}' of the language model; save the checkpoint anew with "
+                f"{folder.path}: config.json lacks '{key}' of the language model; save the checkpoint anew with "
                 "its full configuration"
             )
     width, heads, layers = text["hidden_size"], text["num_attention_heads"], text["num_hidden_layers"]

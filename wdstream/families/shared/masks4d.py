@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.families.base import Family, Ints
+from wdstream.families.base import Family
+from wdstream.records import Ints
 
 if TYPE_CHECKING:
     import torch

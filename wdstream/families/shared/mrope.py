@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
-
-Ints = NDArray[np.int64]
+from wdstream.records import Ints
 
 
 def mrope_positions(is_image: NDArray[np.bool_], grids: Sequence[tuple[int, int]]) -> Ints:

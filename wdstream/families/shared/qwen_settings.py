@@ -4,32 +4,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from wdstream.errors import FamilyError
-from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.shared.model_folder import ModelFolder
 
 CHANNELS = 3
 
 
-def require_same_patches(checkpoint: Checkpoint, found: Mapping[str, int]) -> None:
+def require_same_patches(folder: ModelFolder, found: Mapping[str, int]) -> None:
     """The image processor and the vision tower must mean the same patches, and none of the processor's steps be off.
 
     Args:
-        checkpoint: of the family.
+        folder: of the family.
         found: patch_size, spatial_merge_size and temporal_patch_size of the image processor.
 
     Raises:
         FamilyError: names the setting.
     """
-    vision = checkpoint.vision_config
+    vision = folder.vision_config
     for key, size in found.items():
         if vision.get(key, size) != size:
             raise FamilyError(
-                f"{checkpoint.path}: {key} is {vision[key]} in config.json (vision_config) and {size} in the image "
+                f"{folder.path}: {key} is {vision[key]} in config.json (vision_config) and {size} in the image "
                 "processor's settings; take the preprocessor_config.json that belongs to the checkpoint"
             )
     for key in ("do_resize", "do_rescale", "do_normalize"):
-        if checkpoint.image_settings.get(key, True) is not True:
+        if folder.image_settings.get(key, True) is not True:
             raise FamilyError(
-                f"{checkpoint.path}: the image processor's settings switch {key} off, which wdstream does not "
+                f"{folder.path}: the image processor's settings switch {key} off, which wdstream does not "
                 "support; remove the key from preprocessor_config.json"
             )
 

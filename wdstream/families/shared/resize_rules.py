@@ -21,11 +21,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from wdstream.records import Size
+from wdstream.records import Ints, Size
 
-Ints = NDArray[np.int64]
 MAX_ASPECT = 200
 
 

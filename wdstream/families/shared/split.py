@@ -18,10 +18,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.families.base import Arrays, Ints
-from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.base import Arrays
+from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.families.shared.square import CHANNELS, SquareTiles
-from wdstream.records import Pixels, Size
+from wdstream.records import Ints, Pixels, Size
 
 Grid = tuple[int, int]
 
@@ -33,14 +33,14 @@ class SplitSquares(SquareTiles):
         can_split: whether the processor of this checkpoint splits images.
     """
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        super().__init__(checkpoint)
-        self.can_split = self.read_splitting(checkpoint)
+    def __init__(self, folder: ModelFolder) -> None:
+        super().__init__(folder)
+        self.can_split = self.read_splitting(folder)
         pairs = self.patches_per_image * self.cost.per_image_patch_squared
         self.cost = replace(self.cost, per_patch=self.cost.per_patch + pairs, per_image_patch_squared=0)
 
     @abstractmethod
-    def read_splitting(self, checkpoint: Checkpoint) -> bool:
+    def read_splitting(self, folder: ModelFolder) -> bool:
         """Whether the processor of this checkpoint splits images; keeps the settings by which it does."""
 
     @abstractmethod

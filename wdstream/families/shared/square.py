@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
-from wdstream.families.base import Arrays, Family, Ints
-from wdstream.families.shared.checkpoint import Checkpoint
+from wdstream.families.base import Arrays, Family
 from wdstream.families.shared.inputs import RESAMPLES, text_inputs
 from wdstream.families.shared.language import language_shape, narrowed_text
+from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.plan.cost import training_flops
-from wdstream.records import Pixels, Size
+from wdstream.records import Ints, Pixels, Size
 
 if TYPE_CHECKING:
     import torch
@@ -52,38 +52,36 @@ class SquareTiles(Family):
     default_std: ClassVar[tuple[float, ...]] = HALF
     default_resample: ClassVar[int] = 3
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        super().__init__(checkpoint)
-        vision, settings = self.vision_settings(checkpoint), checkpoint.image_settings
-        self.side = self.canvas_side(checkpoint)
+    def __init__(self, folder: ModelFolder) -> None:
+        super().__init__(folder)
+        vision, settings = self.vision_settings(folder), folder.image_settings
+        self.side = self.canvas_side(folder)
         self.patch_size = first(vision["patch_size"])
         if first(vision["image_size"]) != self.side:  # no multiple of the patches in every model: the rest is not seen
             raise FamilyError(
                 f"{self.model_dir}: the image processor makes images of {self.side} pixels, the vision tower wants "
                 f"{first(vision['image_size'])}; take the settings of one checkpoint"
             )
-        self.image_id = self.require_token(self.placeholder, checkpoint.config.get(self.placeholder_key))
-        self.tokens_per_image = self.count_placeholders(checkpoint)
+        self.image_id = self.require_token(self.placeholder, folder.config.get(self.placeholder_key))
+        self.tokens_per_image = self.count_placeholders(folder)
         self.size_multiple = self.max_tile_side = self.side
         self.min_pixels = self.max_pixels = self.side**2  # so the adaptive policy cuts tiles of one square each
         self.mean = tuple(float(value) for value in settings.get("image_mean") or self.default_mean)
         self.std = tuple(float(value) for value in settings.get("image_std") or self.default_std)
         self.resample = RESAMPLES.get(settings.get("resample", self.default_resample), "bicubic")
         self._block = self.image_block()
-        self.cost = training_flops(
-            **language_shape(checkpoint, self.text_defaults), **tower_shape(vision, side=self.side)
-        )
+        self.cost = training_flops(**language_shape(folder, self.text_defaults), **tower_shape(vision, side=self.side))
 
-    def vision_settings(self, checkpoint: Checkpoint) -> Mapping[str, Any]:
+    def vision_settings(self, folder: ModelFolder) -> Mapping[str, Any]:
         """vision_config over the defaults of its transformers class."""
-        return {**self.vision_defaults, **checkpoint.vision_config}
+        return {**self.vision_defaults, **folder.vision_config}
 
-    def canvas_side(self, checkpoint: Checkpoint) -> int:
+    def canvas_side(self, folder: ModelFolder) -> int:
         """Pixels of the canvas, as the image processor's settings give it: `size`."""
-        return square_side(checkpoint.image_settings, self.default_side)
+        return square_side(folder.image_settings, self.default_side)
 
     @abstractmethod
-    def count_placeholders(self, checkpoint: Checkpoint) -> int:
+    def count_placeholders(self, folder: ModelFolder) -> int:
         """Placeholders of one image."""
 
     @abstractmethod

@@ -17,10 +17,9 @@ import numpy as np
 import torch
 
 from wdstream.batches.collate import collate
-from wdstream.batches.sample import IGNORED
 from wdstream.errors import RowError
-from wdstream.families.base import Family, Ints
-from wdstream.records import EncodedPack
+from wdstream.families.base import Family
+from wdstream.records import IGNORED, EncodedPack, Ints
 
 PACKED_ONLY = (
     *("labels", "position_ids", "attention_mask", "use_cache"),

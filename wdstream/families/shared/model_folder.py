@@ -1,4 +1,4 @@
-"""A local checkpoint's settings, read as plain JSON: no transformers, no weights."""
+"""A local model folder's settings, read as plain JSON: no transformers, no weights."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from wdstream.errors import FamilyError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
+class ModelFolder:
     """Settings of a checkpoint directory.
 
     Attributes:
@@ -43,7 +43,7 @@ class Checkpoint:
         return inner if isinstance(inner, Mapping) else {}
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_model_folder(path: Path) -> ModelFolder:
     """Read the settings in a checkpoint directory.
 
     Raises:
@@ -57,7 +57,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     processor = _read(path / "processor_config.json")
     # Newer checkpoints keep the settings of all processors in one file.
     settings = _read(path / "preprocessor_config.json") or processor.get("image_processor", {})
-    return Checkpoint(
+    return ModelFolder(
         path=path, config=_read(path / "config.json"), image_settings=settings, processor_settings=processor
     )
 
