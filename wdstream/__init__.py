@@ -1,7 +1,7 @@
 """wdstream: raw document pages to an exactly planned, packed, resumable stream of training batches."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wdstream.families.registry import load_family
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "Shards", "TilingPolicy", "World", "fit_tiling", "load_family", "plan_tiles"]
 
-# Names are found on first use, so that `import wdstream.plan` or the command line's --help never waits for torch.
+# Imported on first use, so that `import wdstream.plan` or the command line's --help never waits for torch.
 _HOMES = {
     "Plan": "wdstream.pipeline.planned",
     "Shards": "wdstream.shards.reader",
@@ -24,7 +24,11 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'wdstream' has no attribute '{name}'; it offers {', '.join(__all__)}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -77,5 +77,6 @@ def test_all_names_are_there() -> None:
     for module in (wdstream, wdstream.nodes):
         assert all(getattr(module, name).__name__ == name for name in module.__all__)
         assert sorted(module.__all__) == sorted(module._HOMES)
+    assert set(wdstream.__all__) <= set(dir(wdstream))
     with pytest.raises(AttributeError, match=r"'wdstream.nodes' has no attribute 'Batch'; it offers BatchMap, Collate"):
         wdstream.nodes.__getattr__("Batch")

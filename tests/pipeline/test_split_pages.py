@@ -23,8 +23,8 @@ from wdstream.config.schema import Config
 from wdstream.errors import PlanError, ShardError, ShardIndexError
 from wdstream.pipeline.planned import Plan, plan_from_config, write_rejects
 from wdstream.plan.hashing import pages_digest
+from wdstream.report.explain import show_pack
 from wdstream.report.html import render_html
-from wdstream.report.show import show_pack
 from wdstream.report.terminal import print_pack
 from wdstream.report.view import Mask, PackView
 from wdstream.runs.audit import audit
@@ -362,17 +362,17 @@ def test_a_key_that_looks_like_the_name_of_a_part(
 def test_show_says_why_the_end_of_a_part_is_not_supervised(split_config: MakeConfig, plan: Plan) -> None:
     views = [show_pack(split_config(epochs=1), CONFIG, step=step.step, pack=0) for step in plan.steps()]
     document = next(one for view in views for one in view.documents if one.key.endswith(" part 1/2"))
-    assert [run.kind for run in document.runs] == ["image", *["text"] * (len(document.runs) - 2), "end"]
-    assert document.runs[-1].mask == Mask.GOES_ON
-    assert all(run.mask is None for run in document.runs[1:-1])
+    assert [span.kind for span in document.spans] == ["image", *["text"] * (len(document.spans) - 2), "end"]
+    assert document.spans[-1].mask == Mask.CONTINUES
+    assert all(span.mask is None for span in document.spans[1:-1])
     last = next(one for view in views for one in view.documents if one.key.endswith(" part 2/2"))
-    assert last.runs[-1].mask is None
+    assert last.spans[-1].mask is None
     view = next(view for view in views if document in view.documents)
     file = io.StringIO()
     print_pack(view, Console(file=file, width=160))
     assert document.key in file.getvalue()
-    assert "masked: text goes on" in file.getvalue()
-    assert '<span class="end">text goes on</span>' in render_html(view)
+    assert "masked: text continues" in file.getvalue()
+    assert '<span class="end">text continues</span>' in render_html(view)
 
 
 def test_show_of_a_failed_part(split_config: MakeConfig, damaged: Path) -> None:
@@ -384,7 +384,7 @@ def test_show_of_a_failed_part(split_config: MakeConfig, damaged: Path) -> None:
     ]
     failed = [one for view in views for one in view.documents if one.failure is not None]
     assert sorted(one.key for one in failed) == ["p05 part 1/3", "p05 part 2/3", "p05 part 3/3"]
-    assert {run.mask for one in failed for run in one.runs} == {Mask.FAILED}
+    assert {span.mask for one in failed for span in one.spans} == {Mask.FAILED}
 
 
 @pytest.fixture(scope="session")

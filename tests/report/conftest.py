@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.helpers.paths import PAGES
 from wdstream.config.schema import Config
-from wdstream.report.show import show_pack
+from wdstream.report.explain import show_pack
 from wdstream.report.view import DocumentView, PackView
 from wdstream.shards.reader import Shards
 

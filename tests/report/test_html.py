@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from wdstream.errors import ConfigError
-from wdstream.report.html import data_uri, render_html, tile_pictures, tile_rows, write_html
+from wdstream.report.html import data_uri, render_html, tile_previews, tile_rows, write_html
 from wdstream.report.view import DocumentView, PackView
 
 VOID = {"meta", "img", "input"}
@@ -93,7 +93,7 @@ def test_head_and_documents(page: Reader) -> None:
 def test_the_strip_shows_every_run(page: Reader, view: PackView) -> None:
     rects = [attrs for tag, attrs in page.elements if tag == "rect" and attrs["class"] != "edge"]
     spans = [(int(str(attrs["x"])), int(str(attrs["width"]))) for attrs in rects]
-    assert spans[:82] == [(run.begin, run.num_tokens) for document in view.documents for run in document.runs]
+    assert spans[:82] == [(span.begin, span.num_tokens) for document in view.documents for span in document.spans]
 
 
 def test_pictures_are_the_tiles_as_the_model_sees_them(page: Reader, view: PackView) -> None:
@@ -101,7 +101,7 @@ def test_pictures_are_the_tiles_as_the_model_sees_them(page: Reader, view: PackV
     assert len(sources) == view.num_tiles == 35
     document = view.documents[3]
     tile = document.tiles[1]
-    (expected,) = tile_pictures(tile.pixels, view.family)
+    (expected,) = tile_previews(tile.pixels, view.family)
     place = sum(len(document.tiles) for document in view.documents[:3]) + 1
     np.testing.assert_array_equal(decoded(sources[place]), expected)
 
@@ -131,8 +131,8 @@ def test_tiles_lie_as_on_the_page(documents: dict[str, DocumentView]) -> None:
 
 def test_long_texts_and_many_tiles_are_folded(view: PackView, documents: dict[str, DocumentView]) -> None:
     document = documents["images/tesseract-phototest-rotated-L"]
-    text = replace(document.runs[14], text="word " * 400)
-    long = replace(view, documents=(replace(document, runs=(*document.runs[:14] * 2, text, document.runs[15])),))
+    text = replace(document.spans[14], text="word " * 400)
+    long = replace(view, documents=(replace(document, spans=(*document.spans[:14] * 2, text, document.spans[15])),))
     folded, opened = Reader(render_html(long)), Reader(render_html(long, full=True))
     for page, is_open in ((folded, False), (opened, True)):
         details = [attrs for tag, attrs in page.elements if tag == "details"]

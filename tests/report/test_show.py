@@ -14,7 +14,7 @@ from wdstream.commands.app import app
 from wdstream.config.schema import Config
 from wdstream.errors import PlanError, ShardIndexError
 from wdstream.pipeline.planned import plan_from_config
-from wdstream.report.show import show_pack
+from wdstream.report.explain import show_pack
 from wdstream.report.view import Mask
 
 CONFIG = Path("cfg.yaml")
@@ -34,7 +34,7 @@ def test_every_pack_is_the_one_that_is_trained(config: Config) -> None:
         assert view.number == number
         assert [document.key for document in view.documents] == batch["keys"][0]
         assert [document.num_tokens for document in view.documents] == batch["lengths"][0]
-        runs = [run for document in view.documents for run in document.runs]
+        runs = [run for document in view.documents for run in document.spans]
         supervised = np.concatenate([np.full(run.num_tokens, run.mask is None) for run in runs])
         np.testing.assert_array_equal(supervised, batch["labels"][0].numpy() != -100)
         assert view.num_tokens == len(supervised)

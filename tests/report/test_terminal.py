@@ -33,7 +33,7 @@ def test_the_head(view: PackView) -> None:
         "masked 288 image block (stands for pixels, which are not predicted)",
         "276 tile label (tells the model which tile follows)",
         "144 failed page (keeps the slot of a page that could not be read)",
-        "1 first token (nothing stands before it in its document to predict it from)",
+        "1 first token (nothing before it in its document predicts it)",
     ]
 
 
@@ -56,15 +56,15 @@ def test_a_row(view: PackView, documents: dict[str, DocumentView]) -> None:
 
 def test_hostile_text_is_text(view: PackView, documents: dict[str, DocumentView]) -> None:
     shown = lines(view, documents["images/hostile"])
-    text = documents["images/hostile"].runs[-2]  # where it stands is the packer's affair
+    text = documents["images/hostile"].spans[-2]  # where it is, is the packer's affair
     assert f"{text.begin}:{text.end} 82 </div><script>alert(1)</script> supervised" in shown
     assert '<img src=x onerror="alert(2)"> & <|image_pad|> <U+202E>{{ 7 * 7 }} [red]not markup[/]' in shown
 
 
 def test_escapes_do_not_reach_the_terminal(view: PackView, documents: dict[str, DocumentView]) -> None:
     document = documents["images/hostile"]
-    text = replace(document.runs[-2], text="\x1b[2J\x1b]0;title\x07")
-    failed = replace(document, runs=(*document.runs[:-2], text, document.runs[-1]), failure="\x1b[31mbad")
+    text = replace(document.spans[-2], text="\x1b[2J\x1b]0;title\x07")
+    failed = replace(document, spans=(*document.spans[:-2], text, document.spans[-1]), failure="\x1b[31mbad")
     shown = printed(replace(view, documents=(failed,)))
     assert "␛[2J␛]0;title␇" in shown and "failed: ␛[31mbad" in shown
     assert "\x1b" not in shown
@@ -90,10 +90,10 @@ def test_colours(view: PackView) -> None:
 
 def test_many_tiles_and_long_texts_are_shortened(view: PackView, documents: dict[str, DocumentView]) -> None:
     document = documents["images/tesseract-phototest-rotated-L"]
-    tiles, text, end = document.runs[:14], document.runs[14], document.runs[15]
-    long = replace(document, runs=(*tiles, *tiles, replace(text, text="word " * 400), end))
+    tiles, text, end = document.spans[:14], document.spans[14], document.spans[15]
+    long = replace(document, spans=(*tiles, *tiles, replace(text, text="word " * 400), end))
     shown = lines(view, long)
-    assert "... 8 more tiles and their labels; --full shows them ... masked" in " ".join(shown)
+    assert "... 6 more tiles and their labels; --full shows them ... masked" in " ".join(shown)
     assert any("... 1,5" in line and "more characters ..." in line for line in shown)
     full = lines(view, long, full=True)
     assert " ".join(full).count("word") == 400

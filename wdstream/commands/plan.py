@@ -100,7 +100,7 @@ def show_command(
 
     The pack is built as in training, whatever the number of ranks. Steps and packs are numbered from 0.
     """
-    from wdstream.report.show import show_pack
+    from wdstream.report.explain import show_pack
 
     view = show_pack(read_config(cfg, set_), cfg, step=step, pack=pack)
     if html is None:

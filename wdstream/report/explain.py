@@ -1,35 +1,156 @@
-"""Which tokens of a document stand for what, and why nothing is supervised on some of them.
+"""`wdstream show`: one pack of a run, token by token: what it holds, what is supervised, and why the rest is not.
 
-The pieces come from the functions that build a sample for training (batches/sample.py), the masks from the labels of
-the pack that was built. Both are held against the pack's ids: an explanation that does not fit is never shown.
+    view = show_pack(config, path, step=41_337, pack=2)
+    print_pack(view, console)                        # report/terminal.py
+    write_html(view, Path("pack.html"))              # report/html.py
+
+The pack is planned and built as in training. What its tokens stand for comes from the functions that build a sample
+(batches/sample.py), the masks from the labels that were built; both are compared with the pack's ids, so that an
+explanation that does not fit is never shown. A page that the run's quarantine (`train.output`) lists up to that step is
+shown as it was trained on: blank, and why.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
+from pathlib import Path
 
 import numpy as np
 
 from wdstream.batches.sample import document_pieces, encode_texts, ends_itself, segment_pieces
+from wdstream.config.schema import Config
+from wdstream.errors import PlanError
 from wdstream.families.base import Family
-from wdstream.records import IGNORED, ImageSegment, Ints, Size, TiledPage
-from wdstream.report.view import ImageView, Kind, Mask, Run, TileView
+from wdstream.pipeline.build_pack import PackBuilder, slot_of
+from wdstream.pipeline.planned import Plan, pack_builder, plan_from_config
+from wdstream.plan.sample_lengths import FULL_SCALE
+from wdstream.records import IGNORED, EncodedPack, ImageSegment, Ints, PackPlan, Size, StepPlan, TiledPage
+from wdstream.report.view import DocumentView, ImageView, Mask, PackView, Span, SpanKind, TileView
+from wdstream.shards.reader import name_of_row
+from wdstream.storage.json_lines import read_lines
 from wdstream.tiling.labels import label_page
 
-MASKS: dict[Kind, Mask] = {
+MASKS: dict[SpanKind, Mask] = {
     "opening": Mask.OPENING,
     "image": Mask.IMAGE,
     "label": Mask.LABEL,
-    "given": Mask.GIVEN,
+    "prompt": Mask.PROMPT,
 }
+"""Why spans of these kinds are always masked."""
+
+Origin = tuple[SpanKind, int | None]
+"""What a piece of a document stands for, and the number of its tile, if it belongs to one."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Source:
-    """What a piece of a document stands for: its kind, and the number of its tile."""
+def show_pack(config: Config, path: Path, *, step: int = 0, pack: int = 0) -> PackView:
+    """One pack of a run, built and explained.
 
-    kind: Kind
-    tile: int | None = None
+    Args:
+        config: of the run.
+        path: where it was read from, to be shown.
+        step: number of the step, from 0.
+        pack: of the packs of that step, in the plan's order, from 0.
+
+    Raises:
+        PlanError: the run has no such step, or the step no such pack.
+        ShardIndexError: a dataset has no index, or it lacks the token column.
+        WdstreamError: no plan can be made, or a shard is bad.
+    """
+    max_steps = config.train.max_steps
+    if max_steps is not None and step >= max_steps:
+        raise PlanError(
+            f"step {step}: the run ends after {max_steps} steps (train.max_steps), numbered from 0; "
+            f"to see what would follow, add --set train.max_steps={step + 1}"
+        )
+    plan = plan_from_config(config)
+    planned = plan.step(step)
+    if not 0 <= pack < len(planned.packs):
+        raise PlanError(
+            f"pack {pack}: step {step} has {len(planned.packs)} packs (data.global_batch_size), numbered from 0"
+        )
+    return explain_pack(plan, planned, pack, path, run=config.train.output)
+
+
+def explain_pack(plan: Plan, step: StepPlan, pack: int, path: Path, *, run: Path) -> PackView:
+    """Build a pack of a planned step, and say what is where in it.
+
+    Args:
+        plan: of the run.
+        step: one of its steps.
+        pack: place of the pack in the step, from 0.
+        path: of the configuration, to be shown.
+        run: output folder of the run, whether it exists or not.
+
+    Raises:
+        ShardError: a shard is missing or damaged as a whole.
+    """
+    planned = step.packs[pack]
+    builder = pack_builder(plan, known_bad=quarantined(plan, planned, run / "quarantine.jsonl", step=step.step))
+    built = builder.build(planned)
+    return PackView(
+        config=path,
+        step=step.step,
+        pack=pack,
+        num_packs=len(step.packs),
+        number=planned.number,
+        sequence_length=plan.settings.sequence_length,
+        max_patches=plan.settings.max_patches,
+        family=plan.family,
+        tiling=str(getattr(plan.tiling, "kind", type(plan.tiling).__name__)),
+        documents=tuple(_document(plan, builder, planned, built, slot) for slot in range(len(built.lengths))),
+    )
+
+
+def quarantined(plan: Plan, pack: PackPlan, quarantine: Path, *, step: int) -> dict[int, str]:
+    """Why pages of a pack were not trained on at `step`, as a run's quarantine has it; by number of the page.
+
+    A line counts only if number and key are both the page's: the file may be that of a run over other data.
+    """
+    pages = {}
+    for sample in pack.samples:
+        dataset, row = plan.locate(sample)
+        pages[plan.parts.page_of(sample)] = name_of_row(plan.shards[dataset], row)
+    return {
+        line["sample"]: f"{line['reason']} (in {quarantine} since step {line['step']})"
+        for line in read_lines(quarantine)
+        if line["step"] <= step and pages.get(line["sample"]) == line["key"]
+    }
+
+
+def _document(plan: Plan, builder: PackBuilder, planned: PackPlan, pack: EncodedPack, slot: int) -> DocumentView:
+    """The document in a slot of a pack."""
+    sample, begin = planned.samples[slot], sum(pack.lengths[:slot])
+    end = begin + pack.lengths[slot]
+    dataset, row = plan.locate(sample)
+    shards, part, number = plan.shards[dataset], plan.parts.part_of(sample), plan.parts.page_of(sample)
+    scale = planned.scales[slot] if planned.scales else FULL_SCALE
+    reserved = slot_of(shards, row, tokens=end - begin, scale=scale, part=part)
+    failure = next((failure.reason for failure in pack.failures if failure.sample == number), None)
+    if failure is None:
+        page = builder.samples.tiled(shards.read_page(row), scale=scale, part=part)
+    else:
+        page = builder.samples.blank_page(reserved)
+    built = BuiltDocument(
+        input_ids=pack.input_ids[begin:end],
+        labels=pack.labels[begin:end],
+        begin=begin,
+        is_failed=failure is not None,
+    )
+    return DocumentView(
+        slot=slot,
+        sample=sample,
+        key=pack.keys[slot],
+        dataset=str(plan.datasets[dataset].name),
+        shard=shards.shard_name(row),
+        row=row,
+        scale=scale,
+        begin=begin,
+        end=end,
+        num_patches=planned.patches[slot],
+        images=tuple(explain_images(page, reserved.scaled_sizes, plan.family)),
+        spans=tuple(explain_spans(page, built, plan.family)),
+        failure=failure,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,8 +160,8 @@ class BuiltDocument:
     Attributes:
         input_ids: int64 (L,), of this document.
         labels: int64 (L,).
-        begin: where it begins in the pack.
-        is_failed: whether it only keeps the slot of a page.
+        begin: number of its first token in the pack.
+        is_failed: whether it only keeps the slot of a page that failed.
     """
 
     input_ids: Ints
@@ -49,34 +170,9 @@ class BuiltDocument:
     is_failed: bool
 
 
-def explain_runs(page: TiledPage, built: BuiltDocument, family: Family) -> Iterator[Run]:
-    """The runs of a document.
-
-    Args:
-        page: it was built from; of a failed page, the blank one in its place.
-        built: ids and labels as they are trained on.
-        family: that built it.
-    """
-    begin = 0
-    for ids, source in _sources(page, built, family):
-        end = begin + len(ids)
-        assert np.array_equal(built.input_ids[begin:end], ids), f"{page.key}: tokens {begin}:{end} are not those built"
-        for start, stop in _even(built.labels, begin, end):
-            yield Run(
-                begin=built.begin + start,
-                end=built.begin + stop,
-                kind=source.kind,
-                mask=_mask(source.kind, start, stop, built),
-                text=_written(built.input_ids[start:stop], source.kind, family),
-                tile=source.tile,
-            )
-        begin = end
-    assert begin == len(built.input_ids), f"{page.key}: {begin} of {len(built.input_ids)} tokens are explained"
-
-
 def explain_images(page: TiledPage, sizes: Sequence[Size], family: Family) -> Iterator[ImageView]:
     """The images of a page in reading order; `sizes` are (width, height) of each before it is cut."""
-    number = 0
+    first = 0
     for segment in page.segments:
         if not isinstance(segment, ImageSegment):
             continue
@@ -85,68 +181,96 @@ def explain_images(page: TiledPage, sizes: Sequence[Size], family: Family) -> It
         _, patches = family.image_cost(sides[:, 0], sides[:, 1])
         tiles = [
             TileView(
-                number=number + place,
-                label=None if plan.labels is None else plan.labels[place],
-                is_overview=plan.has_overview and place == 0,
-                box=plan.boxes[place],
+                number=first + index,
+                label=None if plan.labels is None else plan.labels[index],
+                is_overview=plan.has_overview and index == 0,
+                box=plan.boxes[index],
                 size=size,
                 model_size=family.resized(*size),
-                num_patches=int(patches[place]),
-                pixels=pixels[place],
+                num_patches=int(patches[index]),
+                pixels=pixels[index],
             )
-            for place, size in enumerate(plan.sizes)
+            for index, size in enumerate(plan.sizes)
         ]
-        number += len(tiles)
+        first += len(tiles)
         yield ImageView(size=sizes[segment.index], grid=plan.grid, tiles=tuple(tiles))
 
 
-def _sources(page: TiledPage, built: BuiltDocument, family: Family) -> list[tuple[Ints, Source]]:
-    """The ids of each piece of a document, and what it stands for."""
+def explain_spans(page: TiledPage, built: BuiltDocument, family: Family) -> Iterator[Span]:
+    """The spans of a document, end to end.
+
+    Args:
+        page: it was built from; of a failed page, the blank one that keeps its slot.
+        built: ids and labels as they are trained on.
+        family: that built it.
+    """
+    begin = 0
+    for ids, (kind, tile) in _pieces(page, built, family):
+        end = begin + len(ids)
+        assert np.array_equal(built.input_ids[begin:end], ids), f"{page.key}: tokens {begin}:{end} are not those built"
+        for start, stop in _evenly_masked(built.labels, begin, end):
+            yield Span(
+                begin=built.begin + start,
+                end=built.begin + stop,
+                kind=kind,
+                mask=_mask(kind, start, stop, built),
+                text=_text(built.input_ids[start:stop], kind, family),
+                tile=tile,
+            )
+        begin = end
+    assert begin == len(built.input_ids), f"{page.key}: {begin} of {len(built.input_ids)} tokens are explained"
+
+
+def _pieces(page: TiledPage, built: BuiltDocument, family: Family) -> list[tuple[Ints, Origin]]:
+    """The ids of each piece of a document in order, and what it stands for."""
     labelled = label_page(page)
     pieces = segment_pieces(labelled, family, encode_texts([labelled], family)[0])
-    found: list[tuple[Ints, Source]] = []
-    known = iter(zip(pieces, _segment_sources(page), strict=True))
-    following = next(known, None)
-    whole = document_pieces(pieces, family, ends_itself=ends_itself(labelled))
-    end = [] if ends_itself(labelled) else [(whole.pop()[0], Source("end"))]
-    for piece in whole:  # those of segments keep their order; others were put in between to open the document
+    document = document_pieces(pieces, family, ends_itself=ends_itself(labelled))
+    end: list[tuple[Ints, Origin]] = []
+    if not ends_itself(labelled):
+        end = [(document.pop()[0], ("end", None))]
+    # Pieces of segments keep their order and identity; the family put others between them to open the document.
+    explained: list[tuple[Ints, Origin]] = []
+    origins = iter(zip(pieces, _segment_origins(page), strict=True))
+    following = next(origins, None)
+    for piece in document:
         if following is not None and piece is following[0]:
-            found.append((piece[0], following[1]))
-            following = next(known, None)
+            explained.append((piece[0], following[1]))
+            following = next(origins, None)
         else:
-            found.append((piece[0], Source("opening")))
+            explained.append((piece[0], ("opening", None)))
     assert following is None, f"{page.key}: the document lacks a piece of its page"
-    missing = len(built.input_ids) - sum(len(ids) for ids, _ in [*found, *end])
-    if built.is_failed and missing:
-        found.append((np.full(missing, family.pad_id, dtype=np.int64), Source("blank")))
-    return [*found, *end]
+    num_missing = len(built.input_ids) - sum(len(ids) for ids, _ in [*explained, *end])
+    if built.is_failed and num_missing:
+        explained.append((np.full(num_missing, family.pad_id, dtype=np.int64), ("blank", None)))
+    return [*explained, *end]
 
 
-def _segment_sources(page: TiledPage) -> Iterator[Source]:
+def _segment_origins(page: TiledPage) -> Iterator[Origin]:
     """What each segment of the labelled page stands for: `label_page` keeps a page's own texts, the others are labels.
 
     A label belongs to the tile that follows.
     """
-    own = {id(segment) for segment in page.segments}
+    texts_of_page = {id(segment) for segment in page.segments}
     tile = 0
     for segment in label_page(page).segments:
         if isinstance(segment, ImageSegment):
-            yield Source("image", segment.index)
+            yield "image", segment.index
             tile = segment.index + 1
-        elif id(segment) in own:
-            yield Source("text" if segment.is_supervised else "given")
+        elif id(segment) in texts_of_page:
+            yield ("text" if segment.is_supervised else "prompt"), None
         else:
-            yield Source("label", tile)
+            yield "label", tile
 
 
-def _even(labels: Ints, begin: int, end: int) -> Iterator[tuple[int, int]]:
-    """[begin, end) in parts that are all supervised or all masked."""
+def _evenly_masked(labels: Ints, begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """[begin, end) in ranges that are all supervised or all masked."""
     changes = np.flatnonzero(np.diff(labels[begin:end] == IGNORED)) + begin + 1
     edges = [begin, *changes.tolist(), end]
     return ((start, stop) for start, stop in pairwise(edges) if start < stop)
 
 
-def _mask(kind: Kind, start: int, stop: int, built: BuiltDocument) -> Mask | None:
+def _mask(kind: SpanKind, start: int, stop: int, built: BuiltDocument) -> Mask | None:
     """Why the labels of [start, stop) say that nothing is supervised there."""
     if built.labels[start] != IGNORED:
         return None
@@ -155,14 +279,14 @@ def _mask(kind: Kind, start: int, stop: int, built: BuiltDocument) -> Mask | Non
     if kind in MASKS:
         return MASKS[kind]
     if kind == "end" and start:
-        return Mask.GOES_ON
+        return Mask.CONTINUES
     assert (start, stop) == (0, 1), f"tokens {start}:{stop} ({kind}) are masked and are no first token"
     return Mask.FIRST
 
 
-def _written(ids: Ints, kind: Kind, family: Family) -> str:
-    """Ids as text; those of images and blank text as runs of one id."""
+def _text(ids: Ints, kind: SpanKind, family: Family) -> str:
+    """Ids as text; of images and blank text, each id with the number of its repetitions."""
     if kind not in ("image", "blank"):
         return family.encoder.decode(ids.tolist())
-    runs = ((family.encoder.decode([token]), len(list(group))) for token, group in groupby(ids.tolist()))
-    return " ".join(token if count == 1 else f"{token} x {count}" for token, count in runs)
+    repeated = ((family.encoder.decode([token]), len(list(group))) for token, group in groupby(ids.tolist()))
+    return " ".join(token if count == 1 else f"{token} x {count}" for token, count in repeated)

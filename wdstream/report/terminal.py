@@ -1,7 +1,4 @@
-"""A pack in the terminal: the two budgets, then document by document every run of tokens in a line."""
-
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+"""A pack in the terminal: the two budgets, then document by document every span of tokens in a line."""
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -10,22 +7,19 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from wdstream.report.view import MEANING, DocumentView, Mask, PackView, Run
+from wdstream.report.view import MASK_MEANINGS, DocumentView, Mask, PackView, Span, span_groups
 from wdstream.report.words import counted, edged, one_line, percent, short_ids, shorten, visible
 
 SUPERVISED = "green"
 STYLES = {
     Mask.IMAGE: "blue",
     Mask.LABEL: "yellow",
-    Mask.GIVEN: "magenta",
+    Mask.PROMPT: "magenta",
     Mask.OPENING: "cyan",
     Mask.FIRST: "cyan",
     Mask.FAILED: "red",
-    Mask.GOES_ON: "cyan",
+    Mask.CONTINUES: "cyan",
 }
-SHOWN_TILES = 6
-"""Runs of tiles and labels that a document shows at its beginning and again at the end, unless all are asked for."""
-
 BAR_WIDTH = 40
 
 
@@ -37,7 +31,7 @@ def print_pack(view: PackView, console: Console, *, full: bool = False) -> None:
         console: where to print.
         full: leave nothing out of long texts and of many tiles.
     """
-    console.print(Rule(f"step {view.step}, pack {view.place}", align="left"))
+    console.print(Rule(f"step {view.step}, pack {view.pack}", align="left"))
     console.print(_facts(view))
     for document in view.documents:
         console.print()
@@ -61,14 +55,14 @@ def _facts(view: PackView) -> RenderableType:
     facts.add_row("content", f"{counted(len(view.documents), 'document')}, {counted(view.num_tiles, 'tile')}")
     facts.add_row("supervised", Text(f"{view.num_supervised:,} tokens", style=SUPERVISED))
     for mask, count in view.masked.items():
-        meaning = Text.assemble((f"{count:,} {mask}", STYLES[mask]), f" ({MEANING[mask]})")
+        meaning = Text.assemble((f"{count:,} {mask}", STYLES[mask]), f" ({MASK_MEANINGS[mask]})")
         facts.add_row("masked" if mask == next(iter(view.masked)) else "", meaning)
     return Group(bars, facts)
 
 
 def _document(document: DocumentView, *, full: bool) -> RenderableType:
-    """One document: where it comes from, how its images are cut, and its runs."""
-    title = Text.assemble((f"{document.place}  ", "bold"), (one_line(document.key), "bold"))
+    """One document: where it comes from, how its images are cut, and its spans."""
+    title = Text.assemble((f"{document.slot}  ", "bold"), (one_line(document.key), "bold"))
     facts = [
         f"tokens {document.begin}:{document.end} ({document.num_tokens:,}, {document.num_supervised:,} supervised)",
         f"{document.num_patches:,} patches",
@@ -81,60 +75,51 @@ def _document(document: DocumentView, *, full: bool) -> RenderableType:
         lines.append(_plain(f"image {number}: {width}x{height}{shrunk}, {image.cut}"))
     if document.failure is not None:
         lines.append(Text(f"failed: {visible(document.failure)}", style=STYLES[Mask.FAILED]))
-    return Group(*lines, Padding(_runs(document, full=full), (0, 0, 0, 2)))
+    return Group(*lines, Padding(_spans(document, full=full), (0, 0, 0, 2)))
 
 
-def _runs(document: DocumentView, *, full: bool) -> Table:
+def _spans(document: DocumentView, *, full: bool) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("tokens", justify="right", no_wrap=True)
     table.add_column("count", justify="right", no_wrap=True)
     table.add_column("what", overflow="fold")
     table.add_column("loss", no_wrap=True)
-    for runs in _parts(document.runs):
-        is_long = not full and len(runs) > 2 * SHOWN_TILES + 2
-        for run in runs[:SHOWN_TILES] if is_long else runs:
-            _add_run(table, run, document, full=full)
-        if is_long:
-            inner, last = runs[SHOWN_TILES:-SHOWN_TILES], runs[-SHOWN_TILES:]
-            tiles, count = sum(run.kind == "image" for run in inner), sum(run.num_tokens for run in inner)
-            span = f"{inner[0].begin}:{inner[-1].end}"
-            what = Text(f"... {tiles} more tiles and their labels; --full shows them ...", style="dim")
-            table.add_row(span, f"{count:,}", what, Text("masked", style="dim"))
-            for run in last:
-                _add_run(table, run, document, full=full)
+    for group in span_groups(document.spans):
+        is_folded = bool(group.folded) and not full
+        for span in group.shown if is_folded else (*group.shown, *group.folded, *group.last):
+            _add_span(table, span, document, full=full)
+        if is_folded:
+            tokens = f"{group.folded[0].begin}:{group.folded[-1].end}"
+            what = Text(f"... {group.num_folded_tiles} more tiles and their labels; --full shows them ...", style="dim")
+            table.add_row(tokens, f"{group.num_folded_tokens:,}", what, Text("masked", style="dim"))
+            for span in group.last:
+                _add_span(table, span, document, full=full)
     return table
 
 
-def _parts(runs: Sequence[Run]) -> Iterator[list[Run]]:
-    """Runs in groups: neighbours that belong to tiles together, every other one for itself."""
-    for is_tile, group in groupby(runs, key=lambda run: run.tile is not None):
-        members = list(group)
-        yield from [members] if is_tile else [[run] for run in members]
+def _add_span(table: Table, span: Span, document: DocumentView, *, full: bool) -> None:
+    style = SUPERVISED if span.mask is None else STYLES[span.mask]
+    loss = "supervised" if span.mask is None else f"masked: {span.mask}"
+    what = _what(span, document, style, full=full)
+    table.add_row(f"{span.begin}:{span.end}", f"{span.num_tokens:,}", what, Text(loss, style=style))
 
 
-def _add_run(table: Table, run: Run, document: DocumentView, *, full: bool) -> None:
-    style = SUPERVISED if run.mask is None else STYLES[run.mask]
-    loss = "supervised" if run.mask is None else f"masked: {run.mask}"
-    what = _what(run, document, style, full=full)
-    table.add_row(f"{run.begin}:{run.end}", f"{run.num_tokens:,}", what, Text(loss, style=style))
-
-
-def _what(run: Run, document: DocumentView, style: str, *, full: bool) -> Text:
-    """What a run says, or which tile it stands for."""
-    if run.kind == "label":
-        return Text(one_line(run.text), style=style)
-    if run.kind == "image" and run.tile is not None:
-        tile = document.tiles[run.tile]
+def _what(span: Span, document: DocumentView, style: str, *, full: bool) -> Text:
+    """What a span says, or which tile it stands for."""
+    if span.kind == "label":
+        return Text(one_line(span.text), style=style)
+    if span.kind == "image" and span.tile is not None:
+        tile = document.tiles[span.tile]
         width, height = tile.size
         left, top, right, bottom = tile.box
         sizes = f"{width}x{height}"
         if tile.model_size != tile.size:
             sizes += f", to the model {tile.model_size[0]}x{tile.model_size[1]}"
-        place = f"{tile.name}: {left},{top} to {right},{bottom} as {sizes}, {tile.num_patches:,} patches; "
-        return Text.assemble((one_line(place), style), (short_ids(run.text, full=full), "dim"))
-    text = shorten(edged(run.text))
+        cut = f"{tile.name}: {left},{top} to {right},{bottom} as {sizes}, {tile.num_patches:,} patches; "
+        return Text.assemble((one_line(cut), style), (short_ids(span.text, full=full), "dim"))
+    text = shorten(edged(span.text))
     if full or not text.middle:
-        return Text(edged(run.text), style=style)
+        return Text(edged(span.text), style=style)
     return Text.assemble(
         (text.head, style), (f" ... {len(text.middle):,} more characters ... ", "dim"), (text.tail, style)
     )

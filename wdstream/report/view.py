@@ -1,23 +1,25 @@
-"""A pack as it is shown: every token of it belongs to one run, and every run is supervised or says why it is not.
+"""A pack as it is shown: every token of it belongs to one span, and every span is supervised or says why it is not.
 
-    PackView ─► DocumentView ─► Run, Run, ...       tokens from:to of the pack, end to end without a gap
+    PackView ─► DocumentView ─► Span, Span, ...       tokens from:to of the pack, end to end without a gap
                             └─► ImageView ─► TileView, ...
 
-Token numbers count from the start of the pack: a run is `input_ids[begin:end]`.
+Token numbers count from the start of the pack: a span is `input_ids[begin:end]`.
 """
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
 from wdstream.families.base import Family
 from wdstream.records import Box, Pixels, Size
 
-Kind = Literal["opening", "image", "label", "text", "given", "blank", "end"]
-"""What a run stands for: ids that open a document, an image block, a tile label, text to learn, text that is only
-given, the missing text of a failed page, EOS."""
+SpanKind = Literal["opening", "image", "label", "text", "prompt", "blank", "end"]
+"""What a span stands for: ids that open a document, an image block, a tile label, supervised text, text that is not
+supervised, the missing text of a failed page, EOS."""
 
 
 class Mask(StrEnum):
@@ -25,48 +27,81 @@ class Mask(StrEnum):
 
     IMAGE = "image block"
     LABEL = "tile label"
-    GIVEN = "given text"
+    PROMPT = "prompt text"
     OPENING = "opens the document"
     FIRST = "first token"
     FAILED = "failed page"
-    GOES_ON = "text goes on"
+    CONTINUES = "text continues"
 
 
-MEANING = {
+MASK_MEANINGS = {
     Mask.IMAGE: "stands for pixels, which are not predicted",
     Mask.LABEL: "tells the model which tile follows",
-    Mask.GIVEN: "said by others in a chat, or marked as not supervised in its row",
+    Mask.PROMPT: "said by others in a chat, or marked as not supervised in its row",
     Mask.OPENING: "put before a document by the model family",
-    Mask.FIRST: "nothing stands before it in its document to predict it from",
+    Mask.FIRST: "nothing before it in its document predicts it",
     Mask.FAILED: "keeps the slot of a page that could not be read",
-    Mask.GOES_ON: "ends a part of a page, while the page's text goes on in the next part",
+    Mask.CONTINUES: "ends a part of a page whose text continues in the next part",
 }
 """What a mask means, in a few words."""
 
+SHOWN_TILES = 8
+"""Spans of tiles and labels that are shown at the beginning and again at the end, unless all are asked for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Span:
     """Tokens [begin, end) of a pack that stand for one thing, all supervised or all masked.
 
     Attributes:
         begin, end: in the pack.
         kind: what they stand for.
         mask: why nothing is supervised on them; None where they are supervised.
-        text: their ids as text; of images, runs of one id with their count.
+        text: their ids as text; of images, each id with the number of its repetitions.
         tile: number in `DocumentView.tiles`, for images and labels.
     """
 
     begin: int
     end: int
-    kind: Kind
+    kind: SpanKind
     mask: Mask | None
     text: str
     tile: int | None = None
 
     @property
     def num_tokens(self) -> int:
-        """How many tokens."""
+        """Its length in tokens."""
         return self.end - self.begin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanGroup:
+    """Spans shown together; of many tiles, the `folded` ones in the middle are shown only when asked for."""
+
+    shown: tuple[Span, ...]
+    folded: tuple[Span, ...] = ()
+    last: tuple[Span, ...] = ()
+
+    @property
+    def num_folded_tiles(self) -> int:
+        """Tiles among the folded spans."""
+        return sum(span.kind == "image" for span in self.folded)
+
+    @property
+    def num_folded_tokens(self) -> int:
+        """Tokens of the folded spans."""
+        return sum(span.num_tokens for span in self.folded)
+
+
+def span_groups(spans: Sequence[Span]) -> Iterator[SpanGroup]:
+    """Spans in groups, alternately of tiles with their labels and of the rest."""
+    for is_tile, group in groupby(spans, key=lambda span: span.tile is not None):
+        members = tuple(group)
+        if is_tile and len(members) > 2 * SHOWN_TILES + 2:
+            folded = members[SHOWN_TILES:-SHOWN_TILES]
+            yield SpanGroup(shown=members[:SHOWN_TILES], folded=folded, last=members[-SHOWN_TILES:])
+        else:
+            yield SpanGroup(shown=members)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +111,7 @@ class TileView:
     Attributes:
         number: in emission order, from 0, over all images of the document.
         label: as in the text before it; None without one.
-        is_overview: whether it is the whole page beside its tiles.
+        is_overview: whether it is the whole page as one small image.
         box: what of the page it shows.
         size: (width, height) in pixels as it is cut.
         model_size: (width, height) as the model family resizes it.
@@ -95,7 +130,7 @@ class TileView:
 
     @property
     def name(self) -> str:
-        """In a few words."""
+        """What it is, and its label or number."""
         kind = "overview" if self.is_overview else "tile"
         return f"{kind} {self.number}" if self.label is None else f"{kind} {self.label}"
 
@@ -115,7 +150,7 @@ class ImageView:
 
     @property
     def cut(self) -> str:
-        """How it is cut, in words."""
+        """How the image is cut, in words."""
         if len(self.tiles) == 1:
             return "one tile"
         columns, rows = self.grid
@@ -127,20 +162,20 @@ class DocumentView:
     """One document of a pack.
 
     Attributes:
-        place: in the pack, from 0.
+        slot: its place in the pack, from 0.
         sample: number in the plan.
         key: of the page, or the name of its part.
-        dataset: name of its data set.
-        shard, row: file name of its shard, and its row in the data set's index.
+        dataset: name of its dataset.
+        shard, row: file name of its shard, and its row in the dataset's index.
         scale: its images are first shrunk to scale / 64 of their sides.
         begin, end: its tokens in the pack.
         num_patches: vision patches of its tiles.
         images: in reading order.
-        runs: cover [begin, end) without a gap.
+        spans: cover [begin, end) without a gap.
         failure: why the page could not be read; None for a page that is fine.
     """
 
-    place: int
+    slot: int
     sample: int
     key: str
     dataset: str
@@ -151,23 +186,23 @@ class DocumentView:
     end: int
     num_patches: int
     images: tuple[ImageView, ...]
-    runs: tuple[Run, ...]
+    spans: tuple[Span, ...]
     failure: str | None = None
 
     @property
     def tiles(self) -> tuple[TileView, ...]:
-        """Of all images, in emission order."""
+        """The tiles of all images, in emission order."""
         return tuple(tile for image in self.images for tile in image.tiles)
 
     @property
     def num_tokens(self) -> int:
-        """How many tokens."""
+        """Its length in tokens."""
         return self.end - self.begin
 
     @property
     def num_supervised(self) -> int:
         """Tokens with a label."""
-        return sum(run.num_tokens for run in self.runs if run.mask is None)
+        return sum(span.num_tokens for span in self.spans if span.mask is None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,9 +212,9 @@ class PackView:
     Attributes:
         config: the configuration it was planned by.
         step: number of the step.
-        place: of the pack in its step, from 0.
-        num_packs: of the step.
-        number: of the pack in the run, from 0.
+        pack: its place among the packs of the step, from 0.
+        num_packs: packs of the step.
+        number: its number in the whole run, from 0.
         sequence_length, max_patches: the two capacities.
         family: that encoded it.
         tiling: kind of the tiling policy.
@@ -188,7 +223,7 @@ class PackView:
 
     config: Path
     step: int
-    place: int
+    pack: int
     num_packs: int
     number: int
     sequence_length: int
@@ -199,17 +234,17 @@ class PackView:
 
     @property
     def siblings(self) -> str:
-        """Which packs the step has, in words: numbers count from 0."""
+        """Which packs the step has, in words; packs are numbered from 0."""
         return "the only pack of its step" if self.num_packs == 1 else f"one of packs 0 to {self.num_packs - 1}"
 
     @property
     def num_tokens(self) -> int:
-        """Of all documents."""
+        """The tokens of all documents."""
         return sum(document.num_tokens for document in self.documents)
 
     @property
     def num_patches(self) -> int:
-        """Of all documents."""
+        """The patches of all documents."""
         return sum(document.num_patches for document in self.documents)
 
     @property
@@ -219,7 +254,7 @@ class PackView:
 
     @property
     def num_tiles(self) -> int:
-        """Of all documents."""
+        """The tiles of all documents."""
         return sum(len(document.tiles) for document in self.documents)
 
     @property
@@ -227,7 +262,7 @@ class PackView:
         """Tokens on which nothing is supervised, by reason; the most frequent first."""
         counts: Counter[Mask] = Counter()
         for document in self.documents:
-            for run in document.runs:
-                if run.mask is not None:
-                    counts[run.mask] += run.num_tokens
+            for span in document.spans:
+                if span.mask is not None:
+                    counts[span.mask] += span.num_tokens
         return dict(counts.most_common())

@@ -1,10 +1,10 @@
-"""Text of pages made fit to be shown: nothing in it acts on a terminal or on a browser, and long text is shortened."""
+"""Text of pages made safe to show: nothing in it acts on a terminal or on a browser, and long text is shortened."""
 
 import unicodedata
 from dataclasses import dataclass
 
-KEPT = "\n\t"
-# Written out, because they reorder or hide what stands around them: marks of direction that open a range, and others
+LINE_CONTROLS = "\n\t"
+# Written out, because they reorder or hide what is around them: marks of direction that open a range, and others
 # that have no width. Those that right-to-left text needs (U+200E, U+200F, joiners) stay.
 WRITTEN_OUT = {0x202A, 0x202B, 0x202C, 0x202D, 0x202E, 0x2066, 0x2067, 0x2068, 0x2069, 0xFEFF, 0x2028, 0x2029}
 FIRST_CONTROL_PICTURE = 0x2400
@@ -45,7 +45,7 @@ def edged(text: str) -> str:
 
 
 def shorten(text: str, *, head: int = HEAD_CHARS, tail: int = TAIL_CHARS) -> Shortened:
-    """A long text in a beginning of about `head` characters, an end of about `tail`, and what lies between.
+    """A long text in a beginning of about `head` characters, an end of about `tail`, and what is between.
 
     It is cut between lines or words where there are any, and never before a mark that belongs to the letter before it.
     """
@@ -71,19 +71,19 @@ def percent(used: int, limit: int) -> str:
     return f"{used * 1000 // limit / 10:.1f} %"
 
 
-def _cut(text: str, place: int, step: int, room: int) -> int:
-    """A place near `place`, in the direction of `step` and at most half of `room` away, where a text may be cut."""
+def _cut(text: str, cut: int, direction: int, room: int) -> int:
+    """The best cut near `cut`, in the direction (1 or -1) and at most half of `room` away: between lines or words."""
     for is_end, reach in (("\n".__eq__, LINE_REACH), (str.isspace, WORD_REACH)):
-        for near in range(place, place + min(reach, room // 2) * step, step):
+        for near in range(cut, cut + min(reach, room // 2) * direction, direction):
             if is_end(text[near - 1]):
                 return near
-    while 0 < place < len(text) and (unicodedata.combining(text[place]) or text[place] == ZERO_WIDTH_JOINER):
-        place += step
-    return place
+    while 0 < cut < len(text) and (unicodedata.combining(text[cut]) or text[cut] == ZERO_WIDTH_JOINER):
+        cut += direction
+    return cut
 
 
 def _acts(char: str) -> bool:
-    return (char not in KEPT and unicodedata.category(char) in ("Cc", "Cs")) or ord(char) in WRITTEN_OUT
+    return (char not in LINE_CONTROLS and unicodedata.category(char) in ("Cc", "Cs")) or ord(char) in WRITTEN_OUT
 
 
 def _visible(char: str) -> str:
