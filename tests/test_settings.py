@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field
 
 from wdstream.errors import ConfigError
-from wdstream.records import Settings
+from wdstream.settings import Settings
 
 
 class Inner(Settings):

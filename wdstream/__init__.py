@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wdstream.families.registry import load_family
     from wdstream.pipeline.planned import Plan, fit_tiling
+    from wdstream.records import World
     from wdstream.shards.reader import Shards
     from wdstream.tiling.policy import TilingPolicy, plan_tiles
-    from wdstream.world import World
 
 __all__ = ["Plan", "Shards", "TilingPolicy", "World", "fit_tiling", "load_family", "plan_tiles"]
 
@@ -17,7 +17,7 @@ _HOMES = {
     "Plan": "wdstream.pipeline.planned",
     "Shards": "wdstream.shards.reader",
     "TilingPolicy": "wdstream.tiling.policy",
-    "World": "wdstream.world",
+    "World": "wdstream.records",
     "fit_tiling": "wdstream.pipeline.planned",
     "load_family": "wdstream.families.registry",
     "plan_tiles": "wdstream.tiling.policy",

@@ -5,17 +5,14 @@
 
 Sizes are (width, height), grids (columns, rows), boxes (left, top, right, bottom) with right and bottom exclusive.
 Pixels are uint8 arrays of shape (height, width, 3), RGB. A page's text and images are in reading order in `segments`.
-
-`Settings` is the base of what users set: each station declares its own once, config/ composes them.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wdstream.errors import ConfigError
 
@@ -27,6 +24,22 @@ CHANNELS = 3
 """Of every image: RGB."""
 IGNORED = -100
 """Label of a token on which nothing is supervised; PyTorch's cross entropy skips it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Rank `rank` of `size` data-parallel processes; made once at the edge, nothing below reads the environment.
+
+    Raises:
+        ConfigError: rank is not in [0, size).
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.size:
+            raise ConfigError(f"World(rank={self.rank}, size={self.size}): rank must be in [0, {self.size})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,45 +284,3 @@ class EncodedPack:
     pixels: Mapping[str, NDArray[Any]]
     keys: tuple[str, ...]
     failures: tuple[Failure, ...] = ()
-
-
-class Settings(BaseModel):
-    """Base of all settings: frozen, no key is ignored, and a wrong value or key is a ConfigError that names it.
-
-    Nested in other settings, mistakes are reported together, each with its whole path.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    section: ClassVar[str] = ""
-    """Where these settings are in the YAML configuration; comes before the field in messages."""
-
-    def __init__(self, **values: object) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise ConfigError("\n".join(explain_mistakes(error, self.section))) from None
-
-    # Settings inside of others are validated without their __init__, so that paths stay whole.
-    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
-
-    def replace(self, **changes: object) -> Self:
-        """The same settings with some fields changed, checked again."""
-        return type(self)(**{**dict(self), **changes})
-
-
-def explain_mistakes(error: ValidationError, section: str = "") -> list[str]:
-    """One line for each mistake: where it is, what was expected, and what was found."""
-    return [_explain(item, section) for item in error.errors(include_url=False)]
-
-
-def _explain(item: Mapping[str, Any], section: str) -> str:
-    where = section
-    for key in item["loc"]:
-        where += f"[{key}]" if isinstance(key, int) else f".{key}" if where else str(key)
-    if item["type"] == "value_error":  # of our own validators: the message says what was found
-        return f"{where}: {item['msg'].removeprefix('Value error, ')}"
-    if item["type"] == "extra_forbidden":
-        return f"{where}: unknown key"
-    if item["type"] == "missing":
-        return f"{where}: missing"
-    return f"{where}: {item['msg'].replace('Input should be', 'expected')}, found {item['input']!r}"

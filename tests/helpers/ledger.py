@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
-from wdstream.pipeline.planned import plan_from_config
 from wdstream.plan.hashing import pages_digest
+from wdstream.records import World
 from wdstream.runs.quarantine import Quarantine
 from wdstream.runs.record import RunRecord
 from wdstream.runs.trace import Trace, trace
 from wdstream.train.exchange import trained_packs
-from wdstream.world import World
 
 
 def trace_planned(run: Path, *, step: int, rank: int | None = None) -> Trace:

@@ -22,10 +22,9 @@ from wdstream.nodes.measure import MeasuredPage, measure_page
 from wdstream.nodes.node import State
 from wdstream.pipeline.build_lane_pack import LanePackBuilder
 from wdstream.pipeline.build_sample import SampleBuilder
-from wdstream.records import ImageSegment, Page, TextSegment
+from wdstream.records import ImageSegment, Page, TextSegment, World
 from wdstream.testing.resume import assert_resumes_exactly
 from wdstream.tiling.policy import TilingPolicy
-from wdstream.world import World
 
 TILING = TilingPolicy(kind="grid", grid=(2, 1), tile_size=56)
 SHARDS, PAGES = 5, 6

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import DecodeError, UnfitError
 from wdstream.nodes.decode import decode_page
 from wdstream.nodes.measure import PageLimits, fit_page, measure_page
-from wdstream.pipeline.planned import plan_from_config
 from wdstream.pipeline.tile_renderer import TileRenderer
 from wdstream.plan.sample_lengths import Reject
 from wdstream.records import ImageSegment, Page, TextSegment

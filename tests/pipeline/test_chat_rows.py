@@ -14,9 +14,9 @@ from wdstream.families.registry import load_family
 from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.make_shards.indexing import add_token_column
 from wdstream.pipeline.planned import Plan
+from wdstream.records import World
 from wdstream.shards.reader import Shards
 from wdstream.tiling.policy import TilingPolicy
-from wdstream.world import World
 
 IMAGE = {"type": "image"}
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, StateError
-from wdstream.pipeline.planned import Plan, plan_from_config
+from wdstream.pipeline.planned import Plan
 from wdstream.pixels.cache_usage import entries_of
 from wdstream.pixels.settings import PixelSettings, TileCacheSettings
 from wdstream.runs.digest import digest

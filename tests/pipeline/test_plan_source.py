@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import webdataset
 
+from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import PlanError, StateError
 from wdstream.families.base import Family
@@ -15,12 +16,12 @@ from wdstream.nodes.mapper import Map
 from wdstream.nodes.prefetch import Prefetch
 from wdstream.nodes.read_shards import ReadShards
 from wdstream.pipeline.plan_source import PackTask, PlanSource
-from wdstream.pipeline.planned import Plan, plan_from_config
+from wdstream.pipeline.planned import Plan
 from wdstream.pipeline.streamed import Lanes
+from wdstream.records import World
 from wdstream.shards.reader import Shards
 from wdstream.testing.resume import assert_resumes_exactly
 from wdstream.tiling.policy import TilingPolicy
-from wdstream.world import World
 
 MakeConfig = Callable[..., Config]
 

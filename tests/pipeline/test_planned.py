@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from wdstream import Plan, Shards, TilingPolicy, World, load_family
+from wdstream.config.build import plan_from_config, tiling_from_config
 from wdstream.config.schema import Config, TilingConfig
 from wdstream.errors import ConfigError, PlanError, ShardError, ShardIndexError, StateError
-from wdstream.pipeline.planned import check_division, fit_tiling, plan_from_config, tiling_from_config, write_rejects
+from wdstream.pipeline.planned import check_division, fit_tiling, write_rejects
 from wdstream.runs.digest import Ranks, pack_digests
 from wdstream.shards.catalog import token_file
 from wdstream.testing import make_tiny_model

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.web_server import serving
+from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
-from wdstream.pipeline.planned import plan_from_config
 from wdstream.runs.digest import digest
 
 pytest.importorskip("aiohttp", reason="needs the extra wdstream[remote]")

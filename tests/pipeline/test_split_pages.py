@@ -19,9 +19,10 @@ from typer.testing import CliRunner
 
 from tests.helpers.ledger import trace_planned, write_ledger
 from wdstream.commands.app import app
+from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import PlanError, ShardError, ShardIndexError
-from wdstream.pipeline.planned import Plan, plan_from_config, write_rejects
+from wdstream.pipeline.planned import Plan, write_rejects
 from wdstream.plan.hashing import pages_digest
 from wdstream.report.explain import show_pack
 from wdstream.report.html import render_html

@@ -16,10 +16,10 @@ from wdstream.families.registry import load_family
 from wdstream.nodes.lane import LaneSettings
 from wdstream.pipeline.streamed import Lanes
 from wdstream.pixels.settings import PixelSettings
+from wdstream.records import World
 from wdstream.runs.digest import join_digests, pack_digests
 from wdstream.testing import make_tiny_model
 from wdstream.tiling.policy import TilingPolicy
-from wdstream.world import World
 
 STEPS = 9
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.other_tiling import install_tiling
+from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config, load_config
 from wdstream.errors import ConfigError
-from wdstream.pipeline.planned import plan_from_config
 from wdstream.runs.digest import digest
 
 MakeConfig = Callable[..., Config]

@@ -11,9 +11,9 @@ import yaml
 from typer.testing import CliRunner
 
 from wdstream.commands.app import app
+from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import PlanError, ShardIndexError
-from wdstream.pipeline.planned import plan_from_config
 from wdstream.report.explain import show_pack
 from wdstream.report.view import Mask
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from wdstream.pipeline.planned import Plan, plan_from_config
+from wdstream.config.build import plan_from_config
+from wdstream.pipeline.planned import Plan
 from wdstream.plan.hashing import pages_digest
 from wdstream.runs.audit import AuditReport, audit
 from wdstream.runs.trace import read_run

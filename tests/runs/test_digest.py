@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, PlanError
-from wdstream.pipeline.planned import Plan, plan_from_config
+from wdstream.pipeline.planned import Plan
 from wdstream.runs.digest import Ranks, arrays_digest, digest, join_digests
 
 MakeConfig = Callable[..., Config]

@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from tests.helpers.ledger import trace_planned
+from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import PlanError, TrainError
-from wdstream.pipeline.planned import plan_from_config
 from wdstream.plan.packs import PackRun, Packs
 from wdstream.runs.trace import ListedPage, ListedStep, Trace, TracedPage, read_run, trace
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tests.helpers.hollow_shards import SAMPLES, write_hollow_shard
+from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.families.registry import load_family
-from wdstream.pipeline.planned import plan_from_config
 from wdstream.runs.record import RunRecord
 from wdstream.runs.trace import trace
 from wdstream.shards.index import merge_index, write_token_column

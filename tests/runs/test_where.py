@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import PlanError
-from wdstream.pipeline.planned import plan_from_config
 from wdstream.runs.trace import read_run, trace
 from wdstream.runs.where import Occurrence, Whereabouts, where
 

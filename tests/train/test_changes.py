@@ -9,9 +9,9 @@ import pytest
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import finish, start_world
 from tests.helpers.training import Workplace, arguments
+from wdstream.config.build import plan_from_config
 from wdstream.errors import TrainError
 from wdstream.make_shards import MakeShardsOptions, index_folder, make_shards
-from wdstream.pipeline.planned import plan_from_config
 from wdstream.plan.hashing import step_digest
 from wdstream.runs.audit import audit
 from wdstream.runs.trace import trace

@@ -10,11 +10,11 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from tests.helpers.training import Workplace
-from wdstream.pipeline.planned import plan_from_config
+from wdstream.config.build import plan_from_config
 from wdstream.plan.hashing import pages_digest
+from wdstream.records import World
 from wdstream.storage.json_lines import read_lines
 from wdstream.train.evaluate.held_out_loss import eval_config
-from wdstream.world import World
 
 
 def losses(output: Path) -> list[tuple[int, float]]:

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_world
 from tests.helpers.training import Workplace
+from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import ConfigError
-from wdstream.pipeline.planned import plan_from_config
 from wdstream.storage.json_lines import read_lines
 from wdstream.testing.launcher import TrainingProcess
 from wdstream.train.export import tied_again

@@ -19,10 +19,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config, load_config
 from wdstream.errors import ConfigError, TrainError
 from wdstream.make_shards import MakeShardsOptions, make_shards
-from wdstream.pipeline.planned import plan_from_config
 from wdstream.report.progress import ProgressBar
 from wdstream.runs.digest import digest
 from wdstream.storage.json_lines import read_lines

@@ -36,7 +36,8 @@ def plan_command(
     ] = None,
 ) -> None:
     """Dry-run an epoch without touching a pixel: pages, packs, steps, fill, rejects, balance."""
-    from wdstream.pipeline.planned import plan_from_config, write_rejects
+    from wdstream.config.build import plan_from_config
+    from wdstream.pipeline.planned import write_rejects
 
     plan = plan_from_config(read_config(cfg, set_))
     summary = plan.summary(world_size=world)

@@ -1,27 +1,18 @@
-"""The YAML configuration: one schema, unknown keys are errors with a suggestion; only the edges unpack it.
+"""The YAML configuration: the stations' settings as sections, those of the training command, and reading them."""
 
-`data:` has a file of its own, schema.py.
-
-The section `data:` of the YAML configuration: what is read, and how it becomes packs.
-"""
-
-import difflib
 from pathlib import Path
+from textwrap import indent
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from wdstream.errors import ConfigError
+from wdstream.plan.settings import PlanSettings
+from wdstream.settings import Settings
 
 
-class Section(BaseModel):
-    """Base of all sections: frozen, and no key is ignored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DatasetConfig(Section):
+class DatasetConfig(Settings):
     """One data set: a directory of shards with its index; or a mix of several that share a weight or epochs."""
 
     path: str = ""
@@ -42,14 +33,7 @@ class DatasetConfig(Section):
         return self
 
 
-class PhaseConfig(Section):
-    """One part of `data.curriculum`: for so many epochs, only pages for which `where` holds."""
-
-    epochs: int = Field(gt=0)
-    where: str
-
-
-class TileCacheConfig(Section):
+class TileCacheConfig(Settings):
     """`data.tile_cache:` tiles kept on disk between epochs and runs; see docs/pixels.md for when that pays."""
 
     path: Path
@@ -58,7 +42,7 @@ class TileCacheConfig(Section):
     """All its files together; some go when more come."""
 
 
-class StreamingConfig(Section):
+class StreamingConfig(Settings):
     """`data.streaming:` train from tars without an index, read front to back; see docs/plan.md for what that costs.
 
     `path` in data.train is then a folder of tars or a tar, on disk or an object store (`s3://bucket/tars`), an http(s)
@@ -80,53 +64,21 @@ NEEDS_INDEX = ("where", "curriculum", "weights_in", "shuffle_shards", "tail", "d
 """Settings of DataConfig that mean nothing for tars without an index."""
 
 
-class DataConfig(Section):
-    """`data:` what is read, and the two capacities of a pack."""
+class DataConfig(PlanSettings):
+    """`data:` what is read, and how it becomes packs: the plan's settings, and these."""
 
     train: tuple[DatasetConfig, ...] = Field(min_length=1)
     eval: tuple[DatasetConfig, ...] = ()
-    sequence_length: int = Field(default=8192, gt=0)
-    """Tokens a pack."""
-    max_patches: int = Field(default=40_000, gt=0)
-    """Vision patches a pack."""
-    global_batch_size: int = Field(default=16, gt=0)
-    """Packs a step, over all ranks and accumulation."""
-    seed: int = Field(default=0, ge=0)
-    epochs: int | None = Field(default=None, gt=0)
-    """Passes over the data; None goes on until train.max_steps."""
-    tail: Literal["wrap", "drop", "pad"] = "wrap"
-    """The last step of a run of so many epochs: filled from the next epoch, dropped, or padded with empty packs."""
-    shuffle_shards: int = Field(default=16, gt=0)
-    """Shards whose samples are shuffled together."""
-    pool: int = Field(default=128, gt=0)
-    """Pending samples the packer chooses from."""
-    overlength: Literal["reject", "downscale", "split"] = "reject"
-    """Pages too long for a pack: left out and listed; or their images shrunk until they fit; or their text cut between
-    paragraphs into samples that each have the page's images (plan/split_pages.py), of shards that `wdstream lengths
-    --paragraphs` counted. What does not help is left out."""
-    deal: Literal["total", "phase"] = "total"
-    """How a step's packs are shared: total evens out whole steps (DDP), phase every part of a micro step (FSDP)."""
-    on_change: Literal["refuse", "keep", "new_epoch"] = "refuse"
-    """When a checkpoint was made with other settings or data: refuse it, go on where it stands (not when the data or
-    their order changed), or start a new pass over the data."""
-    weights_in: Literal["pages", "tokens"] = "pages"
-    """What the weights of data sets count."""
-    where: str | None = None
-    """Only pages for which this holds, such as `text_tokens > 50 and language == "de"`; see wdstream/plan/filter.py."""
-    curriculum: tuple[PhaseConfig, ...] = ()
-    """Further conditions for the first epochs, one phase after the other."""
     workers: int = Field(default=2, ge=0)
     """Threads that read, decode and lay out pages; 0 works in the reading thread."""
     prefetch: int = Field(default=2, gt=0)
     """Batches ready ahead of training."""
-    max_pixels: int = Field(default=200_000_000, gt=0)
-    """Images above this are not decoded."""
     decode: Literal["exact", "scaled"] = "exact"
     """scaled: JPEG pages whose tiles need at most half their resolution are decoded smaller; see docs/pixels.md."""
     pixels: Literal["fast", "reference"] = "fast"
     """reference: tiles pass the model's own image processor on the host, slowly, to compare with."""
     tile_cache: TileCacheConfig | None = None
-    """None cuts every page anew in every epoch."""
+    """None cuts every page again in every epoch."""
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
     """Training stops when more than this share of pages failed at run time."""
     streaming: StreamingConfig | None = None
@@ -155,7 +107,7 @@ def _is_mixed(entry: DatasetConfig) -> bool:
 PairOrInt = Annotated[int, Field(strict=True)] | tuple[int, int]
 
 
-class ModelConfig(Section):
+class ModelConfig(Settings):
     """`model:` which checkpoint, and how it computes."""
 
     path: Path
@@ -167,7 +119,7 @@ class ModelConfig(Section):
     """auto: bfloat16 on a GPU that has it, else float32."""
 
 
-class ShapeBucketConfig(Section):
+class ShapeBucketConfig(Settings):
     """One rule of `tiling.shape_buckets`: heights/widths in [min, max) take this grid and these settings."""
 
     grid: tuple[int, int]
@@ -184,7 +136,7 @@ class ShapeBucketConfig(Section):
     reading_order: Literal["ltr", "rtl"] | None = None
 
 
-class TilingConfig(Section):
+class TilingConfig(Settings):
     """`tiling:` how a page is cut; the fields of TilingPolicy, see wdstream/tiling/policy.py for their meaning."""
 
     kind: Literal["none", "grid", "shape_buckets", "adaptive", "native"] = "adaptive"
@@ -220,7 +172,7 @@ class TilingConfig(Section):
         return self
 
 
-class AdapterConfig(Section):
+class AdapterConfig(Settings):
     """`train.adapter:` LoRA, or QLoRA over a 4-bit base."""
 
     kind: Literal["lora", "qlora"] = "lora"
@@ -231,7 +183,7 @@ class AdapterConfig(Section):
     """Regex or names; None targets the attention and MLP projections of the language model only."""
 
 
-class GenerateConfig(Section):
+class GenerateConfig(Settings):
     """`train.generate:` at each evaluation the model also writes pages of every set, for CER and WER; token by token,
     so it is slow."""
 
@@ -241,7 +193,7 @@ class GenerateConfig(Section):
     """A page's text is cut off there; what is missing counts as errors."""
 
 
-class TrainConfig(Section):
+class TrainConfig(Settings):
     """`train:` the optimizer loop."""
 
     output: Path = Path("runs/first")
@@ -278,7 +230,7 @@ class TrainConfig(Section):
     still follows max_steps."""
 
 
-class Config(Section):
+class Config(Settings):
     """A whole run."""
 
     model: ModelConfig
@@ -317,9 +269,9 @@ def config_from_tree(tree: dict[str, Any], overrides: tuple[str, ...], path: Pat
     for override in overrides:
         _apply_override(tree, override)
     try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(f"{path}:\n" + "\n".join(_explain(item) for item in error.errors())) from None
+        return Config.of(tree)
+    except ConfigError as error:
+        raise ConfigError(f"{path}:\n{indent(str(error), '  ')}") from None
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:
@@ -332,32 +284,3 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         if not isinstance(tree, dict):
             raise ConfigError(f"--set {override}: '{parent}' holds no keys")
     tree[leaf] = yaml.safe_load(value)
-
-
-def _explain(item: Any) -> str:
-    """One line on one mistake; for an unknown key, the nearest known one."""
-    where = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "value_error":  # of our own validators: it says what it found
-        return f"  {where}: {item['msg'].removeprefix('Value error, ')}"
-    if item["type"] != "extra_forbidden":
-        return f"  {where}: {item['msg']} (found {item['input']!r})"
-    known = _known_keys([part for part in item["loc"][:-1] if isinstance(part, str)])
-    near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
-    return f"  {where}: unknown key; {hint}"
-
-
-def _known_keys(path: list[str]) -> list[str]:
-    """Keys of the section at `path`, following annotations through unions and tuples."""
-    section: type[BaseModel] = Config
-    for part in path:
-        if part in section.model_fields:
-            found = _sections_in(section.model_fields[part].annotation)
-            section = found[0] if found else section
-    return sorted(section.model_fields)
-
-
-def _sections_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [found for inner in getattr(annotation, "__args__", ()) for found in _sections_in(inner)]

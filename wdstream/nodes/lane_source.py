@@ -23,8 +23,7 @@ from wdstream.nodes.measure import MeasuredPage
 from wdstream.nodes.node import Stage, State
 from wdstream.nodes.read_tars import OpenStream, open_url
 from wdstream.nodes.tar_urls import shard_names
-from wdstream.records import Failure
-from wdstream.world import World
+from wdstream.records import Failure, World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

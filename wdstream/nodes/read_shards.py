@@ -2,9 +2,8 @@
 
 from wdstream.nodes.items import Items
 from wdstream.nodes.mapper import Map, OnError
-from wdstream.records import Page
+from wdstream.records import Page, World
 from wdstream.shards.reader import Shards
-from wdstream.world import World
 
 
 class ReadShards(Map[int, Page]):

@@ -6,8 +6,7 @@ from typing import Any
 
 from wdstream.nodes.node import Stage, State
 from wdstream.plan.planner import Planner, Steps
-from wdstream.records import PackPlan, StepPlan
-from wdstream.world import World
+from wdstream.records import PackPlan, StepPlan, World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,32 +8,27 @@
 Torch is imported when a loader is built, so that planning, tracing and reports start at once.
 """
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from wdstream.errors import ConfigError, PlanError
+from wdstream.errors import PlanError
 from wdstream.families.base import Family
 from wdstream.families.reference.pixels import with_reference_pixels
-from wdstream.families.registry import load_family
-from wdstream.pixels.settings import PixelSettings, TileCacheSettings
+from wdstream.pixels.settings import PixelSettings
 from wdstream.plan.planner import Planner
 from wdstream.plan.protocols import Dataset, Mix
-from wdstream.plan.settings import PlanKeywords
+from wdstream.plan.settings import PlanSettings
+from wdstream.records import World
+from wdstream.settings import takes_settings
 from wdstream.shards.reader import Shards, name_of_row
 from wdstream.storage.json_lines import write_lines
-from wdstream.tiling.plugin import LoadedTiling, load_tiling
+from wdstream.tiling.plugin import LoadedTiling
 from wdstream.tiling.policy import TilingPolicy
-from wdstream.world import World
 
 if TYPE_CHECKING:
-    from wdstream.config.schema import Config, DataConfig, DatasetConfig, TilingConfig
     from wdstream.pipeline.build_pack import PackBuilder
     from wdstream.pipeline.loader import StreamLoader
-
-log = logging.getLogger("wdstream")
 
 Datasets = Shards | Dataset | Mix | Sequence[Shards | Dataset | Mix]
 
@@ -52,6 +47,7 @@ class Plan(Planner):
         ShardIndexError: a data set lacks the family's token column.
     """
 
+    @takes_settings(PlanSettings)
     def __init__(
         self,
         datasets: Datasets,
@@ -59,7 +55,7 @@ class Plan(Planner):
         tiling: TilingPolicy | LoadedTiling,
         *,
         pixels: PixelSettings | None = None,
-        **settings: Unpack[PlanKeywords],
+        **settings: object,
     ) -> None:
         """`datasets`: opened shards, or `Dataset`s and `Mix`es of them; settings: see PlanSettings."""
         family, tiling = fit_tiling(family, tiling)
@@ -196,63 +192,6 @@ def check_division(global_batch_size: int, world: World, micro_batch_size: int) 
         )
 
 
-def plan_from_config(config: "Config", *, split: str = "train") -> Plan:
-    """The plan of a configuration: `train`, or the evaluation set of this name.
-
-    Raises:
-        ConfigError: there is no such split, or settings contradict each other.
-        WdstreamError: shards, checkpoint or token column are missing; see Plan.
-    """
-    data = config.data
-    if data.streaming is not None and split == "train":
-        raise ConfigError(
-            "data.streaming: tars without an index have no plan: their pages are known only once they are read. "
-            "A run lists the pages of each step in pages.jsonl (`wdstream trace RUN --step N` prints them); for plan, "
-            "where, digest, show and audit make an index (`wdstream index FOLDER --tokenizer MODEL`) and leave out "
-            "data.streaming"
-        )
-    entries = data.train if split == "train" else [entry for entry in data.eval if _name(entry) == split]
-    if not entries:
-        names = ", ".join(["train", *map(_name, data.eval)])
-        raise ConfigError(f"there is no data set '{split}' in data.eval; known: {names}")
-    datasets = [_dataset(entry) for entry in entries]
-    settings = {name: getattr(data, name) for name in PlanKeywords.__annotations__}
-    settings["curriculum"] = [phase.model_dump() for phase in data.curriculum]
-    family = load_family(config.model.path, name=config.model.family)
-    tiling, pixels = tiling_from_config(config.tiling), pixels_from_config(data)
-    return Plan(datasets, family, tiling, pixels=pixels, **cast(PlanKeywords, settings))
-
-
-def tiling_from_config(tiling: "TilingConfig") -> TilingPolicy | LoadedTiling:
-    """The policy that `tiling:` describes; what is not given takes the policy's own default.
-
-    Settings that have no effect under its kind are told in the log, once a process.
-
-    Raises:
-        ConfigError: a setting is wrong, or the transform is not installed.
-    """
-    if tiling.transform is not None:
-        return load_tiling(tiling.transform, **tiling.settings)
-    given = tiling.model_dump(exclude_unset=True, exclude={"transform", "settings"})
-    labels = given.pop("labels", "text")
-    policy = TilingPolicy(**given, tile_labels=labels != "none", own_labels=labels == "family")
-    if policy.ignored_fields:
-        _warn_ignored(policy.kind, policy.ignored_fields)
-    return policy
-
-
-@lru_cache
-def _warn_ignored(kind: str, fields: tuple[str, ...]) -> None:
-    names = ", ".join("labels" if field in ("tile_labels", "own_labels") else field for field in fields)
-    log.warning("tiling: %s: no effect under kind %s", names, kind)
-
-
-def pixels_from_config(data: "DataConfig") -> PixelSettings:
-    """How images become tiles: `data.decode`, `data.pixels` and `data.tile_cache`."""
-    cache = None if data.tile_cache is None else TileCacheSettings(**data.tile_cache.model_dump())
-    return PixelSettings(decode=data.decode, pixels=data.pixels, tile_cache=cache)
-
-
 def write_rejects(plan: Plan, path: Path) -> int:
     """List the pages that the plan leaves out, and those that it shrinks or splits so that they fit, as JSON lines.
 
@@ -276,15 +215,3 @@ def _rejects(plan: Plan) -> Iterator[dict[str, Any]]:
             "reason": reason,
             "is_packed": is_packed,
         }
-
-
-def _dataset(entry: "DatasetConfig") -> Dataset | Mix:
-    """An entry of `data.train` or `data.eval`, its shards opened."""
-    name, weight, epochs = _name(entry), entry.weight, entry.epochs
-    if entry.datasets:
-        return Mix(datasets=tuple(map(_dataset, entry.datasets)), name=name, weight=weight, epochs=epochs)
-    return Dataset(columns=Shards.open(entry.path), name=name, weight=weight, epochs=epochs)
-
-
-def _name(entry: "DatasetConfig") -> str:
-    return entry.name or Path(entry.path).name or "mix"

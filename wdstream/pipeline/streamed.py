@@ -13,28 +13,24 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from wdstream.errors import ConfigError, StateError
+from wdstream.errors import StateError
 from wdstream.families.reference.pixels import with_reference_pixels
-from wdstream.families.registry import load_family
 from wdstream.nodes.collate import batch_built
 from wdstream.nodes.lane import LaneSettings
 from wdstream.nodes.lane_source import LaneSource, merge_lane_states
 from wdstream.nodes.mapper import BatchMap, Map
 from wdstream.nodes.prefetch import Prefetch
-from wdstream.nodes.tar_urls import expand_urls, shard_names
+from wdstream.nodes.tar_urls import shard_names
 from wdstream.pipeline.build_lane_pack import LanePackBuilder
 from wdstream.pipeline.build_sample import SampleBuilder
 from wdstream.pipeline.loader import StreamLoader
-from wdstream.pipeline.planned import check_division, fit_tiling, pixels_from_config, tiling_from_config
+from wdstream.pipeline.planned import check_division, fit_tiling
 from wdstream.pixels.settings import PixelSettings
 from wdstream.pixels.tile_cache import open_cache
 from wdstream.plan.state import MEANING
-from wdstream.world import World
-
-if TYPE_CHECKING:
-    from wdstream.config.schema import Config
+from wdstream.records import World
 
 VERSION = 1
 """Of the stream: raised whenever the same tars and settings would give other packs."""
@@ -165,38 +161,6 @@ class Lanes:
             cache=open_cache(self.pixels, tiling=tiling, max_pixels=settings.max_pixels),
         )
         return LanePackBuilder(samples=samples, global_batch_size=settings.global_batch_size, known_bad=known_bad)
-
-
-def lanes_from_config(config: "Config") -> Lanes:
-    """The stream of a configuration with `data.streaming`.
-
-    Raises:
-        ConfigError: a path is no tar, or a command that is not allowed.
-        WdstreamError: the checkpoint is missing.
-    """
-    data, streaming = config.data, config.data.streaming
-    assert streaming is not None, "asked for only where data.streaming is given"
-    urls = [url for entry in data.train for url in expand_urls(entry.path)]
-    if not streaming.allow_pipes and (pipes := [url for url in urls if url.startswith("pipe:")]):
-        raise ConfigError(
-            f"data.train: {pipes[0]} runs a shell command as you; if you know what it does, allow it with "
-            "--set data.streaming.allow_pipes=true"
-        )
-    settings = LaneSettings(
-        family=load_family(config.model.path, name=config.model.family),
-        tiling=tiling_from_config(config.tiling),
-        sequence_length=data.sequence_length,
-        max_patches=data.max_patches,
-        global_batch_size=data.global_batch_size,
-        lanes=streaming.lanes,
-        pool=max(1, data.pool // streaming.lanes),
-        shuffle=streaming.shuffle_buffer,
-        seed=data.seed,
-        epochs=data.epochs,
-        max_pixels=data.max_pixels,
-        downscale=data.overlength == "downscale",
-    )
-    return Lanes(urls=urls, settings=settings, pixels=pixels_from_config(data))
 
 
 def _meaning(name: str) -> str:

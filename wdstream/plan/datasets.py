@@ -238,7 +238,7 @@ class Parts:
         """Each at most a few dozen characters: they are part of every state."""
         settings = self.settings
         mix = [[part.weight if part.epochs is None else 0, part.epochs or 0] for part in self.parts]
-        where = [settings.where, [[phase.epochs, phase.where] for phase in settings.phases]]
+        where = [settings.where, [[phase.epochs, phase.where] for phase in settings.curriculum]]
         order = [settings.seed, settings.shuffle_shards, mix, settings.weights_in, where]
         names = ("sequence_length", "max_patches", "global_batch_size", "pool", "max_pixels", "overlength")
         return {

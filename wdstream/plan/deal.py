@@ -15,16 +15,15 @@ From bare packs to the records that the rest of wdstream reads: PackPlan and Ste
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heapreplace
-from typing import Literal
 
 from wdstream.errors import PlanError
 from wdstream.plan.cost import CostModel
 from wdstream.plan.packer import Item
+from wdstream.plan.settings import DealPolicy
 from wdstream.records import PackPlan, StepPlan
 
 Cost = tuple[int, int]
 Deal = tuple[tuple[int, ...], ...]
-DealPolicy = Literal["total", "phase"]
 
 
 def deal(costs: Sequence[Cost], *, world_size: int, micro_batch_size: int = 1, policy: DealPolicy = "total") -> Deal:

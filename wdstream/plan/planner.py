@@ -9,7 +9,7 @@ for step in steps: steps.state()         # ... with the state after each
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Unpack
+from typing import Any
 
 from wdstream.errors import PlanError
 from wdstream.plan.datasets import Parts
@@ -17,11 +17,12 @@ from wdstream.plan.deal import Assigner
 from wdstream.plan.packer import Item
 from wdstream.plan.packs import PackRun
 from wdstream.plan.protocols import Dataset, DatasetColumns, LengthModel, Mix, TileModel
-from wdstream.plan.settings import OnChange, PlanKeywords, PlanSettings
+from wdstream.plan.settings import OnChange, PlanSettings
 from wdstream.plan.snapshots import Snapshots
 from wdstream.plan.state import KEEPS_PAGES, KEEPS_PARTS, StreamState
 from wdstream.plan.summary import PlanSummary, summarise
 from wdstream.records import StepPlan
+from wdstream.settings import takes_settings
 
 State = StreamState | Mapping[str, Any]
 LAST = 1 << 62
@@ -37,17 +38,18 @@ class Planner:
         ShardIndexError: a data set lacks the family's token column.
     """
 
+    @takes_settings(PlanSettings)
     def __init__(
         self,
         datasets: DatasetColumns | Dataset | Mix | Sequence[DatasetColumns | Dataset | Mix],
         family: LengthModel,
         tiling: TileModel,
-        **settings: Unpack[PlanKeywords],
+        **settings: object,
     ) -> None:
         """`datasets`: one index (`Shards`) or several, or `Dataset`s and `Mix`es with weights; settings:
         PlanSettings."""
         entries = datasets if isinstance(datasets, Sequence) else [datasets]
-        self.settings = PlanSettings(**settings)
+        self.settings = PlanSettings.of(settings)
         self.parts = Parts(entries, family, tiling, self.settings)
         self.fingerprints: Mapping[str, str] = self.parts.fingerprints
         self._cost = family.cost

@@ -22,7 +22,7 @@ from wdstream.plan.order import Order
 from wdstream.plan.packer import Item
 from wdstream.plan.protocols import Bools, Ints
 from wdstream.plan.sample_lengths import LengthEstimator, Reject, SampleLengths
-from wdstream.plan.settings import Unit
+from wdstream.plan.settings import WeightUnit
 from wdstream.plan.split_pages import Splitter
 from wdstream.plan.state import Cursor
 
@@ -55,7 +55,7 @@ class Part:
     ruler: LengthEstimator
     offset: int
     weight: int
-    unit: Unit = "pages"
+    unit: WeightUnit = "pages"
     epochs: int | None = None
     splitter: Splitter | None = None
     stride: int = 0

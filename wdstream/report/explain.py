@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from wdstream.batches.sample import document_pieces, encode_texts, ends_itself, segment_pieces
+from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import PlanError
 from wdstream.families.base import Family
 from wdstream.pipeline.build_pack import PackBuilder, slot_of
-from wdstream.pipeline.planned import Plan, pack_builder, plan_from_config
+from wdstream.pipeline.planned import Plan, pack_builder
 from wdstream.plan.sample_lengths import FULL_SCALE
 from wdstream.records import IGNORED, EncodedPack, ImageSegment, Ints, PackPlan, Size, StepPlan, TiledPage
 from wdstream.report.view import DocumentView, ImageView, Mask, PackView, Span, SpanKind, TileView

@@ -17,7 +17,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from wdstream.pipeline.planned import Plan, plan_from_config
+from wdstream.config.build import plan_from_config
+from wdstream.pipeline.planned import Plan
 from wdstream.plan.hashing import pages_digest
 from wdstream.plan.planner import Steps
 from wdstream.records import StepPlan

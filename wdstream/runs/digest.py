@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, StateError
-from wdstream.pipeline.planned import Plan, plan_from_config
-from wdstream.records import Failure
-from wdstream.world import World
+from wdstream.pipeline.planned import Plan
+from wdstream.records import Failure, World
 
 if TYPE_CHECKING:
     from wdstream.pipeline.loader import Batch, StreamLoader

@@ -17,9 +17,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import PlanError, TrainError
-from wdstream.pipeline.planned import Plan, plan_from_config
+from wdstream.pipeline.planned import Plan
 from wdstream.plan.hashing import pages_digest
 from wdstream.records import StepPlan
 from wdstream.storage.json_lines import read_lines

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
+from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import PlanError
-from wdstream.pipeline.planned import Plan, plan_from_config
+from wdstream.pipeline.planned import Plan
 from wdstream.plan.planner import Steps
 from wdstream.plan.sample_lengths import Reject
 from wdstream.plan.split_pages import page_of_part

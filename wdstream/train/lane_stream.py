@@ -16,11 +16,10 @@ from wdstream.config.schema import Config
 from wdstream.families.base import Family
 from wdstream.pipeline.streamed import Lanes
 from wdstream.plan.hashing import combine
-from wdstream.records import Failure
+from wdstream.records import Failure, World
 from wdstream.train.loss import find_targets
 from wdstream.train.step import Batch
 from wdstream.train.stream import State, StepContents, micro_batches, take
-from wdstream.world import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,9 @@ from accelerate.utils import DistributedType, InitProcessGroupKwargs, set_seed
 
 from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, TrainError
+from wdstream.records import World
 from wdstream.train.model import MIXED_PRECISION, Device, compute_dtype
 from wdstream.train.zero import is_zero_wanted, settle_zero, zero_stage
-from wdstream.world import World
 
 TWO_PROCESSES = "accelerate launch --multi_gpu --num_processes 2 -m wdstream.train cfg.yaml"
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from wdstream.config.build import lanes_from_config, plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, StateError
-from wdstream.pipeline.planned import Plan, plan_from_config
-from wdstream.pipeline.streamed import lanes_from_config
+from wdstream.pipeline.planned import Plan
 from wdstream.proofs.lengths import require_exact_lengths
+from wdstream.records import World
 from wdstream.runs.record import data_differences
 from wdstream.train.checkpoint import Checkpoint, Checkpoints, save_adapter_only
 from wdstream.train.evaluate.generated_pages import check_generation
@@ -21,7 +22,6 @@ from wdstream.train.model import load_model, trains_vision
 from wdstream.train.optimizer import learning_rate, make_optimizer
 from wdstream.train.step import Engine
 from wdstream.train.stream import PlannedStream, Stream
-from wdstream.world import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,8 @@ from wdstream.families.base import Family
 from wdstream.pipeline.planned import Plan
 from wdstream.plan.hashing import step_digest
 from wdstream.plan.planner import Steps
-from wdstream.records import Failure, StepPlan
+from wdstream.records import Failure, StepPlan, World
 from wdstream.train.step import Batch
-from wdstream.world import World
 
 State = Mapping[str, Any]
 

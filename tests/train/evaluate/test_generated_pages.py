@@ -11,9 +11,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.helpers.paths import PAGES
 from tests.helpers.processes import run_world
 from tests.helpers.training import Workplace
+from wdstream.config.build import plan_from_config
 from wdstream.errors import ConfigError
 from wdstream.make_shards import MakeShardsOptions, make_shards
-from wdstream.pipeline.planned import plan_from_config
 from wdstream.records import Failure, PackPlan
 from wdstream.storage.json_lines import read_lines
 from wdstream.train.evaluate.error_rate import count_errors

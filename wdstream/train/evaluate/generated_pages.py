@@ -19,14 +19,13 @@ from wdstream.config.schema import Config, GenerateConfig
 from wdstream.errors import ConfigError, RowError, TrainError
 from wdstream.pipeline.build_pack import PackBuilder
 from wdstream.pipeline.planned import Plan, pack_builder
-from wdstream.records import Failure, PackPlan
+from wdstream.records import Failure, PackPlan, World
 from wdstream.report.words import visible
 from wdstream.storage.json_lines import write_lines
 from wdstream.train.evaluate.error_rate import ErrorCounts, count_errors, normalise
 from wdstream.train.evaluate.generate import cut_prompt, stop_ids, text_of_ids, write_ids
 from wdstream.train.evaluate.held_out_loss import undisturbed
 from wdstream.train.step import Engine
-from wdstream.world import World
 
 NUM_SAMPLES, SAMPLE_CHARS = 2, 160
 """Pages shown in the log, and how much of each text."""

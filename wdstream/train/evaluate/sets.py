@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
-from wdstream.pipeline.planned import Plan, plan_from_config
+from wdstream.pipeline.planned import Plan
+from wdstream.records import World
 from wdstream.train.evaluate.generated_pages import WrittenSet, write_set
 from wdstream.train.evaluate.held_out_loss import EvalFigures, eval_config, evaluate
 from wdstream.train.step import Engine
-from wdstream.world import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from wdstream.config.schema import Config, GenerateConfig, config_from_tree, loa
 from wdstream.errors import ConfigError, TrainError
 from wdstream.families.base import Family
 from wdstream.pipeline.planned import Plan
+from wdstream.records import World
 from wdstream.report.progress import ProgressBar
 from wdstream.runs.trace import read_run
 from wdstream.train.checkpoint import ADAPTER_FILE
@@ -28,7 +29,6 @@ from wdstream.train.launch import place_of, start_accelerator, world_of
 from wdstream.train.loss import LossHead
 from wdstream.train.model import load_model
 from wdstream.train.step import Engine
-from wdstream.world import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 import pytest
 
 from wdstream.errors import ConfigError
-from wdstream.world import World
+from wdstream.records import World
 
 
 def test_alone_by_default() -> None:
@@ -12,5 +12,5 @@ def test_alone_by_default() -> None:
 
 @pytest.mark.parametrize(("rank", "size"), [(1, 1), (-1, 2), (0, 0)])
 def test_rank_outside(rank: int, size: int) -> None:
-    with pytest.raises(ConfigError, match="rank must lie in"):
+    with pytest.raises(ConfigError, match="rank must be in"):
         World(rank=rank, size=size)

@@ -1,0 +1,128 @@
+"""From a configuration to what it describes: a plan, or the lanes of a stream without an index.
+
+Torch is imported for lanes alone, so that planning, tracing and reports start at once.
+"""
+
+import logging
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wdstream.config.schema import Config, DataConfig, DatasetConfig, TilingConfig
+from wdstream.errors import ConfigError
+from wdstream.families.registry import load_family
+from wdstream.pipeline.planned import Plan
+from wdstream.pixels.settings import PixelSettings, TileCacheSettings
+from wdstream.plan.protocols import Dataset, Mix
+from wdstream.plan.settings import PlanSettings
+from wdstream.shards.reader import Shards
+from wdstream.tiling.plugin import LoadedTiling, load_tiling
+from wdstream.tiling.policy import TilingPolicy
+
+if TYPE_CHECKING:
+    from wdstream.pipeline.streamed import Lanes
+
+log = logging.getLogger("wdstream")
+
+
+def plan_from_config(config: Config, *, split: str = "train") -> Plan:
+    """The plan of a configuration: `train`, or the evaluation set of this name.
+
+    Raises:
+        ConfigError: there is no such split, or settings contradict each other.
+        WdstreamError: shards, checkpoint or token column are missing; see Plan.
+    """
+    data = config.data
+    if data.streaming is not None and split == "train":
+        raise ConfigError(
+            "data.streaming: tars without an index have no plan: their pages are known only once they are read. "
+            "A run lists the pages of each step in pages.jsonl (`wdstream trace RUN --step N` prints them); for plan, "
+            "where, digest, show and audit make an index (`wdstream index FOLDER --tokenizer MODEL`) and leave out "
+            "data.streaming"
+        )
+    entries = data.train if split == "train" else [entry for entry in data.eval if _name(entry) == split]
+    if not entries:
+        names = ", ".join(["train", *map(_name, data.eval)])
+        raise ConfigError(f"there is no data set '{split}' in data.eval; known: {names}")
+    datasets = [_dataset(entry) for entry in entries]
+    family = load_family(config.model.path, name=config.model.family)
+    tiling, pixels = tiling_from_config(config.tiling), pixels_from_config(data)
+    return Plan(datasets, family, tiling, pixels=pixels, **dict(PlanSettings.within(data)))
+
+
+def tiling_from_config(tiling: TilingConfig) -> TilingPolicy | LoadedTiling:
+    """The policy that `tiling:` describes; what is not given takes the policy's own default.
+
+    Settings that have no effect under its kind are told in the log, once a process.
+
+    Raises:
+        ConfigError: a setting is wrong, or the transform is not installed.
+    """
+    if tiling.transform is not None:
+        return load_tiling(tiling.transform, **tiling.settings)
+    given = tiling.model_dump(exclude_unset=True, exclude={"transform", "settings"})
+    labels = given.pop("labels", "text")
+    policy = TilingPolicy(**given, tile_labels=labels != "none", own_labels=labels == "family")
+    if policy.ignored_fields:
+        _warn_ignored(policy.kind, policy.ignored_fields)
+    return policy
+
+
+@lru_cache
+def _warn_ignored(kind: str, fields: tuple[str, ...]) -> None:
+    names = ", ".join("labels" if field in ("tile_labels", "own_labels") else field for field in fields)
+    log.warning("tiling: %s: no effect under kind %s", names, kind)
+
+
+def pixels_from_config(data: DataConfig) -> PixelSettings:
+    """How images become tiles: `data.decode`, `data.pixels` and `data.tile_cache`."""
+    cache = None if data.tile_cache is None else TileCacheSettings(**data.tile_cache.model_dump())
+    return PixelSettings(decode=data.decode, pixels=data.pixels, tile_cache=cache)
+
+
+def lanes_from_config(config: Config) -> "Lanes":
+    """The stream of a configuration with `data.streaming`.
+
+    Raises:
+        ConfigError: a path is no tar, or a command that is not allowed.
+        WdstreamError: the checkpoint is missing.
+    """
+    from wdstream.nodes.lane import LaneSettings
+    from wdstream.nodes.tar_urls import expand_urls
+    from wdstream.pipeline.streamed import Lanes
+
+    data, streaming = config.data, config.data.streaming
+    assert streaming is not None, "asked for only where data.streaming is given"
+    urls = [url for entry in data.train for url in expand_urls(entry.path)]
+    if not streaming.allow_pipes and (pipes := [url for url in urls if url.startswith("pipe:")]):
+        raise ConfigError(
+            f"data.train: {pipes[0]} runs a shell command as you; if you know what it does, allow it with "
+            "--set data.streaming.allow_pipes=true"
+        )
+    settings = LaneSettings(
+        family=load_family(config.model.path, name=config.model.family),
+        tiling=tiling_from_config(config.tiling),
+        sequence_length=data.sequence_length,
+        max_patches=data.max_patches,
+        global_batch_size=data.global_batch_size,
+        lanes=streaming.lanes,
+        pool=max(1, data.pool // streaming.lanes),
+        shuffle=streaming.shuffle_buffer,
+        seed=data.seed,
+        epochs=data.epochs,
+        max_pixels=data.max_pixels,
+        downscale=data.overlength == "downscale",
+    )
+    return Lanes(urls=urls, settings=settings, pixels=pixels_from_config(data))
+
+
+def _dataset(entry: DatasetConfig) -> Dataset | Mix:
+    """An entry of `data.train` or `data.eval`, its shards opened."""
+    name, weight, epochs = _name(entry), entry.weight, entry.epochs
+    if entry.datasets:
+        return Mix(datasets=tuple(map(_dataset, entry.datasets)), name=name, weight=weight, epochs=epochs)
+    return Dataset(columns=Shards.open(entry.path), name=name, weight=weight, epochs=epochs)
+
+
+def _name(entry: DatasetConfig) -> str:
+    return entry.name or Path(entry.path).name or "mix"

@@ -1,0 +1,100 @@
+"""The base of every model of settings, and the one place where a wrong value becomes a ConfigError.
+
+Each station declares its own settings as a subclass, and its code uses that object; `config/` composes them into the
+YAML configuration. Fields are documented by the string under each, and limited by pydantic's own constraints.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from wdstream.errors import ConfigError
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, no key is ignored, and a wrong value or key is a ConfigError that names it.
+
+    Nested in other settings, mistakes are reported together, each with its whole path.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    section: ClassVar[str] = ""
+    """Where these settings are in the YAML configuration; comes before the field in messages."""
+
+    def __init__(self, **values: object) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _config_error(type(self), error) from None
+
+    # Settings inside of others are validated without their __init__, so that paths stay whole.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @classmethod
+    def of(cls, values: Mapping[str, object]) -> Self:
+        """Settings by name, such as a section of a YAML file; raises ConfigError like the constructor."""
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise _config_error(cls, error) from None
+
+    @classmethod
+    def within(cls, composed: "Settings") -> Self:
+        """The settings of this class in a model that inherits its fields."""
+        return cls.of({name: getattr(composed, name) for name in cls.model_fields})
+
+    def replace(self, **changes: object) -> Self:
+        """The same settings with some fields changed, checked again."""
+        return type(self).of({**dict(self), **changes})
+
+
+def takes_settings(model: type[Settings]) -> Callable[[F], F]:
+    """Let `help()` show the fields of `model` in place of the `**settings` of a constructor."""
+
+    def documented(constructor: F) -> F:
+        signature = inspect.signature(constructor)
+        own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+        fields = inspect.signature(model).parameters.values()
+        constructor.__signature__ = signature.replace(parameters=[*own, *fields])  # type: ignore[attr-defined]
+        return constructor
+
+    return documented
+
+
+def _config_error(model: type[Settings], error: ValidationError) -> ConfigError:
+    """One line for each mistake: where it is, what was expected, and what was found."""
+    return ConfigError("\n".join(_explain(model, item) for item in error.errors(include_url=False)))
+
+
+def _explain(model: type[Settings], item: Mapping[str, Any]) -> str:
+    where, keys = model.section, item["loc"]
+    for key in keys:
+        where += f"[{key}]" if isinstance(key, int) else f".{key}" if where else str(key)
+    prefix = f"{where}: " if where else ""
+    if item["type"] == "value_error":  # of our own validators: the message says what was found
+        text = str(item["ctx"]["error"])
+        return prefix + text.removeprefix(f"{keys[-1]}: " if keys else "")
+    if item["type"] == "extra_forbidden":
+        return f"{prefix}unknown key; known keys: {', '.join(_known_keys(model, keys[:-1]))}"
+    if item["type"] == "missing":
+        return f"{prefix}missing"
+    return f"{prefix}{item['msg'].replace('Input should be', 'expected')}, found {item['input']!r}"
+
+
+def _known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """Keys of the section at `path`, following annotations through unions and tuples."""
+    for key in path:
+        if key in model.model_fields:
+            inner = _models_in(model.model_fields[str(key)].annotation)
+            model = inner[0] if inner else model
+    return sorted(model.model_fields)
+
+
+def _models_in(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models_in(inner)]
