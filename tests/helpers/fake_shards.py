@@ -26,10 +26,10 @@ def measure(data: bytes) -> Size:
     return int(width), int(height)
 
 
-def entry(parts: Mapping[str, bytes]) -> SampleEntry:
+def entry(members: Mapping[str, bytes]) -> SampleEntry:
     """What the index keeps of a page of fake images."""
-    images = [data for extension, data in sorted(parts.items()) if data[:3] == b"IMG" and extension != "txt"]
-    text = parts.get("txt", b"")
+    images = [data for extension, data in sorted(members.items()) if data[:3] == b"IMG" and extension != "txt"]
+    text = members.get("txt", b"")
     return SampleEntry(
         image_sizes=tuple(map(measure, images)),
         text_bytes=len(text),
@@ -40,8 +40,8 @@ def entry(parts: Mapping[str, bytes]) -> SampleEntry:
 
 def write_shard(path: Path, samples: Samples) -> None:
     with ShardWriter(path) as writer:
-        for key, parts in samples.items():
-            writer.add(key, parts, entry(parts))
+        for key, members in samples.items():
+            writer.add(key, members, entry(members))
 
 
 def pages(prefix: str, count: int, payload: int = 700) -> dict[str, dict[str, bytes]]:

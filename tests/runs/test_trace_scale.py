@@ -12,7 +12,8 @@ from wdstream.config.schema import Config
 from wdstream.families.registry import load_family
 from wdstream.runs.record import RunRecord
 from wdstream.runs.trace import trace
-from wdstream.shards.index import merge_index, write_token_column
+from wdstream.shards.index import merge_index
+from wdstream.shards.token_columns import write_token_column
 from wdstream.train.stream import STATE_EVERY_PAGES
 
 SHARDS, STEP = 100, 1200

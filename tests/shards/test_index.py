@@ -15,7 +15,8 @@ from tests.helpers.fake_shards import pages, write_shard, write_shards
 from tests.helpers.paths import ROOT
 from wdstream.errors import ShardError, ShardIndexError
 from wdstream.shards.catalog import ShardEntry
-from wdstream.shards.index import merge_index, refuse_duplicates, write_token_column
+from wdstream.shards.index import merge_index, refuse_duplicates
+from wdstream.shards.token_columns import write_token_column
 
 TWO = {"s-0.tar": pages("a", 3), "s-1.tar": pages("b", 2)}
 
@@ -122,7 +123,7 @@ def test_key_in_two_shards_is_refused_naming_both(tmp_path: Path) -> None:
     folder = write_shards(
         tmp_path / "f", {"s-0.tar": pages("a", 3), "s-1.tar": pages("b", 2), "s-2.tar": pages("a", 1)}
     )
-    with pytest.raises(ShardError, match=r"'a/p0000' stands in s-0\.tar and in s-2\.tar"):
+    with pytest.raises(ShardError, match=r"'a/p0000' is in s-0\.tar and in s-2\.tar"):
         merge_index(folder)
     assert not (folder / "index").exists()
 
@@ -146,7 +147,7 @@ def test_empty_shard_in_an_index(tmp_path: Path) -> None:
     [
         ("ab" * 8, [1, 2], r"shape \(5,\) expected"),
         ("ab" * 8, [1.0] * 5, "float64"),
-        ("ab" * 8, [1, 2, 3, 4, -1], "from -1 to 4"),
+        ("ab" * 8, [1, 2, 3, 4, -1], "of -1 to 4"),
         ("ab" * 8, [1, 2, 3, 4, 2**31], "to 2147483648"),
         ("../x", [1] * 5, "hexadecimal"),
     ],

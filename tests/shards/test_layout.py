@@ -112,11 +112,11 @@ def test_names_of_the_three_files() -> None:
         ShardPaths.of(Path("d/s-000.tgz"))
 
 
-@given(key=KEYS, parts=st.dictionaries(EXTENSIONS, st.binary(max_size=2000), min_size=1, max_size=5))
+@given(key=KEYS, members=st.dictionaries(EXTENSIONS, st.binary(max_size=2000), min_size=1, max_size=5))
 @settings(deadline=None)
-def test_split_sample_gives_back_what_was_written(key: str, parts: dict[str, bytes]) -> None:
-    data = sample_bytes({f"{key}.{extension}": part for extension, part in parts.items()})
-    assert split_sample(data) == (key, parts)
+def test_split_sample_gives_back_what_was_written(key: str, members: dict[str, bytes]) -> None:
+    data = sample_bytes({f"{key}.{extension}": data for extension, data in members.items()})
+    assert split_sample(data) == (key, members)
 
 
 def test_split_sample_reads_members_with_pax_headers_and_skips_folders() -> None:
@@ -136,7 +136,7 @@ def test_split_sample_reads_members_with_pax_headers_and_skips_folders() -> None
     [
         ({"a.txt": b"", "b.txt": b""}, r"one sample, found 2: \['a', 'b'\]"),
         ({"README": b""}, "found 0"),
-        ({"a.txt": b"", "a.TXT": b""}, "two parts 'txt'"),
+        ({"a.txt": b"", "a.TXT": b""}, "two members 'txt'"),
         ({"a.txt": b"", "README": b"x"}, "one sample"),
         ({"README": b"x", "a.txt": b""}, "one sample"),
     ],

@@ -1,4 +1,4 @@
-"""Parts to pages and back."""
+"""Members to pages and back."""
 
 import json
 
@@ -8,30 +8,30 @@ from hypothesis import strategies as st
 
 from wdstream.errors import RowError
 from wdstream.records import ImageSegment, Page, Segment, TextSegment
-from wdstream.shards.page_parts import page_from_parts, parts_from_page, starts_with_text
+from wdstream.shards.page_members import members_from_page, page_from_members, starts_with_text
 
 
 def test_page_has_its_image_first() -> None:
-    page = page_from_parts("d/p1", {"txt": "Größe".encode(), "jpg": b"J", "json": b'{"lang": "de"}'})
+    page = page_from_members("d/p1", {"txt": "Größe".encode(), "jpg": b"J", "json": b'{"lang": "de"}'})
     assert page == Page(
         key="d/p1", images=(b"J",), segments=(ImageSegment(index=0), TextSegment(text="Größe")), meta={"lang": "de"}
     )
-    assert parts_from_page(page, ["jpg"]) == {"jpg": b"J", "txt": "Größe".encode(), "json": b'{"lang":"de"}'}
+    assert members_from_page(page, ["jpg"]) == {"jpg": b"J", "txt": "Größe".encode(), "json": b'{"lang":"de"}'}
 
 
 def test_page_without_text_and_text_without_image() -> None:
-    image = page_from_parts("k", {"png": b"P"})
+    image = page_from_members("k", {"png": b"P"})
     assert image.segments == (ImageSegment(index=0),)
-    assert parts_from_page(image, ["png"]) == {"png": b"P", "txt": b""}
-    text = page_from_parts("k", {"txt": b"abc"})
+    assert members_from_page(image, ["png"]) == {"png": b"P", "txt": b""}
+    text = page_from_members("k", {"txt": b"abc"})
     assert (text.images, text.segments) == ((), (TextSegment(text="abc"),))
-    assert parts_from_page(text, []) == {"txt": b"abc"}
+    assert members_from_page(text, []) == {"txt": b"abc"}
 
 
 def test_row_in_order_of_its_content() -> None:
     content = [{"type": "text", "text": "a"}, {"type": "image"}, {"type": "text", "text": "b"}, {"type": "image"}]
-    parts = {"0.jpg": b"0", "1.png": b"1", "json": json.dumps({"content": content, "source": "x"}).encode()}
-    page = page_from_parts("r", parts)
+    members = {"0.jpg": b"0", "1.png": b"1", "json": json.dumps({"content": content, "source": "x"}).encode()}
+    page = page_from_members("r", members)
     assert page.images == (b"0", b"1")
     assert page.segments == (
         TextSegment(text="a"),
@@ -40,43 +40,43 @@ def test_row_in_order_of_its_content() -> None:
         ImageSegment(index=1),
     )
     assert page.meta == {"source": "x"}
-    again = parts_from_page(page, ["jpg", "png"])
+    again = members_from_page(page, ["jpg", "png"])
     assert again["0.jpg"] == b"0"
     assert json.loads(again["json"]) == {"content": content, "source": "x"}
 
 
 def test_row_of_twelve_images_keeps_their_order() -> None:
     content = [{"type": "image"}] * 12
-    parts = {f"{number}.jpg": b"%d" % number for number in range(12)} | {
+    members = {f"{number}.jpg": b"%d" % number for number in range(12)} | {
         "json": json.dumps({"content": content}).encode()
     }
-    assert page_from_parts("r", parts).images == tuple(b"%d" % number for number in range(12))
+    assert page_from_members("r", members).images == tuple(b"%d" % number for number in range(12))
 
 
 def test_text_that_is_not_trained_on_keeps_its_mark() -> None:
     page = Page(key="r", images=(), segments=(TextSegment(text="read", is_supervised=False), TextSegment(text="page")))
-    parts = parts_from_page(page, [])
-    assert json.loads(parts["json"])["content"][0] == {"type": "text", "text": "read", "is_supervised": False}
-    assert page_from_parts("r", parts) == page
+    members = members_from_page(page, [])
+    assert json.loads(members["json"])["content"][0] == {"type": "text", "text": "read", "is_supervised": False}
+    assert page_from_members("r", members) == page
 
 
 def test_json_beside_text_is_metadata_whatever_it_holds() -> None:
-    page = page_from_parts("k", {"jpg": b"J", "txt": b"t", "json": b'{"content": 3, "messages": []}'})
+    page = page_from_members("k", {"jpg": b"J", "txt": b"t", "json": b'{"content": 3, "messages": []}'})
     assert page.meta == {"content": 3, "messages": []}
 
 
 def test_only_image_of_a_row_may_do_without_its_number() -> None:
-    parts = {"jpg": b"J", "json": b'{"content": [{"type": "text", "text": "q"}, {"type": "image"}]}'}
-    page = page_from_parts("k", parts)
+    members = {"jpg": b"J", "json": b'{"content": [{"type": "text", "text": "q"}, {"type": "image"}]}'}
+    page = page_from_members("k", members)
     assert (page.images, page.segments) == ((b"J",), (TextSegment(text="q"), ImageSegment(index=0)))
 
 
 def test_parts_of_other_kinds_are_left_alone() -> None:
-    assert page_from_parts("k", {"jpg": b"J", "txt": b"t", "seg.png": b"?", "cls": b"1"}).images == (b"J",)
+    assert page_from_members("k", {"jpg": b"J", "txt": b"t", "seg.png": b"?", "cls": b"1"}).images == (b"J",)
 
 
 @pytest.mark.parametrize(
-    ("parts", "message"),
+    ("members", "message"),
     [
         ({"mp4": b""}, "neither|no image, text or json"),
         ({"v2.jpg": b"", "v2.txt": b""}, "dot looks like this"),
@@ -99,9 +99,9 @@ def test_parts_of_other_kinds_are_left_alone() -> None:
         ({"1.jpg": b"", "json": b'{"content": [{"type": "image"}]}'}, "numbered from 0"),
     ],
 )
-def test_bad_samples(parts: dict[str, bytes], message: str) -> None:
+def test_bad_samples(members: dict[str, bytes], message: str) -> None:
     with pytest.raises(RowError, match=message):
-        page_from_parts("k", parts)
+        page_from_members("k", members)
 
 
 def page_of(segments: tuple[Segment, ...], images: int = 0, **meta: object) -> Page:
@@ -112,7 +112,7 @@ def page_of(segments: tuple[Segment, ...], images: int = 0, **meta: object) -> P
     ("page", "extensions", "message"),
     [
         (page_of(()), [], "neither an image nor text"),
-        (page_of((), 1), ["jpg"], "each image must stand once"),
+        (page_of((), 1), ["jpg"], "each image is named once"),
         (page_of((ImageSegment(index=0),), 1), [], "0 extensions"),
         (page_of((ImageSegment(index=1), ImageSegment(index=0)), 2), ["jpg", "jpg"], "in order"),
         (page_of((ImageSegment(index=0),), 1), ["pdf"], "possible are"),
@@ -124,7 +124,7 @@ def page_of(segments: tuple[Segment, ...], images: int = 0, **meta: object) -> P
 )
 def test_pages_that_cannot_be_stored(page: Page, extensions: list[str], message: str) -> None:
     with pytest.raises(RowError, match=message):
-        parts_from_page(page, extensions)
+        members_from_page(page, extensions)
 
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -142,7 +142,7 @@ def test_any_page_comes_back(kinds: list[TextSegment | None], meta: dict[str, ob
         segments.append(ImageSegment(index=len(images)) if kind is None else kind)
         images += [b"image %d" % len(images)] if kind is None else []
     page = Page(key="a/b", images=tuple(images), segments=tuple(segments), meta=meta)
-    assert page_from_parts("a/b", parts_from_page(page, ["jpg"] * len(images))) == page
+    assert page_from_members("a/b", members_from_page(page, ["jpg"] * len(images))) == page
 
 
 def test_starts_with_text() -> None:

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from tests.helpers.fake_shards import pages, write_shard, write_shards
 from wdstream.errors import DamagedSampleError, PageError, RowError, ShardError, ShardIndexError
 from wdstream.records import ImageSegment, Page, TextSegment
-from wdstream.shards.index import merge_index, write_token_column
+from wdstream.shards.index import merge_index
 from wdstream.shards.reader import Shards
+from wdstream.shards.token_columns import write_token_column
 from wdstream.storage.local import LocalStorage
 
 CONTENT = {"s-0.tar": pages("a", 3), "s-1.tar": pages("b", 4), "s-2.tar": {}, "s-3.tar": pages("c", 1)}
-ALL = {key: parts for samples in CONTENT.values() for key, parts in samples.items()}
+ALL = {key: members for samples in CONTENT.values() for key, members in samples.items()}
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 def test_every_row_gives_its_sample(folder: Path) -> None:
     shards = Shards.open(folder)
     assert len(shards) == 8
-    assert {key: parts for key, parts in map(shards.read, range(8))} == ALL
+    assert {key: members for key, members in map(shards.read, range(8))} == ALL
     assert [shards.key(row) for row in range(8)] == list(ALL)
     assert shards.read_pages([5, 0, 5]) == [shards.read_page(5), shards.read_page(0), shards.read_page(5)]
     assert shards.read_pages([]) == []
@@ -217,8 +218,8 @@ def test_flipped_bits_never_give_a_wrong_sample(tmp_path_factory: pytest.TempPat
     for row in shards.rows_of_shard(1):
         start, end = int(shards.offset[row]), int(shards.offset[row] + shards.nbytes[row])
         if content[start:end] == original[start:end]:
-            key, parts = shards.read(row)
-            assert ALL[key] == parts
+            key, members = shards.read(row)
+            assert ALL[key] == members
         else:
             with pytest.raises(ShardError):
                 shards.read(row)
@@ -228,7 +229,7 @@ def test_many_threads_read_one_object(folder: Path) -> None:
     shards = Shards.open(folder, LocalStorage(folder, open_files=1))
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(shards.read, [place * 3 % 8 for place in range(800)]))
-    assert all(parts == ALL[key] for key, parts in found)
+    assert all(members == ALL[key] for key, members in found)
     assert [key for key, _ in found[:8]] == [list(ALL)[place * 3 % 8] for place in range(8)]
 
 
@@ -250,3 +251,10 @@ def test_folder_of_empty_shards(tmp_path: Path) -> None:
     merge_index(folder)
     shards = Shards.open(folder)
     assert (len(shards), shards.image_start.tolist(), shards.find("a")) == (0, [0], None)
+
+
+def test_says_what_it_is_and_what_it_expects(folder: Path) -> None:
+    shards = Shards.open(folder)
+    assert repr(shards) == f"Shards('{folder}': 4 shards, 8 samples, 8 images, fingerprint {shards.fingerprint})"
+    with pytest.raises(TypeError, match="expected a folder or URL of shards, got int: 3"):
+        Shards.open(3)  # type: ignore[arg-type]

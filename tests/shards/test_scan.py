@@ -12,16 +12,15 @@ import webdataset
 
 from tests.helpers.fake_shards import fake_image, measure, pages, write_shards
 from wdstream.errors import ShardError
-from wdstream.shards.index import index_shards, merge_index
+from wdstream.shards.index import describe_tar, index_shards, merge_index
 from wdstream.shards.meta import load_complete
 from wdstream.shards.reader import Shards
-from wdstream.shards.scan import describe_tar
 
 
 def write_foreign(path: Path, samples: dict[str, dict[str, bytes]], **options: Any) -> None:
     with webdataset.TarWriter(str(path), **options) as writer:
-        for key, parts in samples.items():
-            writer.write({"__key__": key, **parts})
+        for key, members in samples.items():
+            writer.write({"__key__": key, **members})
 
 
 def write_tar(path: Path, names: dict[str, bytes], **options: Any) -> None:
@@ -37,7 +36,7 @@ def test_tars_of_webdataset_are_indexed_and_read(tmp_path: Path) -> None:
     for name, samples in content.items():
         write_foreign(tmp_path / name, samples)  # times of now: a PAX header before every member
     seen: list[tuple[int, int]] = []
-    report = index_shards(tmp_path, measure, progress=lambda done, total: seen.append((done, total)))
+    report = index_shards(tmp_path, measure, on_progress=lambda done, total: seen.append((done, total)))
     assert (report.catalog.num_samples, report.failures, report.skipped) == (18, (), ())
     total = sum((tmp_path / name).stat().st_size for name in content)
     assert len(seen) == 3
@@ -96,7 +95,7 @@ IMAGE = fake_image(1, 1)
     [
         ({"page.v2.jpg": IMAGE, "page.v2.txt": b""}, r"'page\.v2\.jpg' has a dot in its key"),
         ({"a.jpg": IMAGE, "b.jpg": IMAGE, "a.txt": b""}, "'a' appears again"),
-        ({"a.jpg": IMAGE, "a.JPG": IMAGE}, "two parts 'jpg'"),
+        ({"a.jpg": IMAGE, "a.JPG": IMAGE}, "two members 'jpg'"),
         ({"../a.jpg": IMAGE}, "not safe as a path"),
         ({"/a.jpg": IMAGE}, "not safe as a path"),
     ],
@@ -157,7 +156,7 @@ def test_several_processes_give_the_same_index(tmp_path: Path) -> None:
     shutil.copytree(one, two)
     index_shards(one, measure)
     seen: list[int] = []
-    index_shards(two, measure, workers=2, progress=lambda done, _: seen.append(done))
+    index_shards(two, measure, workers=2, on_progress=lambda done, _: seen.append(done))
     assert len(seen) == 3
     for path in one.rglob("*.*"):
         assert (two / path.relative_to(one)).read_bytes() == path.read_bytes()

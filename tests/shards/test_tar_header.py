@@ -124,7 +124,7 @@ def changed_header(place: int, value: bytes) -> bytes:
         (changed_header(124, b"\x80" + b"\xff" * 11), "truncated or damaged"),
         (changed_header(124, b"\xff" * 12), "not a number"),
         (changed_header(156, b"S"), "kind b'S'"),
-        (changed_header(156, b"x") + bytes(512), "long name at byte 0 has no file behind it"),
+        (changed_header(156, b"x") + bytes(512), "long name at byte 0 has no file after it"),
         (with_checksum(changed_header(124, b"00017777777\0")[:156] + b"L" + bytes(355)), "claims 4194303 bytes"),
     ],
 )

@@ -34,8 +34,8 @@ def test_three_files_with_known_content(tmp_path: Path) -> None:
         "d/b": {"jpg": fake_image(50, 60), "txt": "größe".encode()},
     }
     with ShardWriter(tmp_path / "s.tar") as writer:
-        for key, parts in samples.items():
-            writer.add(key, parts, entry(parts))
+        for key, members in samples.items():
+            writer.add(key, members, entry(members))
         assert (writer.num_samples, writer.tar_bytes) == (2, 5 * 1024)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.meta.npz", "s.tar", "s.tar.idx"]
     data = (tmp_path / "s.tar").read_bytes()
@@ -106,10 +106,10 @@ def test_any_parts_are_read_back_by_python(
 ) -> None:
     path = tmp_path_factory.mktemp("any") / "s.tar"
     with ShardWriter(path) as writer:
-        for key, parts in samples.items():
-            count = sum(name in IMAGE_EXTENSIONS or image_number(name) is not None for name in parts)
-            writer.add(key, parts, SampleEntry(image_sizes=((1, 1),) * count, text_bytes=0, text_chars=0))
-    expected = {f"{key}.{name}": data for key, parts in samples.items() for name, data in parts.items()}
+        for key, members in samples.items():
+            count = sum(name in IMAGE_EXTENSIONS or image_number(name) is not None for name in members)
+            writer.add(key, members, SampleEntry(image_sizes=((1, 1),) * count, text_bytes=0, text_chars=0))
+    expected = {f"{key}.{name}": data for key, members in samples.items() for name, data in members.items()}
     with tarfile.open(path) as tar:
         found = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
     assert found == expected
@@ -125,22 +125,22 @@ def test_empty_shard_is_a_shard(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "parts", "message"),
+    ("key", "members", "message"),
     [
         ("page.v2", {"txt": b""}, "dot in its basename"),
         ("a", {"txt": b""}, "written before"),
-        ("b", {}, "no parts"),
+        ("b", {}, "no members"),
         ("b", {"TXT": b""}, "lower case"),
-        ("b", {"jpg": fake_image(1, 1)}, "0 image sizes for 1 image parts"),
+        ("b", {"jpg": fake_image(1, 1)}, "0 image sizes for 1 images"),
     ],
 )
 def test_bad_sample_is_refused_and_leaves_nothing_of_itself(
-    tmp_path: Path, key: str, parts: dict[str, bytes], message: str
+    tmp_path: Path, key: str, members: dict[str, bytes], message: str
 ) -> None:
     with ShardWriter(tmp_path / "s.tar") as writer:
         writer.add("a", {"txt": b"1"}, NO_IMAGES)
         with pytest.raises(ShardError, match=message):
-            writer.add(key, parts, NO_IMAGES)
+            writer.add(key, members, NO_IMAGES)
         writer.add("c", {"txt": b"2"}, NO_IMAGES)
     with tarfile.open(tmp_path / "s.tar") as tar:
         assert tar.getnames() == ["a.txt", "c.txt"]

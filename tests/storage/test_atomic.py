@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from wdstream.storage.atomic import atomic_write
+from wdstream.storage.atomic import atomic_folder, atomic_write, write_file
 
 
 def test_writes_whole_file_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -40,3 +40,14 @@ def test_overwrites_a_temporary_file_left_by_a_kill(tmp_path: Path) -> None:
         file.write(b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
     assert (tmp_path / "a.bin").read_bytes() == b"new"
+
+
+def test_a_folder_appears_whole_in_place_of_an_older_one(tmp_path: Path) -> None:
+    for content in (b"old", b"new"):
+        with atomic_folder(tmp_path / "a") as folder:
+            write_file(folder / "file", content)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a" / "file").read_bytes() == b"new"
+    with pytest.raises(RuntimeError, match="stop"), atomic_folder(tmp_path / "a") as folder:
+        raise RuntimeError("stop")
+    assert (tmp_path / "a" / "file").read_bytes() == b"new"

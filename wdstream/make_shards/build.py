@@ -17,8 +17,7 @@ from wdstream.make_shards.jobs import Job, Quarantined
 from wdstream.make_shards.token_counts import TextCounts, TokenCounter
 from wdstream.raw.options import MakeShardsOptions
 from wdstream.raw.readers import RawSample, open_reader
-from wdstream.records import TextSegment
-from wdstream.shards.page_parts import parts_from_page, starts_with_text
+from wdstream.shards.page_members import members_from_page
 from wdstream.shards.writer import SampleEntry, ShardWriter
 from wdstream.storage.atomic import write_file
 
@@ -123,10 +122,9 @@ def build_shard(
         stale.unlink(missing_ok=True)
     writer: ShardWriter | None = None
     try:
-        for kind, sample, parts, found in _samples(job, raw, options, quarantined, on_page, counter):
+        for kind, sample, members, found in _samples(job, raw, options, quarantined, on_page, counter):
             writer = writer or ShardWriter(path)
-            texts = [segment.text for segment in sample.page.segments if isinstance(segment, TextSegment)]
-            writer.add(sample.page.key, parts, _entry(sample, texts))
+            writer.add(sample.page.key, members, SampleEntry.of(sample.page, sample.sizes))
             pages[kind] += 1
             counts += found
     except BaseException as error:
@@ -158,7 +156,7 @@ def _samples(
     on_page: OnPage,
     counter: TokenCounter | None,
 ) -> Iterator[tuple[str, RawSample, dict[str, bytes], list[TextCounts]]]:
-    """Kind of source, sample, parts and counts of every page that can be read; the others go to `quarantined`."""
+    """Kind of source, sample, members and counts of every page that can be read; the others go to `quarantined`."""
     skips = {(skip.item, skip.page): skip.reason for skip in job.skips}
     for number, unit in enumerate(job.items):
         name = unit.file.path
@@ -174,13 +172,13 @@ def _samples(
                             raise SourceError(skips[number, page])
                         on_page(number, page)
                         sample = _read(reader.read, page, options)
-                        parts = parts_from_page(sample.page, sample.extensions) if sample else {}
+                        members = members_from_page(sample.page, sample.extensions) if sample else {}
                         counts = counter.count([sample.page]) if sample and counter else []
                     except PageError as error:
                         quarantined.append(Quarantined(file=name, page=shown, reason=str(error)))
                         continue
                     if sample is not None:
-                        yield unit.file.kind, sample, parts, counts
+                        yield unit.file.kind, sample, members, counts
         except PageError as error:
             quarantined.append(Quarantined(file=name, page=0, reason=str(error)))
 
@@ -198,12 +196,3 @@ def _read(read: Callable[[int], RawSample | None], page: int, options: MakeShard
         return read(page)
     except MemoryError as error:
         raise SourceError(f"needs more memory than the limit of {options.memory_limit_mb} MiB") from error
-
-
-def _entry(sample: RawSample, texts: list[str]) -> SampleEntry:
-    return SampleEntry(
-        image_sizes=sample.sizes,
-        text_bytes=sum(len(text.encode()) for text in texts),
-        text_chars=sum(map(len, texts)),
-        starts_with_text=starts_with_text(sample.page),
-    )

@@ -14,8 +14,8 @@ from wdstream.make_shards.manifest import QUARANTINE
 from wdstream.make_shards.report import MakeShardsReport
 from wdstream.make_shards.token_counts import TokenCounter
 from wdstream.raw.sources import Listing
-from wdstream.shards.index import merge_index, write_token_column
-from wdstream.shards.token_columns import write_paragraphs
+from wdstream.shards.index import merge_index
+from wdstream.shards.token_columns import write_paragraphs, write_token_column
 from wdstream.storage.json_lines import write_lines
 
 

@@ -15,10 +15,9 @@ from wdstream.errors import ConfigError, PageError, ShardError
 from wdstream.make_shards.token_counts import TextCounts, TokenCounter
 from wdstream.pixels.header import image_size
 from wdstream.records import Page
-from wdstream.shards.index import IndexReport, index_shards, write_token_column
-from wdstream.shards.index import Progress as OnBytes
+from wdstream.shards.index import IndexReport, OnBytes, index_shards
 from wdstream.shards.reader import Shards
-from wdstream.shards.token_columns import write_paragraphs
+from wdstream.shards.token_columns import write_paragraphs, write_token_column
 
 _ROWS_AT_ONCE = 64
 
@@ -135,7 +134,7 @@ def index_folder(
         raise ConfigError(f"{shards}: the tokens of paragraphs are counted with a tokenizer; give --tokenizer, too")
     counter = TokenCounter.open(tokenizer, with_paragraphs=paragraphs) if tokenizer is not None else None
     num_workers = workers or os.cpu_count() or 1
-    index = index_shards(shards, image_size, workers=num_workers, rebuild=rebuild, progress=on_progress)
+    index = index_shards(shards, image_size, workers=num_workers, rebuild=rebuild, on_progress=on_progress)
     tokens = add_tokens(shards, counter, workers=workers) if counter is not None else None
     return FolderReport(index=index, tokens=tokens)
 

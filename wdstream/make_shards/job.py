@@ -19,7 +19,7 @@ from wdstream.make_shards.workers import JobDone, Workers
 from wdstream.raw.options import MakeShardsOptions
 from wdstream.raw.pdf import import_pdfium
 from wdstream.raw.sources import Listing, list_sources
-from wdstream.shards.meta import load_complete
+from wdstream.shards.meta import is_complete
 
 
 class MakeShardsStopped(KeyboardInterrupt):
@@ -166,7 +166,4 @@ def _is_complete(out: Path, job: Job) -> bool:
     record = load_record(out, job.number)
     if record is None or not record.samples:
         return record is not None
-    try:
-        return load_complete(out / shard_name(job.number)).digest == record.digest
-    except ShardError:
-        return False
+    return is_complete(out / shard_name(job.number), record.digest)

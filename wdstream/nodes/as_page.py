@@ -8,7 +8,7 @@
 
 An image is an encoded file (bytes), a PIL image, or a uint8 array (h, w, 3) or (h, w). The key is `__key__`, `key` or
 `id`; a row without one is named by a digest of its content. Text is text: an `<image>` in it is no image. Rows in which
-images and text alternate are webdataset samples with `content` in their json (shards/page_parts.py), or Pages.
+images and text alternate are webdataset samples with `content` in their json (shards/page_members.py), or Pages.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from wdstream.errors import DecodeError, RowError
 from wdstream.pixels.modes import to_grey_or_rgb
 from wdstream.records import DecodedPage, ImageSegment, Page, Pixels, Segment, TextSegment
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION, is_image
-from wdstream.shards.page_parts import page_from_parts
+from wdstream.shards.page_members import page_from_members
 from wdstream.text.messages import segments_from_messages
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def _from_webdataset(sample: Mapping[str, Any]) -> Page | DecodedPage:
     pictures = {name: value for name, value in parts.items() if is_image(name)}
     stored = {name: _stored(key, name, value) for name, value in parts.items()}
     if all(isinstance(value, bytes) for value in pictures.values()):
-        return page_from_parts(key, stored)
-    page = page_from_parts(key, stored | {name: name.encode() for name in pictures})  # names stand for the images
+        return page_from_members(key, stored)
+    page = page_from_members(key, stored | {name: name.encode() for name in pictures})  # names stand for the images
     images = tuple(_pixels(key, pictures[name.decode()]) for name in page.images)
     return DecodedPage(key=key, images=images, segments=page.segments, meta=page.meta)
 

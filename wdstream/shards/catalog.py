@@ -1,33 +1,40 @@
-"""`index/`: what its files are called, and `index.json`, which says what they hold.
+"""`index/`: what its files are called, `index.json`, which says what they hold, and reading them.
 
 index/index.json                 written last: an index without it is not there
-index/<column>.npy               one array a column, to be mapped into memory; s shards, n samples, m images
-index/tokens.<fingerprint>.npy   int32 (n,), tokens of each sample's text, one file a tokenizer, written any time
+index/<column>.npy               one array per column, mapped into memory; s shards, n samples, m images
+index/tokens.<fingerprint>.npy   int32 (n,), tokens of each sample's text, one file per tokenizer, written any time
 index/supervised.<fingerprint>.npy, paragraphs.<fingerprint>.npy, paragraph_start.<fingerprint>.npy: how many of them
 are supervised, and how many each paragraph has, where that was asked for (token_columns.py)
 """
 
 import hashlib
+import io
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from wdstream.errors import ShardIndexError
-from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, SCHEMA_VERSION
+from wdstream.errors import ShardError, ShardIndexError
+from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, SCHEMA_VERSION, Column, DType
+from wdstream.storage.remote import open_storage
 
 INDEX_FOLDER = "index"
 INDEX_JSON = "index.json"
-DERIVED_COLUMNS: dict[str, np.dtype[Any]] = {
+DERIVED_COLUMNS: dict[str, DType] = {
     "shard": np.dtype("<i4"),  # (n,) number of the sample's shard
     "image_start": np.dtype("<i8"),  # (n + 1,) first image of each sample in image_width and image_height
 }
 TOKEN_DTYPE = np.dtype("<i4")
 PARAGRAPH_START_DTYPE = np.dtype("<i8")
 _FINGERPRINT = re.compile(r"[0-9a-f]{8,128}")
+_REMEDY = "remove the folder index and run `wdstream index`"
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +63,13 @@ class Catalog:
 
     @property
     def fingerprint(self) -> str:
-        """32 hexadecimal digits of the content: names and digests of the shards, not where they lie."""
+        """32 hexadecimal digits of the content: names and digests of the shards, not where they are."""
         digest = hashlib.blake2b(f"index {SCHEMA_VERSION}".encode(), digest_size=16)
         for shard in self.shards:
             digest.update(f"\n{shard.digest} {shard.name}".encode())
         return digest.hexdigest()
 
-    def column_shapes(self) -> dict[str, tuple[np.dtype[Any], int]]:
+    def column_shapes(self) -> dict[str, tuple[DType, int]]:
         """Every column's type and length."""
         samples = {name: (dtype, self.num_samples) for name, dtype in SAMPLE_COLUMNS.items()}
         images = {name: (dtype, self.num_images) for name, dtype in IMAGE_COLUMNS.items()}
@@ -94,7 +101,7 @@ def catalog_from_json(data: bytes, source: str) -> Catalog:
     Raises:
         ShardIndexError: when it is damaged or of another schema version.
     """
-    advice = "build it anew with `wdstream index`"
+    advice = "build it again with `wdstream index`"
     try:
         value = json.loads(data)
         version = value["schema_version"]
@@ -145,3 +152,121 @@ def token_fingerprints(names: Sequence[str]) -> list[str]:
     """The tokenizers whose columns are among these files of an index, sorted."""
     matches = (re.fullmatch(r"tokens\.([0-9a-f]{8,128})\.npy", name) for name in names)
     return sorted(match[1] for match in matches if match)
+
+
+class IndexFiles:
+    """The files of the index at `path`, a folder of shards or a URL; those at a URL are held in memory.
+
+    Attributes:
+        storage: the folder or URL, for what is next to the index.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.storage = open_storage(path)
+        self._path = path
+
+    def catalog(self) -> Catalog:
+        """What `index.json` says.
+
+        Raises:
+            ShardIndexError: there is none, or it is damaged or of another schema version.
+        """
+        try:
+            data = self.storage.read_file(f"{INDEX_FOLDER}/{INDEX_JSON}")
+        except ShardError as error:
+            raise no_index(self._path) from error
+        return catalog_from_json(data, f"{self._path}/{INDEX_FOLDER}/{INDEX_JSON}")
+
+    def columns(self, catalog: Catalog) -> dict[str, Column]:
+        """All columns that do not depend on a tokenizer.
+
+        Raises:
+            ShardIndexError: one is missing, damaged, or of another type or length than the catalog says.
+        """
+        columns = {}
+        for name, (dtype, length) in catalog.column_shapes().items():
+            column = self._column(f"{name}.npy", dtype, length)
+            if column is None:
+                raise ShardIndexError(f"{name}.npy of the index is missing: {_REMEDY}")
+            columns[name] = column
+        return columns
+
+    def tokens(self, catalog: Catalog, fingerprint: str) -> NDArray[np.int32]:
+        """The token column of one tokenizer, int32 (n,).
+
+        Raises:
+            ShardIndexError: there is none, with those there are; or it is damaged or of another index.
+        """
+        column = self._column(token_file(fingerprint), TOKEN_DTYPE, catalog.num_samples)
+        if column is None:
+            raise ShardIndexError(
+                f"{self._path}: no token counts of the tokenizer with fingerprint {fingerprint}; counted are: "
+                f"{', '.join(self._fingerprints()) or 'none'}. Run `wdstream lengths {self._path} --tokenizer PATH` "
+                "with the model's folder for PATH"
+            )
+        return column
+
+    def supervised(self, catalog: Catalog, fingerprint: str) -> NDArray[np.int32] | None:
+        """The column of supervised tokens of one tokenizer, int32 (n,); None where all tokens of text are supervised.
+
+        Raises:
+            ShardIndexError: it is damaged or of another index.
+        """
+        return self._column(supervised_file(fingerprint), TOKEN_DTYPE, catalog.num_samples)
+
+    def paragraphs(self, catalog: Catalog, fingerprint: str) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Where each row's paragraphs begin, int64 (n + 1,), and the tokens of each paragraph under one tokenizer,
+        int32.
+
+        Raises:
+            ShardIndexError: there are none, since they are counted only when asked for; or they are damaged.
+        """
+        tokens_name, starts_name = paragraph_files(fingerprint)
+        starts = self._column(starts_name, PARAGRAPH_START_DTYPE, catalog.num_samples + 1)
+        if starts is None:
+            raise ShardIndexError(
+                f"{self._path}: overlength 'split' needs the tokens of paragraphs, which are not counted for the "
+                f"tokenizer with fingerprint {fingerprint}. Run `wdstream lengths {self._path} --tokenizer PATH "
+                "--paragraphs` with the model's folder for PATH"
+            )
+        tokens = self._column(tokens_name, TOKEN_DTYPE, int(starts[-1]))
+        if tokens is None:
+            raise ShardIndexError(f"{tokens_name} of the index is missing: {_REMEDY}")
+        return starts, tokens
+
+    def _fingerprints(self) -> list[str]:
+        """The tokenizers whose columns are there, as far as the storage lists its files."""
+        try:
+            return token_fingerprints(self.storage.names(INDEX_FOLDER))
+        except ShardError:
+            return []
+
+    def _column(self, name: str, dtype: np.dtype[Scalar], length: int) -> NDArray[Scalar] | None:
+        """The array of one file, None when it cannot be had; refused when it is not what is expected."""
+        try:
+            array = self._load(f"{INDEX_FOLDER}/{name}")
+        except (ValueError, EOFError, OSError) as error:
+            raise ShardIndexError(f"{name} of the index is damaged: {error}; {_REMEDY}") from error
+        if array is not None and (array.dtype != dtype or array.shape != (length,)):
+            raise ShardIndexError(
+                f"{name} of the index is {array.dtype} of shape {array.shape}, {dtype} of shape ({length},) expected: "
+                f"it belongs to another index; {_REMEDY}"
+            )
+        return array
+
+    def _load(self, name: str) -> Column | None:
+        path = self.storage.mappable(name)
+        if path is not None:
+            # a plain view: numpy's memmap class costs a microsecond more at every element
+            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        try:
+            data = self.storage.read_file(name)
+        except ShardError:
+            return None
+        array: Column = np.load(io.BytesIO(data), allow_pickle=False)
+        return array
+
+
+def no_index(path: Path | str) -> ShardIndexError:
+    """The error for shards without an index."""
+    return ShardIndexError(f"{path} has no {INDEX_FOLDER}/{INDEX_JSON}: run `wdstream index {path}`")

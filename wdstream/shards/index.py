@@ -1,39 +1,64 @@
-"""Building `index/`: one array a column over all shards of a folder, so that a plan needs no other file.
+"""Building `index/`: one array per column over all shards of a folder, so that a plan needs no other file.
 
-The merge itself: no key twice, and one `.npy` a column over all shards.
+Tars of others are described first: where their samples are, and what sizes their images and texts have. Then the meta
+of all shards is merged: no key twice, one `.npy` per column.
 """
 
+import os
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from rich.console import Console
 
-from wdstream.errors import ShardError, ShardIndexError
+from wdstream.errors import PageError, ShardError, ShardIndexError
+from wdstream.records import Size
 from wdstream.shards.catalog import (
     INDEX_FOLDER,
     INDEX_JSON,
-    TOKEN_DTYPE,
     Catalog,
     ShardEntry,
-    catalog_from_json,
     paragraph_files,
     supervised_file,
     token_file,
     token_fingerprints,
 )
-from wdstream.shards.layout import META_SUFFIX, TAR_SUFFIX
-from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, SampleFailure, ShardMeta, load_complete
-from wdstream.shards.scan import Measure, describe_tar
+from wdstream.shards.layout import (
+    IMAGE_EXTENSIONS,
+    JSON_EXTENSION,
+    META_SUFFIX,
+    TAR_SUFFIX,
+    TEXT_EXTENSION,
+    SampleSpan,
+    ShardPaths,
+    group_samples,
+    is_image,
+    split_sample,
+)
+from wdstream.shards.meta import (
+    IMAGE_COLUMNS,
+    SAMPLE_COLUMNS,
+    Column,
+    SampleFailure,
+    ShardMeta,
+    is_complete,
+    load_complete,
+    save_idx,
+)
+from wdstream.shards.page_members import page_from_members
+from wdstream.shards.tar_header import BLOCK_SIZE, ZERO_BLOCK, walk
+from wdstream.shards.writer import MetaBuilder, SampleEntry
 from wdstream.storage.atomic import atomic_write, write_file
+from wdstream.storage.local import read_exactly
 
-Progress = Callable[[int, int], None]  # (bytes of tar done, bytes of tar in all)
+ImageSize = Callable[[bytes], Size]  # an image's bytes -> (width, height) after EXIF; raises PageError
+OnBytes = Callable[[int, int], None]  # (bytes of tar done, bytes of tar in all)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,80 +135,39 @@ def merge_index(folder: Path) -> IndexReport:
 
 
 def index_shards(
-    folder: Path, measure: Measure, *, workers: int = 1, rebuild: bool = False, progress: Progress | None = None
+    folder: Path, image_size: ImageSize, *, workers: int = 1, rebuild: bool = False, on_progress: OnBytes | None = None
 ) -> IndexReport:
     """Describe every tar in `folder` that has no idx and meta that fit, then merge the index.
 
     Args:
-        folder: holds the tars, written by anyone; idx, meta and `index/` are written beside them.
-        measure: an image's bytes to (width, height) after EXIF rotation; with several workers, a module's function.
-        workers: processes, one shard at a time each.
-        rebuild: describe all tars anew, those that seem complete too.
-        progress: called after each shard with bytes done and bytes in all.
+        folder: holds the tars, written by anyone; idx, meta and `index/` are written next to them.
+        image_size: (width, height) of an image after EXIF rotation, from its bytes; with several workers, a function
+            of a module.
+        workers: processes; each describes one shard at a time.
+        rebuild: describe all tars again, those that seem complete too.
+        on_progress: called after each shard with bytes done and bytes in all.
 
     Raises:
         ShardError: when tars are broken or cannot serve as shards, naming each; the others are described by then.
         ShardIndexError: when there is no tar.
     """
-    todo = [tar for tar in _shards_in(folder) if tar.is_file() and (rebuild or not _is_complete(tar))]
+    todo = [tar for tar in _shards_in(folder) if tar.is_file() and (rebuild or not is_complete(tar))]
     total = sum(tar.stat().st_size for tar in todo)
     done = 0
     broken: list[str] = []
-    for tar, error in _describe_all(todo, measure, workers):
+    for tar, error in _describe_all(todo, image_size, workers):
         done += tar.stat().st_size
         if error is not None:
             broken.append(f"\n  {error}")
-        if progress is not None:
-            progress(done, total)
+        if on_progress is not None:
+            on_progress(done, total)
     if broken:
         raise ShardError(f"{folder}: {len(broken)} of {len(todo)} tars cannot be indexed:" + "".join(sorted(broken)))
     return merge_index(folder)
 
 
-def write_token_column(folder: Path, fingerprint: str, counts: ArrayLike, supervised: ArrayLike | None = None) -> Path:
-    """Write the tokens of each sample's text for one tokenizer, beside the other columns.
-
-    Args:
-        folder: a folder of shards with an index.
-        fingerprint: the tokenizer's, lower-case hexadecimal.
-        counts: (n,) tokens of each row's text segments, row by row.
-        supervised: (n,) how many of them are supervised (`Shards.supervised`); None means all, and needs no column.
-
-    Returns:
-        The file written.
-
-    Raises:
-        ShardIndexError: when there is no index, or `counts` does not fit it.
-    """
-    source = folder / INDEX_FOLDER / INDEX_JSON
-    if not source.is_file():
-        raise ShardIndexError(f"{folder} has no index: run `wdstream index {folder}`")
-    catalog = catalog_from_json(source.read_bytes(), str(source))
-    supervised_path = source.with_name(supervised_file(fingerprint))
-    if supervised is None:
-        supervised_path.unlink(missing_ok=True)
-    else:
-        _write_counts(supervised_path, supervised, catalog, folder)
-    return _write_counts(source.with_name(token_file(fingerprint)), counts, catalog, folder)
-
-
-def _write_counts(path: Path, counts: ArrayLike, catalog: Catalog, folder: Path) -> Path:
-    """A column of one count a sample."""
-    values = np.asarray(counts)
-    if values.shape != (catalog.num_samples,) or not np.issubdtype(values.dtype, np.integer):
-        raise ShardIndexError(
-            f"token counts are {values.dtype} of shape {values.shape}; integers of shape ({catalog.num_samples},) "
-            f"expected, one a sample of {folder}"
-        )
-    if len(values) and not 0 <= int(values.min()) <= int(values.max()) <= np.iinfo(TOKEN_DTYPE).max:
-        raise ShardIndexError(f"token counts from {values.min()} to {values.max()} do not fit a column of tokens")
-    with atomic_write(path) as file:
-        np.save(file, values.astype(TOKEN_DTYPE), allow_pickle=False)
-    return path
-
-
 def _shards_in(folder: Path) -> list[Path]:
-    """Tars by name, those that only left their meta behind too, so that the merge can say so."""
+    """Tars by name, also those of which only the meta is left, so that the merge can say so."""
     if not folder.is_dir():
         raise ShardIndexError(f"{folder}: no such folder of shards")
     names = {path.name for path in folder.glob("*" + TAR_SUFFIX)}
@@ -191,30 +175,24 @@ def _shards_in(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def _is_complete(tar: Path) -> bool:
-    try:
-        load_complete(tar)
-    except ShardError:
-        return False
-    return True
-
-
-def _describe_all(todo: Sequence[Path], measure: Measure, workers: int) -> Iterator[tuple[Path, ShardError | None]]:
-    """Describe each tar, in processes when there are several workers; yields it with its error, if any."""
+def _describe_all(
+    todo: Sequence[Path], image_size: ImageSize, workers: int
+) -> Iterator[tuple[Path, ShardError | None]]:
+    """Describe each tar, in processes when there are several workers; yields each with its error, if any."""
     if workers <= 1 or len(todo) <= 1:
         for tar in todo:
-            yield tar, _describe(tar, measure)
+            yield tar, _describe(tar, image_size)
         return
     # spawn: a fork of a process with threads, torch's say, can hang
     with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_describe, tar, measure): tar for tar in todo}
+        futures = {pool.submit(_describe, tar, image_size): tar for tar in todo}
         for future in as_completed(futures):
             yield futures[future], future.result()
 
 
-def _describe(tar: Path, measure: Measure) -> ShardError | None:
+def _describe(tar: Path, image_size: ImageSize) -> ShardError | None:
     try:
-        describe_tar(tar, measure)
+        describe_tar(tar, image_size)
     except ShardError as error:
         return error
     return None
@@ -224,12 +202,12 @@ def refuse_duplicates(folder: Path, entries: Sequence[ShardEntry], hashes: Seque
     """Check that keys are unique over all shards; equal hashes are settled by the keys themselves.
 
     Args:
-        folder: where the shards lie.
+        folder: of the shards.
         entries: the shards.
         hashes: each shard's column `key_hash`.
 
     Raises:
-        ShardError: naming the first key found twice, and both shards.
+        ShardError: with the first key that two samples have, and their shards.
     """
     everything = np.concatenate(hashes)
     order = np.argsort(everything, kind="stable")
@@ -251,7 +229,7 @@ def refuse_duplicates(folder: Path, entries: Sequence[ShardEntry], hashes: Seque
             key, shard = key_of(row)
             if key in seen:
                 raise ShardError(
-                    f"the key {key!r} stands in {seen[key]} and in {shard}: keys are unique over all shards of "
+                    f"the key {key!r} is in {seen[key]} and in {shard}: keys are unique over all shards of "
                     f"{folder}; rename one, or move one shard away"
                 )
             seen[key] = shard
@@ -295,8 +273,81 @@ def write_index(folder: Path, catalog: Catalog) -> None:
     write_file(index / INDEX_JSON, catalog.to_json())
 
 
-def _columns_of(meta: ShardMeta, number: int, first_image: int) -> dict[str, NDArray[Any]]:
+def _columns_of(meta: ShardMeta, number: int, first_image: int) -> dict[str, Column]:
     """The rows of one shard, column by column."""
     columns = {name: meta.columns[name] for name in (*SAMPLE_COLUMNS, *IMAGE_COLUMNS)}
     ends = first_image + np.cumsum(meta.columns["num_images"], dtype="<i8")
     return columns | {"shard": np.full(meta.num_samples, number, "<i4"), "image_start": ends}
+
+
+def describe_tar(tar: Path, image_size: ImageSize) -> ShardMeta:
+    """Walk a tar, write `x.tar.idx` and `x.meta.npz` next to it, and return the meta.
+
+    Headers are walked first; then each sample is read once, for its checksum, its text and the sizes of its images. A
+    sample whose image or text cannot be read is left out, and listed in `failures`.
+
+    Args:
+        tar: an uncompressed tar: USTAR, or with the long names of GNU or PAX.
+        image_size: (width, height) of an image after EXIF rotation, from its bytes.
+
+    Raises:
+        ShardError: when it cannot serve as a shard: broken, cut off, a key that is unsafe, repeated, or with a dot.
+    """
+    try:
+        descriptor = os.open(tar, os.O_RDONLY)
+    except OSError as error:
+        raise ShardError(f"{tar} cannot be opened: {error}") from error
+    try:
+        tar_bytes = os.fstat(descriptor).st_size
+        spans, end = _spans(descriptor, tar_bytes)
+        builder = MetaBuilder()
+        for span in spans:
+            data = read_exactly(descriptor, span.offset, span.end - span.offset)
+            try:
+                page = page_from_members(*split_sample(data))
+                entry = SampleEntry.of(page, [image_size(image) for image in page.images])
+            except PageError as error:
+                builder.failures.append(SampleFailure(key=span.key, reason=str(error)))
+                continue
+            builder.add(span.key, span.offset, len(data), zlib.crc32(data), entry)
+    except (ShardError, OSError) as error:
+        raise ShardError(f"{tar}: {error}") from error
+    finally:
+        os.close(descriptor)
+    meta = builder.build(tar_bytes)
+    paths = ShardPaths.of(tar)
+    save_idx(paths.idx, [*(span.offset for span in spans), end])
+    meta.save(paths.meta)
+    return meta
+
+
+def _spans(descriptor: int, tar_bytes: int) -> tuple[list[SampleSpan], int]:
+    """All samples of a tar, and the offset of its end-of-archive block."""
+    members = list(walk(lambda offset, length: os.pread(descriptor, length, offset), 0, tar_bytes))
+    end = members[-1].end if members else 0
+    spans = list(group_samples(members))
+    if os.pread(descriptor, BLOCK_SIZE, end) != ZERO_BLOCK:
+        raise ShardError(f"no end-of-archive block at byte {end} of {tar_bytes}: truncated; copy or write it again")
+    seen: set[str] = set()
+    for span in spans:
+        if span.key in seen:
+            raise ShardError(
+                f"the key {span.key!r} appears again at byte {span.offset}: keys are unique and the members of a "
+                "sample are neighbours; sort the tar by name"
+            )
+        seen.add(span.key)
+        _refuse_dotted_key(span)
+    return spans, end
+
+
+def _refuse_dotted_key(span: SampleSpan) -> None:
+    """A sample with only members such as `v2.jpg` comes from a name such as `page.v2.jpg`."""
+    known = (*IMAGE_EXTENSIONS, TEXT_EXTENSION, JSON_EXTENSION)
+    if any(extension in known or is_image(extension) for extension in span.members):
+        return
+    for extension, member in span.members.items():
+        if "." in extension and extension.rpartition(".")[2] in known:
+            raise ShardError(
+                f"the name {member.name!r} has a dot in its key: readers of tar shards take {span.key!r} for the key "
+                f"and {extension!r} for the extension; write the shard again without dots in the keys"
+            )

@@ -1,8 +1,8 @@
-"""Names and samples in a shard: which keys are allowed, which parts there are, how members group into samples.
+"""Names and samples in a shard: which keys are allowed, and how the members of a tar group into samples.
 
-A shard `x.tar` stands beside `x.tar.idx` (where each sample starts) and `x.meta.npz` (sizes, checksums, keys). The
-rule that splits a name into key and extension is webdataset's and energon's: the key ends at the first dot of the
-basename. So a key's basename has no dot, and the parts of a sample stand together.
+A shard is `x.tar` with `x.tar.idx` (where each sample starts) and `x.meta.npz` (sizes, checksums, keys) next to it. The
+rule that splits a member's name into key and extension is webdataset's and energon's: the key ends at the first dot of
+the basename. So a key's basename has no dot, and the members of a sample are neighbours.
 """
 
 import re
@@ -19,9 +19,9 @@ META_SUFFIX = ".meta.npz"
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "tif", "tiff", "gif", "bmp")
 TEXT_EXTENSION = "txt"
 JSON_EXTENSION = "json"
-MAX_EXTENSION = 16  # reserved when a key is checked, so that every part of a valid key fits USTAR
+MAX_EXTENSION = 16  # reserved when a key is checked, so that every member of a valid key fits USTAR
 
-# The last component starts with no dot: hidden files, macOS's `._a.jpg` say, are no parts.
+# The last component starts with no dot: hidden files, such as macOS's `._a.jpg`, belong to no sample.
 _NAME = re.compile(r"((?:.*/|)[^./]+)[.]([^/]*)", re.DOTALL)
 _WEBDATASET_META = re.compile(r"__[^/]*__($|/)")  # entries that webdataset and energon skip
 _WRITTEN_EXTENSION = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)*")
@@ -53,19 +53,19 @@ class ShardPaths:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleSpan:
-    """A sample's place in a tar: from its first header to behind the padding of its last part.
+    """Where a sample is in a tar: from its first header to the end of the padding of its last member.
 
     Attributes:
         key: the sample's key.
-        offset: its first header.
-        end: behind its last part; members that are no parts may stand in between.
-        parts: extension (lower case) to member.
+        offset: of its first header.
+        end: after the padding of its last member; files that belong to no sample may be in between.
+        members: extension (lower case) to member.
     """
 
     key: str
     offset: int
     end: int
-    parts: dict[str, Member]
+    members: dict[str, Member]
 
 
 def validate_key(key: str) -> None:
@@ -79,7 +79,7 @@ def validate_key(key: str) -> None:
         raise ShardError(f"the key {key!r} has a dot in its basename, where readers cut the extension: replace it")
     if not key.isascii() or " " in key or "\\" in key:
         raise ShardError(f"the key {key!r} has other than printable ASCII characters, a space or a backslash: {_HINT}")
-    if any(part in ("", ".") for part in key.split("/")):
+    if any(component in ("", ".") for component in key.split("/")):
         raise ShardError(f"the key {key!r} has an empty or '.' component: {_HINT}")
     if key.startswith("__"):
         raise ShardError(f"the key {key!r} starts with '__', which webdataset keeps for metadata: {_HINT}")
@@ -99,18 +99,18 @@ def validate_extension(extension: str) -> None:
 
 
 def image_number(extension: str) -> int | None:
-    """The number of a row's image part: 3 for `3.png`; None for any other extension."""
+    """The number of a row's image: 3 for `3.png`; None for any other extension."""
     match = _NUMBERED_IMAGE.fullmatch(extension)
     return int(match[1]) if match else None
 
 
 def is_image(extension: str) -> bool:
-    """Whether this part is an image: a page's `jpg` or a row's `3.png`."""
+    """Whether a member of this extension is an image: a page's `jpg` or a row's `3.png`."""
     return extension in IMAGE_EXTENSIONS or image_number(extension) is not None
 
 
 def split_name(name: str) -> tuple[str, str] | None:
-    """Key and lower-case extension of a member's name; None for a member that is no part of a sample.
+    """Key and lower-case extension of a member's name; None for one that belongs to no sample.
 
     Raises:
         ShardError: for a name that is not safe as a path.
@@ -123,32 +123,32 @@ def split_name(name: str) -> tuple[str, str] | None:
 
 
 def group_samples(members: Iterable[Member]) -> Iterator[SampleSpan]:
-    """Group members into samples, as webdataset does: neighbours with one key.
+    """Group the members of a tar into samples, as webdataset does: neighbours with one key.
 
     Raises:
-        ShardError: when a sample has two parts of one extension, or a name is unsafe.
+        ShardError: when a sample has two members of one extension, or a name is unsafe.
     """
-    key, parts = "", dict[str, Member]()
+    key, group = "", dict[str, Member]()
     for member in members:
         split = split_name(member.name) if member.is_file else None
         if split is None:
             continue
-        if parts and split[0] != key:
-            yield _span(key, parts)
-            parts = {}
+        if group and split[0] != key:
+            yield _span(key, group)
+            group = {}
         key, extension = split
-        if extension in parts:
-            raise ShardError(f"the sample {key!r} has two parts {extension!r}; the second at byte {member.offset}")
-        parts[extension] = member
-    if parts:
-        yield _span(key, parts)
+        if extension in group:
+            raise ShardError(f"the sample {key!r} has two members {extension!r}; the second at byte {member.offset}")
+        group[extension] = member
+    if group:
+        yield _span(key, group)
 
 
 def split_sample(data: bytes) -> tuple[str, dict[str, bytes]]:
-    """Key and parts of one sample from its run of bytes in the tar, headers and padding included.
+    """Key and members of one sample from its bytes in the tar, headers and padding included.
 
     Args:
-        data: the bytes from the sample's first header to behind its last part.
+        data: the bytes from the sample's first header to the end of its last member.
 
     Returns:
         The key, and extension (lower case) to bytes, in the order of the tar.
@@ -160,16 +160,16 @@ def split_sample(data: bytes) -> tuple[str, dict[str, bytes]]:
     if len(spans) != 1 or spans[0].offset != 0 or spans[0].end != len(data):
         keys = [span.key for span in spans]
         raise ShardError(f"{len(data)} bytes should hold one sample, found {len(keys)}: {keys[:3]}")
-    parts = {
+    members = {
         extension: data[member.data_offset : member.data_offset + member.size]
-        for extension, member in spans[0].parts.items()
+        for extension, member in spans[0].members.items()
     }
-    return spans[0].key, parts
+    return spans[0].key, members
 
 
-def _span(key: str, parts: dict[str, Member]) -> SampleSpan:
-    members = list(parts.values())
-    return SampleSpan(key=key, offset=members[0].offset, end=members[-1].end, parts=parts)
+def _span(key: str, members: dict[str, Member]) -> SampleSpan:
+    in_order = list(members.values())
+    return SampleSpan(key=key, offset=in_order[0].offset, end=in_order[-1].end, members=members)
 
 
 def _check_key(key: str) -> None:

@@ -20,8 +20,12 @@ from wdstream.errors import ShardError
 from wdstream.shards.layout import ShardPaths
 from wdstream.storage.atomic import atomic_write, write_file
 
+DType = np.dtype[Any]
+Column = NDArray[Any]
+"""One array per column of a shard or an index; its type and length are those of the tables below."""
+
 SCHEMA_VERSION = 1
-SAMPLE_COLUMNS: dict[str, np.dtype[Any]] = {  # one value a sample
+SAMPLE_COLUMNS: dict[str, DType] = {  # one value per sample
     "offset": np.dtype("<i8"),
     "nbytes": np.dtype("<i8"),
     "crc": np.dtype("<u4"),
@@ -31,8 +35,8 @@ SAMPLE_COLUMNS: dict[str, np.dtype[Any]] = {  # one value a sample
     "starts_with_text": np.dtype("u1"),
     "key_hash": np.dtype("<u8"),
 }
-IMAGE_COLUMNS: dict[str, np.dtype[Any]] = {"image_width": np.dtype("<i4"), "image_height": np.dtype("<i4")}
-_BLOBS: dict[str, np.dtype[Any]] = {
+IMAGE_COLUMNS: dict[str, DType] = {"image_width": np.dtype("<i4"), "image_height": np.dtype("<i4")}
+_BLOBS: dict[str, DType] = {
     "key_start": np.dtype("<i8"),
     "key_bytes": np.dtype("u1"),
     "failures": np.dtype("u1"),
@@ -52,7 +56,7 @@ _DAMAGE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleFailure:
-    """A sample that stands in a shard of others but cannot be used: its image or text cannot be read."""
+    """A sample of somebody else's shard that cannot be used: its image or text cannot be read."""
 
     key: str
     reason: str
@@ -68,12 +72,12 @@ class ShardMeta:
             run of bytes in the tar, `crc` is the zlib crc32 of that run, image sizes are those after EXIF rotation,
             `key_hash` is `hash_key` of the key.
         key_start: int64 (n + 1,), where each key starts in `key_bytes`.
-        key_bytes: uint8, the keys in UTF-8, one behind the other.
+        key_bytes: uint8, the keys in UTF-8, one after the other.
         failures: samples left out, of shards written by others.
     """
 
     tar_bytes: int
-    columns: dict[str, NDArray[Any]]
+    columns: dict[str, Column]
     key_start: NDArray[np.int64]
     key_bytes: NDArray[np.uint8]
     failures: tuple[SampleFailure, ...] = ()
@@ -88,9 +92,9 @@ class ShardMeta:
         """Images of all samples."""
         return len(self.columns["image_width"])
 
-    def key(self, place: int) -> str:
-        """The key of the sample at `place`."""
-        return self.key_bytes[self.key_start[place] : self.key_start[place + 1]].tobytes().decode("utf-8")
+    def key(self, sample: int) -> str:
+        """The key of sample number `sample` of the shard."""
+        return self.key_bytes[self.key_start[sample] : self.key_start[sample + 1]].tobytes().decode("utf-8")
 
     @property
     def digest(self) -> str:
@@ -107,7 +111,7 @@ class ShardMeta:
             header = np.array([SCHEMA_VERSION, self.tar_bytes], "<i8")
             np.savez(file, allow_pickle=False, header=header, **self._arrays())
 
-    def _arrays(self) -> dict[str, NDArray[Any]]:
+    def _arrays(self) -> dict[str, Column]:
         arrays = {name: self.columns[name] for name in (*SAMPLE_COLUMNS, *IMAGE_COLUMNS)}
         arrays |= {"key_start": self.key_start, "key_bytes": self.key_bytes}
         failures = json.dumps([[failure.key, failure.reason] for failure in self.failures])
@@ -137,10 +141,10 @@ def load_meta(path: Path) -> ShardMeta:
                 raise ShardError(f"column {name} is {arrays[name].dtype}, {dtype} expected")
         return _meta_of(int(header[1]), arrays)
     except (ShardError, *_DAMAGE) as error:
-        raise ShardError(f"{path}: {error}; build it anew with `wdstream index --rebuild`") from error
+        raise ShardError(f"{path}: {error}; build it again with `wdstream index --rebuild`") from error
 
 
-def _meta_of(tar_bytes: int, arrays: dict[str, NDArray[Any]]) -> ShardMeta:
+def _meta_of(tar_bytes: int, arrays: dict[str, Column]) -> ShardMeta:
     start, blob = arrays["key_start"], arrays["key_bytes"]
     num_samples = len(start) - 1
     if num_samples < 0 or start[0] != 0 or (np.diff(start) <= 0).any() or start[-1] != len(blob):
@@ -169,6 +173,15 @@ def save_idx(path: Path, offsets: Sequence[int]) -> None:
     write_file(path, np.asarray(offsets, "<u8").tobytes())
 
 
+def is_complete(tar: Path, digest: str | None = None) -> bool:
+    """Whether the three files of a shard are there and belong together; with `digest`, whether they have that one."""
+    try:
+        meta = load_complete(tar)
+    except ShardError:
+        return False
+    return digest is None or meta.digest == digest
+
+
 def load_complete(tar: Path) -> ShardMeta:
     """The meta of a shard whose three files are there and belong together.
 
@@ -180,9 +193,9 @@ def load_complete(tar: Path) -> ShardMeta:
     if missing:
         raise ShardError(f"{tar.name}: {' and '.join(missing)} missing")
     meta = load_meta(paths.meta)
-    found = paths.tar.stat().st_size
-    if found != meta.tar_bytes:
-        raise ShardError(f"{tar}: changed or truncated: {meta.tar_bytes} bytes expected, found {found}")
+    num_bytes = paths.tar.stat().st_size
+    if num_bytes != meta.tar_bytes:
+        raise ShardError(f"{tar}: changed or truncated: {meta.tar_bytes} bytes expected, found {num_bytes}")
     starts = np.frombuffer(paths.idx.read_bytes()[: paths.idx.stat().st_size // 8 * 8], "<u8")
     if not len(starts) or not np.isin(meta.columns["offset"].astype("<u8"), starts[:-1]).all():
         raise ShardError(f"{paths.idx}: does not fit {paths.meta.name}")

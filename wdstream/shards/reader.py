@@ -1,30 +1,19 @@
-"""Shards for reading: columns mapped into memory, and samples by one range read each, verified.
-
-The name of a row, also of one whose very header is damaged.
-"""
+"""Shards for reading: columns mapped into memory, and samples by one range read each, verified."""
 
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import DamagedSampleError, PageError, ShardError
 from wdstream.records import Page
-from wdstream.shards.columns import (
-    IndexFiles,
-    load_columns,
-    load_paragraphs,
-    load_supervised,
-    load_tokens,
-    open_index,
-)
+from wdstream.shards.catalog import IndexFiles
 from wdstream.shards.layout import split_name, split_sample
 from wdstream.shards.meta import hash_key
-from wdstream.shards.page_parts import page_from_parts
+from wdstream.shards.page_members import page_from_members
 from wdstream.shards.tar_header import walk
 from wdstream.storage.local import ByteRange, Storage
 
@@ -33,9 +22,9 @@ class Shards:
     """A folder of shards with an index: n samples in rows 0 to n - 1, m images. Safe to read from many threads.
 
     Attributes:
-        path: where the index lies, as it was given.
+        path: of the folder or URL, as it was passed in.
         catalog: what `index.json` says.
-        fingerprint: 32 hexadecimal digits of the content, wherever it lies.
+        fingerprint: 32 hexadecimal digits of the content, wherever it is.
         shard_names: file name of each shard, in order of rows.
         shard_starts: int64 (shards,), first row of each shard.
         shard: int32 (n,), number of each row's shard.
@@ -43,7 +32,7 @@ class Shards:
         nbytes: int64 (n,), how many they are, headers and padding included.
         crc: uint32 (n,), zlib crc32 of those bytes.
         num_images: int32 (n,).
-        image_start: int64 (n + 1,), where a row's images start in the next two.
+        image_start: int64 (n + 1,), where the images of a row start in the next two.
         image_width: int32 (m,), pixels, after EXIF rotation.
         image_height: int32 (m,).
         text_bytes: int32 (n,), UTF-8 bytes of all text segments.
@@ -52,11 +41,14 @@ class Shards:
         key_hash: uint64 (n,), `wdstream.shards.meta.hash_key` of the key.
     """
 
-    def __init__(self, path: Path | str, files: IndexFiles, storage: Storage) -> None:
-        """Use `Shards.open`."""
+    def __init__(self, path: Path | str, storage: Storage | None = None) -> None:
+        """`Shards.open` says more."""
+        if not isinstance(path, str | Path):
+            raise TypeError(f"Shards: expected a folder or URL of shards, got {type(path).__name__}: {path!r:.80}")
         self.path = path
-        self.catalog = catalog = files.catalog()
-        columns = load_columns(files, catalog)
+        self._files = IndexFiles(path)
+        self.catalog = catalog = self._files.catalog()
+        columns = self._files.columns(catalog)
         self.fingerprint = catalog.fingerprint
         self.shard_names = tuple(shard.name for shard in catalog.shards)
         self.shard_starts = np.cumsum([0] + [shard.samples for shard in catalog.shards], dtype=np.int64)[:-1]
@@ -72,8 +64,7 @@ class Shards:
         self.text_chars: NDArray[np.int32] = columns["text_chars"]
         self.starts_with_text: NDArray[np.uint8] = columns["starts_with_text"]
         self.key_hash: NDArray[np.uint64] = columns["key_hash"]
-        self._files = files
-        self._storage = storage
+        self._storage = self._files.storage if storage is None else storage
         self._checked: set[int] = set()  # shards whose size was compared with the index
         self._tokens: dict[str, NDArray[np.int32]] = {}
         self._by_hash: NDArray[np.int64] | None = None
@@ -86,19 +77,25 @@ class Shards:
         Args:
             path: a folder, or a URL that fsspec understands (`s3://bucket/shards`); a URL's columns are read into
                 memory, a folder's are mapped.
-            storage: where the tars lie, when that is not beside the index.
+            storage: of the tars, when they are not next to the index.
 
         Raises:
             ShardIndexError: when there is no index, or it is damaged or of another version.
+            TypeError: when `path` is neither text nor a Path.
         """
-        files = open_index(path)
-        return cls(path, files, files.storage if storage is None else storage)
+        return cls(path, storage)
 
     def __len__(self) -> int:
         return self.catalog.num_samples
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Shards.open, (self.path, self._storage)
+    def __repr__(self) -> str:
+        return (
+            f"Shards({str(self.path)!r}: {len(self.shard_names):,} shards, {len(self):,} samples, "
+            f"{self.catalog.num_images:,} images, fingerprint {self.fingerprint})"
+        )
+
+    def __reduce__(self) -> tuple[type["Shards"], tuple[Path | str, Storage]]:
+        return Shards, (self.path, self._storage)  # opened again where it is unpickled: arrays and files do not travel
 
     def rows_of_shard(self, shard: int) -> range:
         """The rows of shard number `shard`."""
@@ -112,7 +109,7 @@ class Shards:
             ShardIndexError: when there is none, naming those there are.
         """
         if fingerprint not in self._tokens:
-            self._tokens[fingerprint] = load_tokens(self._files, self.catalog, fingerprint, self.path)
+            self._tokens[fingerprint] = self._files.tokens(self.catalog, fingerprint)
         return self._tokens[fingerprint]
 
     def supervised(self, fingerprint: str) -> NDArray[np.int32] | None:
@@ -125,7 +122,7 @@ class Shards:
         Raises:
             ShardIndexError: when the column is damaged or of another index.
         """
-        return load_supervised(self._files, self.catalog, fingerprint)
+        return self._files.supervised(self.catalog, fingerprint)
 
     def paragraphs(self, fingerprint: str) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Tokens of each paragraph of the pages that may be split, under one tokenizer (text/paragraphs.py).
@@ -136,10 +133,10 @@ class Shards:
         Raises:
             ShardIndexError: when there are none, as in an index of an earlier version; or when they are damaged.
         """
-        return load_paragraphs(self._files, self.catalog, fingerprint, self.path)
+        return self._files.paragraphs(self.catalog, fingerprint)
 
     def read(self, row: int) -> tuple[str, dict[str, bytes]]:
-        """Key and parts (extension to bytes) of one row, by one read, verified against the index.
+        """Key and members (extension to bytes) of one row, by one read, verified against the index.
 
         Raises:
             ShardError: when the shard is missing, cut off, or not what the index says.
@@ -152,15 +149,15 @@ class Shards:
 
         Raises:
             ShardError: as `read`.
-            RowError: when its parts are no page.
+            RowError: when its members are no page.
         """
-        return page_from_parts(*self.read(row))
+        return page_from_members(*self.read(row))
 
     def read_pages(self, rows: Sequence[int]) -> list[Page | PageError]:
-        """Several rows as pages, in the order asked for; from a remote storage in few requests, side by side.
+        """Several rows as pages, in the order asked for; from a remote storage in few requests at a time.
 
         Returns:
-            For a row whose bytes are damaged or no page, the error in its place.
+            For a row whose bytes are damaged or are no page, its error instead.
 
         Raises:
             ShardError: when a shard is missing, cut off, or not what the index says.
@@ -170,7 +167,7 @@ class Shards:
 
     def _page(self, row: int, data: bytes) -> Page | PageError:
         try:
-            return page_from_parts(*self._sample(row, data))
+            return page_from_members(*self._sample(row, data))
         except PageError as error:
             return error
 
@@ -196,7 +193,7 @@ class Shards:
         return key
 
     def shard_name(self, row: int) -> str:
-        """The file name of the tar that a row lies in."""
+        """The file name of the tar that holds a row."""
         return self.shard_names[int(self.shard[row])]
 
     def find(self, key: str) -> int | None:
@@ -208,8 +205,8 @@ class Shards:
         with self._lock:
             if self._by_hash is None:
                 self._by_hash = np.argsort(self.key_hash, kind="stable")
-        place = int(np.searchsorted(self.key_hash, np.uint64(hash_key(key)), sorter=self._by_hash))
-        for row in self._by_hash[place:]:
+        first = int(np.searchsorted(self.key_hash, np.uint64(hash_key(key)), sorter=self._by_hash))
+        for row in self._by_hash[first:]:
             if int(self.key_hash[row]) != hash_key(key):
                 break
             if self.key(int(row)) == key:
@@ -217,14 +214,14 @@ class Shards:
         return None
 
     def _range(self, row: int) -> ByteRange:
-        """A row's place; the shard's size is compared with the index at the first row read from it."""
+        """Where a row is; the shard's size is compared with the index at the first row read from it."""
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)} rows of {self.path}")
         shard = int(self.shard[row])
         if shard not in self._checked:
-            expected, found = self.catalog.shards[shard].bytes, self._storage.size(self.shard_names[shard])
-            if found is not None and found != expected:
-                raise self._changed(row, f"{expected} bytes expected, found {found}")
+            expected, actual = self.catalog.shards[shard].bytes, self._storage.size(self.shard_names[shard])
+            if actual is not None and actual != expected:
+                raise self._changed(row, f"{expected} bytes expected, found {actual}")
             self._checked.add(shard)
         return ByteRange(name=self.shard_names[shard], offset=int(self.offset[row]), length=int(self.nbytes[row]))
 

@@ -1,7 +1,7 @@
 """Tar headers: our own are plain USTAR; GNU and PAX long names of others are understood, the rest is refused.
 
 A tar file is a run of 512-byte blocks: one header block a member, then its bytes padded to a block, and at the end at
-least one block of zeros. Field places are those of POSIX.1-1988 (USTAR); PAX records those of POSIX.1-2001.
+least one block of zeros. Fields are where they are in those of POSIX.1-1988 (USTAR); PAX records those of POSIX.1-2001.
 Nothing here trusts its input: checksums are verified, numbers are parsed strictly, sizes are bounded by the file.
 """
 
@@ -15,13 +15,13 @@ RECORD_SIZE = 10_240  # an archive is padded to this, as tar and Python's tarfil
 ZERO_BLOCK = bytes(BLOCK_SIZE)
 MAX_NAME = 100
 MAX_PREFIX = 155
-MAX_PART_BYTES = 8**11 - 1  # eleven octal digits
+MAX_USTAR_BYTES = 8**11 - 1  # eleven octal digits
 MAX_EXTENDED_HEADER = 1 << 20  # a long name or a set of PAX records; real ones are below a kilobyte
 
 ReadAt = Callable[[int, int], bytes]  # (offset, length) -> bytes, shorter only at the end
 
 _REGULAR = b"0\x007"
-_LINKS_AND_DEVICES = b"123456"  # hard link, symbolic link, character and block device, folder, pipe: never a part
+_LINKS_AND_DEVICES = b"123456"  # hard link, symbolic link, character and block device, folder, pipe: never a sample's
 _OCTAL_DIGITS = frozenset(b"01234567")
 
 
@@ -45,7 +45,7 @@ class Member:
 
     @property
     def end(self) -> int:
-        """The offset behind its padding: where the next header stands."""
+        """The offset after its padding: where the next header is."""
         return self.data_offset + padded(self.size)
 
 
@@ -79,8 +79,8 @@ def make_header(path: str, size: int) -> bytes:
     Raises:
         ShardError: when the path or the size does not fit.
     """
-    if size > MAX_PART_BYTES:
-        raise ShardError(f"{path!r} has {size} bytes; a part of a shard holds at most {MAX_PART_BYTES}")
+    if size > MAX_USTAR_BYTES:
+        raise ShardError(f"{path!r} has {size} bytes; a member of a shard holds at most {MAX_USTAR_BYTES}")
     prefix, name = split_path(path)
     head = name.encode("ascii").ljust(MAX_NAME, b"\0") + b"0000644\x000000000\x000000000\0"
     head += b"%011o\0" % size + b"00000000000\0"
@@ -91,12 +91,12 @@ def make_header(path: str, size: int) -> bytes:
 
 
 def walk(read: ReadAt, start: int, end: int) -> Iterator[Member]:
-    """Every member whose headers lie in [start, end), in order; stops at a block of zeros, where there is one.
+    """Every member whose headers are in [start, end), in order; stops at a block of zeros, where there is one.
 
     Args:
-        read: reads bytes of the tar; called for headers only, never for what members hold.
+        read: reads bytes of the tar; called for headers only, never for the contents of members.
         start: a header's offset.
-        end: the end of the tar, or of the run of members.
+        end: the end of the tar, or of the sample.
 
     Yields:
         The members, long names resolved.
@@ -105,7 +105,7 @@ def walk(read: ReadAt, start: int, end: int) -> Iterator[Member]:
         ShardError: for a broken header, a member that reaches beyond `end`, or a kind of header that cannot be read.
     """
     offset = start
-    first: int | None = None  # where the long name in front of the coming header starts
+    first: int | None = None  # where the long name before the coming header starts
     overrides: dict[str, str] = {}
     while offset < end:
         block = read(offset, BLOCK_SIZE)
@@ -132,7 +132,7 @@ def walk(read: ReadAt, start: int, end: int) -> Iterator[Member]:
         yield member
         offset, first, overrides = member.end, None, {}
     if first is not None:
-        raise ShardError(f"a long name at byte {first} has no file behind it: truncated or damaged")
+        raise ShardError(f"a long name at byte {first} has no file after it: truncated or damaged")
 
 
 def _member(name: str, size: int, kind: bytes, offsets: tuple[int, int], overrides: dict[str, str]) -> Member:
@@ -188,17 +188,17 @@ def _read_extension(read: ReadAt, name: str, offset: int, size: int, end: int) -
 def _pax_records(body: bytes, offset: int) -> dict[str, str]:
     """Records of the form `<length> <name>=<value>\\n`, the length counting itself."""
     records: dict[str, str] = {}
-    place = 0
-    while place < len(body) and body[place]:
-        space = body.find(b" ", place, place + 20)
-        digits = body[place:space] if space > place else b""
+    start = 0
+    while start < len(body) and body[start]:
+        space = body.find(b" ", start, start + 20)
+        digits = body[start:space] if space > start else b""
         length = int(digits) if digits.isdigit() else 0
-        record = body[space + 1 : place + length]
+        record = body[space + 1 : start + length]
         name, equals, value = record.partition(b"=")
-        if length <= len(digits) + 1 or place + length > len(body) or not equals or not value.endswith(b"\n"):
+        if length <= len(digits) + 1 or start + length > len(body) or not equals or not value.endswith(b"\n"):
             raise ShardError(f"the PAX header at byte {offset} is malformed")
         records[_decode(name)] = _decode(value[:-1])
-        place += length
+        start += length
     return records
 
 

@@ -1,7 +1,7 @@
-"""Writing how many tokens each paragraph of each page has, under one tokenizer: what `overlength: split` cuts by.
+"""Writing the columns that depend on a tokenizer: tokens of each sample, and where asked for, of each paragraph.
 
-Both files are optional: `--paragraphs` of make-shards, index and lengths counts them (make_shards/token_counts.py
-says why not always).
+`overlength: split` cuts pages by the tokens of their paragraphs. Those two files are optional: `--paragraphs` of
+make-shards, index and lengths counts them (make_shards/token_counts.py says why not always).
 
 paragraphs.<fingerprint>.npy        int32 (paragraphs,), tokens of each paragraph, tokenised by itself, row after row
 paragraph_start.<fingerprint>.npy   int64 (n + 1,), where each row's paragraphs begin in it; written last
@@ -16,10 +16,19 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from wdstream.errors import ShardIndexError
-from wdstream.shards.catalog import INDEX_FOLDER, PARAGRAPH_START_DTYPE, TOKEN_DTYPE, paragraph_files
+from wdstream.shards.catalog import (
+    INDEX_FOLDER,
+    PARAGRAPH_START_DTYPE,
+    TOKEN_DTYPE,
+    Catalog,
+    IndexFiles,
+    paragraph_files,
+    supervised_file,
+    token_file,
+)
 from wdstream.storage.atomic import atomic_write
 
 
@@ -39,10 +48,7 @@ class ParagraphWriter:
             ShardIndexError: a paragraph has more tokens than a column holds.
         """
         tokens = np.array([count for row in rows for count in row], dtype=np.int64)
-        if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) <= np.iinfo(TOKEN_DTYPE).max:
-            raise ShardIndexError(
-                f"paragraphs of {tokens.min()} to {tokens.max()} tokens do not fit a column of tokens"
-            )
+        _check_range(tokens, "paragraphs")
         self._file.write(tokens.astype(TOKEN_DTYPE).tobytes())
         self._counts.append(np.array([len(row) for row in rows], dtype=PARAGRAPH_START_DTYPE))
 
@@ -70,3 +76,46 @@ def write_paragraphs(folder: Path, fingerprint: str) -> Iterator[ParagraphWriter
         starts.unlink(missing_ok=True)  # of a column that this one takes the place of
     with atomic_write(starts) as file:
         np.save(file, begins, allow_pickle=False)
+
+
+def write_token_column(folder: Path, fingerprint: str, counts: ArrayLike, supervised: ArrayLike | None = None) -> Path:
+    """Write the tokens of each sample's text for one tokenizer, next to the other columns.
+
+    Args:
+        folder: a folder of shards with an index.
+        fingerprint: the tokenizer's, lower-case hexadecimal.
+        counts: (n,) tokens of each row's text segments, row by row.
+        supervised: (n,) how many of them are supervised (`Shards.supervised`); None means all, and needs no column.
+
+    Returns:
+        The file written.
+
+    Raises:
+        ShardIndexError: when there is no index, or `counts` does not fit it.
+    """
+    catalog = IndexFiles(folder).catalog()
+    path, supervised_path = (folder / INDEX_FOLDER / name(fingerprint) for name in (token_file, supervised_file))
+    if supervised is None:
+        supervised_path.unlink(missing_ok=True)
+    else:
+        _write_counts(supervised_path, supervised, catalog, folder)
+    return _write_counts(path, counts, catalog, folder)
+
+
+def _write_counts(path: Path, counts: ArrayLike, catalog: Catalog, folder: Path) -> Path:
+    """Write a column of one count per sample."""
+    values = np.asarray(counts)
+    if values.shape != (catalog.num_samples,) or not np.issubdtype(values.dtype, np.integer):
+        raise ShardIndexError(
+            f"token counts are {values.dtype} of shape {values.shape}; integers of shape ({catalog.num_samples},) "
+            f"expected, one per sample of {folder}"
+        )
+    _check_range(values, "samples")
+    with atomic_write(path) as file:
+        np.save(file, values.astype(TOKEN_DTYPE), allow_pickle=False)
+    return path
+
+
+def _check_range(counts: NDArray[np.int64], what: str) -> None:
+    if len(counts) and not 0 <= int(counts.min()) <= int(counts.max()) <= np.iinfo(TOKEN_DTYPE).max:
+        raise ShardIndexError(f"{what} of {counts.min()} to {counts.max()} tokens do not fit a column of tokens")

@@ -9,16 +9,17 @@ from types import TracebackType
 import numpy as np
 
 from wdstream.errors import ShardError
-from wdstream.records import Size
+from wdstream.records import Page, Size, TextSegment
 from wdstream.shards.layout import ShardPaths, is_image, validate_extension, validate_key
 from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, SampleFailure, ShardMeta, hash_key, save_idx
+from wdstream.shards.page_members import starts_with_text
 from wdstream.shards.tar_header import BLOCK_SIZE, RECORD_SIZE, make_header, padded
 from wdstream.storage.atomic import atomic_write
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleEntry:
-    """What the index knows of a sample besides its place.
+    """What the index keeps of a sample besides where it is.
 
     Attributes:
         image_sizes: (width, height) of each image in order of appearance, after EXIF rotation.
@@ -31,6 +32,17 @@ class SampleEntry:
     text_bytes: int
     text_chars: int
     starts_with_text: bool = False
+
+    @classmethod
+    def of(cls, page: Page, image_sizes: Sequence[Size]) -> "SampleEntry":
+        """The entry of a page whose images have these sizes."""
+        texts = [segment.text for segment in page.segments if isinstance(segment, TextSegment)]
+        return cls(
+            image_sizes=image_sizes,
+            text_bytes=sum(len(text.encode("utf-8", "surrogatepass")) for text in texts),
+            text_chars=sum(map(len, texts)),
+            starts_with_text=starts_with_text(page),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +64,10 @@ class MetaBuilder:
         self._samples: list[tuple[int, ...]] = []
         self._sizes: list[Size] = []
 
-    def add(self, key: str, place: tuple[int, int, int], entry: SampleEntry) -> None:
-        """Add a sample; `place` is its offset, bytes and crc."""
+    def add(self, key: str, offset: int, nbytes: int, crc: int, entry: SampleEntry) -> None:
+        """Add a sample: in the order of SAMPLE_COLUMNS."""
         counts = (len(entry.image_sizes), entry.text_bytes, entry.text_chars, int(entry.starts_with_text))
-        self._samples.append((*place, *counts, hash_key(key)))
+        self._samples.append((offset, nbytes, crc, *counts, hash_key(key)))
         self._sizes.extend(entry.image_sizes)
         self.keys.append(key)
 
@@ -76,7 +88,7 @@ class MetaBuilder:
 
 
 class ShardWriter:
-    """Writes the shard `path` (`x.tar`), with `x.tar.idx` and `x.meta.npz` beside it.
+    """Writes the shard `path` (`x.tar`), with `x.tar.idx` and `x.meta.npz` next to it.
 
     The tar is written under a temporary name and takes its own last, when the other two are in place: a tar that is
     there is complete. A shard of that name from before disappears at the moment of closing. Used as a context manager
@@ -101,33 +113,33 @@ class ShardWriter:
         """Bytes written so far, without the end of the archive."""
         return self._offsets[-1]
 
-    def add(self, key: str, parts: Mapping[str, bytes], entry: SampleEntry) -> None:
-        """Append a sample; its parts are written in order of their extensions.
+    def add(self, key: str, members: Mapping[str, bytes], entry: SampleEntry) -> None:
+        """Append a sample; its members are written in order of their extensions.
 
         Raises:
-            ShardError: for a key or an extension that is not allowed, a key written before, or no parts. Nothing of
+            ShardError: for a key or an extension that is not allowed, a key written before, or no members. Nothing of
                 the sample is written then.
         """
         validate_key(key)
         if key in self._seen:
             raise ShardError(f"{self._paths.tar}: the key {key!r} was written before; keys are unique")
-        if not parts:
-            raise ShardError(f"{self._paths.tar}: the sample {key!r} has no parts")
-        for extension in parts:
+        if not members:
+            raise ShardError(f"{self._paths.tar}: the sample {key!r} has no members")
+        for extension in members:
             validate_extension(extension)
-        num_images = sum(is_image(extension) for extension in parts)
+        num_images = sum(is_image(extension) for extension in members)
         if num_images != len(entry.image_sizes):
-            raise ShardError(f"sample {key!r}: {len(entry.image_sizes)} image sizes for {num_images} image parts")
+            raise ShardError(f"sample {key!r}: {len(entry.image_sizes)} image sizes for {num_images} images")
         chunks: list[bytes] = []
-        for extension in sorted(parts):
-            data = parts[extension]
+        for extension in sorted(members):
+            data = members[extension]
             chunks += [make_header(f"{key}.{extension}", len(data)), data, bytes(padded(len(data)) - len(data))]
         crc = 0
         for chunk in chunks:
             crc = zlib.crc32(chunk, crc)
             self._file.write(chunk)
         nbytes = sum(map(len, chunks))
-        self._meta.add(key, (self.tar_bytes, nbytes, crc), entry)
+        self._meta.add(key, self.tar_bytes, nbytes, crc, entry)
         self._seen.add(key)
         self._offsets.append(self.tar_bytes + nbytes)
 
@@ -138,7 +150,7 @@ class ShardWriter:
             tar_bytes = -(-blocks // RECORD_SIZE) * RECORD_SIZE
             self._file.write(bytes(tar_bytes - self.tar_bytes))
             meta = self._meta.build(tar_bytes)
-            self._paths.tar.unlink(missing_ok=True)  # an old tar must never stand beside new companions
+            self._paths.tar.unlink(missing_ok=True)  # an old tar must never be there with new companions
             save_idx(self._paths.idx, self._offsets)
             meta.save(self._paths.meta)
         except BaseException as error:

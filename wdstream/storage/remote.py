@@ -43,7 +43,7 @@ class RemoteFile(io.RawIOBase):
         size = self._storage.size(self._name)
         if size is None:
             raise ShardError(f"{url}: the storage does not tell its size, so that its end would not be known")
-        self._url, self._size, self._place = url, size, 0
+        self._url, self._size, self._position = url, size, 0
 
     def readable(self) -> bool:
         """True, as `io.RawIOBase` asks."""
@@ -55,9 +55,9 @@ class RemoteFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go to a byte; nothing is read."""
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        self._place = max(0, start + offset)
-        return self._place
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, start + offset)
+        return self._position
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed has a wider Buffer
         """Fill the buffer, but at the end of the file.
@@ -65,14 +65,14 @@ class RemoteFile(io.RawIOBase):
         Raises:
             ShardError: the storage sent less than it has.
         """
-        wanted = max(0, min(len(buffer), self._size - self._place))
+        wanted = max(0, min(len(buffer), self._size - self._position))
         if not wanted:
             return 0
-        data = self._storage.read(ByteRange(name=self._name, offset=self._place, length=wanted))
+        data = self._storage.read(ByteRange(name=self._name, offset=self._position, length=wanted))
         if len(data) != wanted:
-            raise ShardError(f"{self._url}: {wanted} bytes at byte {self._place} asked for, {len(data)} sent")
+            raise ShardError(f"{self._url}: {wanted} bytes at byte {self._position} asked for, {len(data)} sent")
         buffer[:wanted] = data
-        self._place += wanted
+        self._position += wanted
         return wanted
 
 
@@ -157,8 +157,8 @@ class FsspecStorage:
 
     def names(self, folder: str) -> list[str]:
         """File names in a folder, sorted. ShardError where there is none, or the storage lists nothing."""
-        found = self._try(folder, lambda: self._fs.ls(self._path(folder), detail=False))
-        return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
+        paths = self._try(folder, lambda: self._fs.ls(self._path(folder), detail=False))
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
 
     def mappable(self, name: str) -> Path | None:
         """None: what is remote is not mapped into memory."""

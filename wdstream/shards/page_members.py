@@ -3,7 +3,7 @@
 A page is `key.jpg` (or another image) + `key.txt` + `key.json` with its metadata, where each may be missing but not
 image and text both. A row of several images or texts is `key.0.jpg`, `key.1.png`, ... + `key.json`, whose `content`
 lists texts and images in reading order in the Hugging Face form, `{"type": "text", "text": ...}` and
-`{"type": "image"}`; what else stands in that json is the row's metadata. A text that is not trained on carries
+`{"type": "image"}`; the rest of that json is the row's metadata. A text that is not trained on carries
 `"is_supervised": false`. The only image of a row may do without its number. A chat row is stored like a row, with
 `messages` (wdstream/text/messages.py) in place of `content`.
 """
@@ -21,47 +21,47 @@ CONTENT = "content"
 MESSAGES = "messages"
 
 
-def page_from_parts(key: str, parts: Mapping[str, bytes]) -> Page:
+def page_from_members(key: str, members: Mapping[str, bytes]) -> Page:
     """The page of one sample.
 
     Args:
         key: the sample's key.
-        parts: extension to bytes; extensions of neither form are left alone when the sample is a page.
+        members: extension to bytes; extensions of neither form are left alone when the sample is a page.
 
     Raises:
-        RowError: when the parts are no page and no row, or text, json and images do not belong together.
+        RowError: when the members are no page and no row, or text, json and images do not belong together.
     """
-    plain = [extension for extension in parts if extension in IMAGE_EXTENSIONS]
-    numbered = {number: extension for extension in parts if (number := image_number(extension)) is not None}
-    meta = _read_json(key, parts[JSON_EXTENSION]) if JSON_EXTENSION in parts else {}
-    if len(plain) > 1 or (numbered and (plain or TEXT_EXTENSION in parts)):
-        raise RowError(f"sample {key!r}: a page has one image, a row numbers all of its own; found {sorted(parts)}")
-    if plain and TEXT_EXTENSION not in parts and (CONTENT in meta or MESSAGES in meta):
+    plain = [extension for extension in members if extension in IMAGE_EXTENSIONS]
+    numbered = {number: extension for extension in members if (number := image_number(extension)) is not None}
+    meta = _read_json(key, members[JSON_EXTENSION]) if JSON_EXTENSION in members else {}
+    if len(plain) > 1 or (numbered and (plain or TEXT_EXTENSION in members)):
+        raise RowError(f"sample {key!r}: a page has one image, a row numbers all of its own; found {sorted(members)}")
+    if plain and TEXT_EXTENSION not in members and (CONTENT in meta or MESSAGES in meta):
         plain, numbered = [], {0: plain[0]}
-    if plain or TEXT_EXTENSION in parts:
-        text = _read_text(key, parts.get(TEXT_EXTENSION, b""))
+    if plain or TEXT_EXTENSION in members:
+        text = _read_text(key, members.get(TEXT_EXTENSION, b""))
         segments: list[Segment] = [ImageSegment(index=0)] if plain else []
         segments += [TextSegment(text=text)] if text else []
-        return Page(key=key, images=tuple(parts[name] for name in plain), segments=tuple(segments), meta=meta)
+        return Page(key=key, images=tuple(members[name] for name in plain), segments=tuple(segments), meta=meta)
     if CONTENT in meta:
-        return _row(key, parts, numbered, meta)
+        return _row(key, members, numbered, meta)
     if MESSAGES in meta:
-        return _chat_row(key, parts, numbered, meta)
+        return _chat_row(key, members, numbered, meta)
     raise RowError(
-        f"sample {key!r} has no image, text or json with {CONTENT!r}; found the parts {sorted(parts)}. "
+        f"sample {key!r} has no image, text or json with {CONTENT!r}; found the members {sorted(members)}. "
         "A key whose basename has a dot looks like this: rename it"
     )
 
 
-def parts_from_page(page: Page, extensions: Sequence[str]) -> dict[str, bytes]:
-    """The parts that store `page`; the inverse of `page_from_parts`.
+def members_from_page(page: Page, extensions: Sequence[str]) -> dict[str, bytes]:
+    """The members that store `page`; the inverse of `page_from_members`.
 
     Args:
         page: a page or a row.
         extensions: the extension of each image of the page, `jpg` say.
 
     Returns:
-        Extension to bytes: a page's form when it is at most one image with one text behind it, else a row's.
+        Extension to bytes: a page's form when it is at most one image followed by one text, else a row's.
 
     Raises:
         RowError: when images, segments and extensions do not belong together, or a text or the metadata cannot be
@@ -71,7 +71,7 @@ def parts_from_page(page: Page, extensions: Sequence[str]) -> dict[str, bytes]:
     if order != list(range(len(page.images))) or len(extensions) != len(page.images):
         raise RowError(
             f"page {page.key!r}: {len(page.images)} images, {len(extensions)} extensions, and segments that name the "
-            f"images {order}; each image must stand once, in order"
+            f"images {order}; each image is named once, in order"
         )
     if any(extension not in IMAGE_EXTENSIONS for extension in extensions):
         raise RowError(f"page {page.key!r}: extensions {list(extensions)}; possible are {', '.join(IMAGE_EXTENSIONS)}")
@@ -80,9 +80,9 @@ def parts_from_page(page: Page, extensions: Sequence[str]) -> dict[str, bytes]:
         raise RowError(f"page {page.key!r} has neither an image nor text")
     chat = is_chat(page.segments)
     if not chat and len(order) <= 1 and len(texts) <= 1 and _is_page(page.segments):
-        parts = dict(zip(extensions, page.images, strict=True))
-        parts[TEXT_EXTENSION] = _encode(page.key, "".join(segment.text for segment in texts))
-        return parts | ({JSON_EXTENSION: _write_json(page.key, page.meta)} if page.meta else {})
+        members = dict(zip(extensions, page.images, strict=True))
+        members[TEXT_EXTENSION] = _encode(page.key, "".join(segment.text for segment in texts))
+        return members | ({JSON_EXTENSION: _write_json(page.key, page.meta)} if page.meta else {})
     if CONTENT in page.meta or MESSAGES in page.meta:
         raise RowError(f"row {page.key!r}: its metadata cannot have the names {CONTENT!r} and {MESSAGES!r}")
     numbered = {f"{index}.{extension}": page.images[index] for index, extension in enumerate(extensions)}
@@ -107,13 +107,13 @@ def _is_page(segments: Sequence[Segment]) -> bool:
     return isinstance(last, TextSegment) and last.is_supervised and bool(last.text)
 
 
-def _row(key: str, parts: Mapping[str, bytes], numbered: dict[int, str], meta: dict[str, Any]) -> Page:
+def _row(key: str, members: Mapping[str, bytes], numbered: dict[int, str], meta: dict[str, Any]) -> Page:
     content = meta.pop(CONTENT)
     if not isinstance(content, list) or not content:
         raise RowError(f"row {key!r}: {CONTENT!r} is a list of texts and images, found {type(content).__name__}")
     segments: list[Segment] = []
     num_images = 0
-    for place, item in enumerate(content):
+    for number, item in enumerate(content):
         kind = item.get("type") if isinstance(item, dict) else None
         if kind == "image":
             segments.append(ImageSegment(index=num_images))
@@ -121,24 +121,24 @@ def _row(key: str, parts: Mapping[str, bytes], numbered: dict[int, str], meta: d
         elif kind == "text" and isinstance(item.get("text"), str):
             segments.append(TextSegment(text=item["text"], is_supervised=item.get("is_supervised") is not False))
         else:
-            raise RowError(f"row {key!r}: item {place} of {CONTENT!r} is neither a text nor an image: {item!r:.80}")
+            raise RowError(f"row {key!r}: item {number} of {CONTENT!r} is neither a text nor an image: {item!r:.80}")
     if sorted(numbered) != list(range(num_images)):
         raise RowError(
-            f"row {key!r}: {CONTENT!r} has {num_images} images, which would be numbered from 0; the sample's parts "
-            f"are {sorted(parts)}"
+            f"row {key!r}: {CONTENT!r} has {num_images} images, which would be numbered from 0; the sample's members "
+            f"are {sorted(members)}"
         )
-    images = tuple(parts[numbered[index]] for index in range(num_images))
+    images = tuple(members[numbered[index]] for index in range(num_images))
     return Page(key=key, images=images, segments=tuple(segments), meta=meta)
 
 
-def _chat_row(key: str, parts: Mapping[str, bytes], numbered: dict[int, str], meta: dict[str, Any]) -> Page:
+def _chat_row(key: str, members: Mapping[str, bytes], numbered: dict[int, str], meta: dict[str, Any]) -> Page:
     if sorted(numbered) != list(range(len(numbered))):
-        raise RowError(f"chat row {key!r}: its images are numbered from 0; the sample's parts are {sorted(parts)}")
+        raise RowError(f"chat row {key!r}: its images are numbered from 0; the sample's members are {sorted(members)}")
     try:
         segments = segments_from_messages(meta.pop(MESSAGES), num_images=len(numbered))
     except RowError as error:
         raise RowError(f"chat row {key!r}: {error}") from error
-    images = tuple(parts[numbered[index]] for index in range(len(numbered)))
+    images = tuple(members[numbered[index]] for index in range(len(numbered)))
     return Page(key=key, images=images, segments=segments, meta=meta)
 
 
