@@ -2,6 +2,8 @@
 
 A kernel of variable lengths sees documents only through cu_seqlens and max_seqlen. The glue takes them from the batch
 if all four are there; with positions alone it takes two rows for dense ones, and documents see each other.
+
+Spans: batches, families.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""Planned tokens == ids built == what the model's own processor builds on the same tiles, to the id."""
+"""Planned tokens == ids built == what the model's own processor builds on the same tiles, to the id.
+
+Spans: families, batches, plan.
+"""
 
 import random
 from collections.abc import Sequence

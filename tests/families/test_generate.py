@@ -3,6 +3,8 @@
 ours        `write_ids`: the prompt cut from training arrays, `model.generate` with its cache
 theirs      the model's own processor on the same text and tiles, `model.generate`
 one by one  no cache: `family.model_inputs` with positions and masks as in training, the likeliest token appended
+
+Spans: families, batches, train.
 """
 
 import inspect

@@ -2,6 +2,8 @@
 
 Two gauges: every tensor that torch hands out is looked at, and numpy's arrays are counted by tracemalloc. The page is
 one tile of P bytes, so a float32 copy of it would take 4 P; page, resized tile and patches together take 3 P.
+
+Spans: families, pixels, pipeline, batches.
 """
 
 import io

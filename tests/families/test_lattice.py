@@ -2,6 +2,8 @@
 
 Counts are those of the processors' own formulas and tokenizers, so that 100,000 sizes take minutes; some documents go
 through a whole run of the processor, pixels and all, and are compared id by id.
+
+Spans: families, batches, text.
 """
 
 import random

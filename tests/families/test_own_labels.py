@@ -1,4 +1,7 @@
-"""`labels: family`: a tile's block says which tile it is, in the family's tokens; nothing else changes."""
+"""`labels: family`: a tile's block says which tile it is, in the family's tokens; nothing else changes.
+
+Spans: families, tiling, batches.
+"""
 
 from pathlib import Path
 from typing import Any

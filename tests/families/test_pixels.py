@@ -1,4 +1,7 @@
-"""Pixels against the family's own image processor on the same tiles: layout exact, resize within 2 grey levels."""
+"""Pixels against the family's own image processor on the same tiles: layout exact, resize within 2 grey levels.
+
+Spans: families, pixels, batches.
+"""
 
 from pathlib import Path
 from typing import Any

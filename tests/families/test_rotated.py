@@ -1,4 +1,7 @@
-"""Pages that a camera turned (EXIF): planned from the index, built, and as the processor reads the upright image."""
+"""Pages that a camera turned (EXIF): planned from the index, built, and as the processor reads the upright image.
+
+Spans: make_shards, pipeline, families.
+"""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,7 @@
-"""Pixels of families with squares, and of LightOnOCR, against the processor itself: layout exact, resize close."""
+"""Pixels of families with squares, and of LightOnOCR, against the processor itself: layout exact, resize close.
+
+Spans: families, pixels, batches.
+"""
 
 from pathlib import Path
 from typing import Any

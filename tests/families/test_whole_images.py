@@ -1,4 +1,7 @@
-"""Images that wdstream leaves whole are split as the model's own processor splits them, to the id; tiles are not."""
+"""Images that wdstream leaves whole are split as the model's own processor splits them, to the id; tiles are not.
+
+Spans: families, tiling, batches.
+"""
 
 from pathlib import Path
 from typing import Any

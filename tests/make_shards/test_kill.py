@@ -1,4 +1,7 @@
-"""make-shards as a process of its own: killed, interrupted, out of disk."""
+"""make-shards as a process of its own: killed, interrupted, out of disk.
+
+Spans: make_shards.
+"""
 
 import os
 import signal

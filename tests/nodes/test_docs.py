@@ -1,4 +1,7 @@
-"""The programs of docs/nodes.md, run as they stand, one after the other as a reader would."""
+"""The programs of docs/nodes.md, run as they stand, one after the other as a reader would.
+
+Spans: nodes, docs.
+"""
 
 import re
 from collections.abc import Iterator

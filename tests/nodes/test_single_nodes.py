@@ -1,4 +1,7 @@
-"""The single nodes in a row, over samples that another project's loader gives: nothing of ours but the nodes."""
+"""The single nodes in a row, over samples that another project's loader gives: nothing of ours but the nodes.
+
+Spans: nodes, families.
+"""
 
 import gc
 import io

@@ -1,5 +1,8 @@
 """Chat rows from raw JSONL to batches: planned exactly, supervised where they should be, bad rows quarantined by
-name."""
+name.
+
+Spans: raw, make_shards, text, pipeline.
+"""
 
 import json
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""`data.decode`, `data.pixels`, `data.tile_cache` through the whole stream: what changes, what must not."""
+"""`data.decode`, `data.pixels`, `data.tile_cache` through the whole stream: what changes, what must not.
+
+Spans: config, pixels, pipeline.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""A plan over shards on a real web server: the batches of the folder, and a pack's pages asked for together."""
+"""A plan over shards on a real web server: the batches of the folder, and a pack's pages asked for together.
+
+Spans: storage, shards, pipeline.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""`overlength: split` on real shards: what parts hold, digests, failures, and what trace, where, show and audit say."""
+"""`overlength: split` on real shards: what parts hold, digests, failures, and what trace, where, show and audit say.
+
+Spans: make_shards, plan, pipeline, runs, report.
+"""
 
 import io
 import json

@@ -1,4 +1,7 @@
-"""`tiling: {transform: NAME}`: a run with the tiling of another package is a run with that tiling."""
+"""`tiling: {transform: NAME}`: a run with the tiling of another package is a run with that tiling.
+
+Spans: tiling, config, pipeline.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

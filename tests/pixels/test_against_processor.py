@@ -2,6 +2,8 @@
 
 Two ways of theirs are compared: an image processor that is handed Pillow's image, and `load_image`, through which their
 pipelines read paths. Bicubic against Pillow is in tests/families/test_pixels.py and test_render.py.
+
+Spans: pixels, families.
 """
 
 import io

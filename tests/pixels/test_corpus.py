@@ -1,4 +1,7 @@
-"""Every image file of tests/data, the hostile ones too: its size and pixels, or why it is refused."""
+"""Every image file of tests/data, the hostile ones too: its size and pixels, or why it is refused.
+
+Spans: pixels.
+"""
 
 import numpy as np
 import pytest

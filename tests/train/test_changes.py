@@ -1,4 +1,7 @@
-"""What ranks and starts must agree on: one plan on all ranks; data that changed are refused, or begin a new epoch."""
+"""What ranks and starts must agree on: one plan on all ranks; data that changed are refused, or begin a new epoch.
+
+Spans: train, plan, runs.
+"""
 
 import re
 from collections import Counter

@@ -1,4 +1,7 @@
-"""FSDP2, two ranks, a micro-batch without images on one of them: no hang, the same gradient, exact resume."""
+"""FSDP2, two ranks, a micro-batch without images on one of them: no hang, the same gradient, exact resume.
+
+Spans: train.
+"""
 
 import json
 from pathlib import Path

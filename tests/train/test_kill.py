@@ -1,4 +1,7 @@
-"""Two real processes: killed without warning or asked to stop, the run goes on bit for bit; on another world too."""
+"""Two real processes: killed without warning or asked to stop, the run goes on bit for bit; on another world too.
+
+Spans: train, testing.
+"""
 
 import json
 import signal

@@ -1,4 +1,7 @@
-"""Training from plain webdataset tars without an index: the same bytes on any world, after any kill, to the end."""
+"""Training from plain webdataset tars without an index: the same bytes on any world, after any kill, to the end.
+
+Spans: train, pipeline, runs.
+"""
 
 import http.server
 import io
@@ -17,7 +20,7 @@ from rich.console import Console
 
 from tests.helpers.processes import finish, run_world, start_world
 from tests.helpers.training import TRAIN, Workplace, wait_for_steps
-from wdstream.commands.inspect import plan_command
+from wdstream.commands.plan import plan_command
 from wdstream.errors import ConfigError, PlanError
 from wdstream.plan.hashing import pages_digest
 from wdstream.runs.trace import trace

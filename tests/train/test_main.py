@@ -1,4 +1,7 @@
-"""The training command's face: help that teaches, errors in one sentence, the shipped configurations."""
+"""The training command's face: help that teaches, errors in one sentence, the shipped configurations.
+
+Spans: train, config.
+"""
 
 from pathlib import Path
 

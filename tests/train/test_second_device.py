@@ -1,6 +1,8 @@
 """Nothing is left behind on the CPU: every family trains, checks and writes on a second device as it does there.
 
 The device is emulated (tests/helpers/emulated_device.py), so this holds placement alone, not the kernels of a real one.
+
+Spans: train, families.
 """
 
 import json

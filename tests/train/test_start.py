@@ -1,4 +1,7 @@
-"""What a run finds out before its first step: lengths held against the model's own processor."""
+"""What a run finds out before its first step: lengths held against the model's own processor.
+
+Spans: train, proofs.
+"""
 
 import re
 from typing import Any
