@@ -1,10 +1,15 @@
-# make setup | demo | test | check | slow | bench; each does the set-up it needs, once.
+# make setup | demo | quick | test | check | slow | bench; each does the set-up it needs, once.
 PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: setup demo test check slow bench clean
+# Stations that are tested without torch, in well under a minute of CPU time.
+QUICK := $(addprefix tests/,storage text tiling plan shards raw)
+# One worker for each processor, eight at most, since each holds torch; a module's tests stay together, so that what they share is made once.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
+
+.PHONY: setup demo quick test check slow bench clean
 setup: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -15,8 +20,11 @@ setup: .venv/.installed
 demo: setup
 	$(BIN)/wdstream demo
 
-test: setup
-	$(BIN)/python -m pytest
+quick: setup
+	$(PYTEST) --without-torch $(QUICK)
+
+test: quick
+	$(PYTEST) $(addprefix --ignore=,$(QUICK))
 
 check: setup
 	$(BIN)/ruff format --check .

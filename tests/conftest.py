@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models run many times fast
 
 import random
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,16 @@ from tests.helpers.paths import PAGES
 from tests.helpers.shared import SharedFolders, TinyFamilies, TinyModels, WholeFamilies
 from wdstream.config.schema import Config
 from wdstream.families.base import Family
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--without-torch", action="store_true", help="a test that imports torch fails (make quick)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--without-torch"):
+        sys.modules["torch"] = None  # type: ignore[assignment]  # what Python itself takes for "cannot be imported"
+
 
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")

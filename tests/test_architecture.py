@@ -182,8 +182,8 @@ def test_any_is_rare() -> None:
 
 
 def test_tests_are_beside_their_modules_or_say_what_they_span() -> None:
-    """tests/plan/test_deal.py and test_deal_more.py test wdstream/plan/deal.py; tests/tools those of tools/. The docstring
-    of any other test module has a line "Spans: " with stations, or docs."""
+    """tests/plan/test_deal.py and test_deal_more.py test wdstream/plan/deal.py, and tests/tools those of tools/. The
+    docstring of any other test module has a line "Spans: " with stations, or docs."""
     offenders = [
         str(path)
         for path in (path.relative_to(ROOT) for path in sorted((ROOT / "tests").rglob("test_*.py")))
