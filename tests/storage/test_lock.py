@@ -1,36 +1,59 @@
-"""One writer a run: the second is refused, and a killed one leaves no lock behind."""
+"""One holder at a time among threads; waiting; the note; descriptors that child processes keep."""
 
 import subprocess
 import sys
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
-from wdstream.errors import TrainError
-from wdstream.runs.record import run_lock
-
-HOLDER = """
-import sys, time
-from pathlib import Path
-from wdstream.runs.record import run_lock
-with run_lock(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(60)
-"""
+from wdstream.errors import ConfigError
+from wdstream.storage.lock import FileLock
 
 
-def test_second_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
-    output = tmp_path / "run"
-    with subprocess.Popen([sys.executable, "-c", HOLDER, str(output)], stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        with (
-            pytest.raises(TrainError, match=rf"run: another process \(pid {holder.pid}\) is training here"),
-            run_lock(output),
-        ):
-            raise AssertionError("two writers")
-        holder.kill()
-    with run_lock(output):
-        assert (output / "lock").read_text().startswith("pid ")
-    with run_lock(output):  # released at the end of the block
-        assert output.is_dir()
+def busy(path: Path) -> FileLock:
+    return FileLock(path, wait_s=0, refuse=lambda note: ConfigError(f"held by <{note}>"))
+
+
+def test_the_second_is_refused_with_the_note_of_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with FileLock(path, note="me\n"):
+        with pytest.raises(ConfigError, match="held by <me>"), busy(path):
+            raise AssertionError("two holders")
+        assert path.read_text() == "me\n"
+    with busy(path) as lock:  # free again, and it may be taken again
+        assert lock.file.read() == b""  # opened for appending, at its end
+    with lock:
+        pass
+
+
+def test_without_a_limit_it_waits(tmp_path: Path) -> None:
+    entered = Event()
+
+    def hold() -> None:
+        with FileLock(tmp_path / "lock"):
+            entered.set()
+
+    with FileLock(tmp_path / "lock"):
+        thread = Thread(target=hold)
+        thread.start()
+        assert not entered.wait(0.2)
+    thread.join(60)
+    assert entered.is_set()
+
+
+def test_a_child_that_inherits_it_holds_it(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with FileLock(path) as lock:
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[lock.fileno()])
+    with child:
+        with pytest.raises(ConfigError), busy(path):
+            raise AssertionError("two holders")
+        child.kill()
+    with busy(path):
+        pass
+
+
+def test_a_folder_that_is_missing_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), FileLock(tmp_path / "none" / "lock"):
+        raise AssertionError("no folder")
