@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from textwrap import indent
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import Field, model_validator
@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from wdstream.errors import ConfigError
 from wdstream.plan.settings import PlanSettings
 from wdstream.settings import Settings
+from wdstream.tiling.settings import TilingSettings
 
 
 class DatasetConfig(Settings):
@@ -104,9 +105,6 @@ def _is_mixed(entry: DatasetConfig) -> bool:
     return entry.weight is not None or entry.epochs != 1 or bool(entry.datasets)
 
 
-PairOrInt = Annotated[int, Field(strict=True)] | tuple[int, int]
-
-
 class ModelConfig(Settings):
     """`model:` which checkpoint, and how it computes."""
 
@@ -119,42 +117,9 @@ class ModelConfig(Settings):
     """auto: bfloat16 on a GPU that has it, else float32."""
 
 
-class ShapeBucketConfig(Settings):
-    """One rule of `tiling.shape_buckets`: heights/widths in [min, max) take this grid and these settings."""
+class TilingConfig(TilingSettings):
+    """`tiling:` how a page is cut."""
 
-    grid: tuple[int, int]
-    name: str | None = None
-    min_aspect_ratio: float | None = None
-    max_aspect_ratio: float | None = None
-    tile_size: PairOrInt | None = None
-    overlap: float | None = None
-    min_area: int | None = None
-    overview_size: PairOrInt | None = None
-    overview_buckets: tuple[tuple[int, int], ...] | None = None
-    no_upscale: bool | None = None
-    pad_color: int | tuple[int, int, int] | str | None = None
-    reading_order: Literal["ltr", "rtl"] | None = None
-
-
-class TilingConfig(Settings):
-    """`tiling:` how a page is cut; the fields of TilingPolicy, see wdstream/tiling/policy.py for their meaning."""
-
-    kind: Literal["none", "grid", "shape_buckets", "adaptive", "native"] = "adaptive"
-    native_resolution: bool = False
-    grid: tuple[int, int] = (2, 3)
-    tile_size: PairOrInt = 1024
-    overlap: float | None = None
-    min_area: int = 0
-    overview_size: PairOrInt | None = None
-    overview_buckets: tuple[tuple[int, int], ...] | None = None
-    no_upscale: bool | None = None
-    pad_color: int | tuple[int, int, int] | str | None = None
-    reading_order: Literal["ltr", "rtl"] = "ltr"
-    shape_buckets: Literal["auto", "ocr_pages"] | tuple[ShapeBucketConfig, ...] = "ocr_pages"
-    resample: Literal["bilinear", "bicubic", "lanczos"] = "bicubic"
-    image_size: PairOrInt | None = None
-    resize_buckets: tuple[tuple[int, int], ...] | None = None
-    max_page_pixels: int | None = 28 * 28 * 16_384
     labels: Literal["text", "family", "none"] = "text"
     """Tile labels: plain text such as <row0_col1>, the family's own tokens where it has them, or none."""
     transform: str | None = None

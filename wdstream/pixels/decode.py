@@ -32,7 +32,7 @@ from wdstream.pixels.header import ImageHeader, image_header, pillow_header
 from wdstream.pixels.modes import in_bands, to_grey_or_rgb
 from wdstream.pixels.pillow import open_image, sniff_format, unreadable
 from wdstream.records import Pixels, Size
-from wdstream.tiling.rules import MAX_SIDE
+from wdstream.tiling.arrays import MAX_SIDE
 
 if TYPE_CHECKING:
     from PIL import Image

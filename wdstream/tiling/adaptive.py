@@ -28,170 +28,176 @@ longer side to floor(S / m) units and never enlarges; a pair is stretched to, an
 fixed grids.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
-from math import isqrt
+from typing import TYPE_CHECKING
 
-from wdstream.records import Box, Placement, Size, TilePlan
-from wdstream.tiling.grid import choose_bucket, filled, fit, labels
-from wdstream.tiling.rules import base_rules
-from wdstream.tiling.settings import TilingSettings
+import numpy as np
+
+from wdstream.records import Ints, Size
+from wdstream.tiling.arrays import CutPages, Grids, Sizes, Spans, ceil_div, positions_of, whole_root
+from wdstream.tiling.grid import canvas_of, fixed_overviews
+
+if TYPE_CHECKING:
+    from wdstream.tiling.policy import TilingPolicy
 
 TILE_OVERHEAD = 10
 """Tokens around a labelled tile: newline and <row0_col1> are 7-8 in BPE vocabularies, vision start and end are 2."""
 BARE_OVERHEAD = 3
 """Tokens around a tile without label: newline, vision start, vision end."""
 
-Output = tuple[Size, Placement]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cuts:
+    """Columns (or rows) of all pages, flat: first and end unit, and units and pixels of the page's side."""
+
+    first: Ints
+    end: Ints
+    whole: Ints
+    lengths: Ints
+    multiple: int
+
+    @property
+    def units(self) -> Ints:
+        return self.end - self.first
+
+    @property
+    def spans(self) -> Spans:
+        """Rule 4: the pixels of the page that each covers; the last unit ends with the page."""
+        return Spans(first=self._pixel(self.first), end=self._pixel(self.end))
+
+    def _pixel(self, unit: Ints) -> Ints:
+        on_lattice = self.whole == _rounded(self.lengths, self.multiple)
+        inside = np.where(on_lattice, unit * self.multiple, (2 * unit * self.lengths + self.whole) // (2 * self.whole))
+        return np.where(unit == self.whole, self.lengths, inside)
 
 
-def plan_adaptive(width: int, height: int, policy: TilingSettings) -> TilePlan:
-    """The plan of a page by the rules above."""
-    rules = base_rules(policy)
-    units = page_units(width, height, policy)
-    whole: Box = (0, 0, width, height)
-    grid = (1, 1) if width * height < rules.min_area else choose_grid(units, policy)
-    across = _cuts(width, units[0], grid[0], policy)
-    down = _cuts(height, units[1], grid[1], policy)
-    if rules.reading_order == "rtl":
-        across.reverse()
-    boxes = [(left, top, right, bottom) for top, bottom, _ in down for left, right, _ in across]
-    sizes = [
-        (right - left, bottom - top)
-        if policy.native_resolution
-        else _scaled((wide, high), (right - left, bottom - top), policy)
-        for top, bottom, high in down
-        for left, right, wide in across
-    ]
-    outputs: list[Output] = [(size, filled(size)) for size in sizes]
-    has_overview = rules.wants_overview and len(outputs) > 1
-    if has_overview:
-        outputs.insert(0, _overview((width, height), units, policy))
-        boxes.insert(0, whole)
-    is_labelled = policy.tile_labels and len(outputs) > 1
-    return TilePlan(
-        grid=grid,
-        boxes=tuple(boxes),
-        sizes=tuple(size for size, _ in outputs),
-        placements=tuple(placement for _, placement in outputs),
-        labels=labels(*grid, has_overview=has_overview, reading_order=rules.reading_order) if is_labelled else None,
-        has_overview=has_overview,
-        pad_color=rules.pad_color,
-        has_own_labels=is_labelled and policy.own_labels,
+def cut_adaptive(page: Sizes, policy: "TilingPolicy") -> CutPages:
+    """The pages by the rules above."""
+    units = page_units(page, policy)
+    grids = choose_grids(units, policy).unless(page[0] * page[1] < policy.min_area)
+    across = _cuts(page[0], units[0], grids.columns, policy, is_rtl=policy.reading_order == "rtl")
+    down = _cuts(page[1], units[1], grids.rows, policy, is_rtl=False)
+    owners = np.flatnonzero((grids.columns * grids.rows > 1) & policy.wants_overview)
+    return CutPages(
+        grids=grids,
+        tiles=_tile_sizes(across, down, grids, policy),
+        owners=owners,
+        overviews=_overviews((page[0][owners], page[1][owners]), (units[0][owners], units[1][owners]), policy),
+        policies=(policy,),
+        chosen=np.zeros_like(page[0]),
+        spans=lambda: (across.spans, down.spans),
     )
 
 
-def page_units(width: int, height: int, policy: TilingSettings) -> Size:
-    """Rule 1: the page in units of the family's multiple."""
+def page_units(page: Sizes, policy: "TilingPolicy") -> Sizes:
+    """Rule 1: pages in units, (n,) each."""
     multiple, limit = policy.multiple, policy.max_page_pixels
-    units = max(1, round(width / multiple)), max(1, round(height / multiple))
-    if policy.native_resolution or limit is None or units[0] * units[1] * multiple**2 <= limit:
-        return units
-    return (
-        max(1, isqrt(limit * width // (height * multiple**2))),
-        max(1, isqrt(limit * height // (width * multiple**2))),
-    )
+    across, down = _rounded(page[0], multiple), _rounded(page[1], multiple)
+    if policy.native_resolution or limit is None:
+        return across, down
+    large = np.flatnonzero(across * down * multiple**2 > limit)
+    if len(large):
+        width, height = page[0][large], page[1][large]
+        across[large] = np.maximum(1, whole_root(limit * width // (height * multiple**2)))
+        down[large] = np.maximum(1, whole_root(limit * height // (width * multiple**2)))
+    return across, down
 
 
-def choose_grid(units: Size, policy: TilingSettings) -> Size:
-    """Rules 2 and 3: (columns, rows) for a page of so many units."""
+def choose_grids(units: Sizes, policy: "TilingPolicy") -> Grids:
+    """Rules 2 and 3, for pages of these units."""
     across, down = units
-    columns, rows = (_fewest(side, limits) for side, limits in zip(units, side_limits(policy), strict=True))
-    wide, high = columns, rows
-    if _ceil(across, columns) > 2 * (down // rows):
-        wide = _ceil(across, 2 * (down // rows))
-    elif _ceil(down, rows) > 2 * (across // columns):
-        high = _ceil(down, 2 * (across // columns))
-    overhead = TILE_OVERHEAD if policy.text_labels else BARE_OVERHEAD
-    before = 0 if columns * rows == 1 else columns * rows * overhead
+    limits = side_limits(policy)
+    columns, rows = _fewest(across, *limits[0]), _fewest(down, *limits[1])
+    low, narrow = down // rows, across // columns
+    is_wide = ceil_div(across, columns) > 2 * low
+    is_high = (ceil_div(down, rows) > 2 * narrow) & ~is_wide
+    wide, high = columns.copy(), rows.copy()
+    wide[is_wide] = ceil_div(across[is_wide], 2 * low[is_wide])
+    high[is_high] = ceil_div(down[is_high], 2 * narrow[is_high])
+    overhead = TILE_OVERHEAD if policy.has_text_labels else BARE_OVERHEAD
+    tiles = columns * rows
+    before = np.where(tiles == 1, 0, tiles * overhead)
     is_worth_it = 4 * (wide * high * overhead - before) <= across * down
-    return (wide, high) if is_worth_it else (columns, rows)
+    return Grids(columns=np.where(is_worth_it, wide, columns), rows=np.where(is_worth_it, high, rows))
 
 
 @lru_cache(maxsize=256)
-def side_limits(policy: TilingSettings) -> tuple[Size, Size]:
+def side_limits(policy: "TilingPolicy") -> tuple[Size, Size]:
     """For width and height: (units a tile may have, units of a cell that with overlap on both sides stays within)."""
-    size = policy.tile_size
-    sides = (size, size) if isinstance(size, int) else size
-    limits = [max(1, side // policy.multiple) for side in sides]
+    limits = [max(1, side // policy.multiple) for side in canvas_of(policy.tile_size)]
     while limits[0] * limits[1] * policy.multiple**2 > policy.max_tile_pixels:
         limits[limits[1] > limits[0]] -= 1
-    cells = [max(cell for cell in range(1, limit + 1) if _fits(cell, limit, policy)) for limit in limits]
-    return (limits[0], cells[0]), (limits[1], cells[1])
+    return (limits[0], _widest(limits[0], policy)), (limits[1], _widest(limits[1], policy))
 
 
-def overlap_units(cell: int, policy: TilingSettings) -> int:
-    """Units of overlap on each side of a cell, rounded half up; overlap counts in millionths."""
-    return (overlap_millionths(policy) * cell + 500_000) // 1_000_000
+def _widest(limit: int, policy: "TilingPolicy") -> int:
+    cells = np.arange(1, limit + 1)
+    return int(cells[cells + 2 * _overlap_units(cells, policy) <= limit].max())
 
 
-def overlap_millionths(policy: TilingSettings) -> int:
-    """The policy's overlap as a whole number of millionths."""
-    return min(499_999, round(base_rules(policy).overlap * 1_000_000))
+def _overlap_units(cells: Ints, policy: "TilingPolicy") -> Ints:
+    """Units of overlap on each side of cells, rounded half up; overlap counts in millionths."""
+    millionths = min(499_999, round((policy.overlap or 0) * 1_000_000))
+    return (millionths * cells + 500_000) // 1_000_000
 
 
-def _fits(cell: int, limit: int, policy: TilingSettings) -> bool:
-    return cell + 2 * overlap_units(cell, policy) <= limit
+def _fewest(sides: Ints, limit: int, cell: int) -> Ints:
+    return np.where(sides <= limit, 1, ceil_div(sides, cell))
 
 
-def _fewest(side: int, limits: Size) -> int:
-    limit, cell = limits
-    return 1 if side <= limit else _ceil(side, cell)
+def _cuts(lengths: Ints, units: Ints, cells: Ints, policy: "TilingPolicy", *, is_rtl: bool) -> _Cuts:
+    """Rule 4 for every column or row, in units."""
+    positions = positions_of(cells)
+    if is_rtl:
+        positions = np.repeat(cells - 1, cells) - positions
+    whole, num_cells = np.repeat(units, cells), np.repeat(cells, cells)
+    first, end = positions * whole // num_cells, (positions + 1) * whole // num_cells
+    if policy.overlap:
+        extra = np.repeat(_overlap_units(ceil_div(units, cells), policy), cells)
+        first, end = np.maximum(0, first - extra), np.minimum(whole, end + extra)
+    return _Cuts(first=first, end=end, whole=whole, lengths=np.repeat(lengths, cells), multiple=policy.multiple)
 
 
-def _ceil(value: int, divisor: int) -> int:
-    return -(-value // divisor)
+def _tile_sizes(across: _Cuts, down: _Cuts, grids: Grids, policy: "TilingPolicy") -> Sizes:
+    """Rules 5 and 6: output width and height of every tile, in emission order."""
+    if policy.native_resolution:
+        return grids.widths(across.spans.lengths), grids.heights(down.spans.lengths)
+    widths, heights = grids.widths(across.units), grids.heights(down.units)
+    small = np.flatnonzero(widths * heights * policy.multiple**2 < policy.min_tile_pixels)
+    if len(small):
+        crop = grids.widths(across.spans.lengths)[small], grids.heights(down.spans.lengths)[small]
+        widths[small], heights[small] = _enlarged(crop, policy)
+    return widths * policy.multiple, heights * policy.multiple
 
 
-def _cuts(length: int, units: int, cells: int, policy: TilingSettings) -> list[tuple[int, int, int]]:
-    """Rule 4: (first pixel, end pixel, units) of each column or row."""
-    extra = overlap_units(_ceil(units, cells), policy)
-    result = []
-    for place in range(cells):
-        first = max(0, place * units // cells - extra)
-        end = min(units, (place + 1) * units // cells + extra)
-        result.append((cut_at(first, length, units, policy), cut_at(end, length, units, policy), end - first))
-    return result
+def _enlarged(crops: Sizes, policy: "TilingPolicy") -> Sizes:
+    """Rule 6: units of crops that are too small."""
+
+    def units(sides: Ints, others: Ints) -> Ints:
+        return whole_root(ceil_div(policy.min_tile_pixels * sides, others * policy.multiple**2) - 1) + 1
+
+    return units(*crops), units(crops[1], crops[0])
 
 
-def cut_at(unit: int, length: int, units: int, policy: TilingSettings) -> int:
-    """The pixel where a unit begins on a side of `length` pixels and `units` units; the last ends with the page."""
-    if unit == units:
-        return length
-    if units == max(1, round(length / policy.multiple)):
-        return unit * policy.multiple
-    return (2 * unit * length + units) // (2 * units)
-
-
-def _scaled(units: Size, crop: Size, policy: TilingSettings) -> Size:
-    """Rules 5 and 6: the output size of a crop of so many units."""
-    multiple = policy.multiple
-    if units[0] * units[1] * multiple**2 < policy.min_tile_pixels:
-        units = enlarged_side(*crop, policy), enlarged_side(crop[1], crop[0], policy)
-    return units[0] * multiple, units[1] * multiple
-
-
-def enlarged_side(side: int, other: int, policy: TilingSettings) -> int:
-    """Rule 6: units of `side` of a crop of side x other pixels that is too small."""
-    square = _ceil(policy.min_tile_pixels * side, other * policy.multiple**2)
-    return isqrt(square - 1) + 1
-
-
-def _overview(page: Size, units: Size, policy: TilingSettings) -> Output:
-    rules = base_rules(policy)
-    if rules.overview_buckets:
-        canvas = choose_bucket(page, rules.overview_buckets)
-        return canvas, fit(page, canvas, no_upscale=rules.no_upscale)
-    size = rules.overview_size
-    if not isinstance(size, int):
-        assert size is not None, "asked for an overview by a policy without one"
-        return size, filled(size)
+def _overviews(page: Sizes, units: Sizes, policy: "TilingPolicy") -> Sizes:
+    """Output sizes of the overviews of pages (k,)."""
+    size = policy.overview_size
+    if not policy.wants_overview:
+        return page  # no page has one
+    if policy.overview_buckets or not isinstance(size, int):
+        return fixed_overviews(page, policy)
     limit = max(1, size // policy.multiple)
-    if max(units) > limit:
-        longest = max(page)
-        units = _shrunk(page[0], longest, limit), _shrunk(page[1], longest, limit)
-    shrunk = _scaled(units, page, policy)
-    return shrunk, filled(shrunk)
+    longest = np.maximum(*page)
+    is_shrunk = np.maximum(*units) > limit
+    width, height = (
+        np.where(is_shrunk, np.maximum(1, (2 * side * limit + longest) // (2 * longest)), whole)
+        for side, whole in zip(page, units, strict=True)
+    )
+    small = np.flatnonzero(width * height * policy.multiple**2 < policy.min_tile_pixels)
+    width[small], height[small] = _enlarged((page[0][small], page[1][small]), policy)
+    return width * policy.multiple, height * policy.multiple
 
 
-def _shrunk(side: int, longest: int, limit: int) -> int:
-    return max(1, (2 * side * limit + longest) // (2 * longest))
+def _rounded(sides: Ints, multiple: int) -> Ints:
+    return np.maximum(1, np.rint(sides / multiple)).astype(np.int64)

@@ -6,7 +6,13 @@ stands between the last tile and what follows. Labels are given to the model, no
 """
 
 from wdstream.records import ImageSegment, LabelledPage, Pixels, Segment, TextSegment, TiledPage, TilePlan
-from wdstream.tiling.grid import labels
+
+
+def grid_labels(columns: int, rows: int, *, has_overview: bool, is_rtl: bool) -> tuple[str, ...]:
+    """Labels in emission order; columns are numbered from the left whatever the reading order."""
+    across = range(columns - 1, -1, -1) if is_rtl else range(columns)
+    names = [f"<row{row}_col{column}>" for row in range(rows) for column in across]
+    return ("<global_img>", *names) if has_overview else tuple(names)
 
 
 def tile_text_pieces(plan: TilePlan) -> list[str]:
@@ -14,11 +20,9 @@ def tile_text_pieces(plan: TilePlan) -> list[str]:
     return _pieces(len(plan.boxes), None if plan.has_own_labels else plan.labels)
 
 
-def grid_text_pieces(
-    columns: int, rows: int, has_overview: bool, is_labelled: bool, reading_order: str = "ltr"
-) -> list[str]:
+def grid_text_pieces(columns: int, rows: int, has_overview: bool, is_labelled: bool, is_rtl: bool) -> list[str]:
     """`tile_text_pieces` from what a plan's arrays hold: all pages of one grid have the same pieces."""
-    names = labels(columns, rows, has_overview=has_overview, reading_order=reading_order)
+    names = grid_labels(columns, rows, has_overview=has_overview, is_rtl=is_rtl)
     return _pieces(len(names), names if is_labelled else None)
 
 

@@ -1,4 +1,4 @@
-"""The seam for other tilings: an installed package offers one under the entry point group `wdstream.tiling`.
+"""Plugins: an installed package offers a tiling of its own under the entry point group `wdstream.tiling`.
 
     [project.entry-points."wdstream.tiling"]
     columns = "my_package:ColumnTiling"          # called with the settings, gives a Tiling
@@ -7,7 +7,7 @@
 
 A tiling says how a page of a size is cut, and has a fingerprint; it never sees pixels. `load_tiling` wraps it, so that
 it answers all that a TilingPolicy answers. It may have a `resample`; else crops are resized bicubic. Its labels, if
-any, are those of a grid (`tile_fixed.labels`), since the plan counts the tokens of label text from the grid alone.
+any, are those of a grid (`labels.grid_labels`), since the plan counts the tokens of label text from the grid alone.
 """
 
 import hashlib
@@ -19,15 +19,12 @@ from numpy.typing import ArrayLike
 
 from wdstream.errors import ConfigError
 from wdstream.records import TilePlan
-from wdstream.tiling.checks import choice
-from wdstream.tiling.grid import labels
-from wdstream.tiling.labels import grid_text_pieces
-from wdstream.tiling.rules import check_side
-from wdstream.tiling.settings import RESAMPLES
-from wdstream.tiling.vectorised import TileArrays, distinct_sizes
+from wdstream.tiling.arrays import TileArrays, distinct_sizes, page_sizes
+from wdstream.tiling.labels import grid_labels, grid_text_pieces
+from wdstream.tiling.settings import RESAMPLES, Resample
 
 GROUP = "wdstream.tiling"
-DEFAULT_RESAMPLE = "bicubic"
+DEFAULT_RESAMPLE: Resample = "bicubic"
 
 
 class Tiling(Protocol):
@@ -48,8 +45,12 @@ class LoadedTiling:
         """`name` is the entry point's; raises ConfigError for a tiling with a resample that there is not."""
         self.name = name
         self._tiling = tiling
-        self.resample = choice(f"tiling '{name}': resample", getattr(tiling, "resample", DEFAULT_RESAMPLE), RESAMPLES)
+        self.resample: Resample = getattr(tiling, "resample", DEFAULT_RESAMPLE)
         """The filter by which crops are resized."""
+        if self.resample not in RESAMPLES:
+            raise ConfigError(
+                f"tiling '{name}': resample: expected one of {', '.join(RESAMPLES)}, found {self.resample!r}"
+            )
 
     @property
     def fingerprint(self) -> str:
@@ -69,7 +70,7 @@ class LoadedTiling:
             ConfigError: the plan contradicts itself, cuts outside the page, or has other labels than its grid's.
             ValueError: a side no page has.
         """
-        check_side(width, height)
+        page_sizes([width], [height])
         plan = self._tiling.plan_tiles(width, height)
         if fault := _fault(plan, width, height):
             raise ConfigError(f"tiling '{self.name}' planned a page of {width}x{height} wrongly: {fault}")
@@ -77,9 +78,9 @@ class LoadedTiling:
 
     def plan_tiles_arrays(self, widths: ArrayLike, heights: ArrayLike) -> TileArrays:
         """The plans of many pages, each size planned once."""
-        unique_widths, unique_heights, places = distinct_sizes(widths, heights)
+        unique_widths, unique_heights, index = distinct_sizes(widths, heights)
         unique = [self.plan_tiles(*page) for page in zip(unique_widths.tolist(), unique_heights.tolist(), strict=True)]
-        plans = [unique[place] for place in places.tolist()]
+        plans = [unique[number] for number in index.tolist()]
         sizes = np.array([size for plan in plans for size in plan.sizes], dtype=np.int64).reshape(-1, 2)
         grids = np.array([plan.grid for plan in plans], dtype=np.int64).reshape(-1, 2)
         return TileArrays(
@@ -93,11 +94,7 @@ class LoadedTiling:
             tile_heights=sizes[:, 1],
         )
 
-    def grid_text_pieces(
-        self, columns: int, rows: int, has_overview: bool, is_labelled: bool, is_rtl: bool = False
-    ) -> list[str]:
-        """The text before each tile of an image cut this way, "" for none."""
-        return grid_text_pieces(columns, rows, has_overview, is_labelled, "rtl" if is_rtl else "ltr")
+    grid_text_pieces = staticmethod(grid_text_pieces)
 
 
 def load_tiling(name: str, **settings: Any) -> LoadedTiling:
@@ -137,7 +134,9 @@ def _fault(plan: TilePlan, width: int, height: int) -> str | None:
             return f"{place} lies before its canvas, or is empty"
         if place.left + place.width > wide or place.top + place.height > high:
             return f"{place} reaches beyond its canvas of {wide}x{high}"
-    allowed = [None, *(labels(columns, rows, has_overview=plan.has_overview, reading_order=o) for o in ("ltr", "rtl"))]
+    allowed = [
+        None, *(grid_labels(columns, rows, has_overview=plan.has_overview, is_rtl=is_rtl) for is_rtl in (False, True))
+    ]
     if plan.labels not in allowed or (plan.labels and expected == 1):
         return f"labels {plan.labels} are not those of its grid, {allowed[1]}"
     return None

@@ -1,25 +1,28 @@
 """How a page is cut into tiles: a pure function of its size and a policy, without pixels.
 
     plan_tiles(width, height, policy) -> TilePlan                one page
-    plan_tiles_arrays(widths, heights, policy) -> TileArrays     many pages at once, the same answers (vectorised.py)
+    plan_tiles_arrays(widths, heights, policy) -> TileArrays     many pages at once: their sizes alone
 
-Settings: settings.py; which of them hold for a page: rules.py; geometry: grid.py, adaptive.py;
-transforms of other packages: plugin.py.
+Both go through the same rules (grid.py, adaptive.py), which work on arrays: one page is arrays of one.
+What users set: settings.py; transforms of other packages: plugin.py.
 """
 
-from dataclasses import dataclass, replace
-from typing import Protocol
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Annotated, Protocol, cast
 
 from numpy.typing import ArrayLike
+from pydantic import Field, model_validator
 
 from wdstream.errors import ConfigError
-from wdstream.records import Box, Placement, Size, TilePlan
-from wdstream.tiling.adaptive import plan_adaptive
-from wdstream.tiling.grid import boxes, choose_bucket, cut, filled, fit, labels, on_canvas
-from wdstream.tiling.labels import grid_text_pieces
-from wdstream.tiling.rules import Rules, base_rules, bucket_rules, check_side, rules_for
-from wdstream.tiling.settings import OCR_PAGES, PRESETS, ShapeBucket, TilingSettings
-from wdstream.tiling.vectorised import TileArrays, distinct_sizes, plan_tiles_arrays
+from wdstream.records import Placement, Size, TilePlan
+from wdstream.tiling.adaptive import cut_adaptive
+from wdstream.tiling.arrays import CutPages, Sizes, TileArrays, distinct_sizes, page_sizes, with_overviews
+from wdstream.tiling.grid import cut_fixed, filled, fit
+from wdstream.tiling.labels import grid_labels, grid_text_pieces
+from wdstream.tiling.settings import MAX_PRODUCT, OCR_PAGES, PRESETS, RGB, ShapeBucket, TilingSettings
 
 __all__ = [
     "OCR_PAGES",
@@ -31,6 +34,25 @@ __all__ = [
     "plan_tiles",
     "plan_tiles_arrays",
 ]
+
+RULES_VERSION = 1
+"""Part of every fingerprint; raised whenever a rule gives another plan for the same policy."""
+
+_FIXED = ("grid", "shape_buckets")
+_CUT = (*_FIXED, "adaptive")
+_ONLY_UNDER = {
+    "image_size": ("none",),
+    "resize_buckets": ("none",),
+    "shape_buckets": ("shape_buckets",),
+    "grid": _FIXED,
+    "no_upscale": ("none", *_FIXED),
+    "max_page_pixels": ("adaptive",),
+    **dict.fromkeys(
+        ("native_resolution", "tile_size", "overlap", "min_area", "overview_size", "overview_buckets"), _CUT
+    ),
+    **dict.fromkeys(("reading_order", "tile_labels", "own_labels"), _CUT),
+}
+"""The kinds under which a field has an effect; a field that is not named has one under all, or is the family's."""
 
 
 class ImageSizes(Protocol):
@@ -57,13 +79,49 @@ class ImageSizes(Protocol):
         """Whether it has tokens of its own that say which tile of a page an image is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TilingPolicy(TilingSettings):
-    """How pages are cut: the settings, and what they decide for a page, for many pages, and for the text between tiles.
+    """How pages are cut: the settings with their defaults filled in, what the model family adds, and what they decide
+    for a page, for many pages, and for the text between tiles.
 
     Raises:
         ConfigError: a field has a value that is not allowed; names the field, what was expected and what was found.
     """
+
+    tile_labels: bool = True
+    """Whether tiles carry a label when a page gives more than one image."""
+    own_labels: bool = False
+    """With tile_labels: a label is a token of the model family inside the tile's block, instead of text before it."""
+    multiple: Annotated[int, Field(strict=True, gt=0)] = 28
+    """adaptive: sides of a tile are multiples of this, the model family's own size multiple."""
+    min_tile_pixels: Annotated[int, Field(strict=True, gt=0, le=MAX_PRODUCT)] = 56 * 56
+    """adaptive: the family enlarges images below this, so no tile is smaller (Qwen2.5-VL's min_pixels)."""
+    max_tile_pixels: Annotated[int, Field(strict=True, gt=0, le=MAX_PRODUCT)] = 28 * 28 * 16_384
+    """adaptive: the family shrinks images above this, so no tile is larger (Qwen2.5-VL's max_pixels)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, values: Mapping[str, object]) -> dict[str, object]:
+        """What is left out or None becomes the default of its kind; another word for a value becomes the value."""
+        filled_in = {"kind": "adaptive", "shape_buckets": "ocr_pages", **values}
+        if filled_in["kind"] == "native":
+            filled_in |= {"kind": "shape_buckets", "native_resolution": True}
+        defaults = {
+            "overlap": 0.0 if filled_in["kind"] == "adaptive" else 0.1,
+            "no_upscale": filled_in["kind"] != "none",
+            "pad_color": (0, 0, 0),
+        }
+        filled_in |= {name: value for name, value in defaults.items() if filled_in.get(name) is None}
+        if isinstance(name := filled_in["shape_buckets"], str):
+            filled_in["shape_buckets"] = PRESETS.get(name, name)
+        return filled_in
+
+    @model_validator(mode="after")
+    def _holds_a_tile(self) -> "TilingPolicy":
+        least = max(self.multiple**2, self.min_tile_pixels)
+        for name, pixels in (("max_tile_pixels", self.max_tile_pixels), ("max_page_pixels", self.max_page_pixels)):
+            if pixels is not None and pixels < least:
+                raise ValueError(f"{name}: expected at least {least}, the smallest tile, found {pixels}")
+        return self
 
     def for_family(self, family: ImageSizes) -> "TilingPolicy":
         """This policy with tiles that `family` takes as they are: its multiple, its smallest and its largest image.
@@ -79,13 +137,45 @@ class TilingPolicy(TilingSettings):
                 "tiling.labels: family: this model has no tokens for tiles of its own (Idefics3 and SmolVLM have); "
                 "use text or none"
             )
-        return replace(
-            self,
+        return self.replace(
             multiple=family.size_multiple,
             min_tile_pixels=family.min_pixels,
             max_tile_pixels=family.max_pixels,
             tile_size=_within(self.tile_size, family.max_tile_side) if self.kind == "adaptive" else self.tile_size,
         )
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hex digits over all fields and the version of the rules: the same policy gives the same plans."""
+        text = json.dumps({"rules": RULES_VERSION, **self.model_dump()}, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def pixel_fingerprint(self) -> str:
+        """32 hex digits over all that decides what tiles show: the same with and without labels."""
+        return self.replace(tile_labels=True, own_labels=False).fingerprint
+
+    @property
+    def has_text_labels(self) -> bool:
+        """Whether labels are text before tiles."""
+        return self.tile_labels and not self.own_labels
+
+    @property
+    def wants_overview(self) -> bool:
+        """Whether a page that is cut also gives an overview."""
+        return bool(self.overview_buckets) or self.overview_size is not None
+
+    @property
+    def buckets(self) -> tuple[ShapeBucket, ...]:
+        """The rules of `shape_buckets`, those of a preset too."""
+        return cast(tuple[ShapeBucket, ...], self.shape_buckets)
+
+    @property
+    def ignored_fields(self) -> tuple[str, ...]:
+        """Fields that were set but have no effect under this kind: what a run should warn of."""
+        plain = TilingPolicy(kind=self.kind)
+        changed = [name for name in sorted(_ONLY_UNDER) if getattr(self, name) != getattr(plain, name)]
+        return tuple(name for name in changed if self.kind not in _ONLY_UNDER[name])
 
     def plan_tiles(self, width: int, height: int) -> TilePlan:
         """`plan_tiles` by this policy."""
@@ -95,37 +185,81 @@ class TilingPolicy(TilingSettings):
         """`plan_tiles_arrays` by this policy."""
         return plan_tiles_arrays(widths, heights, self)
 
-    def grid_text_pieces(
-        self, columns: int, rows: int, has_overview: bool, is_labelled: bool, is_rtl: bool | None = None
-    ) -> list[str]:
-        """The text before each tile of an image cut this way, "" for none; `is_rtl` as in TileArrays.
-
-        Raises:
-            ConfigError: `is_rtl` is left out, and shape buckets have reading orders of their own.
-        """
-        if is_rtl is None:
-            orders = {self.reading_order, *(bucket.rules.reading_order for bucket in bucket_rules(self))}
-            if len(orders) > 1:
-                raise ConfigError("tiling.shape_buckets: reading orders differ between buckets; say which by is_rtl")
-            is_rtl = orders == {"rtl"}
-        return grid_text_pieces(columns, rows, has_overview, is_labelled, "rtl" if is_rtl else "ltr")
+    grid_text_pieces = staticmethod(grid_text_pieces)
 
 
+def plan_tiles_arrays(widths: ArrayLike, heights: ArrayLike, policy: TilingPolicy) -> TileArrays:
+    """The tiles of pages of these sizes, (n,) each.
+
+    Raises:
+        ValueError: the arrays differ in length, or a side is below 1 or above arrays.MAX_SIDE.
+    """
+    return with_overviews(_cut(page_sizes(widths, heights), policy), has_text_labels=policy.has_text_labels)
+
+
+@lru_cache(maxsize=1024)
 def plan_tiles(width: int, height: int, policy: TilingPolicy) -> TilePlan:
     """Decide boxes, output sizes, placements and labels of a page of width x height pixels.
 
+    Sizes repeat, so plans of sizes seen lately are kept.
+
     Raises:
-        ValueError: a side is below 1 or above tile_rules.MAX_SIDE.
+        ValueError: a side is below 1 or above arrays.MAX_SIDE.
     """
-    check_side(width, height)
-    if policy.kind == "adaptive":
-        return plan_adaptive(width, height, policy)
-    if policy.kind == "none":
-        return _single((width, height), *_resized((width, height), policy), base_rules(policy))
-    rules = rules_for(width, height, policy)
-    if width * height < rules.min_area:
-        return _single((width, height), *_tile((width, height), rules, policy), rules)
-    return _plan_grid((width, height), rules, policy)
+    cut = _cut(page_sizes([width], [height]), policy)
+    rule = cut.policies[int(cut.chosen[0])]
+    boxes = _boxes(cut)
+    sizes = _pairs(cut.tiles)
+    is_fitted = _is_fitted(rule)
+    placements = [
+        fit((right - left, bottom - top), size, no_upscale=bool(rule.no_upscale)) if is_fitted else filled(size)
+        for (left, top, right, bottom), size in zip(boxes, sizes, strict=True)
+    ]
+    grid = int(cut.grids.columns[0]), int(cut.grids.rows[0])
+    has_overview = len(cut.owners) > 0
+    if has_overview:
+        (size,) = _pairs(cut.overviews)
+        boxes, sizes = [(0, 0, width, height), *boxes], [size, *sizes]
+        placements = [_placed_overview((width, height), size, rule), *placements]
+    is_labelled = policy.tile_labels and len(sizes) > 1
+    labels = grid_labels(*grid, has_overview=has_overview, is_rtl=rule.reading_order == "rtl") if is_labelled else None
+    return TilePlan(
+        grid=grid,
+        boxes=tuple(boxes),
+        sizes=tuple(sizes),
+        placements=tuple(placements),
+        labels=labels,
+        has_overview=has_overview,
+        pad_color=cast(RGB, rule.pad_color),
+        has_own_labels=is_labelled and policy.own_labels,
+    )
+
+
+def _cut(page: Sizes, policy: TilingPolicy) -> CutPages:
+    return cut_adaptive(page, policy) if policy.kind == "adaptive" else cut_fixed(page, policy)
+
+
+def _boxes(cut: CutPages) -> list[tuple[int, int, int, int]]:
+    """The crops of one page, in emission order."""
+    columns, rows = (list(zip(span.first.tolist(), span.end.tolist(), strict=True)) for span in cut.spans())
+    return [(left, top, right, bottom) for top, bottom in rows for left, right in columns]
+
+
+def _pairs(sizes: Sizes) -> list[Size]:
+    return list(zip(sizes[0].tolist(), sizes[1].tolist(), strict=True))
+
+
+def _is_fitted(rule: TilingPolicy) -> bool:
+    """Whether crops keep their aspect on their canvas; else they cover it."""
+    if rule.kind == "none":
+        return bool(rule.resize_buckets) or isinstance(rule.image_size, int)
+    return rule.kind != "adaptive" and not rule.native_resolution and isinstance(rule.tile_size, int)
+
+
+def _placed_overview(page: Size, canvas: Size, rule: TilingPolicy) -> Placement:
+    """Overviews are resized under native resolution too; under kind adaptive a side gives a canvas without padding."""
+    is_fitted = bool(rule.overview_buckets) or (rule.kind != "adaptive" and isinstance(rule.overview_size, int))
+    return fit(page, canvas, no_upscale=bool(rule.no_upscale)) if is_fitted else filled(canvas)
 
 
 def _within(size: int | Size, side: int | None) -> int | Size:
@@ -133,66 +267,3 @@ def _within(size: int | Size, side: int | None) -> int | Size:
     if side is None:
         return size
     return min(size, side) if isinstance(size, int) else (min(size[0], side), min(size[1], side))
-
-
-def _plan_grid(page: Size, rules: Rules, policy: TilingPolicy) -> TilePlan:
-    """A fixed grid, after its overview if there is one."""
-    columns, rows = cut(page, rules.grid, rules.overlap)
-    grid = len(columns), len(rows)
-    crops = boxes(columns, rows, rules.reading_order)
-    outputs = [_tile((right - left, bottom - top), rules, policy) for left, top, right, bottom in crops]
-    if rules.wants_overview:
-        crops = [(0, 0, *page), *crops]
-        outputs = [_overview(page, rules), *outputs]
-    is_labelled = policy.tile_labels and len(outputs) > 1
-    names = labels(*grid, has_overview=rules.wants_overview, reading_order=rules.reading_order)
-    return TilePlan(
-        grid=grid,
-        boxes=tuple(crops),
-        sizes=tuple(size for size, _ in outputs),
-        placements=tuple(placement for _, placement in outputs),
-        labels=names if is_labelled else None,
-        has_overview=rules.wants_overview,
-        pad_color=rules.pad_color,
-        has_own_labels=is_labelled and policy.own_labels,
-    )
-
-
-def _single(page: Size, size: Size, placement: Placement, rules: Rules) -> TilePlan:
-    """The whole page as one image."""
-    whole: Box = (0, 0, *page)
-    return TilePlan(
-        grid=(1, 1),
-        boxes=(whole,),
-        sizes=(size,),
-        placements=(placement,),
-        labels=None,
-        has_overview=False,
-        pad_color=rules.pad_color,
-    )
-
-
-def _tile(crop: Size, rules: Rules, policy: TilingPolicy) -> tuple[Size, Placement]:
-    if policy.native_resolution:
-        return crop, filled(crop)
-    return on_canvas(crop, rules.tile_size, no_upscale=rules.no_upscale)
-
-
-def _overview(page: Size, rules: Rules) -> tuple[Size, Placement]:
-    """Overviews are resized under native resolution too."""
-    if rules.overview_buckets:
-        canvas = choose_bucket(page, rules.overview_buckets)
-        return canvas, fit(page, canvas, no_upscale=rules.no_upscale)
-    assert rules.overview_size is not None, "asked for an overview by a policy without one"
-    return on_canvas(page, rules.overview_size, no_upscale=rules.no_upscale)
-
-
-def _resized(page: Size, policy: TilingPolicy) -> tuple[Size, Placement]:
-    """An image that is not cut: on the best of resize_buckets, else at image_size, else as it is."""
-    no_upscale = base_rules(policy).no_upscale
-    if policy.resize_buckets:
-        canvas = choose_bucket(page, policy.resize_buckets)
-        return canvas, fit(page, canvas, no_upscale=no_upscale)
-    if policy.image_size is not None:
-        return on_canvas(page, policy.image_size, no_upscale=no_upscale)
-    return page, filled(page)

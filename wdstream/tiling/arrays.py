@@ -1,0 +1,197 @@
+"""Arrays in which many pages are tiled at once; n is the number of pages.
+
+Lists of different lengths are end to end in one flat array: `counts` int64 (n,) holds the length of each list, and list
+i is flat[starts[i] : starts[i] + counts[i]]. So the tiles of page i are in emission order, row by row, after those of
+page i - 1.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wdstream.records import Ints
+
+if TYPE_CHECKING:
+    from wdstream.tiling.policy import TilingPolicy
+
+Flags = NDArray[np.bool_]
+Sizes = tuple[Ints, Ints]
+"""Widths and heights."""
+
+MAX_SIDE = 1 << 24
+"""Longest side of a page; keeps every product of the tiling rules within 64 bits."""
+
+
+def page_sizes(widths: ArrayLike, heights: ArrayLike) -> Sizes:
+    """Sizes of pages as int64 (n,), checked.
+
+    Raises:
+        ValueError: the arrays differ in length, or a side is not in [1, MAX_SIDE].
+    """
+    page = np.asarray(widths).astype(np.int64).ravel(), np.asarray(heights).astype(np.int64).ravel()
+    if len(page[0]) != len(page[1]):
+        raise ValueError(f"{len(page[0])} widths but {len(page[1])} heights; give one of each for every page")
+    bad = np.flatnonzero((np.minimum(*page) < 1) | (np.maximum(*page) > MAX_SIDE))
+    if len(bad):
+        first = int(bad[0])
+        raise ValueError(f"page {first} of {page[0][first]}x{page[1][first]}: sides must be in [1, {MAX_SIDE}]")
+    return page
+
+
+def distinct_sizes(widths: ArrayLike, heights: ArrayLike) -> tuple[Ints, Ints, NDArray[np.intp]]:
+    """The different sizes among pages, and for each page the index of its size: scans repeat sizes."""
+    packed = (np.asarray(widths).astype(np.int64) << 32) | np.asarray(heights).astype(np.int64)
+    sizes, index = np.unique(packed, return_inverse=True)
+    return sizes >> 32, sizes & 0xFFFFFFFF, index
+
+
+def starts_of(counts: Ints) -> Ints:
+    """Where each list begins: the exclusive running sum of counts."""
+    return np.cumsum(counts) - counts
+
+
+def positions_of(counts: Ints) -> Ints:
+    """For every flat element its position in its own list: 0, 1, ... counts[0]-1, 0, 1, ..."""
+    return np.arange(int(counts.sum()), dtype=np.int64) - np.repeat(starts_of(counts), counts)
+
+
+def whole_root(squares: Ints) -> Ints:
+    """floor(sqrt(n)), exact; as `math.isqrt`."""
+    root = np.sqrt(squares.astype(np.float64)).astype(np.int64)
+    root -= root * root > squares  # a float root of a large number may be off by one either way
+    root += (root + 1) * (root + 1) <= squares
+    return root
+
+
+def ceil_div(values: Ints, divisor: Ints | int) -> Ints:
+    """Quotients rounded up."""
+    return -(-values // divisor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grids:
+    """Grids of n pages.
+
+    Attributes:
+        columns: int64 (n,), columns of each page.
+        rows: int64 (n,).
+    """
+
+    columns: Ints
+    rows: Ints
+
+    def heights(self, of_rows: Ints) -> Ints:
+        """Spread a number per row, flat (rows.sum(),), over the tiles in emission order: (tiles,)."""
+        return np.repeat(of_rows, self._columns_of_rows())
+
+    def widths(self, of_columns: Ints) -> Ints:
+        """Spread a number per column, flat (columns.sum(),) in emission order, over the tiles: (tiles,)."""
+        columns_of_rows = self._columns_of_rows()
+        # Tile t of a row is column t - (first tile of the row) of its page.
+        first_column = np.repeat(starts_of(self.columns), self.rows)
+        shift = np.repeat(first_column - starts_of(columns_of_rows), columns_of_rows)
+        return of_columns[np.arange(len(shift), dtype=np.int64) + shift]
+
+    def _columns_of_rows(self) -> Ints:
+        return np.repeat(self.columns, self.rows)
+
+    def unless(self, is_uncut: Flags) -> "Grids":
+        """These grids, but (1, 1) for the pages that are not cut."""
+        return Grids(columns=np.where(is_uncut, 1, self.columns), rows=np.where(is_uncut, 1, self.rows))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spans:
+    """Columns (or rows) of all pages, flat, in emission order: first and end pixel of each on its page."""
+
+    first: Ints
+    end: Ints
+
+    @property
+    def lengths(self) -> Ints:
+        """Pixels of each."""
+        return self.end - self.first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutPages:
+    """n pages cut into tiles, overviews apart.
+
+    Attributes:
+        grids: of all pages.
+        tiles: output widths and heights of all tiles, flat, in emission order.
+        owners: int64 (k,), pages that have an overview, rising.
+        overviews: output widths and heights of their overviews, (k,) each.
+        policies: those that hold for some page: a shape bucket's or the policy itself.
+        chosen: int64 (n,), which of `policies` holds for each page.
+        spans: columns and rows; a function, since the plan of an epoch asks for sizes alone.
+    """
+
+    grids: Grids
+    tiles: Sizes
+    owners: NDArray[np.intp]
+    overviews: Sizes
+    policies: Sequence["TilingPolicy"]
+    chosen: Ints
+    spans: Callable[[], tuple[Spans, Spans]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileArrays:
+    """What `TilePlan` says of sizes, for n pages; the tiles of page i are [starts[i], starts[i] + counts[i]).
+
+    Attributes:
+        counts: int64 (n,), output images of each page, overview included.
+        columns: int64 (n,), as `TilePlan.grid`.
+        rows: int64 (n,).
+        has_overview: bool (n,).
+        is_labelled: bool (n,), whether its tiles have a label as text.
+        is_rtl: bool (n,), whether tiles of a row come right to left.
+        tile_widths: int64 (counts.sum(),), output sizes in emission order, overview first.
+        tile_heights: int64 (counts.sum(),).
+    """
+
+    counts: Ints
+    columns: Ints
+    rows: Ints
+    has_overview: Flags
+    is_labelled: Flags
+    is_rtl: Flags
+    tile_widths: Ints
+    tile_heights: Ints
+
+    @property
+    def starts(self) -> Ints:
+        """int64 (n,): where each page's tiles begin."""
+        return starts_of(self.counts)
+
+
+def with_overviews(cut: CutPages, *, has_text_labels: bool) -> TileArrays:
+    """The sizes of cut pages, each page's overview before its tiles."""
+    tiles = cut.grids.columns * cut.grids.rows
+    has_overview = np.zeros(len(tiles), dtype=np.bool_)
+    has_overview[cut.owners] = True
+    counts = tiles + has_overview
+    is_overview = np.zeros(int(counts.sum()), dtype=np.bool_)
+    is_overview[starts_of(counts)[cut.owners]] = True
+
+    def merged(of_tiles: Ints, of_overviews: Ints) -> Ints:
+        if not len(of_overviews):
+            return of_tiles
+        both = np.empty(len(is_overview), dtype=np.int64)
+        both[is_overview], both[~is_overview] = of_overviews, of_tiles
+        return both
+
+    return TileArrays(
+        counts=counts,
+        columns=cut.grids.columns,
+        rows=cut.grids.rows,
+        has_overview=has_overview,
+        is_labelled=(counts > 1) & has_text_labels,
+        is_rtl=np.array([policy.reading_order == "rtl" for policy in cut.policies])[cut.chosen],
+        tile_widths=merged(cut.tiles[0], cut.overviews[0]),
+        tile_heights=merged(cut.tiles[1], cut.overviews[1]),
+    )
