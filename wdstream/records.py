@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from wdstream.errors import ConfigError
 
 Pixels = NDArray[np.uint8]
-Ints = NDArray[np.int64]
 Size = tuple[int, int]
 Box = tuple[int, int, int, int]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 CHANNELS = 3
 """Of every image: RGB."""
 IGNORED = -100

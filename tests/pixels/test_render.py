@@ -13,7 +13,7 @@ from wdstream.pixels.decode import decode_image
 from wdstream.pixels.grey import grey_as_rgb, is_grey
 from wdstream.pixels.render import render_tiles, resize, scaled_decode_size
 from wdstream.records import Pixels, Placement, TilePlan
-from wdstream.tiling.policy import TilingPolicy, plan_tiles
+from wdstream.tiling.policy import ShapeBucket, TilingPolicy, plan_tiles
 
 FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -113,7 +113,7 @@ def test_padding_shows_the_colour_of_that_name(color: str | None, shown: list[in
     policy = {
         "grid": TilingPolicy(kind="grid", grid=(1, 1), tile_size=20, pad_color=color),
         "bucket": TilingPolicy(
-            kind="shape_buckets", tile_size=20, shape_buckets=[{"grid": (1, 1), "pad_color": color or "black"}]
+            kind="shape_buckets", tile_size=20, shape_buckets=(ShapeBucket(grid=(1, 1), pad_color=color or "black"),)
         ),
         "none": TilingPolicy(kind="none", image_size=20, no_upscale=True, pad_color=color),
         "overview": TilingPolicy(kind="grid", grid=(1, 1), native_resolution=True, overview_size=20, pad_color=color),

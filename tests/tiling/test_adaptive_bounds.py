@@ -10,7 +10,7 @@ import pytest
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
 from wdstream.records import Size, TilePlan
-from wdstream.tiling.adaptive import TILE_OVERHEAD, choose_grid
+from wdstream.tiling.adaptive import TILE_OVERHEAD, choose_grids
 from wdstream.tiling.policy import TilingPolicy, plan_tiles, plan_tiles_arrays
 
 ADAPTIVE, CANVAS = TilingPolicy(), TilingPolicy(kind="shape_buckets")
@@ -118,11 +118,19 @@ def test_hairs_keep_their_length(side: int) -> None:
     assert bool(dearer) == (5 <= side <= 14)
 
 
-def is_long(units: Size) -> bool:
-    """Whether a grid of a page of so many units has a tile beyond 1:2 or 2:1."""
-    grid = choose_grid(units, ADAPTIVE)
-    wide, high = ({(cell + 1) * side // cells - cell * side // cells for cell in range(cells)}
-                  for side, cells in zip(units, grid, strict=True))  # fmt: skip
+def long_pages(across: list[int], down: list[int]) -> list[bool]:
+    """Whether the grids of pages of these units have a tile beyond 1:2 or 2:1."""
+    grids = choose_grids((np.array(across), np.array(down)), ADAPTIVE)
+    pages = zip(across, down, grids.columns.tolist(), grids.rows.tolist(), strict=True)
+    return [_is_long(columns_of(width, columns), columns_of(height, rows)) for width, height, columns, rows in pages]
+
+
+def columns_of(units: int, cells: int) -> set[int]:
+    """Units of the columns (or rows) that a side is cut into."""
+    return {(cell + 1) * units // cells - cell * units // cells for cell in range(cells)}
+
+
+def _is_long(wide: set[int], high: set[int]) -> bool:
     return max(wide) > 2 * min(high) or max(high) > 2 * min(wide)
 
 
@@ -141,8 +149,10 @@ def test_which_pages_have_tiles_beyond_two_to_one(shorts: range) -> None:
     2:1, with 4 to 6 a few, from 7 units (183 pixels) on none. On all of them the labels of the tiles that are lacking
     would cost more than a quarter of the page."""
     for short in shorts:
-        found = {length for length in range(short, 715) if is_long((length, short))}
-        assert found == {length for length in range(short, 715) if is_long((short, length))}
+        lengths, shorts_alike = list(range(short, 715)), [short] * (715 - short)
+        lying, standing = long_pages(lengths, shorts_alike), long_pages(shorts_alike, lengths)
+        found = {length for length, is_long in zip(lengths, lying, strict=True) if is_long}
+        assert lying == standing
         if short <= 3:
             assert found == set(range(2 * short + 1, 715))
         else:

@@ -80,16 +80,16 @@ def test_a_missing_tile_is_an_error() -> None:
 
 
 def test_pieces_of_a_grid() -> None:
-    assert grid_text_pieces(2, 2, True, True, "rtl") == [
+    assert grid_text_pieces(2, 2, True, True, is_rtl=True) == [
         "<global_img>",
         "\n<row0_col1>",
         "\n<row0_col0>",
         "\n<row1_col1>",
         "\n<row1_col0>",
     ]
-    assert grid_text_pieces(2, 1, False, False) == ["", "\n"]
-    assert grid_text_pieces(1, 1, False, True) == [""]
-    assert grid_text_pieces(1, 1, True, True) == ["<global_img>", "\n<row0_col0>"]
+    assert grid_text_pieces(2, 1, False, False, is_rtl=False) == ["", "\n"]
+    assert grid_text_pieces(1, 1, False, True, is_rtl=False) == [""]
+    assert grid_text_pieces(1, 1, True, True, is_rtl=False) == ["<global_img>", "\n<row0_col0>"]
 
 
 @given(
@@ -108,6 +108,6 @@ def test_pieces_from_arrays_are_those_of_the_plan(policy: TilingPolicy, width: i
     plan = plan_tiles(width, height, policy)
     arrays = plan_tiles_arrays([width], [height], policy)
     grid = int(arrays.columns[0]), int(arrays.rows[0])
-    order = "rtl" if arrays.is_rtl[0] else "ltr"
-    pieces = grid_text_pieces(*grid, bool(arrays.has_overview[0]), bool(arrays.is_labelled[0]), order)
+    flags = (arrays.has_overview[0], arrays.is_labelled[0], arrays.is_rtl[0])
+    pieces = grid_text_pieces(*grid, *map(bool, flags))
     assert pieces == tile_text_pieces(plan)

@@ -32,7 +32,9 @@ def test_an_installed_tiling_answers_as_a_policy_does(order: Literal["ltr", "rtl
     for field in ("counts", "columns", "rows", "has_overview", "is_labelled", "tile_widths", "tile_heights"):
         assert getattr(theirs, field).tolist() == getattr(ours, field).tolist(), field
     assert theirs.is_rtl.tolist() == [order == "rtl"] * 3 + [False]
-    assert tiling.grid_text_pieces(3, 2, True, True, order == "rtl") == own.grid_text_pieces(3, 2, True, True)
+    assert tiling.grid_text_pieces(3, 2, True, True, order == "rtl") == own.grid_text_pieces(
+        3, 2, True, True, order == "rtl"
+    )
 
 
 @pytest.mark.usefixtures("installed")

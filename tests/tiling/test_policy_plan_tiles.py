@@ -88,7 +88,10 @@ def test_aspect_limits_are_exact_fractions() -> None:
     policy = TilingPolicy(
         kind="shape_buckets",
         grid=(1, 1),
-        shape_buckets=[{"grid": (5, 1), "max_aspect_ratio": 1.1}, {"grid": (6, 1), "max_aspect_ratio": 5 / 3}],
+        shape_buckets=(
+            ShapeBucket(grid=(5, 1), max_aspect_ratio=1.1),
+            ShapeBucket(grid=(6, 1), max_aspect_ratio=5 / 3),
+        ),
     )
     assert plan_tiles(10, 11, policy).grid == (6, 1)
     assert plan_tiles(1_000_000, 1_099_999, policy).grid == (5, 1)
@@ -102,7 +105,7 @@ def test_first_matching_bucket_wins_and_overrides_only_what_it_states() -> None:
         tile_size=512,
         overlap=0,
         pad_color="red",
-        shape_buckets=[{"grid": [1, 2], "pad_color": "#0000ff"}, {"grid": [3, 3], "tile_size": 64}],
+        shape_buckets=(ShapeBucket(grid=(1, 2), pad_color="#0000ff"), ShapeBucket(grid=(3, 3), tile_size=64)),
     )
     plan = plan_tiles(100, 100, policy)
     assert (plan.grid, plan.sizes, plan.pad_color) == ((1, 2), ((512, 512),) * 2, (0, 0, 255))
@@ -133,9 +136,9 @@ def test_a_bucket_overrides_every_setting_for_its_pages_alone(bucket: dict[str, 
             kind="shape_buckets",
             tile_size=100,
             overlap=0,
-            shape_buckets=[{"grid": (2, 1), "max_aspect_ratio": 1, **settings}, {"grid": (2, 1)}],
+            shape_buckets=(ShapeBucket(grid=(2, 1), max_aspect_ratio=1, **settings), ShapeBucket(grid=(2, 1))),
         )
-        for settings in ({}, bucket)
+        for settings in (dict[str, Any](), bucket)
     )
     wide = plan_tiles(40, 20, own)
     assert {name: getattr(wide, name) for name in found} == found
@@ -246,5 +249,5 @@ def test_resize_buckets(page: tuple[int, int], canvas: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("page", [(0, 5), (5, 0), (-1, 5), (5, (1 << 24) + 1)])
 def test_sizes_no_image_has_are_refused(page: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="sides must lie in"):
+    with pytest.raises(ValueError, match="sides must be in"):
         plan_tiles(*page, PAGES)

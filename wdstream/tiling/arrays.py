@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wdstream.records import Ints
+from wdstream.records import Bools, Ints
 
 if TYPE_CHECKING:
     from wdstream.tiling.policy import TilingPolicy
 
-Flags = NDArray[np.bool_]
 Sizes = tuple[Ints, Ints]
 """Widths and heights."""
 
@@ -98,7 +97,7 @@ class Grids:
     def _columns_of_rows(self) -> Ints:
         return np.repeat(self.columns, self.rows)
 
-    def unless(self, is_uncut: Flags) -> "Grids":
+    def unless(self, is_uncut: Bools) -> "Grids":
         """These grids, but (1, 1) for the pages that are not cut."""
         return Grids(columns=np.where(is_uncut, 1, self.columns), rows=np.where(is_uncut, 1, self.rows))
 
@@ -157,9 +156,9 @@ class TileArrays:
     counts: Ints
     columns: Ints
     rows: Ints
-    has_overview: Flags
-    is_labelled: Flags
-    is_rtl: Flags
+    has_overview: Bools
+    is_labelled: Bools
+    is_rtl: Bools
     tile_widths: Ints
     tile_heights: Ints
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.records import Ints, Placement, Size
-from wdstream.tiling.arrays import CutPages, Flags, Grids, Sizes, Spans, positions_of, starts_of
+from wdstream.records import Bools, Ints, Placement, Size
+from wdstream.tiling.arrays import CutPages, Grids, Sizes, Spans, positions_of, starts_of
 from wdstream.tiling.settings import ShapeBucket
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _policies_of_pages(page: Sizes, policy: "TilingPolicy") -> tuple[list["Tilin
     return [*(rule for _, rule in buckets), policy], chosen
 
 
-def _spans(lengths: Ints, cells: Ints, overlap: Floats, is_reversed: Flags) -> Spans:
+def _spans(lengths: Ints, cells: Ints, overlap: Floats, is_reversed: Bools) -> Spans:
     """Every column (or row) of every page, flat (cells.sum(),) in emission order."""
     positions = positions_of(cells)
     positions = np.where(np.repeat(is_reversed, cells), np.repeat(cells - 1, cells) - positions, positions)
@@ -145,7 +145,7 @@ def _reduced(page: Sizes, grids: Grids, overlap: Floats) -> Grids:
 
 
 def _overviews_of_pages(
-    page: Sizes, policies: Sequence["TilingPolicy"], chosen: Ints, is_uncut: Flags
+    page: Sizes, policies: Sequence["TilingPolicy"], chosen: Ints, is_uncut: Bools
 ) -> tuple[NDArray[np.intp], Sizes]:
     """Which pages have an overview, (k,), and the sizes of these."""
     wants_overview = np.array([policy.wants_overview for policy in policies])[chosen]

@@ -135,7 +135,8 @@ def _fault(plan: TilePlan, width: int, height: int) -> str | None:
         if place.left + place.width > wide or place.top + place.height > high:
             return f"{place} reaches beyond its canvas of {wide}x{high}"
     allowed = [
-        None, *(grid_labels(columns, rows, has_overview=plan.has_overview, is_rtl=is_rtl) for is_rtl in (False, True))
+        None,
+        *(grid_labels(columns, rows, has_overview=plan.has_overview, is_rtl=is_rtl) for is_rtl in (False, True)),
     ]
     if plan.labels not in allowed or (plan.labels and expected == 1):
         return f"labels {plan.labels} are not those of its grid, {allowed[1]}"

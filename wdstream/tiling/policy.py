@@ -174,8 +174,8 @@ class TilingPolicy(TilingSettings):
     def ignored_fields(self) -> tuple[str, ...]:
         """Fields that were set but have no effect under this kind: what a run should warn of."""
         plain = TilingPolicy(kind=self.kind)
-        changed = [name for name in sorted(_ONLY_UNDER) if getattr(self, name) != getattr(plain, name)]
-        return tuple(name for name in changed if self.kind not in _ONLY_UNDER[name])
+        changed = [name for name, value in self if value != getattr(plain, name)]
+        return tuple(name for name in changed if self.kind not in _ONLY_UNDER.get(name, (self.kind,)))
 
     def plan_tiles(self, width: int, height: int) -> TilePlan:
         """`plan_tiles` by this policy."""
