@@ -8,16 +8,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wdstream.config.schema import Config, DataConfig, DatasetConfig, TilingConfig
+from wdstream.config.schema import Config, DatasetConfig, TilingConfig
 from wdstream.errors import ConfigError
 from wdstream.families.registry import load_family
 from wdstream.pipeline.planned import Plan
-from wdstream.pixels.settings import PixelSettings, TileCacheSettings
+from wdstream.pixels.settings import PixelSettings
 from wdstream.plan.protocols import Dataset, Mix
 from wdstream.plan.settings import PlanSettings
 from wdstream.shards.reader import Shards
 from wdstream.tiling.plugin import LoadedTiling, load_tiling
 from wdstream.tiling.policy import TilingPolicy
+from wdstream.tiling.settings import TilingSettings
 
 if TYPE_CHECKING:
     from wdstream.pipeline.streamed import Lanes
@@ -46,7 +47,7 @@ def plan_from_config(config: Config, *, split: str = "train") -> Plan:
         raise ConfigError(f"there is no data set '{split}' in data.eval; known: {names}")
     datasets = [_dataset(entry) for entry in entries]
     family = load_family(config.model.path, name=config.model.family)
-    tiling, pixels = tiling_from_config(config.tiling), pixels_from_config(data)
+    tiling, pixels = tiling_from_config(config.tiling), PixelSettings.within(data)
     return Plan(datasets, family, tiling, pixels=pixels, **dict(PlanSettings.within(data)))
 
 
@@ -60,9 +61,11 @@ def tiling_from_config(tiling: TilingConfig) -> TilingPolicy | LoadedTiling:
     """
     if tiling.transform is not None:
         return load_tiling(tiling.transform, **tiling.settings)
-    given = tiling.model_dump(exclude_unset=True, exclude={"transform", "settings"})
-    labels = given.pop("labels", "text")
-    policy = TilingPolicy(**given, tile_labels=labels != "none", own_labels=labels == "family")
+    policy = TilingPolicy(
+        **dict(TilingSettings.within(tiling)),
+        tile_labels=tiling.labels != "none",
+        own_labels=tiling.labels == "family",
+    )
     if policy.ignored_fields:
         _warn_ignored(policy.kind, policy.ignored_fields)
     return policy
@@ -72,12 +75,6 @@ def tiling_from_config(tiling: TilingConfig) -> TilingPolicy | LoadedTiling:
 def _warn_ignored(kind: str, fields: tuple[str, ...]) -> None:
     names = ", ".join("labels" if field in ("tile_labels", "own_labels") else field for field in fields)
     log.warning("tiling: %s: no effect under kind %s", names, kind)
-
-
-def pixels_from_config(data: DataConfig) -> PixelSettings:
-    """How images become tiles: `data.decode`, `data.pixels` and `data.tile_cache`."""
-    cache = None if data.tile_cache is None else TileCacheSettings(**data.tile_cache.model_dump())
-    return PixelSettings(decode=data.decode, pixels=data.pixels, tile_cache=cache)
 
 
 def lanes_from_config(config: Config) -> "Lanes":
@@ -113,7 +110,7 @@ def lanes_from_config(config: Config) -> "Lanes":
         max_pixels=data.max_pixels,
         downscale=data.overlength == "downscale",
     )
-    return Lanes(urls=urls, settings=settings, pixels=pixels_from_config(data))
+    return Lanes(urls=urls, settings=settings, pixels=PixelSettings.within(data))
 
 
 def _dataset(entry: DatasetConfig) -> Dataset | Mix:

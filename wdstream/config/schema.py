@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from wdstream.errors import ConfigError
+from wdstream.pixels.settings import PixelSettings
 from wdstream.plan.settings import PlanSettings
 from wdstream.settings import Settings
 from wdstream.tiling.settings import TilingSettings
@@ -34,15 +35,6 @@ class DatasetConfig(Settings):
         return self
 
 
-class TileCacheConfig(Settings):
-    """`data.tile_cache:` tiles kept on disk between epochs and runs; see docs/pixels.md for when that pays."""
-
-    path: Path
-    """A folder on a fast disk of this machine; several runs may share it."""
-    max_bytes: int = Field(gt=0)
-    """All its files together; some go when more come."""
-
-
 class StreamingConfig(Settings):
     """`data.streaming:` train from tars without an index, read front to back; see docs/plan.md for what that costs.
 
@@ -65,8 +57,8 @@ NEEDS_INDEX = ("where", "curriculum", "weights_in", "shuffle_shards", "tail", "d
 """Settings of DataConfig that mean nothing for tars without an index."""
 
 
-class DataConfig(PlanSettings):
-    """`data:` what is read, and how it becomes packs: the plan's settings, and these."""
+class DataConfig(PlanSettings, PixelSettings):
+    """`data:` what is read, and how it becomes packs: the settings of the plan, of pixels, and these."""
 
     train: tuple[DatasetConfig, ...] = Field(min_length=1)
     eval: tuple[DatasetConfig, ...] = ()
@@ -74,12 +66,6 @@ class DataConfig(PlanSettings):
     """Threads that read, decode and lay out pages; 0 works in the reading thread."""
     prefetch: int = Field(default=2, gt=0)
     """Batches ready ahead of training."""
-    decode: Literal["exact", "scaled"] = "exact"
-    """scaled: JPEG pages whose tiles need at most half their resolution are decoded smaller; see docs/pixels.md."""
-    pixels: Literal["fast", "reference"] = "fast"
-    """reference: tiles pass the model's own image processor on the host, slowly, to compare with."""
-    tile_cache: TileCacheConfig | None = None
-    """None cuts every page again in every epoch."""
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
     """Training stops when more than this share of pages failed at run time."""
     streaming: StreamingConfig | None = None
