@@ -100,11 +100,11 @@ def test_a_page_that_fails_is_not_kept(stream_config: MakeConfig, damaged_shards
 
 
 def test_wrong_settings_are_named(stream_config: MakeConfig, small_shards: Path) -> None:
-    with pytest.raises(ConfigError, match="data.decode: expected 'exact' or 'scaled', found 'half'"):
+    with pytest.raises(ConfigError, match=r"data\.decode: expected 'exact' or 'scaled', found 'half'"):
         PixelSettings(decode="half")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="data.pixels: expected 'fast' or 'reference', found 'slow'"):
+    with pytest.raises(ConfigError, match=r"data\.pixels: expected 'fast' or 'reference', found 'slow'"):
         PixelSettings(pixels="slow")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="data.tile_cache.max_bytes: expected greater than 0, found 0"):
+    with pytest.raises(ConfigError, match=r"data\.tile_cache\.max_bytes: expected greater than 0, found 0"):
         TileCacheSettings(path=Path("x"), max_bytes=0)
     with pytest.raises(ValidationError, match="max_bytes"):
         stream_config(small_shards, tile_cache={"path": "x"})
