@@ -23,15 +23,13 @@ from PIL import Image
 
 from bare_limit import bare_tiles, copy_tile
 from stream_pillow import pillow_tiles
-from wdstream.batches.collate import collate
-from wdstream.batches.pack import encode_pack
+from wdstream.batches.collate import collate, encode_pack
 from wdstream.batches.sample import build_samples
 from wdstream.families.base import Family
 from wdstream.families.reference.processor import load_processor
 from wdstream.nodes.decode import decode_page
-from wdstream.nodes.tile import tile_page
+from wdstream.nodes.tile import TileRenderer, tile_page
 from wdstream.pipeline.planned import Plan
-from wdstream.pipeline.tile_renderer import TileRenderer
 from wdstream.pixels.cache_usage import cache_info
 from wdstream.pixels.settings import PixelSettings, TileCacheSettings
 from wdstream.pixels.tile_cache import open_cache
@@ -138,7 +136,7 @@ def cache_seconds(plan: Plan, packs: Sequence[PackPlan], folder: Path, rounds: i
         for pack in pages:
             for name, cutter in cutters.items():
                 start = time.process_time()
-                tiled = [cutter.cut(page) for page in pack]
+                tiled = [cutter.render(page) for page in pack]
                 totals[name] += time.process_time() - start
             start = time.process_time()
             plan.family.layout([tile for page in tiled for tiles in page.tiles for tile in tiles])

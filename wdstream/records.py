@@ -274,7 +274,10 @@ class EncodedPack:
         lengths: tokens of each document, in order; sums to L.
         pixels: the family's pixel arrays over all images of the pack, uint8 pixels among them.
         keys: the documents' keys, in order.
+        num_patches: vision patches of all images, before any merge.
+        step: the plan of the pack's step, or only its number where there is no plan; None outside a run.
         failures: pages that failed and kept their slot.
+        unfit: pages that a stream without a plan passed over on the way to this pack, because no pack takes them.
     """
 
     number: int
@@ -284,4 +287,7 @@ class EncodedPack:
     lengths: tuple[int, ...]
     pixels: Mapping[str, NDArray[Any]]
     keys: tuple[str, ...]
+    num_patches: int = 0
+    step: StepPlan | int | None = None
     failures: tuple[Failure, ...] = ()
+    unfit: tuple[Failure, ...] = ()

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from wdstream.batches.collate import collate
-from wdstream.batches.pack import encode_pack
+from wdstream.batches.collate import collate, encode_pack
 from wdstream.batches.sample import build_sample
 from wdstream.errors import PlanError
 from wdstream.families.base import Family

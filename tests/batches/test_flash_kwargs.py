@@ -16,8 +16,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForImageTextToText, modeling_flash_attention_utils
 
-from wdstream.batches.collate import collate
-from wdstream.batches.pack import encode_pack
+from wdstream.batches.collate import collate, encode_pack
 from wdstream.families.base import Family
 from wdstream.families.registry import FAMILIES as KNOWN
 from wdstream.testing import assert_no_leak, make_samples

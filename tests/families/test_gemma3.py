@@ -11,8 +11,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText
 
 from tests.helpers.hugging_face import load_both
-from wdstream.batches.collate import collate
-from wdstream.batches.pack import encode_pack
+from wdstream.batches.collate import collate, encode_pack
 from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family
 from wdstream.families.reference.processor import load_processor, processor_ids, run_processor

@@ -19,8 +19,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
 from tests.helpers.hugging_face import load_both
-from wdstream.batches.collate import collate
-from wdstream.batches.pack import encode_pack
+from wdstream.batches.collate import collate, encode_pack
 from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family
 from wdstream.families.registry import FAMILIES, load_family

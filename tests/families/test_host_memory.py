@@ -20,15 +20,16 @@ from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from wdstream.batches.collate import collate
-from wdstream.batches.pack import encode_pack
+from wdstream.batches.batch import Batch
+from wdstream.batches.collate import collate, encode_pack
+from wdstream.batches.sample import build_samples
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family
-from wdstream.pipeline import tile_renderer as cut
-from wdstream.pipeline.build_sample import SampleBuilder
+from wdstream.nodes import tile as cut
 from wdstream.pixels.grey import grey_as_rgb
 from wdstream.pixels.patches import BAND_PIXELS
 from wdstream.records import ImageSegment, Page, Pixels, TextSegment
+from wdstream.tiling.labels import label_page
 from wdstream.tiling.policy import TilingPolicy
 
 FAMILIES = [
@@ -74,11 +75,11 @@ def page(image_format: str) -> Page:
     return Page(key="k", images=(stream.getvalue(),), segments=segments)
 
 
-def built(family: Family, page: Page) -> dict[str, Any]:
+def built(family: Family, page: Page) -> Batch:
     """The batch of one page in one tile."""
     tiling = TilingPolicy(tile_size=SIDE + 5, tile_labels=False).for_family(family)
-    samples = SampleBuilder(family=family, tiling=tiling)
-    return collate([encode_pack(samples.build_all([samples.label(page)]), family)], family)
+    page_of_tiles = label_page(cut.TileRenderer(tiling=tiling).render(page))
+    return collate([encode_pack(build_samples([page_of_tiles], family), family)], family)
 
 
 def gauged(family: Family, page: Page) -> tuple[set[torch.dtype], int]:

@@ -15,8 +15,7 @@ from transformers import AutoModelForImageTextToText
 from tests.helpers.draw import POLICIES
 from tests.helpers.hugging_face import load_both
 from tests.helpers.tiled_pages import tile_page
-from wdstream.batches.collate import collate
-from wdstream.batches.pack import encode_pack
+from wdstream.batches.collate import collate, encode_pack
 from wdstream.batches.sample import build_sample
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family

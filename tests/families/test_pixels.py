@@ -13,8 +13,7 @@ from PIL import Image
 from transformers import AutoImageProcessor
 
 from tests.helpers.paths import PAGES
-from wdstream.batches.collate import collate
-from wdstream.batches.pack import encode_pack
+from wdstream.batches.collate import collate, encode_pack
 from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family

@@ -12,8 +12,7 @@ import torch
 from PIL import Image
 
 from tests.helpers.paths import PAGES
-from wdstream.batches.collate import collate
-from wdstream.batches.pack import encode_pack
+from wdstream.batches.collate import collate, encode_pack
 from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family
 from wdstream.families.reference.processor import load_processor, run_processor

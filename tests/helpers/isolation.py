@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig
 
-from wdstream.batches.collate import collate
-from wdstream.batches.pack import encode_pack
+from wdstream.batches.collate import collate, encode_pack
 from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family
 from wdstream.families.shared.masks4d import MaskedFamily

@@ -8,8 +8,7 @@ from accelerate.state import AcceleratorState
 from transformers import AutoModelForImageTextToText
 
 from tests.helpers.waiting import wait_until
-from wdstream.batches.collate import collate
-from wdstream.batches.pack import encode_pack
+from wdstream.batches.collate import collate, encode_pack
 from wdstream.config.schema import Config, load_config
 from wdstream.families.registry import load_family
 from wdstream.make_shards import MakeShardsOptions, make_shards

@@ -4,9 +4,12 @@ import io
 import itertools
 import json
 import random
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -20,8 +23,9 @@ from wdstream.nodes.lane_source import LanePack, LaneSource, merge_lane_states
 from wdstream.nodes.mapper import Map
 from wdstream.nodes.measure import MeasuredPage, measure_page
 from wdstream.nodes.node import State
-from wdstream.pipeline.build_lane_pack import LanePackBuilder
-from wdstream.pipeline.build_sample import SampleBuilder
+from wdstream.nodes.tile import TileRenderer
+from wdstream.pipeline.build_pack import PackBuilder
+from wdstream.pipeline.streamed import lane_slots
 from wdstream.records import ImageSegment, Page, TextSegment, World
 from wdstream.testing.resume import assert_resumes_exactly
 from wdstream.tiling.policy import TilingPolicy
@@ -66,6 +70,11 @@ def make_settings(family: Family, lanes: int = 4) -> LaneSettings:
         shuffle=4,
         seed=5,
     )
+
+
+def make_builder(family: Family, known_bad: Mapping[str, str] = MappingProxyType({})) -> PackBuilder[LanePack]:
+    read = partial(lane_slots, global_batch_size=8, known_bad=known_bad)
+    return PackBuilder(family=family, renderer=TileRenderer(tiling=TILING), read=read)
 
 
 def keys(pack: LanePack) -> list[str]:
@@ -171,11 +180,11 @@ def test_the_packs_never_change(urls: list[str], family: Family) -> None:
 
 def test_lengths_are_those_of_the_built_pack(urls: list[str], family: Family) -> None:
     source = LaneSource(urls, settings=make_settings(family))
-    builder = LanePackBuilder(samples=SampleBuilder(family=family, tiling=TILING), global_batch_size=8)
+    builder = make_builder(family)
     encoded = list(itertools.islice(Map(source, builder, workers=2), 8))
     source.reset()
     assert [entry.step for entry in encoded] == [0] * 8
-    for pack, built in zip(source, (entry.pack for entry in encoded), strict=False):
+    for pack, built in zip(source, encoded, strict=False):
         assert built.number == pack.number
         assert built.lengths == tuple(page.tokens for page in pack.pages)
         assert len(built.pixels["pixel_values"]) == sum(page.patches for page in pack.pages) <= 150
@@ -189,7 +198,7 @@ def replace_key(page: MeasuredPage, key: str) -> MeasuredPage:
 
 
 def test_a_page_that_fails_after_its_header_keeps_its_slot(family: Family) -> None:
-    builder = LanePackBuilder(samples=SampleBuilder(family=family, tiling=TILING), global_batch_size=8)
+    builder = make_builder(family)
     rng = np.random.default_rng(0)
     file = io.BytesIO()
     Image.fromarray(rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)).save(file, "PNG")
@@ -200,8 +209,8 @@ def test_a_page_that_fails_after_its_header_keeps_its_slot(family: Family) -> No
         for key, image in (("good", data), ("cut", data[:2000]))
     )
     assert (good.tokens, good.patches) == (cut.tokens, cut.patches)
-    healthy = builder(LanePack(number=3, pages=(good, good))).pack
-    damaged = builder(LanePack(number=3, pages=(cut, good))).pack
+    healthy = builder(LanePack(number=3, pages=(good, good)))
+    damaged = builder(LanePack(number=3, pages=(cut, good)))
     assert damaged.lengths == healthy.lengths
     first = good.tokens
     np.testing.assert_array_equal(damaged.input_ids[first:], healthy.input_ids[first:])
@@ -213,7 +222,7 @@ def test_a_page_that_fails_after_its_header_keeps_its_slot(family: Family) -> No
     assert (damaged.pixels["pixel_values"][: good.patches] == 255).all()
     assert [failure.key for failure in damaged.failures] == ["cut"]
     assert "page 'cut', image 0: PNG image cannot be decoded" in damaged.failures[0].reason
-    known = replace(builder, known_bad={"cut": "torn"})(LanePack(number=3, pages=(replace_key(good, "cut"), good))).pack
+    known = make_builder(family, {"cut": "torn"})(LanePack(number=3, pages=(replace_key(good, "cut"), good)))
     assert [(failure.key, failure.reason) for failure in known.failures] == [("cut", "torn")]
     np.testing.assert_array_equal(known.pixels["pixel_values"], damaged.pixels["pixel_values"])
     np.testing.assert_array_equal(known.labels, damaged.labels)

@@ -12,7 +12,7 @@ from wdstream.config.schema import Config
 from wdstream.errors import DecodeError, UnfitError
 from wdstream.nodes.decode import decode_page
 from wdstream.nodes.measure import PageLimits, fit_page, measure_page
-from wdstream.pipeline.tile_renderer import TileRenderer
+from wdstream.nodes.tile import TileRenderer
 from wdstream.plan.sample_lengths import Reject
 from wdstream.records import ImageSegment, Page, TextSegment
 
@@ -81,6 +81,6 @@ def test_an_image_longer_than_any_tiling_takes_is_left_out(
     page = Page(key="long", images=(png,), segments=(TextSegment(text="a"), ImageSegment(index=0)))
     with pytest.raises(UnfitError, match=r"page 'long': too many pixels, \(\(16777217, 1\),\)"):
         measure_page(page, family=plan.family, tiling=plan.tiling)
-    for cut in (TileRenderer(tiling=plan.tiling).cut, decode_page):
+    for cut in (TileRenderer(tiling=plan.tiling).render, decode_page):
         with pytest.raises(DecodeError, match=r"page 'long', image 0: .* no side may be longer than 16777216"):
             cut(page)

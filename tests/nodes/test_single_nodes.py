@@ -17,6 +17,7 @@ import webdataset
 from PIL import Image
 
 from tests.helpers.paths import PAGES
+from wdstream.batches.batch import Batch
 from wdstream.errors import DecodeError, RowError, UnfitError
 from wdstream.families.base import Family
 from wdstream.families.shared.chat import render_chat
@@ -81,7 +82,7 @@ def test_each_node_gives_its_record(rows: list[dict[str, Any]], family: Family) 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_row_of_nodes_resumes_at_every_batch(rows: list[dict[str, Any]], family: Family, workers: int) -> None:
-    def graph(threads: int) -> Node[dict[str, Any]]:
+    def graph(threads: int) -> Node[Batch]:
         samples = samples_of(Shuffle(Items(rows), buffer=4, seed=1), family, workers=threads)
         packs = Pack(samples, sequence_length=LENGTH, max_patches=PATCHES, pool=3)
         return Collate(packs, family=family)

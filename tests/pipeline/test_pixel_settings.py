@@ -11,6 +11,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from wdstream.batches.batch import Batch
 from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, StateError
@@ -22,7 +23,7 @@ from wdstream.runs.digest import digest
 MakeConfig = Callable[..., Config]
 
 
-def batches_of(plan: Plan, **settings: Any) -> list[dict[str, Any]]:
+def batches_of(plan: Plan, **settings: Any) -> list[Batch]:
     with plan.loader(**settings) as loader:
         return list(loader)
 

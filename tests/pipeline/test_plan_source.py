@@ -40,8 +40,7 @@ def test_resumes_inside_a_step(plan: Plan, size: int) -> None:
 
     tasks = assert_resumes_exactly(lambda: graph(2), make_resumed=lambda: graph(0))
     steps = [plan.step(number, world_size=size) for number in range(plan.total_steps() or 0)]
-    expected = [(step.step, step.packs[place]) for step in steps for place in step.deal[world.rank]]
-    assert [(task.step, task.pack) for task in tasks] == expected
+    assert tasks == [PackTask(step=step, pack=step.packs[place]) for step in steps for place in step.deal[world.rank]]
 
 
 def test_the_state_between_steps_is_the_plans(plan: Plan) -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from wdstream import Plan, Shards, TilingPolicy, World, load_family
+from wdstream.batches.batch import Batch
 from wdstream.config.build import plan_from_config, tiling_from_config
 from wdstream.config.schema import Config, TilingConfig
 from wdstream.errors import ConfigError, PlanError, ShardError, ShardIndexError, StateError
@@ -36,7 +37,7 @@ def own_shards(small_shards: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(small_shards, tmp_path / "shards"))
 
 
-def batches_of(plan: Plan, **settings: Any) -> list[dict[str, Any]]:
+def batches_of(plan: Plan, **settings: Any) -> list[Batch]:
     with plan.loader(**settings) as loader:
         return list(loader)
 

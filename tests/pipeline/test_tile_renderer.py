@@ -13,8 +13,7 @@ from PIL import Image
 from tests.helpers.paths import DATA
 from wdstream.errors import DecodeError
 from wdstream.nodes.decode import decode_page
-from wdstream.nodes.tile import tile_page
-from wdstream.pipeline.tile_renderer import TileRenderer
+from wdstream.nodes.tile import TileRenderer, tile_page
 from wdstream.pixels.cache_usage import entries_of
 from wdstream.pixels.render import resize
 from wdstream.pixels.settings import TileCacheSettings
@@ -51,7 +50,7 @@ def jpeg(pixels: Pixels) -> bytes:
 
 def test_the_tiles_are_those_of_decode_and_tile() -> None:
     page = page_of(*IMAGES, *TURNED)
-    cut, wanted = TileRenderer(tiling=ADAPTIVE).cut(page), tile_page(decode_page(page), policy=ADAPTIVE)
+    cut, wanted = TileRenderer(tiling=ADAPTIVE).render(page), tile_page(decode_page(page), policy=ADAPTIVE)
     assert cut.plans == wanted.plans
     assert len(cut.tiles) == len(IMAGES) + len(TURNED)
     for found, expected in zip(cut.tiles, wanted.tiles, strict=True):
@@ -86,7 +85,7 @@ def test_an_image_is_opened_once(
 
     monkeypatch.setattr(Image, "open", counted("Image.open", Image.open))
     monkeypatch.setattr(simplejpeg, "decode_jpeg", counted("decode_jpeg", simplejpeg.decode_jpeg))
-    TileRenderer(tiling=HALF, decode=decode).cut(page_of(DATA / name))  # type: ignore[arg-type]
+    TileRenderer(tiling=HALF, decode=decode).render(page_of(DATA / name))  # type: ignore[arg-type]
     assert calls == {"Image.open": opened, "decode_jpeg": decoded}
 
 
@@ -95,11 +94,11 @@ def test_an_over_long_page_is_shrunk_first() -> None:
     (image,) = decode_page(page).images
     height, width = image.shape[:2]
     small = resize(image, ((width * 32 + 32) // 64, (height * 32 + 32) // 64), "bicubic")
-    cut = TileRenderer(tiling=ADAPTIVE).cut(page, scale=32)
+    cut = TileRenderer(tiling=ADAPTIVE).render(page, scale=32)
     plan = ADAPTIVE.plan_tiles(small.shape[1], small.shape[0])
     assert cut.plans == (plan,)
     assert [tile.shape[1::-1] for tile in cut.tiles[0]] == list(plan.sizes)
-    whole = TileRenderer(tiling=TilingPolicy(kind="none")).cut(page, scale=32).tiles[0][0]
+    whole = TileRenderer(tiling=TilingPolicy(kind="none")).render(page, scale=32).tiles[0][0]
     assert np.array_equal(whole, small)
 
 
@@ -108,13 +107,15 @@ def test_scaled_decoding_changes_little_and_only_where_half_is_enough(scale: int
     """A colour page shrunk to under half: 1.6 grey levels in the mean, 26 at most. libjpeg reduces in the frequencies
     of a block, antialiasing in pixels."""
     page = Page(key="k", images=(jpeg(scan()),), segments=(ImageSegment(index=0),))
-    exact, scaled = (TileRenderer(tiling=HALF, decode=decode).cut(page, scale=scale) for decode in ("exact", "scaled"))
+    exact, scaled = (
+        TileRenderer(tiling=HALF, decode=decode).render(page, scale=scale) for decode in ("exact", "scaled")
+    )
     assert scaled.plans == exact.plans
     assert [tile.shape for tile in scaled.tiles[0]] == [tile.shape for tile in exact.tiles[0]]
     difference = np.abs(scaled.tiles[0][0].astype(int) - exact.tiles[0][0])
     assert 0 < difference.mean() < 3
     assert np.percentile(difference, 99) < 25
-    sharp = (TileRenderer(tiling=ADAPTIVE, decode=decode).cut(page) for decode in ("exact", "scaled"))
+    sharp = (TileRenderer(tiling=ADAPTIVE, decode=decode).render(page) for decode in ("exact", "scaled"))
     first, second = (cut.tiles[0] for cut in sharp)
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))  # a tile needs it all
 
@@ -124,7 +125,7 @@ def test_scaled_decoding_of_cut_tiles_shows_the_same_places() -> None:
     text in the mean, where two tiles of this page differ by 34 to 42."""
     page = Page(key="k", images=(jpeg(scan(2480, 3508)),), segments=(ImageSegment(index=0),))
     policy = TilingPolicy(kind="grid", grid=(2, 3), tile_size=(364, 364), overlap=0.1, overview_size=(336, 336))
-    exact, scaled = (TileRenderer(tiling=policy, decode=decode).cut(page).tiles[0] for decode in ("exact", "scaled"))
+    exact, scaled = (TileRenderer(tiling=policy, decode=decode).render(page).tiles[0] for decode in ("exact", "scaled"))
     for number, (one, other) in enumerate(zip(exact, scaled, strict=True)):
         same = np.abs(one.astype(int) - other).mean()
         next_tile = exact[number - 1] if number > 1 else exact[2]
@@ -157,18 +158,18 @@ def test_damaged_entries_of_the_cache_are_cut_anew_and_mended(
     tmp_path: Path, damage: Callable[[list[Path]], None]
 ) -> None:
     page = page_of(*IMAGES[:3])
-    wanted = TileRenderer(tiling=ADAPTIVE).cut(page).tiles
+    wanted = TileRenderer(tiling=ADAPTIVE).render(page).tiles
     cutter = TileRenderer(tiling=ADAPTIVE, cache=TileCache(TileCacheSettings(path=tmp_path, max_bytes=10**9), "0" * 16))
-    cutter.cut(page)
+    cutter.render(page)
     entries = [entry.path for entry in entries_of(tmp_path)]
     good = [entry.read_bytes() for entry in entries]
     damage(entries)
     assert [entry.read_bytes() for entry in entries] != good
-    for found, expected in zip(cutter.cut(page).tiles, wanted, strict=True):
+    for found, expected in zip(cutter.render(page).tiles, wanted, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
     assert [entry.read_bytes() for entry in entries] == good
     kept = [entry.stat().st_mtime_ns for entry in entries]
-    cutter.cut(page)  # hits: nothing is written
+    cutter.render(page)  # hits: nothing is written
     assert [entry.stat().st_mtime_ns for entry in entries] == kept
 
 
@@ -183,4 +184,4 @@ def test_bad_images_are_named(decode: str) -> None:
     ):
         page = Page(key="a", images=(good, bad), segments=(ImageSegment(index=0), ImageSegment(index=1)))
         with pytest.raises(DecodeError, match=f"page 'a', image 1: .*{reason}"):
-            cutter.cut(page)
+            cutter.render(page)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wdstream.batches.pack import encode_pack
+from wdstream.batches.collate import encode_pack
 from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family

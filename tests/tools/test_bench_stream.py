@@ -103,9 +103,9 @@ def test_measurements_in_fresh_processes(
 
 
 def test_labels_of_the_processors_text_are_those_of_the_stream(plan: Plan) -> None:
-    from wdstream.pipeline.tile_renderer import TileRenderer
+    from wdstream.nodes.tile import TileRenderer
 
     sample = plan.step(0).packs[0].samples[0]
-    page = label_page(TileRenderer(tiling=plan.tiling).cut(stream_paths.read_page(plan, sample)))
+    page = label_page(TileRenderer(tiling=plan.tiling).render(stream_paths.read_page(plan, sample)))
     (job, *_) = stream_paths.make_jobs(plan, plan.step(0).packs[0])
     assert job.texts == plan.family.processor_texts(page)

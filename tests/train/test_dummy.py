@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from wdstream.batches.collate import collate
-from wdstream.batches.pack import encode_pack
+from wdstream.batches.batch import Batch
+from wdstream.batches.collate import collate, encode_pack
 from wdstream.families.base import Family
 from wdstream.families.registry import FAMILIES, load_family
 from wdstream.records import EncodedPack, Sample
@@ -61,7 +61,7 @@ def test_shape_of_the_batch(family: Family, text: Sample) -> None:
     assert joined["keys"] == batch["keys"]
 
 
-def step_of(model: Any, family: Family, batch: dict[str, Any]) -> tuple[float, dict[str, torch.Tensor | None]]:
+def step_of(model: Any, family: Family, batch: Batch) -> tuple[float, dict[str, torch.Tensor | None]]:
     """Summed loss of a batch, and its gradients."""
     model.zero_grad()
     inputs = family.model_inputs(batch, device="cpu", dtype=torch.float32)

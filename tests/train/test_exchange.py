@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+import torch
 from accelerate import Accelerator
 
+from wdstream.batches.batch import Batch
 from wdstream.errors import TrainError
 from wdstream.plan.hashing import pack_digest, pages_digest
 from wdstream.records import Failure
@@ -13,10 +15,29 @@ from wdstream.train.step import StepOutcome
 from wdstream.train.stream import StepContents
 
 PACKS = [(6, ["a", "b"]), (7, ["c"])]
-BATCHES = [
-    {"packs": [6], "keys": [["a", "b"]], "failures": []},
-    {"packs": [7], "keys": [["c"]], "failures": []},
-]
+
+
+def make_batch(number: int, keys: list[str], *failures: Failure) -> Batch:
+    """A pack of one token of each page."""
+    ids = torch.ones(1, len(keys), dtype=torch.int64)
+    limits = torch.arange(len(keys) + 1, dtype=torch.int32)
+    return Batch(
+        input_ids=ids,
+        labels=ids,
+        position_ids=torch.zeros_like(ids),
+        arrays={},
+        cu_seq_lens_q=limits,
+        cu_seq_lens_k=limits,
+        max_length_q=1,
+        max_length_k=1,
+        page_keys=[keys],
+        packs=[number],
+        lengths=[[1] * len(keys)],
+        failures=list(failures),
+    )
+
+
+BATCHES = [make_batch(number, keys) for number, keys in PACKS]
 
 
 def make_contents(supervised: int) -> StepContents:
@@ -56,7 +77,7 @@ def test_count_other_than_planned_is_an_error_unless_a_page_failed() -> None:
     with pytest.raises(TrainError, match="step 3: 12 supervised tokens planned, 10 found"):
         exchange(Accelerator(cpu=True), make_contents(6), BATCHES, outcome, wait_seconds=0.0, is_stopping=False)
     failure = Failure(key="c", sample=0, reason="bad")
-    batches = [BATCHES[0], {**BATCHES[1], "failures": [failure]}]
+    batches = [BATCHES[0], make_batch(7, ["c"], failure)]
     figures = exchange(Accelerator(cpu=True), make_contents(6), batches, outcome, wait_seconds=0.0, is_stopping=False)
     assert figures.loss == 2.0
     assert figures.failures == (failure,)

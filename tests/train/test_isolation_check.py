@@ -10,8 +10,8 @@ import torch
 from accelerate import Accelerator
 from transformers import AutoModelForImageTextToText
 
-from wdstream.batches.collate import collate
-from wdstream.batches.pack import encode_pack
+from wdstream.batches.batch import Batch
+from wdstream.batches.collate import collate, encode_pack
 from wdstream.errors import TrainError
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family
@@ -67,7 +67,7 @@ def engine(tiny_checkpoint: Path) -> Engine:
     )
 
 
-def make_batch(engine: Engine, *places: int) -> dict[str, Any]:
+def make_batch(engine: Engine, *places: int) -> Batch:
     samples = make_samples(engine.family)
     return collate([encode_pack([samples[place] for place in places], engine.family)], engine.family)
 

@@ -10,8 +10,7 @@ from accelerate import Accelerator
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_world
 from tests.helpers.training import documents_alone
-from wdstream.batches.collate import collate
-from wdstream.batches.pack import encode_pack
+from wdstream.batches.collate import collate, encode_pack
 from wdstream.config.schema import Config
 from wdstream.errors import TrainError
 from wdstream.families.registry import load_family

@@ -14,8 +14,7 @@ import transformers
 from accelerate import Accelerator
 
 from tests.helpers.emulated_device import emulated_device
-from wdstream.batches.collate import collate
-from wdstream.batches.pack import encode_pack
+from wdstream.batches.collate import collate, encode_pack
 from wdstream.batches.sample import build_sample
 from wdstream.config.schema import Config
 from wdstream.families.registry import load_family

@@ -8,8 +8,7 @@ import sys
 import torch
 from accelerate import Accelerator
 
-from wdstream.batches.collate import collate
-from wdstream.batches.pack import encode_pack
+from wdstream.batches.collate import collate, encode_pack
 from wdstream.config.schema import Config
 from wdstream.families.registry import load_family
 from wdstream.testing import make_samples

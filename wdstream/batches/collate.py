@@ -1,36 +1,66 @@
-"""Packs to a batch of tensors, one pack a row.
-
-B rows of L tokens, R position rows (1 or 4), D documents over all rows with the padding ones:
-
-    input_ids, labels            int64 (B, L)
-    position_ids                 int64 (B, L), or (4, B, L) with M-RoPE; restarts with every document
-    cu_seq_lens_q, cu_seq_lens_k int32 (D + 1,): limits of the documents in the rows laid end to end; 0 ... B * L
-    max_length_q, max_length_k   int: tokens of the longest document
-    pixel arrays                 the family's, uint8 (see its file)
-    keys, packs, lengths, failures   metadata of the rows, dropped by `family.model_inputs`
+"""Samples to packs, and packs to a batch of tensors, one pack per row.
 
 There is no 2-D attention mask: a mask, even one of ones, silently turns off the isolation of packed documents. What a
 row lacks in length is one more document, with labels of -100.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
+from wdstream.batches.batch import Batch
 from wdstream.errors import PlanError
 from wdstream.families.base import Family
-from wdstream.records import IGNORED, EncodedPack, Ints
+from wdstream.records import IGNORED, EncodedPack, Failure, Ints, Sample, StepPlan
 
 
-def collate(packs: Sequence[EncodedPack], family: Family, *, pad_to: int | None = None) -> dict[str, Any]:
-    """Join packs into a batch.
+def encode_pack(
+    samples: Sequence[Sample],
+    family: Family,
+    *,
+    number: int = 0,
+    step: StepPlan | int | None = None,
+    failures: Sequence[Failure] = (),
+    unfit: Sequence[Failure] = (),
+) -> EncodedPack:
+    """Lay samples end to end: ids, labels, positions that restart per document, and all pixels in one buffer.
 
     Args:
-        packs: one a row; at least one.
+        samples: the documents, in order; none gives an empty pack.
+        family: lays out pixels and positions.
+        number: the pack's number in the run.
+        step: the plan of its step, or the step's number where there is no plan.
+        failures: pages that failed and keep their slot.
+        unfit: pages that were passed over on the way to it.
+    """
+    empty = np.empty(0, dtype=np.int64)
+    positions = [
+        family.positions(sample.input_ids, [(tile.shape[1], tile.shape[0]) for tile in sample.tiles])
+        for sample in samples
+    ]
+    return EncodedPack(
+        number=number,
+        input_ids=np.concatenate([empty, *(sample.input_ids for sample in samples)]),
+        labels=np.concatenate([empty, *(sample.labels for sample in samples)]),
+        position_ids=np.concatenate([empty.reshape(1, 0).repeat(family.num_position_rows, 0), *positions], axis=1),
+        lengths=tuple(len(sample.input_ids) for sample in samples),
+        pixels=family.layout([tile for sample in samples for tile in sample.tiles]),
+        keys=tuple(sample.key for sample in samples),
+        num_patches=sum(sample.num_patches for sample in samples),
+        step=step,
+        failures=tuple(failures),
+        unfit=tuple(unfit),
+    )
+
+
+def collate(packs: Sequence[EncodedPack], family: Family, *, pad_to: int | None = None) -> Batch:
+    """Join packs of one step into a batch.
+
+    Args:
+        packs: one per row; at least one.
         family: joins the pixel arrays.
-        pad_to: tokens a row; None takes the longest pack's.
+        pad_to: tokens per row; None takes the longest pack's.
 
     Raises:
         PlanError: no pack, or a pack longer than `pad_to`.
@@ -41,44 +71,45 @@ def collate(packs: Sequence[EncodedPack], family: Family, *, pad_to: int | None 
     length = longest if pad_to is None else pad_to
     if longest > length:
         raise PlanError(f"collate: a pack has {longest} tokens, more than the {length} of a row (pad_to)")
-    rows = [_row_lengths(pack, length) for pack in packs]
-    limits = np.cumsum([0, *(tokens for row in rows for tokens in row)], dtype=np.int32)
+    padding = [length - len(pack.input_ids) for pack in packs]
+    rows = [[*pack.lengths, rest] if rest else list(pack.lengths) for pack, rest in zip(packs, padding, strict=True)]
+    limits = torch.from_numpy(np.cumsum([0, *(tokens for row in rows for tokens in row)], dtype=np.int32))
     max_length = max((tokens for row in rows for tokens in row), default=0)
     input_ids = _padded([pack.input_ids for pack in packs], length, family.pad_id)
     labels = _padded([pack.labels for pack in packs], length, IGNORED)
-    cu_seq_lens = torch.from_numpy(limits)
     arrays = {
-        "input_ids": input_ids,
-        "labels": labels,
-        "position_ids": _positions(packs, length),
         **family.collate_pixels([pack.pixels for pack in packs]),
         **family.attention_arrays(input_ids, labels, rows),
     }
-    return {
-        **{key: torch.from_numpy(array) for key, array in arrays.items()},
-        "cu_seq_lens_q": cu_seq_lens,
-        "cu_seq_lens_k": cu_seq_lens,
-        "max_length_q": max_length,
-        "max_length_k": max_length,
-        "keys": [list(pack.keys) for pack in packs],
-        "packs": [pack.number for pack in packs],
-        "lengths": [list(pack.lengths) for pack in packs],
-        "failures": [failure for pack in packs for failure in pack.failures],
-    }
-
-
-def _row_lengths(pack: EncodedPack, length: int) -> list[int]:
-    """Tokens of the documents of a row, the padding one included."""
-    rest = length - len(pack.input_ids)
-    return [*pack.lengths, rest] if rest else list(pack.lengths)
+    step = packs[0].step
+    step_plan = step if isinstance(step, StepPlan) else None
+    return Batch(
+        input_ids=torch.from_numpy(input_ids),
+        labels=torch.from_numpy(labels),
+        position_ids=torch.from_numpy(_positions(packs, length)),
+        arrays={key: torch.from_numpy(array) for key, array in arrays.items()},
+        cu_seq_lens_q=limits,
+        cu_seq_lens_k=limits,
+        max_length_q=max_length,
+        max_length_k=max_length,
+        page_keys=[list(pack.keys) for pack in packs],
+        packs=[pack.number for pack in packs],
+        lengths=[list(pack.lengths) for pack in packs],
+        failures=[failure for pack in packs for failure in pack.failures],
+        step=step.step if isinstance(step, StepPlan) else step,
+        step_plan=step_plan,
+        num_supervised=None if step_plan is None else step_plan.num_supervised,
+        num_patches=sum(pack.num_patches for pack in packs),
+        pixel_shapes=[{name: array.shape for name, array in pack.pixels.items()} for pack in packs],
+        unfit=[page for pack in packs for page in pack.unfit],
+    )
 
 
 def _padded(rows: Sequence[Ints], length: int, fill: int) -> Ints:
-    """(B, L): each row with `fill` behind it."""
-    out = np.empty((len(rows), length), dtype=np.int64)
-    for place, values in enumerate(rows):
-        out[place, : len(values)] = values
-        out[place, len(values) :] = fill
+    """(B, L): each row with `fill` after it."""
+    out = np.full((len(rows), length), fill, dtype=np.int64)
+    for row, values in enumerate(rows):
+        out[row, : len(values)] = values
     return out
 
 

@@ -1,13 +1,26 @@
-"""Tile: pages are cut, each tile at its output size."""
+"""Tile: pages are cut, each tile at its output size; and TileRenderer, by which it and the pipeline of a run do it.
 
-from functools import partial
+header ► plan of the tiles ► (cache) or decode ► shrink an over-long page ► crop, resize
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
+from wdstream.errors import DecodeError
+from wdstream.nodes.decode import MAX_PIXELS
 from wdstream.nodes.mapper import Map, OnError
 from wdstream.nodes.node import Node
-from wdstream.pixels.render import render_tiles
-from wdstream.records import DecodedPage, TiledPage, TilePlan
+from wdstream.pixels.decode import EncodedImage, check_limit
+from wdstream.pixels.render import render_tiles, resize, scaled_decode_size
+from wdstream.pixels.settings import DecodeMode
+from wdstream.pixels.tile_cache import TileCache, entry_name
+from wdstream.plan.sample_lengths import FULL_SCALE, scaled_size
+from wdstream.records import DecodedPage, Page, Pixels, Size, TiledPage, TilePlan
 from wdstream.tiling.plugin import DEFAULT_RESAMPLE
+
+PLANS_KEPT = 4096
+"""Sizes whose tile plans a renderer keeps; a plan takes about 2 kB, and pages of one source share few sizes."""
 
 
 class Tiling(Protocol):
@@ -17,23 +30,85 @@ class Tiling(Protocol):
         """The cuts of an image of this size in pixels."""
 
 
-class Tile(Map[DecodedPage, TiledPage]):
+class Tile(Map[Page | DecodedPage, TiledPage]):
     """DecodedPage to TiledPage by a tiling policy."""
 
     def __init__(
-        self, source: Node[DecodedPage], *, policy: Tiling, workers: int = 0, on_error: OnError = "raise"
+        self, source: Node[Page | DecodedPage], *, policy: Tiling, workers: int = 0, on_error: OnError = "raise"
     ) -> None:
-        super().__init__(source, partial(tile_page, policy=policy), workers=workers, on_error=on_error)
+        super().__init__(source, TileRenderer(tiling=policy).render, workers=workers, on_error=on_error)
 
 
-def tile_page(page: DecodedPage, *, policy: Tiling) -> TiledPage:
+class TileRenderer:
+    """How the images of a page become tiles.
+
+    Attributes:
+        tiling: how an image is cut.
+        max_pixels: encoded images above this are not decoded.
+        decode: of encoded images, see PixelSettings.
+        cache: keeps tiles of this tiling, decode and max_pixels; None for no cache.
+    """
+
+    def __init__(
+        self,
+        *,
+        tiling: Tiling,
+        max_pixels: int = MAX_PIXELS,
+        decode: DecodeMode = "exact",
+        cache: TileCache | None = None,
+    ) -> None:
+        self.tiling = tiling
+        self.max_pixels = max_pixels
+        self.decode = decode
+        self.cache = cache
+        self.plan_tiles = lru_cache(PLANS_KEPT)(tiling.plan_tiles)
+        self._resample = str(getattr(tiling, "resample", DEFAULT_RESAMPLE))
+
+    def render(self, page: Page | DecodedPage, *, scale: int = FULL_SCALE) -> TiledPage:
+        """A page with its tiles cut, its images first shrunk to scale / 64 of their sides.
+
+        Raises:
+            DecodeError: names the page and the image that cannot be decoded or is above `max_pixels`.
+        """
+        plans: list[TilePlan] = []
+        tiles: list[tuple[Pixels, ...]] = []
+        images: Sequence[bytes | Pixels] = page.images
+        for index, image in enumerate(images):
+            try:
+                if isinstance(image, bytes):
+                    encoded = EncodedImage(image)
+                    check_limit(encoded.header, self.max_pixels)
+                    size = scaled_size(encoded.header.width, encoded.header.height, scale)
+                    plans.append(self.plan_tiles(*size))
+                    tiles.append(self._tiles(encoded, plans[-1], size, scale))
+                else:
+                    size = scaled_size(image.shape[1], image.shape[0], scale)
+                    plans.append(self.plan_tiles(*size))
+                    shrunk = resize(image, size, self._resample)
+                    tiles.append(render_tiles(shrunk, plans[-1], resample=self._resample))
+            except DecodeError as error:
+                raise DecodeError(f"page {page.key!r}, image {index}: {error}") from error
+        return TiledPage(key=page.key, plans=tuple(plans), tiles=tuple(tiles), segments=page.segments, meta=page.meta)
+
+    def _tiles(self, image: EncodedImage, plan: TilePlan, size: Size, scale: int) -> tuple[Pixels, ...]:
+        """The tiles of an encoded image that is tiled as one of `size`: from the cache, or cut and put there."""
+        if self.cache is None:
+            return self._cut(image, plan, size)
+        name = entry_name(image.data, scale)
+        tiles = self.cache.get(name, plan.sizes)
+        if tiles is None:
+            tiles = self._cut(image, plan, size)
+            self.cache.put(name, tiles)
+        return tiles
+
+    def _cut(self, encoded: EncodedImage, plan: TilePlan, size: Size) -> tuple[Pixels, ...]:
+        enough = scaled_decode_size(plan, size) if self.decode == "scaled" else None
+        image = encoded.decode(max_pixels=self.max_pixels, min_size=enough)
+        if enough is not None and (image.shape[1], image.shape[0]) != size:
+            return render_tiles(image, plan, resample=self._resample, scaled_from=size)
+        return render_tiles(resize(image, size, self._resample), plan, resample=self._resample)
+
+
+def tile_page(page: Page | DecodedPage, *, policy: Tiling) -> TiledPage:
     """Cut all images of one page as the policy says for their size."""
-    plans = tuple(policy.plan_tiles(image.shape[1], image.shape[0]) for image in page.images)
-    resample = resample_of(policy)
-    tiles = tuple(render_tiles(image, plan, resample=resample) for image, plan in zip(page.images, plans, strict=True))
-    return TiledPage(key=page.key, plans=plans, tiles=tiles, segments=page.segments, meta=page.meta)
-
-
-def resample_of(policy: Tiling) -> str:
-    """The filter by which images are resized."""
-    return str(getattr(policy, "resample", DEFAULT_RESAMPLE))
+    return TileRenderer(tiling=policy).render(page)

@@ -4,10 +4,9 @@ import copy
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from wdstream.batches.batch import Batch
 from wdstream.nodes.loader import Loader
 from wdstream.nodes.node import SOURCE_KEY, Node, State
-
-Batch = dict[str, Any]
 
 
 class StreamSource(Protocol):

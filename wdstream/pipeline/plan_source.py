@@ -1,12 +1,16 @@
-"""PlanSource: this rank's packs of the plan, step by step."""
+"""PlanSource: this rank's packs of the plan, step by step; and how such a pack is read from its shards."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from wdstream.errors import PageError, RowError
 from wdstream.nodes.node import Stage, State
+from wdstream.pipeline.build_pack import PackSlots, Slot
+from wdstream.plan.datasets import Parts
 from wdstream.plan.planner import Planner, Steps
-from wdstream.records import PackPlan, StepPlan, World
+from wdstream.plan.sample_lengths import FULL_SCALE
+from wdstream.records import PackPlan, Page, StepPlan, World
+from wdstream.shards.reader import Shards, name_of_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,14 +18,70 @@ class PackTask:
     """One pack to be built.
 
     Attributes:
-        step: the step it belongs to.
         pack: its plan.
-        num_supervised: supervised tokens of the whole step, over all ranks.
+        step: the plan of the step it belongs to, over all ranks; None outside a run.
     """
 
-    step: int
     pack: PackPlan
-    num_supervised: int
+    step: StepPlan | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackReader:
+    """Reads the pages of a planned pack, those of one data set together: a remote storage then answers side by side.
+
+    Attributes:
+        datasets: the data sets of the plan.
+        parts: what sample numbers stand for: rows of data sets, and parts of pages that are split.
+        known_bad: reasons of pages that failed before, by sample number; they are not read again.
+    """
+
+    datasets: Sequence[Shards]
+    parts: Parts
+    known_bad: Mapping[int, str]
+
+    def __call__(self, task: PackTask) -> PackSlots:
+        """The slots of a pack, in plan order.
+
+        Raises:
+            ShardError: a shard is missing or damaged as a whole.
+        """
+        pack, pages = task.pack, self._read(task.pack.samples)
+        slots = []
+        for place, sample in enumerate(pack.samples):
+            number = self.parts.page_of(sample)
+            dataset, row = self.parts.locate(sample)
+            shards, page = self.datasets[dataset], pages[number]
+            images = slice(int(shards.image_start[row]), int(shards.image_start[row + 1]))
+            widths, heights = shards.image_width[images].tolist(), shards.image_height[images].tolist()
+            slots.append(
+                Slot(
+                    key=page.key if isinstance(page, Page) else name_of_row(shards, row),
+                    image_sizes=tuple(zip(widths, heights, strict=True)),
+                    tokens=pack.tokens[place],
+                    patches=pack.patches[place],
+                    page=page,
+                    scale=pack.scales[place] if pack.scales else FULL_SCALE,
+                    part=self.parts.part_of(sample),
+                    sample=number,
+                    shards=shards.path,
+                )
+            )
+        return PackSlots(number=pack.number, slots=tuple(slots), step=task.step)
+
+    def _read(self, samples: Sequence[int]) -> dict[int, Page | PageError]:
+        """The pages of samples by their numbers; errors in place of bad ones."""
+        pages: dict[int, Page | PageError] = {}
+        rows: dict[int, dict[int, int]] = {}  # of each data set: page number -> row
+        for number in dict.fromkeys(map(self.parts.page_of, samples)):
+            if number in self.known_bad:
+                pages[number] = RowError(self.known_bad[number])
+            else:
+                dataset, row = self.parts.locate(number)
+                rows.setdefault(dataset, {})[number] = row
+        for dataset, wanted in rows.items():
+            pages.update(zip(wanted, self.datasets[dataset].read_pages([*wanted.values()]), strict=True))
+        return pages
 
 
 class PlanSource(Stage[PackTask]):
@@ -43,7 +103,7 @@ class PlanSource(Stage[PackTask]):
     STREAM_KEY, EMITTED_KEY = "stream", "emitted"
 
     def __init__(
-        self, plan: Planner, *, world: World, micro_batch_size: int = 1, start: Mapping[str, Any] | None = None
+        self, plan: Planner, *, world: World, micro_batch_size: int = 1, start: Mapping[str, object] | None = None
     ) -> None:
         super().__init__()
         self.plan = plan
@@ -52,7 +112,7 @@ class PlanSource(Stage[PackTask]):
         self._steps: Steps | None = None
         self.start_at(start)
 
-    def start_at(self, state: Mapping[str, Any] | None) -> None:
+    def start_at(self, state: Mapping[str, object] | None) -> None:
         """Let `reset()` begin at a saved state of the stream.
 
         Raises:
@@ -81,7 +141,7 @@ class PlanSource(Stage[PackTask]):
         self._emitted += 1
         if self._emitted == len(places):
             self._before, self._emitted, self._step = self._after, 0, None
-        return PackTask(step=step.step, pack=pack, num_supervised=step.num_supervised)
+        return PackTask(step=step, pack=pack)
 
     def get_state(self) -> State:
         """The stream's state before the current step, and the packs of that step given since."""

@@ -29,6 +29,7 @@ from wdstream.tiling.policy import TilingPolicy
 if TYPE_CHECKING:
     from wdstream.pipeline.build_pack import PackBuilder
     from wdstream.pipeline.loader import StreamLoader
+    from wdstream.pipeline.plan_source import PackTask
 
 Datasets = Shards | Dataset | Mix | Sequence[Shards | Dataset | Mix]
 
@@ -129,8 +130,8 @@ def build_loader(
         known_bad: reasons of samples that failed before, by number; they are not read again.
 
     Returns:
-        An iterator of batches (batches/collate.py) with `step` and the step's `num_supervised` beside them. Its
-        `state_dict()` is the stream's state after the last completed step, the same on every rank.
+        An iterator of batches (batches/batch.py), each with the plan of its step. Its `state_dict()` is the stream's
+        state after the last completed step, the same on every rank.
 
     Raises:
         PlanError: a step cannot be divided so.
@@ -138,7 +139,7 @@ def build_loader(
     """
     from functools import partial
 
-    from wdstream.nodes.collate import batch_built
+    from wdstream.nodes.collate import batch_packs
     from wdstream.nodes.mapper import BatchMap, Map
     from wdstream.nodes.prefetch import Prefetch
     from wdstream.pipeline.loader import StreamLoader
@@ -148,27 +149,24 @@ def build_loader(
     builder = pack_builder(plan, known_bad=known_bad)
 
     source = PlanSource(plan, world=world, micro_batch_size=micro_batch_size)  # PackTask: this rank's packs, as planned
-    packs = Map(source, builder, workers=workers, name="build_pack")  # BuiltPack: read, decode, tile, label, encode
-    collated = BatchMap(packs, partial(batch_built, family=plan.family), size=micro_batch_size)  # a batch of tensors
+    packs = Map(source, builder, workers=workers, name="build_pack")  # EncodedPack: read, decode, tile, label, encode
+    collated = BatchMap(packs, partial(batch_packs, family=plan.family), size=micro_batch_size)  # a batch of tensors
     ready = Prefetch(collated, depth=prefetch)  # the same, a few ahead
     return StreamLoader(ready, source, state=state)
 
 
-def pack_builder(plan: Plan, *, known_bad: Mapping[int, str] | None = None) -> "PackBuilder":
+def pack_builder(plan: Plan, *, known_bad: Mapping[int, str] | None = None) -> "PackBuilder[PackTask]":
     """How packs of a plan become arrays; `known_bad` as in `build_loader`."""
+    from wdstream.nodes.tile import TileRenderer
     from wdstream.pipeline.build_pack import PackBuilder
-    from wdstream.pipeline.build_sample import SampleBuilder
+    from wdstream.pipeline.plan_source import PackReader
     from wdstream.pixels.tile_cache import open_cache
 
     max_pixels = plan.settings.max_pixels
-    samples = SampleBuilder(
-        family=plan.family,
-        tiling=plan.tiling,
-        max_pixels=max_pixels,
-        decode=plan.pixels.decode,
-        cache=open_cache(plan.pixels, tiling=plan.tiling.pixel_fingerprint, max_pixels=max_pixels),
-    )
-    return PackBuilder(datasets=plan.shards, parts=plan.parts, samples=samples, known_bad=known_bad or {})
+    cache = open_cache(plan.pixels, tiling=plan.tiling.pixel_fingerprint, max_pixels=max_pixels)
+    renderer = TileRenderer(tiling=plan.tiling, max_pixels=max_pixels, decode=plan.pixels.decode, cache=cache)
+    reader = PackReader(datasets=plan.shards, parts=plan.parts, known_bad=known_bad or {})
+    return PackBuilder(family=plan.family, renderer=renderer, read=reader)
 
 
 def check_division(global_batch_size: int, world: World, micro_batch_size: int) -> None:

@@ -15,16 +15,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from wdstream.errors import StateError
+from wdstream.errors import RowError, StateError
 from wdstream.families.reference.pixels import with_reference_pixels
-from wdstream.nodes.collate import batch_built
+from wdstream.nodes.collate import batch_packs
 from wdstream.nodes.lane import LaneSettings
-from wdstream.nodes.lane_source import LaneSource, merge_lane_states
+from wdstream.nodes.lane_source import LanePack, LaneSource, merge_lane_states
 from wdstream.nodes.mapper import BatchMap, Map
 from wdstream.nodes.prefetch import Prefetch
 from wdstream.nodes.tar_urls import shard_names
-from wdstream.pipeline.build_lane_pack import LanePackBuilder
-from wdstream.pipeline.build_sample import SampleBuilder
+from wdstream.nodes.tile import TileRenderer
+from wdstream.pipeline.build_pack import PackBuilder, PackSlots, Slot
 from wdstream.pipeline.loader import StreamLoader
 from wdstream.pipeline.planned import check_division, fit_tiling
 from wdstream.pixels.settings import PixelSettings
@@ -108,8 +108,8 @@ class Lanes:
             self.check(state)
 
         source = LaneSource(self.urls, settings=settings, world=world)  # LanePack: read and measured, still encoded
-        packs = Map(source, self._builder(known_bad or {}), workers=workers, name="build_lane_pack")  # BuiltPack
-        collated = BatchMap(packs, partial(batch_built, family=settings.family), size=micro_batch_size)  # tensors
+        packs = Map(source, self._builder(known_bad or {}), workers=workers, name="build_pack")  # EncodedPack
+        collated = BatchMap(packs, partial(batch_packs, family=settings.family), size=micro_batch_size)  # tensors
         ready = Prefetch(collated, depth=prefetch)  # the same, a few ahead
         return StreamLoader(ready, source, state=state)
 
@@ -150,17 +150,37 @@ class Lanes:
                 + "\nBring the old settings back, or begin a new run in another train.output"
             )
 
-    def _builder(self, known_bad: Mapping[str, str]) -> LanePackBuilder:
-        settings = self.settings
-        tiling = settings.tiling.pixel_fingerprint
-        samples = SampleBuilder(
+    def _builder(self, known_bad: Mapping[str, str]) -> PackBuilder[LanePack]:
+        settings, tiling, max_pixels = self.settings, self.settings.tiling, self.settings.max_pixels
+        cache = open_cache(self.pixels, tiling=tiling.pixel_fingerprint, max_pixels=max_pixels)
+        return PackBuilder(
             family=settings.family,
-            tiling=settings.tiling,
-            max_pixels=settings.max_pixels,
-            decode=self.pixels.decode,
-            cache=open_cache(self.pixels, tiling=tiling, max_pixels=settings.max_pixels),
+            renderer=TileRenderer(tiling=tiling, max_pixels=max_pixels, decode=self.pixels.decode, cache=cache),
+            read=partial(lane_slots, global_batch_size=settings.global_batch_size, known_bad=known_bad),
         )
-        return LanePackBuilder(samples=samples, global_batch_size=settings.global_batch_size, known_bad=known_bad)
+
+
+def lane_slots(pack: LanePack, *, global_batch_size: int, known_bad: Mapping[str, str]) -> PackSlots:
+    """The slots of a pack of a lane, whose pages are in memory and measured already.
+
+    Args:
+        pack: of a LaneSource.
+        global_batch_size: packs per step.
+        known_bad: reasons of pages that failed before, by key; they stay blank.
+    """
+    slots = tuple(
+        Slot(
+            key=page.key,
+            image_sizes=page.image_sizes,
+            tokens=page.tokens,
+            patches=page.patches,
+            page=RowError(known_bad[page.key]) if page.key in known_bad else page.page,
+            scale=page.scale,
+        )
+        for page in pack.pages
+    )
+    step = pack.number // global_batch_size
+    return PackSlots(number=pack.number, slots=slots, step=step, failures=pack.bad, unfit=pack.unfit)
 
 
 def _meaning(name: str) -> str:

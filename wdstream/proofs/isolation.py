@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from wdstream.batches.collate import collate
-from wdstream.batches.pack import encode_pack
+from wdstream.batches.collate import collate, encode_pack
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
 from wdstream.records import Ints, Sample

@@ -22,9 +22,9 @@ from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import PlanError
 from wdstream.families.base import Family
-from wdstream.pipeline.build_pack import PackBuilder, slot_of
+from wdstream.pipeline.build_pack import PackBuilder, Slot
+from wdstream.pipeline.plan_source import PackTask
 from wdstream.pipeline.planned import Plan, pack_builder
-from wdstream.plan.sample_lengths import FULL_SCALE
 from wdstream.records import IGNORED, EncodedPack, ImageSegment, Ints, PackPlan, Size, StepPlan, TiledPage
 from wdstream.report.view import DocumentView, ImageView, Mask, PackView, Span, SpanKind, TileView
 from wdstream.shards.reader import name_of_row
@@ -87,7 +87,8 @@ def explain_pack(plan: Plan, step: StepPlan, pack: int, path: Path, *, run: Path
     """
     planned = step.packs[pack]
     builder = pack_builder(plan, known_bad=quarantined(plan, planned, run / "quarantine.jsonl", step=step.step))
-    built = builder.build(planned)
+    slots = builder.read(PackTask(pack=planned))
+    built = builder.build(slots)
     return PackView(
         config=path,
         step=step.step,
@@ -98,7 +99,10 @@ def explain_pack(plan: Plan, step: StepPlan, pack: int, path: Path, *, run: Path
         max_patches=plan.settings.max_patches,
         family=plan.family,
         tiling=str(getattr(plan.tiling, "kind", type(plan.tiling).__name__)),
-        documents=tuple(_document(plan, builder, planned, built, slot) for slot in range(len(built.lengths))),
+        documents=tuple(
+            _document(plan, builder, sample, slot, built, place)
+            for place, (sample, slot) in enumerate(zip(planned.samples, slots.slots, strict=True))
+        ),
     )
 
 
@@ -118,19 +122,15 @@ def quarantined(plan: Plan, pack: PackPlan, quarantine: Path, *, step: int) -> d
     }
 
 
-def _document(plan: Plan, builder: PackBuilder, planned: PackPlan, pack: EncodedPack, slot: int) -> DocumentView:
-    """The document in a slot of a pack."""
-    sample, begin = planned.samples[slot], sum(pack.lengths[:slot])
-    end = begin + pack.lengths[slot]
+def _document(
+    plan: Plan, builder: PackBuilder[PackTask], sample: int, slot: Slot, pack: EncodedPack, place: int
+) -> DocumentView:
+    """The document in a slot of a pack, which is in place `place` there."""
+    begin = sum(pack.lengths[:place])
+    end = begin + pack.lengths[place]
     dataset, row = plan.locate(sample)
-    shards, part, number = plan.shards[dataset], plan.parts.part_of(sample), plan.parts.page_of(sample)
-    scale = planned.scales[slot] if planned.scales else FULL_SCALE
-    reserved = slot_of(shards, row, tokens=end - begin, scale=scale, part=part)
-    failure = next((failure.reason for failure in pack.failures if failure.sample == number), None)
-    if failure is None:
-        page = builder.samples.tiled(shards.read_page(row), scale=scale, part=part)
-    else:
-        page = builder.samples.blank_page(reserved)
+    failure = next((failure.reason for failure in pack.failures if failure.sample == slot.sample), None)
+    page = builder.tiled(slot) if failure is None else builder.blank_page(slot)
     built = BuiltDocument(
         input_ids=pack.input_ids[begin:end],
         labels=pack.labels[begin:end],
@@ -138,17 +138,17 @@ def _document(plan: Plan, builder: PackBuilder, planned: PackPlan, pack: Encoded
         is_failed=failure is not None,
     )
     return DocumentView(
-        slot=slot,
+        slot=place,
         sample=sample,
-        key=pack.keys[slot],
+        key=pack.keys[place],
         dataset=str(plan.datasets[dataset].name),
-        shard=shards.shard_name(row),
+        shard=plan.shards[dataset].shard_name(row),
         row=row,
-        scale=scale,
+        scale=slot.scale,
         begin=begin,
         end=end,
-        num_patches=planned.patches[slot],
-        images=tuple(explain_images(page, reserved.scaled_sizes, plan.family)),
+        num_patches=slot.patches,
+        images=tuple(explain_images(page, slot.scaled_sizes, plan.family)),
         spans=tuple(explain_spans(page, built, plan.family)),
         failure=failure,
     )

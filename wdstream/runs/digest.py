@@ -21,7 +21,8 @@ from wdstream.pipeline.planned import Plan
 from wdstream.records import Failure, World
 
 if TYPE_CHECKING:
-    from wdstream.pipeline.loader import Batch, StreamLoader
+    from wdstream.batches.batch import Batch
+    from wdstream.pipeline.loader import StreamLoader
 
 State = Mapping[str, Any]
 OnFailure = Callable[[int, Failure], None]
@@ -109,13 +110,15 @@ class Ranks:
         batches = [batch for loader in self._loaders for _, batch in zip(range(self._per_step), loader, strict=False)]
         if not batches:
             return None
-        found = {number: text for batch in batches for number, text in pack_digests(batch).items()}
-        wrong = {batch["step"] for batch in batches} - {self.step}
+        digests = {number: text for batch in batches for number, text in pack_digests(batch).items()}
+        wrong = {batch.step for batch in batches} - {self.step}
         if wrong:
-            raise StateError(f"expected batches of step {self.step} from all ranks, found some of {sorted(wrong)}")
+            raise StateError(
+                f"expected batches of step {self.step} from all ranks, found some of {sorted(map(str, wrong))}"
+            )
         self.step += 1
-        self.failures = [failure for batch in batches for failure in batch["failures"]]
-        return found
+        self.failures = [failure for batch in batches for failure in batch.failures]
+        return digests
 
     def state(self) -> State:
         """The state after the last step.
@@ -139,13 +142,13 @@ class Ranks:
 def pack_digests(batch: "Batch") -> dict[int, str]:
     """Pack number to digest, for each pack of a batch; padding is left out."""
     found = {}
-    ends = dict.fromkeys(batch["pixel_shapes"][0], 0)
-    for row, number in enumerate(batch["packs"]):
-        length = sum(batch["lengths"][row])
+    ends = dict.fromkeys(batch.pixel_shapes[0], 0)
+    for row, number in enumerate(batch.packs):
+        length = sum(batch.lengths[row])
         arrays = {name: batch[name][..., row, :length].numpy() for name in ("input_ids", "labels", "position_ids")}
-        for name, shape in batch["pixel_shapes"][row].items():
+        for name, shape in batch.pixel_shapes[row].items():
             begin, ends[name] = ends[name], ends[name] + shape[0]
-            arrays[name] = batch[name][(slice(begin, ends[name]), *map(slice, shape[1:]))].numpy()
+            arrays[name] = batch.arrays[name][(slice(begin, ends[name]), *map(slice, shape[1:]))].numpy()
         found[number] = arrays_digest(arrays)
     return found
 

@@ -5,26 +5,25 @@ must run the vision tower. One without images gets a small blank image as one mo
 its gradient is exactly 0, on all ranks alike. A row without any tokens (padding of the last step) gets one too.
 """
 
-from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from wdstream.batches.collate import collate
-from wdstream.batches.pack import encode_pack
+from wdstream.batches.batch import Batch
+from wdstream.batches.collate import collate, encode_pack
 from wdstream.families.base import Family
 from wdstream.records import IGNORED, EncodedPack, Sample
 
 NO_PACK = -1
 
 
-def needs_dummy(batch: Mapping[str, Any], family: Family, *, needs_images: bool) -> bool:
+def needs_dummy(batch: Batch, family: Family, *, needs_images: bool) -> bool:
     """Whether `batch` has no tokens, or no images where images are needed."""
-    is_empty = batch["input_ids"].shape[1] == 0
-    return is_empty or (needs_images and all(len(batch[key]) == 0 for key in family.layout([])))
+    is_empty = batch.input_ids.shape[1] == 0
+    return is_empty or (needs_images and all(len(batch.arrays[key]) == 0 for key in family.layout([])))
 
 
 def dummy_pack(family: Family) -> EncodedPack:
@@ -41,27 +40,32 @@ def dummy_pack(family: Family) -> EncodedPack:
     return encode_pack([sample], family, number=NO_PACK)
 
 
-def with_dummy(batch: Mapping[str, Any], family: Family) -> dict[str, Any]:
+def with_dummy(batch: Batch, family: Family) -> Batch:
     """`batch`, which has no images, with the blank document at the end of every row; its metadata is unchanged."""
-    num_rows, length = batch["input_ids"].shape
+    num_rows, length = batch.input_ids.shape
     extra = collate([dummy_pack(family)] * num_rows, family)
-    added = extra["input_ids"].shape[1]
-    joined = {key: torch.cat([batch[key], extra[key]], dim=-1) for key in ("input_ids", "labels", "position_ids")}
-    lengths = [[*_row_documents(batch["cu_seq_lens_q"], row, length), added] for row in range(num_rows)]
-    limits = np.cumsum([0, *(tokens for row in lengths for tokens in row)], dtype=np.int32)
-    cu_seq_lens = torch.from_numpy(limits)
-    longest = max(batch["max_length_q"], added)
-    attention = family.attention_arrays(joined["input_ids"].numpy(), joined["labels"].numpy(), lengths)
-    return {
-        **batch,
-        **joined,
-        **{key: extra[key] for key in family.layout([])},
-        **{key: torch.from_numpy(array) for key, array in attention.items()},
-        "cu_seq_lens_q": cu_seq_lens,
-        "cu_seq_lens_k": cu_seq_lens,
-        "max_length_q": longest,
-        "max_length_k": longest,
-    }
+    added = extra.input_ids.shape[1]
+    input_ids = torch.cat([batch.input_ids, extra.input_ids], dim=-1)
+    labels = torch.cat([batch.labels, extra.labels], dim=-1)
+    lengths = [[*_row_documents(batch.cu_seq_lens_q, row, length), added] for row in range(num_rows)]
+    limits = torch.from_numpy(np.cumsum([0, *(tokens for row in lengths for tokens in row)], dtype=np.int32))
+    longest = max(batch.max_length_q, added)
+    attention = family.attention_arrays(input_ids.numpy(), labels.numpy(), lengths)
+    return replace(
+        batch,
+        input_ids=input_ids,
+        labels=labels,
+        position_ids=torch.cat([batch.position_ids, extra.position_ids], dim=-1),
+        arrays={
+            **batch.arrays,
+            **{key: extra.arrays[key] for key in family.layout([])},
+            **{key: torch.from_numpy(array) for key, array in attention.items()},
+        },
+        cu_seq_lens_q=limits,
+        cu_seq_lens_k=limits,
+        max_length_q=longest,
+        max_length_k=longest,
+    )
 
 
 def _row_documents(limits: Tensor, row: int, length: int) -> list[int]:

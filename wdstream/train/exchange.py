@@ -7,11 +7,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
+from wdstream.batches.batch import Batch
 from wdstream.errors import TrainError
 from wdstream.plan.hashing import pack_digest
 from wdstream.records import Failure
 from wdstream.runs.digest import join_digests, pack_digests
-from wdstream.train.step import Batch, StepOutcome
+from wdstream.train.step import StepOutcome
 from wdstream.train.stream import StepContents
 
 
@@ -51,7 +52,7 @@ def exchange(
         TrainError: the ranks have different plans, or trained another number of supervised tokens than planned,
             though no page failed.
     """
-    own_failures = [failure for batch in batches for failure in batch["failures"]]
+    own_failures = [failure for batch in batches for failure in batch.failures]
     digest = sum(pack_digest(number, keys) for number, keys in trained_packs(batches)) % (1 << 64)
     row = [
         outcome.loss_sum,
@@ -87,7 +88,7 @@ def bytes_digest(batches: Iterable[Batch]) -> str:
 
     All ranks call it together, each with its own micro-batches.
     """
-    own = {number: digest for batch in batches for number, digest in pack_digests(dict(batch)).items()}
+    own = {number: digest for batch in batches for number, digest in pack_digests(batch).items()}
     return join_digests(dict(item for packs in gather_object([own]) for item in packs.items()))
 
 
@@ -114,4 +115,4 @@ def _halves(digest: int) -> tuple[float, float]:
 def trained_packs(batches: Iterable[Batch]) -> Iterable[tuple[int, Sequence[str]]]:
     """(pack number, keys in order) of every pack in these micro-batches."""
     for batch in batches:
-        yield from zip(batch["packs"], batch["keys"], strict=True)
+        yield from zip(batch.packs, batch.page_keys, strict=True)

@@ -7,11 +7,12 @@ twice, the second time with the words of the documents before it in another orde
 import torch
 from torch import Tensor
 
+from wdstream.batches.batch import Batch
 from wdstream.errors import TrainError
 from wdstream.records import IGNORED
 from wdstream.train.dummy import needs_dummy, with_dummy
 from wdstream.train.loss import find_targets
-from wdstream.train.step import Batch, Engine, model_inputs
+from wdstream.train.step import Engine, model_inputs
 
 TOLERANCE = 1e-4
 """Of the loss, relative; sums in another order stay far below it, a leak far above."""
@@ -27,7 +28,7 @@ def check_no_leak(engine: Engine, batch: Batch) -> bool:
     """
     if needs_dummy(batch, engine.family, needs_images=engine.needs_images):
         batch = with_dummy(batch, engine.family)
-    labels, disturbed, is_checked = disturb(batch["input_ids"], batch["labels"], batch["lengths"])
+    labels, disturbed, is_checked = disturb(batch.input_ids, batch.labels, batch.lengths)
     was_training = engine.model.training
     engine.model.eval()  # no dropout: the two passes differ in the disturbed ids only
     with torch.no_grad():

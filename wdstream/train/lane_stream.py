@@ -12,13 +12,14 @@ from typing import Any
 
 from accelerate.utils import gather_object
 
+from wdstream.batches.batch import Batch
 from wdstream.config.schema import Config
 from wdstream.families.base import Family
+from wdstream.pipeline.loader import StreamLoader
 from wdstream.pipeline.streamed import Lanes
 from wdstream.plan.hashing import combine
 from wdstream.records import Failure, World
 from wdstream.train.loss import find_targets
-from wdstream.train.step import Batch
 from wdstream.train.stream import State, StepContents, micro_batches, take
 
 
@@ -102,7 +103,7 @@ class LaneStream:
 class LaneSteps:
     """An open LaneStream."""
 
-    def __init__(self, stream: LaneStream, loader: Any) -> None:
+    def __init__(self, stream: LaneStream, loader: StreamLoader) -> None:
         self._stream = stream
         self._loader = loader
         self._micro_batches = micro_batches(stream.config, stream.world)
@@ -130,12 +131,12 @@ class LaneSteps:
 def rank_contents(batches: Sequence[Batch]) -> RankContents:
     """What one rank's micro-batches hold."""
     return RankContents(
-        keys={number: keys for batch in batches for number, keys in zip(batch["packs"], batch["keys"], strict=True)},
-        num_supervised=sum(find_targets(batch["labels"]).num_supervised for batch in batches),
-        num_tokens=sum(length for batch in batches for lengths in batch["lengths"] for length in lengths),
-        num_patches=sum(batch["num_patches"] for batch in batches),
-        num_failures=sum(len(batch["failures"]) for batch in batches),
-        unfit=tuple(page for batch in batches for page in batch["unfit"]),
+        keys={number: keys for batch in batches for number, keys in zip(batch.packs, batch.page_keys, strict=True)},
+        num_supervised=sum(find_targets(batch.labels).num_supervised for batch in batches),
+        num_tokens=sum(length for batch in batches for lengths in batch.lengths for length in lengths),
+        num_patches=sum(batch.num_patches for batch in batches),
+        num_failures=sum(len(batch.failures) for batch in batches),
+        unfit=tuple(page for batch in batches for page in batch.unfit),
     )
 
 

@@ -6,7 +6,7 @@ N comes from the plan, so no rank waits for another before the backward pass. Av
 instead would weigh a token by how many others share its micro-batch: a gradient error of 8 to 19 % on uneven packs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +15,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from wdstream.batches.batch import Batch
 from wdstream.errors import TrainError
 from wdstream.families.base import Family
 from wdstream.train.dummy import needs_dummy, with_dummy
 from wdstream.train.loss import LossHead, find_targets
 from wdstream.train.optimizer import set_learning_rate
-
-Batch = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +114,8 @@ def batch_loss(engine: Engine, batch: Batch) -> tuple[Tensor, int]:
     device = engine.accelerator.device
     if needs_dummy(batch, engine.family, needs_images=engine.needs_images):
         batch = with_dummy(batch, engine.family)
-    targets = find_targets(batch["labels"])
-    torch.manual_seed(pack_seed(engine.seed, batch["packs"][0]))
+    targets = find_targets(batch.labels)
+    torch.manual_seed(pack_seed(engine.seed, batch.packs[0]))
     inputs = model_inputs(engine, batch)
     return engine.head.loss_sum(engine.model, inputs, targets.to(device)), targets.num_supervised
 

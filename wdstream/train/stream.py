@@ -8,19 +8,19 @@ with stream.open(state, known_bad) as steps:       from a saved state on
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
+from wdstream.batches.batch import Batch
 from wdstream.config.schema import Config
 from wdstream.errors import StateError, TrainError
 from wdstream.families.base import Family
+from wdstream.pipeline.loader import StreamLoader
 from wdstream.pipeline.planned import Plan
 from wdstream.plan.hashing import step_digest
-from wdstream.plan.planner import Steps
 from wdstream.records import Failure, StepPlan, World
-from wdstream.train.step import Batch
 
 State = Mapping[str, Any]
 
@@ -154,7 +154,7 @@ class PlannedStream:
 
     @contextmanager
     def open(self, state: State | None, known_bad: Sequence[Failure]) -> Iterator["PlannedSteps"]:
-        """Loader and plan, side by side."""
+        """This rank's loader, whose batches bring the plan of their step."""
         micro_batch_size = self.config.train.micro_batch_size
         bad = {failure.sample: failure.reason for failure in known_bad}
         loader = self.plan.loader(
@@ -165,18 +165,16 @@ class PlannedStream:
             micro_batch_size=micro_batch_size,
             known_bad=bad,
         )
-        steps = self.plan.steps(state, world_size=self.world.size, micro_batch_size=micro_batch_size)
-        with loader, closing(steps):
-            yield PlannedSteps(self, loader, steps)
+        with loader:
+            yield PlannedSteps(self, loader)
 
 
 class PlannedSteps:
     """An open PlannedStream."""
 
-    def __init__(self, stream: PlannedStream, loader: Any, steps: Steps) -> None:
+    def __init__(self, stream: PlannedStream, loader: StreamLoader) -> None:
         self._stream = stream
         self._loader = loader
-        self._steps = steps
         self._pages_since_state = 0
         self._micro_batches = micro_batches(stream.config, stream.world)
 
@@ -186,20 +184,18 @@ class PlannedSteps:
 
     def contents(self, step: int, batches: Sequence[Batch]) -> StepContents | None:
         """As planned."""
-        planned = next(self._steps, None)
-        if planned is None:
-            return None
+        planned = batches[0].step_plan
+        assert planned is not None, "a plan's loader puts the plan of the step into every batch"
         contents = planned_contents(self._stream.plan, planned, self._stream.config)
         self._pages_since_state += contents.num_pages
         if self._pages_since_state < STATE_EVERY_PAGES:
             return contents
         self._pages_since_state = 0
-        return replace(contents, state=self._steps.state().to_json())
+        return replace(contents, state=self.state())
 
     def state(self) -> State:
         """The plan's state after the last step taken."""
-        found: State = self._loader.state_dict()
-        return found
+        return self._loader.state_dict()
 
 
 def planned_contents(plan: Plan, step: StepPlan, config: Config) -> StepContents:
@@ -244,10 +240,10 @@ def take(loader: Iterator[Batch], step: int, count: int) -> list[Batch]:
         TrainError: the loader is at another step, or at its end.
     """
     batches = list(islice(loader, count))
-    steps = {batch["step"] for batch in batches}
+    steps = {batch.step for batch in batches}
     if len(batches) != count or steps != {step}:
         raise TrainError(
             f"step {step}: expected {count} micro-batches of it from the loader, found {len(batches)} of steps "
-            f"{sorted(steps)}; the stream and the run have come apart, please report this"
+            f"{sorted(map(str, steps))}; the stream and the run have come apart, please report this"
         )
     return batches

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from tests.helpers.paths import PAGES
-from wdstream.batches.collate import collate
-from wdstream.batches.pack import encode_pack
+from wdstream.batches.batch import Batch
+from wdstream.batches.collate import collate, encode_pack
 from wdstream.batches.sample import build_sample
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
@@ -33,7 +33,7 @@ def page_tiles() -> list[Pixels]:
     return [page[200:620, 100:573], grey, page[900:1340, 300:739]]
 
 
-def batch_of(family: Family, tiles: list[Pixels]) -> dict[str, Any]:
+def batch_of(family: Family, tiles: list[Pixels]) -> Batch:
     segments: tuple[Segment, ...] = (
         TextSegment(text="Some words."),
         *(ImageSegment(index=number) for number in range(len(tiles))),

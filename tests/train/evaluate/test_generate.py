@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
-from wdstream.batches.pack import encode_pack
+from wdstream.batches.collate import encode_pack
 from wdstream.batches.sample import build_sample
 from wdstream.errors import RowError
 from wdstream.families.base import Family

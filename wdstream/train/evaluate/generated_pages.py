@@ -18,6 +18,7 @@ from accelerate.utils import gather_object
 from wdstream.config.schema import Config, GenerateConfig
 from wdstream.errors import ConfigError, RowError, TrainError
 from wdstream.pipeline.build_pack import PackBuilder
+from wdstream.pipeline.plan_source import PackTask
 from wdstream.pipeline.planned import Plan, pack_builder
 from wdstream.records import Failure, PackPlan, World
 from wdstream.report.words import visible
@@ -170,10 +171,12 @@ def single_pages(pack: PackPlan) -> Iterator[PackPlan]:
         yield replace(pack, **{name: values[place : place + 1] for name, values in columns.items()})
 
 
-def write_page(engine: Engine, builder: PackBuilder, page: PackPlan, max_new_tokens: int) -> PageText | Failure:
+def write_page(
+    engine: Engine, builder: PackBuilder[PackTask], page: PackPlan, max_new_tokens: int
+) -> PageText | Failure:
     """One page written and compared, or why it could not be."""
     accelerator, family = engine.accelerator, engine.family
-    pack = builder.build(page)
+    pack = builder(PackTask(pack=page))
     if pack.failures:
         return pack.failures[0]
     try:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from accelerate.utils import gather_object
 
+from wdstream.batches.batch import Batch
 from wdstream.config.schema import Config, DatasetConfig
 from wdstream.records import Failure
-from wdstream.train.step import Batch, Engine, batch_loss
+from wdstream.train.step import Engine, batch_loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +39,8 @@ def evaluate(engine: Engine, batches: Iterable[Batch]) -> EvalFigures:
             if num_supervised:
                 sums[0] += loss
             sums[1] += num_supervised
-            sums[2] += sum(len(keys) for keys in batch["keys"])
-            own_failures += batch["failures"]
+            sums[2] += sum(len(keys) for keys in batch.page_keys)
+            own_failures += batch.failures
     sums[3] = len(own_failures)
     loss_sum, num_tokens, num_pages, num_failures = engine.accelerator.reduce(sums, "sum").tolist()
     return EvalFigures(
