@@ -1,0 +1,13 @@
+"""A tiny family for the tests that need one."""
+
+from pathlib import Path
+
+import pytest
+
+from wdstream.families.base import Family
+from wdstream.families.registry import load_family
+
+
+@pytest.fixture(scope="session")
+def family(tiny_checkpoint: Path) -> Family:
+    return load_family(tiny_checkpoint)
