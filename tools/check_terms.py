@@ -37,7 +37,7 @@ TERMS = {
     r"told(?! apart)": "reported, said in, called with",
     r"(go|goes|going|went|gone) on": "continue",
     r"so (many|often|much as)": "this many, as many, as often",
-    rf"({COUNTED}) an? ({EACH})": "per",
+    rf"({COUNTED}) an? ({EACH})(?! (comes?|is|are|has|was|gives?|takes?)\b)": "per",
     r"the given|givens?(?= (texts?|turns?|parts?)\b)|only given": "prompt text, text that is not supervised",
     r"stragglers?": "imbalance (max / mean over the ranks)",
     r"beside": "next to, with, besides",
@@ -92,12 +92,12 @@ def prose_files(root: Path = HERE) -> list[Path]:
     return [path for path in paths if path.suffix in SUFFIXES and path.name != Path(__file__).name]
 
 
-def prose_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Texts of a file with the number of their first line; neighbouring comments and strings are one text."""
+def prose_of(path: Path, *, keep_code: bool = False) -> Iterator[tuple[int, str]]:
+    """Texts of a file with the numbers of their first lines; `keep_code`: also the code spans of Markdown."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         yield from python_prose(text, all_strings="tests" not in path.parts)
-    elif path.suffix == ".md":
+    elif path.suffix == ".md" and not keep_code:
         yield 1, CODE_SPAN.sub(lambda span: "`" * len(span[0]), text)
     else:
         yield 1, text

@@ -2,7 +2,7 @@
 
 WdstreamError
 ├── ConfigError      the configuration: unknown key, value out of range, settings that contradict each other
-├── PageError        one page or row is bad; the only kind that is skipped: quarantined with its reason, the job goes on
+├── PageError        one page or row is bad; the only kind that is skipped: quarantined with its reason, the job continues
 │   ├── SourceError  a raw file or one of its pages cannot be read
 │   ├── RowError     a row's text, placeholders and images do not belong together
 │   ├── UnfitError   a sound page that no pack takes: too long, too large, without text
@@ -13,7 +13,7 @@ WdstreamError
 ├── PlanError        no plan can be made from these settings
 ├── StateError       a saved state belongs to another plan
 ├── FamilyError      a model family is unknown, or cannot do what is asked
-└── TrainError       the training run cannot start or go on
+└── TrainError       the training run cannot start or continue
 
 A message says what, which file or key, what was expected and found, and what to do.
 """
@@ -28,7 +28,7 @@ class ConfigError(WdstreamError, ValueError):
 
 
 class PageError(WdstreamError):
-    """One page or row is bad; callers quarantine it and go on."""
+    """One page or row is bad; callers quarantine it and continue."""
 
 
 class SourceError(PageError):
@@ -72,4 +72,4 @@ class FamilyError(WdstreamError):
 
 
 class TrainError(WdstreamError):
-    """The training run cannot start or go on."""
+    """The training run cannot start or continue."""

@@ -45,7 +45,7 @@ class World:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextSegment:
-    """A run of text. `is_supervised` is False for text the model is given but not trained to write, tile labels say."""
+    """A span of text; `is_supervised` is False where the model reads it and is not trained to write it: tile labels."""
 
     text: str
     is_supervised: bool = True
@@ -69,7 +69,7 @@ class TurnSegment:
     Attributes:
         role: system, user, assistant or tool.
         is_supervised: whether the turn is supervised.
-        is_plain: whether its content is given to the chat template as one string, not as a list of parts.
+        is_plain: whether its content is passed to the chat template as one string, not as a list of content blocks.
     """
 
     role: str
@@ -79,7 +79,7 @@ class TurnSegment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenSegment:
-    """Token ids that stand as they are: a chat row's turns, written out by the model's template
+    """Token ids, used as they are: a chat row's turns, written out by the model's template
     (families/shared/chat.py)."""
 
     ids: tuple[int, ...]
@@ -118,7 +118,7 @@ class DecodedPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """Where a crop lies on its output canvas: resized to (width, height), pasted at (left, top)."""
+    """Where a crop is on its output canvas: resized to (width, height), pasted at (left, top)."""
 
     width: int
     height: int
@@ -155,7 +155,7 @@ class TilePlan:
 class TiledPage:
     """A page with its tiles cut: `plans[i]` and `tiles[i]` belong to image i; each tile is uint8 (h, w, 3).
 
-    `continues` says that its text goes on in another sample, so that its EOS is not supervised (`overlength: split`).
+    `continues` says that its text continues in another sample, so that its EOS is not supervised (`overlength: split`).
     """
 
     key: str
@@ -168,7 +168,7 @@ class TiledPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledPage:
-    """A page flattened: `segments` index into the flat tuple `tiles`; label text stands before its tile.
+    """A page flattened: `segments` index into the flat tuple `tiles`; label text comes before its tile.
 
     `continues` is the TiledPage's.
     """
@@ -210,7 +210,7 @@ class PackPlan:
 
     Attributes:
         number: position in the run's global sequence of packs; step = number // global_batch_size.
-        samples: global sample numbers (row of the first data set, then of the next, ...; then those of parts of pages,
+        samples: global sample numbers (row of the first dataset, then of the next, ...; then those of parts of pages,
             plan/split_pages.py), in order of placement.
         tokens: planned tokens of each sample.
         patches: planned vision patches of each sample.

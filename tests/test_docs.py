@@ -1,0 +1,91 @@
+"""What docs and docstrings point at is there: files, modules, names, commands, make targets."""
+
+import ast
+import re
+from collections.abc import Iterator
+from importlib import import_module
+
+from check_terms import prose_files, prose_of
+from tests.helpers.paths import ROOT
+
+DOCS = [path for path in prose_files() if path.suffix == ".md"]
+FILE = re.compile(r"(?<![\w./-])[\w./-]*\w+\.(?:py|md|jinja)\b|\bconfigs/[\w./-]+\.yaml")
+MODULE = re.compile(r"(?<![\w./-])wdstream(?:\.\w+)+")
+ELSEWHERE = re.compile(r"transformers/.*|chat_template\.jinja|(image_)?processing_\w+\.py")
+"""Files of transformers, and of model folders."""
+
+CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
+
+
+def known_files() -> set[str]:
+    """Every way to name a file of the repository: its path, without any of its first folders."""
+    paths = [path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file() and ".venv" not in path.parts]
+    return {"/".join(path.parts[start:]) for path in paths for start in range(len(path.parts))}
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name is a module, or what one holds."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found: object = import_module(".".join(parts[:length]))
+        except ImportError:
+            continue
+        for attribute in parts[length:]:
+            if not hasattr(found, attribute):
+                return False
+            found = getattr(found, attribute)
+        return True
+    return False
+
+
+def imported_names(program: str) -> Iterator[str]:
+    """The names of wdstream that a program imports."""
+    for node in ast.walk(ast.parse(program)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("wdstream"):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_files_that_prose_names() -> None:
+    known = known_files()
+    missing = {
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in prose_files()
+        if "tests" not in path.parts
+        for _, text in prose_of(path, keep_code=True)
+        for match in FILE.finditer(text)
+        if match[0] not in known and not ELSEWHERE.fullmatch(match[0])
+    }
+    assert not missing, "\n".join(sorted(missing))
+
+
+def test_modules_and_names_in_docs() -> None:
+    texts = {path: path.read_text(encoding="utf-8") for path in DOCS}
+    named = {(path, name) for path, text in texts.items() for name in MODULE.findall(text)}
+    named |= {
+        (path, name) for path, text in texts.items() for code in CODE.findall(text) for name in imported_names(code)
+    }
+    assert len(named) > 20
+    entry_points = {"wdstream.tiling", "wdstream.families"}  # groups; modules of the same name, too
+    missing = [f"{path.relative_to(ROOT)}: {name}" for path, name in named if not exists(name)]
+    assert not [line for line in missing if line.split(": ")[1] not in entry_points], "\n".join(sorted(missing))
+
+
+def test_commands_in_docs() -> None:
+    from wdstream.commands.app import app
+
+    known = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
+    pattern = re.compile(r"(?:^|`)wdstream ([a-z][a-z-]*)", re.MULTILINE)
+    used = {name for path in DOCS for name in pattern.findall(path.read_text(encoding="utf-8"))}
+    assert {"make-shards", "index", "plan", "show", "trace"} <= used
+    assert used <= known | {"turns"}  # the first sentence of the README
+
+
+def test_make_targets_in_docs() -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    used = {
+        name
+        for path in DOCS
+        for name in re.findall(r"(?:^|`)make (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert used and used <= targets
