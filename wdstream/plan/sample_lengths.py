@@ -16,7 +16,7 @@ FULL_SCALE = 64
 """Images are shrunk to scale / FULL_SCALE of their sides."""
 
 MAX_SIDE = 1 << 24
-"""Pixels; the limit of the tiling rules (tiling/rules.py). Larger images are rejected."""
+"""Pixels; the limit of the tiling rules (tiling/arrays.py). Larger images are rejected."""
 
 
 class Reject(IntEnum):
