@@ -2,7 +2,7 @@
 
 WdstreamError
 ├── ConfigError      the configuration: unknown key, value out of range, settings that contradict each other
-├── PageError        one page or row is bad; the only kind that is skipped: quarantined with its reason, the job continues
+├── PageError        one page or row is bad; the only kind that is skipped: quarantined with its reason
 │   ├── SourceError  a raw file or one of its pages cannot be read
 │   ├── RowError     a row's text, placeholders and images do not belong together
 │   ├── UnfitError   a sound page that no pack takes: too long, too large, without text

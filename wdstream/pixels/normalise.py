@@ -31,7 +31,7 @@ def normalise_patches(
         dtype: float32, bfloat16 or float16; the arithmetic is float32 in any case.
         is_interleaved: a patch is (P * P, 3), as `patchify` writes it, and its channels are parted here.
 
-    Patches that are floats already come from the model's own processor (families/reference/pixels.py): only `dtype` is new.
+    Patches that are floats come from the model's own processor (families/reference/pixels.py): only `dtype` is new.
 
     Returns:
         `dtype` (num_patches, 3 * T * P * P), for each channel T copies of its P * P values.
