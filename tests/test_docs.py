@@ -1,4 +1,7 @@
-"""What docs and docstrings point at is there: files, modules, names, commands, make targets."""
+"""What docs and docstrings point at is there: files, modules, names, commands, make targets.
+
+Spans: docs.
+"""
 
 import ast
 import re
