@@ -31,7 +31,7 @@ from page_like import PageLikeColumns, QwenLengths, document_of, write_columns
 from wanted import Wanted
 from wdstream.plan.packer import Item, PoolPacker
 from wdstream.plan.planner import Planner
-from wdstream.plan.sample_stream import Stream
+from wdstream.plan.sample_stream import SampleStream
 from wdstream.tiling.policy import TilingPolicy
 
 SEQUENCE_LENGTH, POOL = 8192, 128
@@ -155,7 +155,7 @@ Timed = Callable[[], list[tuple[list[int], int]]]
 
 
 def _items(planner: Planner, count: int) -> list[Item]:
-    stream = Stream(planner.parts.parts, planner.parts.round_start(0), 0)
+    stream = SampleStream(planner.mixture, planner.mixture.pass_start(0), 0)
     items = stream.take(count)
     stream.close()
     return items

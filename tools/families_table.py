@@ -17,7 +17,7 @@ import numpy as np
 
 from wdstream.families.base import Family
 from wdstream.families.registry import FAMILIES, REFUSED, load_family
-from wdstream.plan.image_costs import ImageCostTable
+from wdstream.plan.sample_lengths import ImageCostTable
 from wdstream.storage.atomic import atomic_write
 from wdstream.testing.tiny.build import RECIPES, write_settings
 from wdstream.testing.tiny.tokenizer import build_tokenizer

@@ -6,6 +6,7 @@ paragraph). Text is log-normal: a full page has a median of 550 tokens. Document
 average.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class QwenLengths:
     text_fingerprint = "7" * 32
     size_multiple = 28
     prefix_tokens = 0
+    max_document_tokens: int | None = None
     cost = training_flops(
         language_parameters=3_090_000_000,
         language_layers=36,
@@ -59,6 +61,8 @@ class PageLikeColumns:
     """The index of such a set, its columns mapped from files."""
 
     fingerprint = "9" * 32
+    starts_with_text = None
+    metadata: Mapping[str, NDArray[Any]] = {}
 
     def __init__(self, folder: Path, count: int, shard_samples: int = 10_000) -> None:
         self.shard_starts = np.arange(0, count, shard_samples)
@@ -74,6 +78,12 @@ class PageLikeColumns:
         """The token column."""
         assert fingerprint == QwenLengths.text_fingerprint
         return self._tokens
+
+    def supervised(self, fingerprint: str) -> None:
+        """All text is."""
+
+    def paragraphs(self, fingerprint: str) -> None:
+        """Not counted."""
 
 
 def write_columns(folder: Path, count: int) -> PageLikeColumns:

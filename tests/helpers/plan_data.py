@@ -46,6 +46,7 @@ class Columns:
     shard_starts: Ints
     fingerprint: str = "a" * 32
     metadata: dict[str, NDArray[np.generic]] = field(default_factory=dict)
+    starts_with_text: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         self.num_images = np.array([len(images) for images in self.sizes], dtype=np.int32)
@@ -61,6 +62,12 @@ class Columns:
     def tokens(self, fingerprint: str) -> Ints:
         assert fingerprint == "e" * 32
         return self.text_tokens
+
+    def supervised(self, fingerprint: str) -> Ints | None:
+        return None
+
+    def paragraphs(self, fingerprint: str) -> tuple[Ints, Ints] | None:
+        return None
 
 
 def pages(count: int, *, shard: int = 10, seed: int = 0, text: tuple[int, int] = (1, 60), side: int = 200) -> Columns:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from wdstream.families.base import Family
-from wdstream.plan.image_costs import ImageCostTable
+from wdstream.plan.sample_lengths import ImageCostTable
 from wdstream.records import ImageSegment, LabelledPage, Pixels, Size, TextSegment, TiledPage
 from wdstream.tiling.labels import label_page
 from wdstream.tiling.policy import TilingPolicy, plan_tiles

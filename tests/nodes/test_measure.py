@@ -44,8 +44,8 @@ def test_as_the_plan(
         max_tokens=limits[0], max_patches=limits[1], max_pixels=500_000, downscale=overlength == "downscale"
     )
     found = set()
-    for ruler, shards in zip(plan.parts.rulers, plan.shards, strict=True):
-        lengths = ruler.measure(np.arange(len(shards)))
+    for planned, shards in zip(plan.mixture.planned, plan.shards, strict=True):
+        lengths, _ = planned.measure(np.arange(len(shards)))
         for row in range(len(shards)):
             measured = measure_page(shards.read_page(row), family=plan.family, tiling=plan.tiling)
             reject = Reject(int(lengths.reject[row]))

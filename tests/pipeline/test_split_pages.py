@@ -134,7 +134,7 @@ def test_parts_hold_the_paragraphs_of_their_page_and_learn_each_once(plan: Plan,
 def test_split_pages_are_listed_as_they_were_packed(plan: Plan, tmp_path: Path) -> None:
     write_rejects(plan, tmp_path / "rejects.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "rejects.jsonl").read_text().splitlines()]
-    count = plan.parts.num_samples
+    count = plan.mixture.num_samples
     samples = [sample for step in plan.steps() for pack in step.packs for sample in pack.samples]
     parts = Counter(sample % count for sample in samples if sample >= count)
     assert len(parts) >= 8

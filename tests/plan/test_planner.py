@@ -367,8 +367,8 @@ def test_a_state_that_lies_elsewhere() -> None:
     tree = plan.state_after(2).to_json()
     changes: list[tuple[dict[str, Any], str]] = [
         ({"pool": [90]}, "the saved pool holds sample 90, but the data sets have 90 samples"),
-        ({"cursors": [[0, 99, 0, 0]]}, "stands at block 99, sample 0, which this data set does not have"),
-        ({"cursors": [[0, 0, 99, 0]]}, "stands at block 0, sample 99"),
+        ({"cursors": [[0, 99, 0, 0]]}, "is at block 99, sample 0, which this data set does not have"),
+        ({"cursors": [[0, 0, 99, 0]]}, "is at block 0, sample 99"),
         ({"cursors": [[0, 0, 0, 0]] * 2}, "has 2 data sets, the plan 1"),
     ]
     for change, message in changes:

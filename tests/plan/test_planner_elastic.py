@@ -125,7 +125,7 @@ def check_counts(run: Run, plan: Planner, samples: list[int]) -> None:
     """Every page as often as it should be, or each part of it; rejects excepted and listed."""
     counts = Counter(samples)
     rejects = {sample for sample, _ in plan.rejects()}
-    accepted = set(range(plan.parts.num_samples)) - rejects
+    accepted = set(range(plan.mixture.num_samples)) - rejects
     expected = {sample for page in accepted for sample in samples_of(page, plan)}
     assert set(counts) <= expected
     for sample in expected:
@@ -141,10 +141,10 @@ def check_counts(run: Run, plan: Planner, samples: list[int]) -> None:
 def samples_of(page: int, plan: Planner) -> list[int]:
     """A page that fits, or all parts of one that is split."""
     try:
-        part = plan.parts.part_of(page + plan.parts.num_samples)
+        part = plan.mixture.part_of(page + plan.mixture.num_samples)
     except PlanError:
         return [page]
-    return [page + number * plan.parts.num_samples for number in range(1, (part.count if part else 0) + 1)]
+    return [page + number * plan.mixture.num_samples for number in range(1, (part.count if part else 0) + 1)]
 
 
 @given(runs())

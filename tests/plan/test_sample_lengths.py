@@ -6,9 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.plan_data import UNTILED, Columns, Squares, pages
-from wdstream.plan.image_costs import ImageCostTable
+from wdstream.plan.datasets import Mixture
 from wdstream.plan.protocols import Dataset
-from wdstream.plan.sample_lengths import LengthEstimator, Reject, SampleLengths, scaled_size
+from wdstream.plan.sample_lengths import (
+    ImageCostTable,
+    LengthEstimator,
+    LengthLimits,
+    Reject,
+    SampleLengths,
+    SampleSizes,
+    scaled_size,
+)
 from wdstream.plan.settings import PlanSettings
 from wdstream.tiling.labels import tile_text_pieces
 from wdstream.tiling.policy import TilingPolicy, plan_tiles
@@ -40,9 +48,8 @@ def measure(
 ) -> SampleLengths:
     small = {"sequence_length": 10_000, "max_patches": 10_000, "global_batch_size": 1}
     made = PlanSettings(**(small | more))
-    family = family or Squares()
-    ruler = LengthEstimator(Dataset(columns=data, name="books"), family, ImageCostTable(family, tiling), made)
-    return ruler.measure(np.arange(len(data)), epoch=epoch)
+    mixture = Mixture([Dataset(columns=data, name="books")], family or Squares(), tiling, made)
+    return mixture.planned[0].measure(np.arange(len(data)), epoch=epoch)[0]
 
 
 def test_by_hand() -> None:
@@ -70,7 +77,7 @@ def test_a_family_may_take_shorter_documents_than_a_pack_holds() -> None:
 
 def test_a_row_that_starts_with_text_says_so_by_its_column() -> None:
     data = columns([(7, [(28, 28)]), (7, [(28, 28)])])
-    data.starts_with_text = np.array([True, False])  # type: ignore[attr-defined]
+    data.starts_with_text = np.array([True, False])
     assert measure(data).supervised.tolist() == [7, 8]
 
 
@@ -172,12 +179,35 @@ def test_columns_of_a_filter() -> None:
 
 
 def test_sizes_are_forgotten_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wdstream.plan.image_costs.MAX_KNOWN_SIZES", 50)
+    monkeypatch.setattr("wdstream.plan.sample_lengths.MAX_KNOWN_SIZES", 50)
     data = pages(400)
-    table = ImageCostTable(Squares(), UNTILED)
     made = PlanSettings(sequence_length=10_000, max_patches=10_000, global_batch_size=1)
-    ruler = LengthEstimator(Dataset(columns=data, name="x"), Squares(), table, made)
-    parts = [ruler.measure(np.arange(start, start + 20)) for start in range(0, 400, 20)]
+    planned = Mixture([Dataset(columns=data, name="x")], Squares(), UNTILED, made).planned[0]
+    parts = [planned.measure(np.arange(start, start + 20))[0] for start in range(0, 400, 20)]
     expected = measure(data)
     assert np.concatenate([part.tokens for part in parts]).tolist() == expected.tokens.tolist()
-    assert len(table._sizes) <= 70
+
+
+def test_a_table_of_few_sizes_forgets_and_gives_the_same() -> None:
+    few, many = ImageCostTable(Squares(), UNTILED, max_sizes=3), ImageCostTable(Squares(), UNTILED)
+    for sides in np.random.default_rng(0).integers(1, 99, (200, 2, 2)):
+        costs, expected = (table.look_up(*sides) for table in (few, many))
+        assert costs.tokens.tolist() == expected.tokens.tolist()
+        assert len(few._known[0]) <= 3 + 2
+
+
+def test_one_page_is_arrays_of_one() -> None:
+    data = pages(50, text=(0, 130))
+    limits = LengthLimits(max_tokens=128, max_patches=60, max_pixels=30_000, downscale=True)
+    estimator = LengthEstimator(Squares(), UNTILED, limits)
+    expected = measure(data, sequence_length=128, max_patches=60, max_pixels=30_000, overlength="downscale")
+    for row, [(width, height)] in enumerate(data.sizes):
+        sizes = SampleSizes(
+            text_tokens=data.text_tokens[[row]],
+            num_images=np.array([1]),
+            widths=np.array([width]),
+            heights=np.array([height]),
+        )
+        lengths = estimator.estimate(sizes)
+        for name in ("tokens", "patches", "supervised", "vision_cost", "scale", "reject"):
+            assert getattr(lengths, name).tolist() == [getattr(expected, name)[row]]

@@ -100,13 +100,13 @@ def test_by_hand() -> None:
     }
     assert dict(plan.rejects()) == {3: "too many tokens", 4: "too many tokens", 5: "too many tokens"}
     assert plan.locate(6) == plan.locate(12) == plan.locate(0) == (0, 0)
-    assert [plan.parts.part_of(sample) for sample in (0, 2)] == [None, None]
-    assert plan.parts.part_of(6) == PagePart(number=1, count=2, begin=0, end=2, num_paragraphs=5)
-    assert plan.parts.part_of(13) == PagePart(number=2, count=2, begin=2, end=4, num_paragraphs=4)
+    assert [plan.mixture.part_of(sample) for sample in (0, 2)] == [None, None]
+    assert plan.mixture.part_of(6) == PagePart(number=1, count=2, begin=0, end=2, num_paragraphs=5)
+    assert plan.mixture.part_of(13) == PagePart(number=2, count=2, begin=2, end=4, num_paragraphs=4)
     assert PagePart(number=2, count=3, begin=2, end=4, num_paragraphs=6).name("scans/7") == "scans/7 part 2/3"
     for sample in (18, 8, 6 + 3):
         with pytest.raises(PlanError, match=f"sample {sample}: page {sample % 6} has no part {sample // 6}"):
-            plan.parts.part_of(sample)
+            plan.mixture.part_of(sample)
     with pytest.raises(PlanError, match="sample -1: expected a number"):
         plan.locate(-1)
 
@@ -130,16 +130,16 @@ def test_a_text_that_fits_by_paragraphs_alone() -> None:
     """Tokenised as a whole it may be longer than its paragraphs are."""
     plan = splitter(rows([([5, 5], [])], joints=3), epochs=1, tail="pad", sequence_length=12)
     assert lengths_of(plan) == {1: [11, 0, 10]}
-    assert plan.parts.part_of(1) == PagePart(number=1, count=1, begin=0, end=2, num_paragraphs=2)
+    assert plan.mixture.part_of(1) == PagePart(number=1, count=1, begin=0, end=2, num_paragraphs=2)
 
 
 def units(samples: list[int], plan: Planner) -> Counter[tuple[int, int]]:
     """How often each (page, paragraph) comes; whole pages as paragraph -1."""
     found: Counter[tuple[int, int]] = Counter()
     for sample in samples:
-        part = plan.parts.part_of(sample)
+        part = plan.mixture.part_of(sample)
         places = [-1] if part is None else range(part.begin, part.end)
-        found.update((plan.parts.page_of(sample), place) for place in places)
+        found.update((plan.mixture.page_of(sample), place) for place in places)
     return found
 
 
@@ -176,7 +176,7 @@ def test_the_built_sums_are_the_planned_ones() -> None:
     plan = splitter(data, epochs=1, tail="pad")
     family = Squares()
     for sample, (tokens, patches, supervised) in lengths_of(plan).items():
-        page, part = plan.parts.page_of(sample), plan.parts.part_of(sample)
+        page, part = plan.mixture.page_of(sample), plan.mixture.part_of(sample)
         inside = slice(int(data.image_start[page]), int(data.image_start[page + 1]))
         width, height = (side[inside].astype(np.int64) for side in (data.image_width, data.image_height))
         ids, cost = family.image_cost(width, height)
@@ -217,7 +217,7 @@ def test_a_state_holds_ids_of_parts_and_restores_them() -> None:
     whole = list(plan.steps())
     state = plan.state_after(3)
     assert list(make_with_pool().steps(state.to_json())) == whole[4:]
-    assert [item.sample for item in plan.parts.pool_items(state.pool)] == list(state.pool)
+    assert [item.sample for item in plan.mixture.pool_items(state.pool)] == list(state.pool)
 
 
 def test_slabs_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,7 +309,7 @@ def test_states_that_lie_elsewhere() -> None:
     tree = plan.initial_state().to_json()
     changes: list[tuple[dict[str, Any], str]] = [
         ({"pool": [90]}, "the saved pool holds sample 90, but the data sets have 30 samples, and no page of them such"),
-        ({"cursors": [[0, 0, 3, 0, 2]]}, "stands after part 2 of sample 3 of block 0, which has no further part"),
+        ({"cursors": [[0, 0, 3, 0, 2]]}, "is after part 2 of sample 3 of block 0, which has no further part"),
         ({"cursors": [[0, 0, 3, 0, -1]]}, "negative"),
     ]
     for change, message in changes:

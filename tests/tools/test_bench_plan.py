@@ -32,7 +32,7 @@ def test_baselines_pack_everything_within_both_budgets() -> None:
 def test_the_index_is_page_like(tmp_path: Path) -> None:
     columns = page_like.write_columns(tmp_path, 20_000)
     planner = bench_plan.make_planner(columns)
-    lengths = planner.parts.rulers[0].measure(np.arange(20_000))
+    lengths, _ = planner.mixture.planned[0].measure(np.arange(20_000))
     assert 2_500 < lengths.tokens.mean() < 3_000
     documents = page_like.document_of(np.arange(20_000))
     assert 30 < 20_000 / (documents[-1] + 1) < 45

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from wdstream.errors import PageError, RowError
 from wdstream.nodes.node import Stage, State
 from wdstream.pipeline.build_pack import PackSlots, Slot
-from wdstream.plan.datasets import Parts
+from wdstream.plan.datasets import Mixture
 from wdstream.plan.planner import Planner, Steps
 from wdstream.plan.sample_lengths import FULL_SCALE
 from wdstream.records import PackPlan, Page, StepPlan, World
@@ -32,12 +32,12 @@ class PackReader:
 
     Attributes:
         datasets: the data sets of the plan.
-        parts: what sample numbers stand for: rows of data sets, and parts of pages that are split.
+        mixture: what sample numbers stand for: rows of data sets, and parts of pages that are split.
         known_bad: reasons of pages that failed before, by sample number; they are not read again.
     """
 
     datasets: Sequence[Shards]
-    parts: Parts
+    mixture: Mixture
     known_bad: Mapping[int, str]
 
     def __call__(self, task: PackTask) -> PackSlots:
@@ -49,8 +49,8 @@ class PackReader:
         pack, pages = task.pack, self._read(task.pack.samples)
         slots = []
         for place, sample in enumerate(pack.samples):
-            number = self.parts.page_of(sample)
-            dataset, row = self.parts.locate(sample)
+            number = self.mixture.page_of(sample)
+            dataset, row = self.mixture.locate(sample)
             shards, page = self.datasets[dataset], pages[number]
             images = slice(int(shards.image_start[row]), int(shards.image_start[row + 1]))
             widths, heights = shards.image_width[images].tolist(), shards.image_height[images].tolist()
@@ -62,7 +62,7 @@ class PackReader:
                     patches=pack.patches[place],
                     page=page,
                     scale=pack.scales[place] if pack.scales else FULL_SCALE,
-                    part=self.parts.part_of(sample),
+                    part=self.mixture.part_of(sample),
                     sample=number,
                     shards=shards.path,
                 )
@@ -73,11 +73,11 @@ class PackReader:
         """The pages of samples by their numbers; errors in place of bad ones."""
         pages: dict[int, Page | PageError] = {}
         rows: dict[int, dict[int, int]] = {}  # of each data set: page number -> row
-        for number in dict.fromkeys(map(self.parts.page_of, samples)):
+        for number in dict.fromkeys(map(self.mixture.page_of, samples)):
             if number in self.known_bad:
                 pages[number] = RowError(self.known_bad[number])
             else:
-                dataset, row = self.parts.locate(number)
+                dataset, row = self.mixture.locate(number)
                 rows.setdefault(dataset, {})[number] = row
         for dataset, wanted in rows.items():
             pages.update(zip(wanted, self.datasets[dataset].read_pages([*wanted.values()]), strict=True))

@@ -75,7 +75,7 @@ class Plan(Planner):
     def key(self, sample: int) -> str:
         """The key of a sample number, read from its shard, as batches have it; `KEY part 2/3` for part of a page."""
         dataset, row = self.locate(sample)
-        key, part = name_of_row(self.shards[dataset], row), self.parts.part_of(sample)
+        key, part = name_of_row(self.shards[dataset], row), self.mixture.part_of(sample)
         return key if part is None else part.name(key)
 
     def loader(
@@ -165,7 +165,7 @@ def pack_builder(plan: Plan, *, known_bad: Mapping[int, str] | None = None) -> "
     max_pixels = plan.settings.max_pixels
     cache = open_cache(plan.pixels, tiling=plan.tiling.pixel_fingerprint, max_pixels=max_pixels)
     renderer = TileRenderer(tiling=plan.tiling, max_pixels=max_pixels, decode=plan.pixels.decode, cache=cache)
-    reader = PackReader(datasets=plan.shards, parts=plan.parts, known_bad=known_bad or {})
+    reader = PackReader(datasets=plan.shards, mixture=plan.mixture, known_bad=known_bad or {})
     return PackBuilder(family=plan.family, renderer=renderer, read=reader)
 
 

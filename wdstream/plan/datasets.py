@@ -1,38 +1,177 @@
-"""Parts: the data sets of a plan, bound to family, tiling and settings, with the numbering of samples over all of
-them."""
+"""The datasets of a plan, bound to family, tiling and settings, and the numbers of samples over all of them.
+
+Sample numbers count the rows of the first dataset, then of the second, and so on; part p of a page that is split has
+the page's number plus p times the samples of the plan (split_pages.py).
+"""
 
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import compress
 
 import numpy as np
 
 from wdstream.errors import ConfigError, PlanError, StateError
-from wdstream.plan.image_costs import ImageCostTable
+from wdstream.plan.filter import Where
 from wdstream.plan.mixture import by_weight, flatten
 from wdstream.plan.order import Order
 from wdstream.plan.packer import Item
-from wdstream.plan.protocols import Dataset, DatasetColumns, Ints, LengthModel, Mix, TileModel
-from wdstream.plan.sample_lengths import FULL_SCALE, LengthEstimator, Reject, SampleLengths
-from wdstream.plan.sample_stream import Part, items_of
+from wdstream.plan.protocols import Bools, Dataset, DatasetColumns, LengthModel, Mix, TileModel
+from wdstream.plan.sample_lengths import (
+    FULL_SCALE,
+    LengthEstimator,
+    LengthLimits,
+    Reject,
+    SampleLengths,
+    SampleSizes,
+)
 from wdstream.plan.settings import PlanSettings
 from wdstream.plan.split_pages import PagePart, SplitRows, Splitter
 from wdstream.plan.state import Cursor, StreamState
+from wdstream.records import Ints
 
 PLAN_VERSION = 2
 """Raised whenever the same inputs would give another plan; a saved state of another version is refused."""
 
 MAX_SAMPLES = 1 << 30
-"""Samples times epochs of a data set; beyond, keys of a mixture would not fit 64 bits."""
+"""Samples times epochs of a dataset; beyond, keys of a mixture would not fit 64 bits."""
 
 
-class Parts:
-    """The data sets of a plan; sample numbers count the rows of the first, then of the second, and so on.
+class PlannedDataset:
+    """One dataset of a plan: its order, the lengths of its rows, and its share of the stream.
+
+    Attributes:
+        dataset: its index, name, weight or epochs.
+        order: in which its rows come.
+        offset: sample number of its first row.
+        stride: samples of the whole plan.
+        weight: integer share of the stream.
+        epochs: passes over it in one pass over the mixture; None for a dataset given by weight, which never ends.
 
     Raises:
-        ConfigError: data sets that cannot be mixed, or settings that contradict the mixture.
-        PlanError: a data set is empty, or too large.
-        ShardIndexError: a data set lacks the family's token column.
+        ConfigError: pages are to be split, and the index counts no paragraphs.
+        PlanError: it is empty, or too large.
+        ShardIndexError: it lacks the family's token column.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        settings: PlanSettings,
+        *,
+        tokenizer: str,
+        estimator: LengthEstimator,
+        offset: int,
+        stride: int,
+    ) -> None:
+        columns, size = dataset.columns, len(dataset.columns)
+        if size == 0:
+            raise PlanError(f"data set {dataset.name!r} has no samples: leave it out")
+        if size * dataset.epochs > MAX_SAMPLES:
+            raise PlanError(f"data set {dataset.name!r}: {size} samples x {dataset.epochs} epochs exceed {MAX_SAMPLES}")
+        self.dataset = dataset
+        self.offset, self.stride = offset, stride
+        self.order = Order(
+            np.asarray(columns.shard_starts, dtype=np.int64),
+            size,
+            seed=settings.seed,
+            shuffle_shards=settings.shuffle_shards,
+        )
+        self.weight = size * dataset.epochs if dataset.weight is None else int(dataset.weight)
+        self.epochs = dataset.epochs if dataset.weight is None else None
+        self.settings = settings
+        self._estimator = estimator
+        self._text_tokens = columns.tokens(tokenizer)
+        self._supervised = columns.supervised(tokenizer)
+        self._splitter = Splitter(dataset, tokenizer, estimator.limits) if settings.overlength == "split" else None
+
+    def measure(self, rows: Ints, *, epoch: int | None = None) -> tuple[SampleLengths, SplitRows | None]:
+        """Lengths of the samples in rows (n,), and, where pages among them are split, of all whole rows and parts.
+
+        Args:
+            rows: row numbers of the dataset.
+            epoch: filters of this epoch apply; None applies none.
+
+        Raises:
+            ConfigError: a filter names a column that the dataset does not have.
+        """
+        sizes = self._sizes(rows)
+        lengths = self._estimator.estimate(sizes)
+        for expression in () if epoch is None else self.settings.where_of(epoch):
+            chosen = Where(expression).select(self._where_columns(rows, sizes, lengths), len(rows))
+            lengths.reject[~chosen] = Reject.FILTERED
+        return lengths, None if self._splitter is None else self._splitter.split(rows, lengths)
+
+    def numbers(self, rows: Ints, split: SplitRows | None) -> Ints:
+        """Sample numbers of rows that were measured, those of parts where pages are split."""
+        samples = rows + self.offset
+        return samples if split is None else samples[split.rows] + split.parts * self.stride
+
+    def items(self, rows: Ints) -> list[Item]:
+        """The accepted samples in some rows, those of a page that is split part by part; no filter applies."""
+        lengths, split = self.measure(rows)
+        found = lengths if split is None else split.lengths
+        return items_of(self.numbers(rows, split), found, found.reject == Reject.ACCEPTED)
+
+    def part(self, row: int, number: int) -> PagePart | None:
+        """Part `number`, from 1, of a row; None where it has no such part."""
+        if self._splitter is None:
+            return None
+        rows = np.array([row])
+        return self._splitter.part(row, self._estimator.estimate(self._sizes(rows)), number)
+
+    def _sizes(self, rows: Ints) -> SampleSizes:
+        columns = self.dataset.columns
+        counts = np.asarray(columns.num_images[rows], dtype=np.int64)
+        first = np.asarray(columns.image_start[rows], dtype=np.int64)
+        if len(rows) and (counts == 1).all():
+            images = first
+        else:  # the images of each row, counted up from its first one
+            images = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(int(counts.sum()))
+        starts_with_text, supervised = columns.starts_with_text, self._supervised
+        return SampleSizes(
+            text_tokens=np.asarray(self._text_tokens[rows], dtype=np.int64),
+            num_images=counts,
+            widths=np.asarray(columns.image_width[images], dtype=np.int64),
+            heights=np.asarray(columns.image_height[images], dtype=np.int64),
+            supervised_text=None if supervised is None else np.asarray(supervised[rows], dtype=np.int64),
+            starts_with_text=None if starts_with_text is None else np.asarray(starts_with_text[rows], dtype=np.bool_),
+        )
+
+    def _where_columns(self, rows: Ints, sizes: SampleSizes, lengths: SampleLengths) -> dict[str, object]:
+        columns, has_image = self.dataset.columns, sizes.num_images > 0
+        first = np.minimum(sizes.starts, max(len(sizes.widths) - 1, 0))
+        sides = [sizes.widths, sizes.heights] if len(sizes.widths) else [np.zeros(1, dtype=np.int64)] * 2
+        return {
+            "tokens": lengths.tokens,
+            "patches": lengths.patches,
+            "text_tokens": sizes.text_tokens,
+            "text_bytes": columns.text_bytes[rows],
+            "text_chars": columns.text_chars[rows],
+            "num_images": sizes.num_images,
+            "width": np.where(has_image, sides[0][first], 0),
+            "height": np.where(has_image, sides[1][first], 0),
+            "pixels": sizes.sum(sizes.widths * sizes.heights),
+            "dataset": self.dataset.name,
+            **{name: column[rows] for name, column in columns.metadata.items()},
+        }
+
+
+class Mixture:
+    """All datasets of a plan.
+
+    Attributes:
+        planned: each of them.
+        is_endless: whether they are given by weight, so that the stream has no end.
+        offsets: int64 (datasets + 1,), sample numbers at which each begins.
+        num_samples: of all of them.
+        fingerprints: of all that decides the plan.
+
+    Raises:
+        ConfigError: datasets that cannot be mixed, or settings that contradict the mixture.
+        PlanError: a dataset is empty, or too large.
+        ShardIndexError: a dataset lacks the family's token column.
     """
 
     def __init__(
@@ -42,25 +181,34 @@ class Parts:
         tiling: TileModel,
         settings: PlanSettings,
     ) -> None:
-        self.datasets = flatten([_named(entry, number) for number, entry in enumerate(datasets)])
+        entries = flatten([_named(entry, number) for number, entry in enumerate(datasets)])
         self.settings = settings
-        self.is_endless = by_weight(self.datasets)
+        self.is_endless = by_weight(entries)
         if self.is_endless and settings.epochs is not None:
             raise ConfigError(
                 "data sets given by weight have no common epoch: leave out epochs and give train.max_steps, or give "
                 "the data sets epochs instead of weights"
             )
-        sizes = [len(dataset.columns) for dataset in self.datasets]
-        self.offsets = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
+        self.offsets = np.concatenate(([0], np.cumsum([len(entry.columns) for entry in entries]))).astype(np.int64)
         self.num_samples = int(self.offsets[-1])
-        table = ImageCostTable(family, tiling)
-        self.rulers = [LengthEstimator(dataset, family, table, settings) for dataset in self.datasets]
-        self.splitters = [self._splitter(number, family) for number in range(len(self.datasets))]
-        self.parts = tuple(self._part(number) for number in range(len(self.datasets)))
+        make = partial(
+            PlannedDataset,
+            settings=settings,
+            tokenizer=family.text_fingerprint,
+            estimator=LengthEstimator(family, tiling, LengthLimits.of(settings, family)),
+            stride=self.num_samples,
+        )
+        offsets = self.offsets.tolist()
+        self.planned = tuple(make(entry, offset=offset) for entry, offset in zip(entries, offsets, strict=False))
         self.fingerprints = self._fingerprints(family, tiling)
 
+    @property
+    def datasets(self) -> tuple[Dataset, ...]:
+        """The datasets as they were given, mixes flattened, in the order of sample numbers."""
+        return tuple(planned.dataset for planned in self.planned)
+
     def locate(self, sample: int) -> tuple[int, int]:
-        """(data set, row) of a sample number; parts of a split page are where the page is.
+        """(dataset, row) of a sample number; parts of a split page are where the page is.
 
         Raises:
             PlanError: there is no such sample.
@@ -84,7 +232,7 @@ class Parts:
         """
         if sample < self.num_samples:
             return None
-        part = self._find_part(*self.locate(sample), sample // self.num_samples)
+        part = self._find_part(sample, sample // self.num_samples)
         if part is None:
             raise PlanError(f"sample {sample}: page {self.page_of(sample)} has no part {sample // self.num_samples}")
         return part
@@ -95,30 +243,27 @@ class Parts:
         Raises:
             PlanError: there is no such page.
         """
-        first = self._find_part(*self.locate(page), 1)
+        first = self._find_part(page, 1)
         if first is None:
             return [page]
         return [page + number * self.num_samples for number in range(1, first.count + 1)]
 
-    def _find_part(self, number: int, row: int, part: int) -> PagePart | None:
-        """Part `part`, from 1, of a row of a data set; None where it has no such part."""
-        splitter = self.splitters[number]
-        if splitter is None:
-            return None
-        return splitter.part(row, self.rulers[number].measure(np.array([row])), part)
+    def _find_part(self, sample: int, number: int) -> PagePart | None:
+        dataset, row = self.locate(sample)
+        return self.planned[dataset].part(row, number)
 
-    def round_start(self, round_number: int) -> tuple[Cursor, ...]:
-        """Cursors at the start of a round."""
-        return tuple(Cursor(epoch=round_number * (part.epochs or 0)) for part in self.parts)
+    def pass_start(self, number: int) -> tuple[Cursor, ...]:
+        """Cursors at the start of a pass over the mixture."""
+        return tuple(Cursor(epoch=number * (planned.epochs or 0)) for planned in self.planned)
 
-    def start_after(self, round_number: int, epoch: int) -> tuple[Cursor, ...]:
-        """Cursors of a new start after a round that was broken off; `epoch` is the last that any data set had begun."""
+    def start_after(self, number: int, epoch: int) -> tuple[Cursor, ...]:
+        """Cursors of a new start after a pass that was broken off; `epoch` is the last that any dataset had begun."""
         if self.is_endless:
-            return tuple(Cursor(epoch=epoch + 1) for _ in self.parts)
-        return self.round_start(round_number + 1)
+            return tuple(Cursor(epoch=epoch + 1) for _ in self.planned)
+        return self.pass_start(number + 1)
 
     def pool_items(self, samples: Sequence[int]) -> list[Item]:
-        """Samples of a saved pool, in order, measured anew; those that do not fit this plan any more are left out.
+        """Samples of a saved pool, in order, measured again; those that do not fit this plan any more are left out.
 
         A page that went in whole and is split in this plan comes with all its parts.
 
@@ -127,13 +272,13 @@ class Parts:
         """
         pages = np.unique(np.array(samples, dtype=np.int64) % self.num_samples)
         owners = np.searchsorted(self.offsets, pages, side="right") - 1
-        found: dict[int, list[Item]] = {}  # by page
+        of_page: dict[int, list[Item]] = {}
         for owner in np.unique(owners).tolist():
-            for item in self._items(owner, pages[owners == owner] - self.offsets[owner]):
-                found.setdefault(self.page_of(item.sample), []).append(item)
+            for item in self.planned[owner].items(pages[owners == owner] - self.offsets[owner]):
+                of_page.setdefault(self.page_of(item.sample), []).append(item)
         chosen: list[Item] = []
         for sample in samples:
-            items = found.get(self.page_of(sample), [])
+            items = of_page.get(self.page_of(sample), [])
             is_part = sample >= self.num_samples
             fitting = [item for item in items if item.sample == sample] if is_part else items
             if is_part and not fitting:
@@ -144,105 +289,69 @@ class Parts:
             chosen += fitting
         return chosen
 
-    def _items(self, number: int, rows: Ints) -> list[Item]:
-        """The samples of some rows of a data set, those of a page that is split part by part."""
-        lengths = self.rulers[number].measure(rows)
-        samples, splitter = rows + self.offsets[number], self.splitters[number]
-        split = None if splitter is None else splitter.split(rows, lengths)
-        if split is not None:
-            lengths, samples = split.lengths, samples[split.places] + split.parts * self.num_samples
-        return items_of(samples, lengths, lengths.reject == Reject.ACCEPTED)
-
     def holds_parts(self, state: StreamState) -> bool:
-        """Whether a state of a plan of these data sets stands in the middle of pages that are split."""
-        return any(at.part for at in state.cursors) or any(sample >= self.num_samples for sample in state.pool)
+        """Whether a state of a plan of these datasets is in the middle of pages that are split."""
+        return any(cursor.part for cursor in state.cursors) or any(sample >= self.num_samples for sample in state.pool)
 
     def check_cursors(self, cursors: Sequence[Cursor]) -> None:
-        """Refuse cursors that do not lie in these data sets.
+        """Refuse cursors that are not within these datasets.
 
         Raises:
             StateError: says which.
         """
-        if len(cursors) != len(self.parts):
-            raise StateError(f"the saved state has {len(cursors)} data sets, the plan {len(self.parts)}")
-        for number, (dataset, part, at) in enumerate(zip(self.datasets, self.parts, cursors, strict=True)):
-            is_block = at.block < part.order.num_blocks
-            if not is_block or 0 < at.position >= part.order.block_size(at.epoch, at.block):
+        if len(cursors) != len(self.planned):
+            raise StateError(f"the saved state has {len(cursors)} data sets, the plan {len(self.planned)}")
+        for planned, cursor in zip(self.planned, cursors, strict=True):
+            name, order = planned.dataset.name, planned.order
+            is_block = cursor.block < order.num_blocks
+            if not is_block or 0 < cursor.position >= order.block_size(cursor.epoch, cursor.block):
                 raise StateError(
-                    f"data set {dataset.name!r}: the saved state stands at block {at.block}, sample {at.position}, "
+                    f"data set {name!r}: the saved state is at block {cursor.block}, sample {cursor.position}, "
                     "which this data set does not have; it belongs to other data"
                 )
-            row = int(part.order.block(at.epoch, at.block)[at.position]) if at.part else 0
-            if at.part and self._find_part(number, row, at.part + 1) is None:
+            row = int(order.block(cursor.epoch, cursor.block)[cursor.position]) if cursor.part else 0
+            if cursor.part and planned.part(row, cursor.part + 1) is None:
                 raise StateError(
-                    f"data set {dataset.name!r}: the saved state stands after part {at.part} of sample {at.position} "
-                    f"of block {at.block}, which has no further part in this plan; it belongs to other data"
+                    f"data set {name!r}: the saved state is after part {cursor.part} of sample {cursor.position} "
+                    f"of block {cursor.block}, which has no further part in this plan; it belongs to other data"
                 )
 
     def rejects(self, *, epoch: int = 0) -> Iterator[tuple[int, Reject]]:
         """(sample, reason) of every sample that an epoch leaves out, by number."""
         for samples, lengths, _ in self._measured(epoch):
-            for place in np.flatnonzero(lengths.reject).tolist():
-                yield int(samples[place]), Reject(int(lengths.reject[place]))
+            for index in np.flatnonzero(lengths.reject).tolist():
+                yield int(samples[index]), Reject(int(lengths.reject[index]))
 
     def exceptions(self, *, epoch: int = 0) -> Iterator[tuple[int, str, bool]]:
         """(sample, why, whether it is packed) of every sample that an epoch leaves out, or shrinks or splits to fit."""
         for samples, lengths, split in self._measured(epoch):
-            for place in np.flatnonzero(lengths.reject).tolist():
-                yield int(samples[place]), Reject(int(lengths.reject[place])).reason, False
+            for index in np.flatnonzero(lengths.reject).tolist():
+                yield int(samples[index]), Reject(int(lengths.reject[index])).reason, False
             is_shrunk = (lengths.reject == Reject.ACCEPTED) & (lengths.scale < FULL_SCALE)
-            for place in np.flatnonzero(is_shrunk).tolist():
-                yield int(samples[place]), f"downscaled to {lengths.scale[place]}/{FULL_SCALE} of its sides", True
+            for index in np.flatnonzero(is_shrunk).tolist():
+                yield int(samples[index]), f"downscaled to {lengths.scale[index]}/{FULL_SCALE} of its sides", True
             if split is not None:
-                counts = np.bincount(split.places[split.parts > 0])
-                for place in np.flatnonzero(counts).tolist():
-                    yield int(samples[place]), f"split into {counts[place]} parts", True
+                counts = np.bincount(split.rows[split.parts > 0])
+                for index in np.flatnonzero(counts).tolist():
+                    yield int(samples[index]), f"split into {counts[index]} parts", True
 
     def _measured(self, epoch: int, slab: int = 65_536) -> Iterator[tuple[Ints, SampleLengths, SplitRows | None]]:
-        """All samples of an epoch by number, so many at a time: numbers, lengths, and those that are split."""
-        for number, (ruler, splitter) in enumerate(zip(self.rulers, self.splitters, strict=True)):
-            offset, end = self.offsets[number], self.offsets[number + 1]
-            for start in range(0, int(end - offset), slab):
-                rows = np.arange(start, min(start + slab, int(end - offset)), dtype=np.int64)
-                lengths = ruler.measure(rows, epoch=epoch)
-                split = None if splitter is None else splitter.split(rows, lengths)
-                yield offset + rows, lengths, split
-
-    def _part(self, number: int) -> Part:
-        dataset, settings = self.datasets[number], self.settings
-        size = len(dataset.columns)
-        if size == 0:
-            raise PlanError(f"data set {dataset.name!r} has no samples: leave it out")
-        if size * dataset.epochs > MAX_SAMPLES:
-            raise PlanError(f"data set {dataset.name!r}: {size} samples x {dataset.epochs} epochs exceed {MAX_SAMPLES}")
-        starts: Ints = np.asarray(dataset.columns.shard_starts, dtype=np.int64)
-        is_weighted = dataset.weight is not None
-        return Part(
-            order=Order(starts, size, seed=settings.seed, shuffle_shards=settings.shuffle_shards),
-            ruler=self.rulers[number],
-            offset=int(self.offsets[number]),
-            weight=int(dataset.weight) if dataset.weight is not None else size * dataset.epochs,
-            unit=settings.weights_in,
-            epochs=None if is_weighted else dataset.epochs,
-            splitter=self.splitters[number],
-            stride=self.num_samples,
-        )
-
-    def _splitter(self, number: int, family: LengthModel) -> Splitter | None:
-        if self.settings.overlength != "split":
-            return None
-        limits = {"max_tokens": self.rulers[number].max_tokens, "max_patches": self.settings.max_patches}
-        return Splitter(self.datasets[number], family.text_fingerprint, **limits)
+        """All samples of an epoch by number, a slab at a time: numbers, lengths, and those that are split."""
+        for planned in self.planned:
+            size = len(planned.dataset.columns)
+            for start in range(0, size, slab):
+                rows = np.arange(start, min(start + slab, size), dtype=np.int64)
+                yield planned.offset + rows, *planned.measure(rows, epoch=epoch)
 
     def _fingerprints(self, family: LengthModel, tiling: TileModel) -> dict[str, str]:
         """Each at most a few dozen characters: they are part of every state."""
         settings = self.settings
-        mix = [[part.weight if part.epochs is None else 0, part.epochs or 0] for part in self.parts]
+        mix = [[planned.weight if planned.epochs is None else 0, planned.epochs or 0] for planned in self.planned]
         where = [settings.where, [[phase.epochs, phase.where] for phase in settings.curriculum]]
         order = [settings.seed, settings.shuffle_shards, mix, settings.weights_in, where]
         names = ("sequence_length", "max_patches", "global_batch_size", "pool", "max_pixels", "overlength")
         return {
-            "index": _hash([dataset.columns.fingerprint for dataset in self.datasets]),
+            "index": _hash([planned.dataset.columns.fingerprint for planned in self.planned]),
             "tokenizer": family.text_fingerprint[:16],
             "tiling": tiling.fingerprint[:16],
             "family": family.fingerprint[:16],
@@ -250,6 +359,15 @@ class Parts:
             "packing": _hash([getattr(settings, name) for name in names]),
             "plan": str(PLAN_VERSION),
         }
+
+
+def items_of(samples: Ints, lengths: SampleLengths, is_accepted: Bools) -> list[Item]:
+    """The accepted ones of measured samples, as the packer takes them."""
+    columns = (samples, lengths.tokens, lengths.patches, lengths.supervised, lengths.vision_cost, lengths.scale)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return list(
+        map(partial(tuple.__new__, Item), compress(rows, is_accepted.tolist()))
+    )  # Item._make, three times as fast
 
 
 def _named(entry: DatasetColumns | Dataset | Mix, number: int) -> Dataset | Mix:

@@ -12,13 +12,9 @@ from dataclasses import replace
 from fractions import Fraction
 from math import gcd, lcm
 
-import numpy as np
-from numpy.typing import NDArray
-
 from wdstream.errors import ConfigError
 from wdstream.plan.protocols import Dataset, Mix
-
-Ints = NDArray[np.int64]
+from wdstream.records import Ints
 
 MAX_WEIGHT = 1 << 20
 """Integer weights add up to at most this, which keeps keys within 64 bits."""

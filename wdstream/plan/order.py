@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wdstream.plan.hashing import combine, splitmix64_array
-
-Ints = NDArray[np.int64]
+from wdstream.records import Ints
 
 _SHARDS, _SAMPLES = 1, 2  # two uses of the same seed and epoch must not share a key
 

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from wdstream.errors import PlanError
-from wdstream.plan.datasets import Parts
+from wdstream.plan.datasets import Mixture
 from wdstream.plan.packer import Item, PoolPacker
-from wdstream.plan.protocols import Ints
 from wdstream.plan.sample_lengths import Reject
-from wdstream.plan.sample_stream import Stream
+from wdstream.plan.sample_stream import SampleStream
 from wdstream.plan.state import StreamState
+from wdstream.records import Ints
 
 Packs = list[list[Item]]
 
@@ -24,16 +24,16 @@ Packs = list[list[Item]]
 class PackRun:
     """Packs from a state on, step by step."""
 
-    def __init__(self, parts: Parts, state: StreamState, fingerprints: Mapping[str, str]) -> None:
-        """`state` must fit the parts; `fingerprints` go into the states that this run gives."""
-        settings = parts.settings
-        self._parts = parts
+    def __init__(self, mixture: Mixture, state: StreamState, fingerprints: Mapping[str, str]) -> None:
+        """`state` must fit the mixture; `fingerprints` go into the states that this run gives."""
+        settings = mixture.settings
+        self._mixture = mixture
         self._settings = settings
         self._fingerprints = dict(fingerprints)
         self._packer = PoolPacker(max_tokens=settings.sequence_length, max_patches=settings.max_patches)
-        self._packer.add(parts.pool_items(state.pool))
-        self._stream = Stream(parts.parts, state.cursors, state.round)
-        self._has_given = bool(len(self._packer)) or state.cursors != parts.round_start(state.round)
+        self._packer.add(mixture.pool_items(state.pool))
+        self._stream = SampleStream(mixture, state.cursors, state.round)
+        self._has_given = bool(len(self._packer)) or state.cursors != mixture.pass_start(state.round)
         self._end: StreamState | None = None  # where a run ends whose last packs are dropped
         self.step = state.step
         self.round = state.round
@@ -70,7 +70,7 @@ class PackRun:
     @property
     def rejects(self) -> Ints:
         """Samples rejected in this round so far, by code of Reject and data set: int64 (data sets, codes)."""
-        return np.stack([source.rejects for source in self._stream.sources])
+        return np.stack([stream.rejects for stream in self._stream.streams])
 
     def close(self) -> None:
         """Stop working ahead."""
@@ -121,13 +121,13 @@ class PackRun:
     def _start_round(self) -> None:
         if not self._has_given:
             raise PlanError(
-                f"no sample can be planned: of {self._parts.num_samples} samples all are rejected "
+                f"no sample can be planned: of {self._mixture.num_samples} samples all are rejected "
                 f"({self._reasons()}); `wdstream plan --rejects FILE` lists them"
             )
         self._stream.close()
         self._has_given = False
         self.round += 1
-        self._stream = Stream(self._parts.parts, self._parts.round_start(self.round), self.round)
+        self._stream = SampleStream(self._mixture, self._mixture.pass_start(self.round), self.round)
 
     def _reasons(self) -> str:
         counts = self.rejects.sum(axis=0)

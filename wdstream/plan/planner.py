@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from wdstream.errors import PlanError
-from wdstream.plan.datasets import Parts
+from wdstream.plan.datasets import Mixture
 from wdstream.plan.deal import Assigner
 from wdstream.plan.packer import Item
 from wdstream.plan.packs import PackRun
@@ -50,8 +50,8 @@ class Planner:
         PlanSettings."""
         entries = datasets if isinstance(datasets, Sequence) else [datasets]
         self.settings = PlanSettings.of(settings)
-        self.parts = Parts(entries, family, tiling, self.settings)
-        self.fingerprints: Mapping[str, str] = self.parts.fingerprints
+        self.mixture = Mixture(entries, family, tiling, self.settings)
+        self.fingerprints: Mapping[str, str] = self.mixture.fingerprints
         self._cost = family.cost
         self._waypoints = Snapshots()
         self._total_steps: int | None = None
@@ -59,16 +59,16 @@ class Planner:
     @property
     def datasets(self) -> tuple[Dataset, ...]:
         """The data sets, mixes flattened, in the order of sample numbers."""
-        return self.parts.datasets
+        return self.mixture.datasets
 
     def locate(self, sample: int) -> tuple[int, int]:
         """(data set, row) of a sample number; parts of a page that is split are where the page is."""
-        return self.parts.locate(sample)
+        return self.mixture.locate(sample)
 
     def initial_state(self) -> StreamState:
         """The state before step 0."""
         return StreamState(
-            step=0, round=0, cursors=self.parts.round_start(0), pool=(), fingerprints=dict(self.fingerprints)
+            step=0, round=0, cursors=self.mixture.pass_start(0), pool=(), fingerprints=dict(self.fingerprints)
         )
 
     def resume(self, state: State, *, on_change: OnChange | None = None) -> StreamState:
@@ -84,11 +84,11 @@ class Planner:
         saved = state if isinstance(state, StreamState) else StreamState.from_json(state)
         on_change = on_change or self.settings.on_change
         if on_change == "new_epoch" and saved.differences(self.fingerprints):
-            cursors = self.parts.start_after(saved.round, max(at.epoch for at in saved.cursors))
+            cursors = self.mixture.start_after(saved.round, max(at.epoch for at in saved.cursors))
             return replace(self.initial_state(), step=saved.step, round=saved.round + 1, cursors=cursors)
-        kept = KEEPS_PARTS if self.parts.holds_parts(saved) else KEEPS_PAGES
+        kept = KEEPS_PARTS if self.mixture.holds_parts(saved) else KEEPS_PAGES
         saved.check(self.fingerprints, allow=kept if on_change == "keep" else ())
-        self.parts.check_cursors(saved.cursors)
+        self.mixture.check_cursors(saved.cursors)
         return replace(saved, fingerprints=dict(self.fingerprints))
 
     def steps(self, state: State | None = None, *, world_size: int = 1, micro_batch_size: int = 1) -> "Steps":
@@ -102,7 +102,7 @@ class Planner:
         dealer.check(self.settings.global_batch_size)
         if state is None:
             return self._from_start(self.initial_state(), dealer)
-        return Steps(PackRun(self.parts, self.resume(state), self.fingerprints), dealer)
+        return Steps(PackRun(self.mixture, self.resume(state), self.fingerprints), dealer)
 
     def step(
         self, number: int, *, world_size: int = 1, micro_batch_size: int = 1, state_near: State | None = None
@@ -158,11 +158,11 @@ class Planner:
 
     def rejects(self) -> Iterator[tuple[int, str]]:
         """(sample, reason) of every sample that the first epoch leaves out, by number."""
-        return ((sample, code.reason) for sample, code in self.parts.rejects())
+        return ((sample, code.reason) for sample, code in self.mixture.rejects())
 
     def exceptions(self) -> Iterator[tuple[int, str, bool]]:
         """(sample, why, whether it is packed) of every sample that the first epoch leaves out, shrinks or splits."""
-        return self.parts.exceptions()
+        return self.mixture.exceptions()
 
     def summary(self, world_size: int = 1, micro_batch_size: int = 1) -> PlanSummary:
         """A dry run of one epoch: what is packed, how well, what is left out, how even the ranks are.
@@ -172,8 +172,8 @@ class Planner:
         """
         dealer = self._dealer(world_size, micro_batch_size)
         dealer.check(self.settings.global_batch_size)
-        run = PackRun(self.parts, self.initial_state(), self.fingerprints)
-        return summarise(self.parts, run, dealer, self.total_steps())
+        run = PackRun(self.mixture, self.initial_state(), self.fingerprints)
+        return summarise(self.mixture, run, dealer, self.total_steps())
 
     def imbalance(self, step: StepPlan, *, micro_batch_size: int = 1) -> float:
         """Slowest rank / mean of a step, by predicted cost."""
@@ -185,14 +185,14 @@ class Planner:
 
     def _from_start(self, state: StreamState, dealer: Assigner) -> "Steps":
         """Steps from a state to which the plan leads from its beginning; states on the way are kept."""
-        return Steps(PackRun(self.parts, state, self.fingerprints), dealer, self._waypoints)
+        return Steps(PackRun(self.mixture, state, self.fingerprints), dealer, self._waypoints)
 
     def _near(self, step: int, given: State | None, dealer: Assigner) -> "Steps":
         """Steps from the given state, if it lies before the step, or else from the nearest known one."""
         if step < 0:
             raise PlanError(f"step {step}: steps are numbered from 0")
         if given is not None and (start := self.resume(given)).step <= step:
-            return Steps(PackRun(self.parts, start, self.fingerprints), dealer)
+            return Steps(PackRun(self.mixture, start, self.fingerprints), dealer)
         return self._from_start(self._waypoints.before(step) or self.initial_state(), dealer)
 
 

@@ -1,17 +1,8 @@
-"""How long a sample is, from the index alone: the protocols that the plan asks, and the arithmetic, vectorised.
+"""What the plan asks of a dataset, a model family and a tiling policy, and the records that describe a mixture.
 
-For a sample with T text tokens and images cut into tiles (all known from columns and policy, no pixel touched):
-
-    tokens     = prefix + T + sum over tiles (image tokens + tokens of the label text before the tile) + 1 (EOS)
-    patches    = sum over tiles of their vision patches
-    supervised = T + 1, less 1 for a sample that starts with its text and has no prefix (a first token has no left
-    context)
-
-The families implement `LengthModel`, a tiling policy is a `TileModel`, `shards.Shards` is a `DatasetColumns`
-(protocols.py).
-
-What the plan reads of a data set: arrays of an index, one entry a sample or an image. `shards.Shards` has them
-all.
+The families implement `LengthModel`, a tiling policy is a `TileModel`, `shards.Shards` is a `DatasetColumns`. Every
+member is needed, also those that most have nothing to say to: a member that is missing or misspelt is an error when the
+plan is made, and never means "as usual".
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,18 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.plan.cost import CostModel
+from wdstream.records import Ints
 
 AnyInts = NDArray[np.integer[Any]]
+Bools = NDArray[np.bool_]
 
 
 class DatasetColumns(Protocol):
-    """The index of a data set of n samples with m images in all.
-
-    More columns are used where an object has them: `starts_with_text` (bool, n: the sample's first segment is
-    text; without it, those without images do), `metadata` (a mapping of names to arrays of n, for `where:`),
-    `supervised(fingerprint)` (n, or None: supervised tokens of all text, where that is not all of them), and, needed to
-    split pages, `paragraphs(fingerprint)` (n + 1, where each sample's paragraphs begin in the other; tokens of each).
-    """
+    """The index of a dataset of n samples with m images in all: arrays with one entry per sample or image."""
 
     @property
     def fingerprint(self) -> str:
@@ -68,21 +55,38 @@ class DatasetColumns(Protocol):
     def text_chars(self) -> AnyInts:
         """Shape (n,): characters of all text."""
 
+    @property
+    def starts_with_text(self) -> AnyInts | Bools | None:
+        """Shape (n,): whether a sample's first segment is text; None: of those without images."""
+
+    @property
+    def metadata(self) -> Mapping[str, NDArray[Any]]:
+        """Further columns by name, shape (n,) each, for `where:`; most have none."""
+
     def tokens(self, fingerprint: str) -> AnyInts:
         """Shape (n,): tokens of all text under the tokenizer of this fingerprint; raises ShardIndexError without it."""
+
+    def supervised(self, fingerprint: str) -> AnyInts | None:
+        """Shape (n,): how many of these tokens are supervised; None: all of them."""
+
+    def paragraphs(self, fingerprint: str) -> tuple[AnyInts, AnyInts] | None:
+        """Where each sample's paragraphs begin, shape (n + 1,), and the tokens of each; None: not counted.
+
+        Needed to split pages alone. Raises ShardIndexError where the tokenizer of this fingerprint did not count them.
+        """
 
     def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dataset:
-    """A data set and its part in the mixture: data sets have either all a weight, or all epochs.
+    """A dataset and its share in the mixture: datasets have either all a weight, or all epochs.
 
     Attributes:
         columns: its index.
         name: shown in reports, and `dataset` in a `where:` expression.
-        weight: share of the stream, in any unit; None when the data sets are given by epochs.
-        epochs: how often each of its pages comes in a round.
+        weight: share of the stream, in any unit; None when the datasets are given by epochs.
+        epochs: how often each of its pages comes in one pass over the mixture.
     """
 
     columns: DatasetColumns
@@ -99,16 +103,6 @@ class Mix:
     name: str
     weight: int | float | Fraction | None = None
     epochs: int = 1
-
-
-def metadata_of(columns: DatasetColumns) -> Mapping[str, NDArray[Any]]:
-    """Further columns that a data set may have, for `where:`; none for most."""
-    found: Mapping[str, NDArray[Any]] = getattr(columns, "metadata", {})
-    return found
-
-
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 
 class LengthModel(Protocol):
@@ -129,6 +123,10 @@ class LengthModel(Protocol):
     @property
     def prefix_tokens(self) -> int:
         """Ids put before every sample and never supervised (1 for a BOS); most often 0."""
+
+    @property
+    def max_document_tokens(self) -> int | None:
+        """Tokens of the longest document that it takes; None: as long as a pack."""
 
     @property
     def cost(self) -> CostModel:

@@ -1,16 +1,27 @@
-"""LengthEstimator: lengths of samples of one data set, thousands at once, and the reasons why some are rejected."""
+"""How long samples are, from sizes and token counts alone: tokens, patches, and why some fit no pack.
+
+For a sample with T text tokens and images cut into tiles, no pixel touched:
+
+    tokens     = prefix + T + sum over tiles (image tokens + tokens of the label text before the tile) + 1 (EOS)
+    patches    = sum over tiles of their vision patches
+    supervised = T + 1, less 1 for a sample that starts with its text and has no prefix (a first token has no left
+    context)
+
+`LengthEstimator` is the one place that knows this, for the thousands of samples of a plan and for the single page of a
+stream without an index alike. What images cost is asked once for each size (`ImageCostTable`).
+"""
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.plan.filter import Where
-from wdstream.plan.image_costs import ImageCosts, ImageCostTable
-from wdstream.plan.protocols import AnyInts, Bools, Dataset, Ints, LengthModel, metadata_of
+from wdstream.plan.protocols import Bools, LengthModel, TileArrays, TileModel
 from wdstream.plan.settings import PlanSettings
+from wdstream.records import Ints
 
 FULL_SCALE = 64
 """Images are shrunk to scale / FULL_SCALE of their sides."""
@@ -65,162 +76,239 @@ class SampleLengths:
     reject: Ints
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Images:
-    """Images of n samples, flat: sizes (m,), and per sample (n,) how many and where they begin."""
+REFUSED = -1
+"""In place of tokens and patches: the family cannot take a tile of this size."""
 
+MAX_KNOWN_SIZES = 1 << 18
+"""Sizes remembered by a plan, 32 bytes each; then the table starts again."""
+
+NO_SIZES: tuple[Ints, Ints] = np.empty(0, dtype=np.int64), np.empty((3, 0), dtype=np.int64)
+"""Sizes, width << 32 | height, ascending, int64 (S,); and their tokens, patches and vision costs, int64 (3, S)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ImageCosts:
+    """Costs of I images, int64 (I,) each; `tokens` and `patches` are REFUSED where the family refuses a tile.
+
+    Attributes:
+        tokens: tokens of all tiles with the ids around them and the labels before them.
+        patches: vision patches of all tiles.
+        vision_cost: predicted cost in the vision tower (cost.py).
+    """
+
+    tokens: Ints
+    patches: Ints
+    vision_cost: Ints
+
+
+class ImageCostTable:
+    """Costs of images under one family and tiling policy, remembered by size."""
+
+    def __init__(self, family: LengthModel, tiling: TileModel, *, max_sizes: int = MAX_KNOWN_SIZES) -> None:
+        self._family = family
+        self._tiling = tiling
+        self._max_sizes = max_sizes
+        self._label_tokens: dict[tuple[int, ...], int] = {}  # by grid, see _labels
+        self._known = NO_SIZES
+
+    def look_up(self, widths: Ints, heights: Ints) -> ImageCosts:
+        """Costs of images of these sizes in pixels, (I,) each; sizes must be within the tiling policy's limits."""
+        wanted = (widths << 32) | heights
+        sizes, costs = self._with(self._known, wanted)
+        if len(sizes) > self._max_sizes:
+            sizes, costs = self._with(NO_SIZES, wanted)
+        self._known = sizes, costs  # replaced as a whole: a thread that reads the old one is not disturbed
+        tokens, patches, vision_cost = costs[:, np.searchsorted(sizes, wanted)]
+        return ImageCosts(tokens=tokens, patches=patches, vision_cost=vision_cost)
+
+    def _with(self, known: tuple[Ints, Ints], wanted: Ints) -> tuple[Ints, Ints]:
+        """Known sizes and their costs, and those of all wanted ones that were not among them."""
+        sizes, costs = known
+        places = np.searchsorted(sizes, wanted)
+        is_known = places < len(sizes)
+        is_known[is_known] = sizes[places[is_known]] == wanted[is_known]
+        if is_known.all():
+            return known
+        new = np.unique(wanted[~is_known])
+        places = np.searchsorted(sizes, new)
+        new_costs = self._compute(new >> 32, new & 0xFFFFFFFF)
+        return np.insert(sizes, places, new), np.insert(costs, places, new_costs, axis=1)
+
+    def _compute(self, widths: Ints, heights: Ints) -> Ints:
+        """(3, I): tokens, patches and vision cost of images of these sizes."""
+        cut = self._tiling.plan_tiles_arrays(widths, heights)
+        tokens, patches = self._family.image_cost(cut.tile_widths, cut.tile_heights)
+        starts = np.cumsum(cut.counts) - cut.counts  # every image has at least one tile
+        is_refused = np.logical_or.reduceat(tokens < 0, starts)
+        costs = np.stack((tokens, patches, self._family.cost.vision(patches)))
+        summed = np.add.reduceat(costs, starts, axis=1)
+        summed[0] += self._labels(cut)
+        summed[:, is_refused] = REFUSED
+        return summed
+
+    def _labels(self, cut: TileArrays) -> Ints:
+        """(I,): tokens of the texts before the tiles. They depend on the grid alone, of which there are few."""
+        flags = cut.has_overview * 4 + cut.is_labelled * 2 + cut.is_rtl
+        grids, places = np.unique(np.stack((cut.columns, cut.rows, flags)), axis=1, return_inverse=True)
+        tokens = [self._tokens_of_grid(*grid) for grid in grids.T.tolist()]
+        return np.array(tokens, dtype=np.int64)[places.reshape(-1)]
+
+    def _tokens_of_grid(self, columns: int, rows: int, flags: int) -> int:
+        found = self._label_tokens.get((columns, rows, flags))
+        if found is None:
+            pieces = self._tiling.grid_text_pieces(columns, rows, flags >= 4, flags & 2 > 0, flags & 1 > 0)
+            found = sum(self._family.text_cost(piece) for piece in pieces if piece)
+            self._label_tokens[columns, rows, flags] = found
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SampleSizes:
+    """All that the lengths of n samples follow from; their m images are in order, sample after sample.
+
+    Attributes:
+        text_tokens: int64 (n,), tokens of all text; of a chat row, which ends with an EOS of its own, one less.
+        num_images: int64 (n,).
+        widths, heights: int64 (m,), pixels, EXIF applied.
+        supervised_text: int64 (n,), how many of the text tokens are supervised; None: all.
+        starts_with_text: bool (n,); None: the samples without images do.
+    """
+
+    text_tokens: Ints
+    num_images: Ints
     widths: Ints
     heights: Ints
-    counts: Ints
-    starts: Ints
-    is_one_each: bool
+    supervised_text: Ints | None = None
+    starts_with_text: Bools | None = None
+
+    @cached_property
+    def starts(self) -> Ints:
+        """int64 (n,): where the images of each sample begin."""
+        starts: Ints = np.cumsum(self.num_images) - self.num_images
+        return starts
+
+    @cached_property
+    def has_one_image_each(self) -> bool:
+        """Whether a value of an image is that of its sample."""
+        return len(self.num_images) > 0 and bool((self.num_images == 1).all())
 
     def sum(self, values: NDArray[Any]) -> Ints:
-        """Sum over the images of each sample: (m,) to (n,)."""
-        if self.is_one_each:
+        """Sum over the images of each sample: (m,) to int64 (n,)."""
+        if self.has_one_image_each:
             return values.astype(np.int64)
         ends = np.concatenate(([0], np.cumsum(values, dtype=np.int64)))
-        summed: Ints = ends[self.starts + self.counts] - ends[self.starts]
+        summed: Ints = ends[self.starts + self.num_images] - ends[self.starts]
         return summed
 
 
-class LengthEstimator:
-    """Measures samples of one data set by their rows; longer ones than `max_tokens` tokens are rejected."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthLimits:
+    """What a sample may be, to be packed.
 
-    def __init__(self, dataset: Dataset, family: LengthModel, table: ImageCostTable, settings: PlanSettings) -> None:
-        """`table` may be shared by data sets. Raises ShardIndexError without the family's token column."""
-        self._dataset = dataset
-        self._columns = columns = dataset.columns
-        self._text_tokens = columns.tokens(family.text_fingerprint)
-        self._starts_with_text: AnyInts | None = getattr(columns, "starts_with_text", None)
-        supervised = getattr(columns, "supervised", None)
-        self._supervised_tokens: AnyInts | None = supervised(family.text_fingerprint) if supervised else None
-        self._prefix = family.prefix_tokens
-        self._table = table
-        self._settings = settings
-        # Some families take a document only up to a length of their own, shorter than a pack may be.
-        longest: int | None = getattr(family, "max_document_tokens", None)
-        self.max_tokens = settings.sequence_length if longest is None else min(settings.sequence_length, longest)
+    Attributes:
+        max_tokens: tokens of a pack, or fewer where the family takes no document so long.
+        max_patches: vision patches of a pack.
+        max_pixels: of an image.
+        downscale: shrink the images of a sample that is too long, as far as it takes and no further.
+    """
 
-    def measure(self, rows: Ints, *, epoch: int | None = None) -> SampleLengths:
-        """Lengths of the samples in these rows, (n,).
+    max_tokens: int
+    max_patches: int
+    max_pixels: int
+    downscale: bool = False
 
-        Args:
-            rows: row numbers of the data set.
-            epoch: filters of this epoch apply; None applies none.
-
-        Raises:
-            ConfigError: a filter names a column that the data set does not have.
-        """
-        text = np.asarray(self._text_tokens[rows], dtype=np.int64)
-        images = self._images(rows)
-        is_too_large = self._is_too_large(images)
-        costs = self._costs(images, is_too_large)
-        image_tokens = images.sum(np.maximum(costs.tokens, 0))
-        lengths = SampleLengths(
-            tokens=self._prefix + text + image_tokens + 1,
-            patches=images.sum(np.maximum(costs.patches, 0)),
-            supervised=self._supervised(rows, text) + 1 - self._is_unsupervised_first(rows, images),
-            vision_cost=images.sum(np.maximum(costs.vision_cost, 0)),
-            scale=np.full(len(rows), FULL_SCALE, dtype=np.int64),
-            reject=np.zeros(len(rows), dtype=np.int64),
+    @classmethod
+    def of(cls, settings: PlanSettings, family: LengthModel) -> "LengthLimits":
+        """Those of a plan's settings."""
+        longest = family.max_document_tokens
+        return cls(
+            max_tokens=settings.sequence_length if longest is None else min(settings.sequence_length, longest),
+            max_patches=settings.max_patches,
+            max_pixels=settings.max_pixels,
+            downscale=settings.overlength == "downscale",
         )
-        self._reject(lengths, text, images.sum(is_too_large) > 0, images.sum(costs.tokens < 0) > 0)
-        if self._settings.overlength == "downscale":
-            self._downscale(lengths, images, text)
-        for expression in () if epoch is None else self._settings.where_of(epoch):
-            chosen = Where(expression).select(self._where_columns(rows, lengths, images, text), len(rows))
-            lengths.reject[~chosen] = Reject.FILTERED
+
+
+class LengthEstimator:
+    """Lengths of samples under one family, tiling policy and limits; arrays of one for a single page."""
+
+    def __init__(
+        self, family: LengthModel, tiling: TileModel, limits: LengthLimits, *, max_sizes: int = MAX_KNOWN_SIZES
+    ) -> None:
+        """`max_sizes`: image sizes remembered; where pages come one by one, few make the table cheap to extend."""
+        self.limits = limits
+        self._prefix = family.prefix_tokens
+        self._table = ImageCostTable(family, tiling, max_sizes=max_sizes)
+
+    def estimate(self, sizes: SampleSizes) -> SampleLengths:
+        """Tokens, patches, supervised tokens, vision cost, scale and reject reason of n samples.
+
+        `scale` is below FULL_SCALE where only shrunk images let a sample fit (`LengthLimits.downscale`); tokens,
+        patches and cost are then those at that scale. A sample that fits no pack has its first reason in `reject`;
+        under TOO_MANY_TOKENS and TOO_MANY_PATCHES its lengths are exact all the same.
+        """
+        text = sizes.text_tokens
+        is_too_large = self._is_too_large(sizes)
+        costs = self._costs(sizes, is_too_large)
+        supervised = text if sizes.supervised_text is None else sizes.supervised_text
+        lengths = SampleLengths(
+            tokens=self._prefix + text + sizes.sum(np.maximum(costs.tokens, 0)) + 1,
+            patches=sizes.sum(np.maximum(costs.patches, 0)),
+            supervised=supervised + 1 - self._is_unsupervised_first(sizes),
+            vision_cost=sizes.sum(np.maximum(costs.vision_cost, 0)),
+            scale=np.full(len(text), FULL_SCALE, dtype=np.int64),
+            reject=np.zeros(len(text), dtype=np.int64),
+        )
+        reject = lengths.reject
+        reject[lengths.patches > self.limits.max_patches] = Reject.TOO_MANY_PATCHES
+        reject[lengths.tokens > self.limits.max_tokens] = Reject.TOO_MANY_TOKENS
+        reject[sizes.sum(costs.tokens < 0) > 0] = Reject.IMAGE_SIZE_REFUSED
+        reject[sizes.sum(is_too_large) > 0] = Reject.TOO_MANY_PIXELS
+        reject[text == 0] = Reject.EMPTY_TEXT
+        if self.limits.downscale:
+            self._downscale(lengths, sizes)
         return lengths
 
-    def _images(self, rows: Ints) -> _Images:
-        columns = self._columns
-        counts = np.asarray(columns.num_images[rows], dtype=np.int64)
-        first = np.asarray(columns.image_start[rows], dtype=np.int64)
-        ends = np.cumsum(counts)
-        starts = ends - counts
-        is_one_each = len(rows) > 0 and bool((counts == 1).all())
-        places = first if is_one_each else np.repeat(first - starts, counts) + np.arange(int(counts.sum()))
-        return _Images(
-            np.asarray(columns.image_width[places], dtype=np.int64),
-            np.asarray(columns.image_height[places], dtype=np.int64),
-            counts,
-            starts,
-            is_one_each,
-        )
-
-    def _is_too_large(self, images: _Images) -> Bools:
-        longest = np.maximum(images.widths, images.heights)
-        is_out: Bools = (images.widths * images.heights > self._settings.max_pixels) | (longest > MAX_SIDE)
+    def _is_too_large(self, sizes: SampleSizes) -> Bools:
+        """bool (m,): images with more pixels than are decoded, or longer than the tiling rules take."""
+        longest = np.maximum(sizes.widths, sizes.heights)
+        is_out: Bools = (sizes.widths * sizes.heights > self.limits.max_pixels) | (longest > MAX_SIDE)
         return is_out
 
-    def _costs(self, images: _Images, is_too_large: Bools) -> ImageCosts:
+    def _costs(self, sizes: SampleSizes, is_too_large: Bools) -> ImageCosts:
         """Costs of images; those that are too large or have no pixel are looked up as 1x1 and not used."""
-        is_usable = ~is_too_large & (np.minimum(images.widths, images.heights) > 0)
+        is_usable = ~is_too_large & (np.minimum(sizes.widths, sizes.heights) > 0)
         if is_usable.all():
-            return self._table.look_up(images.widths, images.heights)
-        costs = self._table.look_up(np.where(is_usable, images.widths, 1), np.where(is_usable, images.heights, 1))
-        costs.tokens[~is_usable] = -1
+            return self._table.look_up(sizes.widths, sizes.heights)
+        costs = self._table.look_up(np.where(is_usable, sizes.widths, 1), np.where(is_usable, sizes.heights, 1))
+        costs.tokens[~is_usable] = REFUSED
         return costs
 
-    def _supervised(self, rows: Ints, text: Ints) -> Ints:
-        """Tokens of text that are supervised: all, unless the data set says otherwise."""
-        return text if self._supervised_tokens is None else np.asarray(self._supervised_tokens[rows], dtype=np.int64)
-
-    def _is_unsupervised_first(self, rows: Ints, images: _Images) -> Bools:
-        """Whether the first id of a sample is text, which has nothing before it to be predicted from."""
+    def _is_unsupervised_first(self, sizes: SampleSizes) -> Bools:
+        """bool (n,): whether the first id of a sample is text, which has nothing before it to be predicted from."""
         if self._prefix:
-            return np.zeros(len(rows), dtype=np.bool_)
-        if self._starts_with_text is not None:
-            return np.asarray(self._starts_with_text[rows], dtype=np.bool_)
-        has_no_image: Bools = images.counts == 0
-        return has_no_image
+            return np.zeros(len(sizes.text_tokens), dtype=np.bool_)
+        return sizes.num_images == 0 if sizes.starts_with_text is None else sizes.starts_with_text
 
-    def _reject(self, lengths: SampleLengths, text: Ints, is_too_large: Bools, is_refused: Bools) -> None:
-        reject = lengths.reject
-        reject[lengths.patches > self._settings.max_patches] = Reject.TOO_MANY_PATCHES
-        reject[lengths.tokens > self.max_tokens] = Reject.TOO_MANY_TOKENS
-        reject[is_refused] = Reject.IMAGE_SIZE_REFUSED
-        reject[is_too_large] = Reject.TOO_MANY_PIXELS
-        reject[text == 0] = Reject.EMPTY_TEXT
-
-    def _downscale(self, lengths: SampleLengths, images: _Images, text: Ints) -> None:
+    def _downscale(self, lengths: SampleLengths, sizes: SampleSizes) -> None:
         """Shrink images of over-long samples by the largest scale below FULL_SCALE under which the sample fits."""
-        places = np.flatnonzero((lengths.reject >= Reject.TOO_MANY_TOKENS) & (images.counts > 0))
-        for place in places.tolist():
-            first = int(images.starts[place])
-            inside = slice(first, first + int(images.counts[place]))
+        rows = np.flatnonzero((lengths.reject >= Reject.TOO_MANY_TOKENS) & (sizes.num_images > 0))
+        for row in rows.tolist():
+            first = int(sizes.starts[row])
+            images = slice(first, first + int(sizes.num_images[row]))
             scales = np.arange(FULL_SCALE - 1, 0, -1)
-            widths, heights = (_scaled(sides[inside], scales[:, None]) for sides in (images.widths, images.heights))
+            widths, heights = (_scaled(sides[images], scales[:, None]) for sides in (sizes.widths, sizes.heights))
             costs = self._table.look_up(widths.reshape(-1), heights.reshape(-1))
             tokens = costs.tokens.reshape(widths.shape)
-            sums = [part.reshape(widths.shape).sum(axis=1) for part in (tokens, costs.patches, costs.vision_cost)]
-            sums[0] += self._prefix + int(text[place]) + 1
+            sums = [cost.reshape(widths.shape).sum(axis=1) for cost in (tokens, costs.patches, costs.vision_cost)]
+            sums[0] += self._prefix + int(sizes.text_tokens[row]) + 1
             fits = (tokens >= 0).all(axis=1)
-            fits &= (sums[0] <= self.max_tokens) & (sums[1] <= self._settings.max_patches)
+            fits &= (sums[0] <= self.limits.max_tokens) & (sums[1] <= self.limits.max_patches)
             if fits.any():
                 best = int(np.argmax(fits))
-                for column, part in zip((lengths.tokens, lengths.patches, lengths.vision_cost), sums, strict=True):
-                    column[place] = part[best]
-                lengths.scale[place], lengths.reject[place] = scales[best], Reject.ACCEPTED
-
-    def _where_columns(self, rows: Ints, lengths: SampleLengths, images: _Images, text: Ints) -> dict[str, Any]:
-        has_image = images.counts > 0
-        first = np.minimum(images.starts, max(len(images.widths) - 1, 0))
-        sides = [images.widths, images.heights] if len(images.widths) else [np.zeros(1, dtype=np.int64)] * 2
-        return {
-            "tokens": lengths.tokens,
-            "patches": lengths.patches,
-            "text_tokens": text,
-            "text_bytes": self._columns.text_bytes[rows],
-            "text_chars": self._columns.text_chars[rows],
-            "num_images": images.counts,
-            "width": np.where(has_image, sides[0][first], 0),
-            "height": np.where(has_image, sides[1][first], 0),
-            "pixels": images.sum(images.widths * images.heights),
-            "dataset": self._dataset.name,
-            **{name: column[rows] for name, column in metadata_of(self._columns).items()},
-        }
+                for column, values in zip((lengths.tokens, lengths.patches, lengths.vision_cost), sums, strict=True):
+                    column[row] = values[best]
+                lengths.scale[row], lengths.reject[row] = scales[best], Reject.ACCEPTED
 
 
 def _scaled(side: Any, scale: Any) -> Any:

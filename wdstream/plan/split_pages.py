@@ -3,7 +3,7 @@
     a page of T tokens > longest:   part 1 = images + paragraphs [0, a) + EOS,  part 2 = images + [a, b) + EOS, ...
 
 Greedy: a part takes as many whole paragraphs as fit, each tokenised by itself. The images come again with every part;
-EOS is supervised in the last part only, since before it the text goes on. Part p of sample s has the number
+EOS is supervised in the last part only, since before it the text continues. Part p of sample s has the number
 s + p * (samples of the plan), p from 1, so that s alone stays the whole page.
 
 Everything here is a pure function of the index, called by the plan and again where a part is built.
@@ -16,8 +16,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from wdstream.errors import ConfigError
-from wdstream.plan.protocols import Dataset, Ints
-from wdstream.plan.sample_lengths import Reject, SampleLengths
+from wdstream.plan.protocols import Dataset
+from wdstream.plan.sample_lengths import LengthLimits, Reject, SampleLengths
+from wdstream.records import Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,80 +79,79 @@ def cut_paragraphs(tokens: Sequence[int], room: int) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SplitRows:
-    """n measured rows with m parts of pages among them: a row that is split stands there once a part.
+    """n measured rows with the pages among them that are split: m whole rows and parts, in order.
 
     Attributes:
         lengths: of each part, or whole row: (m,).
-        places: int64 (m,), which of the n rows each is of.
+        rows: int64 (m,), which of the n rows each is of.
         parts: int64 (m,), number of the part; 0 is the whole row.
-        given: int64 (m,), parts of the row up to here where more follow, else 0.
+        parts_before_more: int64 (m,), parts of the row up to this one where more follow, else 0.
     """
 
     lengths: SampleLengths
-    places: Ints
+    rows: Ints
     parts: Ints
-    given: Ints
+    parts_before_more: Ints
 
     def after(self, count: int) -> "SplitRows":
         """All but the first `count`."""
         chosen = slice(count, None)
         return SplitRows(
             lengths=_take(self.lengths, chosen),
-            places=self.places[chosen],
+            rows=self.rows[chosen],
             parts=self.parts[chosen],
-            given=self.given[chosen],
+            parts_before_more=self.parts_before_more[chosen],
         )
 
 
 class Splitter:
     """Splits the pages of one data set."""
 
-    def __init__(self, dataset: Dataset, fingerprint: str, *, max_tokens: int, max_patches: int) -> None:
+    def __init__(self, dataset: Dataset, fingerprint: str, limits: LengthLimits) -> None:
         """Bound to an index.
 
         Args:
             dataset: of pages.
             fingerprint: of the tokenizer.
-            max_tokens: of the longest sample.
-            max_patches: of the longest sample.
+            limits: of a sample.
 
         Raises:
             ConfigError: the index counts no paragraphs at all.
             ShardIndexError: it counts none of this tokenizer.
         """
-        paragraphs = getattr(dataset.columns, "paragraphs", None)
+        paragraphs = dataset.columns.paragraphs(fingerprint)
         if paragraphs is None:
             raise ConfigError(
                 f"overlength: 'split' needs tokens of paragraphs, which the columns of data set {dataset.name!r} do "
                 "not have; use 'reject' or 'downscale'"
             )
-        self._starts, self._tokens = paragraphs(fingerprint)
+        self._starts, self._tokens = paragraphs
         self._text_tokens = dataset.columns.tokens(fingerprint)
-        self._max_tokens = max_tokens
-        self._max_patches = max_patches
+        self._limits = limits
 
     def split(self, rows: Ints, lengths: SampleLengths) -> SplitRows | None:
         """Rows that were measured, with those that are too long and can be split in parts; None where there are none.
 
         Their code in `lengths.reject` becomes ACCEPTED.
         """
-        cuts = {place: cut for place in self._too_long(lengths) if (cut := self._cut(int(rows[place]), lengths, place))}
+        cuts = {index: cut for index in self._too_long(lengths) if (cut := self._cut(int(rows[index]), lengths, index))}
         if not cuts:
             return None
         counts = np.zeros(len(rows), dtype=np.int64)  # parts of each row, 0 of a whole one
         counts[list(cuts)] = [len(cut) for cut in cuts.values()]
         lengths.reject[counts > 0] = Reject.ACCEPTED
         copies = np.maximum(counts, 1)
-        places = np.repeat(np.arange(len(rows)), copies)
-        is_part = counts[places] > 0
-        parts = np.where(is_part, np.arange(len(places)) - (np.cumsum(copies) - copies)[places] + 1, 0)
-        continues = parts < counts[places]
-        found = _take(lengths, places)
+        origins = np.repeat(np.arange(len(rows)), copies)
+        is_part = counts[origins] > 0
+        parts = np.where(is_part, np.arange(len(origins)) - (np.cumsum(copies) - copies)[origins] + 1, 0)
+        continues = parts < counts[origins]
+        of_parts = _take(lengths, origins)
         text = np.array([count for cut in cuts.values() for _, count in cut], dtype=np.int64)
-        less = text - self._text_tokens[rows[places[is_part]]]  # than the whole page
-        found.tokens[is_part] += less
-        found.supervised[is_part] += less - continues[is_part]  # EOS is supervised where the text ends
-        return SplitRows(lengths=found, places=places, parts=parts, given=np.where(continues, parts, 0))
+        less = text - self._text_tokens[rows[origins[is_part]]]  # than the whole page
+        of_parts.tokens[is_part] += less
+        of_parts.supervised[is_part] += less - continues[is_part]  # EOS is supervised where the text ends
+        before_more = np.where(continues, parts, 0)
+        return SplitRows(lengths=of_parts, rows=origins, parts=parts, parts_before_more=before_more)
 
     def part(self, row: int, lengths: SampleLengths, number: int) -> PagePart | None:
         """Part `number` of a row, `lengths` being those of this row alone; None where it has no such part."""
@@ -167,16 +167,16 @@ class Splitter:
         )
 
     def _too_long(self, lengths: SampleLengths) -> list[int]:
-        """Places of samples that have too many tokens and are otherwise fine."""
-        is_long = (lengths.reject == Reject.TOO_MANY_TOKENS) & (lengths.patches <= self._max_patches)
-        places: list[int] = np.flatnonzero(is_long).tolist()
-        return places
+        """Which samples have too many tokens and are otherwise fine."""
+        is_long = (lengths.reject == Reject.TOO_MANY_TOKENS) & (lengths.patches <= self._limits.max_patches)
+        indices: list[int] = np.flatnonzero(is_long).tolist()
+        return indices
 
-    def _cut(self, row: int, lengths: SampleLengths, place: int) -> list[tuple[int, int]]:
+    def _cut(self, row: int, lengths: SampleLengths, index: int) -> list[tuple[int, int]]:
         """The parts of a row, as `cut_paragraphs` has them; none where it cannot be split."""
         tokens = self._tokens[int(self._starts[row]) : int(self._starts[row + 1])].tolist()
-        around = int(lengths.tokens[place]) - int(self._text_tokens[row])  # images, what opens a document, EOS
-        return cut_paragraphs(tokens, self._max_tokens - around) if tokens else []
+        around = int(lengths.tokens[index]) - int(self._text_tokens[row])  # images, what opens a document, EOS
+        return cut_paragraphs(tokens, self._limits.max_tokens - around) if tokens else []
 
 
 def _take(lengths: SampleLengths, chosen: Ints | slice) -> SampleLengths:

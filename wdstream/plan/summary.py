@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wdstream.plan.datasets import Parts
+from wdstream.plan.datasets import Mixture
 from wdstream.plan.deal import Assigner
 from wdstream.plan.packer import Item
 from wdstream.plan.packs import PackRun
@@ -138,23 +138,23 @@ class _Tally:
             self.downscaled += item[5] != 64
 
 
-def summarise(parts: Parts, run: PackRun, dealer: Assigner, total_steps: int | None) -> PlanSummary:
+def summarise(mixture: Mixture, run: PackRun, dealer: Assigner, total_steps: int | None) -> PlanSummary:
     """Use up the first round of a run and count."""
-    size = parts.settings.global_batch_size
-    tally = _Tally(len(parts.datasets))
-    packs = _packs_of_epoch(run, parts.num_samples if parts.is_endless else None)
+    size = mixture.settings.global_batch_size
+    tally = _Tally(len(mixture.planned))
+    packs = _packs_of_epoch(run, mixture.num_samples if mixture.is_endless else None)
     while step := list(islice(packs, size)):
         items = [item for pack in step for item in pack]
         numbers = np.array([item[0] for item in items], dtype=np.int64)
-        part_numbers, pages = np.divmod(numbers, parts.num_samples)
-        owners = np.searchsorted(parts.offsets, pages, side="right") - 1
+        part_numbers, pages = np.divmod(numbers, mixture.num_samples)
+        owners = np.searchsorted(mixture.offsets, pages, side="right") - 1
         tally.add(owners.tolist(), part_numbers.tolist(), items)
         if len(step) == size:
             tally.imbalances.append(dealer.imbalance(dealer.step_plan(tally.packs // size, step)))
         tally.packs += len(step)
     rejects = run.rejects.sum(axis=0)
     run.close()
-    return _summary(parts, tally, rejects.tolist(), dealer.world_size, total_steps)
+    return _summary(mixture, tally, rejects.tolist(), dealer.world_size, total_steps)
 
 
 def _packs_of_epoch(run: PackRun, num_pages: int | None) -> Iterator[list[Item]]:
@@ -168,14 +168,14 @@ def _packs_of_epoch(run: PackRun, num_pages: int | None) -> Iterator[list[Item]]
 
 
 def _summary(
-    parts: Parts, tally: _Tally, rejects: Sequence[int], world_size: int, total_steps: int | None
+    mixture: Mixture, tally: _Tally, rejects: Sequence[int], world_size: int, total_steps: int | None
 ) -> PlanSummary:
-    settings = parts.settings
+    settings = mixture.settings
     pages, tokens, patches = sum(tally.pages), sum(tally.tokens), sum(tally.patches)
     packs = max(tally.packs, 1)
     p50, p99 = np.percentile(tally.imbalances or [1.0], [50, 99]).tolist()
     return PlanSummary(
-        samples=parts.num_samples,
+        samples=mixture.num_samples,
         pages=pages,
         rejects={code.reason: rejects[code] for code in Reject if code and rejects[code]},
         downscaled=tally.downscaled,
@@ -203,6 +203,6 @@ def _summary(
                 share_of_pages=tally.pages[number] / max(pages, 1),
                 share_of_tokens=tally.tokens[number] / max(tokens, 1),
             )
-            for number, dataset in enumerate(parts.datasets)
+            for number, dataset in enumerate(mixture.datasets)
         ),
     )

@@ -114,7 +114,7 @@ def quarantined(plan: Plan, pack: PackPlan, quarantine: Path, *, step: int) -> d
     pages = {}
     for sample in pack.samples:
         dataset, row = plan.locate(sample)
-        pages[plan.parts.page_of(sample)] = name_of_row(plan.shards[dataset], row)
+        pages[plan.mixture.page_of(sample)] = name_of_row(plan.shards[dataset], row)
     return {
         line["sample"]: f"{line['reason']} (in {quarantine} since step {line['step']})"
         for line in read_lines(quarantine)

@@ -155,8 +155,10 @@ class _Audit:
         pages = sum(map(len, keys.values()))
         self._planned += pages
         samples = [sample for pack in step.packs for sample in pack.samples]
-        self._parts += sum(self._plan.parts.page_of(sample) != sample for sample in samples)
-        failed = [sample for sample in samples if self._folder.has_failed(self._plan.parts.page_of(sample), step.step)]
+        self._parts += sum(self._plan.mixture.page_of(sample) != sample for sample in samples)
+        failed = [
+            sample for sample in samples if self._folder.has_failed(self._plan.mixture.page_of(sample), step.step)
+        ]
         self._quarantined += len(failed)
         expected = {"pages": pages, "supervised": step.num_supervised, "failed": len(failed)}
         for name, value in expected.items():

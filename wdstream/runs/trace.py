@@ -251,5 +251,5 @@ def _pages(folder: RunFolder, plan: Plan, step: StepPlan, rank: int) -> Iterator
                 nbytes=int(shards.nbytes[row]),
                 tokens=tokens,
                 patches=patches,
-                is_quarantined=folder.has_failed(plan.parts.page_of(sample), step.step),
+                is_quarantined=folder.has_failed(plan.mixture.page_of(sample), step.step),
             )

@@ -69,8 +69,8 @@ def where(config: Config, key: str, *, max_steps: int | None = None) -> Whereabo
     """
     plan = plan_from_config(config)
     names = {sample: plan.key(sample) for sample in _samples_of(plan, key)}
-    pages = {plan.parts.page_of(sample) for sample in names}
-    rejects = {page: reason for page, reason in plan.parts.rejects() if page in pages}
+    pages = {plan.mixture.page_of(sample) for sample in names}
+    rejects = {page: reason for page, reason in plan.mixture.rejects() if page in pages}
     reasons = sorted(set(rejects.values()))
     reason = ", ".join(code.reason for code in reasons) or None
     if pages <= rejects.keys() and Reject.FILTERED not in reasons:  # a filter may be one of a curriculum's first epochs
@@ -122,10 +122,10 @@ def _samples_of_page(plan: Plan, key: str) -> list[int]:
     if not pages:
         names = ", ".join(f"'{dataset.name}'" for dataset in plan.datasets)
         raise PlanError(f"no data set has a page with the key '{key}'; looked in {names}")
-    return [sample for page in pages for sample in plan.parts.samples_of(page)]
+    return [sample for page in pages for sample in plan.mixture.samples_of(page)]
 
 
 def _pages_of(plan: Plan, key: str) -> list[int]:
     """Sample numbers of a key: one in each data set that has it."""
     rows = [(number, shards.find(key)) for number, shards in enumerate(plan.shards)]
-    return [int(plan.parts.offsets[number]) + row for number, row in rows if row is not None]
+    return [int(plan.mixture.offsets[number]) + row for number, row in rows if row is not None]

@@ -1,7 +1,7 @@
 """Shards for reading: columns mapped into memory, and samples by one range read each, verified."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -39,6 +39,7 @@ class Shards:
         text_chars: int32 (n,), characters of all text segments.
         starts_with_text: uint8 (n,), 1 where the first segment is text.
         key_hash: uint64 (n,), `wdstream.shards.meta.hash_key` of the key.
+        metadata: further columns by name, (n,) each; an index holds none.
     """
 
     def __init__(self, path: Path | str, storage: Storage | None = None) -> None:
@@ -64,6 +65,7 @@ class Shards:
         self.text_chars: NDArray[np.int32] = columns["text_chars"]
         self.starts_with_text: NDArray[np.uint8] = columns["starts_with_text"]
         self.key_hash: NDArray[np.uint64] = columns["key_hash"]
+        self.metadata: Mapping[str, NDArray[np.generic]] = {}
         self._storage = self._files.storage if storage is None else storage
         self._checked: set[int] = set()  # shards whose size was compared with the index
         self._tokens: dict[str, NDArray[np.int32]] = {}

@@ -157,7 +157,7 @@ def first_pages(plan: Plan, count: int) -> list[PackPlan]:
     with closing(plan.steps()) as steps:
         for step in steps:
             singles = [page for pack in step.packs for page in single_pages(pack)]
-            pages += [page for page in singles if plan.parts.part_of(page.samples[0]) is None]
+            pages += [page for page in singles if plan.mixture.part_of(page.samples[0]) is None]
             if len(pages) >= count:
                 break
     return pages[:count]
