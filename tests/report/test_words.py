@@ -3,17 +3,17 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wdstream.report.words import counted, edged, one_line, percent, short_ids, shorten, visible
+from wdstream.report.words import counted, edged, one_line, percent, printable, short_ids, shorten
 
 
 def test_controls_are_written_out() -> None:
-    assert visible("a\x1b[31mred\x00\x7f\x9b \u202eltr\u2066\ufeff") == (
+    assert printable("a\x1b[31mred\x00\x7f\x9b \u202eltr\u2066\ufeff") == (
         "a␛[31mred␀<U+007F><U+009B> <U+202E>ltr<U+2066><U+FEFF>"
     )
 
 
 def test_what_right_to_left_text_needs_stays() -> None:
-    assert visible("می\u200cخواهم \u200f(1)\n\tنه") == "می\u200cخواهم \u200f(1)\n\tنه"
+    assert printable("می\u200cخواهم \u200f(1)\n\tنه") == "می\u200cخواهم \u200f(1)\n\tنه"
 
 
 def test_one_line() -> None:

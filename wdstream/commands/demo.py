@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -34,7 +33,7 @@ HELD_OUT = ("handbook-fr-sect.apparmor.pdf", "slides-packaging-tutorial.gl.pdf",
 
 DPI = 150
 VOCAB_SIZE = 4096
-SHOWN = ("fill_tokens_pct", "fill_patches_pct", "pages_per_s", "tokens_per_s")
+SHOWN_FIGURES = ("fill_tokens_pct", "fill_patches_pct", "pages_per_s", "tokens_per_s")
 MARKER = "made-by-wdstream-demo.txt"
 
 
@@ -205,7 +204,7 @@ def compare(work: Path, config: Config, *, killed_at: int, seconds: float) -> De
     run, straight = work / "run", work / "straight"
     starts = json.loads((run / "run.json").read_bytes())["starts"]
     losses = {path: figures(path, "metrics.jsonl", "loss") for path in (run, straight)}
-    trained = {path: figures(path, "steps.jsonl", "sha256") for path in (run, straight)}
+    trained = {path: [line["sha256"] for line in read_lines(path / "steps.jsonl")] for path in (run, straight)}
     around = range(max(0, killed_at - 2), killed_at + 2)
     again = [sha256 for _, sha256 in digest(config, steps=around, workers=0)]
     weights = {path: file_sha256(path / "final" / "model.safetensors") for path in (run, straight)}
@@ -223,7 +222,7 @@ def compare(work: Path, config: Config, *, killed_at: int, seconds: float) -> De
     )
 
 
-def figures(output: Path, name: str, field: str) -> list[Any]:
+def figures(output: Path, name: str, field: str) -> list[float]:
     """One field of every line of a run's file."""
     return [line[field] for line in read_lines(output / name)]
 
@@ -237,7 +236,7 @@ def file_sha256(path: Path) -> str:
 def print_report(report: DemoReport, work: Path, console: Console) -> None:
     """What the demo showed, and where everything is."""
     run = work / "run"
-    mean = {name: statistics.fmean(figures(run, "metrics.jsonl", name)) for name in SHOWN}
+    mean = {name: statistics.fmean(figures(run, "metrics.jsonl", name)) for name in SHOWN_FIGURES}
     proof = Table(title="an interrupted run is the uninterrupted one", show_header=False)
     for what, is_same in (
         ("ids, labels, positions and pixels of every step", report.same_bytes),

@@ -6,10 +6,11 @@ scripts and every request, so that a hostile page stays text.
 
 import base64
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from wdstream.families.base import Family
 from wdstream.raw.images import MAX_SIDE, encode_jpeg, is_grey
 from wdstream.records import Pixels
 from wdstream.report.view import MASK_MEANINGS, ImageView, PackView, TileView, span_groups
-from wdstream.report.words import counted, edged, one_line, percent, short_ids, shorten, visible
+from wdstream.report.words import counted, edged, one_line, percent, printable, short_ids, shorten
 from wdstream.storage.atomic import write_file
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _environment(family: Family) -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters: dict[str, Any] = {
+    filters: dict[str, Callable[..., object]] = {
         "comma": lambda count: f"{count:,}",
         "counted": counted,
         "edged": edged,
@@ -88,7 +89,7 @@ def _environment(family: Family) -> "Environment":
         "short_ids": short_ids,
         "rows": tile_rows,
         "shorten": lambda text: shorten(text, head=TEXT_HEAD, tail=TEXT_TAIL),
-        "visible": visible,
+        "printable": printable,
     }
     environment.filters.update(filters)
     return environment

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wdstream.report.view import MASK_MEANINGS, DocumentView, Mask, PackView, Span, span_groups
-from wdstream.report.words import counted, edged, one_line, percent, short_ids, shorten, visible
+from wdstream.report.words import counted, edged, one_line, percent, printable, short_ids, shorten
 
 SUPERVISED = "green"
 STYLES = {
@@ -74,7 +74,7 @@ def _document(document: DocumentView, *, full: bool) -> RenderableType:
         shrunk = "" if document.scale == 64 else f", shrunk to {document.scale}/64 of its sides"
         lines.append(_plain(f"image {number}: {width}x{height}{shrunk}, {image.cut}"))
     if document.failure is not None:
-        lines.append(Text(f"failed: {visible(document.failure)}", style=STYLES[Mask.FAILED]))
+        lines.append(Text(f"failed: {printable(document.failure)}", style=STYLES[Mask.FAILED]))
     return Group(*lines, Padding(_spans(document, full=full), (0, 0, 0, 2)))
 
 

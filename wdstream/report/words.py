@@ -24,19 +24,19 @@ class Shortened:
     tail: str
 
 
-def visible(text: str) -> str:
+def printable(text: str) -> str:
     """A text with every control character written out: U+001B becomes ␛, U+202E becomes <U+202E>."""
-    return "".join(map(_visible, text)) if any(map(_acts, text)) else text
+    return "".join(map(_printable_char, text)) if any(map(_acts, text)) else text
 
 
 def one_line(text: str) -> str:
-    """`visible`, and line ends and tabs written out too."""
-    return visible(text).replace("\n", "⏎").replace("\t", "⇥")
+    """`printable`, and line ends and tabs written out too."""
+    return printable(text).replace("\n", "⏎").replace("\t", "⇥")
 
 
 def edged(text: str) -> str:
-    """`visible`, and line ends at the beginning and at the end, which nobody would see, written out too."""
-    shown = visible(text)
+    """`printable`, and line ends at the beginning and at the end, which nobody would see, written out too."""
+    shown = printable(text)
     inner = shown.strip("\n")
     if not inner:
         return "⏎" * len(shown)
@@ -86,7 +86,7 @@ def _acts(char: str) -> bool:
     return (char not in LINE_CONTROLS and unicodedata.category(char) in ("Cc", "Cs")) or ord(char) in WRITTEN_OUT
 
 
-def _visible(char: str) -> str:
+def _printable_char(char: str) -> str:
     if not _acts(char):
         return char
     return chr(FIRST_CONTROL_PICTURE + ord(char)) if ord(char) < 0x20 else f"<U+{ord(char):04X}>"

@@ -21,7 +21,7 @@ from wdstream.pipeline.build_pack import PackBuilder
 from wdstream.pipeline.plan_source import PackTask
 from wdstream.pipeline.planned import Plan, pack_builder
 from wdstream.records import Failure, PackPlan, World
-from wdstream.report.words import visible
+from wdstream.report.words import printable
 from wdstream.storage.json_lines import write_lines
 from wdstream.train.evaluate.error_rate import ErrorCounts, count_errors, normalise
 from wdstream.train.evaluate.generate import cut_prompt, stop_ids, text_of_ids, write_ids
@@ -219,5 +219,5 @@ def drop_pages(output: Path, *, next_step: int) -> None:
 
 def _short(text: str) -> str:
     """The beginning of a text on one line; nothing in it acts on the terminal."""
-    line = visible(normalise(text))
+    line = printable(normalise(text))
     return line if len(line) <= SAMPLE_CHARS else line[: SAMPLE_CHARS - 1] + "…"
