@@ -7,29 +7,22 @@ from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.plan.hashing import pages_digest
 from wdstream.records import World
-from wdstream.runs.quarantine import Quarantine
-from wdstream.runs.record import RunRecord
-from wdstream.runs.trace import Trace, trace
+from wdstream.runs.layout import RunLayout
+from wdstream.runs.record import start_record
 from wdstream.train.exchange import trained_packs
-
-
-def trace_planned(run: Path, *, step: int, rank: int | None = None) -> Trace:
-    """`trace` of a run whose pages come from an index."""
-    found = trace(run, step=step, rank=rank)
-    assert isinstance(found, Trace)
-    return found
 
 
 def write_ledger(folder: Path, config: Config, starts: Sequence[tuple[int, int, int]], *, state_every: int) -> None:
     """Run the data of `config`, 4 packs a step; `starts`: (ranks, first step, step where it is killed) each."""
     plan = plan_from_config(config)
-    record = RunRecord(folder)
     for world_size, first, stop in starts:
         state = plan.state_after(first - 1).to_json() if first else None
-        record.start(config, fingerprints=plan.fingerprints, step=first, world_size=world_size)
-        quarantine = Quarantine(folder / "quarantine.jsonl", max_bad_fraction=1.0)
+        fingerprints = plan.fingerprints
+        record, _ = start_record(
+            RunLayout(folder), config, fingerprints=fingerprints, data={}, step=first, world_size=world_size
+        )
         worlds = [World(rank=rank, size=world_size) for rank in range(world_size)]
-        bad = {page.sample: page.reason for page in quarantine.before}
+        bad = {page.sample: page.reason for page in record.quarantine.before}
         loaders = [plan.loader(world=world, state=state, workers=0, known_bad=bad) for world in worlds]
         for step in plan.steps(state, world_size=world_size):
             if step.step == stop:
@@ -46,7 +39,7 @@ def write_ledger(folder: Path, config: Config, starts: Sequence[tuple[int, int, 
                     "failed": len(failures),
                 }
             )
-            quarantine.add(failures, step=step.step)
+            record.quarantine.add(failures, step=step.step)
             if (step.step + 1) % state_every == 0:
                 record.add_state(step.step, loaders[0].state_dict())
         for loader in loaders:

@@ -20,7 +20,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from tests.helpers.ledger import trace_planned, write_ledger
+from tests.helpers.ledger import write_ledger
 from wdstream.commands.app import app
 from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
@@ -33,7 +33,8 @@ from wdstream.report.terminal import print_pack
 from wdstream.report.view import Mask, PackView
 from wdstream.runs.audit import audit
 from wdstream.runs.digest import digest
-from wdstream.runs.trace import read_run, trace
+from wdstream.runs.record import read_run
+from wdstream.runs.trace import trace
 from wdstream.runs.where import Occurrence, where
 from wdstream.shards.catalog import paragraph_files
 from wdstream.shards.reader import Shards
@@ -310,15 +311,13 @@ def test_where_takes_the_name_of_a_part_as_trace_prints_it(split_config: MakeCon
     traced: dict[str, list[Occurrence]] = {}
     for step in steps:
         for page in trace(split_run, step=step).pages:
-            traced.setdefault(page.key, []).append(
-                Occurrence(name=page.key, step=step, pack=page.pack, place=page.place)
-            )
+            traced.setdefault(page.key, []).append(Occurrence(name=page.key, step=step, pack=page.pack, slot=page.slot))
     config = read_run(split_run).config
     names = [name for name in traced if name.startswith(("p05", "p04", "p00"))]
     assert {"p05 part 1/3", "p05 part 2/3", "p05 part 3/3", "p04 part 1/3", "p00"} <= set(names)
     for name in names:
         found = where(config, name)
-        assert found.occurrences == tuple(sorted(traced[name], key=lambda one: (one.pack, one.place)))
+        assert found.occurrences == tuple(sorted(traced[name], key=lambda one: (one.pack, one.slot)))
         assert found.key == name
     of_page = where(config, "p05").occurrences
     assert sorted(of_page, key=str) == sorted(
@@ -401,12 +400,14 @@ def split_run(tmp_path_factory: pytest.TempPathFactory, split_config: MakeConfig
 
 def test_trace_names_parts_and_marks_all_of_a_page_that_failed(split_run: Path) -> None:
     steps = len(read_run(split_run).steps)
-    pages = [page for step in range(steps) for page in trace_planned(split_run, step=step).pages]
+    pages = [page for step in range(steps) for page in trace(split_run, step=step).pages]
     assert {"p04 part 1/3", "p04 part 2/3", "p04 part 3/3", "p00"} <= {page.key for page in pages}
-    assert {page.key for page in pages if page.is_quarantined} == {f"p05 part {number}/3" for number in (1, 2, 3)}
+    assert {page.key for page in pages if page.planned and page.planned.is_quarantined} == {
+        f"p05 part {number}/3" for number in (1, 2, 3)
+    }
     of_page = [page for page in pages if page.key.startswith("p05 part ")]
     assert len(of_page) == 6
-    assert len({(page.shard, page.offset, page.nbytes) for page in of_page}) == 1
+    assert len({(one.shard, one.offset, one.nbytes) for page in of_page if (one := page.planned)}) == 1
     [line] = (split_run / "quarantine.jsonl").read_text().splitlines()
     assert json.loads(line)["key"] == "p05"
 

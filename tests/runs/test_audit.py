@@ -14,7 +14,7 @@ from wdstream.config.build import plan_from_config
 from wdstream.pipeline.planned import Plan
 from wdstream.plan.hashing import pages_digest
 from wdstream.runs.audit import AuditReport, audit
-from wdstream.runs.trace import read_run
+from wdstream.runs.record import read_run
 
 Ledger = list[dict[str, Any]]
 Keys = dict[int, list[str]]

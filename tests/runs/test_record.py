@@ -4,7 +4,16 @@ import json
 from pathlib import Path
 
 from wdstream.config.schema import Config
-from wdstream.runs.record import RunRecord, data_differences, differences, package_versions
+from wdstream.runs.layout import RunLayout, StepLine
+from wdstream.runs.record import (
+    DataSizes,
+    RunRecord,
+    data_differences,
+    differences,
+    package_versions,
+    read_run,
+    start_record,
+)
 from wdstream.storage.json_lines import read_lines
 
 
@@ -13,16 +22,33 @@ def config(lr: float = 1e-4) -> Config:
     return Config.model_validate(tree)
 
 
+def start(
+    folder: Path, config: Config, *, step: int, world_size: int, data: DataSizes | None = None
+) -> tuple[RunRecord, list[str]]:
+    files = RunLayout(folder)
+    return start_record(files, config, fingerprints={"index": "ab"}, data=data or {}, step=step, world_size=world_size)
+
+
+def step_line(step: int) -> StepLine:
+    return {"step": step, "digest": "00", "world_size": 2, "pages": 3, "supervised": 40, "failed": 0}
+
+
 def test_starts_add_up_and_changes_are_told(tmp_path: Path) -> None:
-    record = RunRecord(tmp_path)
     books, more = {"books": {"shards": 2, "pages": 40}}, {"books": {"shards": 3, "pages": 60}}
-    assert record.start(config(), fingerprints={"index": "ab"}, data=books, step=0, world_size=2) == []
+    record, changes = start(tmp_path, config(), data=books, step=0, world_size=2)
+    assert changes == []
     assert data_differences(tmp_path, books) == []
     assert data_differences(tmp_path, more) == ["data set books.pages: 40 -> 60", "data set books.shards: 2 -> 3"]
     for step in range(7):
-        record.add_step({"step": step, "digest": "00"})
+        record.add_step(step_line(step))
     record.add_state(4, {"step": 5})
-    assert record.start(config(5e-5), fingerprints={"index": "ab"}, data=more, step=5, world_size=1) == [
+    files = RunLayout(tmp_path)
+    for step in (3, 5):
+        path = files.generated_pages("by/heart", step)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    _, changes = start(tmp_path, config(5e-5), data=more, step=5, world_size=1)
+    assert changes == [
         "train.lr: 0.0001 -> 5e-05",
         "data set books.pages: 40 -> 60",
         "data set books.shards: 2 -> 3",
@@ -33,12 +59,16 @@ def test_starts_add_up_and_changes_are_told(tmp_path: Path) -> None:
     assert run["config"]["train"]["lr"] == 5e-5
     assert [line["step"] for line in read_lines(tmp_path / "steps.jsonl")] == [0, 1, 2, 3, 4]
     assert list(read_lines(tmp_path / "states.jsonl")) == [{"step": 4, "stream": {"step": 5}}]
+    assert [path.name for path in (tmp_path / "generated" / "by%2Fheart").iterdir()] == ["step-00000003.jsonl"]
+    found = read_run(tmp_path)
+    assert list(found.steps) == [step_line(step) for step in range(5)]
+    assert found.states == {5: {"step": 5}}
+    assert (found.world_size(3), found.world_size(99)) == (2, 2)
 
 
 def test_a_start_from_nothing_forgets_the_starts_before(tmp_path: Path) -> None:
-    record = RunRecord(tmp_path)
-    record.start(config(), fingerprints={}, step=0, world_size=2)
-    record.start(config(), fingerprints={}, step=0, world_size=1)
+    start(tmp_path, config(), step=0, world_size=2)
+    start(tmp_path, config(), step=0, world_size=1)
     assert json.loads((tmp_path / "run.json").read_text())["starts"] == [{"step": 0, "world_size": 1}]
 
 
@@ -54,3 +84,8 @@ def test_versions_name_torch() -> None:
     versions = package_versions()
     assert versions["torch"]
     assert set(versions) >= {"transformers", "accelerate", "numpy"}
+
+
+def test_metrics_of_an_older_run_are_read_by_todays_names(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "straggler": 1.25}\n{"step": 1, "imbalance": 1.5}\n')
+    assert list(RunLayout(tmp_path).read_metrics()) == [{"step": 0, "imbalance": 1.25}, {"step": 1, "imbalance": 1.5}]

@@ -2,60 +2,68 @@
 
 import io
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from tests.helpers.ledger import trace_planned
 from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import PlanError, TrainError
 from wdstream.plan.packs import PackRun, Packs
-from wdstream.runs.trace import ListedPage, ListedStep, Trace, TracedPage, read_run, trace
+from wdstream.runs.record import read_run
+from wdstream.runs.trace import PlannedPage, Trace, TracedPage, trace
 
 MakeConfig = Callable[..., Config]
 
 
-def text_of(report: object) -> str:
+def text_of(report: Trace) -> str:
     file = io.StringIO()
-    report.print(Console(file=file, width=200))  # type: ignore[attr-defined]
+    report.print(Console(file=file, width=200))
     return file.getvalue()
+
+
+def planned_of(page: TracedPage) -> PlannedPage:
+    assert page.planned is not None
+    return page.planned
 
 
 def test_the_pages_of_a_step_are_those_that_were_dealt(run_folder: Path) -> None:
     plan = plan_from_config(read_run(run_folder).config)
     for step, world_size in ((0, 2), (1, 2), (2, 4), (3, 4)):  # the second start trained steps 2 and 3 again
         planned = plan.step(step, world_size=world_size)
-        found = trace_planned(run_folder, step=step)
+        found = trace(run_folder, step=step)
         assert found.world_size == world_size
-        assert [(page.rank, page.pack, page.sample) for page in found.pages] == [
+        assert [(page.rank, page.pack, planned_of(page).sample) for page in found.pages] == [
             (rank, planned.packs[place].number, sample)
             for rank, places in enumerate(planned.deal)
             for place in places
             for sample in planned.packs[place].samples
         ]
-        one = trace_planned(run_folder, step=step, rank=1)
+        one = trace(run_folder, step=step, rank=1)
         assert one.pages == tuple(page for page in found.pages if page.rank == 1)
 
 
 def test_a_page_names_its_bytes(run_folder: Path, damaged_shards: Path) -> None:
-    page = trace_planned(run_folder, step=1).pages[0]
-    with (damaged_shards / page.shard).open("rb") as file:
-        file.seek(page.offset)
-        data = file.read(page.nbytes)
+    page = trace(run_folder, step=1).pages[0]
+    planned = planned_of(page)
+    with (damaged_shards / planned.shard).open("rb") as file:
+        file.seek(planned.offset)
+        data = file.read(planned.nbytes)
     assert data.startswith(page.key.encode())
-    assert len(data) == page.nbytes
-    assert page.dataset == "shards"
+    assert len(data) == planned.nbytes
+    assert planned.dataset == "shards"
 
 
 def test_failed_pages_are_marked_from_the_step_on_in_which_they_failed(run_folder: Path) -> None:
-    steps = [trace_planned(run_folder, step=step) for step in range(len(read_run(run_folder).steps))]
-    marked = [page.sample for step in steps for page in step.pages if page.is_quarantined]
+    steps = [trace(run_folder, step=step) for step in range(len(read_run(run_folder).steps))]
+    pages = [planned_of(page) for step in steps for page in step.pages]
+    marked = [page.sample for page in pages if page.is_quarantined]
     assert sorted(set(marked)) == [4, 17]
-    assert marked == [page.sample for step in steps for page in step.pages if page.sample in (4, 17)]
-    assert "quarantined" in text_of(next(step for step in steps if any(page.is_quarantined for page in step.pages)))
+    assert marked == [page.sample for page in pages if page.sample in (4, 17)]
+    assert "quarantined" in text_of(
+        next(step for step in steps if any(planned_of(p).is_quarantined for p in step.pages))
+    )
 
 
 def test_recomputing_is_quick(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,9 +92,7 @@ def test_wrong_folders_steps_and_ranks(run_folder: Path, tmp_path: Path) -> None
 def test_keys_are_printed_as_they_are() -> None:
     """Brackets are no markup, and colons no pictures."""
     key = "a[red]b:100:c"
-    listed = ListedPage(rank=0, pack=3, place=1, key=key)
-    page = TracedPage(
-        **asdict(listed),
+    planned = PlannedPage(
         sample=7,
         dataset="d[e]",
         shard="s.tar",
@@ -96,7 +102,10 @@ def test_keys_are_printed_as_they_are() -> None:
         patches=9,
         is_quarantined=True,
     )
+    page = TracedPage(rank=0, pack=3, slot=1, key=key, planned=planned)
     shown = text_of(Trace(step=2, world_size=4, pages=(page,)))
     assert all(text in shown for text in (key, "d[e]/s.tar", "5+6", "quarantined"))
-    assert key in text_of(ListedStep(step=2, world_size=4, pages=(listed,)))
-    assert "step 2 on 4 ranks: 0 pages" in text_of(ListedStep(step=2, world_size=4, pages=()))
+    listed = text_of(Trace(step=2, world_size=4, pages=(TracedPage(rank=0, pack=3, slot=1, key=key),)))
+    assert key in listed
+    assert "shard" not in listed
+    assert "step 2 on 4 ranks: 0 pages" in text_of(Trace(step=2, world_size=4, pages=()))

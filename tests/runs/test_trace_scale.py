@@ -10,7 +10,8 @@ from tests.helpers.hollow_shards import SAMPLES, write_hollow_shard
 from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.families.registry import load_family
-from wdstream.runs.record import RunRecord
+from wdstream.runs.layout import RunLayout
+from wdstream.runs.record import start_record
 from wdstream.runs.trace import trace
 from wdstream.shards.index import merge_index
 from wdstream.shards.token_columns import write_token_column
@@ -37,8 +38,7 @@ def test_a_step_of_a_million_pages(tmp_path: Path, tiny_checkpoint: Path) -> Non
         }
     )
     plan = plan_from_config(config)
-    record = RunRecord(run)
-    record.start(config, fingerprints=plan.fingerprints, step=0, world_size=8)
+    record, _ = start_record(RunLayout(run), config, fingerprints=plan.fingerprints, data={}, step=0, world_size=8)
     pages = sum(len(pack.samples) for pack in plan.step(0).packs)
     nearest = STEP - STATE_EVERY_PAGES // pages  # the farthest that a state can be
     record.add_state(nearest - 1, plan.state_after(nearest - 1).to_json())

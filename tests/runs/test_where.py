@@ -11,13 +11,14 @@ from rich.console import Console
 from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import PlanError
-from wdstream.runs.trace import read_run, trace
-from wdstream.runs.where import Occurrence, Whereabouts, where
+from wdstream.runs.record import read_run
+from wdstream.runs.trace import trace
+from wdstream.runs.where import Occurrence, PageSteps, where
 
 MakeConfig = Callable[..., Config]
 
 
-def text_of(report: Whereabouts) -> str:
+def text_of(report: PageSteps) -> str:
     file = io.StringIO()
     report.print(Console(file=file, width=30))
     return file.getvalue()
@@ -27,9 +28,9 @@ def test_where_a_page_comes(run_folder: Path) -> None:
     config = read_run(run_folder).config
     page = trace(run_folder, step=3).pages[0]
     found = where(config, page.key)
-    assert (3, page.pack, page.place) in [(one.step, one.pack, one.place) for one in found.occurrences]
+    assert (3, page.pack, page.slot) in [(one.step, one.pack, one.slot) for one in found.occurrences]
     assert len(found.occurrences) in (3, 4)  # once an epoch, and the last step is dropped
-    assert f"{page.key}: step 3, pack {page.pack}, place {page.place}" in text_of(found)
+    assert f"{page.key}: step 3, pack {page.pack}, slot {page.slot}" in text_of(found)
     assert where(config, page.key, max_steps=1).steps == 1
     with pytest.raises(PlanError, match="no data set has a page with the key 'nobody'; looked in 'shards'"):
         where(config, "nobody")
@@ -50,8 +51,8 @@ def test_where_says_why_a_page_never_comes(stream_config: MakeConfig, small_shar
 def test_names_are_printed_as_they_are() -> None:
     """Brackets are no markup, and a line stays one line however narrow the terminal."""
     name = "scans/a[bold]b and a name that is longer part 2/3"
-    found = Occurrence(name=name, step=4, pack=17, place=1)
-    report = Whereabouts(key=name, steps=9, occurrences=(found,), reason=None)
-    assert text_of(report) == f"{name}: step 4, pack 17, place 1\n"
+    found = Occurrence(name=name, step=4, pack=17, slot=1)
+    report = PageSteps(key=name, steps=9, occurrences=(found,), reason=None)
+    assert text_of(report) == f"{name}: step 4, pack 17, slot 1\n"
     assert text_of(replace(report, occurrences=())) == f"{name}: not within the first 9 steps\n"
     assert text_of(replace(report, reason="filtered")) == f"{name}: left out of the plan, filtered\n"

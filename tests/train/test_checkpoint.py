@@ -10,7 +10,8 @@ from accelerate import Accelerator
 from torch import nn
 
 from wdstream.errors import TrainError
-from wdstream.train.checkpoint import Checkpoints, find_newest, list_steps, read_checkpoint
+from wdstream.runs.checkpoint import find_newest, list_checkpoints, read_checkpoint
+from wdstream.train.checkpoint import Checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,8 @@ def make(accelerator: Accelerator, folder: Path, *, keep: int = 3) -> tuple[Chec
 
 
 def save(checkpoints: Checkpoints, step: int) -> Path:
-    return checkpoints.save(step, stream={"step": step}, trainer={"step": step, "num_pages": 10 * step})
+    checkpoints.save(step, stream={"step": step}, trainer={"step": step, "num_pages": 10 * step})
+    return checkpoints._folder / f"step-{step:08}"
 
 
 def test_saved_and_loaded(accelerator: Accelerator, tmp_path: Path) -> None:
@@ -58,7 +60,7 @@ def test_only_the_newest_are_kept(accelerator: Accelerator, tmp_path: Path) -> N
     checkpoints, _, _ = make(accelerator, tmp_path, keep=2)
     for step in (5, 10, 15):
         save(checkpoints, step)
-    assert [path.name for path in list_steps(tmp_path)] == ["step-00000015", "step-00000010"]
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000015", "step-00000010"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000010", "step-00000015"]
 
 

@@ -154,7 +154,7 @@ def test_damaged_newest_checkpoint_is_passed_over(
     printed = capfd.readouterr().out
     assert "optimizer.bin: expected" in printed
     assert "passed over" in printed
-    assert "going on from" in printed
+    assert "continuing from" in printed
     assert "step-00000004" in printed
     assert losses(output) == losses(straight)
     assert adapter_bytes(output) == adapter_bytes(straight)

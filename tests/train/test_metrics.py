@@ -5,34 +5,33 @@ from pathlib import Path
 
 import pytest
 
+from wdstream.runs.layout import RunLayout
 from wdstream.storage.json_lines import read_lines
-from wdstream.train.metrics import Metrics, StepMetrics, describe, summarise
-from wdstream.train.stream import Share
+from wdstream.train.exchange import StepFigures
+from wdstream.train.metrics import Metrics, StepMetrics, describe, summarise_steps
+from wdstream.train.stream import Share, StepContents
 
 
 def make_step(step: int, *, loss: float, supervised: int, seconds: float = 2.0) -> StepMetrics:
-    return StepMetrics(
+    contents = StepContents(
         step=step,
-        loss=loss,
-        lr=1e-3,
-        grad_norm=0.5,
-        seconds=seconds,
-        wait_seconds=0.1,
+        num_packs=2,
         num_supervised=supervised,
+        num_pages=10,
         num_tokens=1000,
         num_patches=4000,
-        num_pages=10,
-        fill_tokens=0.9,
-        fill_patches=0.5,
+        digest=0,
         imbalance=1.0 + step / 10,
     )
+    figures = StepFigures(loss=loss, grad_norm=0.5, wait_seconds=0.1, is_stopping=False, digest="00", failures=())
+    return StepMetrics(contents=contents, figures=figures, lr=1e-3, seconds=seconds, fill_tokens=0.9, fill_patches=0.5)
 
 
 WINDOW = [make_step(0, loss=4.0, supervised=300), make_step(1, loss=2.0, supervised=100)]
 
 
 def test_summary_of_two_steps() -> None:
-    assert summarise(WINDOW) == pytest.approx(
+    assert summarise_steps(WINDOW) == pytest.approx(
         {
             "loss": 3.5,
             "lr": 1e-3,
@@ -54,19 +53,19 @@ def test_the_mix_that_was_trained() -> None:
         {"books": Share(pages=3, tokens=100), "web": Share(pages=7, tokens=500)},
         {"books": Share(pages=1, tokens=150), "web": Share(pages=9, tokens=250)},
     ]
-    window = [replace(step, mix=mix) for step, mix in zip(WINDOW, mixes, strict=True)]
-    found = {name: value for name, value in summarise(window).items() if name.startswith("mix")}
+    window = [replace(step, contents=replace(step.contents, mix=mix)) for step, mix in zip(WINDOW, mixes, strict=True)]
+    found = {name: value for name, value in summarise_steps(window).items() if name.startswith("mix")}
     assert found == {
         "mix_pages_pct/books": 20.0,
         "mix_pages_pct/web": 80.0,
         "mix_tokens_pct/books": 25.0,
         "mix_tokens_pct/web": 75.0,
     }
-    assert describe(summarise(window)).endswith("imbalance 1.10 tokens of books 25.0 %, web 75.0 %")
+    assert describe(summarise_steps(window)).endswith("imbalance 1.10 tokens of books 25.0 %, web 75.0 %")
 
 
 def test_files_and_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    metrics = Metrics(tmp_path, first_step=0, total_steps=3, log_every=2, is_main=True)
+    metrics = Metrics(RunLayout(tmp_path), first_step=0, total_steps=3, log_every=2, is_main=True)
     for step in [*WINDOW, make_step(2, loss=1.0, supervised=50)]:
         metrics.add(step)
     metrics.add_eval(2, "held_out", {"loss": 1.25, "tokens": 700.0, "pages": 3.0})
@@ -84,7 +83,7 @@ def test_files_and_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_other_processes_write_nothing(tmp_path: Path) -> None:
-    metrics = Metrics(tmp_path, first_step=0, total_steps=3, log_every=1, is_main=False)
+    metrics = Metrics(RunLayout(tmp_path), first_step=0, total_steps=3, log_every=1, is_main=False)
     metrics.add(WINDOW[0])
     metrics.add_eval(0, "held_out", {"loss": 1.0})
     metrics.say("nothing")

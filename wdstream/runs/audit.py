@@ -4,7 +4,7 @@
     for every state that was saved:                                   the state  ==  the plan's state after its step
     pages trained  =  pages planned  -  pages that failed and are in the quarantine
 
-The ledger holds a digest a step, not keys. Where it differs, single faults (a page dropped, doubled, or swapped with
+The ledger holds a digest per step, not keys. Where it differs, single faults (a page dropped, doubled, or swapped with
 another) are tried one by one, so that the report can name the page.
 """
 
@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -22,11 +21,12 @@ from wdstream.pipeline.planned import Plan
 from wdstream.plan.hashing import pages_digest
 from wdstream.plan.planner import Steps
 from wdstream.records import StepPlan
-from wdstream.runs.trace import RunFolder, read_run
+from wdstream.runs.layout import StepLine
+from wdstream.runs.record import RunFolder, read_run
 
 Keys = dict[int, tuple[str, ...]]
 """Pack number to the keys of its pages, in order."""
-SHOWN = 20
+MAX_PRINTED = 20
 """Differences that are printed; one wrong step early on makes every later one differ."""
 
 
@@ -37,8 +37,8 @@ class AuditReport:
     Attributes:
         steps: steps in the ledger.
         planned: pages planned in them; each part of a page that is split is one.
-        parts: how many of them are such parts.
-        quarantined: slots of pages that failed; nothing was supervised there.
+        parts: pieces of split pages among them.
+        quarantined: slots of pages that failed, where nothing was supervised.
         states: saved states that were compared.
         differences: a sentence for each thing that is not as it should be.
     """
@@ -52,20 +52,20 @@ class AuditReport:
 
     @property
     def trained(self) -> int:
-        """Pages supervised from."""
+        """Pages that were really trained on."""
         return self.planned - self.quarantined
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing differs."""
+        """Whether the run is as planned."""
         return not self.differences
 
     def print(self, console: Console) -> None:
-        """Print the first differences, and the sum."""
-        for difference in self.differences[:SHOWN]:
+        """Print the first differences and the totals."""
+        for difference in self.differences[:MAX_PRINTED]:
             console.print(Text.assemble(("differs", "red"), f" {difference}"))
-        if len(self.differences) > SHOWN:
-            console.print(f"... and {len(self.differences) - SHOWN} more", highlight=False)
+        if len(self.differences) > MAX_PRINTED:
+            console.print(f"... and {len(self.differences) - MAX_PRINTED} more", highlight=False)
         parts = f" ({self.parts} of them parts of pages)" if self.parts else ""
         console.print(
             f"{self.steps} steps, {self.states} saved states: {self.planned} pages planned{parts} - {self.quarantined} "
@@ -80,7 +80,7 @@ def audit(run: Path) -> AuditReport:
 
     Raises:
         TrainError: no run in the folder.
-        WdstreamError: its shards or checkpoint are not there any more.
+        WdstreamError: its shards or model folder are not there any more.
     """
     folder = read_run(run)
     plan = plan_from_config(folder.config)
@@ -98,10 +98,10 @@ def audit(run: Path) -> AuditReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mismatch:
-    """A step whose pages are not the planned ones: the planned `keys`, and the digest `found` in the ledger."""
+    """A step whose pages are not the planned ones: the planned `keys`, and the `ledger_digest`."""
 
     keys: Keys
-    found: str
+    ledger_digest: str
 
 
 class _Audit:
@@ -110,9 +110,9 @@ class _Audit:
     def __init__(self, folder: RunFolder, plan: Plan) -> None:
         self._folder = folder
         self._plan = plan
-        self._lines: dict[int, list[Mapping[str, Any]]] = {}
+        self._lines: dict[int, list[StepLine]] = {}
         for line in folder.steps:
-            self._lines.setdefault(int(line["step"]), []).append(line)
+            self._lines.setdefault(line["step"], []).append(line)
         self._differences: list[str] = []
         self._digests: dict[str, int] = {}
         self._wrong: dict[int, Mismatch] = {}
@@ -125,8 +125,7 @@ class _Audit:
         steps = self._plan.steps()
         self._check_state(steps)
         for number in range(count):
-            step = next(steps, None)
-            if step is None:
+            if (step := next(steps, None)) is None:
                 self._differences.append(f"step {number}: in the ledger, but the run ends before it")
                 break
             self._check_step(step)
@@ -147,8 +146,8 @@ class _Audit:
     def _check_step(self, step: StepPlan) -> None:
         lines = self._lines.get(step.step, [])
         if len(lines) != 1:
-            found = "missing from the ledger" if not lines else f"{len(lines)} times in the ledger"
-            self._differences.append(f"step {step.step}: {found}")
+            times = "missing from the ledger" if not lines else f"{len(lines)} times in the ledger"
+            self._differences.append(f"step {step.step}: {times}")
             return
         line = lines[0]
         keys = {pack.number: tuple(map(self._plan.key, pack.samples)) for pack in step.packs}
@@ -161,12 +160,13 @@ class _Audit:
         ]
         self._quarantined += len(failed)
         expected = {"pages": pages, "supervised": step.num_supervised, "failed": len(failed)}
+        recorded = {"pages": line["pages"], "supervised": line["supervised"], "failed": line["failed"]}
         for name, value in expected.items():
-            if line[name] != value:
-                self._differences.append(f"step {step.step}: {name} expected {value}, found {line[name]}")
+            if recorded[name] != value:
+                self._differences.append(f"step {step.step}: {name} expected {value}, found {recorded[name]}")
         self._digests[_digest(keys)] = step.step
         if line["digest"] != _digest(keys):
-            self._wrong[step.step] = Mismatch(keys=keys, found=line["digest"])
+            self._wrong[step.step] = Mismatch(keys=keys, ledger_digest=line["digest"])
 
     def _check_state(self, steps: Steps) -> None:
         saved = self._folder.states.get(steps.run.step)
@@ -176,8 +176,8 @@ class _Audit:
         if saved != steps.state().to_json():
             planned = steps.state().to_json()
             fields = [name for name in planned if planned[name] != saved.get(name)] or ["a field unknown to the plan"]
-            parts = "; ".join(f"{name} expected {planned.get(name)}, found {saved.get(name)}" for name in fields)
-            self._differences.append(f"state before step {steps.run.step}: {parts}")
+            texts = "; ".join(f"{name} expected {planned.get(name)}, found {saved.get(name)}" for name in fields)
+            self._differences.append(f"state before step {steps.run.step}: {texts}")
 
 
 def explain(wrong: Mapping[int, Mismatch], digests: Mapping[str, int]) -> Iterator[str]:
@@ -189,53 +189,55 @@ def explain(wrong: Mapping[int, Mismatch], digests: Mapping[str, int]) -> Iterat
     """
     swapped = dict(_swaps_between_steps(wrong))
     for step, mismatch in wrong.items():
-        fault = next((text for text, keys in _faults(mismatch.keys) if _digest(keys) == mismatch.found), None)
-        if fault is None and mismatch.found in digests:
-            fault = f"trained the pages of step {digests[mismatch.found]}"
+        fault = next((text for text, keys in _faults(mismatch.keys) if _digest(keys) == mismatch.ledger_digest), None)
+        if fault is None and mismatch.ledger_digest in digests:
+            fault = f"trained the pages of step {digests[mismatch.ledger_digest]}"
         fault = fault or swapped.get(step) or "the pages differ, and not by one that was dropped, doubled or swapped"
-        yield f"step {step}: {fault} (digest expected {_digest(mismatch.keys)}, found {mismatch.found})"
+        yield f"step {step}: {fault} (digest expected {_digest(mismatch.keys)}, found {mismatch.ledger_digest})"
 
 
 def _swaps_between_steps(wrong: Mapping[int, Mismatch]) -> Iterator[tuple[int, str]]:
     """(step, sentence) for pairs of steps that would be right with one page of each exchanged."""
     for (one, left), (two, right) in combinations(wrong.items(), 2):
         for mine, theirs in product(_slots(left.keys), _slots(right.keys)):
-            key, other = left.keys[mine[0]][mine[1]], right.keys[theirs[0]][theirs[1]]
-            if (
-                _digest(_put(left.keys, mine, other)) == left.found
-                and _digest(_put(right.keys, theirs, key)) == right.found
-            ):
+            key, other = _key_in(left.keys, mine), _key_in(right.keys, theirs)
+            exchanged = (_with_key(left.keys, mine, other), left), (_with_key(right.keys, theirs, key), right)
+            if all(_digest(keys) == mismatch.ledger_digest for keys, mismatch in exchanged):
                 sentence = f"page '{key}' of step {one} and page '{other}' of step {two} were swapped"
                 yield from ((one, sentence), (two, sentence))
 
 
-def _slots(keys: Keys) -> list[tuple[int, int]]:
-    """(pack, place) of every page."""
-    return [(pack, place) for pack, names in keys.items() for place in range(len(names))]
-
-
-def _put(keys: Keys, slot: tuple[int, int], key: str) -> Keys:
-    """The same packs with another page in one slot."""
-    pack, place = slot
-    return keys | {pack: (*keys[pack][:place], key, *keys[pack][place + 1 :])}
-
-
 def _faults(planned: Keys) -> Iterator[tuple[str, Keys]]:
-    """Every way to drop, double or swap one page."""
+    """Every way to drop, double or swap one page: a sentence, and the packs that it leads to."""
     slots = _slots(planned)
-    for pack, place in slots:
+    for pack, slot in slots:
         keys = planned[pack]
-        without = keys[:place] + keys[place + 1 :]
-        yield f"page '{keys[place]}' of pack {pack} was dropped", planned | {pack: without}
-    for (pack, place), (other, keys) in product(slots, planned.items()):
-        key = planned[pack][place]
+        yield f"page '{keys[slot]}' of pack {pack} was dropped", planned | {pack: keys[:slot] + keys[slot + 1 :]}
+    for (pack, slot), (other, keys) in product(slots, planned.items()):
+        key = planned[pack][slot]
         sentence = f"page '{key}' of pack {pack} came twice, again in pack {other}"
-        for at in range(len(keys) + 1):
-            yield sentence, planned | {other: (*keys[:at], key, *keys[at:])}
+        for before in range(len(keys) + 1):
+            yield sentence, planned | {other: (*keys[:before], key, *keys[before:])}
     for one, two in combinations(slots, 2):
-        key, other_key = planned[one[0]][one[1]], planned[two[0]][two[1]]
+        key, other_key = _key_in(planned, one), _key_in(planned, two)
         sentence = f"pages '{key}' of pack {one[0]} and '{other_key}' of pack {two[0]} were swapped"
-        yield sentence, _put(_put(planned, one, other_key), two, key)
+        yield sentence, _with_key(_with_key(planned, one, other_key), two, key)
+
+
+def _slots(keys: Keys) -> list[tuple[int, int]]:
+    """(pack, slot) of every page."""
+    return [(pack, slot) for pack, names in keys.items() for slot in range(len(names))]
+
+
+def _key_in(keys: Keys, position: tuple[int, int]) -> str:
+    pack, slot = position
+    return keys[pack][slot]
+
+
+def _with_key(keys: Keys, position: tuple[int, int], key: str) -> Keys:
+    """The same packs with another page in one slot."""
+    pack, slot = position
+    return keys | {pack: (*keys[pack][:slot], key, *keys[pack][slot + 1 :])}
 
 
 def _digest(keys: Keys) -> str:

@@ -1,4 +1,4 @@
-"""digest: one line a step over every byte that is trained on, through the real loader of every rank.
+"""digest: one line per step over every byte that is trained on, through the real loader of every rank.
 
     step  sha256 over its packs in plan order, each: sha256 over ids, labels, positions, pixels (type, shape, content)
 
@@ -22,9 +22,9 @@ from wdstream.records import Failure, World
 
 if TYPE_CHECKING:
     from wdstream.batches.batch import Batch
+    from wdstream.nodes.node import State
     from wdstream.pipeline.loader import StreamLoader
 
-State = Mapping[str, Any]
 OnFailure = Callable[[int, Failure], None]
 
 
@@ -44,7 +44,7 @@ def digest(
         steps: consecutive numbers.
         world: ranks, all run in this process, in turn.
         workers: threads of each rank's loader.
-        resume_at: stop before this step, save, and go on from the saved state with everything built anew.
+        resume_at: stop before this step, save, and continue from the saved state with everything built again.
         on_failure: called with the step and each page that failed and is blank in its digest.
 
     Raises:
@@ -83,7 +83,7 @@ class Ranks:
         plan: Plan,
         *,
         world: int,
-        state: State | None = None,
+        state: "State | None" = None,
         workers: int = 0,
         prefetch: int = 1,
         micro_batch_size: int = 1,
@@ -120,7 +120,7 @@ class Ranks:
         self.failures = [failure for batch in batches for failure in batch.failures]
         return digests
 
-    def state(self) -> State:
+    def state(self) -> "State":
         """The state after the last step.
 
         Raises:

@@ -1,7 +1,6 @@
 """Pages that failed at run time: each is listed once, counted, and too many of them stop the run.
 
-Such a page kept its slot in its pack (same tokens, blank tiles, labels masked), so nothing else changed. The list is
-`output/quarantine.jsonl`: {"step", "key", "sample", "reason"}.
+Such a page kept its slot in its pack (same tokens, blank tiles, labels masked), so nothing else changed.
 """
 
 import math
@@ -10,13 +9,14 @@ from pathlib import Path
 
 from wdstream.errors import TrainError
 from wdstream.records import Failure
-from wdstream.storage.json_lines import LineFile, read_lines
+from wdstream.runs.layout import page_line, read_listed
+from wdstream.storage.json_lines import LineFile
 
-LISTED = 10
+NUM_NEWEST = 10
 
 
 def allowed_failures(num_pages: int, max_bad_fraction: float) -> float:
-    """How many of so many pages may fail: the share, and what chance adds to it (three standard deviations).
+    """How many of `num_pages` may fail: the share, and what chance adds to it (three standard deviations).
 
     So one bad page among the first ten does not stop a run that allows 1 %, but ten among the first hundred do.
     """
@@ -28,7 +28,7 @@ class PageList:
     """A list of pages and why they are in it, each once, on the main process.
 
     Args:
-        path: the list; lines already there are honoured: their pages are not listed again.
+        path: the list; pages already in it are not listed again.
 
     Attributes:
         before: the pages listed at the start.
@@ -37,9 +37,8 @@ class PageList:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = LineFile(path)
-        self.before = tuple(
-            Failure(key=line["key"], sample=line["sample"], reason=line["reason"]) for line in read_lines(path)
-        )
+        lines = read_listed(path)
+        self.before = tuple(Failure(key=line["key"], sample=line["sample"], reason=line["reason"]) for line in lines)
         self._known = {page.key for page in self.before}
 
     def __len__(self) -> int:
@@ -51,9 +50,7 @@ class PageList:
         for failure in failures:
             if failure.key not in self._known:
                 self._known.add(failure.key)
-                self._file.append(
-                    {"step": step, "key": failure.key, "sample": failure.sample, "reason": failure.reason}
-                )
+                self._file.append(page_line(failure, step=step))
 
 
 class Quarantine(PageList):
@@ -76,7 +73,7 @@ class Quarantine(PageList):
         """
         if len(self) <= allowed_failures(num_pages, self._max_bad_fraction):
             return
-        newest = [f"  {line['key']}: {line['reason']}" for line in read_lines(self._path)][-LISTED:]
+        newest = [f"  {line['key']}: {line['reason']}" for line in read_listed(self._path)][-NUM_NEWEST:]
         raise TrainError(
             f"{len(self)} of {num_pages} pages failed, more than data.max_bad_fraction {self._max_bad_fraction} "
             f"allows; all are listed in {self._path}, the newest:\n" + "\n".join(newest)

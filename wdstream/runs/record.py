@@ -1,93 +1,70 @@
-"""What a run leaves behind so that anyone can say later what it did.
+"""run.json and the ledger of a run: written while it trains, read by whoever asks later what it did.
 
-    run.json         configuration as resolved, fingerprints of the plan, versions, every start with its world
-    steps.jsonl      a line a step: digest of the pages trained, world, pages, supervised tokens
-    states.jsonl     a line a checkpoint, and every 8,192 pages: the stream's state after that step, about 1 kB
-    quarantine.jsonl pages that failed (quarantine.py)
-    pages.jsonl, rejects.jsonl    of tars without an index only: the keys of every step, and the pages that fit no pack
+    run.json     configuration as resolved, fingerprints of the plan, sizes of the data sets, versions, every start
+    ledger       steps.jsonl, states.jsonl, pages.jsonl (layout.py)
 
-From `run.json` and the nearest state, the pages of any step are computed again; the digest says whether they are the
-ones that were trained. Written by the main process.
+From `run.json` and the nearest state, the pages of any step are computed again; the ledger's digest says whether they
+are the ones that were trained.
 """
 
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from wdstream.config.schema import Config
 from wdstream.errors import TrainError
+from wdstream.plan.hashing import pages_digest
+from wdstream.runs.layout import PagesLine, RunLayout, StateLine, StepLine, read_listed
+from wdstream.runs.quarantine import PageList, Quarantine
 from wdstream.storage.atomic import write_file
-from wdstream.storage.json_lines import LineFile, cut_back
+from wdstream.storage.json_lines import LineFile
 from wdstream.storage.lock import FileLock
 
-VERSION = 1
+if TYPE_CHECKING:
+    from wdstream.nodes.node import State
+
+RECORD_VERSION = 1
 PACKAGES = ("wdstream", "torch", "transformers", "accelerate", "peft", "bitsandbytes", "tokenizers", "numpy", "pillow")
-LINE_FILES = (
-    *("metrics.jsonl", "eval.jsonl", "steps.jsonl", "states.jsonl"),
-    *("quarantine.jsonl", "pages.jsonl", "rejects.jsonl"),
-)
+
+DataSizes = Mapping[str, Mapping[str, int | str]]
+"""How large each data set is, by name: its shards and pages, and a digest of its index; tells how it changed."""
 
 
 class RunRecord:
-    """The record of one run.
+    """Writes the ledger of one run, and lists its pages; made by `start_record`.
 
     Args:
-        output: folder of the run; it exists.
+        files: of the run; the folder exists.
+        max_bad_fraction: share of pages that may fail.
+
+    Attributes:
+        quarantine: pages that failed.
+        rejects: pages that fit no pack, of a stream without a plan that could list them.
     """
 
-    def __init__(self, output: Path) -> None:
-        self._path = output / "run.json"
-        self._output = output
-        self._steps = LineFile(output / "steps.jsonl")
-        self._states = LineFile(output / "states.jsonl")
-        self._pages = LineFile(output / "pages.jsonl")
+    def __init__(self, files: RunLayout, *, max_bad_fraction: float) -> None:
+        self._steps = LineFile(files.steps)
+        self._states = LineFile(files.states)
+        self._pages = LineFile(files.pages)
+        self.quarantine = Quarantine(files.quarantine, max_bad_fraction=max_bad_fraction)
+        self.rejects = PageList(files.rejects)
 
-    def start(
-        self,
-        config: Config,
-        *,
-        fingerprints: Mapping[str, Any],
-        step: int,
-        world_size: int,
-        data: Mapping[str, Mapping[str, Any]] | None = None,
-    ) -> list[str]:
-        """Note a start at `step`, and cut the growing files back to it. `data` as in train/stream.py.
-
-        Returns:
-            A line for each setting, and each data set, that differs from the start before, to be shown to the user.
-        """
-        settings = config.model_dump(mode="json")
-        before = json.loads(self._path.read_bytes()) if self._path.exists() else {}
-        starts = [entry for entry in before.get("starts", []) if step > 0]
-        record = {
-            "version": VERSION,
-            "config": settings,
-            "fingerprints": dict(fingerprints),
-            "data": dict(data or {}),
-            "packages": package_versions(),
-            "starts": [*starts, {"step": step, "world_size": world_size}],
-        }
-        write_file(self._path, json.dumps(record, indent=2).encode())
-        for name in LINE_FILES:
-            cut_back(self._output / name, next_step=step)
-        if step == 0 or "config" not in before:
-            return []
-        return [*differences(before["config"], settings), *differences(before.get("data", {}), data or {}, "data set ")]
-
-    def add_step(self, line: Mapping[str, Any]) -> None:
+    def add_step(self, line: StepLine) -> None:
         """Append a step to the ledger."""
         self._steps.append(line)
 
     def add_pages(self, step: int, keys: Mapping[int, Sequence[str]]) -> None:
         """Append the keys of a step by pack number, where no plan could name them later."""
-        self._pages.append({"step": step, "packs": {str(number): list(pages) for number, pages in keys.items()}})
+        packs = {str(number): list(pages) for number, pages in keys.items()}
+        self._pages.append(PagesLine(step=step, packs=packs))
 
-    def add_state(self, step: int, stream: Mapping[str, Any]) -> None:
+    def add_state(self, step: int, stream: "State") -> None:
         """Append the stream's state after `step`."""
-        self._states.append({"step": step, "stream": stream})
+        self._states.append(StateLine(step=step, stream=stream))
 
 
 def run_lock(output: Path) -> FileLock:
@@ -98,7 +75,7 @@ def run_lock(output: Path) -> FileLock:
     """
     output.mkdir(parents=True, exist_ok=True)
     return FileLock(
-        output / "lock",
+        RunLayout(output).lock,
         wait_s=0,
         note=f"pid {os.getpid()}\n",
         refuse=lambda holder: TrainError(
@@ -108,19 +85,125 @@ def run_lock(output: Path) -> FileLock:
     )
 
 
-def data_differences(output: Path, data: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def start_record(
+    files: RunLayout, config: Config, *, fingerprints: Mapping[str, str], data: DataSizes, step: int, world_size: int
+) -> tuple[RunRecord, list[str]]:
+    """Note a start at `step` in `run.json`, cut the growing files back to it, and open them.
+
+    Args:
+        files: of the run; the folder exists.
+        config: of this start.
+        fingerprints: of all that decides the stream.
+        data: what it is made of.
+        step: the step that this start begins with; 0 forgets the starts before.
+        world_size: number of processes.
+
+    Returns:
+        The record, and a line for each setting and data set that differs from the start before, for the user.
+    """
+    settings, before = config.model_dump(mode="json"), _read_json(files.record)
+    record = {
+        "version": RECORD_VERSION,
+        "config": settings,
+        "fingerprints": dict(fingerprints),
+        "data": dict(data),
+        "packages": package_versions(),
+        "starts": [*(before.get("starts", []) if step else []), {"step": step, "world_size": world_size}],
+    }
+    write_file(files.record, json.dumps(record, indent=2).encode())
+    files.cut_back(next_step=step)
+    changes: list[str] = []
+    if step and "config" in before:
+        changes += differences(before["config"], settings)
+        changes += differences(before.get("data", {}), data, "data set ")
+    return RunRecord(files, max_bad_fraction=config.data.max_bad_fraction), changes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFolder:
+    """What a training run left behind.
+
+    Attributes:
+        files: where it is.
+        config: of the last start.
+        fingerprints: of its plan.
+        steps: the ledger, one entry per step.
+        states: the stream's states by the step that follows them.
+        quarantine: the step at which each failed page was listed, by sample number.
+    """
+
+    files: RunLayout
+    config: Config
+    fingerprints: Mapping[str, str]
+    steps: Sequence[StepLine]
+    states: Mapping[int, "State"]
+    quarantine: Mapping[int, int]
+
+    def world_size(self, step: int) -> int:
+        """Ranks that trained a step; for one not trained, those of the newest."""
+        sizes = {line["step"]: line["world_size"] for line in self.steps}
+        return sizes.get(step, sizes[max(sizes)] if sizes else 1)
+
+    def has_failed(self, page: int, step: int) -> bool:
+        """Whether a page, by its sample number, had been listed in the quarantine by a step."""
+        return self.quarantine.get(page, step + 1) <= step
+
+    def check_trained(self, step: int, packs: Mapping[int, Sequence[str]]) -> None:
+        """Compare the keys of a whole step, by pack number, with the ledger's digest of it, if it was trained.
+
+        Raises:
+            TrainError: they are not those.
+        """
+        digest = pages_digest(packs.items())
+        trained = {line["digest"] for line in self.steps if line["step"] == step}
+        if trained and digest not in trained:
+            raise TrainError(
+                f"step {step}: the plan of {self.files.record} gives other pages (digest {digest}) than were "
+                f"trained ({', '.join(trained)}): settings or data were changed after this step, or the ledger was; "
+                "bring them back as they were, or see what `wdstream audit` says"
+            )
+
+    def state_near(self, step: int) -> "State | None":
+        """The last saved state before a step."""
+        known = [number for number in self.states if number <= step]
+        return self.states[max(known)] if known else None
+
+
+def read_run(output: Path) -> RunFolder:
+    """Read the folder of a run.
+
+    Raises:
+        TrainError: there is no run in it.
+    """
+    files = RunLayout(output)
+    try:
+        tree = json.loads(files.record.read_bytes())
+        config = Config.model_validate(tree["config"])
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainError(
+            f"{output}: not the folder of a training run: {files.record.name} cannot be read ({error})"
+        ) from error
+    return RunFolder(
+        files=files,
+        config=config,
+        fingerprints=tree["fingerprints"],
+        steps=files.read_steps(),
+        states=files.read_states(),
+        quarantine={line["sample"]: line["step"] for line in read_listed(files.quarantine)},
+    )
+
+
+def data_differences(output: Path, data: DataSizes) -> list[str]:
     """One line for each data set that is not as the last start of a run found it."""
-    path = output / "run.json"
-    before = json.loads(path.read_bytes()).get("data", {}) if path.exists() else {}
-    return differences(before, data, "data set ")
+    return differences(_read_json(RunLayout(output).record).get("data", {}), data, "data set ")
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:
+def differences(before: Mapping[str, object], after: Mapping[str, object], prefix: str = "") -> list[str]:
     """One line for each setting that changed, such as `train.lr: 0.001 -> 0.0005`."""
     lines: list[str] = []
     for key in sorted({*before, *after}):
         old, new = before.get(key), after.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
             lines += differences(old, new, f"{prefix}{key}.")
         elif old != new:
             lines.append(f"{prefix}{key}: {old} -> {new}")
@@ -129,10 +212,16 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str
 
 def package_versions() -> dict[str, str | None]:
     """Installed versions of what can change a result; None where a package is absent."""
-    found: dict[str, str | None] = {}
+    versions: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = None
-    return found
+            versions[name] = None
+    return versions
+
+
+def _read_json(path: Path) -> "State":
+    """A JSON object, empty where there is no file yet."""
+    tree: State = json.loads(path.read_bytes()) if path.exists() else {}
+    return tree

@@ -3,7 +3,7 @@
 The plan is a pure function, so this is a dry run of it. Names are those that trace and show print.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -20,17 +20,17 @@ from wdstream.plan.split_pages import page_of_part
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Occurrence:
-    """One time that a page, or the part of one, comes: its name, step, pack of the run, and place in the pack."""
+    """One time that a page, or a part of one, comes: its name, step, pack of the run, and slot in the pack."""
 
     name: str
     step: int
     pack: int
-    place: int
+    slot: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Whereabouts:
-    """When a page comes.
+class PageSteps:
+    """The steps in which a page comes.
 
     Attributes:
         key: of the page, or the name of the part.
@@ -45,27 +45,25 @@ class Whereabouts:
     reason: str | None
 
     def print(self, console: Console) -> None:
-        """Print one line an occurrence."""
-        lines = [
-            f"{found.name}: step {found.step}, pack {found.pack}, place {found.place}" for found in self.occurrences
-        ]
+        """Print one line per occurrence."""
+        lines = [f"{one.name}: step {one.step}, pack {one.pack}, slot {one.slot}" for one in self.occurrences]
         if self.reason is not None:
             lines = [f"{self.key}: left out of the plan, {self.reason}"]
         for line in lines or [f"{self.key}: not within the first {self.steps} steps"]:
             console.print(Text(line), soft_wrap=True)
 
 
-def where(config: Config, key: str, *, max_steps: int | None = None) -> Whereabouts:
+def where(config: Config, key: str, *, max_steps: int | None = None) -> PageSteps:
     """The steps in which a page or a part comes, by a dry run of the plan.
 
     Args:
         config: of the run.
-        key: the page's key, which stands for all its parts where it is split; or the name of one part, `KEY part 2/3`.
+        key: the page's key, which is that of all its parts where it is split; or the name of one part, `KEY part 2/3`.
         max_steps: steps to look through; the whole run when left out.
 
     Raises:
-        PlanError: no data set has the key, the page has no such part, or the run has no end and `max_steps` is not
-            given.
+        PlanError: no data set has the key, the page has no such part, or the run has no end and `max_steps` is left
+            out.
     """
     plan = plan_from_config(config)
     names = {sample: plan.key(sample) for sample in _samples_of(plan, key)}
@@ -74,33 +72,30 @@ def where(config: Config, key: str, *, max_steps: int | None = None) -> Whereabo
     reasons = sorted(set(rejects.values()))
     reason = ", ".join(code.reason for code in reasons) or None
     if pages <= rejects.keys() and Reject.FILTERED not in reasons:  # a filter may be one of a curriculum's first epochs
-        return Whereabouts(key=key, steps=0, occurrences=(), reason=reason)
+        return PageSteps(key=key, steps=0, occurrences=(), reason=reason)
     limit = max_steps or config.train.max_steps or plan.total_steps()
     if limit is None:
         raise PlanError("the run has no end: train.max_steps and data.epochs are both unset; say how far to look")
     steps = plan.steps()
-    found = [
-        Occurrence(name=names[sample], step=step, pack=pack, place=place)
-        for sample, step, pack, place in _places(plan, steps, names, limit)
-    ]
+    occurrences = tuple(_occurrences(plan, steps, names, limit))
     steps.close()
-    return Whereabouts(key=key, steps=steps.run.step, occurrences=tuple(found), reason=None if found else reason)
+    return PageSteps(key=key, steps=steps.run.step, occurrences=occurrences, reason=None if occurrences else reason)
 
 
-def _places(plan: Plan, steps: Steps, samples: Collection[int], limit: int) -> Iterator[tuple[int, int, int, int]]:
-    """(sample, step, pack of the run, place in the pack) whenever one of `samples` comes, up to step `limit`."""
+def _occurrences(plan: Plan, steps: Steps, names: Mapping[int, str], limit: int) -> Iterator[Occurrence]:
+    """Every time that one of the samples in `names` comes, up to step `limit`."""
     for step in range(limit):
         packs = steps.advance()
         if packs is None:
             return
         for number, pack in enumerate(packs, start=step * plan.settings.global_batch_size):
-            for place, item in enumerate(pack):
-                if item.sample in samples:
-                    yield item.sample, step, number, place
+            for slot, item in enumerate(pack):
+                if item.sample in names:
+                    yield Occurrence(name=names[item.sample], step=step, pack=number, slot=slot)
 
 
 def _samples_of(plan: Plan, name: str) -> list[int]:
-    """Numbers of all samples that a name stands for, in every data set: pages with all their parts, or parts alone.
+    """Numbers of all samples of a name, in every data set: of a page with all its parts, or of one part alone.
 
     Raises:
         PlanError: there is no such page, or it has no such part.
@@ -109,10 +104,10 @@ def _samples_of(plan: Plan, name: str) -> list[int]:
     if key is None or _pages_of(plan, name):  # a page's own key may look like the name of a part
         return _samples_of_page(plan, name)
     names = {sample: plan.key(sample) for sample in _samples_of_page(plan, key)}
-    chosen = [sample for sample, found in names.items() if found == name]
+    chosen = [sample for sample, part in names.items() if part == name]
     if chosen:
         return chosen
-    parts = ", ".join(f"'{found}'" for found in dict.fromkeys(names.values()) if found != key)
+    parts = ", ".join(f"'{part}'" for part in dict.fromkeys(names.values()) if part != key)
     known = f"its parts are {parts}" if parts else f"it is not split in this plan; ask for '{key}'"
     raise PlanError(f"page '{key}' has no part that is called '{name}': {known}")
 

@@ -1,63 +1,27 @@
-"""Checkpoints that are complete or absent, and finding the newest one that is whole.
+"""Saving and loading a run's training state, all ranks together; runs/checkpoint.py makes it complete or absent.
 
-    output/checkpoints/step-00000010/      the state before step 10: ten steps are in the weights
-        model.safetensors | adapter_model.safetensors     under PEFT the adapter only
-        optimizer.bin, random_states_<rank>.pkl           Accelerate's own files
-        pytorch_model/                                    under DeepSpeed, instead of weights and optimizer: its shards
-        stream.json                                       where the data stream goes on: one for all ranks
-        trainer.json                                      counters of the run
-        manifest.json                                     every file with its size and checksum; written last
+    model.safetensors | adapter_model.safetensors     under PEFT the adapter only: its frozen base is at `model.path`
+    optimizer.bin, random_states_<rank>.pkl           Accelerate's own files
+    pytorch_model/                                    under DeepSpeed, instead of weights and optimizer: its shards
 
-Everything is written to `step-00000010.tmp`; the main process writes the manifest, syncs, and renames. All processes
-must see the folder. Accelerate also keeps each rank's random generators, and silently passes over them when the world
-has changed; that is harmless here, because every micro-batch seeds its own numbers (step.py).
-
-Under PEFT a checkpoint holds the adapter alone: the frozen base is already on disk at `model.path`.
+All processes must see the folder. Accelerate also keeps each rank's random generators, and silently passes over them
+when the world has changed; that is harmless here, because every micro-batch seeds its own numbers (step.py).
 """
 
-import json
-import os
-import shutil
-import zlib
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, broadcast_object_list
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from wdstream.errors import TrainError
-from wdstream.storage.atomic import sync_folder, write_file
+from wdstream.nodes.node import State
+from wdstream.runs.checkpoint import Checkpoint, begin_checkpoint, find_newest, finish_checkpoint, partial_path
 from wdstream.train.zero import describe_zero, zero_stage
 
-VERSION = 1
-PARTIAL = ".tmp"
-DELETED = ".deleted"
-READ_BYTES = 1 << 24
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
-    """A complete checkpoint on disk.
-
-    Attributes:
-        path: its folder.
-        step: first step that is not in the weights.
-        world_size: number of processes that wrote it.
-        zero_stage: of DeepSpeed, under which they wrote it; None without it.
-        stream: state of the data stream.
-        trainer: counters of the run.
-    """
-
-    path: Path
-    step: int
-    world_size: int
-    zero_stage: int | None
-    stream: Mapping[str, Any]
-    trainer: Mapping[str, Any]
+ADAPTER_FILE = "adapter_model.safetensors"
 
 
 class Checkpoints:
@@ -69,30 +33,26 @@ class Checkpoints:
         self._keep = keep
         self._zero_stage = zero_stage(accelerator)
 
-    def save(self, step: int, *, stream: Mapping[str, Any], trainer: Mapping[str, Any]) -> Path:
+    def save(self, step: int, *, stream: State, trainer: Mapping[str, int]) -> None:
         """Write the state before `step`; the older ones beyond `keep` are removed afterwards."""
         accelerator = self._accelerator
-        final = self._folder / f"step-{step:08d}"
-        partial = final.with_name(final.name + PARTIAL)
         if accelerator.is_main_process:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
+            begin_checkpoint(self._folder, step)
         accelerator.wait_for_everyone()
         options = {} if self._zero_stage is None else {"exclude_frozen_parameters": True}
-        accelerator.save_state(str(partial), **options)
+        accelerator.save_state(str(partial_path(self._folder, step)), **options)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            _write_json(partial / "stream.json", stream)
-            _write_json(partial / "trainer.json", trainer)
-            _seal(partial, step=step, world_size=accelerator.num_processes, zero_stage=self._zero_stage)
-            if final.exists():  # an unreadable one was passed over, and the run has come here again
-                _remove(final)
-            partial.rename(final)
-            sync_folder(self._folder)
-            for old in list_steps(self._folder)[self._keep :]:
-                _remove(old)
+            finish_checkpoint(
+                self._folder,
+                step,
+                stream=stream,
+                trainer=trainer,
+                world_size=accelerator.num_processes,
+                zero_stage=self._zero_stage,
+                keep=self._keep,
+            )
         accelerator.wait_for_everyone()
-        return final
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest complete checkpoint, the same on every rank, and a message on each one passed over.
@@ -100,11 +60,11 @@ class Checkpoints:
         Raises:
             TrainError: there are checkpoints, and none is whole.
         """
-        found: list[Any] = [None, []]
+        newest: list[tuple[Checkpoint | None, list[str]]] = [(None, [])]
         if self._accelerator.is_main_process:
-            found = list(find_newest(self._folder))
-        broadcast_object_list(found)
-        checkpoint, messages = found
+            newest = [find_newest(self._folder)]
+        broadcast_object_list(newest)
+        checkpoint, messages = newest[0]
         if checkpoint is None and messages:
             raise TrainError(
                 "\n".join([*messages, f"{self._folder}: no checkpoint is whole; restore one, or remove the folder"])
@@ -136,116 +96,16 @@ class Checkpoints:
         self._accelerator.load_state(str(checkpoint.path), **options)
 
 
-def list_steps(folder: Path) -> list[Path]:
-    """Finished checkpoint folders, newest first."""
-    return sorted((path for path in folder.glob("step-*") if not path.suffix), reverse=True)
-
-
-def find_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest whole checkpoint of a folder, and why newer ones were passed over; removes what a kill left behind."""
-    for leftover in (*folder.glob("step-*" + PARTIAL), *folder.glob("step-*" + DELETED)):
-        shutil.rmtree(leftover, ignore_errors=True)
-    messages: list[str] = []
-    for path in list_steps(folder):
-        try:
-            return read_checkpoint(path), messages
-        except TrainError as error:
-            messages.append(f"{error}; passed over")
-    return None, messages
-
-
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read and verify one checkpoint.
-
-    Raises:
-        TrainError: a file is missing, truncated or changed.
-    """
-    manifest = _read_json(path / "manifest.json")
-    if manifest.get("version") != VERSION:
-        raise TrainError(f"{path}: manifest version {VERSION} expected, found {manifest.get('version')!r}")
-    files: dict[str, dict[str, int]] = manifest["files"]
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        # strict=True would hide nothing here: map gives one answer for every name.
-        for name, found in zip(files, pool.map(_measure, (path / name for name in files)), strict=True):
-            if found != files[name]:
-                raise TrainError(f"{path / name}: expected {files[name]}, found {found or 'no file'}")
-    return Checkpoint(
-        path=path,
-        step=manifest["step"],
-        world_size=manifest["world_size"],
-        zero_stage=manifest.get("zero_stage"),
-        stream=_read_json(path / "stream.json"),
-        trainer=_read_json(path / "trainer.json"),
-    )
-
-
-def _seal(folder: Path, **facts: int | None) -> None:
-    """Sync every file and write the manifest over all of them: `facts` of the checkpoint, and each file's size."""
-    paths = sorted(_files_below(folder))
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        measures = list(pool.map(_measure, paths))
-        list(pool.map(_sync_file, paths))
-    files = {str(path.relative_to(folder)): measure for path, measure in zip(paths, measures, strict=True)}
-    for inner in {path.parent for path in paths}:
-        sync_folder(inner)
-    _write_json(folder / "manifest.json", {"version": VERSION, **facts, "files": files})
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file())
-
-
-def _measure(path: Path) -> dict[str, int] | None:
-    """Size and checksum of a file, None when there is none; crc32 runs outside Python's lock, at disk speed."""
-    if not path.is_file():
-        return None
-    checksum = 0
-    with path.open("rb") as file:
-        while block := file.read(READ_BYTES):
-            checksum = zlib.crc32(block, checksum)
-        return {"bytes": file.tell(), "crc32": checksum}
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _remove(path: Path) -> None:
-    """Renamed first: a kill in between leaves a folder that nobody takes for a checkpoint."""
-    doomed = path.with_name(path.name + DELETED)
-    shutil.rmtree(doomed, ignore_errors=True)
-    path.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _write_json(path: Path, tree: Mapping[str, Any]) -> None:
-    write_file(path, json.dumps(tree, indent=2).encode())
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        tree = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise TrainError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(tree, dict):
-        raise TrainError(f"{path}: expected a JSON object, found {type(tree).__name__}")
-    return tree
-
-
-ADAPTER_FILE = "adapter_model.safetensors"
-
-
 def save_adapter_only(accelerator: Accelerator) -> None:
     """Make `save_state` and `load_state` leave out the base model.
 
     FSDP and DeepSpeed save shards on paths of their own, which these hooks do not touch: a checkpoint of FSDP holds the
-    whole model, one of DeepSpeed what is trained (checkpoint.py).
+    whole model, one of DeepSpeed what is trained.
     """
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
         return
 
-    def save(models: list[Any], weights: list[Any], folder: str) -> None:
+    def save(models: list[nn.Module], weights: list[dict[str, Tensor]], folder: str) -> None:
         from peft import get_peft_model_state_dict
 
         for model in models:
@@ -255,7 +115,7 @@ def save_adapter_only(accelerator: Accelerator) -> None:
                 save_file(tensors, Path(folder) / ADAPTER_FILE)
         weights.clear()  # what stays in the list, Accelerate writes
 
-    def load(models: list[Any], folder: str) -> None:
+    def load(models: list[nn.Module], folder: str) -> None:
         from peft import set_peft_model_state_dict
 
         while models:  # what stays in the list, Accelerate loads

@@ -5,7 +5,7 @@ for each step:
     contents = of the step over all ranks         (stream.py)
     outcome = forward, backward, update           (step.py)
     figures = one small gather over the ranks     (exchange.py)
-    metrics, ledger, quarantine                   (main process)
+    metrics, ledger, quarantine                   (journal.py, main process)
     evaluation, checkpoint                        when due, or when asked to stop
 """
 
@@ -14,21 +14,11 @@ from time import perf_counter
 
 from wdstream.config.schema import Config
 from wdstream.runs.record import run_lock
+from wdstream.train.evaluate.sets import measure_set
 from wdstream.train.exchange import StepFigures, bytes_digest, exchange
 from wdstream.train.export import export_final
 from wdstream.train.isolation_check import check_no_leak
-from wdstream.train.journal import (
-    Journal,
-    Progress,
-    advance,
-    evaluate_all,
-    known_bad,
-    note,
-    note_contents,
-    open_journal,
-    save,
-    step_metrics,
-)
+from wdstream.train.journal import Counters, Journal
 from wdstream.train.launch import StopSignals, start_accelerator
 from wdstream.train.setup import Run, open_run
 from wdstream.train.step import train_step
@@ -37,10 +27,10 @@ from wdstream.train.zero import keep_clipping
 
 
 def train(config: Config) -> bool:
-    """Run, or go on with, a training run until its last step.
+    """Begin or continue a training run, until its last step.
 
     Returns:
-        False when a signal or `train.stop_after` ended it early, with a checkpoint to go on from.
+        False when a signal or `train.stop_after` ended it early, with a checkpoint to continue from.
 
     Raises:
         WdstreamError: anything a user can put right.
@@ -55,72 +45,113 @@ def train(config: Config) -> bool:
 
 def train_run(run: Run) -> bool:
     """`train` for a run whose output folder is held by its main process."""
-    progress, messages = Progress(), list(run.messages)
-    if run.start is not None:
-        run.checkpoints.load(run.start)
-        keep_clipping(run.engine.accelerator, run.engine.optimizer, run.config.train.max_grad_norm)
-        progress = Progress(**run.start.trainer)
-        messages.append(f"going on from {run.start.path} ({run.start.world_size} processes wrote it)")
-    journal = open_journal(run, progress, messages)
+    counters, messages = restore(run)
+    journal = Journal(run, counters, messages)
+    state = None if run.start is None else run.start.stream
     try:
-        is_finished = run_steps(run, journal, progress)
+        with StopSignals() as signals, run.stream.open(state, journal.known_bad()) as stream:
+            is_finished = Loop(run, counters, journal, stream, signals).run()
     finally:
         journal.metrics.close()
     if is_finished:
-        export_final(run.engine, source=run.config.model.path, folder=run.output / "final")
-        journal.metrics.say(f"finished after {progress.step} steps: {run.output / 'final'}")
+        export_final(run.engine, source=run.config.model.path, folder=run.files.final)
+        journal.metrics.say(f"finished after {counters.step} steps: {run.files.final}")
     return is_finished
 
 
-def run_steps(run: Run, journal: Journal, progress: Progress) -> bool:
-    """The loop itself; True when the last step is done, False when asked to stop before."""
-    train, first = run.config.train, run.first_step
-    evaluated = saved = first
-    state = None if run.start is None else run.start.stream
-    with StopSignals() as signals, run.stream.open(state, known_bad(journal)) as stream:
-        is_last = first >= run.total_steps
+def restore(run: Run) -> tuple[Counters, list[str]]:
+    """Load the checkpoint that a run continues from, if any: its counters, and messages for the user."""
+    if run.start is None:
+        return Counters(), list(run.messages)
+    run.checkpoints.load(run.start)
+    keep_clipping(run.engine.accelerator, run.engine.optimizer, run.config.train.max_grad_norm)
+    message = f"continuing from {run.start.path} ({run.start.world_size} processes wrote it)"
+    return Counters(**run.start.trainer), [*run.messages, message]
+
+
+class Loop:
+    """The steps of one start.
+
+    Args:
+        run: all that stays the same.
+        counters: all that changes; kept up to date.
+        journal: where steps are written down.
+        stream: at the first step.
+        signals: that ask to stop.
+    """
+
+    def __init__(
+        self, run: Run, counters: Counters, journal: Journal, stream: OpenStream, signals: StopSignals
+    ) -> None:
+        self._run = run
+        self._counters = counters
+        self._journal = journal
+        self._stream = stream
+        self._signals = signals
+        self._first = self._evaluated = self._saved = counters.step
+
+    def run(self) -> bool:
+        """Train until the last step is done, or until asked to stop: False then."""
+        train, counters, last = self._run.config.train, self._counters, self._run.total_steps
+        is_last = self._first >= last
         while not is_last:
-            figures = run_step(run, journal, progress, stream, signals)
-            is_last = figures is None or progress.step == run.total_steps
-            is_stopping = figures is not None and (figures.is_stopping or progress.step - first == train.stop_after)
-            if evaluated < progress.step and (is_last or is_due(train.eval_every, progress.step)):
-                evaluate_all(run, journal, progress.step - 1)
-                evaluated = progress.step
-            if saved < progress.step and (is_last or is_stopping or is_due(train.checkpoint_every, progress.step)):
-                save(run, journal, progress, stream.state())
-                saved = progress.step
+            figures = self._step()
+            is_last = figures is None or counters.step == last
+            is_stopping = figures is not None and (
+                figures.is_stopping or counters.step - self._first == train.stop_after
+            )
+            if is_last or is_due(train.eval_every, counters.step):
+                self._evaluate()
+            if is_last or is_stopping or is_due(train.checkpoint_every, counters.step):
+                self._save()
             if is_stopping and not is_last:
-                journal.metrics.say(
-                    f"stopped before step {progress.step} with a checkpoint; the same command continues"
+                self._journal.metrics.say(
+                    f"stopped before step {counters.step} with a checkpoint; the same command continues"
                 )
                 return False
-    return True
+        return True
+
+    def _step(self) -> StepFigures | None:
+        """One step; None, and nothing done, when the data ended before it."""
+        run, began = self._run, perf_counter()
+        batches = self._stream.take(self._counters.step)
+        waited = perf_counter() - began
+        contents = self._stream.contents(self._counters.step, batches)
+        if contents is None:
+            return None
+        if contents.step == self._first:
+            check_no_leak(run.engine, batches[0])
+        rate = run.rate(contents.step)
+        outcome = train_step(run.engine, batches, num_supervised=contents.num_supervised, rate=rate)
+        is_stopping = self._signals.is_requested
+        figures = exchange(
+            run.engine.accelerator, contents, batches, outcome, wait_seconds=waited, is_stopping=is_stopping
+        )
+        sha256 = bytes_digest(batches) if run.config.train.record_bytes else None
+        self._counters.count(contents)
+        self._journal.add_step(self._counters, contents, figures, seconds=perf_counter() - began, sha256=sha256)
+        return figures
+
+    def _evaluate(self) -> None:
+        """Every evaluation set, once after the last step done."""
+        if self._evaluated == self._counters.step:
+            return
+        run, self._evaluated = self._run, self._counters.step
+        for name, plan in run.eval_plans:
+            with self._journal.metrics.work(f"evaluating {name}") as on_progress:
+                report = measure_set(run.engine, plan, config=run.config, world=run.world, on_progress=on_progress)
+            self._journal.add_evaluation(self._counters.step - 1, name, report)
+
+    def _save(self) -> None:
+        """A checkpoint of the state before the next step, once."""
+        if self._saved == self._counters.step:
+            return
+        self._saved = self._counters.step
+        stream = self._stream.state()
+        self._run.checkpoints.save(self._saved, stream=stream, trainer=self._counters.as_dict())
+        self._journal.add_state(self._saved - 1, stream)
 
 
 def is_due(every: int | None, step: int) -> bool:
-    """Whether what is done every so many steps is done before this one."""
+    """Whether what is done once in `every` steps is done before this one."""
     return every is not None and step % every == 0
-
-
-def run_step(
-    run: Run, journal: Journal, progress: Progress, stream: OpenStream, signals: StopSignals
-) -> StepFigures | None:
-    """One step; None, and nothing done, when the data ended before it."""
-    began = perf_counter()
-    batches = stream.take(progress.step)
-    waited = perf_counter() - began
-    contents = stream.contents(progress.step, batches)
-    if contents is None:
-        return None
-    if contents.step == run.first_step:
-        check_no_leak(run.engine, batches[0])
-    rate = run.rate(contents.step)
-    outcome = train_step(run.engine, batches, num_supervised=contents.num_supervised, rate=rate)
-    figures = exchange(
-        run.engine.accelerator, contents, batches, outcome, wait_seconds=waited, is_stopping=signals.is_requested
-    )
-    sha256 = bytes_digest(batches) if run.config.train.record_bytes else None
-    advance(progress, contents)
-    note(run, journal, progress, step_metrics(run, contents, figures, perf_counter() - began), figures, sha256)
-    note_contents(journal, contents)
-    return figures

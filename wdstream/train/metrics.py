@@ -2,19 +2,24 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from wdstream.errors import TrainError
 from wdstream.report.progress import ProgressBar
+from wdstream.runs.layout import RunLayout
 from wdstream.storage.json_lines import LineFile
-from wdstream.train.stream import Share
+from wdstream.train.exchange import StepFigures
+from wdstream.train.stream import Share, StepContents
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 BOARD_RATES = {"loss", "cer", "wer"}
-"""Figures of an evaluation that TensorBoard gets; the counts beside them are in eval.jsonl."""
+"""Figures of an evaluation that TensorBoard gets; eval.jsonl has the counts, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,87 +27,74 @@ class StepMetrics:
     """One step over all ranks.
 
     Attributes:
-        step: number of the step, from 0.
-        loss: mean cross-entropy a supervised token.
+        contents: what it held.
+        figures: what came out.
         lr: learning rate.
-        grad_norm: before clipping.
         seconds: from the end of the step before to the end of this one.
-        wait_seconds: of these, the longest that a rank waited for data.
-        num_supervised, num_tokens, num_patches, num_pages: planned contents of the step.
         fill_tokens, fill_patches: share of the two budgets that the contents use, 0 to 1.
-        imbalance: predicted cost of the busiest rank over the mean, 1 is perfect.
-        mix: what each of several data sets gave, by name.
     """
 
-    step: int
-    loss: float
+    contents: StepContents
+    figures: StepFigures
     lr: float
-    grad_norm: float
     seconds: float
-    wait_seconds: float
-    num_supervised: int
-    num_tokens: int
-    num_patches: int
-    num_pages: int
     fill_tokens: float
     fill_patches: float
-    imbalance: float
-    mix: Mapping[str, Share] = field(default_factory=dict)
 
 
-def summarise(window: Sequence[StepMetrics]) -> dict[str, float]:
+def summarise_steps(window: Sequence[StepMetrics]) -> dict[str, float]:
     """Figures of one log line over the steps since the last one."""
     last = window[-1]
+    contents, figures = [step.contents for step in window], [step.figures for step in window]
     seconds = sum(step.seconds for step in window)
-    supervised = sum(step.num_supervised for step in window)
-    weighted = sum(step.loss * step.num_supervised for step in window)
+    supervised = sum(step.num_supervised for step in contents)
+    weighted = sum(step.figures.loss * step.contents.num_supervised for step in window)
     return {
         "loss": weighted / supervised if supervised else 0.0,
         "lr": last.lr,
-        "grad_norm": last.grad_norm,
-        "tokens_per_s": sum(step.num_tokens for step in window) / seconds,
-        "pages_per_s": sum(step.num_pages for step in window) / seconds,
+        "grad_norm": last.figures.grad_norm,
+        "tokens_per_s": sum(step.num_tokens for step in contents) / seconds,
+        "pages_per_s": sum(step.num_pages for step in contents) / seconds,
         "step_s": seconds / len(window),
-        "data_wait_pct": 100.0 * sum(step.wait_seconds for step in window) / seconds,
+        "data_wait_pct": 100.0 * sum(step.wait_seconds for step in figures) / seconds,
         "fill_tokens_pct": 100.0 * sum(step.fill_tokens for step in window) / len(window),
         "fill_patches_pct": 100.0 * sum(step.fill_patches for step in window) / len(window),
-        "imbalance": max(step.imbalance for step in window),
+        "imbalance": max(step.imbalance for step in contents),
         "supervised_tokens": float(supervised),
-        **summarise_mix(window),
+        **summarise_mix([step.mix for step in contents]),
     }
 
 
-def summarise_mix(window: Sequence[StepMetrics]) -> dict[str, float]:
+def summarise_mix(mixes: Sequence[Mapping[str, Share]]) -> dict[str, float]:
     """Shares of pages and of tokens, in per cent, of each of several data sets: the mix that was really trained."""
-    names = window[-1].mix.keys()
-    found: dict[str, float] = {}
+    shares: dict[str, float] = {}
     for unit in Share._fields:
-        sums = {name: sum(getattr(step.mix[name], unit) for step in window) for name in names}
-        found |= {f"mix_{unit}_pct/{name}": 100.0 * sums[name] / max(sum(sums.values()), 1) for name in names}
-    return found
+        sums = {name: sum(getattr(mix[name], unit) for mix in mixes) for name in mixes[-1]}
+        shares |= {f"mix_{unit}_pct/{name}": 100.0 * sums[name] / max(sum(sums.values()), 1) for name in sums}
+    return shares
 
 
 class Metrics:
-    """Collects steps and writes a line every `log_every` of them.
+    """Collects steps and writes a log line every `log_every` of them.
 
     Args:
-        output: folder of the run.
+        files: of the run.
         first_step: where this start begins; TensorBoard drops what a killed run wrote at and after it.
         total_steps: of the run.
-        log_every: steps a line.
+        log_every: steps per line.
         is_main: other processes collect nothing and write nothing.
     """
 
-    def __init__(self, output: Path, *, first_step: int, total_steps: int, log_every: int, is_main: bool) -> None:
+    def __init__(self, files: RunLayout, *, first_step: int, total_steps: int, log_every: int, is_main: bool) -> None:
         self._is_main = is_main
         self._log_every = log_every
         self._window: list[StepMetrics] = []
         if not is_main:
             return
         self._console = Console()
-        self._file = LineFile(output / "metrics.jsonl")
-        self._eval_file = LineFile(output / "eval.jsonl")
-        self._board = _open_board(output / "tensorboard", first_step)
+        self._file = LineFile(files.metrics)
+        self._eval_file = LineFile(files.evaluations)
+        self._board = _open_board(files.tensorboard, first_step)
         self._total_steps = total_steps
         self._progress = ProgressBar(self._console, is_transient=False)
         self._progress.show("steps", first_step, total_steps, unit="steps")
@@ -114,11 +106,11 @@ class Metrics:
         if not self._is_main:
             return
         self._window.append(step)
-        figures = summarise(self._window)
+        figures, number = summarise_steps(self._window), step.contents.step
         self._progress.figures = describe(figures)
-        self._progress.show("steps", step.step + 1, self._total_steps, unit="steps")
-        if (step.step + 1) % self._log_every == 0:
-            self._write(step.step, figures)
+        self._progress.show("steps", number + 1, self._total_steps, unit="steps")
+        if (number + 1) % self._log_every == 0:
+            self._write(number, figures)
             self._window.clear()
 
     def add_eval(self, step: int, name: str, figures: dict[str, float]) -> None:
@@ -152,7 +144,7 @@ class Metrics:
         if not self._is_main:
             return
         if self._window:
-            self._write(self._window[-1].step, summarise(self._window))
+            self._write(self._window[-1].contents.step, summarise_steps(self._window))
             self._window.clear()
         if self._console.is_terminal:
             self._progress.stop()
@@ -191,7 +183,7 @@ def describe_eval(figures: dict[str, float]) -> str:
     return f"{line}, CER {figures['cer']:.4f} WER {figures['wer']:.4f} over {int(figures['generated'])} pages{cut}"
 
 
-def _open_board(folder: Path, first_step: int) -> Any:
+def _open_board(folder: Path, first_step: int) -> "SummaryWriter":
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

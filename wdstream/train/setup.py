@@ -1,7 +1,6 @@
 """A run put together: accelerator, plan, model, optimizer, checkpoints and records, each from its own file."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from accelerate import Accelerator
 
@@ -11,8 +10,10 @@ from wdstream.errors import ConfigError, StateError
 from wdstream.pipeline.planned import Plan
 from wdstream.proofs.lengths import require_exact_lengths
 from wdstream.records import World
+from wdstream.runs.checkpoint import Checkpoint
+from wdstream.runs.layout import RunLayout
 from wdstream.runs.record import data_differences
-from wdstream.train.checkpoint import Checkpoint, Checkpoints, save_adapter_only
+from wdstream.train.checkpoint import Checkpoints, save_adapter_only
 from wdstream.train.evaluate.generated_pages import check_generation
 from wdstream.train.evaluate.sets import plan_sets
 from wdstream.train.lane_stream import LaneStream
@@ -32,7 +33,7 @@ class Run:
         config: as resolved.
         world: this process among all.
         stream: the training data.
-        start: the checkpoint it goes on from; None for a new run.
+        start: the checkpoint it continues from; None for a new run.
         messages: for the user, about checkpoints that were passed over.
         eval_plans: name and plan of each evaluation set.
         total_steps: of the whole run; at most, where nobody knows when the data end.
@@ -51,9 +52,9 @@ class Run:
     checkpoints: Checkpoints
 
     @property
-    def output(self) -> Path:
-        """Folder of everything the run writes."""
-        return self.config.train.output
+    def files(self) -> RunLayout:
+        """Everything that the run writes."""
+        return RunLayout(self.config.train.output)
 
     @property
     def is_main(self) -> bool:
@@ -78,7 +79,7 @@ class Run:
 
 
 def open_run(config: Config, accelerator: Accelerator) -> Run:
-    """Open the data, find the checkpoint to go on from, and load the model; nothing is written yet.
+    """Open the data, find the checkpoint to continue from, and load the model; nothing is written yet.
 
     Raises:
         WdstreamError: see the parts.
@@ -86,7 +87,9 @@ def open_run(config: Config, accelerator: Accelerator) -> Run:
     check_generation(config, is_sharded=is_sharded(accelerator))
     world = world_of(accelerator)
     stream = open_stream(config, world)
-    checkpoints = Checkpoints(config.train.output / "checkpoints", accelerator, keep=config.train.keep_checkpoints)
+    checkpoints = Checkpoints(
+        RunLayout(config.train.output).checkpoints, accelerator, keep=config.train.keep_checkpoints
+    )
     start, messages = find_start(config, checkpoints)
     if start is not None:
         checkpoints.check(start)
@@ -165,7 +168,7 @@ def count_steps(config: Config, stream: Stream, start: Checkpoint | None) -> int
 
 
 def find_start(config: Config, checkpoints: Checkpoints) -> tuple[Checkpoint | None, list[str]]:
-    """The checkpoint to go on from, and messages about those passed over.
+    """The checkpoint to continue from, and messages about those passed over.
 
     Raises:
         ConfigError: `train.resume: never`, and the output already holds checkpoints.
@@ -174,6 +177,6 @@ def find_start(config: Config, checkpoints: Checkpoints) -> tuple[Checkpoint | N
     if checkpoint is not None and config.train.resume == "never":
         raise ConfigError(
             f"train.output: {config.train.output} already holds checkpoints and train.resume is never; "
-            "choose another output, or resume: auto to go on"
+            "choose another output, or resume: auto to continue"
         )
     return checkpoint, messages

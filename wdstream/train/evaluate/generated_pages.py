@@ -11,7 +11,6 @@ from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from accelerate.utils import gather_object
 
@@ -197,24 +196,11 @@ def write_page(
     )
 
 
-def pages_file(output: Path, name: str, step: int) -> Path:
-    """Where the pages of set `name` after `step` are kept."""
-    return output / "generated" / quote(name, safe=" ") / f"step-{step:08}.jsonl"
-
-
 def save_pages(path: Path, written: WrittenSet) -> None:
-    """Write a line a page, those that failed at the end with their reason; the file is complete or absent."""
-    lines = [page.as_dict() for page in written.pages]
-    lines += [{"key": failure.key, "reason": failure.reason} for failure in written.failures]
+    """Write a line per page, those that failed at the end with their reason; the file is complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_lines(path, lines)
-
-
-def drop_pages(output: Path, *, next_step: int) -> None:
-    """Remove the files of steps that will be computed again."""
-    for path in (output / "generated").glob("*/step-*.jsonl"):
-        if int(path.stem.removeprefix("step-")) >= next_step:
-            path.unlink()
+    failures = [{"key": failure.key, "reason": failure.reason} for failure in written.failures]
+    write_lines(path, [*(page.as_dict() for page in written.pages), *failures])
 
 
 def _short(text: str) -> str:

@@ -8,7 +8,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
@@ -21,7 +20,8 @@ from wdstream.families.base import Family
 from wdstream.pipeline.planned import Plan
 from wdstream.records import World
 from wdstream.report.progress import ProgressBar
-from wdstream.runs.trace import read_run
+from wdstream.runs.layout import RunLayout, name_as_file
+from wdstream.runs.record import read_run
 from wdstream.train.checkpoint import ADAPTER_FILE
 from wdstream.train.evaluate.generated_pages import check_generation, save_pages
 from wdstream.train.evaluate.sets import SetReport, measure_set, plan_sets
@@ -93,7 +93,7 @@ def read_settings(path: Path, overrides: tuple[str, ...]) -> tuple[Config, Path 
     final = None
     if path.is_dir():
         config = config_from_tree(read_run(path).config.model_dump(mode="json"), overrides, path)
-        final = path / "final"
+        final = RunLayout(path).final
         if not final.is_dir():
             raise TrainError(f"{path}: the run has no {final.name}/ yet; start its training command again to finish it")
     else:
@@ -163,6 +163,6 @@ def evaluate_finished(finished: Finished, *, out: Path | None = None) -> dict[st
             )
         written = reports[name].written
         if written is not None and out is not None and finished.is_main:
-            save_pages(out / f"{quote(name, safe=' ')}.jsonl", written)
+            save_pages(out / f"{name_as_file(name)}.jsonl", written)
     finished.engine.accelerator.end_training()
     return reports

@@ -1,0 +1,193 @@
+"""Checkpoints on disk: complete or absent, and the newest one that is whole.
+
+    output/checkpoints/step-00000010/      the state before step 10: ten steps are in the weights
+        (weights, optimizer, ...)          train/checkpoint.py
+        stream.json                        where the data stream continues: one for all ranks
+        trainer.json                       counters of the run
+        manifest.json                      every file with its size and checksum; written last
+
+Everything is written to `step-00000010.tmp`; then the main process writes the manifest, syncs, and renames.
+"""
+
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, cast
+
+from wdstream.errors import TrainError
+from wdstream.storage.atomic import sync_folder, write_file
+
+if TYPE_CHECKING:
+    from wdstream.nodes.node import State
+
+MANIFEST_VERSION = 1
+STREAM, TRAINER, MANIFEST = "stream.json", "trainer.json", "manifest.json"
+PARTIAL, DELETED = ".tmp", ".deleted"
+READ_BYTES = 1 << 24
+THREADS = 8
+
+
+class FileMeasure(TypedDict):
+    """What the manifest keeps of a file."""
+
+    bytes: int
+    crc32: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A complete checkpoint on disk.
+
+    Attributes:
+        path: its folder.
+        step: first step that is not in the weights.
+        world_size: number of processes that wrote it.
+        zero_stage: of DeepSpeed, under which they wrote it; None without it.
+        stream: state of the data stream.
+        trainer: counters of the run.
+    """
+
+    path: Path
+    step: int
+    world_size: int
+    zero_stage: int | None
+    stream: "State"
+    trainer: Mapping[str, int]
+
+
+def begin_checkpoint(folder: Path, step: int) -> Path:
+    """An empty folder for the files of a checkpoint, which nobody takes for one yet."""
+    partial = partial_path(folder, step)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    return partial
+
+
+def partial_path(folder: Path, step: int) -> Path:
+    """Where the files of a checkpoint are while it is being written."""
+    return _path(folder, step).with_suffix(PARTIAL)
+
+
+def finish_checkpoint(
+    folder: Path,
+    step: int,
+    *,
+    stream: "State",
+    trainer: Mapping[str, int],
+    world_size: int,
+    zero_stage: int | None,
+    keep: int,
+) -> Path:
+    """Seal the files in `partial_path` as the checkpoint of `step`, and remove the older ones beyond `keep`."""
+    partial, final = partial_path(folder, step), _path(folder, step)
+    _write_json(partial / STREAM, stream)
+    _write_json(partial / TRAINER, trainer)
+    _write_manifest(partial, step=step, world_size=world_size, zero_stage=zero_stage)
+    if final.exists():  # an unreadable one was passed over, and the run has come here again
+        _remove(final)
+    partial.rename(final)
+    sync_folder(folder)
+    for old in list_checkpoints(folder)[keep:]:
+        _remove(old)
+    return final
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Finished checkpoint folders, newest first."""
+    return sorted((path for path in folder.glob("step-*") if not path.suffix), reverse=True)
+
+
+def find_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest whole checkpoint of a folder, and why newer ones were passed over; removes what a kill left there."""
+    for leftover in (*folder.glob("step-*" + PARTIAL), *folder.glob("step-*" + DELETED)):
+        shutil.rmtree(leftover, ignore_errors=True)
+    messages: list[str] = []
+    for path in list_checkpoints(folder):
+        try:
+            return read_checkpoint(path), messages
+        except TrainError as error:
+            messages.append(f"{error}; passed over")
+    return None, messages
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read and verify one checkpoint.
+
+    Raises:
+        TrainError: a file is missing, truncated or changed.
+    """
+    manifest = _read_json(path / MANIFEST)
+    if manifest.get("version") != MANIFEST_VERSION:
+        raise TrainError(f"{path}: manifest version {MANIFEST_VERSION} expected, found {manifest.get('version')!r}")
+    files = cast(dict[str, FileMeasure], manifest["files"])
+    with ThreadPoolExecutor(max_workers=THREADS) as pool:
+        for name, measure in zip(files, pool.map(_measure, (path / name for name in files)), strict=True):
+            if measure != files[name]:
+                raise TrainError(f"{path / name}: expected {files[name]}, found {measure or 'no file'}")
+    return Checkpoint(
+        path=path,
+        step=manifest["step"],
+        world_size=manifest["world_size"],
+        zero_stage=manifest.get("zero_stage"),
+        stream=_read_json(path / STREAM),
+        trainer=_read_json(path / TRAINER),
+    )
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:08d}"
+
+
+def _write_manifest(folder: Path, **facts: int | None) -> None:
+    """Sync every file and write the manifest over all of them: `facts` of the checkpoint, and each file's size."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    with ThreadPoolExecutor(max_workers=THREADS) as pool:
+        measures = list(pool.map(_measure, paths))
+        list(pool.map(_sync_file, paths))
+    files = {str(path.relative_to(folder)): measure for path, measure in zip(paths, measures, strict=True)}
+    for inner in {path.parent for path in paths}:
+        sync_folder(inner)
+    _write_json(folder / MANIFEST, {"version": MANIFEST_VERSION, **facts, "files": files})
+
+
+def _measure(path: Path) -> FileMeasure | None:
+    """Size and checksum of a file, None when there is none; crc32 runs outside Python's lock, at disk speed."""
+    if not path.is_file():
+        return None
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(READ_BYTES):
+            checksum = zlib.crc32(block, checksum)
+        return {"bytes": file.tell(), "crc32": checksum}
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _remove(path: Path) -> None:
+    """Renamed first: a kill in between leaves a folder that nobody takes for a checkpoint."""
+    doomed = path.with_suffix(DELETED)
+    shutil.rmtree(doomed, ignore_errors=True)
+    path.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _write_json(path: Path, tree: Mapping[str, object]) -> None:
+    write_file(path, json.dumps(tree, indent=2).encode())
+
+
+def _read_json(path: Path) -> "State":
+    try:
+        tree: object = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise TrainError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(tree, dict):
+        raise TrainError(f"{path}: expected a JSON object, found {type(tree).__name__}")
+    return tree

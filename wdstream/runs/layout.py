@@ -1,0 +1,138 @@
+"""The output folder of a training run: the name of everything in it, and what a line of each growing file holds.
+
+    run.json             configuration as resolved, fingerprints, versions, every start with its world (record.py)
+    steps.jsonl          per step: digest of the pages trained, world, pages, supervised tokens
+    states.jsonl         per checkpoint, and every 8,192 pages: the stream's state after that step, about 1 kB
+    quarantine.jsonl     pages that failed and kept their slot (quarantine.py)
+    pages.jsonl          of tars without an index only: the keys of every step
+    rejects.jsonl        of tars without an index only: the pages that fit no pack
+    metrics.jsonl        per log line: loss, speed, fill; the same figures are in tensorboard/
+    eval.jsonl           per evaluation of a set: loss, and CER and WER where the model wrote pages
+    generated/SET/       pages that the model wrote, one file per evaluation
+    checkpoints/         training states (checkpoint.py)
+    final/               the trained model, for `from_pretrained`
+    lock                 held by the process that trains here
+
+Only the main process writes. Names and forms are stable: a folder of an older version is still read.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
+from urllib.parse import quote
+
+from wdstream.records import Failure
+from wdstream.storage.json_lines import cut_back, read_lines
+
+if TYPE_CHECKING:
+    from wdstream.nodes.node import State
+
+
+class StepLine(TypedDict):
+    """A line of steps.jsonl: what the ranks trained in a step."""
+
+    step: int
+    digest: str
+    """16 hex digits over pack numbers and keys, see `pages_digest`."""
+    world_size: int
+    pages: int
+    supervised: int
+    """Supervised tokens, as planned."""
+    failed: int
+    sha256: NotRequired[str]
+    """Over every byte trained on, as `wdstream digest` prints it; with `train.record_bytes`."""
+
+
+class StateLine(TypedDict):
+    """A line of states.jsonl: the state of the stream after a step."""
+
+    step: int
+    stream: "State"
+
+
+class PagesLine(TypedDict):
+    """A line of pages.jsonl: the keys of a step by pack number."""
+
+    step: int
+    packs: dict[str, list[str]]
+
+
+class PageLine(TypedDict):
+    """A line of quarantine.jsonl or rejects.jsonl: a page, and the step at which it was listed."""
+
+    step: int
+    key: str
+    sample: int
+    reason: str
+
+
+class RunLayout:
+    """Paths in the output folder of a run.
+
+    Args:
+        output: the folder; it need not exist.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self.record = output / "run.json"
+        self.steps = output / "steps.jsonl"
+        self.states = output / "states.jsonl"
+        self.quarantine = output / "quarantine.jsonl"
+        self.pages = output / "pages.jsonl"
+        self.rejects = output / "rejects.jsonl"
+        self.metrics = output / "metrics.jsonl"
+        self.evaluations = output / "eval.jsonl"
+        self.tensorboard = output / "tensorboard"
+        self.generated = output / "generated"
+        self.checkpoints = output / "checkpoints"
+        self.final = output / "final"
+        self.lock = output / "lock"
+
+    def cut_back(self, *, next_step: int) -> None:
+        """Keep only what steps before `next_step` wrote; it and later ones will be computed again."""
+        listed = (self.quarantine, self.pages, self.rejects)
+        for path in (self.steps, self.states, *listed, self.metrics, self.evaluations):
+            cut_back(path, next_step=next_step)
+        for path in self.generated.glob("*/step-*.jsonl"):
+            if int(path.stem.removeprefix("step-")) >= next_step:
+                path.unlink()
+
+    def generated_pages(self, name: str, step: int) -> Path:
+        """The pages of evaluation set `name` that the model wrote after `step`."""
+        return self.generated / name_as_file(name) / f"step-{step:08}.jsonl"
+
+    def read_steps(self) -> list[StepLine]:
+        """The ledger, one entry per step."""
+        return [cast(StepLine, line) for line in read_lines(self.steps)]
+
+    def read_states(self) -> dict[int, "State"]:
+        """States of the stream by the step that follows them."""
+        states = [cast(StateLine, line)["stream"] for line in read_lines(self.states)]
+        return {int(state["step"]): state for state in states}
+
+    def read_pages(self, step: int) -> dict[int, list[str]] | None:
+        """Keys by pack number of a step, where they are listed; else None."""
+        lines = (cast(PagesLine, line) for line in read_lines(self.pages))
+        packs = next((line["packs"] for line in lines if line["step"] == step), None)
+        return None if packs is None else {int(number): keys for number, keys in packs.items()}
+
+    def read_metrics(self) -> Iterator[dict[str, float]]:
+        """The figures of each log line, under today's names: "imbalance" was "straggler" in older runs."""
+        for line in read_lines(self.metrics):
+            yield {"imbalance" if name == "straggler" else name: value for name, value in line.items()}
+
+
+def name_as_file(name: str) -> str:
+    """The name of an evaluation set as one of a file or folder."""
+    return quote(name, safe=" ")
+
+
+def read_listed(path: Path) -> list[PageLine]:
+    """The pages of quarantine.jsonl or rejects.jsonl, oldest first."""
+    return [cast(PageLine, line) for line in read_lines(path)]
+
+
+def page_line(page: Failure, *, step: int) -> PageLine:
+    """How a page is listed."""
+    return {"step": step, "key": page.key, "sample": page.sample, "reason": page.reason}
