@@ -25,13 +25,22 @@ ADAPTER_FILE = "adapter_model.safetensors"
 
 
 class Checkpoints:
-    """The checkpoints of one run; every method is called by all ranks together."""
+    """The checkpoints of one run; every method is called by all ranks together.
 
-    def __init__(self, folder: Path, accelerator: Accelerator, *, keep: int) -> None:
+    Args:
+        folder: where they are.
+        accelerator: what is prepared by it is saved and loaded.
+        keep: how many are kept.
+        is_adapter_only: the model is under PEFT, and its frozen base is left out.
+    """
+
+    def __init__(self, folder: Path, accelerator: Accelerator, *, keep: int, is_adapter_only: bool = False) -> None:
         self._folder = folder
         self._accelerator = accelerator
         self._keep = keep
         self._zero_stage = zero_stage(accelerator)
+        if is_adapter_only:
+            _leave_out_base_model(accelerator)
 
     def save(self, step: int, *, stream: State, trainer: Mapping[str, int]) -> None:
         """Write the state before `step`; the older ones beyond `keep` are removed afterwards."""
@@ -96,8 +105,8 @@ class Checkpoints:
         self._accelerator.load_state(str(checkpoint.path), **options)
 
 
-def save_adapter_only(accelerator: Accelerator) -> None:
-    """Make `save_state` and `load_state` leave out the base model.
+def _leave_out_base_model(accelerator: Accelerator) -> None:
+    """Make `save_state` and `load_state` handle the adapter alone.
 
     FSDP and DeepSpeed save shards on paths of their own, which these hooks do not touch: a checkpoint of FSDP holds the
     whole model, one of DeepSpeed what is trained.

@@ -7,13 +7,14 @@ from accelerate import Accelerator
 from wdstream.config.build import lanes_from_config, plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, StateError
+from wdstream.families.base import Family
 from wdstream.pipeline.planned import Plan
 from wdstream.proofs.lengths import require_exact_lengths
 from wdstream.records import World
 from wdstream.runs.checkpoint import Checkpoint
 from wdstream.runs.layout import RunLayout
 from wdstream.runs.record import data_differences
-from wdstream.train.checkpoint import Checkpoints, save_adapter_only
+from wdstream.train.checkpoint import Checkpoints
 from wdstream.train.evaluate.generated_pages import check_generation
 from wdstream.train.evaluate.sets import plan_sets
 from wdstream.train.lane_stream import LaneStream
@@ -88,24 +89,43 @@ def open_run(config: Config, accelerator: Accelerator) -> Run:
     world = world_of(accelerator)
     stream = open_stream(config, world)
     checkpoints = Checkpoints(
-        RunLayout(config.train.output).checkpoints, accelerator, keep=config.train.keep_checkpoints
+        RunLayout(config.train.output).checkpoints,
+        accelerator,
+        keep=config.train.keep_checkpoints,
+        is_adapter_only=config.train.adapter is not None,
     )
     start, messages = find_start(config, checkpoints)
     if start is not None:
         checkpoints.check(start)
         check_start(config, stream, start)
     total_steps = count_steps(config, stream, start)
-    family = stream.family.for_attention(config.model.attn)
-    if world.rank == 0:  # what one process finds of a checkpoint holds for all
-        messages.append(require_exact_lengths(family))
+    if world.rank == 0:  # what one process finds of a model folder holds for all
+        messages.append(require_exact_lengths(stream.family.for_attention(config.model.attn)))
     eval_plans = plan_sets(config, world_size=world.size)
-    place = place_of(accelerator, config)
+    return Run(
+        config=config,
+        world=world,
+        stream=stream,
+        start=start,
+        messages=tuple(messages),
+        eval_plans=eval_plans,
+        total_steps=total_steps,
+        engine=open_engine(config, accelerator, stream.family),
+        checkpoints=checkpoints,
+    )
+
+
+def open_engine(config: Config, accelerator: Accelerator, family: Family) -> Engine:
+    """The model to train on its device, and its optimizer.
+
+    Raises:
+        TrainError: the model cannot be loaded, or nothing of it is trainable.
+    """
+    place, family = place_of(accelerator, config), family.for_attention(config.model.attn)
     bare = load_model(config, place, attention=family.attention_setting(config.model.attn))
     head = LossHead(bare)
-    if config.train.adapter is not None:
-        save_adapter_only(accelerator)
     model, optimizer = accelerator.prepare(bare, make_optimizer(bare, config.train))
-    engine = Engine(
+    return Engine(
         accelerator=accelerator,
         model=model,
         optimizer=optimizer,
@@ -115,17 +135,6 @@ def open_run(config: Config, accelerator: Accelerator) -> Run:
         max_grad_norm=config.train.max_grad_norm,
         seed=config.train.seed,
         needs_images=trains_vision(config) or is_sharded(accelerator),
-    )
-    return Run(
-        config=config,
-        world=world,
-        stream=stream,
-        start=start,
-        messages=tuple(messages),
-        eval_plans=eval_plans,
-        total_steps=total_steps,
-        engine=engine,
-        checkpoints=checkpoints,
     )
 
 
