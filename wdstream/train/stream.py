@@ -17,12 +17,11 @@ from wdstream.batches.batch import Batch
 from wdstream.config.schema import Config
 from wdstream.errors import StateError, TrainError
 from wdstream.families.base import Family
+from wdstream.nodes.node import State
 from wdstream.pipeline.loader import StreamLoader
 from wdstream.pipeline.planned import Plan
 from wdstream.plan.hashing import step_digest
 from wdstream.records import Failure, StepPlan, World
-
-State = Mapping[str, Any]
 
 STATE_EVERY_PAGES = 8192
 """Between two states that are written down for `wdstream trace`: planned again in a tenth of a second."""
