@@ -17,6 +17,7 @@ from wdstream.records import Bools, Ints
 if TYPE_CHECKING:
     from wdstream.tiling.policy import TilingPolicy
 
+Floats = NDArray[np.float64]
 Sizes = tuple[Ints, Ints]
 """Widths and heights."""
 
@@ -104,15 +105,21 @@ class Grids:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spans:
-    """Columns (or rows) of all pages, flat, in emission order: first and end pixel of each on its page."""
+    """Columns (or rows) of all pages, flat, in emission order: first and end pixel of each on its page, whole numbers
+    in either kind of array."""
 
-    first: Ints
-    end: Ints
+    first: Ints | Floats
+    end: Ints | Floats
 
     @property
     def lengths(self) -> Ints:
         """Pixels of each."""
-        return self.end - self.first
+        return (self.end - self.first).astype(np.int64, copy=False)
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """(first, end) of each."""
+        first, end = self.first.astype(np.int64, copy=False), self.end.astype(np.int64, copy=False)
+        return list(zip(first.tolist(), end.tolist(), strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,16 +181,13 @@ def with_overviews(cut: CutPages, *, has_text_labels: bool) -> TileArrays:
     has_overview = np.zeros(len(tiles), dtype=np.bool_)
     has_overview[cut.owners] = True
     counts = tiles + has_overview
-    is_overview = np.zeros(int(counts.sum()), dtype=np.bool_)
-    is_overview[starts_of(counts)[cut.owners]] = True
-
-    def merged(of_tiles: Ints, of_overviews: Ints) -> Ints:
-        if not len(of_overviews):
-            return of_tiles
-        both = np.empty(len(is_overview), dtype=np.int64)
-        both[is_overview], both[~is_overview] = of_overviews, of_tiles
-        return both
-
+    sizes = cut.tiles
+    if len(cut.owners):
+        is_overview = np.zeros(len(sizes[0]) + len(cut.owners), dtype=np.bool_)
+        is_overview[starts_of(counts)[cut.owners]] = True
+        sizes = np.empty(len(is_overview), dtype=np.int64), np.empty(len(is_overview), dtype=np.int64)
+        for both, of_overviews, of_tiles in zip(sizes, cut.overviews, cut.tiles, strict=True):
+            both[is_overview], both[~is_overview] = of_overviews, of_tiles
     return TileArrays(
         counts=counts,
         columns=cut.grids.columns,
@@ -191,6 +195,6 @@ def with_overviews(cut: CutPages, *, has_text_labels: bool) -> TileArrays:
         has_overview=has_overview,
         is_labelled=(counts > 1) & has_text_labels,
         is_rtl=np.array([policy.reading_order == "rtl" for policy in cut.policies])[cut.chosen],
-        tile_widths=merged(cut.tiles[0], cut.overviews[0]),
-        tile_heights=merged(cut.tiles[1], cut.overviews[1]),
+        tile_widths=sizes[0],
+        tile_heights=sizes[1],
     )

@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.records import Bools, Ints, Placement, Size
-from wdstream.tiling.arrays import CutPages, Grids, Sizes, Spans, positions_of, starts_of
+from wdstream.tiling.arrays import CutPages, Floats, Grids, Sizes, Spans, positions_of, starts_of
 from wdstream.tiling.settings import ShapeBucket
 
 if TYPE_CHECKING:
     from wdstream.tiling.policy import TilingPolicy
 
-Floats = NDArray[np.float64]
 Limits = tuple[Fraction | None, Fraction | None]
 
 
@@ -122,7 +121,7 @@ def _spans(lengths: Ints, cells: Ints, overlap: Floats, is_reversed: Bools) -> S
     cell = np.repeat(cell, cells)
     first = np.maximum(0.0, np.rint(positions * cell - extra))
     end = np.minimum(np.repeat(lengths, cells), np.rint((positions + 1) * cell + extra))
-    return Spans(first=first.astype(np.int64), end=end.astype(np.int64))
+    return Spans(first=first, end=end)
 
 
 def _reduced(page: Sizes, grids: Grids, overlap: Floats) -> Grids:

@@ -241,7 +241,7 @@ def _cut(page: Sizes, policy: TilingPolicy) -> CutPages:
 
 def _boxes(cut: CutPages) -> list[tuple[int, int, int, int]]:
     """The crops of one page, in emission order."""
-    columns, rows = (list(zip(span.first.tolist(), span.end.tolist(), strict=True)) for span in cut.spans())
+    columns, rows = (spans.pairs() for spans in cut.spans())
     return [(left, top, right, bottom) for top, bottom in rows for left, right in columns]
 
 
