@@ -21,6 +21,8 @@ Size = tuple[int, int]
 Box = tuple[int, int, int, int]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+MAX_SIDE = 1 << 24
+"""Longest side of a page in pixels; keeps every product of the tiling rules within 64 bits."""
 CHANNELS = 3
 """Of every image: RGB."""
 IGNORED = -100

@@ -1,4 +1,4 @@
-"""Where a rule of modes.py gives other pixels than Hugging Face: by how much, on one colour stored in every mode.
+"""Where a rule of pixels/pillow.py gives other pixels than Hugging Face, and by how much: one colour in every mode.
 
 Two ways of theirs are compared: an image processor that is handed Pillow's image, and `load_image`, through which their
 pipelines read paths. Bicubic against Pillow is in tests/families/test_pixels.py and test_render.py.

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 DEFAULT_SIDE = 364
-MAX_SIDE = 4096
+MAX_LONGEST_EDGE = 4096
 """The processor never resizes to more (`MAX_IMAGE_SIZE` of its module)."""
 LABEL = re.compile(r"<row(\d+)_col(\d+)>")
 MARK, WHOLE, IMAGE = "<fake_token_around_image>", "<global-img>", "<image>"
@@ -96,10 +96,10 @@ class Idefics3(SplitSquares):
         settings = folder.image_settings
         size = settings.get("size") or {"longest_edge": 4 * DEFAULT_SIDE}
         resizes = settings.get("do_resize", True)
-        if not 1 <= size.get("longest_edge", 0) <= MAX_SIDE or resizes is not True:
+        if not 1 <= size.get("longest_edge", 0) <= MAX_LONGEST_EDGE or resizes is not True:
             raise FamilyError(
                 f"{self.model_dir}: the image processor's settings have size {size} and do_resize {resizes}; wdstream "
-                f"knows {self.name} with do_resize on and size.longest_edge up to {MAX_SIDE}"
+                f"knows {self.name} with do_resize on and size.longest_edge up to {MAX_LONGEST_EDGE}"
             )
         self.longest_edge = int(size["longest_edge"])
         self.has_own_labels = None not in (self.encoder.find_id(WHOLE), self.encoder.find_id(tile_name(0, 0)))

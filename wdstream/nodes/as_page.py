@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wdstream.errors import DecodeError, RowError
-from wdstream.pixels.modes import to_grey_or_rgb
+from wdstream.pixels.pillow import to_grey_or_rgb
 from wdstream.records import DecodedPage, ImageSegment, Page, Pixels, Segment, TextSegment
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION, is_image
 from wdstream.shards.page_members import page_from_members

@@ -9,8 +9,8 @@ from wdstream.families.base import Family
 from wdstream.families.shared.chat import render_chat
 from wdstream.nodes.tile import Tiling
 from wdstream.pixels.header import image_size
-from wdstream.plan.sample_lengths import FULL_SCALE, MAX_SIDE, Reject, scaled_size
-from wdstream.records import Page, Size, TextSegment, TokenSegment
+from wdstream.plan.sample_lengths import FULL_SCALE, Reject, scaled_size
+from wdstream.records import MAX_SIDE, Page, Size, TextSegment, TokenSegment
 from wdstream.tiling.labels import tile_text_pieces
 
 

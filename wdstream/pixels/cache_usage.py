@@ -1,8 +1,8 @@
-"""How full a tile cache is, shared by all processes that use it, and who has to go when it is full.
+"""How full a tile cache is, shared by all processes that use it; what is evicted when it is full; info and prune.
 
-`<path>/tile-cache-usage` holds the bytes of all entries. Who writes an entry holds a lock on it, so the bound holds for
-any number of processes, and a killed one, whose lock the kernel opens, leaves a wrong count at most, which the next
-count puts right. When an entry does not fit, the files are counted anew and some go, down to KEPT of the bound:
+`<path>/tile-cache-usage` holds the bytes of all entries. Whoever writes an entry holds a lock on it, so the bound holds
+for any number of processes; a process that is killed leaves a wrong count at most, which the next count corrects. When
+an entry does not fit, the files are counted again and some are evicted, down to KEPT of the bound:
 
     1. entries of other policies (other tilings, other versions), those of the longest unused policy first
     2. of this policy, the entries with the largest digests; from then on entries with such digests are not written
@@ -11,9 +11,8 @@ Every epoch passes over all pages, so evicting what was used longest ago would e
 again. Digests are as good as random, so what stays is a fixed share of the pages: a cache of half the size hits half
 the time.
 
-Whatever else lies in the folder is nobody's entry: it is neither counted nor ever removed.
-
-`wdstream cache info|prune`: what a tile cache holds, and making it smaller. Safe while runs use it.
+Anything else in the folder is not the cache's: it is neither counted nor ever removed. `wdstream cache info|prune` are
+safe while runs use the cache.
 """
 
 import os
@@ -30,10 +29,11 @@ from wdstream.storage.lock import FileLock
 
 if TYPE_CHECKING:
     from rich.console import Console
+
 USAGE = "tile-cache-usage"
 TEMP_PREFIX = ".writing-"
 _FOLDER_NAME = re.compile(r"v\d+-[0-9a-f]{16}")  # of a policy
-_PART_NAME = re.compile(r"[0-9a-f]{2}")
+_SUBFOLDER_NAME = re.compile(r"[0-9a-f]{2}")
 _ENTRY_NAME = re.compile(rf"[0-9a-f]{{40}}-\d+|{re.escape(TEMP_PREFIX)}.*")
 KEPT = 0.9
 _COUNT_BYTES = 8
@@ -41,7 +41,7 @@ _COUNT_BYTES = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One file of a cache: its bytes, its policy's folder, its place."""
+    """One file of a cache: its path, its policy's folder, its bytes."""
 
     path: Path
     folder: str
@@ -65,7 +65,7 @@ class CacheSpace:
 
     @contextmanager
     def reserve(self, name: str, size: int) -> Iterator[bool]:
-        """Hold the cache while an entry of `size` bytes is written in the block; False when it must not be.
+        """Lock the cache while an entry of `size` bytes is written in the block; gives False when it must not be.
 
         Raises:
             OSError: the cache cannot be written to.
@@ -73,24 +73,24 @@ class CacheSpace:
         if size > self._max_bytes or self._is_refused(name):
             yield False
             return
-        with locked_usage(self._path) as usage:
-            used = read_usage(usage)
+        with locked_usage(self._path) as lock:
+            used = _read_usage(lock.file)
             if used is None or used + size > self._max_bytes:
                 used = self._evict(size)
             is_accepted = not self._is_refused(name)
-            write_usage(usage, used + size if is_accepted else used)
+            _write_usage(lock.file, used + size if is_accepted else used)
             yield is_accepted
 
     def _is_refused(self, name: str) -> bool:
         return self._limit is not None and name >= self._limit
 
     def _evict(self, size: int) -> int:
-        """Make room for `size` bytes where it is lacking; the bytes in use then."""
+        """Make room for `size` bytes where it is lacking; returns the bytes then in use."""
         entries = list(entries_of(self._path))
         used = sum(entry.size for entry in entries)
         if used + size <= self._max_bytes:
             return used
-        for entry in by_right(entries, self._path, self._own):
+        for entry in eviction_order(entries, self._path, self._own):
             if used + size <= KEPT * self._max_bytes:
                 break
             entry.path.unlink(missing_ok=True)
@@ -101,10 +101,10 @@ class CacheSpace:
 
 
 def entries_of(path: Path) -> Iterator[Entry]:
-    """All entries of a cache, those that killed writers began too; what vanishes meanwhile is left out."""
+    """All entries of a cache, also those that killed writers began; what vanishes meanwhile is left out."""
     for folder in policy_folders(path):
-        for part in _named(folder, _PART_NAME):
-            for file in _named(part, _ENTRY_NAME):
+        for subfolder in _named(folder, _SUBFOLDER_NAME):
+            for file in _named(subfolder, _ENTRY_NAME):
                 try:
                     if file.is_file():
                         yield Entry(path=file, folder=folder.name, size=file.stat().st_size)
@@ -113,46 +113,44 @@ def entries_of(path: Path) -> Iterator[Entry]:
 
 
 def policy_folders(path: Path) -> list[Path]:
-    """The folders of a cache that hold entries, by name; other folders are none of ours."""
+    """The folders of a cache that hold entries, by name; no other folder is the cache's."""
     return [folder for folder in _named(path, _FOLDER_NAME) if folder.is_dir()]
 
 
 def _named(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
-    """What lies in a folder under such names, in order; nothing when it is gone, or no folder."""
+    """What a folder holds under such names, in order; nothing when it is gone, or is no folder."""
     try:
         return sorted(item for item in folder.iterdir() if pattern.fullmatch(item.name))
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def by_right(entries: list[Entry], path: Path, own: str | None) -> list[Entry]:
-    """Entries in the order in which they go: what killed writers left, other policies, then `own` by its digests."""
+def eviction_order(entries: list[Entry], path: Path, own: str | None) -> list[Entry]:
+    """Entries in the order of eviction: what killed writers left, other policies, then `own` by its digests."""
     used = {folder: (path / folder).stat().st_mtime_ns for folder in {entry.folder for entry in entries}}
     by_digest = sorted(entries, key=lambda entry: entry.path.name, reverse=True)
     return sorted(by_digest, key=lambda entry: (not is_leftover(entry.path), entry.folder == own, used[entry.folder]))
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether a file is what a killed process had begun to write; who asks holds the lock, so nobody writes now."""
+    """Whether a file is what a killed process had begun to write; the caller holds the lock, so nobody writes now."""
     return path.name.startswith(TEMP_PREFIX)
 
 
-@contextmanager
-def locked_usage(path: Path) -> Iterator[BinaryIO]:
-    """The usage file of a cache, for one writer at a time: among threads and among processes."""
-    with FileLock(path / USAGE) as lock:
-        yield lock.file
+def locked_usage(path: Path) -> FileLock:
+    """The usage file of a cache, for one writer at a time among threads and processes."""
+    return FileLock(path / USAGE)
 
 
-def read_usage(file: BinaryIO) -> int | None:
-    """The bytes in use, as last counted; None when nobody counted, or the count is torn."""
+def _read_usage(file: BinaryIO) -> int | None:
+    """The bytes in use, as last counted; None when nobody has counted, or the count is torn."""
     file.seek(0)
     data = file.read()
     return int.from_bytes(data, "little") if len(data) == _COUNT_BYTES else None
 
 
-def write_usage(file: BinaryIO, used: int) -> None:
-    """Keep the bytes in use."""
+def _write_usage(file: BinaryIO, used: int) -> None:
+    """Replace the count of bytes in use."""
     file.seek(0)
     file.truncate()
     file.write(used.to_bytes(_COUNT_BYTES, "little"))
@@ -180,11 +178,11 @@ class CacheInfo:
 
     @property
     def num_bytes(self) -> int:
-        """Of all entries."""
+        """Bytes of all entries."""
         return sum(policy.num_bytes for policy in self.policies)
 
     def print(self, console: "Console") -> None:
-        """A table, one line a policy."""
+        """A table, one line per policy."""
         from rich.table import Table
 
         table = Table("policy, the last used below", "images", "MiB", title=f"tile cache {self.path}")
@@ -221,7 +219,7 @@ class PruneReport:
     bytes_left: int
 
     def print(self, console: "Console") -> None:
-        """One line."""
+        """One line on what was removed."""
         console.print(
             f"{self.path}: {self.num_removed:,} entries removed, {self.bytes_removed / MEBI:,.1f} MiB; "
             f"{self.bytes_left / MEBI:,.1f} MiB left",
@@ -240,19 +238,19 @@ def prune_cache(path: Path, *, max_bytes: int | None = None) -> PruneReport:
         ConfigError: there is no tile cache.
     """
     _check(path)
-    with locked_usage(path) as usage:
+    with locked_usage(path) as lock:
         last = next(reversed(folders_by_use(path)), None)
         entries = list(entries_of(path))
         left = sum(entry.size for entry in entries)
         removed: list[Entry] = []
-        for entry in by_right(entries, path, own=last):
+        for entry in eviction_order(entries, path, own=last):
             is_wanted = left <= max_bytes if max_bytes is not None else entry.folder == last
             if is_wanted and not is_leftover(entry.path):
                 continue
             entry.path.unlink(missing_ok=True)
             left -= entry.size
             removed.append(entry)
-        write_usage(usage, left)
+        _write_usage(lock.file, left)
         _remove_empty(path)  # under the lock: a writer makes folders, then the file in them
     return PruneReport(
         path=path, num_removed=len(removed), bytes_removed=sum(entry.size for entry in removed), bytes_left=left
@@ -272,9 +270,9 @@ def _remove_empty(path: Path) -> None:
     """Remove folders without entries; those that stay keep the time of their last use."""
     for folder in policy_folders(path):
         times = folder.stat()
-        for part in (*folder.iterdir(), folder):
+        for inner in (*folder.iterdir(), folder):
             with suppress(OSError):  # not empty, or no folder
-                part.rmdir()
+                inner.rmdir()
         if folder.exists():
             os.utime(folder, ns=(times.st_atime_ns, times.st_mtime_ns))
 

@@ -1,28 +1,47 @@
 """What an encoded image says about itself before any pixel is decoded: size after EXIF, mode, frames.
 
-JPEG and PNG headers are parsed from the bytes (about 20 microseconds, no imports); other formats are opened with
-Pillow, which reads their headers only. `decode_image` goes by the same header: a planned size is the decoded size.
+JPEG and PNG headers are parsed from the bytes (about 20 microseconds, three times as fast as Pillow); other formats are
+opened with Pillow, which reads their headers only. `decode_image` goes by the same header: a planned size is the
+decoded size. Sources: ITU-T T.81 (JPEG) annex B; PNG third edition, chapters 5 and 11.
+
+An orientation is 1..8 as in the TIFF 6.0 tag 274: 1 upright, 2 mirrored, 3 turned by 180 degrees, 4 flipped,
+5 transposed, 6 to be turned clockwise by 90 degrees, 7 transversed, 8 to be turned anticlockwise. From 5 on, width and
+height swap. EXIF wins; XMP (`tiff:Orientation`) counts only where EXIF is silent. Metadata that cannot be read means 1:
+broken metadata says nothing about the pixels.
 """
 
+import re
+import struct
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wdstream.errors import DecodeError
-from wdstream.pixels.file_headers import (
-    ORIENTATION_TAG,
-    StoredHeader,
-    is_transposed,
-    jpeg_stored_header,
-    orientation_of,
-    png_stored_header,
-)
 from wdstream.pixels.pillow import open_image, sniff_format, unreadable
 from wdstream.records import Size
 
 if TYPE_CHECKING:
     from PIL import Image
 
-_PARSERS = {"JPEG": jpeg_stored_header, "PNG": png_stored_header}
+FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # T.81 table B.1: SOF0..SOF15
+_STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})  # no length follows
+SCAN_MARKER = 0xDA
+_APP1, _END = 0xE1, 0xD9
+_JPEG_EXIF, _JPEG_XMP = b"Exif\x00\x00", b"http://ns.adobe.com/xap/1.0/\x00"
+_JPEG_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
+
+_PNG_SIGNATURE_BYTES = 8
+_PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}  # by colour type
+_PNG_XMP, _PNG_EXIF = b"XML:com.adobe.xmp", b"Raw profile type exif"
+_MAX_TEXT_BYTES = 1 << 20  # a text chunk that inflates beyond this holds no orientation
+
+ORIENTATION_TAG = 0x0112
+_EXIF_PREFIX = b"Exif\x00\x00"
+_BYTE_ORDERS = {b"II": "<", b"MM": ">"}
+_VALUE_FORMATS = {1: "B", 3: "H", 4: "I"}  # BYTE, SHORT, LONG: what writers use for this tag
+_IFD_ENTRY_BYTES = 12
+_XMP_ORIENTATION = re.compile(rb"tiff:Orientation\s*(?:=\s*[\"']|>)\s*([1-8])\s*[\"'<]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +85,10 @@ def image_header(data: bytes, *, count_frames: bool = True) -> ImageHeader:
         DecodeError: the bytes are no readable image, or its frames cannot be counted.
     """
     image_format = sniff_format(data)
-    if image_format in _PARSERS:
-        return _from_stored(image_format, _PARSERS[image_format](data))
+    if image_format == "JPEG":
+        return _jpeg_header(data)
+    if image_format == "PNG":
+        return _png_header(data)
     with open_image(data, image_format) as image:
         return pillow_header(image, count_frames=count_frames)
 
@@ -99,11 +120,13 @@ def _tiff_orientation(image: "Image.Image") -> tuple[int, bool]:
     return (orientation if orientation in range(1, 9) else 1), tag in range(5, 9)
 
 
-def _from_stored(image_format: str, stored: StoredHeader) -> ImageHeader:
-    """A parsed header with its orientation applied."""
-    orientation = orientation_of(exif=stored.exif, xmp=stored.xmp)
-    size = _turned((stored.width, stored.height), is_transposed(orientation))
-    return _header(image_format, size, orientation, mode=stored.mode, num_frames=stored.num_frames)
+def _parsed(
+    image_format: str, size: Size, *, mode: str, exif: bytes | None, xmp: bytes | None, num_frames: int = 1
+) -> ImageHeader:
+    """The header of a parsed file: `size` as stored, and its raw metadata blocks."""
+    orientation = orientation_of(exif=exif, xmp=xmp)
+    size = _turned(size, is_transposed(orientation))
+    return _header(image_format, size, orientation, mode=mode, num_frames=num_frames)
 
 
 def _turned(size: Size, turn: bool) -> Size:
@@ -118,3 +141,163 @@ def _header(image_format: str, size: Size, orientation: int, *, mode: str, num_f
     return ImageHeader(
         width=width, height=height, format=image_format, orientation=orientation, mode=mode, num_frames=num_frames
     )
+
+
+def _jpeg_header(data: bytes) -> ImageHeader:
+    """Parse a JPEG up to its first scan.
+
+    Raises:
+        DecodeError: the file ends before a frame header, or the frame header makes no sense.
+    """
+    size: tuple[int, int, str] | None = None
+    exif = xmp = None
+    for marker, start, end in jpeg_segments(data):
+        if marker in FRAME_MARKERS and size is None:
+            if end - start < 6 or end > len(data):
+                raise DecodeError("JPEG image cannot be decoded: its frame header is cut short")
+            height, width, num_components = struct.unpack_from(">HHB", data, start + 1)
+            if num_components not in _JPEG_MODES:
+                raise DecodeError(f"JPEG image cannot be decoded: {num_components} components; expected 1, 3 or 4")
+            size = width, height, _JPEG_MODES[num_components]
+        elif marker == _APP1 and exif is None and data.startswith(_JPEG_EXIF, start):
+            exif = data[start:end]
+        elif marker == _APP1 and xmp is None and data.startswith(_JPEG_XMP, start):
+            xmp = data[start:end]
+    if size is None:
+        raise DecodeError(f"JPEG image cannot be decoded: no frame header in its {len(data)} bytes")
+    return _parsed("JPEG", size[:2], mode=size[2], exif=exif, xmp=xmp)
+
+
+def jpeg_segments(data: bytes, position: int = 2) -> Iterator[tuple[int, int, int]]:
+    """(marker, start, end) of each segment's payload from `position` on, which is that of a marker.
+
+    The header of a scan, the end marker, or bytes that are no marker come last.
+    """
+    marker = None
+    while marker != SCAN_MARKER and position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # a fill byte
+            position += 1
+        elif marker in _STANDALONE_MARKERS:
+            position += 2
+        elif marker == _END:
+            return
+        else:
+            length = data[position + 2] << 8 | data[position + 3]
+            yield marker, position + 4, position + 2 + length
+            position += 2 + max(length, 2)
+
+
+def _png_header(data: bytes) -> ImageHeader:
+    """Parse a PNG's chunks; metadata may stand after the pixels.
+
+    Raises:
+        DecodeError: the first chunk is no image header, or has an unknown colour type.
+    """
+    first = data[_PNG_SIGNATURE_BYTES : _PNG_SIGNATURE_BYTES + 8]
+    if first != b"\x00\x00\x00\x0dIHDR" or len(data) < 33:
+        raise DecodeError(f"PNG image cannot be decoded: its first chunk is {first!r}, not an image header")
+    width, height, depth, color_type = struct.unpack_from(">IIBB", data, _PNG_SIGNATURE_BYTES + 8)
+    if color_type not in _PNG_MODES:
+        raise DecodeError(f"PNG image cannot be decoded: unknown colour type {color_type}")
+    exif = profile = xmp = None
+    num_frames = 1
+    for kind, start, end in _png_chunks(data):
+        if kind == b"eXIf":
+            exif = data[start:end]
+        elif kind == b"acTL" and end - start >= 4:
+            num_frames = max(1, int.from_bytes(data[start : start + 4]))
+        elif kind in _TEXT_READERS:
+            keyword, _, rest = data[start:end].partition(b"\x00")
+            if keyword == _PNG_EXIF:
+                profile = _hex_profile(_TEXT_READERS[kind](rest))
+            elif keyword == _PNG_XMP:
+                xmp = _TEXT_READERS[kind](rest)
+    mode = {(0, 1): "1", (0, 16): "I;16"}.get((color_type, depth), _PNG_MODES[color_type])
+    exif = profile if exif is None else exif
+    return _parsed("PNG", (width, height), mode=mode, exif=exif, xmp=xmp, num_frames=num_frames)
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(type, start, end) of each whole chunk's payload, up to the end chunk or the first chunk that is cut short."""
+    position = _PNG_SIGNATURE_BYTES
+    while position + 12 <= len(data):
+        length = int.from_bytes(data[position : position + 4])
+        kind = data[position + 4 : position + 8]
+        end = position + 8 + length
+        if kind == b"IEND" or end + 4 > len(data):
+            return
+        yield kind, position + 8, end
+        position = end + 4
+
+
+def _plain_text(rest: bytes) -> bytes:
+    """The text of a tEXt chunk, after its keyword."""
+    return rest
+
+
+def _compressed_text(rest: bytes) -> bytes:
+    """The text of a zTXt chunk: one byte for the method, then a deflate stream."""
+    return _inflate(rest[1:])
+
+
+def _international_text(rest: bytes) -> bytes:
+    """The text of an iTXt chunk: flag, method, language, translated keyword, text."""
+    text = rest[2:].split(b"\x00", 2)[-1]
+    return _inflate(text) if rest[:1] == b"\x01" else text
+
+
+_TEXT_READERS = {b"tEXt": _plain_text, b"zTXt": _compressed_text, b"iTXt": _international_text}
+
+
+def _inflate(stream: bytes) -> bytes:
+    """Decompress at most `_MAX_TEXT_BYTES`; empty when the stream is damaged."""
+    try:
+        return zlib.decompressobj().decompress(stream, _MAX_TEXT_BYTES)
+    except zlib.error:
+        return b""
+
+
+def _hex_profile(text: bytes) -> bytes | None:
+    """The bytes of an ImageMagick profile: newline, name, length, then hexadecimal digits."""
+    digits = re.sub(rb"\s", b"", b"".join(text.split(b"\n")[3:]))
+    try:
+        return bytes.fromhex(digits.decode("ascii"))
+    except ValueError:  # no hexadecimal digits
+        return None
+
+
+def is_transposed(orientation: int) -> bool:
+    """Whether width and height swap when this orientation is applied."""
+    return orientation >= 5
+
+
+def orientation_of(*, exif: bytes | None, xmp: bytes | None) -> int:
+    """The orientation 1..8 that an image's EXIF block or XMP packet asks for; 1 when neither says."""
+    found = _exif_orientation(exif) if exif else None
+    if found is None and xmp:
+        match = _XMP_ORIENTATION.search(xmp)
+        found = int(match[1]) if match else None
+    return found or 1
+
+
+def _exif_orientation(exif: bytes) -> int | None:
+    """The orientation in the first directory of an EXIF block (a TIFF file, with or without the `Exif` prefix)."""
+    tiff = exif.removeprefix(_EXIF_PREFIX)
+    order = _BYTE_ORDERS.get(tiff[:2])
+    if order is None:
+        return None
+    try:
+        (directory,) = struct.unpack_from(order + "I", tiff, 4)
+        (num_entries,) = struct.unpack_from(order + "H", tiff, directory)
+        for number in range(num_entries):
+            entry = directory + 2 + number * _IFD_ENTRY_BYTES
+            tag, kind, count = struct.unpack_from(order + "HHI", tiff, entry)
+            if tag == ORIENTATION_TAG:
+                if kind not in _VALUE_FORMATS or count != 1:
+                    return None
+                (value,) = struct.unpack_from(order + _VALUE_FORMATS[kind], tiff, entry + 8)
+                return value if 1 <= value <= 8 else None
+    except struct.error:  # a directory cut short
+        return None
+    return None

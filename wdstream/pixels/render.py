@@ -16,8 +16,8 @@ from torch.nn.functional import interpolate
 from wdstream.errors import DecodeError
 from wdstream.pixels.grey import grey_as_rgb, is_grey
 from wdstream.records import Box, Pixels, Placement, Size, TilePlan
+from wdstream.tiling.settings import RESAMPLES
 
-RESAMPLES = ("bilinear", "bicubic", "lanczos")
 _LANES = 4  # torch's uint8 kernel works on 3 or 4 interleaved channels
 
 
@@ -34,10 +34,10 @@ def render_tiles(
             scaled to it, rounded to whole pixels.
 
     Returns:
-        One uint8 (h, w, 3) a box, in the plan's order; (w, h) is `plan.sizes`.
+        One uint8 (h, w, 3) per box, in the plan's order; (w, h) is `plan.sizes`.
 
     Raises:
-        DecodeError: a box of the plan lies outside the image, so the image is not the one the plan was made for.
+        DecodeError: a box of the plan is outside the image, so the image is not the one the plan was made for.
         ValueError: an unknown resample.
     """
     tiles = []
@@ -87,7 +87,7 @@ def _crop(image: Pixels, box: Box) -> Pixels:
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
         raise DecodeError(
             f"the tile plan cuts the box {box} out of an image of {width}x{height} pixels: the plan was made for an "
-            "image of another size; make the index of this shard anew"
+            "image of another size; make the index of this shard again"
         )
     return image[top:bottom, left:right]
 

@@ -1,6 +1,6 @@
 """Tiles kept on disk, ready for the family's layout: a warm epoch neither decodes nor resizes.
 
-    <path>/v2-<policy>/<first two digits>/<content digest>-<scale>      one entry an image
+    <path>/v2-<policy>/<first two digits>/<content digest>-<scale>      one entry per image
     <path>/tile-cache-usage                                             bytes of all entries, see cache_usage.py
 
     entry    MAGIC, crc32 of what follows, bytes of the header, header (JSON: name, policy, shapes), pixels
@@ -59,7 +59,7 @@ def cache_policy(*, tiling: str, decode: DecodeMode, max_pixels: int) -> str:
 
 
 def open_cache(pixels: PixelSettings, *, tiling: str, max_pixels: int) -> "TileCache | None":
-    """The cache that the settings name, None when they name none; `tiling` is the tiling's pixel_fingerprint.
+    """The cache that the settings name, or None without one; `tiling` is the tiling's pixel_fingerprint.
 
     Raises:
         ConfigError: its folder cannot be made.
@@ -93,7 +93,7 @@ class TileCache:
         with locked_usage(settings.path):  # `prune` removes empty folders
             self._folder.mkdir(exist_ok=True)
             os.utime(self._folder)  # last used now
-        self._room = CacheSpace(settings.path, max_bytes=settings.max_bytes, own=self._folder.name)
+        self._space = CacheSpace(settings.path, max_bytes=settings.max_bytes, own=self._folder.name)
         self._is_writable = True
 
     def get(self, name: str, sizes: Sequence[Size]) -> tuple[Pixels, ...] | None:
@@ -124,7 +124,7 @@ class TileCache:
         return tuple(tiles)
 
     def put(self, name: str, tiles: Sequence[Pixels]) -> None:
-        """Keep tiles, unless the cache is full of entries that have a better right. A failure is logged once."""
+        """Keep tiles, unless the cache is full of entries that come first. A failure is logged once."""
         if not self._is_writable:
             return
         stored = [np.ascontiguousarray(tile[..., 0] if is_grey(tile) else tile) for tile in tiles]
@@ -133,7 +133,7 @@ class TileCache:
         ).encode()
         size = _HEAD.size + len(header) + sum(tile.nbytes for tile in stored)
         try:
-            with self._room.reserve(name, size) as is_accepted:
+            with self._space.reserve(name, size) as is_accepted:
                 if is_accepted:
                     self._write(self._path(name), header, stored)
         except OSError as error:

@@ -21,13 +21,10 @@ from numpy.typing import NDArray
 
 from wdstream.plan.protocols import Bools, LengthModel, TileArrays, TileModel
 from wdstream.plan.settings import PlanSettings
-from wdstream.records import Ints
+from wdstream.records import MAX_SIDE, Ints
 
 FULL_SCALE = 64
 """Images are shrunk to scale / FULL_SCALE of their sides."""
-
-MAX_SIDE = 1 << 24
-"""Pixels; the limit of the tiling rules (tiling/arrays.py). Larger images are rejected."""
 
 
 class Reject(IntEnum):

@@ -18,11 +18,9 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from wdstream.errors import DecodeError, SourceError
-from wdstream.pixels.completeness import check_strips
-from wdstream.pixels.decode import EncodedImage
+from wdstream.pixels.decode import EncodedImage, check_strips
 from wdstream.pixels.header import image_header, pillow_header
-from wdstream.pixels.modes import to_grey_or_rgb
-from wdstream.pixels.pillow import open_image, sniff_format, unreadable
+from wdstream.pixels.pillow import open_image, sniff_format, to_grey_or_rgb, unreadable
 from wdstream.raw.options import MakeShardsOptions
 from wdstream.records import Size
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wdstream.records import Bools, Ints
+from wdstream.records import MAX_SIDE, Bools, Ints
 
 if TYPE_CHECKING:
     from wdstream.tiling.policy import TilingPolicy
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Sizes = tuple[Ints, Ints]
 """Widths and heights."""
-
-MAX_SIDE = 1 << 24
-"""Longest side of a page; keeps every product of the tiling rules within 64 bits."""
 
 
 def page_sizes(widths: ArrayLike, heights: ArrayLike) -> Sizes:

@@ -192,7 +192,7 @@ def plan_tiles_arrays(widths: ArrayLike, heights: ArrayLike, policy: TilingPolic
     """The tiles of pages of these sizes, (n,) each.
 
     Raises:
-        ValueError: the arrays differ in length, or a side is below 1 or above arrays.MAX_SIDE.
+        ValueError: the arrays differ in length, or a side is below 1 or above records.MAX_SIDE.
     """
     return with_overviews(_cut(page_sizes(widths, heights), policy), has_text_labels=policy.has_text_labels)
 
@@ -204,7 +204,7 @@ def plan_tiles(width: int, height: int, policy: TilingPolicy) -> TilePlan:
     Sizes repeat, so plans of sizes seen lately are kept.
 
     Raises:
-        ValueError: a side is below 1 or above arrays.MAX_SIDE.
+        ValueError: a side is below 1 or above records.MAX_SIDE.
     """
     cut = _cut(page_sizes([width], [height]), policy)
     rule = cut.policies[int(cut.chosen[0])]

@@ -1,4 +1,4 @@
-"""One test a rule of the table in wdstream/pixels/modes.py, each with literal pixels."""
+"""One test a rule of the table in wdstream/pixels/pillow.py, each with literal pixels."""
 
 import io
 import struct

@@ -11,8 +11,7 @@ from PIL import Image
 
 from tests.helpers.paths import DATA
 from wdstream.errors import DecodeError
-from wdstream.pixels.completeness import JpegScans, is_whole_jpeg2000, jpeg_scans
-from wdstream.pixels.decode import decode_image
+from wdstream.pixels.decode import JpegScans, decode_image, is_whole_jpeg2000, jpeg_scans
 
 END = b"\xff\xd9"
 

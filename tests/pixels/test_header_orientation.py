@@ -2,7 +2,7 @@ import struct
 
 import pytest
 
-from wdstream.pixels.file_headers import is_transposed, orientation_of
+from wdstream.pixels.header import is_transposed, orientation_of
 
 
 def exif(order: str, kind: int, value: bytes, count: int = 1, prefix: bytes = b"") -> bytes:
