@@ -24,9 +24,8 @@ from wdstream.families.shared.chat import render_chat
 from wdstream.nodes.as_page import as_page
 from wdstream.nodes.collate import Collate
 from wdstream.nodes.decode import Decode
-from wdstream.nodes.estimate_length import EstimateLength
 from wdstream.nodes.items import Items
-from wdstream.nodes.label import Label
+from wdstream.nodes.label import EstimateLength, Label
 from wdstream.nodes.mapper import Map
 from wdstream.nodes.node import Node
 from wdstream.nodes.pack import Pack
@@ -123,7 +122,7 @@ def test_without_skipping_the_bad_page_is_named(rows: list[dict[str, Any]], fami
 def test_a_page_without_text_is_left_out_as_a_plan_leaves_it_out(family: Family) -> None:
     segments = (ImageSegment(index=0), TextSegment(text="a label", is_supervised=False))
     page = LabelledPage(key="bare", tiles=(np.zeros((28, 28, 3), np.uint8),), segments=segments)
-    with pytest.raises(UnfitError, match="page 'bare' has no text to learn"):
+    with pytest.raises(UnfitError, match="page 'bare' has no text to train on"):
         next(EstimateLength(Items([page]), family=family))
     node = EstimateLength(Items([page, page]), family=family, on_error="skip")
     assert (list(node), node.skipped) == ([], 2)

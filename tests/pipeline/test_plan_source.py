@@ -11,10 +11,10 @@ from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import PlanError, StateError
 from wdstream.families.base import Family
+from wdstream.nodes.items import ReadShards
 from wdstream.nodes.lane import LaneSettings
 from wdstream.nodes.mapper import Map
 from wdstream.nodes.prefetch import Prefetch
-from wdstream.nodes.read_shards import ReadShards
 from wdstream.pipeline.plan_source import PackTask, PlanSource
 from wdstream.pipeline.planned import Plan
 from wdstream.pipeline.streamed import Lanes

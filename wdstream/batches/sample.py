@@ -2,8 +2,8 @@
 
     [BOS] text ids | image block | text ids | ... | EOS
 
-The joined string is never tokenised again and never searched for placeholders. Loss lies on supervised text and on EOS
-(also where the tokenizer uses one id for EOS and padding); never on a first token, which nothing predicts.
+The joined string is never tokenised again and never searched for placeholders. Supervised are text and EOS
+(also where the tokenizer uses one id for EOS and padding); never a first token, which nothing predicts.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import numpy as np
 
 from wdstream.errors import FamilyError, RowError
 from wdstream.families.base import Family, Piece
-from wdstream.records import IGNORED, ImageSegment, Ints, LabelledPage, Sample, Size, TextSegment, TokenSegment
+from wdstream.records import IGNORED, ImageSegment, Ints, LabelledPage, Sample, TextSegment, TokenSegment
 
 
 def build_sample(page: LabelledPage, family: Family) -> Sample:
@@ -30,28 +30,24 @@ def build_samples(pages: Sequence[LabelledPage], family: Family) -> list[Sample]
         FamilyError: the family refuses the size of a tile, or the length of a document; the plan rejects such pages
             before they come here.
     """
-    texts, patches = encode_texts(pages, family), count_patches(pages, family)
-    return [_sample(page, family, ids, count) for page, ids, count in zip(pages, texts, patches, strict=True)]
+    sizes = np.array([tile.shape[:2] for page in pages for tile in page.tiles], dtype=np.int64).reshape(-1, 2)
+    patches = iter(family.image_cost(sizes[:, 1], sizes[:, 0])[1].tolist())  # before any merge
+    return [
+        _sample(page, family, texts, sum(next(patches) for _ in page.tiles))
+        for page, texts in zip(pages, encode_texts(pages, family), strict=True)
+    ]
 
 
 def encode_texts(pages: Sequence[LabelledPage], family: Family) -> list[list[Ints]]:
     """The ids of the texts of each page, in order."""
     texts = [[segment.text for segment in page.segments if isinstance(segment, TextSegment)] for page in pages]
     ids = iter(family.encoder.encode_batch([text for of_page in texts for text in of_page]))
-    return [[_ids(next(ids)) for _ in of_page] for of_page in texts]
-
-
-def count_patches(pages: Sequence[LabelledPage], family: Family) -> list[int]:
-    """The vision patches of each page, before any merge."""
-    sizes = np.array([tile.shape[:2] for page in pages for tile in page.tiles], dtype=np.int64).reshape(-1, 2)
-    _, patches = family.image_cost(sizes[:, 1], sizes[:, 0])
-    found = iter(patches.tolist())
-    return [sum(next(found) for _ in page.tiles) for page in pages]
+    return [[np.array(next(ids), dtype=np.int64) for _ in of_page] for of_page in texts]
 
 
 def _sample(page: LabelledPage, family: Family, texts: Sequence[Ints], num_patches: int) -> Sample:
     """One of `build_samples`."""
-    pieces = document_pieces(segment_pieces(page, family, texts), family, ends_itself=ends_itself(page))
+    pieces = document_pieces(page, segment_pieces(page, family, texts), family)
     labels = np.concatenate([ids if is_supervised else np.full_like(ids, IGNORED) for ids, is_supervised in pieces])
     labels[0] = IGNORED
     if page.continues:
@@ -70,24 +66,30 @@ def _sample(page: LabelledPage, family: Family, texts: Sequence[Ints], num_patch
     )
 
 
-def ends_itself(page: LabelledPage) -> bool:
-    """Whether the last segment of a page holds EOS already, as a chat row's does."""
-    return bool(page.segments) and isinstance(page.segments[-1], TokenSegment)
-
-
 def segment_pieces(page: LabelledPage, family: Family, texts: Sequence[Ints]) -> list[Piece]:
-    """The ids of each segment of a page, in order, and whether they are supervised; `texts` are those of
-    `encode_texts`."""
+    """The ids of each segment of a page, in order, and whether they are supervised.
+
+    Args:
+        page: tiles and segments.
+        family: ids of image blocks.
+        texts: the page's, from `encode_texts`.
+
+    Raises:
+        RowError: the page is a chat row whose turns are not written out yet.
+    """
     encoded = iter(texts)
     pieces: list[Piece] = []
     for segment in page.segments:
         if isinstance(segment, ImageSegment):
             height, width = page.tiles[segment.index].shape[:2]
-            pieces.append((block_ids(family, (width, height), segment.label), False))
+            if segment.label is None:
+                pieces.append((family.image_ids(width, height), False))
+            else:
+                pieces.append((family.labelled_ids((width, height), segment.label), False))
         elif isinstance(segment, TextSegment):
             pieces.append((next(encoded), segment.is_supervised))
         elif isinstance(segment, TokenSegment):
-            pieces.append((_ids(segment.ids), segment.is_supervised))
+            pieces.append((np.array(segment.ids, dtype=np.int64), segment.is_supervised))
         else:
             raise RowError(
                 f"page {page.key!r} is a chat row; write it out with render_chat (families/shared/chat.py) first"
@@ -95,19 +97,12 @@ def segment_pieces(page: LabelledPage, family: Family, texts: Sequence[Ints]) ->
     return pieces
 
 
-def block_ids(family: Family, size: Size, label: str | None) -> Ints:
-    """The ids of an image of `size`; with a label, those that say which tile of its page it is."""
-    return family.image_ids(*size) if label is None else family.labelled_ids(size, label)
+def document_pieces(page: LabelledPage, pieces: Sequence[Piece], family: Family) -> list[Piece]:
+    """The pieces of a whole document: those of its segments, the ids that open it, and EOS after the last piece.
 
-
-def document_pieces(pieces: Sequence[Piece], family: Family, *, ends_itself: bool = False) -> list[Piece]:
-    """The pieces of a whole document: those of its segments, the ids that open it put in, and EOS.
-
-    `ends_itself`: the last piece holds EOS already, as a chat row's does.
+    A chat row, whose last segment is a TokenSegment, holds its EOS already.
     """
     opened = family.opened(pieces)
-    return [*opened] if ends_itself else [*opened, (_ids([family.eos_id]), True)]
-
-
-def _ids(values: Sequence[int]) -> Ints:
-    return np.array(values, dtype=np.int64)
+    if not page.segments or not isinstance(page.segments[-1], TokenSegment):
+        opened.append((np.array([family.eos_id], dtype=np.int64), True))
+    return opened

@@ -1,24 +1,22 @@
-"""Graph nodes over torchdata.nodes, each of use by itself: docs/nodes.md.
+"""Graph nodes over torchdata.nodes, each useful by itself: docs/nodes.md.
 
 from wdstream.nodes import Collate, Decode, EstimateLength, Label, Loader, Pack, Tile
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wdstream.nodes.collate import Collate
     from wdstream.nodes.decode import Decode
-    from wdstream.nodes.estimate_length import EstimateLength
-    from wdstream.nodes.items import Items
-    from wdstream.nodes.label import Label
+    from wdstream.nodes.items import Items, ReadShards
+    from wdstream.nodes.label import EstimateLength, Label
     from wdstream.nodes.lane import LaneSettings
     from wdstream.nodes.lane_source import LaneSource
     from wdstream.nodes.loader import Loader
     from wdstream.nodes.mapper import BatchMap, Map
     from wdstream.nodes.pack import Pack
     from wdstream.nodes.prefetch import Prefetch
-    from wdstream.nodes.read_shards import ReadShards
     from wdstream.nodes.read_tars import ReadTars
     from wdstream.nodes.shuffle import Shuffle
     from wdstream.nodes.tile import Tile
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Collate": "collate",
     "Decode": "decode",
-    "EstimateLength": "estimate_length",
+    "EstimateLength": "label",
     "BatchMap": "mapper",
     "Items": "items",
     "Label": "label",
@@ -35,7 +33,7 @@ _HOMES = {
     "Loader": "loader",
     "Pack": "pack",
     "Prefetch": "prefetch",
-    "ReadShards": "read_shards",
+    "ReadShards": "items",
     "ReadTars": "read_tars",
     "Shuffle": "shuffle",
     "Map": "mapper",
@@ -62,8 +60,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """A node, imported on first use: names of rows are read from here without torch (shards/reader.py)."""
     if name not in _HOMES:
         raise AttributeError(f"module 'wdstream.nodes' has no attribute '{name}'; it offers {', '.join(__all__)}")
     return getattr(import_module(f"wdstream.nodes.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,9 +1,12 @@
-"""Items: a sequence as a node, the simplest source."""
+"""The sources that have a length: Items, a sequence as a node; ReadShards, the pages of shards in stored order."""
 
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
+from wdstream.nodes.mapper import Map, OnError
 from wdstream.nodes.node import Stage, State
+from wdstream.records import Page, World
+from wdstream.shards.reader import Shards
 
 Item = TypeVar("Item")
 
@@ -37,3 +40,17 @@ class Items(Stage[Item], Generic[Item]):
     def get_state(self) -> State:
         """The place of the next item."""
         return {self.PLACE_KEY: self._place}
+
+
+class ReadShards(Map[int, Page]):
+    """Rows rank, rank + size, rank + 2 size, ... of the shards, as pages; put a Shuffle after it for another order.
+
+    For training, Plan.loader() shuffles over all shards and resumes on any world; this node is for everything else.
+    """
+
+    def __init__(
+        self, source: Shards, *, world: World | None = None, workers: int = 0, on_error: OnError = "raise"
+    ) -> None:
+        world = world or World()
+        rows = Items(range(world.rank, len(source), world.size))
+        super().__init__(rows, source.read_page, workers=workers, on_error=on_error)

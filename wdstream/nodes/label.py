@@ -1,8 +1,13 @@
-"""Label: tiles take their places in the text, each after its label."""
+"""Label: tiles take their places in the text, each after its label. EstimateLength: so a page becomes token ids."""
 
-from wdstream.nodes.mapper import Map
+from functools import partial
+
+from wdstream.batches.sample import build_sample
+from wdstream.errors import UnfitError
+from wdstream.families.base import Family
+from wdstream.nodes.mapper import Map, OnError
 from wdstream.nodes.node import Node
-from wdstream.records import LabelledPage, TiledPage
+from wdstream.records import LabelledPage, Sample, TextSegment, TiledPage, TokenSegment
 from wdstream.tiling.labels import label_page
 
 
@@ -11,3 +16,30 @@ class Label(Map[TiledPage, LabelledPage]):
 
     def __init__(self, source: Node[TiledPage]) -> None:
         super().__init__(source, label_page)
+
+
+class EstimateLength(Map[LabelledPage, Sample]):
+    """LabelledPage to Sample. The estimate is exact: the ids whose number it is are the ids that are trained on.
+
+    A page without text is an UnfitError, as a plan rejects it: only its end would be supervised.
+    """
+
+    def __init__(
+        self, source: Node[LabelledPage], *, family: Family, workers: int = 0, on_error: OnError = "raise"
+    ) -> None:
+        super().__init__(source, partial(estimate_length, family=family), workers=workers, on_error=on_error)
+
+
+def estimate_length(page: LabelledPage, *, family: Family) -> Sample:
+    """`build_sample` of a page that has supervised text.
+
+    Raises:
+        UnfitError: it has no text.
+    """
+    texts = (segment for segment in page.segments if isinstance(segment, TextSegment) and segment.is_supervised)
+    if not any(text.text for text in texts) and not any(isinstance(segment, TokenSegment) for segment in page.segments):
+        raise UnfitError(
+            f"page {page.key!r} has no text to train on; see whether its text has the name that its source gives it, "
+            "or pass on_error='skip'"
+        )
+    return build_sample(page, family)

@@ -122,7 +122,7 @@ class Lane:
 
     Args:
         urls: all shards.
-        names: what each is called in keys (tar_urls.shard_names).
+        names: what each is called in keys (read_tars.shard_names).
         number: which lane this is.
         settings: of all lanes.
         open_stream: opens a tar; see ReadTars.

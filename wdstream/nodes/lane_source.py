@@ -21,8 +21,7 @@ from wdstream.errors import PlanError, StateError
 from wdstream.nodes.lane import Lane, LaneSettings
 from wdstream.nodes.measure import MeasuredPage
 from wdstream.nodes.node import Stage, State
-from wdstream.nodes.read_tars import OpenStream, open_url
-from wdstream.nodes.tar_urls import shard_names
+from wdstream.nodes.read_tars import OpenStream, open_url, shard_names
 from wdstream.records import Failure, World
 
 

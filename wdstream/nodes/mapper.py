@@ -2,13 +2,12 @@
 
 A node is a Map or a BatchMap over a pure function; the function knows nothing of threads, states or skipping.
 
-    Map     source ──► function(item) ──► item
+    Map         source ──► function(item) ──► item
     BatchMap    source ──► size items ──► function(list) ──► list ──► item by item
 
-Threads of nodes: started late, ended cleanly, and without an effect on torch's own threads elsewhere.
-
-Executors, not bare threads: they end with the interpreter or with their node, whichever comes first, they need no
-polling, and a result that raised waits in its future instead of killing a queue.
+Threads of nodes are started late, ended cleanly, and have no effect on torch's own threads elsewhere. They are those of
+an executor: it ends with the interpreter or with its node, whichever comes first, needs no polling, and a result that
+raised waits in its future instead of killing a queue.
 """
 
 import logging
@@ -21,7 +20,7 @@ from typing import Generic, Literal, TypeVar
 import torch
 
 from wdstream.errors import PageError
-from wdstream.nodes.node import SOURCE_KEY, Node, Out, Stage, State, guarded, open_source
+from wdstream.nodes.node import SOURCE_KEY, Node, Out, Stage, State, leaked, open_source
 
 
 def start_threads(workers: int, name: str) -> ThreadPoolExecutor | None:
@@ -88,7 +87,7 @@ class Map(Stage[Out], Generic[In, Out]):
         self.workers = workers
         self.on_error = on_error
         self.max_skipped = max_skipped
-        self._function = guarded(function, self.name)
+        self._function = function
         self._threads: ThreadPoolExecutor | None = None
 
     def reset(self, initial_state: State | None = None) -> None:
@@ -111,16 +110,20 @@ class Map(Stage[Out], Generic[In, Out]):
                 self._end_threads()
                 raise self._source_error or StopIteration
             result, position = self._pending[0]
+            error = None
             try:
                 item = result()  # taken off the queue only when it is there: Ctrl-C while waiting loses nothing
-            except PageError as error:
+            except PageError as bad:
                 if self.on_error == "raise":
                     raise
-                self._count_skip(error)
-                self._take(position)
-            else:
-                self._take(position)
+                error = bad
+            except StopIteration as leak:
+                raise leaked(self.name) from leak
+            self._pending.popleft()
+            self._position = position
+            if error is None:
                 return item
+            self._count_skip(error)
 
     def get_state(self) -> State:
         """The source's position after the last item that came out, and the number of items skipped so far."""
@@ -135,12 +138,8 @@ class Map(Stage[Out], Generic[In, Out]):
         end_threads(self._threads)
         self._threads = None
 
-    def _take(self, position: State) -> None:
-        self._pending.popleft()
-        self._position = position
-
     def _fill(self) -> None:
-        """Start work on the next items. An error of the source waits its turn behind the items before it."""
+        """Start work on the next items. An error of the source waits its turn after the items before it."""
         depth = 2 * self.workers or 1
         while not self._is_source_done and len(self._pending) < depth:
             try:
@@ -151,13 +150,9 @@ class Map(Stage[Out], Generic[In, Out]):
             except Exception as error:
                 self._source_error, self._is_source_done = error, True
             else:
-                self._pending.append((self._start(item), position))
-
-    def _start(self, item: In) -> Callable[[], Out]:
-        """Begin the work on one item; calling what comes back waits for the result."""
-        if self._threads is None:
-            return partial(self._function, item)
-        return self._threads.submit(self._function, item).result
+                threads, function = self._threads, self._function
+                made = partial(function, item) if threads is None else threads.submit(function, item).result
+                self._pending.append((made, position))
 
     def _count_skip(self, error: PageError) -> None:
         self.skipped += 1
@@ -201,7 +196,7 @@ class BatchMap(Stage[Out], Generic[In, Out]):
         self.source: Node[In] = source
         self.size = size
         self.drop_last = drop_last
-        self._function = guarded(function, self.name)
+        self._function = function
 
     def reset(self, initial_state: State | None = None) -> None:
         """Open at a saved state, or at the start of a new epoch."""
@@ -214,23 +209,20 @@ class BatchMap(Stage[Out], Generic[In, Out]):
 
     def advance(self) -> Out:
         """The group's next result; reads the next group when it is used up."""
-        while self._results is None or self._emitted >= len(self._results):
-            self._results = self._read()
-            if self._emitted >= len(self._results):  # nothing came of this group
-                self._go_on()
-        item = self._results[self._emitted]
-        self._emitted += 1
-        if self._emitted == len(self._results):
-            self._go_on()
-        return item
+        while True:
+            if self._results is None:
+                self._results = self._read()
+            results, emitted = self._results, self._emitted
+            self._emitted += 1
+            if self._emitted >= len(results):
+                self._results, self._begin, self._emitted = None, self._end, 0
+                self.number += 1
+            if emitted < len(results):  # else nothing came of the group
+                return results[emitted]
 
     def get_state(self) -> State:
         """Where the group began, its number since the epoch's start, and how many of its results came out."""
         return {SOURCE_KEY: self._begin, self.NUMBER_KEY: self.number, self.EMITTED_KEY: self._emitted}
-
-    def _go_on(self) -> None:
-        self._results, self._begin, self._emitted = None, self._end, 0
-        self.number += 1
 
     def _read(self) -> Sequence[Out]:
         items: list[In] = []
@@ -242,4 +234,7 @@ class BatchMap(Stage[Out], Generic[In, Out]):
                     raise
                 break
         self._end = self.source.state_dict()
-        return self._function(items)
+        try:
+            return self._function(items)
+        except StopIteration as leak:
+            raise leaked(self.name) from leak

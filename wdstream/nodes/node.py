@@ -8,13 +8,10 @@ Stage adds what the contract leaves open, and what goes wrong without it: the fi
 (threads end), and every later call raises the same error instead of waiting for an item that never comes.
 """
 
-from collections.abc import Callable, Iterator
-from functools import wraps
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 Out = TypeVar("Out", covariant=True)
-P = ParamSpec("P")
-R = TypeVar("R")
 State = dict[str, Any]
 
 SOURCE_KEY = "source"
@@ -105,20 +102,12 @@ def open_source(source: Node[Any], state: State | None) -> None:
     source.reset(None if state is None else state[SOURCE_KEY])
 
 
-def guarded(function: Callable[P, R], name: str) -> Callable[P, R]:
-    """The function, with a StopIteration that leaks out of it made an error.
+def leaked(name: str) -> RuntimeError:
+    """The error for a function of a node that raised StopIteration.
 
     A node that let it through would end the epoch early and in silence (PEP 479 fixed the same for generators).
     """
-
-    @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return function(*args, **kwargs)
-        except StopIteration as leak:
-            raise RuntimeError(
-                f"{name}: the function raised StopIteration, which would end the epoch early; "
-                "look for next() without a default in it"
-            ) from leak
-
-    return call
+    return RuntimeError(
+        f"{name}: the function raised StopIteration, which would end the epoch early; look for next() without a "
+        "default in it"
+    )

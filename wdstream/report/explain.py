@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wdstream.batches.sample import document_pieces, encode_texts, ends_itself, segment_pieces
+from wdstream.batches.sample import document_pieces, encode_texts, segment_pieces
 from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import PlanError
@@ -25,7 +25,7 @@ from wdstream.families.base import Family
 from wdstream.pipeline.build_pack import PackBuilder, Slot
 from wdstream.pipeline.plan_source import PackTask
 from wdstream.pipeline.planned import Plan, pack_builder
-from wdstream.records import IGNORED, EncodedPack, ImageSegment, Ints, PackPlan, Size, StepPlan, TiledPage
+from wdstream.records import IGNORED, EncodedPack, ImageSegment, Ints, PackPlan, Size, StepPlan, TiledPage, TokenSegment
 from wdstream.report.view import DocumentView, ImageView, Mask, PackView, Span, SpanKind, TileView
 from wdstream.shards.reader import name_of_row
 from wdstream.storage.json_lines import read_lines
@@ -226,9 +226,9 @@ def _pieces(page: TiledPage, built: BuiltDocument, family: Family) -> list[tuple
     """The ids of each piece of a document in order, and what it stands for."""
     labelled = label_page(page)
     pieces = segment_pieces(labelled, family, encode_texts([labelled], family)[0])
-    document = document_pieces(pieces, family, ends_itself=ends_itself(labelled))
+    document = document_pieces(labelled, pieces, family)
     end: list[tuple[Ints, Origin]] = []
-    if not ends_itself(labelled):
+    if not labelled.segments or not isinstance(labelled.segments[-1], TokenSegment):
         end = [(document.pop()[0], ("end", None))]
     # Pieces of segments keep their order and identity; the family put others between them to open the document.
     explained: list[tuple[Ints, Origin]] = []
