@@ -70,7 +70,7 @@ def load_pages(folder: Path, limit: int, dpi: int) -> list[bytes]:
         with suppress(SourceError), open_pdf(path) as document:
             for number in range(1, document.num_pages + 1):
                 with suppress(SourceError), document.page(number) as page:
-                    pages.append(page.render(dpi=dpi, jpeg_quality=90, max_pixels=MAX_PIXELS).jpeg)
+                    pages.append(page.render(dpi=dpi, jpeg_quality=90, max_pixels=MAX_PIXELS).data)
     return pages[:: max(1, len(pages) // limit)][:limit]
 
 

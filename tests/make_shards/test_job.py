@@ -16,7 +16,7 @@ from tests.helpers.jobs import Tree, children_of
 from tests.helpers.paths import DATA
 from wdstream.errors import ConfigError, WdstreamError
 from wdstream.make_shards import MakeShardsOptions, make_shards, progress_bar
-from wdstream.make_shards.report import MakeShardsProgress
+from wdstream.make_shards.jobs import MakeShardsProgress
 from wdstream.records import ImageSegment, Page, TextSegment
 from wdstream.shards.reader import Shards
 from wdstream.text.encoder import TextEncoder
@@ -278,7 +278,7 @@ def test_other_options_or_input_over_the_same_output_are_refused(tmp_path: Path)
     raw.mkdir()
     shutil.copy(DATA / "pages/pdf/diagram-ssh-L.pdf", raw / "a.pdf")
     make_shards(raw, out, options=MakeShardsOptions(workers=1))
-    with pytest.raises(ConfigError, match=r"dpi was 150, is 200\n.*\n?.*begin anew with --overwrite"):
+    with pytest.raises(ConfigError, match=r"dpi was 150, is 200\n.*\n?.*start again with --overwrite"):
         make_shards(raw, out, options=MakeShardsOptions(workers=1, dpi=200))
     shutil.copy(raw / "a.pdf", raw / "b.pdf")
     with pytest.raises(
@@ -293,7 +293,7 @@ def test_other_options_or_input_over_the_same_output_are_refused(tmp_path: Path)
 def test_outputs_that_are_refused(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     raw.mkdir()
-    with pytest.raises(ConfigError, match=r"raw: holds no PDF, image or JSONL file \(found no files\)"):
+    with pytest.raises(ConfigError, match=r"raw: no file to read pages from, such as \.pdf, .* \(found no files\)"):
         make_shards(raw, tmp_path / "out")
     (raw / "notes.md").write_text("x")
     with pytest.raises(ConfigError, match=r"found 1 \.md"):

@@ -119,7 +119,7 @@ def test_an_interrupt_says_how_to_go_on(small_raw: Path, tmp_path: Path) -> None
         wait_for(process, "waiting")
         workers = children_of(process.pid)
         os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers too
-        wait_for(process, "stopped; run the same command again and it goes on: ")
+        wait_for(process, "stopped; run the same command again and it continues: ")
         assert process.wait() == 130
     wait_until_gone(workers)
 

@@ -9,9 +9,9 @@ from tests.helpers.paths import DATA
 from wdstream.errors import DecodeError, SourceError
 from wdstream.pixels.decode import decode_image
 from wdstream.raw.images import count_pages, open_tiff, read_file, store_image
-from wdstream.raw.options import MakeShardsOptions
+from wdstream.raw.settings import RawSettings
 
-OPTIONS = MakeShardsOptions()
+SETTINGS = RawSettings()
 LIMIT = 1 << 30
 
 
@@ -32,12 +32,12 @@ def picture(mode: str = "RGB") -> Image.Image:
 )
 def test_files_of_known_formats_keep_their_bytes(image_format: str, extension: str) -> None:
     data = encode(picture(), image_format)
-    stored = store_image(data, OPTIONS)
+    stored = store_image(data, SETTINGS)
     assert (stored.data, stored.extension, stored.size) == (data, extension, (60, 40))
 
 
 def test_other_formats_become_jpeg() -> None:
-    stored = store_image(encode(picture(), "PPM"), OPTIONS)
+    stored = store_image(encode(picture(), "PPM"), SETTINGS)
     assert (stored.extension, stored.size) == ("jpg", (60, 40))
     reference = np.asarray(picture()).astype(int)
     difference = np.abs(decode_image(stored.data, max_pixels=LIMIT).astype(int) - reference)
@@ -47,13 +47,13 @@ def test_other_formats_become_jpeg() -> None:
 def test_a_truncated_image_passes_only_unchecked() -> None:
     data = (DATA / "bad/pillow-truncated_jpeg.jpg").read_bytes()
     with pytest.raises(DecodeError, match="Premature end of JPEG file"):
-        store_image(data, OPTIONS)
-    assert store_image(data, MakeShardsOptions(check_images=False)).data == data
+        store_image(data, SETTINGS)
+    assert store_image(data, RawSettings(check_images=False)).data == data
 
 
 def test_the_limit_counts_before_decoding() -> None:
     with pytest.raises(DecodeError, match="image of 60x40 pixels is above the limit of 2399 pixels"):
-        store_image(encode(picture(), "PNG"), MakeShardsOptions(max_pixels=2399, check_images=False))
+        store_image(encode(picture(), "PNG"), RawSettings(max_pixels=2399, check_images=False))
 
 
 def test_pages_of_a_tiff(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_pages_of_a_tiff(tmp_path: Path) -> None:
     pages[3].encoderinfo = {"exif": exif}
     pages[0].save(path, save_all=True, append_images=pages[1:])
     assert count_pages(path) == 4
-    with open_tiff(path, OPTIONS) as tiff:
+    with open_tiff(path, SETTINGS) as tiff:
         stored = [tiff.page(number) for number in (1, 2, 3, 4)]
     assert [image.extension for image in stored] == ["jpg", "jpg", "tif", "tif"]
     assert [image.size for image in stored] == [(60, 40), (60, 40), (60, 40), (40, 60)]
@@ -82,11 +82,11 @@ def test_pages_are_limited_and_must_be_there(tmp_path: Path) -> None:
     path = tmp_path / "x.tif"
     picture().save(path, save_all=True, append_images=[picture()])
     with (
-        open_tiff(path, MakeShardsOptions(max_pixels=100)) as tiff,
+        open_tiff(path, RawSettings(max_pixels=100)) as tiff,
         pytest.raises(DecodeError, match="above the limit"),
     ):
         tiff.page(2)
-    with open_tiff(path, OPTIONS) as tiff, pytest.raises(DecodeError, match="TIFF image cannot be decoded"):
+    with open_tiff(path, SETTINGS) as tiff, pytest.raises(DecodeError, match="TIFF image cannot be decoded"):
         tiff.page(9)
 
 

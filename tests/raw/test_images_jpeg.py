@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from wdstream.raw.images import encode_jpeg, is_grey
+from wdstream.raw.images import encode_jpeg, has_no_colour
 
 
 @pytest.mark.parametrize("channels", [3, 4])
@@ -10,13 +10,13 @@ def test_grey_is_stored_as_grey(channels: int) -> None:
     plane = np.arange(100 * 80, dtype=np.uint32).reshape(100, 80, 1) % 251
     grey = np.repeat(plane, channels, axis=2).astype(np.uint8)
     grey[..., 3:] = 7  # the unused byte may hold anything
-    assert is_grey(grey)
+    assert has_no_colour(grey)
     assert simplejpeg.decode_jpeg_header(encode_jpeg(grey, 90))[:3] == (100, 80, "Gray")
     for place in ((0, 0, 1), (99, 79, 2), (70, 3, 0)):
         coloured = grey.copy()
         coloured[place] ^= 1
-        assert not is_grey(coloured)
-        assert not is_grey(coloured[:, ::-1])
+        assert not has_no_colour(coloured)
+        assert not has_no_colour(coloured[:, ::-1])
     height, width, space, subsampling = simplejpeg.decode_jpeg_header(encode_jpeg(coloured, 90))
     assert (height, width, space, subsampling) == (100, 80, "YCbCr", "420")
 

@@ -1,8 +1,17 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wdstream.raw.keys import assign_stems, page_key, row_key
+from wdstream.raw.listing import assign_stems
+from wdstream.raw.source import RawFile
 from wdstream.shards.layout import validate_key
+
+
+def page_key(stem: str, page: int) -> str:
+    return RawFile(path="", kind="pdf", stem=stem, num_bytes=0).page_key(page)
+
+
+def row_key(stem: str, line: int) -> str:
+    return RawFile(path="", kind="rows", stem=stem, num_bytes=0).page_key(line, digits=6)
 
 
 def stems(*paths: str) -> list[str]:

@@ -3,31 +3,31 @@ from pathlib import Path
 import pytest
 
 from wdstream.raw import line_offsets as lines
-from wdstream.raw.line_offsets import LineMap, map_lines, read_lines
+from wdstream.raw.line_offsets import mark_lines, numbered_lines
 
 
 def test_lines_by_number_across_marks(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_bytes(b"".join(f"line {n}\n".encode() for n in range(1, 2501)))
-    found = map_lines(path)
-    assert found == LineMap(num_lines=2500, marks=(0, 8893, 18893))
-    assert list(read_lines(path, found, 1000, 3)) == [(n, f"line {n}\n".encode()) for n in (1000, 1001, 1002)]
-    assert list(read_lines(path, found, 2500, 1)) == [(2500, b"line 2500\n")]
+    num_lines, marks = mark_lines(path)
+    assert (num_lines, marks) == (2500, (0, 8893, 18893))
+    assert list(numbered_lines(path, marks, 1000, 3)) == [(n, f"line {n}\n".encode()) for n in (1000, 1001, 1002)]
+    assert list(numbered_lines(path, marks, 2500, 1)) == [(2500, b"line 2500\n")]
 
 
 def test_no_newline_at_the_end_and_an_empty_file(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_bytes(b"a\n\nb")
-    found = map_lines(path)
-    assert list(read_lines(path, found, 1, 3)) == [(1, b"a\n"), (2, b"\n"), (3, b"b")]
+    _, marks = mark_lines(path)
+    assert list(numbered_lines(path, marks, 1, 3)) == [(1, b"a\n"), (2, b"\n"), (3, b"b")]
     path.write_bytes(b"")
-    assert map_lines(path) == LineMap(num_lines=0, marks=())
+    assert mark_lines(path) == (0, ())
 
 
 def test_a_line_that_is_too_long_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "MAX_LINE_BYTES", 10)
     path = tmp_path / "x.jsonl"
     path.write_bytes(b"short\n" + b"x" * 35 + b"\nlast one\n" + b"y" * 10 + b"\nend")
-    found = map_lines(path)
-    assert found.num_lines == 5
-    assert [line for _, line in read_lines(path, found, 1, 5)] == [b"short\n", None, b"last one\n", None, b"end"]
+    num_lines, marks = mark_lines(path)
+    assert num_lines == 5
+    assert [line for _, line in numbered_lines(path, marks, 1, 5)] == [b"short\n", None, b"last one\n", None, b"end"]

@@ -32,7 +32,7 @@ def test_a_page_is_drawn_at_the_resolution_asked_for() -> None:
         image = page.render(dpi=150, jpeg_quality=90, max_pixels=LIMIT)
         small = page.render(dpi=75, jpeg_quality=90, max_pixels=LIMIT)
     assert (image.size, small.size) == ((756, 567), (378, 284))
-    pixels = simplejpeg.decode_jpeg(image.jpeg)
+    pixels = simplejpeg.decode_jpeg(image.data)
     assert pixels.shape == (567, 756, 3)
     assert np.abs(pixels[560, 375].astype(int) - 255).max() < 8  # white paper
 
@@ -48,7 +48,7 @@ def test_the_text_layer_and_its_hyphens() -> None:
 
 def test_a_page_without_colour_is_grey() -> None:
     with open_pdf(PDF / "tables-12s0324-en.pdf") as pdf, pdf.page(1) as page:
-        jpeg = page.render(dpi=72, jpeg_quality=90, max_pixels=LIMIT).jpeg
+        jpeg = page.render(dpi=72, jpeg_quality=90, max_pixels=LIMIT).data
     assert simplejpeg.decode_jpeg_header(jpeg)[2] == "Gray"
 
 

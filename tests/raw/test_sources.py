@@ -1,10 +1,14 @@
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.paths import DATA
 from wdstream.errors import ConfigError
-from wdstream.raw.sources import list_sources, split_suffix
+from wdstream.raw.listing import list_files
+from wdstream.raw.registry import source_of_file, split_name
+from wdstream.raw.settings import RawSettings
+from wdstream.raw.source import PageRange, PageReader, Source
 
 
 def touch(root: Path, *names: str) -> None:
@@ -26,12 +30,45 @@ def touch(root: Path, *names: str) -> None:
         ("archive.gz", ("archive", ".gz", None)),
     ],
 )
-def test_split_suffix(name: str, split: tuple[str, str, str | None]) -> None:
-    assert split_suffix(name) == split
+def test_names_and_sources(name: str, split: tuple[str, str, str | None]) -> None:
+    source = source_of_file(Path(name))
+    assert (*split_name(name), source and source.kind) == split
+
+
+class Alto(Source):
+    """A source of another format, as a plugin would write it."""
+
+    kind = "alto"
+    suffixes = (".xml",)
+
+    def recognises(self, head: bytes) -> bool:
+        return b"<alto" in head
+
+    def survey(self, path: Path) -> tuple[int, tuple[int, ...]]:
+        return path.read_bytes().count(b"<Page"), ()
+
+    def open(self, pages: PageRange, path: Path, settings: RawSettings) -> AbstractContextManager[PageReader]:
+        raise NotImplementedError
+
+
+class PageXml(Alto):
+    kind = "page_xml"
+
+    def recognises(self, head: bytes) -> bool:
+        return b"<PcGts" in head
+
+
+def test_sources_that_share_a_suffix_are_told_apart_by_content(tmp_path: Path) -> None:
+    sources = (Alto(), PageXml())
+    contents = {"a.xml": b"<?xml?><alto>", "b.xml": b"<PcGts>", "c.xml": b"<html>", "d.txt": b"<alto>"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    chosen = [source_of_file(tmp_path / name, sources) for name in (*contents, "absent.xml")]
+    assert [source and source.kind for source in chosen] == ["alto", "page_xml", None, None, None]
 
 
 def test_the_shipped_pages() -> None:
-    listing = list_sources(DATA / "pages")
+    listing = list_files(DATA / "pages")
     kinds = [file.kind for file in listing.files]
     assert (kinds.count("pdf"), kinds.count("image"), kinds.count("rows")) == (26, 10, 1)
     assert listing.left_to_rows == 6
@@ -45,7 +82,7 @@ def test_order_sidecars_and_what_is_ignored(tmp_path: Path) -> None:
         tmp_path, "b/z.pdf", "b/z.3.txt", "a.png", "a.png.txt", "c.jpg", "c.txt", "README.md", "orphan.txt", ".hidden"
     )
     touch(tmp_path, ".git/x.pdf", "b/page.1.png", "b/page.1.txt")
-    listing = list_sources(tmp_path)
+    listing = list_files(tmp_path)
     assert [file.path for file in listing.files] == ["a.png", "b/page.1.png", "b/z.pdf", "c.jpg"]
     assert listing.ignored == {".md": 1, ".txt": 1}
     assert listing.num_bytes == sum(len(file.path) for file in listing.files)
@@ -53,7 +90,7 @@ def test_order_sidecars_and_what_is_ignored(tmp_path: Path) -> None:
 
 def test_images_below_a_jsonl_file_belong_to_its_rows_unless_they_have_text(tmp_path: Path) -> None:
     touch(tmp_path, "set/rows.jsonl", "set/a.png", "set/deep/b.jpg", "set/deep/c.jpg", "set/deep/c.txt", "other/d.png")
-    listing = list_sources(tmp_path)
+    listing = list_files(tmp_path)
     assert [file.path for file in listing.files] == ["other/d.png", "set/deep/c.jpg", "set/rows.jsonl"]
     assert listing.left_to_rows == 2
 
@@ -63,23 +100,23 @@ def test_links_are_followed_once_and_the_output_is_passed_over(tmp_path: Path) -
     (tmp_path / "raw/loop").symlink_to(tmp_path / "raw")
     (tmp_path / "raw/link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "raw/broken.pdf").symlink_to(tmp_path / "absent")
-    listing = list_sources(tmp_path / "raw", exclude=tmp_path / "raw/out")
+    listing = list_files(tmp_path / "raw", exclude=tmp_path / "raw/out")
     assert [file.path for file in listing.files] == ["a/x.pdf", "link/y.pdf"]
     assert listing.ignored == {"broken link or device": 1}
 
 
 def test_the_digest_follows_names_and_sizes_of_all_that_is_used(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "a.txt", "notes.md")
-    before = list_sources(tmp_path).digest
+    before = list_files(tmp_path).digest
     touch(tmp_path, "more.md")
-    assert list_sources(tmp_path).digest == before
+    assert list_files(tmp_path).digest == before
     (tmp_path / "a.txt").write_text("longer text")
-    assert list_sources(tmp_path).digest != before
+    assert list_files(tmp_path).digest != before
 
 
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent: expected a folder of PDFs, .* found nothing there"):
-        list_sources(tmp_path / "absent")
+        list_files(tmp_path / "absent")
     touch(tmp_path, "a.pdf")
     with pytest.raises(ConfigError, match="found a file"):
-        list_sources(tmp_path / "a.pdf")
+        list_files(tmp_path / "a.pdf")

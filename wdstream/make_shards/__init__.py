@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wdstream.make_shards.finish import MakeShardsReport
     from wdstream.make_shards.indexing import add_token_column, index_folder
     from wdstream.make_shards.job import MakeShardsStopped, make_shards
-    from wdstream.make_shards.report import MakeShardsReport
-    from wdstream.raw.options import MakeShardsOptions
+    from wdstream.make_shards.options import MakeShardsOptions
     from wdstream.report.progress import progress_bar
 
 __all__ = [
@@ -27,8 +27,8 @@ __all__ = [
 
 # Found on first use: a worker process needs none of them.
 _HOMES = {
-    "MakeShardsOptions": "wdstream.raw.options",
-    "MakeShardsReport": "wdstream.make_shards.report",
+    "MakeShardsOptions": "wdstream.make_shards.options",
+    "MakeShardsReport": "wdstream.make_shards.finish",
     "MakeShardsStopped": "wdstream.make_shards.job",
     "add_token_column": "wdstream.make_shards.indexing",
     "index_folder": "wdstream.make_shards.indexing",

@@ -1,28 +1,29 @@
 """Building one shard: read its pages, write the tar, then a record of it; the record last, as it says that all is done.
 
-The record holds what the shard's files do not: which pages were quarantined and why, how many pages came of each kind
-of source, and the tokens of each sample.
+The record holds what the shard's files do not: which pages were quarantined and why, how many pages each kind of source
+has in it, and the tokens of each sample.
 """
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wdstream.errors import PageError, SourceError
 from wdstream.make_shards.assign import shard_name
-from wdstream.make_shards.jobs import Job, Quarantined
+from wdstream.make_shards.jobs import Job, OnPage, Quarantined
+from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.token_counts import TextCounts, TokenCounter
-from wdstream.raw.options import MakeShardsOptions
-from wdstream.raw.readers import RawSample, open_reader
+from wdstream.raw.registry import source_of_kind
+from wdstream.raw.source import PageReader, StoredPage
 from wdstream.shards.page_members import members_from_page
 from wdstream.shards.writer import SampleEntry, ShardWriter
 from wdstream.storage.atomic import write_file
 
 STATE_FOLDER = ".make-shards"
-OnPage = Callable[[int, int | None], None]  # (number of the unit, page; None while its file is opened)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +65,7 @@ class ShardRecord:
 
 
 def record_path(out: Path, number: int) -> Path:
-    """Where the record of a shard lies."""
+    """The file with the record of a shard."""
     return out / STATE_FOLDER / f"shard-{number:06d}.json"
 
 
@@ -114,33 +115,29 @@ def build_shard(
     Raises:
         OSError: the shard cannot be written.
     """
-    quarantined: list[Quarantined] = []
-    pages: Counter[str] = Counter()
-    counts: list[TextCounts] = []
     path = out / shard_name(job.number)
     for stale in (path, record_path(out, job.number)):
         stale.unlink(missing_ok=True)
+    pages = _ShardPages(job, raw, options, counter, on_page)
+    kinds: Counter[str] = Counter()
+    counts: list[TextCounts] = []
     writer: ShardWriter | None = None
-    try:
-        for kind, sample, members, found in _samples(job, raw, options, quarantined, on_page, counter):
-            writer = writer or ShardWriter(path)
-            writer.add(sample.page.key, members, SampleEntry.of(sample.page, sample.sizes))
-            pages[kind] += 1
-            counts += found
-    except BaseException as error:
-        if writer is not None:
-            writer.__exit__(type(error), error, error.__traceback__)
-        raise
-    on_page(len(job.items), None)  # from here on only the disk is waited for
-    summary = writer.close() if writer is not None else None
+    with ExitStack() as stack:
+        for kind, stored, members, page_counts in pages:
+            writer = writer or stack.enter_context(ShardWriter(path))
+            writer.add(stored.page.key, members, SampleEntry.of(stored.page, stored.sizes))
+            kinds[kind] += 1
+            counts += page_counts
+        on_page(len(job.items), None)  # from here on only the disk is waited for
+    summary = writer.summary if writer is not None else None
     counted = _recorded(counter, counts)
     record = ShardRecord(
         number=job.number,
         samples=summary.samples if summary else 0,
         num_bytes=summary.bytes if summary else 0,
         digest=summary.digest if summary else "",
-        pages=pages,
-        quarantined=tuple(quarantined),
+        pages=kinds,
+        quarantined=tuple(pages.quarantined),
         tokens={name: tuple(count.tokens for count in counts) for name in counted},
         paragraphs={name: tuple(count.paragraphs for count in counts) for name in counted if options.paragraphs},
     )
@@ -148,51 +145,59 @@ def build_shard(
     return record
 
 
-def _samples(
-    job: Job,
-    raw: Path,
-    options: MakeShardsOptions,
-    quarantined: list[Quarantined],
-    on_page: OnPage,
-    counter: TokenCounter | None,
-) -> Iterator[tuple[str, RawSample, dict[str, bytes], list[TextCounts]]]:
-    """Kind of source, sample, members and counts of every page that can be read; the others go to `quarantined`."""
-    skips = {(skip.item, skip.page): skip.reason for skip in job.skips}
-    for number, unit in enumerate(job.items):
-        name = unit.file.path
+class _ShardPages:
+    """The pages of a job's shard: kind of source, page, members and counts of each; what cannot be read is listed."""
+
+    def __init__(
+        self, job: Job, raw: Path, options: MakeShardsOptions, counter: TokenCounter | None, on_page: OnPage
+    ) -> None:
+        self.quarantined: list[Quarantined] = []
+        self._job, self._raw, self._options = job, raw, options
+        self._counter = counter
+        self._on_page = on_page
+        self._skips = {(skip.item, skip.page): skip.reason for skip in job.skips}
+
+    def __iter__(self) -> Iterator[tuple[str, StoredPage, dict[str, bytes], list[TextCounts]]]:
+        for number, item in enumerate(self._job.items):
+            source = source_of_kind(item.file.kind)
+            try:
+                self._turn_to(number, None)
+                with source.open(item, self._raw / item.file.path, self._options) as reader:
+                    for page in range(item.first, item.first + item.count):
+                        sample = self._sample(number, page, reader)
+                        if sample is not None:
+                            yield source.kind, *sample
+            except PageError as error:
+                self.quarantined.append(Quarantined(file=item.file.path, page=0, reason=str(error)))
+
+    def _sample(
+        self, number: int, page: int, reader: PageReader
+    ) -> tuple[StoredPage, dict[str, bytes], list[TextCounts]] | None:
+        """One page; None for a blank line, and for a page that is now in the quarantine."""
+        file = self._job.items[number].file
         try:
-            if (number, None) in skips:
-                raise SourceError(skips[number, None])
-            on_page(number, None)
-            with open_reader(unit, raw, options) as reader:
-                for page in range(unit.first, unit.first + unit.count):
-                    shown = page if unit.file.kind != "image" or unit.file.num_pages > 1 else 0
-                    try:
-                        if (number, page) in skips:
-                            raise SourceError(skips[number, page])
-                        on_page(number, page)
-                        sample = _read(reader.read, page, options)
-                        members = members_from_page(sample.page, sample.extensions) if sample else {}
-                        counts = counter.count([sample.page]) if sample and counter else []
-                    except PageError as error:
-                        quarantined.append(Quarantined(file=name, page=shown, reason=str(error)))
-                        continue
-                    if sample is not None:
-                        yield unit.file.kind, sample, members, counts
+            self._turn_to(number, page)
+            stored = reader.read(page)
+            if stored is None:
+                return None
+            members = members_from_page(stored.page, stored.extensions)
+            return stored, members, self._counter.count([stored.page]) if self._counter else []
+        except MemoryError:
+            reason = f"needs more memory than the limit of {self._options.memory_limit_mb} MiB"
         except PageError as error:
-            quarantined.append(Quarantined(file=name, page=0, reason=str(error)))
+            reason = str(error)
+        shown = 0 if file.is_single_image else page
+        self.quarantined.append(Quarantined(file=file.path, page=shown, reason=reason))
+        return None
+
+    def _turn_to(self, number: int, page: int | None) -> None:
+        if (number, page) in self._skips:
+            raise SourceError(self._skips[number, page])
+        self._on_page(number, page)
 
 
 def _recorded(counter: TokenCounter | None, counts: list[TextCounts]) -> list[str]:
-    """The tokenizer whose counts are recorded; none where not all tokens are supervised: all is then counted at the
-    end."""
+    """The tokenizer whose counts are recorded; none where not all tokens are supervised: then all is counted later."""
     if counter is None or any(count.tokens != count.supervised for count in counts):
         return []
     return [counter.fingerprint]
-
-
-def _read(read: Callable[[int], RawSample | None], page: int, options: MakeShardsOptions) -> RawSample | None:
-    try:
-        return read(page)
-    except MemoryError as error:
-        raise SourceError(f"needs more memory than the limit of {options.memory_limit_mb} MiB") from error

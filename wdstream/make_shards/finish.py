@@ -1,59 +1,128 @@
-"""The end of make-shards: quarantine.jsonl, the index over all shards, the token column."""
+"""The end of make-shards: quarantine.jsonl, the index over all shards, the token column, and the report."""
 
+import re
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from wdstream.make_shards.build import ShardRecord
 from wdstream.make_shards.indexing import add_tokens
-from wdstream.make_shards.jobs import Quarantined, SurveyedFile
+from wdstream.make_shards.jobs import Quarantined
 from wdstream.make_shards.manifest import QUARANTINE
-from wdstream.make_shards.report import MakeShardsReport
 from wdstream.make_shards.token_counts import TokenCounter
-from wdstream.raw.sources import Listing
+from wdstream.raw.listing import Listing
+from wdstream.raw.source import RawFile
 from wdstream.shards.index import merge_index
 from wdstream.shards.token_columns import write_paragraphs, write_token_column
 from wdstream.storage.json_lines import write_lines
 
+_REASON_END = re.compile(r"[:;(]")
+_QUOTED = re.compile(r"'[^']*'")
+_NUMBER = re.compile(r"\d[\d.,%x]*")
+_MEGABYTE = 1e6
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What all shards together hold."""
+class MakeShardsReport:
+    """What is in the output folder now, and what did not get there.
 
+    Attributes:
+        out: the folder.
+        files: raw files by kind.
+        pages: samples by kind of source.
+        num_shards: shards that hold samples.
+        num_bytes: of all tars.
+        quarantined: pages and files that are not in it, as in quarantine.jsonl.
+        ignored: files of no use, by suffix.
+        left_to_rows: images that only rows use.
+        fingerprint: of the tokenizer whose column was written, or None.
+        pages_made: pages read in this run; those of shards that were complete are not among them.
+        seconds: this run took.
+    """
+
+    out: Path
+    files: Mapping[str, int]
     pages: Mapping[str, int]
     num_shards: int
     num_bytes: int
     quarantined: tuple[Quarantined, ...]
+    ignored: Mapping[str, int]
+    left_to_rows: int
     fingerprint: str | None
+    pages_made: int
+    seconds: float
 
-    def report(self, out: Path, listing: Listing, *, pages_made: int, seconds: float) -> MakeShardsReport:
-        """The report of a run."""
-        return MakeShardsReport(
-            out=out,
-            files=dict(sorted(Counter(file.kind for file in listing.files).items())),
-            pages=self.pages,
-            num_shards=self.num_shards,
-            num_bytes=self.num_bytes,
-            quarantined=self.quarantined,
-            ignored=listing.ignored,
-            left_to_rows=listing.left_to_rows,
-            fingerprint=self.fingerprint,
-            pages_made=pages_made,
-            seconds=seconds,
-        )
+    @property
+    def num_pages(self) -> int:
+        """Samples in the shards."""
+        return sum(self.pages.values())
+
+    @property
+    def num_quarantined(self) -> int:
+        """Pages and files that did not become samples."""
+        return len(self.quarantined)
+
+    def reasons(self) -> dict[str, int]:
+        """Quarantined pages by reason, numbers and details left out; most frequent first."""
+        bare = [_NUMBER.sub("N", _QUOTED.sub("...", entry.reason)) for entry in self.quarantined]
+        counts = Counter(_REASON_END.split(reason)[0].strip() for reason in bare)
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+    def print(self, console: Console) -> None:
+        """Write the summary, and the reasons of what is quarantined."""
+        table = Table(title=f"{self.out}", title_justify="left", show_edge=False)
+        table.add_column("source")
+        table.add_column("files", justify="right")
+        table.add_column("pages", justify="right")
+        for kind, num_files in self.files.items():
+            table.add_row(kind, f"{num_files:,}", f"{self.pages.get(kind, 0):,}")
+        table.add_section()
+        table.add_row("all", f"{sum(self.files.values()):,}", f"{self.num_pages:,}")
+        console.print(table)
+        if self.quarantined:
+            reasons = Table(title="quarantined", title_justify="left", show_edge=False)
+            reasons.add_column("reason")
+            reasons.add_column("pages", justify="right")
+            for reason, count in self.reasons().items():
+                reasons.add_row(Text(reason), f"{count:,}")
+            console.print(reasons)
+        for line in self._lines():
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _lines(self) -> Iterator[str]:
+        made = "all were complete"
+        if self.pages_made:
+            rate = self.pages_made / max(self.seconds, 1e-9)
+            made = f"{self.pages_made:,} pages read in {self.seconds:,.1f} s ({rate:,.1f} pages/s)"
+        yield f"{self.num_shards:,} shards, {self.num_bytes / _MEGABYTE:,.1f} MB; {made}"
+        if self.fingerprint:
+            yield f"token column {self.fingerprint}"
+        if self.left_to_rows:
+            yield f"{self.left_to_rows:,} images left to the rows that name them"
+        if self.ignored:
+            yield "ignored: " + ", ".join(f"{count:,} {suffix}" for suffix, count in self.ignored.items())
+        if self.quarantined:
+            yield f"{self.num_quarantined:,} quarantined: {self.out / 'quarantine.jsonl'}"
 
 
 def finish(
     out: Path,
     listing: Listing,
-    files: Sequence[SurveyedFile],
+    files: Sequence[RawFile],
     records: Sequence[ShardRecord],
     counter: TokenCounter | None,
-) -> Outcome:
-    """Write what follows from all shards.
+    *,
+    pages_made: int,
+    started: float,
+) -> MakeShardsReport:
+    """Write what follows from all shards, and report.
 
     Args:
         out: the folder of shards.
@@ -61,15 +130,19 @@ def finish(
         files: the survey; files that could not be read are quarantined.
         records: of all shards, in order.
         counter: of the token column, when one is wanted.
+        pages_made: pages read in this run.
+        started: when this run did, by `time.monotonic()`.
 
     Raises:
         ShardError: a shard cannot be indexed.
         OSError: a file cannot be written.
     """
-    found = [Quarantined(file=path or ".", page=0, reason=reason) for path, reason in listing.unreadable]
-    found += [Quarantined(file=file.path, page=0, reason=file.reason) for file in files if file.reason is not None]
-    found += [entry for record in records for entry in record.quarantined]
-    quarantined = tuple(sorted(set(found)))
+    quarantined = [Quarantined(file=path or ".", page=0, reason=reason) for path, reason in listing.unreadable]
+    quarantined += [
+        Quarantined(file=file.path, page=0, reason=file.reason) for file in files if file.reason is not None
+    ]
+    quarantined += [entry for record in records for entry in record.quarantined]
+    quarantined = sorted(set(quarantined))
     write_lines(out / QUARANTINE, [entry.to_json() for entry in quarantined])
     full = [record for record in records if record.samples]
     if full:
@@ -79,17 +152,23 @@ def finish(
     pages: Counter[str] = Counter()
     for record in full:
         pages.update(record.pages)
-    return Outcome(
+    return MakeShardsReport(
+        out=out,
+        files=dict(sorted(Counter(file.kind for file in files).items())),
         pages=dict(sorted(pages.items())),
         num_shards=len(full),
         num_bytes=sum(record.num_bytes for record in full),
-        quarantined=quarantined,
+        quarantined=tuple(quarantined),
+        ignored=listing.ignored,
+        left_to_rows=listing.left_to_rows,
         fingerprint=counter.fingerprint if counter is not None and full else None,
+        pages_made=pages_made,
+        seconds=time.monotonic() - started,
     )
 
 
 def _write_tokens(out: Path, records: Sequence[ShardRecord], counter: TokenCounter) -> None:
-    """The columns from the counts that were made with the shards; read anew when a shard was made without them."""
+    """The columns, from the counts that were made with the shards; counted again when a shard was made without them."""
     name = counter.fingerprint
     has_tokens = all(name in record.tokens for record in records)
     has_paragraphs = all(name in record.paragraphs for record in records)

@@ -1,29 +1,27 @@
-"""`make_shards`: the whole job in order: list, claim, survey, plan, build, merge."""
+"""`make_shards`: the whole job in order: list, claim, survey, assign, build, merge."""
 
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from wdstream.errors import ConfigError, ShardError
-from wdstream.make_shards.assign import plan_shards, shard_name
+from wdstream.make_shards.assign import plan_shards, plan_survey, shard_name
 from wdstream.make_shards.build import ShardRecord, load_record, open_counter
-from wdstream.make_shards.finish import finish
-from wdstream.make_shards.jobs import Job, SurveyedFile
+from wdstream.make_shards.finish import MakeShardsReport, finish
+from wdstream.make_shards.jobs import Job, MakeShardsProgress, OnProgress
 from wdstream.make_shards.manifest import Manifest, claim, load_survey, locked, refuse_foreign, save_survey
-from wdstream.make_shards.report import MakeShardsProgress, MakeShardsReport, OnProgress
-from wdstream.make_shards.survey import plan_survey, surveyed
+from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.workers import JobDone, Workers
-from wdstream.raw.options import MakeShardsOptions
-from wdstream.raw.pdf import import_pdfium
-from wdstream.raw.sources import Listing, list_sources
+from wdstream.raw.listing import Listing, list_files
+from wdstream.raw.registry import known_suffixes, source_of_kind
+from wdstream.raw.source import RawFile
 from wdstream.shards.meta import is_complete
 
 
 class MakeShardsStopped(KeyboardInterrupt):
-    """make-shards was interrupted; complete shards are kept, and the same command goes on with the rest."""
+    """make-shards was interrupted; complete shards are kept, and the same command continues with the rest."""
 
 
 def make_shards(
@@ -32,13 +30,13 @@ def make_shards(
     """Make shards with an index from a folder of raw pages.
 
     The same input and options give the same bytes, whatever the number of workers. Killed at any moment and started
-    again, it goes on after the last complete shard, and ends with those bytes.
+    again, it continues after the last complete shard, and ends with those bytes.
 
     Args:
-        raw: a folder of PDFs, images and JSONL files (`wdstream/raw/sources.py`).
-        out: the folder of shards; new, or one that the same run had begun. It may lie in `raw`.
+        raw: a folder of PDFs, images and JSONL files (`wdstream/raw/listing.py`).
+        out: the folder of shards; new, or one that the same job had begun. It may be inside `raw`.
         options: see `MakeShardsOptions`.
-        on_progress: called for every page; see `progress_bar`.
+        on_progress: called for every page; `progress_bar` makes one.
 
     Raises:
         ConfigError: nothing to read, or an output folder that is not ours, or was made from something else.
@@ -53,36 +51,35 @@ def make_shards(
     listing = _list(raw, out)
     counter = open_counter(options)
     refuse_foreign(out)
-    run = _Run(raw, out, options, listing, on_progress)
+    job = _ShardsJob(raw, out, options, listing, on_progress)
     try:
         with locked(out) as lock:
             try:
                 claim(out, Manifest.of(options, listing), listing, overwrite=options.overwrite)
-                files, records, pages_made = run.make(lock)
-                outcome = finish(out, listing, files, records, counter)
+                files, records, pages_made = job.make(lock)
+                return finish(out, listing, files, records, counter, pages_made=pages_made, started=started)
             except OSError as error:
                 raise ShardError(
                     f"{out}: cannot be written ({error.strerror or error}); when that is put right, run the same "
-                    "command again: it goes on"
+                    "command again: it continues"
                 ) from error
     except KeyboardInterrupt as error:
-        raise MakeShardsStopped(f"stopped; run the same command again and it goes on: {run.state}") from error
-    return outcome.report(out, listing, pages_made=pages_made, seconds=time.monotonic() - started)
+        raise MakeShardsStopped(f"stopped; run the same command again and it continues: {job.state}") from error
 
 
 def _list(raw: Path, out: Path) -> Listing:
-    listing = list_sources(raw, exclude=out)
+    listing = list_files(raw, exclude=out)
     if not listing.files:
         ignored = ", ".join(f"{count} {suffix}" for suffix, count in listing.ignored.items()) or "no files"
-        raise ConfigError(f"{raw}: holds no PDF, image or JSONL file (found {ignored})")
-    if any(file.kind == "pdf" for file in listing.files):
-        import_pdfium()
+        raise ConfigError(f"{raw}: no file to read pages from, such as {', '.join(known_suffixes())} (found {ignored})")
+    for kind in {file.kind for file in listing.files}:
+        source_of_kind(kind).check_installed()
     return listing
 
 
 @dataclass(slots=True)
 class _State:
-    """How far a run is, in words for whoever interrupts it."""
+    """How far the job is, in words for whoever interrupts it."""
 
     shards_done: int = 0
     shards_total: int = 0
@@ -91,8 +88,8 @@ class _State:
         return f"{self.shards_done} of {self.shards_total} shards are complete"
 
 
-class _Run:
-    """One run: the survey, then every shard that is not complete."""
+class _ShardsJob:
+    """The survey, then every shard that is not complete."""
 
     def __init__(
         self, raw: Path, out: Path, options: MakeShardsOptions, listing: Listing, on_progress: OnProgress | None
@@ -103,53 +100,55 @@ class _Run:
         self._on_progress = on_progress
         self.state = _State()
 
-    def make(self, lock: int) -> tuple[list[SurveyedFile], list[ShardRecord], int]:
+    def make(self, lock: int) -> tuple[list[RawFile], list[ShardRecord], int]:
         """Survey and build; returns the survey, the record of every shard, and how many pages were read."""
-        setup = {"raw": str(self._raw.resolve()), "out": str(self._out.resolve()), "options": self._options.to_json()}
-        with ExitStack() as stack:
-            crew = stack.enter_context(
-                Workers(self._options.num_workers, setup, time_limit=self._options.time_limit, keep_open=[lock])
-            )
-            files = load_survey(self._out) or self._survey(crew)
-            jobs = plan_shards(files, self._options)
-            pages_made = self._build(crew, jobs)
+        options = self._options
+        setup = {
+            "raw": str(self._raw.resolve()),
+            "out": str(self._out.resolve()),
+            "options": options.model_dump(mode="json"),
+        }
+        with Workers(options.num_workers, setup, time_limit=options.time_limit, keep_open=[lock]) as workers:
+            files = load_survey(self._out) or self._survey(workers)
+            jobs = plan_shards(files, options)
+            pages_made = self._build(workers, jobs)
         records = [record for job in jobs if (record := load_record(self._out, job.number)) is not None]
         return files, records, pages_made
 
-    def _survey(self, crew: Workers) -> list[SurveyedFile]:
-        jobs = plan_survey(self._listing.files)
+    def _survey(self, workers: Workers) -> list[RawFile]:
+        known, jobs = plan_survey(self._listing.files)
         total = sum(job.num_pages for job in jobs)
-        found: dict[str, SurveyedFile] = {}
+        surveyed = {file.path: file for file in known}
         done = 0
-        for event in crew.run(jobs):
+        for event in workers.run(jobs):
             if isinstance(event, JobDone):
-                found |= {tree["path"]: SurveyedFile.from_json(tree) for tree in event.result}
+                surveyed |= {tree["path"]: RawFile.from_json(tree) for tree in event.result}
             else:
                 done += 1
-                self._tell("counting pages", min(done, total), total)
-        files = [found.get(file.path) or surveyed(file, 1) for file in self._listing.files]
+                self._report("counting pages", min(done, total), total)
+        files = [surveyed[file.path] for file in self._listing.files]
         save_survey(self._out, files)
         return files
 
-    def _build(self, crew: Workers, jobs: Sequence[Job]) -> int:
+    def _build(self, workers: Workers, jobs: Sequence[Job]) -> int:
         """Build every shard that is not complete; returns the pages read for it."""
         todo = [job for job in jobs if not _is_complete(self._out, job)]
         total = sum(job.num_pages for job in jobs)
         before = total - sum(job.num_pages for job in todo)
         self.state.shards_total, self.state.shards_done = len(jobs), len(jobs) - len(todo)
         started: Counter[int] = Counter()
-        self._tell("making shards", before, total)
-        for event in crew.run(todo):
+        self._report("making shards", before, total)
+        for event in workers.run(todo):
             if isinstance(event, JobDone):
                 started[event.job.number] = event.job.num_pages
                 self.state.shards_done += 1
             else:
                 # A shard that is begun again after a loss must not count its pages twice.
                 started[event.job.number] = min(started[event.job.number] + 1, event.job.num_pages)
-            self._tell("making shards", before + started.total(), total)
+            self._report("making shards", before + started.total(), total)
         return total - before
 
-    def _tell(self, stage: str, done: int, total: int) -> None:
+    def _report(self, stage: str, done: int, total: int) -> None:
         if self._on_progress is not None:
             state = MakeShardsProgress(
                 stage=stage,
@@ -162,7 +161,7 @@ class _Run:
 
 
 def _is_complete(out: Path, job: Job) -> bool:
-    """Whether a former run finished this shard, and its files are still what it wrote."""
+    """Whether this shard was finished before, and its files are still what was written."""
     record = load_record(out, job.number)
     if record is None or not record.samples:
         return record is not None

@@ -1,6 +1,6 @@
 """The output folder's claim: made from which options and input, by one make-shards at a time, and by nobody else.
 
-`make-shards.json` is the first file written, so that shards of two different runs can never mix. What a run has found
+`make-shards.json` is the first file written, so that shards of two different jobs can never mix. What a run has found
 out and done lies in `.make-shards/`: the survey, and a record of each finished shard.
 """
 
@@ -14,9 +14,9 @@ from typing import Any
 
 from wdstream.errors import ConfigError
 from wdstream.make_shards.build import STATE_FOLDER
-from wdstream.make_shards.jobs import SurveyedFile
-from wdstream.raw.options import MakeShardsOptions
-from wdstream.raw.sources import Listing
+from wdstream.make_shards.options import MakeShardsOptions
+from wdstream.raw.listing import Listing
+from wdstream.raw.source import RawFile
 from wdstream.storage.atomic import atomic_write, write_file
 from wdstream.storage.lock import FileLock
 
@@ -40,7 +40,7 @@ class Manifest:
 
     @classmethod
     def of(cls, options: MakeShardsOptions, listing: Listing) -> "Manifest":
-        """The manifest of a run."""
+        """The manifest of a job with these options and this input."""
         described = {"files": len(listing.files), "bytes": listing.num_bytes, "digest": listing.digest}
         return cls(options=options.content(), input=described)
 
@@ -88,11 +88,11 @@ def refuse_foreign(out: Path) -> None:
 
 
 def claim(out: Path, manifest: Manifest, listing: Listing, *, overwrite: bool) -> None:
-    """Write the manifest, or find that the one that is there says the same.
+    """Write the manifest, or check that the one that is there says the same.
 
     Args:
         out: the output folder, locked.
-        manifest: of this run.
+        manifest: of this job.
         listing: its input, to name what differs.
         overwrite: remove what is there instead of comparing.
 
@@ -108,34 +108,34 @@ def claim(out: Path, manifest: Manifest, listing: Listing, *, overwrite: bool) -
             raise ConfigError(
                 f"{out} was made by make-shards from something else:\n"
                 + "".join(f"  {line}\n" for line in differences)
-                + "give what was given then, choose another folder, or begin anew with --overwrite"
+                + "use what was used then, choose another folder, or start again with --overwrite"
             )
         return
     write_file(path, json.dumps(asdict(manifest), indent=1, sort_keys=True).encode() + b"\n")
 
 
-def save_survey(out: Path, files: Sequence[SurveyedFile]) -> None:
-    """Keep the survey: pages are assigned to shards by it, also in a run that continues."""
+def save_survey(out: Path, files: Sequence[RawFile]) -> None:
+    """Keep the survey: pages are assigned to shards by it, also when the job is continued."""
     with atomic_write(out / STATE_FOLDER / _SURVEY) as file:
         for surveyed in files:
-            file.write(json.dumps(surveyed.to_json(), separators=(",", ":")).encode() + b"\n")
+            file.write(json.dumps(asdict(surveyed), separators=(",", ":")).encode() + b"\n")
 
 
-def load_survey(out: Path) -> list[SurveyedFile] | None:
-    """The survey of a former run, or None when it had not finished."""
+def load_survey(out: Path) -> list[RawFile] | None:
+    """The survey that was kept, or None when it had not finished."""
     path = out / STATE_FOLDER / _SURVEY
     if not path.is_file():
         return None
     with path.open("rb") as file:
-        return [SurveyedFile.from_json(json.loads(line)) for line in file]
+        return [RawFile.from_json(json.loads(line)) for line in file]
 
 
 def _differences(out: Path, path: Path, wanted: dict[str, Any], listing: Listing) -> list[str]:
     try:
-        found = json.loads(path.read_bytes())
-        if found["version"] != _VERSION:
-            return [f"{MANIFEST} is of version {found['version']}, this program writes {_VERSION}"]
-        options, described = dict(found["options"]), dict(found["input"])
+        kept = json.loads(path.read_bytes())
+        if kept["version"] != _VERSION:
+            return [f"{MANIFEST} is of version {kept['version']}, this program writes {_VERSION}"]
+        options, described = dict(kept["options"]), dict(kept["input"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         return [f"{MANIFEST} cannot be read ({type(error).__name__}: {error})"]
     lines = [

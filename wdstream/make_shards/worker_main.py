@@ -14,18 +14,19 @@ import signal
 import sys
 import threading
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
 from wdstream.errors import PageError, WdstreamError
+from wdstream.make_shards.assign import survey_files
 from wdstream.make_shards.build import build_shard, open_counter
 from wdstream.make_shards.jobs import Job
-from wdstream.make_shards.survey import survey_files
-from wdstream.raw.options import MakeShardsOptions
+from wdstream.make_shards.options import MakeShardsOptions
 
 
-def main() -> None:
-    """Serve jobs until stdin ends."""
+def serve() -> None:
+    """Do the jobs that come on stdin, until it ends."""
     # A library that prints must not speak in between: stdout becomes stderr, and messages keep the pipe.
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -55,14 +56,14 @@ class _Worker:
     def __init__(self, setup: dict[str, Any], messages: TextIO) -> None:
         self._raw = Path(setup["raw"])
         self._out = Path(setup["out"])
-        self._options = MakeShardsOptions.from_json(setup["options"])
+        self._options = MakeShardsOptions.of(setup["options"])
         self._messages = messages
         self._counter = open_counter(self._options)
 
-    def work(self, job: Job) -> Any:
-        """The result of a job, as JSON."""
+    def work(self, job: Job) -> list[dict[str, object]] | None:
+        """The result of a job, as JSON: surveyed files; None for a shard, whose record is on disk."""
         if job.kind == "survey":
-            return survey_files(job, self._raw, self._on_page)
+            return [asdict(file) for file in survey_files(job, self._raw, self._on_page)]
         build_shard(job, self._raw, self._out, self._options, self._counter, self._on_page)
         return None
 
@@ -73,10 +74,10 @@ class _Worker:
 def _receive(jobs: "queue.SimpleQueue[str]") -> None:
     for line in sys.stdin:
         jobs.put(line)
-    os._exit(1)  # at once, in the middle of a page: whoever wanted the result is gone
+    os._exit(1)  # at once, in the middle of a page: nobody waits for the result any more
 
 
-def _send(messages: TextIO, message: dict[str, Any]) -> None:
+def _send(messages: TextIO, message: dict[str, object]) -> None:
     messages.write(json.dumps(message) + "\n")
     messages.flush()
 
@@ -87,4 +88,4 @@ def _limit_memory(limit_mb: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve()

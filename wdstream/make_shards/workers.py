@@ -1,9 +1,7 @@
 """The processes of make-shards: started, given jobs, watched, and replaced when one dies or hangs.
 
 A process that is lost names the page it was at (`worker_main.py`). The job goes to another process with that page to be
-skipped, so that one bad page costs one page. A loss that no page explains stops the run.
-
-A worker process as its parent sees it: pipes, the job it has, the page it is at, how it ended.
+skipped, so that one bad page costs one page. A loss that no page explains stops the job.
 """
 
 import contextlib
@@ -17,7 +15,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -57,7 +55,7 @@ class Process:
         """Send a job; a process that is ready reads it at once, however long it is."""
         self.job, self.at = job, None
         self._last_word = time.monotonic()
-        self._write(job.to_json())
+        self._write(asdict(job))
 
     def receive(self) -> list[dict[str, Any]] | None:
         """Messages that have come, or None when the process is gone."""
@@ -129,7 +127,7 @@ class JobDone:
 
 
 class Workers:
-    """So many processes; use as a context manager, which ends them whatever happens."""
+    """The processes of a job; use as a context manager, which ends them whatever happens."""
 
     def __init__(
         self, num_workers: int, setup: dict[str, Any], *, time_limit: float, keep_open: Sequence[int] = ()
@@ -138,9 +136,9 @@ class Workers:
 
         Args:
             num_workers: most processes at a time; they start as jobs need them.
-            setup: the first line each is sent.
+            setup: the first line that each is sent.
             time_limit: seconds a process may take over one page.
-            keep_open: file descriptors that processes hold too, a lock's.
+            keep_open: file descriptors that they inherit, such as a lock's.
         """
         self._num_workers = num_workers
         self._setup = setup
@@ -192,7 +190,7 @@ class Workers:
         job = worker.job
         assert job is not None  # a process without a job has nothing to say
         if "fatal" in message:
-            raise ShardError(f"{message['fatal']}; when that is put right, run the same command again: it goes on")
+            raise ShardError(f"{message['fatal']}; when that is put right, run the same command again: it continues")
         if "bug" in message:
             raise WdstreamError(f"make-shards met a bug at {worker.place(job)}; please report it:\n{message['bug']}")
         if "at" in message:

@@ -1,15 +1,13 @@
-"""Images as they are stored: the file's own bytes wherever a shard can hold them, pages of many-page TIFFs one by one.
+"""Image files as pages, and images as they are stored: the file's own bytes wherever a shard can hold them.
 
-A page of a TIFF of several is stored anew: 1-bit as G4 (a tenth of a JPEG's size, and exact), any other as JPEG. So is
-an image of a format that shards do not hold. The first frame of an animation counts.
-
-Pixels to JPEG: grey where there is no colour, which is smaller and faster to decode, with the same pixels.
+A page of a TIFF of several is encoded again: 1-bit as G4 (a tenth of a JPEG's size, and exact), any other as JPEG. So
+is an image of a format that shards do not hold. The first frame of an animation counts. A JPEG is grey where there is
+no colour, which is smaller and faster to decode, with the same pixels.
 """
 
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +19,22 @@ from wdstream.errors import DecodeError, SourceError
 from wdstream.pixels.decode import EncodedImage, check_strips
 from wdstream.pixels.header import image_header, pillow_header
 from wdstream.pixels.pillow import open_image, sniff_format, to_grey_or_rgb, unreadable
-from wdstream.raw.options import MakeShardsOptions
+from wdstream.raw.settings import RawSettings
+from wdstream.raw.sidecar import Sidecars
+from wdstream.raw.source import (
+    PageRange,
+    Source,
+    StoredImage,
+    StoredPage,
+    page_of_image,
+    require_text,
+)
 from wdstream.records import Size
+from wdstream.text.characters import replace_surrogates
 
 if TYPE_CHECKING:
     from PIL import Image
-MAX_SIDE = 65_500  # libjpeg's limit
+MAX_JPEG_SIDE = 65_500  # libjpeg's limit
 _ROWS_AT_ONCE = 64
 
 
@@ -36,15 +44,15 @@ def encode_jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
     An image whose three channels are equal everywhere is stored as one grey channel.
 
     Raises:
-        ValueError: a side is 0 or above `MAX_SIDE`.
+        ValueError: a side is 0 or above `MAX_JPEG_SIDE`.
     """
-    if is_grey(pixels):
+    if has_no_colour(pixels):
         return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels[..., :1]), quality, "GRAY"))
     colorspace = "RGB" if pixels.shape[2] == 3 else "RGBX"
     return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality, colorspace, "420"))
 
 
-def is_grey(pixels: NDArray[np.uint8]) -> bool:
+def has_no_colour(pixels: NDArray[np.uint8]) -> bool:
     """Whether red, green and blue are equal in every pixel; goes block by block, as colour mostly shows early."""
     for top in range(0, len(pixels), _ROWS_AT_ONCE):
         block = pixels[top : top + _ROWS_AT_ONCE]
@@ -64,13 +72,52 @@ MAX_FILE_BYTES = 2 << 30
 MAX_FRAMES = 100_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredImage:
-    """An image as it goes into a shard: bytes, extension, and (width, height) after EXIF rotation."""
+class ImageSource(Source):
+    """Image files, their text in a sidecar; a TIFF may have many pages."""
 
-    data: bytes
-    extension: str
-    size: Size
+    kind = "image"
+    suffixes = (
+        *(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp"),
+        *(".jp2", ".avif", ".ppm", ".pgm"),
+    )
+    takes_sidecar = True
+    is_named = True
+
+    def known_pages(self, name: str) -> int | None:
+        """A TIFF is known by its suffix; by any other it is one page."""
+        return None if name.lower().endswith((".tif", ".tiff")) else 1
+
+    def survey(self, path: Path) -> tuple[int, tuple[int, ...]]:
+        """The number of pages of a TIFF."""
+        return count_pages(path), ()
+
+    @contextmanager
+    def open(self, pages: PageRange, path: Path, settings: RawSettings) -> Iterator["_ImageReader"]:
+        """Open a TIFF of many pages; other files are read with their page."""
+        if pages.file.is_single_image:
+            yield _ImageReader(None, pages, path, settings)
+            return
+        with open_tiff(path, settings) as tiff:
+            yield _ImageReader(tiff, pages, path, settings)
+
+
+class _ImageReader:
+    """An image, or the pages of a TIFF, as samples."""
+
+    def __init__(self, tiff: "TiffPages | None", pages: PageRange, path: Path, settings: RawSettings) -> None:
+        self._tiff = tiff
+        self._file = pages.file
+        self._path = path
+        self._settings = settings
+        self._sidecars = Sidecars(path, ImageSource.suffixes, self._file.num_pages)
+
+    def read(self, number: int) -> StoredPage:
+        text = self._sidecars.text(number) or ""
+        require_text(text, "no text file beside it", self._settings)
+        meta: dict[str, object] = {"source": replace_surrogates(self._file.path)}
+        if self._tiff is None:
+            return page_of_image(self._file.stem, store_image(read_file(self._path), self._settings), text, meta)
+        return page_of_image(self._file.page_key(number), self._tiff.page(number), text, meta | {"page": number})
 
 
 def read_file(path: Path) -> bytes:
@@ -95,8 +142,11 @@ def count_pages(path: Path) -> int:
         SourceError: the file cannot be read.
         DecodeError: it is a TIFF whose pages cannot be counted, or there are absurdly many.
     """
-    with _opened(path) as file:
-        head = file.read(16)
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise SourceError(f"file cannot be read: {error.strerror}") from error
     if _format_of(head) != "TIFF":
         return 1
     num_frames = image_header(read_file(path)).num_frames
@@ -105,7 +155,7 @@ def count_pages(path: Path) -> int:
     return num_frames
 
 
-def store_image(data: bytes, options: MakeShardsOptions) -> StoredImage:
+def store_image(data: bytes, settings: RawSettings) -> StoredImage:
     """An image file of one page, as it is stored.
 
     Raises:
@@ -113,25 +163,25 @@ def store_image(data: bytes, options: MakeShardsOptions) -> StoredImage:
     """
     image = EncodedImage(data)
     header = image.header
-    _check_limit(header.size, options.max_pixels)
+    _check_limit(header.size, settings.max_pixels)
     extension = _EXTENSIONS.get(header.format)
-    if extension is not None and not options.check_images:
+    if extension is not None and not settings.check_images:
         return StoredImage(data=data, extension=extension, size=header.size)
-    pixels = image.decode(max_pixels=options.max_pixels)
+    pixels = image.decode(max_pixels=settings.max_pixels)
     if extension is not None:
         return StoredImage(data=data, extension=extension, size=header.size)
-    return StoredImage(data=encode_jpeg(pixels, options.jpeg_quality), extension="jpg", size=header.size)
+    return StoredImage(data=encode_jpeg(pixels, settings.jpeg_quality), extension="jpg", size=header.size)
 
 
 class TiffPages:
     """The pages of a TIFF of several, numbered from 1. Made by `open_tiff`."""
 
-    def __init__(self, image: "Image.Image", options: MakeShardsOptions) -> None:
+    def __init__(self, image: "Image.Image", settings: RawSettings) -> None:
         self._image = image
-        self._options = options
+        self._settings = settings
 
     def page(self, number: int) -> StoredImage:
-        """Page `number`, turned upright, stored anew.
+        """Page `number`, turned upright, encoded again.
 
         Raises:
             DecodeError: it is damaged, or above the limit.
@@ -140,7 +190,7 @@ class TiffPages:
             self._image.seek(number - 1)
         except Exception as error:  # Pillow raises whatever its parsing raises
             raise unreadable("TIFF", error) from error
-        _check_limit(pillow_header(self._image, count_frames=False).size, self._options.max_pixels)
+        _check_limit(pillow_header(self._image, count_frames=False).size, self._settings.max_pixels)
         check_strips(self._image)
         try:
             self._image.load()
@@ -153,11 +203,11 @@ class TiffPages:
     def _as_jpeg(self) -> bytes:
         pixels = to_grey_or_rgb(self._image)
         channels = pixels if pixels.ndim == 3 else pixels[..., None].repeat(3, axis=2)
-        return encode_jpeg(channels, self._options.jpeg_quality)
+        return encode_jpeg(channels, self._settings.jpeg_quality)
 
 
 @contextmanager
-def open_tiff(path: Path, options: MakeShardsOptions) -> Iterator[TiffPages]:
+def open_tiff(path: Path, settings: RawSettings) -> Iterator[TiffPages]:
     """Open a TIFF of several pages for the block.
 
     Raises:
@@ -165,7 +215,7 @@ def open_tiff(path: Path, options: MakeShardsOptions) -> Iterator[TiffPages]:
         DecodeError: it is no TIFF.
     """
     with open_image(read_file(path), "TIFF") as image:
-        yield TiffPages(image, options)
+        yield TiffPages(image, settings)
 
 
 def _as_g4(image: "Image.Image") -> bytes:
@@ -176,15 +226,6 @@ def _as_g4(image: "Image.Image") -> bytes:
     buffer = io.BytesIO()
     bare.save(buffer, "TIFF", compression="group4")
     return buffer.getvalue()
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[io.BufferedReader]:
-    try:
-        with path.open("rb") as file:
-            yield file
-    except OSError as error:
-        raise SourceError(f"file cannot be read: {error.strerror}") from error
 
 
 def _format_of(head: bytes) -> str | None:

@@ -1,7 +1,6 @@
-"""Lines of a large file by number: one pass notes where each thousandth starts, later readers seek there."""
+"""Lines of a large file by number: one pass notes where each thousandth starts, later readers seek to that mark."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -9,16 +8,8 @@ MAX_LINE_BYTES = 256 << 20
 MARK_EVERY = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LineMap:
-    """Where lines stand in a JSONL file: how many there are, and the offset of each thousandth from the first."""
-
-    num_lines: int
-    marks: tuple[int, ...]
-
-
-def map_lines(path: Path) -> LineMap:
-    """Count a file's lines and note where each thousandth starts.
+def mark_lines(path: Path) -> tuple[int, tuple[int, ...]]:
+    """Count a file's lines, and note the offset of each thousandth, from the first.
 
     Raises:
         OSError: the file cannot be read.
@@ -31,10 +22,10 @@ def map_lines(path: Path) -> LineMap:
                 marks.append(offset)
             num_lines += 1
             offset += len(line) + _skip_rest(file, line)
-    return LineMap(num_lines=num_lines, marks=tuple(marks))
+    return num_lines, tuple(marks)
 
 
-def read_lines(path: Path, line_map: LineMap, first: int, count: int) -> Iterator[tuple[int, bytes | None]]:
+def numbered_lines(path: Path, marks: Sequence[int], first: int, count: int) -> Iterator[tuple[int, bytes | None]]:
     """Lines `first` to `first + count - 1`, from 1, with their numbers; None for one above `MAX_LINE_BYTES`.
 
     Raises:
@@ -42,7 +33,7 @@ def read_lines(path: Path, line_map: LineMap, first: int, count: int) -> Iterato
     """
     mark = (first - 1) // MARK_EVERY
     with path.open("rb") as file:
-        file.seek(line_map.marks[mark])
+        file.seek(marks[mark])
         for number in range(mark * MARK_EVERY + 1, first + count):
             line = file.readline(MAX_LINE_BYTES)
             is_long = _skip_rest(file, line) > 0
@@ -51,7 +42,7 @@ def read_lines(path: Path, line_map: LineMap, first: int, count: int) -> Iterato
 
 
 def _skip_rest(file: BinaryIO, line: bytes) -> int:
-    """Go to the end of a line of which only a part was read; returns the bytes gone over."""
+    """Read to the end of a line of which only the beginning was read; returns the number of bytes skipped."""
     skipped = 0
     while len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
         line = file.readline(MAX_LINE_BYTES)

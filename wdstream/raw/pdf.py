@@ -1,4 +1,4 @@
-"""PDF pages: rendered to JPEG, with the text of their text layer. PDFium by way of pypdfium2; not thread-safe.
+"""PDF pages: rendered to JPEG, with the text of their text layer or of a file. PDFium by pypdfium2; not thread-safe.
 
 The size in pixels is checked before rendering: a page may claim to be kilometres high.
 """
@@ -8,13 +8,23 @@ import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wdstream.errors import ConfigError, SourceError
-from wdstream.raw.images import MAX_SIDE, encode_jpeg
+from wdstream.raw.images import MAX_JPEG_SIDE, encode_jpeg
+from wdstream.raw.settings import RawSettings
+from wdstream.raw.sidecar import Sidecars
+from wdstream.raw.source import (
+    PageRange,
+    Source,
+    StoredImage,
+    StoredPage,
+    page_of_image,
+    require_text,
+)
 from wdstream.records import Size
+from wdstream.text.characters import normalise_text, replace_surrogates, unreadable_share
 
 MAX_PAGES = 1_000_000
 MAX_UNPACKED_BYTES = 1 << 30
@@ -23,12 +33,60 @@ _POINTS_PER_INCH = 72
 _READ_WHOLE_BYTES = 64 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PdfImage:
-    """A rendered page: JPEG bytes and their (width, height) in pixels."""
+class PdfSource(Source):
+    """PDFs, also those compressed as `.pdf.gz`."""
 
-    jpeg: bytes
-    size: Size
+    kind = "pdf"
+    suffixes = (".pdf", ".pdf.gz")
+    takes_sidecar = True
+
+    def check_installed(self) -> None:
+        """Check that pypdfium2 is installed."""
+        import_pdfium()
+
+    def survey(self, path: Path) -> tuple[int, tuple[int, ...]]:
+        """The number of pages."""
+        with open_pdf(path) as pdf:
+            return pdf.num_pages, ()
+
+    @contextmanager
+    def open(self, pages: PageRange, path: Path, settings: RawSettings) -> Iterator["_PdfReader"]:
+        """Open the document; its pages are found by number."""
+        with open_pdf(path) as pdf:
+            if pdf.num_pages != pages.file.num_pages:
+                raise SourceError(f"had {pages.file.num_pages} pages when the job was planned, now {pdf.num_pages}")
+            yield _PdfReader(pdf, pages, path, settings)
+
+
+class _PdfReader:
+    """Pages of a PDF as samples."""
+
+    def __init__(self, pdf: "PdfFile", pages: PageRange, path: Path, settings: RawSettings) -> None:
+        self._pdf = pdf
+        self._file = pages.file
+        self._settings = settings
+        self._sidecars = Sidecars(path, PdfSource.suffixes, self._file.num_pages)
+
+    def read(self, number: int) -> StoredPage:
+        settings = self._settings
+        with self._pdf.page(number) as page:
+            page.pixel_size(settings.dpi, settings.max_pixels)
+            sidecar = self._sidecars.text(number)
+            text = self._clean(page.text()) if sidecar is None else sidecar
+            require_text(text, "neither a text layer nor a text file beside it", settings)
+            image = page.render(dpi=settings.dpi, jpeg_quality=settings.jpeg_quality, max_pixels=settings.max_pixels)
+        text_from = "text layer" if sidecar is None else "text file"
+        meta = {"source": replace_surrogates(self._file.path), "page": number, "text_from": text_from}
+        return page_of_image(self._file.page_key(number), image, text, meta)
+
+    def _clean(self, text: str) -> str:
+        share = unreadable_share(text)
+        if share > self._settings.max_unreadable:
+            raise SourceError(
+                f"text layer is not text: {share:.1%} of its characters mean nothing in Unicode (limit "
+                f"{self._settings.max_unreadable:.1%}); put a text file next to the PDF"
+            )
+        return normalise_text(text)
 
 
 class PdfFile:
@@ -78,15 +136,15 @@ class PdfPage:
         if not all(math.isfinite(side) and side > 0 for side in points):
             raise SourceError(f"page has no sensible size: {points[0]} x {points[1]} points")
         width, height = (math.ceil(side * dpi / _POINTS_PER_INCH) for side in points)
-        if width * height > max_pixels or max(width, height) > MAX_SIDE:
+        if width * height > max_pixels or max(width, height) > MAX_JPEG_SIDE:
             raise SourceError(
                 f"page of {width}x{height} pixels at {dpi} dpi is above the limit of {max_pixels} pixels (max_pixels) "
-                f"or {MAX_SIDE} a side; lower the dpi"
+                f"or {MAX_JPEG_SIDE} a side; lower the dpi"
             )
         return width, height
 
     def text(self) -> str:
-        """The text layer as PDFium gives it, not normalised; empty for a scan.
+        """The text layer as PDFium returns it, not normalised; empty for a scan.
 
         Raises:
             SourceError: the text cannot be read, or is far longer than any page's.
@@ -105,7 +163,7 @@ class PdfPage:
         except Exception as error:
             raise SourceError(f"text layer cannot be read: {_reason(error)}") from error
 
-    def render(self, *, dpi: int, jpeg_quality: int, max_pixels: int) -> PdfImage:
+    def render(self, *, dpi: int, jpeg_quality: int, max_pixels: int) -> StoredImage:
         """Draw the page on white.
 
         Raises:
@@ -116,7 +174,7 @@ class PdfPage:
             bitmap = self._page.render(scale=dpi / _POINTS_PER_INCH, rev_byteorder=True, prefer_bgrx=True)
             try:
                 jpeg = encode_jpeg(bitmap.to_numpy(), jpeg_quality)
-                return PdfImage(jpeg=jpeg, size=(bitmap.width, bitmap.height))
+                return StoredImage(data=jpeg, extension="jpg", size=(bitmap.width, bitmap.height))
             finally:
                 bitmap.close()
         except Exception as error:

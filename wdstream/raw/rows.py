@@ -11,21 +11,26 @@ or the form of a model's processor:
     Gemma 3        `<start_of_image>`, which its processor reads; its `<image_soft_token>` is what that becomes
     Gemma 4, GLM   `<|image|>`, with or without the marks of GLM around it
 
-The form counts that stands as often as there are images; of several that do, the first here. A row without the field
+The form counts that occurs as often as there are images; of several that do, the first here. A row without the field
 `images` is text only, whatever it says. A text of a content list that is not to be supervised carries
 `"is_supervised": false`. A row with `messages` is a chat row (wdstream/text/messages.py), its images named in
-`images` or in their parts. All other fields become the row's metadata.
+`images` or in their blocks. All other fields become the row's metadata.
 """
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from wdstream.errors import RowError
-from wdstream.records import ImageSegment, Segment, TextSegment
+from wdstream.errors import PageError, RowError, SourceError
+from wdstream.raw.images import read_file, store_image
+from wdstream.raw.line_offsets import MAX_LINE_BYTES, mark_lines, numbered_lines
+from wdstream.raw.settings import RawSettings
+from wdstream.raw.source import PageRange, Source, StoredImage, StoredPage, require_text
+from wdstream.records import ImageSegment, Page, Segment, TextSegment
 from wdstream.text.characters import replace_surrogates
 from wdstream.text.messages import ChatLoss, segments_from_messages
 
@@ -40,19 +45,78 @@ _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _OWN_FIELDS = frozenset({"text", "images", "content", "messages"})
 
 
+class RowSource(Source):
+    """JSONL files, each line a row of text and the names of its images."""
+
+    kind = "rows"
+    suffixes = (".jsonl",)
+    names_images = True
+
+    def survey(self, path: Path) -> tuple[int, tuple[int, ...]]:
+        """The number of lines, and marks to find them by."""
+        return mark_lines(path)
+
+    @contextmanager
+    def open(self, pages: PageRange, path: Path, settings: RawSettings) -> Iterator["_RowReader"]:
+        """Read the lines of the range one after the other."""
+        yield _RowReader(pages, path, settings)
+
+
+class _RowReader:
+    """Rows as samples, with their images."""
+
+    def __init__(self, pages: PageRange, path: Path, settings: RawSettings) -> None:
+        self._file = pages.file
+        self._folder = path.parent
+        self._settings = settings
+        self._lines = numbered_lines(path, pages.file.marks, pages.first, pages.count)
+
+    def read(self, number: int) -> StoredPage | None:
+        line = self._line(number)
+        if line is None:
+            raise RowError(f"line is above the limit of {MAX_LINE_BYTES} bytes")
+        if not line.strip():
+            return None
+        row = parse_row(line, self._settings.placeholder, self._settings.chat_loss)
+        text = "".join(segment.text for segment in row.segments if isinstance(segment, TextSegment))
+        require_text(text, "the row holds none", self._settings)
+        images = [self._image(name) for name in row.image_names]
+        page = Page(
+            key=self._file.page_key(number, digits=6),
+            images=tuple(image.data for image in images),
+            segments=row.segments,
+            meta={"source": replace_surrogates(self._file.path), "line": number, **row.meta},
+        )
+        extensions, sizes = (tuple(image.extension for image in images), tuple(image.size for image in images))
+        return StoredPage(page=page, extensions=extensions, sizes=sizes)
+
+    def _line(self, number: int) -> bytes | None:
+        try:
+            return next(line for line_number, line in self._lines if line_number == number)
+        except OSError as error:
+            raise SourceError(f"file cannot be read: {error.strerror}") from error
+
+    def _image(self, name: str) -> StoredImage:
+        path = resolve_image(self._folder, name, allow_outside=self._settings.allow_outside_images)
+        try:
+            return store_image(read_file(path), self._settings)
+        except PageError as error:
+            raise RowError(f"image {name!r}: {error}") from error
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """A row, its images not yet read.
 
     Attributes:
         segments: text and images in order; image i is `image_names[i]`.
-        image_names: as the row gives them.
+        image_names: as the row names them.
         meta: all other fields.
     """
 
     segments: tuple[Segment, ...]
     image_names: tuple[str, ...]
-    meta: Mapping[str, Any]
+    meta: Mapping[str, object]
 
 
 def parse_row(line: bytes, placeholder: str | None = None, chat_loss: ChatLoss = "all") -> Row:
@@ -69,11 +133,11 @@ def parse_row(line: bytes, placeholder: str | None = None, chat_loss: ChatLoss =
     row = _parse_json(line)
     meta = {name: value for name, value in row.items() if name not in _OWN_FIELDS}
     if sum(field in row for field in ("text", "content", "messages")) != 1:
-        found = ", ".join(sorted(row)) or "no fields"
-        raise RowError(f"expected text (with images), content or messages, one of them; found {found}")
+        fields = ", ".join(sorted(row)) or "no fields"
+        raise RowError(f"expected text (with images), content or messages, one of them; found {fields}")
     names = _image_names(row)
     if "messages" in row:
-        names = _chosen_names(_image_parts(row["messages"]), names, "messages")
+        names = _chosen_names(_image_blocks(row["messages"]), names, "messages")
         segments = segments_from_messages(row["messages"], num_images=len(names), loss=chat_loss)
     elif "text" in row:
         text = row["text"]
@@ -102,8 +166,8 @@ def split_text(text: str, num_images: int, placeholder: str | None = None) -> tu
         counts.append(len(pieces) - 1)
     if num_images == 0 and not any(counts):
         return _join([text])
-    found = ", ".join(f"{count} of {form}" for count, form in zip(counts, forms, strict=True))
-    raise RowError(f"{num_images} images, but the text has {found}; each image needs one placeholder")
+    occurrences = ", ".join(f"{count} of {form}" for count, form in zip(counts, forms, strict=True))
+    raise RowError(f"{num_images} images, but the text has {occurrences}; each image needs one placeholder")
 
 
 def resolve_image(folder: Path, name: str, *, allow_outside: bool = False) -> Path:
@@ -111,8 +175,8 @@ def resolve_image(folder: Path, name: str, *, allow_outside: bool = False) -> Pa
 
     Args:
         folder: the folder of the JSONL file, which names are relative to.
-        name: as the row gives it.
-        allow_outside: whether it may lie outside the folder, or be reached by a link that leads outside.
+        name: as the row has it.
+        allow_outside: whether it may be outside the folder, or be reached by a link that leads outside.
 
     Raises:
         RowError: a URL, a path that leaves the folder, or no file.
@@ -135,9 +199,9 @@ def resolve_image(folder: Path, name: str, *, allow_outside: bool = False) -> Pa
     return path
 
 
-def _parse_json(line: bytes) -> dict[str, Any]:
+def _parse_json(line: bytes) -> dict[str, object]:
     try:
-        row = json.loads(line.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        row: object = json.loads(line.decode("utf-8-sig"), parse_constant=_refuse_constant)
         if _ESCAPED_SURROGATE.search(line):
             row = json.loads(replace_surrogates(json.dumps(row, ensure_ascii=False)))
     except UnicodeDecodeError as error:
@@ -155,7 +219,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _image_names(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _image_names(row: Mapping[str, object]) -> tuple[str, ...]:
     names = row.get("images")
     if names is None:
         return ()
@@ -164,13 +228,13 @@ def _image_names(row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _content_segments(content: Any, names: tuple[str, ...]) -> tuple[tuple[Segment, ...], tuple[str, ...]]:
+def _content_segments(content: object, names: tuple[str, ...]) -> tuple[tuple[Segment, ...], tuple[str, ...]]:
     """Segments of a content list, and the image names in its order."""
     if not isinstance(content, list):
         raise RowError(f"content is {type(content).__name__}, a list expected")
     segments: list[Segment] = []
-    images: list[Mapping[str, Any]] = []
-    for place, item in enumerate(content):
+    images: list[Mapping[str, object]] = []
+    for number, item in enumerate(content):
         kind = item.get("type") if isinstance(item, dict) else None
         if kind == "image":
             segments.append(ImageSegment(index=len(images)))
@@ -180,33 +244,33 @@ def _content_segments(content: Any, names: tuple[str, ...]) -> tuple[tuple[Segme
                 is_supervised = item.get("is_supervised") is not False
                 segments.append(TextSegment(text=item["text"], is_supervised=is_supervised))
         else:
-            raise RowError(f"item {place} of content is neither a text nor an image: {item!r:.80}")
+            raise RowError(f"item {number} of content is neither a text nor an image: {item!r:.80}")
     return tuple(segments), _chosen_names(images, names, "content")
 
 
-def _image_parts(messages: Any) -> list[Mapping[str, Any]]:
-    """Image parts of all messages, in order; what is malformed is left to `segments_from_messages` to name."""
-    contents = (
-        [message.get("content") for message in messages if isinstance(message, dict)]
-        if isinstance(messages, list)
-        else []
-    )
-    parts = [part for content in contents if isinstance(content, list) for part in content]
-    return [part for part in parts if isinstance(part, dict) and part.get("type") == "image"]
+def _image_blocks(messages: object) -> list[Mapping[str, object]]:
+    """Image blocks of all messages, in order; what is malformed is left to `segments_from_messages` to name."""
+    turns = messages if isinstance(messages, list) else []
+    contents = [turn.get("content") for turn in turns if isinstance(turn, dict)]
+    blocks = [block for content in contents if isinstance(content, list) for block in content]
+    return [block for block in blocks if isinstance(block, dict) and block.get("type") == "image"]
 
 
-def _chosen_names(parts: Sequence[Mapping[str, Any]], names: tuple[str, ...], where: str) -> tuple[str, ...]:
-    """File names of image parts: those given in them, or those of the row's `images`."""
-    own = [next((part[field] for field in ("image", "path", "url") if field in part), None) for part in parts]
-    for place, name in enumerate(own):
+def _chosen_names(blocks: Sequence[Mapping[str, object]], names: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """File names of image blocks: those in the blocks, or those of the row's `images`."""
+    inside: list[str] = []
+    for number, block in enumerate(blocks):
+        name = next((block[field] for field in ("image", "path", "url") if field in block), None)
         if name is not None and not isinstance(name, str):
-            raise RowError(f"image {place} of {where} is {type(name).__name__}, a file name expected")
-    given = tuple(name for name in own if name is not None)
-    if names and given:
+            raise RowError(f"image {number} of {where} is {type(name).__name__}, a file name expected")
+        if name is not None:
+            inside.append(name)
+    if names and inside:
         raise RowError(f"images are named both in images and in {where}; name each once")
-    if len(names or given) != len(parts):
-        raise RowError(f"{where} has {len(parts)} images, but {len(names or given)} file names are given")
-    return names or given
+    chosen = names or tuple(inside)
+    if len(chosen) != len(blocks):
+        raise RowError(f"{where} has {len(blocks)} images, but {len(chosen)} file names are given")
+    return chosen
 
 
 def _join(pieces: list[str]) -> tuple[Segment, ...]:

@@ -1,59 +1,87 @@
-"""The text that stands beside a PDF or an image, page by page.
+"""The text files next to a PDF or an image: their names, and their text, page by page.
 
     x.tif.txt or x.txt        its text; the pages of a file of many are parted by form feeds, as OCR tools write them
     x.tif.3.txt or x.3.txt    the text of page 3, before the other
 
-A sidecar is UTF-8. Beside a PDF it takes the place of the text layer.
+A sidecar is UTF-8. It takes the place of the text layer of a PDF.
 """
 
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from wdstream.errors import SourceError
-from wdstream.raw.sources import split_suffix
+from wdstream.raw.source import split_suffix
 from wdstream.text.characters import normalise_text
 
+_NAME = re.compile(r"(?P<name>.*?)(?P<page>\.[1-9][0-9]*)?\.txt", re.DOTALL | re.IGNORECASE)
 _MAX_BYTES = 64 << 20
 PAGE_BREAK = "\f"
 
 
-class Sidecars:
-    """The texts beside one raw file. Opened when it is asked for the first page."""
+def find_sidecars(names: Iterable[str], bare_names: Mapping[str, str]) -> dict[str, set[str]]:
+    """The text files of a folder by the source whose text they are.
 
-    def __init__(self, source: Path, num_pages: int) -> None:
-        self._source = source
+    Args:
+        names: of all files of the folder.
+        bare_names: of each source that takes text files, its name without suffix.
+    """
+    texts: dict[str, set[str]] = {}
+    for name in names:
+        match = _NAME.fullmatch(name)
+        if match:
+            texts.setdefault(match["name"], set()).add(name)
+            if match["page"]:
+                texts.setdefault(match["name"] + match["page"], set()).add(name)
+    return {name: texts.get(name, set()) | texts.get(bare, set()) for name, bare in bare_names.items()}
+
+
+class Sidecars:
+    """The texts of one raw file. Opened when it is asked for the first page.
+
+    Args:
+        path: of the raw file.
+        suffixes: of its source.
+        num_pages: its pages.
+    """
+
+    def __init__(self, path: Path, suffixes: tuple[str, ...], num_pages: int) -> None:
+        self._path = path
         self._num_pages = num_pages
-        bare = source.with_name(split_suffix(source.name)[0])
-        self._names = [source, bare] if bare != source else [source]
-        self._parts: list[str] | None = None
+        bare, _suffix = split_suffix(path.name, suffixes) or (path.name, "")
+        self._names = list(dict.fromkeys((path.name, bare)))
+        self._texts: list[str] | None = None
 
     def text(self, page: int) -> str | None:
         """Normalised text of page `page`, from 1; None where no file gives one.
 
         Raises:
-            SourceError: the file is not UTF-8, too large, or has not as many parts as there are pages.
+            SourceError: the file is not UTF-8, too large, or has not one text for each page.
         """
         for name in self._names:
-            file = name.with_name(f"{name.name}.{page}.txt")
+            file = self._path.with_name(f"{name}.{page}.txt")
             if file.is_file():
                 return normalise_text(_read(file))
-        if self._parts is None:
-            self._parts = self._split()
-        return normalise_text(self._parts[page - 1]) if self._parts else None
+        if self._texts is None:
+            self._texts = self._split()
+        return normalise_text(self._texts[page - 1]) if self._texts else None
 
     def _split(self) -> list[str]:
-        """The parts of the file for all pages, one a page; none without such a file."""
-        file = next((file for name in self._names if (file := name.with_name(f"{name.name}.txt")).is_file()), None)
+        """The texts of all pages, from the file for all of them; none without such a file."""
+        files = (self._path.with_name(f"{name}.txt") for name in self._names)
+        file = next((file for file in files if file.is_file()), None)
         if file is None:
             return []
-        parts = _read(file).split(PAGE_BREAK)
-        if len(parts) > 1 and not parts[-1].strip():
-            parts.pop()
-        if len(parts) != self._num_pages:
+        texts = _read(file).split(PAGE_BREAK)
+        if len(texts) > 1 and not texts[-1].strip():
+            texts.pop()
+        if len(texts) != self._num_pages:
             raise SourceError(
-                f"{file.name} holds the text of {len(parts)} pages (parted by form feeds), {self._source.name} has "
-                f"{self._num_pages} pages; give one part a page, or one file a page ({self._source.stem}.1.txt)"
+                f"{file.name} holds the text of {len(texts)} pages (parted by form feeds), {self._path.name} has "
+                f"{self._num_pages} pages; write one text for each page, or one file for each page "
+                f"({self._path.stem}.1.txt)"
             )
-        return parts
+        return texts
 
 
 def _read(file: Path) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from wdstream.errors import ConfigError
 from wdstream.families.base import Family
-from wdstream.raw.images import MAX_SIDE, encode_jpeg, is_grey
+from wdstream.raw.images import MAX_JPEG_SIDE, encode_jpeg, has_no_colour
 from wdstream.records import Pixels
 from wdstream.report.view import MASK_MEANINGS, ImageView, PackView, TileView, span_groups
 from wdstream.report.words import counted, edged, one_line, percent, printable, short_ids, shorten
@@ -130,7 +130,7 @@ def data_uri(pixels: Pixels) -> str:
     """An image as a data URI: PNG, or JPEG where that is much smaller."""
     pixels = np.ascontiguousarray(pixels)
     kind, data = "png", _png(pixels)
-    if max(pixels.shape) <= MAX_SIDE:
+    if max(pixels.shape) <= MAX_JPEG_SIDE:
         jpeg = encode_jpeg(pixels, JPEG_QUALITY)
         kind, data = ("jpeg", jpeg) if len(data) > JPEG_GAIN * len(jpeg) else (kind, data)
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
@@ -140,5 +140,5 @@ def _png(pixels: Pixels) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if is_grey(pixels) else pixels).save(buffer, format="PNG")
+    Image.fromarray(pixels[..., 0] if has_no_colour(pixels) else pixels).save(buffer, format="PNG")
     return buffer.getvalue()

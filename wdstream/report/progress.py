@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from wdstream.make_shards.report import MakeShardsProgress
+from wdstream.make_shards.jobs import MakeShardsProgress
 
 
 class ProgressBar(Progress):

@@ -93,9 +93,13 @@ class ShardWriter:
     The tar is written under a temporary name and takes its own last, when the other two are in place: a tar that is
     there is complete. A shard of that name from before disappears at the moment of closing. Used as a context manager
     it closes at the end of the block, and leaves nothing when the block raises.
+
+    Attributes:
+        summary: of the finished shard; None before it is closed.
     """
 
     def __init__(self, path: Path) -> None:
+        self.summary: ShardSummary | None = None
         self._paths = ShardPaths.of(path)
         self._context = atomic_write(path)
         self._file = self._context.__enter__()
@@ -157,7 +161,10 @@ class ShardWriter:
             self._abort(error)
             raise
         self._context.__exit__(None, None, None)
-        return ShardSummary(name=self._paths.tar.name, samples=meta.num_samples, bytes=tar_bytes, digest=meta.digest)
+        self.summary = ShardSummary(
+            name=self._paths.tar.name, samples=meta.num_samples, bytes=tar_bytes, digest=meta.digest
+        )
+        return self.summary
 
     def _abort(self, error: BaseException) -> None:
         """Remove the temporary file; the caller raises `error` on."""

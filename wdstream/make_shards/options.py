@@ -1,0 +1,47 @@
+"""What can be chosen about make-shards: how pages are read (raw/settings.py), how shards are cut, how the job runs."""
+
+import os
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from wdstream.raw.settings import RawSettings
+
+_HOW_ONLY = {"workers", "time_limit", "memory_limit_mb", "overwrite", "tokenizer", "paragraphs"}
+
+
+class MakeShardsOptions(RawSettings):
+    """Options of `make_shards`."""
+
+    pages_per_shard: int | None = Field(default=None, ge=1, le=1_000_000)
+    """None chooses 16 to 1,024, so that there are about 64 shards."""
+    shard_bytes: int = Field(default=1 << 30, ge=1, le=1 << 40)
+    """A shard is ended early when its pages are expected to exceed this."""
+    workers: int | None = Field(default=None, ge=1, le=1024)
+    """Processes; None takes every core this process may use."""
+    time_limit: float = Field(default=120.0, ge=0.1, le=1e6)
+    """Seconds that one page may take."""
+    memory_limit_mb: int = Field(default=6144, ge=256, le=1 << 30)
+    """Address space of one process, in MiB."""
+    overwrite: bool = False
+    """Remove what an earlier make-shards wrote to the output, and start again."""
+    tokenizer: Path | None = None
+    """A model's folder or tokenizer.json; its token column is written, too."""
+    paragraphs: bool = False
+    """Count the tokens of each paragraph, too, which `overlength: split` needs."""
+
+    @model_validator(mode="after")
+    def _paragraphs_need_a_tokenizer(self) -> Self:
+        if self.paragraphs and self.tokenizer is None:
+            raise ValueError("paragraphs: their tokens are counted with a tokenizer; give --tokenizer, too")
+        return self
+
+    @property
+    def num_workers(self) -> int:
+        """How many processes to start."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+    def content(self) -> dict[str, Any]:
+        """The options that decide the bytes of the shards, not only how they are made."""
+        return self.model_dump(mode="json", exclude=_HOW_ONLY)

@@ -1,0 +1,50 @@
+"""The kinds of raw files that make-shards reads: one line for each."""
+
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from wdstream.raw.images import ImageSource
+from wdstream.raw.pdf import PdfSource
+from wdstream.raw.rows import RowSource
+from wdstream.raw.source import Source, split_suffix
+
+SOURCES: tuple[Source, ...] = (
+    PdfSource(),
+    ImageSource(),
+    RowSource(),
+)
+_HEAD_BYTES = 4096
+
+
+def source_of_kind(kind: str) -> Source:
+    """The source of this name."""
+    return next(source for source in SOURCES if source.kind == kind)
+
+
+def source_of_file(path: Path, sources: tuple[Source, ...] = SOURCES) -> Source | None:
+    """The source that reads a file, None when there is none: by its suffix, and where sources share it, by content."""
+    able = [source for source in sources if split_suffix(path.name, source.suffixes)]
+    if len(able) > 1:
+        head = _head(path)
+        able = [source for source in able if source.recognises(head)]
+    return able[0] if able else None
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """A file name without its suffix, and the suffix: (`a.b`, `.pdf.gz`) of `a.b.pdf.gz`."""
+    path = PurePosixPath(name)
+    return split_suffix(name, known_suffixes()) or (name.removesuffix(path.suffix), path.suffix)
+
+
+@lru_cache
+def known_suffixes() -> tuple[str, ...]:
+    """The suffixes of all sources."""
+    return tuple(suffix for source in SOURCES for suffix in source.suffixes)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except OSError:  # the survey opens it again, and says why it cannot be read
+        return b""

@@ -1,0 +1,170 @@
+"""What a raw source is: the interface of each kind of raw file, and the records that pass through it.
+
+A new kind of file is one module here with a subclass of `Source`, and one line in registry.py.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from wdstream.errors import SourceError
+from wdstream.raw.settings import RawSettings
+from wdstream.records import ImageSegment, Page, Size, TextSegment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawFile:
+    """One raw file: as it is listed, and after the survey with its number of pages.
+
+    Attributes:
+        path: relative to the raw folder, with forward slashes.
+        kind: of its source.
+        stem: what the keys of its pages start with; no other file of the folder has it.
+        num_bytes: its size.
+        num_pages: pages of a PDF or TIFF, lines of a JSONL file, 1 for other images; 0 when it cannot be read, and
+            before the survey.
+        marks: what the survey noted to find pages by: of a JSONL file, the offset of every thousandth line.
+        reason: why it cannot be read, or None.
+    """
+
+    path: str
+    kind: str
+    stem: str = ""
+    num_bytes: int
+    num_pages: int = 0
+    marks: tuple[int, ...] = ()
+    reason: str | None = None
+
+    @property
+    def is_single_image(self) -> bool:
+        """Whether the file is its one page: its bytes are stored as they are, and the page has no number."""
+        return self.kind == "image" and self.num_pages == 1
+
+    def page_key(self, number: int, *, digits: int = 4) -> str:
+        """The key of page (or line) `number`, from 1, of a file of many."""
+        return f"{self.stem}@{number:0{digits}d}"
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> "RawFile":
+        """The inverse of `dataclasses.asdict`."""
+        return cls(**{**tree, "marks": tuple(tree["marks"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageRange:
+    """Pages `first` to `first + count - 1`, from 1, of one raw file."""
+
+    file: RawFile
+    first: int
+    count: int
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> "PageRange":
+        """The inverse of `dataclasses.asdict`."""
+        return cls(file=RawFile.from_json(tree["file"]), first=tree["first"], count=tree["count"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredImage:
+    """An image as it goes into a shard: bytes, extension, and (width, height) after EXIF rotation."""
+
+    data: bytes
+    extension: str
+    size: Size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPage:
+    """A page ready for a shard, with extension and (width, height) of each of its images."""
+
+    page: Page
+    extensions: tuple[str, ...]
+    sizes: tuple[Size, ...]
+
+
+class PageReader(Protocol):
+    """Reads the pages of one range, asked for in rising order."""
+
+    def read(self, number: int) -> StoredPage | None:
+        """Page or line `number`, from 1; None for a blank line.
+
+        Raises:
+            PageError: it cannot become a sample.
+        """
+
+
+class Source(ABC):
+    """A kind of raw file. Its objects hold nothing.
+
+    Attributes:
+        kind: its name in reports, surveys and records.
+        suffixes: endings of its files, in lower case. Where sources share one, `recognises` decides.
+        takes_sidecar: whether a text file next to it is its text (sidecar.py).
+        names_images: whether it names image files, which are then pages of its own (rows).
+        is_named: whether it may be such an image.
+    """
+
+    kind: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]
+    takes_sidecar: ClassVar[bool] = False
+    names_images: ClassVar[bool] = False
+    is_named: ClassVar[bool] = False
+
+    def check_installed(self) -> None:  # noqa: B027  # most sources need nothing
+        """Check, before a job starts, that a library is there which the source needs.
+
+        Raises:
+            ConfigError: it is not, with the command that installs it.
+        """
+
+    def recognises(self, head: bytes) -> bool:
+        """Whether a file that starts with these 4 kB is of this kind; asked where sources share a suffix."""
+        return True
+
+    def known_pages(self, name: str) -> int | None:
+        """How many pages a file has by its name alone; None where it must be opened."""
+        return None
+
+    @abstractmethod
+    def survey(self, path: Path) -> tuple[int, tuple[int, ...]]:
+        """Open a file: its number of pages, and its `RawFile.marks`.
+
+        Raises:
+            PageError: it cannot be read.
+            OSError: as well.
+        """
+
+    @abstractmethod
+    def open(self, pages: PageRange, path: Path, settings: RawSettings) -> AbstractContextManager[PageReader]:
+        """Open a file, for a block, to read a range of its pages.
+
+        Raises:
+            PageError: the file as a whole cannot be read.
+        """
+
+
+def split_suffix(name: str, suffixes: tuple[str, ...]) -> tuple[str, str] | None:
+    """A file name without its suffix, and the suffix, which is one of `suffixes` in any case; None for none of them."""
+    lower = name.lower()
+    suffix = next((suffix for suffix in suffixes if lower.endswith(suffix) and lower != suffix), None)
+    return None if suffix is None else (name[: -len(suffix)], name[-len(suffix) :])
+
+
+def require_text(text: str, reason: str, settings: RawSettings) -> None:
+    """Refuse a page without text, unless such pages are kept.
+
+    Raises:
+        SourceError: with `reason`, which says where text was looked for.
+    """
+    if not settings.keep_empty and not text.strip():
+        raise SourceError(f"no text: {reason}")
+
+
+def page_of_image(key: str, image: StoredImage, text: str, meta: Mapping[str, object]) -> StoredPage:
+    """A page of one image followed by its text, if there is any."""
+    segments = (ImageSegment(index=0), TextSegment(text=text)) if text else (ImageSegment(index=0),)
+    page = Page(key=key, images=(image.data,), segments=segments, meta=meta)
+    return StoredPage(page=page, extensions=(image.extension,), sizes=(image.size,))
