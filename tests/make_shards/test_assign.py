@@ -98,4 +98,4 @@ def test_options_travel_and_only_some_decide_the_bytes() -> None:
     with pytest.raises(ConfigError, match=r"paragraphs: .* give --tokenizer"):
         MakeShardsOptions(paragraphs=True)
     with pytest.raises(ConfigError, match="dpl: unknown key"):
-        MakeShardsOptions(dpl=3)
+        MakeShardsOptions(dpl=3)  # type: ignore[call-arg]
