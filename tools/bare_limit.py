@@ -1,10 +1,10 @@
-"""(c), the bare limit that the benches hold wdstream against: decode, resize, one copy; no text, checks or framework.
+"""(c), the bare limit that the benches compare wdstream with: decode, resize, one copy; no text, checks or framework.
 
-The copy brings every tile into patch order. That belongs to the limit: no model takes pixels as they lie, so whoever
+The copy brings every tile into patch order. That belongs to the limit: no model takes pixels as they are, so whoever
 copies them so has to copy them once more. Rows of P pixels move as one item, the fastest way we know; the plain strided
-assignment that the layout's formula suggests would take several times as long, and flatter whoever is held against it.
+assignment that the layout's formula suggests would take several times as long, and flatter whoever is compared with it.
 
-With `is_plain_copy` tiles are copied as they lie: less than any pipeline can do, a floor for the figures.
+With `is_plain_copy` tiles are copied as they are: less than any pipeline can do, a floor for the figures.
 """
 
 from collections.abc import Iterable

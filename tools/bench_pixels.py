@@ -4,11 +4,12 @@
 
 FOLDER holds PDFs and images (default: the pages that the repository ships); PDF pages are rendered at --dpi to JPEG
 q90, as make-shards does; what cannot be read is left out. Every path runs on the same pages and tiles in turn, so that
-a noisy machine is noisy for all of them; a figure is the mean over pages of the median CPU time of the rounds. Paths:
+a noisy machine is noisy for all of them; a figure is the mean over pages of the median CPU time.
+Paths:
 
     wdstream   decode_image, render_tiles, patchify into one buffer
     (a)        Pillow decode, Pillow crop and resize, transformers' Qwen2-VL image processor in float32
-    (c)        the bare limit of bare_limit.py: decode, resize, one copy; into patch order, and as tiles lie
+    (c)        the bare limit of bare_limit.py: decode, resize, one copy; into patch order, and as tiles are
 
 Exit status 1 when a figure wanted by the project is missed.
 """
@@ -134,7 +135,7 @@ def cpu_seconds(jobs: Sequence[Job], paths: dict[str, Callable[[Job], Any]], rou
 
 
 def part_seconds(jobs: Sequence[Job], rounds: int) -> dict[str, float]:
-    """CPU time of each part of this project's path, in seconds a page."""
+    """CPU time of each part of this project's path, in seconds per page."""
     totals = dict.fromkeys(("header", "decode", "tiles", "patches"), 0.0)
     for job in jobs:
         image = decode_image(job.data, max_pixels=MAX_PIXELS)
@@ -142,7 +143,7 @@ def part_seconds(jobs: Sequence[Job], rounds: int) -> dict[str, float]:
         parts: dict[str, Callable[[Job], Any]] = {
             "header": lambda job: image_size(job.data),
             "decode": lambda job: decode_image(job.data, max_pixels=MAX_PIXELS),
-            "tiles": lambda job: render_tiles(image, job.plan, resample=RESAMPLE),  # noqa: B023 (called in this round)
+            "tiles": lambda job: render_tiles(image, job.plan, resample=RESAMPLE),  # noqa: B023 (called at once)
             "patches": lambda job: layout(job, tiles),  # noqa: B023
         }
         for name, seconds in cpu_seconds([job], parts, rounds).items():

@@ -1,10 +1,10 @@
-"""The plan measured: speed and memory at 10 million pages, fill beside other packers, balance and shuffling.
+"""The plan measured: speed and memory at 10 million pages, fill compared with other packers, balance and shuffling.
 
     python tools/bench_plan.py [--pages 10000000] [--sample 100000] [--part scale|packers|balance]
 
 scale    index of --pages pages in mapped files; a process of its own on one core plans an epoch of them
-packers  the plan's packer beside those of other loaders, on the lengths of the same --sample pages
-balance  8 ranks, 8 packs a rank and step: slowest rank over mean; pages of one document in a step, and neighbours
+packers  the plan's packer and those of other loaders, on the lengths of the same --sample pages
+balance  8 ranks, 8 packs per rank and step: slowest rank over mean; pages of one document in a step, and neighbours
 
 Times are CPU times of one process, so that other processes disturb them little. Exit status 1 when a figure wanted by
 the project is missed.
@@ -132,7 +132,7 @@ def _status_mb(name: str) -> float:
 
 
 def packers(count: int, wanted: Wanted) -> None:
-    """The plan's packer beside others, on the same lengths in the same order."""
+    """The plan's packer and others, on the same lengths in the same order."""
     with tempfile.TemporaryDirectory(prefix="bench_plan") as folder:
         columns = write_columns(Path(folder), count)
         items = _items(make_planner(columns, max_patches=10**9), count)
@@ -142,7 +142,7 @@ def packers(count: int, wanted: Wanted) -> None:
     sizes = [(item[1], item[2]) for item in items]
     table = Table("packer", "fill", "packs/s", "pages/s", "longest wait", "cost spread", "step tokens spread", box=None)
     console.print(
-        f"packers: {len(items):,} pages, {capacity[0]:,} tokens and {capacity[1]:,} patches a pack", style="bold"
+        f"packers: {len(items):,} pages, {capacity[0]:,} tokens and {capacity[1]:,} patches per pack", style="bold"
     )
     ours = _row(table, f"wdstream, pool {POOL}", _pool_packs(items, capacity), items, capacity)
     for name, baseline in BASELINES.items():
@@ -238,7 +238,7 @@ def balance(count: int, wanted: Wanted) -> None:
     with tempfile.TemporaryDirectory(prefix="bench_plan") as folder:
         columns = write_columns(Path(folder), count)
         columns = PageLikeColumns(Path(folder), count, 1000)
-        console.print("balance: 8 ranks, 64 packs a step", style="bold")
+        console.print("balance: 8 ranks, 64 packs per step", style="bold")
         for policy, limit in (("total", 1.02), ("phase", 1.05)):
             planner = make_planner(columns, deal=policy)
             factors = [planner.imbalance(step) for step in planner.steps(world_size=8)]

@@ -6,7 +6,7 @@ DATA is a folder of raw pages (default: those that the repository ships), of whi
 folder, for a tiny model where --model is left out; or of indexed shards with the token column of --model. Every path
 runs on the same packs in turn, on one thread, so that a noisy machine is noisy for all of them; figures are medians
 over the rounds, of CPU time and of its ratios. (c) knows no text and reads no shard; the share of a limit that has the
-tokenizer's call too is told beside it.
+tokenizer's call too is reported next to it.
 tools/stream_paths.py says what the paths do, tools/stream_limits.py what is measured in fresh processes.
 
 Exit status 1 when a figure wanted by the project is missed. A wall-clock figure counts only when the machine has a core
@@ -56,7 +56,7 @@ FAST = 6  # rounds of the fast paths for one of the slow ones
 
 
 def open_plan(shards: Path, model: Path, tiling: TilingPolicy) -> Plan:
-    """One epoch of the shards, one pack a step."""
+    """One epoch of the shards, one pack per step."""
     settings = {"sequence_length": 8192, "max_patches": 40_000, "global_batch_size": 1, "epochs": 1}
     return Plan(Shards.open(shards), load_family(model), tiling, **settings)  # type: ignore[arg-type]
 
@@ -78,7 +78,7 @@ def compare_paths(plan: Plan, num_packs: int, rounds: int) -> list[Line]:
     times: dict[str, list[float]] = {name: [] for name in ("stream", *runs)}
     parts: dict[str, list[float]] = {}
     for number in range(rounds * FAST):
-        is_slow_turn = number % FAST == 0  # (a) and (b) take long and vary little: one turn in so many
+        is_slow_turn = number % FAST == 0  # (a) and (b) take long and vary little: one turn in a few
         times["stream"].append(sum(stream_seconds(plan, len(packs))))
         for name, run in runs.items():
             if is_slow_turn or name in ("limit", "bare", "plain"):
@@ -90,9 +90,9 @@ def compare_paths(plan: Plan, num_packs: int, rounds: int) -> list[Line]:
     page = {name: statistics.median(values) / num_pages for name, values in times.items()}
     costs = {name: statistics.median(values) / num_pages for name, values in parts.items()}
     costs["plan, graph, everything else"] = page["stream"] - sum(costs.values())
-    lines = [Line(what=f"CPU, {part}", found=f"{value * 1e3:.2f} ms a page") for part, value in costs.items()]
+    lines = [Line(what=f"CPU, {part}", found=f"{value * 1e3:.2f} ms per page") for part, value in costs.items()]
     for name, label in LABELS.items():
-        lines.append(Line(what=f"CPU, {label}", found=f"{page[name] * 1e3:.2f} ms a page"))
+        lines.append(Line(what=f"CPU, {label}", found=f"{page[name] * 1e3:.2f} ms per page"))
     return [*lines, sent_line(plan, len(packs)), *ratios(times)]
 
 
@@ -104,7 +104,7 @@ def sent_line(plan: Plan, num_packs: int) -> Line:
             sent += batch["pixel_values"].nbytes
             pages += sum(map(len, batch["keys"]))
     as_floats = 4 * getattr(plan.family, "temporal_patch_size", 1) * sent
-    found = f"{sent / pages / 1e6:.2f} MB a page (as the processor's float32: {as_floats / pages / 1e6:.2f} MB)"
+    found = f"{sent / pages / 1e6:.2f} MB per page (as the processor's float32: {as_floats / pages / 1e6:.2f} MB)"
     return Line(what="host to device", found=found)
 
 
@@ -119,7 +119,7 @@ LABELS = {
 
 
 def ratios(times: dict[str, list[float]]) -> list[Line]:
-    """What is wanted of the paths' times: the median of the rounds' ratios, each of runs that followed each other."""
+    """What is wanted of the paths' times: the median of the ratios, each of two runs that followed each other."""
     found = {}
     for path, values in times.items():
         turns = times["stream"][::FAST] if path in ("processor", "reference") else times["stream"]
@@ -141,18 +141,18 @@ def cache_lines(plan: Plan, folder: Path, rounds: int) -> list[Line]:
     packs = [pack for step in plan.steps() for pack in step.packs]
     found = cache_seconds(plan, packs, folder, rounds * FAST)
     num_pages = sum(len(pack.samples) for pack in packs)
-    gain, laid_out = ((found["anew"] + layout) / (found["warm"] + layout) for layout in (0.0, found["layout"]))
-    per_page = {name: f"{found[name] / num_pages * 1e3:.2f} ms" for name in ("anew", "warm")}
+    gain, laid_out = ((found["cut"] + layout) / (found["warm"] + layout) for layout in (0.0, found["layout"]))
+    per_page = {name: f"{found[name] / num_pages * 1e3:.2f} ms" for name in ("cut", "warm")}
     return [
         Line(
-            what="tiles from a warm cache over tiles cut anew",
-            found=f"{gain:.2f} times as fast ({per_page['anew']} and {per_page['warm']} of CPU a page)",
+            what="tiles from a warm cache over tiles cut again",
+            found=f"{gain:.2f} times as fast ({per_page['cut']} and {per_page['warm']} of CPU per page)",
             wanted=f">= {WANTED_OVER_CUTTING}",
             is_met=gain >= WANTED_OVER_CUTTING,
         ),
         Line(
             what="  with their layout; on disk",
-            found=f"{laid_out:.2f} times as fast; {found['bytes'] / num_pages / 1e6:.2f} MB a page",
+            found=f"{laid_out:.2f} times as fast; {found['bytes'] / num_pages / 1e6:.2f} MB per page",
         ),
     ]
 
@@ -234,7 +234,7 @@ def memory(shards: Path, model: Path) -> list[Line]:
 
 
 def data_wait(shards: Path, model: Path) -> list[Line]:
-    """What a consumer of a few pages a second waits for: the less disturbed of two runs."""
+    """What a consumer of a few pages per second waits for: the less disturbed of two runs."""
     arguments = ("--pages-per-second", str(PAGES_PER_SECOND), "--batches", "8")
     before = core_share()
     share = min(child("wait", shards, model, *arguments)[0]["share"] for _ in range(2))

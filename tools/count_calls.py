@@ -6,11 +6,11 @@ A file and a function that a reader has to know to follow a batch from the plan 
 
 What counts: functions and methods written in a file of the package that are entered during a call, on any thread, each
 once, by file and qualified name. Lambdas, comprehensions, generator expressions, class and module bodies are part of
-the function that they stand in and do not count; nor does generated code, as `__init__` of a dataclass.
+the function that they are in and do not count; nor does generated code, as `__init__` of a dataclass.
 A loader is warmed up by one call, so that what only a start does (descriptors, lazy imports, the family's caches) is
 left out. A single call does not plan a step when one is left over, nor meet every kind of page; so the figure that
-counts is that of all calls together, over more than an epoch. Those of single calls are told beside it: they are each
-call's own work without workers, and the work of whatever runs meanwhile with them.
+counts is that of all calls together, over more than an epoch. Those of single calls are reported, too: they are each call's
+own work without workers, and the work of whatever runs meanwhile with them.
 
 The pages are those that the repository ships, the model is a tiny Qwen2.5-VL with a real tokenizer. Exit status 1 when
 a wanted figure is missed.
@@ -61,7 +61,7 @@ class Recorder:
             self.found.add((code.co_filename.removeprefix(self.prefix), code.co_qualname))
 
     def calls(self, loader: Iterator[Any], number: int) -> list[set[Function]]:
-        """The functions of each of so many calls, after one that warms up."""
+        """The functions of each of `number` calls, after one that warms up."""
         next(loader)
         each = []
         for _ in range(number):
@@ -73,7 +73,7 @@ class Recorder:
 
 
 def count(source: Plan | Lanes, *, number: int, workers: int) -> list[set[Function]]:
-    """The functions of each of so many calls of a loader over `source`."""
+    """The functions of each of `number` calls of a loader over `source`."""
     recorder = Recorder()
     threading.setprofile(recorder)
     sys.setprofile(recorder)
@@ -86,7 +86,7 @@ def count(source: Plan | Lanes, *, number: int, workers: int) -> list[set[Functi
 
 
 def open_sources(shards: Path, model: Path) -> dict[str, Plan | Lanes]:
-    """One pack a step, by the index and without one."""
+    """One pack per step, by the index and without one."""
     family, tiling = load_family(model), TilingPolicy()
     plan = Plan(Shards.open(shards), family, tiling, sequence_length=8192, max_patches=40_000, global_batch_size=1)
     settings = LaneSettings(
@@ -119,7 +119,7 @@ def lines_of(each: list[set[Function]], *, is_judged: bool) -> list[Line]:
 
 
 def list_functions(each: list[set[Function]], console: Console) -> None:
-    """Every function of the calls, a line a file."""
+    """Every function of the calls, a line per file."""
     together = set[Function]().union(*each)
     for file in sorted(files_of(together)):
         names = sorted(name for where, name in together if where == file)

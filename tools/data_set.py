@@ -12,9 +12,9 @@ SHIPPED = Path(__file__).parents[1] / "tests" / "data" / "pages"
 
 
 def open_data(data: Path, model: Path | None, scratch: Path) -> tuple[Path, Path]:
-    """(shards, checkpoint) of DATA; what is lacking is made below `scratch`.
+    """(shards, model folder) of DATA; what is lacking is made below `scratch`.
 
-    A tiny checkpoint stands in for a model that is not given: Qwen2.5-VL's image rules and a real tokenizer.
+    Without a model, a tiny one takes its place: Qwen2.5-VL's image rules and a real tokenizer.
 
     Raises:
         ConfigError: there is no such folder.

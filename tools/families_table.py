@@ -41,7 +41,7 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """Which published checkpoints a row speaks of, and where their image sizes differ from the tiny checkpoint's."""
+    """Which published models a row speaks of, and where their image sizes differ from the tiny model's."""
 
     models: str
     config: Settings = field(default_factory=dict)
@@ -93,7 +93,7 @@ Written by `tools/families_table.py` from the code that plans and builds; `make 
 each tiling policy with its defaults, fitted to the family, without labels. `none` is the page as the family's own
 processor treats it, its own splitting included. `-` means that the family takes no tile of such a size.
 
-Every row is proven in the tests, and for your checkpoint by `wdstream doctor MODEL`: planned lengths equal those built
+Every row is proven in the tests, and for your model by `wdstream doctor MODEL`: planned lengths equal those built
 and those of the model's own processor; packed documents compute what they compute alone, and none sees another.
 
 Attention, as far as it is proven without a GPU: `sdpa` and `eager` in logits and gradients; `flex` (flex_attention) in
@@ -111,12 +111,12 @@ LLaVA-OneVision, GOT-OCR2 and the others have no name for a tile.
 
 
 def _published(name: str) -> Published:
-    """What is noted of a family; one without a note has the sizes of its tiny checkpoint."""
+    """What is noted of a family; one without a note has the sizes of its tiny model."""
     return PUBLISHED.get(name, Published(models=FAMILIES[name].partition(":")[2]))
 
 
 def load_published(name: str, folder: Path) -> Family:
-    """A family with the image sizes of its published checkpoints, over a tiny one's settings; no weights."""
+    """A family with the image sizes of its published models, over a tiny one's settings; no weights."""
     recipe, published = RECIPES[name], _published(name)
     tokenizer = build_tokenizer(None, vocab_size=VOCAB_SIZE, added=recipe.added_tokens)
     config = write_settings(folder, recipe, tokenizer).to_dict()
@@ -151,7 +151,7 @@ def _short(attention: str) -> str:
 
 def table() -> str:
     """The whole document."""
-    head = ["family", "checkpoints", "tiles", *(f"`{name}`" for name in POLICIES), "labels", "attention"]
+    head = ["family", "published models", "tiles", *(f"`{name}`" for name in POLICIES), "labels", "attention"]
     rows = [head, ["---"] * len(head), *(row_of(name) for name in sorted(FAMILIES))]
     intro = INTRO.format(version=_transformers_version(), width=A4[0], height=A4[1])
     lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)

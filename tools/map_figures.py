@@ -3,7 +3,7 @@
     python tools/map_figures.py [--base REVISION] [--list]
 
 Plain syntax trees of the files below wdstream/; nothing is imported. With --base, the same figures of another git
-revision stand beside them. --list names what the figures count, of this tree.
+revision are next to them. --list names what the figures count, of this tree.
 
     code lines          lines with a token other than a comment or a docstring
     function's lines    the code lines of its body; a function inside another is counted in both
@@ -263,7 +263,7 @@ def measure_revision(revision: str) -> Figures:
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base", metavar="REVISION", help="a git revision to set beside")
+    parser.add_argument("--base", metavar="REVISION", help="a git revision to compare with")
     parser.add_argument("--list", action="store_true", help="name what the figures count")
     options = parser.parse_args()
     console = Console()

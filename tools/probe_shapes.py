@@ -98,7 +98,7 @@ def _sums(places: Ints, values: NDArray[np.generic], shards: Shards) -> Ints:
 
 
 def planning_speed(shards: Shards, tiling: TilingPolicy) -> float:
-    """Images a second that `plan_tiles_arrays` cuts, on one core, for sizes drawn from the set."""
+    """Images per second that `plan_tiles_arrays` cuts, on one core, for sizes drawn from the set."""
     widths, heights = (np.resize(column, 16 * BLOCK) for column in (shards.image_width, shards.image_height))
     began = time.process_time()
     for start in range(0, len(widths), BLOCK):

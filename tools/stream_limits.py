@@ -21,12 +21,12 @@ import numpy as np
 if TYPE_CHECKING:
     from wdstream.pipeline.loader import StreamLoader
 
-SETTLED_S = 0.4  # a process that used no CPU for so long has its prefetch full
+SETTLED_S = 0.4  # a process that used no CPU for this long has its prefetch full
 CPU_NOISE_S = 0.01
 
 
 def repeat_index(shards: Path, out: Path, *, rows: int, rows_per_shard: int = 1000) -> Path:
-    """A folder of links to the shards of another, with an index of at least so many rows that point into them."""
+    """A folder of links to the shards of another, with an index of at least `rows` rows that point into them."""
     from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON, Catalog, ShardEntry
     from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS
     from wdstream.shards.reader import Shards
@@ -122,7 +122,7 @@ def resident_bytes() -> int:
 
 
 def wait(options: argparse.Namespace) -> dict[str, Any]:
-    """Share of the time after the first batch that a consumer of so many pages a second spends waiting for data."""
+    """Share of the time after the first batch that a consumer at a steady pace spends waiting for data."""
     waited = 0.0
     with open_loader(options) as loader:
         batch = next(loader)

@@ -4,8 +4,8 @@
     processor   (a) Pillow decode, crop and resize, the model's own Hugging Face processor on tiles and text, one join
     reference   (b) that much work once for the lengths and once more at collate, as a pipeline does that learns lengths
                 by running the processor
-    bare        (c) the bare limit, bare_limit.py: decode, resize, one copy into patch order; beside it the tokenizer's
-                own call on the texts, without which no batch has its ids
+    bare        (c) the bare limit, bare_limit.py: decode, resize, one copy into patch order; and the tokenizer's own
+                call on the texts, without which no batch has its ids
 
 Paths (a) to (c) get their pages in memory and their text ready with its placeholders; only `stream` reads and plans.
 """
@@ -95,7 +95,7 @@ class Paths:
         return [encoding.ids for job in jobs for encoding in tokenizer.encode_batch_fast(job.texts["text"])]
 
     def bare_pack(self, jobs: Sequence[Job], *, is_plain_copy: bool = False) -> np.ndarray:
-        """Path (c): one pack; with `is_plain_copy` tiles are copied as they lie, an order that no model could use."""
+        """Path (c): one pack; with `is_plain_copy` tiles are copied as they are, an order that no model could use."""
         sizes = [self.family.resized(*size) for job in jobs for plan in job.plans for size in plan.sizes]
         out = np.empty(sum(width * height * 3 for width, height in sizes), np.uint8)
         merge, patch = getattr(self.family, "merge_size", 0), getattr(self.family, "patch_size", 0)
@@ -111,7 +111,7 @@ class Paths:
 
 
 def stream_seconds(plan: Plan, num_packs: int) -> list[float]:
-    """CPU seconds of the whole process for each of the first packs from the loader, one pack a batch."""
+    """CPU seconds of the whole process for each of the first packs from the loader, one pack per batch."""
     seconds = []
     with plan.loader(workers=0, prefetch=0) as loader:
         for _ in range(num_packs):
@@ -122,15 +122,15 @@ def stream_seconds(plan: Plan, num_packs: int) -> list[float]:
 
 
 def cache_seconds(plan: Plan, packs: Sequence[PackPlan], folder: Path, rounds: int) -> dict[str, float]:
-    """Median CPU seconds from encoded pages to tiles, cut anew and from a warm cache; of laying them out; its bytes."""
+    """Median CPU seconds from encoded pages to tiles, cut or from a warm cache; of laying them out; its bytes."""
     cache = open_cache(
         PixelSettings(tile_cache=TileCacheSettings(path=folder, max_bytes=1 << 40)),
         tiling=plan.tiling.pixel_fingerprint,
         max_pixels=plan.settings.max_pixels,
     )
     pages = [[read_page(plan, number) for number in pack.samples] for pack in packs]
-    cutters = {"anew": TileRenderer(tiling=plan.tiling), "warm": TileRenderer(tiling=plan.tiling, cache=cache)}
-    times: dict[str, list[float]] = {"anew": [], "warm": [], "layout": []}
+    cutters = {"cut": TileRenderer(tiling=plan.tiling), "warm": TileRenderer(tiling=plan.tiling, cache=cache)}
+    times: dict[str, list[float]] = {"cut": [], "warm": [], "layout": []}
     for number in range(rounds + 1):
         totals = dict.fromkeys(times, 0.0)
         for pack in pages:

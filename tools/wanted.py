@@ -15,7 +15,7 @@ class Wanted:
         self.missed: list[str] = []
 
     def check(self, name: str, value: float, limit: float, *, at_least: bool, unit: str = "") -> None:
-        """Print one figure beside what is wanted."""
+        """Print one figure next to what is wanted."""
         is_met = value >= limit if at_least else value <= limit
         sign = ">=" if at_least else "<="
         self.console.print(
@@ -29,7 +29,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One line of the report; `is_met` is None for what is only told."""
+    """One line of the report; `is_met` is None for what is only reported."""
 
     what: str
     found: str

@@ -51,7 +51,7 @@ def test_times_are_all_there(plan: Plan, tmp_path: Path) -> None:
         *("read, verify", "decode", "cut, resize", "label, tokenise", "positions", "patch layout", "collate")
     ]
     cached = stream_paths.cache_seconds(plan, packs, tmp_path, 1)
-    assert cached.keys() == {"anew", "warm", "layout", "bytes"}
+    assert cached.keys() == {"cut", "warm", "layout", "bytes"}
     assert cached["bytes"] > 10_000
 
 
