@@ -9,7 +9,7 @@ once, by file and qualified name. Lambdas, comprehensions, generator expressions
 the function that they are in and do not count; nor does generated code, as `__init__` of a dataclass.
 A loader is warmed up by one call, so that what only a start does (descriptors, lazy imports, the family's caches) is
 left out. A single call does not plan a step when one is left over, nor meet every kind of page; so the figure that
-counts is that of all calls together, over more than an epoch. Those of single calls are reported, too: they are each call's
+counts is that of all calls together, over more than an epoch. Single calls are reported, too: they are each call's
 own work without workers, and the work of whatever runs meanwhile with them.
 
 The pages are those that the repository ships, the model is a tiny Qwen2.5-VL with a real tokenizer. Exit status 1 when
