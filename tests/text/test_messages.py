@@ -31,7 +31,7 @@ CHAT = [
 
 def supervised(messages: list[dict[str, Any]], loss: Any = "all") -> list[str]:
     segments = segments_from_messages(messages, num_images=2, loss=loss)
-    return [part.text for part in segments if isinstance(part, TextSegment) and part.is_supervised]
+    return [segment.text for segment in segments if isinstance(segment, TextSegment) and segment.is_supervised]
 
 
 def test_segments_in_order() -> None:
@@ -83,16 +83,19 @@ USER, ANSWER = turn("user", "Hi"), turn("assistant", "Ho")
         ([], "messages is a list of turns, at least one"),
         ([{"role": "user"}], "message 0: expected an object with role and content"),
         ([turn("robot", "x"), ANSWER], "message 0: unknown role 'robot'; known: system, user, assistant, tool"),
-        ([turn("user", {"type": "video"}), ANSWER], "message 0, part 0: neither a text nor an image"),
-        ([turn("user", {"type": "text", "text": 3}), ANSWER], "message 0, part 0: neither a text nor an image"),
-        ([{"role": "user", "content": 5}, ANSWER], "message 0: content is a string or a list of parts, found 5"),
+        ([turn("user", {"type": "video"}), ANSWER], "message 0, content block 0: neither"),
+        (
+            [turn("user", {"type": "text", "text": 3}), ANSWER],
+            "message 0, content block 0: neither a text nor an image",
+        ),
+        ([{"role": "user", "content": 5}, ANSWER], "message 0: content is a string or a list of blocks, found 5"),
         ([USER, turn("assistant", "x", tool_calls=[])], "message 1: 'tool_calls' is not supported"),
         ([turn("user", "x", train=True), ANSWER], "message 0: train is true or false, and only turns of the assistant"),
         ([USER, turn("assistant", "x", train=1)], "message 1: train is true or false"),
-        ([USER], "there is no turn of the assistant: nothing to learn"),
-        ([USER, ANSWER, USER], "the last message is of user: nothing is supervised behind the last answer"),
-        ([USER, turn("assistant", "x", train=False)], "no message has train: true: nothing to learn"),
-        ([turn("user", IMAGE), ANSWER], "1 image parts, the row has 0 images; there are more image parts"),
+        ([USER], "there is no turn of the assistant: nothing to train on"),
+        ([USER, ANSWER, USER], "the last message is of user: nothing is supervised after the last answer"),
+        ([USER, turn("assistant", "x", train=False)], "no message has train: true: nothing to train on"),
+        ([turn("user", IMAGE), ANSWER], "1 image blocks, the row has 0 images; there are more image blocks"),
     ],
 )
 def test_bad_rows_are_named(messages: Any, message: str) -> None:
@@ -102,5 +105,5 @@ def test_bad_rows_are_named(messages: Any, message: str) -> None:
 
 
 def test_images_left_over() -> None:
-    with pytest.raises(RowError, match="0 image parts, the row has 2 images; images left over: 2"):
+    with pytest.raises(RowError, match="0 image blocks, the row has 2 images; images left over: 2"):
         segments_from_messages([USER, ANSWER], num_images=2)

@@ -26,7 +26,7 @@ from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.plan.cost import CostModel
 from wdstream.records import Ints, Pixels, Size
-from wdstream.text.chat_template import ChatParts
+from wdstream.text.chat_template import ChatTemplate
 from wdstream.text.encoder import TextEncoder
 
 if TYPE_CHECKING:
@@ -170,9 +170,9 @@ class Family(ProcessorRules, ABC):
         return found
 
     @cached_property
-    def chat(self) -> ChatParts:
+    def chat(self) -> ChatTemplate:
         """What chat rows are written out with; raises FamilyError where the checkpoint has no chat template."""
-        return ChatParts.open(self.model_dir, self.encoder)
+        return ChatTemplate(self.model_dir, self.encoder)
 
     def for_whole_images(self) -> Self:
         """The family for images that wdstream does not cut (tiling kind `none`): split by its own processor's rules.

@@ -2,10 +2,9 @@
 
 A page is `key.jpg` (or another image) + `key.txt` + `key.json` with its metadata, where each may be missing but not
 image and text both. A row of several images or texts is `key.0.jpg`, `key.1.png`, ... + `key.json`, whose `content`
-lists texts and images in reading order in the Hugging Face form, `{"type": "text", "text": ...}` and
-`{"type": "image"}`; the rest of that json is the row's metadata. A text that is not trained on carries
-`"is_supervised": false`. The only image of a row may do without its number. A chat row is stored like a row, with
-`messages` (wdstream/text/messages.py) in place of `content`.
+lists texts and images in reading order; the rest of that json is the row's metadata. The only image of a row may do
+without its number. A chat row is stored like a row, with `messages` in place of `content`; both have the Hugging Face
+form (wdstream/text/messages.py).
 """
 
 import json
@@ -15,7 +14,13 @@ from typing import Any
 from wdstream.errors import RowError
 from wdstream.records import ImageSegment, Page, Segment, TextSegment
 from wdstream.shards.layout import IMAGE_EXTENSIONS, JSON_EXTENSION, TEXT_EXTENSION, image_number
-from wdstream.text.messages import is_chat, messages_from_segments, segments_from_messages
+from wdstream.text.messages import (
+    content_from_segments,
+    is_chat,
+    messages_from_segments,
+    segments_from_content,
+    segments_from_messages,
+)
 
 CONTENT = "content"
 MESSAGES = "messages"
@@ -86,11 +91,11 @@ def members_from_page(page: Page, extensions: Sequence[str]) -> dict[str, bytes]
     if CONTENT in page.meta or MESSAGES in page.meta:
         raise RowError(f"row {page.key!r}: its metadata cannot have the names {CONTENT!r} and {MESSAGES!r}")
     numbered = {f"{index}.{extension}": page.images[index] for index, extension in enumerate(extensions)}
-    if chat:
-        body: dict[str, Any] = {MESSAGES: messages_from_segments(page.segments)}
-    else:
-        body = {CONTENT: [_content_of(page.key, segment) for segment in page.segments]}
-    return numbered | {JSON_EXTENSION: _write_json(page.key, {**body, **page.meta})}
+    try:
+        content = messages_from_segments(page.segments) if chat else content_from_segments(page.segments)
+    except RowError as error:
+        raise RowError(f"row {page.key!r}: {error}") from error
+    return numbered | {JSON_EXTENSION: _write_json(page.key, {MESSAGES if chat else CONTENT: content, **page.meta})}
 
 
 def starts_with_text(page: Page) -> bool:
@@ -108,27 +113,18 @@ def _is_page(segments: Sequence[Segment]) -> bool:
 
 
 def _row(key: str, members: Mapping[str, bytes], numbered: dict[int, str], meta: dict[str, Any]) -> Page:
-    content = meta.pop(CONTENT)
-    if not isinstance(content, list) or not content:
-        raise RowError(f"row {key!r}: {CONTENT!r} is a list of texts and images, found {type(content).__name__}")
-    segments: list[Segment] = []
-    num_images = 0
-    for number, item in enumerate(content):
-        kind = item.get("type") if isinstance(item, dict) else None
-        if kind == "image":
-            segments.append(ImageSegment(index=num_images))
-            num_images += 1
-        elif kind == "text" and isinstance(item.get("text"), str):
-            segments.append(TextSegment(text=item["text"], is_supervised=item.get("is_supervised") is not False))
-        else:
-            raise RowError(f"row {key!r}: item {number} of {CONTENT!r} is neither a text nor an image: {item!r:.80}")
+    try:
+        segments = segments_from_content(meta.pop(CONTENT))
+    except RowError as error:
+        raise RowError(f"row {key!r}: {error}") from error
+    num_images = sum(1 for segment in segments if isinstance(segment, ImageSegment))
     if sorted(numbered) != list(range(num_images)):
         raise RowError(
             f"row {key!r}: {CONTENT!r} has {num_images} images, which would be numbered from 0; the sample's members "
             f"are {sorted(members)}"
         )
     images = tuple(members[numbered[index]] for index in range(num_images))
-    return Page(key=key, images=images, segments=tuple(segments), meta=meta)
+    return Page(key=key, images=images, segments=segments, meta=meta)
 
 
 def _chat_row(key: str, members: Mapping[str, bytes], numbered: dict[int, str], meta: dict[str, Any]) -> Page:
@@ -140,15 +136,6 @@ def _chat_row(key: str, members: Mapping[str, bytes], numbered: dict[int, str], 
         raise RowError(f"chat row {key!r}: {error}") from error
     images = tuple(members[numbered[index]] for index in range(len(numbered)))
     return Page(key=key, images=images, segments=segments, meta=meta)
-
-
-def _content_of(key: str, segment: Segment) -> dict[str, Any]:
-    if isinstance(segment, ImageSegment):
-        return {"type": "image"}
-    if not isinstance(segment, TextSegment):
-        raise RowError(f"row {key!r}: a {type(segment).__name__} cannot be stored; store the page before it is encoded")
-    item: dict[str, Any] = {"type": "text", "text": segment.text}
-    return item if segment.is_supervised else item | {"is_supervised": False}
 
 
 def _read_text(key: str, data: bytes) -> str:

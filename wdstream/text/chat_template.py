@@ -1,20 +1,29 @@
-"""A checkpoint's chat template, run so that its own text and the messages' texts never mix.
+"""A model's chat template, run so that its own text and the messages' texts never mix.
 
 The template is rendered with a mark in place of every text of the messages: what comes out is text of the template
-alone, marks, and placeholders of images. So a message that says `<|im_end|>` or `<image>` is never read as such: it is
-put in for its mark only after the template's text has been split. Marks are private-use characters between two spaces
-that `trim` removes; a space that is gone tells that the template trims the text there.
+alone, marks, and placeholders of images. So a message that says `<|im_end|>` or `<image>` is never read as such: it
+replaces its mark only after the template's text has been split. Marks are private-use characters between two spaces
+that `trim` removes; a missing space shows that the template trims the text there.
+
+Templates run in jinja2's sandbox, as transformers runs them, but for the clock. jinja2 is imported when a chat row
+comes.
 """
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from wdstream.errors import FamilyError, RowError
 from wdstream.text.encoder import TextEncoder
+from wdstream.text.messages import ContentBlock, Message
+
+if TYPE_CHECKING:
+    from jinja2 import Environment, Template, nodes
+    from jinja2.parser import Parser
 
 SPACE = "\u2003"
 _MARK = re.compile("(\u2003?)\ue000([0-9]+)\ue001(\u2003?)")
@@ -28,8 +37,8 @@ class Trusted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Slot:
-    """Where text number `number` of the messages stands, and on which sides the template trims it."""
+class TextPlace:
+    """The place of text number `number` of the messages, and on which sides the template trims it."""
 
     number: int
     trims_left: bool
@@ -37,105 +46,120 @@ class Slot:
 
 
 class ChatTemplate:
-    """The template of one checkpoint."""
+    """The chat template of one model.
 
-    def __init__(self, source: str, special_tokens: Mapping[str, str], where: Path) -> None:
-        """`special_tokens`: bos_token, eos_token, ... as templates read them."""
-        self.source = source
-        self._special_tokens = dict(special_tokens)
-        self._where = where
+    Attributes:
+        special_tokens: ids of the tokens that a template may write and a message never forms, by content.
+        pattern: matches one of them, the longest first; in a group, so that `split` keeps it.
 
-    def render(self, messages: Sequence[Mapping[str, Any]]) -> list[Trusted | Slot]:
+    Raises:
+        FamilyError: the model has no chat template.
+    """
+
+    def __init__(self, model_dir: Path, encoder: TextEncoder) -> None:
+        """`encoder` is the model's, which holds the template's source."""
+        if encoder.chat_template is None:
+            raise FamilyError(
+                f"{model_dir}: no chat template (chat_template.jinja, or in tokenizer_config.json), which chat rows "
+                "need; take the instruct model's, or store the rows as content"
+            )
+        self.special_tokens = encoder.special_tokens()
+        contents = "|".join(re.escape(content) for content in sorted(self.special_tokens, key=len, reverse=True))
+        self.pattern = re.compile(f"({contents})")
+        self._source = encoder.chat_template
+        self._variables = encoder.special_texts()
+        self._where = model_dir
+
+    def render(self, messages: Sequence[Message]) -> list[Trusted | TextPlace]:
         """Write messages out; texts are numbered through all messages in order, those that are empty included.
-
-        Args:
-            messages: role and content, a string or a list of parts {"type": "image"} and {"type": "text", "text"}.
 
         Raises:
             RowError: the template refuses the messages, or leaves out or repeats a text of them.
         """
-        from wdstream.text.chat_environment import TemplateError, render_template
+        from jinja2 import TemplateError
 
         count = 0
-        marked = []
+        marked: list[Message] = []
         for message in messages:
             content, count = _marked(message["content"], count)
             marked.append({"role": message["role"], "content": content})
+        variables = {**self._variables, "messages": marked}
         try:
-            rendered = render_template(self._compiled, {**self._special_tokens, "messages": marked})
+            rendered = self._compiled.render(**variables, add_generation_prompt=False, tools=None, documents=None)
         except (TemplateError, TypeError, ValueError, LookupError) as error:  # templates are programs of strangers
             raise RowError(f"the chat template of {self._where} refuses these messages: {error}") from error
         pieces = _split(rendered)
-        numbers = [piece.number for piece in pieces if isinstance(piece, Slot)]
+        numbers = [piece.number for piece in pieces if isinstance(piece, TextPlace)]
         if sorted(numbers) != list(range(count)):
             raise RowError(
                 f"the chat template of {self._where} wrote the texts {numbers} of {count}: it leaves out or repeats a "
-                "message; see which roles and parts it knows"
+                "message; see which roles and blocks it knows"
             )
         return pieces
 
     @cached_property
-    def _compiled(self) -> Any:
-        from wdstream.text.chat_environment import TemplateError, compile_template
+    def _compiled(self) -> "Template":
+        from jinja2 import TemplateError
 
         try:
-            return compile_template(self.source)
+            return _environment().from_string(self._source)
         except TemplateError as error:
             raise FamilyError(f"{self._where}: its chat template cannot be read: {error}") from error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatParts:
-    """What chat rows are written out with.
+@cache
+def _environment() -> "Environment":
+    """`strftime_now` is left undefined: today's date in a training text would change its ids from day to day."""
+    from jinja2 import TemplateError
+    from jinja2.ext import Extension, loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    Attributes:
-        template: the checkpoint's.
-        special_tokens: ids of the tokens that a template may write and a message never forms, by content.
-        pattern: matches one of them, the longest first; in a group, so that `split` keeps it.
-    """
+    class Generation(Extension):
+        """`{% generation %}` ... `{% endgeneration %}` around answers in some templates: the body alone."""
 
-    template: ChatTemplate
-    special_tokens: Mapping[str, int]
-    pattern: re.Pattern[str]
+        tags = {"generation"}  # noqa: RUF012  (jinja2 declares it so)
 
-    @classmethod
-    def open(cls, model_dir: Path, encoder: TextEncoder) -> "ChatParts":
-        """Read the template of a checkpoint, whose encoder is open; raises FamilyError where it has none."""
-        if encoder.chat_template is None:
-            raise FamilyError(
-                f"{model_dir}: no chat template (chat_template.jinja, or in tokenizer_config.json), which chat rows "
-                "need; take the instruct checkpoint's, or store the rows as content"
-            )
-        template = ChatTemplate(encoder.chat_template, encoder.special_texts(), model_dir)
-        tokens = encoder.special_tokens()
-        contents = "|".join(re.escape(content) for content in sorted(tokens, key=len, reverse=True))
-        return cls(template=template, special_tokens=tokens, pattern=re.compile(f"({contents})"))
+        def parse(self, parser: "Parser") -> list["nodes.Node"]:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    def to_json(value: object, indent: int | None = None) -> str:
+        return json.dumps(value, ensure_ascii=False, indent=indent)
+
+    def refuse(message: str) -> None:
+        raise TemplateError(message)
+
+    extensions: list[type[Extension]] = [Generation, loopcontrols]
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
+    environment.filters["tojson"] = to_json
+    environment.globals["raise_exception"] = refuse
+    return environment
 
 
-def _marked(content: Any, count: int) -> tuple[Any, int]:
+def _marked(content: str | list[ContentBlock], count: int) -> tuple[str | list[ContentBlock], int]:
     """The content with marks for texts, and the number of the next text."""
     if isinstance(content, str):
         return _mark(count), count + 1
-    parts = []
-    for part in content:
-        if part["type"] == "text":
-            parts.append({"type": "text", "text": _mark(count)})
+    blocks: list[ContentBlock] = []
+    for block in content:
+        if block["type"] == "text":
+            blocks.append({"type": "text", "text": _mark(count)})
             count += 1
         else:
-            parts.append({"type": part["type"]})
-    return parts, count
+            blocks.append({"type": "image"})
+    return blocks, count
 
 
 def _mark(number: int) -> str:
     return f"{SPACE}\ue000{number}\ue001{SPACE}"
 
 
-def _split(rendered: str) -> list[Trusted | Slot]:
-    pieces: list[Trusted | Slot] = []
+def _split(rendered: str) -> list[Trusted | TextPlace]:
+    pieces: list[Trusted | TextPlace] = []
     end = 0
     for match in _MARK.finditer(rendered):
         pieces.append(Trusted(text=rendered[end : match.start()]))
-        pieces.append(Slot(number=int(match[2]), trims_left=not match[1], trims_right=not match[3]))
+        pieces.append(TextPlace(number=int(match[2]), trims_left=not match[1], trims_right=not match[3]))
         end = match.end()
     pieces.append(Trusted(text=rendered[end:]))
     return [piece for piece in pieces if not isinstance(piece, Trusted) or piece.text]

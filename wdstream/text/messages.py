@@ -1,17 +1,24 @@
-"""Chat rows: messages in the Hugging Face form <-> segments with marks where turns begin. Pure, no tokenizer.
+"""The Hugging Face form of rows <-> segments: content blocks, and chat messages. Pure, no tokenizer.
 
-    [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Read."}]},
-     {"role": "assistant", "content": "A page.", "train": true}]
+    content   [{"type": "image"}, {"type": "text", "text": "A page."}]
 
-    = TurnSegment(user) ImageSegment(0) TextSegment("Read.") TurnSegment(assistant, supervised) TextSegment("A page.")
+              = ImageSegment(0) TextSegment("A page.")
 
-Loss lies on turns of the assistant: on those with `"train": true` where any message has that key, else on all of them,
-or on the last. Turns of tools and their calls are text like any other. How turns are written out for a model is not
-decided here but by its chat template (families/shared/chat.py).
+    messages  [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Read."}]},
+               {"role": "assistant", "content": "A page.", "train": true}]
+
+              = TurnSegment(user) ImageSegment(0) TextSegment("Read.") TurnSegment(assistant, supervised)
+                TextSegment("A page.")
+
+A text block of `content` that is not trained on carries `"is_supervised": false`. In messages, turns of the assistant
+are supervised: those with `"train": true` where any message has that key, else all of them, or the last. Turns of tools
+and their calls are text like any other. How turns are written out for a model is not decided here but by its chat
+template (families/shared/chat.py).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal, NotRequired, TypedDict
 
 from wdstream.errors import RowError
 from wdstream.records import ImageSegment, Segment, TextSegment, TurnSegment
@@ -23,13 +30,67 @@ _MESSAGE_KEYS = frozenset({"role", "content", "train"})
 ChatLoss = Literal["all", "last"]
 
 
+class ContentBlock(TypedDict):
+    """A text, or an image, which has no text."""
+
+    type: Literal["text", "image"]
+    text: NotRequired[str]
+    is_supervised: NotRequired[bool]
+
+
+class Message(TypedDict):
+    """A turn of a chat row; `train` says of an assistant's turn whether it is supervised."""
+
+    role: str
+    content: str | list[ContentBlock]
+    train: NotRequired[bool]
+
+
 def is_chat(segments: Sequence[Segment]) -> bool:
     """Whether these are the segments of a chat row that is not yet written out."""
     return any(isinstance(segment, TurnSegment) for segment in segments)
 
 
-def segments_from_messages(messages: Any, *, num_images: int, loss: ChatLoss = "all") -> tuple[Segment, ...]:
-    """The segments of a chat row; image i is the i-th image part.
+def segments_from_content(content: object) -> tuple[Segment, ...]:
+    """The segments of a list of content blocks; image i is the i-th image block.
+
+    Raises:
+        RowError: it is no list, is empty, or says which block is neither a text nor an image.
+    """
+    if not isinstance(content, list) or not content:
+        raise RowError(f"content is a list of texts and images, at least one; found {_shown(content)}")
+    segments: list[Segment] = []
+    num_images = 0
+    for number, block in enumerate(content):
+        segment = _segment_of(block, num_images)
+        if segment is None:
+            raise RowError(f"content block {number} is neither a text nor an image: {_shown(block)}")
+        segments.append(segment)
+        num_images += isinstance(segment, ImageSegment)
+    return tuple(segments)
+
+
+def content_from_segments(segments: Sequence[Segment]) -> list[ContentBlock]:
+    """The content that `segments_from_content` makes these segments of.
+
+    Raises:
+        RowError: a segment is neither a text nor an image.
+    """
+    content: list[ContentBlock] = []
+    for segment in segments:
+        if isinstance(segment, ImageSegment):
+            content.append({"type": "image"})
+        elif isinstance(segment, TextSegment):
+            content.append({"type": "text", "text": segment.text})
+            if not segment.is_supervised:
+                content[-1]["is_supervised"] = False
+        else:
+            raise RowError(f"a {type(segment).__name__} is no content block; store a page before it is encoded")
+    return content
+
+
+def segments_from_messages(messages: object, *, num_images: int, loss: ChatLoss = "all") -> tuple[Segment, ...]:
+    """The segments of a chat row; image i is the i-th image block.
 
     Args:
         messages: the list under `messages`.
@@ -37,8 +98,8 @@ def segments_from_messages(messages: Any, *, num_images: int, loss: ChatLoss = "
         loss: which turns of the assistant are supervised where no message says so itself.
 
     Raises:
-        RowError: says which message is wrong: an unknown role or part, more or fewer image parts than images, no turn
-            to learn, or a last turn that is not the assistant's.
+        RowError: says which message is wrong: an unknown role or block, more or fewer image blocks than images, no
+            supervised turn, or a last turn that is not the assistant's.
     """
     if not isinstance(messages, list) or not messages:
         raise RowError(f"messages is a list of turns, at least one; found {_shown(messages)}")
@@ -46,44 +107,53 @@ def segments_from_messages(messages: Any, *, num_images: int, loss: ChatLoss = "
     supervised = _supervised_turns(messages, loss)
     segments: list[Segment] = []
     images = 0
-    for number, (role, content) in enumerate(turns):
-        segments.append(
-            TurnSegment(
-                role=role, is_supervised=number in supervised, is_plain=isinstance(messages[number]["content"], str)
-            )
-        )
-        for text in content:
-            if text is None:
+    for number, (turn, blocks) in enumerate(turns):
+        segments.append(replace(turn, is_supervised=number in supervised))
+        for block in blocks:
+            if isinstance(block, ImageSegment):
                 segments.append(ImageSegment(index=images))
                 images += 1
             else:
-                segments.append(TextSegment(text=text, is_supervised=number in supervised))
+                segments.append(replace(block, is_supervised=number in supervised))
     if images != num_images:
-        missing = f"images left over: {num_images - images}" if images < num_images else "there are more image parts"
-        raise RowError(f"the messages have {images} image parts, the row has {num_images} images; {missing}")
+        missing = f"images left over: {num_images - images}" if images < num_images else "there are more image blocks"
+        raise RowError(f"the messages have {images} image blocks, the row has {num_images} images; {missing}")
     return tuple(segments)
 
 
-def messages_from_segments(segments: Sequence[Segment]) -> list[dict[str, Any]]:
-    """The messages that `segments_from_messages` makes these segments of; every assistant turn says if it is
+def messages_from_segments(segments: Sequence[Segment]) -> list[Message]:
+    """The messages that `segments_from_messages` makes these segments of; every assistant turn says whether it is
     supervised."""
-    messages: list[dict[str, Any]] = []
+    messages: list[Message] = []
     for segment in segments:
         if isinstance(segment, TurnSegment):
             messages.append({"role": segment.role, "content": "" if segment.is_plain else []})
             if segment.role == SUPERVISED_ROLE:
                 messages[-1]["train"] = segment.is_supervised
-        elif isinstance(messages[-1]["content"], str):
-            messages[-1]["content"] += segment.text if isinstance(segment, TextSegment) else ""
+            continue
+        content = messages[-1]["content"]
+        if isinstance(content, str):
+            messages[-1]["content"] = content + (segment.text if isinstance(segment, TextSegment) else "")
         elif isinstance(segment, TextSegment):
-            messages[-1]["content"].append({"type": "text", "text": segment.text})
+            content.append({"type": "text", "text": segment.text})
         else:
-            messages[-1]["content"].append({"type": "image"})
+            content.append({"type": "image"})
     return messages
 
 
-def _turn(number: int, message: Any) -> tuple[str, list[str | None]]:
-    """(role, content) of a message; None stands for an image."""
+def _segment_of(block: object, index: int) -> TextSegment | ImageSegment | None:
+    """The segment of a content block, an image numbered `index`; None when it is neither a text nor an image."""
+    if not isinstance(block, Mapping):
+        return None
+    if block.get("type") == "image":
+        return ImageSegment(index=index)
+    if block.get("type") == "text" and isinstance(block.get("text"), str):
+        return TextSegment(text=block["text"], is_supervised=block.get("is_supervised") is not False)
+    return None
+
+
+def _turn(number: int, message: object) -> tuple[TurnSegment, list[TextSegment | ImageSegment]]:
+    """A message as the mark of its turn, and its content."""
     if not isinstance(message, Mapping) or "content" not in message:
         raise RowError(f"message {number}: expected an object with role and content, found {_shown(message)}")
     role, content = message.get("role"), message["content"]
@@ -96,37 +166,34 @@ def _turn(number: int, message: Any) -> tuple[str, list[str | None]]:
     if train is not None and (not isinstance(train, bool) or (train and role != SUPERVISED_ROLE)):
         raise RowError(f"message {number}: train is true or false, and only turns of the assistant are supervised")
     if isinstance(content, str):
-        return role, [content] if content else []
+        return TurnSegment(role=role, is_plain=True), [TextSegment(text=content)] if content else []
     if not isinstance(content, list):
-        raise RowError(f"message {number}: content is a string or a list of parts, found {_shown(content)}")
-    return role, [_part(number, place, part) for place, part in enumerate(content)]
+        raise RowError(f"message {number}: content is a string or a list of blocks, found {_shown(content)}")
+    blocks = []
+    for position, block in enumerate(content):
+        segment = _segment_of(block, 0)
+        if segment is None:
+            raise RowError(f"message {number}, content block {position}: neither a text nor an image: {_shown(block)}")
+        blocks.append(segment)
+    return TurnSegment(role=role), blocks
 
 
-def _part(number: int, place: int, part: Any) -> str | None:
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    if kind == "image":
-        return None
-    if kind == "text" and isinstance(part.get("text"), str):
-        return str(part["text"])
-    raise RowError(f"message {number}, part {place}: neither a text nor an image: {_shown(part)}")
-
-
-def _supervised_turns(messages: Sequence[Mapping[str, Any]], loss: ChatLoss) -> set[int]:
-    """Numbers of the turns on which loss lies."""
-    own = [number for number, message in enumerate(messages) if message["role"] == SUPERVISED_ROLE]
-    if not own:
-        raise RowError("there is no turn of the assistant: nothing to learn")
-    if own[-1] != len(messages) - 1:
+def _supervised_turns(messages: Sequence[Mapping[str, object]], loss: ChatLoss) -> set[int]:
+    """Numbers of the supervised turns."""
+    answers = [number for number, message in enumerate(messages) if message["role"] == SUPERVISED_ROLE]
+    if not answers:
+        raise RowError("there is no turn of the assistant: nothing to train on")
+    if answers[-1] != len(messages) - 1:
         raise RowError(
-            f"the last message is of {messages[-1]['role']}: nothing is supervised behind the last answer; drop it"
+            f"the last message is of {messages[-1]['role']}: nothing is supervised after the last answer; drop it"
         )
     if any("train" in message for message in messages):
-        own = [number for number in own if messages[number].get("train")]
-        if not own:
-            raise RowError("no message has train: true: nothing to learn")
-        return set(own)
-    return set(own) if loss == "all" else {own[-1]}
+        answers = [number for number in answers if messages[number].get("train")]
+        if not answers:
+            raise RowError("no message has train: true: nothing to train on")
+        return set(answers)
+    return set(answers) if loss == "all" else {answers[-1]}
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return f"{value!r:.80}"

@@ -16,7 +16,7 @@ from itertools import groupby
 from wdstream.errors import RowError
 from wdstream.families.base import Family
 from wdstream.records import ImageSegment, Page, Segment, TextSegment, TokenSegment, TurnSegment
-from wdstream.text.chat_template import Slot, Trusted
+from wdstream.text.chat_template import TextPlace, Trusted
 from wdstream.text.messages import is_chat, messages_from_segments
 
 IMAGE = "image"
@@ -60,11 +60,11 @@ def render_chat(page: Page, family: Family) -> Page:
 def _atoms(segments: Sequence[Segment], family: Family) -> Iterator[_Atom]:
     """Special tokens, plain texts and images of a row, in the order in which the template writes them."""
     texts = list(_texts(segments))
-    pieces = family.chat.template.render(messages_from_segments(segments))
+    pieces = family.chat.render(messages_from_segments(segments))
     images = iter([segment for segment in segments if isinstance(segment, ImageSegment)])
     is_open = False  # whether a supervised turn still has to be ended
     for piece in pieces:
-        if isinstance(piece, Slot):
+        if isinstance(piece, TextPlace):
             yield _content(texts[piece.number], piece)
             is_open = texts[piece.number].is_supervised
             continue
@@ -90,10 +90,10 @@ def _texts(segments: Sequence[Segment]) -> Iterator[_Text]:
                 yield _Text(text="", is_supervised=segment.is_supervised)
 
 
-def _content(text: _Text, slot: Slot) -> _Text:
+def _content(text: _Text, place: TextPlace) -> _Text:
     """A message's text as the template would write it."""
-    written = text.text.lstrip() if slot.trims_left else text.text
-    return replace(text, text=written.rstrip() if slot.trims_right else written)
+    written = text.text.lstrip() if place.trims_left else text.text
+    return replace(text, text=written.rstrip() if place.trims_right else written)
 
 
 def _trusted(piece: Trusted, family: Family, images: Iterator[ImageSegment]) -> Iterator[_Atom]:
