@@ -192,7 +192,7 @@ def test_characters_that_a_unigram_does_not_know_stay_in_their_places(tmp_path: 
 
 
 def test_missing_or_broken_tokenizers(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"tokenizer\.json: no such file; give a checkpoint folder"):
+    with pytest.raises(ConfigError, match=r"tokenizer\.json: no such file; give a model folder"):
         TextEncoder.open(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(ConfigError, match="cannot be read as JSON"):

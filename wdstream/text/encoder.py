@@ -2,9 +2,7 @@
 
 Three walls, in this order. Special tokens are neither added nor parsed (`encode_special_tokens`). That covers added
 tokens with the special flag only, so the ids of a text are looked at: where one is structural all the same, the text is
-cut inside it and the pieces are encoded each for itself. Ids are joined, never text, so no cut piece can form it again.
-
-Where a checkpoint keeps its chat template.
+cut inside it and each piece is encoded by itself. Ids are joined, never text, so no cut piece can form it again.
 """
 
 import hashlib
@@ -14,29 +12,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from tokenizers import Encoding, Tokenizer
 
 from wdstream.errors import ConfigError
 from wdstream.text.characters import replace_surrogates
-
-
-def read_chat_template(folder: Path, tokenizer_config: Mapping[str, Any]) -> str | None:
-    """The template's source: chat_template.jinja, chat_template.json, or from tokenizer_config.json; None without one.
-
-    Of several templates by name it is the one called default.
-    """
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
-    file = folder / "chat_template.json"
-    source: Any = json.loads(file.read_text(encoding="utf-8")).get("chat_template") if file.is_file() else None
-    source = source or tokenizer_config.get("chat_template")
-    if isinstance(source, list):
-        source = {entry["name"]: entry["template"] for entry in source}.get("default")
-    return source if isinstance(source, str) else None
-
 
 # Chat and tool markup of every tokenizer looked at: <|im_start|>, <｜User｜>, and DeepSeek's <｜/table>｜.
 _DELIMITER_FORM = re.compile(r"<[|｜].*|.*[|｜]>", re.DOTALL)
@@ -45,11 +26,31 @@ _DECISIVE_FIELDS = ("added_tokens", "normalizer", "pre_tokenizer", "model")
 _FINGERPRINT_VERSION = "wdstream text 1"
 
 
-class TextEncoder:
-    """Encodes text with a checkpoint's own tokenizer. Safe to use from many threads, which then run in parallel."""
+class _AddedToken(TypedDict):
+    id: int
+    content: str
+    special: bool
 
-    def __init__(self, tokenizer: Tokenizer, description: dict[str, Any], config: dict[str, Any], where: str) -> None:
-        """Used by `open`; `description` is tokenizer.json as a dict, `config` tokenizer_config.json."""
+
+class _TokenizerModel(TypedDict, total=False):
+    unk_token: str | None
+    unk_id: int | None
+
+
+class _TokenizerJson(TypedDict, total=False):
+    """What is read of tokenizer.json."""
+
+    added_tokens: list[_AddedToken] | None
+    model: _TokenizerModel | None
+
+
+class TextEncoder:
+    """Encodes text with a model's own tokenizer. Safe to use from many threads, which then run in parallel."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, description: _TokenizerJson, config: Mapping[str, object], where: str
+    ) -> None:
+        """Used by `open`; `description` is tokenizer.json, `config` tokenizer_config.json."""
         self._tokenizer = tokenizer
         self._description = description
         self._config = config
@@ -57,11 +58,11 @@ class TextEncoder:
         self._cut_ids: frozenset[int] = frozenset()
         self._structural: frozenset[int] = frozenset()
         self.chat_template: str | None = None
-        """Source of the checkpoint's chat template, or None: it decides the ids of chat rows."""
+        """Source of the model's chat template, or None: it decides the ids of chat rows."""
 
     @classmethod
     def open(cls, path: Path, structural: Iterable[str] = ()) -> "TextEncoder":
-        """Open the tokenizer of a checkpoint.
+        """Open the tokenizer of a model.
 
         Args:
             path: a folder with tokenizer.json, or that file.
@@ -71,7 +72,7 @@ class TextEncoder:
             ConfigError: there is no tokenizer.json, or it cannot be read.
         """
         file = path / "tokenizer.json" if path.is_dir() else path
-        description = _read_json(file)
+        description = cast(_TokenizerJson, _read_json(file))
         config_file = file.with_name("tokenizer_config.json")
         config = _read_json(config_file) if config_file.is_file() else {}
         try:
@@ -83,16 +84,16 @@ class TextEncoder:
         tokenizer.encode_special_tokens = True
         encoder = cls(tokenizer, description, config, str(path))
         encoder._set_structural(structural)
-        encoder.chat_template = read_chat_template(file.parent, config)
+        encoder.chat_template = _read_chat_template(file.parent, config)
         return encoder
 
     def _set_structural(self, names: Iterable[str]) -> None:
-        added: list[dict[str, Any]] = self._description.get("added_tokens") or []
-        special = {int(token["id"]) for token in added if token["special"]}
-        delimiters = {int(token["id"]) for token in added if _DELIMITER_FORM.fullmatch(token["content"])}
+        added = self._description.get("added_tokens") or []
+        special = {token["id"] for token in added if token["special"]}
+        delimiters = {token["id"] for token in added if _DELIMITER_FORM.fullmatch(token["content"])}
         named = [self.find_id(name) for name in names]
         named += [self._configured_id(role) for role in ("bos_token", "eos_token", "pad_token")]
-        model = self._description.get("model") or {}
+        model: _TokenizerModel = self._description.get("model") or {}
         unknown = model.get("unk_token")
         # The unknown token is how some tokenizers write text they cannot; it is no structure.
         harmless = {None, model.get("unk_id"), self.find_id(unknown) if isinstance(unknown, str) else None}
@@ -132,8 +133,8 @@ class TextEncoder:
 
     def special_tokens(self) -> dict[str, int]:
         """Structural tokens by content: what a chat template may write, and page text never forms."""
-        added: list[dict[str, Any]] = self._description.get("added_tokens") or []
-        return {token["content"]: int(token["id"]) for token in added if int(token["id"]) in self._structural}
+        added = self._description.get("added_tokens") or []
+        return {token["content"]: token["id"] for token in added if token["id"] in self._structural}
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Number of ids of each text: the lengths of `encode_batch`, by the same path."""
@@ -153,7 +154,7 @@ class TextEncoder:
     def _cut_pieces(self, text: str) -> list[tuple[str, Encoding]]:
         """Text that holds structural tokens as pieces with their encodings: cut inside each, until no piece forms one.
 
-        All tokens found in a round are cut at once, and every piece is shorter than the text it came from.
+        All tokens found in one pass are cut at once, and every piece is shorter than the text it came from.
         """
         pending = [text]
         while True:
@@ -179,15 +180,13 @@ class TextEncoder:
 
     def find_id(self, token: str) -> int | None:
         """Id of a token by its exact content, or None where the tokenizer has no such token."""
-        found: int | None = self._tokenizer.token_to_id(token)
-        return found
+        number: int | None = self._tokenizer.token_to_id(token)
+        return number
 
     def special_texts(self) -> dict[str, str]:
         """bos_token, eos_token, ... of tokenizer_config.json, as chat templates read them."""
-        texts = {
-            role: value.get("content") if isinstance(value, dict) else value for role, value in self._config.items()
-        }
-        return {role: text for role, text in texts.items() if role.endswith("_token") and isinstance(text, str)}
+        texts = {role: _content(value) for role, value in self._config.items() if role.endswith("_token")}
+        return {role: text for role, text in texts.items() if isinstance(text, str)}
 
     @property
     def structural_ids(self) -> frozenset[int]:
@@ -201,13 +200,13 @@ class TextEncoder:
         Raises:
             ConfigError: tokenizer_config.json names none.
         """
-        found = self._configured_id("eos_token")
-        if found is None:
+        eos = self._configured_id("eos_token")
+        if eos is None:
             raise ConfigError(
                 f"{self._where}: tokenizer_config.json names no eos_token that the tokenizer knows "
                 f"(found {self._config.get('eos_token')!r}); add it to that file"
             )
-        return found
+        return eos
 
     @cached_property
     def template_ids(self) -> tuple[int, ...]:
@@ -223,12 +222,11 @@ class TextEncoder:
     @property
     def pad_id(self) -> int:
         """Id for padding; the end-of-document id where the tokenizer names none."""
-        found = self._configured_id("pad_token")
-        return self.eos_id if found is None else found
+        pad = self._configured_id("pad_token")
+        return self.eos_id if pad is None else pad
 
     def _configured_id(self, role: str) -> int | None:
-        value = self._config.get(role)
-        content = value.get("content") if isinstance(value, dict) else value
+        content = _content(self._config.get(role))
         return None if content is None else self.find_id(str(content))
 
     @cached_property
@@ -239,7 +237,7 @@ class TextEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits of everything that decides the ids of a text, whatever the layout of the file."""
-        decisive: dict[str, Any] = {name: self._description.get(name) for name in _DECISIVE_FIELDS}
+        decisive: dict[str, object] = {name: self._description.get(name) for name in _DECISIVE_FIELDS}
         decisive["cut"] = sorted(self._cut_ids)
         if self.chat_template is not None:
             decisive["chat"] = self.chat_template
@@ -260,11 +258,32 @@ def _spans(encoding: Encoding, begin: int) -> list[tuple[int, int, int]]:
     return spans
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def _read_chat_template(folder: Path, tokenizer_config: Mapping[str, object]) -> str | None:
+    """The source of a model's chat template (chat_template.jinja or .json, or in tokenizer_config.json), or None.
+
+    Of several templates by name it is the one called default.
+    """
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    file = folder / "chat_template.json"
+    own: Mapping[str, object] = _read_json(file) if file.is_file() else {}
+    source = own.get("chat_template") or tokenizer_config.get("chat_template")
+    if isinstance(source, list):
+        source = {entry["name"]: entry["template"] for entry in source}.get("default")
+    return source if isinstance(source, str) else None
+
+
+def _content(token: object) -> object:
+    """The text of a token of tokenizer_config.json, which is a string or an object with its content."""
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def _read_json(file: Path) -> dict[str, object]:
     try:
         tree = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ConfigError(f"{file}: no such file; give a checkpoint folder that holds tokenizer.json") from error
+        raise ConfigError(f"{file}: no such file; give a model folder that holds tokenizer.json") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file}: cannot be read as JSON ({error})") from error
     if not isinstance(tree, dict):
