@@ -1,5 +1,7 @@
 """The command: help that answers at once, statuses, and errors as one sentence."""
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.paths import PAGES
+from wdstream.commands.app import app, main
 
 COMMANDS = (
     "make-shards",
@@ -28,8 +31,26 @@ COMMANDS = (
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "wdstream", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240)
+    """What `wdstream` does, in this process: a start of Python costs more than most commands."""
+    command, printed, errors = ["wdstream", *map(str, arguments)], io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(errors),
+        pytest.raises(SystemExit) as ended,
+    ):
+        patch.setattr(sys, "argv", command)
+        main()
+    assert isinstance(ended.value.code, int)
+    return subprocess.CompletedProcess(command, ended.value.code, printed.getvalue(), errors.getvalue())
+
+
+def test_a_program_of_its_own_ends_with_the_status_too(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "wdstream", "plan", "none.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "cannot read the configuration" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_help_lists_every_command_without_torch() -> None:
@@ -46,8 +67,6 @@ def test_help_lists_every_command_without_torch() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(name: str) -> None:
     from typer.testing import CliRunner
-
-    from wdstream.commands.app import app
 
     done = CliRunner().invoke(app, [name, "--help"])
     assert done.exit_code == 0
@@ -67,9 +86,11 @@ def test_every_command_explains_itself(name: str) -> None:
         (("frobnicate",), 2, "No such command"),
     ],
 )
-def test_errors_are_sentences(tmp_path: Path, arguments: tuple[str, ...], status: int, expected: str) -> None:
-    command = [sys.executable, "-m", "wdstream", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+def test_errors_are_sentences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], status: int, expected: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*arguments)
     assert done.returncode == status
     assert expected in done.stderr
     assert "Traceback" not in done.stderr

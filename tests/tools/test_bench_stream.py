@@ -43,6 +43,7 @@ def test_all_paths_make_the_same_pack(plan: Plan) -> None:
     assert is_same > 0.8  # all but pages whose mode has a rule of its own here, and Pillow's in the bare path
 
 
+@pytest.mark.slow
 def test_times_are_all_there(plan: Plan, tmp_path: Path) -> None:
     packs = plan.step(0).packs
     assert all(seconds > 0 for seconds in stream_paths.stream_seconds(plan, 2))
@@ -84,6 +85,7 @@ def test_a_large_index_points_at_real_pages(
         assert np.array_equal(large.image_width[begin:end], small.image_width[start : start + end - begin])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "arguments", "figures"),
     [
