@@ -4,6 +4,7 @@ Nothing here imports torch before a model is made.
 """
 
 import fcntl
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -35,18 +36,29 @@ class SharedFolders:
         return folder
 
 
+def write_small_tokenizer(folder: Path) -> None:
+    """The first 4,096 tokens of the tokenizer that tiny models are cut from: cut from here, they are the same models,
+    without reading its 128,000 tokens for each."""
+    from wdstream.testing.tiny.tokenizer import build_tokenizer
+
+    folder.mkdir()
+    tree = build_tokenizer(None, vocab_size=4096, added=())
+    (folder / "tokenizer.json").write_text(json.dumps(tree), encoding="utf-8")
+
+
 class TinyModels(dict[str, Path]):
     """Family name -> directory of its tiny checkpoint; made at the first look-up."""
 
     def __init__(self, shared: SharedFolders, vocab_size: int) -> None:
         super().__init__()
         self._shared, self._vocab_size = shared, vocab_size
+        self._tokenizer = shared.get("tokenizer", write_small_tokenizer)
 
     def __missing__(self, name: str) -> Path:
         def make(folder: Path) -> None:
             from wdstream.testing import make_tiny_model  # and torch with it, which many tests do without
 
-            make_tiny_model(folder, family=name, vocab_size=self._vocab_size)
+            make_tiny_model(folder, family=name, tokenizer=self._tokenizer, vocab_size=self._vocab_size)
 
         self[name] = self._shared.get(f"{name}-{self._vocab_size}", make)
         return self[name]
