@@ -1,4 +1,4 @@
-"""Shared by all tests: no model hub, no tokenizer threads; tiny checkpoints; shards of shipped and of small pages.
+"""Shared by all tests: no model hub, no tokenizer threads; tiny models; shards of shipped and of small pages.
 
 Session fixtures that are folders are made once in a run of several workers (`SharedFolders`): read them, copy them to
 write. Hypothesis has no deadline here, since a loaded machine would break it.
@@ -57,7 +57,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> SharedFolders:
 
 @pytest.fixture(scope="session")
 def tiny_models(shared: SharedFolders) -> dict[str, Path]:
-    """A tiny checkpoint of every family, 2,048 tokens; weights as they come from initialisation."""
+    """A tiny model of every family, 2,048 tokens; weights as they come from initialisation."""
     return TinyModels(shared, vocab_size=2048)
 
 
@@ -81,7 +81,7 @@ def tiny_checkpoint(shared: SharedFolders) -> Path:
 
 @pytest.fixture(scope="session")
 def shipped_shards(shared: SharedFolders, tiny_checkpoint: Path) -> Path:
-    """Shards of some of the shipped pages: PDFs, scans, interleaved rows; 8 pages a shard."""
+    """Shards of some of the shipped pages: PDFs, scans, interleaved rows; 8 pages per shard."""
     from wdstream.make_shards import MakeShardsOptions, make_shards
 
     def make(folder: Path) -> None:
@@ -98,7 +98,7 @@ def shipped_shards(shared: SharedFolders, tiny_checkpoint: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def small_shards(shared: SharedFolders, tiny_checkpoint: Path) -> Path:
-    """Shards of 30 pages so small that a whole epoch takes a moment; 9 pages a shard."""
+    """Shards of 30 pages so small that a whole epoch takes a moment; 9 pages per shard."""
     from PIL import Image
 
     from wdstream.make_shards import MakeShardsOptions, make_shards
@@ -156,7 +156,7 @@ def damaged_shards(shared: SharedFolders, small_shards: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def run_folder(shared: SharedFolders, stream_config: Callable[..., Config], damaged_shards: Path) -> Path:
-    """What a training run leaves behind: killed in step 3 on 2 ranks, gone on from step 2 on 4 ranks to its end."""
+    """What a training run leaves: killed in step 3 on 2 ranks, continued from step 2 on 4 ranks to its end."""
     from tests.helpers.ledger import write_ledger
 
     def make(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The shape of the code: layers in one order, a core without torch, small and documented files, tests beside modules.
+"""The shape of the code: layers in one order, a core without torch, small and documented files, tests next to modules.
 
 Each rule is one test whose failure lists every offender. A rule that is not reached yet holds today's number or
 offenders, and says what is wanted; no number may rise and no offender may join.
@@ -179,7 +179,7 @@ def test_any_is_rare() -> None:
     assert share <= MAX_ANY, uses.most_common(20)
 
 
-def test_tests_are_beside_their_modules_or_say_what_they_span() -> None:
+def test_tests_are_next_to_their_modules_or_say_what_they_span() -> None:
     """tests/plan/test_deal.py and test_deal_more.py test wdstream/plan/deal.py, and tests/tools those of tools/. The
     docstring of any other test module has a line "Spans: " with stations, or docs."""
     offenders = [

@@ -1,4 +1,4 @@
-"""World: a rank lies inside its size."""
+"""World: a rank is inside its size."""
 
 import pytest
 

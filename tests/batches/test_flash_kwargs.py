@@ -65,7 +65,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Call]]:
 
 
 def load(family: Family) -> torch.nn.Module:
-    """The tiny model, its language model told to use flash attention; the vision tower keeps sdpa."""
+    """The tiny model, its language model set to use flash attention; the vision tower keeps sdpa."""
     model = AutoModelForImageTextToText.from_pretrained(family.model_dir, dtype=torch.float32)
     model.config.get_text_config()._attn_implementation = "flash_attention_2"
     with torch.no_grad():

@@ -98,7 +98,7 @@ def test_refused_tile_is_named(families: dict[str, Family]) -> None:
         build_sample(make_document("k", [(402, 2)]), families["qwen2_5_vl"])
 
 
-def test_text_that_goes_on_does_not_learn_its_end(families: dict[str, Family]) -> None:
+def test_text_that_continues_does_not_learn_its_end(families: dict[str, Family]) -> None:
     family = families["qwen2_5_vl"]
     page = replace(make_document("k", [(56, 56), "two words"]), continues=True)
     sample = build_sample(page, family)

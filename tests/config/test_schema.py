@@ -95,6 +95,6 @@ def test_mixes_may_be_nested(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("entry", ["{name: web}", "{path: a, datasets: [{path: b}]}"])
-def test_a_data_set_is_shards_or_a_mix(tmp_path: Path, entry: str) -> None:
+def test_a_dataset_is_shards_or_a_mix(tmp_path: Path, entry: str) -> None:
     with pytest.raises(ConfigError, match="give either path, a directory of shards, or datasets"):
         load_config(write(tmp_path, MINIMAL.replace("{path: shards}", entry)))

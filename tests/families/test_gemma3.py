@@ -71,7 +71,7 @@ def test_newline_runs_and_tags_of_the_tokenizer_stay_text(both: tuple[Family, An
 
 
 def test_processor_joins_newlines_with_those_of_the_text(both: tuple[Family, Any]) -> None:
-    """wdstream builds one token more for each side of an image beside a newline: its blocks are constant."""
+    """wdstream builds one token more for each side of an image next to a newline: its blocks are constant."""
     family, processor = both
     page = make_document("k", [(56, 56), "\n<row0_col0>", (56, 56), "\nText"])
     theirs = run_processor(processor, family, page)["input_ids"][0]

@@ -114,7 +114,7 @@ def pixel_inputs(family: Family, tiles: list[Any]) -> dict[str, Any]:
 
 
 def test_patches_and_their_places_are_the_processors(both: tuple[Family, Any]) -> None:
-    """Where nothing is resized every value lies where the processor has it; its padding goes on to the budget."""
+    """Where nothing is resized every value is where the processor has it; its padding fills the budget."""
     family, _ = both
     tiles = crops([(480, 336), (336, 480), (384, 384)])
     theirs = AutoImageProcessor.from_pretrained(family.model_dir)(
@@ -142,7 +142,7 @@ def test_resize_is_within_two_grey_levels(both: tuple[Family, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def causal(tiny_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny checkpoint as the smaller published models are: no attention in both directions."""
+    """The tiny model as the smaller published models are: no attention in both directions."""
     copy = Path(shutil.copytree(tiny_models["gemma4"], tmp_path_factory.mktemp("causal") / "gemma4"))
     return edit(copy, None)
 

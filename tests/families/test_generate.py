@@ -29,7 +29,7 @@ from wdstream.train.evaluate.generate import Prompt, cut_prompt, prompt_inputs, 
 
 NEW_TOKENS = 8
 TYPED = ("qwen2_5_vl", "gemma3", "gemma4", "paligemma")
-"""Families whose model has to be told what the tokens of a prompt are; others are like one of these."""
+"""Families whose model has to be passed what the tokens of a prompt are; others are like one of these."""
 SPLITTING = ("idefics3", "smolvlm", "llava_onevision", "internvl", "aya_vision")
 
 
@@ -136,7 +136,7 @@ def test_written_ids_are_those_of_transformers_and_of_training(name: str, tiny_m
 @pytest.mark.parametrize("name", TYPED)
 def test_without_the_types_of_its_tokens_a_prompt_is_read_otherwise(name: str, tiny_models: dict[str, Path]) -> None:
     family = load_family(tiny_models[name]).for_attention("eager")
-    model = load(family, "eager")  # sdpa may leave out a mask that it was not told of, and be right by chance
+    model = load(family, "eager")  # sdpa may leave out a mask that it was not passed, and be right by chance
     prompt = prompt_of(build_sample(page_of(family), family), family)
     inputs = prompt_inputs(prompt.pack, family, device=model.device, dtype=torch.float32)
     types = family.prompt_arrays(prompt.pack.input_ids[None], prompt.pack.labels[None])

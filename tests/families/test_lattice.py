@@ -33,7 +33,7 @@ Both = tuple[Family, Any]
 def both(
     request: pytest.FixtureRequest, tiny_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Both:
-    """A family, with the published numbers of patches where the tiny checkpoint has others, and its processor."""
+    """A family, with the published numbers of patches where the tiny model has others, and its processor."""
     name, mode = request.param
     path = tiny_models[name]
     if name in PUBLISHED:

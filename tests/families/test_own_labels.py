@@ -21,7 +21,7 @@ OWN = TilingPolicy(**GRID, own_labels=True)
 
 
 @pytest.mark.parametrize("name", ["idefics3", "smolvlm"])
-def test_names_of_tiles_stand_in_their_blocks(name: str, tiny_models: dict[str, Path]) -> None:
+def test_names_of_tiles_are_in_their_blocks(name: str, tiny_models: dict[str, Path]) -> None:
     family = load_family(tiny_models[name])
     page = tile_page((620, 877), "text", OWN)
     assert [part.text for part in page.segments if isinstance(part, TextSegment)] == ["\n"] * 6 + ["text"]

@@ -1,4 +1,4 @@
-"""PaliGemma: BOS behind the images, prompts both ways, positions from 1, and documents within the window."""
+"""PaliGemma: BOS after the images, prompts both ways, positions from 1, and documents within the window."""
 
 import json
 import shutil
@@ -61,7 +61,7 @@ def test_ids_of_a_page(both: tuple[Family, Any]) -> None:
     assert family.positions(sample.input_ids, []).tolist() == [list(range(1, len(sample.input_ids) + 1))]
 
 
-def test_a_prompt_stands_between_bos_and_newline(both: tuple[Family, Any]) -> None:
+def test_a_prompt_is_between_bos_and_newline(both: tuple[Family, Any]) -> None:
     family, processor = both
     page = make_document("k", [(50, 50), "what is it?", "a cat"])
     page = replace(

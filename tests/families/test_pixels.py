@@ -65,7 +65,7 @@ def test_layout_is_exact_where_nothing_is_resized(both: tuple[Family, Any]) -> N
     ours, theirs = our_inputs(family, tiles), processor_inputs(processor, tiles)
     assert ours["image_grid_thw"].tolist() == theirs["image_grid_thw"].tolist()
     assert ours["pixel_values"].shape == theirs["pixel_values"].shape
-    # One float32 rounding of values up to 2.2: no byte lies in another place.
+    # One float32 rounding of values up to 2.2: no byte is in another place.
     torch.testing.assert_close(ours["pixel_values"], theirs["pixel_values"], rtol=0, atol=5e-7)
 
 

@@ -66,7 +66,7 @@ def test_fingerprints_follow_what_changes_a_length(copy: Path) -> None:
     assert load_family(copy, name="qwen2_vl").fingerprint != second.fingerprint
 
 
-def test_settings_may_lie_in_processor_config(copy: Path) -> None:
+def test_settings_may_be_in_processor_config(copy: Path) -> None:
     settings = json.loads((copy / "preprocessor_config.json").read_text(encoding="utf-8"))
     (copy / "preprocessor_config.json").unlink()
     (copy / "processor_config.json").write_text(json.dumps({"image_processor": settings}), encoding="utf-8")

@@ -37,7 +37,7 @@ def both(request: pytest.FixtureRequest, tiny_models: dict[str, Path]) -> Both:
 
 @pytest.fixture(scope="module")
 def page() -> Pixels:
-    """A shipped page, the one with most detail, beside and above itself: larger than every square."""
+    """A shipped page, the one with most detail, next to and above itself: larger than every square."""
     path = max(PAGES.rglob("*.jpg"), key=lambda file: file.stat().st_size)
     return np.tile(np.asarray(Image.open(path).convert("RGB")), (2, 2, 1))
 
@@ -103,7 +103,7 @@ def test_layout_is_exact_where_nothing_is_resized(both: Both, page: Pixels) -> N
     if family.name != "llava_onevision":  # there a tile's own size says nothing to the model
         for key in found.keys() & {"image_sizes"}:
             assert found[key].tolist() == wanted[key].tolist()
-    # One float32 rounding of values up to 2.6: no byte lies in another place.
+    # One float32 rounding of values up to 2.6: no byte is in another place.
     levels = grey_levels(both, tiles)
     assert float(levels.max()) <= 1e-4
 

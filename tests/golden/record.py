@@ -1,4 +1,4 @@
-"""What a run was, as literal lines: digests of steps, checksums of shards, losses, a saved state. Records them anew.
+"""What a run was, as literal lines: digests of steps, checksums of shards, losses, a saved state. Records them again.
 
     python tests/golden/record.py                  writes expected.json and state.json, once a change is wanted
     python tests/golden/record.py --out FOLDER     writes them there, to compare
@@ -64,7 +64,7 @@ def wdstream(*arguments: str | Path) -> str:
 
 
 def prepare(work: Path) -> None:
-    """Two tiny checkpoints; raw pages and raw chat rows; shards of both, counted for both tokenizers."""
+    """Two tiny models; raw pages and raw chat rows; shards of both, counted for both tokenizers."""
     for pattern in PAGES:
         for path in sorted(DATA.glob(pattern)):
             target = work / "raw" / path.relative_to(DATA)
@@ -144,7 +144,7 @@ def record(work: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def resumed(work: Path, state: Mapping[str, Any]) -> list[str]:
-    """Digest lines of a plan's next steps, by its public loader gone on from a saved state."""
+    """Digest lines of a plan's next steps, by its public loader continued from a saved state."""
     from wdstream import Plan, Shards, TilingPolicy, load_family
 
     tree = configurations(work)["planned"]
@@ -188,7 +188,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    """Record; with --out, also go on from the states that are in tests/golden."""
+    """Record; with --out, also continue from the states that are in tests/golden."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=HERE, help="folder for expected.json and state.json")
     out = parser.parse_args().out

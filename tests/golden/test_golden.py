@@ -1,7 +1,7 @@
 """Nothing changed for a run: digests, shard bytes, states and losses are the lines that were recorded.
 
 A line that differs means that users' runs would differ: bring the old bytes back, or raise the version that guards them
-(of the plan, the state, the shards), say so to users, and record anew with tests/golden/record.py.
+(of the plan, the state, the shards), say so to users, and record again with tests/golden/record.py.
 
 Digests and shards are compared exactly, pixels included: they are made by integer arithmetic, or by code that gives the
 same bytes on every x86-64 processor. That was tried, not assumed: the record came out the same under
@@ -63,7 +63,7 @@ def test_states_are_written_as_they_were(found: dict[str, Any]) -> None:
     assert found["state"] == STATES
 
 
-def test_a_state_of_before_is_accepted_and_goes_on(found: dict[str, Any]) -> None:
+def test_a_state_of_before_is_accepted_and_continues(found: dict[str, Any]) -> None:
     step = STATES["planned"]["step"]
     assert len(found["resumed"]) == 2
     assert found["resumed"] == EXPECTED["digest"]["planned"][step : step + 2]

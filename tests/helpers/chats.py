@@ -75,7 +75,7 @@ def reference_ids(messages: list[dict[str, Any]], family: Family, processor: Any
 
 
 def with_eos(ids: list[int], family: Family) -> list[int]:
-    """As a row ends: blanks that the template writes behind its last special token are left out, EOS stands once."""
+    """As a row ends: blanks that the template writes after its last special token are left out, EOS is there once."""
     special = set(family.chat.special_tokens.values())
     end = max(place for place, number in enumerate(ids) if number in special) + 1
     if family.encoder.decode(ids[end:]).strip():  # a template that does not end the last turn

@@ -29,7 +29,7 @@ EDGES = (
     *(1, 2, 3, 13, 14, 15, 27, 28, 29, 31, 32, 33, 47, 48, 49, 55, 56, 57, 364, 365, 384, 385, 448, 449, 512, 513),
     *(727, 728, 729, 895, 896, 897, 1023, 1024, 1025, 1456, 1540, 1541, 2048, 2049, 4095, 4096),
 )
-"""Sides at and beside the limits of the families' rules."""
+"""Sides at and next to the limits of the families' rules."""
 
 
 def draw_text(draw: random.Random, longest: int = 400) -> str:

@@ -1,6 +1,6 @@
-"""A second device without a second device: tensors that say they lie elsewhere, and are computed on the CPU.
+"""A second device without a second device: tensors that say they are elsewhere, and are computed on the CPU.
 
-What goes wrong on a GPU and nowhere else is mostly a tensor left behind: made on the CPU, or never moved. Here a tensor
+What goes wrong on a GPU and nowhere else is mostly a tensor on the CPU: made there, or never moved. Here a tensor
 on the device `emulated` is a wrapper around one of the CPU, and every operation of PyTorch, forward and backward, is
 unwrapped, computed, and wrapped again. One that is given tensors of both devices raises, as it would on a GPU; so does
 `numpy()`. As there, a number without dimensions may come from the CPU, and so may indices.

@@ -1,4 +1,4 @@
-"""What a training run leaves behind, written by the real parts, without a model: data, ledger, quarantine, states."""
+"""What a training run leaves, written by the real parts, without a model: data, ledger, quarantine, states."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from wdstream.train.exchange import trained_packs
 
 
 def write_ledger(folder: Path, config: Config, starts: Sequence[tuple[int, int, int]], *, state_every: int) -> None:
-    """Run the data of `config`, 4 packs a step; `starts`: (ranks, first step, step where it is killed) each."""
+    """Run the data of `config`, 4 packs per step; `starts`: (ranks, first step, step where it is killed) each."""
     plan = plan_from_config(config)
     for world_size, first, stop in starts:
         state = plan.state_after(first - 1).to_json() if first else None

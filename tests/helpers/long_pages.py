@@ -1,4 +1,4 @@
-"""Data sets in memory whose texts have paragraphs, for plans that split."""
+"""Datasets in memory whose texts have paragraphs, for plans that split."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Data sets and a family in memory, so that the plan is tested without shards and tokenizers."""
+"""Datasets and a family in memory, so that the plan is tested without shards and tokenizers."""
 
 from dataclasses import dataclass, field
 
@@ -83,6 +83,6 @@ def pages(count: int, *, shard: int = 10, seed: int = 0, text: tuple[int, int] =
 
 
 def planner(*datasets: object, **settings: object) -> Planner:
-    """A planner of small packs over data sets, untiled."""
+    """A planner of small packs over datasets, untiled."""
     small = {"sequence_length": 128, "max_patches": 256, "global_batch_size": 4, "pool": 16, "shuffle_shards": 2}
     return Planner(list(datasets), Squares(), UNTILED, **(small | settings))  # type: ignore[arg-type]

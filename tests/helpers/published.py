@@ -13,7 +13,7 @@ PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
     "got_ocr2": {"vision_config": {"patch_size": 16}},
     "lighton_ocr": {},
 }
-"""family -> changes to config.json of its tiny checkpoint, whose image processor has the published settings already."""
+"""family -> changes to config.json of its tiny model, whose image processor has the published settings already."""
 
 
 def copy_settings(source: Path, out: Path) -> Path:
@@ -30,7 +30,7 @@ def change(path: Path, **values: Any) -> None:
 
 
 def publish(source: Path, out: Path, name: str) -> Path:
-    """The settings of a tiny checkpoint with the published numbers of patches; GOT-OCR2 is told to split."""
+    """The settings of a tiny model with the published numbers of patches; GOT-OCR2 is set to split."""
     copy_settings(source, out)
     change(out / "config.json", **PUBLISHED[name])
     if name == "got_ocr2":

@@ -21,7 +21,7 @@ class SharedFolders:
 
     def __init__(self, tmp_path_factory: pytest.TempPathFactory) -> None:
         own = tmp_path_factory.getbasetemp()
-        is_worker = "PYTEST_XDIST_WORKER" in os.environ  # then `own` is one of several beside each other
+        is_worker = "PYTEST_XDIST_WORKER" in os.environ  # then `own` is one of several next to each other
         self._root = (own.parent if is_worker else own) / "shared"
         self._root.mkdir(exist_ok=True)
 
@@ -47,7 +47,7 @@ def write_small_tokenizer(folder: Path) -> None:
 
 
 class TinyModels(dict[str, Path]):
-    """Family name -> directory of its tiny checkpoint; made at the first look-up."""
+    """Family name -> directory of its tiny model; made at the first look-up."""
 
     def __init__(self, shared: SharedFolders, vocab_size: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class TinyModels(dict[str, Path]):
 
 
 class TinyFamilies(dict[str, Family]):
-    """Family name -> the family over its tiny checkpoint; loaded at the first look-up."""
+    """Family name -> the family over its tiny model; loaded at the first look-up."""
 
     def __init__(self, models: dict[str, Path]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A real web server on loopback that serves a folder in ranges, counts what it is asked for, and stumbles as told."""
+"""A real web server on loopback that serves a folder in ranges, counts what it is asked for, and fails as configured."""
 
 import re
 import threading
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class Server(ThreadingHTTPServer):
-    """Serves a folder and lists requests; answers late, or 503 as told; may ignore ranges or cut answers short."""
+    """Serves a folder and lists requests; answers late, or 503 as set; may ignore ranges or cut answers short."""
 
     daemon_threads = True
 

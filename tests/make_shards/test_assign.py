@@ -36,7 +36,7 @@ def test_large_images_end_a_shard_early() -> None:
 
 
 @pytest.mark.parametrize(("num_pages", "num_shards"), [(0, 0), (1, 1), (16, 1), (17, 2), (3_200, 64), (200_000, 196)])
-def test_pages_a_shard_by_default(num_pages: int, num_shards: int) -> None:
+def test_pages_per_shard_by_default(num_pages: int, num_shards: int) -> None:
     assert len(plan_shards([file("a", num_pages)], MakeShardsOptions())) == num_shards
 
 

@@ -128,7 +128,7 @@ def test_a_damaged_shard_is_made_again(small_raw: Path, tmp_path: Path, tree_of:
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The hostile files, each with a text beside it, so that it must be opened and decoded."""
+    """The hostile files, each with its text, so that it must be opened and decoded."""
     raw = tmp_path_factory.mktemp("hostile") / "raw"
     shutil.copytree(DATA / "bad", raw)
     for path in list(raw.iterdir()):
@@ -138,7 +138,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return raw
 
 
-def test_hostile_files_are_listed_and_the_job_goes_on(hostile: Path, tmp_path: Path) -> None:
+def test_hostile_files_are_listed_and_the_job_continues(hostile: Path, tmp_path: Path) -> None:
     report = make_shards(hostile, tmp_path / "out", options=MakeShardsOptions(workers=2, time_limit=60))
     listed = {(str(line["file"]), line["page"]): str(line["reason"]) for line in lines_of(tmp_path / "out")}
     whole = {file.removeprefix("pillow-"): reason for (file, page), reason in listed.items() if page is None}

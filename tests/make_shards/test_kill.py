@@ -114,7 +114,7 @@ def test_two_runs_on_one_output_are_refused(small_raw: Path, tmp_path: Path, mon
         make_shards(small_raw, tmp_path / "out", options=MakeShardsOptions(workers=1))
 
 
-def test_an_interrupt_says_how_to_go_on(small_raw: Path, tmp_path: Path) -> None:
+def test_an_interrupt_says_how_to_continue(small_raw: Path, tmp_path: Path) -> None:
     with started(small_raw, tmp_path / "out", 4) as process:
         wait_for(process, "waiting")
         workers = children_of(process.pid)

@@ -57,7 +57,7 @@ def test_interleaved_webdataset_row() -> None:
 
 
 def test_an_interleaved_row_is_the_same_when_its_images_are_decoded() -> None:
-    """Eleven images, in a tar's order of names: 0, 1, 10, 2, ...; the text stands behind the third."""
+    """Eleven images, in a tar's order of names: 0, 1, 10, 2, ...; the text is after the third."""
     images = {f"{number}.png": Image.new("L", (1, 1), number) for number in (0, 1, 10, *range(2, 10))}
     content = [*[{"type": "image"}] * 3, {"type": "text", "text": "between"}, *[{"type": "image"}] * 8]
     page = as_page({"__key__": "1", **images, "json": {"content": content, "lang": "de"}, "npy": np.zeros(2)})

@@ -1,4 +1,4 @@
-"""The programs of docs/nodes.md, run as they stand, one after the other as a reader would.
+"""The programs of docs/nodes.md, run as they are, one after the other as a reader would.
 
 Spans: nodes, docs.
 """
@@ -22,7 +22,7 @@ DOC = ROOT / "docs" / "nodes.md"
 def names(
     tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path, small_shards: Path
 ) -> Iterator[dict[str, Any]]:
-    """What the programs leave behind, by name."""
+    """What the programs leave, by name."""
     folder = tmp_path_factory.mktemp("reader")
     (folder / "models").mkdir()
     (folder / "models" / "tiny").symlink_to(tiny_checkpoint)
@@ -44,7 +44,7 @@ def names(
         yield found
 
 
-def test_a_changed_world_goes_on(names: dict[str, Any]) -> None:
+def test_a_changed_world_continues(names: dict[str, Any]) -> None:
     assert sorted(names["whole"]) == list(range(32))
     assert sorted(names["before"]) == list(range(16))
 
@@ -66,7 +66,7 @@ def test_every_page_of_the_tars_comes_once(names: dict[str, Any]) -> None:
     assert names["saved"]["step"] >= 1
 
 
-def test_own_samples_go_on_after_a_resume(names: dict[str, Any]) -> None:
+def test_own_samples_continue_after_a_resume(names: dict[str, Any]) -> None:
     pages = [
         key for keys in [*names["first"]["keys"], *(row for rows in names["resumed"] for row in rows)] for key in keys
     ]

@@ -107,7 +107,7 @@ def test_the_same_packs_on_every_world(urls: list[str], family: Family) -> None:
         assert run(urls, settings, size=size, packs=24 // size, state=None)[0] == whole
 
 
-def test_resume_on_other_worlds_goes_on_exactly(urls: list[str], family: Family) -> None:
+def test_resume_on_other_worlds_continues_exactly(urls: list[str], family: Family) -> None:
     settings = make_settings(family)
     whole, _ = run(urls, settings, size=1, packs=32, state=None)
     found: dict[int, list[str]] = {}
@@ -136,7 +136,7 @@ def test_resumes_exactly_at_every_pack(urls: list[str], family: Family) -> None:
     assert [pack.number for pack in packs] == list(range(9))
 
 
-def test_each_shard_lies_in_one_lane_of_an_epoch() -> None:
+def test_each_shard_is_in_one_lane_of_an_epoch() -> None:
     names = [str(number) for number in range(7)]
     lanes = [LaneShards(names, lane=lane, lanes=3, seed=1) for lane in range(3)]
     for epoch in range(4):
@@ -171,7 +171,7 @@ def test_the_order_of_an_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_packs_never_change(urls: list[str], family: Family) -> None:
-    # If this fails, every running job would go on with other packs: raise VERSION (pipeline/streamed.py).
+    # If this fails, every running job would continue with other packs: raise VERSION (pipeline/streamed.py).
     source = LaneSource(urls, settings=make_settings(family))
     found = " ".join("+".join(keys(pack)) for pack in itertools.islice(source, 10))
     assert found == "s0p1+s0p0 s2p1 s1p1+s1p3 s4p1 s0p3+s3p0 s2p0 s1p0 s4p0 s3p1 s2p3"
@@ -261,7 +261,7 @@ def test_pipes_and_missing_shards(urls: list[str], family: Family, tmp_path: Pat
 
 
 def test_lanes_that_are_through_give_empty_packs(urls: list[str], family: Family) -> None:
-    """With 5 shards in 4 lanes; what was left out is told once, also after a resume at any pack."""
+    """With 5 shards in 4 lanes; what was left out is reported once, also after a resume at any pack."""
     settings = replace(make_settings(family), epochs=1)
     packs = list(itertools.islice(LaneSource(urls, settings=settings), 40))
     assert sorted(key for pack in packs for key in keys(pack)) == sorted(

@@ -1,4 +1,4 @@
-"""Loader: saving and loading in any order, going on, next epochs, closing."""
+"""Loader: saving and loading in any order, continuing, next epochs, closing."""
 
 import threading
 
@@ -40,7 +40,7 @@ def test_load_in_the_middle_and_twice() -> None:
     assert list(loader) == [1, 2, 3, 4, 5]
 
 
-def test_a_broken_off_loop_goes_on_and_the_end_begins_the_next_epoch() -> None:
+def test_a_broken_off_loop_continues_and_the_end_begins_the_next_epoch() -> None:
     loader = Loader(Shuffle(Items(range(6)), buffer=6))
     first = []
     for item in loader:

@@ -78,7 +78,7 @@ def test_error_is_final_and_state_stays_at_the_last_item() -> None:
 def test_ctrl_c_while_waiting_loses_no_item(
     wrap: Callable[[Node[int]], Node[int]],
 ) -> None:
-    """As in a notebook, where the loop goes on after an interrupt."""
+    """As in a notebook, where the loop continues after an interrupt."""
     asked, release, main = threading.Event(), threading.Event(), threading.main_thread().ident
     assert main is not None
 

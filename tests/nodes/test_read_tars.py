@@ -55,7 +55,7 @@ def test_resumes_at_every_sample_by_going_there(tars: list[str]) -> None:
     next(node)
     state = node.state_dict()
     assert state == {"shard": 0, "sample": 1, "offset": 3584}
-    # Damage what lies before: a resume must not read it.
+    # Damage what is before: a resume must not read it.
     path = Path(tars[0])
     path.write_bytes(b"\xff" * 200 + path.read_bytes()[200:])
     node.reset(state)
@@ -93,7 +93,7 @@ def server(tmp_path: Path) -> Iterator[str]:
             pass
 
         def copyfile(self, source: Any, outputfile: Any) -> None:
-            """Sends what it promised, but for a file called torn.tar: that one ends behind its first sample."""
+            """Sends what it promised, but for a file called torn.tar: that one ends after its first sample."""
             torn = self.path == "/torn.tar"
             outputfile.write(source.read(3584) if torn else source.read())
 

@@ -154,7 +154,7 @@ def flipped(entries: list[Path]) -> None:
 
 
 @pytest.mark.parametrize("damage", [swapped, half_written, flipped])
-def test_damaged_entries_of_the_cache_are_cut_anew_and_mended(
+def test_damaged_entries_of_the_cache_are_cut_again_and_mended(
     tmp_path: Path, damage: Callable[[list[Path]], None]
 ) -> None:
     page = page_of(*IMAGES[:3])

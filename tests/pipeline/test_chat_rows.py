@@ -142,7 +142,7 @@ def test_counting_later_gives_the_same_columns(shards: Path, raw: Path, model: P
     again = second.supervised(fingerprint)
     assert supervised is not None and again is not None
     assert again.tolist() == supervised.tolist()
-    assert (supervised < first.tokens(fingerprint)).sum() == 10  # all chat rows, and the row with a given text
+    assert (supervised < first.tokens(fingerprint)).sum() == 10  # all chat rows, and the row with a prompt text
 
 
 def test_chat_loss_last_is_stored_in_the_rows(raw: Path, model: Path, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_the_defaults_leave_the_state_as_it_is(stream_config: MakeConfig, small_
 @pytest.mark.parametrize(
     ("setting", "fingerprint"), [({"decode": "scaled"}, "scaled"), ({"pixels": "reference"}, "reference")]
 )
-def test_a_run_does_not_go_on_with_other_pixels(
+def test_a_run_does_not_continue_with_other_pixels(
     stream_config: MakeConfig, small_shards: Path, setting: dict[str, Any], fingerprint: str
 ) -> None:
     default, other = (plan_from_config(stream_config(small_shards, **data)) for data in ({}, setting))

@@ -351,7 +351,7 @@ def test_tiling_of_a_configuration() -> None:
     assert policy.buckets[0].max_aspect_ratio == 1.5
 
 
-def test_settings_of_the_tiling_without_effect_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_settings_of_the_tiling_without_effect_are_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     odd = {"kind": "none", "overview_size": 321, "grid": (7, 7), "labels": "none", "pad_color": "red"}
     with caplog.at_level(logging.WARNING, logger="wdstream"):
         for settings in ({"kind": "adaptive", "tile_size": 512}, odd, odd):

@@ -345,7 +345,7 @@ def test_where_names_the_parts_there_are(split_config: MakeConfig, name: str, me
 def test_a_key_that_looks_like_the_name_of_a_part(
     tmp_path: Path, tiny_checkpoint: Path, long_shards: Path, split_config: MakeConfig
 ) -> None:
-    """A page's own key comes first; in several data sets a part is meant wherever there is one of that name."""
+    """A page's own key comes first; in several datasets a part is meant wherever there is one of that name."""
     from wdstream.make_shards import index_folder
 
     (tmp_path / "shards").mkdir()
@@ -392,7 +392,7 @@ def test_show_of_a_failed_part(split_config: MakeConfig, damaged: Path) -> None:
 
 @pytest.fixture(scope="session")
 def split_run(tmp_path_factory: pytest.TempPathFactory, split_config: MakeConfig, damaged: Path) -> Path:
-    """What a run over split pages leaves behind, one of them damaged; 2 ranks, then from step 3 on 1."""
+    """What a run over split pages leaves, one of them damaged; 2 ranks, then from step 3 on 1."""
     folder = tmp_path_factory.mktemp("split_run")
     write_ledger(folder, split_config(damaged), [(2, 0, 3), (1, 3, 1000)], state_every=1)
     return folder

@@ -96,7 +96,7 @@ def test_random_topologies(lanes: Lanes, whole: list[str], seed: int) -> None:
     assert found == whole
 
 
-def test_a_run_goes_on_where_the_tars_moved_to_an_object_store(lanes: Lanes, whole: list[str]) -> None:
+def test_a_run_continues_where_the_tars_moved_to_an_object_store(lanes: Lanes, whole: list[str]) -> None:
     before, state = run(lanes, 3, None, size=2, micro=1)
     files = fsspec.filesystem("memory")
     files.pipe({f"/bucket/{Path(url).name}": Path(url).read_bytes() for url in lanes.urls})

@@ -80,7 +80,7 @@ def test_prune_leaves_what_is_not_its_own(path: Path) -> None:
     assert (path / "empty").is_dir()
 
 
-def test_a_cache_in_use_goes_on_after_a_prune(path: Path) -> None:
+def test_a_cache_in_use_continues_after_a_prune(path: Path) -> None:
     cache = TileCache(TileCacheSettings(path=path, max_bytes=10**7), NEW)
     prune_cache(path, max_bytes=0)
     assert list(path.iterdir()) == [path / USAGE]

@@ -17,7 +17,7 @@ END = b"\xff\xd9"
 
 
 def page(image_format: str, side: int = 640, *, mode: str = "RGB", **settings: Any) -> bytes:
-    """A square part of a scan, stored anew."""
+    """A square part of a scan, stored again."""
     with Image.open(DATA / "pages/scans/leptonlib-cat.007.jpg") as scan:
         stream = io.BytesIO()
         scan.crop((200, 500, 200 + side, 500 + side)).convert(mode).save(stream, image_format, **settings)

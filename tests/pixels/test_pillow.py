@@ -218,7 +218,7 @@ def test_32_bit_tiffs_that_pillow_reads_wrong(make_tiff: Maker) -> None:
 
 @pytest.mark.parametrize("mode", ["I;16", "I", "F", "CMYK"])
 def test_wide_numbers_are_made_for_some_rows_at_a_time(mode: str) -> None:
-    """In one piece they would take 12 to 37 bytes a pixel. And the bands fit together."""
+    """In one piece they would take 12 to 37 bytes per pixel. And the bands fit together."""
     width, height = 700, 1500
     levels = np.arange(width * height, dtype=np.uint32).reshape(height, width) * 7919 % 65536
     if mode == "CMYK":

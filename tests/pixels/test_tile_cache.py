@@ -228,7 +228,7 @@ def test_what_a_killed_writer_left_goes_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("usage", [b"", b"123", (10**15).to_bytes(8, "little")])
-def test_a_wrong_count_is_counted_anew(tmp_path: Path, usage: bytes) -> None:
+def test_a_wrong_count_is_counted_again(tmp_path: Path, usage: bytes) -> None:
     cache = open_at(tmp_path, max_bytes=100_000)
     cache.put(name_of(0), tiles_of(0))
     (tmp_path / USAGE).write_bytes(usage)

@@ -57,7 +57,7 @@ def test_what_cannot_be_mixed(entries: list[Dataset | Mix], message: str) -> Non
         flatten(entries)
 
 
-def test_no_data_set_is_ever_far_from_its_share() -> None:
+def test_no_dataset_is_ever_far_from_its_share() -> None:
     weights = [5, 3, 1, 1]
     keys, owners = [], []
     for owner, weight in enumerate(weights):

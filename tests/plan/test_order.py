@@ -32,7 +32,7 @@ def test_a_block_holds_whole_shards() -> None:
 
 
 def test_the_order_never_changes() -> None:
-    # If this fails, every running job would go on with other data: raise PLAN_VERSION (parts.py).
+    # If this fails, every running job would continue with other data: raise PLAN_VERSION (parts.py).
     assert whole(order_of([3, 3, 3, 3])) == [8, 2, 1, 0, 6, 7, 10, 9, 11, 4, 3, 5]
 
 

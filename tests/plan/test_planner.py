@@ -144,7 +144,7 @@ def samples_per_pack(plan: Planner) -> list[int]:
 
 
 @pytest.mark.parametrize("tail", ["wrap", "drop"])
-def test_more_epochs_after_the_end_go_on_exactly(tail: str) -> None:
+def test_more_epochs_after_the_end_continue_exactly(tail: str) -> None:
     """Packs that "drop" left out of the last step come in the next one."""
     first = planner(pages(100), epochs=1, global_batch_size=7, tail=tail)
     steps = first.steps()
@@ -153,7 +153,7 @@ def test_more_epochs_after_the_end_go_on_exactly(tail: str) -> None:
     assert given + list(longer.steps(steps.state())) == list(longer.steps())
 
 
-def test_data_sets_by_epochs_share_a_round() -> None:
+def test_datasets_by_epochs_share_a_pass() -> None:
     data = [pages(40, seed=0), pages(25, seed=1)]
     plan = planner(
         Dataset(columns=data[0], name="a"), Dataset(columns=data[1], name="b", epochs=3), epochs=2, tail="pad"
@@ -173,7 +173,7 @@ def test_data_sets_by_epochs_share_a_round() -> None:
 
 
 @pytest.mark.parametrize("unit", ["pages", "tokens"])
-def test_data_sets_by_weight_keep_their_shares_and_never_end(unit: str) -> None:
+def test_datasets_by_weight_keep_their_shares_and_never_end(unit: str) -> None:
     short = pages(30, seed=0, text=(1, 5), side=28)
     long = pages(50, seed=1, text=(40, 60), side=28)
     plan = planner(
@@ -313,7 +313,7 @@ SMALL: dict[str, Any] = {
 }
 
 
-def test_keep_goes_on_exactly_once_under_new_settings() -> None:
+def test_keep_continues_exactly_once_under_new_settings() -> None:
     old = planner(pages(90), epochs=1, tail="pad")
     steps = old.steps()
     before = samples_of([next(steps) for _ in range(3)])
@@ -362,7 +362,7 @@ def test_new_epoch_after_a_shard_was_added() -> None:
     steps.close()
 
 
-def test_a_state_that_lies_elsewhere() -> None:
+def test_a_state_that_is_elsewhere() -> None:
     plan = planner(pages(90))
     tree = plan.state_after(2).to_json()
     changes: list[tuple[dict[str, Any], str]] = [

@@ -1,7 +1,7 @@
-"""The plan of some data sets, as it was when this was written: a saved state means the same pages for ever.
+"""The plan of some datasets, as it was when this was written: a saved state means the same pages for ever.
 
-If a figure here changes, every running job would go on with other packs than its checkpoint stands for. Raise
-PLAN_VERSION (plan/datasets.py), so that those jobs are told, and write the new figures down.
+If a figure here changes, every running job would continue with other packs than its checkpoint means. Raise
+PLAN_VERSION (plan/datasets.py), so that those jobs are warned, and write the new figures down.
 """
 
 import json

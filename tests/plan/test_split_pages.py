@@ -93,7 +93,7 @@ def test_by_hand() -> None:
     plan = splitter(data, epochs=1, tail="pad", sequence_length=20, max_patches=99)
     assert lengths_of(plan) == {
         2: [20, 2, 17],
-        0 + 6: [20, 2, 16],  # the text goes on: its EOS is not supervised
+        0 + 6: [20, 2, 16],  # the text continues: its EOS is not supervised
         0 + 12: [20, 2, 17],
         1 + 6: [20, 0, 18],  # nor the first token, before which there is nothing
         1 + 12: [8, 0, 7],
@@ -304,7 +304,7 @@ def test_keep_splits_what_waits_in_the_pool_when_it_became_too_long() -> None:
     assert {place for _, place in after} == {0, 1, 2}
 
 
-def test_states_that_lie_elsewhere() -> None:
+def test_states_that_are_elsewhere() -> None:
     plan = splitter(rows([([20, 20, 20], [])] * 30), sequence_length=41)
     tree = plan.initial_state().to_json()
     changes: list[tuple[dict[str, Any], str]] = [

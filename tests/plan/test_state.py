@@ -26,7 +26,7 @@ def test_json_and_back() -> None:
     assert StreamState.from_json(STATE.dumps()) == STATE
 
 
-def test_under_2_kb_with_ten_million_pages_and_eight_data_sets() -> None:
+def test_under_2_kb_with_ten_million_pages_and_eight_datasets() -> None:
     cursors = tuple(Cursor(epoch=12, block=1234, position=123_456, count=12_345_678) for _ in range(8))
     full = replace(STATE, step=1_234_567, cursors=cursors, pool=tuple(range(9_999_800, 9_999_928)))
     assert len(full.dumps()) < 2000

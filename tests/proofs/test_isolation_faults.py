@@ -48,7 +48,7 @@ def without_restart(inputs: Inputs) -> Inputs:
 
 
 def one_boundary_lost(inputs: Inputs) -> Inputs:
-    """Document 1 goes on where document 0 ended: the others stay apart."""
+    """Document 1 continues where document 0 ended: the others stay apart."""
     positions = inputs["position_ids"].clone()
     first = int(inputs["cu_seq_lens_q"][1])
     second = int(inputs["cu_seq_lens_q"][2])

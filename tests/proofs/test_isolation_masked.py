@@ -111,7 +111,7 @@ def test_masks_have_the_form_that_the_attention_reads(name: str, families: Mappi
         length = inputs["input_ids"].shape[1]
         assert {mask.dtype for mask in masks(inputs).values()} == {dtype}
         assert {mask.shape for mask in masks(inputs).values()} == {(1, 1, length, length)}
-    # A family that was not told is right under both.
+    # A family that was not warned is right under both.
     assert {mask.dtype for mask in masks(inputs_of(family, [samples])).values()} == {torch.float32}
     assert_no_leak(load(family, "sdpa"), family, samples)
 

@@ -60,7 +60,7 @@ def test_documents_longer_than_the_family_takes_are_left_out(families: dict[str,
     assert 0 < len(probe_pages(family)) < 5
 
 
-def test_a_processor_that_does_not_run_is_told(families: dict[str, Family], tmp_path: Path) -> None:
+def test_a_processor_that_does_not_run_is_reported(families: dict[str, Family], tmp_path: Path) -> None:
     model = Path(shutil.copytree(families["qwen2_5_vl"].model_dir, tmp_path / "model"))
     family = load_family(model)
     (model / "preprocessor_config.json").write_text('{"image_processor_type": "Nothing"}', encoding="utf-8")

@@ -49,7 +49,7 @@ def test_text_with_placeholders() -> None:
         ("<start_of_image>a<image_soft_token>", 1, [0, "a<image_soft_token>"]),
         ("a<|image|>b", 1, ["a", 0, "b"]),  # Gemma 4
         ("<|begin_of_image|><|image|><|end_of_image|>b", 1, [0, "b"]),  # GLM-4V
-        # the literal <image> is text where the other form stands once for each image
+        # the literal <image> is text where the other form is there once for each image
         ("<|image_pad|> the tag <image> in <image>", 1, [0, " the tag <image> in <image>"]),
         # both would fit: <image> is the form
         ("<image> says <|image_pad|>", 1, [0, " says <|image_pad|>"]),
@@ -74,7 +74,7 @@ def test_a_row_without_images_is_text() -> None:
     assert shape(row(text="", images=None)) == []
 
 
-def test_content_with_names_inside_or_beside() -> None:
+def test_content_with_names_inside_or_next_to_it() -> None:
     inside = row(content=[{"type": "text", "text": "x"}, {"type": "image", "image": "a.png"}], lang="he")
     assert (shape(inside), inside.image_names, inside.meta) == (["x", 0], ("a.png",), {"lang": "he"})
     beside = row(content=[{"type": "image"}, {"type": "text", "text": "x"}, {"type": "image"}], images=["a", "b"])

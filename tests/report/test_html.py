@@ -118,7 +118,7 @@ def test_a_picture_is_jpeg_where_png_is_more_than_twice_as_large() -> None:
     assert data_uri(np.zeros((64, 64, 3), dtype=np.uint8)).startswith("data:image/png;base64,")
 
 
-def test_tiles_lie_as_on_the_page(documents: dict[str, DocumentView]) -> None:
+def test_tiles_are_as_on_the_page(documents: dict[str, DocumentView]) -> None:
     (image,) = documents["images/tesseract-phototest-rotated-L"].images
     assert [[tile.label for tile in row] for row in tile_rows(image)] == [
         ["<row0_col0>", "<row0_col1>"],

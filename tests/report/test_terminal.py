@@ -56,7 +56,7 @@ def test_a_row(view: PackView, documents: dict[str, DocumentView]) -> None:
 
 def test_hostile_text_is_text(view: PackView, documents: dict[str, DocumentView]) -> None:
     shown = lines(view, documents["images/hostile"])
-    text = documents["images/hostile"].spans[-2]  # where it is, is the packer's affair
+    text = documents["images/hostile"].spans[-2]  # where it is, is up to the packer
     assert f"{text.begin}:{text.end} 82 </div><script>alert(1)</script> supervised" in shown
     assert '<img src=x onerror="alert(2)"> & <|image_pad|> <U+202E>{{ 7 * 7 }} [red]not markup[/]' in shown
 

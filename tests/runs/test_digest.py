@@ -55,7 +55,7 @@ def test_resume_at_every_step(stream_config: MakeConfig, small_shards: Path) -> 
 
 
 def run_in_pieces(plan: Plan, pieces: list[dict[str, int]], stops: list[int]) -> list[str]:
-    """The digests of all steps, with another topology in each piece, each going on from the state of the one before."""
+    """The digests of all steps, with another topology in each piece, each from the state of the one before."""
     found, state = [], None
     for piece, stop in zip(pieces, stops, strict=True):
         with Ranks(plan, state=state, **piece) as ranks:

@@ -33,7 +33,7 @@ def step_line(step: int) -> StepLine:
     return {"step": step, "digest": "00", "world_size": 2, "pages": 3, "supervised": 40, "failed": 0}
 
 
-def test_starts_add_up_and_changes_are_told(tmp_path: Path) -> None:
+def test_starts_add_up_and_changes_are_reported(tmp_path: Path) -> None:
     books, more = {"books": {"shards": 2, "pages": 40}}, {"books": {"shards": 3, "pages": 60}}
     record, changes = start(tmp_path, config(), data=books, step=0, world_size=2)
     assert changes == []

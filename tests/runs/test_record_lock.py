@@ -1,4 +1,4 @@
-"""One writer a run: the second is refused, and a killed one leaves no lock behind."""
+"""One writer per run: the second is refused, and a killed one leaves no lock."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""trace: the pages of any step, recomputed from what a run left behind."""
+"""trace: the pages of any step, recomputed from what a run left."""
 
 import io
 from collections.abc import Callable

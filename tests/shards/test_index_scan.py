@@ -83,7 +83,7 @@ def test_samples_that_cannot_be_read_are_left_out_and_named(tmp_path: Path) -> N
         ("s.tar", "video"),
     ]
     assert "not an image" in report.failures[0][1].reason
-    assert merge_index(tmp_path).failures == report.failures  # told again, though nothing was read again
+    assert merge_index(tmp_path).failures == report.failures  # reported again, though nothing was read again
     assert [Shards.open(tmp_path).key(row) for row in range(4)] == ["a/p0000", "a/p0001", "a/p0002", "z/p0000"]
 
 

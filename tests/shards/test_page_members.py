@@ -60,7 +60,7 @@ def test_text_that_is_not_trained_on_keeps_its_mark() -> None:
     assert page_from_members("r", members) == page
 
 
-def test_json_beside_text_is_metadata_whatever_it_holds() -> None:
+def test_json_next_to_text_is_metadata_whatever_it_holds() -> None:
     page = page_from_members("k", {"jpg": b"J", "txt": b"t", "json": b'{"content": 3, "messages": []}'})
     assert page.meta == {"content": 3, "messages": []}
 

@@ -171,7 +171,7 @@ def test_tar_of_the_same_size_with_other_content(folder: Path) -> None:
     assert shards.read(4)[0] == "b/p0001"
     with pytest.raises(DamagedSampleError, match=r"s-1\.tar, row 5: checksum [0-9a-f]{8} expected") as caught:
         shards.read(5)
-    assert isinstance(caught.value, PageError)  # one page's failure: the job goes on without it
+    assert isinstance(caught.value, PageError)  # one page's failure: the job continues without it
     before, damaged, after = shards.read_pages([4, 5, 7])
     assert isinstance(damaged, DamagedSampleError)
     assert [before, after] == [shards.read_page(4), shards.read_page(7)]

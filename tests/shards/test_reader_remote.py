@@ -180,7 +180,7 @@ def test_neighbours_are_joined_and_far_ranges_are_not() -> None:
     )
 )
 @settings(deadline=None)
-def test_every_range_lies_in_one_request(wanted: list[ByteRange]) -> None:
+def test_every_range_is_in_one_request(wanted: list[ByteRange]) -> None:
     runs = coalesce(wanted)
     for one in wanted:
         assert any(

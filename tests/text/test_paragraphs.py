@@ -23,7 +23,7 @@ from wdstream.text.paragraphs import page_paragraphs, split_paragraphs
         ("one\ntwo\n\nthree\nfour", ["one\ntwo\n\n", "three\nfour"]),  # a blank line: at blank lines only
         ("one\n \t\n\n  two\n\n\n", ["one\n \t\n\n", "  two\n\n\n"]),
         ("\n\none\n\ntwo\n \n", ["\n\none\n\n", "two\n \n"]),
-        ("\n\none\ntwo", ["\n\none\n", "two"]),  # the blank lines lie outside
+        ("\n\none\ntwo", ["\n\none\n", "two"]),  # the blank lines are outside
         ("one\r\n\r\ntwo\r\nthree", ["one\r\n\r\n", "two\r\nthree"]),
     ],
 )

@@ -1,4 +1,4 @@
-"""The adaptive policy's promises, held against the real Qwen2-VL resize rule."""
+"""The adaptive policy's promises, compared with the real Qwen2-VL resize rule."""
 
 from types import SimpleNamespace
 
@@ -25,7 +25,7 @@ def _tokens(plan: TilePlan) -> int:
     return sum(width * height for width, height in plan.sizes) // 784
 
 
-def test_cuts_lie_on_the_familys_lattice() -> None:
+def test_cuts_are_on_the_familys_lattice() -> None:
     """All but the last column and row are crops that need no resampling."""
     plan = plan_tiles(1240, 1754, ADAPTIVE)
     assert plan.boxes == (
@@ -171,7 +171,7 @@ def test_overlap_is_in_whole_units() -> None:
 
 
 def _covers_once(plan: TilePlan, width: int, height: int) -> None:
-    """Boxes are not empty, lie on the page, follow each other without a gap, and sum to the page."""
+    """Boxes are not empty, are on the page, follow each other without a gap, and sum to the page."""
     columns, rows = plan.grid
     assert len(plan.boxes) == columns * rows
     for place, (left, top, right, bottom) in enumerate(plan.boxes):
@@ -185,7 +185,7 @@ def _covers_once(plan: TilePlan, width: int, height: int) -> None:
 
 
 def test_a_familys_smallest_and_largest_image_bound_the_tiles() -> None:
-    """Qwen2-VL's own default allows 1,280 tokens an image, 35x36 units: 1008x1008 would be shrunk again."""
+    """Qwen2-VL's own default allows 1,280 tokens per image, 35x36 units: 1008x1008 would be shrunk again."""
 
     family = SimpleNamespace(size_multiple=28, min_pixels=3136, max_pixels=28 * 28 * 1280, max_tile_side=None)
 

@@ -104,7 +104,7 @@ def area(size: Size) -> int:
 @pytest.mark.parametrize("side", [1, 4, 5, 7, 14, 15, 28])
 def test_hairs_keep_their_length(side: int) -> None:
     """Uncut, a side of 14 pixels or less is enlarged to a unit and the length shrunk for it, to 2 sqrt(length / side)
-    units. Tiles keep the length, so above 1.10 times the uncut tokens lie exactly those that the formula says."""
+    units. Tiles keep the length, so above 1.10 times the uncut tokens are exactly those that the formula says."""
     lengths = np.arange(side, 200 * side + 1)
     cut = plan_tiles_arrays(lengths, np.full_like(lengths, side), ADAPTIVE)
     totals = np.add.reduceat(cut.tile_widths * cut.tile_heights // UNIT, cut.starts)

@@ -23,7 +23,7 @@ def plan(shipped_shards: Path, tiny_checkpoint: Path) -> Plan:
 
 
 def test_all_paths_make_the_same_pack(plan: Plan) -> None:
-    """Ids but the one EOS of each page, as many patches, and the very same pixels where the bare path is told so."""
+    """Ids but the one EOS of each page, as many patches, and the very same pixels where the bare path is asked to."""
     (pack,) = plan.step(0).packs
     with plan.loader(workers=0, prefetch=0) as loader:
         batch = next(loader)

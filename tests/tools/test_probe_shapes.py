@@ -84,7 +84,7 @@ def test_a_row_in_figures(tmp_path: Path, model: Path) -> None:
     assert (lengths.patches.tolist(), lengths.image_tokens) == ([800, 6400, 16], 1804)
     row = probe_shapes.report_row(tiling, shards, lengths, probe_shapes.Budget(tokens=1000, patches=2000))
     spread = "{} {} {} {} {}".format(6 + word + 1, 202 + word + 1, *[f"{large + word + 1:,}"] * 3)
-    # tokens, patches, tiles an image, content, shapes, over-long, packs, fill of both budgets
+    # tokens, patches, tiles per image, content, shapes, over-long, packs, fill of both budgets
     assert row[:7] == [spread, "16 800 6,400 6,400 6,400", "2.0", "100%", "3", "1", "1"]
     assert row[7:9] == [f"{(208 + 2 * word + 2) / 1000:.1%}", "40.8%"]
     fixed = TilingPolicy(kind="grid", grid=(1, 1), tile_size=560).for_family(family)

@@ -1,4 +1,4 @@
-"""Tiny checkpoints, shards of made-up pages, and a run's configuration, for the training tests."""
+"""Tiny models, shards of made-up pages, and a run's configuration, for the training tests."""
 
 from pathlib import Path
 

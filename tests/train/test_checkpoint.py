@@ -114,7 +114,7 @@ def test_shards_of_another_start_are_refused(accelerator: Accelerator, tmp_path:
     checkpoints, _, _ = make(accelerator, tmp_path)
     found = read_checkpoint(save(checkpoints, 5))
     checkpoints.check(found)
-    checkpoints.check(replace(found, world_size=2))  # without shards any world goes on
+    checkpoints.check(replace(found, world_size=2))  # without shards any world continues
     with pytest.raises(TrainError, match="written under DeepSpeed's ZeRO-2, and this start is without DeepSpeed"):
         checkpoints.check(replace(found, zero_stage=2))
 

@@ -88,7 +88,7 @@ def test_vision_gets_a_gradient_of_exactly_zero(tiny_checkpoint: Path, family: F
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_blank_document_adds_exactly_nothing(name: str, tiny_models: dict[str, Path]) -> None:
     """Of every family, images cut or left whole: alone it has a loss and gradients of exactly 0, and the tower runs;
-    behind a text it changes the sums by nothing but their order over a longer row."""
+    after a text it changes the sums by nothing but their order over a longer row."""
     tiled = load_family(tiny_models[name]).for_attention("eager")
     whole = tiled.for_whole_images()
     for family in [tiled, whole] if whole.is_splitting else [tiled]:

@@ -1,4 +1,4 @@
-"""Two real processes: killed without warning or asked to stop, the run goes on bit for bit; on another world too.
+"""Two real processes: killed without warning or asked to stop, the run continues bit for bit; on another world too.
 
 Spans: train, testing.
 """

@@ -46,7 +46,7 @@ def write_tars(folder: Path, pages: dict[str, tuple[bytes, str]], shards: int) -
         with webdataset.TarWriter(str(folder / f"{shard:02}.tar")) as writer:
             for number, key in enumerate(sorted(pages)[shard::shards]):
                 image, text = pages[key]
-                writer.write({"__key__": f"{number:06}", "jpg": image, "txt": text})  # counted anew in every tar
+                writer.write({"__key__": f"{number:06}", "jpg": image, "txt": text})  # counted again in every tar
     return folder
 
 
@@ -258,7 +258,7 @@ def test_another_stream_is_refused_and_the_difference_named(
     assert "the list of shards differs" in capfd.readouterr().err
 
 
-def test_a_plan_does_not_go_on_from_lanes_nor_the_other_way(
+def test_a_plan_does_not_continue_from_lanes_nor_the_other_way(
     workplace: Workplace, straight: Path, tars: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     planned = workplace.root / "lanes-planned"

@@ -205,7 +205,7 @@ def test_failed_pages_are_listed_once_and_too_many_stop_the_run(
 
 
 def test_the_mix_is_logged_as_it_was_trained(workplace: Workplace, capfd: pytest.CaptureFixture[str]) -> None:
-    """Two thirds of the tokens from one data set, one third from the other, over the whole run."""
+    """Two thirds of the tokens from one dataset, one third from the other, over the whole run."""
     sets = [f"{{path: {workplace.root / name}, name: {name}, weight: {weight}}}" for name, weight in MIXED]
     output = workplace.root / "mixed"
     settings = (f"data.train=[{', '.join(sets)}]", "data.weights_in=tokens", "data.eval=[]", "train.log_every=5")

@@ -1,4 +1,4 @@
-"""Nothing is left behind on the CPU: every family trains, checks and writes on a second device as it does there.
+"""Nothing is left on the CPU: every family trains, checks and writes on a second device as it does there.
 
 The device is emulated (tests/helpers/emulated_device.py), so this holds placement alone, not the kernels of a real one.
 

@@ -1,4 +1,4 @@
-"""What a run finds out before its first step: lengths held against the model's own processor.
+"""What a run finds out before its first step: lengths compared with the model's own processor.
 
 Spans: train, proofs.
 """
@@ -15,7 +15,7 @@ from wdstream.families.qwen_vl import QwenVL
 VERSION = "Qwen2_5_VLProcessor of transformers 5."
 
 
-def test_lengths_are_held_against_the_processor(workplace: Workplace, capfd: pytest.CaptureFixture[str]) -> None:
+def test_lengths_are_compared_with_the_processor(workplace: Workplace, capfd: pytest.CaptureFixture[str]) -> None:
     assert workplace.train(workplace.root / "exact", "train.max_steps=1") == 0
     said = " ".join("".join(capfd.readouterr()).split())
     assert f"lengths and ids of 5 documents are those of {VERSION}" in said

@@ -85,7 +85,7 @@ def test_what_is_not_proven_is_refused(found: dict[str, Any], train: dict[str, A
         check_settings(config(**train), settings(**found), FOLLOWS)
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(ConfigError, match=r"gradient_clipping: .*\nDeepSpeed: optimizer: "):
         check_settings(config(), settings(gradient_clipping=2.0, optimizer={}), FOLLOWS)
 
@@ -143,7 +143,7 @@ def zero(workplace: Workplace) -> Zero:
 
 @pytest.fixture(scope="module")
 def plain(workplace: Workplace) -> Callable[[int, str], Path]:
-    """Runs without DeepSpeed, on so many processes, made once each."""
+    """Runs without DeepSpeed, by number of processes, made once each."""
     done: dict[tuple[int, str], Path] = {}
 
     def run(size: int, kind: str) -> Path:

@@ -1,7 +1,7 @@
 """For each family, on the CPU and on an emulated second device: two steps of training, the leak check, writing.
 
-Prints a JSON line a family: what both gave, and what was said to a tensor left behind on the CPU. Arguments: a folder
-for tiny checkpoints, names of families.
+Prints a JSON line per family: what both gave, and what was said to a tensor left on the CPU. Arguments: a folder
+for tiny models, names of families.
 """
 
 import json

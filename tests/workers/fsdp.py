@@ -1,6 +1,6 @@
 """Run as two processes by test_fsdp.py: steps under Accelerate's real FSDP2 path, on a CPU.
 
-Accelerate shards on GPUs only; told that this world is one of GPUs, it takes the same path over gloo.
+Accelerate shards on GPUs only; set to believe that this world is one of GPUs, it takes the same path over gloo.
 Arguments: model folder, work folder.
 """
 

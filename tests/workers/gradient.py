@@ -1,6 +1,6 @@
 """Run as processes by test_step.py: one step over hand-made packs, then rank 0 writes gradient and figures.
 
-Arguments: model folder, output file, micro-batches a rank, rows a micro-batch.
+Arguments: model folder, output file, micro-batches per rank, rows per micro-batch.
 """
 
 import sys

@@ -104,7 +104,7 @@ def test_gemma_trims_and_begins_once(tiny_models: dict[str, Path]) -> None:
     assert supervised_text(sample, family) == "A page.<end_of_turn><eos>"
 
 
-def test_tiles_stand_where_the_image_part_stands(tiny_models: dict[str, Path]) -> None:
+def test_tiles_are_where_the_image_is(tiny_models: dict[str, Path]) -> None:
     family = load_family(tiny_models["qwen2_5_vl"])
     page = render_chat(chat_page(CHATS["one"]), family)
     policy = TilingPolicy(kind="grid", grid=(2, 1), tile_size=56, overlap=0)

@@ -1,4 +1,4 @@
-"""Tiny checkpoints load offline with the Auto classes, are the same bytes each time, and tokenise without loss."""
+"""Tiny models load offline with the Auto classes, are the same bytes each time, and tokenise without loss."""
 
 import hashlib
 from pathlib import Path

@@ -72,7 +72,7 @@ def test_half_precision_writes_too(runs: Runs) -> None:
     assert figures["generated"] == 3
 
 
-def test_a_configuration_is_measured_as_its_model_stands(workplace: Workplace) -> None:
+def test_a_configuration_is_measured_as_its_model_is(workplace: Workplace) -> None:
     loss_only = measure(workplace.config_file)["held_out"]
     assert loss_only.written is None
     assert loss_only.loss.loss == pytest.approx(6.93, abs=0.1)  # log of 1,024: nothing is supervised yet
