@@ -1,4 +1,4 @@
-"""A real web server on loopback that serves a folder in ranges, counts what it is asked for, and fails as configured."""
+"""A real web server on loopback that serves a folder in ranges, counts requests, and fails as configured."""
 
 import re
 import threading
