@@ -6,7 +6,7 @@ import pytest
 from tests.helpers.paths import DATA
 from wdstream.errors import ConfigError
 from wdstream.raw.listing import list_files
-from wdstream.raw.registry import source_of_file, split_name
+from wdstream.raw.registry import source_of_file, without_suffix
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageRange, PageReader, Source
 
@@ -32,7 +32,7 @@ def touch(root: Path, *names: str) -> None:
 )
 def test_names_and_sources(name: str, split: tuple[str, str, str | None]) -> None:
     source = source_of_file(Path(name))
-    assert (*split_name(name), source and source.kind) == split
+    assert (*without_suffix(name), source and source.kind) == split
 
 
 class Alto(Source):

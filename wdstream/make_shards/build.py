@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from wdstream.errors import PageError, SourceError
 from wdstream.make_shards.assign import shard_name
@@ -74,7 +73,7 @@ def load_record(out: Path, number: int) -> ShardRecord | None:
     path = record_path(out, number)
     if not path.is_file():
         return None
-    tree: dict[str, Any] = json.loads(path.read_bytes())
+    tree = json.loads(path.read_bytes())
     return ShardRecord(
         number=number,
         samples=tree["samples"],

@@ -10,7 +10,7 @@ from wdstream.errors import ConfigError, ShardError
 from wdstream.make_shards.assign import plan_shards, plan_survey, shard_name
 from wdstream.make_shards.build import ShardRecord, load_record, open_counter
 from wdstream.make_shards.finish import MakeShardsReport, finish
-from wdstream.make_shards.jobs import Job, MakeShardsProgress, OnProgress
+from wdstream.make_shards.jobs import Job, MakeShardsProgress, OnProgress, Setup
 from wdstream.make_shards.manifest import Manifest, claim, load_survey, locked, refuse_foreign, save_survey
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.workers import JobDone, Workers
@@ -103,11 +103,8 @@ class _ShardsJob:
     def make(self, lock: int) -> tuple[list[RawFile], list[ShardRecord], int]:
         """Survey and build; returns the survey, the record of every shard, and how many pages were read."""
         options = self._options
-        setup = {
-            "raw": str(self._raw.resolve()),
-            "out": str(self._out.resolve()),
-            "options": options.model_dump(mode="json"),
-        }
+        raw, out = str(self._raw.resolve()), str(self._out.resolve())
+        setup = Setup(raw=raw, out=out, options=options.model_dump(mode="json"))
         with Workers(options.num_workers, setup, time_limit=options.time_limit, keep_open=[lock]) as workers:
             files = load_survey(self._out) or self._survey(workers)
             jobs = plan_shards(files, options)
@@ -122,7 +119,7 @@ class _ShardsJob:
         done = 0
         for event in workers.run(jobs):
             if isinstance(event, JobDone):
-                surveyed |= {tree["path"]: RawFile.from_json(tree) for tree in event.result}
+                surveyed |= {file.path: file for file in event.files}
             else:
                 done += 1
                 self._report("counting pages", min(done, total), total)

@@ -1,13 +1,35 @@
-"""Records of make-shards: jobs, which travel to its processes as JSON, and what is told of them."""
+"""Records of make-shards: what travels between its processes as JSON, what is quarantined, how far the job is."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from wdstream.raw.source import PageRange
 
 OnPage = Callable[[int, int | None], None]
 """Called before each page, with the number of its range in the job, and the page; None while its file is opened."""
+
+
+class Setup(TypedDict):
+    """The first line a process is sent: folders, and the `MakeShardsOptions`."""
+
+    raw: str
+    out: str
+    options: dict[str, object]
+
+
+class Message(TypedDict):
+    """A line a process sends; it has one of these.
+
+    `ready`: it can be given jobs. `at`: it turns to this page, see OnPage. `done`: the files of a survey, None for a
+    shard, whose record is on disk. `fatal`: nothing can be written. `bug`: a traceback.
+    """
+
+    ready: NotRequired[bool]
+    at: NotRequired[tuple[int, int | None]]
+    done: NotRequired[list[dict[str, Any]] | None]
+    fatal: NotRequired[str]
+    bug: NotRequired[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

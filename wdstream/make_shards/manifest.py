@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from wdstream.errors import ConfigError
 from wdstream.make_shards.build import STATE_FOLDER
@@ -20,22 +19,22 @@ from wdstream.raw.source import RawFile
 from wdstream.storage.atomic import atomic_write, write_file
 from wdstream.storage.lock import FileLock
 
-MANIFEST = "make-shards.json"
+JOB_FILE = "make-shards.json"
 QUARANTINE = "quarantine.jsonl"
 _VERSION = 1
 _SURVEY = "survey.jsonl"
 _LOCK = "lock"
 _LOCK_WAIT_S = 10.0
 _SHOWN_NAMES = 3
-_OURS = ("shard-*.tar", "shard-*.tar.idx", "shard-*.meta.npz", "*.tmp", MANIFEST, QUARANTINE)
+_OURS = ("shard-*.tar", "shard-*.tar.idx", "shard-*.meta.npz", "*.tmp", JOB_FILE, QUARANTINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What decides the bytes of an output folder: options, and number, size and digest of the input."""
 
-    options: dict[str, Any]
-    input: dict[str, Any]
+    options: dict[str, object]
+    input: dict[str, object]
     version: int = _VERSION
 
     @classmethod
@@ -77,7 +76,7 @@ def refuse_foreign(out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: expected a folder to write shards to, found a file")
-    if not out.is_dir() or (out / MANIFEST).is_file():
+    if not out.is_dir() or (out / JOB_FILE).is_file():
         return
     others = sorted(path.name for path in out.iterdir() if path.name != STATE_FOLDER)
     if others:
@@ -99,11 +98,11 @@ def claim(out: Path, manifest: Manifest, listing: Listing, *, overwrite: bool) -
     Raises:
         ConfigError: the folder was made with other options or from other input, with every difference.
     """
-    path = out / MANIFEST
+    path = out / JOB_FILE
     if overwrite:
         _remove_output(out)
     if path.is_file():
-        differences = _differences(out, path, asdict(manifest), listing)
+        differences = _differences(out, path, manifest, listing)
         if differences:
             raise ConfigError(
                 f"{out} was made by make-shards from something else:\n"
@@ -130,21 +129,21 @@ def load_survey(out: Path) -> list[RawFile] | None:
         return [RawFile.from_json(json.loads(line)) for line in file]
 
 
-def _differences(out: Path, path: Path, wanted: dict[str, Any], listing: Listing) -> list[str]:
+def _differences(out: Path, path: Path, wanted: Manifest, listing: Listing) -> list[str]:
     try:
         kept = json.loads(path.read_bytes())
         if kept["version"] != _VERSION:
-            return [f"{MANIFEST} is of version {kept['version']}, this program writes {_VERSION}"]
+            return [f"{JOB_FILE} is of version {kept['version']}, this program writes {_VERSION}"]
         options, described = dict(kept["options"]), dict(kept["input"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return [f"{MANIFEST} cannot be read ({type(error).__name__}: {error})"]
+        return [f"{JOB_FILE} cannot be read ({type(error).__name__}: {error})"]
     lines = [
-        f"{name} was {options.get(name)!r}, is {wanted['options'].get(name)!r}"
-        for name in sorted(options.keys() | wanted["options"].keys())
-        if options.get(name) != wanted["options"].get(name)
+        f"{name} was {options.get(name)!r}, is {wanted.options.get(name)!r}"
+        for name in sorted(options.keys() | wanted.options.keys())
+        if options.get(name) != wanted.options.get(name)
     ]
-    if described != wanted["input"]:
-        counts = [f"{side['files']:,} files of {side['bytes']:,} bytes" for side in (described, wanted["input"])]
+    if described != wanted.input:
+        counts = [f"{side['files']:,} files of {side['bytes']:,} bytes" for side in (described, wanted.input)]
         lines.append(f"input was {counts[0]}, is {counts[1]}{_named_difference(out, listing)}")
     return lines
 
@@ -167,10 +166,10 @@ def _remove_output(out: Path) -> None:
     """Remove what make-shards wrote, and nothing else; the manifest last, so that a kill leaves a claimed folder."""
     for pattern in _OURS:
         for path in out.glob(pattern):
-            if path.name != MANIFEST:
+            if path.name != JOB_FILE:
                 path.unlink()
     shutil.rmtree(out / "index", ignore_errors=True)
     for path in (out / STATE_FOLDER).iterdir():
         if path.name != _LOCK:
             path.unlink()
-    (out / MANIFEST).unlink(missing_ok=True)
+    (out / JOB_FILE).unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
@@ -42,6 +42,6 @@ class MakeShardsOptions(RawSettings):
         """How many processes to start."""
         return self.workers or len(os.sched_getaffinity(0))
 
-    def content(self) -> dict[str, Any]:
+    def content(self) -> dict[str, object]:
         """The options that decide the bytes of the shards, not only how they are made."""
         return self.model_dump(mode="json", exclude=_HOW_ONLY)

@@ -16,12 +16,12 @@ import threading
 import traceback
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from wdstream.errors import PageError, WdstreamError
 from wdstream.make_shards.assign import survey_files
 from wdstream.make_shards.build import build_shard, open_counter
-from wdstream.make_shards.jobs import Job
+from wdstream.make_shards.jobs import Job, Message, Setup
 from wdstream.make_shards.options import MakeShardsOptions
 
 
@@ -31,12 +31,13 @@ def serve() -> None:
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the keyboard is for the parent to handle
-    setup = json.loads(sys.stdin.readline())
-    _limit_memory(setup["options"]["memory_limit_mb"])
+    setup: Setup = json.loads(sys.stdin.readline())
+    options = MakeShardsOptions.of(setup["options"])
+    _limit_memory(options.memory_limit_mb)
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(jobs,), daemon=True).start()
     _send(messages, {"ready": True})
-    worker = _Worker(setup, messages)
+    worker = _Worker(setup, options, messages)
     while True:
         job = Job.from_json(json.loads(jobs.get()))
         try:
@@ -45,7 +46,7 @@ def serve() -> None:
             name = Path(str(error.filename or setup["out"])).name
             _send(messages, {"fatal": f"cannot write {name}: {error.strerror or error}"})
         except WdstreamError as error:
-            _send(messages, {"bug" if isinstance(error, PageError) else "fatal": str(error)})
+            _send(messages, {"bug": str(error)} if isinstance(error, PageError) else {"fatal": str(error)})
         except Exception:
             _send(messages, {"bug": traceback.format_exc()})
 
@@ -53,10 +54,10 @@ def serve() -> None:
 class _Worker:
     """Does jobs one by one."""
 
-    def __init__(self, setup: dict[str, Any], messages: TextIO) -> None:
+    def __init__(self, setup: Setup, options: MakeShardsOptions, messages: TextIO) -> None:
         self._raw = Path(setup["raw"])
         self._out = Path(setup["out"])
-        self._options = MakeShardsOptions.of(setup["options"])
+        self._options = options
         self._messages = messages
         self._counter = open_counter(self._options)
 
@@ -68,7 +69,7 @@ class _Worker:
         return None
 
     def _on_page(self, item: int, page: int | None) -> None:
-        _send(self._messages, {"at": [item, page]})
+        _send(self._messages, {"at": (item, page)})
 
 
 def _receive(jobs: "queue.SimpleQueue[str]") -> None:
@@ -77,7 +78,7 @@ def _receive(jobs: "queue.SimpleQueue[str]") -> None:
     os._exit(1)  # at once, in the middle of a page: nobody waits for the result any more
 
 
-def _send(messages: TextIO, message: dict[str, object]) -> None:
+def _send(messages: TextIO, message: Message) -> None:
     messages.write(json.dumps(message) + "\n")
     messages.flush()
 

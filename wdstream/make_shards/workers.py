@@ -14,13 +14,14 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from wdstream.errors import ShardError, WdstreamError
-from wdstream.make_shards.jobs import Job, Skip
+from wdstream.make_shards.jobs import Job, Message, Setup, Skip
+from wdstream.raw.source import RawFile
 
 # One thread each: there is a process a core.
 _ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -30,7 +31,7 @@ _SHOWN_OF_STDERR = 2000
 class Process:
     """A running worker: its pipes, its job, and the page it is at."""
 
-    def __init__(self, setup: dict[str, Any], keep_open: tuple[int, ...]) -> None:
+    def __init__(self, setup: Setup, keep_open: tuple[int, ...]) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `end`
         # The package may be found by the path this program set up, not by an installation.
         paths = [path for path in sys.path if path and Path(path).is_dir()]
@@ -57,14 +58,14 @@ class Process:
         self._last_word = time.monotonic()
         self._write(asdict(job))
 
-    def receive(self) -> list[dict[str, Any]] | None:
+    def receive(self) -> list[Message] | None:
         """Messages that have come, or None when the process is gone."""
         data = os.read(self.stdout.fileno(), 1 << 16)
         if not data:
             return None
         *lines, self._pending = (self._pending + data).split(b"\n")
         self._last_word = time.monotonic()
-        messages = [json.loads(line) for line in lines]
+        messages: list[Message] = [json.loads(line) for line in lines]
         self.is_ready = self.is_ready or bool(messages)
         return [message for message in messages if "ready" not in message]
 
@@ -101,7 +102,7 @@ class Process:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
 
-    def _write(self, tree: dict[str, Any]) -> None:
+    def _write(self, tree: Mapping[str, object]) -> None:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # a process that is gone is noticed when its stdout ends
             self._process.stdin.write(json.dumps(tree).encode() + b"\n")
@@ -120,18 +121,16 @@ class PageStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobDone:
-    """A job's result, as JSON; None for a shard, whose record is on disk."""
+    """A job is done; `files` are those of a survey, and none for a shard, whose record is on disk."""
 
     job: Job
-    result: Any
+    files: tuple[RawFile, ...]
 
 
 class Workers:
     """The processes of a job; use as a context manager, which ends them whatever happens."""
 
-    def __init__(
-        self, num_workers: int, setup: dict[str, Any], *, time_limit: float, keep_open: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, num_workers: int, setup: Setup, *, time_limit: float, keep_open: Sequence[int] = ()) -> None:
         """Store how processes are started.
 
         Args:
@@ -186,7 +185,7 @@ class Workers:
             if pending and worker.is_ready:
                 worker.give(pending.popleft())
 
-    def _handle(self, worker: Process, message: dict[str, Any]) -> Iterator[PageStarted | JobDone]:
+    def _handle(self, worker: Process, message: Message) -> Iterator[PageStarted | JobDone]:
         job = worker.job
         assert job is not None  # a process without a job has nothing to say
         if "fatal" in message:
@@ -194,12 +193,12 @@ class Workers:
         if "bug" in message:
             raise WdstreamError(f"make-shards met a bug at {worker.place(job)}; please report it:\n{message['bug']}")
         if "at" in message:
-            worker.at = (int(message["at"][0]), message["at"][1])
+            worker.at = message["at"]
             if worker.at[1] is not None or job.kind == "survey":
                 yield PageStarted(job=job)
         elif "done" in message:
             worker.job = worker.at = None
-            yield JobDone(job=job, result=message["done"])
+            yield JobDone(job=job, files=tuple(map(RawFile.from_json, message["done"] or ())))
 
     def _replacement(self, worker: Process, cause: str) -> Job:
         """Remove a lost process; its job again, without the page it was lost at."""

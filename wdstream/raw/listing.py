@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wdstream.errors import ConfigError
-from wdstream.raw.registry import source_of_file, split_name
+from wdstream.raw.registry import source_of_file, without_suffix
 from wdstream.raw.sidecar import find_sidecars
 from wdstream.raw.source import RawFile, Source
 
@@ -81,7 +81,7 @@ class _Census:
 
     def add(self, folder: _Folder) -> None:
         """Take in the files of one folder."""
-        bare_names = {name: split_name(name)[0] for name, source in folder.sources.items() if source.takes_sidecar}
+        bare_names = {name: without_suffix(name)[0] for name, source in folder.sources.items() if source.takes_sidecar}
         sidecars = find_sidecars(folder.sizes, bare_names)
         texts = set[str]().union(*sidecars.values())
         if folder.num_odd:
@@ -93,7 +93,7 @@ class _Census:
             elif source:
                 self.files.append(RawFile(path=path, kind=source.kind, num_bytes=size))
             elif name not in texts:
-                self.ignored[split_name(name)[1].lower() or "no suffix"] += 1
+                self.ignored[without_suffix(name)[1].lower() or "no suffix"] += 1
                 continue
             self._used.append(f"{path}\0{size}\n")
 
@@ -123,7 +123,7 @@ def list_files(raw: Path, *, exclude: Path | None = None) -> Listing:
     if unreadable and unreadable[0][0] == "":
         raise ConfigError(f"{raw}: {unreadable[0][1]}")
     files = sorted(census.files, key=lambda file: file.path)
-    stems = assign_stems([split_name(file.path) for file in files])
+    stems = assign_stems([without_suffix(file.path) for file in files])
     return Listing(
         files=tuple(replace(file, stem=stem) for file, stem in zip(files, stems, strict=True)),
         left_to_rows=census.left_to_rows,

@@ -7,7 +7,7 @@ import gzip
 import math
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,14 +107,10 @@ class PdfFile:
         Raises:
             SourceError: PDFium cannot load it.
         """
-        try:
+        with _explained("page cannot be loaded"):
             page = self._document[number - 1]
-        except Exception as error:  # pypdfium2 raises its own error, IndexError and ValueError
-            raise SourceError(f"page cannot be loaded: {_reason(error)}") from error
-        try:
+        with closing(page):
             yield PdfPage(page)
-        finally:
-            page.close()
 
 
 class PdfPage:
@@ -129,10 +125,8 @@ class PdfPage:
         Raises:
             SourceError: the page has no sensible size, or is above the limit.
         """
-        try:
+        with _explained("page has no size"):
             points = self._page.get_size()
-        except Exception as error:
-            raise SourceError(f"page has no size: {_reason(error)}") from error
         if not all(math.isfinite(side) and side > 0 for side in points):
             raise SourceError(f"page has no sensible size: {points[0]} x {points[1]} points")
         width, height = (math.ceil(side * dpi / _POINTS_PER_INCH) for side in points)
@@ -149,19 +143,11 @@ class PdfPage:
         Raises:
             SourceError: the text cannot be read, or is far longer than any page's.
         """
-        try:
-            text_page = self._page.get_textpage()
-            try:
-                num_chars = text_page.count_chars()
-                if num_chars > MAX_TEXT_CHARS:
-                    raise SourceError(f"text layer of {num_chars} characters is above the limit of {MAX_TEXT_CHARS}")
-                return str(text_page.get_text_range()) if num_chars > 0 else ""
-            finally:
-                text_page.close()
-        except SourceError:
-            raise
-        except Exception as error:
-            raise SourceError(f"text layer cannot be read: {_reason(error)}") from error
+        with _explained("text layer cannot be read"), closing(self._page.get_textpage()) as text_page:
+            num_chars = text_page.count_chars()
+            if num_chars > MAX_TEXT_CHARS:
+                raise SourceError(f"text layer of {num_chars} characters is above the limit of {MAX_TEXT_CHARS}")
+            return str(text_page.get_text_range()) if num_chars > 0 else ""
 
     def render(self, *, dpi: int, jpeg_quality: int, max_pixels: int) -> StoredImage:
         """Draw the page on white.
@@ -170,15 +156,13 @@ class PdfPage:
             SourceError: the page is above the limit, or PDFium cannot draw it.
         """
         self.pixel_size(dpi, max_pixels)
-        try:
-            bitmap = self._page.render(scale=dpi / _POINTS_PER_INCH, rev_byteorder=True, prefer_bgrx=True)
-            try:
-                jpeg = encode_jpeg(bitmap.to_numpy(), jpeg_quality)
-                return StoredImage(data=jpeg, extension="jpg", size=(bitmap.width, bitmap.height))
-            finally:
-                bitmap.close()
-        except Exception as error:
-            raise SourceError(f"page cannot be drawn: {_reason(error)}") from error
+        scale = dpi / _POINTS_PER_INCH
+        with (
+            _explained("page cannot be drawn"),
+            closing(self._page.render(scale=scale, rev_byteorder=True, prefer_bgrx=True)) as bitmap,
+        ):
+            jpeg = encode_jpeg(bitmap.to_numpy(), jpeg_quality)
+            return StoredImage(data=jpeg, extension="jpg", size=(bitmap.width, bitmap.height))
 
 
 @contextmanager
@@ -198,13 +182,11 @@ def open_pdf(path: Path) -> Iterator[PdfFile]:
         if "password" in reason.lower():
             raise SourceError("PDF needs a password; save it without one") from error
         raise SourceError(f"not a readable PDF: {_reason(error)}") from error
-    try:
+    with closing(document):
         num_pages = len(document)
         if not 0 < num_pages <= MAX_PAGES:
             raise SourceError(f"PDF says it has {num_pages} pages; 1 to {MAX_PAGES} expected")
         yield PdfFile(document)
-    finally:
-        document.close()
 
 
 def import_pdfium() -> Any:
@@ -232,6 +214,17 @@ def _source(path: Path) -> bytes | Path:
         return path if path.stat().st_size > _READ_WHOLE_BYTES else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         raise SourceError(f"file cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn whatever PDFium and its wrapper raise into a SourceError that says what failed and why."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except Exception as error:  # pypdfium2 raises its own error, IndexError and ValueError
+        raise SourceError(f"{what}: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:

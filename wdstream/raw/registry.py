@@ -30,7 +30,7 @@ def source_of_file(path: Path, sources: tuple[Source, ...] = SOURCES) -> Source 
     return able[0] if able else None
 
 
-def split_name(name: str) -> tuple[str, str]:
+def without_suffix(name: str) -> tuple[str, str]:
     """A file name without its suffix, and the suffix: (`a.b`, `.pdf.gz`) of `a.b.pdf.gz`."""
     path = PurePosixPath(name)
     return split_suffix(name, known_suffixes()) or (name.removesuffix(path.suffix), path.suffix)

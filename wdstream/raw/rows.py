@@ -15,6 +15,8 @@ The form counts that occurs as often as there are images; of several that do, th
 `images` is text only, whatever it says. A text of a content list that is not to be supervised carries
 `"is_supervised": false`. A row with `messages` is a chat row (wdstream/text/messages.py), its images named in
 `images` or in their blocks. All other fields become the row's metadata.
+
+Lines of a large file are found by number: the survey notes where each thousandth starts, and readers seek to that mark.
 """
 
 import json
@@ -23,16 +25,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 from wdstream.errors import PageError, RowError, SourceError
 from wdstream.raw.images import read_file, store_image
-from wdstream.raw.line_offsets import MAX_LINE_BYTES, mark_lines, numbered_lines
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageRange, Source, StoredImage, StoredPage, require_text
 from wdstream.records import ImageSegment, Page, Segment, TextSegment
 from wdstream.text.characters import replace_surrogates
-from wdstream.text.messages import ChatLoss, segments_from_messages
+from wdstream.text.messages import ChatLoss, segments_from_content, segments_from_messages
 
 _FORMS = {
     "<image>": "<image>",
@@ -41,6 +42,8 @@ _FORMS = {
     "<|image|>": r"(?:<\|begin_of_image\|>)?<\|image\|>(?:<\|end_of_image\|>)?",
 }
 """Placeholders by name -> pattern of all that stands for one image."""
+MAX_LINE_BYTES = 256 << 20
+_LINES_PER_MARK = 1000
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _OWN_FIELDS = frozenset({"text", "images", "content", "messages"})
 
@@ -147,7 +150,9 @@ def parse_row(line: bytes, placeholder: str | None = None, chat_loss: ChatLoss =
             return Row(segments=(TextSegment(text=text),) if text else (), image_names=(), meta=meta)
         segments = split_text(text, len(names), placeholder)
     else:
-        segments, names = _content_segments(row["content"], names)
+        content = segments_from_content(row["content"])
+        segments = tuple(segment for segment in content if not isinstance(segment, TextSegment) or segment.text)
+        names = _chosen_names(_image_blocks([row]), names, "content")
     return Row(segments=segments, image_names=names, meta=meta)
 
 
@@ -228,26 +233,6 @@ def _image_names(row: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _content_segments(content: object, names: tuple[str, ...]) -> tuple[tuple[Segment, ...], tuple[str, ...]]:
-    """Segments of a content list, and the image names in its order."""
-    if not isinstance(content, list):
-        raise RowError(f"content is {type(content).__name__}, a list expected")
-    segments: list[Segment] = []
-    images: list[Mapping[str, object]] = []
-    for number, item in enumerate(content):
-        kind = item.get("type") if isinstance(item, dict) else None
-        if kind == "image":
-            segments.append(ImageSegment(index=len(images)))
-            images.append(item)
-        elif kind == "text" and isinstance(item.get("text"), str):
-            if item["text"]:
-                is_supervised = item.get("is_supervised") is not False
-                segments.append(TextSegment(text=item["text"], is_supervised=is_supervised))
-        else:
-            raise RowError(f"item {number} of content is neither a text nor an image: {item!r:.80}")
-    return tuple(segments), _chosen_names(images, names, "content")
-
-
 def _image_blocks(messages: object) -> list[Mapping[str, object]]:
     """Image blocks of all messages, in order; what is malformed is left to `segments_from_messages` to name."""
     turns = messages if isinstance(messages, list) else []
@@ -281,3 +266,45 @@ def _join(pieces: list[str]) -> tuple[Segment, ...]:
         if piece:
             segments.append(TextSegment(text=piece))
     return tuple(segments)
+
+
+def mark_lines(path: Path) -> tuple[int, tuple[int, ...]]:
+    """Count a file's lines, and note the offset of each thousandth, from the first.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    marks: list[int] = []
+    num_lines = offset = 0
+    with path.open("rb") as file:
+        while line := file.readline(MAX_LINE_BYTES):
+            if num_lines % _LINES_PER_MARK == 0:
+                marks.append(offset)
+            num_lines += 1
+            offset += len(line) + _skip_rest(file, line)
+    return num_lines, tuple(marks)
+
+
+def numbered_lines(path: Path, marks: Sequence[int], first: int, count: int) -> Iterator[tuple[int, bytes | None]]:
+    """Lines `first` to `first + count - 1`, from 1, with their numbers; None for one above `MAX_LINE_BYTES`.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    mark = (first - 1) // _LINES_PER_MARK
+    with path.open("rb") as file:
+        file.seek(marks[mark])
+        for number in range(mark * _LINES_PER_MARK + 1, first + count):
+            line = file.readline(MAX_LINE_BYTES)
+            is_long = _skip_rest(file, line) > 0
+            if number >= first:
+                yield number, None if is_long else line
+
+
+def _skip_rest(file: BinaryIO, line: bytes) -> int:
+    """Read to the end of a line of which only the beginning was read; returns the number of bytes skipped."""
+    skipped = 0
+    while len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
+        line = file.readline(MAX_LINE_BYTES)
+        skipped += len(line)
+    return skipped

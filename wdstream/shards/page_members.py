@@ -9,7 +9,6 @@ form (wdstream/text/messages.py).
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from wdstream.errors import RowError
 from wdstream.records import ImageSegment, Page, Segment, TextSegment
@@ -48,10 +47,8 @@ def page_from_members(key: str, members: Mapping[str, bytes]) -> Page:
         segments: list[Segment] = [ImageSegment(index=0)] if plain else []
         segments += [TextSegment(text=text)] if text else []
         return Page(key=key, images=tuple(members[name] for name in plain), segments=tuple(segments), meta=meta)
-    if CONTENT in meta:
+    if CONTENT in meta or MESSAGES in meta:
         return _row(key, members, numbered, meta)
-    if MESSAGES in meta:
-        return _chat_row(key, members, numbered, meta)
     raise RowError(
         f"sample {key!r} has no image, text or json with {CONTENT!r}; found the members {sorted(members)}. "
         "A key whose basename has a dot looks like this: rename it"
@@ -112,29 +109,23 @@ def _is_page(segments: Sequence[Segment]) -> bool:
     return isinstance(last, TextSegment) and last.is_supervised and bool(last.text)
 
 
-def _row(key: str, members: Mapping[str, bytes], numbered: dict[int, str], meta: dict[str, Any]) -> Page:
+def _row(key: str, members: Mapping[str, bytes], numbered: dict[int, str], meta: dict[str, object]) -> Page:
+    """A row with `content`, or with `messages`."""
     try:
-        segments = segments_from_content(meta.pop(CONTENT))
+        if CONTENT in meta:
+            segments = segments_from_content(meta.pop(CONTENT))
+            num_images = sum(isinstance(segment, ImageSegment) for segment in segments)
+        else:
+            num_images = len(numbered)
+            segments = segments_from_messages(meta.pop(MESSAGES), num_images=num_images)
     except RowError as error:
         raise RowError(f"row {key!r}: {error}") from error
-    num_images = sum(1 for segment in segments if isinstance(segment, ImageSegment))
     if sorted(numbered) != list(range(num_images)):
         raise RowError(
-            f"row {key!r}: {CONTENT!r} has {num_images} images, which would be numbered from 0; the sample's members "
-            f"are {sorted(members)}"
+            f"row {key!r} has {num_images} images, which would be numbered from 0; the sample's members are "
+            f"{sorted(members)}"
         )
     images = tuple(members[numbered[index]] for index in range(num_images))
-    return Page(key=key, images=images, segments=segments, meta=meta)
-
-
-def _chat_row(key: str, members: Mapping[str, bytes], numbered: dict[int, str], meta: dict[str, Any]) -> Page:
-    if sorted(numbered) != list(range(len(numbered))):
-        raise RowError(f"chat row {key!r}: its images are numbered from 0; the sample's members are {sorted(members)}")
-    try:
-        segments = segments_from_messages(meta.pop(MESSAGES), num_images=len(numbered))
-    except RowError as error:
-        raise RowError(f"chat row {key!r}: {error}") from error
-    images = tuple(members[numbered[index]] for index in range(len(numbered)))
     return Page(key=key, images=images, segments=segments, meta=meta)
 
 
@@ -145,9 +136,9 @@ def _read_text(key: str, data: bytes) -> str:
         raise RowError(f"sample {key!r}: its text is not UTF-8: {error}") from error
 
 
-def _read_json(key: str, data: bytes) -> dict[str, Any]:
+def _read_json(key: str, data: bytes) -> dict[str, object]:
     try:
-        value = json.loads(data)
+        value: object = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise RowError(f"sample {key!r}: its json cannot be read: {error}") from error
     if not isinstance(value, dict):
@@ -155,7 +146,7 @@ def _read_json(key: str, data: bytes) -> dict[str, Any]:
     return value
 
 
-def _write_json(key: str, value: Mapping[str, Any]) -> bytes:
+def _write_json(key: str, value: Mapping[str, object]) -> bytes:
     """The same metadata gives the same bytes: sorted names, no spaces."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
