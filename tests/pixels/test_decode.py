@@ -167,7 +167,7 @@ def test_a_file_cut_in_the_middle_is_an_error(image_format: str) -> None:
         decode(data[: len(data) // 2])
 
 
-def test_pillow_must_not_be_set_to_complete_truncated_files(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pillow_must_not_be_made_to_complete_truncated_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """The switch is the process's, and many a training script sets it: half a page would pass without a word."""
     data = stored(upright().resize((640, 320)), "TIFF", compression="raw")
     half = data[: len(data) // 2]

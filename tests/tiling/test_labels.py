@@ -1,4 +1,4 @@
-"""Label: which text is before which tile."""
+"""Label: which text comes before which tile."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def _unsupervised(text: str) -> TextSegment:
     return TextSegment(text=text, is_supervised=False)
 
 
-def test_labels_and_newlines_are_before_tiles() -> None:
+def test_labels_and_newlines_come_before_tiles() -> None:
     labelled = label_page(_page(GRID))
     assert labelled.segments == (
         TextSegment(text="before"),

@@ -89,7 +89,7 @@ class _Doctored:
         (lambda plan: replace(plan, sizes=((4, 4), (4, 4))), "reaches beyond its canvas of 4x4"),
         (
             lambda plan: replace(plan, placements=(Placement(width=1, height=1, left=-1, top=0),) * 2),
-            "lies before its canvas",
+            "begins before its canvas",
         ),
         (lambda plan: replace(plan, labels=("a", "b")), r"labels \('a', 'b'\) are not those of its grid"),
     ],

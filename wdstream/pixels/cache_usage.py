@@ -54,13 +54,13 @@ class CacheSpace:
     Args:
         path: the cache.
         max_bytes: of all entries of all policies.
-        own: name of the folder whose entries are evicted last.
+        newest: name of the folder whose entries are evicted last.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int, own: str) -> None:
+    def __init__(self, path: Path, *, max_bytes: int, newest: str) -> None:
         self._path = path
         self._max_bytes = max_bytes
-        self._own = own
+        self._newest = newest
         self._limit: str | None = None  # names from here on were evicted, and would be again
 
     @contextmanager
@@ -90,12 +90,12 @@ class CacheSpace:
         used = sum(entry.size for entry in entries)
         if used + size <= self._max_bytes:
             return used
-        for entry in eviction_order(entries, self._path, self._own):
+        for entry in eviction_order(entries, self._path, self._newest):
             if used + size <= KEPT * self._max_bytes:
                 break
             entry.path.unlink(missing_ok=True)
             used -= entry.size
-            if entry.folder == self._own and not is_leftover(entry.path):
+            if entry.folder == self._newest and not is_leftover(entry.path):
                 self._limit = entry.path.name
         return used
 
@@ -125,11 +125,13 @@ def _named(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
         return []
 
 
-def eviction_order(entries: list[Entry], path: Path, own: str | None) -> list[Entry]:
-    """Entries in the order of eviction: what killed writers left, other policies, then `own` by its digests."""
+def eviction_order(entries: list[Entry], path: Path, newest: str | None) -> list[Entry]:
+    """Entries in the order of eviction: what killed writers left, other policies, then `newest` by its digests."""
     used = {folder: (path / folder).stat().st_mtime_ns for folder in {entry.folder for entry in entries}}
     by_digest = sorted(entries, key=lambda entry: entry.path.name, reverse=True)
-    return sorted(by_digest, key=lambda entry: (not is_leftover(entry.path), entry.folder == own, used[entry.folder]))
+    return sorted(
+        by_digest, key=lambda entry: (not is_leftover(entry.path), entry.folder == newest, used[entry.folder])
+    )
 
 
 def is_leftover(path: Path) -> bool:
@@ -243,7 +245,7 @@ def prune_cache(path: Path, *, max_bytes: int | None = None) -> PruneReport:
         entries = list(entries_of(path))
         left = sum(entry.size for entry in entries)
         removed: list[Entry] = []
-        for entry in eviction_order(entries, path, own=last):
+        for entry in eviction_order(entries, path, newest=last):
             is_wanted = left <= max_bytes if max_bytes is not None else entry.folder == last
             if is_wanted and not is_leftover(entry.path):
                 continue

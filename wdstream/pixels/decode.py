@@ -8,12 +8,12 @@ The rules for pixels of Pillow's formats are in `pillow.py`. For JPEG:
     4 (CMYK, YCCK)       Adobe's convention, stored inverted: R = C K / 255 on the stored values, as Pillow does
     any, damaged         an error. libjpeg continues after a warning and fills the rest with grey; here every warning is
                          an error, but for bytes left over right before the end marker, where nothing else can have
-                         been lost: all scans are there, and no restart marker parts them. So are scans that are
+                         been lost: all scans are there, and no restart marker separates them. So are scans that are
                          missing, of which libjpeg does not warn. What no decoder can notice is damage that leaves a
                          valid stream: JPEG has no checksum
     odd sampling         an error: TurboJPEG names 4:4:4, 4:2:2, 4:4:0, 4:2:0, 4:1:1 and 4:4:1 and refuses others
 
-For every format: the EXIF orientation is applied; an embedded ICC profile is ignored (processors and public data sets
+For every format: the EXIF orientation is applied; an embedded ICC profile is ignored (processors and public datasets
 ignore it too, and a page must not change when a tool strips the profile); the first frame of an animation and the first
 page of a file count; more than `max_pixels` is an error before any pixel is decoded.
 
@@ -114,8 +114,8 @@ def decode_image(data: bytes, *, max_pixels: int, min_size: Size | None = None) 
     Args:
         data: the encoded file.
         max_pixels: images with more pixels than this are refused from their header.
-        min_size: (width, height), after orientation, that are enough: a JPEG may be decoded at so many eighths of its
-            size, down to this. None decodes at full size.
+        min_size: (width, height), after orientation, that are enough: a JPEG may be decoded at as many eighths of its
+            size as are enough. None decodes at full size.
 
     Raises:
         DecodeError: no readable image, damaged or truncated, or above the limit.
@@ -212,7 +212,7 @@ class JpegScans:
 
     Attributes:
         are_complete: every bit of every coefficient of every component is in one of them.
-        have_restarts: their data may be parted by restart markers.
+        have_restarts: their data may be separated by restart markers.
     """
 
     are_complete: bool
@@ -225,8 +225,8 @@ def jpeg_scans(data: bytes) -> JpegScans:
     is_progressive = have_restarts = False
     position: int | None = 2
     while position is not None:
-        found, position = position, None
-        for marker, start, end in jpeg_segments(data, found):
+        begin, position = position, None
+        for marker, start, end in jpeg_segments(data, begin):
             if marker in FRAME_MARKERS:
                 is_progressive = marker in _PROGRESSIVE_FRAMES
                 bits_left = {component: [_NOT_SENT] * _NUM_COEFFICIENTS for component in data[start + 6 : end : 3]}

@@ -189,7 +189,7 @@ def jpeg_segments(data: bytes, position: int = 2) -> Iterator[tuple[int, int, in
 
 
 def _png_header(data: bytes) -> ImageHeader:
-    """Parse a PNG's chunks; metadata may stand after the pixels.
+    """Parse a PNG's chunks; metadata may come after the pixels.
 
     Raises:
         DecodeError: the first chunk is no image header, or has an unknown colour type.
@@ -274,11 +274,11 @@ def is_transposed(orientation: int) -> bool:
 
 def orientation_of(*, exif: bytes | None, xmp: bytes | None) -> int:
     """The orientation 1..8 that an image's EXIF block or XMP packet asks for; 1 when neither says."""
-    found = _exif_orientation(exif) if exif else None
-    if found is None and xmp:
+    orientation = _exif_orientation(exif) if exif else None
+    if orientation is None and xmp:
         match = _XMP_ORIENTATION.search(xmp)
-        found = int(match[1]) if match else None
-    return found or 1
+        orientation = int(match[1]) if match else None
+    return orientation or 1
 
 
 def _exif_orientation(exif: bytes) -> int | None:

@@ -3,9 +3,9 @@
     image (H, W, 3) = (gh/m, m, P, gw/m, m, P, 3)       gh x gw patches of P x P pixels, merged m x m
                     -> (gh/m, gw/m, m, m, P, P, 3)       = (gh gw, P P 3)
 
-The patches stand in the order of `Qwen2VLImageProcessor.patchify` in transformers. Inside a patch the bytes stay pixel
-by pixel: rows of P pixels move as they are, at half the speed of a plain copy. To part the channels here would take ten
-times as long; `normalise_patches` does it on the device, together with the temporal copies.
+The patches are in the order of `Qwen2VLImageProcessor.patchify` in transformers. Inside a patch the bytes stay pixel
+by pixel: rows of P pixels move as they are, at half the speed of a plain copy. Separating the channels here would take
+ten times as long; `normalise_patches` does it on the device, together with the temporal copies.
 """
 
 import numpy as np
@@ -72,11 +72,11 @@ def _as_rgb(grey: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
 def _gather(pixels: NDArray[np.uint8], patch_size: int, merge_size: int, out: NDArray[np.uint8]) -> None:
     """(h, w, c) pixels -> patch order, in a contiguous buffer of as many bytes; c is 3, or 1 for grey."""
     height, width, num_channels = pixels.shape
-    if not pixels[0].flags.c_contiguous:  # a crop will do, but each of its rows must lie in one piece
+    if not pixels[0].flags.c_contiguous:  # a crop will do, but each of its rows must be in one piece
         pixels = np.ascontiguousarray(pixels)
     rows, columns = height // (patch_size * merge_size), width // (patch_size * merge_size)
     row_bytes = patch_size * num_channels
     row_of_patch = np.dtype((np.void, row_bytes))  # moves as one item
-    parts = pixels.reshape(rows, merge_size, patch_size, columns, merge_size, row_bytes).view(row_of_patch)[..., 0]
-    places = out.reshape(rows, columns, merge_size, merge_size, patch_size, row_bytes).view(row_of_patch)[..., 0]
-    places[:] = parts.transpose(0, 3, 1, 4, 2)
+    stored = pixels.reshape(rows, merge_size, patch_size, columns, merge_size, row_bytes).view(row_of_patch)[..., 0]
+    ordered = out.reshape(rows, columns, merge_size, merge_size, patch_size, row_bytes).view(row_of_patch)[..., 0]
+    ordered[:] = stored.transpose(0, 3, 1, 4, 2)

@@ -76,7 +76,7 @@ def open_image(data: bytes, image_format: str) -> "Image.Image":
 
     Raises:
         DecodeError: Pillow cannot read the header, or finds the image beyond its own limit for decompression bombs.
-        ConfigError: this process has told Pillow to make up what truncated files lack.
+        ConfigError: this process lets Pillow make up what truncated files lack.
     """
     from PIL import Image, ImageFile
 

@@ -93,7 +93,7 @@ class TileCache:
         with locked_usage(settings.path):  # `prune` removes empty folders
             self._folder.mkdir(exist_ok=True)
             os.utime(self._folder)  # last used now
-        self._space = CacheSpace(settings.path, max_bytes=settings.max_bytes, own=self._folder.name)
+        self._space = CacheSpace(settings.path, max_bytes=settings.max_bytes, newest=self._folder.name)
         self._is_writable = True
 
     def get(self, name: str, sizes: Sequence[Size]) -> tuple[Pixels, ...] | None:

@@ -267,8 +267,8 @@ def _read_chat_template(folder: Path, tokenizer_config: Mapping[str, object]) ->
     if file.is_file():
         return file.read_text(encoding="utf-8")
     file = folder / "chat_template.json"
-    own: Mapping[str, object] = _read_json(file) if file.is_file() else {}
-    source = own.get("chat_template") or tokenizer_config.get("chat_template")
+    template_json = _read_json(file) if file.is_file() else {}
+    source = template_json.get("chat_template") or tokenizer_config.get("chat_template")
     if isinstance(source, list):
         source = {entry["name"]: entry["template"] for entry in source}.get("default")
     return source if isinstance(source, str) else None

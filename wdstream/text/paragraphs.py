@@ -1,7 +1,7 @@
 """Paragraphs of a text: where a page that is too long for a pack may be cut (`overlength: split`).
 
-A paragraph ends behind the blank lines that follow it: lines of nothing but white space. A text without a blank line
-inside, as most text layers of PDFs are, is cut at its line ends instead. Blank lines before the first and behind the
+A paragraph ends after the blank lines that follow it: lines of nothing but white space. A text without a blank line
+inside, as most text layers of PDFs are, is cut at its line ends instead. Blank lines before the first and after the
 last word belong to the first and the last piece, so every piece holds a word.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from wdstream.records import ImageSegment, Segment, TextSegment
 
-# A line end and the blank lines behind it, up to the line end before the next word.
+# A line end and the blank lines after it, up to the line end before the next word.
 _BREAK = re.compile(r"\n(?:\s*\n)?")
 
 
@@ -19,9 +19,9 @@ def split_paragraphs(text: str) -> list[str]:
     if not text:
         return []
     first, last = len(text) - len(text.lstrip()), len(text.rstrip())
-    breaks = [found for found in _BREAK.finditer(text) if first < found.start() and found.end() < last]
-    blank = [found for found in breaks if found.group().count("\n") > 1]
-    ends = [*(found.end() for found in blank or breaks), len(text)]
+    breaks = [match for match in _BREAK.finditer(text) if first < match.start() and match.end() < last]
+    blank = [match for match in breaks if match.group().count("\n") > 1]
+    ends = [*(match.end() for match in blank or breaks), len(text)]
     return [text[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
 

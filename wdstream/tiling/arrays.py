@@ -64,7 +64,7 @@ def whole_root(squares: Ints) -> Ints:
 
 
 def ceil_div(values: Ints, divisor: Ints | int) -> Ints:
-    """Quotients rounded up."""
+    """Quotients, rounded up to whole numbers."""
     return -(-values // divisor)
 
 
@@ -110,7 +110,7 @@ class Spans:
 
     @property
     def lengths(self) -> Ints:
-        """Pixels of each."""
+        """Pixels of each column or row."""
         return (self.end - self.first).astype(np.int64, copy=False)
 
     def pairs(self) -> list[tuple[int, int]]:

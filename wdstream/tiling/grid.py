@@ -32,11 +32,11 @@ def bucket_policies(policy: "TilingPolicy") -> tuple[tuple[Limits, "TilingPolicy
     """
     if policy.kind != "shape_buckets":
         return ()
-    own = set(type(policy).model_fields) & set(ShapeBucket.model_fields)
+    shared = set(type(policy).model_fields) & set(ShapeBucket.model_fields)
     return tuple(
         (
             (_limit(bucket.min_aspect_ratio), _limit(bucket.max_aspect_ratio)),
-            policy.replace(**{name: value for name, value in bucket if name in own and value is not None}),
+            policy.replace(**{name: value for name, value in bucket if name in shared and value is not None}),
         )
         for bucket in policy.buckets
     )

@@ -1,8 +1,8 @@
 """Label: tiles become part of the page's text, each after its label.
 
 An image of k > 1 tiles reads `label0 tile0 \\n label1 tile1 ...`; newline and label are one piece of text, tokenised
-together, so a piece has the same tokens wherever it stands. An image of one tile has no label and no newline. Nothing
-stands between the last tile and what follows. Labels are given to the model, not supervised.
+together, so a piece has the same tokens wherever it is. An image of one tile has no label and no newline. Nothing comes
+between the last tile and what follows. Labels are not supervised.
 """
 
 from wdstream.records import ImageSegment, LabelledPage, Pixels, Segment, TextSegment, TiledPage, TilePlan
@@ -36,8 +36,8 @@ def label_page(tiled: TiledPage) -> LabelledPage:
             continue
         plan = tiled.plans[segment.index]
         pieces = tile_text_pieces(plan)
-        own = plan.labels if plan.has_own_labels and plan.labels else [None] * len(pieces)
-        for piece, label, tile in zip(pieces, own, tiled.tiles[segment.index], strict=True):
+        own_labels = plan.labels if plan.has_own_labels and plan.labels else [None] * len(pieces)
+        for piece, label, tile in zip(pieces, own_labels, tiled.tiles[segment.index], strict=True):
             if piece:
                 segments.append(TextSegment(text=piece, is_supervised=False))
             segments.append(ImageSegment(index=len(tiles), label=label))

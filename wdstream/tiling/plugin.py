@@ -5,8 +5,8 @@
 
     tiling: {transform: columns, settings: {width: 600}}
 
-A tiling says how a page of a size is cut, and has a fingerprint; it never sees pixels. `load_tiling` wraps it, so that
-it answers all that a TilingPolicy answers. It may have a `resample`; else crops are resized bicubic. Its labels, if
+A tiling decides from a page's size how it is cut, and has a fingerprint; it never sees pixels. `load_tiling` wraps it,
+so that it has all methods of a TilingPolicy. It may have a `resample`; else crops are resized bicubic. Its labels, if
 any, are those of a grid (`labels.grid_labels`), since the plan counts the tokens of label text from the grid alone.
 """
 
@@ -28,21 +28,21 @@ DEFAULT_RESAMPLE: Resample = "bicubic"
 
 
 class Tiling(Protocol):
-    """What another package gives: a pure function of the page's size, and a name for exactly this function."""
+    """What another package offers: a pure function of the page's size, and a fingerprint of this function."""
 
     @property
     def fingerprint(self) -> str:
         """Changes with every setting and version that changes a plan."""
 
     def plan_tiles(self, width: int, height: int) -> TilePlan:
-        """How a page of this size is cut."""
+        """The cuts of a page of this size in pixels."""
 
 
 class LoadedTiling:
-    """A tiling of another package with the answers of a TilingPolicy; every plan is checked."""
+    """A tiling of another package with the methods of a TilingPolicy; every plan is checked."""
 
     def __init__(self, name: str, tiling: Tiling) -> None:
-        """`name` is the entry point's; raises ConfigError for a tiling with a resample that there is not."""
+        """`name` is the entry point's; raises ConfigError for an unknown resample."""
         self.name = name
         self._tiling = tiling
         self.resample: Resample = getattr(tiling, "resample", DEFAULT_RESAMPLE)
@@ -60,7 +60,7 @@ class LoadedTiling:
 
     @property
     def pixel_fingerprint(self) -> str:
-        """The fingerprint: what of it is about labels is not known here."""
+        """The fingerprint, as it is not known what in it is about labels alone."""
         return self.fingerprint
 
     def plan_tiles(self, width: int, height: int) -> TilePlan:
@@ -105,15 +105,15 @@ def load_tiling(name: str, **settings: Any) -> LoadedTiling:
             settings.
     """
     installed = entry_points(group=GROUP)
-    found = [point for point in installed if point.name == name]
-    if len(found) != 1:
+    matching = [point for point in installed if point.name == name]
+    if len(matching) != 1:
         names = ", ".join(sorted({point.name for point in installed})) or "none"
         raise ConfigError(
             f"tiling '{name}': expected one installed package that offers it under the entry point group '{GROUP}', "
-            f"found {len(found)}; offered are: {names}"
+            f"found {len(matching)}; offered are: {names}"
         )
     try:
-        tiling = found[0].load()(**settings)
+        tiling = matching[0].load()(**settings)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"tiling '{name}' refuses the settings {settings}: {error}") from error
     return LoadedTiling(name, tiling)
@@ -124,16 +124,16 @@ def _fault(plan: TilePlan, width: int, height: int) -> str | None:
     columns, rows = plan.grid
     expected = columns * rows + plan.has_overview
     if not len(plan.boxes) == len(plan.sizes) == len(plan.placements) == expected:
-        found = f"{len(plan.boxes)} boxes, {len(plan.sizes)} sizes and {len(plan.placements)} placements"
-        return f"a grid of {columns}x{rows} needs {expected} of each, found {found}"
+        counts = f"{len(plan.boxes)} boxes, {len(plan.sizes)} sizes and {len(plan.placements)} placements"
+        return f"a grid of {columns}x{rows} needs {expected} of each, found {counts}"
     for box in plan.boxes:
         if not (0 <= box[0] < box[2] <= width and 0 <= box[1] < box[3] <= height):
             return f"box {box} is empty or not on the page"
-    for (wide, high), place in zip(plan.sizes, plan.placements, strict=True):
-        if min(place.left, place.top, place.width - 1, place.height - 1) < 0:
-            return f"{place} lies before its canvas, or is empty"
-        if place.left + place.width > wide or place.top + place.height > high:
-            return f"{place} reaches beyond its canvas of {wide}x{high}"
+    for (wide, high), content in zip(plan.sizes, plan.placements, strict=True):
+        if min(content.left, content.top, content.width - 1, content.height - 1) < 0:
+            return f"{content} begins before its canvas, or is empty"
+        if content.left + content.width > wide or content.top + content.height > high:
+            return f"{content} reaches beyond its canvas of {wide}x{high}"
     allowed = [
         None,
         *(grid_labels(columns, rows, has_overview=plan.has_overview, is_rtl=is_rtl) for is_rtl in (False, True)),
