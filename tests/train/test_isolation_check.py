@@ -57,11 +57,9 @@ def engine(tiny_checkpoint: Path) -> Engine:
     return Engine(
         accelerator=Accelerator(cpu=True),
         model=model,
-        optimizer=None,
         head=LossHead(model),
         family=load_family(tiny_checkpoint),
         dtype=torch.float32,
-        max_grad_norm=1.0,
         seed=0,
         needs_images=True,
     )

@@ -15,19 +15,19 @@ def config(**train: object) -> Config:
 
 def test_processes_that_do_not_meet_are_refused() -> None:
     with pytest.raises(TrainError, match="launcher started 2 processes but Accelerate joined 1"):
-        check_world(config(), found=1, launched=2)
+        check_world(config(), joined=1, launched=2)
 
 
 def test_world_size_of_the_configuration_is_held() -> None:
-    check_world(config(world_size=2), found=2, launched=2)
+    check_world(config(world_size=2), joined=2, launched=2)
     with pytest.raises(TrainError, match=r"train.world_size: expected 2 processes, found 1.*--multi_gpu"):
-        check_world(config(world_size=2), found=1, launched=1)
+        check_world(config(world_size=2), joined=1, launched=1)
 
 
 def test_world_and_micro_batch_divide_the_batch() -> None:
-    check_world(config(micro_batch_size=2), found=2, launched=2)
-    with pytest.raises(ConfigError, match="global_batch_size: 4 is not divisible by 3 processes"):
-        check_world(config(), found=3, launched=3)
+    check_world(config(micro_batch_size=2), joined=2, launched=2)
+    with pytest.raises(ConfigError, match=r"data\.global_batch_size 4 cannot be divided by 3 ranks"):
+        check_world(config(), joined=3, launched=3)
 
 
 def test_fsdp_that_is_not_in_force_is_refused() -> None:

@@ -14,7 +14,7 @@ from wdstream.config.build import plan_from_config
 from wdstream.plan.hashing import pages_digest
 from wdstream.records import World
 from wdstream.storage.json_lines import read_lines
-from wdstream.train.evaluate.held_out_loss import eval_config
+from wdstream.train.evaluate.sets import eval_config
 
 
 def losses(output: Path) -> list[tuple[int, float]]:

@@ -18,7 +18,7 @@ from wdstream.testing import make_samples
 from wdstream.train.loss import LossHead
 from wdstream.train.model import Device, load_model
 from wdstream.train.optimizer import make_optimizer
-from wdstream.train.step import Engine, pack_seed, train_step
+from wdstream.train.step import TrainEngine, pack_seed, train_step
 
 WORKER = str(ROOT / "tests/workers/gradient.py")
 
@@ -45,10 +45,10 @@ def test_gradient_equals_the_documents_alone(
 
 
 @pytest.fixture
-def engine(tiny_checkpoint: Path) -> Engine:
+def engine(tiny_checkpoint: Path) -> TrainEngine:
     config = Config.model_validate({"model": {"path": str(tiny_checkpoint)}, "data": {"train": [{"path": "none"}]}})
     model = load_model(config, Device(device=torch.device("cpu"), index=0, dtype=torch.float32))
-    return Engine(
+    return TrainEngine(
         accelerator=Accelerator(cpu=True),
         model=model,
         optimizer=make_optimizer(model, config.train),
@@ -61,11 +61,11 @@ def engine(tiny_checkpoint: Path) -> Engine:
     )
 
 
-def weights(engine: Engine) -> torch.Tensor:
+def weights(engine: TrainEngine) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in engine.model.parameters()])
 
 
-def test_a_step_without_supervised_tokens_changes_nothing(engine: Engine) -> None:
+def test_a_step_without_supervised_tokens_changes_nothing(engine: TrainEngine) -> None:
     before = weights(engine)
     empty = collate([encode_pack([], engine.family)], engine.family)
     outcome = train_step(engine, [empty], num_supervised=0, rate=1.0)
@@ -73,7 +73,7 @@ def test_a_step_without_supervised_tokens_changes_nothing(engine: Engine) -> Non
     assert torch.equal(weights(engine), before)
 
 
-def test_a_gradient_that_is_not_finite_stops_before_the_weights(engine: Engine) -> None:
+def test_a_gradient_that_is_not_finite_stops_before_the_weights(engine: TrainEngine) -> None:
     batch = collate([encode_pack(make_samples(engine.family)[:1], engine.family)], engine.family)
     broken = next(engine.model.parameters())
     with torch.no_grad():

@@ -24,12 +24,12 @@ from wdstream.train.isolation_check import check_no_leak
 from wdstream.train.loss import LossHead
 from wdstream.train.model import Device, load_model
 from wdstream.train.optimizer import make_optimizer
-from wdstream.train.step import Engine, model_inputs, train_step
+from wdstream.train.step import TrainEngine, model_inputs, train_step
 
 CPU = torch.device("cpu")
 
 
-def make_engine(path: Path, device: torch.device) -> Engine:
+def make_engine(path: Path, device: torch.device) -> TrainEngine:
     family = load_family(path)
     attention = "sdpa" if "sdpa" in family.attention else "eager"
     config = Config.model_validate(
@@ -41,7 +41,7 @@ def make_engine(path: Path, device: torch.device) -> Engine:
     model.tie_weights()
     accelerator = Accelerator(cpu=True)
     accelerator.state.device = device
-    return Engine(
+    return TrainEngine(
         accelerator=accelerator,
         model=model,
         optimizer=make_optimizer(model, config.train),

@@ -26,7 +26,7 @@ from wdstream.train.export import export_final
 from wdstream.train.loss import LossHead
 from wdstream.train.model import Device, load_model
 from wdstream.train.optimizer import make_optimizer
-from wdstream.train.step import Engine, train_step
+from wdstream.train.step import TrainEngine, train_step
 
 
 def pretend_gpus() -> None:
@@ -49,7 +49,7 @@ def main(model_dir: str, work: Path) -> None:
     bare = load_model(config, Device(device=torch.device("cpu"), index=0, dtype=torch.float32))
     head = LossHead(bare)
     model, optimizer = accelerator.prepare(bare, make_optimizer(bare, config.train))
-    engine = Engine(
+    engine = TrainEngine(
         accelerator=accelerator,
         model=model,
         optimizer=optimizer,

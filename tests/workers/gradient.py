@@ -14,7 +14,7 @@ from wdstream.families.registry import load_family
 from wdstream.testing import make_samples
 from wdstream.train.loss import LossHead
 from wdstream.train.model import Device, load_model
-from wdstream.train.step import Engine, train_step
+from wdstream.train.step import TrainEngine, train_step
 
 
 class Recorder(torch.optim.Optimizer):
@@ -45,7 +45,7 @@ def main(model_dir: str, out: str, micro_batches: int, rows: int) -> None:
     batches = [collate(encoded[start : start + rows], family) for start in range(0, len(encoded), rows)]
     ours = batches[accelerator.process_index * micro_batches :][:micro_batches]
     num_supervised = sum(int((pack.labels != -100).sum()) for pack in encoded)
-    engine = Engine(
+    engine = TrainEngine(
         accelerator=accelerator,
         model=model,
         optimizer=recorder,

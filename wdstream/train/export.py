@@ -1,13 +1,16 @@
-"""The result of a run: `output/final`, which `from_pretrained` loads, with the tokenizer and processor beside it."""
+"""The result of a run: `output/final`, which `from_pretrained` loads, with tokenizer and processor."""
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from wdstream.storage.atomic import atomic_folder
 from wdstream.train.step import Engine
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SIDE_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
 WRITTEN_BY_MODEL = {"config.json", "generation_config.json", "adapter_config.json"}
@@ -19,11 +22,11 @@ def export_final(engine: Engine, *, source: Path, folder: Path) -> None:
 
     Args:
         engine: the trained model.
-        source: the checkpoint that training began from; its tokenizer and processor files are copied.
+        source: the model folder that training began from; its tokenizer and processor files are copied.
         folder: what to write; replaced when it exists.
     """
     accelerator = engine.accelerator
-    model: Any = accelerator.unwrap_model(engine.model)
+    model: PreTrainedModel = accelerator.unwrap_model(engine.model)
     gathered = accelerator.get_state_dict(engine.model) or {}  # under ZeRO-3 nothing on other ranks than the main one
     state = tied_again(model, {name: in_dtype(tensor, engine.dtype) for name, tensor in gathered.items()})
     if accelerator.is_main_process:
@@ -50,6 +53,6 @@ def in_dtype(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def side_files(source: Path) -> list[Path]:
-    """Tokenizer, processor and template files of a checkpoint; not its weights and what describes them."""
-    found = sorted(path for pattern in SIDE_FILES for path in source.glob(pattern))
-    return [path for path in found if path.name not in WRITTEN_BY_MODEL and not path.name.endswith(INDEX_SUFFIX)]
+    """Tokenizer, processor and template files of a model folder; not its weights and what describes them."""
+    paths = sorted(path for pattern in SIDE_FILES for path in source.glob(pattern))
+    return [path for path in paths if path.name not in WRITTEN_BY_MODEL and not path.name.endswith(INDEX_SUFFIX)]

@@ -10,9 +10,8 @@ from torch import Tensor
 from wdstream.batches.batch import Batch
 from wdstream.errors import TrainError
 from wdstream.records import IGNORED
-from wdstream.train.dummy import needs_dummy, with_dummy
 from wdstream.train.loss import find_targets
-from wdstream.train.step import Engine, model_inputs
+from wdstream.train.step import Engine, complete, model_inputs
 
 TOLERANCE = 1e-4
 """Of the loss, relative; sums in another order stay far below it, a leak far above."""
@@ -26,8 +25,7 @@ def check_no_leak(engine: Engine, batch: Batch) -> bool:
     Raises:
         TrainError: a document sees another one of its row.
     """
-    if needs_dummy(batch, engine.family, needs_images=engine.needs_images):
-        batch = with_dummy(batch, engine.family)
+    batch = complete(engine, batch)
     labels, disturbed, is_checked = disturb(batch.input_ids, batch.labels, batch.lengths)
     was_training = engine.model.training
     engine.model.eval()  # no dropout: the two passes differ in the disturbed ids only
@@ -35,7 +33,7 @@ def check_no_leak(engine: Engine, batch: Batch) -> bool:
         inputs = model_inputs(engine, batch)
         targets = find_targets(labels).to(engine.accelerator.device)
         before = float(engine.head.loss_sum(engine.model, inputs, targets))
-        inputs["input_ids"] = disturbed.to(inputs["input_ids"].device)
+        inputs["input_ids"] = disturbed.to(engine.accelerator.device)
         after = float(engine.head.loss_sum(engine.model, inputs, targets))
     engine.model.train(was_training)
     if is_checked and abs(after - before) > TOLERANCE * max(1.0, abs(before)):

@@ -1,9 +1,10 @@
-"""The start of a training process: one Accelerator, and guards against launches that are not what they seem.
+"""How a training process starts and is asked to stop.
 
-Stopping by signal: the step in progress is finished on every rank, a checkpoint written, the exit status 0.
+Start: one Accelerator, and guards against launches that are not what they seem.
 
-A scheduler sends SIGTERM, a person presses Ctrl-C. Only a flag is set here; the ranks agree on it once a step, inside
-the exchange of figures they make anyway, because a signal reaches them at different moments or only one of them.
+Stop: a scheduler sends SIGTERM, a person presses Ctrl-C; the step in progress is finished on every rank, a checkpoint
+written, and the exit status is 0. Only a flag is set here; the ranks agree on it once per step, in the exchange of
+figures they make anyway, because a signal reaches them at different moments or only one of them.
 """
 
 import logging
@@ -11,14 +12,14 @@ import os
 import signal
 import time
 from types import FrameType, TracebackType
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs, set_seed
 
 from wdstream.config.schema import Config
-from wdstream.errors import ConfigError, TrainError
+from wdstream.errors import ConfigError, PlanError, TrainError
+from wdstream.pipeline.planned import check_division
 from wdstream.records import World
 from wdstream.train.model import MIXED_PRECISION, Device, compute_dtype
 from wdstream.train.zero import is_zero_wanted, settle_zero, zero_stage
@@ -30,7 +31,7 @@ def start_accelerator(config: Config) -> Accelerator:
     """The process group, seeded; refuses worlds that are not what the launcher or the configuration asked for.
 
     Accumulation is done by the step itself, so Accelerate's own stays at 1. On a machine without a GPU the processes
-    meet over gloo, which DeepSpeed has to be told; `accelerate launch --cpu --num_processes 2` would start only one.
+    meet over gloo; DeepSpeed has to be set to it.
 
     Raises:
         TrainError: the world is not the one that was launched, or is of a kind that is not supported.
@@ -44,7 +45,7 @@ def start_accelerator(config: Config) -> Accelerator:
         gradient_accumulation_steps=1,
     )
     launched = int(os.environ.get("WORLD_SIZE", "1"))
-    check_world(config, found=accelerator.num_processes, launched=launched)
+    check_world(config, joined=accelerator.num_processes, launched=launched)
     check_kind(accelerator.distributed_type, wants_fsdp=os.environ.get("ACCELERATE_USE_FSDP", "") == "true")
     if wants_zero:
         settle_zero(accelerator, config)
@@ -54,30 +55,28 @@ def start_accelerator(config: Config) -> Accelerator:
     return accelerator
 
 
-def check_world(config: Config, *, found: int, launched: int) -> None:
-    """Compare processes `found` by Accelerate, `launched` by the environment, and asked for by the configuration.
+def check_world(config: Config, *, joined: int, launched: int) -> None:
+    """Compare processes `joined` by Accelerate, `launched` by the environment, and asked for by the configuration.
 
     Raises:
         TrainError: they differ.
         ConfigError: the world and micro batch do not divide the global batch.
     """
-    if found != launched:
+    if joined != launched:
         raise TrainError(
-            f"the launcher started {launched} processes but Accelerate joined {found}: every process would train alone "
-            f"and overwrite the others' checkpoints; start with: {TWO_PROCESSES}"
+            f"the launcher started {launched} processes but Accelerate joined {joined}: every process would train "
+            f"alone and overwrite the others' checkpoints; start with: {TWO_PROCESSES}"
         )
     wanted = config.train.world_size
-    if wanted is not None and wanted != found:
+    if wanted is not None and wanted != joined:
         raise TrainError(
-            f"train.world_size: expected {wanted} processes, found {found}; on a machine without GPUs "
+            f"train.world_size: expected {wanted} processes, found {joined}; on a machine without GPUs "
             f"`accelerate launch --cpu` starts one process only, use: {TWO_PROCESSES}"
         )
-    share = found * config.train.micro_batch_size
-    if config.data.global_batch_size % share:
-        raise ConfigError(
-            f"data.global_batch_size: {config.data.global_batch_size} is not divisible by {found} processes x "
-            f"train.micro_batch_size {config.train.micro_batch_size} = {share}; choose a multiple of {share}"
-        )
+    try:
+        check_division(config.data.global_batch_size, World(size=joined), config.train.micro_batch_size)
+    except PlanError as error:
+        raise ConfigError(f"data.{error}") from None
 
 
 def check_kind(kind: DistributedType, *, wants_fsdp: bool) -> None:
@@ -103,7 +102,7 @@ def is_sharded(accelerator: Accelerator) -> bool:
     return accelerator.distributed_type == DistributedType.FSDP or zero_stage(accelerator) == 3
 
 
-def place_of(accelerator: Accelerator, config: Config) -> Device:
+def device_of(accelerator: Accelerator, config: Config) -> Device:
     """Where this process computes."""
     return Device(device=accelerator.device, index=accelerator.local_process_index, dtype=compute_dtype(config.model))
 
@@ -126,7 +125,7 @@ class StopSignals:
         self.is_requested = False
         self.name: str | None = None
         self._first_at = 0.0
-        self._previous: dict[int, Any] = {}
+        self._previous: dict[int, signal._HANDLER] = {}
 
     def __enter__(self) -> "StopSignals":
         for number in self.SIGNALS:

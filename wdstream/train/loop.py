@@ -22,7 +22,6 @@ from wdstream.train.journal import Counters, Journal
 from wdstream.train.launch import StopSignals, start_accelerator
 from wdstream.train.setup import Run, open_run
 from wdstream.train.step import train_step
-from wdstream.train.stream import OpenStream
 from wdstream.train.zero import keep_clipping
 
 
@@ -49,8 +48,8 @@ def train_run(run: Run) -> bool:
     journal = Journal(run, counters, messages)
     state = None if run.start is None else run.start.stream
     try:
-        with StopSignals() as signals, run.stream.open(state, journal.known_bad()) as stream:
-            is_finished = Loop(run, counters, journal, stream, signals).run()
+        with StopSignals() as signals, run.stream.open(state, journal.known_bad()):
+            is_finished = Loop(run, counters, journal, signals).run()
     finally:
         journal.metrics.close()
     if is_finished:
@@ -73,20 +72,16 @@ class Loop:
     """The steps of one start.
 
     Args:
-        run: all that stays the same.
+        run: all that stays the same; its stream is open at the first step.
         counters: all that changes; kept up to date.
         journal: where steps are written down.
-        stream: at the first step.
         signals: that ask to stop.
     """
 
-    def __init__(
-        self, run: Run, counters: Counters, journal: Journal, stream: OpenStream, signals: StopSignals
-    ) -> None:
+    def __init__(self, run: Run, counters: Counters, journal: Journal, signals: StopSignals) -> None:
         self._run = run
         self._counters = counters
         self._journal = journal
-        self._stream = stream
         self._signals = signals
         self._first = self._evaluated = self._saved = counters.step
 
@@ -114,9 +109,9 @@ class Loop:
     def _step(self) -> StepFigures | None:
         """One step; None, and nothing done, when the data ended before it."""
         run, began = self._run, perf_counter()
-        batches = self._stream.take(self._counters.step)
+        batches = run.stream.take(self._counters.step)
         waited = perf_counter() - began
-        contents = self._stream.contents(self._counters.step, batches)
+        contents = run.stream.contents(self._counters.step, batches)
         if contents is None:
             return None
         if contents.step == self._first:
@@ -147,7 +142,7 @@ class Loop:
         if self._saved == self._counters.step:
             return
         self._saved = self._counters.step
-        stream = self._stream.state()
+        stream = self._run.stream.state()
         self._run.checkpoints.save(self._saved, stream=stream, trainer=self._counters.as_dict())
         self._journal.add_state(self._saved - 1, stream)
 

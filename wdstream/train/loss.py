@@ -10,10 +10,10 @@ the DDP and FSDP hooks around it keep working.
 The sum over all ranks and micro-batches, divided by the supervised tokens of the step, equals the Hugging Face loss.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -21,15 +21,18 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from wdstream.errors import TrainError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 from wdstream.records import IGNORED
 
 CHUNK_ROWS = 512
-"""Hidden states a chunk: 512 x 150,000 float32 logits are 300 MB; smaller ones save little and launch more kernels."""
+"""Hidden states per chunk: 512 x 150,000 float32 logits are 300 MB; smaller chunks save little and cost kernels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Targets:
-    """What a micro-batch learns. B rows of L tokens, S supervised positions.
+    """What is supervised of a micro-batch. B rows of L tokens, S supervised positions.
 
     Attributes:
         positions: int64 (S,), places in the flattened (B * L) hidden states whose next token is supervised.
@@ -73,7 +76,7 @@ class LossHead:
         TrainError: the model has no output head.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: "PreTrainedModel") -> None:
         head = model.get_output_embeddings()
         if head is None:
             raise TrainError(f"{type(model).__name__} has no output head (lm_head); a language model is needed")
@@ -85,7 +88,7 @@ class LossHead:
         self._positions: Tensor | None = None
         head.forward = self._forward
 
-    def loss_sum(self, model: nn.Module, inputs: dict[str, Any], targets: Targets) -> Tensor:
+    def loss_sum(self, model: nn.Module, inputs: Mapping[str, object], targets: Targets) -> Tensor:
         """Sum of cross-entropies of a micro-batch: a float32 scalar with a graph.
 
         `model` is the model given to `__init__`, or a wrapper around it; `inputs` carry no labels. The cache is off:

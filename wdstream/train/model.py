@@ -1,16 +1,20 @@
-"""The model to train: loaded from a local checkpoint, quantised, frozen and given adapters as configured."""
+"""The model to train: loaded from a local model folder, quantised, frozen and given adapters as configured."""
 
 import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
 
 from wdstream.config.schema import AdapterConfig, Config, ModelConfig
 from wdstream.errors import ConfigError, TrainError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import BitsAndBytesConfig, PreTrainedModel
 
 MixedPrecision = Literal["no", "bf16", "fp16"]
 
@@ -56,23 +60,25 @@ def compute_dtype(config: ModelConfig) -> torch.dtype:
     return dtype
 
 
-def load_model(config: Config, place: Device, *, attention: str | dict[str, str] | None = None) -> Any:
+def load_model(
+    config: Config, device: Device, *, attention: str | dict[str, str] | None = None
+) -> "PreTrainedModel | PeftModel":
     """The model, ready for `Accelerator.prepare`: dtype, attention, adapters, frozen parts, gradient checkpointing.
 
-    Without an adapter the weights are float32 and computed in `place.dtype` by autocast, so that small updates are not
-    lost; with one, the frozen base is kept in `place.dtype` (4-bit for QLoRA) and the adapter in float32.
+    Without an adapter the weights are float32 and computed in `device.dtype` by autocast, so that small updates are not
+    lost; with one, the frozen base is kept in `device.dtype` (4-bit for QLoRA) and the adapter in float32.
 
     Args:
         config: which model, and how it is trained.
-        place: where it computes.
-        attention: `model.attn` as the family's parts take it (`Family.attention_setting`); None: alike for all parts.
+        device: where it computes.
+        attention: `model.attn` for each part of the model (`Family.attention_setting`); None: the same for all.
 
     Raises:
-        ConfigError: the path holds no checkpoint.
+        ConfigError: the path is no model folder.
         TrainError: the weights cannot be loaded, or adapters fit nowhere.
     """
     adapter = config.train.adapter
-    model = _load_weights(config.model, adapter, place, attention or config.model.attn)
+    model = _load_weights(config.model, adapter, device, attention or config.model.attn)
     model.config.use_cache = False
     if config.train.freeze_vision:
         freeze_vision(model)
@@ -100,7 +106,7 @@ def trains_vision(config: Config) -> bool:
     return not config.train.freeze_vision
 
 
-def add_adapter(model: Any, adapter: AdapterConfig) -> Any:
+def add_adapter(model: "PreTrainedModel", adapter: AdapterConfig) -> "PeftModel":
     """The model under PEFT: all frozen but the LoRA matrices, which are float32.
 
     Raises:
@@ -130,22 +136,22 @@ def add_adapter(model: Any, adapter: AdapterConfig) -> Any:
 
 
 def _load_weights(
-    config: ModelConfig, adapter: AdapterConfig | None, place: Device, attention: str | dict[str, str]
-) -> Any:
+    config: ModelConfig, adapter: AdapterConfig | None, device: Device, attention: str | dict[str, str]
+) -> "PreTrainedModel":
     from transformers import AutoModelForImageTextToText
     from transformers.utils import logging
 
     if not (config.path / "config.json").is_file():
         raise ConfigError(
-            f"model.path: {config.path} holds no config.json; give the directory of a checkpoint "
+            f"model.path: {config.path} holds no config.json; give the folder of a model "
             "(wdstream make-tiny-model makes one for trials)"
         )
-    options: dict[str, Any] = {"attn_implementation": attention, "local_files_only": True}
-    options["dtype"] = torch.float32 if adapter is None else place.dtype
+    options: dict[str, object] = {"attn_implementation": attention, "local_files_only": True}
+    options["dtype"] = torch.float32 if adapter is None else device.dtype
     if adapter is not None and adapter.kind == "qlora":
-        options["quantization_config"] = _four_bit(config.path, place)
-        options["device_map"] = {"": place.index if place.device.type == "cuda" else "cpu"}
-    logging.disable_progress_bar()  # one bar a process would tear the training's own
+        options["quantization_config"] = _four_bit(config.path, device)
+        options["device_map"] = {"": device.index if device.device.type == "cuda" else "cpu"}
+    logging.disable_progress_bar()  # one bar per process would tear the training's own
     try:
         model = AutoModelForImageTextToText.from_pretrained(config.path, **options)
     except (OSError, ValueError, ImportError) as error:
@@ -170,7 +176,7 @@ def keep_four_bit_layout(model: nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _four_bit(path: Path, place: Device) -> Any:
+def _four_bit(path: Path, device: Device) -> "BitsAndBytesConfig":
     """NF4 with double quantisation, over the language model's linear layers only."""
     try:
         import bitsandbytes  # noqa: F401
@@ -181,24 +187,24 @@ def _four_bit(path: Path, place: Device) -> Any:
         ) from error
     from transformers import BitsAndBytesConfig
 
-    is_half = place.dtype != torch.float32
+    is_half = device.dtype != torch.float32
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         # A CPU computes 4-bit layers fast in float32 only, whatever model.dtype says.
-        bnb_4bit_compute_dtype=place.dtype if place.device.type != "cpu" else torch.float32,
+        bnb_4bit_compute_dtype=device.dtype if device.device.type != "cpu" else torch.float32,
         # FSDP can only shard a storage of the compute dtype; the bytes are the same.
-        bnb_4bit_quant_storage=place.dtype if is_half else torch.uint8,
+        bnb_4bit_quant_storage=device.dtype if is_half else torch.uint8,
         llm_int8_skip_modules=modules_outside_language(path),
     )
 
 
 def modules_outside_language(path: Path) -> list[str]:
-    """Name prefixes of the parts never quantised: vision tower, projector, output head. Built on the meta device."""
+    """Name prefixes of the parts that are never quantised: vision tower, projector, output head."""
     from transformers import AutoConfig, AutoModelForImageTextToText
 
-    with torch.device("meta"):
+    with torch.device("meta"):  # no weights, only their names
         model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(path, local_files_only=True))
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     outside = {".".join(name.split(".")[:2]) for name in linear if not LANGUAGE_PART.search(name)}

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import nn
@@ -24,8 +23,8 @@ def learning_rate(step: int, *, peak: float, warmup_steps: int, total_steps: int
     return peak * (min_ratio + (1.0 - min_ratio) * cosine)
 
 
-def set_learning_rate(optimizer: Any, rate: float) -> None:
-    """Give every parameter group the same rate; works on a prepared optimizer too."""
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """Give every parameter group the same rate; works on a prepared optimizer, too."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
@@ -42,7 +41,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
             "no parameter is trainable: train.freeze_vision and train.adapter leave nothing to learn; "
             "check train.adapter.target_modules"
         )
-    groups = [
+    groups: list[dict[str, object]] = [
         {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
     ]
@@ -52,7 +51,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     return _make_8bit_optimizer(groups, config)
 
 
-def _make_8bit_optimizer(groups: Iterable[dict[str, Any]], config: TrainConfig) -> Optimizer:
+def _make_8bit_optimizer(groups: Iterable[dict[str, object]], config: TrainConfig) -> Optimizer:
     try:
         import bitsandbytes as bnb
     except ImportError as error:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from accelerate import Accelerator
 
-from wdstream.config.build import lanes_from_config, plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, StateError
 from wdstream.families.base import Family
@@ -17,13 +16,12 @@ from wdstream.runs.record import data_differences
 from wdstream.train.checkpoint import Checkpoints
 from wdstream.train.evaluate.generated_pages import check_generation
 from wdstream.train.evaluate.sets import plan_sets
-from wdstream.train.lane_stream import LaneStream
-from wdstream.train.launch import is_sharded, place_of, world_of
+from wdstream.train.launch import device_of, is_sharded, world_of
 from wdstream.train.loss import LossHead
 from wdstream.train.model import load_model, trains_vision
 from wdstream.train.optimizer import learning_rate, make_optimizer
-from wdstream.train.step import Engine
-from wdstream.train.stream import PlannedStream, Stream
+from wdstream.train.step import TrainEngine
+from wdstream.train.stream import Stream, open_stream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +47,7 @@ class Run:
     messages: tuple[str, ...]
     eval_plans: tuple[tuple[str, Plan], ...]
     total_steps: int
-    engine: Engine
+    engine: TrainEngine
     checkpoints: Checkpoints
 
     @property
@@ -115,23 +113,23 @@ def open_run(config: Config, accelerator: Accelerator) -> Run:
     )
 
 
-def open_engine(config: Config, accelerator: Accelerator, family: Family) -> Engine:
+def open_engine(config: Config, accelerator: Accelerator, family: Family) -> TrainEngine:
     """The model to train on its device, and its optimizer.
 
     Raises:
         TrainError: the model cannot be loaded, or nothing of it is trainable.
     """
-    place, family = place_of(accelerator, config), family.for_attention(config.model.attn)
-    bare = load_model(config, place, attention=family.attention_setting(config.model.attn))
+    device, family = device_of(accelerator, config), family.for_attention(config.model.attn)
+    bare = load_model(config, device, attention=family.attention_setting(config.model.attn))
     head = LossHead(bare)
     model, optimizer = accelerator.prepare(bare, make_optimizer(bare, config.train))
-    return Engine(
+    return TrainEngine(
         accelerator=accelerator,
         model=model,
         optimizer=optimizer,
         head=head,
         family=family,
-        dtype=place.dtype,
+        dtype=device.dtype,
         max_grad_norm=config.train.max_grad_norm,
         seed=config.train.seed,
         needs_images=trains_vision(config) or is_sharded(accelerator),
@@ -149,13 +147,6 @@ def check_start(config: Config, stream: Stream, start: Checkpoint) -> None:
     except StateError as error:
         changed = data_differences(config.train.output, stream.data)
         raise StateError("\n".join([str(error), *changed])) from None
-
-
-def open_stream(config: Config, world: World) -> Stream:
-    """The training data: planned from an index, or streamed from tars that have none."""
-    if config.data.streaming is not None:
-        return LaneStream(lanes=lanes_from_config(config), config=config, world=world)
-    return PlannedStream(plan=plan_from_config(config), config=config, world=world)
 
 
 def count_steps(config: Config, stream: Stream, start: Checkpoint | None) -> int:

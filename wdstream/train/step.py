@@ -6,14 +6,14 @@ N comes from the plan, so no rank waits for another before the backward pass. Av
 instead would weigh a token by how many others share its micro-batch: a gradient error of 8 to 19 % on uneven packs.
 """
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from wdstream.batches.batch import Batch
 from wdstream.errors import TrainError
@@ -25,29 +25,38 @@ from wdstream.train.optimizer import set_learning_rate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """What a step needs: the prepared model and optimizer with their surroundings.
+    """What a forward pass needs: the prepared model with its surroundings.
 
     Attributes:
         accelerator: the process group.
-        model: prepared, in training mode.
-        optimizer: prepared.
+        model: prepared.
         head: owns the output head of `model`.
         family: moves batches to the device.
         dtype: of pixels on the device.
-        max_grad_norm: norm to which the gradient is clipped.
         seed: of dropout.
         needs_images: every micro-batch must run the vision tower (dummy.py).
     """
 
     accelerator: Accelerator
     model: nn.Module
-    optimizer: Any
     head: LossHead
     family: Family
     dtype: torch.dtype
-    max_grad_norm: float
     seed: int
     needs_images: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainEngine(Engine):
+    """What a step needs: the model in training mode, and its optimizer.
+
+    Attributes:
+        optimizer: prepared.
+        max_grad_norm: norm to which the gradient is clipped.
+    """
+
+    optimizer: Optimizer
+    max_grad_norm: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +74,7 @@ class StepOutcome:
     grad_norm: float
 
 
-def train_step(engine: Engine, batches: Sequence[Batch], *, num_supervised: int, rate: float) -> StepOutcome:
+def train_step(engine: TrainEngine, batches: Sequence[Batch], *, num_supervised: int, rate: float) -> StepOutcome:
     """Forward and backward over this rank's micro-batches, then one update.
 
     Args:
@@ -81,7 +90,8 @@ def train_step(engine: Engine, batches: Sequence[Batch], *, num_supervised: int,
     accelerator = engine.accelerator
     set_learning_rate(engine.optimizer, rate)
     # Summed on the device: reading a number there makes the host wait for the device, so it is done once, at the end.
-    loss_sum, found = torch.zeros((), dtype=torch.float64, device=accelerator.device), 0
+    loss_sum = torch.zeros((), dtype=torch.float64, device=accelerator.device)
+    own_supervised = 0
     for number, batch in enumerate(batches):
         is_last = number == len(batches) - 1
         # DeepSpeed clips and takes the step inside the last backward pass; what follows the loop then reads its norm.
@@ -91,7 +101,7 @@ def train_step(engine: Engine, batches: Sequence[Batch], *, num_supervised: int,
             if num_supervised:
                 accelerator.backward(loss * (accelerator.num_processes / num_supervised))
         loss_sum += loss.detach()
-        found += count
+        own_supervised += count
     if not num_supervised:
         engine.optimizer.zero_grad()
         return StepOutcome(loss_sum=0.0, num_supervised=0, grad_norm=0.0)
@@ -102,7 +112,7 @@ def train_step(engine: Engine, batches: Sequence[Batch], *, num_supervised: int,
         )
     engine.optimizer.step()
     engine.optimizer.zero_grad()
-    return StepOutcome(loss_sum=float(loss_sum), num_supervised=found, grad_norm=norm)
+    return StepOutcome(loss_sum=float(loss_sum), num_supervised=own_supervised, grad_norm=norm)
 
 
 def batch_loss(engine: Engine, batch: Batch) -> tuple[Tensor, int]:
@@ -112,19 +122,39 @@ def batch_loss(engine: Engine, batch: Batch) -> tuple[Tensor, int]:
     they are the same after a resume, and no generator's state has to be kept.
     """
     device = engine.accelerator.device
-    if needs_dummy(batch, engine.family, needs_images=engine.needs_images):
-        batch = with_dummy(batch, engine.family)
+    batch = complete(engine, batch)
     targets = find_targets(batch.labels)
     torch.manual_seed(pack_seed(engine.seed, batch.packs[0]))
     inputs = model_inputs(engine, batch)
     return engine.head.loss_sum(engine.model, inputs, targets.to(device)), targets.num_supervised
 
 
-def model_inputs(engine: Engine, batch: Batch) -> dict[str, Any]:
-    """Keyword arguments of the model's forward, on the device; labels stay behind, the head has its targets."""
+def complete(engine: Engine, batch: Batch) -> Batch:
+    """The batch, with a dummy document where the model needs one."""
+    needs_one = needs_dummy(batch, engine.family, needs_images=engine.needs_images)
+    return with_dummy(batch, engine.family) if needs_one else batch
+
+
+def model_inputs(engine: Engine, batch: Batch) -> dict[str, object]:
+    """Keyword arguments of the model's forward, on the device; without labels, since the head has its targets."""
     inputs = dict(engine.family.model_inputs(batch, device=engine.accelerator.device, dtype=engine.dtype))
     inputs.pop("labels", None)
     return inputs
+
+
+@contextmanager
+def undisturbed(engine: Engine) -> Iterator[None]:
+    """No gradients and no dropout inside; afterwards every module's mode and the random numbers are as before."""
+    modes = [(module, module.training) for module in engine.model.modules()]
+    device = engine.accelerator.device
+    devices = [] if device.type == "cpu" else [device]
+    with torch.no_grad(), torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
+        engine.model.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
 
 
 def pack_seed(seed: int, pack: int) -> int:

@@ -1,27 +1,37 @@
-"""What a run trains on, step by step: a plan, or lanes (lane_stream.py); the loop treats both alike.
+"""What a run trains on, step by step: a plan, or lanes of tars without an index; the loop treats both alike.
 
-stream = PlannedStream(...)                        once
-with stream.open(state, known_bad) as steps:       from a saved state on
-    batches = steps.take(step)                     this rank's micro-batches
-    contents = steps.contents(step, batches)       of the step over all ranks; None after the last one
-    steps.state()                                  after it, the same on every rank
+    stream = open_stream(config, world)                once
+    with stream.open(state, known_bad):                from a saved state on
+        batches = stream.take(step)                    this rank's micro-batches
+        contents = stream.contents(step, batches)      of the step over all ranks; None after the last one
+        stream.state()                                 after it, the same on every rank
+
+A plan knows in advance what a step holds. For lanes one gather per step brings it together: its supervised tokens, by
+which the loss is divided, and the keys of its pages, which are written down because nobody could compute them again.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, TypedDict
+
+from accelerate.utils import gather_object
 
 from wdstream.batches.batch import Batch
+from wdstream.config.build import lanes_from_config, plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import StateError, TrainError
 from wdstream.families.base import Family
 from wdstream.nodes.node import State
 from wdstream.pipeline.loader import StreamLoader
 from wdstream.pipeline.planned import Plan
-from wdstream.plan.hashing import step_digest
+from wdstream.pipeline.streamed import Lanes
+from wdstream.plan.hashing import combine, step_digest
 from wdstream.records import Failure, StepPlan, World
+from wdstream.runs.record import DataSizes
+from wdstream.train.loss import find_targets
 
 STATE_EVERY_PAGES = 8192
 """Between two states that are written down for `wdstream trace`: planned again in a tenth of a second."""
@@ -64,70 +74,128 @@ class StepContents:
     state: State | None = None
 
 
-class OpenStream(Protocol):
-    """A stream from a state on, on one rank."""
+class LoaderSettings(TypedDict):
+    """How this rank's loader works."""
 
-    def take(self, step: int) -> list[Batch]:
-        """This rank's micro-batches of a step."""
-
-    def contents(self, step: int, batches: Sequence[Batch]) -> StepContents | None:
-        """What the step holds over all ranks; None when the data ended before it. All ranks call it together."""
-
-    def state(self) -> State:
-        """The state after the last step taken, the same on every rank. All ranks call it together."""
+    world: World
+    workers: int
+    prefetch: int
+    micro_batch_size: int
 
 
-class Stream(Protocol):
-    """The training data of a run."""
+class Stream(ABC):
+    """The training data of a run, on one rank.
 
-    @property
-    def family(self) -> Family:
-        """Of the model."""
-
-    @property
-    def fingerprints(self) -> Mapping[str, str]:
-        """Of all that decides the stream."""
-
-    @property
-    def data(self) -> Mapping[str, Mapping[str, Any]]:
-        """How large each data set is, by name: what tells a person how it changed."""
-
-    def check(self, state: State) -> None:
-        """Refuse a saved state that belongs to another stream. Raises StateError."""
-
-    def total_steps(self, state: State | None) -> int | None:
-        """Steps of the whole run, when it goes on from `state`; None where nobody knows."""
-
-    def open(self, state: State | None, known_bad: Sequence[Failure]) -> AbstractContextManager[OpenStream]:
-        """From a state on, None for the beginning; pages `known_bad` stay blank."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedStream:
-    """Shards with an index.
-
-    Attributes:
-        plan: of the training data.
+    Args:
         config: of the run.
         world: which process this is.
     """
 
-    plan: Plan
-    config: Config
-    world: World
+    def __init__(self, config: Config, world: World) -> None:
+        data, micro_batch_size = config.data, config.train.micro_batch_size
+        self._settings = LoaderSettings(
+            world=world, workers=data.workers, prefetch=data.prefetch, micro_batch_size=micro_batch_size
+        )
+        self._num_batches = data.global_batch_size // (world.size * micro_batch_size)  # of this rank, per step
+        self._loader: StreamLoader
+        self._state: State  # of the loader, after the last step that held something
+
+    @property
+    @abstractmethod
+    def family(self) -> Family:
+        """The model family, fitted to the tiling."""
+
+    @property
+    @abstractmethod
+    def fingerprints(self) -> Mapping[str, str]:
+        """Of all that decides the stream."""
+
+    @property
+    @abstractmethod
+    def data(self) -> DataSizes:
+        """How large each data set is, by name: what tells a person how it changed."""
+
+    @abstractmethod
+    def check(self, state: State) -> None:
+        """Refuse a saved state that belongs to another stream. Raises StateError."""
+
+    @abstractmethod
+    def total_steps(self, state: State | None) -> int | None:
+        """Steps of the whole run, when it continues from `state`; None where nobody knows."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """The state after the last step, the same on every rank. All ranks call it together."""
+
+    @abstractmethod
+    def _open_loader(self, state: State | None, known_bad: Sequence[Failure]) -> StreamLoader:
+        """This rank's loader."""
+
+    @abstractmethod
+    def _contents(self, step: int, batches: Sequence[Batch]) -> StepContents | None:
+        """What the step holds over all ranks; None when the data ended before it."""
+
+    @contextmanager
+    def open(self, state: State | None, known_bad: Sequence[Failure]) -> Iterator[None]:
+        """Read from a state on, None for the beginning; pages `known_bad` stay blank."""
+        with self._open_loader(state, known_bad) as self._loader:
+            self._state = self._loader.state_dict()
+            yield
+
+    def take(self, step: int) -> list[Batch]:
+        """This rank's micro-batches of a step.
+
+        Raises:
+            TrainError: the loader is at another step, or at its end.
+        """
+        batches = list(islice(self._loader, self._num_batches))
+        steps = {batch.step for batch in batches}
+        if len(batches) != self._num_batches or steps != {step}:
+            raise TrainError(
+                f"step {step}: expected {self._num_batches} micro-batches of it from the loader, found {len(batches)} "
+                f"of steps {sorted(map(str, steps))}; the stream and the run have come apart, please report this"
+            )
+        return batches
+
+    def contents(self, step: int, batches: Sequence[Batch]) -> StepContents | None:
+        """What the step holds over all ranks; None when the data ended before it. All ranks call it together."""
+        contents = self._contents(step, batches)
+        if contents is not None:
+            self._state = self._loader.state_dict()
+        return contents
+
+
+def open_stream(config: Config, world: World) -> Stream:
+    """The training data: planned from an index, or streamed from tars that have none.
+
+    Raises:
+        WdstreamError: shards, model folder or token column are missing, or settings contradict each other.
+    """
+    if config.data.streaming is None:
+        return PlannedStream(plan_from_config(config), config, world)
+    return LaneStream(lanes_from_config(config), config, world)
+
+
+class PlannedStream(Stream):
+    """Shards with an index: batches bring the plan of their step."""
+
+    def __init__(self, plan: Plan, config: Config, world: World) -> None:
+        super().__init__(config, world)
+        self._plan = plan
+        self._pages_since_state = 0
 
     @property
     def family(self) -> Family:
-        """Of the model."""
-        return self.plan.family
+        """The plan's."""
+        return self._plan.family
 
     @property
     def fingerprints(self) -> Mapping[str, str]:
-        """Of the plan."""
-        return self.plan.fingerprints
+        """The plan's."""
+        return self._plan.fingerprints
 
     @property
-    def data(self) -> Mapping[str, Mapping[str, Any]]:
+    def data(self) -> DataSizes:
         """Shards and pages of each data set, and a digest of its index."""
         return {
             dataset.name: {
@@ -135,69 +203,42 @@ class PlannedStream:
                 "pages": len(shards),
                 "digest": shards.fingerprint[:16],
             }
-            for dataset, shards in zip(self.plan.datasets, self.plan.shards, strict=True)
+            for dataset, shards in zip(self._plan.datasets, self._plan.shards, strict=True)
         }
 
     def check(self, state: State) -> None:
         """Refuse a state of another plan, unless `data.on_change` allows the difference. Raises StateError."""
         if "lanes" in state:
             raise StateError(
-                "the saved state is of tars without an index (data.streaming), which no plan can go on from; bring the "
-                "setting back, or begin a new run in another train.output"
+                "the saved state is of tars without an index (data.streaming), from which no plan can continue; bring "
+                "the setting back, or begin a new run in another train.output"
             )
-        self.plan.resume(state)
+        self._plan.resume(state)
 
     def total_steps(self, state: State | None) -> int | None:
         """From the state on, because data or settings may have changed before it (`data.on_change`)."""
-        return self.plan.total_steps(state)
+        return self._plan.total_steps(state)
 
-    @contextmanager
-    def open(self, state: State | None, known_bad: Sequence[Failure]) -> Iterator["PlannedSteps"]:
-        """This rank's loader, whose batches bring the plan of their step."""
-        micro_batch_size = self.config.train.micro_batch_size
-        bad = {failure.sample: failure.reason for failure in known_bad}
-        loader = self.plan.loader(
-            world=self.world,
-            state=state,
-            workers=self.config.data.workers,
-            prefetch=self.config.data.prefetch,
-            micro_batch_size=micro_batch_size,
-            known_bad=bad,
-        )
-        with loader:
-            yield PlannedSteps(self, loader)
+    def state(self) -> State:
+        """The plan's state, which every rank has."""
+        return self._state
 
+    def _open_loader(self, state: State | None, known_bad: Sequence[Failure]) -> StreamLoader:
+        reasons = {failure.sample: failure.reason for failure in known_bad}
+        return self._plan.loader(state=state, known_bad=reasons, **self._settings)
 
-class PlannedSteps:
-    """An open PlannedStream."""
-
-    def __init__(self, stream: PlannedStream, loader: StreamLoader) -> None:
-        self._stream = stream
-        self._loader = loader
-        self._pages_since_state = 0
-        self._micro_batches = micro_batches(stream.config, stream.world)
-
-    def take(self, step: int) -> list[Batch]:
-        """This rank's micro-batches of a step."""
-        return take(self._loader, step, self._micro_batches)
-
-    def contents(self, step: int, batches: Sequence[Batch]) -> StepContents | None:
-        """As planned."""
+    def _contents(self, step: int, batches: Sequence[Batch]) -> StepContents:
         planned = batches[0].step_plan
         assert planned is not None, "a plan's loader puts the plan of the step into every batch"
-        contents = planned_contents(self._stream.plan, planned, self._stream.config)
+        contents = planned_contents(self._plan, planned, micro_batch_size=self._settings["micro_batch_size"])
         self._pages_since_state += contents.num_pages
         if self._pages_since_state < STATE_EVERY_PAGES:
             return contents
         self._pages_since_state = 0
-        return replace(contents, state=self.state())
-
-    def state(self) -> State:
-        """The plan's state after the last step taken."""
-        return self._loader.state_dict()
+        return replace(contents, state=self._loader.state_dict())
 
 
-def planned_contents(plan: Plan, step: StepPlan, config: Config) -> StepContents:
+def planned_contents(plan: Plan, step: StepPlan, *, micro_batch_size: int) -> StepContents:
     """What the plan says of a step."""
     return StepContents(
         step=step.step,
@@ -207,7 +248,7 @@ def planned_contents(plan: Plan, step: StepPlan, config: Config) -> StepContents
         num_tokens=sum(sum(pack.tokens) for pack in step.packs),
         num_patches=sum(sum(pack.patches) for pack in step.packs),
         digest=step_digest(step),
-        imbalance=plan.imbalance(step, micro_batch_size=config.train.micro_batch_size),
+        imbalance=plan.imbalance(step, micro_batch_size=micro_batch_size),
         mix=planned_mix(plan, step),
     )
 
@@ -219,30 +260,109 @@ def planned_mix(plan: Plan, step: StepPlan) -> dict[str, Share]:
     pages, tokens = [0] * len(plan.datasets), [0] * len(plan.datasets)
     for pack in step.packs:
         for sample, count in zip(pack.samples, pack.tokens, strict=True):
-            owner, _ = plan.locate(sample)
-            pages[owner] += 1
-            tokens[owner] += count
-    return {
-        dataset.name: Share(pages=pages[number], tokens=tokens[number]) for number, dataset in enumerate(plan.datasets)
-    }
+            dataset, _ = plan.locate(sample)
+            pages[dataset] += 1
+            tokens[dataset] += count
+    names = (dataset.name for dataset in plan.datasets)
+    return {name: Share(*share) for name, *share in zip(names, pages, tokens, strict=True)}
 
 
-def micro_batches(config: Config, world: World) -> int:
-    """Micro-batches of each rank a step."""
-    return config.data.global_batch_size // (world.size * config.train.micro_batch_size)
+class LaneStream(Stream):
+    """Tars without an index. A step without a page on any rank is the end of the data, on all ranks alike."""
+
+    def __init__(self, lanes: Lanes, config: Config, world: World) -> None:
+        super().__init__(config, world)
+        self._lanes = lanes
+        text = "".join(lanes.fingerprints.values()).encode()
+        self._digest = combine(*(int.from_bytes(text[start : start + 8]) for start in range(0, len(text), 8)))
+
+    @property
+    def family(self) -> Family:
+        """The lanes'."""
+        return self._lanes.settings.family
+
+    @property
+    def fingerprints(self) -> Mapping[str, str]:
+        """The lanes'."""
+        return self._lanes.fingerprints
+
+    @property
+    def data(self) -> DataSizes:
+        """How many tars there are."""
+        return {"tars": {"shards": len(self._lanes.urls)}}
+
+    def check(self, state: State) -> None:
+        """Refuse a state of other lanes. Raises StateError."""
+        self._lanes.check(state)
+
+    def total_steps(self, state: State | None) -> int | None:
+        """Nobody knows before the data are read."""
+        return None
+
+    def state(self) -> State:
+        """The lanes of all ranks as one state, by one gather."""
+        return self._lanes.saved_state(gather_object([self._state]))
+
+    def _open_loader(self, state: State | None, known_bad: Sequence[Failure]) -> StreamLoader:
+        reasons = {failure.key: failure.reason for failure in known_bad}
+        return self._lanes.loader(state=state, known_bad=reasons, **self._settings)
+
+    def _contents(self, step: int, batches: Sequence[Batch]) -> StepContents | None:
+        ranks: list[RankContents] = gather_object([rank_contents(batches)])
+        if all(rank.is_empty for rank in ranks):
+            return None
+        return join_contents(step, ranks, digest=combine(self._digest, step))
 
 
-def take(loader: Iterator[Batch], step: int, count: int) -> list[Batch]:
-    """`count` micro-batches of a step.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankContents:
+    """One rank's share of a step.
 
-    Raises:
-        TrainError: the loader is at another step, or at its end.
+    Attributes:
+        keys: pack number to the keys of its pages.
+        num_supervised, num_tokens, num_patches: of its packs.
+        num_failures: pages that could not be read.
+        unfit: pages that no pack takes.
     """
-    batches = list(islice(loader, count))
-    steps = {batch.step for batch in batches}
-    if len(batches) != count or steps != {step}:
-        raise TrainError(
-            f"step {step}: expected {count} micro-batches of it from the loader, found {len(batches)} of steps "
-            f"{sorted(map(str, steps))}; the stream and the run have come apart, please report this"
-        )
-    return batches
+
+    keys: Mapping[int, Sequence[str]]
+    num_supervised: int
+    num_tokens: int
+    num_patches: int
+    num_failures: int
+    unfit: tuple[Failure, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no page in it, and none to report."""
+        return not (self.num_failures or self.unfit or any(self.keys.values()))
+
+
+def rank_contents(batches: Sequence[Batch]) -> RankContents:
+    """What one rank's micro-batches hold."""
+    return RankContents(
+        keys={number: keys for batch in batches for number, keys in zip(batch.packs, batch.page_keys, strict=True)},
+        num_supervised=sum(find_targets(batch.labels).num_supervised for batch in batches),
+        num_tokens=sum(length for batch in batches for lengths in batch.lengths for length in lengths),
+        num_patches=sum(batch.num_patches for batch in batches),
+        num_failures=sum(len(batch.failures) for batch in batches),
+        unfit=tuple(page for batch in batches for page in batch.unfit),
+    )
+
+
+def join_contents(step: int, ranks: Sequence[RankContents], *, digest: int) -> StepContents:
+    """The step over all ranks."""
+    keys = dict(sorted(item for rank in ranks for item in rank.keys.items()))
+    tokens = [rank.num_tokens for rank in ranks]
+    return StepContents(
+        step=step,
+        num_packs=len(keys),
+        num_supervised=sum(rank.num_supervised for rank in ranks),
+        num_pages=sum(map(len, keys.values())),
+        num_tokens=sum(tokens),
+        num_patches=sum(rank.num_patches for rank in ranks),
+        digest=digest,
+        imbalance=max(tokens) * len(tokens) / max(sum(tokens), 1),
+        keys=keys,
+        unfit=tuple(page for rank in ranks for page in rank.unfit),
+    )

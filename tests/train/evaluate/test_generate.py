@@ -97,7 +97,7 @@ def test_a_chat_row_without_an_image_has_a_prompt(family: Family) -> None:
     [
         (document("Only text."), "has nothing before it"),
         (document("Text, then", (56, 56)), "has nothing before it"),
-        (document((56, 56), "Text, then", (56, 28)), "images behind its last text"),
+        (document((56, 56), "Text, then", (56, 28)), "images after its last text"),
         (document((56, 56), "Given.", given=1), "no text of it is supervised"),
         (document((56, 56)), "no text of it is supervised"),
     ],

@@ -18,8 +18,7 @@ from wdstream.records import Failure, PackPlan
 from wdstream.storage.json_lines import read_lines
 from wdstream.train.evaluate.error_rate import count_errors
 from wdstream.train.evaluate.generated_pages import PageText, WrittenSet, check_generation, first_pages, single_pages
-from wdstream.train.evaluate.held_out_loss import eval_config
-from wdstream.train.evaluate.sets import plan_sets
+from wdstream.train.evaluate.sets import eval_config, plan_sets
 
 SCANS = PAGES / "images"
 TEXTS = {

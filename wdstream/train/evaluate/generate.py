@@ -3,15 +3,15 @@
     a page      images and labels | its text EOS                    prompt | what is written
     a chat row  turns and images, the last answer's opening | the last answer
 
-The prompt is exactly what training gives: the same ids and pixels, up to where the text begins that is supervised last.
-From there `model.generate` goes on by itself with a cache. Settings of generation that a checkpoint brings along
-(sampling, penalties) are left out; only its own end tokens are heeded beside EOS.
+The prompt is exactly what training sees: the same ids and pixels, up to where the text begins that is supervised last.
+From there `model.generate` continues by itself with a cache. Settings of generation that a model folder brings along
+(sampling, penalties) are left out; only its end tokens count, in addition to EOS.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,16 +21,19 @@ from wdstream.errors import RowError
 from wdstream.families.base import Family
 from wdstream.records import IGNORED, EncodedPack, Ints
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 PACKED_ONLY = (
     *("labels", "position_ids", "attention_mask", "use_cache"),
     *("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k"),
 )
-"""Arguments of a training pass that say how documents are packed; of a single document the model knows it itself."""
+"""Arguments of a training pass that say how documents are packed, which a single document does not need."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What a model is given of a page, and what it should write.
+    """What a model sees of a page, and what it should write.
 
     Attributes:
         pack: the page's arrays up to where its text begins; one document.
@@ -49,7 +52,7 @@ def cut_prompt(pack: EncodedPack, family: Family) -> Prompt:
         family: of the model.
 
     Raises:
-        RowError: nothing stands before that text, or images stand behind it, or no text is supervised at all.
+        RowError: nothing comes before that text, or images come after it, or no text is supervised at all.
     """
     is_supervised = pack.labels != IGNORED
     words = np.flatnonzero(is_supervised & (pack.input_ids != family.eos_id))
@@ -58,9 +61,9 @@ def cut_prompt(pack: EncodedPack, family: Family) -> Prompt:
     end = int(words[-1]) + 1
     start = int(np.flatnonzero(~is_supervised[:end])[-1]) + 1  # the first token of a document is never supervised
     if start <= max(1, family.prefix_tokens):
-        raise RowError("its text has nothing before it, neither image nor turn, that the model could go on from")
+        raise RowError("its text has nothing before it, neither image nor turn, that the model could continue")
     if (pack.input_ids[end:] == family.image_id).any():
-        raise RowError("it has images behind its last text, which a prompt would leave out")
+        raise RowError("it has images after its last text, which a prompt would leave out")
     front = replace(
         pack,
         input_ids=pack.input_ids[:start],
@@ -72,7 +75,7 @@ def cut_prompt(pack: EncodedPack, family: Family) -> Prompt:
     return Prompt(pack=front, reference=reference[reference != family.eos_id])
 
 
-def prompt_inputs(pack: EncodedPack, family: Family, *, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+def prompt_inputs(pack: EncodedPack, family: Family, *, device: torch.device, dtype: torch.dtype) -> dict[str, object]:
     """Keyword arguments of `model.generate` for a prompt: ids and pixels as in training, no packing.
 
     Args:
@@ -83,21 +86,23 @@ def prompt_inputs(pack: EncodedPack, family: Family, *, device: torch.device, dt
     """
     batch = collate([pack], family)
     inputs = family.model_inputs(batch, device=device, dtype=dtype)
-    types = family.prompt_arrays(batch["input_ids"].numpy(), batch["labels"].numpy())
+    arrays = family.prompt_arrays(batch["input_ids"].numpy(), batch["labels"].numpy())
     return {
         **{key: value for key, value in inputs.items() if key not in PACKED_ONLY},
-        **{key: torch.from_numpy(array).to(device) for key, array in types.items()},
+        **{key: torch.from_numpy(array).to(device) for key, array in arrays.items()},
         "attention_mask": torch.ones_like(inputs["input_ids"]),
     }
 
 
-def stop_ids(model: Any, family: Family) -> set[int]:
-    """Ids after which nothing more is written: EOS, and those that the checkpoint's own settings name."""
+def stop_ids(model: "PreTrainedModel", family: Family) -> set[int]:
+    """Ids after which nothing more is written: EOS, and those that the model's own settings name."""
     own = model.generation_config.eos_token_id
     return {family.eos_id, *(own if isinstance(own, list) else [] if own is None else [own])}
 
 
-def write_ids(model: Any, family: Family, prompt: Prompt, *, dtype: torch.dtype, max_new_tokens: int) -> list[int]:
+def write_ids(
+    model: "PreTrainedModel", family: Family, prompt: Prompt, *, dtype: torch.dtype, max_new_tokens: int
+) -> list[int]:
     """What the model writes after a prompt, the most likely token each time, EOS included.
 
     Args:
@@ -114,8 +119,8 @@ def write_ids(model: Any, family: Family, prompt: Prompt, *, dtype: torch.dtype,
 
 
 @contextmanager
-def greedy(model: Any, family: Family, max_new_tokens: int) -> Iterator[None]:
-    """Settings of generation put in the place of the checkpoint's own, which would fill in whatever is left out."""
+def greedy(model: "PreTrainedModel", family: Family, max_new_tokens: int) -> Iterator[None]:
+    """For the block, settings of generation instead of the model's own, which would fill in whatever is left out."""
     from transformers import GenerationConfig
 
     own = model.generation_config

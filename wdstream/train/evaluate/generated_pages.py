@@ -3,14 +3,14 @@
 plan ──first pages──► page 0, page 1, ...      the same ones each time, and for any number of ranks
 round r: rank k writes page r * world + k      then all ranks gather, so none waits longer than one page takes
 
-RUN/generated/NAME/step-00000499.jsonl         a line a page: key, reference, prediction, cer, wer, is_cut
+RUN/generated/NAME/step-00000499.jsonl         one line per page: key, reference, prediction, cer, wer, is_cut
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from accelerate.utils import gather_object
 
@@ -24,8 +24,10 @@ from wdstream.report.words import printable
 from wdstream.storage.json_lines import write_lines
 from wdstream.train.evaluate.error_rate import ErrorCounts, count_errors, normalise
 from wdstream.train.evaluate.generate import cut_prompt, stop_ids, text_of_ids, write_ids
-from wdstream.train.evaluate.held_out_loss import undisturbed
-from wdstream.train.step import Engine
+from wdstream.train.step import Engine, undisturbed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 NUM_SAMPLES, SAMPLE_CHARS = 2, 160
 """Pages shown in the log, and how much of each text."""
@@ -48,8 +50,8 @@ class PageText:
     counts: ErrorCounts
     is_cut: bool
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON form."""
+    def as_dict(self) -> dict[str, object]:
+        """A line of the file of the set."""
         return {
             "key": self.key,
             "reference": self.reference,
@@ -73,7 +75,7 @@ class WrittenSet:
         return sum((page.counts for page in self.pages), ErrorCounts())
 
     def figures(self) -> dict[str, float]:
-        """What goes beside the loss of the set; no rates where no page was written."""
+        """What is reported with the loss of the set; no rates where no page was written."""
         numbers = {
             "generated": len(self.pages),
             "cut": sum(page.is_cut for page in self.pages),
@@ -82,7 +84,7 @@ class WrittenSet:
         return {"cer": self.counts.cer, "wer": self.counts.wer, **numbers} if self.pages else {**numbers}
 
     def lines(self) -> Iterator[str]:
-        """A few lines for a person: what could not be written, and the first pages beside what they should be."""
+        """A few lines for a person: what could not be written, and the first pages with what they should be."""
         for failure in self.failures:
             yield f"  page {failure.key!r} was not written: {failure.reason}"
         for page in self.pages[:NUM_SAMPLES]:
@@ -166,8 +168,8 @@ def single_pages(pack: PackPlan) -> Iterator[PackPlan]:
     """A pack of one page for each page of a pack; all that it has a value of for each page is cut alike."""
     columns = {field.name: getattr(pack, field.name) for field in fields(pack)}
     columns = {name: values for name, values in columns.items() if isinstance(values, tuple)}
-    for place in range(len(pack.samples)):
-        yield replace(pack, **{name: values[place : place + 1] for name, values in columns.items()})
+    for slot in range(len(pack.samples)):
+        yield replace(pack, **{name: values[slot : slot + 1] for name, values in columns.items()})
 
 
 def write_page(
@@ -182,7 +184,7 @@ def write_page(
         prompt = cut_prompt(pack, family)
     except RowError as error:
         return Failure(key=pack.keys[0], sample=page.samples[0], reason=str(error))
-    model: Any = accelerator.unwrap_model(engine.model)
+    model: PreTrainedModel = accelerator.unwrap_model(engine.model)
     model = getattr(model, "get_base_model", lambda: model)()  # under PEFT, the model with its adapters in place
     with accelerator.autocast():
         ids = write_ids(model, family, prompt, dtype=engine.dtype, max_new_tokens=max_new_tokens)

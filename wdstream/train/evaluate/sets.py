@@ -1,16 +1,39 @@
-"""All evaluation sets: a plan of one pass over each, and what each gives, in a run or after it."""
+"""Evaluation sets: a plan of one pass over each, its mean loss, and what the model writes of it.
 
-from collections.abc import Callable, Iterator
+loss = sum of cross-entropies / supervised tokens, over the whole set: each token once, whatever the world
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from accelerate.utils import gather_object
+
+from wdstream.batches.batch import Batch
 from wdstream.config.build import plan_from_config
-from wdstream.config.schema import Config
+from wdstream.config.schema import Config, DatasetConfig
 from wdstream.pipeline.planned import Plan
-from wdstream.records import World
+from wdstream.records import Failure, World
 from wdstream.train.evaluate.generated_pages import WrittenSet, write_set
-from wdstream.train.evaluate.held_out_loss import EvalFigures, eval_config, evaluate
-from wdstream.train.step import Engine
+from wdstream.train.step import Engine, batch_loss, undisturbed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalFigures:
+    """The loss of a set, and how much it is computed on.
+
+    Attributes:
+        loss: per supervised token; 0 where there is none.
+        num_tokens: supervised tokens.
+        num_pages: pages computed.
+        failures: pages that could not be read and count for nothing.
+    """
+
+    loss: float
+    num_tokens: int
+    num_pages: int
+    failures: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +65,28 @@ def plan_sets(config: Config, *, world_size: int) -> tuple[tuple[str, Plan], ...
     """Name and plan of each set of `data.eval`.
 
     Raises:
-        WdstreamError: shards, checkpoint or token column are missing; see Plan.
+        WdstreamError: shards, model folder or token column are missing; see Plan.
     """
     return tuple(
         (dataset.name or Path(dataset.path).name, plan_from_config(eval_config(config, dataset, world_size=world_size)))
         for dataset in config.data.eval
     )
+
+
+def eval_config(config: Config, dataset: DatasetConfig, *, world_size: int) -> Config:
+    """The configuration of one pass over `dataset`: every page once, the last step filled up with empty packs."""
+    data = config.data.replace(
+        train=(dataset.replace(weight=None, epochs=1),),
+        where=None,
+        curriculum=(),
+        streaming=None,  # evaluation sets have an index, also where the training data have none
+        eval=(),
+        epochs=1,
+        tail="pad",
+        seed=0,
+        global_batch_size=world_size * config.train.micro_batch_size,
+    )
+    return config.replace(data=data)
 
 
 def measure_set(
@@ -58,7 +97,7 @@ def measure_set(
     Args:
         engine: the model; its modes and random numbers are as before afterwards.
         plan: of the set.
-        config: how many threads and packs a batch, and what to write.
+        config: how many threads, and packs per batch, and what to write.
         world: this rank among all.
         on_progress: called with (pages written, pages to write).
     """
@@ -69,3 +108,28 @@ def measure_set(
         loss = evaluate(engine, loader)
     written = None if settings is None else write_set(engine, plan, settings, world, on_progress=on_progress)
     return SetReport(loss=loss, written=written)
+
+
+def evaluate(engine: Engine, batches: Iterable[Batch]) -> EvalFigures:
+    """The loss over all ranks, the same on each; every rank brings its own micro-batches, each as many as the others.
+
+    Sums are float64, so that the order of packs and ranks shows in the last digits only.
+    """
+    sums = torch.zeros(4, dtype=torch.float64, device=engine.accelerator.device)
+    own_failures: list[Failure] = []
+    with undisturbed(engine):
+        for batch in batches:
+            loss, num_supervised = batch_loss(engine, batch)
+            if num_supervised:
+                sums[0] += loss
+            sums[1] += num_supervised
+            sums[2] += sum(len(keys) for keys in batch.page_keys)
+            own_failures += batch.failures
+    sums[3] = len(own_failures)
+    loss_sum, num_tokens, num_pages, num_failures = engine.accelerator.reduce(sums, "sum").tolist()
+    return EvalFigures(
+        loss=loss_sum / num_tokens if num_tokens else 0.0,
+        num_tokens=int(num_tokens),
+        num_pages=int(num_pages - num_failures),
+        failures=tuple(gather_object(own_failures)) if num_failures else (),
+    )

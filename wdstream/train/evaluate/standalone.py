@@ -7,7 +7,6 @@ CFG  a YAML file: `model.path` as it stands; an adapter that it would train is l
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
@@ -25,7 +24,7 @@ from wdstream.runs.record import read_run
 from wdstream.train.checkpoint import ADAPTER_FILE
 from wdstream.train.evaluate.generated_pages import check_generation, save_pages
 from wdstream.train.evaluate.sets import SetReport, measure_set, plan_sets
-from wdstream.train.launch import place_of, start_accelerator, world_of
+from wdstream.train.launch import device_of, start_accelerator, world_of
 from wdstream.train.loss import LossHead
 from wdstream.train.model import load_model
 from wdstream.train.step import Engine
@@ -89,8 +88,7 @@ def read_settings(path: Path, overrides: tuple[str, ...]) -> tuple[Config, Path 
     Raises:
         TrainError: no run in the folder, or one that is not finished.
     """
-    train: dict[str, Any] = {"world_size": None, "gradient_checkpointing": False}
-    final = None
+    final: Path | None = None
     if path.is_dir():
         config = config_from_tree(read_run(path).config.model_dump(mode="json"), overrides, path)
         final = RunLayout(path).final
@@ -98,23 +96,25 @@ def read_settings(path: Path, overrides: tuple[str, ...]) -> tuple[Config, Path 
             raise TrainError(f"{path}: the run has no {final.name}/ yet; start its training command again to finish it")
     else:
         config = load_config(path, overrides)
-        train["adapter"] = None
-    has_own_weights = final is not None and config.train.adapter is None
-    model = config.model.model_copy(update={"path": final}) if has_own_weights else config.model
+    adapter = None if final is None else config.train.adapter
     launched = int(os.environ.get("WORLD_SIZE", "1"))  # any number of processes may evaluate
-    data = config.data.model_copy(update={"global_batch_size": launched * config.train.micro_batch_size})
-    update = {"model": model, "data": data, "train": config.train.model_copy(update=train)}
-    return config.model_copy(update=update), final
+    config = config.replace(
+        data=config.data.replace(global_batch_size=launched * config.train.micro_batch_size),
+        train=config.train.replace(world_size=None, gradient_checkpointing=False, adapter=adapter),
+    )
+    if final is not None and adapter is None:
+        config = config.replace(model=config.model.replace(path=final))
+    return config, final
 
 
 def with_generation(config: Config, pages: int | None, max_new_tokens: int | None) -> Config:
-    """The configuration with so many pages to write, or as many as it says itself."""
+    """The configuration with this number of pages to write; None: as it says itself."""
     settings = config.train.generate
     if pages is not None:
-        settings = (settings or GenerateConfig()).model_copy(update={"max_pages": pages}) if pages else None
+        settings = (settings or GenerateConfig()).replace(max_pages=pages) if pages else None
     if settings is not None and max_new_tokens is not None:
-        settings = settings.model_copy(update={"max_new_tokens": max_new_tokens})
-    return config.model_copy(update={"train": config.train.model_copy(update={"generate": settings})})
+        settings = settings.replace(max_new_tokens=max_new_tokens)
+    return config.replace(train=config.train.replace(generate=settings))
 
 
 def open_engine(config: Config, accelerator: Accelerator, family: Family, final: Path | None) -> Engine:
@@ -123,22 +123,20 @@ def open_engine(config: Config, accelerator: Accelerator, family: Family, final:
     Raises:
         TrainError: the adapter does not fit the model.
     """
-    place, family = place_of(accelerator, config), family.for_attention(config.model.attn)
-    bare = load_model(config, place, attention=family.attention_setting(config.model.attn))
+    device, family = device_of(accelerator, config), family.for_attention(config.model.attn)
+    bare = load_model(config, device, attention=family.attention_setting(config.model.attn))
     if final is not None and config.train.adapter is not None:
         from peft import set_peft_model_state_dict
 
-        found = set_peft_model_state_dict(bare, load_file(final / ADAPTER_FILE))
-        if found.unexpected_keys:
-            raise TrainError(f"{final / ADAPTER_FILE} is not of this model and train.adapter: {found.unexpected_keys}")
+        unknown = set_peft_model_state_dict(bare, load_file(final / ADAPTER_FILE)).unexpected_keys
+        if unknown:
+            raise TrainError(f"{final / ADAPTER_FILE} is not of this model and train.adapter: {unknown}")
     return Engine(
         accelerator=accelerator,
         head=LossHead(bare),
         model=accelerator.prepare_model(bare, evaluation_mode=True),
-        optimizer=None,
         family=family,
-        dtype=place.dtype,
-        max_grad_norm=config.train.max_grad_norm,
+        dtype=device.dtype,
         seed=config.train.seed,
         needs_images=False,
     )
@@ -149,7 +147,7 @@ def evaluate_finished(finished: Finished, *, out: Path | None = None) -> dict[st
 
     Args:
         finished: the model and its sets.
-        out: folder for what the model wrote, a file a set.
+        out: folder for what the model wrote, one file per set.
     """
     reports = {}
     for name, plan in finished.plans:
