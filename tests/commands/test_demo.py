@@ -59,11 +59,7 @@ def make_report(*, same_weights: bool) -> DemoReport:
         resumed_from=10,
         losses=(8.3, 6.0),
         eval_loss=6.1,
-        same_bytes=True,
-        same_recomputed=True,
-        same_losses=True,
-        same_weights=same_weights,
-        weights_sha256="ab" * 32,
+        is_same={"bytes of every step": True, "final weights": same_weights},
         seconds=99.0,
     )
 

@@ -10,9 +10,10 @@ import json
 import shutil
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -46,10 +47,7 @@ class DemoReport:
         resumed_from: step of the checkpoint it resumed from.
         losses: of the first and the last step of the resumed run.
         eval_loss: on the held-out pages, after the last step.
-        same_bytes: both runs trained on the same ids, labels, positions and pixels in every step (sha256).
-        same_recomputed: `wdstream digest` finds these bytes again, on one rank, for some steps around the kill.
-        same_losses, same_weights: resumed and uninterrupted run agree bit for bit.
-        weights_sha256: of the final weights.
+        is_same: what the resumed and the uninterrupted run must agree on, bit for bit, and whether they do.
         seconds: of the whole demo.
     """
 
@@ -57,17 +55,13 @@ class DemoReport:
     resumed_from: int
     losses: tuple[float, float]
     eval_loss: float
-    same_bytes: bool
-    same_recomputed: bool
-    same_losses: bool
-    same_weights: bool
-    weights_sha256: str
+    is_same: Mapping[str, bool]
     seconds: float
 
     @property
     def is_proven(self) -> bool:
         """Whether the interrupted run is the uninterrupted one."""
-        return self.same_bytes and self.same_recomputed and self.same_losses and self.same_weights
+        return all(self.is_same.values())
 
 
 def run_demo(
@@ -97,7 +91,7 @@ def run_demo(
     console = console or Console()
     empty(work)
     config = prepare(pages, work, config_path, steps, console)
-    start = Starter(config_path=config_path, work=work, steps=steps, console=console)
+    start = partial(training, config_path, work=work, steps=steps, console=console)
     console.rule("training on two processes, and a kill")
     with start("run", log="killed") as trainer:
         killed_at = trainer.kill_after(kill_at)
@@ -169,38 +163,28 @@ def stage(pages: Path, folder: Path, *, is_held_out: bool) -> Path:
     return folder
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Starter:
-    """Starts the training command with the demo's settings, under a progress bar fed by its metrics."""
+@contextmanager
+def training(
+    config_path: Path, name: str, *, log: str, work: Path, steps: int, console: Console
+) -> Iterator[TrainingProcess]:
+    """A start of the run `name` under a progress bar fed by its metrics; what it prints goes to `<log>.log`."""
 
-    config_path: Path
-    work: Path
-    steps: int
-    console: Console
+    def show_step(step: int, loss: float) -> None:
+        bar.figures = f"loss {loss:.3f}"
+        bar.show(log, step, steps, unit="steps")
 
-    @contextmanager
-    def __call__(self, name: str, *, log: str) -> Iterator[TrainingProcess]:
-        """A start of the run `name`; what it prints goes to `<log>.log`."""
-        with ProgressBar(self.console, is_transient=False) as bar:
-            bar.show(log, 0, self.steps, unit="steps")
-            output = self.work / name
-
-            def show_step(step: int, loss: float) -> None:
-                bar.figures = f"loss {loss:.3f}"
-                bar.show(log, step, self.steps, unit="steps")
-
-            with TrainingProcess(
-                self.config_path,
-                (*make_overrides(self.work, self.steps), f"train.output={output}"),
-                output=output,
-                log=self.work / f"{log}.log",
-                on_step=show_step,
-            ) as trainer:
-                yield trainer
+    output = work / name
+    overrides = (*make_overrides(work, steps), f"train.output={output}")
+    with ProgressBar(console, is_transient=False) as bar:
+        bar.show(log, 0, steps, unit="steps")
+        with TrainingProcess(
+            config_path, overrides, output=output, log=work / f"{log}.log", on_step=show_step
+        ) as trainer:
+            yield trainer
 
 
 def compare(work: Path, config: Config, *, killed_at: int, seconds: float) -> DemoReport:
-    """Hold the resumed run against the uninterrupted one: pages of every step, losses, final weights."""
+    """The resumed run and the uninterrupted one: bytes of every step, losses, final weights."""
     run, straight = work / "run", work / "straight"
     starts = json.loads((run / "run.json").read_bytes())["starts"]
     losses = {path: figures(path, "metrics.jsonl", "loss") for path in (run, straight)}
@@ -213,11 +197,12 @@ def compare(work: Path, config: Config, *, killed_at: int, seconds: float) -> De
         resumed_from=starts[-1]["step"],
         losses=(losses[run][0], losses[run][-1]),
         eval_loss=figures(run, "eval.jsonl", "loss")[-1],
-        same_bytes=trained[run] == trained[straight],
-        same_recomputed=again == trained[run][around.start : around.stop],
-        same_losses=losses[run] == losses[straight],
-        same_weights=weights[run] == weights[straight],
-        weights_sha256=weights[run],
+        is_same={
+            "ids, labels, positions and pixels of every step": trained[run] == trained[straight],
+            "the same computed again on one rank (wdstream digest)": again == trained[run][around.start : around.stop],
+            "losses of every step": losses[run] == losses[straight],
+            f"final weights, sha256 {weights[run][:16]}": weights[run] == weights[straight],
+        },
         seconds=seconds,
     )
 
@@ -237,25 +222,22 @@ def print_report(report: DemoReport, work: Path, console: Console) -> None:
     """What the demo showed, and where everything is."""
     run = work / "run"
     mean = {name: statistics.fmean(figures(run, "metrics.jsonl", name)) for name in SHOWN_FIGURES}
-    proof = Table(title="an interrupted run is the uninterrupted one", show_header=False)
-    for what, is_same in (
-        ("ids, labels, positions and pixels of every step", report.same_bytes),
-        ("the same computed again on one rank (wdstream digest)", report.same_recomputed),
-        ("losses of every step", report.same_losses),
-        (f"final weights, sha256 {report.weights_sha256[:16]}", report.same_weights),
-    ):
-        proof.add_row(what, "[green]equal, bit for bit[/]" if is_same else "[red]DIFFERENT[/]")
     summary = Table(title="the run", show_header=False)
-    summary.add_row(
-        "killed, resumed", f"after {report.killed_at} steps, from the checkpoint of step {report.resumed_from}"
-    )
-    summary.add_row("loss", f"{report.losses[0]:.3f} at the start, {report.losses[1]:.3f} at the end")
-    summary.add_row("loss on held-out pages", f"{report.eval_loss:.3f}")
-    summary.add_row(
-        "fill of packs", f"{mean['fill_tokens_pct']:.1f} % of tokens, {mean['fill_patches_pct']:.1f} % of patches"
-    )
-    summary.add_row("speed", f"{mean['pages_per_s']:.1f} pages/s, {mean['tokens_per_s']:,.0f} tokens/s on this CPU")
-    summary.add_row("whole demo", f"{report.seconds:.0f} s")
+    for what, figure in (
+        ("killed, resumed", f"after {report.killed_at} steps, from the checkpoint of step {report.resumed_from}"),
+        ("loss", f"{report.losses[0]:.3f} at the start, {report.losses[1]:.3f} at the end"),
+        ("loss on held-out pages", f"{report.eval_loss:.3f}"),
+        (
+            "fill of packs",
+            f"{mean['fill_tokens_pct']:.1f} % of tokens, {mean['fill_patches_pct']:.1f} % of patches",
+        ),
+        ("speed", f"{mean['pages_per_s']:.1f} pages/s, {mean['tokens_per_s']:,.0f} tokens/s on this CPU"),
+        ("whole demo", f"{report.seconds:.0f} s"),
+    ):
+        summary.add_row(what, figure)
+    proof = Table(title="an interrupted run is the uninterrupted one", show_header=False)
+    for what, is_same in report.is_same.items():
+        proof.add_row(what, "[green]equal, bit for bit[/]" if is_same else "[red]DIFFERENT[/]")
     console.print(summary)
     console.print(proof)
     for what, where in (
