@@ -37,6 +37,7 @@ from stream_limits import repeat_index
 from stream_paths import Paths, cache_seconds, make_jobs, part_seconds, stream_seconds
 from wanted import Line, show
 from wdstream.families.registry import load_family
+from wdstream.families.shared.resized import PatchRows, ResizedImages
 from wdstream.pipeline.planned import Plan
 from wdstream.plan.summary import PlanSummary
 from wdstream.shards.reader import Shards
@@ -103,7 +104,8 @@ def sent_line(plan: Plan, num_packs: int) -> Line:
         for batch in islice(loader, num_packs):
             sent += batch["pixel_values"].nbytes
             pages += sum(map(len, batch["keys"]))
-    as_floats = 4 * getattr(plan.family, "temporal_patch_size", 1) * sent
+    layouts = plan.family.images.layouts if isinstance(plan.family.images, ResizedImages) else None
+    as_floats = 4 * sent * (layouts.temporal_patch_size if isinstance(layouts, PatchRows) else 1)
     found = f"{sent / pages / 1e6:.2f} MB per page (as the processor's float32: {as_floats / pages / 1e6:.2f} MB)"
     return Line(what="host to device", found=found)
 

@@ -27,6 +27,7 @@ from wdstream.batches.collate import collate, encode_pack
 from wdstream.batches.sample import build_samples
 from wdstream.families.base import Family
 from wdstream.families.reference.processor import load_processor
+from wdstream.families.shared.resized import ResizedImages
 from wdstream.nodes.decode import decode_page
 from wdstream.nodes.tile import TileRenderer, tile_page
 from wdstream.pipeline.planned import Plan
@@ -48,11 +49,12 @@ class Job:
 
 def make_jobs(plan: Plan, pack: PackPlan) -> list[Job]:
     """The pages of a pack."""
-    jobs = []
+    jobs, rules = [], plan.family.processor_rules()
     for number in pack.samples:
         page = read_page(plan, number)
         tiled = tile_page(decode_page(page), policy=plan.tiling)
-        jobs.append(Job(images=page.images, plans=tiled.plans, texts=plan.family.processor_texts(label_page(tiled))))
+        texts = rules.texts_of(label_page(tiled), plan.family.image_prompt)
+        jobs.append(Job(images=page.images, plans=tiled.plans, texts=texts))
     return jobs
 
 
@@ -87,7 +89,7 @@ class Paths:
             tiles += pillow_tiles(data, plan, self.resample)
         if not tiles:
             return self.processor.tokenizer(**job.texts, return_tensors="pt")
-        return self.processor(**job.texts, images=self.family.processor_images(tiles), return_tensors="pt")
+        return self.processor(**job.texts, images=self.family.processor_rules().images_of(tiles), return_tensors="pt")
 
     def bare_ids(self, jobs: Sequence[Job]) -> list[list[int]]:
         """Ids of the texts, by nothing but the tokenizer's call."""
@@ -98,7 +100,8 @@ class Paths:
         """Path (c): one pack; with `is_plain_copy` tiles are copied as they are, an order that no model could use."""
         sizes = [self.family.resized(*size) for job in jobs for plan in job.plans for size in plan.sizes]
         out = np.empty(sum(width * height * 3 for width, height in sizes), np.uint8)
-        merge, patch = getattr(self.family, "merge_size", 0), getattr(self.family, "patch_size", 0)
+        images = self.family.images
+        merge, patch = (images.merge_size, images.patch_size) if isinstance(images, ResizedImages) else (0, 0)
         start = 0
         for job in jobs:
             for data, plan in zip(job.images, job.plans, strict=True):

@@ -23,16 +23,17 @@ from wdstream.batches.collate import collate, encode_pack
 from wdstream.batches.sample import build_sample
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
-from wdstream.families.gemma4 import Gemma4, Gemma4Vision
+from wdstream.families.gemma4 import Gemma4
 from wdstream.families.reference.processor import processor_ids, run_processor
 from wdstream.families.registry import load_family
-from wdstream.families.shared.resize_rules import BudgetRule, budget_size, budget_sizes
+from wdstream.families.shared.resize_rules import BudgetSize
+from wdstream.families.shared.resized import one_size
 from wdstream.proofs.isolation import without_compiler
 from wdstream.records import Sample
 from wdstream.testing import assert_no_leak, make_document, make_samples
 
 BUDGETS = [70, 140, 280, 560, 1120]
-RULES = {blocks: BudgetRule(factor=48, max_blocks=blocks) for blocks in BUDGETS}
+RULES = {blocks: BudgetSize(factor=48, max_blocks=blocks) for blocks in BUDGETS}
 
 
 def reference(width: int, height: int, blocks: int) -> tuple[int, int]:
@@ -46,7 +47,7 @@ def reference(width: int, height: int, blocks: int) -> tuple[int, int]:
 @given(st.integers(1, 4096), st.integers(1, 4096))
 @settings(deadline=None, max_examples=400)
 def test_sizes_are_transformers_rule(blocks: int, width: int, height: int) -> None:
-    assert budget_size(width, height, RULES[blocks]) == reference(width, height, blocks)
+    assert one_size(RULES[blocks], width, height) == reference(width, height, blocks)
 
 
 @pytest.mark.parametrize("blocks", BUDGETS)
@@ -54,19 +55,19 @@ def test_columns_of_sizes(blocks: int) -> None:
     """All small sides, and sides where the exact factor is a whole number: there rounding decides."""
     sides = sorted({*range(1, 60), *range(48, 4097, 144), *(2**power for power in range(13)), 4095, 20000})
     widths, heights = (side.ravel() for side in np.meshgrid(sides, sides))
-    wide, high = budget_sizes(widths.astype(np.int64), heights.astype(np.int64), RULES[blocks])
+    wide, high = RULES[blocks].sizes(widths.astype(np.int64), heights.astype(np.int64))
     for place in range(0, len(widths), 2):
         expected = reference(int(widths[place]), int(heights[place]), blocks)
         assert (wide[place], high[place]) == expected, (widths[place], heights[place])
 
 
 def test_literal_sizes() -> None:
-    assert budget_size(1654, 2339, RULES[280]) == (672, 912)  # 14 x 19 blocks: 266 tokens
-    assert budget_size(1, 1, RULES[280]) == (768, 768)
-    assert budget_size(4000, 10, RULES[280]) == (13440, 48)
-    assert budget_size(10, 4000, RULES[70]) == (48, 3360)
-    assert budget_size(0, 5, RULES[280]) is None
-    assert [side.tolist() for side in budget_sizes(np.array([0, 9]), np.array([5, 0]), RULES[70])] == [[-1, -1]] * 2
+    assert one_size(RULES[280], 1654, 2339) == (672, 912)  # 14 x 19 blocks: 266 tokens
+    assert one_size(RULES[280], 1, 1) == (768, 768)
+    assert one_size(RULES[280], 4000, 10) == (13440, 48)
+    assert one_size(RULES[70], 10, 4000) == (48, 3360)
+    assert one_size(RULES[280], 0, 5) is None
+    assert [side.tolist() for side in RULES[70].sizes(np.array([0, 9]), np.array([5, 0]))] == [[-1, -1]] * 2
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +184,7 @@ def test_alone_is_what_transformers_computes(kind: str, tiny_models: dict[str, P
     """One document longer than the window, by our inputs and by the processor's; its images need no resizing."""
     path = tiny_models["gemma4"] if kind == "vision" else causal
     family, processor = load_both(path)
-    assert isinstance(family, Gemma4Vision) == (kind == "vision")
+    assert (family.masks is not None) == (kind == "vision")
     page = make_document("k", ["Before " * 9, (480, 336), "after it " * 9, (336, 480), "the end."])
     theirs = run_processor(processor, family, page, return_tensors="pt")
     model = load(path, "sdpa")

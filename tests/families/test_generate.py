@@ -99,10 +99,11 @@ def generated_logits(model: Any, inputs: dict[str, Any], family: Family) -> torc
 
 def processor_inputs(processor: Any, model: Any, family: Family, page: LabelledPage, ids: Ints) -> dict[str, Any]:
     """What a user of transformers gives `generate`: the processor's output for the prompt alone."""
-    texts = family.processor_texts(replace(page, segments=page.segments[:-1]))["text"]
-    images = family.processor_images([Image.fromarray(tile) for tile in page.tiles])
+    rules = family.processor_rules()
+    texts = rules.texts_of(replace(page, segments=page.segments[:-1]), family.image_prompt)["text"]
+    images = rules.images_of([Image.fromarray(tile) for tile in page.tiles])
     found = processor(text=texts, images=images, return_tensors="np", return_mm_token_type_ids=True)
-    if not family.melts_newlines:
+    if not rules.melts_newlines:
         assert found["input_ids"][0].tolist() == ids.tolist()
     known = inspect.signature(model.forward).parameters.keys() - {"labels"}
     tensors = {key: torch.as_tensor(np.asarray(value)) for key, value in found.items() if key in known}

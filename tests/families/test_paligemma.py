@@ -19,7 +19,7 @@ from wdstream.batches.collate import collate, encode_pack
 from wdstream.batches.sample import build_sample
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
-from wdstream.families.paligemma import PaliGemma, PaliGemma2
+from wdstream.families.paligemma import PaliGemma
 from wdstream.families.reference.processor import run_processor
 from wdstream.families.registry import load_family
 from wdstream.records import Sample, TextSegment
@@ -41,7 +41,7 @@ def inputs_of(family: Family, rows: list[list[Sample]]) -> dict[str, Any]:
 def test_generation_is_read_from_the_language_model(tiny_models: dict[str, Path]) -> None:
     assert type(load_family(tiny_models["paligemma"])) is PaliGemma
     second = load_family(tiny_models["paligemma2"])
-    assert (type(second), second.name, second.max_document_tokens) == (PaliGemma2, "paligemma2", 512)
+    assert (type(second), second.name, second.max_document_tokens) == (PaliGemma, "paligemma2", 512)
 
 
 def test_ids_of_a_page(both: tuple[Family, Any]) -> None:

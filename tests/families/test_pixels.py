@@ -73,7 +73,7 @@ def grey_levels(family: Any, processor: Any, tiles: list[Pixels]) -> torch.Tenso
     """Differences to the processor in grey levels of 0..255, for every value of every patch."""
     ours, theirs = our_inputs(family, tiles), processor_inputs(processor, tiles)
     assert ours["image_grid_thw"].tolist() == theirs["image_grid_thw"].tolist()
-    std = torch.tensor(family.std).view(1, 3, 1)
+    std = torch.tensor(family.images.pixels.std).view(1, 3, 1)
     differences: torch.Tensor = (
         255 * std * (ours["pixel_values"] - theirs["pixel_values"]).view(len(ours["pixel_values"]), 3, -1).abs()
     )

@@ -45,7 +45,7 @@ def test_planned_is_built_is_the_processors(name: str, raw: Path, tiny_models: d
     make_shards(raw, tmp_path / "shards", options=MakeShardsOptions(tokenizer=family.model_dir, workers=1))
     shards = Shards.open(tmp_path / "shards")
     for mode, policy in TILINGS.items():
-        if family.melts_newlines and mode == "tiled":
+        if family.processor_rules().melts_newlines and mode == "tiled":
             continue  # its processor joins the newlines between tiles with those of their blocks
         settings: Any = {"sequence_length": 20_000, "max_patches": 200_000, "global_batch_size": 1, "epochs": 1}
         plan = Plan(shards, family, policy, seed=0, **settings)

@@ -104,5 +104,7 @@ def test_adaptive_tiles_are_taken_as_they_are(name: str, tiny_models: dict[str, 
     family: Any = load_family(publish(tiny_models[name], tmp_path / name, name))
     policy = TilingPolicy(kind="adaptive").for_family(family)
     for page in [(1240, 1754), (2480, 3508), (60, 1200), (30, 30)]:
-        assert {family.resized(*tile) for tile in policy.plan_tiles(*page).sizes} == {(family.side, family.side)}
-        assert set(policy.plan_tiles(*page).sizes) == {(family.side, family.side)}
+        assert {family.resized(*tile) for tile in policy.plan_tiles(*page).sizes} == {
+            (family.size_multiple, family.size_multiple)
+        }
+        assert set(policy.plan_tiles(*page).sizes) == {(family.size_multiple, family.size_multiple)}

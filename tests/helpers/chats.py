@@ -62,12 +62,13 @@ def reference_ids(messages: list[dict[str, Any]], family: Family, processor: Any
     images = [Image.fromarray(tile(number)) for number in range(num_images(messages))]
     if not images:
         return list(processor.tokenizer(rendered, add_special_tokens=False)["input_ids"])
-    missing = max(0, family.least_images - len(images))
+    rules = family.processor_rules()
+    missing = max(0, rules.least_images - len(images))
     out = processor(
         text=[rendered + family.image_prompt * missing],
-        images=family.processor_images([*images, *images[:1] * missing]),
+        images=rules.images_of([*images, *images[:1] * missing]),
         add_special_tokens=False,
-        **family.untiled_settings,
+        **rules.untiled_settings,
     )
     added = sum(len(family.image_ids(90, 60)) for _ in range(missing))
     ids = [int(number) for number in out["input_ids"][0]]

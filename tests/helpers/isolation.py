@@ -10,10 +10,9 @@ from transformers import AutoConfig
 from wdstream.batches.collate import collate, encode_pack
 from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family
-from wdstream.families.shared.masks4d import MaskedFamily
+from wdstream.proofs.isolation import random_model
 from wdstream.records import LabelledPage, Sample, TextSegment
 from wdstream.testing import make_document, make_samples
-from wdstream.testing.tiny.build import random_model
 
 Inputs = dict[str, Any]
 Fault = Callable[[Inputs], Inputs]
@@ -34,7 +33,7 @@ def load(family: Family, attention: str) -> torch.nn.Module:
 
 def documents(family: Family) -> list[Sample]:
     """Documents of every kind; for families with masks of their own, some that their blocks and windows matter in."""
-    if isinstance(family, MaskedFamily):
+    if family.masks is not None:
         return masked_documents(family)
     samples = make_samples(family)
     if family.is_splitting:

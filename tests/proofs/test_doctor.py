@@ -13,9 +13,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from wdstream.commands.app import app
-from wdstream.families.internvl import InternVL
-from wdstream.families.qwen_vl import Qwen25VL
+from wdstream.families.qwen_vl import QwenVL
 from wdstream.families.registry import load_family
+from wdstream.families.shared.squares import AspectGrid
 from wdstream.proofs import doctor
 from wdstream.proofs.doctor import Check, DoctorReport, narrow_model, run_doctor
 
@@ -55,13 +55,13 @@ def test_images_left_whole_are_checked_too(tiny_models: dict[str, Path], monkeyp
     found = {check.name: check.found for check in report.checks}
     version = "InternVLProcessor of transformers "
     assert version in found["tiled: processor"] and version in found["untiled: processor"]
-    honest = InternVL.split_grids
+    honest = AspectGrid.grids
 
-    def transposed(self: InternVL, widths: Any, heights: Any) -> Any:
+    def wider(self: AspectGrid, widths: Any, heights: Any) -> Any:
         columns, rows = honest(self, widths, heights)
         return columns + 1, rows
 
-    monkeypatch.setattr(InternVL, "split_grids", transposed)
+    monkeypatch.setattr(AspectGrid, "grids", wider)
     failed = failures(path)
     assert set(failed) == {"untiled: processor"}
     assert re.search(
@@ -88,7 +88,7 @@ def test_a_processor_that_counts_otherwise(model: Path, tmp_path: Path, monkeypa
     """wdstream believes in another size limit than the processor: the ids differ, and both numbers are shown."""
     copy = Path(shutil.copytree(model, tmp_path / "model"))
     settings = json.loads((copy / "preprocessor_config.json").read_text(encoding="utf-8"))
-    monkeypatch.setattr(Qwen25VL, "rules_version", 2)
+    monkeypatch.setattr(QwenVL, "rules_version", 2)
     (copy / "preprocessor_config.json").write_text(json.dumps({**settings, "min_pixels": 28 * 28}), encoding="utf-8")
     monkeypatch.setattr(doctor, "load_processor", lambda _: _processor_of(model))
     found = failures(copy)
@@ -104,14 +104,14 @@ def _processor_of(path: Path) -> Any:
 
 def test_a_leak_is_found(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A family that forgets to restart positions fails the packing check, and nothing else."""
-    honest = Qwen25VL.model_inputs
+    honest = QwenVL.model_inputs
 
-    def forgetful(self: Qwen25VL, batch: Any, **settings: Any) -> dict[str, Any]:
+    def forgetful(self: QwenVL, batch: Any, **settings: Any) -> dict[str, Any]:
         inputs = honest(self, batch, **settings)
         inputs["position_ids"][0] = torch.arange(inputs["input_ids"].shape[1])
         return inputs
 
-    monkeypatch.setattr(Qwen25VL, "model_inputs", forgetful)
+    monkeypatch.setattr(QwenVL, "model_inputs", forgetful)
     assert set(failures(model)) == {"tiled: packing"}
 
 

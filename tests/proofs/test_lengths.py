@@ -10,13 +10,13 @@ import pytest
 from wdstream.batches.sample import build_sample
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
-from wdstream.families.qwen_vl import Qwen25VL
+from wdstream.families.qwen_vl import QwenVL
 from wdstream.families.registry import load_family
 from wdstream.proofs.lengths import planned_tokens, probe_pages, require_exact_lengths
 from wdstream.records import Ints
 
 
-class Longer(Qwen25VL):
+class Longer(QwenVL):
     """Believes in one token more for each image, in the plan and in the ids alike."""
 
     def image_cost(self, widths: Ints, heights: Ints) -> tuple[Ints, Ints]:

@@ -110,4 +110,4 @@ def test_labels_of_the_processors_text_are_those_of_the_stream(plan: Plan) -> No
     sample = plan.step(0).packs[0].samples[0]
     page = label_page(TileRenderer(tiling=plan.tiling).render(stream_paths.read_page(plan, sample)))
     (job, *_) = stream_paths.make_jobs(plan, plan.step(0).packs[0])
-    assert job.texts == plan.family.processor_texts(page)
+    assert job.texts == plan.family.processor_rules().texts_of(page, plan.family.image_prompt)

@@ -11,9 +11,9 @@ from wdstream.batches.batch import Batch
 from wdstream.batches.collate import collate, encode_pack
 from wdstream.families.base import Family
 from wdstream.families.registry import FAMILIES, load_family
+from wdstream.proofs.isolation import random_model
 from wdstream.records import EncodedPack, Sample
 from wdstream.testing import make_samples
-from wdstream.testing.tiny.build import random_model
 from wdstream.train.dummy import needs_dummy, with_dummy
 from wdstream.train.loss import LossHead, find_targets
 

@@ -3,79 +3,96 @@
     <|START_OF_IMG|> TILE_GLOBAL <|IMG_PATCH|> x 169 <|END_OF_IMG|>
     <|START_OF_IMG|> TILE_1 <|IMG_PATCH|> x 169 ... TILE_n <|IMG_PATCH|> x 169 TILE_GLOBAL ... <|END_OF_IMG|>
 
-A tile of wdstream is one square, the whole of its image (first line). An image left whole is cut by its aspect ratio
-(families/shared/aspect_grid.py), and the squares get the numbers that the processor gives them (second line).
+A tile of wdstream is one square, the whole of its image (first line). An image left whole is split by its aspect ratio
+(`AspectGrid`), and the squares get the numbers that the processor gives them (second line).
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
-from wdstream.families.shared.aspect_grid import AspectGrid
+from wdstream.families.base import Family
+from wdstream.families.shared.images import HALF, MarkedBlock, PixelSettings
 from wdstream.families.shared.model_folder import ModelFolder
-from wdstream.families.shared.split import Grid
+from wdstream.families.shared.model_shape import language_shape, tower_shape
+from wdstream.families.shared.processor_rules import ProcessorRules
+from wdstream.families.shared.squares import AspectGrid, Grid, Squares, SquareTower, cost_by_square, square_side
+from wdstream.plan.cost import training_flops
 from wdstream.records import Ints, Size
 
+VISION = {
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_hidden_layers": 26,
+    "image_size": 384,
+    "patch_size": 14,
+}
+TEXT = {
+    "vocab_size": 256000,
+    "hidden_size": 8192,
+    "intermediate_size": 22528,
+    "num_hidden_layers": 40,
+    "num_attention_heads": 64,
+}
+"""What config.json may leave to the defaults of the transformers classes."""
 
-class AyaVision(AspectGrid):
+
+@dataclass(frozen=True, kw_only=True)
+class NumberedSquares(AspectGrid):
+    """Squares of which each has its number before it, the overview its name; `names` are the numbers' ids."""
+
+    names: tuple[int, ...] = ()
+
+    def count_tokens(self, widths: Ints, heights: Ints, columns: Ints, rows: Ints) -> Ints:
+        """Names and placeholders of all squares, start and end."""
+        return self.count_squares(columns, rows) * (self.tokens_per_square + 1) + 2
+
+    def ids(self, size: Size, grid: Grid) -> Ints:
+        """Numbered squares row by row, then the block of the whole image without its start."""
+        numbered = 0 if grid == (1, 1) else grid[0] * grid[1]
+        squares = np.full((numbered, self.tokens_per_square + 1), self.block.image_id, dtype=np.int64)
+        squares[:, 0] = self.names[:numbered]
+        block = self.block.of(self.tokens_per_square)
+        return np.concatenate([block[:1], squares.ravel(), block[1:]])
+
+
+class AyaVision(Family):
     """Aya Vision (`AyaVisionForConditionalGeneration`)."""
 
-    name: ClassVar[str] = "aya_vision"
     structural_tokens: ClassVar[tuple[str, ...]] = (
         *("<image>", "<|START_OF_IMG|>", "<|IMG_PATCH|>", "<|IMG_LINE_BREAK|>", "<|END_OF_IMG|>", "TILE_GLOBAL"),
         *(f"TILE_{number}" for number in range(1, 13)),
         *("<BOS_TOKEN>", "<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>", "<|USER_TOKEN|>", "<|CHATBOT_TOKEN|>"),
     )
-    processor_class: ClassVar[str] = "AyaVisionProcessor"
     image_prompt: ClassVar[str] = "<image>"
-    placeholder: ClassVar[str] = "<|IMG_PATCH|>"
-    placeholder_key: ClassVar[str] = "image_token_index"
-    default_side: ClassVar[int] = 384
-    vision_defaults: ClassVar[Mapping[str, Any]] = {
-        "hidden_size": 1152,
-        "intermediate_size": 4304,
-        "num_hidden_layers": 26,
-        "image_size": 384,
-        "patch_size": 14,
-    }
-    text_defaults: ClassVar[Mapping[str, Any]] = {
-        "vocab_size": 256000,
-        "hidden_size": 8192,
-        "intermediate_size": 22528,
-        "num_hidden_layers": 40,
-        "num_attention_heads": 64,
-    }
+    processor_class = "AyaVisionProcessor"
 
-    def __init__(self, folder: ModelFolder) -> None:
-        super().__init__(folder)
-        self._names = [self.require_token(f"TILE_{number}") for number in range(1, self.max_squares + 1)]
+    def __init__(self, folder: ModelFolder, name: str) -> None:
+        super().__init__(folder, name)
+        self.image_id = self.require_token("<|IMG_PATCH|>", folder.config.get("image_token_index"))
+        start, whole, end = (self.require_token(t) for t in ("<|START_OF_IMG|>", "TILE_GLOBAL", "<|END_OF_IMG|>"))
+        block = MarkedBlock(before=(start, whole), image_id=self.image_id, after=(end,))
+        tower = SquareTower.read(folder, VISION, side=square_side(folder.image_settings, 384))
+        self.patch_size = tower.patch_size
+        self.downsample = int(folder.config.get("downsample_factor", 2))
+        tokens = tower.num_patches // self.downsample**2  # patches are shuffled together along each side
+        pixels = PixelSettings.read(folder, mean=HALF, std=HALF)
+        splitting = NumberedSquares.read(
+            folder,
+            side=tower.side,
+            resample=pixels.resample,
+            block=block,
+            tokens_per_square=tokens,
+            crops=True,  # the processor asks for crops whatever preprocessor_config.json says (its `images_kwargs`)
+        )
+        numbers = range(1, splitting.max_squares + 1)
+        self.splitting = replace(splitting, names=tuple(self.require_token(f"TILE_{number}") for number in numbers))
+        self.images = Squares(tower, block.of(tokens), pixels, self.splitting)
+        cost = training_flops(**language_shape(folder, TEXT), **tower_shape(tower.vision))
+        self.cost = cost_by_square(cost, tower.num_patches)
 
-    def count_placeholders(self, folder: ModelFolder) -> int:
-        """Patches, shuffled together by `downsample_factor` along each side."""
-        self._downsample = int(folder.config.get("downsample_factor", 2))
-        return self.patches_per_image // self._downsample**2
-
-    def crops(self, settings: Mapping[str, Any]) -> bool:
-        """Always: the processor asks for crops whatever preprocessor_config.json says (its `images_kwargs`)."""
-        return True
-
-    def processor_settings(self) -> Mapping[str, Any]:
+    def processor_rules(self) -> ProcessorRules:
         """The processor has to be told the sizes from which it counts placeholders."""
-        return {"patch_size": self.patch_size, "img_size": self.side, "downsample_factor": self._downsample}
-
-    def image_block(self) -> Ints:
-        """Start, name, placeholders, end."""
-        start, name, end = (self.require_token(t) for t in ("<|START_OF_IMG|>", "TILE_GLOBAL", "<|END_OF_IMG|>"))
-        return np.array([start, name, *[self.image_id] * self.tokens_per_image, end], dtype=np.int64)
-
-    def split_tokens(self, widths: Ints, heights: Ints, columns: Ints, rows: Ints) -> Ints:
-        """Names and placeholders of all squares, start and end."""
-        return self.count_squares(columns, rows) * (self.tokens_per_image + 1) + 2
-
-    def split_ids(self, size: Size, grid: Grid) -> Ints:
-        """Numbered squares row by row, then the block of the whole image without its start."""
-        numbered = 0 if grid == (1, 1) else grid[0] * grid[1]
-        squares = np.full((numbered, self.tokens_per_image + 1), self.image_id, dtype=np.int64)
-        squares[:, 0] = self._names[:numbered]
-        return np.concatenate([self._block[:1], squares.ravel(), self._block[1:]])
+        sizes = {"patch_size": self.patch_size, "img_size": self.splitting.side, "downsample_factor": self.downsample}
+        return replace(self.splitting.processor_rules(is_splitting=self.is_splitting), settings=sizes)

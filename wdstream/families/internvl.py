@@ -2,56 +2,62 @@
 
     <img> <IMG_CONTEXT> x n </img>          n features for each square of the image
 
-A tile is one square. An image that wdstream leaves whole is cut by its aspect ratio (families/shared/aspect_grid.py).
+A tile is one square. An image that wdstream leaves whole is split by its aspect ratio (`AspectGrid`).
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import ClassVar
 
-import numpy as np
-
-from wdstream.families.shared.aspect_grid import AspectGrid
-from wdstream.families.shared.inputs import CLIP_MEAN, CLIP_STD
+from wdstream.families.base import Family
+from wdstream.families.shared.images import MarkedBlock, PixelSettings
 from wdstream.families.shared.model_folder import ModelFolder
-from wdstream.records import Ints
+from wdstream.families.shared.model_shape import language_shape, tower_shape
+from wdstream.families.shared.processor_rules import ProcessorRules
+from wdstream.families.shared.squares import AspectGrid, Squares, SquareTower, cost_by_square, square_side
+from wdstream.plan.cost import training_flops
+
+VISION = {
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "image_size": 448,
+    "patch_size": 14,
+}
+"""What config.json may leave to the defaults of its transformers class."""
 
 
-class InternVL(AspectGrid):
+class InternVL(Family):
     """InternVL 2.5, 3 and 3.5 (`InternVLForConditionalGeneration`)."""
 
-    name: ClassVar[str] = "internvl"
     structural_tokens: ClassVar[tuple[str, ...]] = (
         *("<img>", "</img>", "<IMG_CONTEXT>", "<video>"),
         *("<|im_start|>", "<|im_end|>", "<|endoftext|>"),
     )
-    processor_class: ClassVar[str] = "InternVLProcessor"
     image_prompt: ClassVar[str] = "<IMG_CONTEXT>"
-    placeholder: ClassVar[str] = "<IMG_CONTEXT>"
-    placeholder_key: ClassVar[str] = "image_token_id"
-    default_side: ClassVar[int] = 384
-    vision_defaults: ClassVar[Mapping[str, Any]] = {
-        "hidden_size": 1024,
-        "intermediate_size": 4096,
-        "num_hidden_layers": 24,
-        "image_size": 448,
-        "patch_size": 14,
-    }
-    default_mean: ClassVar[tuple[float, ...]] = CLIP_MEAN
-    default_std: ClassVar[tuple[float, ...]] = CLIP_STD
+    processor_class = "InternVLProcessor"
 
-    def count_placeholders(self, folder: ModelFolder) -> int:
-        """Patches, shuffled together by `downsample_ratio` along each side."""
-        return int(self.patches_per_image * folder.config.get("downsample_ratio", 0.5) ** 2)
-
-    def crops(self, settings: Mapping[str, Any]) -> bool:
-        """Always: the processor asks for crops whatever preprocessor_config.json says (its `images_kwargs`)."""
-        return True
-
-    def processor_settings(self) -> Mapping[str, Any]:
-        """The processor has to be told how many placeholders an image has."""
-        return {"image_seq_length": self.tokens_per_image}
-
-    def image_block(self) -> Ints:
-        """Start, placeholders, end."""
+    def __init__(self, folder: ModelFolder, name: str) -> None:
+        super().__init__(folder, name)
+        self.image_id = self.require_token("<IMG_CONTEXT>", folder.config.get("image_token_id"))
         start, end = self.require_token("<img>"), self.require_token("</img>")
-        return np.array([start, *[self.image_id] * self.tokens_per_image, end], dtype=np.int64)
+        block = MarkedBlock(before=(start,), image_id=self.image_id, after=(end,))
+        tower = SquareTower.read(folder, VISION, side=square_side(folder.image_settings, 384))
+        # Patches are shuffled together by this factor along each side.
+        self.tokens_per_square = int(tower.num_patches * folder.config.get("downsample_ratio", 0.5) ** 2)
+        pixels = PixelSettings.read(folder)
+        self.splitting = AspectGrid.read(
+            folder,
+            side=tower.side,
+            resample=pixels.resample,
+            block=block,
+            tokens_per_square=self.tokens_per_square,
+            crops=True,  # the processor asks for crops whatever preprocessor_config.json says (its `images_kwargs`)
+        )
+        self.images = Squares(tower, block.of(self.tokens_per_square), pixels, self.splitting)
+        cost = training_flops(**language_shape(folder), **tower_shape(tower.vision))
+        self.cost = cost_by_square(cost, tower.num_patches)
+
+    def processor_rules(self) -> ProcessorRules:
+        """The processor has to be told how many placeholders an image has."""
+        rules = self.splitting.processor_rules(is_splitting=self.is_splitting)
+        return replace(rules, settings={"image_seq_length": self.tokens_per_square})

@@ -3,169 +3,138 @@
     <image> x n ... <image> x n  <bos> prompt "\\n" | text <eos>
     `------------- block, both ways -------------'   `- causal -'
 
-The block ends before the first token that is supervised (families/shared/masks4d.py): for a page its images and tile
-labels are
-the block and its text the answer. BOS stands behind the images, as in the model's own processor. In a row that begins
-with supervised text the block is BOS and newline alone, and images that come later are seen causally: were they in the
+The block ends before the first token that is supervised (`PromptMasks`): for a page its images and tile labels are the
+block and its text the answer. BOS is after the images, as in the model's own processor. In a row that begins with
+supervised text the block is BOS and newline alone, and images that come later are seen causally: were they in the
 block, the text before them would see its own words. Positions count from 1.
 
-PaliGemma 2 has layers with a sliding window but takes one mask for all layers, so a document must fit into the window.
+PaliGemma 2 is the same around Gemma 2. It has layers with a sliding window but takes one mask for all layers, so a
+document must fit into the window; and it caps its attention scores, so transformers runs it with eager attention alone.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.families.base import Piece
-from wdstream.families.shared.inputs import text_of
-from wdstream.families.shared.masks4d import NO_BLOCK, MaskedFamily, mask_arrays, prompt_blocks, visible
-from wdstream.families.shared.model_folder import ModelFolder
-from wdstream.families.shared.square import SquareTiles
-from wdstream.records import IGNORED, ImageSegment, Ints, LabelledPage, Size, TextSegment
+from wdstream.families.base import Family, Piece
+from wdstream.families.shared.images import HALF, MarkedBlock, PixelSettings
+from wdstream.families.shared.masks import MASKED_ATTENTION, MASKED_REASON, NO_BLOCK, PromptMasks, prompt_blocks
+from wdstream.families.shared.model_folder import Json, ModelFolder
+from wdstream.families.shared.model_shape import language_shape, tower_shape
+from wdstream.families.shared.positions import PlainPositions
+from wdstream.families.shared.processor_rules import ProcessorRules, Texts, text_of
+from wdstream.families.shared.squares import Squares, SquareTower, square_side
+from wdstream.plan.cost import training_flops
+from wdstream.records import ImageSegment, Ints, LabelledPage, TextSegment
 
-if TYPE_CHECKING:
-    import torch
+VISION = {
+    "hidden_size": 1152,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 27,
+    "image_size": 224,
+    "patch_size": 14,
+}
+TEXT = {
+    "vocab_size": 257216,
+    "hidden_size": 2048,
+    "intermediate_size": 16384,
+    "num_hidden_layers": 18,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 1,
+    "head_dim": 256,
+}
+TEXT_2 = {
+    **TEXT,
+    "hidden_size": 2304,
+    "intermediate_size": 9216,
+    "num_hidden_layers": 26,
+    "num_key_value_heads": 4,
+}
+"""What config.json may leave to the defaults of the transformers classes; the last of PaliGemma 2."""
 
 
-class PaliGemma(MaskedFamily, SquareTiles):
-    """PaliGemma (`PaliGemmaForConditionalGeneration`)."""
+class PaliGemma(Family):
+    """PaliGemma and PaliGemma 2 (`PaliGemmaForConditionalGeneration`)."""
 
-    name: ClassVar[str] = "paligemma"
     structural_tokens: ClassVar[tuple[str, ...]] = ("<image>", "<bos>", "<eos>", "<pad>")
-    processor_class: ClassVar[str] = "PaliGemmaProcessor"
     image_prompt: ClassVar[str] = "<image>"
-    placeholder: ClassVar[str] = "<image>"
-    placeholder_key: ClassVar[str] = "image_token_index"
-    default_side: ClassVar[int] = 224
-    vision_defaults: ClassVar[Mapping[str, Any]] = {
-        "hidden_size": 1152,
-        "intermediate_size": 4096,
-        "num_hidden_layers": 27,
-        "image_size": 224,
-        "patch_size": 14,
-    }
-    processor_ends: ClassVar[bool] = True
-    text_defaults: ClassVar[Mapping[str, Any]] = {
-        "vocab_size": 257216,
-        "hidden_size": 2048,
-        "intermediate_size": 16384,
-        "num_hidden_layers": 18,
-        "num_attention_heads": 8,
-        "num_key_value_heads": 1,
-        "head_dim": 256,
-    }
+    processor_class = "PaliGemmaProcessor"
+    attention: tuple[str, ...] = MASKED_ATTENTION
+    attention_reason = MASKED_REASON
+    position_rule = PlainPositions(first=1)
+    masks = PromptMasks()
 
-    def __init__(self, folder: ModelFolder) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: ModelFolder, name: str) -> None:
+        # Both generations have one `model_type`: the language model inside says which it is.
+        is_second = name == "paligemma2" or folder.text_config.get("model_type") == "gemma2"
+        super().__init__(folder, "paligemma2" if is_second else name)
         self.bos_id = self.require_token("<bos>")
-        self._opening = _ids([self.bos_id]), _ids(self.encoder.encode("\n"))
+        self.newline_ids = self.encoder.encode("\n")
+        self.image_id = self.require_token("<image>", folder.config.get("image_token_index"))
+        tower = SquareTower.read(folder, VISION, side=square_side(folder.image_settings, 224))
+        block = MarkedBlock(image_id=self.image_id).of(tower.num_patches)
+        self.images = Squares(tower, block, PixelSettings.read(folder, mean=HALF, std=HALF))
+        text = TEXT_2 if is_second else TEXT
+        self.cost = training_flops(**language_shape(folder, text), **tower_shape(tower.vision))
+        self.is_second = is_second
+        if is_second:
+            window = folder.text_config.get("sliding_window", 4096)
+            self.max_document_tokens = None if window is None else int(window)
+            self.attention = ("eager", "flex_attention")
+            self.attention_reason = f"sdpa cannot cap attention scores, and {MASKED_REASON}"
 
-    @classmethod
-    def load(cls, folder: ModelFolder) -> Self:
-        """The family of the language model inside: both generations share one `model_type`."""
-        is_second = folder.text_config.get("model_type") == "gemma2"
-        return cast(Self, (PaliGemma2 if is_second else cls)(folder))
-
-    def count_placeholders(self, folder: ModelFolder) -> int:
-        """Every patch is one."""
-        return self.patches_per_image
-
-    def image_block(self) -> Ints:
-        """Placeholders only."""
-        return _ids([self.image_id] * self.tokens_per_image)
+    def length_rules(self) -> Mapping[str, object]:
+        """All settings that decide how many tokens and patches an image has, and which documents are taken."""
+        rules = self.images.length_rules()
+        return {**rules, "longest": self.max_document_tokens} if self.is_second else rules
 
     @property
     def prefix_tokens(self) -> int:
         """BOS, and the newline that ends a prompt."""
-        return sum(len(ids) for ids in self._opening)
+        return 1 + len(self.newline_ids)
 
     def opened(self, pieces: Sequence[Piece]) -> list[Piece]:
-        """BOS behind the last image before anything is supervised, a newline before the first piece that is
-        supervised."""
-        supervised = next((place for place, (_, is_supervised) in enumerate(pieces) if is_supervised), len(pieces))
-        images = [place for place, (ids, _) in enumerate(pieces[:supervised]) if self.image_id in ids]
-        behind = images[-1] + 1 if images else 0
-        bos, newline = ((ids, False) for ids in self._opening)
-        return [*pieces[:behind], bos, *pieces[behind:supervised], newline, *pieces[supervised:]]
-
-    def positions(self, input_ids: Ints, image_sizes: Sequence[Size]) -> Ints:
-        """1, 2, 3 ...: int64 (1, L)."""
-        return super().positions(input_ids, image_sizes) + 1
-
-    def attention_arrays(
-        self, input_ids: Ints, labels: Ints, lengths: Sequence[Sequence[int]]
-    ) -> dict[str, NDArray[Any]]:
-        """Numbers of documents and of blocks (families/shared/masks4d.py)."""
-        return mask_arrays(prompt_blocks(labels, lengths, ignored=IGNORED), lengths)
+        """BOS after the last image before anything is supervised, a newline before the first supervised piece."""
+        answer = next((number for number, (_, is_supervised) in enumerate(pieces) if is_supervised), len(pieces))
+        images = [number for number, (ids, _) in enumerate(pieces[:answer]) if self.image_id in ids]
+        prompt = images[-1] + 1 if images else 0
+        bos, newline = ((np.array(ids, dtype=np.int64), False) for ids in ([self.bos_id], self.newline_ids))
+        return [*pieces[:prompt], bos, *pieces[prompt:answer], newline, *pieces[answer:]]
 
     def prompt_arrays(self, input_ids: Ints, labels: Ints) -> dict[str, NDArray[Any]]:
-        """`token_type_ids` int64 (B, L): 0 for the tokens that see each other, 1 for those behind them."""
-        blocks = prompt_blocks(labels, [[row.size] for row in labels], ignored=IGNORED)
+        """`token_type_ids` int64 (B, L): 0 for the tokens that see each other, 1 for those after them."""
+        blocks = prompt_blocks(labels, [[row.size] for row in labels])
         return {"token_type_ids": (blocks == NO_BLOCK).astype(np.int64)}
 
-    def mask_inputs(
-        self, batch: Mapping[str, Any], *, device: "torch.device | str", dtype: "torch.dtype"
-    ) -> dict[str, Any]:
-        """`attention_mask` (B, 1, L, L), made on the device."""
-        return {"attention_mask": self.mask(visible(batch, device), dtype)}
+    def processor_rules(self) -> ProcessorRules:
+        """The processor takes images and prompt first, and one text to learn, which it ends with EOS."""
+        return ProcessorRules(ends=True, texts=_prompt_and_suffix, comparable=_images_first)
 
-    def narrowed(self, config: Mapping[str, Any]) -> dict[str, Any]:
+    def narrowed(self, config: Json) -> dict[str, Any]:
         """The projector leads into the narrow language model."""
         tree = super().narrowed(config)
         width = tree["text_config"]["hidden_size"]
         return {**tree, "hidden_size": width, "projection_dim": width}
 
-    def comparable(self, page: LabelledPage) -> LabelledPage:
-        """The processor takes images and prompt first, and one text to learn."""
-        first = [part for part in page.segments if isinstance(part, ImageSegment) or not part.is_supervised]
-        text = "".join(part.text for part in page.segments if isinstance(part, TextSegment) and part.is_supervised)
-        return replace(page, segments=(*first, TextSegment(text=text)))
 
-    def processor_texts(self, page: LabelledPage) -> dict[str, list[str]]:
-        """Prompt and suffix; without images, which the processor insists on, the pair that it would make of them."""
-        is_text = [isinstance(part, TextSegment) and part.is_supervised for part in page.segments]
-        parts = [text_of(part, self.image_prompt) for part in page.segments]
-        prompt = "".join(part for part, is_last in zip(parts, is_text, strict=True) if not is_last)
-        suffix = "".join(part for part, is_last in zip(parts, is_text, strict=True) if is_last)
-        if page.tiles:
-            return {"text": [prompt], "suffix": [suffix]}
-        return {"text": [f"<bos>{prompt}\n"], "text_pair": [f"{suffix}<eos>"]}
+def _images_first(page: LabelledPage) -> LabelledPage:
+    """Images and prompt, then all supervised text as one."""
+    first = [part for part in page.segments if isinstance(part, ImageSegment) or not part.is_supervised]
+    text = "".join(part.text for part in page.segments if isinstance(part, TextSegment) and part.is_supervised)
+    return replace(page, segments=(*first, TextSegment(text=text)))
 
 
-class PaliGemma2(PaliGemma):
-    """PaliGemma 2: the same around Gemma 2.
-
-    Gemma 2 caps its attention scores, so transformers runs it with eager attention alone.
-    """
-
-    name: ClassVar[str] = "paligemma2"
-    attention: ClassVar[tuple[str, ...]] = ("eager", "flex_attention")
-    attention_reason: ClassVar[str] = (
-        "sdpa cannot cap attention scores, and the kernels of flash attention see causal rows only and would drop the "
-        "attention of images and prompts in both directions"
-    )
-    text_defaults: ClassVar[Mapping[str, Any]] = {
-        "vocab_size": 257216,
-        "hidden_size": 2304,
-        "intermediate_size": 9216,
-        "num_hidden_layers": 26,
-        "num_attention_heads": 8,
-        "num_key_value_heads": 4,
-        "head_dim": 256,
-    }
-
-    def __init__(self, folder: ModelFolder) -> None:
-        super().__init__(folder)
-        window = folder.text_config.get("sliding_window", 4096)
-        self.max_document_tokens = None if window is None else int(window)
-
-    def length_rules(self) -> Mapping[str, Any]:
-        """All settings that decide how many tokens and patches an image has, and which documents are taken."""
-        return {**super().length_rules(), "longest": self.max_document_tokens}
-
-
-def _ids(values: Sequence[int]) -> Ints:
-    return np.array(values, dtype=np.int64)
+def _prompt_and_suffix(page: LabelledPage, image_prompt: str) -> Texts:
+    """Prompt and suffix; without images, which the processor insists on, the pair that it would make of them."""
+    prompt, suffix = "", ""
+    for segment in page.segments:
+        if isinstance(segment, TextSegment) and segment.is_supervised:
+            suffix += segment.text
+        else:
+            prompt += text_of(segment, image_prompt)
+    if page.tiles:
+        return {"text": [prompt], "suffix": [suffix]}
+    return {"text": [f"<bos>{prompt}\n"], "text_pair": [f"{suffix}<eos>"]}

@@ -1,8 +1,8 @@
-"""Which model families there are, and which one a checkpoint belongs to."""
+"""Which model families there are, and which one a model folder belongs to."""
 
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import cast
 
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
@@ -19,14 +19,14 @@ FAMILIES = {
     "lighton_ocr": "wdstream.families.lighton_ocr:LightOnOcr",
     "llava": "wdstream.families.pixtral:Pixtral",
     "llava_onevision": "wdstream.families.llava_onevision:LlavaOnevision",
-    "mistral3": "wdstream.families.pixtral:Mistral3",
+    "mistral3": "wdstream.families.pixtral:Pixtral",
     "paddleocr_vl": "wdstream.families.paddleocr_vl:PaddleOcrVL",
     "paligemma": "wdstream.families.paligemma:PaliGemma",
-    "paligemma2": "wdstream.families.paligemma:PaliGemma2",
-    "qwen2_vl": "wdstream.families.qwen_vl:Qwen2VL",
-    "qwen2_5_vl": "wdstream.families.qwen_vl:Qwen25VL",
-    "qwen3_vl": "wdstream.families.qwen_vl:Qwen3VL",
-    "smolvlm": "wdstream.families.idefics3:SmolVLM",
+    "paligemma2": "wdstream.families.paligemma:PaliGemma",
+    "qwen2_vl": "wdstream.families.qwen_vl:QwenVL",
+    "qwen2_5_vl": "wdstream.families.qwen_vl:QwenVL",
+    "qwen3_vl": "wdstream.families.qwen_vl:QwenVL",
+    "smolvlm": "wdstream.families.idefics3:Idefics3",
 }
 """`model_type` of config.json -> module:class; a module is imported when its family is asked for."""
 
@@ -40,25 +40,40 @@ REFUSED = {
 """Families that cannot be packed correctly, with the reason."""
 
 
+GROUP = "wdstream.families"
+"""Entry points under which installed packages offer families of their own, by `model_type`: docs/add-a-family.md."""
+
+
 def load_family(path: str | Path, *, name: str | None = None) -> Family:
-    """The family of a local folder, ready to count, encode and lay out; reads no weights.
+    """The family of a local model folder, ready to count, encode and lay out; reads no weights.
 
     Args:
-        path: checkpoint directory: config.json, tokenizer.json, tokenizer_config.json, preprocessor_config.json.
+        path: model folder: config.json, tokenizer.json, tokenizer_config.json, preprocessor_config.json.
         name: family to use instead of the one config.json names.
 
     Raises:
-        FamilyError: no checkpoint there, unknown family, or settings that the family does not support.
+        FamilyError: no model folder there, unknown family, or settings that the family does not support.
     """
+    if not isinstance(path, str | Path):
+        raise FamilyError(f"load_family: expected the path of a model folder, found {type(path).__name__} {path!r}")
+    if not isinstance(name, str | None):
+        raise FamilyError(f"load_family: name: expected a family's name or None, found {type(name).__name__} {name!r}")
     folder = read_model_folder(Path(path))
     refuse_own_processor(folder)
-    return family_class(name or folder.model_type, folder).load(folder)
+    wanted = name or folder.model_type
+    family = family_class(wanted, folder)(folder, wanted)
+    if missing := [part for part in ("image_id", "images", "cost") if not hasattr(family, part)]:
+        raise FamilyError(
+            f"family {wanted} is not whole: {type(family).__name__}.__init__ sets no {' and no '.join(missing)}; "
+            "see docs/add-a-family.md"
+        )
+    return family
 
 
 def refuse_own_processor(folder: ModelFolder) -> None:
-    """A processor that is code of the checkpoint's own decides lengths and ids by rules that nobody here has seen.
+    """A processor that is code of the model folder's own decides lengths and ids by rules that nobody here has seen.
 
-    Checkpoints published before transformers had their model go on naming their own code (`auto_map`). Where the
+    Models published before transformers had their class still name their own code (`auto_map`). Where the
     installed transformers has a class of the same name, that one is used, here as there.
 
     Raises:
@@ -73,7 +88,7 @@ def refuse_own_processor(folder: ModelFolder) -> None:
         lacking = [name for key, name in named.items() if key.endswith("Processor") and not is_native(str(name))]
         if lacking:
             raise FamilyError(
-                f"{folder.path}: {file} asks for {lacking[0]}, a processor of the checkpoint's own code (auto_map) "
+                f"{folder.path}: {file} asks for {lacking[0]}, a processor of the model's own code (auto_map) "
                 "that the installed transformers lacks: its lengths cannot be known before it runs, so no plan can "
                 "hold; use the model's version for transformers (its name often ends in -hf)"
             )
@@ -87,18 +102,47 @@ def is_native(name: str) -> bool:
 
 
 def family_class(name: str, folder: ModelFolder) -> type[Family]:
-    """The class of family `name`; `checkpoint` is only named in errors.
+    """The class of family `name`; `folder` is only named in errors.
 
     Raises:
-        FamilyError: the family is unknown, refused, or runs code of its own that wdstream does not know.
+        FamilyError: the family is unknown or refused, two claim its name, or what an installed package offers under it
+            is no family.
     """
     if name in REFUSED:
         raise FamilyError(f"{folder.path}: family '{name}' cannot be packed: {REFUSED[name]}")
-    if name not in FAMILIES:
+    installed = entry_points(group=GROUP)
+    claims = {f"{_package(point)} ({point.value})": point.value for point in installed if point.name == name}
+    if name in FAMILIES:
+        claims["wdstream"] = FAMILIES[name]
+    if len(claims) > 1:
+        raise FamilyError(
+            f"{folder.path}: family '{name}' is offered by {' and by '.join(sorted(claims))}; uninstall all but one, "
+            f"or offer yours under another name of the entry point group '{GROUP}'"
+        )
+    if not claims:
         remote = " (its config.json asks for remote code, whose lengths and masks cannot be proven)"
+        known = sorted({*FAMILIES, *(point.name for point in installed)})
         raise FamilyError(
             f"{folder.path}: unknown model family '{name}'{remote if 'auto_map' in folder.config else ''}; "
-            f"known: {', '.join(sorted(FAMILIES))}"
+            f"known: {', '.join(known)}; docs/add-a-family.md says how to add one"
         )
-    module, _, attribute = FAMILIES[name].partition(":")
-    return cast(type[Family], getattr(import_module(module), attribute))
+    return _load_class(name, claims.popitem()[1])
+
+
+def _package(point: EntryPoint) -> str:
+    """The installed package that offers an entry point."""
+    return "an installed package" if point.dist is None else point.dist.name
+
+
+def _load_class(name: str, reference: str) -> type[Family]:
+    """The class at `module:class`."""
+    module, _, attribute = reference.partition(":")
+    try:
+        found: object = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise FamilyError(f"family '{name}' at {reference} cannot be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Family)):
+        raise FamilyError(
+            f"family '{name}' at {reference}: expected a subclass of wdstream.families.base.Family, found {found!r}"
+        )
+    return found

@@ -216,7 +216,7 @@ def narrow_model(family: Family, attn: str) -> "torch.nn.Module":
     import torch
     from transformers import AutoConfig
 
-    from wdstream.testing.tiny.build import random_model
+    from wdstream.proofs.isolation import random_model
 
     config = AutoConfig.from_pretrained(family.model_dir)
     tree = family.narrowed(copy.deepcopy(config.to_dict()))

@@ -81,6 +81,18 @@ def measure_isolation(
     )
 
 
+def random_model(config: Any, seed: int, attn: str | dict[str, str] | None = None) -> Any:
+    """A float32 model of a transformers `config` with seeded random weights, to measure on.
+
+    Packing depends on masks and positions, not on trained values. The global random state is left as it was.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return AutoModelForImageTextToText.from_config(config, dtype=torch.float32, attn_implementation=attn)
+
+
 @contextmanager
 def without_compiler() -> Iterator[None]:
     """Run what asks for `torch.compile` as plain PyTorch.

@@ -116,7 +116,7 @@ def tile_previews(tile: Pixels, family: Family) -> tuple[Pixels, ...]:
     pixels = type(family).layout(family, [tile])["pixel_values"]  # the family's own, in uint8, also where it is swapped
     if pixels.ndim == PLANES:
         return tuple(np.ascontiguousarray(image.transpose(1, 2, 0)) for image in pixels)
-    return (resize(tile, family.resized(tile.shape[1], tile.shape[0]), family.resample),)
+    return (resize(tile, family.resized(tile.shape[1], tile.shape[0]), family.images.pixels.resample),)
 
 
 def previews_of(tile: TileView, family: Family) -> Previews:

@@ -100,7 +100,7 @@ def test_turns_with_images_are_written_as_transformers_writes_them(has_system: b
         build(messages, family).input_ids.tolist(),
         with_eos(reference_ids(messages, family, processor), family),
     )
-    if family.melts_newlines:  # the same text; newlines around an image are tokens of their own
+    if family.processor_rules().melts_newlines:  # the same text; newlines around an image are tokens of their own
         assert family.encoder.decode(ours) == family.encoder.decode(theirs)
     else:
         assert ours == theirs

@@ -6,15 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
-from wdstream.families.shared.resize_rules import SizeRule, smart_size, smart_sizes
+from wdstream.families.shared.resize_rules import SmartSize
+from wdstream.families.shared.resized import one_size
 
-QWEN2_5 = SizeRule(factor=28, min_pixels=3136, max_pixels=12845056)
-QWEN3 = SizeRule(factor=32, min_pixels=65536, max_pixels=16777216)
-SMALL = SizeRule(factor=28, min_pixels=200704, max_pixels=1003520)
+QWEN2_5 = SmartSize(factor=28, min_pixels=3136, max_pixels=12845056)
+QWEN3 = SmartSize(factor=32, min_pixels=65536, max_pixels=16777216)
+SMALL = SmartSize(factor=28, min_pixels=200704, max_pixels=1003520)
 RULES = [QWEN2_5, QWEN3, SMALL]
 
 
-def reference(width: int, height: int, rule: SizeRule) -> tuple[int, int] | None:
+def reference(width: int, height: int, rule: SmartSize) -> tuple[int, int] | None:
     if max(width, height) / min(width, height) > 200:
         with pytest.raises(ValueError, match="aspect ratio"):
             smart_resize(height, width, rule.factor, rule.min_pixels, rule.max_pixels)
@@ -26,8 +27,8 @@ def reference(width: int, height: int, rule: SizeRule) -> tuple[int, int] | None
 @pytest.mark.parametrize("rule", RULES)
 @given(st.integers(1, 4096), st.integers(1, 4096))
 @settings(deadline=None, max_examples=1000)
-def test_scalar_is_transformers_rule(rule: SizeRule, width: int, height: int) -> None:
-    assert smart_size(width, height, rule) == reference(width, height, rule)
+def test_is_transformers_rule(rule: SmartSize, width: int, height: int) -> None:
+    assert one_size(rule, width, height) == reference(width, height, rule)
 
 
 def lattice() -> tuple[np.ndarray, np.ndarray]:
@@ -39,21 +40,21 @@ def lattice() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_vectorised_twin_agrees_on_a_lattice(rule: SizeRule) -> None:
+def test_columns_of_a_lattice(rule: SmartSize) -> None:
     widths, heights = lattice()
-    new_widths, new_heights = smart_sizes(widths, heights, rule)
+    new_widths, new_heights = rule.sizes(widths, heights)
     for place in range(0, len(widths), 3):
-        expected = smart_size(int(widths[place]), int(heights[place]), rule) or (-1, -1)
+        expected = reference(int(widths[place]), int(heights[place]), rule) or (-1, -1)
         assert (new_widths[place], new_heights[place]) == expected, (widths[place], heights[place])
 
 
 def test_literal_sizes() -> None:
-    assert smart_size(1240, 1754, QWEN2_5) == (1232, 1764)
-    assert smart_size(1, 1, QWEN2_5) == (56, 56)
-    assert smart_size(14, 42, QWEN2_5) == (56, 112)  # 14/28 rounds to even: 0 columns, enlarged afterwards
-    assert smart_size(5000, 5000, QWEN2_5) == (3556, 3556)  # 3584 missed by a rounding, as in transformers
-    assert smart_size(1, 200, QWEN2_5) == (28, 812)
-    assert smart_size(1, 201, QWEN2_5) is None
-    assert smart_size(0, 10, QWEN2_5) is None
-    none = smart_sizes(np.array([0, 1, 402]), np.array([5, 201, 2]), QWEN2_5)
+    assert one_size(QWEN2_5, 1240, 1754) == (1232, 1764)
+    assert one_size(QWEN2_5, 1, 1) == (56, 56)
+    assert one_size(QWEN2_5, 14, 42) == (56, 112)  # 14/28 rounds to even: 0 columns, enlarged afterwards
+    assert one_size(QWEN2_5, 5000, 5000) == (3556, 3556)  # 3584 missed by a rounding, as in transformers
+    assert one_size(QWEN2_5, 1, 200) == (28, 812)
+    assert one_size(QWEN2_5, 1, 201) is None
+    assert one_size(QWEN2_5, 0, 10) is None
+    none = QWEN2_5.sizes(np.array([0, 1, 402]), np.array([5, 201, 2]))
     assert [side.tolist() for side in none] == [[-1, -1, -1], [-1, -1, -1]]

@@ -51,9 +51,11 @@ class ReferenceLayout:
 
         arrays = self._layout(tiles)
         images = [Image.fromarray(np.ascontiguousarray(tile)) for tile in tiles]
-        settings = {**self._family.image_call_settings(), "return_tensors": "np"}
-        found = self._processor(images=self._family.processor_images(images), **settings)[PIXELS]
-        pixels = self._family.processor_pixels(np.asarray(found, dtype=np.float32), arrays)
+        rules = self._family.processor_rules()
+        settings = {**rules.call_settings, "return_tensors": "np"}
+        pixels = np.asarray(self._processor(images=rules.images_of(images), **settings)[PIXELS], dtype=np.float32)
+        if rules.pixels is not None:
+            pixels = rules.pixels(pixels, arrays)
         return {**arrays, PIXELS: self._shaped(pixels, arrays[PIXELS])}
 
     def _shaped(self, found: NDArray[np.float32], own: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -22,13 +22,14 @@ def load_processor(family: Family) -> Any:
     """The processor of the family's checkpoint, its own splitting of images off unless the family `is_splitting`."""
     import transformers
 
+    rules = family.processor_rules()
     image_processor = transformers.AutoImageProcessor.from_pretrained(family.model_dir)
-    for key, value in ({} if family.is_splitting else family.untiled_settings).items():
+    for key, value in ({} if family.is_splitting else rules.untiled_settings).items():
         setattr(image_processor, key, value)
     tokenizer = transformers.AutoTokenizer.from_pretrained(family.model_dir)
     cls = _without_video(_processor_class(family.processor_class))
-    processor = cls(image_processor=image_processor, tokenizer=tokenizer, **family.processor_settings())
-    for key, value in family.processor_attributes().items():
+    processor = cls(image_processor=image_processor, tokenizer=tokenizer, **rules.settings)
+    for key, value in rules.attributes.items():
         setattr(processor, key, value)
     return processor
 
@@ -39,21 +40,22 @@ def processor_ids(processor: Any, family: Family, page: LabelledPage) -> list[in
     Where the processor treats a lone image differently (`least_images`), a copy of it is put behind the text, and its
     block is cut off again.
     """
-    tiles = page.tiles
-    missing = max(0, family.least_images - len(tiles)) if tiles else 0
+    tiles, rules = page.tiles, family.processor_rules()
+    missing = max(0, rules.least_images - len(tiles)) if tiles else 0
     extra = tuple(ImageSegment(index=len(tiles) + number) for number in range(missing))
     longer = (
         replace(page, tiles=(*tiles, *[tiles[-1]] * missing), segments=(*page.segments, *extra)) if missing else page
     )
     ids = [int(number) for number in run_processor(processor, family, longer)["input_ids"][0]]
     added = sum(len(family.image_ids(tile.shape[1], tile.shape[0])) for tile in longer.tiles[len(tiles) :])
-    return ids[: len(ids) - added - family.processor_ends]
+    return ids[: len(ids) - added - rules.ends]
 
 
 def comparable(page: LabelledPage, family: Family) -> LabelledPage:
     """The page as both sides read it alike: without newlines beside images for a family that `melts_newlines`."""
-    page = family.comparable(page)
-    if not family.melts_newlines:
+    rules = family.processor_rules()
+    page = page if rules.comparable is None else rules.comparable(page)
+    if not rules.melts_newlines:
         return page
     segments = tuple(
         replace(part, text=part.text.strip("\n")) if isinstance(part, TextSegment) else part for part in page.segments
@@ -65,11 +67,12 @@ def run_processor(processor: Any, family: Family, page: LabelledPage, **settings
     """The processor's output for a page: the text as one string, an image where the page has a tile."""
     from PIL import Image
 
-    texts = family.processor_texts(page)
+    rules = family.processor_rules()
+    texts = rules.texts_of(page, family.image_prompt)
     images = [Image.fromarray(np.ascontiguousarray(tile)) for tile in page.tiles]
     if not images:
         return processor.tokenizer(**texts, **settings)
-    return processor(**texts, images=family.processor_images(images), **settings)
+    return processor(**texts, images=rules.images_of(images), **settings)
 
 
 def _processor_class(name: str) -> Any:

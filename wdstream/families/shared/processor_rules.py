@@ -1,64 +1,67 @@
-"""How a family's own Hugging Face processor is made and fed: what the reference of the proofs needs to know.
+"""How a family's own Hugging Face processor is made and fed: what families/reference needs to know of a family.
 
-Nothing here plays a part in a training run; families/reference/processor.py asks it.
+Nothing here plays a part in a training run, but for `pixels: reference` and the check of the first step.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from numpy.typing import NDArray
 
-from wdstream.families.shared.inputs import text_of
-from wdstream.records import LabelledPage
+from wdstream.families.shared.images import Arrays
+from wdstream.records import ImageSegment, LabelledPage, Segment, TextSegment
+
+Texts = dict[str, list[str]]
+"""Texts as keyword arguments of a processor: `text`, for some families `suffix` or `text_pair`."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessorRules:
-    """The part of a family that speaks of its processor."""
+    """What is special about a processor; by default nothing is.
 
-    processor_class: ClassVar[str]
-    """Name of the processor in transformers: the reference of the tests and of `wdstream doctor`."""
-    image_prompt: ClassVar[str]
-    """What that processor, and a chat template, has in the text where an image stands."""
-    melts_newlines: ClassVar[bool] = False
-    """Whether that processor writes newlines around an image as text, so that its tokenizer joins them with newlines of
-    the text beside it. wdstream keeps them apart: the length of an image must not depend on what stands beside it."""
+    Attributes:
+        settings: what its constructor needs besides tokenizer and image processor.
+        attributes: what has to be set on it after it is made.
+        untiled_settings: settings of the image processor that switch its own splitting of images off.
+        call_settings: what it says to its image processor at each call, over the settings of that.
+        melts_newlines: whether it writes newlines around an image as text, so that its tokenizer joins them with
+            newlines of the text next to them. wdstream keeps them apart: the length of an image must not depend on its
+            neighbours.
+        least_images: images a text must have for it to leave them uncut as wdstream does.
+        ends: whether it puts EOS after a text by itself.
+        nests_images: whether the images of one page are a list in a list.
+        texts: (page, image_prompt) -> what it reads besides images; None: one string, `image_prompt` for a tile.
+        pixels: (`pixel_values` of the image processor, arrays of our layout) -> without padding that the layout leaves
+            out; None: as they are.
+        comparable: a page as the processor takes it, where it takes segments in one order only; None: any page.
+    """
+
+    settings: Mapping[str, object] = field(default_factory=dict)
+    attributes: Mapping[str, object] = field(default_factory=dict)
+    untiled_settings: Mapping[str, object] = field(default_factory=dict)
+    call_settings: Mapping[str, object] = field(default_factory=dict)
+    melts_newlines: bool = False
     least_images: int = 1
-    """Images a text must have for that processor to leave them uncut as wdstream does."""
-    processor_ends: ClassVar[bool] = False
-    """Whether that processor puts EOS behind a text by itself."""
-    untiled_settings: ClassVar[Mapping[str, Any]] = {}
-    """Settings of the image processor that switch its own splitting of images off."""
+    ends: bool = False
+    nests_images: bool = True
+    texts: Callable[[LabelledPage, str], Texts] | None = None
+    pixels: Callable[[NDArray[Any], Arrays], NDArray[Any]] | None = None
+    comparable: Callable[[LabelledPage], LabelledPage] | None = None
 
-    def processor_settings(self) -> Mapping[str, Any]:
-        """What the processor's constructor needs beside tokenizer and image processor."""
-        return {}
+    def images_of(self, images: Sequence[object]) -> Sequence[object]:
+        """The images of one page in the nesting in which the processor reads them."""
+        return [list(images)] if self.nests_images else list(images)
 
-    def processor_attributes(self) -> Mapping[str, Any]:
-        """What has to be set on the processor after it is made."""
-        return {}
+    def texts_of(self, page: LabelledPage, image_prompt: str) -> Texts:
+        """What the processor reads besides images."""
+        if self.texts is not None:
+            return self.texts(page, image_prompt)
+        return {"text": ["".join(text_of(segment, image_prompt) for segment in page.segments)]}
 
-    def image_call_settings(self) -> Mapping[str, Any]:
-        """What the processor tells its image processor at each call, over the settings of that."""
-        settings: Mapping[str, Any] = self.processor_attributes().get("images_kwargs", {})
-        return settings
 
-    def processor_images(self, images: Sequence[Any]) -> Sequence[Any]:
-        """The images of one page in the nesting in which the processor reads them by this family's rules."""
-        return [list(images)]
-
-    def processor_texts(self, page: LabelledPage) -> dict[str, list[str]]:
-        """What the processor reads beside images: the page's text as one string, `image_prompt` where a tile stands."""
-        return {"text": ["".join(text_of(part, self.image_prompt) for part in page.segments)]}
-
-    def processor_pixels(self, found: NDArray[Any], own: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """`pixel_values` of the image processor without padding that `layout` leaves out.
-
-        Args:
-            found: as the image processor gives it.
-            own: the arrays of `layout` for the same images.
-        """
-        return found
-
-    def comparable(self, page: LabelledPage) -> LabelledPage:
-        """A page that the processor can be given, made of `page` where it takes parts in one order only."""
-        return page
+def text_of(segment: Segment, image_prompt: str) -> str:
+    """A segment as a processor reads it: text, `image_prompt` for an image, nothing for what only ids can say."""
+    if isinstance(segment, ImageSegment):
+        return image_prompt
+    return segment.text if isinstance(segment, TextSegment) else ""

@@ -106,19 +106,11 @@ def write_settings(folder: Path, recipe: TinyRecipe, tokenizer: dict[str, Any]) 
     return recipe.build_config(ids, -(-num_ids // VOCAB_MULTIPLE) * VOCAB_MULTIPLE)
 
 
-def random_model(config: Any, seed: int, attn: str | dict[str, str] | None = None) -> Any:
-    """A float32 model of `config` with seeded random weights; the global random state is left as it was."""
-    import torch
-    from transformers import AutoModelForImageTextToText
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return AutoModelForImageTextToText.from_config(config, dtype=torch.float32, attn_implementation=attn)
-
-
 def _save_weights(folder: Path, config: Any, seed: int) -> None:
     """config.json, generation_config.json and model.safetensors."""
     from transformers.utils import logging
+
+    from wdstream.proofs.isolation import random_model
 
     model = random_model(config, seed)
     text = config.get_text_config()

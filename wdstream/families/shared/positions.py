@@ -1,18 +1,74 @@
-"""M-RoPE positions of one document: text counts on, an image spans a block of time, height and width.
+"""Position ids of one document: a plain count, or M-RoPE.
 
-The rule is `get_rope_index` of the Qwen-VL models in transformers: text tokens take the running position in all three
+M-RoPE is `get_rope_index` of the Qwen-VL models in transformers: text tokens take the running position in all three
 rows; an image of (rows, columns) merged patches takes time 0, its row and its column, each on top of the running
-position, which then goes on by max(rows, columns). Row 0 of the result is the plain token count: the model reads
+position, which then advances by max(rows, columns). Row 0 of the result is the plain token count: the model reads
 packing from it, and it restarts with every document.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
-from wdstream.records import Ints
+from wdstream.records import Ints, Size
+
+
+class PositionRule(Protocol):
+    """How the tokens of a document are numbered."""
+
+    @property
+    def num_rows(self) -> int:
+        """R, rows of the position ids."""
+
+    def positions(self, input_ids: Ints, image_sizes: Sequence[Size]) -> Ints:
+        """Position ids of ONE document, int64 (R, L); row 0 counts its tokens.
+
+        Args:
+            input_ids: int64 (L,).
+            image_sizes: (width, height) of its images before resizing, in order.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class PlainPositions:
+    """One row: `first`, `first` + 1, ..."""
+
+    first: int = 0
+
+    @property
+    def num_rows(self) -> int:
+        """One."""
+        return 1
+
+    def positions(self, input_ids: Ints, image_sizes: Sequence[Size]) -> Ints:
+        """int64 (1, L)."""
+        return np.arange(self.first, self.first + len(input_ids), dtype=np.int64)[None, :]
+
+
+@dataclass(frozen=True, slots=True)
+class MropePositions:
+    """Four rows: text, time, height, width.
+
+    Attributes:
+        image_id: of a merged patch.
+        grid: (columns, rows) of merged patches of an image of (width, height).
+    """
+
+    image_id: int
+    grid: Callable[[int, int], tuple[int, int]]
+
+    @property
+    def num_rows(self) -> int:
+        """Four."""
+        return 4
+
+    def positions(self, input_ids: Ints, image_sizes: Sequence[Size]) -> Ints:
+        """int64 (4, L)."""
+        return mrope_positions(input_ids == self.image_id, [self.grid(*size) for size in image_sizes])
 
 
 def mrope_positions(is_image: NDArray[np.bool_], grids: Sequence[tuple[int, int]]) -> Ints:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wdstream.families.shared.masks4d import additive, image_blocks, mask_arrays, prompt_blocks, visible
+from wdstream.families.shared.masks import additive, image_blocks, mask_arrays, prompt_blocks, visible
 
 IMAGE = 9
 
@@ -20,7 +20,7 @@ def batch_of(rows: list[list[list[int]]], *, supervised: list[list[int]] | None 
     if supervised is None:
         blocks = image_blocks(ids, IMAGE)
     else:
-        blocks = prompt_blocks(np.array(supervised, dtype=np.int64), lengths, ignored=-100)
+        blocks = prompt_blocks(np.array(supervised, dtype=np.int64), lengths)
     return {name: torch.from_numpy(array) for name, array in mask_arrays(blocks, lengths).items()}
 
 

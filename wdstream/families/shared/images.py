@@ -1,0 +1,183 @@
+"""What a family makes of an image, as parts: a family's `images` is one `ImageRules`, made of these or of its own.
+
+    ResizedImages (resized.py)   an image keeps its shape: a size rule, a block of tokens, a layout of pixels
+    Squares (squares.py)         an image is one square, or several where the family's processor splits images itself
+
+Letters: K images, N patches or squares, P pixels of a patch's side, S pixels of a square's side.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.families.shared.model_folder import ModelFolder
+from wdstream.records import Ints, Pixels, Size
+
+if TYPE_CHECKING:
+    import torch
+
+Arrays = Mapping[str, NDArray[Any]]
+"""Arrays of a layout or of a batch, by the name of the model's argument; uint8 pixels, int64 sizes."""
+Batch = Mapping[str, Any]
+"""A collated batch: the tensors of `Arrays` and the text side, see wdstream/batches/collate.py."""
+Inputs = dict[str, Any]
+"""Keyword arguments of `model.forward`."""
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+"""Of CLIP's normalisation, which many image processors default to; per channel, for pixels in [0, 1]."""
+HALF = (0.5, 0.5, 0.5)
+PILLOW_FILTERS = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
+"""Pillow's numbers for resampling filters, as preprocessor_config.json holds them."""
+
+
+class ImageRules(Protocol):
+    """How many tokens and patches an image has, which ids stand for it, and how its pixels go to the model."""
+
+    @property
+    def size_multiple(self) -> int:
+        """Pixels; the sides of an image are resized to multiples of this."""
+
+    @property
+    def min_pixels(self) -> int:
+        """Smallest area to which an image is resized."""
+
+    @property
+    def max_pixels(self) -> int:
+        """Largest area to which an image is resized."""
+
+    @property
+    def max_tile_side(self) -> int | None:
+        """Pixels; a longer side is shrunk to this, so larger tiles lose detail. None: no limit."""
+
+    @property
+    def is_splitting(self) -> bool:
+        """Whether images are split into several as the family's own processor does."""
+
+    @property
+    def pixels(self) -> "PixelSettings":
+        """How pixels are resized and normalised."""
+
+    def whole(self) -> Self:
+        """The rules for images that wdstream does not cut: split as the processor does, if it does."""
+
+    def length_rules(self) -> Mapping[str, object]:
+        """All settings that decide how many tokens and patches an image has; JSON-serialisable."""
+
+    def cost(self, widths: Ints, heights: Ints) -> tuple[Ints, Ints]:
+        """(tokens, patches) of images of these sizes in pixels, int64 of the same shape; -1 where a size is refused."""
+
+    def resized(self, width: int, height: int) -> Size:
+        """The size in pixels to which an image is resized; raises FamilyError where it is refused."""
+
+    def ids(self, width: int, height: int) -> Ints:
+        """int64 ids of the block of an image whose size is not refused."""
+
+    def grid(self, width: int, height: int) -> tuple[int, int]:
+        """(columns, rows) of the tokens of an image (ResizedImages), or of its squares (Squares)."""
+
+    def layout(self, tiles: Sequence[Pixels]) -> dict[str, NDArray[Any]]:
+        """Resize images and lay them out as the model wants them, still uint8; for no images, arrays of length 0."""
+
+    def collate(self, parts: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+        """Join the arrays of several `layout` calls, images in order."""
+
+    def inputs(self, batch: Batch, *, device: "torch.device | str", dtype: "torch.dtype") -> Inputs:
+        """Keyword arguments that carry the images of a batch that has any: moved and normalised."""
+
+
+class TokenBlock(Protocol):
+    """The ids that stand for an image of (columns, rows) merged patches, those around and inside it included."""
+
+    def count(self, columns: Ints, rows: Ints) -> Ints:
+        """How many they are, for images of these grids."""
+
+    def ids(self, columns: int, rows: int) -> Ints:
+        """The ids of one image; int64."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkedBlock:
+    """A placeholder for each merged patch, with marks before and after them all, or none."""
+
+    image_id: int
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
+
+    def count(self, columns: Ints, rows: Ints) -> Ints:
+        """Placeholders and marks, for images of these grids."""
+        return columns * rows + len(self.before) + len(self.after)
+
+    def ids(self, columns: int, rows: int) -> Ints:
+        """The ids of one image; int64."""
+        return self.of(columns * rows)
+
+    def of(self, placeholders: int) -> Ints:
+        """The ids of an image of this many placeholders; int64."""
+        ids = np.full(len(self.before) + placeholders + len(self.after), self.image_id, dtype=np.int64)
+        ids[: len(self.before)] = self.before
+        ids[len(ids) - len(self.after) :] = self.after
+        return ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelSettings:
+    """How pixels are resized and normalised.
+
+    Attributes:
+        mean, std: of the normalisation, per channel, for pixels in [0, 1].
+        resample: filter of the resize: bilinear, bicubic or lanczos.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resample: str
+
+    @classmethod
+    def read(
+        cls,
+        folder: ModelFolder,
+        *,
+        mean: Sequence[float] = CLIP_MEAN,
+        std: Sequence[float] = CLIP_STD,
+        pillow_filter: int = 3,
+    ) -> Self:
+        """As the image processor's settings say, and where they say nothing, as its class does (the arguments)."""
+        settings = folder.image_settings
+        return cls(
+            mean=tuple(float(value) for value in settings.get("image_mean") or mean),
+            std=tuple(float(value) for value in settings.get("image_std") or std),
+            resample=PILLOW_FILTERS.get(settings.get("resample", pillow_filter), "bicubic"),
+        )
+
+    def normalised(
+        self,
+        pixels: "torch.Tensor",
+        *,
+        device: "torch.device | str",
+        dtype: "torch.dtype",
+        copies: int = 1,
+        is_interleaved: bool = False,
+    ) -> "torch.Tensor":
+        """uint8 (N, ...) moved and normalised on the device, (N, copies * bytes of one); floats are only moved."""
+        from wdstream.pixels.normalise import normalise_patches
+
+        moved = pixels.to(device, non_blocking=True)
+        return normalise_patches(
+            moved.flatten(1),
+            mean=self.mean,
+            std=self.std,
+            temporal_patch_size=copies,
+            dtype=dtype,
+            is_interleaved=is_interleaved,
+        )
+
+
+def join_arrays(parts: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+    """The arrays of all parts below each other; those of a single part are passed on without a copy."""
+    if len(parts) == 1:
+        return dict(parts[0])
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
