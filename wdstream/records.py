@@ -206,7 +206,7 @@ class Sample:
         return len(self.input_ids)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class PackPlan:
     """One pack, decided from the index: no pixels, no text.
 
@@ -231,8 +231,14 @@ class PackPlan:
     language_cost: int = 0
     vision_cost: int = 0
 
+    def __repr__(self) -> str:
+        return (
+            f"<PackPlan {self.number}: {len(self.samples)} samples, {sum(self.tokens)} tokens, "
+            f"{sum(self.patches)} patches>"
+        )
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class StepPlan:
     """The packs of one optimizer step and how ranks share them.
 
@@ -250,6 +256,10 @@ class StepPlan:
     def num_supervised(self) -> int:
         """Supervised tokens of the whole step: the loss normaliser, known without a collective."""
         return sum(sum(pack.supervised) for pack in self.packs)
+
+    def __repr__(self) -> str:
+        samples = sum(len(pack.samples) for pack in self.packs)
+        return f"<StepPlan {self.step}: {len(self.packs)} packs of {samples} samples for {len(self.deal)} ranks>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

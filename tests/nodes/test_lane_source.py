@@ -21,7 +21,7 @@ from wdstream.families.base import Family
 from wdstream.nodes.lane import LaneSettings, LaneShards
 from wdstream.nodes.lane_source import LanePack, LaneSource, merge_lane_states
 from wdstream.nodes.mapper import Map
-from wdstream.nodes.measure import MeasuredPage, measure_page
+from wdstream.nodes.measure import MeasuredPage, PageMeasurer
 from wdstream.nodes.node import State
 from wdstream.nodes.tile import TileRenderer
 from wdstream.pipeline.build_pack import PackBuilder
@@ -204,8 +204,9 @@ def test_a_page_that_fails_after_its_header_keeps_its_slot(family: Family) -> No
     Image.fromarray(rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)).save(file, "PNG")
     data = file.getvalue()
     segments = (ImageSegment(index=0), TextSegment(text="Some words of text."))
+    measure = PageMeasurer(family, TILING, make_settings(family).replace(max_patches=10_000).limits)
     good, cut = (
-        measure_page(Page(key=key, images=(image,), segments=segments), family=family, tiling=TILING)
+        measure(Page(key=key, images=(image,), segments=segments))
         for key, image in (("good", data), ("cut", data[:2000]))
     )
     assert (good.tokens, good.patches) == (cut.tokens, cut.patches)
@@ -235,7 +236,7 @@ def test_wrong_worlds_lanes_and_states(urls: list[str], family: Family) -> None:
     with pytest.raises(PlanError, match="5 shards for 8 lanes"):
         LaneSource(urls, settings=make_settings(family, lanes=8))
     with pytest.raises(PlanError, match=r"6 is no multiple of 4 lanes: .* use 2 lanes, or leave epochs out"):
-        LaneSource(urls, settings=replace(settings, global_batch_size=6, epochs=1))
+        LaneSource(urls, settings=settings.replace(global_batch_size=6, epochs=1))
     half = LaneSource(urls, settings=settings, world=World(rank=0, size=2))
     next(half)
     with pytest.raises(StateError, match="the saved state has the lanes 0, 2; rank 0 of 1 needs lane 1"):
@@ -262,7 +263,7 @@ def test_pipes_and_missing_shards(urls: list[str], family: Family, tmp_path: Pat
 
 def test_lanes_that_are_through_give_empty_packs(urls: list[str], family: Family) -> None:
     """With 5 shards in 4 lanes; what was left out is reported once, also after a resume at any pack."""
-    settings = replace(make_settings(family), epochs=1)
+    settings = make_settings(family).replace(epochs=1)
     packs = list(itertools.islice(LaneSource(urls, settings=settings), 40))
     assert sorted(key for pack in packs for key in keys(pack)) == sorted(
         f"s{shard}p{number}" for shard in range(SHARDS) for number in range(PAGES) if number != 2
@@ -292,7 +293,7 @@ def test_the_state_is_small(tmp_path: Path, family: Family) -> None:
         with webdataset.TarWriter(paths[-1]) as writer:
             for number in range(60):
                 writer.write({"__key__": f"s{shard}p{number}", "txt": "word " * (1 + number * 7 % 50)})
-    settings = replace(make_settings(family, lanes=8), pool=16, shuffle=64)
+    settings = make_settings(family, lanes=8).replace(pool=16, shuffle=64)
     _, whole = run(paths, settings, size=1, packs=64, state=None)
     _, parts = run(paths, settings, size=4, packs=16, state=None)
     text = json.dumps(whole, separators=(",", ":"))
@@ -302,7 +303,7 @@ def test_the_state_is_small(tmp_path: Path, family: Family) -> None:
 
 def test_lanes_of_fewer_pages_than_are_shuffled_together(urls: list[str], family: Family) -> None:
     """Of the 4 good pages of a shard, 64 are shuffled together: the lane goes round its shard many times for them."""
-    settings = replace(make_settings(family), shuffle=64)
+    settings = make_settings(family).replace(shuffle=64)
     source = LaneSource(urls, settings=settings)
     packs = list(itertools.islice(source, 80))
     source.close()

@@ -11,9 +11,9 @@ from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import DecodeError, UnfitError
 from wdstream.nodes.decode import decode_page
-from wdstream.nodes.measure import PageLimits, fit_page, measure_page
+from wdstream.nodes.measure import PageMeasurer
 from wdstream.nodes.tile import TileRenderer
-from wdstream.plan.sample_lengths import Reject
+from wdstream.plan.sample_lengths import LengthLimits, Reject
 from wdstream.records import ImageSegment, Page, TextSegment
 
 TILED = {"kind": "shape_buckets", "tile_size": 84, "overview_size": 56}
@@ -40,17 +40,17 @@ def test_as_the_plan(
         overlength=overlength,
     )
     plan = plan_from_config(config)
-    allowed = PageLimits(
+    allowed = LengthLimits(
         max_tokens=limits[0], max_patches=limits[1], max_pixels=500_000, downscale=overlength == "downscale"
     )
+    measure = PageMeasurer(plan.family, plan.tiling, allowed)
     found = set()
     for planned, shards in zip(plan.mixture.planned, plan.shards, strict=True):
         lengths, _ = planned.measure(np.arange(len(shards)))
         for row in range(len(shards)):
-            measured = measure_page(shards.read_page(row), family=plan.family, tiling=plan.tiling)
             reject = Reject(int(lengths.reject[row]))
             try:
-                page = fit_page(measured, allowed, family=plan.family, tiling=plan.tiling)
+                page = measure(shards.read_page(row))
             except UnfitError as error:
                 assert reject != Reject.ACCEPTED, str(error)
                 found.add("left out")
@@ -65,10 +65,9 @@ def test_as_the_plan(
 def test_pages_without_text_are_left_out(stream_config: Callable[..., Config], small_shards: Path) -> None:
     plan = plan_from_config(stream_config(small_shards))
     page = Page(key="bare", images=(), segments=(TextSegment(text=""),))
-    measured = measure_page(page, family=plan.family, tiling=plan.tiling)
+    limits = LengthLimits(max_tokens=100, max_patches=100, max_pixels=100)
     with pytest.raises(UnfitError, match="page 'bare': empty text"):
-        limits = PageLimits(max_tokens=100, max_patches=100, max_pixels=100)
-        fit_page(measured, limits, family=plan.family, tiling=plan.tiling)
+        PageMeasurer(plan.family, plan.tiling, limits)(page)
 
 
 def test_an_image_longer_than_any_tiling_takes_is_left_out(
@@ -80,7 +79,7 @@ def test_an_image_longer_than_any_tiling_takes_is_left_out(
     png = b"\x89PNG\r\n\x1a\n" + b"\x00\x00\x00\x0dIHDR" + header + bytes(4)
     page = Page(key="long", images=(png,), segments=(TextSegment(text="a"), ImageSegment(index=0)))
     with pytest.raises(UnfitError, match=r"page 'long': too many pixels, \(\(16777217, 1\),\)"):
-        measure_page(page, family=plan.family, tiling=plan.tiling)
+        PageMeasurer(plan.family, plan.tiling, LengthLimits.of(plan.settings, plan.family))(page)
     for cut in (TileRenderer(tiling=plan.tiling).render, decode_page):
         with pytest.raises(DecodeError, match=r"page 'long', image 0: .* no side may be longer than 16777216"):
             cut(page)

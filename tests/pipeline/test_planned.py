@@ -2,6 +2,7 @@
 
 import json
 import logging
+import pickle
 import shutil
 import threading
 from collections import Counter
@@ -394,3 +395,21 @@ print(plan.step(3).step, 'torch' in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["3", "False"]
+
+
+def test_a_plan_says_what_it_is_and_pickles(stream_config: MakeConfig, small_shards: Path) -> None:
+    plan = plan_from_config(stream_config(small_shards, epochs=1, global_batch_size=2))
+    assert repr(plan) == (
+        "<Plan of 1 datasets with 30 pages, family qwen2_5_vl: packs of 1024 tokens and 2048 patches, 2 per step>"
+    )
+    again = pickle.loads(pickle.dumps(plan))
+    assert repr(again) == repr(plan)
+    assert again.fingerprints == plan.fingerprints
+    assert list(again.steps()) == list(plan.steps())
+    step = plan.step(0)
+    assert repr(step) == f"<StepPlan 0: 2 packs of {sum(len(pack.samples) for pack in step.packs)} samples for 1 ranks>"
+    with plan.loader() as loader:
+        assert repr(loader) == f"<StreamLoader from <PlanSource of rank 0 of 1: {plan!r}>>"
+        batch = next(loader)
+    assert batch.step_plan == step
+    assert batch.num_supervised == step.num_supervised

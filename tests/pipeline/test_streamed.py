@@ -111,11 +111,11 @@ def test_a_run_continues_where_the_tars_moved_to_an_object_store(lanes: Lanes, w
 
 def test_family_and_tiling_are_fitted_as_a_plans_are(lanes: Lanes, tmp_path: Path) -> None:
     splits = load_family(make_tiny_model(tmp_path / "tiny", family="smolvlm", vocab_size=1024))
-    adaptive = replace(lanes.settings, family=splits, tiling=TilingPolicy(kind="adaptive"))
+    adaptive = lanes.settings.replace(family=splits, tiling=TilingPolicy(kind="adaptive"))
     fitted = Lanes(urls=lanes.urls, settings=adaptive).settings
     assert isinstance(fitted.tiling, TilingPolicy)
     assert (fitted.tiling.multiple, fitted.tiling.max_tile_pixels, fitted.tiling.tile_size) == (512, 512 * 512, 512)
-    whole = Lanes(urls=lanes.urls, settings=replace(lanes.settings, family=splits)).settings
+    whole = Lanes(urls=lanes.urls, settings=lanes.settings.replace(family=splits)).settings
     assert isinstance(whole.tiling, TilingPolicy)
     assert whole.tiling.kind == "none"
     assert whole.family.fingerprint == splits.for_whole_images().fingerprint != splits.fingerprint

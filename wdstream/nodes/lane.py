@@ -10,62 +10,63 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, overload
 
 import numpy as np
+from pydantic import ConfigDict, PositiveInt
 
 from wdstream.errors import PageError, ShardError, UnfitError
 from wdstream.families.base import Family
 from wdstream.nodes.as_page import as_page
 from wdstream.nodes.decode import MAX_PIXELS
 from wdstream.nodes.mapper import Map
-from wdstream.nodes.measure import MeasuredPage, PageLimits, fit_page, measure_page, measured_lengths
+from wdstream.nodes.measure import MeasuredPage, PageMeasurer
 from wdstream.nodes.node import State
 from wdstream.nodes.pack import Pack
 from wdstream.nodes.read_tars import OpenStream, RawSample, ReadTars
 from wdstream.nodes.shuffle import Shuffle
 from wdstream.plan.hashing import combine, splitmix64_array
+from wdstream.plan.sample_lengths import LengthLimits
 from wdstream.records import Failure, Page
+from wdstream.settings import Settings
 from wdstream.tiling.plugin import LoadedTiling
 from wdstream.tiling.policy import TilingPolicy
 
 ENDLESS = 1 << 62
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneSettings:
-    """What decides the packs of every lane.
+class LaneSettings(Settings):
+    """What decides the packs of every lane."""
 
-    Attributes:
-        family: lengths.
-        tiling: how pages are cut.
-        sequence_length: tokens a pack.
-        max_patches: vision patches a pack.
-        global_batch_size: packs a step, over all ranks; a multiple of every world size, too.
-        lanes: V; a multiple of every world size the run may have.
-        pool: pages each lane chooses from, in memory with their images still encoded.
-        shuffle: pages of a lane that are shuffled together, in memory likewise.
-        seed: order of shards and pages.
-        epochs: how often each lane goes through its shards; None for ever.
-        max_pixels: pages with larger images are left out.
-        downscale: shrink the images of pages that are too long for a pack, rather than leave them out.
-    """
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     family: Family
+    """Whose lengths pages have."""
     tiling: TilingPolicy | LoadedTiling
-    sequence_length: int
-    max_patches: int
-    global_batch_size: int
-    lanes: int = 8
-    pool: int = 16
-    shuffle: int = 64
+    """How pages are cut."""
+    sequence_length: PositiveInt
+    """Tokens per pack."""
+    max_patches: PositiveInt
+    """Vision patches per pack."""
+    global_batch_size: PositiveInt
+    """Packs per step, over all ranks; a multiple of every world size that the run may have."""
+    lanes: PositiveInt = 8
+    """V; a multiple of every world size that the run may have."""
+    pool: PositiveInt = 16
+    """Pages that each lane chooses from, in memory with their images still encoded."""
+    shuffle: PositiveInt = 64
+    """Pages of a lane that are shuffled together, in memory likewise."""
     seed: int = 0
-    epochs: int | None = None
-    max_pixels: int = MAX_PIXELS
+    """Of the order of shards and pages."""
+    epochs: PositiveInt | None = None
+    """How often each lane goes through its shards; None never ends."""
+    max_pixels: PositiveInt = MAX_PIXELS
+    """Pages with larger images are left out."""
     downscale: bool = False
+    """Shrink the images of pages that are too long for a pack, rather than leave them out."""
 
     @property
-    def limits(self) -> PageLimits:
-        """What a page may be."""
+    def limits(self) -> LengthLimits:
+        """What a page may be, to be packed."""
         longest = self.family.max_document_tokens
-        return PageLimits(
+        return LengthLimits(
             max_tokens=self.sequence_length if longest is None else min(self.sequence_length, longest),
             max_patches=self.max_patches,
             max_pixels=self.max_pixels,
@@ -82,7 +83,7 @@ class LeftOut:
 
 
 class LaneShards(Sequence[str]):
-    """The shards that one lane reads: epoch after epoch its share of all of them, in another order each time."""
+    """The shards that one lane reads: epoch after epoch its share of all shards, in another order each time."""
 
     def __init__(self, urls: Sequence[str], *, lane: int, lanes: int, seed: int, epochs: int | None = None) -> None:
         self._urls = urls
@@ -110,7 +111,7 @@ class LaneShards(Sequence[str]):
         return self._urls[order[place]]
 
     def _order(self, epoch: int) -> list[int]:
-        """Numbers of the lane's shards in an epoch: every so many-th of all of them, sorted by a hash."""
+        """Numbers of the lane's shards in an epoch: every V-th of all shards sorted by a hash."""
         shards = np.arange(len(self._urls), dtype=np.uint64)
         hashes = splitmix64_array(shards ^ np.uint64(combine(self._seed, epoch)))
         order: list[int] = np.argsort(hashes)[self._lane :: self._lanes].tolist()
@@ -125,6 +126,7 @@ class Lane:
         names: what each is called in keys (read_tars.shard_names).
         number: which lane this is.
         settings: of all lanes.
+        measure: the lengths of a page.
         open_stream: opens a tar; see ReadTars.
 
     Attributes:
@@ -137,11 +139,13 @@ class Lane:
         names: Mapping[str, str],
         number: int,
         settings: LaneSettings,
+        measure: PageMeasurer,
         open_stream: OpenStream,
     ) -> None:
         self._names = names
         self._number = number
         self._settings = settings
+        self._measurer = measure
         self._open_stream = open_stream
         self._opened = self._measured = self._fitted = 0
         self.left_out = LeftOut()
@@ -152,7 +156,7 @@ class Lane:
             sequence_length=settings.sequence_length,
             max_patches=settings.max_patches,
             pool=settings.pool,
-            measure=measured_lengths,
+            measure=lambda page: (page.tokens, page.patches),
         )
 
     def reset(self, state: State | None) -> None:
@@ -160,7 +164,7 @@ class Lane:
         # Shards opened: until now, when the last page was measured, and when the last one fitted.
         self._opened = self._measured = self._fitted = 0
         self._packs.reset(state)
-        self.left_out = LeftOut()  # what is read again was left out, and told, before
+        self.left_out = LeftOut()  # what is read again was left out, and reported, before
 
     def next_pack(self) -> tuple[MeasuredPage, ...]:
         """The pages of the next pack; none after the last epoch."""
@@ -168,8 +172,8 @@ class Lane:
 
     def take_left_out(self) -> LeftOut:
         """What was passed over since the last time."""
-        found, self.left_out = self.left_out, LeftOut()
-        return found
+        left_out, self.left_out = self.left_out, LeftOut()
+        return left_out
 
     def state(self) -> State:
         """The place."""
@@ -192,17 +196,15 @@ class Lane:
         return self._open_stream(url)
 
     def _measure(self, sample: RawSample) -> MeasuredPage:
-        family, tiling = self._settings.family, self._settings.tiling
         self._measured = self._opened
         key = f"{self._names[sample.url]}/{sample.key}"  # many tools count keys anew in every tar
         try:
             page = as_page({"__key__": key, **sample.parts})
             assert isinstance(page, Page), "the parts of a tar are bytes"
-            measured = measure_page(page, family=family, tiling=tiling)
-            fitting = fit_page(measured, self._settings.limits, family=family, tiling=tiling)
+            measured = self._measurer(page)
         except PageError as error:
-            found = self.left_out.unfit if isinstance(error, UnfitError) else self.left_out.bad
-            found.append(Failure(key=key, sample=-1, reason=str(error)))
+            left_out = self.left_out.unfit if isinstance(error, UnfitError) else self.left_out.bad
+            left_out.append(Failure(key=key, sample=-1, reason=str(error)))
             raise
         self._fitted = self._opened
-        return fitting
+        return measured

@@ -5,11 +5,11 @@
                                      ...                                       (V lanes)
 
 A lane reads its shards front to back and packs what it reads: a pipe or a download will do. Rank r of W runs the lanes
-r, r + W, ... and gives the packs r, r + W, ...; so the sequence of packs does not know W, as long as W divides V. A
-rank's state holds its own lanes only: gather the states of all ranks and `merge_lane_states` before you save.
-Lanes go round their shards, each at its own pace; in each epoch every shard is in exactly one lane. With `epochs`, a
-lane that is through gives packs of no pages, so that all ranks go on alike until the last one is through. A step then
-has a pack of every lane at least, so the first step without a page is the end.
+r, r + W, ... and gives the packs r, r + W, ...; so the sequence of packs does not depend on W, as long as W divides V.
+A rank's state holds its own lanes only: gather the states of all ranks and `merge_lane_states` before you save.
+Each lane goes through its shards at its own pace; in each epoch every shard is in exactly one lane. With `epochs`, a
+lane that is through gives packs without pages, so that all ranks continue alike until the last one is through. A step
+then has at least one pack of every lane, so the first step without a page is the end.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from typing import Any
 
 from wdstream.errors import PlanError, StateError
 from wdstream.nodes.lane import Lane, LaneSettings
-from wdstream.nodes.measure import MeasuredPage
+from wdstream.nodes.measure import MeasuredPage, PageMeasurer
 from wdstream.nodes.node import Stage, State
 from wdstream.nodes.read_tars import OpenStream, open_url, shard_names
 from wdstream.records import Failure, World
@@ -87,6 +87,13 @@ class LaneSource(Stage[LanePack]):
         self.lanes: dict[int, Lane] = {}
         self.start: State | None = None
         self._open_stream = open_stream or open_url
+        self._measure = PageMeasurer(settings.family, settings.tiling, settings.limits)
+
+    def __repr__(self) -> str:
+        return (
+            f"<LaneSource of rank {self.world.rank} of {self.world.size}: {self.settings.lanes} lanes of "
+            f"{len(self.urls)} shards>"
+        )
 
     def start_at(self, state: Mapping[str, Any] | None) -> None:
         """Let `reset()` begin at a saved state."""
@@ -118,7 +125,10 @@ class LaneSource(Stage[LanePack]):
         for lane in self.lanes.values():
             lane.close()
         names = dict(zip(self.urls, shard_names(self.urls), strict=True))
-        self.lanes = {number: Lane(self.urls, names, number, self.settings, self._open_stream) for number in numbers}
+        self.lanes = {
+            number: Lane(self.urls, names, number, self.settings, self._measure, self._open_stream)
+            for number in numbers
+        }
         for number, lane in self.lanes.items():
             lane.reset(None if saved is None else saved[str(number)])
         self._states = {number: lane.state() for number, lane in self.lanes.items()}
@@ -126,10 +136,9 @@ class LaneSource(Stage[LanePack]):
     def advance(self) -> LanePack:
         """The next pack of this rank."""
         number = self._next_pack
-        at = number % self.settings.lanes
-        lane = self.lanes[at]
+        lane = self.lanes[number % self.settings.lanes]
         pages, left_out = lane.next_pack(), lane.take_left_out()
-        self._states = {**self._states, at: lane.state()}
+        self._states = {**self._states, number % self.settings.lanes: lane.state()}
         self._next_pack += self.world.size
         return LanePack(number=number, pages=pages, bad=tuple(left_out.bad), unfit=tuple(left_out.unfit))
 
@@ -158,6 +167,6 @@ def merge_lane_states(states: Sequence[State]) -> State:
     places = {state[LaneSource.NEXT_KEY] for state in states}
     if len(places) != 1:
         raise StateError(f"the ranks' states belong to different packs, {sorted(places)}; save all after the same step")
-    found = [item for state in states for item in state[LaneSource.LANES_KEY].items()]
-    lanes = dict(sorted(found, key=lambda item: int(item[0])))  # the same text, however many ranks there were
+    items = [item for state in states for item in state[LaneSource.LANES_KEY].items()]
+    lanes = dict(sorted(items, key=lambda item: int(item[0])))  # the same text, however many ranks there were
     return {LaneSource.NEXT_KEY: places.pop(), LaneSource.LANES_KEY: lanes}

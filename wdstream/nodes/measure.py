@@ -1,17 +1,19 @@
 """How long a page will be, from its image headers and its text; nothing is decoded. For streams without an index."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from wdstream.errors import DecodeError, UnfitError
 from wdstream.families.base import Family
 from wdstream.families.shared.chat import render_chat
-from wdstream.nodes.tile import Tiling
 from wdstream.pixels.header import image_size
-from wdstream.plan.sample_lengths import FULL_SCALE, Reject, scaled_size
-from wdstream.records import MAX_SIDE, Page, Size, TextSegment, TokenSegment
-from wdstream.tiling.labels import tile_text_pieces
+from wdstream.plan.protocols import TileModel
+from wdstream.plan.sample_lengths import LengthEstimator, LengthLimits, Reject, SampleSizes
+from wdstream.records import Page, Size, TextSegment, TokenSegment
+
+SIZES_KEPT = 4096
+"""Image sizes whose lengths are kept; pages come one by one here, and a longer table takes longer to extend."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +25,6 @@ class MeasuredPage:
         image_sizes: (width, height) of each image in pixels, orientation applied.
         tokens: of the sample that it becomes.
         patches: vision patches of all its tiles.
-        text_tokens: of these tokens, its text: without images, labels, and what a family puts around every document.
         scale: its images are first shrunk to scale / 64 of their sides.
     """
 
@@ -31,8 +32,7 @@ class MeasuredPage:
     image_sizes: tuple[Size, ...]
     tokens: int
     patches: int
-    text_tokens: int
-    scale: int = FULL_SCALE
+    scale: int
 
     @property
     def key(self) -> str:
@@ -40,105 +40,55 @@ class MeasuredPage:
         return self.page.key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageLimits:
-    """What a page may be, to be packed.
+class PageMeasurer:
+    """Measures single pages by the plan's own estimator, so that a stream has the lengths that a plan would have."""
 
-    Attributes:
-        max_tokens: tokens a pack, or fewer where the family takes no document so long.
-        max_patches: vision patches a pack.
-        max_pixels: of an image.
-        downscale: shrink the images of a page that is too long, as far as it takes, and no further.
-    """
+    def __init__(self, family: Family, tiling: TileModel, limits: LengthLimits) -> None:
+        self._family = family
+        self._limits = limits
+        self._estimator = LengthEstimator(family, tiling, limits, max_sizes=SIZES_KEPT)
 
-    max_tokens: int
-    max_patches: int
-    max_pixels: int
-    downscale: bool = False
+    def __call__(self, page: Page) -> MeasuredPage:
+        """The lengths of a page that fits a pack, its images shrunk if they must be and may.
 
+        Raises:
+            DecodeError: an image's header cannot be read.
+            RowError: the family's chat template refuses the row.
+            UnfitError: no pack takes the page; says why.
+        """
+        image_sizes = tuple(_size(page.key, index, data) for index, data in enumerate(page.images))
+        written = render_chat(page, self._family)
+        texts = [segment.text for segment in written.segments if isinstance(segment, TextSegment)]
+        ids = [len(segment.ids) for segment in written.segments if isinstance(segment, TokenSegment)]
+        # The estimator counts an EOS for every sample; a chat row has its own among its ids.
+        text_tokens = sum(self._family.encoder.count(texts)) + sum(ids) - bool(ids)
+        sides = np.array(image_sizes, dtype=np.int64).reshape(-1, 2)
+        lengths = self._estimator.estimate(
+            SampleSizes(
+                text_tokens=np.array([text_tokens]),
+                num_images=np.array([len(image_sizes)]),
+                widths=sides[:, 0],
+                heights=sides[:, 1],
+            )
+        )
+        tokens, patches, reject = int(lengths.tokens[0]), int(lengths.patches[0]), Reject(int(lengths.reject[0]))
+        if reject != Reject.ACCEPTED:
+            raise UnfitError(f"page {page.key!r}: {self._why(reject, image_sizes, tokens, patches)}")
+        return MeasuredPage(
+            page=written, image_sizes=image_sizes, tokens=tokens, patches=patches, scale=int(lengths.scale[0])
+        )
 
-def measure_page(page: Page, *, family: Family, tiling: Tiling) -> MeasuredPage:
-    """The lengths by the rules of plan/protocols.py; text is tokenised once here and once when the sample is built.
-
-    Raises:
-        DecodeError: an image's header cannot be read.
-        RowError: the family's chat template refuses the row.
-        UnfitError: an image is longer than any tiling takes, or the family refuses the size of a tile.
-    """
-    sizes = tuple(_size(page.key, number, data) for number, data in enumerate(page.images))
-    if any(max(size) > MAX_SIDE for size in sizes):
-        raise UnfitError(_too_large(page.key, sizes))
-    written = render_chat(page, family)
-    texts = [segment.text for segment in written.segments if isinstance(segment, TextSegment)]
-    runs = [len(segment.ids) for segment in written.segments if isinstance(segment, TokenSegment)]
-    text = sum(family.encoder.count(texts)) + sum(runs)
-    bare = MeasuredPage(page=written, image_sizes=sizes, tokens=0, patches=0, text_tokens=text)
-    return _at_scale(bare, FULL_SCALE, family=family, tiling=tiling)
-
-
-def fit_page(page: MeasuredPage, limits: PageLimits, *, family: Family, tiling: Tiling) -> MeasuredPage:
-    """The page, its images shrunk if it must be and may; the plan's rules (plan/sample_lengths.py), for one page.
-
-    Raises:
-        UnfitError: no pack takes it; says why.
-    """
-    if page.text_tokens == 0:
-        raise UnfitError(f"page {page.key!r}: {Reject.EMPTY_TEXT.reason}")
-    if any(width * height > limits.max_pixels for width, height in page.image_sizes):
-        raise UnfitError(_too_large(page.key, page.image_sizes))
-    scale, shrunk = page.scale, page
-    while not _fits(shrunk, limits):
-        scale -= 1
-        if scale < 1 or not limits.downscale or not page.image_sizes:
-            raise UnfitError(_too_long(page, limits))
-        try:
-            shrunk = _at_scale(page, scale, family=family, tiling=tiling)
-        except UnfitError:  # a size that the family refuses; a smaller one may do
-            continue
-    return shrunk
+    def _why(self, reject: Reject, image_sizes: tuple[Size, ...], tokens: int, patches: int) -> str:
+        if reject in (Reject.TOO_MANY_TOKENS, Reject.TOO_MANY_PATCHES):
+            return (
+                f"{tokens} tokens and {patches} patches; a pack takes at most {self._limits.max_tokens} and "
+                f"{self._limits.max_patches}"
+            )
+        return reject.reason if reject == Reject.EMPTY_TEXT else f"{reject.reason}, {image_sizes}"
 
 
-def measured_lengths(page: MeasuredPage) -> tuple[int, int]:
-    """(tokens, patches), what Pack asks for."""
-    return page.tokens, page.patches
-
-
-def _at_scale(page: MeasuredPage, scale: int, *, family: Family, tiling: Tiling) -> MeasuredPage:
-    """The page with its images shrunk to `scale`, measured."""
-    plans = [tiling.plan_tiles(*scaled_size(width, height, scale)) for width, height in page.image_sizes]
-    outputs = np.array([size for plan in plans for size in plan.sizes], dtype=np.int64).reshape(-1, 2)
-    tokens, patches = family.image_cost(outputs[:, 0], outputs[:, 1])
-    if (tokens < 0).any():
-        tile = outputs[tokens < 0][0].tolist()
-        raise UnfitError(f"page {page.key!r}: {family.name} refuses a tile of {tile} pixels")
-    labels = sum(family.encoder.count([piece for plan in plans for piece in tile_text_pieces(plan) if piece]))
-    is_chat = any(isinstance(segment, TokenSegment) for segment in page.page.segments)
-    around = family.prefix_tokens + (0 if is_chat else 1)  # the EOS; a chat row holds its own
-    return replace(
-        page,
-        tokens=around + page.text_tokens + labels + int(tokens.sum()),
-        patches=int(patches.sum()),
-        scale=scale,
-    )
-
-
-def _fits(page: MeasuredPage, limits: PageLimits) -> bool:
-    return page.tokens <= limits.max_tokens and page.patches <= limits.max_patches
-
-
-def _too_large(key: str, sizes: tuple[Size, ...]) -> str:
-    return f"page {key!r}: {Reject.TOO_MANY_PIXELS.reason}, {sizes}"
-
-
-def _too_long(page: MeasuredPage, limits: PageLimits) -> str:
-    return (
-        f"page {page.key!r}: {page.tokens} tokens and {page.patches} patches; a pack takes at most "
-        f"{limits.max_tokens} and {limits.max_patches}"
-    )
-
-
-def _size(key: str, number: int, data: bytes) -> Size:
+def _size(key: str, index: int, data: bytes) -> Size:
     try:
         return image_size(data)
     except DecodeError as error:
-        raise DecodeError(f"page {key!r}, image {number}: {error}") from error
+        raise DecodeError(f"page {key!r}, image {index}: {error}") from error

@@ -33,6 +33,9 @@ class StreamLoader(Loader[Batch]):
         self._source = source
         self.load_state_dict(state)
 
+    def __repr__(self) -> str:
+        return f"<StreamLoader from {self._source!r}>"
+
     def __next__(self) -> Batch:
         batch = super().__next__()
         self._note()

@@ -112,6 +112,9 @@ class PlanSource(Stage[PackTask]):
         self._steps: Steps | None = None
         self.start_at(start)
 
+    def __repr__(self) -> str:
+        return f"<PlanSource of rank {self.world.rank} of {self.world.size}: {self.plan!r}>"
+
     def start_at(self, state: Mapping[str, object] | None) -> None:
         """Let `reset()` begin at a saved state of the stream.
 

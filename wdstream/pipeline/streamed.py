@@ -11,7 +11,7 @@ before step 0 is not known here: how many steps there are, which pages a step wi
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -36,7 +36,7 @@ VERSION = 1
 """Of the stream: raised whenever the same tars and settings would give other packs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Lanes:
     """What a plan is for shards with an index, for shards without one.
 
@@ -56,7 +56,15 @@ class Lanes:
     def __post_init__(self) -> None:
         family, tiling = fit_tiling(self.settings.family, self.settings.tiling)
         family = with_reference_pixels(family) if self.pixels.pixels == "reference" else family
-        object.__setattr__(self, "settings", replace(self.settings, family=family, tiling=tiling))
+        object.__setattr__(self, "settings", self.settings.replace(family=family, tiling=tiling))
+
+    def __repr__(self) -> str:
+        settings = self.settings
+        return (
+            f"<Lanes: {settings.lanes} over {len(self.urls)} shards, family {settings.family.name}: packs of "
+            f"{settings.sequence_length} tokens and {settings.max_patches} patches, {settings.global_batch_size} per "
+            "step>"
+        )
 
     @property
     def fingerprints(self) -> dict[str, str]:
