@@ -29,7 +29,7 @@ from rich.table import Table
 from packing_baselines import BASELINES, Size
 from page_like import PageLikeColumns, QwenLengths, document_of, write_columns
 from wanted import Wanted
-from wdstream.plan.packer import Item, PoolPacker
+from wdstream.plan.packer import Budget, Item, PoolPacker
 from wdstream.plan.planner import Planner
 from wdstream.plan.sample_stream import SampleStream
 from wdstream.tiling.policy import TilingPolicy
@@ -95,7 +95,7 @@ def child(folder: Path, pages: int) -> None:
     for _ in range(3):
         started = time.process_time()
         resumed = make_planner(columns).steps(state.to_json())
-        resumed.run.fill()
+        resumed.fill()
         restores.append(time.process_time() - started)
     fills = [sum(pack.tokens) / SEQUENCE_LENGTH for step in islice(resumed, 200) for pack in step.packs]
     resumed.close()
@@ -166,7 +166,7 @@ def _pool_packs(items: Sequence[Item], capacity: Size) -> Timed:
     numbered = [item._replace(sample=place) for place, item in enumerate(items)]
 
     def run() -> list[tuple[list[int], int]]:
-        packer = PoolPacker(max_tokens=capacity[0], max_patches=capacity[1])
+        packer = PoolPacker(Budget(tokens=capacity[0], patches=capacity[1]))
         packs: list[tuple[list[int], int]] = []
         arrived = [0] * len(items)
         at = 0

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from wdstream.plan.cost import training_flops
+from wdstream.plan.deal import training_flops
 
 COLUMNS = {
     "num_images": np.int32,

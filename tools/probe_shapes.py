@@ -25,7 +25,7 @@ from data_set import only_token_column, open_data
 from wdstream.errors import WdstreamError
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family
-from wdstream.plan.packer import Item, PoolPacker
+from wdstream.plan.packer import Budget, Item, PoolPacker
 from wdstream.shards.reader import Shards
 from wdstream.tiling.policy import TileArrays, TilingPolicy, distinct_sizes, plan_tiles
 
@@ -42,14 +42,6 @@ LIMIT = 1.10
 POOL = 128
 BLOCK = 8192
 """Images planned at a time when the speed is taken, about what the plan asks for at once."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """The two capacities of a pack."""
-
-    tokens: int
-    patches: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +124,7 @@ def content_share(shards: Shards, tiling: TilingPolicy) -> float:
 def packs_of(lengths: Lengths, budget: Budget) -> Iterator[Sequence[Item]]:
     """The samples that fit, packed as the plan packs them, in order of rows."""
     fits = (lengths.tokens >= 0) & (lengths.tokens <= budget.tokens) & (lengths.patches <= budget.patches)
-    packer = PoolPacker(max_tokens=budget.tokens, max_patches=budget.patches)
+    packer = PoolPacker(budget)
     for row in np.flatnonzero(fits).tolist():
         packer.add([Item(row, int(lengths.tokens[row]), int(lengths.patches[row]))])
         if len(packer) == POOL:

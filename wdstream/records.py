@@ -218,7 +218,7 @@ class PackPlan:
         patches: planned vision patches of each sample.
         supervised: planned supervised tokens of each sample.
         scales: numerator over 64 by which the sides of each sample's images are shrunk before tiling; 64 leaves them.
-        language_cost: predicted cost in the language model (plan/cost.py).
+        language_cost: predicted cost in the language model (plan/deal.py).
         vision_cost: predicted cost in the vision tower, in the same unit.
     """
 
@@ -245,12 +245,12 @@ class StepPlan:
     Attributes:
         step: number of the step, from 0.
         packs: all packs of the step, in plan order.
-        deal: for each rank the places in `packs` it computes, in order; equal counts.
+        assignment: for each rank the indices in `packs` that it computes, in order; equal counts.
     """
 
     step: int
     packs: tuple[PackPlan, ...]
-    deal: tuple[tuple[int, ...], ...]
+    assignment: tuple[tuple[int, ...], ...]
 
     @property
     def num_supervised(self) -> int:

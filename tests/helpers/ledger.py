@@ -5,7 +5,7 @@ from pathlib import Path
 
 from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
-from wdstream.plan.hashing import pages_digest
+from wdstream.plan.deal import pages_digest
 from wdstream.records import World
 from wdstream.runs.layout import RunLayout
 from wdstream.runs.record import start_record

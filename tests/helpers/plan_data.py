@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.plan.cost import CostModel
+from wdstream.plan.deal import CostModel
 from wdstream.plan.planner import Planner
 from wdstream.tiling.policy import TilingPolicy
 

@@ -231,7 +231,7 @@ def test_a_page_that_fails_after_its_header_keeps_its_slot(family: Family) -> No
 
 def test_wrong_worlds_lanes_and_states(urls: list[str], family: Family) -> None:
     settings = make_settings(family)
-    with pytest.raises(PlanError, match="4 lanes and 8 packs a step cannot be shared by 3 ranks"):
+    with pytest.raises(PlanError, match="global_batch_size 8 cannot be divided by 3 ranks"):
         LaneSource(urls, settings=settings, world=World(rank=0, size=3))
     with pytest.raises(PlanError, match="5 shards for 8 lanes"):
         LaneSource(urls, settings=make_settings(family, lanes=8))

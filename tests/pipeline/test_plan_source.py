@@ -40,7 +40,9 @@ def test_resumes_inside_a_step(plan: Plan, size: int) -> None:
 
     tasks = assert_resumes_exactly(lambda: graph(2), make_resumed=lambda: graph(0))
     steps = [plan.step(number, world_size=size) for number in range(plan.total_steps() or 0)]
-    assert tasks == [PackTask(step=step, pack=step.packs[place]) for step in steps for place in step.deal[world.rank]]
+    assert tasks == [
+        PackTask(step=step, pack=step.packs[place]) for step in steps for place in step.assignment[world.rank]
+    ]
 
 
 def test_the_state_between_steps_is_the_plans(plan: Plan) -> None:
@@ -60,7 +62,7 @@ def test_packs_are_dealt_for_the_micro_batches_they_will_share(stream_config: Ma
     """Under `phase`, which packs share a micro step decides how long ranks wait for each other."""
     plan = plan_from_config(stream_config(small_shards, deal="phase", global_batch_size=8, epochs=3))
     world = World(rank=1, size=2)
-    dealt = {micro: plan.step(0, world_size=2, micro_batch_size=micro).deal[1] for micro in (1, 2)}
+    dealt = {micro: plan.step(0, world_size=2, micro_batch_size=micro).assignment[1] for micro in (1, 2)}
     assert dealt[1] != dealt[2]
     for micro, places in dealt.items():
         source = PlanSource(plan, world=world, micro_batch_size=micro)

@@ -19,7 +19,8 @@ from wdstream.batches.batch import Batch
 from wdstream.config.build import plan_from_config, tiling_from_config
 from wdstream.config.schema import Config, TilingConfig
 from wdstream.errors import ConfigError, PlanError, ShardError, ShardIndexError, StateError
-from wdstream.pipeline.planned import check_division, fit_tiling, write_rejects
+from wdstream.pipeline.planned import fit_tiling, write_rejects
+from wdstream.plan.deal import packs_per_rank
 from wdstream.runs.digest import Ranks, pack_digests
 from wdstream.shards.catalog import token_file
 from wdstream.testing import make_tiny_model
@@ -49,15 +50,15 @@ def test_what_a_batch_holds(plan: Plan) -> None:
     length = batch["input_ids"].shape[1]
     step = plan.step(0, micro_batch_size=2)
     assert batch["step"] == 0
-    assert batch["packs"] == [step.packs[place].number for place in step.deal[0][:2]]
+    assert batch["packs"] == [step.packs[place].number for place in step.assignment[0][:2]]
     assert batch["num_supervised"] == step.num_supervised
-    assert batch["lengths"] == [list(step.packs[place].tokens) for place in step.deal[0][:2]]
-    assert batch["keys"][0] == [plan.key(sample) for sample in step.packs[step.deal[0][0]].samples]
+    assert batch["lengths"] == [list(step.packs[place].tokens) for place in step.assignment[0][:2]]
+    assert batch["keys"][0] == [plan.key(sample) for sample in step.packs[step.assignment[0][0]].samples]
     assert batch["failures"] == []
     assert (batch["labels"].shape, batch["position_ids"].shape) == ((2, length), (4, 2, length))
     assert batch["cu_seq_lens_q"][-1] == 2 * length
     assert batch["pixel_values"].dtype == torch.uint8
-    assert len(batch["pixel_values"]) == sum(sum(step.packs[place].patches) for place in step.deal[0][:2])
+    assert len(batch["pixel_values"]) == sum(sum(step.packs[place].patches) for place in step.assignment[0][:2])
     assert "attention_mask" not in batch
 
 
@@ -115,7 +116,7 @@ def test_loading_works_at_any_time_and_on_another_world(plan: Plan) -> None:
     for rank in range(4):
         with plan.loader(world=World(rank=rank, size=4), state=state, workers=0) as loader:
             batch = next(loader)
-            assert (batch["step"], batch["packs"]) == (1, [4 + plan.step(1, world_size=4).deal[rank][0]])
+            assert (batch["step"], batch["packs"]) == (1, [4 + plan.step(1, world_size=4).assignment[rank][0]])
 
 
 def test_a_finished_loader_begins_again(plan: Plan) -> None:
@@ -153,12 +154,12 @@ def test_empty_packs_at_the_end(stream_config: MakeConfig, small_shards: Path) -
         (4, 8, 1, r"4 cannot be divided by 8 ranks x micro_batch_size 1 = 8: make it 8; or run on 2 or 4 ranks"),
         (6, 2, 2, r"6 cannot be divided by 2 ranks x micro_batch_size 2 = 4: make it 4 or 8; or run on 1 or 3 ranks"),
         (5, 1, 2, r"5 cannot be divided by 1 ranks x micro_batch_size 2 = 2: make it 4 or 6$"),
-        (5, 1, 0, r"micro_batch_size 0: expected at least 1"),
+        (5, 1, 0, r"micro_batch_size 0 on 1 ranks: expected at least 1"),
     ],
 )
 def test_steps_that_cannot_be_divided(size: int, world: int, micro: int, message: str) -> None:
     with pytest.raises(PlanError, match=message):
-        check_division(size, World(rank=0, size=world), micro)
+        packs_per_rank(size, world_size=world, micro_batch_size=micro)
 
 
 def test_a_state_of_another_plan_is_refused(plan: Plan, stream_config: MakeConfig, small_shards: Path) -> None:

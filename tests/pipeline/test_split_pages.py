@@ -26,7 +26,7 @@ from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import PlanError, ShardError, ShardIndexError
 from wdstream.pipeline.planned import Plan, write_rejects
-from wdstream.plan.hashing import pages_digest
+from wdstream.plan.deal import pages_digest
 from wdstream.report.explain import show_pack
 from wdstream.report.html import render_html
 from wdstream.report.terminal import print_pack

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from wdstream.errors import PlanError
-from wdstream.plan.cost import CostModel, training_flops
+from wdstream.plan.deal import CostModel, training_flops
 
 
 def test_formula() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wdstream.plan.hashing import combine, splitmix64, splitmix64_array
+from wdstream.plan.order import combine, splitmix64, splitmix64_array
 
 
 def test_known_values() -> None:

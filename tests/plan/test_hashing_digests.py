@@ -1,10 +1,10 @@
 from dataclasses import replace
 
-from wdstream.plan.hashing import step_digest
+from wdstream.plan.deal import step_digest
 from wdstream.records import PackPlan, StepPlan
 
 PACK = PackPlan(number=4, samples=(7, 8), tokens=(10, 20), patches=(4, 0), supervised=(3, 4), scales=(64, 64))
-STEP = StepPlan(step=1, packs=(PACK, replace(PACK, number=5, samples=(9, 10))), deal=((0,), (1,)))
+STEP = StepPlan(step=1, packs=(PACK, replace(PACK, number=5, samples=(9, 10))), assignment=((0,), (1,)))
 
 
 def test_the_digest_never_changes() -> None:
@@ -20,4 +20,4 @@ def test_every_part_counts_but_not_the_deal() -> None:
         replace(STEP, packs=(replace(PACK, scales=(64, 63)), STEP.packs[1])),
     ]
     assert len({step_digest(step) for step in (STEP, *changed)}) == 6
-    assert step_digest(replace(STEP, deal=((1,), (0,)))) == step_digest(STEP)
+    assert step_digest(replace(STEP, assignment=((1,), (0,)))) == step_digest(STEP)

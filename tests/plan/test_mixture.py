@@ -6,7 +6,7 @@ import pytest
 
 from tests.helpers.plan_data import pages
 from wdstream.errors import ConfigError
-from wdstream.plan.mixture import by_weight, flatten, mix_keys
+from wdstream.plan.order import by_weight, flatten, mix_keys
 from wdstream.plan.protocols import Dataset, Mix
 
 DATA = pages(3)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wdstream.plan.packer import Item, PoolPacker
+from wdstream.plan.packer import Budget, Item, PoolPacker
 
 TOKENS, PATCHES = 4096, 1000
 
@@ -18,7 +18,7 @@ def items_of(pairs: list[tuple[int, int]]) -> list[Item]:
 
 
 def pack_all(items: list[Item], pool: int, *, max_tokens: int = TOKENS, max_patches: int = PATCHES) -> list[list[Item]]:
-    packer = PoolPacker(max_tokens=max_tokens, max_patches=max_patches)
+    packer = PoolPacker(Budget(tokens=max_tokens, patches=max_patches))
     packs, at = [], 0
     while at < len(items) or len(packer):
         missing = pool - len(packer)
@@ -29,7 +29,7 @@ def pack_all(items: list[Item], pool: int, *, max_tokens: int = TOKENS, max_patc
 
 
 def test_by_hand() -> None:
-    packer = PoolPacker(max_tokens=100, max_patches=100)
+    packer = PoolPacker(Budget(tokens=100, patches=100))
     packer.add(Item(number, tokens, 1) for number, tokens in enumerate([50, 30, 25, 20, 10, 49]))
     # 50 starts; 50 are left: 30 + 20 fill them exactly, 49 + nothing does not
     assert [item.sample for item in packer.pack()] == [0, 1, 3]
@@ -39,13 +39,13 @@ def test_by_hand() -> None:
 
 
 def test_the_second_budget_binds() -> None:
-    packer = PoolPacker(max_tokens=100, max_patches=10)
+    packer = PoolPacker(Budget(tokens=100, patches=10))
     packer.add([Item(0, 60, 6), Item(1, 40, 5), Item(2, 30, 4), Item(3, 5, 0)])
     assert [item.sample for item in packer.pack()] == [0, 2, 3]
 
 
 def test_samples_without_patches_follow_when_patches_are_scarce() -> None:
-    packer = PoolPacker(max_tokens=1000, max_patches=10)
+    packer = PoolPacker(Budget(tokens=1000, patches=10))
     packer.add([Item(0, 10, 10), Item(1, 10, 10), Item(2, 900, 0), Item(3, 80, 0), Item(4, 20, 0)])
     assert [item.sample for item in packer.pack()] == [0, 2, 3]
     assert [item.sample for item in packer.pack()] == [1, 4]
@@ -82,7 +82,7 @@ def test_the_oldest_starts_each_pack_so_nothing_waits_longer_than_the_pool(
 @given(sizes(1000, 400), st.integers(1, 40))
 @settings(deadline=None)
 def test_nothing_that_fits_is_left_in_the_pool(pairs: list[tuple[int, int]], pool: int) -> None:
-    packer = PoolPacker(max_tokens=TOKENS, max_patches=PATCHES)
+    packer = PoolPacker(Budget(tokens=TOKENS, patches=PATCHES))
     packer.add(items_of(pairs[:pool]))
     while len(packer):
         pack = packer.pack()
@@ -95,7 +95,7 @@ def test_nothing_that_fits_is_left_in_the_pool(pairs: list[tuple[int, int]], poo
 @settings(deadline=None)
 def test_the_best_single_or_pair_is_found(pairs: list[tuple[int, int]], tokens: int, patches: int) -> None:
     """Against all singles and pairs; sizes are rounded up to 1/2048 of the capacity, so a pair may lose two."""
-    packer = PoolPacker(max_tokens=TOKENS, max_patches=10**6)  # patches never scarce
+    packer = PoolPacker(Budget(tokens=TOKENS, patches=10**6))  # patches never scarce
     packer.add(items_of(pairs))
     found = [packer._pool[arrival] for arrival in packer._axes[0].best(tokens, patches)]
     choices = [[item] for item in packer.items] + [list(pair) for pair in combinations(packer.items, 2)]
@@ -116,13 +116,13 @@ def test_the_best_single_or_pair_is_found(pairs: list[tuple[int, int]], tokens: 
 def test_a_pool_restored_in_its_order_gives_the_same_packs(pairs: list[tuple[int, int]], pool: int) -> None:
     """At every pack: what comes out depends on the pool's content alone, not on how it came to be."""
     items = items_of(pairs)
-    packer = PoolPacker(max_tokens=TOKENS, max_patches=PATCHES)
+    packer = PoolPacker(Budget(tokens=TOKENS, patches=PATCHES))
     at = 0
     while at < len(items) or len(packer):
         missing = pool - len(packer)
         packer.add(items[at : at + missing])
         at += missing
-        restored = PoolPacker(max_tokens=TOKENS, max_patches=PATCHES)
+        restored = PoolPacker(Budget(tokens=TOKENS, patches=PATCHES))
         restored.add(packer.items)
         assert packer.pack() == restored.pack()
 

@@ -1,3 +1,5 @@
+import inspect
+import pickle
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +13,7 @@ from tests.helpers.plan_data import UNTILED, Columns, Squares, pages, planner
 from wdstream.errors import ConfigError, PlanError, StateError
 from wdstream.plan.planner import Planner
 from wdstream.plan.protocols import Dataset
+from wdstream.plan.settings import PlanSettings
 from wdstream.plan.state import Cursor, StreamState
 from wdstream.records import StepPlan
 from wdstream.tiling.policy import TilingPolicy
@@ -55,7 +58,7 @@ def test_records_of_a_step() -> None:
         assert pack.language_cost == sum(10 * count + count * count for count in pack.tokens)
         assert pack.vision_cost == sum(5 * count + 2 * count * count for count in pack.patches)
     for step in steps:
-        assert sorted(place for rank in step.deal for place in rank) == [0, 1, 2, 3]
+        assert sorted(place for rank in step.assignment for place in rank) == [0, 1, 2, 3]
         assert step.num_supervised == sum(sum(pack.supervised) for pack in step.packs)
         assert plan.imbalance(step, micro_batch_size=2) >= 1
 
@@ -344,11 +347,11 @@ def test_new_epoch_after_a_shard_was_added() -> None:
     with pytest.raises(StateError, match="a shard was added, removed or changed"):
         longer.steps(steps.state())
     state = longer.resume(steps.state(), on_change="new_epoch")
-    assert (state.step, state.round, state.pool) == (3, 1, ())
+    assert (state.step, state.passes, state.pool) == (3, 1, ())
     counts = Counter(samples_of(list(longer.steps(state))))
     assert counts == {sample: 2 for sample in range(100)}
     several = planner(Dataset(columns=pages(100, seed=9), name="a", epochs=4), epochs=2, tail="pad")
-    late = replace(steps.state(), round=0, cursors=(Cursor(epoch=3, position=1),))
+    late = replace(steps.state(), passes=0, cursors=(Cursor(epoch=3, position=1),))
     counts = Counter(samples_of(list(several.steps(several.resume(late, on_change="new_epoch")))))
     assert counts == {sample: 4 for sample in range(100)}
     endless = planner(Dataset(columns=pages(100, seed=9), name="a", weight=1))
@@ -392,7 +395,7 @@ def test_settings_are_checked() -> None:
             planner(pages(9), **settings)
     with pytest.raises(ConfigError, match="data sets given by weight have no common epoch"):
         planner(Dataset(columns=pages(9), name="a", weight=1), epochs=1)
-    with pytest.raises(PlanError, match="make global_batch_size a multiple of 3"):
+    with pytest.raises(PlanError, match="global_batch_size 4 cannot be divided by 3 ranks"):
         planner(pages(9)).steps(world_size=3)
 
 
@@ -406,9 +409,48 @@ def test_interleaved_rows_and_texts() -> None:
 
 
 def test_threads_may_share_a_plan() -> None:
-    """A loader's thread and the training loop run through the same plan; sizes are supervised by both."""
+    """A loader's thread runs through the plan while another asks for steps; what is remembered only saves time."""
     plan = planner(pages(600, side=400), epochs=1, max_patches=1000, sequence_length=400)
     expected = list(planner(pages(600, side=400), epochs=1, max_patches=1000, sequence_length=400).steps())
     with ThreadPoolExecutor(4) as pool:
         found = [future.result() for future in [pool.submit(lambda: list(plan.steps())) for _ in range(4)]]
     assert found == [expected] * 4
+
+
+def test_a_plan_pickles() -> None:
+    plan = planner(pages(90), Dataset(columns=pages(23, seed=1), name="b", epochs=2), epochs=2)
+    total = plan.total_steps()
+    steps = plan.steps()
+    next(steps)
+    copy = pickle.loads(pickle.dumps(plan))
+    assert (copy.fingerprints, copy.settings, copy.total_steps()) == (plan.fingerprints, plan.settings, total)
+    assert list(copy.steps(steps.state())) == list(steps)
+    assert copy.step(7) == plan.step(7)
+
+
+def test_wrong_arguments_say_what_was_expected() -> None:
+    small = {"sequence_length": 128, "max_patches": 256}
+    with pytest.raises(TypeError, match=r"data set 'data0': expected opened shards, .*; got 'shards', a str$"):
+        Planner("shards", Squares(), UNTILED, **small)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"family: expected a model family, .*; got 'models/tiny', a str$"):
+        Planner(pages(3), "models/tiny", UNTILED, **small)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"tiling: expected a tiling policy, .*; got None, a NoneType$"):
+        Planner(pages(3), Squares(), None, **small)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="sequence_len: unknown key; known keys: curriculum, deal,"):
+        Planner(pages(3), Squares(), UNTILED, sequence_len=3)
+
+
+def test_a_misspelt_member_is_an_error() -> None:
+    class Misspelt(Columns):
+        supervised = property()
+
+    data = Misspelt(text_tokens=np.array([3]), sizes=[[]], shard_starts=np.array([0]))
+    with pytest.raises(TypeError, match=r"a Misspelt without supervised$"):
+        planner(data)
+
+
+def test_help_shows_the_settings() -> None:
+    shown = inspect.signature(Planner).parameters
+    assert list(shown)[:3] == ["datasets", "family", "tiling"]
+    assert list(shown)[3:] == list(PlanSettings.model_fields)
+    assert shown["pool"].default == 128

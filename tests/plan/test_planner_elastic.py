@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.helpers.long_pages import long_pages
 from tests.helpers.plan_data import Columns, pages, planner
 from wdstream.errors import PlanError
-from wdstream.plan.hashing import step_digest
+from wdstream.plan.deal import step_digest
 from wdstream.plan.planner import Planner
 from wdstream.plan.protocols import Dataset
 from wdstream.records import PackPlan
@@ -112,7 +112,7 @@ def check(run: Run) -> None:
         for _ in range(min(until, length - len(digests))):
             step = next(steps)
             digests.append(step_digest(step))
-            by_rank = [[step.packs[place] for place in rank] for rank in step.deal]
+            by_rank = [[step.packs[place] for place in rank] for rank in step.assignment]
             assert {len(rank) for rank in by_rank} == {run.batch // world}
             given.append(sorted((pack for rank in by_rank for pack in rank), key=lambda pack: pack.number))
         state = steps.state().to_json()

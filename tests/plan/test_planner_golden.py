@@ -15,7 +15,7 @@ import pytest
 
 from tests.helpers.plan_data import Columns, Squares
 from wdstream.plan.datasets import PLAN_VERSION
-from wdstream.plan.hashing import step_digest
+from wdstream.plan.deal import step_digest
 from wdstream.plan.planner import Planner
 from wdstream.plan.protocols import Dataset, Mix
 from wdstream.tiling.policy import TilingPolicy

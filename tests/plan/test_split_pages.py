@@ -281,7 +281,7 @@ def test_keep_is_refused_in_the_middle_of_split_pages() -> None:
     with pytest.raises(StateError, match="family: expected"):
         family.resume(state, on_change="keep")
     between = StreamState(
-        step=1, round=0, cursors=(Cursor(position=1, part=1),), pool=(), fingerprints=state.fingerprints
+        step=1, passes=0, cursors=(Cursor(position=1, part=1),), pool=(), fingerprints=state.fingerprints
     )
     with pytest.raises(StateError, match="packing: expected"):
         splitter(data, pool=3).resume(between, on_change="keep")

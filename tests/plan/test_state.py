@@ -5,16 +5,20 @@ from typing import Any
 import pytest
 
 from wdstream.errors import StateError
-from wdstream.plan.state import KEEPS_PAGES, MEANING, Cursor, StreamState
+from wdstream.plan.state import KEEPS_PAGES, MEANING, Cursor, Fingerprints, StreamState
 
 NAMES = ("index", "tokenizer", "tiling", "family", "order", "packing", "plan")
 STATE = StreamState(
     step=7,
-    round=1,
+    passes=1,
     cursors=(Cursor(epoch=2, block=3, position=40), Cursor(count=5)),
     pool=(9, 3, 12),
-    fingerprints={name: f"{place:016x}" for place, name in enumerate(NAMES)},
+    fingerprints=Fingerprints({name: f"{place:016x}" for place, name in enumerate(NAMES)}),
 )
+
+
+def check(fingerprints: Fingerprints, **more: Any) -> None:
+    fingerprints.check(STATE.fingerprints, step=STATE.step, stream="plan", remedy="begin a new run", **more)
 
 
 def test_json_and_back() -> None:
@@ -34,20 +38,20 @@ def test_under_2_kb_with_ten_million_pages_and_eight_datasets() -> None:
 
 def test_every_difference_is_named() -> None:
     assert set(MEANING) == {*NAMES, "pixels"}  # which only a state of other than the default pixels has
-    other = {name: "0" * 16 for name in NAMES}
+    other = Fingerprints({name: "0" * 16 for name in NAMES})
     with pytest.raises(StateError) as error:
-        STATE.check(other)
+        check(other)
     for name in NAMES[1:]:
         assert f"\n  {name}: expected {STATE.fingerprints[name]}" in str(error.value)
     assert "index:" not in str(error.value)
     with pytest.raises(StateError, match=r"order: expected 0000000000000004 as in the state, found 0+;"):
-        STATE.check(other, allow=KEEPS_PAGES)
-    STATE.check(dict(STATE.fingerprints))
+        check(other, allow=KEEPS_PAGES)
+    check(STATE.fingerprints)
 
 
 def test_an_unknown_fingerprint_is_a_difference() -> None:
     with pytest.raises(StateError, match="lanes: expected None as in the state, found 8; an unknown setting differs"):
-        STATE.check({**STATE.fingerprints, "lanes": "8"})
+        check(Fingerprints({**STATE.fingerprints, "lanes": "8"}))
 
 
 @pytest.mark.parametrize(

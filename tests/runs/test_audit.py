@@ -12,7 +12,7 @@ from rich.console import Console
 
 from wdstream.config.build import plan_from_config
 from wdstream.pipeline.planned import Plan
-from wdstream.plan.hashing import pages_digest
+from wdstream.plan.deal import pages_digest
 from wdstream.runs.audit import AuditReport, audit
 from wdstream.runs.record import read_run
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import PlanError, TrainError
-from wdstream.plan.packs import PackRun, Packs
+from wdstream.plan.steps import Packs, Steps
 from wdstream.runs.record import read_run
 from wdstream.runs.trace import PlannedPage, Trace, TracedPage, trace
 
@@ -36,7 +36,7 @@ def test_the_pages_of_a_step_are_those_that_were_dealt(run_folder: Path) -> None
         assert found.world_size == world_size
         assert [(page.rank, page.pack, planned_of(page).sample) for page in found.pages] == [
             (rank, planned.packs[place].number, sample)
-            for rank, places in enumerate(planned.deal)
+            for rank, places in enumerate(planned.assignment)
             for place in places
             for sample in planned.packs[place].samples
         ]
@@ -69,13 +69,13 @@ def test_failed_pages_are_marked_from_the_step_on_in_which_they_failed(run_folde
 def test_recomputing_is_quick(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It plans from the nearest state that was written, here after every second step, and not from the beginning."""
     made: list[int] = []
-    make = PackRun.next_step
+    make = Steps.advance
 
-    def counted(self: PackRun) -> Packs | None:
-        made.append(self.step)
+    def counted(self: Steps) -> Packs | None:
+        made.append(self.number)
         return make(self)
 
-    monkeypatch.setattr(PackRun, "next_step", counted)
+    monkeypatch.setattr(Steps, "advance", counted)
     trace(run_folder, step=5)
     assert made[-1] == 5 and len(made) <= 2
 

@@ -12,6 +12,7 @@ from wdstream.families.registry import load_family
 from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.nodes.decode import decode_page
 from wdstream.nodes.tile import tile_page
+from wdstream.plan.packer import Budget
 from wdstream.shards.reader import Shards
 from wdstream.testing import make_pages, make_tiny_model
 from wdstream.tiling.labels import label_page
@@ -82,7 +83,7 @@ def test_a_row_in_figures(tmp_path: Path, model: Path) -> None:
     large = 1600 + 4 * 2 + 3 * newline
     assert lengths.tokens.tolist() == [cost + word + 1 for cost in (202, large, 6)]
     assert (lengths.patches.tolist(), lengths.image_tokens) == ([800, 6400, 16], 1804)
-    row = probe_shapes.report_row(tiling, shards, lengths, probe_shapes.Budget(tokens=1000, patches=2000))
+    row = probe_shapes.report_row(tiling, shards, lengths, Budget(tokens=1000, patches=2000))
     spread = "{} {} {} {} {}".format(6 + word + 1, 202 + word + 1, *[f"{large + word + 1:,}"] * 3)
     # tokens, patches, tiles per image, content, shapes, over-long, packs, fill of both budgets
     assert row[:7] == [spread, "16 800 6,400 6,400 6,400", "2.0", "100%", "3", "1", "1"]

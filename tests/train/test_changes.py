@@ -15,7 +15,7 @@ from tests.helpers.training import Workplace, arguments
 from wdstream.config.build import plan_from_config
 from wdstream.errors import TrainError
 from wdstream.make_shards import MakeShardsOptions, index_folder, make_shards
-from wdstream.plan.hashing import step_digest
+from wdstream.plan.deal import step_digest
 from wdstream.runs.audit import audit
 from wdstream.runs.trace import trace
 from wdstream.storage.json_lines import read_lines

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from wdstream.batches.batch import Batch
 from wdstream.errors import TrainError
-from wdstream.plan.hashing import pack_digest, pages_digest
+from wdstream.plan.deal import pack_digest, pages_digest
 from wdstream.records import Failure
 from wdstream.train.exchange import check_same_plan, exchange
 from wdstream.train.step import StepOutcome

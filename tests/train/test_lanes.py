@@ -22,7 +22,7 @@ from tests.helpers.processes import finish, run_world, start_world
 from tests.helpers.training import TRAIN, Workplace, wait_for_steps
 from wdstream.commands.plan import plan_command
 from wdstream.errors import ConfigError, PlanError
-from wdstream.plan.hashing import pages_digest
+from wdstream.plan.deal import pages_digest
 from wdstream.runs.trace import trace
 from wdstream.storage.json_lines import read_lines
 from wdstream.testing import make_pages

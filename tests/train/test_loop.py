@@ -11,7 +11,7 @@ from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from tests.helpers.training import Workplace
 from wdstream.config.build import plan_from_config
-from wdstream.plan.hashing import pages_digest
+from wdstream.plan.deal import pages_digest
 from wdstream.records import World
 from wdstream.storage.json_lines import read_lines
 from wdstream.train.evaluate.sets import eval_config

@@ -198,7 +198,7 @@ def test_ranks_and_micro_batches_of_these_runs_are_uneven(workplace: Workplace, 
     """Else the comparisons above would hold for an average of averages as well."""
     plan = plan_from_config(workplace.config(tmp_path, *COMMON))
     first = next(iter(plan.steps(world_size=2)))
-    counts = [[sum(first.packs[place].supervised) for place in places] for places in first.deal]
+    counts = [[sum(first.packs[place].supervised) for place in places] for places in first.assignment]
     assert len(counts) == 2 and all(len(own) == 2 for own in counts)
     assert sum(counts[0]) != sum(counts[1])
     assert counts[0][0] != counts[0][1]

@@ -18,7 +18,7 @@ from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.families.shared.model_shape import language_shape, tower_shape
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.families.shared.squares import AspectGrid, Grid, Squares, SquareTower, cost_by_square, square_side
-from wdstream.plan.cost import training_flops
+from wdstream.plan.deal import training_flops
 from wdstream.records import Ints, Size
 
 VISION = {

@@ -34,7 +34,7 @@ from wdstream.families.shared.model_folder import Json, ModelFolder
 from wdstream.families.shared.model_shape import narrowed_text
 from wdstream.families.shared.positions import PlainPositions, PositionRule
 from wdstream.families.shared.processor_rules import ProcessorRules
-from wdstream.plan.cost import CostModel
+from wdstream.plan.deal import CostModel
 from wdstream.records import Ints, Pixels, Size
 from wdstream.text.chat_template import ChatTemplate
 from wdstream.text.encoder import TextEncoder

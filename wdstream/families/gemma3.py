@@ -17,7 +17,7 @@ from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.families.shared.model_shape import language_shape, tower_shape
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.families.shared.squares import Squares, SquareTower, square_side
-from wdstream.plan.cost import training_flops
+from wdstream.plan.deal import training_flops
 
 VISION = {
     "hidden_size": 768,

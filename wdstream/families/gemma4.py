@@ -27,7 +27,7 @@ from wdstream.families.shared.model_shape import language_shape
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.families.shared.resize_rules import BudgetSize
 from wdstream.families.shared.resized import ResizedImages, cut_patches
-from wdstream.plan.cost import training_flops
+from wdstream.plan.deal import training_flops
 from wdstream.records import CHANNELS, Pixels, Size
 
 if TYPE_CHECKING:

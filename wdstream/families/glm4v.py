@@ -15,7 +15,7 @@ from wdstream.families.shared.model_shape import language_shape, merging_tower_s
 from wdstream.families.shared.positions import MropePositions
 from wdstream.families.shared.resize_rules import enlarge_both
 from wdstream.families.shared.resized import read_merged_patches
-from wdstream.plan.cost import training_flops
+from wdstream.plan.deal import training_flops
 
 DEFAULT_BOUNDS = (112 * 112, 28 * 28 * 15000)
 

@@ -16,7 +16,7 @@ from wdstream.families.shared.model_folder import Json, ModelFolder
 from wdstream.families.shared.model_shape import language_shape, tower_shape
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.families.shared.squares import AspectGrid, Squares, SquareTower, cost_by_square, square_side
-from wdstream.plan.cost import training_flops
+from wdstream.plan.deal import training_flops
 
 FEATURE_STRIDE = 4
 """Patches along a side that two strided convolutions make one feature of."""

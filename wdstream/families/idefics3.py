@@ -41,7 +41,7 @@ from wdstream.families.shared.squares import (
     stretched,
     with_overview,
 )
-from wdstream.plan.cost import training_flops
+from wdstream.plan.deal import training_flops
 from wdstream.records import Ints, Pixels, Size
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ from wdstream.families.shared.squares import (
     square_side,
     stretched,
 )
-from wdstream.plan.cost import training_flops
+from wdstream.plan.deal import training_flops
 from wdstream.records import CHANNELS, Ints, Pixels, Size
 
 if TYPE_CHECKING:

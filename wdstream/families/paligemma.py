@@ -27,7 +27,7 @@ from wdstream.families.shared.model_shape import language_shape, tower_shape
 from wdstream.families.shared.positions import PlainPositions
 from wdstream.families.shared.processor_rules import ProcessorRules, Texts, text_of
 from wdstream.families.shared.squares import Squares, SquareTower, square_side
-from wdstream.plan.cost import training_flops
+from wdstream.plan.deal import training_flops
 from wdstream.records import ImageSegment, Ints, LabelledPage, TextSegment
 
 VISION = {

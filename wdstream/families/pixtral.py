@@ -19,7 +19,7 @@ from wdstream.families.shared.model_folder import ModelFolder, first_number
 from wdstream.families.shared.model_shape import language_shape, tower_shape
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.families.shared.resized import padded_images
-from wdstream.plan.cost import training_flops
+from wdstream.plan.deal import training_flops
 from wdstream.records import Ints
 
 VISION = {

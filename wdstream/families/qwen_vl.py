@@ -24,7 +24,7 @@ from wdstream.families.shared.model_folder import Json, ModelFolder
 from wdstream.families.shared.model_shape import language_shape, merging_tower_shape, narrowed_tower
 from wdstream.families.shared.positions import MropePositions
 from wdstream.families.shared.resized import area_bounds, read_merged_patches
-from wdstream.plan.cost import training_flops
+from wdstream.plan.deal import training_flops
 
 DEFAULT_BOUNDS = (56 * 56, 28 * 28 * 1280)
 """Least and most pixels of an image where the image processor's settings say nothing."""
@@ -36,7 +36,7 @@ class Tower:
 
     Attributes:
         processor: its processor's class.
-        shape: vision_config -> the vision part of `plan.cost.training_flops`.
+        shape: vision_config -> the vision part of `plan.deal.training_flops`.
         narrowed: (vision_config, narrowed text_config) -> vision_config with two layers and two heads.
     """
 

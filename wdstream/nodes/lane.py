@@ -22,7 +22,7 @@ from wdstream.nodes.node import State
 from wdstream.nodes.pack import Pack
 from wdstream.nodes.read_tars import OpenStream, RawSample, ReadTars
 from wdstream.nodes.shuffle import Shuffle
-from wdstream.plan.hashing import combine, splitmix64_array
+from wdstream.plan.order import combine, splitmix64_array
 from wdstream.plan.sample_lengths import LengthLimits
 from wdstream.records import Failure, Page
 from wdstream.settings import Settings

@@ -22,6 +22,7 @@ from wdstream.nodes.lane import Lane, LaneSettings
 from wdstream.nodes.measure import MeasuredPage, PageMeasurer
 from wdstream.nodes.node import Stage, State
 from wdstream.nodes.read_tars import OpenStream, open_url, shard_names
+from wdstream.plan.deal import packs_per_rank
 from wdstream.records import Failure, World
 
 
@@ -68,10 +69,11 @@ class LaneSource(Stage[LanePack]):
     ) -> None:
         super().__init__()
         world = world or World()
-        if settings.lanes % world.size or settings.global_batch_size % world.size:
+        packs_per_rank(settings.global_batch_size, world_size=world.size)
+        if settings.lanes % world.size:
             raise PlanError(
-                f"{settings.lanes} lanes and {settings.global_batch_size} packs a step cannot be shared by "
-                f"{world.size} ranks alike; run on a number of ranks that divides both, or begin a run with other ones"
+                f"{settings.lanes} lanes cannot be shared by {world.size} ranks alike; run on a number of ranks that "
+                "divides them, or begin a run with other ones"
             )
         if len(urls) < settings.lanes:
             raise PlanError(f"{len(urls)} shards for {settings.lanes} lanes; use at most as many lanes as shards")

@@ -7,7 +7,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from wdstream.errors import RowError
 from wdstream.nodes.mapper import OnError
 from wdstream.nodes.node import SOURCE_KEY, Node, Stage, State
-from wdstream.plan.packer import Item, PoolPacker
+from wdstream.plan.packer import Budget, Item, PoolPacker
 from wdstream.records import Sample
 
 T = TypeVar("T")
@@ -66,9 +66,7 @@ class Pack(Stage[list[T]], Generic[T]):
     def reset(self, initial_state: State | None = None) -> None:
         """Open with the pool that the state describes, or with an empty one at the start of a new epoch."""
         super().reset(initial_state)
-        self._packer = PoolPacker(
-            max_tokens=self.sequence_length, max_patches=1 if self.max_patches is None else self.max_patches
-        )
+        self._packer = PoolPacker(Budget(tokens=self.sequence_length, patches=self.max_patches or 1))
         self._waiting: dict[int, Waiting] = {}  # by place, oldest first
         self._is_source_done = False
         if initial_state is None:

@@ -4,7 +4,7 @@ from typing import Generic, TypeVar
 
 from wdstream.nodes.mapper import BatchMap
 from wdstream.nodes.node import Node, State
-from wdstream.plan.hashing import combine, splitmix64
+from wdstream.plan.order import combine, splitmix64
 
 Item = TypeVar("Item")
 

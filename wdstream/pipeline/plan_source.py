@@ -7,8 +7,9 @@ from wdstream.errors import PageError, RowError
 from wdstream.nodes.node import Stage, State
 from wdstream.pipeline.build_pack import PackSlots, Slot
 from wdstream.plan.datasets import Mixture
-from wdstream.plan.planner import Planner, Steps
+from wdstream.plan.planner import Planner
 from wdstream.plan.sample_lengths import FULL_SCALE
+from wdstream.plan.steps import Steps
 from wdstream.records import PackPlan, Page, StepPlan, World
 from wdstream.shards.reader import Shards, name_of_row
 
@@ -139,7 +140,7 @@ class PlanSource(Stage[PackTask]):
             assert self._steps is not None, "a node is reset before it is asked for items"
             self._step = next(self._steps)
             self._after = self._steps.state().to_json()
-        step, places = self._step, self._step.deal[self.world.rank]
+        step, places = self._step, self._step.assignment[self.world.rank]
         pack = step.packs[places[self._emitted]]
         self._emitted += 1
         if self._emitted == len(places):

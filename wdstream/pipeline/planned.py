@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from wdstream.errors import PlanError
 from wdstream.families.base import Family
 from wdstream.families.reference.pixels import with_reference_pixels
 from wdstream.pixels.settings import PixelSettings
+from wdstream.plan.deal import packs_per_rank
 from wdstream.plan.planner import Planner
-from wdstream.plan.protocols import Dataset, Mix
+from wdstream.plan.protocols import Dataset, LengthModel, Mix, check_members
 from wdstream.plan.settings import PlanSettings
+from wdstream.plan.state import Fingerprints
 from wdstream.records import World
 from wdstream.settings import takes_settings
 from wdstream.shards.reader import Shards, name_of_row
@@ -66,7 +67,7 @@ class Plan(Planner):
         self.tiling = tiling
         super().__init__(datasets, family, tiling, **settings)
         if self.pixels.fingerprint:
-            self.fingerprints = {**self.fingerprints, "pixels": self.pixels.fingerprint}
+            self.fingerprints = Fingerprints({**self.fingerprints, "pixels": self.pixels.fingerprint})
 
     def __repr__(self) -> str:
         settings, pages = self.settings, sum(map(len, self.shards))
@@ -125,6 +126,7 @@ def _make_plan(
 
 def fit_tiling(family: Family, tiling: TilingPolicy | LoadedTiling) -> tuple[Family, TilingPolicy | LoadedTiling]:
     """Family and policy fitted to each other: image sizes the family takes; its own splitting where nothing is cut."""
+    check_members("family", family, LengthModel, "a model family, such as load_family(PATH)")
     if not isinstance(tiling, TilingPolicy):
         return family, tiling
     family = family.for_whole_images() if tiling.kind == "none" else family
@@ -168,7 +170,7 @@ def build_loader(
     from wdstream.pipeline.loader import StreamLoader
     from wdstream.pipeline.plan_source import PlanSource
 
-    check_division(plan.settings.global_batch_size, world, micro_batch_size)
+    packs_per_rank(plan.settings.global_batch_size, world_size=world.size, micro_batch_size=micro_batch_size)
     builder = pack_builder(plan, known_bad=known_bad)
 
     source = PlanSource(plan, world=world, micro_batch_size=micro_batch_size)  # PackTask: this rank's packs, as planned
@@ -190,27 +192,6 @@ def pack_builder(plan: Plan, *, known_bad: Mapping[int, str] | None = None) -> "
     renderer = TileRenderer(tiling=plan.tiling, max_pixels=max_pixels, decode=plan.pixels.decode, cache=cache)
     reader = PackReader(datasets=plan.shards, mixture=plan.mixture, known_bad=known_bad or {})
     return PackBuilder(family=plan.family, renderer=renderer, read=reader)
-
-
-def check_division(global_batch_size: int, world: World, micro_batch_size: int) -> None:
-    """Every rank must have the same number of whole batches in a step.
-
-    Raises:
-        PlanError: names the numbers, and the nearest ones that would do.
-    """
-    if micro_batch_size < 1:
-        raise PlanError(f"micro_batch_size {micro_batch_size}: expected at least 1 pack a batch")
-    share = world.size * micro_batch_size
-    if global_batch_size % share:
-        below, above = global_batch_size // share * share, -(-global_batch_size // share) * share
-        sizes = " or ".join(str(size) for size in (below, above) if size)
-        ranks = [size for size in range(1, global_batch_size + 1) if global_batch_size % (size * micro_batch_size) == 0]
-        nearest = sorted(sorted(ranks, key=lambda size: abs(size - world.size))[:2])
-        advice = f"; or run on {' or '.join(map(str, nearest))} ranks" if nearest else ""
-        raise PlanError(
-            f"global_batch_size {global_batch_size} cannot be divided by {world.size} ranks x micro_batch_size "
-            f"{micro_batch_size} = {share}: make it {sizes}{advice}"
-        )
 
 
 def write_rejects(plan: Plan, path: Path) -> int:

@@ -8,8 +8,6 @@ Its packs are the same on every number of ranks that divides the lanes (nodes/la
 before step 0 is not known here: how many steps there are, which pages a step will have, how costly its packs are.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,10 +24,11 @@ from wdstream.nodes.read_tars import shard_names
 from wdstream.nodes.tile import TileRenderer
 from wdstream.pipeline.build_pack import PackBuilder, PackSlots, Slot
 from wdstream.pipeline.loader import StreamLoader
-from wdstream.pipeline.planned import check_division, fit_tiling
+from wdstream.pipeline.planned import fit_tiling
 from wdstream.pixels.settings import PixelSettings
 from wdstream.pixels.tile_cache import open_cache
-from wdstream.plan.state import MEANING
+from wdstream.plan.deal import packs_per_rank
+from wdstream.plan.state import MEANING, Fingerprints
 from wdstream.records import World
 
 VERSION = 1
@@ -67,20 +66,19 @@ class Lanes:
         )
 
     @property
-    def fingerprints(self) -> dict[str, str]:
+    def fingerprints(self) -> Fingerprints:
         """Of all that decides the stream, under the names that a plan's state has; part of every saved state."""
-        settings, family = self.settings, self.settings.family
+        settings = self.settings
         names = ("sequence_length", "max_patches", "global_batch_size", "pool", "max_pixels", "downscale")
-        found = {
-            "index": _hash(shard_names(self.urls)),
-            "tokenizer": family.text_fingerprint[:16],
-            "tiling": settings.tiling.fingerprint[:16],
-            "family": family.fingerprint[:16],
-            "order": _hash([settings.seed, settings.lanes, settings.shuffle]),
-            "packing": _hash([getattr(settings, name) for name in names]),
-            "plan": f"lanes-{VERSION}",
-        }
-        return found | ({"pixels": self.pixels.fingerprint} if self.pixels.fingerprint else {})
+        return Fingerprints.of(
+            index=shard_names(self.urls),
+            order=[settings.seed, settings.lanes, settings.shuffle],
+            packing=[getattr(settings, name) for name in names],
+            version=f"lanes-{VERSION}",
+            family=settings.family,
+            tiling=settings.tiling,
+            pixels=self.pixels.fingerprint,
+        )
 
     def loader(
         self,
@@ -111,7 +109,7 @@ class Lanes:
             StateError: the state is of another stream, or lacks lanes of this rank.
         """
         world, settings = world or World(), self.settings
-        check_division(settings.global_batch_size, world, micro_batch_size)
+        packs_per_rank(settings.global_batch_size, world_size=world.size, micro_batch_size=micro_batch_size)
         if state is not None:
             self.check(state)
 
@@ -145,18 +143,13 @@ class Lanes:
             raise StateError(
                 "the saved state is that of one rank's loader; give what `Lanes.saved_state` makes of all ranks' states"
             )
-        saved, found = dict(state["fingerprints"]), self.fingerprints
-        different = [
-            f"  {name}: expected {saved.get(name)} as in the state, found {found.get(name)}; {_meaning(name)} differs"
-            for name in sorted({*saved, *found})
-            if saved.get(name) != found.get(name)
-        ]
-        if different:
-            raise StateError(
-                f"the saved stream state (step {state['step']}) belongs to another stream:\n"
-                + "\n".join(different)
-                + "\nBring the old settings back, or begin a new run in another train.output"
-            )
+        self.fingerprints.check(
+            state["fingerprints"],
+            step=state["step"],
+            stream="stream",
+            remedy="begin a new run in another train.output",
+            meaning=MEANING | {"index": "the list of shards", "order": "the order: seed, lanes or shuffle_buffer"},
+        )
 
     def _builder(self, known_bad: Mapping[str, str]) -> PackBuilder[LanePack]:
         settings, tiling, max_pixels = self.settings, self.settings.tiling, self.settings.max_pixels
@@ -189,13 +182,3 @@ def lane_slots(pack: LanePack, *, global_batch_size: int, known_bad: Mapping[str
     )
     step = pack.number // global_batch_size
     return PackSlots(number=pack.number, slots=slots, step=step, failures=pack.bad, unfit=pack.unfit)
-
-
-def _meaning(name: str) -> str:
-    return {"index": "the list of shards", "order": "the order: seed, lanes or shuffle_buffer"}.get(
-        name, MEANING.get(name, "an unknown setting")
-    )
-
-
-def _hash(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

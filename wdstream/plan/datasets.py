@@ -4,8 +4,6 @@ Sample numbers count the rows of the first dataset, then of the second, and so o
 the page's number plus p times the samples of the plan (split_pages.py).
 """
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import compress
@@ -14,10 +12,9 @@ import numpy as np
 
 from wdstream.errors import ConfigError, PlanError, StateError
 from wdstream.plan.filter import Where
-from wdstream.plan.mixture import by_weight, flatten
-from wdstream.plan.order import Order
+from wdstream.plan.order import Order, by_weight, flatten
 from wdstream.plan.packer import Item
-from wdstream.plan.protocols import Bools, Dataset, DatasetColumns, LengthModel, Mix, TileModel
+from wdstream.plan.protocols import Bools, Dataset, DatasetColumns, LengthModel, Mix, TileModel, check_members
 from wdstream.plan.sample_lengths import (
     FULL_SCALE,
     LengthEstimator,
@@ -28,7 +25,7 @@ from wdstream.plan.sample_lengths import (
 )
 from wdstream.plan.settings import PlanSettings
 from wdstream.plan.split_pages import PagePart, SplitRows, Splitter
-from wdstream.plan.state import Cursor, StreamState
+from wdstream.plan.state import Cursor, Fingerprints, StreamState
 from wdstream.records import Ints
 
 PLAN_VERSION = 2
@@ -182,6 +179,9 @@ class Mixture:
         settings: PlanSettings,
     ) -> None:
         entries = flatten([_named(entry, number) for number, entry in enumerate(datasets)])
+        for entry in entries:
+            expected = "opened shards, such as Shards.open(PATH), or another DatasetColumns"
+            check_members(f"data set {entry.name!r}", entry.columns, DatasetColumns, expected)
         self.settings = settings
         self.is_endless = by_weight(entries)
         if self.is_endless and settings.epochs is not None:
@@ -343,22 +343,19 @@ class Mixture:
                 rows = np.arange(start, min(start + slab, size), dtype=np.int64)
                 yield planned.offset + rows, *planned.measure(rows, epoch=epoch)
 
-    def _fingerprints(self, family: LengthModel, tiling: TileModel) -> dict[str, str]:
+    def _fingerprints(self, family: LengthModel, tiling: TileModel) -> Fingerprints:
         """Each at most a few dozen characters: they are part of every state."""
         settings = self.settings
         mix = [[planned.weight if planned.epochs is None else 0, planned.epochs or 0] for planned in self.planned]
         where = [settings.where, [[phase.epochs, phase.where] for phase in settings.curriculum]]
-        order = [settings.seed, settings.shuffle_shards, mix, settings.weights_in, where]
-        names = ("sequence_length", "max_patches", "global_batch_size", "pool", "max_pixels", "overlength")
-        return {
-            "index": _hash([planned.dataset.columns.fingerprint for planned in self.planned]),
-            "tokenizer": family.text_fingerprint[:16],
-            "tiling": tiling.fingerprint[:16],
-            "family": family.fingerprint[:16],
-            "order": _hash(order),
-            "packing": _hash([getattr(settings, name) for name in names]),
-            "plan": str(PLAN_VERSION),
-        }
+        return Fingerprints.of(
+            index=[planned.dataset.columns.fingerprint for planned in self.planned],
+            order=[settings.seed, settings.shuffle_shards, mix, settings.weights_in, where],
+            packing=settings.packing,
+            version=str(PLAN_VERSION),
+            family=family,
+            tiling=tiling,
+        )
 
 
 def items_of(samples: Ints, lengths: SampleLengths, is_accepted: Bools) -> list[Item]:
@@ -374,7 +371,3 @@ def _named(entry: DatasetColumns | Dataset | Mix, number: int) -> Dataset | Mix:
     if isinstance(entry, Dataset | Mix):
         return entry
     return Dataset(columns=entry, name=f"data{number}")
-
-
-def _hash(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

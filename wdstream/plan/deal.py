@@ -1,114 +1,212 @@
-"""Deal: which rank computes which packs of a step, so that none waits long for another.
+"""Steps: what a pack costs, which rank computes it, and the records and digests of a step.
 
-The packs of a step never change; only who computes what does, and every rank gets as many as any other. A cost is a
-pair (language, vision) in one unit (cost.py). Two policies:
+Cost, in FLOPs, of a sample of L tokens whose images have p_1, p_2, ... vision patches each:
 
-total  (DDP: ranks meet once a step) longest processing time first (Graham 1969): packs by falling cost, each to the
-       rank with the least work so far that still has a place free.
+    language = per_token * L + per_token_squared * L**2
+    vision   = sum over images of (per_patch * p + per_image_patch_squared * p**2)
+
+Source of the coefficients (`training_flops`): a forward and backward pass costs 6 FLOPs per parameter and token
+(Kaplan et al. 2020, arXiv 2001.08361, section 2.1), and attention 12 * width FLOPs per layer for each (query, key)
+pair that is computed (Chowdhery et al. 2022, arXiv 2204.02311, appendix B). A document of L tokens under a causal
+mask computes L**2 / 2 pairs, an image of p patches p**2 of them. Documents of a pack do not attend to each other, so
+a pack costs the sum of its samples. Everything is a Python or int64 integer: every rank must find the same numbers,
+whatever its machine.
+
+Assignment: the packs of a step never change; only who computes what does, and every rank gets as many as any other.
+
+total  (DDP: ranks meet once per step) longest processing time first (Graham 1969): packs by falling cost, each to the
+       rank with the least work so far that still takes one.
 phase  (FSDP: ranks meet in every layer of every micro step) packs of similar cost share a micro step. They are sorted
        by one cost and cut into micro steps; of the sortings by vision, language and their sum the one is taken that
        makes the sum over micro steps of (slowest vision + slowest language) least.
-
-From bare packs to the records that the rest of wdstream reads: PackPlan and StepPlan.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heapreplace
 
+import numpy as np
+
 from wdstream.errors import PlanError
-from wdstream.plan.cost import CostModel
 from wdstream.plan.packer import Item
 from wdstream.plan.settings import DealPolicy
-from wdstream.records import PackPlan, StepPlan
-
-Cost = tuple[int, int]
-Deal = tuple[tuple[int, ...], ...]
+from wdstream.records import Ints, PackPlan, StepPlan
 
 
-def deal(costs: Sequence[Cost], *, world_size: int, micro_batch_size: int = 1, policy: DealPolicy = "total") -> Deal:
-    """For each rank the places in `costs` that it computes, in order, `micro_batch_size` of them at a time.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostModel:
+    """Coefficients of the cost of a sample, integers of at least 0, in FLOPs (or any one unit: only ratios matter).
+
+    Attributes:
+        per_token: of each token in the language model.
+        per_token_squared: of each token of a sample, squared: causal attention inside the sample.
+        per_patch: of each vision patch, before any merge.
+        per_image_patch_squared: of each patch of an image, squared: attention inside the image.
+
+    Raises:
+        PlanError: a coefficient is negative or no integer.
+    """
+
+    per_token: int = 1
+    per_token_squared: int = 0
+    per_patch: int = 0
+    per_image_patch_squared: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("per_token", "per_token_squared", "per_patch", "per_image_patch_squared"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 0:
+                raise PlanError(f"CostModel.{name}: expected an integer of at least 0, found {value!r}")
+
+    def language(self, tokens: Ints) -> Ints:
+        """Cost of samples of these many tokens in the language model; same shape."""
+        return tokens * self.per_token + tokens * tokens * self.per_token_squared
+
+    def language_of(self, tokens: int) -> int:
+        """Cost of one sample in the language model."""
+        return tokens * self.per_token + tokens * tokens * self.per_token_squared
+
+    def vision(self, patches: Ints) -> Ints:
+        """Cost of images of these many patches in the vision tower; same shape."""
+        return patches * self.per_patch + patches * patches * self.per_image_patch_squared
+
+
+def training_flops(
+    *,
+    language_parameters: int,
+    language_layers: int,
+    language_width: int,
+    vision_parameters: int,
+    vision_layers: int,
+    vision_width: int,
+) -> CostModel:
+    """Coefficients from a model's shape, by the formula in this module's docstring.
 
     Args:
-        costs: (language, vision) of each pack of the step.
+        language_parameters: parameters that every token passes (embeddings of the input left out; active ones for a
+            mixture of experts).
+        language_layers: attention layers over the whole document.
+        language_width: heads times head size of those layers.
+        vision_parameters: parameters that every patch passes.
+        vision_layers: attention layers over the whole image; layers with windows cost per patch, leave them out.
+        vision_width: heads times head size of those layers.
+    """
+    return CostModel(
+        per_token=6 * language_parameters,
+        per_token_squared=6 * language_layers * language_width,
+        per_patch=6 * vision_parameters,
+        per_image_patch_squared=12 * vision_layers * vision_width,
+    )
+
+
+Cost = tuple[int, int]
+Assignment = tuple[tuple[int, ...], ...]
+
+
+def packs_per_rank(global_batch_size: int, *, world_size: int, micro_batch_size: int = 1) -> int:
+    """Packs of a step that each rank computes, a whole number of micro batches: the only place that divides a step.
+
+    Raises:
+        PlanError: they do not divide evenly; names the nearest numbers that would do.
+    """
+    if micro_batch_size < 1 or world_size < 1:
+        raise PlanError(f"micro_batch_size {micro_batch_size} on {world_size} ranks: expected at least 1 of each")
+    share = world_size * micro_batch_size
+    if global_batch_size % share == 0:
+        return global_batch_size // world_size
+    below, above = global_batch_size // share * share, -(-global_batch_size // share) * share
+    sizes = " or ".join(str(size) for size in (below, above) if size)
+    ranks = [size for size in range(1, global_batch_size + 1) if global_batch_size % (size * micro_batch_size) == 0]
+    nearest = sorted(sorted(ranks, key=lambda size: abs(size - world_size))[:2])
+    advice = f"; or run on {' or '.join(map(str, nearest))} ranks" if nearest else ""
+    raise PlanError(
+        f"global_batch_size {global_batch_size} cannot be divided by {world_size} ranks x micro_batch_size "
+        f"{micro_batch_size} = {share}: make it {sizes}{advice}"
+    )
+
+
+def assign(
+    costs: Sequence[Cost], *, world_size: int, micro_batch_size: int = 1, policy: DealPolicy = "total"
+) -> Assignment:
+    """For each rank the indices in `costs` of the packs that it computes, in order, `micro_batch_size` at a time.
+
+    Args:
+        costs: (language, vision) of each pack of the step, in one unit.
         world_size: ranks.
-        micro_batch_size: packs a forward pass.
+        micro_batch_size: packs per forward pass.
         policy: "total" or "phase", see above.
 
     Raises:
-        PlanError: the packs do not divide evenly, or the policy is unknown.
+        PlanError: the packs do not divide evenly.
     """
-    if world_size < 1 or micro_batch_size < 1 or len(costs) % (world_size * micro_batch_size):
-        raise PlanError(
-            f"a step of {len(costs)} packs (global_batch_size) cannot be divided among {world_size} ranks in micro "
-            f"batches of {micro_batch_size}: make global_batch_size a multiple of {world_size * micro_batch_size}"
-        )
+    packs_per_rank(len(costs), world_size=world_size, micro_batch_size=micro_batch_size)
     if policy == "total":
-        return _deal_total(costs, world_size)
-    if policy == "phase":
-        return _deal_phase(costs, world_size, micro_batch_size)
-    raise PlanError(f"deal policy {policy!r}: expected 'total' or 'phase'")
+        return _assign_total(costs, world_size)
+    return _assign_phase(costs, world_size, micro_batch_size)
 
 
-def imbalance(costs: Sequence[Cost], dealt: Deal, *, micro_batch_size: int = 1, policy: DealPolicy = "total") -> float:
+def imbalance(
+    costs: Sequence[Cost], assignment: Assignment, *, micro_batch_size: int = 1, policy: DealPolicy = "total"
+) -> float:
     """How much longer the step takes than if all ranks were equally fast: slowest / mean, at least 1.
 
-    With "total" ranks meet once a step; with "phase" after the vision and after the language part of each micro step.
+    With "total" ranks meet once per step; with "phase" after the vision and after the language part of each micro step.
     """
-    mean = sum(language + vision for language, vision in costs) / len(dealt)
+    mean = sum(language + vision for language, vision in costs) / len(assignment)
     if not mean:
         return 1.0
     if policy == "total":
-        return max(sum(sum(costs[place]) for place in places) for places in dealt) / mean
-    return _phase_time(costs, dealt, micro_batch_size) / mean
+        return max(sum(sum(costs[pack]) for pack in packs) for packs in assignment) / mean
+    return _phase_time(costs, assignment, micro_batch_size) / mean
 
 
-def _deal_total(costs: Sequence[Cost], world_size: int) -> Deal:
+def _assign_total(costs: Sequence[Cost], world_size: int) -> Assignment:
     per_rank = len(costs) // world_size
-    free = [(0, rank) for rank in range(world_size)]  # a heap of (load, rank) of those with a place left
-    dealt: list[list[int]] = [[] for _ in range(world_size)]
+    free = [(0, rank) for rank in range(world_size)]  # a heap of (load, rank) of those that still take one
+    assignment: list[list[int]] = [[] for _ in range(world_size)]
     totals = [language + vision for language, vision in costs]
-    for place in _falling(totals):
+    for pack in _falling(totals):
         load, rank = free[0]
-        dealt[rank].append(place)
-        if len(dealt[rank]) < per_rank:
-            heapreplace(free, (load + totals[place], rank))
+        assignment[rank].append(pack)
+        if len(assignment[rank]) < per_rank:
+            heapreplace(free, (load + totals[pack], rank))
         else:
             heappop(free)
-    return tuple(map(tuple, dealt))
+    return tuple(map(tuple, assignment))
 
 
-def _deal_phase(costs: Sequence[Cost], world_size: int, micro_batch_size: int) -> Deal:
+def _assign_phase(costs: Sequence[Cost], world_size: int, micro_batch_size: int) -> Assignment:
     totals = [language + vision for language, vision in costs]
     keys = ([vision for _, vision in costs], [language for language, _ in costs], totals)
     candidates = [_by_micro_steps(costs, _falling(key), world_size, micro_batch_size) for key in keys]
-    return min(candidates, key=lambda dealt: _phase_time(costs, dealt, micro_batch_size))  # the first of equals
+    return min(candidates, key=lambda candidate: _phase_time(costs, candidate, micro_batch_size))  # the first of equals
 
 
-def _by_micro_steps(costs: Sequence[Cost], places: Sequence[int], world_size: int, micro_batch_size: int) -> Deal:
-    """Consecutive places share a micro step; inside it they are dealt by total cost."""
-    dealt: list[list[int]] = [[] for _ in range(world_size)]
+def _by_micro_steps(costs: Sequence[Cost], packs: Sequence[int], world_size: int, micro_batch_size: int) -> Assignment:
+    """Consecutive packs share a micro step; inside it they are assigned by total cost."""
+    assignment: list[list[int]] = [[] for _ in range(world_size)]
     together = world_size * micro_batch_size
-    for start in range(0, len(places), together):
-        group = places[start : start + together]
-        for rank, chosen in enumerate(_deal_total([costs[place] for place in group], world_size)):
-            dealt[rank] += [group[index] for index in chosen]
-    return tuple(map(tuple, dealt))
+    for start in range(0, len(packs), together):
+        group = packs[start : start + together]
+        for rank, chosen in enumerate(_assign_total([costs[pack] for pack in group], world_size)):
+            assignment[rank] += [group[index] for index in chosen]
+    return tuple(map(tuple, assignment))
 
 
-def _phase_time(costs: Sequence[Cost], dealt: Deal, micro_batch_size: int) -> int:
+def _phase_time(costs: Sequence[Cost], assignment: Assignment, micro_batch_size: int) -> int:
     """Time of a step whose ranks wait for each other after each part of each micro step."""
     time = 0
-    for start in range(0, len(dealt[0]), micro_batch_size):
-        micro = [[costs[place] for place in places[start : start + micro_batch_size]] for places in dealt]
+    for start in range(0, len(assignment[0]), micro_batch_size):
+        micro = [[costs[pack] for pack in packs[start : start + micro_batch_size]] for packs in assignment]
         time += max(sum(language for language, _ in rank) for rank in micro)
         time += max(sum(vision for _, vision in rank) for rank in micro)
     return time
 
 
 def _falling(values: Sequence[int]) -> list[int]:
-    """Places by falling value, the first of equals first."""
-    return sorted(range(len(values)), key=lambda place: -values[place])
+    """Indices by falling value, the first of equals first."""
+    return sorted(range(len(values)), key=lambda index: -values[index])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,9 +215,9 @@ class Assigner:
 
     Attributes:
         cost: predicts what a pack costs.
-        policy: see deal.py.
+        policy: "total" or "phase", see above.
         world_size: ranks.
-        micro_batch_size: packs a forward pass.
+        micro_batch_size: packs per forward pass.
     """
 
     cost: CostModel
@@ -127,22 +225,20 @@ class Assigner:
     world_size: int = 1
     micro_batch_size: int = 1
 
-    def check(self, global_batch_size: int) -> None:
-        """Raises PlanError when a step of so many packs cannot be divided so."""
-        deal([(0, 0)] * global_batch_size, world_size=self.world_size, micro_batch_size=self.micro_batch_size)
-
     def step_plan(self, number: int, packs: Sequence[Sequence[Item]]) -> StepPlan:
-        """The record of a step, dealt."""
+        """The record of a step, its packs assigned to ranks."""
         first = number * len(packs)
-        plans = tuple(pack_plan(first + place, items, self.cost) for place, items in enumerate(packs))
-        dealt = deal(
+        plans = tuple(pack_plan(first + index, items, self.cost) for index, items in enumerate(packs))
+        assignment = assign(
             costs_of(plans), world_size=self.world_size, micro_batch_size=self.micro_batch_size, policy=self.policy
         )
-        return StepPlan(step=number, packs=plans, deal=dealt)
+        return StepPlan(step=number, packs=plans, assignment=assignment)
 
     def imbalance(self, step: StepPlan) -> float:
         """Slowest rank / mean of a step, by predicted cost."""
-        return imbalance(costs_of(step.packs), step.deal, micro_batch_size=self.micro_batch_size, policy=self.policy)
+        return imbalance(
+            costs_of(step.packs), step.assignment, micro_batch_size=self.micro_batch_size, policy=self.policy
+        )
 
 
 def costs_of(packs: Sequence[PackPlan]) -> list[Cost]:
@@ -164,3 +260,26 @@ def pack_plan(number: int, items: Sequence[Item], cost: CostModel) -> PackPlan:
         language_cost=sum(cost.language_of(count) for count in tokens),
         vision_cost=sum(vision_costs),
     )
+
+
+def step_digest(step: StepPlan) -> int:
+    """64 bits over a step's number and its packs: samples, lengths and scales, in order; not over the assignment."""
+    packs = [
+        np.array(
+            [pack.number, len(pack.samples), *pack.samples, *pack.tokens, *pack.patches, *pack.scales], dtype="<i8"
+        )
+        for pack in step.packs
+    ]
+    digest = hashlib.blake2b(np.concatenate([[step.step], *packs]).astype("<i8").tobytes(), digest_size=8)
+    return int.from_bytes(digest.digest(), "little")
+
+
+def pack_digest(number: int, keys: Sequence[str]) -> int:
+    """64 bits of sha256 over a pack's number and its keys in order."""
+    text = "\n".join((str(number), *keys))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def pages_digest(packs: Iterable[tuple[int, Sequence[str]]]) -> str:
+    """16 hex digits over (pack number, keys) of a step: a sum, so the assignment to ranks does not matter."""
+    return f"{sum(pack_digest(number, keys) for number, keys in packs) % (1 << 64):016x}"

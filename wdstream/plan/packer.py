@@ -35,7 +35,7 @@ class Item(NamedTuple):
         tokens: its tokens, at most the capacity.
         patches: its vision patches, at most the capacity.
         supervised: its supervised tokens.
-        vision_cost: predicted cost in the vision tower (cost.py).
+        vision_cost: predicted cost in the vision tower (deal.py).
         scale: its images are first shrunk to scale / 64 of their sides; 64 is as they are.
     """
 
@@ -47,6 +47,19 @@ class Item(NamedTuple):
     scale: int = 64
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What a pack holds at most.
+
+    Attributes:
+        tokens: of all its samples.
+        patches: vision patches of all its samples.
+    """
+
+    tokens: int
+    patches: int
+
+
 @dataclass(slots=True)
 class _Axis:
     """The pool seen by one budget: which sizes it holds, in levels of `unit`, rounded up.
@@ -56,8 +69,8 @@ class _Axis:
     """
 
     capacity: int
-    own: int  # this budget's place in an Item
-    other: int  # the other budget's
+    size: int  # index of this budget's size in an Item
+    other: int  # of the other budget's
     unit: int = 0
     top: int = 0
     holders: dict[int, dict[int, Item]] = field(default_factory=dict)  # level -> arrival -> sample
@@ -78,7 +91,7 @@ class _Axis:
 
     def add(self, arrival: int, item: Item) -> None:
         """Take a sample in; it is younger than all others."""
-        level = -(-item[self.own] // self.unit)
+        level = -(-item[self.size] // self.unit)
         if not level:
             self.empty[arrival] = item
             return
@@ -94,7 +107,7 @@ class _Axis:
 
     def remove(self, arrival: int, item: Item) -> None:
         """Let a sample go."""
-        level = -(-item[self.own] // self.unit)
+        level = -(-item[self.size] // self.unit)
         if not level:
             del self.empty[arrival]
             return
@@ -148,17 +161,17 @@ class _Axis:
     def _first_within(self, holders: dict[int, Item], room: int, other_room: int) -> tuple[int, ...]:
         """The oldest of these samples that fits; none, if none does."""
         for arrival, item in holders.items():
-            if item[self.own] <= room and item[self.other] <= other_room:
+            if item[self.size] <= room and item[self.other] <= other_room:
                 return (arrival,)
         return ()
 
 
 class PoolPacker:
-    """Packs of at most `max_tokens` tokens and `max_patches` patches from a pool of pending samples."""
+    """Packs within a budget from a pool of pending samples."""
 
-    def __init__(self, *, max_tokens: int, max_patches: int) -> None:
-        self._capacity = (max_tokens, max_patches)
-        self._axes = (_Axis(max_tokens, own=1, other=2), _Axis(max_patches, own=2, other=1))
+    def __init__(self, budget: Budget) -> None:
+        self._capacity = (budget.tokens, budget.patches)
+        self._axes = (_Axis(budget.tokens, size=1, other=2), _Axis(budget.patches, size=2, other=1))
         self._scarce = 0  # which budget the pool is kept by: 0 tokens, 1 patches
         self._pool: dict[int, Item] = {}  # in order of arrival
         self._arrivals = 0

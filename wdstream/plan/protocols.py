@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.plan.cost import CostModel
+from wdstream.plan.deal import CostModel
 from wdstream.records import Ints
 
 AnyInts = NDArray[np.integer[Any]]
@@ -192,3 +192,16 @@ class TileModel(Protocol):
         self, columns: int, rows: int, has_overview: bool, is_labelled: bool, is_rtl: bool, /
     ) -> Sequence[str]:
         """The text before each tile of an image cut this way; "" where there is none."""
+
+
+def check_members(name: str, value: object, protocol: type, expected: str) -> None:
+    """Refuse an argument that lacks members of a protocol of this module, before it fails somewhere below.
+
+    Raises:
+        TypeError: names the argument, what was expected, and what is missing.
+    """
+    members = [member for member in vars(protocol) if not member.startswith("_")]
+    missing = [member for member in members if not hasattr(value, member)]
+    if missing:
+        lacks = f" without {', '.join(missing)}" if 2 * len(missing) < len(members) else ""
+        raise TypeError(f"{name}: expected {expected}; got {value!r:.80}, a {type(value).__name__}{lacks}")

@@ -60,7 +60,7 @@ class SampleLengths:
         tokens: of the whole sample.
         patches: vision patches of all its images.
         supervised: tokens that are supervised.
-        vision_cost: predicted cost in the vision tower (cost.py).
+        vision_cost: predicted cost in the vision tower (deal.py).
         scale: of its images, FULL_SCALE unless an over-long sample was downscaled.
         reject: codes of Reject; the other numbers of a rejected sample mean nothing.
     """
@@ -90,7 +90,7 @@ class ImageCosts:
     Attributes:
         tokens: tokens of all tiles with the ids around them and the labels before them.
         patches: vision patches of all tiles.
-        vision_cost: predicted cost in the vision tower (cost.py).
+        vision_cost: predicted cost in the vision tower (deal.py).
     """
 
     tokens: Ints

@@ -2,7 +2,7 @@
 
     PlannedDataset ─► rows of a block in order ─► measured ─► DatasetStream ─┐
                                                                              ├─ merged by key ─► SampleStream.take(n)
-    PlannedDataset ─► rows of a block in order ─► measured ─► DatasetStream ─┘    (mixture.py)
+    PlannedDataset ─► rows of a block in order ─► measured ─► DatasetStream ─┘    (order.py)
 
 A large block is sorted by a thread while the one before it is used, and lengths are computed a slab at a time, so that
 no call takes long. What comes out does not depend on where slabs begin.
@@ -16,7 +16,7 @@ import numpy as np
 
 from wdstream.errors import PlanError
 from wdstream.plan.datasets import Mixture, PlannedDataset, items_of
-from wdstream.plan.mixture import mix_keys
+from wdstream.plan.order import mix_keys
 from wdstream.plan.packer import Item
 from wdstream.plan.sample_lengths import Reject
 from wdstream.plan.state import Cursor

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, PositiveInt
 
 from wdstream.plan.filter import Where
+from wdstream.plan.packer import Budget
 from wdstream.settings import Settings
 
 
@@ -66,6 +67,20 @@ class PlanSettings(Settings):
     """Further conditions for the first epochs, one phase after the other."""
     max_pixels: PositiveInt = 200_000_000
     """Pages with an image of more pixels are left out; none is decoded."""
+
+    @property
+    def budget(self) -> Budget:
+        """What a pack holds at most."""
+        return Budget(tokens=self.sequence_length, patches=self.max_patches)
+
+    @property
+    def packing(self) -> list[object]:
+        """All that decides which samples share a pack, for the fingerprint in saved states.
+
+        A setting that is added joins only where it is not at its default, so that states of before stay valid.
+        """
+        budget = [self.sequence_length, self.max_patches]
+        return [*budget, self.global_batch_size, self.pool, self.max_pixels, self.overlength]
 
     def where_of(self, epoch: int) -> tuple[str, ...]:
         """The expressions that hold in an epoch."""

@@ -1,15 +1,18 @@
 """StreamState: all that must be remembered of a run's data, the same on every rank, about 1 kB of JSON.
 
-It says where each data set stands, which samples wait in the pool, and by which settings that was so. It holds no
-counts of ranks or workers: those only divide a step's work.
+It says where each dataset is, which samples wait in the pool, and by which settings that was so. It holds no counts of
+ranks or workers: those only divide a step's work. `Fingerprints` of all that decides a stream are part of it, as they
+are of the states of streams without a plan.
 """
 
+import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from wdstream.errors import StateError
+from wdstream.plan.protocols import LengthModel, TileModel
 
 VERSION = 1
 
@@ -26,22 +29,101 @@ MEANING = {
 """What a difference in each fingerprint means."""
 
 KEEPS_PAGES = frozenset({"tokenizer", "tiling", "family", "packing", "pixels", "plan"})
-"""Differences under which numbers and order of samples stay, so that going on is still exactly once."""
+"""Differences under which numbers and order of samples stay, so that every sample still comes exactly once."""
 
 KEEPS_PARTS = frozenset({"pixels"})
 """Those under which pages that are split are cut at the same paragraphs."""
 
 
+class Fingerprints(dict[str, str]):
+    """What decides a stream: names, those of MEANING, to short digests. A plain dict in JSON."""
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        index: object,
+        order: object,
+        packing: object,
+        version: str,
+        family: LengthModel,
+        tiling: TileModel,
+        pixels: str = "",
+    ) -> Self:
+        """Fingerprints of a stream.
+
+        Args:
+            index: what the data are, as JSON values; likewise the next two.
+            order: what decides the order of samples.
+            packing: what decides which samples share a pack.
+            version: of the code that decides.
+            family: lengths.
+            tiling: how pages are cut.
+            pixels: what changes how images become tiles; left out when empty, as by default.
+        """
+        return cls(
+            index=_digest(index),
+            tokenizer=family.text_fingerprint[:16],
+            tiling=tiling.fingerprint[:16],
+            family=family.fingerprint[:16],
+            order=_digest(order),
+            packing=_digest(packing),
+            plan=version,
+            **({"pixels": pixels} if pixels else {}),
+        )
+
+    def differences(self, saved: Mapping[str, str], meaning: Mapping[str, str] = MEANING) -> dict[str, str]:
+        """What differs in a saved state: name of the fingerprint to a sentence."""
+        names = sorted(set(self) | set(saved), key=lambda name: (name not in MEANING, name))
+        return {
+            name: f"{name}: expected {saved.get(name)} as in the state, found {self.get(name)}; "
+            f"{meaning.get(name, 'an unknown setting')} differs"
+            for name in names
+            if saved.get(name) != self.get(name)
+        }
+
+    def check(
+        self,
+        saved: Mapping[str, str],
+        *,
+        step: int,
+        stream: str,
+        remedy: str,
+        allow: Collection[str] = (),
+        meaning: Mapping[str, str] = MEANING,
+    ) -> None:
+        """Refuse a saved state of another stream.
+
+        Args:
+            saved: its fingerprints.
+            step: of the state.
+            stream: "plan" or "stream", for the message.
+            remedy: what to do, after "Bring the old settings back, or".
+            allow: names of fingerprints that may differ.
+            meaning: what a difference in each means.
+
+        Raises:
+            StateError: names each difference that is not allowed.
+        """
+        lines = [line for name, line in self.differences(saved, meaning).items() if name not in allow]
+        if lines:
+            raise StateError(
+                f"the saved stream state (step {step}) belongs to another {stream}:\n  "
+                + "\n  ".join(lines)
+                + f"\nBring the old settings back, or {remedy}"
+            )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
-    """Where a data set stands: the next sample of its order.
+    """Where a dataset is: the next sample of its order.
 
     Attributes:
-        epoch: pass over the data set, from 0 over the whole run.
+        epoch: pass over the dataset, from 0 over the whole run.
         block: block of shards within the epoch.
         position: sample within the block.
-        count: pages or tokens given so far, less a common amount; 0 when data sets are not given by weight.
-        part: parts of that sample given already, when it is a page that is split (split_pages.py).
+        count: pages or tokens until here, less a common amount; 0 when datasets are not given by weight.
+        part: parts of that sample that came already, when it is a page that is split (split_pages.py).
     """
 
     epoch: int = 0
@@ -57,25 +139,25 @@ class StreamState:
 
     Attributes:
         step: steps done; the next step has this number.
-        round: passes over the mixture done, each pass ending in packs of its own.
-        cursors: one a data set.
+        passes: over the mixture, done; each ends in packs of its own. "round" in JSON.
+        cursors: one per dataset.
         pool: global sample numbers that wait in the packer's pool, oldest first; those of parts are split_pages.py's.
         fingerprints: of index, tokenizer, tiling, family, order, packing and plan code; of pixels when not the default.
     """
 
     step: int
-    round: int
+    passes: int
     cursors: tuple[Cursor, ...]
     pool: tuple[int, ...]
-    fingerprints: Mapping[str, str]
+    fingerprints: Fingerprints
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """A JSON object."""
         return {
             "version": VERSION,
             "step": self.step,
-            "round": self.round,
-            "cursors": [_fields(at) for at in self.cursors],
+            "round": self.passes,
+            "cursors": [_fields(cursor) for cursor in self.cursors],
             "pool": list(self.pool),
             "fingerprints": dict(self.fingerprints),
         }
@@ -98,53 +180,28 @@ class StreamState:
                 raise StateError(f"stream state of version {version!r}: expected {VERSION}; resume with its wdstream")
             state = cls(
                 step=int(saved["step"]),
-                round=int(saved["round"]),
+                passes=int(saved["round"]),
                 cursors=tuple(_cursor(*entry) for entry in saved["cursors"]),
                 pool=tuple(int(sample) for sample in saved["pool"]),
-                fingerprints={str(name): str(value) for name, value in saved["fingerprints"].items()},
+                fingerprints=Fingerprints({str(name): str(value) for name, value in saved["fingerprints"].items()}),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             found = f"{type(error).__name__}: {error}"
             raise StateError(f"not a stream state ({found}); expected what to_json writes") from error
-        if min(state.step, state.round, *state.pool, *(min(_fields(at)) for at in state.cursors), 0) < 0:
+        if min(state.step, state.passes, *state.pool, *(min(_fields(cursor)) for cursor in state.cursors), 0) < 0:
             raise StateError("not a stream state: it holds negative numbers")
         return state
-
-    def differences(self, fingerprints: Mapping[str, str]) -> dict[str, str]:
-        """What differs from the plan of these fingerprints: name of the fingerprint to a sentence."""
-        names = sorted(set(self.fingerprints) | set(fingerprints), key=lambda name: (name not in MEANING, name))
-        return {
-            name: f"{name}: expected {self.fingerprints.get(name)} as in the state, found {fingerprints.get(name)}; "
-            f"{MEANING.get(name, 'an unknown setting')} differs"
-            for name in names
-            if self.fingerprints.get(name) != fingerprints.get(name)
-        }
-
-    def check(self, fingerprints: Mapping[str, str], *, allow: Collection[str] = ()) -> None:
-        """Refuse a state of another plan.
-
-        Args:
-            fingerprints: of this plan.
-            allow: names of fingerprints that may differ.
-
-        Raises:
-            StateError: names each difference that is not allowed.
-        """
-        found = {name: text for name, text in self.differences(fingerprints).items() if name not in allow}
-        if found:
-            raise StateError(
-                f"the saved stream state (step {self.step}) belongs to another plan:\n  "
-                + "\n  ".join(found.values())
-                + "\nBring the old settings back, or allow the change: on_change 'keep' goes on where it stands (not "
-                "when index or order differ, nor in the middle of split pages that would now be cut elsewhere), "
-                "'new_epoch' starts a new pass over the data"
-            )
 
 
 def _cursor(epoch: int, block: int, position: int, count: int, part: int = 0) -> Cursor:
     return Cursor(epoch=int(epoch), block=int(block), position=int(position), count=int(count), part=int(part))
 
 
-def _fields(at: Cursor) -> list[int]:
+def _fields(cursor: Cursor) -> list[int]:
     """As in JSON: the part only where there is one, so that states without are as they always were."""
-    return [at.epoch, at.block, at.position, at.count, *([at.part] if at.part else [])]
+    numbers = [cursor.epoch, cursor.block, cursor.position, cursor.count]
+    return [*numbers, cursor.part] if cursor.part else numbers
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -10,8 +10,8 @@ import numpy as np
 from wdstream.plan.datasets import Mixture
 from wdstream.plan.deal import Assigner
 from wdstream.plan.packer import Item
-from wdstream.plan.packs import PackRun
 from wdstream.plan.sample_lengths import Reject
+from wdstream.plan.steps import Steps
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -138,11 +138,11 @@ class _Tally:
             self.downscaled += item[5] != 64
 
 
-def summarise(mixture: Mixture, run: PackRun, dealer: Assigner, total_steps: int | None) -> PlanSummary:
-    """Use up the first round of a run and count."""
+def summarise(mixture: Mixture, steps: Steps, assigner: Assigner, total_steps: int | None) -> PlanSummary:
+    """Use up the first pass of a run and count."""
     size = mixture.settings.global_batch_size
     tally = _Tally(len(mixture.planned))
-    packs = _packs_of_epoch(run, mixture.num_samples if mixture.is_endless else None)
+    packs = _packs_of_epoch(steps, mixture.num_samples if mixture.is_endless else None)
     while step := list(islice(packs, size)):
         items = [item for pack in step for item in pack]
         numbers = np.array([item[0] for item in items], dtype=np.int64)
@@ -150,17 +150,17 @@ def summarise(mixture: Mixture, run: PackRun, dealer: Assigner, total_steps: int
         owners = np.searchsorted(mixture.offsets, pages, side="right") - 1
         tally.add(owners.tolist(), part_numbers.tolist(), items)
         if len(step) == size:
-            tally.imbalances.append(dealer.imbalance(dealer.step_plan(tally.packs // size, step)))
+            tally.imbalances.append(assigner.imbalance(assigner.step_plan(tally.packs // size, step)))
         tally.packs += len(step)
-    rejects = run.rejects.sum(axis=0)
-    run.close()
-    return _summary(mixture, tally, rejects.tolist(), dealer.world_size, total_steps)
+    rejects = steps.rejects.sum(axis=0)
+    steps.close()
+    return _summary(mixture, tally, rejects.tolist(), assigner.world_size, total_steps)
 
 
-def _packs_of_epoch(run: PackRun, num_pages: int | None) -> Iterator[list[Item]]:
-    """The packs of the first round; of a mixture without rounds, those with the first `num_pages` pages."""
+def _packs_of_epoch(steps: Steps, num_pages: int | None) -> Iterator[list[Item]]:
+    """The packs of the first pass; of a mixture without passes, those with the first `num_pages` pages."""
     given = 0
-    for pack in run.rest_of_round():
+    for pack in steps.rest_of_pass():
         yield pack
         given += len(pack)
         if num_pages is not None and given >= num_pages:

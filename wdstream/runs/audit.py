@@ -18,8 +18,8 @@ from rich.text import Text
 
 from wdstream.config.build import plan_from_config
 from wdstream.pipeline.planned import Plan
-from wdstream.plan.hashing import pages_digest
-from wdstream.plan.planner import Steps
+from wdstream.plan.deal import pages_digest
+from wdstream.plan.steps import Steps
 from wdstream.records import StepPlan
 from wdstream.runs.layout import StepLine
 from wdstream.runs.record import RunFolder, read_run
@@ -169,7 +169,7 @@ class _Audit:
             self._wrong[step.step] = Mismatch(keys=keys, ledger_digest=line["digest"])
 
     def _check_state(self, steps: Steps) -> None:
-        saved = self._folder.states.get(steps.run.step)
+        saved = self._folder.states.get(steps.number)
         if saved is None:
             return
         self._states += 1
@@ -177,7 +177,7 @@ class _Audit:
             planned = steps.state().to_json()
             fields = [name for name in planned if planned[name] != saved.get(name)] or ["a field unknown to the plan"]
             texts = "; ".join(f"{name} expected {planned.get(name)}, found {saved.get(name)}" for name in fields)
-            self._differences.append(f"state before step {steps.run.step}: {texts}")
+            self._differences.append(f"state before step {steps.number}: {texts}")
 
 
 def explain(wrong: Mapping[int, Mismatch], digests: Mapping[str, int]) -> Iterator[str]:

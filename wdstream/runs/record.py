@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from wdstream.config.schema import Config
 from wdstream.errors import TrainError
-from wdstream.plan.hashing import pages_digest
+from wdstream.plan.deal import pages_digest
 from wdstream.runs.layout import PagesLine, RunLayout, StateLine, StepLine, read_listed
 from wdstream.runs.quarantine import PageList, Quarantine
 from wdstream.storage.atomic import write_file

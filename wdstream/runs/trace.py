@@ -129,7 +129,9 @@ def _planned_pages(folder: RunFolder, step: int) -> tuple[TracedPage, ...]:
         micro_batch_size=folder.config.train.micro_batch_size,
         state_near=folder.state_near(step),
     )
-    pages = tuple(page for rank in range(len(planned.deal)) for page in _pages_of_rank(folder, plan, planned, rank))
+    pages = tuple(
+        page for rank in range(len(planned.assignment)) for page in _pages_of_rank(folder, plan, planned, rank)
+    )
     keys: dict[int, list[str]] = {pack.number: [] for pack in planned.packs}
     for page in pages:
         keys[page.pack].append(page.key)
@@ -138,7 +140,7 @@ def _planned_pages(folder: RunFolder, step: int) -> tuple[TracedPage, ...]:
 
 
 def _pages_of_rank(folder: RunFolder, plan: Plan, step: StepPlan, rank: int) -> Iterator[TracedPage]:
-    for pack in (step.packs[position] for position in step.deal[rank]):
+    for pack in (step.packs[position] for position in step.assignment[rank]):
         for slot, (sample, tokens, patches) in enumerate(zip(pack.samples, pack.tokens, pack.patches, strict=True)):
             dataset, row = plan.locate(sample)
             shards = plan.shards[dataset]

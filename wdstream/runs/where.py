@@ -13,9 +13,9 @@ from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import PlanError
 from wdstream.pipeline.planned import Plan
-from wdstream.plan.planner import Steps
 from wdstream.plan.sample_lengths import Reject
 from wdstream.plan.split_pages import page_of_part
+from wdstream.plan.steps import Steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ def where(config: Config, key: str, *, max_steps: int | None = None) -> PageStep
     steps = plan.steps()
     occurrences = tuple(_occurrences(plan, steps, names, limit))
     steps.close()
-    return PageSteps(key=key, steps=steps.run.step, occurrences=occurrences, reason=None if occurrences else reason)
+    return PageSteps(key=key, steps=steps.number, occurrences=occurrences, reason=None if occurrences else reason)
 
 
 def _occurrences(plan: Plan, steps: Steps, names: Mapping[int, str], limit: int) -> Iterator[Occurrence]:

@@ -9,7 +9,7 @@ from accelerate.utils import gather_object
 
 from wdstream.batches.batch import Batch
 from wdstream.errors import TrainError
-from wdstream.plan.hashing import pack_digest
+from wdstream.plan.deal import pack_digest
 from wdstream.records import Failure
 from wdstream.runs.digest import join_digests, pack_digests
 from wdstream.train.step import StepOutcome

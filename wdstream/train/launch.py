@@ -19,7 +19,7 @@ from accelerate.utils import DistributedType, InitProcessGroupKwargs, set_seed
 
 from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, PlanError, TrainError
-from wdstream.pipeline.planned import check_division
+from wdstream.plan.deal import packs_per_rank
 from wdstream.records import World
 from wdstream.train.model import MIXED_PRECISION, Device, compute_dtype
 from wdstream.train.zero import is_zero_wanted, settle_zero, zero_stage
@@ -74,7 +74,7 @@ def check_world(config: Config, *, joined: int, launched: int) -> None:
             f"`accelerate launch --cpu` starts one process only, use: {TWO_PROCESSES}"
         )
     try:
-        check_division(config.data.global_batch_size, World(size=joined), config.train.micro_batch_size)
+        packs_per_rank(config.data.global_batch_size, world_size=joined, micro_batch_size=config.train.micro_batch_size)
     except PlanError as error:
         raise ConfigError(f"data.{error}") from None
 

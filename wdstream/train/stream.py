@@ -28,7 +28,8 @@ from wdstream.nodes.node import State
 from wdstream.pipeline.loader import StreamLoader
 from wdstream.pipeline.planned import Plan
 from wdstream.pipeline.streamed import Lanes
-from wdstream.plan.hashing import combine, step_digest
+from wdstream.plan.deal import step_digest
+from wdstream.plan.order import combine
 from wdstream.records import Failure, StepPlan, World
 from wdstream.runs.record import DataSizes
 from wdstream.train.loss import find_targets

@@ -1,6 +1,6 @@
 """The sizes of a model from config.json: what it costs to train, and a narrow copy of it to try packing with.
 
-`language_shape` and one of the tower functions are the two halves of `plan.cost.training_flops`. The narrow copies are
+`language_shape` and one of the tower functions are the two halves of `plan.deal.training_flops`. The narrow copies are
 configurations with two layers and two heads, for random weights (`wdstream doctor`).
 """
 

@@ -23,7 +23,7 @@ from wdstream.errors import FamilyError
 from wdstream.families.shared.images import Arrays, Batch, Inputs, MarkedBlock, PixelSettings, join_arrays
 from wdstream.families.shared.model_folder import Json, ModelFolder, first_number
 from wdstream.families.shared.processor_rules import ProcessorRules
-from wdstream.plan.cost import CostModel
+from wdstream.plan.deal import CostModel
 from wdstream.records import CHANNELS, Ints, Pixels, Size
 
 if TYPE_CHECKING:

@@ -1,0 +1,209 @@
+"""Steps of a plan from a state on. It is the only place where the plan moves forward.
+
+    SampleStream ─► pool of the packer ─► pack, pack, pack, ... until the pass is used up ─► next pass ─► ...
+
+Datasets given by epochs are packed in passes over the mixture, and the pool runs dry at the end of a pass: every pack
+is of one pass, so "every page exactly once an epoch" is plain. Steps do not care: a step is the next
+`global_batch_size` packs.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from wdstream.errors import PlanError
+from wdstream.plan.datasets import Mixture
+from wdstream.plan.deal import Assigner
+from wdstream.plan.packer import Item, PoolPacker
+from wdstream.plan.sample_lengths import Reject
+from wdstream.plan.sample_stream import SampleStream
+from wdstream.plan.state import Fingerprints, StreamState
+from wdstream.records import Ints, StepPlan
+
+Packs = list[list[Item]]
+
+MAX_SNAPSHOTS = 1024
+"""States kept, about 5 kB each in memory."""
+
+
+class Snapshots:
+    """States along a run that were met before, so that any step is near one of them.
+
+    At most MAX_SNAPSHOTS of one plan, every `stride` steps; the stride doubles when they become too many.
+    """
+
+    def __init__(self) -> None:
+        self.stride = 16
+        self._states: dict[int, StreamState] = {}  # by step
+
+    def wants(self, step: int) -> bool:
+        """Whether the state before this step should be added."""
+        return step % self.stride == 0 and step not in self._states
+
+    def add(self, state: StreamState) -> None:
+        """Keep a state."""
+        states = {**self._states, state.step: state}
+        if len(states) > MAX_SNAPSHOTS:
+            self.stride *= 2
+            states = {step: kept for step, kept in states.items() if step % self.stride == 0}
+        self._states = states  # replaced as a whole: a thread that reads the old ones is not disturbed
+
+    def before(self, step: int) -> StreamState | None:
+        """The last known state at or before a step."""
+        return max((state for state in self._states.values() if state.step <= step), key=_step_of, default=None)
+
+
+def _step_of(state: StreamState) -> int:
+    return state.step
+
+
+class Steps(Iterator[StepPlan]):
+    """Steps from a state on; `state()` is the one after the last step. Close it when it is left before its end.
+
+    Attributes:
+        number: of the next step.
+        passes: over the mixture, done.
+    """
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        state: StreamState,
+        fingerprints: Fingerprints,
+        *,
+        assigner: Assigner,
+        snapshots: Snapshots | None = None,
+    ) -> None:
+        """`state` must fit the mixture; `fingerprints` go into states; `snapshots`, where given, keeps some of them."""
+        self.number = state.step
+        self.passes = state.passes
+        self._mixture = mixture
+        self._settings = mixture.settings
+        self._fingerprints = fingerprints
+        self._assigner = assigner
+        self._snapshots = snapshots
+        self._packer = PoolPacker(mixture.settings.budget)
+        self._packer.add(mixture.pool_items(state.pool))
+        self._stream = SampleStream(mixture, state.cursors, state.passes)
+        self._had_samples = bool(len(self._packer)) or state.cursors != mixture.pass_start(state.passes)
+        self._end: StreamState | None = None  # where a run ends whose last packs are dropped
+
+    def __next__(self) -> StepPlan:
+        number = self.number
+        packs = self.advance()
+        if packs is None:
+            raise StopIteration
+        return self._assigner.step_plan(number, packs)
+
+    def advance(self) -> Packs | None:
+        """The bare packs of the next step; None when the run is over, where `tail` decides about the last step."""
+        if self._snapshots is not None and self._snapshots.wants(self.number):
+            self._snapshots.add(self.state())
+        packs = self._next_packs()
+        if packs is None:
+            self.close()
+        return packs
+
+    def skip(self, count: int) -> None:
+        """Pass over some steps. Raises StopIteration when the run ends before."""
+        for _ in range(count):
+            if self.advance() is None:
+                raise StopIteration
+
+    def count(self) -> int:
+        """Run to the end; the number of steps of the whole run."""
+        while self.advance() is not None:
+            pass
+        return self.number
+
+    def rest_of_pass(self) -> Iterator[list[Item]]:
+        """The packs of this pass that are still to come; `state` is of no use afterwards."""
+        while (pack := self._next_pack()) is not None:
+            yield pack
+
+    def state(self) -> StreamState:
+        """The state before the next step."""
+        if self._end is not None:
+            return self._end
+        return StreamState(
+            step=self.number,
+            passes=self.passes,
+            cursors=self._stream.cursors(),
+            pool=tuple(item.sample for item in self._packer.items),
+            fingerprints=self._fingerprints,
+        )
+
+    @property
+    def rejects(self) -> Ints:
+        """Samples rejected in this pass so far, by dataset and code of Reject: int64 (datasets, codes)."""
+        return np.stack([stream.rejects for stream in self._stream.streams])
+
+    def fill(self) -> bool:
+        """Fill the pool; False when the pass is used up and the pool is empty."""
+        missing = self._settings.pool - len(self._packer)
+        if missing > 0:
+            self._packer.add(self._stream.take(missing))
+        is_filled = len(self._packer) > 0
+        self._had_samples |= is_filled
+        return is_filled
+
+    def close(self) -> None:
+        """Stop working ahead."""
+        self._stream.close()
+
+    def _next_packs(self) -> Packs | None:
+        if self._end is not None or self._is_over():
+            return None
+        before = self.state() if self._is_last_pass() and self._settings.tail == "drop" else None
+        packs = self._packs_of_step()
+        if len(packs) < self._settings.global_batch_size:
+            self._end = before
+            return None
+        self.number += 1
+        return packs
+
+    def _packs_of_step(self) -> Packs:
+        """As many packs as a step has, or fewer when they are the last ones and to be dropped."""
+        packs: Packs = []
+        size, tail = self._settings.global_batch_size, self._settings.tail
+        while len(packs) < size:
+            pack = self._next_pack()
+            if pack is not None:
+                packs.append(pack)
+            elif not self._is_last_pass() or tail == "wrap":
+                self._start_pass()
+            elif tail == "pad":
+                packs += [[] for _ in range(size - len(packs))]
+            else:
+                break
+        return packs
+
+    def _is_over(self) -> bool:
+        """Whether a run with `epochs` has no more samples."""
+        epochs = self._settings.epochs
+        if epochs is None:
+            return False
+        while self.passes < epochs and not self.fill():
+            self._start_pass()
+        return self.passes >= epochs
+
+    def _is_last_pass(self) -> bool:
+        epochs = self._settings.epochs
+        return epochs is not None and self.passes + 1 >= epochs
+
+    def _next_pack(self) -> list[Item] | None:
+        """The next pack; None at the end of the pass."""
+        return self._packer.pack() if self.fill() else None
+
+    def _start_pass(self) -> None:
+        if not self._had_samples:
+            counts = self.rejects.sum(axis=0)
+            reasons = ", ".join(f"{reason.reason} {counts[reason]}" for reason in Reject if counts[reason])
+            raise PlanError(
+                f"no sample can be planned: of {self._mixture.num_samples} samples all are rejected "
+                f"({reasons}); `wdstream plan --rejects FILE` lists them"
+            )
+        self._stream.close()
+        self._had_samples = False
+        self.passes += 1
+        self._stream = SampleStream(self._mixture, self._mixture.pass_start(self.passes), self.passes)
