@@ -259,7 +259,7 @@ class StepPlan:
 
     def __repr__(self) -> str:
         samples = sum(len(pack.samples) for pack in self.packs)
-        return f"<StepPlan {self.step}: {len(self.packs)} packs of {samples} samples for {len(self.deal)} ranks>"
+        return f"<StepPlan {self.step}: {len(self.packs)} packs of {samples} samples for {len(self.assignment)} ranks>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
