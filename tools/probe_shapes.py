@@ -26,8 +26,10 @@ from wdstream.errors import WdstreamError
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family
 from wdstream.plan.packer import Budget, Item, PoolPacker
+from wdstream.records import TileArrays
 from wdstream.shards.reader import Shards
-from wdstream.tiling.policy import TileArrays, TilingPolicy, distinct_sizes, plan_tiles
+from wdstream.tiling.arrays import distinct_sizes
+from wdstream.tiling.policy import TilingPolicy, plan_tiles
 
 Ints = NDArray[np.int64]
 POLICIES = {

@@ -154,6 +154,36 @@ class TilePlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TileArrays:
+    """What `TilePlan` says of sizes, for n pages; the tiles of page i are [starts[i], starts[i] + counts[i]).
+
+    Attributes:
+        counts: int64 (n,), output images of each page, overview included.
+        columns: int64 (n,), as `TilePlan.grid`.
+        rows: int64 (n,).
+        has_overview: bool (n,).
+        is_labelled: bool (n,), whether its tiles have a label as text.
+        is_rtl: bool (n,), whether tiles of a row come right to left.
+        tile_widths: int64 (counts.sum(),), output sizes in emission order, overview first.
+        tile_heights: int64 (counts.sum(),).
+    """
+
+    counts: Ints
+    columns: Ints
+    rows: Ints
+    has_overview: Bools
+    is_labelled: Bools
+    is_rtl: Bools
+    tile_widths: Ints
+    tile_heights: Ints
+
+    @property
+    def starts(self) -> Ints:
+        """int64 (n,): where each page's tiles begin."""
+        return np.cumsum(self.counts) - self.counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TiledPage:
     """A page with its tiles cut: `plans[i]` and `tiles[i]` belong to image i; each tile is uint8 (h, w, 3).
 

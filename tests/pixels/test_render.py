@@ -13,7 +13,8 @@ from wdstream.pixels.decode import decode_image
 from wdstream.pixels.grey import grey_as_rgb, is_grey
 from wdstream.pixels.render import render_tiles, resize, scaled_decode_size
 from wdstream.records import Pixels, Placement, TilePlan
-from wdstream.tiling.policy import ShapeBucket, TilingPolicy, plan_tiles
+from wdstream.tiling.policy import TilingPolicy, plan_tiles
+from wdstream.tiling.settings import ShapeBucket
 
 FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wdstream.tiling.policy import ShapeBucket, TilingPolicy, distinct_sizes, plan_tiles, plan_tiles_arrays
+from wdstream.tiling.arrays import distinct_sizes
+from wdstream.tiling.policy import TilingPolicy, plan_tiles, plan_tiles_arrays
+from wdstream.tiling.settings import ShapeBucket
 
 STRIPS = (
     ShapeBucket(grid=(4, 1), max_aspect_ratio=0.5, tile_size=384, overlap=0, reading_order="rtl"),

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from wdstream.errors import ConfigError
-from wdstream.tiling.policy import OCR_PAGES, ShapeBucket, TilingPolicy
-from wdstream.tiling.settings import TilingSettings, read_color
+from wdstream.tiling.policy import TilingPolicy
+from wdstream.tiling.settings import OCR_PAGES, ShapeBucket, TilingSettings, read_color
 
 
 @pytest.mark.parametrize(

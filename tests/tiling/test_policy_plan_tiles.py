@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from wdstream.records import Placement, TilePlan
-from wdstream.tiling.policy import ShapeBucket, TilingPolicy, plan_tiles
+from wdstream.tiling.policy import TilingPolicy, plan_tiles
+from wdstream.tiling.settings import ShapeBucket
 
 PAGES = TilingPolicy(kind="shape_buckets", reading_order="rtl")
 STRIPS = (

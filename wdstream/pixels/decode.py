@@ -30,7 +30,7 @@ Sources: ITU-T T.81 (JPEG) annexes B and G, T.800 (JPEG 2000) annexes A and I.
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import simplejpeg
@@ -47,7 +47,7 @@ from wdstream.pixels.header import (
     jpeg_segments,
     pillow_header,
 )
-from wdstream.pixels.pillow import in_bands, open_image, sniff_format, to_grey_or_rgb, unreadable
+from wdstream.pixels.pillow import in_bands, open_image, sniff_format, tiff_tag, to_grey_or_rgb, unreadable
 from wdstream.records import MAX_SIDE, Pixels, Size
 
 if TYPE_CHECKING:
@@ -273,16 +273,17 @@ def _ends_as_codestream(data: bytes, end: int) -> bool:
     return data[max(0, end - 4096) : end].rstrip(_PADDING).endswith(_END_OF_CODESTREAM)
 
 
-def check_strips(image: Any) -> None:
-    """Refuse an opened TiffImageFile that names too few strips or tiles. libtiff, which reads compressed ones, does it.
+def check_strips(image: "Image.Image") -> None:
+    """Refuse an opened TIFF that names too few strips or tiles. libtiff, which reads compressed ones, does it itself.
 
     Raises:
         DecodeError: some pixels are in none of them.
     """
-    if any(part.codec_name != "raw" for part in image.tile):
+    strips = getattr(image, "tile", ())
+    if any(strip.codec_name != "raw" for strip in strips):
         return
-    is_planar = image.tag_v2.get(_PLANAR_CONFIGURATION) == _SEPARATE_PLANES
-    num_planes = image.tag_v2.get(_SAMPLES_PER_PIXEL, 1) if is_planar else 1
-    named = sum((right - left) * (bottom - top) for left, top, right, bottom in (part.extents for part in image.tile))
+    is_planar = tiff_tag(image, _PLANAR_CONFIGURATION) == _SEPARATE_PLANES
+    num_planes = tiff_tag(image, _SAMPLES_PER_PIXEL, default=1) if is_planar else 1
+    named = sum((right - left) * (bottom - top) for left, top, right, bottom in (strip.extents for strip in strips))
     if named < num_planes * image.width * image.height:
         raise DecodeError("TIFF image cannot be decoded: it names too few strips to hold all of its pixels")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wdstream.errors import DecodeError
-from wdstream.pixels.pillow import open_image, sniff_format, unreadable
+from wdstream.pixels.pillow import open_image, sniff_format, tiff_tag, unreadable
 from wdstream.records import Size
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _tiff_orientation(image: "Image.Image") -> tuple[int, bool]:
     swap is not.
     """
     orientation = image.getexif().get(ORIENTATION_TAG, 1)
-    tag = image.tag_v2.get(ORIENTATION_TAG, 1)  # type: ignore[attr-defined]  # a TiffImageFile
+    tag = tiff_tag(image, ORIENTATION_TAG, default=1)
     return (orientation if orientation in range(1, 9) else 1), tag in range(5, 9)
 
 

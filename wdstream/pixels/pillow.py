@@ -27,7 +27,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,6 +123,9 @@ def keep_pillow_quiet() -> None:
         warnings.filterwarnings("ignore", module=pattern)
 
 
+N = TypeVar("N", bound=np.generic)
+Wide = NDArray[Any]  # int32, uint32 or float32
+
 _BAND_PIXELS = 1 << 18
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _COLOR_MAP, _SAMPLE_FORMAT = 258, 262, 320, 339  # TIFF 6.0 tags
 _WHITE_IS_ZERO, _UNSIGNED = 0, 1
@@ -148,7 +151,7 @@ def to_grey_or_rgb(image: "Image.Image") -> NDArray[np.uint8]:
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def in_bands(pixels: NDArray[Any], convert: Callable[[NDArray[Any]], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def in_bands(pixels: NDArray[N], convert: Callable[[NDArray[N]], NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """`convert` of (h, w) or (h, w, c) pixels, some rows at a time: its wide numbers would take many times the page."""
     rows = max(1, _BAND_PIXELS // pixels.shape[1])
     return np.concatenate([convert(pixels[top : top + rows]) for top in range(0, len(pixels), rows)])
@@ -184,8 +187,8 @@ def _on_white(image: "Image.Image") -> NDArray[np.uint8]:
 
 def _from_16_bit(image: "Image.Image") -> NDArray[np.uint8]:
     """16-bit grey scaled to 8; a colour that a PNG names transparent becomes white."""
-    tags: Any = getattr(image, "tag_v2", {})
-    bits = tags.get(_BITS_PER_SAMPLE, (16,))[0]
+    bits = tiff_tag(image, _BITS_PER_SAMPLE, default=16)
+    is_inverted = tiff_tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO
     highest = (1 << bits) - 1
     values: NDArray[np.uint16] = np.asarray(image)
     transparent = image.info.get("transparency")
@@ -193,7 +196,7 @@ def _from_16_bit(image: "Image.Image") -> NDArray[np.uint8]:
     def scaled(band: NDArray[np.uint16]) -> NDArray[np.uint8]:
         wide = np.minimum(band.astype(np.uint32), highest)
         grey: NDArray[np.uint8] = ((wide * 255 + highest // 2) // highest).astype(np.uint8)
-        if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        if is_inverted:
             np.subtract(255, grey, out=grey)
         if isinstance(transparent, int):
             grey[band == transparent] = 255
@@ -204,17 +207,17 @@ def _from_16_bit(image: "Image.Image") -> NDArray[np.uint8]:
 
 def _from_32_bit(image: "Image.Image") -> NDArray[np.uint8]:
     """32-bit integers or floats scaled to 8 bits; Pillow neither turns "white is zero" nor knows unsigned integers."""
-    tags: Any = getattr(image, "tag_v2", {})
-    values: NDArray[Any] = np.asarray(image)
-    if image.mode == "I" and tags.get(_BITS_PER_SAMPLE) == (32,) and tags.get(_SAMPLE_FORMAT, (1,))[0] == _UNSIGNED:
+    values: Wide = np.asarray(image)
+    is_unsigned = tiff_tag(image, _SAMPLE_FORMAT, default=_UNSIGNED) == _UNSIGNED
+    if image.mode == "I" and tiff_tag(image, _BITS_PER_SAMPLE) == 32 and is_unsigned:
         values = values.view(np.uint32)
     grey = _from_wide(values, is_float=image.mode == "F")
-    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+    if tiff_tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO:
         grey = np.where(np.isfinite(values), np.subtract(255, grey), 255).astype(np.uint8)
     return grey
 
 
-def _from_wide(values: NDArray[Any], *, is_float: bool) -> NDArray[np.uint8]:
+def _from_wide(values: Wide, *, is_float: bool) -> NDArray[np.uint8]:
     """32-bit integers or floats scaled to 8 bits by the rules above."""
     is_number = np.isfinite(values)
     if not is_number.any():
@@ -225,12 +228,18 @@ def _from_wide(values: NDArray[Any], *, is_float: bool) -> NDArray[np.uint8]:
     low, high = next(((0.0, top) for top in ranges if least >= 0 and greatest <= top), (least, greatest))
     span = high - low or 1.0  # one value everywhere: black
 
-    def scaled(band: NDArray[Any]) -> NDArray[np.uint8]:
+    def scaled(band: Wide) -> NDArray[np.uint8]:
         is_finite = np.isfinite(band)
         levels = (np.where(is_finite, band, high).astype(np.float64) - low) * 255.0 / span
         return np.where(is_finite, np.rint(levels), 255).astype(np.uint8)
 
     return in_bands(values, scaled)
+
+
+def tiff_tag(image: "Image.Image", number: int, default: int = -1) -> int:
+    """The value of a TIFF's tag, or the first of several; the default for one that is missing, and in other formats."""
+    value = getattr(image, "tag_v2", {}).get(number, default)
+    return int(value[0] if isinstance(value, tuple) else value)
 
 
 def _lab_to_rgb(image: "Image.Image") -> "Image.Image":

@@ -38,7 +38,7 @@ MAGIC = b"wdtiles1"
 _HEAD = struct.Struct("<8sII")
 _DIGEST_BYTES = 20
 
-log = logging.getLogger("wdstream")
+_log = logging.getLogger("wdstream")
 
 
 def cache_policy(*, tiling: str, decode: DecodeMode, max_pixels: int) -> str:
@@ -138,7 +138,7 @@ class TileCache:
                     self._write(self._path(name), header, stored)
         except OSError as error:
             self._is_writable = False
-            log.warning("tile cache %s: %s; no more tiles are kept in this process", self._folder, error)
+            _log.warning("tile cache %s: %s; no more tiles are kept in this process", self._folder, error)
 
     def _write(self, path: Path, header: bytes, tiles: Sequence[NDArray[np.uint8]]) -> None:
         length = struct.pack("<I", len(header))
@@ -163,13 +163,13 @@ def _read(path: Path) -> NDArray[np.uint8] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        log.warning("tile cache: %s cannot be read: %s; its tiles are cut again", path, error)
+        _log.warning("tile cache: %s cannot be read: %s; its tiles are cut again", path, error)
         return None
     try:
         data = np.empty(os.fstat(descriptor).st_size, np.uint8)
         return data if os.readv(descriptor, [data.data]) == len(data) else None
     except OSError as error:
-        log.warning("tile cache: %s cannot be read: %s; its tiles are cut again", path, error)
+        _log.warning("tile cache: %s cannot be read: %s; its tiles are cut again", path, error)
         return None
     finally:
         os.close(descriptor)

@@ -14,7 +14,7 @@ from wdstream.errors import ConfigError, PlanError, StateError
 from wdstream.plan.filter import Where
 from wdstream.plan.order import Order, by_weight, flatten
 from wdstream.plan.packer import Item
-from wdstream.plan.protocols import Bools, Dataset, DatasetColumns, LengthModel, Mix, TileModel, check_members
+from wdstream.plan.protocols import Dataset, DatasetColumns, LengthModel, Mix, TileModel, check_members
 from wdstream.plan.sample_lengths import (
     FULL_SCALE,
     LengthEstimator,
@@ -26,7 +26,7 @@ from wdstream.plan.sample_lengths import (
 from wdstream.plan.settings import PlanSettings
 from wdstream.plan.split_pages import PagePart, SplitRows, Splitter
 from wdstream.plan.state import Cursor, Fingerprints, StreamState
-from wdstream.records import Ints
+from wdstream.records import Bools, Ints
 
 PLAN_VERSION = 2
 """Raised whenever the same inputs would give another plan; a saved state of another version is refused."""

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.plan.deal import CostModel
-from wdstream.records import Ints
+from wdstream.records import Bools, Ints, TileArrays
 
 AnyInts = NDArray[np.integer[Any]]
-Bools = NDArray[np.bool_]
 
 
 class DatasetColumns(Protocol):
@@ -140,42 +139,6 @@ class LengthModel(Protocol):
 
     def text_cost(self, text: str) -> int:
         """Tokens of one piece of text, tokenised by itself."""
-
-
-class TileArrays(Protocol):
-    """How many images are cut, as arrays. I images, T tiles of all of them, in emission order, image after image."""
-
-    @property
-    def counts(self) -> Ints:
-        """Shape (I,): tiles of each image."""
-
-    @property
-    def tile_widths(self) -> Ints:
-        """Shape (T,): output width of each tile in pixels."""
-
-    @property
-    def tile_heights(self) -> Ints:
-        """Shape (T,): output height of each tile in pixels."""
-
-    @property
-    def columns(self) -> Ints:
-        """Shape (I,): grid columns."""
-
-    @property
-    def rows(self) -> Ints:
-        """Shape (I,): grid rows."""
-
-    @property
-    def has_overview(self) -> Bools:
-        """Shape (I,): whether the first tile of the image is the overview."""
-
-    @property
-    def is_labelled(self) -> Bools:
-        """Shape (I,): whether the tiles of the image carry labels."""
-
-    @property
-    def is_rtl(self) -> Bools:
-        """Shape (I,): whether the tiles of a row come right to left."""
 
 
 class TileModel(Protocol):

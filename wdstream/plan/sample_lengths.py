@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.plan.protocols import Bools, LengthModel, TileArrays, TileModel
+from wdstream.plan.protocols import LengthModel, TileModel
 from wdstream.plan.settings import PlanSettings
-from wdstream.records import MAX_SIDE, Ints
+from wdstream.records import MAX_SIDE, Bools, Ints, TileArrays
 
 FULL_SCALE = 64
 """Images are shrunk to scale / FULL_SCALE of their sides."""
@@ -135,10 +135,9 @@ class ImageCostTable:
         """(3, I): tokens, patches and vision cost of images of these sizes."""
         cut = self._tiling.plan_tiles_arrays(widths, heights)
         tokens, patches = self._family.image_cost(cut.tile_widths, cut.tile_heights)
-        starts = np.cumsum(cut.counts) - cut.counts  # every image has at least one tile
-        is_refused = np.logical_or.reduceat(tokens < 0, starts)
+        is_refused = np.logical_or.reduceat(tokens < 0, cut.starts)  # every image has at least one tile
         costs = np.stack((tokens, patches, self._family.cost.vision(patches)))
-        summed = np.add.reduceat(costs, starts, axis=1)
+        summed = np.add.reduceat(costs, cut.starts, axis=1)
         summed[0] += self._labels(cut)
         summed[:, is_refused] = REFUSED
         return summed

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from wdstream.errors import FamilyError, RowError
 from wdstream.text.encoder import TextEncoder
-from wdstream.text.messages import ContentBlock, Message
+from wdstream.text.messages import ChatMessage, ContentBlock
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template, nodes
@@ -70,7 +70,7 @@ class ChatTemplate:
         self._variables = encoder.special_texts()
         self._where = model_dir
 
-    def render(self, messages: Sequence[Message]) -> list[Trusted | TextPlace]:
+    def render(self, messages: Sequence[ChatMessage]) -> list[Trusted | TextPlace]:
         """Write messages out; texts are numbered through all messages in order, those that are empty included.
 
         Raises:
@@ -79,7 +79,7 @@ class ChatTemplate:
         from jinja2 import TemplateError
 
         count = 0
-        marked: list[Message] = []
+        marked: list[ChatMessage] = []
         for message in messages:
             content, count = _marked(message["content"], count)
             marked.append({"role": message["role"], "content": content})

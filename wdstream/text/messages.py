@@ -38,7 +38,7 @@ class ContentBlock(TypedDict):
     is_supervised: NotRequired[bool]
 
 
-class Message(TypedDict):
+class ChatMessage(TypedDict):
     """A turn of a chat row; `train` says of an assistant's turn whether it is supervised."""
 
     role: str
@@ -121,10 +121,10 @@ def segments_from_messages(messages: object, *, num_images: int, loss: ChatLoss 
     return tuple(segments)
 
 
-def messages_from_segments(segments: Sequence[Segment]) -> list[Message]:
+def messages_from_segments(segments: Sequence[Segment]) -> list[ChatMessage]:
     """The messages that `segments_from_messages` makes these segments of; every assistant turn says whether it is
     supervised."""
-    messages: list[Message] = []
+    messages: list[ChatMessage] = []
     for segment in segments:
         if isinstance(segment, TurnSegment):
             messages.append({"role": segment.role, "content": "" if segment.is_plain else []})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wdstream.records import MAX_SIDE, Bools, Ints
+from wdstream.records import MAX_SIDE, Bools, Ints, TileArrays
 
 if TYPE_CHECKING:
     from wdstream.tiling.policy import TilingPolicy
@@ -140,36 +140,6 @@ class CutPages:
     policies: Sequence["TilingPolicy"]
     chosen: Ints
     spans: Callable[[], tuple[Spans, Spans]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TileArrays:
-    """What `TilePlan` says of sizes, for n pages; the tiles of page i are [starts[i], starts[i] + counts[i]).
-
-    Attributes:
-        counts: int64 (n,), output images of each page, overview included.
-        columns: int64 (n,), as `TilePlan.grid`.
-        rows: int64 (n,).
-        has_overview: bool (n,).
-        is_labelled: bool (n,), whether its tiles have a label as text.
-        is_rtl: bool (n,), whether tiles of a row come right to left.
-        tile_widths: int64 (counts.sum(),), output sizes in emission order, overview first.
-        tile_heights: int64 (counts.sum(),).
-    """
-
-    counts: Ints
-    columns: Ints
-    rows: Ints
-    has_overview: Bools
-    is_labelled: Bools
-    is_rtl: Bools
-    tile_widths: Ints
-    tile_heights: Ints
-
-    @property
-    def starts(self) -> Ints:
-        """int64 (n,): where each page's tiles begin."""
-        return starts_of(self.counts)
 
 
 def with_overviews(cut: CutPages, *, has_text_labels: bool) -> TileArrays:

@@ -1,7 +1,7 @@
 """Plugins: an installed package offers a tiling of its own under the entry point group `wdstream.tiling`.
 
     [project.entry-points."wdstream.tiling"]
-    columns = "my_package:ColumnTiling"          # called with the settings, gives a Tiling
+    columns = "my_package:ColumnTiling"          # called with the settings, gives a TilingPlugin
 
     tiling: {transform: columns, settings: {width: 600}}
 
@@ -12,14 +12,14 @@ any, are those of a grid (`labels.grid_labels`), since the plan counts the token
 
 import hashlib
 from importlib.metadata import entry_points
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from wdstream.errors import ConfigError
-from wdstream.records import TilePlan
-from wdstream.tiling.arrays import TileArrays, distinct_sizes, page_sizes
+from wdstream.records import TileArrays, TilePlan
+from wdstream.tiling.arrays import distinct_sizes, page_sizes
 from wdstream.tiling.labels import grid_labels, grid_text_pieces
 from wdstream.tiling.settings import RESAMPLES, Resample
 
@@ -27,7 +27,7 @@ GROUP = "wdstream.tiling"
 DEFAULT_RESAMPLE: Resample = "bicubic"
 
 
-class Tiling(Protocol):
+class TilingPlugin(Protocol):
     """What another package offers: a pure function of the page's size, and a fingerprint of this function."""
 
     @property
@@ -41,7 +41,7 @@ class Tiling(Protocol):
 class LoadedTiling:
     """A tiling of another package with the methods of a TilingPolicy; every plan is checked."""
 
-    def __init__(self, name: str, tiling: Tiling) -> None:
+    def __init__(self, name: str, tiling: TilingPlugin) -> None:
         """`name` is the entry point's; raises ConfigError for an unknown resample."""
         self.name = name
         self._tiling = tiling
@@ -97,7 +97,7 @@ class LoadedTiling:
     grid_text_pieces = staticmethod(grid_text_pieces)
 
 
-def load_tiling(name: str, **settings: Any) -> LoadedTiling:
+def load_tiling(name: str, **settings: object) -> LoadedTiling:
     """The tiling that an installed package offers under this name, made with these settings.
 
     Raises:

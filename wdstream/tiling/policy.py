@@ -17,23 +17,12 @@ from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 
 from wdstream.errors import ConfigError
-from wdstream.records import Placement, Size, TilePlan
+from wdstream.records import Placement, Size, TileArrays, TilePlan
 from wdstream.tiling.adaptive import cut_adaptive
-from wdstream.tiling.arrays import CutPages, Sizes, TileArrays, distinct_sizes, page_sizes, with_overviews
+from wdstream.tiling.arrays import CutPages, Sizes, page_sizes, with_overviews
 from wdstream.tiling.grid import cut_fixed, filled, fit
 from wdstream.tiling.labels import grid_labels, grid_text_pieces
-from wdstream.tiling.settings import MAX_PRODUCT, OCR_PAGES, PRESETS, RGB, ShapeBucket, TilingSettings
-
-__all__ = [
-    "OCR_PAGES",
-    "PRESETS",
-    "ShapeBucket",
-    "TileArrays",
-    "TilingPolicy",
-    "distinct_sizes",
-    "plan_tiles",
-    "plan_tiles_arrays",
-]
+from wdstream.tiling.settings import MAX_PRODUCT, PRESETS, RGB, ShapeBucket, TilingSettings
 
 RULES_VERSION = 1
 """Part of every fingerprint; raised whenever a rule gives another plan for the same policy."""
