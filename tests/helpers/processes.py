@@ -20,6 +20,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from tests.helpers.paths import ROOT
+from tests.helpers.waiting import HANGS_AFTER_S
 
 PRELOADED = [
     "accelerate",
@@ -94,9 +95,9 @@ def _run(target: str, arguments: list[str], env: dict[str, str], log: str) -> No
         runpy.run_module(target, run_name="__main__", alter_sys=True)
 
 
-def finish(ranks: Sequence[Rank], *, timeout: float = 240) -> list[tuple[int | None, str]]:
-    """(exit status, output) of every rank; all are killed when one takes too long."""
-    deadline = time.monotonic() + timeout
+def finish(ranks: Sequence[Rank]) -> list[tuple[int | None, str]]:
+    """(exit status, output) of every rank; all are killed when one hangs."""
+    deadline = time.monotonic() + HANGS_AFTER_S
     for rank in ranks:
         rank.process.join(max(0.0, deadline - time.monotonic()))
     for rank in ranks:
@@ -105,8 +106,8 @@ def finish(ranks: Sequence[Rank], *, timeout: float = 240) -> list[tuple[int | N
     return [(rank.process.exitcode, rank.output) for rank in ranks]
 
 
-def run_world(target: str, arguments: Sequence[str], *, size: int, timeout: float = 240) -> str:
+def run_world(target: str, arguments: Sequence[str], *, size: int) -> str:
     """Output of rank 0; every rank must end with status 0."""
-    results = finish(start_world(target, arguments, size=size), timeout=timeout)
+    results = finish(start_world(target, arguments, size=size))
     assert all(status == 0 for status, _ in results), "\n".join(output for _, output in results)
     return results[0][1]

@@ -2,15 +2,16 @@
 
 import re
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from tests.helpers.waiting import HANGS_AFTER_S
+
 
 class Server(ThreadingHTTPServer):
-    """Serves a folder and lists requests; answers late, or 503 as set; may ignore ranges or cut answers short."""
+    """Serves a folder and lists requests; may answer 503, late, without ranges, or too short."""
 
     daemon_threads = True
 
@@ -21,16 +22,22 @@ class Server(ThreadingHTTPServer):
         self.stumbles = 0
         self.short_answers = 0
         self.has_ranges = True
-        self.latency_s = 0.0
-        self.running = 0
+        self.answers_from = 1
         self.most_running = 0
-        self._lock = threading.Lock()
+        self._running = 0
+        self._changed = threading.Condition()
 
-    def count(self, change: int) -> None:
-        """One more request at work, or one less."""
-        with self._lock:
-            self.running += change
-            self.most_running = max(self.most_running, self.running)
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """A request at work: it waits until `answers_from` of them have been at work at once."""
+        with self._changed:
+            self._running += 1
+            self.most_running = max(self.most_running, self._running)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self.most_running >= self.answers_from, HANGS_AFTER_S)
+        yield
+        with self._changed:
+            self._running -= 1
 
     @property
     def url(self) -> str:
@@ -47,10 +54,8 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(with_body=False)
 
     def do_GET(self) -> None:
-        self.server.count(1)
-        time.sleep(self.server.latency_s)
-        self.server.count(-1)
-        self.answer(with_body=True)
+        with self.server.together():
+            self.answer(with_body=True)
 
     def answer(self, *, with_body: bool) -> None:
         self.server.requests.append(f"{self.command} {self.path} {self.headers.get('Range', '')}".strip())

@@ -29,7 +29,7 @@ def show(state):
     print(state.stage, state.pages_done, state.shards_done, flush=True)
     if state.stage == "making shards" and state.pages_done == stop_at:
         print("waiting", flush=True)
-        time.sleep(30)  # until it is killed or interrupted
+        time.sleep(600)  # until it is killed or interrupted
 try:
     report = make_shards(raw, out, options=MakeShardsOptions(workers=2, pages_per_shard=3), on_progress=show)
     print("pages", report.num_pages, flush=True)

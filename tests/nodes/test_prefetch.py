@@ -128,7 +128,7 @@ if sys.argv[2] == "wait":
 
 def test_a_program_that_ends_without_closing_ends_at_once() -> None:
     """The thousand items would take longer than a test may last."""
-    done = subprocess.run([sys.executable, "-c", SCRIPT, "0.5", "end"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", SCRIPT, "1.0", "end"], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
 
 

@@ -32,9 +32,9 @@ def test_ten_million_samples(folder: Path) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         shards = Shards.open(folder)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     print(
         f"merge {merge_s:.1f} s, open {min(times) * 1000:.1f} ms, largest {max(times) * 1000:.1f} ms, peak {peak} KiB"
     )

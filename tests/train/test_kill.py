@@ -108,7 +108,7 @@ def test_the_launcher_starts_two_processes_and_passes_a_signal_on(workplace: Wor
     with TrainingProcess(workplace.config_file, settings, output=output, log=log) as trainer:
         wait_for_steps(output, 2)
         trainer.process.send_signal(signal.SIGTERM)
-        trainer.process.wait(timeout=60)
+        trainer.process.wait()
     assert "with a checkpoint; the same command continues" in log.read_text()
     assert len(list((output / "checkpoints").glob("step-*/manifest.json"))) == 1
 

@@ -272,7 +272,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run(
     state["model.norm.weight"][0] = torch.inf
     save_file(state, model / "model.safetensors", metadata={"format": "pt"})
     with zero.start(tmp_path / "run", stage, *TUNED["full"], f"model.path={model}") as process:
-        process.process.wait(timeout=120)
+        process.process.wait()
     log = (tmp_path / "run.log").read_text()
     assert process.process.returncode != 0
     assert "the gradient norm is inf" in log and "the step was not taken" in log
