@@ -121,7 +121,7 @@ def test_paragraphs_counted_with_the_shards_come_back_with_a_new_index(
     make_shards(small_raw, tmp_path, options=options)
     found = {path.name: path.read_bytes() for path in (tmp_path / "index").glob("paragraph*")}
     assert len(found) == 2
-    make_shards(small_raw, tmp_path, options=replace(options, paragraphs=False))
+    make_shards(small_raw, tmp_path, options=options.replace(paragraphs=False))
     assert {path.name: path.read_bytes() for path in (tmp_path / "index").glob("paragraph*")} == found
 
 

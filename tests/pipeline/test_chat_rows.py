@@ -78,8 +78,8 @@ def test_bad_rows_are_quarantined_by_name(shards: Path) -> None:
     reasons = [json.loads(line)["reason"] for line in lines]
     assert len(reasons) == 4
     for wanted in (
-        "messages has 1 images, but 0 file names are given",
-        "messages has 1 images, but 2 file names are given",
+        "messages has 1 images, but 0 file names",
+        "messages has 1 images, but 2 file names",
         "there is no turn of the assistant",
         "unknown role 'robot'",
     ):

@@ -112,7 +112,7 @@ def test_text_is_taken_word_for_word() -> None:
         (b'{"content": [{"type": "video"}]}', "content block 0 is neither a text nor an image"),
         (b'{"content": ["text"]}', "content block 0 is neither a text nor an image"),
         (b'{"content": [{"type": "image", "image": 3}]}', "image 0 of content is int"),
-        (b'{"content": [{"type": "image"}]}', "content has 1 images, but 0 file names are given"),
+        (b'{"content": [{"type": "image"}]}', "content has 1 images, but 0 file names"),
         (b'{"content": [{"type": "image", "path": "a"}], "images": ["a"]}', "named both in images and in content"),
         (b"[]", "a JSON object expected, found list"),
         (b'{"text": "cut', "not readable JSON"),

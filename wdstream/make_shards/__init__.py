@@ -1,6 +1,6 @@
 """`wdstream make-shards`: a folder of raw pages to shards with an index; processes, resumable, always the same bytes.
 
-list ──► survey ──► plan ──► build ──► merge          a process that dies or hangs loses one page, not the job
+list ──► survey ──► assign ► build ──► merge          a process that dies or hangs loses one page, not the job
 names    pages of   shards   tar, idx,  index/,
          each file           meta.npz   tokens, quarantine.jsonl
 """

@@ -6,7 +6,7 @@ has in it, and the tokens of each sample.
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from wdstream.errors import PageError, SourceError
 from wdstream.make_shards.assign import shard_name
 from wdstream.make_shards.jobs import Job, OnPage, Quarantined
 from wdstream.make_shards.options import MakeShardsOptions
-from wdstream.make_shards.token_counts import TextCounts, TokenCounter
+from wdstream.make_shards.token_counts import TextCounts, open_counter
 from wdstream.raw.registry import source_of_kind
 from wdstream.raw.source import PageReader, StoredPage
 from wdstream.shards.page_members import members_from_page
@@ -27,7 +27,7 @@ STATE_FOLDER = ".make-shards"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardRecord:
-    """What came of one shard's pages.
+    """What became of the pages of one shard.
 
     Attributes:
         number: of the shard.
@@ -87,116 +87,99 @@ def load_record(out: Path, number: int) -> ShardRecord | None:
     )
 
 
-def open_counter(options: MakeShardsOptions) -> TokenCounter | None:
-    """What counts tokens as the options want it; None without a tokenizer.
+class ShardBuilder:
+    """Builds shards with the same options, one after the other.
+
+    Args:
+        raw: the raw folder.
+        out: the folder of shards.
+        options: how pages become samples.
+        on_page: called before each page, so that it is known where a process died.
 
     Raises:
         ConfigError: the tokenizer cannot be read.
     """
-    if options.tokenizer is None:
-        return None
-    return TokenCounter.open(options.tokenizer, with_paragraphs=options.paragraphs)
 
-
-def build_shard(
-    job: Job, raw: Path, out: Path, options: MakeShardsOptions, counter: TokenCounter | None, on_page: OnPage
-) -> ShardRecord:
-    """Build the shard of a job, and save its record.
-
-    Args:
-        job: a job of kind "shard".
-        raw: the raw folder.
-        out: the folder of shards.
-        options: how pages become samples.
-        counter: counts tokens, when wanted.
-        on_page: called before each page, so that whoever watches knows where a process died.
-
-    Raises:
-        OSError: the shard cannot be written.
-    """
-    path = out / shard_name(job.number)
-    for stale in (path, record_path(out, job.number)):
-        stale.unlink(missing_ok=True)
-    pages = _ShardPages(job, raw, options, counter, on_page)
-    kinds: Counter[str] = Counter()
-    counts: list[TextCounts] = []
-    writer: ShardWriter | None = None
-    with ExitStack() as stack:
-        for kind, stored, members, page_counts in pages:
-            writer = writer or stack.enter_context(ShardWriter(path))
-            writer.add(stored.page.key, members, SampleEntry.of(stored.page, stored.sizes))
-            kinds[kind] += 1
-            counts += page_counts
-        on_page(len(job.items), None)  # from here on only the disk is waited for
-    summary = writer.summary if writer is not None else None
-    counted = _recorded(counter, counts)
-    record = ShardRecord(
-        number=job.number,
-        samples=summary.samples if summary else 0,
-        num_bytes=summary.bytes if summary else 0,
-        digest=summary.digest if summary else "",
-        pages=kinds,
-        quarantined=tuple(pages.quarantined),
-        tokens={name: tuple(count.tokens for count in counts) for name in counted},
-        paragraphs={name: tuple(count.paragraphs for count in counts) for name in counted if options.paragraphs},
-    )
-    record.save(out)
-    return record
-
-
-class _ShardPages:
-    """The pages of a job's shard: kind of source, page, members and counts of each; what cannot be read is listed."""
-
-    def __init__(
-        self, job: Job, raw: Path, options: MakeShardsOptions, counter: TokenCounter | None, on_page: OnPage
-    ) -> None:
-        self.quarantined: list[Quarantined] = []
-        self._job, self._raw, self._options = job, raw, options
-        self._counter = counter
+    def __init__(self, raw: Path, out: Path, options: MakeShardsOptions, on_page: OnPage) -> None:
+        self._raw, self._out = raw, out
+        self._options = options
         self._on_page = on_page
-        self._skips = {(skip.item, skip.page): skip.reason for skip in job.skips}
+        self._counter = open_counter(options.tokenizer, with_paragraphs=options.paragraphs)
 
-    def __iter__(self) -> Iterator[tuple[str, StoredPage, dict[str, bytes], list[TextCounts]]]:
-        for number, item in enumerate(self._job.items):
+    def build(self, job: Job) -> None:
+        """Build the shard of a job, and save its record.
+
+        Raises:
+            OSError: the shard cannot be written.
+        """
+        path = self._out / shard_name(job.number)
+        for stale in (path, record_path(self._out, job.number)):
+            stale.unlink(missing_ok=True)
+        quarantined: list[Quarantined] = []
+        kinds: Counter[str] = Counter()
+        counts: list[TextCounts] = []
+        writer: ShardWriter | None = None
+        with ExitStack() as stack:
+            for kind, stored, members in self._pages(job, quarantined, counts):
+                writer = writer or stack.enter_context(ShardWriter(path))
+                writer.add(stored.page.key, members, SampleEntry.of(stored.page, stored.sizes))
+                kinds[kind] += 1
+            self._on_page(len(job.items), None)  # from here on only the disk is waited for
+        summary = writer.summary if writer is not None else None
+        counted = self._recorded(counts)
+        record = ShardRecord(
+            number=job.number,
+            samples=summary.samples if summary else 0,
+            num_bytes=summary.bytes if summary else 0,
+            digest=summary.digest if summary else "",
+            pages=kinds,
+            quarantined=tuple(quarantined),
+            tokens={name: tuple(count.tokens for count in counts) for name in counted},
+            paragraphs={
+                name: tuple(count.paragraphs for count in counts) for name in counted if self._options.paragraphs
+            },
+        )
+        record.save(self._out)
+
+    def _pages(
+        self, job: Job, quarantined: list[Quarantined], counts: list[TextCounts]
+    ) -> Iterator[tuple[str, StoredPage, dict[str, bytes]]]:
+        """Kind of source, page and members of every page of a job, counted; what cannot be read is quarantined."""
+        skips = {(skip.item, skip.page): skip.reason for skip in job.skips}
+        for number, item in enumerate(job.items):
             source = source_of_kind(item.file.kind)
             try:
-                self._turn_to(number, None)
+                self._turn_to(number, None, skips)
                 with source.open(item, self._raw / item.file.path, self._options) as reader:
                     for page in range(item.first, item.first + item.count):
-                        sample = self._sample(number, page, reader)
-                        if sample is not None:
-                            yield source.kind, *sample
+                        try:
+                            self._turn_to(number, page, skips)
+                            stored = self._read(reader, page)
+                            if stored is None:  # a blank line
+                                continue
+                            members = members_from_page(stored.page, stored.extensions)
+                            counts += self._counter.count([stored.page]) if self._counter else []
+                        except PageError as error:
+                            shown = 0 if item.file.is_single_image else page
+                            quarantined.append(Quarantined(file=item.file.path, page=shown, reason=str(error)))
+                        else:
+                            yield source.kind, stored, members
             except PageError as error:
-                self.quarantined.append(Quarantined(file=item.file.path, page=0, reason=str(error)))
+                quarantined.append(Quarantined(file=item.file.path, page=0, reason=str(error)))
 
-    def _sample(
-        self, number: int, page: int, reader: PageReader
-    ) -> tuple[StoredPage, dict[str, bytes], list[TextCounts]] | None:
-        """One page; None for a blank line, and for a page that is now in the quarantine."""
-        file = self._job.items[number].file
-        try:
-            self._turn_to(number, page)
-            stored = reader.read(page)
-            if stored is None:
-                return None
-            members = members_from_page(stored.page, stored.extensions)
-            return stored, members, self._counter.count([stored.page]) if self._counter else []
-        except MemoryError:
-            reason = f"needs more memory than the limit of {self._options.memory_limit_mb} MiB"
-        except PageError as error:
-            reason = str(error)
-        shown = 0 if file.is_single_image else page
-        self.quarantined.append(Quarantined(file=file.path, page=shown, reason=reason))
-        return None
-
-    def _turn_to(self, number: int, page: int | None) -> None:
-        if (number, page) in self._skips:
-            raise SourceError(self._skips[number, page])
+    def _turn_to(self, number: int, page: int | None, skips: Mapping[tuple[int, int | None], str]) -> None:
+        if (number, page) in skips:
+            raise SourceError(skips[number, page])
         self._on_page(number, page)
 
+    def _read(self, reader: PageReader, page: int) -> StoredPage | None:
+        try:
+            return reader.read(page)
+        except MemoryError as error:
+            raise SourceError(f"needs more memory than the limit of {self._options.memory_limit_mb} MiB") from error
 
-def _recorded(counter: TokenCounter | None, counts: list[TextCounts]) -> list[str]:
-    """The tokenizer whose counts are recorded; none where not all tokens are supervised: then all is counted later."""
-    if counter is None or any(count.tokens != count.supervised for count in counts):
-        return []
-    return [counter.fingerprint]
+    def _recorded(self, counts: Sequence[TextCounts]) -> list[str]:
+        """The tokenizer whose counts are recorded; none where not all tokens are supervised: all is counted later."""
+        if self._counter is None or any(count.tokens != count.supervised for count in counts):
+            return []
+        return [self._counter.fingerprint]

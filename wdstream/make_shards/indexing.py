@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from wdstream.errors import ConfigError, PageError, ShardError
-from wdstream.make_shards.token_counts import TextCounts, TokenCounter
+from wdstream.make_shards.token_counts import TextCounts, TokenCounter, open_counter
 from wdstream.pixels.header import image_size
 from wdstream.records import Page
 from wdstream.shards.index import IndexReport, OnBytes, index_shards
@@ -34,7 +34,7 @@ class TokenColumnReport:
     num_tokens: int
 
     def print(self, console: Console) -> None:
-        """Write one line."""
+        """Write it as one line."""
         console.print(
             f"token column {self.fingerprint} of {self.folder}: {self.num_samples:,} samples, "
             f"{self.num_tokens:,} tokens of text",
@@ -45,7 +45,7 @@ class TokenColumnReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderReport:
-    """What `index_folder` did."""
+    """What `index_folder` wrote: the index, and the token column if one was wanted."""
 
     index: IndexReport
     tokens: TokenColumnReport | None
@@ -87,16 +87,16 @@ def add_token_column(
 def add_tokens(
     folder: Path, counter: TokenCounter, *, workers: int | None = None, on_progress: OnRows | None = None
 ) -> TokenColumnReport:
-    """`add_token_column` with a counter that is open."""
+    """`add_token_column` with a counter that is open already."""
     shards = Shards.open(folder)
     counts = np.zeros((2, len(shards)), np.int64)  # tokens, and those that are supervised
     done = 0
     with write_paragraphs(folder, counter.fingerprint) if counter.with_paragraphs else nullcontext() as paragraphs:
-        for found in _count_all(shards, counter, workers or min(32, os.cpu_count() or 1)):
-            counts[:, done : done + len(found)] = [[c.tokens for c in found], [c.supervised for c in found]]
+        for rows in _count_all(shards, counter, workers or min(32, os.cpu_count() or 1)):
+            counts[:, done : done + len(rows)] = [[row.tokens for row in rows], [row.supervised for row in rows]]
             if paragraphs is not None:
-                paragraphs.add([count.paragraphs for count in found])
-            done += len(found)
+                paragraphs.add([row.paragraphs for row in rows])
+            done += len(rows)
             if on_progress is not None:
                 on_progress(done, len(shards))
     tokens, supervised = counts
@@ -116,14 +116,14 @@ def index_folder(
     rebuild: bool = False,
     on_progress: OnBytes | None = None,
 ) -> FolderReport:
-    """Build the index over a folder of tars, written by anyone, and the token column of a tokenizer if one is given.
+    """Build the index over a folder of tars, written by anyone, and the token column of a tokenizer, if wanted.
 
     Args:
         shards: the folder.
         tokenizer: a checkpoint folder, or tokenizer.json.
         paragraphs: see `add_token_column`.
         workers: processes; None takes every core.
-        rebuild: describe every tar anew, those that have a fitting idx and meta too.
+        rebuild: describe every tar again, also those that have a fitting idx and meta.
         on_progress: called with bytes of tar done and bytes in all.
 
     Raises:
@@ -132,7 +132,7 @@ def index_folder(
     """
     if paragraphs and tokenizer is None:
         raise ConfigError(f"{shards}: the tokens of paragraphs are counted with a tokenizer; give --tokenizer, too")
-    counter = TokenCounter.open(tokenizer, with_paragraphs=paragraphs) if tokenizer is not None else None
+    counter = open_counter(tokenizer, with_paragraphs=paragraphs)
     num_workers = workers or os.cpu_count() or 1
     index = index_shards(shards, image_size, workers=num_workers, rebuild=rebuild, on_progress=on_progress)
     tokens = add_tokens(shards, counter, workers=workers) if counter is not None else None
@@ -140,7 +140,7 @@ def index_folder(
 
 
 def _count_all(shards: Shards, counter: TokenCounter, num_threads: int) -> Iterator[list[TextCounts]]:
-    """Counts of all rows, in order, some at once; threads work a little ahead."""
+    """Counts of all rows, in order, a few rows at a time; threads work a little ahead."""
     waiting: deque[Future[list[TextCounts]]] = deque()
     starts = deque(range(0, len(shards), _ROWS_AT_ONCE))
     with ThreadPoolExecutor(num_threads) as pool:
@@ -164,5 +164,5 @@ def _count(shards: Shards, counter: TokenCounter, rows: range) -> list[TextCount
         return counter.count(pages)
     except PageError as error:
         raise ShardError(
-            f"{shards.path}: {error}; make the shards anew with --tokenizer, which leaves it out"
+            f"{shards.path}: {error}; make the shards again with --tokenizer, which leaves it out"
         ) from error

@@ -3,16 +3,16 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from wdstream.errors import ConfigError, ShardError
 from wdstream.make_shards.assign import plan_shards, plan_survey, shard_name
-from wdstream.make_shards.build import ShardRecord, load_record, open_counter
+from wdstream.make_shards.build import ShardRecord, load_record
 from wdstream.make_shards.finish import MakeShardsReport, finish
 from wdstream.make_shards.jobs import Job, MakeShardsProgress, OnProgress, Setup
 from wdstream.make_shards.manifest import Manifest, claim, load_survey, locked, refuse_foreign, save_survey
 from wdstream.make_shards.options import MakeShardsOptions
+from wdstream.make_shards.token_counts import open_counter
 from wdstream.make_shards.workers import JobDone, Workers
 from wdstream.raw.listing import Listing, list_files
 from wdstream.raw.registry import known_suffixes, source_of_kind
@@ -49,7 +49,7 @@ def make_shards(
     if out.resolve() == raw.resolve() or raw.resolve().is_relative_to(out.resolve()):
         raise ConfigError(f"{out}: shards cannot be written to the raw folder itself, or above it; choose another")
     listing = _list(raw, out)
-    counter = open_counter(options)
+    counter = open_counter(options.tokenizer, with_paragraphs=options.paragraphs)
     refuse_foreign(out)
     job = _ShardsJob(raw, out, options, listing, on_progress)
     try:
@@ -64,7 +64,8 @@ def make_shards(
                     "command again: it continues"
                 ) from error
     except KeyboardInterrupt as error:
-        raise MakeShardsStopped(f"stopped; run the same command again and it continues: {job.state}") from error
+        done = f"{job.progress.shards_done} of {job.progress.shards_total} shards are complete"
+        raise MakeShardsStopped(f"stopped; run the same command again and it continues: {done}") from error
 
 
 def _list(raw: Path, out: Path) -> Listing:
@@ -77,17 +78,6 @@ def _list(raw: Path, out: Path) -> Listing:
     return listing
 
 
-@dataclass(slots=True)
-class _State:
-    """How far the job is, in words for whoever interrupts it."""
-
-    shards_done: int = 0
-    shards_total: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.shards_done} of {self.shards_total} shards are complete"
-
-
 class _ShardsJob:
     """The survey, then every shard that is not complete."""
 
@@ -98,7 +88,7 @@ class _ShardsJob:
         self._options = options
         self._listing = listing
         self._on_progress = on_progress
-        self.state = _State()
+        self.progress = MakeShardsProgress(stage="counting pages", pages_done=0, pages_total=0)
 
     def make(self, lock: int) -> tuple[list[RawFile], list[ShardRecord], int]:
         """Survey and build; returns the survey, the record of every shard, and how many pages were read."""
@@ -132,29 +122,26 @@ class _ShardsJob:
         todo = [job for job in jobs if not _is_complete(self._out, job)]
         total = sum(job.num_pages for job in jobs)
         before = total - sum(job.num_pages for job in todo)
-        self.state.shards_total, self.state.shards_done = len(jobs), len(jobs) - len(todo)
+        shards_done = len(jobs) - len(todo)
         started: Counter[int] = Counter()
-        self._report("making shards", before, total)
+        self._report("making shards", before, total, shards_done, len(jobs))
         for event in workers.run(todo):
+            number, num_pages = event.job.number, event.job.num_pages
             if isinstance(event, JobDone):
-                started[event.job.number] = event.job.num_pages
-                self.state.shards_done += 1
+                started[number] = num_pages
+                shards_done += 1
             else:
                 # A shard that is begun again after a loss must not count its pages twice.
-                started[event.job.number] = min(started[event.job.number] + 1, event.job.num_pages)
-            self._report("making shards", before + started.total(), total)
+                started[number] = min(started[number] + 1, num_pages)
+            self._report("making shards", before + started.total(), total, shards_done, len(jobs))
         return total - before
 
-    def _report(self, stage: str, done: int, total: int) -> None:
+    def _report(self, stage: str, done: int, total: int, shards_done: int = 0, shards_total: int = 0) -> None:
+        self.progress = MakeShardsProgress(
+            stage=stage, pages_done=done, pages_total=total, shards_done=shards_done, shards_total=shards_total
+        )
         if self._on_progress is not None:
-            state = MakeShardsProgress(
-                stage=stage,
-                pages_done=done,
-                pages_total=total,
-                shards_done=self.state.shards_done,
-                shards_total=self.state.shards_total,
-            )
-            self._on_progress(state)
+            self._on_progress(self.progress)
 
 
 def _is_complete(out: Path, job: Job) -> bool:

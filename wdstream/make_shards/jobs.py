@@ -21,8 +21,8 @@ class Setup(TypedDict):
 class Message(TypedDict):
     """A line a process sends; it has one of these.
 
-    `ready`: it can be given jobs. `at`: it turns to this page, see OnPage. `done`: the files of a survey, None for a
-    shard, whose record is on disk. `fatal`: nothing can be written. `bug`: a traceback.
+    `ready`: it accepts jobs. `at`: it begins this page, see OnPage. `done`: the files of a survey, None for a shard,
+    whose record is on disk. `fatal`: nothing can be written. `bug`: a traceback.
     """
 
     ready: NotRequired[bool]

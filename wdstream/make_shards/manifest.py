@@ -1,7 +1,7 @@
-"""The output folder's claim: made from which options and input, by one make-shards at a time, and by nobody else.
+"""Whose an output folder is: of one job, with these options and this input, and of one process at a time.
 
-`make-shards.json` is the first file written, so that shards of two different jobs can never mix. What a run has found
-out and done lies in `.make-shards/`: the survey, and a record of each finished shard.
+`make-shards.json` is the first file written, so that shards of two different jobs can never mix. How far a job is, is
+in `.make-shards/`: the survey, and a record of each finished shard.
 """
 
 import json
@@ -48,10 +48,10 @@ class Manifest:
 def locked(out: Path) -> Iterator[int]:
     """Hold the output folder for the block; it is made when it is missing.
 
-    Workers of a run that was killed a moment ago may hold it a little longer, so there is a short wait.
+    Workers of a job that was killed a moment ago may hold it a little longer, so there is a short wait.
 
     Yields:
-        The lock's descriptor. Workers inherit it and hold the lock, too, so that no new run starts while workers of a
+        The lock's descriptor. Workers inherit it and hold the lock, too, so that no new job starts while workers of a
         killed one are at work.
 
     Raises:

@@ -46,7 +46,7 @@ class TokenCounter:
     def __init__(
         self, encoder: TextEncoder, family: Family | None, where: Path, *, with_paragraphs: bool = False
     ) -> None:
-        """Used by `open`."""
+        """`open` makes one from a file."""
         self.encoder = encoder
         self.with_paragraphs = with_paragraphs
         self._family = family
@@ -112,3 +112,8 @@ class TokenCounter:
             supervised=supervised + (1 if begins_unsupervised and self.encoder.bos_id is None else 0),
             paragraphs=paragraphs,
         )
+
+
+def open_counter(tokenizer: Path | None, *, with_paragraphs: bool) -> TokenCounter | None:
+    """`TokenCounter.open`; None without a tokenizer."""
+    return None if tokenizer is None else TokenCounter.open(tokenizer, with_paragraphs=with_paragraphs)

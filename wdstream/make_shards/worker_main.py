@@ -1,7 +1,6 @@
-"""One process of make-shards: `python -m wdstream.make_shards.worker_main`, jobs on stdin, messages on stdout, JSON
-lines.
+"""One process of make-shards, `python -m wdstream.make_shards.worker_main`: jobs on stdin, messages on stdout, as JSON.
 
-It says which page it turns to before it does, so that a page that kills it is known. It dies with the process that
+It names each page before it reads it, so that a page that kills it is known. It dies with the process that
 started it: a thread waits for more jobs, and the end of stdin ends everything at once.
 """
 
@@ -20,7 +19,7 @@ from typing import TextIO
 
 from wdstream.errors import PageError, WdstreamError
 from wdstream.make_shards.assign import survey_files
-from wdstream.make_shards.build import build_shard, open_counter
+from wdstream.make_shards.build import ShardBuilder
 from wdstream.make_shards.jobs import Job, Message, Setup
 from wdstream.make_shards.options import MakeShardsOptions
 
@@ -32,44 +31,31 @@ def serve() -> None:
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the keyboard is for the parent to handle
     setup: Setup = json.loads(sys.stdin.readline())
-    options = MakeShardsOptions.of(setup["options"])
+    raw, out, options = Path(setup["raw"]), Path(setup["out"]), MakeShardsOptions.of(setup["options"])
     _limit_memory(options.memory_limit_mb)
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(jobs,), daemon=True).start()
     _send(messages, {"ready": True})
-    worker = _Worker(setup, options, messages)
+
+    def on_page(item: int, page: int | None) -> None:
+        _send(messages, {"at": (item, page)})
+
+    builder = ShardBuilder(raw, out, options, on_page)
     while True:
         job = Job.from_json(json.loads(jobs.get()))
         try:
-            _send(messages, {"done": worker.work(job)})
+            if job.kind == "survey":
+                _send(messages, {"done": [asdict(file) for file in survey_files(job, raw, on_page)]})
+            else:
+                builder.build(job)
+                _send(messages, {"done": None})
         except OSError as error:  # reading errors are caught where they happen; this one is the output's
-            name = Path(str(error.filename or setup["out"])).name
+            name = Path(str(error.filename or out)).name
             _send(messages, {"fatal": f"cannot write {name}: {error.strerror or error}"})
         except WdstreamError as error:
             _send(messages, {"bug": str(error)} if isinstance(error, PageError) else {"fatal": str(error)})
         except Exception:
             _send(messages, {"bug": traceback.format_exc()})
-
-
-class _Worker:
-    """Does jobs one by one."""
-
-    def __init__(self, setup: Setup, options: MakeShardsOptions, messages: TextIO) -> None:
-        self._raw = Path(setup["raw"])
-        self._out = Path(setup["out"])
-        self._options = options
-        self._messages = messages
-        self._counter = open_counter(self._options)
-
-    def work(self, job: Job) -> list[dict[str, object]] | None:
-        """The result of a job, as JSON: surveyed files; None for a shard, whose record is on disk."""
-        if job.kind == "survey":
-            return [asdict(file) for file in survey_files(job, self._raw, self._on_page)]
-        build_shard(job, self._raw, self._out, self._options, self._counter, self._on_page)
-        return None
-
-    def _on_page(self, item: int, page: int | None) -> None:
-        _send(self._messages, {"at": (item, page)})
 
 
 def _receive(jobs: "queue.SimpleQueue[str]") -> None:

@@ -23,7 +23,7 @@ from wdstream.errors import ShardError, WdstreamError
 from wdstream.make_shards.jobs import Job, Message, Setup, Skip
 from wdstream.raw.source import RawFile
 
-# One thread each: there is a process a core.
+# One thread each: there is a process per core.
 _ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _SHOWN_OF_STDERR = 2000
 
@@ -74,7 +74,7 @@ class Process:
         is_at_page = self.job is not None and self.at is not None and self.at[0] < len(self.job.items)
         return is_at_page and time.monotonic() - self._last_word > time_limit
 
-    def place(self, job: Job) -> str:
+    def where(self, job: Job) -> str:
         """The page it is at, in words."""
         if self.at is None or self.at[0] >= len(job.items):
             return f"{job.kind} {job.number}"
@@ -114,7 +114,7 @@ _WAIT_S = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageStarted:
-    """A process turned to a page of a job."""
+    """A process begins a page of a job."""
 
     job: Job
 
@@ -175,7 +175,7 @@ class Workers:
                 pending.appendleft(self._replacement(worker, f"took longer than {self._time_limit:g} s"))
 
     def _hand_out(self, pending: deque[Job]) -> None:
-        """Give jobs to processes that have none, and start processes while there are more jobs than those."""
+        """Give jobs to idle processes, and start processes while there are more jobs than idle ones."""
         idle = [worker for worker in self._workers if worker.job is None]
         for _ in range(min(len(pending) - len(idle), self._num_workers - len(self._workers))):
             worker = Process(self._setup, self._keep_open)
@@ -187,11 +187,13 @@ class Workers:
 
     def _handle(self, worker: Process, message: Message) -> Iterator[PageStarted | JobDone]:
         job = worker.job
-        assert job is not None  # a process without a job has nothing to say
+        assert job is not None  # a process without a job sends nothing
         if "fatal" in message:
             raise ShardError(f"{message['fatal']}; when that is put right, run the same command again: it continues")
         if "bug" in message:
-            raise WdstreamError(f"make-shards met a bug at {worker.place(job)}; please report it:\n{message['bug']}")
+            raise WdstreamError(
+                f"make-shards has a bug, met at {worker.where(job)}; please report it:\n{message['bug']}"
+            )
         if "at" in message:
             worker.at = message["at"]
             if worker.at[1] is not None or job.kind == "survey":

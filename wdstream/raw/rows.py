@@ -127,8 +127,8 @@ def parse_row(line: bytes, placeholder: str | None = None, chat_loss: ChatLoss =
 
     Args:
         line: UTF-8 JSON.
-        placeholder: the only text that stands for an image; None takes the forms named above.
-        chat_loss: which turns of the assistant are supervised in chat rows that do not say so themselves.
+        placeholder: the only text that stands for an image; None takes the forms above.
+        chat_loss: which turns of the assistant are supervised in chat rows that do not say so.
 
     Raises:
         RowError: it is no JSON object, has neither text nor content, or text and images do not belong together.
@@ -254,7 +254,7 @@ def _chosen_names(blocks: Sequence[Mapping[str, object]], names: tuple[str, ...]
         raise RowError(f"images are named both in images and in {where}; name each once")
     chosen = names or tuple(inside)
     if len(chosen) != len(blocks):
-        raise RowError(f"{where} has {len(blocks)} images, but {len(chosen)} file names are given")
+        raise RowError(f"{where} has {len(blocks)} images, but {len(chosen)} file names")
     return chosen
 
 

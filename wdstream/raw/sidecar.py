@@ -1,6 +1,6 @@
 """The text files next to a PDF or an image: their names, and their text, page by page.
 
-    x.tif.txt or x.txt        its text; the pages of a file of many are parted by form feeds, as OCR tools write them
+    x.tif.txt or x.txt        its text; the pages of a file of many are separated by form feeds, as OCR tools write them
     x.tif.3.txt or x.3.txt    the text of page 3, before the other
 
 A sidecar is UTF-8. It takes the place of the text layer of a PDF.
@@ -77,7 +77,7 @@ class Sidecars:
             texts.pop()
         if len(texts) != self._num_pages:
             raise SourceError(
-                f"{file.name} holds the text of {len(texts)} pages (parted by form feeds), {self._path.name} has "
+                f"{file.name} holds the text of {len(texts)} pages (separated by form feeds), {self._path.name} has "
                 f"{self._num_pages} pages; write one text for each page, or one file for each page "
                 f"({self._path.stem}.1.txt)"
             )

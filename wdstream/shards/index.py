@@ -167,7 +167,7 @@ def index_shards(
 
 
 def _shards_in(folder: Path) -> list[Path]:
-    """Tars by name, also those of which only the meta is left, so that the merge can say so."""
+    """Tars by name, also those of which only the meta is left, so that the merge reports them."""
     if not folder.is_dir():
         raise ShardIndexError(f"{folder}: no such folder of shards")
     names = {path.name for path in folder.glob("*" + TAR_SUFFIX)}
@@ -183,7 +183,7 @@ def _describe_all(
         for tar in todo:
             yield tar, _describe(tar, image_size)
         return
-    # spawn: a fork of a process with threads, torch's say, can hang
+    # spawn: a fork of a process with threads, such as torch's, can hang
     with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
         futures = {pool.submit(_describe, tar, image_size): tar for tar in todo}
         for future in as_completed(futures):

@@ -130,7 +130,7 @@ def load_meta(path: Path) -> ShardMeta:
         ShardError: when it is missing, damaged or of another schema version.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:  # given a path, it leaks the file
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:  # np.load of a path leaks the file
             header = stored["header"]
             if header.shape != (2,) or header[0] != SCHEMA_VERSION:
                 raise ShardError(f"schema version {header[:1]}, this program reads {SCHEMA_VERSION}")

@@ -60,7 +60,7 @@ def members_from_page(page: Page, extensions: Sequence[str]) -> dict[str, bytes]
 
     Args:
         page: a page or a row.
-        extensions: the extension of each image of the page, `jpg` say.
+        extensions: the extension of each image of the page, such as `jpg`.
 
     Returns:
         Extension to bytes: a page's form when it is at most one image followed by one text, else a row's.
