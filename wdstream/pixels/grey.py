@@ -1,13 +1,17 @@
-"""Grey pages as RGB without three copies: one plane whose channel stride is 0, so (h, w, 3) costs (h, w) bytes.
+"""Grey images: one plane seen as three channels in memory, and stored as one in a JPEG.
 
-Decode makes such views, resize and patchify know them, everyone else sees plain RGB. They are to be read only: a write
-to one channel would show in all three.
+Decode makes views whose channel stride is 0, so (h, w, 3) costs (h, w) bytes; resize and patchify know them, all other
+code sees plain RGB. They are to be read only: a write to one channel would show in all three.
 """
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 
 from wdstream.records import Pixels
+
+MAX_JPEG_SIDE = 65_500  # libjpeg's limit
+_ROWS_AT_ONCE = 64
 
 
 def grey_as_rgb(plane: NDArray[np.uint8]) -> Pixels:
@@ -17,5 +21,34 @@ def grey_as_rgb(plane: NDArray[np.uint8]) -> Pixels:
 
 
 def is_grey(image: Pixels) -> bool:
-    """Whether the three channels of (h, w, 3) are one plane."""
+    """Whether the three channels of (h, w, 3) are one plane in memory; see `has_no_colour` for any grey image."""
     return image.strides[2] == 0
+
+
+def encode_jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
+    """JPEG, 4:2:0, of uint8 (height, width, 3) RGB or (height, width, 4) RGB and an unused byte.
+
+    An image whose three channels are equal everywhere is stored as one grey channel.
+
+    Raises:
+        ValueError: a side is 0 or above `MAX_JPEG_SIDE`.
+    """
+    if has_no_colour(pixels):
+        return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels[..., :1]), quality, "GRAY"))
+    colorspace = "RGB" if pixels.shape[2] == 3 else "RGBX"
+    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality, colorspace, "420"))
+
+
+def has_no_colour(pixels: NDArray[np.uint8]) -> bool:
+    """Whether red, green and blue are equal in every pixel; goes block by block, as colour mostly shows early."""
+    for top in range(0, len(pixels), _ROWS_AT_ONCE):
+        block = pixels[top : top + _ROWS_AT_ONCE]
+        if block.shape[2] == 4 and block.flags.c_contiguous:
+            words = block.view("<u4")  # red is the lowest byte: one pass instead of two over every fourth byte
+            has_colour = bool(((words ^ (words >> 8)) & 0xFFFF).any())
+        else:
+            red = block[..., 0]
+            has_colour = not (np.array_equal(red, block[..., 1]) and np.array_equal(red, block[..., 2]))
+        if has_colour:
+            return False
+    return True

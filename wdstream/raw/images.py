@@ -11,12 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import simplejpeg
-from numpy.typing import NDArray
-
 from wdstream.errors import DecodeError, SourceError
-from wdstream.pixels.decode import EncodedImage, check_strips
+from wdstream.pixels.decode import EncodedImage, check_limit, check_strips
+from wdstream.pixels.grey import encode_jpeg
 from wdstream.pixels.header import image_header, pillow_header
 from wdstream.pixels.pillow import open_image, sniff_format, to_grey_or_rgb, unreadable
 from wdstream.raw.settings import RawSettings
@@ -29,43 +26,10 @@ from wdstream.raw.source import (
     page_of_image,
     require_text,
 )
-from wdstream.records import Size
 from wdstream.text.characters import replace_surrogates
 
 if TYPE_CHECKING:
     from PIL import Image
-MAX_JPEG_SIDE = 65_500  # libjpeg's limit
-_ROWS_AT_ONCE = 64
-
-
-def encode_jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
-    """JPEG, 4:2:0, of uint8 (height, width, 3) RGB or (height, width, 4) RGB and an unused byte.
-
-    An image whose three channels are equal everywhere is stored as one grey channel.
-
-    Raises:
-        ValueError: a side is 0 or above `MAX_JPEG_SIDE`.
-    """
-    if has_no_colour(pixels):
-        return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels[..., :1]), quality, "GRAY"))
-    colorspace = "RGB" if pixels.shape[2] == 3 else "RGBX"
-    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality, colorspace, "420"))
-
-
-def has_no_colour(pixels: NDArray[np.uint8]) -> bool:
-    """Whether red, green and blue are equal in every pixel; goes block by block, as colour mostly shows early."""
-    for top in range(0, len(pixels), _ROWS_AT_ONCE):
-        block = pixels[top : top + _ROWS_AT_ONCE]
-        if block.shape[2] == 4 and block.flags.c_contiguous:
-            words = block.view("<u4")  # red is the lowest byte: one pass instead of two over every fourth byte
-            has_colour = bool(((words ^ (words >> 8)) & 0xFFFF).any())
-        else:
-            red = block[..., 0]
-            has_colour = not (np.array_equal(red, block[..., 1]) and np.array_equal(red, block[..., 2]))
-        if has_colour:
-            return False
-    return True
-
 
 _EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "GIF": "gif", "BMP": "bmp"}
 MAX_FILE_BYTES = 2 << 30
@@ -163,7 +127,7 @@ def store_image(data: bytes, settings: RawSettings) -> StoredImage:
     """
     image = EncodedImage(data)
     header = image.header
-    _check_limit(header.size, settings.max_pixels)
+    check_limit(header, settings.max_pixels)
     extension = _EXTENSIONS.get(header.format)
     if extension is not None and not settings.check_images:
         return StoredImage(data=data, extension=extension, size=header.size)
@@ -190,7 +154,7 @@ class TiffPages:
             self._image.seek(number - 1)
         except Exception as error:  # Pillow raises whatever its parsing raises
             raise unreadable("TIFF", error) from error
-        _check_limit(pillow_header(self._image, count_frames=False).size, self._settings.max_pixels)
+        check_limit(pillow_header(self._image, count_frames=False), self._settings.max_pixels)
         check_strips(self._image)
         try:
             self._image.load()
@@ -233,8 +197,3 @@ def _format_of(head: bytes) -> str | None:
         return sniff_format(head)
     except DecodeError:
         return None
-
-
-def _check_limit(size: Size, max_pixels: int) -> None:
-    if size[0] * size[1] > max_pixels:
-        raise DecodeError(f"image of {size[0]}x{size[1]} pixels is above the limit of {max_pixels} pixels (max_pixels)")

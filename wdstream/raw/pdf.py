@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wdstream.errors import ConfigError, SourceError
-from wdstream.raw.images import MAX_JPEG_SIDE, encode_jpeg
+from wdstream.pixels.grey import MAX_JPEG_SIDE, encode_jpeg
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.sidecar import Sidecars
 from wdstream.raw.source import (

@@ -16,7 +16,7 @@ import numpy as np
 
 from wdstream.errors import ConfigError
 from wdstream.families.base import Family
-from wdstream.raw.images import MAX_JPEG_SIDE, encode_jpeg, has_no_colour
+from wdstream.pixels.grey import MAX_JPEG_SIDE, encode_jpeg, has_no_colour
 from wdstream.records import Pixels
 from wdstream.report.view import MASK_MEANINGS, ImageView, PackView, TileView, span_groups
 from wdstream.report.words import counted, edged, one_line, percent, printable, short_ids, shorten

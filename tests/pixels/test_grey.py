@@ -1,8 +1,10 @@
+"""Grey images: JPEGs without colour have one channel."""
+
 import numpy as np
 import pytest
 import simplejpeg
 
-from wdstream.raw.images import encode_jpeg, has_no_colour
+from wdstream.pixels.grey import encode_jpeg, has_no_colour
 
 
 @pytest.mark.parametrize("channels", [3, 4])
