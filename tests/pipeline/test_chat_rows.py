@@ -160,5 +160,5 @@ def test_chat_loss_last_is_stored_in_the_rows(raw: Path, model: Path, tmp_path: 
 def test_a_tokenizer_alone_cannot_count_chat_rows(shards: Path, model: Path, tmp_path: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         (tmp_path / name).write_bytes((model / name).read_bytes())
-    with pytest.raises(ConfigError, match="give the checkpoint folder of a model family"):
+    with pytest.raises(ConfigError, match="give the folder of a model family"):
         add_token_column(shards, tmp_path)

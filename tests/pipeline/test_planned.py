@@ -367,7 +367,7 @@ def test_splits_mixtures_and_curriculum(stream_config: MakeConfig, small_shards:
     evals = [{"path": str(small_shards), "name": "held_out"}]
     config = stream_config(small_shards, eval=evals)
     assert [dataset.name for dataset in plan_from_config(config, split="held_out").datasets] == ["held_out"]
-    with pytest.raises(ConfigError, match=r"no data set 'test' in data\.eval; known: train, held_out"):
+    with pytest.raises(ConfigError, match=r"no dataset 'test' in data\.eval; known: train, held_out"):
         plan_from_config(config, split="test")
     mixed = stream_config(
         train=[

@@ -333,8 +333,8 @@ def test_where_takes_the_name_of_a_part_as_trace_prints_it(split_config: MakeCon
         ("p05 part 4/3", r"no part that is called"),
         ("p00 part 1/2", r"page 'p00' has no part .*: it is not split in this plan; ask for 'p00'"),
         ("p16 part 1/2", r"page 'p16' has no part .*: it is not split in this plan; ask for 'p16'"),
-        ("nobody part 1/2", r"no data set has a page with the key 'nobody'; looked in"),
-        ("p05 part 1", r"no data set has a page with the key 'p05 part 1'; looked in"),
+        ("nobody part 1/2", r"no dataset has a page with the key 'nobody'; looked in"),
+        ("p05 part 1", r"no dataset has a page with the key 'p05 part 1'; looked in"),
     ],
 )
 def test_where_names_the_parts_there_are(split_config: MakeConfig, name: str, message: str) -> None:

@@ -38,7 +38,7 @@ def test_starts_add_up_and_changes_are_reported(tmp_path: Path) -> None:
     record, changes = start(tmp_path, config(), data=books, step=0, world_size=2)
     assert changes == []
     assert data_differences(tmp_path, books) == []
-    assert data_differences(tmp_path, more) == ["data set books.pages: 40 -> 60", "data set books.shards: 2 -> 3"]
+    assert data_differences(tmp_path, more) == ["dataset books.pages: 40 -> 60", "dataset books.shards: 2 -> 3"]
     for step in range(7):
         record.add_step(step_line(step))
     record.add_state(4, {"step": 5})
@@ -50,8 +50,8 @@ def test_starts_add_up_and_changes_are_reported(tmp_path: Path) -> None:
     _, changes = start(tmp_path, config(5e-5), data=more, step=5, world_size=1)
     assert changes == [
         "train.lr: 0.0001 -> 5e-05",
-        "data set books.pages: 40 -> 60",
-        "data set books.shards: 2 -> 3",
+        "dataset books.pages: 40 -> 60",
+        "dataset books.shards: 2 -> 3",
     ]
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["starts"] == [{"step": 0, "world_size": 2}, {"step": 5, "world_size": 1}]

@@ -32,7 +32,7 @@ def test_where_a_page_comes(run_folder: Path) -> None:
     assert len(found.occurrences) in (3, 4)  # once an epoch, and the last step is dropped
     assert f"{page.key}: step 3, pack {page.pack}, slot {page.slot}" in text_of(found)
     assert where(config, page.key, max_steps=1).steps == 1
-    with pytest.raises(PlanError, match="no data set has a page with the key 'nobody'; looked in 'shards'"):
+    with pytest.raises(PlanError, match="no dataset has a page with the key 'nobody'; looked in 'shards'"):
         where(config, "nobody")
 
 

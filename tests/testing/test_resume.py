@@ -40,7 +40,7 @@ class Broken(Items[int]):
     [
         ("repeats", "resumed after 1 items: item 0 differs: expected 1, found 0"),
         ("loses", "resumed after 3 items: item 0 differs: expected 3, found 4"),
-        ("live", "the state after item 0 changed while the node went on"),
+        ("live", "the state after item 0 changed while the node continued"),
     ],
 )
 def test_faults_are_found(fault: str, message: str) -> None:

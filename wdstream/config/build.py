@@ -44,7 +44,7 @@ def plan_from_config(config: Config, *, split: str = "train") -> Plan:
     entries = data.train if split == "train" else [entry for entry in data.eval if _name(entry) == split]
     if not entries:
         names = ", ".join(["train", *map(_name, data.eval)])
-        raise ConfigError(f"there is no data set '{split}' in data.eval; known: {names}")
+        raise ConfigError(f"there is no dataset '{split}' in data.eval; known: {names}")
     datasets = [_dataset(entry) for entry in entries]
     family = load_family(config.model.path, name=config.model.family)
     tiling, pixels = tiling_from_config(config.tiling), PixelSettings.within(data)
@@ -54,7 +54,7 @@ def plan_from_config(config: Config, *, split: str = "train") -> Plan:
 def tiling_from_config(tiling: TilingConfig) -> TilingPolicy | LoadedTiling:
     """The policy that `tiling:` describes; what is not given takes the policy's own default.
 
-    Settings that have no effect under its kind are told in the log, once a process.
+    Settings that have no effect under its kind are reported in the log, once per process.
 
     Raises:
         ConfigError: a setting is wrong, or the transform is not installed.

@@ -15,7 +15,7 @@ from wdstream.tiling.settings import TilingSettings
 
 
 class DatasetConfig(Settings):
-    """One data set: a directory of shards with its index; or a mix of several that share a weight or epochs."""
+    """One dataset: a directory of shards with its index; or a mix of several that share a weight or epochs."""
 
     path: str = ""
     datasets: tuple["DatasetConfig", ...] = ()
@@ -24,9 +24,9 @@ class DatasetConfig(Settings):
     name: str | None = None
     """Shown in reports; the directory's name when left out."""
     weight: float | None = Field(default=None, gt=0)
-    """Share of the stream, in any unit; give all data sets a weight, or none. With weights there are no epochs."""
+    """Share of the stream, in any unit; give all datasets a weight, or none. With weights there are no epochs."""
     epochs: int = Field(default=1, gt=0)
-    """How often each page comes in one of `data.epochs`; for data sets without weights."""
+    """How often each page comes in one of `data.epochs`; for datasets without weights."""
 
     @model_validator(mode="after")
     def _has_path_or_datasets(self) -> "DatasetConfig":
@@ -95,7 +95,7 @@ class ModelConfig(Settings):
     """`model:` which checkpoint, and how it computes."""
 
     path: Path
-    """Local checkpoint directory: config.json, tokenizer, image processor, and weights for training."""
+    """Model folder: config.json, tokenizer, image processor, and weights for training."""
     family: str | None = None
     """Model family; read from the checkpoint's config.json when left out."""
     attn: Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"] = "sdpa"
@@ -139,7 +139,7 @@ class GenerateConfig(Settings):
     so it is slow."""
 
     max_pages: int = Field(default=16, gt=0)
-    """The first so many of a set's plan, the same ones each time."""
+    """The first pages of a set's plan, this many, the same ones each time."""
     max_new_tokens: int = Field(default=1024, gt=0)
     """A page's text is cut off there; what is missing counts as errors."""
 
@@ -164,7 +164,7 @@ class TrainConfig(Settings):
     checkpoint_every: int = Field(default=500, gt=0)
     keep_checkpoints: int = Field(default=3, gt=0)
     resume: Literal["auto", "never"] = "auto"
-    """auto: go on from the newest complete checkpoint in `output`."""
+    """auto: continue from the newest complete checkpoint in `output`."""
     eval_every: int | None = Field(default=None, gt=0)
     """Steps between evaluations; the last step is always followed by one."""
     generate: GenerateConfig | None = None
@@ -174,11 +174,11 @@ class TrainConfig(Settings):
     world_size: int | None = Field(default=None, gt=0)
     """When given, the run refuses to start with any other number of processes."""
     record_bytes: bool = False
-    """Write beside each step in steps.jsonl the sha256 over all that is trained on, as `wdstream digest` prints it;
-    about 2 ms a megabyte of pixels."""
+    """Write with each step in steps.jsonl the sha256 over all that is trained on, as `wdstream digest` prints it;
+    about 2 ms per megabyte of pixels."""
     stop_after: int | None = Field(default=None, gt=0)
-    """Write a checkpoint and stop after so many steps of one start, in queues with a time limit say; the learning rate
-    still follows max_steps."""
+    """Write a checkpoint and stop after this many steps of one start, for queues with a time limit; the learning rate still
+    follows max_steps."""
 
 
 class Config(Settings):

@@ -19,7 +19,7 @@ class Setup(TypedDict):
 
 
 class Message(TypedDict):
-    """A line a process sends; it has one of these.
+    """A line that a process sends; it has one of these.
 
     `ready`: it accepts jobs. `at`: it begins this page, see OnPage. `done`: the files of a survey, None for a shard,
     whose record is on disk. `fatal`: nothing can be written. `bug`: a traceback.

@@ -54,7 +54,7 @@ class TokenCounter:
 
     @classmethod
     def open(cls, path: Path, *, with_paragraphs: bool = False) -> "TokenCounter":
-        """Open a checkpoint folder, or a tokenizer.json; `with_paragraphs`: see TokenCounter.
+        """Open a model folder, or a tokenizer.json; `with_paragraphs`: see TokenCounter.
 
         Raises:
             ConfigError: there is no tokenizer.json, or it cannot be read.
@@ -92,7 +92,7 @@ class TokenCounter:
     def _count_chat(self, page: Page) -> TextCounts:
         if self._family is None:
             raise ConfigError(
-                f"{self._where}: chat rows are counted by the model's chat template; give the checkpoint folder of a "
+                f"{self._where}: chat rows are counted by the model's chat template; give the folder of a "
                 "model family that wdstream knows, not a tokenizer alone"
             )
         runs = [part for part in render_chat(page, self._family).segments if isinstance(part, TokenSegment)]

@@ -136,7 +136,7 @@ class Workers:
         Args:
             num_workers: most processes at a time; they start as jobs need them.
             setup: the first line that each is sent.
-            time_limit: seconds a process may take over one page.
+            time_limit: seconds that a process may take over one page.
             keep_open: file descriptors that they inherit, such as a lock's.
         """
         self._num_workers = num_workers

@@ -91,7 +91,7 @@ def run_doctor(model_dir: Path, *, family: str | None = None, attn: str = "sdpa"
     """Check a checkpoint; what is wrong with it is reported, never raised.
 
     Args:
-        model_dir: local checkpoint directory.
+        model_dir: the model folder.
         family: to use instead of the one config.json names.
         attn: attention implementation to prove: sdpa, eager or flex_attention; flash attention needs a GPU and is not
             run here.

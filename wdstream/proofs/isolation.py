@@ -143,7 +143,7 @@ def _distance(first: torch.Tensor, second: torch.Tensor) -> float:
 
 
 def _spans(samples: Sequence[Sample]) -> Iterator[slice]:
-    """Where each document lies in the row."""
+    """Where each document is in the row."""
     start = 0
     for sample in samples:
         yield slice(start, start + sample.num_tokens)
@@ -163,7 +163,7 @@ def require_isolation(
     tolerance: float = 1e-5,
     alter: Alter | None = None,
 ) -> Isolation:
-    """Refuse to go on with a model that mixes packed documents.
+    """Refuse to continue with a model that mixes packed documents.
 
     Args:
         model: in eval mode; its device and dtype are used.

@@ -33,7 +33,7 @@ def probe_pages(family: Family, sizes: Iterable[Size] = ()) -> list[LabelledPage
 
 
 def require_exact_lengths(family: Family) -> str:
-    """Refuse to go on with a checkpoint whose processor makes other ids than wdstream; takes a second or two.
+    """Refuse to continue with a model folder whose processor makes other ids than wdstream; takes a second or two.
 
     Returns:
         What was compared, in words; or that the processor does not run here, which is no reason to stop.

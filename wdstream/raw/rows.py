@@ -49,7 +49,7 @@ _OWN_FIELDS = frozenset({"text", "images", "content", "messages"})
 
 
 class RowSource(Source):
-    """JSONL files, each line a row of text and the names of its images."""
+    """JSONL files: a line is a row of text and the names of its images."""
 
     kind = "rows"
     suffixes = (".jsonl",)

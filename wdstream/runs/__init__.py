@@ -1,1 +1,1 @@
-"""What a run leaves behind, writers beside readers: record, quarantine, trace, where, audit, digest."""
+"""What a run leaves, writers and readers: record, quarantine, trace, where, audit, digest."""

@@ -1,6 +1,6 @@
 """run.json and the ledger of a run: written while it trains, read by whoever asks later what it did.
 
-    run.json     configuration as resolved, fingerprints of the plan, sizes of the data sets, versions, every start
+    run.json     configuration as resolved, fingerprints of the plan, sizes of the datasets, versions, every start
     ledger       steps.jsonl, states.jsonl, pages.jsonl (layout.py)
 
 From `run.json` and the nearest state, the pages of any step are computed again; the ledger's digest says whether they
@@ -31,7 +31,7 @@ RECORD_VERSION = 1
 PACKAGES = ("wdstream", "torch", "transformers", "accelerate", "peft", "bitsandbytes", "tokenizers", "numpy", "pillow")
 
 DataSizes = Mapping[str, Mapping[str, int | str]]
-"""How large each data set is, by name: its shards and pages, and a digest of its index; tells how it changed."""
+"""How large each dataset is, by name: its shards and pages, and a digest of its index; tells how it changed."""
 
 
 class RunRecord:
@@ -70,8 +70,8 @@ class RunRecord:
 def run_lock(output: Path) -> FileLock:
     """The lock of a run's folder, which is made when it is missing: one run, one writer.
 
-    A launcher that is killed leaves its processes behind, still training. Started again at once, the run would be
-    written by two; so the second one is refused with a TrainError, which names the other, until the first is gone.
+    A launcher that is killed leaves its processes training. Started again at once, the run would be written by
+    two; so the second one is refused with a TrainError, which names the other, until the first is gone.
     """
     output.mkdir(parents=True, exist_ok=True)
     return FileLock(
@@ -99,7 +99,7 @@ def start_record(
         world_size: number of processes.
 
     Returns:
-        The record, and a line for each setting and data set that differs from the start before, for the user.
+        The record, and a line for each setting and dataset that differs from the start before, for the user.
     """
     settings, before = config.model_dump(mode="json"), _read_json(files.record)
     record = {
@@ -115,13 +115,13 @@ def start_record(
     changes: list[str] = []
     if step and "config" in before:
         changes += differences(before["config"], settings)
-        changes += differences(before.get("data", {}), data, "data set ")
+        changes += differences(before.get("data", {}), data, "dataset ")
     return RunRecord(files, max_bad_fraction=config.data.max_bad_fraction), changes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFolder:
-    """What a training run left behind.
+    """What a training run left.
 
     Attributes:
         files: where it is.
@@ -194,8 +194,8 @@ def read_run(output: Path) -> RunFolder:
 
 
 def data_differences(output: Path, data: DataSizes) -> list[str]:
-    """One line for each data set that is not as the last start of a run found it."""
-    return differences(_read_json(RunLayout(output).record).get("data", {}), data, "data set ")
+    """One line for each dataset that is not as the last start of a run found it."""
+    return differences(_read_json(RunLayout(output).record).get("data", {}), data, "dataset ")
 
 
 def differences(before: Mapping[str, object], after: Mapping[str, object], prefix: str = "") -> list[str]:

@@ -62,7 +62,7 @@ def where(config: Config, key: str, *, max_steps: int | None = None) -> PageStep
         max_steps: steps to look through; the whole run when left out.
 
     Raises:
-        PlanError: no data set has the key, the page has no such part, or the run has no end and `max_steps` is left
+        PlanError: no dataset has the key, the page has no such part, or the run has no end and `max_steps` is left
             out.
     """
     plan = plan_from_config(config)
@@ -95,7 +95,7 @@ def _occurrences(plan: Plan, steps: Steps, names: Mapping[int, str], limit: int)
 
 
 def _samples_of(plan: Plan, name: str) -> list[int]:
-    """Numbers of all samples of a name, in every data set: of a page with all its parts, or of one part alone.
+    """Numbers of all samples of a name, in every dataset: of a page with all its parts, or of one part alone.
 
     Raises:
         PlanError: there is no such page, or it has no such part.
@@ -116,11 +116,11 @@ def _samples_of_page(plan: Plan, key: str) -> list[int]:
     pages = _pages_of(plan, key)
     if not pages:
         names = ", ".join(f"'{dataset.name}'" for dataset in plan.datasets)
-        raise PlanError(f"no data set has a page with the key '{key}'; looked in {names}")
+        raise PlanError(f"no dataset has a page with the key '{key}'; looked in {names}")
     return [sample for page in pages for sample in plan.mixture.samples_of(page)]
 
 
 def _pages_of(plan: Plan, key: str) -> list[int]:
-    """Sample numbers of a key: one in each data set that has it."""
+    """Sample numbers of a key: one in each dataset that has it."""
     rows = [(number, shards.find(key)) for number, shards in enumerate(plan.shards)]
     return [int(plan.mixture.offsets[number]) + row for number, row in rows if row is not None]

@@ -58,7 +58,7 @@ from wdstream.storage.atomic import atomic_write, write_file
 from wdstream.storage.local import read_exactly
 
 ImageSize = Callable[[bytes], Size]  # an image's bytes -> (width, height) after EXIF; raises PageError
-OnBytes = Callable[[int, int], None]  # (bytes of tar done, bytes of tar in all)
+OnBytes = Callable[[int, int], None]  # (bytes of tar done, bytes of tar in total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +145,7 @@ def index_shards(
             of a module.
         workers: processes; each describes one shard at a time.
         rebuild: describe all tars again, those that seem complete too.
-        on_progress: called after each shard with bytes done and bytes in all.
+        on_progress: called after each shard with bytes done and bytes in total.
 
     Raises:
         ShardError: when tars are broken or cannot serve as shards, naming each; the others are described by then.

@@ -199,7 +199,7 @@ class Shards:
         return self.shard_names[int(self.shard[row])]
 
     def find(self, key: str) -> int | None:
-        """The row of a key, None when no sample has it. The first call sorts the key hashes, 8 bytes a row.
+        """The row of a key, None when no sample has it. The first call sorts the key hashes, 8 bytes per row.
 
         Raises:
             ShardError: as `key`, for a row whose hash is the same.

@@ -6,7 +6,7 @@ make-shards, index and lengths counts them (make_shards/token_counts.py says why
 paragraphs.<fingerprint>.npy        int32 (paragraphs,), tokens of each paragraph, tokenised by itself, row after row
 paragraph_start.<fingerprint>.npy   int64 (n + 1,), where each row's paragraphs begin in it; written last
 
-A row that is not to be split has no paragraphs. Data sets have tens of millions of paragraphs, so they go to the file
+A row that is not to be split has no paragraphs. Datasets have tens of millions of paragraphs, so they go to the file
 as they come.
 """
 

@@ -75,7 +75,7 @@ class _OpenFile:
 
 
 class LocalStorage:
-    """Files in a folder, read by pread: one descriptor a file, the least recently used ones closed."""
+    """Files in a folder, read by pread: one descriptor per file, the least recently used ones closed."""
 
     def __init__(self, root: Path, *, open_files: int = DEFAULT_OPEN_FILES) -> None:
         self._root = root

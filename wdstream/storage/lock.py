@@ -15,7 +15,7 @@ class FileLock:
     """Hold a file, which is made when it is missing; its folder exists.
 
     The operating system releases the lock when the last descriptor of this opening is closed. So a process that is
-    killed leaves no lock behind, and child processes that inherit `fileno()` hold it together with their parent.
+    killed leaves no lock, and child processes that inherit `fileno()` hold it together with their parent.
 
     Args:
         path: the file; what it contains is the holder's to use.

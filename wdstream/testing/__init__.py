@@ -1,4 +1,4 @@
-"""Public helpers for tests, ours and yours: tiny checkpoints, pages and documents, proofs of isolation and resuming."""
+"""Public helpers for tests, ours and yours: tiny models, pages and documents, proofs of isolation and resuming."""
 
 import io
 import random
@@ -41,7 +41,7 @@ LINE_HEIGHT = 22
 
 
 def make_pages(out: Path, *, num_pages: int = 8, seed: int = 0) -> Path:
-    """Write a folder of raw pages that `make-shards` reads: JPEG images of typeset words, each with its text beside it.
+    """Write a folder of raw pages that `make-shards` reads: JPEG images of typeset words, each with its text file.
 
     Args:
         out: folder to fill; made if missing.

@@ -27,7 +27,7 @@ class TrainingProcess:
         output: `train.output` of this run, where its metrics appear.
         log: file for what it prints.
         num_processes: ranks.
-        on_step: told of progress.
+        on_step: called after each step.
         timeout: seconds after which it counts as hanging.
     """
 
@@ -74,7 +74,7 @@ class TrainingProcess:
             raise self._failure(f"ended with status {self.process.returncode}")
 
     def kill_after(self, steps: int) -> int:
-        """SIGKILL for every process of the run, as soon as so many steps are done.
+        """SIGKILL for every process of the run, as soon as this many steps are done.
 
         Returns:
             The steps that were done.

@@ -1,4 +1,4 @@
-"""assert_resumes_exactly: does a node, stopped after any item, go on as if it had not been stopped?"""
+"""assert_resumes_exactly: does a node, stopped after any item, continue as if it had not been stopped?"""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ def assert_resumes_exactly(
 ) -> list[Any]:
     """Stop a node after each of its items in turn, resume a fresh one from the saved state, and compare what follows.
 
-    The state must survive JSON, must not change while the node goes on, and a node that was resumed and stopped again
+    The state must survive JSON, must not change while the node continues, and a node that was resumed and stopped again
     must be as good as one that was stopped for the first time.
 
     Args:
@@ -57,7 +57,7 @@ def _run(node: Node[Any], state: State | None, max_items: int) -> tuple[list[Any
     close(node)
     for number, (kept, text) in enumerate(zip(states, texts, strict=True)):
         assert json.dumps(kept) == text, (
-            f"the state after item {number} changed while the node went on: {text} -> {kept}"
+            f"the state after item {number} changed while the node continued: {text} -> {kept}"
         )
     return items, [json.loads(text) for text in texts]
 

@@ -17,7 +17,7 @@ Start it through Accelerate, which says how many processes there are and how the
   sharded (DeepSpeed)   accelerate launch --config_file configs/accelerate/zero2.yaml -m wdstream.train cfg.yaml
   two processes on CPU  accelerate launch --multi_gpu --num_processes 2 -m wdstream.train cfg.yaml
 
-The same command started again goes on from the newest complete checkpoint in train.output, on the same or another
+The same command started again continues from the newest complete checkpoint in train.output, on the same or another
 number of processes, as long as it divides data.global_batch_size. SIGTERM or one Ctrl-C finishes the step, writes a
 checkpoint and exits with status 0; a second Ctrl-C stops at once. A launcher that gets the signal itself waits 30 s for
 its processes and then kills them, so let the checkpoint be quick, or signal the processes.

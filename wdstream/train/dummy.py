@@ -1,8 +1,8 @@
 """A document that teaches nothing: it keeps a micro-batch without images from breaking training on many devices.
 
 DDP waits for the gradient of every trained parameter and FSDP for every rank to enter every module, so each micro-batch
-must run the vision tower. One without images gets a small blank image as one more document a row, with labels of -100:
-its gradient is exactly 0, on all ranks alike. A row without any tokens (padding of the last step) gets one too.
+must run the vision tower. One without images gets a small blank image as one more document of each row, labels
+-100: its gradient is exactly 0, on all ranks alike. A row without any tokens (padding of the last step) gets one too.
 """
 
 from dataclasses import replace

@@ -66,7 +66,7 @@ def summarise_steps(window: Sequence[StepMetrics]) -> dict[str, float]:
 
 
 def summarise_mix(mixes: Sequence[Mapping[str, Share]]) -> dict[str, float]:
-    """Shares of pages and of tokens, in per cent, of each of several data sets: the mix that was really trained."""
+    """Shares of pages and of tokens, in percent, of each of several datasets: the mix that was really trained."""
     shares: dict[str, float] = {}
     for unit in Share._fields:
         sums = {name: sum(getattr(mix[name], unit) for mix in mixes) for name in mixes[-1]}
@@ -125,7 +125,7 @@ class Metrics:
 
     @contextmanager
     def work(self, description: str) -> Iterator[Callable[[int, int], None]]:
-        """A second line of the bar for work between two steps; called with (pages done, pages in all)."""
+        """A second line of the bar for work between two steps; called with (pages done, pages in total)."""
         if not self._is_main:
             yield lambda done, total: None
             return

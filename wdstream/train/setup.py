@@ -140,7 +140,7 @@ def check_start(config: Config, stream: Stream, start: Checkpoint) -> None:
     """Refuse a checkpoint of other data or settings before anything is touched.
 
     Raises:
-        StateError: names what differs; of data sets, by how much.
+        StateError: names what differs; of datasets, by how much.
     """
     try:
         stream.check(start.stream)

@@ -39,7 +39,7 @@ STATE_EVERY_PAGES = 8192
 
 
 class Share(NamedTuple):
-    """What a data set gave."""
+    """What a dataset gave."""
 
     pages: int
     tokens: int
@@ -55,7 +55,7 @@ class StepContents:
         num_supervised, num_pages, num_tokens, num_patches: in all its packs.
         digest: 64 bits over what the ranks must agree on: the plan of the step, or the settings of the stream.
         imbalance: cost of the busiest rank over the mean; predicted from the plan, or by tokens where there is none.
-        mix: what each of several data sets gave, by name; empty for a single one.
+        mix: what each of several datasets gave, by name; empty for a single one.
         keys: pack number to the keys of its pages, where no plan could name them later; else None.
         unfit: pages that were passed over on the way to it, because no pack takes them.
         state: the plan's state after the step, once in a while: what `wdstream trace` starts from.
@@ -114,7 +114,7 @@ class Stream(ABC):
     @property
     @abstractmethod
     def data(self) -> DataSizes:
-        """How large each data set is, by name: what tells a person how it changed."""
+        """How large each dataset is, by name: what tells a person how it changed."""
 
     @abstractmethod
     def check(self, state: State) -> None:
@@ -197,7 +197,7 @@ class PlannedStream(Stream):
 
     @property
     def data(self) -> DataSizes:
-        """Shards and pages of each data set, and a digest of its index."""
+        """Shards and pages of each dataset, and a digest of its index."""
         return {
             dataset.name: {
                 "shards": len(shards.shard_names),
@@ -255,7 +255,7 @@ def planned_contents(plan: Plan, step: StepPlan, *, micro_batch_size: int) -> St
 
 
 def planned_mix(plan: Plan, step: StepPlan) -> dict[str, Share]:
-    """What each of several data sets gives to a step."""
+    """What each of several datasets gives to a step."""
     if len(plan.datasets) == 1:
         return {}
     pages, tokens = [0] * len(plan.datasets), [0] * len(plan.datasets)

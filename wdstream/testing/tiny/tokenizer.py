@@ -44,7 +44,7 @@ def build_tokenizer(source: Path | None, *, vocab_size: int, added: Sequence[Add
 
     Args:
         source: a tokenizer.json or its directory; None takes the default base.
-        vocab_size: wanted number of tokens in all; the added ones are counted in.
+        vocab_size: wanted number of tokens in total; the added ones are counted in.
         added: the family's tokens, in order of their ids; those the source already has keep their id.
 
     Raises:

@@ -4,7 +4,7 @@
     rate   = errors over all pages / characters, or words, of all references         (a micro average; can exceed 1)
 
 Both texts are first brought to Unicode's composed form (NFC); every run of whitespace, line breaks among it, becomes
-one space, and none is left at the ends. Case and punctuation count. A word is what stands between spaces, so in scripts
+one space, and none is left at the ends. Case and punctuation count. A word is what is between spaces, so in scripts
 without spaces WER says little and CER is the figure to read.
 """
 

@@ -133,7 +133,7 @@ def write_set(
         plan: of the set.
         settings: how many pages, and how long they may get.
         world: this rank among all.
-        on_progress: called with (pages done, pages in all).
+        on_progress: called with (pages done, pages in total).
 
     Raises:
         ShardError: a shard is missing or damaged as a whole.

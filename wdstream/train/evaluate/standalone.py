@@ -1,7 +1,7 @@
 """Evaluation by itself: a finished model on its evaluation sets, without optimizer, checkpoint or training data.
 
 RUN  a training run's folder: the configuration of its run.json, the weights (or adapter) of its `final`
-CFG  a YAML file: `model.path` as it stands; an adapter that it would train is left out, for none is trained yet
+CFG  a YAML file: `model.path` as it is; an adapter that it would train is left out, for none is trained yet
 """
 
 import os
