@@ -177,8 +177,8 @@ class TrainConfig(Settings):
     """Write with each step in steps.jsonl the sha256 over all that is trained on, as `wdstream digest` prints it;
     about 2 ms per megabyte of pixels."""
     stop_after: int | None = Field(default=None, gt=0)
-    """Write a checkpoint and stop after this many steps of one start, for queues with a time limit; the learning rate still
-    follows max_steps."""
+    """Write a checkpoint and stop after this many steps of one start, for queues with a time limit; the learning rate
+    still follows max_steps."""
 
 
 class Config(Settings):
