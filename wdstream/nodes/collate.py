@@ -7,7 +7,7 @@ from wdstream.batches.collate import collate, encode_pack
 from wdstream.families.base import Family
 from wdstream.nodes.mapper import BatchMap
 from wdstream.nodes.node import Node
-from wdstream.records import EncodedPack, Sample
+from wdstream.records import Sample
 
 
 class Collate(BatchMap[list[Sample], Batch]):
@@ -21,9 +21,4 @@ class Collate(BatchMap[list[Sample], Batch]):
 
 def batch_samples(packs: list[list[Sample]], *, family: Family) -> list[Batch]:
     """One batch, in a list, of some packs of samples."""
-    return batch_packs([encode_pack(samples, family) for samples in packs], family=family)
-
-
-def batch_packs(packs: list[EncodedPack], *, family: Family) -> list[Batch]:
-    """One batch, in a list, of some encoded packs."""
-    return [collate(packs, family)]
+    return [collate([encode_pack(samples, family) for samples in packs], family)]

@@ -90,23 +90,20 @@ class TileRenderer:
                 raise DecodeError(f"page {page.key!r}, image {index}: {error}") from error
         return TiledPage(key=page.key, plans=tuple(plans), tiles=tuple(tiles), segments=page.segments, meta=page.meta)
 
-    def _tiles(self, image: EncodedImage, plan: TilePlan, size: Size, scale: int) -> tuple[Pixels, ...]:
+    def _tiles(self, encoded: EncodedImage, plan: TilePlan, size: Size, scale: int) -> tuple[Pixels, ...]:
         """The tiles of an encoded image that is tiled as one of `size`: from the cache, or cut and put there."""
-        if self.cache is None:
-            return self._cut(image, plan, size)
-        name = entry_name(image.data, scale)
-        tiles = self.cache.get(name, plan.sizes)
-        if tiles is None:
-            tiles = self._cut(image, plan, size)
-            self.cache.put(name, tiles)
-        return tiles
-
-    def _cut(self, encoded: EncodedImage, plan: TilePlan, size: Size) -> tuple[Pixels, ...]:
+        name = "" if self.cache is None else entry_name(encoded.data, scale)
+        if self.cache is not None and (kept := self.cache.get(name, plan.sizes)) is not None:
+            return kept
         enough = scaled_decode_size(plan, size) if self.decode == "scaled" else None
         image = encoded.decode(max_pixels=self.max_pixels, min_size=enough)
         if enough is not None and (image.shape[1], image.shape[0]) != size:
-            return render_tiles(image, plan, resample=self._resample, scaled_from=size)
-        return render_tiles(resize(image, size, self._resample), plan, resample=self._resample)
+            tiles = render_tiles(image, plan, resample=self._resample, scaled_from=size)
+        else:
+            tiles = render_tiles(resize(image, size, self._resample), plan, resample=self._resample)
+        if self.cache is not None:
+            self.cache.put(name, tiles)
+        return tiles
 
 
 def tile_page(page: Page | DecodedPage, *, policy: Tiling) -> TiledPage:

@@ -162,9 +162,7 @@ def build_loader(
         PlanError: a step cannot be divided so.
         StateError: the state belongs to another plan.
     """
-    from functools import partial
-
-    from wdstream.nodes.collate import batch_packs
+    from wdstream.batches.collate import collate
     from wdstream.nodes.mapper import BatchMap, Map
     from wdstream.nodes.prefetch import Prefetch
     from wdstream.pipeline.loader import StreamLoader
@@ -175,7 +173,7 @@ def build_loader(
 
     source = PlanSource(plan, world=world, micro_batch_size=micro_batch_size)  # PackTask: this rank's packs, as planned
     packs = Map(source, builder, workers=workers, name="build_pack")  # EncodedPack: read, decode, tile, label, encode
-    collated = BatchMap(packs, partial(batch_packs, family=plan.family), size=micro_batch_size)  # a batch of tensors
+    collated = BatchMap(packs, lambda group: [collate(group, plan.family)], size=micro_batch_size)  # Batch: tensors
     ready = Prefetch(collated, depth=prefetch)  # the same, a few ahead
     return StreamLoader(ready, source, state=state)
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from wdstream.batches.collate import collate
 from wdstream.errors import RowError, StateError
 from wdstream.families.reference.pixels import with_reference_pixels
-from wdstream.nodes.collate import batch_packs
 from wdstream.nodes.lane import LaneSettings
 from wdstream.nodes.lane_source import LanePack, LaneSource, merge_lane_states
 from wdstream.nodes.mapper import BatchMap, Map
@@ -115,7 +115,7 @@ class Lanes:
 
         source = LaneSource(self.urls, settings=settings, world=world)  # LanePack: read and measured, still encoded
         packs = Map(source, self._builder(known_bad or {}), workers=workers, name="build_pack")  # EncodedPack
-        collated = BatchMap(packs, partial(batch_packs, family=settings.family), size=micro_batch_size)  # tensors
+        collated = BatchMap(packs, lambda group: [collate(group, settings.family)], size=micro_batch_size)  # Batch
         ready = Prefetch(collated, depth=prefetch)  # the same, a few ahead
         return StreamLoader(ready, source, state=state)
 

@@ -51,7 +51,7 @@ class ShardPaths:
         return cls(tar=tar, idx=tar.with_name(stem + IDX_SUFFIX), meta=tar.with_name(stem + META_SUFFIX))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class SampleSpan:
     """Where a sample is in a tar: from its first header to the end of the padding of its last member.
 
@@ -128,20 +128,22 @@ def group_samples(members: Iterable[Member]) -> Iterator[SampleSpan]:
     Raises:
         ShardError: when a sample has two members of one extension, or a name is unsafe.
     """
-    key, group = "", dict[str, Member]()
+    span: SampleSpan | None = None
     for member in members:
         split = split_name(member.name) if member.is_file else None
         if split is None:
             continue
-        if group and split[0] != key:
-            yield _span(key, group)
-            group = {}
         key, extension = split
-        if extension in group:
+        if span is None or key != span.key:
+            if span is not None:
+                yield span
+            span = SampleSpan(key=key, offset=member.offset, end=member.end, members={})
+        if extension in span.members:
             raise ShardError(f"the sample {key!r} has two members {extension!r}; the second at byte {member.offset}")
-        group[extension] = member
-    if group:
-        yield _span(key, group)
+        span.members[extension] = member
+        span.end = member.end
+    if span is not None:
+        yield span
 
 
 def split_sample(data: bytes) -> tuple[str, dict[str, bytes]]:
@@ -165,11 +167,6 @@ def split_sample(data: bytes) -> tuple[str, dict[str, bytes]]:
         for extension, member in spans[0].members.items()
     }
     return spans[0].key, members
-
-
-def _span(key: str, members: dict[str, Member]) -> SampleSpan:
-    in_order = list(members.values())
-    return SampleSpan(key=key, offset=in_order[0].offset, end=in_order[-1].end, members=members)
 
 
 def _check_key(key: str) -> None:

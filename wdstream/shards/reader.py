@@ -164,14 +164,13 @@ class Shards:
         Raises:
             ShardError: when a shard is missing, cut off, or not what the index says.
         """
-        data = self._storage.read_many([self._range(row) for row in rows])
-        return [self._page(row, sample) for row, sample in zip(rows, data, strict=True)]
-
-    def _page(self, row: int, data: bytes) -> Page | PageError:
-        try:
-            return page_from_members(*self._sample(row, data))
-        except PageError as error:
-            return error
+        pages: list[Page | PageError] = []
+        for row, data in zip(rows, self._storage.read_many([self._range(row) for row in rows]), strict=True):
+            try:
+                pages.append(page_from_members(*self._sample(row, data)))
+            except PageError as error:
+                pages.append(error)
+        return pages
 
     def key(self, row: int) -> str:
         """The key of a row, from its tar header, verified by its hash.
@@ -217,8 +216,8 @@ class Shards:
 
     def _range(self, row: int) -> ByteRange:
         """Where a row is; the shard's size is compared with the index at the first row read from it."""
-        if not 0 <= row < len(self):
-            raise IndexError(f"row {row} of {len(self)} rows of {self.path}")
+        if not 0 <= row < self.catalog.num_samples:
+            raise IndexError(f"row {row} of {self.catalog.num_samples} rows of {self.path}")
         shard = int(self.shard[row])
         if shard not in self._checked:
             expected, actual = self.catalog.shards[shard].bytes, self._storage.size(self.shard_names[shard])

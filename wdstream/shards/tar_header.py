@@ -34,6 +34,7 @@ class Member:
         offset: its first header block, that of its long name included.
         data_offset: its first byte.
         size: its bytes, without padding.
+        end: the offset after its padding: where the next header is.
         is_file: False for folders, links and devices.
     """
 
@@ -41,12 +42,8 @@ class Member:
     offset: int
     data_offset: int
     size: int
+    end: int
     is_file: bool
-
-    @property
-    def end(self) -> int:
-        """The offset after its padding: where the next header is."""
-        return self.data_offset + padded(self.size)
 
 
 def padded(num_bytes: int) -> int:
@@ -147,7 +144,9 @@ def _member(name: str, size: int, kind: bytes, offsets: tuple[int, int], overrid
         size = int(overrides["size"])
     is_folder = kind == b"\0" and name.endswith("/")  # how tars older than USTAR write one
     is_file = kind in _REGULAR and not is_folder
-    return Member(name=name, offset=offsets[0], data_offset=offsets[1], size=size if is_file else 0, is_file=is_file)
+    size = size if is_file else 0
+    end = offsets[1] + padded(size)
+    return Member(name=name, offset=offsets[0], data_offset=offsets[1], size=size, end=end, is_file=is_file)
 
 
 def _parse_header(block: bytes, offset: int) -> tuple[str, int, bytes]:
@@ -159,10 +158,10 @@ def _parse_header(block: bytes, offset: int) -> tuple[str, int, bytes]:
     if checksum != actual:
         raise ShardError(f"no tar header at byte {offset}: checksum {checksum} expected, found {actual}")
     size = _number(block[124:136], "size", offset)
-    name = _decode(block[:MAX_NAME].split(b"\0", 1)[0])
+    path = block[:MAX_NAME].split(b"\0", 1)[0]
     if block[257:263] == b"ustar\0" and block[345]:
-        name = _decode(block[345:500].split(b"\0", 1)[0]) + "/" + name
-    return name, size, block[156:157]
+        path = block[345:500].split(b"\0", 1)[0] + b"/" + path
+    return path.decode("utf-8", "surrogateescape"), size, block[156:157]
 
 
 def _number(field: bytes, what: str, offset: int) -> int:
