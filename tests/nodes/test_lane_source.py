@@ -27,7 +27,7 @@ from wdstream.nodes.tile import TileRenderer
 from wdstream.pipeline.build_pack import PackBuilder
 from wdstream.pipeline.streamed import lane_slots
 from wdstream.records import ImageSegment, Page, TextSegment, World
-from wdstream.testing.resume import assert_resumes_exactly
+from wdstream.testing import assert_resumes_exactly
 from wdstream.tiling.policy import TilingPolicy
 
 TILING = TilingPolicy(kind="grid", grid=(2, 1), tile_size=56)

@@ -18,7 +18,7 @@ from wdstream.nodes.items import Items
 from wdstream.nodes.mapper import BatchMap, Map
 from wdstream.nodes.node import Node
 from wdstream.nodes.prefetch import Prefetch
-from wdstream.testing.resume import assert_resumes_exactly
+from wdstream.testing import assert_resumes_exactly
 
 
 def double(item: int) -> int:

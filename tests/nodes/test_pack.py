@@ -12,7 +12,7 @@ from wdstream.errors import RowError
 from wdstream.nodes.items import Items
 from wdstream.nodes.mapper import Map
 from wdstream.nodes.pack import Pack
-from wdstream.testing.resume import assert_resumes_exactly
+from wdstream.testing import assert_resumes_exactly
 
 Pair = tuple[int, int]
 

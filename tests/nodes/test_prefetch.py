@@ -15,7 +15,7 @@ from wdstream.nodes.items import Items
 from wdstream.nodes.mapper import Map
 from wdstream.nodes.node import Node
 from wdstream.nodes.prefetch import Prefetch
-from wdstream.testing.resume import assert_resumes_exactly
+from wdstream.testing import assert_resumes_exactly
 
 
 @pytest.mark.parametrize(("depth", "resumed_depth"), [(0, 2), (1, 0), (3, 1)])

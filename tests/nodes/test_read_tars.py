@@ -17,7 +17,7 @@ import webdataset
 from wdstream.errors import ShardError
 from wdstream.nodes.as_page import as_page
 from wdstream.nodes.read_tars import ReadTars
-from wdstream.testing.resume import assert_resumes_exactly
+from wdstream.testing import assert_resumes_exactly
 
 
 def write_tar(path: Path, members: list[tuple[str, bytes]]) -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from wdstream.nodes.items import Items
 from wdstream.nodes.shuffle import Shuffle
-from wdstream.testing.resume import assert_resumes_exactly
+from wdstream.testing import assert_resumes_exactly
 
 
 def test_the_order_is_fixed_for_all_time() -> None:

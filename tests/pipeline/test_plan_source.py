@@ -20,7 +20,7 @@ from wdstream.pipeline.planned import Plan
 from wdstream.pipeline.streamed import Lanes
 from wdstream.records import World
 from wdstream.shards.reader import Shards
-from wdstream.testing.resume import assert_resumes_exactly
+from wdstream.testing import assert_resumes_exactly
 from wdstream.tiling.policy import TilingPolicy
 
 MakeConfig = Callable[..., Config]

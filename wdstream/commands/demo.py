@@ -6,7 +6,6 @@ raw pages ─► shards ─► plan ─► run "straight": steps 0 to 29 without
 """
 
 import hashlib
-import json
 import shutil
 import statistics
 import time
@@ -25,6 +24,8 @@ from wdstream.errors import ConfigError, TrainError
 from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.report.progress import ProgressBar
 from wdstream.runs.digest import digest
+from wdstream.runs.layout import RunLayout
+from wdstream.runs.record import read_run
 from wdstream.storage.json_lines import read_lines
 from wdstream.testing import make_tiny_model
 from wdstream.testing.launcher import TrainingProcess
@@ -186,17 +187,17 @@ def training(
 def compare(work: Path, config: Config, *, killed_at: int, seconds: float) -> DemoReport:
     """The resumed run and the uninterrupted one: bytes of every step, losses, final weights."""
     run, straight = work / "run", work / "straight"
-    starts = json.loads((run / "run.json").read_bytes())["starts"]
-    losses = {path: figures(path, "metrics.jsonl", "loss") for path in (run, straight)}
-    trained = {path: [line["sha256"] for line in read_lines(path / "steps.jsonl")] for path in (run, straight)}
+    folders = {path: read_run(path) for path in (run, straight)}
+    losses = {path: figures(path, "loss") for path in (run, straight)}
+    trained = {path: [line["sha256"] for line in folder.steps] for path, folder in folders.items()}
     around = range(max(0, killed_at - 2), killed_at + 2)
     again = [sha256 for _, sha256 in digest(config, steps=around, workers=0)]
-    weights = {path: file_sha256(path / "final" / "model.safetensors") for path in (run, straight)}
+    weights = {path: file_sha256(RunLayout(path).final / "model.safetensors") for path in (run, straight)}
     return DemoReport(
         killed_at=killed_at,
-        resumed_from=starts[-1]["step"],
+        resumed_from=folders[run].starts[-1]["step"],
         losses=(losses[run][0], losses[run][-1]),
-        eval_loss=figures(run, "eval.jsonl", "loss")[-1],
+        eval_loss=[line["loss"] for line in read_lines(RunLayout(run).evaluations)][-1],
         is_same={
             "ids, labels, positions and pixels of every step": trained[run] == trained[straight],
             "the same computed again on one rank (wdstream digest)": again == trained[run][around.start : around.stop],
@@ -207,9 +208,9 @@ def compare(work: Path, config: Config, *, killed_at: int, seconds: float) -> De
     )
 
 
-def figures(output: Path, name: str, field: str) -> list[float]:
-    """One field of every line of a run's file."""
-    return [line[field] for line in read_lines(output / name)]
+def figures(output: Path, name: str) -> list[float]:
+    """One figure of every log line of a run."""
+    return [line[name] for line in RunLayout(output).read_metrics()]
 
 
 def file_sha256(path: Path) -> str:
@@ -221,7 +222,7 @@ def file_sha256(path: Path) -> str:
 def print_report(report: DemoReport, work: Path, console: Console) -> None:
     """What the demo showed, and where everything is."""
     run = work / "run"
-    mean = {name: statistics.fmean(figures(run, "metrics.jsonl", name)) for name in SHOWN_FIGURES}
+    mean = {name: statistics.fmean(figures(run, name)) for name in SHOWN_FIGURES}
     summary = Table(title="the run", show_header=False)
     for what, figure in (
         ("killed, resumed", f"after {report.killed_at} steps, from the checkpoint of step {report.resumed_from}"),
@@ -242,8 +243,8 @@ def print_report(report: DemoReport, work: Path, console: Console) -> None:
     console.print(proof)
     for what, where in (
         ("shards", work / "shards"),
-        ("trained model", run / "final"),
-        ("curves", f"tensorboard --logdir {run / 'tensorboard'}"),
+        ("trained model", RunLayout(run).final),
+        ("curves", f"tensorboard --logdir {RunLayout(run).tensorboard}"),
         ("pages of a step", f"wdstream trace {run} --step 12"),
         ("logs", work / "*.log"),
     ):

@@ -27,8 +27,8 @@ from wdstream.pipeline.plan_source import PackTask
 from wdstream.pipeline.planned import Plan, pack_builder
 from wdstream.records import IGNORED, EncodedPack, ImageSegment, Ints, PackPlan, Size, StepPlan, TiledPage, TokenSegment
 from wdstream.report.view import DocumentView, ImageView, Mask, PackView, Span, SpanKind, TileView
+from wdstream.runs.layout import RunLayout, read_listed
 from wdstream.shards.reader import name_of_row
-from wdstream.storage.json_lines import read_lines
 from wdstream.tiling.labels import label_page
 
 MASKS: dict[SpanKind, Mask] = {
@@ -86,7 +86,7 @@ def explain_pack(plan: Plan, step: StepPlan, pack: int, path: Path, *, run: Path
         ShardError: a shard is missing or damaged as a whole.
     """
     planned = step.packs[pack]
-    builder = pack_builder(plan, known_bad=quarantined(plan, planned, run / "quarantine.jsonl", step=step.step))
+    builder = pack_builder(plan, known_bad=quarantined(plan, planned, RunLayout(run).quarantine, step=step.step))
     slots = builder.read(PackTask(pack=planned))
     built = builder.build(slots)
     return PackView(
@@ -117,7 +117,7 @@ def quarantined(plan: Plan, pack: PackPlan, quarantine: Path, *, step: int) -> d
         pages[plan.mixture.page_of(sample)] = name_of_row(plan.shards[dataset], row)
     return {
         line["sample"]: f"{line['reason']} (in {quarantine} since step {line['step']})"
-        for line in read_lines(quarantine)
+        for line in read_listed(quarantine)
         if line["step"] <= step and pages.get(line["sample"]) == line["key"]
     }
 

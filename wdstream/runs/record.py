@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from wdstream.config.schema import Config
 from wdstream.errors import TrainError
@@ -32,6 +32,13 @@ PACKAGES = ("wdstream", "torch", "transformers", "accelerate", "peft", "bitsandb
 
 DataSizes = Mapping[str, Mapping[str, int | str]]
 """How large each dataset is, by name: its shards and pages, and a digest of its index; tells how it changed."""
+
+
+class Start(TypedDict):
+    """One start of a run: the step it began with, and its number of processes."""
+
+    step: int
+    world_size: int
 
 
 class RunRecord:
@@ -130,6 +137,7 @@ class RunFolder:
         steps: the ledger, one entry per step.
         states: the stream's states by the step that follows them.
         quarantine: the step at which each failed page was listed, by sample number.
+        starts: every start that is still part of the run.
     """
 
     files: RunLayout
@@ -138,6 +146,7 @@ class RunFolder:
     steps: Sequence[StepLine]
     states: Mapping[int, "State"]
     quarantine: Mapping[int, int]
+    starts: Sequence[Start]
 
     def world_size(self, step: int) -> int:
         """Ranks that trained a step; for one not trained, those of the newest."""
@@ -190,6 +199,7 @@ def read_run(output: Path) -> RunFolder:
         steps=files.read_steps(),
         states=files.read_states(),
         quarantine={line["sample"]: line["step"] for line in read_listed(files.quarantine)},
+        starts=tree["starts"],
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from wdstream.errors import TrainError
-from wdstream.storage.json_lines import read_lines
+from wdstream.runs.layout import RunLayout
 
 POLL_SECONDS = 0.02
 LOG_LINES = 30
@@ -103,10 +103,11 @@ class TrainingProcess:
 
     def _look(self) -> int:
         """Steps done, from the run's own metrics."""
-        lines = list(read_lines(self._output / "metrics.jsonl"))
+        lines = list(RunLayout(self._output).read_metrics())
+        steps = int(lines[-1]["step"]) + 1 if lines else 0
         if lines and self._on_step is not None:
-            self._on_step(lines[-1]["step"] + 1, lines[-1]["loss"])
-        return lines[-1]["step"] + 1 if lines else 0
+            self._on_step(steps, lines[-1]["loss"])
+        return steps
 
     def _failure(self, what: str) -> TrainError:
         tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_LINES:])
@@ -114,7 +115,7 @@ class TrainingProcess:
 
 
 def launch_command(config: Path, overrides: Sequence[str], num_processes: int) -> list[str]:
-    """The launcher's command line; the settings it would guess, and warn about, are given."""
+    """The launcher's command line; the settings that it would guess, with a warning, are all set."""
     world = ["--multi_gpu"] if num_processes > 1 else []
     settings = [word for override in overrides for word in ("--set", override)]
     return [

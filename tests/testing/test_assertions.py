@@ -8,7 +8,7 @@ import torch
 
 from wdstream.nodes.items import Items
 from wdstream.nodes.node import Stage, State
-from wdstream.testing.resume import assert_resumes_exactly, is_same
+from wdstream.testing.assertions import assert_resumes_exactly, is_same
 
 
 class Broken(Items[int]):
