@@ -53,7 +53,7 @@ MAX_ANY = 21.7  # a thousand lines; wanted: 6
 UPWARD = {
     "wdstream.make_shards imports wdstream.report.progress",
 }
-# A name that stands for a type alone is no dependency when the code runs, so these may point up; each is listed, lest
+# A name that stands for a type alone is not a dependency when the code runs, so these may point up; each is listed, lest
 # they become many.
 UPWARD_FOR_TYPES = {
     "wdstream.make_shards imports wdstream.report.progress",

@@ -284,7 +284,7 @@ def main() -> int:
         gain, mean, largest = scaled_decode(jobs, options.rounds)
         console.print(
             f"scaled decode (min_size) of {len(jobs)} JPEG pages to half their size: {gain:.2f} times as fast as full "
-            f"decode and resize; pixels differ by {mean:.2f} grey levels in the mean, {largest:.0f} at most"
+            f"decode and resize; pixels differ by {mean:.2f} grey levels on average, {largest:.0f} at most"
         )
     console.print(f"missed: {', '.join(all_missed)}" if all_missed else "all wanted figures are met")
     return 1 if all_missed else 0

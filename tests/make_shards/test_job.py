@@ -245,7 +245,7 @@ def endless_pdf(path: Path) -> None:
     path.write_text(text + "trailer\n<</Root 1 0 R>>\n%%EOF")
 
 
-def test_a_page_that_takes_for_ever_is_given_up(tmp_path: Path) -> None:
+def test_a_page_that_takes_forever_is_given_up(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     raw.mkdir()
     endless_pdf(raw / "b.pdf")

@@ -42,7 +42,7 @@ def page_image(size: tuple[int, int], number: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def urls(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """5 tars of 6 pages; the third page of each is no image."""
+    """5 tars of 6 pages; the third page of each is not an image."""
     folder = tmp_path_factory.mktemp("foreign")
     draw = random.Random(0)
     paths = []

@@ -104,7 +104,7 @@ def test_an_over_long_page_is_shrunk_first() -> None:
 
 @pytest.mark.parametrize("scale", [64, 40])
 def test_scaled_decoding_changes_little_and_only_where_half_is_enough(scale: int) -> None:
-    """A colour page shrunk to under half: 1.6 grey levels in the mean, 26 at most. libjpeg reduces in the frequencies
+    """A colour page shrunk to under half: 1.6 grey levels on average, 26 at most. libjpeg reduces in the frequencies
     of a block, antialiasing in pixels."""
     page = Page(key="k", images=(jpeg(scan()),), segments=(ImageSegment(index=0),))
     exact, scaled = (
@@ -122,7 +122,7 @@ def test_scaled_decoding_changes_little_and_only_where_half_is_enough(scale: int
 
 def test_scaled_decoding_of_cut_tiles_shows_the_same_places() -> None:
     """Boxes are moved to the smaller page, to whole pixels of it: half a pixel there is up to 7.4 grey levels of sharp
-    text in the mean, where two tiles of this page differ by 34 to 42."""
+    text on average, where two tiles of this page differ by 34 to 42."""
     page = Page(key="k", images=(jpeg(scan(2480, 3508)),), segments=(ImageSegment(index=0),))
     policy = TilingPolicy(kind="grid", grid=(2, 3), tile_size=(364, 364), overlap=0.1, overview_size=(336, 336))
     exact, scaled = (TileRenderer(tiling=policy, decode=decode).render(page).tiles[0] for decode in ("exact", "scaled"))

@@ -431,7 +431,7 @@ def test_audit_proves_parts_and_names_each_fault(split_run: Path, tmp_path: Path
             | {other: [name, *keys[other][1:]]},
             f"'{name}' of pack {pack}",
         ),
-        # another part of the same page in its place is no planned page of the step, or comes twice
+        # another part of the same page in its place is not a planned page of the step, or comes twice
         (
             {
                 **keys,

@@ -27,7 +27,7 @@ def test_reads_both_byte_orders(value: int, order: str, prefix: bytes) -> None:
         (1, b"\x06", 1, 6),
         (3, struct.pack("<H", 0), 1, 1),
         (3, struct.pack("<H", 9), 1, 1),
-        (3, struct.pack("<HH", 6, 6), 2, 1),  # a list is no orientation
+        (3, struct.pack("<HH", 6, 6), 2, 1),  # a list is not an orientation
         (2, b"6\x00", 1, 1),  # nor is text
     ],
 )

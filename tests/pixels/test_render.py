@@ -182,7 +182,7 @@ def test_any_page_under_the_default_policy(width: int, height: int) -> None:
 
 @pytest.mark.parametrize(("size", "mean"), [(300, 1.8), (500, 2.7)])
 def test_scaled_decode_of_a_real_page(size: int, mean: float) -> None:
-    """How many grey levels it moves a page of 1111x2010 by, in the mean; at edges of letters up to 91."""
+    """How many grey levels it moves a page of 1111x2010 by, on average; at edges of letters up to 91."""
     data = (DATA / "pages/scans/leptonlib-cat.007.jpg").read_bytes()
     plan = plan_tiles(1111, 2010, TilingPolicy(kind="grid", grid=(2, 2), tile_size=size, overlap=0.05))
     enough = scaled_decode_size(plan, (1111, 2010))

@@ -176,7 +176,7 @@ def test_what_other_policies_left_goes_first(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_holds_other_things_keeps_them(tmp_path: Path) -> None:
-    """`tile_cache.path` may by mistake be a folder of shards: they are no entries, so none is evicted."""
+    """`tile_cache.path` may by mistake be a folder of shards: they are not entries, so none is evicted."""
     shard = tmp_path / "shards" / "000.tar"
     shard.parent.mkdir()
     shard.write_bytes(bytes(100_000))

@@ -136,7 +136,7 @@ def test_many_pages_of_one_size() -> None:
 
 @pytest.mark.parametrize(("tokens", "patches", "each"), [(4097, 10, 2), (10, 23_548, 2), (2731, 10, 3), (10, 9157, 7)])
 def test_pages_of_one_size_that_fill_a_pack_exactly_do(tokens: int, patches: int, each: int) -> None:
-    """Budgets that are no multiple of 2048: sizes are between two levels of the search."""
+    """Budgets that are not a multiple of 2048: sizes are between two levels of the search."""
     items = [Item(number, tokens, patches) for number in range(each * 30)]
     capacity = max(10, tokens) * each, max(10, patches) * each
     packs = pack_all(items, 128, max_tokens=capacity[0], max_patches=capacity[1])

@@ -1,4 +1,4 @@
-"""The plan of some datasets, as it was when this was written: a saved state means the same pages for ever.
+"""The plan of some datasets, as it was when this was written: a saved state means the same pages forever.
 
 If a figure here changes, every running job would continue with other packs than its checkpoint means. Raise
 PLAN_VERSION (plan/datasets.py), so that those jobs are warned, and write the new figures down.

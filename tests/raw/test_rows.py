@@ -116,7 +116,7 @@ def test_text_is_taken_word_for_word() -> None:
         (b'{"content": [{"type": "image", "path": "a"}], "images": ["a"]}', "named both in images and in content"),
         (b"[]", "a JSON object expected, found list"),
         (b'{"text": "cut', "not readable JSON"),
-        (b'{"text": NaN}', "not readable JSON: NaN is no JSON number"),
+        (b'{"text": NaN}', "not readable JSON: NaN is not a JSON number"),
         (b"\xff{}", "not UTF-8 (byte 0 of the line)"),
         (b"[" * 100_000, "not readable JSON: nested too deeply"),
     ],
@@ -159,7 +159,7 @@ def test_images_are_found_below_the_folder_only(tmp_path: Path) -> None:
         with pytest.raises(RowError, match="is a URL; fetch it first"):
             resolve_image(folder, name)
     for name in ("", "a\0b"):
-        with pytest.raises(RowError, match="is no file name"):
+        with pytest.raises(RowError, match="is not a file name"):
             resolve_image(folder, name)
     with pytest.raises(RowError, match=r"cannot be found|does not exist"):
         resolve_image(folder, "n" * 5000)

@@ -38,7 +38,7 @@ def test_a_line_for_each_task() -> None:
 
 
 def test_speed_counts_what_is_done_here() -> None:
-    """Work that continues begins with what was done before, which is no speed."""
+    """Work that continues begins with what was done before, which is not speed."""
     console, _ = terminal()
     with ProgressBar(console) as bar:
         bar.show("making shards", 1000, 2000, unit="pages")

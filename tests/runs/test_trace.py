@@ -90,7 +90,7 @@ def test_wrong_folders_steps_and_ranks(run_folder: Path, tmp_path: Path) -> None
 
 
 def test_keys_are_printed_as_they_are() -> None:
-    """Brackets are no markup, and colons no pictures."""
+    """Brackets are not markup, and colons not emoji."""
     key = "a[red]b:100:c"
     planned = PlannedPage(
         sample=7,

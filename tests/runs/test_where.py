@@ -49,7 +49,7 @@ def test_where_says_why_a_page_never_comes(stream_config: MakeConfig, small_shar
 
 
 def test_names_are_printed_as_they_are() -> None:
-    """Brackets are no markup, and a line stays one line however narrow the terminal."""
+    """Brackets are not markup, and a line stays one line however narrow the terminal."""
     name = "scans/a[bold]b and a name that is longer part 2/3"
     found = Occurrence(name=name, step=4, pack=17, slot=1)
     report = PageSteps(key=name, steps=9, occurrences=(found,), reason=None)

@@ -81,7 +81,7 @@ def lanes_from_config(config: Config) -> "Lanes":
     """The stream of a configuration with `data.streaming`.
 
     Raises:
-        ConfigError: a path is no tar, or a command that is not allowed.
+        ConfigError: a path is not a tar, or a command that is not allowed.
         WdstreamError: the checkpoint is missing.
     """
     from wdstream.nodes.lane import LaneSettings

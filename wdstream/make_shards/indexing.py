@@ -21,12 +21,12 @@ from wdstream.shards.token_columns import write_paragraphs, write_token_column
 
 _ROWS_AT_ONCE = 64
 
-OnRows = Callable[[int, int], None]  # (rows done, rows in all)
+OnRows = Callable[[int, int], None]  # (rows done, rows in total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenColumnReport:
-    """A token column that was written: of which tokenizer, over how many samples, how many tokens in all."""
+    """A token column that was written: of which tokenizer, over how many samples, how many tokens in total."""
 
     folder: Path
     fingerprint: str
@@ -69,11 +69,11 @@ def add_token_column(
 
     Args:
         shards: a folder of shards with an index.
-        tokenizer: a checkpoint folder, or tokenizer.json.
+        tokenizer: a model folder, or tokenizer.json.
         paragraphs: count the tokens of each paragraph, too, which `overlength: split` needs; takes almost twice the
             time. Without it, those that were counted before stay.
         workers: threads, which tokenise in parallel; None takes every core.
-        on_progress: called with rows done and rows in all.
+        on_progress: called with rows done and rows in total.
 
     Raises:
         ConfigError: the tokenizer cannot be read.
@@ -120,11 +120,11 @@ def index_folder(
 
     Args:
         shards: the folder.
-        tokenizer: a checkpoint folder, or tokenizer.json.
+        tokenizer: a model folder, or tokenizer.json.
         paragraphs: see `add_token_column`.
         workers: processes; None takes every core.
         rebuild: describe every tar again, also those that have a fitting idx and meta.
-        on_progress: called with bytes of tar done and bytes in all.
+        on_progress: called with bytes of tar done and bytes in total.
 
     Raises:
         ConfigError: the tokenizer cannot be read, or paragraphs are to be counted without one.

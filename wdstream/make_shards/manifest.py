@@ -72,7 +72,7 @@ def refuse_foreign(out: Path) -> None:
     """Refuse a folder that holds anything but the output of make-shards.
 
     Raises:
-        ConfigError: naming a file that is in the way, or that the path is no folder.
+        ConfigError: naming a file that is in the way, or that the path is not a folder.
     """
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: expected a folder to write shards to, found a file")

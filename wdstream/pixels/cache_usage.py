@@ -118,7 +118,7 @@ def policy_folders(path: Path) -> list[Path]:
 
 
 def _named(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
-    """What a folder holds under such names, in order; nothing when it is gone, or is no folder."""
+    """What a folder holds under such names, in order; nothing when it is gone, or not a folder."""
     try:
         return sorted(item for item in folder.iterdir() if pattern.fullmatch(item.name))
     except (FileNotFoundError, NotADirectoryError):

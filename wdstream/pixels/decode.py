@@ -77,7 +77,7 @@ class EncodedImage:
         header: what it says about itself.
 
     Raises:
-        DecodeError: the bytes are no readable image.
+        DecodeError: the bytes are not a readable image.
     """
 
     def __init__(self, data: bytes) -> None:

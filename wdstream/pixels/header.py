@@ -73,7 +73,7 @@ def image_size(data: bytes) -> Size:
     """(width, height) of an encoded image as it will be decoded, EXIF orientation applied.
 
     Raises:
-        DecodeError: the bytes are no readable image.
+        DecodeError: the bytes are not a readable image.
     """
     return image_header(data, count_frames=False).size
 
@@ -82,7 +82,7 @@ def image_header(data: bytes, *, count_frames: bool = True) -> ImageHeader:
     """Read an encoded image's header. Counting frames may walk a whole TIFF or GIF; without it `num_frames` may be 1.
 
     Raises:
-        DecodeError: the bytes are no readable image, or its frames cannot be counted.
+        DecodeError: the bytes are not a readable image, or its frames cannot be counted.
     """
     image_format = sniff_format(data)
     if image_format == "JPEG":
@@ -171,7 +171,7 @@ def _jpeg_header(data: bytes) -> ImageHeader:
 def jpeg_segments(data: bytes, position: int = 2) -> Iterator[tuple[int, int, int]]:
     """(marker, start, end) of each segment's payload from `position` on, which is that of a marker.
 
-    The header of a scan, the end marker, or bytes that are no marker come last.
+    The header of a scan, the end marker, or bytes that are not a marker come last.
     """
     marker = None
     while marker != SCAN_MARKER and position + 4 <= len(data) and data[position] == 0xFF:
@@ -192,7 +192,7 @@ def _png_header(data: bytes) -> ImageHeader:
     """Parse a PNG's chunks; metadata may come after the pixels.
 
     Raises:
-        DecodeError: the first chunk is no image header, or has an unknown colour type.
+        DecodeError: the first chunk is not an image header, or has an unknown colour type.
     """
     first = data[_PNG_SIGNATURE_BYTES : _PNG_SIGNATURE_BYTES + 8]
     if first != b"\x00\x00\x00\x0dIHDR" or len(data) < 33:

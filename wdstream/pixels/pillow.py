@@ -62,7 +62,7 @@ def sniff_format(data: bytes) -> str:
     """The format's name as Pillow spells it, from the first bytes.
 
     Raises:
-        DecodeError: the bytes are no image of a known format.
+        DecodeError: the bytes are not an image of a known format.
     """
     for name, start, magics in _MAGIC:
         if data.startswith(magics, start):

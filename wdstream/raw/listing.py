@@ -111,7 +111,7 @@ def list_files(raw: Path, *, exclude: Path | None = None) -> Listing:
         exclude: a folder below it that is passed over, such as the output.
 
     Raises:
-        ConfigError: `raw` is no folder that can be listed.
+        ConfigError: `raw` is not a folder that can be listed.
     """
     if not raw.is_dir():
         actual = "a file" if raw.exists() else "nothing there"

@@ -170,7 +170,7 @@ def open_pdf(path: Path) -> Iterator[PdfFile]:
     """Open a PDF, or one compressed as `.pdf.gz`, for the block.
 
     Raises:
-        SourceError: it needs a password, is no PDF, has no pages, or cannot be read.
+        SourceError: it needs a password, is not a PDF, has no pages, or cannot be read.
         ConfigError: pypdfium2 is not installed.
     """
     pdfium = import_pdfium()

@@ -189,7 +189,7 @@ def resolve_image(folder: Path, name: str, *, allow_outside: bool = False) -> Pa
     if "://" in name or name.startswith("data:"):
         raise RowError(f"image {name[:80]!r} is a URL; fetch it first and give its path")
     if "\0" in name or not name:
-        raise RowError(f"image {name[:80]!r} is no file name")
+        raise RowError(f"image {name[:80]!r} is not a file name")
     path = folder / name
     is_outside = PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
     try:
@@ -221,7 +221,7 @@ def _parse_json(line: bytes) -> dict[str, object]:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _image_names(row: Mapping[str, object]) -> tuple[str, ...]:

@@ -281,7 +281,7 @@ def _mask(kind: SpanKind, start: int, stop: int, built: BuiltDocument) -> Mask |
         return MASKS[kind]
     if kind == "end" and start:
         return Mask.CONTINUES
-    assert (start, stop) == (0, 1), f"tokens {start}:{stop} ({kind}) are masked and are no first token"
+    assert (start, stop) == (0, 1), f"tokens {start}:{stop} ({kind}) are masked and not a first token"
     return Mask.FIRST
 
 

@@ -33,7 +33,7 @@ def page_from_members(key: str, members: Mapping[str, bytes]) -> Page:
         members: extension to bytes; extensions of neither form are left alone when the sample is a page.
 
     Raises:
-        RowError: when the members are no page and no row, or text, json and images do not belong together.
+        RowError: when the members are neither a page nor a row, or text, json and images do not belong together.
     """
     plain = [extension for extension in members if extension in IMAGE_EXTENSIONS]
     numbered = {number: extension for extension in members if (number := image_number(extension)) is not None}

@@ -151,7 +151,7 @@ class Shards:
 
         Raises:
             ShardError: as `read`.
-            RowError: when its members are no page.
+            RowError: when its members are not a page.
         """
         return page_from_members(*self.read(row))
 
@@ -159,7 +159,7 @@ class Shards:
         """Several rows as pages, in the order asked for; from a remote storage in few requests at a time.
 
         Returns:
-            For a row whose bytes are damaged or are no page, its error instead.
+            For a row whose bytes are damaged or are not a page, its error instead.
 
         Raises:
             ShardError: when a shard is missing, cut off, or not what the index says.

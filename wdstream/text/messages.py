@@ -85,7 +85,7 @@ def content_from_segments(segments: Sequence[Segment]) -> list[ContentBlock]:
             if not segment.is_supervised:
                 content[-1]["is_supervised"] = False
         else:
-            raise RowError(f"a {type(segment).__name__} is no content block; store a page before it is encoded")
+            raise RowError(f"a {type(segment).__name__} is not a content block; store a page before it is encoded")
     return content
 
 

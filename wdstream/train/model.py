@@ -74,7 +74,7 @@ def load_model(
         attention: `model.attn` for each part of the model (`Family.attention_setting`); None: the same for all.
 
     Raises:
-        ConfigError: the path is no model folder.
+        ConfigError: the path is not a model folder.
         TrainError: the weights cannot be loaded, or adapters fit nowhere.
     """
     adapter = config.train.adapter
