@@ -53,8 +53,8 @@ MAX_ANY = 21.7  # a thousand lines; wanted: 6
 UPWARD = {
     "wdstream.make_shards imports wdstream.report.progress",
 }
-# A name that stands for a type alone is not a dependency when the code runs, so these may point up; each is listed, lest
-# they become many.
+# A name that stands for a type alone is not a dependency when the code runs, so these may point up; each is listed, so that
+# they stay few.
 UPWARD_FOR_TYPES = {
     "wdstream.make_shards imports wdstream.report.progress",
     "wdstream.pipeline.planned imports wdstream.config.schema",
