@@ -94,7 +94,7 @@ def docstring_of(node: ast.AST) -> ast.Constant | None:
 
 
 def code_lines(text: str, tree: ast.Module) -> frozenset[int]:
-    """Numbers of the lines that hold code. Strings that stand alone, under attributes too, document and do not count."""
+    """Numbers of the lines with code. Strings that stand alone, also under attributes, document and do not count."""
     found: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type not in NOT_CODE:
