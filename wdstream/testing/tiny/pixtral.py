@@ -1,103 +1,142 @@
-"""Tiny Pixtral and Mistral 3 checkpoints: tokens, BOS and processor settings of the published ones, small layers."""
+"""Tiny models with a Pixtral tower: Pixtral, Mistral 3, LightOnOCR; published patches and processors, small layers."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from wdstream.testing.tiny.chat import chat_template
-from wdstream.testing.tiny.qwen_vl import CLIP_MEAN, CLIP_STD
-from wdstream.testing.tiny.recipe import SMALL_TEXT, SMALL_TOWER, TinyRecipe
-from wdstream.testing.tiny.tokenizer import AddedToken
-
-_NAMES = ("INST", "/INST", "SYSTEM_PROMPT", "/SYSTEM_PROMPT", "AVAILABLE_TOOLS", "/AVAILABLE_TOOLS", "TOOL_CALLS")
-ADDED_TOKENS = (
-    *(AddedToken(name) for name in ("<unk>", "<s>", "</s>", "<pad>")),
-    *(AddedToken(f"[{name}]") for name in (*_NAMES, "IMG", "IMG_BREAK", "IMG_END")),
-)
-
-TOKENIZER_CONFIG = {
-    "add_bos_token": True,
-    "add_eos_token": False,
-    "bos_token": "<s>",
-    "eos_token": "</s>",
-    "pad_token": "<pad>",
-    "unk_token": "<unk>",
-    "clean_up_tokenization_spaces": False,
-    "model_max_length": 131072,
-    "tokenizer_class": "PreTrainedTokenizerFast",
-}
-
-CHAT_TEMPLATE = chat_template(
-    opening="{{- bos_token -}}",
-    before="{'system': '[SYSTEM_PROMPT]', 'user': '[INST]'}.get(message.role, '')",
-    image="'[IMG]'",
-    after="{'system': '[/SYSTEM_PROMPT]', 'user': '[/INST]'}.get(message.role, eos_token)",
+from wdstream.testing.tiny.recipe import (
+    CLIP,
+    SMALL_TOWER,
+    Settings,
+    TinyRecipe,
+    chat_template,
+    special_tokens,
+    text_config,
+    tokenizer_config,
 )
 
 
-def _parts(ids: Mapping[str, int], vocab_size: int, *, patch_size: int, image_size: int) -> dict[str, Any]:
-    text = {
-        "model_type": "mistral",
-        "vocab_size": vocab_size,
-        **SMALL_TEXT,
-        "intermediate_size": 128,
-        "head_dim": 16,
-        "sliding_window": None,
-        "bos_token_id": ids["<s>"],
-        "eos_token_id": ids["</s>"],
-        "pad_token_id": ids["<pad>"],
-    }
-    vision = {
-        "model_type": "pixtral",
-        **SMALL_TOWER,
-        "num_attention_heads": 2,
-        "patch_size": patch_size,
-        "image_size": image_size,
-    }
-    return {"text_config": text, "vision_config": vision, "image_token_index": ids["[IMG]"]}
-
-
-def _config_llava(ids: Mapping[str, int], vocab_size: int) -> Any:
-    from transformers import LlavaConfig
-
-    return LlavaConfig(
-        **_parts(ids, vocab_size, patch_size=16, image_size=1024),
-        vision_feature_layer=-1,
-        vision_feature_select_strategy="full",
-        image_seq_length=1,
-    )
-
-
-def _config_mistral3(ids: Mapping[str, int], vocab_size: int) -> Any:
-    from transformers import Mistral3Config
-
-    return Mistral3Config(**_parts(ids, vocab_size, patch_size=14, image_size=1540), tie_word_embeddings=False)
-
-
-def _preprocessor(*, patch_size: int, longest_edge: int) -> dict[str, Any]:
+def _preprocessor(processor: str, patch_size: int, longest_edge: int) -> Settings:
     return {
         "image_processor_type": "PixtralImageProcessor",
-        "processor_class": "PixtralProcessor",
-        "image_mean": CLIP_MEAN,
-        "image_std": CLIP_STD,
+        "processor_class": processor,
+        **CLIP,
         "patch_size": {"height": patch_size, "width": patch_size},
         "resample": 3,
         "size": {"longest_edge": longest_edge},
     }
 
 
+def _configs(ids: Mapping[str, int], vocab_size: int, *, patch_size: int, image_size: int) -> Settings:
+    text = text_config(
+        ids,
+        vocab_size,
+        bos="<s>",
+        eos="</s>",
+        pad="<pad>",
+        model_type="mistral",
+        intermediate_size=128,
+        head_dim=16,
+        sliding_window=None,
+    )
+    sizes = {"num_attention_heads": 2, "patch_size": patch_size, "image_size": image_size}
+    vision = {"model_type": "pixtral", **SMALL_TOWER, **sizes}
+    return {"text_config": text, "vision_config": vision, "image_token_index": ids["[IMG]"]}
+
+
+def _llava(ids: Mapping[str, int], vocab_size: int) -> Any:
+    from transformers import LlavaConfig
+
+    return LlavaConfig(
+        **_configs(ids, vocab_size, patch_size=16, image_size=1024),
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+        image_seq_length=1,
+    )
+
+
+def _mistral3(ids: Mapping[str, int], vocab_size: int) -> Any:
+    from transformers import Mistral3Config
+
+    return Mistral3Config(**_configs(ids, vocab_size, patch_size=14, image_size=1540), tie_word_embeddings=False)
+
+
 PIXTRAL = TinyRecipe(
-    added_tokens=ADDED_TOKENS,
-    tokenizer_config=TOKENIZER_CONFIG,
-    chat_template=CHAT_TEMPLATE,
-    preprocessor_config=_preprocessor(patch_size=16, longest_edge=1024),
+    added_tokens=special_tokens(
+        *("<unk>", "<s>", "</s>", "<pad>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"),
+        *("[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[IMG]", "[IMG_BREAK]", "[IMG_END]"),
+    ),
+    tokenizer_config=tokenizer_config(
+        bos="<s>", eos="</s>", pad="<pad>", unk_token="<unk>", add_bos_token=True, add_eos_token=False
+    ),
+    chat_template=chat_template(
+        opening="{{- bos_token -}}",
+        before="{'system': '[SYSTEM_PROMPT]', 'user': '[INST]'}.get(message.role, '')",
+        image="'[IMG]'",
+        after="{'system': '[/SYSTEM_PROMPT]', 'user': '[/INST]'}.get(message.role, eos_token)",
+    ),
+    preprocessor_config=_preprocessor("PixtralProcessor", 16, 1024),
     processor_config={"patch_size": 16, "processor_class": "PixtralProcessor"},
-    build_config=_config_llava,
+    build_config=_llava,
 )
-MISTRAL3 = TinyRecipe(
-    added_tokens=ADDED_TOKENS,
-    tokenizer_config=TOKENIZER_CONFIG,
-    chat_template=CHAT_TEMPLATE,
-    preprocessor_config=_preprocessor(patch_size=14, longest_edge=1540),
+MISTRAL3 = replace(
+    PIXTRAL,
+    preprocessor_config=_preprocessor("PixtralProcessor", 14, 1540),
     processor_config={"patch_size": 14, "spatial_merge_size": 2, "processor_class": "PixtralProcessor"},
-    build_config=_config_mistral3,
+    build_config=_mistral3,
+)
+
+
+def _lighton_ocr(ids: Mapping[str, int], vocab_size: int) -> Any:
+    from transformers import LightOnOcrConfig
+
+    text = text_config(
+        ids,
+        vocab_size,
+        bos="<|endoftext|>",
+        eos="<|im_end|>",
+        pad="<|endoftext|>",
+        model_type="qwen3",
+        intermediate_size=192,
+        head_dim=16,
+        max_position_embeddings=40960,
+    )
+    vision = {
+        "model_type": "pixtral",
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "head_dim": 16,
+        "image_size": 1540,
+        "patch_size": 14,
+    }
+    return LightOnOcrConfig(
+        text_config=text, vision_config=vision, spatial_merge_size=2, image_token_id=ids["<|image_pad|>"]
+    )
+
+
+LIGHTON_OCR = TinyRecipe(
+    added_tokens=special_tokens(
+        *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"),
+        *("<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"),
+    ),
+    tokenizer_config=tokenizer_config(
+        eos="<|im_end|>",
+        pad="<|endoftext|>",
+        length=40960,
+        image_break_token="<|vision_pad|>",
+        image_end_token="<|vision_end|>",
+        image_token="<|image_pad|>",
+    ),
+    chat_template=chat_template(
+        opening="",
+        before=r"'<|im_start|>' + message.role + '\n'",
+        image="'<|image_pad|>'",
+        after=r"'<|im_end|>\n'",
+        generation=r"'<|im_start|>assistant\n'",
+    ),
+    preprocessor_config=_preprocessor("LightOnOcrProcessor", 28, 1540),
+    processor_config={"patch_size": 14, "processor_class": "LightOnOcrProcessor", "spatial_merge_size": 2},
+    build_config=_lighton_ocr,
 )

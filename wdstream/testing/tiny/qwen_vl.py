@@ -1,68 +1,35 @@
-"""Tiny Qwen-VL checkpoints: the tokens, templates and processor settings of the published ones, three small layers."""
+"""Tiny models of the Qwen-VL line and its kin: Qwen2-VL, Qwen2.5-VL, Qwen3-VL, GLM-4V, PaddleOCR-VL.
 
-from collections.abc import Mapping
-from typing import Any
-
-from wdstream.testing.tiny.recipe import SMALL_TEXT, TinyRecipe
-from wdstream.testing.tiny.tokenizer import AddedToken
-
-_NAMES = (
-    *("endoftext", "im_start", "im_end", "object_ref_start", "object_ref_end", "box_start", "box_end", "quad_start"),
-    *("quad_end", "vision_start", "vision_end", "vision_pad", "image_pad", "video_pad"),
-)
-_CODE_NAMES = ("fim_prefix", "fim_middle", "fim_suffix", "fim_pad", "repo_name", "file_sep")
-ADDED_TOKENS = (
-    *(AddedToken(f"<|{name}|>") for name in _NAMES),
-    # Added tokens that are not flagged special, as in the published tokenizers: a tokenizer matches them in plain text.
-    AddedToken("<tool_call>", is_special=False),
-    AddedToken("</tool_call>", is_special=False),
-    *(AddedToken(f"<|{name}|>", is_special=False) for name in _CODE_NAMES),
-)
-
-TOKENIZER_CONFIG = {
-    "add_bos_token": False,
-    "bos_token": None,
-    "clean_up_tokenization_spaces": False,
-    "eos_token": "<|im_end|>",
-    "errors": "replace",
-    "model_max_length": 131072,
-    "pad_token": "<|endoftext|>",
-    "split_special_tokens": False,
-    "tokenizer_class": "PreTrainedTokenizerFast",  # takes tokenizer.json as it is; Qwen2Tokenizer rebuilds it
-    "unk_token": None,
-}
-
-CHAT_TEMPLATE = """\
-{%- for message in messages -%}
-{%- if loop.first and message.role != 'system' -%}
-{{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' -}}
-{%- endif -%}
-{{- '<|im_start|>' + message.role + '\\n' -}}
-{%- if message.content is string -%}
-{{- message.content -}}
-{%- else -%}
-{%- for part in message.content -%}
-{%- if part.type == 'image' -%}
-{{- '<|vision_start|><|image_pad|><|vision_end|>' -}}
-{%- elif part.type == 'text' -%}
-{{- part.text -}}
-{%- endif -%}
-{%- endfor -%}
-{%- endif -%}
-{{- '<|im_end|>\\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{- '<|im_start|>assistant\\n' -}}
-{%- endif -%}
+Tokens, templates and processor settings are the published ones; two or three small layers.
 """
 
-CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
-CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from wdstream.testing.tiny.recipe import (
+    CLIP,
+    HALF,
+    SMALL_TOWER,
+    Settings,
+    TinyRecipe,
+    chat_template,
+    plain_tokens,
+    special_tokens,
+    text_config,
+    tokenizer_config,
+)
+
+_IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
+_TURN = r"'<|im_start|>' + message.role + '\n'"
+_SYSTEM = r"'<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n'"
 
 
-def _preprocessor(processor: str, patch_size: int, **settings: Any) -> dict[str, Any]:
+def _preprocessor(
+    processor: str, *, patch_size: int = 14, image_processor: str = "Qwen2VL", **settings: Any
+) -> Settings:
     return {
-        "image_processor_type": "Qwen2VLImageProcessor",
+        "image_processor_type": f"{image_processor}ImageProcessor",
         "processor_class": processor,
         "patch_size": patch_size,
         "temporal_patch_size": 2,
@@ -71,21 +38,21 @@ def _preprocessor(processor: str, patch_size: int, **settings: Any) -> dict[str,
     }
 
 
-def _text_config(vocab_size: int, ids: Mapping[str, int], **settings: Any) -> dict[str, Any]:
+def _qwen(ids: Mapping[str, int], vocab_size: int, rope: Settings, vision: Settings, **text: Any) -> Settings:
+    """Keyword arguments of a configuration; Qwen2.5's and Qwen3's tower unless `vision` says otherwise."""
     return {
-        "vocab_size": vocab_size,
-        **SMALL_TEXT,
-        "intermediate_size": 192,
-        "max_position_embeddings": 32768,
-        "bos_token_id": ids["<|endoftext|>"],
-        "eos_token_id": ids["<|im_end|>"],
-        "pad_token_id": ids["<|endoftext|>"],
-        **settings,
-    }
-
-
-def _token_settings(ids: Mapping[str, int]) -> dict[str, Any]:
-    return {
+        "text_config": text_config(
+            ids,
+            vocab_size,
+            bos="<|endoftext|>",
+            eos="<|im_end|>",
+            pad="<|endoftext|>",
+            intermediate_size=192,
+            max_position_embeddings=32768,
+            rope_parameters={"rope_type": "default", **rope},
+            **text,
+        ),
+        "vision_config": {"depth": 2, "hidden_size": 64, "num_heads": 4, **vision},
         "image_token_id": ids["<|image_pad|>"],
         "video_token_id": ids["<|video_pad|>"],
         "vision_start_token_id": ids["<|vision_start|>"],
@@ -94,84 +61,178 @@ def _token_settings(ids: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _config_2_vl(ids: Mapping[str, int], vocab_size: int) -> Any:
+_MROPE: Settings = {"type": "mrope", "mrope_section": [2, 3, 3], "rope_theta": 1000000.0}
+
+
+def _qwen2_vl(ids: Mapping[str, int], vocab_size: int) -> Any:
     from transformers import Qwen2VLConfig
 
-    rope = {"rope_type": "default", "type": "mrope", "mrope_section": [2, 3, 3], "rope_theta": 1000000.0}
-    return Qwen2VLConfig(
-        text_config=_text_config(vocab_size, ids, rope_parameters=rope),
-        vision_config={"depth": 2, "embed_dim": 64, "hidden_size": 64, "mlp_ratio": 2, "num_heads": 4},
-        **_token_settings(ids),
-    )
+    return Qwen2VLConfig(**_qwen(ids, vocab_size, _MROPE, {"embed_dim": 64, "mlp_ratio": 2}))
 
 
-def _config_2_5_vl(ids: Mapping[str, int], vocab_size: int) -> Any:
+def _qwen2_5_vl(ids: Mapping[str, int], vocab_size: int) -> Any:
     from transformers import Qwen2_5_VLConfig
 
-    rope = {"rope_type": "default", "type": "mrope", "mrope_section": [2, 3, 3], "rope_theta": 1000000.0}
-    vision = {
-        "depth": 2,
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_heads": 4,
-        "out_hidden_size": 64,
-        "window_size": 112,
-        "fullatt_block_indexes": [1],
-    }
-    return Qwen2_5_VLConfig(
-        text_config=_text_config(vocab_size, ids, rope_parameters=rope), vision_config=vision, **_token_settings(ids)
-    )
+    vision = {"intermediate_size": 128, "out_hidden_size": 64, "window_size": 112, "fullatt_block_indexes": [1]}
+    return Qwen2_5_VLConfig(**_qwen(ids, vocab_size, _MROPE, vision))
 
 
-def _config_3_vl(ids: Mapping[str, int], vocab_size: int) -> Any:
+def _qwen3_vl(ids: Mapping[str, int], vocab_size: int) -> Any:
     from transformers import Qwen3VLConfig
 
-    rope = {"rope_type": "default", "mrope_interleaved": True, "mrope_section": [6, 5, 5], "rope_theta": 5000000.0}
+    rope = {"mrope_interleaved": True, "mrope_section": [6, 5, 5], "rope_theta": 5000000.0}
     vision = {
-        "depth": 2,
-        "hidden_size": 64,
         "intermediate_size": 128,
-        "num_heads": 4,
         "out_hidden_size": 64,
         "patch_size": 16,
         "num_position_embeddings": 576,
         "deepstack_visual_indexes": [0, 1],
     }
-    return Qwen3VLConfig(
-        text_config=_text_config(vocab_size, ids, head_dim=32, rope_parameters=rope),
-        vision_config=vision,
-        **_token_settings(ids),
-    )
+    return Qwen3VLConfig(**_qwen(ids, vocab_size, rope, vision, head_dim=32))
 
 
 QWEN2_VL = TinyRecipe(
-    added_tokens=ADDED_TOKENS,
-    tokenizer_config=TOKENIZER_CONFIG,
-    chat_template=CHAT_TEMPLATE,
-    preprocessor_config=_preprocessor(
-        "Qwen2VLProcessor", 14, min_pixels=3136, max_pixels=12845056, image_mean=CLIP_MEAN, image_std=CLIP_STD
+    added_tokens=(
+        *special_tokens("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>"),
+        *special_tokens("<|box_start|>", "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>"),
+        *special_tokens("<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"),
+        *plain_tokens("<tool_call>", "</tool_call>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"),
+        *plain_tokens("<|fim_pad|>", "<|repo_name|>", "<|file_sep|>"),
     ),
-    build_config=_config_2_vl,
+    tokenizer_config=tokenizer_config(
+        eos="<|im_end|>", pad="<|endoftext|>", errors="replace", split_special_tokens=False
+    ),
+    chat_template=chat_template(
+        opening="",
+        before=f"({_SYSTEM} if loop.first and message.role != 'system' else '') + {_TURN}",
+        image=f"'{_IMAGE}'",
+        after=r"'<|im_end|>\n'",
+        generation=r"'<|im_start|>assistant\n'",
+    ),
+    preprocessor_config=_preprocessor("Qwen2VLProcessor", min_pixels=3136, max_pixels=12845056, **CLIP),
+    build_config=_qwen2_vl,
 )
-QWEN2_5_VL = TinyRecipe(
-    added_tokens=ADDED_TOKENS,
-    tokenizer_config=TOKENIZER_CONFIG,
-    chat_template=CHAT_TEMPLATE,
-    preprocessor_config=_preprocessor(
-        "Qwen2_5_VLProcessor", 14, min_pixels=3136, max_pixels=12845056, image_mean=CLIP_MEAN, image_std=CLIP_STD
-    ),
-    build_config=_config_2_5_vl,
+QWEN2_5_VL = replace(
+    QWEN2_VL,
+    preprocessor_config=_preprocessor("Qwen2_5_VLProcessor", min_pixels=3136, max_pixels=12845056, **CLIP),
+    build_config=_qwen2_5_vl,
 )
-QWEN3_VL = TinyRecipe(
-    added_tokens=ADDED_TOKENS,
-    tokenizer_config=TOKENIZER_CONFIG,
-    chat_template=CHAT_TEMPLATE,
+QWEN3_VL = replace(
+    QWEN2_VL,
     preprocessor_config=_preprocessor(
-        "Qwen3VLProcessor",
-        16,
-        size={"shortest_edge": 65536, "longest_edge": 16777216},
-        image_mean=[0.5, 0.5, 0.5],
-        image_std=[0.5, 0.5, 0.5],
+        "Qwen3VLProcessor", patch_size=16, size={"shortest_edge": 65536, "longest_edge": 16777216}, **HALF
     ),
-    build_config=_config_3_vl,
+    build_config=_qwen3_vl,
+)
+
+
+def _glm4v(ids: Mapping[str, int], vocab_size: int) -> Any:
+    from transformers import Glm4vConfig
+
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5, "mrope_section": [1, 2, 1]}
+    return Glm4vConfig(
+        text_config=text_config(
+            ids,
+            vocab_size,
+            bos=None,
+            eos="<|endoftext|>",
+            pad="<|endoftext|>",
+            intermediate_size=128,
+            rope_parameters=rope,
+        ),
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "num_heads": 2,
+            "intermediate_size": 64,
+            "out_hidden_size": 64,
+            "image_size": 112,
+        },
+        image_token_id=ids["<|image|>"],
+        video_token_id=ids["<|video|>"],
+        image_start_token_id=ids["<|begin_of_image|>"],
+        image_end_token_id=ids["<|end_of_image|>"],
+        video_start_token_id=ids["<|begin_of_video|>"],
+        video_end_token_id=ids["<|end_of_video|>"],
+    )
+
+
+def _without_bos(config: Settings) -> Settings:
+    """As published: with a say about BOS, transformers would take the opening tokens out of the tokenizer."""
+    return {key: value for key, value in config.items() if "bos" not in key}
+
+
+GLM4V = TinyRecipe(
+    added_tokens=(
+        *special_tokens("<|endoftext|>", "[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>"),
+        *special_tokens("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"),
+        *special_tokens("<|begin_of_image|>", "<|end_of_image|>", "<|image|>"),
+        *special_tokens("<|begin_of_video|>", "<|end_of_video|>", "<|video|>"),
+        *plain_tokens("<think>", "</think>", "<answer>", "</answer>"),
+    ),
+    tokenizer_config=_without_bos(tokenizer_config(eos="<|endoftext|>", pad="<|endoftext|>", length=128000)),
+    chat_template=chat_template(
+        opening="[gMASK]<sop>",
+        before=r"'<|' + message.role + '|>\n'",
+        image="'<|begin_of_image|><|image|><|end_of_image|>'",
+        generation=r"'<|assistant|>\n'",
+    ),
+    preprocessor_config=_preprocessor(
+        "Glm4vProcessor", image_processor="Glm4v", size={"shortest_edge": 12544, "longest_edge": 9633792}, **CLIP
+    ),
+    build_config=_glm4v,
+    opening=("[gMASK]", "<sop>"),
+)
+
+
+def _paddleocr_vl(ids: Mapping[str, int], vocab_size: int) -> Any:
+    from transformers import PaddleOCRVLConfig
+
+    text = text_config(
+        ids,
+        vocab_size,
+        bos="<s>",
+        eos="</s>",
+        pad="<unk>",
+        intermediate_size=128,
+        head_dim=16,
+        rope_parameters={"rope_type": "default", "rope_theta": 500000.0, "mrope_section": [2, 3, 3]},
+    )
+    return PaddleOCRVLConfig(
+        text_config=text,
+        vision_config={**SMALL_TOWER, "num_attention_heads": 2, "image_size": 112},
+        image_token_id=ids["<|IMAGE_PLACEHOLDER|>"],
+        vision_start_token_id=ids["<|IMAGE_START|>"],
+        vision_end_token_id=ids["<|IMAGE_END|>"],
+    )
+
+
+PADDLEOCR_VL = TinyRecipe(
+    added_tokens=(
+        *special_tokens("<unk>", "<s>", "</s>", "<|begin_of_sentence|>", "<|end_of_sentence|>"),
+        *special_tokens("<|IMAGE_PLACEHOLDER|>", "<|IMAGE_START|>", "<|IMAGE_END|>"),
+        *plain_tokens("<|CROP_COL_SEP|>", "<|CROP_ROW_SEP|>", "<|IMAGE_SEP|>"),
+    ),
+    tokenizer_config=tokenizer_config(
+        bos="<s>",
+        eos="</s>",
+        pad="<unk>",
+        unk_token="<unk>",
+        cls_token="<|begin_of_sentence|>",
+        image_token="<|IMAGE_PLACEHOLDER|>",
+    ),
+    chat_template=chat_template(
+        opening="{{- '<|begin_of_sentence|>' -}}",
+        before="'User: ' if message.role == 'user' else 'Assistant: '",
+        image="'<|IMAGE_START|><|IMAGE_PLACEHOLDER|><|IMAGE_END|>'",
+        after=r"'</s>' if message.role == 'assistant' else '\n'",
+        generation="'Assistant: '",
+    ),
+    preprocessor_config=_preprocessor(
+        "PaddleOCRVLProcessor",
+        image_processor="PaddleOCRVL",
+        size={"shortest_edge": 147456, "longest_edge": 2822400},
+        **{"temporal_patch_size": 1, **HALF},
+    ),
+    build_config=_paddleocr_vl,
 )

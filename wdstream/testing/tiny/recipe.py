@@ -1,4 +1,4 @@
-"""What a tiny checkpoint of a family is made of."""
+"""What a tiny model is made of, and what most of them share."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -6,21 +6,31 @@ from typing import Any
 
 from wdstream.testing.tiny.tokenizer import AddedToken
 
-SMALL_TEXT = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2}
+Settings = dict[str, Any]
+"""The contents of a JSON file, or keyword arguments of a transformers configuration."""
+
+SMALL_TEXT: Settings = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2}
 """Sizes of a tiny language model: inputs of linear layers are multiples of 64, outputs of 32, as 4-bit kernels want."""
-SMALL_TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+SMALL_TOWER: Settings = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
 """Sizes of a tiny vision tower."""
+HALF = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+CLIP = {
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+}
+IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+"""Normalisations of image processors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TinyRecipe:
-    """The parts of a tiny checkpoint.
+    """The contents of a tiny model folder.
 
     Attributes:
-        added_tokens: the family's tokens behind the BPE vocabulary, in order of their ids.
+        added_tokens: the family's tokens after the BPE vocabulary, in order of their ids.
         tokenizer_config: contents of tokenizer_config.json.
         chat_template: contents of chat_template.jinja; empty for families that are no chat models.
-        preprocessor_config: contents of preprocessor_config.json, the real checkpoint's settings.
+        preprocessor_config: contents of preprocessor_config.json, the published model's settings.
         build_config: `(token ids by content, vocabulary size) -> transformers config`; imports transformers itself.
         opening: tokens that the tokenizer's own template puts before every text, for families without a BOS.
         processor_config: contents of processor_config.json; empty for families whose processor needs no settings.
@@ -33,3 +43,82 @@ class TinyRecipe:
     build_config: Callable[[Mapping[str, int], int], Any]
     opening: tuple[str, ...] = ()
     processor_config: Mapping[str, Any] = field(default_factory=dict)
+
+
+def special_tokens(*names: str) -> tuple[AddedToken, ...]:
+    """Added tokens with the special flag."""
+    return tuple(AddedToken(name) for name in names)
+
+
+def plain_tokens(*names: str) -> tuple[AddedToken, ...]:
+    """Added tokens without the special flag: a tokenizer matches them in plain text."""
+    return tuple(AddedToken(name, is_special=False) for name in names)
+
+
+def tokenizer_config(
+    *, eos: str, pad: str, bos: str | None = None, length: int = 131072, **settings: object
+) -> Settings:
+    """Contents of tokenizer_config.json; `length` is `model_max_length`."""
+    return {
+        "add_bos_token": False,
+        "bos_token": bos,
+        "eos_token": eos,
+        "pad_token": pad,
+        "unk_token": None,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": length,
+        "tokenizer_class": "PreTrainedTokenizerFast",  # takes tokenizer.json as it is; others rebuild it
+        **settings,
+    }
+
+
+def text_config(
+    ids: Mapping[str, int], vocab_size: int, *, eos: str, pad: str, bos: str | None, **sizes: object
+) -> Settings:
+    """text_config of a tiny model."""
+    return {
+        "vocab_size": vocab_size,
+        **SMALL_TEXT,
+        **({} if bos is None else {"bos_token_id": ids[bos]}),
+        "eos_token_id": ids[eos],
+        "pad_token_id": ids[pad],
+        **sizes,
+    }
+
+
+def chat_template(
+    *, opening: str, before: str, image: str, after: str = "", generation: str = "", is_trimmed: bool = False
+) -> str:
+    """Contents of chat_template.jinja. Jinja expressions throughout, but for `opening`, which is template text.
+
+    Args:
+        opening: before all turns.
+        before: of a turn, from `message.role`.
+        image: where an image stands.
+        after: of a turn; empty for families that mark its end by the next one.
+        generation: what asks for an answer; empty for families that need nothing.
+        is_trimmed: blanks around texts are left out.
+    """
+    trim = " | trim" if is_trimmed else ""
+    lines = [
+        opening,
+        "{%- for message in messages -%}",
+        f"{{{{- {before} -}}}}",
+        "{%- if message.content is string -%}",
+        f"{{{{- message.content{trim} -}}}}",
+        "{%- else -%}",
+        "{%- for part in message.content -%}",
+        "{%- if part.type == 'image' -%}",
+        f"{{{{- {image} -}}}}",
+        "{%- elif part.type == 'text' -%}",
+        f"{{{{- part.text{trim} -}}}}",
+        "{%- endif -%}",
+        "{%- endfor -%}",
+        "{%- endif -%}",
+    ]
+    if after:
+        lines.append(f"{{{{- {after} -}}}}")
+    lines.append("{%- endfor -%}")
+    if generation:
+        lines += ["{%- if add_generation_prompt -%}", f"{{{{- {generation} -}}}}", "{%- endif -%}"]
+    return "\n".join(lines) + "\n"

@@ -1,38 +1,37 @@
-"""Tiny LLaVA-OneVision, InternVL and GOT-OCR2 checkpoints: real image processors; towers of few, large patches."""
+"""Tiny models whose towers take squares: LLaVA-OneVision, InternVL, GOT-OCR2, Aya Vision, Idefics3, SmolVLM.
+
+Tokens, templates and image processors are the published ones; towers of few, large patches.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
-from wdstream.testing.tiny.chat import chat_template
-from wdstream.testing.tiny.recipe import SMALL_TEXT, SMALL_TOWER, TinyRecipe
-from wdstream.testing.tiny.tokenizer import AddedToken
+from wdstream.testing.tiny.recipe import (
+    CLIP,
+    HALF,
+    IMAGENET,
+    SMALL_TOWER,
+    Settings,
+    TinyRecipe,
+    chat_template,
+    special_tokens,
+    text_config,
+    tokenizer_config,
+)
 
-_QWEN = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-_HALF = [0.5, 0.5, 0.5]
-_IMAGENET_MEAN, _IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-_CLIP_MEAN, _CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 _PINPOINTS = [[384 * rows, 384 * columns] for rows in range(1, 7) for columns in range(1, 7)]
+_QWEN = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
-def _tokens(*names: str) -> tuple[AddedToken, ...]:
-    return tuple(AddedToken(name) for name in (*_QWEN, *names))
+def _square(side: int) -> Settings:
+    return {"resample": 3, "size": {"height": side, "width": side}}
 
 
-def _tokenizer_config(eos: str, **tokens: str) -> dict[str, Any]:
-    return {
-        "add_bos_token": False,
-        "bos_token": None,
-        "clean_up_tokenization_spaces": False,
-        "eos_token": eos,
-        "model_max_length": 32768,
-        "pad_token": "<|endoftext|>",
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "unk_token": None,
-        **tokens,
-    }
+def _qwen_tokenizer(eos: str, **tokens: str) -> Settings:
+    return tokenizer_config(eos=eos, pad="<|endoftext|>", length=32768, **tokens)
 
 
-def _template(image: str) -> str:
+def _qwen_template(image: str) -> str:
     return chat_template(
         opening="",
         before=r"'<|im_start|>' + message.role + '\n'",
@@ -42,35 +41,30 @@ def _template(image: str) -> str:
     )
 
 
-def _text(ids: Mapping[str, int], vocab_size: int, eos: str) -> dict[str, Any]:
-    return {
-        "model_type": "qwen2",
-        "vocab_size": vocab_size,
-        **SMALL_TEXT,
-        "intermediate_size": 192,
-        "max_position_embeddings": 32768,
-        "bos_token_id": ids["<|endoftext|>"],
-        "eos_token_id": ids[eos],
-        "pad_token_id": ids["<|endoftext|>"],
-        "tie_word_embeddings": True,
-    }
+def _qwen_text(ids: Mapping[str, int], vocab_size: int, eos: str) -> Settings:
+    return text_config(
+        ids,
+        vocab_size,
+        bos="<|endoftext|>",
+        eos=eos,
+        pad="<|endoftext|>",
+        model_type="qwen2",
+        intermediate_size=192,
+        max_position_embeddings=32768,
+        tie_word_embeddings=True,
+    )
 
 
-def _vision(image_size: int, patch_size: int, **settings: Any) -> dict[str, Any]:
-    return {
-        **SMALL_TOWER,
-        "num_attention_heads": 4,
-        "image_size": image_size,
-        "patch_size": patch_size,
-        **settings,
-    }
+def _vision(image_size: int, patch_size: int, *, heads: int = 4, **settings: object) -> Settings:
+    sizes = {"num_attention_heads": heads, "image_size": image_size, "patch_size": patch_size}
+    return {**SMALL_TOWER, **sizes, **settings}
 
 
-def _config_llava_onevision(ids: Mapping[str, int], vocab_size: int) -> Any:
+def _llava_onevision(ids: Mapping[str, int], vocab_size: int) -> Any:
     from transformers import LlavaOnevisionConfig
 
     return LlavaOnevisionConfig(
-        text_config=_text(ids, vocab_size, "<|im_end|>"),
+        text_config=_qwen_text(ids, vocab_size, "<|im_end|>"),
         vision_config=_vision(384, 96, model_type="siglip_vision_model", vision_use_head=False),
         image_token_index=ids["<image>"],
         video_token_index=ids["<video>"],
@@ -79,41 +73,16 @@ def _config_llava_onevision(ids: Mapping[str, int], vocab_size: int) -> Any:
     )
 
 
-def _config_internvl(ids: Mapping[str, int], vocab_size: int) -> Any:
-    from transformers import InternVLConfig
-
-    return InternVLConfig(
-        text_config=_text(ids, vocab_size, "<|im_end|>"),
-        vision_config=_vision(448, 56),
-        image_token_id=ids["<IMG_CONTEXT>"],
-        image_seq_length=16,
-    )
-
-
-def _config_got_ocr2(ids: Mapping[str, int], vocab_size: int) -> Any:
-    from transformers import GotOcr2Config
-
-    vision = {key: value for key, value in _vision(1024, 64).items() if key != "intermediate_size"}
-    return GotOcr2Config(
-        text_config=_text(ids, vocab_size, "<|endoftext|>"),
-        vision_config={**vision, "mlp_dim": 64, "output_channels": 32, "window_size": 5, "global_attn_indexes": [1]},
-        image_token_index=ids["<imgpad>"],
-        image_seq_length=16,
-    )
-
-
 LLAVA_ONEVISION = TinyRecipe(
-    added_tokens=_tokens("<image>", "<video>"),
-    tokenizer_config=_tokenizer_config("<|im_end|>", image_token="<image>", video_token="<video>"),
-    chat_template=_template("<image>"),
+    added_tokens=special_tokens(*_QWEN, "<image>", "<video>"),
+    tokenizer_config=_qwen_tokenizer("<|im_end|>", image_token="<image>", video_token="<video>"),
+    chat_template=_qwen_template("<image>"),
     preprocessor_config={
         "image_processor_type": "LlavaOnevisionImageProcessor",
         "processor_class": "LlavaOnevisionProcessor",
         "image_grid_pinpoints": _PINPOINTS,
-        "image_mean": _HALF,
-        "image_std": _HALF,
-        "resample": 3,
-        "size": {"height": 384, "width": 384},
+        **HALF,
+        **_square(384),
     },
     processor_config={
         "num_image_tokens": 16,
@@ -121,48 +90,236 @@ LLAVA_ONEVISION = TinyRecipe(
         "vision_aspect_ratio": "anyres_max_9",
         "vision_feature_select_strategy": "full",
     },
-    build_config=_config_llava_onevision,
+    build_config=_llava_onevision,
 )
+
+
+def _internvl(ids: Mapping[str, int], vocab_size: int) -> Any:
+    from transformers import InternVLConfig
+
+    return InternVLConfig(
+        text_config=_qwen_text(ids, vocab_size, "<|im_end|>"),
+        vision_config=_vision(448, 56),
+        image_token_id=ids["<IMG_CONTEXT>"],
+        image_seq_length=16,
+    )
+
+
+def _cropping(processor: str, side: int, **settings: object) -> Settings:
+    """Settings of GOT-OCR2's image processor, which others use too."""
+    return {
+        "image_processor_type": "GotOcr2ImageProcessor",
+        "processor_class": processor,
+        "crop_to_patches": False,
+        "max_patches": 12,
+        "min_patches": 1,
+        **_square(side),
+        **settings,
+    }
+
+
 INTERNVL = TinyRecipe(
-    added_tokens=_tokens(
-        "<img>", "</img>", "<IMG_CONTEXT>", "<quad>", "</quad>", "<ref>", "</ref>", "<box>", "</box>", "<video>"
+    added_tokens=special_tokens(
+        *(*_QWEN, "<img>", "</img>", "<IMG_CONTEXT>", "<quad>", "</quad>", "<ref>", "</ref>", "<box>", "</box>"),
+        "<video>",
     ),
-    tokenizer_config=_tokenizer_config(
+    tokenizer_config=_qwen_tokenizer(
         "<|im_end|>",
         start_image_token="<img>",
         end_image_token="</img>",
         context_image_token="<IMG_CONTEXT>",
         video_token="<video>",
     ),
-    chat_template=_template("<IMG_CONTEXT>"),
-    preprocessor_config={
-        "image_processor_type": "GotOcr2ImageProcessor",
-        "processor_class": "InternVLProcessor",
-        "crop_to_patches": False,
-        "image_mean": _IMAGENET_MEAN,
-        "image_std": _IMAGENET_STD,
-        "max_patches": 12,
-        "min_patches": 1,
-        "resample": 3,
-        "size": {"height": 448, "width": 448},
-    },
+    chat_template=_qwen_template("<IMG_CONTEXT>"),
+    preprocessor_config=_cropping("InternVLProcessor", 448, **IMAGENET),
     processor_config={"image_seq_length": 16, "processor_class": "InternVLProcessor"},
-    build_config=_config_internvl,
+    build_config=_internvl,
 )
+
+
+def _got_ocr2(ids: Mapping[str, int], vocab_size: int) -> Any:
+    from transformers import GotOcr2Config
+
+    vision = {key: value for key, value in _vision(1024, 64).items() if key != "intermediate_size"}
+    return GotOcr2Config(
+        text_config=_qwen_text(ids, vocab_size, "<|endoftext|>"),
+        vision_config={**vision, "mlp_dim": 64, "output_channels": 32, "window_size": 5, "global_attn_indexes": [1]},
+        image_token_index=ids["<imgpad>"],
+        image_seq_length=16,
+    )
+
+
 GOT_OCR2 = TinyRecipe(
-    added_tokens=_tokens("<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>", "<img>", "</img>", "<imgpad>"),
-    tokenizer_config=_tokenizer_config("<|endoftext|>"),
-    chat_template=_template("<img><imgpad></img>"),
-    preprocessor_config={
-        "image_processor_type": "GotOcr2ImageProcessor",
-        "processor_class": "GotOcr2Processor",
-        "crop_to_patches": False,
-        "image_mean": _CLIP_MEAN,
-        "image_std": _CLIP_STD,
-        "max_patches": 12,
-        "min_patches": 1,
-        "resample": 3,
-        "size": {"height": 1024, "width": 1024},
+    added_tokens=special_tokens(
+        *(*_QWEN, "<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>", "<img>", "</img>", "<imgpad>")
+    ),
+    tokenizer_config=_qwen_tokenizer("<|endoftext|>"),
+    chat_template=_qwen_template("<img><imgpad></img>"),
+    preprocessor_config=_cropping("GotOcr2Processor", 1024, **CLIP),
+    build_config=_got_ocr2,
+)
+
+
+def _aya_vision(ids: Mapping[str, int], vocab_size: int) -> Any:
+    from transformers import AyaVisionConfig
+
+    text = text_config(
+        ids,
+        vocab_size,
+        bos="<BOS_TOKEN>",
+        eos="<|END_OF_TURN_TOKEN|>",
+        pad="<PAD>",
+        model_type="cohere2",
+        intermediate_size=128,
+        sliding_window=32,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+    )
+    vision = _vision(364, 91, heads=2, model_type="siglip_vision_model", vision_use_head=False)
+    return AyaVisionConfig(text_config=text, vision_config=vision, image_token_index=ids["<|IMG_PATCH|>"])
+
+
+AYA_VISION = TinyRecipe(
+    added_tokens=special_tokens(
+        *("<PAD>", "<UNK>", "<EOS_TOKEN>", "<BOS_TOKEN>", "<image>", "TILE_GLOBAL"),
+        *(f"TILE_{number}" for number in range(1, 13)),
+        *("<|START_OF_IMG|>", "<|IMG_PATCH|>", "<|IMG_LINE_BREAK|>", "<|END_OF_IMG|>", "<|START_OF_TURN_TOKEN|>"),
+        *("<|END_OF_TURN_TOKEN|>", "<|USER_TOKEN|>", "<|CHATBOT_TOKEN|>", "<|SYSTEM_TOKEN|>"),
+    ),
+    tokenizer_config=tokenizer_config(
+        bos="<BOS_TOKEN>",
+        eos="<|END_OF_TURN_TOKEN|>",
+        pad="<PAD>",
+        unk_token="<UNK>",
+        add_bos_token=True,
+        add_eos_token=False,
+    ),
+    chat_template=chat_template(
+        opening="{{- bos_token -}}",
+        before="'<|START_OF_TURN_TOKEN|>' + "
+        "('<|CHATBOT_TOKEN|>' if message.role == 'assistant' else '<|' + message.role | upper + '_TOKEN|>')",
+        image="'<image>'",
+        after="'<|END_OF_TURN_TOKEN|>'",
+        generation="'<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>'",
+    ),
+    preprocessor_config=_cropping("AyaVisionProcessor", 364, **{"crop_to_patches": True, **HALF}),
+    processor_config={
+        "patch_size": 91,
+        "img_size": 364,
+        "downsample_factor": 2,
+        "processor_class": "AyaVisionProcessor",
     },
-    build_config=_config_got_ocr2,
+    build_config=_aya_vision,
+)
+
+
+def _idefics3(ids: Mapping[str, int], vocab_size: int) -> Any:
+    from transformers import Idefics3Config
+
+    text = _idefics_text(ids, vocab_size, "<|begin_of_text|>", "<|reserved_special_token_0|>")
+    return Idefics3Config(
+        text_config=text,
+        vision_config=_vision(364, 91),  # 4 x 4 patches: 4 features a square
+        scale_factor=2,
+        image_token_id=ids["<image>"],
+        pad_token_id=text["pad_token_id"],
+        tie_word_embeddings=False,
+    )
+
+
+def _smolvlm(ids: Mapping[str, int], vocab_size: int) -> Any:
+    from transformers import SmolVLMConfig
+
+    text = _idefics_text(ids, vocab_size, "<|im_start|>", "<|im_end|>")
+    return SmolVLMConfig(
+        text_config=text,
+        vision_config=_vision(512, 64),  # 8 x 8 patches: 4 features a square
+        scale_factor=4,
+        image_token_id=ids["<image>"],
+        pad_token_id=text["pad_token_id"],
+        tie_word_embeddings=True,
+    )
+
+
+def _idefics_text(ids: Mapping[str, int], vocab_size: int, bos: str, pad: str) -> Settings:
+    return text_config(
+        ids,
+        vocab_size,
+        bos=bos,
+        eos="<end_of_utterance>",
+        pad=pad,
+        model_type="llama",
+        intermediate_size=192,
+        max_position_embeddings=16384,
+    )
+
+
+def _idefics_tokenizer(bos: str, pad: str, *, has_bos: bool) -> Settings:
+    return tokenizer_config(
+        bos=bos,
+        eos="<end_of_utterance>",
+        pad=pad,
+        length=16384,
+        add_bos_token=has_bos,
+        end_of_utterance_token="<end_of_utterance>",
+        fake_image_token="<fake_token_around_image>",
+        global_image_token="<global-img>",
+        image_token="<image>",
+    )
+
+
+def _idefics_template(start: str) -> str:
+    """A colon after the role, and a blank too unless an image comes first."""
+    return chat_template(
+        opening=f"{{{{- '{start}' -}}}}",
+        before="(message.role | capitalize) + "
+        "(':' if message.content is not string and message.content[0].type == 'image' else ': ')",
+        image="'<image>'",
+        after=r"'<end_of_utterance>\n'",
+        generation="'Assistant:'",
+    )
+
+
+def _idefics_preprocessor(name: str, square: int, longest: int) -> Settings:
+    return {
+        "image_processor_type": f"{name}ImageProcessor",
+        "processor_class": f"{name}Processor",
+        "do_convert_rgb": True,
+        "do_image_splitting": True,
+        "do_normalize": True,
+        "do_pad": True,
+        "do_rescale": True,
+        "do_resize": True,
+        **HALF,
+        "max_image_size": {"longest_edge": square},
+        "resample": 1,
+        "rescale_factor": 1 / 255,
+        "size": {"longest_edge": longest},
+    }
+
+
+_IDEFICS = (
+    *("<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>"),
+    *(f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)),
+)
+IDEFICS3 = TinyRecipe(
+    added_tokens=special_tokens(
+        *("<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|start_header_id|>", "<|eot_id|>"),
+        *_IDEFICS,
+    ),
+    tokenizer_config=_idefics_tokenizer("<|begin_of_text|>", "<|reserved_special_token_0|>", has_bos=True),
+    chat_template=_idefics_template("<|begin_of_text|>"),
+    preprocessor_config=_idefics_preprocessor("Idefics3", 364, 1456),
+    processor_config={"image_seq_len": 4, "processor_class": "Idefics3Processor"},
+    build_config=_idefics3,
+)
+SMOLVLM = TinyRecipe(
+    added_tokens=special_tokens(
+        *(*_QWEN, "<repo_name>", "<reponame>", "<file_sep>", "<filename>"),
+        *_IDEFICS,
+    ),
+    tokenizer_config=_idefics_tokenizer("<|im_start|>", "<|im_end|>", has_bos=False),
+    chat_template=_idefics_template("<|im_start|>"),
+    preprocessor_config=_idefics_preprocessor("SmolVLM", 512, 2048),
+    processor_config={"image_seq_len": 4, "processor_class": "SmolVLMProcessor"},
+    build_config=_smolvlm,
 )
