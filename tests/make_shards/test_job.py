@@ -210,10 +210,11 @@ def test_options_change_what_is_kept(tmp_path: Path) -> None:
 
 def test_a_process_that_is_killed_costs_one_page(small_raw: Path, tmp_path: Path) -> None:
     killed: list[int] = []
+    others = children_of(os.getpid())  # of tests before this one: multiprocessing's resource tracker, a fork server
 
     def kill_once(state: MakeShardsProgress) -> None:
         if state.stage == "making shards" and state.pages_done >= 3 and not killed:
-            killed.extend(children_of(os.getpid())[:1])
+            killed.extend(sorted({*children_of(os.getpid())} - {*others})[:1])
             os.kill(killed[0], signal.SIGKILL)
 
     options = MakeShardsOptions(workers=1, pages_per_shard=100)
@@ -222,7 +223,7 @@ def test_a_process_that_is_killed_costs_one_page(small_raw: Path, tmp_path: Path
     reasons = [entry.reason for entry in report.quarantined if not entry.reason.startswith("no text")]
     assert reasons == ["reading it killed the process (SIGKILL)"]
     assert report.num_pages == 12
-    assert children_of(os.getpid()) == []
+    assert {*children_of(os.getpid())} <= {*others}
 
 
 def endless_pdf(path: Path) -> None:
