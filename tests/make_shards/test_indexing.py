@@ -1,7 +1,6 @@
 import io
 import json
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,7 +99,7 @@ def test_paragraphs_are_counted_when_asked_for(small_raw: Path, tmp_path: Path, 
     )
     counted = tokens.read_bytes()
     assert not any(path.exists() for path in paragraphs)
-    make_shards(small_raw, out, options=replace(without, paragraphs=True))  # asked for later: read again
+    make_shards(small_raw, out, options=without.replace(paragraphs=True))  # asked for later: read again
     found = [path.read_bytes() for path in paragraphs]
     assert tokens.read_bytes() == counted
     add_token_column(out, tiny_checkpoint, workers=1)  # those that are there stay
