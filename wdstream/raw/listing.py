@@ -17,7 +17,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -56,39 +56,56 @@ class Listing:
         return sum(file.num_bytes for file in self.files)
 
 
-@dataclass(slots=True)
-class _Folder:
-    """The files of one folder: name to size, and to its source, if any.
-
-    `has_rows`: whether rows are in it or above it; `num_odd`: entries that are neither files nor folders.
-    """
-
-    path: str
-    sizes: dict[str, int]
-    sources: dict[str, Source]
-    has_rows: bool
-    num_odd: int
-
-
 class _Census:
-    """Sorts the files of folders into raw files, sidecars, images of rows, and the rest."""
+    """Sorts the files of a folder and all below it into raw files, sidecars, images of rows, and the rest."""
 
-    def __init__(self) -> None:
+    def __init__(self, exclude: Path | None) -> None:
         self.files: list[RawFile] = []
         self.left_to_rows = 0
         self.ignored: Counter[str] = Counter()
+        self.unreadable: list[tuple[str, str]] = []
+        self._exclude = exclude
         self._used: list[str] = []
 
-    def add(self, folder: _Folder) -> None:
-        """Take in the files of one folder."""
-        bare_names = {name: without_suffix(name)[0] for name, source in folder.sources.items() if source.takes_sidecar}
-        sidecars = find_sidecars(folder.sizes, bare_names)
+    def walk(self, folder: Path, path: str, above: frozenset[tuple[int, int]], has_rows: bool) -> None:
+        """Take in a folder and those below it.
+
+        Args:
+            folder: to list.
+            path: of the folder, relative, with a slash at its end; empty for the raw folder.
+            above: the folders it is in, by device and inode.
+            has_rows: whether rows are in one of those.
+        """
+        try:
+            entries = sorted((e for e in os.scandir(folder) if not e.name.startswith(".")), key=lambda e: e.name)
+            state = folder.stat()
+            folders = [entry for entry in entries if entry.is_dir()]
+            sizes = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+        except OSError as error:
+            self.unreadable.append((path.rstrip("/"), f"cannot be listed: {error.strerror}"))
+            return
+        here = (state.st_dev, state.st_ino)
+        if here in above:  # a link back to a folder that is being walked
+            return
+        num_odd = len(entries) - len(folders) - len(sizes)
+        if num_odd:
+            self.ignored["broken link or device"] += num_odd
+        sources = {name: source for name in sizes if (source := source_of_file(folder / name))}
+        has_rows = has_rows or any(source.names_images for source in sources.values())
+        self._add(path, sizes, sources, has_rows)
+        for entry in folders:
+            below = Path(entry.path)
+            if self._exclude is None or below.resolve() != self._exclude:
+                self.walk(below, f"{path}{entry.name}/", above | {here}, has_rows)
+
+    def _add(self, folder: str, sizes: Mapping[str, int], sources: Mapping[str, Source], has_rows: bool) -> None:
+        """Take in the files of one folder: name to size, and to source, where one reads it."""
+        bare_names = {name: without_suffix(name)[0] for name, source in sources.items() if source.takes_sidecar}
+        sidecars = find_sidecars(sizes, bare_names)
         texts = set[str]().union(*sidecars.values())
-        if folder.num_odd:
-            self.ignored["broken link or device"] += folder.num_odd
-        for name, size in folder.sizes.items():
-            path, source = f"{folder.path}{name}", folder.sources.get(name)
-            if source and source.is_named and folder.has_rows and not sidecars[name]:
+        for name, size in sizes.items():
+            path, source = f"{folder}{name}", sources.get(name)
+            if source and source.is_named and has_rows and not sidecars[name]:
                 self.left_to_rows += 1
             elif source:
                 self.files.append(RawFile(path=path, kind=source.kind, num_bytes=size))
@@ -116,52 +133,19 @@ def list_files(raw: Path, *, exclude: Path | None = None) -> Listing:
     if not raw.is_dir():
         actual = "a file" if raw.exists() else "nothing there"
         raise ConfigError(f"{raw}: expected a folder of PDFs, images and JSONL files, found {actual}")
-    unreadable: list[tuple[str, str]] = []
-    census = _Census()
-    for folder in _walk(raw, "", frozenset(), exclude.resolve() if exclude else None, unreadable, False):
-        census.add(folder)
-    if unreadable and unreadable[0][0] == "":
-        raise ConfigError(f"{raw}: {unreadable[0][1]}")
+    census = _Census(exclude.resolve() if exclude else None)
+    census.walk(raw, "", frozenset(), has_rows=False)
+    if census.unreadable and census.unreadable[0][0] == "":
+        raise ConfigError(f"{raw}: {census.unreadable[0][1]}")
     files = sorted(census.files, key=lambda file: file.path)
     stems = assign_stems([without_suffix(file.path) for file in files])
     return Listing(
         files=tuple(replace(file, stem=stem) for file, stem in zip(files, stems, strict=True)),
         left_to_rows=census.left_to_rows,
         ignored=dict(sorted(census.ignored.items())),
-        unreadable=tuple(unreadable),
+        unreadable=tuple(census.unreadable),
         digest=census.digest(),
     )
-
-
-def _walk(
-    folder: Path,
-    path: str,
-    above: frozenset[tuple[int, int]],
-    exclude: Path | None,
-    unreadable: list[tuple[str, str]],
-    has_rows: bool,
-) -> Iterator[_Folder]:
-    """The folder and those below it; `above` are the folders it is in, by device and inode."""
-    try:
-        entries = sorted((e for e in os.scandir(folder) if not e.name.startswith(".")), key=lambda e: e.name)
-        state = folder.stat()
-        is_folder = [entry.is_dir() for entry in entries]
-        is_file = [entry.is_file() for entry in entries]
-        sizes = {entry.name: entry.stat().st_size for entry, wanted in zip(entries, is_file, strict=True) if wanted}
-    except OSError as error:
-        unreadable.append((path.rstrip("/"), f"cannot be listed: {error.strerror}"))
-        return
-    here = (state.st_dev, state.st_ino)
-    if here in above:  # a link back to a folder that is being walked
-        return
-    sources = {name: source for name in sizes if (source := source_of_file(folder / name))}
-    has_rows = has_rows or any(source.names_images for source in sources.values())
-    num_odd = is_folder.count(False) - is_file.count(True)
-    yield _Folder(path=path, sizes=sizes, sources=sources, has_rows=has_rows, num_odd=num_odd)
-    for entry, is_sub in zip(entries, is_folder, strict=True):
-        below = Path(entry.path)
-        if is_sub and not (exclude is not None and below.resolve() == exclude):
-            yield from _walk(below, f"{path}{entry.name}/", above | {here}, exclude, unreadable, has_rows)
 
 
 def assign_stems(paths: Sequence[tuple[str, str]]) -> list[str]:

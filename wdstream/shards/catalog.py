@@ -20,31 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import ShardError, ShardIndexError
-from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, SCHEMA_VERSION, Column, DType
+from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, SCHEMA_VERSION, Column, DType, ShardEntry
 from wdstream.storage.remote import open_storage
 
 INDEX_FOLDER = "index"
 INDEX_JSON = "index.json"
-DERIVED_COLUMNS: dict[str, DType] = {
-    "shard": np.dtype("<i4"),  # (n,) number of the sample's shard
-    "image_start": np.dtype("<i8"),  # (n + 1,) first image of each sample in image_width and image_height
-}
+SHARD_DTYPE = np.dtype("<i4")
+IMAGE_START_DTYPE = np.dtype("<i8")
 TOKEN_DTYPE = np.dtype("<i4")
 PARAGRAPH_START_DTYPE = np.dtype("<i8")
 _FINGERPRINT = re.compile(r"[0-9a-f]{8,128}")
 _REMEDY = "remove the folder index and run `wdstream index`"
 
 Scalar = TypeVar("Scalar", bound=np.generic)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardEntry:
-    """A shard in an index: file name, samples, bytes of the tar, digest of its meta."""
-
-    name: str
-    samples: int
-    bytes: int
-    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +58,12 @@ class Catalog:
         return digest.hexdigest()
 
     def column_shapes(self) -> dict[str, tuple[DType, int]]:
-        """Every column's type and length."""
+        """Every column's type and length. `shard` is the number of a sample's shard, `image_start` its first image."""
         samples = {name: (dtype, self.num_samples) for name, dtype in SAMPLE_COLUMNS.items()}
         images = {name: (dtype, self.num_images) for name, dtype in IMAGE_COLUMNS.items()}
-        derived = {
-            "shard": (DERIVED_COLUMNS["shard"], self.num_samples),
-            "image_start": (DERIVED_COLUMNS["image_start"], self.num_samples + 1),
-        }
-        return samples | images | derived
+        images["shard"] = SHARD_DTYPE, self.num_samples
+        images["image_start"] = IMAGE_START_DTYPE, self.num_samples + 1
+        return samples | images
 
     def to_json(self) -> bytes:
         """The bytes of `index.json`."""

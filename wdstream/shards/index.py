@@ -23,7 +23,6 @@ from wdstream.shards.catalog import (
     INDEX_FOLDER,
     INDEX_JSON,
     Catalog,
-    ShardEntry,
     paragraph_files,
     supervised_file,
     token_file,
@@ -46,6 +45,7 @@ from wdstream.shards.meta import (
     SAMPLE_COLUMNS,
     Column,
     SampleFailure,
+    ShardEntry,
     ShardMeta,
     is_complete,
     load_complete,
@@ -116,7 +116,7 @@ def merge_index(folder: Path) -> IndexReport:
         except ShardError as error:
             skipped.append((tar.name, str(error)))
             continue
-        entries.append(ShardEntry(name=tar.name, samples=meta.num_samples, bytes=meta.tar_bytes, digest=meta.digest))
+        entries.append(ShardEntry.of(tar.name, meta))
         hashes.append(meta.columns["key_hash"])
         failures += [(tar.name, failure) for failure in meta.failures]
         num_images += meta.num_images

@@ -6,8 +6,6 @@ numbers, unsigned 64-bit little endian, the offset of each sample's first header
 
 import hashlib
 import json
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,17 +39,6 @@ _BLOBS: dict[str, DType] = {
     "key_bytes": np.dtype("u1"),
     "failures": np.dtype("u1"),
 }
-_DAMAGE = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    TypeError,
-    RuntimeError,
-    MemoryError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +105,21 @@ class ShardMeta:
         return arrays | {"failures": np.frombuffer(failures.encode(), "u1")}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardEntry:
+    """A finished shard: file name, samples, bytes of the tar, digest of its meta."""
+
+    name: str
+    samples: int
+    bytes: int
+    digest: str
+
+    @classmethod
+    def of(cls, name: str, meta: ShardMeta) -> "ShardEntry":
+        """The entry of the shard `name`."""
+        return cls(name=name, samples=meta.num_samples, bytes=meta.tar_bytes, digest=meta.digest)
+
+
 def hash_key(key: str) -> int:
     """64-bit hash of a key (blake2b of its UTF-8, little endian), the same on every machine."""
     return int.from_bytes(hashlib.blake2b(key.encode("utf-8"), digest_size=8).digest(), "little")
@@ -140,7 +142,7 @@ def load_meta(path: Path) -> ShardMeta:
             if arrays[name].dtype != dtype or arrays[name].ndim != 1:
                 raise ShardError(f"column {name} is {arrays[name].dtype}, {dtype} expected")
         return _meta_of(int(header[1]), arrays)
-    except (ShardError, *_DAMAGE) as error:
+    except Exception as error:  # numpy, zipfile and zlib raise whatever their parsing raises
         raise ShardError(f"{path}: {error}; build it again with `wdstream index --rebuild`") from error
 
 

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +12,7 @@ import numpy as np
 from wdstream.errors import ShardError
 from wdstream.records import Page, Size, TextSegment
 from wdstream.shards.layout import ShardPaths, is_image, validate_extension, validate_key
-from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, SampleFailure, ShardMeta, hash_key, save_idx
+from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, SampleFailure, ShardEntry, ShardMeta, hash_key, save_idx
 from wdstream.shards.page_members import starts_with_text
 from wdstream.shards.tar_header import BLOCK_SIZE, RECORD_SIZE, make_header, padded
 from wdstream.storage.atomic import atomic_write
@@ -43,16 +44,6 @@ class SampleEntry:
             text_chars=sum(map(len, texts)),
             starts_with_text=starts_with_text(page),
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardSummary:
-    """A finished shard: file name, samples, bytes of the tar, digest of its meta."""
-
-    name: str
-    samples: int
-    bytes: int
-    digest: str
 
 
 class MetaBuilder:
@@ -99,10 +90,10 @@ class ShardWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        self.summary: ShardSummary | None = None
+        self.summary: ShardEntry | None = None
         self._paths = ShardPaths.of(path)
-        self._context = atomic_write(path)
-        self._file = self._context.__enter__()
+        self._stack = ExitStack()
+        self._file = self._stack.enter_context(atomic_write(path))
         self._meta = MetaBuilder()
         self._seen: set[str] = set()
         self._offsets = [0]
@@ -147,9 +138,9 @@ class ShardWriter:
         self._seen.add(key)
         self._offsets.append(self.tar_bytes + nbytes)
 
-    def close(self) -> ShardSummary:
+    def close(self) -> None:
         """Finish the shard and put its three files in place."""
-        try:
+        with self._stack:
             blocks = self.tar_bytes + 2 * BLOCK_SIZE
             tar_bytes = -(-blocks // RECORD_SIZE) * RECORD_SIZE
             self._file.write(bytes(tar_bytes - self.tar_bytes))
@@ -157,22 +148,7 @@ class ShardWriter:
             self._paths.tar.unlink(missing_ok=True)  # an old tar must never be there with new companions
             save_idx(self._paths.idx, self._offsets)
             meta.save(self._paths.meta)
-        except BaseException as error:
-            self._abort(error)
-            raise
-        self._context.__exit__(None, None, None)
-        self.summary = ShardSummary(
-            name=self._paths.tar.name, samples=meta.num_samples, bytes=tar_bytes, digest=meta.digest
-        )
-        return self.summary
-
-    def _abort(self, error: BaseException) -> None:
-        """Remove the temporary file; the caller raises `error` on."""
-        try:
-            self._context.__exit__(type(error), error, error.__traceback__)
-        except BaseException as raised:
-            if raised is not error:
-                raise
+        self.summary = ShardEntry.of(self._paths.tar.name, meta)
 
     def __enter__(self) -> "ShardWriter":
         return self
@@ -183,4 +159,4 @@ class ShardWriter:
         if error is None:
             self.close()
         else:
-            self._abort(error)
+            self._stack.__exit__(kind, error, trace)

@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Self
 
 _POLL_S = 0.05
@@ -52,9 +51,7 @@ class FileLock:
         self._file = file
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         # Closed, not unlocked: unlocking would take the lock from child processes, too.
         self.file.close()
         self._file = None
