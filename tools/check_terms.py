@@ -51,7 +51,7 @@ TERMS = {
     r"in all(?=[).,;:\]])": "in total",
     r"per cent": "percent",
     r"for ever": "forever",
-    r"in the mean": "on average",
+    r"in the mean(?! (colou?r|value))": "on average",
     r"(?<!here\s)(?<!it\s)(is|are|was|were)\s+no\s+(?!longer|more|less|other|such|reason|limit|way)[a-z]+": "is not a",
     r"runs? of (text|tokens|ids|one id)": "span of",
     r"(a|each|every|this|next|of the|of a) rounds?(?! (trip|robin))": "pass over the mixture",

@@ -182,7 +182,7 @@ class TrainConfig(Settings):
 
 
 class Config(Settings):
-    """A whole run."""
+    """The configuration of a whole run: one YAML file, a section for each field."""
 
     model: ModelConfig
     data: DataConfig

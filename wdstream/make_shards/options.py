@@ -12,7 +12,7 @@ _HOW_ONLY = {"workers", "time_limit", "memory_limit_mb", "overwrite", "tokenizer
 
 
 class MakeShardsOptions(RawSettings):
-    """Options of `make_shards`."""
+    """Options of `make_shards`: how raw pages are read, and how the job is run."""
 
     pages_per_shard: int | None = Field(default=None, ge=1, le=1_000_000)
     """None chooses 16 to 1,024, so that there are about 64 shards."""

@@ -187,12 +187,12 @@ class PlannedStream(Stream):
 
     @property
     def family(self) -> Family:
-        """The plan's."""
+        """The family that the plan is made for."""
         return self._plan.family
 
     @property
     def fingerprints(self) -> Mapping[str, str]:
-        """The plan's."""
+        """What a state of the plan is checked by."""
         return self._plan.fingerprints
 
     @property
@@ -279,12 +279,12 @@ class LaneStream(Stream):
 
     @property
     def family(self) -> Family:
-        """The lanes'."""
+        """The family that the lanes encode for."""
         return self._lanes.settings.family
 
     @property
     def fingerprints(self) -> Mapping[str, str]:
-        """The lanes'."""
+        """What a state of the lanes is checked by."""
         return self._lanes.fingerprints
 
     @property

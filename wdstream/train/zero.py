@@ -31,7 +31,7 @@ def zero_stage(accelerator: Accelerator) -> int | None:
 
 
 def describe_zero(stage: int | None) -> str:
-    """For a person."""
+    """The ZeRO stage in words, for messages."""
     return "without DeepSpeed" if stage is None else f"under DeepSpeed's ZeRO-{stage}"
 
 

@@ -1,1 +1,1 @@
-"""Tiny checkpoints with random weights and real parts, one file a model line."""
+"""Tiny models with random weights and real tokenizers and processors, one file per model line."""

@@ -29,7 +29,7 @@ class TinyRecipe:
     Attributes:
         added_tokens: the family's tokens after the BPE vocabulary, in order of their ids.
         tokenizer_config: contents of tokenizer_config.json.
-        chat_template: contents of chat_template.jinja; empty for families that are no chat models.
+        chat_template: contents of chat_template.jinja; empty for families that are not chat models.
         preprocessor_config: contents of preprocessor_config.json, the published model's settings.
         build_config: `(token ids by content, vocabulary size) -> transformers config`; imports transformers itself.
         opening: tokens that the tokenizer's own template puts before every text, for families without a BOS.
@@ -94,7 +94,7 @@ def chat_template(
     Args:
         opening: before all turns.
         before: of a turn, from `message.role`.
-        image: where an image stands.
+        image: what comes in place of an image.
         after: of a turn; empty for families that mark its end by the next one.
         generation: what asks for an answer; empty for families that need nothing.
         is_trimmed: blanks around texts are left out.

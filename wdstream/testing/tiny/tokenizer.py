@@ -40,7 +40,7 @@ def default_tokenizer_file() -> Path:
 
 
 def build_tokenizer(source: Path | None, *, vocab_size: int, added: Sequence[AddedToken]) -> dict[str, Any]:
-    """The contents of a tokenizer.json: `source`, cut to `vocab_size` base tokens (0 keeps all), with `added` behind.
+    """The contents of a tokenizer.json: `source`, cut to `vocab_size` base tokens (0 keeps all), then `added`.
 
     Args:
         source: a tokenizer.json or its directory; None takes the default base.
@@ -84,7 +84,7 @@ def token_ids(tree: dict[str, Any]) -> dict[str, int]:
 
 
 def _cut(tree: dict[str, Any], num_tokens: int, path: Path) -> None:
-    """Keep the byte tokens and the first merges, drop all added tokens, and number afresh; in place."""
+    """Keep the byte tokens and the first merges, drop all added tokens, and number the rest again; in place."""
     model = tree["model"]
     if model.get("type") != "BPE":
         raise FamilyError(
