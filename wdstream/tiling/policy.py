@@ -186,15 +186,18 @@ def plan_tiles_arrays(widths: ArrayLike, heights: ArrayLike, policy: TilingPolic
     return with_overviews(_cut(page_sizes(widths, heights), policy), has_text_labels=policy.has_text_labels)
 
 
-@lru_cache(maxsize=1024)
 def plan_tiles(width: int, height: int, policy: TilingPolicy) -> TilePlan:
     """Decide boxes, output sizes, placements and labels of a page of width x height pixels.
-
-    Sizes repeat, so plans of sizes seen lately are kept.
 
     Raises:
         ValueError: a side is below 1 or above records.MAX_SIDE.
     """
+    return _plan_of_size(int(width), int(height), policy)
+
+
+@lru_cache(maxsize=1024)
+def _plan_of_size(width: int, height: int, policy: TilingPolicy) -> TilePlan:
+    """The plan of a page; those of the last sizes are kept, since sizes repeat."""
     cut = _cut(page_sizes([width], [height]), policy)
     rule = cut.policies[int(cut.chosen[0])]
     boxes = _boxes(cut)
@@ -225,6 +228,7 @@ def plan_tiles(width: int, height: int, policy: TilingPolicy) -> TilePlan:
 
 
 def _cut(page: Sizes, policy: TilingPolicy) -> CutPages:
+    """Pages cut by the rules of the policy's kind."""
     return cut_adaptive(page, policy) if policy.kind == "adaptive" else cut_fixed(page, policy)
 
 

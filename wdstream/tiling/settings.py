@@ -48,6 +48,7 @@ Overlap = Annotated[float, Field(ge=0, lt=0.5)]
 Area = Annotated[int, Field(strict=True, ge=0, le=MAX_PRODUCT)]
 Aspect = Annotated[float, Field(ge=0, lt=100_000)]
 Color = Annotated[int | RGB | str, PlainValidator(read_color)]
+Filter = Annotated[Resample, BeforeValidator(lambda name: name.lower() if isinstance(name, str) else name)]
 
 
 class ShapeBucket(Settings):
@@ -128,9 +129,8 @@ class TilingSettings(Settings):
     """Order of the tiles within a row."""
     shape_buckets: Buckets = "ocr_pages"
     """Rules tried in order, or the preset "ocr_pages" ("auto" is the same)."""
-    resample: Annotated[Resample, BeforeValidator(lambda name: name.lower() if isinstance(name, str) else name)] = (
-        "bicubic"
-    )
+    resample: Filter = "bicubic"
+    """By which crops are resized: bilinear, bicubic or lanczos, in any case."""
     image_size: Canvas | None = None
     """kind none: int fitted and padded to a square, (w, h) stretched; None keeps the page's size."""
     resize_buckets: Annotated[tuple[Pair, ...], Field(min_length=1)] | None = None
