@@ -258,3 +258,5 @@ def test_says_what_it_is_and_what_it_expects(folder: Path) -> None:
     assert repr(shards) == f"Shards('{folder}': 4 shards, 8 samples, 8 images, fingerprint {shards.fingerprint})"
     with pytest.raises(TypeError, match="expected a folder or URL of shards, got int: 3"):
         Shards.open(3)  # type: ignore[arg-type]
+    with pytest.raises(ShardIndexError, match=r"s-0\.tar: expected a folder of shards with an index, found a file"):
+        Shards.open(folder / "s-0.tar")

@@ -1,4 +1,4 @@
-"""What can be chosen about make-shards: how pages are read (raw/settings.py), how shards are cut, how the job runs."""
+"""The options of make-shards; those about reading pages are in raw/settings.py."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ _HOW_ONLY = {"workers", "time_limit", "memory_limit_mb", "overwrite", "tokenizer
 
 
 class MakeShardsOptions(RawSettings):
-    """Options of `make_shards`: how raw pages are read, and how the job is run."""
+    """The options of `make_shards`: how pages are read, how shards are cut, how the job runs."""
 
     pages_per_shard: int | None = Field(default=None, ge=1, le=1_000_000)
     """None chooses 16 to 1,024, so that there are about 64 shards."""

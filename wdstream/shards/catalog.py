@@ -141,49 +141,46 @@ def token_fingerprints(names: Sequence[str]) -> list[str]:
 
 
 class IndexFiles:
-    """The files of the index at `path`, a folder of shards or a URL; those at a URL are held in memory.
+    """The index at `path`, a folder of shards or a URL: folders are mapped into memory, what is at a URL is held in it.
 
     Attributes:
         storage: the folder or URL, for what is next to the index.
+        catalog: what `index.json` says.
+
+    Raises:
+        ShardIndexError: there is no `index.json`, or it is damaged or of another schema version.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.storage = open_storage(path)
         self._path = path
-
-    def catalog(self) -> Catalog:
-        """What `index.json` says.
-
-        Raises:
-            ShardIndexError: there is none, or it is damaged or of another schema version.
-        """
         try:
             data = self.storage.read_file(f"{INDEX_FOLDER}/{INDEX_JSON}")
         except ShardError as error:
-            raise no_index(self._path) from error
-        return catalog_from_json(data, f"{self._path}/{INDEX_FOLDER}/{INDEX_JSON}")
+            raise ShardIndexError(f"{path} has no {INDEX_FOLDER}/{INDEX_JSON}: run `wdstream index {path}`") from error
+        self.catalog = catalog_from_json(data, f"{path}/{INDEX_FOLDER}/{INDEX_JSON}")
 
-    def columns(self, catalog: Catalog) -> dict[str, Column]:
+    def columns(self) -> dict[str, Column]:
         """All columns that do not depend on a tokenizer.
 
         Raises:
             ShardIndexError: one is missing, damaged, or of another type or length than the catalog says.
         """
         columns = {}
-        for name, (dtype, length) in catalog.column_shapes().items():
+        for name, (dtype, length) in self.catalog.column_shapes().items():
             column = self._column(f"{name}.npy", dtype, length)
             if column is None:
                 raise ShardIndexError(f"{name}.npy of the index is missing: {_REMEDY}")
             columns[name] = column
         return columns
 
-    def tokens(self, catalog: Catalog, fingerprint: str) -> NDArray[np.int32]:
+    def tokens(self, fingerprint: str) -> NDArray[np.int32]:
         """The token column of one tokenizer, int32 (n,).
 
         Raises:
             ShardIndexError: there is none, with those there are; or it is damaged or of another index.
         """
-        column = self._column(token_file(fingerprint), TOKEN_DTYPE, catalog.num_samples)
+        column = self._column(token_file(fingerprint), TOKEN_DTYPE, self.catalog.num_samples)
         if column is None:
             raise ShardIndexError(
                 f"{self._path}: no token counts of the tokenizer with fingerprint {fingerprint}; counted are: "
@@ -192,15 +189,15 @@ class IndexFiles:
             )
         return column
 
-    def supervised(self, catalog: Catalog, fingerprint: str) -> NDArray[np.int32] | None:
+    def supervised(self, fingerprint: str) -> NDArray[np.int32] | None:
         """The column of supervised tokens of one tokenizer, int32 (n,); None where all tokens of text are supervised.
 
         Raises:
             ShardIndexError: it is damaged or of another index.
         """
-        return self._column(supervised_file(fingerprint), TOKEN_DTYPE, catalog.num_samples)
+        return self._column(supervised_file(fingerprint), TOKEN_DTYPE, self.catalog.num_samples)
 
-    def paragraphs(self, catalog: Catalog, fingerprint: str) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    def paragraphs(self, fingerprint: str) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Where each row's paragraphs begin, int64 (n + 1,), and the tokens of each paragraph under one tokenizer,
         int32.
 
@@ -208,7 +205,7 @@ class IndexFiles:
             ShardIndexError: there are none, since they are counted only when asked for; or they are damaged.
         """
         tokens_name, starts_name = paragraph_files(fingerprint)
-        starts = self._column(starts_name, PARAGRAPH_START_DTYPE, catalog.num_samples + 1)
+        starts = self._column(starts_name, PARAGRAPH_START_DTYPE, self.catalog.num_samples + 1)
         if starts is None:
             raise ShardIndexError(
                 f"{self._path}: overlength 'split' needs the tokens of paragraphs, which are not counted for the "
@@ -251,8 +248,3 @@ class IndexFiles:
             return None
         array: Column = np.load(io.BytesIO(data), allow_pickle=False)
         return array
-
-
-def no_index(path: Path | str) -> ShardIndexError:
-    """The error for shards without an index."""
-    return ShardIndexError(f"{path} has no {INDEX_FOLDER}/{INDEX_JSON}: run `wdstream index {path}`")

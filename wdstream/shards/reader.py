@@ -8,7 +8,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.errors import DamagedSampleError, PageError, ShardError
+from wdstream.errors import DamagedSampleError, PageError, ShardError, ShardIndexError
 from wdstream.records import Page
 from wdstream.shards.catalog import IndexFiles
 from wdstream.shards.layout import split_name, split_sample
@@ -46,10 +46,12 @@ class Shards:
         """`Shards.open` says more."""
         if not isinstance(path, str | Path):
             raise TypeError(f"Shards: expected a folder or URL of shards, got {type(path).__name__}: {path!r:.80}")
+        if Path(path).is_file():
+            raise ShardIndexError(f"{path}: expected a folder of shards with an index, found a file")
         self.path = path
         self._files = IndexFiles(path)
-        self.catalog = catalog = self._files.catalog()
-        columns = self._files.columns(catalog)
+        self.catalog = catalog = self._files.catalog
+        columns = self._files.columns()
         self.fingerprint = catalog.fingerprint
         self.shard_names = tuple(shard.name for shard in catalog.shards)
         self.shard_starts = np.cumsum([0] + [shard.samples for shard in catalog.shards], dtype=np.int64)[:-1]
@@ -111,7 +113,7 @@ class Shards:
             ShardIndexError: when there is none, naming those there are.
         """
         if fingerprint not in self._tokens:
-            self._tokens[fingerprint] = self._files.tokens(self.catalog, fingerprint)
+            self._tokens[fingerprint] = self._files.tokens(fingerprint)
         return self._tokens[fingerprint]
 
     def supervised(self, fingerprint: str) -> NDArray[np.int32] | None:
@@ -124,7 +126,7 @@ class Shards:
         Raises:
             ShardIndexError: when the column is damaged or of another index.
         """
-        return self._files.supervised(self.catalog, fingerprint)
+        return self._files.supervised(fingerprint)
 
     def paragraphs(self, fingerprint: str) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Tokens of each paragraph of the pages that may be split, under one tokenizer (text/paragraphs.py).
@@ -135,7 +137,7 @@ class Shards:
         Raises:
             ShardIndexError: when there are none, as in an index of an earlier version; or when they are damaged.
         """
-        return self._files.paragraphs(self.catalog, fingerprint)
+        return self._files.paragraphs(fingerprint)
 
     def read(self, row: int) -> tuple[str, dict[str, bytes]]:
         """Key and members (extension to bytes) of one row, by one read, verified against the index.

@@ -93,7 +93,7 @@ def write_token_column(folder: Path, fingerprint: str, counts: ArrayLike, superv
     Raises:
         ShardIndexError: when there is no index, or `counts` does not fit it.
     """
-    catalog = IndexFiles(folder).catalog()
+    catalog = IndexFiles(folder).catalog
     path, supervised_path = (folder / INDEX_FOLDER / name(fingerprint) for name in (token_file, supervised_file))
     if supervised is None:
         supervised_path.unlink(missing_ok=True)
