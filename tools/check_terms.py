@@ -47,7 +47,7 @@ TERMS = {
     r"affairs?": "is up to",
     r"parted by": "separated by",
     r"in silence": "silently",
-    r"held? against|holds? \w+ against|holding \w+ against": "compared with",
+    r"held against|hold(s|ing)?( \w+){0,3} against": "compared with",
     r"in all(?=[).,;:\]])": "in total",
     r"per cent": "percent",
     r"for ever": "forever",
