@@ -74,13 +74,13 @@ def whole_families(tmp_path_factory: pytest.TempPathFactory, families: dict[str,
 
 
 @pytest.fixture(scope="session")
-def tiny_checkpoint(shared: SharedFolders) -> Path:
+def tiny_model(shared: SharedFolders) -> Path:
     """A tiny Qwen2.5-VL with 1,024 tokens."""
     return TinyModels(shared, vocab_size=1024)["qwen2_5_vl"]
 
 
 @pytest.fixture(scope="session")
-def shipped_shards(shared: SharedFolders, tiny_checkpoint: Path) -> Path:
+def shipped_shards(shared: SharedFolders, tiny_model: Path) -> Path:
     """Shards of some of the shipped pages: PDFs, scans, interleaved rows; 8 pages per shard."""
     from wdstream.make_shards import MakeShardsOptions, make_shards
 
@@ -90,14 +90,14 @@ def shipped_shards(shared: SharedFolders, tiny_checkpoint: Path) -> Path:
                 target = folder / "raw" / path.relative_to(PAGES)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)
-        options = MakeShardsOptions(tokenizer=tiny_checkpoint, dpi=40, pages_per_shard=8, workers=1)
+        options = MakeShardsOptions(tokenizer=tiny_model, dpi=40, pages_per_shard=8, workers=1)
         make_shards(folder / "raw", folder / "shards", options=options)
 
     return shared.get("shipped", make) / "shards"
 
 
 @pytest.fixture(scope="session")
-def small_shards(shared: SharedFolders, tiny_checkpoint: Path) -> Path:
+def small_shards(shared: SharedFolders, tiny_model: Path) -> Path:
     """Shards of 30 pages so small that a whole epoch takes a moment; 9 pages per shard."""
     from PIL import Image
 
@@ -111,14 +111,14 @@ def small_shards(shared: SharedFolders, tiny_checkpoint: Path) -> Path:
             path = folder / "raw" / f"page-{number:02}.png"
             Image.effect_noise(size, 80).convert("RGB").save(path)
             path.with_suffix(".txt").write_text("word " * draw.randint(1, 60))
-        options = MakeShardsOptions(tokenizer=tiny_checkpoint, pages_per_shard=9, workers=1)
+        options = MakeShardsOptions(tokenizer=tiny_model, pages_per_shard=9, workers=1)
         make_shards(folder / "raw", folder / "shards", options=options)
 
     return shared.get("small", make) / "shards"
 
 
 @pytest.fixture(scope="session")
-def stream_config(tiny_checkpoint: Path) -> Callable[..., Config]:
+def stream_config(tiny_model: Path) -> Callable[..., Config]:
     """A configuration over some shards; further keywords go into `data:`."""
 
     def make(*shards: Path, tiling: dict[str, Any] | None = None, micro_batch_size: int = 1, **data: Any) -> Config:
@@ -126,7 +126,7 @@ def stream_config(tiny_checkpoint: Path) -> Callable[..., Config]:
         settings["train"] = [{"path": str(path)} for path in shards]  # type: ignore[assignment]
         return Config.model_validate(
             {
-                "model": {"path": str(tiny_checkpoint)},
+                "model": {"path": str(tiny_model)},
                 "data": settings | data,
                 "tiling": tiling or {"kind": "shape_buckets", "tile_size": 84, "overview_size": 56},
                 "train": {"micro_batch_size": micro_batch_size},

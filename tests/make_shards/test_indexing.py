@@ -23,17 +23,15 @@ def foreign_tar(path: Path, *samples: tuple[str, bytes]) -> None:
             tar.addfile(info, io.BytesIO(data))
 
 
-def test_index_and_tokens_over_the_tars_of_others(tmp_path: Path, tiny_checkpoint: Path) -> None:
+def test_index_and_tokens_over_the_tars_of_others(tmp_path: Path, tiny_model: Path) -> None:
     image = (DATA / "bad/pillow-hopper_orientation_6.jpg").read_bytes()
     foreign_tar(tmp_path / "a.tar", ("p1.jpg", image), ("p1.txt", b"one two three"), ("p2.txt", b"<|im_end|>"))
     foreign_tar(
         tmp_path / "b.tar", ("row.json", b'{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}')
     )
     ticks: list[tuple[int, int]] = []
-    report = index_folder(
-        tmp_path, tiny_checkpoint, workers=1, on_progress=lambda done, total: ticks.append((done, total))
-    )
-    encoder = TextEncoder.open(tiny_checkpoint)
+    report = index_folder(tmp_path, tiny_model, workers=1, on_progress=lambda done, total: ticks.append((done, total)))
+    encoder = TextEncoder.open(tiny_model)
     shards = Shards.open(tmp_path)
     expected = [encoder.count(["one two three"])[0], encoder.count(["<|im_end|>"])[0], 2]
     assert shards.tokens(encoder.fingerprint).tolist() == expected
@@ -48,15 +46,15 @@ def test_index_and_tokens_over_the_tars_of_others(tmp_path: Path, tiny_checkpoin
 
 
 def test_a_second_tokenizer_later_and_the_same_counts_as_at_once(
-    small_raw: Path, tmp_path: Path, tiny_checkpoint: Path
+    small_raw: Path, tmp_path: Path, tiny_model: Path
 ) -> None:
     make_shards(small_raw, tmp_path / "later", options=MakeShardsOptions(workers=1))
     rows: list[int] = []
     report = add_token_column(
-        tmp_path / "later", tiny_checkpoint, paragraphs=True, on_progress=lambda done, total: rows.append(done)
+        tmp_path / "later", tiny_model, paragraphs=True, on_progress=lambda done, total: rows.append(done)
     )
     assert rows[-1] == report.num_samples == 13
-    options = MakeShardsOptions(workers=1, tokenizer=tiny_checkpoint, paragraphs=True)
+    options = MakeShardsOptions(workers=1, tokenizer=tiny_model, paragraphs=True)
     make_shards(small_raw, tmp_path / "at_once", options=options)
     names = [f"index/{column}.{report.fingerprint}.npy" for column in ("tokens", "paragraphs", "paragraph_start")]
     for name in names:
@@ -76,22 +74,22 @@ def test_a_second_tokenizer_later_and_the_same_counts_as_at_once(
         assert (tmp_path / "later" / name).read_bytes() == (tmp_path / "at_once" / name).read_bytes()
 
 
-def test_paragraphs_of_the_pages_that_may_be_split(tmp_path: Path, tiny_checkpoint: Path) -> None:
-    encoder = TextEncoder.open(tiny_checkpoint)
+def test_paragraphs_of_the_pages_that_may_be_split(tmp_path: Path, tiny_model: Path) -> None:
+    encoder = TextEncoder.open(tiny_model)
     texts = ["one line", "One two three.\n\nFour five\nsix.\n", "first line\nsecond line\nthird"]
     row = b'{"content":[{"type":"text","text":"a\\nb"},{"type":"text","text":"c"}]}'
     samples = [(f"p{number}.txt", text.encode()) for number, text in enumerate(texts)]
     foreign_tar(tmp_path / "a.tar", *samples, ("row.json", row))
-    index_folder(tmp_path, tiny_checkpoint, paragraphs=True, workers=1)
+    index_folder(tmp_path, tiny_model, paragraphs=True, workers=1)
     starts, tokens = Shards.open(tmp_path).paragraphs(encoder.fingerprint)
     assert starts.tolist() == [0, 0, 2, 5, 5]
     pieces = ["One two three.\n\n", "Four five\nsix.\n", "first line\n", "second line\n", "third"]
     assert tokens.tolist() == encoder.count(pieces)
 
 
-def test_paragraphs_are_counted_when_asked_for(small_raw: Path, tmp_path: Path, tiny_checkpoint: Path) -> None:
+def test_paragraphs_are_counted_when_asked_for(small_raw: Path, tmp_path: Path, tiny_model: Path) -> None:
     out = tmp_path / "out"
-    without = MakeShardsOptions(workers=1, tokenizer=tiny_checkpoint)
+    without = MakeShardsOptions(workers=1, tokenizer=tiny_model)
     fingerprint = make_shards(small_raw, out, options=without).fingerprint
     assert fingerprint is not None
     tokens, *paragraphs = (
@@ -102,11 +100,11 @@ def test_paragraphs_are_counted_when_asked_for(small_raw: Path, tmp_path: Path, 
     make_shards(small_raw, out, options=without.replace(paragraphs=True))  # asked for later: read again
     found = [path.read_bytes() for path in paragraphs]
     assert tokens.read_bytes() == counted
-    add_token_column(out, tiny_checkpoint, workers=1)  # those that are there stay
+    add_token_column(out, tiny_model, workers=1)  # those that are there stay
     assert [path.read_bytes() for path in paragraphs] == found
     for path in paragraphs:
         path.unlink()
-    index_folder(out, tiny_checkpoint, paragraphs=True, workers=1)
+    index_folder(out, tiny_model, paragraphs=True, workers=1)
     assert [path.read_bytes() for path in paragraphs] == found
     for wrong in (lambda: index_folder(out, paragraphs=True), lambda: MakeShardsOptions(paragraphs=True)):
         with pytest.raises(ConfigError, match=r"paragraphs.* counted with a tokenizer; give --tokenizer, too"):
@@ -114,9 +112,9 @@ def test_paragraphs_are_counted_when_asked_for(small_raw: Path, tmp_path: Path, 
 
 
 def test_paragraphs_counted_with_the_shards_come_back_with_a_new_index(
-    small_raw: Path, tmp_path: Path, tiny_checkpoint: Path
+    small_raw: Path, tmp_path: Path, tiny_model: Path
 ) -> None:
-    options = MakeShardsOptions(workers=1, tokenizer=tiny_checkpoint, paragraphs=True)
+    options = MakeShardsOptions(workers=1, tokenizer=tiny_model, paragraphs=True)
     make_shards(small_raw, tmp_path, options=options)
     found = {path.name: path.read_bytes() for path in (tmp_path / "index").glob("paragraph*")}
     assert len(found) == 2
@@ -124,11 +122,11 @@ def test_paragraphs_counted_with_the_shards_come_back_with_a_new_index(
     assert {path.name: path.read_bytes() for path in (tmp_path / "index").glob("paragraph*")} == found
 
 
-def test_no_index_and_a_changed_shard(tmp_path: Path, tiny_checkpoint: Path) -> None:
+def test_no_index_and_a_changed_shard(tmp_path: Path, tiny_model: Path) -> None:
     foreign_tar(tmp_path / "a.tar", ("p.txt", b"text"))
     with pytest.raises(ShardIndexError, match="wdstream index"):
-        add_token_column(tmp_path, tiny_checkpoint)
+        add_token_column(tmp_path, tiny_model)
     index_folder(tmp_path, workers=1)
     foreign_tar(tmp_path / "a.tar", ("p.txt", b"TEXT"))
     with pytest.raises(ShardError, match=r"a\.tar"):
-        add_token_column(tmp_path, tiny_checkpoint)
+        add_token_column(tmp_path, tiny_model)

@@ -9,5 +9,5 @@ from wdstream.families.registry import load_family
 
 
 @pytest.fixture(scope="session")
-def family(tiny_checkpoint: Path) -> Family:
-    return load_family(tiny_checkpoint)
+def family(tiny_model: Path) -> Family:
+    return load_family(tiny_model)

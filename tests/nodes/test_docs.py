@@ -19,13 +19,11 @@ DOC = ROOT / "docs" / "nodes.md"
 
 
 @pytest.fixture(scope="module")
-def names(
-    tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path, small_shards: Path
-) -> Iterator[dict[str, Any]]:
+def names(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, small_shards: Path) -> Iterator[dict[str, Any]]:
     """What the programs leave, by name."""
     folder = tmp_path_factory.mktemp("reader")
     (folder / "models").mkdir()
-    (folder / "models" / "tiny").symlink_to(tiny_checkpoint)
+    (folder / "models" / "tiny").symlink_to(tiny_model)
     (folder / "shards").symlink_to(small_shards)
     pages = sorted(make_pages(folder / "raw", num_pages=9).glob("*.jpg"))
     for page in pages:

@@ -288,10 +288,10 @@ def test_downscaled_pages_have_the_planned_lengths(stream_config: MakeConfig, sh
     assert {rejecting.key(sample) for sample in too_large} <= trained
 
 
-def test_the_example_of_the_readme(small_shards: Path, tiny_checkpoint: Path) -> None:
+def test_the_example_of_the_readme(small_shards: Path, tiny_model: Path) -> None:
     plan = Plan(
         Shards.open(small_shards),
-        load_family(tiny_checkpoint),
+        load_family(tiny_model),
         TilingPolicy(kind="adaptive"),
         sequence_length=1024,
         max_patches=4096,
@@ -383,14 +383,14 @@ def test_splits_mixtures_and_curriculum(stream_config: MakeConfig, small_shards:
     assert plan.settings.where_of(0) == ("text_chars < 100",)
 
 
-def test_planning_needs_no_torch(small_shards: Path, tiny_checkpoint: Path) -> None:
+def test_planning_needs_no_torch(small_shards: Path, tiny_model: Path) -> None:
     import subprocess
     import sys
 
     code = f"""
 import sys
 from wdstream import Plan, Shards, TilingPolicy, load_family
-plan = Plan(Shards.open({str(small_shards)!r}), load_family({str(tiny_checkpoint)!r}), TilingPolicy(),
+plan = Plan(Shards.open({str(small_shards)!r}), load_family({str(tiny_model)!r}), TilingPolicy(),
             sequence_length=1024, max_patches=4096, global_batch_size=2)
 print(plan.step(3).step, 'torch' in sys.modules)
 """

@@ -46,7 +46,7 @@ CONFIG = Path("cfg.yaml")
 
 
 @pytest.fixture(scope="session")
-def long_shards(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Path:
+def long_shards(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """Pages of a small picture and up to 9 paragraphs, by blank lines or by lines; rows that are never split."""
     from wdstream.make_shards import MakeShardsOptions, make_shards
 
@@ -68,7 +68,7 @@ def long_shards(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path)
         {"content": [{"type": "text", "text": "\n\n".join(["only text, no image " * 6] * 8)}], "images": []},
     ]
     (raw / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    options = MakeShardsOptions(tokenizer=tiny_checkpoint, paragraphs=True, pages_per_shard=7, workers=1)
+    options = MakeShardsOptions(tokenizer=tiny_model, paragraphs=True, pages_per_shard=7, workers=1)
     make_shards(raw, folder / "shards", options=options)
     return folder / "shards"
 
@@ -343,7 +343,7 @@ def test_where_names_the_parts_there_are(split_config: MakeConfig, name: str, me
 
 
 def test_a_key_that_looks_like_the_name_of_a_part(
-    tmp_path: Path, tiny_checkpoint: Path, long_shards: Path, split_config: MakeConfig
+    tmp_path: Path, tiny_model: Path, long_shards: Path, split_config: MakeConfig
 ) -> None:
     """A page's own key comes first; in several datasets a part is meant wherever there is one of that name."""
     from wdstream.make_shards import index_folder
@@ -353,7 +353,7 @@ def test_a_key_that_looks_like_the_name_of_a_part(
         info = tarfile.TarInfo("p05 part 1/3.txt")
         info.size = 12
         tar.addfile(info, io.BytesIO(b"a short text"))
-    index_folder(tmp_path / "shards", tiny_checkpoint, paragraphs=True, workers=1)
+    index_folder(tmp_path / "shards", tiny_model, paragraphs=True, workers=1)
     config = split_config(tmp_path / "shards", epochs=1)
     assert [one.name for one in where(config, "p05 part 1/3").occurrences] == ["p05 part 1/3"]
     twice = split_config(long_shards, Path(shutil.copytree(long_shards, tmp_path / "again")), epochs=1)

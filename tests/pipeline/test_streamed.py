@@ -25,7 +25,7 @@ STEPS = 9
 
 
 @pytest.fixture(scope="module")
-def lanes(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Lanes:
+def lanes(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Lanes:
     """7 tars of 5 small pages in 4 lanes; the data end within the steps that are compared."""
     folder = tmp_path_factory.mktemp("lanes")
     draw = random.Random(3)
@@ -39,7 +39,7 @@ def lanes(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> La
                 Image.effect_noise(size, 80).convert("RGB").save(file, "JPEG")
                 writer.write({"__key__": f"{number}", "jpg": file.getvalue(), "txt": "word " * draw.randint(1, 40)})
     settings = LaneSettings(
-        family=load_family(tiny_checkpoint),
+        family=load_family(tiny_model),
         tiling=TilingPolicy(kind="none"),
         sequence_length=120,
         max_patches=200,

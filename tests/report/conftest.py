@@ -23,7 +23,7 @@ CONFIG = Path("runs/[bold]&<b>.yaml")
 
 
 @pytest.fixture(scope="session")
-def shown_shards(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Path:
+def shown_shards(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """Six pages, of which one was damaged after it was indexed and one is too long for a pack."""
     from wdstream.make_shards import MakeShardsOptions, make_shards
 
@@ -40,7 +40,7 @@ def shown_shards(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path
     Image.new("RGB", (90, 30), "navy").save(raw / "images" / "navy.jpg")
     content = [{"type": "text", "text": "Look: "}, {"type": "image"}, {"type": "text", "text": "a flag."}]
     (raw / "rows.jsonl").write_text(json.dumps({"images": ["images/navy.jpg"], "content": content}) + "\n")
-    options = MakeShardsOptions(tokenizer=tiny_checkpoint, dpi=50, pages_per_shard=100, workers=1)
+    options = MakeShardsOptions(tokenizer=tiny_model, dpi=50, pages_per_shard=100, workers=1)
     make_shards(raw, folder / "shards", options=options)
     damage(folder / "shards", "images/damaged")
     return folder / "shards"

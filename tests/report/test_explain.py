@@ -23,8 +23,8 @@ GRADIENT = np.add.outer(np.arange(60), np.arange(90))[:, :, None].repeat(3, axis
 
 
 @pytest.fixture(scope="module")
-def family(tiny_checkpoint: Path) -> Family:
-    return load_family(tiny_checkpoint)
+def family(tiny_model: Path) -> Family:
+    return load_family(tiny_model)
 
 
 def tiled(*segments: Segment) -> TiledPage:

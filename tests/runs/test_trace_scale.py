@@ -21,7 +21,7 @@ SHARDS, STEP = 100, 1200
 
 
 @pytest.mark.slow
-def test_a_step_of_a_million_pages(tmp_path: Path, tiny_checkpoint: Path) -> None:
+def test_a_step_of_a_million_pages(tmp_path: Path, tiny_model: Path) -> None:
     shards, run = tmp_path / "shards", tmp_path / "run"
     shards.mkdir()
     run.mkdir()
@@ -29,10 +29,10 @@ def test_a_step_of_a_million_pages(tmp_path: Path, tiny_checkpoint: Path) -> Non
         write_hollow_shard(shards / f"s-{number:04d}.tar", number)
     merge_index(shards)
     tokens = np.random.default_rng(0).integers(50, 2000, SHARDS * SAMPLES)
-    write_token_column(shards, load_family(tiny_checkpoint).text_fingerprint, tokens)
+    write_token_column(shards, load_family(tiny_model).text_fingerprint, tokens)
     config = Config.model_validate(
         {
-            "model": {"path": str(tiny_checkpoint)},
+            "model": {"path": str(tiny_model)},
             "data": {"train": [{"path": str(shards)}], "sequence_length": 16384, "max_patches": 80_000},
             "tiling": {"kind": "none"},
         }

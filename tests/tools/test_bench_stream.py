@@ -17,9 +17,9 @@ from wdstream.tiling.labels import label_page
 
 
 @pytest.fixture(scope="module")
-def plan(shipped_shards: Path, tiny_checkpoint: Path) -> Plan:
+def plan(shipped_shards: Path, tiny_model: Path) -> Plan:
     settings = {"sequence_length": 4096, "max_patches": 40_000, "global_batch_size": 1, "epochs": 1}
-    return Plan(Shards.open(shipped_shards), load_family(tiny_checkpoint), TilingPolicy(), **settings)  # type: ignore[arg-type]
+    return Plan(Shards.open(shipped_shards), load_family(tiny_model), TilingPolicy(), **settings)  # type: ignore[arg-type]
 
 
 def test_all_paths_make_the_same_pack(plan: Plan) -> None:
@@ -67,13 +67,11 @@ def test_ratios() -> None:
     ]
 
 
-def test_a_large_index_points_at_real_pages(
-    plan: Plan, shipped_shards: Path, tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_a_large_index_points_at_real_pages(plan: Plan, shipped_shards: Path, tiny_model: Path, tmp_path: Path) -> None:
     large = Shards.open(stream_limits.repeat_index(shipped_shards, tmp_path / "large", rows=500, rows_per_shard=100))
     small = Shards.open(shipped_shards)
     assert len(large) >= 500
-    fingerprint = load_family(tiny_checkpoint).text_fingerprint
+    fingerprint = load_family(tiny_model).text_fingerprint
     expected = {small.key(row): row for row in range(len(small))}
     for row in range(0, len(large), 37):
         key, parts = large.read(row)
@@ -95,9 +93,9 @@ def test_a_large_index_points_at_real_pages(
     ],
 )
 def test_measurements_in_fresh_processes(
-    shipped_shards: Path, tiny_checkpoint: Path, run: str, arguments: tuple[str, ...], figures: set[str]
+    shipped_shards: Path, tiny_model: Path, run: str, arguments: tuple[str, ...], figures: set[str]
 ) -> None:
-    command = [sys.executable, str(TOOLS / "stream_limits.py"), run, str(shipped_shards), str(tiny_checkpoint)]
+    command = [sys.executable, str(TOOLS / "stream_limits.py"), run, str(shipped_shards), str(tiny_model)]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=240, check=True)
     found = json.loads(done.stdout)
     assert found.keys() == figures

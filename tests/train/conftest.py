@@ -29,14 +29,14 @@ train: {{max_steps: 10, checkpoint_every: 5}}
 
 
 @pytest.fixture(scope="session")
-def workplace(tiny_checkpoint: Path, shared: SharedFolders, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+def workplace(tiny_model: Path, shared: SharedFolders, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     def make(folder: Path) -> None:
         for name, num_pages, seed in (("shards", 24, 0), ("shards-eval", 5, 1)):
             raw = make_pages(folder / f"raw-{name}", num_pages=num_pages, seed=seed)
-            make_shards(raw, folder / name, options=MakeShardsOptions(tokenizer=tiny_checkpoint, workers=1))
+            make_shards(raw, folder / name, options=MakeShardsOptions(tokenizer=tiny_model, workers=1))
 
     root, made = tmp_path_factory.mktemp("work"), shared.get("work", make)
-    (root / "model").symlink_to(tiny_checkpoint)
+    (root / "model").symlink_to(tiny_model)
     for name in ("shards", "shards-eval"):
         (root / name).symlink_to(made / name)
     (root / "cfg.yaml").write_text(CONFIG.format(root=root))

@@ -19,8 +19,8 @@ from wdstream.train.loss import LossHead, find_targets
 
 
 @pytest.fixture(scope="module")
-def family(tiny_checkpoint: Path) -> Family:
-    return load_family(tiny_checkpoint)
+def family(tiny_model: Path) -> Family:
+    return load_family(tiny_model)
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +71,9 @@ def step_of(model: Any, family: Family, batch: Batch) -> tuple[float, dict[str, 
     return float(loss.detach()), {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
-def test_vision_gets_a_gradient_of_exactly_zero(tiny_checkpoint: Path, family: Family, text: Sample) -> None:
+def test_vision_gets_a_gradient_of_exactly_zero(tiny_model: Path, family: Family, text: Sample) -> None:
     batch = collate([pack(family, text)], family)
-    model = AutoModelForImageTextToText.from_pretrained(tiny_checkpoint, dtype=torch.float32)
+    model = AutoModelForImageTextToText.from_pretrained(tiny_model, dtype=torch.float32)
     _, plain = step_of(model, family, batch)
     _, joined = step_of(model, family, with_dummy(batch, family))
     for name, gradient in joined.items():
@@ -111,8 +111,8 @@ def test_the_blank_document_adds_exactly_nothing(name: str, tiny_models: dict[st
                 assert after is not None and (after - before).norm() <= 2e-5 * before.norm() + 1e-9, parameter
 
 
-def test_row_without_tokens_runs_and_teaches_nothing(tiny_checkpoint: Path, family: Family) -> None:
-    model = AutoModelForImageTextToText.from_pretrained(tiny_checkpoint, dtype=torch.float32)
+def test_row_without_tokens_runs_and_teaches_nothing(tiny_model: Path, family: Family) -> None:
+    model = AutoModelForImageTextToText.from_pretrained(tiny_model, dtype=torch.float32)
     loss, found = step_of(model, family, with_dummy(collate([pack(family)], family), family))
     assert loss == 0.0
     assert all(gradient is not None and gradient.abs().max() == 0 for gradient in found.values())

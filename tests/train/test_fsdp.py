@@ -18,10 +18,10 @@ WORKER = str(ROOT / "tests/workers/fsdp.py")
 
 
 @pytest.mark.slow
-def test_sharded_training_is_the_same_training(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    run_world(WORKER, [str(tiny_checkpoint), str(tmp_path)], size=2)
+def test_sharded_training_is_the_same_training(tiny_model: Path, tmp_path: Path) -> None:
+    run_world(WORKER, [str(tiny_model), str(tmp_path)], size=2)
     norms = json.loads((tmp_path / "norms.json").read_text())
-    wanted = documents_alone(tiny_checkpoint).double().norm().item()
+    wanted = documents_alone(tiny_model).double().norm().item()
     assert norms["straight"][0] == pytest.approx(wanted, rel=1e-5)
     assert norms["again"] == norms["straight"][2:]
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / "final", dtype=torch.float32)

@@ -49,8 +49,8 @@ FAULTS: dict[str, Callable[[Inputs], Inputs]] = {
 
 
 @pytest.fixture(scope="module")
-def engine(tiny_checkpoint: Path) -> Engine:
-    model = AutoModelForImageTextToText.from_pretrained(tiny_checkpoint, dtype=torch.float32)
+def engine(tiny_model: Path) -> Engine:
+    model = AutoModelForImageTextToText.from_pretrained(tiny_model, dtype=torch.float32)
     with torch.no_grad():
         for parameter in model.parameters():  # attention of freshly made weights is nearly uniform: make it matter
             parameter.mul_(3.0 if parameter.ndim > 1 else 1.0)
@@ -58,7 +58,7 @@ def engine(tiny_checkpoint: Path) -> Engine:
         accelerator=Accelerator(cpu=True),
         model=model,
         head=LossHead(model),
-        family=load_family(tiny_checkpoint),
+        family=load_family(tiny_model),
         dtype=torch.float32,
         seed=0,
         needs_images=True,

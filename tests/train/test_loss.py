@@ -45,10 +45,10 @@ def test_targets_are_the_next_tokens() -> None:
     assert targets.num_supervised == 4
 
 
-def test_sum_equals_hugging_face(tiny_checkpoint: Path) -> None:
+def test_sum_equals_hugging_face(tiny_model: Path) -> None:
     inputs, labels = make_inputs()
-    wanted_loss, wanted_gradients = reference(tiny_checkpoint, inputs, labels)
-    model = load(tiny_checkpoint)
+    wanted_loss, wanted_gradients = reference(tiny_model, inputs, labels)
+    model = load(tiny_model)
     head = LossHead(model)
     targets = find_targets(labels)
     loss = head.loss_sum(model, inputs, targets)
@@ -60,14 +60,14 @@ def test_sum_equals_hugging_face(tiny_checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize("softcap", [None, 5.0])
-def test_heads_that_are_more_than_a_matrix(tiny_checkpoint: Path, softcap: float | None) -> None:
+def test_heads_that_are_more_than_a_matrix(tiny_model: Path, softcap: float | None) -> None:
     """A head with an adapter, or with capped logits, takes the path of recomputed chunks; same numbers."""
 
     class Head(nn.Linear):
         pass
 
     inputs, labels = make_inputs()
-    model = load(tiny_checkpoint)
+    model = load(tiny_model)
     model.lm_head.__class__ = Head
     hidden = model.model(**inputs, use_cache=False).last_hidden_state
     logits = model.lm_head(hidden)
@@ -86,9 +86,9 @@ def test_heads_that_are_more_than_a_matrix(tiny_checkpoint: Path, softcap: float
     assert (gradients(model) - wanted_gradients).norm() / wanted_gradients.norm() < 1e-6
 
 
-def test_nothing_supervised_is_zero_with_a_whole_graph(tiny_checkpoint: Path) -> None:
+def test_nothing_supervised_is_zero_with_a_whole_graph(tiny_model: Path) -> None:
     inputs, labels = make_inputs()
-    model = load(tiny_checkpoint)
+    model = load(tiny_model)
     targets = find_targets(torch.full_like(labels, -100))
     loss = LossHead(model).loss_sum(model, inputs, targets)
     loss.backward()
@@ -98,17 +98,17 @@ def test_nothing_supervised_is_zero_with_a_whole_graph(tiny_checkpoint: Path) ->
     assert model.lm_head.weight.grad is not None
 
 
-def test_without_targets_it_is_the_plain_head(tiny_checkpoint: Path) -> None:
+def test_without_targets_it_is_the_plain_head(tiny_model: Path) -> None:
     inputs, _ = make_inputs()
-    plain, ours = load(tiny_checkpoint), load(tiny_checkpoint)
+    plain, ours = load(tiny_model), load(tiny_model)
     LossHead(ours)
     with torch.no_grad():
         assert torch.equal(plain(**inputs, use_cache=False).logits, ours(**inputs, use_cache=False).logits)
 
 
-def test_bfloat16_sum_is_exact(tiny_checkpoint: Path) -> None:
+def test_bfloat16_sum_is_exact(tiny_model: Path) -> None:
     inputs, labels = make_inputs(length=20)
-    model = load(tiny_checkpoint)
+    model = load(tiny_model)
     head = LossHead(model)
     exact = head.loss_sum(model, inputs, find_targets(labels)).item()
     with torch.autocast("cpu", torch.bfloat16):

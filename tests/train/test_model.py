@@ -30,8 +30,8 @@ def trainable(model: nn.Module) -> set[str]:
     return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def test_full_training_trains_everything(tiny_checkpoint: Path) -> None:
-    config = make_config(tiny_checkpoint)
+def test_full_training_trains_everything(tiny_model: Path) -> None:
+    config = make_config(tiny_model)
     model = load_model(config, CPU)
     assert trainable(model) == {name for name, _ in model.named_parameters()}
     assert model.training
@@ -39,8 +39,8 @@ def test_full_training_trains_everything(tiny_checkpoint: Path) -> None:
     assert trains_vision(config)
 
 
-def test_freeze_vision_leaves_the_language_model(tiny_checkpoint: Path) -> None:
-    config = make_config(tiny_checkpoint, freeze_vision=True)
+def test_freeze_vision_leaves_the_language_model(tiny_model: Path) -> None:
+    config = make_config(tiny_model, freeze_vision=True)
     names = trainable(load_model(config, CPU))
     assert names
     assert not [name for name in names if "visual" in name]
@@ -48,25 +48,25 @@ def test_freeze_vision_leaves_the_language_model(tiny_checkpoint: Path) -> None:
     assert not trains_vision(config)
 
 
-def test_lora_reaches_the_language_model_only(tiny_checkpoint: Path) -> None:
-    config = make_config(tiny_checkpoint, adapter={"kind": "lora", "r": 4}, gradient_checkpointing=True)
+def test_lora_reaches_the_language_model_only(tiny_model: Path) -> None:
+    config = make_config(tiny_model, adapter={"kind": "lora", "r": 4}, gradient_checkpointing=True)
     model = load_model(config, CPU)
     names = trainable(model)
     assert len(names) == 3 * 7 * 2  # layers x projections x (A, B)
     assert all(".language_model." in name and ".lora_" in name for name in names)
     assert not trains_vision(config)
-    assert trains_vision(make_config(tiny_checkpoint, adapter={"target_modules": ".*qkv"}))
+    assert trains_vision(make_config(tiny_model, adapter={"target_modules": ".*qkv"}))
 
 
-def test_lora_targets_that_match_nothing_are_named(tiny_checkpoint: Path) -> None:
+def test_lora_targets_that_match_nothing_are_named(tiny_model: Path) -> None:
     with pytest.raises(TrainError, match=r"train.adapter.target_modules: .*no_such"):
-        load_model(make_config(tiny_checkpoint, adapter={"target_modules": "no_such"}), CPU)
+        load_model(make_config(tiny_model, adapter={"target_modules": "no_such"}), CPU)
 
 
-def test_qlora_quantises_the_language_model_only(tiny_checkpoint: Path) -> None:
+def test_qlora_quantises_the_language_model_only(tiny_model: Path) -> None:
     import bitsandbytes as bnb
 
-    model = load_model(make_config(tiny_checkpoint, adapter={"kind": "qlora", "r": 4}), CPU)
+    model = load_model(make_config(tiny_model, adapter={"kind": "qlora", "r": 4}), CPU)
     four_bit = [name for name, module in model.named_modules() if isinstance(module, bnb.nn.Linear4bit)]
     assert len(four_bit) == 3 * 7
     assert all(".language_model." in name for name in four_bit)
@@ -95,16 +95,16 @@ def test_four_bit_layers_of_any_shape_learn_after_an_evaluation() -> None:
         torch.testing.assert_close(inputs.grad, weight.sum(0).expand(3, -1))
 
 
-def test_no_four_bit_layer_of_a_model_is_repacked(tiny_checkpoint: Path) -> None:
+def test_no_four_bit_layer_of_a_model_is_repacked(tiny_model: Path) -> None:
     import bitsandbytes as bnb
 
-    model = load_model(make_config(tiny_checkpoint, adapter={"kind": "qlora", "r": 4}), CPU)
+    model = load_model(make_config(tiny_model, adapter={"kind": "qlora", "r": 4}), CPU)
     layers = [module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)]
     assert {layer.support_avx512bf16_for_cpu for layer in layers} == {False}
 
 
-def test_parts_that_stay_unquantised(tiny_checkpoint: Path) -> None:
-    assert modules_outside_language(tiny_checkpoint) == ["model.visual", "lm_head"]
+def test_parts_that_stay_unquantised(tiny_model: Path) -> None:
+    assert modules_outside_language(tiny_model) == ["model.visual", "lm_head"]
 
 
 def test_dtypes() -> None:
@@ -115,10 +115,10 @@ def test_dtypes() -> None:
         assert compute_dtype(slow) == torch.bfloat16
 
 
-def test_no_checkpoint_and_wrong_attention_are_named(tmp_path: Path, tiny_checkpoint: Path) -> None:
+def test_no_checkpoint_and_wrong_attention_are_named(tmp_path: Path, tiny_model: Path) -> None:
     with pytest.raises(ConfigError, match=r"model.path: .* holds no config.json"):
         load_model(make_config(tmp_path), CPU)
-    config = make_config(tiny_checkpoint)
+    config = make_config(tiny_model)
     wrong = config.model_copy(update={"model": config.model.model_copy(update={"attn": "flash_attention_2"})})
     with pytest.raises(TrainError, match="cannot be loaded with attn=flash_attention_2"):
         load_model(wrong, CPU)

@@ -23,37 +23,37 @@ from wdstream.train.step import TrainEngine, pack_seed, train_step
 WORKER = str(ROOT / "tests/workers/gradient.py")
 
 
-def gradient_of(tiny_checkpoint: Path, out: Path, *, size: int, micro_batches: int, rows: int) -> dict[str, Any]:
-    run_world(WORKER, [str(tiny_checkpoint), str(out), str(micro_batches), str(rows)], size=size)
+def gradient_of(tiny_model: Path, out: Path, *, size: int, micro_batches: int, rows: int) -> dict[str, Any]:
+    run_world(WORKER, [str(tiny_model), str(out), str(micro_batches), str(rows)], size=size)
     found: dict[str, Any] = torch.load(out, weights_only=True)
     return found
 
 
 @pytest.fixture(scope="module")
-def wanted(tiny_checkpoint: Path) -> torch.Tensor:
-    return documents_alone(tiny_checkpoint)
+def wanted(tiny_model: Path) -> torch.Tensor:
+    return documents_alone(tiny_model)
 
 
 @pytest.mark.parametrize(("size", "micro_batches", "rows"), [(1, 1, 4), (2, 2, 1)])
 def test_gradient_equals_the_documents_alone(
-    tiny_checkpoint: Path, tmp_path: Path, wanted: torch.Tensor, size: int, micro_batches: int, rows: int
+    tiny_model: Path, tmp_path: Path, wanted: torch.Tensor, size: int, micro_batches: int, rows: int
 ) -> None:
-    found = gradient_of(tiny_checkpoint, tmp_path / "out.pt", size=size, micro_batches=micro_batches, rows=rows)
+    found = gradient_of(tiny_model, tmp_path / "out.pt", size=size, micro_batches=micro_batches, rows=rows)
     assert found["gradient"].shape == wanted.shape
     assert (found["gradient"] - wanted).norm() / wanted.norm() < 2e-6
     assert found["norm"] == pytest.approx(wanted.norm().item(), rel=1e-5)
 
 
 @pytest.fixture
-def engine(tiny_checkpoint: Path) -> TrainEngine:
-    config = Config.model_validate({"model": {"path": str(tiny_checkpoint)}, "data": {"train": [{"path": "none"}]}})
+def engine(tiny_model: Path) -> TrainEngine:
+    config = Config.model_validate({"model": {"path": str(tiny_model)}, "data": {"train": [{"path": "none"}]}})
     model = load_model(config, Device(device=torch.device("cpu"), index=0, dtype=torch.float32))
     return TrainEngine(
         accelerator=Accelerator(cpu=True),
         model=model,
         optimizer=make_optimizer(model, config.train),
         head=LossHead(model),
-        family=load_family(tiny_checkpoint),
+        family=load_family(tiny_model),
         dtype=torch.float32,
         max_grad_norm=1.0,
         seed=0,
@@ -87,9 +87,9 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights(engine: TrainEng
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "micro_batches", "rows"), [(1, 4, 1), (1, 2, 2), (2, 1, 2)])
 def test_gradient_of_other_splits(
-    tiny_checkpoint: Path, tmp_path: Path, wanted: torch.Tensor, size: int, micro_batches: int, rows: int
+    tiny_model: Path, tmp_path: Path, wanted: torch.Tensor, size: int, micro_batches: int, rows: int
 ) -> None:
-    found = gradient_of(tiny_checkpoint, tmp_path / "out.pt", size=size, micro_batches=micro_batches, rows=rows)
+    found = gradient_of(tiny_model, tmp_path / "out.pt", size=size, micro_batches=micro_batches, rows=rows)
     assert (found["gradient"] - wanted).norm() / wanted.norm() < 2e-6
 
 

@@ -21,8 +21,8 @@ from wdstream.train.evaluate.generate import Prompt, cut_prompt, greedy, stop_id
 
 
 @pytest.fixture(scope="module")
-def family(tiny_checkpoint: Path) -> Family:
-    return load_family(tiny_checkpoint)
+def family(tiny_model: Path) -> Family:
+    return load_family(tiny_model)
 
 
 def document(*parts: str | Size, given: int = 0) -> LabelledPage:
