@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from wdstream.families.base import Family
-from wdstream.families.shared.images import HALF, MarkedBlock, PixelSettings
+from wdstream.families.shared.images import HALF, MarkedBlock, ProcessorSettings
 from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.families.shared.model_shape import language_shape, tower_shape
 from wdstream.families.shared.processor_rules import ProcessorRules
@@ -77,7 +77,7 @@ class AyaVision(Family):
         self.patch_size = tower.patch_size
         self.downsample = int(folder.config.get("downsample_factor", 2))
         tokens = tower.num_patches // self.downsample**2  # patches are shuffled together along each side
-        pixels = PixelSettings.read(folder, mean=HALF, std=HALF)
+        pixels = ProcessorSettings.read(folder, mean=HALF, std=HALF)
         splitting = NumberedSquares.read(
             folder,
             side=tower.side,

@@ -11,7 +11,7 @@ for at each call, whatever the settings say), so an image left whole is one squa
 from typing import ClassVar
 
 from wdstream.families.base import Family
-from wdstream.families.shared.images import HALF, MarkedBlock, PixelSettings
+from wdstream.families.shared.images import HALF, MarkedBlock, ProcessorSettings
 from wdstream.families.shared.masks import MASKED_ATTENTION, MASKED_REASON, ImageMasks
 from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.families.shared.model_shape import language_shape, tower_shape
@@ -59,7 +59,7 @@ class Gemma3(Family):
         block = MarkedBlock(before=(*newlines, start), image_id=self.image_id, after=(end, *newlines))
         self.tokens_per_image = int(folder.config.get("mm_tokens_per_image", 256))  # the patches are pooled to these
         tower = SquareTower.read(folder, VISION, side=square_side(folder.image_settings, 224))
-        pixels = PixelSettings.read(folder, mean=HALF, std=HALF, pillow_filter=2)
+        pixels = ProcessorSettings.read(folder, mean=HALF, std=HALF, pillow_filter=2)
         self.images = Squares(tower, block.of(self.tokens_per_image), pixels)
         self.masks = ImageMasks(image_id=self.image_id, window=int(folder.text_config.get("sliding_window", 4096)))
         self.cost = training_flops(**language_shape(folder, TEXT), **tower_shape(tower.vision))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
-from wdstream.families.shared.images import Arrays, Batch, Inputs, MarkedBlock, PixelSettings, join_arrays
+from wdstream.families.shared.images import Arrays, Batch, Inputs, MarkedBlock, ProcessorSettings, join_arrays
 from wdstream.families.shared.masks import MASKED_ATTENTION, MASKED_REASON, ImageMasks
 from wdstream.families.shared.model_folder import Json, ModelFolder
 from wdstream.families.shared.model_shape import language_shape
@@ -116,7 +116,9 @@ def read_images(folder: ModelFolder, vision: Json, block: MarkedBlock) -> Resize
     if settings.get("do_normalize"):
         raise FamilyError(f"{folder.path}: the image processor's settings switch do_normalize on; remove the key")
     most = int(settings.get("max_soft_tokens", 280))
-    pixels = PixelSettings(mean=(0.0,) * CHANNELS, std=(1.0,) * CHANNELS, resample=PixelSettings.read(folder).resample)
+    pixels = ProcessorSettings(
+        mean=(0.0,) * CHANNELS, std=(1.0,) * CHANNELS, resample=ProcessorSettings.read(folder).resample
+    )
     return ResizedImages(
         family="gemma4",
         rule=BudgetSize(factor=patch * pooling, max_blocks=most),
@@ -137,7 +139,7 @@ class PaddedPatches:
         patch_size: P.
     """
 
-    settings: PixelSettings
+    settings: ProcessorSettings
     patch_size: int
 
     def layout(self, tiles: Sequence[Pixels], sizes: Sequence[Size]) -> dict[str, NDArray[Any]]:

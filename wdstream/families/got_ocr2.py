@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from wdstream.families.base import Family
-from wdstream.families.shared.images import MarkedBlock, PixelSettings
+from wdstream.families.shared.images import MarkedBlock, ProcessorSettings
 from wdstream.families.shared.model_folder import Json, ModelFolder
 from wdstream.families.shared.model_shape import language_shape, tower_shape
 from wdstream.families.shared.processor_rules import ProcessorRules
@@ -56,7 +56,7 @@ class GotOcr2(Family):
         block = MarkedBlock(before=(start,), image_id=self.image_id, after=(end,))
         tower = SquareTower.read(folder, VISION, side=square_side(folder.image_settings, 384))
         self.tokens_per_square = tower.num_patches // FEATURE_STRIDE**2
-        pixels = PixelSettings.read(folder)
+        pixels = ProcessorSettings.read(folder)
         self.splitting = AspectGrid.read(
             folder,
             side=tower.side,

@@ -28,7 +28,7 @@ import numpy as np
 
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
-from wdstream.families.shared.images import HALF, Batch, Inputs, PixelSettings
+from wdstream.families.shared.images import HALF, Batch, Inputs, ProcessorSettings
 from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.families.shared.model_shape import language_shape, tower_shape
 from wdstream.families.shared.processor_rules import ProcessorRules
@@ -80,7 +80,7 @@ class Idefics3(Family):
         tower = SquareTower.read(folder, VISION, side=side)
         # Patches are shuffled together by this factor along each side.
         self.tokens_per_square = tower.num_patches // int(folder.config.get("scale_factor", 2)) ** 2
-        pixels = PixelSettings.read(folder, mean=HALF, std=HALF, pillow_filter=1)
+        pixels = ProcessorSettings.read(folder, mean=HALF, std=HALF, pillow_filter=1)
         self.has_own_labels = None not in (self.encoder.find_id(WHOLE), self.encoder.find_id(tile_name(0, 0)))
         block = np.array([*self._square(WHOLE), self.require_token(MARK)], dtype=np.int64)
         splitting = self._read_splitting(folder, side, block, pixels.resample)

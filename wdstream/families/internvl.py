@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from wdstream.families.base import Family
-from wdstream.families.shared.images import MarkedBlock, PixelSettings
+from wdstream.families.shared.images import MarkedBlock, ProcessorSettings
 from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.families.shared.model_shape import language_shape, tower_shape
 from wdstream.families.shared.processor_rules import ProcessorRules
@@ -44,7 +44,7 @@ class InternVL(Family):
         tower = SquareTower.read(folder, VISION, side=square_side(folder.image_settings, 384))
         # Patches are shuffled together by this factor along each side.
         self.tokens_per_square = int(tower.num_patches * folder.config.get("downsample_ratio", 0.5) ** 2)
-        pixels = PixelSettings.read(folder)
+        pixels = ProcessorSettings.read(folder)
         self.splitting = AspectGrid.read(
             folder,
             side=tower.side,

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
-from wdstream.families.shared.images import Batch, Inputs, MarkedBlock, PixelSettings
+from wdstream.families.shared.images import Batch, Inputs, MarkedBlock, ProcessorSettings
 from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.families.shared.model_shape import language_shape, tower_shape
 from wdstream.families.shared.processor_rules import ProcessorRules
@@ -79,7 +79,7 @@ class LlavaOnevision(Family):
         self.image_id = self.require_token("<image>", folder.config.get("image_token_index"))
         block = MarkedBlock(image_id=self.image_id)
         tower = SquareTower.read(folder, VISION, side=square_side(folder.image_settings, 384))
-        pixels = PixelSettings.read(folder)
+        pixels = ProcessorSettings.read(folder)
         self.splitting = AnyresGrid.read(folder, tower, block=block, resample=pixels.resample)
         self.images = OnevisionSquares(tower, block.of(tower.num_patches + 1), pixels, self.splitting)
         cost = training_flops(**language_shape(folder), **tower_shape(tower.vision))

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.families.base import Family, Piece
-from wdstream.families.shared.images import HALF, MarkedBlock, PixelSettings
+from wdstream.families.shared.images import HALF, MarkedBlock, ProcessorSettings
 from wdstream.families.shared.masks import MASKED_ATTENTION, MASKED_REASON, NO_BLOCK, PromptMasks, prompt_blocks
 from wdstream.families.shared.model_folder import Json, ModelFolder
 from wdstream.families.shared.model_shape import language_shape, tower_shape
@@ -76,7 +76,7 @@ class PaliGemma(Family):
         self.image_id = self.require_token("<image>", folder.config.get("image_token_index"))
         tower = SquareTower.read(folder, VISION, side=square_side(folder.image_settings, 224))
         block = MarkedBlock(image_id=self.image_id).of(tower.num_patches)
-        self.images = Squares(tower, block, PixelSettings.read(folder, mean=HALF, std=HALF))
+        self.images = Squares(tower, block, ProcessorSettings.read(folder, mean=HALF, std=HALF))
         text = TEXT_2 if is_second else TEXT
         self.cost = training_flops(**language_shape(folder, text), **tower_shape(tower.vision))
         self.is_second = is_second

@@ -23,7 +23,7 @@ from wdstream.tiling.arrays import distinct_sizes, page_sizes
 from wdstream.tiling.labels import grid_labels, grid_text_pieces
 from wdstream.tiling.settings import RESAMPLES, Resample
 
-GROUP = "wdstream.tiling"
+ENTRY_POINT_GROUP = "wdstream.tiling"
 DEFAULT_RESAMPLE: Resample = "bicubic"
 
 
@@ -104,13 +104,13 @@ def load_tiling(name: str, **settings: object) -> LoadedTiling:
         ConfigError: none is installed under the name (the installed ones are listed), or several are; or it refuses the
             settings.
     """
-    installed = entry_points(group=GROUP)
+    installed = entry_points(group=ENTRY_POINT_GROUP)
     matching = [point for point in installed if point.name == name]
     if len(matching) != 1:
         names = ", ".join(sorted({point.name for point in installed})) or "none"
         raise ConfigError(
-            f"tiling '{name}': expected one installed package that offers it under the entry point group '{GROUP}', "
-            f"found {len(matching)}; offered are: {names}"
+            f"tiling '{name}': expected one installed package that offers it under the entry point group "
+            f"'{ENTRY_POINT_GROUP}', found {len(matching)}; offered are: {names}"
         )
     try:
         tiling = matching[0].load()(**settings)

@@ -58,7 +58,7 @@ class ImageRules(Protocol):
         """Whether images are split into several as the family's own processor does."""
 
     @property
-    def pixels(self) -> "PixelSettings":
+    def pixels(self) -> "ProcessorSettings":
         """How pixels are resized and normalised."""
 
     def whole(self) -> Self:
@@ -124,7 +124,7 @@ class MarkedBlock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PixelSettings:
+class ProcessorSettings:
     """How pixels are resized and normalised.
 
     Attributes:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
-from wdstream.families.shared.images import Arrays, Batch, Inputs, PixelSettings, TokenBlock, join_arrays
+from wdstream.families.shared.images import Arrays, Batch, Inputs, ProcessorSettings, TokenBlock, join_arrays
 from wdstream.families.shared.model_folder import Json, ModelFolder
 from wdstream.families.shared.resize_rules import EnlargeThin, ShrunkSize, SmartSize
 from wdstream.records import CHANNELS, Ints, Pixels, Size
@@ -51,7 +51,7 @@ class PixelLayout(Protocol):
     """How resized images go into arrays, and from there to the model."""
 
     @property
-    def settings(self) -> PixelSettings:
+    def settings(self) -> ProcessorSettings:
         """How pixels are resized and normalised."""
 
     def layout(self, tiles: Sequence[Pixels], sizes: Sequence[Size]) -> dict[str, NDArray[Any]]:
@@ -109,7 +109,7 @@ class ResizedImages:
         return int(self.rule.max_pixels)
 
     @property
-    def pixels(self) -> PixelSettings:
+    def pixels(self) -> ProcessorSettings:
         """How pixels are resized and normalised."""
         return self.layouts.settings
 
@@ -199,7 +199,7 @@ class PatchRows:
         are_images: whether the model takes each patch as an image of its own, (N, 3, P, P).
     """
 
-    settings: PixelSettings
+    settings: ProcessorSettings
     patch_size: int
     block_side: int
     temporal_patch_size: int
@@ -232,7 +232,7 @@ class PatchRows:
 class PaddedImages:
     """Images on canvases of one size, and `image_sizes`, which say how much of each canvas is image."""
 
-    settings: PixelSettings
+    settings: ProcessorSettings
 
     def layout(self, tiles: Sequence[Pixels], sizes: Sequence[Size]) -> dict[str, NDArray[Any]]:
         """pixel_values uint8 (K, 3, H, W), H and W the largest of all; image_sizes int64 (K, 2), (height, width)."""
@@ -299,7 +299,7 @@ def read_merged_patches(
     require_same_patches(folder, {"patch_size": patch, "spatial_merge_size": merge, "temporal_patch_size": temporal})
     rule = SmartSize(factor=patch * merge, min_pixels=bounds[0], max_pixels=bounds[1], enlarge_thin=enlarge_thin)
     layout = PatchRows(
-        settings=PixelSettings.read(folder),
+        settings=ProcessorSettings.read(folder),
         patch_size=patch,
         block_side=1 if is_row_by_row else merge,
         temporal_patch_size=temporal,
@@ -330,7 +330,7 @@ def padded_images(
         patch_size=patch_size,
         merge_size=merge_size,
         block=block,
-        layouts=PaddedImages(settings=PixelSettings.read(folder)),
+        layouts=PaddedImages(settings=ProcessorSettings.read(folder)),
         rules={"multiples": [patch_size, merge_size, multiple], "longest_edge": longest},
         max_tile_side=longest,
     )

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
-from wdstream.families.shared.images import Arrays, Batch, Inputs, MarkedBlock, PixelSettings, join_arrays
+from wdstream.families.shared.images import Arrays, Batch, Inputs, MarkedBlock, ProcessorSettings, join_arrays
 from wdstream.families.shared.model_folder import Json, ModelFolder, first_number
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.plan.deal import CostModel
@@ -112,7 +112,7 @@ class Squares:
     """
 
     def __init__(
-        self, tower: SquareTower, block: Ints, pixels: PixelSettings, splitting: Splitting | None = None
+        self, tower: SquareTower, block: Ints, pixels: ProcessorSettings, splitting: Splitting | None = None
     ) -> None:
         self.side = tower.side
         self.patch_size = tower.patch_size
