@@ -42,7 +42,7 @@ def test_a_good_checkpoint_passes(name: str, tiny_models: dict[str, Path]) -> No
     report.print(console)
     printed = console.export_text()
     assert "fit for wdstream" in printed and "leak 0.0e+00" in printed and "two layers" in printed
-    assert "as tiled: this checkpoint's processor never splits an image" in printed
+    assert "as tiled: this model's processor never splits an image" in printed
 
 
 def test_images_left_whole_are_checked_too(tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ def plan_from_config(config: Config, *, split: str = "train") -> Plan:
 
     Raises:
         ConfigError: there is no such split, or settings contradict each other.
-        WdstreamError: shards, checkpoint or token column are missing; see Plan.
+        WdstreamError: shards, model folder or token column are missing; see Plan.
     """
     data = config.data
     if data.streaming is not None and split == "train":
@@ -82,7 +82,7 @@ def lanes_from_config(config: Config) -> "Lanes":
 
     Raises:
         ConfigError: a path is not a tar, or a command that is not allowed.
-        WdstreamError: the checkpoint is missing.
+        WdstreamError: the model folder is missing.
     """
     from wdstream.nodes.lane import LaneSettings
     from wdstream.nodes.read_tars import expand_urls

@@ -92,12 +92,12 @@ def _is_mixed(entry: DatasetConfig) -> bool:
 
 
 class ModelConfig(Settings):
-    """`model:` which checkpoint, and how it computes."""
+    """`model:` which model, and how it computes."""
 
     path: Path
     """Model folder: config.json, tokenizer, image processor, and weights for training."""
     family: str | None = None
-    """Model family; read from the checkpoint's config.json when left out."""
+    """Model family; read from the model's config.json when left out."""
     attn: Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"] = "sdpa"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto: bfloat16 on a GPU that has it, else float32."""

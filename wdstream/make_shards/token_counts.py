@@ -75,7 +75,7 @@ class TokenCounter:
 
         Raises:
             PageError: the chat template refuses a chat row.
-            ConfigError: a chat row, and no checkpoint of a known family.
+            ConfigError: a chat row, and no model folder of a known family.
         """
         texts = [[part for part in page.segments if isinstance(part, TextSegment)] for page in pages]
         plain = [[] if is_chat(page.segments) else parts for page, parts in zip(pages, texts, strict=True)]

@@ -1,9 +1,9 @@
-"""`wdstream doctor MODEL_DIR`: proof that a checkpoint's lengths are exact and that its packed documents stay apart.
+"""`wdstream doctor MODEL_DIR`: proof that a model's lengths are exact and that its packed documents stay apart.
 
 Both ways in which a page becomes images are checked: cut into tiles by wdstream, and left whole (tiling kind `none`),
-to be split by the rules of the checkpoint's own processor.
+to be split by the rules of the model's own processor.
 
-The checkpoint's own tokenizer, image processor and model class are used, on CPU in float32. Its weights are not:
+The model's own tokenizer, image processor and model class are used, on CPU in float32. Its weights are not:
 packing depends on masks and positions, not on values, so a copy of its configuration with two layers and two heads,
 with random weights, shows the same faults in seconds.
 """
@@ -57,7 +57,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorReport:
-    """All checks of a checkpoint."""
+    """All checks of a model."""
 
     model_dir: Path
     checks: tuple[Check, ...]
@@ -88,7 +88,7 @@ class DoctorReport:
 
 
 def run_doctor(model_dir: Path, *, family: str | None = None, attn: str = "sdpa") -> DoctorReport:
-    """Check a checkpoint; what is wrong with it is reported, never raised.
+    """Check a model; what is wrong with it is reported, never raised.
 
     Args:
         model_dir: the model folder.
@@ -123,7 +123,7 @@ def _run(family: Family, attn: str) -> Iterator[Check]:
             found = f"{type(error).__name__}: {error}"
             yield Check(name=name, ok=False, found=found, remedy="the check itself could not run; see the message")
     if not whole.is_splitting:
-        found = "as tiled: this checkpoint's processor never splits an image"
+        found = "as tiled: this model's processor never splits an image"
         yield Check(name="untiled", ok=True, found=found)
 
 
@@ -179,7 +179,7 @@ def check_lengths(family: Family) -> Check:
 
 
 def check_processor(family: Family) -> Check:
-    """Ids built against those of the checkpoint's own processor, over the probe documents and some sizes."""
+    """Ids built against those of the model's own processor, over the test documents and some sizes."""
     pages = probe_pages(family, ROUND_SIZES)
     difference = find_difference(load_processor(family), family, pages)
     same = f"ids equal to those of {processor_version(family)} for {len(pages)} documents"
@@ -208,7 +208,7 @@ def check_packing(family: Family, attn: str) -> Check:
 
 
 def narrow_model(family: Family, attn: str) -> "torch.nn.Module":
-    """The checkpoint's architecture with two layers, few heads and random weights, in eval mode.
+    """The model's architecture with two layers, few heads and random weights, in eval mode.
 
     Raises:
         FamilyError: transformers cannot build it.

@@ -2,9 +2,9 @@
 
     planned    from sizes and token counts alone, as the plan reckons
     built      the ids that are trained on
-    processor  what the checkpoint's own Hugging Face processor makes of the same text and tiles
+    processor  what the model's own Hugging Face processor makes of the same text and tiles
 
-The tests compare all sizes and texts; `wdstream doctor` and the first step of a run ask for the checkpoint at hand.
+The tests compare all sizes and texts; `wdstream doctor` and the first step of a run ask for the model at hand.
 """
 
 from collections.abc import Iterable

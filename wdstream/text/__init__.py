@@ -1,1 +1,1 @@
-"""Text: the encoder, chat messages, the checkpoint's template, paragraphs. No torch."""
+"""Text: the encoder, chat messages, the model's chat template, paragraphs. No torch."""
