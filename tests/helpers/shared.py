@@ -6,6 +6,7 @@ Nothing here imports torch before a model is made.
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +32,7 @@ class SharedFolders:
         with (self._root / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not ready.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # half of it, of a test that failed in between
                 make(folder)
                 ready.touch()
         return folder
