@@ -171,7 +171,7 @@ def test_the_order_of_an_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_packs_never_change(urls: list[str], family: Family) -> None:
-    # If this fails, every running job would continue with other packs: raise VERSION (pipeline/streamed.py).
+    # If this fails, every running job would continue with other packs: raise STREAM_VERSION (pipeline/streamed.py).
     source = LaneSource(urls, settings=make_settings(family))
     found = " ".join("+".join(keys(pack)) for pack in itertools.islice(source, 10))
     assert found == "s0p1+s0p0 s2p1 s1p1+s1p3 s4p1 s0p3+s3p0 s2p0 s1p0 s4p0 s3p1 s2p3"
@@ -246,7 +246,7 @@ def test_wrong_worlds_lanes_and_states(urls: list[str], family: Family) -> None:
         merge_lane_states([half.state_dict(), other.state_dict()])
     next(other)
     merged = merge_lane_states([half.state_dict(), other.state_dict()])
-    with pytest.raises(StateError, match="after 2 packs, in the middle of a round of 4 ranks"):
+    with pytest.raises(StateError, match="after 2 packs, in the middle of the packs of 4 ranks"):
         LaneSource(urls, settings=settings, world=World(rank=0, size=4)).reset(merged)
     half.close()
     other.close()

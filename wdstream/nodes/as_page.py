@@ -14,9 +14,10 @@ images and text alternate are webdataset samples with `content` in their json (s
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wdstream.errors import DecodeError, RowError
 from wdstream.pixels.pillow import to_grey_or_rgb
@@ -32,7 +33,7 @@ KEY_NAMES = ("__key__", "key", "id")
 EXPECTED = "a Page, a webdataset sample with '__key__', or a mapping with 'image' or 'images' and 'text' or 'messages'"
 
 
-def as_page(sample: Any) -> Page | DecodedPage:
+def as_page(sample: object) -> Page | DecodedPage:
     """Turn one sample into a page; a DecodedPage when its images are pixels already.
 
     Raises:
@@ -50,7 +51,7 @@ def as_page(sample: Any) -> Page | DecodedPage:
     return _from_row(sample, sample["images"] if "images" in sample else [sample.get("image")])
 
 
-def _from_webdataset(sample: Mapping[str, Any]) -> Page | DecodedPage:
+def _from_webdataset(sample: Mapping[str, object]) -> Page | DecodedPage:
     """By the rules of stored samples, whatever was decoded: which image is which, `content` and `messages` in json."""
     key, parts = str(sample["__key__"]), {name: value for name, value in sample.items() if not name.startswith("__")}
     pictures = {name: value for name, value in parts.items() if is_image(name)}
@@ -62,7 +63,7 @@ def _from_webdataset(sample: Mapping[str, Any]) -> Page | DecodedPage:
     return DecodedPage(key=key, images=images, segments=page.segments, meta=page.meta)
 
 
-def _stored(key: str, name: str, value: Any) -> bytes:
+def _stored(key: str, name: str, value: object) -> bytes:
     """The bytes a decoded part came from; of a part that no page has, nothing is asked."""
     if isinstance(value, bytes) or name not in (TEXT_EXTENSION, JSON_EXTENSION):
         return value if isinstance(value, bytes) else b""
@@ -72,7 +73,7 @@ def _stored(key: str, name: str, value: Any) -> bytes:
         raise RowError(f"sample {key!r}: its {name} is neither bytes, text nor JSON: {error}") from error
 
 
-def _from_row(sample: Mapping[str, Any], images: Sequence[Any]) -> Page | DecodedPage:
+def _from_row(sample: Mapping[str, object], images: Sequence[object]) -> Page | DecodedPage:
     images = [image for image in images if image is not None]
     key = next((str(sample[name]) for name in KEY_NAMES if sample.get(name) is not None), None)
     if key is None:
@@ -83,13 +84,14 @@ def _from_row(sample: Mapping[str, Any], images: Sequence[Any]) -> Page | Decode
     meta = sample.get("meta") or {}
     if not isinstance(meta, Mapping):
         raise RowError(f"row {key!r}: 'meta' is a mapping, found {type(meta).__name__}")
-    if all(isinstance(image, bytes) for image in images):
-        return Page(key=key, images=tuple(images), segments=segments, meta=meta)
+    encoded = tuple(image for image in images if isinstance(image, bytes))
+    if len(encoded) == len(images):
+        return Page(key=key, images=encoded, segments=segments, meta=meta)
     pixels = tuple(_pixels(key, image) for image in images)
     return DecodedPage(key=key, images=pixels, segments=segments, meta=meta)
 
 
-def _segments(key: str, sample: Mapping[str, Any], num_images: int) -> tuple[Segment, ...]:
+def _segments(key: str, sample: Mapping[str, object], num_images: int) -> tuple[Segment, ...]:
     """Images first, then the text; or the turns of a chat row."""
     if "text" not in sample and "messages" not in sample:
         raise RowError(f"row {key!r} has neither 'text' nor 'messages'; found {sorted(map(str, sample))}")
@@ -111,7 +113,7 @@ def _segments(key: str, sample: Mapping[str, Any], num_images: int) -> tuple[Seg
     return (*images, TextSegment(text=text)) if text else tuple(images)
 
 
-def _pixels(key: str, image: Any) -> Pixels:
+def _pixels(key: str, image: object) -> Pixels:
     """uint8 (h, w, 3) of an image that is no file; PIL images by the same rules as files."""
     if isinstance(image, np.ndarray) and image.dtype == np.uint8:
         if image.ndim == 3 and image.shape[2] == 3:
@@ -119,7 +121,7 @@ def _pixels(key: str, image: Any) -> Pixels:
         if image.ndim == 2:
             return np.repeat(image[:, :, None], 3, axis=2)
     if hasattr(image, "getexif"):
-        return _pixels(key, _from_pil(key, image))
+        return _pixels(key, _from_pil(key, cast("Image.Image", image)))
     shape = f" {image.dtype} {image.shape}" if isinstance(image, np.ndarray) else ""
     raise RowError(
         f"row {key!r}: an image is bytes, a PIL image or a uint8 array (h, w, 3) or (h, w); "
@@ -127,7 +129,7 @@ def _pixels(key: str, image: Any) -> Pixels:
     )
 
 
-def _from_pil(key: str, image: "Image.Image") -> Any:
+def _from_pil(key: str, image: "Image.Image") -> NDArray[np.uint8]:
     from PIL import ImageOps
 
     try:
@@ -137,7 +139,7 @@ def _from_pil(key: str, image: "Image.Image") -> Any:
         raise DecodeError(f"row {key!r}: the image cannot be loaded: {type(error).__name__}: {error}") from error
 
 
-def _digest(text: str, images: Sequence[Any]) -> str:
+def _digest(text: str, images: Sequence[object]) -> str:
     """A name that the same content always has."""
     content = hashlib.sha256(text.encode("utf-8", errors="surrogatepass"))
     for image in images:

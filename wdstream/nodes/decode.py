@@ -1,7 +1,6 @@
 """Decode: encoded images to pixels."""
 
 from functools import partial
-from typing import Any
 
 from wdstream.errors import DecodeError
 from wdstream.nodes.as_page import as_page
@@ -13,12 +12,12 @@ from wdstream.records import DecodedPage, Pixels
 MAX_PIXELS = 200_000_000
 
 
-class Decode(Map[Any, DecodedPage]):
-    """Samples (see as_page.py for the accepted forms) to DecodedPage. The dear step, with Tile: give it the workers."""
+class Decode(Map[object, DecodedPage]):
+    """Samples (see as_page.py for the accepted forms) to DecodedPage. With Tile the costly node: give it workers."""
 
     def __init__(
         self,
-        source: Node[Any],
+        source: Node[object],
         *,
         max_pixels: int = MAX_PIXELS,
         workers: int = 0,
@@ -29,7 +28,7 @@ class Decode(Map[Any, DecodedPage]):
         super().__init__(source, function, workers=workers, on_error=on_error, max_skipped=max_skipped)
 
 
-def decode_page(sample: Any, *, max_pixels: int = MAX_PIXELS) -> DecodedPage:
+def decode_page(sample: object, *, max_pixels: int = MAX_PIXELS) -> DecodedPage:
     """Decode all images of one sample; images that are pixels already are left alone.
 
     Raises:
@@ -40,11 +39,11 @@ def decode_page(sample: Any, *, max_pixels: int = MAX_PIXELS) -> DecodedPage:
     if isinstance(page, DecodedPage):
         return page
 
-    def decode(number: int, data: bytes) -> Pixels:
+    def decode(index: int, data: bytes) -> Pixels:
         try:
             return decode_image(data, max_pixels=max_pixels)
         except DecodeError as error:
-            raise DecodeError(f"page {page.key!r}, image {number}: {error}") from error
+            raise DecodeError(f"page {page.key!r}, image {index}: {error}") from error
 
-    images = tuple(decode(number, data) for number, data in enumerate(page.images))
+    images = tuple(decode(index, data) for index, data in enumerate(page.images))
     return DecodedPage(key=page.key, images=images, segments=page.segments, meta=page.meta)

@@ -1,26 +1,24 @@
 """The sources that have a length: Items, a sequence as a node; ReadShards, the pages of shards in stored order."""
 
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import Generic
 
-from wdstream.nodes.mapper import Map, OnError
+from wdstream.nodes.mapper import In, Map, OnError
 from wdstream.nodes.node import Stage, State
 from wdstream.records import Page, World
 from wdstream.shards.reader import Shards
 
-Item = TypeVar("Item")
 
-
-class Items(Stage[Item], Generic[Item]):
+class Items(Stage[In], Generic[In]):
     """The items of a sequence, in order; the state is the place.
 
     Args:
-        items: anything with a length and places: a list, a range, a map-style data set.
+        items: anything with a length and places: a list, a range, a map-style dataset.
     """
 
     PLACE_KEY = "place"
 
-    def __init__(self, items: Sequence[Item]) -> None:
+    def __init__(self, items: Sequence[In]) -> None:
         super().__init__()
         self.items = items
 
@@ -29,7 +27,7 @@ class Items(Stage[Item], Generic[Item]):
         super().reset(initial_state)
         self._place = 0 if initial_state is None else int(initial_state[self.PLACE_KEY])
 
-    def advance(self) -> Item:
+    def advance(self) -> In:
         """The item at the place."""
         if self._place >= len(self.items):
             raise StopIteration

@@ -197,7 +197,7 @@ class Lane:
 
     def _measure(self, sample: RawSample) -> MeasuredPage:
         self._measured = self._opened
-        key = f"{self._names[sample.url]}/{sample.key}"  # many tools count keys anew in every tar
+        key = f"{self._names[sample.url]}/{sample.key}"  # many tools count keys again in every tar
         try:
             page = as_page({"__key__": key, **sample.parts})
             assert isinstance(page, Page), "the parts of a tar are bytes"

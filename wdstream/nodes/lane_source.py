@@ -12,15 +12,14 @@ lane that is through gives packs without pages, so that all ranks continue alike
 then has at least one pack of every lane, so the first step without a page is the end.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
-from typing import Any
 
 from wdstream.errors import PlanError, StateError
 from wdstream.nodes.lane import Lane, LaneSettings
 from wdstream.nodes.measure import MeasuredPage, PageMeasurer
-from wdstream.nodes.node import Stage, State
+from wdstream.nodes.node import SavedState, Stage, State
 from wdstream.nodes.read_tars import OpenStream, open_url, shard_names
 from wdstream.plan.deal import packs_per_rank
 from wdstream.records import Failure, World
@@ -53,7 +52,7 @@ class LaneSource(Stage[LanePack]):
         open_stream: opens a tar; see ReadTars.
 
     Raises:
-        PlanError: the world does not divide lanes and packs a step, there are fewer shards than lanes, or with epochs
+        PlanError: the world does not divide lanes and packs per step, there are fewer shards than lanes, or with epochs
             a step does not reach all lanes.
     """
 
@@ -97,7 +96,7 @@ class LaneSource(Stage[LanePack]):
             f"{len(self.urls)} shards>"
         )
 
-    def start_at(self, state: Mapping[str, Any] | None) -> None:
+    def start_at(self, state: SavedState | None) -> None:
         """Let `reset()` begin at a saved state."""
         self.start = None if state is None else dict(state)
 
@@ -112,7 +111,7 @@ class LaneSource(Stage[LanePack]):
         first = 0 if initial_state is None else int(initial_state[self.NEXT_KEY])
         if first % self.world.size:
             raise StateError(
-                f"the saved state is after {first} packs, in the middle of a round of {self.world.size} ranks; "
+                f"the saved state is after {first} packs, in the middle of the packs of {self.world.size} ranks; "
                 "save after a whole step"
             )
         numbers = range(self.world.rank, self.settings.lanes, self.world.size)
@@ -150,7 +149,7 @@ class LaneSource(Stage[LanePack]):
         return {self.NEXT_KEY: first, self.LANES_KEY: {str(lane): state for lane, state in self._states.items()}}
 
     def completed(self, state: State) -> State | None:
-        """The state itself, when it lies between two steps."""
+        """The state itself, when it is between two steps."""
         return None if state[self.NEXT_KEY] % self.settings.global_batch_size else state
 
     def close(self) -> None:
@@ -161,7 +160,7 @@ class LaneSource(Stage[LanePack]):
 
 
 def merge_lane_states(states: Sequence[State]) -> State:
-    """One state out of those that all ranks saved after the same step; any number of ranks can go on from it.
+    """One state out of those that all ranks saved after the same step; any number of ranks can continue from it.
 
     Raises:
         StateError: they were not saved after the same step.

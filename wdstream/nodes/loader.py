@@ -1,17 +1,17 @@
 """Loader: the end of a graph, something to iterate over, save and close."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Generic, Self
+from typing import Generic, Self
 
-from wdstream.nodes.node import Node, Out, State, close
+from wdstream.nodes.node import Node, Out, SavedState, State, close
 
 
 class Loader(Iterator[Out], Generic[Out]):
     """Iterates over a graph. Saving and loading work at any time and in any order.
 
-    `for item in loader` goes on where the last loop was left; after the end it starts the next epoch. The state is that
-    of the last item that came out; it is small and JSON, and is taken from the graph without disturbing it.
+    `for item in loader` continues where the last loop was left; after the end it starts the next epoch. The state is
+    that of the last item that came out; it is small and JSON, and is taken from the graph without disturbing it.
 
         with Loader(graph) as loader:
             loader.load_state_dict(state)
@@ -41,7 +41,7 @@ class Loader(Iterator[Out], Generic[Out]):
         """The position after the last item that came out."""
         return self.root.state_dict()
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: SavedState) -> None:
         """Go to a saved position at once; the next item is the one that followed it."""
         self.root.reset(dict(state))
         self._is_at_end = False

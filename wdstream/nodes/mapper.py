@@ -47,7 +47,7 @@ def end_threads(threads: ThreadPoolExecutor | None) -> None:
 In = TypeVar("In")
 OnError = Literal["raise", "skip"]
 
-log = logging.getLogger("wdstream")
+_log = logging.getLogger("wdstream")
 
 
 class Map(Stage[Out], Generic[In, Out]):
@@ -62,7 +62,7 @@ class Map(Stage[Out], Generic[In, Out]):
         workers: threads; 0 works in the calling thread.
         on_error: "skip" passes over items whose function raises PageError, logs and counts them (`skipped`, kept in
             the state). Any other error is a bug or a broken shard, and always raises.
-        max_skipped: with "skip", one more than so many is an error; None is no limit.
+        max_skipped: with "skip", more than this many is an error; None is no limit.
         name: what errors call the node; the class name when empty.
     """
 
@@ -156,7 +156,7 @@ class Map(Stage[Out], Generic[In, Out]):
 
     def _count_skip(self, error: PageError) -> None:
         self.skipped += 1
-        log.warning("%s: skipped: %s", self.name, error)
+        _log.warning("%s: skipped: %s", self.name, error)
         if self.max_skipped is not None and self.skipped > self.max_skipped:
             raise RuntimeError(
                 f"{self.name}: {self.skipped} items skipped, more than max_skipped={self.max_skipped}; "

@@ -8,11 +8,14 @@ Stage adds what the contract leaves open, and what goes wrong without it: the fi
 (threads end), and every later call raises the same error instead of waiting for an item that never comes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 Out = TypeVar("Out", covariant=True)
 State = dict[str, Any]
+"""A position, as JSON."""
+SavedState = Mapping[str, Any]
+"""A state that was saved, by this process or another."""
 
 SOURCE_KEY = "source"
 
@@ -46,7 +49,7 @@ class Stage(Node[Out]):
         name: what errors call it; the class name when empty.
     """
 
-    def __init__(self, source: Node[Any] | None = None, *, name: str = "") -> None:
+    def __init__(self, source: Node[object] | None = None, *, name: str = "") -> None:
         super().__init__()
         self.source = source
         self.name = name or type(self).__name__
@@ -97,7 +100,7 @@ def close(node: object) -> None:
         close(source)
 
 
-def open_source(source: Node[Any], state: State | None) -> None:
+def open_source(source: Node[object], state: State | None) -> None:
     """Reset a source to the part of its reader's saved state that belongs to it."""
     source.reset(None if state is None else state[SOURCE_KEY])
 
@@ -105,7 +108,7 @@ def open_source(source: Node[Any], state: State | None) -> None:
 def leaked(name: str) -> RuntimeError:
     """The error for a function of a node that raised StopIteration.
 
-    A node that let it through would end the epoch early and in silence (PEP 479 fixed the same for generators).
+    A node that let it through would end the epoch early and silently (PEP 479 fixed the same for generators).
     """
     return RuntimeError(
         f"{name}: the function raised StopIteration, which would end the epoch early; look for next() without a "

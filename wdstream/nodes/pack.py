@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar, cast
 
 from wdstream.errors import RowError
 from wdstream.nodes.mapper import OnError
@@ -11,15 +11,14 @@ from wdstream.plan.packer import Budget, Item, PoolPacker
 from wdstream.records import Sample
 
 T = TypeVar("T")
-Measure = Callable[[Any], tuple[int, int]]
 
-log = logging.getLogger("wdstream")
+_log = logging.getLogger("wdstream")
 
 
-class Waiting(NamedTuple):
+class Waiting(NamedTuple, Generic[T]):
     """An item in the pool, with the source's state before it."""
 
-    item: Any
+    item: T
     state: State
 
 
@@ -31,8 +30,8 @@ class Pack(Stage[list[T]], Generic[T]):
 
     Args:
         source: gives Samples, or anything that `measure` can measure.
-        sequence_length: tokens a pack.
-        max_patches: vision patches a pack; None is no limit.
+        sequence_length: tokens per pack.
+        max_patches: vision patches per pack; None is no limit.
         pool: items to choose from.
         measure: (tokens, patches) of an item.
         on_error: "raise", or "skip" to log, count (`rejected`) and leave out items that are too long for any pack.
@@ -47,7 +46,7 @@ class Pack(Stage[list[T]], Generic[T]):
         sequence_length: int,
         max_patches: int | None = None,
         pool: int = 128,
-        measure: Measure | None = None,
+        measure: Callable[[T], tuple[int, int]] | None = None,
         on_error: OnError = "raise",
     ) -> None:
         super().__init__(source)
@@ -61,13 +60,13 @@ class Pack(Stage[list[T]], Generic[T]):
         self.max_patches = max_patches
         self.pool = pool
         self.on_error = on_error
-        self._measure: Measure = measure or measure_sample
+        self._measure = measure or cast(Callable[[T], tuple[int, int]], measure_sample)
 
     def reset(self, initial_state: State | None = None) -> None:
         """Open with the pool that the state describes, or with an empty one at the start of a new epoch."""
         super().reset(initial_state)
         self._packer = PoolPacker(Budget(tokens=self.sequence_length, patches=self.max_patches or 1))
-        self._waiting: dict[int, Waiting] = {}  # by place, oldest first
+        self._waiting: dict[int, Waiting[T]] = {}  # by place, oldest first
         self._is_source_done = False
         if initial_state is None:
             self.source.reset()
@@ -126,7 +125,7 @@ class Pack(Stage[list[T]], Generic[T]):
         if self.on_error == "raise":
             raise RowError(f"{self.name}: {message}; raise the limits, tile coarser, or pass on_error='skip'")
         self.rejected += 1
-        log.warning("%s: left out: %s", self.name, message)
+        _log.warning("%s: left out: %s", self.name, message)
 
 
 def measure_sample(sample: Sample) -> tuple[int, int]:

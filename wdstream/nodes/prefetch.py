@@ -2,7 +2,7 @@
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Generic
+from typing import Generic, cast
 
 from wdstream.nodes.mapper import end_threads, start_threads
 from wdstream.nodes.node import SOURCE_KEY, Node, Out, Stage, State, open_source
@@ -33,7 +33,7 @@ class Prefetch(Stage[Out], Generic[Out]):
         end_threads(self._thread)
         open_source(self.source, initial_state)
         self._position = self._end = self.source.state_dict()
-        self._pending: deque[Future[tuple[Any, State]]] = deque()
+        self._pending: deque[Future[tuple[object, State]]] = deque()
         self._is_done = False
         self._thread = start_threads(min(self.depth, 1), self.name)
 
@@ -51,7 +51,7 @@ class Prefetch(Stage[Out], Generic[Out]):
             end_threads(self._thread)
             self._thread = None
             raise StopIteration
-        return item  # type: ignore[no-any-return]
+        return cast(Out, item)
 
     def get_state(self) -> State:
         """The source's position after the last item that came out."""
@@ -67,7 +67,7 @@ class Prefetch(Stage[Out], Generic[Out]):
         while self._thread is not None and len(self._pending) < self.depth:
             self._pending.append(self._thread.submit(self._pull))
 
-    def _pull(self) -> tuple[Any, State]:
+    def _pull(self) -> tuple[object, State]:
         """One item and the state after it. After the end, or an error, the source is left alone."""
         if self._is_done:
             return _END, self._end

@@ -34,7 +34,7 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 class RawSample(NamedTuple):
-    """One sample as it lies in a tar: `parts` maps extension to bytes, `offset` is where its first header starts."""
+    """One sample as it is in a tar: `parts` maps extension to bytes, `offset` is where its first header starts."""
 
     key: str
     parts: dict[str, bytes]
@@ -70,7 +70,7 @@ class ReadTars(Stage[RawSample]):
         self._next: RawSample | None = None
 
     def advance(self) -> RawSample:
-        """The next sample; the one behind it is read ahead, to know where it starts."""
+        """The next sample; the one after it is read ahead, to know where it starts."""
         while self._shard < len(self.urls):
             if self._samples is None:
                 self._samples = self._open(self.urls[self._shard])
@@ -149,7 +149,7 @@ class Download(io.RawIOBase):
         if len(data) < size and self._answer.length:
             raise ShardError(
                 f"{self._url}: the connection was closed {self._answer.length} bytes before the end; start again, the "
-                "run goes on from its last checkpoint"
+                "run continues from its last checkpoint"
             )
         return data
 

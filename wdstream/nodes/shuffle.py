@@ -1,15 +1,13 @@
 """Shuffle: items in another order, the same one for the same seed on every machine."""
 
-from typing import Generic, TypeVar
+from typing import Generic
 
-from wdstream.nodes.mapper import BatchMap
+from wdstream.nodes.mapper import BatchMap, In
 from wdstream.nodes.node import Node, State
 from wdstream.plan.order import combine, splitmix64
 
-Item = TypeVar("Item")
 
-
-class Shuffle(BatchMap[Item, Item], Generic[Item]):
+class Shuffle(BatchMap[In, In], Generic[In]):
     """Shuffle inside each run of `buffer` items, in another way each epoch.
 
     Keeps `buffer` items in memory; the state is a position, and a resume reads the run of items again.
@@ -22,7 +20,7 @@ class Shuffle(BatchMap[Item, Item], Generic[Item]):
 
     EPOCH_KEY = "epoch"
 
-    def __init__(self, source: Node[Item], *, buffer: int = 1024, seed: int = 0) -> None:
+    def __init__(self, source: Node[In], *, buffer: int = 1024, seed: int = 0) -> None:
         super().__init__(source, self._shuffle, size=buffer)
         self.seed = seed
         self._epoch = -1
@@ -36,7 +34,7 @@ class Shuffle(BatchMap[Item, Item], Generic[Item]):
         """The group's position, and the epoch."""
         return {**super().get_state(), self.EPOCH_KEY: self._epoch}
 
-    def _shuffle(self, items: list[Item]) -> list[Item]:
+    def _shuffle(self, items: list[In]) -> list[In]:
         key = combine(self.seed, self._epoch, self.number)
         places = sorted(range(len(items)), key=lambda place: splitmix64(key ^ place))
         return [items[place] for place in places]

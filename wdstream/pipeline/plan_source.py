@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wdstream.errors import PageError, RowError
-from wdstream.nodes.node import Stage, State
+from wdstream.nodes.node import SavedState, Stage, State
 from wdstream.pipeline.build_pack import PackSlots, Slot
 from wdstream.plan.datasets import Mixture
 from wdstream.plan.planner import Planner
@@ -29,11 +29,11 @@ class PackTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackReader:
-    """Reads the pages of a planned pack, those of one data set together: a remote storage then answers side by side.
+    """Reads the pages of a planned pack, those of one dataset together: a remote storage then answers side by side.
 
     Attributes:
-        datasets: the data sets of the plan.
-        mixture: what sample numbers stand for: rows of data sets, and parts of pages that are split.
+        datasets: the datasets of the plan.
+        mixture: what sample numbers stand for: rows of datasets, and parts of pages that are split.
         known_bad: reasons of pages that failed before, by sample number; they are not read again.
     """
 
@@ -47,49 +47,44 @@ class PackReader:
         Raises:
             ShardError: a shard is missing or damaged as a whole.
         """
-        pack, pages = task.pack, self._read(task.pack.samples)
+        pack = task.pack
+        places = [self.mixture.locate(sample) for sample in pack.samples]  # of each page: (dataset, row)
+        pages: dict[tuple[int, int], Page | PageError] = {}
+        wanted: dict[int, list[int]] = {}  # rows of each dataset
+        for dataset, row in dict.fromkeys(places):
+            reason = self.known_bad.get(int(self.mixture.offsets[dataset]) + row)
+            if reason is None:
+                wanted.setdefault(dataset, []).append(row)
+            else:
+                pages[dataset, row] = RowError(reason)
+        for dataset, rows in wanted.items():
+            pages |= zip(((dataset, row) for row in rows), self.datasets[dataset].read_pages(rows), strict=True)
         slots = []
-        for place, sample in enumerate(pack.samples):
-            number = self.mixture.page_of(sample)
-            dataset, row = self.mixture.locate(sample)
-            shards, page = self.datasets[dataset], pages[number]
+        for index, (dataset, row) in enumerate(places):
+            shards, page = self.datasets[dataset], pages[dataset, row]
             images = slice(int(shards.image_start[row]), int(shards.image_start[row + 1]))
             widths, heights = shards.image_width[images].tolist(), shards.image_height[images].tolist()
             slots.append(
                 Slot(
                     key=page.key if isinstance(page, Page) else name_of_row(shards, row),
                     image_sizes=tuple(zip(widths, heights, strict=True)),
-                    tokens=pack.tokens[place],
-                    patches=pack.patches[place],
+                    tokens=pack.tokens[index],
+                    patches=pack.patches[index],
                     page=page,
-                    scale=pack.scales[place] if pack.scales else FULL_SCALE,
-                    part=self.mixture.part_of(sample),
-                    sample=number,
+                    scale=pack.scales[index] if pack.scales else FULL_SCALE,
+                    part=self.mixture.part_of(pack.samples[index]),
+                    sample=int(self.mixture.offsets[dataset]) + row,
                     shards=shards.path,
                 )
             )
         return PackSlots(number=pack.number, slots=tuple(slots), step=task.step)
-
-    def _read(self, samples: Sequence[int]) -> dict[int, Page | PageError]:
-        """The pages of samples by their numbers; errors in place of bad ones."""
-        pages: dict[int, Page | PageError] = {}
-        rows: dict[int, dict[int, int]] = {}  # of each data set: page number -> row
-        for number in dict.fromkeys(map(self.mixture.page_of, samples)):
-            if number in self.known_bad:
-                pages[number] = RowError(self.known_bad[number])
-            else:
-                dataset, row = self.mixture.locate(number)
-                rows.setdefault(dataset, {})[number] = row
-        for dataset, wanted in rows.items():
-            pages.update(zip(wanted, self.datasets[dataset].read_pages([*wanted.values()]), strict=True))
-        return pages
 
 
 class PlanSource(Stage[PackTask]):
     """The packs that the plan deals to one rank, in order; ends with the plan.
 
     Its state is the plan's state before the current step, which is the same on every rank, and how many packs of that
-    step this rank has given. Between two steps the second is 0, and any world goes on from the first.
+    step this rank has given. Between two steps the second is 0, and any world continues from the first.
 
     Args:
         plan: what is dealt.
@@ -104,7 +99,7 @@ class PlanSource(Stage[PackTask]):
     STREAM_KEY, EMITTED_KEY = "stream", "emitted"
 
     def __init__(
-        self, plan: Planner, *, world: World, micro_batch_size: int = 1, start: Mapping[str, object] | None = None
+        self, plan: Planner, *, world: World, micro_batch_size: int = 1, start: SavedState | None = None
     ) -> None:
         super().__init__()
         self.plan = plan
@@ -116,7 +111,7 @@ class PlanSource(Stage[PackTask]):
     def __repr__(self) -> str:
         return f"<PlanSource of rank {self.world.rank} of {self.world.size}: {self.plan!r}>"
 
-    def start_at(self, state: Mapping[str, object] | None) -> None:
+    def start_at(self, state: SavedState | None) -> None:
         """Let `reset()` begin at a saved state of the stream.
 
         Raises:
@@ -152,7 +147,7 @@ class PlanSource(Stage[PackTask]):
         return {self.STREAM_KEY: self._before, self.EMITTED_KEY: self._emitted}
 
     def completed(self, state: State) -> State | None:
-        """The stream's state, when a state of this node lies between two steps."""
+        """The stream's state, when a state of this node is between two steps."""
         return None if state[self.EMITTED_KEY] else state[self.STREAM_KEY]
 
     def close(self) -> None:

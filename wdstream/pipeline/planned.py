@@ -10,7 +10,7 @@ Torch is imported when a loader is built, so that planning, tracing and reports 
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from wdstream.families.base import Family
 from wdstream.families.reference.pixels import with_reference_pixels
@@ -28,6 +28,7 @@ from wdstream.tiling.plugin import LoadedTiling
 from wdstream.tiling.policy import TilingPolicy
 
 if TYPE_CHECKING:
+    from wdstream.nodes.node import SavedState
     from wdstream.pipeline.build_pack import PackBuilder
     from wdstream.pipeline.loader import StreamLoader
     from wdstream.pipeline.plan_source import PackTask
@@ -45,8 +46,8 @@ class Plan(Planner):
 
     Raises:
         ConfigError: settings out of range, or that contradict each other.
-        PlanError: a data set is empty.
-        ShardIndexError: a data set lacks the family's token column.
+        PlanError: a dataset is empty.
+        ShardIndexError: a dataset lacks the family's token column.
     """
 
     @takes_settings(PlanSettings)
@@ -83,7 +84,7 @@ class Plan(Planner):
 
     @property
     def shards(self) -> tuple[Shards, ...]:
-        """The shards of each data set, in the order of sample numbers."""
+        """The shards of each dataset, in the order of sample numbers."""
         return tuple(cast(Shards, dataset.columns) for dataset in self.datasets)
 
     def key(self, sample: int) -> str:
@@ -96,7 +97,7 @@ class Plan(Planner):
         self,
         *,
         world: World | None = None,
-        state: Mapping[str, Any] | None = None,
+        state: "SavedState | None" = None,
         workers: int = 2,
         prefetch: int = 2,
         micro_batch_size: int = 1,
@@ -137,7 +138,7 @@ def build_loader(
     plan: Plan,
     *,
     world: World,
-    state: Mapping[str, Any] | None,
+    state: "SavedState | None",
     workers: int,
     prefetch: int,
     micro_batch_size: int,
@@ -151,7 +152,7 @@ def build_loader(
         state: what `loader.state_dict()` gave; None for the beginning.
         workers: threads that build packs; 0 builds them in the thread that prefetches. No influence on what comes.
         prefetch: batches ready ahead; 0 makes each when it is asked for.
-        micro_batch_size: packs a batch.
+        micro_batch_size: packs per batch.
         known_bad: reasons of samples that failed before, by number; they are not read again.
 
     Returns:
@@ -203,7 +204,7 @@ def write_rejects(plan: Plan, path: Path) -> int:
     return len(lines)
 
 
-def _rejects(plan: Plan) -> Iterator[dict[str, Any]]:
+def _rejects(plan: Plan) -> Iterator[dict[str, object]]:
     for sample, reason, is_packed in plan.exceptions():
         dataset, row = plan.locate(sample)
         shards = plan.shards[dataset]

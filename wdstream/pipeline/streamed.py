@@ -5,13 +5,12 @@
         for batch in loader: ...          # as from a plan, but for `num_supervised`, which nobody knows in advance
 
 Its packs are the same on every number of ranks that divides the lanes (nodes/lane_source.py). What a plan knows
-before step 0 is not known here: how many steps there are, which pages a step will have, how costly its packs are.
+before step 0 is not known here: how many steps there are, which pages a given step will have, how costly its packs are.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from wdstream.batches.collate import collate
 from wdstream.errors import RowError, StateError
@@ -19,6 +18,7 @@ from wdstream.families.reference.pixels import with_reference_pixels
 from wdstream.nodes.lane import LaneSettings
 from wdstream.nodes.lane_source import LanePack, LaneSource, merge_lane_states
 from wdstream.nodes.mapper import BatchMap, Map
+from wdstream.nodes.node import SavedState, State
 from wdstream.nodes.prefetch import Prefetch
 from wdstream.nodes.read_tars import shard_names
 from wdstream.nodes.tile import TileRenderer
@@ -31,7 +31,7 @@ from wdstream.plan.deal import packs_per_rank
 from wdstream.plan.state import MEANING, Fingerprints
 from wdstream.records import World
 
-VERSION = 1
+STREAM_VERSION = 1
 """Of the stream: raised whenever the same tars and settings would give other packs."""
 
 
@@ -74,7 +74,7 @@ class Lanes:
             index=shard_names(self.urls),
             order=[settings.seed, settings.lanes, settings.shuffle],
             packing=[getattr(settings, name) for name in names],
-            version=f"lanes-{VERSION}",
+            version=f"lanes-{STREAM_VERSION}",
             family=settings.family,
             tiling=settings.tiling,
             pixels=self.pixels.fingerprint,
@@ -84,7 +84,7 @@ class Lanes:
         self,
         *,
         world: World | None = None,
-        state: Mapping[str, Any] | None = None,
+        state: SavedState | None = None,
         workers: int = 2,
         prefetch: int = 2,
         micro_batch_size: int = 1,
@@ -93,7 +93,7 @@ class Lanes:
         """The batches of one rank, from a saved state on.
 
         A batch's `num_supervised` is None. The loader's `state_dict()` holds this rank's lanes; `saved_state` makes one
-        of those of all ranks. It never ends by itself: after the last of so many epochs batches are empty, until the
+        of those of all ranks. It never ends by itself: after the last epoch batches are empty, until the
         ranks agree that none of them has a page left (docs/nodes.md).
 
         Args:
@@ -101,7 +101,7 @@ class Lanes:
             state: what `saved_state` gave, on any world; None for the beginning.
             workers: threads that build packs. No influence on what comes.
             prefetch: batches ready ahead.
-            micro_batch_size: packs a batch.
+            micro_batch_size: packs per batch.
             known_bad: reasons of pages that failed before, by key; they stay blank.
 
         Raises:
@@ -119,7 +119,7 @@ class Lanes:
         ready = Prefetch(collated, depth=prefetch)  # the same, a few ahead
         return StreamLoader(ready, source, state=state)
 
-    def saved_state(self, states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def saved_state(self, states: Sequence[SavedState]) -> State:
         """The one state of the stream, out of what the loaders of all ranks say after the same step.
 
         Raises:
@@ -127,9 +127,9 @@ class Lanes:
         """
         merged = merge_lane_states([dict(state) for state in states])
         step = merged[LaneSource.NEXT_KEY] // self.settings.global_batch_size
-        return {"version": VERSION, "step": step, **merged, "fingerprints": self.fingerprints}
+        return {"version": STREAM_VERSION, "step": step, **merged, "fingerprints": self.fingerprints}
 
-    def check(self, state: Mapping[str, Any]) -> None:
+    def check(self, state: SavedState) -> None:
         """Refuse a state of another stream.
 
         Raises:
@@ -137,7 +137,8 @@ class Lanes:
         """
         if LaneSource.LANES_KEY not in state:
             raise StateError(
-                "the saved state is a plan's, of shards with an index; go on without data.streaming, or begin a new run"
+                "the saved state is a plan's, of shards with an index; continue without data.streaming, or begin a new "
+                "run"
             )
         if "fingerprints" not in state:
             raise StateError(

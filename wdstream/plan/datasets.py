@@ -216,7 +216,7 @@ class Mixture:
         is_known = sample < self.num_samples or self.settings.overlength == "split"
         if sample < 0 or not is_known:
             raise PlanError(f"sample {sample}: expected a number from 0 to {self.num_samples - 1}")
-        page = self.page_of(sample)
+        page = sample % self.num_samples
         number = int(np.searchsorted(self.offsets, page, side="right")) - 1
         return number, page - int(self.offsets[number])
 

@@ -70,7 +70,12 @@ class EpochShards:
 
 
 class Order:
-    """The order of one data set of n samples in shards of consecutive rows."""
+    """The order of one dataset of n samples in shards of consecutive rows.
+
+    Attributes:
+        num_samples: n.
+        num_blocks: blocks of an epoch.
+    """
 
     def __init__(self, shard_starts: Ints, num_samples: int, *, seed: int, shuffle_shards: int) -> None:
         """`shard_starts` (shards,) holds the first row of each shard, ascending; the last shard ends at num_samples."""
@@ -79,12 +84,8 @@ class Order:
         self._sizes = np.diff(self._starts, append=num_samples)
         self._seed = seed
         self._group = shuffle_shards
+        self.num_blocks = -(-len(self._starts) // shuffle_shards)
         self._epoch = lru_cache(maxsize=4)(self._sort_shards)
-
-    @property
-    def num_blocks(self) -> int:
-        """Blocks of an epoch."""
-        return -(-len(self._starts) // self._group)
 
     def block(self, epoch: int, block: int) -> Ints:
         """Rows of a block in order, int64 (samples of the block,)."""

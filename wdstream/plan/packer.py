@@ -199,29 +199,32 @@ class PoolPacker:
 
     def pack(self) -> list[Item]:
         """Take out the next pack, in order of placement; the pool must not be empty."""
-        self._choose_axis()
+        axis = self._choose_axis()
         tokens, patches = self._capacity
         arrivals: tuple[int, ...] = (next(iter(self._pool)),)
         placed = []
         while arrivals:
             for arrival in arrivals:
-                item = self._take(arrival)
+                item = self._pool.pop(arrival)
+                axis.remove(arrival, item)
                 placed.append(item)
                 tokens -= item[1]
                 patches -= item[2]
+                self._tokens -= item[1]
+                self._patches -= item[2]
             arrivals = self._next(tokens, patches)
         return placed
 
-    def _choose_axis(self) -> None:
-        """Keep the pool by the budget of which it needs more packs."""
+    def _choose_axis(self) -> _Axis:
+        """The pool by the budget of which it needs more packs."""
         scarce = int(self._patches * self._capacity[0] > self._tokens * self._capacity[1])
-        if scarce == self._scarce:
-            return
-        self._scarce = scarce
         axis = self._axes[scarce]
-        axis.clear()
-        for arrival, item in self._pool.items():
-            axis.add(arrival, item)
+        if scarce != self._scarce:
+            self._scarce = scarce
+            axis.clear()
+            for arrival, item in self._pool.items():
+                axis.add(arrival, item)
+        return axis
 
     def _next(self, tokens: int, patches: int) -> tuple[int, ...]:
         """Arrivals of what goes in next: the oldest while 2.5 mean samples would fit, else the best; or none."""
@@ -233,10 +236,3 @@ class PoolPacker:
         if self._scarce:
             return self._axes[1].best(patches, tokens)
         return self._axes[0].best(tokens, patches)
-
-    def _take(self, arrival: int) -> Item:
-        item = self._pool.pop(arrival)
-        self._tokens -= item[1]
-        self._patches -= item[2]
-        self._axes[self._scarce].remove(arrival, item)
-        return item

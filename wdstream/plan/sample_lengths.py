@@ -49,7 +49,8 @@ def scaled_size(width: int, height: int, scale: int) -> tuple[int, int]:
 
     The builder resizes a page's images to this before it tiles them; `PackPlan.scales` says by which scale.
     """
-    return _scaled(width, scale), _scaled(height, scale)
+    half = FULL_SCALE // 2
+    return max((width * scale + half) // FULL_SCALE, 1), max((height * scale + half) // FULL_SCALE, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -244,7 +245,10 @@ class LengthEstimator:
         under TOO_MANY_TOKENS and TOO_MANY_PATCHES its lengths are exact all the same.
         """
         text = sizes.text_tokens
-        is_too_large = self._is_too_large(sizes)
+        # More pixels than are decoded, or longer than the tiling rules take.
+        is_too_large = (sizes.widths * sizes.heights > self.limits.max_pixels) | (
+            np.maximum(sizes.widths, sizes.heights) > MAX_SIDE
+        )
         costs = self._costs(sizes, is_too_large)
         supervised = text if sizes.supervised_text is None else sizes.supervised_text
         lengths = SampleLengths(
@@ -264,12 +268,6 @@ class LengthEstimator:
         if self.limits.downscale:
             self._downscale(lengths, sizes)
         return lengths
-
-    def _is_too_large(self, sizes: SampleSizes) -> Bools:
-        """bool (m,): images with more pixels than are decoded, or longer than the tiling rules take."""
-        longest = np.maximum(sizes.widths, sizes.heights)
-        is_out: Bools = (sizes.widths * sizes.heights > self.limits.max_pixels) | (longest > MAX_SIDE)
-        return is_out
 
     def _costs(self, sizes: SampleSizes, is_too_large: Bools) -> ImageCosts:
         """Costs of images; those that are too large or have no pixel are looked up as 1x1 and not used."""
@@ -293,7 +291,10 @@ class LengthEstimator:
             first = int(sizes.starts[row])
             images = slice(first, first + int(sizes.num_images[row]))
             scales = np.arange(FULL_SCALE - 1, 0, -1)
-            widths, heights = (_scaled(sides[images], scales[:, None]) for sides in (sizes.widths, sizes.heights))
+            widths, heights = (  # (scales, images), as scaled_size
+                np.maximum((sides[images] * scales[:, None] + FULL_SCALE // 2) // FULL_SCALE, 1)
+                for sides in (sizes.widths, sizes.heights)
+            )
             costs = self._table.look_up(widths.reshape(-1), heights.reshape(-1))
             tokens = costs.tokens.reshape(widths.shape)
             sums = [cost.reshape(widths.shape).sum(axis=1) for cost in (tokens, costs.patches, costs.vision_cost)]
@@ -305,9 +306,3 @@ class LengthEstimator:
                 for column, values in zip((lengths.tokens, lengths.patches, lengths.vision_cost), sums, strict=True):
                     column[row] = values[best]
                 lengths.scale[row], lengths.reject[row] = scales[best], Reject.ACCEPTED
-
-
-def _scaled(side: Any, scale: Any) -> Any:
-    """A side in pixels, shrunk; numbers or arrays."""
-    shrunk = (side * scale + FULL_SCALE // 2) // FULL_SCALE
-    return max(shrunk, 1) if isinstance(shrunk, int) else np.maximum(shrunk, 1)

@@ -11,6 +11,7 @@ no call takes long. What comes out does not depend on where slabs begin.
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 
@@ -64,15 +65,8 @@ class DatasetStream:
         self.rejects = np.zeros(len(Reject), dtype=np.int64)  # samples measured so far, by reason
         self.count = start.count
         self._first_epoch = pass_number * (planned.epochs or 0)
-        self._slabs = self._run(start, blocks)
-
-    def next_slab(self) -> Slab | None:
-        """The next slab with at least one sample; None at the end of the pass.
-
-        Raises:
-            PlanError: a data set given by weight has no acceptable sample in a whole epoch.
-        """
-        return next(self._slabs, None)
+        self._end_epoch = inf if planned.epochs is None else self._first_epoch + planned.epochs
+        self.slabs = self._run(start, blocks)
 
     def after(self, slab: Slab, index: int) -> Cursor:
         """The data set's cursor after sample `index` of a slab."""
@@ -86,6 +80,11 @@ class DatasetStream:
         return Cursor(epoch=slab.epoch + 1, count=count)
 
     def _run(self, start: Cursor, blocks: ThreadPoolExecutor) -> Iterator[Slab]:
+        """Slabs with at least one sample, to the end of the pass.
+
+        Raises:
+            PlanError: a dataset given by weight has no acceptable sample in a whole epoch.
+        """
         epochs = self.planned.epochs
         position, part, size = start.position, start.part, FIRST_SLAB
         empty_since = start.epoch
@@ -108,16 +107,13 @@ class DatasetStream:
         """(epoch, block, rows in order) from a cursor to the end of the pass, large ones sorted one ahead."""
         ahead: Future[Ints] | None = None
         order, epoch, block = self.planned.order, start.epoch, start.block
-        while not self._is_over(epoch):
+        while epoch < self._end_epoch:
             rows = order.block(epoch, block) if ahead is None else ahead.result()
             following = (epoch, block + 1) if block + 1 < order.num_blocks else (epoch + 1, 0)
-            is_worth_it = not self._is_over(following[0]) and order.block_size(*following) >= LARGE_BLOCK
+            is_worth_it = following[0] < self._end_epoch and order.block_size(*following) >= LARGE_BLOCK
             ahead = blocks.submit(order.block, *following) if is_worth_it else None
             yield epoch, block, rows
             epoch, block = following
-
-    def _is_over(self, epoch: int) -> bool:
-        return self.planned.epochs is not None and epoch >= self._first_epoch + self.planned.epochs
 
     def _slab(self, epoch: int, block: int, position: int, rows: Ints, part: int) -> Slab:
         """Samples of these rows, which begin at `position` of a block; `part` parts of the first came before."""
@@ -250,7 +246,7 @@ class SampleStream:
         stream = self.streams[number]
         if slab is not None:
             self._cursors[number] = stream.after(slab, len(slab.items) - 1)
-        self._slabs[number] = slab = stream.next_slab()
+        self._slabs[number] = slab = next(stream.slabs, None)
         self._merged_from[number] = self._merged_to[number] = 0
         return slab
 

@@ -8,6 +8,7 @@ is of one pass, so "every page exactly once an epoch" is plain. Steps do not car
 """
 
 from collections.abc import Iterator
+from math import inf
 
 import numpy as np
 
@@ -79,6 +80,8 @@ class Steps(Iterator[StepPlan]):
         self.passes = state.passes
         self._mixture = mixture
         self._settings = mixture.settings
+        # Without `epochs` no pass is the last.
+        self._last_pass = inf if mixture.settings.epochs is None else mixture.settings.epochs - 1
         self._fingerprints = fingerprints
         self._assigner = assigner
         self._snapshots = snapshots
@@ -99,9 +102,18 @@ class Steps(Iterator[StepPlan]):
         """The bare packs of the next step; None when the run is over, where `tail` decides about the last step."""
         if self._snapshots is not None and self._snapshots.wants(self.number):
             self._snapshots.add(self.state())
-        packs = self._next_packs()
-        if packs is None:
+        while self._end is None and self.passes <= self._last_pass < inf and not self.fill():
+            self._start_pass()
+        if self._end is not None or self.passes > self._last_pass:
             self.close()
+            return None
+        before = self.state() if self.passes == self._last_pass and self._settings.tail == "drop" else None
+        packs = self._packs_of_step()
+        if len(packs) < self._settings.global_batch_size:
+            self._end = before
+            self.close()
+            return None
+        self.number += 1
         return packs
 
     def skip(self, count: int) -> None:
@@ -118,8 +130,8 @@ class Steps(Iterator[StepPlan]):
 
     def rest_of_pass(self) -> Iterator[list[Item]]:
         """The packs of this pass that are still to come; `state` is of no use afterwards."""
-        while (pack := self._next_pack()) is not None:
-            yield pack
+        while self.fill():
+            yield self._packer.pack()
 
     def state(self) -> StreamState:
         """The state before the next step."""
@@ -151,49 +163,20 @@ class Steps(Iterator[StepPlan]):
         """Stop working ahead."""
         self._stream.close()
 
-    def _next_packs(self) -> Packs | None:
-        if self._end is not None or self._is_over():
-            return None
-        before = self.state() if self._is_last_pass() and self._settings.tail == "drop" else None
-        packs = self._packs_of_step()
-        if len(packs) < self._settings.global_batch_size:
-            self._end = before
-            return None
-        self.number += 1
-        return packs
-
     def _packs_of_step(self) -> Packs:
         """As many packs as a step has, or fewer when they are the last ones and to be dropped."""
         packs: Packs = []
         size, tail = self._settings.global_batch_size, self._settings.tail
         while len(packs) < size:
-            pack = self._next_pack()
-            if pack is not None:
-                packs.append(pack)
-            elif not self._is_last_pass() or tail == "wrap":
+            if self.fill():
+                packs.append(self._packer.pack())
+            elif self.passes < self._last_pass or tail == "wrap":
                 self._start_pass()
             elif tail == "pad":
                 packs += [[] for _ in range(size - len(packs))]
             else:
                 break
         return packs
-
-    def _is_over(self) -> bool:
-        """Whether a run with `epochs` has no more samples."""
-        epochs = self._settings.epochs
-        if epochs is None:
-            return False
-        while self.passes < epochs and not self.fill():
-            self._start_pass()
-        return self.passes >= epochs
-
-    def _is_last_pass(self) -> bool:
-        epochs = self._settings.epochs
-        return epochs is not None and self.passes + 1 >= epochs
-
-    def _next_pack(self) -> list[Item] | None:
-        """The next pack; None at the end of the pass."""
-        return self._packer.pack() if self.fill() else None
 
     def _start_pass(self) -> None:
         if not self._had_samples:
