@@ -12,7 +12,7 @@ from wdstream.errors import FamilyError
 from wdstream.families.base import Family
 from wdstream.families.qwen_vl import QwenVL
 from wdstream.families.registry import load_family
-from wdstream.proofs.lengths import planned_tokens, probe_pages, require_exact_lengths
+from wdstream.proofs.lengths import planned_tokens, proof_pages, require_exact_lengths
 from wdstream.records import Ints
 
 
@@ -36,7 +36,7 @@ def test_exact_lengths_pass(families: dict[str, Family], whole_families: dict[st
 
 def test_planned_is_built(families: dict[str, Family]) -> None:
     family = families["smolvlm"]
-    pages = probe_pages(family, [(1, 1), (700, 500)])
+    pages = proof_pages(family, [(1, 1), (700, 500)])
     assert len(pages) == 7
     for page in pages:
         assert planned_tokens(page, family) == build_sample(page, family).num_tokens
@@ -55,9 +55,9 @@ def test_other_ids_than_the_processors_are_refused(families: dict[str, Family]) 
 
 def test_documents_longer_than_the_family_takes_are_left_out(families: dict[str, Family]) -> None:
     family = copy.copy(families["paligemma2"])
-    assert len(probe_pages(family)) == 5
+    assert len(proof_pages(family)) == 5
     family.max_document_tokens = 30
-    assert 0 < len(probe_pages(family)) < 5
+    assert 0 < len(proof_pages(family)) < 5
 
 
 def test_a_processor_that_does_not_run_is_reported(families: dict[str, Family], tmp_path: Path) -> None:

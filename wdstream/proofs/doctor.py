@@ -21,8 +21,8 @@ from wdstream.errors import FamilyError, WdstreamError
 from wdstream.families.base import Family
 from wdstream.families.reference.processor import load_processor
 from wdstream.families.registry import load_family
-from wdstream.proofs.documents import PROBES, make_document
-from wdstream.proofs.lengths import REMEDY, find_difference, planned_tokens, probe_pages, processor_version
+from wdstream.proofs.documents import PROOF_DOCUMENTS, make_document
+from wdstream.proofs.lengths import REMEDY, find_difference, planned_tokens, processor_version, proof_pages
 from wdstream.records import Size
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ ROUND_SIZES: tuple[Size, ...] = (
     (1240, 1754),
 )
 """A few of each side, and a page."""
-SPLIT_PROBES = ("image-first", "text-only", "image-last")
+SPLIT_DOCUMENTS = ("image-first", "text-only", "image-last")
 WEIGHT_SCALE = 3.0
 """Random weights are scaled by this, so that attention matters in the logits."""
 
@@ -179,8 +179,8 @@ def check_lengths(family: Family) -> Check:
 
 
 def check_processor(family: Family) -> Check:
-    """Ids built against those of the model's own processor, over the test documents and some sizes."""
-    pages = probe_pages(family, ROUND_SIZES)
+    """Ids built against those of the model's own processor, over the proof documents and some sizes."""
+    pages = proof_pages(family, ROUND_SIZES)
     difference = find_difference(load_processor(family), family, pages)
     same = f"ids equal to those of {processor_version(family)} for {len(pages)} documents"
     return Check(name="processor", ok=difference is None, found=difference or same, remedy=REMEDY)
@@ -193,8 +193,8 @@ def check_packing(family: Family, attn: str) -> Check:
     family = family.for_attention(attn)
     model = narrow_model(family, attn)
     # A split image is a dozen squares and more, each through the vision tower.
-    probes = {key: PROBES[key] for key in SPLIT_PROBES} if family.is_splitting else PROBES
-    samples = [build_sample(make_document(key, parts), family) for key, parts in probes.items()]
+    documents = {key: PROOF_DOCUMENTS[key] for key in SPLIT_DOCUMENTS} if family.is_splitting else PROOF_DOCUMENTS
+    samples = [build_sample(make_document(key, parts), family) for key, parts in documents.items()]
     with without_compiler():
         found = measure_isolation(model, family, samples)
     return Check(

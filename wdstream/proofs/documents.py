@@ -9,7 +9,7 @@ from wdstream.batches.sample import build_sample
 from wdstream.families.base import Family
 from wdstream.records import ImageSegment, LabelledPage, Pixels, Sample, Segment, Size, TextSegment
 
-PROBES: dict[str, tuple[str | Size, ...]] = {
+PROOF_DOCUMENTS: dict[str, tuple[str | Size, ...]] = {
     "image-first": ((60, 90), "A page and its text."),
     "text-only": ("Plain words, no image at all, and a few more of them.",),
     "several": ((90, 60), "\n<row0_col0>", (64, 64), "\n<row0_col1>", (40, 100), "Text after three tiles."),
@@ -42,4 +42,4 @@ def make_document(key: str, parts: Sequence[str | Size], *, seed: int = 0) -> La
 
 def make_samples(family: Family, *, seed: int = 0) -> list[Sample]:
     """Five small documents: image first, no image, several images, image last, image between texts."""
-    return [build_sample(make_document(key, parts, seed=seed), family) for key, parts in PROBES.items()]
+    return [build_sample(make_document(key, parts, seed=seed), family) for key, parts in PROOF_DOCUMENTS.items()]

@@ -17,15 +17,15 @@ from wdstream.batches.sample import build_sample
 from wdstream.errors import FamilyError, WdstreamError
 from wdstream.families.base import Family
 from wdstream.families.reference.processor import comparable, load_processor, processor_ids
-from wdstream.proofs.documents import PROBES, make_document
+from wdstream.proofs.documents import PROOF_DOCUMENTS, make_document
 from wdstream.records import LabelledPage, Size, TextSegment
 
 REMEDY = "use the transformers version of constraints.txt, or report this model with its config.json"
 
 
-def probe_pages(family: Family, sizes: Iterable[Size] = ()) -> list[LabelledPage]:
+def proof_pages(family: Family, sizes: Iterable[Size] = ()) -> list[LabelledPage]:
     """Documents of every kind, and one for each of `sizes`, as both sides read them alike; none the family refuses."""
-    pages = [make_document(key, parts) for key, parts in PROBES.items()]
+    pages = [make_document(key, parts) for key, parts in PROOF_DOCUMENTS.items()]
     pages += [make_document("k", [size, "Text 12.\n"]) for size in sizes if _cost(family, [size]) > 0]
     longest = family.max_document_tokens
     read = [comparable(page, family) for page in pages]
@@ -41,7 +41,7 @@ def require_exact_lengths(family: Family) -> str:
     Raises:
         FamilyError: gives the lengths, and the processor's class and version.
     """
-    pages = probe_pages(family)
+    pages = proof_pages(family)
     try:
         found = find_difference(load_processor(family), family, pages)
     except WdstreamError:  # ours, not the processor's
