@@ -47,9 +47,9 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_shipped_page_is_a_sample_or_listed(shipped: Path) -> None:
     assert lines_of(shipped) == [
-        {"file": "scans/c03-29.pdf", "page": 1, "reason": "no text: neither a text layer nor a text file with it"},
-        {"file": "scans/leptonlib-cat.007.jpg", "page": None, "reason": "no text: no text file with it"},
-        {"file": "scans/leptonlib-lucasta.1.300.tif", "page": None, "reason": "no text: no text file with it"},
+        {"file": "scans/c03-29.pdf", "page": 1, "reason": "no text: neither a text layer nor a text file beside it"},
+        {"file": "scans/leptonlib-cat.007.jpg", "page": None, "reason": "no text: no text file beside it"},
+        {"file": "scans/leptonlib-lucasta.1.300.tif", "page": None, "reason": "no text: no text file beside it"},
     ]
     assert len(Shards.open(shipped)) == 44
 

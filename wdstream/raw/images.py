@@ -77,7 +77,7 @@ class _ImageReader:
 
     def read(self, number: int) -> StoredPage:
         text = self._sidecars.text(number) or ""
-        require_text(text, "no text file with it", self._settings)
+        require_text(text, "no text file beside it", self._settings)
         meta: dict[str, object] = {"source": replace_surrogates(self._file.path)}
         if self._tiff is None:
             return page_of_image(self._file.stem, store_image(read_file(self._path), self._settings), text, meta)

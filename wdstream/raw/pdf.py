@@ -73,7 +73,7 @@ class _PdfReader:
             page.pixel_size(settings.dpi, settings.max_pixels)
             sidecar = self._sidecars.text(number)
             text = self._clean(page.text()) if sidecar is None else sidecar
-            require_text(text, "neither a text layer nor a text file with it", settings)
+            require_text(text, "neither a text layer nor a text file beside it", settings)
             image = page.render(dpi=settings.dpi, jpeg_quality=settings.jpeg_quality, max_pixels=settings.max_pixels)
         text_from = "text layer" if sidecar is None else "text file"
         meta = {"source": replace_surrogates(self._file.path), "page": number, "text_from": text_from}

@@ -20,9 +20,30 @@ from wdstream.testing.tiny.recipe import (
     tokenizer_config,
 )
 
-_IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
-_TURN = r"'<|im_start|>' + message.role + '\n'"
-_SYSTEM = r"'<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n'"
+# A template is part of the tokenizer's fingerprint, so of recorded files (tests/golden): its text stays as it is.
+_CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+{%- if loop.first and message.role != 'system' -%}
+{{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' -}}
+{%- endif -%}
+{{- '<|im_start|>' + message.role + '\\n' -}}
+{%- if message.content is string -%}
+{{- message.content -}}
+{%- else -%}
+{%- for part in message.content -%}
+{%- if part.type == 'image' -%}
+{{- '<|vision_start|><|image_pad|><|vision_end|>' -}}
+{%- elif part.type == 'text' -%}
+{{- part.text -}}
+{%- endif -%}
+{%- endfor -%}
+{%- endif -%}
+{{- '<|im_end|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- '<|im_start|>assistant\\n' -}}
+{%- endif -%}
+"""
 
 
 def _preprocessor(
@@ -102,13 +123,7 @@ QWEN2_VL = TinyRecipe(
     tokenizer_config=tokenizer_config(
         eos="<|im_end|>", pad="<|endoftext|>", errors="replace", split_special_tokens=False
     ),
-    chat_template=chat_template(
-        opening="",
-        before=f"({_SYSTEM} if loop.first and message.role != 'system' else '') + {_TURN}",
-        image=f"'{_IMAGE}'",
-        after=r"'<|im_end|>\n'",
-        generation=r"'<|im_start|>assistant\n'",
-    ),
+    chat_template=_CHAT_TEMPLATE,
     preprocessor_config=_preprocessor("Qwen2VLProcessor", min_pixels=3136, max_pixels=12845056, **CLIP),
     build_config=_qwen2_vl,
 )
