@@ -79,7 +79,7 @@ def test_an_image_longer_than_any_tiling_takes_is_left_out(
     png = b"\x89PNG\r\n\x1a\n" + b"\x00\x00\x00\x0dIHDR" + header + bytes(4)
     page = Page(key="long", images=(png,), segments=(TextSegment(text="a"), ImageSegment(index=0)))
     with pytest.raises(UnfitError, match=r"page 'long': too many pixels, \(\(16777217, 1\),\)"):
-        PageMeasurer(plan.family, plan.tiling, LengthLimits.of(plan.settings, plan.family))(page)
+        PageMeasurer(plan.family, plan.tiling, LengthLimits.of(plan.settings, plan.family, downscale=False))(page)
     for cut in (TileRenderer(tiling=plan.tiling).render, decode_page):
         with pytest.raises(DecodeError, match=r"page 'long', image 0: .* no side may be longer than 16777216"):
             cut(page)

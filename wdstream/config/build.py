@@ -14,7 +14,7 @@ from wdstream.families.registry import load_family
 from wdstream.pipeline.planned import Plan
 from wdstream.pixels.settings import PixelSettings
 from wdstream.plan.protocols import Dataset, Mix
-from wdstream.plan.settings import PlanSettings
+from wdstream.plan.settings import PackSettings, PlanSettings
 from wdstream.shards.reader import Shards
 from wdstream.tiling.plugin import LoadedTiling, load_tiling
 from wdstream.tiling.policy import TilingPolicy
@@ -96,18 +96,13 @@ def lanes_from_config(config: Config) -> "Lanes":
             f"data.train: {pipes[0]} runs a shell command as you; if you know what it does, allow it with "
             "--set data.streaming.allow_pipes=true"
         )
+    packs = PackSettings.within(data)
     settings = LaneSettings(
+        **dict(packs.replace(pool=max(1, data.pool // streaming.lanes))),
         family=load_family(config.model.path, name=config.model.family),
         tiling=tiling_from_config(config.tiling),
-        sequence_length=data.sequence_length,
-        max_patches=data.max_patches,
-        global_batch_size=data.global_batch_size,
         lanes=streaming.lanes,
-        pool=max(1, data.pool // streaming.lanes),
         shuffle=streaming.shuffle_buffer,
-        seed=data.seed,
-        epochs=data.epochs,
-        max_pixels=data.max_pixels,
         downscale=data.overlength == "downscale",
     )
     return Lanes(urls=urls, settings=settings, pixels=PixelSettings.within(data))

@@ -15,7 +15,6 @@ from pydantic import ConfigDict, PositiveInt
 from wdstream.errors import PageError, ShardError, UnfitError
 from wdstream.families.base import Family
 from wdstream.nodes.as_page import as_page
-from wdstream.nodes.decode import MAX_PIXELS
 from wdstream.nodes.mapper import Map
 from wdstream.nodes.measure import MeasuredPage, PageMeasurer
 from wdstream.nodes.node import State
@@ -24,15 +23,15 @@ from wdstream.nodes.read_tars import OpenStream, RawSample, ReadTars
 from wdstream.nodes.shuffle import Shuffle
 from wdstream.plan.order import combine, splitmix64_array
 from wdstream.plan.sample_lengths import LengthLimits
+from wdstream.plan.settings import PackSettings
 from wdstream.records import Failure, Page
-from wdstream.settings import Settings
 from wdstream.tiling.plugin import LoadedTiling
 from wdstream.tiling.policy import TilingPolicy
 
 ENDLESS = 1 << 62
 
 
-class LaneSettings(Settings):
+class LaneSettings(PackSettings):
     """What decides the packs of every lane."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -41,37 +40,24 @@ class LaneSettings(Settings):
     """Whose lengths pages have."""
     tiling: TilingPolicy | LoadedTiling
     """How pages are cut."""
-    sequence_length: PositiveInt
-    """Tokens per pack."""
-    max_patches: PositiveInt
-    """Vision patches per pack."""
-    global_batch_size: PositiveInt
-    """Packs per step, over all ranks; a multiple of every world size that the run may have."""
-    lanes: PositiveInt = 8
-    """V; a multiple of every world size that the run may have."""
     pool: PositiveInt = 16
     """Pages that each lane chooses from, in memory with their images still encoded."""
+    lanes: PositiveInt = 8
+    """V; a multiple of every world size that the run may have."""
     shuffle: PositiveInt = 64
     """Pages of a lane that are shuffled together, in memory likewise."""
-    seed: int = 0
-    """Of the order of shards and pages."""
-    epochs: PositiveInt | None = None
-    """How often each lane goes through its shards; None never ends."""
-    max_pixels: PositiveInt = MAX_PIXELS
-    """Pages with larger images are left out."""
     downscale: bool = False
     """Shrink the images of pages that are too long for a pack, rather than leave them out."""
 
     @property
+    def packing(self) -> list[object]:
+        """As of PackSettings, and what becomes of pages that are too long."""
+        return [*super().packing, self.downscale]
+
+    @property
     def limits(self) -> LengthLimits:
         """What a page may be, to be packed."""
-        longest = self.family.max_document_tokens
-        return LengthLimits(
-            max_tokens=self.sequence_length if longest is None else min(self.sequence_length, longest),
-            max_patches=self.max_patches,
-            max_pixels=self.max_pixels,
-            downscale=self.downscale,
-        )
+        return LengthLimits.of(self, self.family, downscale=self.downscale)
 
 
 @dataclass(slots=True, kw_only=True)

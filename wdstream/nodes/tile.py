@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Protocol
 
 from wdstream.errors import DecodeError
-from wdstream.nodes.decode import MAX_PIXELS
 from wdstream.nodes.mapper import Map, OnError
 from wdstream.nodes.node import Node
 from wdstream.pixels.decode import EncodedImage, check_limit
@@ -16,6 +15,7 @@ from wdstream.pixels.render import render_tiles, resize, scaled_decode_size
 from wdstream.pixels.settings import DecodeMode
 from wdstream.pixels.tile_cache import TileCache, entry_name
 from wdstream.plan.sample_lengths import FULL_SCALE, scaled_size
+from wdstream.plan.settings import MAX_PIXELS
 from wdstream.records import DecodedPage, Page, Pixels, Size, TiledPage, TilePlan
 from wdstream.tiling.plugin import DEFAULT_RESAMPLE
 

@@ -61,7 +61,6 @@ class Plan(Planner):
         **settings: object,
     ) -> None:
         """`datasets`: opened shards, or `Dataset`s and `Mix`es of them; settings: see PlanSettings."""
-        self._arguments = datasets, family, tiling, pixels, settings
         family, tiling = fit_tiling(family, tiling)
         self.pixels = pixels or PixelSettings()
         self.family = with_reference_pixels(family) if self.pixels.pixels == "reference" else family
@@ -77,10 +76,6 @@ class Plan(Planner):
             f"{settings.sequence_length} tokens and {settings.max_patches} patches, {settings.global_batch_size} per "
             "step>"
         )
-
-    def __reduce__(self) -> tuple[object, ...]:
-        """A plan is what it was made from; shards are opened again."""
-        return _make_plan, self._arguments
 
     @property
     def shards(self) -> tuple[Shards, ...]:
@@ -113,16 +108,6 @@ class Plan(Planner):
             micro_batch_size=micro_batch_size,
             known_bad=known_bad or {},
         )
-
-
-def _make_plan(
-    datasets: Datasets,
-    family: Family,
-    tiling: TilingPolicy | LoadedTiling,
-    pixels: PixelSettings | None,
-    settings: Mapping[str, object],
-) -> Plan:
-    return Plan(datasets, family, tiling, pixels=pixels, **settings)
 
 
 def fit_tiling(family: Family, tiling: TilingPolicy | LoadedTiling) -> tuple[Family, TilingPolicy | LoadedTiling]:

@@ -69,11 +69,10 @@ class Lanes:
     def fingerprints(self) -> Fingerprints:
         """Of all that decides the stream, under the names that a plan's state has; part of every saved state."""
         settings = self.settings
-        names = ("sequence_length", "max_patches", "global_batch_size", "pool", "max_pixels", "downscale")
         return Fingerprints.of(
             index=shard_names(self.urls),
             order=[settings.seed, settings.lanes, settings.shuffle],
-            packing=[getattr(settings, name) for name in names],
+            packing=settings.packing,
             version=f"lanes-{STREAM_VERSION}",
             family=settings.family,
             tiling=settings.tiling,

@@ -191,11 +191,12 @@ class Mixture:
             )
         self.offsets = np.concatenate(([0], np.cumsum([len(entry.columns) for entry in entries]))).astype(np.int64)
         self.num_samples = int(self.offsets[-1])
+        limits = LengthLimits.of(settings, family, downscale=settings.overlength == "downscale")
         make = partial(
             PlannedDataset,
             settings=settings,
             tokenizer=family.text_fingerprint,
-            estimator=LengthEstimator(family, tiling, LengthLimits.of(settings, family)),
+            estimator=LengthEstimator(family, tiling, limits),
             stride=self.num_samples,
         )
         offsets = self.offsets.tolist()

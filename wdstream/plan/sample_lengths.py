@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.plan.protocols import LengthModel, TileModel
-from wdstream.plan.settings import PlanSettings
+from wdstream.plan.settings import PackSettings
 from wdstream.records import MAX_SIDE, Bools, Ints, TileArrays
 
 FULL_SCALE = 64
@@ -112,22 +112,22 @@ class ImageCostTable:
     def look_up(self, widths: Ints, heights: Ints) -> ImageCosts:
         """Costs of images of these sizes in pixels, (I,) each; sizes must be within the tiling policy's limits."""
         wanted = (widths << 32) | heights
-        sizes, costs = self._with(self._known, wanted)
-        if len(sizes) > self._max_sizes:
-            sizes, costs = self._with(NO_SIZES, wanted)
-        self._known = sizes, costs  # replaced as a whole: a thread that reads the old one is not disturbed
-        tokens, patches, vision_cost = costs[:, np.searchsorted(sizes, wanted)]
-        return ImageCosts(tokens=tokens, patches=patches, vision_cost=vision_cost)
-
-    def _with(self, known: tuple[Ints, Ints], wanted: Ints) -> tuple[Ints, Ints]:
-        """Known sizes and their costs, and those of all wanted ones that were not among them."""
-        sizes, costs = known
+        sizes, costs = self._known
         places = np.searchsorted(sizes, wanted)
         is_known = places < len(sizes)
         is_known[is_known] = sizes[places[is_known]] == wanted[is_known]
-        if is_known.all():
-            return known
-        new = np.unique(wanted[~is_known])
+        if not is_known.all():
+            sizes, costs = self._with((sizes, costs), np.unique(wanted[~is_known]))
+            if len(sizes) > self._max_sizes:
+                sizes, costs = self._with(NO_SIZES, np.unique(wanted))
+            places = np.searchsorted(sizes, wanted)
+            self._known = sizes, costs  # replaced as a whole: a thread that reads the old one is not disturbed
+        tokens, patches, vision_cost = costs[:, places]
+        return ImageCosts(tokens=tokens, patches=patches, vision_cost=vision_cost)
+
+    def _with(self, known: tuple[Ints, Ints], new: Ints) -> tuple[Ints, Ints]:
+        """Known sizes and their costs, and new ones, ascending and different from all known."""
+        sizes, costs = known
         places = np.searchsorted(sizes, new)
         new_costs = self._compute(new >> 32, new & 0xFFFFFFFF)
         return np.insert(sizes, places, new), np.insert(costs, places, new_costs, axis=1)
@@ -215,14 +215,14 @@ class LengthLimits:
     downscale: bool = False
 
     @classmethod
-    def of(cls, settings: PlanSettings, family: LengthModel) -> "LengthLimits":
-        """Those of a plan's settings."""
+    def of(cls, settings: PackSettings, family: LengthModel, *, downscale: bool) -> "LengthLimits":
+        """Those of a pack's settings, and of the longest document that the family takes."""
         longest = family.max_document_tokens
         return cls(
             max_tokens=settings.sequence_length if longest is None else min(settings.sequence_length, longest),
             max_patches=settings.max_patches,
             max_pixels=settings.max_pixels,
-            downscale=settings.overlength == "downscale",
+            downscale=downscale,
         )
 
 

@@ -17,9 +17,10 @@ def _check_where(expression: str) -> str:
 WhereText = Annotated[str, AfterValidator(_check_where)]
 """The text of a `where:` expression (filter.py), checked."""
 
-WeightUnit = Literal["pages", "tokens"]
 OnChange = Literal["refuse", "keep", "new_epoch"]
 DealPolicy = Literal["total", "phase"]
+MAX_PIXELS = 200_000_000
+"""Of an image, unless the settings say otherwise."""
 
 
 class Phase(Settings):
@@ -29,8 +30,8 @@ class Phase(Settings):
     where: WhereText
 
 
-class PlanSettings(Settings):
-    """Settings of a plan."""
+class PackSettings(Settings):
+    """What decides packs, whether planned or streamed: the budget of a pack, and what it is filled from."""
 
     sequence_length: PositiveInt = 8192
     """Tokens per pack."""
@@ -41,13 +42,33 @@ class PlanSettings(Settings):
     seed: int = Field(default=0, ge=0)
     """Of the order."""
     epochs: PositiveInt | None = None
-    """Passes over the mixture, each with every page as often as its dataset's `epochs` says; None never ends."""
+    """Passes over the data, each with every page as often as its dataset's `epochs` says; None never ends."""
+    pool: PositiveInt = 128
+    """Pending samples that the packer chooses from."""
+    max_pixels: PositiveInt = MAX_PIXELS
+    """Pages with an image of more pixels are left out; none is decoded."""
+
+    @property
+    def budget(self) -> Budget:
+        """What a pack holds at most."""
+        return Budget(tokens=self.sequence_length, patches=self.max_patches)
+
+    @property
+    def packing(self) -> list[object]:
+        """What decides which samples share a pack, for the fingerprint in saved states.
+
+        A setting that is added joins only where it is not at its default, so that states of before stay valid.
+        """
+        return [self.sequence_length, self.max_patches, self.global_batch_size, self.pool, self.max_pixels]
+
+
+class PlanSettings(PackSettings):
+    """Settings of a plan."""
+
     tail: Literal["wrap", "drop", "pad"] = "wrap"
     """The last step of a run with `epochs`: filled from the next epoch, dropped, or padded with packs of no pages."""
     shuffle_shards: PositiveInt = 16
     """Shards whose samples are shuffled together."""
-    pool: PositiveInt = 128
-    """Pending samples that the packer chooses from."""
     overlength: Literal["reject", "downscale", "split"] = "reject"
     """Pages too long for a pack: left out and listed; or their images shrunk to the largest of 63 sizes that fits; or
     their text cut between paragraphs into samples that each have the page's images (split_pages.py), of shards that
@@ -59,28 +80,17 @@ class PlanSettings(Settings):
     """What to do with a saved state when settings or data differ: refuse it; keep, which continues where it is and
     still brings every sample exactly once (refused when the data or their order changed, or in the middle of split
     pages that would now be split elsewhere); or new_epoch, which starts a new pass over the data."""
-    weights_in: WeightUnit = "pages"
+    weights_in: Literal["pages", "tokens"] = "pages"
     """What the weights of datasets count."""
     where: WhereText | None = None
     """Only pages for which this holds, such as `text_tokens > 50 and language == "de"`; see filter.py."""
     curriculum: tuple[Phase, ...] = ()
     """Further conditions for the first epochs, one phase after the other."""
-    max_pixels: PositiveInt = 200_000_000
-    """Pages with an image of more pixels are left out; none is decoded."""
-
-    @property
-    def budget(self) -> Budget:
-        """What a pack holds at most."""
-        return Budget(tokens=self.sequence_length, patches=self.max_patches)
 
     @property
     def packing(self) -> list[object]:
-        """All that decides which samples share a pack, for the fingerprint in saved states.
-
-        A setting that is added joins only where it is not at its default, so that states of before stay valid.
-        """
-        budget = [self.sequence_length, self.max_patches]
-        return [*budget, self.global_batch_size, self.pool, self.max_pixels, self.overlength]
+        """As of PackSettings, and what becomes of samples that are too long."""
+        return [*super().packing, self.overlength]
 
     def where_of(self, epoch: int) -> tuple[str, ...]:
         """The expressions that hold in an epoch."""
