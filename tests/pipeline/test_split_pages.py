@@ -414,7 +414,7 @@ def test_trace_names_parts_and_marks_all_of_a_page_that_failed(split_run: Path) 
 
 def test_audit_proves_parts_and_names_each_fault(split_run: Path, tmp_path: Path) -> None:
     report = audit(split_run)
-    assert report.differences == ()
+    assert report.differences == []
     assert report.quarantined == 6
     assert report.parts > 20
     assert f"({report.parts} of them parts of pages) - 6 quarantined = {report.trained} trained" in shown(report)

@@ -54,7 +54,7 @@ def set_pages(run: Path, pages: dict[int, Keys]) -> None:
 
 def test_a_run_with_a_kill_and_changed_worlds_is_clean(run_folder: Path, plan: Plan) -> None:
     report = audit(run_folder)
-    assert report.differences == ()
+    assert report.differences == []
     assert report.is_clean
     assert report.steps == plan.total_steps()
     assert report.states >= 2
@@ -146,7 +146,7 @@ def test_another_plan_is_said_first(own_run: Path) -> None:
 
 def test_differences_are_printed_as_they_are() -> None:
     report = AuditReport(
-        steps=1, planned=2, parts=0, quarantined=0, states=0, differences=("step 0: page 'a[b]:100:c' was dropped",)
+        steps=1, planned=2, parts=0, quarantined=0, states=0, differences=["step 0: page 'a[b]:100:c' was dropped"]
     )
     file = io.StringIO()
     report.print(Console(file=file, width=200))

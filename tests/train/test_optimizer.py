@@ -9,9 +9,9 @@ from wdstream.errors import TrainError
 from wdstream.train.optimizer import learning_rate, make_optimizer, set_learning_rate
 
 
-def rates(**changes: float) -> list[float]:
-    settings = {"peak": 1.0, "warmup_steps": 3, "total_steps": 8, "min_ratio": 0.1, **changes}
-    return [round(learning_rate(step, **settings), 6) for step in range(int(settings["total_steps"]))]  # type: ignore[arg-type]
+def rates(*, warmup_steps: int = 3, total_steps: int = 8, min_ratio: float = 0.1) -> list[float]:
+    config = TrainConfig(lr=1.0, warmup_steps=warmup_steps, min_lr_ratio=min_ratio)
+    return [round(learning_rate(step, config, total_steps=total_steps), 6) for step in range(total_steps)]
 
 
 def test_warm_up_and_cosine() -> None:

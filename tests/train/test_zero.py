@@ -23,7 +23,7 @@ from wdstream.config.schema import Config
 from wdstream.errors import ConfigError
 from wdstream.storage.json_lines import read_lines
 from wdstream.testing.launcher import TrainingProcess
-from wdstream.train.export import tied_again
+from wdstream.train.checkpoint import tied_again
 from wdstream.train.zero import check_settings, describe_zero
 
 TUNED = {

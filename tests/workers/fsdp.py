@@ -21,8 +21,7 @@ from wdstream.batches.collate import collate, encode_pack
 from wdstream.config.schema import Config
 from wdstream.families.registry import load_family
 from wdstream.testing import make_samples
-from wdstream.train.checkpoint import Checkpoints
-from wdstream.train.export import export_final
+from wdstream.train.checkpoint import Checkpoints, export_final
 from wdstream.train.loss import LossHead
 from wdstream.train.model import Device, load_model
 from wdstream.train.optimizer import make_optimizer

@@ -9,7 +9,7 @@ another) are tried one by one, so that the report can name the page.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations, product
 from pathlib import Path
 
@@ -30,7 +30,7 @@ MAX_PRINTED = 20
 """Differences that are printed; one wrong step early on makes every later one differ."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class AuditReport:
     """What the audit found.
 
@@ -44,11 +44,11 @@ class AuditReport:
     """
 
     steps: int
-    planned: int
-    parts: int
-    quarantined: int
-    states: int
-    differences: tuple[str, ...]
+    planned: int = 0
+    parts: int = 0
+    quarantined: int = 0
+    states: int = 0
+    differences: list[str] = field(default_factory=list)
 
     @property
     def trained(self) -> int:
@@ -83,17 +83,15 @@ def audit(run: Path) -> AuditReport:
         WdstreamError: its shards or model folder are not there any more.
     """
     folder = read_run(run)
-    plan = plan_from_config(folder.config)
-    different = [
+    plan, report = plan_from_config(folder.config), AuditReport(steps=len(folder.steps))
+    report.differences += [
         f"plan: the fingerprint of {name} is {plan.fingerprints.get(name)} now, and was {value} in the run"
         for name, value in folder.fingerprints.items()
         if plan.fingerprints.get(name) != value
     ]
-    if different:  # nothing below would mean anything
-        return AuditReport(
-            steps=len(folder.steps), planned=0, parts=0, quarantined=0, states=0, differences=tuple(different)
-        )
-    return _Audit(folder, plan).run()
+    if report.is_clean:  # else nothing below would mean anything
+        _Audit(folder, plan, report).run()
+    return report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,79 +103,72 @@ class Mismatch:
 
 
 class _Audit:
-    """One pass over all steps of a run."""
+    """One pass over all steps of a run, which fills in a report."""
 
-    def __init__(self, folder: RunFolder, plan: Plan) -> None:
+    def __init__(self, folder: RunFolder, plan: Plan, report: AuditReport) -> None:
         self._folder = folder
         self._plan = plan
+        self._report = report
         self._lines: dict[int, list[StepLine]] = {}
         for line in folder.steps:
             self._lines.setdefault(line["step"], []).append(line)
-        self._differences: list[str] = []
         self._digests: dict[str, int] = {}
         self._wrong: dict[int, Mismatch] = {}
-        self._planned = self._parts = 0
-        self._quarantined = 0
-        self._states = 0
 
-    def run(self) -> AuditReport:
+    def run(self) -> None:
         count = max(self._lines, default=-1) + 1
         steps = self._plan.steps()
         self._check_state(steps)
         for number in range(count):
             if (step := next(steps, None)) is None:
-                self._differences.append(f"step {number}: in the ledger, but the run ends before it")
+                self._note(f"step {number}: in the ledger, but the run ends before it")
                 break
             self._check_step(step)
             self._check_state(steps)
         steps.close()
-        self._differences += explain(self._wrong, self._digests)
-        late = sorted(number for number in self._folder.states if number > count)
-        self._differences += [f"state before step {number}: saved, but the ledger ends before" for number in late]
-        return AuditReport(
-            steps=len(self._folder.steps),
-            planned=self._planned,
-            parts=self._parts,
-            quarantined=self._quarantined,
-            states=self._states,
-            differences=tuple(self._differences),
-        )
+        self._report.differences += explain(self._wrong, self._digests)
+        for number in sorted(number for number in self._folder.states if number > count):
+            self._note(f"state before step {number}: saved, but the ledger ends before")
+
+    def _note(self, difference: str) -> None:
+        self._report.differences.append(difference)
 
     def _check_step(self, step: StepPlan) -> None:
         lines = self._lines.get(step.step, [])
         if len(lines) != 1:
             times = "missing from the ledger" if not lines else f"{len(lines)} times in the ledger"
-            self._differences.append(f"step {step.step}: {times}")
+            self._note(f"step {step.step}: {times}")
             return
-        line = lines[0]
-        keys = {pack.number: tuple(map(self._plan.key, pack.samples)) for pack in step.packs}
-        pages = sum(map(len, keys.values()))
-        self._planned += pages
+        line, report = lines[0], self._report
         samples = [sample for pack in step.packs for sample in pack.samples]
-        self._parts += sum(self._plan.mixture.page_of(sample) != sample for sample in samples)
-        failed = [
-            sample for sample in samples if self._folder.has_failed(self._plan.mixture.page_of(sample), step.step)
-        ]
-        self._quarantined += len(failed)
-        expected = {"pages": pages, "supervised": step.num_supervised, "failed": len(failed)}
-        recorded = {"pages": line["pages"], "supervised": line["supervised"], "failed": line["failed"]}
-        for name, value in expected.items():
-            if recorded[name] != value:
-                self._differences.append(f"step {step.step}: {name} expected {value}, found {recorded[name]}")
+        pages = [self._plan.mixture.page_of(sample) for sample in samples]
+        failed = sum(self._folder.has_failed(page, step.step) for page in pages)
+        report.planned += len(samples)
+        report.parts += sum(page != sample for page, sample in zip(pages, samples, strict=True))
+        report.quarantined += failed
+        for name, expected, recorded in (
+            ("pages", len(samples), line["pages"]),
+            ("supervised", step.num_supervised, line["supervised"]),
+            ("failed", failed, line["failed"]),
+        ):
+            if recorded != expected:
+                self._note(f"step {step.step}: {name} expected {expected}, found {recorded}")
+        keys = {pack.number: tuple(map(self._plan.key, pack.samples)) for pack in step.packs}
         self._digests[_digest(keys)] = step.step
         if line["digest"] != _digest(keys):
             self._wrong[step.step] = Mismatch(keys=keys, ledger_digest=line["digest"])
 
     def _check_state(self, steps: Steps) -> None:
-        saved = self._folder.states.get(steps.number)
+        step = steps.number
+        saved = self._folder.states.get(step)
         if saved is None:
             return
-        self._states += 1
-        if saved != steps.state().to_json():
-            planned = steps.state().to_json()
+        self._report.states += 1
+        planned = steps.state().to_json()
+        if saved != planned:
             fields = [name for name in planned if planned[name] != saved.get(name)] or ["a field unknown to the plan"]
-            texts = "; ".join(f"{name} expected {planned.get(name)}, found {saved.get(name)}" for name in fields)
-            self._differences.append(f"state before step {steps.number}: {texts}")
+            texts = (f"{name} expected {planned.get(name)}, found {saved.get(name)}" for name in fields)
+            self._note(f"state before step {step}: {'; '.join(texts)}")
 
 
 def explain(wrong: Mapping[int, Mismatch], digests: Mapping[str, int]) -> Iterator[str]:

@@ -60,41 +60,35 @@ class Checkpoint:
     trainer: Mapping[str, int]
 
 
-def begin_checkpoint(folder: Path, step: int) -> Path:
-    """An empty folder for the files of a checkpoint, which nobody takes for one yet."""
-    partial = partial_path(folder, step)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    return partial
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """The folder of a checkpoint."""
+    return folder / f"step-{step:08d}"
 
 
-def partial_path(folder: Path, step: int) -> Path:
-    """Where the files of a checkpoint are while it is being written."""
-    return _path(folder, step).with_suffix(PARTIAL)
+def partial_path(path: Path) -> Path:
+    """Where the files of a checkpoint are while it is being written, so that nobody takes them for one."""
+    return path.with_suffix(PARTIAL)
 
 
-def finish_checkpoint(
-    folder: Path,
-    step: int,
-    *,
-    stream: "State",
-    trainer: Mapping[str, int],
-    world_size: int,
-    zero_stage: int | None,
-    keep: int,
-) -> Path:
-    """Seal the files in `partial_path` as the checkpoint of `step`, and remove the older ones beyond `keep`."""
-    partial, final = partial_path(folder, step), _path(folder, step)
-    _write_json(partial / STREAM, stream)
-    _write_json(partial / TRAINER, trainer)
-    _write_manifest(partial, step=step, world_size=world_size, zero_stage=zero_stage)
-    if final.exists():  # an unreadable one was passed over, and the run has come here again
-        _remove(final)
-    partial.rename(final)
-    sync_folder(folder)
-    for old in list_checkpoints(folder)[keep:]:
+def begin_checkpoint(path: Path) -> None:
+    """Make `partial_path` an empty folder."""
+    shutil.rmtree(partial_path(path), ignore_errors=True)
+    partial_path(path).mkdir(parents=True)
+
+
+def finish_checkpoint(checkpoint: Checkpoint, *, keep: int) -> None:
+    """Seal the files in `partial_path` as a checkpoint, and remove the older ones beyond `keep`."""
+    path = checkpoint.path
+    partial = partial_path(path)
+    _write_json(partial / STREAM, checkpoint.stream)
+    _write_json(partial / TRAINER, checkpoint.trainer)
+    _write_manifest(partial, checkpoint)
+    if path.exists():  # an unreadable one was passed over, and the run has come here again
+        _remove(path)
+    partial.rename(path)
+    sync_folder(path.parent)
+    for old in list_checkpoints(path.parent)[keep:]:
         _remove(old)
-    return final
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -139,12 +133,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     )
 
 
-def _path(folder: Path, step: int) -> Path:
-    return folder / f"step-{step:08d}"
-
-
-def _write_manifest(folder: Path, **facts: int | None) -> None:
-    """Sync every file and write the manifest over all of them: `facts` of the checkpoint, and each file's size."""
+def _write_manifest(folder: Path, checkpoint: Checkpoint) -> None:
+    """Sync every file and write the manifest over all of them: facts of the checkpoint, and each file's size."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     with ThreadPoolExecutor(max_workers=THREADS) as pool:
         measures = list(pool.map(_measure, paths))
@@ -152,6 +142,7 @@ def _write_manifest(folder: Path, **facts: int | None) -> None:
     files = {str(path.relative_to(folder)): measure for path, measure in zip(paths, measures, strict=True)}
     for inner in {path.parent for path in paths}:
         sync_folder(inner)
+    facts = {name: getattr(checkpoint, name) for name in ("step", "world_size", "zero_stage")}
     _write_json(folder / MANIFEST, {"version": MANIFEST_VERSION, **facts, "files": files})
 
 

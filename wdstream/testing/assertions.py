@@ -15,12 +15,12 @@ from wdstream.nodes.node import Node, State, close
 from wdstream.proofs.isolation import Alter, Isolation, require_isolation
 from wdstream.records import Sample
 
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 
 
 def assert_resumes_exactly(
-    make: Callable[[], Node[Item]], *, make_resumed: Callable[[], Node[Item]] | None = None, max_items: int = 1000
-) -> list[Item]:
+    make: Callable[[], Node[_Item]], *, make_resumed: Callable[[], Node[_Item]] | None = None, max_items: int = 1000
+) -> list[_Item]:
     """Stop a node after each of its items in turn, resume a fresh one from the saved state, and compare what follows.
 
     The state must survive JSON, must not change while the node continues, and a node that was resumed and stopped again
@@ -51,10 +51,10 @@ def assert_resumes_exactly(
     return expected
 
 
-def _run(node: Node[Item], state: State | None, max_items: int) -> tuple[list[Item], list[State]]:
+def _run(node: Node[_Item], state: State | None, max_items: int) -> tuple[list[_Item], list[State]]:
     """All items from a state on, and the state before the first and after each of them."""
     node.reset(state)
-    items: list[Item] = []
+    items: list[_Item] = []
     states = [node.state_dict()]
     texts = [json.dumps(states[0])]
     for item in islice(node, max_items):
@@ -69,7 +69,7 @@ def _run(node: Node[Item], state: State | None, max_items: int) -> tuple[list[It
     return items, [json.loads(text) for text in texts]
 
 
-def _compare(expected: list[Item], found: list[Item], when: str) -> None:
+def _compare(expected: list[_Item], found: list[_Item], when: str) -> None:
     for number, (left, right) in enumerate(zip(expected, found, strict=False)):
         assert is_same(left, right), f"{when}: item {number} differs: expected {left!r}, found {right!r}"
     assert len(expected) == len(found), f"{when}: expected {len(expected)} more items, found {len(found)}"

@@ -1,4 +1,6 @@
-"""Saving and loading a run's training state, all ranks together; runs/checkpoint.py makes it complete or absent.
+"""What is saved of a model, all ranks together: a run's training states, and its result.
+
+A checkpoint, which runs/checkpoint.py makes complete or absent:
 
     model.safetensors | adapter_model.safetensors     under PEFT the adapter only: its frozen base is at `model.path`
     optimizer.bin, random_states_<rank>.pkl           Accelerate's own files
@@ -6,11 +8,16 @@
 
 All processes must see the folder. Accelerate also keeps each rank's random generators, and silently passes over them
 when the world has changed; that is harmless here, because every micro-batch seeds its own numbers (step.py).
+
+The result is `output/final`, a model folder with tokenizer and processor, or an adapter's; `from_pretrained` loads it.
 """
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, broadcast_object_list
 from safetensors.torch import load_file, save_file
@@ -18,10 +25,25 @@ from torch import Tensor, nn
 
 from wdstream.errors import TrainError
 from wdstream.nodes.node import State
-from wdstream.runs.checkpoint import Checkpoint, begin_checkpoint, find_newest, finish_checkpoint, partial_path
+from wdstream.runs.checkpoint import (
+    Checkpoint,
+    begin_checkpoint,
+    checkpoint_path,
+    find_newest,
+    finish_checkpoint,
+    partial_path,
+)
+from wdstream.storage.atomic import atomic_folder
+from wdstream.train.step import Engine
 from wdstream.train.zero import describe_zero, zero_stage
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 ADAPTER_FILE = "adapter_model.safetensors"
+SIDE_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
+WRITTEN_BY_MODEL = {"config.json", "generation_config.json", "adapter_config.json"}
+INDEX_SUFFIX = ".index.json"
 
 
 class Checkpoints:
@@ -44,23 +66,17 @@ class Checkpoints:
 
     def save(self, step: int, *, stream: State, trainer: Mapping[str, int]) -> None:
         """Write the state before `step`; the older ones beyond `keep` are removed afterwards."""
-        accelerator = self._accelerator
+        accelerator, path = self._accelerator, checkpoint_path(self._folder, step)
         if accelerator.is_main_process:
-            begin_checkpoint(self._folder, step)
+            begin_checkpoint(path)
         accelerator.wait_for_everyone()
         options = {} if self._zero_stage is None else {"exclude_frozen_parameters": True}
-        accelerator.save_state(str(partial_path(self._folder, step)), **options)
+        accelerator.save_state(str(partial_path(path)), **options)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            finish_checkpoint(
-                self._folder,
-                step,
-                stream=stream,
-                trainer=trainer,
-                world_size=accelerator.num_processes,
-                zero_stage=self._zero_stage,
-                keep=self._keep,
-            )
+            facts = {"world_size": accelerator.num_processes, "zero_stage": self._zero_stage}
+            checkpoint = Checkpoint(path=path, step=step, stream=stream, trainer=trainer, **facts)
+            finish_checkpoint(checkpoint, keep=self._keep)
         accelerator.wait_for_everyone()
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
@@ -133,3 +149,44 @@ def _leave_out_base_model(accelerator: Accelerator) -> None:
 
     accelerator.register_save_state_pre_hook(save)
     accelerator.register_load_state_pre_hook(load)
+
+
+def export_final(engine: Engine, *, source: Path, folder: Path) -> None:
+    """Write the model, or under PEFT its adapter, all ranks together; `folder` appears complete or not at all.
+
+    Args:
+        engine: the trained model.
+        source: the model folder that training began from; its tokenizer and processor files are copied.
+        folder: what to write; replaced when it exists.
+    """
+    accelerator = engine.accelerator
+    model: PreTrainedModel = accelerator.unwrap_model(engine.model)
+    gathered = accelerator.get_state_dict(engine.model) or {}  # under ZeRO-3 nothing on other ranks than the main one
+    state = tied_again(model, {name: in_dtype(tensor, engine.dtype) for name, tensor in gathered.items()})
+    if accelerator.is_main_process:
+        with atomic_folder(folder) as partial:
+            model.save_pretrained(partial, state_dict=state)
+            for path in side_files(source):
+                if not (partial / path.name).exists():
+                    shutil.copy2(path, partial / path.name)
+    accelerator.wait_for_everyone()
+
+
+def tied_again(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same state with one tensor wherever the model has one under two names; copies would be written twice."""
+    first: dict[int, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if name in state:
+            state[name] = state[first.setdefault(id(parameter), name)]
+    return state
+
+
+def in_dtype(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Float32 master weights in the dtype that the model computes in; all else (4-bit bytes, indices) as it is."""
+    return tensor.to(dtype) if tensor.dtype == torch.float32 else tensor
+
+
+def side_files(source: Path) -> list[Path]:
+    """Tokenizer, processor and template files of a model folder; not its weights and what describes them."""
+    paths = sorted(path for pattern in SIDE_FILES for path in source.glob(pattern))
+    return [path for path in paths if path.name not in WRITTEN_BY_MODEL and not path.name.endswith(INDEX_SUFFIX)]

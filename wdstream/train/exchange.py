@@ -1,4 +1,4 @@
-"""What the ranks tell each other after a step: one small gather, from which all of them draw the same conclusions."""
+"""What the ranks exchange after a step: one small gather, from which all of them draw the same conclusions."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

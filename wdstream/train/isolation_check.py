@@ -18,7 +18,7 @@ TOLERANCE = 1e-4
 
 
 def check_no_leak(engine: Engine, batch: Batch) -> bool:
-    """Whether documents of `batch` could be told apart and are isolated; False for a batch with nothing to compare.
+    """Whether `batch` has documents that could see each other, and do not; False for a batch with nothing to compare.
 
     All ranks call it together: each runs two forward passes, whatever its batch holds.
 

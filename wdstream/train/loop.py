@@ -14,9 +14,9 @@ from time import perf_counter
 
 from wdstream.config.schema import Config
 from wdstream.runs.record import run_lock
+from wdstream.train.checkpoint import export_final
 from wdstream.train.evaluate.sets import measure_set
 from wdstream.train.exchange import StepFigures, bytes_digest, exchange
-from wdstream.train.export import export_final
 from wdstream.train.isolation_check import check_no_leak
 from wdstream.train.journal import Counters, Journal
 from wdstream.train.launch import StopSignals, start_accelerator

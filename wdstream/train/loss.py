@@ -1,7 +1,7 @@
 """The training loss, computed inside the model's output head so that the full logits never exist.
 
 A row of 8,192 tokens over a vocabulary of 150,000 is 5 GB of float32 logits, most of them for image tokens that are
-not trained. `LossHead` replaces the head's forward: given targets it selects the hidden states of supervised positions
+not trained. `LossHead` replaces the head's forward: with targets it selects the hidden states of supervised positions
 and computes their cross-entropy chunk by chunk; without targets it is the plain head. Being inside the model's forward,
 the DDP and FSDP hooks around it keep working.
 
@@ -91,7 +91,7 @@ class LossHead:
     def loss_sum(self, model: nn.Module, inputs: Mapping[str, object], targets: Targets) -> Tensor:
         """Sum of cross-entropies of a micro-batch: a float32 scalar with a graph.
 
-        `model` is the model given to `__init__`, or a wrapper around it; `inputs` carry no labels. The cache is off:
+        `model` is the model of the constructor, or a wrapper around it; `inputs` carry no labels. The cache is off:
         with one, Hugging Face models stop isolating packed documents.
         """
         with self._computing(targets):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MixedPrecision = Literal["no", "bf16", "fp16"]
 
-LANGUAGE_PART = re.compile(r"(^|\.)(language_model|text_model|lm_head)(\.|$)")
+LANGUAGE_MODULES = re.compile(r"(^|\.)(language_model|text_model|lm_head)(\.|$)")
 """Module names of the language model in every family; all others belong to the vision tower or its projector."""
 
 LORA_TARGETS = r".*(language_model|text_model)\..*(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
@@ -95,7 +95,7 @@ def load_model(
 def freeze_vision(model: nn.Module) -> None:
     """Stop training everything but the language model and its head."""
     for name, parameter in model.named_parameters():
-        if not LANGUAGE_PART.search(name):
+        if not LANGUAGE_MODULES.search(name):
             parameter.requires_grad_(False)
 
 
@@ -207,5 +207,5 @@ def modules_outside_language(path: Path) -> list[str]:
     with torch.device("meta"):  # no weights, only their names
         model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(path, local_files_only=True))
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    outside = {".".join(name.split(".")[:2]) for name in linear if not LANGUAGE_PART.search(name)}
+    outside = {".".join(name.split(".")[:2]) for name in linear if not LANGUAGE_MODULES.search(name)}
     return [*sorted(outside), "lm_head"]

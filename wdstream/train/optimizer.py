@@ -11,11 +11,12 @@ from wdstream.config.schema import TrainConfig
 from wdstream.errors import TrainError
 
 
-def learning_rate(step: int, *, peak: float, warmup_steps: int, total_steps: int, min_ratio: float) -> float:
-    """Linear warm-up to `peak`, then a cosine down to `peak * min_ratio` at the last step.
+def learning_rate(step: int, config: TrainConfig, *, total_steps: int) -> float:
+    """Linear warm-up to `lr`, then a cosine down to `lr * min_lr_ratio` at the last step.
 
-    `step` counts from 0; the first warm-up step has peak / (warmup_steps + 1), so no step is lost at rate 0.
+    `step` counts from 0; the first warm-up step has lr / (warmup_steps + 1), so no step is lost at rate 0.
     """
+    peak, warmup_steps, min_ratio = config.lr, config.warmup_steps, config.min_lr_ratio
     if step < warmup_steps:
         return peak * (step + 1) / (warmup_steps + 1)
     progress = (step - warmup_steps) / max(1, total_steps - 1 - warmup_steps)
@@ -38,7 +39,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
         raise TrainError(
-            "no parameter is trainable: train.freeze_vision and train.adapter leave nothing to learn; "
+            "no parameter is trainable: train.freeze_vision and train.adapter leave nothing to train; "
             "check train.adapter.target_modules"
         )
     groups: list[dict[str, object]] = [

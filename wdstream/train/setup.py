@@ -60,21 +60,9 @@ class Run:
         """Whether this process writes and prints."""
         return self.world.rank == 0
 
-    @property
-    def first_step(self) -> int:
-        """The step this start begins with."""
-        return 0 if self.start is None else self.start.step
-
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
-        train = self.config.train
-        return learning_rate(
-            step,
-            peak=train.lr,
-            warmup_steps=train.warmup_steps,
-            total_steps=self.total_steps,
-            min_ratio=train.min_lr_ratio,
-        )
+        return learning_rate(step, self.config.train, total_steps=self.total_steps)
 
 
 def open_run(config: Config, accelerator: Accelerator) -> Run:

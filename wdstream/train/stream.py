@@ -90,31 +90,27 @@ class Stream(ABC):
     Args:
         config: of the run.
         world: which process this is.
+        family: of the model, fitted to the tiling.
+        fingerprints: of all that decides the stream.
+        data: how large each data set is.
     """
 
-    def __init__(self, config: Config, world: World) -> None:
-        data, micro_batch_size = config.data, config.train.micro_batch_size
+    def __init__(
+        self, config: Config, world: World, *, family: Family, fingerprints: Mapping[str, str], data: DataSizes
+    ) -> None:
+        self.family = family
+        self.fingerprints = fingerprints
+        self.data = data
+        micro_batch_size = config.train.micro_batch_size
         self._settings = LoaderSettings(
-            world=world, workers=data.workers, prefetch=data.prefetch, micro_batch_size=micro_batch_size
+            world=world,
+            workers=config.data.workers,
+            prefetch=config.data.prefetch,
+            micro_batch_size=micro_batch_size,
         )
-        self._num_batches = data.global_batch_size // (world.size * micro_batch_size)  # of this rank, per step
+        self._num_batches = config.data.global_batch_size // (world.size * micro_batch_size)  # of this rank, per step
         self._loader: StreamLoader
         self._state: State  # of the loader, after the last step that held something
-
-    @property
-    @abstractmethod
-    def family(self) -> Family:
-        """The model family, fitted to the tiling."""
-
-    @property
-    @abstractmethod
-    def fingerprints(self) -> Mapping[str, str]:
-        """Of all that decides the stream."""
-
-    @property
-    @abstractmethod
-    def data(self) -> DataSizes:
-        """How large each dataset is, by name: what tells a person how it changed."""
 
     @abstractmethod
     def check(self, state: State) -> None:
@@ -181,31 +177,13 @@ class PlannedStream(Stream):
     """Shards with an index: batches bring the plan of their step."""
 
     def __init__(self, plan: Plan, config: Config, world: World) -> None:
-        super().__init__(config, world)
+        data: DataSizes = {
+            dataset.name: {"shards": len(shards.shard_names), "pages": len(shards), "digest": shards.fingerprint[:16]}
+            for dataset, shards in zip(plan.datasets, plan.shards, strict=True)
+        }
+        super().__init__(config, world, family=plan.family, fingerprints=plan.fingerprints, data=data)
         self._plan = plan
         self._pages_since_state = 0
-
-    @property
-    def family(self) -> Family:
-        """The family that the plan is made for."""
-        return self._plan.family
-
-    @property
-    def fingerprints(self) -> Mapping[str, str]:
-        """What a state of the plan is checked by."""
-        return self._plan.fingerprints
-
-    @property
-    def data(self) -> DataSizes:
-        """Shards and pages of each dataset, and a digest of its index."""
-        return {
-            dataset.name: {
-                "shards": len(shards.shard_names),
-                "pages": len(shards),
-                "digest": shards.fingerprint[:16],
-            }
-            for dataset, shards in zip(self._plan.datasets, self._plan.shards, strict=True)
-        }
 
     def check(self, state: State) -> None:
         """Refuse a state of another plan, unless `data.on_change` allows the difference. Raises StateError."""
@@ -255,7 +233,7 @@ def planned_contents(plan: Plan, step: StepPlan, *, micro_batch_size: int) -> St
 
 
 def planned_mix(plan: Plan, step: StepPlan) -> dict[str, Share]:
-    """What each of several datasets gives to a step."""
+    """What each of several data sets gives to a step."""
     if len(plan.datasets) == 1:
         return {}
     pages, tokens = [0] * len(plan.datasets), [0] * len(plan.datasets)
@@ -272,25 +250,11 @@ class LaneStream(Stream):
     """Tars without an index. A step without a page on any rank is the end of the data, on all ranks alike."""
 
     def __init__(self, lanes: Lanes, config: Config, world: World) -> None:
-        super().__init__(config, world)
+        data = {"tars": {"shards": len(lanes.urls)}}
+        super().__init__(config, world, family=lanes.settings.family, fingerprints=lanes.fingerprints, data=data)
         self._lanes = lanes
         text = "".join(lanes.fingerprints.values()).encode()
         self._digest = combine(*(int.from_bytes(text[start : start + 8]) for start in range(0, len(text), 8)))
-
-    @property
-    def family(self) -> Family:
-        """The family that the lanes encode for."""
-        return self._lanes.settings.family
-
-    @property
-    def fingerprints(self) -> Mapping[str, str]:
-        """What a state of the lanes is checked by."""
-        return self._lanes.fingerprints
-
-    @property
-    def data(self) -> DataSizes:
-        """How many tars there are."""
-        return {"tars": {"shards": len(self._lanes.urls)}}
 
     def check(self, state: State) -> None:
         """Refuse a state of other lanes. Raises StateError."""
@@ -309,61 +273,40 @@ class LaneStream(Stream):
         return self._lanes.loader(state=state, known_bad=reasons, **self._settings)
 
     def _contents(self, step: int, batches: Sequence[Batch]) -> StepContents | None:
-        ranks: list[RankContents] = gather_object([rank_contents(batches)])
-        if all(rank.is_empty for rank in ranks):
-            return None
-        return join_contents(step, ranks, digest=combine(self._digest, step))
+        own = rank_contents(step, batches, digest=combine(self._digest, step))
+        has_news = bool(own.num_pages or own.unfit or any(batch.failures for batch in batches))
+        ranks: list[tuple[StepContents, bool]] = gather_object([(own, has_news)])
+        return join_contents([contents for contents, _ in ranks]) if any(news for _, news in ranks) else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankContents:
-    """One rank's share of a step.
-
-    Attributes:
-        keys: pack number to the keys of its pages.
-        num_supervised, num_tokens, num_patches: of its packs.
-        num_failures: pages that could not be read.
-        unfit: pages that no pack takes.
-    """
-
-    keys: Mapping[int, Sequence[str]]
-    num_supervised: int
-    num_tokens: int
-    num_patches: int
-    num_failures: int
-    unfit: tuple[Failure, ...]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is no page in it, and none to report."""
-        return not (self.num_failures or self.unfit or any(self.keys.values()))
-
-
-def rank_contents(batches: Sequence[Batch]) -> RankContents:
-    """What one rank's micro-batches hold."""
-    return RankContents(
-        keys={number: keys for batch in batches for number, keys in zip(batch.packs, batch.page_keys, strict=True)},
+def rank_contents(step: int, batches: Sequence[Batch], *, digest: int) -> StepContents:
+    """One rank's share of a step."""
+    keys = {number: keys for batch in batches for number, keys in zip(batch.packs, batch.page_keys, strict=True)}
+    return StepContents(
+        step=step,
+        num_packs=len(keys),
         num_supervised=sum(find_targets(batch.labels).num_supervised for batch in batches),
+        num_pages=sum(map(len, keys.values())),
         num_tokens=sum(length for batch in batches for lengths in batch.lengths for length in lengths),
         num_patches=sum(batch.num_patches for batch in batches),
-        num_failures=sum(len(batch.failures) for batch in batches),
+        digest=digest,
+        imbalance=1.0,
+        keys=keys,
         unfit=tuple(page for batch in batches for page in batch.unfit),
     )
 
 
-def join_contents(step: int, ranks: Sequence[RankContents], *, digest: int) -> StepContents:
+def join_contents(ranks: Sequence[StepContents]) -> StepContents:
     """The step over all ranks."""
-    keys = dict(sorted(item for rank in ranks for item in rank.keys.items()))
     tokens = [rank.num_tokens for rank in ranks]
-    return StepContents(
-        step=step,
-        num_packs=len(keys),
+    return replace(
+        ranks[0],
+        num_packs=sum(rank.num_packs for rank in ranks),
         num_supervised=sum(rank.num_supervised for rank in ranks),
-        num_pages=sum(map(len, keys.values())),
+        num_pages=sum(rank.num_pages for rank in ranks),
         num_tokens=sum(tokens),
         num_patches=sum(rank.num_patches for rank in ranks),
-        digest=digest,
         imbalance=max(tokens) * len(tokens) / max(sum(tokens), 1),
-        keys=keys,
+        keys=dict(sorted(item for rank in ranks for item in (rank.keys or {}).items())),
         unfit=tuple(page for rank in ranks for page in rank.unfit),
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 
 from wdstream.config.schema import Config
 from wdstream.errors import ConfigError
@@ -84,19 +85,19 @@ def unproven(config: Config, settings: Mapping[str, Any]) -> Iterator[str]:
         yield "fp16: its loss scale skips steps, which would be counted as taken; use model.dtype: bfloat16"
     if settings["bf16"]["enabled"] != (compute_dtype(config.model) == torch.bfloat16):
         yield f"bf16: expected what model.dtype: {config.model.dtype} says, found {settings['bf16']['enabled']}"
-    for part in ("offload_optimizer", "offload_param"):
-        if zero.get(part, {}).get("device", "none") != "none":
-            yield f"{part}: brings an optimizer of its own that is not proven; expected device none"
-    for part in ("optimizer", "scheduler"):
-        if part in settings:
-            yield f"{part}: wdstream brings its own (train.optimizer, train.lr, train.warmup_steps); leave it out"
+    for name in ("offload_optimizer", "offload_param"):
+        if zero.get(name, {}).get("device", "none") != "none":
+            yield f"{name}: brings an optimizer of its own that is not proven; expected device none"
+    for name in ("optimizer", "scheduler"):
+        if name in settings:
+            yield f"{name}: wdstream brings its own (train.optimizer, train.lr, train.warmup_steps); leave it out"
     if optimizer != "adamw":
         yield f"train.optimizer: {optimizer} would quantise shards, which are cut anywhere, and not tensors; use adamw"
     if adapter is not None and adapter.kind == "qlora":
         yield "train.adapter.kind: 4-bit weights in its engine are not proven; use lora, or start with --multi_gpu"
 
 
-def keep_clipping(accelerator: Accelerator, optimizer: Any, max_grad_norm: float) -> None:
+def keep_clipping(accelerator: Accelerator, optimizer: AcceleratedOptimizer, max_grad_norm: float) -> None:
     """After a checkpoint was loaded: clip as configured now; ZeRO brings back what it was written with."""
     if zero_stage(accelerator) is not None:
         optimizer.optimizer.clip_grad = max_grad_norm

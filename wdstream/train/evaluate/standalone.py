@@ -78,7 +78,7 @@ def open_finished(
     check_generation(config, is_sharded=False)
     world = world_of(accelerator)
     plans = plan_sets(config, world_size=world.size)
-    engine = open_engine(config, accelerator, plans[0][1].family, final)
+    engine = load_engine(config, accelerator, plans[0][1].family, final)
     return Finished(config=config, world=world, plans=plans, engine=engine)
 
 
@@ -117,7 +117,7 @@ def with_generation(config: Config, pages: int | None, max_new_tokens: int | Non
     return config.replace(train=config.train.replace(generate=settings))
 
 
-def open_engine(config: Config, accelerator: Accelerator, family: Family, final: Path | None) -> Engine:
+def load_engine(config: Config, accelerator: Accelerator, family: Family, final: Path | None) -> Engine:
     """The model of `config`, with the adapter of `final` where the run trained one, on its device.
 
     Raises:
