@@ -130,11 +130,11 @@ LIGHTON_OCR = TinyRecipe(
         image_token="<|image_pad|>",
     ),
     chat_template=chat_template(
-        opening="",
         before=r"'<|im_start|>' + message.role + '\n'",
         image="'<|image_pad|>'",
         after=r"'<|im_end|>\n'",
         generation=r"'<|im_start|>assistant\n'",
+        newline="",
     ),
     preprocessor_config=_preprocessor("LightOnOcrProcessor", 28, 1540),
     processor_config={"patch_size": 14, "processor_class": "LightOnOcrProcessor", "spatial_merge_size": 2},

@@ -87,9 +87,18 @@ def text_config(
 
 
 def chat_template(
-    *, opening: str, before: str, image: str, after: str = "", generation: str = "", is_trimmed: bool = False
+    *,
+    opening: str | None = None,
+    before: str,
+    image: str,
+    after: str = "",
+    generation: str = "",
+    is_trimmed: bool = False,
+    newline: str = "\n",
 ) -> str:
-    """Contents of chat_template.jinja. Jinja expressions throughout, but for `opening`, which is template text.
+    """Contents of chat_template.jinja: Jinja expressions, but for `opening`, which is template text.
+
+    The bytes of a family's template are part of its fingerprint, so they stay as they are.
 
     Args:
         opening: before all turns.
@@ -98,10 +107,11 @@ def chat_template(
         after: of a turn; empty for families that mark its end by the next one.
         generation: what asks for an answer; empty for families that need nothing.
         is_trimmed: blanks around texts are left out.
+        newline: between the template's statements; it writes nothing.
     """
     trim = " | trim" if is_trimmed else ""
     lines = [
-        opening,
+        *([] if opening is None else [opening]),
         "{%- for message in messages -%}",
         f"{{{{- {before} -}}}}",
         "{%- if message.content is string -%}",
@@ -121,4 +131,4 @@ def chat_template(
     lines.append("{%- endfor -%}")
     if generation:
         lines += ["{%- if add_generation_prompt -%}", f"{{{{- {generation} -}}}}", "{%- endif -%}"]
-    return "\n".join(lines) + "\n"
+    return newline.join(lines) + "\n"

@@ -269,13 +269,13 @@ def _idefics_tokenizer(bos: str, pad: str, *, has_bos: bool) -> Settings:
 
 def _idefics_template(start: str) -> str:
     """A colon after the role, and a blank too unless an image comes first."""
-    return chat_template(
-        opening=f"{{{{- '{start}' -}}}}",
-        before="(message.role | capitalize) + "
-        "(':' if message.content is not string and message.content[0].type == 'image' else ': ')",
-        image="'<image>'",
-        after=r"'<end_of_utterance>\n'",
-        generation="'Assistant:'",
+    return (
+        "{{- '" + start + "' -}}{%- for message in messages -%}{{- message.role | capitalize -}}"
+        "{%- if message.content is string -%}{{- ': ' + message.content -}}{%- else -%}"
+        "{{- ':' if message.content[0].type == 'image' else ': ' -}}{%- for part in message.content -%}"
+        "{%- if part.type == 'image' -%}{{- '<image>' -}}{%- elif part.type == 'text' -%}{{- part.text -}}"
+        "{%- endif -%}{%- endfor -%}{%- endif -%}{{- '<end_of_utterance>\\n' -}}{%- endfor -%}"
+        "{%- if add_generation_prompt -%}{{- 'Assistant:' -}}{%- endif -%}\n"
     )
 
 
