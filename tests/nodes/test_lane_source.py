@@ -235,7 +235,7 @@ def test_wrong_worlds_lanes_and_states(urls: list[str], family: Family) -> None:
         LaneSource(urls, settings=settings, world=World(rank=0, size=3))
     with pytest.raises(PlanError, match="5 shards for 8 lanes"):
         LaneSource(urls, settings=make_settings(family, lanes=8))
-    with pytest.raises(PlanError, match=r"6 is no multiple of 4 lanes: .* use 2 lanes, or leave epochs out"):
+    with pytest.raises(PlanError, match=r"6 is not a multiple of 4 lanes: .* use 2 lanes, or leave epochs out"):
         LaneSource(urls, settings=settings.replace(global_batch_size=6, epochs=1))
     half = LaneSource(urls, settings=settings, world=World(rank=0, size=2))
     next(half)

@@ -58,7 +58,7 @@ class NumberedSquares(AspectGrid):
 
 
 class AyaVision(Family):
-    """Aya Vision (`AyaVisionForConditionalGeneration`)."""
+    """The family of Aya Vision: `AyaVisionForConditionalGeneration` of transformers."""
 
     structural_tokens: ClassVar[tuple[str, ...]] = (
         *("<image>", "<|START_OF_IMG|>", "<|IMG_PATCH|>", "<|IMG_LINE_BREAK|>", "<|END_OF_IMG|>", "TILE_GLOBAL"),
@@ -93,6 +93,6 @@ class AyaVision(Family):
         self.cost = cost_by_square(cost, tower.num_patches)
 
     def processor_rules(self) -> ProcessorRules:
-        """The processor has to be told the sizes from which it counts placeholders."""
+        """The processor needs the sizes from which it counts placeholders."""
         sizes = {"patch_size": self.patch_size, "img_size": self.splitting.side, "downsample_factor": self.downsample}
         return replace(self.splitting.processor_rules(is_splitting=self.is_splitting), settings=sizes)

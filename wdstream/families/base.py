@@ -149,7 +149,7 @@ class Family:
 
     @property
     def text_fingerprint(self) -> str:
-        """Hex; the text encoder's: names the token column of a data set."""
+        """Hex; the text encoder's: names the token column of a dataset."""
         return self.encoder.fingerprint
 
     @property
@@ -279,10 +279,10 @@ class Family:
     def prompt_arrays(self, input_ids: Ints, labels: Ints) -> dict[str, NDArray[Any]]:
         """What `model.generate` needs besides ids and pixels to read a prompt as training reads it; mostly nothing.
 
-        It makes positions and masks itself, and has to be told which tokens are images or see each other.
+        It makes positions and masks itself, and needs to know which tokens are images or see each other.
 
         Args:
-            input_ids: int64 (B, L), one document a row and no padding.
+            input_ids: int64 (B, L), one document per row and no padding.
             labels: int64 (B, L), IGNORED where nothing is supervised.
         """
         return {} if self.image_types is None else {self.image_types: (input_ids == self.image_id).astype(np.int64)}

@@ -39,7 +39,7 @@ TEXT = {
 
 
 class Gemma3(Family):
-    """Gemma 3 (`Gemma3ForConditionalGeneration`)."""
+    """The family of Gemma 3: `Gemma3ForConditionalGeneration` of transformers."""
 
     structural_tokens: ClassVar[tuple[str, ...]] = (
         *("<start_of_image>", "<end_of_image>", "<image_soft_token>"),
@@ -65,7 +65,7 @@ class Gemma3(Family):
         self.cost = training_flops(**language_shape(folder, TEXT), **tower_shape(tower.vision))
 
     def processor_rules(self) -> ProcessorRules:
-        """The processor has to be told how many placeholders an image has."""
+        """The processor needs the number of placeholders of an image."""
         return ProcessorRules(
             settings={"image_seq_length": self.tokens_per_image},
             untiled_settings={"do_pan_and_scan": False},

@@ -57,7 +57,7 @@ TEXT = {
 
 
 class Gemma4(Family):
-    """Gemma 4 (`Gemma4ForConditionalGeneration`)."""
+    """The family of Gemma 4: `Gemma4ForConditionalGeneration` of transformers."""
 
     structural_tokens: ClassVar[tuple[str, ...]] = (
         *("<|image>", "<|image|>", "<image|>", "<|video|>", "<|audio>", "<|audio|>", "<audio|>"),

@@ -39,7 +39,7 @@ TEXT = {
 
 
 class GotOcr2(Family):
-    """GOT-OCR2 (`GotOcr2ForConditionalGeneration`)."""
+    """The family of GOT-OCR2: `GotOcr2ForConditionalGeneration` of transformers."""
 
     structural_tokens: ClassVar[tuple[str, ...]] = (
         *("<img>", "</img>", "<imgpad>"),

@@ -95,14 +95,14 @@ class Idefics3(Family):
         return ids if name_id is None else np.where(np.arange(len(ids)) == 1, name_id, ids)
 
     def processor_rules(self) -> ProcessorRules:
-        """The processor has to be told how many placeholders an image has."""
+        """The processor needs the number of placeholders of an image."""
         return ProcessorRules(
             settings={"image_seq_len": self.tokens_per_square},
             untiled_settings={"do_image_splitting": False, "do_resize": False},
         )
 
     def _square(self, name: str) -> list[int]:
-        """Mark, name and placeholders of one square; a name that is no token of its own is text."""
+        """Mark, name and placeholders of one square; a name that is not a token of its own is text."""
         name_id = self.encoder.find_id(name)
         named = self.encoder.encode(name) if name_id is None else [name_id]
         return [self.require_token(MARK), *named, *[self.image_id] * self.tokens_per_square]

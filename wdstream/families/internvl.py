@@ -58,6 +58,6 @@ class InternVL(Family):
         self.cost = cost_by_square(cost, tower.num_patches)
 
     def processor_rules(self) -> ProcessorRules:
-        """The processor has to be told how many placeholders an image has."""
+        """The processor needs the number of placeholders of an image."""
         rules = self.splitting.processor_rules(is_splitting=self.is_splitting)
         return replace(rules, settings={"image_seq_length": self.tokens_per_square})

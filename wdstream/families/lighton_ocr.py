@@ -1,4 +1,4 @@
-"""LightOnOCR: the images and the tower of Pixtral, 2 x 2 patches a token, and no token around an image.
+"""LightOnOCR: the images and the tower of Pixtral, 2 x 2 patches per token, and no token around an image.
 
 <|image_pad|> x (columns * rows of merged patches)
 """
@@ -28,7 +28,7 @@ TEXT = {
 
 
 class LightOnOcr(Family):
-    """LightOnOCR (`LightOnOcrForConditionalGeneration`)."""
+    """The family of LightOnOCR: `LightOnOcrForConditionalGeneration` of transformers."""
 
     structural_tokens: ClassVar[tuple[str, ...]] = (
         *("<|image_pad|>", "<|vision_pad|>", "<|vision_end|>", "<|vision_start|>"),

@@ -59,7 +59,7 @@ VISION = {
 
 
 class LlavaOnevision(Family):
-    """LLaVA-OneVision (`LlavaOnevisionForConditionalGeneration`)."""
+    """The family of LLaVA-OneVision: `LlavaOnevisionForConditionalGeneration` of transformers."""
 
     structural_tokens: ClassVar[tuple[str, ...]] = (
         *("<image>", "<video>"),
@@ -86,7 +86,7 @@ class LlavaOnevision(Family):
         self.cost = cost_by_square(cost, tower.num_patches)
 
     def processor_rules(self) -> ProcessorRules:
-        """The processor has to be told how many features the tower gives, and how many of the grid are kept.
+        """The processor needs the number of features that the tower gives, and how many of the grid are kept.
 
         A nested list is of images of one sample, a flat one of images that are each alone in their sample.
         """
@@ -190,7 +190,7 @@ class AnyresGrid:
         return True
 
     def rules(self) -> Mapping[str, object]:
-        """Grids and limit."""
+        """The grids and the limit: what the lengths depend on."""
         return {"pinpoints": self.pinpoints, "max": self.max_squares}
 
     def grids(self, widths: Ints, heights: Ints) -> tuple[Ints, Ints]:
@@ -208,7 +208,7 @@ class AnyresGrid:
         return self.across**2 + high * wide + high
 
     def ids(self, size: Size, grid: Grid) -> Ints:
-        """Placeholders alone."""
+        """The placeholders of an image alone; int64."""
         (width, height), (columns, rows) = np.array([size, grid], dtype=np.int64)[..., None]
         return self.block.of(int(self.count_tokens(width, height, columns, rows)[0]))
 

@@ -20,7 +20,7 @@ DEFAULT_BOUNDS = (384 * 384, 1536 * 1536)
 
 
 class PaddleOcrVL(Family):
-    """PaddleOCR-VL (`PaddleOCRVLForConditionalGeneration`)."""
+    """The family of PaddleOCR-VL: `PaddleOCRVLForConditionalGeneration` of transformers."""
 
     structural_tokens: ClassVar[tuple[str, ...]] = (
         *("<|IMAGE_START|>", "<|IMAGE_PLACEHOLDER|>", "<|IMAGE_END|>"),

@@ -106,7 +106,7 @@ def family_class(name: str, folder: ModelFolder) -> type[Family]:
 
     Raises:
         FamilyError: the family is unknown or refused, two claim its name, or what an installed package offers under it
-            is no family.
+            is not a family.
     """
     if name in REFUSED:
         raise FamilyError(f"{folder.path}: family '{name}' cannot be packed: {REFUSED[name]}")

@@ -114,7 +114,7 @@ def _segments(key: str, sample: Mapping[str, object], num_images: int) -> tuple[
 
 
 def _pixels(key: str, image: object) -> Pixels:
-    """uint8 (h, w, 3) of an image that is no file; PIL images by the same rules as files."""
+    """uint8 (h, w, 3) of an image that is not a file; PIL images by the same rules as files."""
     if isinstance(image, np.ndarray) and image.dtype == np.uint8:
         if image.ndim == 3 and image.shape[2] == 3:
             return image

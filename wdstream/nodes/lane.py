@@ -162,7 +162,7 @@ class Lane:
         return left_out
 
     def state(self) -> State:
-        """The place."""
+        """Where the lane is, as JSON."""
         return self._packs.state_dict()
 
     def close(self) -> None:

@@ -78,8 +78,8 @@ class LaneSource(Stage[LanePack]):
             raise PlanError(f"{len(urls)} shards for {settings.lanes} lanes; use at most as many lanes as shards")
         if settings.epochs is not None and settings.global_batch_size % settings.lanes:
             raise PlanError(
-                f"global_batch_size {settings.global_batch_size} is no multiple of {settings.lanes} lanes: with epochs "
-                "a step needs a pack of every lane, or the run would end at the first step whose lanes are through; "
+                f"global_batch_size {settings.global_batch_size} is not a multiple of {settings.lanes} lanes: with "
+                "epochs, a step needs a pack of every lane, or the run would end at the first step whose lanes are done; "
                 f"use {gcd(settings.lanes, settings.global_batch_size)} lanes, or leave epochs out"
             )
         self.urls = urls
@@ -153,7 +153,7 @@ class LaneSource(Stage[LanePack]):
         return None if state[self.NEXT_KEY] % self.settings.global_batch_size else state
 
     def close(self) -> None:
-        """Close all lanes."""
+        """Close this node and all lanes."""
         super().close()
         for lane in self.lanes.values():
             lane.close()

@@ -36,7 +36,7 @@ class MeasuredPage:
 
     @property
     def key(self) -> str:
-        """The page's key."""
+        """The key of the page."""
         return self.page.key
 
 

@@ -79,7 +79,7 @@ class Pack(Stage[list[T]], Generic[T]):
             self._take(is_wanted=self._place in waiting)
 
     def advance(self) -> list[T]:
-        """The next pack."""
+        """The next pack, as soon as the pool is full."""
         while len(self._packer) < self.pool and not self._is_source_done:
             try:
                 self._take(is_wanted=True)

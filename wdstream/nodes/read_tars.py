@@ -136,7 +136,7 @@ class Download(io.RawIOBase):
         self._answer: http.client.HTTPResponse = urllib.request.urlopen(url, timeout=SILENCE_S)
 
     def readable(self) -> bool:
-        """Yes."""
+        """Always true: it is only read."""
         return True
 
     def read(self, size: int = -1) -> bytes:
@@ -154,7 +154,7 @@ class Download(io.RawIOBase):
         return data
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection to the server."""
         if not self.closed:
             self._answer.close()
         super().close()
@@ -170,7 +170,7 @@ class CommandOutput(io.RawIOBase):
         self._output = self._process.stdout
 
     def readable(self) -> bool:
-        """Yes."""
+        """Always true: it is only read."""
         return True
 
     def read(self, size: int = -1) -> bytes:
@@ -187,7 +187,7 @@ class CommandOutput(io.RawIOBase):
         return data
 
     def close(self) -> None:
-        """End the command."""
+        """End the command, if it still runs."""
         if not self.closed:
             self._output.close()
             self._process.kill()

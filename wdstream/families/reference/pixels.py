@@ -59,7 +59,7 @@ class ReferenceLayout:
         return {**arrays, PIXELS: self._shaped(pixels, arrays[PIXELS])}
 
     def _shaped(self, found: NDArray[np.float32], own: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The processor's array in the family's shape; with temporal copies, rows are so many times as long."""
+        """The processor's array in the family's shape; with T temporal copies, rows are T times as long."""
         if found.size == own.size:
             return found.reshape(own.shape)
         if own.ndim == 2 and found.ndim == 2 and len(found) == len(own) and found.shape[1] % own.shape[1] == 0:

@@ -1,7 +1,7 @@
-"""The model's own Hugging Face processor, as the reference that families are held against.
+"""The model's own Hugging Face processor, as the reference that families are compared with.
 
 `AutoProcessor` is not used: a processor with a video part needs torchvision to load, and nothing here reads video. The
-processor's class is built from the checkpoint's tokenizer and image processor, its video part left out.
+processor's class is built from the model's tokenizer and image processor, its video part left out.
 """
 
 import importlib
@@ -19,7 +19,7 @@ UNREAD_PARTS = ("video_processor", "feature_extractor")
 
 
 def load_processor(family: Family) -> Any:
-    """The processor of the family's checkpoint, its own splitting of images off unless the family `is_splitting`."""
+    """The processor of the family's model, its own splitting of images off unless the family `is_splitting`."""
     import transformers
 
     rules = family.processor_rules()
@@ -37,7 +37,7 @@ def load_processor(family: Family) -> Any:
 def processor_ids(processor: Any, family: Family, page: LabelledPage) -> list[int]:
     """Ids the processor makes of a page's text with its placeholders and of its tiles, EOS not included.
 
-    Where the processor treats a lone image differently (`least_images`), a copy of it is put behind the text, and its
+    Where the processor treats a lone image differently (`least_images`), a copy of it is put after the text, and its
     block is cut off again.
     """
     tiles, rules = page.tiles, family.processor_rules()
@@ -52,7 +52,7 @@ def processor_ids(processor: Any, family: Family, page: LabelledPage) -> list[in
 
 
 def comparable(page: LabelledPage, family: Family) -> LabelledPage:
-    """The page as both sides read it alike: without newlines beside images for a family that `melts_newlines`."""
+    """The page as both sides read it alike: without newlines next to images for a family that `melts_newlines`."""
     rules = family.processor_rules()
     page = page if rules.comparable is None else rules.comparable(page)
     if not rules.melts_newlines:
@@ -78,7 +78,7 @@ def run_processor(processor: Any, family: Family, page: LabelledPage, **settings
 def _processor_class(name: str) -> Any:
     """A processor's class of transformers.
 
-    Some modules import one function of the torchvision image processor beside them, and are not to be had without
+    Some modules import one function of the model's torchvision image processor, and cannot be imported without
     torchvision. The module is then run with the Pillow image processor in that place, which has the same function.
     """
     import transformers
@@ -103,7 +103,7 @@ def _without_video(cls: type) -> Any:
     attributes = [name for name in cls.get_attributes() if name not in UNREAD_PARTS]  # type: ignore[attr-defined]
 
     class ImageAndText(ProcessorMixin):  # type: ignore[misc]
-        """Behind `cls` in the order of methods: drops the parts that a class hands on by name."""
+        """After `cls` in the order of methods: drops the parts that a class hands on by name."""
 
         def __init__(self, *parts: Any, **named: Any) -> None:
             super().__init__(*parts, **{name: part for name, part in named.items() if name not in UNREAD_PARTS})

@@ -1,12 +1,12 @@
-"""Chat rows to token ids: turns are written out by the checkpoint's own template, images stay in their places.
+"""Chat rows to token ids: turns are written out by the model's own template, images stay in their places.
 
     TurnSegment, TextSegment, ImageSegment ...  ──render_chat──►  TokenSegment, ImageSegment, TokenSegment ...
 
 * Tokens of the template's own text may be special ones; texts of messages never form any. Plain text of the template
-  and the text beside it are tokenised together, as the model will meet them: `Assistant: ` + `Yes` gives ` Yes`.
-* Loss lies on the tokens of supervised turns, and on what the template writes behind them up to its first special
+  and the text next to it are tokenised together, as the model will meet them: `Assistant: ` + `Yes` gives ` Yes`.
+* Loss is on the tokens of supervised turns, and on what the template writes after them up to its first special
   token: the model has to end its turn.
-* What the template writes behind that token at the very end is left out, and the row ends with EOS, once.
+* What the template writes after that token at the very end is left out, and the row ends with EOS, once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -46,7 +46,7 @@ def render_chat(page: Page, family: Family) -> Page:
 
     Raises:
         RowError: the template refuses the row, or places other images than it has.
-        FamilyError: the checkpoint has no chat template.
+        FamilyError: the model has no chat template.
     """
     if not is_chat(page.segments):
         return page
@@ -130,7 +130,7 @@ def _ended(atoms: list[_Atom], family: Family) -> list[_Atom]:
 
 
 def _segments(atoms: Sequence[_Atom], family: Family) -> Iterator[Segment]:
-    """Runs of ids with one flag, between images."""
+    """Spans of ids with one flag, between images."""
     for is_image, group in groupby(atoms, key=lambda atom: isinstance(atom, ImageSegment)):
         if is_image:
             yield from (atom for atom in group if isinstance(atom, ImageSegment))

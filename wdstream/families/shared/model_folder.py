@@ -35,7 +35,7 @@ class ModelFolder:
 
     @property
     def text_config(self) -> Json:
-        """Settings of the language model; older checkpoints hold them at the top of config.json."""
+        """Settings of the language model; older models have them at the top of config.json."""
         inner = self.config.get("text_config")
         return inner if isinstance(inner, Mapping) else self.config
 
@@ -50,7 +50,7 @@ def read_model_folder(path: Path) -> ModelFolder:
     """Read the settings of a model folder.
 
     Raises:
-        FamilyError: `path` is no model folder, or a file in it is not JSON.
+        FamilyError: `path` is not a model folder, or a file in it is not JSON.
     """
     if not (path / "config.json").is_file():
         raise FamilyError(
@@ -58,7 +58,7 @@ def read_model_folder(path: Path) -> ModelFolder:
             "(or make one with `wdstream make-tiny-model`)"
         )
     processor = _read(path / "processor_config.json")
-    # Newer checkpoints keep the settings of all processors in one file.
+    # Newer models keep the settings of all processors in one file.
     settings = _read(path / "preprocessor_config.json") or processor.get("image_processor", {})
     return ModelFolder(
         path=path, config=_read(path / "config.json"), image_settings=settings, processor_settings=processor

@@ -41,11 +41,11 @@ class PlainPositions:
 
     @property
     def num_rows(self) -> int:
-        """One."""
+        """One row of positions."""
         return 1
 
     def positions(self, input_ids: Ints, image_sizes: Sequence[Size]) -> Ints:
-        """int64 (1, L)."""
+        """Text positions from `first` on; int64 (1, L)."""
         return np.arange(self.first, self.first + len(input_ids), dtype=np.int64)[None, :]
 
 
@@ -63,11 +63,11 @@ class MropePositions:
 
     @property
     def num_rows(self) -> int:
-        """Four."""
+        """Four rows: text, time, height, width."""
         return 4
 
     def positions(self, input_ids: Ints, image_sizes: Sequence[Size]) -> Ints:
-        """int64 (4, L)."""
+        """`mrope_positions` of these ids; int64 (4, L)."""
         return mrope_positions(input_ids == self.image_id, [self.grid(*size) for size in image_sizes])
 
 

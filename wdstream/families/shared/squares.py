@@ -86,7 +86,7 @@ class SquareTower:
         """
         vision = {**defaults, **folder.vision_config}
         wanted = first_number(vision["image_size"])
-        if wanted != side:  # the side is no multiple of the patches in every model: the rest is not seen
+        if wanted != side:  # the side is not a multiple of the patches in every model: the rest is not seen
             raise FamilyError(
                 f"{folder.path}: the image processor makes images of {side} pixels, the vision tower wants {wanted}; "
                 "take the settings of one checkpoint"
@@ -124,7 +124,7 @@ class Squares:
 
     @property
     def size_multiple(self) -> int:
-        """S."""
+        """S, the side of a square."""
         return self.side
 
     @property
