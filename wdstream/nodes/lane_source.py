@@ -79,7 +79,7 @@ class LaneSource(Stage[LanePack]):
         if settings.epochs is not None and settings.global_batch_size % settings.lanes:
             raise PlanError(
                 f"global_batch_size {settings.global_batch_size} is not a multiple of {settings.lanes} lanes: with "
-                "epochs, a step needs a pack of every lane, or the run would end at the first step whose lanes are done; "
+                "epochs, a step needs a pack of every lane, or the run would end where one lane has none; "
                 f"use {gcd(settings.lanes, settings.global_batch_size)} lanes, or leave epochs out"
             )
         self.urls = urls
