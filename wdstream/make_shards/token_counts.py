@@ -19,10 +19,8 @@ class TextCounts:
     """Tokens of a page's text without its EOS, and how many of them are supervised.
 
     In a page that begins with text that is not supervised, `supervised` is one more: where there is no BOS, the plan
-    takes
-    one off for the first token, which nothing predicts. A chat row's EOS, supervised or not, is the token the plan
-    adds.
-    `paragraphs` are the tokens of each paragraph, tokenised by itself; empty where they are not counted, and for a page
+    takes one off for the first token, which nothing predicts. A chat row's EOS, supervised or not, is the token the
+    plan adds. `paragraphs` are the tokens of each paragraph, tokenised by itself; empty where they are not counted, and for a page
     that is not to be split (text/paragraphs.py).
     """
 
@@ -77,13 +75,13 @@ class TokenCounter:
             PageError: the chat template refuses a chat row.
             ConfigError: a chat row, and no model folder of a known family.
         """
-        texts = [[part for part in page.segments if isinstance(part, TextSegment)] for page in pages]
-        plain = [[] if is_chat(page.segments) else parts for page, parts in zip(pages, texts, strict=True)]
+        texts = [[] if is_chat(page.segments) else _texts(page) for page in pages]
         paragraphs = [page_paragraphs(page.segments) if self.with_paragraphs else [] for page in pages]
-        every = [part.text for parts in plain for part in parts] + [piece for pieces in paragraphs for piece in pieces]
-        counts = iter(self.encoder.count(every))
-        tokens = [[next(counts) for _ in parts] for parts in plain]
-        of_paragraphs = [tuple(next(counts) for _ in pieces) for pieces in paragraphs]
+        # Counted in one call, which is faster: all texts, then all paragraphs. Both come back in that order.
+        everything = [text.text for of_page in texts for text in of_page] + [text for of in paragraphs for text in of]
+        counts = iter(self.encoder.count(everything))
+        tokens = [[next(counts) for _ in of_page] for of_page in texts]
+        of_paragraphs = [tuple(next(counts) for _ in of_page) for of_page in paragraphs]
         return [
             self._count_chat(page) if is_chat(page.segments) else self._count_texts(page, of_texts, of_pieces)
             for page, of_texts, of_pieces in zip(pages, tokens, of_paragraphs, strict=True)
@@ -95,16 +93,15 @@ class TokenCounter:
                 f"{self._where}: chat rows are counted by the model's chat template; give the folder of a "
                 "model family that wdstream knows, not a tokenizer alone"
             )
-        runs = [part for part in render_chat(page, self._family).segments if isinstance(part, TokenSegment)]
+        turns = [turn for turn in render_chat(page, self._family).segments if isinstance(turn, TokenSegment)]
         return TextCounts(
-            tokens=sum(len(run.ids) for run in runs) - 1,
-            supervised=sum(len(run.ids) for run in runs if run.is_supervised) - 1,
+            tokens=sum(len(turn.ids) for turn in turns) - 1,
+            supervised=sum(len(turn.ids) for turn in turns if turn.is_supervised) - 1,
         )
 
     def _count_texts(self, page: Page, tokens: Sequence[int], paragraphs: tuple[int, ...]) -> TextCounts:
         """`tokens`: of each text of the page; `paragraphs`: of each of its paragraphs, if wanted."""
-        parts = [part for part in page.segments if isinstance(part, TextSegment)]
-        supervised = sum(count for part, count in zip(parts, tokens, strict=True) if part.is_supervised)
+        supervised = sum(count for text, count in zip(_texts(page), tokens, strict=True) if text.is_supervised)
         first = page.segments[0] if page.segments else None
         begins_unsupervised = isinstance(first, TextSegment) and bool(first.text) and not first.is_supervised
         return TextCounts(
@@ -112,6 +109,10 @@ class TokenCounter:
             supervised=supervised + (1 if begins_unsupervised and self.encoder.bos_id is None else 0),
             paragraphs=paragraphs,
         )
+
+
+def _texts(page: Page) -> list[TextSegment]:
+    return [segment for segment in page.segments if isinstance(segment, TextSegment)]
 
 
 def open_counter(tokenizer: Path | None, *, with_paragraphs: bool) -> TokenCounter | None:

@@ -4,7 +4,7 @@ A text file next to a PDF or an image is its sidecar (sidecar.py). An image with
 holds a JSONL file, is left to the rows of that file, which name their images. Names that start with a dot are passed
 over. What is of no use is counted by suffix, so that nothing vanishes without a word.
 
-Keys are made from the file's path, safe in a tar, unique in the folder, the same in every run:
+Keys are made from the file's path, safe in a tar, unique in the folder, the same every time:
 
     pdf/report.v2.pdf, page 3       pdf/report_v2@0003
     scans/a.jpg                     scans/a

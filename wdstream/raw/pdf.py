@@ -174,9 +174,9 @@ def open_pdf(path: Path) -> Iterator[PdfFile]:
         ConfigError: pypdfium2 is not installed.
     """
     pdfium = import_pdfium()
-    source = _source(path)
+    content = _content(path)
     try:
-        document = pdfium.PdfDocument(source)
+        document = pdfium.PdfDocument(content)
     except Exception as error:
         reason = str(error)
         if "password" in reason.lower():
@@ -202,7 +202,7 @@ def import_pdfium() -> Any:
     return pypdfium2
 
 
-def _source(path: Path) -> bytes | Path:
+def _content(path: Path) -> bytes | Path:
     """What PDFium reads: a small file's bytes, unpacked; a large file by its path, page by page as it needs them."""
     try:
         if path.suffix.lower() == ".gz":

@@ -20,11 +20,11 @@ PAGE_BREAK = "\f"
 
 
 def find_sidecars(names: Iterable[str], bare_names: Mapping[str, str]) -> dict[str, set[str]]:
-    """The text files of a folder by the source whose text they are.
+    """The text files of a folder, by the name of the raw file whose text they are.
 
     Args:
         names: of all files of the folder.
-        bare_names: of each source that takes text files, its name without suffix.
+        bare_names: of each raw file that may have sidecars, its name without suffix.
     """
     texts: dict[str, set[str]] = {}
     for name in names:

@@ -77,12 +77,12 @@ class Catalog:
         return json.dumps(value, indent=1).encode() + b"\n"
 
 
-def catalog_from_json(data: bytes, source: str) -> Catalog:
+def catalog_from_json(data: bytes, where: str) -> Catalog:
     """Read `index.json`.
 
     Args:
         data: its bytes.
-        source: where they come from, for messages.
+        where: they come from, for messages.
 
     Raises:
         ShardIndexError: when it is damaged or of another schema version.
@@ -92,7 +92,7 @@ def catalog_from_json(data: bytes, source: str) -> Catalog:
         value = json.loads(data)
         version = value["schema_version"]
         if version != SCHEMA_VERSION:
-            raise ShardIndexError(f"{source}: schema version {version}, this program reads {SCHEMA_VERSION}; {advice}")
+            raise ShardIndexError(f"{where}: schema version {version}, this program reads {SCHEMA_VERSION}; {advice}")
         catalog = Catalog(
             shards=tuple(ShardEntry(**entry) for entry in value["shards"]),
             num_samples=int(value["num_samples"]),
@@ -100,12 +100,12 @@ def catalog_from_json(data: bytes, source: str) -> Catalog:
         )
         if catalog.fingerprint != value["fingerprint"]:
             raise ShardIndexError(
-                f"{source}: its fingerprint is {value['fingerprint']}, its shards give {catalog.fingerprint}; {advice}"
+                f"{where}: its fingerprint is {value['fingerprint']}, its shards give {catalog.fingerprint}; {advice}"
             )
         if sum(shard.samples for shard in catalog.shards) != catalog.num_samples:
-            raise ShardIndexError(f"{source}: its shards do not add up to {catalog.num_samples} samples; {advice}")
+            raise ShardIndexError(f"{where}: its shards do not add up to {catalog.num_samples} samples; {advice}")
     except (ValueError, KeyError, TypeError) as error:
-        raise ShardIndexError(f"{source} is damaged: {error!r}; {advice}") from error
+        raise ShardIndexError(f"{where} is damaged: {error!r}; {advice}") from error
     return catalog
 
 

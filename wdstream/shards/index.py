@@ -237,8 +237,8 @@ def refuse_duplicates(folder: Path, entries: Sequence[ShardEntry], hashes: Seque
 
 def is_current(index: Path, catalog: Catalog) -> bool:
     """Whether the index there is the one of this catalog, with all its columns."""
-    source = index / INDEX_JSON
-    if not source.is_file() or source.read_bytes() != catalog.to_json():
+    path = index / INDEX_JSON
+    if not path.is_file() or path.read_bytes() != catalog.to_json():
         return False
     return all((index / f"{name}.npy").is_file() for name in catalog.column_shapes())
 

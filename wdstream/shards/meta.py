@@ -56,7 +56,7 @@ class ShardMeta:
     Attributes:
         tar_bytes: size of the tar.
         columns: the arrays of `SAMPLE_COLUMNS` (n,) and `IMAGE_COLUMNS` (m,): `offset` and `nbytes` give a sample's
-            run of bytes in the tar, `crc` is the zlib crc32 of that run, image sizes are those after EXIF rotation,
+            bytes in the tar, `crc` is the zlib crc32 of those, image sizes are those after EXIF rotation,
             `key_hash` is `hash_key` of the key.
         key_start: int64 (n + 1,), where each key starts in `key_bytes`.
         key_bytes: uint8, the keys in UTF-8, one after the other.
