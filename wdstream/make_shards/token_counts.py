@@ -20,8 +20,8 @@ class TextCounts:
 
     In a page that begins with text that is not supervised, `supervised` is one more: where there is no BOS, the plan
     takes one off for the first token, which nothing predicts. A chat row's EOS, supervised or not, is the token the
-    plan adds. `paragraphs` are the tokens of each paragraph, tokenised by itself; empty where they are not counted, and for a page
-    that is not to be split (text/paragraphs.py).
+    plan adds. `paragraphs` are the tokens of each paragraph, tokenised by itself; empty where they are not counted, and
+    for a page that is not to be split (text/paragraphs.py).
     """
 
     tokens: int

@@ -1,8 +1,9 @@
 """Tar headers: our own are plain USTAR; GNU and PAX long names of others are understood, the rest is refused.
 
 A tar file is a sequence of 512-byte blocks: one header block per member, then its bytes padded to a block, and at the
-end at least one block of zeros. Fields are those of POSIX.1-1988 (USTAR), PAX records those of POSIX.1-2001. Nothing here
-trusts its input: checksums are verified, numbers are parsed strictly, sizes are bounded by the file.
+end at least one block of zeros. Fields are those of POSIX.1-1988 (USTAR), PAX records those of POSIX.1-2001.
+
+Nothing here trusts its input: checksums are verified, numbers are parsed strictly, sizes are bounded by the file.
 """
 
 from collections.abc import Callable, Iterator
