@@ -38,18 +38,18 @@ def test_nested_epochs_multiply() -> None:
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ([], "no data set"),
-        ([leaf("a", 1), leaf("b")], "data sets 'b' have no weight and others have"),
-        ([leaf("a", 0), leaf("b", 1)], "data set 'a': weight 0: expected a number above 0"),
-        ([leaf("a", epochs=0)], "data set 'a': epochs 0: expected an integer of at least 1"),
+        ([], "no dataset"),
+        ([leaf("a", 1), leaf("b")], "datasets 'b' have no weight and others have"),
+        ([leaf("a", 0), leaf("b", 1)], "dataset 'a': weight 0: expected a number above 0"),
+        ([leaf("a", epochs=0)], "dataset 'a': epochs 0: expected an integer of at least 1"),
         ([leaf("a", 1, epochs=2)], "has both weight and epochs"),
-        ([leaf("a"), leaf("a")], "two data sets are named 'a'"),
+        ([leaf("a"), leaf("a")], "two datasets are named 'a'"),
         ([leaf("a", 0.123456789), leaf("b", 1)], "round them to fewer digits"),
         (
             [Mix(datasets=(leaf("a"), leaf("b")), name="m", weight=1), leaf("c", 1)],
             "has none|have none to divide it by",
         ),
-        ([Mix(datasets=(leaf("a", 1), leaf("b", 1)), name="m")], "mix 'm' has no weight, but its data sets have"),
+        ([Mix(datasets=(leaf("a", 1), leaf("b", 1)), name="m")], "mix 'm' has no weight, but its datasets have"),
     ],
 )
 def test_what_cannot_be_mixed(entries: list[Dataset | Mix], message: str) -> None:

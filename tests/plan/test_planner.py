@@ -236,9 +236,9 @@ def test_nothing_to_plan() -> None:
         planner(pages(20), sequence_length=1).step(0)
     with pytest.raises(PlanError, match="of 20 samples all are rejected"):
         planner(pages(20), sequence_length=1, epochs=2).total_steps()
-    with pytest.raises(PlanError, match=r"data set given by weight has no acceptable sample in epoch 1 .*tokens 40"):
+    with pytest.raises(PlanError, match=r"dataset given by weight has no acceptable sample in epoch 1 .*tokens 40"):
         planner(Dataset(columns=pages(20), name="a", weight=1), sequence_length=1).step(0)
-    with pytest.raises(PlanError, match="data set 'data0' has no samples"):
+    with pytest.raises(PlanError, match="dataset 'data0' has no samples"):
         planner(pages(0))
 
 
@@ -369,10 +369,10 @@ def test_a_state_that_is_elsewhere() -> None:
     plan = planner(pages(90))
     tree = plan.state_after(2).to_json()
     changes: list[tuple[dict[str, Any], str]] = [
-        ({"pool": [90]}, "the saved pool holds sample 90, but the data sets have 90 samples"),
-        ({"cursors": [[0, 99, 0, 0]]}, "is at block 99, sample 0, which this data set does not have"),
+        ({"pool": [90]}, "the saved pool holds sample 90, but the datasets have 90 samples"),
+        ({"cursors": [[0, 99, 0, 0]]}, "is at block 99, sample 0, which this dataset does not have"),
         ({"cursors": [[0, 0, 99, 0]]}, "is at block 0, sample 99"),
-        ({"cursors": [[0, 0, 0, 0]] * 2}, "has 2 data sets, the plan 1"),
+        ({"cursors": [[0, 0, 0, 0]] * 2}, "has 2 datasets, the plan 1"),
     ]
     for change, message in changes:
         with pytest.raises(StateError, match=message):
@@ -393,7 +393,7 @@ def test_settings_are_checked() -> None:
     for settings, message in wrong:
         with pytest.raises(ConfigError, match=message):
             planner(pages(9), **settings)
-    with pytest.raises(ConfigError, match="data sets given by weight have no common epoch"):
+    with pytest.raises(ConfigError, match="datasets given by weight have no common epoch"):
         planner(Dataset(columns=pages(9), name="a", weight=1), epochs=1)
     with pytest.raises(PlanError, match="global_batch_size 4 cannot be divided by 3 ranks"):
         planner(pages(9)).steps(world_size=3)
@@ -430,7 +430,7 @@ def test_a_plan_pickles() -> None:
 
 def test_wrong_arguments_say_what_was_expected() -> None:
     small = {"sequence_length": 128, "max_patches": 256}
-    with pytest.raises(TypeError, match=r"data set 'data0': expected opened shards, .*; got 'shards', a str$"):
+    with pytest.raises(TypeError, match=r"dataset 'data0': expected opened shards, .*; got 'shards', a str$"):
         Planner("shards", Squares(), UNTILED, **small)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"family: expected a model family, .*; got 'models/tiny', a str$"):
         Planner(pages(3), "models/tiny", UNTILED, **small)  # type: ignore[arg-type]

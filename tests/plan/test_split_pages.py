@@ -308,7 +308,7 @@ def test_states_that_are_elsewhere() -> None:
     plan = splitter(rows([([20, 20, 20], [])] * 30), sequence_length=41)
     tree = plan.initial_state().to_json()
     changes: list[tuple[dict[str, Any], str]] = [
-        ({"pool": [90]}, "the saved pool holds sample 90, but the data sets have 30 samples, and no page of them such"),
+        ({"pool": [90]}, "the saved pool holds sample 90, but the datasets have 30 samples, and no page of them such"),
         ({"cursors": [[0, 0, 3, 0, 2]]}, "is after part 2 of sample 3 of block 0, which has no further part"),
         ({"cursors": [[0, 0, 3, 0, -1]]}, "negative"),
     ]
@@ -319,7 +319,7 @@ def test_states_that_are_elsewhere() -> None:
 
 
 def test_columns_without_paragraphs_are_named() -> None:
-    with pytest.raises(ConfigError, match=r"overlength: 'split' needs tokens of paragraphs.* data set 'data0'"):
+    with pytest.raises(ConfigError, match=r"overlength: 'split' needs tokens of paragraphs.* dataset 'data0'"):
         splitter(pages(9))
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from check_terms import HERE, offences, prose_files
 
-ALLOWED = 144  # offences that are still to be mended; only ever lowered
+ALLOWED = 0  # a ratchet that has reached its end
 
 
 def test_the_prose_of_the_repository() -> None:

@@ -64,9 +64,9 @@ class PlannedDataset:
     ) -> None:
         columns, size = dataset.columns, len(dataset.columns)
         if size == 0:
-            raise PlanError(f"data set {dataset.name!r} has no samples: leave it out")
+            raise PlanError(f"dataset {dataset.name!r} has no samples: leave it out")
         if size * dataset.epochs > MAX_SAMPLES:
-            raise PlanError(f"data set {dataset.name!r}: {size} samples x {dataset.epochs} epochs exceed {MAX_SAMPLES}")
+            raise PlanError(f"dataset {dataset.name!r}: {size} samples x {dataset.epochs} epochs exceed {MAX_SAMPLES}")
         self.dataset = dataset
         self.offset, self.stride = offset, stride
         self.order = Order(
@@ -181,13 +181,13 @@ class Mixture:
         entries = flatten([_named(entry, number) for number, entry in enumerate(datasets)])
         for entry in entries:
             expected = "opened shards, such as Shards.open(PATH), or another DatasetColumns"
-            check_members(f"data set {entry.name!r}", entry.columns, DatasetColumns, expected)
+            check_members(f"dataset {entry.name!r}", entry.columns, DatasetColumns, expected)
         self.settings = settings
         self.is_endless = by_weight(entries)
         if self.is_endless and settings.epochs is not None:
             raise ConfigError(
-                "data sets given by weight have no common epoch: leave out epochs and give train.max_steps, or give "
-                "the data sets epochs instead of weights"
+                "datasets given by weight have no common epoch: leave out epochs and give train.max_steps, or give "
+                "the datasets epochs instead of weights"
             )
         self.offsets = np.concatenate(([0], np.cumsum([len(entry.columns) for entry in entries]))).astype(np.int64)
         self.num_samples = int(self.offsets[-1])
@@ -284,7 +284,7 @@ class Mixture:
             fitting = [item for item in items if item.sample == sample] if is_part else items
             if is_part and not fitting:
                 raise StateError(
-                    f"the saved pool holds sample {sample}, but the data sets have {self.num_samples} samples, and no "
+                    f"the saved pool holds sample {sample}, but the datasets have {self.num_samples} samples, and no "
                     "page of them such a part: it belongs to other data"
                 )
             chosen += fitting
@@ -301,19 +301,19 @@ class Mixture:
             StateError: says which.
         """
         if len(cursors) != len(self.planned):
-            raise StateError(f"the saved state has {len(cursors)} data sets, the plan {len(self.planned)}")
+            raise StateError(f"the saved state has {len(cursors)} datasets, the plan {len(self.planned)}")
         for planned, cursor in zip(self.planned, cursors, strict=True):
             name, order = planned.dataset.name, planned.order
             is_block = cursor.block < order.num_blocks
             if not is_block or 0 < cursor.position >= order.block_size(cursor.epoch, cursor.block):
                 raise StateError(
-                    f"data set {name!r}: the saved state is at block {cursor.block}, sample {cursor.position}, "
-                    "which this data set does not have; it belongs to other data"
+                    f"dataset {name!r}: the saved state is at block {cursor.block}, sample {cursor.position}, "
+                    "which this dataset does not have; it belongs to other data"
                 )
             row = int(order.block(cursor.epoch, cursor.block)[cursor.position]) if cursor.part else 0
             if cursor.part and planned.part(row, cursor.part + 1) is None:
                 raise StateError(
-                    f"data set {name!r}: the saved state is after part {cursor.part} of sample {cursor.position} "
+                    f"dataset {name!r}: the saved state is after part {cursor.part} of sample {cursor.position} "
                     f"of block {cursor.block}, which has no further part in this plan; it belongs to other data"
                 )
 

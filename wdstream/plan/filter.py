@@ -26,9 +26,9 @@ BUILT_IN = (
     "width",  # of the first image in pixels, 0 without one
     "height",
     "pixels",  # of all images together
-    "dataset",  # name of the data set
+    "dataset",  # name of the dataset
 )
-"""Columns that every data set has; a data set's own metadata columns come on top."""
+"""Columns that every dataset has; a dataset's own metadata columns come on top."""
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -72,7 +72,7 @@ class Where:
             columns: arrays of num_samples, or single values, by name.
 
         Raises:
-            ConfigError: a name is no column, or values of different kinds are compared.
+            ConfigError: a name is not a column, or values of different kinds are compared.
         """
         missing = sorted(self.names - set(columns))
         if missing:

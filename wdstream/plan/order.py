@@ -116,26 +116,26 @@ MAX_WEIGHT = 1 << 20
 
 
 def flatten(datasets: Sequence[Dataset | Mix]) -> tuple[Dataset, ...]:
-    """Data sets of nested mixes, names joined by '/', each with its epochs or with an integer weight.
+    """Datasets of nested mixes, names joined by '/', each with its epochs or with an integer weight.
 
     Raises:
-        ConfigError: no data set, some with weight and some without, a weight or epochs not above 0, weights too uneven,
-            or two data sets of one name.
+        ConfigError: no dataset, some with weight and some without, a weight or epochs not above 0, weights too uneven,
+            or two datasets of one name.
     """
     flat = [leaf for entry in datasets for leaf in _leaves(entry, "")]
     if not flat:
-        raise ConfigError("no data set to plan: give at least one")
+        raise ConfigError("no dataset to plan: give at least one")
     names = [leaf.name for leaf in flat]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ConfigError(f"two data sets are named {', '.join(map(repr, twice))}: give each its own `name:`")
+        raise ConfigError(f"two datasets are named {', '.join(map(repr, twice))}: give each its own `name:`")
     if all(leaf.weight is None for leaf in flat):
         return tuple(flat)
     return _with_integer_weights(flat)
 
 
 def by_weight(datasets: Sequence[Dataset]) -> bool:
-    """Whether flattened data sets are given by weight: an endless stream, without rounds."""
+    """Whether flattened datasets are given by weight: an endless stream, without rounds."""
     return datasets[0].weight is not None
 
 
@@ -150,11 +150,11 @@ def mix_keys(counts_before: Ints, sizes: Ints, weight: int, shift: int) -> Ints:
 def _leaves(entry: Dataset | Mix, prefix: str) -> list[Dataset]:
     name = prefix + entry.name
     if entry.epochs < 1:
-        raise ConfigError(f"data set {name!r}: epochs {entry.epochs}: expected an integer of at least 1")
+        raise ConfigError(f"dataset {name!r}: epochs {entry.epochs}: expected an integer of at least 1")
     if entry.weight is not None and not _exact(entry.weight) > 0:
-        raise ConfigError(f"data set {name!r}: weight {entry.weight}: expected a number above 0")
+        raise ConfigError(f"dataset {name!r}: weight {entry.weight}: expected a number above 0")
     if entry.weight is not None and entry.epochs != 1:
-        raise ConfigError(f"data set {name!r} has both weight and epochs: keep one")
+        raise ConfigError(f"dataset {name!r} has both weight and epochs: keep one")
     if isinstance(entry, Dataset):
         return [replace(entry, name=name)]
     inner = [leaf for child in entry.datasets for leaf in _leaves(child, name + "/")]
@@ -164,9 +164,9 @@ def _leaves(entry: Dataset | Mix, prefix: str) -> list[Dataset]:
     if not weighted and entry.weight is None:
         return [replace(leaf, epochs=leaf.epochs * entry.epochs) for leaf in inner]
     if not weighted and len(inner) > 1:
-        raise ConfigError(f"mix {name!r} has a weight, but its data sets have none to divide it by: give each a weight")
+        raise ConfigError(f"mix {name!r} has a weight, but its datasets have none to divide it by: give each a weight")
     if weighted and entry.weight is None:
-        raise ConfigError(f"mix {name!r} has no weight, but its data sets have: give it one")
+        raise ConfigError(f"mix {name!r} has no weight, but its datasets have: give it one")
     total = sum((_exact(leaf.weight or 1) for leaf in inner), Fraction())
     share = _exact(entry.weight or 1) / total
     return [replace(leaf, weight=_exact(leaf.weight or 1) * share) for leaf in inner]
@@ -190,7 +190,7 @@ def _with_integer_weights(flat: Sequence[Dataset]) -> tuple[Dataset, ...]:
 
 def _uneven(flat: Sequence[Dataset]) -> ConfigError:
     without = ", ".join(repr(leaf.name) for leaf in flat if leaf.weight is None)
-    return ConfigError(f"data sets {without} have no weight and others have: give all a weight, or none")
+    return ConfigError(f"datasets {without} have no weight and others have: give all a weight, or none")
 
 
 def _exact(weight: int | float | Fraction) -> Fraction:

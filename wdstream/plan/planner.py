@@ -218,7 +218,7 @@ class Planner:
         return Steps(self.mixture, state, self.fingerprints, assigner=assigner, snapshots=self._snapshots)
 
     def _near(self, step: int, given: State | None, assigner: Assigner) -> Steps:
-        """Steps from the given state, if it is before the step, or else from the nearest known one."""
+        """Steps from `given`, a state, if it is before the step, or else from the nearest known one."""
         if step < 0:
             raise PlanError(f"step {step}: steps are numbered from 0")
         if given is not None and (start := self.resume(given)).step <= step:

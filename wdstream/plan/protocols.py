@@ -20,7 +20,7 @@ AnyInts = NDArray[np.integer[Any]]
 
 
 class DatasetColumns(Protocol):
-    """The index of a dataset of n samples with m images in all: arrays with one entry per sample or image."""
+    """The index of a dataset of n samples with m images in total: arrays with one entry per sample or image."""
 
     @property
     def fingerprint(self) -> str:
@@ -96,7 +96,7 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Mix:
-    """Data sets that share one weight, or are repeated together: their own weights divide it, their epochs multiply."""
+    """Datasets that share one weight, or are repeated together: their own weights divide it, their epochs multiply."""
 
     datasets: "tuple[Dataset | Mix, ...]"
     name: str
@@ -113,7 +113,7 @@ class LengthModel(Protocol):
 
     @property
     def text_fingerprint(self) -> str:
-        """Hex; names the token column of a data set (the fingerprint of the text encoder)."""
+        """Hex; names the token column of a dataset (the fingerprint of the text encoder)."""
 
     @property
     def size_multiple(self) -> int:

@@ -30,19 +30,19 @@ LARGE_BLOCK = 1 << 16
 """Samples; such a block takes 5 ms and more to sort, so a thread does it one ahead. Handing over takes as long."""
 
 MAX_COUNT = 1 << 38
-"""Counts (pages or tokens of a data set, less the common rounds) are kept about below this."""
+"""Counts (pages or tokens of a dataset, less the common passes) are kept about below this."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Slab:
-    """Accepted samples of one data set, all from one block.
+    """Accepted samples of one dataset, all from one block.
 
     Attributes:
         items: the samples.
-        epoch: pass over the data set.
+        epoch: pass over the dataset.
         block: block of that epoch.
         positions: int64, place of each sample within the block.
-        keys: int64, the samples' order among all data sets, ascending.
+        keys: int64, the samples' order among all datasets, ascending.
         counts: int64, pages or tokens of the stream after each sample; empty without weights.
         parts_before_more: int64, after a part of a page of which more follow, its parts so far, else 0; None without
             such pages.
@@ -69,7 +69,7 @@ class DatasetStream:
         self.slabs = self._run(start, blocks)
 
     def after(self, slab: Slab, index: int) -> Cursor:
-        """The data set's cursor after sample `index` of a slab."""
+        """The dataset's cursor after sample `index` of a slab."""
         part = 0 if slab.parts_before_more is None else int(slab.parts_before_more[index])
         position = int(slab.positions[index]) + (not part)
         count = int(slab.counts[index]) if len(slab.counts) else 0
@@ -91,7 +91,7 @@ class DatasetStream:
         for epoch, block, rows in self._blocks(start, blocks):
             if epochs is None and epoch > empty_since + 1:
                 raise PlanError(
-                    f"a data set given by weight has no acceptable sample in epoch {epoch - 1} (rejects by reason: "
+                    f"a dataset given by weight has no acceptable sample in epoch {epoch - 1} (rejects by reason: "
                     f"{self._reasons()}): leave it out, or change what rejects its samples"
                 )
             while position < len(rows):
@@ -170,7 +170,7 @@ class SampleStream:
         self._merged_from = [0] * len(cursors)  # where in its slab the merged list begins
         self._merged_to = [0] * len(cursors)
         self._merged: list[Item] = []
-        self._owners = np.empty(0, dtype=np.int64)  # data set of each merged item
+        self._owners = np.empty(0, dtype=np.int64)  # dataset of each merged item
         self._taken = 0
 
     def take(self, count: int) -> list[Item]:
@@ -184,7 +184,7 @@ class SampleStream:
         return taken
 
     def cursors(self) -> tuple[Cursor, ...]:
-        """Each data set's cursor after what was taken."""
+        """Each dataset's cursor after what was taken."""
         owners = self._owners[: self._taken]
         cursors = []
         for number, stream in enumerate(self.streams):
@@ -194,11 +194,11 @@ class SampleStream:
         return _without_common_count(cursors, [stream.planned.weight for stream in self.streams])
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread that sorts ahead."""
         self._blocks.shutdown(wait=False, cancel_futures=True)
 
     def _merge(self) -> bool:
-        """Make the next merged list, from the current slab of each data set; False at the end of the pass."""
+        """Make the next merged list, from the current slab of each dataset; False at the end of the pass."""
         live = []
         self._rebase()
         for number in range(len(self.streams)):
@@ -219,7 +219,7 @@ class SampleStream:
             owners.append(np.full(stop - start, number, dtype=np.int64))
         self._owners = np.concatenate(owners)
         if len(live) > 1:
-            order = np.argsort(np.concatenate(keys), kind="stable")  # ties by data set
+            order = np.argsort(np.concatenate(keys), kind="stable")  # ties by dataset
             self._owners = self._owners[order]
             merged = self._merged
             self._merged = [merged[index] for index in order.tolist()]
@@ -239,7 +239,7 @@ class SampleStream:
                 slab.keys -= mix_keys(np.array(rounds * stream.planned.weight), np.array(0), stream.planned.weight, 20)
 
     def _advance(self, number: int) -> Slab | None:
-        """The slab of a data set after what was merged of it; a new one when it is used up."""
+        """The slab of a dataset after what was merged of it; a new one when it is used up."""
         slab, self._merged_from[number] = self._slabs[number], self._merged_to[number]
         if slab is not None and self._merged_from[number] < len(slab.items):
             return slab
@@ -252,7 +252,7 @@ class SampleStream:
 
 
 def _without_common_count(cursors: Sequence[Cursor], weights: Sequence[int]) -> tuple[Cursor, ...]:
-    """Counts less the rounds that all data sets have completed: keys then differ by a constant, and the order stays."""
+    """Counts less the rounds that all datasets have completed: keys then differ by a constant, and the order stays."""
     rounds = min(cursor.count // weight for cursor, weight in zip(cursors, weights, strict=True))
     return tuple(
         replace(cursor, count=cursor.count - rounds * weight) for cursor, weight in zip(cursors, weights, strict=True)

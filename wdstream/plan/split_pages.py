@@ -105,7 +105,7 @@ class SplitRows:
 
 
 class Splitter:
-    """Splits the pages of one data set."""
+    """Splits the pages of one dataset."""
 
     def __init__(self, dataset: Dataset, fingerprint: str, limits: LengthLimits) -> None:
         """Bound to an index.
@@ -122,7 +122,7 @@ class Splitter:
         paragraphs = dataset.columns.paragraphs(fingerprint)
         if paragraphs is None:
             raise ConfigError(
-                f"overlength: 'split' needs tokens of paragraphs, which the columns of data set {dataset.name!r} do "
+                f"overlength: 'split' needs tokens of paragraphs, which the columns of dataset {dataset.name!r} do "
                 "not have; use 'reject' or 'downscale'"
             )
         self._starts, self._tokens = paragraphs

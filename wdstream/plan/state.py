@@ -152,7 +152,7 @@ class StreamState:
     fingerprints: Fingerprints
 
     def to_json(self) -> dict[str, object]:
-        """A JSON object."""
+        """The state as a JSON object."""
         return {
             "version": VERSION,
             "step": self.step,

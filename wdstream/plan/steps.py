@@ -42,7 +42,7 @@ class Snapshots:
         return step % self.stride == 0 and step not in self._states
 
     def add(self, state: StreamState) -> None:
-        """Keep a state."""
+        """Keep a state, and thin the others out when there are many."""
         states = {**self._states, state.step: state}
         if len(states) > MAX_SNAPSHOTS:
             self.stride *= 2
@@ -160,7 +160,7 @@ class Steps(Iterator[StepPlan]):
         return is_filled
 
     def close(self) -> None:
-        """Stop working ahead."""
+        """Stop the thread that works ahead."""
         self._stream.close()
 
     def _packs_of_step(self) -> Packs:

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetShare:
-    """What one data set gives to an epoch.
+    """What one dataset gives to an epoch.
 
     Attributes:
-        name: of the data set.
+        name: of the dataset.
         samples: in its index.
-        pages: that were packed; a page of a data set with several epochs counts each time, a split page once.
+        pages: that were packed; a page of a dataset with several epochs counts each time, a split page once.
         tokens: of those pages.
         patches: of those pages.
         share_of_pages: of all packed pages, 0 to 1.
@@ -42,7 +42,7 @@ class DatasetShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanSummary:
-    """A dry run of one epoch (of a mixture by weight: of as many pages as the data sets have).
+    """A dry run of one epoch (of a mixture by weight: of as many pages as the datasets have).
 
     Attributes:
         samples: in the indexes.
@@ -87,7 +87,7 @@ class PlanSummary:
         return asdict(self) | {"rejects": dict(self.rejects)}
 
     def print(self, console: "Console") -> None:
-        """A table of the figures, and one of the data sets when there are several."""
+        """A table of the figures, and one of the datasets when there are several."""
         from rich.table import Table
 
         table = Table(show_header=False, box=None, title="plan of one epoch", title_justify="left")
@@ -96,7 +96,7 @@ class PlanSummary:
         console.print(table)
         if len(self.datasets) < 2:
             return
-        mix = Table("data set", "samples", "pages", "tokens", "of pages", "of tokens", box=None)
+        mix = Table("dataset", "samples", "pages", "tokens", "of pages", "of tokens", box=None)
         for part in self.datasets:
             counts = (f"{count:,}" for count in (part.samples, part.pages, part.tokens))
             mix.add_row(part.name, *counts, f"{part.share_of_pages:.1%}", f"{part.share_of_tokens:.1%}")

@@ -92,7 +92,7 @@ class Stream(ABC):
         world: which process this is.
         family: of the model, fitted to the tiling.
         fingerprints: of all that decides the stream.
-        data: how large each data set is.
+        data: how large each dataset is.
     """
 
     def __init__(
@@ -233,7 +233,7 @@ def planned_contents(plan: Plan, step: StepPlan, *, micro_batch_size: int) -> St
 
 
 def planned_mix(plan: Plan, step: StepPlan) -> dict[str, Share]:
-    """What each of several data sets gives to a step."""
+    """What each of several datasets gives to a step."""
     if len(plan.datasets) == 1:
         return {}
     pages, tokens = [0] * len(plan.datasets), [0] * len(plan.datasets)
