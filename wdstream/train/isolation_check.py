@@ -11,7 +11,7 @@ from wdstream.batches.batch import Batch
 from wdstream.errors import TrainError
 from wdstream.records import IGNORED
 from wdstream.train.loss import find_targets
-from wdstream.train.step import Engine, complete, model_inputs
+from wdstream.train.step import Engine, complete, model_inputs, undisturbed
 
 TOLERANCE = 1e-4
 """Of the loss, relative; sums in another order stay far below it, a leak far above."""
@@ -27,15 +27,12 @@ def check_no_leak(engine: Engine, batch: Batch) -> bool:
     """
     batch = complete(engine, batch)
     labels, disturbed, is_checked = disturb(batch.input_ids, batch.labels, batch.lengths)
-    was_training = engine.model.training
-    engine.model.eval()  # no dropout: the two passes differ in the disturbed ids only
-    with torch.no_grad():
+    with undisturbed(engine):  # no dropout: the two passes differ in the disturbed ids only
         inputs = model_inputs(engine, batch)
         targets = find_targets(labels).to(engine.accelerator.device)
         before = float(engine.head.loss_sum(engine.model, inputs, targets))
         inputs["input_ids"] = disturbed.to(engine.accelerator.device)
         after = float(engine.head.loss_sum(engine.model, inputs, targets))
-    engine.model.train(was_training)
     if is_checked and abs(after - before) > TOLERANCE * max(1.0, abs(before)):
         raise TrainError(
             f"packed documents see each other: the loss of a document went from {before:.6f} to {after:.6f} when only "
