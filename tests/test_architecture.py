@@ -12,7 +12,16 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from map_figures import any_uses, cycles, docstring_of, doubled_names, functions_of, imports_of, read_modules
+from map_figures import (
+    any_uses,
+    cycles,
+    docstring_of,
+    doubled_names,
+    functions_of,
+    imports_of,
+    read_modules,
+    short_docstrings,
+)
 from tests.helpers.paths import ROOT
 
 MODULES = {module.name: module for module in read_modules(ROOT)}
@@ -154,6 +163,7 @@ def test_files_functions_and_folders_are_small() -> None:
 
 def test_modules_are_documented() -> None:
     assert not [str(module.path) for module in MODULES.values() if docstring_of(module.tree) is None]
+    assert not [where for module in MODULES.values() for where in short_docstrings(module)], "they say nothing"
 
 
 def test_a_public_name_is_defined_once() -> None:
