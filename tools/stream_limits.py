@@ -27,10 +27,9 @@ CPU_NOISE_S = 0.01
 
 def repeat_index(shards: Path, out: Path, *, rows: int, rows_per_shard: int = 1000) -> Path:
     """A folder of links to the shards of another, with an index of at least `rows` rows that point into them."""
-    from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON, Catalog
+    from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON, Catalog, write_token_column
     from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, ShardEntry
     from wdstream.shards.reader import Shards
-    from wdstream.shards.token_columns import write_token_column
 
     real = Shards.open(shards)
     entries: list[ShardEntry] = []

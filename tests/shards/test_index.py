@@ -14,9 +14,9 @@ from rich.console import Console
 from tests.helpers.fake_shards import pages, write_shard, write_shards
 from tests.helpers.paths import ROOT
 from wdstream.errors import ShardError, ShardIndexError
+from wdstream.shards.catalog import write_token_column
 from wdstream.shards.index import merge_index, refuse_duplicates
 from wdstream.shards.meta import ShardEntry
-from wdstream.shards.token_columns import write_token_column
 
 TWO = {"s-0.tar": pages("a", 3), "s-1.tar": pages("b", 2)}
 

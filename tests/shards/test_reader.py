@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests.helpers.fake_shards import pages, write_shard, write_shards
 from wdstream.errors import DamagedSampleError, PageError, RowError, ShardError, ShardIndexError
 from wdstream.records import ImageSegment, Page, TextSegment
+from wdstream.shards.catalog import write_token_column
 from wdstream.shards.index import merge_index
 from wdstream.shards.reader import Shards
-from wdstream.shards.token_columns import write_token_column
 from wdstream.storage.local import LocalStorage
 
 CONTENT = {"s-0.tar": pages("a", 3), "s-1.tar": pages("b", 4), "s-2.tar": {}, "s-3.tar": pages("c", 1)}

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from tests.helpers.fake_shards import pages, write_shards
 from tests.helpers.web_server import Server, serving
 from wdstream.errors import ConfigError, ShardError, ShardIndexError
+from wdstream.shards.catalog import write_paragraphs, write_token_column
 from wdstream.shards.index import merge_index
 from wdstream.shards.reader import Shards
-from wdstream.shards.token_columns import write_paragraphs, write_token_column
 from wdstream.storage.local import ByteRange
 from wdstream.storage.remote import MAX_GAP, MAX_REQUEST, FsspecStorage, coalesce
 

@@ -1,23 +1,23 @@
-"""Building one shard: read its pages, write the tar, then a record of it; the record last, as it says that all is done.
+"""Doing the jobs of make-shards: building a shard, and surveying raw files for how many pages they have.
 
-The record holds what the shard's files do not: which pages were quarantined and why, how many pages each kind of source
-has in it, and the tokens of each sample.
+A shard's pages are read, the tar is written, then a record of it; the record last, as it says that all is done. It
+holds what the shard's files do not: which pages were quarantined and why, how many pages each kind of source has in it,
+and the tokens of each sample.
 """
 
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wdstream.errors import PageError, SourceError
-from wdstream.make_shards.assign import shard_name
-from wdstream.make_shards.jobs import Job, OnPage, Quarantined
+from wdstream.make_shards.jobs import Job, OnPage, Quarantined, shard_name
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.token_counts import TextCounts, open_counter
 from wdstream.raw.registry import source_of_kind
-from wdstream.raw.source import PageReader, StoredPage
+from wdstream.raw.source import PageReader, RawFile, StoredPage
 from wdstream.shards.page_members import members_from_page
 from wdstream.shards.writer import SampleEntry, ShardWriter
 from wdstream.storage.atomic import write_file
@@ -183,3 +183,28 @@ class ShardBuilder:
         if self._counter is None or any(count.tokens != count.supervised for count in counts):
             return []
         return [self._counter.fingerprint]
+
+
+def survey_files(job: Job, raw: Path, on_page: OnPage) -> list[RawFile]:
+    """The files of a survey job with their pages, in its order; one that cannot be read has 0 pages and the reason."""
+    skips = {skip.item: skip.reason for skip in job.skips}
+    files: list[RawFile] = []
+    for number, item in enumerate(job.items):
+        if number in skips:
+            files.append(replace(item.file, reason=skips[number]))
+            continue
+        on_page(number, None)
+        files.append(_survey(item.file, raw / item.file.path))
+    return files
+
+
+def _survey(file: RawFile, path: Path) -> RawFile:
+    try:
+        num_pages, marks = source_of_kind(file.kind).survey(path)
+    except PageError as error:
+        return replace(file, reason=str(error))
+    except OSError as error:
+        return replace(file, reason=f"file cannot be read: {error.strerror}")
+    except MemoryError:
+        return replace(file, reason="needs more memory than a process may use")
+    return replace(file, num_pages=num_pages, marks=marks)

@@ -15,9 +15,9 @@ from wdstream.errors import ConfigError, PageError, ShardError
 from wdstream.make_shards.token_counts import TextCounts, TokenCounter, open_counter
 from wdstream.pixels.header import image_size
 from wdstream.records import Page
+from wdstream.shards.catalog import write_paragraphs, write_token_column
 from wdstream.shards.index import IndexReport, OnBytes, index_shards
 from wdstream.shards.reader import Shards
-from wdstream.shards.token_columns import write_paragraphs, write_token_column
 
 _ROWS_AT_ONCE = 64
 

@@ -1,10 +1,23 @@
-"""Records of make-shards: what travels between its processes as JSON, what is quarantined, how far the job is."""
+"""The jobs of make-shards: which there are, and the records that travel between its processes as JSON.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+First raw files are surveyed, then there is one job per shard. Which pages make which shard is decided from the survey
+alone, before any page is read, so that a kill changes nothing. Pages in the order of their files are cut every
+`pages_per_shard`. A page that is quarantined later leaves its shard one sample shorter and moves no other page.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NotRequired, TypedDict
 
-from wdstream.raw.source import PageRange
+from wdstream.make_shards.options import MakeShardsOptions
+from wdstream.raw.registry import source_of_kind
+from wdstream.raw.source import PageRange, RawFile
+
+_FILES_PER_SURVEY = 64
+_WANTED_SHARDS = 64
+_LEAST_PAGES, _MOST_PAGES = 16, 1024
+# A page drawn at 150 dpi has 0.2 to 0.7 MB; only a guess, for ending shards of large pages early.
+_EXPECTED_PAGE_BYTES = 1 << 19
 
 OnPage = Callable[[int, int | None], None]
 """Called before each page, with the number of its range in the job, and the page; None while its file is opened."""
@@ -18,7 +31,7 @@ class Setup(TypedDict):
     options: dict[str, object]
 
 
-class Message(TypedDict):
+class WorkerMessage(TypedDict):
     """A line that a process sends; it has one of these.
 
     `ready`: it accepts jobs. `at`: it begins this page, see OnPage. `done`: the files of a survey, None for a shard,
@@ -92,3 +105,41 @@ class MakeShardsProgress:
 
 
 OnProgress = Callable[[MakeShardsProgress], None]
+
+
+def plan_survey(files: Sequence[RawFile]) -> tuple[list[RawFile], list[Job]]:
+    """The files whose number of pages their names tell, with that number; and jobs that open all others."""
+    pages = {file.path: source_of_kind(file.kind).known_pages(file.path) for file in files}
+    known = [replace(file, num_pages=count) for file in files if (count := pages[file.path]) is not None]
+    opened = [PageRange(file=file, first=1, count=1) for file in files if pages[file.path] is None]
+    starts = range(0, len(opened), _FILES_PER_SURVEY)
+    chunks = [tuple(opened[start : start + _FILES_PER_SURVEY]) for start in starts]
+    return known, [Job(kind="survey", number=n, items=chunk, num_pages=len(chunk)) for n, chunk in enumerate(chunks)]
+
+
+def plan_shards(files: Sequence[RawFile], options: MakeShardsOptions) -> list[Job]:
+    """One job per shard, in order."""
+    num_pages = sum(file.num_pages for file in files)
+    most_pages = options.pages_per_shard or min(max(-(-num_pages // _WANTED_SHARDS), _LEAST_PAGES), _MOST_PAGES)
+    shards: list[list[PageRange]] = []
+    pages = expected = 0
+    for file in files:
+        page_bytes = file.num_bytes if file.is_single_image else _EXPECTED_PAGE_BYTES
+        first = 1
+        while first <= file.num_pages:
+            if not shards or pages >= most_pages or expected + page_bytes > options.shard_bytes:
+                shards.append([])
+                pages = expected = 0
+            room = max(1, min(most_pages - pages, (options.shard_bytes - expected) // max(page_bytes, 1)))
+            count = min(room, file.num_pages - first + 1)
+            shards[-1].append(PageRange(file=file, first=first, count=count))
+            first, pages, expected = first + count, pages + count, expected + count * page_bytes
+    return [
+        Job(kind="shard", number=number, items=tuple(ranges), num_pages=sum(item.count for item in ranges))
+        for number, ranges in enumerate(shards)
+    ]
+
+
+def shard_name(number: int) -> str:
+    """File name of a shard."""
+    return f"shard-{number:06d}.tar"

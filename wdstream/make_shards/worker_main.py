@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import TextIO
 
 from wdstream.errors import PageError, WdstreamError
-from wdstream.make_shards.assign import survey_files
-from wdstream.make_shards.build import ShardBuilder
-from wdstream.make_shards.jobs import Job, Message, Setup
+from wdstream.make_shards.build import ShardBuilder, survey_files
+from wdstream.make_shards.jobs import Job, Setup, WorkerMessage
 from wdstream.make_shards.options import MakeShardsOptions
 
 
@@ -64,7 +63,7 @@ def _receive(jobs: "queue.SimpleQueue[str]") -> None:
     os._exit(1)  # at once, in the middle of a page: nobody waits for the result any more
 
 
-def _send(messages: TextIO, message: Message) -> None:
+def _send(messages: TextIO, message: WorkerMessage) -> None:
     messages.write(json.dumps(message) + "\n")
     messages.flush()
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from wdstream.errors import ShardError, WdstreamError
-from wdstream.make_shards.jobs import Job, Message, Setup, Skip
+from wdstream.make_shards.jobs import Job, Setup, Skip, WorkerMessage
 from wdstream.raw.source import RawFile
 
 # One thread each: there is a process per core.
@@ -58,14 +58,14 @@ class Process:
         self._last_word = time.monotonic()
         self._write(asdict(job))
 
-    def receive(self) -> list[Message] | None:
+    def receive(self) -> list[WorkerMessage] | None:
         """Messages that have come, or None when the process is gone."""
         data = os.read(self.stdout.fileno(), 1 << 16)
         if not data:
             return None
         *lines, self._pending = (self._pending + data).split(b"\n")
         self._last_word = time.monotonic()
-        messages: list[Message] = [json.loads(line) for line in lines]
+        messages: list[WorkerMessage] = [json.loads(line) for line in lines]
         self.is_ready = self.is_ready or bool(messages)
         return [message for message in messages if "ready" not in message]
 
@@ -185,7 +185,7 @@ class Workers:
             if pending and worker.is_ready:
                 worker.give(pending.popleft())
 
-    def _handle(self, worker: Process, message: Message) -> Iterator[PageStarted | JobDone]:
+    def _handle(self, worker: Process, message: WorkerMessage) -> Iterator[PageStarted | JobDone]:
         job = worker.job
         assert job is not None  # a process without a job sends nothing
         if "fatal" in message:

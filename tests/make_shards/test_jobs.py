@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wdstream.errors import ConfigError
-from wdstream.make_shards.assign import plan_shards, shard_name
-from wdstream.make_shards.jobs import Job, Quarantined, Skip
+from wdstream.make_shards.jobs import Job, Quarantined, Skip, plan_shards, shard_name
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.raw.source import RawFile
 

@@ -7,9 +7,9 @@ import pytest
 
 from tests.helpers.fake_shards import pages, write_shard, write_shards
 from wdstream.errors import ShardIndexError
+from wdstream.shards.catalog import write_paragraphs, write_token_column
 from wdstream.shards.index import merge_index
 from wdstream.shards.reader import Shards
-from wdstream.shards.token_columns import write_paragraphs, write_token_column
 
 NAME = "ab" * 8
 
