@@ -4,7 +4,6 @@ header ► plan of the tiles ► (cache) or decode ► shrink an over-long page 
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Protocol
 
 from wdstream.errors import DecodeError
@@ -18,9 +17,6 @@ from wdstream.plan.sample_lengths import FULL_SCALE, scaled_size
 from wdstream.plan.settings import MAX_PIXELS
 from wdstream.records import DecodedPage, Page, Pixels, Size, TiledPage, TilePlan
 from wdstream.tiling.plugin import DEFAULT_RESAMPLE
-
-PLANS_KEPT = 4096
-"""Sizes whose tile plans a renderer keeps; a plan takes about 2 kB, and pages of one source share few sizes."""
 
 
 class Tiling(Protocol):
@@ -61,7 +57,6 @@ class TileRenderer:
         self.max_pixels = max_pixels
         self.decode = decode
         self.cache = cache
-        self.plan_tiles = lru_cache(PLANS_KEPT)(tiling.plan_tiles)
         self._resample = str(getattr(tiling, "resample", DEFAULT_RESAMPLE))
 
     def render(self, page: Page | DecodedPage, *, scale: int = FULL_SCALE) -> TiledPage:
@@ -79,11 +74,11 @@ class TileRenderer:
                     encoded = EncodedImage(image)
                     check_limit(encoded.header, self.max_pixels)
                     size = scaled_size(encoded.header.width, encoded.header.height, scale)
-                    plans.append(self.plan_tiles(*size))
+                    plans.append(self.tiling.plan_tiles(*size))
                     tiles.append(self._tiles(encoded, plans[-1], size, scale))
                 else:
                     size = scaled_size(image.shape[1], image.shape[0], scale)
-                    plans.append(self.plan_tiles(*size))
+                    plans.append(self.tiling.plan_tiles(*size))
                     shrunk = resize(image, size, self._resample)
                     tiles.append(render_tiles(shrunk, plans[-1], resample=self._resample))
             except DecodeError as error:

@@ -158,7 +158,7 @@ class PackBuilder(Generic[Task]):
 
     def blank_page(self, slot: Slot) -> TiledPage:
         """The tiles of `blank`: white, and no text."""
-        plans = tuple(self.renderer.plan_tiles(width, height) for width, height in slot.scaled_sizes)
+        plans = tuple(self.renderer.tiling.plan_tiles(width, height) for width, height in slot.scaled_sizes)
         return TiledPage(
             key=slot.key if slot.part is None else slot.part.name(slot.key),
             plans=plans,

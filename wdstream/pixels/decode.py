@@ -98,12 +98,13 @@ class EncodedImage:
         """
         check_limit(self.header, max_pixels)
         if self.header.format == "JPEG":
-            stored = _decode_jpeg(self.data, self.header, min_size)
-            return _as_rgb(_oriented(stored, self.header.orientation))
-        if self.header.format == "JPEG2000" and not is_whole_jpeg2000(self.data):
+            pixels = _oriented(_decode_jpeg(self.data, self.header, min_size), self.header.orientation)
+        elif self.header.format == "JPEG2000" and not is_whole_jpeg2000(self.data):
             raise DecodeError("JPEG2000 image cannot be decoded: it is truncated, its codestream has no end marker")
-        with self._opened or open_image(self.data, self.header.format) as image:
-            return _as_rgb(_decode_with_pillow(image, self.header))
+        else:
+            with self._opened or open_image(self.data, self.header.format) as image:
+                pixels = _decode_with_pillow(image, self.header)
+        return pixels if pixels.ndim == 3 else grey_as_rgb(pixels)  # three channels of a grey plane, without a copy
 
 
 def decode_image(data: bytes, *, max_pixels: int, min_size: Size | None = None) -> Pixels:
@@ -134,7 +135,7 @@ def check_limit(header: ImageHeader, max_pixels: int) -> None:
             f"{header.format} image of {header.width}x{header.height} pixels is above the limit of {max_pixels} pixels "
             "(max_pixels)"
         )
-    if max(header.size) > MAX_SIDE:
+    if max(header.width, header.height) > MAX_SIDE:
         raise DecodeError(
             f"{header.format} image of {header.width}x{header.height} pixels: no side may be longer than {MAX_SIDE}"
         )
@@ -199,11 +200,6 @@ def _oriented(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     return np.ascontiguousarray(pixels)
-
-
-def _as_rgb(pixels: NDArray[np.uint8]) -> Pixels:
-    """(h, w, 3); a grey plane becomes three channels without a copy."""
-    return pixels if pixels.ndim == 3 else grey_as_rgb(pixels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

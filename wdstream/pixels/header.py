@@ -105,8 +105,8 @@ def pillow_header(image: "Image.Image", *, count_frames: bool) -> ImageHeader:
         num_frames = int(getattr(image, "n_frames", 1)) if count_frames else 1
     except Exception as error:  # whatever a plugin raises on a damaged directory
         raise unreadable(image_format, error) from error
-    turn = is_transposed(orientation) != has_swapped
-    return _header(image_format, _turned(image.size, turn), orientation, mode=image.mode, num_frames=num_frames)
+    size = image.size[::-1] if has_swapped else image.size
+    return _header(image_format, size, orientation, mode=image.mode, num_frames=num_frames)
 
 
 def _tiff_orientation(image: "Image.Image") -> tuple[int, bool]:
@@ -120,22 +120,9 @@ def _tiff_orientation(image: "Image.Image") -> tuple[int, bool]:
     return (orientation if orientation in range(1, 9) else 1), tag in range(5, 9)
 
 
-def _parsed(
-    image_format: str, size: Size, *, mode: str, exif: bytes | None, xmp: bytes | None, num_frames: int = 1
-) -> ImageHeader:
-    """The header of a parsed file: `size` as stored, and its raw metadata blocks."""
-    orientation = orientation_of(exif=exif, xmp=xmp)
-    size = _turned(size, is_transposed(orientation))
-    return _header(image_format, size, orientation, mode=mode, num_frames=num_frames)
-
-
-def _turned(size: Size, turn: bool) -> Size:
-    return size[::-1] if turn else size
-
-
-def _header(image_format: str, size: Size, orientation: int, *, mode: str, num_frames: int) -> ImageHeader:
-    """The header, if the image has any pixels at all."""
-    width, height = size
+def _header(image_format: str, size: Size, orientation: int, *, mode: str, num_frames: int = 1) -> ImageHeader:
+    """The header of an image whose size is `size` as stored; raises DecodeError for one without a pixel."""
+    width, height = size[::-1] if is_transposed(orientation) else size
     if width < 1 or height < 1:
         raise DecodeError(f"{image_format} image cannot be decoded: its header says {width}x{height} pixels")
     return ImageHeader(
@@ -165,7 +152,7 @@ def _jpeg_header(data: bytes) -> ImageHeader:
             xmp = data[start:end]
     if size is None:
         raise DecodeError(f"JPEG image cannot be decoded: no frame header in its {len(data)} bytes")
-    return _parsed("JPEG", size[:2], mode=size[2], exif=exif, xmp=xmp)
+    return _header("JPEG", size[:2], orientation_of(exif=exif, xmp=xmp), mode=size[2])
 
 
 def jpeg_segments(data: bytes, position: int = 2) -> Iterator[tuple[int, int, int]]:
@@ -215,7 +202,8 @@ def _png_header(data: bytes) -> ImageHeader:
                 xmp = _TEXT_READERS[kind](rest)
     mode = {(0, 1): "1", (0, 16): "I;16"}.get((color_type, depth), _PNG_MODES[color_type])
     exif = profile if exif is None else exif
-    return _parsed("PNG", (width, height), mode=mode, exif=exif, xmp=xmp, num_frames=num_frames)
+    orientation = orientation_of(exif=exif, xmp=xmp)
+    return _header("PNG", (width, height), orientation, mode=mode, num_frames=num_frames)
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

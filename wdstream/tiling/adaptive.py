@@ -108,7 +108,9 @@ def choose_grids(units: Sizes, policy: "TilingPolicy") -> Grids:
     """Rules 2 and 3, for pages of these units."""
     across, down = units
     limits = side_limits(policy)
-    columns, rows = _fewest(across, *limits[0]), _fewest(down, *limits[1])
+    columns, rows = (
+        np.where(sides <= limit, 1, ceil_div(sides, cell)) for sides, (limit, cell) in zip(units, limits, strict=True)
+    )
     low, narrow = down // rows, across // columns
     is_wide = ceil_div(across, columns) > 2 * low
     is_high = (ceil_div(down, rows) > 2 * narrow) & ~is_wide
@@ -140,10 +142,6 @@ def _overlap_units(cells: Ints, policy: "TilingPolicy") -> Ints:
     """Units of overlap on each side of cells, rounded half up; overlap counts in millionths."""
     millionths = min(499_999, round((policy.overlap or 0) * 1_000_000))
     return (millionths * cells + 500_000) // 1_000_000
-
-
-def _fewest(sides: Ints, limit: int, cell: int) -> Ints:
-    return np.where(sides <= limit, 1, ceil_div(sides, cell))
 
 
 def _cuts(lengths: Ints, units: Ints, cells: Ints, policy: "TilingPolicy", *, is_rtl: bool) -> _Cuts:

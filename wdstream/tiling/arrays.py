@@ -82,18 +82,15 @@ class Grids:
 
     def heights(self, of_rows: Ints) -> Ints:
         """Spread a number per row, flat (rows.sum(),), over the tiles in emission order: (tiles,)."""
-        return np.repeat(of_rows, self._columns_of_rows())
+        return np.repeat(of_rows, np.repeat(self.columns, self.rows))
 
     def widths(self, of_columns: Ints) -> Ints:
         """Spread a number per column, flat (columns.sum(),) in emission order, over the tiles: (tiles,)."""
-        columns_of_rows = self._columns_of_rows()
+        columns_of_rows = np.repeat(self.columns, self.rows)
         # Tile t of a row is column t - (first tile of the row) of its page.
         first_column = np.repeat(starts_of(self.columns), self.rows)
         shift = np.repeat(first_column - starts_of(columns_of_rows), columns_of_rows)
         return of_columns[np.arange(len(shift), dtype=np.int64) + shift]
-
-    def _columns_of_rows(self) -> Ints:
-        return np.repeat(self.columns, self.rows)
 
     def unless(self, is_uncut: Bools) -> "Grids":
         """These grids, but (1, 1) for the pages that are not cut."""

@@ -211,8 +211,3 @@ def fit(content: Size, canvas: Size, *, no_upscale: bool) -> Placement:
         scale = min(scale, 1.0)
     width, height = max(1, round(width * scale)), max(1, round(height * scale))
     return Placement(width=width, height=height, left=(canvas_width - width) // 2, top=(canvas_height - height) // 2)
-
-
-def filled(size: Size) -> Placement:
-    """The placement of content that covers its canvas."""
-    return Placement(width=size[0], height=size[1], left=0, top=0)

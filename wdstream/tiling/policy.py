@@ -20,7 +20,7 @@ from wdstream.errors import ConfigError
 from wdstream.records import Placement, Size, TileArrays, TilePlan
 from wdstream.tiling.adaptive import cut_adaptive
 from wdstream.tiling.arrays import CutPages, Sizes, page_sizes, with_overviews
-from wdstream.tiling.grid import cut_fixed, filled, fit
+from wdstream.tiling.grid import cut_fixed, fit
 from wdstream.tiling.labels import grid_labels, grid_text_pieces
 from wdstream.tiling.settings import MAX_PRODUCT, PRESETS, RGB, ShapeBucket, TilingSettings
 
@@ -200,11 +200,12 @@ def _plan_of_size(width: int, height: int, policy: TilingPolicy) -> TilePlan:
     """The plan of a page; those of the last sizes are kept, since sizes repeat."""
     cut = _cut(page_sizes([width], [height]), policy)
     rule = cut.policies[int(cut.chosen[0])]
-    boxes = _boxes(cut)
+    columns, rows = (spans.pairs() for spans in cut.spans())
+    boxes = [(left, top, right, bottom) for top, bottom in rows for left, right in columns]
     sizes = _pairs(cut.tiles)
     is_fitted = _is_fitted(rule)
     placements = [
-        fit((right - left, bottom - top), size, no_upscale=bool(rule.no_upscale)) if is_fitted else filled(size)
+        _placed((right - left, bottom - top), size, rule, is_fitted=is_fitted)
         for (left, top, right, bottom), size in zip(boxes, sizes, strict=True)
     ]
     grid = int(cut.grids.columns[0]), int(cut.grids.rows[0])
@@ -212,7 +213,9 @@ def _plan_of_size(width: int, height: int, policy: TilingPolicy) -> TilePlan:
     if has_overview:
         (size,) = _pairs(cut.overviews)
         boxes, sizes = [(0, 0, width, height), *boxes], [size, *sizes]
-        placements = [_placed_overview((width, height), size, rule), *placements]
+        # Overviews are resized under native resolution too; under kind adaptive a side gives a canvas without padding.
+        is_fitted = bool(rule.overview_buckets) or (rule.kind != "adaptive" and isinstance(rule.overview_size, int))
+        placements = [_placed((width, height), size, rule, is_fitted=is_fitted), *placements]
     is_labelled = policy.tile_labels and len(sizes) > 1
     labels = grid_labels(*grid, has_overview=has_overview, is_rtl=rule.reading_order == "rtl") if is_labelled else None
     return TilePlan(
@@ -232,12 +235,6 @@ def _cut(page: Sizes, policy: TilingPolicy) -> CutPages:
     return cut_adaptive(page, policy) if policy.kind == "adaptive" else cut_fixed(page, policy)
 
 
-def _boxes(cut: CutPages) -> list[tuple[int, int, int, int]]:
-    """The crops of one page, in emission order."""
-    columns, rows = (spans.pairs() for spans in cut.spans())
-    return [(left, top, right, bottom) for top, bottom in rows for left, right in columns]
-
-
 def _pairs(sizes: Sizes) -> list[Size]:
     return list(zip(sizes[0].tolist(), sizes[1].tolist(), strict=True))
 
@@ -249,10 +246,11 @@ def _is_fitted(rule: TilingPolicy) -> bool:
     return rule.kind != "adaptive" and not rule.native_resolution and isinstance(rule.tile_size, int)
 
 
-def _placed_overview(page: Size, canvas: Size, rule: TilingPolicy) -> Placement:
-    """Overviews are resized under native resolution too; under kind adaptive a side gives a canvas without padding."""
-    is_fitted = bool(rule.overview_buckets) or (rule.kind != "adaptive" and isinstance(rule.overview_size, int))
-    return fit(page, canvas, no_upscale=bool(rule.no_upscale)) if is_fitted else filled(canvas)
+def _placed(content: Size, canvas: Size, rule: TilingPolicy, *, is_fitted: bool) -> Placement:
+    """Content on its canvas: with its aspect kept, or covering it."""
+    if is_fitted:
+        return fit(content, canvas, no_upscale=bool(rule.no_upscale))
+    return Placement(width=canvas[0], height=canvas[1], left=0, top=0)
 
 
 def _within(size: int | Size, side: int | None) -> int | Size:
