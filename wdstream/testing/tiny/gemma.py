@@ -28,7 +28,7 @@ PLAIN = (
 )
 NUM_LOCATIONS, NUM_SHAPES = 1024, 128
 """Added tokens of PaliGemma, `<loc0000>` and `<seg000>`."""
-_ENDS = {"bos": "<bos>", "eos": "<eos>", "pad": "<pad>"}
+_ENDS: Settings = {"bos": "<bos>", "eos": "<eos>", "pad": "<pad>"}
 _SIGLIP: Settings = {
     "model_type": "siglip_vision_model",
     **SMALL_TOWER,
@@ -38,7 +38,7 @@ _SIGLIP: Settings = {
 }
 
 
-def _tokenizer(**tokens: str) -> Settings:
+def _tokenizer(**tokens: Any) -> Settings:
     return tokenizer_config(**_ENDS, add_bos_token=True, add_eos_token=False, **tokens)
 
 
@@ -54,7 +54,7 @@ def _chat(start: str, end: str, image: str) -> str:
     )
 
 
-def _text(ids: Mapping[str, int], vocab_size: int, **sizes: object) -> Settings:
+def _text(ids: Mapping[str, int], vocab_size: int, **sizes: Any) -> Settings:
     return text_config(ids, vocab_size, **_ENDS, **{"intermediate_size": 128, **sizes})
 
 
@@ -175,7 +175,7 @@ GEMMA4 = TinyRecipe(
 )
 
 
-def _paligemma(ids: Mapping[str, int], vocab_size: int, **text: object) -> Any:
+def _paligemma(ids: Mapping[str, int], vocab_size: int, **text: Any) -> Any:
     from transformers import PaliGemmaConfig
 
     return PaliGemmaConfig(

@@ -13,12 +13,12 @@ SMALL_TEXT: Settings = {"hidden_size": 64, "num_hidden_layers": 3, "num_attentio
 """Sizes of a tiny language model: inputs of linear layers are multiples of 64, outputs of 32, as 4-bit kernels want."""
 SMALL_TOWER: Settings = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
 """Sizes of a tiny vision tower."""
-HALF = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
-CLIP = {
+HALF: Settings = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+CLIP: Settings = {
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
     "image_std": [0.26862954, 0.26130258, 0.27577711],
 }
-IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+IMAGENET: Settings = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 """Normalisations of image processors."""
 
 
@@ -56,7 +56,7 @@ def plain_tokens(*names: str) -> tuple[AddedToken, ...]:
 
 
 def tokenizer_config(
-    *, eos: str, pad: str, bos: str | None = None, length: int = 131072, **settings: object
+    *, eos: str, pad: str, bos: str | None = None, length: int = 131072, **settings: Any
 ) -> Settings:
     """Contents of tokenizer_config.json; `length` is `model_max_length`."""
     return {
@@ -73,7 +73,7 @@ def tokenizer_config(
 
 
 def text_config(
-    ids: Mapping[str, int], vocab_size: int, *, eos: str, pad: str, bos: str | None, **sizes: object
+    ids: Mapping[str, int], vocab_size: int, *, eos: str, pad: str, bos: str | None, **sizes: Any
 ) -> Settings:
     """text_config of a tiny model."""
     return {

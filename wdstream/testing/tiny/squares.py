@@ -27,7 +27,7 @@ def _square(side: int) -> Settings:
     return {"resample": 3, "size": {"height": side, "width": side}}
 
 
-def _qwen_tokenizer(eos: str, **tokens: str) -> Settings:
+def _qwen_tokenizer(eos: str, **tokens: Any) -> Settings:
     return tokenizer_config(eos=eos, pad="<|endoftext|>", length=32768, **tokens)
 
 
@@ -55,7 +55,7 @@ def _qwen_text(ids: Mapping[str, int], vocab_size: int, eos: str) -> Settings:
     )
 
 
-def _vision(image_size: int, patch_size: int, *, heads: int = 4, **settings: object) -> Settings:
+def _vision(image_size: int, patch_size: int, *, heads: int = 4, **settings: Any) -> Settings:
     sizes = {"num_attention_heads": heads, "image_size": image_size, "patch_size": patch_size}
     return {**SMALL_TOWER, **sizes, **settings}
 
@@ -105,7 +105,7 @@ def _internvl(ids: Mapping[str, int], vocab_size: int) -> Any:
     )
 
 
-def _cropping(processor: str, side: int, **settings: object) -> Settings:
+def _cropping(processor: str, side: int, **settings: Any) -> Settings:
     """Settings of GOT-OCR2's image processor, which others use too."""
     return {
         "image_processor_type": "GotOcr2ImageProcessor",
