@@ -127,6 +127,19 @@ def test_core_needs_no_torch() -> None:
     assert done.returncode == 0, done.stderr.splitlines()[-1]
 
 
+def test_training_needs_no_processors() -> None:
+    """The Hugging Face side of the proofs comes in where `pixels: reference` or the check of the first step asks."""
+    modules = [name for name in MODULES if station(name) in {"pipeline", "nodes", "train"} and "__main__" not in name]
+    code = (
+        "import sys, importlib\n"
+        f"for name in {modules}:\n"
+        "    importlib.import_module(name)\n"
+        "    assert 'wdstream.families.reference' not in sys.modules, name"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr.splitlines()[-1]
+
+
 def test_libraries_stay_at_home() -> None:
     offenders = [
         f"{module.path} imports {library}"

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from wdstream.families.base import Family
-from wdstream.families.registry import FAMILIES, REFUSED, load_family
+from wdstream.families.registry import FAMILIES, REFUSED_FAMILIES, load_family
 from wdstream.plan.sample_lengths import ImageCostTable
 from wdstream.storage.atomic import atomic_write
 from wdstream.testing.tiny.build import RECIPES, write_settings
@@ -155,7 +155,7 @@ def table() -> str:
     rows = [head, ["---"] * len(head), *(row_of(name) for name in sorted(FAMILIES))]
     intro = INTRO.format(version=_transformers_version(), width=A4[0], height=A4[1])
     lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    refused = "\n".join(f"* `{name}`: {reason}." for name, reason in sorted(REFUSED.items()))
+    refused = "\n".join(f"* `{name}`: {reason}." for name, reason in sorted(REFUSED_FAMILIES.items()))
     return f"{intro}\n{lines}\n\n{LABELS}\nRefused, with the reason:\n\n{refused}\n"
 
 

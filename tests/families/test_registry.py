@@ -14,7 +14,7 @@ from tests.helpers.published import copy_settings
 from wdstream.batches.sample import build_sample
 from wdstream.errors import ConfigError, FamilyError
 from wdstream.families.reference.processor import processor_ids
-from wdstream.families.registry import FAMILIES, REFUSED, family_class, load_family
+from wdstream.families.registry import FAMILIES, REFUSED_FAMILIES, family_class, load_family
 from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.testing import make_document
 
@@ -131,9 +131,9 @@ def test_code_that_transformers_has_by_now_is_only_a_hint(tiny_models: dict[str,
 
 
 def test_refusals_by_name() -> None:
-    assert {"mllama", "idefics", "florence2", "internvl_chat"} <= set(REFUSED)
-    assert REFUSED.keys().isdisjoint(FAMILIES)
-    for name, reason in REFUSED.items():
+    assert {"mllama", "idefics", "florence2", "internvl_chat"} <= set(REFUSED_FAMILIES)
+    assert REFUSED_FAMILIES.keys().isdisjoint(FAMILIES)
+    for name, reason in REFUSED_FAMILIES.items():
         with pytest.raises(FamilyError, match=f"family '{name}' cannot be packed: {reason}"):
             family_class(name, ModelFolder(path=Path("m"), config={}, image_settings={}, processor_settings={}))
 

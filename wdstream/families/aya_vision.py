@@ -21,14 +21,14 @@ from wdstream.families.shared.squares import AspectGrid, Grid, Squares, SquareTo
 from wdstream.plan.deal import training_flops
 from wdstream.records import Ints, Size
 
-VISION = {
+_VISION = {
     "hidden_size": 1152,
     "intermediate_size": 4304,
     "num_hidden_layers": 26,
     "image_size": 384,
     "patch_size": 14,
 }
-TEXT = {
+_TEXT = {
     "vocab_size": 256000,
     "hidden_size": 8192,
     "intermediate_size": 22528,
@@ -73,7 +73,7 @@ class AyaVision(Family):
         self.image_id = self.require_token("<|IMG_PATCH|>", folder.config.get("image_token_index"))
         start, whole, end = (self.require_token(t) for t in ("<|START_OF_IMG|>", "TILE_GLOBAL", "<|END_OF_IMG|>"))
         block = MarkedBlock(before=(start, whole), image_id=self.image_id, after=(end,))
-        tower = SquareTower.read(folder, VISION, side=square_side(folder.image_settings, 384))
+        tower = SquareTower.read(folder, _VISION, side=square_side(folder.image_settings, 384))
         self.patch_size = tower.patch_size
         self.downsample = int(folder.config.get("downsample_factor", 2))
         tokens = tower.num_patches // self.downsample**2  # patches are shuffled together along each side
@@ -89,7 +89,7 @@ class AyaVision(Family):
         numbers = range(1, splitting.max_squares + 1)
         self.splitting = replace(splitting, names=tuple(self.require_token(f"TILE_{number}") for number in numbers))
         self.images = Squares(tower, block.of(tokens), pixels, self.splitting)
-        cost = training_flops(**language_shape(folder, TEXT), **tower_shape(tower.vision))
+        cost = training_flops(**language_shape(folder, _TEXT), **tower_shape(tower.vision))
         self.cost = cost_by_square(cost, tower.num_patches)
 
     def processor_rules(self) -> ProcessorRules:

@@ -21,14 +21,14 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
-from wdstream.families.shared.images import Arrays, Batch, ImageRules, Inputs
+from wdstream.families.shared.images import BatchMapping, ImageRules, Inputs, Layout
 from wdstream.families.shared.masks import Masks
 from wdstream.families.shared.model_folder import Json, ModelFolder
 from wdstream.families.shared.model_shape import narrowed_text
@@ -256,17 +256,15 @@ class Family:
         """
         return self.position_rule.positions(input_ids, image_sizes)
 
-    def layout(self, tiles: Sequence[Pixels]) -> dict[str, NDArray[Any]]:
+    def layout(self, tiles: Sequence[Pixels]) -> Layout:
         """Resize images and lay them out as the model wants them, still uint8; for no images, arrays of length 0."""
         return self.images.layout(tiles)
 
-    def collate_pixels(self, parts: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+    def collate_pixels(self, parts: Sequence[Layout]) -> Layout:
         """Join the arrays of several `layout` calls, images in order."""
         return self.images.collate(parts)
 
-    def attention_arrays(
-        self, input_ids: Ints, labels: Ints, lengths: Sequence[Sequence[int]]
-    ) -> dict[str, NDArray[Any]]:
+    def attention_arrays(self, input_ids: Ints, labels: Ints, lengths: Sequence[Sequence[int]]) -> Layout:
         """What a family's attention needs besides positions and cu_seq_lens; {} for causal families.
 
         Args:
@@ -276,7 +274,7 @@ class Family:
         """
         return {} if self.masks is None else self.masks.arrays(input_ids, labels, lengths)
 
-    def prompt_arrays(self, input_ids: Ints, labels: Ints) -> dict[str, NDArray[Any]]:
+    def prompt_arrays(self, input_ids: Ints, labels: Ints) -> Layout:
         """What `model.generate` needs besides ids and pixels to read a prompt as training reads it; mostly nothing.
 
         It makes positions and masks itself, and needs to know which tokens are images or see each other.
@@ -287,7 +285,7 @@ class Family:
         """
         return {} if self.image_types is None else {self.image_types: (input_ids == self.image_id).astype(np.int64)}
 
-    def model_inputs(self, batch: Batch, *, device: "torch.device | str", dtype: "torch.dtype") -> Inputs:
+    def model_inputs(self, batch: BatchMapping, *, device: "torch.device | str", dtype: "torch.dtype") -> Inputs:
         """Keyword arguments of `model.forward` for a collated batch: moved, pixels normalised, metadata dropped.
 
         There is no 2-D attention mask and no cache: with either, transformers stops reading packing from the positions
@@ -341,6 +339,11 @@ class Family:
         return name
 
     # What the proofs ask.
+
+    @property
+    def processor_version(self) -> str:
+        """The class of the family's own processor, and the version it comes from."""
+        return f"{self.processor_class} of transformers {version('transformers')}"
 
     def processor_rules(self) -> ProcessorRules:
         """How the family's own Hugging Face processor is made and fed."""

@@ -19,14 +19,14 @@ from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.families.shared.squares import Squares, SquareTower, square_side
 from wdstream.plan.deal import training_flops
 
-VISION = {
+_VISION = {
     "hidden_size": 768,
     "intermediate_size": 3072,
     "num_hidden_layers": 12,
     "image_size": 224,
     "patch_size": 16,
 }
-TEXT = {
+_TEXT = {
     "vocab_size": 262208,
     "hidden_size": 2304,
     "intermediate_size": 9216,
@@ -58,11 +58,11 @@ class Gemma3(Family):
         newlines = self.encoder.encode("\n\n")
         block = MarkedBlock(before=(*newlines, start), image_id=self.image_id, after=(end, *newlines))
         self.tokens_per_image = int(folder.config.get("mm_tokens_per_image", 256))  # the patches are pooled to these
-        tower = SquareTower.read(folder, VISION, side=square_side(folder.image_settings, 224))
+        tower = SquareTower.read(folder, _VISION, side=square_side(folder.image_settings, 224))
         pixels = ProcessorSettings.read(folder, mean=HALF, std=HALF, pillow_filter=2)
         self.images = Squares(tower, block.of(self.tokens_per_image), pixels)
         self.masks = ImageMasks(image_id=self.image_id, window=int(folder.text_config.get("sliding_window", 4096)))
-        self.cost = training_flops(**language_shape(folder, TEXT), **tower_shape(tower.vision))
+        self.cost = training_flops(**language_shape(folder, _TEXT), **tower_shape(tower.vision))
 
     def processor_rules(self) -> ProcessorRules:
         """The processor needs the number of placeholders of an image."""

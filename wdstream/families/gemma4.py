@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
-from wdstream.families.shared.images import Arrays, Batch, Inputs, MarkedBlock, ProcessorSettings, join_arrays
+from wdstream.families.shared.images import BatchMapping, Inputs, Layout, MarkedBlock, ProcessorSettings, join_arrays
 from wdstream.families.shared.masks import MASKED_ATTENTION, MASKED_REASON, ImageMasks
 from wdstream.families.shared.model_folder import Json, ModelFolder
 from wdstream.families.shared.model_shape import language_shape
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import torch
 
 NO_POSITION = -1
-VISION = {
+_VISION = {
     "hidden_size": 768,
     "intermediate_size": 3072,
     "num_hidden_layers": 16,
@@ -44,7 +44,7 @@ VISION = {
     "patch_size": 16,
     "pooling_kernel_size": 3,
 }
-TEXT = {
+_TEXT = {
     "vocab_size": 262144,
     "hidden_size": 2304,
     "intermediate_size": 9216,
@@ -73,12 +73,12 @@ class Gemma4(Family):
 
     def __init__(self, folder: ModelFolder, name: str) -> None:
         super().__init__(folder, name)
-        config, vision = folder.config, {**VISION, **folder.vision_config}
+        config, vision = folder.config, {**_VISION, **folder.vision_config}
         self.image_id = self.require_token("<|image|>", config.get("image_token_id"))
         start = self.require_token("<|image>", config.get("boi_token_id"))
         end = self.require_token("<image|>", config.get("eoi_token_id"))
         self.images = read_images(folder, vision, MarkedBlock(before=(start,), image_id=self.image_id, after=(end,)))
-        self.cost = training_flops(**language_shape(folder, TEXT), **_tower_shape(vision))
+        self.cost = training_flops(**language_shape(folder, _TEXT), **_tower_shape(vision))
         kind = folder.text_config.get("use_bidirectional_attention")
         if kind == "vision":
             window = int(folder.text_config.get("sliding_window", 512))
@@ -142,18 +142,18 @@ class PaddedPatches:
     settings: ProcessorSettings
     patch_size: int
 
-    def layout(self, tiles: Sequence[Pixels], sizes: Sequence[Size]) -> dict[str, NDArray[Any]]:
+    def layout(self, tiles: Sequence[Pixels], sizes: Sequence[Size]) -> Layout:
         """pixel_values uint8 (N, 3 * P**2); image_grids int64 (K, 2), columns and rows of patches."""
         side = self.patch_size
         patches = cut_patches(tiles, sizes, patch_size=side, block_side=1, resample=self.settings.resample)
         grids = np.array([(wide // side, high // side) for wide, high in sizes], dtype=np.int64).reshape(-1, 2)
         return {"pixel_values": patches, "image_grids": grids}
 
-    def collate(self, parts: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+    def collate(self, parts: Sequence[Layout]) -> Layout:
         """Patches and grids of all parts below each other."""
         return join_arrays(parts)
 
-    def inputs(self, batch: Batch, *, device: "torch.device | str", dtype: "torch.dtype") -> Inputs:
+    def inputs(self, batch: BatchMapping, *, device: "torch.device | str", dtype: "torch.dtype") -> Inputs:
         """pixel_values `dtype` (K, longest, 3 * P**2) and image_position_ids int64 (K, longest, 2): column and row of a
         patch, -1 where there is none. Each image is padded to the longest on the device."""
         import torch
@@ -176,7 +176,7 @@ class PaddedPatches:
         }
 
 
-def _without_padding(found: NDArray[Any], own: Arrays) -> NDArray[Any]:
+def _without_padding(found: NDArray[Any], own: Layout) -> NDArray[Any]:
     """The processor's pixel values in the shape of ours."""
     counts = own["image_grids"].prod(axis=1).tolist()
     return np.concatenate([image[:count] for image, count in zip(found, counts, strict=True)])

@@ -17,7 +17,7 @@ from wdstream.families.shared.resize_rules import enlarge_both
 from wdstream.families.shared.resized import read_merged_patches
 from wdstream.plan.deal import training_flops
 
-DEFAULT_BOUNDS = (112 * 112, 28 * 28 * 15000)
+_BOUNDS = (112 * 112, 28 * 28 * 15000)
 
 
 class Glm4v(Family):
@@ -42,8 +42,8 @@ class Glm4v(Family):
         start = self.require_token("<|begin_of_image|>", config.get("image_start_token_id"))
         end = self.require_token("<|end_of_image|>", config.get("image_end_token_id"))
         size, frames = settings.get("size") or {}, int(settings.get("temporal_patch_size", 2))
-        least = size.get("shortest_edge") or DEFAULT_BOUNDS[0]
-        most = size.get("longest_edge") or DEFAULT_BOUNDS[1]
+        least = size.get("shortest_edge") or _BOUNDS[0]
+        most = size.get("longest_edge") or _BOUNDS[1]
         self.images = read_merged_patches(
             folder,
             family=name,

@@ -20,14 +20,14 @@ from wdstream.plan.deal import training_flops
 
 FEATURE_STRIDE = 4
 """Patches along a side that two strided convolutions make one feature of."""
-VISION = {
+_VISION = {
     "hidden_size": 768,
     "mlp_dim": 3072,
     "num_hidden_layers": 12,
     "image_size": 1024,
     "patch_size": 16,
 }
-TEXT = {
+_TEXT = {
     "vocab_size": 151860,
     "hidden_size": 1024,
     "intermediate_size": 2816,
@@ -54,7 +54,7 @@ class GotOcr2(Family):
         self.image_id = self.require_token("<imgpad>", folder.config.get("image_token_index"))
         start, end = self.require_token("<img>"), self.require_token("</img>")
         block = MarkedBlock(before=(start,), image_id=self.image_id, after=(end,))
-        tower = SquareTower.read(folder, VISION, side=square_side(folder.image_settings, 384))
+        tower = SquareTower.read(folder, _VISION, side=square_side(folder.image_settings, 384))
         self.tokens_per_square = tower.num_patches // FEATURE_STRIDE**2
         pixels = ProcessorSettings.read(folder)
         self.splitting = AspectGrid.read(
@@ -67,7 +67,7 @@ class GotOcr2(Family):
         )
         self.images = Squares(tower, block.of(self.tokens_per_square), pixels, self.splitting)
         vision = {"intermediate_size": tower.vision["mlp_dim"], **tower.vision}
-        cost = training_flops(**language_shape(folder, TEXT), **tower_shape(vision))
+        cost = training_flops(**language_shape(folder, _TEXT), **tower_shape(vision))
         self.cost = cost_by_square(cost, tower.num_patches)
 
     def attention_setting(self, name: str) -> str | dict[str, str]:

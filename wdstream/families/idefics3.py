@@ -28,7 +28,7 @@ import numpy as np
 
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
-from wdstream.families.shared.images import HALF, Batch, Inputs, ProcessorSettings
+from wdstream.families.shared.images import HALF, BatchMapping, Inputs, ProcessorSettings
 from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.families.shared.model_shape import language_shape, tower_shape
 from wdstream.families.shared.processor_rules import ProcessorRules
@@ -51,8 +51,8 @@ DEFAULT_SIDE = 364
 MAX_LONGEST_EDGE = 4096
 """Pixels; the processor never resizes to more (`MAX_IMAGE_SIZE` of its module)."""
 LABEL = re.compile(r"<row(\d+)_col(\d+)>")
-MARK, WHOLE, IMAGE = "<fake_token_around_image>", "<global-img>", "<image>"
-VISION = {
+_MARK, _WHOLE, _IMAGE = "<fake_token_around_image>", "<global-img>", "<image>"
+_VISION = {
     "hidden_size": 1152,
     "intermediate_size": 3072,
     "num_hidden_layers": 12,
@@ -66,23 +66,23 @@ class Idefics3(Family):
     """Idefics3 (`Idefics3ForConditionalGeneration`) and SmolVLM (`SmolVLMForConditionalGeneration`)."""
 
     structural_tokens: ClassVar[tuple[str, ...]] = (
-        *(MARK, IMAGE, WHOLE, "<end_of_utterance>"),
+        *(_MARK, _IMAGE, _WHOLE, "<end_of_utterance>"),
         *(f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)),
     )
-    image_prompt: ClassVar[str] = IMAGE
+    image_prompt: ClassVar[str] = _IMAGE
     processor_class = "Idefics3Processor"
 
     def __init__(self, folder: ModelFolder, name: str) -> None:
         super().__init__(folder, name)
-        self.image_id = self.require_token(IMAGE, folder.config.get("image_token_id"))
+        self.image_id = self.require_token(_IMAGE, folder.config.get("image_token_id"))
         # `size` is that of a page before it is split, `max_image_size` that of one square.
         side = int((folder.image_settings.get("max_image_size") or {}).get("longest_edge", DEFAULT_SIDE))
-        tower = SquareTower.read(folder, VISION, side=side)
+        tower = SquareTower.read(folder, _VISION, side=side)
         # Patches are shuffled together by this factor along each side.
         self.tokens_per_square = tower.num_patches // int(folder.config.get("scale_factor", 2)) ** 2
         pixels = ProcessorSettings.read(folder, mean=HALF, std=HALF, pillow_filter=1)
-        self.has_own_labels = None not in (self.encoder.find_id(WHOLE), self.encoder.find_id(tile_name(0, 0)))
-        block = np.array([*self._square(WHOLE), self.require_token(MARK)], dtype=np.int64)
+        self.has_own_labels = None not in (self.encoder.find_id(_WHOLE), self.encoder.find_id(tile_name(0, 0)))
+        block = np.array([*self._square(_WHOLE), self.require_token(_MARK)], dtype=np.int64)
         splitting = self._read_splitting(folder, side, block, pixels.resample)
         self.images = OneRowOfSquares(tower, block, pixels, splitting)
         cost = training_flops(**language_shape(folder), **tower_shape(tower.vision))
@@ -105,7 +105,7 @@ class Idefics3(Family):
         """Mark, name and placeholders of one square; a name that is not a token of its own is text."""
         name_id = self.encoder.find_id(name)
         named = self.encoder.encode(name) if name_id is None else [name_id]
-        return [self.require_token(MARK), *named, *[self.image_id] * self.tokens_per_square]
+        return [self.require_token(_MARK), *named, *[self.image_id] * self.tokens_per_square]
 
     def _read_splitting(self, folder: ModelFolder, side: int, block: Ints, resample: str) -> "NamedSquares":
         """How the processor splits: the longer side before, and the ids of all squares.
@@ -138,7 +138,7 @@ class Idefics3(Family):
 class OneRowOfSquares(Squares):
     """All squares of a batch as those of one sample; without a pixel mask every pixel of a square counts."""
 
-    def inputs(self, batch: Batch, *, device: "torch.device | str", dtype: "torch.dtype") -> Inputs:
+    def inputs(self, batch: BatchMapping, *, device: "torch.device | str", dtype: "torch.dtype") -> Inputs:
         """The normalised squares, (1, N, 3, S, S)."""
         inputs = super().inputs(batch, device=device, dtype=dtype)
         return {"pixel_values": inputs["pixel_values"].unsqueeze(0)}
@@ -235,7 +235,7 @@ class NamedSquares:
 def own_name(label: str) -> str:
     """The family's name of a tile for wdstream's: <row0_col1> is <row_1_col_2>, <global_img> is <global-img>."""
     match = LABEL.fullmatch(label)
-    return WHOLE if match is None else tile_name(int(match[1]), int(match[2]))
+    return _WHOLE if match is None else tile_name(int(match[1]), int(match[2]))
 
 
 def tile_name(row: int, column: int) -> str:

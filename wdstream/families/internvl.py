@@ -16,7 +16,7 @@ from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.families.shared.squares import AspectGrid, Squares, SquareTower, cost_by_square, square_side
 from wdstream.plan.deal import training_flops
 
-VISION = {
+_VISION = {
     "hidden_size": 1024,
     "intermediate_size": 4096,
     "num_hidden_layers": 24,
@@ -41,7 +41,7 @@ class InternVL(Family):
         self.image_id = self.require_token("<IMG_CONTEXT>", folder.config.get("image_token_id"))
         start, end = self.require_token("<img>"), self.require_token("</img>")
         block = MarkedBlock(before=(start,), image_id=self.image_id, after=(end,))
-        tower = SquareTower.read(folder, VISION, side=square_side(folder.image_settings, 384))
+        tower = SquareTower.read(folder, _VISION, side=square_side(folder.image_settings, 384))
         # Patches are shuffled together by this factor along each side.
         self.tokens_per_square = int(tower.num_patches * folder.config.get("downsample_ratio", 0.5) ** 2)
         pixels = ProcessorSettings.read(folder)

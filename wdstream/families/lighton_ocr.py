@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
-from wdstream.families.pixtral import VISION
+from wdstream.families.pixtral import PIXTRAL_TOWER
 from wdstream.families.shared.images import MarkedBlock
 from wdstream.families.shared.model_folder import ModelFolder, first_number
 from wdstream.families.shared.model_shape import language_shape, tower_shape
@@ -16,7 +16,7 @@ from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.families.shared.resized import padded_images
 from wdstream.plan.deal import training_flops
 
-TEXT = {
+_TEXT = {
     "vocab_size": 151936,
     "hidden_size": 1024,
     "intermediate_size": 3072,
@@ -40,7 +40,7 @@ class LightOnOcr(Family):
     def __init__(self, folder: ModelFolder, name: str) -> None:
         super().__init__(folder, name)
         self.image_id = self.require_token("<|image_pad|>", folder.config.get("image_token_id"))
-        vision = {**VISION, **folder.vision_config}
+        vision = {**PIXTRAL_TOWER, **folder.vision_config}
         self.patch_size = first_number(vision["patch_size"])
         self.merge_size = int(folder.config.get("spatial_merge_size", 2))
         rounding = folder.image_settings.get("patch_size") or 16
@@ -58,7 +58,7 @@ class LightOnOcr(Family):
             merge_size=self.merge_size,
             multiple=multiple,
         )
-        self.cost = training_flops(**language_shape(folder, TEXT), **tower_shape(vision))
+        self.cost = training_flops(**language_shape(folder, _TEXT), **tower_shape(vision))
 
     def processor_rules(self) -> ProcessorRules:
         """The processor's own idea of patches."""

@@ -17,14 +17,13 @@ float64 operations are theirs, one by one.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
-from wdstream.families.shared.images import Batch, Inputs, MarkedBlock, ProcessorSettings
+from wdstream.families.shared.images import BatchMapping, Inputs, Layout, MarkedBlock, ProcessorSettings
 from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.families.shared.model_shape import language_shape, tower_shape
 from wdstream.families.shared.processor_rules import ProcessorRules
@@ -45,10 +44,10 @@ if TYPE_CHECKING:
 
 LEAST_IMAGES = 2
 """Images of a sample that the model leaves whole; one that is alone it splits."""
-SIDES = range(384, 2305, 384)
+_SIDES = range(384, 2305, 384)
 SHRINK_ABOVE = 1.1
 """Features are shrunk when their sides would be longer than wanted by more than this factor."""
-VISION = {
+_VISION = {
     "hidden_size": 1152,
     "intermediate_size": 4304,
     "num_hidden_layers": 26,
@@ -78,7 +77,7 @@ class LlavaOnevision(Family):
             )
         self.image_id = self.require_token("<image>", folder.config.get("image_token_index"))
         block = MarkedBlock(image_id=self.image_id)
-        tower = SquareTower.read(folder, VISION, side=square_side(folder.image_settings, 384))
+        tower = SquareTower.read(folder, _VISION, side=square_side(folder.image_settings, 384))
         pixels = ProcessorSettings.read(folder)
         self.splitting = AnyresGrid.read(folder, tower, block=block, resample=pixels.resample)
         self.images = OnevisionSquares(tower, block.of(tower.num_patches + 1), pixels, self.splitting)
@@ -116,14 +115,14 @@ class OnevisionSquares(Squares):
             tile = square
         return super().fitted(tile)
 
-    def layout(self, tiles: Sequence[Pixels]) -> dict[str, NDArray[Any]]:
+    def layout(self, tiles: Sequence[Pixels]) -> Layout:
         """pixel_values uint8 (N, 3, S, S); for whole images also image_sizes int64 (K, 2), (height, width)."""
         arrays = super().layout(tiles)
-        if self.is_splitting:
-            arrays["image_sizes"] = np.array([tile.shape[:2] for tile in tiles], dtype=np.int64).reshape(-1, 2)
-        return arrays
+        if not self.is_splitting:
+            return arrays
+        return {**arrays, "image_sizes": np.array([tile.shape[:2] for tile in tiles], dtype=np.int64).reshape(-1, 2)}
 
-    def inputs(self, batch: Batch, *, device: "torch.device | str", dtype: "torch.dtype") -> Inputs:
+    def inputs(self, batch: BatchMapping, *, device: "torch.device | str", dtype: "torch.dtype") -> Inputs:
         """Whole images as each alone in its sample; all tiles as those of one sample with at least two images, which
         the model leaves whole."""
         import torch
@@ -163,7 +162,7 @@ class AnyresGrid:
         Raises:
             FamilyError: image processor and model split in different ways, or not into squares of the tower's size.
         """
-        default = [[high, wide] for high in SIDES for wide in SIDES]
+        default = [[high, wide] for high in _SIDES for wide in _SIDES]
         resolutions = folder.image_settings.get("image_grid_pinpoints") or default
         if resolutions != (folder.config.get("image_grid_pinpoints") or default):
             raise FamilyError(

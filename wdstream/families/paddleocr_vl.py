@@ -16,7 +16,7 @@ from wdstream.families.shared.resize_rules import enlarge_in_turn
 from wdstream.families.shared.resized import area_bounds, read_merged_patches
 from wdstream.plan.deal import training_flops
 
-DEFAULT_BOUNDS = (384 * 384, 1536 * 1536)
+_BOUNDS = (384 * 384, 1536 * 1536)
 
 
 class PaddleOcrVL(Family):
@@ -40,7 +40,7 @@ class PaddleOcrVL(Family):
             folder,
             family=name,
             block=MarkedBlock(before=(start,), image_id=self.image_id, after=(end,)),
-            bounds=area_bounds(folder.image_settings, DEFAULT_BOUNDS),
+            bounds=area_bounds(folder.image_settings, _BOUNDS),
             temporal_patch_size=1,
             enlarge_thin=enlarge_in_turn,
             is_row_by_row=True,

@@ -17,10 +17,9 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wdstream.families.base import Family, Piece
-from wdstream.families.shared.images import HALF, MarkedBlock, ProcessorSettings
+from wdstream.families.shared.images import HALF, Layout, MarkedBlock, ProcessorSettings
 from wdstream.families.shared.masks import MASKED_ATTENTION, MASKED_REASON, NO_BLOCK, PromptMasks, prompt_blocks
 from wdstream.families.shared.model_folder import Json, ModelFolder
 from wdstream.families.shared.model_shape import language_shape, tower_shape
@@ -30,14 +29,14 @@ from wdstream.families.shared.squares import Squares, SquareTower, square_side
 from wdstream.plan.deal import training_flops
 from wdstream.records import ImageSegment, Ints, LabelledPage, TextSegment
 
-VISION = {
+_VISION = {
     "hidden_size": 1152,
     "intermediate_size": 4096,
     "num_hidden_layers": 27,
     "image_size": 224,
     "patch_size": 14,
 }
-TEXT = {
+_TEXT = {
     "vocab_size": 257216,
     "hidden_size": 2048,
     "intermediate_size": 16384,
@@ -46,8 +45,8 @@ TEXT = {
     "num_key_value_heads": 1,
     "head_dim": 256,
 }
-TEXT_2 = {
-    **TEXT,
+_TEXT_2 = {
+    **_TEXT,
     "hidden_size": 2304,
     "intermediate_size": 9216,
     "num_hidden_layers": 26,
@@ -74,10 +73,10 @@ class PaliGemma(Family):
         self.bos_id = self.require_token("<bos>")
         self.newline_ids = self.encoder.encode("\n")
         self.image_id = self.require_token("<image>", folder.config.get("image_token_index"))
-        tower = SquareTower.read(folder, VISION, side=square_side(folder.image_settings, 224))
+        tower = SquareTower.read(folder, _VISION, side=square_side(folder.image_settings, 224))
         block = MarkedBlock(image_id=self.image_id).of(tower.num_patches)
         self.images = Squares(tower, block, ProcessorSettings.read(folder, mean=HALF, std=HALF))
-        text = TEXT_2 if is_second else TEXT
+        text = _TEXT_2 if is_second else _TEXT
         self.cost = training_flops(**language_shape(folder, text), **tower_shape(tower.vision))
         self.is_second = is_second
         if is_second:
@@ -104,7 +103,7 @@ class PaliGemma(Family):
         bos, newline = ((np.array(ids, dtype=np.int64), False) for ids in ([self.bos_id], self.newline_ids))
         return [*pieces[:prompt], bos, *pieces[prompt:answer], newline, *pieces[answer:]]
 
-    def prompt_arrays(self, input_ids: Ints, labels: Ints) -> dict[str, NDArray[Any]]:
+    def prompt_arrays(self, input_ids: Ints, labels: Ints) -> Layout:
         """`token_type_ids` int64 (B, L): 0 for the tokens that see each other, 1 for those after them."""
         blocks = prompt_blocks(labels, [[row.size] for row in labels])
         return {"token_type_ids": (blocks == NO_BLOCK).astype(np.int64)}

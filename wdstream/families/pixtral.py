@@ -22,14 +22,14 @@ from wdstream.families.shared.resized import padded_images
 from wdstream.plan.deal import training_flops
 from wdstream.records import Ints
 
-VISION = {
+PIXTRAL_TOWER = {
     "hidden_size": 1024,
     "intermediate_size": 4096,
     "num_hidden_layers": 24,
     "image_size": 1540,
     "patch_size": 14,
 }
-TEXT = {
+_TEXT = {
     "vocab_size": 131072,
     "hidden_size": 5120,
     "intermediate_size": 14336,
@@ -86,7 +86,7 @@ class Pixtral(Family):
             end_id=self.require_token("[IMG_END]"),
         )
         is_merging = name == "mistral3"
-        vision = {**VISION, **folder.vision_config}
+        vision = {**PIXTRAL_TOWER, **folder.vision_config}
         self.patch_size = first_number(vision["patch_size"])
         self.merge_size = int(folder.config.get("spatial_merge_size", 2)) if is_merging else 1
         # The processor rounds up to whole merged patches, whatever the settings of its image processor say.
@@ -98,7 +98,7 @@ class Pixtral(Family):
             merge_size=self.merge_size,
             multiple=self.patch_size * self.merge_size,
         )
-        text = {**TEXT, "intermediate_size": 32768} if is_merging else TEXT
+        text = {**_TEXT, "intermediate_size": 32768} if is_merging else _TEXT
         self.cost = training_flops(**language_shape(folder, text), **tower_shape(vision))
 
     def processor_rules(self) -> ProcessorRules:

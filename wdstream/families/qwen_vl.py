@@ -26,7 +26,7 @@ from wdstream.families.shared.positions import MropePositions
 from wdstream.families.shared.resized import area_bounds, read_merged_patches
 from wdstream.plan.deal import training_flops
 
-DEFAULT_BOUNDS = (56 * 56, 28 * 28 * 1280)
+_BOUNDS = (56 * 56, 28 * 28 * 1280)
 """Least and most pixels of an image where the image processor's settings say nothing."""
 
 
@@ -125,7 +125,7 @@ class QwenVL(Family):
             folder,
             family=name,
             block=MarkedBlock(before=(start,), image_id=self.image_id, after=(end,)),
-            bounds=area_bounds(folder.image_settings, DEFAULT_BOUNDS),
+            bounds=area_bounds(folder.image_settings, _BOUNDS),
         )
         self.position_rule = MropePositions(self.image_id, self.images.grid)
         self.cost = training_flops(**language_shape(folder), **self.tower.shape(folder.vision_config))

@@ -31,7 +31,7 @@ FAMILIES = {
 """`model_type` of config.json -> module:class; a module is imported when its family is asked for."""
 
 _CROSS_ATTENTION = "its images enter by cross-attention, which has no mask between packed documents"
-REFUSED = {
+REFUSED_FAMILIES = {
     "idefics": _CROSS_ATTENTION,
     "mllama": _CROSS_ATTENTION,
     **dict.fromkeys(("florence2", "pix2struct", "vision-encoder-decoder"), _CROSS_ATTENTION),
@@ -40,7 +40,7 @@ REFUSED = {
 """Families that cannot be packed correctly, with the reason."""
 
 
-GROUP = "wdstream.families"
+FAMILY_GROUP = "wdstream.families"
 """Entry points under which installed packages offer families of their own, by `model_type`: docs/add-a-family.md."""
 
 
@@ -108,16 +108,16 @@ def family_class(name: str, folder: ModelFolder) -> type[Family]:
         FamilyError: the family is unknown or refused, two claim its name, or what an installed package offers under it
             is not a family.
     """
-    if name in REFUSED:
-        raise FamilyError(f"{folder.path}: family '{name}' cannot be packed: {REFUSED[name]}")
-    installed = entry_points(group=GROUP)
+    if name in REFUSED_FAMILIES:
+        raise FamilyError(f"{folder.path}: family '{name}' cannot be packed: {REFUSED_FAMILIES[name]}")
+    installed = entry_points(group=FAMILY_GROUP)
     claims = {f"{_package(point)} ({point.value})": point.value for point in installed if point.name == name}
     if name in FAMILIES:
         claims["wdstream"] = FAMILIES[name]
     if len(claims) > 1:
         raise FamilyError(
             f"{folder.path}: family '{name}' is offered by {' and by '.join(sorted(claims))}; uninstall all but one, "
-            f"or offer yours under another name of the entry point group '{GROUP}'"
+            f"or offer yours under another name of the entry point group '{FAMILY_GROUP}'"
         )
     if not claims:
         remote = " (its config.json asks for remote code, whose lengths and masks cannot be proven)"

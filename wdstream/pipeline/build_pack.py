@@ -24,7 +24,6 @@ from wdstream.families.shared.chat import render_chat
 from wdstream.nodes.tile import TileRenderer
 from wdstream.plan.sample_lengths import FULL_SCALE, scaled_size
 from wdstream.plan.split_pages import PagePart
-from wdstream.proofs.lengths import processor_version
 from wdstream.records import (
     IGNORED,
     EncodedPack,
@@ -189,7 +188,7 @@ def take_part(page: TiledPage, part: PagePart) -> TiledPage:
 
 
 def _wrong_length(slot: Slot, sample: Sample, family: Family) -> str:
-    found = f"found {sample.num_tokens} and {sample.num_patches} by family {family.name} ({processor_version(family)})"
+    found = f"found {sample.num_tokens} and {sample.num_patches} by family {family.name} ({family.processor_version})"
     if slot.shards is None:
         return (
             f"page {sample.key!r}: measured {slot.tokens} tokens and {slot.patches} patches from its header, {found}: "

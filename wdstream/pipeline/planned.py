@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from wdstream.families.base import Family
-from wdstream.families.reference.pixels import with_reference_pixels
 from wdstream.pixels.settings import PixelSettings
 from wdstream.plan.deal import packs_per_rank
 from wdstream.plan.planner import Planner
@@ -63,7 +62,7 @@ class Plan(Planner):
         """`datasets`: opened shards, or `Dataset`s and `Mix`es of them; settings: see PlanSettings."""
         family, tiling = fit_tiling(family, tiling)
         self.pixels = pixels or PixelSettings()
-        self.family = with_reference_pixels(family) if self.pixels.pixels == "reference" else family
+        self.family = family_for_pixels(family, self.pixels)
         self.tiling = tiling
         super().__init__(datasets, family, tiling, **settings)
         if self.pixels.fingerprint:
@@ -108,6 +107,15 @@ class Plan(Planner):
             micro_batch_size=micro_batch_size,
             known_bad=known_bad or {},
         )
+
+
+def family_for_pixels(family: Family, pixels: PixelSettings) -> Family:
+    """The family with pixels by its own processor where the settings say `reference`; else the family itself."""
+    if pixels.pixels != "reference":
+        return family
+    from wdstream.families.reference.pixels import with_reference_pixels  # brings transformers' processors
+
+    return with_reference_pixels(family)
 
 
 def fit_tiling(family: Family, tiling: TilingPolicy | LoadedTiling) -> tuple[Family, TilingPolicy | LoadedTiling]:

@@ -14,7 +14,6 @@ from functools import partial
 
 from wdstream.batches.collate import collate
 from wdstream.errors import RowError, StateError
-from wdstream.families.reference.pixels import with_reference_pixels
 from wdstream.nodes.lane import LaneSettings
 from wdstream.nodes.lane_source import LanePack, LaneSource, merge_lane_states
 from wdstream.nodes.mapper import BatchMap, Map
@@ -24,7 +23,7 @@ from wdstream.nodes.read_tars import shard_names
 from wdstream.nodes.tile import TileRenderer
 from wdstream.pipeline.build_pack import PackBuilder, PackSlots, Slot
 from wdstream.pipeline.loader import StreamLoader
-from wdstream.pipeline.planned import fit_tiling
+from wdstream.pipeline.planned import family_for_pixels, fit_tiling
 from wdstream.pixels.settings import PixelSettings
 from wdstream.pixels.tile_cache import open_cache
 from wdstream.plan.deal import packs_per_rank
@@ -54,7 +53,7 @@ class Lanes:
 
     def __post_init__(self) -> None:
         family, tiling = fit_tiling(self.settings.family, self.settings.tiling)
-        family = with_reference_pixels(family) if self.pixels.pixels == "reference" else family
+        family = family_for_pixels(family, self.pixels)
         object.__setattr__(self, "settings", self.settings.replace(family=family, tiling=tiling))
 
     def __repr__(self) -> str:

@@ -22,7 +22,7 @@ from wdstream.families.base import Family
 from wdstream.families.reference.processor import load_processor
 from wdstream.families.registry import load_family
 from wdstream.proofs.documents import PROOF_DOCUMENTS, make_document
-from wdstream.proofs.lengths import REMEDY, find_difference, planned_tokens, processor_version, proof_pages
+from wdstream.proofs.lengths import REMEDY, find_difference, planned_tokens, proof_pages
 from wdstream.records import Size
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def check_processor(family: Family) -> Check:
     """Ids built against those of the model's own processor, over the proof documents and some sizes."""
     pages = proof_pages(family, ROUND_SIZES)
     difference = find_difference(load_processor(family), family, pages)
-    same = f"ids equal to those of {processor_version(family)} for {len(pages)} documents"
+    same = f"ids equal to those of {family.processor_version} for {len(pages)} documents"
     return Check(name="processor", ok=difference is None, found=difference or same, remedy=REMEDY)
 
 

@@ -8,7 +8,6 @@ The tests compare all sizes and texts; `wdstream doctor` and the first step of a
 """
 
 from collections.abc import Iterable
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -48,10 +47,10 @@ def require_exact_lengths(family: Family) -> str:
         raise
     except Exception as error:  # a program of others, whose parts may want what is not installed
         reason = f"{type(error).__name__}: {error}"
-        return f"lengths were not compared with {processor_version(family)}, which does not run here: {reason}"
+        return f"lengths were not compared with {family.processor_version}, which does not run here: {reason}"
     if found is not None:
         raise FamilyError(f"{family.model_dir}: lengths are not exact for family {family.name}: {found}; {REMEDY}")
-    return f"lengths and ids of {len(pages)} documents are those of {processor_version(family)}"
+    return f"lengths and ids of {len(pages)} documents are those of {family.processor_version}"
 
 
 def find_difference(processor: Any, family: Family, pages: Iterable[LabelledPage]) -> str | None:
@@ -62,7 +61,7 @@ def find_difference(processor: Any, family: Family, pages: Iterable[LabelledPage
         if planned != len(ours) or ours != theirs:
             return (
                 f"images {sizes_of(page)}: planned {planned} tokens, built {len(ours)}, {len(theirs)} by "
-                f"{processor_version(family)}"
+                f"{family.processor_version}"
             )
     return None
 
@@ -76,11 +75,6 @@ def planned_tokens(page: LabelledPage, family: Family) -> int:
 def sizes_of(page: LabelledPage) -> list[Size]:
     """(width, height) of the tiles of a page."""
     return [(tile.shape[1], tile.shape[0]) for tile in page.tiles]
-
-
-def processor_version(family: Family) -> str:
-    """The class of a family's own processor, and the version it comes from."""
-    return f"{family.processor_class} of transformers {version('transformers')}"
 
 
 def _cost(family: Family, sizes: list[Size]) -> int:

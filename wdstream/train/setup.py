@@ -8,7 +8,6 @@ from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, StateError
 from wdstream.families.base import Family
 from wdstream.pipeline.planned import Plan
-from wdstream.proofs.lengths import require_exact_lengths
 from wdstream.records import World
 from wdstream.runs.checkpoint import Checkpoint
 from wdstream.runs.layout import RunLayout
@@ -86,6 +85,8 @@ def open_run(config: Config, accelerator: Accelerator) -> Run:
         check_start(config, stream, start)
     total_steps = count_steps(config, stream, start)
     if world.rank == 0:  # what one process finds of a model folder holds for all
+        from wdstream.proofs.lengths import require_exact_lengths  # the only part of a start that needs processors
+
         messages.append(require_exact_lengths(stream.family.for_attention(config.model.attn)))
     eval_plans = plan_sets(config, world_size=world.size)
     return Run(

@@ -6,7 +6,7 @@ order and shape of the arrays are the family's. What is left to `model_inputs` i
 
 import copy
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
 from wdstream.families.reference.processor import load_processor
+from wdstream.families.shared.images import Layout
 from wdstream.records import Pixels
 
 PIXELS = "pixel_values"
@@ -43,7 +44,7 @@ class ReferenceLayout:
         side = 2 * family.size_multiple
         self._blank: Pixels = np.zeros((side, side, 3), dtype=np.uint8)
 
-    def __call__(self, tiles: Sequence[Pixels]) -> dict[str, NDArray[Any]]:
+    def __call__(self, tiles: Sequence[Pixels]) -> Layout:
         """The arrays of some tiles; for none, arrays of length 0."""
         if not tiles:
             return {name: array[:0] for name, array in self([self._blank]).items()}

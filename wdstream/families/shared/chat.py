@@ -19,8 +19,6 @@ from wdstream.records import ImageSegment, Page, Segment, TextSegment, TokenSegm
 from wdstream.text.chat_template import TextPlace, Trusted
 from wdstream.text.messages import is_chat, messages_from_segments
 
-IMAGE = "image"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Text:

@@ -19,10 +19,10 @@ from wdstream.records import Ints, Pixels, Size
 if TYPE_CHECKING:
     import torch
 
-Arrays = Mapping[str, NDArray[Any]]
-"""Arrays of a layout or of a batch, by the name of the model's argument; uint8 pixels, int64 sizes."""
-Batch = Mapping[str, Any]
-"""A collated batch: the tensors of `Arrays` and the text side, see wdstream/batches/collate.py."""
+Layout = Mapping[str, NDArray[Any]]
+"""Arrays of images or of a batch, by the name of the model's argument: uint8 pixels, int64 sizes."""
+BatchMapping = Mapping[str, Any]
+"""A collated batch: the tensors of `Layout` and the text side, see wdstream/batches/collate.py."""
 Inputs = dict[str, Any]
 """Keyword arguments of `model.forward`."""
 
@@ -79,13 +79,13 @@ class ImageRules(Protocol):
     def grid(self, width: int, height: int) -> tuple[int, int]:
         """(columns, rows) of the tokens of an image (ResizedImages), or of its squares (Squares)."""
 
-    def layout(self, tiles: Sequence[Pixels]) -> dict[str, NDArray[Any]]:
+    def layout(self, tiles: Sequence[Pixels]) -> Layout:
         """Resize images and lay them out as the model wants them, still uint8; for no images, arrays of length 0."""
 
-    def collate(self, parts: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+    def collate(self, parts: Sequence[Layout]) -> Layout:
         """Join the arrays of several `layout` calls, images in order."""
 
-    def inputs(self, batch: Batch, *, device: "torch.device | str", dtype: "torch.dtype") -> Inputs:
+    def inputs(self, batch: BatchMapping, *, device: "torch.device | str", dtype: "torch.dtype") -> Inputs:
         """Keyword arguments that carry the images of a batch that has any: moved and normalised."""
 
 
@@ -176,7 +176,7 @@ class ProcessorSettings:
         )
 
 
-def join_arrays(parts: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+def join_arrays(parts: Sequence[Layout]) -> Layout:
     """The arrays of all parts below each other; those of a single part are passed on without a copy."""
     if len(parts) == 1:
         return dict(parts[0])

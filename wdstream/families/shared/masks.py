@@ -15,12 +15,12 @@ attention know causal rows only and drop the blocks without a word, so they are 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.families.shared.images import Batch
+from wdstream.families.shared.images import BatchMapping, Layout
 from wdstream.records import IGNORED, Ints
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ MASKED_REASON = (
 class Masks(Protocol):
     """The masks that a family hands to its model."""
 
-    def arrays(self, input_ids: Ints, labels: Ints, lengths: Sequence[Sequence[int]]) -> dict[str, NDArray[Any]]:
+    def arrays(self, input_ids: Ints, labels: Ints, lengths: Sequence[Sequence[int]]) -> Layout:
         """Numbers of documents and of blocks, from which `inputs` makes masks on the device.
 
         Args:
@@ -49,7 +49,7 @@ class Masks(Protocol):
             lengths: tokens of each document of each row, the padding "document" included; each row sums to L.
         """
 
-    def inputs(self, batch: Batch, *, device: "torch.device | str", dtype: "torch.dtype") -> dict[str, object]:
+    def inputs(self, batch: BatchMapping, *, device: "torch.device | str", dtype: "torch.dtype") -> dict[str, object]:
         """`attention_mask` of the model, made on the device."""
 
     def for_attention(self, name: str) -> Self:
@@ -73,11 +73,11 @@ class ImageMasks:
     is_full_causal: bool = False
     takes_bool: bool = False
 
-    def arrays(self, input_ids: Ints, labels: Ints, lengths: Sequence[Sequence[int]]) -> dict[str, NDArray[Any]]:
+    def arrays(self, input_ids: Ints, labels: Ints, lengths: Sequence[Sequence[int]]) -> Layout:
         """Numbers of documents and of images."""
         return mask_arrays(image_blocks(input_ids, self.image_id), lengths)
 
-    def inputs(self, batch: Batch, *, device: "torch.device | str", dtype: "torch.dtype") -> dict[str, object]:
+    def inputs(self, batch: BatchMapping, *, device: "torch.device | str", dtype: "torch.dtype") -> dict[str, object]:
         """`attention_mask`: {"full_attention", "sliding_attention"}, each (B, 1, L, L)."""
         seen = {
             "full_attention": visible(batch, device, has_blocks=not self.is_full_causal),
@@ -100,11 +100,11 @@ class PromptMasks:
 
     takes_bool: bool = False
 
-    def arrays(self, input_ids: Ints, labels: Ints, lengths: Sequence[Sequence[int]]) -> dict[str, NDArray[Any]]:
+    def arrays(self, input_ids: Ints, labels: Ints, lengths: Sequence[Sequence[int]]) -> Layout:
         """Numbers of documents and of prompts."""
         return mask_arrays(prompt_blocks(labels, lengths), lengths)
 
-    def inputs(self, batch: Batch, *, device: "torch.device | str", dtype: "torch.dtype") -> dict[str, object]:
+    def inputs(self, batch: BatchMapping, *, device: "torch.device | str", dtype: "torch.dtype") -> dict[str, object]:
         """`attention_mask` (B, 1, L, L)."""
         return {"attention_mask": as_mask(visible(batch, device), dtype, takes_bool=self.takes_bool)}
 
@@ -113,7 +113,7 @@ class PromptMasks:
         return replace(self, takes_bool=name == "sdpa")
 
 
-def mask_arrays(block_ids: NDArray[np.int32], lengths: Sequence[Sequence[int]]) -> dict[str, NDArray[Any]]:
+def mask_arrays(block_ids: NDArray[np.int32], lengths: Sequence[Sequence[int]]) -> Layout:
     """The arrays of a batch that `visible` needs.
 
     Args:
@@ -153,7 +153,7 @@ def prompt_blocks(labels: Ints, lengths: Sequence[Sequence[int]]) -> NDArray[np.
 
 
 def visible(
-    batch: Batch,
+    batch: BatchMapping,
     device: "torch.device | str",
     *,
     window: int | None = None,

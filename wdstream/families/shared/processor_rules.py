@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from wdstream.families.shared.images import Arrays
+from wdstream.families.shared.images import Layout
 from wdstream.records import ImageSegment, LabelledPage, Segment, TextSegment
 
 Texts = dict[str, list[str]]
@@ -46,7 +46,7 @@ class ProcessorRules:
     ends: bool = False
     nests_images: bool = True
     texts: Callable[[LabelledPage, str], Texts] | None = None
-    pixels: Callable[[NDArray[Any], Arrays], NDArray[Any]] | None = None
+    pixels: Callable[[NDArray[Any], Layout], NDArray[Any]] | None = None
     comparable: Callable[[LabelledPage], LabelledPage] | None = None
 
     def images_of(self, images: Sequence[object]) -> Sequence[object]:

@@ -10,13 +10,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
-from wdstream.families.shared.images import Arrays, Batch, Inputs, ProcessorSettings, TokenBlock, join_arrays
+from wdstream.families.shared.images import BatchMapping, Inputs, Layout, ProcessorSettings, TokenBlock, join_arrays
 from wdstream.families.shared.model_folder import Json, ModelFolder
 from wdstream.families.shared.resize_rules import EnlargeThin, ShrunkSize, SmartSize
 from wdstream.records import CHANNELS, Ints, Pixels, Size
@@ -54,13 +54,13 @@ class PixelLayout(Protocol):
     def settings(self) -> ProcessorSettings:
         """How pixels are resized and normalised."""
 
-    def layout(self, tiles: Sequence[Pixels], sizes: Sequence[Size]) -> dict[str, NDArray[Any]]:
+    def layout(self, tiles: Sequence[Pixels], sizes: Sequence[Size]) -> Layout:
         """The arrays of images that are resized to these (width, height)."""
 
-    def collate(self, parts: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+    def collate(self, parts: Sequence[Layout]) -> Layout:
         """Join the arrays of several `layout` calls."""
 
-    def inputs(self, batch: Batch, *, device: "torch.device | str", dtype: "torch.dtype") -> Inputs:
+    def inputs(self, batch: BatchMapping, *, device: "torch.device | str", dtype: "torch.dtype") -> Inputs:
         """Keyword arguments of the model for a batch with images."""
 
 
@@ -149,15 +149,15 @@ class ResizedImages:
         """The block of one image; int64."""
         return self.block.ids(*self.grid(width, height))
 
-    def layout(self, tiles: Sequence[Pixels]) -> dict[str, NDArray[Any]]:
+    def layout(self, tiles: Sequence[Pixels]) -> Layout:
         """Resize images and lay them out, uint8."""
         return self.layouts.layout(tiles, [self.resized(tile.shape[1], tile.shape[0]) for tile in tiles])
 
-    def collate(self, parts: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+    def collate(self, parts: Sequence[Layout]) -> Layout:
         """Join the arrays of several `layout` calls."""
         return self.layouts.collate(parts)
 
-    def inputs(self, batch: Batch, *, device: "torch.device | str", dtype: "torch.dtype") -> Inputs:
+    def inputs(self, batch: BatchMapping, *, device: "torch.device | str", dtype: "torch.dtype") -> Inputs:
         """Keyword arguments of the model for a batch with images."""
         return self.layouts.inputs(batch, device=device, dtype=dtype)
 
@@ -205,7 +205,7 @@ class PatchRows:
     temporal_patch_size: int
     are_images: bool = False
 
-    def layout(self, tiles: Sequence[Pixels], sizes: Sequence[Size]) -> dict[str, NDArray[Any]]:
+    def layout(self, tiles: Sequence[Pixels], sizes: Sequence[Size]) -> Layout:
         """pixel_values uint8 (N, 3 * P**2); image_grid_thw int64 (K, 3), (1, rows, columns) of patches."""
         side = self.patch_size
         patches = cut_patches(
@@ -214,11 +214,11 @@ class PatchRows:
         grids = np.array([(1, high // side, wide // side) for wide, high in sizes], dtype=np.int64).reshape(-1, 3)
         return {"pixel_values": patches, "image_grid_thw": grids}
 
-    def collate(self, parts: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+    def collate(self, parts: Sequence[Layout]) -> Layout:
         """Patches and grids of all parts below each other."""
         return join_arrays(parts)
 
-    def inputs(self, batch: Batch, *, device: "torch.device | str", dtype: "torch.dtype") -> Inputs:
+    def inputs(self, batch: BatchMapping, *, device: "torch.device | str", dtype: "torch.dtype") -> Inputs:
         """Normalised patches with their temporal copies, and their grids."""
         patches = self.settings.normalised(
             batch["pixel_values"], device=device, dtype=dtype, copies=self.temporal_patch_size, is_interleaved=True
@@ -234,7 +234,7 @@ class PaddedImages:
 
     settings: ProcessorSettings
 
-    def layout(self, tiles: Sequence[Pixels], sizes: Sequence[Size]) -> dict[str, NDArray[Any]]:
+    def layout(self, tiles: Sequence[Pixels], sizes: Sequence[Size]) -> Layout:
         """pixel_values uint8 (K, 3, H, W), H and W the largest of all; image_sizes int64 (K, 2), (height, width)."""
         from wdstream.pixels.render import resize
 
@@ -245,7 +245,7 @@ class PaddedImages:
         image_sizes = np.array([(height, width) for width, height in sizes], dtype=np.int64).reshape(-1, 2)
         return {"pixel_values": pixels, "image_sizes": image_sizes}
 
-    def collate(self, parts: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+    def collate(self, parts: Sequence[Layout]) -> Layout:
         """Images of all parts below each other, padded to the largest."""
         if len(parts) == 1:
             return dict(parts[0])
@@ -259,7 +259,7 @@ class PaddedImages:
             start += len(part)
         return {"pixel_values": pixels, "image_sizes": np.concatenate([part["image_sizes"] for part in parts])}
 
-    def inputs(self, batch: Batch, *, device: "torch.device | str", dtype: "torch.dtype") -> Inputs:
+    def inputs(self, batch: BatchMapping, *, device: "torch.device | str", dtype: "torch.dtype") -> Inputs:
         """Normalised canvases, and the sizes of the images on them."""
         pixels = self.settings.normalised(batch["pixel_values"], device=device, dtype=dtype)
         return {

@@ -14,13 +14,12 @@ counts p pairs for each patch, and nothing for the square of an image's patches.
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
-from wdstream.families.shared.images import Arrays, Batch, Inputs, MarkedBlock, ProcessorSettings, join_arrays
+from wdstream.families.shared.images import BatchMapping, Inputs, Layout, MarkedBlock, ProcessorSettings, join_arrays
 from wdstream.families.shared.model_folder import Json, ModelFolder, first_number
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.plan.deal import CostModel
@@ -186,7 +185,7 @@ class Squares:
             return self.block
         return self.splitting.ids((width, height), self.grid(width, height))
 
-    def layout(self, tiles: Sequence[Pixels]) -> dict[str, NDArray[Any]]:
+    def layout(self, tiles: Sequence[Pixels]) -> Layout:
         """pixel_values uint8 (N, 3, S, S): the squares of all images, in order."""
         grids = [self.grid(tile.shape[1], tile.shape[0]) for tile in tiles]
         columns, rows = np.array(grids, dtype=np.int64).reshape(-1, 2).T
@@ -210,11 +209,11 @@ class Squares:
         """A tile in one square, uint8 (S, S, 3): stretched, as most of these processors do."""
         return stretched(tile, (1, 1), self.side, self.pixels.resample)
 
-    def collate(self, parts: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+    def collate(self, parts: Sequence[Layout]) -> Layout:
         """Squares of all parts below each other."""
         return join_arrays(parts)
 
-    def inputs(self, batch: Batch, *, device: "torch.device | str", dtype: "torch.dtype") -> Inputs:
+    def inputs(self, batch: BatchMapping, *, device: "torch.device | str", dtype: "torch.dtype") -> Inputs:
         """The normalised squares, (N, 3, S, S)."""
         pixels = batch["pixel_values"]
         return {"pixel_values": self.pixels.normalised(pixels, device=device, dtype=dtype).view(pixels.shape)}

@@ -3,13 +3,16 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from wdstream.errors import FamilyError
 from wdstream.storage.atomic import atomic_folder
 from wdstream.testing.tiny import gemma, pixtral, qwen_vl, squares
-from wdstream.testing.tiny.recipe import TinyRecipe
+from wdstream.testing.tiny.recipe import TinyRecipe, Tree
 from wdstream.testing.tiny.tokenizer import build_tokenizer, put_first, token_ids
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 RECIPES: Mapping[str, TinyRecipe] = {
     "aya_vision": squares.AYA_VISION,
@@ -70,7 +73,7 @@ def make_tiny_model(
     return out
 
 
-def write_settings(folder: Path, recipe: TinyRecipe, tokenizer: dict[str, Any]) -> Any:
+def write_settings(folder: Path, recipe: TinyRecipe, tokenizer: Tree) -> "PretrainedConfig":
     """Write all files of a tiny model folder but the model's own, into an existing folder.
 
     Args:
@@ -97,7 +100,7 @@ def write_settings(folder: Path, recipe: TinyRecipe, tokenizer: dict[str, Any]) 
     return recipe.build_config(ids, -(-num_ids // VOCAB_MULTIPLE) * VOCAB_MULTIPLE)
 
 
-def _save_weights(folder: Path, config: Any, seed: int) -> None:
+def _save_weights(folder: Path, config: "PretrainedConfig", seed: int) -> None:
     """config.json, generation_config.json and model.safetensors."""
     from transformers.utils import logging
 
@@ -116,5 +119,5 @@ def _save_weights(folder: Path, config: Any, seed: int) -> None:
             logging.enable_progress_bar()
 
 
-def _write_json(path: Path, tree: Mapping[str, Any]) -> None:
+def _write_json(path: Path, tree: Mapping[str, object]) -> None:
     path.write_text(json.dumps(tree, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

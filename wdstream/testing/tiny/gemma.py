@@ -6,13 +6,13 @@ sides are small, and there are layers of both kinds, with a sliding window and w
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wdstream.testing.tiny.recipe import (
-    HALF,
+    HALF_STATISTICS,
     SMALL_TOWER,
-    Settings,
     TinyRecipe,
+    Tree,
     chat_template,
     plain_tokens,
     special_tokens,
@@ -26,10 +26,13 @@ PLAIN = (
     *plain_tokens(*("\n" * length for length in range(1, LONGEST_NEWLINE_RUN + 1))),
     *plain_tokens("<table>", "</table>", "<tr>", "</tr>", "<td>", "</td>"),
 )
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 NUM_LOCATIONS, NUM_SHAPES = 1024, 128
 """Added tokens of PaliGemma, `<loc0000>` and `<seg000>`."""
-_ENDS: Settings = {"bos": "<bos>", "eos": "<eos>", "pad": "<pad>"}
-_SIGLIP: Settings = {
+_ENDS: Tree = {"bos": "<bos>", "eos": "<eos>", "pad": "<pad>"}
+_SIGLIP: Tree = {
     "model_type": "siglip_vision_model",
     **SMALL_TOWER,
     "num_attention_heads": 2,
@@ -38,7 +41,7 @@ _SIGLIP: Settings = {
 }
 
 
-def _tokenizer(**tokens: Any) -> Settings:
+def _tokenizer(**tokens: Any) -> Tree:
     return tokenizer_config(**_ENDS, add_bos_token=True, add_eos_token=False, **tokens)
 
 
@@ -54,11 +57,11 @@ def _chat(start: str, end: str, image: str) -> str:
     )
 
 
-def _text(ids: Mapping[str, int], vocab_size: int, **sizes: Any) -> Settings:
+def _text(ids: Mapping[str, int], vocab_size: int, **sizes: Any) -> Tree:
     return text_config(ids, vocab_size, **_ENDS, **{"intermediate_size": 128, **sizes})
 
 
-def _gemma3(ids: Mapping[str, int], vocab_size: int) -> Any:
+def _gemma3(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
     from transformers import Gemma3Config
 
     text = _text(
@@ -95,7 +98,7 @@ GEMMA3 = TinyRecipe(
         "image_processor_type": "Gemma3ImageProcessor",
         "processor_class": "Gemma3Processor",
         "do_pan_and_scan": None,
-        **HALF,
+        **HALF_STATISTICS,
         "image_seq_length": 4,
         "resample": 2,
         "size": {"height": SIDE, "width": SIDE},
@@ -105,7 +108,7 @@ GEMMA3 = TinyRecipe(
 )
 
 
-def _gemma4(ids: Mapping[str, int], vocab_size: int) -> Any:
+def _gemma4(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
     from transformers import Gemma4Config
 
     text = _text(
@@ -175,7 +178,7 @@ GEMMA4 = TinyRecipe(
 )
 
 
-def _paligemma(ids: Mapping[str, int], vocab_size: int, **text: Any) -> Any:
+def _paligemma(ids: Mapping[str, int], vocab_size: int, **text: Any) -> "PretrainedConfig":
     from transformers import PaliGemmaConfig
 
     return PaliGemmaConfig(
@@ -188,11 +191,11 @@ def _paligemma(ids: Mapping[str, int], vocab_size: int, **text: Any) -> Any:
     )
 
 
-def _paligemma1(ids: Mapping[str, int], vocab_size: int) -> Any:
+def _paligemma1(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
     return _paligemma(ids, vocab_size, model_type="gemma")
 
 
-def _paligemma2(ids: Mapping[str, int], vocab_size: int) -> Any:
+def _paligemma2(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
     return _paligemma(ids, vocab_size, model_type="gemma2", query_pre_attn_scalar=16, sliding_window=512)
 
 
@@ -209,7 +212,7 @@ PALIGEMMA = TinyRecipe(
     preprocessor_config={
         "image_processor_type": "SiglipImageProcessor",
         "processor_class": "PaliGemmaProcessor",
-        **HALF,
+        **HALF_STATISTICS,
         "image_seq_length": (SIDE // PATCH) ** 2,
         "resample": 3,
         "size": {"height": SIDE, "width": SIDE},

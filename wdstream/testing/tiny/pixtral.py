@@ -2,32 +2,35 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from wdstream.testing.tiny.recipe import (
-    CLIP,
+    CLIP_STATISTICS,
     SMALL_TOWER,
-    Settings,
     TinyRecipe,
+    Tree,
     chat_template,
     special_tokens,
     text_config,
     tokenizer_config,
 )
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
-def _preprocessor(processor: str, patch_size: int, longest_edge: int) -> Settings:
+
+def _preprocessor(processor: str, patch_size: int, longest_edge: int) -> Tree:
     return {
         "image_processor_type": "PixtralImageProcessor",
         "processor_class": processor,
-        **CLIP,
+        **CLIP_STATISTICS,
         "patch_size": {"height": patch_size, "width": patch_size},
         "resample": 3,
         "size": {"longest_edge": longest_edge},
     }
 
 
-def _configs(ids: Mapping[str, int], vocab_size: int, *, patch_size: int, image_size: int) -> Settings:
+def _configs(ids: Mapping[str, int], vocab_size: int, *, patch_size: int, image_size: int) -> Tree:
     text = text_config(
         ids,
         vocab_size,
@@ -44,7 +47,7 @@ def _configs(ids: Mapping[str, int], vocab_size: int, *, patch_size: int, image_
     return {"text_config": text, "vision_config": vision, "image_token_index": ids["[IMG]"]}
 
 
-def _llava(ids: Mapping[str, int], vocab_size: int) -> Any:
+def _llava(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
     from transformers import LlavaConfig
 
     return LlavaConfig(
@@ -55,7 +58,7 @@ def _llava(ids: Mapping[str, int], vocab_size: int) -> Any:
     )
 
 
-def _mistral3(ids: Mapping[str, int], vocab_size: int) -> Any:
+def _mistral3(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
     from transformers import Mistral3Config
 
     return Mistral3Config(**_configs(ids, vocab_size, patch_size=14, image_size=1540), tie_word_embeddings=False)
@@ -87,7 +90,7 @@ MISTRAL3 = replace(
 )
 
 
-def _lighton_ocr(ids: Mapping[str, int], vocab_size: int) -> Any:
+def _lighton_ocr(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
     from transformers import LightOnOcrConfig
 
     text = text_config(

@@ -5,20 +5,23 @@ Tokens, templates and processor settings are the published ones; two or three sm
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wdstream.testing.tiny.recipe import (
-    CLIP,
-    HALF,
+    CLIP_STATISTICS,
+    HALF_STATISTICS,
     SMALL_TOWER,
-    Settings,
     TinyRecipe,
+    Tree,
     chat_template,
     plain_tokens,
     special_tokens,
     text_config,
     tokenizer_config,
 )
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 # A template is part of the tokenizer's fingerprint, so of recorded files (tests/golden): its text stays as it is.
 _CHAT_TEMPLATE = """\
@@ -46,9 +49,7 @@ _CHAT_TEMPLATE = """\
 """
 
 
-def _preprocessor(
-    processor: str, *, patch_size: int = 14, image_processor: str = "Qwen2VL", **settings: Any
-) -> Settings:
+def _preprocessor(processor: str, *, patch_size: int = 14, image_processor: str = "Qwen2VL", **settings: Any) -> Tree:
     return {
         "image_processor_type": f"{image_processor}ImageProcessor",
         "processor_class": processor,
@@ -59,7 +60,7 @@ def _preprocessor(
     }
 
 
-def _qwen(ids: Mapping[str, int], vocab_size: int, rope: Settings, vision: Settings, **text: Any) -> Settings:
+def _qwen(ids: Mapping[str, int], vocab_size: int, rope: Tree, vision: Tree, **text: Any) -> Tree:
     """Keyword arguments of a configuration; Qwen2.5's and Qwen3's tower unless `vision` says otherwise."""
     return {
         "text_config": text_config(
@@ -82,23 +83,23 @@ def _qwen(ids: Mapping[str, int], vocab_size: int, rope: Settings, vision: Setti
     }
 
 
-_MROPE: Settings = {"type": "mrope", "mrope_section": [2, 3, 3], "rope_theta": 1000000.0}
+_MROPE: Tree = {"type": "mrope", "mrope_section": [2, 3, 3], "rope_theta": 1000000.0}
 
 
-def _qwen2_vl(ids: Mapping[str, int], vocab_size: int) -> Any:
+def _qwen2_vl(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
     from transformers import Qwen2VLConfig
 
     return Qwen2VLConfig(**_qwen(ids, vocab_size, _MROPE, {"embed_dim": 64, "mlp_ratio": 2}))
 
 
-def _qwen2_5_vl(ids: Mapping[str, int], vocab_size: int) -> Any:
+def _qwen2_5_vl(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
     from transformers import Qwen2_5_VLConfig
 
     vision = {"intermediate_size": 128, "out_hidden_size": 64, "window_size": 112, "fullatt_block_indexes": [1]}
     return Qwen2_5_VLConfig(**_qwen(ids, vocab_size, _MROPE, vision))
 
 
-def _qwen3_vl(ids: Mapping[str, int], vocab_size: int) -> Any:
+def _qwen3_vl(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
     from transformers import Qwen3VLConfig
 
     rope = {"mrope_interleaved": True, "mrope_section": [6, 5, 5], "rope_theta": 5000000.0}
@@ -124,24 +125,24 @@ QWEN2_VL = TinyRecipe(
         eos="<|im_end|>", pad="<|endoftext|>", errors="replace", split_special_tokens=False
     ),
     chat_template=_CHAT_TEMPLATE,
-    preprocessor_config=_preprocessor("Qwen2VLProcessor", min_pixels=3136, max_pixels=12845056, **CLIP),
+    preprocessor_config=_preprocessor("Qwen2VLProcessor", min_pixels=3136, max_pixels=12845056, **CLIP_STATISTICS),
     build_config=_qwen2_vl,
 )
 QWEN2_5_VL = replace(
     QWEN2_VL,
-    preprocessor_config=_preprocessor("Qwen2_5_VLProcessor", min_pixels=3136, max_pixels=12845056, **CLIP),
+    preprocessor_config=_preprocessor("Qwen2_5_VLProcessor", min_pixels=3136, max_pixels=12845056, **CLIP_STATISTICS),
     build_config=_qwen2_5_vl,
 )
 QWEN3_VL = replace(
     QWEN2_VL,
     preprocessor_config=_preprocessor(
-        "Qwen3VLProcessor", patch_size=16, size={"shortest_edge": 65536, "longest_edge": 16777216}, **HALF
+        "Qwen3VLProcessor", patch_size=16, size={"shortest_edge": 65536, "longest_edge": 16777216}, **HALF_STATISTICS
     ),
     build_config=_qwen3_vl,
 )
 
 
-def _glm4v(ids: Mapping[str, int], vocab_size: int) -> Any:
+def _glm4v(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
     from transformers import Glm4vConfig
 
     rope = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5, "mrope_section": [1, 2, 1]}
@@ -172,7 +173,7 @@ def _glm4v(ids: Mapping[str, int], vocab_size: int) -> Any:
     )
 
 
-def _without_bos(config: Settings) -> Settings:
+def _without_bos(config: Tree) -> Tree:
     """As published: with a say about BOS, transformers would take the opening tokens out of the tokenizer."""
     return {key: value for key, value in config.items() if "bos" not in key}
 
@@ -193,14 +194,17 @@ GLM4V = TinyRecipe(
         generation=r"'<|assistant|>\n'",
     ),
     preprocessor_config=_preprocessor(
-        "Glm4vProcessor", image_processor="Glm4v", size={"shortest_edge": 12544, "longest_edge": 9633792}, **CLIP
+        "Glm4vProcessor",
+        image_processor="Glm4v",
+        size={"shortest_edge": 12544, "longest_edge": 9633792},
+        **CLIP_STATISTICS,
     ),
     build_config=_glm4v,
     opening=("[gMASK]", "<sop>"),
 )
 
 
-def _paddleocr_vl(ids: Mapping[str, int], vocab_size: int) -> Any:
+def _paddleocr_vl(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
     from transformers import PaddleOCRVLConfig
 
     text = text_config(
@@ -247,7 +251,7 @@ PADDLEOCR_VL = TinyRecipe(
         "PaddleOCRVLProcessor",
         image_processor="PaddleOCRVL",
         size={"shortest_edge": 147456, "longest_edge": 2822400},
-        **{"temporal_patch_size": 1, **HALF},
+        **{"temporal_patch_size": 1, **HALF_STATISTICS},
     ),
     build_config=_paddleocr_vl,
 )

@@ -2,23 +2,26 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wdstream.testing.tiny.tokenizer import AddedToken
 
-Settings = dict[str, Any]
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+Tree = dict[str, Any]
 """The contents of a JSON file, or keyword arguments of a transformers configuration."""
 
-SMALL_TEXT: Settings = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2}
+SMALL_TEXT: Tree = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2}
 """Sizes of a tiny language model: inputs of linear layers are multiples of 64, outputs of 32, as 4-bit kernels want."""
-SMALL_TOWER: Settings = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+SMALL_TOWER: Tree = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
 """Sizes of a tiny vision tower."""
-HALF: Settings = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
-CLIP: Settings = {
+HALF_STATISTICS: Tree = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+CLIP_STATISTICS: Tree = {
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
     "image_std": [0.26862954, 0.26130258, 0.27577711],
 }
-IMAGENET: Settings = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+IMAGENET_STATISTICS: Tree = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 """Normalisations of image processors."""
 
 
@@ -40,7 +43,7 @@ class TinyRecipe:
     tokenizer_config: Mapping[str, Any]
     chat_template: str
     preprocessor_config: Mapping[str, Any]
-    build_config: Callable[[Mapping[str, int], int], Any]
+    build_config: Callable[[Mapping[str, int], int], "PretrainedConfig"]
     opening: tuple[str, ...] = ()
     processor_config: Mapping[str, Any] = field(default_factory=dict)
 
@@ -55,9 +58,7 @@ def plain_tokens(*names: str) -> tuple[AddedToken, ...]:
     return tuple(AddedToken(name, is_special=False) for name in names)
 
 
-def tokenizer_config(
-    *, eos: str, pad: str, bos: str | None = None, length: int = 131072, **settings: Any
-) -> Settings:
+def tokenizer_config(*, eos: str, pad: str, bos: str | None = None, length: int = 131072, **settings: Any) -> Tree:
     """Contents of tokenizer_config.json; `length` is `model_max_length`."""
     return {
         "add_bos_token": False,
@@ -72,9 +73,7 @@ def tokenizer_config(
     }
 
 
-def text_config(
-    ids: Mapping[str, int], vocab_size: int, *, eos: str, pad: str, bos: str | None, **sizes: Any
-) -> Settings:
+def text_config(ids: Mapping[str, int], vocab_size: int, *, eos: str, pad: str, bos: str | None, **sizes: Any) -> Tree:
     """text_config of a tiny model."""
     return {
         "vocab_size": vocab_size,

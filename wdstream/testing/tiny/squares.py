@@ -4,30 +4,33 @@ Tokens, templates and image processors are the published ones; towers of few, la
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wdstream.testing.tiny.recipe import (
-    CLIP,
-    HALF,
-    IMAGENET,
+    CLIP_STATISTICS,
+    HALF_STATISTICS,
+    IMAGENET_STATISTICS,
     SMALL_TOWER,
-    Settings,
     TinyRecipe,
+    Tree,
     chat_template,
     special_tokens,
     text_config,
     tokenizer_config,
 )
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
 _PINPOINTS = [[384 * rows, 384 * columns] for rows in range(1, 7) for columns in range(1, 7)]
 _QWEN = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
-def _square(side: int) -> Settings:
+def _square(side: int) -> Tree:
     return {"resample": 3, "size": {"height": side, "width": side}}
 
 
-def _qwen_tokenizer(eos: str, **tokens: Any) -> Settings:
+def _qwen_tokenizer(eos: str, **tokens: Any) -> Tree:
     return tokenizer_config(eos=eos, pad="<|endoftext|>", length=32768, **tokens)
 
 
@@ -41,7 +44,7 @@ def _qwen_template(image: str) -> str:
     )
 
 
-def _qwen_text(ids: Mapping[str, int], vocab_size: int, eos: str) -> Settings:
+def _qwen_text(ids: Mapping[str, int], vocab_size: int, eos: str) -> Tree:
     return text_config(
         ids,
         vocab_size,
@@ -55,12 +58,12 @@ def _qwen_text(ids: Mapping[str, int], vocab_size: int, eos: str) -> Settings:
     )
 
 
-def _vision(image_size: int, patch_size: int, *, heads: int = 4, **settings: Any) -> Settings:
+def _vision(image_size: int, patch_size: int, *, heads: int = 4, **settings: Any) -> Tree:
     sizes = {"num_attention_heads": heads, "image_size": image_size, "patch_size": patch_size}
     return {**SMALL_TOWER, **sizes, **settings}
 
 
-def _llava_onevision(ids: Mapping[str, int], vocab_size: int) -> Any:
+def _llava_onevision(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
     from transformers import LlavaOnevisionConfig
 
     return LlavaOnevisionConfig(
@@ -81,7 +84,7 @@ LLAVA_ONEVISION = TinyRecipe(
         "image_processor_type": "LlavaOnevisionImageProcessor",
         "processor_class": "LlavaOnevisionProcessor",
         "image_grid_pinpoints": _PINPOINTS,
-        **HALF,
+        **HALF_STATISTICS,
         **_square(384),
     },
     processor_config={
@@ -94,7 +97,7 @@ LLAVA_ONEVISION = TinyRecipe(
 )
 
 
-def _internvl(ids: Mapping[str, int], vocab_size: int) -> Any:
+def _internvl(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
     from transformers import InternVLConfig
 
     return InternVLConfig(
@@ -105,8 +108,8 @@ def _internvl(ids: Mapping[str, int], vocab_size: int) -> Any:
     )
 
 
-def _cropping(processor: str, side: int, **settings: Any) -> Settings:
-    """Settings of GOT-OCR2's image processor, which others use too."""
+def _cropping(processor: str, side: int, **settings: Any) -> Tree:
+    """Tree of GOT-OCR2's image processor, which others use too."""
     return {
         "image_processor_type": "GotOcr2ImageProcessor",
         "processor_class": processor,
@@ -131,13 +134,13 @@ INTERNVL = TinyRecipe(
         video_token="<video>",
     ),
     chat_template=_qwen_template("<IMG_CONTEXT>"),
-    preprocessor_config=_cropping("InternVLProcessor", 448, **IMAGENET),
+    preprocessor_config=_cropping("InternVLProcessor", 448, **IMAGENET_STATISTICS),
     processor_config={"image_seq_length": 16, "processor_class": "InternVLProcessor"},
     build_config=_internvl,
 )
 
 
-def _got_ocr2(ids: Mapping[str, int], vocab_size: int) -> Any:
+def _got_ocr2(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
     from transformers import GotOcr2Config
 
     vision = {key: value for key, value in _vision(1024, 64).items() if key != "intermediate_size"}
@@ -155,12 +158,12 @@ GOT_OCR2 = TinyRecipe(
     ),
     tokenizer_config=_qwen_tokenizer("<|endoftext|>"),
     chat_template=_qwen_template("<img><imgpad></img>"),
-    preprocessor_config=_cropping("GotOcr2Processor", 1024, **CLIP),
+    preprocessor_config=_cropping("GotOcr2Processor", 1024, **CLIP_STATISTICS),
     build_config=_got_ocr2,
 )
 
 
-def _aya_vision(ids: Mapping[str, int], vocab_size: int) -> Any:
+def _aya_vision(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
     from transformers import AyaVisionConfig
 
     text = text_config(
@@ -201,7 +204,7 @@ AYA_VISION = TinyRecipe(
         after="'<|END_OF_TURN_TOKEN|>'",
         generation="'<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>'",
     ),
-    preprocessor_config=_cropping("AyaVisionProcessor", 364, **{"crop_to_patches": True, **HALF}),
+    preprocessor_config=_cropping("AyaVisionProcessor", 364, **{"crop_to_patches": True, **HALF_STATISTICS}),
     processor_config={
         "patch_size": 91,
         "img_size": 364,
@@ -212,7 +215,7 @@ AYA_VISION = TinyRecipe(
 )
 
 
-def _idefics3(ids: Mapping[str, int], vocab_size: int) -> Any:
+def _idefics3(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
     from transformers import Idefics3Config
 
     text = _idefics_text(ids, vocab_size, "<|begin_of_text|>", "<|reserved_special_token_0|>")
@@ -226,7 +229,7 @@ def _idefics3(ids: Mapping[str, int], vocab_size: int) -> Any:
     )
 
 
-def _smolvlm(ids: Mapping[str, int], vocab_size: int) -> Any:
+def _smolvlm(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
     from transformers import SmolVLMConfig
 
     text = _idefics_text(ids, vocab_size, "<|im_start|>", "<|im_end|>")
@@ -240,7 +243,7 @@ def _smolvlm(ids: Mapping[str, int], vocab_size: int) -> Any:
     )
 
 
-def _idefics_text(ids: Mapping[str, int], vocab_size: int, bos: str, pad: str) -> Settings:
+def _idefics_text(ids: Mapping[str, int], vocab_size: int, bos: str, pad: str) -> Tree:
     return text_config(
         ids,
         vocab_size,
@@ -253,7 +256,7 @@ def _idefics_text(ids: Mapping[str, int], vocab_size: int, bos: str, pad: str) -
     )
 
 
-def _idefics_tokenizer(bos: str, pad: str, *, has_bos: bool) -> Settings:
+def _idefics_tokenizer(bos: str, pad: str, *, has_bos: bool) -> Tree:
     return tokenizer_config(
         bos=bos,
         eos="<end_of_utterance>",
@@ -279,7 +282,7 @@ def _idefics_template(start: str) -> str:
     )
 
 
-def _idefics_preprocessor(name: str, square: int, longest: int) -> Settings:
+def _idefics_preprocessor(name: str, square: int, longest: int) -> Tree:
     return {
         "image_processor_type": f"{name}ImageProcessor",
         "processor_class": f"{name}Processor",
@@ -289,7 +292,7 @@ def _idefics_preprocessor(name: str, square: int, longest: int) -> Settings:
         "do_pad": True,
         "do_rescale": True,
         "do_resize": True,
-        **HALF,
+        **HALF_STATISTICS,
         "max_image_size": {"longest_edge": square},
         "resample": 1,
         "rescale_factor": 1 / 255,
