@@ -236,7 +236,7 @@ def test_nothing_to_plan() -> None:
         planner(pages(20), sequence_length=1).step(0)
     with pytest.raises(PlanError, match="of 20 samples all are rejected"):
         planner(pages(20), sequence_length=1, epochs=2).total_steps()
-    with pytest.raises(PlanError, match=r"dataset given by weight has no acceptable sample in epoch 1 .*tokens 40"):
+    with pytest.raises(PlanError, match=r"dataset with a weight has no acceptable sample in epoch 1 .*tokens 40"):
         planner(Dataset(columns=pages(20), name="a", weight=1), sequence_length=1).step(0)
     with pytest.raises(PlanError, match="dataset 'data0' has no samples"):
         planner(pages(0))

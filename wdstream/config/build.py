@@ -52,7 +52,7 @@ def plan_from_config(config: Config, *, split: str = "train") -> Plan:
 
 
 def tiling_from_config(tiling: TilingConfig) -> TilingPolicy | LoadedTiling:
-    """The policy that `tiling:` describes; what is not given takes the policy's own default.
+    """The policy that `tiling:` describes; what is left out takes the policy's default.
 
     Settings that have no effect under its kind are reported in the log, once per process.
 
@@ -89,7 +89,7 @@ def lanes_from_config(config: Config) -> "Lanes":
     from wdstream.pipeline.streamed import Lanes
 
     data, streaming = config.data, config.data.streaming
-    assert streaming is not None, "asked for only where data.streaming is given"
+    assert streaming is not None, "asked for only where data.streaming is set"
     urls = [url for entry in data.train for url in expand_urls(entry.path)]
     if not streaming.allow_pipes and (pipes := [url for url in urls if url.startswith("pipe:")]):
         raise ConfigError(

@@ -39,7 +39,7 @@ class StreamingConfig(Settings):
     """`data.streaming:` train from tars without an index, read front to back; see docs/plan.md for what that costs.
 
     `path` in data.train is then a folder of tars or a tar, on disk or an object store (`s3://bucket/tars`), an http(s)
-    address (no ranges needed), or `pipe:COMMAND`; braces stand for several: `https://host/pages-{000..127}.tar`.
+    address (no ranges needed), or `pipe:COMMAND`; braces name several: `https://host/pages-{000..127}.tar`.
     train.max_steps is needed.
     """
 
@@ -76,12 +76,12 @@ class DataConfig(PlanSettings, PixelSettings):
         if self.streaming is None:
             return self
         fields = DataConfig.model_fields
-        given = [name for name in NEEDS_INDEX if getattr(self, name) != fields[name].default]
-        given += ["overlength: split"] if self.overlength not in ("reject", "downscale") else []
-        given += ["weight, epochs or datasets"] if any(_is_mixed(entry) for entry in self.train) else []
-        if given:
+        wrong = [name for name in NEEDS_INDEX if getattr(self, name) != fields[name].default]
+        wrong += ["overlength: split"] if self.overlength not in ("reject", "downscale") else []
+        wrong += ["weight, epochs or datasets"] if any(_is_mixed(entry) for entry in self.train) else []
+        if wrong:
             raise ValueError(
-                f"streaming reads tars without an index, so it has no {', '.join(given)}: leave that out, or make an "
+                f"streaming reads tars without an index, so it has no {', '.join(wrong)}: leave that out, or make an "
                 "index (wdstream index FOLDER --tokenizer MODEL) and leave out streaming"
             )
         return self
@@ -172,7 +172,7 @@ class TrainConfig(Settings):
     log_every: int = Field(default=1, gt=0)
     seed: int = Field(default=0, ge=0)
     world_size: int | None = Field(default=None, gt=0)
-    """When given, the run refuses to start with any other number of processes."""
+    """The run refuses to start with any other number of processes; None allows any."""
     record_bytes: bool = False
     """Write with each step in steps.jsonl the sha256 over all that is trained on, as `wdstream digest` prints it;
     about 2 ms per megabyte of pixels."""

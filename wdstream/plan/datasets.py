@@ -44,7 +44,7 @@ class PlannedDataset:
         offset: sample number of its first row.
         stride: samples of the whole plan.
         weight: integer share of the stream.
-        epochs: passes over it in one pass over the mixture; None for a dataset given by weight, which never ends.
+        epochs: passes over it in one pass over the mixture; None for a dataset with a weight, which never ends.
 
     Raises:
         ConfigError: pages are to be split, and the index counts no paragraphs.
@@ -108,8 +108,8 @@ class PlannedDataset:
     def items(self, rows: Ints) -> list[Item]:
         """The accepted samples in some rows, those of a page that is split part by part; no filter applies."""
         lengths, split = self.measure(rows)
-        found = lengths if split is None else split.lengths
-        return items_of(self.numbers(rows, split), found, found.reject == Reject.ACCEPTED)
+        samples = lengths if split is None else split.lengths
+        return items_of(self.numbers(rows, split), samples, samples.reject == Reject.ACCEPTED)
 
     def part(self, row: int, number: int) -> PagePart | None:
         """Part `number`, from 1, of a row; None where it has no such part."""
@@ -160,7 +160,7 @@ class Mixture:
 
     Attributes:
         planned: each of them.
-        is_endless: whether they are given by weight, so that the stream has no end.
+        is_endless: whether they have weights, so that the stream has no end.
         offsets: int64 (datasets + 1,), sample numbers at which each begins.
         num_samples: of all of them.
         fingerprints: of all that decides the plan.

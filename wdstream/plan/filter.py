@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 
 from wdstream.errors import ConfigError
 
-Columns = Mapping[str, Any]
+Value = Any
+"""An array with one entry per sample, or a number, text or list, the same for all."""
+
+Columns = Mapping[str, Value]
 
 BUILT_IN = (
     "tokens",  # of the whole sample, images included
@@ -30,7 +33,7 @@ BUILT_IN = (
 )
 """Columns that every dataset has; a dataset's own metadata columns come on top."""
 
-_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+_COMPARE: dict[type[ast.cmpop], Callable[[Value, Value], Value]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
     ast.Lt: operator.lt,
@@ -40,7 +43,7 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.In: lambda left, right: _any_of(left, right),
     ast.NotIn: lambda left, right: np.logical_not(_any_of(left, right)),
 }
-_ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+_ARITHMETIC: dict[type[ast.operator], Callable[[Value, Value], Value]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -116,7 +119,7 @@ class Where:
                 )
         return [name for child in inner for name in self._check(child)]
 
-    def _compute(self, node: ast.expr, columns: Columns) -> Any:
+    def _compute(self, node: ast.expr, columns: Columns) -> Value:
         match node:
             case ast.Name():
                 return columns[node.id]
@@ -143,7 +146,7 @@ def _elements(node: ast.expr) -> list[ast.expr]:
     return node.elts
 
 
-def _any_of(left: Any, right: Any) -> Any:
+def _any_of(left: Value, right: Value) -> Value:
     """Whether each value of `left` is one of the list `right`."""
     if not isinstance(right, list):
         raise ValueError("after `in` a list is expected, such as ['en', 'de']")

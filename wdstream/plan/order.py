@@ -135,7 +135,7 @@ def flatten(datasets: Sequence[Dataset | Mix]) -> tuple[Dataset, ...]:
 
 
 def by_weight(datasets: Sequence[Dataset]) -> bool:
-    """Whether flattened datasets are given by weight: an endless stream, without rounds."""
+    """Whether flattened datasets have weights: an endless stream, without passes."""
     return datasets[0].weight is not None
 
 

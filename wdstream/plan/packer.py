@@ -1,4 +1,4 @@
-"""The packer: a pool of pending samples; the oldest starts a pack, then whatever fills it best under both budgets.
+"""The packer: a pool of pending samples; the oldest starts a pack, then whatever fills it best within the budget.
 
 A pack is filled in three moves:
 

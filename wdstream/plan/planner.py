@@ -137,9 +137,9 @@ class Planner:
     def step(
         self, number: int, *, world_size: int = 1, micro_batch_size: int = 1, state_near: State | None = None
     ) -> StepPlan:
-        """One step of the run, as it is from its beginning, or from `state_near` when that is given.
+        """One step of the run, as it is from its beginning, or from `state_near`, if there is one.
 
-        Fast when a state shortly before it is known: from a dry run (total_steps), or given (a checkpoint's). After
+        Fast when a state shortly before it is known: from a dry run (total_steps), or passed in (a checkpoint's). After
         settings were changed in the middle of a run (`on_change`), only a state saved later leads to its steps.
 
         Raises:
@@ -217,10 +217,10 @@ class Planner:
         """Steps from a state to which the plan leads from its beginning; states on the way are kept."""
         return Steps(self.mixture, state, self.fingerprints, assigner=assigner, snapshots=self._snapshots)
 
-    def _near(self, step: int, given: State | None, assigner: Assigner) -> Steps:
-        """Steps from `given`, a state, if it is before the step, or else from the nearest known one."""
+    def _near(self, step: int, state_near: State | None, assigner: Assigner) -> Steps:
+        """Steps from `state_near`, if it is before the step, or else from the nearest known state."""
         if step < 0:
             raise PlanError(f"step {step}: steps are numbered from 0")
-        if given is not None and (start := self.resume(given)).step <= step:
+        if state_near is not None and (start := self.resume(state_near)).step <= step:
             return Steps(self.mixture, start, self.fingerprints, assigner=assigner)
         return self._from_start(self._snapshots.before(step) or self.initial_state(), assigner)

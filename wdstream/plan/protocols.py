@@ -84,7 +84,7 @@ class Dataset:
     Attributes:
         columns: its index.
         name: shown in reports, and `dataset` in a `where:` expression.
-        weight: share of the stream, in any unit; None when the datasets are given by epochs.
+        weight: share of the stream, in any unit; None when the datasets have epochs instead.
         epochs: how often each of its pages comes in one pass over the mixture.
     """
 

@@ -146,17 +146,17 @@ class ImageCostTable:
     def _labels(self, cut: TileArrays) -> Ints:
         """(I,): tokens of the texts before the tiles. They depend on the grid alone, of which there are few."""
         flags = cut.has_overview * 4 + cut.is_labelled * 2 + cut.is_rtl
-        grids, places = np.unique(np.stack((cut.columns, cut.rows, flags)), axis=1, return_inverse=True)
+        grids, indices = np.unique(np.stack((cut.columns, cut.rows, flags)), axis=1, return_inverse=True)
         tokens = [self._tokens_of_grid(*grid) for grid in grids.T.tolist()]
-        return np.array(tokens, dtype=np.int64)[places.reshape(-1)]
+        return np.array(tokens, dtype=np.int64)[indices.reshape(-1)]
 
     def _tokens_of_grid(self, columns: int, rows: int, flags: int) -> int:
-        found = self._label_tokens.get((columns, rows, flags))
-        if found is None:
+        tokens = self._label_tokens.get((columns, rows, flags))
+        if tokens is None:
             pieces = self._tiling.grid_text_pieces(columns, rows, flags >= 4, flags & 2 > 0, flags & 1 > 0)
-            found = sum(self._family.text_cost(piece) for piece in pieces if piece)
-            self._label_tokens[columns, rows, flags] = found
-        return found
+            tokens = sum(self._family.text_cost(piece) for piece in pieces if piece)
+            self._label_tokens[columns, rows, flags] = tokens
+        return tokens
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

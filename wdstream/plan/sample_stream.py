@@ -30,7 +30,7 @@ LARGE_BLOCK = 1 << 16
 """Samples; such a block takes 5 ms and more to sort, so a thread does it one ahead. Handing over takes as long."""
 
 MAX_COUNT = 1 << 38
-"""Counts (pages or tokens of a dataset, less the common passes) are kept about below this."""
+"""Counts (pages or tokens of a dataset, less those of the passes that all have completed) are kept about below this."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -41,7 +41,7 @@ class Slab:
         items: the samples.
         epoch: pass over the dataset.
         block: block of that epoch.
-        positions: int64, place of each sample within the block.
+        positions: int64, index of each sample within the block.
         keys: int64, the samples' order among all datasets, ascending.
         counts: int64, pages or tokens of the stream after each sample; empty without weights.
         parts_before_more: int64, after a part of a page of which more follow, its parts so far, else 0; None without
@@ -83,7 +83,7 @@ class DatasetStream:
         """Slabs with at least one sample, to the end of the pass.
 
         Raises:
-            PlanError: a dataset given by weight has no acceptable sample in a whole epoch.
+            PlanError: a dataset with a weight has no acceptable sample in a whole epoch.
         """
         epochs = self.planned.epochs
         position, part, size = start.position, start.part, FIRST_SLAB
@@ -91,7 +91,7 @@ class DatasetStream:
         for epoch, block, rows in self._blocks(start, blocks):
             if epochs is None and epoch > empty_since + 1:
                 raise PlanError(
-                    f"a dataset given by weight has no acceptable sample in epoch {epoch - 1} (rejects by reason: "
+                    f"a dataset with a weight has no acceptable sample in epoch {epoch - 1} (rejects by reason: "
                     f"{self._reasons()}): leave it out, or change what rejects its samples"
                 )
             while position < len(rows):
@@ -230,13 +230,13 @@ class SampleStream:
         weights = [stream.planned.weight for stream in self.streams]
         if max(cursor.count for cursor in self._cursors) < MAX_COUNT:
             return
-        rounds = min(cursor.count // weight for cursor, weight in zip(self._cursors, weights, strict=True))
+        passes = min(cursor.count // weight for cursor, weight in zip(self._cursors, weights, strict=True))
         self._cursors = list(_without_common_count(self._cursors, weights))
         for stream, slab in zip(self.streams, self._slabs, strict=True):
-            stream.count -= rounds * stream.planned.weight
+            stream.count -= passes * stream.planned.weight
             if slab is not None:
-                slab.counts -= rounds * stream.planned.weight
-                slab.keys -= mix_keys(np.array(rounds * stream.planned.weight), np.array(0), stream.planned.weight, 20)
+                slab.counts -= passes * stream.planned.weight
+                slab.keys -= mix_keys(np.array(passes * stream.planned.weight), np.array(0), stream.planned.weight, 20)
 
     def _advance(self, number: int) -> Slab | None:
         """The slab of a dataset after what was merged of it; a new one when it is used up."""
@@ -252,8 +252,8 @@ class SampleStream:
 
 
 def _without_common_count(cursors: Sequence[Cursor], weights: Sequence[int]) -> tuple[Cursor, ...]:
-    """Counts less the rounds that all datasets have completed: keys then differ by a constant, and the order stays."""
-    rounds = min(cursor.count // weight for cursor, weight in zip(cursors, weights, strict=True))
+    """Counts less the passes that all datasets have completed: keys then differ by a constant, and the order stays."""
+    passes = min(cursor.count // weight for cursor, weight in zip(cursors, weights, strict=True))
     return tuple(
-        replace(cursor, count=cursor.count - rounds * weight) for cursor, weight in zip(cursors, weights, strict=True)
+        replace(cursor, count=cursor.count - passes * weight) for cursor, weight in zip(cursors, weights, strict=True)
     )

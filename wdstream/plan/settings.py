@@ -24,7 +24,7 @@ MAX_PIXELS = 200_000_000
 
 
 class Phase(Settings):
-    """One part of a curriculum: for this many epochs, only pages for which `where` holds."""
+    """One part of a curriculum: for its epochs, only pages for which `where` holds."""
 
     epochs: PositiveInt
     where: WhereText

@@ -50,8 +50,8 @@ class PagePart:
 
 def page_of_part(name: str) -> str | None:
     """The key of the page whose part is called so (`PagePart.name`); None where no part can be."""
-    found = re.fullmatch(r"(.+) part \d+/\d+", name, re.DOTALL)
-    return None if found is None else found[1]
+    match = re.fullmatch(r"(.+) part \d+/\d+", name, re.DOTALL)
+    return None if match is None else match[1]
 
 
 def cut_paragraphs(tokens: Sequence[int], room: int) -> list[tuple[int, int]]:
@@ -62,16 +62,16 @@ def cut_paragraphs(tokens: Sequence[int], room: int) -> list[tuple[int, int]]:
         room: tokens of text that a part may have.
 
     Returns:
-        For each part the place after its last paragraph, and the tokens of its text; empty where one paragraph alone
-        does not fit.
+        For each part the number of the paragraph after its last one, and the tokens of its text; empty where one
+        paragraph alone does not fit.
     """
     parts: list[tuple[int, int]] = []
     used = 0
-    for place, count in enumerate(tokens):
+    for number, count in enumerate(tokens):
         if count > room:
             return []
         if used + count > room:
-            parts.append((place, used))
+            parts.append((number, used))
             used = 0
         used += count
     return [*parts, (len(tokens), used)]

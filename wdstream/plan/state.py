@@ -186,8 +186,8 @@ class StreamState:
                 fingerprints=Fingerprints({str(name): str(value) for name, value in saved["fingerprints"].items()}),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            found = f"{type(error).__name__}: {error}"
-            raise StateError(f"not a stream state ({found}); expected what to_json writes") from error
+            cause = f"{type(error).__name__}: {error}"
+            raise StateError(f"not a stream state ({cause}); expected what to_json writes") from error
         if min(state.step, state.passes, *state.pool, *(min(_fields(cursor)) for cursor in state.cursors), 0) < 0:
             raise StateError("not a stream state: it holds negative numbers")
         return state

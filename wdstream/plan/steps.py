@@ -2,7 +2,7 @@
 
     SampleStream ─► pool of the packer ─► pack, pack, pack, ... until the pass is used up ─► next pass ─► ...
 
-Datasets given by epochs are packed in passes over the mixture, and the pool runs dry at the end of a pass: every pack
+Datasets with epochs are packed in passes over the mixture, and the pool runs dry at the end of a pass: every pack
 is of one pass, so "every page exactly once an epoch" is plain. Steps do not care: a step is the next
 `global_batch_size` packs.
 """
@@ -160,7 +160,7 @@ class Steps(Iterator[StepPlan]):
         return is_filled
 
     def close(self) -> None:
-        """Stop the thread that works ahead."""
+        """Stop the thread that sorts ahead."""
         self._stream.close()
 
     def _packs_of_step(self) -> Packs:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetShare:
-    """What one dataset gives to an epoch.
+    """One dataset's share of an epoch.
 
     Attributes:
         name: of the dataset.
@@ -159,11 +159,11 @@ def summarise(mixture: Mixture, steps: Steps, assigner: Assigner, total_steps: i
 
 def _packs_of_epoch(steps: Steps, num_pages: int | None) -> Iterator[list[Item]]:
     """The packs of the first pass; of a mixture without passes, those with the first `num_pages` pages."""
-    given = 0
+    num_packed = 0
     for pack in steps.rest_of_pass():
         yield pack
-        given += len(pack)
-        if num_pages is not None and given >= num_pages:
+        num_packed += len(pack)
+        if num_pages is not None and num_packed >= num_pages:
             return
 
 
