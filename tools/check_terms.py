@@ -33,7 +33,8 @@ ALLOWED = {
 }
 EACH = (
     "step|page|pack|sample|shard|rank|row|token|process|lane|dataset|image|tile|document|pixel|tar|tokenizer|file|"
-    "family|megapixel|patch|batch|worker|line|micro-step|micro-batch|second|set|message|epoch|log line|piece"
+    "family|forward pass|megapixel|megabyte|patch|batch|worker|line|micro-step|micro-batch|second|set|message|epoch|"
+    "log line|piece"
 )
 TERMS = {
     r"(un)?learnt": "supervised, trained on",

@@ -46,7 +46,7 @@ def test_overrides_are_yaml(tmp_path: Path) -> None:
         ("train: {lr: fast}", "train.lr: expected a valid number, unable to parse string as a number, found 'fast'"),
         (
             "data: {train: [{}]}",
-            "data.train[0]: give either path, a directory of shards, or datasets, a mix of several",
+            "data.train[0]: give either path, a folder of shards, or datasets, a mix of several",
         ),
         ("data: {train: [{path: a}], streaming: {}, where: x}", "data: streaming reads tars without an index, so it"),
         ("train: {micro_batch_size: 0}", "train.micro_batch_size: expected greater than 0, found 0"),
@@ -96,5 +96,5 @@ def test_mixes_may_be_nested(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("entry", ["{name: web}", "{path: a, datasets: [{path: b}]}"])
 def test_a_dataset_is_shards_or_a_mix(tmp_path: Path, entry: str) -> None:
-    with pytest.raises(ConfigError, match="give either path, a directory of shards, or datasets"):
+    with pytest.raises(ConfigError, match="give either path, a folder of shards, or datasets"):
         load_config(write(tmp_path, MINIMAL.replace("{path: shards}", entry)))

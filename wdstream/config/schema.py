@@ -15,14 +15,15 @@ from wdstream.tiling.settings import TilingSettings
 
 
 class DatasetConfig(Settings):
-    """One dataset: a directory of shards with its index; or a mix of several that share a weight or epochs."""
+    """One dataset: a folder of shards with its index; or a mix of several that share a weight or epochs."""
 
     path: str = ""
+    """Folder of shards with their index, or its URL."""
     datasets: tuple["DatasetConfig", ...] = ()
     """In place of `path`: a mix. The weights inside divide the mix's own weight; epochs inside are multiplied by
     its."""
     name: str | None = None
-    """Shown in reports; the directory's name when left out."""
+    """Shown in reports; the folder's name when left out."""
     weight: float | None = Field(default=None, gt=0)
     """Share of the stream, in any unit; give all datasets a weight, or none. With weights there are no epochs."""
     epochs: int = Field(default=1, gt=0)
@@ -31,7 +32,7 @@ class DatasetConfig(Settings):
     @model_validator(mode="after")
     def _has_path_or_datasets(self) -> "DatasetConfig":
         if bool(self.path) == bool(self.datasets):
-            raise ValueError("give either path, a directory of shards, or datasets, a mix of several")
+            raise ValueError("give either path, a folder of shards, or datasets, a mix of several")
         return self
 
 
@@ -61,7 +62,9 @@ class DataConfig(PlanSettings, PixelSettings):
     """`data:` what is read, and how it becomes packs: the settings of the plan, of pixels, and these."""
 
     train: tuple[DatasetConfig, ...] = Field(min_length=1)
+    """The datasets that are trained on."""
     eval: tuple[DatasetConfig, ...] = ()
+    """The sets that are evaluated, each by itself."""
     workers: int = Field(default=2, ge=0)
     """Threads that read, decode and lay out pages; 0 works in the reading thread."""
     prefetch: int = Field(default=2, gt=0)
@@ -99,6 +102,7 @@ class ModelConfig(Settings):
     family: str | None = None
     """Model family; read from the model's config.json when left out."""
     attn: Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"] = "sdpa"
+    """Attention implementation; refused where it would mix packed documents (docs/families.md)."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto: bfloat16 on a GPU that has it, else float32."""
 
@@ -111,7 +115,7 @@ class TilingConfig(TilingSettings):
     transform: str | None = None
     """In place of all above: the tiling of another installed package, by its name (wdstream/tiling/plugin.py)."""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """Of the transform."""
+    """Settings of the transform."""
 
     @model_validator(mode="after")
     def _has_one_tiling(self) -> Self:
@@ -127,9 +131,13 @@ class AdapterConfig(Settings):
     """`train.adapter:` LoRA, or QLoRA over a 4-bit base."""
 
     kind: Literal["lora", "qlora"] = "lora"
+    """lora: the base frozen in `model.dtype`. qlora: the language model frozen in 4 bits (NF4)."""
     r: int = Field(default=16, gt=0)
+    """Rank of the adapter's matrices."""
     alpha: int = Field(default=32, gt=0)
+    """The adapter's output is scaled by alpha / r."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    """On the adapter's input."""
     target_modules: str | tuple[str, ...] | None = None
     """Regex or names; None targets the attention and MLP projections of the language model only."""
 
@@ -148,21 +156,34 @@ class TrainConfig(Settings):
     """`train:` the optimizer loop."""
 
     output: Path = Path("runs/first")
+    """Folder of the run; docs/training.md says what is in it."""
     max_steps: int | None = Field(default=None, gt=0)
+    """Optimizer steps; None ends with the data, for which data.epochs is needed."""
     micro_batch_size: int = Field(default=1, gt=0)
-    """Packs a forward pass; accumulation follows from global_batch_size and the world."""
+    """Packs per forward pass; accumulation follows from global_batch_size and the world."""
     lr: float = Field(default=1e-4, gt=0)
+    """Learning rate after the warm-up; it falls by a cosine to lr * min_lr_ratio at the last step."""
     min_lr_ratio: float = Field(default=0.1, ge=0, le=1)
     warmup_steps: int = Field(default=0, ge=0)
+    """Steps in which the learning rate rises linearly to lr."""
     weight_decay: float = Field(default=0.0, ge=0)
+    """Of matrices; biases and norms have none."""
     betas: tuple[float, float] = (0.9, 0.95)
+    """Of Adam's two averages."""
     max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are clipped to this norm, over all ranks."""
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
+    """The 8-bit ones are bitsandbytes'; paged: the state moves to host memory when the GPU is full."""
     adapter: AdapterConfig | None = None
+    """None trains the model's own weights."""
     freeze_vision: bool = False
+    """Train the language model alone."""
     gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, more time."""
     checkpoint_every: int = Field(default=500, gt=0)
+    """Steps between checkpoints; the last step is always followed by one."""
     keep_checkpoints: int = Field(default=3, gt=0)
+    """The newest ones that stay."""
     resume: Literal["auto", "never"] = "auto"
     """auto: continue from the newest complete checkpoint in `output`."""
     eval_every: int | None = Field(default=None, gt=0)
@@ -170,7 +191,9 @@ class TrainConfig(Settings):
     generate: GenerateConfig | None = None
     """None: evaluation is the loss alone."""
     log_every: int = Field(default=1, gt=0)
+    """Steps per log line."""
     seed: int = Field(default=0, ge=0)
+    """Seed of new weights and of dropout; the order of pages has data.seed."""
     world_size: int | None = Field(default=None, gt=0)
     """The run refuses to start with any other number of processes; None allows any."""
     record_bytes: bool = False

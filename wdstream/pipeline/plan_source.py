@@ -89,7 +89,7 @@ class PlanSource(Stage[PackTask]):
     Args:
         plan: what is dealt.
         world: which rank this is.
-        micro_batch_size: packs a forward pass; decides the deal together with the world.
+        micro_batch_size: packs per forward pass; decides the deal together with the world.
         start: a saved state of the stream where `reset()` begins; the plan's beginning when left out.
 
     Raises:

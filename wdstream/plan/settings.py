@@ -20,7 +20,7 @@ WhereText = Annotated[str, AfterValidator(_check_where)]
 OnChange = Literal["refuse", "keep", "new_epoch"]
 DealPolicy = Literal["total", "phase"]
 MAX_PIXELS = 200_000_000
-"""Of an image, unless the settings say otherwise."""
+"""Pixels of an image, at most, unless the settings say otherwise."""
 
 
 class Phase(Settings):
@@ -40,7 +40,7 @@ class PackSettings(Settings):
     global_batch_size: PositiveInt = 16
     """Packs per step, over all ranks and accumulation."""
     seed: int = Field(default=0, ge=0)
-    """Of the order."""
+    """Seed of the order of pages."""
     epochs: PositiveInt | None = None
     """Passes over the data, each with every page as often as its dataset's `epochs` says; None never ends."""
     pool: PositiveInt = 128
@@ -63,7 +63,7 @@ class PackSettings(Settings):
 
 
 class PlanSettings(PackSettings):
-    """Settings of a plan."""
+    """What decides a plan, besides data, family and tiling policy."""
 
     tail: Literal["wrap", "drop", "pad"] = "wrap"
     """The last step of a run with `epochs`: filled from the next epoch, dropped, or padded with packs of no pages."""
@@ -74,8 +74,8 @@ class PlanSettings(PackSettings):
     their text cut between paragraphs into samples that each have the page's images (split_pages.py), of shards that
     `wdstream lengths --paragraphs` counted. What does not help is left out."""
     deal: DealPolicy = "total"
-    """How ranks share a step's packs: total evens out whole steps (DDP), phase every part of a micro step (FSDP). Does
-    not change the stream."""
+    """How ranks share a step's packs: total evens out whole steps (DDP), phase the vision and the language part of every
+    micro-step (FSDP). Does not change the stream."""
     on_change: OnChange = "refuse"
     """What to do with a saved state when settings or data differ: refuse it; keep, which continues where it is and
     still brings every sample exactly once (refused when the data or their order changed, or in the middle of split

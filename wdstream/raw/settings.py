@@ -12,7 +12,7 @@ class RawSettings(Settings):
     dpi: int = Field(default=150, ge=1, le=2400)
     """Resolution at which PDF pages are drawn."""
     jpeg_quality: int = Field(default=90, ge=1, le=100)
-    """Of drawn pages, and of images whose format shards do not hold."""
+    """JPEG quality of drawn pages, and of images whose format shards do not hold."""
     max_pixels: int = Field(default=200_000_000, ge=1, le=1 << 40)
     """Larger pages and images are quarantined, before they are drawn or decoded."""
     max_unreadable: float = Field(default=0.01, ge=0, le=1)
