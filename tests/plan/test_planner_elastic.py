@@ -18,7 +18,7 @@ from wdstream.records import PackPlan
 
 @dataclass(frozen=True)
 class Run:
-    """A run's data and settings, and the worlds it goes through: (ranks, packs per forward pass, steps until killed)."""
+    """A run's data and settings, and its worlds: (ranks, packs per forward pass, steps until killed)."""
 
     sizes: tuple[int, ...]
     epochs_of: tuple[int, ...]

@@ -74,7 +74,7 @@ class PlanSettings(PackSettings):
     their text cut between paragraphs into samples that each have the page's images (split_pages.py), of shards that
     `wdstream lengths --paragraphs` counted. What does not help is left out."""
     deal: DealPolicy = "total"
-    """How ranks share a step's packs: total evens out whole steps (DDP), phase the vision and the language part of every
+    """How ranks share a step's packs: total evens out whole steps (DDP), phase the vision and the language part of each
     micro-step (FSDP). Does not change the stream."""
     on_change: OnChange = "refuse"
     """What to do with a saved state when settings or data differ: refuse it; keep, which continues where it is and
