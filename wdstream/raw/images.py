@@ -45,7 +45,7 @@ class ImageSource(Source):
         *(".jp2", ".avif", ".ppm", ".pgm"),
     )
     takes_sidecar = True
-    is_named = True
+    may_belong_to_rows = True
 
     def known_pages(self, name: str) -> int | None:
         """A TIFF is known by its suffix; by any other it is one page."""

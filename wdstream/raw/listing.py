@@ -105,7 +105,7 @@ class _Census:
         texts = set[str]().union(*sidecars.values())
         for name, size in sizes.items():
             path, source = f"{folder}{name}", sources.get(name)
-            if source and source.is_named and has_rows and not sidecars[name]:
+            if source and source.may_belong_to_rows and has_rows and not sidecars[name]:
                 self.left_to_rows += 1
             elif source:
                 self.files.append(RawFile(path=path, kind=source.kind, num_bytes=size))

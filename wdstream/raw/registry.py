@@ -1,4 +1,8 @@
-"""The kinds of raw files that make-shards reads: one line for each."""
+"""The kinds of raw files that make-shards reads: one line for each.
+
+A file's suffix decides. Its content is looked at only where sources share a suffix, since opening every file of a
+folder of millions takes far longer than listing it.
+"""
 
 from functools import lru_cache
 from pathlib import Path, PurePosixPath

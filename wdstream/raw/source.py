@@ -104,14 +104,14 @@ class Source(ABC):
         suffixes: endings of its files, in lower case. Where sources share one, `recognises` decides.
         takes_sidecar: whether a text file next to it is its text (sidecar.py).
         names_images: whether it names image files, which are then pages of its own (rows).
-        is_named: whether it may be such an image.
+        may_belong_to_rows: whether it may be such an image file.
     """
 
     kind: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
     takes_sidecar: ClassVar[bool] = False
     names_images: ClassVar[bool] = False
-    is_named: ClassVar[bool] = False
+    may_belong_to_rows: ClassVar[bool] = False
 
     def check_installed(self) -> None:  # noqa: B027  # most sources need nothing
         """Check, before a job starts, that a library is there which the source needs.
