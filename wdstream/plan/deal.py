@@ -25,13 +25,16 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heapreplace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wdstream.errors import PlanError
 from wdstream.plan.packer import Item
-from wdstream.plan.settings import DealPolicy
 from wdstream.records import Ints, PackPlan, StepPlan
+
+if TYPE_CHECKING:
+    from wdstream.plan.settings import DealPolicy  # pydantic, which families need not import for the cost of a token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +130,7 @@ def packs_per_rank(global_batch_size: int, *, world_size: int, micro_batch_size:
 
 
 def assign(
-    costs: Sequence[Cost], *, world_size: int, micro_batch_size: int = 1, policy: DealPolicy = "total"
+    costs: Sequence[Cost], *, world_size: int, micro_batch_size: int = 1, policy: "DealPolicy" = "total"
 ) -> Assignment:
     """For each rank the indices in `costs` of the packs that it computes, in order, `micro_batch_size` at a time.
 
@@ -147,7 +150,7 @@ def assign(
 
 
 def imbalance(
-    costs: Sequence[Cost], assignment: Assignment, *, micro_batch_size: int = 1, policy: DealPolicy = "total"
+    costs: Sequence[Cost], assignment: Assignment, *, micro_batch_size: int = 1, policy: "DealPolicy" = "total"
 ) -> float:
     """How much longer the step takes than if all ranks were equally fast: slowest / mean, at least 1.
 
@@ -221,7 +224,7 @@ class Assigner:
     """
 
     cost: CostModel
-    policy: DealPolicy
+    policy: "DealPolicy"
     world_size: int = 1
     micro_batch_size: int = 1
 
