@@ -46,4 +46,4 @@ SPLITTING: dict[str, dict[str, Any]] = {
     "llava_onevision": {},
     "smolvlm": {"size": {"longest_edge": 2 * 512}},
 }
-"""Families whose processor splits whole images -> settings of the image processor for a few squares an image."""
+"""Families whose processor splits whole images -> settings of the image processor for a few squares per image."""

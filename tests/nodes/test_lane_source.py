@@ -149,7 +149,7 @@ def test_each_shard_is_in_one_lane_of_an_epoch() -> None:
 
 
 def test_the_order_of_an_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of 100,000 shards is found at once, after one sort an epoch; from any thread and in any epoch."""
+    """Each of 100,000 shards is found at once, after one sort per epoch; from any thread and in any epoch."""
     sorted_epochs: list[int] = []
     sort = LaneShards._order
 

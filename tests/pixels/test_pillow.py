@@ -20,7 +20,7 @@ SAMPLE_FORMAT, EXTRA_SAMPLES, COLOR_MAP = 339, 338, 320
 
 
 def rows_of(data: bytes) -> list[Any]:
-    """The decoded pixels as nested lists; grey images as one number a pixel."""
+    """The decoded pixels as nested lists; grey images as one number per pixel."""
     pixels = decode_image(data, max_pixels=10**8)
     rows: list[Any] = (pixels[..., 0] if pixels.strides[2] == 0 else pixels).tolist()
     return rows

@@ -24,7 +24,7 @@ def test_lengths_are_compared_with_the_processor(workplace: Workplace, capfd: py
 def test_a_run_with_other_lengths_does_not_start(
     workplace: Workplace, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The plan and the ids agree on one token too many an image: only the processor knows."""
+    """The plan and the ids agree on one token too many per image: only the processor knows."""
     honest_cost, honest_ids = QwenVL.image_cost, QwenVL.image_ids
 
     def cost(self: QwenVL, widths: Any, heights: Any) -> Any:

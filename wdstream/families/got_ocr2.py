@@ -1,4 +1,4 @@
-"""GOT-OCR2: one large square an image, 16 times fewer features than patches.
+"""GOT-OCR2: one large square per image, 16 times fewer features than patches.
 
     <img> <imgpad> x 256 </img>          256 features for each square of the image
 

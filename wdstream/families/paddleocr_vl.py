@@ -1,4 +1,4 @@
-"""PaddleOCR-VL: Qwen-VL's tokens and positions by other names; patches row by row, one frame an image.
+"""PaddleOCR-VL: Qwen-VL's tokens and positions by other names; patches row by row, one frame per image.
 
     <|IMAGE_START|> <|IMAGE_PLACEHOLDER|> x (columns * rows of merged patches) <|IMAGE_END|>
 
