@@ -61,12 +61,13 @@ def evaluate_command(
     With --generate the model also writes the first pages of each set, which gives CER and WER: slow, token by token.
     Several GPUs share the work: accelerate launch --multi_gpu --num_processes 8 -m wdstream evaluate RUN
     """
-    from wdstream.train.evaluate.standalone import evaluate_finished, open_finished
+    from wdstream.train.evaluate.standalone import evaluate_finished
     from wdstream.train.metrics import describe_eval
 
-    finished = open_finished(run_or_cfg, tuple(set_ or ()), generate=generate, max_new_tokens=max_new_tokens)
-    reports = evaluate_finished(finished, out=out)
-    if not finished.is_main:
+    reports = evaluate_finished(
+        run_or_cfg, tuple(set_ or ()), generate=generate, max_new_tokens=max_new_tokens, out=out
+    )
+    if reports is None:
         return
     if as_json:
         figures = {name: report.figures() for name, report in reports.items()}

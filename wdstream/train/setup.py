@@ -79,10 +79,7 @@ def open_run(config: Config, accelerator: Accelerator) -> Run:
         keep=config.train.keep_checkpoints,
         is_adapter_only=config.train.adapter is not None,
     )
-    start, messages = find_start(config, checkpoints)
-    if start is not None:
-        checkpoints.check(start)
-        check_start(config, stream, start)
+    start, messages = find_start(config, checkpoints, stream)
     total_steps = count_steps(config, stream, start)
     if world.rank == 0:  # what one process finds of a model folder holds for all
         from wdstream.proofs.lengths import require_exact_lengths  # the only part of a start that needs processors
@@ -125,19 +122,6 @@ def open_engine(config: Config, accelerator: Accelerator, family: Family) -> Tra
     )
 
 
-def check_start(config: Config, stream: Stream, start: Checkpoint) -> None:
-    """Refuse a checkpoint of other data or settings before anything is touched.
-
-    Raises:
-        StateError: names what differs; of datasets, by how much.
-    """
-    try:
-        stream.check(start.stream)
-    except StateError as error:
-        changed = data_differences(config.train.output, stream.data)
-        raise StateError("\n".join([str(error), *changed])) from None
-
-
 def count_steps(config: Config, stream: Stream, start: Checkpoint | None) -> int:
     """Steps of the whole run: `train.max_steps` or the epochs of the data, whichever ends first.
 
@@ -156,16 +140,26 @@ def count_steps(config: Config, stream: Stream, start: Checkpoint | None) -> int
     return min(limits)
 
 
-def find_start(config: Config, checkpoints: Checkpoints) -> tuple[Checkpoint | None, list[str]]:
-    """The checkpoint to continue from, and messages about those passed over.
+def find_start(config: Config, checkpoints: Checkpoints, stream: Stream) -> tuple[Checkpoint | None, list[str]]:
+    """The checkpoint to continue from, and messages about those passed over; nothing is loaded yet.
 
     Raises:
         ConfigError: `train.resume: never`, and the output already holds checkpoints.
+        TrainError: this start cannot put the checkpoint together.
+        StateError: it is of other data or settings; names what differs, and of datasets by how much.
     """
-    checkpoint, messages = checkpoints.newest()
-    if checkpoint is not None and config.train.resume == "never":
+    start, messages = checkpoints.newest()
+    if start is None:
+        return None, messages
+    if config.train.resume == "never":
         raise ConfigError(
             f"train.output: {config.train.output} already holds checkpoints and train.resume is never; "
             "choose another output, or resume: auto to continue"
         )
-    return checkpoint, messages
+    checkpoints.check(start)
+    try:
+        stream.check(start.stream)
+    except StateError as error:
+        changed = data_differences(config.train.output, stream.data)
+        raise StateError("\n".join([str(error), *changed])) from None
+    return start, messages

@@ -15,7 +15,7 @@ from wdstream.commands.app import app
 from wdstream.errors import ConfigError, TrainError
 from wdstream.storage.json_lines import read_lines
 from wdstream.train.evaluate.sets import SetReport
-from wdstream.train.evaluate.standalone import evaluate_finished, open_finished
+from wdstream.train.evaluate.standalone import evaluate_finished
 
 GENERATE = "train.generate={max_pages: 3, max_new_tokens: 6}"
 KINDS = {
@@ -46,7 +46,9 @@ def runs(workplace: Workplace) -> Runs:
 
 def measure(path: Path, *overrides: str, out: Path | None = None, **settings: Any) -> dict[str, SetReport]:
     AcceleratorState._reset_state(reset_partial_state=True)
-    return evaluate_finished(open_finished(path, overrides, **settings), out=out)
+    reports = evaluate_finished(path, overrides, out=out, **settings)
+    assert reports is not None
+    return reports
 
 
 @pytest.mark.parametrize("kind", ["full", "lora", pytest.param("qlora", marks=pytest.mark.slow)])

@@ -5,7 +5,6 @@ CFG  a YAML file: `model.path` as it is; an adapter that it would train is left 
 """
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -16,8 +15,6 @@ from safetensors.torch import load_file
 from wdstream.config.schema import Config, GenerateConfig, config_from_tree, load_config
 from wdstream.errors import ConfigError, TrainError
 from wdstream.families.base import Family
-from wdstream.pipeline.planned import Plan
-from wdstream.records import World
 from wdstream.report.progress import ProgressBar
 from wdstream.runs.layout import RunLayout, name_as_file
 from wdstream.runs.record import read_run
@@ -30,38 +27,25 @@ from wdstream.train.model import load_model
 from wdstream.train.step import Engine
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
-    """A model ready to be measured.
-
-    Attributes:
-        config: its settings.
-        world: this process among all.
-        plans: name and plan of each set.
-        engine: the model, without an optimizer.
-    """
-
-    config: Config
-    world: World
-    plans: tuple[tuple[str, Plan], ...]
-    engine: Engine
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this process writes and prints."""
-        return self.world.rank == 0
-
-
-def open_finished(
-    path: Path, overrides: tuple[str, ...] = (), *, generate: int | None = None, max_new_tokens: int | None = None
-) -> Finished:
-    """Load a model and plan its sets.
+def evaluate_finished(
+    path: Path,
+    overrides: tuple[str, ...] = (),
+    *,
+    generate: int | None = None,
+    max_new_tokens: int | None = None,
+    out: Path | None = None,
+) -> dict[str, SetReport] | None:
+    """Load a model and measure every set by name; all processes call it together.
 
     Args:
         path: a run's folder, or a YAML file.
         overrides: `section.key=value`.
         generate: pages of each set to write, 0 for none; None as configured.
         max_new_tokens: of each; None as configured.
+        out: folder for what the model wrote, one file per set.
+
+    Returns:
+        The reports, on the main process; None on the others.
 
     Raises:
         ConfigError: there is no evaluation set, or settings contradict each other.
@@ -76,10 +60,18 @@ def open_finished(
     if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED):
         raise TrainError(f"{kind.value} was asked for, but each process evaluates with a whole model: leave it out")
     check_generation(config, is_sharded=False)
-    world = world_of(accelerator)
+    world, reports = world_of(accelerator), {}
     plans = plan_sets(config, world_size=world.size)
     engine = load_engine(config, accelerator, plans[0][1].family, final)
-    return Finished(config=config, world=world, plans=plans, engine=engine)
+    for name, plan in plans:
+        with ProgressBar(Console(stderr=True, quiet=world.rank > 0)) as bar:
+            on_progress = bar.task(f"evaluating {name}", "pages")
+            reports[name] = measure_set(engine, plan, config=config, world=world, on_progress=on_progress)
+        written = reports[name].written
+        if written is not None and out is not None and world.rank == 0:
+            save_pages(out / f"{name_as_file(name)}.jsonl", written)
+    accelerator.end_training()
+    return reports if world.rank == 0 else None
 
 
 def read_settings(path: Path, overrides: tuple[str, ...]) -> tuple[Config, Path | None]:
@@ -140,27 +132,3 @@ def load_engine(config: Config, accelerator: Accelerator, family: Family, final:
         seed=config.train.seed,
         needs_images=False,
     )
-
-
-def evaluate_finished(finished: Finished, *, out: Path | None = None) -> dict[str, SetReport]:
-    """Measure every set by name, all ranks together; the reports are the same on each.
-
-    Args:
-        finished: the model and its sets.
-        out: folder for what the model wrote, one file per set.
-    """
-    reports = {}
-    for name, plan in finished.plans:
-        with ProgressBar(Console(stderr=True, quiet=not finished.is_main)) as bar:
-            reports[name] = measure_set(
-                finished.engine,
-                plan,
-                config=finished.config,
-                world=finished.world,
-                on_progress=bar.task(f"evaluating {name}", "pages"),
-            )
-        written = reports[name].written
-        if written is not None and out is not None and finished.is_main:
-            save_pages(out / f"{name_as_file(name)}.jsonl", written)
-    finished.engine.accelerator.end_training()
-    return reports
