@@ -214,7 +214,7 @@ def _row(table: Table, name: str, run: Timed, items: Sequence[Item], capacity: S
     assert patches.max() <= capacity[1]
     cost = QwenLengths.cost
     costs = np.array(
-        [sum(cost.language_of(items[p][1]) + items[p][4] for p in places) for places, _ in packs], dtype=np.float64
+        [sum(cost.language(items[p][1]) + items[p][4] for p in places) for places, _ in packs], dtype=np.float64
     )
     steps = tokens[: len(tokens) // 64 * 64].reshape(-1, 64).sum(axis=1)
     fill = float(tokens.sum() / (len(packs) * capacity[0]))

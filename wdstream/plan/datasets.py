@@ -317,15 +317,15 @@ class Mixture:
                     f"of block {cursor.block}, which has no further part in this plan; it belongs to other data"
                 )
 
-    def rejects(self, *, epoch: int = 0) -> Iterator[tuple[int, Reject]]:
-        """(sample, reason) of every sample that an epoch leaves out, by number."""
-        for samples, lengths, _ in self._measured(epoch):
+    def rejects(self) -> Iterator[tuple[int, Reject]]:
+        """(sample, reason) of every sample that the first epoch leaves out, by number."""
+        for samples, lengths, _ in self._measured():
             for index in np.flatnonzero(lengths.reject).tolist():
                 yield int(samples[index]), Reject(int(lengths.reject[index]))
 
-    def exceptions(self, *, epoch: int = 0) -> Iterator[tuple[int, str, bool]]:
-        """(sample, why, whether it is packed) of every sample that an epoch leaves out, or shrinks or splits to fit."""
-        for samples, lengths, split in self._measured(epoch):
+    def exceptions(self) -> Iterator[tuple[int, str, bool]]:
+        """(sample, why, whether it is packed) of every sample that the first epoch leaves out, shrinks or splits."""
+        for samples, lengths, split in self._measured():
             for index in np.flatnonzero(lengths.reject).tolist():
                 yield int(samples[index]), Reject(int(lengths.reject[index])).reason, False
             is_shrunk = (lengths.reject == Reject.ACCEPTED) & (lengths.scale < FULL_SCALE)
@@ -336,13 +336,13 @@ class Mixture:
                 for index in np.flatnonzero(counts).tolist():
                     yield int(samples[index]), f"split into {counts[index]} parts", True
 
-    def _measured(self, epoch: int, slab: int = 65_536) -> Iterator[tuple[Ints, SampleLengths, SplitRows | None]]:
-        """All samples of an epoch by number, a slab at a time: numbers, lengths, and those that are split."""
+    def _measured(self, slab: int = 65_536) -> Iterator[tuple[Ints, SampleLengths, SplitRows | None]]:
+        """All samples of the first epoch by number, a slab at a time: numbers, lengths, and those that are split."""
         for planned in self.planned:
             size = len(planned.dataset.columns)
             for start in range(0, size, slab):
                 rows = np.arange(start, min(start + slab, size), dtype=np.int64)
-                yield planned.offset + rows, *planned.measure(rows, epoch=epoch)
+                yield planned.offset + rows, *planned.measure(rows, epoch=0)
 
     def _fingerprints(self, family: LengthModel, tiling: TileModel) -> Fingerprints:
         """Each at most a few dozen characters: they are part of every state."""

@@ -62,12 +62,8 @@ class CostModel:
             if not isinstance(value, int) or value < 0:
                 raise PlanError(f"CostModel.{name}: expected an integer of at least 0, found {value!r}")
 
-    def language(self, tokens: Ints) -> Ints:
-        """Cost of samples of these many tokens in the language model; same shape."""
-        return tokens * self.per_token + tokens * tokens * self.per_token_squared
-
-    def language_of(self, tokens: int) -> int:
-        """Cost of one sample in the language model."""
+    def language(self, tokens: int) -> int:
+        """Cost of one sample of this many tokens in the language model."""
         return tokens * self.per_token + tokens * tokens * self.per_token_squared
 
     def vision(self, patches: Ints) -> Ints:
@@ -260,7 +256,7 @@ def pack_plan(number: int, items: Sequence[Item], cost: CostModel) -> PackPlan:
         patches=patches,
         supervised=supervised,
         scales=scales,
-        language_cost=sum(cost.language_of(count) for count in tokens),
+        language_cost=sum(cost.language(count) for count in tokens),
         vision_cost=sum(vision_costs),
     )
 

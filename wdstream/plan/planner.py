@@ -8,6 +8,7 @@ for step in steps: steps.state()         # ... with the state after each
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 from wdstream.errors import PlanError
@@ -28,7 +29,7 @@ from wdstream.plan.summary import PlanSummary, summarise
 from wdstream.records import StepPlan
 from wdstream.settings import takes_settings
 
-State = StreamState | Mapping[str, object]
+SavedState = StreamState | Mapping[str, object]
 LAST = 1 << 62
 """After every step of a run."""
 
@@ -95,7 +96,7 @@ class Planner:
             step=0, passes=0, cursors=self.mixture.pass_start(0), pool=(), fingerprints=self.fingerprints
         )
 
-    def resume(self, state: State, *, on_change: OnChange | None = None) -> StreamState:
+    def resume(self, state: SavedState, *, on_change: OnChange | None = None) -> StreamState:
         """A saved state, checked, as a state of this plan.
 
         Args:
@@ -122,7 +123,7 @@ class Planner:
         self.mixture.check_cursors(saved.cursors)
         return replace(saved, fingerprints=self.fingerprints)
 
-    def steps(self, state: State | None = None, *, world_size: int = 1, micro_batch_size: int = 1) -> Steps:
+    def steps(self, state: SavedState | None = None, *, world_size: int = 1, micro_batch_size: int = 1) -> Steps:
         """The steps after a state, their packs assigned to ranks; to the end of the run, or without end.
 
         Raises:
@@ -135,7 +136,7 @@ class Planner:
         return Steps(self.mixture, self.resume(state), self.fingerprints, assigner=assigner)
 
     def step(
-        self, number: int, *, world_size: int = 1, micro_batch_size: int = 1, state_near: State | None = None
+        self, number: int, *, world_size: int = 1, micro_batch_size: int = 1, state_near: SavedState | None = None
     ) -> StepPlan:
         """One step of the run, as it is from its beginning, or from `state_near`, if there is one.
 
@@ -145,31 +146,20 @@ class Planner:
         Raises:
             PlanError: the run has no such step.
         """
-        steps = self._near(number, state_near, self._assigner(world_size, micro_batch_size))
-        try:
-            steps.skip(number - steps.number)
+        assigner = self._assigner(world_size, micro_batch_size)
+        with self._steps_at(number, state_near, assigner, wanted=number) as steps:
             return next(steps)
-        except StopIteration:
-            raise PlanError(f"step {number}: the run has {self.total_steps()} steps, numbered from 0") from None
-        finally:
-            steps.close()
 
-    def state_after(self, step: int, *, state_near: State | None = None) -> StreamState:
+    def state_after(self, step: int, *, state_near: SavedState | None = None) -> StreamState:
         """The state after a step, which is the one before the next; -1 gives the initial state. See `step`.
 
         Raises:
             PlanError: the run has no such step.
         """
-        steps = self._near(step + 1, state_near, self._assigner(1, 1))
-        try:
-            steps.skip(step + 1 - steps.number)
+        with self._steps_at(step + 1, state_near, self._assigner(1, 1), wanted=step) as steps:
             return steps.state()
-        except StopIteration:
-            raise PlanError(f"step {step}: the run has {self.total_steps()} steps, numbered from 0") from None
-        finally:
-            steps.close()
 
-    def total_steps(self, state: State | None = None) -> int | None:
+    def total_steps(self, state: SavedState | None = None) -> int | None:
         """Steps of the run, by a dry run of all its epochs; None when it has no end.
 
         Args:
@@ -217,10 +207,25 @@ class Planner:
         """Steps from a state to which the plan leads from its beginning; states on the way are kept."""
         return Steps(self.mixture, state, self.fingerprints, assigner=assigner, snapshots=self._snapshots)
 
-    def _near(self, step: int, state_near: State | None, assigner: Assigner) -> Steps:
-        """Steps from `state_near`, if it is before the step, or else from the nearest known state."""
-        if step < 0:
-            raise PlanError(f"step {step}: steps are numbered from 0")
-        if state_near is not None and (start := self.resume(state_near)).step <= step:
-            return Steps(self.mixture, start, self.fingerprints, assigner=assigner)
-        return self._from_start(self._snapshots.before(step) or self.initial_state(), assigner)
+    @contextmanager
+    def _steps_at(
+        self, number: int, state_near: SavedState | None, assigner: Assigner, *, wanted: int
+    ) -> Iterator[Steps]:
+        """Steps of which the next has this number, from `state_near` or the nearest known state before it.
+
+        Raises:
+            PlanError: the run ends before; names the step that is wanted.
+        """
+        if number < 0:
+            raise PlanError(f"step {number}: steps are numbered from 0")
+        start = None if state_near is None else self.resume(state_near)
+        if start is not None and start.step <= number:
+            steps = Steps(self.mixture, start, self.fingerprints, assigner=assigner)
+        else:
+            steps = self._from_start(self._snapshots.before(number) or self.initial_state(), assigner)
+        with closing(steps):
+            try:
+                steps.skip(number - steps.number)
+                yield steps
+            except StopIteration:
+                raise PlanError(f"step {wanted}: the run has {self.total_steps()} steps, numbered from 0") from None

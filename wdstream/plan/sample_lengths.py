@@ -74,7 +74,7 @@ class SampleLengths:
     reject: Ints
 
 
-REFUSED = -1
+_REFUSED = -1
 """In place of tokens and patches: the family cannot take a tile of this size."""
 
 MAX_KNOWN_SIZES = 1 << 18
@@ -86,7 +86,7 @@ NO_SIZES: tuple[Ints, Ints] = np.empty(0, dtype=np.int64), np.empty((3, 0), dtyp
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ImageCosts:
-    """Costs of I images, int64 (I,) each; `tokens` and `patches` are REFUSED where the family refuses a tile.
+    """Costs of I images, int64 (I,) each; `tokens` and `patches` are _REFUSED where the family refuses a tile.
 
     Attributes:
         tokens: tokens of all tiles with the ids around them and the labels before them.
@@ -140,7 +140,7 @@ class ImageCostTable:
         costs = np.stack((tokens, patches, self._family.cost.vision(patches)))
         summed = np.add.reduceat(costs, cut.starts, axis=1)
         summed[0] += self._labels(cut)
-        summed[:, is_refused] = REFUSED
+        summed[:, is_refused] = _REFUSED
         return summed
 
     def _labels(self, cut: TileArrays) -> Ints:
@@ -275,7 +275,7 @@ class LengthEstimator:
         if is_usable.all():
             return self._table.look_up(sizes.widths, sizes.heights)
         costs = self._table.look_up(np.where(is_usable, sizes.widths, 1), np.where(is_usable, sizes.heights, 1))
-        costs.tokens[~is_usable] = REFUSED
+        costs.tokens[~is_usable] = _REFUSED
         return costs
 
     def _is_unsupervised_first(self, sizes: SampleSizes) -> Bools:

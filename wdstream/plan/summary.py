@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,10 @@ import numpy as np
 from wdstream.plan.datasets import Mixture
 from wdstream.plan.deal import Assigner
 from wdstream.plan.packer import Item
-from wdstream.plan.sample_lengths import Reject
+from wdstream.plan.protocols import Dataset
+from wdstream.plan.sample_lengths import FULL_SCALE, Reject
 from wdstream.plan.steps import Steps
+from wdstream.records import Ints
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -118,43 +121,71 @@ class PlanSummary:
         )
 
 
-class _Tally:
-    """Sums over the packs of an epoch."""
-
-    def __init__(self, num_datasets: int) -> None:
-        self.packs = self.supervised = self.downscaled = self.split_pages = self.parts = 0
-        self.pages, self.tokens, self.patches = ([0] * num_datasets for _ in range(3))
-        self.imbalances: list[float] = []
-
-    def add(self, owners: Sequence[int], part_numbers: Sequence[int], items: Sequence[Item]) -> None:
-        """Count the samples of a step; the first part of a page that is split, number 1, counts as the page."""
-        for owner, part, item in zip(owners, part_numbers, items, strict=True):
-            self.pages[owner] += part <= 1
-            self.split_pages += part == 1
-            self.parts += part >= 1
-            self.tokens[owner] += item[1]
-            self.patches[owner] += item[2]
-            self.supervised += item[3]
-            self.downscaled += item[5] != 64
-
-
 def summarise(mixture: Mixture, steps: Steps, assigner: Assigner, total_steps: int | None) -> PlanSummary:
     """Use up the first pass of a run and count."""
-    size = mixture.settings.global_batch_size
-    tally = _Tally(len(mixture.planned))
+    settings, num_packs = mixture.settings, 0
+    totals, others = np.zeros((len(mixture.planned), 3), dtype=np.int64), np.zeros(4, dtype=np.int64)
+    imbalances: list[float] = []
     packs = _packs_of_epoch(steps, mixture.num_samples if mixture.is_endless else None)
-    while step := list(islice(packs, size)):
-        items = [item for pack in step for item in pack]
-        numbers = np.array([item[0] for item in items], dtype=np.int64)
-        part_numbers, pages = np.divmod(numbers, mixture.num_samples)
-        owners = np.searchsorted(mixture.offsets, pages, side="right") - 1
-        tally.add(owners.tolist(), part_numbers.tolist(), items)
-        if len(step) == size:
-            tally.imbalances.append(assigner.imbalance(assigner.step_plan(tally.packs // size, step)))
-        tally.packs += len(step)
-    rejects = steps.rejects.sum(axis=0)
+    while step := list(islice(packs, settings.global_batch_size)):
+        others += _count(mixture, [item for pack in step for item in pack], totals)
+        if len(step) == settings.global_batch_size:
+            imbalances.append(assigner.imbalance(assigner.step_plan(len(imbalances), step)))
+        num_packs += len(step)
+    rejects = steps.rejects.sum(axis=0).tolist()
     steps.close()
-    return _summary(mixture, tally, rejects.tolist(), assigner.world_size, total_steps)
+    num_pages, tokens, patches = totals.sum(axis=0).tolist()
+    supervised, downscaled, split_pages, parts = others.tolist()
+    p50, p99 = np.percentile(imbalances or [1.0], [50, 99]).tolist()
+    return PlanSummary(
+        samples=mixture.num_samples,
+        pages=num_pages,
+        rejects={code.reason: rejects[code] for code in Reject if code and rejects[code]},
+        downscaled=downscaled,
+        split_pages=split_pages,
+        parts=parts,
+        packs=num_packs,
+        steps=-(-num_packs // settings.global_batch_size),
+        total_steps=total_steps,
+        tokens=tokens,
+        patches=patches,
+        supervised=supervised,
+        fill_tokens=tokens / (max(num_packs, 1) * settings.sequence_length),
+        fill_patches=patches / (max(num_packs, 1) * settings.max_patches),
+        pages_per_pack=(num_pages - split_pages + parts) / max(num_packs, 1),
+        world_size=assigner.world_size,
+        imbalance_p50=p50,
+        imbalance_p99=p99,
+        datasets=tuple(map(partial(_share, num_pages, tokens), mixture.datasets, totals.tolist())),
+    )
+
+
+def _count(mixture: Mixture, items: Sequence[Item], totals: Ints) -> Ints:
+    """Add pages, tokens and patches to each dataset's `totals`, (datasets, 3); the first part of a page counts as it.
+
+    Returns:
+        int64 (4,): supervised tokens, downscaled pages, pages that are split, and their parts.
+    """
+    columns = np.array(items, dtype=np.int64).reshape(-1, len(Item._fields)).T
+    samples, tokens, patches, supervised, _, scales = columns
+    part_numbers, pages = np.divmod(samples, mixture.num_samples)
+    datasets = np.searchsorted(mixture.offsets, pages, side="right") - 1
+    np.add.at(totals, datasets, np.column_stack((part_numbers <= 1, tokens, patches)))
+    counted = (supervised, scales != FULL_SCALE, part_numbers == 1, part_numbers > 0)
+    return np.array([column.sum() for column in counted], dtype=np.int64)
+
+
+def _share(all_pages: int, all_tokens: int, dataset: Dataset, totals: Sequence[int]) -> DatasetShare:
+    pages, tokens, patches = totals
+    return DatasetShare(
+        name=dataset.name,
+        samples=len(dataset.columns),
+        pages=pages,
+        tokens=tokens,
+        patches=patches,
+        share_of_pages=pages / max(all_pages, 1),
+        share_of_tokens=tokens / max(all_tokens, 1),
+    )
 
 
 def _packs_of_epoch(steps: Steps, num_pages: int | None) -> Iterator[list[Item]]:
@@ -165,44 +196,3 @@ def _packs_of_epoch(steps: Steps, num_pages: int | None) -> Iterator[list[Item]]
         num_packed += len(pack)
         if num_pages is not None and num_packed >= num_pages:
             return
-
-
-def _summary(
-    mixture: Mixture, tally: _Tally, rejects: Sequence[int], world_size: int, total_steps: int | None
-) -> PlanSummary:
-    settings = mixture.settings
-    pages, tokens, patches = sum(tally.pages), sum(tally.tokens), sum(tally.patches)
-    packs = max(tally.packs, 1)
-    p50, p99 = np.percentile(tally.imbalances or [1.0], [50, 99]).tolist()
-    return PlanSummary(
-        samples=mixture.num_samples,
-        pages=pages,
-        rejects={code.reason: rejects[code] for code in Reject if code and rejects[code]},
-        downscaled=tally.downscaled,
-        split_pages=tally.split_pages,
-        parts=tally.parts,
-        packs=tally.packs,
-        steps=-(-tally.packs // settings.global_batch_size),
-        total_steps=total_steps,
-        tokens=tokens,
-        patches=patches,
-        supervised=tally.supervised,
-        fill_tokens=tokens / (packs * settings.sequence_length),
-        fill_patches=patches / (packs * settings.max_patches),
-        pages_per_pack=(pages - tally.split_pages + tally.parts) / packs,
-        world_size=world_size,
-        imbalance_p50=p50,
-        imbalance_p99=p99,
-        datasets=tuple(
-            DatasetShare(
-                name=dataset.name,
-                samples=len(dataset.columns),
-                pages=tally.pages[number],
-                tokens=tally.tokens[number],
-                patches=tally.patches[number],
-                share_of_pages=tally.pages[number] / max(pages, 1),
-                share_of_tokens=tally.tokens[number] / max(tokens, 1),
-            )
-            for number, dataset in enumerate(mixture.datasets)
-        ),
-    )
