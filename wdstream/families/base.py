@@ -4,9 +4,9 @@ A family is one class in one file: constants that name its tokens and its proces
 model folder and puts parts together (families/shared). What a family does is what its parts do:
 
     images          ImageRules     size rule, block of tokens, layout of pixels, splitting       images.py
-    position_rule   PositionRule   plain or M-RoPE                                               positions.py
-    masks           Masks          None: positions are enough                                    masks.py
-    cost            CostModel      sizes of the language model and of the tower                  model_shape.py
+    position_rule   PositionRule   plain or M-RoPE                                               attention.py
+    masks           Masks          None: positions are enough                                    attention.py
+    cost            CostModel      sizes of the language model and of the tower                  model_folder.py
     processor_rules ProcessorRules how the proofs run its Hugging Face processor                 processor_rules.py
 
 The few things that no part can say, such as where BOS goes, are methods that a family overrides. docs/add-a-family.md
@@ -28,11 +28,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from wdstream.errors import FamilyError
+from wdstream.families.shared.attention import Masks, PlainPositions, PositionRule
 from wdstream.families.shared.images import BatchMapping, ImageRules, Inputs, Layout
-from wdstream.families.shared.masks import Masks
-from wdstream.families.shared.model_folder import Json, ModelFolder
-from wdstream.families.shared.model_shape import narrowed_text
-from wdstream.families.shared.positions import PlainPositions, PositionRule
+from wdstream.families.shared.model_folder import Json, ModelFolder, narrowed_text
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.plan.deal import CostModel
 from wdstream.records import Ints, Pixels, Size

@@ -11,10 +11,9 @@ for at each call, whatever the settings say), so an image left whole is one squa
 from typing import ClassVar
 
 from wdstream.families.base import Family
+from wdstream.families.shared.attention import MASKED_ATTENTION, MASKED_REASON, ImageMasks
 from wdstream.families.shared.images import HALF, MarkedBlock, ProcessorSettings
-from wdstream.families.shared.masks import MASKED_ATTENTION, MASKED_REASON, ImageMasks
-from wdstream.families.shared.model_folder import ModelFolder
-from wdstream.families.shared.model_shape import language_shape, tower_shape
+from wdstream.families.shared.model_folder import ModelFolder, language_shape, tower_shape
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.families.shared.squares import Squares, SquareTower, square_side
 from wdstream.plan.deal import training_flops

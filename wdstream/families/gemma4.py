@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
+from wdstream.families.shared.attention import MASKED_ATTENTION, MASKED_REASON, ImageMasks
 from wdstream.families.shared.images import BatchMapping, Inputs, Layout, MarkedBlock, ProcessorSettings, join_arrays
-from wdstream.families.shared.masks import MASKED_ATTENTION, MASKED_REASON, ImageMasks
-from wdstream.families.shared.model_folder import Json, ModelFolder
-from wdstream.families.shared.model_shape import language_shape
+from wdstream.families.shared.model_folder import Json, ModelFolder, language_shape
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.families.shared.resize_rules import BudgetSize
 from wdstream.families.shared.resized import ResizedImages, cut_patches

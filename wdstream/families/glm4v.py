@@ -9,10 +9,9 @@ settings' divided by that.
 from typing import Any, ClassVar
 
 from wdstream.families.base import Family
+from wdstream.families.shared.attention import MropePositions
 from wdstream.families.shared.images import MarkedBlock
-from wdstream.families.shared.model_folder import Json, ModelFolder
-from wdstream.families.shared.model_shape import language_shape, merging_tower_shape, narrowed_tower
-from wdstream.families.shared.positions import MropePositions
+from wdstream.families.shared.model_folder import Json, ModelFolder, language_shape, merging_tower_shape, narrowed_tower
 from wdstream.families.shared.resize_rules import enlarge_both
 from wdstream.families.shared.resized import read_merged_patches
 from wdstream.plan.deal import training_flops

@@ -12,8 +12,7 @@ from typing import Any, ClassVar
 
 from wdstream.families.base import Family
 from wdstream.families.shared.images import MarkedBlock, ProcessorSettings
-from wdstream.families.shared.model_folder import Json, ModelFolder
-from wdstream.families.shared.model_shape import language_shape, tower_shape
+from wdstream.families.shared.model_folder import Json, ModelFolder, language_shape, tower_shape
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.families.shared.squares import AspectGrid, Squares, SquareTower, cost_by_square, square_side
 from wdstream.plan.deal import training_flops

@@ -29,8 +29,7 @@ import numpy as np
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
 from wdstream.families.shared.images import HALF, BatchMapping, Inputs, ProcessorSettings
-from wdstream.families.shared.model_folder import ModelFolder
-from wdstream.families.shared.model_shape import language_shape, tower_shape
+from wdstream.families.shared.model_folder import ModelFolder, language_shape, tower_shape
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.families.shared.squares import (
     Grid,

@@ -8,10 +8,9 @@ The projector merges 2 x 2 patches itself, so patches are not laid out in blocks
 from typing import Any, ClassVar
 
 from wdstream.families.base import Family
+from wdstream.families.shared.attention import MropePositions
 from wdstream.families.shared.images import MarkedBlock
-from wdstream.families.shared.model_folder import Json, ModelFolder
-from wdstream.families.shared.model_shape import language_shape, merging_tower_shape, narrowed_tower
-from wdstream.families.shared.positions import MropePositions
+from wdstream.families.shared.model_folder import Json, ModelFolder, language_shape, merging_tower_shape, narrowed_tower
 from wdstream.families.shared.resize_rules import enlarge_in_turn
 from wdstream.families.shared.resized import area_bounds, read_merged_patches
 from wdstream.plan.deal import training_flops

@@ -19,11 +19,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from wdstream.families.base import Family, Piece
+from wdstream.families.shared.attention import (
+    MASKED_ATTENTION,
+    MASKED_REASON,
+    NO_BLOCK,
+    PlainPositions,
+    PromptMasks,
+    prompt_blocks,
+)
 from wdstream.families.shared.images import HALF, Layout, MarkedBlock, ProcessorSettings
-from wdstream.families.shared.masks import MASKED_ATTENTION, MASKED_REASON, NO_BLOCK, PromptMasks, prompt_blocks
-from wdstream.families.shared.model_folder import Json, ModelFolder
-from wdstream.families.shared.model_shape import language_shape, tower_shape
-from wdstream.families.shared.positions import PlainPositions
+from wdstream.families.shared.model_folder import Json, ModelFolder, language_shape, tower_shape
 from wdstream.families.shared.processor_rules import ProcessorRules, Texts, text_of
 from wdstream.families.shared.squares import Squares, SquareTower, square_side
 from wdstream.plan.deal import training_flops

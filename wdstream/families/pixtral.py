@@ -15,8 +15,7 @@ import numpy as np
 
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
-from wdstream.families.shared.model_folder import ModelFolder, first_number
-from wdstream.families.shared.model_shape import language_shape, tower_shape
+from wdstream.families.shared.model_folder import ModelFolder, first_number, language_shape, tower_shape
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.families.shared.resized import padded_images
 from wdstream.plan.deal import training_flops

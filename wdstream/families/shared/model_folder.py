@@ -1,4 +1,9 @@
-"""A local model folder's settings, read as plain JSON: no transformers, no weights."""
+"""A local model folder: its settings, read as plain JSON, and the sizes of the model in them.
+
+No transformers, no weights. `language_shape` and one of the tower functions are the two halves of
+`plan.deal.training_flops`. The narrow copies are configurations with two layers and two heads, for random weights
+(`wdstream doctor`).
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wdstream.errors import FamilyError
+from wdstream.records import CHANNELS
 
 Json = Mapping[str, Any]
 """A JSON object."""
@@ -81,3 +87,125 @@ def _read(path: Path) -> Json:
 def first_number(value: int | Sequence[int]) -> int:
     """A size that settings give as a number or as a pair of equal numbers."""
     return int(value[0] if isinstance(value, Sequence) else value)
+
+
+NEEDED = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
+
+
+def language_shape(folder: ModelFolder, defaults: Json | None = None) -> dict[str, int]:
+    """The language model of a decoder with gated MLPs, grouped queries and an output layer.
+
+    Args:
+        folder: whose text_config is read.
+        defaults: sizes for what text_config leaves to the defaults of its transformers class.
+
+    Raises:
+        FamilyError: config.json lacks a size.
+    """
+    text = {**(defaults or {}), **folder.text_config}
+    for key in NEEDED:
+        if not isinstance(text.get(key), int):
+            raise FamilyError(
+                f"{folder.path}: config.json lacks '{key}' of the language model; save the model again with its full "
+                "configuration"
+            )
+    width, heads, layers = text["hidden_size"], text["num_attention_heads"], text["num_hidden_layers"]
+    head_size = text.get("head_dim") or width // heads
+    key_heads = text.get("num_key_value_heads") or heads
+    attention = 2 * width * head_size * (heads + key_heads)
+    mlp = 3 * width * text["intermediate_size"]
+    return {
+        "language_parameters": layers * (attention + mlp) + width * text["vocab_size"],
+        "language_layers": _whole_layers(text),
+        "language_width": heads * head_size,
+    }
+
+
+def _whole_layers(text: Json) -> int:
+    """Layers that see the whole document; the cost of those with a sliding window does not grow with its square."""
+    if kinds := text.get("layer_types"):
+        return sum(kind != "sliding_attention" for kind in kinds)
+    layers = int(text["num_hidden_layers"])
+    pattern = text.get("sliding_window_pattern")  # one layer of every `pattern` sees all, in older configurations
+    return layers // int(pattern) if pattern else layers
+
+
+def tower_shape(vision: Json) -> dict[str, int]:
+    """A plain vision transformer: two linear layers in each MLP."""
+    width, layers, patch = vision["hidden_size"], vision["num_hidden_layers"], first_number(vision["patch_size"])
+    block = 4 * width * width + 2 * width * vision["intermediate_size"]
+    return {
+        "vision_parameters": CHANNELS * patch * patch * width + layers * block,
+        "vision_layers": layers,
+        "vision_width": width,
+    }
+
+
+def merging_tower_shape(
+    vision: Json, *, width: int, mlp: int, out: int, whole_layers: int | None = None
+) -> dict[str, int]:
+    """A vision transformer of the Qwen-VL line, whose patches are merged at its end.
+
+    Args:
+        vision: vision_config, filled: `depth`, `patch_size`.
+        width: of the tower.
+        mlp: parameters of one block's MLP.
+        out: width of the language model.
+        whole_layers: layers of attention over the whole image; None: all.
+    """
+    merge = vision.get("spatial_merge_size", 2) ** 2
+    merged = width * merge
+    embed = CHANNELS * vision.get("temporal_patch_size", 2) * vision["patch_size"] ** 2 * width
+    mergers = 1 + len(vision.get("deepstack_visual_indexes", ()))
+    share = mergers * (merged * merged + merged * out) // merge
+    return {
+        "vision_parameters": int(embed + vision["depth"] * (4 * width * width + mlp) + share),
+        "vision_layers": vision["depth"] if whole_layers is None else whole_layers,
+        "vision_width": width,
+    }
+
+
+def narrowed_tower(vision: Json, *, heads: str = "num_heads", **sizes: object) -> dict[str, Any]:
+    """vision_config with two heads of the same size, and these other `sizes`.
+
+    Args:
+        vision: vision_config.
+        heads: its key of the number of heads.
+        sizes: keys of one family, the number of layers among them.
+    """
+    width = 2 * vision["hidden_size"] // vision[heads]
+    return {**vision, "hidden_size": width, heads: 2, "intermediate_size": 2 * width, **sizes}
+
+
+def narrowed_text(text: Json) -> dict[str, Any]:
+    """text_config with two layers, two query heads and one key head of the same size; the vocabulary stays."""
+    head_size = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
+    # One layer of each kind that the model has: sliding and full attention have different masks.
+    kinds = (list(dict.fromkeys(text.get("layer_types") or [])) * 2)[:2]
+    return {
+        **text,
+        **({"layer_types": kinds} if kinds else {}),
+        **_narrowed_overrides(text, kinds),
+        "num_hidden_layers": 2,
+        "hidden_size": 2 * head_size,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "intermediate_size": 4 * head_size,
+    }
+
+
+def _narrowed_overrides(text: Json, kinds: Sequence[str]) -> Mapping[str, object]:
+    """Settings of single layers and sizes of what layers share, for layers of these kinds."""
+    narrow: dict[str, object] = {}
+    if by_layer := {int(number): settings for number, settings in (text.get("per_layer_config") or {}).items()}:
+        of_kind = {text["layer_types"][number]: settings for number, settings in sorted(by_layer.items(), reverse=True)}
+        layers = {number: dict(of_kind[kind]) for number, kind in enumerate(kinds) if kind in of_kind}
+        for settings in layers.values():
+            if "num_key_value_heads" in settings:
+                settings["num_key_value_heads"] = 1
+        narrow["per_layer_config"] = layers
+    if text.get("num_kv_shared_layers"):
+        narrow["num_kv_shared_layers"] = 0  # there are too few layers left to share with
+    if text.get("hidden_size_per_layer_input"):
+        narrow["hidden_size_per_layer_input"] = 8  # a table as long as the vocabulary
+    return narrow

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wdstream.families.shared.masks import additive, image_blocks, mask_arrays, prompt_blocks, visible
+from wdstream.families.shared.attention import additive, image_blocks, mask_arrays, prompt_blocks, visible
 
 IMAGE = 9
 

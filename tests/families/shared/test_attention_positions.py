@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import Glm4vModel, PaddleOCRVLModel, Qwen2_5_VLModel, Qwen2VLModel, Qwen3VLModel
 
 from wdstream.errors import FamilyError
-from wdstream.families.shared.positions import mrope_positions
+from wdstream.families.shared.attention import mrope_positions
 
 MODELS = {
     "qwen2_vl": Qwen2VLModel,
