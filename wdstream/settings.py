@@ -6,7 +6,7 @@ YAML configuration. Fields are documented by the string under each, and limited 
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self, TypeVar, get_args
+from typing import Any, ClassVar, Self, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -58,7 +58,8 @@ def takes_settings(model: type[Settings]) -> Callable[[F], F]:
     def documented(constructor: F) -> F:
         signature = inspect.signature(constructor)
         own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
-        fields = inspect.signature(model).parameters.values()
+        types = get_type_hints(model)  # plain ones: int, where the field says PositiveInt
+        fields = [field.replace(annotation=types[name]) for name, field in inspect.signature(model).parameters.items()]
         constructor.__signature__ = signature.replace(parameters=[*own, *fields])  # type: ignore[attr-defined]
         return constructor
 

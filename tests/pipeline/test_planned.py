@@ -405,6 +405,8 @@ def test_a_plan_says_what_it_is_and_pickles(stream_config: MakeConfig, small_sha
     )
     again = pickle.loads(pickle.dumps(plan))
     assert repr(again) == repr(plan)
+    reference = plan_from_config(stream_config(small_shards, pixels="reference"))
+    assert pickle.loads(pickle.dumps(reference)).fingerprints == reference.fingerprints != plan.fingerprints
     assert again.fingerprints == plan.fingerprints
     assert list(again.steps()) == list(plan.steps())
     step = plan.step(0)

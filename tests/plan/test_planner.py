@@ -453,4 +453,5 @@ def test_help_shows_the_settings() -> None:
     shown = inspect.signature(Planner).parameters
     assert list(shown)[:3] == ["datasets", "family", "tiling"]
     assert list(shown)[3:] == list(PlanSettings.model_fields)
-    assert shown["pool"].default == 128
+    assert str(shown["pool"]) == "pool: int = 128"
+    assert shown["epochs"].annotation == (int | None)
