@@ -3,7 +3,7 @@
     run.json             configuration as resolved, fingerprints, versions, every start with its world (record.py)
     steps.jsonl          per step: digest of the pages trained, world, pages, supervised tokens
     states.jsonl         per checkpoint, and every 8,192 pages: the stream's state after that step, about 1 kB
-    quarantine.jsonl     pages that failed and kept their slot (quarantine.py)
+    quarantine.jsonl     pages that failed and kept their slot (record.py)
     pages.jsonl          of tars without an index only: the keys of every step
     rejects.jsonl        of tars without an index only: the pages that fit no pack
     metrics.jsonl        per log line: loss, speed, fill; the same figures are in tensorboard/

@@ -2,14 +2,17 @@
 
     run.json     configuration as resolved, fingerprints of the plan, sizes of the datasets, versions, every start
     ledger       steps.jsonl, states.jsonl, pages.jsonl (layout.py)
+    quarantine   pages that failed at run time: each is listed once, and too many of them stop the run
 
 From `run.json` and the nearest state, the pages of any step are computed again; the ledger's digest says whether they
-are the ones that were trained.
+are the ones that were trained. A page that failed kept its slot in its pack (same tokens, blank tiles, labels masked),
+so nothing else changed.
 """
 
 import json
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,8 +21,8 @@ from typing import TYPE_CHECKING, TypedDict
 from wdstream.config.schema import Config
 from wdstream.errors import TrainError
 from wdstream.plan.deal import pages_digest
-from wdstream.runs.layout import PagesLine, RunLayout, StateLine, StepLine, read_listed
-from wdstream.runs.quarantine import PageList, Quarantine
+from wdstream.records import Failure
+from wdstream.runs.layout import PagesLine, RunLayout, StateLine, StepLine, page_line, read_listed
 from wdstream.storage.atomic import write_file
 from wdstream.storage.json_lines import LineFile
 from wdstream.storage.lock import FileLock
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from wdstream.nodes.node import State
 
 RECORD_VERSION = 1
+NUM_NEWEST = 10
+"""Failed pages that are named when there are too many."""
 PACKAGES = ("wdstream", "torch", "transformers", "accelerate", "peft", "bitsandbytes", "tokenizers", "numpy", "pillow")
 
 DataSizes = Mapping[str, Mapping[str, int | str]]
@@ -39,6 +44,62 @@ class Start(TypedDict):
 
     step: int
     world_size: int
+
+
+class PageList:
+    """A list of pages and why they are in it, each once, on the main process.
+
+    Args:
+        path: the list; pages already in it are not listed again.
+
+    Attributes:
+        before: the pages listed at the start.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = LineFile(path)
+        lines = read_listed(path)
+        self.before = tuple(Failure(key=line["key"], sample=line["sample"], reason=line["reason"]) for line in lines)
+        self._known = {page.key for page in self.before}
+
+    def __len__(self) -> int:
+        """Pages listed."""
+        return len(self._known)
+
+    def add(self, failures: Iterable[Failure], *, step: int) -> None:
+        """List the pages of a step that are not listed yet."""
+        for failure in failures:
+            if failure.key not in self._known:
+                self._known.add(failure.key)
+                self._file.append(page_line(failure, step=step))
+
+
+class Quarantine(PageList):
+    """The failed pages of a run; a resumed run does not read them again.
+
+    Args:
+        path: see PageList.
+        max_bad_fraction: share of pages that may fail.
+    """
+
+    def __init__(self, path: Path, *, max_bad_fraction: float) -> None:
+        super().__init__(path)
+        self._max_bad_fraction = max_bad_fraction
+
+    def check(self, num_pages: int) -> None:
+        """Stop the run when more of `num_pages` trained pages failed than allowed.
+
+        Raises:
+            TrainError: too many failed; names the newest and the list.
+        """
+        if len(self) <= allowed_failures(num_pages, self._max_bad_fraction):
+            return
+        newest = [f"  {line['key']}: {line['reason']}" for line in read_listed(self._path)][-NUM_NEWEST:]
+        raise TrainError(
+            f"{len(self)} of {num_pages} pages failed, more than data.max_bad_fraction {self._max_bad_fraction} "
+            f"allows; all are listed in {self._path}, the newest:\n" + "\n".join(newest)
+        )
 
 
 class RunRecord:
@@ -206,6 +267,15 @@ def read_run(output: Path) -> RunFolder:
 def data_differences(output: Path, data: DataSizes) -> list[str]:
     """One line for each dataset that is not as the last start of a run found it."""
     return differences(_read_json(RunLayout(output).record).get("data", {}), data, "dataset ")
+
+
+def allowed_failures(num_pages: int, max_bad_fraction: float) -> float:
+    """How many of `num_pages` may fail: the share, and what chance adds to it (three standard deviations).
+
+    So one bad page among the first ten does not stop a run that allows 1 %, but ten among the first hundred do.
+    """
+    expected = max_bad_fraction * num_pages
+    return expected + 3.0 * math.sqrt(expected)
 
 
 def differences(before: Mapping[str, object], after: Mapping[str, object], prefix: str = "") -> list[str]:

@@ -8,19 +8,25 @@ instead would weigh a token by how many others share its micro-batch: a gradient
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from wdstream.batches.batch import Batch
+from wdstream.batches.collate import collate, encode_pack
 from wdstream.errors import TrainError
 from wdstream.families.base import Family
-from wdstream.train.dummy import needs_dummy, with_dummy
+from wdstream.records import IGNORED, EncodedPack, Sample
 from wdstream.train.loss import LossHead, find_targets
 from wdstream.train.optimizer import set_learning_rate
+
+NO_PACK = -1
+"""Number of the pack of a blank document."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +40,7 @@ class Engine:
         family: moves batches to the device.
         dtype: of pixels on the device.
         seed: of dropout.
-        needs_images: every micro-batch must run the vision tower (dummy.py).
+        needs_images: every micro-batch must run the vision tower (`complete`).
     """
 
     accelerator: Accelerator
@@ -129,12 +135,6 @@ def batch_loss(engine: Engine, batch: Batch) -> tuple[Tensor, int]:
     return engine.head.loss_sum(engine.model, inputs, targets.to(device)), targets.num_supervised
 
 
-def complete(engine: Engine, batch: Batch) -> Batch:
-    """The batch, with a dummy document where the model needs one."""
-    needs_one = needs_dummy(batch, engine.family, needs_images=engine.needs_images)
-    return with_dummy(batch, engine.family) if needs_one else batch
-
-
 def model_inputs(engine: Engine, batch: Batch) -> dict[str, object]:
     """Keyword arguments of the model's forward, on the device; without labels, since the head has its targets."""
     inputs = dict(engine.family.model_inputs(batch, device=engine.accelerator.device, dtype=engine.dtype))
@@ -163,3 +163,68 @@ def pack_seed(seed: int, pack: int) -> int:
     value = (seed * 0x9E3779B97F4A7C15 + pack + 1) * 0xBF58476D1CE4E5B9 & mask
     value = (value ^ (value >> 31)) * 0x94D049BB133111EB & mask
     return (value ^ (value >> 29)) >> 1
+
+
+def complete(engine: Engine, batch: Batch) -> Batch:
+    """The batch, with a blank document in every row where training on many devices would break without.
+
+    DDP waits for the gradient of every trained parameter and FSDP for every rank to enter every module, so each
+    micro-batch must run the vision tower. The blank document has a small image and labels of -100: its gradient is
+    exactly 0, on all ranks alike. A batch without any tokens (padding of the last step) gets one, too.
+    """
+    needs_one = needs_dummy(batch, engine.family, needs_images=engine.needs_images)
+    return with_dummy(batch, engine.family) if needs_one else batch
+
+
+def needs_dummy(batch: Batch, family: Family, *, needs_images: bool) -> bool:
+    """Whether `batch` has no tokens, or no images where images are needed."""
+    is_empty = batch.input_ids.shape[1] == 0
+    return is_empty or (needs_images and all(len(batch.arrays[key]) == 0 for key in family.layout([])))
+
+
+def dummy_pack(family: Family) -> EncodedPack:
+    """One blank image of twice the family's size multiple, EOS after it, nothing supervised."""
+    side = 2 * family.size_multiple
+    input_ids = np.concatenate([family.image_ids(side, side), np.array([family.eos_id], dtype=np.int64)])
+    sample = Sample(
+        key="",
+        input_ids=input_ids,
+        labels=np.full_like(input_ids, IGNORED),
+        tiles=(np.zeros((side, side, 3), dtype=np.uint8),),
+        num_patches=0,
+    )
+    return encode_pack([sample], family, number=NO_PACK)
+
+
+def with_dummy(batch: Batch, family: Family) -> Batch:
+    """`batch`, which has no images, with the blank document at the end of every row; its metadata is unchanged."""
+    num_rows, length = batch.input_ids.shape
+    extra = collate([dummy_pack(family)] * num_rows, family)
+    added = extra.input_ids.shape[1]
+    input_ids = torch.cat([batch.input_ids, extra.input_ids], dim=-1)
+    labels = torch.cat([batch.labels, extra.labels], dim=-1)
+    lengths = [[*_row_documents(batch.cu_seq_lens_q, row, length), added] for row in range(num_rows)]
+    limits = torch.from_numpy(np.cumsum([0, *(tokens for row in lengths for tokens in row)], dtype=np.int32))
+    longest = max(batch.max_length_q, added)
+    attention = family.attention_arrays(input_ids.numpy(), labels.numpy(), lengths)
+    return replace(
+        batch,
+        input_ids=input_ids,
+        labels=labels,
+        position_ids=torch.cat([batch.position_ids, extra.position_ids], dim=-1),
+        arrays={
+            **batch.arrays,
+            **{key: extra.arrays[key] for key in family.layout([])},
+            **{key: torch.from_numpy(array) for key, array in attention.items()},
+        },
+        cu_seq_lens_q=limits,
+        cu_seq_lens_k=limits,
+        max_length_q=longest,
+        max_length_k=longest,
+    )
+
+
+def _row_documents(limits: Tensor, row: int, length: int) -> list[int]:
+    """Tokens of the documents of one row, padding included, from the limits over all rows of `length` tokens."""
+    inside = [limit for limit in limits.tolist() if row * length <= limit <= (row + 1) * length]
+    return [end - start for start, end in pairwise(inside)]

@@ -7,7 +7,7 @@ import pytest
 
 from wdstream.errors import TrainError
 from wdstream.records import Failure
-from wdstream.runs.quarantine import Quarantine, allowed_failures
+from wdstream.runs.record import Quarantine, allowed_failures
 
 
 def failure(number: int) -> Failure:

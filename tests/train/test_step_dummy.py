@@ -14,8 +14,8 @@ from wdstream.families.registry import FAMILIES, load_family
 from wdstream.proofs.isolation import random_model
 from wdstream.records import EncodedPack, Sample
 from wdstream.testing import make_samples
-from wdstream.train.dummy import needs_dummy, with_dummy
 from wdstream.train.loss import LossHead, find_targets
+from wdstream.train.step import needs_dummy, with_dummy
 
 
 @pytest.fixture(scope="module")
