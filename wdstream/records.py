@@ -9,7 +9,7 @@ Pixels are uint8 arrays of shape (height, width, 3), RGB. A page's text and imag
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,11 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 MAX_SIDE = 1 << 24
 """Longest side of a page in pixels; keeps every product of the tiling rules within 64 bits."""
+MAX_PIXELS = 200_000_000
+"""Pixels of an image, at most, unless the settings say otherwise."""
+Resample = Literal["bilinear", "bicubic", "lanczos"]
+RESAMPLES: tuple[Resample, ...] = get_args(Resample)
+"""The filters by which images are resized."""
 CHANNELS = 3
 """Of every image: RGB."""
 IGNORED = -100

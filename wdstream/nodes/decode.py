@@ -7,8 +7,7 @@ from wdstream.nodes.as_page import as_page
 from wdstream.nodes.mapper import Map, OnError
 from wdstream.nodes.node import Node
 from wdstream.pixels.decode import decode_image
-from wdstream.plan.settings import MAX_PIXELS
-from wdstream.records import DecodedPage, Pixels
+from wdstream.records import MAX_PIXELS, DecodedPage, Pixels
 
 
 class Decode(Map[object, DecodedPage]):

@@ -4,19 +4,20 @@ header ► plan of the tiles ► (cache) or decode ► shrink an over-long page 
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from wdstream.errors import DecodeError
 from wdstream.nodes.mapper import Map, OnError
 from wdstream.nodes.node import Node
 from wdstream.pixels.decode import EncodedImage, check_limit
 from wdstream.pixels.render import render_tiles, resize, scaled_decode_size
-from wdstream.pixels.settings import DecodeMode
 from wdstream.pixels.tile_cache import TileCache, entry_name
 from wdstream.plan.sample_lengths import FULL_SCALE, scaled_size
-from wdstream.plan.settings import MAX_PIXELS
-from wdstream.records import DecodedPage, Page, Pixels, Size, TiledPage, TilePlan
+from wdstream.records import MAX_PIXELS, DecodedPage, Page, Pixels, Size, TiledPage, TilePlan
 from wdstream.tiling.plugin import DEFAULT_RESAMPLE
+
+if TYPE_CHECKING:
+    from wdstream.pixels.settings import DecodeMode
 
 
 class Tiling(Protocol):
@@ -50,7 +51,7 @@ class TileRenderer:
         *,
         tiling: Tiling,
         max_pixels: int = MAX_PIXELS,
-        decode: DecodeMode = "exact",
+        decode: "DecodeMode" = "exact",
         cache: TileCache | None = None,
     ) -> None:
         self.tiling = tiling

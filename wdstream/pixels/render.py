@@ -15,8 +15,7 @@ from torch.nn.functional import interpolate
 
 from wdstream.errors import DecodeError
 from wdstream.pixels.grey import grey_as_rgb, is_grey
-from wdstream.records import Box, Pixels, Placement, Size, TilePlan
-from wdstream.tiling.settings import RESAMPLES
+from wdstream.records import RESAMPLES, Box, Pixels, Placement, Size, TilePlan
 
 _LANES = 4  # torch's uint8 kernel works on 3 or 4 interleaved channels
 

@@ -20,6 +20,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +28,12 @@ from numpy.typing import NDArray
 from wdstream.errors import ConfigError
 from wdstream.pixels.cache_usage import TEMP_PREFIX, CacheSpace, locked_usage
 from wdstream.pixels.grey import grey_as_rgb, is_grey
-from wdstream.pixels.settings import DecodeMode, PixelSettings, TileCacheSettings
 from wdstream.plan.sample_lengths import FULL_SCALE
 from wdstream.records import Pixels, Size
 from wdstream.storage.atomic import atomic_write
+
+if TYPE_CHECKING:
+    from wdstream.pixels.settings import DecodeMode, PixelSettings, TileCacheSettings
 
 FORMAT = "v2"
 """Raised whenever the entries, or the rules by which pixels are decoded, change."""
@@ -41,7 +44,7 @@ _DIGEST_BYTES = 20
 _log = logging.getLogger("wdstream")
 
 
-def cache_policy(*, tiling: str, decode: DecodeMode, max_pixels: int) -> str:
+def cache_policy(*, tiling: str, decode: "DecodeMode", max_pixels: int) -> str:
     """16 hex digits of all that decides the tiles of an image.
 
     Args:
@@ -58,7 +61,7 @@ def cache_policy(*, tiling: str, decode: DecodeMode, max_pixels: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def open_cache(pixels: PixelSettings, *, tiling: str, max_pixels: int) -> "TileCache | None":
+def open_cache(pixels: "PixelSettings", *, tiling: str, max_pixels: int) -> "TileCache | None":
     """The cache that the settings name, or None without one; `tiling` is the tiling's pixel_fingerprint.
 
     Raises:
@@ -86,7 +89,7 @@ class TileCache:
         policy: `cache_policy`.
     """
 
-    def __init__(self, settings: TileCacheSettings, policy: str) -> None:
+    def __init__(self, settings: "TileCacheSettings", policy: str) -> None:
         self.policy = policy
         self._folder = settings.path / f"{FORMAT}-{policy}"
         settings.path.mkdir(parents=True, exist_ok=True)

@@ -14,14 +14,16 @@ stream without an index alike. What images cost is asked once for each size (`Im
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.plan.protocols import LengthModel, TileModel
-from wdstream.plan.settings import PackSettings
 from wdstream.records import MAX_SIDE, Bools, Ints, TileArrays
+
+if TYPE_CHECKING:
+    from wdstream.plan.settings import PackSettings
 
 FULL_SCALE = 64
 """Images are shrunk to scale / FULL_SCALE of their sides."""
@@ -215,7 +217,7 @@ class LengthLimits:
     downscale: bool = False
 
     @classmethod
-    def of(cls, settings: PackSettings, family: LengthModel, *, downscale: bool) -> "LengthLimits":
+    def of(cls, settings: "PackSettings", family: LengthModel, *, downscale: bool) -> "LengthLimits":
         """Those of a pack's settings, and of the longest document that the family takes."""
         longest = family.max_document_tokens
         return cls(

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, PositiveInt
 
 from wdstream.plan.filter import Where
 from wdstream.plan.packer import Budget
+from wdstream.records import MAX_PIXELS
 from wdstream.settings import Settings
 
 
@@ -19,8 +20,6 @@ WhereText = Annotated[str, AfterValidator(_check_where)]
 
 OnChange = Literal["refuse", "keep", "new_epoch"]
 DealPolicy = Literal["total", "phase"]
-MAX_PIXELS = 200_000_000
-"""Pixels of an image, at most, unless the settings say otherwise."""
 
 
 class Phase(Settings):

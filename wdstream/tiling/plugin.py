@@ -18,10 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from wdstream.errors import ConfigError
-from wdstream.records import TileArrays, TilePlan
+from wdstream.records import RESAMPLES, Resample, TileArrays, TilePlan
 from wdstream.tiling.arrays import distinct_sizes, page_sizes
 from wdstream.tiling.labels import grid_labels, grid_text_pieces
-from wdstream.tiling.settings import RESAMPLES, Resample
 
 ENTRY_POINT_GROUP = "wdstream.tiling"
 DEFAULT_RESAMPLE: Resample = "bicubic"

@@ -5,16 +5,15 @@ Sizes are (width, height), grids (columns, rows), aspect is height / width.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag, model_validator
 
+from wdstream.records import Resample
 from wdstream.settings import Settings
 
 RGB = tuple[int, int, int]
 ReadingOrder = Literal["ltr", "rtl"]
-Resample = Literal["bilinear", "bicubic", "lanczos"]
-RESAMPLES: tuple[Resample, ...] = get_args(Resample)
 
 MAX_PRODUCT = 1 << 38
 """Bound of settings in pixels; times the longest side of a page, 1 << 24, it stays within 64 bits."""
