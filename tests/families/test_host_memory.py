@@ -142,5 +142,5 @@ def test_layout_writes_once_into_one_buffer(
 def test_a_batch_of_one_pack_has_the_very_buffer(name: str, tiny_models: dict[str, Path]) -> None:
     family = load_family(tiny_models[name])
     laid_out = family.layout(tiles_of(family, 2, is_one_plane=True))
-    joined = family.collate_pixels([laid_out])
+    joined = family.images.collate([laid_out])
     assert joined["pixel_values"] is laid_out["pixel_values"]

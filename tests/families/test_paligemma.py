@@ -58,7 +58,7 @@ def test_ids_of_a_page(both: tuple[Family, Any]) -> None:
     assert sample.labels.tolist() == [*[-100] * len(opening), *text, family.eos_id]
     assert sample.num_patches == 32
     assert family.prefix_tokens == 2
-    assert family.positions(sample.input_ids, []).tolist() == [list(range(1, len(sample.input_ids) + 1))]
+    assert family.position_rule.positions(sample.input_ids, []).tolist() == [list(range(1, len(sample.input_ids) + 1))]
 
 
 def test_a_prompt_is_between_bos_and_newline(both: tuple[Family, Any]) -> None:

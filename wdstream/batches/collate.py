@@ -36,14 +36,14 @@ def encode_pack(
     """
     empty = np.empty(0, dtype=np.int64)
     positions = [
-        family.positions(sample.input_ids, [(tile.shape[1], tile.shape[0]) for tile in sample.tiles])
+        family.position_rule.positions(sample.input_ids, [(tile.shape[1], tile.shape[0]) for tile in sample.tiles])
         for sample in samples
     ]
     return EncodedPack(
         number=number,
         input_ids=np.concatenate([empty, *(sample.input_ids for sample in samples)]),
         labels=np.concatenate([empty, *(sample.labels for sample in samples)]),
-        position_ids=np.concatenate([empty.reshape(1, 0).repeat(family.num_position_rows, 0), *positions], axis=1),
+        position_ids=np.concatenate([empty.reshape(1, 0).repeat(family.position_rule.num_rows, 0), *positions], axis=1),
         lengths=tuple(len(sample.input_ids) for sample in samples),
         pixels=family.layout([tile for sample in samples for tile in sample.tiles]),
         keys=tuple(sample.key for sample in samples),
@@ -78,7 +78,7 @@ def collate(packs: Sequence[EncodedPack], family: Family, *, pad_to: int | None 
     input_ids = _padded([pack.input_ids for pack in packs], length, family.pad_id)
     labels = _padded([pack.labels for pack in packs], length, IGNORED)
     arrays = {
-        **family.collate_pixels([pack.pixels for pack in packs]),
+        **family.images.collate([pack.pixels for pack in packs]),
         **family.attention_arrays(input_ids, labels, rows),
     }
     step = packs[0].step

@@ -12,8 +12,8 @@ model folder and puts parts together (families/shared). What a family does is wh
 The few things that no part can say, such as where BOS goes, are methods that a family overrides. docs/add-a-family.md
 makes one step by step.
 
-Letters: L tokens, B rows of a batch, R position rows (`num_position_rows`), N patches, K images. Nothing here imports
-torch or transformers before pixels are laid out or a batch is moved.
+Letters: L tokens, B rows of a batch, R position rows (`position_rule.num_rows`), N patches, K images. Nothing here
+imports torch or transformers before pixels are laid out or a batch is moved.
 """
 
 import copy
@@ -141,11 +141,6 @@ class Family:
         return self.images.is_splitting
 
     @property
-    def num_position_rows(self) -> int:
-        """R, rows of `position_ids`: 1, or 4 with M-RoPE (text, time, height, width)."""
-        return self.position_rule.num_rows
-
-    @property
     def text_fingerprint(self) -> str:
         """Hex; the text encoder's: names the token column of a dataset."""
         return self.encoder.fingerprint
@@ -245,22 +240,9 @@ class Family:
 
     # What the model gets.
 
-    def positions(self, input_ids: Ints, image_sizes: Sequence[Size]) -> Ints:
-        """Position ids of ONE document, int64 (R, L); row 0 counts its tokens.
-
-        Args:
-            input_ids: int64 (L,).
-            image_sizes: (width, height) of its images before resizing, in order.
-        """
-        return self.position_rule.positions(input_ids, image_sizes)
-
     def layout(self, tiles: Sequence[Pixels]) -> Layout:
         """Resize images and lay them out as the model wants them, still uint8; for no images, arrays of length 0."""
         return self.images.layout(tiles)
-
-    def collate_pixels(self, parts: Sequence[Layout]) -> Layout:
-        """Join the arrays of several `layout` calls, images in order."""
-        return self.images.collate(parts)
 
     def attention_arrays(self, input_ids: Ints, labels: Ints, lengths: Sequence[Sequence[int]]) -> Layout:
         """What a family's attention needs besides positions and cu_seq_lens; {} for causal families.

@@ -22,7 +22,7 @@ attention know causal rows only and drop the blocks without a word, so they are 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,11 +66,7 @@ class PlainPositions:
     """One row: `first`, `first` + 1, ..."""
 
     first: int = 0
-
-    @property
-    def num_rows(self) -> int:
-        """One row of positions."""
-        return 1
+    num_rows: ClassVar[int] = 1
 
     def positions(self, input_ids: Ints, image_sizes: Sequence[Size]) -> Ints:
         """Text positions from `first` on; int64 (1, L)."""
@@ -88,11 +84,7 @@ class MropePositions:
 
     image_id: int
     grid: Callable[[int, int], tuple[int, int]]
-
-    @property
-    def num_rows(self) -> int:
-        """Four rows: text, time, height, width."""
-        return 4
+    num_rows: ClassVar[int] = 4
 
     def positions(self, input_ids: Ints, image_sizes: Sequence[Size]) -> Ints:
         """`mrope_positions` of these ids; int64 (4, L)."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Layout = Mapping[str, NDArray[Any]]
 """Arrays of images or of a batch, by the name of the model's argument: uint8 pixels, int64 sizes."""
 BatchMapping = Mapping[str, Any]
-"""A collated batch: the tensors of `Layout` and the text side, see wdstream/batches/collate.py."""
+"""A collated batch: the tensors of `Layout` and the text side, see wdstream/batches/batch.py."""
 Inputs = dict[str, Any]
 """Keyword arguments of `model.forward`."""
 

@@ -214,9 +214,8 @@ class PatchRows:
         grids = np.array([(1, high // side, wide // side) for wide, high in sizes], dtype=np.int64).reshape(-1, 3)
         return {"pixel_values": patches, "image_grid_thw": grids}
 
-    def collate(self, parts: Sequence[Layout]) -> Layout:
-        """Patches and grids of all parts below each other."""
-        return join_arrays(parts)
+    collate = staticmethod(join_arrays)
+    """Patches and grids of all parts below each other."""
 
     def inputs(self, batch: BatchMapping, *, device: "torch.device | str", dtype: "torch.dtype") -> Inputs:
         """Normalised patches with their temporal copies, and their grids."""
