@@ -1,7 +1,6 @@
 """The shape of the code: layers in one order, a core without torch, small and documented files, tests next to modules.
 
-Each rule is one test whose failure lists every offender. A rule that is not reached yet holds today's number or
-offenders, and says what is wanted; no number may rise and no offender may join.
+Each rule is one test whose failure lists every offender.
 """
 
 import ast
@@ -56,9 +55,9 @@ MAX_FUNCTION_LINES = 40
 MAX_P90_FUNCTION_LINES = 15
 """Of code: docstrings and comments are left out."""
 MAX_FOLDER_FILES = 20
-MAX_FILES = 205  # wanted: 200
-MAX_DOUBLED_NAMES = 16  # wanted: 0
-MAX_ANY = 8.4  # per 1,000 lines; wanted: 6
+MAX_FILES = 200
+MAX_ANY = 6
+"""Per 1,000 lines."""
 
 # Names that a package lends from a layer above it, on first use (docs/decisions/layers.md).
 UPWARD = {"wdstream.make_shards imports wdstream.report.progress"}
@@ -180,8 +179,7 @@ def test_modules_are_documented() -> None:
 
 
 def test_a_public_name_is_defined_once() -> None:
-    doubled = doubled_names([*MODULES.values()])
-    assert len(doubled) <= MAX_DOUBLED_NAMES, "\n".join(doubled)
+    assert not doubled_names([*MODULES.values()])
 
 
 def test_any_is_rare() -> None:

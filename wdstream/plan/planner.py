@@ -29,7 +29,7 @@ from wdstream.plan.summary import PlanSummary, summarise
 from wdstream.records import StepPlan
 from wdstream.settings import takes_settings
 
-SavedState = StreamState | Mapping[str, object]
+StateLike = StreamState | Mapping[str, object]
 LAST = 1 << 62
 """After every step of a run."""
 
@@ -96,7 +96,7 @@ class Planner:
             step=0, passes=0, cursors=self.mixture.pass_start(0), pool=(), fingerprints=self.fingerprints
         )
 
-    def resume(self, state: SavedState, *, on_change: OnChange | None = None) -> StreamState:
+    def resume(self, state: StateLike, *, on_change: OnChange | None = None) -> StreamState:
         """A saved state, checked, as a state of this plan.
 
         Args:
@@ -123,7 +123,7 @@ class Planner:
         self.mixture.check_cursors(saved.cursors)
         return replace(saved, fingerprints=self.fingerprints)
 
-    def steps(self, state: SavedState | None = None, *, world_size: int = 1, micro_batch_size: int = 1) -> Steps:
+    def steps(self, state: StateLike | None = None, *, world_size: int = 1, micro_batch_size: int = 1) -> Steps:
         """The steps after a state, their packs assigned to ranks; to the end of the run, or without end.
 
         Raises:
@@ -136,7 +136,7 @@ class Planner:
         return Steps(self.mixture, self.resume(state), self.fingerprints, assigner=assigner)
 
     def step(
-        self, number: int, *, world_size: int = 1, micro_batch_size: int = 1, state_near: SavedState | None = None
+        self, number: int, *, world_size: int = 1, micro_batch_size: int = 1, state_near: StateLike | None = None
     ) -> StepPlan:
         """One step of the run, as it is from its beginning, or from `state_near`, if there is one.
 
@@ -150,7 +150,7 @@ class Planner:
         with self._steps_at(number, state_near, assigner, wanted=number) as steps:
             return next(steps)
 
-    def state_after(self, step: int, *, state_near: SavedState | None = None) -> StreamState:
+    def state_after(self, step: int, *, state_near: StateLike | None = None) -> StreamState:
         """The state after a step, which is the one before the next; -1 gives the initial state. See `step`.
 
         Raises:
@@ -159,7 +159,7 @@ class Planner:
         with self._steps_at(step + 1, state_near, self._assigner(1, 1), wanted=step) as steps:
             return steps.state()
 
-    def total_steps(self, state: SavedState | None = None) -> int | None:
+    def total_steps(self, state: StateLike | None = None) -> int | None:
         """Steps of the run, by a dry run of all its epochs; None when it has no end.
 
         Args:
@@ -209,7 +209,7 @@ class Planner:
 
     @contextmanager
     def _steps_at(
-        self, number: int, state_near: SavedState | None, assigner: Assigner, *, wanted: int
+        self, number: int, state_near: StateLike | None, assigner: Assigner, *, wanted: int
     ) -> Iterator[Steps]:
         """Steps of which the next has this number, from `state_near` or the nearest known state before it.
 
