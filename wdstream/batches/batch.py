@@ -1,4 +1,8 @@
-"""Batch: the typed record that a loader gives, one pack per row, with mapping access to everything in it."""
+"""Batch: the typed record that a loader gives, one pack per row, with mapping access to everything in it.
+
+A dataclass and not a dict of a known shape: names and types are checked where it is made and where it is read, and a
+batch that is printed is one line, not its tensors.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
