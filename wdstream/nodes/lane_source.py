@@ -19,7 +19,7 @@ from math import gcd
 from wdstream.errors import PlanError, StateError
 from wdstream.nodes.lane import Lane, LaneSettings
 from wdstream.nodes.measure import MeasuredPage, PageMeasurer
-from wdstream.nodes.node import SavedState, Stage, State
+from wdstream.nodes.node import JsonState, Stage, State
 from wdstream.nodes.read_tars import OpenStream, open_url, shard_names
 from wdstream.plan.deal import packs_per_rank
 from wdstream.records import Failure, World
@@ -96,7 +96,7 @@ class LaneSource(Stage[LanePack]):
             f"{len(self.urls)} shards>"
         )
 
-    def start_at(self, state: SavedState | None) -> None:
+    def start_at(self, state: JsonState | None) -> None:
         """Let `reset()` begin at a saved state."""
         self.start = None if state is None else dict(state)
 

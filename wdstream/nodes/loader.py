@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Generic, Self
 
-from wdstream.nodes.node import Node, Out, SavedState, State, close
+from wdstream.nodes.node import JsonState, Node, Out, State, close
 
 
 class Loader(Iterator[Out], Generic[Out]):
@@ -41,7 +41,7 @@ class Loader(Iterator[Out], Generic[Out]):
         """The position after the last item that came out."""
         return self.root.state_dict()
 
-    def load_state_dict(self, state: SavedState) -> None:
+    def load_state_dict(self, state: JsonState) -> None:
         """Go to a saved position at once; the next item is the one that followed it."""
         self.root.reset(dict(state))
         self._is_at_end = False

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 Out = TypeVar("Out", covariant=True)
 State = dict[str, Any]
 """A position, as JSON."""
-SavedState = Mapping[str, Any]
+JsonState = Mapping[str, Any]
 """A state that was saved, by this process or another."""
 
 SOURCE_KEY = "source"

@@ -5,13 +5,13 @@ from typing import Protocol
 
 from wdstream.batches.batch import Batch
 from wdstream.nodes.loader import Loader
-from wdstream.nodes.node import SOURCE_KEY, Node, SavedState, State
+from wdstream.nodes.node import SOURCE_KEY, JsonState, Node, State
 
 
 class StreamSource(Protocol):
     """The source at the other end of the graph: it knows what a step is."""
 
-    def start_at(self, state: SavedState | None) -> None:
+    def start_at(self, state: JsonState | None) -> None:
         """Let `reset()` begin at a saved state of the stream."""
 
     def completed(self, state: State) -> State | None:
@@ -27,7 +27,7 @@ class StreamLoader(Loader[Batch]):
         state: where it begins, as `state_dict` gave it; None for the beginning.
     """
 
-    def __init__(self, root: Node[Batch], source: StreamSource, *, state: SavedState | None = None) -> None:
+    def __init__(self, root: Node[Batch], source: StreamSource, *, state: JsonState | None = None) -> None:
         super().__init__(root)
         self._source = source
         self.load_state_dict(state)
@@ -44,7 +44,7 @@ class StreamLoader(Loader[Batch]):
         """The stream's state after the last completed step, JSON."""
         return copy.deepcopy(self._completed)
 
-    def load_state_dict(self, state: SavedState | None) -> None:
+    def load_state_dict(self, state: JsonState | None) -> None:
         """Begin at a saved state; the next batch is the first of the step after it.
 
         Raises:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wdstream.errors import PageError, RowError
-from wdstream.nodes.node import SavedState, Stage, State
+from wdstream.nodes.node import JsonState, Stage, State
 from wdstream.pipeline.build_pack import PackSlots, Slot
 from wdstream.plan.datasets import Mixture
 from wdstream.plan.planner import Planner
@@ -99,7 +99,7 @@ class PlanSource(Stage[PackTask]):
     STREAM_KEY, EMITTED_KEY = "stream", "emitted"
 
     def __init__(
-        self, plan: Planner, *, world: World, micro_batch_size: int = 1, start: SavedState | None = None
+        self, plan: Planner, *, world: World, micro_batch_size: int = 1, start: JsonState | None = None
     ) -> None:
         super().__init__()
         self.plan = plan
@@ -111,7 +111,7 @@ class PlanSource(Stage[PackTask]):
     def __repr__(self) -> str:
         return f"<PlanSource of rank {self.world.rank} of {self.world.size}: {self.plan!r}>"
 
-    def start_at(self, state: SavedState | None) -> None:
+    def start_at(self, state: JsonState | None) -> None:
         """Let `reset()` begin at a saved state of the stream.
 
         Raises:

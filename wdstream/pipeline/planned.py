@@ -27,7 +27,7 @@ from wdstream.tiling.plugin import LoadedTiling
 from wdstream.tiling.policy import TilingPolicy
 
 if TYPE_CHECKING:
-    from wdstream.nodes.node import SavedState
+    from wdstream.nodes.node import JsonState
     from wdstream.pipeline.build_pack import PackBuilder
     from wdstream.pipeline.loader import StreamLoader
     from wdstream.pipeline.plan_source import PackTask
@@ -91,7 +91,7 @@ class Plan(Planner):
         self,
         *,
         world: World | None = None,
-        state: "SavedState | None" = None,
+        state: "JsonState | None" = None,
         workers: int = 2,
         prefetch: int = 2,
         micro_batch_size: int = 1,
@@ -131,7 +131,7 @@ def build_loader(
     plan: Plan,
     *,
     world: World,
-    state: "SavedState | None",
+    state: "JsonState | None",
     workers: int,
     prefetch: int,
     micro_batch_size: int,

@@ -17,7 +17,7 @@ from wdstream.errors import RowError, StateError
 from wdstream.nodes.lane import LaneSettings
 from wdstream.nodes.lane_source import LanePack, LaneSource, merge_lane_states
 from wdstream.nodes.mapper import BatchMap, Map
-from wdstream.nodes.node import SavedState, State
+from wdstream.nodes.node import JsonState, State
 from wdstream.nodes.prefetch import Prefetch
 from wdstream.nodes.read_tars import shard_names
 from wdstream.nodes.tile import TileRenderer
@@ -82,7 +82,7 @@ class Lanes:
         self,
         *,
         world: World | None = None,
-        state: SavedState | None = None,
+        state: JsonState | None = None,
         workers: int = 2,
         prefetch: int = 2,
         micro_batch_size: int = 1,
@@ -117,7 +117,7 @@ class Lanes:
         ready = Prefetch(collated, depth=prefetch)  # the same, a few ahead
         return StreamLoader(ready, source, state=state)
 
-    def saved_state(self, states: Sequence[SavedState]) -> State:
+    def saved_state(self, states: Sequence[JsonState]) -> State:
         """The one state of the stream, out of what the loaders of all ranks say after the same step.
 
         Raises:
@@ -127,7 +127,7 @@ class Lanes:
         step = merged[LaneSource.NEXT_KEY] // self.settings.global_batch_size
         return {"version": STREAM_VERSION, "step": step, **merged, "fingerprints": self.fingerprints}
 
-    def check(self, state: SavedState) -> None:
+    def check(self, state: JsonState) -> None:
         """Refuse a state of another stream.
 
         Raises:
