@@ -14,26 +14,20 @@ import numpy as np
 
 from wdstream.families.base import Family
 from wdstream.families.shared.images import HALF, MarkedBlock, ProcessorSettings
-from wdstream.families.shared.model_folder import ModelFolder, language_shape, tower_shape
+from wdstream.families.shared.model_folder import (
+    ModelFolder,
+    language_shape,
+    text_defaults,
+    tower_defaults,
+    tower_shape,
+)
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.families.shared.squares import AspectGrid, Grid, Squares, SquareTower, cost_by_square, square_side
 from wdstream.plan.deal import training_flops
 from wdstream.records import Ints, Size
 
-_VISION = {
-    "hidden_size": 1152,
-    "intermediate_size": 4304,
-    "num_hidden_layers": 26,
-    "image_size": 384,
-    "patch_size": 14,
-}
-_TEXT = {
-    "vocab_size": 256000,
-    "hidden_size": 8192,
-    "intermediate_size": 22528,
-    "num_hidden_layers": 40,
-    "num_attention_heads": 64,
-}
+_VISION = tower_defaults(width=1152, mlp=4304, layers=26, image_size=384, patch_size=14)
+_TEXT = text_defaults(vocab_size=256000, width=8192, mlp=22528, layers=40, heads=64)
 """What config.json may leave to the defaults of the transformers classes."""
 
 

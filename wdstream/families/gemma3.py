@@ -13,27 +13,19 @@ from typing import ClassVar
 from wdstream.families.base import Family
 from wdstream.families.shared.attention import MASKED_ATTENTION, MASKED_REASON, ImageMasks
 from wdstream.families.shared.images import HALF, MarkedBlock, ProcessorSettings
-from wdstream.families.shared.model_folder import ModelFolder, language_shape, tower_shape
+from wdstream.families.shared.model_folder import (
+    ModelFolder,
+    language_shape,
+    text_defaults,
+    tower_defaults,
+    tower_shape,
+)
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.families.shared.squares import Squares, SquareTower, square_side
 from wdstream.plan.deal import training_flops
 
-_VISION = {
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 12,
-    "image_size": 224,
-    "patch_size": 16,
-}
-_TEXT = {
-    "vocab_size": 262208,
-    "hidden_size": 2304,
-    "intermediate_size": 9216,
-    "num_hidden_layers": 26,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 4,
-    "head_dim": 256,
-}
+_VISION = tower_defaults(width=768, mlp=3072, layers=12, image_size=224, patch_size=16)
+_TEXT = text_defaults(vocab_size=262208, width=2304, mlp=9216, layers=26, heads=8, key_heads=4, head_size=256)
 """What config.json may leave to the defaults of the transformers classes."""
 
 

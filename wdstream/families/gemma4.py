@@ -22,7 +22,7 @@ from wdstream.errors import FamilyError
 from wdstream.families.base import Family
 from wdstream.families.shared.attention import MASKED_ATTENTION, MASKED_REASON, ImageMasks
 from wdstream.families.shared.images import BatchMapping, Inputs, Layout, MarkedBlock, ProcessorSettings, join_arrays
-from wdstream.families.shared.model_folder import Json, ModelFolder, language_shape
+from wdstream.families.shared.model_folder import Json, ModelFolder, language_shape, text_defaults
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.families.shared.resize_rules import BudgetSize
 from wdstream.families.shared.resized import ResizedImages, cut_patches
@@ -43,15 +43,7 @@ _VISION = {
     "patch_size": 16,
     "pooling_kernel_size": 3,
 }
-_TEXT = {
-    "vocab_size": 262144,
-    "hidden_size": 2304,
-    "intermediate_size": 9216,
-    "num_hidden_layers": 30,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 4,
-    "head_dim": 256,
-}
+_TEXT = text_defaults(vocab_size=262144, width=2304, mlp=9216, layers=30, heads=8, key_heads=4, head_size=256)
 """What config.json may leave to the defaults of the transformers classes."""
 
 
@@ -110,7 +102,7 @@ def read_images(folder: ModelFolder, vision: Json, block: MarkedBlock) -> Resize
         raise FamilyError(
             f"{folder.path}: patch_size and pooling_kernel_size are {vision['patch_size']} and "
             f"{vision['pooling_kernel_size']} in config.json (vision_config), {patch} and {pooling} "
-            "in the image processor's settings; take the settings of one checkpoint"
+            "in the image processor's settings; take the settings of one model"
         )
     if settings.get("do_normalize"):
         raise FamilyError(f"{folder.path}: the image processor's settings switch do_normalize on; remove the key")

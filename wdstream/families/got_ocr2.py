@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from wdstream.families.base import Family
 from wdstream.families.shared.images import MarkedBlock, ProcessorSettings
-from wdstream.families.shared.model_folder import Json, ModelFolder, language_shape, tower_shape
+from wdstream.families.shared.model_folder import Json, ModelFolder, language_shape, text_defaults, tower_shape
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.families.shared.squares import AspectGrid, Squares, SquareTower, cost_by_square, square_side
 from wdstream.plan.deal import training_flops
@@ -26,14 +26,7 @@ _VISION = {
     "image_size": 1024,
     "patch_size": 16,
 }
-_TEXT = {
-    "vocab_size": 151860,
-    "hidden_size": 1024,
-    "intermediate_size": 2816,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 16,
-}
+_TEXT = text_defaults(vocab_size=151860, width=1024, mlp=2816, layers=24, heads=16, key_heads=16)
 """What config.json may leave to the defaults of the transformers classes."""
 
 

@@ -29,7 +29,7 @@ import numpy as np
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
 from wdstream.families.shared.images import HALF, BatchMapping, Inputs, ProcessorSettings
-from wdstream.families.shared.model_folder import ModelFolder, language_shape, tower_shape
+from wdstream.families.shared.model_folder import ModelFolder, language_shape, tower_defaults, tower_shape
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.families.shared.squares import (
     Grid,
@@ -51,13 +51,7 @@ MAX_LONGEST_EDGE = 4096
 """Pixels; the processor never resizes to more (`MAX_IMAGE_SIZE` of its module)."""
 LABEL = re.compile(r"<row(\d+)_col(\d+)>")
 _MARK, _WHOLE, _IMAGE = "<fake_token_around_image>", "<global-img>", "<image>"
-_VISION = {
-    "hidden_size": 1152,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 12,
-    "image_size": 224,
-    "patch_size": 32,
-}
+_VISION = tower_defaults(width=1152, mlp=3072, layers=12, image_size=224, patch_size=32)
 """What config.json may leave to the defaults of its transformers class."""
 
 

@@ -10,18 +10,12 @@ from typing import ClassVar
 
 from wdstream.families.base import Family
 from wdstream.families.shared.images import MarkedBlock, ProcessorSettings
-from wdstream.families.shared.model_folder import ModelFolder, language_shape, tower_shape
+from wdstream.families.shared.model_folder import ModelFolder, language_shape, tower_defaults, tower_shape
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.families.shared.squares import AspectGrid, Squares, SquareTower, cost_by_square, square_side
 from wdstream.plan.deal import training_flops
 
-_VISION = {
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 24,
-    "image_size": 448,
-    "patch_size": 14,
-}
+_VISION = tower_defaults(width=1024, mlp=4096, layers=24, image_size=448, patch_size=14)
 """What config.json may leave to the defaults of its transformers class."""
 
 

@@ -10,20 +10,12 @@ from wdstream.errors import FamilyError
 from wdstream.families.base import Family
 from wdstream.families.pixtral import PIXTRAL_TOWER
 from wdstream.families.shared.images import MarkedBlock
-from wdstream.families.shared.model_folder import ModelFolder, first_number, language_shape, tower_shape
+from wdstream.families.shared.model_folder import ModelFolder, first_number, language_shape, text_defaults, tower_shape
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.families.shared.resized import padded_images
 from wdstream.plan.deal import training_flops
 
-_TEXT = {
-    "vocab_size": 151936,
-    "hidden_size": 1024,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-}
+_TEXT = text_defaults(vocab_size=151936, width=1024, mlp=3072, layers=28, heads=16, key_heads=8, head_size=128)
 
 
 class LightOnOcr(Family):
@@ -47,7 +39,7 @@ class LightOnOcr(Family):
         if multiple % self.patch_size:
             raise FamilyError(
                 f"{folder.path}: the image processor rounds to {multiple} pixels, no multiple of the vision tower's "
-                f"patches of {self.patch_size}; take the settings of one checkpoint"
+                f"patches of {self.patch_size}; take the settings of one model"
             )
         self.images = padded_images(
             folder,

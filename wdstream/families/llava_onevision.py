@@ -24,7 +24,7 @@ import numpy as np
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
 from wdstream.families.shared.images import BatchMapping, Inputs, Layout, MarkedBlock, ProcessorSettings
-from wdstream.families.shared.model_folder import ModelFolder, language_shape, tower_shape
+from wdstream.families.shared.model_folder import ModelFolder, language_shape, tower_defaults, tower_shape
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.families.shared.squares import (
     Grid,
@@ -46,13 +46,7 @@ LEAST_IMAGES = 2
 _SIDES = range(384, 2305, 384)
 SHRINK_ABOVE = 1.1
 """Features are shrunk when their sides would be longer than wanted by more than this factor."""
-_VISION = {
-    "hidden_size": 1152,
-    "intermediate_size": 4304,
-    "num_hidden_layers": 26,
-    "image_size": 384,
-    "patch_size": 14,
-}
+_VISION = tower_defaults(width=1152, mlp=4304, layers=26, image_size=384, patch_size=14)
 """What config.json may leave to the defaults of its transformers class."""
 
 
@@ -171,7 +165,7 @@ class AnyresGrid:
         if any(side % tower.side for resolution in resolutions for side in resolution):
             raise FamilyError(
                 f"{folder.path}: image_grid_pinpoints {resolutions} are not all multiples of {tower.side}, the side "
-                "of a square; take the settings of one checkpoint"
+                "of a square; take the settings of one model"
             )
         return cls(
             side=tower.side,

@@ -28,28 +28,21 @@ from wdstream.families.shared.attention import (
     prompt_blocks,
 )
 from wdstream.families.shared.images import HALF, Layout, MarkedBlock, ProcessorSettings
-from wdstream.families.shared.model_folder import Json, ModelFolder, language_shape, tower_shape
+from wdstream.families.shared.model_folder import (
+    Json,
+    ModelFolder,
+    language_shape,
+    text_defaults,
+    tower_defaults,
+    tower_shape,
+)
 from wdstream.families.shared.processor_rules import ProcessorRules, Texts, text_of
 from wdstream.families.shared.squares import Squares, SquareTower, square_side
 from wdstream.plan.deal import training_flops
 from wdstream.records import ImageSegment, Ints, LabelledPage, TextSegment
 
-_VISION = {
-    "hidden_size": 1152,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 27,
-    "image_size": 224,
-    "patch_size": 14,
-}
-_TEXT = {
-    "vocab_size": 257216,
-    "hidden_size": 2048,
-    "intermediate_size": 16384,
-    "num_hidden_layers": 18,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 1,
-    "head_dim": 256,
-}
+_VISION = tower_defaults(width=1152, mlp=4096, layers=27, image_size=224, patch_size=14)
+_TEXT = text_defaults(vocab_size=257216, width=2048, mlp=16384, layers=18, heads=8, key_heads=1, head_size=256)
 _TEXT_2 = {
     **_TEXT,
     "hidden_size": 2304,

@@ -15,28 +15,21 @@ import numpy as np
 
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
-from wdstream.families.shared.model_folder import ModelFolder, first_number, language_shape, tower_shape
+from wdstream.families.shared.model_folder import (
+    ModelFolder,
+    first_number,
+    language_shape,
+    text_defaults,
+    tower_defaults,
+    tower_shape,
+)
 from wdstream.families.shared.processor_rules import ProcessorRules
 from wdstream.families.shared.resized import padded_images
 from wdstream.plan.deal import training_flops
 from wdstream.records import Ints
 
-PIXTRAL_TOWER = {
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 24,
-    "image_size": 1540,
-    "patch_size": 14,
-}
-_TEXT = {
-    "vocab_size": 131072,
-    "hidden_size": 5120,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 40,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-}
+PIXTRAL_TOWER = tower_defaults(width=1024, mlp=4096, layers=24, image_size=1540, patch_size=14)
+_TEXT = text_defaults(vocab_size=131072, width=5120, mlp=14336, layers=40, heads=32, key_heads=8, head_size=128)
 """What config.json may leave to the defaults of the transformers classes."""
 
 

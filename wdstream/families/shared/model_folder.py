@@ -92,6 +92,32 @@ def first_number(value: int | Sequence[int]) -> int:
 NEEDED = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
 
 
+def text_defaults(
+    *, vocab_size: int, width: int, mlp: int, layers: int, heads: int, key_heads: int | None = None, head_size: int = 0
+) -> Json:
+    """A text_config as its transformers class fills it where config.json says nothing."""
+    return {
+        "vocab_size": vocab_size,
+        "hidden_size": width,
+        "intermediate_size": mlp,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": key_heads,
+        "head_dim": head_size,
+    }
+
+
+def tower_defaults(*, width: int, mlp: int, layers: int, image_size: int, patch_size: int) -> Json:
+    """A vision_config as its transformers class fills it where config.json says nothing."""
+    return {
+        "hidden_size": width,
+        "intermediate_size": mlp,
+        "num_hidden_layers": layers,
+        "image_size": image_size,
+        "patch_size": patch_size,
+    }
+
+
 def language_shape(folder: ModelFolder, defaults: Json | None = None) -> dict[str, int]:
     """The language model of a decoder with gated MLPs, grouped queries and an output layer.
 

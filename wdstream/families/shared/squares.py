@@ -88,7 +88,7 @@ class SquareTower:
         if wanted != side:  # the side is not a multiple of the patches in every model: the rest is not seen
             raise FamilyError(
                 f"{folder.path}: the image processor makes images of {side} pixels, the vision tower wants {wanted}; "
-                "take the settings of one checkpoint"
+                "take the settings of one model"
             )
         return cls(vision=vision, side=side, patch_size=first_number(vision["patch_size"]))
 
