@@ -44,8 +44,8 @@ def tars(tmp_path: Path) -> list[str]:
 def test_all_samples_in_order(tars: list[str]) -> None:
     samples = list(ReadTars(tars))
     assert [sample.key for sample in samples] == ["00", "01", "02", "10", "11"]
-    assert samples[1].parts == {"png": b"x" * 700, "txt": b"text 1"}
-    page = as_page({"__key__": samples[1].key, **samples[1].parts})
+    assert samples[1].members == {"png": b"x" * 700, "txt": b"text 1"}
+    page = as_page({"__key__": samples[1].key, **samples[1].members})
     assert page.key == "01"
 
 
@@ -67,7 +67,7 @@ def test_compressed_tars_and_pipes_resume_by_reading_again(tars: list[str], tmp_
     packed.write_bytes(gzip.compress(Path(tars[0]).read_bytes()))
     for urls in ([str(packed), tars[1]], [f"pipe:cat {tars[0]}", f"pipe:cat {tars[1]}"]):
         items = assert_resumes_exactly(partial(ReadTars, urls))
-        assert [(item.key, item.parts) for item in items] == [(item.key, item.parts) for item in ReadTars(tars)]
+        assert [(item.key, item.members) for item in items] == [(item.key, item.members) for item in ReadTars(tars)]
 
 
 def test_tars_of_an_object_store_resume_at_their_place(tars: list[str]) -> None:
@@ -76,7 +76,7 @@ def test_tars_of_an_object_store_resume_at_their_place(tars: list[str]) -> None:
     try:
         urls = [f"memory://bucket/{number}.tar" for number in range(len(tars))]
         items = assert_resumes_exactly(lambda: ReadTars(urls))
-        assert [(item.key, item.parts) for item in items] == [(item.key, item.parts) for item in ReadTars(tars)]
+        assert [(item.key, item.members) for item in items] == [(item.key, item.members) for item in ReadTars(tars)]
         with pytest.raises(ShardError, match=r"memory://bucket/9\.tar cannot be read: FileNotFoundError"):
             next(ReadTars(["memory://bucket/9.tar"]))
     finally:
@@ -124,7 +124,7 @@ def test_directories_metadata_and_dotfiles_are_passed_over(tmp_path: Path) -> No
     write_tar(
         path, [("__meta__/x.json", b"{}"), ("README", b""), ("d/a.TXT", b"1"), ("d/a.jpg", b"2"), ("d/b.txt", b"3")]
     )
-    assert [(sample.key, sample.parts) for sample in ReadTars([str(path)])] == [
+    assert [(sample.key, sample.members) for sample in ReadTars([str(path)])] == [
         ("d/a", {"txt": b"1", "jpg": b"2"}),
         ("d/b", {"txt": b"3"}),
     ]
@@ -149,7 +149,7 @@ def test_damage_is_an_error(tars: list[str], tmp_path: Path) -> None:
         list(ReadTars([str(tmp_path / "none.tar")]))
     double = tmp_path / "double.tar"
     write_tar(double, [("a.txt", b"1"), ("a.txt", b"2")])
-    with pytest.raises(ShardError, match="the sample 'a' has two parts 'txt'"):
+    with pytest.raises(ShardError, match="the sample 'a' has two members 'txt'"):
         list(ReadTars([str(double)]))
 
 

@@ -38,7 +38,7 @@ class LightOnOcr(Family):
         multiple = int(rounding["height"]) if isinstance(rounding, Mapping) else first_number(rounding)
         if multiple % self.patch_size:
             raise FamilyError(
-                f"{folder.path}: the image processor rounds to {multiple} pixels, no multiple of the vision tower's "
+                f"{folder.path}: the image processor rounds to {multiple} pixels, not a multiple of the vision tower's "
                 f"patches of {self.patch_size}; take the settings of one model"
             )
         self.images = padded_images(

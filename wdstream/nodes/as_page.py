@@ -53,9 +53,9 @@ def as_page(sample: object) -> Page | DecodedPage:
 
 def _from_webdataset(sample: Mapping[str, object]) -> Page | DecodedPage:
     """By the rules of stored samples, whatever was decoded: which image is which, `content` and `messages` in json."""
-    key, parts = str(sample["__key__"]), {name: value for name, value in sample.items() if not name.startswith("__")}
-    pictures = {name: value for name, value in parts.items() if is_image(name)}
-    stored = {name: _stored(key, name, value) for name, value in parts.items()}
+    key, members = str(sample["__key__"]), {name: value for name, value in sample.items() if not name.startswith("__")}
+    pictures = {name: value for name, value in members.items() if is_image(name)}
+    stored = {name: _stored(key, name, value) for name, value in members.items()}
     if all(isinstance(value, bytes) for value in pictures.values()):
         return page_from_members(key, stored)
     page = page_from_members(key, stored | {name: name.encode() for name in pictures})  # names stand for the images
@@ -64,7 +64,7 @@ def _from_webdataset(sample: Mapping[str, object]) -> Page | DecodedPage:
 
 
 def _stored(key: str, name: str, value: object) -> bytes:
-    """The bytes a decoded part came from; of a part that no page has, nothing is asked."""
+    """The bytes that a decoded member came from; a member that no page has is left as it is."""
     if isinstance(value, bytes) or name not in (TEXT_EXTENSION, JSON_EXTENSION):
         return value if isinstance(value, bytes) else b""
     try:

@@ -185,8 +185,8 @@ class Lane:
         self._measured = self._opened
         key = f"{self._names[sample.url]}/{sample.key}"  # many tools count keys again in every tar
         try:
-            page = as_page({"__key__": key, **sample.parts})
-            assert isinstance(page, Page), "the parts of a tar are bytes"
+            page = as_page({"__key__": key, **sample.members})
+            assert isinstance(page, Page), "the members of a tar are bytes"
             measured = self._measurer(page)
         except PageError as error:
             left_out = self.left_out.unfit if isinstance(error, UnfitError) else self.left_out.bad

@@ -24,7 +24,7 @@ from wdstream.storage.remote import open_remote
 
 OpenStream = Callable[[str], BinaryIO]
 USTAR_MAGIC, MAGIC_OFFSET = b"ustar", 257
-MAX_PART_BYTES = 2 << 30
+MAX_MEMBER_BYTES = 2 << 30
 """Of one file in a tar, which is read into memory whole; a compressed tar of a few kilobytes may claim to hold more."""
 SILENCE_S = 60.0
 """Seconds without a byte from a web server, after which it counts as gone."""
@@ -34,10 +34,10 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 class RawSample(NamedTuple):
-    """One sample as it is in a tar: `parts` maps extension to bytes, `offset` is where its first header starts."""
+    """One sample as it is in a tar: `members` maps extension to bytes, `offset` is where its first header starts."""
 
     key: str
-    parts: dict[str, bytes]
+    members: dict[str, bytes]
     offset: int
     url: str
 
@@ -216,9 +216,9 @@ def _read_samples(stream: BinaryIO, url: str, base: int) -> Iterator[RawSample]:
             if sample is not None:
                 yield sample
             sample = RawSample(key, {}, base + member.offset, url)
-        if extension in sample.parts:
-            raise ShardError(f"{url}: the sample {key!r} has two parts {extension!r}; remove or rename one")
-        sample.parts[extension] = data
+        if extension in sample.members:
+            raise ShardError(f"{url}: the sample {key!r} has two members {extension!r}; remove or rename one")
+        sample.members[extension] = data
     if sample is not None:
         yield sample
 
@@ -231,10 +231,10 @@ def _read_members(stream: BinaryIO, url: str) -> Iterator[tuple[tarfile.TarInfo,
                 file = tar.extractfile(member) if member.isfile() else None
                 if file is None:
                     continue
-                if member.size > MAX_PART_BYTES:
+                if member.size > MAX_MEMBER_BYTES:
                     raise ShardError(
-                        f"{url}: {member.name!r} has {member.size} bytes, above the limit of {MAX_PART_BYTES} for "
-                        "one part of a sample; leave it out of the tar"
+                        f"{url}: {member.name!r} has {member.size} bytes, above the limit of {MAX_MEMBER_BYTES} for "
+                        "one member of a sample; leave it out of the tar"
                     )
                 yield member, file.read()
     except (tarfile.TarError, OSError, EOFError, http.client.HTTPException) as error:
