@@ -16,6 +16,8 @@ class Inner(Settings):
 class Outer(Settings):
     section = "tiling"
     inner: tuple[Inner, ...] = ()
+    some: tuple[Inner, ...] = Field(default=(Inner(size=1),), min_length=1)
+    side: int | tuple[int, int] = 1
     overlap: float = Field(default=0.0, ge=0, lt=0.5)
 
 
@@ -27,11 +29,23 @@ class Outer(Settings):
         ({"inner": [{"size": 1}, {}]}, "tiling.inner[1].size: missing"),
         ({"inner": [{"size": 1, "sise": 1}]}, "tiling.inner[0].sise: unknown key"),
         ({"overlap": 7, "inner": [{}]}, "tiling.inner[0].size: missing\ntiling.overlap: expected less than 0.5, found"),
+        ({"some": ()}, "tiling.some: Tuple should have at least 1 item"),
     ],
 )
 def test_mistakes_are_named_with_their_path(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         Outer(**values)  # type: ignore[arg-type]
+
+
+def test_pydantic_does_not_show() -> None:
+    """No tags of a union's branches, and nothing said of a tuple that is short only because its entries are wrong."""
+    with pytest.raises(ConfigError) as caught:
+        Outer.of({"some": [{"size": 0}], "side": "x"})
+    assert str(caught.value).splitlines() == [
+        "tiling.some[0].size: expected greater than 0, found 0",
+        "tiling.side: expected a valid integer, unable to parse string as an integer, found 'x'",
+        "tiling.side: expected a valid tuple, found 'x'",
+    ]
 
 
 def test_settings_are_values() -> None:

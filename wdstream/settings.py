@@ -68,11 +68,18 @@ def takes_settings(model: type[Settings]) -> Callable[[F], F]:
 
 def _config_error(model: type[Settings], error: ValidationError) -> ConfigError:
     """One line for each mistake: where it is, what was expected, and what was found."""
-    return ConfigError("\n".join(_explain(model, item) for item in error.errors(include_url=False)))
+    items = [item for item in error.errors(include_url=False) if not _is_echo(item)]
+    return ConfigError("\n".join(_explain(model, item) for item in items))
+
+
+def _is_echo(item: Mapping[str, Any]) -> bool:
+    """Whether a tuple counts as too short only because its entries, each with a mistake of its own, were left out."""
+    value = item["input"]
+    return item["type"] == "too_short" and isinstance(value, list | tuple) and len(value) >= item["ctx"]["min_length"]
 
 
 def _explain(model: type[Settings], item: Mapping[str, Any]) -> str:
-    where, keys = model.section, item["loc"]
+    where, keys = model.section, _place(model, item)
     for key in keys:
         where += f"[{key}]" if isinstance(key, int) else f".{key}" if where else str(key)
     prefix = f"{where}: " if where else ""
@@ -86,7 +93,20 @@ def _explain(model: type[Settings], item: Mapping[str, Any]) -> str:
     return f"{prefix}{item['msg'].replace('Input should be', 'expected')}, found {item['input']!r}"
 
 
-def _known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+def _place(model: type[BaseModel], item: Mapping[str, Any]) -> list[int | str]:
+    """Keys and indexes down to the mistake, without the tags that pydantic puts in for the branch of a union."""
+    place: list[int | str] = []
+    for key in item["loc"]:
+        if isinstance(key, int):
+            place.append(key)
+        elif key in model.model_fields:
+            place.append(key)
+            inner = _models_in(model.model_fields[key].annotation)
+            model = inner[0] if inner else model
+    return [*place, item["loc"][-1]] if item["type"] == "extra_forbidden" else place
+
+
+def _known_keys(model: type[BaseModel], path: list[int | str]) -> list[str]:
     """Keys of the section at `path`, following annotations through unions and tuples."""
     for key in path:
         if key in model.model_fields:

@@ -58,6 +58,15 @@ def test_mistakes_are_named(tmp_path: Path, extra: str, expected: str) -> None:
     assert expected in str(caught.value)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_color_is_recorded_as_three_numbers(tmp_path: Path) -> None:
+    """Without a word from pydantic: every run writes its configuration as JSON."""
+    tiling = "tiling: {pad_color: red, shape_buckets: [{grid: [1, 2], pad_color: '#0000ff'}]}\n"
+    record = load_config(write(tmp_path, MINIMAL + tiling)).model_dump(mode="json")
+    assert record["tiling"]["pad_color"] == [255, 0, 0]
+    assert record["tiling"]["shape_buckets"][0]["pad_color"] == [0, 0, 255]
+
+
 def test_unknown_key_inside_a_list(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data\.train\[0\]\.pth: unknown key; known keys: datasets, epochs"):
         load_config(write(tmp_path, "model: {path: m}\ndata: {train: [{path: s, pth: t}]}"))

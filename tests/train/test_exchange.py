@@ -25,15 +25,15 @@ def make_batch(number: int, keys: list[str], *failures: Failure) -> Batch:
         input_ids=ids,
         labels=ids,
         position_ids=torch.zeros_like(ids),
-        arrays={},
         cu_seq_lens_q=limits,
         cu_seq_lens_k=limits,
         max_length_q=1,
         max_length_k=1,
-        page_keys=[keys],
+        keys=[keys],
         packs=[number],
         lengths=[[1] * len(keys)],
         failures=list(failures),
+        unfit=[],
     )
 
 

@@ -1,11 +1,10 @@
-"""Batch: the typed record that a loader gives, one pack per row, with mapping access to everything in it.
+"""Batch: what a loader gives, one pack per row: a dict whose items are typed attributes as well.
 
-A dataclass and not a dict of a known shape: names and types are checked where it is made and where it is read, and a
-batch that is printed is one line, not its tensors.
+A dict and not only a mapping: loops of users put items in and take them out, and accelerate and transformers move a
+batch by making another of its type from a dict. Printed it is one line, not its tensors.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -15,19 +14,17 @@ from wdstream.records import Failure, StepPlan
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Batch(Mapping[str, Any]):
+class Batch(dict[str, Any]):
     """Packs as tensors: B rows of L tokens, R position rows (1 or 4), D documents over all rows with the padding ones.
 
-    Also a read-only mapping: `batch["input_ids"]`, `{**batch}`, `batch.items()`. Under its fields' names, but that
-    `page_keys` is "keys" there, and that the tensors of `arrays` are items of the batch itself.
+    A dict, so that what moves, copies or extends batches takes it: accelerate, transformers, your own loop. Each item
+    of the names below is an attribute too, but that "keys" is `page_keys` there.
 
     Attributes:
         input_ids, labels: int64 (B, L); labels are -100 where nothing is supervised.
         position_ids: int64 (B, L), or (4, B, L) with M-RoPE; restarts with every document.
         cu_seq_lens_q, cu_seq_lens_k: int32 (D + 1,), limits of the documents in the rows laid end to end; 0 ... B * L.
         max_length_q, max_length_k: tokens of the longest document.
-        arrays: the family's pixel arrays, uint8 pixels among them, and what its attention needs (see its file).
         page_keys: keys of the documents of each row.
         packs: number of the pack in each row.
         lengths: tokens of the documents of each row, without the padding.
@@ -40,10 +37,10 @@ class Batch(Mapping[str, Any]):
         unfit: pages that a stream without a plan passed over on the way to these packs, because no pack takes them.
     """
 
+    __slots__ = ()
     input_ids: Tensor
     labels: Tensor
     position_ids: Tensor
-    arrays: Mapping[str, Tensor]
     cu_seq_lens_q: Tensor
     cu_seq_lens_k: Tensor
     max_length_q: int
@@ -52,38 +49,30 @@ class Batch(Mapping[str, Any]):
     packs: list[int]
     lengths: list[list[int]]
     failures: list[Failure]
-    step: int | None = None
-    step_plan: StepPlan | None = None
-    num_supervised: int | None = None
-    num_patches: int = 0
-    pixel_shapes: list[Shapes] = field(default_factory=list)
-    unfit: list[Failure] = field(default_factory=list)
+    step: int | None
+    step_plan: StepPlan | None
+    num_supervised: int | None
+    num_patches: int
+    pixel_shapes: list[Shapes]
+    unfit: list[Failure]
 
-    def __getitem__(self, name: str) -> Any:
-        if name in self.arrays:
-            return self.arrays[name]
-        if name not in self:
-            raise KeyError(name)
-        return getattr(self, "page_keys" if name == "keys" else name)
+    @property
+    def arrays(self) -> dict[str, Tensor]:
+        """The family's pixel arrays, uint8 pixels among them, and what its attention needs (see its file)."""
+        known = Batch.__annotations__
+        return {name: value for name, value in self.items() if name not in known and isinstance(value, Tensor)}
 
-    def __contains__(self, name: object) -> bool:
-        return name in self.arrays or name in _ITEMS
-
-    def __iter__(self) -> Iterator[str]:
-        yield from _ITEMS
-        yield from self.arrays
-
-    def __len__(self) -> int:
-        return len(_ITEMS) + len(self.arrays)
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self["keys" if name == "page_keys" else name]
+        except KeyError:
+            raise AttributeError(f"the batch has no {name}; it has {', '.join(self)}") from None
 
     def __repr__(self) -> str:
+        if not self.keys() >= {"step", "input_ids", "keys", "num_patches"}:
+            return super().__repr__()  # one that was taken apart
         rows, tokens = self.input_ids.shape
         pages = sum(map(len, self.page_keys))
         return (
             f"<Batch of step {self.step}: {rows} packs of {tokens} tokens, {pages} pages, {self.num_patches} patches>"
         )
-
-
-_ITEMS = {
-    "keys" if entry.name == "page_keys" else entry.name: None for entry in fields(Batch) if entry.name != "arrays"
-}

@@ -7,7 +7,7 @@ Sizes are (width, height), grids (columns, rows), aspect is height / width.
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from wdstream.records import Resample
 from wdstream.settings import Settings
@@ -46,7 +46,7 @@ Canvas = Annotated[
 Overlap = Annotated[float, Field(ge=0, lt=0.5)]
 Area = Annotated[int, Field(strict=True, ge=0, le=MAX_PRODUCT)]
 Aspect = Annotated[float, Field(ge=0, lt=100_000)]
-Color = Annotated[int | RGB | str, PlainValidator(read_color)]
+Color = Annotated[int | RGB | str, BeforeValidator(read_color)]
 Filter = Annotated[Resample, BeforeValidator(lambda name: name.lower() if isinstance(name, str) else name)]
 
 

@@ -8,7 +8,7 @@ instead would weigh a token by how many others share its micro-batch: a gradient
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -207,16 +207,13 @@ def with_dummy(batch: Batch, family: Family) -> Batch:
     limits = torch.from_numpy(np.cumsum([0, *(tokens for row in lengths for tokens in row)], dtype=np.int32))
     longest = max(batch.max_length_q, added)
     attention = family.attention_arrays(input_ids.numpy(), labels.numpy(), lengths)
-    return replace(
+    return Batch(
         batch,
         input_ids=input_ids,
         labels=labels,
         position_ids=torch.cat([batch.position_ids, extra.position_ids], dim=-1),
-        arrays={
-            **batch.arrays,
-            **{key: extra.arrays[key] for key in family.layout([])},
-            **{key: torch.from_numpy(array) for key, array in attention.items()},
-        },
+        **{key: extra[key] for key in family.layout([])},
+        **{key: torch.from_numpy(array) for key, array in attention.items()},
         cu_seq_lens_q=limits,
         cu_seq_lens_k=limits,
         max_length_q=longest,
