@@ -14,3 +14,8 @@ def test_alone_by_default() -> None:
 def test_rank_outside(rank: int, size: int) -> None:
     with pytest.raises(ConfigError, match="rank must be in"):
         World(rank=rank, size=size)
+
+
+def test_no_whole_number() -> None:
+    with pytest.raises(ConfigError, match="World: rank: expected a whole number, found '1'"):
+        World(rank="1", size=2)  # type: ignore[arg-type]

@@ -39,13 +39,16 @@ class World:
     """Rank `rank` of `size` data-parallel processes; made once at the edge, nothing below reads the environment.
 
     Raises:
-        ConfigError: rank is not in [0, size).
+        ConfigError: one is no whole number, or rank is not in [0, size).
     """
 
     rank: int = 0
     size: int = 1
 
     def __post_init__(self) -> None:
+        for name, value in (("rank", self.rank), ("size", self.size)):
+            if not hasattr(value, "__index__"):
+                raise ConfigError(f"World: {name}: expected a whole number, found {value!r:.80}")
         if not 0 <= self.rank < self.size:
             raise ConfigError(f"World(rank={self.rank}, size={self.size}): rank must be in [0, {self.size})")
 

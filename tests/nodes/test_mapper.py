@@ -17,6 +17,7 @@ from wdstream.errors import DecodeError, ShardError
 from wdstream.nodes.items import Items
 from wdstream.nodes.mapper import BatchMap, Map
 from wdstream.nodes.node import Node
+from wdstream.nodes.pack import Pack
 from wdstream.nodes.prefetch import Prefetch
 from wdstream.testing import assert_resumes_exactly
 
@@ -202,3 +203,16 @@ def test_nodes_mix_with_those_of_torchdata() -> None:
         return Prefetch(td.Batcher(Map(theirs, double), batch_size=3), depth=2)
 
     assert assert_resumes_exactly(graph)[:2] == [[2, 6, 10], [14, 18, 22]]
+
+
+@pytest.mark.parametrize("number", [None, "2", 1.5, -1])
+def test_counts_that_are_none(number: int) -> None:
+    source = Items([1])
+    with pytest.raises(ValueError, match=r"Map: workers=.*, expected 0 \(inline\) or a number"):
+        Map(source, str, workers=number)
+    with pytest.raises(ValueError, match=r"BatchMap: a group of .*; expected 1 or more"):
+        BatchMap(source, list, size=number)
+    with pytest.raises(ValueError, match=r"Prefetch: depth=.*, expected 0 or more items"):
+        Prefetch(source, depth=number)
+    with pytest.raises(ValueError, match=r"Pack: .*pool=.*; each must be at least 1"):
+        Pack(source, sequence_length=8, pool=number)

@@ -19,6 +19,7 @@ from wdstream.batches.batch import Batch
 from wdstream.config.build import plan_from_config, tiling_from_config
 from wdstream.config.schema import Config, TilingConfig
 from wdstream.errors import ConfigError, PlanError, ShardError, ShardIndexError, StateError
+from wdstream.nodes import LaneSettings, LaneSource
 from wdstream.pipeline.planned import fit_tiling, write_rejects
 from wdstream.plan.deal import packs_per_rank
 from wdstream.runs.digest import Ranks, pack_digests
@@ -396,6 +397,20 @@ print(plan.step(3).step, 'torch' in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["3", "False"]
+
+
+def test_arguments_of_the_wrong_kind_are_named(plan: Plan) -> None:
+    with pytest.raises(TypeError, match=r"loader: world: expected World\(rank=..., size=...\); got 2"):
+        plan.loader(world=2)  # type: ignore[arg-type]
+    with pytest.raises(PlanError, match=r"micro_batch_size '2' on 1 ranks: expected at least 1"):
+        plan.loader(micro_batch_size="2")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"Plan: pixels: expected PixelSettings\(...\); got 'fast'"):
+        Plan(plan.shards, plan.family, plan.tiling, pixels="fast", sequence_length=64)  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"sequence_length": 64, "max_patches": 64, "global_batch_size": 8}
+    with pytest.raises(ConfigError, match=r"tiling"):
+        LaneSettings(family=plan.family, tiling="grid", **settings)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"LaneSource: settings: expected LaneSettings"):
+        LaneSource(["a.tar"], settings=None)  # type: ignore[arg-type]
 
 
 def test_a_plan_says_what_it_is_and_pickles(stream_config: MakeConfig, small_shards: Path) -> None:

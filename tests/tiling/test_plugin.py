@@ -1,7 +1,9 @@
 """Tilings of other packages, through a real entry point of an installed distribution."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal
@@ -11,7 +13,7 @@ import pytest
 from tests.helpers.other_tiling import install_tiling
 from wdstream.errors import ConfigError
 from wdstream.records import Placement, TilePlan
-from wdstream.tiling.plugin import LoadedTiling, load_tiling
+from wdstream.tiling.plugin import ENTRY_POINT_GROUP, LoadedTiling, load_tiling
 from wdstream.tiling.policy import TilingPolicy, plan_tiles, plan_tiles_arrays
 
 
@@ -47,6 +49,21 @@ def test_fingerprint_follows_the_settings() -> None:
 def test_a_tiling_that_is_not_installed_is_an_error_that_lists_the_installed() -> None:
     with pytest.raises(ConfigError, match=r"tiling 'thirds': expected one installed.*found 0; offered are: halves"):
         load_tiling("thirds")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("nowhere:Tiling", "tiling 'x' at nowhere:Tiling cannot be imported: No module named 'nowhere'"),
+        ("collections:Tiling", "tiling 'x' at collections:Tiling cannot be imported: module 'collections' has no"),
+        ("collections:OrderedDict", "expected a TilingPlugin, found OrderedDict() without plan_tiles and fingerprint"),
+    ],
+)
+def test_an_entry_point_that_offers_no_tiling(value: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint(name="x", value=value, group=ENTRY_POINT_GROUP)
+    monkeypatch.setattr("wdstream.tiling.plugin.entry_points", lambda group: [point])
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_tiling("x")
 
 
 @pytest.mark.usefixtures("installed")

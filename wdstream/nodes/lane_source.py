@@ -67,7 +67,11 @@ class LaneSource(Stage[LanePack]):
         open_stream: OpenStream | None = None,
     ) -> None:
         super().__init__()
-        world = world or World()
+        world = World() if world is None else world
+        if not isinstance(settings, LaneSettings):
+            raise TypeError(f"LaneSource: settings: expected LaneSettings(...); got {settings!r:.80}")
+        if not isinstance(world, World):
+            raise TypeError(f"LaneSource: world: expected World(rank=..., size=...); got {world!r:.80}")
         packs_per_rank(settings.global_batch_size, world_size=world.size)
         if settings.lanes % world.size:
             raise PlanError(

@@ -20,7 +20,7 @@ from typing import Generic, Literal, TypeVar
 import torch
 
 from wdstream.errors import PageError
-from wdstream.nodes.node import SOURCE_KEY, Node, Out, Stage, State, leaked, open_source
+from wdstream.nodes.node import SOURCE_KEY, Node, Out, Stage, State, is_count, leaked, open_source
 
 
 def start_threads(workers: int, name: str) -> ThreadPoolExecutor | None:
@@ -79,8 +79,8 @@ class Map(Stage[Out], Generic[In, Out]):
         name: str = "",
     ) -> None:
         super().__init__(source, name=name)
-        if workers < 0:
-            raise ValueError(f"{self.name}: workers={workers}, expected 0 (inline) or a number of threads")
+        if not is_count(workers, least=0):
+            raise ValueError(f"{self.name}: workers={workers!r}, expected 0 (inline) or a number of threads")
         if on_error not in ("raise", "skip"):
             raise ValueError(f"{self.name}: on_error={on_error!r}, expected 'raise' or 'skip'")
         self.source: Node[In] = source
@@ -191,8 +191,8 @@ class BatchMap(Stage[Out], Generic[In, Out]):
         name: str = "",
     ) -> None:
         super().__init__(source, name=name)
-        if size < 1:
-            raise ValueError(f"{self.name}: a group of {size} items; expected 1 or more")
+        if not is_count(size, least=1):
+            raise ValueError(f"{self.name}: a group of {size!r} items; expected 1 or more")
         self.source: Node[In] = source
         self.size = size
         self.drop_last = drop_last

@@ -9,7 +9,7 @@ Stage adds what the contract leaves open, and what goes wrong without it: the fi
 """
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar
 
 Out = TypeVar("Out", covariant=True)
 State = dict[str, Any]
@@ -89,6 +89,11 @@ class Stage(Node[Out]):
         if self._error is None:
             self._error = RuntimeError(f"{self.name}: closed; reset the node, or build a new graph")
         close(self.source)
+
+
+def is_count(value: object, *, least: int) -> bool:
+    """Whether an argument is a whole number of at least `least`; numpy's are, too."""
+    return isinstance(value, SupportsIndex) and value.__index__() >= least
 
 
 def close(node: object) -> None:

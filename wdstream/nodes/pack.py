@@ -6,7 +6,7 @@ from typing import Generic, NamedTuple, TypeVar, cast
 
 from wdstream.errors import RowError
 from wdstream.nodes.mapper import OnError
-from wdstream.nodes.node import SOURCE_KEY, Node, Stage, State
+from wdstream.nodes.node import SOURCE_KEY, Node, Stage, State, is_count
 from wdstream.plan.packer import Budget, Item, PoolPacker
 from wdstream.records import Sample
 
@@ -50,9 +50,10 @@ class Pack(Stage[list[T]], Generic[T]):
         on_error: OnError = "raise",
     ) -> None:
         super().__init__(source)
-        if sequence_length < 1 or pool < 1 or (max_patches is not None and max_patches < 1):
+        limits = [sequence_length, pool, *([] if max_patches is None else [max_patches])]
+        if not all(is_count(limit, least=1) for limit in limits):
             raise ValueError(
-                f"{self.name}: sequence_length={sequence_length}, max_patches={max_patches}, pool={pool}; "
+                f"{self.name}: sequence_length={sequence_length!r}, max_patches={max_patches!r}, pool={pool!r}; "
                 "each must be at least 1"
             )
         self.source: Node[T] = source

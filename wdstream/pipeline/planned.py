@@ -62,6 +62,8 @@ class Plan(Planner):
         """`datasets`: opened shards, or `Dataset`s and `Mix`es of them; settings: see PlanSettings."""
         family, tiling = fit_tiling(family, tiling)
         self.pixels = pixels or PixelSettings()
+        if not isinstance(self.pixels, PixelSettings):
+            raise TypeError(f"Plan: pixels: expected PixelSettings(...); got {pixels!r:.80}")
         self.family = family_for_pixels(family, self.pixels)
         self.tiling = tiling
         super().__init__(datasets, family, tiling, **settings)
@@ -100,7 +102,7 @@ class Plan(Planner):
         """The batches of one rank; see `build_loader`."""
         return build_loader(
             self,
-            world=world or World(),
+            world=World() if world is None else world,
             state=state,
             workers=workers,
             prefetch=prefetch,
@@ -162,6 +164,8 @@ def build_loader(
     from wdstream.pipeline.loader import StreamLoader
     from wdstream.pipeline.plan_source import PlanSource
 
+    if not isinstance(world, World):
+        raise TypeError(f"loader: world: expected World(rank=..., size=...); got {world!r:.80}")
     packs_per_rank(plan.settings.global_batch_size, world_size=world.size, micro_batch_size=micro_batch_size)
     builder = pack_builder(plan, known_bad=known_bad)
 

@@ -100,8 +100,8 @@ def load_tiling(name: str, **settings: object) -> LoadedTiling:
     """The tiling that an installed package offers under this name, made with these settings.
 
     Raises:
-        ConfigError: none is installed under the name (the installed ones are listed), or several are; or it refuses the
-            settings.
+        ConfigError: none is installed under the name (the installed ones are listed), or several are; it cannot be
+            imported, refuses the settings, or gives no tiling.
     """
     installed = entry_points(group=ENTRY_POINT_GROUP)
     matching = [point for point in installed if point.name == name]
@@ -112,9 +112,18 @@ def load_tiling(name: str, **settings: object) -> LoadedTiling:
             f"'{ENTRY_POINT_GROUP}', found {len(matching)}; offered are: {names}"
         )
     try:
-        tiling = matching[0].load()(**settings)
+        make = matching[0].load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"tiling '{name}' at {matching[0].value} cannot be imported: {error}") from error
+    try:
+        tiling = make(**settings)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"tiling '{name}' refuses the settings {settings}: {error}") from error
+    if lacking := [member for member in ("plan_tiles", "fingerprint") if not hasattr(tiling, member)]:
+        raise ConfigError(
+            f"tiling '{name}' at {matching[0].value}: expected a TilingPlugin, found {tiling!r:.80} without "
+            f"{' and '.join(lacking)}"
+        )
     return LoadedTiling(name, tiling)
 
 

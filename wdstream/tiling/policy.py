@@ -89,8 +89,10 @@ class TilingPolicy(TilingSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_in(cls, values: Mapping[str, object]) -> dict[str, object]:
+    def _fill_in(cls, values: object) -> object:
         """What is left out or None becomes the default of its kind; another word for a value becomes the value."""
+        if not isinstance(values, Mapping):
+            return values  # which pydantic refuses
         filled_in = {"kind": "adaptive", "shape_buckets": "ocr_pages", **values}
         if filled_in["kind"] == "native":
             filled_in |= {"kind": "shape_buckets", "native_resolution": True}
