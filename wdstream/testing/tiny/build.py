@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wdstream.errors import FamilyError
 from wdstream.storage.atomic import atomic_folder
@@ -84,6 +84,8 @@ def write_settings(folder: Path, recipe: TinyRecipe, tokenizer: Tree) -> "Pretra
     Returns:
         The transformers configuration, not yet written.
     """
+    from transformers import AutoConfig
+
     if recipe.tokenizer_config.get("add_bos_token"):
         put_first(tokenizer, recipe.tokenizer_config["bos_token"])
     if recipe.opening:
@@ -97,7 +99,20 @@ def write_settings(folder: Path, recipe: TinyRecipe, tokenizer: Tree) -> "Pretra
     if recipe.chat_template:
         (folder / "chat_template.jinja").write_text(recipe.chat_template, encoding="utf-8")
     num_ids = 1 + max(ids.values())
-    return recipe.build_config(ids, -(-num_ids // VOCAB_MULTIPLE) * VOCAB_MULTIPLE)
+    return AutoConfig.for_model(**_with_ids(recipe.config, ids, -(-num_ids // VOCAB_MULTIPLE) * VOCAB_MULTIPLE))
+
+
+def _with_ids(tree: Mapping[str, Any], ids: Mapping[str, int], vocab_size: int) -> Tree:
+    """A recipe's config with the ids of its tokens and the size of its vocabulary."""
+    filled = dict(tree)
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            filled[key] = _with_ids(value, ids, vocab_size)
+        elif isinstance(value, str) and key.endswith(("token_id", "token_index")):
+            filled[key] = ids[value]
+        elif key.startswith("vocab_size"):
+            filled[key] = vocab_size
+    return filled
 
 
 def _save_weights(folder: Path, config: "PretrainedConfig", seed: int) -> None:

@@ -4,9 +4,8 @@ Their tokenizers have added tokens that are plain text, without the special flag
 sides are small, and there are layers of both kinds, with a sliding window and without.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wdstream.testing.tiny.recipe import (
     HALF_STATISTICS,
@@ -26,9 +25,6 @@ PLAIN = (
     *plain_tokens(*("\n" * length for length in range(1, LONGEST_NEWLINE_RUN + 1))),
     *plain_tokens("<table>", "</table>", "<tr>", "</tr>", "<td>", "</td>"),
 )
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 NUM_LOCATIONS, NUM_SHAPES = 1024, 128
 """Added tokens of PaliGemma, `<loc0000>` and `<seg000>`."""
 _ENDS: Tree = {"bos": "<bos>", "eos": "<eos>", "pad": "<pad>"}
@@ -57,33 +53,16 @@ def _chat(start: str, end: str, image: str) -> str:
     )
 
 
-def _text(ids: Mapping[str, int], vocab_size: int, **sizes: Any) -> Tree:
-    return text_config(ids, vocab_size, **_ENDS, **{"intermediate_size": 128, **sizes})
+def _text(**sizes: Any) -> Tree:
+    return text_config(**_ENDS, **{"intermediate_size": 128, **sizes})
 
 
-def _gemma3(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
-    from transformers import Gemma3Config
-
-    text = _text(
-        ids,
-        vocab_size,
-        num_hidden_layers=4,
-        head_dim=16,
-        query_pre_attn_scalar=16,
-        sliding_window=32,
-        layer_types=["sliding_attention", "full_attention"] * 2,
-        max_position_embeddings=32768,
-    )
-    return Gemma3Config(
-        text_config=text,
-        vision_config=_SIGLIP,
-        mm_tokens_per_image=4,
-        boi_token_index=ids["<start_of_image>"],
-        eoi_token_index=ids["<end_of_image>"],
-        image_token_index=ids["<image_soft_token>"],
-    )
-
-
+_LAYERS: Tree = {
+    "num_hidden_layers": 4,
+    "head_dim": 16,
+    "sliding_window": 32,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+}
 GEMMA3 = TinyRecipe(
     added_tokens=(
         *special_tokens("<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>"),
@@ -104,49 +83,16 @@ GEMMA3 = TinyRecipe(
         "size": {"height": SIDE, "width": SIDE},
     },
     processor_config={"image_seq_length": 4, "processor_class": "Gemma3Processor"},
-    build_config=_gemma3,
+    config={
+        "model_type": "gemma3",
+        "text_config": _text(**_LAYERS, query_pre_attn_scalar=16, max_position_embeddings=32768),
+        "vision_config": _SIGLIP,
+        "mm_tokens_per_image": 4,
+        "boi_token_index": "<start_of_image>",
+        "eoi_token_index": "<end_of_image>",
+        "image_token_index": "<image_soft_token>",
+    },
 )
-
-
-def _gemma4(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
-    from transformers import Gemma4Config
-
-    text = _text(
-        ids,
-        vocab_size,
-        num_hidden_layers=4,
-        head_dim=16,
-        global_head_dim=32,
-        sliding_window=32,
-        layer_types=["sliding_attention", "full_attention"] * 2,
-        hidden_size_per_layer_input=64,
-        vocab_size_per_layer_input=vocab_size,
-        use_bidirectional_attention="vision",
-        final_logit_softcapping=30.0,
-    )
-    # The smallest budget an image may have is 630 patches: the tower has to be tiny for tests to be quick.
-    vision = {
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 1,
-        "num_key_value_heads": 1,
-        "head_dim": 16,
-        "position_embedding_size": 256,
-    }
-    return Gemma4Config(
-        text_config=text,
-        vision_config=vision,
-        audio_config=None,
-        boi_token_id=ids["<|image>"],
-        eoi_token_id=ids["<image|>"],
-        image_token_id=ids["<|image|>"],
-        video_token_id=ids["<|video|>"],
-        boa_token_id=ids["<|audio>"],
-        eoa_token_index=ids["<audio|>"],
-        audio_token_id=ids["<|audio|>"],
-    )
-
 
 GEMMA4 = TinyRecipe(
     added_tokens=(
@@ -174,29 +120,48 @@ GEMMA4 = TinyRecipe(
         "pooling_kernel_size": 3,
         "resample": 3,
     },
-    build_config=_gemma4,
+    config={
+        "model_type": "gemma4",
+        "text_config": _text(
+            **_LAYERS,
+            global_head_dim=32,
+            hidden_size_per_layer_input=64,
+            vocab_size_per_layer_input=None,
+            use_bidirectional_attention="vision",
+            final_logit_softcapping=30.0,
+        ),
+        # The smallest budget an image may have is 630 patches: the tower has to be tiny for tests to be quick.
+        "vision_config": {
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 1,
+            "num_key_value_heads": 1,
+            "head_dim": 16,
+            "position_embedding_size": 256,
+        },
+        "audio_config": None,
+        "boi_token_id": "<|image>",
+        "eoi_token_id": "<image|>",
+        "image_token_id": "<|image|>",
+        "video_token_id": "<|video|>",
+        "boa_token_id": "<|audio>",
+        "eoa_token_index": "<audio|>",
+        "audio_token_id": "<|audio|>",
+    },
 )
 
 
-def _paligemma(ids: Mapping[str, int], vocab_size: int, **text: Any) -> "PretrainedConfig":
-    from transformers import PaliGemmaConfig
-
-    return PaliGemmaConfig(
-        text_config=_text(ids, vocab_size, num_key_value_heads=1, head_dim=32, **text),
-        vision_config={**_SIGLIP, "vision_use_head": False},
-        image_token_index=ids["<image>"],
-        vocab_size=vocab_size,
-        projection_dim=64,
-        hidden_size=64,
-    )
-
-
-def _paligemma1(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
-    return _paligemma(ids, vocab_size, model_type="gemma")
-
-
-def _paligemma2(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
-    return _paligemma(ids, vocab_size, model_type="gemma2", query_pre_attn_scalar=16, sliding_window=512)
+def _paligemma(**text: Any) -> Tree:
+    return {
+        "model_type": "paligemma",
+        "text_config": _text(num_key_value_heads=1, head_dim=32, **text),
+        "vision_config": {**_SIGLIP, "vision_use_head": False},
+        "image_token_index": "<image>",
+        "vocab_size": None,
+        "projection_dim": 64,
+        "hidden_size": 64,
+    }
 
 
 PALIGEMMA = TinyRecipe(
@@ -217,6 +182,6 @@ PALIGEMMA = TinyRecipe(
         "resample": 3,
         "size": {"height": SIDE, "width": SIDE},
     },
-    build_config=_paligemma1,
+    config=_paligemma(model_type="gemma"),
 )
-PALIGEMMA2 = replace(PALIGEMMA, build_config=_paligemma2)
+PALIGEMMA2 = replace(PALIGEMMA, config=_paligemma(model_type="gemma2", query_pre_attn_scalar=16, sliding_window=512))

@@ -1,10 +1,10 @@
 """Tiny models with a Pixtral tower: Pixtral, Mistral 3, LightOnOCR; published patches and processors, small layers."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 from wdstream.testing.tiny.recipe import (
+    CHATML,
     CLIP_STATISTICS,
     SMALL_TOWER,
     TinyRecipe,
@@ -14,9 +14,6 @@ from wdstream.testing.tiny.recipe import (
     text_config,
     tokenizer_config,
 )
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 
 def _preprocessor(processor: str, patch_size: int, longest_edge: int) -> Tree:
@@ -30,48 +27,25 @@ def _preprocessor(processor: str, patch_size: int, longest_edge: int) -> Tree:
     }
 
 
-def _configs(ids: Mapping[str, int], vocab_size: int, *, patch_size: int, image_size: int) -> Tree:
-    text = text_config(
-        ids,
-        vocab_size,
-        bos="<s>",
-        eos="</s>",
-        pad="<pad>",
-        model_type="mistral",
-        intermediate_size=128,
-        head_dim=16,
-        sliding_window=None,
-    )
+def _config(model_type: str, *, patch_size: int, image_size: int, **settings: Any) -> Tree:
+    text: Tree = {"model_type": "mistral", "intermediate_size": 128, "head_dim": 16, "sliding_window": None}
     sizes = {"num_attention_heads": 2, "patch_size": patch_size, "image_size": image_size}
-    vision = {"model_type": "pixtral", **SMALL_TOWER, **sizes}
-    return {"text_config": text, "vision_config": vision, "image_token_index": ids["[IMG]"]}
+    return {
+        "model_type": model_type,
+        "text_config": text_config(**_ENDS, **text),
+        "vision_config": {"model_type": "pixtral", **SMALL_TOWER, **sizes},
+        "image_token_index": "[IMG]",
+        **settings,
+    }
 
 
-def _llava(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
-    from transformers import LlavaConfig
-
-    return LlavaConfig(
-        **_configs(ids, vocab_size, patch_size=16, image_size=1024),
-        vision_feature_layer=-1,
-        vision_feature_select_strategy="full",
-        image_seq_length=1,
-    )
-
-
-def _mistral3(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
-    from transformers import Mistral3Config
-
-    return Mistral3Config(**_configs(ids, vocab_size, patch_size=14, image_size=1540), tie_word_embeddings=False)
-
-
+_ENDS: Tree = {"bos": "<s>", "eos": "</s>", "pad": "<pad>"}
 PIXTRAL = TinyRecipe(
     added_tokens=special_tokens(
         *("<unk>", "<s>", "</s>", "<pad>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"),
         *("[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[IMG]", "[IMG_BREAK]", "[IMG_END]"),
     ),
-    tokenizer_config=tokenizer_config(
-        bos="<s>", eos="</s>", pad="<pad>", unk_token="<unk>", add_bos_token=True, add_eos_token=False
-    ),
+    tokenizer_config=tokenizer_config(**_ENDS, unk_token="<unk>", add_bos_token=True, add_eos_token=False),
     chat_template=chat_template(
         opening="{{- bos_token -}}",
         before="{'system': '[SYSTEM_PROMPT]', 'user': '[INST]'}.get(message.role, '')",
@@ -80,44 +54,21 @@ PIXTRAL = TinyRecipe(
     ),
     preprocessor_config=_preprocessor("PixtralProcessor", 16, 1024),
     processor_config={"patch_size": 16, "processor_class": "PixtralProcessor"},
-    build_config=_llava,
+    config=_config(
+        "llava",
+        patch_size=16,
+        image_size=1024,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+        image_seq_length=1,
+    ),
 )
 MISTRAL3 = replace(
     PIXTRAL,
     preprocessor_config=_preprocessor("PixtralProcessor", 14, 1540),
     processor_config={"patch_size": 14, "spatial_merge_size": 2, "processor_class": "PixtralProcessor"},
-    build_config=_mistral3,
+    config=_config("mistral3", patch_size=14, image_size=1540, tie_word_embeddings=False),
 )
-
-
-def _lighton_ocr(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
-    from transformers import LightOnOcrConfig
-
-    text = text_config(
-        ids,
-        vocab_size,
-        bos="<|endoftext|>",
-        eos="<|im_end|>",
-        pad="<|endoftext|>",
-        model_type="qwen3",
-        intermediate_size=192,
-        head_dim=16,
-        max_position_embeddings=40960,
-    )
-    vision = {
-        "model_type": "pixtral",
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "head_dim": 16,
-        "image_size": 1540,
-        "patch_size": 14,
-    }
-    return LightOnOcrConfig(
-        text_config=text, vision_config=vision, spatial_merge_size=2, image_token_id=ids["<|image_pad|>"]
-    )
-
 
 LIGHTON_OCR = TinyRecipe(
     added_tokens=special_tokens(
@@ -132,14 +83,31 @@ LIGHTON_OCR = TinyRecipe(
         image_end_token="<|vision_end|>",
         image_token="<|image_pad|>",
     ),
-    chat_template=chat_template(
-        before=r"'<|im_start|>' + message.role + '\n'",
-        image="'<|image_pad|>'",
-        after=r"'<|im_end|>\n'",
-        generation=r"'<|im_start|>assistant\n'",
-        newline="",
-    ),
+    chat_template=chat_template(**CHATML, image="'<|image_pad|>'", newline=""),
     preprocessor_config=_preprocessor("LightOnOcrProcessor", 28, 1540),
     processor_config={"patch_size": 14, "processor_class": "LightOnOcrProcessor", "spatial_merge_size": 2},
-    build_config=_lighton_ocr,
+    config={
+        "model_type": "lighton_ocr",
+        "text_config": text_config(
+            bos="<|endoftext|>",
+            eos="<|im_end|>",
+            pad="<|endoftext|>",
+            model_type="qwen3",
+            intermediate_size=192,
+            head_dim=16,
+            max_position_embeddings=40960,
+        ),
+        "vision_config": {
+            "model_type": "pixtral",
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "head_dim": 16,
+            "image_size": 1540,
+            "patch_size": 14,
+        },
+        "spatial_merge_size": 2,
+        "image_token_id": "<|image_pad|>",
+    },
 )

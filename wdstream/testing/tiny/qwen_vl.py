@@ -3,11 +3,11 @@
 Tokens, templates and processor settings are the published ones; two or three small layers.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wdstream.testing.tiny.recipe import (
+    CHATML,
     CLIP_STATISTICS,
     HALF_STATISTICS,
     SMALL_TOWER,
@@ -19,34 +19,6 @@ from wdstream.testing.tiny.recipe import (
     text_config,
     tokenizer_config,
 )
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
-
-# A template is part of the tokenizer's fingerprint, so of recorded files (tests/golden): its text stays as it is.
-_CHAT_TEMPLATE = """\
-{%- for message in messages -%}
-{%- if loop.first and message.role != 'system' -%}
-{{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' -}}
-{%- endif -%}
-{{- '<|im_start|>' + message.role + '\\n' -}}
-{%- if message.content is string -%}
-{{- message.content -}}
-{%- else -%}
-{%- for part in message.content -%}
-{%- if part.type == 'image' -%}
-{{- '<|vision_start|><|image_pad|><|vision_end|>' -}}
-{%- elif part.type == 'text' -%}
-{{- part.text -}}
-{%- endif -%}
-{%- endfor -%}
-{%- endif -%}
-{{- '<|im_end|>\\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{- '<|im_start|>assistant\\n' -}}
-{%- endif -%}
-"""
 
 
 def _preprocessor(processor: str, *, patch_size: int = 14, image_processor: str = "Qwen2VL", **settings: Any) -> Tree:
@@ -60,12 +32,11 @@ def _preprocessor(processor: str, *, patch_size: int = 14, image_processor: str 
     }
 
 
-def _qwen(ids: Mapping[str, int], vocab_size: int, rope: Tree, vision: Tree, **text: Any) -> Tree:
-    """Keyword arguments of a configuration; Qwen2.5's and Qwen3's tower unless `vision` says otherwise."""
+def _qwen(model_type: str, rope: Tree, vision: Tree, **text: Any) -> Tree:
+    """Contents of config.json; `vision` adds to what the towers of all three have."""
     return {
+        "model_type": model_type,
         "text_config": text_config(
-            ids,
-            vocab_size,
             bos="<|endoftext|>",
             eos="<|im_end|>",
             pad="<|endoftext|>",
@@ -75,44 +46,15 @@ def _qwen(ids: Mapping[str, int], vocab_size: int, rope: Tree, vision: Tree, **t
             **text,
         ),
         "vision_config": {"depth": 2, "hidden_size": 64, "num_heads": 4, **vision},
-        "image_token_id": ids["<|image_pad|>"],
-        "video_token_id": ids["<|video_pad|>"],
-        "vision_start_token_id": ids["<|vision_start|>"],
-        "vision_end_token_id": ids["<|vision_end|>"],
+        "image_token_id": "<|image_pad|>",
+        "video_token_id": "<|video_pad|>",
+        "vision_start_token_id": "<|vision_start|>",
+        "vision_end_token_id": "<|vision_end|>",
         "tie_word_embeddings": True,
     }
 
 
 _MROPE: Tree = {"type": "mrope", "mrope_section": [2, 3, 3], "rope_theta": 1000000.0}
-
-
-def _qwen2_vl(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
-    from transformers import Qwen2VLConfig
-
-    return Qwen2VLConfig(**_qwen(ids, vocab_size, _MROPE, {"embed_dim": 64, "mlp_ratio": 2}))
-
-
-def _qwen2_5_vl(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
-    from transformers import Qwen2_5_VLConfig
-
-    vision = {"intermediate_size": 128, "out_hidden_size": 64, "window_size": 112, "fullatt_block_indexes": [1]}
-    return Qwen2_5_VLConfig(**_qwen(ids, vocab_size, _MROPE, vision))
-
-
-def _qwen3_vl(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
-    from transformers import Qwen3VLConfig
-
-    rope = {"mrope_interleaved": True, "mrope_section": [6, 5, 5], "rope_theta": 5000000.0}
-    vision = {
-        "intermediate_size": 128,
-        "out_hidden_size": 64,
-        "patch_size": 16,
-        "num_position_embeddings": 576,
-        "deepstack_visual_indexes": [0, 1],
-    }
-    return Qwen3VLConfig(**_qwen(ids, vocab_size, rope, vision, head_dim=32))
-
-
 QWEN2_VL = TinyRecipe(
     added_tokens=(
         *special_tokens("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>"),
@@ -124,53 +66,41 @@ QWEN2_VL = TinyRecipe(
     tokenizer_config=tokenizer_config(
         eos="<|im_end|>", pad="<|endoftext|>", errors="replace", split_special_tokens=False
     ),
-    chat_template=_CHAT_TEMPLATE,
+    chat_template=chat_template(
+        **CHATML,
+        default_system=r"'<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n'",
+        image="'<|vision_start|><|image_pad|><|vision_end|>'",
+    ),
     preprocessor_config=_preprocessor("Qwen2VLProcessor", min_pixels=3136, max_pixels=12845056, **CLIP_STATISTICS),
-    build_config=_qwen2_vl,
+    config=_qwen("qwen2_vl", _MROPE, {"embed_dim": 64, "mlp_ratio": 2}),
 )
 QWEN2_5_VL = replace(
     QWEN2_VL,
     preprocessor_config=_preprocessor("Qwen2_5_VLProcessor", min_pixels=3136, max_pixels=12845056, **CLIP_STATISTICS),
-    build_config=_qwen2_5_vl,
+    config=_qwen(
+        "qwen2_5_vl",
+        _MROPE,
+        {"intermediate_size": 128, "out_hidden_size": 64, "window_size": 112, "fullatt_block_indexes": [1]},
+    ),
 )
 QWEN3_VL = replace(
     QWEN2_VL,
     preprocessor_config=_preprocessor(
         "Qwen3VLProcessor", patch_size=16, size={"shortest_edge": 65536, "longest_edge": 16777216}, **HALF_STATISTICS
     ),
-    build_config=_qwen3_vl,
-)
-
-
-def _glm4v(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
-    from transformers import Glm4vConfig
-
-    rope = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5, "mrope_section": [1, 2, 1]}
-    return Glm4vConfig(
-        text_config=text_config(
-            ids,
-            vocab_size,
-            bos=None,
-            eos="<|endoftext|>",
-            pad="<|endoftext|>",
-            intermediate_size=128,
-            rope_parameters=rope,
-        ),
-        vision_config={
-            "depth": 2,
-            "hidden_size": 32,
-            "num_heads": 2,
-            "intermediate_size": 64,
+    config=_qwen(
+        "qwen3_vl",
+        {"mrope_interleaved": True, "mrope_section": [6, 5, 5], "rope_theta": 5000000.0},
+        {
+            "intermediate_size": 128,
             "out_hidden_size": 64,
-            "image_size": 112,
+            "patch_size": 16,
+            "num_position_embeddings": 576,
+            "deepstack_visual_indexes": [0, 1],
         },
-        image_token_id=ids["<|image|>"],
-        video_token_id=ids["<|video|>"],
-        image_start_token_id=ids["<|begin_of_image|>"],
-        image_end_token_id=ids["<|end_of_image|>"],
-        video_start_token_id=ids["<|begin_of_video|>"],
-        video_end_token_id=ids["<|end_of_video|>"],
-    )
+        head_dim=32,
+    ),
+)
 
 
 def _without_bos(config: Tree) -> Tree:
@@ -199,32 +129,37 @@ GLM4V = TinyRecipe(
         size={"shortest_edge": 12544, "longest_edge": 9633792},
         **CLIP_STATISTICS,
     ),
-    build_config=_glm4v,
+    config={
+        "model_type": "glm4v",
+        "text_config": text_config(
+            bos=None,
+            eos="<|endoftext|>",
+            pad="<|endoftext|>",
+            intermediate_size=128,
+            rope_parameters={
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "partial_rotary_factor": 0.5,
+                "mrope_section": [1, 2, 1],
+            },
+        ),
+        "vision_config": {
+            "depth": 2,
+            "hidden_size": 32,
+            "num_heads": 2,
+            "intermediate_size": 64,
+            "out_hidden_size": 64,
+            "image_size": 112,
+        },
+        "image_token_id": "<|image|>",
+        "video_token_id": "<|video|>",
+        "image_start_token_id": "<|begin_of_image|>",
+        "image_end_token_id": "<|end_of_image|>",
+        "video_start_token_id": "<|begin_of_video|>",
+        "video_end_token_id": "<|end_of_video|>",
+    },
     opening=("[gMASK]", "<sop>"),
 )
-
-
-def _paddleocr_vl(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
-    from transformers import PaddleOCRVLConfig
-
-    text = text_config(
-        ids,
-        vocab_size,
-        bos="<s>",
-        eos="</s>",
-        pad="<unk>",
-        intermediate_size=128,
-        head_dim=16,
-        rope_parameters={"rope_type": "default", "rope_theta": 500000.0, "mrope_section": [2, 3, 3]},
-    )
-    return PaddleOCRVLConfig(
-        text_config=text,
-        vision_config={**SMALL_TOWER, "num_attention_heads": 2, "image_size": 112},
-        image_token_id=ids["<|IMAGE_PLACEHOLDER|>"],
-        vision_start_token_id=ids["<|IMAGE_START|>"],
-        vision_end_token_id=ids["<|IMAGE_END|>"],
-    )
-
 
 PADDLEOCR_VL = TinyRecipe(
     added_tokens=(
@@ -253,5 +188,19 @@ PADDLEOCR_VL = TinyRecipe(
         size={"shortest_edge": 147456, "longest_edge": 2822400},
         **{"temporal_patch_size": 1, **HALF_STATISTICS},
     ),
-    build_config=_paddleocr_vl,
+    config={
+        "model_type": "paddleocr_vl",
+        "text_config": text_config(
+            bos="<s>",
+            eos="</s>",
+            pad="<unk>",
+            intermediate_size=128,
+            head_dim=16,
+            rope_parameters={"rope_type": "default", "rope_theta": 500000.0, "mrope_section": [2, 3, 3]},
+        ),
+        "vision_config": {**SMALL_TOWER, "num_attention_heads": 2, "image_size": 112},
+        "image_token_id": "<|IMAGE_PLACEHOLDER|>",
+        "vision_start_token_id": "<|IMAGE_START|>",
+        "vision_end_token_id": "<|IMAGE_END|>",
+    },
 )

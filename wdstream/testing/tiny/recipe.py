@@ -1,16 +1,13 @@
 """What a tiny model is made of, and what most of them share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wdstream.testing.tiny.tokenizer import AddedToken
 
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
-
 Tree = dict[str, Any]
-"""The contents of a JSON file, or keyword arguments of a transformers configuration."""
+"""The contents of a JSON file."""
 
 SMALL_TEXT: Tree = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2}
 """Sizes of a tiny language model: inputs of linear layers are multiples of 64, outputs of 32, as 4-bit kernels want."""
@@ -34,7 +31,8 @@ class TinyRecipe:
         tokenizer_config: contents of tokenizer_config.json.
         chat_template: contents of chat_template.jinja; empty for families that are not chat models.
         preprocessor_config: contents of preprocessor_config.json, the published model's settings.
-        build_config: `(token ids by content, vocabulary size) -> transformers config`; imports transformers itself.
+        config: contents of config.json as far as they differ from transformers' defaults, and without ids: keys that
+            end in token_id or token_index hold the token itself, keys that start with vocab_size hold None.
         opening: tokens that the tokenizer's own template puts before every text, for families without a BOS.
         processor_config: contents of processor_config.json; empty for families whose processor needs no settings.
     """
@@ -43,7 +41,7 @@ class TinyRecipe:
     tokenizer_config: Mapping[str, Any]
     chat_template: str
     preprocessor_config: Mapping[str, Any]
-    build_config: Callable[[Mapping[str, int], int], "PretrainedConfig"]
+    config: Mapping[str, Any]
     opening: tuple[str, ...] = ()
     processor_config: Mapping[str, Any] = field(default_factory=dict)
 
@@ -73,21 +71,24 @@ def tokenizer_config(*, eos: str, pad: str, bos: str | None = None, length: int 
     }
 
 
-def text_config(ids: Mapping[str, int], vocab_size: int, *, eos: str, pad: str, bos: str | None, **sizes: Any) -> Tree:
+def text_config(*, eos: str, pad: str, bos: str | None, **sizes: Any) -> Tree:
     """text_config of a tiny model."""
-    return {
-        "vocab_size": vocab_size,
-        **SMALL_TEXT,
-        **({} if bos is None else {"bos_token_id": ids[bos]}),
-        "eos_token_id": ids[eos],
-        "pad_token_id": ids[pad],
-        **sizes,
-    }
+    opening = {} if bos is None else {"bos_token_id": bos}
+    return {"vocab_size": None, **SMALL_TEXT, **opening, "eos_token_id": eos, "pad_token_id": pad, **sizes}
+
+
+CHATML: Tree = {
+    "before": r"'<|im_start|>' + message.role + '\n'",
+    "after": r"'<|im_end|>\n'",
+    "generation": r"'<|im_start|>assistant\n'",
+}
+"""Arguments of `chat_template` for the turns of Qwen's models and of many that are built on them."""
 
 
 def chat_template(
     *,
     opening: str | None = None,
+    default_system: str | None = None,
     before: str,
     image: str,
     after: str = "",
@@ -101,6 +102,7 @@ def chat_template(
 
     Args:
         opening: before all turns.
+        default_system: what takes the place of a system message where the first turn is another.
         before: of a turn, from `message.role`.
         image: what comes in place of an image.
         after: of a turn; empty for families that mark its end by the next one.
@@ -112,6 +114,7 @@ def chat_template(
     lines = [
         *([] if opening is None else [opening]),
         "{%- for message in messages -%}",
+        *([] if default_system is None else _if("loop.first and message.role != 'system'", default_system)),
         f"{{{{- {before} -}}}}",
         "{%- if message.content is string -%}",
         f"{{{{- message.content{trim} -}}}}",
@@ -129,5 +132,9 @@ def chat_template(
         lines.append(f"{{{{- {after} -}}}}")
     lines.append("{%- endfor -%}")
     if generation:
-        lines += ["{%- if add_generation_prompt -%}", f"{{{{- {generation} -}}}}", "{%- endif -%}"]
+        lines += _if("add_generation_prompt", generation)
     return newline.join(lines) + "\n"
+
+
+def _if(condition: str, expression: str) -> list[str]:
+    return [f"{{%- if {condition} -%}}", f"{{{{- {expression} -}}}}", "{%- endif -%}"]

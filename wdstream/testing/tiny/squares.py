@@ -3,10 +3,10 @@
 Tokens, templates and image processors are the published ones; towers of few, large patches.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wdstream.testing.tiny.recipe import (
+    CHATML,
     CLIP_STATISTICS,
     HALF_STATISTICS,
     IMAGENET_STATISTICS,
@@ -18,9 +18,6 @@ from wdstream.testing.tiny.recipe import (
     text_config,
     tokenizer_config,
 )
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 _PINPOINTS = [[384 * rows, 384 * columns] for rows in range(1, 7) for columns in range(1, 7)]
 _QWEN = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -35,19 +32,11 @@ def _qwen_tokenizer(eos: str, **tokens: Any) -> Tree:
 
 
 def _qwen_template(image: str) -> str:
-    return chat_template(
-        opening="",
-        before=r"'<|im_start|>' + message.role + '\n'",
-        image=rf"'{image}\n'",
-        after=r"'<|im_end|>\n'",
-        generation=r"'<|im_start|>assistant\n'",
-    )
+    return chat_template(**CHATML, opening="", image=rf"'{image}\n'")
 
 
-def _qwen_text(ids: Mapping[str, int], vocab_size: int, eos: str) -> Tree:
+def _qwen_text(eos: str) -> Tree:
     return text_config(
-        ids,
-        vocab_size,
         bos="<|endoftext|>",
         eos=eos,
         pad="<|endoftext|>",
@@ -61,19 +50,6 @@ def _qwen_text(ids: Mapping[str, int], vocab_size: int, eos: str) -> Tree:
 def _vision(image_size: int, patch_size: int, *, heads: int = 4, **settings: Any) -> Tree:
     sizes = {"num_attention_heads": heads, "image_size": image_size, "patch_size": patch_size}
     return {**SMALL_TOWER, **sizes, **settings}
-
-
-def _llava_onevision(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
-    from transformers import LlavaOnevisionConfig
-
-    return LlavaOnevisionConfig(
-        text_config=_qwen_text(ids, vocab_size, "<|im_end|>"),
-        vision_config=_vision(384, 96, model_type="siglip_vision_model", vision_use_head=False),
-        image_token_index=ids["<image>"],
-        video_token_index=ids["<video>"],
-        image_grid_pinpoints=_PINPOINTS,
-        tie_word_embeddings=True,
-    )
 
 
 LLAVA_ONEVISION = TinyRecipe(
@@ -93,19 +69,16 @@ LLAVA_ONEVISION = TinyRecipe(
         "vision_aspect_ratio": "anyres_max_9",
         "vision_feature_select_strategy": "full",
     },
-    build_config=_llava_onevision,
+    config={
+        "model_type": "llava_onevision",
+        "text_config": _qwen_text("<|im_end|>"),
+        "vision_config": _vision(384, 96, model_type="siglip_vision_model", vision_use_head=False),
+        "image_token_index": "<image>",
+        "video_token_index": "<video>",
+        "image_grid_pinpoints": _PINPOINTS,
+        "tie_word_embeddings": True,
+    },
 )
-
-
-def _internvl(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
-    from transformers import InternVLConfig
-
-    return InternVLConfig(
-        text_config=_qwen_text(ids, vocab_size, "<|im_end|>"),
-        vision_config=_vision(448, 56),
-        image_token_id=ids["<IMG_CONTEXT>"],
-        image_seq_length=16,
-    )
 
 
 def _cropping(processor: str, side: int, **settings: Any) -> Tree:
@@ -136,21 +109,14 @@ INTERNVL = TinyRecipe(
     chat_template=_qwen_template("<IMG_CONTEXT>"),
     preprocessor_config=_cropping("InternVLProcessor", 448, **IMAGENET_STATISTICS),
     processor_config={"image_seq_length": 16, "processor_class": "InternVLProcessor"},
-    build_config=_internvl,
+    config={
+        "model_type": "internvl",
+        "text_config": _qwen_text("<|im_end|>"),
+        "vision_config": _vision(448, 56),
+        "image_token_id": "<IMG_CONTEXT>",
+        "image_seq_length": 16,
+    },
 )
-
-
-def _got_ocr2(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
-    from transformers import GotOcr2Config
-
-    vision = {key: value for key, value in _vision(1024, 64).items() if key != "intermediate_size"}
-    return GotOcr2Config(
-        text_config=_qwen_text(ids, vocab_size, "<|endoftext|>"),
-        vision_config={**vision, "mlp_dim": 64, "output_channels": 32, "window_size": 5, "global_attn_indexes": [1]},
-        image_token_index=ids["<imgpad>"],
-        image_seq_length=16,
-    )
-
 
 GOT_OCR2 = TinyRecipe(
     added_tokens=special_tokens(
@@ -159,28 +125,26 @@ GOT_OCR2 = TinyRecipe(
     tokenizer_config=_qwen_tokenizer("<|endoftext|>"),
     chat_template=_qwen_template("<img><imgpad></img>"),
     preprocessor_config=_cropping("GotOcr2Processor", 1024, **CLIP_STATISTICS),
-    build_config=_got_ocr2,
+    config={
+        "model_type": "got_ocr2",
+        "text_config": _qwen_text("<|endoftext|>"),
+        "vision_config": {
+            "hidden_size": 32,
+            "mlp_dim": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "image_size": 1024,
+            "patch_size": 64,
+            "output_channels": 32,
+            "window_size": 5,
+            "global_attn_indexes": [1],
+        },
+        "image_token_index": "<imgpad>",
+        "image_seq_length": 16,
+    },
 )
 
-
-def _aya_vision(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
-    from transformers import AyaVisionConfig
-
-    text = text_config(
-        ids,
-        vocab_size,
-        bos="<BOS_TOKEN>",
-        eos="<|END_OF_TURN_TOKEN|>",
-        pad="<PAD>",
-        model_type="cohere2",
-        intermediate_size=128,
-        sliding_window=32,
-        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
-    )
-    vision = _vision(364, 91, heads=2, model_type="siglip_vision_model", vision_use_head=False)
-    return AyaVisionConfig(text_config=text, vision_config=vision, image_token_index=ids["<|IMG_PATCH|>"])
-
-
+_AYA_ENDS: Tree = {"bos": "<BOS_TOKEN>", "eos": "<|END_OF_TURN_TOKEN|>", "pad": "<PAD>"}
 AYA_VISION = TinyRecipe(
     added_tokens=special_tokens(
         *("<PAD>", "<UNK>", "<EOS_TOKEN>", "<BOS_TOKEN>", "<image>", "TILE_GLOBAL"),
@@ -188,14 +152,7 @@ AYA_VISION = TinyRecipe(
         *("<|START_OF_IMG|>", "<|IMG_PATCH|>", "<|IMG_LINE_BREAK|>", "<|END_OF_IMG|>", "<|START_OF_TURN_TOKEN|>"),
         *("<|END_OF_TURN_TOKEN|>", "<|USER_TOKEN|>", "<|CHATBOT_TOKEN|>", "<|SYSTEM_TOKEN|>"),
     ),
-    tokenizer_config=tokenizer_config(
-        bos="<BOS_TOKEN>",
-        eos="<|END_OF_TURN_TOKEN|>",
-        pad="<PAD>",
-        unk_token="<UNK>",
-        add_bos_token=True,
-        add_eos_token=False,
-    ),
+    tokenizer_config=tokenizer_config(**_AYA_ENDS, unk_token="<UNK>", add_bos_token=True, add_eos_token=False),
     chat_template=chat_template(
         opening="{{- bos_token -}}",
         before="'<|START_OF_TURN_TOKEN|>' + "
@@ -211,49 +168,33 @@ AYA_VISION = TinyRecipe(
         "downsample_factor": 2,
         "processor_class": "AyaVisionProcessor",
     },
-    build_config=_aya_vision,
+    config={
+        "model_type": "aya_vision",
+        "text_config": text_config(
+            **_AYA_ENDS,
+            model_type="cohere2",
+            intermediate_size=128,
+            sliding_window=32,
+            layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        ),
+        "vision_config": _vision(364, 91, heads=2, model_type="siglip_vision_model", vision_use_head=False),
+        "image_token_index": "<|IMG_PATCH|>",
+    },
 )
 
 
-def _idefics3(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
-    from transformers import Idefics3Config
-
-    text = _idefics_text(ids, vocab_size, "<|begin_of_text|>", "<|reserved_special_token_0|>")
-    return Idefics3Config(
-        text_config=text,
-        vision_config=_vision(364, 91),  # 4 x 4 patches: 4 features a square
-        scale_factor=2,
-        image_token_id=ids["<image>"],
-        pad_token_id=text["pad_token_id"],
-        tie_word_embeddings=False,
-    )
-
-
-def _smolvlm(ids: Mapping[str, int], vocab_size: int) -> "PretrainedConfig":
-    from transformers import SmolVLMConfig
-
-    text = _idefics_text(ids, vocab_size, "<|im_start|>", "<|im_end|>")
-    return SmolVLMConfig(
-        text_config=text,
-        vision_config=_vision(512, 64),  # 8 x 8 patches: 4 features a square
-        scale_factor=4,
-        image_token_id=ids["<image>"],
-        pad_token_id=text["pad_token_id"],
-        tie_word_embeddings=True,
-    )
-
-
-def _idefics_text(ids: Mapping[str, int], vocab_size: int, bos: str, pad: str) -> Tree:
-    return text_config(
-        ids,
-        vocab_size,
-        bos=bos,
-        eos="<end_of_utterance>",
-        pad=pad,
-        model_type="llama",
-        intermediate_size=192,
-        max_position_embeddings=16384,
-    )
+def _idefics(model_type: str, *, bos: str, pad: str, vision: Tree, scale_factor: int, is_tied: bool) -> Tree:
+    ends: Tree = {"bos": bos, "eos": "<end_of_utterance>", "pad": pad}
+    sizes: Tree = {"intermediate_size": 192, "max_position_embeddings": 16384}
+    return {
+        "model_type": model_type,
+        "text_config": text_config(**ends, model_type="llama", **sizes),
+        "vision_config": vision,
+        "scale_factor": scale_factor,
+        "image_token_id": "<image>",
+        "pad_token_id": pad,
+        "tie_word_embeddings": is_tied,
+    }
 
 
 def _idefics_tokenizer(bos: str, pad: str, *, has_bos: bool) -> Tree:
@@ -313,7 +254,14 @@ IDEFICS3 = TinyRecipe(
     chat_template=_idefics_template("<|begin_of_text|>"),
     preprocessor_config=_idefics_preprocessor("Idefics3", 364, 1456),
     processor_config={"image_seq_len": 4, "processor_class": "Idefics3Processor"},
-    build_config=_idefics3,
+    config=_idefics(
+        "idefics3",
+        bos="<|begin_of_text|>",
+        pad="<|reserved_special_token_0|>",
+        vision=_vision(364, 91),  # 4 x 4 patches: 4 features a square
+        scale_factor=2,
+        is_tied=False,
+    ),
 )
 SMOLVLM = TinyRecipe(
     added_tokens=special_tokens(
@@ -324,5 +272,12 @@ SMOLVLM = TinyRecipe(
     chat_template=_idefics_template("<|im_start|>"),
     preprocessor_config=_idefics_preprocessor("SmolVLM", 512, 2048),
     processor_config={"image_seq_len": 4, "processor_class": "SmolVLMProcessor"},
-    build_config=_smolvlm,
+    config=_idefics(
+        "smolvlm",
+        bos="<|im_start|>",
+        pad="<|im_end|>",
+        vision=_vision(512, 64),  # 8 x 8 patches: 4 features a square
+        scale_factor=4,
+        is_tied=True,
+    ),
 )
