@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -155,10 +156,8 @@ Timed = Callable[[], list[tuple[list[int], int]]]
 
 
 def _items(planner: Planner, count: int) -> list[Item]:
-    stream = SampleStream(planner.mixture, planner.mixture.pass_start(0), 0)
-    items = stream.take(count)
-    stream.close()
-    return items
+    with ThreadPoolExecutor(max_workers=1) as sorter:
+        return SampleStream(planner.mixture, planner.mixture.pass_start(0), 0, sorter).take(count)
 
 
 def _pool_packs(items: Sequence[Item], capacity: Size) -> Timed:

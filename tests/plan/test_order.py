@@ -19,9 +19,8 @@ def test_every_row_once_an_epoch(sizes: list[int], epoch: int, group: int) -> No
     order = order_of(sizes, group=group)
     assert sorted(whole(order, epoch)) == list(range(sum(sizes)))
     lengths = [len(order.block(epoch, block)) for block in range(order.num_blocks)]
-    assert lengths == [order.block_size(epoch, block) for block in range(order.num_blocks)]
-    assert [order.block_start(epoch, block) for block in range(order.num_blocks)] == [
-        sum(lengths[:block]) for block in range(order.num_blocks)
+    assert [order.block_range(epoch, block) for block in range(order.num_blocks)] == [
+        (sum(lengths[:block]), sum(lengths[: block + 1])) for block in range(order.num_blocks)
     ]
 
 

@@ -26,7 +26,7 @@ from wdstream.plan.sample_lengths import (
 from wdstream.plan.settings import PlanSettings
 from wdstream.plan.split_pages import PagePart, SplitRows, Splitter
 from wdstream.plan.state import Cursor, Fingerprints, StreamState
-from wdstream.records import Bools, Ints
+from wdstream.records import Ints
 
 PLAN_VERSION = 2
 """Raised whenever the same inputs would give another plan; a saved state of another version is refused."""
@@ -100,16 +100,18 @@ class PlannedDataset:
             lengths.reject[~chosen] = Reject.FILTERED
         return lengths, None if self._splitter is None else self._splitter.split(rows, lengths)
 
-    def numbers(self, rows: Ints, split: SplitRows | None) -> Ints:
-        """Sample numbers of rows that were measured, those of parts where pages are split."""
-        samples = rows + self.offset
-        return samples if split is None else samples[split.rows] + split.parts * self.stride
+    def items(self, rows: Ints, lengths: SampleLengths, split: SplitRows | None) -> list[Item]:
+        """The accepted samples of rows that were measured, as the packer takes them; part by part where one is split.
 
-    def items(self, rows: Ints) -> list[Item]:
-        """The accepted samples in some rows, those of a page that is split part by part; no filter applies."""
-        lengths, split = self.measure(rows)
-        samples = lengths if split is None else split.lengths
-        return items_of(self.numbers(rows, split), samples, samples.reject == Reject.ACCEPTED)
+        `lengths` are those of the rows, or of `split` where pages are split.
+        """
+        samples = rows + self.offset
+        if split is not None:
+            samples = samples[split.rows] + split.parts * self.stride
+        columns = (samples, lengths.tokens, lengths.patches, lengths.supervised, lengths.vision_cost, lengths.scale)
+        numbers = zip(*(column.tolist() for column in columns), strict=True)
+        accepted = compress(numbers, (lengths.reject == Reject.ACCEPTED).tolist())
+        return list(map(partial(tuple.__new__, Item), accepted))  # Item._make, three times as fast
 
     def part(self, row: int, number: int) -> PagePart | None:
         """Part `number`, from 1, of a row; None where it has no such part."""
@@ -138,7 +140,7 @@ class PlannedDataset:
 
     def _where_columns(self, rows: Ints, sizes: SampleSizes, lengths: SampleLengths) -> dict[str, object]:
         columns, has_image = self.dataset.columns, sizes.num_images > 0
-        first = np.minimum(sizes.starts, max(len(sizes.widths) - 1, 0))
+        first = np.minimum(sizes.bounds[:-1], max(len(sizes.widths) - 1, 0))
         sides = [sizes.widths, sizes.heights] if len(sizes.widths) else [np.zeros(1, dtype=np.int64)] * 2
         return {
             "tokens": lengths.tokens,
@@ -275,7 +277,9 @@ class Mixture:
         owners = np.searchsorted(self.offsets, pages, side="right") - 1
         of_page: dict[int, list[Item]] = {}
         for owner in np.unique(owners).tolist():
-            for item in self.planned[owner].items(pages[owners == owner] - self.offsets[owner]):
+            planned, rows = self.planned[owner], pages[owners == owner] - self.offsets[owner]
+            lengths, split = planned.measure(rows)  # no filter applies
+            for item in planned.items(rows, lengths if split is None else split.lengths, split):
                 of_page.setdefault(self.page_of(item.sample), []).append(item)
         chosen: list[Item] = []
         for sample in samples:
@@ -305,7 +309,8 @@ class Mixture:
         for planned, cursor in zip(self.planned, cursors, strict=True):
             name, order = planned.dataset.name, planned.order
             is_block = cursor.block < order.num_blocks
-            if not is_block or 0 < cursor.position >= order.block_size(cursor.epoch, cursor.block):
+            start, end = order.block_range(cursor.epoch, cursor.block) if is_block else (0, 0)
+            if not is_block or 0 < cursor.position >= end - start:
                 raise StateError(
                     f"dataset {name!r}: the saved state is at block {cursor.block}, sample {cursor.position}, "
                     "which this dataset does not have; it belongs to other data"
@@ -357,15 +362,6 @@ class Mixture:
             family=family,
             tiling=tiling,
         )
-
-
-def items_of(samples: Ints, lengths: SampleLengths, is_accepted: Bools) -> list[Item]:
-    """The accepted ones of measured samples, as the packer takes them."""
-    columns = (samples, lengths.tokens, lengths.patches, lengths.supervised, lengths.vision_cost, lengths.scale)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return list(
-        map(partial(tuple.__new__, Item), compress(rows, is_accepted.tolist()))
-    )  # Item._make, three times as fast
 
 
 def _named(entry: DatasetColumns | Dataset | Mix, number: int) -> Dataset | Mix:

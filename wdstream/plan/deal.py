@@ -165,7 +165,7 @@ def _assign_total(costs: Sequence[Cost], world_size: int) -> Assignment:
     free = [(0, rank) for rank in range(world_size)]  # a heap of (load, rank) of those that still take one
     assignment: list[list[int]] = [[] for _ in range(world_size)]
     totals = [language + vision for language, vision in costs]
-    for pack in _falling(totals):
+    for pack in sorted(range(len(totals)), key=totals.__getitem__, reverse=True):  # the first of equals first
         load, rank = free[0]
         assignment[rank].append(pack)
         if len(assignment[rank]) < per_rank:
@@ -178,7 +178,8 @@ def _assign_total(costs: Sequence[Cost], world_size: int) -> Assignment:
 def _assign_phase(costs: Sequence[Cost], world_size: int, micro_batch_size: int) -> Assignment:
     totals = [language + vision for language, vision in costs]
     keys = ([vision for _, vision in costs], [language for language, _ in costs], totals)
-    candidates = [_by_micro_steps(costs, _falling(key), world_size, micro_batch_size) for key in keys]
+    falling = [sorted(range(len(costs)), key=key.__getitem__, reverse=True) for key in keys]
+    candidates = [_by_micro_steps(costs, packs, world_size, micro_batch_size) for packs in falling]
     return min(candidates, key=lambda candidate: _phase_time(costs, candidate, micro_batch_size))  # the first of equals
 
 
@@ -203,11 +204,6 @@ def _phase_time(costs: Sequence[Cost], assignment: Assignment, micro_batch_size:
     return time
 
 
-def _falling(values: Sequence[int]) -> list[int]:
-    """Indices by falling value, the first of equals first."""
-    return sorted(range(len(values)), key=lambda index: -values[index])
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assigner:
     """Makes records of steps.
@@ -228,21 +224,16 @@ class Assigner:
         """The record of a step, its packs assigned to ranks."""
         first = number * len(packs)
         plans = tuple(pack_plan(first + index, items, self.cost) for index, items in enumerate(packs))
+        costs = [(pack.language_cost, pack.vision_cost) for pack in plans]
         assignment = assign(
-            costs_of(plans), world_size=self.world_size, micro_batch_size=self.micro_batch_size, policy=self.policy
+            costs, world_size=self.world_size, micro_batch_size=self.micro_batch_size, policy=self.policy
         )
         return StepPlan(step=number, packs=plans, assignment=assignment)
 
     def imbalance(self, step: StepPlan) -> float:
         """Slowest rank / mean of a step, by predicted cost."""
-        return imbalance(
-            costs_of(step.packs), step.assignment, micro_batch_size=self.micro_batch_size, policy=self.policy
-        )
-
-
-def costs_of(packs: Sequence[PackPlan]) -> list[Cost]:
-    """(language, vision) of each pack."""
-    return [(pack.language_cost, pack.vision_cost) for pack in packs]
+        costs = [(pack.language_cost, pack.vision_cost) for pack in step.packs]
+        return imbalance(costs, step.assignment, micro_batch_size=self.micro_batch_size, policy=self.policy)
 
 
 def pack_plan(number: int, items: Sequence[Item], cost: CostModel) -> PackPlan:

@@ -96,13 +96,10 @@ class Order:
         key = np.uint64(combine(self._seed, epoch, _SAMPLES))
         return rows[np.argsort(splitmix64_array(rows.astype(np.uint64) ^ key))]  # hashes differ: no tie to break
 
-    def block_start(self, epoch: int, block: int) -> int:
-        """Samples of the epoch before this block."""
-        return int(self._epoch(epoch).block_starts[block])
-
-    def block_size(self, epoch: int, block: int) -> int:
-        """Samples of this block."""
-        return self.block_start(epoch, block + 1) - self.block_start(epoch, block)
+    def block_range(self, epoch: int, block: int) -> tuple[int, int]:
+        """Samples of the epoch before this block, and before the next one."""
+        start, end = self._epoch(epoch).block_starts[block : block + 2].tolist()
+        return start, end
 
     def _sort_shards(self, epoch: int) -> EpochShards:
         key = np.uint64(combine(self._seed, epoch, _SHARDS))

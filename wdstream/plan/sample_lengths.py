@@ -46,6 +46,11 @@ class Reject(IntEnum):
         return self.name.lower().replace("_", " ")
 
 
+def counts_by_reason(counts: Ints) -> str:
+    """Counts by code of Reject, (codes,), for messages; those of 0 are left out."""
+    return ", ".join(f"{reason.reason} {counts[reason]}" for reason in Reject if counts[reason])
+
+
 def scaled_size(width: int, height: int, scale: int) -> tuple[int, int]:
     """The size in pixels of an image shrunk to scale / 64 of its sides, halves rounded up, sides at least 1.
 
@@ -181,23 +186,16 @@ class SampleSizes:
     starts_with_text: Bools | None = None
 
     @cached_property
-    def starts(self) -> Ints:
-        """int64 (n,): where the images of each sample begin."""
-        starts: Ints = np.cumsum(self.num_images) - self.num_images
-        return starts
-
-    @cached_property
-    def has_one_image_each(self) -> bool:
-        """Whether a value of an image is that of its sample."""
-        return len(self.num_images) > 0 and bool((self.num_images == 1).all())
+    def bounds(self) -> Ints:
+        """int64 (n + 1,): the images of sample i are those from bounds[i] on and before bounds[i + 1]."""
+        return np.concatenate(([0], np.cumsum(self.num_images)))
 
     def sum(self, values: NDArray[Any]) -> Ints:
         """Sum over the images of each sample: (m,) to int64 (n,)."""
-        if self.has_one_image_each:
+        if len(values) == len(self.num_images) and (self.num_images == 1).all():
             return values.astype(np.int64)
-        ends = np.concatenate(([0], np.cumsum(values, dtype=np.int64)))
-        summed: Ints = ends[self.starts + self.num_images] - ends[self.starts]
-        return summed
+        sums = np.concatenate(([0], np.cumsum(values, dtype=np.int64)))[self.bounds]
+        return sums[1:] - sums[:-1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,12 +249,17 @@ class LengthEstimator:
         is_too_large = (sizes.widths * sizes.heights > self.limits.max_pixels) | (
             np.maximum(sizes.widths, sizes.heights) > MAX_SIDE
         )
-        costs = self._costs(sizes, is_too_large)
+        is_usable = ~is_too_large & (np.minimum(sizes.widths, sizes.heights) > 0)
+        # An image that is too large or has no pixel is looked up as 1x1, and refused.
+        costs = self._table.look_up(np.where(is_usable, sizes.widths, 1), np.where(is_usable, sizes.heights, 1))
+        costs.tokens[~is_usable] = _REFUSED
         supervised = text if sizes.supervised_text is None else sizes.supervised_text
+        # A first id that is text has nothing before it to be predicted from.
+        starts_with_text = sizes.num_images == 0 if sizes.starts_with_text is None else sizes.starts_with_text
         lengths = SampleLengths(
             tokens=self._prefix + text + sizes.sum(np.maximum(costs.tokens, 0)) + 1,
             patches=sizes.sum(np.maximum(costs.patches, 0)),
-            supervised=supervised + 1 - self._is_unsupervised_first(sizes),
+            supervised=supervised + 1 - (starts_with_text & (self._prefix == 0)),
             vision_cost=sizes.sum(np.maximum(costs.vision_cost, 0)),
             scale=np.full(len(text), FULL_SCALE, dtype=np.int64),
             reject=np.zeros(len(text), dtype=np.int64),
@@ -271,27 +274,11 @@ class LengthEstimator:
             self._downscale(lengths, sizes)
         return lengths
 
-    def _costs(self, sizes: SampleSizes, is_too_large: Bools) -> ImageCosts:
-        """Costs of images; those that are too large or have no pixel are looked up as 1x1 and not used."""
-        is_usable = ~is_too_large & (np.minimum(sizes.widths, sizes.heights) > 0)
-        if is_usable.all():
-            return self._table.look_up(sizes.widths, sizes.heights)
-        costs = self._table.look_up(np.where(is_usable, sizes.widths, 1), np.where(is_usable, sizes.heights, 1))
-        costs.tokens[~is_usable] = _REFUSED
-        return costs
-
-    def _is_unsupervised_first(self, sizes: SampleSizes) -> Bools:
-        """bool (n,): whether the first id of a sample is text, which has nothing before it to be predicted from."""
-        if self._prefix:
-            return np.zeros(len(sizes.text_tokens), dtype=np.bool_)
-        return sizes.num_images == 0 if sizes.starts_with_text is None else sizes.starts_with_text
-
     def _downscale(self, lengths: SampleLengths, sizes: SampleSizes) -> None:
         """Shrink images of over-long samples by the largest scale below FULL_SCALE under which the sample fits."""
         rows = np.flatnonzero((lengths.reject >= Reject.TOO_MANY_TOKENS) & (sizes.num_images > 0))
         for row in rows.tolist():
-            first = int(sizes.starts[row])
-            images = slice(first, first + int(sizes.num_images[row]))
+            images = slice(int(sizes.bounds[row]), int(sizes.bounds[row + 1]))
             scales = np.arange(FULL_SCALE - 1, 0, -1)
             widths, heights = (  # (scales, images), as scaled_size
                 np.maximum((sides[images] * scales[:, None] + FULL_SCALE // 2) // FULL_SCALE, 1)

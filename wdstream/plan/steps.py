@@ -8,6 +8,7 @@ is of one pass, so "every page exactly once an epoch" is plain. Steps do not car
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from math import inf
 
 import numpy as np
@@ -16,7 +17,7 @@ from wdstream.errors import PlanError
 from wdstream.plan.datasets import Mixture
 from wdstream.plan.deal import Assigner
 from wdstream.plan.packer import Item, PoolPacker
-from wdstream.plan.sample_lengths import Reject
+from wdstream.plan.sample_lengths import counts_by_reason
 from wdstream.plan.sample_stream import SampleStream
 from wdstream.plan.state import Fingerprints, StreamState
 from wdstream.records import Ints, StepPlan
@@ -87,7 +88,8 @@ class Steps(Iterator[StepPlan]):
         self._snapshots = snapshots
         self._packer = PoolPacker(mixture.settings.budget)
         self._packer.add(mixture.pool_items(state.pool))
-        self._stream = SampleStream(mixture, state.cursors, state.passes)
+        self._sorter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wdstream-order")
+        self._stream = SampleStream(mixture, state.cursors, state.passes, self._sorter)
         self._had_samples = bool(len(self._packer)) or state.cursors != mixture.pass_start(state.passes)
         self._end: StreamState | None = None  # where a run ends whose last packs are dropped
 
@@ -107,12 +109,20 @@ class Steps(Iterator[StepPlan]):
         if self._end is not None or self.passes > self._last_pass:
             self.close()
             return None
-        before = self.state() if self.passes == self._last_pass and self._settings.tail == "drop" else None
-        packs = self._packs_of_step()
-        if len(packs) < self._settings.global_batch_size:
-            self._end = before
-            self.close()
-            return None
+        size, tail = self._settings.global_batch_size, self._settings.tail
+        before = self.state() if self.passes == self._last_pass and tail == "drop" else None
+        packs: Packs = []
+        while len(packs) < size:
+            if self.fill():
+                packs.append(self._packer.pack())
+            elif self.passes < self._last_pass or tail == "wrap":
+                self._start_pass()
+            elif tail == "pad":
+                packs += [[] for _ in range(size - len(packs))]
+            else:  # the last packs are fewer than a step has, and dropped
+                self._end = before
+                self.close()
+                return None
         self.number += 1
         return packs
 
@@ -161,32 +171,14 @@ class Steps(Iterator[StepPlan]):
 
     def close(self) -> None:
         """Stop the thread that sorts ahead."""
-        self._stream.close()
-
-    def _packs_of_step(self) -> Packs:
-        """As many packs as a step has, or fewer when they are the last ones and to be dropped."""
-        packs: Packs = []
-        size, tail = self._settings.global_batch_size, self._settings.tail
-        while len(packs) < size:
-            if self.fill():
-                packs.append(self._packer.pack())
-            elif self.passes < self._last_pass or tail == "wrap":
-                self._start_pass()
-            elif tail == "pad":
-                packs += [[] for _ in range(size - len(packs))]
-            else:
-                break
-        return packs
+        self._sorter.shutdown(wait=False, cancel_futures=True)
 
     def _start_pass(self) -> None:
         if not self._had_samples:
-            counts = self.rejects.sum(axis=0)
-            reasons = ", ".join(f"{reason.reason} {counts[reason]}" for reason in Reject if counts[reason])
             raise PlanError(
                 f"no sample can be planned: of {self._mixture.num_samples} samples all are rejected "
-                f"({reasons}); `wdstream plan --rejects FILE` lists them"
+                f"({counts_by_reason(self.rejects.sum(axis=0))}); `wdstream plan --rejects FILE` lists them"
             )
-        self._stream.close()
         self._had_samples = False
         self.passes += 1
-        self._stream = SampleStream(self._mixture, self._mixture.pass_start(self.passes), self.passes)
+        self._stream = SampleStream(self._mixture, self._mixture.pass_start(self.passes), self.passes, self._sorter)
