@@ -18,6 +18,9 @@ WdstreamError
 A message says what, which file or key, what was expected and found, and what to do.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class WdstreamError(Exception):
     """Base of all errors raised for a user to read."""
@@ -73,3 +76,22 @@ class FamilyError(WdstreamError):
 
 class TrainError(WdstreamError):
     """The training run cannot start or continue."""
+
+
+@contextmanager
+def needs_extra(
+    what: str, extra: str, *, error_type: type[WdstreamError] = ConfigError, alternative: str = ""
+) -> Iterator[None]:
+    """For the imports of an optional package: without it, an error that says what needs it and how it is installed.
+
+    Args:
+        what: a setting, or what is done with the package.
+        extra: of wdstream, which brings the package.
+        error_type: what to raise.
+        alternative: what else to do, such as "or use kind: lora".
+    """
+    try:
+        yield
+    except ImportError as error:
+        text = f"{what} needs {error.name or 'another package'} ({error}); run pip install 'wdstream[{extra}]'"
+        raise error_type(f"{text} {alternative}".strip()) from error

@@ -10,7 +10,6 @@ from torch import nn
 from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, TrainError
 from wdstream.train.model import (
-    Device,
     compute_dtype,
     keep_four_bit_layout,
     load_model,
@@ -18,7 +17,7 @@ from wdstream.train.model import (
     trains_vision,
 )
 
-CPU = Device(device=torch.device("cpu"), index=0, dtype=torch.float32)
+CPU = torch.device("cpu")
 
 
 def make_config(path: Path, **train: Any) -> Config:

@@ -16,7 +16,7 @@ from wdstream.errors import TrainError
 from wdstream.families.registry import load_family
 from wdstream.testing import make_samples
 from wdstream.train.loss import LossHead
-from wdstream.train.model import Device, load_model
+from wdstream.train.model import load_model
 from wdstream.train.optimizer import make_optimizer
 from wdstream.train.step import TrainEngine, pack_seed, train_step
 
@@ -47,7 +47,7 @@ def test_gradient_equals_the_documents_alone(
 @pytest.fixture
 def engine(tiny_model: Path) -> TrainEngine:
     config = Config.model_validate({"model": {"path": str(tiny_model)}, "data": {"train": [{"path": "none"}]}})
-    model = load_model(config, Device(device=torch.device("cpu"), index=0, dtype=torch.float32))
+    model = load_model(config, torch.device("cpu"))
     return TrainEngine(
         accelerator=Accelerator(cpu=True),
         model=model,

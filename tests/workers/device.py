@@ -22,7 +22,7 @@ from wdstream.testing import make_document, make_samples, make_tiny_model
 from wdstream.train.evaluate.generate import cut_prompt, write_ids
 from wdstream.train.isolation_check import check_no_leak
 from wdstream.train.loss import LossHead
-from wdstream.train.model import Device, load_model
+from wdstream.train.model import load_model
 from wdstream.train.optimizer import make_optimizer
 from wdstream.train.step import TrainEngine, model_inputs, train_step
 
@@ -36,8 +36,7 @@ def make_engine(path: Path, device: torch.device) -> TrainEngine:
         {"model": {"path": str(path), "attn": attention}, "data": {"train": [{"path": "none"}]}}
     )
     family = family.for_attention(attention)
-    place = Device(device=CPU, index=0, dtype=torch.float32)
-    model = load_model(config, place, attention=family.attention_setting(attention)).to(device)
+    model = load_model(config, CPU, attention=family.attention_setting(attention)).to(device)
     model.tie_weights()
     accelerator = Accelerator(cpu=True)
     accelerator.state.device = device

@@ -23,7 +23,7 @@ from wdstream.families.registry import load_family
 from wdstream.testing import make_samples
 from wdstream.train.checkpoint import Checkpoints, export_final
 from wdstream.train.loss import LossHead
-from wdstream.train.model import Device, load_model
+from wdstream.train.model import load_model
 from wdstream.train.optimizer import make_optimizer
 from wdstream.train.step import TrainEngine, train_step
 
@@ -45,7 +45,7 @@ def main(model_dir: str, work: Path) -> None:
     assert accelerator.distributed_type == DistributedType.FSDP
     family = load_family(model_dir)
     config = Config.model_validate({"model": {"path": model_dir}, "data": {"train": [{"path": "none"}]}})
-    bare = load_model(config, Device(device=torch.device("cpu"), index=0, dtype=torch.float32))
+    bare = load_model(config, torch.device("cpu"))
     head = LossHead(bare)
     model, optimizer = accelerator.prepare(bare, make_optimizer(bare, config.train))
     engine = TrainEngine(

@@ -13,7 +13,7 @@ from wdstream.config.schema import Config
 from wdstream.families.registry import load_family
 from wdstream.testing import make_samples
 from wdstream.train.loss import LossHead
-from wdstream.train.model import Device, load_model
+from wdstream.train.model import load_model
 from wdstream.train.step import TrainEngine, train_step
 
 
@@ -33,8 +33,7 @@ def main(model_dir: str, out: str, micro_batches: int, rows: int) -> None:
     accelerator = Accelerator(cpu=True)
     family = load_family(model_dir)
     config = Config.model_validate({"model": {"path": model_dir}, "data": {"train": [{"path": "none"}]}})
-    place = Device(device=accelerator.device, index=accelerator.local_process_index, dtype=torch.float32)
-    bare = load_model(config, place)
+    bare = load_model(config, accelerator.device)
     head = LossHead(bare)
     recorder = Recorder([p for p in bare.parameters() if p.requires_grad])
     model = accelerator.prepare(bare)

@@ -8,7 +8,7 @@ are of the states of streams without a plan.
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Self
 
 from wdstream.errors import StateError
@@ -114,7 +114,7 @@ class Fingerprints(dict[str, str]):
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Cursor:
     """Where a dataset is: the next sample of its order.
 
@@ -157,7 +157,8 @@ class StreamState:
             "version": VERSION,
             "step": self.step,
             "round": self.passes,
-            "cursors": [_fields(cursor) for cursor in self.cursors],
+            # The part only where there is one, so that states without are as they always were.
+            "cursors": [list(astuple(cursor)[: 5 if cursor.part else 4]) for cursor in self.cursors],
             "pool": list(self.pool),
             "fingerprints": dict(self.fingerprints),
         }
@@ -181,26 +182,16 @@ class StreamState:
             state = cls(
                 step=int(saved["step"]),
                 passes=int(saved["round"]),
-                cursors=tuple(_cursor(*entry) for entry in saved["cursors"]),
+                cursors=tuple(Cursor(*map(int, entry)) for entry in saved["cursors"]),
                 pool=tuple(int(sample) for sample in saved["pool"]),
                 fingerprints=Fingerprints({str(name): str(value) for name, value in saved["fingerprints"].items()}),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             cause = f"{type(error).__name__}: {error}"
             raise StateError(f"not a stream state ({cause}); expected what to_json writes") from error
-        if min(state.step, state.passes, *state.pool, *(min(_fields(cursor)) for cursor in state.cursors), 0) < 0:
+        if min(state.step, state.passes, *state.pool, *(min(astuple(cursor)) for cursor in state.cursors), 0) < 0:
             raise StateError("not a stream state: it holds negative numbers")
         return state
-
-
-def _cursor(epoch: int, block: int, position: int, count: int, part: int = 0) -> Cursor:
-    return Cursor(epoch=int(epoch), block=int(block), position=int(position), count=int(count), part=int(part))
-
-
-def _fields(cursor: Cursor) -> list[int]:
-    """As in JSON: the part only where there is one, so that states without are as they always were."""
-    numbers = [cursor.epoch, cursor.block, cursor.position, cursor.count]
-    return [*numbers, cursor.part] if cursor.part else numbers
 
 
 def _digest(value: object) -> str:

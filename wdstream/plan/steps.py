@@ -10,6 +10,7 @@ is of one pass, so "every page exactly once an epoch" is plain. Steps do not car
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from math import inf
+from operator import attrgetter
 
 import numpy as np
 
@@ -52,11 +53,9 @@ class Snapshots:
 
     def before(self, step: int) -> StreamState | None:
         """The last known state at or before a step."""
-        return max((state for state in self._states.values() if state.step <= step), key=_step_of, default=None)
-
-
-def _step_of(state: StreamState) -> int:
-    return state.step
+        return max(
+            (state for state in self._states.values() if state.step <= step), key=attrgetter("step"), default=None
+        )
 
 
 class Steps(Iterator[StepPlan]):

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from wdstream.errors import ConfigError, SourceError
+from wdstream.errors import SourceError, needs_extra
 from wdstream.pixels.grey import MAX_JPEG_SIDE, encode_jpeg
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.sidecar import Sidecars
@@ -195,10 +195,8 @@ def import_pdfium() -> Any:
     Raises:
         ConfigError: it is not installed, with the command that installs it.
     """
-    try:
+    with needs_extra("reading PDFs", "pdf"):
         import pypdfium2
-    except ImportError as error:
-        raise ConfigError("PDFs need pypdfium2: pip install 'wdstream[pdf]'") from error
     return pypdfium2
 
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING
 
 from wdstream.errors import TrainError
 from wdstream.storage.atomic import sync_folder, write_file
@@ -30,13 +30,6 @@ STREAM, TRAINER, MANIFEST = "stream.json", "trainer.json", "manifest.json"
 PARTIAL, DELETED = ".tmp", ".deleted"
 READ_BYTES = 1 << 24
 THREADS = 8
-
-
-class FileMeasure(TypedDict):
-    """What the manifest keeps of a file."""
-
-    bytes: int
-    crc32: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +111,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     manifest = _read_json(path / MANIFEST)
     if manifest.get("version") != MANIFEST_VERSION:
         raise TrainError(f"{path}: manifest version {MANIFEST_VERSION} expected, found {manifest.get('version')!r}")
-    files = cast(dict[str, FileMeasure], manifest["files"])
+    files: dict[str, dict[str, int]] = manifest["files"]
     with ThreadPoolExecutor(max_workers=THREADS) as pool:
         for name, measure in zip(files, pool.map(_measure, (path / name for name in files)), strict=True):
             if measure != files[name]:
@@ -146,8 +139,8 @@ def _write_manifest(folder: Path, checkpoint: Checkpoint) -> None:
     _write_json(folder / MANIFEST, {"version": MANIFEST_VERSION, **facts, "files": files})
 
 
-def _measure(path: Path) -> FileMeasure | None:
-    """Size and checksum of a file, None when there is none; crc32 runs outside Python's lock, at disk speed."""
+def _measure(path: Path) -> dict[str, int] | None:
+    """What the manifest keeps of a file, None when there is none; crc32 runs outside Python's lock, at disk speed."""
     if not path.is_file():
         return None
     checksum = 0

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, StateError
 from wdstream.pipeline.planned import Plan
+from wdstream.plan.deal import packs_per_rank
 from wdstream.records import Failure, World
 
 if TYPE_CHECKING:
@@ -57,8 +59,8 @@ def digest(
     state: State | None = plan.state_after(steps.start - 1).to_json() if steps.start else None
     stops = [steps.stop] if resume_at is None else [resume_at, steps.stop]
     for stop in stops:
-        settings = {"workers": workers, "micro_batch_size": config.train.micro_batch_size}
-        with Ranks(plan, world=world, state=state, **settings) as ranks:
+        micro_batch_size = config.train.micro_batch_size
+        with Ranks(plan, world=world, state=state, micro_batch_size=micro_batch_size, workers=workers) as ranks:
             while ranks.step < stop and (packs := ranks.next_step()) is not None:
                 if on_failure is not None:
                     for failure in ranks.failures:
@@ -75,32 +77,19 @@ class Ranks:
         plan: of the run.
         world: how many ranks.
         state: where to begin; None for the beginning.
-        workers, prefetch, micro_batch_size: of each loader.
+        micro_batch_size: packs per batch of each loader.
+        workers: threads of each loader.
     """
 
     def __init__(
-        self,
-        plan: Plan,
-        *,
-        world: int,
-        state: "State | None" = None,
-        workers: int = 0,
-        prefetch: int = 1,
-        micro_batch_size: int = 1,
+        self, plan: Plan, *, world: int, state: "State | None" = None, micro_batch_size: int = 1, workers: int = 0
     ) -> None:
         self._stack = ExitStack()
-        self._per_step = plan.settings.global_batch_size // (world * micro_batch_size)
+        packs = packs_per_rank(plan.settings.global_batch_size, world_size=world, micro_batch_size=micro_batch_size)
+        self._per_step = packs // micro_batch_size
+        loader = partial(plan.loader, state=state, workers=workers, prefetch=1, micro_batch_size=micro_batch_size)
         self._loaders: list[StreamLoader] = [
-            self._stack.enter_context(
-                plan.loader(
-                    world=World(rank=rank, size=world),
-                    state=state,
-                    workers=workers,
-                    prefetch=prefetch,
-                    micro_batch_size=micro_batch_size,
-                )
-            )
-            for rank in range(world)
+            self._stack.enter_context(loader(world=World(rank=rank, size=world))) for rank in range(world)
         ]
         self.step = int(self.state()["step"])
         self.failures: list[Failure] = []  # of the last step

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
-from wdstream.errors import ConfigError, ShardError
+from wdstream.errors import ConfigError, ShardError, needs_extra
 from wdstream.storage.local import ByteRange, LocalStorage, Storage
 
 BLOCK_BYTES = 8 << 20
@@ -97,11 +97,9 @@ class FsspecStorage:
     """
 
     def __init__(self, url: str, *, attempts: int = ATTEMPTS, first_wait_s: float = FIRST_WAIT_S, **options: Any):
-        try:
+        with needs_extra(url, "remote"):
             import fsspec
             import tenacity
-        except ImportError as error:
-            raise ConfigError(f"{url} needs {error.name}: pip install 'wdstream[remote]'") from error
         self._state = {"url": url, "attempts": attempts, "first_wait_s": first_wait_s, **options}
         self._url = url.rstrip("/")
         try:

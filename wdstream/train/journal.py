@@ -1,7 +1,7 @@
 """What a run writes and prints while it trains, on the main process: metrics, ledger, quarantine, evaluations."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from accelerate.utils import broadcast_object_list
 
@@ -35,10 +35,6 @@ class Counters:
         self.step = contents.step + 1
         self.num_pages += contents.num_pages
         self.num_tokens += contents.num_tokens
-
-    def as_dict(self) -> dict[str, int]:
-        """The counters by name, as they are saved."""
-        return asdict(self)
 
 
 class Journal:

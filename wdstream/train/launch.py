@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import time
-from types import FrameType, TracebackType
+from types import FrameType
 
 import torch
 from accelerate import Accelerator
@@ -21,7 +21,7 @@ from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, PlanError, TrainError
 from wdstream.plan.deal import packs_per_rank
 from wdstream.records import World
-from wdstream.train.model import MIXED_PRECISION, Device, compute_dtype
+from wdstream.train.model import MIXED_PRECISION, compute_dtype
 from wdstream.train.zero import is_zero_wanted, settle_zero, zero_stage
 
 TWO_PROCESSES = "accelerate launch --multi_gpu --num_processes 2 -m wdstream.train cfg.yaml"
@@ -102,11 +102,6 @@ def is_sharded(accelerator: Accelerator) -> bool:
     return accelerator.distributed_type == DistributedType.FSDP or zero_stage(accelerator) == 3
 
 
-def device_of(accelerator: Accelerator, config: Config) -> Device:
-    """Where this process computes."""
-    return Device(device=accelerator.device, index=accelerator.local_process_index, dtype=compute_dtype(config.model))
-
-
 def world_of(accelerator: Accelerator) -> World:
     """This process's rank, and how many there are."""
     return World(rank=accelerator.process_index, size=accelerator.num_processes)
@@ -132,9 +127,7 @@ class StopSignals:
             self._previous[number] = signal.signal(number, self._handle)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 

@@ -10,6 +10,7 @@ for each step:
 """
 
 from contextlib import nullcontext
+from dataclasses import asdict
 from time import perf_counter
 
 from wdstream.config.schema import Config
@@ -143,7 +144,7 @@ class Loop:
             return
         self._saved = self._counters.step
         stream = self._run.stream.state()
-        self._run.checkpoints.save(self._saved, stream=stream, trainer=self._counters.as_dict())
+        self._run.checkpoints.save(self._saved, stream=stream, trainer=asdict(self._counters))
         self._journal.add_state(self._saved - 1, stream)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from wdstream.errors import TrainError
+from wdstream.errors import TrainError, needs_extra
 from wdstream.report.progress import ProgressBar
 from wdstream.runs.layout import RunLayout
 from wdstream.storage.json_lines import LineFile
@@ -184,8 +184,6 @@ def describe_eval(figures: dict[str, float]) -> str:
 
 
 def _open_board(folder: Path, first_step: int) -> "SummaryWriter":
-    try:
+    with needs_extra("training", "train", error_type=TrainError):
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise TrainError(f"training logs need tensorboard; run pip install 'wdstream[train]' ({error})") from error
     return SummaryWriter(log_dir=str(folder), purge_step=first_step)

@@ -2,7 +2,6 @@
 
 import re
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,7 +9,7 @@ import torch
 from torch import nn
 
 from wdstream.config.schema import AdapterConfig, Config, ModelConfig
-from wdstream.errors import ConfigError, TrainError
+from wdstream.errors import ConfigError, TrainError, needs_extra
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -31,21 +30,6 @@ MIXED_PRECISION: dict[torch.dtype, MixedPrecision] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
-    """Where one process computes.
-
-    Attributes:
-        device: its device.
-        index: local process index, which is also the index of its GPU.
-        dtype: the compute dtype.
-    """
-
-    device: torch.device
-    index: int
-    dtype: torch.dtype
-
-
 def compute_dtype(config: ModelConfig) -> torch.dtype:
     """The compute dtype of `model.dtype`; auto is bfloat16 on a GPU that has it, else float32."""
     if config.dtype == "auto":
@@ -61,16 +45,16 @@ def compute_dtype(config: ModelConfig) -> torch.dtype:
 
 
 def load_model(
-    config: Config, device: Device, *, attention: str | dict[str, str] | None = None
+    config: Config, device: torch.device, *, attention: str | dict[str, str] | None = None
 ) -> "PreTrainedModel | PeftModel":
     """The model, ready for `Accelerator.prepare`: dtype, attention, adapters, frozen parts, gradient checkpointing.
 
-    Without an adapter the weights are float32 and computed in `device.dtype` by autocast, so that small updates are not
-    lost; with one, the frozen base is kept in `device.dtype` (4-bit for QLoRA) and the adapter in float32.
+    Without an adapter the weights are float32 and computed in `model.dtype` by autocast, so that small updates are not
+    lost; with one, the frozen base is kept in `model.dtype` (4-bit for QLoRA) and the adapter in float32.
 
     Args:
         config: which model, and how it is trained.
-        device: where it computes.
+        device: where this process computes.
         attention: `model.attn` for each part of the model (`Family.attention_setting`); None: the same for all.
 
     Raises:
@@ -136,7 +120,7 @@ def add_adapter(model: "PreTrainedModel", adapter: AdapterConfig) -> "PeftModel"
 
 
 def _load_weights(
-    config: ModelConfig, adapter: AdapterConfig | None, device: Device, attention: str | dict[str, str]
+    config: ModelConfig, adapter: AdapterConfig | None, device: torch.device, attention: str | dict[str, str]
 ) -> "PreTrainedModel":
     from transformers import AutoModelForImageTextToText
     from transformers.utils import logging
@@ -147,10 +131,10 @@ def _load_weights(
             "(wdstream make-tiny-model makes one for trials)"
         )
     options: dict[str, object] = {"attn_implementation": attention, "local_files_only": True}
-    options["dtype"] = torch.float32 if adapter is None else device.dtype
+    options["dtype"] = torch.float32 if adapter is None else compute_dtype(config)
     if adapter is not None and adapter.kind == "qlora":
-        options["quantization_config"] = _four_bit(config.path, device)
-        options["device_map"] = {"": device.index if device.device.type == "cuda" else "cpu"}
+        options["quantization_config"] = _four_bit(config, device)
+        options["device_map"] = {"": device.index or 0 if device.type == "cuda" else "cpu"}
     logging.disable_progress_bar()  # one bar per process would tear the training's own
     try:
         model = AutoModelForImageTextToText.from_pretrained(config.path, **options)
@@ -176,27 +160,22 @@ def keep_four_bit_layout(model: nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _four_bit(path: Path, device: Device) -> "BitsAndBytesConfig":
+def _four_bit(config: ModelConfig, device: torch.device) -> "BitsAndBytesConfig":
     """NF4 with double quantisation, over the language model's linear layers only."""
-    try:
+    with needs_extra("train.adapter.kind: qlora", "train", error_type=TrainError, alternative="or use kind: lora"):
         import bitsandbytes  # noqa: F401
-    except ImportError as error:
-        raise TrainError(
-            "train.adapter.kind: qlora needs bitsandbytes, which is not installed; "
-            "run pip install 'wdstream[train]' or use kind: lora"
-        ) from error
     from transformers import BitsAndBytesConfig
 
-    is_half = device.dtype != torch.float32
+    dtype = compute_dtype(config)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         # A CPU computes 4-bit layers fast in float32 only, whatever model.dtype says.
-        bnb_4bit_compute_dtype=device.dtype if device.device.type != "cpu" else torch.float32,
+        bnb_4bit_compute_dtype=dtype if device.type != "cpu" else torch.float32,
         # FSDP can only shard a storage of the compute dtype; the bytes are the same.
-        bnb_4bit_quant_storage=device.dtype if is_half else torch.uint8,
-        llm_int8_skip_modules=modules_outside_language(path),
+        bnb_4bit_quant_storage=dtype if dtype != torch.float32 else torch.uint8,
+        llm_int8_skip_modules=modules_outside_language(config.path),
     )
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from wdstream.config.schema import TrainConfig
-from wdstream.errors import TrainError
+from wdstream.errors import TrainError, needs_extra
 
 
 def learning_rate(step: int, config: TrainConfig, *, total_steps: int) -> float:
@@ -53,13 +53,9 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
 
 
 def _make_8bit_optimizer(groups: Iterable[dict[str, object]], config: TrainConfig) -> Optimizer:
-    try:
+    what, alternative = f"train.optimizer: {config.optimizer}", "or use train.optimizer: adamw"
+    with needs_extra(what, "train", error_type=TrainError, alternative=alternative):
         import bitsandbytes as bnb
-    except ImportError as error:
-        raise TrainError(
-            f"train.optimizer: {config.optimizer} needs bitsandbytes, which is not installed; "
-            "run pip install 'wdstream[train]' or use train.optimizer: adamw"
-        ) from error
     # Pages move optimizer state between GPU and host memory; without a GPU there is nothing to move. Same numbers.
     is_paged = config.optimizer == "paged_adamw_8bit" and torch.cuda.is_available()
     kind = bnb.optim.PagedAdamW8bit if is_paged else bnb.optim.AdamW8bit

@@ -15,9 +15,9 @@ from wdstream.runs.record import data_differences
 from wdstream.train.checkpoint import Checkpoints
 from wdstream.train.evaluate.generated_pages import check_generation
 from wdstream.train.evaluate.sets import plan_sets
-from wdstream.train.launch import device_of, is_sharded, world_of
+from wdstream.train.launch import is_sharded, world_of
 from wdstream.train.loss import LossHead
-from wdstream.train.model import load_model, trains_vision
+from wdstream.train.model import compute_dtype, load_model, trains_vision
 from wdstream.train.optimizer import learning_rate, make_optimizer
 from wdstream.train.step import TrainEngine
 from wdstream.train.stream import Stream, open_stream
@@ -105,8 +105,8 @@ def open_engine(config: Config, accelerator: Accelerator, family: Family) -> Tra
     Raises:
         TrainError: the model cannot be loaded, or nothing of it is trainable.
     """
-    device, family = device_of(accelerator, config), family.for_attention(config.model.attn)
-    bare = load_model(config, device, attention=family.attention_setting(config.model.attn))
+    family = family.for_attention(config.model.attn)
+    bare = load_model(config, accelerator.device, attention=family.attention_setting(config.model.attn))
     head = LossHead(bare)
     model, optimizer = accelerator.prepare(bare, make_optimizer(bare, config.train))
     return TrainEngine(
@@ -115,7 +115,7 @@ def open_engine(config: Config, accelerator: Accelerator, family: Family) -> Tra
         optimizer=optimizer,
         head=head,
         family=family,
-        dtype=device.dtype,
+        dtype=compute_dtype(config.model),
         max_grad_norm=config.train.max_grad_norm,
         seed=config.train.seed,
         needs_images=trains_vision(config) or is_sharded(accelerator),

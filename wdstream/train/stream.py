@@ -28,7 +28,7 @@ from wdstream.nodes.node import State
 from wdstream.pipeline.loader import StreamLoader
 from wdstream.pipeline.planned import Plan
 from wdstream.pipeline.streamed import Lanes
-from wdstream.plan.deal import step_digest
+from wdstream.plan.deal import packs_per_rank, step_digest
 from wdstream.plan.order import combine
 from wdstream.records import Failure, StepPlan, World
 from wdstream.runs.record import DataSizes
@@ -108,7 +108,10 @@ class Stream(ABC):
             prefetch=config.data.prefetch,
             micro_batch_size=micro_batch_size,
         )
-        self._num_batches = config.data.global_batch_size // (world.size * micro_batch_size)  # of this rank, per step
+        num_packs = packs_per_rank(
+            config.data.global_batch_size, world_size=world.size, micro_batch_size=micro_batch_size
+        )
+        self._num_batches = num_packs // micro_batch_size  # of this rank, per step
         self._loader: StreamLoader
         self._state: State  # of the loader, after the last step that held something
 

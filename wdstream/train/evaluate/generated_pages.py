@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from accelerate.utils import gather_object
 
 from wdstream.config.schema import Config, GenerateConfig
-from wdstream.errors import ConfigError, RowError, TrainError
+from wdstream.errors import ConfigError, RowError, TrainError, needs_extra
 from wdstream.pipeline.build_pack import PackBuilder
 from wdstream.pipeline.plan_source import PackTask
 from wdstream.pipeline.planned import Plan, pack_builder
@@ -110,12 +110,8 @@ def check_generation(config: Config, *, is_sharded: bool) -> None:
             "ranks would have to write equally many; drop it, and run `wdstream evaluate RUN --generate 16` after the "
             "training"
         )
-    try:
+    with needs_extra("train.generate", "train", error_type=TrainError):
         import rapidfuzz  # noqa: F401
-    except ImportError as error:
-        raise TrainError(
-            f"train.generate needs rapidfuzz to compare texts; run pip install 'wdstream[train]' ({error})"
-        ) from error
 
 
 def write_set(

@@ -21,9 +21,9 @@ from wdstream.runs.record import read_run
 from wdstream.train.checkpoint import ADAPTER_FILE
 from wdstream.train.evaluate.generated_pages import check_generation, save_pages
 from wdstream.train.evaluate.sets import SetReport, measure_set, plan_sets
-from wdstream.train.launch import device_of, start_accelerator, world_of
+from wdstream.train.launch import start_accelerator, world_of
 from wdstream.train.loss import LossHead
-from wdstream.train.model import load_model
+from wdstream.train.model import compute_dtype, load_model
 from wdstream.train.step import Engine
 
 
@@ -115,8 +115,8 @@ def load_engine(config: Config, accelerator: Accelerator, family: Family, final:
     Raises:
         TrainError: the adapter does not fit the model.
     """
-    device, family = device_of(accelerator, config), family.for_attention(config.model.attn)
-    bare = load_model(config, device, attention=family.attention_setting(config.model.attn))
+    family = family.for_attention(config.model.attn)
+    bare = load_model(config, accelerator.device, attention=family.attention_setting(config.model.attn))
     if final is not None and config.train.adapter is not None:
         from peft import set_peft_model_state_dict
 
@@ -128,7 +128,7 @@ def load_engine(config: Config, accelerator: Accelerator, family: Family, final:
         head=LossHead(bare),
         model=accelerator.prepare_model(bare, evaluation_mode=True),
         family=family,
-        dtype=device.dtype,
+        dtype=compute_dtype(config.model),
         seed=config.train.seed,
         needs_images=False,
     )
