@@ -114,7 +114,7 @@ class Fingerprints(dict[str, str]):
             )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
     """Where a dataset is: the next sample of its order.
 
@@ -182,7 +182,7 @@ class StreamState:
             state = cls(
                 step=int(saved["step"]),
                 passes=int(saved["round"]),
-                cursors=tuple(Cursor(*map(int, entry)) for entry in saved["cursors"]),
+                cursors=tuple(_cursor(*entry) for entry in saved["cursors"]),
                 pool=tuple(int(sample) for sample in saved["pool"]),
                 fingerprints=Fingerprints({str(name): str(value) for name, value in saved["fingerprints"].items()}),
             )
@@ -192,6 +192,10 @@ class StreamState:
         if min(state.step, state.passes, *state.pool, *(min(astuple(cursor)) for cursor in state.cursors), 0) < 0:
             raise StateError("not a stream state: it holds negative numbers")
         return state
+
+
+def _cursor(epoch: int, block: int, position: int, count: int, part: int = 0) -> Cursor:
+    return Cursor(epoch=int(epoch), block=int(block), position=int(position), count=int(count), part=int(part))
 
 
 def _digest(value: object) -> str:
