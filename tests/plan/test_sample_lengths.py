@@ -92,7 +92,7 @@ def test_as_one_sample_at_a_time(policy: TilingPolicy, sizes: list[list[tuple[in
         for size in images:
             plan = plan_tiles(*size, policy)
             ids, cost = family.image_cost(*np.array(plan.sizes).T)
-            tokens += int(ids.sum()) + sum(len(piece) for piece in tile_text_pieces(plan))
+            tokens += int(ids.sum()) + sum(len(piece) for piece in tile_text_pieces(len(plan.boxes), plan.labels))
             patches += int(cost.sum())
         assert lengths.tokens[place] == tokens + 3 + 1
         assert lengths.patches[place] == patches

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wdstream.records import Ints, Size
+from wdstream.records import Ints
 from wdstream.tiling.arrays import CutPages, Grids, Sizes, Spans, ceil_div, positions_of, whole_root
 from wdstream.tiling.grid import canvas_of, fixed_overviews
 
@@ -49,71 +49,76 @@ BARE_OVERHEAD = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Cuts:
-    """Columns (or rows) of all pages, flat: first and end unit, and units and pixels of the page's side."""
+    """Columns (or rows) of all pages, flat.
 
-    first: Ints
-    end: Ints
+    Attributes:
+        edges: int64 (2, cells), first and end unit of each.
+        whole, lengths: int64 (cells,), units and pixels of the page's side.
+        multiple: pixels of a unit.
+    """
+
+    edges: Ints
     whole: Ints
     lengths: Ints
     multiple: int
 
-    @property
-    def units(self) -> Ints:
-        return self.end - self.first
-
-    @property
     def spans(self) -> Spans:
         """Rule 4: the pixels of the page that each covers; the last unit ends with the page."""
-        return Spans(first=self._pixel(self.first), end=self._pixel(self.end))
-
-    def _pixel(self, unit: Ints) -> Ints:
-        on_lattice = self.whole == _rounded(self.lengths, self.multiple)
-        inside = np.where(on_lattice, unit * self.multiple, (2 * unit * self.lengths + self.whole) // (2 * self.whole))
-        return np.where(unit == self.whole, self.lengths, inside)
+        units, whole, lengths = self.edges, self.whole, self.lengths
+        on_lattice = whole == _rounded(lengths, self.multiple)
+        inside = np.where(on_lattice, units * self.multiple, (2 * units * lengths + whole) // (2 * whole))
+        first, end = np.where(units == whole, lengths, inside)
+        return first, end
 
 
 def cut_adaptive(page: Sizes, policy: "TilingPolicy") -> CutPages:
     """The pages by the rules above."""
     units = page_units(page, policy)
-    grids = choose_grids(units, policy).unless(page[0] * page[1] < policy.min_area)
+    grids = choose_grids(units, policy)
+    if policy.min_area:
+        grids = grids.unless(page[0] * page[1] < policy.min_area)
     across = _cuts(page[0], units[0], grids.columns, policy, is_rtl=policy.reading_order == "rtl")
     down = _cuts(page[1], units[1], grids.rows, policy, is_rtl=False)
-    owners = np.flatnonzero((grids.columns * grids.rows > 1) & policy.wants_overview)
+    owners = (policy.wants_overview & (grids.columns * grids.rows > 1)).nonzero()[0]
+    with_overview = page[0][owners], page[1][owners]
     return CutPages(
         grids=grids,
         tiles=_tile_sizes(across, down, grids, policy),
         owners=owners,
-        overviews=_overviews((page[0][owners], page[1][owners]), (units[0][owners], units[1][owners]), policy),
+        overviews=_overviews(with_overview, (units[0][owners], units[1][owners]), policy)
+        if len(owners)
+        else with_overview,
         policies=(policy,),
         chosen=np.zeros_like(page[0]),
-        spans=lambda: (across.spans, down.spans),
+        spans=lambda: (across.spans(), down.spans()),
     )
 
 
 def page_units(page: Sizes, policy: "TilingPolicy") -> Sizes:
     """Rule 1: pages in units, (n,) each."""
     multiple, limit = policy.multiple, policy.max_page_pixels
-    across, down = _rounded(page[0], multiple), _rounded(page[1], multiple)
+    across, down = _rounded(np.array(page), multiple)
     if policy.native_resolution or limit is None:
         return across, down
-    large = np.flatnonzero(across * down * multiple**2 > limit)
-    if len(large):
-        width, height = page[0][large], page[1][large]
-        across[large] = np.maximum(1, whole_root(limit * width // (height * multiple**2)))
-        down[large] = np.maximum(1, whole_root(limit * height // (width * multiple**2)))
+    is_large = across * down * multiple**2 > limit
+    if is_large.any():
+        width, height = page[0][is_large], page[1][is_large]
+        across[is_large] = np.maximum(1, whole_root(limit * width // (height * multiple**2)))
+        down[is_large] = np.maximum(1, whole_root(limit * height // (width * multiple**2)))
     return across, down
 
 
 def choose_grids(units: Sizes, policy: "TilingPolicy") -> Grids:
     """Rules 2 and 3, for pages of these units."""
     across, down = units
-    limits = side_limits(policy)
-    columns, rows = (
-        np.where(sides <= limit, 1, ceil_div(sides, cell)) for sides, (limit, cell) in zip(units, limits, strict=True)
-    )
+    limits, cells = side_limits(policy)
+    sides = np.array(units)
+    columns, rows = np.where(sides <= limits, 1, ceil_div(sides, cells))
     low, narrow = down // rows, across // columns
     is_wide = ceil_div(across, columns) > 2 * low
     is_high = (ceil_div(down, rows) > 2 * narrow) & ~is_wide
+    if not (is_wide | is_high).any():
+        return Grids(columns=columns, rows=rows)
     wide, high = columns.copy(), rows.copy()
     wide[is_wide] = ceil_div(across[is_wide], 2 * low[is_wide])
     high[is_high] = ceil_div(down[is_high], 2 * narrow[is_high])
@@ -125,12 +130,13 @@ def choose_grids(units: Sizes, policy: "TilingPolicy") -> Grids:
 
 
 @lru_cache(maxsize=256)
-def side_limits(policy: "TilingPolicy") -> tuple[Size, Size]:
-    """For width and height: (units a tile may have, units of a cell that with overlap on both sides stays within)."""
+def side_limits(policy: "TilingPolicy") -> Sizes:
+    """For width and height, int64 (2, 1): the units a tile may have, and those of a cell, with overlap within these."""
     limits = [max(1, side // policy.multiple) for side in canvas_of(policy.tile_size)]
     while limits[0] * limits[1] * policy.multiple**2 > policy.max_tile_pixels:
         limits[limits[1] > limits[0]] -= 1
-    return (limits[0], _widest(limits[0], policy)), (limits[1], _widest(limits[1], policy))
+    cells = [_widest(limit, policy) for limit in limits]
+    return np.array(limits).reshape(2, 1), np.array(cells).reshape(2, 1)
 
 
 def _widest(limit: int, policy: "TilingPolicy") -> int:
@@ -148,24 +154,25 @@ def _cuts(lengths: Ints, units: Ints, cells: Ints, policy: "TilingPolicy", *, is
     """Rule 4 for every column or row, in units."""
     positions = positions_of(cells)
     if is_rtl:
-        positions = np.repeat(cells - 1, cells) - positions
-    whole, num_cells = np.repeat(units, cells), np.repeat(cells, cells)
-    first, end = positions * whole // num_cells, (positions + 1) * whole // num_cells
+        positions = (cells - 1).repeat(cells) - positions
+    whole = units.repeat(cells)
+    edges = np.array((positions, positions + 1)) * whole // cells.repeat(cells)
     if policy.overlap:
-        extra = np.repeat(_overlap_units(ceil_div(units, cells), policy), cells)
-        first, end = np.maximum(0, first - extra), np.minimum(whole, end + extra)
-    return _Cuts(first=first, end=end, whole=whole, lengths=np.repeat(lengths, cells), multiple=policy.multiple)
+        extra = _overlap_units(ceil_div(units, cells), policy).repeat(cells)
+        edges = np.array((np.maximum(0, edges[0] - extra), np.minimum(whole, edges[1] + extra)))
+    return _Cuts(edges=edges, whole=whole, lengths=lengths.repeat(cells), multiple=policy.multiple)
 
 
 def _tile_sizes(across: _Cuts, down: _Cuts, grids: Grids, policy: "TilingPolicy") -> Sizes:
     """Rules 5 and 6: output width and height of every tile, in emission order."""
-    if policy.native_resolution:
-        return grids.widths(across.spans.lengths), grids.heights(down.spans.lengths)
-    widths, heights = grids.widths(across.units), grids.heights(down.units)
-    small = np.flatnonzero(widths * heights * policy.multiple**2 < policy.min_tile_pixels)
-    if len(small):
-        crop = grids.widths(across.spans.lengths)[small], grids.heights(down.spans.lengths)[small]
-        widths[small], heights[small] = _enlarged(crop, policy)
+    widths, heights = grids.spread(across.edges[1] - across.edges[0], down.edges[1] - down.edges[0])
+    is_small = widths * heights * policy.multiple**2 < policy.min_tile_pixels
+    if policy.native_resolution or is_small.any():
+        columns, rows = across.spans(), down.spans()
+        crops = grids.spread(columns[1] - columns[0], rows[1] - rows[0])
+        if policy.native_resolution:
+            return crops
+        widths[is_small], heights[is_small] = _enlarged((crops[0][is_small], crops[1][is_small]), policy)
     return widths * policy.multiple, heights * policy.multiple
 
 
@@ -181,8 +188,6 @@ def _enlarged(crops: Sizes, policy: "TilingPolicy") -> Sizes:
 def _overviews(page: Sizes, units: Sizes, policy: "TilingPolicy") -> Sizes:
     """Output sizes of the overviews of pages (k,)."""
     size = policy.overview_size
-    if not policy.wants_overview:
-        return page  # no page has one
     if policy.overview_buckets or not isinstance(size, int):
         return fixed_overviews(page, policy)
     limit = max(1, size // policy.multiple)
@@ -198,4 +203,5 @@ def _overviews(page: Sizes, units: Sizes, policy: "TilingPolicy") -> Sizes:
 
 
 def _rounded(sides: Ints, multiple: int) -> Ints:
+    """Rule 1: sides in whole units, at least one; halves to even."""
     return np.maximum(1, np.rint(sides / multiple)).astype(np.int64)

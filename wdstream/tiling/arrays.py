@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Sizes = tuple[Ints, Ints]
 """Widths and heights."""
+Spans = tuple[Ints, Ints]
+"""Columns (or rows) of all pages, flat, in emission order: first and end pixel of each on its page."""
 
 
 def page_sizes(widths: ArrayLike, heights: ArrayLike) -> Sizes:
@@ -31,9 +33,9 @@ def page_sizes(widths: ArrayLike, heights: ArrayLike) -> Sizes:
     page = np.asarray(widths).astype(np.int64).ravel(), np.asarray(heights).astype(np.int64).ravel()
     if len(page[0]) != len(page[1]):
         raise ValueError(f"{len(page[0])} widths but {len(page[1])} heights; give one of each for every page")
-    bad = np.flatnonzero((np.minimum(*page) < 1) | (np.maximum(*page) > MAX_SIDE))
-    if len(bad):
-        first = int(bad[0])
+    is_bad = (np.minimum(*page) < 1) | (np.maximum(*page) > MAX_SIDE)
+    if is_bad.any():
+        first = int(is_bad.argmax())
         raise ValueError(f"page {first} of {page[0][first]}x{page[1][first]}: sides must be in [1, {MAX_SIDE}]")
     return page
 
@@ -47,12 +49,13 @@ def distinct_sizes(widths: ArrayLike, heights: ArrayLike) -> tuple[Ints, Ints, N
 
 def starts_of(counts: Ints) -> Ints:
     """Where each list begins: the exclusive running sum of counts."""
-    return np.cumsum(counts) - counts
+    return counts.cumsum() - counts
 
 
 def positions_of(counts: Ints) -> Ints:
     """For every flat element its position in its own list: 0, 1, ... counts[0]-1, 0, 1, ..."""
-    return np.arange(int(counts.sum()), dtype=np.int64) - np.repeat(starts_of(counts), counts)
+    starts = starts_of(counts).repeat(counts)
+    return np.arange(len(starts), dtype=np.int64) - starts
 
 
 def whole_root(squares: Ints) -> Ints:
@@ -80,40 +83,17 @@ class Grids:
     columns: Ints
     rows: Ints
 
-    def heights(self, of_rows: Ints) -> Ints:
-        """Spread a number per row, flat (rows.sum(),), over the tiles in emission order: (tiles,)."""
-        return np.repeat(of_rows, np.repeat(self.columns, self.rows))
-
-    def widths(self, of_columns: Ints) -> Ints:
-        """Spread a number per column, flat (columns.sum(),) in emission order, over the tiles: (tiles,)."""
-        columns_of_rows = np.repeat(self.columns, self.rows)
+    def spread(self, of_columns: Ints, of_rows: Ints) -> Sizes:
+        """Numbers per column (columns.sum(),) and per row (rows.sum(),), flat in emission order, per tile: (tiles,)."""
+        columns_of_rows = self.columns.repeat(self.rows)
         # Tile t of a row is column t - (first tile of the row) of its page.
-        first_column = np.repeat(starts_of(self.columns), self.rows)
-        shift = np.repeat(first_column - starts_of(columns_of_rows), columns_of_rows)
-        return of_columns[np.arange(len(shift), dtype=np.int64) + shift]
+        first_column = starts_of(self.columns).repeat(self.rows)
+        shift = (first_column - starts_of(columns_of_rows)).repeat(columns_of_rows)
+        return of_columns[np.arange(len(shift), dtype=np.int64) + shift], of_rows.repeat(columns_of_rows)
 
     def unless(self, is_uncut: Bools) -> "Grids":
         """These grids, but (1, 1) for the pages that are not cut."""
         return Grids(columns=np.where(is_uncut, 1, self.columns), rows=np.where(is_uncut, 1, self.rows))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spans:
-    """Columns (or rows) of all pages, flat, in emission order: first and end pixel of each on its page, whole numbers
-    in either kind of array."""
-
-    first: Ints | Floats
-    end: Ints | Floats
-
-    @property
-    def lengths(self) -> Ints:
-        """Pixels of each column or row."""
-        return (self.end - self.first).astype(np.int64, copy=False)
-
-    def pairs(self) -> list[tuple[int, int]]:
-        """(first, end) of each."""
-        first, end = self.first.astype(np.int64, copy=False), self.end.astype(np.int64, copy=False)
-        return list(zip(first.tolist(), end.tolist(), strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,7 +67,7 @@ def cut_fixed(page: Sizes, policy: "TilingPolicy") -> CutPages:
 
     if policy.native_resolution:
         across, down = spans()
-        tiles = grids.widths(across.lengths), grids.heights(down.lengths)
+        tiles = grids.spread(across[1] - across[0], down[1] - down[0])
     else:
         canvas = np.array([canvas_of(rule.tile_size) for rule in policies], dtype=np.int64)
         counts = grids.columns * grids.rows
@@ -92,7 +92,7 @@ def _cut_none(page: Sizes, policy: "TilingPolicy") -> CutPages:
         overviews=(none, none),
         policies=(policy,),
         chosen=zeros,
-        spans=lambda: (Spans(first=zeros, end=page[0]), Spans(first=zeros, end=page[1])),
+        spans=lambda: ((zeros, page[0]), (zeros, page[1])),
     )
 
 
@@ -121,7 +121,7 @@ def _spans(lengths: Ints, cells: Ints, overlap: Floats, is_reversed: Bools) -> S
     cell = np.repeat(cell, cells)
     first = np.maximum(0.0, np.rint(positions * cell - extra))
     end = np.minimum(np.repeat(lengths, cells), np.rint((positions + 1) * cell + extra))
-    return Spans(first=first, end=end)
+    return first.astype(np.int64), end.astype(np.int64)  # whole numbers already
 
 
 def _reduced(page: Sizes, grids: Grids, overlap: Floats) -> Grids:
@@ -133,8 +133,8 @@ def _reduced(page: Sizes, grids: Grids, overlap: Floats) -> Grids:
     has_empty = np.zeros(len(suspects), dtype=np.bool_)
     for lengths, all_cells in zip(page, (grids.columns, grids.rows), strict=True):
         cells = all_cells[suspects]
-        spans = _spans(lengths[suspects], cells, overlap[suspects], np.zeros(len(suspects), dtype=np.bool_))
-        has_empty |= np.minimum.reduceat(spans.lengths, starts_of(cells)) <= 0
+        first, end = _spans(lengths[suspects], cells, overlap[suspects], np.zeros(len(suspects), dtype=np.bool_))
+        has_empty |= np.minimum.reduceat(end - first, starts_of(cells)) <= 0
     small = np.zeros(len(page[0]), dtype=np.bool_)
     small[suspects[has_empty]] = True
     return Grids(

@@ -5,7 +5,9 @@ together, so a piece has the same tokens wherever it is. An image of one tile ha
 between the last tile and what follows. Labels are not supervised.
 """
 
-from wdstream.records import ImageSegment, LabelledPage, Pixels, Segment, TextSegment, TiledPage, TilePlan
+from collections.abc import Sequence
+
+from wdstream.records import ImageSegment, LabelledPage, Pixels, Segment, TextSegment, TiledPage
 
 
 def grid_labels(columns: int, rows: int, *, has_overview: bool, is_rtl: bool) -> tuple[str, ...]:
@@ -15,15 +17,18 @@ def grid_labels(columns: int, rows: int, *, has_overview: bool, is_rtl: bool) ->
     return ("<global_img>", *names) if has_overview else tuple(names)
 
 
-def tile_text_pieces(plan: TilePlan) -> list[str]:
-    """The text before each tile of one image, "" for none; labels of the family's own are in the tiles' blocks."""
-    return _pieces(len(plan.boxes), None if plan.has_own_labels else plan.labels)
+def tile_text_pieces(num_tiles: int, names: Sequence[str] | None) -> list[str]:
+    """The text before each tile of one image, "" for none; `names` are the labels that are text, None if none are."""
+    if num_tiles == 1:
+        return [""]
+    before = ["", *["\n"] * (num_tiles - 1)]
+    return before if names is None else [space + name for space, name in zip(before, names, strict=True)]
 
 
 def grid_text_pieces(columns: int, rows: int, has_overview: bool, is_labelled: bool, is_rtl: bool) -> list[str]:
     """`tile_text_pieces` from what a plan's arrays hold: all pages of one grid have the same pieces."""
     names = grid_labels(columns, rows, has_overview=has_overview, is_rtl=is_rtl)
-    return _pieces(len(names), names if is_labelled else None)
+    return tile_text_pieces(len(names), names if is_labelled else None)
 
 
 def label_page(tiled: TiledPage) -> LabelledPage:
@@ -35,8 +40,8 @@ def label_page(tiled: TiledPage) -> LabelledPage:
             segments.append(segment)
             continue
         plan = tiled.plans[segment.index]
-        pieces = tile_text_pieces(plan)
-        own_labels = plan.labels if plan.has_own_labels and plan.labels else [None] * len(pieces)
+        own_labels = plan.labels if plan.has_own_labels and plan.labels else [None] * len(plan.boxes)
+        pieces = tile_text_pieces(len(plan.boxes), None if plan.has_own_labels else plan.labels)
         for piece, label, tile in zip(pieces, own_labels, tiled.tiles[segment.index], strict=True):
             if piece:
                 segments.append(TextSegment(text=piece, is_supervised=False))
@@ -45,10 +50,3 @@ def label_page(tiled: TiledPage) -> LabelledPage:
     return LabelledPage(
         key=tiled.key, tiles=tuple(tiles), segments=tuple(segments), meta=tiled.meta, continues=tiled.continues
     )
-
-
-def _pieces(num_tiles: int, names: tuple[str, ...] | None) -> list[str]:
-    if num_tiles == 1:
-        return [""]
-    before = ["", *["\n"] * (num_tiles - 1)]
-    return before if names is None else [space + name for space, name in zip(before, names, strict=True)]

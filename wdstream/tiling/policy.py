@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 
 from wdstream.errors import ConfigError
-from wdstream.records import Placement, Size, TileArrays, TilePlan
+from wdstream.records import Ints, Placement, Size, TileArrays, TilePlan
 from wdstream.tiling.adaptive import cut_adaptive
 from wdstream.tiling.arrays import CutPages, Sizes, page_sizes, with_overviews
 from wdstream.tiling.grid import cut_fixed, fit
@@ -169,8 +169,8 @@ class TilingPolicy(TilingSettings):
         return tuple(name for name in changed if self.kind not in _ONLY_UNDER.get(name, (self.kind,)))
 
     def plan_tiles(self, width: int, height: int) -> TilePlan:
-        """`plan_tiles` by this policy."""
-        return plan_tiles(width, height, self)
+        """`plan_tiles` by this policy; the plans of the last sizes are kept, since sizes repeat."""
+        return _plan_of_size(int(width), int(height), self)
 
     def plan_tiles_arrays(self, widths: ArrayLike, heights: ArrayLike) -> TileArrays:
         """`plan_tiles_arrays` by this policy."""
@@ -194,15 +194,15 @@ def plan_tiles(width: int, height: int, policy: TilingPolicy) -> TilePlan:
     Raises:
         ValueError: a side is below 1 or above records.MAX_SIDE.
     """
-    return _plan_of_size(int(width), int(height), policy)
+    return policy.plan_tiles(width, height)
 
 
 @lru_cache(maxsize=1024)
 def _plan_of_size(width: int, height: int, policy: TilingPolicy) -> TilePlan:
-    """The plan of a page; those of the last sizes are kept, since sizes repeat."""
+    """The plan of a page."""
     cut = _cut(page_sizes([width], [height]), policy)
     rule = cut.policies[int(cut.chosen[0])]
-    columns, rows = (spans.pairs() for spans in cut.spans())
+    columns, rows = map(_pairs, cut.spans())
     boxes = [(left, top, right, bottom) for top, bottom in rows for left, right in columns]
     sizes = _pairs(cut.tiles)
     is_fitted = _is_fitted(rule)
@@ -237,8 +237,8 @@ def _cut(page: Sizes, policy: TilingPolicy) -> CutPages:
     return cut_adaptive(page, policy) if policy.kind == "adaptive" else cut_fixed(page, policy)
 
 
-def _pairs(sizes: Sizes) -> list[Size]:
-    return list(zip(sizes[0].tolist(), sizes[1].tolist(), strict=True))
+def _pairs(arrays: tuple[Ints, Ints]) -> list[tuple[int, int]]:
+    return list(zip(arrays[0].tolist(), arrays[1].tolist(), strict=True))
 
 
 def _is_fitted(rule: TilingPolicy) -> bool:
