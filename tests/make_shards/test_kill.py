@@ -4,6 +4,7 @@ Spans: make_shards.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from tests.helpers.jobs import Tree, children_of
 from tests.helpers.waiting import wait_until
 from wdstream.make_shards import MakeShardsOptions, make_shards
+from wdstream.testing import make_pages
 
 # Says what it does, and waits after some steps, so that a test can strike there.
 PROGRAM = """
@@ -23,6 +25,7 @@ import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 import sys, time
 from pathlib import Path
+from wdstream.testing import make_pages
 from wdstream.make_shards import MakeShardsOptions, MakeShardsStopped, make_shards
 raw, out, stop_at = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 def show(state):
@@ -122,6 +125,40 @@ def test_an_interrupt_says_how_to_continue(small_raw: Path, tmp_path: Path) -> N
         wait_for(process, "stopped; run the same command again and it continues: ")
         assert process.wait() == 130
     wait_until_gone(workers)
+
+
+def test_an_interrupted_command_says_how_to_continue(tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    make_pages(raw, num_pages=1)
+    for number in range(1, 800):  # more than are done before the interrupt
+        for suffix in ("jpg", "txt"):
+            shutil.copyfile(raw / f"page-00000.{suffix}", raw / f"page-{number:05}.{suffix}")
+    command = [
+        sys.executable,
+        "-m",
+        "wdstream",
+        "make-shards",
+        str(raw),
+        str(out),
+        "--workers",
+        "1",
+        "--pages-per-shard",
+        "20",
+    ]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+    ) as process:
+        wait_until(lambda: any(out.glob("*.tar")), "the first shard")
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate()
+    assert process.returncode == 130
+    assert "wdstream: stopped; run the same command again and it continues: " in errors
+    assert "Traceback" not in errors
 
 
 def test_a_full_disk_is_an_error_and_nothing_is_blamed_on_pages(

@@ -6,12 +6,27 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from wdstream.commands import console, inspect, make_shards, plan
 from wdstream.errors import ConfigError, WdstreamError
 
+
+class Commands(TyperGroup):
+    """The commands; Ctrl-C ends each with what it says of going on, where typer would end it without a word."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]  # any context of a command is one
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stopped:
+            print(f"wdstream: {stopped or 'interrupted'}", file=sys.stderr)
+            raise typer.Exit(130) from stopped
+
+
 app = typer.Typer(
     name="wdstream",
+    cls=Commands,
     help="Raw document pages to tar shards to an exactly planned, packed, resumable stream of training batches.\n\n"
     "The usual order: make-shards, plan, then `accelerate launch -m wdstream.train cfg.yaml`. "
     "`wdstream demo` shows all of it on real pages in a few minutes.",
@@ -71,6 +86,3 @@ def main() -> None:
     except WdstreamError as error:
         print(f"wdstream: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
-    except KeyboardInterrupt as stopped:
-        print(f"wdstream: {stopped or 'interrupted'}", file=sys.stderr)
-        sys.exit(130)
