@@ -29,7 +29,7 @@ def write_ledger(folder: Path, config: Config, starts: Sequence[tuple[int, int, 
                 break
             batches = [next(loader) for loader in loaders for _ in range(4 // world_size)]
             failures = [failure for batch in batches for failure in batch["failures"]]
-            record.add_step(
+            record.steps.append(
                 {
                     "step": step.step,
                     "digest": pages_digest(trained_packs(batches)),

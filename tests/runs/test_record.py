@@ -40,7 +40,7 @@ def test_starts_add_up_and_changes_are_reported(tmp_path: Path) -> None:
     assert data_differences(tmp_path, books) == []
     assert data_differences(tmp_path, more) == ["dataset books.pages: 40 -> 60", "dataset books.shards: 2 -> 3"]
     for step in range(7):
-        record.add_step(step_line(step))
+        record.steps.append(step_line(step))
     record.add_state(4, {"step": 5})
     files = RunLayout(tmp_path)
     for step in (3, 5):

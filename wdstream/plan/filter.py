@@ -137,13 +137,9 @@ class Where:
                 values = [self._compute(value, columns) for value in (node.left, *node.comparators)]
                 results = [_COMPARE[type(op)](*pair) for op, *pair in zip(node.ops, values, values[1:], strict=False)]
                 return results[0] if len(results) == 1 else np.logical_and.reduce(np.broadcast_arrays(*results))
-            case _:
-                return [self._compute(element, columns) for element in _elements(node)]
-
-
-def _elements(node: ast.expr) -> list[ast.expr]:
-    assert isinstance(node, ast.List | ast.Tuple | ast.Set), "checked when the expression was made"
-    return node.elts
+            case ast.List() | ast.Tuple() | ast.Set():
+                return [self._compute(element, columns) for element in node.elts]
+        raise AssertionError("checked when the expression was made")
 
 
 def _any_of(left: Value, right: Value) -> Value:

@@ -7,7 +7,6 @@ scripts and every request, so that a hostile page stays text.
 import base64
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,14 +32,6 @@ JPEG_GAIN = 2
 TEXT_HEAD, TEXT_TAIL = 700, 250
 PLANES = 4
 """Dimensions of `pixel_values` in families that lay images out as (K, 3, H, W); others lay out patches."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Previews:
-    """What the model sees of one tile: data URIs in order, and in how many columns they make a grid."""
-
-    uris: tuple[str, ...]
-    columns: int
 
 
 def write_html(view: PackView, path: Path, *, full: bool = False) -> None:
@@ -78,20 +69,15 @@ def _environment(family: Family) -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters: dict[str, Callable[..., object]] = {
-        "comma": lambda count: f"{count:,}",
-        "counted": counted,
-        "edged": edged,
-        "groups": span_groups,
-        "one_line": one_line,
-        "percent": percent,
-        "previews": lambda tile: previews_of(tile, family),
-        "short_ids": short_ids,
-        "rows": tile_rows,
-        "shorten": lambda text: shorten(text, head=TEXT_HEAD, tail=TEXT_TAIL),
-        "printable": printable,
-    }
-    environment.filters.update(filters)
+    words: tuple[Callable[..., str], ...] = (counted, edged, one_line, percent, printable, short_ids)
+    environment.filters.update({function.__name__: function for function in words})
+    environment.filters.update(
+        comma="{:,}".format,
+        groups=span_groups,
+        previews=lambda tile: previews_of(tile, family),
+        rows=tile_rows,
+        shorten=lambda text: shorten(text, head=TEXT_HEAD, tail=TEXT_TAIL),
+    )
     return environment
 
 
@@ -119,11 +105,10 @@ def tile_previews(tile: Pixels, family: Family) -> tuple[Pixels, ...]:
     return (resize(tile, family.resized(tile.shape[1], tile.shape[0]), family.images.pixels.resample),)
 
 
-def previews_of(tile: TileView, family: Family) -> Previews:
-    """The previews of one tile, ready for the page."""
+def previews_of(tile: TileView, family: Family) -> tuple[list[str], int]:
+    """What the model sees of one tile: data URIs in order, and in how many columns they make a grid."""
     previews = tile_previews(tile.pixels, family)
-    columns = max(1, tile.model_size[0] // previews[0].shape[1])
-    return Previews(uris=tuple(map(data_uri, previews)), columns=columns)
+    return list(map(data_uri, previews)), max(1, tile.model_size[0] // previews[0].shape[1])
 
 
 def data_uri(pixels: Pixels) -> str:

@@ -13,6 +13,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -110,20 +111,17 @@ class RunRecord:
         max_bad_fraction: share of pages that may fail.
 
     Attributes:
+        steps: the ledger; a StepLine for each step.
         quarantine: pages that failed.
         rejects: pages that fit no pack, of a stream without a plan that could list them.
     """
 
     def __init__(self, files: RunLayout, *, max_bad_fraction: float) -> None:
-        self._steps = LineFile(files.steps)
+        self.steps = LineFile(files.steps)
         self._states = LineFile(files.states)
         self._pages = LineFile(files.pages)
         self.quarantine = Quarantine(files.quarantine, max_bad_fraction=max_bad_fraction)
         self.rejects = PageList(files.rejects)
-
-    def add_step(self, line: StepLine) -> None:
-        """Append a step to the ledger."""
-        self._steps.append(line)
 
     def add_pages(self, step: int, keys: Mapping[int, Sequence[str]]) -> None:
         """Append the keys of a step by pack number, where no plan could name them later."""
@@ -292,12 +290,10 @@ def differences(before: Mapping[str, object], after: Mapping[str, object], prefi
 
 def package_versions() -> dict[str, str | None]:
     """Installed versions of what can change a result; None where a package is absent."""
-    versions: dict[str, str | None] = {}
+    versions: dict[str, str | None] = dict.fromkeys(PACKAGES)
     for name in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = None
     return versions
 
 

@@ -112,7 +112,7 @@ class Journal:
             "supervised": contents.num_supervised,
             "failed": len(figures.failures),
         }
-        self._record.add_step(line if sha256 is None else {**line, "sha256": sha256})
+        self._record.steps.append(line if sha256 is None else {**line, "sha256": sha256})
         if contents.keys is not None:
             self._record.add_pages(contents.step, contents.keys)
         if contents.state is not None:

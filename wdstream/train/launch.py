@@ -118,7 +118,6 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.is_requested = False
-        self.name: str | None = None
         self._first_at = 0.0
         self._previous: dict[int, signal._HANDLER] = {}
 
@@ -134,6 +133,6 @@ class StopSignals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if not self.is_requested:
-            self.is_requested, self.name, self._first_at = True, signal.Signals(number).name, now
+            self.is_requested, self._first_at = True, now
         elif now - self._first_at >= ECHO_SECONDS:
             raise KeyboardInterrupt(f"{signal.Signals(number).name} again: stopping at once, without a checkpoint")

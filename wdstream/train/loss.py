@@ -84,8 +84,7 @@ class LossHead:
         self._plain_forward = head.forward
         self._config = model.config.get_text_config()
         self._softcap: float | None = getattr(self._config, "final_logit_softcapping", None)
-        self._targets: Tensor | None = None
-        self._positions: Tensor | None = None
+        self._targets: Targets | None = None
         head.forward = self._forward
 
     def loss_sum(self, model: nn.Module, inputs: Mapping[str, object], targets: Targets) -> Tensor:
@@ -102,23 +101,23 @@ class LossHead:
     @contextmanager
     def _computing(self, targets: Targets) -> Iterator[None]:
         """Targets set; a soft cap is taken over from the model, which would otherwise cap our loss."""
-        self._targets, self._positions = targets.ids, targets.positions
+        self._targets = targets
         if self._softcap is not None:
             self._config.final_logit_softcapping = None
         try:
             yield
         finally:
-            self._targets = self._positions = None
+            self._targets = None
             if self._softcap is not None:
                 self._config.final_logit_softcapping = self._softcap
 
     def _forward(self, hidden: Tensor) -> Tensor:
-        if self._targets is None or self._positions is None:
+        if self._targets is None:
             return self._plain_forward(hidden)  # type: ignore[no-any-return]
-        rows = hidden.flatten(0, 1).index_select(0, self._positions)  # (S, H)
+        rows = hidden.flatten(0, 1).index_select(0, self._targets.positions)  # (S, H)
         if type(self._head) is nn.Linear and self._softcap is None and hasattr(functional, "linear_cross_entropy"):
-            return _fused_loss(rows, self._head, self._targets)
-        return self._chunked_loss(rows, self._targets)
+            return _fused_loss(rows, self._head, self._targets.ids)
+        return self._chunked_loss(rows, self._targets.ids)
 
     def _chunked_loss(self, rows: Tensor, ids: Tensor) -> Tensor:
         """For heads that are more than a matrix: chunks whose logits are computed again in the backward pass."""

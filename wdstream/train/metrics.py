@@ -111,7 +111,6 @@ class Metrics:
         self._progress.show("steps", number + 1, self._total_steps, unit="steps")
         if (number + 1) % self._log_every == 0:
             self._write(number, figures)
-            self._window.clear()
 
     def add_eval(self, step: int, name: str, figures: dict[str, float]) -> None:
         """Write the result of an evaluation set after `step`."""
@@ -145,12 +144,12 @@ class Metrics:
             return
         if self._window:
             self._write(self._window[-1].contents.step, summarise_steps(self._window))
-            self._window.clear()
         if self._console.is_terminal:
             self._progress.stop()
         self._board.close()
 
     def _write(self, step: int, figures: dict[str, float]) -> None:
+        self._window.clear()
         self._file.append({"step": step, **figures})
         for name, value in figures.items():
             self._board.add_scalar(f"train/{name}", value, step)

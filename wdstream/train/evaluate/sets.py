@@ -4,7 +4,7 @@ loss = sum of cross-entropies / supervised tokens, over the whole set: each toke
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,42 +20,36 @@ from wdstream.train.step import Engine, batch_loss, undisturbed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvalFigures:
-    """The loss of a set, and how much it is computed on.
+class SetReport:
+    """What one set gave: its loss, what that is computed on, and what the model wrote.
 
     Attributes:
         loss: per supervised token; 0 where there is none.
         num_tokens: supervised tokens.
         num_pages: pages computed.
         failures: pages that could not be read and count for nothing.
+        written: None where nothing was to be written.
     """
 
     loss: float
     num_tokens: int
     num_pages: int
     failures: tuple[Failure, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetReport:
-    """What one set gave; `written` is None where nothing was to be written."""
-
-    loss: EvalFigures
-    written: WrittenSet | None
+    written: WrittenSet | None = None
 
     def figures(self) -> dict[str, float]:
         """All numbers by name."""
         figures = {
-            "loss": self.loss.loss,
-            "tokens": self.loss.num_tokens,
-            "pages": self.loss.num_pages,
-            "failed": len(self.loss.failures),
+            "loss": self.loss,
+            "tokens": self.num_tokens,
+            "pages": self.num_pages,
+            "failed": len(self.failures),
         }
         return figures if self.written is None else figures | self.written.figures()
 
     def lines(self) -> Iterator[str]:
         """For a person, below the figures: pages that failed, and a few that the model wrote."""
-        for failure in self.loss.failures:
+        for failure in self.failures:
             yield f"  page {failure.key!r} failed and counts for nothing: {failure.reason}"
         if self.written is not None:
             yield from self.written.lines()
@@ -105,12 +99,13 @@ def measure_set(
     with plan.loader(
         world=world, workers=data.workers, prefetch=data.prefetch, micro_batch_size=config.train.micro_batch_size
     ) as loader:
-        loss = evaluate(engine, loader)
-    written = None if settings is None else write_set(engine, plan, settings, world, on_progress=on_progress)
-    return SetReport(loss=loss, written=written)
+        report = evaluate(engine, loader)
+    if settings is None:
+        return report
+    return replace(report, written=write_set(engine, plan, settings, world, on_progress=on_progress))
 
 
-def evaluate(engine: Engine, batches: Iterable[Batch]) -> EvalFigures:
+def evaluate(engine: Engine, batches: Iterable[Batch]) -> SetReport:
     """The loss over all ranks, the same on each; every rank brings its own micro-batches, each as many as the others.
 
     Sums are float64, so that the order of packs and ranks shows in the last digits only.
@@ -127,7 +122,7 @@ def evaluate(engine: Engine, batches: Iterable[Batch]) -> EvalFigures:
             own_failures += batch.failures
     sums[3] = len(own_failures)
     loss_sum, num_tokens, num_pages, num_failures = engine.accelerator.reduce(sums, "sum").tolist()
-    return EvalFigures(
+    return SetReport(
         loss=loss_sum / num_tokens if num_tokens else 0.0,
         num_tokens=int(num_tokens),
         num_pages=int(num_pages - num_failures),
