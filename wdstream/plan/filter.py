@@ -2,6 +2,14 @@
 
 Python's syntax, but nothing is ever run by Python: the expression is parsed, every node must be one of those listed
 here, and it is computed on arrays. Names are columns; there are no calls, attributes or subscripts.
+
+Every dataset has these columns; its own metadata columns come on top:
+
+    tokens, patches                          of the whole sample, images included
+    text_tokens, text_bytes, text_chars      of its text
+    num_images, pixels                       of all its images together
+    width, height                            of the first image in pixels, 0 without one
+    dataset                                  name of the dataset
 """
 
 import ast
@@ -18,20 +26,6 @@ Value = Any
 """An array with one entry per sample, or a number, text or list, the same for all."""
 
 Columns = Mapping[str, Value]
-
-BUILT_IN = (
-    "tokens",  # of the whole sample, images included
-    "patches",
-    "text_tokens",
-    "text_bytes",
-    "text_chars",
-    "num_images",
-    "width",  # of the first image in pixels, 0 without one
-    "height",
-    "pixels",  # of all images together
-    "dataset",  # name of the dataset
-)
-"""Columns that every dataset has; a dataset's own metadata columns come on top."""
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Value, Value], Value]] = {
     ast.Eq: operator.eq,
