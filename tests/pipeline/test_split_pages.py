@@ -36,7 +36,7 @@ from wdstream.runs.digest import digest
 from wdstream.runs.record import read_run
 from wdstream.runs.trace import trace
 from wdstream.runs.where import Occurrence, where
-from wdstream.shards.catalog import paragraph_files
+from wdstream.shards.catalog import token_file
 from wdstream.shards.reader import Shards
 from wdstream.text.paragraphs import page_paragraphs
 
@@ -252,9 +252,9 @@ def test_a_page_that_fails_keeps_the_slots_of_all_its_parts(
 
 def test_stale_columns_are_named(split_config: MakeConfig, long_shards: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(long_shards, tmp_path / "shards"))
-    tokens, starts = (
-        folder / "index" / name for name in paragraph_files(plan_from_config(split_config()).family.text_fingerprint)
-    )
+    fingerprint = plan_from_config(split_config()).family.text_fingerprint
+    tokens = folder / "index" / token_file(fingerprint, "paragraphs")
+    starts = folder / "index" / token_file(fingerprint, "paragraph_start")
     counts, begins = np.load(tokens), np.load(starts)
     np.save(tokens, counts + 1)
     with (

@@ -17,6 +17,7 @@ from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.raw.listing import Listing
 from wdstream.raw.source import RawFile
 from wdstream.storage.atomic import atomic_write, write_file
+from wdstream.storage.json_lines import read_lines
 from wdstream.storage.lock import FileLock
 
 JOB_FILE = "make-shards.json"
@@ -123,10 +124,7 @@ def save_survey(out: Path, files: Sequence[RawFile]) -> None:
 def load_survey(out: Path) -> list[RawFile] | None:
     """The survey that was kept, or None when it had not finished."""
     path = out / STATE_FOLDER / _SURVEY
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return [RawFile.from_json(json.loads(line)) for line in file]
+    return [RawFile.from_json(line) for line in read_lines(path)] if path.is_file() else None
 
 
 def _differences(out: Path, path: Path, wanted: Manifest, listing: Listing) -> list[str]:

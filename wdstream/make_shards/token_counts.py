@@ -29,11 +29,14 @@ class TextCounts:
     paragraphs: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenCounter:
     """Counts with one tokenizer. Safe to use from many threads.
 
     Attributes:
         encoder: of the tokenizer.
+        family: of the model, whose template writes chat rows out; None for a tokenizer alone.
+        path: from which it was opened, for messages.
         with_paragraphs: whether the tokens of each paragraph are counted, too. Nothing but `overlength: split` reads
             them, and they take as long as the texts: neither count follows from the other, since a paragraph by itself
             may have other tokens than inside its text (GPT-2's rule makes one token of the two line ends that end a
@@ -41,14 +44,10 @@ class TokenCounter:
             configuration. So they are counted when asked for.
     """
 
-    def __init__(
-        self, encoder: TextEncoder, family: Family | None, where: Path, *, with_paragraphs: bool = False
-    ) -> None:
-        """`open` makes one from a file."""
-        self.encoder = encoder
-        self.with_paragraphs = with_paragraphs
-        self._family = family
-        self._where = where
+    encoder: TextEncoder
+    family: Family | None
+    path: Path
+    with_paragraphs: bool = False
 
     @classmethod
     def open(cls, path: Path, *, with_paragraphs: bool = False) -> "TokenCounter":
@@ -58,10 +57,11 @@ class TokenCounter:
             ConfigError: there is no tokenizer.json, or it cannot be read.
         """
         try:
-            family = load_family(path if path.is_dir() else path.parent)
+            family: Family | None = load_family(path if path.is_dir() else path.parent)
         except FamilyError:  # a tokenizer alone, or of a model that wdstream does not know: enough for plain text
-            return cls(TextEncoder.open(path), None, path, with_paragraphs=with_paragraphs)
-        return cls(family.encoder, family, path, with_paragraphs=with_paragraphs)
+            family = None
+        encoder = family.encoder if family is not None else TextEncoder.open(path)
+        return cls(encoder=encoder, family=family, path=path, with_paragraphs=with_paragraphs)
 
     @property
     def fingerprint(self) -> str:
@@ -88,12 +88,12 @@ class TokenCounter:
         ]
 
     def _count_chat(self, page: Page) -> TextCounts:
-        if self._family is None:
+        if self.family is None:
             raise ConfigError(
-                f"{self._where}: chat rows are counted by the model's chat template; give the folder of a "
+                f"{self.path}: chat rows are counted by the model's chat template; give the folder of a "
                 "model family that wdstream knows, not a tokenizer alone"
             )
-        turns = [turn for turn in render_chat(page, self._family).segments if isinstance(turn, TokenSegment)]
+        turns = [turn for turn in render_chat(page, self.family).segments if isinstance(turn, TokenSegment)]
         return TextCounts(
             tokens=sum(len(turn.ids) for turn in turns) - 1,
             supervised=sum(len(turn.ids) for turn in turns if turn.is_supervised) - 1,

@@ -28,7 +28,7 @@ FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # T.81 table 
 _STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})  # no length follows
 SCAN_MARKER = 0xDA
 _APP1, _END = 0xE1, 0xD9
-_JPEG_EXIF, _JPEG_XMP = b"Exif\x00\x00", b"http://ns.adobe.com/xap/1.0/\x00"
+_EXIF_PREFIX, _JPEG_XMP = b"Exif\x00\x00", b"http://ns.adobe.com/xap/1.0/\x00"
 _JPEG_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 
 _PNG_SIGNATURE_BYTES = 8
@@ -37,7 +37,6 @@ _PNG_XMP, _PNG_EXIF = b"XML:com.adobe.xmp", b"Raw profile type exif"
 _MAX_TEXT_BYTES = 1 << 20  # a text chunk that inflates beyond this holds no orientation
 
 ORIENTATION_TAG = 0x0112
-_EXIF_PREFIX = b"Exif\x00\x00"
 _BYTE_ORDERS = {b"II": "<", b"MM": ">"}
 _VALUE_FORMATS = {1: "B", 3: "H", 4: "I"}  # BYTE, SHORT, LONG: what writers use for this tag
 _IFD_ENTRY_BYTES = 12
@@ -146,7 +145,7 @@ def _jpeg_header(data: bytes) -> ImageHeader:
             if num_components not in _JPEG_MODES:
                 raise DecodeError(f"JPEG image cannot be decoded: {num_components} components; expected 1, 3 or 4")
             size = width, height, _JPEG_MODES[num_components]
-        elif marker == _APP1 and exif is None and data.startswith(_JPEG_EXIF, start):
+        elif marker == _APP1 and exif is None and data.startswith(_EXIF_PREFIX, start):
             exif = data[start:end]
         elif marker == _APP1 and xmp is None and data.startswith(_JPEG_XMP, start):
             xmp = data[start:end]

@@ -162,17 +162,11 @@ class TileCache:
 def _read(path: Path) -> NDArray[np.uint8] | None:
     """A file's bytes, uint8 (n,); None when it is not there, or shrinks under the read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with path.open("rb", buffering=0) as file:
+            data = np.empty(os.fstat(file.fileno()).st_size, np.uint8)
+            return data if file.readinto(data.data) == len(data) else None
     except FileNotFoundError:
         return None
     except OSError as error:
         _log.warning("tile cache: %s cannot be read: %s; its tiles are cut again", path, error)
         return None
-    try:
-        data = np.empty(os.fstat(descriptor).st_size, np.uint8)
-        return data if os.readv(descriptor, [data.data]) == len(data) else None
-    except OSError as error:
-        _log.warning("tile cache: %s cannot be read: %s; its tiles are cut again", path, error)
-        return None
-    finally:
-        os.close(descriptor)

@@ -56,7 +56,7 @@ def measure_isolation(
         samples: at least two documents.
         alter: applied to the keyword arguments of every packed forward pass; tests seed faults with it.
     """
-    change = alter or _unchanged
+    change = alter or (lambda inputs: inputs)
     packed = change(_inputs(model, family, samples))
     logits = _logits(model, packed)
     leak, pair = 0.0, None
@@ -148,10 +148,6 @@ def _spans(samples: Sequence[Sample]) -> Iterator[slice]:
     for sample in samples:
         yield slice(start, start + sample.num_tokens)
         start += sample.num_tokens
-
-
-def _unchanged(inputs: dict[str, Any]) -> dict[str, Any]:
-    return inputs
 
 
 def require_isolation(

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -119,8 +119,11 @@ def catalog_from_json(data: bytes, where: str) -> Catalog:
     return catalog
 
 
-def token_file(fingerprint: str) -> str:
-    """The file name of a tokenizer's column.
+TokenColumn = Literal["tokens", "supervised", "paragraphs", "paragraph_start"]
+
+
+def token_file(fingerprint: str, column: TokenColumn = "tokens") -> str:
+    """The file name of one of the columns of a tokenizer.
 
     Raises:
         ShardIndexError: when `fingerprint` is not lower-case hexadecimal.
@@ -129,19 +132,7 @@ def token_file(fingerprint: str) -> str:
         raise ShardIndexError(
             f"the tokenizer fingerprint {fingerprint!r} is not 8 to 128 lower-case hexadecimal digits"
         )
-    return f"tokens.{fingerprint}.npy"
-
-
-def supervised_file(fingerprint: str) -> str:
-    """The file name of the column of supervised tokens under a tokenizer; there is one where not all text is
-    supervised."""
-    return "supervised." + token_file(fingerprint).removeprefix("tokens.")
-
-
-def paragraph_files(fingerprint: str) -> tuple[str, str]:
-    """The file names of a tokenizer's paragraphs: their tokens, and where each row's begin."""
-    ending = token_file(fingerprint).removeprefix("tokens.")
-    return "paragraphs." + ending, "paragraph_start." + ending
+    return f"{column}.{fingerprint}.npy"
 
 
 def token_fingerprints(names: Sequence[str]) -> list[str]:
@@ -205,7 +196,7 @@ class IndexFiles:
         Raises:
             ShardIndexError: it is damaged or of another index.
         """
-        return self._column(supervised_file(fingerprint), TOKEN_DTYPE, self.catalog.num_samples)
+        return self._column(token_file(fingerprint, "supervised"), TOKEN_DTYPE, self.catalog.num_samples)
 
     def paragraphs(self, fingerprint: str) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Where each row's paragraphs begin, int64 (n + 1,), and the tokens of each paragraph under one tokenizer,
@@ -214,14 +205,16 @@ class IndexFiles:
         Raises:
             ShardIndexError: there are none, since they are counted only when asked for; or they are damaged.
         """
-        tokens_name, starts_name = paragraph_files(fingerprint)
-        starts = self._column(starts_name, PARAGRAPH_START_DTYPE, self.catalog.num_samples + 1)
+        starts = self._column(
+            token_file(fingerprint, "paragraph_start"), PARAGRAPH_START_DTYPE, self.catalog.num_samples + 1
+        )
         if starts is None:
             raise ShardIndexError(
                 f"{self._path}: overlength 'split' needs the tokens of paragraphs, which are not counted for the "
                 f"tokenizer with fingerprint {fingerprint}. Run `wdstream lengths {self._path} --tokenizer PATH "
                 "--paragraphs` with the model's folder for PATH"
             )
+        tokens_name = token_file(fingerprint, "paragraphs")
         tokens = self._column(tokens_name, TOKEN_DTYPE, int(starts[-1]))
         if tokens is None:
             raise ShardIndexError(f"{tokens_name} of the index is missing: {_REMEDY}")
@@ -296,7 +289,8 @@ class ParagraphWriter:
 @contextmanager
 def write_paragraphs(folder: Path, fingerprint: str) -> Iterator[ParagraphWriter]:
     """Write both files of a tokenizer into the index of `folder`; complete at the end of the block, or not at all."""
-    tokens, starts = (folder / INDEX_FOLDER / name for name in paragraph_files(fingerprint))
+    index = folder / INDEX_FOLDER
+    tokens, starts = index / token_file(fingerprint, "paragraphs"), index / token_file(fingerprint, "paragraph_start")
     with atomic_write(tokens) as file:
         writer = ParagraphWriter(file)
         yield writer
@@ -322,7 +316,8 @@ def write_token_column(folder: Path, fingerprint: str, counts: ArrayLike, superv
         ShardIndexError: when there is no index, or `counts` does not fit it.
     """
     catalog = IndexFiles(folder).catalog
-    path, supervised_path = (folder / INDEX_FOLDER / name(fingerprint) for name in (token_file, supervised_file))
+    index = folder / INDEX_FOLDER
+    path, supervised_path = index / token_file(fingerprint), index / token_file(fingerprint, "supervised")
     if supervised is None:
         supervised_path.unlink(missing_ok=True)
     else:

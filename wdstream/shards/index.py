@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,7 @@ from wdstream.shards.catalog import (
     INDEX_FOLDER,
     INDEX_JSON,
     Catalog,
-    paragraph_files,
-    supervised_file,
+    TokenColumn,
     token_file,
     token_fingerprints,
 )
@@ -253,9 +253,8 @@ def write_index(folder: Path, catalog: Catalog) -> None:
     index.mkdir(exist_ok=True)
     (index / INDEX_JSON).unlink(missing_ok=True)
     for fingerprint in token_fingerprints([path.name for path in index.iterdir()]):
-        (index / token_file(fingerprint)).unlink()  # rows of another index
-        for name in (supervised_file(fingerprint), *paragraph_files(fingerprint)):
-            (index / name).unlink(missing_ok=True)
+        for column in get_args(TokenColumn):
+            (index / token_file(fingerprint, column)).unlink(missing_ok=True)  # rows of another index
     with ExitStack() as stack:
         files = {name: stack.enter_context(atomic_write(index / f"{name}.npy")) for name in catalog.column_shapes()}
         for name, (dtype, length) in catalog.column_shapes().items():

@@ -30,13 +30,6 @@ _MARK = re.compile("(\u2003?)\ue000([0-9]+)\ue001(\u2003?)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trusted:
-    """Text that the template wrote."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TextPlace:
     """The place of text number `number` of the messages, and on which sides the template trims it."""
 
@@ -70,8 +63,10 @@ class ChatTemplate:
         self._variables = encoder.special_texts()
         self._where = model_dir
 
-    def render(self, messages: Sequence[ChatMessage]) -> list[Trusted | TextPlace]:
-        """Write messages out; texts are numbered through all messages in order, those that are empty included.
+    def render(self, messages: Sequence[ChatMessage]) -> list[str | TextPlace]:
+        """Write messages out: text that the template wrote, and places of the messages' texts in it.
+
+        Texts are numbered through all messages in order, those that are empty included.
 
         Raises:
             RowError: the template refuses the messages, or leaves out or repeats a text of them.
@@ -154,12 +149,12 @@ def _mark(number: int) -> str:
     return f"{SPACE}\ue000{number}\ue001{SPACE}"
 
 
-def _split(rendered: str) -> list[Trusted | TextPlace]:
-    pieces: list[Trusted | TextPlace] = []
+def _split(rendered: str) -> list[str | TextPlace]:
+    pieces: list[str | TextPlace] = []
     end = 0
     for match in _MARK.finditer(rendered):
-        pieces.append(Trusted(text=rendered[end : match.start()]))
+        pieces.append(rendered[end : match.start()])
         pieces.append(TextPlace(number=int(match[2]), trims_left=not match[1], trims_right=not match[3]))
         end = match.end()
-    pieces.append(Trusted(text=rendered[end:]))
-    return [piece for piece in pieces if not isinstance(piece, Trusted) or piece.text]
+    pieces.append(rendered[end:])
+    return [piece for piece in pieces if piece != ""]

@@ -45,11 +45,11 @@ _ONLY_UNDER = {
 
 
 class ImageSizes(Protocol):
-    """What a model family says of the images it takes."""
+    """The sizes to which a model family resizes images."""
 
     @property
     def size_multiple(self) -> int:
-        """Pixels; sides become multiples of this."""
+        """Pixels; the sides of an image are resized to multiples of this."""
 
     @property
     def min_pixels(self) -> int:
@@ -61,7 +61,11 @@ class ImageSizes(Protocol):
 
     @property
     def max_tile_side(self) -> int | None:
-        """Pixels; images with a longer side are shrunk. None: no limit."""
+        """Pixels; images with a longer side are shrunk, so larger tiles lose detail. None: no limit."""
+
+
+class TileFamily(ImageSizes, Protocol):
+    """What a tiling must know of a model family."""
 
     @property
     def has_own_labels(self) -> bool:
@@ -114,7 +118,7 @@ class TilingPolicy(TilingSettings):
                 raise ValueError(f"{name}: expected at least {least}, the smallest tile, found {pixels}")
         return self
 
-    def for_family(self, family: ImageSizes) -> "TilingPolicy":
+    def for_family(self, family: TileFamily) -> "TilingPolicy":
         """This policy with tiles that `family` takes as they are: its multiple, its smallest and its largest image.
 
         Under kind adaptive, where tile_size is a limit, no side is longer than the family's longest. A canvas of a

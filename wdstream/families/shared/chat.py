@@ -16,7 +16,7 @@ from itertools import groupby
 from wdstream.errors import RowError
 from wdstream.families.base import Family
 from wdstream.records import ImageSegment, Page, Segment, TextSegment, TokenSegment, TurnSegment
-from wdstream.text.chat_template import TextPlace, Trusted
+from wdstream.text.chat_template import TextPlace
 from wdstream.text.messages import is_chat, messages_from_segments
 
 
@@ -94,9 +94,9 @@ def _content(text: _Text, place: TextPlace) -> _Text:
     return replace(text, text=written.rstrip() if place.trims_right else written)
 
 
-def _trusted(piece: Trusted, family: Family, images: Iterator[ImageSegment]) -> Iterator[_Atom]:
+def _trusted(written: str, family: Family, images: Iterator[ImageSegment]) -> Iterator[_Atom]:
     """Images, special tokens and plain text of what the template wrote."""
-    parts = piece.text.split(family.image_prompt)
+    parts = written.split(family.image_prompt)
     for number, part in enumerate(parts):
         if number:
             image = next(images, None)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from wdstream.families.shared.model_folder import ModelFolder
 from wdstream.records import Ints, Pixels, Size
+from wdstream.tiling.policy import ImageSizes
 
 if TYPE_CHECKING:
     import torch
@@ -34,24 +35,8 @@ PILLOW_FILTERS = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers for resampling filters, as preprocessor_config.json holds them."""
 
 
-class ImageRules(Protocol):
+class ImageRules(ImageSizes, Protocol):
     """How many tokens and patches an image has, which ids stand for it, and how its pixels go to the model."""
-
-    @property
-    def size_multiple(self) -> int:
-        """Pixels; the sides of an image are resized to multiples of this."""
-
-    @property
-    def min_pixels(self) -> int:
-        """Smallest area to which an image is resized."""
-
-    @property
-    def max_pixels(self) -> int:
-        """Largest area to which an image is resized."""
-
-    @property
-    def max_tile_side(self) -> int | None:
-        """Pixels; a longer side is shrunk to this, so larger tiles lose detail. None: no limit."""
 
     @property
     def is_splitting(self) -> bool:

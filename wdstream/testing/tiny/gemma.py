@@ -9,7 +9,6 @@ from typing import Any
 
 from wdstream.testing.tiny.recipe import (
     HALF_STATISTICS,
-    SMALL_TOWER,
     TinyRecipe,
     Tree,
     chat_template,
@@ -17,6 +16,7 @@ from wdstream.testing.tiny.recipe import (
     special_tokens,
     text_config,
     tokenizer_config,
+    vision_config,
 )
 
 SIDE, PATCH = 56, 14
@@ -28,13 +28,7 @@ PLAIN = (
 NUM_LOCATIONS, NUM_SHAPES = 1024, 128
 """Added tokens of PaliGemma, `<loc0000>` and `<seg000>`."""
 _ENDS: Tree = {"bos": "<bos>", "eos": "<eos>", "pad": "<pad>"}
-_SIGLIP: Tree = {
-    "model_type": "siglip_vision_model",
-    **SMALL_TOWER,
-    "num_attention_heads": 2,
-    "image_size": SIDE,
-    "patch_size": PATCH,
-}
+_SIGLIP = vision_config(SIDE, PATCH, heads=2, model_type="siglip_vision_model")
 
 
 def _tokenizer(**tokens: Any) -> Tree:

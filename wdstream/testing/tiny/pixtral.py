@@ -6,13 +6,13 @@ from typing import Any
 from wdstream.testing.tiny.recipe import (
     CHATML,
     CLIP_STATISTICS,
-    SMALL_TOWER,
     TinyRecipe,
     Tree,
     chat_template,
     special_tokens,
     text_config,
     tokenizer_config,
+    vision_config,
 )
 
 
@@ -29,11 +29,10 @@ def _preprocessor(processor: str, patch_size: int, longest_edge: int) -> Tree:
 
 def _config(model_type: str, *, patch_size: int, image_size: int, **settings: Any) -> Tree:
     text: Tree = {"model_type": "mistral", "intermediate_size": 128, "head_dim": 16, "sliding_window": None}
-    sizes = {"num_attention_heads": 2, "patch_size": patch_size, "image_size": image_size}
     return {
         "model_type": model_type,
         "text_config": text_config(**_ENDS, **text),
-        "vision_config": {"model_type": "pixtral", **SMALL_TOWER, **sizes},
+        "vision_config": vision_config(image_size, patch_size, heads=2, model_type="pixtral"),
         "image_token_index": "[IMG]",
         **settings,
     }
@@ -97,16 +96,9 @@ LIGHTON_OCR = TinyRecipe(
             head_dim=16,
             max_position_embeddings=40960,
         ),
-        "vision_config": {
-            "model_type": "pixtral",
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "head_dim": 16,
-            "image_size": 1540,
-            "patch_size": 14,
-        },
+        "vision_config": vision_config(
+            1540, 14, model_type="pixtral", hidden_size=64, intermediate_size=128, head_dim=16
+        ),
         "spatial_merge_size": 2,
         "image_token_id": "<|image_pad|>",
     },

@@ -10,7 +10,6 @@ from wdstream.testing.tiny.recipe import (
     CHATML,
     CLIP_STATISTICS,
     HALF_STATISTICS,
-    SMALL_TOWER,
     TinyRecipe,
     Tree,
     chat_template,
@@ -18,6 +17,7 @@ from wdstream.testing.tiny.recipe import (
     special_tokens,
     text_config,
     tokenizer_config,
+    vision_config,
 )
 
 
@@ -161,6 +161,7 @@ GLM4V = TinyRecipe(
     opening=("[gMASK]", "<sop>"),
 )
 
+_PADDLE_ENDS: Tree = {"bos": "<s>", "eos": "</s>", "pad": "<unk>"}
 PADDLEOCR_VL = TinyRecipe(
     added_tokens=(
         *special_tokens("<unk>", "<s>", "</s>", "<|begin_of_sentence|>", "<|end_of_sentence|>"),
@@ -168,9 +169,7 @@ PADDLEOCR_VL = TinyRecipe(
         *plain_tokens("<|CROP_COL_SEP|>", "<|CROP_ROW_SEP|>", "<|IMAGE_SEP|>"),
     ),
     tokenizer_config=tokenizer_config(
-        bos="<s>",
-        eos="</s>",
-        pad="<unk>",
+        **_PADDLE_ENDS,
         unk_token="<unk>",
         cls_token="<|begin_of_sentence|>",
         image_token="<|IMAGE_PLACEHOLDER|>",
@@ -191,14 +190,12 @@ PADDLEOCR_VL = TinyRecipe(
     config={
         "model_type": "paddleocr_vl",
         "text_config": text_config(
-            bos="<s>",
-            eos="</s>",
-            pad="<unk>",
+            **_PADDLE_ENDS,
             intermediate_size=128,
             head_dim=16,
             rope_parameters={"rope_type": "default", "rope_theta": 500000.0, "mrope_section": [2, 3, 3]},
         ),
-        "vision_config": {**SMALL_TOWER, "num_attention_heads": 2, "image_size": 112},
+        "vision_config": vision_config(112, 14, heads=2),
         "image_token_id": "<|IMAGE_PLACEHOLDER|>",
         "vision_start_token_id": "<|IMAGE_START|>",
         "vision_end_token_id": "<|IMAGE_END|>",

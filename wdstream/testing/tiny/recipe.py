@@ -11,8 +11,6 @@ Tree = dict[str, Any]
 
 SMALL_TEXT: Tree = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2}
 """Sizes of a tiny language model: inputs of linear layers are multiples of 64, outputs of 32, as 4-bit kernels want."""
-SMALL_TOWER: Tree = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
-"""Sizes of a tiny vision tower."""
 HALF_STATISTICS: Tree = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
 CLIP_STATISTICS: Tree = {
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
@@ -75,6 +73,12 @@ def text_config(*, eos: str, pad: str, bos: str | None, **sizes: Any) -> Tree:
     """text_config of a tiny model."""
     opening = {} if bos is None else {"bos_token_id": bos}
     return {"vocab_size": None, **SMALL_TEXT, **opening, "eos_token_id": eos, "pad_token_id": pad, **sizes}
+
+
+def vision_config(image_size: int, patch_size: int, *, heads: int = 4, **settings: Any) -> Tree:
+    """vision_config of a tiny model; sizes are pixels."""
+    layers = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": heads}
+    return {**layers, "image_size": image_size, "patch_size": patch_size, **settings}
 
 
 CHATML: Tree = {

@@ -10,13 +10,13 @@ from wdstream.testing.tiny.recipe import (
     CLIP_STATISTICS,
     HALF_STATISTICS,
     IMAGENET_STATISTICS,
-    SMALL_TOWER,
     TinyRecipe,
     Tree,
     chat_template,
     special_tokens,
     text_config,
     tokenizer_config,
+    vision_config,
 )
 
 _PINPOINTS = [[384 * rows, 384 * columns] for rows in range(1, 7) for columns in range(1, 7)]
@@ -47,11 +47,6 @@ def _qwen_text(eos: str) -> Tree:
     )
 
 
-def _vision(image_size: int, patch_size: int, *, heads: int = 4, **settings: Any) -> Tree:
-    sizes = {"num_attention_heads": heads, "image_size": image_size, "patch_size": patch_size}
-    return {**SMALL_TOWER, **sizes, **settings}
-
-
 LLAVA_ONEVISION = TinyRecipe(
     added_tokens=special_tokens(*_QWEN, "<image>", "<video>"),
     tokenizer_config=_qwen_tokenizer("<|im_end|>", image_token="<image>", video_token="<video>"),
@@ -72,7 +67,7 @@ LLAVA_ONEVISION = TinyRecipe(
     config={
         "model_type": "llava_onevision",
         "text_config": _qwen_text("<|im_end|>"),
-        "vision_config": _vision(384, 96, model_type="siglip_vision_model", vision_use_head=False),
+        "vision_config": vision_config(384, 96, model_type="siglip_vision_model", vision_use_head=False),
         "image_token_index": "<image>",
         "video_token_index": "<video>",
         "image_grid_pinpoints": _PINPOINTS,
@@ -112,7 +107,7 @@ INTERNVL = TinyRecipe(
     config={
         "model_type": "internvl",
         "text_config": _qwen_text("<|im_end|>"),
-        "vision_config": _vision(448, 56),
+        "vision_config": vision_config(448, 56),
         "image_token_id": "<IMG_CONTEXT>",
         "image_seq_length": 16,
     },
@@ -177,38 +172,10 @@ AYA_VISION = TinyRecipe(
             sliding_window=32,
             layer_types=["sliding_attention", "full_attention", "sliding_attention"],
         ),
-        "vision_config": _vision(364, 91, heads=2, model_type="siglip_vision_model", vision_use_head=False),
+        "vision_config": vision_config(364, 91, heads=2, model_type="siglip_vision_model", vision_use_head=False),
         "image_token_index": "<|IMG_PATCH|>",
     },
 )
-
-
-def _idefics(model_type: str, *, bos: str, pad: str, vision: Tree, scale_factor: int, is_tied: bool) -> Tree:
-    ends: Tree = {"bos": bos, "eos": "<end_of_utterance>", "pad": pad}
-    sizes: Tree = {"intermediate_size": 192, "max_position_embeddings": 16384}
-    return {
-        "model_type": model_type,
-        "text_config": text_config(**ends, model_type="llama", **sizes),
-        "vision_config": vision,
-        "scale_factor": scale_factor,
-        "image_token_id": "<image>",
-        "pad_token_id": pad,
-        "tie_word_embeddings": is_tied,
-    }
-
-
-def _idefics_tokenizer(bos: str, pad: str, *, has_bos: bool) -> Tree:
-    return tokenizer_config(
-        bos=bos,
-        eos="<end_of_utterance>",
-        pad=pad,
-        length=16384,
-        add_bos_token=has_bos,
-        end_of_utterance_token="<end_of_utterance>",
-        fake_image_token="<fake_token_around_image>",
-        global_image_token="<global-img>",
-        image_token="<image>",
-    )
 
 
 def _idefics_template(start: str) -> str:
@@ -241,43 +208,70 @@ def _idefics_preprocessor(name: str, square: int, longest: int) -> Tree:
     }
 
 
-_IDEFICS = (
-    *("<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>"),
-    *(f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)),
+def _idefics(
+    name: str,
+    tokens: tuple[str, ...],
+    *,
+    bos: str,
+    pad: str,
+    add_bos_token: bool,
+    square: int,
+    patch: int,
+    longest: int,
+    **config: Any,
+) -> TinyRecipe:
+    """Idefics3 and what is built on it: `tokens` come before those that all have; `square` and `longest` are pixels."""
+    ends: Tree = {"bos": bos, "eos": "<end_of_utterance>", "pad": pad}
+    sizes: Tree = {"intermediate_size": 192, "max_position_embeddings": 16384}
+    return TinyRecipe(
+        added_tokens=special_tokens(
+            *(*tokens, "<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>"),
+            *(f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)),
+        ),
+        tokenizer_config=tokenizer_config(
+            **ends,
+            length=16384,
+            add_bos_token=add_bos_token,
+            end_of_utterance_token="<end_of_utterance>",
+            fake_image_token="<fake_token_around_image>",
+            global_image_token="<global-img>",
+            image_token="<image>",
+        ),
+        chat_template=_idefics_template(bos),
+        preprocessor_config=_idefics_preprocessor(name, square, longest),
+        processor_config={"image_seq_len": 4, "processor_class": f"{name}Processor"},
+        config={
+            "model_type": name.lower(),
+            "text_config": text_config(**ends, model_type="llama", **sizes),
+            "vision_config": vision_config(square, patch),
+            "image_token_id": "<image>",
+            "pad_token_id": pad,
+            **config,
+        },
+    )
+
+
+IDEFICS3 = _idefics(
+    "Idefics3",
+    ("<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|start_header_id|>", "<|eot_id|>"),
+    bos="<|begin_of_text|>",
+    pad="<|reserved_special_token_0|>",
+    add_bos_token=True,
+    square=364,  # 4 x 4 patches: 4 features a square
+    patch=91,
+    longest=1456,
+    scale_factor=2,
+    tie_word_embeddings=False,
 )
-IDEFICS3 = TinyRecipe(
-    added_tokens=special_tokens(
-        *("<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|start_header_id|>", "<|eot_id|>"),
-        *_IDEFICS,
-    ),
-    tokenizer_config=_idefics_tokenizer("<|begin_of_text|>", "<|reserved_special_token_0|>", has_bos=True),
-    chat_template=_idefics_template("<|begin_of_text|>"),
-    preprocessor_config=_idefics_preprocessor("Idefics3", 364, 1456),
-    processor_config={"image_seq_len": 4, "processor_class": "Idefics3Processor"},
-    config=_idefics(
-        "idefics3",
-        bos="<|begin_of_text|>",
-        pad="<|reserved_special_token_0|>",
-        vision=_vision(364, 91),  # 4 x 4 patches: 4 features a square
-        scale_factor=2,
-        is_tied=False,
-    ),
-)
-SMOLVLM = TinyRecipe(
-    added_tokens=special_tokens(
-        *(*_QWEN, "<repo_name>", "<reponame>", "<file_sep>", "<filename>"),
-        *_IDEFICS,
-    ),
-    tokenizer_config=_idefics_tokenizer("<|im_start|>", "<|im_end|>", has_bos=False),
-    chat_template=_idefics_template("<|im_start|>"),
-    preprocessor_config=_idefics_preprocessor("SmolVLM", 512, 2048),
-    processor_config={"image_seq_len": 4, "processor_class": "SmolVLMProcessor"},
-    config=_idefics(
-        "smolvlm",
-        bos="<|im_start|>",
-        pad="<|im_end|>",
-        vision=_vision(512, 64),  # 8 x 8 patches: 4 features a square
-        scale_factor=4,
-        is_tied=True,
-    ),
+SMOLVLM = _idefics(
+    "SmolVLM",
+    (*_QWEN, "<repo_name>", "<reponame>", "<file_sep>", "<filename>"),
+    bos="<|im_start|>",
+    pad="<|im_end|>",
+    add_bos_token=False,
+    square=512,  # 8 x 8 patches: 4 features a square
+    patch=64,
+    longest=2048,
+    scale_factor=4,
+    tie_word_embeddings=True,
 )
