@@ -6,6 +6,7 @@ from typing import Any
 from wdstream.testing.tiny.recipe import (
     CHATML,
     CLIP_STATISTICS,
+    QWEN_ENDS,
     TinyRecipe,
     Tree,
     chat_template,
@@ -88,9 +89,7 @@ LIGHTON_OCR = TinyRecipe(
     config={
         "model_type": "lighton_ocr",
         "text_config": text_config(
-            bos="<|endoftext|>",
-            eos="<|im_end|>",
-            pad="<|endoftext|>",
+            **QWEN_ENDS,
             model_type="qwen3",
             intermediate_size=192,
             head_dim=16,

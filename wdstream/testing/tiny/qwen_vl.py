@@ -10,6 +10,7 @@ from wdstream.testing.tiny.recipe import (
     CHATML,
     CLIP_STATISTICS,
     HALF_STATISTICS,
+    QWEN_ENDS,
     TinyRecipe,
     Tree,
     chat_template,
@@ -37,9 +38,7 @@ def _qwen(model_type: str, rope: Tree, vision: Tree, **text: Any) -> Tree:
     return {
         "model_type": model_type,
         "text_config": text_config(
-            bos="<|endoftext|>",
-            eos="<|im_end|>",
-            pad="<|endoftext|>",
+            **QWEN_ENDS,
             intermediate_size=192,
             max_position_embeddings=32768,
             rope_parameters={"rope_type": "default", **rope},

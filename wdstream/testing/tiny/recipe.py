@@ -81,12 +81,13 @@ def vision_config(image_size: int, patch_size: int, *, heads: int = 4, **setting
     return {**layers, "image_size": image_size, "patch_size": patch_size, **settings}
 
 
+QWEN_ENDS: Tree = {"bos": "<|endoftext|>", "eos": "<|im_end|>", "pad": "<|endoftext|>"}
 CHATML: Tree = {
     "before": r"'<|im_start|>' + message.role + '\n'",
     "after": r"'<|im_end|>\n'",
     "generation": r"'<|im_start|>assistant\n'",
 }
-"""Arguments of `chat_template` for the turns of Qwen's models and of many that are built on them."""
+"""Arguments of `text_config` and `chat_template` for Qwen's models and the many that are built on them."""
 
 
 def chat_template(
