@@ -101,7 +101,11 @@ class Paths:
         sizes = [self.family.resized(*size) for job in jobs for plan in job.plans for size in plan.sizes]
         out = np.empty(sum(width * height * 3 for width, height in sizes), np.uint8)
         images = self.family.images
-        merge, patch = (images.merge_size, images.patch_size) if isinstance(images, ResizedImages) else (0, 0)
+        merge, patch = (
+            (images.size_multiple // images.patch_size, images.patch_size)
+            if isinstance(images, ResizedImages)
+            else (0, 0)
+        )
         start = 0
         for job in jobs:
             for data, plan in zip(job.images, job.plans, strict=True):

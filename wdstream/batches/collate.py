@@ -79,7 +79,7 @@ def collate(packs: Sequence[EncodedPack], family: Family, *, pad_to: int | None 
     labels = _padded([pack.labels for pack in packs], length, IGNORED)
     arrays = {
         **family.images.collate([pack.pixels for pack in packs]),
-        **family.attention_arrays(input_ids, labels, rows),
+        **({} if family.masks is None else family.masks.arrays(input_ids, labels, rows)),
     }
     step = packs[0].step
     step_plan = step if isinstance(step, StepPlan) else None

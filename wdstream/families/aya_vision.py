@@ -46,7 +46,7 @@ class NumberedSquares(AspectGrid):
         numbered = 0 if grid == (1, 1) else grid[0] * grid[1]
         squares = np.full((numbered, self.tokens_per_square + 1), self.block.image_id, dtype=np.int64)
         squares[:, 0] = self.names[:numbered]
-        block = self.block.of(self.tokens_per_square)
+        block = self.block.ids(self.tokens_per_square)
         return np.concatenate([block[:1], squares.ravel(), block[1:]])
 
 
@@ -81,7 +81,7 @@ class AyaVision(Family):
         )
         numbers = range(1, splitting.max_squares + 1)
         self.splitting = replace(splitting, names=tuple(self.require_token(f"TILE_{number}") for number in numbers))
-        self.images = Squares(tower, block.of(tokens), pixels, self.splitting)
+        self.images = Squares(tower, block.ids(tokens), pixels, self.splitting)
         cost = training_flops(**language_shape(folder, _TEXT), **tower_shape(tower.vision))
         self.cost = cost_by_square(cost, tower.num_patches)
 

@@ -57,6 +57,7 @@ class Family:
         encoder: page text to ids.
         eos_id, pad_id: ids of the end of a document and of row padding.
         bos_id: id put before each document, or None.
+        opening_ids: ids that the tokenizer's own template, and so most chat templates, put before all else.
         image_id: id of the placeholder of one feature of an image.
         structural_ids: ids that page text never forms: those around and inside images, and the turns of a chat.
         images: what an image is made into.
@@ -102,6 +103,7 @@ class Family:
         self.eos_id = self.encoder.eos_id
         self.pad_id = self.encoder.pad_id
         self.bos_id: int | None = self.encoder.bos_id
+        self.opening_ids: tuple[int, ...] = () if self.bos_id is None else (self.bos_id,)
         self.structural_ids: frozenset[int] = self.encoder.structural_ids
 
     def __repr__(self) -> str:
@@ -198,11 +200,6 @@ class Family:
         return found
 
     @property
-    def opening_ids(self) -> tuple[int, ...]:
-        """Ids that the tokenizer's own template, and so most chat templates, put before all else: a BOS or none."""
-        return () if self.bos_id is None else (self.bos_id,)
-
-    @property
     def prefix_tokens(self) -> int:
         """Ids that `opened` adds to every document."""
         return len(self.opening_ids)
@@ -243,16 +240,6 @@ class Family:
     def layout(self, tiles: Sequence[Pixels]) -> Layout:
         """Resize images and lay them out as the model wants them, still uint8; for no images, arrays of length 0."""
         return self.images.layout(tiles)
-
-    def attention_arrays(self, input_ids: Ints, labels: Ints, lengths: Sequence[Sequence[int]]) -> Layout:
-        """What a family's attention needs besides positions and cu_seq_lens; {} for causal families.
-
-        Args:
-            input_ids: int64 (B, L).
-            labels: int64 (B, L), IGNORED where nothing is supervised.
-            lengths: tokens of each document of each row, the padding "document" included; each row sums to L.
-        """
-        return {} if self.masks is None else self.masks.arrays(input_ids, labels, lengths)
 
     def prompt_arrays(self, input_ids: Ints, labels: Ints) -> Layout:
         """What `model.generate` needs besides ids and pixels to read a prompt as training reads it; mostly nothing.

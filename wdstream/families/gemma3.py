@@ -51,7 +51,7 @@ class Gemma3(Family):
         self.tokens_per_image = int(folder.config.get("mm_tokens_per_image", 256))  # the patches are pooled to these
         tower = SquareTower.read(folder, _VISION, side=square_side(folder.image_settings, 224))
         pixels = ProcessorSettings.read(folder, mean=HALF, std=HALF, pillow_filter=2)
-        self.images = Squares(tower, block.of(self.tokens_per_image), pixels)
+        self.images = Squares(tower, block.ids(self.tokens_per_image), pixels)
         self.masks = ImageMasks(image_id=self.image_id, window=int(folder.text_config.get("sliding_window", 4096)))
         self.cost = training_flops(**language_shape(folder, _TEXT), **tower_shape(tower.vision))
 

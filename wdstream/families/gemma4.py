@@ -114,7 +114,7 @@ def read_images(folder: ModelFolder, vision: Json, block: MarkedBlock) -> Resize
         family="gemma4",
         rule=BudgetSize(factor=patch * pooling, max_blocks=most),
         patch_size=patch,
-        merge_size=pooling,
+        size_multiple=patch * pooling,
         block=block,
         layouts=PaddedPatches(settings=pixels, patch_size=patch),
         rules={"patch": patch, "pooling": pooling, "blocks": most},

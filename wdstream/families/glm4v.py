@@ -36,6 +36,7 @@ class Glm4v(Family):
 
     def __init__(self, folder: ModelFolder, name: str) -> None:
         super().__init__(folder, name)
+        self.opening_ids = self.encoder.template_ids  # [gMASK] and <sop>, where the tokenizer's own template has them
         config, settings = folder.config, folder.image_settings
         self.image_id = self.require_token("<|image|>", config.get("image_token_id"))
         start = self.require_token("<|begin_of_image|>", config.get("image_start_token_id"))
@@ -52,11 +53,6 @@ class Glm4v(Family):
         )
         self.position_rule = MropePositions(self.image_id, self.images.grid)
         self.cost = training_flops(**language_shape(folder), **_tower_shape(folder.vision_config))
-
-    @property
-    def opening_ids(self) -> tuple[int, ...]:
-        """[gMASK] and <sop>, where the tokenizer's own template has them."""
-        return self.encoder.template_ids
 
     def narrowed_vision(self, vision: Json, text: Json) -> dict[str, Any]:
         """Two layers, two heads of the same size."""

@@ -57,7 +57,7 @@ class GotOcr2(Family):
             tokens_per_square=self.tokens_per_square,
             crops=bool(folder.image_settings.get("crop_to_patches")),
         )
-        self.images = Squares(tower, block.of(self.tokens_per_square), pixels, self.splitting)
+        self.images = Squares(tower, block.ids(self.tokens_per_square), pixels, self.splitting)
         vision = {"intermediate_size": tower.vision["mlp_dim"], **tower.vision}
         cost = training_flops(**language_shape(folder, _TEXT), **tower_shape(vision))
         self.cost = cost_by_square(cost, tower.num_patches)

@@ -46,7 +46,7 @@ class InternVL(Family):
             tokens_per_square=self.tokens_per_square,
             crops=True,  # the processor asks for crops whatever preprocessor_config.json says (its `images_kwargs`)
         )
-        self.images = Squares(tower, block.of(self.tokens_per_square), pixels, self.splitting)
+        self.images = Squares(tower, block.ids(self.tokens_per_square), pixels, self.splitting)
         cost = training_flops(**language_shape(folder), **tower_shape(tower.vision))
         self.cost = cost_by_square(cost, tower.num_patches)
 

@@ -73,7 +73,7 @@ class LlavaOnevision(Family):
         tower = SquareTower.read(folder, _VISION, side=square_side(folder.image_settings, 384))
         pixels = ProcessorSettings.read(folder)
         self.splitting = AnyresGrid.read(folder, tower, block=block, resample=pixels.resample)
-        self.images = OnevisionSquares(tower, block.of(tower.num_patches + 1), pixels, self.splitting)
+        self.images = OnevisionSquares(tower, block.ids(tower.num_patches + 1), pixels, self.splitting)
         cost = training_flops(**language_shape(folder), **tower_shape(tower.vision))
         self.cost = cost_by_square(cost, tower.num_patches)
 
@@ -202,7 +202,7 @@ class AnyresGrid:
     def ids(self, size: Size, grid: Grid) -> Ints:
         """The placeholders of an image alone; int64."""
         (width, height), (columns, rows) = np.array([size, grid], dtype=np.int64)[..., None]
-        return self.block.of(int(self.count_tokens(width, height, columns, rows)[0]))
+        return self.block.ids(int(self.count_tokens(width, height, columns, rows)[0]))
 
     def views(self, image: Pixels, grid: Grid) -> Iterator[Pixels]:
         """The whole image in one square, then the squares of the image fitted on the grid, padded in black."""

@@ -69,10 +69,11 @@ class PaliGemma(Family):
         is_second = name == "paligemma2" or folder.text_config.get("model_type") == "gemma2"
         super().__init__(folder, "paligemma2" if is_second else name)
         self.bos_id = self.require_token("<bos>")
+        self.opening_ids = (self.bos_id,)
         self.newline_ids = self.encoder.encode("\n")
         self.image_id = self.require_token("<image>", folder.config.get("image_token_index"))
         tower = SquareTower.read(folder, _VISION, side=square_side(folder.image_settings, 224))
-        block = MarkedBlock(image_id=self.image_id).of(tower.num_patches)
+        block = MarkedBlock(image_id=self.image_id).ids(tower.num_patches)
         self.images = Squares(tower, block, ProcessorSettings.read(folder, mean=HALF, std=HALF))
         text = _TEXT_2 if is_second else _TEXT
         self.cost = training_flops(**language_shape(folder, text), **tower_shape(tower.vision))

@@ -21,7 +21,7 @@ from wdstream.nodes.node import State
 from wdstream.nodes.pack import Pack
 from wdstream.nodes.read_tars import OpenStream, RawSample, ReadTars
 from wdstream.nodes.shuffle import Shuffle
-from wdstream.plan.order import combine, splitmix64_array
+from wdstream.plan.order import combine, splitmix64
 from wdstream.plan.sample_lengths import LengthLimits
 from wdstream.plan.settings import PackSettings
 from wdstream.records import Failure, Page
@@ -99,7 +99,7 @@ class LaneShards(Sequence[str]):
     def _order(self, epoch: int) -> list[int]:
         """Numbers of the lane's shards in an epoch: every V-th of all shards sorted by a hash."""
         shards = np.arange(len(self._urls), dtype=np.uint64)
-        hashes = splitmix64_array(shards ^ np.uint64(combine(self._seed, epoch)))
+        hashes = splitmix64(shards ^ np.uint64(combine(self._seed, epoch)))
         order: list[int] = np.argsort(hashes)[self._lane :: self._lanes].tolist()
         return order
 

@@ -2,6 +2,8 @@
 
 from typing import Generic
 
+import numpy as np
+
 from wdstream.nodes.mapper import BatchMap, In
 from wdstream.nodes.node import Node, State
 from wdstream.plan.order import combine, splitmix64
@@ -35,6 +37,6 @@ class Shuffle(BatchMap[In, In], Generic[In]):
         return {**super().get_state(), self.EPOCH_KEY: self._epoch}
 
     def _shuffle(self, items: list[In]) -> list[In]:
-        key = combine(self.seed, self._epoch, self.number)
-        places = sorted(range(len(items)), key=lambda place: splitmix64(key ^ place))
-        return [items[place] for place in places]
+        key = np.uint64(combine(self.seed, self._epoch, self.number))
+        order = np.argsort(splitmix64(np.arange(len(items), dtype=np.uint64) ^ key))
+        return [items[index] for index in order.tolist()]

@@ -34,16 +34,8 @@ _MIX_1 = 0xBF58476D1CE4E5B9
 _MIX_2 = 0x94D049BB133111EB
 
 
-def splitmix64(value: int) -> int:
-    """Mix one integer of 64 bits (taken modulo 2**64) into another."""
-    z = (value + _GAMMA) & _MASK
-    z = ((z ^ (z >> 30)) * _MIX_1) & _MASK
-    z = ((z ^ (z >> 27)) * _MIX_2) & _MASK
-    return z ^ (z >> 31)
-
-
-def splitmix64_array(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """`splitmix64` of each value; same shape."""
+def splitmix64(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Mix integers of 64 bits into others; same shape, of at least one dimension."""
     z = values + np.uint64(_GAMMA)  # unsigned arrays wrap around, which is what is wanted
     z = (z ^ (z >> np.uint64(30))) * np.uint64(_MIX_1)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(_MIX_2)
@@ -52,10 +44,10 @@ def splitmix64_array(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def combine(*values: int) -> int:
     """One 64-bit key from several integers; their order matters."""
-    key = 0
+    key = np.zeros(1, dtype=np.uint64)
     for value in values:
-        key = splitmix64(key ^ splitmix64(value & _MASK))
-    return key
+        key = splitmix64(key ^ splitmix64(np.array([value & _MASK], dtype=np.uint64)))
+    return int(key[0])
 
 
 _SHARDS, _SAMPLES = 1, 2  # two uses of the same seed and epoch must not share a key
@@ -94,7 +86,7 @@ class Order:
         ends = np.cumsum(sizes)
         rows = np.repeat(self._starts[shards] - ends + sizes, sizes) + np.arange(int(sizes.sum()), dtype=np.int64)
         key = np.uint64(combine(self._seed, epoch, _SAMPLES))
-        return rows[np.argsort(splitmix64_array(rows.astype(np.uint64) ^ key))]  # hashes differ: no tie to break
+        return rows[np.argsort(splitmix64(rows.astype(np.uint64) ^ key))]  # hashes differ: no tie to break
 
     def block_range(self, epoch: int, block: int) -> tuple[int, int]:
         """Samples of the epoch before this block, and before the next one."""
@@ -103,7 +95,7 @@ class Order:
 
     def _sort_shards(self, epoch: int) -> EpochShards:
         key = np.uint64(combine(self._seed, epoch, _SHARDS))
-        shards = np.argsort(splitmix64_array(np.arange(len(self._starts), dtype=np.uint64) ^ key)).astype(np.int64)
+        shards = np.argsort(splitmix64(np.arange(len(self._starts), dtype=np.uint64) ^ key)).astype(np.int64)
         ends = np.concatenate(([0], np.cumsum(self._sizes[shards])))
         return EpochShards(shards, np.concatenate((ends[:: self._group][: self.num_blocks], ends[-1:])))
 

@@ -209,7 +209,10 @@ def _plan_of_size(width: int, height: int, policy: TilingPolicy) -> TilePlan:
     columns, rows = map(_pairs, cut.spans())
     boxes = [(left, top, right, bottom) for top, bottom in rows for left, right in columns]
     sizes = _pairs(cut.tiles)
-    is_fitted = _is_fitted(rule)
+    if rule.kind == "none":  # whether crops keep their aspect on their canvas; else they cover it
+        is_fitted = bool(rule.resize_buckets) or isinstance(rule.image_size, int)
+    else:
+        is_fitted = rule.kind != "adaptive" and not rule.native_resolution and isinstance(rule.tile_size, int)
     placements = [
         _placed((right - left, bottom - top), size, rule, is_fitted=is_fitted)
         for (left, top, right, bottom), size in zip(boxes, sizes, strict=True)
@@ -243,13 +246,6 @@ def _cut(page: Sizes, policy: TilingPolicy) -> CutPages:
 
 def _pairs(arrays: tuple[Ints, Ints]) -> list[tuple[int, int]]:
     return list(zip(arrays[0].tolist(), arrays[1].tolist(), strict=True))
-
-
-def _is_fitted(rule: TilingPolicy) -> bool:
-    """Whether crops keep their aspect on their canvas; else they cover it."""
-    if rule.kind == "none":
-        return bool(rule.resize_buckets) or isinstance(rule.image_size, int)
-    return rule.kind != "adaptive" and not rule.native_resolution and isinstance(rule.tile_size, int)
 
 
 def _placed(content: Size, canvas: Size, rule: TilingPolicy, *, is_fitted: bool) -> Placement:

@@ -206,14 +206,14 @@ def with_dummy(batch: Batch, family: Family) -> Batch:
     lengths = [[*_row_documents(batch.cu_seq_lens_q, row, length), added] for row in range(num_rows)]
     limits = torch.from_numpy(np.cumsum([0, *(tokens for row in lengths for tokens in row)], dtype=np.int32))
     longest = max(batch.max_length_q, added)
-    attention = family.attention_arrays(input_ids.numpy(), labels.numpy(), lengths)
+    masks = {} if family.masks is None else family.masks.arrays(input_ids.numpy(), labels.numpy(), lengths)
     return Batch(
         batch,
         input_ids=input_ids,
         labels=labels,
         position_ids=torch.cat([batch.position_ids, extra.position_ids], dim=-1),
         **{key: extra[key] for key in family.layout([])},
-        **{key: torch.from_numpy(array) for key, array in attention.items()},
+        **{key: torch.from_numpy(array) for key, array in masks.items()},
         cu_seq_lens_q=limits,
         cu_seq_lens_k=limits,
         max_length_q=longest,

@@ -96,13 +96,9 @@ class MarkedBlock:
         """Placeholders and marks, for images of these grids."""
         return columns * rows + len(self.before) + len(self.after)
 
-    def ids(self, columns: int, rows: int) -> Ints:
+    def ids(self, columns: int, rows: int = 1) -> Ints:
         """The ids of one image; int64."""
-        return self.of(columns * rows)
-
-    def of(self, placeholders: int) -> Ints:
-        """The ids of an image of this many placeholders; int64."""
-        ids = np.full(len(self.before) + placeholders + len(self.after), self.image_id, dtype=np.int64)
+        ids = np.full(len(self.before) + columns * rows + len(self.after), self.image_id, dtype=np.int64)
         ids[: len(self.before)] = self.before
         ids[len(ids) - len(self.after) :] = self.after
         return ids

@@ -72,7 +72,7 @@ class ResizedImages:
         family: its name, for messages.
         rule: the size of an image.
         patch_size: P, pixels of a patch's side.
-        merge_size: patches along a side of the block that one token stands for.
+        size_multiple: pixels along a side of the block of patches that one token stands for.
         block: the ids of an image.
         layouts: how pixels go into arrays.
         rules: `length_rules`.
@@ -82,7 +82,7 @@ class ResizedImages:
     family: str
     rule: SizeRule
     patch_size: int
-    merge_size: int
+    size_multiple: int
     block: TokenBlock
     layouts: PixelLayout
     rules: Mapping[str, object]
@@ -92,11 +92,6 @@ class ResizedImages:
     def is_splitting(self) -> bool:
         """False: such images are never split."""
         return False
-
-    @property
-    def size_multiple(self) -> int:
-        """Pixels along a side of what one token stands for."""
-        return self.patch_size * self.merge_size
 
     @property
     def min_pixels(self) -> int:
@@ -306,7 +301,13 @@ def read_merged_patches(
     )
     rules = {"patch": patch, "merge": merge, "min": math.ceil(rule.min_pixels), "max": int(rule.max_pixels)}
     return ResizedImages(
-        family=family, rule=rule, patch_size=patch, merge_size=merge, block=block, layouts=layout, rules=rules
+        family=family,
+        rule=rule,
+        patch_size=patch,
+        size_multiple=patch * merge,
+        block=block,
+        layouts=layout,
+        rules=rules,
     )
 
 
@@ -327,7 +328,7 @@ def padded_images(
         family=family,
         rule=ShrunkSize(longest_edge=longest, multiple=multiple, least=patch_size * merge_size),
         patch_size=patch_size,
-        merge_size=merge_size,
+        size_multiple=patch_size * merge_size,
         block=block,
         layouts=PaddedImages(settings=ProcessorSettings.read(folder)),
         rules={"multiples": [patch_size, merge_size, multiple], "longest_edge": longest},

@@ -301,7 +301,7 @@ class AspectGrid:
 
     def ids(self, size: Size, grid: Grid) -> Ints:
         """The block of one square, with the placeholders of all."""
-        return self.block.of(int(self.count_squares(*np.array(grid))) * self.tokens_per_square)
+        return self.block.ids(int(self.count_squares(*np.array(grid))) * self.tokens_per_square)
 
     def views(self, image: Pixels, grid: Grid) -> Iterator[Pixels]:
         """The squares of the grid, then the whole image in one."""
