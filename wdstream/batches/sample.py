@@ -32,10 +32,27 @@ def build_samples(pages: Sequence[LabelledPage], family: Family) -> list[Sample]
     """
     sizes = np.array([tile.shape[:2] for page in pages for tile in page.tiles], dtype=np.int64).reshape(-1, 2)
     patches = iter(family.image_cost(sizes[:, 1], sizes[:, 0])[1].tolist())  # before any merge
-    return [
-        _sample(page, family, texts, sum(next(patches) for _ in page.tiles))
-        for page, texts in zip(pages, encode_texts(pages, family), strict=True)
-    ]
+    samples = []
+    for page, texts in zip(pages, encode_texts(pages, family), strict=True):
+        pieces = document_pieces(page, segment_pieces(page, family, texts), family)
+        labels = np.concatenate([ids if is_supervised else np.full_like(ids, IGNORED) for ids, is_supervised in pieces])
+        labels[0] = IGNORED
+        if page.continues:
+            labels[-1] = IGNORED
+        if family.max_document_tokens is not None and len(labels) > family.max_document_tokens:
+            raise FamilyError(
+                f"page '{page.key}' has {len(labels)} tokens, more than the {family.max_document_tokens} that family "
+                f"{family.name} takes in one document; set data.sequence_length to at most {family.max_document_tokens}"
+            )
+        sample = Sample(
+            key=page.key,
+            input_ids=np.concatenate([ids for ids, _ in pieces]),
+            labels=labels,
+            tiles=tuple(page.tiles[segment.index] for segment in page.segments if isinstance(segment, ImageSegment)),
+            num_patches=sum(next(patches) for _ in page.tiles),
+        )
+        samples.append(sample)
+    return samples
 
 
 def encode_texts(pages: Sequence[LabelledPage], family: Family) -> list[list[Ints]]:
@@ -43,27 +60,6 @@ def encode_texts(pages: Sequence[LabelledPage], family: Family) -> list[list[Int
     texts = [[segment.text for segment in page.segments if isinstance(segment, TextSegment)] for page in pages]
     ids = iter(family.encoder.encode_batch([text for of_page in texts for text in of_page]))
     return [[np.array(next(ids), dtype=np.int64) for _ in of_page] for of_page in texts]
-
-
-def _sample(page: LabelledPage, family: Family, texts: Sequence[Ints], num_patches: int) -> Sample:
-    """One of `build_samples`."""
-    pieces = document_pieces(page, segment_pieces(page, family, texts), family)
-    labels = np.concatenate([ids if is_supervised else np.full_like(ids, IGNORED) for ids, is_supervised in pieces])
-    labels[0] = IGNORED
-    if page.continues:
-        labels[-1] = IGNORED
-    if family.max_document_tokens is not None and len(labels) > family.max_document_tokens:
-        raise FamilyError(
-            f"page '{page.key}' has {len(labels)} tokens, more than the {family.max_document_tokens} that family "
-            f"{family.name} takes in one document; set data.sequence_length to at most {family.max_document_tokens}"
-        )
-    return Sample(
-        key=page.key,
-        input_ids=np.concatenate([ids for ids, _ in pieces]),
-        labels=labels,
-        tiles=tuple(page.tiles[segment.index] for segment in page.segments if isinstance(segment, ImageSegment)),
-        num_patches=num_patches,
-    )
 
 
 def segment_pieces(page: LabelledPage, family: Family, texts: Sequence[Ints]) -> list[Piece]:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from typing import Generic, Literal, TypeVar
 
 import torch
@@ -211,7 +212,14 @@ class BatchMap(Stage[Out], Generic[In, Out]):
         """The group's next result; reads the next group when it is used up."""
         while True:
             if self._results is None:
-                self._results = self._read()
+                items = list(islice(self.source, self.size))
+                if not items or (self.drop_last and len(items) < self.size):
+                    raise StopIteration
+                self._end = self.source.state_dict()
+                try:
+                    self._results = self._function(items)
+                except StopIteration as leak:
+                    raise leaked(self.name) from leak
             results, emitted = self._results, self._emitted
             self._emitted += 1
             if self._emitted >= len(results):
@@ -223,18 +231,3 @@ class BatchMap(Stage[Out], Generic[In, Out]):
     def get_state(self) -> State:
         """Where the group began, its number since the epoch's start, and how many of its results came out."""
         return {SOURCE_KEY: self._begin, self.NUMBER_KEY: self.number, self.EMITTED_KEY: self._emitted}
-
-    def _read(self) -> Sequence[Out]:
-        items: list[In] = []
-        while len(items) < self.size:
-            try:
-                items.append(next(self.source))
-            except StopIteration:
-                if not items or self.drop_last:
-                    raise
-                break
-        self._end = self.source.state_dict()
-        try:
-            return self._function(items)
-        except StopIteration as leak:
-            raise leaked(self.name) from leak

@@ -114,10 +114,7 @@ class PackBuilder(Generic[Task]):
         Raises:
             ShardError: a shard is missing or damaged as a whole, or a page is not as long as planned.
         """
-        return self.build(self.read(task))
-
-    def build(self, pack: PackSlots) -> EncodedPack:
-        """`__call__` for slots that are read already."""
+        pack = self.read(task)
         pages: list[LabelledPage | Sample] = []
         failures = list(pack.failures)
         for slot in pack.slots:

@@ -222,34 +222,31 @@ class Assigner:
 
     def step_plan(self, number: int, packs: Sequence[Sequence[Item]]) -> StepPlan:
         """The record of a step, its packs assigned to ranks."""
-        first = number * len(packs)
-        plans = tuple(pack_plan(first + index, items, self.cost) for index, items in enumerate(packs))
-        costs = [(pack.language_cost, pack.vision_cost) for pack in plans]
+        plans = []
+        for index, items in enumerate(packs):
+            columns = tuple(zip(*items, strict=True)) or ((),) * len(Item._fields)  # a pack may be empty
+            samples, tokens, patches, supervised, vision_costs, scales = columns
+            plan = PackPlan(
+                number=number * len(packs) + index,
+                samples=samples,
+                tokens=tokens,
+                patches=patches,
+                supervised=supervised,
+                scales=scales,
+                language_cost=sum(self.cost.language(count) for count in tokens),
+                vision_cost=sum(vision_costs),
+            )
+            plans.append(plan)
+        costs = [(plan.language_cost, plan.vision_cost) for plan in plans]
         assignment = assign(
             costs, world_size=self.world_size, micro_batch_size=self.micro_batch_size, policy=self.policy
         )
-        return StepPlan(step=number, packs=plans, assignment=assignment)
+        return StepPlan(step=number, packs=tuple(plans), assignment=assignment)
 
     def imbalance(self, step: StepPlan) -> float:
         """Slowest rank / mean of a step, by predicted cost."""
         costs = [(pack.language_cost, pack.vision_cost) for pack in step.packs]
         return imbalance(costs, step.assignment, micro_batch_size=self.micro_batch_size, policy=self.policy)
-
-
-def pack_plan(number: int, items: Sequence[Item], cost: CostModel) -> PackPlan:
-    """The record of a pack; `items` may be empty."""
-    columns = tuple(zip(*items, strict=True)) or ((),) * len(Item._fields)
-    samples, tokens, patches, supervised, vision_costs, scales = columns
-    return PackPlan(
-        number=number,
-        samples=samples,
-        tokens=tokens,
-        patches=patches,
-        supervised=supervised,
-        scales=scales,
-        language_cost=sum(cost.language(count) for count in tokens),
-        vision_cost=sum(vision_costs),
-    )
 
 
 def step_digest(step: StepPlan) -> int:

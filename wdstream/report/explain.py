@@ -87,8 +87,8 @@ def explain_pack(plan: Plan, step: StepPlan, pack: int, path: Path, *, run: Path
     """
     planned = step.packs[pack]
     builder = pack_builder(plan, known_bad=quarantined(plan, planned, RunLayout(run).quarantine, step=step.step))
-    slots = builder.read(PackTask(pack=planned))
-    built = builder.build(slots)
+    task = PackTask(pack=planned)
+    slots, built = builder.read(task), builder(task)
     return PackView(
         config=path,
         step=step.step,

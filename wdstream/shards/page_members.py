@@ -43,7 +43,10 @@ def page_from_members(key: str, members: Mapping[str, bytes]) -> Page:
     if plain and TEXT_EXTENSION not in members and (CONTENT in meta or MESSAGES in meta):
         plain, numbered = [], {0: plain[0]}
     if plain or TEXT_EXTENSION in members:
-        text = _read_text(key, members.get(TEXT_EXTENSION, b""))
+        try:
+            text = members.get(TEXT_EXTENSION, b"").decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise RowError(f"sample {key!r}: its text is not UTF-8: {error}") from error
         segments: list[Segment] = [ImageSegment(index=0)] if plain else []
         segments += [TextSegment(text=text)] if text else []
         return Page(key=key, images=tuple(members[name] for name in plain), segments=tuple(segments), meta=meta)
@@ -127,13 +130,6 @@ def _row(key: str, members: Mapping[str, bytes], numbered: dict[int, str], meta:
         )
     images = tuple(members[numbered[index]] for index in range(num_images))
     return Page(key=key, images=images, segments=segments, meta=meta)
-
-
-def _read_text(key: str, data: bytes) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise RowError(f"sample {key!r}: its text is not UTF-8: {error}") from error
 
 
 def _read_json(key: str, data: bytes) -> dict[str, object]:

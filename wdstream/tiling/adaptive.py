@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wdstream.records import Ints
-from wdstream.tiling.arrays import CutPages, Grids, Sizes, Spans, ceil_div, positions_of, whole_root
+from wdstream.tiling.arrays import CutPages, Grids, Sizes, Spans, positions_of, whole_root
 from wdstream.tiling.grid import canvas_of, fixed_overviews
 
 if TYPE_CHECKING:
@@ -79,15 +79,26 @@ def cut_adaptive(page: Sizes, policy: "TilingPolicy") -> CutPages:
         grids = grids.unless(page[0] * page[1] < policy.min_area)
     across = _cuts(page[0], units[0], grids.columns, policy, is_rtl=policy.reading_order == "rtl")
     down = _cuts(page[1], units[1], grids.rows, policy, is_rtl=False)
+    units_across, units_down = grids.spread(across.edges[1] - across.edges[0], down.edges[1] - down.edges[0])
+    tiles = units_across * policy.multiple, units_down * policy.multiple  # rule 5
+    is_small = tiles[0] * tiles[1] < policy.min_tile_pixels
+    if policy.native_resolution or is_small.any():
+        (left, right), (top, bottom) = across.spans(), down.spans()
+        crops = grids.spread(right - left, bottom - top)
+        if policy.native_resolution:
+            tiles = crops
+        else:  # rule 6
+            wide, high = _enlarged((crops[0][is_small], crops[1][is_small]), policy)
+            tiles[0][is_small], tiles[1][is_small] = wide * policy.multiple, high * policy.multiple
     owners = (policy.wants_overview & (grids.columns * grids.rows > 1)).nonzero()[0]
-    with_overview = page[0][owners], page[1][owners]
+    overviews = page[0][owners], page[1][owners]
+    if len(owners):
+        overviews = _overviews(overviews, (units[0][owners], units[1][owners]), policy)
     return CutPages(
         grids=grids,
-        tiles=_tile_sizes(across, down, grids, policy),
+        tiles=tiles,
         owners=owners,
-        overviews=_overviews(with_overview, (units[0][owners], units[1][owners]), policy)
-        if len(owners)
-        else with_overview,
+        overviews=overviews,
         policies=(policy,),
         chosen=np.zeros_like(page[0]),
         spans=lambda: (across.spans(), down.spans()),
@@ -113,15 +124,15 @@ def choose_grids(units: Sizes, policy: "TilingPolicy") -> Grids:
     across, down = units
     limits, cells = side_limits(policy)
     sides = np.array(units)
-    columns, rows = np.where(sides <= limits, 1, ceil_div(sides, cells))
+    columns, rows = np.where(sides <= limits, 1, -(-sides // cells))
     low, narrow = down // rows, across // columns
-    is_wide = ceil_div(across, columns) > 2 * low
-    is_high = (ceil_div(down, rows) > 2 * narrow) & ~is_wide
+    is_wide = -(-across // columns) > 2 * low
+    is_high = (-(-down // rows) > 2 * narrow) & ~is_wide
     if not (is_wide | is_high).any():
         return Grids(columns=columns, rows=rows)
     wide, high = columns.copy(), rows.copy()
-    wide[is_wide] = ceil_div(across[is_wide], 2 * low[is_wide])
-    high[is_high] = ceil_div(down[is_high], 2 * narrow[is_high])
+    wide[is_wide] = -(-across[is_wide] // (2 * low[is_wide]))
+    high[is_high] = -(-down[is_high] // (2 * narrow[is_high]))
     overhead = TILE_OVERHEAD if policy.has_text_labels else BARE_OVERHEAD
     tiles = columns * rows
     before = np.where(tiles == 1, 0, tiles * overhead)
@@ -158,29 +169,16 @@ def _cuts(lengths: Ints, units: Ints, cells: Ints, policy: "TilingPolicy", *, is
     whole = units.repeat(cells)
     edges = np.array((positions, positions + 1)) * whole // cells.repeat(cells)
     if policy.overlap:
-        extra = _overlap_units(ceil_div(units, cells), policy).repeat(cells)
+        extra = _overlap_units(-(-units // cells), policy).repeat(cells)
         edges = np.array((np.maximum(0, edges[0] - extra), np.minimum(whole, edges[1] + extra)))
     return _Cuts(edges=edges, whole=whole, lengths=lengths.repeat(cells), multiple=policy.multiple)
-
-
-def _tile_sizes(across: _Cuts, down: _Cuts, grids: Grids, policy: "TilingPolicy") -> Sizes:
-    """Rules 5 and 6: output width and height of every tile, in emission order."""
-    widths, heights = grids.spread(across.edges[1] - across.edges[0], down.edges[1] - down.edges[0])
-    is_small = widths * heights * policy.multiple**2 < policy.min_tile_pixels
-    if policy.native_resolution or is_small.any():
-        columns, rows = across.spans(), down.spans()
-        crops = grids.spread(columns[1] - columns[0], rows[1] - rows[0])
-        if policy.native_resolution:
-            return crops
-        widths[is_small], heights[is_small] = _enlarged((crops[0][is_small], crops[1][is_small]), policy)
-    return widths * policy.multiple, heights * policy.multiple
 
 
 def _enlarged(crops: Sizes, policy: "TilingPolicy") -> Sizes:
     """Rule 6: units of crops that are too small."""
 
     def units(sides: Ints, others: Ints) -> Ints:
-        return whole_root(ceil_div(policy.min_tile_pixels * sides, others * policy.multiple**2) - 1) + 1
+        return whole_root(-(-policy.min_tile_pixels * sides // (others * policy.multiple**2)) - 1) + 1
 
     return units(*crops), units(crops[1], crops[0])
 

@@ -47,14 +47,9 @@ def distinct_sizes(widths: ArrayLike, heights: ArrayLike) -> tuple[Ints, Ints, N
     return sizes >> 32, sizes & 0xFFFFFFFF, index
 
 
-def starts_of(counts: Ints) -> Ints:
-    """Where each list begins: the exclusive running sum of counts."""
-    return counts.cumsum() - counts
-
-
 def positions_of(counts: Ints) -> Ints:
     """For every flat element its position in its own list: 0, 1, ... counts[0]-1, 0, 1, ..."""
-    starts = starts_of(counts).repeat(counts)
+    starts = (counts.cumsum() - counts).repeat(counts)
     return np.arange(len(starts), dtype=np.int64) - starts
 
 
@@ -64,11 +59,6 @@ def whole_root(squares: Ints) -> Ints:
     root -= root * root > squares  # a float root of a large number may be off by one either way
     root += (root + 1) * (root + 1) <= squares
     return root
-
-
-def ceil_div(values: Ints, divisor: Ints | int) -> Ints:
-    """Quotients, rounded up to whole numbers."""
-    return -(-values // divisor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +76,8 @@ class Grids:
     def spread(self, of_columns: Ints, of_rows: Ints) -> Sizes:
         """Numbers per column (columns.sum(),) and per row (rows.sum(),), flat in emission order, per tile: (tiles,)."""
         columns_of_rows = self.columns.repeat(self.rows)
-        # Tile t of a row is column t - (first tile of the row) of its page.
-        first_column = starts_of(self.columns).repeat(self.rows)
-        shift = (first_column - starts_of(columns_of_rows)).repeat(columns_of_rows)
-        return of_columns[np.arange(len(shift), dtype=np.int64) + shift], of_rows.repeat(columns_of_rows)
+        first_columns = (self.columns.cumsum() - self.columns).repeat(self.rows).repeat(columns_of_rows)
+        return of_columns[first_columns + positions_of(columns_of_rows)], of_rows.repeat(columns_of_rows)
 
     def unless(self, is_uncut: Bools) -> "Grids":
         """These grids, but (1, 1) for the pages that are not cut."""
@@ -128,7 +116,7 @@ def with_overviews(cut: CutPages, *, has_text_labels: bool) -> TileArrays:
     sizes = cut.tiles
     if len(cut.owners):
         is_overview = np.zeros(len(sizes[0]) + len(cut.owners), dtype=np.bool_)
-        is_overview[starts_of(counts)[cut.owners]] = True
+        is_overview[(counts.cumsum() - counts)[cut.owners]] = True
         sizes = np.empty(len(is_overview), dtype=np.int64), np.empty(len(is_overview), dtype=np.int64)
         for both, of_overviews, of_tiles in zip(sizes, cut.overviews, cut.tiles, strict=True):
             both[is_overview], both[~is_overview] = of_overviews, of_tiles

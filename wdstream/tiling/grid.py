@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.records import Bools, Ints, Placement, Size
-from wdstream.tiling.arrays import CutPages, Floats, Grids, Sizes, Spans, positions_of, starts_of
+from wdstream.tiling.arrays import CutPages, Floats, Grids, Sizes, Spans, positions_of
 from wdstream.tiling.settings import ShapeBucket
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _reduced(page: Sizes, grids: Grids, overlap: Floats) -> Grids:
     for lengths, all_cells in zip(page, (grids.columns, grids.rows), strict=True):
         cells = all_cells[suspects]
         first, end = _spans(lengths[suspects], cells, overlap[suspects], np.zeros(len(suspects), dtype=np.bool_))
-        has_empty |= np.minimum.reduceat(end - first, starts_of(cells)) <= 0
+        has_empty |= np.minimum.reduceat(end - first, cells.cumsum() - cells) <= 0
     small = np.zeros(len(page[0]), dtype=np.bool_)
     small[suspects[has_empty]] = True
     return Grids(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import Glm4vModel, PaddleOCRVLModel, Qwen2_5_VLModel, Qwen2VLModel, Qwen3VLModel
 
 from wdstream.errors import FamilyError
-from wdstream.families.shared.attention import mrope_positions
+from wdstream.families.shared.attention import MropePositions
 
 MODELS = {
     "qwen2_vl": Qwen2VLModel,
@@ -39,6 +39,10 @@ def document(parts: list[int | tuple[int, int]]) -> tuple[np.ndarray, list[tuple
     """is_image and grids of text runs (numbers of tokens) and images (columns, rows)."""
     runs = [np.zeros(p, bool) if isinstance(p, int) else np.ones(p[0] * p[1], bool) for p in parts]
     return np.concatenate([np.zeros(0, bool), *runs]), [p for p in parts if not isinstance(p, int)]
+
+
+def mrope_positions(is_image: np.ndarray, grids: list[tuple[int, int]]) -> np.ndarray:
+    return MropePositions(1, lambda columns, rows: (columns, rows)).positions(is_image.astype(np.int64), grids)
 
 
 GRID = st.tuples(st.integers(1, 12), st.integers(1, 12))

@@ -87,43 +87,35 @@ class MropePositions:
     num_rows: ClassVar[int] = 4
 
     def positions(self, input_ids: Ints, image_sizes: Sequence[Size]) -> Ints:
-        """`mrope_positions` of these ids; int64 (4, L)."""
-        return mrope_positions(input_ids == self.image_id, [self.grid(*size) for size in image_sizes])
+        """int64 (4, L). Images never touch.
 
-
-def mrope_positions(is_image: NDArray[np.bool_], grids: Sequence[tuple[int, int]]) -> Ints:
-    """Positions of one document, int64 (4, L): text, time, height, width.
-
-    Args:
-        is_image: bool (L,), True on the tokens that stand for merged patches; images never touch.
-        grids: (columns, rows) of merged patches of each image, in order.
-
-    Raises:
-        FamilyError: the runs of image tokens are not those of `grids`.
-    """
-    length = len(is_image)
-    out = np.empty((4, length), dtype=np.int64)
-    out[0] = np.arange(length)
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], is_image, [False])).astype(np.int8)))
-    starts, ends = edges[::2].tolist(), edges[1::2].tolist()
-    sizes = [columns * rows for columns, rows in grids]
-    if [end - start for start, end in zip(starts, ends, strict=True)] != sizes:
-        raise FamilyError(
-            f"positions: the ids hold image runs of {[e - s for s, e in zip(starts, ends, strict=True)]} tokens, "
-            f"the images need {sizes}; this is a bug of the caller: ids and images belong to different pages"
-        )
-    cursor = position = 0
-    for start, (columns, rows) in zip(starts, grids, strict=True):
-        out[1:, cursor:start] = out[0, : start - cursor] + position
-        position += start - cursor
-        cursor = start + columns * rows
-        time, height, width = out[1:, start:cursor].reshape(3, rows, columns)
-        time[:] = position
-        height[:] = np.arange(position, position + rows)[:, None]
-        width[:] = np.arange(position, position + columns)
-        position += max(columns, rows)
-    out[1:, cursor:] = out[0, : length - cursor] + position
-    return out
+        Raises:
+            FamilyError: the runs of image tokens are not those of the images.
+        """
+        is_image, grids = input_ids == self.image_id, [self.grid(*size) for size in image_sizes]
+        length = len(is_image)
+        out = np.empty((4, length), dtype=np.int64)
+        out[0] = np.arange(length)
+        edges = np.flatnonzero(np.diff(np.concatenate(([False], is_image, [False])).astype(np.int8)))
+        starts, ends = edges[::2].tolist(), edges[1::2].tolist()
+        sizes = [columns * rows for columns, rows in grids]
+        if [end - start for start, end in zip(starts, ends, strict=True)] != sizes:
+            raise FamilyError(
+                f"positions: the ids hold image runs of {[e - s for s, e in zip(starts, ends, strict=True)]} tokens, "
+                f"the images need {sizes}; this is a bug of the caller: ids and images belong to different pages"
+            )
+        cursor = position = 0
+        for start, (columns, rows) in zip(starts, grids, strict=True):
+            out[1:, cursor:start] = out[0, : start - cursor] + position
+            position += start - cursor
+            cursor = start + columns * rows
+            time, height, width = out[1:, start:cursor].reshape(3, rows, columns)
+            time[:] = position
+            height[:] = np.arange(position, position + rows)[:, None]
+            width[:] = np.arange(position, position + columns)
+            position += max(columns, rows)
+        out[1:, cursor:] = out[0, : length - cursor] + position
+        return out
 
 
 class Masks(Protocol):
