@@ -213,18 +213,20 @@ def _plan_of_size(width: int, height: int, policy: TilingPolicy) -> TilePlan:
         is_fitted = bool(rule.resize_buckets) or isinstance(rule.image_size, int)
     else:
         is_fitted = rule.kind != "adaptive" and not rule.native_resolution and isinstance(rule.tile_size, int)
-    placements = [
-        _placed((right - left, bottom - top), size, rule, is_fitted=is_fitted)
-        for (left, top, right, bottom), size in zip(boxes, sizes, strict=True)
-    ]
+    are_fitted = [is_fitted] * len(boxes)
     grid = int(cut.grids.columns[0]), int(cut.grids.rows[0])
     has_overview = len(cut.owners) > 0
     if has_overview:
-        (size,) = _pairs(cut.overviews)
-        boxes, sizes = [(0, 0, width, height), *boxes], [size, *sizes]
+        boxes, sizes = [(0, 0, width, height), *boxes], [*_pairs(cut.overviews), *sizes]
         # Overviews are resized under native resolution too; under kind adaptive a side gives a canvas without padding.
         is_fitted = bool(rule.overview_buckets) or (rule.kind != "adaptive" and isinstance(rule.overview_size, int))
-        placements = [_placed((width, height), size, rule, is_fitted=is_fitted), *placements]
+        are_fitted = [is_fitted, *are_fitted]
+    placements = [
+        fit((right - left, bottom - top), size, no_upscale=bool(rule.no_upscale))
+        if is_fitted
+        else Placement(width=size[0], height=size[1], left=0, top=0)
+        for (left, top, right, bottom), size, is_fitted in zip(boxes, sizes, are_fitted, strict=True)
+    ]
     is_labelled = policy.tile_labels and len(sizes) > 1
     labels = grid_labels(*grid, has_overview=has_overview, is_rtl=rule.reading_order == "rtl") if is_labelled else None
     return TilePlan(
@@ -246,13 +248,6 @@ def _cut(page: Sizes, policy: TilingPolicy) -> CutPages:
 
 def _pairs(arrays: tuple[Ints, Ints]) -> list[tuple[int, int]]:
     return list(zip(arrays[0].tolist(), arrays[1].tolist(), strict=True))
-
-
-def _placed(content: Size, canvas: Size, rule: TilingPolicy, *, is_fitted: bool) -> Placement:
-    """Content on its canvas: with its aspect kept, or covering it."""
-    if is_fitted:
-        return fit(content, canvas, no_upscale=bool(rule.no_upscale))
-    return Placement(width=canvas[0], height=canvas[1], left=0, top=0)
 
 
 def _within(size: int | Size, side: int | None) -> int | Size:
