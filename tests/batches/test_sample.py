@@ -67,7 +67,7 @@ def test_eos_is_supervised_when_it_is_the_padding_too(
 
 def test_a_bos_is_put_first_and_masked(families: dict[str, Family], monkeypatch: pytest.MonkeyPatch) -> None:
     family = families["qwen2_5_vl"]
-    monkeypatch.setattr(family, "bos_id", family.pad_id)
+    monkeypatch.setattr(family, "opening_ids", (family.pad_id,))
     sample = build_sample(make_document("k", ["two words"]), family)
     text = family.encoder.encode("two words")
     assert sample.input_ids.tolist() == [family.pad_id, *text, family.eos_id]
