@@ -95,3 +95,14 @@ def needs_extra(
     except ImportError as error:
         text = f"{what} needs {error.name or 'another package'} ({error}); run pip install 'wdstream[{extra}]'"
         raise error_type(f"{text} {alternative}".strip()) from error
+
+
+def file_trouble(error: OSError) -> str:
+    """What the system says of a file that a command cannot read or write, in one line.
+
+    Raises:
+        OSError: the error itself, when it is not about a file: then it is a fault of ours.
+    """
+    if error.filename is None:
+        raise error
+    return f"{error.filename}: {error.strerror or error}; is the path right, and may you read and write there?"

@@ -122,3 +122,12 @@ def test_from_raw_pages_to_a_plan(tmp_path: Path) -> None:
     summary = json.loads(planned.stdout)
     assert (summary["samples"], summary["pages"], summary["packs"]) == (2, 2, 1)
     assert "tables-tables-en" in run("where", config, "tables-tables-en@0001", "--max-steps", "2").stdout
+
+
+def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        done = run("make-tiny-model", out)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"wdstream: {tmp_path / 'file'}")
+        assert len(done.stderr.splitlines()) == 1

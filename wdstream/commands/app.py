@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from wdstream.commands import console, inspect, make_shards, plan
-from wdstream.errors import ConfigError, WdstreamError
+from wdstream.errors import ConfigError, WdstreamError, file_trouble
 
 
 class Commands(TyperGroup):
@@ -86,3 +86,6 @@ def main() -> None:
     except WdstreamError as error:
         print(f"wdstream: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except OSError as error:
+        print(f"wdstream: {file_trouble(error)}", file=sys.stderr)
+        sys.exit(1)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wdstream.errors import ConfigError, WdstreamError
+from wdstream.errors import ConfigError, WdstreamError, file_trouble
 
 EPILOG = """\
 Start it through Accelerate, which says how many processes there are and how they share the model:
@@ -58,9 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from wdstream.train.loop import train
 
         train(config)
-    except WdstreamError as error:
+    except (WdstreamError, OSError) as error:
         rank = os.environ.get("RANK", "0")
-        print(f"wdstream.train: {'' if rank == '0' else f'rank {rank}: '}{error}", file=sys.stderr, flush=True)
+        message = file_trouble(error) if isinstance(error, OSError) else error
+        print(f"wdstream.train: {'' if rank == '0' else f'rank {rank}: '}{message}", file=sys.stderr, flush=True)
         return 2 if isinstance(error, ConfigError) else 1
     return 0
 
