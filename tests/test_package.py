@@ -1,4 +1,7 @@
-"""What the packages offer by name: spans `wdstream` and the packages whose names are public."""
+"""What the packages offer by name.
+
+Spans: nodes, testing, make_shards
+"""
 
 from importlib import import_module
 

@@ -39,7 +39,7 @@ class World:
     """Rank `rank` of `size` data-parallel processes; made once at the edge, nothing below reads the environment.
 
     Raises:
-        ConfigError: one is no whole number, or rank is not in [0, size).
+        ConfigError: one is not a whole number, or rank is not in [0, size).
     """
 
     rank: int = 0

@@ -28,6 +28,13 @@ class _Module(backend_registration._DummyBackendModule):
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16, torch.float16]
 
+    def get_rng_state(self, device: torch.device) -> torch.Tensor:
+        """The CPU's, which draws for this device too."""
+        return torch.get_rng_state()
+
+    def set_rng_state(self, state: torch.Tensor, device: torch.device) -> None:
+        torch.set_rng_state(state)
+
 
 backend_registration._setup_privateuseone_for_python_backend("emulated", backend_module=_Module())
 DEVICE = torch.device("emulated", 0)

@@ -13,7 +13,7 @@ from wdstream.errors import ConfigError, WdstreamError, file_trouble
 
 
 class Commands(TyperGroup):
-    """The commands; Ctrl-C ends each with what it says of going on, where typer would end it without a word."""
+    """The commands; Ctrl-C ends each with what it says about continuing, where typer would end it without a word."""
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]  # any context of a command is one
         """Run the command that was asked for."""
