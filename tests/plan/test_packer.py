@@ -94,21 +94,22 @@ def test_nothing_that_fits_is_left_in_the_pool(pairs: list[tuple[int, int]], poo
 @given(sizes(), st.integers(0, TOKENS), st.integers(0, PATCHES))
 @settings(deadline=None)
 def test_the_best_single_or_pair_is_found(pairs: list[tuple[int, int]], tokens: int, patches: int) -> None:
-    """Against all singles and pairs; sizes are rounded up to 1/2048 of the capacity, so a pair may lose two."""
+    """Against all singles and pairs. Sizes are rounded up to 1/2048 of the capacity, so a pair seems larger than it is,
+    by less than two of these: one that fits with that to spare is found, or a choice smaller by no more than that."""
     packer = PoolPacker(Budget(tokens=TOKENS, patches=10**6))  # patches never scarce
     packer.add(items_of(pairs))
     found = [packer._pool[arrival] for arrival in packer._axes[0].best(tokens, patches)]
-    choices = [[item] for item in packer.items] + [list(pair) for pair in combinations(packer.items, 2)]
-    fitting = [
-        sum(item.tokens for item in choice)
-        for choice in choices
-        if sum(item.tokens for item in choice) <= tokens and sum(item.patches for item in choice) <= patches
+    rounding = TOKENS // 1024
+    singles = [item.tokens for item in packer.items if item.tokens <= tokens and item.patches <= patches]
+    pairs_within = [
+        one.tokens + two.tokens for one, two in combinations(packer.items, 2) if one.patches + two.patches <= patches
     ]
+    found_tokens = sum(item.tokens for item in found)
     assert len(found) <= 2
     assert sum(item.patches for item in found) <= patches
-    total = sum(item.tokens for item in found)
-    best = max(fitting, default=0)
-    assert best >= total >= best - TOKENS // 1024
+    assert found_tokens <= tokens
+    assert found_tokens >= max(singles, default=0) - rounding
+    assert found_tokens >= max((size for size in pairs_within if size <= tokens - rounding), default=0) - rounding
 
 
 @given(sizes(1500, 500), st.integers(1, 30))
