@@ -9,7 +9,7 @@ Pixels are uint8 arrays of shape (height, width, 3), RGB. A page's text and imag
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,6 +189,26 @@ class TileArrays:
     def starts(self) -> Ints:
         """int64 (n,): where each page's tiles begin."""
         return np.cumsum(self.counts) - self.counts
+
+
+class ImageSizes(Protocol):
+    """The sizes to which a model family resizes images."""
+
+    @property
+    def size_multiple(self) -> int:
+        """Pixels; the sides of an image are resized to multiples of this."""
+
+    @property
+    def min_pixels(self) -> int:
+        """Images of a smaller area are enlarged."""
+
+    @property
+    def max_pixels(self) -> int:
+        """Images of a larger area are shrunk."""
+
+    @property
+    def max_tile_side(self) -> int | None:
+        """Pixels; images with a longer side are shrunk, so larger tiles lose detail. None: no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,15 +79,25 @@ class Ranks:
         state: where to begin; None for the beginning.
         micro_batch_size: packs per batch of each loader.
         workers: threads of each loader.
+        prefetch: batches ready ahead in each loader.
     """
 
     def __init__(
-        self, plan: Plan, *, world: int, state: "State | None" = None, micro_batch_size: int = 1, workers: int = 0
+        self,
+        plan: Plan,
+        *,
+        world: int,
+        state: "State | None" = None,
+        micro_batch_size: int = 1,
+        workers: int = 0,
+        prefetch: int = 1,
     ) -> None:
         self._stack = ExitStack()
         packs = packs_per_rank(plan.settings.global_batch_size, world_size=world, micro_batch_size=micro_batch_size)
         self._per_step = packs // micro_batch_size
-        loader = partial(plan.loader, state=state, workers=workers, prefetch=1, micro_batch_size=micro_batch_size)
+        loader = partial(
+            plan.loader, state=state, workers=workers, prefetch=prefetch, micro_batch_size=micro_batch_size
+        )
         self._loaders: list[StreamLoader] = [
             self._stack.enter_context(loader(world=World(rank=rank, size=world))) for rank in range(world)
         ]

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 
 from wdstream.errors import ConfigError
-from wdstream.records import Ints, Placement, Size, TileArrays, TilePlan
+from wdstream.records import ImageSizes, Ints, Placement, Size, TileArrays, TilePlan
 from wdstream.tiling.adaptive import cut_adaptive
 from wdstream.tiling.arrays import CutPages, Sizes, page_sizes, with_overviews
 from wdstream.tiling.grid import cut_fixed, fit
@@ -42,26 +42,6 @@ _ONLY_UNDER = {
     **dict.fromkeys(("reading_order", "tile_labels", "own_labels"), _CUT),
 }
 """The kinds under which a field has an effect; a field that is not named has one under all, or is the family's."""
-
-
-class ImageSizes(Protocol):
-    """The sizes to which a model family resizes images."""
-
-    @property
-    def size_multiple(self) -> int:
-        """Pixels; the sides of an image are resized to multiples of this."""
-
-    @property
-    def min_pixels(self) -> int:
-        """Images of a smaller area are enlarged."""
-
-    @property
-    def max_pixels(self) -> int:
-        """Images of a larger area are shrunk."""
-
-    @property
-    def max_tile_side(self) -> int | None:
-        """Pixels; images with a longer side are shrunk, so larger tiles lose detail. None: no limit."""
 
 
 class TileFamily(ImageSizes, Protocol):

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.families.shared.model_folder import ModelFolder
-from wdstream.records import Ints, Pixels, Size
-from wdstream.tiling.policy import ImageSizes
+from wdstream.records import ImageSizes, Ints, Pixels, Size
 
 if TYPE_CHECKING:
     import torch
