@@ -4,8 +4,8 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-# Stations that are tested without torch, in well under a minute of CPU time.
-QUICK := $(addprefix tests/,storage text tiling plan shards raw)
+# Stations that are tested without torch, in under a minute of CPU time.
+CORE := $(addprefix tests/,storage text tiling plan shards raw)
 # One worker for each processor, eight at most, since each holds torch; a module's tests stay together, so that what they share is made once.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
 
@@ -20,11 +20,13 @@ setup: .venv/.installed
 demo: setup
 	$(BIN)/wdstream demo
 
+# One process: on few tests the start of each worker costs more than it saves.
 quick: setup
-	$(PYTEST) --without-torch $(QUICK)
+	$(BIN)/python -m pytest --without-torch $(CORE)
 
-test: quick
-	$(PYTEST) $(addprefix --ignore=,$(QUICK))
+test: setup
+	$(PYTEST) --without-torch $(CORE)
+	$(PYTEST) $(addprefix --ignore=,$(CORE))
 
 check: setup
 	$(BIN)/ruff format --check .

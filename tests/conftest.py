@@ -4,6 +4,7 @@ Session fixtures that are folders are made once in a run of several workers (`Sh
 write. Hypothesis has no deadline here, since a loaded machine would break it.
 """
 
+import gc
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -33,6 +34,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--without-torch"):
         sys.modules["torch"] = None  # type: ignore[assignment]  # what Python itself takes for "cannot be imported"
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # torch and the collected tests stay to the end: no later collection need walk through them
 
 
 settings.register_profile("no deadline", deadline=None)

@@ -131,3 +131,11 @@ def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
         assert done.returncode == 1
         assert done.stderr.startswith(f"wdstream: {tmp_path / 'file'}")
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_tokenizer_that_is_none_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# no JSON")
+    done = run("make-tiny-model", tmp_path / "model", "--tokenizer", tmp_path / "README.md")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"wdstream: {tmp_path / 'README.md'}: not a tokenizer.json: ")
+    assert not (tmp_path / "model").exists()

@@ -25,7 +25,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heapreplace
-from typing import TYPE_CHECKING, SupportsIndex
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -109,7 +109,7 @@ def packs_per_rank(global_batch_size: int, *, world_size: int, micro_batch_size:
     Raises:
         PlanError: they do not divide evenly; names the nearest numbers that would do.
     """
-    if not isinstance(micro_batch_size, SupportsIndex) or micro_batch_size < 1 or world_size < 1:
+    if not hasattr(micro_batch_size, "__index__") or micro_batch_size < 1 or world_size < 1:
         raise PlanError(f"micro_batch_size {micro_batch_size!r} on {world_size} ranks: expected at least 1 of each")
     share = world_size * micro_batch_size
     if global_batch_size % share == 0:

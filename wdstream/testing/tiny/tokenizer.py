@@ -48,12 +48,15 @@ def build_tokenizer(source: Path | None, *, vocab_size: int, added: Sequence[Add
         added: the family's tokens, in order of their ids; those the source already has keep their id.
 
     Raises:
-        FamilyError: no tokenizer.json there, or it is not a BPE and a cut was asked for.
+        FamilyError: no tokenizer.json there, it is not JSON, or it is not a BPE and a cut was asked for.
     """
     path = default_tokenizer_file() if source is None else source / "tokenizer.json" if source.is_dir() else source
     if not path.is_file():
         raise FamilyError(f"{path}: no such file; give the directory of a Hugging Face tokenizer (tokenizer.json)")
-    tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise FamilyError(f"{path}: not a tokenizer.json: {error}; give that of a Hugging Face tokenizer") from error
     if vocab_size or source is None:
         _cut(tree, vocab_size - len(added) if vocab_size else len(tree["model"]["vocab"]), path)
     known = {token["content"] for token in tree["added_tokens"]}
