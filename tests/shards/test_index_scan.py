@@ -12,7 +12,8 @@ import webdataset
 
 from tests.helpers.fake_shards import fake_image, measure, pages, write_shards
 from wdstream.errors import ShardError
-from wdstream.shards.index import describe_tar, index_shards, merge_index
+from wdstream.shards.describe import describe_tar
+from wdstream.shards.index import index_shards, merge_index
 from wdstream.shards.meta import load_complete
 from wdstream.shards.reader import Shards
 
