@@ -3,21 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wdstream.report.words import counted, edged, one_line, percent, printable, short_ids, shorten
-
-
-def test_controls_are_written_out() -> None:
-    assert printable("a\x1b[31mred\x00\x7f\x9b \u202eltr\u2066\ufeff") == (
-        "a␛[31mred␀<U+007F><U+009B> <U+202E>ltr<U+2066><U+FEFF>"
-    )
-
-
-def test_what_right_to_left_text_needs_stays() -> None:
-    assert printable("می\u200cخواهم \u200f(1)\n\tنه") == "می\u200cخواهم \u200f(1)\n\tنه"
-
-
-def test_one_line() -> None:
-    assert one_line("\n<row0_col1>\tx") == "⏎<row0_col1>⇥x"
+from wdstream.report.words import counted, edged, percent, short_ids, shorten
 
 
 def test_line_ends_at_the_edges_are_written_out() -> None:

@@ -2,7 +2,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wdstream.text.characters import normalise_text, replace_surrogates, unreadable_share
+from wdstream.text.characters import (
+    normalise_text,
+    one_line,
+    printable,
+    replace_surrogates,
+    short_name,
+    unreadable_share,
+)
 
 
 @pytest.mark.parametrize(
@@ -52,3 +59,22 @@ def test_replace_surrogates_leaves_everything_else() -> None:
 )
 def test_unreadable_share(text: str, share: float) -> None:
     assert unreadable_share(text) == share
+
+
+def test_controls_are_written_out() -> None:
+    assert printable("a\x1b[31mred\x00\x7f\x9b \u202eltr\u2066\ufeff") == (
+        "a␛[31mred␀<U+007F><U+009B> <U+202E>ltr<U+2066><U+FEFF>"
+    )
+
+
+def test_what_right_to_left_text_needs_stays() -> None:
+    assert printable("می\u200cخواهم \u200f(1)\n\tنه") == "می\u200cخواهم \u200f(1)\n\tنه"
+
+
+def test_one_line() -> None:
+    assert one_line("\n<row0_col1>\tx") == "⏎<row0_col1>⇥x"
+
+
+def test_a_name_is_one_short_line() -> None:
+    assert short_name("a\x1b[2Jb\nc\udce9.pdf") == "a␛[2Jb⏎c<U+DCE9>.pdf"
+    assert short_name("x" * 30 + "y" * 30, most=23) == "x" * 10 + "..." + "y" * 10

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-console = Console(markup=False, emoji=False)  # keys and paths may contain brackets and colons
-error_console = Console(stderr=True)
+from wdstream.report.console import PrintableConsole
+
+console = PrintableConsole(markup=False, emoji=False)  # keys and paths may contain brackets and colons
+error_console = PrintableConsole(stderr=True)
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CFG", help="YAML configuration of the run, see configs/.")]
 Overrides = Annotated[

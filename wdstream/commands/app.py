@@ -10,6 +10,8 @@ from typer.core import TyperGroup
 
 from wdstream.commands import console, inspect, make_shards, plan
 from wdstream.errors import ConfigError, WdstreamError, file_trouble
+from wdstream.report.console import show_log
+from wdstream.text.characters import printable
 
 
 class Commands(TyperGroup):
@@ -20,7 +22,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as stopped:
-            print(f"wdstream: {stopped or 'interrupted'}", file=sys.stderr)
+            _complain(str(stopped) or "interrupted")
             raise typer.Exit(130) from stopped
 
 
@@ -78,14 +80,20 @@ app.add_typer(inspect.cache_app, name="cache")
 app.command("demo")(demo_command)
 
 
+def _complain(message: str) -> None:
+    """One message on standard error; it may hold the name of a file, which is not to act on the terminal."""
+    print(f"wdstream: {printable(message)}", file=sys.stderr)
+
+
 def main() -> None:
     """Run the command; an error meant for the user becomes one message, exit status 2 for a usage error, else 1."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    show_log()
     try:
         app()
     except WdstreamError as error:
-        print(f"wdstream: {error}", file=sys.stderr)
+        _complain(str(error))
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     except OSError as error:
-        print(f"wdstream: {file_trouble(error)}", file=sys.stderr)
+        _complain(file_trouble(error))
         sys.exit(1)

@@ -22,6 +22,7 @@ from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config, load_config
 from wdstream.errors import ConfigError, TrainError
 from wdstream.make_shards import MakeShardsOptions, make_shards
+from wdstream.report.console import PrintableConsole
 from wdstream.report.progress import ProgressBar
 from wdstream.runs.digest import digest
 from wdstream.runs.layout import RunLayout
@@ -89,7 +90,7 @@ def run_demo(
         TrainError: a run failed, or the two runs differ.
     """
     began = time.perf_counter()
-    console = console or Console()
+    console = console or PrintableConsole()
     empty(work)
     config = prepare(pages, work, config_path, steps, console)
     start = partial(training, config_path, work=work, steps=steps, console=console)

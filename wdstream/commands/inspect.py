@@ -71,7 +71,7 @@ def evaluate_command(
         return
     if as_json:
         figures = {name: report.figures() for name, report in reports.items()}
-        typer.echo(json.dumps(figures, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(figures, indent=2))
         return
     for name, report in reports.items():
         for line in (f"{name}: {describe_eval(report.figures())}", *report.lines()):

@@ -8,6 +8,7 @@ import typer
 
 from wdstream.commands import AsJson, ConfigFile, Overrides, console
 from wdstream.errors import ConfigError
+from wdstream.text.characters import printable
 
 if TYPE_CHECKING:
     from wdstream.config.schema import Config
@@ -67,7 +68,8 @@ def digest_command(
     from wdstream.runs.digest import digest
 
     def warn(step: int, failure: "Failure") -> None:
-        typer.echo(f"step {step}: page {failure.key!r} failed and is blank in the digest: {failure.reason}", err=True)
+        text = f"step {step}: page {failure.key!r} failed and is blank in the digest: {failure.reason}"
+        typer.echo(printable(text), err=True)
 
     config, wanted = read_config(cfg, set_), parse_steps(steps)
     lines = digest(config, steps=wanted, world=world, workers=workers, resume_at=resume_at, on_failure=warn)

@@ -18,8 +18,9 @@ from wdstream.families.base import Family
 from wdstream.pixels.grey import MAX_JPEG_SIDE, encode_jpeg, has_no_colour
 from wdstream.records import Pixels
 from wdstream.report.view import MASK_MEANINGS, ImageView, PackView, TileView, span_groups
-from wdstream.report.words import counted, edged, one_line, percent, printable, short_ids, shorten
+from wdstream.report.words import counted, edged, percent, short_ids, shorten
 from wdstream.storage.atomic import write_file
+from wdstream.text.characters import one_line, printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment

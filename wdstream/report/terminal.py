@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from wdstream.report.view import MASK_MEANINGS, DocumentView, Mask, PackView, Span, span_groups
-from wdstream.report.words import counted, edged, one_line, percent, printable, short_ids, shorten
+from wdstream.report.words import counted, edged, percent, short_ids, shorten
+from wdstream.text.characters import one_line, printable
 
 SUPERVISED = "green"
 STYLES = {

@@ -3,11 +3,8 @@
 import unicodedata
 from dataclasses import dataclass
 
-LINE_CONTROLS = "\n\t"
-# Written out, because they reorder or hide what is around them: marks of direction that open a range, and others
-# that have no width. Those that right-to-left text needs (U+200E, U+200F, joiners) stay.
-WRITTEN_OUT = {0x202A, 0x202B, 0x202C, 0x202D, 0x202E, 0x2066, 0x2067, 0x2068, 0x2069, 0xFEFF, 0x2028, 0x2029}
-FIRST_CONTROL_PICTURE = 0x2400
+from wdstream.text.characters import one_line, printable
+
 ZERO_WIDTH_JOINER = "\u200d"
 
 HEAD_CHARS, TAIL_CHARS = 320, 120
@@ -22,16 +19,6 @@ class Shortened:
     head: str
     middle: str
     tail: str
-
-
-def printable(text: str) -> str:
-    """A text with every control character written out: U+001B becomes ␛, U+202E becomes <U+202E>."""
-    return "".join(map(_printable_char, text)) if any(map(_acts, text)) else text
-
-
-def one_line(text: str) -> str:
-    """`printable`, and line ends and tabs written out too."""
-    return printable(text).replace("\n", "⏎").replace("\t", "⇥")
 
 
 def edged(text: str) -> str:
@@ -80,13 +67,3 @@ def _cut(text: str, cut: int, direction: int, room: int) -> int:
     while 0 < cut < len(text) and (unicodedata.combining(text[cut]) or text[cut] == ZERO_WIDTH_JOINER):
         cut += direction
     return cut
-
-
-def _acts(char: str) -> bool:
-    return (char not in LINE_CONTROLS and unicodedata.category(char) in ("Cc", "Cs")) or ord(char) in WRITTEN_OUT
-
-
-def _printable_char(char: str) -> str:
-    if not _acts(char):
-        return char
-    return chr(FIRST_CONTROL_PICTURE + ord(char)) if ord(char) < 0x20 else f"<U+{ord(char):04X}>"

@@ -1,4 +1,8 @@
-"""Text as it is stored: line ends, hyphen marks and control characters of PDF text layers, lone surrogates."""
+"""Text as it is stored (line ends, hyphen marks and controls of PDF text layers, lone surrogates), and as it is shown.
+
+Nothing that comes from a file reaches a terminal as it is: names, suffixes, keys and errors of libraries are shown by
+`printable`, and where they are one word of a line by `short_name`.
+"""
 
 import re
 import unicodedata
@@ -11,6 +15,12 @@ _SPACE_AT_LINE_END = re.compile("[ \t\u00a0]+(?=\n|$)")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _UNREADABLE_CATEGORIES = frozenset({"Cc", "Cn", "Co", "Cs"})
 _READABLE_CONTROLS = frozenset("\t\n\r\x0c\x02\ufffe")
+_SHOWN_CONTROLS = "\n\t"
+# Written out, because they reorder or hide what is around them: marks of direction that open a range, and others that
+# have no width. Those that right-to-left text needs (U+200E, U+200F, joiners) stay.
+_WRITTEN_OUT = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF, 0x2028, 0x2029, *range(0xE0000, 0xE0080)}
+_FIRST_CONTROL_PICTURE = 0x2400
+_MAX_NAME = 160
 
 
 def replace_surrogates(text: str) -> str:
@@ -47,3 +57,30 @@ def unreadable_share(text: str) -> float:
         if unicodedata.category(character) in _UNREADABLE_CATEGORIES and character not in _READABLE_CONTROLS
     )
     return unreadable / len(text)
+
+
+def printable(text: str) -> str:
+    """A text with every control character written out: U+001B becomes ␛, U+202E becomes <U+202E>."""
+    return "".join(map(_printable_char, text)) if any(map(_acts, text)) else text
+
+
+def one_line(text: str) -> str:
+    """`printable`, and line ends and tabs written out too."""
+    return printable(text).replace("\n", "⏎").replace("\t", "⇥")
+
+
+def short_name(name: str, *, most: int = _MAX_NAME) -> str:
+    """A name, key or suffix for a message: `one_line`, cut in the middle where it is longer than `most`."""
+    shown = one_line(name)
+    half = (most - 3) // 2
+    return shown if len(shown) <= most else f"{shown[:half]}...{shown[-half:]}"
+
+
+def _acts(char: str) -> bool:
+    return (char not in _SHOWN_CONTROLS and unicodedata.category(char) in ("Cc", "Cs")) or ord(char) in _WRITTEN_OUT
+
+
+def _printable_char(char: str) -> str:
+    if not _acts(char):
+        return char
+    return chr(_FIRST_CONTROL_PICTURE + ord(char)) if ord(char) < 0x20 else f"<U+{ord(char):04X}>"

@@ -20,8 +20,8 @@ from wdstream.pipeline.build_pack import PackBuilder
 from wdstream.pipeline.plan_source import PackTask
 from wdstream.pipeline.planned import Plan, pack_builder
 from wdstream.records import Failure, PackPlan, World
-from wdstream.report.words import printable
 from wdstream.storage.json_lines import write_lines
+from wdstream.text.characters import printable
 from wdstream.train.evaluate.error_rate import ErrorCounts, count_errors, normalise
 from wdstream.train.evaluate.generate import cut_prompt, stop_ids, text_of_ids, write_ids
 from wdstream.train.step import Engine, undisturbed

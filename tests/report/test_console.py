@@ -1,0 +1,52 @@
+"""Nothing that came from a file acts on the terminal it is printed on."""
+
+import io
+import logging
+
+import pytest
+from rich.table import Table
+from rich.text import Text
+
+from wdstream.report.console import PrintableConsole, show_log
+from wdstream.report.progress import ProgressBar
+
+HOSTILE = "a\x1b]0;title\x07\r\x9b31m\u202egpj.exe\ud800"
+WRITTEN_OUT = "a␛]0;title␇␍<U+009B>31m<U+202E>gpj.exe<U+D800>"
+
+
+def printed(*things: object) -> str:
+    console = PrintableConsole(file=io.StringIO(), width=80, markup=False)
+    for thing in things:
+        console.print(thing)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_strings_cells_and_text_are_written_out() -> None:
+    table = Table(HOSTILE, title=HOSTILE)
+    table.add_row(HOSTILE)
+    table.add_row(Text(HOSTILE))
+    shown = printed(HOSTILE, Text(HOSTILE), table)
+    assert shown.count(WRITTEN_OUT) == 4
+    assert shown.count(WRITTEN_OUT.replace("␇␍", "")) == 2  # rich's Text drops these two
+    assert not {*shown} & {*HOSTILE} - {*WRITTEN_OUT}
+
+
+def test_styles_and_the_progress_bar_still_reach_the_terminal() -> None:
+    console = PrintableConsole(file=io.StringIO(), width=80, force_terminal=True, color_system="standard")
+    console.print(Text(HOSTILE, style="red"))
+    assert console.file.getvalue() == "\x1b[31m" + WRITTEN_OUT.replace("␇␍", "") + "\x1b[0m\n"  # type: ignore[attr-defined]
+    with ProgressBar(console) as bar:
+        bar.show(HOSTILE, 1, 2, unit="pages")
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "a␛]0;title" in shown.splitlines()[-1] and "\x1b]0" not in shown and "\x07" not in shown
+    assert "\x1b[?25l" in shown, "the cursor is hidden by rich itself"
+
+
+def test_warnings_of_the_log(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    log = logging.getLogger("wdstream")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setattr(log, "handlers", [])
+    show_log()
+    show_log()
+    log.warning("page %s", HOSTILE)
+    assert capsys.readouterr().err == f"page {WRITTEN_OUT}\n"

@@ -1,0 +1,46 @@
+"""The way to the terminal: whatever is printed by it, nothing that came from a file acts on the terminal.
+
+Every command prints by `PrintableConsole`; warnings of the package's log go through `show_log`. Both use
+`text.characters.printable`, so that names of files, keys, errors of libraries and text of pages need no care where they
+are printed.
+"""
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from wdstream.text.characters import printable
+
+
+class PrintableConsole(Console):
+    """A console of rich on which control characters and marks of direction are written out: ESC becomes ␛."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A string of a line or of a table's cell, written out before its width is measured."""
+        return super().render_str(printable(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Whatever else is printed; moves of the cursor by rich itself are control segments, and stay."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+
+class _PrintableFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def show_log() -> None:
+    """Print the package's warnings on standard error, written out as by `PrintableConsole`; once, however often called.
+
+    For commands: a program that uses the package has its own logging.
+    """
+    log = logging.getLogger("wdstream")
+    if not log.handlers and not logging.getLogger().handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(_PrintableFormatter("%(message)s"))
+        log.addHandler(handler)
