@@ -39,7 +39,7 @@ from wdstream.pixels.decode import decode_image
 from wdstream.pixels.header import image_size
 from wdstream.pixels.patches import patchify
 from wdstream.pixels.render import render_tiles, resize
-from wdstream.raw.pdf import open_pdf
+from wdstream.raw.pdf.document import open_pdf
 from wdstream.records import TilePlan
 from wdstream.tiling.policy import TilingPolicy, plan_tiles
 

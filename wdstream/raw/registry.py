@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from wdstream.raw.images import ImageSource
-from wdstream.raw.pdf import PdfSource
+from wdstream.raw.pdf.source import PdfSource
 from wdstream.raw.rows import RowSource
 from wdstream.raw.source import Source, split_suffix
 

@@ -7,8 +7,8 @@ import simplejpeg
 
 from tests.helpers.paths import DATA
 from wdstream.errors import SourceError
-from wdstream.raw import pdf as pdf_module
-from wdstream.raw.pdf import open_pdf
+from wdstream.raw.pdf import document as pdf_module
+from wdstream.raw.pdf.document import open_pdf
 from wdstream.text.characters import normalise_text
 
 PDF = DATA / "pages" / "pdf"

@@ -1,8 +1,9 @@
-"""PDF pages: rendered to JPEG, with the text of their text layer or of a file. PDFium by pypdfium2; not thread-safe.
+"""PDF documents and their pages, opened, measured and drawn by PDFium through pypdfium2; not thread-safe.
 
 The size in pixels is checked before rendering: a page may claim to be kilometres high.
 """
 
+import ctypes
 import gzip
 import math
 import zlib
@@ -11,82 +12,21 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wdstream.errors import SourceError, needs_extra
 from wdstream.pixels.grey import MAX_JPEG_SIDE, encode_jpeg
-from wdstream.raw.settings import RawSettings
-from wdstream.raw.sidecar import Sidecars
-from wdstream.raw.source import (
-    PageRange,
-    Source,
-    StoredImage,
-    StoredPage,
-    page_of_image,
-    require_text,
-)
+from wdstream.raw.pdf.characters import PageCharacters, read_characters
+from wdstream.raw.source import StoredImage
 from wdstream.records import Size
-from wdstream.text.characters import normalise_text, replace_surrogates, unreadable_share
 
 MAX_PAGES = 1_000_000
 MAX_UNPACKED_BYTES = 1 << 30
 MAX_TEXT_CHARS = 2_000_000
 _POINTS_PER_INCH = 72
+_FINER = 1000
 _READ_WHOLE_BYTES = 64 << 20
-
-
-class PdfSource(Source):
-    """PDFs, also those compressed as `.pdf.gz`."""
-
-    kind = "pdf"
-    suffixes = (".pdf", ".pdf.gz")
-    takes_sidecar = True
-
-    def check_installed(self) -> None:
-        """Check that pypdfium2 is installed."""
-        import_pdfium()
-
-    def survey(self, path: Path) -> tuple[int, tuple[int, ...]]:
-        """The number of pages."""
-        with open_pdf(path) as pdf:
-            return pdf.num_pages, ()
-
-    @contextmanager
-    def open(self, pages: PageRange, path: Path, settings: RawSettings) -> Iterator["_PdfReader"]:
-        """Open the document; its pages are found by number."""
-        with open_pdf(path) as pdf:
-            if pdf.num_pages != pages.file.num_pages:
-                raise SourceError(f"had {pages.file.num_pages} pages when the job was planned, now {pdf.num_pages}")
-            yield _PdfReader(pdf, pages, path, settings)
-
-
-class _PdfReader:
-    """Pages of a PDF as samples."""
-
-    def __init__(self, pdf: "PdfFile", pages: PageRange, path: Path, settings: RawSettings) -> None:
-        self._pdf = pdf
-        self._file = pages.file
-        self._settings = settings
-        self._sidecars = Sidecars(path, PdfSource.suffixes, self._file.num_pages)
-
-    def read(self, number: int) -> StoredPage:
-        settings = self._settings
-        with self._pdf.page(number) as page:
-            page.pixel_size(settings.dpi, settings.max_pixels)
-            sidecar = self._sidecars.text(number)
-            text = self._clean(page.text()) if sidecar is None else sidecar
-            require_text(text, "neither a text layer nor a text file beside it", settings)
-            image = page.render(dpi=settings.dpi, jpeg_quality=settings.jpeg_quality, max_pixels=settings.max_pixels)
-        text_from = "text layer" if sidecar is None else "text file"
-        meta = {"source": replace_surrogates(self._file.path), "page": number, "text_from": text_from}
-        return page_of_image(self._file.page_key(number), image, text, meta)
-
-    def _clean(self, text: str) -> str:
-        share = unreadable_share(text)
-        if share > self._settings.max_unreadable:
-            raise SourceError(
-                f"text layer is not text: {share:.1%} of its characters mean nothing in Unicode (limit "
-                f"{self._settings.max_unreadable:.1%}); put a text file next to the PDF"
-            )
-        return normalise_text(text)
 
 
 class PdfFile:
@@ -144,10 +84,42 @@ class PdfPage:
             SourceError: the text cannot be read, or is far longer than any page's.
         """
         with _explained("text layer cannot be read"), closing(self._page.get_textpage()) as text_page:
-            num_chars = text_page.count_chars()
-            if num_chars > MAX_TEXT_CHARS:
-                raise SourceError(f"text layer of {num_chars} characters is above the limit of {MAX_TEXT_CHARS}")
-            return str(text_page.get_text_range()) if num_chars > 0 else ""
+            return str(text_page.get_text_range()) if self._count_characters(text_page) > 0 else ""
+
+    def _count_characters(self, text_page: Any) -> int:
+        num_chars = int(text_page.count_chars())
+        if num_chars > MAX_TEXT_CHARS:
+            raise SourceError(f"text layer of {num_chars} characters is above the limit of {MAX_TEXT_CHARS}")
+        return max(0, num_chars)
+
+    def characters(self, size: Size) -> PageCharacters:
+        """The characters of the text layer, placed on the page drawn at `size`, (width, height) in pixels.
+
+        Raises:
+            SourceError: the text cannot be read, or is far longer than any page's.
+        """
+        with _explained("text layer cannot be read"), closing(self._page.get_textpage()) as text_page:
+            return read_characters(text_page, self._count_characters(text_page), self._to_pixels(size))
+
+    def _to_pixels(self, size: Size) -> NDArray[np.float64]:
+        """(2, 3) affine transform from the page's space to pixels of the page drawn at `size`, as PDFium has it.
+
+        PDFium answers in whole pixels, so it is asked about a page that is a thousand times as large.
+        """
+        import pypdfium2.raw as pdfium
+
+        def place(x: float, y: float) -> tuple[float, float]:
+            found = ctypes.c_int(), ctypes.c_int()
+            sides = (side * _FINER for side in size)
+            pdfium.FPDF_PageToDevice(self._page.raw, 0, 0, *sides, 0, x, y, *map(ctypes.byref, found))
+            return found[0].value / _FINER, found[1].value / _FINER
+
+        (left, top), (width, height) = place(0, 0), self._page.get_size()
+        columns = [
+            ((x - left) / side, (y - top) / side)
+            for side, (x, y) in zip((width, height), (place(width, 0), place(0, height)), strict=True)
+        ]
+        return np.array([*columns, (left, top)]).T
 
     def render(self, *, dpi: int, jpeg_quality: int, max_pixels: int) -> StoredImage:
         """Draw the page on white.

@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.paths import DATA
+from wdstream.raw.pdf.characters import PageCharacters
+from wdstream.raw.pdf.document import open_pdf
+
+PDF = DATA / "pages" / "pdf"
+
+
+def characters_of(path: Path) -> PageCharacters:
+    with open_pdf(path) as pdf, pdf.page(1) as page:
+        return page.characters(page.pixel_size(150, 10**9))
+
+
+def text_of(characters: PageCharacters) -> str:
+    return "".join(map(chr, characters.codes[characters.codes > 0]))
+
+
+@pytest.mark.parametrize("path", sorted(PDF.glob("*.pdf")), ids=lambda path: path.stem)
+def test_the_codes_are_the_text_layer(path: Path) -> None:
+    characters = characters_of(path)
+    with open_pdf(path) as pdf, pdf.page(1) as page:
+        assert text_of(characters) == page.text().replace("\ufffe", "\x02")
+    columns = (characters.boxes, characters.is_generated, characters.is_mapped, characters.object_number)
+    assert {len(column) for column in columns} == {len(characters)}
+    assert characters.object_number.max() == len(characters.objects.handles) - 1
+
+
+def test_what_is_known_of_a_character_and_its_object() -> None:
+    characters = characters_of(PDF / "tables-data_dtype-en.pdf")
+    outside = ((characters.boxes[:, :2] >= (1091, 509)) | (characters.boxes[:, 2:] <= 0)).any(axis=1)
+    assert (outside & ~characters.is_generated).sum() > 1500
+    assert {*characters.objects.render_modes.tolist(), *characters.objects.angles.tolist()} == {0}
+    assert (characters.object_number[characters.is_generated] == -1).all()
+    assert characters_of(PDF / "slides-packaging-tutorial.ru.pdf").is_mapped.sum() == 100
+
+
+@pytest.mark.parametrize(
+    ("rotation", "box", "angle"),
+    [(0, (20, 60, 41, 68), 0), (90, (32, 20, 40, 41), 90), (180, (59, 32, 80, 40), 180), (270, (60, 59, 68, 80), 270)],
+)
+def test_boxes_and_angles_on_a_turned_and_cropped_page(
+    tmp_path: Path, rotation: int, box: tuple[int, ...], angle: int
+) -> None:
+    content = "BT /F 12 Tf 0.5 0 0 1 120 132 Tm (HHHHHH) Tj ET"
+    path = tmp_path / "x.pdf"
+    path.write_text(
+        "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
+        f"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 300 300]/CropBox[100 100 200 200]/Rotate {rotation}"
+        "/Resources<</Font<</F<</Type/Font/Subtype/Type1/BaseFont/Courier-Bold>>>>>>/Contents 4 0 R>>endobj\n"
+        f"4 0 obj<</Length {len(content)}>>stream\n{content}\nendstream endobj\ntrailer<</Root 1 0 R>>\n%%EOF"
+    )
+    with open_pdf(path) as pdf, pdf.page(1) as page:
+        characters = page.characters((100, 100))
+    ink = np.concatenate([characters.boxes[:, :2].min(axis=0), characters.boxes[:, 2:].max(axis=0)])
+    assert np.abs(ink - box).max() < 2
+    assert characters.objects.angles.tolist() == [angle]
+    assert characters.objects.font_sizes.tolist() == [12]
+    assert characters.objects.colours.tolist() == [[0, 0, 0, 255]]

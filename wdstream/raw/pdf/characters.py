@@ -1,0 +1,182 @@
+"""The characters of a PDF page as arrays, read from PDFium with as few calls per character as it allows.
+
+pypdfium2 checks and converts the arguments of each call; here the functions are called with plain addresses, which is
+three times as fast, and the boxes are written straight into the array.
+"""
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.errors import needs_extra
+
+_Call = Callable[..., Any]
+_DOUBLE, _FLOAT = 8, 4
+_INVISIBLE_MODE = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextObjects:
+    """The m text objects of a page that have characters, in the order in which their first characters come.
+
+    Attributes:
+        handles: their addresses in PDFium, for as long as the page is open.
+        first: (m,) index of the first character of each.
+        render_modes: (m,) of the PDF standard: 0 fill, 1 stroke, 2 both, 3 none, 4 to 7 the same and clip.
+        font_sizes: (m,) height of the font's em in pixels of the rendered page.
+        colours: (m, 4) red, green, blue and alpha, 0 to 255, of the fill, of the stroke where only that is drawn.
+        angles: (m,) direction of the text on the rendered page in degrees, 0 to the right, 90 down.
+    """
+
+    handles: tuple[int, ...]
+    first: NDArray[np.int32]
+    render_modes: NDArray[np.int8]
+    font_sizes: NDArray[np.float32]
+    colours: NDArray[np.uint8]
+    angles: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageCharacters:
+    """The n characters of a page, in PDFium's order.
+
+    Attributes:
+        codes: (n,) Unicode code points, 0 where PDFium knows none, U+0002 for a hyphen that ends a line inside a word
+            (the text range has U+FFFE there).
+        boxes: (n, 4) left, top, right, bottom of the glyph's ink in pixels of the rendered page; rotation, crop box
+            and user unit are counted. Empty (0, 0, 0, 0) for what has no place.
+        is_generated: (n,) spaces and line ends that PDFium put in.
+        is_mapped: (n,) whether the font maps the character to Unicode.
+        object_number: (n,) index of the text object in `objects`, -1 for none.
+        objects: the text objects.
+    """
+
+    codes: NDArray[np.uint32]
+    boxes: NDArray[np.float32]
+    is_generated: NDArray[np.bool_]
+    is_mapped: NDArray[np.bool_]
+    object_number: NDArray[np.int32]
+    objects: TextObjects
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+
+def read_characters(text_page: Any, num_characters: int, to_pixels: NDArray[np.float64]) -> PageCharacters:
+    """Read the characters of an open text page.
+
+    Args:
+        text_page: of pypdfium2.
+        num_characters: its count.
+        to_pixels: (2, 3) affine transform from the page's space to pixels of the rendered page.
+    """
+    calls, handle = _calls(), _address(text_page.raw)
+    numbers = range(num_characters)
+    boxes = np.zeros((num_characters, 4))  # left, right, bottom, top, as PDFium gives them
+    start, width = boxes.ctypes.data, 4 * _DOUBLE
+    for at, number in enumerate(numbers):
+        left = start + at * width
+        calls.box(handle, number, left, left + 8, left + 16, left + 24)
+    handles = [calls.text_object(handle, number) or 0 for number in numbers]
+    number_of: dict[int, int] = {0: -1}
+    first: list[int] = []
+    for number, address in enumerate(handles):
+        if address not in number_of:
+            number_of[address] = len(first)
+            first.append(number)
+    return PageCharacters(
+        codes=np.fromiter((calls.code(handle, number) for number in numbers), np.uint32, num_characters),
+        boxes=_in_pixels(boxes, to_pixels),
+        is_generated=np.fromiter(
+            (calls.is_generated(handle, number) > 0 for number in numbers), np.bool_, num_characters
+        ),
+        is_mapped=np.fromiter((calls.map_error(handle, number) <= 0 for number in numbers), np.bool_, num_characters),
+        object_number=np.fromiter((number_of[address] for address in handles), np.int32, num_characters),
+        objects=_text_objects(handle, tuple(number_of)[1:], first, to_pixels),
+    )
+
+
+def _in_pixels(boxes: NDArray[np.float64], to_pixels: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(n, 4) boxes of the page's space, left, right, bottom, top, as left, top, right, bottom in pixels."""
+    corners = np.empty((len(boxes), 2, 2))  # corner, (x, y): opposite corners stay so, pages turn by right angles
+    corners[:, 0] = boxes[:, (0, 2)] @ to_pixels[:, :2].T + to_pixels[:, 2]
+    corners[:, 1] = boxes[:, (1, 3)] @ to_pixels[:, :2].T + to_pixels[:, 2]
+    placed = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+    placed[~boxes.any(axis=1)] = 0
+    return placed.astype(np.float32)
+
+
+def _text_objects(
+    text_page: int, handles: tuple[int, ...], first: list[int], to_pixels: NDArray[np.float64]
+) -> TextObjects:
+    """The properties of each text object, by its first character, whose matrix counts the forms that hold it."""
+    calls, count = _calls(), len(handles)
+    matrices = np.zeros((count, 6), np.float32)
+    colours = np.zeros((count, 4), np.uint32)
+    for at, character in enumerate(first):
+        calls.matrix(text_page, character, matrices.ctypes.data + at * 6 * _FLOAT)
+    modes = np.fromiter((calls.render_mode(handle) for handle in handles), np.int8, count)
+    for at, (character, mode) in enumerate(zip(first, modes, strict=True)):
+        colour = colours.ctypes.data + at * 4 * _FLOAT
+        (calls.stroke if mode % 4 == 1 else calls.fill)(text_page, character, *range(colour, colour + 16, 4))
+    sizes = np.fromiter((calls.font_size(text_page, character) for character in first), np.float64, count)
+    linear = to_pixels[:, :2] @ matrices[:, :4].reshape(count, 2, 2).transpose(0, 2, 1)  # columns: along, up
+    return TextObjects(
+        handles=handles,
+        first=np.array(first, np.int32),
+        render_modes=modes,
+        font_sizes=(np.hypot(linear[:, 0, 1], linear[:, 1, 1]) * np.abs(sizes)).astype(np.float32),
+        colours=colours.astype(np.uint8),
+        angles=(np.degrees(np.arctan2(linear[:, 1, 0], linear[:, 0, 0])) % 360).astype(np.float32),
+    )
+
+
+def _address(pointer: Any) -> int:
+    """The address that a ctypes pointer holds."""
+    return ctypes.cast(pointer, ctypes.c_void_p).value or 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Calls:
+    """Functions of PDFium, called with addresses as plain integers."""
+
+    code: _Call
+    box: _Call
+    is_generated: _Call
+    map_error: _Call
+    text_object: _Call
+    matrix: _Call
+    font_size: _Call
+    fill: _Call
+    stroke: _Call
+    render_mode: _Call
+
+
+@lru_cache
+def _calls() -> _Calls:
+    with needs_extra("reading PDFs", "pdf"):
+        import pypdfium2.raw as pdfium
+
+    def bound(function: Any, result: Any, *arguments: Any) -> _Call:
+        call: _Call = ctypes.PYFUNCTYPE(result, *arguments)(_address(function))
+        return call
+
+    pointer, number = ctypes.c_void_p, ctypes.c_int
+    character = (pointer, number)
+    return _Calls(
+        code=bound(pdfium.FPDFText_GetUnicode, ctypes.c_uint, *character),
+        box=bound(pdfium.FPDFText_GetCharBox, number, *character, *(pointer,) * 4),
+        is_generated=bound(pdfium.FPDFText_IsGenerated, number, *character),
+        map_error=bound(pdfium.FPDFText_HasUnicodeMapError, number, *character),
+        text_object=bound(pdfium.FPDFText_GetTextObject, pointer, *character),
+        matrix=bound(pdfium.FPDFText_GetMatrix, number, *character, pointer),
+        font_size=bound(pdfium.FPDFText_GetFontSize, ctypes.c_double, *character),
+        fill=bound(pdfium.FPDFText_GetFillColor, number, *character, *(pointer,) * 4),
+        stroke=bound(pdfium.FPDFText_GetStrokeColor, number, *character, *(pointer,) * 4),
+        render_mode=bound(pdfium.FPDFTextObj_GetTextRenderMode, number, pointer),
+    )

@@ -1,0 +1,68 @@
+"""PDF pages as samples: drawn to JPEG, with the text of their text layer or of a file."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wdstream.errors import SourceError
+from wdstream.raw.pdf.document import PdfFile, import_pdfium, open_pdf
+from wdstream.raw.settings import RawSettings
+from wdstream.raw.sidecar import Sidecars
+from wdstream.raw.source import PageRange, Source, StoredPage, page_of_image, require_text
+from wdstream.text.characters import normalise_text, replace_surrogates, unreadable_share
+
+
+class PdfSource(Source):
+    """PDFs, also those compressed as `.pdf.gz`."""
+
+    kind = "pdf"
+    suffixes = (".pdf", ".pdf.gz")
+    takes_sidecar = True
+
+    def check_installed(self) -> None:
+        """Check that pypdfium2 is installed."""
+        import_pdfium()
+
+    def survey(self, path: Path) -> tuple[int, tuple[int, ...]]:
+        """The number of pages."""
+        with open_pdf(path) as pdf:
+            return pdf.num_pages, ()
+
+    @contextmanager
+    def open(self, pages: PageRange, path: Path, settings: RawSettings) -> Iterator["_PdfReader"]:
+        """Open the document; its pages are found by number."""
+        with open_pdf(path) as pdf:
+            if pdf.num_pages != pages.file.num_pages:
+                raise SourceError(f"had {pages.file.num_pages} pages when the job was planned, now {pdf.num_pages}")
+            yield _PdfReader(pdf, pages, path, settings)
+
+
+class _PdfReader:
+    """Pages of a PDF as samples."""
+
+    def __init__(self, pdf: PdfFile, pages: PageRange, path: Path, settings: RawSettings) -> None:
+        self._pdf = pdf
+        self._file = pages.file
+        self._settings = settings
+        self._sidecars = Sidecars(path, PdfSource.suffixes, self._file.num_pages)
+
+    def read(self, number: int) -> StoredPage:
+        settings = self._settings
+        with self._pdf.page(number) as page:
+            page.pixel_size(settings.dpi, settings.max_pixels)
+            sidecar = self._sidecars.text(number)
+            text = self._clean(page.text()) if sidecar is None else sidecar
+            require_text(text, "neither a text layer nor a text file beside it", settings)
+            image = page.render(dpi=settings.dpi, jpeg_quality=settings.jpeg_quality, max_pixels=settings.max_pixels)
+        text_from = "text layer" if sidecar is None else "text file"
+        meta = {"source": replace_surrogates(self._file.path), "page": number, "text_from": text_from}
+        return page_of_image(self._file.page_key(number), image, text, meta)
+
+    def _clean(self, text: str) -> str:
+        share = unreadable_share(text)
+        if share > self._settings.max_unreadable:
+            raise SourceError(
+                f"text layer is not text: {share:.1%} of its characters mean nothing in Unicode (limit "
+                f"{self._settings.max_unreadable:.1%}); put a text file next to the PDF"
+            )
+        return normalise_text(text)
