@@ -37,9 +37,9 @@ def test_styles_and_the_progress_bar_still_reach_the_terminal() -> None:
     assert console.file.getvalue() == "\x1b[31m" + WRITTEN_OUT.replace("␇␍", "") + "\x1b[0m\n"  # type: ignore[attr-defined]
     with ProgressBar(console) as bar:
         bar.show(HOSTILE, 1, 2, unit="pages")
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "a␛]0;title" in shown.splitlines()[-1] and "\x1b]0" not in shown and "\x07" not in shown
-    assert "\x1b[?25l" in shown, "the cursor is hidden by rich itself"
+    hidden, _, shown = console.file.getvalue().partition("\x1b[?25l")  # type: ignore[attr-defined]
+    assert hidden and shown, "the cursor is hidden by rich itself"
+    assert "a␛]0;title" in shown and "\x1b]0" not in shown and "\x07" not in shown
 
 
 def test_warnings_of_the_log(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
