@@ -1,16 +1,19 @@
 """The command: help that answers at once, statuses, and errors as one sentence."""
 
 import contextlib
+import inspect
 import io
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from tests.helpers.paths import PAGES
 from wdstream.commands.app import app, main
+from wdstream.make_shards.options import MakeShardsOptions
 
 COMMANDS = (
     "make-shards",
@@ -139,3 +142,24 @@ def test_a_tokenizer_that_is_none_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith(f"wdstream: {tmp_path / 'README.md'}: not a tokenizer.json: ")
     assert not (tmp_path / "model").exists()
+
+
+def test_make_shards_has_an_option_for_every_setting_with_its_help() -> None:
+    command = next(found for found in app.registered_commands if found.name == "make-shards").callback
+    assert command is not None
+    parameters = inspect.signature(command).parameters
+    for name, field in MakeShardsOptions.model_fields.items():
+        flag = f"--{name.replace('_', '-')}"
+        declared = get_args(parameters[name].annotation)[1].default
+        assert declared in (flag, f"{flag}/--no-{flag[2:]}")
+        assert parameters[name].default == field.default
+        assert field.description and len(field.description) > 20, name
+    shown = " ".join(run("make-shards", "--help").stdout.split())
+    for piece in ("--time-limit", "--memory-limit-mb", "--max-pixels", "Pages per"):
+        assert piece in shown
+
+
+def test_an_option_out_of_range_names_its_limits(tmp_path: Path) -> None:
+    done = run("make-shards", tmp_path, tmp_path / "out", "--time-limit", "0")
+    assert done.returncode == 2
+    assert done.stderr == "wdstream: time_limit: expected greater than or equal to 0.1, found 0.0\n"

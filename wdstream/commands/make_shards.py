@@ -1,11 +1,13 @@
 """The commands that write shards or their index: make-shards, index, lengths."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from wdstream.commands import console, error_console
+from wdstream.commands.options import takes_options
+from wdstream.make_shards.options import MakeShardsOptions
 
 Tokenizer = Annotated[
     Path | None, typer.Option(help="Directory with tokenizer.json; writes the token column that plans need.")
@@ -20,54 +22,24 @@ Paragraphs = Annotated[
 Processes = Annotated[int | None, typer.Option("--workers", min=1, help="Processes; all cores when left out.")]
 
 
+@takes_options(MakeShardsOptions)
 def make_shards_command(
     raw: Annotated[Path, typer.Argument(help="Folder of PDFs, images with .txt files, and .jsonl rows.")],
     out: Annotated[Path, typer.Argument(help="Folder for the shards and their index.")] = Path("shards"),
-    tokenizer: Tokenizer = None,
-    paragraphs: Paragraphs = False,
-    dpi: Annotated[int, typer.Option(help="Resolution at which PDF pages are rendered.")] = 150,
-    pages_per_shard: Annotated[
-        int | None, typer.Option(help="Pages per shard, at most; 16 to 1,024 by the size of RAW when left out.")
-    ] = None,
-    placeholder: Annotated[
-        str | None, typer.Option(help="Text that stands for an image in rows; <image> and models' own when left out.")
-    ] = None,
-    chat_loss: Annotated[
-        Literal["all", "last"],
-        typer.Option(help="Answers that are supervised in chat rows that do not say so: all, or the last."),
-    ] = "all",
-    allow_outside_images: Annotated[
-        bool, typer.Option("--allow-outside-images", help="Rows may name images outside the folder of their file.")
-    ] = False,
-    workers: Processes = None,
-    keep_empty: Annotated[bool, typer.Option(help="Keep pages that have no text.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option(help="Replace OUT when it holds shards of other input or options.")
-    ] = False,
-    strict: Annotated[bool, typer.Option(help="Exit with 1 when anything was quarantined.")] = False,
+    *,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when anything was quarantined.")] = False,
+    **options: object,
 ) -> None:
     """Pack raw pages into tar shards with an index.
 
     Killed and started again, it continues and ends with the same bytes. What cannot be read is listed with its reason
     in OUT/quarantine.jsonl, and the job continues.
     """
-    from wdstream.make_shards import MakeShardsOptions, make_shards
+    from wdstream.make_shards import make_shards
     from wdstream.report.progress import progress_bar
 
-    options = MakeShardsOptions(
-        tokenizer=tokenizer,
-        paragraphs=paragraphs,
-        dpi=dpi,
-        pages_per_shard=pages_per_shard,
-        placeholder=placeholder,
-        chat_loss=chat_loss,
-        allow_outside_images=allow_outside_images,
-        workers=workers,
-        keep_empty=keep_empty,
-        overwrite=overwrite,
-    )
     with progress_bar(error_console) as on_progress:
-        report = make_shards(raw, out, options=options, on_progress=on_progress)
+        report = make_shards(raw, out, options=MakeShardsOptions.of(options), on_progress=on_progress)
     report.print(console)
     if strict and report.num_quarantined:
         raise typer.Exit(1)

@@ -15,21 +15,23 @@ class MakeShardsOptions(RawSettings):
     """The options of `make_shards`: how pages are read, how shards are cut, how the job runs."""
 
     pages_per_shard: int | None = Field(default=None, ge=1, le=1_000_000)
-    """None chooses 16 to 1,024, so that there are about 64 shards."""
+    """Pages per shard, at most; 16 to 1,024 when left out, so that there are about 64 shards."""
     shard_bytes: int = Field(default=1 << 30, ge=1, le=1 << 40)
-    """A shard is ended early when its pages are expected to exceed this."""
+    """Bytes of a shard; it is ended early when its pages are expected to exceed this."""
     workers: int | None = Field(default=None, ge=1, le=1024)
-    """Processes; None takes every core this process may use."""
+    """Processes; one per core when left out."""
     time_limit: float = Field(default=120.0, ge=0.1, le=1e6)
-    """Seconds that one page may take."""
+    """Seconds that one page may take; a pause of this program does not count. A page that takes longer is tried again by
+    itself, and quarantined if it takes longer again."""
     memory_limit_mb: int = Field(default=6144, ge=256, le=1 << 30)
-    """Address space of one process, in MiB."""
+    """Memory of one process (its address space), in MiB. A page that needs more is tried again by itself, and quarantined
+    if it needs more again."""
     overwrite: bool = False
-    """Remove what an earlier make-shards wrote to the output, and start again."""
+    """Remove what an earlier make-shards wrote to OUT, of other input or options, say, and start again."""
     tokenizer: Path | None = None
-    """A model's folder or tokenizer.json; its token column is written, too."""
+    """A model's folder or tokenizer.json; the token column that plans need is written, too."""
     paragraphs: bool = False
-    """Count the tokens of each paragraph, too, which `overlength: split` needs."""
+    """Count the tokens of each paragraph, too, which `overlength: split` needs. Almost twice the time."""
 
     @model_validator(mode="after")
     def _paragraphs_need_a_tokenizer(self) -> Self:

@@ -1,28 +1,31 @@
 """How raw pages are read: every setting here decides the bytes of shards."""
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from wdstream.settings import Settings
 from wdstream.text.messages import ChatLoss
 
 
 class RawSettings(Settings):
-    """How a page of a raw file becomes a sample."""
+    """How a page of a raw file becomes a sample. The string under a field is the help of its option."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     dpi: int = Field(default=150, ge=1, le=2400)
     """Resolution at which PDF pages are drawn."""
     jpeg_quality: int = Field(default=90, ge=1, le=100)
     """JPEG quality of drawn pages, and of images whose format shards do not hold."""
     max_pixels: int = Field(default=200_000_000, ge=1, le=1 << 40)
-    """Larger pages and images are quarantined, before they are drawn or decoded."""
+    """Pixels of a page or image; larger ones are quarantined before they are drawn or decoded. A lower --dpi makes PDF
+    pages smaller."""
     max_unreadable: float = Field(default=0.01, ge=0, le=1)
-    """A PDF page is quarantined when more than this share of its text has no meaning in Unicode."""
+    """Share of a PDF page's text that may have no meaning in Unicode; a page with more is quarantined."""
     keep_empty: bool = False
     """Keep pages without text, which are quarantined otherwise."""
     allow_outside_images: bool = False
-    """Let rows name images outside the folder of their JSONL file."""
+    """Let rows name images outside the folder of their JSONL file, or reach them by links that lead there."""
     placeholder: str | None = Field(default=None, min_length=1)
-    """The only text that stands for an image in rows; None takes `<image>` and models' own forms (raw/rows.py)."""
+    """The only text that stands for an image in rows; `<image>` and models' own forms when left out."""
     chat_loss: ChatLoss = "all"
     """Which turns of the assistant are supervised in chat rows that do not say so: all, or the last one."""
     check_images: bool = True
