@@ -38,8 +38,9 @@ def make_shards_command(
     from wdstream.make_shards import make_shards
     from wdstream.report.progress import progress_bar
 
+    chosen = MakeShardsOptions.of(options)
     with progress_bar(error_console) as on_progress:
-        report = make_shards(raw, out, options=MakeShardsOptions.of(options), on_progress=on_progress)
+        report = make_shards(raw, out, options=chosen, on_progress=on_progress)
     report.print(console)
     if strict and report.num_quarantined:
         raise typer.Exit(1)

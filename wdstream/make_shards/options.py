@@ -21,11 +21,11 @@ class MakeShardsOptions(RawSettings):
     workers: int | None = Field(default=None, ge=1, le=1024)
     """Processes; one per core when left out."""
     time_limit: float = Field(default=120.0, ge=0.1, le=1e6)
-    """Seconds that one page may take; a pause of this program does not count. A page that takes longer is tried again by
-    itself, and quarantined if it takes longer again."""
+    """Seconds that one page may take; a pause of this program does not count. A page that takes longer is tried again
+    by itself, and quarantined if it takes longer again."""
     memory_limit_mb: int = Field(default=6144, ge=256, le=1 << 30)
-    """Memory of one process (its address space), in MiB. A page that needs more is tried again by itself, and quarantined
-    if it needs more again."""
+    """Memory of one process (its address space), in MiB. A page that needs more is tried again by itself, and
+    quarantined if it needs more again."""
     overwrite: bool = False
     """Remove what an earlier make-shards wrote to OUT, of other input or options, say, and start again."""
     tokenizer: Path | None = None
