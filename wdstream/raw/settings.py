@@ -17,7 +17,9 @@ class RawSettings(Settings):
     """JPEG quality of drawn pages, and of images whose format shards do not hold."""
     max_pixels: int = Field(default=200_000_000, ge=1, le=1 << 40)
     """Pixels of a page or image; larger ones are quarantined before they are drawn or decoded. A lower --dpi makes PDF
-    pages smaller."""
+    pages smaller, --fit those that are too large."""
+    fit: bool = False
+    """Draw a PDF page that is larger than --max-pixels, or than a JPEG can be, at the largest size that is not."""
     max_unreadable: float = Field(default=0.01, ge=0, le=1)
     """Share of a PDF page's text that may have no meaning in Unicode; a page with more is quarantined."""
     keep_empty: bool = False

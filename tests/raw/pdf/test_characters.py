@@ -12,7 +12,7 @@ PDF = DATA / "pages" / "pdf"
 
 def characters_of(path: Path) -> PageCharacters:
     with open_pdf(path) as pdf, pdf.page(1) as page:
-        return page.characters(page.pixel_size(150, 10**9))
+        return page.characters(page.pixel_size(page.scale(150, 10**9)))
 
 
 def text_of(characters: PageCharacters) -> str:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from wdstream.errors import SourceError, needs_extra
 from wdstream.pixels.grey import MAX_JPEG_SIDE, encode_jpeg
 from wdstream.raw.pdf.characters import PageCharacters, read_characters
+from wdstream.raw.pdf.structure import Structure
 from wdstream.raw.source import StoredImage
 from wdstream.records import Size
 
@@ -26,14 +27,24 @@ MAX_UNPACKED_BYTES = 1 << 30
 MAX_TEXT_CHARS = 2_000_000
 _POINTS_PER_INCH = 72
 _FINER = 1000
+_ROUNDED_DOWN = 1 - 1e-12  # so that a side that is whole in exact numbers is not rounded up
 _READ_WHOLE_BYTES = 64 << 20
 
 
 class PdfFile:
     """An open PDF; pages are numbered from 1. Made by `open_pdf`."""
 
-    def __init__(self, document: Any) -> None:
+    def __init__(self, document: Any, structure: Structure) -> None:
         self._document = document
+        self._structure = structure
+        with _explained("kind of its form cannot be read"):
+            form_type = document.get_formtype()
+        pdfium = import_pdfium().raw
+        self.is_placeholder = form_type == pdfium.FORMTYPE_XFA_FULL
+        """Whether its pages stand for a form that only XFA viewers draw."""
+        if form_type == pdfium.FORMTYPE_ACRO_FORM:
+            with _explained("form cannot be opened"):
+                document.init_forms()  # before the first page is opened, or its fields are not drawn
 
     @property
     def num_pages(self) -> int:
@@ -48,34 +59,56 @@ class PdfFile:
             SourceError: PDFium cannot load it.
         """
         with _explained("page cannot be loaded"):
-            page = self._document[number - 1]
+            page = _with_sensible_crop(self._document, number - 1)
         with closing(page):
-            yield PdfPage(page)
+            yield PdfPage(page, self._structure.user_unit(number))
+
+
+def _with_sensible_crop(document: Any, index: int) -> Any:
+    """A page; one whose crop box has nothing of the page is opened without that box, as viewers do."""
+    page = document[index]
+    if all(side > 0 for side in page.get_size()):
+        return page
+    media = page.get_mediabox()
+    page.set_cropbox(min(media[0::2]), min(media[1::2]), max(media[0::2]), max(media[1::2]))
+    page.close()
+    return document[index]
 
 
 class PdfPage:
-    """One open page of a PDF."""
+    """One open page of a PDF, whose user unit is `user_unit` points."""
 
-    def __init__(self, page: Any) -> None:
+    def __init__(self, page: Any, user_unit: float = 1.0) -> None:
         self._page = page
+        self._user_unit = user_unit
 
-    def pixel_size(self, dpi: int, max_pixels: int) -> Size:
-        """(width, height) in pixels at `dpi`, the page's rotation counted.
+    def scale(self, dpi: int, max_pixels: int, *, fit: bool = False) -> float:
+        """Pixels per unit of the page at `dpi`; where that is above a limit and `fit` is set, the most that fits.
 
         Raises:
             SourceError: the page has no sensible size, or is above the limit.
         """
         with _explained("page has no size"):
-            points = self._page.get_size()
-        if not all(math.isfinite(side) and side > 0 for side in points):
-            raise SourceError(f"page has no sensible size: {points[0]} x {points[1]} points")
-        width, height = (math.ceil(side * dpi / _POINTS_PER_INCH) for side in points)
-        if width * height > max_pixels or max(width, height) > MAX_JPEG_SIDE:
+            sides = self._page.get_size()
+        if not all(math.isfinite(side) and side > 0 for side in sides):
+            raise SourceError(f"page has no sensible size: {sides[0]} x {sides[1]} points")
+        scale = dpi / _POINTS_PER_INCH
+        if self._user_unit != 1.0:
+            scale *= self._user_unit * _ROUNDED_DOWN
+        width, height = _pixels(sides, scale)
+        if width * height <= max_pixels and max(width, height) <= MAX_JPEG_SIDE:
+            return scale
+        if not fit:
+            width, height = _pixels(sides, scale * _ROUNDED_DOWN)
             raise SourceError(
                 f"page of {width}x{height} pixels at {dpi} dpi is above the limit of {max_pixels} pixels (max_pixels) "
-                f"or {MAX_JPEG_SIDE} a side; lower the dpi"
+                f"or {MAX_JPEG_SIDE} a side; --fit draws it as large as fits, a lower --dpi all pages smaller"
             )
-        return width, height
+        return _fitting(sides, max_pixels)
+
+    def pixel_size(self, scale: float) -> Size:
+        """(width, height) in pixels of the page drawn at `scale`, its rotation counted."""
+        return _pixels(self._page.get_size(), scale)
 
     def text(self) -> str:
         """The text layer as PDFium returns it, not normalised; empty for a scan.
@@ -121,20 +154,50 @@ class PdfPage:
         ]
         return np.array([*columns, (left, top)]).T
 
-    def render(self, *, dpi: int, jpeg_quality: int, max_pixels: int) -> StoredImage:
-        """Draw the page on white.
+    @contextmanager
+    def drawn(self, scale: float) -> Iterator[NDArray[np.uint8]]:
+        """The page on white at `scale`, with its form fields and annotations: (height, width, 4), RGB and an unused
+        byte, which may be used in the block.
 
         Raises:
-            SourceError: the page is above the limit, or PDFium cannot draw it.
+            SourceError: PDFium cannot draw it.
         """
-        self.pixel_size(dpi, max_pixels)
-        scale = dpi / _POINTS_PER_INCH
         with (
             _explained("page cannot be drawn"),
             closing(self._page.render(scale=scale, rev_byteorder=True, prefer_bgrx=True)) as bitmap,
         ):
-            jpeg = encode_jpeg(bitmap.to_numpy(), jpeg_quality)
-            return StoredImage(data=jpeg, extension="jpg", size=(bitmap.width, bitmap.height))
+            yield bitmap.to_numpy()
+
+    def render(self, *, dpi: int, jpeg_quality: int, max_pixels: int, fit: bool = False) -> StoredImage:
+        """Draw the page to a JPEG.
+
+        Raises:
+            SourceError: the page is above the limit and does not have to fit, or PDFium cannot draw it.
+        """
+        with self.drawn(self.scale(dpi, max_pixels, fit=fit)) as pixels:
+            return stored_jpeg(pixels, jpeg_quality)
+
+
+def stored_jpeg(pixels: NDArray[np.uint8], quality: int) -> StoredImage:
+    """A drawn page, (height, width, 4), as it goes into a shard."""
+    height, width = pixels.shape[:2]
+    return StoredImage(data=encode_jpeg(pixels, quality), extension="jpg", size=(width, height))
+
+
+def _pixels(sides: tuple[float, float], scale: float) -> Size:
+    """The size that PDFium's wrapper draws: rounded up."""
+    return math.ceil(sides[0] * scale), math.ceil(sides[1] * scale)
+
+
+def _fitting(sides: tuple[float, float], max_pixels: int) -> float:
+    """The largest scale at which (width, height), in units of the page, is within `max_pixels` and JPEG's side."""
+    most = min(math.sqrt(max_pixels / (sides[0] * sides[1])), MAX_JPEG_SIDE / max(sides))
+    short, long = sorted(sides)
+    # Whole pixels on the long side; a side that would be below one is one, and leaves the other what is left.
+    long_pixels = math.floor(long * most) if short * most >= 1 else min(max_pixels, MAX_JPEG_SIDE)
+    while long_pixels > 1 and math.prod(_pixels(sides, long_pixels / long * _ROUNDED_DOWN)) > max_pixels:
+        long_pixels -= 1
+    return long_pixels / long * _ROUNDED_DOWN
 
 
 @contextmanager
@@ -154,20 +217,21 @@ def open_pdf(path: Path) -> Iterator[PdfFile]:
         if "password" in reason.lower():
             raise SourceError("PDF needs a password; save it without one") from error
         raise SourceError(f"not a readable PDF: {_reason(error)}") from error
-    with closing(document):
+    with closing(document), closing(Structure(content)) as structure:
         num_pages = len(document)
         if not 0 < num_pages <= MAX_PAGES:
             raise SourceError(f"PDF says it has {num_pages} pages; 1 to {MAX_PAGES} expected")
-        yield PdfFile(document)
+        yield PdfFile(document, structure)
 
 
 def import_pdfium() -> Any:
-    """The module pypdfium2.
+    """The module pypdfium2; pikepdf is there, too.
 
     Raises:
-        ConfigError: it is not installed, with the command that installs it.
+        ConfigError: one is not installed, with the command that installs it.
     """
     with needs_extra("reading PDFs", "pdf"):
+        import pikepdf  # noqa: F401  # structure.py opens documents with it, where a failure is not an error
         import pypdfium2
     return pypdfium2
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wdstream.errors import SourceError
-from wdstream.raw.pdf.document import PdfFile, import_pdfium, open_pdf
+from wdstream.raw.pdf.document import PdfFile, import_pdfium, open_pdf, stored_jpeg
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.sidecar import Sidecars
 from wdstream.raw.source import PageRange, Source, StoredPage, page_of_image, require_text
@@ -48,12 +48,17 @@ class _PdfReader:
 
     def read(self, number: int) -> StoredPage:
         settings = self._settings
+        if self._pdf.is_placeholder:
+            raise SourceError(
+                "page is the placeholder of an XFA form, which only some viewers draw; print the form to a plain PDF"
+            )
         with self._pdf.page(number) as page:
-            page.pixel_size(settings.dpi, settings.max_pixels)
+            scale = page.scale(settings.dpi, settings.max_pixels, fit=settings.fit)
             sidecar = self._sidecars.text(number)
             text = self._clean(page.text()) if sidecar is None else sidecar
             require_text(text, "neither a text layer nor a text file beside it", settings)
-            image = page.render(dpi=settings.dpi, jpeg_quality=settings.jpeg_quality, max_pixels=settings.max_pixels)
+            with page.drawn(scale) as pixels:
+                image = stored_jpeg(pixels, settings.jpeg_quality)
         text_from = "text layer" if sidecar is None else "text file"
         meta = {"source": replace_surrogates(self._file.path), "page": number, "text_from": text_from}
         return page_of_image(self._file.page_key(number), image, text, meta)
