@@ -35,7 +35,7 @@ def test_a_page_above_the_limit_is_fitted_when_asked() -> None:
     with pytest.raises(SourceError, match=r"page of 30000x30000 pixels at 150 dpi .* --fit draws it as large as fits"):
         read(CASES / "huge.pdf")
     page = read(CASES / "huge.pdf", fit=True, max_pixels=1_000_000)
-    assert (page.sizes, text_of(page)) == (((1000, 1000),), "A poster of 200 by 200 inches.")
+    assert (page.sizes, text_of(page)) == (((1000, 1000),), "A poster of two hundred inches")
 
 
 def test_the_placeholder_of_an_xfa_form_is_no_page() -> None:
