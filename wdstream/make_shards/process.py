@@ -53,7 +53,7 @@ class Loss:
 
 
 class Process:
-    """A running worker."""
+    """A worker: started with the object, watched by its messages."""
 
     def __init__(self, setup: Setup, keep_open: tuple[int, ...], clock: Clock) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `end`
@@ -125,7 +125,7 @@ class Process:
         return file if self.at[1] is None else f"{file} page {self.at[1]}"
 
     def loss(self) -> Loss:
-        """How it ended."""
+        """How the process ended, once it has."""
         code = self._process.wait()
         if self.gave_up is not None:
             return Loss(cause=self.gave_up)
