@@ -21,7 +21,7 @@ _MOST_UNEXPLAINED = 10
 """Losses of a job that no page explains, as while its shard is written; each is the loss of all its work."""
 _TIMES = {2: "twice"}
 
-Where = tuple[int, int | None]
+LostAt = tuple[int, int | None]
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ class Recovery:
         self._losses: dict[object, list[Loss]] = {}
         self._unexplained: Counter[tuple[str, int]] = Counter()
 
-    def after_loss(self, job: Job, at: Where | None, loss: Loss) -> list[Job]:
+    def after_loss(self, job: Job, at: LostAt | None, loss: Loss) -> list[Job]:
         """The jobs that take the place of a lost one, the most urgent first.
 
         Raises:
@@ -69,7 +69,7 @@ class Recovery:
         shard.kept |= {*job.places}
         return self._closed(shard)
 
-    def _read_again(self, job: Job, at: Where, loss: Loss) -> list[Job]:
+    def _read_again(self, job: Job, at: LostAt, loss: Loss) -> list[Job]:
         """Split a job at the page where its process was lost, or at the range, if the file was being opened."""
         shard, places = self._shards[job.number], job.places
         item, page = at
