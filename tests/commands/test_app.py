@@ -149,7 +149,7 @@ def test_make_shards_has_an_option_for_every_setting_with_its_help() -> None:
     assert command is not None
     parameters = inspect.signature(command).parameters
     for name, field in MakeShardsOptions.model_fields.items():
-        flag = f"--{name.replace('_', '-')}"
+        flag = "--metadata-field" if name == "metadata_fields" else f"--{name.replace('_', '-')}"
         declared = get_args(parameters[name].annotation)[1].default
         assert declared in (flag, f"{flag}/--no-{flag[2:]}")
         assert parameters[name].default == field.default

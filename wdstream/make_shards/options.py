@@ -9,6 +9,11 @@ from pydantic import Field, model_validator
 from wdstream.raw.settings import RawSettings
 
 _HOW_ONLY = {"workers", "time_limit", "memory_limit_mb", "overwrite", "tokenizer", "paragraphs"}
+_FIRST = {
+    *("allow_outside_images", "chat_loss", "check_images", "dpi", "jpeg_quality", "keep_empty", "max_pixels"),
+    *("max_unreadable", "pages_per_shard", "placeholder", "shard_bytes"),
+}
+"""Options that every manifest has."""
 
 
 class MakeShardsOptions(RawSettings):
@@ -45,5 +50,10 @@ class MakeShardsOptions(RawSettings):
         return self.workers or len(os.sched_getaffinity(0))
 
     def content(self) -> dict[str, object]:
-        """The options that decide the bytes of the shards, not only how they are made."""
-        return self.model_dump(mode="json", exclude=_HOW_ONLY)
+        """The options that decide the bytes of the shards, not only how they are made.
+
+        Those that came later are there only where they are set, so that an option more changes no output's manifest.
+        """
+        chosen = self.model_dump(mode="json", exclude=_HOW_ONLY)
+        set_later = self.model_dump(mode="json", exclude=_HOW_ONLY | _FIRST, exclude_defaults=True)
+        return {name: value for name, value in chosen.items() if name in _FIRST or name in set_later}

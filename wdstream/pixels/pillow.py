@@ -33,22 +33,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import ConfigError, DecodeError
+from wdstream.text.image_names import IMAGE_MAGIC, image_format
 
 if TYPE_CHECKING:
     from PIL import Image
 
-# Only raster formats: Pillow would start a PostScript interpreter for EPS, for one.
-_MAGIC: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (
-    ("JPEG", 0, (b"\xff\xd8\xff",)),
-    ("PNG", 0, (b"\x89PNG\r\n\x1a\n",)),
-    ("TIFF", 0, (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")),
-    ("WEBP", 8, (b"WEBP",)),
-    ("GIF", 0, (b"GIF87a", b"GIF89a")),
-    ("BMP", 0, (b"BM",)),
-    ("JPEG2000", 0, (b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")),
-    ("AVIF", 4, (b"ftypavif", b"ftypavis", b"ftypmif1")),
-    ("PPM", 0, (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"Pf")),
-)
 # Plugins that Pillow does not load at once. Asked for such a format, it would load all forty, which takes 0.1 s.
 _LATE_PLUGINS = {
     "TIFF": "TiffImagePlugin",
@@ -64,10 +53,10 @@ def sniff_format(data: bytes) -> str:
     Raises:
         DecodeError: the bytes are not an image of a known format.
     """
-    for name, start, magics in _MAGIC:
-        if data.startswith(magics, start):
-            return name
-    known = ", ".join(name for name, _, _ in _MAGIC)
+    name = image_format(data)
+    if name is not None:
+        return name
+    known = ", ".join(name for name, _, _ in IMAGE_MAGIC)
     raise DecodeError(f"not an image: {len(data)} bytes that start with {data[:12]!r}; expected one of {known}")
 
 

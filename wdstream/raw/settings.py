@@ -28,6 +28,9 @@ class RawSettings(Settings):
     """Let rows name images outside the folder of their JSONL file, or reach them by links that lead there."""
     placeholder: str | None = Field(default=None, min_length=1)
     """The only text that stands for an image in rows; `<image>` and models' own forms when left out."""
+    metadata_fields: tuple[str, ...] = ()
+    """A field of rows that is metadata, whatever it looks like; other fields that could be an image are refused. May be
+    repeated."""
     chat_loss: ChatLoss = "all"
     """Which turns of the assistant are supervised in chat rows that do not say so: all, or the last one."""
     check_images: bool = True

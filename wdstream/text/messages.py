@@ -160,8 +160,11 @@ def _turn(number: int, message: object) -> tuple[TurnSegment, list[TextSegment |
     if role not in ROLES:
         raise RowError(f"message {number}: unknown role {role!r}; known: {', '.join(ROLES)}")
     for key in message:
-        if key not in _MESSAGE_KEYS:
-            raise RowError(f"message {number}: {key!r} is not supported; write calls of tools as text of the content")
+        if key not in _MESSAGE_KEYS and message[key] is not None:
+            raise RowError(
+                f"message {number}: {key!r} is not supported; write calls of tools as text of the content, give images "
+                "in parts of the content or in the row's 'images', and leave out or empty (null) what is of no use"
+            )
     train = message.get("train")
     if train is not None and (not isinstance(train, bool) or (train and role != SUPERVISED_ROLE)):
         raise RowError(f"message {number}: train is true or false, and only turns of the assistant are supervised")

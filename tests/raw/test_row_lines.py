@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from wdstream.raw import rows
-from wdstream.raw.rows import mark_lines, numbered_lines
+from wdstream.raw import row_lines
+from wdstream.raw.row_lines import mark_lines, numbered_lines
 
 
 def test_lines_by_number_across_marks(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_no_newline_at_the_end_and_an_empty_file(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_too_long_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "MAX_LINE_BYTES", 10)
+    monkeypatch.setattr(row_lines, "MAX_LINE_BYTES", 10)
     path = tmp_path / "x.jsonl"
     path.write_bytes(b"short\n" + b"x" * 35 + b"\nlast one\n" + b"y" * 10 + b"\nend")
     num_lines, marks = mark_lines(path)

@@ -1,0 +1,82 @@
+"""What a row may hold besides its text and its images: metadata, and nothing that could be an image."""
+
+import base64
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wdstream.errors import RowError
+from wdstream.text.row_fields import refuse_unused_images
+from wdstream.text.row_images import RowImage
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
+JPEG64 = base64.b64encode(b"\xff\xd8\xff\xe0" + bytes(64)).decode()
+USED = [RowImage(where="image", name="pages/a.png")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({"scan": "b.png"}, "field 'scan' holds 'b.png'"),
+        ({"scan": " ./x/b.TIFF "}, "field 'scan' holds"),
+        ({"scan": "https://host/b.jpg?width=3#top"}, "field 'scan' holds"),
+        ({"scan": "sub\\b.heic"}, "field 'scan' holds"),
+        ({"scan": "with space.png"}, "field 'scan' holds 'with space.png'"),  # there is such a file
+        ({"scan": JPEG64}, "field 'scan' holds"),
+        ({"scan": "data:image/svg+xml,%3Csvg"}, "field 'scan' holds"),
+        ({"scan": PNG}, "field 'scan' holds 72 bytes of an image"),
+        ({"scan": bytearray(b"%PDF-1.7")}, "field 'scan' holds 8 bytes of an image"),
+        ({"scan": list(PNG)}, "field 'scan' holds the bytes of an image as a list of 72 numbers"),
+        ({"scan": np.frombuffer(PNG, np.uint8)}, "field 'scan' holds a ndarray"),
+        ({"scan": np.zeros((20, 30, 3))}, "field 'scan' holds a ndarray"),
+        ({"scan": {"path": ["b.png", "c.png"], "n": 1}}, "field 'scan' holds 'b.png'"),
+        ({"m": {"a": [{"b": ({"c": "b.webp"},)}]}}, "field 'm' holds 'b.webp'"),
+        ({"image_s": ["b"]}, "field 'image_s' holds ['b']"),
+        ({"Images": ["b"]}, "field 'Images' holds"),
+        ({"imges": "b"}, "field 'imges' holds 'b'"),
+        ({"image2": "b"}, "field 'image2' holds 'b'"),
+        ({"pageImage": {"name": "b"}}, "field 'pageImage' holds"),
+        ({"thumbnail": "https://host/7"}, "field 'thumbnail' holds"),
+        ({"videos": ["b.mp4"]}, "field 'videos' holds"),
+    ],
+)
+@pytest.mark.parametrize("images", [USED, []], ids=["with images", "without"])
+def test_what_could_be_an_image_is_refused(fields: dict[str, Any], what: str, images: list[RowImage]) -> None:
+    with pytest.raises(RowError, match="is not used") as caught:
+        refuse_unused_images(fields, images, is_image_file=lambda name: name == "with space.png")
+    (field,) = fields
+    assert str(caught.value).startswith(what)
+    assert f"say that this is metadata with --metadata-field {field}" in str(caught.value)
+    refuse_unused_images(fields, images, metadata_fields=frozenset(fields))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"image_id": "000000123", "image_width": 640, "image_caption": "A page.", "num_images": 1, "has_image": True},
+        {"image_alt": "A photo of a page", "image": "", "images": [], "photo": None},
+        {"source": "pages/a.png", "file": "a.png", "url": "https://host/other/a.png", "id": "b.png"},
+    ],
+)
+def test_metadata_of_images_that_are_used(fields: dict[str, Any]) -> None:
+    refuse_unused_images(fields, USED)
+    if any(fields.values()):
+        with pytest.raises(RowError, match="is not used"):
+            refuse_unused_images(fields, [])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"url": "https://host/page.html", "path": "s3://bucket/x.warc.gz", "file": "chapter.txt", "lang": "en"},
+        {"note": "Save it as photo.png", "title": "How image.jpg came about", "format": "png", "mime": "image/png"},
+        {"words": ["open", "photo.png", "now"], "boxes": np.zeros((400, 4)), "vector": np.zeros(300), "n": np.int64(3)},
+        {"message": "image", "usage": {"tokens": 5}, "pages": 4, "stages": ["a", "b"]},
+        {"hash": "d41d8cd98f00b204e9800998ecf8427e" * 3, "workdir": "/work/data/files/of/this/set/0000000001"},
+        {"ids": [66, 77, 1, 2], "bytes": b"plain", "empty": b"", "nothing": [], "score": 0.5},
+    ],
+)
+@pytest.mark.parametrize("images", [USED, []], ids=["with images", "without"])
+def test_sound_metadata_is_kept(fields: dict[str, Any], images: list[RowImage]) -> None:
+    refuse_unused_images(fields, images)

@@ -1,0 +1,50 @@
+"""Lines of a large file by number: the survey notes where each thousandth starts, and readers seek to that mark."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+MAX_LINE_BYTES = 256 << 20
+_LINES_PER_MARK = 1000
+
+
+def mark_lines(path: Path) -> tuple[int, tuple[int, ...]]:
+    """Count a file's lines, and note the offset of each thousandth, from the first.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    marks: list[int] = []
+    num_lines = offset = 0
+    with path.open("rb") as file:
+        while line := file.readline(MAX_LINE_BYTES):
+            if num_lines % _LINES_PER_MARK == 0:
+                marks.append(offset)
+            num_lines += 1
+            offset += len(line) + _skip_rest(file, line)
+    return num_lines, tuple(marks)
+
+
+def numbered_lines(path: Path, marks: Sequence[int], first: int, count: int) -> Iterator[tuple[int, bytes | None]]:
+    """Lines `first` to `first + count - 1`, from 1, with their numbers; None for one above `MAX_LINE_BYTES`.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    mark = (first - 1) // _LINES_PER_MARK
+    with path.open("rb") as file:
+        file.seek(marks[mark])
+        for number in range(mark * _LINES_PER_MARK + 1, first + count):
+            line = file.readline(MAX_LINE_BYTES)
+            is_long = _skip_rest(file, line) > 0
+            if number >= first:
+                yield number, None if is_long else line
+
+
+def _skip_rest(file: BinaryIO, line: bytes) -> int:
+    """Read to the end of a line of which only the beginning was read; returns the number of bytes skipped."""
+    skipped = 0
+    while len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
+        line = file.readline(MAX_LINE_BYTES)
+        skipped += len(line)
+    return skipped

@@ -1,0 +1,175 @@
+"""What a row holds and does not use: metadata, unless it could be an image. No image vanishes.
+
+A field that is not used is refused
+
+* when it holds an image: bytes, base64 or a data URI of one, a picture in memory, an object with one of them;
+* when a whole text of it is the name of an image: it ends like an image file and has no space inside, or is an image
+  file next to the row. In a list of texts all have to be names, or one such a file: `words` may say "photo.png".
+  Names of images that the row uses are no others, and a row with images may be called (`id`, `key`) like one;
+* when its name speaks of an image (`image2`, `page_image`, `Images`, `photo`), and there is something in it that could
+  be one: a text without spaces, a list, an object. A name that also speaks of metadata (`image_id`, `image_width`) is
+  judged so only in a row that has no image at all. Video and audio are refused like images;
+
+and not where the caller says that the field is metadata.
+"""
+
+import difflib
+import re
+import string
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from wdstream.errors import RowError
+from wdstream.text.image_names import holds_image, is_image_name, looks_like_image
+from wdstream.text.row_images import RowImage
+
+IsImageFile = Callable[[str], bool]
+
+KEY_FIELDS = ("__key__", "key", "id")
+"""Fields that name a row."""
+_IMAGE_WORD = re.compile(
+    "(?:image|img|picture|pic|photo|photograph|thumbnail|screenshot|pixel)s?|jpe?g|png|webp|tiff?|gif|bmp"
+)
+_OTHER_MEDIUM = re.compile("(?:video|audio)s?")
+_METADATA_WORD = re.compile(
+    "(?:id|size|score|token|tag|label|caption)s?|width|height|shape|hash|md5|sha|phash|count|num|number|total|index|area|"
+    "licen[cs]e|description|alt|title|author|credit|date|time|format|mode|mime|type|dpi|resolution|source|quality|"
+    "aesthetic|ratio|aspect|has|is|bytes|length|exif|category|class|language|lang|text|ocr"
+)
+_TYPOS_OF = ("image", "images")
+_SIMILAR = 0.8
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_MAX_DEPTH = 64
+_PICTURE_SIGNS = ("getexif", "__array__", "__array_interface__", "__dlpack__", "read", "__fspath__")
+_LEAST_SIDE = 8  # pixels; an array with a smaller side is a list of boxes or points
+_BYTE = range(256)
+
+
+def no_file(_name: str) -> bool:
+    """For rows without files next to them."""
+    return False
+
+
+def refuse_unused_images(
+    fields: Mapping[str, object],
+    images: Sequence[RowImage],
+    *,
+    metadata_fields: frozenset[str] = frozenset(),
+    is_image_file: IsImageFile = no_file,
+) -> None:
+    """Check that no field which is left as metadata is, names or could be an image.
+
+    Args:
+        fields: that are not used, by name.
+        images: that the row uses.
+        metadata_fields: names of fields that are metadata, whatever they look like.
+        is_image_file: whether a text is the name of an image file next to the row.
+
+    Raises:
+        RowError: names the field, what it holds, and how to say that it is metadata.
+    """
+    for field, value in fields.items():
+        if field in metadata_fields or value is None:
+            continue
+        is_name_of_row = field in KEY_FIELDS and bool(images)
+        found = None if is_name_of_row else next(_images_in(value, images, is_image_file, 0), None)
+        if found is None and _speaks_of_image(field, has_images=bool(images)) and _could_be_image(value, images):
+            found = f"{value!r:.60}"
+        if found is not None:
+            raise RowError(
+                f"field {field!r} holds {found}, which looks like an image and is not used; give images in 'images' "
+                f"or 'image', or say that this is metadata with --metadata-field {field}"
+            )
+
+
+def refuse_image_text(text: str, where: str, is_image_file: IsImageFile = no_file) -> None:
+    """Check that a text that is trained on is not an image itself, written as text.
+
+    Raises:
+        RowError: it is a data URI or base64 of an image, or an image file next to the row.
+    """
+    if holds_image(text) or is_image_file(text):
+        raise RowError(f"{where} is {text!r:.60}: an image, not a text; give images in 'images' or 'image'")
+
+
+def _images_in(value: object, images: Sequence[RowImage], is_image_file: IsImageFile, depth: int) -> Iterator[str]:
+    """What looks like an image in a value, by what it is; in short."""
+    if depth > _MAX_DEPTH:
+        yield f"values nested more than {_MAX_DEPTH} deep"
+    elif isinstance(value, str):
+        if is_image_file(value) or is_image_name(value):
+            if not any(image.is_called(value) for image in images):
+                yield f"{value!r:.60}"
+        elif holds_image(value):
+            yield f"{value!r:.60}"
+    elif isinstance(value, bytes | bytearray | memoryview):
+        if looks_like_image(bytes(value[:64])):
+            yield f"{len(value)} bytes of an image"
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _images_in(inner, images, is_image_file, depth + 1)
+    elif isinstance(value, list | tuple | set | frozenset):
+        yield from _images_in_list(list(value), images, is_image_file, depth)
+    elif is_picture(value):
+        yield f"a {type(value).__name__}"
+
+
+def _images_in_list(
+    values: Sequence[object], images: Sequence[RowImage], is_image_file: IsImageFile, depth: int
+) -> Iterator[str]:
+    if values and all(isinstance(value, int) and value in _BYTE for value in values[:64]):
+        if looks_like_image(bytes(value for value in values[:64] if isinstance(value, int))):
+            yield f"the bytes of an image as a list of {len(values)} numbers"
+        return
+    texts = [value for value in values if isinstance(value, str)]
+    are_names = bool(texts) and all(is_image_name(text) for text in texts)
+    for value in values:
+        if not isinstance(value, str) or are_names or holds_image(value) or is_image_file(value):
+            yield from _images_in(value, images, is_image_file, depth + 1)
+
+
+def is_picture(value: object) -> bool:
+    """Whether an object that is not JSON may be a picture, an array of pixels, an open file or a path.
+
+    A number is none, an array of numbers only with two sides of 8 or more, or as the bytes of an image file.
+    """
+    if value is None or isinstance(value, bool | int | float | complex | str | type):
+        return False
+    try:
+        shape = getattr(value, "shape", None)
+        if not isinstance(shape, tuple) or hasattr(value, "getexif"):
+            return any(hasattr(value, sign) for sign in _PICTURE_SIGNS)
+        if len(shape) < 2:
+            head = value[:64].tobytes() if len(shape) == 1 and hasattr(value, "tobytes") else b""  # type: ignore[index]
+            return looks_like_image(head)
+        return bool(sorted(shape)[-2] >= _LEAST_SIDE)
+    except Exception:  # objects of strangers raise what they like; one that cannot be asked is refused
+        return True
+
+
+def _speaks_of_image(field: str, *, has_images: bool) -> bool:
+    """Whether a field's name says that it is an image (or video, or audio)."""
+    words = [word.lower() for word in _WORD.findall(field)]
+    whole = "".join(words)
+    is_typo = len(words) == 1 and bool(difflib.get_close_matches(whole, _TYPOS_OF, 1, _SIMILAR))
+    if not is_typo and not _any(_IMAGE_WORD, [*words, whole.rstrip(string.digits)]):
+        return _any(_OTHER_MEDIUM, words)
+    return not has_images or not _any(_METADATA_WORD, words)
+
+
+def _any(pattern: re.Pattern[str], words: Sequence[str]) -> bool:
+    return any(pattern.fullmatch(word) for word in words)
+
+
+def _could_be_image(value: object, images: Sequence[RowImage]) -> bool:
+    """Under a name that speaks of images: nothing empty, and next to images of the row neither numbers nor prose."""
+    if isinstance(value, str):
+        text = value.strip()
+        is_prose = len(text.split()) > 1 and bool(images)
+        return bool(text) and not is_prose and not any(image.is_called(text) for image in images)
+    if isinstance(value, bool | int | float):
+        return bool(value) and not images
+    if isinstance(value, Mapping):
+        return any(_could_be_image(inner, images) for inner in value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(_could_be_image(inner, images) for inner in value)
+    return value is not None

@@ -1,0 +1,260 @@
+"""The forms of rows: a mapping of fields becomes segments, images in order, and metadata. Pure; nothing is opened.
+
+    form            text                                                             images
+    text            `text`, with placeholders (placeholders.py)                      of the row
+    caption, ...    one of `CAPTION_FIELDS`, with or without placeholders            of the row, at least one
+    content         parts: {"type": "text", "text": ...}, {"type": "image"}          in the parts, or of the row
+    messages        turns: {"role": ..., "content": text or parts}                   in the parts, or of the row
+    conversations   turns: {"from": "human", "value": text or parts}                 in the parts, or of the row
+    question form   one of `QUESTION_FORMS`: two turns                               of the row
+
+    images of a row   one of `IMAGE_FIELDS` (row_images.py says what may be in it), or one of `FILE_NAME_FIELDS` that is
+                      the name of an image
+
+Null is absent everywhere. Where a part is an image, texts are texts, word for word; elsewhere placeholders say where
+images are, and where there are none, the images of a row are before its text, or before the first turn of the user. All
+other fields are metadata, unless they could be an image (row_fields.py): then the row is refused.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from wdstream.errors import RowError
+from wdstream.records import Segment, TextSegment
+from wdstream.text.image_names import are_one_name, is_image_name, is_link
+from wdstream.text.messages import ChatLoss, segments_from_content, segments_from_messages
+from wdstream.text.placeholders import split_text
+from wdstream.text.row_fields import no_file, refuse_image_text, refuse_unused_images
+from wdstream.text.row_images import RowImage, images_of_value
+from wdstream.text.row_turns import (
+    content_with_images,
+    normal_parts,
+    normal_turns,
+    num_image_parts,
+    question_turns,
+    turns_with_images,
+    with_system,
+)
+
+_TEXT, _CONTENT, _MESSAGES, _CONVERSATIONS = "text", "content", "messages", "conversations"
+TEXT_FIELDS = (_TEXT, _CONTENT, _MESSAGES, _CONVERSATIONS)
+CAPTION_FIELDS = ("caption", "transcription", "transcript", "markdown", "latex", "ocr_text")
+"""Fields that are the text of an image; without an image they are metadata."""
+QUESTION_FORMS = (
+    ("query", "response"),
+    ("instruction", "output"),
+    ("question", "answer"),
+    ("question", "answers"),
+    ("prompt", "completion"),
+    ("prompt", "response"),
+)
+"""What the user says and what the assistant says, by field."""
+IMAGE_FIELDS = (
+    *("images", "image", "image_path", "image_paths", "image_file", "image_files", "img", "imgs", "img_path"),
+    *("picture", "pictures", "photo", "photos", "image_url", "image_urls", "img_url"),
+)
+"""Fields that hold the images of a row, whatever is in them."""
+FILE_NAME_FIELDS = ("file_name", "filename", "image_name", "image_file_name")
+"""Fields that name the image of a row where they end like an image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowRules:
+    """How rows are read.
+
+    Attributes:
+        placeholder: the only text that stands for an image; None takes the forms of placeholders.py.
+        chat_loss: which turns of the assistant are supervised in chat rows that do not say so.
+        metadata_fields: fields that are metadata, whatever they look like.
+        is_image_file: whether a text is the name of an image file next to the row.
+    """
+
+    placeholder: str | None = None
+    chat_loss: ChatLoss = "all"
+    metadata_fields: frozenset[str] = frozenset()
+    is_image_file: Callable[[str], bool] = no_file
+
+
+DEFAULT_RULES = RowRules()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A row, its images not yet read.
+
+    Attributes:
+        segments: text and images in order; image i is `images[i]`.
+        images: as the row has them.
+        meta: all other fields, without those that are null.
+    """
+
+    segments: tuple[Segment, ...]
+    images: tuple[RowImage, ...]
+    meta: Mapping[str, object]
+
+
+def read_row(row: Mapping[str, object], rules: RowRules = DEFAULT_RULES, *, held: Sequence[RowImage] = ()) -> Row:
+    """Read a row of any form.
+
+    Args:
+        row: its fields.
+        rules: how.
+        held: images that come with the row (members of its sample); they are the row's where it names none itself.
+
+    Raises:
+        RowError: it has no form or several, text and images do not belong together, or an image would not be used.
+    """
+    present = {field: value for field, value in row.items() if value is not None}
+    fields = {field: value for field, value in present.items() if field not in rules.metadata_fields}
+    image_fields, images = _row_images(fields, rules)
+    form = _chosen_form(fields, has_images=bool(images or held))
+    reader = _READERS.get(form[0], _read_question if len(form) > 1 else _read_text)
+    text_fields, segments, chosen = reader(
+        _Parsed(fields=fields, form=form, image_field=", ".join(image_fields), images=images, held=held, rules=rules)
+    )
+    used = {*image_fields, *text_fields}
+    meta = {field: value for field, value in present.items() if field not in used}
+    refuse_unused_images(meta, chosen, metadata_fields=rules.metadata_fields, is_image_file=rules.is_image_file)
+    return Row(segments=segments, images=tuple(chosen), meta=meta)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parsed:
+    """What the reader of a form needs: all fields, those of the form and of the row's images, and the images."""
+
+    fields: Mapping[str, object]
+    form: tuple[str, ...]
+    image_field: str
+    images: Sequence[RowImage]
+    held: Sequence[RowImage]
+    rules: RowRules
+
+    def chosen_images(self, named: Sequence[RowImage], num_parts: int) -> Sequence[RowImage]:
+        """The images of a row whose parts name `named`, and of which `num_parts` parts are images."""
+        where = self.form[0]
+        if named and self.images:
+            raise RowError(f"images are named both in {self.image_field} and in {where}; name each once")
+        chosen = self.images or named or self.held
+        if num_parts and len(chosen) != num_parts:
+            raise RowError(f"{where} has {num_parts} images, but {len(chosen)} file names")
+        return chosen
+
+
+_Found = tuple[Sequence[str], tuple[Segment, ...], Sequence[RowImage]]
+"""The fields that were used, the segments, and the images."""
+
+
+def _row_images(fields: Mapping[str, object], rules: RowRules) -> tuple[list[str], list[RowImage]]:
+    """The fields with images that are the row's own, and these images."""
+    named = [field for field in IMAGE_FIELDS if field in fields]
+    found = {field: images_of_value(fields[field], field) for field in named if fields[field] not in ("", b"")}
+    found = {field: images for field, images in found.items() if images}
+    if not found:
+        file_names = [field for field in FILE_NAME_FIELDS if _is_file_name(fields.get(field), rules)]
+        found = {field: images_of_value(fields[field], field) for field in file_names}
+        named += file_names
+    if not found:
+        return named, []
+    first, *others = found
+    for other in others:
+        pairs = zip(found[first], found[other], strict=False)
+        if len(found[first]) != len(found[other]) or not all(are_one_name(a.name, b.name) for a, b in pairs):
+            raise RowError(
+                f"images are given both in {first!r} and in {other!r}; keep one, or say that one of them is metadata "
+                f"with --metadata-field {other}"
+            )
+    local = [field for field, images in found.items() if not any(is_link(i.name) and i.is_named for i in images)]
+    return named, found[local[0] if local else first]
+
+
+def _is_file_name(value: object, rules: RowRules) -> bool:
+    return isinstance(value, str) and (is_image_name(value) or rules.is_image_file(value))
+
+
+def _chosen_form(fields: Mapping[str, object], *, has_images: bool) -> tuple[str, ...]:
+    """The fields of the row's only form."""
+    own = [field for field in TEXT_FIELDS if field in fields]
+    others: list[tuple[str, ...]] = [form for form in QUESTION_FORMS if all(field in fields for field in form)]
+    if has_images:
+        others += [(field,) for field in CAPTION_FIELDS if field in fields]
+    if len(own) == 1:
+        return (own[0],)
+    if not own and len(others) == 1:
+        return others[0]
+    texts = [repr(field) for field in own] or [" and ".join(map(repr, form)) for form in others]
+    found = ", ".join(texts or sorted(map(str, fields))) or "no fields"
+    more = "; more than one is a text: say with --metadata-field which are metadata" if texts else ""
+    raise RowError(
+        f"expected text (with images), content, messages or conversations, one of them; found {found:.200}{more}"
+    )
+
+
+def _read_text(row: _Parsed) -> _Found:
+    field = row.form[0]
+    text = row.fields[field]
+    try:
+        text = text.decode() if isinstance(text, bytes) else text
+    except UnicodeDecodeError as error:
+        raise RowError(f"{field} is not UTF-8 (byte {error.start})") from error
+    if not isinstance(text, str):
+        raise RowError(f"{field} is {type(text).__name__}, a string expected")
+    refuse_image_text(text, repr(field), row.rules.is_image_file)
+    chosen = row.chosen_images([], 0)
+    return row.form, split_text(text, len(chosen), row.rules.placeholder), chosen
+
+
+def _read_content(row: _Parsed) -> _Found:
+    named: list[RowImage] = []
+    content = normal_parts(row.fields[_CONTENT], _CONTENT, named)
+    num_parts = num_image_parts([content])
+    chosen = row.chosen_images(named, num_parts)
+    if not num_parts:
+        content = content_with_images(content, len(chosen), row.rules.placeholder)
+    segments = segments_from_content(content)
+    _refuse_image_texts(segments)
+    segments = tuple(segment for segment in segments if not isinstance(segment, TextSegment) or segment.text)
+    return row.form, segments, chosen
+
+
+def _read_messages(row: _Parsed) -> _Found:
+    return _read_turns(row, row.fields[row.form[0]])
+
+
+def _read_question(row: _Parsed) -> _Found:
+    used, turns = question_turns(row.fields, *row.form)
+    text_fields, segments, chosen = _read_turns(row, turns)
+    return [*used, *text_fields], segments, chosen
+
+
+def _read_turns(row: _Parsed, turns: object) -> _Found:
+    if row.fields.get("tools"):
+        raise RowError(
+            "'tools': definitions of tools are not written out; put them into the text of the system's turn, or say "
+            "that they are metadata with --metadata-field tools"
+        )
+    used, turns = with_system(row.fields, turns)
+    named: list[RowImage] = []
+    messages = normal_turns(turns, row.form[0], named)
+    contents = (
+        [turn.get("content") for turn in messages if isinstance(turn, dict)] if isinstance(messages, list) else []
+    )
+    num_parts = num_image_parts(contents)
+    chosen = row.chosen_images(named, num_parts)
+    if not num_parts:
+        messages = turns_with_images(messages, len(chosen), row.rules.placeholder)
+    segments = segments_from_messages(messages, num_images=len(chosen), loss=row.rules.chat_loss)
+    _refuse_image_texts(segments)
+    return [*row.form, *used], segments, chosen
+
+
+def _refuse_image_texts(segments: Sequence[Segment]) -> None:
+    for number, segment in enumerate(segments):
+        if isinstance(segment, TextSegment):
+            refuse_image_text(segment.text, f"text {number}")
+
+
+_READERS: Mapping[str, Callable[[_Parsed], _Found]] = {
+    _CONTENT: _read_content,
+    _MESSAGES: _read_messages,
+    _CONVERSATIONS: _read_messages,
+}
