@@ -14,9 +14,10 @@ import fsspec
 import pytest
 import webdataset
 
-from wdstream.errors import ShardError
+from wdstream.errors import RowError, ShardError
 from wdstream.nodes.as_page import as_page
 from wdstream.nodes.read_tars import ReadTars
+from wdstream.shards.tar_header import make_header
 from wdstream.testing import assert_resumes_exactly
 
 
@@ -141,7 +142,7 @@ def test_damage_is_an_error(tars: list[str], tmp_path: Path) -> None:
     cut = tmp_path / "cut.tar"
     cut.write_bytes(Path(tars[0]).read_bytes()[:2600])
     node = ReadTars([str(cut)])
-    with pytest.raises(ShardError, match=r"cut\.tar: not a readable tar, or cut short"):
+    with pytest.raises(ShardError, match=r"cut\.tar: the header at byte 2560 has 40 of 512 bytes: truncated"):
         list(node)
     with pytest.raises(ShardError, match="pipe:exit 3: the command failed with exit status 3"):
         list(ReadTars(["pipe:exit 3"]))
@@ -149,15 +150,28 @@ def test_damage_is_an_error(tars: list[str], tmp_path: Path) -> None:
         list(ReadTars([str(tmp_path / "none.tar")]))
     double = tmp_path / "double.tar"
     write_tar(double, [("a.txt", b"1"), ("a.txt", b"2")])
-    with pytest.raises(ShardError, match="the sample 'a' has two members 'txt'"):
-        list(ReadTars([str(double)]))
+    (sample,) = ReadTars([str(double)])
+    assert (sample.key, sample.members) == ("a", {})
+    assert sample.fault == "it has two members 'txt'; the second at byte 1024"
+    with pytest.raises(RowError, match="sample 'a': it has two members 'txt'"):
+        as_page(sample)
 
 
-def test_a_part_of_terabytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
-    """A header is enough to claim a size."""
+def test_a_part_of_terabytes_is_not_read(tmp_path: Path) -> None:
+    """A header is enough to claim a size; in a file with a hole the bytes are there, too."""
     header = tarfile.TarInfo("huge.jpg")
     header.size = 3 << 40
     tar = tmp_path / "huge.tar"
     tar.write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
-    with pytest.raises(ShardError, match=r"'huge\.jpg' has 3298534883328 bytes, above the limit of 2147483648"):
+    with pytest.raises(ShardError, match=r"huge\.tar: no end-of-archive block at byte 3298534883840: truncated"):
         list(ReadTars([str(tar)]))
+    header.size = 5 << 30
+    with tar.open("wb") as file:
+        file.write(header.tobuf(tarfile.GNU_FORMAT))
+        file.seek(5 << 30, 1)
+        file.write(make_header("huge.txt", 0) + make_header("next.txt", 1) + b"a" + bytes(511 + 1024))
+    huge, following = ReadTars([str(tar)])
+    assert (huge.key, huge.members, following.key) == ("huge", {}, "next")
+    assert huge.fault == (
+        "its part 'jpg' has 5368709120 bytes, above the limit of 2147483648 for one member of a sample"
+    )

@@ -15,8 +15,9 @@ from tests.helpers.fake_shards import pages, write_shard, write_shards
 from tests.helpers.paths import ROOT
 from wdstream.errors import ShardError, ShardIndexError
 from wdstream.shards.catalog import write_token_column
-from wdstream.shards.index import merge_index, refuse_duplicates
+from wdstream.shards.index import merge_index
 from wdstream.shards.meta import ShardEntry
+from wdstream.shards.repeated import refuse_duplicates
 
 TWO = {"s-0.tar": pages("a", 3), "s-1.tar": pages("b", 2)}
 

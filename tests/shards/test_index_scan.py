@@ -13,9 +13,10 @@ import webdataset
 from tests.helpers.fake_shards import fake_image, measure, pages, write_shards
 from wdstream.errors import ShardError
 from wdstream.shards.describe import describe_tar
-from wdstream.shards.index import index_shards, merge_index
+from wdstream.shards.index import merge_index
 from wdstream.shards.meta import load_complete
 from wdstream.shards.reader import Shards
+from wdstream.shards.tar_folder import index_shards
 
 
 def write_foreign(path: Path, samples: dict[str, dict[str, bytes]], **options: Any) -> None:
@@ -95,7 +96,8 @@ IMAGE = fake_image(1, 1)
     ("names", "message"),
     [
         ({"page.v2.jpg": IMAGE, "page.v2.txt": b""}, r"'page\.v2\.jpg' has a dot in its key"),
-        ({"a.jpg": IMAGE, "b.jpg": IMAGE, "a.txt": b""}, "'a' appears again"),
+        ({"a.jpg": IMAGE, "b.jpg": IMAGE, "a.txt": b"t"}, "'a': its image and its text are apart, .* byte 2048"),
+        ({"a.txt": b"t", "b.txt": b"t", "a.TXT": b"t"}, "'a': the key appears again, the first at byte 0"),
         ({"a.jpg": IMAGE, "a.JPG": IMAGE}, "two members 'jpg'"),
         ({"../a.jpg": IMAGE}, "not safe as a path"),
         ({"/a.jpg": IMAGE}, "not safe as a path"),

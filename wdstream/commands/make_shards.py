@@ -1,7 +1,7 @@
 """The commands that write shards or their index: make-shards, index, lengths."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -52,15 +52,31 @@ def index_command(
     paragraphs: Paragraphs = False,
     workers: Processes = None,
     rebuild: Annotated[bool, typer.Option(help="Read every tar again, also those that are indexed already.")] = False,
+    skip_bad: Annotated[
+        bool,
+        typer.Option("--skip-bad", help="Leave out bad tars, and samples with bad or repeated keys; list them."),
+    ] = False,
+    key: Annotated[
+        Literal["webdataset", "dotted"],
+        typer.Option(help="Where a key ends: at the first dot of a name, or at the last (report.v2.jpg)."),
+    ] = "webdataset",
+    prefix_keys: Annotated[
+        bool, typer.Option("--prefix-keys", help="Put the tar's name before each key, where tars have equal keys.")
+    ] = False,
 ) -> None:
-    """Build the index (and, with --tokenizer, the token column) over existing tar shards."""
+    """Build the index (and, with --tokenizer, the token column) over existing tar shards.
+
+    What is left out is listed with its reason in SHARDS/index/left_out.jsonl.
+    """
     from wdstream.make_shards import index_folder
     from wdstream.report.progress import ProgressBar
+    from wdstream.shards.describe import TarRules
 
     with ProgressBar(error_console) as bar:
         report = index_folder(
             shards,
             tokenizer,
+            rules=TarRules(keys=key, prefix_keys=prefix_keys, skip_bad=skip_bad),
             paragraphs=paragraphs,
             workers=workers,
             rebuild=rebuild,

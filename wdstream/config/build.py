@@ -85,7 +85,7 @@ def lanes_from_config(config: Config) -> "Lanes":
         WdstreamError: the model folder is missing.
     """
     from wdstream.nodes.lane import LaneSettings
-    from wdstream.nodes.read_tars import expand_urls
+    from wdstream.nodes.tar_urls import expand_urls
     from wdstream.pipeline.streamed import Lanes
 
     data, streaming = config.data, config.data.streaming

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wdstream.make_shards.build import ShardRecord
 from wdstream.make_shards.indexing import add_tokens
 from wdstream.make_shards.jobs import Quarantined
 from wdstream.make_shards.manifest import QUARANTINE
-from wdstream.make_shards.record import ShardRecord
 from wdstream.make_shards.token_counts import TokenCounter
 from wdstream.raw.listing import Listing
 from wdstream.raw.source import RawFile
@@ -25,7 +25,6 @@ from wdstream.storage.json_lines import write_lines
 
 _REASON_END = re.compile(r"[:;(]")
 _QUOTED = re.compile(r"'[^']*'")
-_LOST = re.compile(r"lost (twice|\d+ times), the last time alone: ")
 _NUMBER = re.compile(r"\d[\d.,%x]*")
 _MEGABYTE = 1e6
 
@@ -72,7 +71,8 @@ class MakeShardsReport:
 
     def reasons(self) -> dict[str, int]:
         """Quarantined pages by reason, numbers and details left out; most frequent first."""
-        counts = Counter(map(_kind_of, self.quarantined))
+        bare = [_NUMBER.sub("N", _QUOTED.sub("...", entry.reason)) for entry in self.quarantined]
+        counts = Counter(_REASON_END.split(reason)[0].strip() for reason in bare)
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def print(self, console: Console) -> None:
@@ -110,15 +110,6 @@ class MakeShardsReport:
             yield "ignored: " + ", ".join(f"{count:,} {suffix}" for suffix, count in self.ignored.items())
         if self.quarantined:
             yield f"{self.num_quarantined:,} quarantined: {self.out / 'quarantine.jsonl'}"
-
-
-def _kind_of(entry: Quarantined) -> str:
-    """A reason without its numbers and details, to count by."""
-    lost, text = _LOST.match(entry.reason), entry.reason
-    if lost:
-        text = text[lost.end() :]
-    kind = _REASON_END.split(_NUMBER.sub("N", _QUOTED.sub("...", text)))[0].strip()
-    return f"lost again when read alone: {kind}" if lost else kind
 
 
 def finish(

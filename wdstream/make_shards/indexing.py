@@ -14,12 +14,16 @@ from rich.console import Console
 from wdstream.errors import ConfigError, PageError, ShardError
 from wdstream.make_shards.token_counts import TextCounts, TokenCounter, open_counter
 from wdstream.pixels.header import image_size
-from wdstream.records import Page
+from wdstream.records import Page, TextSegment
 from wdstream.shards.catalog import write_paragraphs, write_token_column
-from wdstream.shards.index import IndexReport, OnBytes, index_shards
+from wdstream.shards.describe import PLAIN_TAR, TarRules
+from wdstream.shards.index import IndexReport
 from wdstream.shards.reader import Shards
+from wdstream.shards.tar_folder import OnBytes, index_shards
 
 _ROWS_AT_ONCE = 64
+_ROWS_LOOKED_AT = 256
+_PLACEHOLDERS = ("<image>", "<|vision_start|>", "<|image_pad|>", "<start_of_image>", "<|image|>", "<|begin_of_image|>")
 
 OnRows = Callable[[int, int], None]  # (rows done, rows in total)
 
@@ -45,14 +49,17 @@ class TokenColumnReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderReport:
-    """What `index_folder` wrote: the index, and the token column if one was wanted."""
+    """What `index_folder` wrote: the index, and the token column if one was wanted; and what to know of the samples."""
 
     index: IndexReport
     tokens: TokenColumnReport | None
+    notes: tuple[str, ...] = ()
 
     def print(self, console: Console) -> None:
-        """Write the index's summary, then the token column's."""
+        """Write the index's summary, what is to be noted, then the token column's."""
         self.index.print(console)
+        for note in self.notes:
+            console.print(note, markup=False, highlight=False, soft_wrap=True)
         if self.tokens is not None:
             self.tokens.print(console)
 
@@ -111,6 +118,7 @@ def index_folder(
     shards: Path,
     tokenizer: Path | None = None,
     *,
+    rules: TarRules = PLAIN_TAR,
     paragraphs: bool = False,
     workers: int | None = None,
     rebuild: bool = False,
@@ -121,6 +129,7 @@ def index_folder(
     Args:
         shards: the folder.
         tokenizer: a model folder, or tokenizer.json.
+        rules: how keys are read, and what becomes of bad tars and samples.
         paragraphs: see `add_token_column`.
         workers: processes; None takes every core.
         rebuild: describe every tar again, also those that have a fitting idx and meta.
@@ -128,15 +137,37 @@ def index_folder(
 
     Raises:
         ConfigError: the tokenizer cannot be read, or paragraphs are to be counted without one.
-        ShardError: a tar cannot serve as a shard.
+        ShardError: a tar cannot serve as a shard, or there is nothing to train on.
     """
     if paragraphs and tokenizer is None:
         raise ConfigError(f"{shards}: the tokens of paragraphs are counted with a tokenizer; give --tokenizer, too")
     counter = open_counter(tokenizer, with_paragraphs=paragraphs)
     num_workers = workers or os.cpu_count() or 1
-    index = index_shards(shards, image_size, workers=num_workers, rebuild=rebuild, on_progress=on_progress)
+    index = index_shards(shards, image_size, rules, workers=num_workers, rebuild=rebuild, on_progress=on_progress)
     tokens = add_tokens(shards, counter, workers=workers) if counter is not None else None
-    return FolderReport(index=index, tokens=tokens)
+    return FolderReport(index=index, tokens=tokens, notes=tuple(notes_on_samples(Shards.open(shards))))
+
+
+def notes_on_samples(shards: Shards) -> Iterator[str]:
+    """What is not wrong in itself, but seldom meant: samples without an image, texts that begin with a placeholder."""
+    without_image = int((shards.num_images == 0).sum())
+    yield f"{without_image:,} of {len(shards):,} samples have no image"
+    rows = np.flatnonzero((shards.num_images == 1) & (shards.text_chars > 0))
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), _ROWS_LOOKED_AT)).astype(int)]
+    pages = [page for page in shards.read_pages(rows.tolist()) if isinstance(page, Page)]
+    marked = [mark for page in pages if (mark := _leading_placeholder(page)) is not None]
+    if marked:
+        yield (
+            f"warning: {len(marked):,} of {len(pages):,} texts looked at begin with {marked[0]}, which stands for an "
+            "image elsewhere; here the image is a part of its own, and the mark is trained on as text: take it out of "
+            "the texts"
+        )
+
+
+def _leading_placeholder(page: Page) -> str | None:
+    """The placeholder with which the text of a page begins."""
+    text = next((segment.text for segment in page.segments if isinstance(segment, TextSegment)), "").lstrip()
+    return next((mark for mark in _PLACEHOLDERS if text.startswith(mark)), None)
 
 
 def _count_all(shards: Shards, counter: TokenCounter, num_threads: int) -> Iterator[list[TextCounts]]:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wdstream.errors import ConfigError, ShardError
+from wdstream.make_shards.build import ShardRecord, load_record
 from wdstream.make_shards.finish import MakeShardsReport, finish
 from wdstream.make_shards.jobs import Job, MakeShardsProgress, OnProgress, Setup, plan_shards, plan_survey, shard_name
 from wdstream.make_shards.manifest import Manifest, claim, load_survey, locked, refuse_foreign, save_survey
 from wdstream.make_shards.options import MakeShardsOptions
-from wdstream.make_shards.record import ShardRecord, load_record
 from wdstream.make_shards.token_counts import open_counter
 from wdstream.make_shards.workers import JobDone, Workers
 from wdstream.raw.listing import Listing, list_files

@@ -1,6 +1,7 @@
 """as_page: samples of other projects become pages, so that Decode reads whatever a loader gives.
 
     Page, DecodedPage                                         as they are
+    RawSample                                                 a sample of ReadTars
     {"__key__": ..., "jpg": bytes, "txt": ..., "json": ...}   a webdataset sample, raw or decoded
     {"image": ... or "images": [...], "text": str}            a row; images first, then the text
     {"images": [...], "messages": [...]}                      a chat row, for nodes that write it out
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import DecodeError, RowError
+from wdstream.nodes.read_tars import RawSample
 from wdstream.pixels.pillow import to_grey_or_rgb
 from wdstream.records import DecodedPage, ImageSegment, Page, Pixels, Segment, TextSegment
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION, is_image
@@ -42,6 +44,10 @@ def as_page(sample: object) -> Page | DecodedPage:
     """
     if isinstance(sample, Page | DecodedPage):
         return sample
+    if isinstance(sample, RawSample):
+        if sample.fault:
+            raise RowError(f"sample {sample.key!r}: {sample.fault}")
+        return page_from_members(sample.key, sample.members)
     if not isinstance(sample, Mapping):
         raise RowError(f"cannot read a page from a {type(sample).__name__}; expected {EXPECTED}")
     if "__key__" in sample:

@@ -19,12 +19,14 @@ from wdstream.nodes.mapper import Map
 from wdstream.nodes.measure import MeasuredPage, PageMeasurer
 from wdstream.nodes.node import State
 from wdstream.nodes.pack import Pack
-from wdstream.nodes.read_tars import OpenStream, RawSample, ReadTars
+from wdstream.nodes.read_tars import RawSample, ReadTars
 from wdstream.nodes.shuffle import Shuffle
+from wdstream.nodes.tar_urls import OpenStream
 from wdstream.plan.order import combine, splitmix64
 from wdstream.plan.sample_lengths import LengthLimits
 from wdstream.plan.settings import PackSettings
 from wdstream.records import Failure, Page
+from wdstream.shards.layout import prefixed_key
 from wdstream.tiling.plugin import LoadedTiling
 from wdstream.tiling.policy import TilingPolicy
 
@@ -183,9 +185,9 @@ class Lane:
 
     def _measure(self, sample: RawSample) -> MeasuredPage:
         self._measured = self._opened
-        key = f"{self._names[sample.url]}/{sample.key}"  # many tools count keys again in every tar
+        key = prefixed_key(self._names[sample.url], sample.key)  # many tools count keys again in every tar
         try:
-            page = as_page({"__key__": key, **sample.members})
+            page = as_page(sample._replace(key=key))
             assert isinstance(page, Page), "the members of a tar are bytes"
             measured = self._measurer(page)
         except PageError as error:

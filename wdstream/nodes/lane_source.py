@@ -20,7 +20,7 @@ from wdstream.errors import PlanError, StateError
 from wdstream.nodes.lane import Lane, LaneSettings
 from wdstream.nodes.measure import MeasuredPage, PageMeasurer
 from wdstream.nodes.node import JsonState, Stage, State
-from wdstream.nodes.read_tars import OpenStream, open_url, shard_names
+from wdstream.nodes.tar_urls import OpenStream, open_url, shard_names
 from wdstream.plan.deal import packs_per_rank
 from wdstream.records import Failure, World
 

@@ -19,7 +19,7 @@ from wdstream.nodes.lane_source import LanePack, LaneSource, merge_lane_states
 from wdstream.nodes.mapper import BatchMap, Map
 from wdstream.nodes.node import JsonState, State
 from wdstream.nodes.prefetch import Prefetch
-from wdstream.nodes.read_tars import shard_names
+from wdstream.nodes.tar_urls import shard_names
 from wdstream.nodes.tile import TileRenderer
 from wdstream.pipeline.build_pack import PackBuilder, PackSlots, Slot
 from wdstream.pipeline.loader import StreamLoader

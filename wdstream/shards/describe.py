@@ -1,69 +1,110 @@
 """Describing tars, of anyone: where their samples are, and what sizes their images and texts have.
 
-Each tar gets `x.tar.idx` and `x.meta.npz` next to it; `index.py` merges those of a folder.
+Each tar gets `x.tar.idx` and `x.meta.npz` next to it; `index.py` merges those of a folder. A sample whose image or text
+cannot be read is left out and listed. What is wrong with names (keys that are unsafe or come twice, halves of samples
+that are apart) says that the tar is not what it seems: then it is refused, unless bad samples are to be skipped.
 """
 
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 from wdstream.errors import PageError, ShardError
 from wdstream.records import Size
+from wdstream.shards.halves import are_apart, half_of
 from wdstream.shards.layout import (
-    IMAGE_EXTENSIONS,
     JSON_EXTENSION,
     TEXT_EXTENSION,
+    KeyRule,
     SampleSpan,
     ShardPaths,
     group_samples,
     is_image,
+    prefixed_key,
     split_sample,
 )
 from wdstream.shards.meta import SampleFailure, ShardMeta, save_idx
 from wdstream.shards.page_members import page_from_members
-from wdstream.shards.tar_header import BLOCK_SIZE, ZERO_BLOCK, walk
+from wdstream.shards.tar_header import BLOCK_SIZE, ZERO_BLOCK, refuse_rest, walk
 from wdstream.shards.writer import MetaBuilder, SampleEntry
+from wdstream.storage.compression import MAGIC_BYTES, compression_of
 from wdstream.storage.local import read_exactly
 
 ImageSize = Callable[[bytes], Size]  # an image's bytes -> (width, height) after EXIF; raises PageError
+MAX_LISTED = 50
+"""Troubles that one message names; further ones are counted."""
+_TAIL_BYTES = 1 << 20
 
 
-def describe_all(todo: Sequence[Path], image_size: ImageSize, workers: int) -> Iterator[tuple[Path, ShardError | None]]:
-    """Describe each tar, in processes when there are several workers; yields each as it is done, with its error."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TarRules:
+    """How tars of others are read.
+
+    Attributes:
+        keys: where a key ends: at the first dot of the basename, as webdataset has it, or at the last one ("dotted").
+        prefix_keys: put the name of the tar and a slash before each key, so that equal keys of two tars differ.
+        skip_bad: leave out samples whose names are at fault, rather than refuse their tar.
+    """
+
+    keys: KeyRule = "webdataset"
+    prefix_keys: bool = False
+    skip_bad: bool = False
+
+    def key(self, tar_name: str, key: str) -> str:
+        """The key of a sample of the tar, in the index."""
+        return prefixed_key(tar_name, key) if self.prefix_keys else key
+
+
+PLAIN_TAR = TarRules()
+
+
+def describe_all(
+    todo: Sequence[Path], image_size: ImageSize, workers: int, rules: TarRules = PLAIN_TAR
+) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """Describe each tar, in processes when there are several workers; yields each as it is done, with its troubles."""
+    describe = partial(_troubles_of, image_size=image_size, rules=rules)
     if workers <= 1 or len(todo) <= 1:
         for tar in todo:
-            yield tar, _describe(tar, image_size)
+            yield tar, describe(tar)
         return
     # spawn: a fork of a process with threads, such as torch's, can hang
     with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_describe, tar, image_size): tar for tar in todo}
+        futures = {pool.submit(describe, tar): tar for tar in todo}
         for future in as_completed(futures):
             yield futures[future], future.result()
 
 
-def _describe(tar: Path, image_size: ImageSize) -> ShardError | None:
-    try:
-        describe_tar(tar, image_size)
-    except ShardError as error:
-        return error
-    return None
+def listed(troubles: Sequence[str]) -> str:
+    """One trouble per line, the first of them, and how many more there are."""
+    lines = [f"\n  {trouble}" for trouble in troubles[:MAX_LISTED]]
+    return "".join(lines) + (f"\n  ... and {len(troubles) - MAX_LISTED:,} more" if len(troubles) > MAX_LISTED else "")
 
 
-def describe_tar(tar: Path, image_size: ImageSize) -> ShardMeta:
+def describe_tar(
+    tar: Path,
+    image_size: ImageSize,
+    rules: TarRules = PLAIN_TAR,
+    *,
+    left_out: Mapping[str, str] | None = None,
+) -> ShardMeta:
     """Walk a tar, write `x.tar.idx` and `x.meta.npz` next to it, and return the meta.
 
     Headers are walked first; then each sample is read once, for its checksum, its text and the sizes of its images. A
-    sample whose image or text cannot be read is left out, and listed in `failures`.
+    sample that cannot be used is left out, and listed in `failures`.
 
     Args:
         tar: an uncompressed tar: USTAR, or with the long names of GNU or PAX.
         image_size: (width, height) of an image after EXIF rotation, from its bytes.
+        rules: how keys are read, and what becomes of bad ones.
+        left_out: reasons by key, as the index has it, of samples that are left out whatever they hold.
 
     Raises:
-        ShardError: when it cannot serve as a shard: broken, cut off, a key that is unsafe, repeated, or with a dot.
+        ShardError: when it cannot serve as a shard: broken, cut off, compressed, or with samples whose names are bad.
     """
     try:
         descriptor = os.open(tar, os.O_RDONLY)
@@ -71,17 +112,14 @@ def describe_tar(tar: Path, image_size: ImageSize) -> ShardMeta:
         raise ShardError(f"{tar} cannot be opened: {error}") from error
     try:
         tar_bytes = os.fstat(descriptor).st_size
-        spans, end = _spans(descriptor, tar_bytes)
+        spans, end = _spans(descriptor, tar_bytes, rules)
+        bad = [f"{span.key!r}: {span.fault}" for span in spans if span.has_bad_name]
+        if bad and not rules.skip_bad:
+            raise ShardError(f"{len(bad):,} of {len(spans):,} samples have bad names:{listed(bad)}")
         builder = MetaBuilder()
         for span in spans:
-            data = read_exactly(descriptor, span.offset, span.end - span.offset)
-            try:
-                page = page_from_members(*split_sample(data))
-                entry = SampleEntry.of(page, [image_size(image) for image in page.images])
-            except PageError as error:
-                builder.failures.append(SampleFailure(key=span.key, reason=str(error)))
-                continue
-            builder.add(span.key, span.offset, len(data), zlib.crc32(data), entry)
+            key = rules.key(tar.name, span.key)
+            _describe_sample(builder, descriptor, span, key, image_size, rules.keys, (left_out or {}).get(key, ""))
     except (ShardError, OSError) as error:
         raise ShardError(f"{tar}: {error}") from error
     finally:
@@ -93,33 +131,81 @@ def describe_tar(tar: Path, image_size: ImageSize) -> ShardMeta:
     return meta
 
 
-def _spans(descriptor: int, tar_bytes: int) -> tuple[list[SampleSpan], int]:
-    """All samples of a tar, and the offset of its end-of-archive block."""
+def _troubles_of(tar: Path, image_size: ImageSize, rules: TarRules) -> tuple[str, ...]:
+    """What keeps a tar from being a shard, a line each; none when it is one now."""
+    try:
+        describe_tar(tar, image_size, rules)
+    except ShardError as error:
+        return tuple(str(error).split("\n"))
+    return ()
+
+
+def _describe_sample(
+    builder: MetaBuilder,
+    descriptor: int,
+    span: SampleSpan,
+    key: str,
+    image_size: ImageSize,
+    rule: KeyRule,
+    why_left_out: str,
+) -> None:
+    """Add a sample, or the reason why it is left out."""
+    try:
+        if span.fault or why_left_out:
+            raise PageError(span.fault or why_left_out)
+        data = read_exactly(descriptor, span.offset, span.end - span.offset)
+        page = page_from_members(key, split_sample(data, rule)[1])
+        entry = SampleEntry.of(page, [image_size(image) for image in page.images])
+    except PageError as error:
+        builder.failures.append(SampleFailure(key=key, reason=str(error)))
+        return
+    builder.add(key, span.offset, len(data), zlib.crc32(data), entry)
+
+
+def _spans(descriptor: int, tar_bytes: int, rules: TarRules) -> tuple[list[SampleSpan], int]:
+    """All samples of a tar, with their faults, and the offset of its end-of-archive block."""
+    compression = compression_of(os.pread(descriptor, MAGIC_BYTES, 0))
+    if compression is not None:
+        raise ShardError(f"compressed with {compression}: unpack it, or stream it (data.streaming)")
     members = list(walk(lambda offset, length: os.pread(descriptor, length, offset), 0, tar_bytes))
     end = members[-1].end if members else 0
-    spans = list(group_samples(members))
     if os.pread(descriptor, BLOCK_SIZE, end) != ZERO_BLOCK:
         raise ShardError(f"no end-of-archive block at byte {end} of {tar_bytes}: truncated; copy or write it again")
-    seen: set[str] = set()
+    for start in range(end, tar_bytes, _TAIL_BYTES):
+        refuse_rest(os.pread(descriptor, _TAIL_BYTES, start))
+    spans = list(group_samples(members, rules.keys))
+    by_key: dict[str, list[SampleSpan]] = {}
     for span in spans:
-        if span.key in seen:
-            raise ShardError(
-                f"the key {span.key!r} appears again at byte {span.offset}: keys are unique and the members of a "
-                "sample are neighbours; sort the tar by name"
-            )
-        seen.add(span.key)
-        _refuse_dotted_key(span)
+        by_key.setdefault(span.key, []).append(span)
+        _blame_dotted_key(span)
+    for same in by_key.values():
+        if len(same) > 1:
+            _blame_repeated_key(same)
     return spans, end
 
 
-def _refuse_dotted_key(span: SampleSpan) -> None:
+def _blame_repeated_key(spans: Sequence[SampleSpan]) -> None:
+    """Several samples of one key: all are at fault when they are the parts of one, else all but the first."""
+    remedy = "keys are unique and the members of a sample are neighbours; sort the tar by name"
+    apart = are_apart(half_of(span.members) for span in spans)
+    for span in spans if apart else spans[1:]:
+        other = spans[1] if span is spans[0] else spans[0]
+        what = "its image and its text are apart, the other half" if apart else "the key appears again, the first"
+        span.blame(f"{what} at byte {other.offset}: {remedy}", has_bad_name=True)
+
+
+def _blame_dotted_key(span: SampleSpan) -> None:
     """A sample with only members such as `v2.jpg` comes from a name such as `page.v2.jpg`."""
-    known = (*IMAGE_EXTENSIONS, TEXT_EXTENSION, JSON_EXTENSION)
-    if any(extension in known or is_image(extension) for extension in span.members):
+    known = (TEXT_EXTENSION, JSON_EXTENSION)
+    if any(extension in known or (is_image(extension)) for extension in span.members):
         return
     for extension, member in span.members.items():
-        if "." in extension and extension.rpartition(".")[2] in known:
-            raise ShardError(
+        last = extension.rpartition(".")[2]
+        if "." in extension and (last in known or is_image(last)):
+            span.blame(
                 f"the name {member.name!r} has a dot in its key: readers of tar shards take {span.key!r} for the key "
-                f"and {extension!r} for the extension; write the shard again without dots in the keys"
+                f"and {extension!r} for the extension; write the shard again without dots in the keys, or read keys "
+                "up to the last dot, with --key dotted",
+                has_bad_name=True,
             )
+            return

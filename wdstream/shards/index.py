@@ -1,10 +1,9 @@
 """Building `index/`: one array per column over all shards of a folder, so that a plan needs no other file.
 
-Tars of others are described first (describe.py). Then the meta of all shards is merged: no key twice, one `.npy` per
+Tars of others are described first (tar_folder.py). Then the meta of all shards is merged: no key twice, one `.npy` per
 column.
 """
 
-from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,6 @@ from wdstream.shards.catalog import (
     token_file,
     token_fingerprints,
 )
-from wdstream.shards.describe import ImageSize, describe_all
 from wdstream.shards.layout import META_SUFFIX, TAR_SUFFIX
 from wdstream.shards.meta import (
     IMAGE_COLUMNS,
@@ -32,12 +30,10 @@ from wdstream.shards.meta import (
     SampleFailure,
     ShardEntry,
     ShardMeta,
-    is_complete,
     load_complete,
 )
+from wdstream.shards.repeated import refuse_duplicates
 from wdstream.storage.atomic import atomic_write, write_file
-
-OnBytes = Callable[[int, int], None]  # (bytes of tar done, bytes of tar in total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +85,7 @@ def merge_index(folder: Path) -> IndexReport:
     skipped: list[tuple[str, str]] = []
     failures: list[tuple[str, SampleFailure]] = []
     num_images = 0
-    for tar in _shards_in(folder):
+    for tar in shards_in(folder):
         try:
             meta = load_complete(tar)
         except ShardError as error:
@@ -113,82 +109,13 @@ def merge_index(folder: Path) -> IndexReport:
     return IndexReport(folder=folder, catalog=catalog, skipped=tuple(skipped), failures=tuple(failures), is_new=is_new)
 
 
-def index_shards(
-    folder: Path, image_size: ImageSize, *, workers: int = 1, rebuild: bool = False, on_progress: OnBytes | None = None
-) -> IndexReport:
-    """Describe every tar in `folder` that has no idx and meta that fit, then merge the index.
-
-    Args:
-        folder: holds the tars, written by anyone; idx, meta and `index/` are written next to them.
-        image_size: (width, height) of an image after EXIF rotation, from its bytes; with several workers, a function
-            of a module.
-        workers: processes; each describes one shard at a time.
-        rebuild: describe all tars again, those that seem complete too.
-        on_progress: called after each shard with bytes done and bytes in total.
-
-    Raises:
-        ShardError: when tars are broken or cannot serve as shards, naming each; the others are described by then.
-        ShardIndexError: when there is no tar.
-    """
-    todo = [tar for tar in _shards_in(folder) if tar.is_file() and (rebuild or not is_complete(tar))]
-    total = sum(tar.stat().st_size for tar in todo)
-    done = 0
-    broken: list[str] = []
-    for tar, error in describe_all(todo, image_size, workers):
-        done += tar.stat().st_size
-        if error is not None:
-            broken.append(f"\n  {error}")
-        if on_progress is not None:
-            on_progress(done, total)
-    if broken:
-        raise ShardError(f"{folder}: {len(broken)} of {len(todo)} tars cannot be indexed:" + "".join(sorted(broken)))
-    return merge_index(folder)
-
-
-def _shards_in(folder: Path) -> list[Path]:
+def shards_in(folder: Path) -> list[Path]:
     """Tars by name, also those of which only the meta is left, so that the merge reports them."""
     if not folder.is_dir():
         raise ShardIndexError(f"{folder}: no such folder of shards")
     names = {path.name for path in folder.glob("*" + TAR_SUFFIX)}
     names |= {path.name.removesuffix(META_SUFFIX) + TAR_SUFFIX for path in folder.glob("*" + META_SUFFIX)}
     return [folder / name for name in sorted(names)]
-
-
-def refuse_duplicates(folder: Path, entries: Sequence[ShardEntry], hashes: Sequence[NDArray[np.uint64]]) -> None:
-    """Check that keys are unique over all shards; equal hashes are settled by the keys themselves.
-
-    Args:
-        folder: of the shards.
-        entries: the shards.
-        hashes: each shard's column `key_hash`.
-
-    Raises:
-        ShardError: with the first key that two samples have, and their shards.
-    """
-    everything = np.concatenate(hashes)
-    order = np.argsort(everything, kind="stable")
-    ranked = everything[order]
-    starts = np.cumsum([0] + [entry.samples for entry in entries])
-    metas: dict[int, ShardMeta] = {}
-
-    def key_of(row: int) -> tuple[str, str]:
-        shard = int(np.searchsorted(starts, row, side="right")) - 1
-        if shard not in metas:
-            metas[shard] = load_complete(folder / entries[shard].name)
-        return metas[shard].key(row - int(starts[shard])), entries[shard].name
-
-    for value in np.unique(ranked[1:][ranked[1:] == ranked[:-1]]):
-        first = int(np.searchsorted(ranked, value))
-        last = int(np.searchsorted(ranked, value, side="right"))
-        seen: dict[str, str] = {}
-        for row in order[first:last].tolist():
-            key, shard = key_of(row)
-            if key in seen:
-                raise ShardError(
-                    f"the key {key!r} is in {seen[key]} and in {shard}: keys are unique over all shards of "
-                    f"{folder}; rename one, or move one shard away"
-                )
-            seen[key] = shard
 
 
 def is_current(index: Path, catalog: Catalog) -> bool:

@@ -2,15 +2,17 @@
 
 A shard is `x.tar` with `x.tar.idx` (where each sample starts) and `x.meta.npz` (sizes, checksums, keys) next to it. The
 rule that splits a member's name into key and extension is webdataset's and energon's: the key ends at the first dot of
-the basename. So a key's basename has no dot, and the members of a sample are neighbours.
+the basename. So a key's basename has no dot, and the members of a sample are neighbours. Tars of others may have dotted
+keys, where that is asked for.
 """
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
-from wdstream.errors import ShardError
+from wdstream.errors import RowError, ShardError
 from wdstream.shards.tar_header import Member, split_path, walk
 
 TAR_SUFFIX = ".tar"
@@ -21,8 +23,17 @@ TEXT_EXTENSION = "txt"
 JSON_EXTENSION = "json"
 MAX_EXTENSION = 16  # reserved when a key is checked, so that every member of a valid key fits USTAR
 
+KeyRule = Literal["webdataset", "dotted"]
+"""Where a key ends: at the first dot of the basename, or at the last, for names such as `report.v2.jpg`."""
+KEY_RULES: tuple[KeyRule, ...] = get_args(KeyRule)
+MAX_MEMBER_BYTES = 2 << 30
+"""Of one file in a tar, which is read into memory whole; a compressed tar of a few kilobytes may claim to hold more."""
+
 # The last component starts with no dot: hidden files, such as macOS's `._a.jpg`, belong to no sample.
-_NAME = re.compile(r"((?:.*/|)[^./]+)[.]([^/]*)", re.DOTALL)
+_NAMES: dict[KeyRule, re.Pattern[str]] = {
+    "webdataset": re.compile(r"((?:.*/|)[^./]+)[.]([^/]*)", re.DOTALL),
+    "dotted": re.compile(r"((?:.*/|)[^./][^/]*)[.]([^./]*)", re.DOTALL),
+}
 _WEBDATASET_META = re.compile(r"__[^/]*__($|/)")  # entries that webdataset and energon skip
 _WRITTEN_EXTENSION = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)*")
 _NUMBERED_IMAGE = re.compile(rf"(0|[1-9][0-9]{{0,5}})\.({'|'.join(IMAGE_EXTENSIONS)})")
@@ -59,13 +70,22 @@ class SampleSpan:
         key: the sample's key.
         offset: of its first header.
         end: after the padding of its last member; files that belong to no sample may be in between.
-        members: extension (lower case) to member.
+        members: extension (lower case) to member: files alone.
+        fault: why the sample cannot be used, such as a part that is a link; empty for a sound one.
+        has_bad_name: whether the fault is one of names, for which a shard is refused rather than the sample left out.
     """
 
     key: str
     offset: int
     end: int
-    members: dict[str, Member]
+    members: dict[str, Member] = field(default_factory=dict)
+    fault: str = ""
+    has_bad_name: bool = False
+
+    def blame(self, fault: str, *, has_bad_name: bool = False) -> None:
+        """Note what is wrong, where nothing is noted yet."""
+        if not self.fault:
+            self.fault, self.has_bad_name = fault, has_bad_name
 
 
 def validate_key(key: str) -> None:
@@ -109,64 +129,105 @@ def is_image(extension: str) -> bool:
     return extension in IMAGE_EXTENSIONS or image_number(extension) is not None
 
 
-def split_name(name: str) -> tuple[str, str] | None:
+def split_name(name: str, rule: KeyRule = "webdataset") -> tuple[str, str] | None:
     """Key and lower-case extension of a member's name; None for one that belongs to no sample.
 
     Raises:
         ShardError: for a name that is not safe as a path.
     """
-    match = _NAME.fullmatch(name)
+    split = cut_name(name, rule)
+    if split is not None:
+        _check_key(split[0])
+    return split
+
+
+def cut_name(name: str, rule: KeyRule) -> tuple[str, str] | None:
+    """`split_name` without a check."""
+    match = _NAMES[rule].fullmatch(name)
     if match is None or _WEBDATASET_META.match(name):
         return None
-    _check_key(match[1])
     return match[1], match[2].lower()
 
 
-def group_samples(members: Iterable[Member]) -> Iterator[SampleSpan]:
+def prefixed_key(tar_name: str, key: str) -> str:
+    """A key that is unique over tars, where `key` is within its tar; streams have these (nodes/lane.py)."""
+    return f"{tar_name}/{key}"
+
+
+def group_samples(members: Iterable[Member], rule: KeyRule = "webdataset") -> Iterator[SampleSpan]:
     """Group the members of a tar into samples, as webdataset does: neighbours with one key.
 
-    Raises:
-        ShardError: when a sample has two members of one extension, or a name is unsafe.
+    Nothing is raised: a sample with an unsafe name, with two members of one extension, or with a part that is a link, a
+    device or far too large, comes with its fault.
     """
     span: SampleSpan | None = None
     for member in members:
-        split = split_name(member.name) if member.is_file else None
+        split = cut_name(member.name, rule) if member.is_file or member.trouble else None
         if split is None:
             continue
         key, extension = split
         if span is None or key != span.key:
             if span is not None:
                 yield span
-            span = SampleSpan(key=key, offset=member.offset, end=member.end, members={})
-        if extension in span.members:
-            raise ShardError(f"the sample {key!r} has two members {extension!r}; the second at byte {member.offset}")
-        span.members[extension] = member
-        span.end = member.end
+            span = SampleSpan(key=key, offset=member.offset, end=member.end)
+            _blame_key(span)
+        _add(span, extension, member)
     if span is not None:
         yield span
 
 
-def split_sample(data: bytes) -> tuple[str, dict[str, bytes]]:
+def split_sample(data: bytes, rule: KeyRule = "webdataset") -> tuple[str, dict[str, bytes]]:
     """Key and members of one sample from its bytes in the tar, headers and padding included.
 
     Args:
         data: the bytes from the sample's first header to the end of its last member.
+        rule: where keys end.
 
     Returns:
         The key, and extension (lower case) to bytes, in the order of the tar.
 
     Raises:
-        ShardError: when the bytes are not exactly one sample.
+        ShardError: when the bytes are not exactly one sample, or its names are at fault.
+        RowError: a part of it is a link, a device, or far too large.
     """
-    spans = list(group_samples(walk(lambda offset, length: data[offset : offset + length], 0, len(data))))
+    spans = list(group_samples(walk(lambda offset, length: data[offset : offset + length], 0, len(data)), rule))
     if len(spans) != 1 or spans[0].offset != 0 or spans[0].end != len(data):
         keys = [span.key for span in spans]
         raise ShardError(f"{len(data)} bytes should hold one sample, found {len(keys)}: {keys[:3]}")
+    span = spans[0]
+    if span.fault:
+        raise (ShardError if span.has_bad_name else RowError)(f"sample {span.key!r}: {span.fault}")
     members = {
         extension: data[member.data_offset : member.data_offset + member.size]
-        for extension, member in spans[0].members.items()
+        for extension, member in span.members.items()
     }
-    return spans[0].key, members
+    return span.key, members
+
+
+def _add(span: SampleSpan, extension: str, member: Member) -> None:
+    """One more member of a sample, or what is wrong with it."""
+    span.end = member.end
+    if extension in span.members:
+        span.blame(f"it has two members {extension!r}; the second at byte {member.offset}", has_bad_name=True)
+    elif member.trouble:
+        span.blame(
+            f"its part {extension!r} is {member.trouble}, so its bytes are not in the sample: write the tar again with "
+            "files alone (tar --dereference --hard-dereference)"
+        )
+    elif member.size > MAX_MEMBER_BYTES:
+        span.blame(
+            f"its part {extension!r} has {member.size} bytes, above the limit of {MAX_MEMBER_BYTES} for one member of "
+            "a sample"
+        )
+    else:
+        span.members[extension] = member
+
+
+def _blame_key(span: SampleSpan) -> None:
+    try:
+        _check_key(span.key)
+    except ShardError as error:
+        span.blame(str(error), has_bad_name=True)
 
 
 def _check_key(key: str) -> None:

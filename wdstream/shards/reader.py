@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wdstream.errors import DamagedSampleError, PageError, ShardError, ShardIndexError
 from wdstream.records import Page
 from wdstream.shards.catalog import IndexFiles
-from wdstream.shards.layout import split_name, split_sample
+from wdstream.shards.layout import KEY_RULES, prefixed_key, split_name, split_sample
 from wdstream.shards.meta import hash_key
 from wdstream.shards.page_members import page_from_members
 from wdstream.shards.tar_header import walk
@@ -187,13 +187,15 @@ class Shards:
 
         try:
             members = walk(read, wanted.offset, wanted.offset + wanted.length)
-            names = (split_name(member.name) for member in members if member.is_file)
-            key = next((name[0] for name in names if name is not None), "")
+            names = [member.name for member in members if member.is_file]
+            splits = [split_name(name, rule) for name in names for rule in KEY_RULES]
         except ShardError as error:
             raise self._changed(row, str(error)) from error
-        if hash_key(key) != int(self.key_hash[row]):
-            raise self._changed(row, f"it has the key {key!r}, the index another")
-        return key
+        keys = list(dict.fromkeys(split[0] for split in splits if split is not None))
+        for name in keys:
+            if key := self._key_in_index(row, name):
+                return key
+        raise self._changed(row, f"it has the key {next(iter(keys), '')!r}, the index another")
 
     def shard_name(self, row: int) -> str:
         """The file name of the tar that holds a row."""
@@ -236,9 +238,31 @@ class Shards:
             what = f"checksum {self.crc[row]:08x} expected, found {crc:08x}"
             raise DamagedSampleError(str(self._changed(row, what)))
         try:
-            return split_sample(data)
+            return self._split(row, data)
         except ShardError as error:
             raise self._changed(row, str(error)) from error
+
+    def _split(self, row: int, data: bytes) -> tuple[str, dict[str, bytes]]:
+        """Key and members of a sample; how the index reads keys of its tar is told by the hash of the key."""
+        found = ""
+        for rule in KEY_RULES:
+            try:
+                found, members = split_sample(data, rule)
+            except ShardError:
+                if rule == KEY_RULES[-1] and not found:
+                    raise
+                continue
+            if key := self._key_in_index(row, found):
+                return key, members
+        raise ShardError(f"it has the key {found!r}, the index another")
+
+    def _key_in_index(self, row: int, key: str) -> str | None:
+        """A key that was read from a tar, as the index has it: with the name of its tar before it, or without."""
+        wanted = int(self.key_hash[row])
+        if hash_key(key) == wanted:
+            return key
+        key = prefixed_key(self.shard_name(row), key)
+        return key if hash_key(key) == wanted else None
 
     def _changed(self, row: int, what: str) -> ShardError:
         name = self.shard_name(row)

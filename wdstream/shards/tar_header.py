@@ -1,4 +1,5 @@
-"""Tar headers: our own are plain USTAR; GNU and PAX long names of others are understood, the rest is refused.
+"""Tar headers: our own are plain USTAR; GNU and PAX long names of others are understood, whatever else is there is
+named.
 
 A tar file is a sequence of 512-byte blocks: one header block per member, then its bytes padded to a block, and at the
 end at least one block of zeros. Fields are those of POSIX.1-1988 (USTAR), PAX records those of POSIX.1-2001.
@@ -22,7 +23,10 @@ MAX_EXTENDED_HEADER = 1 << 20  # a long name or a set of PAX records; real ones 
 ReadAt = Callable[[int, int], bytes]  # (offset, length) -> bytes, shorter only at the end
 
 _REGULAR = b"0\x007"
-_LINKS_AND_DEVICES = b"123456"  # hard link, symbolic link, character and block device, folder, pipe: never a sample's
+_FOLDER, _SPARSE = b"5", b"S"
+_LINKS = {b"1": "a hard link", b"2": "a symbolic link"}
+_DEVICES = {b"3": "a character device", b"4": "a block device", b"6": "a pipe"}
+_IS_EXTENDED, _IS_EXTENDED_AGAIN = 482, 504  # bytes of GNU's old sparse headers: whether another block of them follows
 _OCTAL_DIGITS = frozenset(b"01234567")
 
 
@@ -37,6 +41,8 @@ class Member:
         size: its bytes, without padding.
         end: the offset after its padding: where the next header is.
         is_file: False for folders, links and devices.
+        trouble: why its bytes are not here: it is a link, a device, a sparse file, or of an unknown kind. Empty for
+            files, folders, and labels of volumes.
     """
 
     name: str
@@ -45,6 +51,7 @@ class Member:
     size: int
     end: int
     is_file: bool
+    trouble: str = ""
 
 
 def padded(num_bytes: int) -> int:
@@ -94,13 +101,13 @@ def walk(read: ReadAt, start: int, end: int) -> Iterator[Member]:
     Args:
         read: reads bytes of the tar; called for headers only, never for the contents of members.
         start: a header's offset.
-        end: the end of the tar, or of the sample.
+        end: the end of the tar, or of the sample; beyond all bytes where it is not known.
 
     Yields:
         The members, long names resolved.
 
     Raises:
-        ShardError: for a broken header, a member that reaches beyond `end`, or a kind of header that cannot be read.
+        ShardError: for a broken header, a member that reaches beyond `end`, or bytes that end before `end` does.
     """
     offset = start
     first: int | None = None  # where the long name before the coming header starts
@@ -109,19 +116,24 @@ def walk(read: ReadAt, start: int, end: int) -> Iterator[Member]:
         block = read(offset, BLOCK_SIZE)
         if block == ZERO_BLOCK:
             break
+        if not block:
+            raise ShardError(f"no end-of-archive block at byte {offset}: truncated; copy or write it again")
         name, size, kind = _parse_header(block, offset)
         if kind in b"xgLK":
             body = _read_extension(read, name, offset, size, end)
             if kind == b"x":
                 overrides.update(_pax_records(body, offset))
-            elif kind == b"L":
-                overrides["path"] = _decode(body.rstrip(b"\0"))
+            elif kind in b"LK":
+                overrides["path" if kind == b"L" else "linkpath"] = _decode(body.rstrip(b"\0"))
             elif kind == b"g":
                 _refuse_global(_pax_records(body, offset), offset)
             first = offset if first is None else first
             offset += BLOCK_SIZE + padded(size)
             continue
-        member = _member(name, size, kind, (offset if first is None else first, offset + BLOCK_SIZE), overrides)
+        if kind in _LINKS:
+            overrides.setdefault("linkpath", _decode(block[157:257].split(b"\0", 1)[0]))
+        data_offset = offset + BLOCK_SIZE * (1 + _sparse_blocks(read, block, offset) if kind == _SPARSE else 1)
+        member = _member(name, size, kind, (offset if first is None else first, data_offset), overrides)
         if member.end > end:
             raise ShardError(
                 f"{member.name!r} at byte {member.offset} should reach to byte {member.end}, but only {end} are there: "
@@ -133,21 +145,58 @@ def walk(read: ReadAt, start: int, end: int) -> Iterator[Member]:
         raise ShardError(f"a long name at byte {first} has no file after it: truncated or damaged")
 
 
+def refuse_rest(rest: bytes) -> None:
+    """Check what follows the end of an archive.
+
+    Raises:
+        ShardError: it is not padding: tars that were joined by `cat` look so, and readers see the first alone.
+    """
+    if rest.strip(b"\0"):
+        raise ShardError(
+            "there is more after the end of the archive, which readers of tars do not see: another tar, joined by "
+            "`cat`? Split it, or join tars with `tar --concatenate`"
+        )
+
+
 def _member(name: str, size: int, kind: bytes, offsets: tuple[int, int], overrides: dict[str, str]) -> Member:
-    if kind not in _REGULAR and kind not in _LINKS_AND_DEVICES:
-        raise ShardError(f"{name!r} at byte {offsets[0]} is a tar member of kind {kind!r}, which is not supported")
-    if any(record.startswith("GNU.sparse") for record in overrides):
-        raise ShardError(f"{name!r} at byte {offsets[0]} is a sparse file, which is not supported: repack the tar")
-    name = overrides.get("path", name)
+    """A member whose own header, and those before it, were read; `offsets`: of its first header, and of its data."""
+    name = overrides.get("GNU.sparse.name", overrides.get("path", name))
     if "size" in overrides:
         if not (overrides["size"].isascii() and overrides["size"].isdigit() and len(overrides["size"]) < 20):
             raise ShardError(f"{name!r} at byte {offsets[0]} has the size {overrides['size']!r}, not a number")
         size = int(overrides["size"])
-    is_folder = kind == b"\0" and name.endswith("/")  # how tars older than USTAR write one
-    is_file = kind in _REGULAR and not is_folder
-    size = size if is_file else 0
-    end = offsets[1] + padded(size)
-    return Member(name=name, offset=offsets[0], data_offset=offsets[1], size=size, end=end, is_file=is_file)
+    trouble = _trouble(kind, overrides)
+    is_folder = kind == _FOLDER or (kind == b"\0" and name.endswith("/"))  # how tars older than USTAR write one
+    has_data = not (is_folder or kind in _LINKS or kind in _DEVICES)
+    end = offsets[1] + (padded(size) if has_data else 0)
+    is_file = kind in _REGULAR and not is_folder and not trouble
+    size = size if has_data else 0
+    return Member(
+        name=name, offset=offsets[0], data_offset=offsets[1], size=size, end=end, is_file=is_file, trouble=trouble
+    )
+
+
+def _trouble(kind: bytes, overrides: dict[str, str]) -> str:
+    """Why a member's bytes are not in the tar as they are; empty for files and folders."""
+    if kind in _LINKS:
+        return f"{_LINKS[kind]} to {overrides['linkpath']!r}"
+    if kind in _DEVICES:
+        return _DEVICES[kind]
+    if kind == _SPARSE or any(record.startswith("GNU.sparse") for record in overrides):
+        return "a sparse file"
+    return "" if kind in _REGULAR or kind in (_FOLDER, b"V") else f"a tar member of the kind {kind!r}"
+
+
+def _sparse_blocks(read: ReadAt, block: bytes, offset: int) -> int:
+    """Blocks of the map of an old GNU sparse file, which are between its header and its data."""
+    count, is_extended = 0, block[_IS_EXTENDED]
+    while is_extended:
+        count += 1
+        block = read(offset + count * BLOCK_SIZE, BLOCK_SIZE)
+        if len(block) != BLOCK_SIZE:
+            raise ShardError(f"the sparse file at byte {offset} is truncated")
+        is_extended = block[_IS_EXTENDED_AGAIN]
+    return count
 
 
 def _parse_header(block: bytes, offset: int) -> tuple[str, int, bytes]:

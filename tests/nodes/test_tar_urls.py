@@ -6,7 +6,7 @@ import fsspec
 import pytest
 
 from wdstream.errors import ConfigError, ShardError
-from wdstream.nodes.read_tars import expand_urls, shard_names
+from wdstream.nodes.tar_urls import expand_urls, shard_names
 
 
 def test_folders_and_patterns(tmp_path: Path) -> None:

@@ -1,0 +1,244 @@
+"""Folders of tars of anyone: what is bad is named all at once, or left out and listed; nothing is lost silently."""
+
+import gzip
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import webdataset
+
+from tests.helpers.fake_shards import fake_image, measure, pages
+from tests.helpers.paths import DATA
+from wdstream.errors import RowError, ShardError, ShardIndexError
+from wdstream.pixels.header import image_size
+from wdstream.shards.describe import TarRules
+from wdstream.shards.reader import Shards
+from wdstream.shards.tar_folder import index_shards
+
+CASES = DATA / "cases" / "tars"
+IMAGE = fake_image(4, 3)
+SKIP = TarRules(skip_bad=True)
+
+
+def write_tar(path: Path, members: list[tuple[str, bytes]]) -> None:
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+def case(name: str, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(CASES / name, tmp_path / name))
+
+
+def left_out(folder: Path) -> list[Mapping[str, object]]:
+    return [json.loads(line) for line in (folder / "index" / "left_out.jsonl").read_text().splitlines()]
+
+
+def test_bad_names_are_all_named_at_once_and_with_skip_bad_left_out(tmp_path: Path) -> None:
+    good = [("good.jpg", IMAGE), ("good.txt", b"fine")]
+    write_tar(tmp_path / "a.tar", [*good, ("../up.txt", b"t"), ("two.txt", b"t"), ("two.TXT", b"u")])
+    write_tar(tmp_path / "b.tar", [("b.txt", b"b"), ("c.txt", b"c"), ("b.txt", b"b"), ("v.1.txt", b"v")])
+    (tmp_path / "c.tar").write_bytes(b"no tar at all" * 100)
+    with pytest.raises(ShardError) as refused:
+        index_shards(tmp_path, measure)
+    message = str(refused.value)
+    assert "3 of 3 tars cannot be indexed" in message
+    for part in ("'../up': the key", "'two': it has two members 'txt'", "'b': the key appears again", "'v': the name"):
+        assert part in message
+    assert "c.tar: no tar header at byte 0" in message
+    assert message.endswith("with --skip-bad")
+
+    report = index_shards(tmp_path, measure, SKIP)
+    shards = Shards.open(tmp_path)
+    assert [shards.key(row) for row in range(len(shards))] == ["good", "b", "c"]
+    assert [(line["shard"], line["key"]) for line in left_out(tmp_path)] == [
+        ("c.tar", None),
+        ("a.tar", "../up"),
+        ("a.tar", "two"),
+        ("b.tar", "b"),
+        ("b.tar", "v"),
+    ]
+    assert [name for name, _ in report.skipped] == ["c.tar"]
+    assert "no tar header at byte 0" in report.skipped[0][1]
+
+
+def test_of_many_troubles_fifty_are_named_and_all_counted(tmp_path: Path) -> None:
+    write_tar(tmp_path / "s.tar", [(f"../{number:03d}.txt", b"t") for number in range(80)])
+    with pytest.raises(ShardError, match=r"80 of 80 samples have bad names") as refused:
+        index_shards(tmp_path, measure)
+    assert len(str(refused.value).splitlines()) == 53
+    assert "more" in str(refused.value)
+
+
+def test_keys_of_two_tars_are_refused_kept_once_or_prefixed(tmp_path: Path) -> None:
+    folder = case("dup_across", tmp_path)
+    with pytest.raises(ShardError, match=r"1 keys are not unique[^:]*:\n  the key 'a' is in s-000000\.tar and in s-"):
+        index_shards(folder, image_size)
+    with pytest.raises(ShardError, match="--prefix-keys"):
+        index_shards(folder, image_size)
+    report = index_shards(folder, image_size, SKIP)
+    assert report.catalog.num_samples == 1
+    assert left_out(folder) == [
+        {"shard": "s-000001.tar", "key": "a", "reason": "the key 'a' is in s-000000.tar and in s-000001.tar"}
+    ]
+    index_shards(folder, image_size, TarRules(prefix_keys=True))
+    shards = Shards.open(folder)
+    assert [shards.key(row) for row in range(2)] == ["s-000000.tar/a", "s-000001.tar/a"]
+    assert [shards.read_page(row).key for row in range(2)] == ["s-000000.tar/a", "s-000001.tar/a"]
+    assert shards.find("s-000001.tar/a") == 1
+    assert not (folder / "index" / "left_out.jsonl").exists()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves the tar open
+def test_dotted_keys_are_refused_and_read_where_that_is_asked_for(tmp_path: Path) -> None:
+    folder = case("dotted", tmp_path)
+    with pytest.raises(ShardError, match=r"'doc\.v2\.jpg' has a dot in its key.*--key dotted"):
+        index_shards(folder, image_size)
+    index_shards(folder, image_size, TarRules(keys="dotted"))
+    shards = Shards.open(folder)
+    page = shards.read_page(0)
+    assert (len(shards), shards.key(0), page.key, len(page.images)) == (1, "doc.v2", "doc.v2", 1)
+    (sample,) = webdataset.WebDataset(str(folder / "s-000000.tar"), shardshuffle=False)
+    assert sorted(name for name in sample if not name.startswith("__")) == ["v2.jpg", "v2.txt"]
+
+
+def test_dotted_keys_that_webdataset_takes_for_one_sample(tmp_path: Path) -> None:
+    members = [(f"doc.v{n}.{suffix}", data) for n in (1, 2) for suffix, data in (("jpg", IMAGE), ("txt", b"%d" % n))]
+    write_tar(tmp_path / "s.tar", members)
+    index_shards(tmp_path, measure, TarRules(keys="dotted", prefix_keys=True))
+    shards = Shards.open(tmp_path)
+    assert [shards.read(row)[1]["txt"] for row in range(2)] == [b"1", b"2"]
+    assert [shards.key(row) for row in range(2)] == ["s.tar/doc.v1", "s.tar/doc.v2"]
+
+
+@pytest.mark.parametrize("first", ["jpg", "txt"])
+def test_images_and_texts_that_are_apart_in_a_tar(tmp_path: Path, first: str) -> None:
+    parts = {"jpg": IMAGE, "txt": b"text"}
+    second = "txt" if first == "jpg" else "jpg"
+    write_tar(tmp_path / "s.tar", [(f"{key}.{name}", parts[name]) for name in (first, second) for key in "abc"])
+    with pytest.raises(ShardError, match=r"6 of 6 samples have bad names.*\n.*'a': its image and its text are apart"):
+        index_shards(tmp_path, measure)
+    with pytest.raises(ShardIndexError, match="no sample of these tars can be used"):
+        index_shards(tmp_path, measure, SKIP)
+
+
+@pytest.mark.parametrize("names", [("a.tar", "b.tar"), ("b.tar", "a.tar")])
+def test_images_and_texts_in_tars_of_their_own(tmp_path: Path, names: tuple[str, str]) -> None:
+    write_tar(tmp_path / names[0], [(f"{key}.jpg", IMAGE) for key in "xyz"])
+    write_tar(tmp_path / names[1], [(f"{key}.txt", b"text") for key in "xyz"])
+    for rules in (TarRules(), TarRules(prefix_keys=True)):
+        with pytest.raises(ShardError, match="the image and the text of one sample, which are apart"):
+            index_shards(tmp_path, measure, rules)
+    with pytest.raises(ShardIndexError, match="no sample of these tars can be used"):
+        index_shards(tmp_path, measure, SKIP)
+
+
+def test_images_without_text_are_no_index(tmp_path: Path) -> None:
+    write_tar(tmp_path / "s.tar", [("a.jpg", IMAGE), ("b.jpg", IMAGE)])
+    with pytest.raises(ShardIndexError, match="none of its 2 samples has text, so there is nothing to train on"):
+        index_shards(tmp_path, measure)
+    assert not (tmp_path / "index").exists()
+
+
+def test_compressed_tars_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ShardIndexError, match=r"s-000000\.tar\.gz: compressed: unpack it, or stream it"):
+        index_shards(case("gz", tmp_path), image_size)
+    with pytest.raises(ShardError, match=r"s-000000\.tar: compressed with gzip: unpack it, or stream it"):
+        index_shards(case("gz_named_tar", tmp_path), image_size)
+
+
+def test_what_is_not_read_is_named_beside_good_tars(tmp_path: Path) -> None:
+    for name in ("good.tar", "LOUD.TAR", "sub/deeper/x.tar", "sub/deeper/y.tar.zst"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_tar(tmp_path / name, [("a.txt", b"text")])
+    for name in ("x.tar.gz", "x.tgz", "x.tar.zst", "x.tar.bz2"):
+        (tmp_path / name).write_bytes(gzip.compress(b""))
+    report = index_shards(tmp_path, measure)
+    assert report.catalog.num_samples == 1
+    assert [name for name, _ in report.skipped] == [
+        "LOUD.TAR",
+        "sub/deeper/",
+        "x.tar.bz2",
+        "x.tar.gz",
+        "x.tar.zst",
+        "x.tgz",
+    ]
+    assert dict(report.skipped)["sub/deeper/"].startswith("2 tars in a folder below are not read: index ")
+
+
+def test_tars_joined_by_cat_are_refused(tmp_path: Path) -> None:
+    """Readers of tars stop at the end of the first archive: the second would be lost without a word."""
+    write_tar(tmp_path / "one", [("a.txt", b"a")])
+    write_tar(tmp_path / "two", [("b.txt", b"b")])
+    (tmp_path / "s.tar").write_bytes((tmp_path / "one").read_bytes() + (tmp_path / "two").read_bytes())
+    with pytest.raises(ShardError, match=r"s\.tar: there is more after the end of the archive"):
+        index_shards(tmp_path, measure)
+
+
+@pytest.mark.parametrize("name", ["hardlink", "symlink"])
+def test_a_sample_with_a_link_is_left_out(name: str, tmp_path: Path) -> None:
+    folder = case(name, tmp_path)
+    report = index_shards(folder, image_size)
+    shards = Shards.open(folder)
+    assert [shards.key(row) for row in range(len(shards))] == ["a"]
+    ((shard, failure),) = report.failures
+    kind = {"hardlink": "a hard link", "symlink": "a symbolic link"}[name]
+    assert (shard, failure.key) == ("s-000000.tar", "b")
+    assert failure.reason.startswith(f"its part 'png' is {kind} to 'a.png', so its bytes are not in the sample")
+
+
+def test_tars_of_gnu_tar_with_links_sparse_files_and_labels(tmp_path: Path) -> None:
+    """By the program itself: -V writes a label, -S sparse files, twice the same inode a hard link."""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "a.txt").write_bytes(b"text of a")
+    (raw / "b.txt").hardlink_to(raw / "a.txt")
+    with (raw / "c.txt").open("wb") as file:
+        file.truncate(1 << 20)
+    (raw / "d.txt").write_bytes(b"text of d")
+    for number, form in enumerate(["gnu", "posix", "oldgnu"]):
+        folder = tmp_path / form
+        folder.mkdir()
+        names = ["a.txt", "b.txt", "c.txt", "d.txt"]
+        tar = ["tar", "-S", f"--format={form}", "-V", "label.txt", "-cf", str(folder / "s.tar"), "-C", str(raw), *names]
+        subprocess.run(tar, check=True)
+        report = index_shards(folder, measure)
+        shards = Shards.open(folder)
+        assert [shards.key(row) for row in range(len(shards))] == ["a", "d"], number
+        reasons = {failure.key: failure.reason for _, failure in report.failures}
+        assert "'txt' is a hard link to 'a.txt'" in reasons["b"]
+        assert "'txt' is a sparse file" in reasons["c"]
+
+
+def test_an_index_of_before_is_not_trusted_with_links(tmp_path: Path) -> None:
+    """Rows of such samples, in an index that an earlier version wrote, fail one by one."""
+    folder = case("hardlink", tmp_path)
+    index_shards(folder, image_size)
+    shards = Shards.open(folder)
+    data = (folder / "s-000000.tar").read_bytes()
+    start = int(shards.offset[0] + shards.nbytes[0])
+    shards.offset = np.array([start])
+    shards.nbytes, shards.crc = (
+        np.array([1536], np.int64),
+        np.array([zlib.crc32(data[start : start + 1536])], np.uint32),
+    )
+    with pytest.raises(RowError, match="sample 'b': its part 'png' is a hard link"):
+        shards.read_page(0)
+
+
+def test_sound_tars_have_no_list(tmp_path: Path) -> None:
+    with webdataset.TarWriter(str(tmp_path / "s.tar")) as writer:
+        for key, members in pages("a", 3).items():
+            writer.write({"__key__": key, **members})
+    report = index_shards(tmp_path, measure, SKIP)
+    assert (report.catalog.num_samples, report.skipped, report.failures) == (3, (), ())
+    assert not (tmp_path / "index" / "left_out.jsonl").exists()

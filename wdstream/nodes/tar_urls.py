@@ -1,0 +1,194 @@
+"""Where tars are: folders, braces, addresses and commands written out, and each opened as a stream."""
+
+import http.client
+import io
+import logging
+import re
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO, cast
+from urllib.parse import urlsplit
+
+from wdstream.errors import ConfigError, ShardError
+from wdstream.storage.compression import STREAMED_SUFFIXES
+from wdstream.storage.remote import open_remote
+
+OpenStream = Callable[[str], BinaryIO]
+SILENCE_S = 60.0
+"""Seconds without a byte from a web server, after which it counts as gone."""
+SUFFIXES = (".tar", *STREAMED_SUFFIXES)
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+_log = logging.getLogger("wdstream")
+
+
+def open_url(url: str) -> BinaryIO:
+    """Open a local path, an address, or the output of a shell command (`pipe:COMMAND`) for reading.
+
+    Raises:
+        ShardError: it cannot be opened.
+    """
+    try:
+        if url.startswith("pipe:"):
+            return cast(BinaryIO, CommandOutput(url.removeprefix("pipe:")))
+        if url.startswith(("http://", "https://")):
+            return cast(BinaryIO, Download(url))
+        if is_store(url):
+            return open_remote(url)
+        return Path(url).open("rb")
+    except OSError as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+        raise ShardError(f"{url}: cannot be opened ({error}); check the address, or leave it out") from error
+
+
+class Download(io.RawIOBase):
+    """The body of a web server's answer; one that breaks off is an error, not the end of the data."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._answer: http.client.HTTPResponse = urllib.request.urlopen(url, timeout=SILENCE_S)
+
+    def readable(self) -> bool:
+        """Always true: it is only read."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """The next `size` bytes, fewer only at the end.
+
+        Raises:
+            ShardError: the connection was closed before all was sent.
+        """
+        data = self._answer.read(None if size < 0 else size)
+        if len(data) < size and self._answer.length:
+            raise ShardError(
+                f"{self._url}: the connection was closed {self._answer.length} bytes before the end; start again, the "
+                "run continues from its last checkpoint"
+            )
+        return data
+
+    def close(self) -> None:
+        """Close the connection to the server."""
+        if not self.closed:
+            self._answer.close()
+        super().close()
+
+
+class CommandOutput(io.RawIOBase):
+    """What a shell command writes; a command that fails is an error, not the end of the data."""
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+        self._process = subprocess.Popen(command, shell=True, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        assert self._process.stdout is not None
+        self._output = self._process.stdout
+
+    def readable(self) -> bool:
+        """Always true: it is only read."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """The next `size` bytes, fewer only at the end.
+
+        Raises:
+            ShardError: the command ended with an exit status other than 0.
+        """
+        data = self._output.read(size)
+        if len(data) < size or size < 0:
+            status = self._process.wait()
+            if status:
+                raise ShardError(f"pipe:{self._command}: the command failed with exit status {status}")
+        return data
+
+    def close(self) -> None:
+        """End the command, if it still runs."""
+        if not self.closed:
+            self._output.close()
+            self._process.kill()
+            self._process.wait()
+        super().close()
+
+
+def expand_urls(path: str) -> list[str]:
+    """All tars of a folder by name; or `path` itself, its braces written out: `a-{00..17}.tar`, `{en,de}.tar`.
+
+    Folders are local, or on an object store: `s3://bucket/tars`.
+
+    Raises:
+        ConfigError: a folder without tars, or no file, address or command.
+        ShardError: a folder on an object store that cannot be listed.
+    """
+    if Path(path).is_dir():
+        return _tars_of(path, [file.name for file in Path(path).iterdir()])
+    urls = _expand_braces(path)
+    for url in urls:
+        if not is_remote(url) and not Path(url).exists():
+            raise ConfigError(
+                f"{url}: no such file; give a folder of tars, a tar, an address (http, https, s3, ...), or "
+                "pipe:COMMAND; braces such as shard-{000..127}.tar stand for several"
+            )
+    return [tar for url in urls for tar in (_tars_of_store(url) if is_store(url) else [url])]
+
+
+def is_remote(url: str) -> bool:
+    """Whether it is an address or a command, not a file."""
+    return "://" in url or url.startswith("pipe:")
+
+
+def is_store(url: str) -> bool:
+    """Whether it is an address that fsspec reaches: any but a web server's, which is read without ranges."""
+    return is_remote(url) and not url.startswith(("http://", "https://", "pipe:"))
+
+
+def _tars_of_store(url: str) -> list[str]:
+    """The tars of a folder on an object store; a tar is itself."""
+    if url.endswith(SUFFIXES):
+        return [url]
+    from wdstream.storage.remote import FsspecStorage
+
+    return _tars_of(url, FsspecStorage(url).names(""))
+
+
+def _tars_of(folder: str, names: Sequence[str]) -> list[str]:
+    found = sorted(f"{folder.rstrip('/')}/{name}" for name in names if name.endswith(SUFFIXES))
+    if not found:
+        raise ConfigError(f"{folder}: no tars in this folder; their names end in {', '.join(SUFFIXES)}")
+    return found
+
+
+def shard_names(urls: Sequence[str]) -> list[str]:
+    """A name for each tar that stays when they move to another folder or host: the file's name, a command as it is.
+
+    Where two files have one name, all are called by their whole address.
+    """
+    names = [_file_name(url) for url in urls]
+    return names if len(set(names)) == len(names) else list(urls)
+
+
+def _file_name(url: str) -> str:
+    if url.startswith("pipe:"):
+        return url
+    return Path(urlsplit(url).path if is_remote(url) else url).name
+
+
+def _expand_braces(text: str) -> list[str]:
+    """Every way to fill the first braces, then the rest; braces that hold neither a range nor commas are text."""
+    for found in _BRACES.finditer(text):
+        choices = _choices(found.group(1))
+        if choices is not None:
+            rest = _expand_braces(text[found.end() :])
+            return [text[: found.start()] + choice + tail for choice in choices for tail in rest]
+    return [text]
+
+
+def _choices(inside: str) -> list[str] | None:
+    span = _RANGE.fullmatch(inside)
+    if span:
+        first, last = int(span.group(1)), int(span.group(2))
+        digits = len(span.group(1)) if span.group(1).startswith("0") else 0
+        return [f"{number:0{digits}}" for number in range(first, last + 1)]
+    return inside.split(",") if "," in inside else None

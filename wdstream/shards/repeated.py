@@ -1,0 +1,112 @@
+"""Keys that several samples of a folder of shards have: found by their hashes, settled by the keys themselves."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.errors import ShardError
+from wdstream.shards.describe import listed
+from wdstream.shards.halves import IMAGE_HALF, TEXT_HALF, are_apart
+from wdstream.shards.layout import prefixed_key
+from wdstream.shards.meta import ShardEntry, ShardMeta, hash_key, load_complete
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatedKey:
+    """A key of several samples.
+
+    Attributes:
+        key: the key, in its tar.
+        shards: the file name of each sample's shard, in order of rows.
+        are_apart: whether one has no image and another no text: then they are the halves of one sample.
+    """
+
+    key: str
+    shards: tuple[str, ...]
+    are_apart: bool
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The shards whose sample of this key is of no use: all but the first, or every half."""
+        return self.shards if self.are_apart else self.shards[1:]
+
+    def describe(self) -> str:
+        """Where it is, in one line."""
+        places = f"{', '.join(self.shards[:-1])} and in {self.shards[-1]}"
+        what = ": the image and the text of one sample, which are apart" if self.are_apart else ""
+        return f"the key {self.key!r} is in {places}{what}"
+
+
+def find_repeated(
+    folder: Path, entries: Sequence[ShardEntry], hashes: Sequence[NDArray[np.uint64]]
+) -> Iterator[RepeatedKey]:
+    """Every key that is in several shards, in order of their hashes.
+
+    Args:
+        folder: of the shards.
+        entries: the shards.
+        hashes: of each shard's keys: its column `key_hash`, or `plain_hashes`.
+    """
+    everything = np.concatenate(hashes)
+    order = np.argsort(everything, kind="stable")
+    ranked = everything[order]
+    starts = np.cumsum([0] + [entry.samples for entry in entries])
+    metas: dict[int, ShardMeta] = {}
+    for value in np.unique(ranked[1:][ranked[1:] == ranked[:-1]]):
+        first = int(np.searchsorted(ranked, value))
+        last = int(np.searchsorted(ranked, value, side="right"))
+        found: dict[str, list[tuple[str, int]]] = {}
+        for row in order[first:last].tolist():
+            number = int(np.searchsorted(starts, row, side="right")) - 1
+            if number not in metas:
+                metas[number] = load_complete(folder / entries[number].name)
+            meta, sample = metas[number], row - int(starts[number])
+            key = meta.key(sample).removeprefix(prefixed_key(entries[number].name, ""))
+            found.setdefault(key, []).append((entries[number].name, _half(meta, sample)))
+        for key, places in found.items():
+            if len(places) > 1:
+                names, halves = zip(*places, strict=True)
+                yield RepeatedKey(key=key, shards=names, are_apart=are_apart(halves))
+
+
+def refuse_duplicates(folder: Path, entries: Sequence[ShardEntry], hashes: Sequence[NDArray[np.uint64]]) -> None:
+    """Check that keys are unique over all shards; see `find_repeated`.
+
+    Raises:
+        ShardError: with the keys that several samples have, and their shards.
+    """
+    repeated = list(find_repeated(folder, entries, hashes))
+    if repeated:
+        raise ShardError(f"{folder}: {describe_repeated(repeated)}")
+
+
+def plain_hashes(name: str, meta: ShardMeta) -> NDArray[np.uint64]:
+    """Hashes of the keys as they are in the tar, uint64 (n,), where the index has the name of the tar before each."""
+    prefix = prefixed_key(name, "")
+    if not meta.num_samples or not meta.key(0).startswith(prefix):
+        hashes: NDArray[np.uint64] = meta.columns["key_hash"]
+        return hashes
+    keys = (meta.key(sample).removeprefix(prefix) for sample in range(meta.num_samples))
+    return np.fromiter(map(hash_key, keys), np.uint64, meta.num_samples)
+
+
+def describe_repeated(repeated: Sequence[RepeatedKey]) -> str:
+    """All of them, and what to do."""
+    if any(key.are_apart for key in repeated):
+        advice = "write tars in which the members of a sample are neighbours, or leave these out with --skip-bad"
+    else:
+        advice = (
+            "rename them, or move one shard away; or let the name of its tar be part of each key (wdstream index "
+            "--prefix-keys), or keep the first of each (--skip-bad)"
+        )
+    keys = f"{len(repeated):,} keys are not unique over all shards"
+    return f"{keys}:{listed([key.describe() for key in repeated])}\n{advice}"
+
+
+def _half(meta: ShardMeta, sample: int) -> int:
+    """As halves.py has it, from the columns."""
+    has_image, has_text = bool(meta.columns["num_images"][sample]), bool(meta.columns["text_chars"][sample])
+    return 0 if has_image == has_text else IMAGE_HALF if has_image else TEXT_HALF

@@ -1,0 +1,171 @@
+"""Indexing a folder of tars of anyone: each described, what is bad refused or left out, and the rest merged.
+
+What is left out is listed, with its reason, in `index/left_out.jsonl`: a line per sample or tar.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from wdstream.errors import ShardError, ShardIndexError
+from wdstream.shards.catalog import INDEX_FOLDER
+from wdstream.shards.describe import PLAIN_TAR, ImageSize, TarRules, describe_all, describe_tar, listed
+from wdstream.shards.index import IndexReport, merge_index, shards_in
+from wdstream.shards.layout import TAR_SUFFIX, ShardPaths
+from wdstream.shards.meta import ShardEntry, ShardMeta, is_complete, load_complete
+from wdstream.shards.repeated import describe_repeated, find_repeated, plain_hashes
+from wdstream.storage.compression import COMPRESSED_SUFFIXES
+from wdstream.storage.json_lines import write_lines
+
+OnBytes = Callable[[int, int], None]  # (bytes of tar done, bytes of tar in total)
+LEFT_OUT = "left_out.jsonl"
+_MAX_FOLDERS = 1000
+"""Folders below the shards that are looked into for tars."""
+
+
+def index_shards(
+    folder: Path,
+    image_size: ImageSize,
+    rules: TarRules = PLAIN_TAR,
+    *,
+    workers: int = 1,
+    rebuild: bool = False,
+    on_progress: OnBytes | None = None,
+) -> IndexReport:
+    """Describe every tar in `folder` that has no idx and meta that fit, then merge the index.
+
+    Args:
+        folder: holds the tars, written by anyone; idx, meta and `index/` are written next to them.
+        image_size: (width, height) of an image after EXIF rotation, from its bytes; with several workers, a function
+            of a module.
+        rules: how keys are read, and whether bad tars, and bad or repeated keys, are left out rather than refused.
+        workers: processes; each describes one shard at a time.
+        rebuild: describe all tars again, those that seem complete too.
+        on_progress: called after each shard with bytes done and bytes in total.
+
+    Raises:
+        ShardError: when tars are broken or cannot serve as shards, or keys are repeated, naming all; whatever can be
+            described is by then.
+        ShardIndexError: when there is no tar, or no sample with text.
+    """
+    elsewhere = tuple(_not_read(folder))
+    todo = [tar for tar in shards_in(folder) if tar.is_file() and (rebuild or not _fits(tar, rules))]
+    broken: dict[str, str] = {}
+    total = sum(tar.stat().st_size for tar in todo)
+    done = 0
+    for tar, troubles in describe_all(todo, image_size, workers, rules):
+        done += tar.stat().st_size
+        if troubles:
+            broken[tar.name] = "\n".join(troubles)
+            if rules.skip_bad:
+                ShardPaths.of(tar).meta.unlink(missing_ok=True)  # of better days, where all are described again
+        if on_progress is not None:
+            on_progress(done, total)
+    if broken and not rules.skip_bad:
+        lines = [line.strip() for name in sorted(broken) for line in broken[name].split("\n")]
+        raise ShardError(
+            f"{folder}: {len(broken)} of {len(todo)} tars cannot be indexed:{listed(lines)}\n"
+            "mend them, or leave out what is bad, and list it, with --skip-bad"
+        )
+    metas = _complete_metas(folder, broken)
+    if rules.skip_bad or rules.prefix_keys:
+        _leave_out_repeated(folder, metas, image_size, rules)
+    _refuse_untrainable(folder, metas, (*elsewhere, *sorted(broken.items())))
+    report = merge_index(folder)
+    skipped = dict(report.skipped) | broken | dict(elsewhere)
+    report = replace(report, skipped=tuple(sorted(skipped.items())))
+    _write_left_out(report)
+    return report
+
+
+def _fits(tar: Path, rules: TarRules) -> bool:
+    """Whether a tar is described, with keys of the form that is asked for."""
+    if not is_complete(tar):
+        return False
+    meta = load_complete(tar)
+    keys = [meta.key(0)] if meta.num_samples else [failure.key for failure in meta.failures]
+    return not rules.prefix_keys or all(key.startswith(rules.key(tar.name, "")) for key in keys)
+
+
+def _complete_metas(folder: Path, broken: Mapping[str, str]) -> dict[str, ShardMeta]:
+    """The meta of each shard that is complete, by file name; a broken one may have files of better days."""
+    metas: dict[str, ShardMeta] = {}
+    for tar in shards_in(folder):
+        try:
+            if tar.name not in broken:
+                metas[tar.name] = load_complete(tar)
+        except ShardError:
+            continue  # the merge reports it
+    return metas
+
+
+def _leave_out_repeated(folder: Path, metas: dict[str, ShardMeta], image_size: ImageSize, rules: TarRules) -> None:
+    """Describe again each tar with a key that an earlier one has, without it.
+
+    Raises:
+        ShardError: bad keys are to be refused, and images and texts are in tars of their own. Keys with a prefix hide
+            that from the merge, which names every other repeated key.
+    """
+    if not metas:
+        return
+    entries = [ShardEntry.of(name, meta) for name, meta in metas.items()]
+    found = list(find_repeated(folder, entries, [plain_hashes(name, meta) for name, meta in metas.items()]))
+    repeated = [key for key in found if key.are_apart or not rules.prefix_keys]
+    if repeated and not rules.skip_bad:
+        raise ShardError(f"{folder}: {describe_repeated(repeated)}")
+    reasons: dict[str, dict[str, str]] = {}
+    for key in repeated:
+        for name in key.left_out:
+            reasons.setdefault(name, {})[rules.key(name, key.key)] = key.describe()
+    for name, left_out in reasons.items():
+        before = {failure.key: failure.reason for failure in metas[name].failures}
+        metas[name] = describe_tar(folder / name, image_size, rules, left_out=before | left_out)
+
+
+def _refuse_untrainable(folder: Path, metas: Mapping[str, ShardMeta], skipped: Sequence[tuple[str, str]]) -> None:
+    """Nothing trainable is an error: no sample at all, or none with text."""
+    samples = sum(meta.num_samples for meta in metas.values())
+    if any(meta.columns["text_chars"].any() for meta in metas.values()):
+        return
+    reasons = [f"{name}: {reason}" for name, reason in skipped]
+    reasons += [f"{name}: {bad.key}: {bad.reason}" for name, meta in metas.items() for bad in meta.failures]
+    if samples:
+        what = f"none of its {samples:,} samples has text, so there is nothing to train on: text is in txt or json"
+    elif metas or skipped:
+        what = "no sample of these tars can be used"
+    else:
+        what = "no tar at all; write shards with `wdstream make-shards`, or give a folder of tars of others"
+    raise ShardIndexError(f"{folder}: {what}{listed(reasons)}")
+
+
+def _not_read(folder: Path) -> Iterator[tuple[str, str]]:
+    """What looks like shards, but is not read: compressed tars beside the others, and tars in folders below."""
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        if path.name.lower().endswith(COMPRESSED_SUFFIXES):
+            yield path.name, "compressed: unpack it, or stream it (data.streaming)"
+        elif path.name.lower().endswith(TAR_SUFFIX) and not path.name.endswith(TAR_SUFFIX):
+            yield path.name, f"a shard's name ends in {TAR_SUFFIX}, in lower case: rename it"
+    for count, (place, folders, names) in enumerate(os.walk(folder)):
+        folders[:] = sorted(name for name in folders if name != INDEX_FOLDER)
+        tars = [name for name in names if name.endswith(TAR_SUFFIX) or name.lower().endswith(COMPRESSED_SUFFIXES)]
+        if tars and count:
+            name = f"{Path(place).relative_to(folder)}/"
+            yield (
+                name,
+                f"{len(tars)} tars in a folder below are not read: index {folder / name} by itself, or move them",
+            )
+        if count >= _MAX_FOLDERS:
+            break
+
+
+def _write_left_out(report: IndexReport) -> None:
+    path = report.folder / INDEX_FOLDER / LEFT_OUT
+    lines: list[dict[str, object]] = [{"shard": name, "key": None, "reason": reason} for name, reason in report.skipped]
+    lines += [{"shard": shard, "key": bad.key, "reason": bad.reason} for shard, bad in report.failures]
+    if lines:
+        write_lines(path, lines)
+    else:
+        path.unlink(missing_ok=True)
