@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from wdstream.errors import SourceError
-from wdstream.raw.pdf.document import PdfFile, import_pdfium, open_pdf, stored_jpeg
+from wdstream.raw.pdf.document import PdfFile, PdfPage, import_pdfium, open_pdf, stored_jpeg
+from wdstream.raw.pdf.logical import page_text
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.sidecar import Sidecars
 from wdstream.raw.source import PageRange, Source, StoredPage, page_of_image, require_text
@@ -55,13 +58,17 @@ class _PdfReader:
         with self._pdf.page(number) as page:
             scale = page.scale(settings.dpi, settings.max_pixels, fit=settings.fit)
             sidecar = self._sidecars.text(number)
-            text = self._clean(page.text()) if sidecar is None else sidecar
+            text = self._text_layer(page, scale) if sidecar is None else sidecar
             require_text(text, "neither a text layer nor a text file beside it", settings)
             with page.drawn(scale) as pixels:
                 image = stored_jpeg(pixels, settings.jpeg_quality)
         text_from = "text layer" if sidecar is None else "text file"
         meta = {"source": replace_surrogates(self._file.path), "page": number, "text_from": text_from}
         return page_of_image(self._file.page_key(number), image, text, meta)
+
+    def _text_layer(self, page: PdfPage, scale: float) -> str:
+        characters = page.characters(page.pixel_size(scale))
+        return self._clean(page_text(characters, np.ones(len(characters), np.bool_)))
 
     def _clean(self, text: str) -> str:
         share = unreadable_share(text)

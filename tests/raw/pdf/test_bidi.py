@@ -1,0 +1,42 @@
+"""From printed order back to reading order, against what the Unicode algorithm prints."""
+
+import pytest
+
+from wdstream.raw.pdf.bidi import MIRROR, element_of, logical_order
+
+
+def read(printed: str, *, from_right: bool = True) -> str:
+    ordered = logical_order([element_of(character) for character in printed], from_right=from_right)
+    return "".join(MIRROR.get(element.text, element.text) if right else element.text for element, right in ordered)
+
+
+@pytest.mark.parametrize(
+    ("printed", "wanted"),
+    [
+        ("תויוותחמ ls :םלוע", "עולם: ls מחתוויות"),
+        ("تسا (هک رد) دوبان ۴۵۲۲ و ۴۵۲۱ هرامش", "شماره ۴۵۲۱ و ۴۵۲۲ نابود (در که) است"),
+        ("اهنألو .4522 يواسي pid", "pid يساوي 4522. ولأنها"),
+        ("فوسف ،4374# ةيلمعلل", "للعملية #4374، فسوف"),
+        ("לקש 5-ב", "ב-5 שקל"),
+        ("ךותמ 50% הז", "זה 50% מתוך"),
+        ("تسا Python 3 هخسن", "نسخه Python 3 است"),
+        ("نیبب ار open(2)", "open(2) را ببین"),
+        ("نتم -5", "5- متن"),
+        ("يف 01-05-2011 خيرات", "تاريخ 2011-05-01 في"),
+        ("היה 1990-1995 תנשב", "בשנת 1990-1995 היה"),
+        ("היה 12:30 העש", "שעה 12:30 היה"),
+        ("ןאכ /etc/passwd ץבוק", "קובץ /etc/passwd כאן"),
+        ("تسا \\mainmatter نتم", "متن \\mainmatter است"),
+        ("دیهدب --help هنیزگ", "گزینه --help بدهید"),
+        ("هک ،(glibc) C درادناتسا", "استاندارد C (glibc)، که"),
+    ],
+)
+def test_a_line_is_read_from_the_right(printed: str, wanted: str) -> None:
+    assert read(printed) == wanted
+
+
+def test_a_latin_line_keeps_its_order_and_turns_what_it_quotes() -> None:
+    assert read("The word םולש (םולש םלוע) means 5 things.", from_right=False) == (
+        "The word שלום (עולם שלום) means 5 things."
+    )
+    assert read("plain (text) 1, 2", from_right=False) == "plain (text) 1, 2"

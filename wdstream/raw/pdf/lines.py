@@ -1,0 +1,153 @@
+"""Lines of a page: which characters make one, and lines that marks or small jumps broke, put together again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.raw.pdf.characters import PageCharacters
+from wdstream.text.script import combining_marks, right_to_left_letters
+
+_SPACE, _LINE_FEED, _RETURN, _SOFT_HYPHEN, _HYPHEN = 0x20, 0x0A, 0x0D, 0xAD, 0x2D
+_NOT_IN_TEXT = (0, 0x02, 0x03, 0x93, 0x94, 0x96, 0x97, 0x98, 0xFFFE)
+_BROKEN_WORD, _HYPHEN_MARK = 0x02, 0xFFFE
+_SURROGATES = 0xD800 >> 11  # code points outside the first plane come as two
+_GAP = 1.5  # of the height: parts of one line are not further apart
+_REACH = 6  # how many lines away in the file a line's parts are looked for
+
+Line = NDArray[np.intp]
+"""Numbers of the characters of one line, in PDFium's order, without the line end."""
+
+
+def kept_numbers(characters: PageCharacters, keep: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Numbers of the characters that make the text: those kept, and of what PDFium put in what still parts two of them.
+
+    Args:
+        characters: of the page.
+        keep: (n,) which characters count; what PDFium put in is not looked at.
+    """
+    is_put_in = characters.is_generated
+    if (keep | is_put_in).all():
+        return np.arange(len(characters))
+    kept = np.flatnonzero(keep & ~is_put_in)
+    parts: list[NDArray[np.intp]] = []
+    for at, number in enumerate(kept.tolist()):
+        before = int(kept[at - 1]) if at else number - 1
+        if number - before > 1:
+            parts.append(_between(characters, np.arange(before + 1, number)))
+        parts.append(kept[at : at + 1])
+    return np.concatenate(parts) if parts else np.zeros(0, np.intp)
+
+
+def _between(characters: PageCharacters, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
+    """What parts two kept characters: all that PDFium put there, or one line end or space where others were dropped."""
+    codes, is_put_in = characters.codes[numbers], characters.is_generated[numbers]
+    if is_put_in.all():
+        return numbers
+    for wanted in ((_RETURN, _LINE_FEED), (_LINE_FEED,), (_SPACE,)):
+        found = [np.flatnonzero(codes == code)[:1] for code in wanted]
+        if all(len(one) for one in found):
+            return numbers[np.concatenate(found)]
+    return numbers[:0]
+
+
+def split_lines(characters: PageCharacters, numbers: NDArray[np.intp]) -> list[Line]:
+    """The lines that PDFium sees, empty ones left out."""
+    codes = characters.codes[numbers]
+    is_end = (codes == _LINE_FEED) | (codes == _RETURN)
+    lines = np.split(numbers, np.flatnonzero(is_end))
+    return [
+        line for line in (part[~np.isin(characters.codes[part], (_LINE_FEED, _RETURN))] for part in lines) if len(line)
+    ]
+
+
+def characters_text(characters: PageCharacters, numbers: NDArray[np.intp]) -> str:
+    """The characters as PDFium's text has them: U+FFFE for a hyphen that breaks a word, some unmapped codes left out.
+
+    A soft hyphen that is drawn is a hyphen.
+    """
+    codes, boxes = characters.codes[numbers], characters.boxes[numbers]
+    is_broken_word = (codes == _BROKEN_WORD) & characters.is_mapped[numbers]
+    is_drawn = (codes == _SOFT_HYPHEN) & (boxes[:, 2] > boxes[:, 0])
+    text_codes = np.where(is_drawn, _HYPHEN, np.where(is_broken_word, _HYPHEN_MARK, codes))
+    text_codes = text_codes[is_broken_word | ~np.isin(codes, _NOT_IN_TEXT)]
+    text: str = text_codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+    if (text_codes >> 11 == _SURROGATES).any():
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+@dataclass(slots=True)
+class _Part:
+    """A line of PDFium's: where its letters are, in pixels; only marks if it has none."""
+
+    line: Line
+    box: tuple[float, float, float, float]
+    em: float
+    is_right: bool
+    is_marks: bool
+
+    def goes_on_in(self, other: "_Part") -> bool:
+        """Whether `other` is printed on the same line beside this part."""
+        left, top, right, bottom = self.box
+        near = max(left, other.box[0]) - min(right, other.box[2])
+        overlap = min(bottom, other.box[3]) - max(top, other.box[1])
+        width = min(right - left, other.box[2] - other.box[0])
+        height = min(bottom - top, other.box[3] - other.box[1])
+        em = max(self.em, other.em)
+        return overlap >= 0.5 * height and -0.5 * width <= near < _GAP * em and (self.is_right or other.is_right)
+
+    def distance_to(self, other: "_Part") -> float:
+        """How far the middle of this part, which is marks, is from the letters of `other`, in pixels."""
+        across, down = (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
+        left, top, right, bottom = other.box
+        return max(left - across, across - right, 0) + max(top - down, down - bottom, 0)
+
+    def join(self, other: "_Part") -> None:
+        """Take the characters of `other`."""
+        self.line = np.concatenate([self.line, other.line])
+        self.is_right |= other.is_right
+        if not other.is_marks:
+            boxes = np.array([self.box, other.box])
+            self.box = tuple([*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()])
+
+
+def joined_lines(characters: PageCharacters, lines: Sequence[Line]) -> list[Line]:
+    """Lines that were broken within one printed line, together again.
+
+    PDFium breaks lines of right-to-left scripts at marks, and at letters that are set a little higher or lower. Lines
+    without such a script beside them stay as they are.
+    """
+    is_right, is_mark = right_to_left_letters(characters.codes), combining_marks(characters.codes)
+    parts: list[_Part] = []
+    marks: list[tuple[int, _Part]] = []
+    for line in lines:
+        part = _part(characters, line, is_right, is_mark)
+        if part.is_marks:
+            marks.append((len(parts), part))
+            continue
+        beside = next((near for near in parts[: -1 - _REACH : -1] if part.goes_on_in(near)), None)
+        if beside is None:
+            parts.append(part)
+        else:
+            beside.join(part)
+    for at, part in marks:
+        near = parts[max(0, at - _REACH) : at + _REACH]
+        if near:
+            min(near, key=part.distance_to).join(part)
+    return [part.line for part in parts]
+
+
+def _part(characters: PageCharacters, line: Line, is_right: NDArray[np.bool_], is_mark: NDArray[np.bool_]) -> _Part:
+    printed = line[~characters.is_generated[line] & (characters.codes[line] != _SPACE)]
+    letters = printed[~is_mark[printed]]
+    boxes = characters.boxes[letters if len(letters) else printed]
+    numbers = characters.object_number[printed]
+    return _Part(
+        line,
+        (*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()) if len(boxes) else (0.0,) * 4,
+        float(characters.objects.font_sizes[numbers[numbers >= 0]].max(initial=0)),
+        bool(is_right[letters].any()),
+        len(letters) == 0 and len(printed) > 0 and bool(is_right[printed].any()),
+    )

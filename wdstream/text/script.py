@@ -1,0 +1,93 @@
+"""Which script a text is written in, and characters by script, from Unicode's own tables."""
+
+from collections import Counter
+from functools import lru_cache
+
+import numpy as np
+import regex
+from numpy.typing import NDArray
+
+_CODES = {
+    "Latn": "Latin", "Cyrl": "Cyrillic", "Grek": "Greek", "Armn": "Armenian", "Geor": "Georgian", "Hebr": "Hebrew",
+    "Arab": "Arabic", "Syrc": "Syriac", "Thaa": "Thaana", "Nkoo": "Nko", "Deva": "Devanagari", "Beng": "Bengali",
+    "Guru": "Gurmukhi", "Gujr": "Gujarati", "Orya": "Oriya", "Taml": "Tamil", "Telu": "Telugu", "Knda": "Kannada",
+    "Mlym": "Malayalam", "Sinh": "Sinhala", "Thai": "Thai", "Laoo": "Lao", "Tibt": "Tibetan", "Mymr": "Myanmar",
+    "Khmr": "Khmer", "Mong": "Mongolian", "Ethi": "Ethiopic", "Cher": "Cherokee", "Cans": "Canadian_Aboriginal",
+    "Hang": "Hangul", "Hani": "Han", "Hira": "Hiragana", "Kana": "Katakana", "Bopo": "Bopomofo", "Copt": "Coptic",
+    "Tfng": "Tifinagh", "Java": "Javanese", "Goth": "Gothic", "Runr": "Runic", "Ogam": "Ogham",
+}  # fmt: skip
+_JAPANESE, _KOREAN = {"Hani", "Hira", "Kana"}, {"Hani", "Hang"}
+_MIXED_KANA, _MIXED_HANGUL = 0.05, 0.05
+_NO_MARKS = (0x5BE, 0x5C0, 0x5C3, 0x5C6, 0x6DD, 0x6DE, 0x6E5, 0x6E6, 0x6E9)  # signs among them
+_LETTER = regex.compile(r"\p{L}")
+
+
+@lru_cache
+def _patterns() -> tuple[tuple[str, "regex.Pattern[str]"], ...]:
+    return tuple((code, regex.compile(rf"\p{{Script={name}}}")) for code, name in _CODES.items())
+
+
+@lru_cache(maxsize=8192)
+def script_of_letter(letter: str) -> str:
+    """ISO 15924 code of one letter's script: `Zyyy` for what is in several scripts, `Zzzz` for scripts not listed."""
+    if not _LETTER.fullmatch(letter):
+        return "Zyyy"
+    if letter.isascii():
+        return "Latn"
+    found = next((code for code, pattern in _patterns() if pattern.fullmatch(letter)), None)
+    if found is None:
+        return "Zyyy" if regex.fullmatch(r"[\p{Script=Common}\p{Script=Inherited}]", letter) else "Zzzz"
+    return found
+
+
+def scripts_of(text: str) -> Counter[str]:
+    """Letters of each script, by ISO 15924 code; signs, digits and marks are not counted."""
+    scripts: Counter[str] = Counter()
+    for letter, count in Counter(text).items():
+        scripts[script_of_letter(letter)] += count
+    del scripts["Zyyy"]
+    return scripts
+
+
+def script_of(text: str) -> str:
+    """The script of most letters, as an ISO 15924 code.
+
+    Han letters with kana among them are Japanese (`Jpan`), with Hangul Korean (`Kore`); `Zyyy` for a text without
+    letters.
+    """
+    scripts = scripts_of(text)
+    if not scripts:
+        return "Zyyy"
+    first = min(scripts, key=lambda code: (-scripts[code], code))
+    east = sum(scripts[code] for code in _JAPANESE | _KOREAN)
+    kana, hangul = scripts["Hira"] + scripts["Kana"], scripts["Hang"]
+    if first in _JAPANESE and kana > _MIXED_KANA * east:
+        return "Jpan"
+    if first in _KOREAN and hangul > _MIXED_HANGUL * east:
+        return "Kore"
+    return first
+
+
+def right_to_left_letters(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """(n,) which code points are of Hebrew, Arabic and the other scripts that read from right to left."""
+    return (
+        ((codes >= 0x591) & (codes <= 0x8FF))
+        | ((codes >= 0xFB1D) & (codes <= 0xFDFF))
+        | ((codes >= 0xFE70) & (codes <= 0xFEFC))
+        | ((codes >= 0x10800) & (codes <= 0x10FFF))
+        | ((codes >= 0x1E800) & (codes <= 0x1EFFF))
+    )
+
+
+def combining_marks(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """(n,) which code points are vowel signs and other marks of the right-to-left scripts."""
+    is_in_block: NDArray[np.bool_] = (
+        ((codes >= 0x591) & (codes <= 0x5C7))
+        | ((codes >= 0x610) & (codes <= 0x61A))
+        | ((codes >= 0x64B) & (codes <= 0x65F))
+        | (codes == 0x670)
+        | ((codes >= 0x6D6) & (codes <= 0x6ED))
+        | ((codes >= 0x8D3) & (codes <= 0x8FF))
+    )
+    is_sign: NDArray[np.bool_] = np.isin(codes, _NO_MARKS)
+    return is_in_block & ~is_sign
