@@ -9,7 +9,7 @@ from rich.console import Console
 from tests.helpers.paths import DATA
 from wdstream.errors import ConfigError, ShardError, ShardIndexError
 from wdstream.make_shards import MakeShardsOptions, add_token_column, index_folder, make_shards
-from wdstream.make_shards.build import STATE_FOLDER
+from wdstream.make_shards.record import STATE_FOLDER
 from wdstream.shards.reader import Shards
 from wdstream.text.encoder import TextEncoder
 

@@ -1,90 +1,47 @@
-"""Doing the jobs of make-shards: building a shard, and surveying raw files for how many pages they have.
+"""Doing the jobs of make-shards: building a shard, keeping pages for one, and surveying raw files for their pages.
 
-A shard's pages are read, the tar is written, then a record of it; the record last, as it says that all is done. It
-holds what the shard's files do not: which pages were quarantined and why, how many pages each kind of source has in it,
-and the tokens of each sample.
+Whatever goes wrong with one page, with reading it, its text file or its images, costs that page. What goes wrong with
+writing the shard ends the job, and so does a mistake in the options. A page that needs more memory than a process may
+use is not judged here, since the process may have been full before it, nor is one that could not be read for now: the
+process gives up, and another one reads the page again, alone.
 """
 
-import json
+import errno
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
-from wdstream.errors import PageError, SourceError
+from wdstream.errors import PageError, ShardError, WdstreamError
+from wdstream.make_shards.built_pages import BuiltPage, kept_path, load_kept, remove_kept
 from wdstream.make_shards.jobs import Job, OnPage, Quarantined, shard_name
 from wdstream.make_shards.options import MakeShardsOptions
+from wdstream.make_shards.record import ShardRecord, record_path
 from wdstream.make_shards.token_counts import TextCounts, open_counter
 from wdstream.raw.registry import source_of_kind
-from wdstream.raw.source import PageReader, RawFile, StoredPage
+from wdstream.raw.source import PageRange, PageReader, RawFile
+from wdstream.shards.layout import is_image
 from wdstream.shards.page_members import members_from_page
 from wdstream.shards.writer import SampleEntry, ShardWriter
-from wdstream.storage.atomic import write_file
 
-STATE_FOLDER = ".make-shards"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardRecord:
-    """What became of the pages of one shard.
-
-    Attributes:
-        number: of the shard.
-        samples: samples in it; no tar exists when 0.
-        num_bytes: of the tar.
-        digest: of the shard's meta.
-        pages: samples by kind of source.
-        quarantined: pages that are not in it.
-        tokens: per fingerprint of a tokenizer, tokens of each sample's text.
-        paragraphs: as `tokens`, tokens of each paragraph of each sample that may be split, if wanted.
-    """
-
-    number: int
-    samples: int
-    num_bytes: int
-    digest: str
-    pages: Mapping[str, int]
-    quarantined: tuple[Quarantined, ...]
-    tokens: Mapping[str, tuple[int, ...]]
-    paragraphs: Mapping[str, tuple[tuple[int, ...], ...]]
-
-    def save(self, out: Path) -> None:
-        """Write the record, whole or not at all."""
-        tree = {
-            "samples": self.samples,
-            "bytes": self.num_bytes,
-            "digest": self.digest,
-            "pages": dict(sorted(self.pages.items())),
-            "quarantined": [[entry.file, entry.page, entry.reason] for entry in self.quarantined],
-            "tokens": dict(self.tokens),
-            "paragraphs": dict(self.paragraphs),
-        }
-        write_file(record_path(out, self.number), json.dumps(tree, separators=(",", ":")).encode())
+_PASSING = {
+    errno.EIO,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.EAGAIN,
+    errno.ENOLCK,
+    errno.EINTR,
+}
+"""Errors of reading that may be gone when it is tried again: those of network file systems, and of full tables."""
+Place = tuple[int, int]
+"""A page of a shard: number of its range in the job, and of the page in its file; page 0 is the range as a whole."""
 
 
-def record_path(out: Path, number: int) -> Path:
-    """The file with the record of a shard."""
-    return out / STATE_FOLDER / f"shard-{number:06d}.json"
-
-
-def load_record(out: Path, number: int) -> ShardRecord | None:
-    """The record of a shard, or None when the shard was not finished."""
-    path = record_path(out, number)
-    if not path.is_file():
-        return None
-    tree = json.loads(path.read_bytes())
-    return ShardRecord(
-        number=number,
-        samples=tree["samples"],
-        num_bytes=tree["bytes"],
-        digest=tree["digest"],
-        pages=tree["pages"],
-        quarantined=tuple(Quarantined(file=file, page=page, reason=why) for file, page, why in tree["quarantined"]),
-        tokens={name: tuple(counts) for name, counts in tree["tokens"].items()},
-        # versions of wdstream before `overlength: split` wrote none
-        paragraphs={name: tuple(map(tuple, counts)) for name, counts in tree.get("paragraphs", {}).items()},
-    )
+class GivingUp(Exception):
+    """This process cannot go on with a page, and it may not be the page's fault: another process is to try it alone."""
 
 
 class ShardBuilder:
@@ -111,72 +68,92 @@ class ShardBuilder:
 
         Raises:
             OSError: the shard cannot be written.
+            GivingUp: a page needs more memory than this process has, or could not be read for now.
         """
         path = self._out / shard_name(job.number)
         for stale in (path, record_path(self._out, job.number)):
             stale.unlink(missing_ok=True)
-        quarantined: list[Quarantined] = []
-        kinds: Counter[str] = Counter()
-        counts: list[TextCounts] = []
+        contents = _Contents(job)
         writer: ShardWriter | None = None
         with ExitStack() as stack:
-            for kind, stored, members in self._pages(job, quarantined, counts):
-                writer = writer or stack.enter_context(ShardWriter(path))
-                writer.add(stored.page.key, members, SampleEntry.of(stored.page, stored.sizes))
-                kinds[kind] += 1
+            for place, page in self._pages(job):
+                if page.entry is not None:
+                    writer = writer or stack.enter_context(ShardWriter(path))
+                    page = _added(writer, page)
+                contents.add(place, page)
             self._on_page(len(job.items), None)  # from here on only the disk is waited for
-        summary = writer.summary if writer is not None else None
-        counted = self._recorded(counts)
-        record = ShardRecord(
-            number=job.number,
-            samples=summary.samples if summary else 0,
-            num_bytes=summary.bytes if summary else 0,
-            digest=summary.digest if summary else "",
-            pages=kinds,
-            quarantined=tuple(quarantined),
-            tokens={name: tuple(count.tokens for count in counts) for name in counted},
-            paragraphs={
-                name: tuple(count.paragraphs for count in counts) for name in counted if self._options.paragraphs
-            },
+        contents.record(writer, self._recorded(contents.counts), with_paragraphs=self._options.paragraphs).save(
+            self._out
         )
-        record.save(self._out)
+        if job.kept:
+            remove_kept(self._out, job.number)
 
-    def _pages(
-        self, job: Job, quarantined: list[Quarantined], counts: list[TextCounts]
-    ) -> Iterator[tuple[str, StoredPage, dict[str, bytes]]]:
-        """Kind of source, page and members of every page of a job, counted; what cannot be read is quarantined."""
-        skips = {(skip.item, skip.page): skip.reason for skip in job.skips}
+    def keep(self, job: Job) -> None:
+        """Read the pages of a job, and keep each in a file of its own.
+
+        Raises:
+            OSError: the file cannot be written.
+            GivingUp: a page needs more memory than this process has, or could not be read for now.
+        """
+        for (item, number), page in self._pages(job):
+            page.keep(kept_path(self._out, job.number, item, number))
+        self._on_page(len(job.items), None)
+
+    def _pages(self, job: Job) -> Iterator[tuple[Place, BuiltPage]]:
+        """What became of every page of a job that is not left to other jobs, in order."""
+        skips = {(skip.item, skip.page or 0): skip.reason for skip in job.skips}
+        kept, elsewhere = {*job.kept}, {*job.elsewhere}
         for number, item in enumerate(job.items):
-            source = source_of_kind(item.file.kind)
-            try:
-                self._turn_to(number, None, skips)
-                with source.open(item, self._raw / item.file.path, self._options) as reader:
-                    for page in range(item.first, item.first + item.count):
-                        try:
-                            self._turn_to(number, page, skips)
-                            stored = self._read(reader, page)
-                            if stored is None:  # a blank line
-                                continue
-                            members = members_from_page(stored.page, stored.extensions)
-                            counts += self._counter.count([stored.page]) if self._counter else []
-                        except PageError as error:
-                            shown = 0 if item.file.is_single_image else page
-                            quarantined.append(Quarantined(file=item.file.path, page=shown, reason=str(error)))
+            whole = kept_path(self._out, job.number, number, 0)
+            if (number, 0) in skips:
+                yield (number, 0), BuiltPage(reason=skips[number, 0])
+            elif kept and whole.exists():
+                yield (number, 0), load_kept(whole)
+            else:
+                wanted = [page for page in item.numbers if (number, page) not in elsewhere]
+                with closing(self._read_range(number, item, [p for p in wanted if (number, p) not in kept])) as read:
+                    for page in wanted:
+                        if (number, page) in skips:
+                            yield (number, page), BuiltPage(reason=skips[number, page])
+                        elif (number, page) in kept:
+                            yield (number, page), load_kept(kept_path(self._out, job.number, number, page))
                         else:
-                            yield source.kind, stored, members
-            except PageError as error:
-                quarantined.append(Quarantined(file=item.file.path, page=0, reason=str(error)))
+                            found, built = next(read)
+                            yield (number, found), built
+                            if found == 0:
+                                break
 
-    def _turn_to(self, number: int, page: int | None, skips: Mapping[tuple[int, int | None], str]) -> None:
-        if (number, page) in skips:
-            raise SourceError(skips[number, page])
-        self._on_page(number, page)
+    def _read_range(self, number: int, item: PageRange, pages: Sequence[int]) -> Generator[tuple[int, BuiltPage]]:
+        """Number and outcome of these pages of a range; of page 0 alone when the file cannot be opened."""
+        source = source_of_kind(item.file.kind)
+        self._on_page(number, None)
+        with ExitStack() as stack:
+            try:
+                opened = source.open(item, self._raw / item.file.path, self._options)
+                reader = stack.enter_context(opened)
+            except Exception as error:
+                yield 0, BuiltPage(reason=_reason(error, self._options.memory_limit_mb))
+                return
+            for page in pages:
+                self._on_page(number, page)
+                yield page, self._read(reader, page)
 
-    def _read(self, reader: PageReader, page: int) -> StoredPage | None:
+    def _read(self, reader: PageReader, number: int) -> BuiltPage:
         try:
-            return reader.read(page)
-        except MemoryError as error:
-            raise SourceError(f"needs more memory than the limit of {self._options.memory_limit_mb} MiB") from error
+            stored = reader.read(number)
+            if stored is None:  # a blank line
+                return BuiltPage()
+            page = stored.page
+            counts = self._counter.count([page])[0] if self._counter else None
+            return BuiltPage(
+                key=page.key,
+                members=members_from_page(page, stored.extensions),
+                entry=SampleEntry.of(page, stored.sizes),
+                counts=counts,
+                dropped=page.meta.get("text_dropped", {}),
+            )
+        except Exception as error:
+            return BuiltPage(reason=_reason(error, self._options.memory_limit_mb))
 
     def _recorded(self, counts: Sequence[TextCounts]) -> list[str]:
         """The tokenizer whose counts are recorded; none where not all tokens are supervised: all is counted later."""
@@ -185,26 +162,98 @@ class ShardBuilder:
         return [self._counter.fingerprint]
 
 
-def survey_files(job: Job, raw: Path, on_page: OnPage) -> list[RawFile]:
-    """The files of a survey job with their pages, in its order; one that cannot be read has 0 pages and the reason."""
-    skips = {skip.item: skip.reason for skip in job.skips}
+class _Contents:
+    """What is collected for the record of a shard while its pages pass."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._quarantined: list[Quarantined] = []
+        self._kinds: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter()
+        self._without_image = 0
+        self.counts: list[TextCounts] = []
+
+    def add(self, place: Place, page: BuiltPage) -> None:
+        """Take in what became of one page."""
+        file = self._job.items[place[0]].file
+        if page.reason is not None:
+            shown = 0 if file.is_single_image else place[1]
+            self._quarantined.append(Quarantined(file=file.path, page=shown, reason=page.reason))
+        elif page.entry is not None:
+            self._kinds[file.kind] += 1
+            self._dropped.update(page.dropped)
+            self._without_image += not any(map(is_image, page.members))
+            self.counts += [page.counts] if page.counts else []
+
+    def record(self, writer: ShardWriter | None, counted: Sequence[str], *, with_paragraphs: bool) -> ShardRecord:
+        """The record of the finished shard; `counted` are the tokenizers whose counts it holds."""
+        summary = writer.summary if writer is not None else None
+        return ShardRecord(
+            number=self._job.number,
+            samples=summary.samples if summary else 0,
+            num_bytes=summary.bytes if summary else 0,
+            digest=summary.digest if summary else "",
+            pages=self._kinds,
+            without_image=self._without_image,
+            dropped=self._dropped,
+            quarantined=tuple(self._quarantined),
+            tokens={name: tuple(count.tokens for count in self.counts) for name in counted},
+            paragraphs={name: tuple(count.paragraphs for count in self.counts) for name in counted if with_paragraphs},
+        )
+
+
+def survey_files(job: Job, raw: Path, on_page: OnPage, *, memory_limit_mb: int) -> list[RawFile]:
+    """The files of a survey job with their pages, in its order; one that cannot be read has 0 pages and the reason.
+
+    Raises:
+        GivingUp: as in `ShardBuilder.build`.
+    """
+    skips: Mapping[int, str] = {skip.item: skip.reason for skip in job.skips}
     files: list[RawFile] = []
     for number, item in enumerate(job.items):
         if number in skips:
             files.append(replace(item.file, reason=skips[number]))
             continue
         on_page(number, None)
-        files.append(_survey(item.file, raw / item.file.path))
+        try:
+            num_pages, marks = source_of_kind(item.file.kind).survey(raw / item.file.path)
+        except Exception as error:
+            files.append(replace(item.file, reason=_reason(error, memory_limit_mb)))
+        else:
+            files.append(replace(item.file, num_pages=num_pages, marks=marks))
     return files
 
 
-def _survey(file: RawFile, path: Path) -> RawFile:
+def _added(writer: ShardWriter, page: BuiltPage) -> BuiltPage:
+    """Add a page to a shard; one that shards do not hold is refused with the reason."""
+    assert page.entry is not None
     try:
-        num_pages, marks = source_of_kind(file.kind).survey(path)
-    except PageError as error:
-        return replace(file, reason=str(error))
-    except OSError as error:
-        return replace(file, reason=f"file cannot be read: {error.strerror}")
-    except MemoryError:
-        return replace(file, reason="needs more memory than a process may use")
-    return replace(file, num_pages=num_pages, marks=marks)
+        writer.add(page.key, page.members, page.entry)
+    except ShardError as error:  # raised before anything is written
+        return BuiltPage(reason=f"cannot be in a shard: {error}")
+    return page
+
+
+def _reason(error: Exception, memory_limit_mb: int) -> str:
+    """Why a page or a file cannot be read, in words.
+
+    Raises:
+        MemoryError: it is not the page: this process is full.
+        WdstreamError: it is not the page: the configuration, say.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno == errno.ENOMEM):
+            raise GivingUp(f"needs more memory than the limit of {memory_limit_mb} MiB (--memory-limit-mb)") from error
+        if isinstance(cause, OSError) and cause.errno in _PASSING:
+            raise GivingUp(f"file cannot be read: {cause.strerror}") from error
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, PageError):
+        return str(error)
+    if isinstance(error, WdstreamError):
+        raise error
+    if isinstance(error, OSError):
+        return f"file cannot be read: {error.strerror or error}"
+    if isinstance(error, UnicodeError | RecursionError | OverflowError):
+        return f"cannot be read: {type(error).__name__}: {error}"
+    return f"cannot be read, by a fault of wdstream: {type(error).__name__}: {error}; please report it"

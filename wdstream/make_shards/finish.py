@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wdstream.make_shards.build import ShardRecord
 from wdstream.make_shards.indexing import add_tokens
 from wdstream.make_shards.jobs import Quarantined
 from wdstream.make_shards.manifest import QUARANTINE
+from wdstream.make_shards.record import ShardRecord
 from wdstream.make_shards.token_counts import TokenCounter
 from wdstream.raw.listing import Listing
 from wdstream.raw.source import RawFile
@@ -25,6 +25,7 @@ from wdstream.storage.json_lines import write_lines
 
 _REASON_END = re.compile(r"[:;(]")
 _QUOTED = re.compile(r"'[^']*'")
+_LOST = re.compile(r"lost (twice|\d+ times), the last time alone: ")
 _NUMBER = re.compile(r"\d[\d.,%x]*")
 _MEGABYTE = 1e6
 
@@ -43,6 +44,10 @@ class MakeShardsReport:
         ignored: files of no use, by suffix.
         left_to_rows: images that only rows use.
         fingerprint: of the tokenizer whose column was written, or None.
+        without_image: samples that have no image.
+        dropped: characters of text layers that were left out of the labels, by reason.
+        tried_again: pages and files that were read again alone, because their process was lost.
+        given_up: those whose process was lost again; they are quarantined.
         pages_made: pages read in this run; those of shards that were complete are not among them.
         seconds: this run took.
     """
@@ -56,6 +61,10 @@ class MakeShardsReport:
     ignored: Mapping[str, int]
     left_to_rows: int
     fingerprint: str | None
+    without_image: int
+    dropped: Mapping[str, int]
+    tried_again: int
+    given_up: int
     pages_made: int
     seconds: float
 
@@ -71,8 +80,7 @@ class MakeShardsReport:
 
     def reasons(self) -> dict[str, int]:
         """Quarantined pages by reason, numbers and details left out; most frequent first."""
-        bare = [_NUMBER.sub("N", _QUOTED.sub("...", entry.reason)) for entry in self.quarantined]
-        counts = Counter(_REASON_END.split(reason)[0].strip() for reason in bare)
+        counts = Counter(map(_kind_of, self.quarantined))
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def print(self, console: Console) -> None:
@@ -112,6 +120,24 @@ class MakeShardsReport:
             yield f"{self.num_quarantined:,} quarantined: {self.out / 'quarantine.jsonl'}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PagesMade:
+    """What a run did: pages it read, pages and files that it tried again alone, and those of them it gave up."""
+
+    pages: int
+    tried_again: int
+    given_up: int
+
+
+def _kind_of(entry: Quarantined) -> str:
+    """A reason without its numbers and details, to count by."""
+    lost, text = _LOST.match(entry.reason), entry.reason
+    if lost:
+        text = text[lost.end() :]
+    kind = _REASON_END.split(_NUMBER.sub("N", _QUOTED.sub("...", text)))[0].strip()
+    return f"lost again when read alone: {kind}" if lost else kind
+
+
 def finish(
     out: Path,
     listing: Listing,
@@ -119,7 +145,7 @@ def finish(
     records: Sequence[ShardRecord],
     counter: TokenCounter | None,
     *,
-    pages_made: int,
+    made: PagesMade,
     started: float,
 ) -> MakeShardsReport:
     """Write what follows from all shards, and report.
@@ -130,7 +156,7 @@ def finish(
         files: the survey; files that could not be read are quarantined.
         records: of all shards, in order.
         counter: of the token column, when one is wanted.
-        pages_made: pages read in this run.
+        made: what this run did.
         started: when this run did, by `time.monotonic()`.
 
     Raises:
@@ -150,8 +176,10 @@ def finish(
         if counter is not None:
             _write_tokens(out, full, counter)
     pages: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
     for record in full:
         pages.update(record.pages)
+        dropped.update(record.dropped)
     return MakeShardsReport(
         out=out,
         files=dict(sorted(Counter(file.kind for file in files).items())),
@@ -162,7 +190,11 @@ def finish(
         ignored=listing.ignored,
         left_to_rows=listing.left_to_rows,
         fingerprint=counter.fingerprint if counter is not None and full else None,
-        pages_made=pages_made,
+        without_image=sum(record.without_image for record in full),
+        dropped=dict(sorted(dropped.items())),
+        tried_again=made.tried_again,
+        given_up=made.given_up,
+        pages_made=made.pages,
         seconds=time.monotonic() - started,
     )
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wdstream.errors import ConfigError, ShardError
-from wdstream.make_shards.build import ShardRecord, load_record
-from wdstream.make_shards.finish import MakeShardsReport, finish
+from wdstream.make_shards.finish import MakeShardsReport, PagesMade, finish
 from wdstream.make_shards.jobs import Job, MakeShardsProgress, OnProgress, Setup, plan_shards, plan_survey, shard_name
 from wdstream.make_shards.manifest import Manifest, claim, load_survey, locked, refuse_foreign, save_survey
 from wdstream.make_shards.options import MakeShardsOptions
+from wdstream.make_shards.record import ShardRecord, load_record
 from wdstream.make_shards.token_counts import open_counter
 from wdstream.make_shards.workers import JobDone, Workers
 from wdstream.raw.listing import Listing, list_files
@@ -55,8 +55,8 @@ def make_shards(
         with locked(out) as lock:
             try:
                 claim(out, Manifest.of(options, listing), listing, overwrite=options.overwrite)
-                files, records, pages_made = job.make(lock)
-                return finish(out, listing, files, records, counter, pages_made=pages_made, started=started)
+                files, records, made = job.make(lock)
+                return finish(out, listing, files, records, counter, made=made, started=started)
             except OSError as error:
                 raise ShardError(
                     f"{out}: cannot be written ({error.strerror or error}); when that is put right, run the same "
@@ -89,8 +89,8 @@ class _ShardsJob:
         self._on_progress = on_progress
         self.progress = MakeShardsProgress(stage="counting pages", pages_done=0, pages_total=0)
 
-    def make(self, lock: int) -> tuple[list[RawFile], list[ShardRecord], int]:
-        """Survey and build; returns the survey, the record of every shard, and how many pages were read."""
+    def make(self, lock: int) -> tuple[list[RawFile], list[ShardRecord], PagesMade]:
+        """Survey and build; returns the survey, the record of every shard, and what was done."""
         options = self._options
         raw, out = str(self._raw.resolve()), str(self._out.resolve())
         setup = Setup(raw=raw, out=out, options=options.model_dump(mode="json"))
@@ -99,7 +99,9 @@ class _ShardsJob:
             jobs = plan_shards(files, options)
             pages_made = self._build(workers, jobs)
         records = [record for job in jobs if (record := load_record(self._out, job.number)) is not None]
-        return files, records, pages_made
+        lost = workers.recovery
+        made = PagesMade(pages=pages_made, tried_again=lost.tried_again, given_up=lost.given_up)
+        return files, records, made
 
     def _survey(self, workers: Workers) -> list[RawFile]:
         known, jobs = plan_survey(self._listing.files)

@@ -34,20 +34,23 @@ class Setup(TypedDict):
 class WorkerMessage(TypedDict):
     """A line that a process sends; it has one of these.
 
-    `ready`: it accepts jobs. `at`: it begins this page, see OnPage. `done`: the files of a survey, None for a shard,
-    whose record is on disk. `fatal`: nothing can be written. `bug`: a traceback.
+    `ready`: it accepts jobs. `alive`: it runs. `at`: it begins this page, see OnPage. `done`: the files of a survey,
+    None for a shard, whose record is on disk, and for kept pages. `lost`: why it gives up on the page it is at, and
+    ends. `fatal`: nothing can be written. `bug`: a traceback.
     """
 
     ready: NotRequired[bool]
     at: NotRequired[tuple[int, int | None]]
+    alive: NotRequired[bool]
     done: NotRequired[list[dict[str, Any]] | None]
+    lost: NotRequired[str]
     fatal: NotRequired[str]
     bug: NotRequired[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skip:
-    """A page that killed a process before: number of its range in the job, page or None for all of it, reason."""
+    """A page that is given up: number of its range in the job, page or None for all of it, reason."""
 
     item: int
     page: int | None
@@ -56,14 +59,17 @@ class Skip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Work for one process: a shard to build from page ranges, or files to survey.
+    """Work for one process: a shard to build from page ranges, files to survey, or pages of a shard to read and keep.
 
     Attributes:
-        kind: "shard" or "survey".
+        kind: "shard", "survey" or "keep".
         number: of the shard, or of the survey job.
         items: what the shard is built from; for a survey, the files, whose pages are not known yet.
         num_pages: pages it works on, for progress.
-        skips: what killed a process before.
+        skips: what is given up, and why.
+        kept: pages that other processes have read and kept (built_pages.py), each as (range, page).
+        elsewhere: pages that other jobs read.
+        is_alone: whether it is done by a process that has done nothing else.
     """
 
     kind: str
@@ -71,13 +77,24 @@ class Job:
     items: tuple[PageRange, ...]
     num_pages: int
     skips: tuple[Skip, ...] = ()
+    kept: tuple[tuple[int, int], ...] = ()
+    elsewhere: tuple[tuple[int, int], ...] = ()
+    is_alone: bool = False
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """The pages that it reads, in order, each as (range, page)."""
+        settled = {*self.kept, *self.elsewhere}
+        places = ((number, page) for number, item in enumerate(self.items) for page in item.numbers)
+        return [place for place in places if place not in settled]
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> "Job":
         """The inverse of `dataclasses.asdict`."""
         items = tuple(PageRange.from_json(item) for item in tree["items"])
         skips = tuple(Skip(**skip) for skip in tree["skips"])
-        return cls(kind=tree["kind"], number=tree["number"], items=items, num_pages=tree["num_pages"], skips=skips)
+        pairs = {name: tuple((item, page) for item, page in tree[name]) for name in ("kept", "elsewhere")}
+        return cls(**{**tree, "items": items, "skips": skips, **pairs})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from wdstream.errors import ConfigError
-from wdstream.make_shards.build import STATE_FOLDER
 from wdstream.make_shards.options import MakeShardsOptions
+from wdstream.make_shards.record import STATE_FOLDER
 from wdstream.raw.listing import Listing
 from wdstream.raw.source import RawFile
 from wdstream.storage.atomic import atomic_write, write_file

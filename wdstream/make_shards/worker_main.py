@@ -1,10 +1,13 @@
 """One process of make-shards, `python -m wdstream.make_shards.worker_main`: jobs on stdin, messages on stdout, as JSON.
 
-It names each page before it reads it, so that a page that kills it is known. It dies with the process that
-started it: a thread waits for more jobs, and the end of stdin ends everything at once.
+It names each page before it reads it, so that a page that kills it is known, and says every second that it runs, so
+that one that was stopped is noticed. It dies with the process that started it: a thread waits for more jobs, and the
+end of stdin ends everything at once.
 """
 
 import contextlib
+import ctypes
+import errno
 import json
 import os
 import queue
@@ -12,49 +15,80 @@ import resource
 import signal
 import sys
 import threading
+import time
 import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
 from wdstream.errors import PageError, WdstreamError
-from wdstream.make_shards.build import ShardBuilder, survey_files
+from wdstream.make_shards.build import GivingUp, ShardBuilder, survey_files
 from wdstream.make_shards.jobs import Job, Setup, WorkerMessage
 from wdstream.make_shards.options import MakeShardsOptions
+
+_SIGN_OF_LIFE_S = 1.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class Messages:
+    """The way to the parent; two threads write to it."""
+
+    def __init__(self, pipe: TextIO) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()
+
+    def send(self, message: WorkerMessage) -> None:
+        """One line; the process ends when nobody reads it any more."""
+        with self._lock:
+            try:
+                self._pipe.write(json.dumps(message) + "\n")
+                self._pipe.flush()
+            except OSError:
+                os._exit(1)
 
 
 def serve() -> None:
     """Do the jobs that come on stdin, until it ends."""
     # A library that prints must not speak in between: stdout becomes stderr, and messages keep the pipe.
-    messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    messages = Messages(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the keyboard is for the parent to handle
+    _die_with_parent()
     setup: Setup = json.loads(sys.stdin.readline())
     raw, out, options = Path(setup["raw"]), Path(setup["out"]), MakeShardsOptions.of(setup["options"])
     _limit_memory(options.memory_limit_mb)
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(jobs,), daemon=True).start()
-    _send(messages, {"ready": True})
+    threading.Thread(target=_say_alive, args=(messages,), daemon=True).start()
+    messages.send({"ready": True})
 
     def on_page(item: int, page: int | None) -> None:
-        _send(messages, {"at": (item, page)})
+        messages.send({"at": (item, page)})
 
-    builder = ShardBuilder(raw, out, options, on_page)
+    builder: ShardBuilder | None = None
     while True:
         job = Job.from_json(json.loads(jobs.get()))
         try:
             if job.kind == "survey":
-                _send(messages, {"done": [asdict(file) for file in survey_files(job, raw, on_page)]})
-            else:
-                builder.build(job)
-                _send(messages, {"done": None})
-        except OSError as error:  # reading errors are caught where they happen; this one is the output's
+                files = survey_files(job, raw, on_page, memory_limit_mb=options.memory_limit_mb)
+                messages.send({"done": [asdict(file) for file in files]})
+                continue
+            builder = builder or ShardBuilder(raw, out, options, on_page)
+            (builder.build if job.kind == "shard" else builder.keep)(job)
+            messages.send({"done": None})
+        except GivingUp as given_up:
+            messages.send({"lost": str(given_up)})
+            os._exit(0)  # full of whatever filled it
+        except (MemoryError, OSError) as error:  # those of reading are caught where they happen; this is the output's
+            if isinstance(error, MemoryError) or error.errno == errno.ENOMEM:
+                messages.send({"lost": f"needs more memory than the limit of {options.memory_limit_mb} MiB"})
+                os._exit(0)
             name = Path(str(error.filename or out)).name
-            _send(messages, {"fatal": f"cannot write {name}: {error.strerror or error}"})
+            messages.send({"fatal": f"cannot write {name}: {error.strerror or error}"})
         except WdstreamError as error:
-            _send(messages, {"bug": str(error)} if isinstance(error, PageError) else {"fatal": str(error)})
+            messages.send({"bug": str(error)} if isinstance(error, PageError) else {"fatal": str(error)})
         except Exception:
-            _send(messages, {"bug": traceback.format_exc()})
+            messages.send({"bug": traceback.format_exc()})
 
 
 def _receive(jobs: "queue.SimpleQueue[str]") -> None:
@@ -63,9 +97,16 @@ def _receive(jobs: "queue.SimpleQueue[str]") -> None:
     os._exit(1)  # at once, in the middle of a page: nobody waits for the result any more
 
 
-def _send(messages: TextIO, message: WorkerMessage) -> None:
-    messages.write(json.dumps(message) + "\n")
-    messages.flush()
+def _say_alive(messages: Messages) -> None:
+    while True:
+        time.sleep(_SIGN_OF_LIFE_S)
+        messages.send({"alive": True})
+
+
+def _die_with_parent() -> None:
+    """Have Linux end this process with its parent, also while it is stopped, when it cannot see the end of stdin."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _limit_memory(limit_mb: int) -> None:

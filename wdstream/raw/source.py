@@ -61,6 +61,11 @@ class PageRange:
     first: int
     count: int
 
+    @property
+    def numbers(self) -> range:
+        """The pages, by number."""
+        return range(self.first, self.first + self.count)
+
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> "PageRange":
         """The inverse of `dataclasses.asdict`."""

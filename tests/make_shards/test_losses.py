@@ -1,0 +1,192 @@
+"""Workers that are killed, stopped or starved, and pauses of the whole job: the bytes of an undisturbed run.
+
+Spans: make_shards.
+"""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.jobs import Tree, children_of
+from tests.helpers.waiting import wait_until
+from wdstream.make_shards import MakeShardsOptions, make_shards
+from wdstream.make_shards.jobs import MakeShardsProgress
+
+COMMAND = [sys.executable, "-m", "wdstream", "make-shards"]
+OPTIONS = MakeShardsOptions(workers=2, pages_per_shard=3, memory_limit_mb=1500)
+SETTINGS = ("--workers", "2", "--pages-per-shard", "3", "--memory-limit-mb", "1500")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(small_raw: Path, tmp_path_factory: pytest.TempPathFactory, tree_of: Callable[[Path], Tree]) -> Tree:
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    assert make_shards(small_raw, out, options=OPTIONS).num_pages == 13
+    return tree_of(out)
+
+
+@contextmanager
+def running(raw: Path, out: Path, *settings: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """make-shards as a process group of its own, which is killed at the end of the block if it still runs."""
+    command = [*COMMAND, str(raw), str(out), *SETTINGS, *settings]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGCONT)
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def at_pages(times: int, strike: Callable[[list[int]], None]) -> Callable[[MakeShardsProgress], None]:
+    """Strike the workers of this process when pages begin, so many times."""
+    others, left = {*children_of(os.getpid())}, [times]
+
+    def on_progress(state: MakeShardsProgress) -> None:
+        if state.stage == "making shards" and state.pages_done % 2 and left[0]:
+            left[0] -= 1
+            strike(sorted({*children_of(os.getpid())} - others))
+
+    return on_progress
+
+
+def test_killed_workers_cost_nothing(
+    small_raw: Path, tmp_path: Path, undisturbed: Tree, tree_of: Callable[[Path], Tree]
+) -> None:
+    chance = random.Random(7)
+
+    def kill_one(workers: list[int]) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(chance.choice(workers), signal.SIGKILL)
+
+    report = make_shards(small_raw, tmp_path / "out", options=OPTIONS, on_progress=at_pages(6, kill_one))
+    assert tree_of(tmp_path / "out") == undisturbed
+    assert report.tried_again >= 1
+
+
+def test_a_stopped_worker_is_replaced_and_its_page_is_tried_again(
+    small_raw: Path, tmp_path: Path, undisturbed: Tree, tree_of: Callable[[Path], Tree]
+) -> None:
+    options = OPTIONS.replace(time_limit=5)
+
+    def stop(workers: list[int]) -> None:
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+
+    report = make_shards(small_raw, tmp_path / "out", options=options, on_progress=at_pages(1, stop))
+    assert tree_of(tmp_path / "out") == undisturbed
+    assert report.tried_again >= 1
+    assert report.given_up == 0
+
+
+def test_processes_that_are_killed_before_their_first_job(
+    small_raw: Path, tmp_path: Path, undisturbed: Tree, tree_of: Callable[[Path], Tree]
+) -> None:
+    others, killed, is_over = {*children_of(os.getpid())}, set[int](), threading.Event()
+
+    def kill_the_first() -> None:
+        while len(killed) < 4 and not is_over.wait(0.002):
+            for worker in {*children_of(os.getpid())} - others - killed:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
+                killed.add(worker)
+
+    thread = threading.Thread(target=kill_the_first)
+    thread.start()
+    make_shards(small_raw, tmp_path / "out", options=OPTIONS)
+    is_over.set()
+    thread.join()
+    assert len(killed) == 4
+    assert tree_of(tmp_path / "out") == undisturbed
+
+
+def pause(process: "subprocess.Popen[bytes]", out: Path, seconds: float) -> None:
+    wait_until(lambda: any(out.glob("*.tar")), "the first shard")
+    os.killpg(process.pid, signal.SIGSTOP)
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGCONT)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+
+
+def test_a_pause_of_the_job_is_not_the_fault_of_a_page(
+    small_raw: Path, tmp_path: Path, undisturbed: Tree, tree_of: Callable[[Path], Tree]
+) -> None:
+    with running(small_raw, tmp_path / "out", "--time-limit", "2") as process:
+        pause(process, tmp_path / "out", 5)
+    assert tree_of(tmp_path / "out") == undisturbed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_pause_of_three_minutes(
+    small_raw: Path, tmp_path: Path, undisturbed: Tree, tree_of: Callable[[Path], Tree]
+) -> None:
+    with running(small_raw, tmp_path / "out") as process:
+        pause(process, tmp_path / "out", 180)
+    assert tree_of(tmp_path / "out") == undisturbed
+
+
+def disturb(chance: random.Random, process: "subprocess.Popen[bytes]") -> str:
+    """One of: a worker killed, a worker stopped for good, all stopped for longer than the limit, the job killed."""
+    workers = children_of(process.pid)
+    what = chance.choice(["kill a worker"] * 5 + ["stop a worker", "pause", "kill the job"])
+    with contextlib.suppress(ProcessLookupError):
+        if what == "pause":
+            os.killpg(process.pid, signal.SIGSTOP)
+            time.sleep(3 if chance.random() < 0.9 else 8)
+            os.killpg(process.pid, signal.SIGCONT)
+        elif what == "kill the job":
+            process.kill()
+        elif workers:
+            os.kill(chance.choice(workers), signal.SIGKILL if what == "kill a worker" else signal.SIGSTOP)
+    return what
+
+
+def disturbed_runs(raw: Path, out: Path, number: int, seed: int, on_run: Callable[[], None]) -> list[str]:
+    """Disturb runs, one after the other, `number` times in all; each is started again until it ends by itself."""
+    chance, done = random.Random(seed), list[str]()
+    while len(done) < number:
+        shutil.rmtree(out, ignore_errors=True)
+        is_finished = False
+        while not is_finished:
+            with running(raw, out, "--time-limit", "6") as process:
+                while process.poll() is None and len(done) < number:
+                    time.sleep(chance.uniform(0.2, 1.5))
+                    done += [disturb(chance, process)] if process.poll() is None else []
+                _, errors = process.communicate()
+            assert process.returncode in (0, -signal.SIGKILL), errors
+            is_finished = process.returncode == 0
+        on_run()
+    return done
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_fifty_kills_stops_and_pauses(
+    small_raw: Path, tmp_path: Path, undisturbed: Tree, tree_of: Callable[[Path], Tree]
+) -> None:
+    out, runs = tmp_path / "out", list[Tree]()
+    done = disturbed_runs(small_raw, out, 50, seed=11, on_run=lambda: runs.append(tree_of(out)))
+    assert {*done} == {"kill a worker", "stop a worker", "pause", "kill the job"}
+    assert all(tree == undisturbed for tree in runs), done
+
+
+def test_a_few_kills_stops_and_pauses(
+    small_raw: Path, tmp_path: Path, undisturbed: Tree, tree_of: Callable[[Path], Tree]
+) -> None:
+    out = tmp_path / "out"
+    disturbed_runs(small_raw, out, 4, seed=3, on_run=lambda: None)
+    assert tree_of(out) == undisturbed

@@ -1,0 +1,85 @@
+"""The record of a finished shard: what its files do not hold. Saved last, as it says that all is done.
+
+Which pages were quarantined and why, how many pages each kind of source has in it, the tokens of each sample, and the
+figures that reports sum.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wdstream.make_shards.jobs import Quarantined
+from wdstream.storage.atomic import write_file
+
+STATE_FOLDER = ".make-shards"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardRecord:
+    """What became of the pages of one shard.
+
+    Attributes:
+        number: of the shard.
+        samples: samples in it; no tar exists when 0.
+        num_bytes: of the tar.
+        digest: of the shard's meta.
+        pages: samples by kind of source.
+        without_image: samples that have no image.
+        dropped: characters of text layers that were left out of the labels, by reason (`text_dropped` of a page).
+        quarantined: pages that are not in it.
+        tokens: per fingerprint of a tokenizer, tokens of each sample's text.
+        paragraphs: as `tokens`, tokens of each paragraph of each sample that may be split, if wanted.
+    """
+
+    number: int
+    samples: int
+    num_bytes: int
+    digest: str
+    pages: Mapping[str, int]
+    without_image: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    quarantined: tuple[Quarantined, ...]
+    tokens: Mapping[str, tuple[int, ...]]
+    paragraphs: Mapping[str, tuple[tuple[int, ...], ...]]
+
+    def save(self, out: Path) -> None:
+        """Write the record, whole or not at all."""
+        tree = {
+            "samples": self.samples,
+            "bytes": self.num_bytes,
+            "digest": self.digest,
+            "pages": dict(sorted(self.pages.items())),
+            "without_image": self.without_image,
+            "dropped": dict(sorted(self.dropped.items())),
+            "quarantined": [[entry.file, entry.page, entry.reason] for entry in self.quarantined],
+            "tokens": dict(self.tokens),
+            "paragraphs": dict(self.paragraphs),
+        }
+        write_file(record_path(out, self.number), json.dumps(tree, separators=(",", ":")).encode())
+
+
+def record_path(out: Path, number: int) -> Path:
+    """The file with the record of a shard."""
+    return out / STATE_FOLDER / f"shard-{number:06d}.json"
+
+
+def load_record(out: Path, number: int) -> ShardRecord | None:
+    """The record of a shard, or None when the shard was not finished."""
+    path = record_path(out, number)
+    if not path.is_file():
+        return None
+    tree = json.loads(path.read_bytes())
+    return ShardRecord(
+        number=number,
+        samples=tree["samples"],
+        num_bytes=tree["bytes"],
+        digest=tree["digest"],
+        pages=tree["pages"],
+        # versions of wdstream before wrote none of the three
+        without_image=tree.get("without_image", 0),
+        dropped=tree.get("dropped", {}),
+        quarantined=tuple(Quarantined(file=file, page=page, reason=why) for file, page, why in tree["quarantined"]),
+        tokens={name: tuple(counts) for name, counts in tree["tokens"].items()},
+        paragraphs={name: tuple(map(tuple, counts)) for name, counts in tree.get("paragraphs", {}).items()},
+    )
