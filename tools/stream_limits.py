@@ -27,9 +27,11 @@ CPU_NOISE_S = 0.01
 
 def repeat_index(shards: Path, out: Path, *, rows: int, rows_per_shard: int = 1000) -> Path:
     """A folder of links to the shards of another, with an index of at least `rows` rows that point into them."""
-    from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON, Catalog, write_token_column
+    from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON, Catalog
+    from wdstream.shards.column_files import entry_of
     from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, ShardEntry
     from wdstream.shards.reader import Shards
+    from wdstream.shards.token_columns import write_token_column
 
     real = Shards.open(shards)
     entries: list[ShardEntry] = []
@@ -56,7 +58,8 @@ def repeat_index(shards: Path, out: Path, *, rows: int, rows_per_shard: int = 10
     index.mkdir()
     for name, column in columns.items():
         np.save(index / f"{name}.npy", column)
-    catalog = Catalog(shards=tuple(entries), num_samples=len(chosen), num_images=len(images))
+    listed = {name: entry_of(column) for name, column in columns.items()}
+    catalog = Catalog(shards=tuple(entries), num_samples=len(chosen), num_images=len(images), columns=listed)
     (index / INDEX_JSON).write_bytes(catalog.to_json())
     for path in sorted((shards / INDEX_FOLDER).glob("tokens.*.npy")):
         write_token_column(out, path.name.split(".")[1], np.load(path)[chosen])

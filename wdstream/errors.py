@@ -9,6 +9,9 @@ WdstreamError
 │   └── DecodeError  an image's bytes cannot become pixels, or exceed a limit
 ├── ShardError       a shard at rest is truncated, malformed, or not what its index says
 │   ├── ShardIndexError  an index is missing, stale, or lacks the token column of this tokenizer
+│   ├── AbsentFileError  the storage answers that there is no such file
+│   ├── ForbiddenFileError  the storage does not let us read the file
+│   ├── StorageFailureError  the storage, the device or the network fails: it is not known whether the file is there
 │   └── DamagedSampleError  the bytes of one sample are not those that were indexed; a PageError too: only it is skipped
 ├── PlanError        no plan can be made from these settings
 ├── StateError       a saved state belongs to another plan
@@ -56,6 +59,18 @@ class ShardError(WdstreamError):
 
 class ShardIndexError(ShardError):
     """An index is missing, stale, or lacks the wanted token column."""
+
+
+class AbsentFileError(ShardError):
+    """The storage answers that there is no such file: the only error that may be taken for "not written"."""
+
+
+class ForbiddenFileError(ShardError):
+    """The file may not be read: permissions or credentials."""
+
+
+class StorageFailureError(ShardError):
+    """Storage, device or network fail; whether the file is there is not known."""
 
 
 class DamagedSampleError(ShardError, PageError):

@@ -195,8 +195,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         expected, state = record(Path(folder))
         if out != HERE:
-            kept = json.loads((HERE / "state.json").read_text(encoding="utf-8"))
-            lines = resumed(Path(folder), kept["planned"])
+            kept = json.loads((HERE / "state.json").read_text(encoding="utf-8"))["planned"]
+            # as it was written before digests of the index's columns were part of a plan's fingerprints
+            names = kept["fingerprints"].keys() - {"columns"}
+            before = {**kept, "fingerprints": {name: kept["fingerprints"][name] for name in sorted(names)}}
+            lines = [resumed(Path(folder), state) for state in (kept, before)]
             (out / "resumed.json").write_text(json.dumps(lines), encoding="utf-8")
     for name, tree in (("expected.json", expected), ("state.json", state)):
         (out / name).write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")

@@ -1,5 +1,6 @@
 """Datasets and a family in memory, so that the plan is tested without shards and tokenizers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -68,6 +69,9 @@ class Columns:
 
     def paragraphs(self, fingerprint: str) -> tuple[Ints, Ints] | None:
         return None
+
+    def content_digest(self, tokenizer: str, *, paragraphs: bool, metadata: Sequence[str]) -> str:
+        return ""
 
 
 def pages(count: int, *, shard: int = 10, seed: int = 0, text: tuple[int, int] = (1, 60), side: int = 200) -> Columns:

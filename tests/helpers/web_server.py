@@ -11,7 +11,8 @@ from tests.helpers.waiting import HANGS_AFTER_S
 
 
 class Server(ThreadingHTTPServer):
-    """Serves a folder and lists requests; may answer 503, late, without ranges, or too short."""
+    """Serves a folder and lists requests; may answer 503 (`stumbles`), a status by path (`answers`), late, without
+    ranges, or too short."""
 
     daemon_threads = True
 
@@ -20,6 +21,7 @@ class Server(ThreadingHTTPServer):
         self.root = root
         self.requests: list[str] = []
         self.stumbles = 0
+        self.answers: dict[str, int] = {}
         self.short_answers = 0
         self.has_ranges = True
         self.answers_from = 1
@@ -63,6 +65,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.stumbles > 0:
             self.server.stumbles -= 1
             self.send_error(503)
+            return
+        if self.path in self.server.answers:
+            self.send_error(self.server.answers[self.path])
             return
         if not path.is_file():
             self.send_error(404)

@@ -24,6 +24,7 @@ from wdstream.pipeline.planned import fit_tiling, write_rejects
 from wdstream.plan.deal import packs_per_rank
 from wdstream.runs.digest import Ranks, pack_digests
 from wdstream.shards.catalog import token_file
+from wdstream.shards.token_columns import write_token_column
 from wdstream.testing import make_tiny_model
 
 MakeConfig = Callable[..., Config]
@@ -174,8 +175,10 @@ def test_a_state_of_another_plan_is_refused(plan: Plan, stream_config: MakeConfi
 
 def test_a_stale_token_column_names_page_numbers_and_command(stream_config: MakeConfig, own_shards: Path) -> None:
     plan = plan_from_config(stream_config(own_shards))
-    column = own_shards / "index" / token_file(plan.family.text_fingerprint)
-    np.save(column, np.load(column) + 1)
+    fingerprint = plan.family.text_fingerprint
+    column = own_shards / "index" / token_file(fingerprint)
+    state = plan.state_after(0)
+    write_token_column(own_shards, fingerprint, np.load(column) + 1)
     stale = plan_from_config(stream_config(own_shards))
     with stale.loader(workers=2) as loader:
         for _ in range(2):
@@ -185,8 +188,10 @@ def test_a_stale_token_column_names_page_numbers_and_command(stream_config: Make
                 r".*\(Qwen2_5_VLProcessor of transformers 5\..*wdstream lengths",
             ):
                 next(loader)
+    with pytest.raises(StateError, match=r"columns: expected \w+ as in the state, found \w+; what the index counts"):
+        stale.loader(state=state.to_json())
     column.unlink()
-    with pytest.raises(ShardIndexError, match="no token counts of the tokenizer"):
+    with pytest.raises(ShardIndexError, match=r"tokens\..* is listed in index\.json and is not there; count again"):
         plan_from_config(stream_config(own_shards))
 
 
@@ -270,7 +275,7 @@ def test_missing_and_truncated_shards_are_fatal(stream_config: MakeConfig, own_s
     shards = sorted(own_shards.glob("*.tar"))
     whole = shards[1].read_bytes()
     shards[1].write_bytes(whole[:-700])
-    for message in ("bytes expected, found", "cannot be opened"):
+    for message in ("bytes expected, found", "is not there"):
         with plan_from_config(stream_config(own_shards)).loader(workers=workers) as loader:
             with pytest.raises(ShardError, match=message):
                 list(loader)

@@ -4,6 +4,7 @@ Spans: make_shards, plan, pipeline, runs, report.
 """
 
 import io
+import itertools
 import json
 import random
 import re
@@ -37,7 +38,9 @@ from wdstream.runs.record import read_run
 from wdstream.runs.trace import trace
 from wdstream.runs.where import Occurrence, where
 from wdstream.shards.catalog import token_file
+from wdstream.shards.index import merge_index
 from wdstream.shards.reader import Shards
+from wdstream.shards.token_columns import write_paragraphs
 from wdstream.text.paragraphs import page_paragraphs
 
 MakeConfig = Callable[..., Config]
@@ -255,8 +258,14 @@ def test_stale_columns_are_named(split_config: MakeConfig, long_shards: Path, tm
     fingerprint = plan_from_config(split_config()).family.text_fingerprint
     tokens = folder / "index" / token_file(fingerprint, "paragraphs")
     starts = folder / "index" / token_file(fingerprint, "paragraph_start")
-    counts, begins = np.load(tokens), np.load(starts)
-    np.save(tokens, counts + 1)
+    begins, all_counts = np.load(starts).tolist(), np.load(tokens).tolist()
+    counts = [all_counts[begin:end] for begin, end in itertools.pairwise(begins)]
+
+    def write(rows: list[list[int]]) -> None:
+        with write_paragraphs(folder, fingerprint) as writer:
+            writer.add(rows)
+
+    write([[count + 1 for count in row] for row in counts])
     with (
         plan_from_config(split_config(folder)).loader() as loader,
         pytest.raises(
@@ -264,21 +273,22 @@ def test_stale_columns_are_named(split_config: MakeConfig, long_shards: Path, tm
         ),
     ):
         list(loader)
-    row = int(np.flatnonzero(np.diff(begins) >= 6)[0])
-    first = int(begins[row])
-    np.save(
-        tokens, np.concatenate([counts[:first], [counts[first] + counts[first + 1]], counts[first + 2 :]]).astype("i4")
-    )
-    np.save(starts, np.where(np.arange(len(begins)) > row, begins - 1, begins))
+    row = next(row for row, of_row in enumerate(counts) if len(of_row) >= 6)
+    joined = [sum(counts[row][:2]), *counts[row][2:]]
+    write([*counts[:row], joined, *counts[row + 1 :]])
     with (
         plan_from_config(split_config(folder)).loader() as loader,
         pytest.raises(ShardError, match=r"planned \d paragraphs, found \d; .*wdstream lengths .* --paragraphs"),
     ):
         list(loader)
     starts.unlink()
-    with pytest.raises(
-        ShardIndexError, match=rf"overlength 'split' needs .*`wdstream lengths {folder} --tokenizer PATH --paragraphs`"
-    ):
+    again = rf"`wdstream lengths {folder} --tokenizer PATH --paragraphs`"
+    with pytest.raises(ShardIndexError, match=rf"paragraph_start\..* is listed .* and is not there; .*{again}"):
+        plan_from_config(split_config(folder))
+    plan_from_config(split_config(folder, overlength="reject"))
+    merge_index(folder)  # takes it off the list
+    assert not tokens.exists()
+    with pytest.raises(ShardIndexError, match=rf"overlength 'split' needs .*{again}"):
         plan_from_config(split_config(folder))
     plan_from_config(split_config(folder, overlength="reject"))
 

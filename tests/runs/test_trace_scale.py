@@ -13,8 +13,8 @@ from wdstream.families.registry import load_family
 from wdstream.runs.layout import RunLayout
 from wdstream.runs.record import start_record
 from wdstream.runs.trace import trace
-from wdstream.shards.catalog import write_token_column
 from wdstream.shards.index import merge_index
+from wdstream.shards.token_columns import write_token_column
 from wdstream.train.stream import STATE_EVERY_PAGES
 
 SHARDS, STEP = 100, 1200

@@ -14,10 +14,10 @@ from rich.console import Console
 from tests.helpers.fake_shards import pages, write_shard, write_shards
 from tests.helpers.paths import ROOT
 from wdstream.errors import ShardError, ShardIndexError
-from wdstream.shards.catalog import write_token_column
 from wdstream.shards.index import merge_index
 from wdstream.shards.meta import ShardEntry
 from wdstream.shards.repeated import refuse_duplicates
+from wdstream.shards.token_columns import write_token_column
 
 TWO = {"s-0.tar": pages("a", 3), "s-1.tar": pages("b", 2)}
 
@@ -47,7 +47,7 @@ def test_columns_of_two_shards(tmp_path: Path) -> None:
         ("s-1.tar", 2),
         ("s-2.tar", 2),
     ]
-    assert (value["schema_version"], value["num_samples"], value["num_images"]) == (1, 7, 7)
+    assert (value["schema_version"], value["num_samples"], value["num_images"]) == (2, 7, 7)
     assert value["shards"][0]["bytes"] == (folder / "s-0.tar").stat().st_size
 
 
@@ -169,6 +169,7 @@ KILLED_MERGE = """
 import os, signal, sys
 from pathlib import Path
 from wdstream.shards.index import merge_index
+from wdstream.shards.token_columns import write_token_column
 folder, moment = Path(sys.argv[1]), int(sys.argv[2])
 touched = 0
 def watch(event, arguments):

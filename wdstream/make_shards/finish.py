@@ -19,8 +19,8 @@ from wdstream.make_shards.record import ShardRecord
 from wdstream.make_shards.token_counts import TokenCounter
 from wdstream.raw.listing import Listing
 from wdstream.raw.source import RawFile
-from wdstream.shards.catalog import write_paragraphs, write_token_column
 from wdstream.shards.index import merge_index
+from wdstream.shards.token_columns import write_paragraphs, write_token_column
 from wdstream.storage.json_lines import write_lines
 
 _REASON_END = re.compile(r"[:;(]")

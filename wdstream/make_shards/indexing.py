@@ -15,11 +15,11 @@ from wdstream.errors import ConfigError, PageError, ShardError
 from wdstream.make_shards.token_counts import TextCounts, TokenCounter, open_counter
 from wdstream.pixels.header import image_size
 from wdstream.records import Page, TextSegment
-from wdstream.shards.catalog import write_paragraphs, write_token_column
 from wdstream.shards.describe import PLAIN_TAR, TarRules
 from wdstream.shards.index import IndexReport
 from wdstream.shards.reader import Shards
 from wdstream.shards.tar_folder import OnBytes, index_shards
+from wdstream.shards.token_columns import write_paragraphs, write_token_column
 
 _ROWS_AT_ONCE = 64
 _ROWS_LOOKED_AT = 256

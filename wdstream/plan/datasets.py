@@ -35,6 +35,13 @@ MAX_SAMPLES = 1 << 30
 """Samples times epochs of a dataset; beyond, keys of a mixture would not fit 64 bits."""
 
 
+OWN_NAMES = frozenset(
+    {"tokens", "patches", "text_tokens", "text_bytes", "text_chars", "num_images"}
+    | {"pixels", "width", "height", "dataset"}
+)
+"""What `where` may ask of every dataset (filter.py); metadata columns come on top."""
+
+
 class PlannedDataset:
     """One dataset of a plan: its order, the lengths of its rows, and its share of the stream.
 
@@ -354,7 +361,16 @@ class Mixture:
         settings = self.settings
         mix = [[planned.weight if planned.epochs is None else 0, planned.epochs or 0] for planned in self.planned]
         where = [settings.where, [[phase.epochs, phase.where] for phase in settings.curriculum]]
+        named = {name for expression in settings.expressions for name in Where(expression).names}
         return Fingerprints.of(
+            columns=[
+                planned.dataset.columns.content_digest(
+                    family.text_fingerprint,
+                    paragraphs=settings.overlength == "split",
+                    metadata=sorted(named - OWN_NAMES),
+                )
+                for planned in self.planned
+            ],
             index=[planned.dataset.columns.fingerprint for planned in self.planned],
             order=[settings.seed, settings.shuffle_shards, mix, settings.weights_in, where],
             packing=settings.packing,

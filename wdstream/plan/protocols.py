@@ -74,6 +74,12 @@ class DatasetColumns(Protocol):
         Needed to split pages alone. Raises ShardIndexError where the tokenizer of this fingerprint did not count them.
         """
 
+    def content_digest(self, tokenizer: str, *, paragraphs: bool, metadata: Sequence[str]) -> str:
+        """Short hex over what decides a plan and `fingerprint` does not cover; "" where it covers everything.
+
+        The columns of a tokenizer, those of paragraphs where pages are split, and metadata columns by name.
+        """
+
     def __len__(self) -> int: ...
 
 

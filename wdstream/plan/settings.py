@@ -91,6 +91,12 @@ class PlanSettings(PackSettings):
         """As of PackSettings, and what becomes of samples that are too long."""
         return [*super().packing, self.overlength]
 
+    @property
+    def expressions(self) -> tuple[str, ...]:
+        """All expressions that hold in any epoch."""
+        always = () if self.where is None else (self.where,)
+        return (*always, *(phase.where for phase in self.curriculum))
+
     def where_of(self, epoch: int) -> tuple[str, ...]:
         """The expressions that hold in an epoch."""
         always = () if self.where is None else (self.where,)

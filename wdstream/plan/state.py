@@ -7,7 +7,7 @@ are of the states of streams without a plan.
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ VERSION = 1
 
 MEANING = {
     "index": "the data: a shard was added, removed or changed",
+    "columns": "what the index counts: tokens of texts, or metadata that `where` names",
     "tokenizer": "the tokenizer",
     "tiling": "the tiling policy",
     "family": "the model family or its image settings",
@@ -28,7 +29,7 @@ MEANING = {
 }
 """What a difference in each fingerprint means."""
 
-KEEPS_PAGES = frozenset({"tokenizer", "tiling", "family", "packing", "pixels", "plan"})
+KEEPS_PAGES = frozenset({"columns", "tokenizer", "tiling", "family", "packing", "pixels", "plan"})
 """Differences under which numbers and order of samples stay, so that every sample still comes exactly once."""
 
 KEEPS_PARTS = frozenset({"pixels"})
@@ -48,6 +49,7 @@ class Fingerprints(dict[str, str]):
         version: str,
         family: LengthModel,
         tiling: TileModel,
+        columns: Sequence[str] = (),
         pixels: str = "",
     ) -> Self:
         """Fingerprints of a stream.
@@ -59,6 +61,7 @@ class Fingerprints(dict[str, str]):
             version: of the code that decides.
             family: lengths.
             tiling: how pages are cut.
+            columns: digests of the columns of each dataset; left out when all are empty, as for a stream.
             pixels: what changes how images become tiles; left out when empty, as by default.
         """
         return cls(
@@ -69,16 +72,23 @@ class Fingerprints(dict[str, str]):
             order=_digest(order),
             packing=_digest(packing),
             plan=version,
+            **({"columns": _digest(list(columns))} if any(columns) else {}),
             **({"pixels": pixels} if pixels else {}),
         )
 
     def differences(self, saved: Mapping[str, str], meaning: Mapping[str, str] = MEANING) -> dict[str, str]:
-        """What differs in a saved state: name of the fingerprint to a sentence."""
-        names = sorted(set(self) | set(saved), key=lambda name: (name not in MEANING, name))
+        """What differs in a saved state: name of the fingerprint to a sentence.
+
+        States of before wdstream kept digests of columns have no "columns"; for those the data's fingerprint decides.
+        """
+        names = set(self) | set(saved)
+        if "columns" not in saved:
+            names.discard("columns")
+        ordered = sorted(names, key=lambda name: (name not in MEANING, name))
         return {
             name: f"{name}: expected {saved.get(name)} as in the state, found {self.get(name)}; "
             f"{meaning.get(name, 'an unknown setting')} differs"
-            for name in names
+            for name in ordered
             if saved.get(name) != self.get(name)
         }
 
@@ -142,7 +152,8 @@ class StreamState:
         passes: over the mixture, done; each ends in packs of its own. "round" in JSON.
         cursors: one per dataset.
         pool: global sample numbers that wait in the packer's pool, oldest first; those of parts are split_pages.py's.
-        fingerprints: of index, tokenizer, tiling, family, order, packing and plan code; of pixels when not the default.
+        fingerprints: of index, columns, tokenizer, tiling, family, order, packing and plan code; of pixels when not the
+            default.
     """
 
     step: int

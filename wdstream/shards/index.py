@@ -4,24 +4,19 @@ Tars of others are described first (tar_folder.py). Then the meta of all shards 
 column.
 """
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
 from wdstream.errors import ShardError, ShardIndexError
-from wdstream.shards.catalog import (
-    INDEX_FOLDER,
-    INDEX_JSON,
-    Catalog,
-    TokenColumn,
-    token_file,
-    token_fingerprints,
-)
+from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON, Catalog, ColumnEntry, token_files
+from wdstream.shards.column_files import ColumnWriter
+from wdstream.shards.index_before import IndexBefore
 from wdstream.shards.layout import META_SUFFIX, TAR_SUFFIX
 from wdstream.shards.meta import (
     IMAGE_COLUMNS,
@@ -45,6 +40,7 @@ class IndexReport:
         catalog: what the index holds.
         skipped: (file name, reason) of shards that are incomplete, so not in the index.
         failures: (shard, failure) of samples that cannot be used, so not in the index.
+        notes: what was found wrong with the index before, and what became of its token columns.
         is_new: False when the index was up to date and nothing was written.
     """
 
@@ -52,6 +48,7 @@ class IndexReport:
     catalog: Catalog
     skipped: tuple[tuple[str, str], ...]
     failures: tuple[tuple[str, SampleFailure], ...]
+    notes: tuple[str, ...] = ()
     is_new: bool
 
     def print(self, console: Console) -> None:
@@ -64,6 +61,8 @@ class IndexReport:
             f"{catalog.num_images:,} images, {gigabytes:,.3f} GB, fingerprint {catalog.fingerprint}",
             highlight=False,
         )
+        for note in self.notes:
+            console.print(note, markup=False, highlight=False)
         for name, reason in self.skipped:
             console.print(f"skipped {name}: {reason}", markup=False, highlight=False)
         for shard, failure in self.failures:
@@ -73,7 +72,8 @@ class IndexReport:
 def merge_index(folder: Path) -> IndexReport:
     """Make `folder/index/` from the complete shards in `folder`: tar, idx and meta there and fitting each other.
 
-    An index that is up to date stays as it is, with its token columns. Otherwise `index.json` is removed first and
+    An index that is up to date stays as it is. One of the same shards that is damaged, or of an earlier version, is
+    written again over itself, and keeps the token columns that are whole. Otherwise `index.json` is removed first and
     written last: a kill leaves no index rather than a wrong one, and running again ends in the same bytes.
 
     Raises:
@@ -103,10 +103,18 @@ def merge_index(folder: Path) -> IndexReport:
         )
     refuse_duplicates(folder, entries, hashes)
     catalog = Catalog(shards=tuple(entries), num_samples=sum(entry.samples for entry in entries), num_images=num_images)
-    is_new = not is_current(folder / INDEX_FOLDER, catalog)
-    if is_new:
-        write_index(folder, catalog)
-    return IndexReport(folder=folder, catalog=catalog, skipped=tuple(skipped), failures=tuple(failures), is_new=is_new)
+    before = IndexBefore.read(folder)
+    notes = before.changes(catalog)
+    is_new = not before.is_current(catalog)
+    catalog = write_index(folder, catalog, before.kept(catalog)) if is_new else before.without_damaged_tokens()
+    return IndexReport(
+        folder=folder,
+        catalog=catalog,
+        skipped=tuple(skipped),
+        failures=tuple(failures),
+        notes=(*notes, *before.notes),
+        is_new=is_new,
+    )
 
 
 def shards_in(folder: Path) -> list[Path]:
@@ -118,41 +126,46 @@ def shards_in(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def is_current(index: Path, catalog: Catalog) -> bool:
-    """Whether the index there is the one of this catalog, with all its columns."""
-    path = index / INDEX_JSON
-    if not path.is_file() or path.read_bytes() != catalog.to_json():
-        return False
-    return all((index / f"{name}.npy").is_file() for name in catalog.column_shapes())
+def write_index(folder: Path, catalog: Catalog, kept: Mapping[str, ColumnEntry] | None) -> Catalog:
+    """Write all columns that every index has, then `index.json`.
 
+    Args:
+        folder: of the shards.
+        catalog: of the shards, without columns.
+        kept: token columns that stay, of an index of the same shards; None where the index before was of others. That
+            one is removed first, with its token columns, so that a kill leaves no index rather than a wrong one.
 
-def write_index(folder: Path, catalog: Catalog) -> None:
-    """Write all columns, then `index.json`; token columns of the index before are removed.
+    Returns:
+        The catalog with its columns.
 
     Raises:
         ShardIndexError: when a shard changes meanwhile.
     """
     index = folder / INDEX_FOLDER
     index.mkdir(exist_ok=True)
-    (index / INDEX_JSON).unlink(missing_ok=True)
-    for fingerprint in token_fingerprints([path.name for path in index.iterdir()]):
-        for column in get_args(TokenColumn):
-            (index / token_file(fingerprint, column)).unlink(missing_ok=True)  # rows of another index
+    if kept is None:
+        (index / INDEX_JSON).unlink(missing_ok=True)
+    for name in token_files([path.name for path in index.iterdir()]):
+        if name.removesuffix(".npy") not in (kept or {}):
+            (index / name).unlink(missing_ok=True)
     with ExitStack() as stack:
-        files = {name: stack.enter_context(atomic_write(index / f"{name}.npy")) for name in catalog.column_shapes()}
-        for name, (dtype, length) in catalog.column_shapes().items():
-            header = {"descr": dtype.str, "fortran_order": False, "shape": (length,)}
-            np.lib.format.write_array_header_1_0(files[name], header)
-        files["image_start"].write(np.zeros(1, "<i8").tobytes())
+        writers = {
+            name: ColumnWriter(stack.enter_context(atomic_write(index / f"{name}.npy")), dtype)
+            for name, (dtype, _) in catalog.column_shapes().items()
+        }
+        writers["image_start"].write(np.zeros(1, "<i8"))
         num_images = 0
         for number, entry in enumerate(catalog.shards):
             meta = load_complete(folder / entry.name)
             if meta.digest != entry.digest:
                 raise ShardIndexError(f"{folder / entry.name} changed while it was indexed: run `wdstream index` again")
             for name, array in _columns_of(meta, number, num_images).items():
-                files[name].write(array.tobytes())
+                writers[name].write(array)
             num_images += meta.num_images
+        columns = {name: writer.finish() for name, writer in writers.items()}
+    catalog = catalog.with_columns({**columns, **(kept or {})})
     write_file(index / INDEX_JSON, catalog.to_json())
+    return catalog
 
 
 def _columns_of(meta: ShardMeta, number: int, first_image: int) -> dict[str, Column]:

@@ -2,15 +2,17 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.errors import DamagedSampleError, PageError, ShardError, ShardIndexError
+from wdstream.errors import AbsentFileError, DamagedSampleError, PageError, ShardError, ShardIndexError
 from wdstream.records import Page
-from wdstream.shards.catalog import IndexFiles
+from wdstream.shards.catalog import TokenColumn, token_column
+from wdstream.shards.index_files import IndexFiles
 from wdstream.shards.layout import KEY_RULES, prefixed_key, split_name, split_sample
 from wdstream.shards.meta import hash_key
 from wdstream.shards.page_members import page_from_members
@@ -27,19 +29,10 @@ class Shards:
         fingerprint: 32 hexadecimal digits of the content, wherever it is.
         shard_names: file name of each shard, in order of rows.
         shard_starts: int64 (shards,), first row of each shard.
-        shard: int32 (n,), number of each row's shard.
-        offset: int64 (n,), where its bytes start in the tar.
-        nbytes: int64 (n,), how many they are, headers and padding included.
-        crc: uint32 (n,), zlib crc32 of those bytes.
-        num_images: int32 (n,).
-        image_start: int64 (n + 1,), where the images of a row start in the next two.
-        image_width: int32 (m,), pixels, after EXIF rotation.
-        image_height: int32 (m,).
-        text_bytes: int32 (n,), UTF-8 bytes of all text segments.
-        text_chars: int32 (n,), characters of all text segments.
-        starts_with_text: uint8 (n,), 1 where the first segment is text.
-        key_hash: uint64 (n,), `wdstream.shards.meta.hash_key` of the key.
         metadata: further columns by name, (n,) each; an index holds none.
+
+    The other columns are checked against `index.json` when they are first used; one that is not what was written is a
+    ShardIndexError that names it.
     """
 
     def __init__(self, path: Path | str, storage: Storage | None = None) -> None:
@@ -51,22 +44,9 @@ class Shards:
         self.path = path
         self._files = IndexFiles(path)
         self.catalog = catalog = self._files.catalog
-        columns = self._files.columns()
         self.fingerprint = catalog.fingerprint
         self.shard_names = tuple(shard.name for shard in catalog.shards)
         self.shard_starts = np.cumsum([0] + [shard.samples for shard in catalog.shards], dtype=np.int64)[:-1]
-        self.shard: NDArray[np.int32] = columns["shard"]
-        self.offset: NDArray[np.int64] = columns["offset"]
-        self.nbytes: NDArray[np.int64] = columns["nbytes"]
-        self.crc: NDArray[np.uint32] = columns["crc"]
-        self.num_images: NDArray[np.int32] = columns["num_images"]
-        self.image_start: NDArray[np.int64] = columns["image_start"]
-        self.image_width: NDArray[np.int32] = columns["image_width"]
-        self.image_height: NDArray[np.int32] = columns["image_height"]
-        self.text_bytes: NDArray[np.int32] = columns["text_bytes"]
-        self.text_chars: NDArray[np.int32] = columns["text_chars"]
-        self.starts_with_text: NDArray[np.uint8] = columns["starts_with_text"]
-        self.key_hash: NDArray[np.uint64] = columns["key_hash"]
         self.metadata: Mapping[str, NDArray[np.generic]] = {}
         self._storage = self._files.storage if storage is None else storage
         self._checked: set[int] = set()  # shards whose size was compared with the index
@@ -88,6 +68,66 @@ class Shards:
             TypeError: when `path` is neither text nor a Path.
         """
         return cls(path, storage)
+
+    @cached_property
+    def shard(self) -> NDArray[np.int32]:
+        """Number of each row's shard, (n,)."""
+        return self._files.column("shard")
+
+    @cached_property
+    def offset(self) -> NDArray[np.int64]:
+        """Where the bytes of each row start in the tar, (n,)."""
+        return self._files.column("offset")
+
+    @cached_property
+    def nbytes(self) -> NDArray[np.int64]:
+        """Bytes of each row in the tar, headers and padding included, (n,)."""
+        return self._files.column("nbytes")
+
+    @cached_property
+    def crc(self) -> NDArray[np.uint32]:
+        """zlib crc32 of those bytes, (n,)."""
+        return self._files.column("crc")
+
+    @cached_property
+    def num_images(self) -> NDArray[np.int32]:
+        """Images of each row, (n,)."""
+        return self._files.column("num_images")
+
+    @cached_property
+    def image_start(self) -> NDArray[np.int64]:
+        """Where the images of a row start in the next two, (n + 1,)."""
+        return self._files.column("image_start")
+
+    @cached_property
+    def image_width(self) -> NDArray[np.int32]:
+        """Pixels, after EXIF rotation, (m,)."""
+        return self._files.column("image_width")
+
+    @cached_property
+    def image_height(self) -> NDArray[np.int32]:
+        """Pixels, after EXIF rotation, (m,)."""
+        return self._files.column("image_height")
+
+    @cached_property
+    def text_bytes(self) -> NDArray[np.int32]:
+        """UTF-8 bytes of all text segments of each row, (n,)."""
+        return self._files.column("text_bytes")
+
+    @cached_property
+    def text_chars(self) -> NDArray[np.int32]:
+        """Characters of all text segments of each row, (n,)."""
+        return self._files.column("text_chars")
+
+    @cached_property
+    def starts_with_text(self) -> NDArray[np.uint8]:
+        """1 where the first segment of a row is text, (n,)."""
+        return self._files.column("starts_with_text")
+
+    @cached_property
+    def key_hash(self) -> NDArray[np.uint64]:
+        """`wdstream.shards.meta.hash_key` of each row's key, (n,)."""
+        return self._files.column("key_hash")
 
     def __len__(self) -> int:
         return self.catalog.num_samples
@@ -128,6 +168,13 @@ class Shards:
         """
         return self._files.supervised(fingerprint)
 
+    def content_digest(self, tokenizer: str, *, paragraphs: bool, metadata: Sequence[str]) -> str:
+        """A digest of the columns that `fingerprint` does not cover: those of a tokenizer, and metadata by name."""
+        kinds: list[TokenColumn] = ["tokens", "supervised"]
+        kinds += ["paragraph_start", "paragraphs"] if paragraphs else []
+        names = [token_column(tokenizer, kind) for kind in kinds]
+        return self._files.digest([*names, *(f"metadata.{name}" for name in metadata)])
+
     def paragraphs(self, fingerprint: str) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Tokens of each paragraph of the pages that may be split, under one tokenizer (text/paragraphs.py).
 
@@ -135,7 +182,7 @@ class Shards:
             int64 (n + 1,), where each row's paragraphs begin in the other; int32 (paragraphs,), tokens of each.
 
         Raises:
-            ShardIndexError: when there are none, as in an index of an earlier version; or when they are damaged.
+            ShardIndexError: when there are none, since they are counted only when asked for; or when they are damaged.
         """
         return self._files.paragraphs(fingerprint)
 
@@ -224,11 +271,19 @@ class Shards:
             raise IndexError(f"row {row} of {self.catalog.num_samples} rows of {self.path}")
         shard = int(self.shard[row])
         if shard not in self._checked:
-            expected, actual = self.catalog.shards[shard].bytes, self._storage.size(self.shard_names[shard])
+            expected, actual = self.catalog.shards[shard].bytes, self._size(self.shard_names[shard])
             if actual is not None and actual != expected:
                 raise self._changed(row, f"{expected} bytes expected, found {actual}")
             self._checked.add(shard)
         return ByteRange(name=self.shard_names[shard], offset=int(self.offset[row]), length=int(self.nbytes[row]))
+
+    def _size(self, tar: str) -> int | None:
+        try:
+            return self._storage.size(tar)
+        except AbsentFileError as error:
+            raise AbsentFileError(
+                f"{error}, though the index names it: bring it back, or run `wdstream index` on the folder without it"
+            ) from error
 
     def _sample(self, row: int, data: bytes) -> tuple[str, dict[str, bytes]]:
         if len(data) != int(self.nbytes[row]):
@@ -268,7 +323,7 @@ class Shards:
         name = self.shard_name(row)
         return ShardError(
             f"{self.path}/{name}, row {row}: {what}. The shard was changed, cut off or damaged after it was indexed: "
-            f"bring the right file back, or run `wdstream index {self.path} --rebuild` for a new index"
+            "bring the right file back from a copy, or make it again with `wdstream make-shards`"
         )
 
 

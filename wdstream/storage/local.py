@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
-from wdstream.errors import ShardError
+from wdstream.errors import AbsentFileError, ForbiddenFileError, ShardError, StorageFailureError
 
 DEFAULT_OPEN_FILES = 128  # descriptors a LocalStorage keeps; the usual limit of a process is 1,024
 
@@ -26,25 +26,48 @@ class ByteRange:
 
 
 class Storage(Protocol):
-    """Reads of named files under one root. Safe to use from many threads at once."""
+    """Reads of named files under one root. Safe to use from many threads at once.
+
+    What cannot be read is one of three errors: AbsentFileError, ForbiddenFileError and StorageFailureError. A fault of
+    the network is never taken for a file that is not there.
+    """
 
     def size(self, name: str) -> int | None:
-        """Bytes of a file; None where the storage cannot tell. Raises ShardError when it is missing."""
+        """Bytes of a file; None where the storage cannot tell."""
 
     def read(self, wanted: ByteRange) -> bytes:
-        """One range; shorter where the file ends before. Raises ShardError when the file is missing."""
+        """One range; shorter where the file ends before."""
 
     def read_many(self, wanted: Sequence[ByteRange]) -> list[bytes]:
         """Several ranges, in the order asked for; together where that is cheaper."""
 
     def read_file(self, name: str) -> bytes:
-        """A whole file. Raises ShardError when it is missing."""
+        """All bytes of a file."""
 
-    def names(self, folder: str) -> list[str]:
-        """File names in a folder below the root, sorted. Raises ShardError when there is none, or none is listed."""
+    def local_path(self, name: str) -> Path | None:
+        """Where a file is, or would be, in this machine's file system; None for a remote one."""
 
-    def mappable(self, name: str) -> Path | None:
-        """The path of a file that can be mapped into memory; None for a remote one, and for one that is missing."""
+
+def file_error(path: Path | str, error: OSError) -> ShardError:
+    """What kept a local file from being read, as the error of its kind."""
+    reason = error.strerror or str(error)
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return AbsentFileError(f"{path} is not there ({reason})")
+    if isinstance(error, PermissionError):
+        return ForbiddenFileError(f"{path} may not be read ({reason}): give this user the right to read it")
+    return StorageFailureError(f"{path} cannot be read ({reason}): the device or file system fails; try again")
+
+
+def read_local(path: Path) -> bytes:
+    """A whole local file, opened now.
+
+    Raises:
+        AbsentFileError, ForbiddenFileError, StorageFailureError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise file_error(path, error) from error
 
 
 def read_exactly(descriptor: int, offset: int, length: int) -> bytes:
@@ -95,38 +118,30 @@ class LocalStorage:
         return len(self._files)
 
     def size(self, name: str) -> int:
-        """Bytes of a file; ShardError when it is missing."""
+        """Bytes of a file."""
         # Held by name: without one, another thread that evicts the file closes it before it is asked.
         file = self._open(name)
         return os.fstat(file.descriptor).st_size
 
     def read(self, wanted: ByteRange) -> bytes:
-        """One range; shorter where the file ends before. ShardError when it is missing or cannot be read."""
+        """One range; shorter where the file ends before."""
         file = self._open(wanted.name)
         try:
             return read_exactly(file.descriptor, wanted.offset, wanted.length)
         except OSError as error:
-            raise ShardError(f"{self._root / wanted.name}: cannot read at byte {wanted.offset}: {error}") from error
+            raise file_error(f"{self._root / wanted.name}: byte {wanted.offset}", error) from error
 
     def read_many(self, wanted: Sequence[ByteRange]) -> list[bytes]:
         """Several ranges, one by one: a local read costs about 0.05 ms."""
         return [self.read(one) for one in wanted]
 
     def read_file(self, name: str) -> bytes:
-        """A whole file; ShardError when it is missing."""
+        """All bytes of a file."""
         return self.read(ByteRange(name=name, offset=0, length=self.size(name)))
 
-    def names(self, folder: str) -> list[str]:
-        """File names in a folder below the root, sorted; ShardError when there is none."""
-        try:
-            return sorted(path.name for path in (self._root / folder).iterdir())
-        except OSError as error:
-            raise ShardError(f"{self._root / folder} cannot be listed: {error.strerror}") from error
-
-    def mappable(self, name: str) -> Path | None:
-        """The path of a file; None when it is missing."""
-        path = self._root / name
-        return path if path.is_file() else None
+    def local_path(self, name: str) -> Path | None:
+        """The path of a file, whether it is there or not."""
+        return self._root / name
 
     def _open(self, name: str) -> _OpenFile:
         with self._lock:
@@ -137,10 +152,7 @@ class LocalStorage:
             try:
                 file = self._files[name] = _OpenFile(self._root / name)
             except OSError as error:
-                raise ShardError(
-                    f"{self._root / name} cannot be opened ({error.strerror}), though the index names it: bring it "
-                    "back, or run `wdstream index` on the folder without it"
-                ) from error
+                raise file_error(self._root / name, error) from error
             if len(self._files) > self._limit:
                 self._files.popitem(last=False)
             return file

@@ -1,9 +1,12 @@
 """A lock on a file: one holder at a time among threads and processes, released however the holder ends."""
 
+import errno
 import fcntl
 import math
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -80,3 +83,21 @@ class FileLock:
                     file.seek(0)
                     raise self._refuse(file.read().decode(errors="replace").strip()) from error
             time.sleep(_POLL_S)
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold a folder for the block, waiting for another holder; leaves no file.
+
+    A file system that locks no folders (NFS does not) is written without a lock.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP):
+                raise
+        yield
+    finally:
+        os.close(descriptor)

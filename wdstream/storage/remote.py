@@ -8,7 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
-from wdstream.errors import ConfigError, ShardError, needs_extra
+from wdstream.errors import (
+    AbsentFileError,
+    ConfigError,
+    ForbiddenFileError,
+    ShardError,
+    StorageFailureError,
+    needs_extra,
+)
 from wdstream.storage.local import ByteRange, LocalStorage, Storage
 
 BLOCK_BYTES = 8 << 20
@@ -120,7 +127,7 @@ class FsspecStorage:
         self.__init__(**state)  # type: ignore[misc]  # connections do not travel
 
     def size(self, name: str) -> int | None:
-        """Bytes of a file; None where the storage cannot tell. ShardError when it is missing."""
+        """Bytes of a file; None where the storage cannot tell."""
         size = self._try(name, lambda: self._fs.size(self._path(name)))
         return None if size is None else int(size)
 
@@ -149,17 +156,17 @@ class FsspecStorage:
         return [_cut(one, requests, fetched) for one in wanted]
 
     def read_file(self, name: str) -> bytes:
-        """A whole file; ShardError when it is missing."""
+        """All bytes of a file."""
         data: bytes = self._try(name, lambda: self._fs.cat_file(self._path(name)))
         return data
 
     def names(self, folder: str) -> list[str]:
-        """File names in a folder, sorted. ShardError where there is none, or the storage lists nothing."""
+        """File names in a folder, sorted. AbsentFileError where there is none."""
         paths = self._try(folder, lambda: self._fs.ls(self._path(folder), detail=False))
         return sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
 
-    def mappable(self, name: str) -> Path | None:
-        """None: what is remote is not mapped into memory."""
+    def local_path(self, name: str) -> Path | None:
+        """None: the files are elsewhere."""
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
@@ -168,7 +175,42 @@ class FsspecStorage:
         try:
             return self._retrying(request)
         except Exception as error:  # whatever the protocol's plug-in raises
-            raise ShardError(f"{self._url}/{name} cannot be read: {type(error).__name__}: {error}") from error
+            raise _storage_error(f"{self._url}/{name}", error, self._state["attempts"]) from error
+
+
+def _storage_error(url: str, error: BaseException, attempts: int) -> ShardError:
+    """What kept a remote file from being read, as the error of its kind; only a plain "not found" is absence."""
+    cause = _cause(error)
+    told = f"{type(cause).__name__}: {cause}"
+    status = getattr(cause, "status", None)
+    if isinstance(cause, FileNotFoundError) or status in (404, 410):
+        return AbsentFileError(f"{url} is not there: the storage answers that it has no such file ({told})")
+    if isinstance(cause, PermissionError) or status in (401, 403, 407):
+        return ForbiddenFileError(
+            f"{url} may not be read ({told}): check credentials and permissions; an object store that does not let you "
+            "list its files says so of files that are missing, too"
+        )
+    tries = f", after {attempts} attempts" if _may_pass(cause) else ""
+    return StorageFailureError(
+        f"{url} cannot be read{tries}: {told}; the storage or the network fails: try again later"
+    )
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The failure itself: fsspec's HTTP says "not found" of any failure to tell a size, with the failure as cause.
+
+    The plug-ins of object stores say so of files that are missing only, with the store's answer as cause.
+    """
+    cause = error.__cause__
+    if isinstance(error, FileNotFoundError) and (isinstance(cause, OSError) or _module(cause) == "aiohttp"):
+        assert cause is not None
+        return _cause(cause)
+    return error
+
+
+def _module(error: BaseException | None) -> str:
+    """The package that an error is of."""
+    return type(error).__module__.partition(".")[0]
 
 
 def coalesce(wanted: Sequence[ByteRange]) -> list[ByteRange]:
@@ -200,11 +242,10 @@ def _cut(wanted: ByteRange, requests: Sequence[ByteRange], fetched: Sequence[byt
 
 def _may_pass(error: BaseException) -> bool:
     """Whether trying again may help: not for files that are missing or forbidden, nor for errors of the program."""
-    if isinstance(error, FileNotFoundError) and error.__cause__ is not None:
-        return _may_pass(error.__cause__)  # fsspec's HTTP says "not found" of any failure to tell a size
+    error = _cause(error)
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
         return False
     status = getattr(error, "status", None)  # an HTTP answer: 4xx is final, but for time-outs and throttling
     if isinstance(status, int) and 400 <= status < 500 and status not in (408, 425, 429):
         return False
-    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in ("aiohttp", "botocore", "gcsfs")
+    return isinstance(error, OSError) or _module(error) in ("aiohttp", "botocore", "gcsfs")

@@ -7,9 +7,9 @@ import pytest
 
 from tests.helpers.fake_shards import pages, write_shard, write_shards
 from wdstream.errors import ShardIndexError
-from wdstream.shards.catalog import write_paragraphs, write_token_column
 from wdstream.shards.index import merge_index
 from wdstream.shards.reader import Shards
+from wdstream.shards.token_columns import write_paragraphs, write_token_column
 
 NAME = "ab" * 8
 
@@ -62,8 +62,16 @@ def test_what_is_broken_off_leaves_what_was_there(folder: Path) -> None:
 
 
 def test_columns_of_another_index_are_refused_and_removed(folder: Path) -> None:
-    with write_paragraphs(folder, NAME) as writer:
-        writer.add([(3, 4)])
+    with (
+        pytest.raises(ShardIndexError, match="paragraphs of 1 rows; 5 expected"),
+        write_paragraphs(folder, NAME) as few,
+    ):
+        few.add([(3, 4)])
+    with pytest.raises(ShardIndexError, match="which are not counted"):
+        Shards.open(folder).paragraphs(NAME)
+    write(folder)
+    starts = folder / "index" / f"paragraph_start.{NAME}.npy"
+    np.save(starts, np.zeros(2, np.int64))
     with pytest.raises(ShardIndexError, match=r"paragraph_start\..* of shape \(2,\), int64 of shape \(6,\) expected"):
         Shards.open(folder).paragraphs(NAME)
     write(folder)

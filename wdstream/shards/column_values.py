@@ -1,0 +1,78 @@
+"""What the entries of a column may be. Digests say that a column is what was written; this says that it can be true."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.shards.catalog import Catalog
+from wdstream.shards.meta import Column
+
+ColumnByName = Callable[[str], Column]
+
+_LEAST = {
+    **dict.fromkeys(("offset", "num_images", "text_bytes", "text_chars", "starts_with_text", "image_start"), 0),
+    **dict.fromkeys(("tokens", "supervised", "paragraphs", "paragraph_start", "shard"), 0),
+    **dict.fromkeys(("nbytes", "image_width", "image_height"), 1),
+}
+
+
+def unit_of(name: str) -> str:
+    """What the entries of a column are numbers of, for messages."""
+    kind = name.partition(".")[0]
+    return {"image_width": "images", "image_height": "images", "paragraphs": "paragraphs"}.get(kind, "rows")
+
+
+def check_values(name: str, array: Column, catalog: Catalog, column: ColumnByName) -> str | None:
+    """What a column holds that it cannot, with the first entry; None when there is nothing.
+
+    Args:
+        name: of the column.
+        array: its entries.
+        catalog: of the index.
+        column: gives another column of it, for what two columns say together.
+    """
+    kind, _, fingerprint = name.partition(".")
+    if kind in _LEAST and len(array):
+        most = {"starts_with_text": 1, "shard": len(catalog.shards) - 1}.get(kind)
+        wrong = array < _LEAST[kind]
+        if most is not None:
+            wrong |= array > most
+        if wrong.any():
+            limits = f"at least {_LEAST[kind]}" + ("" if most is None else f" and at most {most}")
+            return _first(name, array, wrong, f"{limits} expected")
+    if kind == "shard":
+        counts = [shard.samples for shard in catalog.shards]
+        wrong = array != np.repeat(np.arange(len(counts), dtype=array.dtype), counts)
+        return _first(name, array, wrong, "the shard of the row expected, shards in order")
+    if kind == "image_start":
+        return _check_starts(name, array, column("num_images"), catalog.num_images)
+    if kind == "paragraph_start":
+        total = catalog.columns[f"paragraphs.{fingerprint}"].length
+        return _check_starts(name, array, None, total)
+    if kind == "nbytes":
+        ends = np.array([shard.bytes for shard in catalog.shards], dtype=np.int64)[column("shard")]
+        starts = column("offset")
+        return _first(name, array, (starts > ends) | (array > ends - starts), "a sample inside its tar expected")
+    if kind == "text_chars":
+        return _first(name, array, array > column("text_bytes"), "no more characters than bytes expected")
+    if kind == "supervised":
+        return _first(name, array, array > column(f"tokens.{fingerprint}") + 1, "no more than all tokens expected")
+    return None
+
+
+def _check_starts(name: str, starts: Column, counts: Column | None, total: int) -> str | None:
+    """Numbers of first entries: from 0, rising by `counts` where those are known, to `total`."""
+    if starts[0] != 0 or starts[-1] != total:
+        return f"goes from {starts[0]} in row 0 to {starts[-1]} in row {len(starts) - 1}; 0 to {total} expected"
+    steps = np.diff(starts)
+    wrong = steps < 0 if counts is None else steps != counts
+    return _first(name, starts[1:], wrong, "each row to begin where the one before ends expected")
+
+
+def _first(name: str, array: Column, wrong: NDArray[np.bool_], expected: str) -> str | None:
+    """The first entry that is wrong, in words."""
+    if not wrong.any():
+        return None
+    place = int(np.argmax(wrong))
+    return f"holds {array[place]} in {unit_of(name)[:-1]} {place} ({int(wrong.sum())} such entries); {expected}"

@@ -1,0 +1,173 @@
+"""Opening an index: its columns mapped or fetched, each checked against `index.json` when it is first used.
+
+Four things can keep a column from being used, and each is an error of its own: it is listed and absent, it is
+forbidden, storage or network fail, or it is not what was written. A column that is not listed is not there, so a fault
+is never taken for an optional column that is missing.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from threading import RLock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.errors import AbsentFileError, ForbiddenFileError, ShardIndexError, StorageFailureError
+from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON, Catalog, catalog_from_json, token_column
+from wdstream.shards.column_files import column_of_bytes, damaged_blocks, map_column, show_ranges
+from wdstream.shards.column_values import check_values, unit_of
+from wdstream.shards.meta import Column
+from wdstream.storage.local import read_local
+from wdstream.storage.remote import open_storage
+
+
+class IndexFiles:
+    """The index at `path`, a folder of shards or a URL: folders are mapped into memory, what is at a URL is held in it.
+
+    Opening a folder opens all columns that every index has, and checks none; from a URL they are fetched and checked.
+
+    Attributes:
+        storage: the folder or URL, for what is next to the index.
+        catalog: what `index.json` says.
+
+    Raises:
+        ShardIndexError: there is no `index.json`, or it is damaged or of another version; a column is absent, or of
+            another type or length.
+        ForbiddenFileError, StorageFailureError: one of them cannot be read.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.storage = open_storage(path)
+        self._path = path
+        self._lock = RLock()
+        self._opened: dict[str, Column] = {}
+        self._checked: dict[str, Column] = {}
+        self.catalog = self._read_catalog()
+        self._is_local = self.storage.local_path(INDEX_FOLDER) is not None
+        for name in self.catalog.column_shapes():
+            if self._is_local:
+                self._open(name)
+            else:
+                self.column(name)
+
+    def column(self, name: str) -> Column:
+        """A column that is listed, checked: read through once, when it is first asked for.
+
+        Raises:
+            ShardIndexError: it is absent, not what was written, or holds what it cannot; says which, where, and what
+                to do.
+            ForbiddenFileError, StorageFailureError: it cannot be read.
+        """
+        with self._lock:
+            if name not in self._checked:
+                array = self._open(name)
+                runs = damaged_blocks(array, self.catalog.columns[name])
+                if runs:
+                    raise self._error(name, f"is damaged in {show_ranges(runs, unit_of(name))}: not what was written")
+                trouble = check_values(name, array, self.catalog, self.column)
+                if trouble is not None:
+                    raise self._error(name, trouble)
+                self._checked[name] = array
+            return self._checked[name]
+
+    def tokens(self, fingerprint: str) -> NDArray[np.int32]:
+        """The token column of one tokenizer, int32 (n,).
+
+        Raises:
+            ShardIndexError: there is none, with those there are; or as `column`.
+        """
+        name = token_column(fingerprint)
+        if not self._is_listed(name):
+            raise ShardIndexError(
+                f"{self._path}: no token counts of the tokenizer with fingerprint {fingerprint}; counted are: "
+                f"{', '.join(self.catalog.token_fingerprints()) or 'none'}. Run `wdstream lengths {self._path} "
+                "--tokenizer PATH` with the model's folder for PATH"
+            )
+        return self.column(name)
+
+    def supervised(self, fingerprint: str) -> NDArray[np.int32] | None:
+        """The column of supervised tokens of one tokenizer, int32 (n,); None where all tokens of text are supervised.
+
+        Raises:
+            ShardIndexError: as `column`.
+        """
+        name = token_column(fingerprint, "supervised")
+        return self.column(name) if self._is_listed(name) else None
+
+    def paragraphs(self, fingerprint: str) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Where each row's paragraphs begin, int64 (n + 1,), and the tokens of each paragraph under one tokenizer,
+        int32.
+
+        Raises:
+            ShardIndexError: there are none, since they are counted only when asked for; or as `column`.
+        """
+        starts, tokens = (token_column(fingerprint, column) for column in ("paragraph_start", "paragraphs"))
+        if not self._is_listed(starts):
+            raise ShardIndexError(
+                f"{self._path}: overlength 'split' needs the tokens of paragraphs, which are not counted for the "
+                f"tokenizer with fingerprint {fingerprint}. Run `wdstream lengths {self._path} --tokenizer PATH "
+                "--paragraphs` with the model's folder for PATH"
+            )
+        return self.column(starts), self.column(tokens)
+
+    def _read_catalog(self) -> Catalog:
+        path = self.storage.local_path(f"{INDEX_FOLDER}/{INDEX_JSON}")
+        try:
+            # a folder's is opened again each time: a storage keeps files open, and this one may be replaced
+            data = self.storage.read_file(f"{INDEX_FOLDER}/{INDEX_JSON}") if path is None else read_local(path)
+        except AbsentFileError as error:
+            raise ShardIndexError(
+                f"{self._path} has no {INDEX_FOLDER}/{INDEX_JSON}: run `wdstream index {self._path}`"
+            ) from error
+        return catalog_from_json(data, f"{self._path}/{INDEX_FOLDER}/{INDEX_JSON}", str(self._path))
+
+    def _is_listed(self, name: str) -> bool:
+        """Whether there is an optional column; the list is read again for one that may have been written meanwhile."""
+        with self._lock:
+            if name not in self.catalog.columns:
+                now = self._read_catalog()
+                if now.shards == self.catalog.shards:
+                    self.catalog = now.with_columns(self.catalog.columns)
+            return name in self.catalog.columns
+
+    def digest(self, names: Sequence[str]) -> str:
+        """16 hexadecimal digits over the digests of these columns, as `index.json` lists them, or does not."""
+        listed = [self.catalog.columns[name] if self._is_listed(name) else None for name in names]
+        lines = [f"{name} {entry.digest if entry else None}" for name, entry in zip(names, listed, strict=True)]
+        return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
+
+    def _open(self, name: str) -> Column:
+        """A listed column, its type and length compared with the list."""
+        if name in self._opened:
+            return self._opened[name]
+        entry, file = self.catalog.columns[name], f"{INDEX_FOLDER}/{name}.npy"
+        path = self.storage.local_path(file)
+        try:
+            if path is not None:
+                array = map_column(path, entry)
+            else:
+                array = column_of_bytes(self.storage.read_file(file), entry)
+        except AbsentFileError as error:
+            raise self._error(name, f"is listed in {INDEX_JSON} and is not there") from error
+        except (ForbiddenFileError, StorageFailureError):
+            raise
+        except ShardIndexError as error:
+            raise self._error(name, str(error)) from error
+        self._opened[name] = array
+        return array
+
+    def _error(self, name: str, trouble: str) -> ShardIndexError:
+        """What is wrong with a column's file, and how it is made again from what it was made of."""
+        kind, _, fingerprint = name.partition(".")
+        if not self._is_local:
+            remedy = f"copy {INDEX_FOLDER}/ again from the folder that it was written to"
+        elif kind in ("tokens", "supervised", "paragraphs", "paragraph_start"):
+            more = " --paragraphs" if kind.startswith("paragraph") else ""
+            remedy = (
+                f"count again with `wdstream lengths {self._path} --tokenizer PATH{more}` (the tokenizer of "
+                f"fingerprint {fingerprint}), which reads the texts in the tars"
+            )
+        else:
+            remedy = f"run `wdstream index {self._path}`, which makes it again from the shards"
+        return ShardIndexError(f"{name}.npy of the index of {self._path} {trouble}; {remedy}")

@@ -1,0 +1,164 @@
+"""Writing the columns of a tokenizer into an index, while nothing else changes in it.
+
+A column that is to change is first taken off the list in `index.json`, then its file is written, then it is listed
+again: a kill leaves it unlisted, so that it is counted again, and never listed with other bytes. Columns that would be
+written as they are stay untouched.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wdstream.errors import ShardIndexError
+from wdstream.shards.catalog import (
+    INDEX_FOLDER,
+    INDEX_JSON,
+    PARAGRAPH_START_DTYPE,
+    TOKEN_DTYPE,
+    Catalog,
+    ColumnEntry,
+    TokenColumn,
+    token_column,
+)
+from wdstream.shards.column_files import ColumnWriter, damaged_blocks, entry_of, map_column
+from wdstream.shards.index_files import IndexFiles
+from wdstream.storage.atomic import atomic_write, write_file
+from wdstream.storage.lock import folder_lock
+
+
+class ParagraphWriter:
+    """Takes the rows of an index, in order."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        """Used by `write_paragraphs`."""
+        self._writer = ColumnWriter(file, TOKEN_DTYPE)
+        self._counts: list[NDArray[np.int64]] = []
+
+    def add(self, rows: Sequence[Sequence[int]]) -> None:
+        """Tokens of each paragraph of the next rows; an empty sequence for a row that is not to be split.
+
+        Raises:
+            ShardIndexError: a paragraph has more tokens than a column holds.
+        """
+        tokens = np.array([count for row in rows for count in row], dtype=np.int64)
+        _check_range(tokens, "paragraphs")
+        self._writer.write(tokens.astype(TOKEN_DTYPE))
+        self._counts.append(np.array([len(row) for row in rows], dtype=PARAGRAPH_START_DTYPE))
+
+    def finish(self) -> tuple[ColumnEntry, NDArray[np.int64]]:
+        """End the file; returns its entry, and where each row begins in it: int64 (rows + 1,)."""
+        starts: NDArray[np.int64] = np.concatenate([np.zeros(1, PARAGRAPH_START_DTYPE), *self._counts]).cumsum()
+        return self._writer.finish(), starts
+
+
+@contextmanager
+def write_paragraphs(folder: Path, fingerprint: str) -> Iterator[ParagraphWriter]:
+    """Write both files of a tokenizer into the index of `folder`; complete at the end of the block, or not at all.
+
+    Raises:
+        ShardIndexError: there is no index, or other rows were added than it has.
+    """
+    names = [token_column(fingerprint, column) for column in ("paragraphs", "paragraph_start")]
+    tokens_file, starts_file = (folder / INDEX_FOLDER / f"{name}.npy" for name in names)
+    num_samples = IndexFiles(folder).catalog.num_samples
+    with atomic_write(tokens_file) as file:
+        writer = ParagraphWriter(file)
+        yield writer
+        entry, starts = writer.finish()
+        if len(starts) != num_samples + 1:
+            raise ShardIndexError(f"paragraphs of {len(starts) - 1} rows; {num_samples} expected, those of {folder}")
+        entries = dict(zip(names, (entry, entry_of(starts)), strict=True))
+        _list(folder, dict.fromkeys(names) if not _are_listed(folder, entries) else {})
+    _write_column(starts_file, starts)
+    _list(folder, entries)
+
+
+def write_token_column(folder: Path, fingerprint: str, counts: ArrayLike, supervised: ArrayLike | None = None) -> Path:
+    """Write the tokens of each sample's text for one tokenizer, next to the other columns.
+
+    Args:
+        folder: a folder of shards with an index.
+        fingerprint: the tokenizer's, lower-case hexadecimal.
+        counts: (n,) tokens of each row's text segments, row by row.
+        supervised: (n,) how many of them are supervised (`Shards.supervised`); None means all, and needs no column.
+
+    Returns:
+        The file with the tokens.
+
+    Raises:
+        ShardIndexError: when there is no index, or `counts` does not fit it.
+    """
+    catalog = IndexFiles(folder).catalog
+    given: dict[TokenColumn, ArrayLike | None] = {"tokens": counts, "supervised": supervised}
+    arrays = {
+        token_column(fingerprint, column): None if values is None else _as_counts(values, catalog, folder)
+        for column, values in given.items()
+    }
+    entries = {name: None if array is None else entry_of(array) for name, array in arrays.items()}
+    index = folder / INDEX_FOLDER
+    if not _are_whole(folder, entries):
+        _list(folder, dict.fromkeys(entries))
+        for name, array in arrays.items():
+            if array is None:
+                (index / f"{name}.npy").unlink(missing_ok=True)
+            else:
+                _write_column(index / f"{name}.npy", array)
+        _list(folder, entries)
+    return index / f"{token_column(fingerprint)}.npy"
+
+
+def _as_counts(values: ArrayLike, catalog: Catalog, folder: Path) -> NDArray[np.int32]:
+    """One count per sample, as a column has them."""
+    counts = np.asarray(values)
+    if counts.shape != (catalog.num_samples,) or not np.issubdtype(counts.dtype, np.integer):
+        raise ShardIndexError(
+            f"token counts are {counts.dtype} of shape {counts.shape}; integers of shape ({catalog.num_samples},) "
+            f"expected, one per sample of {folder}"
+        )
+    _check_range(counts, "samples")
+    return counts.astype(TOKEN_DTYPE)
+
+
+def _check_range(counts: NDArray[np.integer], what: str) -> None:
+    if len(counts) and not 0 <= int(counts.min()) <= int(counts.max()) <= np.iinfo(TOKEN_DTYPE).max:
+        raise ShardIndexError(f"{what} of {counts.min()} to {counts.max()} tokens do not fit a column of tokens")
+
+
+def _write_column(path: Path, array: NDArray[np.integer]) -> None:
+    with atomic_write(path) as file:
+        writer = ColumnWriter(file, array.dtype)
+        writer.write(array)
+        writer.finish()
+
+
+def _list(folder: Path, changes: Mapping[str, ColumnEntry | None]) -> None:
+    """List columns in index.json, or, with None, take them off; written only where that changes it."""
+    with folder_lock(folder / INDEX_FOLDER):
+        catalog = IndexFiles(folder).catalog
+        changed = catalog.with_columns(changes)
+        if changed != catalog:
+            write_file(folder / INDEX_FOLDER / INDEX_JSON, changed.to_json())
+
+
+def _are_listed(folder: Path, entries: Mapping[str, ColumnEntry | None]) -> bool:
+    listed = IndexFiles(folder).catalog.columns
+    return all(listed.get(name) == entry for name, entry in entries.items())
+
+
+def _are_whole(folder: Path, entries: Mapping[str, ColumnEntry | None]) -> bool:
+    """Whether these columns are listed so, and their files are what is listed."""
+    if not _are_listed(folder, entries):
+        return False
+    try:
+        for name, entry in entries.items():
+            if entry is not None:
+                path = folder / INDEX_FOLDER / f"{name}.npy"
+                if damaged_blocks(map_column(path, entry), entry):
+                    return False
+    except ShardIndexError:
+        return False
+    return True
