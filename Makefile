@@ -39,6 +39,7 @@ slow: setup
 
 bench: setup
 	$(BIN)/python tools/bench_plan.py
+	$(BIN)/python tools/bench_index.py
 	$(BIN)/python tools/bench_pixels.py
 	$(BIN)/python tools/bench_stream.py
 

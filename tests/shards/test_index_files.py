@@ -76,7 +76,7 @@ def test_a_flipped_bit_anywhere_is_an_error_that_names_the_file(
         use(Shards.open(folder))
 
 
-def _parsed(content: bytes) -> object:
+def _parsed(content: bytearray) -> object:
     try:
         return json.loads(content)
     except ValueError:
