@@ -3,46 +3,63 @@
     Page, DecodedPage                                         as they are
     RawSample                                                 a sample of ReadTars
     {"__key__": ..., "jpg": bytes, "txt": ..., "json": ...}   a webdataset sample, raw or decoded
-    {"image": ... or "images": [...], "text": str}            a row; images first, then the text
-    {"images": [...], "messages": [...]}                      a chat row, for nodes that write it out
-    (families/shared/chat.py)
+    {"image": ..., "text": str}, {"images": [...], ...}       a row of any form (wdstream/text/row_forms.py); chat rows
+                                                              for nodes that write them out (families/shared/chat.py)
 
-An image is an encoded file (bytes), a PIL image, or a uint8 array (h, w, 3) or (h, w). The key is `__key__`, `key` or
-`id`; a row without one is named by a digest of its content. Text is text: an `<image>` in it is no image. Rows in which
-images and text alternate are webdataset samples with `content` in their json (shards/page_members.py), or Pages.
+An image is an encoded file (bytes, base64, a data URI) or a picture in memory (pixels/pictures.py). A name is refused:
+nothing says where the file is. The key is `__key__`, `key` or `id`; a row without one is named by a digest of its
+content. Texts of a row are split at placeholders; where there are none, images come first. No image vanishes: a sample
+with one that is not used is refused, unless the rules call its field metadata.
+
+Whatever a sample is, nothing but a PageError leaves here; but for the ConfigError of a process that lets Pillow make up
+what truncated files lack.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from wdstream.errors import DecodeError, RowError
+from wdstream.errors import ConfigError, DecodeError, PageError, RowError
 from wdstream.nodes.read_tars import RawSample
-from wdstream.pixels.pillow import to_grey_or_rgb
-from wdstream.records import DecodedPage, ImageSegment, Page, Pixels, Segment, TextSegment
+from wdstream.pixels.decode import decode_image
+from wdstream.pixels.pictures import pixels_of_picture
+from wdstream.records import MAX_PIXELS, DecodedPage, ImageSegment, Page, Pixels, Segment, TextSegment
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION, is_image
 from wdstream.shards.page_members import page_from_members
-from wdstream.text.messages import segments_from_messages
+from wdstream.text.row_fields import KEY_FIELDS, refuse_unused_images
+from wdstream.text.row_forms import DEFAULT_RULES, RowRules, read_row
+from wdstream.text.row_images import RowImage
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-KEY_NAMES = ("__key__", "key", "id")
 EXPECTED = "a Page, a webdataset sample with '__key__', or a mapping with 'image' or 'images' and 'text' or 'messages'"
+_META = "meta"
 
 
-def as_page(sample: object) -> Page | DecodedPage:
-    """Turn one sample into a page; a DecodedPage when its images are pixels already.
+def as_page(sample: object, *, rules: RowRules = DEFAULT_RULES, max_pixels: int = MAX_PIXELS) -> Page | DecodedPage:
+    """Turn one sample into a page; a DecodedPage when it has a picture in memory.
+
+    Args:
+        sample: anything.
+        rules: how rows are read.
+        max_pixels: a picture in memory with more is refused.
 
     Raises:
-        RowError: the sample has none of the accepted forms.
-        DecodeError: a PIL image cannot be loaded.
+        RowError: the sample has none of the accepted forms, or an image that would not be used.
+        DecodeError: a picture in memory cannot be loaded.
+        ConfigError: see above.
     """
+    try:
+        return _as_page(sample, rules, max_pixels)
+    except (PageError, ConfigError):
+        raise
+    except Exception as error:  # samples of strangers: mappings that raise, texts that are none, endless nesting
+        raise RowError(f"a {type(sample).__name__} cannot be read: {type(error).__name__}: {error!s:.200}") from error
+
+
+def _as_page(sample: object, rules: RowRules, max_pixels: int) -> Page | DecodedPage:
     if isinstance(sample, Page | DecodedPage):
+        _check_page(sample)
         return sample
     if isinstance(sample, RawSample):
         if sample.fault:
@@ -50,22 +67,43 @@ def as_page(sample: object) -> Page | DecodedPage:
         return page_from_members(sample.key, sample.members)
     if not isinstance(sample, Mapping):
         raise RowError(f"cannot read a page from a {type(sample).__name__}; expected {EXPECTED}")
-    if "__key__" in sample:
-        return _from_webdataset(sample)
-    if not {"image", "images", "text", "messages"} & sample.keys():
-        raise RowError(f"cannot read a page from a mapping with {sorted(map(str, sample))}; expected {EXPECTED}")
-    return _from_row(sample, sample["images"] if "images" in sample else [sample.get("image")])
+    fields = {str(name): value for name, value in sample.items()}
+    if "__key__" in fields:
+        return _from_webdataset(fields, rules, max_pixels)
+    return _from_row(fields, rules, max_pixels)
 
 
-def _from_webdataset(sample: Mapping[str, object]) -> Page | DecodedPage:
+def _check_page(page: Page | DecodedPage) -> None:
+    """Every image of a page is in its segments, once."""
+    named = sorted(segment.index for segment in page.segments if isinstance(segment, ImageSegment))
+    if named != list(range(len(page.images))):
+        raise RowError(
+            f"page {page.key!r} has {len(page.images)} images, and its segments name the images {named}; each image is "
+            "named once"
+        )
+    wanted = bytes if isinstance(page, Page) else np.ndarray
+    for index, image in enumerate(page.images):
+        if not isinstance(image, wanted):
+            raise RowError(
+                f"page {page.key!r}, image {index}: expected {wanted.__name__}, found {type(image).__name__}"
+            )
+
+
+def _from_webdataset(fields: Mapping[str, object], rules: RowRules, max_pixels: int) -> Page | DecodedPage:
     """By the rules of stored samples, whatever was decoded: which image is which, `content` and `messages` in json."""
-    key, members = str(sample["__key__"]), {name: value for name, value in sample.items() if not name.startswith("__")}
-    pictures = {name: value for name, value in members.items() if is_image(name)}
-    stored = {name: _stored(key, name, value) for name, value in members.items()}
+    key, members = str(fields["__key__"]), {name: value for name, value in fields.items() if not name.startswith("__")}
+    pictures = {name: value for name, value in members.items() if is_image(name) and value is not None}
+    others = {name: value for name, value in members.items() if not is_image(name) and not isinstance(value, bytes)}
+    used = [RowImage(where=name, name=name) for name in pictures]
+    try:
+        refuse_unused_images(others, used, metadata_fields=rules.metadata_fields | {TEXT_EXTENSION, JSON_EXTENSION})
+    except RowError as error:
+        raise RowError(f"sample {key!r}: {error}") from error
+    stored = {name: _stored(key, name, value) for name, value in members.items() if value is not None}
     if all(isinstance(value, bytes) for value in pictures.values()):
         return page_from_members(key, stored)
     page = page_from_members(key, stored | {name: name.encode() for name in pictures})  # names stand for the images
-    images = tuple(_pixels(key, pictures[name.decode()]) for name in page.images)
+    images = tuple(_pixels(f"sample {key!r}", pictures[name.decode()], max_pixels) for name in page.images)
     return DecodedPage(key=key, images=images, segments=page.segments, meta=page.meta)
 
 
@@ -75,78 +113,71 @@ def _stored(key: str, name: str, value: object) -> bytes:
         return value if isinstance(value, bytes) else b""
     try:
         return (value if isinstance(value, str) else json.dumps(value)).encode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise RowError(f"sample {key!r}: its {name} is neither bytes, text nor JSON: {error}") from error
 
 
-def _from_row(sample: Mapping[str, object], images: Sequence[object]) -> Page | DecodedPage:
-    images = [image for image in images if image is not None]
-    key = next((str(sample[name]) for name in KEY_NAMES if sample.get(name) is not None), None)
-    if key is None:
-        key = _digest(str(sample.get("messages", sample.get("text"))), images)
-    segments = _segments(key, sample, len(images))
-    if not segments:
-        raise RowError(f"row {key!r} has neither an image nor text")
-    meta = sample.get("meta") or {}
-    if not isinstance(meta, Mapping):
-        raise RowError(f"row {key!r}: 'meta' is a mapping, found {type(meta).__name__}")
-    encoded = tuple(image for image in images if isinstance(image, bytes))
-    if len(encoded) == len(images):
-        return Page(key=key, images=encoded, segments=segments, meta=meta)
-    pixels = tuple(_pixels(key, image) for image in images)
-    return DecodedPage(key=key, images=pixels, segments=segments, meta=meta)
-
-
-def _segments(key: str, sample: Mapping[str, object], num_images: int) -> tuple[Segment, ...]:
-    """Images first, then the text; or the turns of a chat row."""
-    if "text" not in sample and "messages" not in sample:
-        raise RowError(f"row {key!r} has neither 'text' nor 'messages'; found {sorted(map(str, sample))}")
-    text = "" if sample.get("text") is None else sample["text"]
-    if sample.get("messages") is not None:
-        if text:
-            raise RowError(f"row {key!r} has both 'text' and 'messages': keep one")
-        try:
-            return segments_from_messages(sample["messages"], num_images=num_images)
-        except RowError as error:
-            raise RowError(f"row {key!r}: {error}") from error
+def _from_row(fields: dict[str, object], rules: RowRules, max_pixels: int) -> Page | DecodedPage:
+    named = next((name for name in KEY_FIELDS if name in fields and _is_key(fields[name])), None)
+    key = None if named is None else str(fields.pop(named))
+    shown = "row" if key is None else f"row {key!r}"
     try:
-        text = text.decode() if isinstance(text, bytes) else text
-    except UnicodeDecodeError as error:
-        raise RowError(f"row {key!r}: its text is not UTF-8: {error}") from error
-    if not isinstance(text, str):
-        raise RowError(f"row {key!r}: 'text' is text, found {type(text).__name__}")
-    images = (ImageSegment(index=index) for index in range(num_images))
-    return (*images, TextSegment(text=text)) if text else tuple(images)
+        row = read_row(fields, rules)
+        meta = _meta(row.meta)
+    except RowError as error:
+        raise RowError(f"{shown}: {error}") from error
+    if not row.segments:
+        raise RowError(f"{shown} has neither an image nor text")
+    name = next((image for image in row.images if image.is_named), None)
+    if name is not None:
+        raise RowError(
+            f"{shown}: an image is bytes, a PIL image or an array; {name.where} is the name {name.name!r:.80}: read "
+            "that file first"
+        )
+    encoded = tuple(image.data for image in row.images if image.data is not None)
+    if len(encoded) == len(row.images):
+        key = _digest(_content_of(fields, row.segments), encoded) if key is None else key
+        return Page(key=key, images=encoded, segments=row.segments, meta=meta)
+    pictures = [image.picture if image.data is None else image.data for image in row.images]
+    pixels = tuple(_pixels(shown, picture, max_pixels) for picture in pictures)
+    key = _digest(_content_of(fields, row.segments), pictures) if key is None else key
+    return DecodedPage(key=key, images=pixels, segments=row.segments, meta=meta)
 
 
-def _pixels(key: str, image: object) -> Pixels:
-    """uint8 (h, w, 3) of an image that is not a file; PIL images by the same rules as files."""
-    if isinstance(image, np.ndarray) and image.dtype == np.uint8:
-        if image.ndim == 3 and image.shape[2] == 3:
-            return image
-        if image.ndim == 2:
-            return np.repeat(image[:, :, None], 3, axis=2)
-    if hasattr(image, "getexif"):
-        return _pixels(key, _from_pil(key, cast("Image.Image", image)))
-    shape = f" {image.dtype} {image.shape}" if isinstance(image, np.ndarray) else ""
-    raise RowError(
-        f"row {key!r}: an image is bytes, a PIL image or a uint8 array (h, w, 3) or (h, w); "
-        f"found {type(image).__name__}{shape}"
-    )
+def _is_key(value: object) -> bool:
+    """Whether a value names a row: a text or a number."""
+    return (isinstance(value, str) and value != "") or (hasattr(value, "__index__") and not isinstance(value, bool))
 
 
-def _from_pil(key: str, image: "Image.Image") -> NDArray[np.uint8]:
-    from PIL import ImageOps
+def _meta(fields: Mapping[str, object]) -> dict[str, object]:
+    """The metadata of a row: its other fields, those of `meta` among them."""
+    more = fields.get(_META, {})
+    if not isinstance(more, Mapping):
+        raise RowError(f"'meta' is a mapping, found {type(more).__name__}")
+    return {name: value for name, value in fields.items() if name != _META} | {**more}
 
+
+def _pixels(shown: str, image: object, max_pixels: int) -> Pixels:
+    """uint8 (h, w, 3) of an image of a sample, encoded or not."""
     try:
-        image.load()
-        return to_grey_or_rgb(ImageOps.exif_transpose(image))
-    except Exception as error:  # Pillow's plugins raise whatever their parsing raises
-        raise DecodeError(f"row {key!r}: the image cannot be loaded: {type(error).__name__}: {error}") from error
+        if isinstance(image, bytes):
+            return decode_image(image, max_pixels=max_pixels)
+        return pixels_of_picture(image, max_pixels=max_pixels)
+    except DecodeError as error:
+        raise DecodeError(f"{shown}: {error}") from error
+
+
+def _content_of(fields: Mapping[str, object], segments: Sequence[Segment]) -> str:
+    """What names a row of this text."""
+    text = fields.get("messages")
+    text = fields.get("text") if text is None else text
+    if text is None:
+        text = "\0".join(segment.text for segment in segments if isinstance(segment, TextSegment))
+    return str(text)
 
 
 def _digest(text: str, images: Sequence[object]) -> str:
-    """A name that the same content always has."""
+    """A name that the same content always has; images are encoded, or have been found to be pictures."""
     content = hashlib.sha256(text.encode("utf-8", errors="surrogatepass"))
     for image in images:
         content.update(image if isinstance(image, bytes) else np.asarray(image).tobytes())

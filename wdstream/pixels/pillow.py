@@ -67,13 +67,9 @@ def open_image(data: bytes, image_format: str) -> "Image.Image":
         DecodeError: Pillow cannot read the header, or finds the image beyond its own limit for decompression bombs.
         ConfigError: this process lets Pillow make up what truncated files lack.
     """
-    from PIL import Image, ImageFile
+    from PIL import Image
 
-    if ImageFile.LOAD_TRUNCATED_IMAGES:  # many a training script sets it; pages would be grey from the middle on
-        raise ConfigError(
-            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set: truncated pages would be decoded, with their missing part "
-            "made up; something in this process set it. Set it to False before pages are read"
-        )
+    refuse_made_up_pixels()
     keep_pillow_quiet()
     if image_format in _LATE_PLUGINS:
         import_module(f"PIL.{_LATE_PLUGINS[image_format]}")
@@ -87,6 +83,21 @@ def open_image(data: bytes, image_format: str) -> "Image.Image":
         # Pillow only warns between once and twice its limit. Here that is an error.
         raise DecodeError(f"{image_format} image of {width}x{height} pixels: Pillow's limit is {limit} pixels")
     return image
+
+
+def refuse_made_up_pixels() -> None:
+    """Check that Pillow, in this process, reports truncated files.
+
+    Raises:
+        ConfigError: it was set to make up what they lack.
+    """
+    from PIL import ImageFile
+
+    if ImageFile.LOAD_TRUNCATED_IMAGES:  # many a training script sets it; pages would be grey from the middle on
+        raise ConfigError(
+            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set: truncated pages would be decoded, with their missing part "
+            "made up; something in this process set it. Set it to False before pages are read"
+        )
 
 
 def unreadable(image_format: str, error: Exception) -> DecodeError:

@@ -70,14 +70,14 @@ def refuse_unused_images(
     for field, value in fields.items():
         if field in metadata_fields or value is None:
             continue
-        is_name_of_row = field in KEY_FIELDS and bool(images)
+        is_name_of_row = field in KEY_FIELDS and bool(images) and isinstance(value, str) and not holds_image(value)
         found = None if is_name_of_row else next(_images_in(value, images, is_image_file, 0), None)
         if found is None and _speaks_of_image(field, has_images=bool(images)) and _could_be_image(value, images):
             found = f"{value!r:.60}"
         if found is not None:
             raise RowError(
                 f"field {field!r} holds {found}, which looks like an image and is not used; give images in 'images' "
-                f"or 'image', or say that this is metadata with --metadata-field {field}"
+                f"or 'image', or say that this is metadata with --metadata-field {field} (metadata_fields in programs)"
             )
 
 
@@ -110,7 +110,7 @@ def _images_in(value: object, images: Sequence[RowImage], is_image_file: IsImage
     elif isinstance(value, list | tuple | set | frozenset):
         yield from _images_in_list(list(value), images, is_image_file, depth)
     elif is_picture(value):
-        yield f"a {type(value).__name__}"
+        yield f"a picture, array or file ({type(value).__name__})"
 
 
 def _images_in_list(

@@ -147,7 +147,7 @@ _Found = tuple[Sequence[str], tuple[Segment, ...], Sequence[RowImage]]
 def _row_images(fields: Mapping[str, object], rules: RowRules) -> tuple[list[str], list[RowImage]]:
     """The fields with images that are the row's own, and these images."""
     named = [field for field in IMAGE_FIELDS if field in fields]
-    found = {field: images_of_value(fields[field], field) for field in named if fields[field] not in ("", b"")}
+    found = {field: images_of_value(fields[field], field) for field in named if not _is_blank(fields[field])}
     found = {field: images for field, images in found.items() if images}
     if not found:
         file_names = [field for field in FILE_NAME_FIELDS if _is_file_name(fields.get(field), rules)]
@@ -167,6 +167,10 @@ def _row_images(fields: Mapping[str, object], rules: RowRules) -> tuple[list[str
     return named, found[local[0] if local else first]
 
 
+def _is_blank(value: object) -> bool:
+    return isinstance(value, str | bytes) and not value.strip()
+
+
 def _is_file_name(value: object, rules: RowRules) -> bool:
     return isinstance(value, str) and (is_image_name(value) or rules.is_image_file(value))
 
@@ -183,7 +187,7 @@ def _chosen_form(fields: Mapping[str, object], *, has_images: bool) -> tuple[str
         return others[0]
     texts = [repr(field) for field in own] or [" and ".join(map(repr, form)) for form in others]
     found = ", ".join(texts or sorted(map(str, fields))) or "no fields"
-    more = "; more than one is a text: say with --metadata-field which are metadata" if texts else ""
+    more = "; more than one is a text: say with --metadata-field which is metadata" if texts else ""
     raise RowError(
         f"expected text (with images), content, messages or conversations, one of them; found {found:.200}{more}"
     )
