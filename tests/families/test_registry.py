@@ -135,7 +135,9 @@ def test_refusals_by_name() -> None:
     assert REFUSED_FAMILIES.keys().isdisjoint(FAMILIES)
     for name, reason in REFUSED_FAMILIES.items():
         with pytest.raises(FamilyError, match=f"family '{name}' cannot be packed: {reason}"):
-            family_class(name, ModelFolder(path=Path("m"), config={}, image_settings={}, processor_settings={}))
+            family_class(
+                name, ModelFolder(path=Path("m"), config={}, image_settings={}, processor_settings={}, last_read={})
+            )
 
 
 def test_settings_that_do_not_fit_are_refused(copy: Path) -> None:

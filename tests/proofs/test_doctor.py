@@ -13,6 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from wdstream.commands.app import app
+from wdstream.errors import ConfigError
 from wdstream.families.qwen_vl import QwenVL
 from wdstream.families.registry import load_family
 from wdstream.families.shared.squares import AspectGrid
@@ -36,7 +37,8 @@ def test_a_good_checkpoint_passes(name: str, tiny_models: dict[str, Path]) -> No
     report = run_doctor(tiny_models[name])
     assert report.ok, [check for check in report.checks if not check.ok]
     assert [check.name for check in report.checks] == [
-        *("family", "attention", "page text", "tiled: lengths", "tiled: processor", "tiled: packing", "untiled"),
+        *("family", "attention", "page text", "checkpoint"),
+        *("tiled: lengths", "tiled: processor", "tiled: packing", "untiled"),
     ]
     console = Console(record=True, width=120)
     report.print(console)
@@ -51,7 +53,7 @@ def test_images_left_whole_are_checked_too(tiny_models: dict[str, Path], monkeyp
     report = run_doctor(path)
     assert report.ok, [check for check in report.checks if not check.ok]
     modes = [f"{mode}: {check}" for mode in ("tiled", "untiled") for check in ("lengths", "processor", "packing")]
-    assert [check.name for check in report.checks] == ["family", "attention", "page text", *modes]
+    assert [check.name for check in report.checks] == ["family", "attention", "page text", "checkpoint", *modes]
     found = {check.name: check.found for check in report.checks}
     version = "InternVLProcessor of transformers "
     assert version in found["tiled: processor"] and version in found["untiled: processor"]
@@ -139,4 +141,6 @@ def test_command_line(model: Path) -> None:
     bad = runner.invoke(app, ["doctor", str(model), "--attn", "flex_attention"])
     assert bad.exit_code == 1
     assert "NOT fit for wdstream" in bad.output and "failed" in bad.output and "model.attn" in bad.output
-    assert runner.invoke(app, ["doctor", str(model.parent / "nothing")]).exit_code == 1
+    nothing = runner.invoke(app, ["doctor", str(model.parent / "nothing")])
+    assert nothing.exit_code == 1 and isinstance(nothing.exception, ConfigError)
+    assert "nothing: no such folder" in str(nothing.exception) and not nothing.output

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from wdstream.config.schema import Config
-from wdstream.errors import ConfigError, TrainError
+from wdstream.errors import ConfigError, FamilyError, TrainError
 from wdstream.train.model import (
     compute_dtype,
     keep_four_bit_layout,
@@ -60,6 +60,18 @@ def test_lora_reaches_the_language_model_only(tiny_model: Path) -> None:
 def test_lora_targets_that_match_nothing_are_named(tiny_model: Path) -> None:
     with pytest.raises(TrainError, match=r"train.adapter.target_modules: .*no_such"):
         load_model(make_config(tiny_model, adapter={"target_modules": "no_such"}), CPU)
+
+
+@pytest.mark.parametrize("target", ["lm_head", "embed_tokens", r".*(lm_head|q_proj)"])
+def test_an_adapter_on_a_tied_head_is_refused(tiny_model: Path, target: str) -> None:
+    targets = target if "*" in target else [target]
+    with pytest.raises(TrainError, match=r"lm_head and model.language_model.embed_tokens are one weight"):
+        load_model(make_config(tiny_model, adapter={"target_modules": targets}), CPU)
+
+
+def test_an_adapter_on_a_head_of_its_own(tiny_models: dict[str, Path]) -> None:
+    config = make_config(tiny_models["idefics3"], adapter={"target_modules": ["lm_head"]})
+    assert {name.split(".")[-3] for name in trainable(load_model(config, CPU))} == {"lora_A", "lora_B"}
 
 
 def test_qlora_quantises_the_language_model_only(tiny_model: Path) -> None:
@@ -119,5 +131,5 @@ def test_no_checkpoint_and_wrong_attention_are_named(tmp_path: Path, tiny_model:
         load_model(make_config(tmp_path), CPU)
     config = make_config(tiny_model)
     wrong = config.model_copy(update={"model": config.model.model_copy(update={"attn": "flash_attention_2"})})
-    with pytest.raises(TrainError, match="cannot be loaded with attn=flash_attention_2"):
+    with pytest.raises(FamilyError, match=r"the model cannot be loaded \(ImportError: .*[Ff]lash"):
         load_model(wrong, CPU)

@@ -105,6 +105,11 @@ class ModelConfig(Settings):
     """Attention implementation; refused where it would mix packed documents (docs/families.md)."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto: bfloat16 on a GPU that has it, else float32."""
+    allow_missing: tuple[str, ...] = ()
+    """Patterns such as `lm_head.*` of weights that the checkpoint may lack, or have in another shape: they begin as
+    random numbers. Any other makes training stop before it starts."""
+    allow_unexpected: tuple[str, ...] = ()
+    """Patterns of weights in the checkpoint that the model has no place for, and that may be left out."""
 
 
 class TilingConfig(TilingSettings):

@@ -4,7 +4,9 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from wdstream.errors import FamilyError
+import numpy as np
+
+from wdstream.errors import FamilyError, WdstreamError
 from wdstream.families.base import Family
 from wdstream.families.shared.model_folder import ModelFolder, read_model_folder
 
@@ -44,6 +46,10 @@ FAMILY_GROUP = "wdstream.families"
 """Entry points under which installed packages offer families of their own, by `model_type`: docs/add-a-family.md."""
 
 
+SOME_SIDES = np.array([1, 28, 640, 2000], dtype=np.int64)
+"""Pixels; sides of images that a family counts when it is loaded, so that absurd settings show at once."""
+
+
 def load_family(path: str | Path, *, name: str | None = None) -> Family:
     """The family of a local model folder, ready to count, encode and lay out; reads no weights.
 
@@ -61,12 +67,35 @@ def load_family(path: str | Path, *, name: str | None = None) -> Family:
     folder = read_model_folder(Path(path))
     refuse_own_processor(folder)
     wanted = name or folder.model_type
-    family = family_class(wanted, folder)(folder, wanted)
+    family = _made(family_class(wanted, folder), folder, wanted)
     if missing := [part for part in ("image_id", "images", "cost") if not hasattr(family, part)]:
         raise FamilyError(
             f"family {wanted} is not whole: {type(family).__name__}.__init__ sets no {' and no '.join(missing)}; "
             "see docs/add-a-family.md"
         )
+    return family
+
+
+def _made(family_type: type[Family], folder: ModelFolder, name: str) -> Family:
+    """The family over a folder, having counted an image.
+
+    Raises:
+        FamilyError: a setting is of a wrong type or size; names it, or one read shortly before.
+    """
+    try:
+        family = family_type(folder, name)
+        if hasattr(family, "images"):
+            with np.errstate(divide="raise", over="raise", invalid="raise"):
+                family.image_cost(SOME_SIDES, SOME_SIDES[::-1])
+    except WdstreamError:
+        raise
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        last = folder.last_read
+        where = f"{folder.path / last['file']}: {last['key']}" if last else str(folder.path)
+        raise FamilyError(
+            f"{where}, or a setting near it, is not what family {name} reads there ({type(error).__name__}: {error}); "
+            "copy the file from the published model"
+        ) from error
     return family
 
 

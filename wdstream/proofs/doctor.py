@@ -3,13 +3,13 @@
 Both ways in which a page becomes images are checked: cut into tiles by wdstream, and left whole (tiling kind `none`),
 to be split by the rules of the model's own processor.
 
-The model's own tokenizer, image processor and model class are used, on CPU in float32. Its weights are not:
-packing depends on masks and positions, not on values, so a copy of its configuration with two layers and two heads,
-with random weights, shows the same faults in seconds.
+The model's own tokenizer, image processor and model class are used, on CPU in float32. Its weights are looked at for
+being whole and finite (checkpoint.py), and not computed with: packing depends on masks and positions, not on values, so
+a copy of its configuration with two layers and two heads, with random weights, shows the same faults in seconds.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wdstream.batches.sample import build_sample
-from wdstream.errors import FamilyError, WdstreamError
+from wdstream.errors import ConfigError, FamilyError, WdstreamError
 from wdstream.families.base import Family
 from wdstream.families.reference.processor import load_processor
 from wdstream.families.registry import load_family
@@ -83,35 +83,50 @@ class DoctorReport:
             table.add_row(check.name, mark, found)
         console.print(table)
         console.print(
-            "Weights were random in a copy of the model with two layers: the proof is of masks and positions."
+            "Packing was computed with random weights in a copy of two layers: the proof is of masks and positions."
         )
 
 
-def run_doctor(model_dir: Path, *, family: str | None = None, attn: str = "sdpa") -> DoctorReport:
-    """Check a model; what is wrong with it is reported, never raised.
+def run_doctor(
+    model_dir: Path,
+    *,
+    family: str | None = None,
+    attn: str = "sdpa",
+    allow_missing: Sequence[str] = (),
+    allow_unexpected: Sequence[str] = (),
+) -> DoctorReport:
+    """Check a model; what is wrong with it is reported, not raised.
 
     Args:
         model_dir: the model folder.
         family: to use instead of the one config.json names.
         attn: attention implementation to prove: sdpa, eager or flex_attention; flash attention needs a GPU and is not
             run here.
+        allow_missing, allow_unexpected: patterns of weights, as in `model:` of a configuration.
+
+    Raises:
+        ConfigError: there is no such folder.
     """
+    if not model_dir.is_dir():
+        raise ConfigError(f"{model_dir}: no such folder; give the local folder of a Hugging Face model")
+    allowed = {"allow_missing": tuple(allow_missing), "allow_unexpected": tuple(allow_unexpected)}
     try:
         loaded = load_family(model_dir, name=family)
     except WdstreamError as error:
         failed = Check(name="family", ok=False, found=str(error), remedy="see the message")
         return DoctorReport(model_dir=model_dir, checks=(failed,))
     checks: list[Check] = [Check(name="family", ok=True, found=f"{loaded.name}, {loaded.encoder.vocab_size:,} tokens")]
-    checks.extend(_run(loaded, attn))
+    checks.extend(_run(loaded, attn, allowed))
     return DoctorReport(model_dir=model_dir, checks=tuple(checks))
 
 
-def _run(family: Family, attn: str) -> Iterator[Check]:
+def _run(family: Family, attn: str, allowed: Mapping[str, Sequence[str]]) -> Iterator[Check]:
     """All checks after the first; an exception inside one is its failure."""
     whole = family.for_whole_images()
     parts: list[tuple[str, Callable[[], Check]]] = [
         ("attention", lambda: check_attention(family, attn)),
         ("page text", lambda: check_text(family)),
+        ("checkpoint", lambda: check_checkpoint(family, allowed)),
         *_checks_of_mode("tiled", family, attn),
     ]
     if whole.is_splitting:
@@ -155,6 +170,21 @@ def check_text(family: Family) -> Check:
         found=f"no structural token from {len(HOSTILE)} hostile texts" if not formed else f"formed by {formed[0]!r}",
         remedy="tokenizer.json has structural tokens that wdstream does not know as such; please report the model",
     )
+
+
+def check_checkpoint(family: Family, allowed: Mapping[str, Sequence[str]] | None = None) -> Check:
+    """Whether the weights are whole and finite, and every token has a row of the embedding.
+
+    Names and shapes are read for the whole model, then the values of one weight after the other.
+    """
+    from wdstream.proofs.checkpoint import require_checkpoint, require_finite, stored_weights
+
+    try:
+        count = require_checkpoint(family, **(allowed or {}))
+        require_finite(family.model_dir, stored_weights(family.model_dir))
+    except FamilyError as error:
+        return Check(name="checkpoint", ok=False, found=str(error), remedy="training would refuse it; see the message")
+    return Check(name="checkpoint", ok=True, found=f"all {count} weights are there, of the right shape, and finite")
 
 
 def check_lengths(family: Family) -> Check:
@@ -218,7 +248,7 @@ def narrow_model(family: Family, attn: str) -> "torch.nn.Module":
 
     from wdstream.proofs.isolation import random_model
 
-    config = AutoConfig.from_pretrained(family.model_dir)
+    config = AutoConfig.from_pretrained(family.model_dir, trust_remote_code=False)
     tree = family.narrowed(copy.deepcopy(config.to_dict()))
     tree.pop("quantization_config", None)  # random weights need no quantised layers
     try:

@@ -33,6 +33,7 @@ class _AddedToken(TypedDict):
 
 
 class _TokenizerModel(TypedDict, total=False):
+    dropout: float | None
     unk_token: str | None
     unk_id: int | None
 
@@ -79,12 +80,24 @@ class TextEncoder:
             tokenizer = Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises bare Exception
             raise ConfigError(f"{file}: not a tokenizer that the tokenizers library reads: {error}") from error
+        model = description.get("model")
+        if isinstance(model, dict) and (dropout := model.get("dropout")):
+            raise ConfigError(
+                f"{file}: model.dropout is {dropout}: the tokenizer would cut the same text at random places, so no "
+                "length would hold; set it to null"
+            )
         tokenizer.no_truncation()
         tokenizer.no_padding()
         tokenizer.encode_special_tokens = True
         encoder = cls(tokenizer, description, config, str(path))
-        encoder._set_structural(structural)
-        encoder.chat_template = _read_chat_template(file.parent, config)
+        try:
+            encoder._set_structural(structural)
+            encoder.chat_template = _read_chat_template(file.parent, config)
+        except (TypeError, LookupError, AttributeError) as error:
+            raise ConfigError(
+                f"{file} or {config_file.name} next to it holds a value of another type than tokenizers have "
+                f"({type(error).__name__}: {error}); copy both from the published model"
+            ) from error
         return encoder
 
     def _set_structural(self, names: Iterable[str]) -> None:
@@ -284,7 +297,7 @@ def _read_json(file: Path) -> dict[str, object]:
         tree = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"{file}: no such file; give a model folder that holds tokenizer.json") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{file}: cannot be read as JSON ({error})") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{file}: expected a JSON object, found {type(tree).__name__}")

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from wdstream.config.schema import AdapterConfig, Config, ModelConfig
 from wdstream.errors import ConfigError, TrainError, needs_extra
+from wdstream.proofs.checkpoint import load_checkpoint
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -59,7 +61,8 @@ def load_model(
 
     Raises:
         ConfigError: the path is not a model folder.
-        TrainError: the weights cannot be loaded, or adapters fit nowhere.
+        FamilyError: the checkpoint is not whole (proofs/checkpoint.py).
+        TrainError: adapters fit nowhere.
     """
     adapter = config.train.adapter
     model = _load_weights(config.model, adapter, device, attention or config.model.attn)
@@ -94,11 +97,12 @@ def add_adapter(model: "PreTrainedModel", adapter: AdapterConfig) -> "PeftModel"
     """The model under PEFT: all frozen but the LoRA matrices, which are float32.
 
     Raises:
-        TrainError: `target_modules` matches no module.
+        TrainError: `target_modules` matches no module, or one whose weight is tied to another's.
     """
     from peft import LoraConfig, get_peft_model
 
     targets = adapter.target_modules
+    tied = model.get_expanded_tied_weights_keys(all_submodels=True)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     lora = LoraConfig(
@@ -114,15 +118,38 @@ def add_adapter(model: "PreTrainedModel", adapter: AdapterConfig) -> "PeftModel"
             warnings.filterwarnings(
                 "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
             )
-            return get_peft_model(model, lora)
+            warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings", category=UserWarning)
+            adapted = get_peft_model(model, lora)
     except ValueError as error:
         raise TrainError(f"train.adapter.target_modules: {error}") from error
+    refuse_tied_targets(tied, adapted.base_model.targeted_module_names)
+    return adapted
+
+
+def refuse_tied_targets(tied: Mapping[str, str], targets: Iterable[str]) -> None:
+    """Refuse an adapter on one of two layers that share a weight.
+
+    Args:
+        tied: names of weights that are one, by the weight that they are tied to.
+        targets: names of modules that got an adapter.
+
+    Raises:
+        TrainError: names both.
+    """
+    chosen = set(targets)
+    for first, second in sorted(tied.items()):
+        pair = [name.removesuffix(".weight") for name in (first, second)]
+        if found := [name for name in pair if name in chosen]:
+            raise TrainError(
+                f"train.adapter.target_modules: {found[0]} is among the targets, and {pair[0]} and {pair[1]} are one "
+                "weight (tie_word_embeddings): an adapter on one is not on the other, so it could never be merged; "
+                "leave both out"
+            )
 
 
 def _load_weights(
     config: ModelConfig, adapter: AdapterConfig | None, device: torch.device, attention: str | dict[str, str]
 ) -> "PreTrainedModel":
-    from transformers import AutoModelForImageTextToText
     from transformers.utils import logging
 
     if not (config.path / "config.json").is_file():
@@ -130,16 +157,15 @@ def _load_weights(
             f"model.path: {config.path} holds no config.json; give the folder of a model "
             "(wdstream make-tiny-model makes one for trials)"
         )
-    options: dict[str, object] = {"attn_implementation": attention, "local_files_only": True}
+    options: dict[str, object] = {"attn_implementation": attention}
     options["dtype"] = torch.float32 if adapter is None else compute_dtype(config)
     if adapter is not None and adapter.kind == "qlora":
         options["quantization_config"] = _four_bit(config, device)
         options["device_map"] = {"": device.index or 0 if device.type == "cuda" else "cpu"}
     logging.disable_progress_bar()  # one bar per process would tear the training's own
-    try:
-        model = AutoModelForImageTextToText.from_pretrained(config.path, **options)
-    except (OSError, ValueError, ImportError) as error:
-        raise TrainError(f"model.path: {config.path} cannot be loaded with attn={config.attn}: {error}") from error
+    model = load_checkpoint(
+        config.path, allow_missing=config.allow_missing, allow_unexpected=config.allow_unexpected, **options
+    )
     if "quantization_config" in options:
         keep_four_bit_layout(model)
     return model

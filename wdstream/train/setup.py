@@ -1,13 +1,16 @@
 """A run put together: accelerator, plan, model, optimizer, checkpoints and records, each from its own file."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from accelerate import Accelerator
 
 from wdstream.config.schema import Config
-from wdstream.errors import ConfigError, StateError
+from wdstream.errors import ConfigError, FamilyError, StateError, TrainError
 from wdstream.families.base import Family
+from wdstream.families.shared.model_folder import read_model_folder
 from wdstream.pipeline.planned import Plan
+from wdstream.proofs.checkpoint import require_checkpoint, require_finite, require_token_rows
 from wdstream.records import World
 from wdstream.runs.checkpoint import Checkpoint
 from wdstream.runs.layout import RunLayout
@@ -21,6 +24,7 @@ from wdstream.train.model import compute_dtype, load_model, trains_vision
 from wdstream.train.optimizer import learning_rate, make_optimizer
 from wdstream.train.step import TrainEngine
 from wdstream.train.stream import Stream, open_stream
+from wdstream.train.zero import zero_stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +88,11 @@ def open_run(config: Config, accelerator: Accelerator) -> Run:
     if world.rank == 0:  # what one process finds of a model folder holds for all
         from wdstream.proofs.lengths import require_exact_lengths  # the only part of a start that needs processors
 
+        if zero_stage(accelerator) != 3:  # which has its own way to load, and no meta device
+            allowed = (config.model.allow_missing, config.model.allow_unexpected)
+            require_checkpoint(stream.family, allow_missing=allowed[0], allow_unexpected=allowed[1])
         messages.append(require_exact_lengths(stream.family.for_attention(config.model.attn)))
+        prove_forced_family(config)
     eval_plans = plan_sets(config, world_size=world.size)
     return Run(
         config=config,
@@ -106,7 +114,11 @@ def open_engine(config: Config, accelerator: Accelerator, family: Family) -> Tra
         TrainError: the model cannot be loaded, or nothing of it is trainable.
     """
     family = family.for_attention(config.model.attn)
+    require_trainable_weights(config)
     bare = load_model(config, accelerator.device, attention=family.attention_setting(config.model.attn))
+    if accelerator.is_main_process:  # what one process finds of a model folder holds for all
+        require_token_rows(bare, family)
+        require_finite(config.model.path, bare.named_parameters())
     head = LossHead(bare)
     model, optimizer = accelerator.prepare(bare, make_optimizer(bare, config.train))
     return TrainEngine(
@@ -119,6 +131,50 @@ def open_engine(config: Config, accelerator: Accelerator, family: Family) -> Tra
         max_grad_norm=config.train.max_grad_norm,
         seed=config.train.seed,
         needs_images=trains_vision(config) or is_sharded(accelerator),
+    )
+
+
+def prove_forced_family(config: Config) -> None:
+    """Let `wdstream doctor` look at a model that `model.family` calls by another name than its config.json.
+
+    Raises:
+        FamilyError: a check failed; says which, and what was found.
+    """
+    forced = config.model.family
+    if forced is None or forced == read_model_folder(config.model.path).model_type:
+        return
+    from wdstream.proofs.doctor import run_doctor
+
+    model = config.model
+    report = run_doctor(
+        model.path,
+        family=forced,
+        attn="sdpa" if model.attn.startswith("flash") else model.attn,  # flash attention cannot be run here
+        allow_missing=model.allow_missing,
+        allow_unexpected=model.allow_unexpected,
+    )
+    if not report.ok:
+        failed = [f"  {check.name}: {check.found}" for check in report.checks if not check.ok]
+        raise FamilyError(
+            "\n".join([f"model.family: {forced}: {model.path} is not of this family; wdstream doctor found:", *failed])
+        )
+
+
+def require_trainable_weights(config: Config) -> None:
+    """Refuse to train weights that are stored in a quantised form.
+
+    Raises:
+        TrainError: says in which.
+    """
+    stored = read_model_folder(config.model.path).config.get("quantization_config")
+    adapter = config.train.adapter
+    if stored is None or (adapter is not None and adapter.kind == "lora"):
+        return
+    method = stored.get("quant_method", "unknown") if isinstance(stored, Mapping) else stored
+    raise TrainError(
+        f"model.path: {config.model.path}: its weights are quantised already ({method}, by config.json), so "
+        f"{'nothing of them can be trained' if adapter is None else 'they are not quantised again'}; train an adapter "
+        "on them (train.adapter: {kind: lora}), or take the model in floating point"
     )
 
 

@@ -23,10 +23,10 @@ def load_processor(family: Family) -> Any:
     import transformers
 
     rules = family.processor_rules()
-    image_processor = transformers.AutoImageProcessor.from_pretrained(family.model_dir)
+    image_processor = transformers.AutoImageProcessor.from_pretrained(family.model_dir, trust_remote_code=False)
     for key, value in ({} if family.is_splitting else rules.untiled_settings).items():
         setattr(image_processor, key, value)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(family.model_dir)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(family.model_dir, trust_remote_code=False)
     cls = _without_video(_processor_class(family.processor_class))
     processor = cls(image_processor=image_processor, tokenizer=tokenizer, **rules.settings)
     for key, value in rules.attributes.items():

@@ -6,6 +6,7 @@
 Letters: K images, N patches or squares, P pixels of a patch's side, S pixels of a square's side.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from wdstream.errors import FamilyError
 from wdstream.families.shared.model_folder import ModelFolder
-from wdstream.records import ImageSizes, Ints, Pixels, Size
+from wdstream.records import CHANNELS, ImageSizes, Ints, Pixels, Size
 
 if TYPE_CHECKING:
     import torch
@@ -127,9 +129,17 @@ class ProcessorSettings:
     ) -> Self:
         """As the image processor's settings say, and where they say nothing, as its class does (the arguments)."""
         settings = folder.image_settings
+        means = tuple(float(value) for value in settings.get("image_mean") or mean)
+        deviations = tuple(float(value) for value in settings.get("image_std") or std)
+        is_usable = all(map(math.isfinite, means)) and all(0 < value < math.inf for value in deviations)
+        if not (is_usable and len(means) == len(deviations) == CHANNELS):
+            raise FamilyError(
+                f"{folder.path}: the image processor's settings normalise by image_mean {means} and image_std "
+                f"{deviations}; expected {CHANNELS} finite numbers each, those of image_std above 0"
+            )
         return cls(
-            mean=tuple(float(value) for value in settings.get("image_mean") or mean),
-            std=tuple(float(value) for value in settings.get("image_std") or std),
+            mean=means,
+            std=deviations,
             resample=PILLOW_FILTERS.get(settings.get("resample", pillow_filter), "bicubic"),
         )
 

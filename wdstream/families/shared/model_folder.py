@@ -18,6 +18,30 @@ Json = Mapping[str, Any]
 """A JSON object."""
 
 
+class WatchedJson(dict[str, Any]):
+    """A JSON object of a settings file that notes which key was asked for last, so that an error can name it.
+
+    Args:
+        values: the object.
+        note: where the last key and its file are kept, one place for all objects of a folder.
+        file: name of the file.
+    """
+
+    def __init__(self, values: Json, note: dict[str, str], file: str) -> None:
+        super().__init__(values)
+        self._note = note
+        self._file = file
+
+    def __getitem__(self, key: str) -> Any:
+        self._note.update(key=key, file=self._file)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """As of any dict."""
+        self._note.update(key=key, file=self._file)
+        return super().get(key, default)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFolder:
     """Settings of a model folder: a local directory in the form of Hugging Face.
@@ -27,12 +51,14 @@ class ModelFolder:
         config: config.json.
         image_settings: settings of the image processor, whichever file holds them.
         processor_settings: processor_config.json; {} for families whose processor needs none.
+        last_read: the `key` that was read last, and its `file`.
     """
 
     path: Path
     config: Json
     image_settings: Json
     processor_settings: Json
+    last_read: Mapping[str, str]
 
     @property
     def model_type(self) -> str:
@@ -56,28 +82,40 @@ def read_model_folder(path: Path) -> ModelFolder:
     """Read the settings of a model folder.
 
     Raises:
-        FamilyError: `path` is not a model folder, or a file in it is not JSON.
+        FamilyError: `path` is not a model folder, a file in it is not JSON, or none describes the image processor.
     """
     if not (path / "config.json").is_file():
         raise FamilyError(
             f"{path}: no config.json there; give the local folder of a Hugging Face model "
             "(or make one with `wdstream make-tiny-model`)"
         )
-    processor = _read(path / "processor_config.json")
+    note: dict[str, str] = {}
+    config, processor = _read(path / "config.json", note), _read(path / "processor_config.json", note)
     # Newer models keep the settings of all processors in one file.
-    settings = _read(path / "preprocessor_config.json") or processor.get("image_processor", {})
-    return ModelFolder(
-        path=path, config=_read(path / "config.json"), image_settings=settings, processor_settings=processor
-    )
+    settings = _read(path / "preprocessor_config.json", note) or processor.get("image_processor") or {}
+    if not isinstance(settings, dict):
+        raise FamilyError(
+            f"{path / 'processor_config.json'}: image_processor: expected a JSON object, found "
+            f"{type(settings).__name__}; the file is damaged"
+        )
+    if not settings:
+        raise FamilyError(
+            f"{path}: no settings of an image processor there (preprocessor_config.json, or image_processor in "
+            "processor_config.json), so nobody knows to which sizes the model's images are resized; copy the file from "
+            "the published model"
+        )
+    return ModelFolder(path=path, config=config, image_settings=settings, processor_settings=processor, last_read=note)
 
 
-def _read(path: Path) -> Json:
+def _read(path: Path, note: dict[str, str]) -> Json:
     """The JSON object in a file; {} when there is no such file."""
     if not path.is_file():
         return {}
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        tree = json.loads(
+            path.read_text(encoding="utf-8"), object_hook=lambda values: WatchedJson(values, note, path.name)
+        )
+    except (ValueError, RecursionError) as error:
         raise FamilyError(f"{path}: not valid JSON ({error}); the file is damaged") from error
     if not isinstance(tree, dict):
         raise FamilyError(f"{path}: expected a JSON object, found {type(tree).__name__}; the file is damaged")
