@@ -4,6 +4,7 @@ Spans: make_shards.
 """
 
 import contextlib
+import itertools
 import os
 import random
 import shutil
@@ -52,10 +53,10 @@ def running(raw: Path, out: Path, *settings: str) -> Iterator["subprocess.Popen[
 
 def at_pages(times: int, strike: Callable[[list[int]], None]) -> Callable[[MakeShardsProgress], None]:
     """Strike the workers of this process when pages begin, so many times."""
-    others, left = {*children_of(os.getpid())}, [times]
+    others, left, calls = {*children_of(os.getpid())}, [times], itertools.count()
 
     def on_progress(state: MakeShardsProgress) -> None:
-        if state.stage == "making shards" and state.pages_done % 2 and left[0]:
+        if state.stage == "making shards" and next(calls) % 3 == 1 and left[0]:
             left[0] -= 1
             strike(sorted({*children_of(os.getpid())} - others))
 

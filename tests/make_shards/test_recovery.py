@@ -32,10 +32,10 @@ def test_a_page_is_read_again_alone_and_the_others_beside_it() -> None:
     assert (recovery.tried_again, recovery.given_up) == (1, 0)
 
 
-def test_a_page_that_crashes_twice_is_given_up_and_one_that_is_killed_by_the_third() -> None:
+def test_a_page_that_crashes_twice_is_given_up_and_one_that_is_killed_later() -> None:
     for loss, reason in (
         (CRASHED, "lost twice, the last time alone: reading it killed the process (SIGSEGV)"),
-        (KILLED, "lost 3 times, the last time alone: reading it killed the process (SIGKILL)"),
+        (KILLED, "lost 4 times, the last time alone: reading it killed the process (SIGKILL)"),
     ):
         recovery = Recovery()
         alone, rest = recovery.after_loss(shard(2), (0, 2), loss)

@@ -14,13 +14,13 @@ from pathlib import Path
 from wdstream.errors import ConfigError
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.record import STATE_FOLDER
-from wdstream.raw.listing import Listing
+from wdstream.raw.listing import OUTPUT_MARK, Listing
 from wdstream.raw.source import RawFile
 from wdstream.storage.atomic import atomic_write, write_file
 from wdstream.storage.json_lines import read_lines
 from wdstream.storage.lock import FileLock
 
-JOB_FILE = "make-shards.json"
+JOB_FILE = OUTPUT_MARK
 QUARANTINE = "quarantine.jsonl"
 _VERSION = 1
 _SURVEY = "survey.jsonl"

@@ -1,7 +1,7 @@
 """What follows from a lost process: which pages are read again, by which jobs, and when a page is given up.
 
 The page it was at is read again alone, by a process that does nothing else, and is given up when that one is lost, too;
-where someone else may have ended both (`kill -9`, a system out of memory), when a third is lost. The other pages of the
+where someone else may have ended them all (`kill -9`, a system out of memory), when a third is. The other pages of the
 shard are read again by another process meanwhile. Every page is kept in a file as soon as it is read, so that however
 many pages of a shard lose their process, each is read a few times, not the shard. Last, the shard is put together from
 what was kept: the bytes are those of a shard without losses.
@@ -15,7 +15,7 @@ from wdstream.errors import WdstreamError
 from wdstream.make_shards.jobs import Job, Skip
 from wdstream.make_shards.process import Loss
 
-_LOSSES, _LOSSES_FROM_OUTSIDE = 2, 3
+_LOSSES, _LOSSES_FROM_OUTSIDE = 2, 4
 """By which a page is given up."""
 _MOST_UNEXPLAINED = 10
 """Losses of a job that no page explains, as while its shard is written; each is the loss of all its work."""

@@ -14,7 +14,6 @@ What is before `@` is the stem. `@` is in no stem, so that no numbered key can e
 """
 
 import hashlib
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,14 +21,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wdstream.errors import ConfigError
-from wdstream.raw.registry import source_of_file, without_suffix
+from wdstream.raw.folders import LEADS_OUT, Folder, FolderWalk
+from wdstream.raw.registry import known_suffixes, source_of_file, without_suffix
 from wdstream.raw.sidecar import find_sidecars
 from wdstream.raw.source import RawFile, Source
+from wdstream.text.characters import short_name
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_/-]")
 # A tar header holds 155 characters of folder and 100 of name; a hash, "@", a number and the extension come after.
 _MAX_FOLDER = 120
 _MAX_NAME = 48
+OUTPUT_MARK = "make-shards.json"
+"""The file by which the output of make-shards is known, and passed over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,16 +42,20 @@ class Listing:
     Attributes:
         files: raw files in the order of their paths, not yet surveyed.
         left_to_rows: images that belong to the rows of a JSONL file.
-        ignored: number of files of no use, by suffix.
-        unreadable: folders that could not be opened, with the reason.
+        ignored: number of files of no use, by suffix, and of links to files that are read by their own names.
+        outputs: folders that are passed over, as an earlier job of make-shards wrote them.
+        unreadable: folders, links and pipes that cannot be read, with the reason.
         digest: 32 hex digits over names and sizes of all raw files, sidecars and images of rows.
+        stamps: of each of those files, by path, its size and times of change, as one text.
     """
 
     files: tuple[RawFile, ...]
     left_to_rows: int
     ignored: Mapping[str, int]
+    outputs: tuple[str, ...]
     unreadable: tuple[tuple[str, str], ...]
     digest: str
+    stamps: Mapping[str, str]
 
     @property
     def num_bytes(self) -> int:
@@ -59,60 +66,52 @@ class Listing:
 class _Census:
     """Sorts the files of a folder and all below it into raw files, sidecars, images of rows, and the rest."""
 
-    def __init__(self, exclude: Path | None) -> None:
+    def __init__(self, raw: Path) -> None:
         self.files: list[RawFile] = []
         self.left_to_rows = 0
         self.ignored: Counter[str] = Counter()
+        self.outputs: list[str] = []
         self.unreadable: list[tuple[str, str]] = []
-        self._exclude = exclude
+        self.stamps: dict[str, str] = {}
+        self._raw = raw
+        self._has_rows: dict[str, bool] = {}
         self._used: list[str] = []
 
-    def walk(self, folder: Path, path: str, above: frozenset[tuple[int, int]], has_rows: bool) -> None:
-        """Take in a folder and those below it.
-
-        Args:
-            folder: to list.
-            path: of the folder, relative, with a slash at its end; empty for the raw folder.
-            above: the folders it is in, by device and inode.
-            has_rows: whether rows are in one of those.
-        """
-        try:
-            entries = sorted((e for e in os.scandir(folder) if not e.name.startswith(".")), key=lambda e: e.name)
-            state = folder.stat()
-            folders = [entry for entry in entries if entry.is_dir()]
-            sizes = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
-        except OSError as error:
-            self.unreadable.append((path.rstrip("/"), f"cannot be listed: {error.strerror}"))
+    def add(self, folder: Folder) -> None:
+        """Take in a folder, after the one that it is in."""
+        path = folder.path
+        if folder.is_output:
+            self.outputs.append(path.rstrip("/"))
             return
-        here = (state.st_dev, state.st_ino)
-        if here in above:  # a link back to a folder that is being walked
-            return
-        num_odd = len(entries) - len(folders) - len(sizes)
-        if num_odd:
-            self.ignored["broken link or device"] += num_odd
-        sources = {name: source for name in sizes if (source := source_of_file(folder / name))}
-        has_rows = has_rows or any(source.names_images for source in sources.values())
-        self._add(path, sizes, sources, has_rows)
-        for entry in folders:
-            below = Path(entry.path)
-            if self._exclude is None or below.resolve() != self._exclude:
-                self.walk(below, f"{path}{entry.name}/", above | {here}, has_rows)
+        for name, reason in folder.trouble:
+            if not name or is_read_by_name(name) or reason == LEADS_OUT or Path(name).suffix.lower() in ("", ".txt"):
+                self.unreadable.append((f"{path}{name}".rstrip("/"), reason))
+            else:
+                self.ignored["broken link, pipe or device"] += 1
+        if folder.passed_over:
+            self.ignored["links to files that are read by their own names"] += folder.passed_over
+        sources = {name: source for name in folder.files if (source := source_of_file(self._raw / path / name))}
+        above = path[: path.rstrip("/").rfind("/") + 1]
+        has_rows = self._has_rows.get(above, False) or any(source.names_images for source in sources.values())
+        self._has_rows[path] = has_rows
+        self._add_files(folder, sources, has_rows)
 
-    def _add(self, folder: str, sizes: Mapping[str, int], sources: Mapping[str, Source], has_rows: bool) -> None:
-        """Take in the files of one folder: name to size, and to source, where one reads it."""
+    def _add_files(self, folder: Folder, sources: Mapping[str, Source], has_rows: bool) -> None:
+        """Take in the files of one folder; `sources` has those that a source reads."""
         bare_names = {name: without_suffix(name)[0] for name, source in sources.items() if source.takes_sidecar}
-        sidecars = find_sidecars(sizes, bare_names)
+        sidecars = find_sidecars(folder.files, bare_names)
         texts = set[str]().union(*sidecars.values())
-        for name, size in sizes.items():
-            path, source = f"{folder}{name}", sources.get(name)
+        for name, found in folder.files.items():
+            path, source = f"{folder.path}{name}", sources.get(name)
             if source and source.may_belong_to_rows and has_rows and not sidecars[name]:
                 self.left_to_rows += 1
             elif source:
-                self.files.append(RawFile(path=path, kind=source.kind, num_bytes=size))
+                self.files.append(RawFile(path=path, kind=source.kind, num_bytes=found.num_bytes))
             elif name not in texts:
-                self.ignored[without_suffix(name)[1].lower() or "no suffix"] += 1
+                self.ignored[short_name(without_suffix(name)[1].lower(), most=24) or "no suffix"] += 1
                 continue
-            self._used.append(f"{path}\0{size}\n")
+            self._used.append(f"{path}\0{found.num_bytes}\n")
+            self.stamps[path] = f"{found.num_bytes} {found.changed_ns[0]} {found.changed_ns[1]}"
 
     def digest(self) -> str:
         """Names and sizes of every file that is used, as 32 hex digits."""
@@ -120,12 +119,13 @@ class _Census:
         return hashlib.blake2b(lines, digest_size=16).hexdigest()
 
 
-def list_files(raw: Path, *, exclude: Path | None = None) -> Listing:
-    """List a folder and all below it; links are followed, once.
+def list_files(raw: Path, *, exclude: Path | None = None, allow_outside_links: bool = False) -> Listing:
+    """List a folder and all below it; see folders.py for links.
 
     Args:
         raw: the folder.
         exclude: a folder below it that is passed over, such as the output.
+        allow_outside_links: follow links that lead out of the folder.
 
     Raises:
         ConfigError: `raw` is not a folder that can be listed.
@@ -133,8 +133,11 @@ def list_files(raw: Path, *, exclude: Path | None = None) -> Listing:
     if not raw.is_dir():
         actual = "a file" if raw.exists() else "nothing there"
         raise ConfigError(f"{raw}: expected a folder of PDFs, images and JSONL files, found {actual}")
-    census = _Census(exclude.resolve() if exclude else None)
-    census.walk(raw, "", frozenset(), has_rows=False)
+    census = _Census(raw)
+    for folder in FolderWalk(
+        raw, exclude=exclude, allow_outside=allow_outside_links, is_read=is_read_by_name, is_output=is_output_folder
+    ):
+        census.add(folder)
     if census.unreadable and census.unreadable[0][0] == "":
         raise ConfigError(f"{raw}: {census.unreadable[0][1]}")
     files = sorted(census.files, key=lambda file: file.path)
@@ -143,9 +146,21 @@ def list_files(raw: Path, *, exclude: Path | None = None) -> Listing:
         files=tuple(replace(file, stem=stem) for file, stem in zip(files, stems, strict=True)),
         left_to_rows=census.left_to_rows,
         ignored=dict(sorted(census.ignored.items())),
+        outputs=tuple(census.outputs),
         unreadable=tuple(census.unreadable),
         digest=census.digest(),
+        stamps=census.stamps,
     )
+
+
+def is_read_by_name(name: str) -> bool:
+    """Whether a source reads files of this name, or may; else it is text beside another file, or of no use."""
+    return without_suffix(name)[1].lower() in known_suffixes() if "." in name else False
+
+
+def is_output_folder(names: Sequence[str]) -> bool:
+    """Whether a folder with these names in it was written by make-shards."""
+    return OUTPUT_MARK in names and any(name.startswith((".make-shards", "shard-")) for name in names)
 
 
 def assign_stems(paths: Sequence[tuple[str, str]]) -> list[str]:

@@ -1,0 +1,152 @@
+"""Walking a folder of raw pages: every folder once, every link once, and nothing outside of it unless that is allowed.
+
+Folders are walked by their own names first. A link then counts where what it leads to is not read by its own name:
+hidden, or of a name that no source reads. So a link to its own folder, two links to one folder, and trees of links that
+would double at each level cost nothing, and no page is read twice. A folder that cannot be listed, a link that leads
+nowhere or out of the raw folder, and a pipe are named, and cost themselves.
+"""
+
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+Identity = tuple[int, int]
+LEADS_OUT = "is a link that leads out of the folder; allow it with --allow-outside-links, or copy what it leads to"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundFile:
+    """A file in a folder that is walked: its size, times of change in nanoseconds, and whether it is a link."""
+
+    num_bytes: int
+    changed_ns: tuple[int, int]
+    is_link: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """What is in one folder.
+
+    Attributes:
+        path: relative to the raw folder, with a slash at its end; empty for the raw folder.
+        files: by name, in their order; links to files that are read by their own names are not among them.
+        trouble: names of the folder, or in it ("" is the folder itself), that cannot be read, and why.
+        passed_over: number of links to what is read by its own name.
+        is_output: whether the folder is passed over, as it holds what make-shards wrote.
+    """
+
+    path: str
+    files: dict[str, FoundFile]
+    trouble: tuple[tuple[str, str], ...] = ()
+    passed_over: int = 0
+    is_output: bool = False
+
+
+class FolderWalk:
+    """Walks a folder of raw pages; iterate over it once.
+
+    Args:
+        raw: the folder.
+        exclude: a folder below it that is passed over, such as the output.
+        allow_outside: follow links that lead out of `raw`.
+        is_read: whether a file of this name is read by itself.
+        is_output: whether a folder with these names in it is the output of an earlier job.
+    """
+
+    def __init__(
+        self,
+        raw: Path,
+        *,
+        exclude: Path | None,
+        allow_outside: bool,
+        is_read: Callable[[str], bool],
+        is_output: Callable[[list[str]], bool],
+    ) -> None:
+        self._raw = raw
+        self._root = os.path.realpath(raw)
+        self._excluded = os.path.realpath(exclude) if exclude else None
+        self._allow_outside = allow_outside
+        self._is_read = is_read
+        self._is_output = is_output
+        self._is_linked = False
+        """Whether what is walked now was found by a link: folders are walked by their own names first."""
+        self._seen: set[Identity] = set()
+        if exclude is not None and exclude.exists():
+            self._seen.add(_identity(exclude.stat()))
+
+    def __iter__(self) -> Iterator[Folder]:
+        folders, links = deque([""]), deque[str]()
+        while folders or links:
+            self._is_linked = self._is_linked or not folders
+            path = folders.popleft() if folders else links.popleft()
+            folder = self._raw / path
+            try:
+                identity = _identity(folder.stat())
+                if identity in self._seen:
+                    continue
+                self._seen.add(identity)
+                entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            except OSError as error:
+                yield Folder(path=path, files={}, trouble=(("", f"cannot be listed: {error.strerror}"),))
+                continue
+            if path and self._is_output([entry.name for entry in entries]):
+                yield Folder(path=path, files={}, is_output=True)
+                continue
+            yield self._sorted(path, [entry for entry in entries if not entry.name.startswith(".")], folders, links)
+
+    def _sorted(self, path: str, entries: list["os.DirEntry[str]"], folders: deque[str], links: deque[str]) -> Folder:
+        """Tell the entries of a folder apart: files, folders to walk, links to follow, and what costs itself."""
+        files: dict[str, FoundFile] = {}
+        trouble: list[tuple[str, str]] = []
+        passed_over = 0
+        for entry in entries:
+            try:
+                is_link = entry.is_symlink()
+                reason = self._refusal(entry) if is_link else None
+                state = entry.stat()
+            except OSError as error:
+                what = "a link to nothing that can be read" if entry.is_symlink() else "cannot be read"
+                trouble.append((entry.name, f"{what}: {error.strerror}"))
+                continue
+            if reason is not None:
+                trouble.append((entry.name, reason))
+            elif stat.S_ISDIR(state.st_mode):
+                (links if is_link else folders).append(f"{path}{entry.name}/")
+            elif not stat.S_ISREG(state.st_mode):
+                trouble.append((entry.name, "is a pipe, a socket or a device, not a file"))
+            elif (is_link or self._is_linked) and self._is_seen(entry, state, is_link=is_link):
+                passed_over += 1
+            else:
+                changed = (state.st_mtime_ns, state.st_ctime_ns)
+                files[entry.name] = FoundFile(num_bytes=state.st_size, changed_ns=changed, is_link=is_link)
+        return Folder(path=path, files=files, trouble=tuple(trouble), passed_over=passed_over)
+
+    def _refusal(self, entry: "os.DirEntry[str]") -> str | None:
+        if self._allow_outside or _is_below(os.path.realpath(entry.path), self._root):
+            return None
+        return LEADS_OUT
+
+    def _is_seen(self, link: "os.DirEntry[str]", state: os.stat_result, *, is_link: bool) -> bool:
+        """Whether a link leads to a file that is read by its own name, or that another link led to."""
+        target = os.path.realpath(link.path)
+        if is_link and _is_below(target, self._root):
+            parts = Path(os.path.relpath(target, self._root)).parts
+            is_hidden = any(part.startswith(".") for part in parts) or _is_below(target, self._excluded or "\0")
+            if not is_hidden and self._is_read(parts[-1]):
+                return True
+        if not self._is_read(link.name):  # a text beside several files may be the text of each
+            return False
+        is_seen = _identity(state) in self._seen
+        self._seen.add(_identity(state))
+        return is_seen
+
+
+def _is_below(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
+
+
+def _identity(state: os.stat_result) -> Identity:
+    return state.st_dev, state.st_ino
