@@ -19,6 +19,7 @@ from wdstream.make_shards.jobs import Job, OnPage, Quarantined, shard_name
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.record import ShardRecord, record_path
 from wdstream.make_shards.token_counts import TextCounts, open_counter
+from wdstream.raw.reading import Reading, merge_digests, reading
 from wdstream.raw.registry import source_of_kind
 from wdstream.raw.source import PageRange, PageReader, RawFile
 from wdstream.shards.layout import is_image
@@ -62,6 +63,7 @@ class ShardBuilder:
         self._options = options
         self._on_page = on_page
         self._counter = open_counter(options.tokenizer, with_paragraphs=options.paragraphs)
+        self._reading = Reading(raw, options)
 
     def build(self, job: Job) -> None:
         """Build the shard of a job, and save its record.
@@ -76,6 +78,7 @@ class ShardBuilder:
         contents = _Contents(job)
         writer: ShardWriter | None = None
         with ExitStack() as stack:
+            self._reading = stack.enter_context(reading(self._raw, self._options))
             for place, page in self._pages(job):
                 if page.entry is not None:
                     writer = writer or stack.enter_context(ShardWriter(path))
@@ -95,8 +98,9 @@ class ShardBuilder:
             OSError: the file cannot be written.
             GivingUp: a page needs more memory than this process has, or could not be read for now.
         """
-        for (item, number), page in self._pages(job):
-            page.keep(kept_path(self._out, job.number, item, number))
+        with reading(self._raw, self._options) as self._reading:
+            for (item, number), page in self._pages(job):
+                page.keep(kept_path(self._out, job.number, item, number))
         self._on_page(len(job.items), None)
 
     def _pages(self, job: Job) -> Iterator[tuple[Place, BuiltPage]]:
@@ -132,7 +136,7 @@ class ShardBuilder:
                 opened = source.open(item, self._raw / item.file.path, self._options)
                 reader = stack.enter_context(opened)
             except Exception as error:
-                yield 0, BuiltPage(reason=_reason(error, self._options.memory_limit_mb))
+                yield 0, self._refused(error)
                 return
             for page in pages:
                 self._on_page(number, page)
@@ -142,7 +146,7 @@ class ShardBuilder:
         try:
             stored = reader.read(number)
             if stored is None:  # a blank line
-                return BuiltPage()
+                return BuiltPage(read=self._reading.take())
             page = stored.page
             counts = self._counter.count([page])[0] if self._counter else None
             return BuiltPage(
@@ -151,9 +155,13 @@ class ShardBuilder:
                 entry=SampleEntry.of(page, stored.sizes),
                 counts=counts,
                 dropped=page.meta.get("text_dropped", {}),
+                read=self._reading.take(),
             )
         except Exception as error:
-            return BuiltPage(reason=_reason(error, self._options.memory_limit_mb))
+            return self._refused(error)
+
+    def _refused(self, error: Exception) -> BuiltPage:
+        return BuiltPage(reason=_reason(error, self._options.memory_limit_mb), read=self._reading.take())
 
     def _recorded(self, counts: Sequence[TextCounts]) -> list[str]:
         """The tokenizer whose counts are recorded; none where not all tokens are supervised: all is counted later."""
@@ -171,11 +179,13 @@ class _Contents:
         self._kinds: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
         self._without_image = 0
+        self._read: dict[str, str] = {}
         self.counts: list[TextCounts] = []
 
     def add(self, place: Place, page: BuiltPage) -> None:
         """Take in what became of one page."""
         file = self._job.items[place[0]].file
+        merge_digests(self._read, page.read)
         if page.reason is not None:
             shown = 0 if file.is_single_image else place[1]
             self._quarantined.append(Quarantined(file=file.path, page=shown, reason=page.reason))
@@ -196,13 +206,15 @@ class _Contents:
             pages=self._kinds,
             without_image=self._without_image,
             dropped=self._dropped,
+            items=self._job.digest,
+            read=self._read,
             quarantined=tuple(self._quarantined),
             tokens={name: tuple(count.tokens for count in self.counts) for name in counted},
             paragraphs={name: tuple(count.paragraphs for count in self.counts) for name in counted if with_paragraphs},
         )
 
 
-def survey_files(job: Job, raw: Path, on_page: OnPage, *, memory_limit_mb: int) -> list[RawFile]:
+def survey_files(job: Job, raw: Path, on_page: OnPage, options: MakeShardsOptions) -> list[RawFile]:
     """The files of a survey job with their pages, in its order; one that cannot be read has 0 pages and the reason.
 
     Raises:
@@ -216,9 +228,10 @@ def survey_files(job: Job, raw: Path, on_page: OnPage, *, memory_limit_mb: int) 
             continue
         on_page(number, None)
         try:
-            num_pages, marks = source_of_kind(item.file.kind).survey(raw / item.file.path)
+            with reading(raw, options):
+                num_pages, marks = source_of_kind(item.file.kind).survey(raw / item.file.path)
         except Exception as error:
-            files.append(replace(item.file, reason=_reason(error, memory_limit_mb)))
+            files.append(replace(item.file, reason=_reason(error, options.memory_limit_mb)))
         else:
             files.append(replace(item.file, num_pages=num_pages, marks=marks))
     return files
@@ -230,7 +243,7 @@ def _added(writer: ShardWriter, page: BuiltPage) -> BuiltPage:
     try:
         writer.add(page.key, page.members, page.entry)
     except ShardError as error:  # raised before anything is written
-        return BuiltPage(reason=f"cannot be in a shard: {error}")
+        return BuiltPage(reason=f"cannot be in a shard: {error}", read=page.read)
     return page
 
 

@@ -29,6 +29,7 @@ class BuiltPage:
         entry: what the index keeps of it.
         counts: tokens of its text, where a tokenizer was given.
         dropped: characters of its text layer that are not in the label, by reason.
+        read: digests of the files that were read for it (raw/reading.py).
         reason: why it is quarantined.
     """
 
@@ -37,6 +38,7 @@ class BuiltPage:
     entry: SampleEntry | None = None
     counts: TextCounts | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
+    read: Mapping[str, str] = field(default_factory=dict)
     reason: str | None = None
 
     def keep(self, path: Path) -> None:
@@ -47,6 +49,7 @@ class BuiltPage:
             "entry": asdict(self.entry) if self.entry else None,
             "counts": asdict(self.counts) if self.counts else None,
             "dropped": dict(self.dropped),
+            "read": dict(self.read),
             "reason": self.reason,
         }
         with atomic_write(path, is_durable=False) as file:

@@ -47,7 +47,7 @@ def make_shards(
     raw, out = Path(raw), Path(out)
     if out.resolve() == raw.resolve() or raw.resolve().is_relative_to(out.resolve()):
         raise ConfigError(f"{out}: shards cannot be written to the raw folder itself, or above it; choose another")
-    listing = _list(raw, out)
+    listing = _list(raw, out, options)
     counter = open_counter(options.tokenizer, with_paragraphs=options.paragraphs)
     refuse_foreign(out)
     job = _ShardsJob(raw, out, options, listing, on_progress)
@@ -67,8 +67,8 @@ def make_shards(
         raise MakeShardsStopped(f"stopped; run the same command again and it continues: {done}") from error
 
 
-def _list(raw: Path, out: Path) -> Listing:
-    listing = list_files(raw, exclude=out)
+def _list(raw: Path, out: Path, options: MakeShardsOptions) -> Listing:
+    listing = list_files(raw, exclude=out, allow_outside_links=options.allow_outside_links)
     if not listing.files:
         ignored = ", ".join(f"{count} {suffix}" for suffix, count in listing.ignored.items()) or "no files"
         raise ConfigError(f"{raw}: no file to read pages from, such as {', '.join(known_suffixes())} (found {ignored})")

@@ -5,6 +5,8 @@ alone, before any page is read, so that a kill changes nothing. Pages in the ord
 `pages_per_shard`. A page that is quarantined later leaves its shard one sample shorter and moves no other page.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NotRequired, TypedDict
@@ -87,6 +89,12 @@ class Job:
         settled = {*self.kept, *self.elsewhere}
         places = ((number, page) for number, item in enumerate(self.items) for page in item.numbers)
         return [place for place in places if place not in settled]
+
+    @property
+    def digest(self) -> str:
+        """32 hex digits over the ranges of pages, and the names, sizes and keys of their files."""
+        ranges = [[i.file.path, i.file.kind, i.file.stem, i.file.num_bytes, i.first, i.count] for i in self.items]
+        return hashlib.blake2b(json.dumps(ranges).encode(), digest_size=16).hexdigest()
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> "Job":

@@ -12,13 +12,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from wdstream.errors import ConfigError
+from wdstream.make_shards.built_pages import remove_kept
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.record import STATE_FOLDER
 from wdstream.raw.listing import OUTPUT_MARK, Listing
 from wdstream.raw.source import RawFile
-from wdstream.storage.atomic import atomic_write, write_file
+from wdstream.storage.atomic import TEMP_SUFFIX, atomic_write, write_file
 from wdstream.storage.json_lines import read_lines
 from wdstream.storage.lock import FileLock
+from wdstream.text.characters import short_name
 
 JOB_FILE = OUTPUT_MARK
 QUARANTINE = "quarantine.jsonl"
@@ -27,7 +29,7 @@ _SURVEY = "survey.jsonl"
 _LOCK = "lock"
 _LOCK_WAIT_S = 10.0
 _SHOWN_NAMES = 3
-_OURS = ("shard-*.tar", "shard-*.tar.idx", "shard-*.meta.npz", "*.tmp", JOB_FILE, QUARANTINE)
+_OURS = ("shard-*.tar", "shard-*.tar.idx", "shard-*.meta.npz", JOB_FILE, QUARANTINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +81,12 @@ def refuse_foreign(out: Path) -> None:
         raise ConfigError(f"{out}: expected a folder to write shards to, found a file")
     if not out.is_dir() or (out / JOB_FILE).is_file():
         return
-    others = sorted(path.name for path in out.iterdir() if path.name != STATE_FOLDER)
+    ours = {STATE_FOLDER, JOB_FILE + TEMP_SUFFIX}  # the first of a job, which was killed before it had its name
+    others = sorted(path.name for path in out.iterdir() if path.name not in ours)
     if others:
         raise ConfigError(
-            f"{out}: holds {len(others)} files or folders that make-shards did not write ({others[0]}, ...); choose a "
-            "new folder"
+            f"{out}: holds {len(others)} files or folders that make-shards did not write ({short_name(others[0])}, ...); "
+            "choose a new folder"
         )
 
 
@@ -100,6 +103,7 @@ def claim(out: Path, manifest: Manifest, listing: Listing, *, overwrite: bool) -
         ConfigError: the folder was made with other options or from other input, with every difference.
     """
     path = out / JOB_FILE
+    _remove_debris(out)
     if overwrite:
         _remove_output(out)
     if path.is_file():
@@ -124,7 +128,10 @@ def save_survey(out: Path, files: Sequence[RawFile]) -> None:
 def load_survey(out: Path) -> list[RawFile] | None:
     """The survey that was kept, or None when it had not finished."""
     path = out / STATE_FOLDER / _SURVEY
-    return [RawFile.from_json(line) for line in read_lines(path)] if path.is_file() else None
+    try:
+        return [RawFile.from_json(line) for line in read_lines(path)] if path.is_file() else None
+    except (ValueError, KeyError, TypeError):  # zeroed by a power cut, say
+        return None
 
 
 def _differences(out: Path, path: Path, wanted: Manifest, listing: Listing) -> list[str]:
@@ -158,6 +165,16 @@ def _named_difference(out: Path, listing: Listing) -> str:
         return "; a text file or an image of rows changed"
     more = f" and {len(changed) - _SHOWN_NAMES} more" if len(changed) > _SHOWN_NAMES else ""
     return f"; changed: {', '.join(changed[:_SHOWN_NAMES])}{more}"
+
+
+def _remove_debris(out: Path) -> None:
+    """Remove what a killed job left half-written, and pages it kept for a shard."""
+    for pattern in _OURS:
+        for path in out.glob(pattern + TEMP_SUFFIX):
+            path.unlink()
+    for path in (out / STATE_FOLDER).glob("*" + TEMP_SUFFIX):
+        path.unlink()
+    remove_kept(out)
 
 
 def _remove_output(out: Path) -> None:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from wdstream.make_shards.jobs import Quarantined
 from wdstream.storage.atomic import write_file
@@ -27,6 +28,8 @@ class ShardRecord:
         pages: samples by kind of source.
         without_image: samples that have no image.
         dropped: characters of text layers that were left out of the labels, by reason (`text_dropped` of a page).
+        items: digest of the ranges of pages that it was made from.
+        read: digests of the files that were read for it, by path (raw/reading.py).
         quarantined: pages that are not in it.
         tokens: per fingerprint of a tokenizer, tokens of each sample's text.
         paragraphs: as `tokens`, tokens of each paragraph of each sample that may be split, if wanted.
@@ -39,6 +42,8 @@ class ShardRecord:
     pages: Mapping[str, int]
     without_image: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
+    items: str = ""
+    read: Mapping[str, str] = field(default_factory=dict)
     quarantined: tuple[Quarantined, ...]
     tokens: Mapping[str, tuple[int, ...]]
     paragraphs: Mapping[str, tuple[tuple[int, ...], ...]]
@@ -52,6 +57,8 @@ class ShardRecord:
             "pages": dict(sorted(self.pages.items())),
             "without_image": self.without_image,
             "dropped": dict(sorted(self.dropped.items())),
+            "items": self.items,
+            "read": dict(sorted(self.read.items())),
             "quarantined": [[entry.file, entry.page, entry.reason] for entry in self.quarantined],
             "tokens": dict(self.tokens),
             "paragraphs": dict(self.paragraphs),
@@ -67,18 +74,24 @@ def record_path(out: Path, number: int) -> Path:
 def load_record(out: Path, number: int) -> ShardRecord | None:
     """The record of a shard, or None when the shard was not finished."""
     path = record_path(out, number)
-    if not path.is_file():
+    try:
+        return _record_of(number, json.loads(path.read_bytes())) if path.is_file() else None
+    except (ValueError, KeyError, TypeError):  # zeroed by a power cut, say: the shard is made again
         return None
-    tree = json.loads(path.read_bytes())
+
+
+def _record_of(number: int, tree: Mapping[str, Any]) -> ShardRecord:
     return ShardRecord(
         number=number,
         samples=tree["samples"],
         num_bytes=tree["bytes"],
         digest=tree["digest"],
         pages=tree["pages"],
-        # versions of wdstream before wrote none of the three
+        # versions of wdstream before wrote none of these
         without_image=tree.get("without_image", 0),
         dropped=tree.get("dropped", {}),
+        items=tree.get("items", ""),
+        read=tree.get("read", {}),
         quarantined=tuple(Quarantined(file=file, page=page, reason=why) for file, page, why in tree["quarantined"]),
         tokens={name: tuple(counts) for name, counts in tree["tokens"].items()},
         paragraphs={name: tuple(map(tuple, counts)) for name, counts in tree.get("paragraphs", {}).items()},

@@ -70,7 +70,7 @@ def serve() -> None:
         job = Job.from_json(json.loads(jobs.get()))
         try:
             if job.kind == "survey":
-                files = survey_files(job, raw, on_page, memory_limit_mb=options.memory_limit_mb)
+                files = survey_files(job, raw, on_page, options)
                 messages.send({"done": [asdict(file) for file in files]})
                 continue
             builder = builder or ShardBuilder(raw, out, options, on_page)

@@ -16,6 +16,7 @@ from wdstream.pixels.decode import EncodedImage, check_limit, check_strips
 from wdstream.pixels.grey import encode_jpeg
 from wdstream.pixels.header import image_header, pillow_header
 from wdstream.pixels.pillow import open_image, sniff_format, to_grey_or_rgb, unreadable
+from wdstream.raw.reading import limits, read_bytes
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.sidecar import Sidecars
 from wdstream.raw.source import (
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "GIF": "gif", "BMP": "bmp"}
-MAX_FILE_BYTES = 2 << 30
-MAX_FRAMES = 100_000
 
 
 class ImageSource(Source):
@@ -90,13 +89,7 @@ def read_file(path: Path) -> bytes:
     Raises:
         SourceError: it cannot be read, or is far larger than any page.
     """
-    try:
-        num_bytes = path.stat().st_size
-        if num_bytes > MAX_FILE_BYTES:
-            raise SourceError(f"file of {num_bytes} bytes is above the limit of {MAX_FILE_BYTES}")
-        return path.read_bytes()
-    except OSError as error:
-        raise SourceError(f"file cannot be read: {error.strerror}") from error
+    return read_bytes(path, limit=limits().max_file_bytes, option="--max-file-bytes")
 
 
 def count_pages(path: Path) -> int:
@@ -114,8 +107,9 @@ def count_pages(path: Path) -> int:
     if _format_of(head) != "TIFF":
         return 1
     num_frames = image_header(read_file(path)).num_frames
-    if not 0 < num_frames <= MAX_FRAMES:
-        raise DecodeError(f"TIFF says it has {num_frames} pages; 1 to {MAX_FRAMES} expected")
+    most = limits().max_frames
+    if not 0 < num_frames <= most:
+        raise DecodeError(f"TIFF says it has {num_frames} pages; 1 to {most} expected (--max-frames)")
     return num_frames
 
 

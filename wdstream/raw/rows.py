@@ -19,7 +19,7 @@ from typing import NoReturn
 from wdstream.errors import PageError, RowError, SourceError
 from wdstream.raw.images import read_file, store_image
 from wdstream.raw.row_files import is_image_file, resolve_image
-from wdstream.raw.row_lines import MAX_LINE_BYTES, mark_lines, numbered_lines
+from wdstream.raw.row_lines import mark_lines, numbered_lines
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageRange, Source, StoredImage, StoredPage, require_text
 from wdstream.records import Page, TextSegment
@@ -65,7 +65,7 @@ class _RowReader:
     def read(self, number: int) -> StoredPage | None:
         line = self._line(number)
         if line is None:
-            raise RowError(f"line is above the limit of {MAX_LINE_BYTES} bytes")
+            raise RowError(f"line is above the limit of {self._settings.max_line_bytes} bytes (--max-line-bytes)")
         if not line.strip():
             return None
         row = read_row(parse_line(line), self._rules)
@@ -83,7 +83,10 @@ class _RowReader:
 
     def _line(self, number: int) -> bytes | None:
         try:
-            return next(line for line_number, line in self._lines if line_number == number)
+            for line_number, line in self._lines:
+                if line_number == number:
+                    return line
+            raise SourceError(f"file ends before line {number}; it was cut after its lines were counted")
         except OSError as error:
             raise SourceError(f"file cannot be read: {error.strerror}") from error
 

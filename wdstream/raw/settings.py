@@ -33,5 +33,17 @@ class RawSettings(Settings):
     repeated."""
     chat_loss: ChatLoss = "all"
     """Which turns of the assistant are supervised in chat rows that do not say so: all, or the last one."""
+    allow_outside_links: bool = False
+    """Follow links that lead out of RAW; every folder and file is still read once. They are quarantined otherwise."""
+    max_file_bytes: int = Field(default=2 << 30, ge=1)
+    """Bytes of an image file, and of a compressed PDF once it is unpacked; larger ones are quarantined."""
+    max_line_bytes: int = Field(default=256 << 20, ge=1)
+    """Bytes of a line of a JSONL file; longer ones are quarantined."""
+    max_text_bytes: int = Field(default=64 << 20, ge=1)
+    """Bytes of the text file beside a PDF or an image; with a larger one, the page is quarantined."""
+    max_text_chars: int = Field(default=2_000_000, ge=1)
+    """Characters of the text layer of a PDF page; a page with more is quarantined."""
+    max_frames: int = Field(default=100_000, ge=1)
+    """Pages of a TIFF; a file with more is quarantined."""
     check_images: bool = True
     """Decode every image once, so that a page that is accepted can be trained on."""

@@ -6,16 +6,17 @@
 A sidecar is UTF-8. It takes the place of the text layer of a PDF.
 """
 
+import errno
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from wdstream.errors import SourceError
+from wdstream.raw.reading import limits, read_bytes
 from wdstream.raw.source import split_suffix
-from wdstream.text.characters import normalise_text
+from wdstream.text.characters import normalise_text, short_name
 
 _NAME = re.compile(r"(?P<name>.*?)(?P<page>\.[1-9][0-9]*)?\.txt", re.DOTALL | re.IGNORECASE)
-_MAX_BYTES = 64 << 20
 PAGE_BREAK = "\f"
 
 
@@ -60,7 +61,7 @@ class Sidecars:
         """
         for name in self._names:
             file = self._path.with_name(f"{name}.{page}.txt")
-            if file.is_file():
+            if _is_file(file):
                 return normalise_text(_read(file))
         if self._texts is None:
             self._texts = self._split()
@@ -69,7 +70,7 @@ class Sidecars:
     def _split(self) -> list[str]:
         """The texts of all pages, from the file for all of them; none without such a file."""
         files = (self._path.with_name(f"{name}.txt") for name in self._names)
-        file = next((file for file in files if file.is_file()), None)
+        file = next((file for file in files if _is_file(file)), None)
         if file is None:
             return []
         texts = _read(file).split(PAGE_BREAK)
@@ -84,12 +85,18 @@ class Sidecars:
         return texts
 
 
+def _is_file(file: Path) -> bool:
+    """Whether a text file is there; a name that no file can have, as the raw file's is so long, is that of none."""
+    try:
+        return file.is_file()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise SourceError(f"{short_name(file.name)} cannot be read: {error.strerror}") from error
+
+
 def _read(file: Path) -> str:
     try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise SourceError(f"{file.name} is above the limit of {_MAX_BYTES} bytes for the text of a file")
-        return file.read_bytes().decode("utf-8-sig")
+        return read_bytes(file, limit=limits().max_text_bytes, option="--max-text-bytes").decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SourceError(f"{file.name} is not UTF-8 (byte {error.start}); convert it") from error
-    except OSError as error:
-        raise SourceError(f"{file.name} cannot be read: {error.strerror}") from error

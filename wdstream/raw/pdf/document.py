@@ -5,6 +5,7 @@ The size in pixels is checked before rendering: a page may claim to be kilometre
 
 import ctypes
 import gzip
+import io
 import math
 import zlib
 from collections.abc import Iterator
@@ -19,12 +20,11 @@ from wdstream.errors import SourceError, needs_extra
 from wdstream.pixels.grey import MAX_JPEG_SIDE, encode_jpeg
 from wdstream.raw.pdf.characters import PageCharacters, read_characters
 from wdstream.raw.pdf.structure import Structure
+from wdstream.raw.reading import limits, read_bytes
 from wdstream.raw.source import StoredImage
 from wdstream.records import Size
 
 MAX_PAGES = 1_000_000
-MAX_UNPACKED_BYTES = 1 << 30
-MAX_TEXT_CHARS = 2_000_000
 _POINTS_PER_INCH = 72
 _FINER = 1000
 _ROUNDED_DOWN = 1 - 1e-12  # so that a side that is whole in exact numbers is not rounded up
@@ -121,8 +121,9 @@ class PdfPage:
 
     def _count_characters(self, text_page: Any) -> int:
         num_chars = int(text_page.count_chars())
-        if num_chars > MAX_TEXT_CHARS:
-            raise SourceError(f"text layer of {num_chars} characters is above the limit of {MAX_TEXT_CHARS}")
+        most = limits().max_text_chars
+        if num_chars > most:
+            raise SourceError(f"text layer of {num_chars} characters is above the limit of {most} (--max-text-chars)")
         return max(0, num_chars)
 
     def characters(self, size: Size) -> PageCharacters:
@@ -239,13 +240,17 @@ def import_pdfium() -> Any:
 def _content(path: Path) -> bytes | Path:
     """What PDFium reads: a small file's bytes, unpacked; a large file by its path, page by page as it needs them."""
     try:
+        most = limits().max_file_bytes
         if path.suffix.lower() == ".gz":
-            with gzip.open(path) as stream:
-                data = stream.read(MAX_UNPACKED_BYTES + 1)
-            if len(data) > MAX_UNPACKED_BYTES:
-                raise SourceError(f"file unpacks to more than the limit of {MAX_UNPACKED_BYTES} bytes; unpack it first")
+            packed = read_bytes(path, limit=most, option="--max-file-bytes")
+            with gzip.GzipFile(fileobj=io.BytesIO(packed)) as stream:
+                data = stream.read(most + 1)
+            if len(data) > most:
+                raise SourceError(f"file unpacks to more than the limit of {most} bytes (--max-file-bytes)")
             return data
-        return path if path.stat().st_size > _READ_WHOLE_BYTES else path.read_bytes()
+        if path.stat().st_size > _READ_WHOLE_BYTES:
+            return path
+        return read_bytes(path, limit=_READ_WHOLE_BYTES, option="")
     except (OSError, EOFError, zlib.error) as error:
         raise SourceError(f"file cannot be read: {getattr(error, 'strerror', None) or error}") from error
 

@@ -1,0 +1,154 @@
+"""Reading raw files: in the raw folder only, and with a digest of what was read, so that a later change is noticed.
+
+`make_shards` reads pages in a `Reading`. Sources read whole files by `read_bytes`, or say by `note_line` which line of a
+file they read; outside of a `Reading` (a survey, a program of its own) both only read.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+from wdstream.errors import SourceError
+from wdstream.raw.settings import RawSettings
+
+_CHUNK_BYTES = 1 << 20
+_DIGEST_BYTES = 16
+_LINES = "lines:"
+_MODULUS = 1 << (8 * _DIGEST_BYTES)
+
+
+class Reading:
+    """What is read from one folder; made by `reading`.
+
+    Args:
+        root: the raw folder.
+        settings: limits, and whether a file may be reached by a link that leads out of the folder.
+    """
+
+    def __init__(self, root: Path, settings: RawSettings) -> None:
+        self.settings = settings
+        self._root = root
+        self._real_root = os.path.realpath(root)
+        self._allow_outside = settings.allow_outside_links or settings.allow_outside_images
+        self._digests: dict[str, str] = {}
+
+    def take(self) -> dict[str, str]:
+        """Digests of what was read since the last call, by path relative to the root."""
+        digests, self._digests = self._digests, {}
+        return digests
+
+    def check(self, path: Path) -> None:
+        """Refuse a file that is reached by a link out of the folder.
+
+        Raises:
+            SourceError: it is, and that is not allowed.
+        """
+        if not self._allow_outside and not Path(os.path.realpath(path)).is_relative_to(self._real_root):
+            raise SourceError(
+                f"{path.name} is a link that leads out of the folder; allow it with --allow-outside-links"
+            )
+
+    def note(self, path: Path, digest: str) -> None:
+        """Note the digest of a file, or of some of its lines."""
+        name = os.path.relpath(path, self._root)
+        before = self._digests.get(name)
+        self._digests[name] = merged(before, digest) if before else digest
+
+
+_DEFAULTS = RawSettings()
+_current: ContextVar[Reading | None] = ContextVar("reading", default=None)
+
+
+@contextmanager
+def reading(root: Path, settings: RawSettings) -> Iterator[Reading]:
+    """Read in the folder `root`, by these settings, for the block."""
+    current = Reading(root, settings)
+    token = _current.set(current)
+    try:
+        yield current
+    finally:
+        _current.reset(token)
+
+
+def limits() -> RawSettings:
+    """The settings whose limits hold: those of the `reading` around, else the defaults."""
+    current = _current.get()
+    return _DEFAULTS if current is None else current.settings
+
+
+def read_bytes(path: Path, *, limit: int, option: str) -> bytes:
+    """All bytes of a raw file.
+
+    Args:
+        path: of the file.
+        limit: bytes that it may have.
+        option: of make-shards, which sets the limit.
+
+    Raises:
+        SourceError: it cannot be read, is above the limit, or a link leads out of the folder.
+    """
+    try:
+        num_bytes = path.stat().st_size
+        if num_bytes > limit:
+            raise SourceError(f"{path.name} of {num_bytes:,} bytes is above the limit of {limit:,} ({option})")
+        current = _current.get()
+        if current is None:
+            return path.read_bytes()
+        current.check(path)
+        data = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"file cannot be read: {error.strerror}") from error
+    current.note(path, _digest([data]))
+    return data
+
+
+def note_line(path: Path, number: int, line: bytes) -> None:
+    """Note line `number` of a file; the digest of several lines does not depend on which process read which."""
+    current = _current.get()
+    if current is not None:
+        current.note(path, lines_digest([(number, line)]))
+
+
+def file_digest(path: Path) -> str:
+    """The digest of all of a file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return _digest(iter(lambda: file.read(_CHUNK_BYTES), b""))
+
+
+def lines_digest(lines: Iterable[tuple[int, bytes]]) -> str:
+    """The digest of lines of a file, each with its number."""
+    total = sum(int(_digest([b"%d " % number, line]), 16) for number, line in lines)
+    return f"{_LINES}{total % _MODULUS:0{2 * _DIGEST_BYTES}x}"
+
+
+def is_of_lines(digest: str) -> bool:
+    """Whether a digest is of some lines of its file."""
+    return digest.startswith(_LINES)
+
+
+def merged(one: str, other: str) -> str:
+    """The digest of all lines, from those of some each; of a whole file, the one that was read last."""
+    if not (is_of_lines(one) and is_of_lines(other)):
+        return other
+    total = sum(int(digest.removeprefix(_LINES), 16) for digest in (one, other))
+    return f"{_LINES}{total % _MODULUS:0{2 * _DIGEST_BYTES}x}"
+
+
+def merge_digests(into: dict[str, str], digests: Mapping[str, str]) -> None:
+    """Add the digests of one page to those of a shard."""
+    for name, digest in digests.items():
+        into[name] = merged(into[name], digest) if name in into else digest
+
+
+def _digest(chunks: Iterable[bytes]) -> str:
+    content = hashlib.sha256()
+    for chunk in chunks:
+        content.update(chunk)
+    return content.digest()[:_DIGEST_BYTES].hex()
