@@ -85,8 +85,8 @@ def refuse_foreign(out: Path) -> None:
     others = sorted(path.name for path in out.iterdir() if path.name not in ours)
     if others:
         raise ConfigError(
-            f"{out}: holds {len(others)} files or folders that make-shards did not write ({short_name(others[0])}, ...); "
-            "choose a new folder"
+            f"{out}: holds {len(others)} files or folders that make-shards did not write "
+            f"({short_name(others[0])}, ...); choose a new folder"
         )
 
 

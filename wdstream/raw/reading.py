@@ -1,7 +1,7 @@
 """Reading raw files: in the raw folder only, and with a digest of what was read, so that a later change is noticed.
 
-`make_shards` reads pages in a `Reading`. Sources read whole files by `read_bytes`, or say by `note_line` which line of a
-file they read; outside of a `Reading` (a survey, a program of its own) both only read.
+`make_shards` reads pages in a `Reading`. Sources read whole files by `read_bytes`, or say by `note_line` which line of
+a file they read; outside of a `Reading`, in a program of its own, both only read.
 """
 
 import hashlib
