@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.raw.pdf.characters import PageCharacters
-from wdstream.raw.pdf.lines import characters_text, joined_lines, kept_numbers, split_lines
-from wdstream.raw.pdf.right_to_left import logical_texts
+from wdstream.raw.pdf.reading.lines import characters_text, joined_lines, kept_numbers, split_lines
+from wdstream.raw.pdf.reading.right_to_left import logical_texts
 from wdstream.text.script import combining_marks, right_to_left_letters
 
 

@@ -12,9 +12,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.raw.pdf.bidi import CLOSING, MIRROR, OPENING, Element, logical_order, partners
 from wdstream.raw.pdf.characters import PageCharacters
-from wdstream.raw.pdf.words import GlyphRun, PrintedLine
+from wdstream.raw.pdf.reading.bidi import CLOSING, MIRROR, OPENING, Element, logical_order, partners
+from wdstream.raw.pdf.reading.words import GlyphRun, PrintedLine
 from wdstream.text.joining import JOINER, joins_next, joins_previous, reads_well
 from wdstream.text.script import right_to_left_letters
 

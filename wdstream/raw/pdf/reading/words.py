@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.raw.pdf.bidi import MIRROR, Element, element_of
 from wdstream.raw.pdf.characters import PageCharacters
+from wdstream.raw.pdf.reading.bidi import MIRROR, Element, element_of
 from wdstream.text.joining import JOINER
 
 _TURNED_BY_PDFIUM = MIRROR | dict(zip("“”‘’", "”“’‘", strict=True))
@@ -94,12 +94,7 @@ class PrintedLine:
         self._unturn()
         glyphs, marks = self._glyphs()
         self._attach(marks, glyphs)
-        steps = [
-            after.left - before.left
-            for before, after in pairwise(glyphs)
-            if before.is_letter and after.is_letter and abs(after.left - before.left) < _FAR * after.em
-        ]
-        self._goes_right = sum(1 if step > 0 else -1 for step in steps if step) > 0
+        self._goes_right = _goes_right(glyphs)
         self.runs = sorted(self._runs(glyphs), key=lambda run: run.centre)
 
     def _unturn(self) -> None:
@@ -215,6 +210,13 @@ class PrintedLine:
             return False
         points = before.text in _POINTS or glyph.text in _POINTS
         return gap > (_SPACE_AT_POINT if points else _SPACE)
+
+
+def _goes_right(glyphs: Sequence[Glyph]) -> bool:
+    """Whether most neighbouring letters, in PDFium's order, go from left to right."""
+    pairs = [(before, after) for before, after in pairwise(glyphs) if before.is_letter and after.is_letter]
+    steps = [after.left - before.left for before, after in pairs if abs(after.left - before.left) < _FAR * after.em]
+    return sum(1 if step > 0 else -1 for step in steps if step) > 0
 
 
 def along(characters: PageCharacters, line: NDArray[np.intp]) -> NDArray[np.float32]:

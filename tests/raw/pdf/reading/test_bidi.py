@@ -2,7 +2,7 @@
 
 import pytest
 
-from wdstream.raw.pdf.bidi import MIRROR, element_of, logical_order
+from wdstream.raw.pdf.reading.bidi import MIRROR, element_of, logical_order
 
 
 def read(printed: str, *, from_right: bool = True) -> str:

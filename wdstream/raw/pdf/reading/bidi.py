@@ -98,11 +98,9 @@ def _left_to_right_runs(printed: Sequence[Element]) -> list[int]:
     runs = [0] * len(printed)
     kinds = _resolved_numbers(printed)
     pairs = partners(printed)
-    number = 0
-    at = 0
-    while at < len(printed):
-        if kinds[at] not in {"L", "EN", "AN"}:
-            at += 1
+    number = last = 0
+    for at, kind in enumerate(kinds):
+        if kind not in {"L", "EN", "AN"} or runs[at]:
             continue
         number += 1
         first, last = at, _end_of_run(printed, kinds, pairs, at)
@@ -110,7 +108,6 @@ def _left_to_right_runs(printed: Sequence[Element]) -> list[int]:
             first, last = _with_signs(printed, first, last)
         first, last = _with_partner(pairs, first, last)
         runs[first : last + 1] = [number] * (last + 1 - first)
-        at = last + 1
     return runs
 
 
@@ -130,10 +127,14 @@ def _resolved_numbers(printed: Sequence[Element]) -> list[str]:
         before, after = kinds[at - 1], kinds[at + 1]
         if before == after and ((kinds[at] == "CS" and before in {"EN", "AN"}) or (kinds[at], before) == ("ES", "EN")):
             kinds[at] = before
-    for steps in (range(1, len(kinds)), range(len(kinds) - 2, -1, -1)):
-        for at in steps:
-            if kinds[at] == "ET" and kinds[at - steps.step] == "EN":
-                kinds[at] = "EN"
+    return _with_terminators(_with_terminators(kinds)[::-1])[::-1]
+
+
+def _with_terminators(kinds: list[str]) -> list[str]:
+    """Classes with the terminators after a European number as part of it."""
+    for at in range(1, len(kinds)):
+        if kinds[at] == "ET" and kinds[at - 1] == "EN":
+            kinds[at] = "EN"
     return kinds
 
 

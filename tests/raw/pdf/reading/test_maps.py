@@ -1,0 +1,100 @@
+"""Characters without a map, or with a wrong one, on the cases, shipped pages and small PDFs with fonts of their own."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.paths import DATA
+from tests.helpers.pdf_files import write_pdf
+from wdstream.raw.pdf.document import open_pdf
+from wdstream.raw.pdf.logical import page_text
+from wdstream.raw.pdf.reading.fonts import read_fonts
+from wdstream.raw.pdf.reading.maps import mapped_share, mended_codes, mixed_words
+
+PDF, CASES = DATA / "pages" / "pdf", DATA / "cases" / "pdf"
+ENGLISH = (
+    "The quick brown fox jumps over the lazy dog, and then it sleeps in the warm sun for the rest of the afternoon."
+)
+
+
+def label_of(path: Path) -> tuple[str, float]:
+    with open_pdf(path) as pdf, pdf.page(1) as page:
+        characters = page.characters(page.pixel_size(1))
+        fonts = read_fonts(characters)
+        characters = mended_codes(characters, fonts)
+        keep = np.ones(len(characters), np.bool_)
+        text = page_text(characters, keep)
+        return text, mapped_share(characters, keep, fonts, text)
+
+
+def page_with_fonts(tmp_path: Path, lines: dict[str, str], names: dict[str, str]) -> Path:
+    """A page of lines in Type 3 and Type 1 fonts whose glyphs have names that mean nothing, as bitmap fonts of TeX."""
+    widths = f"/FirstChar 0/LastChar 255/Widths[{'7 ' * 256}]"
+    encoding = f"/Encoding<</Type/Encoding/Differences[0 {' '.join(f'/glyph{code}' for code in range(256))}]>>"
+    type3 = "/Subtype/Type3/FontBBox[0 0 7 10]/FontMatrix[0.1 0 0 0.1 0 0]/CharProcs<<>>"
+    objects: dict[int, str | bytes] = {}
+    resources = []
+    for number, font in enumerate(lines, 10):
+        kind = f"/Subtype/Type1/BaseFont/{names[font]}" if font in names else type3
+        objects[number] = f"<</Type/Font{kind}{widths}{encoding}>>"
+        resources.append(f"/{font} {number} 0 R")
+    shown = "".join(
+        f"BT /{font} 10 Tf 20 {180 - 20 * at} Td <{text.encode('latin-1').hex()}> Tj ET\n"
+        for at, (font, text) in enumerate(lines.items())
+    )
+    found = f"/Font<<{''.join(resources)}>>"
+    return write_pdf(tmp_path / "x.pdf", shown, page="/MediaBox[0 0 2000 200]", resources=found, objects=objects)
+
+
+def test_a_font_without_a_map_whose_letters_are_shifted_is_not_text() -> None:
+    assert label_of(CASES / "type3_nomap.pdf") == ("Khoor zruog", 0.0)
+
+
+def test_letters_that_land_on_accents_are_not_text() -> None:
+    text, share = label_of(PDF / "slides-packaging-tutorial.ru.pdf")
+    assert text.startswith("Äîïîëíèòåëüíàÿ")
+    assert share < 0.5
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in sorted(PDF.glob("*.pdf")) if path.stem != "slides-packaging-tutorial.ru"],
+    ids=lambda path: path.stem,
+)
+def test_shipped_pages_mean_what_they_say(path: Path) -> None:
+    assert label_of(path)[1] == 1.0
+
+
+def test_a_font_without_a_map_that_keeps_to_ascii_is_believed(tmp_path: Path) -> None:
+    path = page_with_fonts(tmp_path, {"T": ENGLISH, "N": "1984 20.5 1,000", "B": "Introduction"}, {})
+    text, share = label_of(path)
+    assert ENGLISH in text
+    assert share == 1.0
+
+
+def test_every_letter_a_few_codes_further_is_not(tmp_path: Path) -> None:
+    shifted = "".join(chr(ord(letter) + 3) if letter.isalpha() else letter for letter in ENGLISH)
+    assert label_of(page_with_fonts(tmp_path, {"T": shifted}, {}))[1] == 0.0
+    assert label_of(page_with_fonts(tmp_path, {"T": "/,1(83 7+( 25'(5"}, {}))[1] == 0.0
+
+
+def test_brackets_of_tex_are_known_by_the_name_of_their_font(tmp_path: Path) -> None:
+    path = page_with_fonts(tmp_path, {"T": ENGLISH, "S": "hi"}, {"S": "ABCDEF+CMSY10"})
+    text, share = label_of(path)
+    assert text.endswith("⟨⟩")
+    assert share == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("असेपॉЙल लॉЭसयची सϋगते का", ["असेपॉЙल", "लॉЭसयची", "सϋगते"]),
+        ("مͳ وجود یΈ دیΎر", ["مͳ", "یΈ", "دیΎر"]),
+        ("лiсосiк управлiннi рiвнi оb пb лb", []),
+        ("ωμέγα μm 5Ω αβγ漢字 ひらがなカタカナ漢字", []),
+        ("one मͳ two three", []),  # a slip
+    ],
+)
+def test_words_that_mix_alphabets(text: str, wanted: list[str]) -> None:
+    assert mixed_words(text) == wanted

@@ -1,0 +1,155 @@
+"""Which characters of a page mean what they say: wrong or missing maps from a font's codes to Unicode.
+
+PDFium marks characters whose font has no map and gives their plain codes instead. Those are right where the font keeps
+to ASCII, as many fonts of TeX do, and wrong everywhere else; only the text itself tells. So it is asked by font:
+letters that come as often as in Latin text are such letters. Words that mix alphabets betray maps that are wrong.
+"""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import regex
+from numpy.typing import NDArray
+
+from wdstream.raw.pdf.characters import PageCharacters
+from wdstream.raw.pdf.reading.fonts import PageFonts
+from wdstream.text.script import script_of_letter
+
+_SPACE = 0x20
+_MIN_LETTERS, _LIKE_LATIN = 40, 0.8
+_ACCENTED_SHARE = 0.25
+_MIN_KNOWN_WORDS = 2
+_MIN_DIFFERENT_LETTERS, _MIN_LETTERS_SHARE = 4, 0.6
+_IN_NUMBERS, _MIN_DIGITS = tuple(map(ord, ".,-+")), 0.6
+_MIN_MIXED_WORDS, _MIXED_SHARE = 3, 0.05
+_NO_CHARACTER = (0xFFFD, 0xFEFF)
+# How often each letter comes in running text, in 1,000: about the mean of English, French, German, Spanish, Portuguese,
+# Dutch and Italian. These languages are near each other beside any other assignment of codes to letters.
+_FREQUENCIES = {
+    "e": 146, "t": 66, "a": 87, "o": 70, "i": 75, "n": 77, "s": 65, "r": 66, "h": 31, "l": 43, "d": 45, "c": 33,
+    "u": 42, "m": 28, "f": 14, "p": 22, "g": 17, "w": 11, "y": 7, "b": 13, "v": 13, "k": 6, "x": 3, "j": 3, "q": 6,
+    "z": 5,
+}  # fmt: skip
+_LATIN = np.array([_FREQUENCIES[letter] for letter in "abcdefghijklmnopqrstuvwxyz"], np.float64)
+_LONG_WORD = regex.compile("[A-Z]?[a-z]{3,}")
+_WORD = regex.compile(r"[\p{L}\p{M}]{2,}")
+_MATH_SYMBOLS = re.compile(r"(?:^|\+)(?:CM|LM|EU)SY\d|LMMathSymbols")
+_BRACKETS = {ord("h"): 0x27E8, ord("i"): 0x27E9}
+_TOGETHER = (
+    frozenset({"Latn", "Grek"}),
+    frozenset({"Hani", "Hira", "Kana", "Hang", "Bopo", "Latn", "Grek", "Cyrl"}),
+    frozenset({"Copt", "Grek"}),
+)
+
+
+def mapped_share(characters: PageCharacters, keep: NDArray[np.bool_], fonts: PageFonts, text: str) -> float:
+    """Share of the printed characters that mean what they say in Unicode, 0 to 1; 1 for a page without any.
+
+    Args:
+        characters: of the page, n of them in m text objects.
+        keep: (n,) which characters count.
+        fonts: of its text objects.
+        text: of the page, in reading order.
+    """
+    printed = keep & ~characters.is_generated & (characters.codes != _SPACE)
+    if not printed.any():
+        return 1.0
+    unmapped = printed & ~characters.is_mapped
+    wrong = unmapped | (printed & _means_nothing(characters.codes))
+    if unmapped.any():
+        wrong[unmapped] = ~_believed_characters(characters, printed, unmapped, fonts)[unmapped]
+    mixed = min(sum(len(word) for word in mixed_words(text)), int(printed.sum() - wrong.sum()))
+    return 1 - (int(wrong.sum()) + mixed) / int(printed.sum())
+
+
+def _believed_characters(
+    characters: PageCharacters, printed: NDArray[np.bool_], unmapped: NDArray[np.bool_], fonts: PageFonts
+) -> NDArray[np.bool_]:
+    """(n,) which characters without a map can be believed, by font; Type 3 fonts of one page vouch for each other."""
+    codes = characters.codes
+    numbers = np.where(characters.object_number >= 0, fonts.numbers[characters.object_number], -1)
+    known = _words_of(characters, printed & characters.is_mapped)
+    is_unnamed = np.isin(numbers, [number for number, name in enumerate(fonts.names) if not name])
+    unnamed_read = _reads_as_latin(_letter_counts(codes[unmapped & is_unnamed]))
+    believed = np.zeros(len(codes), np.bool_)
+    for font in np.unique(numbers[unmapped]):
+        of_font = unmapped & (numbers == font)
+        letters = _letter_counts(codes[of_font])
+        is_words = (letters > 0).sum() >= _MIN_DIFFERENT_LETTERS and letters.sum() >= _MIN_LETTERS_SHARE * of_font.sum()
+        vouched = _MIN_KNOWN_WORDS if unnamed_read and is_words and is_unnamed[of_font].any() else 0
+        believed[of_font] = _believed(codes[of_font], vouched or len(_words_of(characters, of_font) & known))
+    return believed
+
+
+def _words_of(characters: PageCharacters, which: NDArray[np.bool_]) -> set[str]:
+    """Words of four ASCII letters and more among the characters chosen, in lower case; CamelCase is several."""
+    codes = np.where(which, characters.codes, _SPACE)
+    text = codes.astype("<u4").tobytes().decode("utf-32-le", "replace")
+    return {word.lower() for word in _LONG_WORD.findall(text)}
+
+
+def _means_nothing(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """(n,) replacement characters, private use and codes that Unicode gives to no character."""
+    is_private = (codes >= 0xE000) & (codes < 0xF900) | (codes >= 0xF0000)
+    is_none = (codes & 0xFFFE) == 0xFFFE
+    found: NDArray[np.bool_] = is_private | is_none | np.isin(codes, _NO_CHARACTER)
+    return found
+
+
+def _letter_counts(codes: NDArray[np.uint32]) -> NDArray[np.float64]:
+    """(26,) how often each letter of ASCII comes, in either case."""
+    lower = codes | 0x20
+    return np.bincount(lower[(lower >= 0x61) & (lower <= 0x7A)] - 0x61, minlength=26).astype(np.float64)
+
+
+def _believed(codes: NDArray[np.uint32], known_words: int) -> NDArray[np.bool_]:
+    """(k,) which codes of one font without a map can be believed: ASCII, if the font is seen to keep to it.
+
+    It is where its letters come as often as in text, where it has words that mapped fonts of the page have, too, or
+    where it has digits alone. Letters of Latin-1 are believed with it where they are few, as accented ones are.
+    """
+    letters = _letter_counts(codes)
+    is_ascii = (codes > _SPACE) & (codes < 0x7F)
+    is_digit = (codes >= 0x30) & (codes <= 0x39)
+    if not (known_words >= _MIN_KNOWN_WORDS or _reads_as_latin(letters)):
+        is_number = bool((is_digit | np.isin(codes, _IN_NUMBERS)).all()) and is_digit.mean() >= _MIN_DIGITS
+        return is_digit | is_ascii if is_number else np.zeros(len(codes), np.bool_)
+    is_accented = (codes >= 0xC0) & (codes <= 0xFF)
+    return is_ascii | is_accented if is_accented.sum() <= _ACCENTED_SHARE * letters.sum() else is_ascii
+
+
+def _reads_as_latin(letters: NDArray[np.float64]) -> bool:
+    """Whether counts of the 26 letters are those of a text in a Latin script."""
+    if letters.sum() < _MIN_LETTERS:
+        return False
+    return float(letters @ _LATIN / (np.linalg.norm(letters) * np.linalg.norm(_LATIN))) >= _LIKE_LATIN
+
+
+def mixed_words(text: str) -> list[str]:
+    """Words that mix alphabets as no language does, if they are more than a slip.
+
+    ASCII letters beside others are no mixture: marks of footnotes, names in code, `i` for a Ukrainian letter.
+    """
+    words = _WORD.findall(text)
+    mixed = [word for word in words if not word.isascii() and _is_mixed(word)]
+    return mixed if len(mixed) >= max(_MIN_MIXED_WORDS, _MIXED_SHARE * len(words)) else []
+
+
+def _is_mixed(word: str) -> bool:
+    scripts = {script_of_letter(letter) for letter in word if not letter.isascii()} - {"Zyyy"}
+    return len(scripts) > 1 and not any(together >= scripts for together in _TOGETHER)
+
+
+def mended_codes(characters: PageCharacters, fonts: PageFonts) -> PageCharacters:
+    """The characters with what the name of their font proves: in TeX's math symbols h and i are brackets."""
+    is_symbol = np.array([_MATH_SYMBOLS.search(name) is not None for name in fonts.names] or [False])
+    if not is_symbol.any():
+        return characters
+    has_object = characters.object_number >= 0
+    of_symbols = has_object & is_symbol[fonts.numbers[characters.object_number]] & ~characters.is_mapped
+    codes, is_mapped = characters.codes.copy(), characters.is_mapped.copy()
+    for code, bracket in _BRACKETS.items():
+        at = of_symbols & (characters.codes == code)
+        codes[at], is_mapped[at] = bracket, True
+    return replace(characters, codes=codes, is_mapped=is_mapped)
