@@ -15,6 +15,7 @@ WdstreamError
 │   └── DamagedSampleError  the bytes of one sample are not those that were indexed; a PageError too: only it is skipped
 ├── PlanError        no plan can be made from these settings
 ├── StateError       a saved state belongs to another plan
+├── DamagedFileError a list that a run or a job keeps (JSON lines) has a damaged line in the middle
 ├── FamilyError      a model family is unknown, or cannot do what is asked
 └── TrainError       the training run cannot start or continue
 
@@ -83,6 +84,10 @@ class PlanError(WdstreamError, ValueError):
 
 class StateError(WdstreamError):
     """A saved state belongs to another plan."""
+
+
+class DamagedFileError(WdstreamError):
+    """A list that a run or a job keeps is damaged, not only cut off at its end."""
 
 
 class FamilyError(WdstreamError):

@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from wdstream.config.schema import Config
+from wdstream.errors import TrainError
 from wdstream.runs.layout import RunLayout, StepLine
 from wdstream.runs.record import (
     DataSizes,
@@ -64,6 +67,29 @@ def test_starts_add_up_and_changes_are_reported(tmp_path: Path) -> None:
     assert list(found.steps) == [step_line(step) for step in range(5)]
     assert found.states == {5: {"step": 5}}
     assert (found.world_size(3), found.world_size(99)) == (2, 2)
+
+
+def test_an_older_record_is_compared_as_it_is_read_today(tmp_path: Path) -> None:
+    """A key that was not there yet and a colour that was written as a name are no changes of this start."""
+    red = config().replace(tiling={"pad_color": "red"})
+    start(tmp_path, red, step=0, world_size=1)
+    before = json.loads((tmp_path / "run.json").read_text())
+    del before["config"]["model"]["allow_missing"], before["config"]["data"]["workers"]
+    before["config"]["tiling"]["pad_color"] = "red"
+    before["config"]["train"]["lr"] = 3e-5
+    (tmp_path / "run.json").write_text(json.dumps(before))
+    _, changes = start(tmp_path, red, step=2, world_size=1)
+    assert changes[1:] == ["train.lr: 3e-05 -> 0.0001"]
+    assert "lines of steps 0 to 1 are lost" in changes[0]
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"ver', "\0" * 30, "null"])
+def test_a_damaged_record_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(TrainError, match=r"run\.json: expected a JSON object, found .*; it is damaged"):
+        start(tmp_path, config(), step=2, world_size=1)
+    with pytest.raises(TrainError, match=r"not the folder of a training run: run\.json cannot be read"):
+        read_run(tmp_path)
 
 
 def test_a_start_from_nothing_forgets_the_starts_before(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 from urllib.parse import quote
 
 from wdstream.records import Failure
-from wdstream.storage.json_lines import cut_back, read_lines
+from wdstream.storage.atomic import sync_folder
+from wdstream.storage.json_lines import cut_back, read_lines, sync_lines
 
 if TYPE_CHECKING:
     from wdstream.nodes.node import State
@@ -89,14 +90,29 @@ class RunLayout:
         self.final = output / "final"
         self.lock = output / "lock"
 
-    def cut_back(self, *, next_step: int) -> None:
-        """Keep only what steps before `next_step` wrote; it and later ones will be computed again."""
+    @property
+    def growing(self) -> tuple[Path, ...]:
+        """The files that get a line now and then."""
         listed = (self.quarantine, self.pages, self.rejects)
-        for path in (self.steps, self.states, *listed, self.metrics, self.evaluations):
+        return (self.steps, self.states, *listed, self.metrics, self.evaluations)
+
+    def cut_back(self, *, next_step: int) -> None:
+        """Keep only what steps before `next_step` wrote; it and later ones will be computed again.
+
+        Raises:
+            DamagedFileError: a file has a damaged line in the middle.
+        """
+        for path in self.growing:
             cut_back(path, next_step=next_step)
         for path in self.generated.glob("*/step-*.jsonl"):
             if int(path.stem.removeprefix("step-")) >= next_step:
                 path.unlink()
+
+    def sync(self) -> None:
+        """Wait until all that was written to the growing files is on the disk: a checkpoint counts on it."""
+        for path in self.growing:
+            sync_lines(path)
+        sync_folder(self.output)
 
     def generated_pages(self, name: str, step: int) -> Path:
         """The pages of evaluation set `name` that the model wrote after `step`."""
@@ -104,16 +120,18 @@ class RunLayout:
 
     def read_steps(self) -> list[StepLine]:
         """The ledger, one entry per step."""
-        return [cast(StepLine, line) for line in read_lines(self.steps)]
+        return [cast(StepLine, line) for line in read_lines(self.steps, needed=StepLine.__required_keys__)]
 
     def read_states(self) -> dict[int, "State"]:
         """States of the stream by the step that follows them."""
-        states = [cast(StateLine, line)["stream"] for line in read_lines(self.states)]
+        states = [
+            cast(StateLine, line)["stream"] for line in read_lines(self.states, needed=StateLine.__required_keys__)
+        ]
         return {int(state["step"]): state for state in states}
 
     def read_pages(self, step: int) -> dict[int, list[str]] | None:
         """Keys by pack number of a step, where they are listed; else None."""
-        lines = (cast(PagesLine, line) for line in read_lines(self.pages))
+        lines = (cast(PagesLine, line) for line in read_lines(self.pages, needed=PagesLine.__required_keys__))
         packs = next((line["packs"] for line in lines if line["step"] == step), None)
         return None if packs is None else {int(number): keys for number, keys in packs.items()}
 
@@ -130,7 +148,7 @@ def name_as_file(name: str) -> str:
 
 def read_listed(path: Path) -> list[PageLine]:
     """The pages of quarantine.jsonl or rejects.jsonl, oldest first."""
-    return [cast(PageLine, line) for line in read_lines(path)]
+    return [cast(PageLine, line) for line in read_lines(path, needed=PageLine.__required_keys__)]
 
 
 def page_line(page: Failure, *, step: int) -> PageLine:

@@ -178,11 +178,31 @@ def start_record(
     }
     write_file(files.record, json.dumps(record, indent=2).encode())
     files.cut_back(next_step=step)
-    changes: list[str] = []
+    changes = lost_lines(files, step=step)
     if step and "config" in before:
-        changes += differences(before["config"], settings)
+        changes += differences(as_read_today(before["config"]), settings)
         changes += differences(before.get("data", {}), data, "dataset ")
     return RunRecord(files, max_bad_fraction=config.data.max_bad_fraction), changes
+
+
+def lost_lines(files: RunLayout, *, step: int) -> list[str]:
+    """A line for the user where the ledger ends before `step`, the first one that is not in the checkpoint."""
+    done = max((line["step"] + 1 for line in files.read_steps()), default=0)
+    if done >= step:
+        return []
+    return [
+        f"{files.steps}: the lines of steps {done} to {step - 1} are lost, its end was damaged; the run goes on as it "
+        "would, and `wdstream audit` cannot vouch for these steps"
+    ]
+
+
+def as_read_today(settings: Mapping[str, object]) -> Mapping[str, object]:
+    """Settings that an earlier version wrote, as this one writes them: a key that is new has its default, a colour
+    that was a name is three numbers. As they are where they mean nothing today."""
+    try:
+        return Config.model_validate(settings).model_dump(mode="json")
+    except ValueError:
+        return settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,18 +267,19 @@ def read_run(output: Path) -> RunFolder:
     try:
         tree = json.loads(files.record.read_bytes())
         config = Config.model_validate(tree["config"])
-    except (OSError, ValueError, KeyError) as error:
+        fingerprints, starts = tree["fingerprints"], tree["starts"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainError(
             f"{output}: not the folder of a training run: {files.record.name} cannot be read ({error})"
         ) from error
     return RunFolder(
         files=files,
         config=config,
-        fingerprints=tree["fingerprints"],
+        fingerprints=fingerprints,
         steps=files.read_steps(),
         states=files.read_states(),
         quarantine={line["sample"]: line["step"] for line in read_listed(files.quarantine)},
-        starts=tree["starts"],
+        starts=starts,
     )
 
 
@@ -298,6 +319,18 @@ def package_versions() -> dict[str, str | None]:
 
 
 def _read_json(path: Path) -> "State":
-    """A JSON object, empty where there is no file yet."""
-    tree: State = json.loads(path.read_bytes()) if path.exists() else {}
+    """A JSON object, empty where there is no file yet.
+
+    Raises:
+        TrainError: the file is damaged.
+    """
+    try:
+        tree: object = json.loads(path.read_bytes()) if path.exists() else {}
+    except ValueError as error:
+        tree = error
+    if not isinstance(tree, dict):
+        raise TrainError(
+            f"{path}: expected a JSON object, found {tree!r}; it is damaged: remove it, and the run continues from its "
+            "checkpoint without a list of its starts"
+        )
     return tree

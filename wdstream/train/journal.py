@@ -126,6 +126,11 @@ class Journal:
         if self._record is not None:
             self._record.add_state(step, stream)
 
+    def sync(self) -> None:
+        """Wait until all that was written down is on the disk."""
+        if self._record is not None:
+            self._run.files.sync()
+
     def add_evaluation(self, step: int, name: str, report: SetReport) -> None:
         """Write down what an evaluation set gave after a step, and keep the pages that the model wrote."""
         self.metrics.add_eval(step, name, report.figures())

@@ -144,8 +144,9 @@ class Loop:
             return
         self._saved = self._counters.step
         stream = self._run.stream.state()
-        self._run.checkpoints.save(self._saved, stream=stream, trainer=asdict(self._counters))
         self._journal.add_state(self._saved - 1, stream)
+        self._journal.sync()  # what the checkpoint counts as done must not be lost when it is not
+        self._run.checkpoints.save(self._saved, stream=stream, trainer=asdict(self._counters))
 
 
 def is_due(every: int | None, step: int) -> bool:
