@@ -1,9 +1,13 @@
 """How raw pages are read: every setting here decides the bytes of shards."""
 
+from typing import Literal
+
 from pydantic import ConfigDict, Field
 
 from wdstream.settings import Settings
 from wdstream.text.messages import ChatLoss
+
+TextLayerChoice = Literal["visible", "all"]
 
 
 class RawSettings(Settings):
@@ -20,6 +24,8 @@ class RawSettings(Settings):
     pages smaller, --fit those that are too large."""
     fit: bool = False
     """Draw a PDF page that is larger than --max-pixels, or than a JPEG can be, at the largest size that is not."""
+    text_layer: TextLayerChoice = "visible"
+    """Text of a PDF page that becomes its label: what the picture shows, or `all` of the layer, seen or not."""
     max_unreadable: float = Field(default=0.01, ge=0, le=1)
     """Share of a PDF page's text that may have no meaning in Unicode; a page with more is quarantined."""
     keep_empty: bool = False

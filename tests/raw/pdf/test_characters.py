@@ -5,14 +5,20 @@ import pytest
 
 from tests.helpers.paths import DATA
 from wdstream.raw.pdf.characters import PageCharacters
-from wdstream.raw.pdf.document import open_pdf
+from wdstream.raw.pdf.document import PdfPage, open_pdf
+from wdstream.records import Size
 
 PDF = DATA / "pages" / "pdf"
 
 
 def characters_of(path: Path) -> PageCharacters:
     with open_pdf(path) as pdf, pdf.page(1) as page:
-        return page.characters(page.pixel_size(page.scale(150, 10**9)))
+        return characters_at(page, page.pixel_size(page.scale(150, 10**9)))
+
+
+def characters_at(page: PdfPage, size: Size) -> PageCharacters:
+    with page.text_layer(size) as layer:
+        return layer.characters
 
 
 def text_of(characters: PageCharacters) -> str:
@@ -54,7 +60,7 @@ def test_boxes_and_angles_on_a_turned_and_cropped_page(
         f"4 0 obj<</Length {len(content)}>>stream\n{content}\nendstream endobj\ntrailer<</Root 1 0 R>>\n%%EOF"
     )
     with open_pdf(path) as pdf, pdf.page(1) as page:
-        characters = page.characters((100, 100))
+        characters = characters_at(page, (100, 100))
     ink = np.concatenate([characters.boxes[:, :2].min(axis=0), characters.boxes[:, 2:].max(axis=0)])
     assert np.abs(ink - box).max() < 2
     assert characters.objects.angles.tolist() == [angle]

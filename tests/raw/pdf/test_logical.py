@@ -16,9 +16,8 @@ RIGHT_TO_LEFT = {"handbook-ar-sect.user-space", "handbook-fa-sect.user-space"}
 
 
 def text_of(path: Path, number: int = 1) -> str:
-    with open_pdf(path) as pdf, pdf.page(number) as page:
-        characters = page.characters(page.pixel_size(150 / 72))
-        return page_text(characters, np.ones(len(characters), np.bool_))
+    with open_pdf(path) as pdf, pdf.page(number) as page, page.text_layer(page.pixel_size(150 / 72)) as layer:
+        return page_text(layer.characters, np.ones(layer.num_characters, np.bool_))
 
 
 @pytest.mark.parametrize(

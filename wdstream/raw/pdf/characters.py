@@ -1,23 +1,16 @@
-"""The characters of a PDF page as arrays, read from PDFium with as few calls per character as it allows.
+"""The characters of a PDF page as arrays, read from PDFium with as few calls per character as it allows."""
 
-pypdfium2 checks and converts the arguments of each call; here the functions are called with plain addresses, which is
-three times as fast, and the boxes are written straight into the array.
-"""
-
-import ctypes
-from collections.abc import Callable
+from collections import deque
 from dataclasses import dataclass
-from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.errors import needs_extra
+from wdstream.raw.pdf.calls import address, pdfium_calls
 
-_Call = Callable[..., Any]
 _DOUBLE, _FLOAT = 8, 4
-_INVISIBLE_MODE = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,34 +68,42 @@ def read_characters(text_page: Any, num_characters: int, to_pixels: NDArray[np.f
         num_characters: its count.
         to_pixels: (2, 3) affine transform from the page's space to pixels of the rendered page.
     """
-    calls, handle = _calls(), _address(text_page.raw)
+    calls, handle = pdfium_calls(), address(text_page.raw)
     numbers = range(num_characters)
-    boxes = np.zeros((num_characters, 4))  # left, right, bottom, top, as PDFium gives them
-    start, width = boxes.ctypes.data, 4 * _DOUBLE
-    for at, number in enumerate(numbers):
-        left = start + at * width
-        calls.box(handle, number, left, left + 8, left + 16, left + 24)
-    handles = [calls.text_object(handle, number) or 0 for number in numbers]
-    number_of: dict[int, int] = {0: -1}
+
+    def column(call: Any, kind: Any) -> NDArray[Any]:
+        return np.fromiter(map(call, repeat(handle), numbers), kind, num_characters)
+
+    handles = list(map(calls.text_object, repeat(handle), numbers))
+    number_of: dict[int | None, int] = {None: -1}
     first: list[int] = []
-    for number, address in enumerate(handles):
-        if address not in number_of:
-            number_of[address] = len(first)
+    for number, found in enumerate(handles):
+        if found not in number_of:
+            number_of[found] = len(first)
             first.append(number)
+    objects = tuple(found for found in number_of if found is not None)
     return PageCharacters(
-        codes=np.fromiter((calls.code(handle, number) for number in numbers), np.uint32, num_characters),
-        boxes=_in_pixels(boxes, to_pixels),
-        is_generated=np.fromiter(
-            (calls.is_generated(handle, number) > 0 for number in numbers), np.bool_, num_characters
-        ),
-        is_mapped=np.fromiter((calls.map_error(handle, number) <= 0 for number in numbers), np.bool_, num_characters),
-        object_number=np.fromiter((number_of[address] for address in handles), np.int32, num_characters),
-        objects=_text_objects(handle, tuple(number_of)[1:], first, to_pixels),
+        codes=column(calls.code, np.uint32),
+        boxes=read_boxes(text_page, num_characters, to_pixels),
+        is_generated=column(calls.is_generated, np.int8) > 0,
+        is_mapped=column(calls.map_error, np.int8) <= 0,
+        object_number=np.fromiter((number_of[found] for found in handles), np.int32, num_characters),
+        objects=_text_objects(handle, objects, first, to_pixels),
     )
 
 
-def _in_pixels(boxes: NDArray[np.float64], to_pixels: NDArray[np.float64]) -> NDArray[np.float32]:
-    """(n, 4) boxes of the page's space, left, right, bottom, top, as left, top, right, bottom in pixels."""
+def read_boxes(text_page: Any, num_characters: int, to_pixels: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(n, 4) boxes of the characters, as `PageCharacters.boxes`; arguments as `read_characters`."""
+    boxes = np.zeros((num_characters, 4))  # left, right, bottom, top, as PDFium writes them
+    width = 4 * _DOUBLE
+    start = boxes.ctypes.data
+    places = (range(start + at, start + at + num_characters * width, width) for at in range(0, width, _DOUBLE))
+    deque(map(pdfium_calls().box, repeat(address(text_page.raw)), range(num_characters), *places), maxlen=0)
+    return boxes_in_pixels(boxes, to_pixels)
+
+
+def boxes_in_pixels(boxes: NDArray[np.float64], to_pixels: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(n, 4) boxes of the page's space, left, right, bottom, top, as left, top, right, bottom in pixels; zeros stay."""
     corners = np.empty((len(boxes), 2, 2))  # corner, (x, y): opposite corners stay so, pages turn by right angles
     corners[:, 0] = boxes[:, (0, 2)] @ to_pixels[:, :2].T + to_pixels[:, 2]
     corners[:, 1] = boxes[:, (1, 3)] @ to_pixels[:, :2].T + to_pixels[:, 2]
@@ -115,7 +116,7 @@ def _text_objects(
     text_page: int, handles: tuple[int, ...], first: list[int], to_pixels: NDArray[np.float64]
 ) -> TextObjects:
     """The properties of each text object, by its first character, whose matrix counts the forms that hold it."""
-    calls, count = _calls(), len(handles)
+    calls, count = pdfium_calls(), len(handles)
     matrices = np.zeros((count, 6), np.float32)
     colours = np.zeros((count, 4), np.uint32)
     for at, character in enumerate(first):
@@ -133,50 +134,4 @@ def _text_objects(
         font_sizes=(np.hypot(linear[:, 0, 1], linear[:, 1, 1]) * np.abs(sizes)).astype(np.float32),
         colours=colours.astype(np.uint8),
         angles=(np.degrees(np.arctan2(linear[:, 1, 0], linear[:, 0, 0])) % 360).astype(np.float32),
-    )
-
-
-def _address(pointer: Any) -> int:
-    """The address that a ctypes pointer holds."""
-    return ctypes.cast(pointer, ctypes.c_void_p).value or 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Calls:
-    """Functions of PDFium, called with addresses as plain integers."""
-
-    code: _Call
-    box: _Call
-    is_generated: _Call
-    map_error: _Call
-    text_object: _Call
-    matrix: _Call
-    font_size: _Call
-    fill: _Call
-    stroke: _Call
-    render_mode: _Call
-
-
-@lru_cache
-def _calls() -> _Calls:
-    with needs_extra("reading PDFs", "pdf"):
-        import pypdfium2.raw as pdfium
-
-    def bound(function: Any, result: Any, *arguments: Any) -> _Call:
-        call: _Call = ctypes.PYFUNCTYPE(result, *arguments)(_address(function))
-        return call
-
-    pointer, number = ctypes.c_void_p, ctypes.c_int
-    character = (pointer, number)
-    return _Calls(
-        code=bound(pdfium.FPDFText_GetUnicode, ctypes.c_uint, *character),
-        box=bound(pdfium.FPDFText_GetCharBox, number, *character, *(pointer,) * 4),
-        is_generated=bound(pdfium.FPDFText_IsGenerated, number, *character),
-        map_error=bound(pdfium.FPDFText_HasUnicodeMapError, number, *character),
-        text_object=bound(pdfium.FPDFText_GetTextObject, pointer, *character),
-        matrix=bound(pdfium.FPDFText_GetMatrix, number, *character, pointer),
-        font_size=bound(pdfium.FPDFText_GetFontSize, ctypes.c_double, *character),
-        fill=bound(pdfium.FPDFText_GetFillColor, number, *character, *(pointer,) * 4),
-        stroke=bound(pdfium.FPDFText_GetStrokeColor, number, *character, *(pointer,) * 4),
-        render_mode=bound(pdfium.FPDFTextObj_GetTextRenderMode, number, pointer),
     )

@@ -8,7 +8,7 @@ import gzip
 import io
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from wdstream.errors import SourceError, needs_extra
 from wdstream.pixels.grey import MAX_JPEG_SIDE, encode_jpeg
-from wdstream.raw.pdf.characters import PageCharacters, read_characters
+from wdstream.raw.pdf.calls import address, pdfium_calls
+from wdstream.raw.pdf.layer import TextLayer
+from wdstream.raw.pdf.objects import PageObjects, read_objects
 from wdstream.raw.pdf.structure import Structure
 from wdstream.raw.reading import limits, read_bytes
 from wdstream.raw.source import StoredImage
@@ -61,7 +63,7 @@ class PdfFile:
         with _explained("page cannot be loaded"):
             page = _with_sensible_crop(self._document, number - 1)
         with closing(page):
-            yield PdfPage(page, self._structure.user_unit(number))
+            yield PdfPage(page, self._structure.user_unit(number), has_layers=self._structure.has_layers())
 
 
 def _with_sensible_crop(document: Any, index: int) -> Any:
@@ -78,9 +80,11 @@ def _with_sensible_crop(document: Any, index: int) -> Any:
 class PdfPage:
     """One open page of a PDF, whose user unit is `user_unit` points."""
 
-    def __init__(self, page: Any, user_unit: float = 1.0) -> None:
+    def __init__(self, page: Any, user_unit: float = 1.0, *, has_layers: bool = False) -> None:
         self._page = page
         self._user_unit = user_unit
+        self.has_layers = has_layers
+        """Whether parts of the page may be hidden as layers of the document."""
 
     def scale(self, dpi: int, max_pixels: int, *, fit: bool = False) -> float:
         """Pixels per unit of the page at `dpi`; where that is above a limit and `fit` is set, the most that fits.
@@ -126,14 +130,35 @@ class PdfPage:
             raise SourceError(f"text layer of {num_chars} characters is above the limit of {most} (--max-text-chars)")
         return max(0, num_chars)
 
-    def characters(self, size: Size) -> PageCharacters:
-        """The characters of the text layer, placed on the page drawn at `size`, (width, height) in pixels.
+    @contextmanager
+    def text_layer(self, size: Size) -> Iterator[TextLayer]:
+        """The text layer, placed on the page drawn at `size`, (width, height) in pixels, for the block.
 
         Raises:
             SourceError: the text cannot be read, or is far longer than any page's.
         """
-        with _explained("text layer cannot be read"), closing(self._page.get_textpage()) as text_page:
-            return read_characters(text_page, self._count_characters(text_page), self._to_pixels(size))
+        with _explained("text layer cannot be read"):
+            text_page = self._page.get_textpage()
+        with closing(text_page):
+            with _explained("text layer cannot be read"):
+                layer = TextLayer(text_page, self._count_characters(text_page), self._to_pixels(size))
+            yield layer
+
+    def objects(self, size: Size) -> PageObjects:
+        """What the page draws, placed on the page drawn at `size`."""
+        return read_objects(address(self._page.raw), self._to_pixels(size))
+
+    def drawn_without(self, handles: Sequence[int], scale: float) -> NDArray[np.uint8]:
+        """The page drawn as in `drawn`, but without these text objects."""
+        set_active = pdfium_calls().set_active
+        for handle in handles:
+            set_active(handle, 0)
+        try:
+            with self.drawn(scale) as pixels:
+                return pixels.copy()
+        finally:
+            for handle in handles:
+                set_active(handle, 1)
 
     def _to_pixels(self, size: Size) -> NDArray[np.float64]:
         """(2, 3) affine transform from the page's space to pixels of the page drawn at `size`, as PDFium has it.
@@ -163,10 +188,9 @@ class PdfPage:
         Raises:
             SourceError: PDFium cannot draw it.
         """
-        with (
-            _explained("page cannot be drawn"),
-            closing(self._page.render(scale=scale, rev_byteorder=True, prefer_bgrx=True)) as bitmap,
-        ):
+        with _explained("page cannot be drawn"):
+            bitmap = self._page.render(scale=scale, rev_byteorder=True, prefer_bgrx=True)
+        with closing(bitmap):
             yield bitmap.to_numpy()
 
     def render(self, *, dpi: int, jpeg_quality: int, max_pixels: int, fit: bool = False) -> StoredImage:

@@ -4,14 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from wdstream.errors import SourceError
 from wdstream.raw.pdf.document import PdfFile, PdfPage, import_pdfium, open_pdf, stored_jpeg
-from wdstream.raw.pdf.logical import page_text
+from wdstream.raw.pdf.label import Label, read_label, whole_label
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.sidecar import Sidecars
-from wdstream.raw.source import PageRange, Source, StoredPage, page_of_image, require_text
+from wdstream.raw.source import PageRange, Source, StoredImage, StoredPage, page_of_image, require_text
 from wdstream.text.characters import normalise_text, replace_surrogates, unreadable_share
 
 
@@ -58,17 +56,26 @@ class _PdfReader:
         with self._pdf.page(number) as page:
             scale = page.scale(settings.dpi, settings.max_pixels, fit=settings.fit)
             sidecar = self._sidecars.text(number)
-            text = self._text_layer(page, scale) if sidecar is None else sidecar
-            require_text(text, "neither a text layer nor a text file beside it", settings)
-            with page.drawn(scale) as pixels:
-                image = stored_jpeg(pixels, settings.jpeg_quality)
-        text_from = "text layer" if sidecar is None else "text file"
-        meta = {"source": replace_surrogates(self._file.path), "page": number, "text_from": text_from}
-        return page_of_image(self._file.page_key(number), image, text, meta)
+            if sidecar is None:
+                image, label = self._drawn_with_label(page, scale)
+            else:
+                label = Label(text=sidecar, meta={"text_from": "text file"})
+                with page.drawn(scale) as pixels:
+                    image = stored_jpeg(pixels, settings.jpeg_quality)
+        meta = {"source": replace_surrogates(self._file.path), "page": number, **label.meta}
+        return page_of_image(self._file.page_key(number), image, label.text, meta)
 
-    def _text_layer(self, page: PdfPage, scale: float) -> str:
-        characters = page.characters(page.pixel_size(scale))
-        return self._clean(page_text(characters, np.ones(len(characters), np.bool_)))
+    def _drawn_with_label(self, page: PdfPage, scale: float) -> tuple[StoredImage, Label]:
+        settings = self._settings
+        with page.text_layer(page.pixel_size(scale)) as layer:
+            require_text(layer.text, "neither a text layer nor a text file beside it", settings)
+            with page.drawn(scale) as pixels:
+                label = (
+                    read_label(page, layer, pixels, scale) if settings.text_layer == "visible" else whole_label(layer)
+                )
+                text = self._clean(label.text)
+                require_text(text, f"the picture shows none of the text layer: {label.dropped}", settings)
+                return stored_jpeg(pixels, settings.jpeg_quality), label.replace_text(text)
 
     def _clean(self, text: str) -> str:
         share = unreadable_share(text)

@@ -1,0 +1,70 @@
+"""Blanks between characters: what is one, which stay when others go, and the words between them."""
+
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+_BLANKS = np.array([*range(0x21), *range(0x7F, 0xA1), 0xAD, *range(0x2000, 0x2010), 0x2028, 0x2029, 0x202F, 0x205F])
+_HYPHEN_AT_LINE_END = 2
+_LINE_ENDS = (10, 13)
+
+
+def is_blank_code(codes: NDArray[np.uint32]) -> Mask:
+    """(n,) whether a code point shows nothing by itself: spaces, controls, joiners, the soft hyphen."""
+    blank: Mask = (codes < 0x21) & (codes != _HYPHEN_AT_LINE_END)
+    high = codes > 0x7E
+    blank[high] = np.isin(codes[high], _BLANKS) | np.isin(codes[high], (0x3000, 0xFEFF, 0xFFFE))
+    return blank
+
+
+def words_of(chosen: Mask) -> NDArray[np.intp]:
+    """(n,) number of the word that a character belongs to, a run of chosen ones; -1 for those that are not chosen."""
+    starts = chosen & ~np.concatenate([[False], chosen[:-1]])
+    return np.where(chosen, np.cumsum(starts) - 1, -1)
+
+
+def lines_of(codes: NDArray[np.uint32], chosen: Mask) -> NDArray[np.intp]:
+    """(n,) number of the line that a character belongs to, as line ends in PDFium's order say; -1 if not chosen."""
+    ends = np.cumsum(np.isin(codes, _LINE_ENDS))
+    return np.where(chosen, np.searchsorted(np.unique(ends[chosen]), ends), -1)
+
+
+def settle_blanks(codes: NDArray[np.uint32], real: Mask, judged: Mask, keep: Mask) -> Mask:
+    """(n,) `keep` of a page's real characters, with the blanks and the unjudged ones that belong to them.
+
+    What has no box (an empty glyph) follows the character before it. Where nothing was dropped between two characters
+    their blanks stay as they are; where something was, one line end stays, or else one blank.
+    """
+    settled = keep.copy()
+    anchors = np.flatnonzero(judged)
+    if not len(anchors):
+        return np.ones(len(codes), np.bool_)
+    at = np.maximum(np.searchsorted(anchors, np.arange(len(codes)), side="right") - 1, 0)
+    loose = real & ~judged
+    settled[loose] &= keep[anchors[at]][loose]
+    settled[~real] = False
+    kept = np.flatnonzero(settled)
+    bounds = np.concatenate([[-1], kept, [len(codes)]])
+    for before, after in pairwise(bounds.tolist()):
+        if after - before > 1:
+            _settle_gap(codes, real, settled, before + 1, after)
+    return settled
+
+
+def _settle_gap(codes: NDArray[np.uint32], real: Mask, settled: Mask, start: int, stop: int) -> None:
+    """Decide on the characters from `start` to before `stop`, between two that stay, none of which has been kept."""
+    blanks = ~real[start:stop]
+    if blanks.all():
+        settled[start:stop] = True
+        return
+    if start == 0 or stop == len(codes):
+        return
+    ends = start + np.flatnonzero(blanks & np.isin(codes[start:stop], _LINE_ENDS))
+    if len(ends):
+        settled[ends[0]] = True
+        if len(ends) > 1 and ends[1] == ends[0] + 1 and tuple(codes[ends[:2]]) == (13, 10):
+            settled[ends[1]] = True
+    elif blanks.any():
+        settled[start + np.flatnonzero(blanks)[0]] = True

@@ -1,0 +1,89 @@
+"""Functions of PDFium, called with addresses as plain integers.
+
+pypdfium2 checks and converts the arguments of each call, which costs more than most calls themselves; where they are
+made for every character or object of a page, these are three times as fast.
+"""
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from wdstream.errors import needs_extra
+
+_Call = Callable[..., Any]
+
+
+def address(pointer: Any) -> int:
+    """The address that a ctypes pointer of pypdfium2 holds; 0 for a null pointer."""
+    return ctypes.cast(pointer, ctypes.c_void_p).value or 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PdfiumCalls:
+    """Each takes addresses, numbers, and addresses where it writes; failing returns 0, or -1 as PDFium says."""
+
+    code: _Call
+    box: _Call
+    is_generated: _Call
+    map_error: _Call
+    text_object: _Call
+    matrix: _Call
+    font_size: _Call
+    fill: _Call
+    stroke: _Call
+    render_mode: _Call
+    count_objects: _Call
+    object_of_page: _Call
+    count_in_form: _Call
+    object_of_form: _Call
+    kind: _Call
+    bounds: _Call
+    form_matrix: _Call
+    has_transparency: _Call
+    draw_mode: _Call
+    stroke_width: _Call
+    clip_path: _Call
+    count_clips: _Call
+    set_active: _Call
+
+
+@lru_cache
+def pdfium_calls() -> PdfiumCalls:
+    """The functions, bound once."""
+    with needs_extra("reading PDFs", "pdf"):
+        import pypdfium2.raw as pdfium
+
+    def bound(function: Any, result: Any, *arguments: Any) -> _Call:
+        # PYFUNCTYPE keeps the interpreter's lock: these calls are too short to give it away.
+        call: _Call = ctypes.PYFUNCTYPE(result, *arguments)(address(function))
+        return call
+
+    pointer, number, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_double
+    character = (pointer, number)
+    return PdfiumCalls(
+        code=bound(pdfium.FPDFText_GetUnicode, ctypes.c_uint, *character),
+        box=bound(pdfium.FPDFText_GetCharBox, number, *character, *(pointer,) * 4),
+        is_generated=bound(pdfium.FPDFText_IsGenerated, number, *character),
+        map_error=bound(pdfium.FPDFText_HasUnicodeMapError, number, *character),
+        text_object=bound(pdfium.FPDFText_GetTextObject, pointer, *character),
+        matrix=bound(pdfium.FPDFText_GetMatrix, number, *character, pointer),
+        font_size=bound(pdfium.FPDFText_GetFontSize, real, *character),
+        fill=bound(pdfium.FPDFText_GetFillColor, number, *character, *(pointer,) * 4),
+        stroke=bound(pdfium.FPDFText_GetStrokeColor, number, *character, *(pointer,) * 4),
+        render_mode=bound(pdfium.FPDFTextObj_GetTextRenderMode, number, pointer),
+        count_objects=bound(pdfium.FPDFPage_CountObjects, number, pointer),
+        object_of_page=bound(pdfium.FPDFPage_GetObject, pointer, *character),
+        count_in_form=bound(pdfium.FPDFFormObj_CountObjects, number, pointer),
+        object_of_form=bound(pdfium.FPDFFormObj_GetObject, pointer, pointer, ctypes.c_ulong),
+        kind=bound(pdfium.FPDFPageObj_GetType, number, pointer),
+        bounds=bound(pdfium.FPDFPageObj_GetBounds, number, *(pointer,) * 5),
+        form_matrix=bound(pdfium.FPDFPageObj_GetMatrix, number, pointer, pointer),
+        has_transparency=bound(pdfium.FPDFPageObj_HasTransparency, number, pointer),
+        draw_mode=bound(pdfium.FPDFPath_GetDrawMode, number, *(pointer,) * 3),
+        stroke_width=bound(pdfium.FPDFPageObj_GetStrokeWidth, number, pointer, pointer),
+        clip_path=bound(pdfium.FPDFPageObj_GetClipPath, pointer, pointer),
+        count_clips=bound(pdfium.FPDFClipPath_CountPaths, number, pointer),
+        set_active=bound(pdfium.FPDFPageObj_SetIsActive, number, pointer, number),
+    )

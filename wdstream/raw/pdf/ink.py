@@ -1,0 +1,55 @@
+"""Whether a picture shows anything in the boxes of characters: contrast inside a box, difference of two pictures."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Boxes = NDArray[np.float32]
+Picture = NDArray[np.uint8]
+MIN_CONTRAST = 24
+"""Of 255, in red, green or blue. Less cannot be read by people, and is about what JPEG itself changes; PDF pages with
+true labels have none below it (150 documentation pages were looked at)."""
+_SIDE = 5  # points per side of the grid that looks into each box first
+_MARGIN = 1
+
+
+def is_blank(picture: Picture, boxes: Boxes) -> NDArray[np.bool_]:
+    """(k,) whether all of a box, with a margin of a pixel, has less contrast than `MIN_CONTRAST`.
+
+    A few points of each box are looked at first: glyphs nearly always show there, and only the rest is looked at whole.
+    """
+    if not len(boxes):
+        return np.zeros(0, np.bool_)
+    spans = _spans(picture, boxes, _MARGIN)
+    steps = np.arange(_SIDE) / (_SIDE - 1)
+    columns = (spans[:, 0, None] + steps * (spans[:, 2] - 1 - spans[:, 0])[:, None]).astype(np.intp)
+    rows = (spans[:, 1, None] + steps * (spans[:, 3] - 1 - spans[:, 1])[:, None]).astype(np.intp)
+    points = picture[rows[:, :, None], columns[:, None, :]].reshape(len(boxes), _SIDE * _SIDE, -1)[..., :3]
+    blank: NDArray[np.bool_] = (points.max(axis=1) - points.min(axis=1)).max(axis=1) < MIN_CONTRAST
+    for number in np.flatnonzero(blank):
+        blank[number] = _contrast(picture, spans[number]) < MIN_CONTRAST
+    return blank
+
+
+def is_different(first: Picture, second: Picture, boxes: Boxes) -> NDArray[np.bool_]:
+    """(k,) whether two pictures of the same size differ by `MIN_CONTRAST` or more anywhere in a box."""
+    found = np.zeros(len(boxes), np.bool_)
+    for number, (left, top, right, bottom) in enumerate(_spans(first, boxes, 0)):
+        one, other = first[top:bottom, left:right, :3], second[top:bottom, left:right, :3]
+        found[number] = (np.maximum(one, other) - np.minimum(one, other)).max() >= MIN_CONTRAST
+    return found
+
+
+def _spans(picture: Picture, boxes: Boxes, margin: int) -> NDArray[np.intp]:
+    """(k, 4) rows and columns of the boxes in the picture, at least one each: left, top, right, bottom."""
+    height, width = picture.shape[:2]
+    low = np.floor(boxes[:, :2]) - margin
+    high = np.maximum(np.ceil(boxes[:, 2:]) + margin, low + 1)
+    low = np.clip(low, 0, (width - 1, height - 1))
+    high = np.clip(high, low + 1, (width, height))
+    return np.concatenate([low, high], axis=1).astype(np.intp)
+
+
+def _contrast(picture: Picture, span: NDArray[np.intp]) -> int:
+    left, top, right, bottom = span
+    area = picture[top:bottom, left:right, :3].reshape(-1, 3)
+    return int((area.max(axis=0) - area.min(axis=0)).max())

@@ -1,0 +1,43 @@
+"""The text layer of a drawn page: what is cheap at once, all of its characters only where something looks wrong."""
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.raw.pdf.calls import address, pdfium_calls
+from wdstream.raw.pdf.characters import PageCharacters, read_boxes, read_characters
+
+
+class TextLayer:
+    """The n characters of an open text page, for as long as it is open.
+
+    Attributes:
+        text: what PDFium gives as the page's text, not normalised.
+        num_characters: n.
+    """
+
+    def __init__(self, text_page: Any, num_characters: int, to_pixels: NDArray[np.float64]) -> None:
+        self._text_page = text_page
+        self._to_pixels = to_pixels
+        self.num_characters = num_characters
+        self.text = str(text_page.get_text_range()) if num_characters else ""
+
+    @cached_property
+    def codes(self) -> NDArray[np.uint32]:
+        """(n,) code points; where PDFium's text has one for each character they are those of the text."""
+        if len(self.text) == self.num_characters:
+            return np.frombuffer(self.text.encode("utf-32-le", "surrogatepass"), "<u4")
+        code, handle = pdfium_calls().code, address(self._text_page.raw)
+        return np.fromiter((code(handle, number) for number in range(self.num_characters)), np.uint32)
+
+    @cached_property
+    def boxes(self) -> NDArray[np.float32]:
+        """(n, 4), as `PageCharacters.boxes`."""
+        return read_boxes(self._text_page, self.num_characters, self._to_pixels)
+
+    @cached_property
+    def characters(self) -> PageCharacters:
+        """All that is known of each character; takes a few microseconds per character."""
+        return read_characters(self._text_page, self.num_characters, self._to_pixels)

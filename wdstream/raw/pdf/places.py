@@ -1,0 +1,51 @@
+"""Points and boxes on a page: left, top, right, bottom, in pixels."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Boxes = NDArray[np.float32]
+
+
+def centres_of(boxes: Boxes) -> Boxes:
+    """(n, 2) x and y of the middle of each box of (n, 4)."""
+    middles: Boxes = ((boxes[:, :2] + boxes[:, 2:4]) / 2).astype(np.float32)
+    return middles
+
+
+def in_any(points: Boxes, boxes: Boxes) -> NDArray[np.bool_]:
+    """(n,) whether a point of (n, 2) is in one of the (k, 4) boxes."""
+    found = np.zeros(len(points), np.bool_)
+    for box in boxes:
+        found |= _inside(points, box)
+    return found
+
+
+def latest_over(points: Boxes, areas: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n,) order of the latest area that has each point, 0 for none; (k, 5) areas are boxes with rising orders."""
+    latest = np.zeros(len(points), np.float32)
+    for area in areas:
+        latest[_inside(points, area)] = area[4]
+    return latest
+
+
+def shared_areas(boxes: Boxes, others: Boxes) -> NDArray[np.float32]:
+    """(n, k) area that each of (n, 4) boxes shares with each of (k, 4) others, in square pixels."""
+    sides = np.minimum(boxes[:, None, 2:4], others[:, 2:4]) - np.maximum(boxes[:, None, :2], others[:, :2])
+    shared: NDArray[np.float32] = np.clip(sides, 0, None).prod(axis=2)
+    return shared
+
+
+def areas_of(boxes: Boxes) -> NDArray[np.float32]:
+    """(n,) square pixels of each box."""
+    areas: NDArray[np.float32] = (boxes[:, 2:4] - boxes[:, :2]).prod(axis=1)
+    return areas
+
+
+def extent_of(boxes: Boxes) -> Boxes:
+    """(4,) the box around (k, 4) boxes, k at least 1."""
+    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+
+
+def _inside(points: Boxes, box: Boxes) -> NDArray[np.bool_]:
+    inside: NDArray[np.bool_] = np.all((points >= box[:2]) & (points < box[2:4]), axis=1)
+    return inside

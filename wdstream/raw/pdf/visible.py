@@ -1,0 +1,232 @@
+"""Which characters of a PDF page its picture shows, and why others do not count.
+
+Most pages are sound, so the first look is cheap: boxes against the page and against the ink of the picture, and a walk
+through the page's objects for what could hide a text. Only where that raises suspicion all is read of the characters,
+and the page is drawn once more without the suspected texts: a text is shown where the two pictures differ.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.raw.pdf.blanks import is_blank_code, settle_blanks
+from wdstream.raw.pdf.characters import PageCharacters
+from wdstream.raw.pdf.doubled import find_doubled, may_be_doubled
+from wdstream.raw.pdf.ink import Picture, is_blank, is_different
+from wdstream.raw.pdf.layer import TextLayer
+from wdstream.raw.pdf.objects import PageObjects
+from wdstream.raw.pdf.places import areas_of, centres_of, extent_of, in_any, latest_over, shared_areas
+from wdstream.raw.pdf.scans import ScanLayer, find_scan_layer
+
+Mask = NDArray[np.bool_]
+DrawWithout = Callable[[Sequence[int]], Picture]
+"""Draws the page, at the size of its picture, without text objects, which are given by their addresses."""
+
+MIN_FONT_PIXELS = 3.0
+"""Height of a font's em in pixels of the rendered page, under which no text is readable: its small letters are one
+pixel high, and no two of them look different. Judged by the font, since dots and accents are small in any; and by the
+tallest glyph of the text, too, since fonts made of bitmaps may have an em of one unit."""
+_MAX_ROUNDS = 3
+"""Pictures drawn without texts: one, unless suspected texts overlap each other."""
+_INVISIBLE_MODES = (3, 7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisibleCharacters:
+    """Which of n characters count.
+
+    Attributes:
+        keep: (n,) blanks between words that count are kept with them.
+        reasons: characters that do not count, without blanks, by reason.
+        num_characters: all without blanks.
+        num_from_scan: of those that count, how many belong to an invisible layer over a scan.
+        num_doubled: how many repeat others at the same place.
+    """
+
+    keep: Mask
+    reasons: Counter[str] = field(default_factory=Counter)
+    num_characters: int
+    num_from_scan: int = 0
+    num_doubled: int = 0
+
+    @property
+    def share(self) -> float:
+        """Characters that count, of all; 1 where there are none."""
+        return 1 - self.reasons.total() / self.num_characters if self.num_characters else 1.0
+
+    @property
+    def doubled_share(self) -> float:
+        """Characters that repeat others, of all that would count without them and with them."""
+        seen = self.num_characters - self.reasons.total() + self.num_doubled
+        return self.num_doubled / seen if self.num_doubled else 0.0
+
+
+def find_visible(
+    layer: TextLayer, objects: PageObjects, picture: Picture, draw_without: DrawWithout, *, has_layers: bool
+) -> VisibleCharacters:
+    """Find the characters that the picture of a page shows.
+
+    Args:
+        layer: the text layer of the page, placed on the picture.
+        objects: what the page draws.
+        picture: (height, width, 4) the page.
+        draw_without: draws the page without some of its texts.
+        has_layers: whether the document has layers that may be hidden.
+
+    Raises:
+        SourceError: it cannot be decided; with the figure.
+    """
+    real = ~is_blank_code(layer.codes)
+    boxed = real & (layer.boxes[:, 2:] > layer.boxes[:, :2]).all(axis=1)
+    outside = boxed & _is_outside(layer.boxes, picture)
+    blank = boxed & ~outside
+    blank[blank] = is_blank(picture, layer.boxes[blank])
+    looks_sound = not (outside.any() or blank.any() or has_layers or objects.odd_texts)
+    if looks_sound and not objects.has_covered_text() and not may_be_doubled(layer, boxed):
+        return VisibleCharacters(keep=np.ones(len(real), np.bool_), num_characters=int(real.sum()))
+    return _Judge(layer.characters, objects, picture, real=real, boxed=boxed).judge(
+        outside, blank, draw_without, has_layers=has_layers
+    )
+
+
+class _Judge:
+    """The characters of a page that raises suspicion, read whole."""
+
+    def __init__(
+        self, characters: PageCharacters, objects: PageObjects, picture: Picture, *, real: Mask, boxed: Mask
+    ) -> None:
+        self._characters = characters
+        self._objects = objects
+        self._picture = picture
+        self._real = real & ~characters.is_generated
+        self._boxed = boxed & ~characters.is_generated
+        self._keep = self._real.copy()
+        self._reasons: Counter[str] = Counter()
+        text_orders = [objects.texts.get(handle, 0) for handle in characters.objects.handles]
+        self._orders = np.array([*text_orders, 0])[characters.object_number]
+
+    def judge(self, outside: Mask, blank: Mask, draw_without: DrawWithout, *, has_layers: bool) -> VisibleCharacters:
+        characters = self._characters
+        self._drop(outside, "outside the page")
+        self._drop(self._too_small(), "too small to read")
+        suspected = self._suspected(blank, has_layers=has_layers)
+        drawn = self._drawn(suspected, draw_without)
+        hidden = self._keep & self._boxed & ~drawn
+        covered = latest_over(centres_of(characters.boxes), self._objects.covers) > self._orders
+        modes = np.array([*characters.objects.render_modes, 0])[characters.object_number]
+        alphas = np.array([*characters.objects.colours[:, 3], 255])[characters.object_number]
+        unpainted = np.isin(modes, _INVISIBLE_MODES) | (alphas == 0)
+        scan = find_scan_layer(
+            characters,
+            self._objects.images,
+            self._picture,
+            hidden=hidden,
+            unpainted=unpainted,
+            covered=covered,
+            shown=self._keep & drawn & self._boxed,
+        )
+        self._drop(scan.doubled, "invisible over visible text")
+        self._drop(hidden & unpainted & ~scan.keep, "invisible")
+        self._drop(hidden & covered & ~scan.keep, "covered")
+        self._drop(hidden & blank & ~scan.keep, "no contrast")
+        self._drop(hidden & ~scan.keep, "not drawn")
+        return self._without_doubles(scan)
+
+    def _drop(self, mask: Mask, reason: str) -> None:
+        dropped = mask & self._keep
+        if dropped.any():
+            self._keep &= ~dropped
+            self._reasons[reason] += int(dropped.sum())
+
+    def _too_small(self) -> Mask:
+        """Characters of text objects whose font and tallest glyph are below `MIN_FONT_PIXELS`."""
+        objects, number = self._characters.objects, self._characters.object_number
+        tallest = np.zeros(len(objects.handles) + 1, np.float32)
+        sides = self._characters.boxes[:, 2:] - self._characters.boxes[:, :2]
+        np.maximum.at(tallest, number, sides.max(axis=1))
+        small = np.append((objects.font_sizes < MIN_FONT_PIXELS) & (tallest[:-1] < MIN_FONT_PIXELS), False)
+        too_small: Mask = self._boxed & small[number]
+        return too_small
+
+    def _suspected(self, blank: Mask, *, has_layers: bool) -> NDArray[np.bool_]:
+        """(m,) text objects that may not be shown."""
+        characters, objects = self._characters, self._objects
+        handles = characters.objects.handles
+        suspected = np.array([handle in objects.odd_texts or has_layers for handle in handles], np.bool_)
+        over_image = in_any(centres_of(characters.boxes), objects.images[:, :4])
+        clipped = np.array([handle in objects.clipped_texts for handle in handles], np.bool_)
+        covered = latest_over(centres_of(characters.boxes), objects.covers) > self._orders
+        marked = self._keep & self._boxed
+        for mask in (blank & marked, covered & marked):
+            suspected[characters.object_number[mask]] = True
+        suspected |= clipped & np.isin(np.arange(len(handles)), characters.object_number[over_image & marked])
+        unread = np.setdiff1d(np.arange(len(handles)), characters.object_number[marked])
+        suspected[unread] = False
+        return suspected
+
+    def _drawn(self, suspected: NDArray[np.bool_], draw_without: DrawWithout) -> Mask:
+        """(n,) whether the picture shows a character: those of suspected objects by drawing the page without them.
+
+        Objects that overlap each other are taken away in different rounds, and what turns out not to be shown stays
+        away, so that of two equal texts over each other one is found to be shown.
+        """
+        characters = self._characters
+        drawn = np.ones(len(characters), np.bool_)
+        judged = self._keep & self._boxed
+        never = np.isin(characters.objects.render_modes, (3,))
+        gone = [characters.objects.handles[number] for number in np.flatnonzero(suspected & never)]
+        drawn[np.isin(characters.object_number, np.flatnonzero(suspected & never)) & judged] = False
+        for members in _rounds(characters, suspected & ~never, judged):
+            chosen = judged & np.isin(characters.object_number, members)
+            handles = [characters.objects.handles[number] for number in members]
+            drawn[chosen] = is_different(self._picture, draw_without([*gone, *handles]), characters.boxes[chosen])
+            shown = np.unique(characters.object_number[chosen & drawn])
+            gone += [characters.objects.handles[number] for number in members if number not in shown]
+        return drawn
+
+    def _without_doubles(self, scan: ScanLayer) -> VisibleCharacters:
+        characters = self._characters
+        doubled = find_doubled(characters, self._keep & self._boxed, from_scan=scan.keep)
+        num_doubled = self._reasons["invisible over visible text"] + int(doubled.sum())
+        self._drop(doubled, "a second layer")
+        self._reasons += Counter()  # without the zero that looking up has put there
+        return VisibleCharacters(
+            keep=settle_blanks(characters.codes, self._real, self._boxed, self._keep),
+            reasons=self._reasons,
+            num_characters=int(self._real.sum()),
+            num_from_scan=int((scan.keep & self._keep).sum()),
+            num_doubled=num_doubled,
+        )
+
+
+def _is_outside(boxes: NDArray[np.float32], picture: Picture) -> Mask:
+    """(n,) whether the middle of a box is not on the page: less than half of the glyph can be seen."""
+    centres = centres_of(boxes)
+    inside: Mask = np.all((centres >= 0) & (centres < picture.shape[1::-1]), axis=1)
+    return ~inside
+
+
+def _rounds(characters: PageCharacters, suspected: NDArray[np.bool_], judged: Mask) -> list[NDArray[np.intp]]:
+    """The suspected objects in rounds, so that none overlaps another of its round, as far as `_MAX_ROUNDS` allows."""
+    numbers = np.flatnonzero(suspected)
+    extents = np.array(
+        [extent_of(characters.boxes[judged & (characters.object_number == number)]) for number in numbers]
+    )
+    rounds: list[list[int]] = []
+    for at in range(len(numbers)):
+        for members in rounds:
+            if not _overlaps(extents[at], extents[members]) or (len(rounds) == _MAX_ROUNDS and members is rounds[-1]):
+                members.append(at)
+                break
+        else:
+            rounds.append([at])
+    return [numbers[members] for members in rounds]
+
+
+def _overlaps(box: NDArray[np.float32], others: NDArray[np.float32]) -> bool:
+    """Whether a box (4,) shares more than a quarter of its or the other's area with one of (k, 4) others."""
+    smaller = np.minimum(areas_of(others), areas_of(box[None]))
+    return bool((shared_areas(box[None], others)[0] > smaller / 4).any())
