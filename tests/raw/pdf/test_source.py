@@ -41,3 +41,62 @@ def test_a_page_above_the_limit_is_fitted_when_asked() -> None:
 def test_the_placeholder_of_an_xfa_form_is_no_page() -> None:
     with pytest.raises(SourceError, match="page is the placeholder of an XFA form"):
         read(CASES / "xfa.pdf")
+
+
+INVOICE = "Invoice of the Example Company for paper\nTotal amount: 485 EUR"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "visible", "dropped"),
+    [
+        ("cropbox", "Visible chapter text on the trimmed page", 0.3148, {"outside the page": 74}),
+        ("hidden_tr3", INVOICE, 0.5977, {"invisible": 35}),
+        ("hidden_white", INVOICE, 0.5977, {"no contrast": 35}),
+        ("hidden_tiny", INVOICE, 0.5977, {"too small to read": 35}),
+        ("redacted", INVOICE, 0.5778, {"covered": 38}),
+    ],
+)
+def test_text_that_nobody_sees_is_not_in_the_label(
+    name: str, text: str, visible: float, dropped: dict[str, int]
+) -> None:
+    page = read(CASES / f"{name}.pdf")
+    assert text_of(page) == text
+    assert page.page.meta["text_visible"] == visible
+    assert page.page.meta["text_dropped"] == dropped
+    assert page.page.meta["text_from"] == "text layer"
+
+
+def test_two_ocr_layers_are_one_and_the_page_is_marked() -> None:
+    page = read(CASES / "ocr_twice.pdf")
+    assert text_of(page) == (
+        "The flight left at nine in the morning\nwith four passengers and one pilot\nbound for the southern island"
+    )
+    meta = page.page.meta
+    assert (meta["text_from"], meta["text_doubled"], meta["text_visible"]) == ("ocr layer", 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "visible", "outside"),
+    [
+        ("tables-data_dtype-en", 0.2716, 1655),
+        ("handbook-de-sect.apparmor", 0.985, 28),
+        ("handbook-en-sect.apparmor", 0.9851, 28),
+        ("handbook-es-sect.apparmor", 0.985, 28),
+        ("handbook-fr-sect.apparmor", 0.9852, 28),
+        ("tables-12s0324-en", 1.0, 0),
+        ("reportlab-reportlab-userguide-en", 1.0, 0),
+        ("diagram-ssh-L", 1.0, 0),
+    ],
+)
+def test_pages_of_the_project(name: str, visible: float, outside: int) -> None:
+    """Without blanks; with them 2,042 and 36 characters are outside."""
+    meta = read(DATA / "pages" / "pdf" / f"{name}.pdf").page.meta
+    assert meta["text_visible"] == visible
+    assert meta.get("text_dropped", {}) == ({"outside the page": outside} if outside else {})
+
+
+def test_the_whole_layer_is_kept_when_asked() -> None:
+    page = read(CASES / "hidden_white.pdf", text_layer="all")
+    assert text_of(page).startswith(INVOICE)
+    assert len(text_of(page)) == 105
+    assert "text_visible" not in page.page.meta

@@ -19,9 +19,10 @@ def is_blank_code(codes: NDArray[np.uint32]) -> Mask:
     return blank
 
 
-def words_of(chosen: Mask) -> NDArray[np.intp]:
-    """(n,) number of the word that a character belongs to, a run of chosen ones; -1 for those that are not chosen."""
-    starts = chosen & ~np.concatenate([[False], chosen[:-1]])
+def words_of(codes: NDArray[np.uint32], chosen: Mask) -> NDArray[np.intp]:
+    """(n,) number of the word that a character belongs to, a run of chosen ones on one line; -1 if not chosen."""
+    goes_on = chosen & (codes != _HYPHEN_AT_LINE_END)
+    starts = chosen & ~np.concatenate([[False], goes_on[:-1]])
     return np.where(chosen, np.cumsum(starts) - 1, -1)
 
 

@@ -14,7 +14,7 @@ from wdstream.raw.pdf.places import areas_of, centres_of, extent_of, shared_area
 Mask = NDArray[np.bool_]
 _MIN_SHARED = 0.5
 """Of a word's area that earlier words have, where it repeats them."""
-_MIN_SIMILAR = 0.6
+_MIN_SIMILAR = 0.7
 """Of the letters of two visible words that are over each other, where one repeats the other."""
 _COPY_SHIFT = 0.15
 """Of the em: how far a copy of a glyph is from it. The narrowest letters come again after 0.2."""
@@ -56,7 +56,7 @@ def find_doubled(characters: PageCharacters, chosen: Mask, *, from_scan: Mask) -
     """
     copies = _copies(characters, chosen)
     rest = chosen & ~copies
-    words = words_of(rest)
+    words = words_of(characters.codes, rest)
     count = int(words.max(initial=-1)) + 1
     if count < 2:
         return copies

@@ -68,7 +68,7 @@ def find_scan_layer(
     none = np.zeros(len(characters), np.bool_)
     if not layer.any():
         return ScanLayer(keep=none, doubled=none)
-    words = words_of(layer)
+    words = words_of(characters.codes, layer)
     count = int(words.max()) + 1
     doubled = _by_word(words, count, layer & in_any_of_many(centres, characters.boxes[shown]))[words] & layer
     lines = lines_of(characters.codes, layer)
