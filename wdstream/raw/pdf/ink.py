@@ -8,6 +8,8 @@ Picture = NDArray[np.uint8]
 MIN_CONTRAST = 24
 """Of 255, in red, green or blue. Less cannot be read by people, and is about what JPEG itself changes; PDF pages with
 true labels have none below it (150 documentation pages were looked at)."""
+_MAX_UNEXPLAINED = 0.1
+"""Of the pixels that change with a text: more outside the boxes of its characters, and the boxes are wrong."""
 _SIDE = 5  # points per side of the grid that looks into each box first
 _MARGIN = 1
 
@@ -30,12 +32,29 @@ def is_blank(picture: Picture, boxes: Boxes) -> NDArray[np.bool_]:
     return blank
 
 
-def is_different(first: Picture, second: Picture, boxes: Boxes) -> NDArray[np.bool_]:
-    """(k,) whether two pictures of the same size differ by `MIN_CONTRAST` or more anywhere in a box."""
-    found = np.zeros(len(boxes), np.bool_)
-    for number, (left, top, right, bottom) in enumerate(_spans(first, boxes, 0)):
-        one, other = first[top:bottom, left:right, :3], second[top:bottom, left:right, :3]
-        found[number] = (np.maximum(one, other) - np.minimum(one, other)).max() >= MIN_CONTRAST
+def is_different(first: Picture, second: Picture, boxes: Boxes, sizes: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(k,) whether two pictures of the same size differ by `MIN_CONTRAST` or more anywhere in a box.
+
+    Fonts may give wrong boxes for their glyphs (bitmap fonts of old TeX files do). Where much of the difference is
+    outside all boxes, these are made as high as two lines of the font.
+
+    Args:
+        first: (height, width, 4) a page with texts.
+        second: the page without them.
+        boxes: (k, 4) of all their characters.
+        sizes: (k,) em of each in pixels.
+    """
+    changed = (np.maximum(first, second) - np.minimum(first, second))[..., :3].max(axis=2) >= MIN_CONTRAST
+    spans = _spans(first, boxes, 0)
+    found = np.array([changed[top:bottom, left:right].any() for left, top, right, bottom in spans], np.bool_)
+    unexplained = changed.copy()
+    for left, top, right, bottom in _spans(first, boxes, _MARGIN):
+        unexplained[top:bottom, left:right] = False
+    if unexplained.sum() > _MAX_UNEXPLAINED * changed.sum():
+        higher = boxes + np.stack([-sizes / 4, -sizes, sizes / 4, sizes], axis=1)
+        for number in np.flatnonzero(~found):
+            left, top, right, bottom = _spans(first, higher[number : number + 1], 0)[0]
+            found[number] = changed[top:bottom, left:right].any()
     return found
 
 

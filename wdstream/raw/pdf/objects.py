@@ -30,7 +30,7 @@ class PageObjects:
         clipped_texts: texts inside a clipping path.
         images, covers: (k, 5) left, top, right, bottom in pixels of the rendered page, and order. Covers are filled
             paths, thick strokes, shadings and images that come after the first text.
-        text_boxes: (k, 5) the same of the texts that come before the last cover.
+        text_boxes: (k, 5) the same of the texts, in the order of `texts`.
     """
 
     texts: dict[int, int] = field(default_factory=dict)
@@ -43,8 +43,9 @@ class PageObjects:
     def has_covered_text(self) -> bool:
         """Whether a cover is over a part of the box of an earlier text, more than at its edge."""
         covers, boxes = self.covers, self.text_boxes
-        if not len(covers) or not len(boxes):
+        if not len(covers):
             return False
+        boxes = boxes[boxes[:, 4] < covers[-1, 4]]
         edge = (boxes[:, 2:4] - boxes[:, :2]).min(axis=1, keepdims=True) * _EDGE
         inner = np.concatenate([boxes[:, :2] + edge, boxes[:, 2:4] - edge], axis=1)
         for start in range(0, len(covers), _COVERS_AT_ONCE):
@@ -66,7 +67,7 @@ def read_objects(page: int, to_pixels: Matrix) -> PageObjects:
         clipped_texts=walk.clipped_texts,
         images=_array(walk.images),
         covers=_array(walk.covers),
-        text_boxes=_array(walk.text_boxes()),
+        text_boxes=_array(walk.text_boxes),
     )
 
 
@@ -79,9 +80,9 @@ class _Walk:
         self.clipped_texts: set[int] = set()
         self.images: list[tuple[float, ...]] = []
         self.covers: list[tuple[float, ...]] = []
+        self.text_boxes: list[tuple[float, ...]] = []
         self._calls = pdfium_calls()
         self._order = 0
-        self._placed: list[tuple[int, Matrix, int]] = []
         self._reals = (ctypes.c_float * 6)()
         self._numbers = (ctypes.c_int * 2)()
 
@@ -100,7 +101,7 @@ class _Walk:
         calls = self._calls
         self._order += 1
         self.texts[handle] = self._order
-        self._placed.append((handle, matrix, self._order))
+        self.text_boxes.append((*(self._box(handle, matrix) or (0.0,) * 4), float(self._order)))
         if calls.render_mode(handle) >= 3 or calls.has_transparency(handle):
             self.odd_texts.add(handle)
         if calls.count_clips(calls.clip_path(handle)) > 0:
@@ -125,15 +126,6 @@ class _Walk:
             return True
         width = ctypes.addressof(self._reals)
         return bool(self._numbers[1] and self._calls.stroke_width(handle, width) and self._reals[0] >= _THICK / 2)
-
-    def text_boxes(self) -> list[tuple[float, ...]]:
-        """Boxes and orders of the texts before the last cover."""
-        last = self.covers[-1][4] if self.covers else 0
-        return [
-            (*box, float(order))
-            for handle, matrix, order in self._placed
-            if order < last and (box := self._box(handle, matrix))
-        ]
 
     def _box(self, handle: int, matrix: Matrix) -> tuple[float, float, float, float] | None:
         """The box of an object in pixels: left, top, right, bottom."""

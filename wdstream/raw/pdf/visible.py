@@ -179,13 +179,28 @@ class _Judge:
         never = np.isin(characters.objects.render_modes, (3,))
         gone = [characters.objects.handles[number] for number in np.flatnonzero(suspected & never)]
         drawn[np.isin(characters.object_number, np.flatnonzero(suspected & never)) & judged] = False
+        heights = characters.boxes[judged, 3] - characters.boxes[judged, 1]
+        least_size = 1.5 * float(np.median(heights)) if judged.any() else 0.0  # fonts of bitmaps have an em of a unit
         for members in _rounds(characters, suspected & ~never, judged):
             chosen = judged & np.isin(characters.object_number, members)
             handles = [characters.objects.handles[number] for number in members]
-            drawn[chosen] = is_different(self._picture, draw_without([*gone, *handles]), characters.boxes[chosen])
+            without = draw_without([*gone, *handles, *self._copies_over(characters.boxes[chosen])])
+            sizes = np.maximum(characters.objects.font_sizes[characters.object_number[chosen]], least_size)
+            drawn[chosen] = is_different(self._picture, without, characters.boxes[chosen], sizes)
             shown = np.unique(characters.object_number[chosen & drawn])
             gone += [characters.objects.handles[number] for number in members if number not in shown]
         return drawn
+
+    def _copies_over(self, boxes: NDArray[np.float32]) -> list[int]:
+        """Text objects without characters that are over some of (k, 4) boxes: PDFium leaves out what repeats a text
+        at its place, and that may be what is shown."""
+        known = {*self._characters.objects.handles}
+        handles = np.array([handle for handle in self._objects.texts], np.int64)
+        unknown = np.array([handle not in known for handle in handles.tolist()], np.bool_)
+        if not unknown.any() or not len(boxes):
+            return []
+        shared = shared_areas(self._objects.text_boxes[unknown], boxes).max(axis=1)
+        return [int(handle) for handle in handles[unknown][shared > 0]]
 
     def _without_doubles(self, scan: ScanLayer) -> VisibleCharacters:
         characters = self._characters
