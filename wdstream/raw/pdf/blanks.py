@@ -5,34 +5,37 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-Mask = NDArray[np.bool_]
+from wdstream.raw.pdf.places import CharacterMask
+
 _BLANKS = np.array([*range(0x21), *range(0x7F, 0xA1), 0xAD, *range(0x2000, 0x2010), 0x2028, 0x2029, 0x202F, 0x205F])
 _HYPHEN_AT_LINE_END = 2
 _LINE_ENDS = (10, 13)
 
 
-def is_blank_code(codes: NDArray[np.uint32]) -> Mask:
+def is_blank_code(codes: NDArray[np.uint32]) -> CharacterMask:
     """(n,) whether a code point shows nothing by itself: spaces, controls, joiners, the soft hyphen."""
-    blank: Mask = (codes < 0x21) & (codes != _HYPHEN_AT_LINE_END)
+    blank: CharacterMask = (codes < 0x21) & (codes != _HYPHEN_AT_LINE_END)
     high = codes > 0x7E
     blank[high] = np.isin(codes[high], _BLANKS) | np.isin(codes[high], (0x3000, 0xFEFF, 0xFFFE))
     return blank
 
 
-def words_of(codes: NDArray[np.uint32], chosen: Mask) -> NDArray[np.intp]:
+def words_of(codes: NDArray[np.uint32], chosen: CharacterMask) -> NDArray[np.intp]:
     """(n,) number of the word that a character belongs to, a run of chosen ones on one line; -1 if not chosen."""
     goes_on = chosen & (codes != _HYPHEN_AT_LINE_END)
     starts = chosen & ~np.concatenate([[False], goes_on[:-1]])
     return np.where(chosen, np.cumsum(starts) - 1, -1)
 
 
-def lines_of(codes: NDArray[np.uint32], chosen: Mask) -> NDArray[np.intp]:
+def lines_of(codes: NDArray[np.uint32], chosen: CharacterMask) -> NDArray[np.intp]:
     """(n,) number of the line that a character belongs to, as line ends in PDFium's order say; -1 if not chosen."""
     ends = np.cumsum(np.isin(codes, _LINE_ENDS))
     return np.where(chosen, np.searchsorted(np.unique(ends[chosen]), ends), -1)
 
 
-def settle_blanks(codes: NDArray[np.uint32], real: Mask, judged: Mask, keep: Mask) -> Mask:
+def settle_blanks(
+    codes: NDArray[np.uint32], real: CharacterMask, judged: CharacterMask, keep: CharacterMask
+) -> CharacterMask:
     """(n,) `keep` of a page's real characters, with the blanks and the unjudged ones that belong to them.
 
     What has no box (an empty glyph) follows the character before it. Where nothing was dropped between two characters
@@ -54,7 +57,7 @@ def settle_blanks(codes: NDArray[np.uint32], real: Mask, judged: Mask, keep: Mas
     return settled
 
 
-def _settle_gap(codes: NDArray[np.uint32], real: Mask, settled: Mask, start: int, stop: int) -> None:
+def _settle_gap(codes: NDArray[np.uint32], real: CharacterMask, settled: CharacterMask, start: int, stop: int) -> None:
     """Decide on the characters from `start` to before `stop`, between two that stay, none of which has been kept."""
     blanks = ~real[start:stop]
     if blanks.all():

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from wdstream.raw.pdf.blanks import lines_of, words_of
 from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.raw.pdf.layer import TextLayer
-from wdstream.raw.pdf.places import areas_of, centres_of, extent_of, shared_areas
+from wdstream.raw.pdf.places import CharacterMask, areas_of, centres_of, extent_of, shared_areas
 
-Mask = NDArray[np.bool_]
 _MIN_SHARED = 0.5
 """Of a word's area that earlier words have, where it repeats them."""
 _MIN_SIMILAR = 0.7
@@ -24,7 +23,7 @@ _MIN_SIGNS = 3
 _ROWS = 256
 
 
-def may_be_doubled(layer: TextLayer, boxed: Mask) -> bool:
+def may_be_doubled(layer: TextLayer, boxed: CharacterMask) -> bool:
     """Whether at least three characters have another of the same code about where they are; cheap, and often wrong.
 
     Args:
@@ -42,7 +41,7 @@ def may_be_doubled(layer: TextLayer, boxed: Mask) -> bool:
     return int((same & (np.diff(order) > 1)).sum()) >= _MIN_SIGNS
 
 
-def find_doubled(characters: PageCharacters, chosen: Mask, *, from_scan: Mask) -> Mask:
+def find_doubled(characters: PageCharacters, chosen: CharacterMask, *, from_scan: CharacterMask) -> CharacterMask:
     """(n,) which characters repeat earlier ones at their place.
 
     Two words of scans' layers that are over each other are one word, read twice, maybe differently; of visible words
@@ -66,22 +65,22 @@ def find_doubled(characters: PageCharacters, chosen: Mask, *, from_scan: Mask) -
     boxes = np.array([extent_of(characters.boxes[part]) for part in slices], np.float32)
     texts = ["".join(map(chr, characters.codes[part])) for part in slices]
     repeats = _repeats(boxes, texts, np.array([from_scan[part].all() for part in slices]))
-    doubled: Mask = copies | (rest & np.append(repeats, False)[words])
+    doubled: CharacterMask = copies | (rest & np.append(repeats, False)[words])
     return doubled | _rest_of_lines(characters, rest & from_scan, doubled)
 
 
-def _rest_of_lines(characters: PageCharacters, layer: Mask, doubled: Mask) -> Mask:
+def _rest_of_lines(characters: PageCharacters, layer: CharacterMask, doubled: CharacterMask) -> CharacterMask:
     """(n,) characters of a scan's layer whose line mostly repeats others: its other words are misplaced repeats."""
     if not (layer & doubled).any():
         return np.zeros(len(layer), np.bool_)
     lines = lines_of(characters.codes, layer)
     sizes = np.bincount(lines[layer])
     repeated = np.bincount(lines[layer], weights=doubled[layer]) * 2 > sizes
-    result: Mask = layer & np.append(repeated, False)[lines]
+    result: CharacterMask = layer & np.append(repeated, False)[lines]
     return result
 
 
-def _repeats(boxes: NDArray[np.float32], texts: list[str], from_scan: Mask) -> Mask:
+def _repeats(boxes: NDArray[np.float32], texts: list[str], from_scan: CharacterMask) -> CharacterMask:
     """(k,) which words repeat earlier ones that are not repeated themselves."""
     repeats = np.zeros(len(boxes), np.bool_)
     areas = np.maximum(areas_of(boxes), 1.0)
@@ -105,7 +104,7 @@ def _is_similar(word: str, earlier: str) -> bool:
     return len(word) > 1 and same >= _MIN_SIMILAR * len(word)
 
 
-def _copies(characters: PageCharacters, chosen: Mask) -> Mask:
+def _copies(characters: PageCharacters, chosen: CharacterMask) -> CharacterMask:
     """(n,) characters with the code of an earlier one that is nearer than a fraction of the em."""
     copies = np.zeros(len(characters), np.bool_)
     places = np.flatnonzero(chosen)

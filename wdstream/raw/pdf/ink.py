@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-Boxes = NDArray[np.float32]
+from wdstream.raw.pdf.places import Boxes
+
 Picture = NDArray[np.uint8]
 MIN_CONTRAST = 24
 """Of 255, in red, green or blue. Less cannot be read by people, and is about what JPEG itself changes; PDF pages with

@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Boxes = NDArray[np.float32]
+CharacterMask = NDArray[np.bool_]
+"""(n,) one for each character of a page."""
 
 
 def centres_of(boxes: Boxes) -> Boxes:

@@ -14,9 +14,8 @@ from wdstream.errors import SourceError
 from wdstream.raw.pdf.blanks import lines_of, words_of
 from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.raw.pdf.ink import Picture, is_blank
-from wdstream.raw.pdf.places import centres_of, in_any
+from wdstream.raw.pdf.places import CharacterMask, centres_of, in_any
 
-Mask = NDArray[np.bool_]
 _MIN_PAGE_SHARE = 0.8
 """Of the page that images cover where the text under them is the layer of a scan, not text that a picture hides."""
 _MIN_TEXT_SHARE = 0.9
@@ -31,8 +30,8 @@ _GRID = 64
 class ScanLayer:
     """Of n characters: which belong to the layer of a scan, and which of a layer repeat visible text."""
 
-    keep: Mask
-    doubled: Mask
+    keep: CharacterMask
+    doubled: CharacterMask
 
 
 def find_scan_layer(
@@ -40,10 +39,10 @@ def find_scan_layer(
     images: NDArray[np.float32],
     picture: Picture,
     *,
-    hidden: Mask,
-    unpainted: Mask,
-    covered: Mask,
-    shown: Mask,
+    hidden: CharacterMask,
+    unpainted: CharacterMask,
+    covered: CharacterMask,
+    shown: CharacterMask,
 ) -> ScanLayer:
     """Find the text layer of a scan among the characters that are not drawn.
 
@@ -82,7 +81,7 @@ def find_scan_layer(
     return ScanLayer(keep=layer & ~doubled & ~blank[lines], doubled=doubled)
 
 
-def in_any_of_many(points: NDArray[np.float32], boxes: NDArray[np.float32]) -> Mask:
+def in_any_of_many(points: NDArray[np.float32], boxes: NDArray[np.float32]) -> CharacterMask:
     """(n,) whether a point is in one of many small boxes; as `in_any`, by a picture of the boxes, to one pixel."""
     if not len(boxes) or not len(points):
         return np.zeros(len(points), np.bool_)
@@ -99,12 +98,12 @@ def in_any_of_many(points: NDArray[np.float32], boxes: NDArray[np.float32]) -> M
     return found
 
 
-def _by_word(words: NDArray[np.intp], count: int, mask: Mask) -> Mask:
+def _by_word(words: NDArray[np.intp], count: int, mask: CharacterMask) -> CharacterMask:
     """(count,) whether the mask holds for half of a word's characters or more."""
     chosen = words >= 0
     sizes = np.bincount(words[chosen], minlength=count)
     held = np.bincount(words[chosen], weights=mask[chosen], minlength=count)
-    result: Mask = held * 2 >= sizes
+    result: CharacterMask = held * 2 >= sizes
     return result
 
 

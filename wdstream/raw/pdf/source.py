@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wdstream.errors import SourceError
 from wdstream.raw.pdf.document import PdfFile, PdfPage, import_pdfium, open_pdf, stored_jpeg
-from wdstream.raw.pdf.label import Label, read_label, whole_label
+from wdstream.raw.pdf.shown_text import ShownText, read_shown_text, whole_layer
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.sidecar import Sidecars
 from wdstream.raw.source import PageRange, Source, StoredImage, StoredPage, page_of_image, require_text
@@ -57,25 +57,27 @@ class _PdfReader:
             scale = page.scale(settings.dpi, settings.max_pixels, fit=settings.fit)
             sidecar = self._sidecars.text(number)
             if sidecar is None:
-                image, label = self._drawn_with_label(page, scale)
+                image, found = self._drawn_with_text(page, scale)
             else:
-                label = Label(text=sidecar, meta={"text_from": "text file"})
+                found = ShownText(text=sidecar, meta={"text_from": "text file"})
                 with page.drawn(scale) as pixels:
                     image = stored_jpeg(pixels, settings.jpeg_quality)
-        meta = {"source": replace_surrogates(self._file.path), "page": number, **label.meta}
-        return page_of_image(self._file.page_key(number), image, label.text, meta)
+        meta = {"source": replace_surrogates(self._file.path), "page": number, **found.meta}
+        return page_of_image(self._file.page_key(number), image, found.text, meta)
 
-    def _drawn_with_label(self, page: PdfPage, scale: float) -> tuple[StoredImage, Label]:
+    def _drawn_with_text(self, page: PdfPage, scale: float) -> tuple[StoredImage, ShownText]:
         settings = self._settings
         with page.text_layer(page.pixel_size(scale)) as layer:
             require_text(layer.text, "neither a text layer nor a text file beside it", settings)
             with page.drawn(scale) as pixels:
-                label = (
-                    read_label(page, layer, pixels, scale) if settings.text_layer == "visible" else whole_label(layer)
+                found = (
+                    read_shown_text(page, layer, pixels, scale)
+                    if settings.text_layer == "visible"
+                    else whole_layer(layer)
                 )
-                text = self._clean(label.text)
-                require_text(text, f"the picture shows none of the text layer: {label.dropped}", settings)
-                return stored_jpeg(pixels, settings.jpeg_quality), label.replace_text(text)
+                text = self._clean(found.text)
+                require_text(text, f"the picture shows none of the text layer: {found.dropped}", settings)
+                return stored_jpeg(pixels, settings.jpeg_quality), found.replace_text(text)
 
     def _clean(self, text: str) -> str:
         share = unreadable_share(text)

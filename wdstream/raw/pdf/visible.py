@@ -18,10 +18,9 @@ from wdstream.raw.pdf.doubled import find_doubled, may_be_doubled
 from wdstream.raw.pdf.ink import Picture, is_blank, is_different
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.objects import PageObjects
-from wdstream.raw.pdf.places import areas_of, centres_of, extent_of, in_any, latest_over, shared_areas
+from wdstream.raw.pdf.places import CharacterMask, areas_of, centres_of, extent_of, in_any, latest_over, shared_areas
 from wdstream.raw.pdf.scans import ScanLayer, find_scan_layer
 
-Mask = NDArray[np.bool_]
 DrawWithout = Callable[[Sequence[int]], Picture]
 """Draws the page, at the size of its picture, without text objects, which are given by their addresses."""
 
@@ -46,7 +45,7 @@ class VisibleCharacters:
         num_doubled: how many repeat others at the same place.
     """
 
-    keep: Mask
+    keep: CharacterMask
     reasons: Counter[str] = field(default_factory=Counter)
     num_characters: int
     num_from_scan: int = 0
@@ -96,7 +95,13 @@ class _Judge:
     """The characters of a page that raises suspicion, read whole."""
 
     def __init__(
-        self, characters: PageCharacters, objects: PageObjects, picture: Picture, *, real: Mask, boxed: Mask
+        self,
+        characters: PageCharacters,
+        objects: PageObjects,
+        picture: Picture,
+        *,
+        real: CharacterMask,
+        boxed: CharacterMask,
     ) -> None:
         self._characters = characters
         self._objects = objects
@@ -108,7 +113,9 @@ class _Judge:
         text_orders = [objects.texts.get(handle, 0) for handle in characters.objects.handles]
         self._orders = np.array([*text_orders, 0])[characters.object_number]
 
-    def judge(self, outside: Mask, blank: Mask, draw_without: DrawWithout, *, has_layers: bool) -> VisibleCharacters:
+    def judge(
+        self, outside: CharacterMask, blank: CharacterMask, draw_without: DrawWithout, *, has_layers: bool
+    ) -> VisibleCharacters:
         characters = self._characters
         self._drop(outside, "outside the page")
         self._drop(self._too_small(), "too small to read")
@@ -135,23 +142,23 @@ class _Judge:
         self._drop(hidden & ~scan.keep, "not drawn")
         return self._without_doubles(scan)
 
-    def _drop(self, mask: Mask, reason: str) -> None:
+    def _drop(self, mask: CharacterMask, reason: str) -> None:
         dropped = mask & self._keep
         if dropped.any():
             self._keep &= ~dropped
             self._reasons[reason] += int(dropped.sum())
 
-    def _too_small(self) -> Mask:
+    def _too_small(self) -> CharacterMask:
         """Characters of text objects whose font and tallest glyph are below `MIN_FONT_PIXELS`."""
         objects, number = self._characters.objects, self._characters.object_number
         tallest = np.zeros(len(objects.handles) + 1, np.float32)
         sides = self._characters.boxes[:, 2:] - self._characters.boxes[:, :2]
         np.maximum.at(tallest, number, sides.max(axis=1))
         small = np.append((objects.font_sizes < MIN_FONT_PIXELS) & (tallest[:-1] < MIN_FONT_PIXELS), False)
-        too_small: Mask = self._boxed & small[number]
+        too_small: CharacterMask = self._boxed & small[number]
         return too_small
 
-    def _suspected(self, blank: Mask, *, has_layers: bool) -> NDArray[np.bool_]:
+    def _suspected(self, blank: CharacterMask, *, has_layers: bool) -> NDArray[np.bool_]:
         """(m,) text objects that may not be shown."""
         characters, objects = self._characters, self._objects
         handles = characters.objects.handles
@@ -167,7 +174,7 @@ class _Judge:
         suspected[unread] = False
         return suspected
 
-    def _drawn(self, suspected: NDArray[np.bool_], draw_without: DrawWithout) -> Mask:
+    def _drawn(self, suspected: NDArray[np.bool_], draw_without: DrawWithout) -> CharacterMask:
         """(n,) whether the picture shows a character: those of suspected objects by drawing the page without them.
 
         Objects that overlap each other are taken away in different rounds, and what turns out not to be shown stays
@@ -217,14 +224,14 @@ class _Judge:
         )
 
 
-def _is_outside(boxes: NDArray[np.float32], picture: Picture) -> Mask:
+def _is_outside(boxes: NDArray[np.float32], picture: Picture) -> CharacterMask:
     """(n,) whether the middle of a box is not on the page: less than half of the glyph can be seen."""
     centres = centres_of(boxes)
-    inside: Mask = np.all((centres >= 0) & (centres < picture.shape[1::-1]), axis=1)
+    inside: CharacterMask = np.all((centres >= 0) & (centres < picture.shape[1::-1]), axis=1)
     return ~inside
 
 
-def _rounds(characters: PageCharacters, suspected: NDArray[np.bool_], judged: Mask) -> list[NDArray[np.intp]]:
+def _rounds(characters: PageCharacters, suspected: NDArray[np.bool_], judged: CharacterMask) -> list[NDArray[np.intp]]:
     """The suspected objects in rounds, so that none overlaps another of its round, as far as `_MAX_ROUNDS` allows."""
     numbers = np.flatnonzero(suspected)
     extents = np.array(

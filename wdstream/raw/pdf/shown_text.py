@@ -13,15 +13,15 @@ from wdstream.text.script import right_to_left_letters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Label:
+class ShownText:
     """The text of a page, not normalised, and what its metadata say of it."""
 
     text: str
     meta: dict[str, object]
 
-    def replace_text(self, text: str) -> "Label":
+    def replace_text(self, text: str) -> "ShownText":
         """The same with another text."""
-        return Label(text=text, meta=self.meta)
+        return ShownText(text=text, meta=self.meta)
 
     @property
     def dropped(self) -> str:
@@ -30,12 +30,12 @@ class Label:
         return ", ".join(f"{count} {reason}" for reason, count in reasons.items()) if isinstance(reasons, dict) else ""
 
 
-def whole_label(layer: TextLayer) -> Label:
+def whole_layer(layer: TextLayer) -> ShownText:
     """All of a text layer, seen or not."""
-    return Label(text=layer.text, meta={"text_from": "text layer"})
+    return ShownText(text=layer.text, meta={"text_from": "text layer"})
 
 
-def read_label(page: PdfPage, layer: TextLayer, picture: NDArray[np.uint8], scale: float) -> Label:
+def read_shown_text(page: PdfPage, layer: TextLayer, picture: NDArray[np.uint8], scale: float) -> ShownText:
     """The text of an open page that its picture, (height, width, 4), drawn at `scale`, shows.
 
     Raises:
@@ -56,7 +56,7 @@ def read_label(page: PdfPage, layer: TextLayer, picture: NDArray[np.uint8], scal
     }
     if found.reasons:
         meta["text_dropped"] = dict(sorted(found.reasons.items()))
-    return Label(text=_text_of(layer, found.keep), meta=meta)
+    return ShownText(text=_text_of(layer, found.keep), meta=meta)
 
 
 def _text_of(layer: TextLayer, keep: NDArray[np.bool_]) -> str:
