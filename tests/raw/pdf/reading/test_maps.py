@@ -19,8 +19,8 @@ ENGLISH = (
 
 
 def label_of(path: Path) -> tuple[str, float]:
-    with open_pdf(path) as pdf, pdf.page(1) as page:
-        characters = page.characters(page.pixel_size(1))
+    with open_pdf(path) as pdf, pdf.page(1) as page, page.text_layer(page.pixel_size(1)) as layer:
+        characters = layer.characters
         fonts = read_fonts(characters)
         characters = mended_codes(characters, fonts)
         keep = np.ones(len(characters), np.bool_)
