@@ -1,4 +1,4 @@
-"""Opening an index of 10 million pages, and checking its columns; how it was before columns were listed, beside it.
+"""Opening an index of 10 million pages, and checking its columns; next to how it was before columns were listed.
 
     python tools/bench_index.py [--pages 10000000] [--rounds 5]
 

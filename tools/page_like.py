@@ -85,6 +85,9 @@ class PageLikeColumns:
     def paragraphs(self, fingerprint: str) -> None:
         """Not counted."""
 
+    def why_no_metadata(self, name: str) -> None:
+        """No page has any."""
+
     def content_digest(self, tokenizer: str, *, paragraphs: bool, metadata: Sequence[str]) -> str:
         """The fingerprint covers all."""
         return ""

@@ -48,6 +48,7 @@ class Columns:
     fingerprint: str = "a" * 32
     metadata: dict[str, NDArray[np.generic]] = field(default_factory=dict)
     starts_with_text: NDArray[np.bool_] | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.num_images = np.array([len(images) for images in self.sizes], dtype=np.int32)
@@ -69,6 +70,9 @@ class Columns:
 
     def paragraphs(self, fingerprint: str) -> tuple[Ints, Ints] | None:
         return None
+
+    def why_no_metadata(self, name: str) -> str | None:
+        return self.left_out.get(name)
 
     def content_digest(self, tokenizer: str, *, paragraphs: bool, metadata: Sequence[str]) -> str:
         return ""

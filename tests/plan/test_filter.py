@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from wdstream.errors import ConfigError
-from wdstream.plan.filter import Where
+from wdstream.plan.filter import UNKNOWN_KIND, Where
 
 COLUMNS = {"tokens": np.array([1, 5, 9]), "language": np.array(["en", "de", "en"]), "dataset": "books"}
 
@@ -68,6 +68,49 @@ def test_unknown_columns_are_named() -> None:
 def test_only_comparisons_choose(text: str) -> None:
     with pytest.raises(ConfigError, match="expected a comparison"):
         Where(text).select(COLUMNS, 3)
+
+
+LACKING = {
+    "tokens": np.array([1, 5, 9]),
+    "language": np.ma.masked_array(np.array(["en", "de", ""], dtype=object), [False, False, True]),
+    "share": np.ma.masked_array(np.array([0.5, 0.0, 0.99]), [False, True, False]),
+    "scan": np.ma.masked_array(np.array([True, False, True]), [False, False, True]),
+    "nowhere": np.ma.masked_array(np.zeros(3, UNKNOWN_KIND), [True, True, True]),
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("language == 'de'", [False, True, False]),
+        ("language != 'de'", [True, False, False]),
+        ("not language == 'de'", [True, False, True]),
+        ("language in ['en', '']", [True, False, False]),
+        ("language not in ['en', '']", [False, True, False]),
+        ("language < 'e'", [False, True, False]),
+        ("share > 0.9 or language == 'en'", [True, False, True]),
+        ("share > 0.9 and language == 'en'", [False, False, False]),
+        ("0.1 < share < 0.6", [True, False, False]),
+        ("share * tokens >= 0", [True, False, True]),
+        ("-share < 1", [True, False, True]),
+        ("scan", [True, False, False]),
+        ("not scan", [False, True, True]),
+        ("scan == False", [False, True, False]),
+        ("scan and tokens < 5", [True, False, False]),
+        ("nowhere == 'x'", [False, False, False]),
+        ("nowhere > 3 or tokens == 5", [False, True, False]),
+        ("nowhere + 1 > 3", [False, False, False]),
+        ("not nowhere", [True, True, True]),
+    ],
+)
+def test_what_a_page_lacks_it_does_not_compare(text: str, expected: list[bool]) -> None:
+    assert Where(text).select(LACKING, 3).tolist() == expected
+
+
+@pytest.mark.parametrize("text", ["language == 3", "language in ['de', 3]", "share == '0.5'", "language < tokens"])
+def test_text_is_not_compared_with_numbers(text: str) -> None:
+    with pytest.raises(ConfigError, match="text is compared with a number"):
+        Where(text).select(LACKING, 3)
 
 
 @pytest.mark.parametrize("text", ["tokens + language > 1", "tokens in 5", "1 / 0 == tokens", "tokens < 'a'"])

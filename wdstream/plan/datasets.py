@@ -11,7 +11,8 @@ from itertools import compress
 import numpy as np
 
 from wdstream.errors import ConfigError, PlanError, StateError
-from wdstream.plan.filter import Where
+from wdstream.plan.filter import OWN_NAMES, Where
+from wdstream.plan.metadata_columns import check_names, names_of, stored_name, values_of
 from wdstream.plan.order import Order, by_weight, flatten
 from wdstream.plan.packer import Item
 from wdstream.plan.protocols import Dataset, DatasetColumns, LengthModel, Mix, TileModel, check_members
@@ -33,13 +34,6 @@ PLAN_VERSION = 2
 
 MAX_SAMPLES = 1 << 30
 """Samples times epochs of a dataset; beyond, keys of a mixture would not fit 64 bits."""
-
-
-OWN_NAMES = frozenset(
-    {"tokens", "patches", "text_tokens", "text_bytes", "text_chars", "num_images"}
-    | {"pixels", "width", "height", "dataset"}
-)
-"""What `where` may ask of every dataset (filter.py); metadata columns come on top."""
 
 
 class PlannedDataset:
@@ -98,12 +92,15 @@ class PlannedDataset:
             epoch: filters of this epoch apply; None applies none.
 
         Raises:
-            ConfigError: a filter names a column that the dataset does not have.
+            ConfigError: a filter compares values of different kinds.
         """
         sizes = self._sizes(rows)
         lengths = self._estimator.estimate(sizes)
         for expression in () if epoch is None else self.settings.where_of(epoch):
-            chosen = Where(expression).select(self._where_columns(rows, sizes, lengths), len(rows))
+            where = Where(expression)
+            columns = self._where_columns(rows, sizes, lengths)
+            columns |= values_of(self.dataset.columns, where.names - OWN_NAMES, rows)
+            chosen = where.select(columns, len(rows))
             lengths.reject[~chosen] = Reject.FILTERED
         return lengths, None if self._splitter is None else self._splitter.split(rows, lengths)
 
@@ -160,7 +157,6 @@ class PlannedDataset:
             "height": np.where(has_image, sides[1][first], 0),
             "pixels": sizes.sum(sizes.widths * sizes.heights),
             "dataset": self.dataset.name,
-            **{name: column[rows] for name, column in columns.metadata.items()},
         }
 
 
@@ -175,7 +171,8 @@ class Mixture:
         fingerprints: of all that decides the plan.
 
     Raises:
-        ConfigError: datasets that cannot be mixed, or settings that contradict the mixture.
+        ConfigError: datasets that cannot be mixed, settings that contradict the mixture, or a filter names a column
+            that no page has.
         PlanError: a dataset is empty, or too large.
         ShardIndexError: a dataset lacks the family's token column.
     """
@@ -191,6 +188,7 @@ class Mixture:
         for entry in entries:
             expected = "opened shards, such as Shards.open(PATH), or another DatasetColumns"
             check_members(f"dataset {entry.name!r}", entry.columns, DatasetColumns, expected)
+        check_names(settings.expressions, entries)
         self.settings = settings
         self.is_endless = by_weight(entries)
         if self.is_endless and settings.epochs is not None:
@@ -361,13 +359,13 @@ class Mixture:
         settings = self.settings
         mix = [[planned.weight if planned.epochs is None else 0, planned.epochs or 0] for planned in self.planned]
         where = [settings.where, [[phase.epochs, phase.where] for phase in settings.curriculum]]
-        named = {name for expression in settings.expressions for name in Where(expression).names}
+        named = [stored_name(name) for name in names_of(settings.expressions)]
         return Fingerprints.of(
             columns=[
                 planned.dataset.columns.content_digest(
                     family.text_fingerprint,
                     paragraphs=settings.overlength == "split",
-                    metadata=sorted(named - OWN_NAMES),
+                    metadata=named,
                 )
                 for planned in self.planned
             ],

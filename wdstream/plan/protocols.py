@@ -59,8 +59,11 @@ class DatasetColumns(Protocol):
         """Shape (n,): whether a sample's first segment is text; None: of those without images."""
 
     @property
-    def metadata(self) -> Mapping[str, NDArray[Any]]:
-        """Further columns by name, shape (n,) each, for `where:`; most have none."""
+    def metadata(self) -> Mapping[str, "MetadataValues"]:
+        """Further columns by name, for `where:`; most have none."""
+
+    def why_no_metadata(self, name: str) -> str | None:
+        """Why `metadata` lacks a name that pages have, or may have; None where no page has it."""
 
     def tokens(self, fingerprint: str) -> AnyInts:
         """Shape (n,): tokens of all text under the tokenizer of this fingerprint; raises ShardIndexError without it."""
@@ -81,6 +84,15 @@ class DatasetColumns(Protocol):
         """
 
     def __len__(self) -> int: ...
+
+
+class MetadataValues(Protocol):
+    """Metadata of one name over the n samples of a dataset: an array, or what is read when it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> NDArray[Any]:
+        """Values of these rows; a masked array where samples lack the name, with the mask there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -10,6 +10,7 @@ import numpy as np
 
 from wdstream.plan.datasets import Mixture
 from wdstream.plan.deal import Assigner
+from wdstream.plan.metadata_columns import count_absent
 from wdstream.plan.packer import Item
 from wdstream.plan.protocols import Dataset
 from wdstream.plan.sample_lengths import FULL_SCALE, Reject
@@ -63,6 +64,7 @@ class PlanSummary:
         world_size: ranks that the imbalance is for.
         imbalance_p50, imbalance_p99: slowest rank / mean over whole steps, by predicted cost.
         datasets: what each gives.
+        absent: samples that lack metadata that `where` names, by name; comparisons with it are false.
     """
 
     samples: int
@@ -84,10 +86,11 @@ class PlanSummary:
     imbalance_p50: float
     imbalance_p99: float
     datasets: tuple[DatasetShare, ...]
+    absent: Mapping[str, int]
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
-        return asdict(self) | {"rejects": dict(self.rejects)}
+        return asdict(self) | {"rejects": dict(self.rejects), "absent": dict(self.absent)}
 
     def print(self, console: "Console") -> None:
         """A table of the figures, and one of the datasets when there are several."""
@@ -111,6 +114,9 @@ class PlanSummary:
         split = f", {self.split_pages:,} of them split into {self.parts:,} parts" if self.parts else ""
         yield "pages packed", f"{self.pages:,}{downscaled}{split}"
         yield "rejected", ", ".join(f"{count:,} {reason}" for reason, count in self.rejects.items()) or "none"
+        if self.absent:
+            counts = ", ".join(f"{count:,} have no {name!r}" for name, count in self.absent.items())
+            yield "asked by where", f"{counts}; comparisons with what a page lacks are false"
         yield "packs", f"{self.packs:,} of {self.pages_per_pack:.2f} pages"
         yield "steps", f"{self.steps:,}" + ("" if self.total_steps is None else f", {self.total_steps:,} in the run")
         yield "tokens", f"{self.tokens:,}, {self.supervised:,} of them supervised; fill {self.fill_tokens:.2%}"
@@ -157,6 +163,7 @@ def summarise(mixture: Mixture, steps: Steps, assigner: Assigner, total_steps: i
         imbalance_p50=p50,
         imbalance_p99=p99,
         datasets=tuple(map(partial(_share, num_pages, tokens), mixture.datasets, totals.tolist())),
+        absent=count_absent(settings.expressions, mixture.datasets),
     )
 
 

@@ -11,6 +11,11 @@ index/supervised.<fingerprint>.npy       int32 (n,), how many of them are superv
 index/paragraphs.<fingerprint>.npy       int32 (paragraphs,), tokens of each paragraph by itself, row after row
 index/paragraph_start.<fingerprint>.npy  int64 (n + 1,), where each row's paragraphs begin in it
 
+Of the metadata of pages (metadata.py):
+
+index/metadata.<name>.npy                (n,), uint8, int64, float64, or int32 numbers of texts
+index/metadata.<name>.text.npy           uint8, a JSON list of these texts
+
 `index.json` lists every column with its type, length, digest and a checksum per block of entries. A column that is
 listed must be there and be what was written; one that is not listed is not there, whatever files there are.
 """
@@ -26,6 +31,7 @@ import numpy as np
 
 from wdstream.errors import ShardIndexError
 from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, DType, ShardEntry
+from wdstream.shards.metadata import DTYPES, TEXTS_DTYPE, MetadataEntry, MetadataList
 
 INDEX_FOLDER = "index"
 INDEX_JSON = "index.json"
@@ -37,6 +43,7 @@ TOKEN_DTYPE = np.dtype("<i4")
 PARAGRAPH_START_DTYPE = np.dtype("<i8")
 _CONTENT_VERSION = 1
 """Part of the fingerprint, which states of runs carry: raised when the same shards would give other rows."""
+NO_METADATA = MetadataList()
 _FINGERPRINT = re.compile(r"[0-9a-f]{8,128}")
 
 TokenColumn = Literal["tokens", "supervised", "paragraphs", "paragraph_start"]
@@ -68,12 +75,14 @@ class Catalog:
         num_samples: n.
         num_images: m.
         columns: by name, which is that of the file without `.npy`.
+        metadata: which metadata of the pages are columns.
     """
 
     shards: tuple[ShardEntry, ...]
     num_samples: int
     num_images: int
     columns: Mapping[str, ColumnEntry] = field(default_factory=dict)
+    metadata: MetadataList = NO_METADATA
 
     @property
     def fingerprint(self) -> str:
@@ -112,6 +121,7 @@ class Catalog:
             "num_images": self.num_images,
             "shards": [asdict(shard) for shard in self.shards],
             "columns": {name: asdict(self.columns[name]) for name in sorted(self.columns)},
+            "metadata": asdict(self.metadata),
         }
         return json.dumps(value | {"digest": _digest(value)}, indent=1).encode() + b"\n"
 
@@ -176,12 +186,27 @@ def _catalog(value: Mapping[str, Any]) -> Catalog:
         num_samples=int(value["num_samples"]),
         num_images=int(value["num_images"]),
         columns={str(name): ColumnEntry(**entry) for name, entry in value.get("columns", {}).items()},
+        metadata=_metadata(value.get("metadata", {"columns": {}, "left_out": {}, "unread": len(value["shards"])})),
+    )
+
+
+def _metadata(value: Mapping[str, Any]) -> MetadataList:
+    """The list of metadata; an index that has none was made of shards whose metadata was not read."""
+    return MetadataList(
+        columns={str(name): MetadataEntry(**entry) for name, entry in value["columns"].items()},
+        left_out={str(name): str(reason) for name, reason in value["left_out"].items()},
+        unread=int(value["unread"]),
     )
 
 
 def _check_shapes(catalog: Catalog, where: str, advice: str) -> None:
-    """Columns that every index has are listed, those of a tokenizer belong together; all of their type and length."""
+    """Columns that every index has are listed, others with those they belong to; all of their type and length."""
     wanted = catalog.column_shapes()
+    for name, metadata in catalog.metadata.columns.items():
+        wanted[metadata_column(name)] = DTYPES[metadata.kind], catalog.num_samples
+        if metadata.kind == "text":
+            texts = catalog.columns.get(metadata_texts(name))
+            wanted[metadata_texts(name)] = TEXTS_DTYPE, 0 if texts is None else texts.length
     for name in catalog.columns:
         kind, _, fingerprint = name.partition(".")
         if kind in ("tokens", "supervised"):
@@ -203,6 +228,16 @@ def _check_shapes(catalog: Catalog, where: str, advice: str) -> None:
 
 def _digest(value: Mapping[str, Any]) -> str:
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def metadata_column(name: str) -> str:
+    """The column of metadata of this name."""
+    return f"metadata.{name}"
+
+
+def metadata_texts(name: str) -> str:
+    """The column of the bytes of its texts: a JSON list."""
+    return f"metadata.{name}.text"
 
 
 def token_column(fingerprint: str, column: TokenColumn = "tokens") -> str:
@@ -227,3 +262,8 @@ def token_files(names: Sequence[str]) -> list[str]:
     """The token columns among these files of an index, sorted."""
     pattern = re.compile(rf"(tokens|supervised|paragraphs|paragraph_start)\.({_FINGERPRINT.pattern})\.npy")
     return sorted(name for name in names if pattern.fullmatch(name))
+
+
+def metadata_files(names: Sequence[str]) -> list[str]:
+    """The columns of metadata among these files of an index, sorted."""
+    return sorted(name for name in names if name.startswith("metadata.") and name.endswith(".npy"))

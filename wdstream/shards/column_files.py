@@ -1,6 +1,6 @@
 """Files of columns: written with a digest and a checksum per block, opened by mapping, and checked by both.
 
-A column is a `.npy` of one dimension. What is checked is told from what is opened: opening compares type, length and
+A column is a `.npy` of one dimension. Opening and checking are two things: opening compares type, length and
 size, which reads one page of the file; checking reads it all, about 4 GB/s of a mapped file, and happens when a column
 is first used.
 """

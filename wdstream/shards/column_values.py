@@ -1,11 +1,12 @@
 """What the entries of a column may be. Digests say that a column is what was written; this says that it can be true."""
 
+import json
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.shards.catalog import Catalog
+from wdstream.shards.catalog import Catalog, metadata_texts
 from wdstream.shards.meta import Column
 
 ColumnByName = Callable[[str], Column]
@@ -33,6 +34,8 @@ def check_values(name: str, array: Column, catalog: Catalog, column: ColumnByNam
         column: gives another column of it, for what two columns say together.
     """
     kind, _, fingerprint = name.partition(".")
+    if kind == "metadata":
+        return _check_metadata(name, array, catalog, column)
     if kind in _LEAST and len(array):
         most = {"starts_with_text": 1, "shard": len(catalog.shards) - 1}.get(kind)
         wrong = array < _LEAST[kind]
@@ -58,6 +61,21 @@ def check_values(name: str, array: Column, catalog: Catalog, column: ColumnByNam
         return _first(name, array, array > column("text_bytes"), "no more characters than bytes expected")
     if kind == "supervised":
         return _first(name, array, array > column(f"tokens.{fingerprint}") + 1, "no more than all tokens expected")
+    return None
+
+
+def _check_metadata(name: str, array: Column, catalog: Catalog, column: ColumnByName) -> str | None:
+    """Numbers of texts that there are, and truth values; the texts are a list."""
+    own_name = name.partition(".")[2]
+    entry = catalog.metadata.columns.get(own_name)
+    if entry is None:  # the texts of a column
+        return None
+    if entry.kind == "bool":
+        return _first(name, array, array > 2, "0, 1 or 2 expected")
+    if entry.kind == "text":
+        texts = json.loads(column(metadata_texts(own_name)).tobytes())
+        wrong = (array < -1) | (array >= len(texts))
+        return _first(name, array, wrong, f"the number of one of {len(texts)} texts expected")
     return None
 
 

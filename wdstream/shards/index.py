@@ -4,7 +4,8 @@ Tars of others are described first (tar_folder.py). Then the meta of all shards 
 column.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,16 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from wdstream.errors import ShardError, ShardIndexError
-from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON, Catalog, ColumnEntry, token_files
+from wdstream.shards.catalog import (
+    INDEX_FOLDER,
+    INDEX_JSON,
+    Catalog,
+    ColumnEntry,
+    metadata_column,
+    metadata_files,
+    metadata_texts,
+    token_files,
+)
 from wdstream.shards.column_files import ColumnWriter
 from wdstream.shards.index_before import IndexBefore
 from wdstream.shards.layout import META_SUFFIX, TAR_SUFFIX
@@ -27,6 +37,7 @@ from wdstream.shards.meta import (
     ShardMeta,
     load_complete,
 )
+from wdstream.shards.metadata import DTYPES, TEXTS_DTYPE, MetadataList, MetadataMerge, values_in
 from wdstream.shards.repeated import refuse_duplicates
 from wdstream.storage.atomic import atomic_write, write_file
 
@@ -61,12 +72,31 @@ class IndexReport:
             f"{catalog.num_images:,} images, {gigabytes:,.3f} GB, fingerprint {catalog.fingerprint}",
             highlight=False,
         )
+        for line in self._metadata_lines():
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         for note in self.notes:
             console.print(note, markup=False, highlight=False)
         for name, reason in self.skipped:
             console.print(f"skipped {name}: {reason}", markup=False, highlight=False)
         for shard, failure in self.failures:
             console.print(f"left out of {shard}: {failure.key}: {failure.reason}", markup=False, highlight=False)
+
+    def _metadata_lines(self) -> Iterator[str]:
+        """Which metadata are columns, and why others are none."""
+        metadata = self.catalog.metadata
+        if metadata.columns:
+            shown = [
+                name + (f" (absent in {entry.absent:,})" if entry.absent else "")
+                for name, entry in metadata.columns.items()
+            ]
+            yield f"metadata columns: {', '.join(shown)}"
+        for name, reason in metadata.left_out.items():
+            yield f"metadata {name!r} is no column: {reason}"
+        if metadata.unread:
+            yield (
+                f"no metadata columns: {metadata.unread:,} of {len(self.catalog.shards):,} shards were described by an "
+                f"earlier wdstream; `wdstream index {self.folder} --rebuild` reads them"
+            )
 
 
 def merge_index(folder: Path) -> IndexReport:
@@ -84,6 +114,7 @@ def merge_index(folder: Path) -> IndexReport:
     hashes: list[NDArray[np.uint64]] = []
     skipped: list[tuple[str, str]] = []
     failures: list[tuple[str, SampleFailure]] = []
+    metadata = MetadataMerge()
     num_images = 0
     for tar in shards_in(folder):
         try:
@@ -94,6 +125,7 @@ def merge_index(folder: Path) -> IndexReport:
         entries.append(ShardEntry.of(tar.name, meta))
         hashes.append(meta.columns["key_hash"])
         failures += [(tar.name, failure) for failure in meta.failures]
+        metadata.add(tar.name, meta.metadata, meta.num_samples)
         num_images += meta.num_images
     if not entries:
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in skipped)
@@ -102,11 +134,14 @@ def merge_index(folder: Path) -> IndexReport:
             f"`wdstream make-shards`, or run `wdstream index {folder}` over tars of others"
         )
     refuse_duplicates(folder, entries, hashes)
-    catalog = Catalog(shards=tuple(entries), num_samples=sum(entry.samples for entry in entries), num_images=num_images)
+    num_samples = sum(entry.samples for entry in entries)
+    catalog = Catalog(shards=tuple(entries), num_samples=num_samples, num_images=num_images, metadata=metadata.listed())
     before = IndexBefore.read(folder)
     notes = before.changes(catalog)
     is_new = not before.is_current(catalog)
-    catalog = write_index(folder, catalog, before.kept(catalog)) if is_new else before.without_damaged_tokens()
+    catalog = (
+        write_index(folder, catalog, metadata, before.kept(catalog)) if is_new else before.without_damaged_tokens()
+    )
     return IndexReport(
         folder=folder,
         catalog=catalog,
@@ -126,12 +161,15 @@ def shards_in(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def write_index(folder: Path, catalog: Catalog, kept: Mapping[str, ColumnEntry] | None) -> Catalog:
-    """Write all columns that every index has, then `index.json`.
+def write_index(
+    folder: Path, catalog: Catalog, metadata: MetadataMerge, kept: Mapping[str, ColumnEntry] | None
+) -> Catalog:
+    """Write all columns but those of tokenizers, then `index.json`.
 
     Args:
         folder: of the shards.
         catalog: of the shards, without columns.
+        metadata: that of all shards.
         kept: token columns that stay, of an index of the same shards; None where the index before was of others. That
             one is removed first, with its token columns, so that a kill leaves no index rather than a wrong one.
 
@@ -145,27 +183,41 @@ def write_index(folder: Path, catalog: Catalog, kept: Mapping[str, ColumnEntry] 
     index.mkdir(exist_ok=True)
     if kept is None:
         (index / INDEX_JSON).unlink(missing_ok=True)
-    for name in token_files([path.name for path in index.iterdir()]):
-        if name.removesuffix(".npy") not in (kept or {}):
-            (index / name).unlink(missing_ok=True)
+    _remove_others(index, kept or ())
+    texts = {name: metadata.texts(name) for name, entry in catalog.metadata.columns.items() if entry.kind == "text"}
+    places = {name: {text: place for place, text in enumerate(of_name)} for name, of_name in texts.items()}
+    types = {name: dtype for name, (dtype, _) in catalog.column_shapes().items()}
+    types |= {metadata_column(name): DTYPES[entry.kind] for name, entry in catalog.metadata.columns.items()}
+    types |= {metadata_texts(name): TEXTS_DTYPE for name in texts}
     with ExitStack() as stack:
         writers = {
             name: ColumnWriter(stack.enter_context(atomic_write(index / f"{name}.npy")), dtype)
-            for name, (dtype, _) in catalog.column_shapes().items()
+            for name, dtype in types.items()
         }
         writers["image_start"].write(np.zeros(1, "<i8"))
+        for name, of_name in texts.items():
+            writers[metadata_texts(name)].write(np.frombuffer(json.dumps(of_name).encode(), TEXTS_DTYPE))
         num_images = 0
         for number, entry in enumerate(catalog.shards):
             meta = load_complete(folder / entry.name)
             if meta.digest != entry.digest:
                 raise ShardIndexError(f"{folder / entry.name} changed while it was indexed: run `wdstream index` again")
-            for name, array in _columns_of(meta, number, num_images).items():
+            columns = _columns_of(meta, number, num_images) | _metadata_of(meta, catalog.metadata, places)
+            for name, array in columns.items():
                 writers[name].write(array)
             num_images += meta.num_images
-        columns = {name: writer.finish() for name, writer in writers.items()}
-    catalog = catalog.with_columns({**columns, **(kept or {})})
+        entries = {name: writer.finish() for name, writer in writers.items()}
+    catalog = catalog.with_columns({**entries, **(kept or {})})
     write_file(index / INDEX_JSON, catalog.to_json())
     return catalog
+
+
+def _remove_others(index: Path, kept: Collection[str]) -> None:
+    """Remove token and metadata columns that are not to stay, or are written again."""
+    names = [path.name for path in index.iterdir()]
+    for name in (*token_files(names), *metadata_files(names)):
+        if name.removesuffix(".npy") not in kept:
+            (index / name).unlink(missing_ok=True)
 
 
 def _columns_of(meta: ShardMeta, number: int, first_image: int) -> dict[str, Column]:
@@ -173,3 +225,14 @@ def _columns_of(meta: ShardMeta, number: int, first_image: int) -> dict[str, Col
     columns = {name: meta.columns[name] for name in (*SAMPLE_COLUMNS, *IMAGE_COLUMNS)}
     ends = first_image + np.cumsum(meta.columns["num_images"], dtype="<i8")
     return columns | {"shard": np.full(meta.num_samples, number, "<i4"), "image_start": ends}
+
+
+def _metadata_of(meta: ShardMeta, metadata: MetadataList, places: Mapping[str, Mapping[str, int]]) -> dict[str, Column]:
+    """The rows of one shard in the columns of metadata; `places` are those of each column's texts."""
+    found: dict[str, Column] = {}
+    for name, entry in metadata.columns.items():
+        assert meta.metadata is not None, "where the metadata of one shard was not read, nothing is listed"
+        found[metadata_column(name)] = values_in(
+            meta.metadata, name, entry.kind, num_samples=meta.num_samples, places=places.get(name, {})
+        )
+    return found

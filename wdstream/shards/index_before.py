@@ -6,7 +6,7 @@ be counted again, so one that is damaged is removed, and named.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Self, get_args
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from wdstream.shards.catalog import (
     Catalog,
     ColumnEntry,
     OldIndexError,
+    TokenColumn,
     catalog_from_json,
     token_files,
 )
@@ -78,10 +79,12 @@ class IndexBefore:
         ]
 
     def is_current(self, now: Catalog) -> bool:
-        """Whether it is of these shards, and all columns that every index has are whole."""
+        """Whether it is of these shards, and all columns but those of tokenizers are whole."""
         if self.catalog is None or self.is_old or self.catalog.shards != now.shards:
             return False
-        found = [self._trouble(name) for name in now.column_shapes()]
+        if self.catalog.metadata != now.metadata:
+            return False
+        found = [self._trouble(name) for name in self.catalog.columns if not _is_of_tokenizer(name)]
         troubles = [trouble for trouble in found if trouble is not None]
         self.notes += [f"written again from the shards: {trouble}" for trouble in troubles]
         return not troubles
@@ -96,7 +99,7 @@ class IndexBefore:
         """Of an index that is current: take damaged token columns off its list, and remove them."""
         assert self.catalog is not None
         whole = self._whole_tokens()
-        optional = self.catalog.columns.keys() - self.catalog.column_shapes().keys()
+        optional = {name for name in self.catalog.columns if _is_of_tokenizer(name)}
         catalog = self.catalog.with_columns(dict.fromkeys(optional - whole.keys()))
         if catalog != self.catalog:
             write_file(self.folder / INDEX_FOLDER / INDEX_JSON, catalog.to_json())
@@ -120,8 +123,7 @@ class IndexBefore:
     def _whole_tokens(self) -> dict[str, ColumnEntry]:
         """Token columns that are listed and whole; with a damaged one goes the other that is written with it."""
         assert self.catalog is not None
-        base = self.catalog.column_shapes()
-        optional = {name: entry for name, entry in self.catalog.columns.items() if name not in base}
+        optional = {name: entry for name, entry in self.catalog.columns.items() if _is_of_tokenizer(name)}
         damaged = set()
         for name in sorted(optional):
             trouble = self._trouble(name)
@@ -185,6 +187,10 @@ class IndexBefore:
             raise ShardIndexError(
                 f"tokens.{fingerprint} counts {tokens[row]} tokens in the {text_bytes[row]} bytes of row {row}"
             )
+
+
+def _is_of_tokenizer(name: str) -> bool:
+    return name.partition(".")[0] in get_args(TokenColumn)
 
 
 def _written_together(name: str) -> tuple[bool, str]:

@@ -6,18 +6,30 @@ is never taken for an optional column that is missing.
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from threading import RLock
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import AbsentFileError, ForbiddenFileError, ShardIndexError, StorageFailureError
-from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON, Catalog, catalog_from_json, token_column
+from wdstream.shards.catalog import (
+    INDEX_FOLDER,
+    INDEX_JSON,
+    Catalog,
+    TokenColumn,
+    catalog_from_json,
+    metadata_column,
+    metadata_texts,
+    token_column,
+)
 from wdstream.shards.column_files import column_of_bytes, damaged_blocks, map_column, show_ranges
 from wdstream.shards.column_values import check_values, unit_of
 from wdstream.shards.meta import Column
+from wdstream.shards.metadata import TOO_MANY_NAMES, absent_of
 from wdstream.storage.local import read_local
 from wdstream.storage.remote import open_storage
 
@@ -131,6 +143,21 @@ class IndexFiles:
                     self.catalog = now.with_columns(self.catalog.columns)
             return name in self.catalog.columns
 
+    def metadata(self) -> dict[str, "MetadataColumn"]:
+        """The columns of metadata by name, each read when it is first asked for values."""
+        return {name: MetadataColumn(self, name) for name in self.catalog.metadata.columns}
+
+    def why_no_metadata(self, name: str) -> str | None:
+        """Why pages have metadata of this name, or may have, and there is no column; None where no page has any."""
+        metadata = self.catalog.metadata
+        if metadata.unread:
+            return (
+                f"{metadata.unread:,} of {len(self.catalog.shards):,} shards of {self._path} were described by an "
+                f"earlier wdstream, without metadata; `wdstream index {self._path} --rebuild` reads them"
+            )
+        reason = metadata.left_out.get(name, metadata.left_out.get(TOO_MANY_NAMES))
+        return None if reason is None else f"in {self._path} {reason}"
+
     def digest(self, names: Sequence[str]) -> str:
         """16 hexadecimal digits over the digests of these columns, as `index.json` lists them, or does not."""
         listed = [self.catalog.columns[name] if self._is_listed(name) else None for name in names]
@@ -162,7 +189,7 @@ class IndexFiles:
         kind, _, fingerprint = name.partition(".")
         if not self._is_local:
             remedy = f"copy {INDEX_FOLDER}/ again from the folder that it was written to"
-        elif kind in ("tokens", "supervised", "paragraphs", "paragraph_start"):
+        elif kind in get_args(TokenColumn):
             more = " --paragraphs" if kind.startswith("paragraph") else ""
             remedy = (
                 f"count again with `wdstream lengths {self._path} --tokenizer PATH{more}` (the tokenizer of "
@@ -171,3 +198,44 @@ class IndexFiles:
         else:
             remedy = f"run `wdstream index {self._path}`, which makes it again from the shards"
         return ShardIndexError(f"{name}.npy of the index of {self._path} {trouble}; {remedy}")
+
+
+class MetadataColumn:
+    """Metadata of one name over all rows: `column[rows]` is a masked array, masked where a page lacks the name.
+
+    Texts come as an array of str objects.
+
+    Attributes:
+        absent: pages that lack the name.
+    """
+
+    def __init__(self, files: IndexFiles, name: str) -> None:
+        self._files, self._name = files, name
+        entry = files.catalog.metadata.columns[name]
+        self._kind, self.absent = entry.kind, entry.absent
+        self._texts: NDArray[np.object_] | None = None
+
+    def __len__(self) -> int:
+        return self._files.catalog.num_samples
+
+    def __getitem__(self, rows: NDArray[np.integer]) -> NDArray[Any]:
+        """Values of these rows.
+
+        Raises:
+            ShardIndexError: the column is not what was written.
+        """
+        values = self._files.column(metadata_column(self._name))[rows]
+        is_absent = absent_of(values, self._kind)
+        if self._kind == "text":
+            values = self._all_texts()[values]
+        elif self._kind == "bool":
+            values = values == 1
+        masked: NDArray[Any] = np.ma.masked_array(values, is_absent)
+        return masked
+
+    def _all_texts(self) -> NDArray[np.object_]:
+        """The column's texts in the order of their numbers, and one more for the rows without."""
+        if self._texts is None:
+            listed = json.loads(self._files.column(metadata_texts(self._name)).tobytes())
+            self._texts = np.array([*listed, ""], dtype=np.object_)
+        return self._texts

@@ -7,7 +7,7 @@ numbers, unsigned 64-bit little endian, the offset of each sample's first header
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from wdstream.errors import ShardError
 from wdstream.shards.layout import ShardPaths
+from wdstream.shards.metadata import ShardMetadata
 from wdstream.storage.atomic import atomic_write, write_file
 
 DType = np.dtype[Any]
@@ -61,6 +62,7 @@ class ShardMeta:
         key_start: int64 (n + 1,), where each key starts in `key_bytes`.
         key_bytes: uint8, the keys in UTF-8, one after the other.
         failures: samples left out, of shards written by others.
+        metadata: columns of the pages' metadata; None where an earlier wdstream described the shard without.
     """
 
     tar_bytes: int
@@ -68,6 +70,7 @@ class ShardMeta:
     key_start: NDArray[np.int64]
     key_bytes: NDArray[np.uint8]
     failures: tuple[SampleFailure, ...] = ()
+    metadata: ShardMetadata | None = None
 
     @property
     def num_samples(self) -> int:
@@ -85,7 +88,7 @@ class ShardMeta:
 
     @property
     def digest(self) -> str:
-        """32 hexadecimal digits over everything here: the checksums stand for the tar's content."""
+        """32 hexadecimal digits over everything here but metadata: the checksums stand for the tar's content."""
         digest = hashlib.blake2b(f"{SCHEMA_VERSION} {self.tar_bytes} {self.num_samples}".encode(), digest_size=16)
         for name, array in self._arrays().items():
             digest.update(f"{name} {array.dtype.str} {len(array)}".encode())
@@ -96,7 +99,8 @@ class ShardMeta:
         """Write `path` whole or not at all; the same meta gives the same bytes."""
         with atomic_write(path) as file:
             header = np.array([SCHEMA_VERSION, self.tar_bytes], "<i8")
-            np.savez(file, allow_pickle=False, header=header, **self._arrays())
+            metadata = {} if self.metadata is None else self.metadata.arrays()
+            np.savez(file, allow_pickle=False, header=header, **self._arrays(), **metadata)
 
     def _arrays(self) -> dict[str, Column]:
         arrays = {name: self.columns[name] for name in (*SAMPLE_COLUMNS, *IMAGE_COLUMNS)}
@@ -138,10 +142,12 @@ def load_meta(path: Path) -> ShardMeta:
                 raise ShardError(f"schema version {header[:1]}, this program reads {SCHEMA_VERSION}")
             wanted = SAMPLE_COLUMNS | IMAGE_COLUMNS | _BLOBS
             arrays = {name: stored[name] for name in wanted}
+            extra = {name: stored[name] for name in stored.files if name.partition(".")[0] == "metadata"}
         for name, dtype in wanted.items():
             if arrays[name].dtype != dtype or arrays[name].ndim != 1:
                 raise ShardError(f"column {name} is {arrays[name].dtype}, {dtype} expected")
-        return _meta_of(int(header[1]), arrays)
+        meta = _meta_of(int(header[1]), arrays)
+        return replace(meta, metadata=ShardMetadata.from_arrays(extra, meta.num_samples)) if extra else meta
     except Exception as error:  # numpy, zipfile and zlib raise whatever their parsing raises
         raise ShardError(f"{path}: {error}; build it again with `wdstream index --rebuild`") from error
 
@@ -158,6 +164,10 @@ def _meta_of(tar_bytes: int, arrays: dict[str, Column]) -> ShardMeta:
     if num_samples and not (in_order and arrays["offset"][0] >= 0 and ends[-1] <= tar_bytes):
         raise ShardError(f"sample offsets are not rising inside the tar's {tar_bytes} bytes")
     num_images = int(arrays["num_images"].sum(dtype=np.int64))
+    for name, least in (("text_bytes", 0), ("text_chars", 0), ("image_width", 1), ("image_height", 1)):
+        if len(arrays[name]) and arrays[name].min() < least:
+            place = int(np.argmax(arrays[name] < least))
+            raise ShardError(f"column {name} holds {arrays[name][place]} in entry {place}, at least {least} expected")
     if (arrays["num_images"] < 0).any() or any(len(arrays[name]) != num_images for name in IMAGE_COLUMNS):
         raise ShardError(f"sizes of {len(arrays['image_width'])} images, {num_images} expected")
     failures = json.loads(arrays["failures"].tobytes())

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from wdstream.errors import AbsentFileError, DamagedSampleError, PageError, ShardError, ShardIndexError
 from wdstream.records import Page
-from wdstream.shards.catalog import TokenColumn, token_column
-from wdstream.shards.index_files import IndexFiles
+from wdstream.shards.catalog import TokenColumn, metadata_column, metadata_texts, token_column
+from wdstream.shards.index_files import IndexFiles, MetadataColumn
 from wdstream.shards.layout import KEY_RULES, prefixed_key, split_name, split_sample
 from wdstream.shards.meta import hash_key
 from wdstream.shards.page_members import page_from_members
@@ -29,7 +29,7 @@ class Shards:
         fingerprint: 32 hexadecimal digits of the content, wherever it is.
         shard_names: file name of each shard, in order of rows.
         shard_starts: int64 (shards,), first row of each shard.
-        metadata: further columns by name, (n,) each; an index holds none.
+        metadata: columns of the pages' metadata by name; `metadata[name][rows]` is masked where a page lacks it.
 
     The other columns are checked against `index.json` when they are first used; one that is not what was written is a
     ShardIndexError that names it.
@@ -47,7 +47,7 @@ class Shards:
         self.fingerprint = catalog.fingerprint
         self.shard_names = tuple(shard.name for shard in catalog.shards)
         self.shard_starts = np.cumsum([0] + [shard.samples for shard in catalog.shards], dtype=np.int64)[:-1]
-        self.metadata: Mapping[str, NDArray[np.generic]] = {}
+        self.metadata: Mapping[str, MetadataColumn] = self._files.metadata()
         self._storage = self._files.storage if storage is None else storage
         self._checked: set[int] = set()  # shards whose size was compared with the index
         self._tokens: dict[str, NDArray[np.int32]] = {}
@@ -173,7 +173,13 @@ class Shards:
         kinds: list[TokenColumn] = ["tokens", "supervised"]
         kinds += ["paragraph_start", "paragraphs"] if paragraphs else []
         names = [token_column(tokenizer, kind) for kind in kinds]
-        return self._files.digest([*names, *(f"metadata.{name}" for name in metadata)])
+        for name in metadata:
+            names += [metadata_column(name), metadata_texts(name)]
+        return self._files.digest(names)
+
+    def why_no_metadata(self, name: str) -> str | None:
+        """Why pages have metadata of this name, or may have, and there is no column; None where no page has any."""
+        return self._files.why_no_metadata(name)
 
     def paragraphs(self, fingerprint: str) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Tokens of each paragraph of the pages that may be split, under one tokenizer (text/paragraphs.py).

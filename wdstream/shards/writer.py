@@ -13,9 +13,12 @@ from wdstream.errors import ShardError
 from wdstream.records import Page, Size, TextSegment
 from wdstream.shards.layout import ShardPaths, is_image, validate_extension, validate_key
 from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, SampleFailure, ShardEntry, ShardMeta, hash_key, save_idx
+from wdstream.shards.metadata import PageMetadata, ShardMetadata
 from wdstream.shards.page_members import starts_with_text
 from wdstream.shards.tar_header import BLOCK_SIZE, RECORD_SIZE, make_header, padded
 from wdstream.storage.atomic import atomic_write
+
+NO_METADATA = PageMetadata()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +30,14 @@ class SampleEntry:
         text_bytes: UTF-8 bytes of its text, over all segments.
         text_chars: characters of its text.
         starts_with_text: whether text comes first; its first token has nothing before it, so it is not supervised.
+        metadata: what can be columns of it.
     """
 
     image_sizes: Sequence[Size]
     text_bytes: int
     text_chars: int
     starts_with_text: bool = False
+    metadata: PageMetadata = NO_METADATA
 
     @classmethod
     def of(cls, page: Page, image_sizes: Sequence[Size]) -> "SampleEntry":
@@ -43,6 +48,7 @@ class SampleEntry:
             text_bytes=sum(len(text.encode("utf-8", "surrogatepass")) for text in texts),
             text_chars=sum(map(len, texts)),
             starts_with_text=starts_with_text(page),
+            metadata=PageMetadata.of(page.meta),
         )
 
 
@@ -54,12 +60,14 @@ class MetaBuilder:
         self.failures: list[SampleFailure] = []
         self._samples: list[tuple[int, ...]] = []
         self._sizes: list[Size] = []
+        self._metadata: list[PageMetadata] = []
 
     def add(self, key: str, offset: int, nbytes: int, crc: int, entry: SampleEntry) -> None:
         """Add a sample: in the order of SAMPLE_COLUMNS."""
         counts = (len(entry.image_sizes), entry.text_bytes, entry.text_chars, int(entry.starts_with_text))
         self._samples.append((offset, nbytes, crc, *counts, hash_key(key)))
         self._sizes.extend(entry.image_sizes)
+        self._metadata.append(entry.metadata)
         self.keys.append(key)
 
     def build(self, tar_bytes: int) -> ShardMeta:
@@ -75,6 +83,7 @@ class MetaBuilder:
             key_start=np.cumsum([0, *map(len, keys)], dtype="<i8"),
             key_bytes=np.frombuffer(b"".join(keys), "u1"),
             failures=tuple(self.failures),
+            metadata=ShardMetadata.of(self._metadata),
         )
 
 
