@@ -1,4 +1,4 @@
-"""`where` over metadata of several datasets: names, near names, what pages lack, and reasons of what could not become a column."""
+"""`where` over metadata of several datasets: names, near names, what pages lack, and what could not be columns."""
 
 import numpy as np
 import pytest
@@ -67,6 +67,6 @@ def test_what_could_not_become_a_column_says_why() -> None:
     scans.columns.left_out["language"] = "it holds values of several kinds"  # type: ignore[attr-defined]
     books = dataset("books", language=language("de", "en", None, "de"))
     with pytest.raises(
-        ConfigError, match="'language' is no column of dataset 'scans': it holds values of several kinds"
+        ConfigError, match="'language' could not become a column of dataset 'scans': it holds values of several kinds"
     ):
         planner(books, scans, where="language == 'de'")

@@ -98,10 +98,10 @@ def test_tars_described_again_have_the_columns_and_the_digest_of_the_writer(tmp_
         ([{"x": 1 << 63}], "x", "whole numbers of more than 64 bits"),
         ([{"x": (1 << 53) + 1}, {"x": 0.5}], "x", "whole numbers that would be rounded"),
         ([{"x": "a" * (MAX_CHARS + 1)}], "x", "texts of more than 256 characters"),
-        ([{"doc.id": 1}], "doc.id", "its name is no word"),
-        ([{"größe": 1}], "größe", "its name is no word"),
-        ([{"in": 1}], "in", "its name is no word"),
-        ([{"../x": 1}], "../x", "its name is no word"),
+        ([{"doc.id": 1}], "doc.id", "its name is not a word"),
+        ([{"größe": 1}], "größe", "its name is not a word"),
+        ([{"in": 1}], "in", "its name is not a word"),
+        ([{"../x": 1}], "../x", "its name is not a word"),
     ],
 )
 def test_what_is_no_column_says_why(tmp_path: Path, metas: Metas, name: str, reason: str) -> None:
@@ -111,7 +111,7 @@ def test_what_is_no_column_says_why(tmp_path: Path, metas: Metas, name: str, rea
     assert shards.why_no_metadata("y") is None
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError(shards.why_no_metadata(name))
-    assert f"metadata {name!r} is no column: " in _printed(report)
+    assert f"metadata {name!r} did not become a column: " in _printed(report)
 
 
 def _printed(report: IndexReport) -> str:

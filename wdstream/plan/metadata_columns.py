@@ -45,7 +45,7 @@ def check_names(expressions: Sequence[str], datasets: Sequence[Dataset]) -> None
                 why = dataset.columns.why_no_metadata(stored_name(name))
                 if why is not None and name not in metadata_by_name(dataset.columns):
                     raise ConfigError(
-                        f"where: {expression!r}: {name!r} is no column of dataset {dataset.name!r}: {why}"
+                        f"where: {expression!r}: {name!r} could not become a column of dataset {dataset.name!r}: {why}"
                     )
             if name not in known:
                 near = difflib.get_close_matches(name, sorted(known | OWN_NAMES), 1)

@@ -91,7 +91,7 @@ class IndexReport:
             ]
             yield f"metadata columns: {', '.join(shown)}"
         for name, reason in metadata.left_out.items():
-            yield f"metadata {name!r} is no column: {reason}"
+            yield f"metadata {name!r} did not become a column: {reason}"
         if metadata.unread:
             yield (
                 f"no metadata columns: {metadata.unread:,} of {len(self.catalog.shards):,} shards were described by an "

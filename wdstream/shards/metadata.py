@@ -70,7 +70,7 @@ class PageMetadata:
 def _trouble(name: str, value: object) -> str | None:
     """Why this value of this name cannot be in a column."""
     if not _NAME.fullmatch(name) or name in _KEYWORDS:
-        return "its name is no word of letters, digits and _ that an expression can hold"
+        return "its name is not a word of letters, digits and _ that an expression can hold"
     if not isinstance(value, bool | int | float | str):
         return "it holds lists or objects"
     if isinstance(value, str) and len(value) > MAX_CHARS:
