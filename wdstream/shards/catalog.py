@@ -43,7 +43,7 @@ TOKEN_DTYPE = np.dtype("<i4")
 PARAGRAPH_START_DTYPE = np.dtype("<i8")
 _CONTENT_VERSION = 1
 """Part of the fingerprint, which states of runs carry: raised when the same shards would give other rows."""
-NO_METADATA = MetadataList()
+_NO_METADATA = MetadataList()
 _FINGERPRINT = re.compile(r"[0-9a-f]{8,128}")
 
 TokenColumn = Literal["tokens", "supervised", "paragraphs", "paragraph_start"]
@@ -82,7 +82,7 @@ class Catalog:
     num_samples: int
     num_images: int
     columns: Mapping[str, ColumnEntry] = field(default_factory=dict)
-    metadata: MetadataList = NO_METADATA
+    metadata: MetadataList = _NO_METADATA
 
     @property
     def fingerprint(self) -> str:

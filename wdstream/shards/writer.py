@@ -18,7 +18,7 @@ from wdstream.shards.page_members import starts_with_text
 from wdstream.shards.tar_header import BLOCK_SIZE, RECORD_SIZE, make_header, padded
 from wdstream.storage.atomic import atomic_write
 
-NO_METADATA = PageMetadata()
+_NO_METADATA = PageMetadata()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class SampleEntry:
     text_bytes: int
     text_chars: int
     starts_with_text: bool = False
-    metadata: PageMetadata = NO_METADATA
+    metadata: PageMetadata = _NO_METADATA
 
     @classmethod
     def of(cls, page: Page, image_sizes: Sequence[Size]) -> "SampleEntry":
