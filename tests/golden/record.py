@@ -125,6 +125,7 @@ def record(work: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The contents of expected.json and of state.json, made in an empty folder."""
     prepare(work)
     expected: dict[str, Any] = {"shards": checksums(work / "pages"), "digest": {}, "losses": {}}
+    del expected["shards"][".make-shards/input.jsonl"]  # times of the input's files
     wdstream("lengths", work / "pages", "--tokenizer", work / "idefics3", "--workers", "1")
     trees = configurations(work)
     for name, tree in trees.items():

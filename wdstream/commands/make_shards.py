@@ -42,6 +42,7 @@ def make_shards_command(
     with progress_bar(error_console) as on_progress:
         report = make_shards(raw, out, options=chosen, on_progress=on_progress)
     report.print(console)
+    report.check()
     if strict and report.num_quarantined:
         raise typer.Exit(1)
 

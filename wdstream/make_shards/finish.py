@@ -1,6 +1,7 @@
 """The end of make-shards: quarantine.jsonl, the index over all shards, the token column, and the report."""
 
 import re
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wdstream.errors import ShardError
 from wdstream.make_shards.indexing import add_tokens
 from wdstream.make_shards.jobs import Quarantined
 from wdstream.make_shards.manifest import QUARANTINE
@@ -22,12 +24,14 @@ from wdstream.raw.source import RawFile
 from wdstream.shards.index import merge_index
 from wdstream.shards.token_columns import write_paragraphs, write_token_column
 from wdstream.storage.json_lines import write_lines
+from wdstream.text.characters import printable, short_name
 
 _REASON_END = re.compile(r"[:;(]")
 _QUOTED = re.compile(r"'[^']*'")
 _LOST = re.compile(r"lost (twice|\d+ times), the last time alone: ")
 _NUMBER = re.compile(r"\d[\d.,%x]*")
 _MEGABYTE = 1e6
+_SHOWN_NAMES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +46,15 @@ class MakeShardsReport:
         num_bytes: of all tars.
         quarantined: pages and files that are not in it, as in quarantine.jsonl.
         ignored: files of no use, by suffix.
+        outputs: folders below the raw one that make-shards wrote, which are passed over.
         left_to_rows: images that only rows use.
         fingerprint: of the tokenizer whose column was written, or None.
         without_image: samples that have no image.
         dropped: characters of text layers that were left out of the labels, by reason.
         tried_again: pages and files that were read again alone, because their process was lost.
         given_up: those whose process was lost again; they are quarantined.
+        made_again: files that had changed since shards were made from them, which were made again.
+        changed: files that changed while this run read them, with the pages that were made from them.
         pages_made: pages read in this run; those of shards that were complete are not among them.
         seconds: this run took.
     """
@@ -59,12 +66,15 @@ class MakeShardsReport:
     num_bytes: int
     quarantined: tuple[Quarantined, ...]
     ignored: Mapping[str, int]
+    outputs: tuple[str, ...]
     left_to_rows: int
     fingerprint: str | None
     without_image: int
     dropped: Mapping[str, int]
     tried_again: int
     given_up: int
+    made_again: tuple[str, ...]
+    changed: tuple[str, ...]
     pages_made: int
     seconds: float
 
@@ -99,10 +109,35 @@ class MakeShardsReport:
             reasons.add_column("reason")
             reasons.add_column("pages", justify="right")
             for reason, count in self.reasons().items():
-                reasons.add_row(Text(reason), f"{count:,}")
+                reasons.add_row(Text(short_name(reason)), f"{count:,}")
             console.print(reasons)
         for line in self._lines():
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+
+    def check(self) -> None:
+        """Refuse what cannot be trained on, or was not one input, after the report is printed.
+
+        Raises:
+            ShardError: no page became a sample, with the reasons; or files changed while they were read.
+        """
+        if not self.num_pages:
+            reasons = "; ".join(f"{count:,} of {short_name(reason)}" for reason, count in self.reasons().items())
+            found = f"all {self.num_quarantined:,} pages and files are quarantined ({reasons})"
+            raise ShardError(
+                f"{self.out}: no shards, since no page can be trained on: "
+                f"{found if self.quarantined else 'the files hold no pages'}; {self._next_step()}"
+            )
+        if self.changed:
+            raise ShardError(
+                f"{len(self.changed):,} files changed while they were read: {_listed(self.changed)}. When they are as "
+                "they should be, run the same command again, with --retry-quarantined: it makes again what changed"
+            )
+
+    def _next_step(self) -> str:
+        return (
+            f"{self.out / QUARANTINE} has each with its reason. When the cause is gone, run the same command again "
+            "with --retry-quarantined"
+        )
 
     def _lines(self) -> Iterator[str]:
         made = "all were complete"
@@ -112,21 +147,33 @@ class MakeShardsReport:
         yield f"{self.num_shards:,} shards, {self.num_bytes / _MEGABYTE:,.1f} MB; {made}"
         if self.fingerprint:
             yield f"token column {self.fingerprint}"
+        if self.without_image:
+            yield f"{self.without_image:,} of {self.num_pages:,} samples have no image"
+        for reason, count in self.dropped.items():
+            yield f"{count:,} characters of text layers are not in the labels: {short_name(reason)}"
+        if self.made_again:
+            yield f"made again, as their input had changed: {_listed(self.made_again)}"
+        if self.tried_again:
+            yield f"{self.tried_again:,} pages were read again alone after a lost process, {self.given_up:,} given up"
         if self.left_to_rows:
             yield f"{self.left_to_rows:,} images left to the rows that name them"
         if self.ignored:
             yield "ignored: " + ", ".join(f"{count:,} {suffix}" for suffix, count in self.ignored.items())
+        if self.outputs:
+            yield f"passed over, as make-shards wrote them: {_listed(self.outputs)}"
         if self.quarantined:
-            yield f"{self.num_quarantined:,} quarantined: {self.out / 'quarantine.jsonl'}"
+            yield f"{self.num_quarantined:,} quarantined: {self._next_step()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PagesMade:
-    """What a run did: pages it read, pages and files that it tried again alone, and those of them it gave up."""
+    """What a run did, as in `MakeShardsReport`; `pages` is its `pages_made`."""
 
     pages: int
     tried_again: int
     given_up: int
+    made_again: tuple[str, ...]
+    changed: tuple[str, ...]
 
 
 def _kind_of(entry: Quarantined) -> str:
@@ -136,6 +183,12 @@ def _kind_of(entry: Quarantined) -> str:
         text = text[lost.end() :]
     kind = _REASON_END.split(_NUMBER.sub("N", _QUOTED.sub("...", text)))[0].strip()
     return f"lost again when read alone: {kind}" if lost else kind
+
+
+def _listed(names: Sequence[str]) -> str:
+    """A few names, and how many there are."""
+    shown = ", ".join(map(short_name, names[:_SHOWN_NAMES]))
+    return shown if len(names) <= _SHOWN_NAMES else f"{shown}, and {len(names) - _SHOWN_NAMES:,} more"
 
 
 def finish(
@@ -171,7 +224,9 @@ def finish(
     quarantined = sorted(set(quarantined))
     write_lines(out / QUARANTINE, [entry.to_json() for entry in quarantined])
     full = [record for record in records if record.samples]
-    if full:
+    if not full:
+        shutil.rmtree(out / "index", ignore_errors=True)  # of shards that are no more
+    else:
         merge_index(out)
         if counter is not None:
             _write_tokens(out, full, counter)
@@ -188,12 +243,15 @@ def finish(
         num_bytes=sum(record.num_bytes for record in full),
         quarantined=tuple(quarantined),
         ignored=listing.ignored,
+        outputs=listing.outputs,
         left_to_rows=listing.left_to_rows,
         fingerprint=counter.fingerprint if counter is not None and full else None,
         without_image=sum(record.without_image for record in full),
         dropped=dict(sorted(dropped.items())),
         tried_again=made.tried_again,
         given_up=made.given_up,
+        made_again=made.made_again,
+        changed=made.changed,
         pages_made=made.pages,
         seconds=time.monotonic() - started,
     )

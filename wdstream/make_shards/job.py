@@ -2,15 +2,17 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from wdstream.errors import ConfigError, ShardError
+from wdstream.make_shards.changes import StaleShards, differing, find_stale, moved_files, save_stamps
 from wdstream.make_shards.finish import MakeShardsReport, PagesMade, finish
 from wdstream.make_shards.jobs import Job, MakeShardsProgress, OnProgress, Setup, plan_shards, plan_survey, shard_name
-from wdstream.make_shards.manifest import Manifest, claim, load_survey, locked, refuse_foreign, save_survey
+from wdstream.make_shards.manifest import claim, load_survey, locked, refuse_foreign, remove_beyond, save_survey
 from wdstream.make_shards.options import MakeShardsOptions
-from wdstream.make_shards.record import ShardRecord, load_record
+from wdstream.make_shards.record import ShardRecord, load_record, record_path
 from wdstream.make_shards.token_counts import open_counter
 from wdstream.make_shards.workers import JobDone, Workers
 from wdstream.raw.listing import Listing, list_files
@@ -54,7 +56,7 @@ def make_shards(
     try:
         with locked(out) as lock:
             try:
-                claim(out, Manifest.of(options, listing), listing, overwrite=options.overwrite)
+                claim(out, options, listing)
                 files, records, made = job.make(lock)
                 return finish(out, listing, files, records, counter, made=made, started=started)
             except OSError as error:
@@ -95,18 +97,55 @@ class _ShardsJob:
         raw, out = str(self._raw.resolve()), str(self._out.resolve())
         setup = Setup(raw=raw, out=out, options=options.model_dump(mode="json"))
         with Workers(options.num_workers, setup, time_limit=options.time_limit, keep_open=[lock]) as workers:
-            files = load_survey(self._out) or self._survey(workers)
+            files, made_again = self._files(workers)
             jobs = plan_shards(files, options)
+            remove_beyond(self._out, len(jobs))
             pages_made = self._build(workers, jobs)
         records = [record for job in jobs if (record := load_record(self._out, job.number)) is not None]
         lost = workers.recovery
-        made = PagesMade(pages=pages_made, tried_again=lost.tried_again, given_up=lost.given_up)
+        made = PagesMade(
+            pages=pages_made,
+            tried_again=lost.tried_again,
+            given_up=lost.given_up,
+            made_again=tuple(made_again),
+            changed=tuple(self._changed_meanwhile(jobs)) if pages_made else (),
+        )
         return files, records, made
 
-    def _survey(self, workers: Workers) -> list[RawFile]:
-        known, jobs = plan_survey(self._listing.files)
+    def _files(self, workers: Workers) -> tuple[list[RawFile], list[str]]:
+        """The survey, made or completed, and names of files that changed since they were read.
+
+        The records of shards that were made from them are removed.
+        """
+        before = load_survey(self._out)
+        stale, moved = StaleShards(), set[str]()
+        if before is not None:
+            moved = moved_files(self._out, self._listing.stamps)
+            jobs = plan_shards(before, self._options)
+            stale = find_stale(self._raw, self._out, jobs, moved, check_all=self._options.check_content)
+            for number in stale.shards:
+                record_path(self._out, number).unlink(missing_ok=True)
+            moved |= stale.files.keys()
+        known = [file for file in before or () if file.path not in moved and not self._options.is_retried(file.reason)]
+        files = self._survey(workers, {file.path: file for file in known})
+        if files != before:
+            save_survey(self._out, files)
+        save_stamps(self._out, self._listing.stamps)
+        return files, stale.named()
+
+    def _changed_meanwhile(self, jobs: Sequence[Job]) -> list[str]:
+        """Files that are not what they were when the job began, by name, with the pages that were made from them."""
+        now = _list(self._raw, self._out, self._options).stamps
+        before = self._listing.stamps
+        moved = differing(before, now)
+        stale = find_stale(self._raw, self._out, jobs, {path for path in moved if path in before})
+        return [*stale.named(), *(f"{path} (new)" for path in sorted(moved - before.keys()))]
+
+    def _survey(self, workers: Workers, surveyed_before: Mapping[str, RawFile]) -> list[RawFile]:
+        """The pages of all files, opening those that are not known yet."""
+        known, jobs = plan_survey([file for file in self._listing.files if file.path not in surveyed_before])
         total = sum(job.num_pages for job in jobs)
-        surveyed = {file.path: file for file in known}
+        surveyed = {**surveyed_before, **{file.path: file for file in known}}
         done = 0
         for event in workers.run(jobs):
             if isinstance(event, JobDone):
@@ -114,13 +153,12 @@ class _ShardsJob:
             else:
                 done += 1
                 self._report("counting pages", min(done, total), total)
-        files = [surveyed[file.path] for file in self._listing.files]
-        save_survey(self._out, files)
-        return files
+        # Stems depend on all files of the folder.
+        return [replace(surveyed[file.path], stem=file.stem) for file in self._listing.files]
 
     def _build(self, workers: Workers, jobs: Sequence[Job]) -> int:
         """Build every shard that is not complete; returns the pages read for it."""
-        todo = [job for job in jobs if not _is_complete(self._out, job)]
+        todo = [job for job in jobs if not _is_complete(self._out, job, self._options)]
         total = sum(job.num_pages for job in jobs)
         before = total - sum(job.num_pages for job in todo)
         shards_done = len(jobs) - len(todo)
@@ -145,9 +183,13 @@ class _ShardsJob:
             self._on_progress(self.progress)
 
 
-def _is_complete(out: Path, job: Job) -> bool:
-    """Whether this shard was finished before, and its files are still what was written."""
+def _is_complete(out: Path, job: Job, options: MakeShardsOptions) -> bool:
+    """Whether this shard was finished before, from these pages, and its files are still what was written."""
     record = load_record(out, job.number)
-    if record is None or not record.samples:
-        return record is not None
+    if record is None or record.items not in ("", job.digest):
+        return False
+    if any(options.is_retried(entry.reason) for entry in record.quarantined):
+        return False
+    if not record.samples:
+        return True
     return is_complete(out / shard_name(job.number), record.digest)

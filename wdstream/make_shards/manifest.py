@@ -5,6 +5,7 @@ in `.make-shards/`: the survey, and a record of each finished shard.
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -29,6 +30,7 @@ _SURVEY = "survey.jsonl"
 _LOCK = "lock"
 _LOCK_WAIT_S = 10.0
 _SHOWN_NAMES = 3
+_SHARD_FILE = re.compile(r"shard-(\d{6,})\.(?:tar|tar\.idx|meta\.npz|json)")
 _OURS = ("shard-*.tar", "shard-*.tar.idx", "shard-*.meta.npz", JOB_FILE, QUARANTINE)
 
 
@@ -90,31 +92,35 @@ def refuse_foreign(out: Path) -> None:
         )
 
 
-def claim(out: Path, manifest: Manifest, listing: Listing, *, overwrite: bool) -> None:
+def claim(out: Path, options: MakeShardsOptions, listing: Listing) -> None:
     """Write the manifest, or check that the one that is there says the same.
+
+    With `overwrite`, what is there is removed instead. With `retry_quarantined`, other input is taken, and limits that
+    are higher: the shards that differ are made again.
 
     Args:
         out: the output folder, locked.
-        manifest: of this job.
-        listing: its input, to name what differs.
-        overwrite: remove what is there instead of comparing.
+        options: of this job.
+        listing: its input.
 
     Raises:
         ConfigError: the folder was made with other options or from other input, with every difference.
     """
-    path = out / JOB_FILE
+    path, manifest = out / JOB_FILE, Manifest.of(options, listing)
     _remove_debris(out)
-    if overwrite:
+    if options.overwrite:
         _remove_output(out)
     if path.is_file():
-        differences = _differences(out, path, manifest, listing)
+        differences = _differences(out, path, manifest, options, listing)
         if differences:
             raise ConfigError(
                 f"{out} was made by make-shards from something else:\n"
                 + "".join(f"  {line}\n" for line in differences)
-                + "use what was used then, choose another folder, or start again with --overwrite"
+                + "use what was used then, choose another folder, or start again with --overwrite; --retry-quarantined "
+                "makes again what other input or higher limits change"
             )
-        return
+        if not options.retries:
+            return
     write_file(path, json.dumps(asdict(manifest), indent=1, sort_keys=True).encode() + b"\n")
 
 
@@ -134,7 +140,7 @@ def load_survey(out: Path) -> list[RawFile] | None:
         return None
 
 
-def _differences(out: Path, path: Path, wanted: Manifest, listing: Listing) -> list[str]:
+def _differences(out: Path, path: Path, wanted: Manifest, chosen: MakeShardsOptions, listing: Listing) -> list[str]:
     try:
         kept = json.loads(path.read_bytes())
         if kept["version"] != _VERSION:
@@ -146,8 +152,9 @@ def _differences(out: Path, path: Path, wanted: Manifest, listing: Listing) -> l
         f"{name} was {options.get(name)!r}, is {wanted.options.get(name)!r}"
         for name in sorted(options.keys() | wanted.options.keys())
         if options.get(name) != wanted.options.get(name)
+        and not (chosen.retries and chosen.lets_more_through(name, options.get(name)))
     ]
-    if described != wanted.input:
+    if described != wanted.input and not chosen.retries:
         counts = [f"{side['files']:,} files of {side['bytes']:,} bytes" for side in (described, wanted.input)]
         lines.append(f"input was {counts[0]}, is {counts[1]}{_named_difference(out, listing)}")
     return lines
@@ -164,7 +171,15 @@ def _named_difference(out: Path, listing: Listing) -> str:
     if not changed:
         return "; a text file or an image of rows changed"
     more = f" and {len(changed) - _SHOWN_NAMES} more" if len(changed) > _SHOWN_NAMES else ""
-    return f"; changed: {', '.join(changed[:_SHOWN_NAMES])}{more}"
+    return f"; changed: {', '.join(map(short_name, changed[:_SHOWN_NAMES]))}{more}"
+
+
+def remove_beyond(out: Path, num_shards: int) -> None:
+    """Remove shards of a higher number, which the input no longer fills."""
+    for path in [*out.glob("shard-*"), *(out / STATE_FOLDER).glob("shard-*.json")]:
+        number = _SHARD_FILE.fullmatch(path.name)
+        if number and int(number[1]) >= num_shards:
+            path.unlink()
 
 
 def _remove_debris(out: Path) -> None:
@@ -172,8 +187,9 @@ def _remove_debris(out: Path) -> None:
     for pattern in _OURS:
         for path in out.glob(pattern + TEMP_SUFFIX):
             path.unlink()
-    for path in (out / STATE_FOLDER).glob("*" + TEMP_SUFFIX):
-        path.unlink()
+    for folder in (out / STATE_FOLDER, out / "index"):
+        for path in folder.glob("*" + TEMP_SUFFIX):
+            path.unlink()
     remove_kept(out)
 
 

@@ -8,7 +8,15 @@ from pydantic import Field, model_validator
 
 from wdstream.raw.settings import RawSettings
 
-_HOW_ONLY = {"workers", "time_limit", "memory_limit_mb", "overwrite", "tokenizer", "paragraphs"}
+_HOW_ONLY = {
+    *("workers", "time_limit", "memory_limit_mb", "overwrite", "tokenizer", "paragraphs"),
+    *("retry_quarantined", "retry_reason", "check_content"),
+}
+_LIMITS = {
+    *("max_pixels", "max_unreadable", "keep_empty", "allow_outside_images", "allow_outside_links"),
+    *("max_file_bytes", "max_line_bytes", "max_text_bytes", "max_text_chars", "max_frames"),
+}
+"""Options that quarantine pages, and decide nothing about those they let through."""
 _FIRST = {
     *("allow_outside_images", "chat_loss", "check_images", "dpi", "jpeg_quality", "keep_empty", "max_pixels"),
     *("max_unreadable", "pages_per_shard", "placeholder", "shard_bytes"),
@@ -33,6 +41,14 @@ class MakeShardsOptions(RawSettings):
     quarantined if it needs more again."""
     overwrite: bool = False
     """Remove what an earlier make-shards wrote to OUT, of other input or options, say, and start again."""
+    retry_quarantined: bool = False
+    """Try quarantined pages again, as after text files were added, files mended, or a limit raised, and make again the
+    shards that change. OUT is then what it would be from RAW as it is now."""
+    retry_reason: str | None = Field(default=None, min_length=1)
+    """Of quarantined pages, try again those whose reason has this text, such as 'time-limit'."""
+    check_content: bool = False
+    """Of shards that are complete, read all input again, and make again those whose input changed; without it, only
+    files whose size or time changed are read again."""
     tokenizer: Path | None = None
     """A model's folder or tokenizer.json; the token column that plans need is written, too."""
     paragraphs: bool = False
@@ -48,6 +64,23 @@ class MakeShardsOptions(RawSettings):
     def num_workers(self) -> int:
         """How many processes to start."""
         return self.workers or len(os.sched_getaffinity(0))
+
+    @property
+    def retries(self) -> bool:
+        """Whether any quarantined page is tried again."""
+        return self.retry_quarantined or self.retry_reason is not None
+
+    def is_retried(self, reason: str | None) -> bool:
+        """Whether a page that was quarantined for this reason is tried again; None is a page that was not."""
+        return self.retries and reason is not None and (self.retry_reason or "").lower() in reason.lower()
+
+    def lets_more_through(self, name: str, before: object) -> bool:
+        """Whether an option is a limit that was lower before, so that only quarantined pages can differ by it."""
+        if name not in _LIMITS or (self.fit and name == "max_pixels"):
+            return False
+        now = getattr(self, name)
+        known = type(self).model_fields[name].default if before is None else before
+        return isinstance(known, int | float) and now >= known
 
     def content(self) -> dict[str, object]:
         """The options that decide the bytes of the shards, not only how they are made.

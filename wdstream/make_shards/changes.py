@@ -1,0 +1,137 @@
+"""What changed in the raw folder since pages were read: while the job ran, or between two runs of it.
+
+Size and times of change of every file are kept (`.make-shards/input.jsonl`), and in the record of each shard a digest
+of every file that was read for it. A file whose times differ is read again for its digest; one that is the same was
+only touched or copied. With `check_content`, all files are. Shards that were made from what is no longer there are made
+again.
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from wdstream.errors import PageError
+from wdstream.make_shards.jobs import Job
+from wdstream.make_shards.record import STATE_FOLDER, load_record
+from wdstream.raw.reading import file_digest, is_of_lines, lines_digest
+from wdstream.raw.row_lines import numbered_lines
+from wdstream.raw.source import PageRange
+from wdstream.storage.atomic import atomic_write
+from wdstream.storage.json_lines import read_lines
+
+_STAMPS = "input.jsonl"
+
+
+@dataclass(slots=True)
+class StaleShards:
+    """Shards whose input changed, by number, with the files that did and the pages of them that the shard has.
+
+    `files` are all that changed; new files, and those that are gone, are among them.
+    """
+
+    shards: set[int] = field(default_factory=set)
+    files: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, number: int, path: str, item: PageRange | None) -> None:
+        """Note that a file changed, which shard `number` was made from."""
+        self.shards.add(number)
+        pages = self.files.setdefault(path, [])
+        if item is not None and not item.file.is_single_image:
+            pages.append(f"{item.first}-{item.first + item.count - 1}" if item.count > 1 else f"{item.first}")
+
+    def named(self) -> list[str]:
+        """The files, with their pages, in order."""
+        return [f"{path} (pages {', '.join(pages)})" if pages else path for path, pages in sorted(self.files.items())]
+
+
+def save_stamps(out: Path, stamps: Mapping[str, str]) -> None:
+    """Keep size and times of change of the files of the input."""
+    with atomic_write(out / STATE_FOLDER / _STAMPS) as file:
+        for path, stamp in sorted(stamps.items()):
+            file.write(json.dumps({"path": path, "stamp": stamp}).encode() + b"\n")
+
+
+def moved_files(out: Path, stamps: Mapping[str, str]) -> set[str]:
+    """Files that are new, gone, or may have changed since their stamps were kept; none where none were kept."""
+    try:
+        before = {line["path"]: line["stamp"] for line in read_lines(out / STATE_FOLDER / _STAMPS)}
+    except (ValueError, KeyError, TypeError):  # zeroed by a power cut, say: then every file is looked at
+        before = {"": ""}
+    if not before:
+        return set()
+    return differing(before, stamps)
+
+
+def differing(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
+    """Names that two sets of stamps do not have in common, or with another stamp."""
+    return {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+
+
+def find_stale(
+    raw: Path, out: Path, jobs: Sequence[Job], suspects: Collection[str], *, check_all: bool = False
+) -> StaleShards:
+    """The shards that were made from content that is no longer there.
+
+    Args:
+        raw: the raw folder.
+        out: the folder of shards, with their records.
+        jobs: by which they were made.
+        suspects: files that may have changed.
+        check_all: read all files that the shards were made from, not only the suspects.
+    """
+    found, digests, unknown = StaleShards(), _Digests(raw), {*suspects}
+    for job in jobs if suspects or check_all else ():
+        record = load_record(out, job.number)
+        if record is None:
+            continue
+        items = {item.file.path: item for item in job.items}
+        unknown -= record.read.keys()
+        for path, digest in record.read.items():
+            if (check_all or path in suspects) and digests.of(path, items.get(path), digest) != digest:
+                found.add(job.number, path, items.get(path))
+    # Files that a library reads by their path, whose content is not known; and texts that were put beside others.
+    names = {_name(path): path for path in unknown}
+    for job in jobs if unknown else ():
+        for item in job.items:
+            own = item.file.path
+            changed = own if own in unknown else names.get(_name(own))
+            if changed is not None:
+                found.add(job.number, changed, item)
+    return found
+
+
+class _Digests:
+    """The content of files as it is now; whole files are read once."""
+
+    def __init__(self, raw: Path) -> None:
+        self._raw = raw
+        self._whole: dict[str, str | None] = {}
+
+    def of(self, path: str, item: PageRange | None, before: str) -> str | None:
+        """The digest of a file, or of the lines of a range if `before` is of lines; None where it cannot be read."""
+        if is_of_lines(before):
+            return _digest_of_lines(self._raw, item) if item is not None else None
+        if path not in self._whole:
+            self._whole[path] = _digest_of(self._raw / path)
+        return self._whole[path]
+
+
+def _digest_of(path: Path) -> str | None:
+    try:
+        return file_digest(path)
+    except OSError:
+        return None
+
+
+def _digest_of_lines(raw: Path, item: PageRange) -> str | None:
+    lines = numbered_lines(raw / item.file.path, item.file.marks, item.first, item.count)
+    try:
+        return lines_digest((number, line or b"") for number, line in lines)
+    except (OSError, PageError):
+        return None
+
+
+def _name(path: str) -> str:
+    """What a raw file and the texts beside it share, in any folder, as formats differ: all before the first dot."""
+    return PurePosixPath(path).name.split(".")[0]
