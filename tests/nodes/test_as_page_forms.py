@@ -148,8 +148,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "webdataset, floats": ({"__key__": "a", "jpg": np.zeros((4, 4, 3), np.float32), "txt": "hi"}, "make it uint8"),
     "webdataset, a picture more": (
-        {"__key__": "a", "txt": "hi", "left": pil()},
-        "field 'left' holds a picture, array or file .Image.",
+        {"__key__": "a", "txt": "hi", "jpg": pil(), "left": pil()},
+        "a page has one image, a row numbers all of its own",
     ),
     "a picture more": (
         {"text": "t", "page": pil()},

@@ -29,6 +29,8 @@ UNREADABLE = {  # headers that say nothing usable
     "pillow-zero_width.gif",
 }
 
+SEVERAL_PAGES = {"pillow-multipage.tiff", "pillow-total-pages-zero.tif", "pillow-g4-multi.tiff"}
+
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_header_size_is_decoded_size(path: Path) -> None:
@@ -36,6 +38,11 @@ def test_header_size_is_decoded_size(path: Path) -> None:
     if path.name in UNREADABLE:
         with pytest.raises(DecodeError):
             image_header(data)
+        return
+    if path.suffix.startswith(".tif") and image_header(data).num_frames > 1:
+        assert path.name in SEVERAL_PAGES
+        with pytest.raises(DecodeError, match="TIFF image has several pages"):
+            image_size(data)
         return
     size = image_size(data)
     assert image_header(data).size == size

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wdstream.errors import RowError
-from wdstream.records import ImageSegment, Page, Segment, TextSegment
+from wdstream.records import ImageSegment, Page, Segment, TextSegment, TurnSegment
 from wdstream.shards.page_members import members_from_page, page_from_members, starts_with_text
 
 
@@ -72,7 +72,9 @@ def test_only_image_of_a_row_may_do_without_its_number() -> None:
 
 
 def test_parts_of_other_kinds_are_left_alone() -> None:
-    assert page_from_members("k", {"jpg": b"J", "txt": b"t", "seg.png": b"?", "cls": b"1"}).images == (b"J",)
+    members = {"jpg": b"J", "txt": b"t", "cls": b"1", "md": b"# t", "npy": b"\x93NUMPY\x01", "mp4": b"\0\0\0\x18ftyp"}
+    assert page_from_members("k", members).images == (b"J",)
+    assert page_from_members("k", {"txt": b"t", "cls": b"1", "md": b"# t"}).images == ()
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,7 @@ def test_parts_of_other_kinds_are_left_alone() -> None:
     [
         ({"mp4": b""}, "neither|no image, text or json"),
         ({"v2.jpg": b"", "v2.txt": b""}, "dot looks like this"),
-        ({"json": b"{}"}, "no image, text or json"),
+        ({"json": b"{}"}, "row 'k': expected text .with images., content, messages or conversations.*found no fields"),
         ({"jpg": b"", "png": b"", "txt": b""}, "a page has one image"),
         ({"0.jpg": b"", "txt": b""}, "numbers all of its own"),
         ({"0.jpg": b"", "jpg": b""}, "numbers all of its own"),
@@ -95,13 +97,138 @@ def test_parts_of_other_kinds_are_left_alone() -> None:
         ({"json": b'{"content": [{"type": "video"}]}'}, "content block 0"),
         ({"json": b'{"content": [{"type": "text", "text": 3}]}'}, "content block 0"),
         ({"json": b'{"content": [{"type": "image"}]}'}, "has 1 images"),
-        ({"0.jpg": b"", "json": b'{"content": [{"type": "text", "text": "a"}]}'}, "has 0 images"),
-        ({"1.jpg": b"", "json": b'{"content": [{"type": "image"}]}'}, "numbered from 0"),
+        ({"2.jpg": b"", "json": b'{"content": [{"type": "image"}]}'}, "1 images, but 0 file names"),
+        ({"0.jpg": b"", "2.jpg": b"", "json": b'{"text": "a"}'}, "0 images are used of 2 that the sample holds"),
     ],
 )
 def test_bad_samples(members: dict[str, bytes], message: str) -> None:
     with pytest.raises(RowError, match=message):
         page_from_members("k", members)
+
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["jpg", "jpe", "jfif", "mpo", "heic", "jxl", "tiff", "bmp", "webp", "image.png", "page.jpeg"]
+)
+def test_the_only_image_of_a_sample_is_the_pages_by_its_suffix(name: str) -> None:
+    assert page_from_members("k", {name: b"J", "txt": b"t"}).images == (b"J",)
+
+
+@pytest.mark.parametrize("name", ["bin", "data", "img", "image", ""])
+def test_or_by_its_bytes(name: str) -> None:
+    assert page_from_members("k", {name: PNG, "txt": b"t"}).images == (PNG,)
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"jpg": b"J", "seg.png": b"P"}, "a page has one image, a row numbers all of its own"),
+        ({"jpg": b"J", "bin": PNG}, "a page has one image"),
+        ({"left.jpg": b"J", "right.jpg": b"J"}, "a page has one image"),
+        ({"npy": b"\x93NUMPY\x01\0"}, "its part 'npy' holds bytes that are not text, which could be one"),
+        ({"pyd": b"\x80\x04\x95\0"}, "its part 'pyd' holds bytes that are not text"),
+        ({"mp4": b"\0\0\0\x18ftypmp42"}, "its part 'mp4' holds bytes that are not text"),
+        (
+            {"url": b"https://example.org/a.jpg?size=2"},
+            r"its part 'url' names one, 'https://example\.org/a\.jpg\?size=2'",
+        ),
+        ({"path": b"scans/7.TIF\n"}, r"its part 'path' names one, 'scans/7\.TIF'"),
+        ({"b64": b"data:image/png;base64,iVBORw0KGgo="}, "its part 'b64' holds one as text"),
+        (
+            {"json": b'{"image": "a.jpg"}'},
+            "'image' holds 'a.jpg', which looks like an image and is not used; give images in 'images' or 'image'$",
+        ),
+        ({"json": b'{"image_url": "https://x.org/1"}'}, "'image_url' holds"),
+        ({"jpg": b"J", "json": b'{"images": ["a.jpg", "b.jpg"]}'}, "images has 2 images, the sample holds 1"),
+        ({"txt": b"<image>\nText"}, "0 images, but the text has 1 of <image>.*needs one placeholder$"),
+    ],
+)
+def test_no_image_vanishes_next_to_a_text(members: dict[str, bytes], message: str) -> None:
+    with pytest.raises(RowError, match=message):
+        page_from_members("k", {"txt": b"t"} | members)
+
+
+def test_metadata_of_the_image_that_is_used() -> None:
+    """As img2dataset writes it: the json tells where the image came from."""
+    meta = {"url": "https://example.org/cat.png", "key": "000000", "caption": "A cat", "image": "cat.png", "width": 3}
+    page = page_from_members("000000", {"jpg": b"J", "txt": b"A cat", "json": json.dumps(meta).encode()})
+    assert (page.images, page.meta) == ((b"J",), meta)
+
+
+ROW: dict[str, object] = {"source": "x/rows.jsonl", "line": 7}
+IMAGE_THEN = (ImageSegment(index=0),)
+
+
+@pytest.mark.parametrize(
+    ("row", "segments"),
+    [
+        ({"text": "Text of it"}, (*IMAGE_THEN, TextSegment(text="Text of it"))),
+        ({"caption": "Text of it"}, (*IMAGE_THEN, TextSegment(text="Text of it"))),
+        ({"text": "a <image> b"}, (TextSegment(text="a "), *IMAGE_THEN, TextSegment(text=" b"))),
+        ({"image": "k.jpg", "text": "t"}, (*IMAGE_THEN, TextSegment(text="t"))),
+        ({"image": "elsewhere/0007.jpg", "text": "t"}, (*IMAGE_THEN, TextSegment(text="t"))),
+        (
+            {"messages": [{"role": "user", "content": "<image>Read"}, {"role": "assistant", "content": "It"}]},
+            (
+                TurnSegment(role="user"),
+                *IMAGE_THEN,
+                TextSegment(text="Read", is_supervised=False),
+                TurnSegment(role="assistant", is_plain=True, is_supervised=True),
+                TextSegment(text="It"),
+            ),
+        ),
+    ],
+)
+def test_json_of_any_form_of_row(row: dict[str, object], segments: tuple[Segment, ...]) -> None:
+    page = page_from_members("k", {"jpg": b"J", "json": json.dumps(row).encode()})
+    assert (page.images, page.segments) == ((b"J",), segments)
+
+
+@pytest.mark.parametrize("names", [("0.jpg", "1.png"), ("1.jpg", "2.png"), ("001.jpg", "002.png"), ("2.png", "1.jpg")])
+def test_numbered_images_in_their_order(names: tuple[str, str]) -> None:
+    members = {name: name.encode() for name in names} | {"json": b'{"text": "see <image> and <image>"}'}
+    assert page_from_members("r", members).images == tuple(name.encode() for name in sorted(names))
+
+
+def test_named_images_in_the_order_of_the_json() -> None:
+    row = {"text": "<image> before <image>", "images": ["right.jpg", "d.left.jpg"]}
+    members = {"left.jpg": b"L", "right.jpg": b"R", "json": json.dumps(row).encode()}
+    assert page_from_members("x/d", members).images == (b"R", b"L")
+    del row["images"]
+    with pytest.raises(
+        RowError, match=r"which of the images \['left\.jpg', 'right\.jpg'\] comes first: .*needs one placeholder$"
+    ):
+        page_from_members("x/d", members | {"json": json.dumps(row).encode()})
+
+
+def test_texts_of_others_are_normalised_as_make_shards_does() -> None:
+    """BOM, CR LF, form feed; and the figures of an index of before tell that it was not so then."""
+    stored = b"\xef\xbb\xbfLine one\r\nLine two\x0c"
+    assert page_from_members("k", {"txt": stored}).segments == (TextSegment(text="Line one\nLine two"),)
+    assert page_from_members("k", {"txt": stored}, text_chars=17).segments == (TextSegment(text="Line one\nLine two"),)
+    before = page_from_members("k", {"txt": stored}, text_chars=20).segments
+    assert before == (TextSegment(text="\ufeffLine one\r\nLine two\x0c"),)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        Page(key="k", images=(b"J",), segments=(ImageSegment(index=0), TextSegment(text="\nA \r\n")), meta=ROW),
+        Page(key="k", images=(), segments=(TextSegment(text="the mark <image>"),), meta=ROW),
+        Page(key="k", images=(), segments=(TextSegment(text="a"),), meta=ROW | {"thumbnail": "t.png"}),
+        Page(
+            key="k",
+            images=(),
+            segments=(TextSegment(text="a <image>"), TextSegment(text="b")),
+            meta=ROW | {"image_id": 3},
+        ),
+    ],
+)
+def test_what_make_shards_judged_is_read_as_it_is(page: Page) -> None:
+    members = members_from_page(page, ["jpg"] * len(page.images))
+    assert page_from_members("k", members) == page
 
 
 def page_of(segments: tuple[Segment, ...], images: int = 0, **meta: object) -> Page:
@@ -141,7 +268,7 @@ def test_any_page_comes_back(kinds: list[TextSegment | None], meta: dict[str, ob
     for kind in kinds:
         segments.append(ImageSegment(index=len(images)) if kind is None else kind)
         images += [b"image %d" % len(images)] if kind is None else []
-    page = Page(key="a/b", images=tuple(images), segments=tuple(segments), meta=meta)
+    page = Page(key="a/b", images=tuple(images), segments=tuple(segments), meta=meta | ROW)
     assert page_from_members("a/b", members_from_page(page, ["jpg"] * len(images))) == page
 
 

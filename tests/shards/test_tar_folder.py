@@ -156,7 +156,7 @@ def test_compressed_tars_are_named(tmp_path: Path) -> None:
         index_shards(case("gz_named_tar", tmp_path), image_size)
 
 
-def test_what_is_not_read_is_named_beside_good_tars(tmp_path: Path) -> None:
+def test_what_is_not_read_is_named_next_to_good_tars(tmp_path: Path) -> None:
     for name in ("good.tar", "LOUD.TAR", "sub/deeper/x.tar", "sub/deeper/y.tar.zst"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         write_tar(tmp_path / name, [("a.txt", b"text")])

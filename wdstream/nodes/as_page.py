@@ -26,14 +26,17 @@ from wdstream.nodes.read_tars import RawSample
 from wdstream.pixels.decode import decode_image
 from wdstream.pixels.pictures import pixels_of_picture
 from wdstream.records import MAX_PIXELS, DecodedPage, ImageSegment, Page, Pixels, Segment, TextSegment
-from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION, is_image
+from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION
 from wdstream.shards.page_members import page_from_members
-from wdstream.text.row_fields import KEY_FIELDS, refuse_unused_images
+from wdstream.shards.parts import names_image
+from wdstream.text.row_fields import KEY_FIELDS, is_picture, refuse_unused_images
 from wdstream.text.row_forms import DEFAULT_RULES, RowRules, read_row
 from wdstream.text.row_images import RowImage
 
 EXPECTED = "a Page, a webdataset sample with '__key__', or a mapping with 'image' or 'images' and 'text' or 'messages'"
 _META = "meta"
+_STAND_IN = b"\x89PNG\r\n\x1a\n"
+"""Before the name of a member that is a picture in memory: an image to every rule, and found again."""
 
 
 def as_page(sample: object, *, rules: RowRules = DEFAULT_RULES, max_pixels: int = MAX_PIXELS) -> Page | DecodedPage:
@@ -91,26 +94,35 @@ def _check_page(page: Page | DecodedPage) -> None:
 
 def _from_webdataset(fields: Mapping[str, object], rules: RowRules, max_pixels: int) -> Page | DecodedPage:
     """By the rules of stored samples, whatever was decoded: which image is which, `content` and `messages` in json."""
-    key, members = str(fields["__key__"]), {name: value for name, value in fields.items() if not name.startswith("__")}
-    pictures = {name: value for name, value in members.items() if is_image(name) and value is not None}
-    others = {name: value for name, value in members.items() if not is_image(name) and not isinstance(value, bytes)}
+    key = str(fields["__key__"])
+    members = {name: value for name, value in fields.items() if not name.startswith("__") and value is not None}
+    pictures = {name: value for name, value in members.items() if names_image(name) or _is_decoded(value)}
+    others = {name: value for name, value in members.items() if name not in pictures and not isinstance(value, bytes)}
     used = [RowImage(where=name, name=name) for name in pictures]
     try:
         refuse_unused_images(others, used, metadata_fields=rules.metadata_fields | {TEXT_EXTENSION, JSON_EXTENSION})
     except RowError as error:
         raise RowError(f"sample {key!r}: {error}") from error
-    stored = {name: _stored(key, name, value) for name, value in members.items() if value is not None}
+    stored = {name: _stored(key, name, value) for name, value in members.items()}
     if all(isinstance(value, bytes) for value in pictures.values()):
         return page_from_members(key, stored)
-    page = page_from_members(key, stored | {name: name.encode() for name in pictures})  # names stand for the images
-    images = tuple(_pixels(f"sample {key!r}", pictures[name.decode()], max_pixels) for name in page.images)
+    page = page_from_members(key, stored | {name: _STAND_IN + name.encode() for name in pictures})
+    found = [pictures.get(data.removeprefix(_STAND_IN).decode(errors="replace"), data) for data in page.images]
+    images = tuple(_pixels(f"sample {key!r}", image, max_pixels) for image in found)
     return DecodedPage(key=key, images=images, segments=page.segments, meta=page.meta)
 
 
+def _is_decoded(value: object) -> bool:
+    """Whether a member is a picture in memory, whatever it is called."""
+    return not isinstance(value, bytes) and is_picture(value)
+
+
 def _stored(key: str, name: str, value: object) -> bytes:
-    """The bytes that a decoded member came from; a member that no page has is left as it is."""
-    if isinstance(value, bytes) or name not in (TEXT_EXTENSION, JSON_EXTENSION):
-        return value if isinstance(value, bytes) else b""
+    """The bytes that a decoded member came from; none of an object that no page has."""
+    if isinstance(value, bytes):
+        return value
+    if name not in (TEXT_EXTENSION, JSON_EXTENSION) and not isinstance(value, str):
+        return b""
     try:
         return (value if isinstance(value, str) else json.dumps(value)).encode()
     except (TypeError, ValueError, RecursionError) as error:

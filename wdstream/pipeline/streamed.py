@@ -30,7 +30,7 @@ from wdstream.plan.deal import packs_per_rank
 from wdstream.plan.state import MEANING, Fingerprints
 from wdstream.records import World
 
-STREAM_VERSION = 1
+STREAM_VERSION = 2
 """Of the stream: raised whenever the same tars and settings would give other packs."""
 
 

@@ -14,8 +14,8 @@ The rules for pixels of Pillow's formats are in `pillow.py`. For JPEG:
     odd sampling         an error: TurboJPEG names 4:4:4, 4:2:2, 4:4:0, 4:2:0, 4:1:1 and 4:4:1 and refuses others
 
 For every format: the EXIF orientation is applied; an embedded ICC profile is ignored (processors and public datasets
-ignore it too, and a page must not change when a tool strips the profile); the first frame of an animation and the first
-page of a file count; more than `max_pixels` is an error before any pixel is decoded.
+ignore it too, and a page must not change when a tool strips the profile); the first frame of an animation counts; a
+TIFF of several pages is an error (tiff_pages.py); more than `max_pixels` is an error before any pixel is decoded.
 
 Whether a file holds all of its pixels is checked where the decoder would make some up and not say so:
 
@@ -48,6 +48,7 @@ from wdstream.pixels.header import (
     pillow_header,
 )
 from wdstream.pixels.pillow import in_bands, open_image, sniff_format, tiff_tag, to_grey_or_rgb, unreadable
+from wdstream.pixels.tiff_pages import refuse_several_pages
 from wdstream.records import MAX_SIDE, Pixels, Size
 
 if TYPE_CHECKING:
@@ -77,13 +78,15 @@ class EncodedImage:
         header: what it says about itself.
 
     Raises:
-        DecodeError: the bytes are not a readable image.
+        DecodeError: the bytes are not a readable image, or a TIFF of several pages.
     """
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self._opened: Image.Image | None = None
         image_format = sniff_format(data)
+        if image_format == "TIFF":
+            refuse_several_pages(data)
         if image_format in ("JPEG", "PNG"):  # their headers are read without Pillow
             self.header = image_header(data, count_frames=False)
         else:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from wdstream.errors import DecodeError
 from wdstream.pixels.pillow import open_image, sniff_format, tiff_tag, unreadable
+from wdstream.pixels.tiff_pages import refuse_several_pages
 from wdstream.records import Size
 
 if TYPE_CHECKING:
@@ -72,9 +73,12 @@ def image_size(data: bytes) -> Size:
     """(width, height) of an encoded image as it will be decoded, EXIF orientation applied.
 
     Raises:
-        DecodeError: the bytes are not a readable image.
+        DecodeError: the bytes are not a readable image, or a TIFF of several pages.
     """
-    return image_header(data, count_frames=False).size
+    header = image_header(data, count_frames=False)
+    if header.format == "TIFF":
+        refuse_several_pages(data)
+    return header.size
 
 
 def image_header(data: bytes, *, count_frames: bool = True) -> ImageHeader:

@@ -24,12 +24,13 @@ from wdstream.shards.layout import (
     SampleSpan,
     ShardPaths,
     group_samples,
-    is_image,
+    image_number,
     prefixed_key,
     split_sample,
 )
 from wdstream.shards.meta import SampleFailure, ShardMeta, save_idx
 from wdstream.shards.page_members import page_from_members
+from wdstream.shards.parts import names_image
 from wdstream.shards.tar_header import BLOCK_SIZE, ZERO_BLOCK, refuse_rest, walk
 from wdstream.shards.writer import MetaBuilder, SampleEntry
 from wdstream.storage.compression import MAGIC_BYTES, compression_of
@@ -196,12 +197,11 @@ def _blame_repeated_key(spans: Sequence[SampleSpan]) -> None:
 
 def _blame_dotted_key(span: SampleSpan) -> None:
     """A sample with only members such as `v2.jpg` comes from a name such as `page.v2.jpg`."""
-    known = (TEXT_EXTENSION, JSON_EXTENSION)
-    if any(extension in known or (is_image(extension)) for extension in span.members):
+    if any("." not in extension or image_number(extension) is not None for extension in span.members):
         return
     for extension, member in span.members.items():
         last = extension.rpartition(".")[2]
-        if "." in extension and (last in known or is_image(last)):
+        if last in (TEXT_EXTENSION, JSON_EXTENSION) or names_image(last):
             span.blame(
                 f"the name {member.name!r} has a dot in its key: readers of tar shards take {span.key!r} for the key "
                 f"and {extension!r} for the extension; write the shard again without dots in the keys, or read keys "

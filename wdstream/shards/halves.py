@@ -6,8 +6,8 @@ without text, and a text without its image, which would be trained on alone. Two
 
 from collections.abc import Iterable
 
-from wdstream.shards.layout import is_image
 from wdstream.shards.meta import hash_key
+from wdstream.shards.parts import names_image
 
 MAX_HALVES = 100_000
 """Kept of a tar that is streamed. Where the halves of a tar are in one order, the first of them meet first."""
@@ -16,7 +16,7 @@ IMAGE_HALF, TEXT_HALF = 1, 2
 
 def half_of(extensions: Iterable[str]) -> int:
     """IMAGE_HALF for a sample of images alone, TEXT_HALF for one without an image; 0 for one that has both."""
-    images = [is_image(extension) for extension in extensions]
+    images = [names_image(extension) for extension in extensions]
     if all(images):
         return IMAGE_HALF
     return 0 if any(images) else TEXT_HALF

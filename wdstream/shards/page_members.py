@@ -1,18 +1,27 @@
-"""The stored form of a page and back.
+"""The stored form of a page and back, and samples of others in the forms that rows have.
 
 A page is `key.jpg` (or another image) + `key.txt` + `key.json` with its metadata, where each may be missing but not
 image and text both. A row of several images or texts is `key.0.jpg`, `key.1.png`, ... + `key.json`, whose `content`
 lists texts and images in reading order; the rest of that json is the row's metadata. The only image of a row may do
 without its number. A chat row is stored like a row, with `messages` in place of `content`; both have the Hugging Face
 form (wdstream/text/messages.py).
+
+Samples of others may have any image suffix (parts.py) and, in place of `txt`, a json of any form of row
+(wdstream/text/row_forms.py), whose images are the sample's. Their texts come from anywhere: `txt` is normalised as
+`make-shards` normalises text files, and a sample that would lose an image is refused. A row that `make-shards` wrote,
+which its metadata tell, was judged then, and is read word for word.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 
 from wdstream.errors import RowError
 from wdstream.records import ImageSegment, Page, Segment, TextSegment
-from wdstream.shards.layout import IMAGE_EXTENSIONS, JSON_EXTENSION, TEXT_EXTENSION, image_number
+from wdstream.shards.layout import IMAGE_EXTENSIONS, JSON_EXTENSION, TEXT_EXTENSION
+from wdstream.shards.parts import SampleParts, refuse_images_elsewhere, sort_parts
+from wdstream.text.characters import normalise_text
+from wdstream.text.image_names import are_one_name
 from wdstream.text.messages import (
     content_from_segments,
     is_chat,
@@ -20,42 +29,54 @@ from wdstream.text.messages import (
     segments_from_content,
     segments_from_messages,
 )
+from wdstream.text.placeholders import split_texts
+from wdstream.text.row_fields import refuse_unused_images
+from wdstream.text.row_forms import IMAGE_FIELDS, read_row
+from wdstream.text.row_images import RowImage, images_of_value
 
 CONTENT = "content"
 MESSAGES = "messages"
+ROW_SUFFIXES = (".jsonl", ".parquet", ".arrow")
+"""Of files of rows."""
+_OPTIONS = re.compile(r"[,;.] (?:or say|say|Where it is)[^;.]*--(?:metadata-field|placeholder)[^;.]*")
+_TEXTS = "text is in txt, or in json as 'text', 'caption', 'content', 'messages' or 'conversations'"
 
 
-def page_from_members(key: str, members: Mapping[str, bytes]) -> Page:
+def page_from_members(key: str, members: Mapping[str, bytes], *, text_chars: int | None = None) -> Page:
     """The page of one sample.
 
     Args:
         key: the sample's key.
-        members: extension to bytes; extensions of neither form are left alone when the sample is a page.
+        members: extension to bytes; parts that are neither images, text nor json are left alone.
+        text_chars: characters of its text, where an index says so: indexes of before have texts as they are in the tar.
 
     Raises:
-        RowError: when the members are neither a page nor a row, or text, json and images do not belong together.
+        RowError: the members are neither a page nor a row; text, json and images do not belong together; or one of them
+            is, holds or names an image that would not be used.
     """
-    plain = [extension for extension in members if extension in IMAGE_EXTENSIONS]
-    numbered = {number: extension for extension in members if (number := image_number(extension)) is not None}
+    parts = sort_parts(members)
     meta = _read_json(key, members[JSON_EXTENSION]) if JSON_EXTENSION in members else {}
-    if len(plain) > 1 or (numbered and (plain or TEXT_EXTENSION in members)):
-        raise RowError(f"sample {key!r}: a page has one image, a row numbers all of its own; found {sorted(members)}")
-    if plain and TEXT_EXTENSION not in members and (CONTENT in meta or MESSAGES in meta):
-        plain, numbered = [], {0: plain[0]}
-    if plain or TEXT_EXTENSION in members:
-        try:
-            text = members.get(TEXT_EXTENSION, b"").decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise RowError(f"sample {key!r}: its text is not UTF-8: {error}") from error
-        segments: list[Segment] = [ImageSegment(index=0)] if plain else []
-        segments += [TextSegment(text=text)] if text else []
-        return Page(key=key, images=tuple(members[name] for name in plain), segments=tuple(segments), meta=meta)
-    if CONTENT in meta or MESSAGES in meta:
-        return _row(key, members, numbered, meta)
-    raise RowError(
-        f"sample {key!r} has no image, text or json with {CONTENT!r}; found the members {sorted(members)}. "
-        "A key whose basename has a dot looks like this: rename it"
-    )
+    is_own = is_row_of_ours(meta)
+    if TEXT_EXTENSION in members:
+        return _page(key, members, parts, meta, text_chars, is_own=is_own)
+    try:
+        if JSON_EXTENSION in members:
+            return _row(key, members, parts, meta, is_own=is_own)
+    except RowError as error:
+        raise RowError(f"row {key!r}: {_said(error)}") from error
+    if not parts.images:
+        raise RowError(
+            f"sample {key!r} has no image, text or json with {CONTENT!r}; found the members {sorted(members)}. "
+            "A key whose basename has a dot looks like this: rename it"
+        )
+    if len(parts.images) > 1:
+        raise _several_images(key, members)
+    if parts.others:
+        raise RowError(
+            f"sample {key!r} has an image, and no text that is read: {_TEXTS}; found {sorted(members)}. A key whose "
+            "basename has a dot looks like this, too"
+        )
+    return Page(key=key, images=(members[parts.images[0]],), segments=(ImageSegment(index=0),))
 
 
 def members_from_page(page: Page, extensions: Sequence[str]) -> dict[str, bytes]:
@@ -72,6 +93,142 @@ def members_from_page(page: Page, extensions: Sequence[str]) -> dict[str, bytes]
         RowError: when images, segments and extensions do not belong together, or a text or the metadata cannot be
             stored as UTF-8 and JSON.
     """
+    _check_images(page, extensions)
+    return _members(page, extensions)
+
+
+def starts_with_text(page: Page) -> bool:
+    """Whether a page's first segment is text, and not empty."""
+    first = page.segments[0] if page.segments else None
+    return isinstance(first, TextSegment) and bool(first.text)
+
+
+def is_row_of_ours(meta: Mapping[str, object]) -> bool:
+    """Whether these are the metadata that `make-shards` gives every row: the file that it is from, and its line."""
+    source, line = meta.get("source"), meta.get("line")
+    return isinstance(source, str) and source.lower().endswith(ROW_SUFFIXES) and isinstance(line, int)
+
+
+def _page(
+    key: str,
+    members: Mapping[str, bytes],
+    parts: SampleParts,
+    meta: dict[str, object],
+    text_chars: int | None,
+    *,
+    is_own: bool,
+) -> Page:
+    """A page: one image at most, and `txt`."""
+    if parts.are_numbered or len(parts.images) > 1:
+        raise _several_images(key, members)
+    try:
+        stored = members[TEXT_EXTENSION].decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RowError(f"sample {key!r}: its text is not UTF-8: {error}") from error
+    text = stored if is_own else normalise_text(stored)
+    if text_chars is not None and len(text) != text_chars == len(stored):
+        text = stored
+    if not is_own:
+        try:
+            _refuse_lost_images(key, members, parts, meta, [text])
+        except RowError as error:
+            raise RowError(f"sample {key!r}: {_said(error)}") from error
+    segments: list[Segment] = [ImageSegment(index=0) for _ in parts.images]
+    segments += [TextSegment(text=text)] if text else []
+    return Page(key=key, images=tuple(members[name] for name in parts.images), segments=tuple(segments), meta=meta)
+
+
+def _row(key: str, members: Mapping[str, bytes], parts: SampleParts, row: dict[str, object], *, is_own: bool) -> Page:
+    """A row: as we store it, or in any other form that rows have."""
+    segments = _stored_segments(row, parts)
+    if segments is not None:
+        meta = {name: value for name, value in row.items() if name != (CONTENT if CONTENT in row else MESSAGES)}
+        texts = [segment.text for segment in segments if isinstance(segment, TextSegment)]
+        if not is_own:
+            _refuse_lost_images(key, members, parts, meta, texts)
+        return Page(key=key, images=tuple(members[name] for name in parts.images), segments=segments, meta=meta)
+    held = [RowImage(where=name, name=f"{key.rpartition('/')[2]}.{name}", data=members[name]) for name in parts.images]
+    try:
+        read = read_row(row, held=held if parts.has_order else ())
+    except RowError as error:
+        if parts.has_order:
+            raise
+        raise RowError(f"nothing says which of the images {sorted(parts.images)} comes first: {error}") from error
+    images = _held_images(read.images, held)
+    if len(images) != len(held):
+        raise RowError(
+            f"{len(images)} images are used of {len(held)} that the sample holds, {sorted(parts.images)}: number them "
+            "0.jpg, 1.jpg, ..., or name them in images, in their order"
+        )
+    refuse_images_elsewhere(key, members, () if images else parts.others)
+    return Page(key=key, images=tuple(images), segments=read.segments, meta=read.meta)
+
+
+def _stored_segments(row: Mapping[str, object], parts: SampleParts) -> tuple[Segment, ...] | None:
+    """The segments of a row as we store it, whose image blocks are its images; None for any other."""
+    try:
+        if CONTENT in row:
+            segments = segments_from_content(row[CONTENT])
+        elif MESSAGES in row:
+            segments = segments_from_messages(row[MESSAGES], num_images=len(parts.images))
+        else:
+            return None
+    except RowError:
+        return None  # read as a row of others, whose reader names what is wrong
+    num_images = sum(isinstance(segment, ImageSegment) for segment in segments)
+    return segments if num_images == len(parts.images) and parts.has_order else None
+
+
+def _held_images(images: Sequence[RowImage], held: Sequence[RowImage]) -> list[bytes]:
+    """The bytes of a row's images, which are parts of its sample: those that it names, by their name."""
+    if len(images) == len(held) == 1:
+        return [_bytes_of(images[0] if images[0].data is not None else held[0])]
+    found: list[bytes] = []
+    for image in images:
+        named = [part for part in held if any(are_one_name(image.name, name) for name in (part.name, part.where))]
+        if image.data is None and len(named) != 1:
+            raise RowError(f"{image.where} names {image.name!r}, which is not a part of the sample")
+        found.append(_bytes_of(named[0] if image.data is None else image))
+    return found
+
+
+def _bytes_of(image: RowImage) -> bytes:
+    return image.data or b""
+
+
+def _refuse_lost_images(
+    key: str, members: Mapping[str, bytes], parts: SampleParts, meta: Mapping[str, object], texts: Sequence[str]
+) -> None:
+    """Check that a sample of others has no image which is not among its parts.
+
+    Raises:
+        RowError: metadata or other parts name or hold one, or the text has a placeholder, and there is no image; or
+            metadata name more images than there are.
+    """
+    if not parts.images:
+        refuse_unused_images(meta, ())
+        refuse_images_elsewhere(key, members, parts.others)
+        split_texts(texts, 0)
+        return
+    for field in IMAGE_FIELDS:
+        named = images_of_value(meta[field], field) if isinstance(meta.get(field), str | list | dict) else []
+        if len(named) > len(parts.images):
+            raise RowError(f"{field} has {len(named)} images, the sample holds {len(parts.images)}: bring all of them")
+
+
+def _said(error: RowError) -> str:
+    """Without advice on options that are those of `make-shards` alone."""
+    return _OPTIONS.sub("", str(error))
+
+
+def _several_images(key: str, members: Mapping[str, bytes]) -> RowError:
+    return RowError(
+        f"sample {key!r}: a page has one image, a row numbers all of its own (0.jpg, 1.jpg, ... and a json that says "
+        f"where they are in the text); found {sorted(members)}"
+    )
+
+
+def _check_images(page: Page, extensions: Sequence[str]) -> None:
     order = [segment.index for segment in page.segments if isinstance(segment, ImageSegment)]
     if order != list(range(len(page.images))) or len(extensions) != len(page.images):
         raise RowError(
@@ -80,11 +237,15 @@ def members_from_page(page: Page, extensions: Sequence[str]) -> dict[str, bytes]
         )
     if any(extension not in IMAGE_EXTENSIONS for extension in extensions):
         raise RowError(f"page {page.key!r}: extensions {list(extensions)}; possible are {', '.join(IMAGE_EXTENSIONS)}")
-    texts = [segment for segment in page.segments if isinstance(segment, TextSegment)]
     if not page.segments:
         raise RowError(f"page {page.key!r} has neither an image nor text")
+
+
+def _members(page: Page, extensions: Sequence[str]) -> dict[str, bytes]:
+    """The members of a page whose images are in order."""
+    texts = [segment for segment in page.segments if isinstance(segment, TextSegment)]
     chat = is_chat(page.segments)
-    if not chat and len(order) <= 1 and len(texts) <= 1 and _is_page(page.segments):
+    if not chat and len(page.images) <= 1 and len(texts) <= 1 and _is_page(page.segments):
         members = dict(zip(extensions, page.images, strict=True))
         members[TEXT_EXTENSION] = _encode(page.key, "".join(segment.text for segment in texts))
         return members | ({JSON_EXTENSION: _write_json(page.key, page.meta)} if page.meta else {})
@@ -98,38 +259,12 @@ def members_from_page(page: Page, extensions: Sequence[str]) -> dict[str, bytes]
     return numbered | {JSON_EXTENSION: _write_json(page.key, {MESSAGES if chat else CONTENT: content, **page.meta})}
 
 
-def starts_with_text(page: Page) -> bool:
-    """Whether a page's first segment is text, and not empty."""
-    first = page.segments[0] if page.segments else None
-    return isinstance(first, TextSegment) and bool(first.text)
-
-
 def _is_page(segments: Sequence[Segment]) -> bool:
     """Whether these one or two segments read as a page: an image first, then supervised text that is not empty."""
     last = segments[-1]
     if isinstance(last, ImageSegment):
         return len(segments) == 1
     return isinstance(last, TextSegment) and last.is_supervised and bool(last.text)
-
-
-def _row(key: str, members: Mapping[str, bytes], numbered: dict[int, str], meta: dict[str, object]) -> Page:
-    """A row with `content`, or with `messages`."""
-    try:
-        if CONTENT in meta:
-            segments = segments_from_content(meta.pop(CONTENT))
-            num_images = sum(isinstance(segment, ImageSegment) for segment in segments)
-        else:
-            num_images = len(numbered)
-            segments = segments_from_messages(meta.pop(MESSAGES), num_images=num_images)
-    except RowError as error:
-        raise RowError(f"row {key!r}: {error}") from error
-    if sorted(numbered) != list(range(num_images)):
-        raise RowError(
-            f"row {key!r} has {num_images} images, which would be numbered from 0; the sample's members are "
-            f"{sorted(members)}"
-        )
-    images = tuple(members[numbered[index]] for index in range(num_images))
-    return Page(key=key, images=images, segments=segments, meta=meta)
 
 
 def _read_json(key: str, data: bytes) -> dict[str, object]:

@@ -208,7 +208,10 @@ class Shards:
             ShardError: as `read`.
             RowError: when its members are not a page.
         """
-        return page_from_members(*self.read(row))
+        (page,) = self.read_pages([row])
+        if isinstance(page, PageError):
+            raise page
+        return page
 
     def read_pages(self, rows: Sequence[int]) -> list[Page | PageError]:
         """Several rows as pages, in the order asked for; from a remote storage in few requests at a time.
@@ -222,7 +225,8 @@ class Shards:
         pages: list[Page | PageError] = []
         for row, data in zip(rows, self._storage.read_many([self._range(row) for row in rows]), strict=True):
             try:
-                pages.append(page_from_members(*self._sample(row, data)))
+                key, members = self._sample(row, data)
+                pages.append(page_from_members(key, members, text_chars=int(self.text_chars[row])))
             except PageError as error:
                 pages.append(error)
         return pages
@@ -304,7 +308,7 @@ class Shards:
             raise self._changed(row, str(error)) from error
 
     def _split(self, row: int, data: bytes) -> tuple[str, dict[str, bytes]]:
-        """Key and members of a sample; how the index reads keys of its tar is told by the hash of the key."""
+        """Key and members of a sample; how the index reads keys of its tar is known by the hash of the key."""
         found = ""
         for rule in KEY_RULES:
             try:

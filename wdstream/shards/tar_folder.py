@@ -140,7 +140,7 @@ def _refuse_untrainable(folder: Path, metas: Mapping[str, ShardMeta], skipped: S
 
 
 def _not_read(folder: Path) -> Iterator[tuple[str, str]]:
-    """What looks like shards, but is not read: compressed tars beside the others, and tars in folders below."""
+    """What looks like shards, but is not read: compressed tars next to the others, and tars in folders below."""
     if not folder.is_dir():
         return
     for path in sorted(folder.iterdir()):

@@ -1,6 +1,6 @@
 """Compressed tars: what they are compressed with, by their first bytes, and their bytes as a stream.
 
-Names lie: `s.tar` may be gzip all the same, and is not read as a shard, whose samples are found by their place.
+Names do not tell: `s.tar` may be gzip all the same, and is not read as a shard, whose samples are found by their place.
 """
 
 import bz2
