@@ -47,7 +47,7 @@ def test_one_form_for_letters_that_look_alike() -> None:
         ("debian/watch: the upstream version 上流バージョン", "Latin", "eng+jpn"),
         ("မြန်မာဘာသာ and", "Myanmar", "mya+eng"),
         ("ܠܫܢܐ ܣܘܪܝܝܐ", "Syriac", "syriac+eng"),
-        ("x ∈ 𝔸𝔹 with ʰ", "Latin", "eng"),
+        ("the element x ∈ 𝔸 of the other, with the letter ʰ", "Latin", "eng"),
         ("1234", "", "eng"),
     ],
 )
