@@ -69,9 +69,9 @@ def test_a_survey_is_split_at_the_file() -> None:
 
 def test_losses_that_no_page_explains_are_bounded() -> None:
     recovery, job = Recovery(), shard(3)
-    for _ in range(10):
+    for _ in range(20):
         assert recovery.after_loss(job, None, KILLED) == [job]
-    with pytest.raises(WdstreamError, match=r"shard 0: 11 processes .* outside of any page; .*SIGKILL.* it continues"):
+    with pytest.raises(WdstreamError, match=r"shard 0: 21 processes .* outside of any page; .*SIGKILL.* it continues"):
         recovery.after_loss(job, (1, None), KILLED)
 
 

@@ -115,7 +115,7 @@ class Process:
         silence = max(time_limit, _LEAST_SILENCE_S)
         if (self.job is None and self.is_ready) or self._clock.time - self._last_word <= silence:
             return None
-        return Loss(cause=f"gave no sign of life for {silence:g} s", may_be_from_outside=True)
+        return Loss(cause=f"gave no sign of life for {silence:g} s")
 
     def where(self, job: Job) -> str:
         """The page it is at, in words."""

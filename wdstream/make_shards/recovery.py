@@ -17,7 +17,7 @@ from wdstream.make_shards.process import Loss
 
 _LOSSES, _LOSSES_FROM_OUTSIDE = 2, 4
 """By which a page is given up."""
-_MOST_UNEXPLAINED = 10
+_MOST_UNEXPLAINED = 20
 """Losses of a job that no page explains, as while its shard is written; each is the loss of all its work."""
 _TIMES = {2: "twice"}
 

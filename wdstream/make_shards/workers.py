@@ -6,7 +6,7 @@ cannot start, again and again, ends the run.
 
 import contextlib
 import selectors
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +17,8 @@ from wdstream.make_shards.recovery import Recovery
 from wdstream.raw.source import RawFile
 
 _WAIT_S = 0.5
-_MOST_FAILED_STARTS = 5
+_MOST_FAILED_STARTS = {False: 5, True: 50}
+"""In a row; more where someone else may have ended the processes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,7 @@ class Workers:
         self._selector = selectors.DefaultSelector()
         self._workers: list[Process] = []
         self._clock = Clock()
-        self._failed_starts = 0
+        self._failed_starts = Counter[bool]()
 
     def __enter__(self) -> "Workers":
         return self
@@ -117,7 +118,7 @@ class Workers:
     def _handle(self, worker: Process, message: WorkerMessage, pending: deque[Job]) -> Iterator[PageStarted | JobDone]:
         job = worker.job
         assert job is not None  # a process without a job sends nothing
-        self._failed_starts = 0
+        self._failed_starts.clear()
         if "fatal" in message:
             raise ShardError(f"{message['fatal']}; when that is put right, run the same command again: it continues")
         if "bug" in message:
@@ -144,10 +145,11 @@ class Workers:
         self._remove(worker)
         if job is not None:
             return self.recovery.after_loss(job, at, loss)
-        self._failed_starts += not worker.is_ready
-        if self._failed_starts > _MOST_FAILED_STARTS:
+        kind = loss.may_be_from_outside
+        self._failed_starts[kind] += not worker.is_ready
+        if self._failed_starts[kind] > _MOST_FAILED_STARTS[kind]:
             raise WdstreamError(
-                f"processes of make-shards cannot start: {self._failed_starts} in a row were lost outside of any page, "
+                f"processes of make-shards cannot start: {self._failed_starts[kind]} in a row were lost outside of any page, "
                 f"the last one {loss.cause}; run the same command again.\n{stderr}".rstrip()
             )
         return []
