@@ -149,8 +149,8 @@ class Workers:
         self._failed_starts[kind] += not worker.is_ready
         if self._failed_starts[kind] > _MOST_FAILED_STARTS[kind]:
             raise WdstreamError(
-                f"processes of make-shards cannot start: {self._failed_starts[kind]} in a row were lost outside of any page, "
-                f"the last one {loss.cause}; run the same command again.\n{stderr}".rstrip()
+                f"processes of make-shards cannot start: {self._failed_starts[kind]} in a row were lost outside of any "
+                f"page, the last one {loss.cause}; run the same command again.\n{stderr}".rstrip()
             )
         return []
 

@@ -33,6 +33,8 @@ class Reading:
         self._root = root
         self._real_root = os.path.realpath(root)
         self._allow_outside = settings.allow_outside_links or settings.allow_outside_images
+        self._prefix = str(root).rstrip("/") + "/"
+        self._is_inside: dict[str, bool] = {}
         self._digests: dict[str, str] = {}
 
     def take(self) -> dict[str, str]:
@@ -46,14 +48,24 @@ class Reading:
         Raises:
             SourceError: it is, and that is not allowed.
         """
-        if not self._allow_outside and not Path(os.path.realpath(path)).is_relative_to(self._real_root):
+        if self._allow_outside:
+            return
+        folder = str(path.parent)
+        if folder not in self._is_inside:  # asked once for each folder
+            self._is_inside[folder] = self._leads_inside(folder)
+        if not self._is_inside[folder] or (path.is_symlink() and not self._leads_inside(str(path))):
             raise SourceError(
                 f"{path.name} is a link that leads out of the folder; allow it with --allow-outside-links"
             )
 
+    def _leads_inside(self, path: str) -> bool:
+        return Path(os.path.realpath(path)).is_relative_to(self._real_root)
+
     def note(self, path: Path, digest: str) -> None:
         """Note the digest of a file, or of some of its lines."""
-        name = os.path.relpath(path, self._root)
+        text = str(path)
+        is_plain = text.startswith(self._prefix) and "/.." not in text
+        name = text[len(self._prefix) :] if is_plain else os.path.relpath(path, self._root)
         before = self._digests.get(name)
         self._digests[name] = merged(before, digest) if before else digest
 
