@@ -28,6 +28,9 @@ class RawSettings(Settings):
     """Text of a PDF page that becomes its label: what the picture shows, or `all` of the layer, seen or not."""
     max_unreadable: float = Field(default=0.01, ge=0, le=1)
     """Share of a PDF page's text that may have no meaning in Unicode; a page with more is quarantined."""
+    min_mapped: float = Field(default=0.8, ge=0, le=1)
+    """Share of a PDF page's text whose fonts must map it to Unicode, by their own word or by what it says; a page with
+    less is quarantined."""
     keep_empty: bool = False
     """Keep pages without text, which are quarantined otherwise."""
     allow_outside_images: bool = False

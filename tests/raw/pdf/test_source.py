@@ -100,3 +100,24 @@ def test_the_whole_layer_is_kept_when_asked() -> None:
     assert text_of(page).startswith(INVOICE)
     assert len(text_of(page)) == 105
     assert "text_visible" not in page.page.meta
+
+
+@pytest.mark.parametrize("name", ["form_ap", "form_noap"])
+def test_the_value_of_a_drawn_field_is_in_the_label(name: str) -> None:
+    page = read(CASES / f"{name}.pdf")
+    assert text_of(page) == "Name and address of the applicant:\nJane Example, 12 Sample Street"
+    assert page.page.meta["text_visible"] == 1.0
+
+
+def test_the_text_of_a_drawn_stamp_is_in_the_label() -> None:
+    assert text_of(read(CASES / "annot_freetext.pdf")) == f"{INVOICE}\nAPPROVED with changes"
+
+
+@pytest.mark.parametrize(
+    ("path", "share"),
+    [(CASES / "type3_nomap.pdf", "0.0%"), (DATA / "pages/pdf/slides-packaging-tutorial.ru.pdf", "43.4%")],
+)
+def test_a_page_whose_fonts_do_not_map_to_unicode_is_quarantined(path: Path, share: str) -> None:
+    with pytest.raises(SourceError, match=f"its fonts map only {share} of it to Unicode"):
+        read(path)
+    assert f"{read(path, min_mapped=0.0).page.meta['text_mapped']:.1%}" == share

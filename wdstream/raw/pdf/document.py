@@ -8,7 +8,7 @@ import gzip
 import io
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from wdstream.errors import SourceError, needs_extra
 from wdstream.pixels.grey import MAX_JPEG_SIDE, encode_jpeg
+from wdstream.raw.pdf.annotations import has_drawn_annotations
 from wdstream.raw.pdf.calls import address, pdfium_calls
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.objects import PageObjects, read_objects
@@ -60,10 +61,14 @@ class PdfFile:
         Raises:
             SourceError: PDFium cannot load it.
         """
-        with _explained("page cannot be loaded"):
-            page = _with_sensible_crop(self._document, number - 1)
-        with closing(page):
-            yield PdfPage(page, self._structure.user_unit(number), has_layers=self._structure.has_layers())
+
+        def load() -> Any:
+            with _explained("page cannot be loaded"):
+                return _with_sensible_crop(self._document, number - 1)
+
+        structure = self._structure
+        with closing(PdfPage(load, structure.user_unit(number), has_layers=structure.has_layers())) as page:
+            yield page
 
 
 def _with_sensible_crop(document: Any, index: int) -> Any:
@@ -80,11 +85,36 @@ def _with_sensible_crop(document: Any, index: int) -> Any:
 class PdfPage:
     """One open page of a PDF, whose user unit is `user_unit` points."""
 
-    def __init__(self, page: Any, user_unit: float = 1.0, *, has_layers: bool = False) -> None:
-        self._page = page
+    def __init__(self, load: Callable[[], Any], user_unit: float, *, has_layers: bool) -> None:
+        self._load = load
+        self._page = load()
         self._user_unit = user_unit
         self.has_layers = has_layers
         """Whether parts of the page may be hidden as layers of the document."""
+        self.num_own: int | None = None
+        """How many of its objects are its own, once fields and annotations have become objects of it; None before."""
+
+    def close(self) -> None:
+        """Close the page."""
+        self._page.close()
+
+    def has_annotations(self) -> bool:
+        """Whether it has fields or annotations that are drawn."""
+        return has_drawn_annotations(self._page)
+
+    def flatten(self) -> None:
+        """Make fields and annotations that are drawn a part of the page, so that its text has theirs.
+
+        Draw the page before: their appearance changes a little.
+        """
+        num_own = pdfium_calls().count_objects(address(self._page.raw))
+        pdfium = import_pdfium().raw
+        with _explained("fields and annotations cannot be read"):
+            if pdfium.FPDFPage_Flatten(self._page.raw, pdfium.FLAT_NORMALDISPLAY) != pdfium.FLATTEN_SUCCESS:
+                return
+        self._page.close()
+        self._page = self._load()
+        self.num_own = num_own
 
     def scale(self, dpi: int, max_pixels: int, *, fit: bool = False) -> float:
         """Pixels per unit of the page at `dpi`; where that is above a limit and `fit` is set, the most that fits.
@@ -146,7 +176,7 @@ class PdfPage:
 
     def objects(self, size: Size) -> PageObjects:
         """What the page draws, placed on the page drawn at `size`."""
-        return read_objects(address(self._page.raw), self._to_pixels(size))
+        return read_objects(address(self._page.raw), self._to_pixels(size), self.num_own)
 
     def drawn_without(self, handles: Sequence[int], scale: float) -> NDArray[np.uint8]:
         """The page drawn as in `drawn`, but without these text objects."""

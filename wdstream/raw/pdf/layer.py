@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from wdstream.raw.pdf.calls import address, pdfium_calls
 from wdstream.raw.pdf.characters import PageCharacters, read_boxes, read_characters
 
+_EVERY = 4
+
 
 class TextLayer:
     """The n characters of an open text page, for as long as it is open.
@@ -31,6 +33,12 @@ class TextLayer:
             return np.frombuffer(self.text.encode("utf-32-le", "surrogatepass"), "<u4")
         code, handle = pdfium_calls().code, address(self._text_page.raw)
         return np.fromiter((code(handle, number) for number in range(self.num_characters)), np.uint32)
+
+    @cached_property
+    def may_have_unmapped(self) -> bool:
+        """Whether one of the characters looked at, a quarter of them, has no map to Unicode in its font."""
+        map_error, handle = pdfium_calls().map_error, address(self._text_page.raw)
+        return any(map_error(handle, number) > 0 for number in range(0, self.num_characters, _EVERY))
 
     @cached_property
     def boxes(self) -> NDArray[np.float32]:

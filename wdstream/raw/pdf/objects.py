@@ -30,12 +30,14 @@ class PageObjects:
         clipped_texts: texts inside a clipping path.
         images, covers: (k, 5) left, top, right, bottom in pixels of the rendered page, and order. Covers are filled
             paths, thick strokes, shadings and images that come after the first text.
+        annotations: of texts in annotations, by address, the number of the annotation.
         text_boxes: (k, 5) the same of the texts, in the order of `texts`.
     """
 
     texts: dict[int, int] = field(default_factory=dict)
     odd_texts: set[int] = field(default_factory=set)
     clipped_texts: set[int] = field(default_factory=set)
+    annotations: dict[int, int] = field(default_factory=dict)
     images: NDArray[np.float32]
     covers: NDArray[np.float32]
     text_boxes: NDArray[np.float32]
@@ -55,16 +57,29 @@ class PageObjects:
         return False
 
 
-def read_objects(page: int, to_pixels: Matrix) -> PageObjects:
-    """Walk the objects of a page, by its address; `to_pixels` is the (2, 3) transform from its space."""
+def read_objects(page: int, to_pixels: Matrix, num_own: int | None = None) -> PageObjects:
+    """Walk the objects of a page.
+
+    Args:
+        page: its address.
+        to_pixels: (2, 3) transform from its space.
+        num_own: how many come before those of annotations; None when there are none of these.
+    """
     walk = _Walk()
     calls = pdfium_calls()
     count = calls.count_objects(page)
-    walk.visit((calls.object_of_page(page, number) for number in range(count)), to_pixels, 0)
+    num_own = count if num_own is None else num_own
+    walk.visit((calls.object_of_page(page, number) for number in range(min(num_own, count))), to_pixels, 0)
+    annotations: dict[int, int] = {}
+    for number in range(num_own, count):
+        known = len(walk.texts)
+        walk.visit(iter([calls.object_of_page(page, number)]), to_pixels, 0)
+        annotations.update(dict.fromkeys([*walk.texts][known:], number))
     return PageObjects(
         texts=walk.texts,
         odd_texts=walk.odd_texts,
         clipped_texts=walk.clipped_texts,
+        annotations=annotations,
         images=_array(walk.images),
         covers=_array(walk.covers),
         text_boxes=_array(walk.text_boxes),

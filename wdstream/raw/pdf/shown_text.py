@@ -1,27 +1,32 @@
 """The label of a PDF page: the text of its layer that the picture shows, and what is known of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wdstream.raw.pdf.annotations import place_annotations
 from wdstream.raw.pdf.document import PdfPage
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.logical import page_text
+from wdstream.raw.pdf.reading.fonts import read_fonts
+from wdstream.raw.pdf.reading.maps import mapped_share, mended_codes, mixed_words
 from wdstream.raw.pdf.visible import find_visible
 from wdstream.text.script import right_to_left_letters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownText:
-    """The text of a page, not normalised, and what its metadata say of it."""
+    """The text of a page, not normalised, its metadata, and the share of it that fonts map to Unicode."""
 
     text: str
     meta: dict[str, object]
+    mapped: float = 1.0
 
     def replace_text(self, text: str) -> "ShownText":
         """The same with another text."""
-        return ShownText(text=text, meta=self.meta)
+        return ShownText(text=text, meta=self.meta, mapped=self.mapped)
 
     @property
     def dropped(self) -> str:
@@ -41,26 +46,43 @@ def read_shown_text(page: PdfPage, layer: TextLayer, picture: NDArray[np.uint8],
     Raises:
         SourceError: the text cannot be read, or it cannot be decided what is shown.
     """
+    objects = page.objects(page.pixel_size(scale))
     found = find_visible(
         layer,
-        page.objects(page.pixel_size(scale)),
+        objects,
         picture,
         lambda handles: page.drawn_without(handles, scale),
         has_layers=page.has_layers,
     )
     num_kept = found.num_characters - found.reasons.total()
+    text, mapped = _text_of(layer, found.keep, objects.annotations)
     meta: dict[str, object] = {
         "text_from": "ocr layer" if 2 * found.num_from_scan > num_kept else "text layer",
         "text_visible": round(found.share, 4),
+        "text_mapped": round(mapped, 4),
         "text_doubled": round(found.doubled_share, 4),
     }
     if found.reasons:
         meta["text_dropped"] = dict(sorted(found.reasons.items()))
-    return ShownText(text=_text_of(layer, found.keep), meta=meta)
+    return ShownText(text=text, meta=meta, mapped=mapped)
 
 
-def _text_of(layer: TextLayer, keep: NDArray[np.bool_]) -> str:
-    """The text of the characters that count; PDFium's own where all do and none is written from right to left."""
-    if keep.all() and not right_to_left_letters(layer.codes).any():
-        return layer.text
-    return page_text(layer.characters, keep)
+def _text_of(layer: TextLayer, keep: NDArray[np.bool_], annotations: Mapping[int, int]) -> tuple[str, float]:
+    """The text of the characters that count, and the share of them that mean what they say.
+
+    It is PDFium's own where all characters count and nothing has to be looked at one by one.
+    """
+    if keep.all() and not annotations and not layer.may_have_unmapped and not right_to_left_letters(layer.codes).any():
+        return layer.text, 1.0 if layer.text.isascii() else 1 - _mixed_share(layer.text)
+    fonts = read_fonts(layer.characters)
+    characters = mended_codes(layer.characters, fonts)
+    if annotations:
+        blocks = np.array([*(annotations.get(handle, -1) for handle in characters.objects.handles), -1], np.intp)
+        characters, keep = place_annotations(characters, keep, blocks[characters.object_number])
+    text = page_text(characters, keep)
+    return text, mapped_share(characters, keep, fonts, text)
+
+
+def _mixed_share(text: str) -> float:
+    """The share of the characters that are in words of two alphabets, as `mapped_share` counts them."""
+    return min(1.0, sum(len(word) for word in mixed_words(text)) / max(1, len(text) - text.count(" ")))

@@ -1,7 +1,7 @@
 """PDF pages as samples: drawn to JPEG, with the text of their text layer or of a file."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from wdstream.errors import SourceError
@@ -67,17 +67,26 @@ class _PdfReader:
 
     def _drawn_with_text(self, page: PdfPage, scale: float) -> tuple[StoredImage, ShownText]:
         settings = self._settings
-        with page.text_layer(page.pixel_size(scale)) as layer:
-            require_text(layer.text, "neither a text layer nor a text file beside it", settings)
-            with page.drawn(scale) as pixels:
-                found = (
-                    read_shown_text(page, layer, pixels, scale)
-                    if settings.text_layer == "visible"
-                    else whole_layer(layer)
+        size, seen_only = page.pixel_size(scale), settings.text_layer == "visible"
+        with ExitStack() as stack:
+            layer = None
+            if not (seen_only and page.has_annotations()):
+                layer = stack.enter_context(page.text_layer(size))
+                require_text(layer.text, "neither a text layer nor a text file beside it", settings)
+            pixels = stack.enter_context(page.drawn(scale))
+            if layer is None:
+                page.flatten()
+                layer = stack.enter_context(page.text_layer(size))
+            found = read_shown_text(page, layer, pixels, scale) if seen_only else whole_layer(layer)
+            if found.mapped < settings.min_mapped:
+                raise SourceError(
+                    f"text layer is not text: its fonts map only {found.mapped:.1%} of it to Unicode (at least "
+                    f"{settings.min_mapped:.1%} expected, --min-mapped); put a text file next to the PDF"
                 )
-                text = self._clean(found.text)
-                require_text(text, f"the picture shows none of the text layer: {found.dropped}", settings)
-                return stored_jpeg(pixels, settings.jpeg_quality), found.replace_text(text)
+            text = self._clean(found.text)
+            reason = f"the picture shows none of the text layer: {found.dropped}" if found.dropped else "no text layer"
+            require_text(text, reason, settings)
+            return stored_jpeg(pixels, settings.jpeg_quality), found.replace_text(text)
 
     def _clean(self, text: str) -> str:
         share = unreadable_share(text)

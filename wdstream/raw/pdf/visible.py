@@ -191,9 +191,11 @@ class _Judge:
         for members in _rounds(characters, suspected & ~never, judged):
             chosen = judged & np.isin(characters.object_number, members)
             handles = [characters.objects.handles[number] for number in members]
+            # As parts of the page fields are drawn a little differently.
+            baseline = draw_without([]) if self._objects.annotations else self._picture
             without = draw_without([*gone, *handles, *self._copies_over(characters.boxes[chosen])])
             sizes = np.maximum(characters.objects.font_sizes[characters.object_number[chosen]], least_size)
-            drawn[chosen] = is_different(self._picture, without, characters.boxes[chosen], sizes)
+            drawn[chosen] = is_different(baseline, without, characters.boxes[chosen], sizes)
             shown = np.unique(characters.object_number[chosen & drawn])
             gone += [characters.objects.handles[number] for number in members if number not in shown]
         return drawn

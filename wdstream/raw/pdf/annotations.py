@@ -1,0 +1,151 @@
+"""Fields and annotations of a PDF page: which are drawn, and where their text belongs among the page's own.
+
+PDFium reads no text of annotations. So their appearances are made part of the page's content once it has been drawn
+("flattened"); their text then comes last, and is moved here to where a reader finds it.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.raw.pdf.characters import PageCharacters
+from wdstream.raw.pdf.places import Boxes, CharacterMask, extent_of
+
+_LINK, _POPUP = 2, 16
+_HIDDEN, _NO_VIEW = 2, 32
+_SPACE, _LINE_FEED, _RETURN = 0x20, 0x0A, 0x0D
+_SAME_LINE = 0.5
+"""Of the lower of two heights that they share where they are on one line."""
+_PUT_IN_SPACE, _PUT_IN_RETURN, _PUT_IN_LINE_FEED = -1, -2, -3
+_PUT_IN = {_PUT_IN_SPACE: _SPACE, _PUT_IN_RETURN: _RETURN, _PUT_IN_LINE_FEED: _LINE_FEED}
+_NEW_LINE = [_PUT_IN_RETURN, _PUT_IN_LINE_FEED]
+
+
+def has_drawn_annotations(page: Any) -> bool:
+    """Whether an open page of pypdfium2 has fields or annotations that a viewer draws; links are not."""
+    import pypdfium2.raw as pdfium
+
+    for index in range(pdfium.FPDFPage_GetAnnotCount(page.raw)):
+        annotation = pdfium.FPDFPage_GetAnnot(page.raw, index)
+        if not annotation:
+            continue
+        kind, flags = pdfium.FPDFAnnot_GetSubtype(annotation), pdfium.FPDFAnnot_GetFlags(annotation)
+        pdfium.FPDFPage_CloseAnnot(annotation)
+        if kind not in (_LINK, _POPUP) and not flags & (_HIDDEN | _NO_VIEW):
+            return True
+    return False
+
+
+def place_annotations(
+    characters: PageCharacters, keep: CharacterMask, blocks: NDArray[np.intp]
+) -> tuple[PageCharacters, CharacterMask]:
+    """Move the text of annotations to its place among the page's own.
+
+    On a line of the page it comes after what is left of it, else before what is right of it; below, after the line
+    above it. Text without a line near it, or turned, stays at the end.
+
+    Args:
+        characters: of the page, n of them.
+        keep: (n,) which count.
+        blocks: (n,) number of the annotation that a character belongs to, -1 for the page's own.
+
+    Returns:
+        The characters in their new order, with spaces and line ends put in, and which count.
+    """
+    own = np.flatnonzero((blocks < 0) & keep & (characters.object_number >= 0))
+    before: dict[int, list[list[int]]] = {}
+    after: dict[int, list[list[int]]] = {}
+    last: list[list[int]] = []
+    moved = np.zeros(len(characters), np.bool_)
+    for members in _blocks_in_order(characters, keep, blocks):
+        span = np.arange(members[0], members[-1] + 1)
+        moved[span] = True
+        place = None if _is_turned(characters, members) else _place(characters.boxes, own, characters.boxes[members])
+        if place is None:
+            last.append([*_NEW_LINE, *span.tolist()])
+        elif place[1] == "right":
+            before.setdefault(place[0], []).append([*span.tolist(), _PUT_IN_SPACE])
+        elif place[1] == "left":
+            after.setdefault(place[0], []).append([_PUT_IN_SPACE, *span.tolist()])
+        else:
+            end = _end_of_line(characters, own, place[0])
+            after.setdefault(end, []).append([*_NEW_LINE, *span.tolist()])
+    order: list[int] = []
+    for number in np.flatnonzero(~moved).tolist():
+        order += [at for part in before.get(number, []) for at in part]
+        order.append(number)
+        order += [at for part in after.get(number, []) for at in part]
+        if number in after and not _is_followed_by_blank(characters, number):
+            order.append(_PUT_IN_SPACE)
+    order += [at for part in last for at in part]
+    return _reordered(characters, keep, np.array(order, np.intp))
+
+
+def _blocks_in_order(
+    characters: PageCharacters, keep: CharacterMask, blocks: NDArray[np.intp]
+) -> list[NDArray[np.intp]]:
+    """The characters of each annotation that count, from top to bottom and left to right."""
+    counted = keep & (blocks >= 0) & (characters.object_number >= 0)
+    found = [np.flatnonzero(counted & (blocks == block)) for block in np.unique(blocks[counted])]
+    return sorted(found, key=lambda members: tuple(extent_of(characters.boxes[members])[[1, 0]].tolist()))
+
+
+def _is_turned(characters: PageCharacters, members: NDArray[np.intp]) -> bool:
+    angles = characters.objects.angles[characters.object_number[members]]
+    return bool((np.abs((angles + 180) % 360 - 180) > 5).any())
+
+
+def _place(boxes: Boxes, own: NDArray[np.intp], block: Boxes) -> tuple[int, str] | None:
+    """The own character next to a block of (k, 4) boxes, and where it is from there: left, right or above."""
+    if not len(own):
+        return None
+    left, top, right, _ = extent_of(block).tolist()
+    first = block[block[:, 1] < top + float(np.median(block[:, 3] - block[:, 1]))]  # the boxes of its first line
+    line = extent_of(first)
+    near = boxes[own]
+    shared = np.minimum(near[:, 3], line[3]) - np.maximum(near[:, 1], line[1])
+    on_line = shared > _SAME_LINE * np.minimum(near[:, 3] - near[:, 1], line[3] - line[1])
+    middles = (near[:, 0] + near[:, 2]) / 2
+    for side, mask, distance in (
+        ("left", on_line & (middles < left), -near[:, 2]),
+        ("right", on_line & (middles > right), near[:, 0]),
+        ("above", (near[:, 3] <= line[3]) & (near[:, 0] < right) & (near[:, 2] > left), -near[:, 3]),
+        ("above", near[:, 3] <= line[3], -near[:, 3]),
+    ):
+        if mask.any():
+            return int(own[mask][np.argmin(distance[mask])]), side
+    return None
+
+
+def _end_of_line(characters: PageCharacters, own: NDArray[np.intp], number: int) -> int:
+    """The last own character of a character's line, in PDFium's order."""
+    ends = np.flatnonzero(np.isin(characters.codes[number:], (_LINE_FEED, _RETURN)))
+    stop = number + int(ends[0]) if len(ends) else len(characters)
+    return int(own[own < stop][-1])
+
+
+def _is_followed_by_blank(characters: PageCharacters, number: int) -> bool:
+    return number + 1 >= len(characters) or int(characters.codes[number + 1]) in (_SPACE, _LINE_FEED, _RETURN)
+
+
+def _reordered(
+    characters: PageCharacters, keep: CharacterMask, order: NDArray[np.intp]
+) -> tuple[PageCharacters, CharacterMask]:
+    """Characters in a new order, in which negative numbers are what is put in."""
+    put_in = order < 0
+    codes = characters.codes[order]
+    for number, code in _PUT_IN.items():
+        codes[order == number] = code
+    boxes, numbers = characters.boxes[order], characters.object_number[order]
+    boxes[put_in], numbers[put_in] = 0, -1
+    placed = replace(
+        characters,
+        codes=codes,
+        boxes=boxes,
+        is_generated=characters.is_generated[order] | put_in,
+        is_mapped=characters.is_mapped[order] | put_in,
+        object_number=numbers,
+    )
+    return placed, keep[order] | put_in
