@@ -8,7 +8,7 @@ from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.raw.pdf.document import PdfPage, open_pdf
 from wdstream.records import Size
 
-PDF = DATA / "pages" / "pdf"
+PDF, CASES = DATA / "pages" / "pdf", DATA / "cases" / "pdf"
 
 
 def characters_of(path: Path) -> PageCharacters:
@@ -41,7 +41,7 @@ def test_what_is_known_of_a_character_and_its_object() -> None:
     assert (outside & ~characters.is_generated).sum() > 1500
     assert {*characters.objects.render_modes.tolist(), *characters.objects.angles.tolist()} == {0}
     assert (characters.object_number[characters.is_generated] == -1).all()
-    assert characters_of(PDF / "slides-packaging-tutorial.ru.pdf").is_mapped.sum() == 100
+    assert characters_of(CASES / "slides-packaging-tutorial.ru.pdf").is_mapped.sum() == 100
 
 
 @pytest.mark.parametrize(

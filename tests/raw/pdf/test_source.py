@@ -12,7 +12,7 @@ from wdstream.records import TextSegment
 CASES = DATA / "cases" / "pdf"
 
 
-def read(path: Path, number: int = 1, **settings: bool | int | str) -> StoredPage:
+def read(path: Path, number: int = 1, **settings: bool | float | str) -> StoredPage:
     """A page as make-shards stores it."""
     source = PdfSource()
     num_pages, _ = source.survey(path)
@@ -115,7 +115,7 @@ def test_the_text_of_a_drawn_stamp_is_in_the_label() -> None:
 
 @pytest.mark.parametrize(
     ("path", "share"),
-    [(CASES / "type3_nomap.pdf", "0.0%"), (DATA / "pages/pdf/slides-packaging-tutorial.ru.pdf", "43.4%")],
+    [(CASES / "type3_nomap.pdf", "0.0%"), (CASES / "slides-packaging-tutorial.ru.pdf", "43.4%")],
 )
 def test_a_page_whose_fonts_do_not_map_to_unicode_is_quarantined(path: Path, share: str) -> None:
     with pytest.raises(SourceError, match=f"its fonts map only {share} of it to Unicode"):

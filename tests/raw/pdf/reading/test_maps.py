@@ -52,18 +52,18 @@ def test_a_font_without_a_map_whose_letters_are_shifted_is_not_text() -> None:
 
 
 def test_letters_that_land_on_accents_are_not_text() -> None:
-    text, share = label_of(PDF / "slides-packaging-tutorial.ru.pdf")
+    text, share = label_of(CASES / "slides-packaging-tutorial.ru.pdf")
     assert text.startswith("Äîïîëíèòåëüíàÿ")
     assert share < 0.5
 
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in sorted(PDF.glob("*.pdf")) if path.stem != "slides-packaging-tutorial.ru"],
+    sorted(PDF.glob("*.pdf")),
     ids=lambda path: path.stem,
 )
 def test_shipped_pages_mean_what_they_say(path: Path) -> None:
-    assert label_of(path)[1] == 1.0
+    assert label_of(path)[1] > 0.999  # the bullets of one are symbols without a map
 
 
 def test_a_font_without_a_map_that_keeps_to_ascii_is_believed(tmp_path: Path) -> None:
