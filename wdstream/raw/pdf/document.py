@@ -95,7 +95,7 @@ class PdfPage:
         """How many of its objects are its own, once fields and annotations have become objects of it; None before."""
 
     def close(self) -> None:
-        """Close the page."""
+        """Give the page back to PDFium; nothing of it may be used afterwards."""
         self._page.close()
 
     def has_annotations(self) -> bool:
