@@ -348,6 +348,7 @@ class EncodedPack:
         step: the plan of the pack's step, or only its number where there is no plan; None outside a run.
         failures: pages that failed and kept their slot.
         unfit: pages that a stream without a plan passed over on the way to this pack, because no pack takes them.
+        without_image: documents that have no image.
     """
 
     number: int
@@ -361,3 +362,4 @@ class EncodedPack:
     step: StepPlan | int | None = None
     failures: tuple[Failure, ...] = ()
     unfit: tuple[Failure, ...] = ()
+    without_image: int = 0

@@ -24,6 +24,7 @@ from wdstream.nodes.lane import LaneSettings
 from wdstream.nodes.lane_source import LaneSource
 from wdstream.nodes.read_tars import ReadTars
 from wdstream.pipeline.planned import Plan
+from wdstream.pipeline.streamed import Lanes
 from wdstream.pixels.header import image_size
 from wdstream.records import ImageSegment, Page, Segment, TextSegment, TurnSegment
 from wdstream.shards.describe import TarRules
@@ -285,15 +286,33 @@ def test_texts_without_their_images_end_a_stream(tmp_path: Path) -> None:
             list(ReadTars([str(tmp_path / "s.tar")]))
 
 
-def test_samples_without_image_are_counted(tmp_path: Path, tiny_model: Path) -> None:
-    with tarfile.open(tmp_path / "s.tar", "w") as tar:
-        for name, data in {
-            "a.png": png(),
-            "a.txt": b"a",
-            "b.txt": b"b",
-            "c.json": json.dumps({"text": "c"}).encode(),
-        }.items():
+def write(path: Path, members: dict[str, bytes]) -> str:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
+    return str(path)
+
+
+def test_images_and_texts_in_tars_of_their_own_begin_no_stream(tmp_path: Path, family: Family) -> None:
+    images = write(tmp_path / "images.tar", {f"{key}.jpg": jpeg() for key in "abc"})
+    texts = write(tmp_path / "texts.tar", {f"{key}.txt": b"text" for key in "abc"})
+    other = write(tmp_path / "other.tar", {f"{key}.txt": b"text" for key in "xyz"})
+    settings = LaneSettings(
+        family=family, tiling=TILING, sequence_length=2048, max_patches=4096, global_batch_size=1, lanes=1, epochs=1
+    )
+    with pytest.raises(ShardError, match=r"images\.tar has images without text and .*texts\.tar texts without image"):
+        Lanes(urls=[texts, images], settings=settings).loader()
+    with Lanes(urls=[texts, other], settings=settings).loader() as loader:
+        batch = next(loader)
+    assert (sorted(batch["keys"][0])[:2], batch["without_image"]) == (["other.tar/x", "other.tar/y"], 6)
+
+
+def test_samples_without_image_are_counted(tmp_path: Path, tiny_model: Path) -> None:
+    row = json.dumps({"text": "c"}).encode()
+    write(tmp_path / "s.tar", {"a.png": png(), "a.txt": b"a", "b.txt": b"b", "c.json": row})
     assert index_folder(tmp_path, tiny_model, workers=1).notes == ("2 of 3 samples have no image",)
+    plan = Plan(Shards.open(tmp_path), load_family(tiny_model), TILING, global_batch_size=1, epochs=1)
+    summary = plan.summary(world_size=1)
+    assert (summary.samples, summary.without_image) == (3, 2)

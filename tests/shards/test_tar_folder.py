@@ -48,10 +48,13 @@ def test_bad_names_are_all_named_at_once_and_with_skip_bad_left_out(tmp_path: Pa
     write_tar(tmp_path / "a.tar", [*good, ("../up.txt", b"t"), ("two.txt", b"t"), ("two.TXT", b"u")])
     write_tar(tmp_path / "b.tar", [("b.txt", b"b"), ("c.txt", b"c"), ("b.txt", b"b"), ("v.1.txt", b"v")])
     (tmp_path / "c.tar").write_bytes(b"no tar at all" * 100)
+    for name in ("d.tar", "e.tar"):
+        write_tar(tmp_path / name, [("twin.txt", b"t")])
     with pytest.raises(ShardError) as refused:
         index_shards(tmp_path, measure)
     message = str(refused.value)
-    assert "3 of 3 tars cannot be indexed" in message
+    assert "3 of 5 tars cannot be indexed" in message
+    assert "the key 'twin' is in d.tar and in e.tar" in message
     for part in ("'../up': the key", "'two': it has two members 'txt'", "'b': the key appears again", "'v': the name"):
         assert part in message
     assert "c.tar: no tar header at byte 0" in message
@@ -59,13 +62,14 @@ def test_bad_names_are_all_named_at_once_and_with_skip_bad_left_out(tmp_path: Pa
 
     report = index_shards(tmp_path, measure, SKIP)
     shards = Shards.open(tmp_path)
-    assert [shards.key(row) for row in range(len(shards))] == ["good", "b", "c"]
+    assert [shards.key(row) for row in range(len(shards))] == ["good", "b", "c", "twin"]
     assert [(line["shard"], line["key"]) for line in left_out(tmp_path)] == [
         ("c.tar", None),
         ("a.tar", "../up"),
         ("a.tar", "two"),
         ("b.tar", "b"),
         ("b.tar", "v"),
+        ("e.tar", "twin"),
     ]
     assert [name for name, _ in report.skipped] == ["c.tar"]
     assert "no tar header at byte 0" in report.skipped[0][1]

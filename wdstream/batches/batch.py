@@ -35,6 +35,7 @@ class Batch(dict[str, Any]):
         num_patches: vision patches of the batch, before any merge.
         pixel_shapes: of each row, the shapes of its pixel arrays before they were joined: which pixels are whose.
         unfit: pages that a stream without a plan passed over on the way to these packs, because no pack takes them.
+        without_image: documents that have no image.
     """
 
     __slots__ = ()
@@ -55,6 +56,7 @@ class Batch(dict[str, Any]):
     num_patches: int
     pixel_shapes: list[Shapes]
     unfit: list[Failure]
+    without_image: int
 
     @property
     def arrays(self) -> dict[str, Tensor]:

@@ -51,6 +51,7 @@ def encode_pack(
         step=step,
         failures=tuple(failures),
         unfit=tuple(unfit),
+        without_image=sum(not sample.tiles for sample in samples),
     )
 
 
@@ -102,6 +103,7 @@ def collate(packs: Sequence[EncodedPack], family: Family, *, pad_to: int | None 
         num_patches=sum(pack.num_patches for pack in packs),
         pixel_shapes=[{name: array.shape for name, array in pack.pixels.items()} for pack in packs],
         unfit=[page for pack in packs for page in pack.unfit],
+        without_image=sum(pack.without_image for pack in packs),
     )
 
 

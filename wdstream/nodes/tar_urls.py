@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 from urllib.parse import urlsplit
 
 from wdstream.errors import ConfigError, ShardError
-from wdstream.storage.compression import STREAMED_SUFFIXES
+from wdstream.storage.compression import COMPRESSED_SUFFIXES, STREAMED_SUFFIXES
 from wdstream.storage.remote import open_remote
 
 OpenStream = Callable[[str], BinaryIO]
@@ -123,7 +123,8 @@ def expand_urls(path: str) -> list[str]:
         ShardError: a folder on an object store that cannot be listed.
     """
     if Path(path).is_dir():
-        return _tars_of(path, [file.name for file in Path(path).iterdir()])
+        below = sorted({f"{file.parent.name}/" for file in Path(path).glob("*/*.tar*")})
+        return _tars_of(path, [*below, *(file.name for file in Path(path).iterdir())])
     urls = _expand_braces(path)
     for url in urls:
         if not is_remote(url) and not Path(url).exists():
@@ -155,8 +156,15 @@ def _tars_of_store(url: str) -> list[str]:
 
 def _tars_of(folder: str, names: Sequence[str]) -> list[str]:
     found = sorted(f"{folder.rstrip('/')}/{name}" for name in names if name.endswith(SUFFIXES))
+    looks = (*SUFFIXES, *COMPRESSED_SUFFIXES, "/")
+    others = sorted(name for name in names if name.lower().endswith(looks) and not name.endswith(SUFFIXES))
+    shown = f"not read, though there may be tars in it: {', '.join(map(repr, others[:20]))}" if others else ""
     if not found:
-        raise ConfigError(f"{folder}: no tars in this folder; their names end in {', '.join(SUFFIXES)}")
+        raise ConfigError(
+            f"{folder}: no tars in this folder; their names end in {', '.join(SUFFIXES)}; {shown}".rstrip("; ")
+        )
+    if shown:
+        _log.warning("%s: %s", folder, shown)
     return found
 
 

@@ -14,6 +14,7 @@ from functools import partial
 
 from wdstream.batches.collate import collate
 from wdstream.errors import RowError, StateError
+from wdstream.nodes.apart import refuse_apart
 from wdstream.nodes.lane import LaneSettings
 from wdstream.nodes.lane_source import LanePack, LaneSource, merge_lane_states
 from wdstream.nodes.mapper import BatchMap, Map
@@ -105,12 +106,14 @@ class Lanes:
         Raises:
             PlanError: a step or the lanes cannot be divided so.
             StateError: the state is of another stream, or lacks lanes of this rank.
+            ShardError: images and texts are in tars of their own.
         """
         world, settings = world or World(), self.settings
         packs_per_rank(settings.global_batch_size, world_size=world.size, micro_batch_size=micro_batch_size)
         if state is not None:
             self.check(state)
 
+        refuse_apart(self.urls)
         source = LaneSource(self.urls, settings=settings, world=world)  # LanePack: read and measured, still encoded
         packs = Map(source, self._builder(known_bad or {}), workers=workers, name="build_pack")  # EncodedPack
         collated = BatchMap(packs, lambda group: [collate(group, settings.family)], size=micro_batch_size)  # Batch

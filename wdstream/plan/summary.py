@@ -50,6 +50,7 @@ class PlanSummary:
 
     Attributes:
         samples: in the indexes.
+        without_image: of the samples.
         pages: packed; a page that is split counts once.
         rejects: how many were left out, by reason.
         downscaled: pages whose images are shrunk to fit.
@@ -68,6 +69,7 @@ class PlanSummary:
     """
 
     samples: int
+    without_image: int
     pages: int
     rejects: Mapping[str, int]
     downscaled: int
@@ -110,6 +112,7 @@ class PlanSummary:
 
     def _rows(self) -> Iterator[tuple[str, str]]:
         yield "samples", f"{self.samples:,}"
+        yield "have no image", f"{self.without_image:,} of {self.samples:,} samples"
         downscaled = f", {self.downscaled:,} of them downscaled" if self.downscaled else ""
         split = f", {self.split_pages:,} of them split into {self.parts:,} parts" if self.parts else ""
         yield "pages packed", f"{self.pages:,}{downscaled}{split}"
@@ -145,6 +148,7 @@ def summarise(mixture: Mixture, steps: Steps, assigner: Assigner, total_steps: i
     p50, p99 = np.percentile(imbalances or [1.0], [50, 99]).tolist()
     return PlanSummary(
         samples=mixture.num_samples,
+        without_image=sum(int((dataset.columns.num_images[:] == 0).sum()) for dataset in mixture.datasets),
         pages=num_pages,
         rejects={code.reason: rejects[code] for code in Reject if code and rejects[code]},
         downscaled=downscaled,

@@ -12,9 +12,9 @@ from wdstream.errors import ShardError, ShardIndexError
 from wdstream.shards.catalog import INDEX_FOLDER
 from wdstream.shards.describe import PLAIN_TAR, ImageSize, TarRules, describe_all, describe_tar, listed
 from wdstream.shards.index import IndexReport, merge_index, shards_in
-from wdstream.shards.layout import TAR_SUFFIX, ShardPaths
+from wdstream.shards.layout import TAR_SUFFIX, ShardPaths, prefixed_key
 from wdstream.shards.meta import ShardEntry, ShardMeta, is_complete, load_complete
-from wdstream.shards.repeated import describe_repeated, find_repeated, plain_hashes
+from wdstream.shards.repeated import RepeatedKey, describe_repeated, find_repeated, plain_hashes
 from wdstream.storage.compression import COMPRESSED_SUFFIXES
 from wdstream.storage.json_lines import write_lines
 
@@ -62,15 +62,11 @@ def index_shards(
                 ShardPaths.of(tar).meta.unlink(missing_ok=True)  # of better days, where all are described again
         if on_progress is not None:
             on_progress(done, total)
-    if broken and not rules.skip_bad:
-        lines = [line.strip() for name in sorted(broken) for line in broken[name].split("\n")]
-        raise ShardError(
-            f"{folder}: {len(broken)} of {len(todo)} tars cannot be indexed:{listed(lines)}\n"
-            "mend them, or leave out what is bad, and list it, with --skip-bad"
-        )
     metas = _complete_metas(folder, broken)
-    if rules.skip_bad or rules.prefix_keys:
-        _leave_out_repeated(folder, metas, image_size, rules)
+    repeated = _repeated(folder, metas, rules)
+    if not rules.skip_bad:
+        _refuse_bad(folder, broken, len(todo), repeated)
+    _leave_out_repeated(folder, metas, repeated, image_size, rules)
     _refuse_untrainable(folder, metas, (*elsewhere, *sorted(broken.items())))
     report = merge_index(folder)
     skipped = dict(report.skipped) | broken | dict(elsewhere)
@@ -83,9 +79,13 @@ def _fits(tar: Path, rules: TarRules) -> bool:
     """Whether a tar is described, with keys of the form that is asked for."""
     if not is_complete(tar):
         return False
-    meta = load_complete(tar)
+    return not rules.prefix_keys or _has_prefix(tar.name, load_complete(tar))
+
+
+def _has_prefix(name: str, meta: ShardMeta) -> bool:
+    """Whether the keys of a tar have its name before them."""
     keys = [meta.key(0)] if meta.num_samples else [failure.key for failure in meta.failures]
-    return not rules.prefix_keys or all(key.startswith(rules.key(tar.name, "")) for key in keys)
+    return all(key.startswith(prefixed_key(name, "")) for key in keys)
 
 
 def _complete_metas(folder: Path, broken: Mapping[str, str]) -> dict[str, ShardMeta]:
@@ -100,20 +100,37 @@ def _complete_metas(folder: Path, broken: Mapping[str, str]) -> dict[str, ShardM
     return metas
 
 
-def _leave_out_repeated(folder: Path, metas: dict[str, ShardMeta], image_size: ImageSize, rules: TarRules) -> None:
-    """Describe again each tar with a key that an earlier one has, without it.
+def _repeated(folder: Path, metas: Mapping[str, ShardMeta], rules: TarRules) -> list[RepeatedKey]:
+    """Keys that several tars have; where keys get a prefix, only those of images and texts in tars of their own."""
+    if not metas:
+        return []
+    entries = [ShardEntry.of(name, meta) for name, meta in metas.items()]
+    found = find_repeated(folder, entries, [plain_hashes(name, meta) for name, meta in metas.items()])
+    are_prefixed = {name for name, meta in metas.items() if _has_prefix(name, meta)}
+    return [key for key in found if key.are_apart or not are_prefixed.issuperset(key.shards)]
+
+
+def _refuse_bad(folder: Path, broken: Mapping[str, str], num_tars: int, repeated: Sequence[RepeatedKey]) -> None:
+    """All that is bad in one message.
 
     Raises:
-        ShardError: bad keys are to be refused, and images and texts are in tars of their own. Keys with a prefix hide
-            that from the merge, which names every other repeated key.
+        ShardError: there is something.
     """
-    if not metas:
-        return
-    entries = [ShardEntry.of(name, meta) for name, meta in metas.items()]
-    found = list(find_repeated(folder, entries, [plain_hashes(name, meta) for name, meta in metas.items()]))
-    repeated = [key for key in found if key.are_apart or not rules.prefix_keys]
-    if repeated and not rules.skip_bad:
+    if broken:
+        lines = [line.strip() for name in sorted(broken) for line in broken[name].split("\n")]
+        more = f"\n{describe_repeated(repeated)}" if repeated else ""
+        raise ShardError(
+            f"{folder}: {len(broken)} of {num_tars} tars cannot be indexed:{listed(lines)}{more}\n"
+            "mend them, or leave out what is bad, and list it, with --skip-bad"
+        )
+    if repeated:
         raise ShardError(f"{folder}: {describe_repeated(repeated)}")
+
+
+def _leave_out_repeated(
+    folder: Path, metas: dict[str, ShardMeta], repeated: Sequence[RepeatedKey], image_size: ImageSize, rules: TarRules
+) -> None:
+    """Describe again each tar with a key that an earlier one has, without it."""
     reasons: dict[str, dict[str, str]] = {}
     for key in repeated:
         for name in key.left_out:

@@ -46,7 +46,7 @@ def train(config: Config) -> bool:
 def train_run(run: Run) -> bool:
     """`train` for a run whose output folder is held by its main process."""
     counters, messages = restore(run)
-    journal = Journal(run, counters, messages)
+    journal = Journal(run, counters, [*messages, *run.stream.notes])
     state = None if run.start is None else run.start.stream
     try:
         with StopSignals() as signals, run.stream.open(state, journal.known_bad()):

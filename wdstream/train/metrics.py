@@ -61,8 +61,17 @@ def summarise_steps(window: Sequence[StepMetrics]) -> dict[str, float]:
         "fill_patches_pct": 100.0 * sum(step.fill_patches for step in window) / len(window),
         "imbalance": max(step.imbalance for step in contents),
         "supervised_tokens": float(supervised),
+        **_count_without_image(contents),
         **summarise_mix([step.mix for step in contents]),
     }
+
+
+def _count_without_image(contents: Sequence[StepContents]) -> dict[str, float]:
+    """Pages, and those of them without an image, in streams; what an index says is said before the first step."""
+    if contents[-1].keys is None:
+        return {}
+    pages, without = (sum(step.num_pages for step in contents), sum(step.num_without_image for step in contents))
+    return {"pages": float(pages), "pages_without_image": float(without)}
 
 
 def summarise_mix(mixes: Sequence[Mapping[str, Share]]) -> dict[str, float]:
@@ -165,11 +174,13 @@ def describe(figures: dict[str, float]) -> str:
         for name, value in figures.items()
         if name.startswith("mix_tokens_pct/")
     )
+    without, pages = figures.get("pages_without_image"), figures.get("pages", 0.0)
+    no_image = "" if without is None else f" {without:,.0f} of {pages:,.0f} pages have no image"
     return (
         f"loss {figures['loss']:.4f} lr {figures['lr']:.1e} {figures['tokens_per_s']:,.0f} tokens/s "
         f"{figures['pages_per_s']:.1f} pages/s wait {figures['data_wait_pct']:.0f} % "
         f"fill {figures['fill_tokens_pct']:.0f}/{figures['fill_patches_pct']:.0f} % "
-        f"imbalance {figures['imbalance']:.2f}" + (f" tokens of {mix}" if mix else "")
+        f"imbalance {figures['imbalance']:.2f}" + (f" tokens of {mix}" if mix else "") + no_image
     )
 
 

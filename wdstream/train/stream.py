@@ -58,6 +58,7 @@ class StepContents:
         mix: what each of several datasets gave, by name; empty for a single one.
         keys: pack number to the keys of its pages, where no plan could name them later; else None.
         unfit: pages that were passed over on the way to it, because no pack takes them.
+        num_without_image: of its pages; counted where no index says it beforehand.
         state: the plan's state after the step, once in a while: what `wdstream trace` starts from.
     """
 
@@ -72,6 +73,7 @@ class StepContents:
     mix: Mapping[str, Share] = field(default_factory=dict)
     keys: Mapping[int, Sequence[str]] | None = None
     unfit: tuple[Failure, ...] = ()
+    num_without_image: int = 0
     state: State | None = None
 
 
@@ -114,6 +116,11 @@ class Stream(ABC):
         self._num_batches = num_packs // micro_batch_size  # of this rank, per step
         self._loader: StreamLoader
         self._state: State  # of the loader, after the last step that held something
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of the data before the first step."""
+        return ()
 
     @abstractmethod
     def check(self, state: State) -> None:
@@ -187,6 +194,12 @@ class PlannedStream(Stream):
         super().__init__(config, world, family=plan.family, fingerprints=plan.fingerprints, data=data)
         self._plan = plan
         self._pages_since_state = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How many samples have no image: a dataset that lost its images looks like one of texts."""
+        without_image = sum(int((shards.num_images == 0).sum()) for shards in self._plan.shards)
+        return (f"{without_image:,} of {sum(map(len, self._plan.shards)):,} samples have no image",)
 
     def check(self, state: State) -> None:
         """Refuse a state of another plan, unless `data.on_change` allows the difference. Raises StateError."""
@@ -296,6 +309,7 @@ def rank_contents(step: int, batches: Sequence[Batch], *, digest: int) -> StepCo
         imbalance=1.0,
         keys=keys,
         unfit=tuple(page for batch in batches for page in batch.unfit),
+        num_without_image=sum(batch.without_image for batch in batches),
     )
 
 
@@ -312,4 +326,5 @@ def join_contents(ranks: Sequence[StepContents]) -> StepContents:
         imbalance=max(tokens) * len(tokens) / max(sum(tokens), 1),
         keys=dict(sorted(item for rank in ranks for item in (rank.keys or {}).items())),
         unfit=tuple(page for rank in ranks for page in rank.unfit),
+        num_without_image=sum(rank.num_without_image for rank in ranks),
     )
