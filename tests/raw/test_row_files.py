@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from wdstream.errors import RowError
-from wdstream.raw.row_files import resolve_image
+from wdstream.raw.row_files import is_image_file, resolve_image
 
 
 def test_images_are_found_below_the_folder_only(tmp_path: Path) -> None:
@@ -33,3 +33,36 @@ def test_images_are_found_below_the_folder_only(tmp_path: Path) -> None:
             resolve_image(folder, name)
     with pytest.raises(RowError, match=r"cannot be found|does not exist"):
         resolve_image(folder, "n" * 5000)
+
+
+def test_names_as_other_systems_write_them(tmp_path: Path) -> None:
+    (tmp_path / "Sub").mkdir()
+    for name in ("a.png", "Sub/two words.png", "caf\u00e9.png", "B.png", "b.png", "x\\y.png"):
+        (tmp_path / name).write_bytes(b"x")
+    assert resolve_image(tmp_path, "A.PNG") == tmp_path / "a.png"
+    assert resolve_image(tmp_path, "sub\\two%20words.png") == tmp_path / "Sub/two words.png"
+    assert resolve_image(tmp_path, "cafe\u0301.png") == tmp_path / "caf\u00e9.png"
+    assert resolve_image(tmp_path, "x\\y.png") == tmp_path / "x\\y.png"  # such a file is there
+    assert resolve_image(tmp_path, "b.png") == tmp_path / "b.png"
+    with pytest.raises(RowError, match=r"image 'B.PNG' may be 'B.png' or 'b.png'; write it as the file is called"):
+        resolve_image(tmp_path, "B.PNG")
+    with pytest.raises(RowError, match=r"does not exist .*; the nearest name there is 'a.png'"):
+        resolve_image(tmp_path, "aa.png")
+    with pytest.raises(RowError, match=r"does not exist .*; the nearest name there is 'two words.png'"):
+        resolve_image(tmp_path, "Sub\\two_words.png")
+    for name in ("%2e%2e/a.png", "..\\a.png", "SUB/../../A.PNG"):
+        with pytest.raises(RowError, match="leaves the folder"):
+            resolve_image(tmp_path / "Sub", name)
+
+
+def test_image_files_are_known_by_content(tmp_path: Path) -> None:
+    (tmp_path / "scan").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "notes.png").write_bytes(b"no picture")
+    (tmp_path / "out").symlink_to(tmp_path / "scan")
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "link").symlink_to(tmp_path / "scan")
+    assert is_image_file(tmp_path, " scan ") and is_image_file(tmp_path, "out")
+    for name in ("notes.png", "", "set", "absent", "s" * 2000, "scan\nscan", "sc\0an"):
+        assert not is_image_file(tmp_path, name)
+    assert not is_image_file(folder, "link") and not is_image_file(folder, "../scan")

@@ -1,11 +1,25 @@
-"""The image files that rows name: in the folder of the JSONL file or below it."""
+"""The image files that rows name: in the folder of the JSONL file or below it.
 
+A name is a path relative to that folder. One that does not exist as it is written is looked for as other systems write
+it, and used where only one file can be meant: with `\\` between folders, percent-encoded, in other case (`A.PNG`), with
+accents in another Unicode form.
+"""
+
+import difflib
+import os
+import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from wdstream.errors import RowError
-from wdstream.text.image_names import looks_like_image
+from wdstream.text.image_names import is_link, looks_like_image
 
 _MAX_NAME = 1024
+_MOST_COMPARED = 10_000
+"""Names of a folder, at most, among which a similar one is looked for."""
+_HEAD_BYTES = 64
 
 
 def resolve_image(folder: Path, name: str, *, allow_outside: bool = False) -> Path:
@@ -17,24 +31,25 @@ def resolve_image(folder: Path, name: str, *, allow_outside: bool = False) -> Pa
         allow_outside: whether it may be outside the folder, or be reached by a link that leads outside.
 
     Raises:
-        RowError: a URL, a path that leaves the folder, or no file.
+        RowError: a URL, a path that leaves the folder, or no file, or several that may be meant.
     """
-    if "://" in name or name.startswith("data:"):
-        raise RowError(f"image {name[:80]!r} is a URL; fetch it first and give its path")
-    if "\0" in name or not name:
-        raise RowError(f"image {name[:80]!r} is not a file name")
-    path = folder / name
-    is_outside = PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
+    shown = f"image {name[:80]!r}"
+    if is_link(name) or name.startswith("data:"):
+        raise RowError(f"{shown} is a URL; fetch it first and give its path")
+    if "\0" in name or not name.strip():
+        raise RowError(f"{shown} is not a file name")
     try:
-        is_outside = is_outside or not path.resolve().is_relative_to(folder.resolve())
-        is_file = path.is_file()
+        for written in _spellings(name):
+            path = _inside(folder, written, shown, allow_outside=allow_outside)
+            if path.is_file():
+                return path
+        for written in _spellings(name):
+            found = _in_other_case(folder, written, shown)
+            if found is not None:
+                return _inside(folder, found, shown, allow_outside=allow_outside)
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name that is too long
-        raise RowError(f"image {name[:80]!r} cannot be found: {type(error).__name__}") from error
-    if is_outside and not allow_outside:
-        raise RowError(f"image {name[:80]!r} leaves the folder of the JSONL file; allow it, or move the image")
-    if not is_file:
-        raise RowError(f"image {name[:80]!r} does not exist (relative to the folder of the JSONL file)")
-    return path
+        raise RowError(f"{shown} cannot be found: {type(error).__name__}") from error
+    raise RowError(f"{shown} does not exist (relative to the folder of the JSONL file){_near(folder, name)}")
 
 
 def is_image_file(folder: Path, name: str) -> bool:
@@ -48,7 +63,80 @@ def is_image_file(folder: Path, name: str) -> bool:
     try:
         if not (folder / name).is_file():
             return False
-        with resolve_image(folder, name).open("rb") as file:
-            return looks_like_image(file.read(64))
+        with _inside(folder, name, name, allow_outside=False).open("rb") as file:
+            return looks_like_image(file.read(_HEAD_BYTES))
     except (RowError, OSError, RuntimeError, ValueError):
         return False
+
+
+def _inside(folder: Path, name: str, shown: str, *, allow_outside: bool) -> Path:
+    """The path of a name; RowError where it leaves the folder."""
+    path = folder / name
+    if allow_outside:
+        return path
+    is_outside = PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
+    if is_outside or not path.resolve().is_relative_to(folder.resolve()):
+        raise RowError(f"{shown} leaves the folder of the JSONL file; allow it, or move the image")
+    return path
+
+
+def _spellings(name: str) -> list[str]:
+    """The name as it is written, and as it may be meant."""
+    as_path = name.replace("\\", "/")
+    return list(dict.fromkeys((name, as_path, unquote(as_path))))
+
+
+def _in_other_case(folder: Path, name: str, shown: str) -> str | None:
+    """The one file whose name differs in case or Unicode form alone; None for none.
+
+    Raises:
+        RowError: there are several.
+    """
+    found = PurePosixPath()
+    for part in PurePosixPath(name).parts:
+        if part in ("/", ".."):
+            return None
+        if (folder / found / part).exists():
+            found /= part
+            continue
+        names = [other for other in _names(folder / found) if _folded(other) == _folded(part)]
+        if len(names) > 1:
+            raise RowError(f"{shown} may be {names[0]!r} or {names[1]!r}; write it as the file is called")
+        if not names:
+            return None
+        found /= names[0]
+    return str(found) if (folder / found).is_file() else None
+
+
+def _near(folder: Path, name: str) -> str:
+    """The most similar name of the folder that was meant, for the message."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    where = folder / path.parent
+    if path.is_absolute() or ".." in path.parts or not where.is_dir():
+        where = folder
+    names = {_folded(other): other for other in _names(where)[:_MOST_COMPARED]}
+    similar = difflib.get_close_matches(_folded(path.name), names, 1)
+    return f"; the nearest name there is {names[similar[0]]!r}" if similar else ""
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    try:
+        return _listed(str(folder), folder.stat().st_mtime_ns)
+    except OSError:
+        return ()
+
+
+@lru_cache(maxsize=4)
+def _listed(folder: str, _changed: int) -> tuple[str, ...]:
+    """Names in a folder, sorted; read once until the folder changes."""
+    return tuple(sorted(_entries(folder)))
+
+
+def _entries(folder: str) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            yield entry.name
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
