@@ -1,8 +1,6 @@
 """The command: help that answers at once, statuses, and errors as one sentence."""
 
-import contextlib
 import inspect
-import io
 import json
 import subprocess
 import sys
@@ -11,8 +9,9 @@ from typing import get_args
 
 import pytest
 
+from tests.helpers.command import run
 from tests.helpers.paths import PAGES
-from wdstream.commands.app import app, main
+from wdstream.commands.app import app
 from wdstream.make_shards.options import MakeShardsOptions
 
 COMMANDS = (
@@ -31,21 +30,6 @@ COMMANDS = (
     "cache",
     "demo",
 )
-
-
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """What `wdstream` does, in this process: a start of Python costs more than most commands."""
-    command, printed, errors = ["wdstream", *map(str, arguments)], io.StringIO(), io.StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stdout(printed),
-        contextlib.redirect_stderr(errors),
-        pytest.raises(SystemExit) as ended,
-    ):
-        patch.setattr(sys, "argv", command)
-        main()
-    assert isinstance(ended.value.code, int)
-    return subprocess.CompletedProcess(command, ended.value.code, printed.getvalue(), errors.getvalue())
 
 
 def test_a_program_of_its_own_ends_with_the_status_too(tmp_path: Path) -> None:

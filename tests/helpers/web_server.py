@@ -12,7 +12,7 @@ from tests.helpers.waiting import HANGS_AFTER_S
 
 class Server(ThreadingHTTPServer):
     """Serves a folder and lists requests; may answer 503 (`stumbles`), a status by path (`answers`), late, without
-    ranges, or too short."""
+    ranges, too short, or with a flipped bit."""
 
     daemon_threads = True
 
@@ -23,6 +23,7 @@ class Server(ThreadingHTTPServer):
         self.stumbles = 0
         self.answers: dict[str, int] = {}
         self.short_answers = 0
+        self.damaged_answers = 0
         self.has_ranges = True
         self.answers_from = 1
         self.most_running = 0
@@ -87,6 +88,9 @@ class Handler(BaseHTTPRequestHandler):
             self.server.short_answers -= 1
             data = data[: len(data) // 2]
             self.close_connection = True
+        if self.server.damaged_answers > 0 and data:
+            self.server.damaged_answers -= 1
+            data = data[:-1] + bytes([data[-1] ^ 1])
         self.wfile.write(data)
 
 

@@ -3,6 +3,7 @@ import json
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -130,3 +131,23 @@ def test_no_index_and_a_changed_shard(tmp_path: Path, tiny_model: Path) -> None:
     foreign_tar(tmp_path / "a.tar", ("p.txt", b"TEXT"))
     with pytest.raises(ShardError, match=r"a\.tar"):
         add_token_column(tmp_path, tiny_model)
+
+
+def test_counts_of_an_index_of_before_are_those_that_make_shards_recorded(
+    small_raw: Path, tmp_path: Path, tiny_model: Path
+) -> None:
+    folder = tmp_path / "shards"
+    make_shards(small_raw, folder, options=MakeShardsOptions(workers=1, tokenizer=tiny_model))
+    listing = folder / "index" / "index.json"
+    wanted = listing.read_bytes()
+    value = json.loads(wanted) | {"schema_version": 1}
+    del value["columns"], value["metadata"], value["digest"]
+    listing.write_bytes(json.dumps(value).encode())
+    (tokens,) = (folder / "index").glob("tokens.*.npy")
+    counts = np.load(tokens)
+    np.save(tokens, counts + 1)  # as damage that no limit tells from a count
+    fingerprint = tokens.name.split(".")[1]
+    report = index_folder(folder, workers=1)
+    assert f"token column {fingerprint}: the counts that make-shards recorded" in report.notes
+    assert listing.read_bytes() == wanted
+    assert Shards.open(folder).tokens(fingerprint).tolist() == counts.tolist()

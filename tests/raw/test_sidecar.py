@@ -1,9 +1,12 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from wdstream.errors import SourceError
+from wdstream.raw.reading import reading
 from wdstream.raw.registry import known_suffixes
+from wdstream.raw.settings import RawSettings
 from wdstream.raw.sidecar import Sidecars
 
 
@@ -30,6 +33,47 @@ def test_a_count_that_does_not_match_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("one\ftwo\f")
     with pytest.raises(SourceError, match=r"x\.txt holds the text of 2 pages .* x\.tif has 3 pages"):
         sidecars(tmp_path / "x.tif", 3).text(1)
+
+
+def test_a_name_as_long_as_names_can_be(tmp_path: Path) -> None:
+    name = "x" * 251
+    (tmp_path / f"{name}.txt").write_text("its text")
+    assert sidecars(tmp_path / f"{name}.tif", 1).text(1) == "its text", "no name has room for .1.txt"
+    assert sidecars(tmp_path / f"{'y' * 251}.tif", 1).text(1) is None
+
+
+def test_a_link_that_leads_out_and_a_text_that_is_too_long(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "secret.txt").write_text("not for the shards")
+    (tmp_path / "raw/x.txt").symlink_to("../secret.txt")
+    texts = sidecars(tmp_path / "raw/x.tif", 1)
+    with (
+        reading(tmp_path / "raw", RawSettings()),
+        pytest.raises(
+            SourceError, match=r"x\.txt is a link that leads out of the folder; allow it with --allow-outside-links"
+        ),
+    ):
+        texts.text(1)
+    with reading(tmp_path / "raw", RawSettings(allow_outside_links=True)) as read:
+        assert texts.text(1) == "not for the shards"
+        assert [*read.take()] == ["x.txt"]
+    (tmp_path / "raw/x.txt").unlink()
+    (tmp_path / "raw/x.txt").write_text("long")
+    with (
+        reading(tmp_path / "raw", RawSettings(max_text_bytes=3)),
+        pytest.raises(SourceError, match=r"x\.txt of 4 bytes is above the limit of 3 \(--max-text-bytes\)"),
+    ):
+        sidecars(tmp_path / "raw/x.tif", 1).text(1)
+
+
+def test_a_text_that_cannot_be_opened_is_the_page_s_trouble(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").symlink_to("x.txt")
+    assert sidecars(tmp_path / "x.tif", 1).text(1) is None
+    (tmp_path / "y.txt").write_text("text")
+    (tmp_path / "y.txt").chmod(0)
+    if os.geteuid():
+        with pytest.raises(SourceError, match="Permission denied"):
+            sidecars(tmp_path / "y.tif", 1).text(1)
 
 
 def test_not_utf8(tmp_path: Path) -> None:

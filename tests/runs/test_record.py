@@ -70,7 +70,7 @@ def test_starts_add_up_and_changes_are_reported(tmp_path: Path) -> None:
 
 
 def test_an_older_record_is_compared_as_it_is_read_today(tmp_path: Path) -> None:
-    """A key that was not there yet and a colour that was written as a name are no changes of this start."""
+    """A key that was not there yet and a colour that was written as a name do not count as changes of this start."""
     red = config().replace(tiling={"pad_color": "red"})
     start(tmp_path, red, step=0, world_size=1)
     before = json.loads((tmp_path / "run.json").read_text())

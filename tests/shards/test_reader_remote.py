@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.fake_shards import pages, write_shards
 from tests.helpers.web_server import Server, serving
-from wdstream.errors import ConfigError, ShardError, ShardIndexError
+from wdstream.errors import ConfigError, PageError, ShardError, ShardIndexError
 from wdstream.shards.index import merge_index
 from wdstream.shards.reader import Shards
 from wdstream.shards.token_columns import write_paragraphs, write_token_column
@@ -119,10 +119,34 @@ def test_answers_that_fail_are_asked_for_again(server: Server, folder: Path) -> 
     assert shards.read(5) == ("a/p0005", ALL["a/p0005"])
     server.short_answers = 2
     assert shards.read(6) == ("a/p0006", ALL["a/p0006"])
+    server.damaged_answers = 1
+    assert shards.read(8) == ("a/p0008", ALL["a/p0008"])
+    server.damaged_answers = 1
+    assert [page.key for page in shards.read_pages([9, 40]) if not isinstance(page, PageError)] == [
+        "a/p0009",
+        "b/p0010",
+    ]
     server.stumbles = 100
     with pytest.raises(ShardError, match=r"s-0\.tar cannot be read, after 5 attempts: ClientResponseError: 503"):
         shards.read(7)
     assert server.stumbles == 95  # five attempts
+
+
+def test_of_several_ranges_those_that_fail_are_asked_for_again(server: Server, folder: Path) -> None:
+    shards = Shards.open(folder, FsspecStorage(server.url, first_wait_s=0.01))
+    shards.read_pages([0, 30])
+    server.requests.clear()
+    server.stumbles = 1
+    assert [page for page in shards.read_pages([3, 40]) if isinstance(page, PageError)] == []
+    assert len(server.requests) == 3  # two, and the one that failed again
+
+
+def test_a_column_damaged_on_its_way_is_asked_for_again(server: Server) -> None:
+    shards = Shards.open(server.url)
+    server.damaged_answers = 1
+    server.requests.clear()
+    assert shards.tokens("ab" * 8).tolist() == list(range(50))
+    assert server.requests == 2 * ["GET /index/tokens.abababababababab.npy"]
 
 
 def test_missing_things_are_not_asked_for_again(server: Server, folder: Path) -> None:

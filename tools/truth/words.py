@@ -39,19 +39,32 @@ _EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC
 
 LANGUAGES = {
     "ARABIC": "ara",
+    "ARMENIAN": "hye",
     "BENGALI": "ben",
     "CYRILLIC": "rus",
     "DEVANAGARI": "hin",
+    "ETHIOPIC": "amh",
+    "GEORGIAN": "kat",
     "GREEK": "ell",
+    "GUJARATI": "guj",
     "HEBREW": "heb",
+    "KHMER": "khm",
+    "LAO": "lao",
     "LATIN": "eng",
+    "MALAYALAM": "mal",
+    "MYANMAR": "mya",
     "TAMIL": "tam",
+    "TELUGU": "tel",
+    "THAANA": "div",
     "THAI": "tha",
+    "TIBETAN": "bod",
 }
-"""The name of tesseract's data for a script, where its letters do not say more; English for other scripts."""
-MIN_SHARE = 0.01
-"""Of the letters of a text: scripts that are rarer do not choose language data."""
+"""The name of tesseract's data for a script, where its letters do not say more."""
+MIN_SHARE, MIN_UNKNOWN_SHARE = 0.01, 0.1
+"""Of the letters of a text: scripts that are rarer do not choose language data; the second for those not listed, whose
+names in Unicode may be of signs (MODIFIER, MATHEMATICAL)."""
 
+_KNOWN = {*LANGUAGES, "HAN", "JAPANESE", "KOREAN"}
 _STOP_WORDS = {
     "deu": "der die und das ist nicht mit werden eine von zu den für",
     "fra": "le les des et est une dans pour que sur vous du pas",
@@ -116,10 +129,12 @@ def script_of(text: str) -> str:
 def language_of(text: str) -> str:
     """The tesseract data to read a picture with that shows this text, such as `jpn+eng`; English for no text.
 
-    One name for each script in the text, the commonest first; for Latin also the language whose small words it has.
+    One name for each script in the text, the commonest first; for Latin that of the language whose small words it has.
+    A script that tesseract has no data for is named as such (`syriac`), so that its data are found to be lacking.
     """
     counts = _scripts(text)
-    common = [name for name, count in counts.most_common() if count >= MIN_SHARE * counts.total()]
+    least = {True: MIN_SHARE * counts.total(), False: MIN_UNKNOWN_SHARE * counts.total()}
+    common = [name for name, count in counts.most_common() if count >= least[name in _KNOWN]]
     names = [name for script in common for name in _languages(script, text)]
     return "+".join(dict.fromkeys([*names, "eng"]))
 
@@ -152,7 +167,7 @@ def _languages(script: str, text: str) -> list[str]:
         return ["ukr"]
     if script == "ARABIC" and sum(char in "پچژگکی" for char in text) > 0.03 * len(text):
         return ["fas"]
-    return [LANGUAGES.get(script, "eng")]
+    return [LANGUAGES.get(script, script.lower())]
 
 
 def _is_traditional(text: str) -> bool:

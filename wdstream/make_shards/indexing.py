@@ -1,6 +1,7 @@
 """Indexes over existing shards: `wdstream index` for tars of anyone, `wdstream lengths` for one more tokenizer."""
 
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from wdstream.errors import ConfigError, PageError, ShardError
+from wdstream.make_shards.record import load_record
 from wdstream.make_shards.token_counts import TextCounts, TokenCounter, open_counter
 from wdstream.pixels.header import image_size
 from wdstream.records import Page, TextSegment
@@ -22,6 +24,7 @@ from wdstream.shards.tar_folder import OnBytes, index_shards
 from wdstream.shards.token_columns import write_paragraphs, write_token_column
 
 _ROWS_AT_ONCE = 64
+_SHARD_NUMBER = re.compile(r"shard-([0-9]{6,})\.tar")
 _ROWS_LOOKED_AT = 256
 _PLACEHOLDERS = ("<image>", "<|vision_start|>", "<|image_pad|>", "<start_of_image>", "<|image|>", "<|begin_of_image|>")
 
@@ -144,8 +147,27 @@ def index_folder(
     counter = open_counter(tokenizer, with_paragraphs=paragraphs)
     num_workers = workers or os.cpu_count() or 1
     index = index_shards(shards, image_size, rules, workers=num_workers, rebuild=rebuild, on_progress=on_progress)
+    recorded = _write_recorded_tokens(index) if index.is_new or index.notes else []
     tokens = add_tokens(shards, counter, workers=workers) if counter is not None else None
-    return FolderReport(index=index, tokens=tokens, notes=tuple(notes_on_samples(Shards.open(shards))))
+    return FolderReport(index=index, tokens=tokens, notes=(*recorded, *notes_on_samples(Shards.open(shards))))
+
+
+def _write_recorded_tokens(index: IndexReport) -> list[str]:
+    """Token columns of shards that make-shards made here, by its records: they vouch for each count.
+
+    Returns:
+        A line for each tokenizer.
+    """
+    entries = index.catalog.shards
+    numbers = [_SHARD_NUMBER.fullmatch(entry.name) for entry in entries]
+    records = [load_record(index.folder, int(number[1])) for number in numbers if number is not None]
+    known = [record for record in records if record is not None]
+    if [record.digest for record in known] != [entry.digest for entry in entries]:
+        return []
+    names = sorted(set(known[0].tokens).intersection(*(record.tokens for record in known)))
+    for name in names:
+        write_token_column(index.folder, name, np.array([count for record in known for count in record.tokens[name]]))
+    return [f"token column {name}: the counts that make-shards recorded" for name in names]
 
 
 def notes_on_samples(shards: Shards) -> Iterator[str]:
@@ -190,7 +212,7 @@ def _count(shards: Shards, counter: TokenCounter, rows: range) -> list[TextCount
         try:
             pages.append(shards.read_page(row))
         except PageError as error:
-            raise ShardError(f"{shards.path} row {row}: {error}; rebuild the index to leave it out") from error
+            raise ShardError(f"{shards.path} row {row}: {error}") from error
     try:
         return counter.count(pages)
     except PageError as error:

@@ -191,8 +191,8 @@ def lost_lines(files: RunLayout, *, step: int) -> list[str]:
     if done >= step:
         return []
     return [
-        f"{files.steps}: the lines of steps {done} to {step - 1} are lost, its end was damaged; the run goes on as it "
-        "would, and `wdstream audit` cannot vouch for these steps"
+        f"{files.steps}: the lines of steps {done} to {step - 1} are lost, its end was damaged; the run continues, "
+        "and `wdstream audit` cannot vouch for these steps"
     ]
 
 

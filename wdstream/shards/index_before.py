@@ -26,7 +26,7 @@ from wdstream.shards.catalog import (
 from wdstream.shards.column_files import damaged_blocks, entry_of, map_column, show_ranges
 from wdstream.shards.column_values import check_values, unit_of
 from wdstream.shards.meta import Column
-from wdstream.storage.atomic import write_file
+from wdstream.shards.token_columns import list_columns
 
 _SHOWN_SHARDS = 5
 _LARGEST_TOKENS_PER_BYTE = 8
@@ -72,9 +72,12 @@ class IndexBefore:
         changed = [name for name in sorted(known) if here.get(name, known[name]) != known[name]]
         gone = sorted(known.keys() - here.keys())
         return [
-            f"{len(names)} shards {what} since the index before: {', '.join(names[:_SHOWN_SHARDS])}"
+            f"{len(names)} shards {what}: {', '.join(names[:_SHOWN_SHARDS])}"
             + (f" and {len(names) - _SHOWN_SHARDS} more" if len(names) > _SHOWN_SHARDS else "")
-            for names, what in ((changed, "changed"), (gone, "left"))
+            for names, what in (
+                (changed, "are not as the index before had them; if nobody changed them, bring the right files back"),
+                (gone, "of the index before are not there"),
+            )
             if names
         ]
 
@@ -100,12 +103,11 @@ class IndexBefore:
         assert self.catalog is not None
         whole = self._whole_tokens()
         optional = {name for name in self.catalog.columns if _is_of_tokenizer(name)}
-        catalog = self.catalog.with_columns(dict.fromkeys(optional - whole.keys()))
-        if catalog != self.catalog:
-            write_file(self.folder / INDEX_FOLDER / INDEX_JSON, catalog.to_json())
-            for name in optional - whole.keys():
-                (self.folder / INDEX_FOLDER / f"{name}.npy").unlink(missing_ok=True)
-        return catalog
+        damaged = sorted(optional - whole.keys())
+        list_columns(self.folder, dict.fromkeys(damaged))
+        for name in damaged:
+            (self.folder / INDEX_FOLDER / f"{name}.npy").unlink(missing_ok=True)
+        return self.catalog.with_columns(dict.fromkeys(damaged))
 
     def _trouble(self, name: str) -> str | None:
         """What is wrong with a listed column, its file named; None when it is whole."""

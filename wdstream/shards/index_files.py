@@ -75,6 +75,10 @@ class IndexFiles:
             if name not in self._checked:
                 array = self._open(name)
                 runs = damaged_blocks(array, self.catalog.columns[name])
+                if runs and not self._is_local:  # an answer may have been damaged on its way: asked for once more
+                    del self._opened[name]
+                    array = self._open(name)
+                    runs = damaged_blocks(array, self.catalog.columns[name])
                 if runs:
                     raise self._error(name, f"is damaged in {show_ranges(runs, unit_of(name))}: not what was written")
                 trouble = check_values(name, array, self.catalog, self.column)
@@ -105,7 +109,9 @@ class IndexFiles:
             ShardIndexError: as `column`.
         """
         name = token_column(fingerprint, "supervised")
-        return self.column(name) if self._is_listed(name) else None
+        if not self._is_listed(token_column(fingerprint)):  # of columns that are written together
+            return None
+        return self.column(name) if name in self.catalog.columns else None
 
     def paragraphs(self, fingerprint: str) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Where each row's paragraphs begin, int64 (n + 1,), and the tokens of each paragraph under one tokenizer,
@@ -160,7 +166,7 @@ class IndexFiles:
 
     def digest(self, names: Sequence[str]) -> str:
         """16 hexadecimal digits over the digests of these columns, as `index.json` lists them, or does not."""
-        listed = [self.catalog.columns[name] if self._is_listed(name) else None for name in names]
+        listed = [self.catalog.columns.get(name) for name in names]
         lines = [f"{name} {entry.digest if entry else None}" for name, entry in zip(names, listed, strict=True)]
         return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
 

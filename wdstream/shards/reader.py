@@ -199,7 +199,7 @@ class Shards:
             ShardError: when the shard is missing, cut off, or not what the index says.
             DamagedSampleError: when the shard has its size, but this sample's checksum is another.
         """
-        return self._sample(row, self._storage.read(self._range(row)))
+        return self._sample_or_again(row, self._storage.read(self._range(row)))
 
     def read_page(self, row: int) -> Page:
         """One row as a page.
@@ -225,7 +225,7 @@ class Shards:
         pages: list[Page | PageError] = []
         for row, data in zip(rows, self._storage.read_many([self._range(row) for row in rows]), strict=True):
             try:
-                key, members = self._sample(row, data)
+                key, members = self._sample_or_again(row, data)
                 pages.append(page_from_members(key, members, text_chars=int(self.text_chars[row])))
             except PageError as error:
                 pages.append(error)
@@ -294,6 +294,16 @@ class Shards:
             raise AbsentFileError(
                 f"{error}, though the index names it: bring it back, or run `wdstream index` on the folder without it"
             ) from error
+
+    def _sample_or_again(self, row: int, data: bytes) -> tuple[str, dict[str, bytes]]:
+        """A sample, its bytes asked for once more where they are short or damaged: that may be the answer's fault."""
+        try:
+            return self._sample(row, data)
+        except ShardError:
+            again = self._storage.read(self._range(row))
+            if again == data:
+                raise
+        return self._sample(row, again)
 
     def _sample(self, row: int, data: bytes) -> tuple[str, dict[str, bytes]]:
         if len(data) != int(self.nbytes[row]):

@@ -72,9 +72,9 @@ def write_paragraphs(folder: Path, fingerprint: str) -> Iterator[ParagraphWriter
         if len(starts) != num_samples + 1:
             raise ShardIndexError(f"paragraphs of {len(starts) - 1} rows; {num_samples} expected, those of {folder}")
         entries = dict(zip(names, (entry, entry_of(starts)), strict=True))
-        _list(folder, dict.fromkeys(names) if not _are_listed(folder, entries) else {})
+        list_columns(folder, dict.fromkeys(names) if not _are_listed(folder, entries) else {})
     _write_column(starts_file, starts)
-    _list(folder, entries)
+    list_columns(folder, entries)
 
 
 def write_token_column(folder: Path, fingerprint: str, counts: ArrayLike, supervised: ArrayLike | None = None) -> Path:
@@ -101,13 +101,13 @@ def write_token_column(folder: Path, fingerprint: str, counts: ArrayLike, superv
     entries = {name: None if array is None else entry_of(array) for name, array in arrays.items()}
     index = folder / INDEX_FOLDER
     if not _are_whole(folder, entries):
-        _list(folder, dict.fromkeys(entries))
+        list_columns(folder, dict.fromkeys(entries))
         for name, array in arrays.items():
             if array is None:
                 (index / f"{name}.npy").unlink(missing_ok=True)
             else:
                 _write_column(index / f"{name}.npy", array)
-        _list(folder, entries)
+        list_columns(folder, entries)
     return index / f"{token_column(fingerprint)}.npy"
 
 
@@ -135,7 +135,7 @@ def _write_column(path: Path, array: NDArray[np.integer]) -> None:
         writer.finish()
 
 
-def _list(folder: Path, changes: Mapping[str, ColumnEntry | None]) -> None:
+def list_columns(folder: Path, changes: Mapping[str, ColumnEntry | None]) -> None:
     """List columns in index.json, or, with None, take them off; written only where that changes it."""
     with folder_lock(folder / INDEX_FOLDER):
         catalog = IndexFiles(folder).catalog

@@ -140,13 +140,7 @@ class FsspecStorage:
         requests = coalesce(wanted)
         if not requests:
             return []
-        names = [request.name for request in requests]
-        starts = [request.offset for request in requests]
-        ends = [request.offset + request.length for request in requests]
-        paths = [self._path(name) for name in names]
-        fetched = self._try(
-            ", ".join(dict.fromkeys(names)), lambda: self._fs.cat_ranges(paths, starts, ends, on_error="raise")
-        )
+        fetched = self._fetch(requests)
         for request, data in zip(requests, fetched, strict=True):
             if len(data) > request.length:
                 raise ShardError(
@@ -154,6 +148,30 @@ class FsspecStorage:
                     f"{len(data)} sent: the server does not serve ranges; copy the shards to one that does"
                 )
         return [_cut(one, requests, fetched) for one in wanted]
+
+    def _fetch(self, requests: Sequence[ByteRange]) -> list[bytes]:
+        """The answer to each request, all sent in parallel; of those that fail, each is tried again by itself."""
+        answers: dict[int, bytes | BaseException] = {}
+
+        def ask() -> None:
+            todo = [number for number in range(len(requests)) if not isinstance(answers.get(number), bytes)]
+            asked = [requests[number] for number in todo]
+            paths = [self._path(request.name) for request in asked]
+            starts = [request.offset for request in asked]
+            ends = [request.offset + request.length for request in asked]
+            answers.update(zip(todo, self._fs.cat_ranges(paths, starts, ends, on_error="return"), strict=True))
+            errors = [answer for answer in answers.values() if isinstance(answer, BaseException)]
+            if errors:  # one that trying again does not help comes first
+                raise min(errors, key=_may_pass)
+
+        try:
+            self._retrying(ask)
+        except Exception as error:  # whatever the protocol's plug-in raises
+            name = next(
+                (requests[number].name for number, answer in answers.items() if answer is error), requests[0].name
+            )
+            raise _storage_error(f"{self._url}/{name}", error, self._state["attempts"]) from error
+        return [answer for _, answer in sorted(answers.items()) if isinstance(answer, bytes)]
 
     def read_file(self, name: str) -> bytes:
         """All bytes of a file."""

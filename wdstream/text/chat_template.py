@@ -5,26 +5,25 @@ alone, marks, and placeholders of images. So a message that says `<|im_end|>` or
 replaces its mark only after the template's text has been split. Marks are private-use characters between two spaces
 that `trim` removes; a missing space shows that the template trims the text there.
 
-Templates run in jinja2's sandbox, as transformers runs them, but for the clock. jinja2 is imported when a chat row
-comes.
+Templates are programs of strangers, so they run in another process that has limits (template_renderer.py). Because of
+the marks a template sees the roles and the forms of the contents alone: rows of the same form are rendered once.
 """
 
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wdstream.errors import FamilyError, RowError
 from wdstream.text.encoder import TextEncoder
 from wdstream.text.messages import ChatMessage, ContentBlock
+from wdstream.text.template_renderer import RENDERER
 
-if TYPE_CHECKING:
-    from jinja2 import Environment, Template, nodes
-    from jinja2.parser import Parser
-
+FEW_MESSAGES = 64
+"""A template that exceeds a limit for so few is at fault itself; for more, the row may be."""
+MANY_SHAPES, LONG_SHAPE = 4096, 16_384
+"""Forms of rows that are kept with what was rendered, and characters of the longest."""
 SPACE = "\u2003"
 _MARK = re.compile("(\u2003?)\ue000([0-9]+)\ue001(\u2003?)")
 
@@ -62,6 +61,8 @@ class ChatTemplate:
         self._source = encoder.chat_template
         self._variables = encoder.special_texts()
         self._where = model_dir
+        self._file = encoder.chat_template_file or model_dir
+        self._known: dict[str, str] = {}
 
     def render(self, messages: Sequence[ChatMessage]) -> list[str | TextPlace]:
         """Write messages out: text that the template wrote, and places of the messages' texts in it.
@@ -69,21 +70,16 @@ class ChatTemplate:
         Texts are numbered through all messages in order, those that are empty included.
 
         Raises:
-            RowError: the template refuses the messages, or leaves out or repeats a text of them.
+            RowError: the template refuses the messages, leaves out or repeats a text of them, or takes too much time
+                or memory for them.
+            FamilyError: the template cannot be read, or takes too much for a few messages.
         """
-        from jinja2 import TemplateError
-
         count = 0
         marked: list[ChatMessage] = []
         for message in messages:
             content, count = _marked(message["content"], count)
             marked.append({"role": message["role"], "content": content})
-        variables = {**self._variables, "messages": marked}
-        try:
-            rendered = self._compiled.render(**variables, add_generation_prompt=False, tools=None, documents=None)
-        except (TemplateError, TypeError, ValueError, LookupError) as error:  # templates are programs of strangers
-            raise RowError(f"the chat template of {self._where} refuses these messages: {error}") from error
-        pieces = _split(rendered)
+        pieces = _split(self._written(marked))
         numbers = [piece.number for piece in pieces if isinstance(piece, TextPlace)]
         if sorted(numbers) != list(range(count)):
             raise RowError(
@@ -92,43 +88,26 @@ class ChatTemplate:
             )
         return pieces
 
-    @cached_property
-    def _compiled(self) -> "Template":
-        from jinja2 import TemplateError
-
-        try:
-            return _environment().from_string(self._source)
-        except TemplateError as error:
-            raise FamilyError(f"{self._where}: its chat template cannot be read: {error}") from error
-
-
-@cache
-def _environment() -> "Environment":
-    """`strftime_now` is left undefined: today's date in a training text would change its ids from day to day."""
-    from jinja2 import TemplateError
-    from jinja2.ext import Extension, loopcontrols
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Generation(Extension):
-        """`{% generation %}` ... `{% endgeneration %}` around answers in some templates: the body alone."""
-
-        tags = {"generation"}  # noqa: RUF012  (jinja2 declares it so)
-
-        def parse(self, parser: "Parser") -> list["nodes.Node"]:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-    def to_json(value: object, indent: int | None = None) -> str:
-        return json.dumps(value, ensure_ascii=False, indent=indent)
-
-    def refuse(message: str) -> None:
-        raise TemplateError(message)
-
-    extensions: list[type[Extension]] = [Generation, loopcontrols]
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
-    environment.filters["tojson"] = to_json
-    environment.globals["raise_exception"] = refuse
-    return environment
+    def _written(self, messages: Sequence[ChatMessage]) -> str:
+        """What the template writes of marked messages; the same messages are rendered once."""
+        shape = json.dumps(messages)
+        if shape in self._known:
+            return self._known[shape]
+        given = {"messages": messages, "add_generation_prompt": False, "tools": None, "documents": None}
+        answer = RENDERER.render(self._source, {**self._variables, **given})
+        if answer.kind == "unreadable":
+            raise FamilyError(f"{self._file}: the chat template cannot be read: {answer.text}")
+        if answer.kind == "refused":
+            raise RowError(f"the chat template of {self._where} refuses these messages: {answer.text}")
+        if answer.kind == "limit":
+            error_type = FamilyError if len(messages) <= FEW_MESSAGES else RowError
+            raise error_type(
+                f"{self._file}: the chat template wants more than {answer.text} for {len(messages)} messages, which no "
+                "template needs; take the template of the published model"
+            )
+        if len(shape) < LONG_SHAPE and len(self._known) < MANY_SHAPES:
+            self._known[shape] = answer.text
+        return answer.text
 
 
 def _marked(content: str | list[ContentBlock], count: int) -> tuple[str | list[ContentBlock], int]:

@@ -24,6 +24,8 @@ _DELIMITER_FORM = re.compile(r"<[|｜].*|.*[|｜]>", re.DOTALL)
 # What of tokenizer.json decides the ids of plain text; truncation, padding and templates are switched off.
 _DECISIVE_FIELDS = ("added_tokens", "normalizer", "pre_tokenizer", "model")
 _FINGERPRINT_VERSION = "wdstream text 1"
+MAX_TEMPLATE = 1 << 20
+"""Characters of a chat template; published ones have up to 30,000."""
 
 
 class _AddedToken(TypedDict):
@@ -60,6 +62,8 @@ class TextEncoder:
         self._structural: frozenset[int] = frozenset()
         self.chat_template: str | None = None
         """Source of the model's chat template, or None: it decides the ids of chat rows."""
+        self.chat_template_file: Path | None = None
+        """Where that is from."""
 
     @classmethod
     def open(cls, path: Path, structural: Iterable[str] = ()) -> "TextEncoder":
@@ -92,7 +96,7 @@ class TextEncoder:
         encoder = cls(tokenizer, description, config, str(path))
         try:
             encoder._set_structural(structural)
-            encoder.chat_template = _read_chat_template(file.parent, config)
+            encoder.chat_template, encoder.chat_template_file = _read_chat_template(config_file, config)
         except (TypeError, LookupError, AttributeError) as error:
             raise ConfigError(
                 f"{file} or {config_file.name} next to it holds a value of another type than tokenizers have "
@@ -271,20 +275,43 @@ def _spans(encoding: Encoding, begin: int) -> list[tuple[int, int, int]]:
     return spans
 
 
-def _read_chat_template(folder: Path, tokenizer_config: Mapping[str, object]) -> str | None:
-    """The source of a model's chat template (chat_template.jinja or .json, or in tokenizer_config.json), or None.
+def _read_chat_template(config_file: Path, config: Mapping[str, object]) -> tuple[str | None, Path | None]:
+    """The source of a model's chat template (chat_template.jinja or .json, or in tokenizer_config.json) and its file.
 
     Of several templates by name it is the one called default.
+
+    Raises:
+        ConfigError: it cannot be read, or is too long.
     """
-    file = folder / "chat_template.jinja"
+    file = config_file.with_name("chat_template.jinja")
+    source: object = None
     if file.is_file():
-        return file.read_text(encoding="utf-8")
-    file = folder / "chat_template.json"
-    template_json = _read_json(file) if file.is_file() else {}
-    source = template_json.get("chat_template") or tokenizer_config.get("chat_template")
+        source = _read_text(file)
+    else:
+        file = config_file.with_name("chat_template.json")
+        source = _read_json(file).get("chat_template") if file.is_file() else None
+        if not source:
+            file, source = config_file, config.get("chat_template")
     if isinstance(source, list):
         source = {entry["name"]: entry["template"] for entry in source}.get("default")
-    return source if isinstance(source, str) else None
+    if not isinstance(source, str):
+        return None, None
+    if len(source) > MAX_TEMPLATE:
+        raise _too_long(file, len(source))
+    return source, file
+
+
+def _read_text(file: Path) -> str:
+    try:
+        if (size := file.stat().st_size) > MAX_TEMPLATE:
+            raise _too_long(file, size)
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read as text ({error})") from error
+
+
+def _too_long(file: Path, size: int) -> ConfigError:
+    return ConfigError(f"{file}: a chat template of {size:,} characters, where none has more than {MAX_TEMPLATE:,}")
 
 
 def _content(token: object) -> object:

@@ -1,6 +1,7 @@
 """Chat rows against the checkpoints' own templates and processors: the same ids, the right loss, no injection."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import pytest
 from tests.helpers.chats import CHATS, IMAGE, build, chat_page, reference_ids, supervised_text, text, turn, with_eos
 from tests.helpers.hugging_face import load_both
 from wdstream.batches.sample import build_sample
-from wdstream.errors import FamilyError, RowError
+from wdstream.errors import ConfigError, FamilyError, RowError
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family
 from wdstream.families.shared.chat import render_chat
 from wdstream.records import ImageSegment, LabelledPage, Page, TextSegment, TiledPage, TokenSegment
+from wdstream.text.template_renderer import RENDERER, Answer
 from wdstream.tiling.labels import label_page
 from wdstream.tiling.policy import TilingPolicy, plan_tiles
 
@@ -159,6 +161,54 @@ def test_templates_that_do_not_fit(template: str, message: str, tiny_models: dic
         render_chat(chat_page(CHATS["one"]), family)
 
 
+HOSTILE = "{% for m in messages %}{{ m.content[0].text }}{% endfor %}{{ 'x' * 10 ** 10 }}"
+
+
+@pytest.mark.parametrize("place", ["tokenizer_config.json", "chat_template.jinja", "chat_template.json"])
+def test_a_hostile_template_is_named_by_its_file(place: str, tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    """It ends the job; for a row of very many turns, only the row."""
+    with_template(load_family(tiny_models["qwen2_5_vl"]), tmp_path, HOSTILE)
+    if place != "tokenizer_config.json":
+        content = HOSTILE if place.endswith("jinja") else json.dumps({"chat_template": HOSTILE})
+        (tmp_path / place).write_text(content, encoding="utf-8")
+    family = load_family(tmp_path)
+    expected = rf"{place}: the chat template wants more than 1024 MB of memory for"
+    with pytest.raises(FamilyError, match=f"{expected} 2 messages"):
+        render_chat(chat_page(CHATS["text"]), family)
+    with pytest.raises(RowError, match=f"{expected} 102 messages"):
+        render_chat(chat_page(CHATS["text"] * 51), family)
+
+
+def test_a_template_of_many_megabytes_is_refused(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    with_template(load_family(tiny_models["qwen2_5_vl"]), tmp_path, None)
+    for name, content in (
+        ("chat_template.jinja", "x" * (1 << 20) + "x"),
+        ("chat_template.json", json.dumps({"chat_template": "x" * (1 << 20) + "x"})),
+    ):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        with pytest.raises(ConfigError, match=f"{name}: a chat template of 1,048,577 characters, where none has more"):
+            load_family(tmp_path)
+        (tmp_path / name).unlink()
+    (tmp_path / "chat_template.jinja").write_bytes(b"\xff\xfe{{")
+    with pytest.raises(ConfigError, match=r"chat_template.jinja: cannot be read as text"):
+        load_family(tmp_path)
+
+
+def test_rows_of_one_form_are_rendered_once(tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    render = RENDERER.render
+
+    def note(source: str, variables: Mapping[str, object]) -> Answer:
+        asked.append(variables["messages"])
+        return render(source, variables)
+
+    monkeypatch.setattr(RENDERER, "render", note)
+    family = load_family(tiny_models["qwen2_5_vl"])
+    for name in ("one", "text", "one", "text", "one"):
+        render_chat(chat_page(CHATS[name]), family)
+    assert len(asked) == 2 and asked[0] != asked[1]
+
+
 def test_generation_marks_in_a_template_are_read_over(tiny_models: dict[str, Path], tmp_path: Path) -> None:
     template = (
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{% generation %}{{ m.content[0].text }}{% endgeneration %}"
@@ -173,7 +223,9 @@ def test_no_template(tiny_models: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(FamilyError, match="no chat template"):
         render_chat(chat_page(CHATS["one"]), family)
     broken = with_template(load_family(tiny_models["qwen2_5_vl"]), tmp_path, "{% for %}")
-    with pytest.raises(FamilyError, match="its chat template cannot be read"):
+    with pytest.raises(
+        FamilyError, match=r"tokenizer_config.json: the chat template cannot be read: Expected an expression"
+    ):
         render_chat(chat_page(CHATS["one"]), broken)
 
 

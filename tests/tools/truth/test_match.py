@@ -27,6 +27,7 @@ def test_equal_words_are_matched_once_each() -> None:
         ("page", "pago", ["page"]),
         ("page", "pogo", []),
         ("to", "ta", []),
+        ("på și", "pa si", ["på", "și"]),
         ("äîïîëíèòåëüíàÿ", "дополнительная", []),
         ("olleh", "hello", []),  # letters reversed
         ("secret words", "other text", []),

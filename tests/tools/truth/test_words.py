@@ -45,6 +45,9 @@ def test_one_form_for_letters_that_look_alike() -> None:
         ("這是繁體中文說明書", "Han", "chi_tra+eng"),
         ("한국어 문서입니다", "Korean", "kor+eng"),
         ("debian/watch: the upstream version 上流バージョン", "Latin", "eng+jpn"),
+        ("မြန်မာဘာသာ and", "Myanmar", "mya+eng"),
+        ("ܠܫܢܐ ܣܘܪܝܝܐ", "Syriac", "syriac+eng"),
+        ("the element x ∈ 𝔸 of the other, with the letter ʰ", "Latin", "eng"),
         ("1234", "", "eng"),
     ],
 )
