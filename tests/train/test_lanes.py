@@ -125,7 +125,7 @@ def test_the_list_of_pages_is_what_was_trained(straight: Path) -> None:
     file = io.StringIO()
     found.print(Console(file=file, width=100))
     assert found.pages[0].key in file.getvalue()
-    with pytest.raises(PlanError, match="step 10: not among the steps"):
+    with pytest.raises(PlanError, match="step 10: the run ends before it"):
         trace(straight, step=10)
     with pytest.raises(PlanError, match="rank 1: step 0 was trained on 1 ranks"):
         trace(straight, step=0, rank=1)

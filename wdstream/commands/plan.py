@@ -36,11 +36,17 @@ def plan_command(
         typer.Option(metavar="FILE", help="Write the pages that are left out, shrunk or split as JSON lines."),
     ] = None,
 ) -> None:
-    """Dry-run an epoch without touching a pixel: pages, packs, steps, fill, rejects, balance."""
+    """Dry-run an epoch without touching a pixel: pages, packs, steps, fill, rejects, balance.
+
+    Exit status 1 when nothing could be trained.
+    """
     from wdstream.config.build import plan_from_config
     from wdstream.pipeline.planned import write_rejects
 
-    plan = plan_from_config(read_config(cfg, set_))
+    config = read_config(cfg, set_)
+    if rejects is not None and not rejects.absolute().parent.is_dir():
+        raise ConfigError(f"--rejects {rejects}: there is no folder {rejects.absolute().parent}")
+    plan = plan_from_config(config)
     summary = plan.summary(world_size=world)
     if as_json:
         typer.echo(json.dumps(summary.as_dict(), indent=2))
@@ -48,6 +54,7 @@ def plan_command(
         summary.print(console)
     if rejects is not None:
         console.print(f"{write_rejects(plan, rejects)} pages left out, shrunk or split, listed in {rejects}")
+    summary.require_steps(config.data.global_batch_size)
 
 
 def digest_command(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wdstream.errors import PlanError
 from wdstream.plan.datasets import Mixture
 from wdstream.plan.deal import Assigner
 from wdstream.plan.metadata_columns import count_absent
@@ -42,6 +43,14 @@ class DatasetShare:
     patches: int
     share_of_pages: float
     share_of_tokens: float
+
+
+def no_step(global_batch_size: int) -> str:
+    """What to say of a plan whose packs do not fill one step."""
+    return (
+        f"the data fill not one step of {global_batch_size} packs (data.global_batch_size), and data.tail: drop leaves "
+        "the last, unfilled one out: there is nothing to train; use a smaller batch, or data.tail: pad or wrap"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +98,21 @@ class PlanSummary:
     imbalance_p99: float
     datasets: tuple[DatasetShare, ...]
     absent: Mapping[str, int]
+
+    def require_steps(self, global_batch_size: int) -> None:
+        """Refuse a plan by which nothing would be trained.
+
+        Raises:
+            PlanError: gives the counts by reason, or says that no step is filled.
+        """
+        if not self.packs:
+            reasons = ", ".join(f"{reason} {count}" for reason, count in self.rejects.items() if count)
+            raise PlanError(
+                f"no sample can be planned: of {self.samples} samples all are rejected ({reasons or 'there is none'}); "
+                "`wdstream plan --rejects FILE` lists them"
+            )
+        if self.total_steps == 0:
+            raise PlanError(no_step(global_batch_size))
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""

@@ -100,6 +100,9 @@ def trace(output: Path, *, step: int, rank: int | None = None) -> Trace:
         WdstreamError: its shards or model folder are not there any more.
     """
     folder = read_run(output)
+    last = folder.config.train.max_steps
+    if last is not None and step >= last:
+        raise PlanError(f"step {step}: the run ends before it; its steps are 0 to {last - 1} (train.max_steps)")
     world_size = folder.world_size(step)
     if rank is not None and not 0 <= rank < world_size:
         raise PlanError(f"rank {rank}: step {step} was trained on {world_size} ranks, numbered from 0")

@@ -133,7 +133,10 @@ class Journal:
 
     def add_evaluation(self, step: int, name: str, report: SetReport) -> None:
         """Write down what an evaluation set gave after a step, and keep the pages that the model wrote."""
-        self.metrics.add_eval(step, name, report.figures())
+        if report.is_empty:
+            self.metrics.say(f"step {step}: eval {name}: no page of it could be evaluated, so there is no loss")
+        else:
+            self.metrics.add_eval(step, name, report.figures())
         for line in report.lines():
             self.metrics.say(line)
         if self._run.is_main and report.written is not None:

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from time import perf_counter
 
 from wdstream.config.schema import Config
+from wdstream.errors import TrainError
 from wdstream.runs.record import run_lock
 from wdstream.train.checkpoint import export_final
 from wdstream.train.evaluate.sets import measure_set
@@ -23,6 +24,7 @@ from wdstream.train.journal import Counters, Journal
 from wdstream.train.launch import StopSignals, start_accelerator
 from wdstream.train.setup import Run, open_run
 from wdstream.train.step import train_step
+from wdstream.train.stream import StepContents
 from wdstream.train.zero import keep_clipping
 
 
@@ -123,6 +125,7 @@ class Loop:
         figures = exchange(
             run.engine.accelerator, contents, batches, outcome, wait_seconds=waited, is_stopping=is_stopping
         )
+        require_supervised(contents, figures)
         sha256 = bytes_digest(batches) if run.config.train.record_bytes else None
         self._counters.count(contents)
         self._journal.add_step(self._counters, contents, figures, seconds=perf_counter() - began, sha256=sha256)
@@ -147,6 +150,20 @@ class Loop:
         self._journal.add_state(self._saved - 1, stream)
         self._journal.sync()  # what the checkpoint counts as done must not be lost when it is not
         self._run.checkpoints.save(self._saved, stream=stream, trainer=asdict(self._counters))
+
+
+def require_supervised(contents: StepContents, figures: StepFigures) -> None:
+    """Refuse a step whose pages teach nothing, though all of them were read: the weights are as before it.
+
+    Raises:
+        TrainError: says how many pages it has.
+    """
+    if contents.num_pages and not contents.num_supervised and not figures.failures:
+        raise TrainError(
+            f"step {contents.step}: none of the {contents.num_tokens} tokens of its {contents.num_pages} pages is "
+            "supervised, so there is nothing to train on; `wdstream show` says of each token why (a planned run), and "
+            "rows need text, or a turn with train: true"
+        )
 
 
 def is_due(every: int | None, step: int) -> bool:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from accelerate import Accelerator
 
 from wdstream.config.schema import Config
-from wdstream.errors import ConfigError, FamilyError, StateError, TrainError
+from wdstream.errors import ConfigError, FamilyError, PlanError, StateError, TrainError
 from wdstream.families.base import Family
 from wdstream.families.shared.model_folder import read_model_folder
 from wdstream.pipeline.planned import Plan
+from wdstream.plan.summary import no_step
 from wdstream.proofs.checkpoint import require_checkpoint, require_finite, require_token_rows
 from wdstream.records import World
 from wdstream.runs.checkpoint import Checkpoint
@@ -183,6 +184,7 @@ def count_steps(config: Config, stream: Stream, start: Checkpoint | None) -> int
 
     Raises:
         ConfigError: neither is given, or the data cannot tell.
+        PlanError: there is not one.
     """
     if config.data.streaming is not None and config.train.max_steps is None:
         raise ConfigError(
@@ -193,6 +195,8 @@ def count_steps(config: Config, stream: Stream, start: Checkpoint | None) -> int
     limits = [limit for limit in (config.train.max_steps, planned) if limit is not None]
     if not limits:
         raise ConfigError("train.max_steps and data.epochs are both unset, so the run would never end; set one of them")
+    if min(limits) == 0:
+        raise PlanError(no_step(config.data.global_batch_size))
     return min(limits)
 
 

@@ -13,6 +13,7 @@ from accelerate.utils import gather_object
 from wdstream.batches.batch import Batch
 from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config, DatasetConfig
+from wdstream.errors import PlanError
 from wdstream.pipeline.planned import Plan
 from wdstream.records import Failure, World
 from wdstream.train.evaluate.generated_pages import WrittenSet, write_set
@@ -47,6 +48,11 @@ class SetReport:
         }
         return figures if self.written is None else figures | self.written.figures()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no loss, because nothing supervised could be computed."""
+        return self.num_tokens == 0
+
     def lines(self) -> Iterator[str]:
         """For a person, below the figures: pages that failed, and a few that the model wrote."""
         for failure in self.failures:
@@ -60,11 +66,30 @@ def plan_sets(config: Config, *, world_size: int) -> tuple[tuple[str, Plan], ...
 
     Raises:
         WdstreamError: shards, model folder or token column are missing; see Plan.
+        PlanError: a set has no page that can be evaluated; names the set.
     """
-    return tuple(
-        (dataset.name or Path(dataset.path).name, plan_from_config(eval_config(config, dataset, world_size=world_size)))
-        for dataset in config.data.eval
-    )
+    plans = []
+    for dataset in config.data.eval:
+        name = dataset.name or Path(dataset.path).name
+        plan = plan_from_config(eval_config(config, dataset, world_size=world_size))
+        require_pages(name, plan)
+        plans.append((name, plan))
+    return tuple(plans)
+
+
+def require_pages(name: str, plan: Plan) -> None:
+    """Refuse an evaluation set without a page in its plan: now, not after the first steps of training.
+
+    Raises:
+        PlanError: names the set, and counts its pages by reason.
+    """
+    steps = plan.steps()
+    try:
+        next(steps, None)
+    except PlanError as error:
+        raise PlanError(f"data.eval: {name}: {error}") from None
+    finally:
+        steps.close()
 
 
 def eval_config(config: Config, dataset: DatasetConfig, *, world_size: int) -> Config:

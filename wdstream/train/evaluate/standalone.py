@@ -49,10 +49,15 @@ def evaluate_finished(
 
     Raises:
         ConfigError: there is no evaluation set, or settings contradict each other.
-        TrainError: the run is not finished, or the model cannot be loaded.
+        TrainError: the run is not finished, the model cannot be loaded, or no page of a set can be read.
     """
     config, final = read_settings(path, overrides)
     config = with_generation(config, generate, max_new_tokens)
+    if out is not None and config.train.generate is None:
+        raise ConfigError(
+            f"--out {out}: only pages that the model writes go there, and none are asked for; add --generate PAGES, or "
+            "leave it out"
+        )
     if not config.data.eval:
         raise ConfigError(f"{path}: data.eval names no set; add --set 'data.eval=[{{path: shards-eval}}]'")
     accelerator = start_accelerator(config)
@@ -67,6 +72,10 @@ def evaluate_finished(
         with ProgressBar(Console(stderr=True, quiet=world.rank > 0)) as bar:
             on_progress = bar.task(f"evaluating {name}", "pages")
             reports[name] = measure_set(engine, plan, config=config, world=world, on_progress=on_progress)
+        if reports[name].is_empty:
+            raise TrainError(
+                "\n".join([f"data.eval: {name}: no page of it could be evaluated", *reports[name].lines()])
+            )
         written = reports[name].written
         if written is not None and out is not None and world.rank == 0:
             save_pages(out / f"{name_as_file(name)}.jsonl", written)
