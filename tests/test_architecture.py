@@ -34,7 +34,7 @@ LAYERS = [
     ("families",),
     ("raw",),
     ("make_shards", "batches"),
-    ("proofs", "nodes"),
+    ("proofs", "nodes", "verify"),
     ("pipeline",),
     ("config",),
     ("runs",),

@@ -143,3 +143,25 @@ def test_jpeg_2000_boxes() -> None:
     assert not is_whole_jpeg2000(comment_after[: start + length - 1])
     assert not is_whole_jpeg2000(open_ended[:-2])
     assert not is_whole_jpeg2000(data[:start])
+
+
+def test_a_flipped_bit_in_the_pixels_of_a_png_is_an_error() -> None:
+    """Pillow compares no checksums: for every second of these flips it gives other pixels without an error."""
+    buffer = io.BytesIO()
+    Image.effect_noise((64, 48), 60).save(buffer, "PNG")
+    data = buffer.getvalue()
+    start, end = data.index(b"IDAT") - 4, data.index(b"IEND") - 4
+    for place in range(start, end, 37):
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << place % 8
+        with pytest.raises(DecodeError):
+            decode_image(bytes(damaged), max_pixels=10_000)
+
+
+def test_a_png_whose_palette_was_damaged_is_an_error() -> None:
+    buffer = io.BytesIO()
+    Image.effect_noise((32, 32), 60).convert("P").save(buffer, "PNG")
+    damaged = bytearray(buffer.getvalue())
+    damaged[damaged.index(b"PLTE") + 7] ^= 0x40
+    with pytest.raises(DecodeError, match="its chunk PLTE at byte 33 has not the bytes that were written"):
+        decode_image(bytes(damaged), max_pixels=10_000)

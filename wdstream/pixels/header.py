@@ -192,7 +192,7 @@ def _png_header(data: bytes) -> ImageHeader:
         raise DecodeError(f"PNG image cannot be decoded: unknown colour type {color_type}")
     exif = profile = xmp = None
     num_frames = 1
-    for kind, start, end in _png_chunks(data):
+    for kind, start, end in png_chunks(data):
         if kind == b"eXIf":
             exif = data[start:end]
         elif kind == b"acTL" and end - start >= 4:
@@ -209,7 +209,7 @@ def _png_header(data: bytes) -> ImageHeader:
     return _header("PNG", (width, height), orientation, mode=mode, num_frames=num_frames)
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """(type, start, end) of each whole chunk's payload, up to the end chunk or the first chunk that is cut short."""
     position = _PNG_SIGNATURE_BYTES
     while position + 12 <= len(data):

@@ -39,6 +39,10 @@ class IndexFiles:
 
     Opening a folder opens all columns that every index has, and checks none; from a URL they are fetched and checked.
 
+    Args:
+        path: the folder or URL.
+        opens_columns: False opens none of them before it is asked for.
+
     Attributes:
         storage: the folder or URL, for what is next to the index.
         catalog: what `index.json` says.
@@ -49,7 +53,7 @@ class IndexFiles:
         ForbiddenFileError, StorageFailureError: one of them cannot be read.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, opens_columns: bool = True) -> None:
         self.storage = open_storage(path)
         self._path = path
         self._lock = RLock()
@@ -57,7 +61,7 @@ class IndexFiles:
         self._checked: dict[str, Column] = {}
         self.catalog = self._read_catalog()
         self._is_local = self.storage.local_path(INDEX_FOLDER) is not None
-        for name in self.catalog.column_shapes():
+        for name in self.catalog.column_shapes() if opens_columns else ():
             if self._is_local:
                 self._open(name)
             else:

@@ -5,17 +5,18 @@ numbers, unsigned 64-bit little endian, the offset of each sample's first header
 """
 
 import hashlib
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import ShardError
-from wdstream.shards.layout import ShardPaths
+from wdstream.shards.layout import KEY_RULES, ShardPaths, prefixed_key, split_sample
 from wdstream.shards.metadata import ShardMetadata
 from wdstream.storage.atomic import atomic_write, write_file
 
@@ -98,9 +99,18 @@ class ShardMeta:
     def save(self, path: Path) -> None:
         """Write `path` whole or not at all; the same meta gives the same bytes."""
         with atomic_write(path) as file:
-            header = np.array([SCHEMA_VERSION, self.tar_bytes], "<i8")
-            metadata = {} if self.metadata is None else self.metadata.arrays()
-            np.savez(file, allow_pickle=False, header=header, **self._arrays(), **metadata)
+            self._write(file)
+
+    def is_stored_as(self, path: Path) -> bool:
+        """Whether a file has the very bytes that `save` writes: what is not of the arrays counts too."""
+        file = io.BytesIO()
+        self._write(file)
+        return path.read_bytes() == file.getvalue()
+
+    def _write(self, file: BinaryIO) -> None:
+        header = np.array([SCHEMA_VERSION, self.tar_bytes], "<i8")
+        metadata = {} if self.metadata is None else self.metadata.arrays()
+        np.savez(file, allow_pickle=False, header=header, **self._arrays(), **metadata)
 
     def _arrays(self) -> dict[str, Column]:
         arrays = {name: self.columns[name] for name in (*SAMPLE_COLUMNS, *IMAGE_COLUMNS)}
@@ -127,6 +137,37 @@ class ShardEntry:
 def hash_key(key: str) -> int:
     """64-bit hash of a key (blake2b of its UTF-8, little endian), the same on every machine."""
     return int.from_bytes(hashlib.blake2b(key.encode("utf-8"), digest_size=8).digest(), "little")
+
+
+def indexed_key(key: str, tar_name: str, key_hash: int) -> str | None:
+    """A key that was read from a tar, as the index has it: alone, or with the name of its tar before it.
+
+    None when it is neither, so that the sample is another than the one that was indexed.
+    """
+    if hash_key(key) == key_hash:
+        return key
+    key = prefixed_key(tar_name, key)
+    return key if hash_key(key) == key_hash else None
+
+
+def split_indexed(data: bytes, tar_name: str, key_hash: int) -> tuple[str, dict[str, bytes]]:
+    """Key and members of a sample's bytes; how the keys of its tar were read is known by the hash of the key.
+
+    Raises:
+        ShardError: the bytes are not exactly one sample, or one with another key.
+        RowError: a part of it is a link, a device, or far too large.
+    """
+    found = ""
+    for rule in KEY_RULES:
+        try:
+            found, members = split_sample(data, rule)
+        except ShardError:
+            if rule == KEY_RULES[-1] and not found:
+                raise
+            continue
+        if key := indexed_key(found, tar_name, key_hash):
+            return key, members
+    raise ShardError(f"it has the key {found!r}, the index another")
 
 
 def load_meta(path: Path) -> ShardMeta:

@@ -13,8 +13,8 @@ from wdstream.errors import AbsentFileError, DamagedSampleError, PageError, Shar
 from wdstream.records import Page
 from wdstream.shards.catalog import TokenColumn, metadata_column, metadata_texts, token_column
 from wdstream.shards.index_files import IndexFiles, MetadataColumn
-from wdstream.shards.layout import KEY_RULES, prefixed_key, split_name, split_sample
-from wdstream.shards.meta import hash_key
+from wdstream.shards.layout import KEY_RULES, split_name
+from wdstream.shards.meta import hash_key, indexed_key, split_indexed
 from wdstream.shards.page_members import page_from_members
 from wdstream.shards.tar_header import walk
 from wdstream.storage.local import ByteRange, Storage
@@ -250,7 +250,7 @@ class Shards:
             raise self._changed(row, str(error)) from error
         keys = list(dict.fromkeys(split[0] for split in splits if split is not None))
         for name in keys:
-            if key := self._key_in_index(row, name):
+            if key := indexed_key(name, self.shard_name(row), int(self.key_hash[row])):
                 return key
         raise self._changed(row, f"it has the key {next(iter(keys), '')!r}, the index another")
 
@@ -313,31 +313,9 @@ class Shards:
             what = f"checksum {self.crc[row]:08x} expected, found {crc:08x}"
             raise DamagedSampleError(str(self._changed(row, what)))
         try:
-            return self._split(row, data)
+            return split_indexed(data, self.shard_name(row), int(self.key_hash[row]))
         except ShardError as error:
             raise self._changed(row, str(error)) from error
-
-    def _split(self, row: int, data: bytes) -> tuple[str, dict[str, bytes]]:
-        """Key and members of a sample; how the index reads keys of its tar is known by the hash of the key."""
-        found = ""
-        for rule in KEY_RULES:
-            try:
-                found, members = split_sample(data, rule)
-            except ShardError:
-                if rule == KEY_RULES[-1] and not found:
-                    raise
-                continue
-            if key := self._key_in_index(row, found):
-                return key, members
-        raise ShardError(f"it has the key {found!r}, the index another")
-
-    def _key_in_index(self, row: int, key: str) -> str | None:
-        """A key that was read from a tar, as the index has it: with the name of its tar before it, or without."""
-        wanted = int(self.key_hash[row])
-        if hash_key(key) == wanted:
-            return key
-        key = prefixed_key(self.shard_name(row), key)
-        return key if hash_key(key) == wanted else None
 
     def _changed(self, row: int, what: str) -> ShardError:
         name = self.shard_name(row)

@@ -1,0 +1,36 @@
+"""The command that looks for damage: verify."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from wdstream.commands import AsJson, console, error_console
+from wdstream.commands.options import takes_options
+from wdstream.verify.options import VerifyOptions
+
+
+@takes_options(VerifyOptions)
+def verify_command(
+    shards: Annotated[str, typer.Argument(help="Folder of shards, or a URL of some with an index.")],
+    *,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for what is to be looked at, too.")] = False,
+    as_json: AsJson = False,
+    **options: object,
+) -> None:
+    """Read shards from end to end, and say whether they are what was written and fit to train on.
+
+    Tars, checksums, the index and its columns, images, duplicate pages, odd text. Nothing is changed. Exit status 1
+    when anything is damaged.
+    """
+    from wdstream.report.progress import ProgressBar
+    from wdstream.verify.job import verify_shards
+
+    with ProgressBar(error_console) as bar:
+        report = verify_shards(shards, options=VerifyOptions.of(options), on_progress=bar.task("verifying", "bytes"))
+    if as_json:
+        typer.echo(json.dumps(report.as_dict(), indent=2))
+    else:
+        report.print(console)
+    if report.num_damaged or (strict and report.num_doubtful):
+        raise typer.Exit(1)

@@ -1,0 +1,173 @@
+"""What verify finds: kinds of trouble, what to do about each, and the report."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+
+from rich.console import Console
+from rich.table import Table
+
+MAX_KEPT = 10_000
+"""Findings of one kind that are kept with their places; all are counted."""
+_MAX_PRINTED = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of trouble.
+
+    Attributes:
+        is_damage: the shards are not what was written, or cannot be read; otherwise something to look at.
+        what_to_do: never what would make an index of the damage.
+    """
+
+    is_damage: bool
+    what_to_do: str
+
+
+_COPY = "bring the file back from a copy, or make the shard again from its raw files; do not index it as it is"
+_FROM_TARS = "`wdstream index` makes it again from the tars, once verify finds nothing else in them"
+_LOOK = "look at them; `where:` and --skip-bad keep pages out of a run"
+
+KINDS: Mapping[str, Kind] = {
+    "index": Kind(is_damage=True, what_to_do=_FROM_TARS),
+    "column": Kind(is_damage=True, what_to_do="the message says how the column is made again from sound tars"),
+    "tar": Kind(is_damage=True, what_to_do=_COPY),
+    "checksum": Kind(is_damage=True, what_to_do=_COPY),
+    "sample": Kind(is_damage=True, what_to_do=_COPY),
+    "image": Kind(is_damage=True, what_to_do=_COPY),
+    "meta": Kind(is_damage=True, what_to_do=_FROM_TARS),
+    "not indexed": Kind(is_damage=True, what_to_do="find out where it comes from before it is indexed"),
+    "tokens": Kind(is_damage=True, what_to_do="count again with `wdstream lengths`"),
+    "duplicate page": Kind(is_damage=False, what_to_do="keep one of them, unless the weight is wanted"),
+    "same picture, other text": Kind(is_damage=False, what_to_do="one of the labels is likely to be wrong: look"),
+    "near duplicate": Kind(is_damage=False, what_to_do="look whether one is a copy of the other"),
+    "no text": Kind(is_damage=False, what_to_do="a page without text teaches nothing"),
+    "control characters": Kind(is_damage=False, what_to_do=_LOOK),
+    "replacement characters": Kind(is_damage=False, what_to_do="the text was decoded wrongly somewhere: " + _LOOK),
+    "no meaning in Unicode": Kind(is_damage=False, what_to_do="a font without a character map, likely: " + _LOOK),
+    "script": Kind(is_damage=False, what_to_do="declared language and text differ: " + _LOOK),
+    "left over": Kind(
+        is_damage=False, what_to_do="files of a job that was killed; the job removes them when it goes on"
+    ),
+}
+"""In the order of the report."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One trouble.
+
+    Attributes:
+        kind: one of KINDS.
+        file: relative to the shards.
+        key: of the sample, or empty.
+        what: expected and found.
+    """
+
+    kind: str
+    file: str
+    key: str = ""
+    what: str
+
+    def line(self) -> str:
+        """Place and trouble in one line."""
+        return f"{self.file}: {self.key}: {self.what}" if self.key else f"{self.file}: {self.what}"
+
+
+@dataclass(slots=True, kw_only=True)
+class VerifyReport:
+    """What verify read and found.
+
+    Attributes:
+        path: folder or URL of the shards.
+        is_deep: whether images were decoded.
+        num_shards: tars that were read.
+        num_samples: samples that were read.
+        num_images: their images.
+        num_without_image: samples of text alone.
+        num_bytes: of the tars.
+        scripts: samples by the script of their text, as ISO 15924 codes.
+        counts: findings by kind.
+        findings: by kind in the order of KINDS, then by place; at most MAX_KEPT of a kind.
+    """
+
+    path: str
+    is_deep: bool
+    num_shards: int = 0
+    num_samples: int = 0
+    num_images: int = 0
+    num_without_image: int = 0
+    num_bytes: int = 0
+    scripts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, findings: Iterable[Finding]) -> None:
+        """Count findings, and keep them as long as there are few of their kind."""
+        for finding in findings:
+            self.counts[finding.kind] += 1
+            if self.counts[finding.kind] <= MAX_KEPT:
+                self.findings.append(finding)
+
+    @property
+    def num_damaged(self) -> int:
+        """Findings that are damage."""
+        return sum(count for kind, count in self.counts.items() if KINDS[kind].is_damage)
+
+    @property
+    def num_doubtful(self) -> int:
+        """Findings that are to be looked at."""
+        return self.counts.total() - self.num_damaged
+
+    def of_kind(self, kind: str) -> list[Finding]:
+        """The findings of one kind that are kept, by place."""
+        return sorted((found for found in self.findings if found.kind == kind), key=lambda found: found.file)
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        kinds = [kind for kind in KINDS if self.counts[kind]]
+        return {
+            "path": self.path,
+            "deep": self.is_deep,
+            "shards": self.num_shards,
+            "samples": self.num_samples,
+            "images": self.num_images,
+            "without_image": self.num_without_image,
+            "bytes": self.num_bytes,
+            "scripts": dict(sorted(self.scripts.items())),
+            "damaged": self.num_damaged,
+            "doubtful": self.num_doubtful,
+            "counts": {kind: self.counts[kind] for kind in kinds},
+            "findings": [asdict(found) for kind in kinds for found in self.of_kind(kind)],
+        }
+
+    def print(self, console: Console) -> None:
+        """A table of kinds, then the first places of each, then the verdict."""
+        kinds = [kind for kind in KINDS if self.counts[kind]]
+        if kinds:
+            console.print(_table(self.counts, kinds))
+        for kind in kinds:
+            found = self.of_kind(kind)
+            console.print(f"\n{kind}:", highlight=False)
+            for one in found[:_MAX_PRINTED]:
+                console.print(f"  {one.line()}", markup=False, highlight=False, soft_wrap=True)
+            if self.counts[kind] > _MAX_PRINTED:
+                console.print(f"  ... and {self.counts[kind] - _MAX_PRINTED:,} more (--json lists them)")
+        console.print(
+            f"{self.path}: {self.num_shards:,} shards, {self.num_samples:,} samples ({self.num_without_image:,} of "
+            f"them have no image), {self.num_images:,} images{' decoded' if self.is_deep else ''}, "
+            f"{self.num_bytes / 1e9:,.3f} GB read: {self.num_damaged:,} damaged, {self.num_doubtful:,} to look at",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _table(counts: Mapping[str, int], kinds: Iterable[str]) -> Table:
+    table = Table("what", "found", "is", "what to do", title_justify="left")
+    table.columns[1].justify = "right"
+    for kind in kinds:
+        state = "damage" if KINDS[kind].is_damage else "to look at"
+        table.add_row(kind, f"{counts[kind]:,}", state, KINDS[kind].what_to_do)
+    return table

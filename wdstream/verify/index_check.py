@@ -1,0 +1,106 @@
+"""The index: `index.json` and every column that it lists; and what is in the folder that it does not list."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.errors import ForbiddenFileError, ShardError, StorageFailureError
+from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON
+from wdstream.shards.index_files import IndexFiles
+from wdstream.shards.layout import TAR_SUFFIX
+from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, ShardEntry
+from wdstream.storage.remote import open_storage
+from wdstream.verify.findings import Finding
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+@dataclass(slots=True, kw_only=True)
+class CheckedIndex:
+    """What the index is good for.
+
+    Attributes:
+        shards: as listed; empty where there is no index that can be read.
+        columns: those that are whole, by name.
+        findings: what is wrong with it.
+    """
+
+    shards: tuple[ShardEntry, ...] = ()
+    columns: dict[str, NDArray[np.generic]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def rows_of(self, shard: int) -> dict[str, NDArray[np.generic]] | None:
+        """The rows of one shard in the columns that every index has; None where one of those is damaged."""
+        if not {*SAMPLE_COLUMNS, *IMAGE_COLUMNS, "image_start"} <= set(self.columns):
+            return None
+        first = sum(entry.samples for entry in self.shards[:shard])
+        samples = slice(first, first + self.shards[shard].samples)
+        starts = self.columns["image_start"]
+        images = slice(int(starts[samples.start]), int(starts[samples.stop]))
+        rows = {name: np.array(self.columns[name][samples]) for name in SAMPLE_COLUMNS}
+        return rows | {name: np.array(self.columns[name][images]) for name in IMAGE_COLUMNS}
+
+    def tokens_of(self, shard: int, column: str) -> NDArray[np.int32] | None:
+        """The rows of one shard in a token column; None where it is damaged or not listed."""
+        if column not in self.columns:
+            return None
+        first = sum(entry.samples for entry in self.shards[:shard])
+        return np.array(self.columns[column][first : first + self.shards[shard].samples], np.int32)
+
+
+def check_index(path: Path | str) -> CheckedIndex:
+    """Read `index.json` and all columns, and say all that is wrong with them.
+
+    Raises:
+        ForbiddenFileError, StorageFailureError: the storage fails, which says nothing of the index.
+    """
+    checked = CheckedIndex()
+    json_file = f"{INDEX_FOLDER}/{INDEX_JSON}"
+    try:
+        files = IndexFiles(path, opens_columns=False)
+    except (ForbiddenFileError, StorageFailureError):
+        raise
+    except ShardError as error:
+        checked.findings.append(Finding(kind="index", file=json_file, what=str(error)))
+        return checked
+    checked.shards = files.catalog.shards
+    if files.storage.read_file(json_file) != files.catalog.to_json():
+        what = "says what it should, but its bytes are not those that were written"
+        checked.findings.append(Finding(kind="index", file=json_file, what=what))
+    for name in files.catalog.columns:
+        try:
+            checked.columns[name] = files.column(name)
+        except (ForbiddenFileError, StorageFailureError):
+            raise
+        except ShardError as error:
+            checked.findings.append(Finding(kind="column", file=f"{INDEX_FOLDER}/{name}.npy", what=str(error)))
+    return checked
+
+
+def check_folder(path: Path | str, index: CheckedIndex) -> tuple[list[str], list[Finding]]:
+    """Tars that the index does not list, and what else is in the folder that should not be.
+
+    Returns:
+        Names of the tars, sorted; what was found. Nothing of a URL, which is not listed.
+    """
+    folder = open_storage(path).local_path("")
+    if folder is None:
+        return [], []
+    listed = {entry.name for entry in index.shards}
+    names = sorted(file.name for file in folder.iterdir() if file.is_file())
+    inside = folder / INDEX_FOLDER
+    names += sorted(f"{INDEX_FOLDER}/{file.name}" for file in inside.iterdir()) if inside.is_dir() else []
+    tars = [name for name in names if name.endswith(TAR_SUFFIX) and name not in listed]
+    known = {f"{INDEX_FOLDER}/{name}.npy" for name in index.columns}
+    known |= {found.file for found in index.findings}
+    findings = []
+    for name in names:
+        if name in tars and index.shards:
+            findings.append(Finding(kind="not indexed", file=name, what="a tar that the index does not list"))
+        elif name.endswith(TEMPORARY_SUFFIX):
+            findings.append(Finding(kind="left over", file=name, what="a file that was not finished"))
+        elif name.startswith(INDEX_FOLDER) and name.endswith(".npy") and name not in known and index.shards:
+            findings.append(Finding(kind="left over", file=name, what="a column that index.json does not list"))
+    return tars, findings

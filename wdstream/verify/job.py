@@ -1,0 +1,116 @@
+"""`verify_shards`: the whole check in order: index, folder, every tar, duplicates."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+
+from wdstream.errors import ShardError, ShardIndexError
+from wdstream.make_shards.token_counts import TokenCounter
+from wdstream.shards.catalog import INDEX_FOLDER, token_column
+from wdstream.storage.remote import open_storage
+from wdstream.verify.duplicates import PageTable
+from wdstream.verify.findings import Finding, VerifyReport
+from wdstream.verify.index_check import CheckedIndex, check_folder, check_index
+from wdstream.verify.options import VerifyOptions
+from wdstream.verify.tar_check import TarResult, TarTask, check_tar, prepare_process
+
+OnBytes = Callable[[int, int], None]
+"""Called after each tar, with bytes done and bytes in total."""
+
+
+def verify_shards(
+    path: Path | str, *, options: VerifyOptions | None = None, on_progress: OnBytes | None = None
+) -> VerifyReport:
+    """Read shards from end to end, and say all that is wrong with them. Nothing is written.
+
+    Args:
+        path: a folder of shards, or a URL with an index.
+        options: see VerifyOptions.
+        on_progress: called after each tar.
+
+    Raises:
+        ShardIndexError: there is no such folder, or nothing in it.
+        ConfigError: the tokenizer cannot be read.
+        ForbiddenFileError, StorageFailureError: the storage fails, which says nothing of the shards.
+        ShardError: a process was lost.
+    """
+    options = options or VerifyOptions()
+    folder = open_storage(path).local_path("")
+    if folder is not None and not folder.is_dir():
+        raise ShardIndexError(f"{path}: no such folder of shards")
+    index = check_index(path)
+    unlisted, findings = check_folder(path, index)
+    if not index.shards and not unlisted:
+        raise ShardIndexError(f"{path}: neither an index nor a tar to verify{_reasons(index.findings)}")
+    report = VerifyReport(path=str(path), is_deep=options.deep)
+    report.add([*index.findings, *findings])
+    column = None if options.tokenizer is None else token_column(TokenCounter.open(options.tokenizer).fingerprint)
+    if column is not None and column not in index.columns:
+        what = f"no whole column of the tokens of {options.tokenizer}, so there is nothing to compare"
+        report.add([Finding(kind="tokens", file=f"{INDEX_FOLDER}/{column}.npy", what=what)])
+    table = PageTable()
+    total = sum(entry.bytes for entry in index.shards)
+    for result in _check_all(_tasks(str(path), index, unlisted, column, options), options.num_workers):
+        _count(report, table, result)
+        if on_progress is not None:
+            on_progress(report.num_bytes, max(total, report.num_bytes))
+    report.add(table.findings())
+    return report
+
+
+def _reasons(findings: Sequence[Finding]) -> str:
+    return "".join(f"; {found.line()}" for found in findings)
+
+
+def _tasks(
+    path: str, index: CheckedIndex, unlisted: Sequence[str], column: str | None, options: VerifyOptions
+) -> Iterator[TarTask]:
+    """A task for each tar, made when it is asked for: `column` is that of the tokens to compare."""
+    for number, entry in enumerate(index.shards):
+        tokens = None if column is None else index.tokens_of(number, column)
+        rows = index.rows_of(number)
+        yield TarTask(path=path, name=entry.name, entry=entry, rows=rows, tokens=tokens, options=options)
+    for name in unlisted:
+        yield TarTask(path=path, name=name, entry=None, rows=None, tokens=None, options=options)
+
+
+def _check_all(tasks: Iterator[TarTask], workers: int) -> Iterator[TarResult]:
+    """Check each tar, in their order."""
+    if workers <= 1:
+        yield from map(check_tar, tasks)
+        return
+    # spawn: a fork of a process with threads, such as torch's, can hang
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=prepare_process)
+    try:
+        yield from _in_order(pool, tasks, 2 * workers)
+    except BrokenProcessPool as error:
+        raise ShardError(
+            "a process of verify was killed, by the system for want of memory or by somebody; run it again, with fewer "
+            "--workers if memory is short"
+        ) from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _in_order(pool: ProcessPoolExecutor, tasks: Iterator[TarTask], ahead: int) -> Iterator[TarResult]:
+    """Results in the order of the tasks, of which only some are handed out at a time."""
+    waiting = deque(pool.submit(check_tar, task) for task in islice(tasks, ahead))
+    while waiting:
+        result = waiting.popleft().result()
+        waiting += [pool.submit(check_tar, task) for task in islice(tasks, 1)]
+        yield result
+
+
+def _count(report: VerifyReport, table: PageTable, result: TarResult) -> None:
+    report.num_shards += 1
+    report.num_samples += result.num_samples
+    report.num_images += result.num_images
+    report.num_without_image += result.num_without_image
+    report.num_bytes += result.num_bytes
+    report.scripts += result.scripts
+    report.add(result.findings)
+    table.add(result.name, result.keys, result.marks)

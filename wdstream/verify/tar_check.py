@@ -1,0 +1,290 @@
+"""One tar: its structure from header to header, its idx and meta, then every sample against the index and by itself.
+
+A function of one task, which runs in processes: everything it needs is in the task, everything it found in the result.
+"""
+
+import os
+import signal
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.errors import AbsentFileError, ForbiddenFileError, PageError, ShardError, StorageFailureError
+from wdstream.make_shards.token_counts import TokenCounter
+from wdstream.records import Page
+from wdstream.shards.layout import KeyRule, SampleSpan, ShardPaths, group_samples
+from wdstream.shards.meta import ShardEntry, ShardMeta, load_meta, split_indexed
+from wdstream.shards.page_members import page_from_members
+from wdstream.shards.tar_header import BLOCK_SIZE, ZERO_BLOCK, Member, refuse_rest, walk
+from wdstream.shards.writer import SampleEntry
+from wdstream.storage.local import ByteRange, Storage
+from wdstream.storage.remote import open_storage
+from wdstream.text.script import script_of
+from wdstream.verify.findings import Finding
+from wdstream.verify.options import VerifyOptions
+from wdstream.verify.page_check import PageMarks, check_images, check_text, marks_of, text_of
+
+_TAIL_BYTES = 1 << 20
+Rows = Mapping[str, NDArray[np.generic]]
+"""Columns of one shard, by name; `image_width` and `image_height` of all its images, the rest of its samples."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TarTask:
+    """A tar to check.
+
+    Attributes:
+        path: folder or URL of the shards.
+        name: of the tar.
+        entry: what `index.json` says of it; None where it is not listed.
+        rows: its rows of the index's columns; None where they are damaged, or there are none.
+        tokens: (n,) tokens of each sample, to be counted again; None to leave that out.
+        options: what to look at.
+    """
+
+    path: str
+    name: str
+    entry: ShardEntry | None
+    rows: Rows | None
+    tokens: NDArray[np.int32] | None
+    options: VerifyOptions
+
+
+@dataclass(slots=True, kw_only=True)
+class TarResult:
+    """What was read and found in a tar.
+
+    Attributes:
+        name: of the tar.
+        findings: in the order of the tar.
+        num_samples: samples that were read; `num_images`, `num_without_image` and `scripts` are of these.
+        num_bytes: of the tar.
+        keys: of the samples that can be compared; `marks` are theirs.
+    """
+
+    name: str
+    findings: list[Finding] = field(default_factory=list)
+    num_samples: int = 0
+    num_images: int = 0
+    num_without_image: int = 0
+    num_bytes: int = 0
+    scripts: Counter[str] = field(default_factory=Counter)
+    keys: list[str] = field(default_factory=list)
+    marks: list[PageMarks] = field(default_factory=list)
+
+
+def check_tar(task: TarTask) -> TarResult:
+    """Read a tar once, and say all that is wrong with it. Whatever its bytes are, nothing is raised because of them.
+
+    Raises:
+        ForbiddenFileError, StorageFailureError: the storage fails, which says nothing of the tar.
+    """
+    check = _TarCheck(task)
+    check.run()
+    return check.result
+
+
+class _TarCheck:
+    """The checks of one tar, and what they need of each other."""
+
+    def __init__(self, task: TarTask) -> None:
+        self.result = TarResult(name=task.name)
+        self._task = task
+        self._storage: Storage = open_storage(task.path)
+        self._meta: ShardMeta | None = None
+
+    def run(self) -> None:
+        task = self._task
+        try:
+            self.result.num_bytes = self._storage.size(task.name) or 0
+        except AbsentFileError as error:
+            self._find("tar", f"{error}, though the index lists it")
+            return
+        if task.entry is not None and self.result.num_bytes != task.entry.bytes:
+            self._find("tar", f"{task.entry.bytes} bytes expected, found {self.result.num_bytes}: cut off or changed")
+        spans, end = self._structure()
+        self._check_companions(spans, end)
+        rows = task.rows if task.rows is not None else self._rows_of_meta()
+        if rows is None:
+            for span in spans:
+                self._check_span(span)
+            return
+        self._check_rows(rows)
+        known = set(np.asarray(rows["offset"]).tolist())
+        left_out = {failure.key for failure in self._meta.failures} if self._meta is not None else set()
+        for span in spans:
+            if span.offset not in known and not self._is_left_out(span.key, left_out):
+                self._find("not indexed", f"a sample at byte {span.offset} that the index does not have", key=span.key)
+
+    def _is_left_out(self, key: str, left_out: set[str]) -> bool:
+        return key in left_out or f"{self._task.name}/{key}" in left_out
+
+    def _structure(self) -> tuple[list[SampleSpan], int]:
+        """The samples of the tar as its headers have them, and where they end; up to where it is broken."""
+        name, size = self._task.name, self.result.num_bytes
+        members: list[Member] = []
+
+        def read(offset: int, length: int) -> bytes:
+            return self._storage.read(ByteRange(name=name, offset=offset, length=length))
+
+        try:
+            members.extend(walk(read, 0, size))  # those before the place where it is broken stay in the list
+            end = members[-1].end if members else 0
+            if read(end, BLOCK_SIZE) != ZERO_BLOCK:
+                raise ShardError(f"no end-of-archive block at byte {end} of {size}: truncated")
+            for start in range(end, size, _TAIL_BYTES):
+                refuse_rest(read(start, _TAIL_BYTES))
+        except (ForbiddenFileError, StorageFailureError):
+            raise
+        except ShardError as error:
+            self._find("tar", str(error))
+        end = members[-1].end if members else 0
+        rule: KeyRule = "dotted" if self._has_dotted_keys() else "webdataset"
+        return list(group_samples(members, rule)), end
+
+    def _has_dotted_keys(self) -> bool:
+        meta = self._load_meta()
+        return meta is not None and any("." in meta.key(row).rpartition("/")[2] for row in range(meta.num_samples))
+
+    def _load_meta(self) -> ShardMeta | None:
+        """The shard's meta, where it is on this machine and can be read."""
+        tar = self._storage.local_path(self._task.name)
+        if self._meta is None and tar is not None and (path := ShardPaths.of(tar).meta).is_file():
+            try:
+                self._meta = load_meta(path)
+            except ShardError:
+                return None
+        return self._meta
+
+    def _check_companions(self, spans: list[SampleSpan], end: int) -> None:
+        """idx and meta next to the tar: there, whole, and those of this tar."""
+        tar, entry = self._storage.local_path(self._task.name), self._task.entry
+        if tar is None:
+            return
+        paths, meta = ShardPaths.of(tar), self._load_meta()
+        for path in (paths.idx, paths.meta):
+            if not path.is_file():
+                self._find("meta", "is not there", file=path.name)
+        if paths.meta.is_file() and meta is None:
+            self._find("meta", "is damaged, or of another version", file=paths.meta.name)
+        if meta is not None and entry is not None and meta.digest != entry.digest:
+            self._find("meta", f"its digest is {meta.digest}, {entry.digest} listed in the index", file=paths.meta.name)
+        elif meta is not None and not meta.is_stored_as(paths.meta):
+            self._find(
+                "meta", "its arrays are whole, but its bytes are not those that were written", file=paths.meta.name
+            )
+        wanted = np.asarray([*(span.offset for span in spans), end], "<u8").tobytes()
+        if paths.idx.is_file() and paths.idx.read_bytes() != wanted:
+            self._find("meta", "its offsets are not those of the tar's samples", file=paths.idx.name)
+
+    def _rows_of_meta(self) -> Rows | None:
+        meta, entry = self._load_meta(), self._task.entry
+        is_listed = meta is not None and (entry is None or meta.digest == entry.digest)
+        return meta.columns if meta is not None and is_listed else None
+
+    def _check_rows(self, rows: Rows) -> None:
+        """Every sample that the index has: its checksum, then what it holds against what the index says."""
+        first_image = np.concatenate([[0], np.cumsum(np.asarray(rows["num_images"], np.int64))])
+        for row in range(len(rows["offset"])):
+            offset, nbytes, crc, key_hash = (int(rows[name][row]) for name in ("offset", "nbytes", "crc", "key_hash"))
+            data = self._storage.read(ByteRange(name=self._task.name, offset=offset, length=nbytes))
+            if len(data) != nbytes or zlib.crc32(data) != crc:
+                what = f"checksum {crc:08x} expected of {nbytes} bytes at byte {offset}, found {zlib.crc32(data):08x}"
+                self._find("checksum", what, key=self._key_of_row(row))
+                continue
+            try:
+                key, members = split_indexed(data, self._task.name, key_hash)
+                page = page_from_members(key, members)
+            except (ShardError, PageError) as error:
+                self._find("sample", str(error), key=self._key_of_row(row))
+                continue
+            images = slice(first_image[row], first_image[row + 1])
+            widths, heights = (np.asarray(rows[name][images]).tolist() for name in ("image_width", "image_height"))
+            counts = {name: int(rows[name][row]) for name in ("text_bytes", "text_chars", "starts_with_text")}
+            self._check_page(page, expected=(list(zip(widths, heights, strict=True)), counts), row=row)
+
+    def _check_span(self, span: SampleSpan) -> None:
+        """A sample that no row describes."""
+        length = span.end - span.offset
+        data = self._storage.read(ByteRange(name=self._task.name, offset=span.offset, length=length))
+        try:
+            if span.fault:
+                raise PageError(span.fault)
+            members = {
+                extension: data[member.data_offset - span.offset :][: member.size]
+                for extension, member in span.members.items()
+            }
+            page = page_from_members(span.key, members)
+        except PageError as error:
+            self._find("sample", str(error), key=span.key)
+            return
+        self._check_page(page)
+
+    def _check_page(
+        self, page: Page, *, expected: tuple[list[tuple[int, int]], dict[str, int]] | None = None, row: int = -1
+    ) -> None:
+        """What a page holds, by itself and against its row."""
+        result = self.result
+        result.num_samples += 1
+        result.num_images += len(page.images)
+        result.num_without_image += not page.images
+        result.scripts[script_of(text_of(page))] += 1
+        for kind, what in check_text(page):
+            self._find(kind, what, key=page.key)
+        try:
+            sizes, pixels = check_images(page, self._task.options)
+        except PageError as error:
+            self._find("image", str(error), key=page.key)
+            return
+        if expected is not None:
+            for what in _differences(SampleEntry.of(page, sizes), *expected):
+                self._find("sample", what, key=page.key)
+            self._check_tokens(page, row)
+        result.keys.append(page.key)
+        result.marks.append(marks_of(page, pixels))
+
+    def _check_tokens(self, page: Page, row: int) -> None:
+        task = self._task
+        if task.tokens is None or task.options.tokenizer is None:
+            return
+        try:
+            found = _counter(task.options.tokenizer).count([page])[0].tokens
+        except PageError as error:
+            self._find("tokens", str(error), key=page.key)
+            return
+        if found != int(task.tokens[row]):
+            self._find("tokens", f"{task.tokens[row]} tokens in the index, its text has {found}", key=page.key)
+
+    def _key_of_row(self, row: int) -> str:
+        meta = self._load_meta()
+        return meta.key(row) if meta is not None and row < meta.num_samples else f"sample {row} of the tar"
+
+    def _find(self, kind: str, what: str, *, key: str = "", file: str | None = None) -> None:
+        self.result.findings.append(Finding(kind=kind, file=file or self._task.name, key=key, what=what))
+
+
+def _differences(entry: SampleEntry, sizes: list[tuple[int, int]], counts: Mapping[str, int]) -> Iterator[str]:
+    """What a page has otherwise than its row says."""
+    if list(entry.image_sizes) != sizes:
+        yield f"images of {sizes} in the index, its own are {list(entry.image_sizes)}"
+    for name, expected in counts.items():
+        found = int(getattr(entry, name))
+        if found != expected:
+            yield f"{name} {expected} in the index, its own is {found}"
+
+
+@lru_cache(maxsize=1)
+def _counter(tokenizer: Path) -> TokenCounter:
+    return TokenCounter.open(tokenizer)
+
+
+def prepare_process() -> None:
+    """One thread each, and an interrupt from the keyboard is for the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
