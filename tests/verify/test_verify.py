@@ -217,7 +217,7 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (raw / "x-text.txt").write_text("quite another text, of a few words")
     draw_page(5).resize((300, 400), Image.Resampling.LANCZOS).convert("RGB").save(raw / "x-near.jpg", quality=40)
     (raw / "x-near.txt").write_text(text_of_page(5).replace("r", "n", 3))
-    draw_page(6).save(raw / "x-form.jpg", quality=60)  # a form filled in otherwise: the look alone is no copy
+    draw_page(6).save(raw / "x-form.jpg", quality=60)  # a form filled in otherwise: the look alone makes no duplicate
     (raw / "x-form.txt").write_text(text_of_page(77))
     make_shards(raw, folder / "shards", options=MakeShardsOptions(pages_per_shard=5, workers=1))
     return folder / "shards"

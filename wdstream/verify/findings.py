@@ -48,7 +48,7 @@ KINDS: Mapping[str, Kind] = {
     "no meaning in Unicode": Kind(is_damage=False, what_to_do="a font without a character map, likely: " + _LOOK),
     "script": Kind(is_damage=False, what_to_do="declared language and text differ: " + _LOOK),
     "left over": Kind(
-        is_damage=False, what_to_do="files of a job that was killed; the job removes them when it goes on"
+        is_damage=False, what_to_do="files of a job that was killed; the job removes them when it continues"
     ),
 }
 """In the order of the report."""

@@ -161,7 +161,7 @@ def _check_language(page: Page, text: str) -> Iterator[tuple[str, str]]:
 
 @lru_cache(maxsize=1024)
 def _scripts_of_language(tag: str) -> frozenset[str] | None:
-    """Scripts in which a language is written, by CLDR's likely subtags; None for what is no tag of a language."""
+    """Scripts in which a language is written, by CLDR's likely subtags; None for what is not the tag of a language."""
     try:
         language = Language.get(tag.replace("_", "-"))
         script = language.maximize().script

@@ -189,7 +189,7 @@ class _TarCheck:
         return meta.columns if meta is not None and is_listed else None
 
     def _check_rows(self, rows: Rows) -> None:
-        """Every sample that the index has: its checksum, then what it holds against what the index says."""
+        """Every sample that the index has: its checksum, then its content compared with what the index says."""
         first_image = np.concatenate([[0], np.cumsum(np.asarray(rows["num_images"], np.int64))])
         for row in range(len(rows["offset"])):
             offset, nbytes, crc, key_hash = (int(rows[name][row]) for name in ("offset", "nbytes", "crc", "key_hash"))
