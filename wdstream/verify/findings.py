@@ -13,7 +13,7 @@ _MAX_PRINTED = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class FindingKind:
     """A kind of trouble.
 
     Attributes:
@@ -29,25 +29,31 @@ _COPY = "bring the file back from a copy, or make the shard again from its raw f
 _FROM_TARS = "`wdstream index` makes it again from the tars, once verify finds nothing else in them"
 _LOOK = "look at them; `where:` and --skip-bad keep pages out of a run"
 
-KINDS: Mapping[str, Kind] = {
-    "index": Kind(is_damage=True, what_to_do=_FROM_TARS),
-    "column": Kind(is_damage=True, what_to_do="the message says how the column is made again from sound tars"),
-    "tar": Kind(is_damage=True, what_to_do=_COPY),
-    "checksum": Kind(is_damage=True, what_to_do=_COPY),
-    "sample": Kind(is_damage=True, what_to_do=_COPY),
-    "image": Kind(is_damage=True, what_to_do=_COPY),
-    "meta": Kind(is_damage=True, what_to_do=_FROM_TARS),
-    "not indexed": Kind(is_damage=True, what_to_do="find out where it comes from before it is indexed"),
-    "tokens": Kind(is_damage=True, what_to_do="count again with `wdstream lengths`"),
-    "duplicate page": Kind(is_damage=False, what_to_do="keep one of them, unless the weight is wanted"),
-    "same picture, other text": Kind(is_damage=False, what_to_do="one of the labels is likely to be wrong: look"),
-    "near duplicate": Kind(is_damage=False, what_to_do="look whether one is a copy of the other"),
-    "no text": Kind(is_damage=False, what_to_do="a page without text teaches nothing"),
-    "control characters": Kind(is_damage=False, what_to_do=_LOOK),
-    "replacement characters": Kind(is_damage=False, what_to_do="the text was decoded wrongly somewhere: " + _LOOK),
-    "no meaning in Unicode": Kind(is_damage=False, what_to_do="a font without a character map, likely: " + _LOOK),
-    "script": Kind(is_damage=False, what_to_do="declared language and text differ: " + _LOOK),
-    "left over": Kind(
+KINDS: Mapping[str, FindingKind] = {
+    "index": FindingKind(is_damage=True, what_to_do=_FROM_TARS),
+    "column": FindingKind(is_damage=True, what_to_do="the message says how the column is made again from sound tars"),
+    "tar": FindingKind(is_damage=True, what_to_do=_COPY),
+    "checksum": FindingKind(is_damage=True, what_to_do=_COPY),
+    "sample": FindingKind(is_damage=True, what_to_do=_COPY),
+    "image": FindingKind(is_damage=True, what_to_do=_COPY),
+    "meta": FindingKind(is_damage=True, what_to_do=_FROM_TARS),
+    "not indexed": FindingKind(is_damage=True, what_to_do="find out where it comes from before it is indexed"),
+    "tokens": FindingKind(is_damage=True, what_to_do="count again with `wdstream lengths`"),
+    "duplicate page": FindingKind(is_damage=False, what_to_do="keep one of them, unless the weight is wanted"),
+    "same picture, other text": FindingKind(
+        is_damage=False, what_to_do="one of the labels is likely to be wrong: look"
+    ),
+    "near duplicate": FindingKind(is_damage=False, what_to_do="look whether one is a copy of the other"),
+    "no text": FindingKind(is_damage=False, what_to_do="a page without text teaches nothing"),
+    "control characters": FindingKind(is_damage=False, what_to_do=_LOOK),
+    "replacement characters": FindingKind(
+        is_damage=False, what_to_do="the text was decoded wrongly somewhere: " + _LOOK
+    ),
+    "no meaning in Unicode": FindingKind(
+        is_damage=False, what_to_do="a font without a character map, likely: " + _LOOK
+    ),
+    "script": FindingKind(is_damage=False, what_to_do="declared language and text differ: " + _LOOK),
+    "left over": FindingKind(
         is_damage=False, what_to_do="files of a job that was killed; the job removes them when it continues"
     ),
 }
@@ -125,7 +131,7 @@ class VerifyReport:
         return sorted((found for found in self.findings if found.kind == kind), key=lambda found: found.file)
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """Everything here, as one JSON object has it."""
         kinds = [kind for kind in KINDS if self.counts[kind]]
         return {
             "path": self.path,

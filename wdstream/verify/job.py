@@ -18,12 +18,12 @@ from wdstream.verify.index_check import CheckedIndex, check_folder, check_index
 from wdstream.verify.options import VerifyOptions
 from wdstream.verify.tar_check import TarResult, TarTask, check_tar, prepare_process
 
-OnBytes = Callable[[int, int], None]
+OnTarRead = Callable[[int, int], None]
 """Called after each tar, with bytes done and bytes in total."""
 
 
 def verify_shards(
-    path: Path | str, *, options: VerifyOptions | None = None, on_progress: OnBytes | None = None
+    path: Path | str, *, options: VerifyOptions | None = None, on_progress: OnTarRead | None = None
 ) -> VerifyReport:
     """Read shards from end to end, and say all that is wrong with them. Nothing is written.
 

@@ -60,9 +60,9 @@ class PageMarks:
     sketch: NDArray[np.uint32]
 
 
-def check_text(page: Page) -> Iterator[tuple[str, str]]:
+def odd_text(page: Page) -> Iterator[tuple[str, str]]:
     """(kind, what) of everything odd in a page's text."""
-    text = text_of(page)
+    text = all_text(page)
     if not text.strip():
         yield "no text", f"{len(page.images)} images, and no text"
         return
@@ -77,12 +77,12 @@ def check_text(page: Page) -> Iterator[tuple[str, str]]:
     yield from _check_language(page, text)
 
 
-def text_of(page: Page) -> str:
+def all_text(page: Page) -> str:
     """All texts of a page, a line each."""
     return "\n".join(segment.text for segment in page.segments if isinstance(segment, TextSegment))
 
 
-def check_images(page: Page, options: VerifyOptions) -> tuple[list[Size], Pixels | None]:
+def read_images(page: Page, options: VerifyOptions) -> tuple[list[Size], Pixels | None]:
     """(width, height) of each image, and the pixels of the first where images are decoded.
 
     Raises:
@@ -107,12 +107,12 @@ def marks_of(page: Page, pixels: Pixels | None) -> PageMarks:
     for data in page.images:
         pictures.update(len(data).to_bytes(8, "little") + data)
     whole = pictures.copy()
-    whole.update(text_of(page).encode("utf-8", "surrogatepass"))
+    whole.update(all_text(page).encode("utf-8", "surrogatepass"))
     return PageMarks(
         page=whole.digest(),
         pictures=pictures.digest() if page.images else bytes(DIGEST_BYTES),
         look=bytes(PICTURE_BYTES) if pixels is None else picture_hash(pixels),
-        sketch=text_sketch(text_of(page)) if pixels is not None else np.zeros(SKETCH_SIZE, np.uint32),
+        sketch=text_sketch(all_text(page)) if pixels is not None else np.zeros(SKETCH_SIZE, np.uint32),
     )
 
 

@@ -28,7 +28,7 @@ from wdstream.storage.remote import open_storage
 from wdstream.text.script import script_of
 from wdstream.verify.findings import Finding
 from wdstream.verify.options import VerifyOptions
-from wdstream.verify.page_check import PageMarks, check_images, check_text, marks_of, text_of
+from wdstream.verify.page_check import PageMarks, read_images, odd_text, marks_of, all_text
 
 _TAIL_BYTES = 1 << 20
 Rows = Mapping[str, NDArray[np.generic]]
@@ -234,11 +234,11 @@ class _TarCheck:
         result.num_samples += 1
         result.num_images += len(page.images)
         result.num_without_image += not page.images
-        result.scripts[script_of(text_of(page))] += 1
-        for kind, what in check_text(page):
+        result.scripts[script_of(all_text(page))] += 1
+        for kind, what in odd_text(page):
             self._find(kind, what, key=page.key)
         try:
-            sizes, pixels = check_images(page, self._task.options)
+            sizes, pixels = read_images(page, self._task.options)
         except PageError as error:
             self._find("image", str(error), key=page.key)
             return
