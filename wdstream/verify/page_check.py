@@ -82,7 +82,7 @@ def all_text(page: Page) -> str:
     return "\n".join(segment.text for segment in page.segments if isinstance(segment, TextSegment))
 
 
-def read_images(page: Page, options: VerifyOptions) -> tuple[list[Size], Pixels | None]:
+def opened_images(page: Page, options: VerifyOptions) -> tuple[list[Size], Pixels | None]:
     """(width, height) of each image, and the pixels of the first where images are decoded.
 
     Raises:

@@ -28,7 +28,7 @@ from wdstream.storage.remote import open_storage
 from wdstream.text.script import script_of
 from wdstream.verify.findings import Finding
 from wdstream.verify.options import VerifyOptions
-from wdstream.verify.page_check import PageMarks, read_images, odd_text, marks_of, all_text
+from wdstream.verify.page_check import PageMarks, all_text, marks_of, odd_text, opened_images
 
 _TAIL_BYTES = 1 << 20
 Rows = Mapping[str, NDArray[np.generic]]
@@ -238,7 +238,7 @@ class _TarCheck:
         for kind, what in odd_text(page):
             self._find(kind, what, key=page.key)
         try:
-            sizes, pixels = read_images(page, self._task.options)
+            sizes, pixels = opened_images(page, self._task.options)
         except PageError as error:
             self._find("image", str(error), key=page.key)
             return
