@@ -55,6 +55,7 @@ class MakeShardsReport:
         given_up: those whose process was lost again; they are quarantined.
         made_again: files that had changed since shards were made from them, which were made again.
         changed: files that changed while this run read them, with the pages that were made from them.
+        remarks: what the index has to say: metadata that are columns or not, and columns that were damaged.
         pages_made: pages read in this run; those of shards that were complete are not among them.
         seconds: this run took.
     """
@@ -75,6 +76,7 @@ class MakeShardsReport:
     given_up: int
     made_again: tuple[str, ...]
     changed: tuple[str, ...]
+    remarks: tuple[str, ...]
     pages_made: int
     seconds: float
 
@@ -147,6 +149,7 @@ class MakeShardsReport:
         yield f"{self.num_shards:,} shards, {self.num_bytes / _MEGABYTE:,.1f} MB; {made}"
         if self.fingerprint:
             yield f"token column {self.fingerprint}"
+        yield from self.remarks
         if self.without_image:
             yield f"{self.without_image:,} of {self.num_pages:,} samples have no image"
         for reason, count in self.dropped.items():
@@ -224,10 +227,11 @@ def finish(
     quarantined = sorted(set(quarantined))
     write_lines(out / QUARANTINE, [entry.to_json() for entry in quarantined])
     full = [record for record in records if record.samples]
+    remarks: tuple[str, ...] = ()
     if not full:
         shutil.rmtree(out / "index", ignore_errors=True)  # of shards that are no more
     else:
-        merge_index(out)
+        remarks = tuple(merge_index(out).remarks())
         if counter is not None:
             _write_tokens(out, full, counter)
     pages: Counter[str] = Counter()
@@ -252,6 +256,7 @@ def finish(
         given_up=made.given_up,
         made_again=made.made_again,
         changed=made.changed,
+        remarks=remarks,
         pages_made=made.pages,
         seconds=time.monotonic() - started,
     )

@@ -41,6 +41,9 @@ from wdstream.shards.metadata import DTYPES, TEXTS_DTYPE, MetadataList, Metadata
 from wdstream.shards.repeated import refuse_duplicates
 from wdstream.storage.atomic import atomic_write, write_file
 
+_MAX_LEFT_OUT = 10
+"""Names of metadata that a report gives the reasons of."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexReport:
@@ -72,17 +75,15 @@ class IndexReport:
             f"{catalog.num_images:,} images, {gigabytes:,.3f} GB, fingerprint {catalog.fingerprint}",
             highlight=False,
         )
-        for line in self._metadata_lines():
+        for line in self.remarks():
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-        for note in self.notes:
-            console.print(note, markup=False, highlight=False)
         for name, reason in self.skipped:
             console.print(f"skipped {name}: {reason}", markup=False, highlight=False)
         for shard, failure in self.failures:
             console.print(f"left out of {shard}: {failure.key}: {failure.reason}", markup=False, highlight=False)
 
-    def _metadata_lines(self) -> Iterator[str]:
-        """Which metadata are columns, and why others are none."""
+    def remarks(self) -> Iterator[str]:
+        """Lines on which metadata are columns and why others did not become one, and `notes`."""
         metadata = self.catalog.metadata
         if metadata.columns:
             shown = [
@@ -90,13 +91,16 @@ class IndexReport:
                 for name, entry in metadata.columns.items()
             ]
             yield f"metadata columns: {', '.join(shown)}"
-        for name, reason in metadata.left_out.items():
+        for name, reason in list(metadata.left_out.items())[:_MAX_LEFT_OUT]:
             yield f"metadata {name!r} did not become a column: {reason}"
+        if len(metadata.left_out) > _MAX_LEFT_OUT:
+            yield f"... and {len(metadata.left_out) - _MAX_LEFT_OUT:,} other names, listed in {INDEX_JSON}"
         if metadata.unread:
             yield (
                 f"no metadata columns: {metadata.unread:,} of {len(self.catalog.shards):,} shards were described by an "
                 f"earlier wdstream; `wdstream index {self.folder} --rebuild` reads them"
             )
+        yield from self.notes
 
 
 def merge_index(folder: Path) -> IndexReport:
