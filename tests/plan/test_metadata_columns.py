@@ -1,10 +1,12 @@
 """`where` over metadata of several datasets: names, near names, what pages lack, and what could not be columns."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tests.helpers.plan_data import pages, planner
-from wdstream.errors import ConfigError
+from wdstream.errors import ConfigError, StateError
 from wdstream.plan.protocols import Dataset
 
 
@@ -70,3 +72,31 @@ def test_what_could_not_become_a_column_says_why() -> None:
         ConfigError, match="'language' could not become a column of dataset 'scans': it holds values of several kinds"
     ):
         planner(books, scans, where="language == 'de'")
+
+
+def test_one_folder_as_two_datasets_with_weights_of_their_own() -> None:
+    columns = pages(40)
+    columns.metadata["script"] = language(*["Latn", "Arab"] * 20)
+    latin = Dataset(columns=columns, name="latin", weight=3, where="script == 'Latn'")
+    arabic = Dataset(columns=columns, name="arabic", weight=1, where="script == 'Arab'")
+    plan = planner(latin, arabic, pool=1, global_batch_size=1)
+    steps = plan.steps()
+    samples = [sample for _ in range(100) for pack in next(steps).packs for sample in pack.samples]
+    steps.close()
+    rows = [(sample // 40, sample % 40 % 2) for sample in samples]  # of which dataset, and whether it is an odd row
+    assert set(rows) == {(0, 0), (1, 1)}
+    assert rows.count((0, 0)) / len(rows) == pytest.approx(0.75, abs=0.02)
+
+
+def test_an_expression_of_a_dataset_is_part_of_its_plan() -> None:
+    books = dataset("books", language=language("de", "en", None, "de"))
+    chosen_ones = replace(books, where="language == 'de'")
+    assert chosen(chosen_ones, dataset("scans"), where="tokens > 0") == [0, 3, 4, 5, 6, 7]
+    before = planner(books).initial_state().to_json()
+    planner(replace(books, where=None)).resume(before)
+    with pytest.raises(StateError, match=r"order: expected .*where"):
+        planner(chosen_ones).resume(before)
+    with pytest.raises(ConfigError, match="no column 'lang', and no page has metadata of this name"):
+        planner(replace(books, where="lang == 'de'"), dataset("scans", lang=language("de", "de", "de", "de")))
+    with pytest.raises(ConfigError, match="is not an expression"):
+        planner(replace(books, where="language ="))

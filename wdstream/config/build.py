@@ -113,7 +113,7 @@ def _dataset(entry: DatasetConfig) -> Dataset | Mix:
     name, weight, epochs = _name(entry), entry.weight, entry.epochs
     if entry.datasets:
         return Mix(datasets=tuple(map(_dataset, entry.datasets)), name=name, weight=weight, epochs=epochs)
-    return Dataset(columns=Shards.open(entry.path), name=name, weight=weight, epochs=epochs)
+    return Dataset(columns=Shards.open(entry.path), name=name, weight=weight, epochs=epochs, where=entry.where)
 
 
 def _name(entry: DatasetConfig) -> str:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from wdstream.errors import ConfigError
 from wdstream.pixels.settings import PixelSettings
-from wdstream.plan.settings import PlanSettings
+from wdstream.plan.settings import PlanSettings, WhereText
 from wdstream.settings import Settings
 from wdstream.tiling.settings import TilingSettings
 
@@ -28,11 +28,16 @@ class DatasetConfig(Settings):
     """Share of the stream, in any unit; give all datasets a weight, or none. With weights there are no epochs."""
     epochs: int = Field(default=1, gt=0)
     """How often each page comes in one of `data.epochs`; for datasets without weights."""
+    where: WhereText | None = None
+    """Only pages of this dataset for which this holds, such as `script == "Latn"`. So one folder can be several
+    datasets by metadata, each with a name and a weight of its own; of a mix, give it to the datasets inside."""
 
     @model_validator(mode="after")
     def _has_path_or_datasets(self) -> "DatasetConfig":
         if bool(self.path) == bool(self.datasets):
             raise ValueError("give either path, a folder of shards, or datasets, a mix of several")
+        if self.datasets and self.where is not None:
+            raise ValueError("where chooses among the pages of one folder: give it to the datasets inside of the mix")
         return self
 
 
@@ -81,7 +86,7 @@ class DataConfig(PlanSettings, PixelSettings):
         fields = DataConfig.model_fields
         wrong = [name for name in NEEDS_INDEX if getattr(self, name) != fields[name].default]
         wrong += ["overlength: split"] if self.overlength not in ("reject", "downscale") else []
-        wrong += ["weight, epochs or datasets"] if any(_is_mixed(entry) for entry in self.train) else []
+        wrong += ["weight, epochs, where or datasets"] if any(_is_mixed(entry) for entry in self.train) else []
         if wrong:
             raise ValueError(
                 f"streaming reads tars without an index, so it has no {', '.join(wrong)}: leave that out, or make an "
@@ -91,7 +96,7 @@ class DataConfig(PlanSettings, PixelSettings):
 
 
 def _is_mixed(entry: DatasetConfig) -> bool:
-    return entry.weight is not None or entry.epochs != 1 or bool(entry.datasets)
+    return entry.weight is not None or entry.epochs != 1 or entry.where is not None or bool(entry.datasets)
 
 
 class ModelConfig(Settings):

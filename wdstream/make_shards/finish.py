@@ -227,13 +227,7 @@ def finish(
     quarantined = sorted(set(quarantined))
     write_lines(out / QUARANTINE, [entry.to_json() for entry in quarantined])
     full = [record for record in records if record.samples]
-    remarks: tuple[str, ...] = ()
-    if not full:
-        shutil.rmtree(out / "index", ignore_errors=True)  # of shards that are no more
-    else:
-        remarks = tuple(merge_index(out).remarks())
-        if counter is not None:
-            _write_tokens(out, full, counter)
+    remarks = _write_index(out, full, counter)
     pages: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
     for record in full:
@@ -260,6 +254,17 @@ def finish(
         pages_made=made.pages,
         seconds=time.monotonic() - started,
     )
+
+
+def _write_index(out: Path, records: Sequence[ShardRecord], counter: TokenCounter | None) -> tuple[str, ...]:
+    """The index of the shards that have samples, with the token column; returns what it has to say."""
+    if not records:
+        shutil.rmtree(out / "index", ignore_errors=True)  # of shards that are no more
+        return ()
+    remarks = tuple(merge_index(out).remarks())
+    if counter is not None:
+        _write_tokens(out, records, counter)
+    return remarks
 
 
 def _write_tokens(out: Path, records: Sequence[ShardRecord], counter: TokenCounter) -> None:

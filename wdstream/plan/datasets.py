@@ -12,7 +12,7 @@ import numpy as np
 
 from wdstream.errors import ConfigError, PlanError, StateError
 from wdstream.plan.filter import OWN_NAMES, Where
-from wdstream.plan.metadata_columns import check_names, names_of, stored_name, values_of
+from wdstream.plan.metadata_columns import check_names, names_of, own_expressions, stored_name, values_of
 from wdstream.plan.order import Order, by_weight, flatten
 from wdstream.plan.packer import Item
 from wdstream.plan.protocols import Dataset, DatasetColumns, LengthModel, Mix, TileModel, check_members
@@ -96,7 +96,8 @@ class PlannedDataset:
         """
         sizes = self._sizes(rows)
         lengths = self._estimator.estimate(sizes)
-        for expression in () if epoch is None else self.settings.where_of(epoch):
+        own = own_expressions([self.dataset])
+        for expression in () if epoch is None else (*self.settings.where_of(epoch), *own):
             where = Where(expression)
             columns = self._where_columns(rows, sizes, lengths)
             columns |= values_of(self.dataset.columns, where.names - OWN_NAMES, rows)
@@ -189,6 +190,8 @@ class Mixture:
             expected = "opened shards, such as Shards.open(PATH), or another DatasetColumns"
             check_members(f"dataset {entry.name!r}", entry.columns, DatasetColumns, expected)
         check_names(settings.expressions, entries)
+        for entry in entries:
+            check_names(own_expressions([entry]), [entry])
         self.settings = settings
         self.is_endless = by_weight(entries)
         if self.is_endless and settings.epochs is not None:
@@ -358,8 +361,10 @@ class Mixture:
         """Each at most a few dozen characters: they are part of every state."""
         settings = self.settings
         mix = [[planned.weight if planned.epochs is None else 0, planned.epochs or 0] for planned in self.planned]
-        where = [settings.where, [[phase.epochs, phase.where] for phase in settings.curriculum]]
-        named = [stored_name(name) for name in names_of(settings.expressions)]
+        where: list[object] = [settings.where, [[phase.epochs, phase.where] for phase in settings.curriculum]]
+        own = own_expressions(self.datasets)
+        where += [[dataset.where for dataset in self.datasets]] if own else []  # states of before have none
+        named = [stored_name(name) for name in names_of([*settings.expressions, *own])]
         return Fingerprints.of(
             columns=[
                 planned.dataset.columns.content_digest(

@@ -32,6 +32,11 @@ def stored_name(name: str) -> str:
     return own if own in OWN_NAMES else name
 
 
+def own_expressions(datasets: Iterable[Dataset]) -> tuple[str, ...]:
+    """The expressions that choose among the pages of one dataset each."""
+    return tuple(dataset.where for dataset in datasets if dataset.where is not None)
+
+
 def check_names(expressions: Sequence[str], datasets: Sequence[Dataset]) -> None:
     """Refuse expressions that ask for metadata that no page has, or that could not become a column.
 

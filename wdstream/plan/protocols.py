@@ -104,12 +104,14 @@ class Dataset:
         name: shown in reports, and `dataset` in a `where:` expression.
         weight: share of the stream, in any unit; None when the datasets have epochs instead.
         epochs: how often each of its pages comes in one pass over the mixture.
+        where: an expression (filter.py) that chooses among its pages, besides those of the settings.
     """
 
     columns: DatasetColumns
     name: str
     weight: int | float | Fraction | None = None
     epochs: int = 1
+    where: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

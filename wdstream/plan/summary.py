@@ -11,7 +11,7 @@ import numpy as np
 from wdstream.errors import PlanError
 from wdstream.plan.datasets import Mixture
 from wdstream.plan.deal import Assigner
-from wdstream.plan.metadata_columns import count_absent
+from wdstream.plan.metadata_columns import count_absent, own_expressions
 from wdstream.plan.packer import Item
 from wdstream.plan.protocols import Dataset
 from wdstream.plan.sample_lengths import FULL_SCALE, Reject
@@ -191,7 +191,7 @@ def summarise(mixture: Mixture, steps: Steps, assigner: Assigner, total_steps: i
         imbalance_p50=p50,
         imbalance_p99=p99,
         datasets=tuple(map(partial(_share, num_pages, tokens), mixture.datasets, totals.tolist())),
-        absent=count_absent(settings.expressions, mixture.datasets),
+        absent=count_absent([*settings.expressions, *own_expressions(mixture.datasets)], mixture.datasets),
     )
 
 
