@@ -52,7 +52,7 @@ def running(raw: Path, out: Path, *settings: str) -> Iterator["subprocess.Popen[
 
 
 def at_pages(times: int, strike: Callable[[list[int]], None]) -> Callable[[MakeShardsProgress], None]:
-    """Strike the workers of this process when pages begin, so many times."""
+    """Strike the workers of this process when pages begin, this many times."""
     others, left, calls = {*children_of(os.getpid())}, [times], itertools.count()
 
     def on_progress(state: MakeShardsProgress) -> None:
@@ -157,7 +157,7 @@ def disturb(chance: random.Random, process: "subprocess.Popen[bytes]") -> str:
 
 
 def disturbed_runs(raw: Path, out: Path, number: int, seed: int, on_run: Callable[[], None]) -> list[str]:
-    """Disturb runs, one after the other, `number` times in all; each is started again until it ends by itself."""
+    """Disturb runs, one after the other, `number` times; each is started again until it ends by itself."""
     chance, done = random.Random(seed), list[str]()
     while len(done) < number:
         shutil.rmtree(out, ignore_errors=True)

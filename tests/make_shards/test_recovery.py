@@ -21,7 +21,7 @@ def shard(*counts: int) -> Job:
     return job
 
 
-def test_a_page_is_read_again_alone_and_the_others_beside_it() -> None:
+def test_a_page_is_read_again_alone_and_the_others_meanwhile() -> None:
     recovery = Recovery()
     alone, rest = recovery.after_loss(shard(2, 2), (1, 1), CRASHED)
     assert (alone.kind, alone.places, alone.is_alone) == ("keep", [(1, 1)], True)

@@ -90,7 +90,7 @@ def find_stale(
         for path, digest in record.read.items():
             if (check_all or path in suspects) and digests.of(path, items.get(path), digest) != digest:
                 found.add(job.number, path, items.get(path))
-    # Files that a library reads by their path, whose content is not known; and texts that were put beside others.
+    # Files that a library reads by their path, whose content is not known; and texts that were put next to others.
     names = {_name(path): path for path in unknown}
     for job in jobs if unknown else ():
         for item in job.items:
@@ -133,5 +133,5 @@ def _digest_of_lines(raw: Path, item: PageRange) -> str | None:
 
 
 def _name(path: str) -> str:
-    """What a raw file and the texts beside it share, in any folder, as formats differ: all before the first dot."""
+    """What a raw file and the texts next to it share, in any folder, as formats differ: all before the first dot."""
     return PurePosixPath(path).name.split(".")[0]

@@ -1,6 +1,6 @@
 """A process of make-shards as its parent sees it: its pipes, its job, the page it is at, and how it ends.
 
-Time is counted by a clock that stands still while this program does: a pause of the parent (Ctrl-Z, a laptop that is
+Time is counted by a clock that stops while this program does: a pause of the parent (Ctrl-Z, a laptop that is
 closed, a machine that is frozen) is nobody's fault.
 """
 
@@ -31,7 +31,7 @@ _CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal
 
 
 class Clock:
-    """Seconds in which this program ran, told by ticks."""
+    """Seconds in which this program ran, counted by ticks."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()

@@ -137,7 +137,7 @@ class FolderWalk:
             is_hidden = any(part.startswith(".") for part in parts) or _is_below(target, self._excluded or "\0")
             if not is_hidden and self._is_read(parts[-1]):
                 return True
-        if not self._is_read(link.name):  # a text beside several files may be the text of each
+        if not self._is_read(link.name):  # a text next to several files may be the text of each
             return False
         is_seen = _identity(state) in self._seen
         self._seen.add(_identity(state))

@@ -154,7 +154,7 @@ def list_files(raw: Path, *, exclude: Path | None = None, allow_outside_links: b
 
 
 def is_read_by_name(name: str) -> bool:
-    """Whether a source reads files of this name, or may; else it is text beside another file, or of no use."""
+    """Whether a source reads files of this name, or may; else it is text next to another file, or of no use."""
     return without_suffix(name)[1].lower() in known_suffixes() if "." in name else False
 
 

@@ -49,7 +49,7 @@ class RawSettings(Settings):
     max_line_bytes: int = Field(default=256 << 20, ge=1)
     """Bytes of a line of a JSONL file; longer ones are quarantined."""
     max_text_bytes: int = Field(default=64 << 20, ge=1)
-    """Bytes of the text file beside a PDF or an image; with a larger one, the page is quarantined."""
+    """Bytes of the text file next to a PDF or an image; with a larger one, the page is quarantined."""
     max_text_chars: int = Field(default=2_000_000, ge=1)
     """Characters of the text layer of a PDF page; a page with more is quarantined."""
     max_frames: int = Field(default=100_000, ge=1)
