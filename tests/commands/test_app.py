@@ -111,6 +111,17 @@ def test_from_raw_pages_to_a_plan(tmp_path: Path) -> None:
     assert "tables-tables-en" in run("where", config, "tables-tables-en@0001", "--max-steps", "2").stdout
 
 
+def test_nothing_to_train_on_is_an_error_with_the_reasons(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "scan.jpg").write_bytes((PAGES / "scans" / "leptonlib-cat.007.jpg").read_bytes())
+    (raw / "broken.pdf").write_bytes(b"%PDF-1.4 nothing")
+    done = run("make-shards", raw, tmp_path / "shards", "--workers", "1")
+    assert done.returncode == 1
+    assert "no page can be trained on: all 2 pages and files are quarantined (1 of no text; 1 of not a" in done.stderr
+    assert f"{tmp_path / 'shards/quarantine.jsonl'} has each with its reason" in done.stderr
+
+
 def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):

@@ -103,7 +103,8 @@ def test_rows_and_their_images_by_the_lines_of_a_shard(tmp_path: Path) -> None:
     image(raw / "a.bmp", "red")
     with (raw / "a.jsonl").open("a") as file:
         file.write('{"text": "see <image>", "images": ["a.bmp"]}\n')
-    make_shards(raw, out, options=OPTIONS)
+    report = make_shards(raw, out, options=OPTIONS)
+    assert "6 of 7 samples have no image" in printed(report)
     (raw / "a.jsonl").write_text((raw / "a.jsonl").read_text().replace("row 3", "ROW 3"))
     report = make_shards(raw, out, options=OPTIONS)
     assert (report.pages_made, report.made_again) == (2, ("a.jsonl (pages 3-4)",))
@@ -132,6 +133,18 @@ def test_rows_that_are_cut_while_the_job_runs_are_named_and_the_run_fails(tmp_pa
         make_shards(raw, out, options=OPTIONS.replace(pages_per_shard=500))
     again = make_shards(raw, out, options=OPTIONS.replace(pages_per_shard=500, retry_quarantined=True))
     assert (again.num_pages, again.num_quarantined, again.changed) == (1501, 0, ())
+
+
+def test_rows_that_come_while_the_job_runs_are_named(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    rows(raw / "a.jsonl", 6)
+
+    def append(state: MakeShardsProgress) -> None:
+        if state.stage == "making shards" and not state.pages_done:
+            rows(raw / "a.jsonl", 7)
+
+    report = make_shards(raw, tmp_path / "out", options=OPTIONS, on_progress=append)
+    assert (report.num_pages, report.changed) == (6, ("a.jsonl (of 108 bytes, now 126)",))
 
 
 def test_files_that_vanish_or_come_while_the_job_runs_are_named(raw: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ import pytest
 from tests.helpers.jobs import Tree, children_of
 from tests.helpers.waiting import wait_until
 from wdstream.make_shards import MakeShardsOptions, make_shards
+from wdstream.make_shards import process as workers_process
 from wdstream.make_shards.jobs import MakeShardsProgress
 
 COMMAND = [sys.executable, "-m", "wdstream", "make-shards"]
@@ -110,6 +111,32 @@ def test_processes_that_are_killed_before_their_first_job(
     is_over.set()
     thread.join()
     assert len(killed) == 4
+    assert tree_of(tmp_path / "out") == undisturbed
+
+
+def test_processes_that_are_stopped_before_their_first_message(
+    small_raw: Path,
+    tmp_path: Path,
+    undisturbed: Tree,
+    tree_of: Callable[[Path], Tree],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workers_process, "_LEAST_SILENCE_S", 8.0)
+    others, stopped, is_over = {*children_of(os.getpid())}, set[int](), threading.Event()
+
+    def stop_the_first() -> None:
+        while len(stopped) < 2 and not is_over.wait(0.002):
+            for worker in {*children_of(os.getpid())} - others - stopped:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGSTOP)
+                stopped.add(worker)
+
+    thread = threading.Thread(target=stop_the_first)
+    thread.start()
+    make_shards(small_raw, tmp_path / "out", options=OPTIONS.replace(time_limit=8))
+    is_over.set()
+    thread.join()
+    assert len(stopped) == 2
     assert tree_of(tmp_path / "out") == undisturbed
 
 

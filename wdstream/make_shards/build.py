@@ -42,7 +42,7 @@ Place = tuple[int, int]
 
 
 class GivingUp(Exception):
-    """This process cannot continue with a page, and it may not be the page's fault: another process is to try it alone."""
+    """This process cannot continue with a page, and it may not be the page's fault: another is to try it alone."""
 
 
 class ShardBuilder:

@@ -139,7 +139,13 @@ class _ShardsJob:
         before = self._listing.stamps
         moved = differing(before, now)
         stale = find_stale(self._raw, self._out, jobs, {path for path in moved if path in before})
-        return [*stale.named(), *(f"{path} (new)" for path in sorted(moved - before.keys()))]
+        others = [(path, _size(before, path), _size(now, path)) for path in sorted(moved - stale.files.keys())]
+        # What was read of a file may still be there, and more of it, such as lines.
+        return stale.named() + [
+            f"{path} ({'new' if not size else 'gone' if not size_now else f'of {size} bytes, now {size_now}'})"
+            for path, size, size_now in others
+            if size != size_now and (size_now or not (self._raw / path).exists())  # else its page is gone
+        ]
 
     def _survey(self, workers: Workers, surveyed_before: Mapping[str, RawFile]) -> list[RawFile]:
         """The pages of all files, opening those that are not known yet."""
@@ -181,6 +187,10 @@ class _ShardsJob:
         )
         if self._on_progress is not None:
             self._on_progress(self.progress)
+
+
+def _size(stamps: Mapping[str, str], path: str) -> str:
+    return stamps.get(path, "").partition(" ")[0]
 
 
 def _is_complete(out: Path, job: Job, options: MakeShardsOptions) -> bool:

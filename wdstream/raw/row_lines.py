@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wdstream.errors import SourceError
-from wdstream.raw.reading import limits, note_line
+from wdstream.raw.reading import limits
 
 _LINES_PER_MARK = 1000
 
@@ -45,7 +45,6 @@ def numbered_lines(path: Path, marks: Sequence[int], first: int, count: int) -> 
             if not line:
                 raise SourceError(f"file ends before line {number}; it was cut after its lines were counted")
             if number >= first:
-                note_line(path, number, line)
                 yield number, None if is_long else line
 
 

@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from wdstream.errors import PageError, RowError, SourceError
 from wdstream.raw.images import read_file, store_image
+from wdstream.raw.reading import note_line
 from wdstream.raw.row_files import is_image_file, resolve_image
 from wdstream.raw.row_lines import mark_lines, numbered_lines
 from wdstream.raw.settings import RawSettings
@@ -52,6 +53,7 @@ class _RowReader:
 
     def __init__(self, pages: PageRange, path: Path, settings: RawSettings) -> None:
         self._file = pages.file
+        self._path = path
         self._folder = path.parent
         self._settings = settings
         self._rules = RowRules(
@@ -85,6 +87,7 @@ class _RowReader:
         try:
             for line_number, line in self._lines:
                 if line_number == number:
+                    note_line(self._path, number, line or b"")
                     return line
             raise SourceError(f"file ends before line {number}; it was cut after its lines were counted")
         except OSError as error:
