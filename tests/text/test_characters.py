@@ -25,6 +25,11 @@ from wdstream.text.characters import (
         ("\n\n  indented stays\n\nblank stays\n\n", "  indented stays\n\nblank stays"),
         ("lone \ud800 and \udfff", "lone \ufffd and \ufffd"),
         ("שלום \u200f سلام\u200c‌ها", "שלום \u200f سلام\u200c‌ها"),
+        ("ﬁnal oﬀer, eﬃcient ﬆ", "final offer, efficient st"),
+        ("\ufe8e\ufefb\ufeb3 \ufb2a", "\u0627\u0644\u0627\u0633 \u05e9\u05c1"),
+        ("\ufd3e\u0661\ufd3f \ufdfa \ufdfc", "\ufd3e\u0661\ufd3f \ufdfa \ufdfc"),  # brackets and signs stay
+        ("hy\u00adphen\u00ad\nated\u00ad \r\nword\u00ad", "hyphen-\nated-\nword-"),
+        ("no\ufdd0 cha\U0001ffffracters", "no characters"),
         ("", ""),
     ],
 )
@@ -54,6 +59,7 @@ def test_replace_surrogates_leaves_everything_else() -> None:
         ("\ue000\ue001ab", 0.5),
         ("\x01\x03\x04\x05", 1.0),
         ("a\u0378bc", 0.25),
+        ("abc\ufffd", 0.25),
         ("العربية 中文 हिन्दी", 0.0),
     ],
 )

@@ -8,6 +8,7 @@ from wdstream.settings import Settings
 from wdstream.text.messages import ChatLoss
 
 TextLayerChoice = Literal["visible", "all"]
+LineOrder = Literal["file", "layout"]
 
 
 class RawSettings(Settings):
@@ -26,9 +27,11 @@ class RawSettings(Settings):
     """Draw a PDF page that is larger than --max-pixels, or than a JPEG can be, at the largest size that is not."""
     text_layer: TextLayerChoice = "visible"
     """Text of a PDF page that becomes its label: what the picture shows, or `all` of the layer, seen or not."""
+    reading_order: LineOrder = "file"
+    """Order of a PDF page's lines: the file's, or by their `layout`, columns one after the other from the top."""
     max_unreadable: float = Field(default=0.01, ge=0, le=1)
     """Share of a PDF page's text that may have no meaning in Unicode; a page with more is quarantined."""
-    min_mapped: float = Field(default=0.8, ge=0, le=1)
+    min_mapped: float = Field(default=0.98, ge=0, le=1)
     """Share of a PDF page's text whose fonts must map it to Unicode, by their own word or by what it says; a page with
     less is quarantined."""
     keep_empty: bool = False

@@ -10,7 +10,11 @@ import unicodedata
 # PDFium ends a line broken inside a word with U+0002, in some encodings with U+FFFE, and drops the line end after it.
 _LINE_END_HYPHEN = re.compile("[\u0002\ufffe](?:\r\n|\r|\n)?")
 _LINE_END = re.compile("\r\n|\r|\x0b|\x0c|\u2028|\u2029")
-_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ufeff\uffff]")
+_LAST_OF_PLANES = "".join(chr(plane + 0xFFFE) + chr(plane + 0xFFFF) for plane in range(0, 0x110000, 0x10000))
+_CONTROL = re.compile(f"[\x00-\x08\x0e-\x1f\x7f-\x9f\ufeff\ufdd0-\ufdef{_LAST_OF_PLANES}]")
+_SOFT_HYPHEN_AT_LINE_END = re.compile("\u00ad+(?=[ \t\u00a0]*(?:[\r\n\x0b\x0c\u2028\u2029]|$))")
+# Latin and Armenian ligatures, Hebrew and Arabic presentation forms; signs that stand for a phrase or a currency stay.
+_FORMS = re.compile("[\ufb00-\ufb06\ufb13-\ufb17\ufb1d-\ufbb1\ufbd3-\ufd3d\ufd50-\ufdc7\ufdf0-\ufdf9\ufe70-\ufefc]")
 _SPACE_AT_LINE_END = re.compile("[ \t\u00a0]+(?=\n|$)")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _UNREADABLE_CATEGORIES = frozenset({"Cc", "Cn", "Co", "Cs"})
@@ -33,8 +37,10 @@ def normalise_text(text: str) -> str:
 
     A hyphen mark at a line end becomes a hyphen and a line end; CR LF, CR, form feed and the Unicode separators become
     a newline; other control characters, byte order marks and space before a line end go; lone surrogates become U+FFFD;
-    empty lines at both ends go. Applying it twice changes nothing more.
+    empty lines at both ends go. Ligatures and presentation forms become letters; a soft hyphen becomes a hyphen at a
+    line end, where it is drawn, and goes elsewhere. Applying it twice changes nothing more.
     """
+    text = plain_letters(_SOFT_HYPHEN_AT_LINE_END.sub("-", text).replace("\u00ad", ""))
     text = _LINE_END_HYPHEN.sub("-\n", text)
     text = _LINE_END.sub("\n", text)
     text = _CONTROL.sub("", text)
@@ -42,8 +48,13 @@ def normalise_text(text: str) -> str:
     return replace_surrogates(text).strip("\n")
 
 
+def plain_letters(text: str) -> str:
+    """Ligatures (`ﬁ`) and presentation forms of Hebrew and Arabic as the letters that they show."""
+    return _FORMS.sub(lambda form: unicodedata.normalize("NFKC", form[0]).strip() or form[0], text)
+
+
 def unreadable_share(text: str) -> float:
-    """Share of the characters that no reader could see: controls, private use, unassigned, surrogates; 0 for no text.
+    """Share of the characters that mean nothing: controls, private use, unassigned, surrogates, U+FFFD; 0 for no text.
 
     Taken before `normalise_text`. A PDF whose fonts lack a good Unicode map shows here (facts: above 0.01 is not text).
     """
@@ -54,7 +65,8 @@ def unreadable_share(text: str) -> float:
     unreadable = sum(
         1
         for character in text
-        if unicodedata.category(character) in _UNREADABLE_CATEGORIES and character not in _READABLE_CONTROLS
+        if (unicodedata.category(character) in _UNREADABLE_CATEGORIES and character not in _READABLE_CONTROLS)
+        or character == "\ufffd"
     )
     return unreadable / len(text)
 

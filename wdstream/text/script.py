@@ -16,8 +16,7 @@ _CODES = {
     "Hang": "Hangul", "Hani": "Han", "Hira": "Hiragana", "Kana": "Katakana", "Bopo": "Bopomofo", "Copt": "Coptic",
     "Tfng": "Tifinagh", "Java": "Javanese", "Goth": "Gothic", "Runr": "Runic", "Ogam": "Ogham",
 }  # fmt: skip
-_JAPANESE, _KOREAN = {"Hani", "Hira", "Kana"}, {"Hani", "Hang"}
-_MIXED_KANA, _MIXED_HANGUL = 0.05, 0.05
+_MIXED = 0.05  # of the letters of East Asia are kana or Hangul where Han letters are Japanese or Korean
 _NO_MARKS = (0x5BE, 0x5C0, 0x5C3, 0x5C6, 0x6DD, 0x6DE, 0x6E5, 0x6E6, 0x6E9)  # signs among them
 _LETTER = regex.compile(r"\p{L}")
 
@@ -56,16 +55,13 @@ def script_of(text: str) -> str:
     letters.
     """
     scripts = scripts_of(text)
-    if not scripts:
-        return "Zyyy"
-    first = min(scripts, key=lambda code: (-scripts[code], code))
-    east = sum(scripts[code] for code in _JAPANESE | _KOREAN)
-    kana, hangul = scripts["Hira"] + scripts["Kana"], scripts["Hang"]
-    if first in _JAPANESE and kana > _MIXED_KANA * east:
-        return "Jpan"
-    if first in _KOREAN and hangul > _MIXED_HANGUL * east:
-        return "Kore"
-    return first
+    east = {code: scripts.pop(code, 0) for code in ("Hani", "Hira", "Kana", "Hang")}
+    letters = sum(east.values())
+    if letters and letters >= max(scripts.values(), default=0):
+        if east["Hang"] > _MIXED * letters:
+            return "Kore"
+        return "Jpan" if east["Hira"] + east["Kana"] > _MIXED * letters else "Hani"
+    return min(scripts, key=lambda code: (-scripts[code], code), default="Zyyy")
 
 
 def right_to_left_letters(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
@@ -77,6 +73,13 @@ def right_to_left_letters(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
         | ((codes >= 0x10800) & (codes <= 0x10FFF))
         | ((codes >= 0x1E800) & (codes <= 0x1EFFF))
     )
+
+
+def is_east_asian(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """(n,) which code points are Han letters, kana and their signs, between which no spaces are written."""
+    found: NDArray[np.bool_] = (codes >= 0x2E80) & (codes <= 0x9FFF) | (codes >= 0xF900) & (codes <= 0xFAFF)
+    found |= codes >> 16 == 2
+    return found
 
 
 def combining_marks(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:

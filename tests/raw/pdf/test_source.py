@@ -121,3 +121,19 @@ def test_a_page_whose_fonts_do_not_map_to_unicode_is_quarantined(path: Path, sha
     with pytest.raises(SourceError, match=f"its fonts map only {share} of it to Unicode"):
         read(path)
     assert f"{read(path, min_mapped=0.0).page.meta['text_mapped']:.1%}" == share
+
+
+def test_the_script_is_metadata() -> None:
+    for path, script in (
+        (DATA / "pages" / "pdf" / "slides-packaging-tutorial.ja.pdf", "Latn"),  # 231 of 290 letters
+        (CASES / "hebrew_visual.pdf", "Hebr"),
+        (CASES / "bottom_up.pdf", "Latn"),
+    ):
+        meta = read(path).page.meta
+        assert (meta["script"], meta["text_mapped"]) == (script, 1.0)
+
+
+def test_the_order_is_the_files_unless_layout_is_asked_for() -> None:
+    lines = [f"Line {number} drawn bottom up" for number in range(4)]
+    assert text_of(read(CASES / "bottom_up.pdf")).split("\n") == lines
+    assert text_of(read(CASES / "bottom_up.pdf", reading_order="layout")).split("\n") == lines[::-1]

@@ -4,25 +4,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.raw.pdf.characters import PageCharacters
-from wdstream.raw.pdf.reading.lines import characters_text, joined_lines, kept_numbers, split_lines
+from wdstream.raw.pdf.reading.layout import layout_lines
+from wdstream.raw.pdf.reading.lines import (
+    characters_text,
+    joined_lines,
+    kept_numbers,
+    split_lines,
+    without_spaces_inside,
+)
 from wdstream.raw.pdf.reading.right_to_left import logical_texts
-from wdstream.text.script import combining_marks, right_to_left_letters
+from wdstream.raw.settings import LineOrder
+from wdstream.text.script import combining_marks, is_east_asian, right_to_left_letters
+
+_SPACE, _SOFT_HYPHEN = 0x20, 0xAD
 
 
-def page_text(characters: PageCharacters, keep: NDArray[np.bool_]) -> str:
+def needs_places(codes: NDArray[np.uint32]) -> bool:
+    """Whether the text of these characters, (n,) in PDFium's order, depends on where they are on the page."""
+    is_space = codes[1:-1] == _SPACE
+    parted = is_space & is_east_asian(codes[:-2]) & is_east_asian(codes[2:])
+    return bool(parted.any() or (codes == _SOFT_HYPHEN).any() or right_to_left_letters(codes).any())
+
+
+def page_text(characters: PageCharacters, keep: NDArray[np.bool_], *, order: LineOrder = "file") -> str:
     """The text of a page, not normalised; lines end with CR LF.
 
-    A page without right-to-left letters has exactly PDFium's text, less what is not kept.
+    A page without right-to-left letters has in the file's order exactly PDFium's text, less what is not kept and
+    spaces that PDFium saw between Han letters or kana.
 
     Args:
         characters: of the page, n of them.
         keep: (n,) which characters count.
+        order: of its lines.
+
+    Raises:
+        ConfigError: the order is by layout, and pdfminer.six is not installed.
     """
-    numbers = kept_numbers(characters, keep)
+    numbers = without_spaces_inside(characters, kept_numbers(characters, keep))
     is_right = right_to_left_letters(characters.codes)
-    if not is_right[numbers].any():
+    if order == "file" and not is_right[numbers].any():
         return characters_text(characters, numbers)
-    lines = joined_lines(characters, split_lines(characters, numbers))
+    split = layout_lines if order == "layout" else split_lines
+    lines = joined_lines(characters, split(characters, numbers))
     letters = is_right & ~combining_marks(characters.codes)
     turned = [at for at, line in enumerate(lines) if letters[line].any()]
     texts = [characters_text(characters, line) for line in lines]

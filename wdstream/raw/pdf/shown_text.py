@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from wdstream.raw.pdf.annotations import place_annotations
 from wdstream.raw.pdf.document import PdfPage
 from wdstream.raw.pdf.layer import TextLayer
-from wdstream.raw.pdf.logical import page_text
+from wdstream.raw.pdf.logical import needs_places, page_text
 from wdstream.raw.pdf.reading.fonts import read_fonts
-from wdstream.raw.pdf.reading.maps import mapped_share, mended_codes, mixed_words
+from wdstream.raw.pdf.reading.maps import mapped_share, mapped_share_of_text, mended_codes
 from wdstream.raw.pdf.visible import find_visible
-from wdstream.text.script import right_to_left_letters
+from wdstream.raw.settings import LineOrder
+from wdstream.text.script import script_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +38,12 @@ class ShownText:
 
 def whole_layer(layer: TextLayer) -> ShownText:
     """All of a text layer, seen or not."""
-    return ShownText(text=layer.text, meta={"text_from": "text layer"})
+    return ShownText(text=layer.text, meta={"text_from": "text layer", "script": script_of(layer.text)})
 
 
-def read_shown_text(page: PdfPage, layer: TextLayer, picture: NDArray[np.uint8], scale: float) -> ShownText:
+def read_shown_text(
+    page: PdfPage, layer: TextLayer, picture: NDArray[np.uint8], scale: float, order: LineOrder
+) -> ShownText:
     """The text of an open page that its picture, (height, width, 4), drawn at `scale`, shows.
 
     Raises:
@@ -55,34 +58,33 @@ def read_shown_text(page: PdfPage, layer: TextLayer, picture: NDArray[np.uint8],
         has_layers=page.has_layers,
     )
     num_kept = found.num_characters - found.reasons.total()
-    text, mapped = _text_of(layer, found.keep, objects.annotations)
+    text, mapped = _text_of(layer, found.keep, objects.annotations, order)
     meta: dict[str, object] = {
         "text_from": "ocr layer" if 2 * found.num_from_scan > num_kept else "text layer",
         "text_visible": round(found.share, 4),
         "text_mapped": round(mapped, 4),
         "text_doubled": round(found.doubled_share, 4),
+        "script": script_of(text),
     }
     if found.reasons:
         meta["text_dropped"] = dict(sorted(found.reasons.items()))
     return ShownText(text=text, meta=meta, mapped=mapped)
 
 
-def _text_of(layer: TextLayer, keep: NDArray[np.bool_], annotations: Mapping[int, int]) -> tuple[str, float]:
+def _text_of(
+    layer: TextLayer, keep: NDArray[np.bool_], annotations: Mapping[int, int], order: LineOrder
+) -> tuple[str, float]:
     """The text of the characters that count, and the share of them that mean what they say.
 
     It is PDFium's own where all characters count and nothing has to be looked at one by one.
     """
-    if keep.all() and not annotations and not layer.may_have_unmapped and not right_to_left_letters(layer.codes).any():
-        return layer.text, 1.0 if layer.text.isascii() else 1 - _mixed_share(layer.text)
+    is_plain = keep.all() and not annotations and order == "file"
+    if is_plain and not layer.may_have_unmapped and not needs_places(layer.codes):
+        return layer.text, mapped_share_of_text(layer.text)
     fonts = read_fonts(layer.characters)
     characters = mended_codes(layer.characters, fonts)
     if annotations:
         blocks = np.array([*(annotations.get(handle, -1) for handle in characters.objects.handles), -1], np.intp)
         characters, keep = place_annotations(characters, keep, blocks[characters.object_number])
-    text = page_text(characters, keep)
+    text = page_text(characters, keep, order=order)
     return text, mapped_share(characters, keep, fonts, text)
-
-
-def _mixed_share(text: str) -> float:
-    """The share of the characters that are in words of two alphabets, as `mapped_share` counts them."""
-    return min(1.0, sum(len(word) for word in mixed_words(text)) / max(1, len(text) - text.count(" ")))

@@ -77,7 +77,9 @@ class _PdfReader:
             if layer is None:
                 page.flatten()
                 layer = stack.enter_context(page.text_layer(size))
-            found = read_shown_text(page, layer, pixels, scale) if seen_only else whole_layer(layer)
+            found = (
+                read_shown_text(page, layer, pixels, scale, settings.reading_order) if seen_only else whole_layer(layer)
+            )
             if found.mapped < settings.min_mapped:
                 raise SourceError(
                     f"text layer is not text: its fonts map only {found.mapped:.1%} of it to Unicode (at least "

@@ -7,11 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.raw.pdf.characters import PageCharacters
-from wdstream.text.script import combining_marks, right_to_left_letters
+from wdstream.text.script import combining_marks, is_east_asian, right_to_left_letters
 
 _SPACE, _LINE_FEED, _RETURN, _SOFT_HYPHEN, _HYPHEN = 0x20, 0x0A, 0x0D, 0xAD, 0x2D
 _NOT_IN_TEXT = (0, 0x02, 0x03, 0x93, 0x94, 0x96, 0x97, 0x98, 0xFFFE)
-_BROKEN_WORD, _HYPHEN_MARK = 0x02, 0xFFFE
+_HYPHEN_MARK = 0xFFFE
+BROKEN_WORD = 0x02
+"""PDFium's code for a hyphen that breaks a word at a line end, if the character is mapped."""
 _SURROGATES = 0xD800 >> 11  # code points outside the first plane come as two
 _GAP = 1.5  # of the height: parts of one line are not further apart
 _REACH = 6  # how many lines away in the file a line's parts are looked for
@@ -52,6 +54,17 @@ def _between(characters: PageCharacters, numbers: NDArray[np.intp]) -> NDArray[n
     return numbers[:0]
 
 
+def without_spaces_inside(characters: PageCharacters, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The numbers without spaces that PDFium put between Han letters or kana, which are set apart to fill a line."""
+    codes = characters.codes[numbers]
+    inside = np.flatnonzero((codes[1:-1] == _SPACE) & is_east_asian(codes[:-2]) & is_east_asian(codes[2:])) + 1
+    inside = inside[characters.is_generated[numbers[inside]]]
+    before, after = numbers[inside - 1], numbers[inside + 1]
+    em = characters.objects.font_sizes[characters.object_number[before]] if len(inside) else np.zeros(0)
+    gaps = characters.boxes[after, 0] - characters.boxes[before, 2]
+    return np.delete(numbers, inside[gaps < em])
+
+
 def split_lines(characters: PageCharacters, numbers: NDArray[np.intp]) -> list[Line]:
     """The lines that PDFium sees, empty ones left out."""
     codes = characters.codes[numbers]
@@ -68,7 +81,7 @@ def characters_text(characters: PageCharacters, numbers: NDArray[np.intp]) -> st
     A soft hyphen that is drawn is a hyphen.
     """
     codes, boxes = characters.codes[numbers], characters.boxes[numbers]
-    is_broken_word = (codes == _BROKEN_WORD) & characters.is_mapped[numbers]
+    is_broken_word = (codes == BROKEN_WORD) & characters.is_mapped[numbers]
     is_drawn = (codes == _SOFT_HYPHEN) & (boxes[:, 2] > boxes[:, 0])
     text_codes = np.where(is_drawn, _HYPHEN, np.where(is_broken_word, _HYPHEN_MARK, codes))
     text_codes = text_codes[is_broken_word | ~np.isin(codes, _NOT_IN_TEXT)]

@@ -53,14 +53,24 @@ def mapped_share(characters: PageCharacters, keep: NDArray[np.bool_], fonts: Pag
         text: of the page, in reading order.
     """
     printed = keep & ~characters.is_generated & (characters.codes != _SPACE)
-    if not printed.any():
-        return 1.0
     unmapped = printed & ~characters.is_mapped
     wrong = unmapped | (printed & _means_nothing(characters.codes))
     if unmapped.any():
         wrong[unmapped] = ~_believed_characters(characters, printed, unmapped, fonts)[unmapped]
-    mixed = min(sum(len(word) for word in mixed_words(text)), int(printed.sum() - wrong.sum()))
-    return 1 - (int(wrong.sum()) + mixed) / int(printed.sum())
+    return _share(int(printed.sum()), int(wrong.sum()), text)
+
+
+def mapped_share_of_text(text: str) -> float:
+    """The same of a text whose characters all have a map: it may still mean nothing, or mix alphabets in words."""
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+    return _share(int((codes > _SPACE).sum()), int(_means_nothing(codes).sum()), text)
+
+
+def _share(num_printed: int, num_wrong: int, text: str) -> float:
+    if not num_printed:
+        return 1.0
+    mixed = 0 if text.isascii() else min(sum(map(len, mixed_words(text))), num_printed - num_wrong)
+    return 1 - (num_wrong + mixed) / num_printed
 
 
 def _believed_characters(
@@ -92,7 +102,7 @@ def _words_of(characters: PageCharacters, which: NDArray[np.bool_]) -> set[str]:
 def _means_nothing(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """(n,) replacement characters, private use and codes that Unicode gives to no character."""
     is_private = (codes >= 0xE000) & (codes < 0xF900) | (codes >= 0xF0000)
-    is_none = (codes & 0xFFFE) == 0xFFFE
+    is_none = (codes == 0xFFFF) | ((codes > 0xFFFF) & ((codes & 0xFFFE) == 0xFFFE))
     found: NDArray[np.bool_] = is_private | is_none | np.isin(codes, _NO_CHARACTER)
     return found
 

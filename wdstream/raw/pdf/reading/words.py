@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.raw.pdf.reading.bidi import MIRROR, Element, element_of
+from wdstream.text.characters import plain_letters
 from wdstream.text.joining import JOINER
 
 _TURNED_BY_PDFIUM = MIRROR | dict(zip("“”‘’", "”“’‘", strict=True))
@@ -120,7 +121,7 @@ class PrintedLine:
                 marks.append(at)
                 continue
             left, right = self._boxes[at].tolist()
-            text, last = _as_letters(code), glyphs[-1] if glyphs else None
+            text, last = plain_letters(code), glyphs[-1] if glyphs else None
             is_same_glyph = last is not None and (last.left, last.right) == (left, right) and right > left
             if last and is_same_glyph and text.isalpha() and last.places[-1] == at - 1:
                 last.places.append(at)
@@ -235,13 +236,6 @@ def _font_sizes(characters: PageCharacters, line: NDArray[np.intp]) -> NDArray[n
     sizes[numbers >= 0] = characters.objects.font_sizes[numbers[numbers >= 0]]
     known = sizes[sizes > 0]
     return np.where(sizes > 0, sizes, np.median(known) if len(known) else 1).astype(np.float32)
-
-
-def _as_letters(code: str) -> str:
-    """Presentation forms of letters and ligatures as letters."""
-    if "\ufb1d" <= code <= "\ufdff" or "\ufe70" <= code <= "\ufefc":
-        return unicodedata.normalize("NFKC", code).strip() or code
-    return code
 
 
 def _ligature(text: str, added: str) -> str:

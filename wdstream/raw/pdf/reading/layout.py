@@ -1,0 +1,110 @@
+"""Lines of a page in the order of its layout: columns one after the other, from the top, whatever order the file has.
+
+The analysis is pdfminer.six's, over PDFium's characters.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.errors import needs_extra
+from wdstream.raw.pdf.characters import PageCharacters
+from wdstream.raw.pdf.reading.lines import BROKEN_WORD, Line, split_lines
+from wdstream.text.script import right_to_left_letters
+
+_SPACE = 0x20
+_ONE_LINE = 2.0  # of its highest character
+_NEAR = 1.5  # of the line's height
+
+
+def layout_lines(characters: PageCharacters, numbers: NDArray[np.intp]) -> list[Line]:
+    """The lines of a page in layout order: for each the numbers of its characters.
+
+    Columns of a page that is mostly right-to-left go from the right. Characters of a line go from left to right, those
+    of right-to-left lines in PDFium's order, with the spaces that PDFium put between them.
+
+    Args:
+        characters: of the page.
+        numbers: those that count, with what PDFium put in.
+
+    Raises:
+        ConfigError: pdfminer.six is not installed.
+    """
+    lines = [line for line in _lines(characters, numbers) if not characters.is_generated[line].all()]
+    if not lines:
+        return []
+    boxes = _line_boxes(characters, lines)
+    from_right = bool(right_to_left_letters(characters.codes[numbers]).mean() > 0.5)
+    printed = [line[~characters.is_generated[line]] for line in lines]
+    printed = [line[np.argsort(boxes[line, 0] * (-1 if from_right else 1), kind="stable")] for line in printed]
+    found = _analysed(np.concatenate(printed), boxes, from_right=from_right)
+    return [_with_spaces(characters, line, numbers) for line in found]
+
+
+def _lines(characters: PageCharacters, numbers: NDArray[np.intp]) -> Iterator[Line]:
+    """PDFium's lines; it has no line end after a hyphen that breaks a word."""
+    for line in split_lines(characters, numbers):
+        is_break = (characters.codes[line] == BROKEN_WORD) & characters.is_mapped[line]
+        yield from (part for part in np.split(line, np.flatnonzero(is_break) + 1) if len(part))
+
+
+def _line_boxes(characters: PageCharacters, lines: Sequence[Line]) -> NDArray[np.float64]:
+    """(n, 4) boxes of the page's characters, as high as their line, and wide up to the next one where that is near.
+
+    So neither low signs nor leaders of points fall out of their line, and columns stay apart.
+    """
+    boxes = characters.boxes.astype(np.float64)
+    for line in lines:
+        inked = line[~characters.is_generated[line]]
+        heights = boxes[inked, 3] - boxes[inked, 1]
+        top, bottom = boxes[inked, 1].min(), boxes[inked, 3].max()
+        if bottom - top > _ONE_LINE * heights.max():
+            continue  # written downwards, or in several lines for all that PDFium says
+        boxes[line, 1], boxes[line, 3] = top, bottom
+        inked = inked[np.argsort(boxes[inked, 0], kind="stable")]
+        gaps = boxes[inked[1:], 0] - boxes[inked[:-1], 2]
+        near = (gaps > 0) & (gaps < _NEAR * (boxes[inked[0], 3] - boxes[inked[0], 1]))
+        boxes[inked[:-1][near], 2] = boxes[inked[1:][near], 0]
+    return boxes
+
+
+def _analysed(numbers: NDArray[np.intp], boxes: NDArray[np.float64], *, from_right: bool) -> Iterator[Line]:
+    """Lines as pdfminer.six finds them, each from left to right."""
+    with needs_extra("reading order by layout", "layout"):
+        from pdfminer.layout import LAParams, LTChar, LTComponent, LTPage, LTTextBox, LTTextLine
+
+    class Character(LTChar):
+        """A character by its box alone: the analysis asks for no more."""
+
+        def __init__(self, number: int, box: tuple[float, float, float, float]) -> None:
+            LTComponent.__init__(self, box)
+            self.number, self._text, self.upright, self.size = number, "x", True, box[3] - box[1]
+
+    right, bottom = boxes[numbers, 2].max(), boxes[numbers, 3].max()
+    page = LTPage(1, (0, 0, right, bottom))
+    for number in numbers.tolist():
+        left, top, end, low = boxes[number].tolist()
+        across = (right - end, right - left) if from_right else (left, end)
+        page.add(Character(number, (across[0], bottom - low, across[1], bottom - top)))
+    page.analyze(LAParams())
+    for box in page:
+        for line in box if isinstance(box, LTTextBox) else ():
+            if isinstance(line, LTTextLine):
+                yield np.array([item.number for item in line if isinstance(item, Character)], np.intp)
+
+
+def _with_spaces(characters: PageCharacters, line: Line, numbers: NDArray[np.intp]) -> Line:
+    """A line from left to right (in PDFium's order if right-to-left) with the spaces that PDFium put in it."""
+    centres = characters.boxes[line, 0] + characters.boxes[line, 2]
+    is_right = right_to_left_letters(characters.codes[line]).any()
+    ordered = np.sort(line) if is_right else line[np.lexsort((line, centres))]
+    counted = set(numbers.tolist())
+    found: list[int] = []
+    for number in ordered.tolist():
+        if found and number > found[-1] + 1:
+            between = range(found[-1] + 1, number)
+            if all(characters.is_generated[at] for at in between):
+                found += [at for at in between if at in counted and characters.codes[at] == _SPACE]
+        found.append(number)
+    return np.array(found, np.intp)
