@@ -1,6 +1,6 @@
 """A sample of somebody's tar gives one page through an index, a stream and single nodes, or one reason.
 
-Spans: shards, make_shards, nodes, pipeline.
+Spans: shards, make_shards, nodes, pipeline, config.
 """
 
 import io
@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.helpers.command import run
 from tests.helpers.paths import DATA
+from wdstream.config.build import lanes_from_config
+from wdstream.config.schema import load_config
 from wdstream.errors import PageError, ShardError
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family
@@ -185,6 +188,21 @@ def test_dotted_and_repeated_keys_in_streams(tmp_path: Path) -> None:
     assert (page.key, page.segments) == ("doc.v2", text_page("A"))
 
 
+def test_dotted_keys_by_the_configuration(tmp_path: Path, tiny_model: Path) -> None:
+    shutil.copyfile(CASES / "dotted" / "s-000000.tar", tmp_path / "s.tar")
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        f"model: {{path: {tiny_model}}}\n"
+        f"data: {{train: [{{path: {tmp_path}}}], streaming: {{lanes: 1, key_rule: dotted}}, global_batch_size: 1}}\n"
+        "tiling: {kind: none}\ntrain: {max_steps: 1}\n"
+    )
+    lanes = lanes_from_config(load_config(path))
+    with lanes.loader() as loader:
+        assert set(next(loader)["keys"][0]) == {"s.tar/doc.v2"}
+    plain = replace(lanes, settings=lanes.settings.replace(key_rule="webdataset"))
+    assert plain.fingerprints != lanes.fingerprints
+
+
 def png(size: tuple[int, int] = (60, 40)) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", size, "white").save(file, "PNG")
@@ -307,6 +325,28 @@ def test_images_and_texts_in_tars_of_their_own_begin_no_stream(tmp_path: Path, f
     with Lanes(urls=[texts, other], settings=settings).loader() as loader:
         batch = next(loader)
     assert (sorted(batch["keys"][0])[:2], batch["without_image"]) == (["other.tar/x", "other.tar/y"], 6)
+
+
+def test_the_command_refuses_or_leaves_out_and_lists(tmp_path: Path) -> None:
+    """Nothing from a tar reaches a terminal raw; the status is 1 where something is refused, 0 where it is left out."""
+    escape = "\x1b[31mred"
+    write(tmp_path / "s.tar", {"a.png": png(), "a.txt": b"a", f"{escape}.txt": b"t", "b.c.txt": b"t"})
+    (tmp_path / "t.tar").write_bytes(b"\x1f\x8b" + bytes(1000))
+    refused = run("index", tmp_path)
+    assert refused.returncode == 1
+    for part in (
+        "2 of 2 tars cannot be indexed",
+        "2 of 3 samples have bad names",
+        "--key dotted",
+        "compressed with gzip",
+    ):
+        assert part in refused.stderr
+    done = run("index", tmp_path, "--skip-bad", "--workers", "1")
+    assert done.returncode == 0
+    assert "0 of 1 samples have no image" in done.stdout
+    assert "\x1b" not in refused.stderr + done.stdout + done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "index" / "left_out.jsonl").read_text().splitlines()]
+    assert [(line["shard"], line["key"]) for line in lines] == [("t.tar", None), ("s.tar", escape), ("s.tar", "b")]
 
 
 def test_samples_without_image_are_counted(tmp_path: Path, tiny_model: Path) -> None:

@@ -103,6 +103,7 @@ def lanes_from_config(config: Config) -> "Lanes":
         tiling=tiling_from_config(config.tiling),
         lanes=streaming.lanes,
         shuffle=streaming.shuffle_buffer,
+        key_rule=streaming.key_rule,
         downscale=data.overlength == "downscale",
     )
     return Lanes(urls=urls, settings=settings, pixels=PixelSettings.within(data))

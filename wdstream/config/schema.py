@@ -11,6 +11,7 @@ from wdstream.errors import ConfigError
 from wdstream.pixels.settings import PixelSettings
 from wdstream.plan.settings import PlanSettings, WhereText
 from wdstream.settings import Settings
+from wdstream.shards.layout import KeyRule
 from wdstream.tiling.settings import TilingSettings
 
 
@@ -55,6 +56,9 @@ class StreamingConfig(Settings):
     shuffle_buffer: int = Field(default=64, gt=0)
     """Pages of a lane that are shuffled together, in memory with their images still encoded; the order of shards is
     shuffled, too."""
+    key_rule: KeyRule = "webdataset"
+    """Where the key of a sample ends in a name: at the first dot of the basename, as webdataset has it, or at the last,
+    `dotted`, for names such as `report.v2.jpg`."""
     allow_pipes: bool = False
     """Run the shell commands that `pipe:` paths hold, as you."""
 

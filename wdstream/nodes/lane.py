@@ -26,7 +26,7 @@ from wdstream.plan.order import combine, splitmix64
 from wdstream.plan.sample_lengths import LengthLimits
 from wdstream.plan.settings import PackSettings
 from wdstream.records import Failure, Page
-from wdstream.shards.layout import prefixed_key
+from wdstream.shards.layout import KeyRule, prefixed_key
 from wdstream.tiling.plugin import LoadedTiling
 from wdstream.tiling.policy import TilingPolicy
 
@@ -48,6 +48,8 @@ class LaneSettings(PackSettings):
     """V; a multiple of every world size that the run may have."""
     shuffle: PositiveInt = 64
     """Pages of a lane that are shuffled together, in memory likewise."""
+    key_rule: KeyRule = "webdataset"
+    """Where a key ends, see ReadTars."""
     downscale: bool = False
     """Shrink the images of pages that are too long for a pack, rather than leave them out."""
 
@@ -138,7 +140,11 @@ class Lane:
         self._opened = self._measured = self._fitted = 0
         self.left_out = LeftOut()
         self._shards = LaneShards(urls, lane=number, lanes=settings.lanes, seed=settings.seed, epochs=settings.epochs)
-        samples = Shuffle(ReadTars(self._shards, open_stream=self._open), buffer=settings.shuffle, seed=settings.seed)
+        samples = Shuffle(
+            ReadTars(self._shards, open_stream=self._open, keys=settings.key_rule),
+            buffer=settings.shuffle,
+            seed=settings.seed,
+        )
         self._packs: Pack[MeasuredPage] = Pack(
             Map(samples, self._measure, on_error="skip", name="LaneSource"),
             sequence_length=settings.sequence_length,

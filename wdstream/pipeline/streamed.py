@@ -69,9 +69,10 @@ class Lanes:
     def fingerprints(self) -> Fingerprints:
         """Of all that decides the stream, under the names that a plan's state has; part of every saved state."""
         settings = self.settings
+        keys = [] if settings.key_rule == "webdataset" else [settings.key_rule]  # states of before have no such setting
         return Fingerprints.of(
             index=shard_names(self.urls),
-            order=[settings.seed, settings.lanes, settings.shuffle],
+            order=[settings.seed, settings.lanes, settings.shuffle, *keys],
             packing=settings.packing,
             version=f"lanes-{STREAM_VERSION}",
             family=settings.family,

@@ -39,6 +39,7 @@ MESSAGES = "messages"
 ROW_SUFFIXES = (".jsonl", ".parquet", ".arrow")
 """Of files of rows."""
 _OPTIONS = re.compile(r"[,;.] (?:or say|say|Where it is)[^;.]*--(?:metadata-field|placeholder)[^;.]*")
+_DOTTED = "rename it, or let keys end at the last dot (wdstream index --key dotted, data.streaming.key_rule: dotted)"
 _TEXTS = "text is in txt, or in json as 'text', 'caption', 'content', 'messages' or 'conversations'"
 
 
@@ -67,14 +68,14 @@ def page_from_members(key: str, members: Mapping[str, bytes], *, text_chars: int
     if not parts.images:
         raise RowError(
             f"sample {key!r} has no image, text or json with {CONTENT!r}; found the members {sorted(members)}. "
-            "A key whose basename has a dot looks like this: rename it"
+            f"A key whose basename has a dot looks like this: {_DOTTED}"
         )
     if len(parts.images) > 1:
         raise _several_images(key, members)
     if parts.others:
         raise RowError(
             f"sample {key!r} has an image, and no text that is read: {_TEXTS}; found {sorted(members)}. A key whose "
-            "basename has a dot looks like this, too"
+            f"basename has a dot looks like this, too: {_DOTTED}"
         )
     return Page(key=key, images=(members[parts.images[0]],), segments=(ImageSegment(index=0),))
 
