@@ -266,3 +266,16 @@ def test_says_what_it_is_and_what_it_expects(folder: Path) -> None:
         Shards.open(3)  # type: ignore[arg-type]
     with pytest.raises(ShardIndexError, match=r"s-0\.tar: expected a folder of shards with an index, found a file"):
         Shards.open(folder / "s-0.tar")
+
+
+def test_damage_of_the_index_is_not_blamed_on_a_shard(folder: Path) -> None:
+    path = folder / "index" / "key_hash.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    for read in (Shards.read, Shards.key, Shards.read_page):
+        with pytest.raises(
+            ShardIndexError, match=r"^key_hash\.npy of the index of .* is damaged in rows 0 to 7"
+        ) as caught:
+            read(Shards.open(folder), 0)
+        assert "bring the right file back" not in str(caught.value)

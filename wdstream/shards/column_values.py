@@ -21,6 +21,8 @@ _LEAST = {
 def unit_of(name: str) -> str:
     """What the entries of a column are numbers of, for messages."""
     kind = name.partition(".")[0]
+    if kind == "metadata" and name.count(".") > 1:  # texts
+        return "bytes"
     return {"image_width": "images", "image_height": "images", "paragraphs": "paragraphs"}.get(kind, "rows")
 
 

@@ -246,6 +246,8 @@ class Shards:
             members = walk(read, wanted.offset, wanted.offset + wanted.length)
             names = [member.name for member in members if member.is_file]
             splits = [split_name(name, rule) for name in names for rule in KEY_RULES]
+        except ShardIndexError:
+            raise  # the index is at fault, not the shard
         except ShardError as error:
             raise self._changed(row, str(error)) from error
         keys = list(dict.fromkeys(split[0] for split in splits if split is not None))
@@ -314,6 +316,8 @@ class Shards:
             raise DamagedSampleError(str(self._changed(row, what)))
         try:
             return split_indexed(data, self.shard_name(row), int(self.key_hash[row]))
+        except ShardIndexError:
+            raise  # the index is at fault, not the shard
         except ShardError as error:
             raise self._changed(row, str(error)) from error
 
