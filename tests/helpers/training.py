@@ -1,5 +1,6 @@
 """A workplace for training runs, in this process or in others; what a run has written so far."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,9 +33,12 @@ class Workplace:
 
     def train(self, output: Path, *settings: str) -> int:
         """Exit status of one start of the training command on one process."""
+        return self.train_with((f"train.output={output}", *settings))
+
+    def train_with(self, settings: Sequence[str]) -> int:
+        """`train` with `train.output` among the settings."""
         AcceleratorState._reset_state(reset_partial_state=True)
-        arguments = [str(self.config_file), "--set", f"train.output={output}"]
-        return main([*arguments, *(word for setting in settings for word in ("--set", setting))])
+        return main([str(self.config_file), *(word for setting in settings for word in ("--set", setting))])
 
     def damaged_shards(self) -> tuple[Path, list[str]]:
         """Shards of pages, two of which have a sound header and a text, and half an image; with their keys."""

@@ -34,11 +34,19 @@ class _PrintableFormatter(logging.Formatter):
         return printable(super().format(record))
 
 
-def show_log() -> None:
-    """Print the package's warnings on standard error, written out as by `PrintableConsole`; once, however often called.
+class _PrintableRecord(logging.LogRecord):
+    """A line of any library's log, such as of one that quotes from a model folder."""
 
-    For commands: a program that uses the package has its own logging.
+    def getMessage(self) -> str:
+        return printable(super().getMessage())
+
+
+def show_log() -> None:
+    """Print the package's warnings on standard error; these and all other logs as `PrintableConsole` would.
+
+    Once, however often called. For commands: a program that uses the package has its own logging.
     """
+    logging.setLogRecordFactory(_PrintableRecord)
     log = logging.getLogger("wdstream")
     if not log.handlers and not logging.getLogger().handlers:
         handler = logging.StreamHandler()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wdstream.errors import ConfigError, WdstreamError, file_trouble
+from wdstream.text.characters import printable
 
 EPILOG = """\
 Start it through Accelerate, which says how many processes there are and how they share the model:
@@ -52,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path, overrides = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
+        from wdstream.report.console import show_log
+
+        show_log()
         from wdstream.config.schema import load_config
 
         config = load_config(path, overrides)
@@ -61,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (WdstreamError, OSError) as error:
         rank = os.environ.get("RANK", "0")
         message = file_trouble(error) if isinstance(error, OSError) else error
-        print(f"wdstream.train: {'' if rank == '0' else f'rank {rank}: '}{message}", file=sys.stderr, flush=True)
+        text = printable(f"wdstream.train: {'' if rank == '0' else f'rank {rank}: '}{message}")
+        print(text, file=sys.stderr, flush=True)
         return 2 if isinstance(error, ConfigError) else 1
     return 0
 

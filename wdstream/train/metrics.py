@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from wdstream.errors import TrainError, needs_extra
+from wdstream.report.console import PrintableConsole
 from wdstream.report.progress import ProgressBar
 from wdstream.runs.layout import RunLayout
 from wdstream.storage.json_lines import LineFile
@@ -100,7 +99,7 @@ class Metrics:
         self._window: list[StepMetrics] = []
         if not is_main:
             return
-        self._console = Console()
+        self._console = PrintableConsole()
         self._file = LineFile(files.metrics)
         self._eval_file = LineFile(files.evaluations)
         self._board = _open_board(files.tensorboard, first_step)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
-from rich.console import Console
 from safetensors.torch import load_file
 
 from wdstream.config.schema import Config, GenerateConfig, config_from_tree, load_config
 from wdstream.errors import ConfigError, TrainError
 from wdstream.families.base import Family
+from wdstream.report.console import PrintableConsole
 from wdstream.report.progress import ProgressBar
 from wdstream.runs.layout import RunLayout, name_as_file
 from wdstream.runs.record import read_run
@@ -69,7 +69,7 @@ def evaluate_finished(
     plans = plan_sets(config, world_size=world.size)
     engine = load_engine(config, accelerator, plans[0][1].family, final)
     for name, plan in plans:
-        with ProgressBar(Console(stderr=True, quiet=world.rank > 0)) as bar:
+        with ProgressBar(PrintableConsole(stderr=True, quiet=world.rank > 0)) as bar:
             on_progress = bar.task(f"evaluating {name}", "pages")
             reports[name] = measure_set(engine, plan, config=config, world=world, on_progress=on_progress)
         if reports[name].is_empty:
