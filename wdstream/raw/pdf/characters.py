@@ -60,13 +60,16 @@ class PageCharacters:
         return len(self.codes)
 
 
-def read_characters(text_page: Any, num_characters: int, to_pixels: NDArray[np.float64]) -> PageCharacters:
+def read_characters(
+    text_page: Any, num_characters: int, to_pixels: NDArray[np.float64], boxes: NDArray[np.float32]
+) -> PageCharacters:
     """Read the characters of an open text page.
 
     Args:
         text_page: of pypdfium2.
         num_characters: its count.
         to_pixels: (2, 3) affine transform from the page's space to pixels of the rendered page.
+        boxes: (n, 4) of the characters, from `read_boxes`.
     """
     calls, handle = pdfium_calls(), address(text_page.raw)
     numbers = range(num_characters)
@@ -84,7 +87,7 @@ def read_characters(text_page: Any, num_characters: int, to_pixels: NDArray[np.f
     objects = tuple(found for found in number_of if found is not None)
     return PageCharacters(
         codes=column(calls.code, np.uint32),
-        boxes=read_boxes(text_page, num_characters, to_pixels),
+        boxes=boxes,
         is_generated=column(calls.is_generated, np.int8) > 0,
         is_mapped=column(calls.map_error, np.int8) <= 0,
         object_number=np.fromiter((number_of[found] for found in handles), np.int32, num_characters),
@@ -103,12 +106,13 @@ def read_boxes(text_page: Any, num_characters: int, to_pixels: NDArray[np.float6
 
 
 def boxes_in_pixels(boxes: NDArray[np.float64], to_pixels: NDArray[np.float64]) -> NDArray[np.float32]:
-    """(n, 4) boxes of the page's space, left, right, bottom, top, as left, top, right, bottom in pixels; zeros stay."""
-    corners = np.empty((len(boxes), 2, 2))  # corner, (x, y): opposite corners stay so, pages turn by right angles
-    corners[:, 0] = boxes[:, (0, 2)] @ to_pixels[:, :2].T + to_pixels[:, 2]
-    corners[:, 1] = boxes[:, (1, 3)] @ to_pixels[:, :2].T + to_pixels[:, 2]
-    placed = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
-    placed[~boxes.any(axis=1)] = 0
+    """(n, 4) boxes of the page's space, left, right, bottom, top, as left, top, right, bottom in pixels; empty ones are zeros."""
+    left, right, bottom, top = np.ascontiguousarray(boxes.T)
+    (a, c, e), (b, d, f) = to_pixels
+    x = a * left + c * bottom + e, a * right + c * top + e  # opposite corners stay so: pages turn by right angles
+    y = b * left + d * bottom + f, b * right + d * top + f
+    placed = np.stack([np.minimum(*x), np.minimum(*y), np.maximum(*x), np.maximum(*y)], axis=1)
+    placed[(left == right) & (bottom == top)] = 0
     return placed.astype(np.float32)
 
 

@@ -48,4 +48,4 @@ class TextLayer:
     @cached_property
     def characters(self) -> PageCharacters:
         """All that is known of each character; takes a few microseconds per character."""
-        return read_characters(self._text_page, self.num_characters, self._to_pixels)
+        return read_characters(self._text_page, self.num_characters, self._to_pixels, self.boxes)

@@ -58,13 +58,15 @@ def find_scan_layer(
     Raises:
         SourceError: most of the layer is where the picture is blank.
     """
+    none = np.zeros(len(characters), np.bool_)
+    if not hidden.any():
+        return ScanLayer(keep=none, doubled=none)
     centres = centres_of(characters.boxes)
     over_image = hidden & in_any(centres, images[:, :4])
     layer = over_image & unpainted
     beneath = over_image & covered
     if beneath.sum() >= _MIN_TEXT_SHARE * (hidden | shown).sum() and _page_share(images, picture) >= _MIN_PAGE_SHARE:
         layer |= beneath
-    none = np.zeros(len(characters), np.bool_)
     if not layer.any():
         return ScanLayer(keep=none, doubled=none)
     words = words_of(characters.codes, layer)

@@ -83,12 +83,12 @@ def find_visible(
     outside = boxed & _is_outside(layer.boxes, picture)
     blank = boxed & ~outside
     blank[blank] = is_blank(picture, layer.boxes[blank])
-    looks_sound = not (outside.any() or blank.any() or has_layers or objects.odd_texts)
-    if looks_sound and not objects.has_covered_text() and not may_be_doubled(layer, boxed):
+    is_doubled = may_be_doubled(layer, boxed)
+    looks_sound = not (outside.any() or blank.any() or has_layers or objects.odd_texts or is_doubled)
+    if looks_sound and not objects.has_covered_text():
         return VisibleCharacters(keep=np.ones(len(real), np.bool_), num_characters=int(real.sum()))
-    return _Judge(layer.characters, objects, picture, real=real, boxed=boxed).judge(
-        outside, blank, draw_without, has_layers=has_layers
-    )
+    judge = _Judge(layer.characters, objects, picture, real=real, boxed=boxed, may_be_doubled=is_doubled)
+    return judge.judge(outside, blank, draw_without, has_layers=has_layers)
 
 
 class _Judge:
@@ -102,7 +102,9 @@ class _Judge:
         *,
         real: CharacterMask,
         boxed: CharacterMask,
+        may_be_doubled: bool,
     ) -> None:
+        self._may_be_doubled = may_be_doubled
         self._characters = characters
         self._objects = objects
         self._picture = picture
@@ -111,7 +113,8 @@ class _Judge:
         self._keep = self._real.copy()
         self._reasons: Counter[str] = Counter()
         text_orders = [objects.texts.get(handle, 0) for handle in characters.objects.handles]
-        self._orders = np.array([*text_orders, 0])[characters.object_number]
+        orders = np.array([*text_orders, 0])[characters.object_number]
+        self._covered = latest_over(centres_of(characters.boxes), objects.covers) > orders
 
     def judge(
         self, outside: CharacterMask, blank: CharacterMask, draw_without: DrawWithout, *, has_layers: bool
@@ -122,7 +125,7 @@ class _Judge:
         suspected = self._suspected(blank, has_layers=has_layers)
         drawn = self._drawn(suspected, draw_without)
         hidden = self._keep & self._boxed & ~drawn
-        covered = latest_over(centres_of(characters.boxes), self._objects.covers) > self._orders
+        covered = self._covered
         modes = np.array([*characters.objects.render_modes, 0])[characters.object_number]
         alphas = np.array([*characters.objects.colours[:, 3], 255])[characters.object_number]
         unpainted = np.isin(modes, _INVISIBLE_MODES) | (alphas == 0)
@@ -163,11 +166,11 @@ class _Judge:
         characters, objects = self._characters, self._objects
         handles = characters.objects.handles
         suspected = np.array([handle in objects.odd_texts or has_layers for handle in handles], np.bool_)
-        over_image = in_any(centres_of(characters.boxes), objects.images[:, :4])
+        images = objects.images[:, :4] if objects.clipped_texts else objects.images[:0, :4]
+        over_image = in_any(centres_of(characters.boxes), images)
         clipped = np.array([handle in objects.clipped_texts for handle in handles], np.bool_)
-        covered = latest_over(centres_of(characters.boxes), objects.covers) > self._orders
         marked = self._keep & self._boxed
-        for mask in (blank & marked, covered & marked):
+        for mask in (blank & marked, self._covered & marked):
             suspected[characters.object_number[mask]] = True
         suspected |= clipped & np.isin(np.arange(len(handles)), characters.object_number[over_image & marked])
         unread = np.setdiff1d(np.arange(len(handles)), characters.object_number[marked])
@@ -213,7 +216,9 @@ class _Judge:
 
     def _without_doubles(self, scan: ScanLayer) -> VisibleCharacters:
         characters = self._characters
-        doubled = find_doubled(characters, self._keep & self._boxed, from_scan=scan.keep)
+        doubled = np.zeros(len(characters), np.bool_)
+        if self._may_be_doubled or scan.keep.any():
+            doubled = find_doubled(characters, self._keep & self._boxed, from_scan=scan.keep)
         num_doubled = self._reasons["invisible over visible text"] + int(doubled.sum())
         self._drop(doubled, "a second layer")
         self._reasons += Counter()  # without the zero that looking up has put there
