@@ -20,6 +20,13 @@ def is_blank_code(codes: NDArray[np.uint32]) -> CharacterMask:
     return blank
 
 
+def is_letter_code(codes: NDArray[np.uint32]) -> CharacterMask:
+    """(n,) whether a code point is a digit or letter of ASCII, or above all signs of Latin-1."""
+    basic = codes | 0x20
+    letter: CharacterMask = ((basic >= 0x61) & (basic <= 0x7A)) | ((codes >= 0x30) & (codes <= 0x39))
+    return letter | ((codes >= 0xC0) & (codes < 0x2000))
+
+
 def words_of(codes: NDArray[np.uint32], chosen: CharacterMask) -> NDArray[np.intp]:
     """(n,) number of the word that a character belongs to, a run of chosen ones on one line; -1 if not chosen."""
     goes_on = chosen & (codes != _HYPHEN_AT_LINE_END)

@@ -106,7 +106,7 @@ def read_boxes(text_page: Any, num_characters: int, to_pixels: NDArray[np.float6
 
 
 def boxes_in_pixels(boxes: NDArray[np.float64], to_pixels: NDArray[np.float64]) -> NDArray[np.float32]:
-    """(n, 4) left, top, right, bottom in pixels of boxes of the page: left, right, bottom, top; empty ones are zeros."""
+    """(n, 4) left, top, right, bottom in pixels of (n, 4) left, right, bottom, top of the page; zeros if empty."""
     left, right, bottom, top = np.ascontiguousarray(boxes.T)
     (a, c, e), (b, d, f) = to_pixels
     x = a * left + c * bottom + e, a * right + c * top + e  # opposite corners stay so: pages turn by right angles

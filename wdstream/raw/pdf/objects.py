@@ -72,9 +72,10 @@ def read_objects(page: int, to_pixels: Matrix, num_own: int | None = None) -> Pa
     walk.visit((calls.object_of_page(page, number) for number in range(min(num_own, count))), to_pixels, 0)
     annotations: dict[int, int] = {}
     for number in range(num_own, count):
-        known = len(walk.texts)
-        walk.visit(iter([calls.object_of_page(page, number)]), to_pixels, 0)
-        annotations.update(dict.fromkeys([*walk.texts][known:], number))
+        for handle, matrix in walk.parts(calls.object_of_page(page, number), to_pixels):
+            known = len(walk.texts)
+            walk.visit(iter([handle]), matrix, 1)
+            annotations.update(dict.fromkeys([*walk.texts][known:], len(annotations)))
     return PageObjects(
         texts=walk.texts,
         odd_texts=walk.odd_texts,
@@ -123,14 +124,20 @@ class _Walk:
             self.clipped_texts.add(handle)
 
     def _form(self, handle: int, matrix: Matrix, depth: int) -> None:
+        parts = [*self.parts(handle, matrix)]
+        if parts:
+            self.visit((part for part, _ in parts), parts[0][1], depth + 1)
+
+    def parts(self, handle: int, matrix: Matrix) -> Iterator[tuple[int, Matrix]]:
+        """The objects in a form and the transform of its space to pixels; PDFium has all annotations in one form."""
         calls = self._calls
-        if not calls.form_matrix(handle, ctypes.addressof(self._reals)):
+        if calls.kind(handle) != _FORM or not calls.form_matrix(handle, ctypes.addressof(self._reals)):
             return
         a, b, c, d, e, f = self._reals
         inner = matrix[:, :2] @ np.array([[a, c, e], [b, d, f]])
         inner[:, 2] += matrix[:, 2]
-        count = calls.count_in_form(handle)
-        self.visit((calls.object_of_form(handle, number) for number in range(count)), inner, depth + 1)
+        for number in range(calls.count_in_form(handle)):
+            yield calls.object_of_form(handle, number), inner
 
     def _fills(self, handle: int) -> bool:
         """Whether a path fills an area, or strokes as thick as one in its own units."""

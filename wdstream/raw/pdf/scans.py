@@ -24,6 +24,8 @@ _MAX_WITHOUT_INK = 0.5
 _MIN_LINES = 5
 """Of fewer, those without ink are dropped; a layer of as many that mostly misses its picture belongs to another."""
 _GRID = 64
+_AROUND = 0.15
+"""Of a glyph's height."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +73,11 @@ def find_scan_layer(
         return ScanLayer(keep=none, doubled=none)
     words = words_of(characters.codes, layer)
     count = int(words.max()) + 1
-    doubled = _by_word(words, count, layer & in_any_of_many(centres, characters.boxes[shown]))[words] & layer
     lines = lines_of(characters.codes, layer)
+    over_shown = layer & in_any_of_many(centres, _wider(characters.boxes[shown]))
+    doubled = layer & (
+        _by_word(words, count, over_shown)[words] | _by_word(lines, int(lines.max()) + 1, over_shown)[lines]
+    )
     boxes = _boxes_of(characters.boxes[layer], lines[layer], int(lines.max()) + 1)
     blank = is_blank(picture, boxes)
     if len(blank) >= _MIN_LINES and blank.mean() > _MAX_WITHOUT_INK:
@@ -100,8 +105,14 @@ def in_any_of_many(points: NDArray[np.float32], boxes: NDArray[np.float32]) -> C
     return found
 
 
+def _wider(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Boxes of glyphs with the space around these, which thin letters have more of than ink."""
+    margin = (boxes[:, 3] - boxes[:, 1]) * _AROUND
+    return boxes + np.stack([-margin, -margin, margin, margin], axis=1)
+
+
 def _by_word(words: NDArray[np.intp], count: int, mask: CharacterMask) -> CharacterMask:
-    """(count,) whether the mask holds for half of a word's characters or more."""
+    """(count,) whether the mask holds for half of a word's, or line's, characters or more."""
     chosen = words >= 0
     sizes = np.bincount(words[chosen], minlength=count)
     held = np.bincount(words[chosen], weights=mask[chosen], minlength=count)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.raw.pdf.blanks import is_blank_code, settle_blanks
+from wdstream.raw.pdf.blanks import is_blank_code, is_letter_code, settle_blanks
 from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.raw.pdf.doubled import find_doubled, may_be_doubled
 from wdstream.raw.pdf.ink import Picture, is_blank, is_different
@@ -28,6 +28,8 @@ MIN_FONT_PIXELS = 3.0
 """Height of a font's em in pixels of the rendered page, under which no text is readable: its small letters are one
 pixel high, and no two of them look different. Judged by the font, since dots and accents are small in any; and by the
 tallest glyph of the text, too, since fonts made of bitmaps may have an em of one unit."""
+_TINY = 0.75
+"""Of the em: height of the letters of a font."""
 _MAX_ROUNDS = 3
 """Pictures drawn without texts: one, unless suspected texts overlap each other."""
 _INVISIBLE_MODES = (3, 7)
@@ -83,8 +85,10 @@ def find_visible(
     outside = boxed & _is_outside(layer.boxes, picture)
     blank = boxed & ~outside
     blank[blank] = is_blank(picture, layer.boxes[blank])
+    tiny = boxed & is_letter_code(layer.codes)
+    tiny &= (layer.boxes[:, 2:] - layer.boxes[:, :2]).max(axis=1) < _TINY * MIN_FONT_PIXELS
     is_doubled = may_be_doubled(layer, boxed)
-    looks_sound = not (outside.any() or blank.any() or has_layers or objects.odd_texts or is_doubled)
+    looks_sound = not (outside.any() or blank.any() or tiny.any() or has_layers or objects.odd_texts or is_doubled)
     if looks_sound and not objects.has_covered_text():
         return VisibleCharacters(keep=np.ones(len(real), np.bool_), num_characters=int(real.sum()))
     judge = _Judge(layer.characters, objects, picture, real=real, boxed=boxed, may_be_doubled=is_doubled)

@@ -1,0 +1,174 @@
+"""Pages written by hand: each hides a text in its own way, or seems to."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.pdf_files import form, image, line, write_pdf
+from tests.raw.pdf.test_source import read, text_of
+
+SEEN = line("Seen by all", 40, 150)
+HIDDEN = "Hidden words"
+NOISE = [bytes((x * 37 + y * 91 + x * y * 13) % 256 for x in range(300)) for y in range(200)]
+SCAN = [bytes(0 if 40 < y < 52 and x % 5 < 2 else 255 for x in range(300)) for y in range(200)]
+OCG = "/OCProperties<</OCGs[20 0 R]/D<</OFF[20 0 R]>>>>"
+GROUP = {20: "<</Type/OCG/Name(hidden)>>"}
+GREY = "/ExtGState<</T<</ca 0.4>>/N<</ca 0>>>>"
+
+
+def page_of(path: Path, content: str, **more: Any) -> Mapping[str, object]:
+    """Text and metadata of a page with this content."""
+    page = read(write_pdf(path / "x.pdf", content, **more))
+    return {"text": text_of(page), **page.page.meta}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "more"),
+    [
+        (f"3 Tr {line(HIDDEN, 40, 100)}", "invisible", {}),
+        (f"7 Tr {line(HIDDEN, 40, 100)}", "invisible", {}),
+        (f"1 g {line(HIDDEN, 40, 100)}", "no contrast", {}),
+        (f"0.93 g {line(HIDDEN, 40, 100)}", "no contrast", {}),
+        (f"0.2 0.3 0.6 rg 0 80 300 60 re f 0.22 0.32 0.6 rg {line(HIDDEN, 40, 100)}", "no contrast", {}),
+        (f"0 g 30 80 200 60 re f {line(HIDDEN, 40, 100)}", "no contrast", {}),
+        (line(HIDDEN, 40, 100, 1), "too small to read", {}),
+        (f"{line(HIDDEN, 40, 100)} 0 g 30 95 200 25 re f", "covered", {}),
+        (f"{line(HIDDEN, 40, 100)} 1 1 1 rg 30 95 200 25 re f", "covered", {}),
+        (f"{line(HIDDEN, 40, 100)} 25 w 30 104 m 230 104 l S", "covered", {}),
+        (line(HIDDEN, 400, 100), "outside the page", {}),
+        (line(HIDDEN, 40, -40), "outside the page", {}),
+        (f"q 0 0 300 50 re W n {line(HIDDEN, 40, 100)} Q", "no contrast", {}),
+        (f"/N gs {line(HIDDEN, 40, 100)}", "invisible", {"resources": GREY}),
+        (
+            f"/OC /L BDC {line(HIDDEN, 40, 150)} EMC",  # over the text that is seen
+            "not drawn",
+            {"resources": "/Properties<</L 20 0 R>>", "catalog": OCG, "objects": GROUP},
+        ),
+        (
+            f"/OC /L BDC {line(HIDDEN, 40, 100)} EMC",
+            "no contrast",
+            {
+                "resources": "/Properties<</L 21 0 R>>",
+                "catalog": OCG,
+                "objects": {**GROUP, 21: "<</Type/OCMD/OCGs[20 0 R]/P/AllOn>>"},
+            },
+        ),
+        (
+            "/X Do",
+            "not drawn",
+            {
+                "resources": "/XObject<</X 10 0 R>>",
+                "catalog": OCG,
+                "objects": {**GROUP, 10: form(line(HIDDEN, 42, 150), "/OC 20 0 R")},
+            },
+        ),
+        (
+            f"{line(HIDDEN, 40, 100)} q 150 0 0 40 30 90 cm /P Do Q",
+            "covered",
+            {"resources": "/XObject<</P 10 0 R>>", "objects": {10: image(NOISE, 300)}},
+        ),
+    ],
+)
+def test_text_that_is_not_seen(tmp_path: Path, content: str, reason: str, more: dict[str, Any]) -> None:
+    found = page_of(tmp_path, f"{SEEN} q {content} Q {line('and this', 40, 30)}", **more)
+    assert found["text"] == "Seen by all\nand this"
+    dropped = found["text_dropped"]
+    assert isinstance(dropped, dict)
+    assert reason in dropped
+    assert sum(dropped.values()) == 11
+    assert found["text_visible"] == 0.5926
+
+
+@pytest.mark.parametrize(
+    ("content", "more"),
+    [
+        (f"0 g 30 80 200 60 re f 1 g {line(HIDDEN, 40, 100)}", {}),  # white on black
+        (f"1 Tr {line(HIDDEN, 40, 100, 24)}", {}),  # only outlined
+        (f"0.8 g {line(HIDDEN, 40, 100)}", {}),
+        (f"{line(HIDDEN, 40, 100)} q /T gs 1 1 0 rg 30 95 200 25 re f Q", {"resources": GREY}),  # a marker
+        (f"{line(HIDDEN, 40, 100)} 30 95 200 25 re S", {}),  # a frame
+        (f"0 0 1 rg 30 95 200 25 re f 1 0 0 rg {line(HIDDEN, 40, 100)}", {}),
+        (f"q 30 95 200 25 re W n {line(HIDDEN, 40, 100)} Q", {}),
+        ("/X Do", {"resources": "/XObject<</X 10 0 R>>", "objects": {10: form(line(HIDDEN, 40, 100))}}),
+        (
+            f"q 300 0 0 200 0 0 cm /P Do Q 1 0 0 rg {line(HIDDEN, 40, 100)}",
+            {"resources": "/XObject<</P 10 0 R>>", "objects": {10: image(SCAN, 300)}},
+        ),
+        (
+            f"/OC /L BDC {line(HIDDEN, 40, 100)} EMC",
+            {
+                "resources": "/Properties<</L 20 0 R>>",
+                "catalog": "/OCProperties<</OCGs[20 0 R]/D<</ON[20 0 R]>>>>",
+                "objects": GROUP,
+            },
+        ),
+        (line(HIDDEN, 40, 100, 3), {}),
+        (f"BT /F 14 Tf 40 100 Td ({HIDDEN}) Tj 0.4 0 Td ({HIDDEN}) Tj ET", {}),  # a fake bold counts once
+    ],
+)
+def test_text_that_is_seen(tmp_path: Path, content: str, more: dict[str, Any]) -> None:
+    found = page_of(tmp_path, f"q {content} Q", **more)
+    assert found["text"] == HIDDEN
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_a_turned_and_cropped_page_has_the_text_inside_the_crop(tmp_path: Path, rotation: int) -> None:
+    content = line("Inside", 100, 100, 10) + line("Outside", 20, 20, 10) + line("Beyond", 220, 190, 10)
+    found = page_of(tmp_path, content, page=f"/MediaBox[0 0 300 210]/CropBox[90 90 180 120]/Rotate {rotation}")
+    assert found["text"] == "Inside"
+    assert found["text_dropped"] == {"outside the page": 13}
+
+
+def test_the_layer_of_a_scan_is_kept(tmp_path: Path) -> None:
+    more = {"resources": "/XObject<</P 10 0 R>>", "objects": {10: image(SCAN, 300)}}
+    picture = "q 300 0 0 200 0 0 cm /P Do Q"
+    for content in (
+        f"{picture} 3 Tr {line('Read by a machine', 40, 150)}",
+        f"3 Tr {line('Read by a machine', 40, 150)} {picture}",
+        f"{line('Read by a machine', 40, 150)} {picture}",
+    ):
+        found = page_of(tmp_path, content, **more)
+        assert (found["text"], found["text_from"]) == ("Read by a machine", "ocr layer")
+    found = page_of(tmp_path, f"{picture} 3 Tr {line('Read', 40, 150)} {line('stuffed with words', 40, 30)}", **more)
+    assert (found["text"], found["text_dropped"]) == ("Read", {"invisible": 16})
+
+
+def test_an_invisible_layer_over_visible_text_repeats_it(tmp_path: Path) -> None:
+    more = {"resources": "/XObject<</P 10 0 R>>", "objects": {10: image(SCAN, 300)}}
+    content = f"q 300 0 0 200 0 0 cm /P Do Q {SEEN} 3 Tr {line('Seem by al1', 41, 151)}"
+    found = page_of(tmp_path, content, **more)
+    assert (found["text"], found["text_doubled"]) == ("Seen by all", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text"),
+    [
+        ("/Subtype/FreeText/F 4", "Seen by all\nStamped"),
+        ("/Subtype/FreeText/F 2", "Seen by all"),  # hidden
+        ("/Subtype/FreeText/F 32", "Seen by all"),  # not for the screen
+        ("/Subtype/Popup/F 4", "Seen by all"),
+        ("/Subtype/Stamp/F 0", "Seen by all\nStamped"),  # not for print
+    ],
+)
+def test_annotations_as_viewers_draw_them(tmp_path: Path, annotation: str, text: str) -> None:
+    entries = f"/MediaBox[0 0 300 200]/Annots[<</Type/Annot{annotation}/Rect[40 60 160 90]/AP<</N 10 0 R>>>>]"
+    objects = {10: form(line("Stamped", 5, 8), box="0 0 120 30")}
+    assert page_of(tmp_path, SEEN, page=entries, objects=objects)["text"] == text
+
+
+def test_fields_come_after_what_is_left_of_them(tmp_path: Path) -> None:
+    fields = "".join(
+        f"<</Type/Annot/Subtype/Widget/FT/Tx/T({name})/F 4/Rect[{x} {y} {x + 80} {y + 18}]/AP<</N {number} 0 R>>>>"
+        for name, x, y, number in (("city", 190, 147, 11), ("name", 85, 147, 10), ("day", 85, 97, 12))
+    )
+    values = zip((10, 11, 12), ("Ann", "Bern", "Monday"), strict=True)
+    found = page_of(
+        tmp_path,
+        line("Name:", 40, 150) + line("of", 170, 150) + line("Day:", 40, 100) + line("End", 40, 40),
+        page=f"/MediaBox[0 0 300 200]/Annots[{fields}]",
+        catalog="/AcroForm<</Fields[]>>",
+        objects={number: form(line(value, 2, 4), box="0 0 80 18") for number, value in values},
+    )
+    assert found["text"] == "Name: Ann of Bern\nDay: Monday\nEnd"
