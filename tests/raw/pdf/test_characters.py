@@ -36,7 +36,7 @@ def test_the_codes_are_the_text_layer(path: Path) -> None:
 
 
 def test_what_is_known_of_a_character_and_its_object() -> None:
-    characters = characters_of(PDF / "tables-data_dtype-en.pdf")
+    characters = characters_of(CASES / "tables-data_dtype-en.pdf")
     outside = ((characters.boxes[:, :2] >= (1091, 509)) | (characters.boxes[:, 2:] <= 0)).any(axis=1)
     assert (outside & ~characters.is_generated).sum() > 1500
     assert {*characters.objects.render_modes.tolist(), *characters.objects.angles.tolist()} == {0}
