@@ -116,7 +116,10 @@ GOOD: dict[str, dict[str, tuple[Segment, ...] | None]] = {
 BAD: dict[str, dict[str, str]] = {
     "hardlink": {"b": "its part 'png' is a hard link to 'a.png', so its bytes are not in the sample"},
     "symlink": {"b": "its part 'png' is a symbolic link to 'a.png', so its bytes are not in the sample"},
-    "webp_heic": {"a": "not an image", "b": "not an image"},
+    "webp_heic": {
+        "a": "AVIF, PPM; convert it to PNG or JPEG, which the package pillow-jxl-plugin does",
+        "b": "not an image: 50 bytes that start with b'000000000000'",
+    },
 }
 
 
@@ -230,9 +233,9 @@ KINDS: dict[str, tuple[dict[str, bytes], str]] = {
     "bytes": ({"bin": png(), "txt": b"t"}, ""),
     "one-page": ({"tiff": tiff(1), "txt": b"t"}, ""),
     "pages": ({"tif": tiff(2), "txt": b"t"}, "TIFF image has several pages"),
-    "heic": ({"heic": b"\0\0\0\x18ftypheic" + bytes(20), "txt": b"t"}, "not an image"),
+    "heic": ({"heic": b"\0\0\0\x18ftypheic" + bytes(20), "txt": b"t"}, "the package pillow-heif does"),
     "jxl": ({"jxl": b"\xff\x0a" + bytes(20), "txt": b"t"}, "not an image"),
-    "pdf": ({"pdf": b"%PDF-1.7\n%\xe2\xe3", "txt": b"t"}, "not an image"),
+    "pdf": ({"pdf": b"%PDF-1.7\n%\xe2\xe3", "txt": b"t"}, "its pages are drawn by `wdstream make-shards`"),
     "npy": ({"npy": b"\x93NUMPY\x01\0" + bytes(100), "txt": b"t"}, "bytes that are not text"),
     "pyd": ({"pyd": b"\x80\x04\x95" + bytes(10), "txt": b"t"}, "bytes that are not text"),
     "data": ({"data": png(), "jpg": jpeg(), "txt": b"t"}, "a page has one image"),

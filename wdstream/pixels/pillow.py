@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import ConfigError, DecodeError
-from wdstream.text.image_names import IMAGE_MAGIC, image_format
+from wdstream.text.image_names import IMAGE_MAGIC, image_format, unread_format
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -47,6 +47,14 @@ _LATE_PLUGINS = {
 }
 
 
+_CONVERTERS = {
+    "HEIC": "convert it to JPEG or PNG, which the package pillow-heif does",
+    "JPEG XL": "convert it to PNG or JPEG, which the package pillow-jxl-plugin does",
+    "PDF": "its pages are drawn by `wdstream make-shards`",
+}
+"""What to do about formats that are known but not read."""
+
+
 def sniff_format(data: bytes) -> str:
     """The format's name as Pillow spells it, from the first bytes.
 
@@ -56,7 +64,10 @@ def sniff_format(data: bytes) -> str:
     name = image_format(data)
     if name is not None:
         return name
-    known = ", ".join(name for name, _, _ in IMAGE_MAGIC)
+    known, other = ", ".join(name for name, _, _ in IMAGE_MAGIC), unread_format(data)
+    if other is not None:
+        advice = _CONVERTERS.get(other, "convert it to PNG or JPEG")
+        raise DecodeError(f"not an image that is read: {other}, expected one of {known}; {advice}")
     raise DecodeError(f"not an image: {len(data)} bytes that start with {data[:12]!r}; expected one of {known}")
 
 

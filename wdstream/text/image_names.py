@@ -66,6 +66,11 @@ def image_format(data: bytes) -> str | None:
     return next((name for name, start, magics in IMAGE_MAGIC if data.startswith(magics, start)), None)
 
 
+def unread_format(data: bytes) -> str | None:
+    """The name of a format of images or pages that is known but not read, from its first bytes."""
+    return next((name for name, start, magics in _OTHER_MAGIC if data.startswith(magics, start)), None)
+
+
 def looks_like_image(data: bytes) -> bool:
     """Whether bytes, of which the first 64 suffice, are an image or a page of any known format."""
     head = data[:64]
