@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -179,15 +180,15 @@ except Exception as error:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
-@pytest.mark.parametrize("name", ["index.json", f"supervised.{NAME}.npy", "crc.npy"])
+@pytest.mark.parametrize("name", ["index.json", f"supervised.{NAME}.npy", "crc.npy", ""])
 def test_a_file_of_another_user_is_forbidden_not_absent(name: str, folder: Path) -> None:
-    for parent in (folder, *folder.parents):
-        if str(parent).startswith("/tmp/pytest"):
-            parent.chmod(0o755)
-    (folder / "index").chmod(0o755)
-    (folder / "index" / name).chmod(0)
-    command = [sys.executable, "-c", OPENED_BY_ANOTHER_USER, str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    with tempfile.TemporaryDirectory() as open_to_all:  # pytest's folders are its user's alone
+        Path(open_to_all).chmod(0o755)
+        copy = shutil.copytree(folder, Path(open_to_all) / "f")
+        closed = copy / "index" / name if name else copy
+        closed.chmod(0)
+        command = [sys.executable, "-c", OPENED_BY_ANOTHER_USER, str(copy)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("ForbiddenFileError"), done.stdout + done.stderr
     assert f"{name} may not be read (Permission denied): give this user the right" in done.stdout
     assert "wdstream index" not in done.stdout

@@ -17,7 +17,7 @@ from wdstream.shards.layout import KEY_RULES, split_name
 from wdstream.shards.meta import hash_key, indexed_key, split_indexed
 from wdstream.shards.page_members import page_from_members
 from wdstream.shards.tar_header import walk
-from wdstream.storage.local import ByteRange, Storage
+from wdstream.storage.local import ByteRange, Storage, file_error
 
 
 class Shards:
@@ -39,7 +39,11 @@ class Shards:
         """`Shards.open` says more."""
         if not isinstance(path, str | Path):
             raise TypeError(f"Shards: expected a folder or URL of shards, got {type(path).__name__}: {path!r:.80}")
-        if Path(path).is_file():
+        try:
+            is_file = Path(path).is_file()
+        except OSError as error:  # the folder around it may not be looked into
+            raise file_error(path, error) from error
+        if is_file:
             raise ShardIndexError(f"{path}: expected a folder of shards with an index, found a file")
         self.path = path
         self._files = IndexFiles(path)
