@@ -71,7 +71,7 @@ def test_the_shipped_pages() -> None:
     listing = list_files(DATA / "pages")
     kinds = [file.kind for file in listing.files]
     assert (kinds.count("pdf"), kinds.count("image"), kinds.count("rows")) == (26, 10, 1)
-    assert listing.left_to_rows == 6
+    assert len(listing.left_to_rows) == 6
     assert listing.ignored == {}
     assert [file.path for file in listing.files] == sorted(file.path for file in listing.files)
     assert listing.files[0].stem == "images/img2table-borderless_1"
@@ -92,7 +92,7 @@ def test_images_below_a_jsonl_file_belong_to_its_rows_unless_they_have_text(tmp_
     touch(tmp_path, "set/rows.jsonl", "set/a.png", "set/deep/b.jpg", "set/deep/c.jpg", "set/deep/c.txt", "other/d.png")
     listing = list_files(tmp_path)
     assert [file.path for file in listing.files] == ["other/d.png", "set/deep/c.jpg", "set/rows.jsonl"]
-    assert listing.left_to_rows == 2
+    assert listing.left_to_rows == ("set/a.png", "set/deep/b.jpg")
 
 
 def test_links_are_followed_once_and_the_output_is_passed_over(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from wdstream.make_shards.jobs import Quarantined
 from wdstream.make_shards.manifest import QUARANTINE
 from wdstream.make_shards.record import ShardRecord
 from wdstream.make_shards.token_counts import TokenCounter
+from wdstream.make_shards.unnamed import unnamed_images
 from wdstream.raw.listing import Listing
 from wdstream.raw.source import RawFile
 from wdstream.shards.index import merge_index
@@ -47,7 +48,7 @@ class MakeShardsReport:
         quarantined: pages and files that are not in it, as in quarantine.jsonl.
         ignored: files of no use, by suffix.
         outputs: folders below the raw one that make-shards wrote, which are passed over.
-        left_to_rows: images that only rows use.
+        left_to_rows: images that rows name.
         fingerprint: of the tokenizer whose column was written, or None.
         without_image: samples that have no image.
         dropped: characters of text layers that were left out of the labels, by reason.
@@ -195,6 +196,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def finish(
+    raw: Path,
     out: Path,
     listing: Listing,
     files: Sequence[RawFile],
@@ -207,8 +209,9 @@ def finish(
     """Write what follows from all shards, and report.
 
     Args:
+        raw: the raw folder.
         out: the folder of shards.
-        listing: the raw folder; folders that could not be listed are quarantined.
+        listing: what is in `raw`; folders that could not be listed are quarantined.
         files: the survey; files that could not be read are quarantined.
         records: of all shards, in order.
         counter: of the token column, when one is wanted.
@@ -224,7 +227,8 @@ def finish(
         Quarantined(file=file.path, page=0, reason=file.reason) for file in files if file.reason is not None
     ]
     quarantined += [entry for record in records for entry in record.quarantined]
-    quarantined = sorted(set(quarantined))
+    unnamed = unnamed_images(raw, listing, records)
+    quarantined = sorted({*quarantined, *unnamed})
     write_lines(out / QUARANTINE, [entry.to_json() for entry in quarantined])
     full = [record for record in records if record.samples]
     remarks = _write_index(out, full, counter)
@@ -242,7 +246,7 @@ def finish(
         quarantined=tuple(quarantined),
         ignored=listing.ignored,
         outputs=listing.outputs,
-        left_to_rows=listing.left_to_rows,
+        left_to_rows=len(listing.left_to_rows) - len(unnamed),
         fingerprint=counter.fingerprint if counter is not None and full else None,
         without_image=sum(record.without_image for record in full),
         dropped=dict(sorted(dropped.items())),

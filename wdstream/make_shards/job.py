@@ -58,7 +58,7 @@ def make_shards(
             try:
                 claim(out, options, listing)
                 files, records, made = job.make(lock)
-                return finish(out, listing, files, records, counter, made=made, started=started)
+                return finish(raw, out, listing, files, records, counter, made=made, started=started)
             except OSError as error:
                 raise ShardError(
                     f"{out}: cannot be written ({error.strerror or error}); when that is put right, run the same "

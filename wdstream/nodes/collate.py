@@ -5,6 +5,7 @@ from functools import partial
 from wdstream.batches.batch import Batch
 from wdstream.batches.collate import collate, encode_pack
 from wdstream.families.base import Family
+from wdstream.nodes.label import check_family
 from wdstream.nodes.mapper import BatchMap
 from wdstream.nodes.node import Node
 from wdstream.records import Sample
@@ -16,6 +17,7 @@ class Collate(BatchMap[list[Sample], Batch]):
     def __init__(
         self, source: Node[list[Sample]], *, family: Family, micro_batch_size: int = 1, drop_last: bool = False
     ) -> None:
+        check_family(family, "Collate")
         super().__init__(source, partial(batch_samples, family=family), size=micro_batch_size, drop_last=drop_last)
 
 

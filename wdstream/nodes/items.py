@@ -20,6 +20,8 @@ class Items(Stage[In], Generic[In]):
 
     def __init__(self, items: Sequence[In]) -> None:
         super().__init__()
+        if not hasattr(items, "__len__") or not hasattr(items, "__getitem__"):
+            raise TypeError(f"Items: expected something with a length and places, such as a list; found {items!r:.80}")
         self.items = items
 
     def reset(self, initial_state: State | None = None) -> None:
@@ -49,6 +51,8 @@ class ReadShards(Map[int, Page]):
     def __init__(
         self, source: Shards, *, world: World | None = None, workers: int = 0, on_error: OnError = "raise"
     ) -> None:
+        if not isinstance(source, Shards):
+            raise TypeError(f"ReadShards: expected Shards.open(...), found {source!r:.80}")
         world = world or World()
         rows = Items(range(world.rank, len(source), world.size))
         super().__init__(rows, source.read_page, workers=workers, on_error=on_error)

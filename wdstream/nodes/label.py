@@ -27,7 +27,18 @@ class EstimateLength(Map[LabelledPage, Sample]):
     def __init__(
         self, source: Node[LabelledPage], *, family: Family, workers: int = 0, on_error: OnError = "raise"
     ) -> None:
+        check_family(family, "EstimateLength")
         super().__init__(source, partial(estimate_length, family=family), workers=workers, on_error=on_error)
+
+
+def check_family(family: object, name: str) -> None:
+    """Check that a node was given a family, not the path of its model.
+
+    Raises:
+        TypeError: it was not.
+    """
+    if not isinstance(family, Family):
+        raise TypeError(f"{name}: family: expected load_family(...), found {family!r:.80}")
 
 
 def estimate_length(page: LabelledPage, *, family: Family) -> Sample:

@@ -19,7 +19,7 @@ from math import gcd
 from wdstream.errors import PlanError, StateError
 from wdstream.nodes.lane import Lane, LaneSettings
 from wdstream.nodes.measure import MeasuredPage, PageMeasurer
-from wdstream.nodes.node import JsonState, Stage, State
+from wdstream.nodes.node import JsonState, Stage, State, check_tars
 from wdstream.nodes.tar_urls import OpenStream, open_url, shard_names
 from wdstream.plan.deal import packs_per_rank
 from wdstream.records import Failure, World
@@ -68,6 +68,7 @@ class LaneSource(Stage[LanePack]):
     ) -> None:
         super().__init__()
         world = World() if world is None else world
+        check_tars(urls, "LaneSource")
         if not isinstance(settings, LaneSettings):
             raise TypeError(f"LaneSource: settings: expected LaneSettings(...); got {settings!r:.80}")
         if not isinstance(world, World):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Generic, Self
 
-from wdstream.nodes.node import JsonState, Node, Out, State, close
+from wdstream.nodes.node import JsonState, Node, Out, State, check_node, close
 
 
 class Loader(Iterator[Out], Generic[Out]):
@@ -22,6 +22,7 @@ class Loader(Iterator[Out], Generic[Out]):
     """
 
     def __init__(self, root: Node[Out]) -> None:
+        check_node(root, "Loader")
         self.root = root
         self._is_at_end = False
 

@@ -21,7 +21,7 @@ from typing import Generic, Literal, TypeVar
 import torch
 
 from wdstream.errors import PageError
-from wdstream.nodes.node import SOURCE_KEY, Node, Out, Stage, State, is_count, leaked, open_source
+from wdstream.nodes.node import SOURCE_KEY, Node, Out, Stage, State, check_node, is_count, leaked, open_source
 
 
 def start_threads(workers: int, name: str) -> ThreadPoolExecutor | None:
@@ -80,6 +80,7 @@ class Map(Stage[Out], Generic[In, Out]):
         name: str = "",
     ) -> None:
         super().__init__(source, name=name)
+        check_node(source, self.name)
         if not is_count(workers, least=0):
             raise ValueError(f"{self.name}: workers={workers!r}, expected 0 (inline) or a number of threads")
         if on_error not in ("raise", "skip"):
@@ -192,6 +193,7 @@ class BatchMap(Stage[Out], Generic[In, Out]):
         name: str = "",
     ) -> None:
         super().__init__(source, name=name)
+        check_node(source, self.name)
         if not is_count(size, least=1):
             raise ValueError(f"{self.name}: a group of {size!r} items; expected 1 or more")
         self.source: Node[In] = source

@@ -8,7 +8,7 @@ Stage adds what the contract leaves open, and what goes wrong without it: the fi
 (threads end), and every later call raises the same error instead of waiting for an item that never comes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar
 
 Out = TypeVar("Out", covariant=True)
@@ -89,6 +89,33 @@ class Stage(Node[Out]):
         if self._error is None:
             self._error = RuntimeError(f"{self.name}: closed; reset the node, or build a new graph")
         close(self.source)
+
+
+def check_node(source: object, name: str) -> None:
+    """Check that what a node is to read from is a node.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(source, Node):
+        raise TypeError(
+            f"{name}: expected a node to read from, found {source!r:.80}; a list is one as Items(...), any other "
+            "iterable as torchdata.nodes.IterableWrapper(...)"
+        )
+
+
+def check_tars(urls: object, name: str) -> None:
+    """Check that addresses of tars are several texts, not one.
+
+    Raises:
+        TypeError: they are not.
+    """
+    is_list = isinstance(urls, Sequence) and not isinstance(urls, str | bytes)
+    if not is_list or not all(isinstance(url, str) for url in urls):  # type: ignore[attr-defined]
+        raise TypeError(
+            f"{name}: urls: expected a list of paths or addresses of tars as text, found {urls!r:.80}; "
+            "expand_urls(...) of wdstream.nodes.tar_urls gives those of a folder"
+        )
 
 
 def is_count(value: object, *, least: int) -> bool:

@@ -6,7 +6,7 @@ from typing import Generic, NamedTuple, TypeVar, cast
 
 from wdstream.errors import RowError
 from wdstream.nodes.mapper import OnError
-from wdstream.nodes.node import SOURCE_KEY, Node, Stage, State, is_count
+from wdstream.nodes.node import SOURCE_KEY, Node, Stage, State, check_node, is_count
 from wdstream.plan.packer import Budget, Item, PoolPacker
 from wdstream.records import Sample
 
@@ -50,6 +50,7 @@ class Pack(Stage[list[T]], Generic[T]):
         on_error: OnError = "raise",
     ) -> None:
         super().__init__(source)
+        check_node(source, self.name)
         limits = [sequence_length, pool, *([] if max_patches is None else [max_patches])]
         if not all(is_count(limit, least=1) for limit in limits):
             raise ValueError(

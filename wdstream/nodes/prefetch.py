@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, cast
 
 from wdstream.nodes.mapper import end_threads, start_threads
-from wdstream.nodes.node import SOURCE_KEY, Node, Out, Stage, State, is_count, open_source
+from wdstream.nodes.node import SOURCE_KEY, Node, Out, Stage, State, check_node, is_count, open_source
 
 _END = object()
 
@@ -21,6 +21,7 @@ class Prefetch(Stage[Out], Generic[Out]):
 
     def __init__(self, source: Node[Out], *, depth: int = 2, name: str = "") -> None:
         super().__init__(source, name=name)
+        check_node(source, self.name)
         if not is_count(depth, least=0):
             raise ValueError(f"{self.name}: depth={depth!r}, expected 0 or more items")
         self.source: Node[Out] = source

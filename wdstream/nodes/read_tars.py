@@ -15,7 +15,7 @@ from lzma import LZMAError
 from typing import BinaryIO, NamedTuple, cast
 
 from wdstream.errors import ShardError
-from wdstream.nodes.node import Stage, State
+from wdstream.nodes.node import Stage, State, check_tars
 from wdstream.nodes.tar_urls import OpenStream, open_url
 from wdstream.shards.halves import HalvesSeen
 from wdstream.shards.layout import MAX_MEMBER_BYTES, KeyRule, cut_name, group_samples
@@ -56,6 +56,7 @@ class ReadTars(Stage[RawSample]):
         self, urls: Sequence[str], *, open_stream: OpenStream | None = None, keys: KeyRule = "webdataset"
     ) -> None:
         super().__init__()
+        check_tars(urls, self.name)
         self.urls = urls
         self._keys = keys
         self._open_stream = open_stream or open_url

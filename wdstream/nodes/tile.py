@@ -33,6 +33,8 @@ class Tile(Map[Page | DecodedPage, TiledPage]):
     def __init__(
         self, source: Node[Page | DecodedPage], *, policy: Tiling, workers: int = 0, on_error: OnError = "raise"
     ) -> None:
+        if not hasattr(policy, "plan_tiles"):
+            raise TypeError(f"Tile: policy: expected TilingPolicy(...) or a transform, found {policy!r:.80}")
         super().__init__(source, TileRenderer(tiling=policy).render, workers=workers, on_error=on_error)
 
 

@@ -41,7 +41,7 @@ class Listing:
 
     Attributes:
         files: raw files in the order of their paths, not yet surveyed.
-        left_to_rows: images that belong to the rows of a JSONL file.
+        left_to_rows: paths of images that belong to the rows of a JSONL file.
         ignored: number of files of no use, by suffix, and of links to files that are read by their own names.
         outputs: folders that are passed over, as an earlier job of make-shards wrote them.
         unreadable: folders, links and pipes that cannot be read, with the reason.
@@ -50,7 +50,7 @@ class Listing:
     """
 
     files: tuple[RawFile, ...]
-    left_to_rows: int
+    left_to_rows: tuple[str, ...]
     ignored: Mapping[str, int]
     outputs: tuple[str, ...]
     unreadable: tuple[tuple[str, str], ...]
@@ -68,7 +68,7 @@ class _Census:
 
     def __init__(self, raw: Path) -> None:
         self.files: list[RawFile] = []
-        self.left_to_rows = 0
+        self.left_to_rows: list[str] = []
         self.ignored: Counter[str] = Counter()
         self.outputs: list[str] = []
         self.unreadable: list[tuple[str, str]] = []
@@ -104,7 +104,7 @@ class _Census:
         for name, found in folder.files.items():
             path, source = f"{folder.path}{name}", sources.get(name)
             if source and source.may_belong_to_rows and has_rows and not sidecars[name]:
-                self.left_to_rows += 1
+                self.left_to_rows.append(path)
             elif source:
                 self.files.append(RawFile(path=path, kind=source.kind, num_bytes=found.num_bytes))
             elif name not in texts:
@@ -144,7 +144,7 @@ def list_files(raw: Path, *, exclude: Path | None = None, allow_outside_links: b
     stems = assign_stems([without_suffix(file.path) for file in files])
     return Listing(
         files=tuple(replace(file, stem=stem) for file, stem in zip(files, stems, strict=True)),
-        left_to_rows=census.left_to_rows,
+        left_to_rows=tuple(census.left_to_rows),
         ignored=dict(sorted(census.ignored.items())),
         outputs=tuple(census.outputs),
         unreadable=tuple(census.unreadable),
