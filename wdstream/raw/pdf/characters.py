@@ -106,13 +106,13 @@ def read_boxes(text_page: Any, num_characters: int, to_pixels: NDArray[np.float6
 
 
 def boxes_in_pixels(boxes: NDArray[np.float64], to_pixels: NDArray[np.float64]) -> NDArray[np.float32]:
-    """(n, 4) left, top, right, bottom in pixels of (n, 4) left, right, bottom, top of the page; zeros if empty."""
+    """(n, 4) left, top, right, bottom in pixels of (n, 4) left, right, bottom, top of the page; zeros stay zeros."""
     left, right, bottom, top = np.ascontiguousarray(boxes.T)
     (a, c, e), (b, d, f) = to_pixels
     x = a * left + c * bottom + e, a * right + c * top + e  # opposite corners stay so: pages turn by right angles
     y = b * left + d * bottom + f, b * right + d * top + f
     placed = np.stack([np.minimum(*x), np.minimum(*y), np.maximum(*x), np.maximum(*y)], axis=1)
-    placed[(left == right) & (bottom == top)] = 0
+    placed[~boxes.any(axis=1)] = 0  # what has no place
     return placed.astype(np.float32)
 
 

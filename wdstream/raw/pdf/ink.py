@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.raw.pdf.places import Boxes
+from wdstream.raw.pdf.places import Boxes, extent_of
 
 Picture = NDArray[np.uint8]
 MIN_CONTRAST = 24
@@ -48,21 +48,28 @@ def is_different(first: Picture, second: Picture, boxes: Boxes, sizes: NDArray[n
         boxes: (k, 4) of all their characters.
         sizes: (k,) em of each in pixels.
     """
+    if not len(boxes):
+        return np.zeros(0, np.bool_)
+    margins = np.stack([-sizes, -sizes, sizes, sizes], axis=1)
+    left, top, right, bottom = _spans(first, extent_of(boxes + margins)[None], _MARGIN)[0]
+    first, second = first[top:bottom, left:right], second[top:bottom, left:right]
+    boxes = boxes - np.array([left, top, left, top], np.float32)
     difference = np.maximum(first, second)
     difference -= np.minimum(first, second)
     strong = difference >= MIN_CONTRAST
     changed = strong[..., 0] | strong[..., 1] | strong[..., 2]
-    spans = _spans(first, boxes, 0)
-    found = np.array([changed[top:bottom, left:right].any() for left, top, right, bottom in spans], np.bool_)
+    found = _any_in(changed, _spans(first, boxes, 0))
     unexplained = changed.copy()
     for left, top, right, bottom in _spans(first, boxes, _MARGIN):
         unexplained[top:bottom, left:right] = False
     if unexplained.sum() > _MAX_UNEXPLAINED * changed.sum():
-        higher = boxes + np.stack([-sizes / 4, -sizes, sizes / 4, sizes], axis=1)
-        for number in np.flatnonzero(~found):
-            left, top, right, bottom = _spans(first, higher[number : number + 1], 0)[0]
-            found[number] = changed[top:bottom, left:right].any()
+        found |= _any_in(changed, _spans(first, boxes + margins * np.array([0.25, 1, 0.25, 1], np.float32), 0))
     return found
+
+
+def _any_in(changed: NDArray[np.bool_], spans: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """(k,) whether anything is set in each of (k, 4) spans."""
+    return np.array([changed[top:bottom, left:right].any() for left, top, right, bottom in spans], np.bool_)
 
 
 def _spans(picture: Picture, boxes: Boxes, margin: int) -> NDArray[np.intp]:
