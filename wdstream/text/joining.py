@@ -1,4 +1,4 @@
-"""How letters of Hebrew and Arabic stand in words: which join, which only end a word."""
+"""How letters of Hebrew and Arabic are set in words: which join, which only end a word."""
 
 from functools import lru_cache
 

@@ -114,7 +114,7 @@ def _left_to_right_runs(printed: Sequence[Element]) -> list[int]:
 def _resolved_numbers(printed: Sequence[Element]) -> list[str]:
     """Classes with European numbers as Arabic ones where the strong letter before them, to the right, is Arabic (W2).
 
-    Terminators (`%`, `#`) beside a European number become part of it (W5), separators between two digits too (W4).
+    Terminators (`%`, `#`) next to a European number become part of it (W5), separators between two digits too (W4).
     """
     kinds = [element.kind for element in printed]
     strong = "R"
@@ -143,8 +143,8 @@ def _end_of_run(printed: Sequence[Element], kinds: Sequence[str], pairs: dict[in
 
     A bracket that was opened before the run ends it (`(glibc) C` is read from the right: C, then the bracket).
 
-    Two numbers that a space parts are two runs (right-to-left text goes on between them), and so are Arabic digits
-    and Latin letters; European numbers belong to the Latin words beside them (`Python 3`).
+    Two numbers that a space parts are two runs (right-to-left text continues between them), and so are Arabic digits
+    and Latin letters; European numbers belong to the Latin words next to them (`Python 3`).
     """
     last, has_letter = first, kinds[first] == "L"
     for at in range(first + 1, len(printed)):

@@ -13,7 +13,7 @@ from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.raw.pdf.reading.lines import BROKEN_WORD, Line, split_lines
 from wdstream.text.script import right_to_left_letters
 
-_SPACE = 0x20
+_WITHOUT_PLACE = (0x20, 0x200C)  # spaces, and the zero-width non-joiner
 _ONE_LINE = 2.0  # of its highest character
 _NEAR = 1.5  # of the line's height
 
@@ -31,15 +31,16 @@ def layout_lines(characters: PageCharacters, numbers: NDArray[np.intp]) -> list[
     Raises:
         ConfigError: pdfminer.six is not installed.
     """
-    lines = [line for line in _lines(characters, numbers) if not characters.is_generated[line].all()]
+    put_in = characters.is_generated | ~characters.boxes.any(axis=1)  # spaces without a place, too
+    lines = [line for line in _lines(characters, numbers) if not put_in[line].all()]
     if not lines:
         return []
-    boxes = _line_boxes(characters, lines)
+    boxes = _line_boxes(characters, lines, put_in)
     from_right = bool(right_to_left_letters(characters.codes[numbers]).mean() > 0.5)
-    printed = [line[~characters.is_generated[line]] for line in lines]
+    printed = [line[~put_in[line]] for line in lines]
     printed = [line[np.argsort(boxes[line, 0] * (-1 if from_right else 1), kind="stable")] for line in printed]
     found = _analysed(np.concatenate(printed), boxes, from_right=from_right)
-    return [_with_spaces(characters, line, numbers) for line in found]
+    return [_with_spaces(characters, line, numbers, put_in) for line in found]
 
 
 def _lines(characters: PageCharacters, numbers: NDArray[np.intp]) -> Iterator[Line]:
@@ -49,14 +50,14 @@ def _lines(characters: PageCharacters, numbers: NDArray[np.intp]) -> Iterator[Li
         yield from (part for part in np.split(line, np.flatnonzero(is_break) + 1) if len(part))
 
 
-def _line_boxes(characters: PageCharacters, lines: Sequence[Line]) -> NDArray[np.float64]:
+def _line_boxes(characters: PageCharacters, lines: Sequence[Line], put_in: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(n, 4) boxes of the page's characters, as high as their line, and wide up to the next one where that is near.
 
     So neither low signs nor leaders of points fall out of their line, and columns stay apart.
     """
     boxes = characters.boxes.astype(np.float64)
     for line in lines:
-        inked = line[~characters.is_generated[line]]
+        inked = line[~put_in[line]]
         heights = boxes[inked, 3] - boxes[inked, 1]
         top, bottom = boxes[inked, 1].min(), boxes[inked, 3].max()
         if bottom - top > _ONE_LINE * heights.max():
@@ -94,7 +95,7 @@ def _analysed(numbers: NDArray[np.intp], boxes: NDArray[np.float64], *, from_rig
                 yield np.array([item.number for item in line if isinstance(item, Character)], np.intp)
 
 
-def _with_spaces(characters: PageCharacters, line: Line, numbers: NDArray[np.intp]) -> Line:
+def _with_spaces(characters: PageCharacters, line: Line, numbers: NDArray[np.intp], put_in: NDArray[np.bool_]) -> Line:
     """A line from left to right (in PDFium's order if right-to-left) with the spaces that PDFium put in it."""
     centres = characters.boxes[line, 0] + characters.boxes[line, 2]
     is_right = right_to_left_letters(characters.codes[line]).any()
@@ -104,7 +105,7 @@ def _with_spaces(characters: PageCharacters, line: Line, numbers: NDArray[np.int
     for number in ordered.tolist():
         if found and number > found[-1] + 1:
             between = range(found[-1] + 1, number)
-            if all(characters.is_generated[at] for at in between):
-                found += [at for at in between if at in counted and characters.codes[at] == _SPACE]
+            if all(put_in[at] for at in between):
+                found += [at for at in between if at in counted and characters.codes[at] in _WITHOUT_PLACE]
         found.append(number)
     return np.array(found, np.intp)

@@ -16,7 +16,7 @@ BROKEN_WORD = 0x02
 """PDFium's code for a hyphen that breaks a word at a line end, if the character is mapped."""
 _SURROGATES = 0xD800 >> 11  # code points outside the first plane come as two
 _GAP = 1.5  # of the height: parts of one line are not further apart
-_REACH = 6  # how many lines away in the file a line's parts are looked for
+_REACH = 6  # how many lines away the parts of one line are looked for
 
 Line = NDArray[np.intp]
 """Numbers of the characters of one line, in PDFium's order, without the line end."""
@@ -101,8 +101,8 @@ class _Part:
     is_right: bool
     is_marks: bool
 
-    def goes_on_in(self, other: "_Part") -> bool:
-        """Whether `other` is printed on the same line beside this part."""
+    def continues_in(self, other: "_Part") -> bool:
+        """Whether `other` is printed on the same line next to this part."""
         left, top, right, bottom = self.box
         near = max(left, other.box[0]) - min(right, other.box[2])
         overlap = min(bottom, other.box[3]) - max(top, other.box[1])
@@ -130,7 +130,7 @@ def joined_lines(characters: PageCharacters, lines: Sequence[Line]) -> list[Line
     """Lines that were broken within one printed line, together again.
 
     PDFium breaks lines of right-to-left scripts at marks, and at letters that are set a little higher or lower. Lines
-    without such a script beside them stay as they are.
+    without such a script next to them stay as they are.
     """
     is_right, is_mark = right_to_left_letters(characters.codes), combining_marks(characters.codes)
     parts: list[_Part] = []
@@ -140,11 +140,11 @@ def joined_lines(characters: PageCharacters, lines: Sequence[Line]) -> list[Line
         if part.is_marks:
             marks.append((len(parts), part))
             continue
-        beside = next((near for near in parts[: -1 - _REACH : -1] if part.goes_on_in(near)), None)
-        if beside is None:
+        near_part = next((near for near in parts[: -1 - _REACH : -1] if part.continues_in(near)), None)
+        if near_part is None:
             parts.append(part)
         else:
-            beside.join(part)
+            near_part.join(part)
     for at, part in marks:
         near = parts[max(0, at - _REACH) : at + _REACH]
         if near:
@@ -153,7 +153,9 @@ def joined_lines(characters: PageCharacters, lines: Sequence[Line]) -> list[Line
 
 
 def _part(characters: PageCharacters, line: Line, is_right: NDArray[np.bool_], is_mark: NDArray[np.bool_]) -> _Part:
-    printed = line[~characters.is_generated[line] & (characters.codes[line] != _SPACE)]
+    printed = line[
+        ~characters.is_generated[line] & characters.boxes[line].any(axis=1) & (characters.codes[line] != _SPACE)
+    ]
     letters = printed[~is_mark[printed]]
     boxes = characters.boxes[letters if len(letters) else printed]
     numbers = characters.object_number[printed]

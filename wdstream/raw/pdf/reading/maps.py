@@ -25,7 +25,7 @@ _IN_NUMBERS, _MIN_DIGITS = tuple(map(ord, ".,-+")), 0.6
 _MIN_MIXED_WORDS, _MIXED_SHARE = 3, 0.05
 _NO_CHARACTER = (0xFFFD, 0xFEFF)
 # How often each letter comes in running text, in 1,000: about the mean of English, French, German, Spanish, Portuguese,
-# Dutch and Italian. These languages are near each other beside any other assignment of codes to letters.
+# Dutch and Italian. These languages are near each other, compared with any other assignment of codes to letters.
 _FREQUENCIES = {
     "e": 146, "t": 66, "a": 87, "o": 70, "i": 75, "n": 77, "s": 65, "r": 66, "h": 31, "l": 43, "d": 45, "c": 33,
     "u": 42, "m": 28, "f": 14, "p": 22, "g": 17, "w": 11, "y": 7, "b": 13, "v": 13, "k": 6, "x": 3, "j": 3, "q": 6,
@@ -139,7 +139,7 @@ def _reads_as_latin(letters: NDArray[np.float64]) -> bool:
 def mixed_words(text: str) -> list[str]:
     """Words that mix alphabets as no language does, if they are more than a slip.
 
-    ASCII letters beside others are no mixture: marks of footnotes, names in code, `i` for a Ukrainian letter.
+    ASCII letters next to others are not a mixture: marks of footnotes, names in code, `i` for a Ukrainian letter.
     """
     words = _WORD.findall(text)
     mixed = [word for word in words if not word.isascii() and _is_mixed(word)]

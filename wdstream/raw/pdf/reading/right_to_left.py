@@ -1,7 +1,7 @@
 """Lines of right-to-left scripts in logical order, from where their characters are on the page.
 
-PDFium orders such lines itself: it takes all text for visual, mirrors brackets and quotes as it turns them, and lets
-marks stand as words and lines. Here each line is laid out by its boxes and read from right to left (bidi.py), with what
+PDFium orders such lines itself: it takes all text for visual, mirrors brackets and quotes as it turns them, and takes
+marks for words and lines. Here each line is laid out by its boxes and read from right to left (bidi.py), with what
 only the whole page can tell: whether words were laid the wrong way round, how brackets are meant, where letters do not
 join.
 """

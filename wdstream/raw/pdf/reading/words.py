@@ -18,7 +18,7 @@ _NOT_PRINTED = frozenset("\u200b\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e
 _ALEF = frozenset("اأإآٱ")
 _POINTS = frozenset(".,:;!?،؛؟۔" + "".join(MIRROR))
 _SPACE, _SPACE_AT_POINT, _SPACE_IF_PUT_IN = 0.2, 0.35, 0.1  # gaps in ems that are a space
-_BESIDE = 0.12  # a mark may be so far beside its letter, in ems
+_BESIDE = 0.12  # a mark may be so far from its letter, in ems
 _FAR = 1.0  # too far for one word, in ems
 _FLAT = 0.15  # of the em: a stroke between letters, not a letter
 _TYPED_FIRST = "\u0651\u05bc\u05c1\u05c2\u0653\u0654\u0655"
@@ -140,13 +140,13 @@ class PrintedLine:
             return
         first = np.array([glyph.places[0] for glyph in letters])
         after = [int(np.searchsorted(first, at)) for at in marks]
-        beside = [(letters[max(place - 1, 0)], letters[min(place, len(letters) - 1)]) for place in after]
+        pairs = [(letters[max(place - 1, 0)], letters[min(place, len(letters) - 1)]) for place in after]
         places = [self._boxes[at].tolist() for at in marks]
         outside = np.array(
-            [[_outside(letter, place) for letter in pair] for pair, place in zip(beside, places, strict=True)]
+            [[_outside(letter, place) for letter in pair] for pair, place in zip(pairs, places, strict=True)]
         )
         side = 1 if len(outside) and outside[:, 0].sum() > outside[:, 1].sum() else 0
-        for at, index, pair, place in zip(marks, after, beside, places, strict=True):
+        for at, index, pair, place in zip(marks, after, pairs, places, strict=True):
             letter = next((glyph for glyph in pair if [glyph.left, glyph.right] == place), pair[side])
             if _outside(letter, place) > _BESIDE * letter.em:
                 near = letters[max(0, index - 4) : index + 4]
@@ -159,7 +159,7 @@ class PrintedLine:
         """Words of right-to-left letters as PDFium has them together, everything else one by one."""
         word: list[Glyph] = []
         for glyph in glyphs:
-            if word and not (glyph.is_letter and self._goes_on(word[-1], glyph)):
+            if word and not (glyph.is_letter and self._continues(word[-1], glyph)):
                 yield self._word(word)
                 word = []
             if glyph.is_letter:
@@ -172,7 +172,7 @@ class PrintedLine:
     def _word(self, glyphs: list[Glyph]) -> GlyphRun:
         return GlyphRun(glyphs if self._goes_right else glyphs[::-1], True)
 
-    def _goes_on(self, last: Glyph, glyph: Glyph) -> bool:
+    def _continues(self, last: Glyph, glyph: Glyph) -> bool:
         """Whether `glyph`, after `last` in PDFium's order, is of the same word."""
         between = range(last.places[-1] + 1, glyph.places[0])
         gap = max(last.left, glyph.left) - min(last.right, glyph.right)
@@ -244,7 +244,7 @@ def _ligature(text: str, added: str) -> str:
 
 
 def _outside(glyph: Glyph, place: list[float]) -> float:
-    """How far a mark's middle is beside a glyph, in pixels; 0 over or under it."""
+    """How far a mark's middle is from a glyph, in pixels; 0 over or under it."""
     centre = (place[0] + place[1]) / 2
     return max(glyph.left - centre, centre - glyph.right, 0.0)
 
