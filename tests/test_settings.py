@@ -44,7 +44,7 @@ def test_pydantic_does_not_show() -> None:
     assert str(caught.value).splitlines() == [
         "tiling.some[0].size: expected greater than 0, found 0",
         "tiling.side: expected a valid integer, unable to parse string as an integer, found 'x'",
-        "tiling.side: expected a valid tuple, found 'x'",
+        "tiling.side: expected a list, found 'x'",
     ]
 
 

@@ -35,12 +35,17 @@ class Settings(BaseModel):
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @classmethod
-    def of(cls, values: Mapping[str, object]) -> Self:
-        """Settings by name, such as a section of a YAML file; raises ConfigError like the constructor."""
+    def of(cls, values: Mapping[str, object], *, are_options: bool = False) -> Self:
+        """Settings by name, such as a section of a YAML file; raises ConfigError like the constructor.
+
+        Args:
+            values: by name.
+            are_options: they are from a command line, so messages call `pages_per_shard` `--pages-per-shard`.
+        """
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise _config_error(cls, error) from None
+            raise _config_error(cls, error, are_options=are_options) from None
 
     @classmethod
     def within(cls, composed: "Settings") -> Self:
@@ -66,10 +71,20 @@ def takes_settings(model: type[Settings]) -> Callable[[F], F]:
     return documented
 
 
-def _config_error(model: type[Settings], error: ValidationError) -> ConfigError:
+EXPECTED = {
+    "tuple_type": "expected a list",
+    "list_type": "expected a list",
+    "path_type": "expected a path",
+    "string_type": "expected a text",
+    "dict_type": "expected keys with their values",
+}
+"""What pydantic says in words of Python, by its type of error."""
+
+
+def _config_error(model: type[Settings], error: ValidationError, *, are_options: bool = False) -> ConfigError:
     """One line for each mistake: where it is, what was expected, and what was found."""
     items = [item for item in error.errors(include_url=False) if not _is_echo(item)]
-    return ConfigError("\n".join(_explain(model, item) for item in items))
+    return ConfigError("\n".join(_explain(model, item, are_options=are_options) for item in items))
 
 
 def _is_echo(item: Mapping[str, Any]) -> bool:
@@ -78,10 +93,12 @@ def _is_echo(item: Mapping[str, Any]) -> bool:
     return item["type"] == "too_short" and isinstance(value, list | tuple) and len(value) >= item["ctx"]["min_length"]
 
 
-def _explain(model: type[Settings], item: Mapping[str, Any]) -> str:
+def _explain(model: type[Settings], item: Mapping[str, Any], *, are_options: bool) -> str:
     where, keys = model.section, _place(model, item)
     for key in keys:
         where += f"[{key}]" if isinstance(key, int) else f".{key}" if where else str(key)
+    if are_options and where:
+        where = f"--{where.replace('_', '-')}"
     prefix = f"{where}: " if where else ""
     if item["type"] == "value_error":  # of our own validators: the message says what was found
         text = str(item["ctx"]["error"])
@@ -90,7 +107,11 @@ def _explain(model: type[Settings], item: Mapping[str, Any]) -> str:
         return f"{prefix}unknown key; known keys: {', '.join(_known_keys(model, keys[:-1]))}"
     if item["type"] == "missing":
         return f"{prefix}missing"
-    return f"{prefix}{item['msg'].replace('Input should be', 'expected')}, found {item['input']!r}"
+    if item["type"] == "model_type":
+        expected = f"expected keys with their values; known keys: {', '.join(_known_keys(model, keys))}"
+    else:
+        expected = EXPECTED.get(item["type"], item["msg"].replace("Input should be", "expected"))
+    return f"{prefix}{expected}, found {item['input']!r}"
 
 
 def _place(model: type[BaseModel], item: Mapping[str, Any]) -> list[int | str]:

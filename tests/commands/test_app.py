@@ -157,4 +157,18 @@ def test_make_shards_has_an_option_for_every_setting_with_its_help() -> None:
 def test_an_option_out_of_range_names_its_limits(tmp_path: Path) -> None:
     done = run("make-shards", tmp_path, tmp_path / "out", "--time-limit", "0")
     assert done.returncode == 2
-    assert done.stderr == "wdstream: time_limit: expected greater than or equal to 0.1, found 0.0\n"
+    assert done.stderr == "wdstream: --time-limit: expected greater than or equal to 0.1, found 0.0\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--pages-per-shard", "0", "--pages-per-shard: expected greater than or equal to 1, found 0"),
+        ("--dpi", "100000", "--dpi: expected less than or equal to 2400, found 100000"),
+    ],
+)
+def test_an_option_out_of_range_is_called_as_it_was_given(
+    tmp_path: Path, option: str, value: str, expected: str
+) -> None:
+    done = run("make-shards", tmp_path, tmp_path / "out", option, value)
+    assert (done.returncode, done.stderr) == (2, f"wdstream: {expected}\n")

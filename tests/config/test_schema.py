@@ -49,6 +49,16 @@ def test_overrides_are_yaml(tmp_path: Path) -> None:
             "data.train[0]: give either path, a folder of shards, or datasets, a mix of several",
         ),
         ("data: {train: [{path: a}], streaming: {}, where: x}", "data: streaming reads tars without an index, so it"),
+        ("model: tiny", "model: expected keys with their values; known keys: allow_missing, "),
+        ("model: tiny", "path, found 'tiny'"),
+        (
+            "train: {adapter: lora}",
+            "train.adapter: expected keys with their values; known keys: alpha, dropout, kind, r",
+        ),
+        ("data: [1]", "data: expected keys with their values; known keys: "),
+        ("data: {train: shards}", "data.train: expected a list, found 'shards'"),
+        ("tiling: {grid: 3}", "tiling.grid: expected a list, found 3"),
+        ("model: {path: 3}", "model.path: expected a path, found 3"),
         ("train: {micro_batch_size: 0}", "train.micro_batch_size: expected greater than 0, found 0"),
     ],
 )

@@ -38,7 +38,7 @@ def make_shards_command(
     from wdstream.make_shards import make_shards
     from wdstream.report.progress import progress_bar
 
-    chosen = MakeShardsOptions.of(options)
+    chosen = MakeShardsOptions.of(options, are_options=True)
     with progress_bar(error_console) as on_progress:
         report = make_shards(raw, out, options=chosen, on_progress=on_progress)
     report.print(console)
