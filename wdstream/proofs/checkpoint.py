@@ -304,9 +304,8 @@ def require_token_rows(model: "PreTrainedModel", family: Family) -> None:
         FamilyError: gives both numbers, and names tokens that have no row.
     """
     tables = {"the embedding": model.get_input_embeddings(), "the output head": model.get_output_embeddings()}
-    by_layer = getattr(model, "get_per_layer_input_embeddings", None)
-    if by_layer is not None and family.name == "gemma4":
-        tables["the embedding by layer"] = by_layer()
+    if family.name == "gemma4":
+        tables["the embedding by layer"] = _by_layer(model)
     ids = {family.image_id, family.eos_id, family.pad_id, *family.opening_ids, *family.structural_ids}
     num_ids = 1 + max(family.encoder.vocab_size - 1, *ids)
     for what, table in tables.items():
@@ -319,6 +318,11 @@ def require_token_rows(model: "PreTrainedModel", family: Family) -> None:
             f"{_some(beyond, num_ids - rows)} would have none; take the tokenizer that belongs to the model, or save "
             "the model with resize_token_embeddings"
         )
+
+
+def _by_layer(model: "PreTrainedModel") -> object:
+    """The embedding that every layer of the language model reads by itself, where it has one."""
+    return next((module for name, module in model.named_modules() if name.endswith("embed_tokens_per_layer")), None)
 
 
 def _num_rows(table: object) -> int | None:

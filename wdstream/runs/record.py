@@ -180,8 +180,10 @@ def start_record(
     files.cut_back(next_step=step)
     changes = lost_lines(files, step=step)
     if step and "config" in before:
-        changes += differences(as_read_today(before["config"]), settings)
-        changes += differences(before.get("data", {}), data, "dataset ")
+        changes += [
+            *differences(as_read_today(before["config"]), settings),
+            *differences(before.get("data", {}), data, "dataset "),
+        ]
     return RunRecord(files, max_bad_fraction=config.data.max_bad_fraction), changes
 
 

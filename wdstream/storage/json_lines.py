@@ -34,8 +34,7 @@ def read_lines(path: Path, *, needed: Collection[str] = ()) -> Iterator[dict[str
     damaged = 0  # number of the first line that is none
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            tree = _decode(line)
-            if tree is None or not all(key in tree for key in needed):
+            if (tree := _decode(line, needed)) is None:
                 damaged = damaged or number
                 continue
             if damaged:
@@ -95,15 +94,15 @@ def sync_lines(path: Path) -> None:
             os.fsync(file.fileno())
 
 
-def _decode(line: bytes) -> dict[str, Any] | None:
-    """The object of a whole line; None for anything else."""
+def _decode(line: bytes, needed: Collection[str]) -> dict[str, Any] | None:
+    """The object of a whole line with the keys that are needed; None for anything else."""
     if not line.endswith(b"\n"):
         return None
     try:
         tree: object = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return tree if isinstance(tree, dict) else None
+    return tree if isinstance(tree, dict) and all(key in tree for key in needed) else None
 
 
 def _with_keys(needed: Collection[str]) -> str:
