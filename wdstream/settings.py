@@ -71,7 +71,7 @@ def takes_settings(model: type[Settings]) -> Callable[[F], F]:
     return documented
 
 
-EXPECTED = {
+_EXPECTED = {
     "tuple_type": "expected a list",
     "list_type": "expected a list",
     "path_type": "expected a path",
@@ -110,7 +110,7 @@ def _explain(model: type[Settings], item: Mapping[str, Any], *, are_options: boo
     if item["type"] == "model_type":
         expected = f"expected keys with their values; known keys: {', '.join(_known_keys(model, keys))}"
     else:
-        expected = EXPECTED.get(item["type"], item["msg"].replace("Input should be", "expected"))
+        expected = _EXPECTED.get(item["type"], item["msg"].replace("Input should be", "expected"))
     return f"{prefix}{expected}, found {item['input']!r}"
 
 
