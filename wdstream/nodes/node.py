@@ -107,11 +107,13 @@ def check_node(source: object, name: str) -> None:
 def check_tars(urls: object, name: str) -> None:
     """Check that addresses of tars are several texts, not one.
 
+    Only lists are looked through: a sequence that computes its addresses, as those of a lane are, may have no end.
+
     Raises:
         TypeError: they are not.
     """
-    is_list = isinstance(urls, Sequence) and not isinstance(urls, str | bytes)
-    if not is_list or not all(isinstance(url, str) for url in urls):  # type: ignore[attr-defined]
+    is_sequence = isinstance(urls, Sequence) and not isinstance(urls, str | bytes)
+    if not is_sequence or (isinstance(urls, list | tuple) and not all(isinstance(url, str) for url in urls)):
         raise TypeError(
             f"{name}: urls: expected a list of paths or addresses of tars as text, found {urls!r:.80}; "
             "expand_urls(...) of wdstream.nodes.tar_urls gives those of a folder"
