@@ -102,5 +102,5 @@ def test_make_shards_names_each_of_them(work: Path, monkeypatch: pytest.MonkeyPa
     assert_inert(printed, "make-shards")
     lines = [json.loads(line) for line in (work / "named/quarantine.jsonl").read_text().splitlines()]
     names = [re.sub(r"\W.*", "", line["file"]) for line in lines]
-    assert names == ["bad", "broken", "gone", "out", "rows", "rows"]
+    assert names == ["bad", "broken", "caf", "gone", "out", "rows", "rows"]
     assert re.search(r"ignored: 1 \.␛\]0;owned", printed)

@@ -69,8 +69,8 @@ def test_reference_pixels_come_in_the_same_batches(stream_config: MakeConfig, sh
 
 
 def test_a_cache_changes_no_byte(stream_config: MakeConfig, shipped_shards: Path, tmp_path: Path) -> None:
-    data = {"sequence_length": 4096, "tile_cache": {"path": tmp_path / "tiles", "max_bytes": 10**9}}
-    plain, cached = (stream_config(shipped_shards, **settings) for settings in ({"sequence_length": 4096}, data))
+    data = {"sequence_length": 2048, "tile_cache": {"path": tmp_path / "tiles", "max_bytes": 10**9}}
+    plain, cached = (stream_config(shipped_shards, **settings) for settings in ({"sequence_length": 2048}, data))
     steps = range(plan_from_config(plain).total_steps() or 0)
     wanted = list(digest(plain, steps=steps, world=1, workers=2, resume_at=None))
     cold = list(digest(cached, steps=steps, world=1, workers=2, resume_at=None))

@@ -34,6 +34,16 @@ IMAGES: dict[str, tuple[tuple[int, int], tuple[float, float, float], Color]] = {
     "pages/rows/images/tesseract-hebrew.png": ((564, 243), (232.9, 233.8, 227.6), (251, 252, 245)),
     "pages/scans/leptonlib-cat.007.jpg": ((1111, 2010), (176.6, 150.5, 109.4), (50, 33, 7)),
 }
+_ROW_FORMS = (
+    *("codeblock", "hf_dict", "image_path", "imagefolder", "llava", "no_images_key_placeholder", "openai"),
+    *("singular_image", "swift", "swift_dict", "windows"),
+)
+# Two pictures next to the rows of each form, all of the same bytes.
+IMAGES |= {
+    f"cases/rows/{form}/{name}.png": ((200, 100), (254.5, 254.5, 254.5), (255, 255, 255))
+    for form in _ROW_FORMS
+    for name in ("a", "b")
+}
 GREY: dict[str, tuple[tuple[int, int], float, int]] = {
     "pages/rows/images/tesseract-devatest.png": ((1024, 486), 233.9, 253),
     "pages/rows/images/ocrmypdf-linn.png": ((2550, 3300), 235.5, 255),
@@ -57,7 +67,7 @@ REFUSED = {
     "bad/pillow-seek_too_large.tif": "TIFF image cannot be decoded: ValueError: Unable to seek",
     "bad/pillow-total-pages-zero.tif": "TIFF image has several pages",
     "pages/images/pillow-g4-multi.tiff": "TIFF image has several pages",
-    "bad/pillow-truncated_image.png": "PNG image cannot be decoded: OSError: image file is truncated",
+    "bad/pillow-truncated_image.png": "PNG image cannot be decoded: it is truncated, its chunk at byte 33 is not whole",
     "bad/pillow-truncated_jpeg.jpg": "JPEG image cannot be decoded: ValueError: Premature end of JPEG file",
     "bad/pillow-unknown_compression_method.png": "PNG image cannot be decoded: UnidentifiedImageError",
     "bad/pillow-zero_width.gif": "GIF image cannot be decoded: UnidentifiedImageError: cannot identify image file",

@@ -108,8 +108,8 @@ class EncodedImage:
             pixels = _oriented(_decode_jpeg(self.data, self.header, min_size), self.header.orientation)
         elif self.header.format == "JPEG2000" and not is_whole_jpeg2000(self.data):
             raise DecodeError("JPEG2000 image cannot be decoded: it is truncated, its codestream has no end marker")
-        elif self.header.format == "PNG" and (damaged := damaged_png_chunk(self.data)):
-            raise DecodeError(f"PNG image cannot be decoded: its chunk {damaged} has not the bytes that were written")
+        elif self.header.format == "PNG" and (damage := png_damage(self.data)):
+            raise DecodeError(f"PNG image cannot be decoded: {damage}")
         else:
             with self._opened or open_image(self.data, self.header.format) as image:
                 pixels = _decode_with_pillow(image, self.header)
@@ -258,18 +258,20 @@ def _strike_off(bits_left: dict[int, list[int]], scan: bytes, is_progressive: bo
             bits_left[component][first : last + 1] = [low_bit] * (last + 1 - first)
 
 
-def damaged_png_chunk(data: bytes) -> str | None:
-    """The first chunk of a PNG's pixels or colours whose checksum is not that of its bytes, or where its chunks break
-    off; None for a sound file.
+def png_damage(data: bytes) -> str | None:
+    """The first chunk of a PNG's pixels or colours whose checksum is not that of its bytes, or where its chunks end
+    before the last one, in words; None for a sound file.
 
     Pillow does not compare them: half of all flipped bits give other pixels without an error.
     """
     position = 8  # after the signature
     for kind, start, end in png_chunks(data):
         if kind in _PNG_PIXEL_CHUNKS and zlib.crc32(data[start - 4 : end]) != int.from_bytes(data[end : end + 4]):
-            return f"{kind.decode('ascii')} at byte {start - 8}"
+            return f"its chunk {kind.decode('ascii')} at byte {start - 8} has not the bytes that were written"
         position = end + 4
-    return None if data[position + 4 : position + 8] == b"IEND" else f"at byte {position}"
+    if data[position + 4 : position + 8] == b"IEND":
+        return None
+    return f"it is truncated, its chunk at byte {position} is not whole"
 
 
 def is_whole_jpeg2000(data: bytes) -> bool:
