@@ -25,7 +25,8 @@ from wdstream.text.characters import short_name
 
 JOB_FILE = OUTPUT_MARK
 QUARANTINE = "quarantine.jsonl"
-_VERSION = 1
+_VERSION = 2
+"""Of the rules by which raw pages are read. Version 1 had other labels of PDF pages, and fewer forms of rows."""
 _SURVEY = "survey.jsonl"
 _LOCK = "lock"
 _LOCK_WAIT_S = 10.0
@@ -144,7 +145,10 @@ def _differences(out: Path, path: Path, wanted: Manifest, chosen: MakeShardsOpti
     try:
         kept = json.loads(path.read_bytes())
         if kept["version"] != _VERSION:
-            return [f"{JOB_FILE} is of version {kept['version']}, this program writes {_VERSION}"]
+            return [
+                f"{JOB_FILE} is of version {kept['version']}, this program writes {_VERSION}: it reads raw pages by "
+                "other rules, and one folder would have labels of both"
+            ]
         options, described = dict(kept["options"]), dict(kept["input"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         return [f"{JOB_FILE} cannot be read ({type(error).__name__}: {error})"]
