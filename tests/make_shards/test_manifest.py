@@ -9,8 +9,8 @@ from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.make_shards.manifest import JOB_FILE
 
 
-@pytest.mark.parametrize("more", [{}, {"retry_quarantined": True}])
-def test_a_folder_of_other_rules_is_not_continued(tmp_path: Path, more: dict[str, bool]) -> None:
+@pytest.mark.parametrize("retries", [False, True])
+def test_a_folder_of_other_rules_is_not_continued(tmp_path: Path, retries: bool) -> None:
     """Its shards that are complete would keep their labels, and the others get new ones."""
     raw, out = tmp_path / "raw", tmp_path / "out"
     raw.mkdir()
@@ -22,7 +22,7 @@ def test_a_folder_of_other_rules_is_not_continued(tmp_path: Path, more: dict[str
     (out / JOB_FILE).write_text(before)
     expected = re.escape("make-shards.json is of version 1, this program writes 2: it reads raw pages by other rules")
     with pytest.raises(ConfigError, match=expected):
-        make_shards(raw, out, options=MakeShardsOptions(workers=1, **more))
+        make_shards(raw, out, options=MakeShardsOptions(workers=1, retry_quarantined=retries))
     assert (out / JOB_FILE).read_text() == before
     make_shards(raw, out, options=MakeShardsOptions(workers=1, overwrite=True))
     assert json.loads((out / JOB_FILE).read_text()) == manifest
