@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -151,3 +152,19 @@ def test_counts_of_an_index_of_before_are_those_that_make_shards_recorded(
     assert f"token column {fingerprint}: the counts that make-shards recorded" in report.notes
     assert listing.read_bytes() == wanted
     assert Shards.open(folder).tokens(fingerprint).tolist() == counts.tolist()
+
+
+def test_a_damaged_shard_is_known_by_the_record_of_its_job(small_raw: Path, tmp_path: Path) -> None:
+    """Without an index, and without what is next to the tar."""
+    out = tmp_path / "shards"
+    make_shards(small_raw, out, options=MakeShardsOptions(workers=1))
+    shutil.rmtree(out / "index")
+    (out / "shard-000000.meta.npz").unlink()
+    tar = out / "shard-000000.tar"
+    right = tar.read_bytes()
+    place = right.index(b".txt") + 600  # in the text of a page
+    tar.write_bytes(right[:place] + bytes([right[place] ^ 1]) + right[place + 1 :])
+    with pytest.raises(ShardError, match=r"shard-000000\.tar: its content has the digest"):
+        index_folder(out, workers=1, rebuild=True)
+    tar.write_bytes(right)
+    assert index_folder(out, workers=1).index.catalog.num_samples == 13

@@ -278,9 +278,7 @@ def test_counts_of_before_that_cannot_be_true_are_removed(
 
 def test_changed_shards_are_named_when_the_index_is_made_again(folder: Path) -> None:
     write_shards(folder, {"s-1.tar": pages("b", 2, payload=900)})
-    assert merge_index(folder).notes == (
-        "1 shards are not as the index before had them; if nobody changed them, bring the right files back: s-1.tar",
-    )
+    assert merge_index(folder).notes == ("1 shards are not as the index before listed them: s-1.tar",)
     for path in folder.glob("s-0.*"):
         path.unlink()
     assert merge_index(folder).notes == ("1 shards of the index before are not there: s-0.tar",)

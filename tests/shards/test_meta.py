@@ -68,8 +68,8 @@ def test_idx_that_does_not_fit(tar: Path, idx: bytes) -> None:
         ({"num_images": np.array([-1, 3, 1, 1, 1, 1], "<i4")}, "sizes of 6 images"),
         ({"key_start": np.array([0, 5, 3, 6, 7, 8, 42])}, "keys are damaged"),
         ({"key_start": np.zeros(0, "<i8")}, "keys are damaged"),
-        ({"failures": np.frombuffer(b"[1]", "u1")}, "build it again"),
-        ({"failures": np.frombuffer(b"{", "u1")}, "build it again"),
+        ({"failures": np.frombuffer(b"[1]", "u1")}, "makes it again if the tar is as it was"),
+        ({"failures": np.frombuffer(b"{", "u1")}, "makes it again if the tar is as it was"),
         ({"crc": np.array(["pickle", None], dtype=object)}, "allow_pickle"),
     ],
 )

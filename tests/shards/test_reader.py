@@ -146,9 +146,9 @@ def test_missing_tar(folder: Path) -> None:
     (folder / "s-1.tar").unlink()
     shards = Shards.open(folder)
     shards.read(0)
-    with pytest.raises(ShardError, match=r"s-1\.tar is not there .*, though the index names it: bring it back"):
+    with pytest.raises(ShardError, match=r"s-1\.tar is not there .*, though the index lists it: bring it back"):
         shards.read(3)
-    with pytest.raises(ShardError, match=r"s-1\.tar is not there .*, though the index names it: bring it back"):
+    with pytest.raises(ShardError, match=r"s-1\.tar is not there .*, though the index lists it: bring it back"):
         shards.read_pages([0, 3])
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tests.helpers.web_server import serving
-from wdstream.errors import ShardIndexError
+from wdstream.errors import ShardError, ShardIndexError
 from wdstream.make_shards import MakeShardsOptions, index_folder, make_shards
 from wdstream.shards.reader import Shards
 from wdstream.shards.token_columns import write_token_column
@@ -176,12 +176,14 @@ def test_swapped_tars_are_named_though_both_are_sound(shards: Path) -> None:
 
 
 def test_a_damaged_tar_that_was_indexed_again_shows_in_its_images(shards: Path, tiny_model: Path) -> None:
-    """What a new index blesses, decoding still finds."""
+    """What was taken as changed on purpose, decoding still finds."""
     tar = shards / "shard-000000.tar"
     flip(tar, tar.read_bytes().index(b"IDAT") + 200)
     for file in (*shards.glob("*.idx"), *shards.glob("*.npz")):
         file.unlink()
-    index_folder(shards, tiny_model, workers=1)
+    with pytest.raises(ShardError, match="p00: checksum"):
+        index_folder(shards, tiny_model, workers=1)
+    index_folder(shards, tiny_model, workers=1, accept_changed=True)
     assert verify(shards).num_damaged == 0
     assert found(verify(shards, deep=True)) == [("image", "shard-000000.tar", "p00")]
 
@@ -198,8 +200,8 @@ def test_token_counts_are_compared_with_the_tokenizer(shards: Path, tiny_model: 
 
 
 def test_tokens_that_nobody_counted_cannot_be_compared(shards: Path, tiny_model: Path) -> None:
-    index_json = shards / "index" / "index.json"
-    index_json.unlink()
+    shutil.rmtree(shards / "index")
+    shutil.rmtree(shards / ".make-shards")  # whose records have the counts, too
     index_folder(shards, None, workers=1)
     report = verify(shards, tokenizer=tiny_model)
     assert [finding.what.partition(" of the tokens")[0] for finding in report.findings] == ["no whole column"]

@@ -64,10 +64,19 @@ def index_command(
     prefix_keys: Annotated[
         bool, typer.Option("--prefix-keys", help="Put the tar's name before each key, where tars have equal keys.")
     ] = False,
+    accept_changed: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changed",
+            help="Take shards that are not as they were indexed or made, which is damage unless somebody meant it.",
+        ),
+    ] = False,
 ) -> None:
     """Build the index (and, with --tokenizer, the token column) over existing tar shards.
 
-    What is left out is listed with its reason in SHARDS/index/left_out.jsonl.
+    What is left out is listed with its reason in SHARDS/index/left_out.jsonl. New tars are added. Tars that were
+    indexed before are to be as they were: one that is not, or is gone, is named with what differs, and the index stays
+    as it is.
     """
     from wdstream.make_shards import index_folder
     from wdstream.report.progress import ProgressBar
@@ -81,6 +90,7 @@ def index_command(
             paragraphs=paragraphs,
             workers=workers,
             rebuild=rebuild,
+            accept_changed=accept_changed,
             on_progress=bar.task("indexing", "bytes"),
         )
     report.print(console)

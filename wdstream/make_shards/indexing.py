@@ -125,6 +125,7 @@ def index_folder(
     paragraphs: bool = False,
     workers: int | None = None,
     rebuild: bool = False,
+    accept_changed: bool = False,
     on_progress: OnBytes | None = None,
 ) -> FolderReport:
     """Build the index over a folder of tars, written by anyone, and the token column of a tokenizer, if wanted.
@@ -136,20 +137,38 @@ def index_folder(
         paragraphs: see `add_token_column`.
         workers: processes; None takes every core.
         rebuild: describe every tar again, also those that have a fitting idx and meta.
+        accept_changed: take shards as they are now, also those that were indexed or made otherwise.
         on_progress: called with bytes of tar done and bytes in total.
 
     Raises:
         ConfigError: the tokenizer cannot be read, or paragraphs are to be counted without one.
-        ShardError: a tar cannot serve as a shard, or there is nothing to train on.
+        ShardError: a tar cannot serve as a shard or is not as it was, or there is nothing to train on.
     """
     if paragraphs and tokenizer is None:
         raise ConfigError(f"{shards}: the tokens of paragraphs are counted with a tokenizer; give --tokenizer, too")
     counter = open_counter(tokenizer, with_paragraphs=paragraphs)
     num_workers = workers or os.cpu_count() or 1
-    index = index_shards(shards, image_size, rules, workers=num_workers, rebuild=rebuild, on_progress=on_progress)
+    index = index_shards(
+        shards,
+        image_size,
+        rules,
+        workers=num_workers,
+        rebuild=rebuild,
+        recorded=_recorded_digests(shards),
+        accept_changed=accept_changed,
+        on_progress=on_progress,
+    )
     recorded = _write_recorded_tokens(index) if index.is_new or index.notes else []
     tokens = add_tokens(shards, counter, workers=workers) if counter is not None else None
     return FolderReport(index=index, tokens=tokens, notes=(*recorded, *notes_on_samples(Shards.open(shards))))
+
+
+def _recorded_digests(folder: Path) -> dict[str, str]:
+    """Digests of the shards that make-shards made here, by file name."""
+    tars = sorted(folder.glob("*.tar"))
+    numbers = {tar.name: number for tar in tars if (number := _SHARD_NUMBER.fullmatch(tar.name)) is not None}
+    records = {name: load_record(folder, int(number[1])) for name, number in numbers.items()}
+    return {name: record.digest for name, record in records.items() if record is not None}
 
 
 def _write_recorded_tokens(index: IndexReport) -> list[str]:

@@ -176,8 +176,7 @@ def take_part(page: TiledPage, part: PagePart) -> TiledPage:
     if len(paragraphs) != part.num_paragraphs:
         raise ShardError(
             f"page {page.key!r}: planned {part.num_paragraphs} paragraphs, found {len(paragraphs)}; the index counts "
-            "those of other shards. Run `wdstream index SHARDS --rebuild`, then `wdstream lengths SHARDS --tokenizer "
-            "PATH --paragraphs`"
+            "those of other shards. Count again: `wdstream lengths SHARDS --tokenizer PATH --paragraphs`"
         )
     texts = (TextSegment(text=text) for text in paragraphs[part.begin : part.end])
     segments = (*page.segments[:-1], *texts)
@@ -194,7 +193,8 @@ def _wrong_length(slot: Slot, sample: Sample, family: Family) -> str:
     paragraphs = " --paragraphs" if slot.part is not None else ""
     return (
         f"page {sample.key!r} of {slot.shards}: planned {slot.tokens} tokens and {slot.patches} patches, {found}; the "
-        f"index or its token column is not of these shards and this tokenizer. Run `wdstream index {slot.shards} "
-        f"--rebuild`, then `wdstream lengths {slot.shards} --tokenizer {family.model_dir}{paragraphs}`; if `wdstream "
+        f"index or its token column is not of these shards and this tokenizer. `wdstream verify {slot.shards} "
+        f"--tokenizer {family.model_dir}` names every page that is not as the index says, `wdstream lengths "
+        f"{slot.shards} --tokenizer {family.model_dir}{paragraphs}` counts again; if `wdstream "
         f"doctor {family.model_dir}` fails, the model's own rules are not those that wdstream knows"
     )

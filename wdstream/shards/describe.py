@@ -7,7 +7,7 @@ that are apart) says that the tar is not what it seems: then it is refused, unle
 
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from wdstream.errors import PageError, ShardError
 from wdstream.records import Size
+from wdstream.shards.changed import NOTHING_KNOWN, KnownShards, differences
 from wdstream.shards.halves import are_apart, half_of
 from wdstream.shards.layout import (
     JSON_EXTENSION,
@@ -65,17 +66,24 @@ PLAIN_TAR = TarRules()
 
 
 def describe_all(
-    todo: Sequence[Path], image_size: ImageSize, workers: int, rules: TarRules = PLAIN_TAR
+    todo: Sequence[Path],
+    image_size: ImageSize,
+    workers: int,
+    rules: TarRules = PLAIN_TAR,
+    known: KnownShards = NOTHING_KNOWN,
 ) -> Iterator[tuple[Path, tuple[str, ...]]]:
-    """Describe each tar, in processes when there are several workers; yields each as it is done, with its troubles."""
+    """Describe each tar, in processes when there are several workers; yields each as it is done, with its troubles.
+
+    What is known of a shard is compared, and a tar that is not as it was has its differences for troubles.
+    """
     describe = partial(_troubles_of, image_size=image_size, rules=rules)
     if workers <= 1 or len(todo) <= 1:
         for tar in todo:
-            yield tar, describe(tar)
+            yield tar, describe(tar, known.of(tar))
         return
     # spawn: a fork of a process with threads, such as torch's, can hang
     with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(describe, tar): tar for tar in todo}
+        futures = {pool.submit(describe, tar, known.of(tar)): tar for tar in todo}
         for future in as_completed(futures):
             yield futures[future], future.result()
 
@@ -92,6 +100,7 @@ def describe_tar(
     rules: TarRules = PLAIN_TAR,
     *,
     left_out: Mapping[str, str] | None = None,
+    known: Collection[str] = (),
 ) -> ShardMeta:
     """Walk a tar, write `x.tar.idx` and `x.meta.npz` next to it, and return the meta.
 
@@ -103,9 +112,11 @@ def describe_tar(
         image_size: (width, height) of an image after EXIF rotation, from its bytes.
         rules: how keys are read, and what becomes of bad ones.
         left_out: reasons by key, as the index has it, of samples that are left out whatever they hold.
+        known: digests of what the tar was described as before, if it was.
 
     Raises:
-        ShardError: when it cannot serve as a shard: broken, cut off, compressed, or with samples whose names are bad.
+        ShardError: when it cannot serve as a shard: broken, cut off, compressed, with samples whose names are bad, or
+            not with the bytes that it had; then nothing is written.
     """
     try:
         descriptor = os.open(tar, os.O_RDONLY)
@@ -126,16 +137,19 @@ def describe_tar(
     finally:
         os.close(descriptor)
     meta = builder.build(tar_bytes)
+    changed = differences(tar, meta, known)
+    if changed:
+        raise ShardError("\n".join(changed))
     paths = ShardPaths.of(tar)
     save_idx(paths.idx, [*(span.offset for span in spans), end])
     meta.save(paths.meta)
     return meta
 
 
-def _troubles_of(tar: Path, image_size: ImageSize, rules: TarRules) -> tuple[str, ...]:
+def _troubles_of(tar: Path, known: Collection[str], image_size: ImageSize, rules: TarRules) -> tuple[str, ...]:
     """What keeps a tar from being a shard, a line each; none when it is one now."""
     try:
-        describe_tar(tar, image_size, rules)
+        describe_tar(tar, image_size, rules, known=known)
     except ShardError as error:
         return tuple(str(error).split("\n"))
     return ()

@@ -75,7 +75,7 @@ class IndexBefore:
             f"{len(names)} shards {what}: {', '.join(names[:_SHOWN_SHARDS])}"
             + (f" and {len(names) - _SHOWN_SHARDS} more" if len(names) > _SHOWN_SHARDS else "")
             for names, what in (
-                (changed, "are not as the index before had them; if nobody changed them, bring the right files back"),
+                (changed, "are not as the index before listed them"),
                 (gone, "of the index before are not there"),
             )
             if names

@@ -190,7 +190,9 @@ def load_meta(path: Path) -> ShardMeta:
         meta = _meta_of(int(header[1]), arrays)
         return replace(meta, metadata=ShardMetadata.from_arrays(extra, meta.num_samples)) if extra else meta
     except Exception as error:  # numpy, zipfile and zlib raise whatever their parsing raises
-        raise ShardError(f"{path}: {error}; build it again with `wdstream index --rebuild`") from error
+        raise ShardError(
+            f"{path}: {error}; `wdstream index {path.parent}` makes it again if the tar is as it was"
+        ) from error
 
 
 def _meta_of(tar_bytes: int, arrays: dict[str, Column]) -> ShardMeta:

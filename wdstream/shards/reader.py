@@ -298,7 +298,8 @@ class Shards:
             return self._storage.size(tar)
         except AbsentFileError as error:
             raise AbsentFileError(
-                f"{error}, though the index names it: bring it back, or run `wdstream index` on the folder without it"
+                f"{error}, though the index lists it: bring it back from a copy, or make it again with `wdstream "
+                "make-shards`"
             ) from error
 
     def _sample_or_again(self, row: int, data: bytes) -> tuple[str, dict[str, bytes]]:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from wdstream.errors import ShardError, ShardIndexError
 from wdstream.shards.catalog import INDEX_FOLDER
+from wdstream.shards.changed import NOTHING_KNOWN, KnownShards, describe_changed
 from wdstream.shards.describe import PLAIN_TAR, ImageSize, TarRules, describe_all, describe_tar, listed
 from wdstream.shards.index import IndexReport, merge_index, shards_in
 from wdstream.shards.layout import TAR_SUFFIX, ShardPaths, prefixed_key
-from wdstream.shards.meta import ShardEntry, ShardMeta, is_complete, load_complete
+from wdstream.shards.meta import ShardEntry, ShardMeta, load_complete
 from wdstream.shards.repeated import RepeatedKey, describe_repeated, find_repeated, plain_hashes
 from wdstream.storage.compression import COMPRESSED_SUFFIXES
 from wdstream.storage.json_lines import write_lines
@@ -31,9 +32,14 @@ def index_shards(
     *,
     workers: int = 1,
     rebuild: bool = False,
+    recorded: Mapping[str, str] | None = None,
+    accept_changed: bool = False,
     on_progress: OnBytes | None = None,
 ) -> IndexReport:
     """Describe every tar in `folder` that has no idx and meta that fit, then merge the index.
+
+    An index that is there lists what its shards were. A shard that is so again is taken without a word, new ones are
+    added, and one that is not as it was refuses the whole, so that damage is never indexed.
 
     Args:
         folder: holds the tars, written by anyone; idx, meta and `index/` are written next to them.
@@ -42,26 +48,34 @@ def index_shards(
         rules: how keys are read, and whether bad tars, and bad or repeated keys, are left out rather than refused.
         workers: processes; each describes one shard at a time.
         rebuild: describe all tars again, those that seem complete too.
+        recorded: digests of shards by file name, as who made them recorded them.
+        accept_changed: take shards as they are now, whatever they were.
         on_progress: called after each shard with bytes done and bytes in total.
 
     Raises:
-        ShardError: when tars are broken or cannot serve as shards, or keys are repeated, naming all; whatever can be
-            described is by then.
+        ShardError: when tars are broken or cannot serve as shards, keys are repeated, or shards are not as they were,
+            naming all; whatever can be described is by then.
         ShardIndexError: when there is no tar, or no sample with text.
     """
     elsewhere = tuple(_not_read(folder))
-    todo = [tar for tar in shards_in(folder) if tar.is_file() and (rebuild or not _fits(tar, rules))]
+    known = NOTHING_KNOWN if accept_changed else KnownShards.read(folder, recorded or {})
+    todo = [tar for tar in shards_in(folder) if tar.is_file() and (rebuild or not _fits(tar, rules, known))]
     broken: dict[str, str] = {}
+    changed = known.gone(folder)
     total = sum(tar.stat().st_size for tar in todo)
     done = 0
-    for tar, troubles in describe_all(todo, image_size, workers, rules):
+    for tar, troubles in describe_all(todo, image_size, workers, rules, known):
         done += tar.stat().st_size
-        if troubles:
+        if troubles and known.of(tar):
+            changed[tar.name] = "\n".join(troubles)
+        elif troubles:
             broken[tar.name] = "\n".join(troubles)
             if rules.skip_bad:
                 ShardPaths.of(tar).meta.unlink(missing_ok=True)  # of better days, where all are described again
         if on_progress is not None:
             on_progress(done, total)
+    if changed:
+        raise ShardError(describe_changed(folder, changed))
     metas = _complete_metas(folder, broken)
     repeated = _repeated(folder, metas, rules)
     if not rules.skip_bad:
@@ -75,11 +89,16 @@ def index_shards(
     return report
 
 
-def _fits(tar: Path, rules: TarRules) -> bool:
-    """Whether a tar is described, with keys of the form that is asked for."""
-    if not is_complete(tar):
+def _fits(tar: Path, rules: TarRules, known: KnownShards) -> bool:
+    """Whether a tar is described, as what is known of it, with keys of the form that is asked for."""
+    try:
+        meta = load_complete(tar)
+    except ShardError:
         return False
-    return not rules.prefix_keys or _has_prefix(tar.name, load_complete(tar))
+    digests = known.of(tar)
+    if digests and meta.digest not in digests:
+        return False
+    return not rules.prefix_keys or _has_prefix(tar.name, meta)
 
 
 def _has_prefix(name: str, meta: ShardMeta) -> bool:
@@ -137,7 +156,8 @@ def _leave_out_repeated(
             reasons.setdefault(name, {})[rules.key(name, key.key)] = key.describe()
     for name, left_out in reasons.items():
         before = {failure.key: failure.reason for failure in metas[name].failures}
-        metas[name] = describe_tar(folder / name, image_size, rules, left_out=before | left_out)
+        known = {metas[name].digest}  # the rest of the tar is to be as it was
+        metas[name] = describe_tar(folder / name, image_size, rules, left_out=before | left_out, known=known)
 
 
 def _refuse_untrainable(folder: Path, metas: Mapping[str, ShardMeta], skipped: Sequence[tuple[str, str]]) -> None:

@@ -71,7 +71,8 @@ def exchange(
     if num_supervised != contents.num_supervised and not failures:
         raise TrainError(
             f"step {contents.step}: {contents.num_supervised} supervised tokens planned, {int(num_supervised)} found; "
-            "the shards, the tokenizer or the code changed under the plan: run `wdstream index` again"
+            "the shards, the tokenizer or the code changed under the plan: `wdstream verify SHARDS --tokenizer MODEL` "
+            "names the pages"
         )
     return StepFigures(
         loss=loss_sum / num_supervised if num_supervised else 0.0,
