@@ -11,8 +11,8 @@ from pathlib import Path
 
 from wdstream.errors import ShardError
 from wdstream.nodes.tar_urls import is_remote
-from wdstream.shards.halves import IMAGE_HALF, TEXT_HALF, half_of
 from wdstream.shards.layout import group_samples
+from wdstream.shards.parts import IMAGE_HALF, TEXT_HALF, half_of
 from wdstream.shards.tar_header import walk
 
 MAX_TARS, SAMPLES_OF_TAR = 512, 8

@@ -17,8 +17,8 @@ from typing import BinaryIO, NamedTuple, cast
 from wdstream.errors import ShardError
 from wdstream.nodes.node import Stage, State, check_tars
 from wdstream.nodes.tar_urls import OpenStream, open_url
-from wdstream.shards.halves import HalvesSeen
 from wdstream.shards.layout import MAX_MEMBER_BYTES, KeyRule, cut_name, group_samples
+from wdstream.shards.parts import HalvesSeen
 from wdstream.shards.tar_header import Member, refuse_rest, walk
 from wdstream.storage.compression import MAGIC_BYTES, compression_of, decompress
 

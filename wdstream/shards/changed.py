@@ -75,7 +75,7 @@ def describe_changed(folder: Path, changed: Mapping[str, str]) -> str:
     )
 
 
-def differences(tar: Path, found: ShardMeta, known: Collection[str]) -> tuple[str, ...]:
+def what_changed(tar: Path, found: ShardMeta, known: Collection[str]) -> tuple[str, ...]:
     """What of a tar is not as it was described before, a line each; none where every byte is.
 
     Args:
@@ -119,23 +119,32 @@ def _digests_of_metas(folder: Path) -> dict[str, str]:
 
 def _described_before(tar: Path, known: Collection[str]) -> _Before | None:
     """By the meta next to the tar, or else by the columns of the index; None where both are not what was written."""
-    try:
-        meta = load_meta(ShardPaths.of(tar).meta)
-        if meta.digest in known:
-            keys = {hash_key(key): key for key in map(meta.key, range(meta.num_samples))}
-            return _Before(num_bytes=meta.tar_bytes, rows=meta.columns, keys=keys)
-    except ShardError:
-        pass
-    try:
-        files = IndexFiles(tar.parent, opens_columns=False)
-        first = 0
-        for shard in files.catalog.shards:
-            if shard.name == tar.name and shard.digest in known:
-                rows = {name: files.column(name)[first : first + shard.samples] for name in SAMPLE_COLUMNS}
-                return _Before(num_bytes=shard.bytes, rows=rows, keys={})
-            first += shard.samples
-    except ShardError:
-        pass
+    for described_by in (_by_meta, _by_index):
+        try:
+            before = described_by(tar, known)
+        except ShardError:
+            continue
+        if before is not None:
+            return before
+    return None
+
+
+def _by_meta(tar: Path, known: Collection[str]) -> _Before | None:
+    meta = load_meta(ShardPaths.of(tar).meta)
+    if meta.digest not in known:
+        return None
+    keys = {hash_key(key): key for key in map(meta.key, range(meta.num_samples))}
+    return _Before(num_bytes=meta.tar_bytes, rows=meta.columns, keys=keys)
+
+
+def _by_index(tar: Path, known: Collection[str]) -> _Before | None:
+    files = IndexFiles(tar.parent, opens_columns=False)
+    first = 0
+    for shard in files.catalog.shards:
+        if shard.name == tar.name and shard.digest in known:
+            rows = {name: files.column(name)[first : first + shard.samples] for name in SAMPLE_COLUMNS}
+            return _Before(num_bytes=shard.bytes, rows=rows, keys={})
+        first += shard.samples
     return None
 
 

@@ -16,8 +16,7 @@ from pathlib import Path
 
 from wdstream.errors import PageError, ShardError
 from wdstream.records import Size
-from wdstream.shards.changed import NOTHING_KNOWN, KnownShards, differences
-from wdstream.shards.halves import are_apart, half_of
+from wdstream.shards.changed import NOTHING_KNOWN, KnownShards, what_changed
 from wdstream.shards.layout import (
     JSON_EXTENSION,
     TEXT_EXTENSION,
@@ -31,7 +30,7 @@ from wdstream.shards.layout import (
 )
 from wdstream.shards.meta import SampleFailure, ShardMeta, save_idx
 from wdstream.shards.page_members import page_from_members
-from wdstream.shards.parts import names_image
+from wdstream.shards.parts import are_apart, half_of, names_image
 from wdstream.shards.tar_header import BLOCK_SIZE, ZERO_BLOCK, refuse_rest, walk
 from wdstream.shards.writer import MetaBuilder, SampleEntry
 from wdstream.storage.compression import MAGIC_BYTES, compression_of
@@ -137,7 +136,7 @@ def describe_tar(
     finally:
         os.close(descriptor)
     meta = builder.build(tar_bytes)
-    changed = differences(tar, meta, known)
+    changed = what_changed(tar, meta, known)
     if changed:
         raise ShardError("\n".join(changed))
     paths = ShardPaths.of(tar)

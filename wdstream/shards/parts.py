@@ -8,6 +8,10 @@
 
 What is left alone may still show that there is an image: an array, a film, a name or an address of a picture. Next to
 an image that is used, that is metadata; without one, the sample would be trained on as text alone, and is refused.
+
+Members of a sample are neighbours. Where all images come first and all texts later, or in a tar of their own, each half
+is a sample by itself to every reader of tars: a page without text, and a text without its image, which would be trained
+on alone. Two halves of one key give it away.
 """
 
 import re
@@ -16,10 +20,15 @@ from dataclasses import dataclass
 
 from wdstream.errors import RowError
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION
+from wdstream.shards.meta import hash_key
 from wdstream.text.image_names import IMAGE_SUFFIXES, holds_image, is_image_name, looks_like_image
 
 _SUFFIXES = frozenset(IMAGE_SUFFIXES)
 _NUMBERED = re.compile(r"([0-9]{1,6})\.[^.]+")
+MAX_HALVES = 100_000
+"""Kept of a tar that is streamed. Where the halves of a tar are in one order, the first of them meet first."""
+IMAGE_HALF, TEXT_HALF = 1, 2
+
 _MAX_NAME = 4096  # bytes; a longer text is not a name of a file
 _REMEDY = "bring the image as jpg, png or another image file, or leave that part out"
 
@@ -94,3 +103,33 @@ def _trace_of_image(data: bytes) -> str:
     if holds_image(text):
         return "holds one as text"
     return f"names one, {text[-80:]!r}" if len(data) < _MAX_NAME and is_image_name(text) else ""
+
+
+def half_of(extensions: Iterable[str]) -> int:
+    """IMAGE_HALF for a sample of images alone, TEXT_HALF for one without an image; 0 for one that has both."""
+    images = [names_image(extension) for extension in extensions]
+    if all(images):
+        return IMAGE_HALF
+    return 0 if any(images) else TEXT_HALF
+
+
+def are_apart(halves: Iterable[int]) -> bool:
+    """Whether samples of one key are the halves of one."""
+    return {IMAGE_HALF, TEXT_HALF} <= set(halves)
+
+
+class HalvesSeen:
+    """The keys of half samples of one tar, as it is read."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, int] = {}
+
+    def add(self, key: str, extensions: Iterable[str]) -> bool:
+        """Note a sample; returns whether it and one before are the halves of one."""
+        half = half_of(extensions)
+        if not half:
+            return False
+        before = self._seen.get(hash_key(key), 0)
+        if not before and len(self._seen) < MAX_HALVES:
+            self._seen[hash_key(key)] = half
+        return are_apart((half, before))

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from wdstream.errors import ShardError
 from wdstream.shards.describe import listed
-from wdstream.shards.halves import IMAGE_HALF, TEXT_HALF, are_apart
 from wdstream.shards.layout import prefixed_key
 from wdstream.shards.meta import ShardEntry, ShardMeta, hash_key, load_complete
+from wdstream.shards.parts import IMAGE_HALF, TEXT_HALF, are_apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
