@@ -1,5 +1,6 @@
 """The end of make-shards: quarantine.jsonl, the index over all shards, the token column, and the report."""
 
+import os
 import re
 import shutil
 import time
@@ -19,7 +20,6 @@ from wdstream.make_shards.jobs import Quarantined
 from wdstream.make_shards.manifest import QUARANTINE
 from wdstream.make_shards.record import ShardRecord
 from wdstream.make_shards.token_counts import TokenCounter
-from wdstream.make_shards.unnamed import unnamed_images
 from wdstream.raw.listing import Listing
 from wdstream.raw.source import RawFile
 from wdstream.shards.index import merge_index
@@ -33,6 +33,9 @@ _LOST = re.compile(r"lost (twice|\d+ times), the last time alone: ")
 _NUMBER = re.compile(r"\d[\d.,%x]*")
 _MEGABYTE = 1e6
 _SHOWN_NAMES = 5
+_UNNAMED = (
+    "no row that could be read names this image: name it in a row of the JSONL file, or put a text file next to it"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +230,7 @@ def finish(
         Quarantined(file=file.path, page=0, reason=file.reason) for file in files if file.reason is not None
     ]
     quarantined += [entry for record in records for entry in record.quarantined]
-    unnamed = unnamed_images(raw, listing, records)
+    unnamed = _unnamed_images(raw, listing, records)
     quarantined = sorted({*quarantined, *unnamed})
     write_lines(out / QUARANTINE, [entry.to_json() for entry in quarantined])
     full = [record for record in records if record.samples]
@@ -258,6 +261,19 @@ def finish(
         pages_made=made.pages,
         seconds=time.monotonic() - started,
     )
+
+
+def _unnamed_images(raw: Path, listing: Listing, records: Sequence[ShardRecord]) -> list[Quarantined]:
+    """Images that were left to rows, and that no row read: they are in no sample, and nothing else would say so. None
+    where a shard was made before it noted what it read."""
+    if not listing.left_to_rows or any(record.samples and not record.read for record in records):
+        return []
+    read = {path for record in records for path in record.read}
+    left = [path for path in listing.left_to_rows if path not in read]
+    by_links = {os.path.realpath(raw / path) for path in read if path not in listing.stamps} if left else set()
+    return [
+        Quarantined(file=path, page=0, reason=_UNNAMED) for path in left if os.path.realpath(raw / path) not in by_links
+    ]
 
 
 def _write_index(out: Path, records: Sequence[ShardRecord], counter: TokenCounter | None) -> tuple[str, ...]:
