@@ -59,7 +59,7 @@ REFUSED: dict[Variant, str] = {
     variants.cut_part: r"model-00002-of-00002.safetensors: not a whole safetensors file",
     variants.cut_index: r"model.safetensors.index.json: not an index of weights",
     variants.swapped_part: r"model-00002-of-00002.safetensors: model.safetensors.index.json says that it holds",
-    variants.pickled: r"model/pytorch_model.bin: weights as a pickle, which is a program and is not run; if you trust it, convert",
+    variants.pickled: r"model/pytorch_model.bin: weights as a pickle, which is a program and is not run; if you",
     variants.no_weights: r"model: no weights there \(model.safetensors, or",
     variants.adapter: r"adapter_config.json: the folder holds an adapter",
     variants.random_merges: r"tokenizer.json: model.dropout is 0.1",
