@@ -22,7 +22,10 @@ def test_images_are_found_below_the_folder_only(tmp_path: Path) -> None:
         with pytest.raises(RowError, match="leaves the folder of the JSONL file"):
             resolve_image(folder, name)
         assert resolve_image(folder, name, allow_outside=True).is_file()
-    for name in ("absent.png", "sub", "loop.png"):
+    assert resolve_image(folder, str(folder / "sub/a.png")) == folder / "sub/a.png"
+    with pytest.raises(RowError, match="image 'sub' is a folder; expected the name of an image file"):
+        resolve_image(folder, "sub")
+    for name in ("absent.png", "loop.png"):
         with pytest.raises(RowError, match=r"does not exist|cannot be found"):
             resolve_image(folder, name)
     for name in ("https://example.org/a.png", "file:///etc/hostname", "data:image/png;base64,AAAA"):

@@ -54,7 +54,14 @@ def test_what_could_be_an_image_is_refused(fields: dict[str, Any], what: str, im
 @pytest.mark.parametrize(
     "fields",
     [
-        {"image_id": "000000123", "image_width": 640, "image_caption": "A page.", "num_images": 1, "has_image": True},
+        {
+            "image_id": "000000123",
+            "image_width": 640,
+            "image_caption": "A page.",
+            "num_images": 1,
+            "has_image": True,
+            "image_classes": ["Belt"],
+        },
         {"image_alt": "A photo of a page", "image": "", "images": [], "photo": None},
         {"source": "pages/a.png", "file": "a.png", "url": "https://host/other/a.png", "id": "b.png"},
     ],

@@ -163,12 +163,54 @@ def test_images_of_a_row(fields: dict[str, Any], expected: list[str | int], name
         ),
         ({"instruction": "I", "input": "more", "output": "O"}, ["user:", "<0>", "I\nmore", "assistant:*", "O"]),
         ({"question": "Q", "answers": ["A.", "a"]}, ["user:", "<0>", "Q", "assistant:*", "A."]),
+        ({"query": "Q", "label": ["A."]}, ["user:", "<0>", "Q", "assistant:*", "A."]),  # ChartQA
+        (  # Docmatix, the Cauldron, FineVision
+            {"texts": [{"user": "Q", "assistant": "A.", "source": "s"}, {"user": "Q2", "assistant": "A2"}]},
+            ["user:", "<0>", "Q", "assistant:*", "A.", "user:", "Q2", "assistant:*", "A2"],
+        ),
+        (  # TRL
+            {
+                "prompt": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Q"}]}],
+                "completion": [{"role": "assistant", "content": [{"type": "text", "text": "A."}]}],
+            },
+            ["user:", "<0>", "Q", "assistant:*", "A."],
+        ),
+        (  # empty is absent
+            {
+                "messages": [
+                    {"role": "user", "content": "Q", "name": ""},
+                    {"role": "assistant", "content": "A.", "tool_calls": []},
+                ]
+            },
+            ["user:", "<0>", "Q", "assistant:*", "A."],
+        ),
     ],
 )
 def test_chat_rows_of_all_forms(fields: dict[str, Any], expected: list[str]) -> None:
     parsed = row(image="a.png", **fields)
     assert short(parsed) == expected
     assert (names(parsed), parsed.meta) == (("a.png",), {})
+
+
+@pytest.mark.parametrize(
+    "text", ["see ![a fig](x%20y.png)", "see ![](<x y.png>)", "<p><img class='f' src='x y.png'></p>"]
+)
+def test_a_file_that_markup_names_is_no_text_of_a_row_without_images(text: str) -> None:
+    rules = RowRules(is_image_file=lambda name: name == "x y.png")
+    with pytest.raises(RowError, match=r"the text has an image inside, 'x y\.png', which would be trained on as text"):
+        read_row({"text": text}, rules)
+    assert shape(read_row({"text": text, "image": "page.png"}, rules)) == [0, text]  # what the page's label says
+    assert shape(read_row({"text": text}, RowRules())) == [text]
+
+
+def test_bytes_without_a_name_are_called_as_the_row_says() -> None:
+    rules = RowRules(is_image_file=lambda name: name == "b.png")
+    fields = {"image": {"bytes": PNG, "path": None}, "text": "t"}
+    parsed = read_row({**fields, "filename": "0001.png"}, rules)
+    assert (names(parsed), parsed.meta) == (("0001.png",), {"filename": "0001.png"})
+    for other in ({"filename": "b.png"}, {"images": [PNG, PNG], "image": None, "filename": "0001.png"}):
+        with pytest.raises(RowError, match=r"field 'filename' holds '(b|0001).png', which looks like an image"):
+            read_row({**fields, **other}, rules)
 
 
 def test_parts_of_other_interfaces() -> None:
@@ -246,6 +288,25 @@ CHAT = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A."}
         ({"content": [{"type": "image", "image": "a.png", "text": "b"}]}, "content[0] is an image and has a text"),
         ({"content": [{"type": "text", "text": "b", "image": "a.png"}]}, "content[0]: field 'image' holds 'a.png'"),
         ({"content": [{"type": "text", "text": URI}]}, "text 0 is 'data:image/png;base64,"),
+        ({"text": f"![a page]({URI}) and"}, "the text has an image inside, 'data:image/png;base64,iVBOR"),
+        ({"text": f"![a page]({URI}) and", "image": "a.png"}, "the text has an image inside, 'data:image/png;base64,"),
+        (
+            {
+                "conversations": [
+                    {"from": "user", "value": "Picture 1: <img>x/a.jpg</img>\nQ"},
+                    {"from": "gpt", "value": "A"},
+                ]
+            },
+            "the text has an image inside, 'x/a.jpg'",
+        ),
+        ({"texts": [{"user": "Q", "assistant": "A", "scan": "b.png"}]}, "texts[0]: field 'scan' holds 'b.png'"),
+        ({"texts": ["a", None], "image": "a.png"}, "found image, texts; call the field that holds the text 'text'"),
+        (
+            {"text": "t", "url": "https://h/a.png", "b c": "d.png"},
+            "field 'url' holds 'https://h/a.png', field 'b c' holds 'd.png', which looks like an image and is not "
+            "used; give images in 'images' or 'image', or say that this is metadata with --metadata-field url "
+            "--metadata-field 'b c'",
+        ),
     ],
 )
 def test_bad_rows(fields: dict[str, Any], reason: str) -> None:

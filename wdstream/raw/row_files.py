@@ -47,8 +47,11 @@ def resolve_image(folder: Path, name: str, *, allow_outside: bool = False) -> Pa
             found = _in_other_case(folder, written, shown)
             if found is not None:
                 return _inside(folder, found, shown, allow_outside=allow_outside)
+        if (folder / name).is_dir():
+            raise RowError(f"{shown} is a folder; expected the name of an image file")
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name that is too long
-        raise RowError(f"{shown} cannot be found: {type(error).__name__}") from error
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise RowError(f"{shown} cannot be found: {reason or type(error).__name__}") from error
     raise RowError(f"{shown} does not exist (relative to the folder of the JSONL file){_near(folder, name)}")
 
 
@@ -74,9 +77,10 @@ def _inside(folder: Path, name: str, shown: str, *, allow_outside: bool) -> Path
     path = folder / name
     if allow_outside:
         return path
-    is_outside = PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
-    if is_outside or not path.resolve().is_relative_to(folder.resolve()):
-        raise RowError(f"{shown} leaves the folder of the JSONL file; allow it, or move the image")
+    if ".." in PurePosixPath(name).parts or not path.resolve().is_relative_to(folder.resolve()):
+        raise RowError(
+            f"{shown} leaves the folder of the JSONL file; allow it with --allow-outside-images, or move the image"
+        )
     return path
 
 

@@ -25,6 +25,7 @@ from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageRange, Source, StoredImage, StoredPage, require_text
 from wdstream.records import Page, TextSegment
 from wdstream.text.characters import replace_surrogates
+from wdstream.text.row_fields import unambiguous
 from wdstream.text.row_forms import RowRules, read_row
 from wdstream.text.row_images import RowImage
 
@@ -115,9 +116,12 @@ def parse_line(line: bytes) -> dict[str, object]:
         RowError: the line is not a JSON object in UTF-8.
     """
     try:
-        row: object = json.loads(line.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        row: object = json.loads(
+            line.decode("utf-8-sig"), parse_constant=_refuse_constant, object_pairs_hook=unambiguous
+        )
         if _ESCAPED_SURROGATE.search(line):
-            row = json.loads(replace_surrogates(json.dumps(row, ensure_ascii=False)))
+            text = replace_surrogates(json.dumps(row, ensure_ascii=False))
+            row = json.loads(text, object_pairs_hook=unambiguous)
     except UnicodeDecodeError as error:
         raise RowError(f"not UTF-8 (byte {error.start} of the line)") from error
     except RecursionError as error:

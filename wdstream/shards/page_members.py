@@ -30,7 +30,7 @@ from wdstream.text.messages import (
     segments_from_messages,
 )
 from wdstream.text.placeholders import split_texts
-from wdstream.text.row_fields import refuse_unused_images
+from wdstream.text.row_fields import refuse_unused_images, unambiguous
 from wdstream.text.row_forms import IMAGE_FIELDS, read_row
 from wdstream.text.row_images import RowImage, images_of_value
 
@@ -270,7 +270,7 @@ def _is_page(segments: Sequence[Segment]) -> bool:
 
 def _read_json(key: str, data: bytes) -> dict[str, object]:
     try:
-        value: object = json.loads(data)
+        value: object = json.loads(data, object_pairs_hook=unambiguous)
     except (ValueError, RecursionError) as error:
         raise RowError(f"sample {key!r}: its json cannot be read: {error}") from error
     if not isinstance(value, dict):

@@ -160,7 +160,7 @@ def _turn(number: int, message: object) -> tuple[TurnSegment, list[TextSegment |
     if role not in ROLES:
         raise RowError(f"message {number}: unknown role {role!r}; known: {', '.join(ROLES)}")
     for key in message:
-        if key not in _MESSAGE_KEYS and message[key] is not None:
+        if key not in _MESSAGE_KEYS and message[key] not in (None, "", [], {}):
             raise RowError(
                 f"message {number}: {key!r} is not supported; write calls of tools as text of the content, give images "
                 "in parts of the content or in the row's 'images', and leave out or empty (null) what is of no use"

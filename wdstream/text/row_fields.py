@@ -15,11 +15,13 @@ and not where the caller says that the field is metadata.
 
 import difflib
 import re
+import shlex
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from urllib.parse import unquote
 
 from wdstream.errors import RowError
-from wdstream.text.image_names import holds_image, is_image_name, looks_like_image
+from wdstream.text.image_names import IMAGE_SUFFIXES, holds_image, is_image_name, looks_like_image
 from wdstream.text.row_images import RowImage
 
 IsImageFile = Callable[[str], bool]
@@ -33,15 +35,42 @@ _OTHER_MEDIUM = re.compile("(?:video|audio)s?")
 _METADATA_WORD = re.compile(
     "(?:id|size|score|token|tag|label|caption)s?|width|height|shape|hash|md5|sha|phash|count|num|number|total|index|area|"
     "licen[cs]e|description|alt|title|author|credit|date|time|format|mode|mime|type|dpi|resolution|source|quality|"
-    "aesthetic|ratio|aspect|has|is|bytes|length|exif|category|class|language|lang|text|ocr"
+    "aesthetic|ratio|aspect|has|is|bytes|length|exif|category|categories|class|classes|language|lang|text|ocr"
 )
 _TYPOS_OF = ("image", "images")
 _SIMILAR = 0.8
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_DATA_URI_IN_TEXT = re.compile(
+    r"(data:image/[\w.+-]{1,40};[\w=;-]{0,100}base64,\s{0,4}[A-Za-z0-9+/_-]{32})", re.IGNORECASE
+)
+_QWEN_IMAGE = re.compile(
+    rf"<img>\s*((?:[^<>\n]{{1,1000}}\.(?:{'|'.join(IMAGE_SUFFIXES)})|https?://[^<>\s]{{1,1000}}))\s*</img>",
+    re.IGNORECASE,
+)
+_MARKED_UP = re.compile(
+    r"!\[[^\]\n]{0,500}\]\(\s*(?:<([^<>\n]{1,500})>|([^\s()<>]{1,500}))"
+    r"|<img\b[^<>]{0,500}?\bsrc\s*=\s*(?:[\"']([^\"'<>\n]{1,500})[\"']|([^\s\"'<>]{1,500}))",
+    re.IGNORECASE,
+)
+"""Names of images in Markdown and HTML."""
 _MAX_DEPTH = 64
 _PICTURE_SIGNS = ("getexif", "__array__", "__array_interface__", "__dlpack__", "read", "__fspath__")
 _LEAST_SIDE = 8  # pixels; an array with a smaller side is a list of boxes or points
 _BYTE = range(256)
+
+
+def unambiguous(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    """The fields of a JSON object, for `json.loads(..., object_pairs_hook=...)`, which else keeps the last of two.
+
+    Raises:
+        ValueError: a field is there twice, with two values.
+    """
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        twice = next((name for name, value in pairs if fields[name] != value), None)
+        if twice is not None:
+            raise ValueError(f"field {twice!r} is given twice, with two values; keep one")
+    return fields
 
 
 def no_file(_name: str) -> bool:
@@ -65,8 +94,9 @@ def refuse_unused_images(
         is_image_file: whether a text is the name of an image file next to the row.
 
     Raises:
-        RowError: names the field, what it holds, and how to say that it is metadata.
+        RowError: names the fields, what they hold, and how to say that they are metadata.
     """
+    unused: dict[str, str] = {}
     for field, value in fields.items():
         if field in metadata_fields or value is None:
             continue
@@ -75,10 +105,14 @@ def refuse_unused_images(
         if found is None and _speaks_of_image(field, has_images=bool(images)) and _could_be_image(value, images):
             found = f"{value!r:.60}"
         if found is not None:
-            raise RowError(
-                f"field {field!r} holds {found}, which looks like an image and is not used; give images in 'images' "
-                f"or 'image', or say that this is metadata with --metadata-field {field} (metadata_fields in programs)"
-            )
+            unused[field] = found
+    if unused:
+        held = ", ".join(f"field {field!r} holds {found}" for field, found in unused.items())
+        options = " ".join(f"--metadata-field {shlex.quote(field)}" for field in unused)
+        raise RowError(
+            f"{held}, which looks like an image and is not used; give images in 'images' or 'image', or say that this "
+            f"is metadata with {options} (metadata_fields in programs)"
+        )
 
 
 def refuse_image_text(text: str, where: str, is_image_file: IsImageFile = no_file) -> None:
@@ -89,6 +123,28 @@ def refuse_image_text(text: str, where: str, is_image_file: IsImageFile = no_fil
     """
     if holds_image(text) or is_image_file(text):
         raise RowError(f"{where} is {text!r:.60}: an image, not a text; give images in 'images' or 'image'")
+
+
+def refuse_images_in_text(text: str, *, has_images: bool, is_image_file: IsImageFile = no_file) -> None:
+    """Check that no image is inside of a text that is trained on.
+
+    A data URI of an image is one, and a name in Qwen's `<img>a.png</img>`. In a row without images, so is an image file
+    next to the row that Markdown or HTML names. Elsewhere these are what is written on a page: a name in Markdown may
+    be part of the label of a page's image.
+
+    Raises:
+        RowError: names what was found.
+    """
+    found = _DATA_URI_IN_TEXT.search(text) or _QWEN_IMAGE.search(text)
+    name = found[1] if found else None
+    if name is None and not has_images and is_image_file is not no_file:
+        named = (unquote(mark[1] or mark[2] or mark[3] or mark[4]) for mark in _MARKED_UP.finditer(text))
+        name = next((name for name in named if is_image_file(name)), None)
+    if name is not None:
+        raise RowError(
+            f"the text has an image inside, {name!r:.60}, which would be trained on as text; write <image> in its "
+            "place, and give the image in 'images'"
+        )
 
 
 def _images_in(value: object, images: Sequence[RowImage], is_image_file: IsImageFile, depth: int) -> Iterator[str]:

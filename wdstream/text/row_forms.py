@@ -7,6 +7,7 @@
     messages        turns: {"role": ..., "content": text or parts}                   in the parts, or of the row
     conversations   turns: {"from": "human", "value": text or parts}                 in the parts, or of the row
     question form   one of `QUESTION_FORMS`: two turns                               of the row
+    texts           pairs of turns: {"user": ..., "assistant": ...}                  of the row
 
     images of a row   one of `IMAGE_FIELDS` (row_images.py says what may be in it), or one of `FILE_NAME_FIELDS` that is
                       the name of an image
@@ -17,28 +18,36 @@ other fields are metadata, unless they could be an image (row_fields.py): then t
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wdstream.errors import RowError
 from wdstream.records import Segment, TextSegment
 from wdstream.text.image_names import are_one_name, is_image_name, is_link
 from wdstream.text.messages import ChatLoss, segments_from_content, segments_from_messages
 from wdstream.text.placeholders import split_text
-from wdstream.text.row_fields import no_file, refuse_image_text, refuse_unused_images
+from wdstream.text.row_fields import (
+    no_file,
+    refuse_image_text,
+    refuse_images_in_text,
+    refuse_unused_images,
+)
 from wdstream.text.row_images import RowImage, images_of_value
 from wdstream.text.row_turns import (
     content_with_images,
+    is_list_of_pairs,
     normal_parts,
     normal_turns,
     num_image_parts,
     question_turns,
+    turns_of_pairs,
     turns_with_images,
     with_system,
 )
 
 _TEXT, _CONTENT, _MESSAGES, _CONVERSATIONS = "text", "content", "messages", "conversations"
+_TEXTS = "texts"
 TEXT_FIELDS = (_TEXT, _CONTENT, _MESSAGES, _CONVERSATIONS)
-CAPTION_FIELDS = ("caption", "transcription", "transcript", "markdown", "latex", "ocr_text")
+CAPTION_FIELDS = ("caption", "transcription", "transcript", "markdown", "latex", "ocr_text", "natural_text")
 """Fields that are the text of an image; without an image they are metadata."""
 QUESTION_FORMS = (
     ("query", "response"),
@@ -47,6 +56,7 @@ QUESTION_FORMS = (
     ("question", "answers"),
     ("prompt", "completion"),
     ("prompt", "response"),
+    ("query", "label"),
 )
 """What the user says and what the assistant says, by field."""
 IMAGE_FIELDS = (
@@ -54,7 +64,7 @@ IMAGE_FIELDS = (
     *("picture", "pictures", "photo", "photos", "image_url", "image_urls", "img_url"),
 )
 """Fields that hold the images of a row, whatever is in them."""
-FILE_NAME_FIELDS = ("file_name", "filename", "image_name", "image_file_name")
+FILE_NAME_FIELDS = ("file_name", "filename", "image_name", "image_file_name", "image_filename", "imgname")
 """Fields that name the image of a row where they end like an image."""
 
 
@@ -112,6 +122,9 @@ def read_row(row: Mapping[str, object], rules: RowRules = DEFAULT_RULES, *, held
     text_fields, segments, chosen = reader(
         _Parsed(fields=fields, form=form, image_field=", ".join(image_fields), images=images, held=held, rules=rules)
     )
+    for segment in segments:
+        if isinstance(segment, TextSegment):
+            refuse_images_in_text(segment.text, has_images=bool(chosen), is_image_file=rules.is_image_file)
     used = {*image_fields, *text_fields}
     meta = {field: value for field, value in present.items() if field not in used}
     refuse_unused_images(meta, chosen, metadata_fields=rules.metadata_fields, is_image_file=rules.is_image_file)
@@ -164,7 +177,17 @@ def _row_images(fields: Mapping[str, object], rules: RowRules) -> tuple[list[str
                 f"with --metadata-field {other}"
             )
     local = [field for field, images in found.items() if not any(is_link(i.name) and i.is_named for i in images)]
-    return named, found[local[0] if local else first]
+    return named, _called(found[local[0] if local else first], fields, rules)
+
+
+def _called(images: list[RowImage], fields: Mapping[str, object], rules: RowRules) -> list[RowImage]:
+    """The only image of a row, held without a name, with the name that the row has for it; a file of that name next
+    to the row is another image."""
+    if len(images) != 1 or images[0].is_named or images[0].name:
+        return images
+    values = (fields.get(field) for field in FILE_NAME_FIELDS)
+    names = [v for v in values if isinstance(v, str) and is_image_name(v) and not rules.is_image_file(v)]
+    return [replace(images[0], name=names[0])] if names else images
 
 
 def _is_blank(value: object) -> bool:
@@ -179,6 +202,8 @@ def _chosen_form(fields: Mapping[str, object], *, has_images: bool) -> tuple[str
     """The fields of the row's only form."""
     own = [field for field in TEXT_FIELDS if field in fields]
     others: list[tuple[str, ...]] = [form for form in QUESTION_FORMS if all(field in fields for field in form)]
+    if is_list_of_pairs(fields.get(_TEXTS)):
+        others.append((_TEXTS,))
     if has_images:
         others += [(field,) for field in CAPTION_FIELDS if field in fields]
     if len(own) == 1:
@@ -187,7 +212,8 @@ def _chosen_form(fields: Mapping[str, object], *, has_images: bool) -> tuple[str
         return others[0]
     texts = [repr(field) for field in own] or [" and ".join(map(repr, form)) for form in others]
     found = ", ".join(texts or sorted(map(str, fields))) or "no fields"
-    more = "; more than one is a text: say with --metadata-field which is metadata" if texts else ""
+    more = "; call the field that holds the text 'text'" if fields else ""
+    more = "; more than one is a text: say with --metadata-field which is metadata" if texts else more
     raise RowError(
         f"expected text (with images), content, messages or conversations, one of them; found {found:.200}{more}"
     )
@@ -222,6 +248,10 @@ def _read_content(row: _Parsed) -> _Found:
 
 def _read_messages(row: _Parsed) -> _Found:
     return _read_turns(row, row.fields[row.form[0]])
+
+
+def _read_pairs(row: _Parsed) -> _Found:
+    return _read_turns(row, turns_of_pairs(row.fields[_TEXTS], _TEXTS))
 
 
 def _read_question(row: _Parsed) -> _Found:
@@ -261,4 +291,5 @@ _READERS: Mapping[str, Callable[[_Parsed], _Found]] = {
     _CONTENT: _read_content,
     _MESSAGES: _read_messages,
     _CONVERSATIONS: _read_messages,
+    _TEXTS: _read_pairs,
 }

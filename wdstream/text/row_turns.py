@@ -31,6 +31,7 @@ ROLE_NAMES = {
 }
 """Names of roles in `from`, where they are others than in `role`."""
 _SYSTEM, _HISTORY = "system", "history"
+_PAIR = ("user", "assistant")
 
 
 def normal_parts(content: object, where: str, named: list[RowImage]) -> object:
@@ -105,13 +106,41 @@ def question_turns(fields: Mapping[str, object], question: str, answer: str) -> 
     if isinstance(asked, str) and isinstance(more, str) and question == "instruction":
         used.append("input")
         asked = f"{asked}\n{more}" if more else asked
-    if isinstance(said, list | tuple):
+    if isinstance(said, list | tuple) and not _are_turns(said):
         if not said:
             raise RowError(f"{answer} is an empty list; expected one answer at least")
         said = said[0]
     pairs = [*history, (asked, said)]
-    turns = [[{"role": "user", "content": first}, {"role": "assistant", "content": second}] for first, second in pairs]
+    turns = [[*_turns_of(first, "user"), *_turns_of(second, "assistant")] for first, second in pairs]
     return used, [turn for pair in turns for turn in pair]
+
+
+def is_list_of_pairs(value: object) -> bool:
+    """Whether a value is a list of {"user": ..., "assistant": ...}, with other keys or without."""
+    pairs = value if isinstance(value, list | tuple) else []
+    return bool(pairs) and all(isinstance(pair, Mapping) and pair.keys() >= {*_PAIR} for pair in pairs)
+
+
+def turns_of_pairs(pairs: object, where: str) -> list[object]:
+    """The turns of pairs of a question and an answer. Other keys, such as `source`, are of no use here.
+
+    Raises:
+        RowError: such a key holds what could be an image.
+    """
+    turns: list[object] = []
+    for number, pair in enumerate(pairs if isinstance(pairs, list | tuple) else []):
+        _refuse_unused({str(key): value for key, value in pair.items() if key not in _PAIR}, [], f"{where}[{number}]")
+        turns += [{"role": role, "content": pair[role]} for role in _PAIR]
+    return turns
+
+
+def _turns_of(said: object, role: str) -> list[object]:
+    """What one side says as its turn; a list of turns (prompt and completion of TRL) is these."""
+    return list(said) if isinstance(said, list | tuple) and _are_turns(said) else [{"role": role, "content": said}]
+
+
+def _are_turns(said: Sequence[object]) -> bool:
+    return bool(said) and all(isinstance(turn, Mapping) and turn.keys() & {"role", "from"} for turn in said)
 
 
 def with_system(fields: Mapping[str, object], turns: object) -> tuple[list[str], object]:
