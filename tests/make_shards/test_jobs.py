@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -98,3 +100,12 @@ def test_options_travel_and_only_some_decide_the_bytes() -> None:
         MakeShardsOptions(paragraphs=True)
     with pytest.raises(ConfigError, match="dpl: unknown key"):
         MakeShardsOptions(dpl=3)  # type: ignore[call-arg]
+
+
+def test_a_process_imports_what_every_page_needs() -> None:
+    """What only PDFs, chat templates or tokenizers need is imported with them: it would double the start."""
+    program = "import sys, wdstream.make_shards.worker_main; print(*sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    found = set(printed.split())
+    assert {"wdstream.raw.pdf.source", "wdstream.make_shards.build"} <= found
+    assert not found & {"torch", "regex", "wdstream.raw.pdf.document", "wdstream.families", "wdstream.make_shards.job"}

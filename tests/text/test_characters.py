@@ -84,3 +84,8 @@ def test_one_line() -> None:
 def test_a_name_is_one_short_line() -> None:
     assert short_name("a\x1b[2Jb\nc\udce9.pdf") == "a␛[2Jb⏎c<U+DCE9>.pdf"
     assert short_name("x" * 30 + "y" * 30, most=23) == "x" * 10 + "..." + "y" * 10
+
+
+@given(st.text(alphabet=st.sampled_from("a \t\r\n\x00\x02\x0b\x0c\x1b\x7f"), max_size=12))
+def test_ascii_text_is_cleaned_like_any_other(text: str) -> None:
+    assert normalise_text(text + "\n\u00e9") == f"{normalise_text(text + chr(10) + 'e')[:-1]}\u00e9"

@@ -108,10 +108,10 @@ class ShardBuilder:
         skips = {(skip.item, skip.page or 0): skip.reason for skip in job.skips}
         kept, elsewhere = {*job.kept}, {*job.elsewhere}
         for number, item in enumerate(job.items):
-            whole = kept_path(self._out, job.number, number, 0)
+            whole = kept_path(self._out, job.number, number, 0) if kept else None
             if (number, 0) in skips:
                 yield (number, 0), BuiltPage(reason=skips[number, 0])
-            elif kept and whole.exists():
+            elif whole is not None and whole.exists():
                 yield (number, 0), load_kept(whole)
             else:
                 wanted = [page for page in item.numbers if (number, page) not in elsewhere]

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
 from wdstream.make_shards.record import STATE_FOLDER
 from wdstream.make_shards.token_counts import TextCounts
 from wdstream.shards.writer import SampleEntry
@@ -59,11 +57,14 @@ class BuiltPage:
 
 def load_kept(path: Path) -> BuiltPage:
     """The inverse of `BuiltPage.keep`."""
+    from pydantic import TypeAdapter  # made here, as few processes read kept pages, and each starts faster without
+
     with path.open("rb") as file:
         head = json.loads(file.readline())
         members = {extension: file.read(length) for extension, length in head["members"].items()}
-    entry = _ENTRY.validate_python(head["entry"])
-    return BuiltPage(**{**head, "members": members, "entry": entry, "counts": _COUNTS.validate_python(head["counts"])})
+    entry = TypeAdapter(SampleEntry | None).validate_python(head["entry"])
+    counts = TypeAdapter(TextCounts | None).validate_python(head["counts"])
+    return BuiltPage(**{**head, "members": members, "entry": entry, "counts": counts})
 
 
 def kept_path(out: Path, shard: int, item: int, page: int) -> Path:
@@ -75,7 +76,3 @@ def remove_kept(out: Path, shard: int | None = None) -> None:
     """Remove the files of a shard, or of all, that a job left."""
     for path in (out / STATE_FOLDER).glob(KEPT_FILES if shard is None else f"kept-{shard:06d}-*"):
         path.unlink(missing_ok=True)
-
-
-_ENTRY: TypeAdapter[SampleEntry | None] = TypeAdapter(SampleEntry | None)
-_COUNTS: TypeAdapter[TextCounts | None] = TypeAdapter(TextCounts | None)

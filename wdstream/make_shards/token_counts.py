@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wdstream.errors import ConfigError, FamilyError
-from wdstream.families.base import Family
-from wdstream.families.registry import load_family
-from wdstream.families.shared.chat import render_chat
 from wdstream.records import Page, TextSegment, TokenSegment
 from wdstream.text.encoder import TextEncoder
 from wdstream.text.messages import is_chat
 from wdstream.text.paragraphs import page_paragraphs
+
+if TYPE_CHECKING:
+    from wdstream.families.base import Family
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ class TokenCounter:
     """
 
     encoder: TextEncoder
-    family: Family | None
+    family: "Family | None"
     path: Path
     with_paragraphs: bool = False
 
@@ -56,6 +57,8 @@ class TokenCounter:
         Raises:
             ConfigError: there is no tokenizer.json, or it cannot be read.
         """
+        from wdstream.families.registry import load_family  # a job without a tokenizer starts faster without it
+
         try:
             family: Family | None = load_family(path if path.is_dir() else path.parent)
         except FamilyError:  # a tokenizer alone, or of a model that wdstream does not know: enough for plain text
@@ -93,6 +96,8 @@ class TokenCounter:
                 f"{self.path}: chat rows are counted by the model's chat template; give the folder of a "
                 "model family that wdstream knows, not a tokenizer alone"
             )
+        from wdstream.families.shared.chat import render_chat
+
         turns = [turn for turn in render_chat(page, self.family).segments if isinstance(turn, TokenSegment)]
         return TextCounts(
             tokens=sum(len(turn.ids) for turn in turns) - 1,

@@ -6,6 +6,7 @@ a file they read; outside of a `Reading`, in a program of its own, both only rea
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -42,8 +43,8 @@ class Reading:
         digests, self._digests = self._digests, {}
         return digests
 
-    def check(self, path: Path) -> None:
-        """Refuse a file that is reached by a link out of the folder.
+    def check(self, path: Path, *, is_link: bool) -> None:
+        """Refuse a file that is reached by a link out of the folder; `is_link`: whether it is one itself.
 
         Raises:
             SourceError: it is, and that is not allowed.
@@ -53,7 +54,7 @@ class Reading:
         folder = str(path.parent)
         if folder not in self._is_inside:  # asked once for each folder
             self._is_inside[folder] = self._leads_inside(folder)
-        if not self._is_inside[folder] or (path.is_symlink() and not self._leads_inside(str(path))):
+        if not self._is_inside[folder] or (is_link and not self._leads_inside(str(path))):
             raise SourceError(
                 f"{path.name} is a link that leads out of the folder; allow it with --allow-outside-links"
             )
@@ -103,13 +104,15 @@ def read_bytes(path: Path, *, limit: int, option: str) -> bytes:
         SourceError: it cannot be read, is above the limit, or a link leads out of the folder.
     """
     try:
-        num_bytes = path.stat().st_size
+        state = path.lstat()
+        is_link = stat.S_ISLNK(state.st_mode)
+        num_bytes = path.stat().st_size if is_link else state.st_size
         if num_bytes > limit:
             raise SourceError(f"{path.name} of {num_bytes:,} bytes is above the limit of {limit:,} ({option})")
         current = _current.get()
         if current is None:
             return path.read_bytes()
-        current.check(path)
+        current.check(path, is_link=is_link)
         data = path.read_bytes()
     except OSError as error:
         raise SourceError(f"file cannot be read: {error.strerror}") from error

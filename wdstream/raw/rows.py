@@ -116,12 +116,9 @@ def parse_line(line: bytes) -> dict[str, object]:
         RowError: the line is not a JSON object in UTF-8.
     """
     try:
-        row: object = json.loads(
-            line.decode("utf-8-sig"), parse_constant=_refuse_constant, object_pairs_hook=unambiguous
-        )
+        row = _loaded(line.decode("utf-8-sig"))
         if _ESCAPED_SURROGATE.search(line):
-            text = replace_surrogates(json.dumps(row, ensure_ascii=False))
-            row = json.loads(text, object_pairs_hook=unambiguous)
+            row = _loaded(replace_surrogates(json.dumps(row, ensure_ascii=False)))
     except UnicodeDecodeError as error:
         raise RowError(f"not UTF-8 (byte {error.start} of the line)") from error
     except RecursionError as error:
@@ -130,6 +127,11 @@ def parse_line(line: bytes) -> dict[str, object]:
         raise RowError(f"not readable JSON: {error}") from error
     if not isinstance(row, dict):
         raise RowError(f"a JSON object expected, found {type(row).__name__}")
+    return row
+
+
+def _loaded(text: str) -> object:
+    row: object = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=unambiguous)
     return row
 
 

@@ -12,6 +12,7 @@ _LINE_END_HYPHEN = re.compile("[\u0002\ufffe](?:\r\n|\r|\n)?")
 _LINE_END = re.compile("\r\n|\r|\x0b|\x0c|\u2028|\u2029")
 _LAST_OF_PLANES = "".join(chr(plane + 0xFFFE) + chr(plane + 0xFFFF) for plane in range(0, 0x110000, 0x10000))
 _CONTROL = re.compile(f"[\x00-\x08\x0e-\x1f\x7f-\x9f\ufeff\ufdd0-\ufdef{_LAST_OF_PLANES}]")
+_ASCII_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 _SOFT_HYPHEN_AT_LINE_END = re.compile("\u00ad+(?=[ \t\u00a0]*(?:[\r\n\x0b\x0c\u2028\u2029]|$))")
 # Latin and Armenian ligatures, Hebrew and Arabic presentation forms; signs that stand for a phrase or a currency stay.
 _FORMS = re.compile("[\ufb00-\ufb06\ufb13-\ufb17\ufb1d-\ufbb1\ufbd3-\ufd3d\ufd50-\ufdc7\ufdf0-\ufdf9\ufe70-\ufefc]")
@@ -40,6 +41,9 @@ def normalise_text(text: str) -> str:
     empty lines at both ends go. Ligatures and presentation forms become letters; a soft hyphen becomes a hyphen at a
     line end, where it is drawn, and goes elsewhere. Applying it twice changes nothing more.
     """
+    if text.isascii():  # a tenth of the time: most patterns are of other letters
+        text = _LINE_END.sub("\n", _LINE_END_HYPHEN.sub("-\n", text))
+        return _SPACE_AT_LINE_END.sub("", _ASCII_CONTROL.sub("", text)).strip("\n")
     text = plain_letters(_SOFT_HYPHEN_AT_LINE_END.sub("-", text).replace("\u00ad", ""))
     text = _LINE_END_HYPHEN.sub("-\n", text)
     text = _LINE_END.sub("\n", text)

@@ -210,11 +210,15 @@ def _chosen_form(fields: Mapping[str, object], *, has_images: bool) -> tuple[str
         return (own[0],)
     if not own and len(others) == 1:
         return others[0]
-    texts = [repr(field) for field in own] or [" and ".join(map(repr, form)) for form in others]
+    raise _no_form(fields, [repr(field) for field in own] or [" and ".join(map(repr, form)) for form in others])
+
+
+def _no_form(fields: Mapping[str, object], texts: Sequence[str]) -> RowError:
+    """For a row without a text, or with several `texts`."""
     found = ", ".join(texts or sorted(map(str, fields))) or "no fields"
     more = "; call the field that holds the text 'text'" if fields else ""
     more = "; more than one is a text: say with --metadata-field which is metadata" if texts else more
-    raise RowError(
+    return RowError(
         f"expected text (with images), content, messages or conversations, one of them; found {found:.200}{more}"
     )
 

@@ -97,22 +97,26 @@ def question_turns(fields: Mapping[str, object], question: str, answer: str) -> 
         RowError: the history has another form, or there is no answer.
     """
     used = [question, answer]
-    history = fields.get(_HISTORY) or []
-    if not isinstance(history, list | tuple) or not all(isinstance(p, list | tuple) and len(p) == 2 for p in history):
-        raise RowError(f"{_HISTORY} is not a list of pairs of a question and an answer: {history!r:.80}")
+    history = _history(fields.get(_HISTORY) or [])
     used += [_HISTORY] if _HISTORY in fields else []
     asked, said = fields[question], fields[answer]
     more = fields.get("input")
     if isinstance(asked, str) and isinstance(more, str) and question == "instruction":
         used.append("input")
         asked = f"{asked}\n{more}" if more else asked
+    if said == []:
+        raise RowError(f"{answer} is an empty list; expected one answer at least")
     if isinstance(said, list | tuple) and not _are_turns(said):
-        if not said:
-            raise RowError(f"{answer} is an empty list; expected one answer at least")
         said = said[0]
-    pairs = [*history, (asked, said)]
+    pairs: list[Sequence[object]] = [*history, (asked, said)]
     turns = [[*_turns_of(first, "user"), *_turns_of(second, "assistant")] for first, second in pairs]
     return used, [turn for pair in turns for turn in pair]
+
+
+def _history(history: object) -> Sequence[Sequence[object]]:
+    if isinstance(history, list | tuple) and all(isinstance(p, list | tuple) and len(p) == 2 for p in history):
+        return history
+    raise RowError(f"{_HISTORY} is not a list of pairs of a question and an answer: {history!r:.80}")
 
 
 def is_list_of_pairs(value: object) -> bool:

@@ -1,16 +1,20 @@
-"""PDF pages as samples: drawn to JPEG, with the text of their text layer or of a file."""
+"""PDFs as raw files.
+
+What reads their pages is imported where a PDF is opened: it is a third of what a process of make-shards would import,
+and folders of scans have no PDF.
+"""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wdstream.errors import SourceError
-from wdstream.raw.pdf.document import PdfFile, PdfPage, import_pdfium, open_pdf, stored_jpeg
-from wdstream.raw.pdf.shown_text import ShownText, read_shown_text, whole_layer
 from wdstream.raw.settings import RawSettings
-from wdstream.raw.sidecar import Sidecars
-from wdstream.raw.source import PageRange, Source, StoredImage, StoredPage, page_of_image, require_text
-from wdstream.text.characters import normalise_text, replace_surrogates, unreadable_share
+from wdstream.raw.source import PageRange, Source
+
+if TYPE_CHECKING:
+    from wdstream.raw.pdf.pages import PdfReader
 
 
 class PdfSource(Source):
@@ -22,79 +26,24 @@ class PdfSource(Source):
 
     def check_installed(self) -> None:
         """Check that pypdfium2 is installed."""
+        from wdstream.raw.pdf.document import import_pdfium
+
         import_pdfium()
 
     def survey(self, path: Path) -> tuple[int, tuple[int, ...]]:
         """The number of pages."""
+        from wdstream.raw.pdf.document import open_pdf
+
         with open_pdf(path) as pdf:
             return pdf.num_pages, ()
 
     @contextmanager
-    def open(self, pages: PageRange, path: Path, settings: RawSettings) -> Iterator["_PdfReader"]:
+    def open(self, pages: PageRange, path: Path, settings: RawSettings) -> Iterator["PdfReader"]:
         """Open the document; its pages are found by number."""
+        from wdstream.raw.pdf.document import open_pdf
+        from wdstream.raw.pdf.pages import PdfReader
+
         with open_pdf(path) as pdf:
             if pdf.num_pages != pages.file.num_pages:
                 raise SourceError(f"had {pages.file.num_pages} pages when the job was planned, now {pdf.num_pages}")
-            yield _PdfReader(pdf, pages, path, settings)
-
-
-class _PdfReader:
-    """Pages of a PDF as samples."""
-
-    def __init__(self, pdf: PdfFile, pages: PageRange, path: Path, settings: RawSettings) -> None:
-        self._pdf = pdf
-        self._file = pages.file
-        self._settings = settings
-        self._sidecars = Sidecars(path, PdfSource.suffixes, self._file.num_pages)
-
-    def read(self, number: int) -> StoredPage:
-        settings = self._settings
-        if self._pdf.is_placeholder:
-            raise SourceError(
-                "page is the placeholder of an XFA form, which only some viewers draw; print the form to a plain PDF"
-            )
-        with self._pdf.page(number) as page:
-            scale = page.scale(settings.dpi, settings.max_pixels, fit=settings.fit)
-            sidecar = self._sidecars.text(number)
-            if sidecar is None:
-                image, found = self._drawn_with_text(page, scale)
-            else:
-                found = ShownText(text=sidecar, meta={"text_from": "text file"})
-                with page.drawn(scale) as pixels:
-                    image = stored_jpeg(pixels, settings.jpeg_quality)
-        meta = {"source": replace_surrogates(self._file.path), "page": number, **found.meta}
-        return page_of_image(self._file.page_key(number), image, found.text, meta)
-
-    def _drawn_with_text(self, page: PdfPage, scale: float) -> tuple[StoredImage, ShownText]:
-        settings = self._settings
-        size, seen_only = page.pixel_size(scale), settings.text_layer == "visible"
-        with ExitStack() as stack:
-            layer = None
-            if not (seen_only and page.has_annotations()):
-                layer = stack.enter_context(page.text_layer(size))
-                require_text(layer.text, "neither a text layer nor a text file beside it", settings)
-            pixels = stack.enter_context(page.drawn(scale))
-            if layer is None:
-                page.flatten()
-                layer = stack.enter_context(page.text_layer(size))
-            found = (
-                read_shown_text(page, layer, pixels, scale, settings.reading_order) if seen_only else whole_layer(layer)
-            )
-            if found.mapped < settings.min_mapped:
-                raise SourceError(
-                    f"text layer is not text: its fonts map only {found.mapped:.1%} of it to Unicode (at least "
-                    f"{settings.min_mapped:.1%} expected, --min-mapped); put a text file next to the PDF"
-                )
-            text = self._clean(found.text)
-            reason = f"the picture shows none of the text layer: {found.dropped}" if found.dropped else "no text layer"
-            require_text(text, reason, settings)
-            return stored_jpeg(pixels, settings.jpeg_quality), found.replace_text(text)
-
-    def _clean(self, text: str) -> str:
-        share = unreadable_share(text)
-        if share > self._settings.max_unreadable:
-            raise SourceError(
-                f"text layer is not text: {share:.1%} of its characters mean nothing in Unicode (limit "
-                f"{self._settings.max_unreadable:.1%}); put a text file next to the PDF"
-            )
-        return normalise_text(text)
+            yield PdfReader(pdf, pages, path, settings, self.suffixes)
