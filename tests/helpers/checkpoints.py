@@ -1,6 +1,7 @@
 """Variants of a tiny Qwen2.5-VL checkpoint, as people have them: saved by other versions, edited, cut off."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -128,6 +129,70 @@ def cut_part(folder: Path) -> None:
     split_weights(folder)
     part = folder / "model-00002-of-00002.safetensors"
     part.write_bytes(part.read_bytes()[:-1])
+
+
+def doubled_weight(folder: Path) -> None:
+    """One weight in both files, and not the same."""
+    split_weights(folder)
+    first, second = (folder / f"model-0000{n}-of-00002.safetensors" for n in (1, 2))
+    name, weight = next(iter(load_file(first).items()))
+    save_file({**load_file(second), name: weight + 1}, second, metadata={"format": "pt"})
+
+
+def repeated_weight(folder: Path) -> None:
+    """One weight in both files, and the same."""
+    split_weights(folder)
+    first, second = (folder / f"model-0000{n}-of-00002.safetensors" for n in (1, 2))
+    name, weight = next(iter(load_file(first).items()))
+    save_file({**load_file(second), name: weight}, second, metadata={"format": "pt"})
+
+
+def two_sets(folder: Path) -> None:
+    """One file of all weights, and two with their index."""
+    whole = (folder / WEIGHTS).read_bytes()
+    split_weights(folder)
+    (folder / WEIGHTS).write_bytes(whole)
+
+
+def index_of_one(folder: Path) -> None:
+    """One file, and an index that names it."""
+    index = {"metadata": {}, "weight_map": dict.fromkeys(load_file(folder / WEIGHTS), WEIGHTS)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def outside_part(folder: Path) -> None:
+    split_weights(folder)
+    shutil.move(folder / "model-00002-of-00002.safetensors", folder.parent / "outside.safetensors")
+    index = folder / "model.safetensors.index.json"
+    index.write_text(index.read_text().replace("model-00002-of-00002", "../outside"), encoding="utf-8")
+
+
+def whole_numbers(folder: Path) -> None:
+    """A projection in 8 bits without its scale, and a config.json that says nothing of it."""
+    name = "model.layers.0.mlp.up_proj.weight"
+    edit_weights(folder, lambda found: {**found, name: (found[name] * 50).to(torch.int8)})
+
+
+def truth_values(folder: Path) -> None:
+    name = "model.layers.0.mlp.up_proj.weight"
+    edit_weights(folder, lambda found: {**found, name: found[name] > 0})
+
+
+def too_large(folder: Path) -> None:
+    """Finite in float64 alone."""
+    name = "model.layers.0.mlp.up_proj.weight"
+    edit_weights(folder, lambda found: {**found, name: torch.full((192, 64), 1e300, dtype=torch.float64)})
+
+
+def piped_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    os.mkfifo(folder / "tokenizer.json")
+
+
+def piped_weights(folder: Path) -> None:
+    split_weights(folder)
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    os.mkfifo(folder / "model-00002-of-00002.safetensors")
 
 
 def cut_index(folder: Path) -> None:

@@ -59,6 +59,14 @@ REFUSED: dict[Variant, str] = {
     variants.cut_part: r"model-00002-of-00002.safetensors: not a whole safetensors file",
     variants.cut_index: r"model.safetensors.index.json: not an index of weights",
     variants.swapped_part: r"model-00002-of-00002.safetensors: model.safetensors.index.json says that it holds",
+    variants.doubled_weight: r"model-00002-of-00002.safetensors: holds .*, and model-00001-of-00002.safetensors",
+    variants.two_sets: r"model: weights twice, in model.safetensors and in model-00001-of-00002.safetensors, mod",
+    variants.outside_part: r"index.json: names '../outside.safetensors', which is not a file of this folder",
+    variants.piped_weights: r"index.json: names 2 files, and model-00002-of-00002.safetensors is not there",
+    variants.piped_tokenizer: r"model/tokenizer.json: not a file but a folder, a pipe or a device",
+    variants.whole_numbers: r"1 weight stored as I8, and config.json has no quantization_config .*0.mlp.up_proj",
+    variants.truth_values: r"1 weight stored as BOOL, and config.json has no quantization_config .*0.mlp.up_proj",
+    variants.too_large: r"1 weight with values that are not finite .*: model.*layers.0.mlp.up_proj.weight",
     variants.pickled: r"model/pytorch_model.bin: weights as a pickle, which is a program and is not run; if you",
     variants.no_weights: r"model: no weights there \(model.safetensors, or",
     variants.adapter: r"adapter_config.json: the folder holds an adapter",
@@ -90,6 +98,8 @@ MAX_PIXELS: dict[Variant, int] = {
     variants.template_in_tok: 12_845_056,
     variants.bilinear: 12_845_056,
     variants.split_weights: 12_845_056,
+    variants.repeated_weight: 12_845_056,
+    variants.index_of_one: 12_845_056,
 }
 
 

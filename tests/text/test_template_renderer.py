@@ -21,6 +21,8 @@ TIME = "1 seconds of CPU time"
 DEPTH = "1000 calls inside of calls"
 LONG = "4,194,304 characters of output"
 
+ADDRESS = "it writes where an object is in memory, which differs from process to process"
+
 DOUBLED = "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}"
 TREE = (
     "{% macro f(n) %}{% for i in range(99) %}{% if n %}{{ f(n - 1) }}{% endif %}{% endfor %}{% endmacro %}{{ f(99) }}"
@@ -79,6 +81,11 @@ def test_a_hostile_template_meets_a_limit(source: str, renderer: TemplateRendere
         ("{{ lipsum() }}", "refused", "'lipsum' is undefined"),
         ("{{ strftime_now('%d') }}", "refused", "'strftime_now' is undefined"),
         ("{{ 1 / 0 }}", "refused", "division by zero"),
+        ("{{ raise_exception('two\\n  lines') }}", "refused", "two lines"),
+        ("{{ {}.items }}", "refused", f"{ADDRESS}: <built-in method items of dict object>"),
+        ("{{ [1] | map('string') ~ '' }}", "refused", f"{ADDRESS}: <generator object sync_do_map>"),
+        ("{{ raise_exception }}", "refused", f"{ADDRESS}: <function _environment.<locals>.refuse>"),
+        ("{{ ['<a at 0x >', 'a', 'b'] | unique | join }}", "text", "<a at 0x >ab"),
         ("{% include 'x' %}", "refused", "no loader for this environment specified"),
         ("{% for %}", "unreadable", "Expected an expression, got 'end of statement block'"),
         ("{{ '\\x1b[2J' }}", "text", "\x1b[2J"),

@@ -1,7 +1,8 @@
 """Is a checkpoint whole? Its files, its weights by name and shape, and a row of the embedding for every token.
 
-    files      each is there, ends where its header says, and is not a pickle
-    weights    what the model has and the checkpoint lacks, what only the checkpoint has, what has another shape
+    files      each is there, ends where its header says, and is not a pickle (weight_files.py)
+    weights    what the model has and the checkpoint lacks, what only the checkpoint has, what has another shape,
+               what is stored as whole numbers where the model computes with fractions
     tokens     every id of the tokenizer and of the family has a row in the embedding, and one in the output head
 
 transformers loads what it finds and fills the rest with random numbers, with a table in the log. Here the same account
@@ -9,28 +10,23 @@ transformers loads what it finds and fills the rest with random numbers, with a 
 which reads names and shapes alone: a moment, whatever the size of the model.
 """
 
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from wdstream.errors import FamilyError
 from wdstream.families.base import Family
 from wdstream.families.shared.model_folder import read_model_folder
+from wdstream.proofs.weight_files import NUM_NAMED, require_weight_files, some_names, stored_types, stored_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-WEIGHTS, WEIGHTS_INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
-PICKLES = ("pytorch_model*.bin", "pytorch_model.bin.index.json", "*.pt", "*.pth", "consolidated*.bin")
 MAX_LAYERS = 10_000
-NUM_NAMED = 6
-"""Weights or tokens that a message names of many."""
 
 
 def load_checkpoint(
@@ -73,6 +69,7 @@ def load_checkpoint(
         if has_bar:
             logging.enable_progress_bar()
     require_whole_weights(path, found, allow_missing=allow_missing, allow_unexpected=allow_unexpected)
+    require_fractions(path, model, allow_unexpected=allow_unexpected)
     require_tied(path, model)
     return model
 
@@ -116,77 +113,6 @@ def require_few_layers(path: Path) -> None:
                 )
 
 
-def require_weight_files(path: Path) -> None:
-    """Refuse a folder whose weights are missing, cut off, or in a form that is not read.
-
-    Raises:
-        FamilyError: names the file.
-    """
-    if (path / ADAPTER).is_file():
-        raise FamilyError(
-            f"{path / ADAPTER}: the folder holds an adapter, which transformers would put over the weights of another "
-            "folder; merge it into its base (peft: merge_and_unload, save_pretrained) and give that folder"
-        )
-    files = weight_files(path)
-    for file in files:
-        _names_in(file)
-    if not files:
-        pickles = sorted(found.name for pattern in PICKLES for found in path.glob(pattern))
-        if pickles:
-            raise FamilyError(
-                f"{path / pickles[0]}: weights as a pickle, which is a program and is not run; if you trust it, "
-                "convert it once (load it with AutoModelForImageTextToText, save_pretrained writes safetensors)"
-            )
-        raise FamilyError(f"{path}: no weights there ({WEIGHTS}, or {WEIGHTS_INDEX} and the files it names)")
-
-
-def weight_files(path: Path) -> list[Path]:
-    """The files of a folder's weights: one, or those that its index names, each of which exists.
-
-    Raises:
-        FamilyError: the index is damaged, or names files or weights that are not there.
-    """
-    if (path / WEIGHTS).is_file():
-        return [path / WEIGHTS]
-    index = path / WEIGHTS_INDEX
-    if not index.is_file():
-        return []
-    try:
-        tree = json.loads(index.read_bytes())
-        places = tree["weight_map"]
-        dict(tree["metadata"])  # transformers asks for it
-        shards = sorted({str(shard) for shard in places.values()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise FamilyError(f"{index}: not an index of weights ({error!r}); copy the file again") from error
-    if outside := [shard for shard in shards if Path(shard).name != shard]:
-        raise FamilyError(f"{index}: names {outside[0]!r}, which is not a file of this folder")
-    if absent := [shard for shard in shards if not (path / shard).is_file()]:
-        raise FamilyError(
-            f"{index}: names {len(shards)} files, and {_some(absent)} {'is' if len(absent) == 1 else 'are'} not there; "
-            "copy the model again"
-        )
-    for shard in shards:
-        inside = _names_in(path / shard)
-        if lacking := sorted(name for name, place in places.items() if place == shard and name not in inside):
-            raise FamilyError(
-                f"{path / shard}: {WEIGHTS_INDEX} says that it holds {_some(lacking)}, and it does not; copy the model "
-                "again"
-            )
-    return [path / shard for shard in shards]
-
-
-def _names_in(file: Path) -> set[str]:
-    """Names of the weights in a file; reads its header."""
-    try:
-        with safe_open(file, framework="pt") as weights:
-            return set(weights.keys())
-    except (SafetensorError, OSError, ValueError) as error:
-        size = file.stat().st_size
-        raise FamilyError(
-            f"{file}: not a whole safetensors file ({size:,} bytes; {error}); copy it again, its end may be missing"
-        ) from error
-
-
 def require_whole_weights(
     path: Path, found: Mapping[str, Any], *, allow_missing: Sequence[str], allow_unexpected: Sequence[str]
 ) -> None:
@@ -211,7 +137,7 @@ def require_whole_weights(
     if missing:
         faults.append(
             f"the checkpoint lacks {_counted(missing)} of the model, which would be random numbers: "
-            f"{_some(missing)}; take the whole checkpoint, or allow it: model.allow_missing: {[missing[0]]}"
+            f"{some_names(missing)}; take the whole checkpoint, or allow it: model.allow_missing: {[missing[0]]}"
             + (
                 "; or is tie_word_embeddings wrong in config.json?"
                 if any(name.startswith("lm_head.") for name in missing)
@@ -220,13 +146,13 @@ def require_whole_weights(
         )
     if mismatched:
         faults.append(
-            f"{_counted(mismatched)} of another shape than config.json says: {_some(mismatched)}; take the "
+            f"{_counted(mismatched)} of another shape than config.json says: {some_names(mismatched)}; take the "
             "config.json that belongs to the weights"
         )
     if unexpected:
         faults.append(
-            f"{_counted(unexpected)} of the checkpoint without a place in the model: {_some(unexpected)}; take the "
-            f"config.json that belongs to the weights, or leave them out: model.allow_unexpected: {[unexpected[0]]}"
+            f"{_counted(unexpected)} of the checkpoint without a place in the model: {some_names(unexpected)}; take "
+            f"the config.json that belongs to the weights, or leave them out: model.allow_unexpected: {[unexpected[0]]}"
         )
     if faults:
         raise FamilyError("\n".join(f"{path}: {fault}" for fault in faults))
@@ -234,6 +160,27 @@ def require_whole_weights(
 
 def _not_allowed(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
     return sorted(name for name in names if not any(fnmatchcase(name, pattern) for pattern in patterns))
+
+
+def require_fractions(path: Path, model: "PreTrainedModel", *, allow_unexpected: Sequence[str]) -> None:
+    """Refuse weights stored as whole numbers or truth values, unless config.json says how they were quantised.
+
+    transformers would take the numbers as they are, without their scale, and nothing would be missing.
+
+    Raises:
+        FamilyError: names them.
+    """
+    if read_model_folder(path).config.get("quantization_config") is not None:
+        return
+    ends = {name.rpartition(".")[2] for name, _ in model.named_parameters()}  # buffers, such as position_ids, may be
+    types = {name: kind for name, kind in stored_types(path) if name.rpartition(".")[2] in ends}
+    wrong = [name for name in _not_allowed(types, allow_unexpected) if not types[name].startswith(("F", "BF"))]
+    if wrong:
+        raise FamilyError(
+            f"{path}: {_counted(wrong)} stored as {types[wrong[0]]}, and config.json has no quantization_config that "
+            f"says what the numbers mean: {some_names(wrong)}; take the config.json that belongs to the weights, or "
+            "the model in floating point"
+        )
 
 
 def require_tied(path: Path, model: "PreTrainedModel") -> None:
@@ -266,14 +213,6 @@ def _has_equal(path: Path, target: str, source: str) -> bool:
     return first is None or second is None or torch.equal(first, second)
 
 
-def stored_weights(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """The weights in a folder's files, one in memory at a time."""
-    for file in weight_files(path):
-        with safe_open(file, framework="pt") as weights:
-            for name in weights.keys():  # noqa: SIM118  (a file, not a dict)
-                yield name, weights.get_tensor(name)
-
-
 def require_finite(path: Path, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
     """Refuse weights that hold a NaN or an infinity; reads each once.
 
@@ -283,16 +222,17 @@ def require_finite(path: Path, weights: Iterable[tuple[str, torch.Tensor]]) -> N
     wrong = sorted(name for name, tensor in weights if tensor.is_floating_point() and not _is_finite(tensor))
     if wrong:
         raise FamilyError(
-            f"{path}: {_counted(wrong)} with values that are not finite (NaN or infinite): {_some(wrong)}; nothing can "
-            "be trained on them, take a sound checkpoint"
+            f"{path}: {_counted(wrong)} with values that are not finite (NaN or infinite): {some_names(wrong)}; "
+            "nothing can be trained on them, take a sound checkpoint"
         )
 
 
 def _is_finite(tensor: torch.Tensor) -> bool:
     """By the sum, which a NaN or an infinity spoils: one pass, and no second tensor unless it has to be looked at."""
     tensor = tensor.detach()
-    is_sum_finite = math.isfinite(float(tensor.sum(dtype=torch.float32)))
-    return is_sum_finite or bool(torch.isfinite(tensor).all())
+    if tensor.itemsize in (1, 8):
+        tensor = tensor.float()  # as training does, which makes an infinity of 1e39; one byte has no sum of its own
+    return math.isfinite(float(tensor.sum(dtype=torch.float32))) or bool(torch.isfinite(tensor).all())
 
 
 def require_token_rows(model: "PreTrainedModel", family: Family) -> None:
@@ -315,8 +255,8 @@ def require_token_rows(model: "PreTrainedModel", family: Family) -> None:
         beyond = [family.encoder.decode([number]) for number in range(rows, min(num_ids, rows + NUM_NAMED))]
         raise FamilyError(
             f"{family.model_dir}: the tokenizer has {num_ids:,} tokens, and {what} {rows:,} rows: "
-            f"{_some(beyond, num_ids - rows)} would have none; take the tokenizer that belongs to the model, or save "
-            "the model with resize_token_embeddings"
+            f"{some_names(beyond, num_ids - rows)} would have none; take the tokenizer that belongs to the model, or "
+            "save the model with resize_token_embeddings"
         )
 
 
@@ -335,9 +275,3 @@ def _num_rows(table: object) -> int | None:
 
 def _counted(names: Sequence[str]) -> str:
     return f"{len(names)} weight{'' if len(names) == 1 else 's'}"
-
-
-def _some(names: Sequence[str], total: int | None = None) -> str:
-    """Up to six names, and how many more there are."""
-    left = (len(names) if total is None else total) - min(len(names), NUM_NAMED)
-    return ", ".join(names[:NUM_NAMED]) + (f" and {left} more" if left > 0 else "")

@@ -177,7 +177,8 @@ def check_checkpoint(family: Family, allowed: Mapping[str, Sequence[str]] | None
 
     Names and shapes are read for the whole model, then the values of one weight after the other.
     """
-    from wdstream.proofs.checkpoint import require_checkpoint, require_finite, stored_weights
+    from wdstream.proofs.checkpoint import require_checkpoint, require_finite
+    from wdstream.proofs.weight_files import stored_weights
 
     try:
         count = require_checkpoint(family, **(allowed or {}))

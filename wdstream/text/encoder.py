@@ -320,6 +320,8 @@ def _content(token: object) -> object:
 
 
 def _read_json(file: Path) -> dict[str, object]:
+    if file.exists() and not file.is_file():  # a pipe would be waited for
+        raise ConfigError(f"{file}: not a file but a folder, a pipe or a device; copy the model again")
     try:
         tree = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

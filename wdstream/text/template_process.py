@@ -13,6 +13,7 @@ nothing else. Memory is limited for the whole process, CPU time for each request
 """
 
 import json
+import re
 import resource
 import sys
 from functools import lru_cache
@@ -26,6 +27,8 @@ MAX_MEMORY = 1 << 30
 """Bytes of address space, those of Python and jinja2 included (about 50 MB)."""
 MAX_CHARACTERS = 1 << 22
 """Of what a template writes."""
+_ADDRESS = re.compile(" at 0x[0-9a-f]+>")
+"""`<built-in method items of dict object at 0x7f...>`: a method that a template names and does not call."""
 
 
 def answer_requests() -> None:
@@ -62,11 +65,18 @@ def _answer(source: str, variables: dict[str, object]) -> dict[str, str]:
         return {"limit": f"{sys.getrecursionlimit()} calls inside of calls"}
     except Exception as error:  # whatever a program of strangers raises
         return {"refused": _described(error)}
-    return {"text": text} if len(text) <= MAX_CHARACTERS else {"limit": f"{MAX_CHARACTERS:,} characters of output"}
+    if len(text) > MAX_CHARACTERS:
+        return {"limit": f"{MAX_CHARACTERS:,} characters of output"}
+    if found := _ADDRESS.search(text):
+        return {
+            "refused": f"it writes where an object is in memory, which differs from process to process: {found[1]}>"
+        }
+    return {"text": text}
 
 
 def _described(error: Exception) -> str:
-    return str(error)[:2000] or type(error).__name__
+    """What an error says, in one line."""
+    return " ".join(str(error)[:2000].split()) or type(error).__name__
 
 
 @lru_cache(maxsize=16)

@@ -94,7 +94,7 @@ class TemplateRenderer:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 bufsize=0,  # nothing is held back here that a fork could write twice
-                env={**os.environ, "PYTHONPATH": paths},
+                env={**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": "0"},
                 start_new_session=True,  # a Ctrl-C is for this process, which still has rows to write out
             )
             self._process = process
