@@ -68,9 +68,8 @@ def _answer(source: str, variables: dict[str, object]) -> dict[str, str]:
     if len(text) > MAX_CHARACTERS:
         return {"limit": f"{MAX_CHARACTERS:,} characters of output"}
     if found := _ADDRESS.search(text):
-        return {
-            "refused": f"it writes where an object is in memory, which differs from process to process: {found[1]}>"
-        }
+        before = text[max(0, found.start() - 80) : found.start()]
+        return {"refused": f"it writes where an object is in memory, which differs from process to process: {before}>"}
     return {"text": text}
 
 
