@@ -101,7 +101,17 @@ def test_missing_file(tmp_path: Path) -> None:
         load_config(tmp_path / "none.yaml")
 
 
-@pytest.mark.parametrize("override", ["train.lr", "train.lr.x=3"])
+def test_a_configuration_in_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "cfg.yaml"
+    path.write_bytes(MINIMAL.encode("utf-16"))
+    with pytest.raises(ConfigError, match=r"cfg.yaml: not text in UTF-8 .*; save it as UTF-8"):
+        load_config(path)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["train.lr", "train.lr.x=3", "data.where=[", "data.where=\x1b[2J", "train.lr=2001-99-99", "train.lr=" + "[" * 5000],
+)
 def test_bad_override(tmp_path: Path, override: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         load_config(write(tmp_path, MINIMAL + "train: {lr: 1.0}"), (override,))

@@ -236,13 +236,13 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
         ConfigError: the file is missing, is not YAML, or does not fit the schema; names each wrong key.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = _read_yaml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot read the configuration ({error.strerror}); give the path of a YAML file"
         ) from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not text in UTF-8 ({error}); save it as UTF-8") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected sections model:, data:, tiling:, train:, found {type(tree).__name__}")
     return config_from_tree(tree, overrides, path)
@@ -271,4 +271,12 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         tree = tree.setdefault(parent, {})
         if not isinstance(tree, dict):
             raise ConfigError(f"--set {override}: '{parent}' holds no keys")
-    tree[leaf] = yaml.safe_load(value)
+    tree[leaf] = _read_yaml(value, f"--set {override}")
+
+
+def _read_yaml(text: str, what: str) -> Any:
+    """The value of a YAML text; `what` it is of, for errors."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: of dates and numbers
+        raise ConfigError(f"{what}: not valid YAML: {error}") from error
