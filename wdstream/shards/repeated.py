@@ -107,6 +107,6 @@ def describe_repeated(repeated: Sequence[RepeatedKey]) -> str:
 
 
 def _half(meta: ShardMeta, sample: int) -> int:
-    """As halves.py has it, from the columns."""
+    """`parts.half_of`, from the columns."""
     has_image, has_text = bool(meta.columns["num_images"][sample]), bool(meta.columns["text_chars"][sample])
     return 0 if has_image == has_text else IMAGE_HALF if has_image else TEXT_HALF
