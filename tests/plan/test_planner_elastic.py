@@ -148,7 +148,7 @@ def samples_of(page: int, plan: Planner) -> list[int]:
 
 
 @given(runs())
-@settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=70, suppress_health_check=[HealthCheck.too_slow])
 def test_same_steps_under_any_topology(run: Run) -> None:
     check(run)
 

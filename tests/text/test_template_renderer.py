@@ -56,8 +56,9 @@ def renderer() -> Iterator[TemplateRenderer]:
     renderer.close()
 
 
-SLOW = {NESTED, LOOPS}
-"""Each takes its second or two of CPU time; one power and one tree of calls meet that limit in every run."""
+SLOW = {NESTED, LOOPS, TREE}
+"""Each takes its second or two of CPU time; one power, which nothing in Python could interrupt, meets that limit in
+every run."""
 
 
 @pytest.mark.parametrize(
