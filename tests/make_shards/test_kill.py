@@ -66,6 +66,11 @@ def wait_for(process: "subprocess.Popen[str]", word: str) -> None:
     raise AssertionError(f"the process ended without saying {word!r}")
 
 
+def is_worker(pid: int) -> bool:
+    """Whether a process has become a worker; before, it is still a copy of its parent."""
+    return b"worker_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
 def wait_until_gone(pids: list[int]) -> None:
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), f"the end of the workers {pids}")
 
@@ -103,6 +108,17 @@ def test_a_new_run_right_after_a_kill_waits_for_the_old_workers(
     report = make_shards(small_raw, out, options=MakeShardsOptions(workers=2, pages_per_shard=3))
     assert report.num_pages == 13
     assert tree_of(out) == whole
+
+
+def test_a_process_that_is_stopped_while_it_starts_ends_with_its_parent(small_raw: Path, tmp_path: Path) -> None:
+    """Else it would hold the lock of the folder for ever: it sees neither the end of its stdin nor any other sign."""
+    with started(small_raw, tmp_path / "out", 4) as process:
+        wait_until(lambda: any(map(is_worker, children_of(process.pid))), "the first worker")
+        worker = next(filter(is_worker, children_of(process.pid)))
+        os.kill(worker, signal.SIGSTOP)
+    wait_until_gone([worker])
+    options = MakeShardsOptions(workers=1, pages_per_shard=3)
+    assert make_shards(small_raw, tmp_path / "out", options=options).num_pages == 13
 
 
 def test_two_runs_on_one_output_are_refused(small_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

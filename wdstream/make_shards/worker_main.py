@@ -6,7 +6,6 @@ end of stdin ends everything at once.
 """
 
 import contextlib
-import ctypes
 import errno
 import json
 import os
@@ -27,7 +26,6 @@ from wdstream.make_shards.jobs import Job, Setup, WorkerMessage
 from wdstream.make_shards.options import MakeShardsOptions
 
 _SIGN_OF_LIFE_S = 1.0
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Messages:
@@ -53,7 +51,6 @@ def serve() -> None:
     messages = Messages(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the keyboard is for the parent to handle
-    _die_with_parent()
     setup: Setup = json.loads(sys.stdin.readline())
     raw, out, options = Path(setup["raw"]), Path(setup["out"]), MakeShardsOptions.of(setup["options"])
     _limit_memory(options.memory_limit_mb)
@@ -101,12 +98,6 @@ def _say_alive(messages: Messages) -> None:
     while True:
         time.sleep(_SIGN_OF_LIFE_S)
         messages.send({"alive": True})
-
-
-def _die_with_parent() -> None:
-    """Have Linux end this process with its parent, also while it is stopped, when it cannot see the end of stdin."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _limit_memory(limit_mb: int) -> None:
