@@ -10,6 +10,7 @@ from wdstream.raw.pdf.annotations import place_annotations
 from wdstream.raw.pdf.document import PdfPage
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.logical import needs_places, page_text
+from wdstream.raw.pdf.reading.accents import compose_accents, may_have_accents_apart
 from wdstream.raw.pdf.reading.fonts import read_fonts
 from wdstream.raw.pdf.reading.maps import mapped_share, mapped_share_of_text, mended_codes
 from wdstream.raw.pdf.visible import find_visible
@@ -79,10 +80,11 @@ def _text_of(
     It is PDFium's own where all characters count and nothing has to be looked at one by one.
     """
     is_plain = keep.all() and not annotations and order == "file"
+    is_plain = is_plain and not may_have_accents_apart(layer.codes, layer.boxes)
     if is_plain and not layer.may_have_unmapped and not needs_places(layer.codes):
         return layer.text, mapped_share_of_text(layer.text)
     fonts = read_fonts(layer.characters)
-    characters = mended_codes(layer.characters, fonts)
+    characters, keep = compose_accents(mended_codes(layer.characters, fonts), keep)
     if annotations:
         blocks = np.array([*(annotations.get(handle, -1) for handle in characters.objects.handles), -1], np.intp)
         characters, keep = place_annotations(characters, keep, blocks[characters.object_number])

@@ -34,8 +34,11 @@ _FREQUENCIES = {
 _LATIN = np.array([_FREQUENCIES[letter] for letter in "abcdefghijklmnopqrstuvwxyz"], np.float64)
 _LONG_WORD = regex.compile("[A-Z]?[a-z]{3,}")
 _WORD = regex.compile(r"[\p{L}\p{M}]{2,}")
-_MATH_SYMBOLS = re.compile(r"(?:^|\+)(?:CM|LM|EU)SY\d|LMMathSymbols")
-_BRACKETS = {ord("h"): 0x27E8, ord("i"): 0x27E9}
+_OF_FONTS = (
+    (re.compile(r"(?:^|\+)(?:CM|LM|EU)SY\d|LMMathSymbols"), {ord("h"): 0x27E8, ord("i"): 0x27E9}),
+    (re.compile(r"(?:^|\+)(?:CM|LM)MIB?\d|LMMathItalic"), {ord("~"): 0x20D7}),  # the arrow over a vector
+)
+"""Codes of TeX's fonts for formulas that PDFium gives as they are, and the signs that they print."""
 _TOGETHER = (
     frozenset({"Latn", "Grek"}),
     frozenset({"Hani", "Hira", "Kana", "Hang", "Bopo", "Latn", "Grek", "Cyrl"}),
@@ -152,14 +155,16 @@ def _is_mixed(word: str) -> bool:
 
 
 def mended_codes(characters: PageCharacters, fonts: PageFonts) -> PageCharacters:
-    """The characters with what the name of their font proves: in TeX's math symbols h and i are brackets."""
-    is_symbol = np.array([_MATH_SYMBOLS.search(name) is not None for name in fonts.names] or [False])
-    if not is_symbol.any():
-        return characters
-    has_object = characters.object_number >= 0
-    of_symbols = has_object & is_symbol[fonts.numbers[characters.object_number]] & ~characters.is_mapped
+    """The characters with what the name of their font proves: h and i of TeX's math symbols are brackets, for one."""
     codes, is_mapped = characters.codes.copy(), characters.is_mapped.copy()
-    for code, bracket in _BRACKETS.items():
-        at = of_symbols & (characters.codes == code)
-        codes[at], is_mapped[at] = bracket, True
-    return replace(characters, codes=codes, is_mapped=is_mapped)
+    is_mended = False
+    for pattern, signs in _OF_FONTS:
+        is_font = np.array([pattern.search(name) is not None for name in fonts.names] or [False])
+        if not is_font.any():
+            continue
+        of_font = (characters.object_number >= 0) & is_font[fonts.numbers[characters.object_number]]
+        for code, sign in signs.items():
+            at = of_font & ~characters.is_mapped & (characters.codes == code)
+            codes[at], is_mapped[at] = sign, True
+            is_mended = is_mended or bool(at.any())
+    return replace(characters, codes=codes, is_mapped=is_mapped) if is_mended else characters

@@ -1,0 +1,260 @@
+"""Accents that a page draws as characters of their own, over or under a letter: `´e` that is printed as é.
+
+Fonts of TeX's first encoding (OT1) and some others have no accented letters; PDFium then gives accent and letter one
+after the other. Where the box of a spacing accent is over (under) the box of a letter both are one letter of Unicode;
+an accent next to a letter, as `^` in code or in the table of a font, stays what it is.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.raw.pdf.characters import PageCharacters
+from wdstream.raw.pdf.places import Boxes, CharacterMask
+from wdstream.raw.pdf.reading.accent_marks import GREEK_CAPITALS, GREEK_SIGNS, composed, is_sign
+from wdstream.raw.pdf.reading.upright import upright_boxes
+
+_BEYOND = 0.08  # of the em: the middle of an accent may be so far beyond its letter, as in slanted fonts
+_CENTRED, _NEAR_CENTRE = 0.3, 0.04  # of the letter's width, and of the em: how well a common sign is centred
+_FAR_OVER, _FAR_UNDER = 0.35, 0.3  # of the em, between accent and letter; a second accent is over the first
+_OVERLAP = 0.3  # of the letter's height: its top that an accent may reach into
+_HOOKED = 0.12  # of the em: how far a cedilla reaches into its letter
+_TOUCHING = 0.02  # of the em: an accent under a letter may reach into it
+_WIDEST, _WIDER = 0.62, 1.35  # of the em, and of the letter's width: wider ones are over several letters
+_WORD_GAP = 0.17  # of the em: more between two letters is a space
+_LINE_GAP = 2.0  # of the em: more between two characters of one height is a line end
+_SPACE, _LINE_FEED, _RETURN = 0x20, 0x0A, 0x0D
+
+
+@dataclass(slots=True)
+class _Pairs:
+    """Accents and the letters that they may belong to, k of each.
+
+    Attributes:
+        accents, letters: (k, 4) their boxes as if the text ran to the right.
+        ems: (k,) size of the font of each letter in pixels.
+        is_common: (k,) whether the accent is a sign that is mostly something else.
+    """
+
+    accents: Boxes
+    letters: Boxes
+    ems: NDArray[np.float32]
+    is_common: NDArray[np.bool_] | np.bool_
+
+    def over(self) -> NDArray[np.bool_]:
+        """(k,) whether the accent is over the letter."""
+        tops, bottoms = self.letters[:, 1], self.letters[:, 3]
+        reach = np.where(self.is_common, 0.1, _OVERLAP) * (bottoms - tops)
+        low = np.where(self.is_common, self.accents[:, 3], (self.accents[:, 1] + self.accents[:, 3]) / 2)
+        near = self.accents[:, 3] >= tops - _FAR_OVER * self.ems
+        found: NDArray[np.bool_] = self._across() & near & (low <= tops + reach)
+        return found
+
+    def under(self) -> NDArray[np.bool_]:
+        """(k,) whether the accent is under the letter."""
+        bottoms, tops = self.letters[:, 3], self.accents[:, 1]
+        found: NDArray[np.bool_] = (
+            self._across() & (tops >= bottoms - _TOUCHING * self.ems) & (tops <= bottoms + _FAR_UNDER * self.ems)
+        )
+        return found
+
+    def hooked(self) -> NDArray[np.bool_]:
+        """(k,) whether the accent hangs from the foot of the letter, as a cedilla does."""
+        bottoms, tops = self.letters[:, 3], self.accents[:, 1]
+        touches = (tops >= bottoms - _HOOKED * self.ems) & (tops <= bottoms + _TOUCHING * self.ems)
+        found: NDArray[np.bool_] = self._across() & touches & (self.accents[:, 3] > bottoms + _TOUCHING * self.ems)
+        return found
+
+    def offsets(self) -> NDArray[np.float32]:
+        """(k,) how far the middles are apart along the line, in pixels."""
+        found: NDArray[np.float32] = (
+            np.abs(self.accents[:, [0, 2]].sum(axis=1) - self.letters[:, [0, 2]].sum(axis=1)) / 2
+        )
+        return found
+
+    def _across(self) -> NDArray[np.bool_]:
+        widths = self.letters[:, 2] - self.letters[:, 0]
+        own = self.accents[:, 2] - self.accents[:, 0]
+        offsets = self.offsets()
+        within = np.where(self.is_common, _CENTRED * widths + _NEAR_CENTRE * self.ems, widths / 2 + _BEYOND * self.ems)
+        found: NDArray[np.bool_] = (offsets <= within) & (own <= np.maximum(_WIDEST * self.ems, _WIDER * widths))
+        return found
+
+    def places(self, signs: NDArray[np.uint32]) -> NDArray[np.int8]:
+        """(k,) 1 where the accent is over the letter, -1 under it, 0 elsewhere."""
+        is_under = is_sign(signs, "under") & self.under() | is_sign(signs, "hooked") & self.hooked()
+        return np.where(is_sign(signs, "over") & self.over(), 1, np.where(is_under, -1, 0)).astype(np.int8)
+
+
+def may_have_accents_apart(codes: NDArray[np.uint32], boxes: Boxes) -> bool:
+    """Whether some of these characters, (n,) codes and (n, 4) boxes, could be accents of letters next to them."""
+    signs = np.flatnonzero(is_sign(codes, "any"))
+    if not is_sign(codes[signs], "common").all():
+        return True
+    printed = np.flatnonzero(boxes[:, 2] > boxes[:, 0])
+    signs = signs[boxes[signs, 2] > boxes[signs, 0]]
+    at = np.searchsorted(printed, signs)
+    for step in (1, -1):
+        others = printed[np.clip(at + step, 0, len(printed) - 1)]
+        pairs = _Pairs(boxes[signs], boxes[others], 2.5 * (boxes[others, 3] - boxes[others, 1]), np.True_)
+        near = pairs.places(codes[signs]) != 0
+        if near.any() and _is_letter(codes[others[near]]).any():
+            return True
+    return False
+
+
+def compose_accents(characters: PageCharacters, keep: CharacterMask) -> tuple[PageCharacters, CharacterMask]:
+    """The characters, and (n,) which count, with accents and their letters as one, in NFC.
+
+    Letters that Unicode has only with a combining mark get it after them. Spaces and line ends that PDFium put in
+    because of an accent go.
+    """
+    is_printed = keep & (characters.boxes[:, 2] > characters.boxes[:, 0])
+    is_sound = characters.is_mapped | ~is_sign(characters.codes, "common")
+    signs = np.flatnonzero(is_printed & is_sound & is_sign(characters.codes, "any"))
+    if not len(signs):
+        return characters, keep
+    boxes = upright_boxes(characters)
+    found = _letters_of(characters, keep, boxes, signs)
+    return _rebuilt(characters, keep, boxes, found) if found else (characters, keep)
+
+
+def _is_letter(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """(n,) which are letters of scripts that take such accents: Latin, Greek, Cyrillic, those of formulas."""
+    in_block = (codes < 0x590) | (codes >= 0x1E00) & (codes < 0x2000) | (codes >= 0x1D400) & (codes < 0x1D800)
+    found = np.zeros(len(codes), np.bool_)
+    found[in_block] = [chr(code).isalpha() and unicodedata.category(chr(code)) != "Lm" for code in codes[in_block]]
+    return found
+
+
+@dataclass(slots=True)
+class _Accent:
+    number: int
+    is_over: bool
+    distance: float
+
+
+def _letters_of(
+    characters: PageCharacters, keep: CharacterMask, boxes: Boxes, signs: NDArray[np.intp]
+) -> dict[int, list[_Accent]]:
+    """Accents by the letter that they belong to: one next to them, or, where none is, any that they are over."""
+    codes = characters.codes
+    is_printed = keep & (boxes[:, 2] > boxes[:, 0])
+    is_letter = np.zeros(len(codes), np.bool_)
+    is_letter[is_printed] = _is_letter(codes[is_printed])
+    others = np.flatnonzero(is_printed & ~is_sign(codes, "any"))
+    letters = np.flatnonzero(is_letter)
+    if not len(letters):
+        return {}
+    places = np.searchsorted(others, signs)
+    beside = [others[np.clip(places + shift, 0, len(others) - 1)] for shift in (0, -1)]
+    found: dict[int, list[_Accent]] = {}
+    for at, number in enumerate(signs.tolist()):
+        near = np.array([one[at] for one in beside if is_letter[one[at]]], np.intp)
+        accent = _best(characters, boxes, number, near) or _before_capital(
+            characters, boxes, number, int(beside[0][at])
+        )
+        if accent is None and not is_sign(codes[number : number + 1], "common")[0]:
+            accent = _best(characters, boxes, number, letters)
+        if accent is not None:
+            found.setdefault(accent[0], []).append(accent[1])
+    return found
+
+
+def _best(
+    characters: PageCharacters, boxes: Boxes, number: int, letters: NDArray[np.intp]
+) -> tuple[int, _Accent] | None:
+    """The letter among these, by number, that an accent is over or under."""
+    if not len(letters):
+        return None
+    ems = characters.objects.font_sizes[characters.object_number[letters]]
+    signs = np.full(len(letters), characters.codes[number])
+    accents = np.repeat(boxes[number : number + 1], len(letters), axis=0)
+    pairs = _Pairs(accents, boxes[letters], ems, is_sign(signs, "common"))
+    places = pairs.places(signs)
+    if not places.any():
+        return None
+    gaps = np.where(places > 0, boxes[letters, 1] - boxes[number, 3], boxes[number, 1] - boxes[letters, 3])
+    costs = np.where(places != 0, pairs.offsets() + np.abs(gaps), np.inf)
+    at = int(np.argmin(costs))
+    return int(letters[at]), _Accent(number, bool(places[at] > 0), float(gaps[at]))
+
+
+def _before_capital(characters: PageCharacters, boxes: Boxes, number: int, letter: int) -> tuple[int, _Accent] | None:
+    """A Greek capital with the accent before it, where Greek prints it; they follow each other in the file."""
+    sign, capital = chr(characters.codes[number]), chr(characters.codes[letter])
+    if letter != number + 1 or sign not in GREEK_SIGNS or capital not in GREEK_CAPITALS:
+        return None
+    em = float(characters.objects.font_sizes[characters.object_number[letter]])
+    is_high = boxes[number, 3] < (boxes[letter, 1] + boxes[letter, 3]) / 2
+    is_near = abs(float(boxes[letter, 0] - boxes[number, 2])) < _WORD_GAP * em
+    return (letter, _Accent(number, True, 0.0)) if is_high and is_near else None
+
+
+def _rebuilt(
+    characters: PageCharacters, keep: CharacterMask, boxes: Boxes, found: dict[int, list[_Accent]]
+) -> tuple[PageCharacters, CharacterMask]:
+    codes, is_mapped = characters.codes.copy(), characters.is_mapped.copy()
+    marks: dict[int, str] = {}
+    for letter, accents in found.items():
+        accents.sort(key=lambda accent: (not accent.is_over, accent.distance))
+        written = composed(chr(codes[letter]), [(chr(codes[one.number]), one.is_over) for one in accents])
+        codes[letter], marks[letter] = ord(written[0]), written[1:]
+        is_mapped[letter] &= all(is_mapped[accent.number] for accent in accents)
+    gone = np.zeros(len(codes), np.bool_)
+    gone[[accent.number for accents in found.values() for accent in accents]] = True
+    _settle_blanks(replace(characters, codes=codes), boxes, gone)
+    order, written_marks = [], []
+    for number in np.flatnonzero(~gone).tolist():
+        order += [number] * (1 + len(marks.get(number, "")))
+        written_marks += [0, *map(ord, marks.get(number, ""))]
+    taken, extra = np.array(order, np.intp), np.array(written_marks, np.uint32)
+    return (
+        replace(
+            characters,
+            codes=np.where(extra > 0, extra, codes[taken]),
+            boxes=characters.boxes[taken],
+            is_generated=characters.is_generated[taken],
+            is_mapped=is_mapped[taken],
+            object_number=characters.object_number[taken],
+        ),
+        keep[taken],
+    )
+
+
+def _settle_blanks(characters: PageCharacters, boxes: Boxes, gone: CharacterMask) -> None:
+    """Mark as gone what PDFium put in around accents that are gone, but what still parts two characters."""
+    codes, is_put_in = characters.codes, characters.is_generated
+    real = np.flatnonzero(~gone & ~is_put_in)
+    places = np.unique(np.searchsorted(real, np.flatnonzero(gone)))
+    for place in places.tolist():
+        before = int(real[place - 1]) if place else -1
+        after = int(real[place]) if place < len(real) else len(codes)
+        blanks = [number for number in range(before + 1, after) if is_put_in[number]]
+        if not blanks:
+            continue
+        gone[blanks] = True
+        if before >= 0 and after < len(codes):
+            stays = _parting(characters, boxes, (before, after), blanks)
+            gone[stays] = False
+
+
+def _parting(characters: PageCharacters, boxes: Boxes, around: tuple[int, int], blanks: Sequence[int]) -> list[int]:
+    """Which of the blanks between two characters still part them; a line end may become the space that is left."""
+    codes = characters.codes
+    before, after = boxes[around[0]], boxes[around[1]]
+    em = float(characters.objects.font_sizes[characters.object_number[around[1]]])
+    gap = float(after[0] - before[2])
+    overlap = min(before[3], after[3]) - max(before[1], after[1])
+    is_one_line = overlap > 0.3 * min(before[3] - before[1], after[3] - after[1]) and -em < gap < _LINE_GAP * em
+    ends = [next((at for at in blanks if codes[at] == code), None) for code in (_RETURN, _LINE_FEED)]
+    ends_found = [at for at in ends if at is not None]
+    if ends_found and not is_one_line:
+        return ends_found
+    if _SPACE in (codes[around[0]], codes[around[1]]) or (is_one_line and gap <= _WORD_GAP * em):
+        return []
+    codes[blanks[0]] = _SPACE
+    return list(blanks[:1])
