@@ -1,6 +1,7 @@
 """The text layer of a drawn page: what is cheap at once, all of its characters only where something looks wrong."""
 
 from functools import cached_property
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,6 @@ from numpy.typing import NDArray
 
 from wdstream.raw.pdf.calls import address, pdfium_calls
 from wdstream.raw.pdf.characters import PageCharacters, read_boxes, read_characters
-
-_EVERY = 4
 
 
 class TextLayer:
@@ -35,10 +34,10 @@ class TextLayer:
         return np.fromiter((code(handle, number) for number in range(self.num_characters)), np.uint32)
 
     @cached_property
-    def may_have_unmapped(self) -> bool:
-        """Whether one of the characters looked at, a quarter of them, has no map to Unicode in its font."""
+    def has_unmapped(self) -> bool:
+        """Whether one of the characters has no map to Unicode in its font."""
         map_error, handle = pdfium_calls().map_error, address(self._text_page.raw)
-        return any(map_error(handle, number) > 0 for number in range(0, self.num_characters, _EVERY))
+        return 1 in map(map_error, repeat(handle), range(self.num_characters))
 
     @cached_property
     def boxes(self) -> NDArray[np.float32]:

@@ -12,7 +12,8 @@ from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.logical import needs_places, page_text
 from wdstream.raw.pdf.reading.accents import compose_accents, may_have_accents_apart
 from wdstream.raw.pdf.reading.fonts import read_fonts
-from wdstream.raw.pdf.reading.maps import mapped_share, mapped_share_of_text, mended_codes
+from wdstream.raw.pdf.reading.maps import mapped_share, mapped_share_of_text
+from wdstream.raw.pdf.reading.mended import bracket_pieces, mended_codes
 from wdstream.raw.pdf.visible import find_visible
 from wdstream.raw.settings import LineOrder
 from wdstream.text.script import script_of
@@ -81,10 +82,11 @@ def _text_of(
     """
     is_plain = keep.all() and not annotations and order == "file"
     is_plain = is_plain and not may_have_accents_apart(layer.codes, layer.boxes)
-    if is_plain and not layer.may_have_unmapped and not needs_places(layer.codes):
+    if is_plain and not layer.has_unmapped and not needs_places(layer.codes):
         return layer.text, mapped_share_of_text(layer.text)
     fonts = read_fonts(layer.characters)
-    characters, keep = compose_accents(mended_codes(layer.characters, fonts), keep)
+    characters = mended_codes(layer.characters, fonts)
+    characters, keep = compose_accents(characters, keep & ~bracket_pieces(characters, fonts))
     if annotations:
         blocks = np.array([*(annotations.get(handle, -1) for handle in characters.objects.handles), -1], np.intp)
         characters, keep = place_annotations(characters, keep, blocks[characters.object_number])

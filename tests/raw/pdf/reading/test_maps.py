@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.helpers.paths import DATA
@@ -10,7 +9,8 @@ from tests.helpers.pdf_files import write_pdf
 from wdstream.raw.pdf.document import open_pdf
 from wdstream.raw.pdf.logical import page_text
 from wdstream.raw.pdf.reading.fonts import read_fonts
-from wdstream.raw.pdf.reading.maps import mapped_share, mended_codes, mixed_words
+from wdstream.raw.pdf.reading.maps import mapped_share, mixed_words
+from wdstream.raw.pdf.reading.mended import bracket_pieces, mended_codes
 
 PDF, CASES = DATA / "pages" / "pdf", DATA / "cases" / "pdf"
 ENGLISH = (
@@ -23,7 +23,7 @@ def label_of(path: Path) -> tuple[str, float]:
         characters = layer.characters
         fonts = read_fonts(characters)
         characters = mended_codes(characters, fonts)
-        keep = np.ones(len(characters), np.bool_)
+        keep = ~bracket_pieces(characters, fonts)
         text = page_text(characters, keep)
         return text, mapped_share(characters, keep, fonts, text)
 
@@ -84,6 +84,23 @@ def test_brackets_of_tex_are_known_by_the_name_of_their_font(tmp_path: Path) -> 
     text, share = label_of(path)
     assert text.endswith("⟨⟩")
     assert share == 1.0
+
+
+def test_pieces_of_large_brackets_are_no_text_and_large_signs_are_known(tmp_path: Path) -> None:
+    path = page_with_fonts(tmp_path, {"T": ENGLISH, "X": "\x140X1\x15\x0c\x0c"}, {"X": "ABCDEF+CMEX10"})
+    text, share = label_of(path)
+    assert text.endswith("[∑]")
+    assert share == 1.0
+
+
+def test_words_by_their_pairs_of_letters(tmp_path: Path) -> None:
+    names = "StrictBindOnce()StrictBindOnceBindOnce"
+    assert label_of(page_with_fonts(tmp_path, {"A": names, "B": "obj,index,expr"}, {}))[1] == 1.0
+    bill = {"A": "BookedandinterestdateTextAmountinEUR", "B": "01/14/2016Transfer1,406,164.00"}
+    assert label_of(page_with_fonts(tmp_path, bill, {}))[1] == 1.0
+    assert label_of(page_with_fonts(tmp_path, {"A": "ChecklisteService"}, {"A": "Arial"}))[1] == 1.0
+    shifted = "".join(chr(ord(letter) + 1) for letter in names if letter.isalpha())
+    assert label_of(page_with_fonts(tmp_path, {"A": shifted}, {}))[1] == 0.0
 
 
 @pytest.mark.parametrize(
