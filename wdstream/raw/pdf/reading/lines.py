@@ -84,11 +84,18 @@ def characters_text(characters: PageCharacters, numbers: NDArray[np.intp]) -> st
     is_broken_word = (codes == BROKEN_WORD) & characters.is_mapped[numbers]
     is_drawn = (codes == _SOFT_HYPHEN) & (boxes[:, 2] > boxes[:, 0])
     text_codes = np.where(is_drawn, _HYPHEN, np.where(is_broken_word, _HYPHEN_MARK, codes))
-    text_codes = text_codes[is_broken_word | ~np.isin(codes, _NOT_IN_TEXT)]
+    text_codes = text_codes[~left_out(characters, numbers)]
     text: str = text_codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
     if (text_codes >> 11 == _SURROGATES).any():
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
+
+
+def left_out(characters: PageCharacters, numbers: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """(k,) which characters PDFium leaves out of the text: codes without meaning, unmapped hyphens."""
+    codes = characters.codes[numbers]
+    found: NDArray[np.bool_] = np.isin(codes, _NOT_IN_TEXT)
+    return found & ~((codes == BROKEN_WORD) & characters.is_mapped[numbers])
 
 
 @dataclass(slots=True)

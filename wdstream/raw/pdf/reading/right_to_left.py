@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.raw.pdf.reading.bidi import CLOSING, MIRROR, OPENING, Element, logical_order, partners
-from wdstream.raw.pdf.reading.words import GlyphRun, PrintedLine
+from wdstream.raw.pdf.reading.words import GlyphRun, PrintedLine, are_ligatures_turned
 from wdstream.text.joining import JOINER, joins_next, joins_previous, reads_well
 from wdstream.text.script import right_to_left_letters
 
@@ -30,7 +30,8 @@ def logical_texts(characters: PageCharacters, lines: Sequence[NDArray[np.intp]])
         characters: of the page.
         lines: for each, the numbers of its characters in PDFium's order, line ends left out.
     """
-    printed = [PrintedLine(characters, line) for line in lines]
+    are_turned = bool(lines) and are_ligatures_turned(characters, np.concatenate(lines))
+    printed = [PrintedLine(characters, line, are_ligatures_turned=are_turned) for line in lines]
     _turn_words(printed)
     unjoined = _unjoined([line.runs for line in printed])
     is_page_right = _is_mostly_right(characters.codes)

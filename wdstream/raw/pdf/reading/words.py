@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.raw.pdf.reading.bidi import MIRROR, Element, element_of
+from wdstream.raw.pdf.reading.lines import left_out
 from wdstream.text.characters import plain_letters
 from wdstream.text.joining import JOINER
 
 _TURNED_BY_PDFIUM = MIRROR | dict(zip("“”‘’", "”“’‘", strict=True))
 _NOT_PRINTED = frozenset("\u200b\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff\u00ad")
+_LEFT_OUT = 0x200B  # printed as nothing
 _ALEF = frozenset("اأإآٱ")
 _POINTS = frozenset(".,:;!?،؛؟۔" + "".join(MIRROR))
 _SPACE, _SPACE_AT_POINT, _SPACE_IF_PUT_IN = 0.2, 0.35, 0.1  # gaps in ems that are a space
@@ -79,14 +81,18 @@ class PrintedLine:
     Args:
         characters: of the page.
         line: (k,) their numbers, in PDFium's order.
+        are_ligatures_turned: whether PDFium turned the letters of glyphs that are several.
 
     Attributes:
         runs: its words and signs from left to right.
     """
 
-    def __init__(self, characters: PageCharacters, line: NDArray[np.intp]) -> None:
+    def __init__(
+        self, characters: PageCharacters, line: NDArray[np.intp], *, are_ligatures_turned: bool = True
+    ) -> None:
+        self._are_ligatures_turned = are_ligatures_turned
         self._numbers = line.tolist()
-        self._codes = [chr(code) if code else "\ufffd" for code in characters.codes[line].tolist()]
+        self._codes = list(map(chr, np.where(left_out(characters, line), _LEFT_OUT, characters.codes[line]).tolist()))
         self._boxes = along(characters, line)
         self._heights = characters.boxes[line, 3] - characters.boxes[line, 1]
         self._em = _font_sizes(characters, line)
@@ -125,7 +131,7 @@ class PrintedLine:
             is_same_glyph = last is not None and (last.left, last.right) == (left, right) and right > left
             if last and is_same_glyph and text.isalpha() and last.places[-1] == at - 1:
                 last.places.append(at)
-                last.text = _ligature(last.text, text)
+                last.text = _ligature(last.text, text, are_turned=self._are_ligatures_turned)
                 continue
             if last and last.text == text and last.is_letter and self._heights[at] < _FLAT * self._em[at]:
                 last.left, last.right = min(last.left, left), max(last.right, right)
@@ -238,9 +244,23 @@ def _font_sizes(characters: PageCharacters, line: NDArray[np.intp]) -> NDArray[n
     return np.where(sizes > 0, sizes, np.median(known) if len(known) else 1).astype(np.float32)
 
 
-def _ligature(text: str, added: str) -> str:
-    """Letters of one glyph in logical order: lam before alef; else as the file has them, which PDFium turned."""
-    return text + added if text[-1] == "ل" and added in _ALEF else added + text
+def are_ligatures_turned(characters: PageCharacters, numbers: NDArray[np.intp]) -> bool:
+    """Whether PDFium turned the letters of ligatures: it did, but where most of lam and alef have the lam first."""
+    boxes, codes = characters.boxes[numbers], characters.codes[numbers]
+    same = (boxes[1:] == boxes[:-1]).all(axis=1) & (boxes[1:, 2] > boxes[1:, 0])
+    inside = np.concatenate([[False], same, [False]])
+    pairs = np.flatnonzero(same & ~inside[:-2] & ~inside[2:])
+    is_alef = np.isin(codes, [ord(letter) for letter in _ALEF])
+    is_lam = codes == ord("ل")
+    lam_first = int((is_lam[pairs] & is_alef[pairs + 1]).sum())
+    return lam_first <= int((is_alef[pairs] & is_lam[pairs + 1]).sum())
+
+
+def _ligature(text: str, added: str, *, are_turned: bool) -> str:
+    """Letters of one glyph in logical order, lam before alef; PDFium turns no Latin ones."""
+    is_latin = unicodedata.bidirectional(added) == "L"
+    is_in_order = is_latin or not are_turned or (text[-1] == "ل" and added in _ALEF)
+    return text + added if is_in_order else added + text
 
 
 def _outside(glyph: Glyph, place: list[float]) -> float:
