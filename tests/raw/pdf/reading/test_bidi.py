@@ -28,6 +28,7 @@ def read(printed: str, *, from_right: bool = True) -> str:
         ("ןאכ /etc/passwd ץבוק", "קובץ /etc/passwd כאן"),
         ("تسا \\mainmatter نتم", "متن \\mainmatter است"),
         ("دیهدب --help هنیزگ", "گزینه --help بدهید"),
+        ("زا http://fa.wikipedia.org/wiki/ تسا", "است http://fa.wikipedia.org/wiki/ از"),
         ("هک ،(glibc) C درادناتسا", "استاندارد C (glibc)، که"),
     ],
 )

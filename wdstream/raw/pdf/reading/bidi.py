@@ -169,6 +169,10 @@ def _with_signs(printed: Sequence[Element], first: int, last: int) -> tuple[int,
     if begin == 0 or printed[begin - 1].kind == "WS" or printed[begin - 1].text in MIRROR:
         first = begin
     end = last
+    if any(element.text == "/" for element in printed[first : last + 1]):  # the last sign of a path or an address
+        while last + 1 < len(printed) and printed[last + 1].text == "/":
+            last += 1
+    end = last
     while end + 1 < len(printed) and printed[end + 1].text in _ENDS_A_WORD:
         end += 1
     if end + 1 == len(printed) or printed[end + 1].kind == "WS":

@@ -43,6 +43,7 @@ _PAIRS = frozenset(
 )
 _RUN = regex.compile("[A-Z]?[a-z]+|[A-Z]+")
 _LONG_WORD = regex.compile("[A-Z]?[a-z]{3,}")
+_LATIN_INSIDE = regex.compile(r"[\p{Arabic}\p{Hebrew}][A-Za-z]+[\p{Arabic}\p{Hebrew}]")
 _WORD = regex.compile(r"[\p{L}\p{M}]{2,}")
 _TOGETHER = (
     frozenset({"Latn", "Grek"}),
@@ -161,10 +162,11 @@ def _reads_as_words(characters: PageCharacters, which: NDArray[np.bool_]) -> boo
 def mixed_words(text: str) -> list[str]:
     """Words that mix alphabets as no language does, if they are more than a slip.
 
-    ASCII letters next to others are not a mixture: marks of footnotes, names in code, `i` for a Ukrainian letter.
+    ASCII letters next to others are not a mixture (marks of footnotes, names in code, `i` for a Ukrainian letter) but
+    inside a word of Arabic or Hebrew letters.
     """
     words = _WORD.findall(text)
-    mixed = [word for word in words if not word.isascii() and _is_mixed(word)]
+    mixed = [word for word in words if not word.isascii() and (_is_mixed(word) or _LATIN_INSIDE.search(word))]
     return mixed if len(mixed) >= max(_MIN_MIXED_WORDS, _MIXED_SHARE * len(words)) else []
 
 

@@ -7,6 +7,7 @@ join.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -19,6 +20,7 @@ from wdstream.text.joining import JOINER, joins_next, joins_previous, reads_well
 from wdstream.text.script import right_to_left_letters
 
 _JOIN_GAP = 0.03  # of the em: ink of letters that join overlaps or touches
+_SHORT = 4.0  # of the em: right-to-left lines begin at the right
 _INSIDE = Element("a", "L")
 _Ordered = list[tuple[Element, bool]]
 
@@ -35,10 +37,14 @@ def logical_texts(characters: PageCharacters, lines: Sequence[NDArray[np.intp]])
     _turn_words(printed)
     unjoined = _unjoined([line.runs for line in printed])
     is_page_right = _is_mostly_right(characters.codes)
-    ordered = [
-        logical_order(list(line.elements()), from_right=is_page_right or _is_mostly_right(characters.codes[numbers]))
-        for line, numbers in zip(printed, lines, strict=True)
-    ]
+    end = max((line.right for line in printed), default=0.0)
+    ordered = []
+    for line, numbers in zip(printed, lines, strict=True):
+        elements = list(line.elements())
+        from_right = is_page_right or _is_mostly_right(characters.codes[numbers])
+        is_code = line.right < end - _SHORT * line.em and _begins_at_left(elements)
+        elements = _with_closed_brackets(elements) if is_code else elements
+        ordered.append(logical_order(elements, from_right=from_right and not is_code))
     mirrors = _mirrors_brackets(ordered)
     return [_text(line, unjoined, mirrors) for line in ordered]
 
@@ -47,6 +53,29 @@ def _is_mostly_right(codes: NDArray[np.uint32]) -> bool:
     """Whether at least as many letters are right-to-left as Latin."""
     latin = ((codes | 0x20) >= 0x61) & ((codes | 0x20) <= 0x7A)
     return bool(right_to_left_letters(codes).sum() >= latin.sum())
+
+
+def _begins_at_left(elements: Sequence[Element]) -> bool:
+    """Whether a line that ends early is one of code: Latin letters first, right-to-left ones in braces or no more."""
+    depth, letters = 0, {True: 0, False: 0}
+    for element in elements:
+        depth += (element.text == "{") - (element.text == "}")
+        if element.kind in {"L", "R", "AL"}:
+            if element.kind != "L" and not letters[False]:
+                return False
+            letters[element.kind != "L"] += element.kind == "L" or depth == 0
+    return letters[False] >= max(1, letters[True])
+
+
+def _with_closed_brackets(elements: Sequence[Element]) -> list[Element]:
+    """A line of code whose brackets close again: PDFium turns those that follow right-to-left letters."""
+    found = list(elements)
+    for at, element in enumerate(found):
+        closing = MIRROR.get(element.text, "") if element.text in OPENING else ""
+        is_open = closing and element.text in {before.text for before in found[:at]}
+        if is_open and closing not in {other.text for other in found}:
+            found[at] = replace(element, text=closing)
+    return found
 
 
 def _turn_words(lines: Sequence[PrintedLine]) -> None:

@@ -85,6 +85,8 @@ class PrintedLine:
 
     Attributes:
         runs: its words and signs from left to right.
+        right: where it ends, in pixels.
+        em: size of its font in pixels, of most characters.
     """
 
     def __init__(
@@ -102,6 +104,8 @@ class PrintedLine:
         glyphs, marks = self._glyphs()
         self._attach(marks, glyphs)
         self._goes_right = _goes_right(glyphs)
+        self.right = max((glyph.right for glyph in glyphs), default=0.0)
+        self.em = float(np.median(self._em))
         self.runs = sorted(self._runs(glyphs), key=lambda run: run.centre)
 
     def _unturn(self) -> None:
