@@ -94,8 +94,9 @@ def characters_text(characters: PageCharacters, numbers: NDArray[np.intp]) -> st
 def left_out(characters: PageCharacters, numbers: NDArray[np.intp]) -> NDArray[np.bool_]:
     """(k,) which characters PDFium leaves out of the text: codes without meaning, unmapped hyphens."""
     codes = characters.codes[numbers]
-    found: NDArray[np.bool_] = np.isin(codes, _NOT_IN_TEXT)
-    return found & ~((codes == BROKEN_WORD) & characters.is_mapped[numbers])
+    is_hyphen = (codes == BROKEN_WORD) & characters.is_mapped[numbers]
+    found: NDArray[np.bool_] = np.isin(codes, _NOT_IN_TEXT) & ~is_hyphen
+    return found
 
 
 @dataclass(slots=True)
