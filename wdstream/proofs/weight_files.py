@@ -84,7 +84,7 @@ def _read_index(index: Path) -> Mapping[str, str]:
 
 
 def _refuse_second_set(path: Path) -> None:
-    """Refuse one file of all weights beside an index and its files: programs differ in which of them they read."""
+    """Refuse one file of all weights next to an index and its files: programs differ in which of them they read."""
     index = path / WEIGHTS_INDEX
     if not index.is_file():
         return
