@@ -3,15 +3,13 @@
 import json
 import shutil
 import struct
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
 
+from tests.helpers.verify_shards import cut, flip, run, verify
 from tests.helpers.web_server import serving
 from wdstream.errors import ShardError, ShardIndexError
 from wdstream.make_shards import MakeShardsOptions, index_folder, make_shards
@@ -19,70 +17,6 @@ from wdstream.shards.reader import Shards
 from wdstream.shards.token_columns import write_token_column
 from wdstream.text.encoder import TextEncoder
 from wdstream.verify.findings import VerifyReport
-from wdstream.verify.job import verify_shards
-from wdstream.verify.options import VerifyOptions
-
-LETTERS = "etaoinshrdlu"
-
-
-def draw_page(number: int, size: tuple[int, int] = (420, 560)) -> Image.Image:
-    """A page of grey bars in the place of words, of other lengths on every page."""
-    random = np.random.default_rng(number)
-    image = Image.new("L", size, 255)
-    draw = ImageDraw.Draw(image)
-    for line in range(20):
-        left = 30 + int(random.integers(0, 60))
-        for _ in range(int(random.integers(2, 6))):
-            width = int(random.integers(20, 90))
-            draw.rectangle((left, 30 + 25 * line, left + width, 44 + 25 * line), fill=int(random.integers(0, 120)))
-            left += width + 12
-    return image
-
-
-def text_of_page(number: int) -> str:
-    """Eighty words of three to eight letters; pages have few triples of words in common."""
-    random = np.random.default_rng(1000 + number)
-    words = (
-        "".join(LETTERS[letter] for letter in random.integers(0, 12, length)) for length in random.integers(3, 9, 80)
-    )
-    return " ".join(words)
-
-
-def write_raw(raw: Path, count: int) -> None:
-    raw.mkdir(parents=True)
-    for number in range(count):
-        draw_page(number).save(raw / f"p{number:02d}.png")
-        (raw / f"p{number:02d}.txt").write_text(text_of_page(number))
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
-    """Six pages in three shards, with the token columns and paragraphs of a tokenizer."""
-    folder = tmp_path_factory.mktemp("verify")
-    write_raw(folder / "raw", 6)
-    options = MakeShardsOptions(pages_per_shard=2, workers=1, tokenizer=tiny_model, paragraphs=True)
-    make_shards(folder / "raw", folder / "shards", options=options)
-    return folder / "shards"
-
-
-@pytest.fixture
-def shards(sound: Path, tmp_path: Path) -> Path:
-    """A copy that may be damaged."""
-    return Path(shutil.copytree(sound, tmp_path / "shards"))
-
-
-def verify(path: Path | str, **options: object) -> VerifyReport:
-    return verify_shards(path, options=VerifyOptions.of({"workers": 1, **options}))
-
-
-def flip(path: Path, place: int, bit: int = 0) -> None:
-    data = bytearray(path.read_bytes())
-    data[place] ^= 1 << bit
-    path.write_bytes(data)
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-700])
 
 
 def found(report: VerifyReport) -> list[tuple[str, str, str]]:
@@ -207,24 +141,6 @@ def test_tokens_that_nobody_counted_cannot_be_compared(shards: Path, tiny_model:
     assert [finding.what.partition(" of the tokens")[0] for finding in report.findings] == ["no whole column"]
 
 
-@pytest.fixture(scope="module")
-def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten pages, and copies of three of them."""
-    folder = tmp_path_factory.mktemp("copies")
-    raw = folder / "raw"
-    write_raw(raw, 10)
-    shutil.copy(raw / "p03.png", raw / "x-same.png")
-    shutil.copy(raw / "p03.txt", raw / "x-same.txt")
-    shutil.copy(raw / "p04.png", raw / "x-text.png")
-    (raw / "x-text.txt").write_text("quite another text, of a few words")
-    draw_page(5).resize((300, 400), Image.Resampling.LANCZOS).convert("RGB").save(raw / "x-near.jpg", quality=40)
-    (raw / "x-near.txt").write_text(text_of_page(5).replace("r", "n", 3))
-    draw_page(6).save(raw / "x-form.jpg", quality=60)  # a form filled in otherwise: the look alone makes no duplicate
-    (raw / "x-form.txt").write_text(text_of_page(77))
-    make_shards(raw, folder / "shards", options=MakeShardsOptions(pages_per_shard=5, workers=1))
-    return folder / "shards"
-
-
 def test_copies_are_found(copies: Path) -> None:
     report = verify(copies, deep=True)
     assert [(finding.kind, finding.key) for finding in report.findings] == [
@@ -300,10 +216,6 @@ def test_hostile_headers_raise_nothing(shards: Path) -> None:
         assert verify(shards).num_damaged > 0
     tar.write_bytes(b"")
     assert verify(shards).num_damaged > 0
-
-
-def run(*words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, "-m", "wdstream", "verify", *words], capture_output=True, text=True)
 
 
 def test_the_command(shards: Path) -> None:

@@ -1,13 +1,17 @@
 """The command that looks for damage: verify."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wdstream.commands import AsJson, console, error_console
 from wdstream.commands.options import takes_options
+from wdstream.errors import WdstreamError
 from wdstream.verify.options import VerifyOptions
+
+if TYPE_CHECKING:
+    from wdstream.verify.findings import VerifyReport
 
 
 @takes_options(VerifyOptions)
@@ -23,14 +27,24 @@ def verify_command(
     Tars, checksums, the index and its columns, images, duplicate pages, odd text. Nothing is changed. Exit status 1
     when anything is damaged.
     """
-    from wdstream.report.progress import ProgressBar
-    from wdstream.verify.job import verify_shards
-
-    with ProgressBar(error_console) as bar:
-        report = verify_shards(shards, options=VerifyOptions.of(options), on_progress=bar.task("verifying", "bytes"))
+    chosen = VerifyOptions.of(options)
+    try:
+        report = _verify(shards, chosen)
+    except (WdstreamError, OSError) as error:  # a script that asked for JSON gets it whatever happens
+        if as_json:
+            typer.echo(json.dumps({"path": shards, "error": str(error)}, indent=2))
+        raise
     if as_json:
         typer.echo(json.dumps(report.as_dict(), indent=2))
     else:
         report.print(console)
     if report.num_damaged or (strict and report.num_doubtful):
         raise typer.Exit(1)
+
+
+def _verify(shards: str, options: VerifyOptions) -> "VerifyReport":
+    from wdstream.report.progress import ProgressBar
+    from wdstream.verify.job import verify_shards
+
+    with ProgressBar(error_console) as bar:
+        return verify_shards(shards, options=options, on_progress=bar.task("verifying", "bytes"))

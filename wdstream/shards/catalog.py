@@ -144,13 +144,16 @@ def catalog_from_json(data: bytes, where: str, folder: str) -> Catalog:
     Args:
         data: its bytes.
         where: they come from, for messages.
-        folder: of the shards, for messages.
+        folder: of the shards, or a URL, for messages.
 
     Raises:
         OldIndexError: it is of version 1.
         ShardIndexError: when it is damaged or of another version.
     """
-    advice = f"build it again from the shards with `wdstream index {folder}`"
+    if "://" in folder:
+        advice = f"copy {INDEX_FOLDER}/ again from the folder that it was written to"
+    else:
+        advice = f"build it again from the shards with `wdstream index {folder}`"
     try:
         value = json.loads(data)
         version = value["schema_version"]

@@ -20,6 +20,7 @@ from wdstream.shards.catalog import (
     INDEX_FOLDER,
     INDEX_JSON,
     Catalog,
+    OldIndexError,
     TokenColumn,
     catalog_from_json,
     metadata_column,
@@ -134,14 +135,23 @@ class IndexFiles:
         return self.column(starts), self.column(tokens)
 
     def _read_catalog(self) -> Catalog:
+        try:
+            return self._fetch_catalog()
+        except (OldIndexError, AbsentFileError, ForbiddenFileError, StorageFailureError):
+            raise
+        except ShardIndexError:
+            if self.storage.local_path("") is not None:
+                raise
+            return self._fetch_catalog()  # an answer may have been damaged on its way
+
+    def _fetch_catalog(self) -> Catalog:
         path = self.storage.local_path(f"{INDEX_FOLDER}/{INDEX_JSON}")
         try:
             # a folder's is opened again each time: a storage keeps files open, and this one may be replaced
             data = self.storage.read_file(f"{INDEX_FOLDER}/{INDEX_JSON}") if path is None else read_local(path)
         except AbsentFileError as error:
-            raise ShardIndexError(
-                f"{self._path} has no {INDEX_FOLDER}/{INDEX_JSON}: run `wdstream index {self._path}`"
-            ) from error
+            remedy = f"run `wdstream index {self._path}`" if path else f"copy {INDEX_FOLDER}/ of the folder, too"
+            raise ShardIndexError(f"{self._path} has no {INDEX_FOLDER}/{INDEX_JSON}: {remedy}") from error
         return catalog_from_json(data, f"{self._path}/{INDEX_FOLDER}/{INDEX_JSON}", str(self._path))
 
     def _is_listed(self, name: str) -> bool:

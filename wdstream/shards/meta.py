@@ -19,6 +19,7 @@ from wdstream.errors import ShardError
 from wdstream.shards.layout import KEY_RULES, ShardPaths, prefixed_key, split_sample
 from wdstream.shards.metadata import ShardMetadata
 from wdstream.storage.atomic import atomic_write, write_file
+from wdstream.storage.local import read_local
 
 DType = np.dtype[Any]
 Column = NDArray[Any]
@@ -174,10 +175,12 @@ def load_meta(path: Path) -> ShardMeta:
     """Read `x.meta.npz`, trusting nothing in it.
 
     Raises:
-        ShardError: when it is missing, damaged or of another schema version.
+        AbsentFileError, ForbiddenFileError, StorageFailureError: it cannot be read.
+        ShardError: it is damaged or of another schema version.
     """
+    data = io.BytesIO(read_local(path))
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:  # np.load of a path leaks the file
+        with np.load(data, allow_pickle=False) as stored:
             header = stored["header"]
             if header.shape != (2,) or header[0] != SCHEMA_VERSION:
                 raise ShardError(f"schema version {header[:1]}, this program reads {SCHEMA_VERSION}")

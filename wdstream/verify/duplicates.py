@@ -48,18 +48,14 @@ class PageTable:
         same_page = first_of_equals(pages)
         same_picture = np.where(pictures.any(axis=1), first_of_equals(pictures), np.arange(len(pages)))
         near, distance = nearest_before(_words(self._looks, PICTURE_BYTES // 8), self._all_sketches())
-        for row in np.flatnonzero(
-            (same_page < np.arange(len(pages))) | (same_picture < np.arange(len(pages))) | (near >= 0)
-        ):
+        for row in range(len(pages)):
             if same_page[row] < row:
-                yield self._finding("duplicate page", int(row), int(same_page[row]), "images and text are those of")
+                yield self._finding("duplicate page", row, int(same_page[row]), "images and text are those of")
             elif same_picture[row] < row:
-                yield self._finding(
-                    "same picture, other text", int(row), int(same_picture[row]), "its images are those of"
-                )
-            else:
+                yield self._finding("same picture, other text", row, int(same_picture[row]), "its images are those of")
+            elif near[row] >= 0:
                 what = f"its picture differs in {distance[row]} of {8 * PICTURE_BYTES} areas from that of"
-                yield self._finding("near duplicate", int(row), int(near[row]), what)
+                yield self._finding("near duplicate", row, int(near[row]), what)
 
     def _all_sketches(self) -> NDArray[np.uint32]:
         return np.concatenate([np.empty((0, SKETCH_SIZE), np.uint32), *self._sketches])
@@ -140,8 +136,9 @@ def _bands(looks: NDArray[np.uint64]) -> NDArray[np.uint16]:
     """(n, 16) of a hash's bits, each sixteenth from all over the picture."""
     bits = np.unpackbits(looks.view(np.uint8).reshape(len(looks), PICTURE_BYTES), axis=1)
     spread = bits.reshape(len(looks), 8 * PICTURE_BYTES // _NUM_BANDS, _NUM_BANDS).transpose(0, 2, 1)
-    packed: NDArray[np.uint16] = np.packbits(spread, axis=2).view(np.uint16).reshape(len(looks), _NUM_BANDS)
-    return packed
+    packed = np.ascontiguousarray(np.packbits(spread, axis=2))  # of a single page it is not, by itself
+    bands: NDArray[np.uint16] = packed.view(np.uint16).reshape(len(looks), _NUM_BANDS)
+    return bands
 
 
 def _words(chunks: Sequence[bytes], words: int = 2) -> NDArray[np.uint64]:

@@ -32,6 +32,9 @@ _LOOK = "look at them; `where:` and --skip-bad keep pages out of a run"
 KINDS: Mapping[str, FindingKind] = {
     "index": FindingKind(is_damage=True, what_to_do=_FROM_TARS),
     "column": FindingKind(is_damage=True, what_to_do="the message says how the column is made again from sound tars"),
+    "not readable": FindingKind(
+        is_damage=True, what_to_do="check rights, device and network, and verify again: of its content nothing is known"
+    ),
     "tar": FindingKind(is_damage=True, what_to_do=_COPY),
     "checksum": FindingKind(is_damage=True, what_to_do=_COPY),
     "sample": FindingKind(is_damage=True, what_to_do=_COPY),
@@ -39,6 +42,7 @@ KINDS: Mapping[str, FindingKind] = {
     "meta": FindingKind(is_damage=True, what_to_do=_FROM_TARS),
     "not indexed": FindingKind(is_damage=True, what_to_do="find out where it comes from before it is indexed"),
     "tokens": FindingKind(is_damage=True, what_to_do="count again with `wdstream lengths`"),
+    "not decoded": FindingKind(is_damage=False, what_to_do="--max-pixels looks at larger images, if memory allows"),
     "duplicate page": FindingKind(is_damage=False, what_to_do="keep one of them, unless the weight is wanted"),
     "same picture, other text": FindingKind(
         is_damage=False, what_to_do="one of the labels is likely to be wrong: look"
@@ -92,6 +96,7 @@ class VerifyReport:
         num_samples: samples that were read.
         num_images: their images.
         num_without_image: samples of text alone.
+        num_left_out: further samples, which the index leaves out for the reasons in `index/left_out.jsonl`.
         num_bytes: of the tars.
         scripts: samples by the script of their text, as ISO 15924 codes.
         counts: findings by kind.
@@ -104,6 +109,7 @@ class VerifyReport:
     num_samples: int = 0
     num_images: int = 0
     num_without_image: int = 0
+    num_left_out: int = 0
     num_bytes: int = 0
     scripts: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
@@ -140,6 +146,7 @@ class VerifyReport:
             "samples": self.num_samples,
             "images": self.num_images,
             "without_image": self.num_without_image,
+            "left_out": self.num_left_out,
             "bytes": self.num_bytes,
             "scripts": dict(sorted(self.scripts.items())),
             "damaged": self.num_damaged,
@@ -160,9 +167,10 @@ class VerifyReport:
                 console.print(f"  {one.line()}", markup=False, highlight=False, soft_wrap=True)
             if self.counts[kind] > _MAX_PRINTED:
                 console.print(f"  ... and {self.counts[kind] - _MAX_PRINTED:,} more (--json lists them)")
+        left_out = f", {self.num_left_out:,} more left out of the index" if self.num_left_out else ""
         console.print(
             f"{self.path}: {self.num_shards:,} shards, {self.num_samples:,} samples ({self.num_without_image:,} of "
-            f"them have no image), {self.num_images:,} images{' decoded' if self.is_deep else ''}, "
+            f"them have no image){left_out}, {self.num_images:,} images{' decoded' if self.is_deep else ''}, "
             f"{self.num_bytes / 1e9:,.3f} GB read: {self.num_damaged:,} damaged, {self.num_doubtful:,} to look at",
             markup=False,
             highlight=False,

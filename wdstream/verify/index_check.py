@@ -51,19 +51,13 @@ class CheckedIndex:
 
 
 def check_index(path: Path | str) -> CheckedIndex:
-    """Read `index.json` and all columns, and say all that is wrong with them.
-
-    Raises:
-        ForbiddenFileError, StorageFailureError: the storage fails, which says nothing of the index.
-    """
+    """Read `index.json` and all columns, and say all that is wrong with them."""
     checked = CheckedIndex()
     json_file = f"{INDEX_FOLDER}/{INDEX_JSON}"
     try:
         files = IndexFiles(path, opens_columns=False)
-    except (ForbiddenFileError, StorageFailureError):
-        raise
     except ShardError as error:
-        checked.findings.append(Finding(kind="index", file=json_file, what=str(error)))
+        checked.findings.append(Finding(kind=_kind_of(error, "index"), file=json_file, what=str(error)))
         return checked
     checked.shards = files.catalog.shards
     if files.storage.read_file(json_file) != files.catalog.to_json():
@@ -72,11 +66,15 @@ def check_index(path: Path | str) -> CheckedIndex:
     for name in files.catalog.columns:
         try:
             checked.columns[name] = files.column(name)
-        except (ForbiddenFileError, StorageFailureError):
-            raise
         except ShardError as error:
-            checked.findings.append(Finding(kind="column", file=f"{INDEX_FOLDER}/{name}.npy", what=str(error)))
+            kind = _kind_of(error, "column")
+            checked.findings.append(Finding(kind=kind, file=f"{INDEX_FOLDER}/{name}.npy", what=str(error)))
     return checked
+
+
+def _kind_of(error: ShardError, damage: str) -> str:
+    """A storage that fails says nothing of what it stores."""
+    return "not readable" if isinstance(error, ForbiddenFileError | StorageFailureError) else damage
 
 
 def check_folder(path: Path | str, index: CheckedIndex) -> tuple[list[str], list[Finding]]:

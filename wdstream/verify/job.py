@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 from wdstream.errors import ShardError, ShardIndexError
@@ -35,7 +35,6 @@ def verify_shards(
     Raises:
         ShardIndexError: there is no such folder, or nothing in it.
         ConfigError: the tokenizer cannot be read.
-        ForbiddenFileError, StorageFailureError: the storage fails, which says nothing of the shards.
         ShardError: a process was lost.
     """
     options = options or VerifyOptions()
@@ -84,14 +83,20 @@ def _check_all(tasks: Iterator[TarTask], workers: int) -> Iterator[TarResult]:
         yield from map(check_tar, tasks)
         return
     # spawn: a fork of a process with threads, such as torch's, can hang
+    others = set(active_children())
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=prepare_process)
     try:
         yield from _in_order(pool, tasks, 2 * workers)
+        pool.shutdown()
     except BrokenProcessPool as error:
         raise ShardError(
             "a process of verify was killed, by the system for want of memory or by somebody; run it again, with fewer "
             "--workers if memory is short"
         ) from error
+    except BaseException:  # Ctrl-C: a large tar may take minutes more
+        for process in set(active_children()) - others:
+            process.terminate()
+        raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -110,6 +115,7 @@ def _count(report: VerifyReport, table: PageTable, result: TarResult) -> None:
     report.num_samples += result.num_samples
     report.num_images += result.num_images
     report.num_without_image += result.num_without_image
+    report.num_left_out += result.num_left_out
     report.num_bytes += result.num_bytes
     report.scripts += result.scripts
     report.add(result.findings)

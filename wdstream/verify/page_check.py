@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wdstream.errors import PageError
-from wdstream.pixels.decode import EncodedImage
+from wdstream.pixels.decode import EncodedImage, check_limit
 from wdstream.records import Page, Pixels, Size, TextSegment
 from wdstream.text.script import scripts_of
 from wdstream.verify.options import VerifyOptions
@@ -82,23 +82,36 @@ def all_text(page: Page) -> str:
     return "\n".join(segment.text for segment in page.segments if isinstance(segment, TextSegment))
 
 
-def opened_images(page: Page, options: VerifyOptions) -> tuple[list[Size], Pixels | None]:
-    """(width, height) of each image, and the pixels of the first where images are decoded.
+def opened_images(page: Page, options: VerifyOptions) -> tuple[list[Size], Pixels | None, list[str]]:
+    """(width, height) of each image; the pixels of the first where images are decoded; which are too large for that.
 
     Raises:
         PageError: an image that cannot be read, which is named.
     """
     sizes: list[Size] = []
     first: Pixels | None = None
+    too_large: list[str] = []
     for number, data in enumerate(page.images):
         try:
             image = EncodedImage(data)
             sizes.append(image.header.size)
-            pixels = image.decode(max_pixels=options.max_pixels) if options.deep else None
+            what = _above_limit(image, options.max_pixels)
+            if options.deep and what:
+                too_large.append(f"image {number} of {len(page.images)}: {what}")
+            pixels = image.decode(max_pixels=options.max_pixels) if options.deep and not what else None
         except PageError as error:
             raise PageError(f"image {number} of {len(page.images)}: {error}") from error
         first = pixels if number == 0 else first
-    return sizes, first
+    return sizes, first, too_large
+
+
+def _above_limit(image: EncodedImage, max_pixels: int) -> str:
+    """Why a sound image is not decoded; empty for most."""
+    try:
+        check_limit(image.header, max_pixels)
+    except PageError as error:
+        return str(error)
+    return ""
 
 
 def marks_of(page: Page, pixels: Pixels | None) -> PageMarks:

@@ -5,11 +5,13 @@ A function of one task, which runs in processes: everything it needs is in the t
 
 import os
 import signal
+import threading
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from multiprocessing import parent_process
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +20,12 @@ from numpy.typing import NDArray
 from wdstream.errors import AbsentFileError, ForbiddenFileError, PageError, ShardError, StorageFailureError
 from wdstream.make_shards.token_counts import TokenCounter
 from wdstream.records import Page
-from wdstream.shards.layout import KeyRule, SampleSpan, ShardPaths, group_samples
+from wdstream.shards.layout import KeyRule, SampleSpan, ShardPaths, group_samples, prefixed_key
 from wdstream.shards.meta import ShardEntry, ShardMeta, load_meta, split_indexed
 from wdstream.shards.page_members import page_from_members
 from wdstream.shards.tar_header import BLOCK_SIZE, ZERO_BLOCK, Member, refuse_rest, walk
 from wdstream.shards.writer import SampleEntry
-from wdstream.storage.local import ByteRange, Storage
+from wdstream.storage.local import ByteRange, Storage, read_local
 from wdstream.storage.remote import open_storage
 from wdstream.text.script import script_of
 from wdstream.verify.findings import Finding
@@ -64,6 +66,7 @@ class TarResult:
         name: of the tar.
         findings: in the order of the tar.
         num_samples: samples that were read; `num_images`, `num_without_image` and `scripts` are of these.
+        num_left_out: further samples, which the index leaves out.
         num_bytes: of the tar.
         keys: of the samples that can be compared; `marks` are theirs.
     """
@@ -73,6 +76,7 @@ class TarResult:
     num_samples: int = 0
     num_images: int = 0
     num_without_image: int = 0
+    num_left_out: int = 0
     num_bytes: int = 0
     scripts: Counter[str] = field(default_factory=Counter)
     keys: list[str] = field(default_factory=list)
@@ -80,10 +84,9 @@ class TarResult:
 
 
 def check_tar(task: TarTask) -> TarResult:
-    """Read a tar once, and say all that is wrong with it. Whatever its bytes are, nothing is raised because of them.
+    """Read a tar once, and say all that is wrong with it.
 
-    Raises:
-        ForbiddenFileError, StorageFailureError: the storage fails, which says nothing of the tar.
+    Whatever its bytes are, nothing is raised because of them; where it cannot be read, that is what is found.
     """
     check = _TarCheck(task)
     check.run()
@@ -100,30 +103,47 @@ class _TarCheck:
         self._meta: ShardMeta | None = None
 
     def run(self) -> None:
+        try:
+            self._check()
+        except (ForbiddenFileError, StorageFailureError) as error:
+            self._find("not readable", f"{error}; what comes after that place was not looked at")
+
+    def _is_there(self) -> bool:
+        """Whether there is a tar; its size is compared with the one listed."""
         task = self._task
         try:
             self.result.num_bytes = self._storage.size(task.name) or 0
         except AbsentFileError as error:
             self._find("tar", f"{error}, though the index lists it")
-            return
+            return False
         if task.entry is not None and self.result.num_bytes != task.entry.bytes:
             self._find("tar", f"{task.entry.bytes} bytes expected, found {self.result.num_bytes}: cut off or changed")
+        return True
+
+    def _check(self) -> None:
+        if not self._is_there():
+            return
         spans, end = self._structure()
         self._check_companions(spans, end)
-        rows = task.rows if task.rows is not None else self._rows_of_meta()
+        rows = self._task.rows if self._task.rows is not None else self._rows_of_meta()
         if rows is None:
             for span in spans:
                 self._check_span(span)
             return
         self._check_rows(rows)
-        known = set(np.asarray(rows["offset"]).tolist())
+        self._check_unlisted(spans, set(np.asarray(rows["offset"]).tolist()))
+
+    def _check_unlisted(self, spans: list[SampleSpan], known: set[int]) -> None:
+        """Samples that the index does not have: the meta says which were left out. Of a URL nothing does, but its tars
+        have the size that the index lists."""
         left_out = {failure.key for failure in self._meta.failures} if self._meta is not None else set()
         for span in spans:
-            if span.offset not in known and not self._is_left_out(span.key, left_out):
+            if span.offset in known:
+                continue
+            if self._storage.local_path("") is None or left_out & {span.key, prefixed_key(self._task.name, span.key)}:
+                self.result.num_left_out += 1
+            else:
                 self._find("not indexed", f"a sample at byte {span.offset} that the index does not have", key=span.key)
-
-    def _is_left_out(self, key: str, left_out: set[str]) -> bool:
-        return key in left_out or f"{self._task.name}/{key}" in left_out
 
     def _structure(self) -> tuple[list[SampleSpan], int]:
         """The samples of the tar as its headers have them, and where they end; up to where it is broken."""
@@ -168,10 +188,11 @@ class _TarCheck:
         if tar is None:
             return
         paths, meta = ShardPaths.of(tar), self._load_meta()
+        idx = self._companion(paths.idx)
         for path in (paths.idx, paths.meta):
             if not path.is_file():
                 self._find("meta", "is not there", file=path.name)
-        if paths.meta.is_file() and meta is None:
+        if meta is None and self._companion(paths.meta) is not None:
             self._find("meta", "is damaged, or of another version", file=paths.meta.name)
         if meta is not None and entry is not None and meta.digest != entry.digest:
             self._find("meta", f"its digest is {meta.digest}, {entry.digest} listed in the index", file=paths.meta.name)
@@ -180,8 +201,18 @@ class _TarCheck:
                 "meta", "its arrays are whole, but its bytes are not those that were written", file=paths.meta.name
             )
         wanted = np.asarray([*(span.offset for span in spans), end], "<u8").tobytes()
-        if paths.idx.is_file() and paths.idx.read_bytes() != wanted:
+        if idx is not None and idx != wanted:
             self._find("meta", "its offsets are not those of the tar's samples", file=paths.idx.name)
+
+    def _companion(self, path: Path) -> bytes | None:
+        """The bytes of a file next to the tar; None where it is not there, or cannot be read, which is found."""
+        try:
+            return read_local(path)
+        except AbsentFileError:
+            return None
+        except ShardError as error:
+            self._find("not readable", str(error), file=path.name)
+            return None
 
     def _rows_of_meta(self) -> Rows | None:
         meta, entry = self._load_meta(), self._task.entry
@@ -238,10 +269,12 @@ class _TarCheck:
         for kind, what in odd_text(page):
             self._find(kind, what, key=page.key)
         try:
-            sizes, pixels = opened_images(page, self._task.options)
+            sizes, pixels, too_large = opened_images(page, self._task.options)
         except PageError as error:
             self._find("image", str(error), key=page.key)
             return
+        for what in too_large:
+            self._find("not decoded", what, key=page.key)
         if expected is not None:
             for what in _differences(SampleEntry.of(page, sizes), *expected):
                 self._find("sample", what, key=page.key)
@@ -285,6 +318,15 @@ def _counter(tokenizer: Path) -> TokenCounter:
 
 
 def prepare_process() -> None:
-    """One thread each, and an interrupt from the keyboard is for the parent."""
+    """One thread each; an interrupt from the keyboard is for the parent, and when that has ended, so has this."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+def _end_with_parent() -> None:
+    """A process of a pool whose parent was killed would wait for work forever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
