@@ -358,7 +358,7 @@ def test_the_summary_and_the_progress_bar(small_raw: Path, tmp_path: Path) -> No
     assert np.isclose(report.num_bytes, sum(path.stat().st_size for path in (tmp_path / "out").glob("*.tar")))
 
 
-def test_shards_of_an_earlier_wdstream_are_told(small_raw: Path, tmp_path: Path) -> None:
+def test_shards_of_an_earlier_wdstream_are_named(small_raw: Path, tmp_path: Path) -> None:
     options = MakeShardsOptions(workers=1, pages_per_shard=7)
     assert "earlier wdstream" not in " ".join(make_shards(small_raw, tmp_path, options=options).remarks)
     record = tmp_path / ".make-shards/shard-000001.json"

@@ -111,7 +111,7 @@ def test_a_new_run_right_after_a_kill_waits_for_the_old_workers(
 
 
 def test_a_process_that_is_stopped_while_it_starts_ends_with_its_parent(small_raw: Path, tmp_path: Path) -> None:
-    """Else it would hold the lock of the folder for ever: it sees neither the end of its stdin nor any other sign."""
+    """Else it would hold the lock of the folder forever: it sees neither the end of its stdin nor any other sign."""
     with started(small_raw, tmp_path / "out", 4) as process:
         wait_until(lambda: any(map(is_worker, children_of(process.pid))), "the first worker")
         worker = next(filter(is_worker, children_of(process.pid)))
