@@ -33,7 +33,10 @@ class PdfiumCalls:
     font_size: _Call
     fill: _Call
     stroke: _Call
+    count_rects: _Call
+    rect: _Call
     render_mode: _Call
+    page_to_device: _Call
     count_objects: _Call
     object_of_page: _Call
     count_in_form: _Call
@@ -67,12 +70,15 @@ def pdfium_calls() -> PdfiumCalls:
         box=bound(pdfium.FPDFText_GetCharBox, number, *character, *(pointer,) * 4),
         is_generated=bound(pdfium.FPDFText_IsGenerated, number, *character),
         map_error=bound(pdfium.FPDFText_HasUnicodeMapError, number, *character),
-        text_object=bound(pdfium.FPDFText_GetTextObject, pointer, *character),
+        text_object=bound(pdfium.FPDFText_GetTextObject, ctypes.c_size_t, *character),
         matrix=bound(pdfium.FPDFText_GetMatrix, number, *character, pointer),
         font_size=bound(pdfium.FPDFText_GetFontSize, real, *character),
         fill=bound(pdfium.FPDFText_GetFillColor, number, *character, *(pointer,) * 4),
         stroke=bound(pdfium.FPDFText_GetStrokeColor, number, *character, *(pointer,) * 4),
+        count_rects=bound(pdfium.FPDFText_CountRects, number, *character, number),
+        rect=bound(pdfium.FPDFText_GetRect, number, *character, *(pointer,) * 4),
         render_mode=bound(pdfium.FPDFTextObj_GetTextRenderMode, number, pointer),
+        page_to_device=bound(pdfium.FPDF_PageToDevice, number, pointer, *(number,) * 5, real, real, pointer, pointer),
         count_objects=bound(pdfium.FPDFPage_CountObjects, number, pointer),
         object_of_page=bound(pdfium.FPDFPage_GetObject, pointer, *character),
         count_in_form=bound(pdfium.FPDFFormObj_CountObjects, number, pointer),

@@ -1,6 +1,7 @@
 """The characters of a PDF page as arrays, read from PDFium with as few calls per character as it allows."""
 
 from collections import deque
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
@@ -72,37 +73,62 @@ def read_characters(
         boxes: (n, 4) of the characters, from `read_boxes`.
     """
     calls, handle = pdfium_calls(), address(text_page.raw)
-    numbers = range(num_characters)
 
-    def column(call: Any, kind: Any) -> NDArray[Any]:
-        return np.fromiter(map(call, repeat(handle), numbers), kind, num_characters)
+    def column(call: Any, kind: Any, numbers: Collection[int]) -> NDArray[Any]:
+        return np.fromiter(map(call, repeat(handle), numbers), kind, len(numbers))
 
-    handles = list(map(calls.text_object, repeat(handle), numbers))
-    number_of: dict[int | None, int] = {None: -1}
-    first: list[int] = []
-    for number, found in enumerate(handles):
-        if found not in number_of:
-            number_of[found] = len(first)
-            first.append(number)
-    objects = tuple(found for found in number_of if found is not None)
+    every = range(num_characters)
+    of_character = column(calls.text_object, np.uint64, every)
+    objects, first, object_number = _in_order(of_character)
+    is_generated, is_mapped = np.zeros(num_characters, np.bool_), np.ones(num_characters, np.bool_)
+    loose = np.flatnonzero(object_number < 0)  # only what has no object may be put in
+    is_generated[loose] = column(calls.is_generated, np.int8, loose.tolist()) > 0
+    printed = np.flatnonzero(~is_generated)
+    is_mapped[printed] = column(calls.map_error, np.int8, printed.tolist()) <= 0
     return PageCharacters(
-        codes=column(calls.code, np.uint32),
+        codes=column(calls.code, np.uint32, every),
         boxes=boxes,
-        is_generated=column(calls.is_generated, np.int8) > 0,
-        is_mapped=column(calls.map_error, np.int8) <= 0,
-        object_number=np.fromiter((number_of[found] for found in handles), np.int32, num_characters),
+        is_generated=is_generated,
+        is_mapped=is_mapped,
+        object_number=object_number,
         objects=_text_objects(handle, objects, first, to_pixels),
     )
+
+
+def _in_order(handles: NDArray[np.uint64]) -> tuple[tuple[int, ...], list[int], NDArray[np.int32]]:
+    """The different handles in the order in which they come, the first place of each, and (n,) the number of each.
+
+    0 is none, with the number -1.
+    """
+    found, first, number = np.unique(handles, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    order = order[found[order] != 0]
+    rank = np.full(len(found), -1, np.int32)
+    rank[order] = np.arange(len(order))
+    return tuple(found[order].tolist()), first[order].tolist(), rank[number]
 
 
 def read_boxes(text_page: Any, num_characters: int, to_pixels: NDArray[np.float64]) -> NDArray[np.float32]:
     """(n, 4) boxes of the characters, as `PageCharacters.boxes`; arguments as `read_characters`."""
     boxes = np.zeros((num_characters, 4))  # left, right, bottom, top, as PDFium writes them
-    width = 4 * _DOUBLE
-    start = boxes.ctypes.data
-    places = (range(start + at, start + at + num_characters * width, width) for at in range(0, width, _DOUBLE))
-    deque(map(pdfium_calls().box, repeat(address(text_page.raw)), range(num_characters), *places), maxlen=0)
+    deque(map(pdfium_calls().box, repeat(address(text_page.raw)), range(num_characters), *_places(boxes)), maxlen=0)
     return boxes_in_pixels(boxes, to_pixels)
+
+
+def read_spans(text_page: Any, to_pixels: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(k, 4) the boxes around the characters of each text object that follow each other, in pixels; what is put in
+    has none. About a hundred times as fast as the boxes of all characters."""
+    calls, handle = pdfium_calls(), address(text_page.raw)
+    count = max(0, calls.count_rects(handle, 0, -1))
+    boxes = np.zeros((count, 4))  # left, top, right, bottom, as PDFium writes them
+    deque(map(calls.rect, repeat(handle), range(count), *_places(boxes)), maxlen=0)
+    return boxes_in_pixels(boxes[:, [0, 2, 3, 1]], to_pixels)
+
+
+def _places(boxes: NDArray[np.float64]) -> Iterator[range]:
+    """The addresses of each of the four columns of (n, 4) numbers."""
+    start, width = boxes.ctypes.data, 4 * _DOUBLE
+    return (range(start + at, start + at + len(boxes) * width, width) for at in range(0, width, _DOUBLE))
 
 
 def boxes_in_pixels(boxes: NDArray[np.float64], to_pixels: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -10,6 +10,8 @@ import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from wdstream.raw.pdf.annotations import has_drawn_annotations
 from wdstream.raw.pdf.calls import address, pdfium_calls
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.objects import PageObjects, read_objects
+from wdstream.raw.pdf.places import Area
 from wdstream.raw.pdf.structure import Structure
 from wdstream.raw.reading import limits, read_bytes
 from wdstream.raw.source import StoredImage
@@ -89,6 +92,7 @@ class PdfPage:
         self._load = load
         self._page = load()
         self._user_unit = user_unit
+        self._transforms: dict[Size, NDArray[np.float64]] = {}
         self.has_layers = has_layers
         """Whether parts of the page may be hidden as layers of the document."""
         self.num_own: int | None = None
@@ -109,12 +113,21 @@ class PdfPage:
         """
         num_own = pdfium_calls().count_objects(address(self._page.raw))
         pdfium = import_pdfium().raw
+        size, box = self._page.get_size(), self._page.get_bbox()
         with _explained("fields and annotations cannot be read"):
             if pdfium.FPDFPage_Flatten(self._page.raw, pdfium.FLAT_NORMALDISPLAY) != pdfium.FLATTEN_SUCCESS:
                 return
+        self._reload()
+        if self._page.get_size() != size:  # pages whose media box is damaged get another one
+            self._page.set_mediabox(*box)
+            self._page.set_cropbox(*box)
+            self._reload()
+        self.num_own = num_own
+
+    def _reload(self) -> None:
         self._page.close()
         self._page = self._load()
-        self.num_own = num_own
+        self._transforms.clear()
 
     def scale(self, dpi: int, max_pixels: int, *, fit: bool = False) -> float:
         """Pixels per unit of the page at `dpi`; where that is above a limit and `fit` is set, the most that fits.
@@ -178,13 +191,13 @@ class PdfPage:
         """What the page draws, placed on the page drawn at `size`."""
         return read_objects(address(self._page.raw), self._to_pixels(size), self.num_own)
 
-    def drawn_without(self, handles: Sequence[int], scale: float) -> NDArray[np.uint8]:
-        """The page drawn as in `drawn`, but without these text objects."""
+    def drawn_without(self, handles: Sequence[int], scale: float, area: Area) -> NDArray[np.uint8]:
+        """A part of the page drawn as in `drawn`, but without these objects."""
         set_active = pdfium_calls().set_active
         for handle in handles:
             set_active(handle, 0)
         try:
-            with self.drawn(scale) as pixels:
+            with self.drawn(scale, area) as pixels:
                 return pixels.copy()
         finally:
             for handle in handles:
@@ -195,31 +208,42 @@ class PdfPage:
 
         PDFium answers in whole pixels, so it is asked about a page that is a thousand times as large.
         """
-        import pypdfium2.raw as pdfium
+        if size in self._transforms:
+            return self._transforms[size]
+        to_device = pdfium_calls().page_to_device
+        handle, found = address(self._page.raw), (ctypes.c_int * 2)()
+        start = ctypes.addressof(found)
 
         def place(x: float, y: float) -> tuple[float, float]:
-            found = ctypes.c_int(), ctypes.c_int()
-            sides = (side * _FINER for side in size)
-            pdfium.FPDF_PageToDevice(self._page.raw, 0, 0, *sides, 0, x, y, *map(ctypes.byref, found))
-            return found[0].value / _FINER, found[1].value / _FINER
+            to_device(handle, 0, 0, size[0] * _FINER, size[1] * _FINER, 0, x, y, start, start + 4)
+            return found[0] / _FINER, found[1] / _FINER
 
         (left, top), (width, height) = place(0, 0), self._page.get_size()
         columns = [
             ((x - left) / side, (y - top) / side)
             for side, (x, y) in zip((width, height), (place(width, 0), place(0, height)), strict=True)
         ]
-        return np.array([*columns, (left, top)]).T
+        self._transforms[size] = np.array([*columns, (left, top)]).T
+        return self._transforms[size]
 
     @contextmanager
-    def drawn(self, scale: float) -> Iterator[NDArray[np.uint8]]:
+    def drawn(self, scale: float, area: Area | None = None) -> Iterator[NDArray[np.uint8]]:
         """The page on white at `scale`, with its form fields and annotations: (height, width, 4), RGB and an unused
         byte, which may be used in the block.
+
+        Args:
+            scale: pixels per unit.
+            area: left, top, right, bottom in pixels of the part that is drawn, exactly as in the whole page.
 
         Raises:
             SourceError: PDFium cannot draw it.
         """
+        width, height = self.pixel_size(scale)
+        left, top, right, bottom = area or (0, 0, width, height)
+        sides = left, height - bottom, width - right, top
+        crop = [max(0.0, side - 0.5) / scale for side in sides]  # the wrapper rounds up
         with _explained("page cannot be drawn"):
-            bitmap = self._page.render(scale=scale, rev_byteorder=True, prefer_bgrx=True)
+            bitmap = self._page.render(scale=scale, crop=crop, rev_byteorder=True, prefer_bgrx=True)
         with closing(bitmap):
             yield bitmap.to_numpy()
 
@@ -279,15 +303,18 @@ def open_pdf(path: Path) -> Iterator[PdfFile]:
         yield PdfFile(document, structure)
 
 
+@lru_cache
 def import_pdfium() -> Any:
-    """The module pypdfium2; pikepdf is there, too.
+    """The module pypdfium2; pikepdf, which takes longer to import and is seldom needed, is there, too.
 
     Raises:
         ConfigError: one is not installed, with the command that installs it.
     """
     with needs_extra("reading PDFs", "pdf"):
-        import pikepdf  # noqa: F401  # structure.py opens documents with it, where a failure is not an error
         import pypdfium2
+
+        if find_spec("pikepdf") is None:
+            raise ModuleNotFoundError("No module named 'pikepdf'", name="pikepdf")
     return pypdfium2
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.raw.pdf.places import Boxes, extent_of
+from wdstream.raw.pdf.places import Area, Boxes, extent_of
 
 Picture = NDArray[np.uint8]
 MIN_CONTRAST = 24
@@ -11,7 +11,7 @@ MIN_CONTRAST = 24
 true labels have none below it (150 documentation pages were looked at)."""
 _MAX_UNEXPLAINED = 0.1
 """Of the pixels that change with a text: more outside the boxes of its characters, and the boxes are wrong."""
-_SIDE = 5  # points per side of the grid that looks into each box first
+_SIDES = (5, 11)  # points per side of the grids that look into each box first
 _MARGIN = 1
 
 
@@ -20,20 +20,45 @@ def is_blank(picture: Picture, boxes: Boxes) -> NDArray[np.bool_]:
 
     A few points of each box are looked at first: glyphs nearly always show there, and only the rest is looked at whole.
     """
-    if not len(boxes):
-        return np.zeros(0, np.bool_)
     spans = _spans(picture, boxes, _MARGIN)
-    steps = np.arange(_SIDE)[:, None] / (_SIDE - 1)
-    columns = (spans[:, 0] + steps * (spans[:, 2] - 1 - spans[:, 0])).astype(np.intp)
-    rows = (spans[:, 1] + steps * (spans[:, 3] - 1 - spans[:, 1])).astype(np.intp)
-    places = (rows[:, None] * picture.shape[1] + columns[None]).reshape(_SIDE * _SIDE, -1)
-    pixels = np.ascontiguousarray(picture).view("<u4").reshape(-1)  # points first: reductions over the rest are slow
-    points = pixels[places].view(np.uint8).reshape(_SIDE * _SIDE, len(boxes), 4)
-    contrast = (points.max(axis=0) - points.min(axis=0))[:, :3]
-    blank: NDArray[np.bool_] = contrast.max(axis=1) < MIN_CONTRAST
+    blank = _is_blank_at_points(picture, spans)
     for number in np.flatnonzero(blank):
         blank[number] = _contrast(picture, spans[number]) < MIN_CONTRAST
     return blank
+
+
+def has_blank(picture: Picture, boxes: Boxes) -> bool:
+    """Whether `is_blank` holds for any of (k, 4) boxes."""
+    spans = _spans(picture, boxes, _MARGIN)
+    return any(_contrast(picture, span) < MIN_CONTRAST for span in spans[_is_blank_at_points(picture, spans)])
+
+
+def _is_blank_at_points(picture: Picture, spans: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """(k,) whether a few points of each span show no contrast, nor do more points."""
+    blank = np.ones(len(spans), np.bool_)
+    pixels = np.ascontiguousarray(picture).view("<u4").reshape(-1)
+    for side in _SIDES:
+        rest = spans[blank]
+        steps = np.arange(side)[:, None] / (side - 1)
+        columns = (rest[:, 0] + steps * (rest[:, 2] - 1 - rest[:, 0])).astype(np.intp)
+        rows = (rest[:, 1] + steps * (rest[:, 3] - 1 - rest[:, 1])).astype(np.intp)
+        places = (rows[:, None] * picture.shape[1] + columns[None]).reshape(side * side, -1)
+        points = pixels[places].view(np.uint8).reshape(side * side, len(rest), 4)  # reductions over rows are fast
+        blank[blank] = (points.max(axis=0) - points.min(axis=0))[:, :3].max(axis=1) < MIN_CONTRAST
+    return blank
+
+
+def area_around(picture: Picture, boxes: Boxes, sizes: NDArray[np.float32]) -> Area:
+    """What of a picture `is_different` looks at: its left, top, right and bottom; arguments as there."""
+    margins = np.stack([-sizes, -sizes, sizes, sizes], axis=1)
+    left, top, right, bottom = _spans(picture, extent_of(boxes + margins)[None], _MARGIN)[0].tolist()
+    return left, top, right, bottom
+
+
+def part_of(picture: Picture, area: Area) -> Picture:
+    """A part of a picture, not copied."""
+    left, top, right, bottom = area
+    return picture[top:bottom, left:right]
 
 
 def is_different(first: Picture, second: Picture, boxes: Boxes, sizes: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -43,17 +68,12 @@ def is_different(first: Picture, second: Picture, boxes: Boxes, sizes: NDArray[n
     outside all boxes, these are made as high as two lines of the font.
 
     Args:
-        first: (height, width, 4) a page with texts.
-        second: the page without them.
+        first: (height, width, 4) a page with texts, or a part of it.
+        second: the same without them.
         boxes: (k, 4) of all their characters.
         sizes: (k,) em of each in pixels.
     """
-    if not len(boxes):
-        return np.zeros(0, np.bool_)
     margins = np.stack([-sizes, -sizes, sizes, sizes], axis=1)
-    left, top, right, bottom = _spans(first, extent_of(boxes + margins)[None], _MARGIN)[0]
-    first, second = first[top:bottom, left:right], second[top:bottom, left:right]
-    boxes = boxes - np.array([left, top, left, top], np.float32)
     difference = np.maximum(first, second)
     difference -= np.minimum(first, second)
     strong = difference >= MIN_CONTRAST

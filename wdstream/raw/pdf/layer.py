@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.raw.pdf.calls import address, pdfium_calls
-from wdstream.raw.pdf.characters import PageCharacters, read_boxes, read_characters
+from wdstream.raw.pdf.characters import PageCharacters, read_boxes, read_characters, read_spans
 
 
 class TextLayer:
@@ -26,10 +26,15 @@ class TextLayer:
         self.text = str(text_page.get_text_range()) if num_characters else ""
 
     @cached_property
+    def text_codes(self) -> NDArray[np.uint32]:
+        """Code points of the text."""
+        return np.frombuffer(self.text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+    @cached_property
     def codes(self) -> NDArray[np.uint32]:
         """(n,) code points; where PDFium's text has one for each character they are those of the text."""
         if len(self.text) == self.num_characters:
-            return np.frombuffer(self.text.encode("utf-32-le", "surrogatepass"), "<u4")
+            return self.text_codes
         code, handle = pdfium_calls().code, address(self._text_page.raw)
         return np.fromiter((code(handle, number) for number in range(self.num_characters)), np.uint32)
 
@@ -38,6 +43,15 @@ class TextLayer:
         """Whether one of the characters has no map to Unicode in its font."""
         map_error, handle = pdfium_calls().map_error, address(self._text_page.raw)
         return 1 in map(map_error, repeat(handle), range(self.num_characters))
+
+    @cached_property
+    def spans(self) -> NDArray[np.float32]:
+        """(k, 4) boxes around the characters of each text object, in pixels."""
+        return read_spans(self._text_page, self._to_pixels)
+
+    def text_of_span(self, number: int) -> str:
+        """The text where one of the spans is."""
+        return str(self._text_page.get_text_bounded(*self._text_page.get_rect(number)))
 
     @cached_property
     def boxes(self) -> NDArray[np.float32]:

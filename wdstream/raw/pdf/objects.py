@@ -1,8 +1,11 @@
 """The objects that a PDF page draws, in their order: texts, images, and what may cover a text drawn before it."""
 
 import ctypes
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,43 +21,60 @@ _EDGE = 0.15
 _COVERS_AT_ONCE = 512
 _THICK = 3.0
 """Pixels: what is thinner covers no readable letter."""
+_ORDER = 4
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class PageObjects:
-    """What a page draws; forms are opened. Orders count all texts, images and covers; a later one is above.
+    """What a page draws; forms are opened. Orders count all texts and areas; a later one is above.
 
     Attributes:
-        texts: order of each text object, by its address.
+        found_texts: the text objects.
+        spaces: the transforms of their spaces to pixels.
         odd_texts: texts with an invisible or clipping render mode, or with transparency.
-        clipped_texts: texts inside a clipping path.
         images, covers: (k, 5) left, top, right, bottom in pixels of the rendered page, and order. Covers are filled
             paths, thick strokes, shadings and images that come after the first text.
+        cover_handles: (k,) addresses of the covers.
         annotations: of texts in annotations, by address, the number of the annotation.
-        text_boxes: (k, 5) the same of the texts, in the order of `texts`.
     """
 
-    texts: dict[int, int] = field(default_factory=dict)
+    found_texts: "FoundObjects"
+    spaces: list[Matrix]
     odd_texts: set[int] = field(default_factory=set)
-    clipped_texts: set[int] = field(default_factory=set)
     annotations: dict[int, int] = field(default_factory=dict)
     images: NDArray[np.float32]
     covers: NDArray[np.float32]
-    text_boxes: NDArray[np.float32]
+    cover_handles: NDArray[np.int64]
+
+    @cached_property
+    def texts(self) -> dict[int, int]:
+        """Order of each text object, by its address."""
+        return dict(zip(self.found_texts.handles, self.found_texts.orders, strict=True))
+
+    @cached_property
+    def text_boxes(self) -> NDArray[np.float32]:
+        """(k, 5) as `covers`, of the texts in the order of `texts`."""
+        return self.found_texts.areas(self.spaces)
 
     def has_covered_text(self) -> bool:
         """Whether a cover is over a part of the box of an earlier text, more than at its edge."""
-        covers, boxes = self.covers, self.text_boxes
+        covers = self.covers
         if not len(covers):
             return False
-        boxes = boxes[boxes[:, 4] < covers[-1, 4]]
+        boxes = self.text_boxes
+        boxes = boxes[boxes[:, _ORDER] < covers[-1, _ORDER]]
         edge = (boxes[:, 2:4] - boxes[:, :2]).min(axis=1, keepdims=True) * _EDGE
         inner = np.concatenate([boxes[:, :2] + edge, boxes[:, 2:4] - edge], axis=1)
         for start in range(0, len(covers), _COVERS_AT_ONCE):
             part = covers[start : start + _COVERS_AT_ONCE]
-            if ((shared_areas(inner, part[:, :4]) > 0) & (boxes[:, 4:] < part[:, 4])).any():
+            if ((shared_areas(inner, part[:, :4]) > 0) & (boxes[:, _ORDER:] < part[:, _ORDER])).any():
                 return True
         return False
+
+    def clipped_texts(self) -> set[int]:
+        """Texts inside a clipping path."""
+        calls = pdfium_calls()
+        return {handle for handle in self.texts if calls.count_clips(calls.clip_path(handle)) > 0}
 
 
 def read_objects(page: int, to_pixels: Matrix, num_own: int | None = None) -> PageObjects:
@@ -69,64 +89,79 @@ def read_objects(page: int, to_pixels: Matrix, num_own: int | None = None) -> Pa
     calls = pdfium_calls()
     count = calls.count_objects(page)
     num_own = count if num_own is None else num_own
-    walk.visit((calls.object_of_page(page, number) for number in range(min(num_own, count))), to_pixels, 0)
+    walk.visit([*map(calls.object_of_page, repeat(page), range(min(num_own, count)))], to_pixels, 0)
     annotations: dict[int, int] = {}
     for number in range(num_own, count):
         for handle, matrix in walk.parts(calls.object_of_page(page, number), to_pixels):
-            known = len(walk.texts)
-            walk.visit(iter([handle]), matrix, 1)
-            annotations.update(dict.fromkeys([*walk.texts][known:], len(annotations)))
-    return PageObjects(
-        texts=walk.texts,
-        odd_texts=walk.odd_texts,
-        clipped_texts=walk.clipped_texts,
-        annotations=annotations,
-        images=_array(walk.images),
-        covers=_array(walk.covers),
-        text_boxes=_array(walk.text_boxes),
-    )
+            known = len(walk.texts.handles)
+            walk.visit([handle], matrix, 1)
+            annotations.update(dict.fromkeys(walk.texts.handles[known:], len(annotations)))
+    return walk.found(annotations)
+
+
+@dataclass(slots=True)
+class FoundObjects:
+    """Objects of one kind with their orders and the spaces that they are in, by number."""
+
+    handles: list[int] = field(default_factory=list)
+    orders: list[int] = field(default_factory=list)
+    spaces: list[int] = field(default_factory=list)
+
+    def add(self, handle: int, order: int, space: int) -> None:
+        """One more."""
+        self.handles.append(handle)
+        self.orders.append(order)
+        self.spaces.append(space)
+
+    def areas(self, spaces: list[Matrix]) -> NDArray[np.float32]:
+        """(k, 5) the box of each in pixels and its order; a box of zeros where PDFium has none."""
+        count = len(self.handles)
+        bounds = np.zeros((count, 4), np.float32)  # left, bottom, right, top, as PDFium writes them
+        start = bounds.ctypes.data
+        places = (range(start + at, start + at + 16 * count, 16) for at in range(0, 16, 4))
+        deque(map(pdfium_calls().bounds, self.handles, *places), maxlen=0)
+        matrices = np.array(spaces)[self.spaces] if len(spaces) > 1 else np.array(spaces)
+        x = matrices[:, :, 0, None] * bounds[:, None, [0, 2]]
+        y = matrices[:, :, 1, None] * bounds[:, None, [1, 3]]
+        low = x.min(axis=2) + y.min(axis=2) + matrices[:, :, 2]
+        high = x.max(axis=2) + y.max(axis=2) + matrices[:, :, 2]
+        found = np.concatenate([low, high, np.array(self.orders, np.float64).reshape(-1, 1)], axis=1)
+        found[~bounds.any(axis=1), :4] = 0
+        return found.astype(np.float32)
 
 
 class _Walk:
     """One walk through the tree of objects."""
 
     def __init__(self) -> None:
-        self.texts: dict[int, int] = {}
-        self.odd_texts: set[int] = set()
-        self.clipped_texts: set[int] = set()
-        self.images: list[tuple[float, ...]] = []
-        self.covers: list[tuple[float, ...]] = []
-        self.text_boxes: list[tuple[float, ...]] = []
+        self.texts = FoundObjects()
+        self._areas = FoundObjects()
+        self._kinds: list[int] = []
+        self._odd_texts: set[int] = set()
+        self._spaces: list[Matrix] = []
         self._calls = pdfium_calls()
         self._order = 0
         self._reals = (ctypes.c_float * 6)()
         self._numbers = (ctypes.c_int * 2)()
 
-    def visit(self, handles: Iterator[int], matrix: Matrix, depth: int) -> None:
+    def visit(self, handles: list[int], matrix: Matrix, depth: int) -> None:
         """The objects of one container, whose space `matrix` takes to pixels."""
-        for handle in handles:
-            kind = self._calls.kind(handle)
+        render_mode, has_transparency = self._calls.render_mode, self._calls.has_transparency
+        texts, space = self.texts, len(self._spaces)
+        self._spaces.append(matrix)
+        for handle, kind in zip(handles, map(self._calls.kind, handles), strict=True):
             if kind == _TEXT:
-                self._text(handle, matrix)
-            elif kind == _FORM and depth < _MAX_DEPTH:
-                self._form(handle, matrix, depth)
-            elif kind == _IMAGE or (self.texts and (kind == _SHADING or (kind == _PATH and self._fills(handle)))):
-                self._area(handle, matrix, is_image=kind == _IMAGE)
-
-    def _text(self, handle: int, matrix: Matrix) -> None:
-        calls = self._calls
-        self._order += 1
-        self.texts[handle] = self._order
-        self.text_boxes.append((*(self._box(handle, matrix) or (0.0,) * 4), float(self._order)))
-        if calls.render_mode(handle) >= 3 or calls.has_transparency(handle):
-            self.odd_texts.add(handle)
-        if calls.count_clips(calls.clip_path(handle)) > 0:
-            self.clipped_texts.add(handle)
-
-    def _form(self, handle: int, matrix: Matrix, depth: int) -> None:
-        parts = [*self.parts(handle, matrix)]
-        if parts:
-            self.visit((part for part, _ in parts), parts[0][1], depth + 1)
+                self._order += 1
+                texts.add(handle, self._order, space)
+                if render_mode(handle) >= 3 or has_transparency(handle):
+                    self._odd_texts.add(handle)
+            elif kind == _FORM:
+                if depth < _MAX_DEPTH and (parts := [*self.parts(handle, matrix)]):
+                    self.visit([part for part, _ in parts], parts[0][1], depth + 1)
+            elif kind == _IMAGE or (texts.handles and kind in (_PATH, _SHADING)):
+                self._order += 1
+                self._areas.add(handle, self._order, space)
+                self._kinds.append(kind)
 
     def parts(self, handle: int, matrix: Matrix) -> Iterator[tuple[int, Matrix]]:
         """The objects in a form and the transform of its space to pixels; PDFium has all annotations in one form."""
@@ -139,6 +174,25 @@ class _Walk:
         for number in range(calls.count_in_form(handle)):
             yield calls.object_of_form(handle, number), inner
 
+    def found(self, annotations: dict[int, int]) -> PageObjects:
+        """All that was seen, placed on the picture."""
+        areas = self._areas.areas(self._spaces) if self._areas.handles else np.zeros((0, 5), np.float32)
+        kinds, handles = np.array(self._kinds, np.int8), np.array(self._areas.handles, np.int64)
+        thick = np.minimum(areas[:, 2] - areas[:, 0], areas[:, 3] - areas[:, 1]) >= _THICK
+        for number in np.flatnonzero(thick & (kinds == _PATH)):
+            thick[number] = self._fills(int(handles[number]))
+        first = self.texts.orders[0] if self.texts.orders else np.inf
+        covers = thick & (areas[:, _ORDER] > first)
+        return PageObjects(
+            found_texts=self.texts,
+            spaces=self._spaces,
+            odd_texts=self._odd_texts,
+            annotations=annotations,
+            images=areas[thick & (kinds == _IMAGE)],
+            covers=areas[covers],
+            cover_handles=handles[covers],
+        )
+
     def _fills(self, handle: int) -> bool:
         """Whether a path fills an area, or strokes as thick as one in its own units."""
         fill = ctypes.addressof(self._numbers)
@@ -148,34 +202,3 @@ class _Walk:
             return True
         width = ctypes.addressof(self._reals)
         return bool(self._numbers[1] and self._calls.stroke_width(handle, width) and self._reals[0] >= _THICK / 2)
-
-    def _box(self, handle: int, matrix: Matrix) -> tuple[float, float, float, float] | None:
-        """The box of an object in pixels: left, top, right, bottom."""
-        start = ctypes.addressof(self._reals)
-        if not self._calls.bounds(handle, start, start + 4, start + 8, start + 12):
-            return None
-        left, bottom, right, top = self._reals[:4]
-        (a, c, e), (b, d, f) = matrix.tolist()
-        across = sorted((a * left, a * right)), sorted((b * left, b * right))
-        up = sorted((c * bottom, c * top)), sorted((d * bottom, d * top))
-        return (
-            across[0][0] + up[0][0] + e,
-            across[1][0] + up[1][0] + f,
-            across[0][1] + up[0][1] + e,
-            across[1][1] + up[1][1] + f,
-        )
-
-    def _area(self, handle: int, matrix: Matrix, *, is_image: bool) -> None:
-        box = self._box(handle, matrix)
-        if box is None or min(box[2] - box[0], box[3] - box[1]) < _THICK:
-            return
-        self._order += 1
-        area = (*box, float(self._order))
-        if is_image:
-            self.images.append(area)
-        if self.texts:
-            self.covers.append(area)
-
-
-def _array(areas: list[tuple[float, ...]]) -> NDArray[np.float32]:
-    return np.array(areas, np.float32).reshape(-1, 5)

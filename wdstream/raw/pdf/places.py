@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+Area = tuple[int, int, int, int]
+"""A part of a picture: left, top, right, bottom."""
 Boxes = NDArray[np.float32]
 CharacterMask = NDArray[np.bool_]
 """(n,) one for each character of a page."""

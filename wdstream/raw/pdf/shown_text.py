@@ -56,7 +56,7 @@ def read_shown_text(
         layer,
         objects,
         picture,
-        lambda handles: page.drawn_without(handles, scale),
+        lambda handles, area: page.drawn_without(handles, scale, area),
         has_layers=page.has_layers,
     )
     num_kept = found.num_characters - found.reasons.total()
@@ -82,7 +82,7 @@ def _text_of(
     """
     is_plain = keep.all() and not annotations and order == "file"
     is_plain = is_plain and not may_have_accents_apart(layer.codes, layer.boxes)
-    if is_plain and not layer.has_unmapped and not needs_places(layer.codes):
+    if is_plain and not layer.has_unmapped and not needs_places(layer.text_codes):
         return layer.text, mapped_share_of_text(layer.text)
     fonts = read_fonts(layer.characters)
     characters = mended_codes(layer.characters, fonts)

@@ -1,9 +1,13 @@
 """What PDFium does not tell of a document: units of pages, layers. Read by pikepdf where the bytes hint at them.
 
-A document that keeps its objects in compressed streams (most since PDF 1.5) hides their names, and is opened too.
+A document that keeps its objects in compressed streams (most since PDF 1.5) hides their names; these streams are
+unpacked, and where that is not simple the document is opened.
 """
 
+import re
+import zlib
 from contextlib import suppress
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,34 @@ _USER_UNIT = b"/UserUnit"
 _LAYERS = b"/OCProperties"
 _MAX_USER_UNIT = 75_000.0
 """The largest that viewers take (ISO 32000-1, annex C)."""
+
+
+_STREAM = re.compile(rb"/ObjStm\b.{0,400}?>>\s*stream\r?\n", re.DOTALL)
+_MAX_UNPACKED, _MAX_STREAMS = 64 << 20, 40
+"""In bytes, and above it opening is faster."""
+_PLAIN_DEFLATE = b"/FlateDecode"
+_OTHER_FILTER = re.compile(rb"/DecodeParms|/Filter\s*\[\s*/\w+\s*/|/Crypt")
+
+
+def _object_streams(content: bytes) -> list[bytes] | None:
+    """The object streams of a document, unpacked; None where one is not plainly deflated, as in encrypted ones."""
+    found, left = [], _MAX_UNPACKED
+    matches = [*_STREAM.finditer(content)]
+    if len(matches) != content.count(_COMPRESSED) or len(matches) > _MAX_STREAMS:
+        return None
+    for match in matches:
+        head = content[content.rfind(b"obj", 0, match.start()) : match.end()]
+        if _PLAIN_DEFLATE not in head or _OTHER_FILTER.search(head):
+            return None
+        try:
+            unpacker = zlib.decompressobj()
+            found.append(unpacker.decompress(memoryview(content)[match.end() :], left + 1))
+        except zlib.error:
+            return None
+        left -= len(found[-1])
+        if left < 0:
+            return None
+    return found
 
 
 class Structure:
@@ -47,7 +79,15 @@ class Structure:
 
     def _may_hold(self, name: bytes) -> bool:
         content = self._content
-        return isinstance(content, Path) or name in content or _COMPRESSED in content
+        if isinstance(content, Path) or name in content:
+            return True
+        streams = self._unpacked
+        return streams is None or any(name in stream for stream in streams)
+
+    @cached_property
+    def _unpacked(self) -> list[bytes] | None:
+        content = self._content
+        return _object_streams(content) if isinstance(content, bytes) and _COMPRESSED in content else []
 
     def _opened(self) -> Any:
         if not self._is_open:

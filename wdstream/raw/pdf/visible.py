@@ -15,21 +15,29 @@ from numpy.typing import NDArray
 from wdstream.raw.pdf.blanks import is_blank_code, is_letter_code, settle_blanks
 from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.raw.pdf.doubled import find_doubled, may_be_doubled
-from wdstream.raw.pdf.ink import Picture, is_blank, is_different
+from wdstream.raw.pdf.first_look import TINY_PIXELS, looks_sound
+from wdstream.raw.pdf.ink import Picture, area_around, is_blank, is_different, part_of
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.objects import PageObjects
-from wdstream.raw.pdf.places import CharacterMask, areas_of, centres_of, extent_of, in_any, latest_over, shared_areas
+from wdstream.raw.pdf.places import (
+    Area,
+    CharacterMask,
+    areas_of,
+    centres_of,
+    extent_of,
+    in_any,
+    latest_over,
+    shared_areas,
+)
 from wdstream.raw.pdf.scans import ScanLayer, find_scan_layer
 
-DrawWithout = Callable[[Sequence[int]], Picture]
-"""Draws the page, at the size of its picture, without text objects, which are given by their addresses."""
+DrawWithout = Callable[[Sequence[int], Area], Picture]
+"""Draws a part of the page, as its picture has it, without objects, which are given by their addresses."""
 
 MIN_FONT_PIXELS = 3.0
 """Height of a font's em in pixels of the rendered page, under which no text is readable: its small letters are one
 pixel high, and no two of them look different. Judged by the font, since dots and accents are small in any; and by the
 tallest glyph of the text, too, since fonts made of bitmaps may have an em of one unit."""
-_TINY = 0.75
-"""Of the em: height of the letters of a font."""
 _MAX_ROUNDS = 3
 """Pictures drawn without texts: one, unless suspected texts overlap each other."""
 _INVISIBLE_MODES = (3, 7)
@@ -80,19 +88,28 @@ def find_visible(
     Raises:
         SourceError: it cannot be decided; with the figure.
     """
+    may_hide = has_layers or bool(objects.odd_texts) or objects.has_covered_text()
+    if not may_hide and looks_sound(layer, picture):
+        return _all_of(layer)
     real = ~is_blank_code(layer.codes)
     boxed = real & (layer.boxes[:, 2:] > layer.boxes[:, :2]).all(axis=1)
     outside = boxed & _is_outside(layer.boxes, picture)
     blank = boxed & ~outside
     blank[blank] = is_blank(picture, layer.boxes[blank])
     tiny = boxed & is_letter_code(layer.codes)
-    tiny &= (layer.boxes[:, 2:] - layer.boxes[:, :2]).max(axis=1) < _TINY * MIN_FONT_PIXELS
+    tiny &= (layer.boxes[:, 2:] - layer.boxes[:, :2]).max(axis=1) < TINY_PIXELS
     is_doubled = may_be_doubled(layer, boxed)
-    looks_sound = not (outside.any() or blank.any() or tiny.any() or has_layers or objects.odd_texts or is_doubled)
-    if looks_sound and not objects.has_covered_text():
-        return VisibleCharacters(keep=np.ones(len(real), np.bool_), num_characters=int(real.sum()))
+    if not (may_hide or outside.any() or blank.any() or tiny.any() or is_doubled):
+        return _all_of(layer)
     judge = _Judge(layer.characters, objects, picture, real=real, boxed=boxed, may_be_doubled=is_doubled)
     return judge.judge(outside, blank, draw_without, has_layers=has_layers)
+
+
+def _all_of(layer: TextLayer) -> VisibleCharacters:
+    num_blanks = int(is_blank_code(layer.text_codes).sum())
+    return VisibleCharacters(
+        keep=np.ones(layer.num_characters, np.bool_), num_characters=max(0, layer.num_characters - num_blanks)
+    )
 
 
 class _Judge:
@@ -170,9 +187,9 @@ class _Judge:
         characters, objects = self._characters, self._objects
         handles = characters.objects.handles
         suspected = np.array([handle in objects.odd_texts or has_layers for handle in handles], np.bool_)
-        images = objects.images[:, :4] if objects.clipped_texts else objects.images[:0, :4]
-        over_image = in_any(centres_of(characters.boxes), images)
-        clipped = np.array([handle in objects.clipped_texts for handle in handles], np.bool_)
+        clipped_texts = objects.clipped_texts() if len(objects.images) else set()
+        over_image = in_any(centres_of(characters.boxes), objects.images[:, :4])
+        clipped = np.array([handle in clipped_texts for handle in handles], np.bool_)
         marked = self._keep & self._boxed
         for mask in (blank & marked, self._covered & marked):
             suspected[characters.object_number[mask]] = True
@@ -198,11 +215,14 @@ class _Judge:
         for members in _rounds(characters, suspected & ~never, judged):
             chosen = judged & np.isin(characters.object_number, members)
             handles = [characters.objects.handles[number] for number in members]
-            # As parts of the page fields are drawn a little differently.
-            baseline = draw_without([]) if self._objects.annotations else self._picture
-            without = draw_without([*gone, *handles, *self._copies_over(characters.boxes[chosen])])
+            boxes = characters.boxes[chosen]
             sizes = np.maximum(characters.objects.font_sizes[characters.object_number[chosen]], least_size)
-            drawn[chosen] = is_different(baseline, without, characters.boxes[chosen], sizes)
+            area = area_around(self._picture, boxes, sizes)
+            # As parts of the page fields are drawn a little differently.
+            baseline = draw_without([], area) if self._objects.annotations else part_of(self._picture, area)
+            without = draw_without([*gone, *handles, *self._copies_over(boxes)], area)
+            boxes = boxes - np.array([area[0], area[1]] * 2, np.float32)
+            drawn[chosen] = is_different(baseline, without, boxes, sizes)
             shown = np.unique(characters.object_number[chosen & drawn])
             gone += [characters.objects.handles[number] for number in members if number not in shown]
         return drawn

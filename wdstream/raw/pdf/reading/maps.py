@@ -71,6 +71,8 @@ def mapped_share(characters: PageCharacters, keep: NDArray[np.bool_], fonts: Pag
 
 def mapped_share_of_text(text: str) -> float:
     """The same of a text whose characters all have a map: it may still mean nothing, or mix alphabets in words."""
+    if text.isascii():
+        return 1.0
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
     return _share(int((codes > _SPACE).sum()), int(_means_nothing(codes).sum()), text)
 
@@ -78,7 +80,7 @@ def mapped_share_of_text(text: str) -> float:
 def _share(num_printed: int, num_wrong: int, text: str) -> float:
     if not num_printed:
         return 1.0
-    mixed = 0 if text.isascii() else min(sum(map(len, mixed_words(text))), num_printed - num_wrong)
+    mixed = 0 if not _has_mixture(text) else min(sum(map(len, mixed_words(text))), num_printed - num_wrong)
     return 1 - (num_wrong + mixed) / num_printed
 
 
@@ -157,6 +159,11 @@ def _reads_as_words(characters: PageCharacters, which: NDArray[np.bool_]) -> boo
     words = _RUN.findall(codes.astype("<u4").tobytes().decode("utf-32-le", "replace"))
     pairs = [(word[at : at + 2]).lower() for word in words for at in range(len(word) - 1)]
     return len(set(pairs)) >= _MIN_PAIRS and sum(pair in _PAIRS for pair in pairs) >= _PAIRS_SHARE * len(pairs)
+
+
+def _has_mixture(text: str) -> bool:
+    """Whether a text has letters of alphabets that no language mixes; only then words need to be looked at."""
+    return not text.isascii() and _is_mixed("".join(set(text)))
 
 
 def mixed_words(text: str) -> list[str]:
