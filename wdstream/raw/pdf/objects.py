@@ -108,7 +108,7 @@ class FoundObjects:
     spaces: list[int] = field(default_factory=list)
 
     def add(self, handle: int, order: int, space: int) -> None:
-        """One more."""
+        """Put an object with its order and the number of its space after the others."""
         self.handles.append(handle)
         self.orders.append(order)
         self.spaces.append(space)
