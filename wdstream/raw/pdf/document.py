@@ -24,7 +24,7 @@ from wdstream.raw.pdf.annotations import has_drawn_annotations
 from wdstream.raw.pdf.calls import address, pdfium_calls
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.objects import PageObjects, read_objects
-from wdstream.raw.pdf.places import Area
+from wdstream.raw.pdf.places import PictureArea
 from wdstream.raw.pdf.structure import Structure
 from wdstream.raw.reading import limits, read_bytes
 from wdstream.raw.source import StoredImage
@@ -191,7 +191,7 @@ class PdfPage:
         """What the page draws, placed on the page drawn at `size`."""
         return read_objects(address(self._page.raw), self._to_pixels(size), self.num_own)
 
-    def drawn_without(self, handles: Sequence[int], scale: float, area: Area) -> NDArray[np.uint8]:
+    def drawn_without(self, handles: Sequence[int], scale: float, area: PictureArea) -> NDArray[np.uint8]:
         """A part of the page drawn as in `drawn`, but without these objects."""
         set_active = pdfium_calls().set_active
         for handle in handles:
@@ -227,7 +227,7 @@ class PdfPage:
         return self._transforms[size]
 
     @contextmanager
-    def drawn(self, scale: float, area: Area | None = None) -> Iterator[NDArray[np.uint8]]:
+    def drawn(self, scale: float, area: PictureArea | None = None) -> Iterator[NDArray[np.uint8]]:
         """The page on white at `scale`, with its form fields and annotations: (height, width, 4), RGB and an unused
         byte, which may be used in the block.
 

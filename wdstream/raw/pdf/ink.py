@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.raw.pdf.places import Area, Boxes, extent_of
+from wdstream.raw.pdf.places import PictureArea, Boxes, extent_of
 
 Picture = NDArray[np.uint8]
 MIN_CONTRAST = 24
@@ -48,14 +48,14 @@ def _is_blank_at_points(picture: Picture, spans: NDArray[np.intp]) -> NDArray[np
     return blank
 
 
-def area_around(picture: Picture, boxes: Boxes, sizes: NDArray[np.float32]) -> Area:
+def area_around(picture: Picture, boxes: Boxes, sizes: NDArray[np.float32]) -> PictureArea:
     """What of a picture `is_different` looks at: its left, top, right and bottom; arguments as there."""
     margins = np.stack([-sizes, -sizes, sizes, sizes], axis=1)
     left, top, right, bottom = _spans(picture, extent_of(boxes + margins)[None], _MARGIN)[0].tolist()
     return left, top, right, bottom
 
 
-def part_of(picture: Picture, area: Area) -> Picture:
+def part_of(picture: Picture, area: PictureArea) -> Picture:
     """A part of a picture, not copied."""
     left, top, right, bottom = area
     return picture[top:bottom, left:right]

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-Area = tuple[int, int, int, int]
+PictureArea = tuple[int, int, int, int]
 """A part of a picture: left, top, right, bottom."""
 Boxes = NDArray[np.float32]
 CharacterMask = NDArray[np.bool_]

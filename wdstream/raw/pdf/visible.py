@@ -20,7 +20,7 @@ from wdstream.raw.pdf.ink import Picture, area_around, is_blank, is_different, p
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.objects import PageObjects
 from wdstream.raw.pdf.places import (
-    Area,
+    PictureArea,
     CharacterMask,
     areas_of,
     centres_of,
@@ -31,7 +31,7 @@ from wdstream.raw.pdf.places import (
 )
 from wdstream.raw.pdf.scans import ScanLayer, find_scan_layer
 
-DrawWithout = Callable[[Sequence[int], Area], Picture]
+DrawWithout = Callable[[Sequence[int], PictureArea], Picture]
 """Draws a part of the page, as its picture has it, without objects, which are given by their addresses."""
 
 MIN_FONT_PIXELS = 3.0
