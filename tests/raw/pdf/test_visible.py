@@ -172,3 +172,22 @@ def test_fields_come_after_what_is_left_of_them(tmp_path: Path) -> None:
         objects={number: form(line(value, 2, 4), box="0 0 80 18") for number, value in values},
     )
     assert found["text"] == "Name: Ann of Bern\nDay: Monday\nEnd"
+
+
+def test_text_that_is_a_clip_is_shown_where_something_is_painted_through_it(tmp_path: Path) -> None:
+    clipped = "q BT /F 40 Tf 7 Tr 40 80 Td (Waves) Tj ET 0.8 0 0 rg 0 60 300 70 re f Q"
+    found = page_of(tmp_path, f"{SEEN} {clipped}")
+    assert (found["text"], found["text_visible"]) == ("Seen by all\nWaves", 1.0)
+
+
+def test_an_annotated_page_that_inherits_its_size_keeps_it(tmp_path: Path) -> None:
+    path = write_pdf(
+        tmp_path / "x.pdf",
+        SEEN,
+        page="/Annots[<</Type/Annot/Subtype/FreeText/F 4/Rect[40 60 160 90]/AP<</N 10 0 R>>>>]",
+        objects={
+            2: "<</Type/Pages/Kids[3 0 R]/Count 1/MediaBox[0 0 300 200]>>",
+            10: form("BT /F 14 Tf 2 8 Td (Stamped) Tj ET", box="0 0 120 30"),
+        },
+    )
+    assert text_of(read(path)) == "Seen by all\nStamped"

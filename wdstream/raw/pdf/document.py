@@ -118,7 +118,7 @@ class PdfPage:
             if pdfium.FPDFPage_Flatten(self._page.raw, pdfium.FLAT_NORMALDISPLAY) != pdfium.FLATTEN_SUCCESS:
                 return
         self._reload()
-        if self._page.get_size() != size:  # pages whose media box is damaged get another one
+        if self._page.get_size() != size:  # a page that inherits its media box is given another
             self._page.set_mediabox(*box)
             self._page.set_cropbox(*box)
             self._reload()

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.raw.pdf.places import PictureArea, Boxes, extent_of
+from wdstream.raw.pdf.places import Boxes, PictureArea, extent_of
 
 Picture = NDArray[np.uint8]
 MIN_CONTRAST = 24

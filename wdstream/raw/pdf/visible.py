@@ -20,8 +20,8 @@ from wdstream.raw.pdf.ink import Picture, area_around, is_blank, is_different, p
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.objects import PageObjects
 from wdstream.raw.pdf.places import (
-    PictureArea,
     CharacterMask,
+    PictureArea,
     areas_of,
     centres_of,
     extent_of,
@@ -40,7 +40,9 @@ pixel high, and no two of them look different. Judged by the font, since dots an
 tallest glyph of the text, too, since fonts made of bitmaps may have an em of one unit."""
 _MAX_ROUNDS = 3
 """Pictures drawn without texts: one, unless suspected texts overlap each other."""
-_INVISIBLE_MODES = (3, 7)
+_CLIP = 7
+"""Render mode of text that is only a clip: it is shown where something is painted through it later."""
+_INVISIBLE_MODES = (3, _CLIP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +161,8 @@ class _Judge:
             covered=covered,
             shown=self._keep & drawn & self._boxed,
         )
+        painted_through = (modes == _CLIP) & covered & ~blank & ~scan.doubled
+        hidden &= ~painted_through
         self._drop(scan.doubled, "invisible over visible text")
         self._drop(hidden & unpainted & ~scan.keep, "invisible")
         self._drop(hidden & covered & ~scan.keep, "covered")
