@@ -10,7 +10,7 @@ from wdstream.raw.pdf.annotations import place_annotations
 from wdstream.raw.pdf.document import PdfPage
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.logical import needs_places, page_text
-from wdstream.raw.pdf.reading.accents import compose_accents, may_have_accents_apart
+from wdstream.raw.pdf.reading.accents import compose_accents, is_sign, may_have_accents_apart
 from wdstream.raw.pdf.reading.fonts import read_fonts
 from wdstream.raw.pdf.reading.maps import mapped_share, mapped_share_of_text
 from wdstream.raw.pdf.reading.mended import bracket_pieces, mended_codes
@@ -81,7 +81,8 @@ def _text_of(
     It is PDFium's own where all characters count and nothing has to be looked at one by one.
     """
     is_plain = keep.all() and not annotations and order == "file"
-    is_plain = is_plain and not may_have_accents_apart(layer.codes, layer.boxes)
+    if is_plain and is_sign(layer.text_codes, "any").any():  # boxes of characters take their time
+        is_plain = not may_have_accents_apart(layer.codes, layer.boxes)
     if is_plain and not layer.has_unmapped and not needs_places(layer.text_codes):
         return layer.text, mapped_share_of_text(layer.text)
     fonts = read_fonts(layer.characters)
