@@ -10,7 +10,8 @@ from wdstream.raw.pdf.annotations import place_annotations
 from wdstream.raw.pdf.document import PdfPage
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.logical import needs_places, page_text
-from wdstream.raw.pdf.reading.accents import compose_accents, is_sign, may_have_accents_apart
+from wdstream.raw.pdf.reading.accent_marks import is_sign
+from wdstream.raw.pdf.reading.accents import compose_accents, may_have_accents_apart
 from wdstream.raw.pdf.reading.fonts import read_fonts
 from wdstream.raw.pdf.reading.maps import mapped_share, mapped_share_of_text
 from wdstream.raw.pdf.reading.mended import bracket_pieces, mended_codes
