@@ -43,7 +43,15 @@ class SourceError(PageError):
 
 
 class RowError(PageError):
-    """A row's text, placeholders and images do not belong together."""
+    """A row's text, placeholders and images do not belong together.
+
+    Attributes:
+        reason: the message without `option`, for what has no such option: parts of a tar.
+    """
+
+    def __init__(self, reason: str, *, option: str = "") -> None:
+        super().__init__(reason + option)
+        self.reason = reason
 
 
 class UnfitError(PageError):

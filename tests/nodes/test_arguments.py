@@ -30,6 +30,8 @@ WRONG: list[tuple[Any, Any, dict[str, Any], str]] = [
     (Decode, [1, 2], {}, rf"Decode: {NODE}\[1, 2\]; a list is one as Items"),
     (Decode, Items([]), {"max_pixels": 0}, "Decode: max_pixels=0, expected 1 or more"),
     (Decode, Items([]), {"rules": {}}, r"Decode: rules={}, expected RowRules\(...\)"),
+    (Decode, Items([]), {"max_skipped": -1}, "Decode: max_skipped=-1, expected None"),
+    (ReadTars, ["x.tar"], {"keys": "dot"}, "ReadTars: keys='dot', expected one of 'webdataset', 'dotted'"),
     (Map, None, {"function": str}, f"Map: {NODE}None"),
     (Label, Label, {}, f"Label: {NODE}<class"),
     (Shuffle, range(3), {}, rf"Shuffle: {NODE}range\(0, 3\)"),

@@ -249,3 +249,24 @@ def test_the_same_rows_as_json() -> None:
         '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "name": null}]}'
     )
     assert [getattr(segment, "text", "-") for segment in as_page(row).segments] == ["-", "q", "-", "a"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": "t", "x": np.array([PNG], dtype=object)},
+        {"text": "t", "files": np.array(["a.png", "b.png"])},
+        {"text": "t", "image": b""},
+        {"__key__": "a", "npy": np.array([PNG], dtype=object), "txt": "t"},
+    ],
+)
+def test_images_in_arrays_of_objects_do_not_vanish(row: dict[str, object]) -> None:
+    """Tables of pandas and Arrow hold lists as arrays of objects; b"" is what a failed download leaves."""
+    with pytest.raises(PageError):
+        decode_page(row)
+
+
+def test_arrays_of_objects_are_lists_of_images() -> None:
+    listed = decode_page({"text": "t", "images": np.array([PNG, {"bytes": PNG, "path": None}], dtype=object)})
+    assert len(listed.images) == 2
+    assert len(decode_page({"__key__": "a", "jpg": bytearray(PNG), "txt": "t"}).images) == 1

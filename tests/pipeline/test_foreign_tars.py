@@ -22,10 +22,11 @@ from wdstream.families.base import Family
 from wdstream.families.registry import load_family
 from wdstream.make_shards import index_folder
 from wdstream.nodes.as_page import as_page
-from wdstream.nodes.decode import decode_page
+from wdstream.nodes.decode import Decode, decode_page
 from wdstream.nodes.lane import LaneSettings
 from wdstream.nodes.lane_source import LaneSource
 from wdstream.nodes.read_tars import ReadTars
+from wdstream.nodes.shuffle import Shuffle
 from wdstream.pipeline.planned import Plan
 from wdstream.pipeline.streamed import Lanes
 from wdstream.pixels.header import image_size
@@ -33,6 +34,7 @@ from wdstream.records import ImageSegment, Page, Segment, TextSegment, TurnSegme
 from wdstream.shards.describe import TarRules
 from wdstream.shards.reader import Shards
 from wdstream.shards.tar_folder import index_shards
+from wdstream.testing import assert_resumes_exactly
 from wdstream.tiling.policy import TilingPolicy
 
 CASES = DATA / "cases" / "tars"
@@ -307,6 +309,48 @@ def test_texts_without_their_images_end_a_stream(tmp_path: Path) -> None:
             list(ReadTars([str(tmp_path / "s.tar")]))
 
 
+APART = {
+    "folders": ("images/a.jpg", "texts/a.txt"),
+    "dot": ("./a.jpg", "a.txt"),
+    "windows": ("images\\a.jpg", "a.txt"),
+    "case": ("IMG_1.JPG", "img_1.txt"),
+    "accents": ("caf\u00e9.jpg", "cafe\u0301.txt"),
+    "space": ("a .jpg", "a.txt"),
+    "class": ("a.jpg", "a.cls", "b.txt", "a.txt"),
+    "metadata": ("a.jpg", "a.meta", "b.txt", "a.json"),
+    "bytes": ("a.bin", "b.txt", "a.txt"),
+    "numbers": ("a.0.jpg", "b.txt", "a.1.jpg"),
+}
+
+
+@pytest.mark.parametrize("kind", APART)
+def test_parts_under_other_names_or_not_neighbours(kind: str, tmp_path: Path) -> None:
+    data = {"jpg": jpeg(), "txt": b"text", "cls": b"1", "bin": jpeg(), "json": b'{"text": "t"}', "meta": b"1"}
+    names = APART[kind]
+    write(tmp_path / "s.tar", {name: data[name.rpartition(".")[2].lower()] for name in names})
+    with pytest.raises(ShardError, match="apart, the other half"):
+        index_shards(tmp_path, image_size)
+    with pytest.raises(ShardError, match="are apart"):
+        list(ReadTars([str(tmp_path / "s.tar")]))
+    write(tmp_path / "s.tar", {name: data[name.rpartition(".")[2].lower()] for name in names} | {"z.txt": b"z"})
+    report = index_shards(tmp_path, image_size, TarRules(skip_bad=True))
+    kept = {"b", "z"} if "b.txt" in names else {"z"}
+    assert {page.key for page in map(Shards.open(report.folder).read_page, range(len(kept)))} == kept
+
+
+def test_a_file_without_a_suffix_and_what_macos_adds(tmp_path: Path) -> None:
+    names = ("a", "a.txt", "b.jpg", "b", "__MACOSX/c.jpg", "x/__MACOSX/._c.jpg", "c.jpg", "c.txt", "README")
+    write(tmp_path / "s.tar", {name: b"text" if name.endswith("txt") else jpeg() for name in names})
+    indexed, nodes = through_index(tmp_path), through_nodes(tmp_path)
+    assert indexed.pages == nodes.pages
+    assert set(nodes.pages) == {"c"}
+    assert indexed.bad.keys() == nodes.bad.keys() == {"a", "b"}
+    assert all("without a suffix, could be its image or its text" in found.bad["a"] for found in (indexed, nodes))
+    tars = [str(tmp_path / "s.tar")]
+    assert_resumes_exactly(lambda: Decode(Shuffle(ReadTars(tars * 2), buffer=3, seed=1), on_error="skip"))
+    assert_resumes_exactly(lambda: ReadTars(tars))
+
+
 def write(path: Path, members: dict[str, bytes]) -> str:
     with tarfile.open(path, "w") as tar:
         for name, data in members.items():
@@ -325,6 +369,9 @@ def test_images_and_texts_in_tars_of_their_own_begin_no_stream(tmp_path: Path, f
     )
     with pytest.raises(ShardError, match=r"images\.tar has images without text and .*texts\.tar texts without image"):
         Lanes(urls=[texts, images], settings=settings).loader()
+    below = write(tmp_path / "below.tar", {f"images/{key}.jpg": jpeg() for key in "abc"})
+    with pytest.raises(ShardError, match=r"below\.tar has images without text"):
+        Lanes(urls=[texts, below], settings=settings).loader()
     with Lanes(urls=[texts, other], settings=settings).loader() as loader:
         batch = next(loader)
     assert (sorted(batch["keys"][0])[:2], batch["without_image"]) == (["other.tar/x", "other.tar/y"], 6)

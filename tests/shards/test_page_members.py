@@ -89,7 +89,7 @@ def test_parts_of_other_kinds_are_left_alone() -> None:
         ({"jpg": b"", "txt": b"\xff"}, "not UTF-8"),
         ({"jpg": b"", "txt": b"", "json": b"{"}, "json cannot be read"),
         ({"jpg": b"", "txt": b"", "json": b"[" * 100_000}, "json cannot be read"),
-        ({"jpg": b"", "txt": b"", "json": b"[]"}, "holds a list"),
+        ({"jpg": b"", "json": b"[]"}, "holds a list"),
         ({"json": b'{"messages": []}'}, "messages is a list of turns"),
         ({"jpg": b"J", "json": b'{"messages": []}'}, "messages is a list of turns"),
         ({"json": b'{"content": []}'}, "list of texts and images"),
@@ -203,6 +203,11 @@ def test_named_images_in_the_order_of_the_json() -> None:
         page_from_members("x/d", members | {"json": json.dumps(row).encode()})
 
 
+def declared(**fields: object) -> dict[str, object]:
+    """Metadata that the settings of make-shards say are metadata."""
+    return {**fields, "metadata_fields": sorted(fields)}
+
+
 def test_texts_of_others_are_normalised_as_make_shards_does() -> None:
     """BOM, CR LF, form feed; and the figures of an index of before tell that it was not so then."""
     stored = b"\xef\xbb\xbfLine one\r\nLine two\x0c"
@@ -217,18 +222,70 @@ def test_texts_of_others_are_normalised_as_make_shards_does() -> None:
     [
         Page(key="k", images=(b"J",), segments=(ImageSegment(index=0), TextSegment(text="\nA \r\n")), meta=ROW),
         Page(key="k", images=(), segments=(TextSegment(text="the mark <image>"),), meta=ROW),
-        Page(key="k", images=(), segments=(TextSegment(text="a"),), meta=ROW | {"thumbnail": "t.png"}),
+        Page(key="k", images=(), segments=(TextSegment(text="a"),), meta=ROW | declared(thumbnail="t.png")),
         Page(
             key="k",
             images=(),
             segments=(TextSegment(text="a <image>"), TextSegment(text="b")),
-            meta=ROW | {"image_id": 3},
+            meta=ROW | declared(image_id=3),
         ),
     ],
 )
 def test_what_make_shards_judged_is_read_as_it_is(page: Page) -> None:
     members = members_from_page(page, ["jpg"] * len(page.images))
     assert page_from_members("k", members) == page
+
+
+def test_rows_that_make_shards_of_before_took_their_image_from() -> None:
+    dropped = json.dumps(ROW | {"image": "a.png"}).encode()
+    with pytest.raises(RowError, match=r"'image' holds 'a.png', .*make these shards again"):
+        page_from_members("k", {"txt": b"see it", "json": dropped})
+    named = json.dumps(ROW | {"image": "a.png", "text": "see it"}).encode()
+    with pytest.raises(RowError, match=r"image names 'a.png', which is not a part of the sample"):
+        page_from_members("k", {"json": named})
+    with pytest.raises(RowError, match="its part 'npy' holds bytes that are not text"):  # no part of ours
+        page_from_members("k", {"txt": b"see it", "json": json.dumps(ROW).encode(), "npy": b"\x93NUMPY\0\0"})
+
+
+URI = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAADwAAAAoCAIAAAAt2Q6oAAAA"
+LINKED = {"caption": "A cat", "url": "https://example.org/x.jpg", "path": "x/y.jpg", "key": "0012", "exif": "{}"}
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"jpg": b"J", "json": json.dumps(LINKED).encode()},
+        {"jpg": b"J", "txt": b"A cat", "json": json.dumps(LINKED).encode()},
+        {"jpg": b"J", "json": json.dumps(LINKED | {"file_name": "COCO_1.jpg"}).encode()},
+        {"jpg": b"J", "txt": b"A cat", "json": b"[1, 2]"},
+        {"jpg": b"J", "txt": b"A cat", "json": b"null"},
+    ],
+)
+def test_where_an_image_is_from_is_metadata(members: dict[str, bytes]) -> None:
+    page = page_from_members("k", members)
+    assert (page.images, page.segments) == ((b"J",), (ImageSegment(index=0), TextSegment(text="A cat")))
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({"txt": b"t", "image": b"abc"}, "'image' is called like one"),
+        ({"txt": b"t", "img_path": b"/data/1"}, "'img_path' is called like one"),
+        ({"txt": b"t", "jpg.part": b""}, "'jpg.part' is called like one"),
+        ({"txt": b"t", "lst": b"a.jpg\nb.jpg\n"}, "names one, 'a.jpg'"),
+        ({"txt": b"t", "meta.json": b'{"image": "a.jpg"}'}, "names one: field 'image' holds 'a.jpg'"),
+        ({"txt": b"t", "xml": b"<?xml version='1.0'?>\n<svg/>"}, "is a drawing"),
+        ({"txt": URI.encode()}, "an image, not a text"),
+        ({"txt": b"images/a.png"}, "its text is the name of an image, 'images/a.png'"),
+        ({"jpg": b"J", "txt": b"t", "json": json.dumps({"image": URI}).encode()}, "not a part of the sample"),
+        ({"jpg": b"J", "json": json.dumps({"text": "t", "image": URI}).encode()}, "the part 'jpg' is another"),
+        ({"jpg": b"J", "txt": "Łódź".encode("utf-16-le").replace(b"\xf3", b"o")}, "its text is not UTF-8|are NUL"),
+        ({"jpg": b"J", "txt": "hello".encode("utf-16-le")}, "5 of the 10 characters of its text are NUL"),
+    ],
+)
+def test_no_image_vanishes_in_parts_texts_and_metadata(members: dict[str, bytes], reason: str) -> None:
+    with pytest.raises(RowError, match=reason):
+        page_from_members("k", members)
 
 
 def page_of(segments: tuple[Segment, ...], images: int = 0, **meta: object) -> Page:

@@ -12,7 +12,7 @@ from pathlib import Path
 from wdstream.errors import ShardError
 from wdstream.nodes.tar_urls import is_remote
 from wdstream.shards.layout import group_samples
-from wdstream.shards.parts import IMAGE_HALF, TEXT_HALF, half_of
+from wdstream.shards.parts import IMAGE_HALF, TEXT_HALF, half_of, loose_name
 from wdstream.shards.tar_header import walk
 
 MAX_TARS, SAMPLES_OF_TAR = 512, 8
@@ -53,4 +53,4 @@ def _first_samples(url: str) -> tuple[frozenset[str], set[int]]:
             samples = list(islice(group_samples(walk(read, 0, Path(url).stat().st_size)), SAMPLES_OF_TAR))
     except (OSError, ShardError):
         return frozenset(), set()  # compressed, or damaged: the lane that reads it will say so
-    return frozenset(span.key for span in samples), {half_of(span.members) for span in samples}
+    return frozenset(loose_name(span.key) for span in samples), {half_of(span.members) for span in samples}

@@ -95,7 +95,11 @@ def _check_page(page: Page | DecodedPage) -> None:
 def _from_webdataset(fields: Mapping[str, object], rules: RowRules, max_pixels: int) -> Page | DecodedPage:
     """By the rules of stored samples, whatever was decoded: which image is which, `content` and `messages` in json."""
     key = str(fields["__key__"])
-    members = {name: value for name, value in fields.items() if not name.startswith("__") and value is not None}
+    members = {
+        name: bytes(value) if isinstance(value, bytearray | memoryview) else value
+        for name, value in fields.items()
+        if not name.startswith("__") and value is not None
+    }
     pictures = {name: value for name, value in members.items() if names_image(name) or _is_decoded(value)}
     others = {name: value for name, value in members.items() if name not in pictures and not isinstance(value, bytes)}
     used = [RowImage(where=name, name=name) for name in pictures]

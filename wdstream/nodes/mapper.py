@@ -85,6 +85,8 @@ class Map(Stage[Out], Generic[In, Out]):
             raise ValueError(f"{self.name}: workers={workers!r}, expected 0 (inline) or a number of threads")
         if on_error not in ("raise", "skip"):
             raise ValueError(f"{self.name}: on_error={on_error!r}, expected 'raise' or 'skip'")
+        if max_skipped is not None and not is_count(max_skipped, least=0):
+            raise ValueError(f"{self.name}: max_skipped={max_skipped!r}, expected None (no limit) or 0 or more")
         self.source: Node[In] = source
         self.workers = workers
         self.on_error = on_error

@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple, cast
 from wdstream.errors import ShardError
 from wdstream.nodes.node import Stage, State, check_tars
 from wdstream.nodes.tar_urls import OpenStream, open_url
-from wdstream.shards.layout import MAX_MEMBER_BYTES, KeyRule, cut_name, group_samples
+from wdstream.shards.layout import KEY_RULES, MAX_MEMBER_BYTES, KeyRule, cut_name, group_samples
 from wdstream.shards.parts import HalvesSeen
 from wdstream.shards.tar_header import Member, refuse_rest, walk
 from wdstream.storage.compression import MAGIC_BYTES, compression_of, decompress
@@ -57,6 +57,8 @@ class ReadTars(Stage[RawSample]):
     ) -> None:
         super().__init__()
         check_tars(urls, self.name)
+        if keys not in KEY_RULES:
+            raise ValueError(f"{self.name}: keys={keys!r}, expected one of {', '.join(map(repr, KEY_RULES))}")
         self.urls = urls
         self._keys = keys
         self._open_stream = open_stream or open_url
@@ -211,7 +213,7 @@ def _read_samples(reads: ForwardReads, url: str, keys: KeyRule) -> Iterator[RawS
             if halves.add(span.key, members):
                 raise ShardError(
                     f"the image and the text of {span.key!r} are apart, and neither would be trained on with the "
-                    "other: sort the tar by name, so that the members of a sample are neighbours"
+                    "other: the members of a sample have one name and are neighbours; sort the tar by name"
                 )
             yield RawSample(span.key, {} if span.fault else members, span.offset, url, span.fault)
     except ShardError as error:

@@ -25,8 +25,8 @@ from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageRange, Source, StoredImage, StoredPage, require_text
 from wdstream.records import Page, TextSegment
 from wdstream.text.characters import replace_surrogates
-from wdstream.text.row_fields import unambiguous
-from wdstream.text.row_forms import RowRules, read_row
+from wdstream.text.row_fields import DECLARED_FIELD, unambiguous
+from wdstream.text.row_forms import Row, RowRules, read_row
 from wdstream.text.row_images import RowImage
 
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -79,10 +79,15 @@ class _RowReader:
             key=self._file.page_key(number, digits=6),
             images=tuple(image.data for image in images),
             segments=row.segments,
-            meta={"source": replace_surrogates(self._file.path), "line": number, **row.meta},
+            meta={"source": replace_surrogates(self._file.path), "line": number, **row.meta, **self._declared(row)},
         )
         extensions, sizes = (tuple(image.extension for image in images), tuple(image.size for image in images))
         return StoredPage(page=page, extensions=extensions, sizes=sizes)
+
+    def _declared(self, row: Row) -> dict[str, object]:
+        """Which fields of a row without an image are metadata by the settings: whoever reads it would refuse it."""
+        fields = sorted(self._rules.metadata_fields.intersection(row.meta))
+        return {DECLARED_FIELD: fields} if fields and not row.images else {}
 
     def _line(self, number: int) -> bytes | None:
         try:

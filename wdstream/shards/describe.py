@@ -30,7 +30,7 @@ from wdstream.shards.layout import (
 )
 from wdstream.shards.meta import SampleFailure, ShardMeta, save_idx
 from wdstream.shards.page_members import page_from_members
-from wdstream.shards.parts import are_apart, half_of, names_image
+from wdstream.shards.parts import are_apart, are_pieces, half_of, loose_name, names_image
 from wdstream.shards.tar_header import BLOCK_SIZE, ZERO_BLOCK, refuse_rest, walk
 from wdstream.shards.writer import MetaBuilder, SampleEntry
 from wdstream.storage.compression import MAGIC_BYTES, compression_of
@@ -40,6 +40,7 @@ ImageSize = Callable[[bytes], Size]  # an image's bytes -> (width, height) after
 MAX_LISTED = 50
 """Troubles that one message names; further ones are counted."""
 _TAIL_BYTES = 1 << 20
+_NEIGHBOURS = "keys are unique and the members of a sample are neighbours, under one name; sort the tar by name"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,24 +189,43 @@ def _spans(descriptor: int, tar_bytes: int, rules: TarRules) -> tuple[list[Sampl
     for start in range(end, tar_bytes, _TAIL_BYTES):
         refuse_rest(os.pread(descriptor, _TAIL_BYTES, start))
     spans = list(group_samples(members, rules.keys))
+    _blame_names(spans)
+    return spans, end
+
+
+def _blame_names(spans: Sequence[SampleSpan]) -> None:
+    """Keys with dots, keys that come again, and samples whose parts are apart."""
     by_key: dict[str, list[SampleSpan]] = {}
+    halves: dict[str, list[SampleSpan]] = {}
     for span in spans:
         by_key.setdefault(span.key, []).append(span)
+        if half_of(span.members):
+            halves.setdefault(loose_name(span.key), []).append(span)
         _blame_dotted_key(span)
     for same in by_key.values():
         if len(same) > 1:
             _blame_repeated_key(same)
-    return spans, end
+    for same in halves.values():
+        if are_apart(half_of(span.members) for span in same if span.members):
+            _blame_apart(same)
 
 
 def _blame_repeated_key(spans: Sequence[SampleSpan]) -> None:
     """Several samples of one key: all are at fault when they are the parts of one, else all but the first."""
-    remedy = "keys are unique and the members of a sample are neighbours; sort the tar by name"
-    apart = are_apart(half_of(span.members) for span in spans)
-    for span in spans if apart else spans[1:]:
+    if are_pieces([span.members for span in spans]):
+        _blame_apart(spans)
+        return
+    for span in spans[1:]:
+        span.blame(f"the key appears again, the first at byte {spans[0].offset}: {_NEIGHBOURS}", has_bad_name=True)
+
+
+def _blame_apart(spans: Sequence[SampleSpan]) -> None:
+    """Samples that are the parts of one."""
+    for span in spans:
         other = spans[1] if span is spans[0] else spans[0]
-        what = "its image and its text are apart, the other half" if apart else "the key appears again, the first"
-        span.blame(f"{what} at byte {other.offset}: {remedy}", has_bad_name=True)
+        what = "its image and its text are" if half_of(span.members) else "its parts are"
+        name = "" if other.key == span.key else f", {other.key!r},"
+        span.blame(f"{what} apart, the other half{name} at byte {other.offset}: {_NEIGHBOURS}", has_bad_name=True)
 
 
 def _blame_dotted_key(span: SampleSpan) -> None:

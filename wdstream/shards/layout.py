@@ -34,7 +34,9 @@ _NAMES: dict[KeyRule, re.Pattern[str]] = {
     "webdataset": re.compile(r"((?:.*/|)[^./]+)[.]([^/]*)", re.DOTALL),
     "dotted": re.compile(r"((?:.*/|)[^./][^/]*)[.]([^./]*)", re.DOTALL),
 }
-_WEBDATASET_META = re.compile(r"__[^/]*__($|/)")  # entries that webdataset and energon skip
+_WEBDATASET_META = re.compile(
+    r"__[^/]*__($|/)|(.*/)?__MACOSX/"
+)  # entries that webdataset and energon skip, and what macOS adds
 _WRITTEN_EXTENSION = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)*")
 _NUMBERED_IMAGE = re.compile(rf"(0|[1-9][0-9]{{0,5}})\.({'|'.join(IMAGE_EXTENSIONS)})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -161,16 +163,24 @@ def group_samples(members: Iterable[Member], rule: KeyRule = "webdataset") -> It
     device or far too large, comes with its fault.
     """
     span: SampleSpan | None = None
+    bare: Member | None = None  # the file before this one, where it has no suffix
     for member in members:
         split = cut_name(member.name, rule) if member.is_file or member.trouble else None
         if split is None:
+            bare = member if member.is_file else None
+            if span is not None and bare is not None and bare.name == span.key:
+                _blame_bare(span)
             continue
         key, extension = split
         if span is None or key != span.key:
             if span is not None:
                 yield span
-            span = SampleSpan(key=key, offset=member.offset, end=member.end)
+            is_bare = bare is not None and bare.name == key
+            span = SampleSpan(key=key, offset=bare.offset if bare and is_bare else member.offset, end=member.end)
             _blame_key(span)
+            if is_bare:
+                _blame_bare(span)
+        bare = None
         _add(span, extension, member)
     if span is not None:
         yield span
@@ -221,6 +231,10 @@ def _add(span: SampleSpan, extension: str, member: Member) -> None:
         )
     else:
         span.members[extension] = member
+
+
+def _blame_bare(span: SampleSpan) -> None:
+    span.blame(f"the file {span.key!r} next to it, without a suffix, could be its image or its text: give it a suffix")
 
 
 def _blame_key(span: SampleSpan) -> None:

@@ -13,7 +13,6 @@ which its metadata tell, was judged then, and is read word for word.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 
 from wdstream.errors import RowError
@@ -21,7 +20,7 @@ from wdstream.records import ImageSegment, Page, Segment, TextSegment
 from wdstream.shards.layout import IMAGE_EXTENSIONS, JSON_EXTENSION, TEXT_EXTENSION
 from wdstream.shards.parts import SampleParts, refuse_images_elsewhere, sort_parts
 from wdstream.text.characters import normalise_text
-from wdstream.text.image_names import are_one_name
+from wdstream.text.image_names import are_one_name, is_image_name
 from wdstream.text.messages import (
     content_from_segments,
     is_chat,
@@ -30,7 +29,14 @@ from wdstream.text.messages import (
     segments_from_messages,
 )
 from wdstream.text.placeholders import split_texts
-from wdstream.text.row_fields import refuse_unused_images, unambiguous
+from wdstream.text.row_fields import (
+    DECLARED_FIELD,
+    refuse_held_images,
+    refuse_image_text,
+    refuse_images_in_text,
+    refuse_unused_images,
+    unambiguous,
+)
 from wdstream.text.row_forms import IMAGE_FIELDS, read_row
 from wdstream.text.row_images import RowImage, images_of_value
 
@@ -38,7 +44,6 @@ CONTENT = "content"
 MESSAGES = "messages"
 ROW_SUFFIXES = (".jsonl", ".parquet", ".arrow")
 """Of files of rows."""
-_OPTIONS = re.compile(r"[,;.] (?:or say|say|Where it is)[^;.]*--(?:metadata-field|placeholder)[^;.]*")
 _DOTTED = "rename it, or let keys end at the last dot (wdstream index --key dotted, data.streaming.key_rule: dotted)"
 _TEXTS = "text is in txt, or in json as 'text', 'caption', 'content', 'messages' or 'conversations'"
 
@@ -56,15 +61,15 @@ def page_from_members(key: str, members: Mapping[str, bytes], *, text_chars: int
             is, holds or names an image that would not be used.
     """
     parts = sort_parts(members)
-    meta = _read_json(key, members[JSON_EXTENSION]) if JSON_EXTENSION in members else {}
-    is_own = is_row_of_ours(meta)
+    meta = _read_json(key, members)
+    is_own = is_row_of_ours(meta or {}) and not parts.others
     if TEXT_EXTENSION in members:
-        return _page(key, members, parts, meta, text_chars, is_own=is_own)
+        return _page(key, members, parts, meta or {}, text_chars, is_own=is_own)
     try:
-        if JSON_EXTENSION in members:
+        if meta is not None:
             return _row(key, members, parts, meta, is_own=is_own)
     except RowError as error:
-        raise RowError(f"row {key!r}: {_said(error)}") from error
+        raise RowError(f"row {key!r}: {error.reason}") from error
     if not parts.images:
         raise RowError(
             f"sample {key!r} has no image, text or json with {CONTENT!r}; found the members {sorted(members)}. "
@@ -122,21 +127,31 @@ def _page(
     """A page: one image at most, and `txt`."""
     if parts.are_numbered or len(parts.images) > 1:
         raise _several_images(key, members)
-    try:
-        stored = members[TEXT_EXTENSION].decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise RowError(f"sample {key!r}: its text is not UTF-8: {error}") from error
-    text = stored if is_own else normalise_text(stored)
-    if text_chars is not None and len(text) != text_chars == len(stored):
-        text = stored
-    if not is_own:
+    text = _text(key, members[TEXT_EXTENSION], text_chars, is_own=is_own)
+    if not is_own or not parts.images:
         try:
-            _refuse_lost_images(key, members, parts, meta, [text])
+            _refuse_lost_images(members, parts, meta, [text], is_own=is_own)
         except RowError as error:
-            raise RowError(f"sample {key!r}: {_said(error)}") from error
+            raise RowError(f"sample {key!r}: {error.reason}") from error
     segments: list[Segment] = [ImageSegment(index=0) for _ in parts.images]
     segments += [TextSegment(text=text)] if text else []
     return Page(key=key, images=tuple(members[name] for name in parts.images), segments=tuple(segments), meta=meta)
+
+
+def _text(key: str, data: bytes, text_chars: int | None, *, is_own: bool) -> str:
+    """The text of a page."""
+    try:
+        stored = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RowError(f"sample {key!r}: its text is not UTF-8: {error}") from error
+    num_nul = stored.count("\0")
+    if not is_own and num_nul * 8 >= len(stored) > 0:
+        raise RowError(
+            f"sample {key!r}: {num_nul} of the {len(stored)} characters of its text are NUL, as in UTF-16: write it as "
+            "UTF-8"
+        )
+    text = stored if is_own else normalise_text(stored)
+    return stored if text_chars is not None and len(text) != text_chars == len(stored) else text
 
 
 def _row(key: str, members: Mapping[str, bytes], parts: SampleParts, row: dict[str, object], *, is_own: bool) -> Page:
@@ -145,8 +160,8 @@ def _row(key: str, members: Mapping[str, bytes], parts: SampleParts, row: dict[s
     if segments is not None:
         meta = {name: value for name, value in row.items() if name != (CONTENT if CONTENT in row else MESSAGES)}
         texts = [segment.text for segment in segments if isinstance(segment, TextSegment)]
-        if not is_own:
-            _refuse_lost_images(key, members, parts, meta, texts)
+        if not is_own or not parts.images:
+            _refuse_lost_images(members, parts, meta, texts, is_own=is_own)
         return Page(key=key, images=tuple(members[name] for name in parts.images), segments=segments, meta=meta)
     held = [RowImage(where=name, name=f"{key.rpartition('/')[2]}.{name}", data=members[name]) for name in parts.images]
     try:
@@ -154,14 +169,16 @@ def _row(key: str, members: Mapping[str, bytes], parts: SampleParts, row: dict[s
     except RowError as error:
         if parts.has_order:
             raise
-        raise RowError(f"nothing says which of the images {sorted(parts.images)} comes first: {error}") from error
+        raise RowError(
+            f"nothing says which of the images {sorted(parts.images)} comes first: {error.reason}"
+        ) from error
     images = _held_images(read.images, held)
     if len(images) != len(held):
         raise RowError(
             f"{len(images)} images are used of {len(held)} that the sample holds, {sorted(parts.images)}: number them "
             "0.jpg, 1.jpg, ..., or name them in images, in their order"
         )
-    refuse_images_elsewhere(key, members, () if images else parts.others)
+    refuse_images_elsewhere(members, () if images else parts.others)
     return Page(key=key, images=tuple(images), segments=read.segments, meta=read.meta)
 
 
@@ -183,7 +200,9 @@ def _stored_segments(row: Mapping[str, object], parts: SampleParts) -> tuple[Seg
 def _held_images(images: Sequence[RowImage], held: Sequence[RowImage]) -> list[bytes]:
     """The bytes of a row's images, which are parts of its sample: those that it names, by their name."""
     if len(images) == len(held) == 1:
-        return [_bytes_of(images[0] if images[0].data is not None else held[0])]
+        if images[0].data not in (None, held[0].data):
+            raise RowError(f"{images[0].where} holds an image, and the part {held[0].where!r} is another: keep one")
+        return [_bytes_of(held[0])]
     found: list[bytes] = []
     for image in images:
         named = [part for part in held if any(are_one_name(image.name, name) for name in (part.name, part.where))]
@@ -198,28 +217,50 @@ def _bytes_of(image: RowImage) -> bytes:
 
 
 def _refuse_lost_images(
-    key: str, members: Mapping[str, bytes], parts: SampleParts, meta: Mapping[str, object], texts: Sequence[str]
+    members: Mapping[str, bytes],
+    parts: SampleParts,
+    meta: Mapping[str, object],
+    texts: Sequence[str],
+    *,
+    is_own: bool,
 ) -> None:
-    """Check that a sample of others has no image which is not among its parts.
+    """Check that a sample has no image which is not among its parts.
+
+    A row that `make-shards` wrote says which of its fields are metadata; those of before dropped images.
 
     Raises:
-        RowError: metadata or other parts name or hold one, or the text has a placeholder, and there is no image; or
-            metadata name more images than there are.
+        RowError: metadata, text or other parts name or hold one, or the text has a placeholder, and there is no image;
+            or metadata hold one, or name more images than there are.
     """
     if not parts.images:
-        refuse_unused_images(meta, ())
-        refuse_images_elsewhere(key, members, parts.others)
+        _refuse_named_images(meta, is_own=is_own)
+    if is_own:
+        return
+    for text in texts:
+        refuse_image_text(text, "its text")
+        refuse_images_in_text(text, has_images=bool(parts.images))
+    if not parts.images:
+        refuse_images_elsewhere(members, parts.others)
+        if len(texts) == 1 and is_image_name(texts[0]):
+            raise RowError(f"its text is the name of an image, {texts[0]!r:.80}, and no part of it is one")
         split_texts(texts, 0)
         return
+    refuse_held_images(meta)
     for field in IMAGE_FIELDS:
         named = images_of_value(meta[field], field) if isinstance(meta.get(field), str | list | dict) else []
         if len(named) > len(parts.images):
             raise RowError(f"{field} has {len(named)} images, the sample holds {len(parts.images)}: bring all of them")
 
 
-def _said(error: RowError) -> str:
-    """Without advice on options that are those of `make-shards` alone."""
-    return _OPTIONS.sub("", str(error))
+def _refuse_named_images(meta: Mapping[str, object], *, is_own: bool) -> None:
+    """Metadata of a sample without an image."""
+    declared = meta.get(DECLARED_FIELD) if is_own else None
+    fields = frozenset(map(str, declared)) if isinstance(declared, list) else frozenset[str]()
+    try:
+        refuse_unused_images(meta, (), metadata_fields=fields)
+    except RowError as error:
+        more = "; `make-shards` of before let it go: make these shards again" if is_own else ""
+        raise RowError(error.reason + more) from error
 
 
 def _several_images(key: str, members: Mapping[str, bytes]) -> RowError:
@@ -268,11 +309,18 @@ def _is_page(segments: Sequence[Segment]) -> bool:
     return isinstance(last, TextSegment) and last.is_supervised and bool(last.text)
 
 
-def _read_json(key: str, data: bytes) -> dict[str, object]:
+def _read_json(key: str, members: Mapping[str, bytes]) -> dict[str, object] | None:
+    """The object in a sample's json; None where there is none, or null. Next to `txt`, a list is metadata as it is."""
+    if JSON_EXTENSION not in members:
+        return None
     try:
-        value: object = json.loads(data, object_pairs_hook=unambiguous)
+        value: object = json.loads(members[JSON_EXTENSION], object_pairs_hook=unambiguous)
     except (ValueError, RecursionError) as error:
         raise RowError(f"sample {key!r}: its json cannot be read: {error}") from error
+    if value is None:
+        return None
+    if not isinstance(value, dict) and TEXT_EXTENSION in members:
+        return {JSON_EXTENSION: value}
     if not isinstance(value, dict):
         raise RowError(f"sample {key!r}: its json holds a {type(value).__name__}, an object expected")
     return value

@@ -9,19 +9,24 @@
 What is left alone may still show that there is an image: an array, a film, a name or an address of a picture. Next to
 an image that is used, that is metadata; without one, the sample would be trained on as text alone, and is refused.
 
-Members of a sample are neighbours. Where all images come first and all texts later, or in a tar of their own, each half
-is a sample by itself to every reader of tars: a page without text, and a text without its image, which would be trained
-on alone. Two halves of one key give it away.
+Members of a sample are neighbours. Where all images come first and all texts later, in folders or tars of their own,
+each piece is a sample by itself to every reader of tars: a page without text, and a text without its image, which would
+be trained on alone. Two things give it away: pieces of one key that have no part in common (`a.jpg` + `a.json`, later
+`a.txt`), and two halves, an image alone and a text alone, whose keys are one but for the folder, the case or the way
+that an accent is written (`images/a.jpg`, `texts/a.txt`).
 """
 
+import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wdstream.errors import RowError
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION
 from wdstream.shards.meta import hash_key
 from wdstream.text.image_names import IMAGE_SUFFIXES, holds_image, is_image_name, looks_like_image
+from wdstream.text.row_fields import refuse_unused_images, speaks_of_image
 
 _SUFFIXES = frozenset(IMAGE_SUFFIXES)
 _NUMBERED = re.compile(r"([0-9]{1,6})\.[^.]+")
@@ -29,7 +34,9 @@ MAX_HALVES = 100_000
 """Kept of a tar that is streamed. Where the halves of a tar are in one order, the first of them meet first."""
 IMAGE_HALF, TEXT_HALF = 1, 2
 
-_MAX_NAME = 4096  # bytes; a longer text is not a name of a file
+_FOLDER = re.compile(r".*[/\\]", re.DOTALL)
+_MAX_NAME = 4096  # characters; a longer line is not a name of a file
+_DRAWING = re.compile(r"(<\?xml|<!--|<!DOCTYPE svg).*?<svg", re.DOTALL)
 _REMEDY = "bring the image as jpg, png or another image file, or leave that part out"
 
 
@@ -77,32 +84,61 @@ def sort_parts(members: Mapping[str, bytes]) -> SampleParts:
     return SampleParts(images=images, has_order=has_order, others=others)
 
 
-def refuse_images_elsewhere(key: str, members: Mapping[str, bytes], others: Iterable[str]) -> None:
+def refuse_images_elsewhere(members: Mapping[str, bytes], others: Iterable[str]) -> None:
     """Check the parts that are left alone in a sample without an image.
 
     Raises:
         RowError: one of them could hold or name an image.
     """
     for name in others:
-        trace = _trace_of_image(members[name])
+        trace = _trace_of_image(name, members[name])
         if trace:
             raise RowError(
-                f"sample {key!r}: no part of it is an image, but its part {name!r} {trace}: it would be trained on as "
-                f"text alone; {_REMEDY}"
+                f"no part of it is an image, but its part {name!r} {trace}: it would be trained on as text alone; "
+                f"{_REMEDY}"
             )
 
 
-def _trace_of_image(data: bytes) -> str:
+def _trace_of_image(name: str, data: bytes) -> str:
     """Why a part could be an image, or name one; empty for plain text."""
-    try:
-        text = data.decode("utf-8").strip()
-    except UnicodeDecodeError:
+    if not _is_text(data):
         return "holds bytes that are not text, which could be one"
-    if "\0" in text:
-        return "holds bytes that are not text, which could be one"
+    text = data.decode("utf-8").strip()
     if holds_image(text):
         return "holds one as text"
-    return f"names one, {text[-80:]!r}" if len(data) < _MAX_NAME and is_image_name(text) else ""
+    if _DRAWING.match(text[:_MAX_NAME]):
+        return "is a drawing (SVG)"
+    if speaks_of_image(name, has_images=False):
+        return "is called like one"
+    if _are_names(text):
+        return f"names one, {text.partition(chr(10))[0][-80:]!r}"
+    return _trace_in_json(text) if name.endswith(f".{JSON_EXTENSION}") or name.startswith(JSON_EXTENSION) else ""
+
+
+def _are_names(text: str) -> bool:
+    """Whether each line is the name of an image, as far as a look goes."""
+    lines = text[:_MAX_NAME].split("\n")
+    if len(text) > _MAX_NAME:
+        lines.pop()  # cut off
+    return any(lines) and all(is_image_name(line) for line in lines if line.strip())
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        return "\0" not in data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+
+
+def _trace_in_json(text: str) -> str:
+    try:
+        value: object = json.loads(text)
+        refuse_unused_images(value if isinstance(value, dict) else {"its list": value}, ())
+    except RowError as error:
+        return f"names one: {error.reason.partition(';')[0]}"
+    except (ValueError, RecursionError):
+        return ""  # no JSON: text like any other
+    return ""
 
 
 def half_of(extensions: Iterable[str]) -> int:
@@ -118,18 +154,38 @@ def are_apart(halves: Iterable[int]) -> bool:
     return {IMAGE_HALF, TEXT_HALF} <= set(halves)
 
 
+def are_pieces(samples: Sequence[Collection[str]]) -> bool:
+    """Whether two of several samples of one key, given by their extensions, have no part in common."""
+    known = [frozenset(extensions) for extensions in samples if extensions]
+    return any(first.isdisjoint(other) for number, first in enumerate(known) for other in known[:number])
+
+
+def loose_name(key: str) -> str:
+    """A key as far as another spelling of it agrees: without its folder, in lower case, accents composed."""
+    return unicodedata.normalize("NFC", _FOLDER.sub("", key)).casefold().strip()
+
+
 class HalvesSeen:
-    """The keys of half samples of one tar, as it is read."""
+    """The samples of one tar, as it is read."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, int] = {}
+        self._samples: dict[int, frozenset[str]] = {}
+        self._halves: dict[int, int] = {}
 
-    def add(self, key: str, extensions: Iterable[str]) -> bool:
-        """Note a sample; returns whether it and one before are the halves of one."""
-        half = half_of(extensions)
+    def add(self, key: str, extensions: Collection[str]) -> bool:
+        """Note a sample; returns whether it and one before are parts of one."""
+        if not extensions:
+            return False
+        name = hash_key(key)
+        before = self._samples.get(name, frozenset())
+        if not before and len(self._samples) < MAX_HALVES:
+            self._samples[name] = frozenset(extensions)
+        if are_pieces((before, extensions)):
+            return True
+        half, name = half_of(extensions), hash_key(loose_name(key))
         if not half:
             return False
-        before = self._seen.get(hash_key(key), 0)
-        if not before and len(self._seen) < MAX_HALVES:
-            self._seen[hash_key(key)] = half
-        return are_apart((half, before))
+        other = self._halves.get(name, 0)
+        if not other and len(self._halves) < MAX_HALVES:
+            self._halves[name] = half
+        return are_apart((half, other))

@@ -82,8 +82,8 @@ def _chosen_pattern(texts: Sequence[str], num_images: int, placeholder: str | No
     if any(counts) or (num_images and placeholder is not None):
         occurrences = ", ".join(f"{count} of {form}" for count, form in zip(counts, forms, strict=True))
         raise RowError(
-            f"{num_images} images, but the text has {occurrences}; each image needs one placeholder. Where it is text "
-            "and no placeholder, name another with --placeholder"
+            f"{num_images} images, but the text has {occurrences}; each image needs one placeholder",
+            option=". Where it is text and no placeholder, name another with --placeholder",
         )
     if placeholder is None:
         _refuse_other_marks(texts, num_images)
@@ -96,7 +96,8 @@ def _refuse_other_marks(texts: Sequence[str], num_images: int) -> None:
     if mark is not None:
         raise RowError(
             f"{num_images} images, and the text has {mark}, which looks like a placeholder and is none of "
-            f"{', '.join(_FORMS)}; write one of these, or say what it is with --placeholder"
+            f"{', '.join(_FORMS)}; write one of these",
+            option=", or say what it is with --placeholder",
         )
 
 

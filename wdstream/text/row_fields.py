@@ -22,12 +22,14 @@ from urllib.parse import unquote
 
 from wdstream.errors import RowError
 from wdstream.text.image_names import IMAGE_SUFFIXES, holds_image, is_image_name, looks_like_image
-from wdstream.text.row_images import RowImage
+from wdstream.text.row_images import RowImage, plain_list
 
 IsImageFile = Callable[[str], bool]
 
 KEY_FIELDS = ("__key__", "key", "id")
 """Fields that name a row."""
+DECLARED_FIELD = "metadata_fields"
+"""Of a row without an image that make-shards wrote: its fields that were said to be metadata."""
 _IMAGE_WORD = re.compile(
     "(?:image|img|picture|pic|photo|photograph|thumbnail|screenshot|pixel)s?|jpe?g|png|webp|tiff?|gif|bmp"
 )
@@ -84,6 +86,7 @@ def refuse_unused_images(
     *,
     metadata_fields: frozenset[str] = frozenset(),
     is_image_file: IsImageFile = no_file,
+    names_are_metadata: bool = False,
 ) -> None:
     """Check that no field which is left as metadata is, names or could be an image.
 
@@ -92,17 +95,23 @@ def refuse_unused_images(
         images: that the row uses.
         metadata_fields: names of fields that are metadata, whatever they look like.
         is_image_file: whether a text is the name of an image file next to the row.
+        names_are_metadata: whether a name or a link is no other image: the images came with the row, as parts of its
+            sample, and `url` says where one is from.
 
     Raises:
         RowError: names the fields, what they hold, and how to say that they are metadata.
     """
+
+    def is_used(name: str) -> bool:
+        return names_are_metadata or any(image.is_called(name) for image in images)
+
     unused: dict[str, str] = {}
     for field, value in fields.items():
         if field in metadata_fields or value is None:
             continue
         is_name_of_row = field in KEY_FIELDS and bool(images) and isinstance(value, str) and not holds_image(value)
-        found = None if is_name_of_row else next(_images_in(value, images, is_image_file, 0), None)
-        if found is None and _speaks_of_image(field, has_images=bool(images)) and _could_be_image(value, images):
+        found = None if is_name_of_row else next(_images_in(value, is_used, is_image_file, 0), None)
+        if found is None and speaks_of_image(field, has_images=bool(images)) and _could_be_image(value, images):
             found = f"{value!r:.60}"
         if found is not None:
             unused[field] = found
@@ -110,9 +119,21 @@ def refuse_unused_images(
         held = ", ".join(f"field {field!r} holds {found}" for field, found in unused.items())
         options = " ".join(f"--metadata-field {shlex.quote(field)}" for field in unused)
         raise RowError(
-            f"{held}, which looks like an image and is not used; give images in 'images' or 'image', or say that this "
-            f"is metadata with {options} (metadata_fields in programs)"
+            f"{held}, which looks like an image and is not used; give images in 'images' or 'image'",
+            option=f", or say that this is metadata with {options} (metadata_fields in programs)",
         )
+
+
+def refuse_held_images(fields: Mapping[str, object]) -> None:
+    """Check that no field holds an image itself, where names of images are metadata.
+
+    Raises:
+        RowError: names the field.
+    """
+    for field, value in fields.items():
+        found = next(_images_in(value, lambda _name: True, no_file, 0), None)
+        if found is not None:
+            raise RowError(f"field {field!r} holds {found}: an image that is not a part of the sample, and is not used")
 
 
 def refuse_image_text(text: str, where: str, is_image_file: IsImageFile = no_file) -> None:
@@ -147,30 +168,31 @@ def refuse_images_in_text(text: str, *, has_images: bool, is_image_file: IsImage
         )
 
 
-def _images_in(value: object, images: Sequence[RowImage], is_image_file: IsImageFile, depth: int) -> Iterator[str]:
-    """What looks like an image in a value, by what it is; in short."""
+def _images_in(value: object, is_used: IsImageFile, is_image_file: IsImageFile, depth: int) -> Iterator[str]:
+    """What looks like an image in a value, by what it is; in short. `is_used`: whether a name is of an image in use."""
     if depth > _MAX_DEPTH:
         yield f"values nested more than {_MAX_DEPTH} deep"
     elif isinstance(value, str):
-        if is_image_file(value) or is_image_name(value):
-            if not any(image.is_called(value) for image in images):
-                yield f"{value!r:.60}"
-        elif holds_image(value):
+        if _is_other_image(value, is_used, is_image_file):
             yield f"{value!r:.60}"
     elif isinstance(value, bytes | bytearray | memoryview):
         if looks_like_image(bytes(value[:64])):
             yield f"{len(value)} bytes of an image"
     elif isinstance(value, Mapping):
         for inner in value.values():
-            yield from _images_in(inner, images, is_image_file, depth + 1)
-    elif isinstance(value, list | tuple | set | frozenset):
-        yield from _images_in_list(list(value), images, is_image_file, depth)
+            yield from _images_in(inner, is_used, is_image_file, depth + 1)
+    elif isinstance(value := plain_list(value), list | tuple | set | frozenset):
+        yield from _images_in_list(list(value), is_used, is_image_file, depth)
     elif is_picture(value):
         yield f"a picture, array or file ({type(value).__name__})"
 
 
+def _is_other_image(text: str, is_used: IsImageFile, is_image_file: IsImageFile) -> bool:
+    return not is_used(text) if is_image_file(text) or is_image_name(text) else holds_image(text)
+
+
 def _images_in_list(
-    values: Sequence[object], images: Sequence[RowImage], is_image_file: IsImageFile, depth: int
+    values: Sequence[object], is_used: IsImageFile, is_image_file: IsImageFile, depth: int
 ) -> Iterator[str]:
     if values and all(isinstance(value, int) and value in _BYTE for value in values[:64]):
         if looks_like_image(bytes(value for value in values[:64] if isinstance(value, int))):
@@ -180,7 +202,7 @@ def _images_in_list(
     are_names = bool(texts) and all(is_image_name(text) for text in texts)
     for value in values:
         if not isinstance(value, str) or are_names or holds_image(value) or is_image_file(value):
-            yield from _images_in(value, images, is_image_file, depth + 1)
+            yield from _images_in(value, is_used, is_image_file, depth + 1)
 
 
 def is_picture(value: object) -> bool:
@@ -202,7 +224,7 @@ def is_picture(value: object) -> bool:
         return True
 
 
-def _speaks_of_image(field: str, *, has_images: bool) -> bool:
+def speaks_of_image(field: str, *, has_images: bool) -> bool:
     """Whether a field's name says that it is an image (or video, or audio)."""
     words = [word.lower() for word in _WORD.findall(field)]
     whole = "".join(words)

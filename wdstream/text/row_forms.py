@@ -127,7 +127,13 @@ def read_row(row: Mapping[str, object], rules: RowRules = DEFAULT_RULES, *, held
             refuse_images_in_text(segment.text, has_images=bool(chosen), is_image_file=rules.is_image_file)
     used = {*image_fields, *text_fields}
     meta = {field: value for field, value in present.items() if field not in used}
-    refuse_unused_images(meta, chosen, metadata_fields=rules.metadata_fields, is_image_file=rules.is_image_file)
+    refuse_unused_images(
+        meta,
+        chosen,
+        metadata_fields=rules.metadata_fields,
+        is_image_file=rules.is_image_file,
+        names_are_metadata=bool(held),
+    )
     return Row(segments=segments, images=tuple(chosen), meta=meta)
 
 
@@ -173,8 +179,8 @@ def _row_images(fields: Mapping[str, object], rules: RowRules) -> tuple[list[str
         pairs = zip(found[first], found[other], strict=False)
         if len(found[first]) != len(found[other]) or not all(are_one_name(a.name, b.name) for a, b in pairs):
             raise RowError(
-                f"images are given both in {first!r} and in {other!r}; keep one, or say that one of them is metadata "
-                f"with --metadata-field {other}"
+                f"images are given both in {first!r} and in {other!r}; keep one",
+                option=f", or say that one of them is metadata with --metadata-field {other}",
             )
     local = [field for field, images in found.items() if not any(is_link(i.name) and i.is_named for i in images)]
     return named, _called(found[local[0] if local else first], fields, rules)
@@ -191,7 +197,7 @@ def _called(images: list[RowImage], fields: Mapping[str, object], rules: RowRule
 
 
 def _is_blank(value: object) -> bool:
-    return isinstance(value, str | bytes) and not value.strip()
+    return isinstance(value, str) and not value.strip()
 
 
 def _is_file_name(value: object, rules: RowRules) -> bool:
@@ -216,10 +222,10 @@ def _chosen_form(fields: Mapping[str, object], *, has_images: bool) -> tuple[str
 def _no_form(fields: Mapping[str, object], texts: Sequence[str]) -> RowError:
     """For a row without a text, or with several `texts`."""
     found = ", ".join(texts or sorted(map(str, fields))) or "no fields"
-    more = "; call the field that holds the text 'text'" if fields else ""
-    more = "; more than one is a text: say with --metadata-field which is metadata" if texts else more
+    more = "; more than one is a text" if texts else "; call the field that holds the text 'text'" if fields else ""
     return RowError(
-        f"expected text (with images), content, messages or conversations, one of them; found {found:.200}{more}"
+        f"expected text (with images), content, messages or conversations, one of them; found {found:.200}{more}",
+        option=": say with --metadata-field which is metadata" if texts else "",
     )
 
 
@@ -267,8 +273,8 @@ def _read_question(row: _Parsed) -> _Found:
 def _read_turns(row: _Parsed, turns: object) -> _Found:
     if row.fields.get("tools"):
         raise RowError(
-            "'tools': definitions of tools are not written out; put them into the text of the system's turn, or say "
-            "that they are metadata with --metadata-field tools"
+            "'tools': definitions of tools are not written out; put them into the text of the system's turn",
+            option=", or say that they are metadata with --metadata-field tools",
         )
     used, turns = with_system(row.fields, turns)
     named: list[RowImage] = []

@@ -20,6 +20,7 @@ _INNER_KEYS = ("source", "inline_data")
 REFERENCE_KEYS = (*_DATA_KEYS, *_NAME_KEYS, *_INNER_KEYS)
 """Keys of an object that is one image, under which the image itself is."""
 _MAX_DEPTH = 16
+_KINDS_OF_OBJECTS = ("O", "U", "S", "T")  # of numpy's types: objects, texts, bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +68,21 @@ def images_of_value(value: object, where: str, depth: int = 0) -> list[RowImage]
         return [_of_text(value, where)]
     if isinstance(value, bytes | bytearray | memoryview):
         return [RowImage(where=where, data=bytes(value))]
-    if isinstance(value, list | tuple):
+    if isinstance(value := plain_list(value), list | tuple):
         return [image for n, inner in enumerate(value) for image in images_of_value(inner, f"{where}[{n}]", depth + 1)]
     if isinstance(value, Mapping):
         return _of_object(value, where, depth)
     if isinstance(value, bool | int | float | complex):
         raise RowError(f"{where} is {value!r:.40}; expected a file name, bytes, a data URI, or an object with one")
     return [RowImage(where=where, picture=value)]
+
+
+def plain_list(value: object) -> object:
+    """An array of objects or texts with one axis, as tables of pandas and Arrow hold lists, as a list; others as is."""
+    kind, shape = getattr(getattr(value, "dtype", None), "kind", None), getattr(value, "shape", None)
+    if kind in _KINDS_OF_OBJECTS and isinstance(shape, tuple) and len(shape) == 1 and hasattr(value, "tolist"):
+        return value.tolist()
+    return value
 
 
 def _of_text(text: str, where: str) -> RowImage:
