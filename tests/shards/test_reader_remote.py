@@ -157,7 +157,7 @@ def test_missing_things_are_not_asked_for_again(server: Server, folder: Path) ->
         shards.read(30)
     assert len(server.requests) <= 2  # fsspec asks for the size by HEAD, then by GET
     (folder / "index" / "index.json").unlink()
-    with pytest.raises(ShardIndexError, match=r"has no index/index\.json: run `wdstream index http"):
+    with pytest.raises(ShardIndexError, match=r"has no index/index\.json: run `wdstream index` on the folder"):
         Shards.open(server.url)
 
 

@@ -150,7 +150,9 @@ class IndexFiles:
             # a folder's is opened again each time: a storage keeps files open, and this one may be replaced
             data = self.storage.read_file(f"{INDEX_FOLDER}/{INDEX_JSON}") if path is None else read_local(path)
         except AbsentFileError as error:
-            remedy = f"run `wdstream index {self._path}`" if path else f"copy {INDEX_FOLDER}/ of the folder, too"
+            remedy = f"run `wdstream index {self._path}`"
+            if path is None:
+                remedy = f"run `wdstream index` on the folder that it was copied from, and copy {INDEX_FOLDER}/, too"
             raise ShardIndexError(f"{self._path} has no {INDEX_FOLDER}/{INDEX_JSON}: {remedy}") from error
         return catalog_from_json(data, f"{self._path}/{INDEX_FOLDER}/{INDEX_JSON}", str(self._path))
 
