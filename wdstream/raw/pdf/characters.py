@@ -1,7 +1,7 @@
 """The characters of a PDF page as arrays, read from PDFium with as few calls per character as it allows."""
 
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
@@ -108,10 +108,10 @@ def _in_order(handles: NDArray[np.uint64]) -> tuple[tuple[int, ...], list[int], 
     return tuple(found[order].tolist()), first[order].tolist(), rank[number]
 
 
-def read_boxes(text_page: Any, num_characters: int, to_pixels: NDArray[np.float64]) -> NDArray[np.float32]:
-    """(n, 4) boxes of the characters, as `PageCharacters.boxes`; arguments as `read_characters`."""
-    boxes = np.zeros((num_characters, 4))  # left, right, bottom, top, as PDFium writes them
-    deque(map(pdfium_calls().box, repeat(address(text_page.raw)), range(num_characters), *_places(boxes)), maxlen=0)
+def read_boxes(text_page: Any, numbers: Sequence[int], to_pixels: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(k, 4) boxes of the characters of these numbers, as `PageCharacters.boxes`; arguments as `read_characters`."""
+    boxes = np.zeros((len(numbers), 4))  # left, right, bottom, top, as PDFium writes them
+    deque(map(pdfium_calls().box, repeat(address(text_page.raw)), numbers, *_places(boxes)), maxlen=0)
     return boxes_in_pixels(boxes, to_pixels)
 
 

@@ -82,8 +82,8 @@ def _text_of(
     It is PDFium's own where all characters count and nothing has to be looked at one by one.
     """
     is_plain = keep.all() and not annotations and order == "file"
-    if is_plain and is_sign(layer.text_codes, "any").any():  # boxes of characters take their time
-        is_plain = not may_have_accents_apart(layer.codes, layer.boxes)
+    if is_plain and is_sign(layer.text_codes, "any").any():
+        is_plain = not may_have_accents_apart(layer.codes, lambda numbers: layer.boxes_of(numbers.tolist()))
     if is_plain and not layer.has_unmapped and not needs_places(layer.text_codes):
         return layer.text, mapped_share_of_text(layer.text)
     fonts = read_fonts(layer.characters)

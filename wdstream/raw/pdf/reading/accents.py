@@ -6,7 +6,7 @@ an accent next to a letter, as `^` in code or in the table of a font, stays what
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +26,8 @@ _TOUCHING = 0.02  # of the em: an accent under a letter may reach into it
 _WIDEST, _WIDER = 0.62, 1.35  # of the em, and of the letter's width: wider ones are over several letters
 _WORD_GAP = 0.17  # of the em: more between two letters is a space
 _LINE_GAP = 2.0  # of the em: more between two characters of one height is a line end
+_TALL = 3.0  # of the height of a letter: no font is larger
+_MOST_PAIRS = 400_000
 _SPACE, _LINE_FEED, _RETURN = 0x20, 0x0A, 0x0D
 
 
@@ -89,19 +91,52 @@ class _Pairs:
         return np.where(is_sign(signs, "over") & self.over(), 1, np.where(is_under, -1, 0)).astype(np.int8)
 
 
-def may_have_accents_apart(codes: NDArray[np.uint32], boxes: Boxes) -> bool:
-    """Whether some of these characters, (n,) codes and (n, 4) boxes, could be accents of letters next to them."""
+def may_have_accents_apart(codes: NDArray[np.uint32], boxes_of: Callable[[NDArray[np.intp]], Boxes]) -> bool:
+    """Whether some of these characters could be accents of letters.
+
+    Args:
+        codes: (n,) their code points.
+        boxes_of: gives the (k, 4) boxes of the characters of these numbers; each takes its time, so few are asked for.
+    """
     signs = np.flatnonzero(is_sign(codes, "any"))
-    if not is_sign(codes[signs], "common").all():
+    is_common = is_sign(codes[signs], "common")
+    return _is_over_any_letter(codes, signs[~is_common], boxes_of) or _is_over_next(codes, signs[is_common], boxes_of)
+
+
+def _is_over_any_letter(
+    codes: NDArray[np.uint32], signs: NDArray[np.intp], boxes_of: Callable[[NDArray[np.intp]], Boxes]
+) -> bool:
+    """Whether one of these signs, by number, is over or under a letter of the page."""
+    if not len(signs):
+        return False
+    letters = np.flatnonzero(_is_letter(codes))
+    if len(signs) * len(letters) > _MOST_PAIRS:
         return True
-    printed = np.flatnonzero(boxes[:, 2] > boxes[:, 0])
-    signs = signs[boxes[signs, 2] > boxes[signs, 0]]
-    at = np.searchsorted(printed, signs)
-    for step in (1, -1):
-        others = printed[np.clip(at + step, 0, len(printed) - 1)]
-        pairs = _Pairs(boxes[signs], boxes[others], 2.5 * (boxes[others, 3] - boxes[others, 1]), np.True_)
-        near = pairs.places(codes[signs]) != 0
-        if near.any() and _is_letter(codes[others[near]]).any():
+    boxes, own = boxes_of(letters), boxes_of(signs)
+    ems = _TALL * (boxes[:, 3] - boxes[:, 1])
+    for sign, box in zip(signs.tolist(), own, strict=True):
+        pairs = _Pairs(np.repeat(box[None], len(letters), axis=0), boxes, ems, np.False_)
+        if pairs.places(np.full(len(letters), codes[sign])).any():
+            return True
+    return False
+
+
+def _is_over_next(
+    codes: NDArray[np.uint32], signs: NDArray[np.intp], boxes_of: Callable[[NDArray[np.intp]], Boxes]
+) -> bool:
+    """Whether one of these signs, by number, is over or under the letter before or after it."""
+    if not len(signs):
+        return False
+    solid = np.flatnonzero(codes > _SPACE)
+    at = np.searchsorted(solid, signs)
+    next_to = solid[np.clip(at + np.array([[1], [-1]]), 0, len(solid) - 1)]
+    boxes, own = boxes_of(next_to.reshape(-1)).reshape(2, -1, 4), boxes_of(signs)
+    if not (boxes[..., 2] > boxes[..., 0]).all():
+        return True  # what is next to them is not printed
+    for numbers, letters in zip(next_to, boxes, strict=True):
+        pairs = _Pairs(own, letters, _TALL * (letters[:, 3] - letters[:, 1]), np.True_)
+        near = (pairs.places(codes[signs]) != 0) & (own[:, 2] > own[:, 0])
+        if near.any() and _is_letter(codes[numbers[near]]).any():
             return True
     return False
 
@@ -126,7 +161,9 @@ def _is_letter(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """(n,) which are letters of scripts that take such accents: Latin, Greek, Cyrillic, those of formulas."""
     in_block = (codes < 0x590) | (codes >= 0x1E00) & (codes < 0x2000) | (codes >= 0x1D400) & (codes < 0x1D800)
     found = np.zeros(len(codes), np.bool_)
-    found[in_block] = [chr(code).isalpha() and unicodedata.category(chr(code)) != "Lm" for code in codes[in_block]]
+    kinds, kind = np.unique(codes[in_block], return_inverse=True)
+    is_letter = [chr(code).isalpha() and unicodedata.category(chr(code)) != "Lm" for code in kinds.tolist()]
+    found[in_block] = np.array(is_letter, np.bool_)[kind]
     return found
 
 
@@ -149,6 +186,7 @@ def _letters_of(
     letters = np.flatnonzero(is_letter)
     if not len(letters):
         return {}
+    reach = characters.objects.font_sizes[characters.object_number[letters]]  # an em; none is further from its letter
     places = np.searchsorted(others, signs)
     beside = [others[np.clip(places + shift, 0, len(others) - 1)] for shift in (0, -1)]
     found: dict[int, list[_Accent]] = {}
@@ -158,9 +196,20 @@ def _letters_of(
             characters, boxes, number, int(beside[0][at])
         )
         if accent is None and not is_sign(codes[number : number + 1], "common")[0]:
-            accent = _best(characters, boxes, number, letters)
+            accent = _best(characters, boxes, number, letters[_are_near(boxes[letters], boxes[number], reach)])
         if accent is not None:
             found.setdefault(accent[0], []).append(accent[1])
+    return found
+
+
+def _are_near(boxes: Boxes, box: Boxes, reach: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(k,) which of these boxes are so near to one, (4,), that more has to be asked."""
+    found: NDArray[np.bool_] = (
+        (boxes[:, 0] <= box[2] + reach)
+        & (boxes[:, 2] >= box[0] - reach)
+        & (boxes[:, 1] <= box[3] + reach)
+        & (boxes[:, 3] >= box[1] - reach)
+    )
     return found
 
 
