@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from tests.helpers.jobs import Tree, children_of
+from tests.helpers.jobs import Tree, children_of, workers_of
 from tests.helpers.paths import DATA
 from wdstream.errors import ConfigError, WdstreamError
 from wdstream.make_shards import MakeShardsOptions, make_shards, progress_bar
@@ -216,7 +216,7 @@ def test_a_process_that_is_killed_costs_nothing(
 
     def kill_once(state: MakeShardsProgress) -> None:
         if state.stage == "making shards" and state.pages_done >= 3 and not killed:
-            killed.extend(sorted({*children_of(os.getpid())} - {*others})[:1])
+            killed.extend(sorted({*workers_of(os.getpid())} - {*others})[:1])
             os.kill(killed[0], signal.SIGKILL)
 
     options = MakeShardsOptions(workers=1, pages_per_shard=100)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.jobs import Tree, children_of
+from tests.helpers.jobs import Tree, workers_of
 from tests.helpers.waiting import wait_until
 from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.testing import make_pages
@@ -66,11 +66,6 @@ def wait_for(process: "subprocess.Popen[str]", word: str) -> None:
     raise AssertionError(f"the process ended without saying {word!r}")
 
 
-def is_worker(pid: int) -> bool:
-    """Whether a process has become a worker; before, it is still a copy of its parent."""
-    return b"worker_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-
-
 def wait_until_gone(pids: list[int]) -> None:
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), f"the end of the workers {pids}")
 
@@ -90,7 +85,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(
     for stop_at in (0, 3, 7, 11):
         with started(small_raw, out, stop_at) as process:
             wait_for(process, "waiting")
-            workers = children_of(process.pid)
+            workers = workers_of(process.pid)
             process.kill()
         wait_until_gone(workers)
     with started(small_raw, out, -1) as process:
@@ -113,8 +108,8 @@ def test_a_new_run_right_after_a_kill_waits_for_the_old_workers(
 def test_a_process_that_is_stopped_while_it_starts_ends_with_its_parent(small_raw: Path, tmp_path: Path) -> None:
     """Else it would hold the lock of the folder forever: it sees neither the end of its stdin nor any other sign."""
     with started(small_raw, tmp_path / "out", 4) as process:
-        wait_until(lambda: any(map(is_worker, children_of(process.pid))), "the first worker")
-        worker = next(filter(is_worker, children_of(process.pid)))
+        wait_until(lambda: bool(workers_of(process.pid)), "the first worker")
+        worker = workers_of(process.pid)[0]
         os.kill(worker, signal.SIGSTOP)
     wait_until_gone([worker])
     options = MakeShardsOptions(workers=1, pages_per_shard=3)
@@ -136,7 +131,7 @@ def test_two_runs_on_one_output_are_refused(small_raw: Path, tmp_path: Path, mon
 def test_an_interrupt_says_how_to_continue(small_raw: Path, tmp_path: Path) -> None:
     with started(small_raw, tmp_path / "out", 4) as process:
         wait_for(process, "waiting")
-        workers = children_of(process.pid)
+        workers = workers_of(process.pid)
         os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers too
         wait_for(process, "stopped; run the same command again and it continues: ")
         assert process.wait() == 130

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.jobs import Tree, children_of
+from tests.helpers.jobs import Tree, workers_of
 from tests.helpers.waiting import wait_until
 from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.make_shards import process as workers_process
@@ -54,12 +54,12 @@ def running(raw: Path, out: Path, *settings: str) -> Iterator["subprocess.Popen[
 
 def at_pages(times: int, strike: Callable[[list[int]], None]) -> Callable[[MakeShardsProgress], None]:
     """Strike the workers of this process when pages begin, this many times."""
-    others, left, calls = {*children_of(os.getpid())}, [times], itertools.count()
+    others, left, calls = {*workers_of(os.getpid())}, [times], itertools.count()
 
     def on_progress(state: MakeShardsProgress) -> None:
         if state.stage == "making shards" and next(calls) % 3 == 1 and left[0]:
             left[0] -= 1
-            strike(sorted({*children_of(os.getpid())} - others))
+            strike(sorted({*workers_of(os.getpid())} - others))
 
     return on_progress
 
@@ -96,11 +96,11 @@ def test_a_stopped_worker_is_replaced_and_its_page_is_tried_again(
 def test_processes_that_are_killed_before_their_first_job(
     small_raw: Path, tmp_path: Path, undisturbed: Tree, tree_of: Callable[[Path], Tree]
 ) -> None:
-    others, killed, is_over = {*children_of(os.getpid())}, set[int](), threading.Event()
+    others, killed, is_over = {*workers_of(os.getpid())}, set[int](), threading.Event()
 
     def kill_the_first() -> None:
         while len(killed) < 4 and not is_over.wait(0.002):
-            for worker in {*children_of(os.getpid())} - others - killed:
+            for worker in {*workers_of(os.getpid())} - others - killed:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(worker, signal.SIGKILL)
                 killed.add(worker)
@@ -122,11 +122,11 @@ def test_processes_that_are_stopped_before_their_first_message(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(workers_process, "_LEAST_SILENCE_S", 8.0)
-    others, stopped, is_over = {*children_of(os.getpid())}, set[int](), threading.Event()
+    others, stopped, is_over = {*workers_of(os.getpid())}, set[int](), threading.Event()
 
     def stop_the_first() -> None:
         while len(stopped) < 2 and not is_over.wait(0.002):
-            for worker in {*children_of(os.getpid())} - others - stopped:
+            for worker in {*workers_of(os.getpid())} - others - stopped:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(worker, signal.SIGSTOP)
                 stopped.add(worker)
@@ -169,7 +169,7 @@ def test_a_pause_of_three_minutes(
 
 def disturb(chance: random.Random, process: "subprocess.Popen[bytes]") -> str:
     """One of: a worker killed, a worker stopped for good, all stopped for longer than the limit, the job killed."""
-    workers = children_of(process.pid)
+    workers = workers_of(process.pid)
     what = chance.choice(["kill a worker"] * 5 + ["stop a worker", "pause", "kill the job"])
     with contextlib.suppress(ProcessLookupError):
         if what == "pause":
