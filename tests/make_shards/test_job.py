@@ -356,13 +356,3 @@ def test_the_summary_and_the_progress_bar(small_raw: Path, tmp_path: Path) -> No
     for piece in ("image", "pdf", "rows", "no text", "pages/s", "1 quarantined", "6 images left to the rows"):
         assert piece in shown
     assert np.isclose(report.num_bytes, sum(path.stat().st_size for path in (tmp_path / "out").glob("*.tar")))
-
-
-def test_shards_of_an_earlier_wdstream_are_named(small_raw: Path, tmp_path: Path) -> None:
-    options = MakeShardsOptions(workers=1, pages_per_shard=7)
-    assert "earlier wdstream" not in " ".join(make_shards(small_raw, tmp_path, options=options).remarks)
-    record = tmp_path / ".make-shards/shard-000001.json"
-    tree = json.loads(record.read_bytes())
-    record.write_text(json.dumps({name: value for name, value in tree.items() if name not in ("items", "read")}))
-    remark = make_shards(small_raw, tmp_path, options=options).remarks[0]
-    assert remark.startswith("1 of 2 shards were made by an earlier wdstream, whose labels are by other rules (text")

@@ -93,24 +93,33 @@ def test_a_stopped_worker_is_replaced_and_its_page_is_tried_again(
     assert report.given_up == 0
 
 
+@contextlib.contextmanager
+def strike_at_first_workers(number: int, sign: signal.Signals) -> Iterator[None]:
+    """Send a signal to each of the first workers as soon as it is one, in the block."""
+    others, struck, is_over = {*workers_of(os.getpid())}, set[int](), threading.Event()
+
+    def strike() -> None:
+        while len(struck) < number and not is_over.wait(0.002):
+            for worker in {*workers_of(os.getpid())} - others - struck:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, sign)
+                struck.add(worker)
+
+    thread = threading.Thread(target=strike)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+    assert len(struck) == number
+
+
 def test_processes_that_are_killed_before_their_first_job(
     small_raw: Path, tmp_path: Path, undisturbed: Tree, tree_of: Callable[[Path], Tree]
 ) -> None:
-    others, killed, is_over = {*workers_of(os.getpid())}, set[int](), threading.Event()
-
-    def kill_the_first() -> None:
-        while len(killed) < 4 and not is_over.wait(0.002):
-            for worker in {*workers_of(os.getpid())} - others - killed:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(worker, signal.SIGKILL)
-                killed.add(worker)
-
-    thread = threading.Thread(target=kill_the_first)
-    thread.start()
-    make_shards(small_raw, tmp_path / "out", options=OPTIONS)
-    is_over.set()
-    thread.join()
-    assert len(killed) == 4
+    with strike_at_first_workers(4, signal.SIGKILL):
+        make_shards(small_raw, tmp_path / "out", options=OPTIONS)
     assert tree_of(tmp_path / "out") == undisturbed
 
 
@@ -122,21 +131,8 @@ def test_processes_that_are_stopped_before_their_first_message(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(workers_process, "_LEAST_SILENCE_S", 8.0)
-    others, stopped, is_over = {*workers_of(os.getpid())}, set[int](), threading.Event()
-
-    def stop_the_first() -> None:
-        while len(stopped) < 2 and not is_over.wait(0.002):
-            for worker in {*workers_of(os.getpid())} - others - stopped:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(worker, signal.SIGSTOP)
-                stopped.add(worker)
-
-    thread = threading.Thread(target=stop_the_first)
-    thread.start()
-    make_shards(small_raw, tmp_path / "out", options=OPTIONS.replace(time_limit=8))
-    is_over.set()
-    thread.join()
-    assert len(stopped) == 2
+    with strike_at_first_workers(2, signal.SIGSTOP):
+        make_shards(small_raw, tmp_path / "out", options=OPTIONS.replace(time_limit=8))
     assert tree_of(tmp_path / "out") == undisturbed
 
 

@@ -234,7 +234,7 @@ def finish(
     quarantined = sorted({*quarantined, *unnamed})
     write_lines(out / QUARANTINE, [entry.to_json() for entry in quarantined])
     full = [record for record in records if record.samples]
-    remarks = _of_before(full) + _write_index(out, full, counter)
+    remarks = _write_index(out, full, counter)
     pages: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
     for record in full:
@@ -260,18 +260,6 @@ def finish(
         remarks=remarks,
         pages_made=made.pages,
         seconds=time.monotonic() - started,
-    )
-
-
-def _of_before(records: Sequence[ShardRecord]) -> tuple[str, ...]:
-    """A remark on shards of before records named the pages they were made from: their labels followed other rules."""
-    old = sum(not record.items for record in records)
-    if not old:
-        return ()
-    return (
-        f"{old:,} of {len(records):,} shards were made by an earlier wdstream, whose labels are by other rules (text "
-        "that is not seen on a PDF page, images that a row does not use), and changes of their input are not noticed: "
-        "start again with --overwrite, or in another folder",
     )
 
 

@@ -86,19 +86,43 @@ class Finding:
 
 
 @dataclass(slots=True, kw_only=True)
-class VerifyReport:
-    """What verify read and found.
+class ReadCounts:
+    """What was read of one tar, or of several.
 
     Attributes:
-        path: folder or URL of the shards.
-        is_deep: whether images were decoded.
-        num_shards: tars that were read.
         num_samples: samples that were read.
         num_images: their images.
         num_without_image: samples of text alone.
         num_left_out: further samples, which the index leaves out for the reasons in `index/left_out.jsonl`.
         num_bytes: of the tars.
         scripts: samples by the script of their text, as ISO 15924 codes.
+    """
+
+    num_samples: int = 0
+    num_images: int = 0
+    num_without_image: int = 0
+    num_left_out: int = 0
+    num_bytes: int = 0
+    scripts: Counter[str] = field(default_factory=Counter)
+
+    def add_counts(self, other: "ReadCounts") -> None:
+        """Add what was read elsewhere."""
+        self.num_samples += other.num_samples
+        self.num_images += other.num_images
+        self.num_without_image += other.num_without_image
+        self.num_left_out += other.num_left_out
+        self.num_bytes += other.num_bytes
+        self.scripts += other.scripts
+
+
+@dataclass(slots=True, kw_only=True)
+class VerifyReport(ReadCounts):
+    """What verify read and found.
+
+    Attributes:
+        path: folder or URL of the shards.
+        is_deep: whether images were decoded.
+        num_shards: tars that were read.
         counts: findings by kind.
         findings: by kind in the order of KINDS, then by place; at most MAX_KEPT of a kind.
     """
@@ -106,12 +130,6 @@ class VerifyReport:
     path: str
     is_deep: bool
     num_shards: int = 0
-    num_samples: int = 0
-    num_images: int = 0
-    num_without_image: int = 0
-    num_left_out: int = 0
-    num_bytes: int = 0
-    scripts: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
 

@@ -112,11 +112,6 @@ def _in_order(pool: ProcessPoolExecutor, tasks: Iterator[TarTask], ahead: int) -
 
 def _count(report: VerifyReport, table: PageTable, result: TarResult) -> None:
     report.num_shards += 1
-    report.num_samples += result.num_samples
-    report.num_images += result.num_images
-    report.num_without_image += result.num_without_image
-    report.num_left_out += result.num_left_out
-    report.num_bytes += result.num_bytes
-    report.scripts += result.scripts
+    report.add_counts(result)
     report.add(result.findings)
     table.add(result.name, result.keys, result.marks)

@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -28,7 +27,7 @@ from wdstream.shards.writer import SampleEntry
 from wdstream.storage.local import ByteRange, Storage, read_local
 from wdstream.storage.remote import open_storage
 from wdstream.text.script import script_of
-from wdstream.verify.findings import Finding
+from wdstream.verify.findings import Finding, ReadCounts
 from wdstream.verify.options import VerifyOptions
 from wdstream.verify.page_check import PageMarks, all_text, marks_of, odd_text, opened_images
 
@@ -59,26 +58,17 @@ class TarTask:
 
 
 @dataclass(slots=True, kw_only=True)
-class TarResult:
+class TarResult(ReadCounts):
     """What was read and found in a tar.
 
     Attributes:
         name: of the tar.
         findings: in the order of the tar.
-        num_samples: samples that were read; `num_images`, `num_without_image` and `scripts` are of these.
-        num_left_out: further samples, which the index leaves out.
-        num_bytes: of the tar.
         keys: of the samples that can be compared; `marks` are theirs.
     """
 
     name: str
     findings: list[Finding] = field(default_factory=list)
-    num_samples: int = 0
-    num_images: int = 0
-    num_without_image: int = 0
-    num_left_out: int = 0
-    num_bytes: int = 0
-    scripts: Counter[str] = field(default_factory=Counter)
     keys: list[str] = field(default_factory=list)
     marks: list[PageMarks] = field(default_factory=list)
 
