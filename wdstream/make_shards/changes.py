@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from wdstream.errors import PageError
 from wdstream.make_shards.jobs import Job
 from wdstream.make_shards.record import STATE_FOLDER, load_record
-from wdstream.raw.reading import file_digest, is_of_lines, lines_digest
-from wdstream.raw.row_lines import numbered_lines
+from wdstream.raw.reading import file_digest, is_of_lines
+from wdstream.raw.registry import source_of_kind
 from wdstream.raw.source import PageRange
 from wdstream.storage.atomic import atomic_write
 from wdstream.storage.json_lines import read_lines
@@ -125,9 +125,8 @@ def _digest_of(path: Path) -> str | None:
 
 
 def _digest_of_lines(raw: Path, item: PageRange) -> str | None:
-    lines = numbered_lines(raw / item.file.path, item.file.marks, item.first, item.count)
     try:
-        return lines_digest((number, line or b"") for number, line in lines)
+        return source_of_kind(item.file.kind).rows_digest(item, raw / item.file.path)
     except (OSError, PageError):
         return None
 

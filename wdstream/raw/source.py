@@ -142,6 +142,15 @@ class Source(ABC):
             OSError: as well.
         """
 
+    def rows_digest(self, pages: PageRange, path: Path) -> str | None:
+        """The digest of the rows of a range, as `note_line` noted them; None where pages are made of whole files.
+
+        Raises:
+            PageError: the file cannot be read.
+            OSError: as well.
+        """
+        return None
+
     @abstractmethod
     def open(self, pages: PageRange, path: Path, settings: RawSettings) -> AbstractContextManager[PageReader]:
         """Open a file, for a block, to read a range of its pages.

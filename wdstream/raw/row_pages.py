@@ -1,0 +1,144 @@
+"""Rows of a file as pages: what every kind of file of rows shares, however its rows are found.
+
+A kind finds rows by number (`RowFileSource.rows`). Here a row becomes a page: its form is read, its images are taken
+from the row or from files next to it (row_files.py), it gets its key, and where it is from.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from wdstream.errors import PageError, RowError, SourceError
+from wdstream.raw.images import read_file, store_image
+from wdstream.raw.reading import lines_digest, note_line
+from wdstream.raw.row_files import is_image_file, resolve_image
+from wdstream.raw.settings import RawSettings
+from wdstream.raw.source import PageRange, RawFile, Source, StoredImage, StoredPage, require_text
+from wdstream.records import Page, TextSegment
+from wdstream.text.characters import replace_surrogates
+from wdstream.text.row_fields import DECLARED_FIELD
+from wdstream.text.row_forms import Row, RowRules, read_row
+from wdstream.text.row_images import RowImage
+
+
+class FileRow(Protocol):
+    """One row as its file gives it."""
+
+    def content(self) -> bytes:
+        """What it was made from, for its digest."""
+
+    def fields(self) -> Mapping[str, object] | None:
+        """Its fields; None for a blank line.
+
+        Raises:
+            PageError: it cannot be read.
+        """
+
+
+class RowFileSource(Source):
+    """A kind of file whose pages are rows."""
+
+    names_images: ClassVar[bool] = True
+
+    @abstractmethod
+    def rows(self, pages: PageRange, path: Path) -> Iterator[tuple[int, FileRow]]:
+        """The rows of a range by number, from its first.
+
+        Raises:
+            PageError: the file cannot be read further.
+            OSError: as well.
+        """
+
+    @contextmanager
+    def open(self, pages: PageRange, path: Path, settings: RawSettings) -> Iterator["_RowReader"]:
+        """Read the rows of the range one after the other."""
+        yield _RowReader(self.rows(pages, path), RowPages(pages.file, path, settings), path)
+
+    def rows_digest(self, pages: PageRange, path: Path) -> str | None:
+        """The digest of the rows of a range."""
+        return lines_digest((number, row.content()) for number, row in self.rows(pages, path))
+
+
+class RowPages:
+    """Makes pages of the rows of one file.
+
+    Args:
+        file: that the rows are from.
+        path: of that file.
+        settings: how.
+    """
+
+    def __init__(self, file: RawFile, path: Path, settings: RawSettings) -> None:
+        self._file = file
+        self._folder = path.parent
+        self._settings = settings
+        self._rules = RowRules(
+            placeholder=settings.placeholder,
+            chat_loss=settings.chat_loss,
+            metadata_fields=frozenset(settings.metadata_fields),
+            is_image_file=self._is_image_file,
+        )
+
+    def page(self, number: int, fields: Mapping[str, object]) -> StoredPage:
+        """Row `number` of the file.
+
+        Raises:
+            PageError: it cannot become a page.
+        """
+        row = read_row(fields, self._rules)
+        text = "".join(segment.text for segment in row.segments if isinstance(segment, TextSegment))
+        require_text(text, "the row holds none", self._settings)
+        images = [self._stored(image) for image in row.images]
+        page = Page(
+            key=self._file.page_key(number, digits=6),
+            images=tuple(image.data for image in images),
+            segments=row.segments,
+            meta={"source": replace_surrogates(self._file.path), "line": number, **row.meta, **self._declared(row)},
+        )
+        extensions, sizes = (tuple(image.extension for image in images), tuple(image.size for image in images))
+        return StoredPage(page=page, extensions=extensions, sizes=sizes)
+
+    def _declared(self, row: Row) -> dict[str, object]:
+        """Which fields of a row without an image are metadata by the settings: whoever reads it would refuse it."""
+        fields = sorted(self._rules.metadata_fields.intersection(row.meta))
+        return {DECLARED_FIELD: fields} if fields and not row.images else {}
+
+    def _stored(self, image: RowImage) -> StoredImage:
+        try:
+            if image.data is not None:
+                return store_image(image.data, self._settings)
+            path = resolve_image(self._folder, image.name, allow_outside=self._settings.allow_outside_images)
+            return store_image(read_file(path), self._settings)
+        except RowError:
+            raise
+        except PageError as error:
+            raise RowError(f"image {image.name or image.where!r}: {error}") from error
+
+    def _is_image_file(self, name: str) -> bool:
+        return is_image_file(self._folder, name)
+
+
+class _RowReader:
+    """Rows as samples, with their images."""
+
+    def __init__(self, rows: Iterator[tuple[int, FileRow]], pages: RowPages, path: Path) -> None:
+        self._rows = rows
+        self._pages = pages
+        self._path = path
+
+    def read(self, number: int) -> StoredPage | None:
+        row = self._row(number)
+        note_line(self._path, number, row.content())
+        fields = row.fields()
+        return None if fields is None else self._pages.page(number, fields)
+
+    def _row(self, number: int) -> FileRow:
+        try:
+            for row_number, row in self._rows:
+                if row_number == number:
+                    return row
+        except OSError as error:
+            raise SourceError(f"file cannot be read: {error.strerror or error}") from error
+        raise SourceError(f"file ends before line {number}; it was cut after its lines were counted")
