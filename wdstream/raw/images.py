@@ -18,7 +18,6 @@ from wdstream.pixels.header import image_header, pillow_header
 from wdstream.pixels.pillow import open_image, sniff_format, to_grey_or_rgb, unreadable
 from wdstream.raw.reading import limits, read_bytes
 from wdstream.raw.settings import RawSettings
-from wdstream.raw.sidecar import Sidecars
 from wdstream.raw.source import (
     PageRange,
     Source,
@@ -27,6 +26,8 @@ from wdstream.raw.source import (
     page_of_image,
     require_text,
 )
+from wdstream.raw.texts.page_text import TEXT_FILE, FoundText
+from wdstream.raw.texts.sidecar import Sidecars
 from wdstream.text.characters import replace_surrogates
 
 if TYPE_CHECKING:
@@ -75,12 +76,22 @@ class _ImageReader:
         self._sidecars = Sidecars(path, ImageSource.suffixes, self._file.num_pages)
 
     def read(self, number: int) -> StoredPage:
-        text = self._sidecars.text(number) or ""
-        require_text(text, "no text file beside it", self._settings)
-        meta: dict[str, object] = {"source": replace_surrogates(self._file.path)}
+        found = self._sidecars.text(number)
+        require_text(found.text if found else "", "no text file beside it", self._settings)
         if self._tiff is None:
-            return page_of_image(self._file.stem, store_image(read_file(self._path), self._settings), text, meta)
-        return page_of_image(self._file.page_key(number), self._tiff.page(number), text, meta | {"page": number})
+            key, image = self._file.stem, store_image(read_file(self._path), self._settings)
+        else:
+            key, image = self._file.page_key(number), self._tiff.page(number)
+        meta: dict[str, object] = {"source": replace_surrogates(self._file.path)}
+        if self._tiff is not None:
+            meta["page"] = number
+        return page_of_image(key, image, found.text if found else "", meta | self._text_meta(found, image))
+
+    def _text_meta(self, found: FoundText | None, image: StoredImage) -> dict[str, object]:
+        """What is known of a text; that it is from a text file goes without saying."""
+        if found is None or found.meta.get("text_from") == TEXT_FILE:
+            return {}
+        return found.on_image(image.size, check_size=self._settings.check_text_size)
 
 
 def read_file(path: Path) -> bytes:

@@ -23,8 +23,8 @@ from pathlib import Path
 from wdstream.errors import ConfigError
 from wdstream.raw.folders import LEADS_OUT, Folder, FolderWalk
 from wdstream.raw.registry import known_suffixes, source_of_file, without_suffix
-from wdstream.raw.sidecar import find_sidecars
 from wdstream.raw.source import RawFile, Source
+from wdstream.raw.texts.sidecar import find_sidecars
 from wdstream.text.characters import short_name
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_/-]")

@@ -34,6 +34,8 @@ class RawSettings(Settings):
     min_mapped: float = Field(default=0.98, ge=0, le=1)
     """Share of a PDF page's text whose fonts must map it to Unicode, by their own word or by what it says; a page with
     less is quarantined."""
+    check_text_size: bool = True
+    """Quarantine a page whose text file says that its picture has other proportions: it is the text of another one."""
     keep_empty: bool = False
     """Keep pages without text, which are quarantined otherwise."""
     allow_outside_images: bool = False

@@ -7,8 +7,8 @@ from wdstream.errors import SourceError
 from wdstream.raw.pdf.document import PdfFile, PdfPage, stored_jpeg
 from wdstream.raw.pdf.shown_text import ShownText, read_shown_text, whole_layer
 from wdstream.raw.settings import RawSettings
-from wdstream.raw.sidecar import Sidecars
 from wdstream.raw.source import PageRange, StoredImage, StoredPage, page_of_image, require_text
+from wdstream.raw.texts.sidecar import Sidecars
 from wdstream.text.characters import normalise_text, replace_surrogates, unreadable_share
 
 
@@ -49,7 +49,8 @@ class PdfReader:
             if sidecar is None:
                 image, found = self._drawn_with_text(page, scale)
             else:
-                found = ShownText(text=sidecar, meta={"text_from": "text file"})
+                meta = sidecar.on_image(page.pixel_size(scale), check_size=settings.check_text_size)
+                found = ShownText(text=sidecar.text, meta=meta)
                 with page.drawn(scale) as pixels:
                     image = stored_jpeg(pixels, settings.jpeg_quality)
         meta = {"source": replace_surrogates(self._file.path), "page": number, **found.meta}

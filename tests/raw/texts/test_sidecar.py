@@ -7,7 +7,13 @@ from wdstream.errors import SourceError
 from wdstream.raw.reading import reading
 from wdstream.raw.registry import known_suffixes
 from wdstream.raw.settings import RawSettings
-from wdstream.raw.sidecar import Sidecars
+from wdstream.raw.texts.sidecar import Sidecars
+
+
+def text_of(texts: Sidecars, page: int) -> str | None:
+    found = texts.text(page)
+    assert found is None or found.meta == {"text_from": "text file"}
+    return found.text if found else None
 
 
 def sidecars(path: Path, num_pages: int) -> Sidecars:
@@ -16,30 +22,30 @@ def sidecars(path: Path, num_pages: int) -> Sidecars:
 
 def test_one_page(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_bytes("\ufeffline one\r\nline two\r\n\f".encode())
-    assert sidecars(tmp_path / "x.tif", 1).text(1) == "line one\nline two"
+    assert text_of(sidecars(tmp_path / "x.tif", 1), 1) == "line one\nline two"
     (tmp_path / "x.tif.txt").write_text("its own")
-    assert sidecars(tmp_path / "x.tif", 1).text(1) == "its own"
-    assert sidecars(tmp_path / "y.tif", 1).text(1) is None
+    assert text_of(sidecars(tmp_path / "x.tif", 1), 1) == "its own"
+    assert text_of(sidecars(tmp_path / "y.tif", 1), 1) is None
 
 
 def test_pages_by_form_feed_and_by_number(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("one\n\ftwo\n\f\fnot reached")
     (tmp_path / "x.2.txt").write_text("two, better")
     texts = sidecars(tmp_path / "x.pdf.gz", 4)
-    assert [texts.text(page) for page in (1, 2, 3, 4)] == ["one", "two, better", "", "not reached"]
+    assert [text_of(texts, page) for page in (1, 2, 3, 4)] == ["one", "two, better", "", "not reached"]
 
 
 def test_a_count_that_does_not_match_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("one\ftwo\f")
     with pytest.raises(SourceError, match=r"x\.txt holds the text of 2 pages .* x\.tif has 3 pages"):
-        sidecars(tmp_path / "x.tif", 3).text(1)
+        text_of(sidecars(tmp_path / "x.tif", 3), 1)
 
 
 def test_a_name_as_long_as_names_can_be(tmp_path: Path) -> None:
     name = "x" * 251
     (tmp_path / f"{name}.txt").write_text("its text")
-    assert sidecars(tmp_path / f"{name}.tif", 1).text(1) == "its text", "no name has room for .1.txt"
-    assert sidecars(tmp_path / f"{'y' * 251}.tif", 1).text(1) is None
+    assert text_of(sidecars(tmp_path / f"{name}.tif", 1), 1) == "its text", "no name has room for .1.txt"
+    assert text_of(sidecars(tmp_path / f"{'y' * 251}.tif", 1), 1) is None
 
 
 def test_a_link_that_leads_out_and_a_text_that_is_too_long(tmp_path: Path) -> None:
@@ -53,9 +59,9 @@ def test_a_link_that_leads_out_and_a_text_that_is_too_long(tmp_path: Path) -> No
             SourceError, match=r"x\.txt is a link that leads out of the folder; allow it with --allow-outside-links"
         ),
     ):
-        texts.text(1)
+        text_of(texts, 1)
     with reading(tmp_path / "raw", RawSettings(allow_outside_links=True)) as read:
-        assert texts.text(1) == "not for the shards"
+        assert text_of(texts, 1) == "not for the shards"
         assert [*read.take()] == ["x.txt"]
     (tmp_path / "raw/x.txt").unlink()
     (tmp_path / "raw/x.txt").write_text("long")
@@ -63,20 +69,20 @@ def test_a_link_that_leads_out_and_a_text_that_is_too_long(tmp_path: Path) -> No
         reading(tmp_path / "raw", RawSettings(max_text_bytes=3)),
         pytest.raises(SourceError, match=r"x\.txt of 4 bytes is above the limit of 3 \(--max-text-bytes\)"),
     ):
-        sidecars(tmp_path / "raw/x.tif", 1).text(1)
+        text_of(sidecars(tmp_path / "raw/x.tif", 1), 1)
 
 
 def test_a_text_that_cannot_be_opened_is_the_page_s_trouble(tmp_path: Path) -> None:
     (tmp_path / "x.txt").symlink_to("x.txt")
-    assert sidecars(tmp_path / "x.tif", 1).text(1) is None
+    assert text_of(sidecars(tmp_path / "x.tif", 1), 1) is None
     (tmp_path / "y.txt").write_text("text")
     (tmp_path / "y.txt").chmod(0)
     if os.geteuid():
         with pytest.raises(SourceError, match="Permission denied"):
-            sidecars(tmp_path / "y.tif", 1).text(1)
+            text_of(sidecars(tmp_path / "y.tif", 1), 1)
 
 
 def test_not_utf8(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_bytes(b"caf\xe9")
     with pytest.raises(SourceError, match=r"x\.txt is not UTF-8 \(byte 3\); convert it"):
-        sidecars(tmp_path / "x.png", 1).text(1)
+        text_of(sidecars(tmp_path / "x.png", 1), 1)

@@ -14,6 +14,7 @@ from pathlib import Path
 from wdstream.errors import SourceError
 from wdstream.raw.reading import limits, read_bytes
 from wdstream.raw.source import split_suffix
+from wdstream.raw.texts.page_text import TEXT_FILE, FoundText
 from wdstream.text.characters import normalise_text, short_name
 
 _NAME = re.compile(r"(?P<name>.*?)(?P<page>\.[1-9][0-9]*)?\.txt", re.DOTALL | re.IGNORECASE)
@@ -53,8 +54,8 @@ class Sidecars:
         self._names = list(dict.fromkeys((path.name, bare)))
         self._texts: list[str] | None = None
 
-    def text(self, page: int) -> str | None:
-        """Normalised text of page `page`, from 1; None where no file gives one.
+    def text(self, page: int) -> FoundText | None:
+        """The text of page `page`, from 1; None where no file gives one.
 
         Raises:
             SourceError: the file is not UTF-8, too large, or has not one text for each page.
@@ -62,10 +63,10 @@ class Sidecars:
         for name in self._names:
             file = self._path.with_name(f"{name}.{page}.txt")
             if _is_file(file):
-                return normalise_text(_read(file))
+                return _page_text(_read(file))
         if self._texts is None:
             self._texts = self._split()
-        return normalise_text(self._texts[page - 1]) if self._texts else None
+        return _page_text(self._texts[page - 1]) if self._texts else None
 
     def _split(self) -> list[str]:
         """The texts of all pages, from the file for all of them; none without such a file."""
@@ -83,6 +84,10 @@ class Sidecars:
                 f"({self._path.stem}.1.txt)"
             )
         return texts
+
+
+def _page_text(text: str) -> FoundText:
+    return FoundText(text=normalise_text(text), meta={"text_from": TEXT_FILE})
 
 
 def _is_file(file: Path) -> bool:
