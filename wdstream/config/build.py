@@ -4,6 +4,7 @@ Torch is imported for lanes alone, so that planning, tracing and reports start a
 """
 
 import logging
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,6 +116,16 @@ def _dataset(entry: DatasetConfig) -> Dataset | Mix:
     if entry.datasets:
         return Mix(datasets=tuple(map(_dataset, entry.datasets)), name=name, weight=weight, epochs=epochs)
     return Dataset(columns=Shards.open(entry.path), name=name, weight=weight, epochs=epochs, where=entry.where)
+
+
+def sets_of(config: Config) -> list[tuple[str, str]]:
+    """Name and path of every folder of shards that a configuration trains or evaluates on."""
+
+    def inside(entries: tuple[DatasetConfig, ...]) -> Iterator[tuple[str, str]]:
+        for entry in entries:
+            yield from inside(entry.datasets) if entry.datasets else [(_name(entry), entry.path)]
+
+    return [*inside(config.data.train), *inside(config.data.eval)]
 
 
 def _name(entry: DatasetConfig) -> str:

@@ -96,7 +96,7 @@ class MakeShardsReport:
 
     def reasons(self) -> dict[str, int]:
         """Quarantined pages by reason, numbers and details left out; most frequent first."""
-        counts = Counter(map(_kind_of, self.quarantined))
+        counts = Counter(kind_of_reason(entry.reason) for entry in self.quarantined)
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def print(self, console: Console) -> None:
@@ -183,9 +183,9 @@ class PagesMade:
     changed: tuple[str, ...]
 
 
-def _kind_of(entry: Quarantined) -> str:
+def kind_of_reason(reason: str) -> str:
     """A reason without its numbers and details, to count by."""
-    lost, text = _LOST.match(entry.reason), entry.reason
+    lost, text = _LOST.match(reason), reason
     if lost:
         text = text[lost.end() :]
     kind = _REASON_END.split(_NUMBER.sub("N", _QUOTED.sub("...", text)))[0].strip()

@@ -255,6 +255,34 @@ class MetadataColumn:
         masked: NDArray[Any] = np.ma.masked_array(values, is_absent)
         return masked
 
+    @property
+    def has_numbers(self) -> bool:
+        """Whether its values are numbers, rather than texts, or true and false."""
+        return self._kind in ("int", "float")
+
+    def numbers(self) -> NDArray[Any]:
+        """Of a column of numbers, those of the pages that have one.
+
+        Raises:
+            ShardIndexError: the column is not what was written.
+        """
+        values = self._files.column(metadata_column(self._name))
+        return values[~absent_of(values, self._kind)] if self.absent else values
+
+    def counts(self) -> dict[str, int]:
+        """Of a column of texts, or of true and false, how many pages have each.
+
+        Raises:
+            ShardIndexError: the column is not what was written.
+        """
+        values = self._files.column(metadata_column(self._name))
+        if self._kind == "bool":
+            names, places = ["false", "true"], values.astype(np.int64)
+        else:
+            names, places = self._all_texts()[:-1].tolist(), values[values >= 0]
+        found = np.bincount(places, minlength=len(names)).tolist()
+        return {name: count for name, count in zip(names, found, strict=False) if count}  # absent is beyond the last
+
     def _all_texts(self) -> NDArray[np.object_]:
         """The column's texts in the order of their numbers, and one more for the rows without."""
         if self._texts is None:
