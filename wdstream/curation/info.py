@@ -28,7 +28,7 @@ class SetFigures:
         values: how many pages have each value, by name of a metadata column of texts, or of true and false.
         scalars: arrays of a metadata column of numbers, by name.
         absent: how many pages lack a metadata column, by name.
-        left_out: why metadata of a name is no column.
+        left_out: why metadata of a name is not a column.
         refused: how many pages or files are listed as not in the set, by list and reason.
     """
 
@@ -198,7 +198,7 @@ class InfoReport:
     total: SetInfo
 
     def as_dict(self, *, top: int) -> dict[str, object]:
-        """For `--json`."""
+        """The object that `--json` prints."""
         return {"datasets": [each.as_dict(top=top) for each in self.sets], "total": self.total.as_dict(top=top)}
 
 
