@@ -5,7 +5,7 @@ from the row or from files next to it (row_files.py), it gets its key, and where
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -15,12 +15,28 @@ from wdstream.raw.images import read_file, store_image
 from wdstream.raw.reading import lines_digest, note_line
 from wdstream.raw.row_files import is_image_file, resolve_image
 from wdstream.raw.settings import RawSettings
-from wdstream.raw.source import PageRange, RawFile, Source, StoredImage, StoredPage, require_text
+from wdstream.raw.source import PageRange, RawFile, RowReading, Source, StoredImage, StoredPage, require_text
 from wdstream.records import Page, TextSegment
 from wdstream.text.characters import replace_surrogates
-from wdstream.text.row_fields import DECLARED_FIELD
+from wdstream.text.field_map import FieldMap
+from wdstream.text.row_fields import DECLARED_FIELD, no_file
 from wdstream.text.row_forms import Row, RowRules, read_row
 from wdstream.text.row_images import RowImage
+
+
+def row_rules(settings: RawSettings, is_image: Callable[[str], bool] = no_file) -> RowRules:
+    """How rows are read by the settings; `is_image` tells the names of image files that rows may mean.
+
+    Raises:
+        ConfigError: the map in the settings is none.
+    """
+    return RowRules(
+        placeholder=settings.placeholder,
+        chat_loss=settings.chat_loss,
+        metadata_fields=frozenset(settings.metadata_fields),
+        is_image_file=is_image,
+        field_map=FieldMap.parse(settings.map) if settings.map else None,
+    )
 
 
 class FileRow(Protocol):
@@ -74,12 +90,7 @@ class RowPages:
         self._file = file
         self._folder = path.parent
         self._settings = settings
-        self._rules = RowRules(
-            placeholder=settings.placeholder,
-            chat_loss=settings.chat_loss,
-            metadata_fields=frozenset(settings.metadata_fields),
-            is_image_file=self._is_image_file,
-        )
+        self._rules = row_rules(settings, self._is_image_file)
 
     def page(self, number: int, fields: Mapping[str, object]) -> StoredPage:
         """Row `number` of the file.
@@ -98,7 +109,8 @@ class RowPages:
             meta={"source": replace_surrogates(self._file.path), "line": number, **row.meta, **self._declared(row)},
         )
         extensions, sizes = (tuple(image.extension for image in images), tuple(image.size for image in images))
-        return StoredPage(page=page, extensions=extensions, sizes=sizes)
+        reading = RowReading(how=row.how, unused=row.unused)
+        return StoredPage(page=page, extensions=extensions, sizes=sizes, reading=reading)
 
     def _declared(self, row: Row) -> dict[str, object]:
         """Which fields of a row without an image are metadata by the settings: whoever reads it would refuse it."""

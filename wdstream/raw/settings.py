@@ -45,6 +45,9 @@ class RawSettings(Settings):
     metadata_fields: tuple[str, ...] = ()
     """A field of rows that is metadata, whatever it looks like; other fields that could be an image are refused. May be
     repeated."""
+    map: tuple[str, ...] = ()
+    """Which field of rows, or part of samples, is what: text=json:caption,image=jp2. May be repeated; docs/sources.md
+    has what may be in it."""
     chat_loss: ChatLoss = "all"
     """Which turns of the assistant are supervised in chat rows that do not say so: all, or the last one."""
     allow_outside_links: bool = False

@@ -82,12 +82,21 @@ class StoredImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RowReading:
+    """What is to be told of how a row was read: which field as what, and which fields are metadata and no more."""
+
+    how: str = ""
+    unused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredPage:
-    """A page ready for a shard, with extension and (width, height) of each of its images."""
+    """A page ready for a shard, with extension and (width, height) of each of its images, and how its row was read."""
 
     page: Page
     extensions: tuple[str, ...]
     sizes: tuple[Size, ...]
+    reading: RowReading = RowReading()
 
 
 class PageReader(Protocol):

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 
 from wdstream.errors import RowError
 from wdstream.records import Segment, TextSegment
+from wdstream.text.field_map import FieldMap, Taken
 from wdstream.text.image_names import are_one_name, is_image_name, is_link
 from wdstream.text.messages import ChatLoss, segments_from_content, segments_from_messages
 from wdstream.text.placeholders import split_text
@@ -66,6 +67,12 @@ IMAGE_FIELDS = (
 """Fields that hold the images of a row, whatever is in them."""
 FILE_NAME_FIELDS = ("file_name", "filename", "image_name", "image_file_name", "image_filename", "imgname")
 """Fields that name the image of a row where they end like an image."""
+_ALL_IMAGE_FIELDS = frozenset((*IMAGE_FIELDS, *FILE_NAME_FIELDS))
+_ROLE_OF = {_TEXT: "text", _CONTENT: "content", _MESSAGES: "turns", _CONVERSATIONS: "turns", _TEXTS: "turns"}
+_ROLE_OF |= dict.fromkeys(CAPTION_FIELDS, "text")
+_LAYOUTS = {_MESSAGES: "openai", _CONVERSATIONS: "llava", "query": "swift", "instruction": "alpaca"}
+_LAYOUTS |= {"question": "docvqa"} | dict.fromkeys(CAPTION_FIELDS, "captions")
+"""Names of layouts, by the first field of a form."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +84,14 @@ class RowRules:
         chat_loss: which turns of the assistant are supervised in chat rows that do not say so.
         metadata_fields: fields that are metadata, whatever they look like.
         is_image_file: whether a text is the name of an image file next to the row.
+        field_map: which field is what, where it is not to be found by the names above.
     """
 
     placeholder: str | None = None
     chat_loss: ChatLoss = "all"
     metadata_fields: frozenset[str] = frozenset()
     is_image_file: Callable[[str], bool] = no_file
+    field_map: FieldMap | None = None
 
 
 DEFAULT_RULES = RowRules()
@@ -96,11 +105,15 @@ class Row:
         segments: text and images in order; image i is `images[i]`.
         images: as the row has them.
         meta: all other fields, without those that are null.
+        how: what was read as what, such as "llava: image=image, turns=conversations".
+        unused: fields that are of no use but as metadata, and were not asked for as such.
     """
 
     segments: tuple[Segment, ...]
     images: tuple[RowImage, ...]
     meta: Mapping[str, object]
+    how: str = ""
+    unused: tuple[str, ...] = ()
 
 
 def read_row(row: Mapping[str, object], rules: RowRules = DEFAULT_RULES, *, held: Sequence[RowImage] = ()) -> Row:
@@ -115,6 +128,36 @@ def read_row(row: Mapping[str, object], rules: RowRules = DEFAULT_RULES, *, held
         RowError: it has no form or several, text and images do not belong together, or an image would not be used.
     """
     present = {field: value for field, value in row.items() if value is not None}
+    if rules.field_map is None:
+        return _read(present, {}, rules, held)
+    taken = rules.field_map.take(present)
+    return read_taken(taken, rules, held=held)
+
+
+def read_taken(taken: Taken, rules: RowRules, *, held: Sequence[RowImage] = ()) -> Row:
+    """Read a row of which a map took the parts; what the map says nothing about is found as usual.
+
+    Raises:
+        RowError: as `read_row`.
+    """
+    field_map = rules.field_map
+    assert field_map is not None, "it took the parts"
+    found = {field: value for field, value in taken.rest.items() if field not in taken.metadata}
+    if field_map.has_text:
+        found = {} if field_map.has_images else {f: v for f, v in found.items() if f in _ALL_IMAGE_FIELDS}
+    elif field_map.has_images:
+        found = {field: value for field, value in found.items() if field not in _ALL_IMAGE_FIELDS}
+    found = {field: value for field, value in found.items() if field not in taken.fields}
+    rest = {field: value for field, value in taken.rest.items() if field not in found}
+    rules = replace(rules, metadata_fields=rules.metadata_fields | taken.metadata)
+    row = _read({**found, **taken.fields}, rest, rules, held)
+    unused = tuple(field for field in row.unused if field not in taken.metadata)
+    meta = {f: v for f, v in row.meta.items() if field_map.rest == "keep" or f in taken.metadata}
+    return replace(row, meta=meta, unused=unused, how=f"{field_map.preset}: {field_map}".removeprefix(": "))
+
+
+def _read(present: Mapping[str, object], rest: Mapping[str, object], rules: RowRules, held: Sequence[RowImage]) -> Row:
+    """A row of fields without nulls; those of `rest` are metadata, or refused."""
     fields = {field: value for field, value in present.items() if field not in rules.metadata_fields}
     image_fields, images = _row_images(fields, rules)
     form = _chosen_form(fields, has_images=bool(images or held))
@@ -126,7 +169,7 @@ def read_row(row: Mapping[str, object], rules: RowRules = DEFAULT_RULES, *, held
         if isinstance(segment, TextSegment):
             refuse_images_in_text(segment.text, has_images=bool(chosen), is_image_file=rules.is_image_file)
     used = {*image_fields, *text_fields}
-    meta = {field: value for field, value in present.items() if field not in used}
+    meta = {**{field: value for field, value in present.items() if field not in used}, **rest}
     refuse_unused_images(
         meta,
         chosen,
@@ -134,7 +177,24 @@ def read_row(row: Mapping[str, object], rules: RowRules = DEFAULT_RULES, *, held
         is_image_file=rules.is_image_file,
         names_are_metadata=bool(held),
     )
-    return Row(segments=segments, images=tuple(chosen), meta=meta)
+    unused = tuple(field for field in meta if field not in rules.metadata_fields)
+    return Row(segments=segments, images=tuple(chosen), meta=meta, unused=unused, how=_how(form, image_fields))
+
+
+def _how(form: Sequence[str], image_fields: Sequence[str]) -> str:
+    """Which fields of a row without a map were read as what, after the name of the layout where it has one."""
+    roles = dict(zip(("question", "answer"), form, strict=True)) if len(form) > 1 else {_ROLE_OF[form[0]]: form[0]}
+    shown = [f"image={'+'.join(image_fields)}"] if image_fields else []
+    shown += [f"{role}={name}" for role, name in roles.items()]
+    return f"{_layout(form, image_fields)}: {', '.join(shown)}".removeprefix(": ")
+
+
+def _layout(form: Sequence[str], image_fields: Sequence[str]) -> str:
+    if form[0] == _CONVERSATIONS and not image_fields:
+        return "sharegpt"
+    if form[0] == _TEXT and set(image_fields) & set(FILE_NAME_FIELDS):
+        return "imagefolder"
+    return _LAYOUTS.get(form[0], "") if form[0] != "query" or form[1] == "response" else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,271 @@
+r"""Field maps: which field, part or path of a row is its image, its text, its turns; the same for all that reads rows.
+
+    image=jp2,text=json:caption                     on a command line (--map), or as one text
+    {image: [left, right], text: "pages[*].text"}   in YAML, or as a mapping
+
+    image                       images: names, bytes, base64, data URIs, objects, lists of these; of several, in order
+    text                        the text of the images; several texts, or those of a list, are lines of it
+    content, turns              parts, or turns, as rows have them (row_forms.py); a text is read as JSON
+    question, answer            one turn of the user, one of the assistant
+    system, tools               the text of the system; definitions of tools
+    metadata                    metadata, whatever it looks like, under the last name of its path
+    rest                        what becomes of all other fields: `keep` them as metadata (which is the rule), or `drop`
+
+Paths are those of field_paths.py. `a+b` is both, in order; `a|b` is the first that is there; `a?` may be missing. What
+a map says nothing about is found as without a map: the images, or the text. A field that the map names and the row has
+not, or as null, is an error of that row. Values that are left and could be an image refuse the row, as always.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from wdstream.errors import ConfigError, RowError
+from wdstream.text.field_paths import (
+    FieldPath,
+    Step,
+    Way,
+    escaped,
+    near_paths,
+    opened,
+    split_unescaped,
+    unescaped,
+    value_at,
+    without,
+)
+
+Role = Literal["image", "text", "content", "turns", "question", "answer", "system", "tools", "metadata"]
+ROLES_OF_FIELDS: tuple[Role, ...] = get_args(Role)
+TEXT_ROLES: tuple[Role, ...] = ("text", "content", "turns", "question")
+"""Of which a row has one."""
+Rest = Literal["keep", "drop"]
+_REST: tuple[Rest, ...] = get_args(Rest)
+_OWN_NAMES: Mapping[Role, str] = {"image": "images", "turns": "messages"}
+"""What rows call a role, where that is another name."""
+_BYTES = ("bytes", "data", "base64", "b64_json")
+MapText = str | Sequence[str] | Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One value of a role: the first of some paths that a row has."""
+
+    paths: tuple[FieldPath, ...]
+    is_optional: bool = False
+
+    def __str__(self) -> str:
+        return "|".join(path.text for path in self.paths) + "?" * self.is_optional
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """A row by a map.
+
+    Attributes:
+        fields: what the map names, under the names that rows use.
+        rest: all else, and metadata that the map names.
+        metadata: names in `rest` that the map calls metadata.
+    """
+
+    fields: Mapping[str, object]
+    rest: Mapping[str, object]
+    metadata: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldMap:
+    """Which field is what.
+
+    Attributes:
+        roles: what is wanted for each role.
+        rest: what becomes of other fields.
+        preset: the layout that this is the map of, if it is one by name.
+    """
+
+    roles: Mapping[Role, tuple[Wanted, ...]]
+    rest: Rest = "keep"
+    preset: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        items = [f"{role}={'+'.join(map(str, wanted))}" for role, wanted in self.roles.items()]
+        return ",".join([*items, *(["rest=drop"] if self.rest == "drop" else [])])
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    @classmethod
+    def parse(cls, given: "MapText | FieldMap", preset: str = "") -> "FieldMap":
+        """A map from what somebody wrote.
+
+        Args:
+            given: a text, several, or a mapping from roles to paths or lists of them.
+            preset: its name.
+
+        Raises:
+            ConfigError: it is no map; says what is wrong with it.
+        """
+        if isinstance(given, FieldMap):
+            return given
+        items: dict[str, list[str]] = {}
+        for name, path in _items(given):
+            items.setdefault(name, []).extend(split_unescaped(path, "+"))
+        rest = items.pop("rest", ["keep"])
+        if rest[-1] not in _REST:
+            raise ConfigError(f"map: rest={rest[-1]}: expected keep or drop")
+        roles = {_role(name): tuple(_wanted(text, name) for text in texts) for name, texts in items.items()}
+        _check(roles)
+        return cls(roles=roles, rest="drop" if rest[-1] == "drop" else "keep", preset=preset)
+
+    @property
+    def has_text(self) -> bool:
+        """Whether the map says where the text is."""
+        return any(role in self.roles for role in TEXT_ROLES)
+
+    @property
+    def has_images(self) -> bool:
+        """Whether the map says where images are."""
+        return "image" in self.roles
+
+    def take(self, row: Mapping[str, object], inside: str = "") -> Taken:
+        """The parts of a row.
+
+        Args:
+            row: its fields, or the parts of a sample by extension.
+            inside: the part in which its fields may be, too: `json`.
+
+        Raises:
+            RowError: it lacks one that the map names; says which ones are near.
+        """
+        fields: dict[str, object] = {}
+        metadata: dict[str, object] = {}
+        used: list[Way] = []
+        for role, wanted in self.roles.items():
+            found = [(steps, value) for one in wanted for steps, value in _found(one, role, row, inside)]
+            used += [steps for steps, _value in found]
+            if role == "metadata":
+                metadata |= {str(_last_name(steps)): value for steps, value in found}
+            elif found:
+                fields[_OWN_NAMES.get(role, role)] = _joined(role, [value for _steps, value in found])
+        rest = _rest(row, used, inside)
+        return Taken(fields=fields, rest=rest | metadata, metadata=frozenset(metadata))
+
+    def lacking(self, rows: Sequence[Mapping[str, object]], inside: str = "") -> list[str]:
+        """What the map names and none of some rows has, each with the near paths of the first row."""
+        return [
+            _missing(one, role, rows[0] if rows else {}, inside)
+            for role, wanted in self.roles.items()
+            for one in wanted
+            if not one.is_optional and not any(_has(one, row, inside) for row in rows)
+        ]
+
+
+def _items(given: MapText) -> Iterator[tuple[str, str]]:
+    """(role, paths) of a map as it was written."""
+    if isinstance(given, Mapping):
+        for name, value in given.items():
+            paths = value if isinstance(value, list | tuple) else [value]
+            if not all(isinstance(path, str) for path in paths):
+                raise ConfigError(f"map: {name}: expected a path or a list of paths, found {value!r:.80}")
+            yield from ((str(name), str(path)) for path in paths)
+        return
+    for text in [given] if isinstance(given, str) else given:
+        for item in split_unescaped(text, ","):
+            name, equals, path = item.partition("=")
+            if not equals or not path.strip():
+                raise ConfigError(f"map: {item.strip()!r}: expected ROLE=PATH, such as text=json:caption,image=jp2")
+            yield name.strip(), path.strip()
+
+
+def _role(name: str) -> Role:
+    role = next((role for role in ROLES_OF_FIELDS if role == name or f"{role}s" == name), None)
+    if role is None:
+        raise ConfigError(f"map: {name}: expected one of {', '.join(ROLES_OF_FIELDS)}, or rest")
+    return role
+
+
+def _wanted(text: str, role: str) -> Wanted:
+    is_optional = text.endswith("?") and not text.endswith("\\?")
+    paths = tuple(FieldPath.parse(path.strip()) for path in split_unescaped(text.removesuffix("?"), "|"))
+    if role == "image":  # the object around the bytes, which knows their name
+        paths = tuple(map(_around_bytes, paths))
+    return Wanted(paths=paths, is_optional=is_optional)
+
+
+def _around_bytes(path: FieldPath) -> FieldPath:
+    least = 2 if path.has_field else 1
+    if len(path.steps) <= least or path.steps[-1] not in _BYTES:
+        return path
+    return FieldPath(text=path.text, steps=path.steps[:-1], has_field=path.has_field)
+
+
+def _check(roles: Mapping[Role, object]) -> None:
+    texts = [role for role in TEXT_ROLES if role in roles]
+    if not roles:
+        raise ConfigError("map: it names nothing; expected ROLE=PATH, such as text=caption,image=jp2")
+    if len(texts) > 1:
+        raise ConfigError(f"map: it names {' and '.join(texts)}; a row has one of them")
+    if ("question" in roles) != ("answer" in roles):
+        raise ConfigError("map: question and answer go together; for one text alone, name it text")
+
+
+def _found(wanted: Wanted, role: Role, row: Mapping[str, object], inside: str) -> Iterator[tuple[Way, object]]:
+    """The steps and the value of one, if the row has it."""
+    for path in wanted.paths:
+        for steps in path.places(row, inside):
+            if (value := value_at(row, steps)) is not None:
+                yield steps, value
+                return
+    if not wanted.is_optional:
+        raise RowError(_missing(wanted, role, row, inside))
+
+
+def _has(wanted: Wanted, row: Mapping[str, object], inside: str) -> bool:
+    try:
+        return any(value_at(row, steps) is not None for path in wanted.paths for steps in path.places(row, inside))
+    except RowError:  # it is there, and wrong: an error of the row
+        return True
+
+
+def _missing(wanted: Wanted, role: Role, row: Mapping[str, object], inside: str) -> str:
+    shown = {**row, **_fields_inside(row, inside)}
+    near = near_paths(shown, unescaped(wanted.paths[0].text))
+    more = f"near it: {', '.join(near)}; " if near else ""
+    has = ", ".join(escaped(str(name)) for name in shown)
+    return f"no {wanted} here, which is the {role} by the map ({role}={wanted}); {more}there are: {has:.300}"
+
+
+def _fields_inside(row: Mapping[str, object], inside: str) -> Mapping[str, object]:
+    value = row.get(inside)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _joined(role: Role, values: list[object]) -> object:
+    """The values of a role as one."""
+    if role == "image":
+        return values
+    if role in ("turns", "content") and len(values) == 1:
+        return opened(values[0], role)
+    if role != "text":
+        return values[0] if len(values) == 1 else values
+    return values[0] if len(values) == 1 and not isinstance(values[0], list) else _lines(values)
+
+
+def _lines(values: list[object]) -> object:
+    """Texts, and lists of them, as the lines of one; what is none is left for whoever reads the text."""
+    flat = [text for value in values for text in (value if isinstance(value, list) else [value]) if text is not None]
+    try:
+        texts = [text.decode("utf-8") if isinstance(text, bytes) else text for text in flat]
+    except UnicodeDecodeError as error:
+        raise RowError(f"a text that the map names is not UTF-8 (byte {error.start})") from error
+    return "\n".join(map(str, texts)) if all(isinstance(text, str) for text in texts) else values
+
+
+def _last_name(steps: Way) -> Step:
+    return next((step for step in reversed(steps) if isinstance(step, str)), steps[0])
+
+
+def _rest(row: Mapping[str, object], used: Sequence[Way], inside: str) -> dict[str, object]:
+    """What a row has besides, its own fields and those of `inside` on one level."""
+    left = {name: without(value, [steps[1:] for steps in used if steps[0] == name]) for name, value in row.items()}
+    rest = {name: value for name, value in left.items() if value is not None and name != inside}
+    return {**rest, **_fields_inside(left, inside)}
