@@ -35,7 +35,7 @@ def test_overrides_are_yaml(tmp_path: Path) -> None:
     ("extra", "expected"),
     [
         ("tiling: {tile_sise: 3}", "tiling.tile_sise: unknown key; known keys: grid, "),
-        ("trian: {}", "trian: unknown key; known keys: data, model, tiling, train"),
+        ("trian: {}", "trian: unknown key; known keys: data, model, text, tiling, train"),
         (
             "train: {adapter: {rank: 3, kindd: lora}}",
             "train.adapter.kindd: unknown key; known keys: alpha, dropout, kind, r",
@@ -85,7 +85,7 @@ def test_unknown_key_inside_a_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("[1, 2]", "expected sections model:, data:, tiling:, train:, found list"),
+        ("[1, 2]", "expected sections model:, data:, text:, tiling:, train:, found list"),
         ("a: [", "not valid YAML"),
         ("model: !!python/object/apply:os.system ['true']", "not valid YAML"),
         ("", "found NoneType"),

@@ -19,3 +19,11 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as data.seed=1; repeatable."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for scripts.")]
+AllowTokens = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-token",
+        metavar="TOKEN",
+        help="An added token that text may form, as text.allow_tokens of a configuration; repeatable.",
+    ),
+]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from wdstream.commands import AsJson, Overrides, console
+from wdstream.commands import AllowTokens, AsJson, Overrides, console
 
 RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of a training run.")]
 CachePath = Annotated[Path, typer.Argument(metavar="PATH", help="Its folder, data.tile_cache.path.")]
@@ -94,6 +94,7 @@ def doctor_command(
         list[str] | None,
         typer.Option(metavar="PATTERN", help="Weights that may be left out, as model.allow_unexpected; repeatable."),
     ] = None,
+    allow_tokens: AllowTokens = None,
 ) -> None:
     """Prove a model: whole weights, planned lengths equal to its processor's, packed documents equal to unpacked ones.
 
@@ -108,6 +109,7 @@ def doctor_command(
         attn=attn,
         allow_missing=allow_missing or (),
         allow_unexpected=allow_unexpected or (),
+        allow_tokens=allow_tokens or (),
     )
     report.print(console)
     if not report.ok:

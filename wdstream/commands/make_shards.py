@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from wdstream.commands import console, error_console
+from wdstream.commands import AllowTokens, console, error_console
 from wdstream.commands.options import takes_options
 from wdstream.make_shards.options import MakeShardsOptions
 
@@ -51,6 +51,7 @@ def index_command(
     shards: Annotated[Path, typer.Argument(help="Folder of .tar shards, made here or by any other tool.")],
     tokenizer: Tokenizer = None,
     paragraphs: Paragraphs = False,
+    allow_tokens: AllowTokens = None,
     workers: Processes = None,
     rebuild: Annotated[bool, typer.Option(help="Read every tar again, also those that are indexed already.")] = False,
     skip_bad: Annotated[
@@ -88,6 +89,7 @@ def index_command(
             tokenizer,
             rules=TarRules(keys=key, prefix_keys=prefix_keys, skip_bad=skip_bad),
             paragraphs=paragraphs,
+            allow_tokens=allow_tokens or (),
             workers=workers,
             rebuild=rebuild,
             accept_changed=accept_changed,
@@ -100,6 +102,7 @@ def lengths_command(
     shards: Annotated[Path, typer.Argument(help="Folder of indexed shards.")],
     tokenizer: Annotated[Path, typer.Option(help="Directory with tokenizer.json.")],
     paragraphs: Paragraphs = False,
+    allow_tokens: AllowTokens = None,
     workers: Processes = None,
 ) -> None:
     """Count the tokens of every page once, for one more tokenizer."""
@@ -108,6 +111,11 @@ def lengths_command(
 
     with ProgressBar(error_console) as bar:
         report = add_token_column(
-            shards, tokenizer, paragraphs=paragraphs, workers=workers, on_progress=bar.task("counting tokens", "pages")
+            shards,
+            tokenizer,
+            paragraphs=paragraphs,
+            allow_tokens=allow_tokens or (),
+            workers=workers,
+            on_progress=bar.task("counting tokens", "pages"),
         )
     report.print(console)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from wdstream.config.schema import Config, DatasetConfig, TilingConfig
 from wdstream.errors import ConfigError
+from wdstream.families.base import Family
 from wdstream.families.registry import load_family
 from wdstream.pipeline.planned import Plan
 from wdstream.pixels.settings import PixelSettings
@@ -47,9 +48,20 @@ def plan_from_config(config: Config, *, split: str = "train") -> Plan:
         names = ", ".join(["train", *map(_name, data.eval)])
         raise ConfigError(f"there is no dataset '{split}' in data.eval; known: {names}")
     datasets = [_dataset(entry) for entry in entries]
-    family = load_family(config.model.path, name=config.model.family)
+    family = family_from_config(config)
     tiling, pixels = tiling_from_config(config.tiling), PixelSettings.within(data)
     return Plan(datasets, family, tiling, pixels=pixels, **dict(PlanSettings.within(data)))
+
+
+def family_from_config(config: Config) -> Family:
+    """The family of the configured model, with the tokens that text may form.
+
+    Raises:
+        FamilyError: no model folder there, or of no family that is known.
+        ConfigError: a token cannot be allowed.
+    """
+    model = config.model
+    return load_family(model.path, name=model.family, allow_tokens=config.text.allow_tokens)
 
 
 def tiling_from_config(tiling: TilingConfig) -> TilingPolicy | LoadedTiling:
@@ -100,7 +112,7 @@ def lanes_from_config(config: Config) -> "Lanes":
     packs = PackSettings.within(data)
     settings = LaneSettings(
         **dict(packs.replace(pool=max(1, data.pool // streaming.lanes))),
-        family=load_family(config.model.path, name=config.model.family),
+        family=family_from_config(config),
         tiling=tiling_from_config(config.tiling),
         lanes=streaming.lanes,
         shuffle=streaming.shuffle_buffer,

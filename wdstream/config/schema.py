@@ -12,6 +12,7 @@ from wdstream.pixels.settings import PixelSettings
 from wdstream.plan.settings import PlanSettings, WhereText
 from wdstream.settings import Settings
 from wdstream.shards.layout import KeyRule
+from wdstream.text.settings import TextSettings
 from wdstream.tiling.settings import TilingSettings
 
 
@@ -223,6 +224,7 @@ class Config(Settings):
 
     model: ModelConfig
     data: DataConfig
+    text: TextSettings = Field(default_factory=TextSettings)
     tiling: TilingConfig = Field(default_factory=TilingConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
 
@@ -244,7 +246,9 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not text in UTF-8 ({error}); save it as UTF-8") from error
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: expected sections model:, data:, tiling:, train:, found {type(tree).__name__}")
+        raise ConfigError(
+            f"{path}: expected sections model:, data:, text:, tiling:, train:, found {type(tree).__name__}"
+        )
     return config_from_tree(tree, overrides, path)
 
 

@@ -99,7 +99,7 @@ class Family:
         """
         self.name = name
         self.model_dir: Path = folder.path
-        self.encoder = TextEncoder.open(folder.path, structural=self.structural_tokens)
+        self.encoder = TextEncoder.open(folder.path, self.structural_tokens, folder.allow_tokens)
         self.eos_id = self.encoder.eos_id
         self.pad_id = self.encoder.pad_id
         self.bos_id: int | None = self.encoder.bos_id

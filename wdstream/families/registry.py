@@ -1,5 +1,7 @@
 """Which model families there are, and which one a model folder belongs to."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -50,21 +52,23 @@ SOME_SIDES = np.array([1, 28, 640, 2000], dtype=np.int64)
 """Pixels; sides of images that a family counts when it is loaded, so that absurd settings show at once."""
 
 
-def load_family(path: str | Path, *, name: str | None = None) -> Family:
+def load_family(path: str | Path, *, name: str | None = None, allow_tokens: Sequence[str] = ()) -> Family:
     """The family of a local model folder, ready to count, encode and lay out; reads no weights.
 
     Args:
         path: model folder: config.json, tokenizer.json, tokenizer_config.json, preprocessor_config.json.
         name: family to use instead of the one config.json names.
+        allow_tokens: added tokens that page text may form, as `text.allow_tokens` of a configuration.
 
     Raises:
         FamilyError: no model folder there, unknown family, or settings that the family does not support.
+        ConfigError: a token cannot be allowed.
     """
     if not isinstance(path, str | Path):
         raise FamilyError(f"load_family: expected the path of a model folder, found {type(path).__name__} {path!r}")
     if not isinstance(name, str | None):
         raise FamilyError(f"load_family: name: expected a family's name or None, found {type(name).__name__} {name!r}")
-    folder = read_model_folder(Path(path))
+    folder = replace(read_model_folder(Path(path)), allow_tokens=tuple(allow_tokens))
     refuse_own_processor(folder)
     wanted = name or folder.model_type
     family = _made(family_class(wanted, folder), folder, wanted)

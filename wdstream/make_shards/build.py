@@ -62,7 +62,9 @@ class ShardBuilder:
         self._raw, self._out = raw, out
         self._options = options
         self._on_page = on_page
-        self._counter = open_counter(options.tokenizer, with_paragraphs=options.paragraphs)
+        self._counter = open_counter(
+            options.tokenizer, with_paragraphs=options.paragraphs, allow_tokens=options.allow_tokens
+        )
         self._reading = Reading(raw, options)
 
     def build(self, job: Job) -> None:

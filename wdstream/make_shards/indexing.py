@@ -3,7 +3,7 @@
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from wdstream.errors import ConfigError, PageError, ShardError
+from wdstream.errors import PageError, ShardError
 from wdstream.make_shards.record import load_record
 from wdstream.make_shards.token_counts import TextCounts, TokenCounter, open_counter
 from wdstream.pixels.header import image_size
@@ -72,6 +72,7 @@ def add_token_column(
     tokenizer: Path,
     *,
     paragraphs: bool = False,
+    allow_tokens: Sequence[str] = (),
     workers: int | None = None,
     on_progress: OnRows | None = None,
 ) -> TokenColumnReport:
@@ -82,6 +83,7 @@ def add_token_column(
         tokenizer: a model folder, or tokenizer.json.
         paragraphs: count the tokens of each paragraph, too, which `overlength: split` needs; takes almost twice the
             time. Without it, those that were counted before stay.
+        allow_tokens: added tokens that text may form, as `text.allow_tokens` of the configuration has them.
         workers: threads, which tokenise in parallel; None takes every core.
         on_progress: called with rows done and rows in total.
 
@@ -90,7 +92,7 @@ def add_token_column(
         ShardIndexError: there is no index, or it does not fit the shards.
         ShardError: a sample cannot be read.
     """
-    counter = TokenCounter.open(tokenizer, with_paragraphs=paragraphs)
+    counter = TokenCounter.open(tokenizer, with_paragraphs=paragraphs, allow_tokens=allow_tokens)
     return add_tokens(shards, counter, workers=workers, on_progress=on_progress)
 
 
@@ -123,6 +125,7 @@ def index_folder(
     *,
     rules: TarRules = PLAIN_TAR,
     paragraphs: bool = False,
+    allow_tokens: Sequence[str] = (),
     workers: int | None = None,
     rebuild: bool = False,
     accept_changed: bool = False,
@@ -134,7 +137,7 @@ def index_folder(
         shards: the folder.
         tokenizer: a model folder, or tokenizer.json.
         rules: how keys are read, and what becomes of bad tars and samples.
-        paragraphs: see `add_token_column`.
+        paragraphs, allow_tokens: see `add_token_column`.
         workers: processes; None takes every core.
         rebuild: describe every tar again, also those that have a fitting idx and meta.
         accept_changed: take shards as they are now, also those that were indexed or made otherwise.
@@ -144,9 +147,7 @@ def index_folder(
         ConfigError: the tokenizer cannot be read, or paragraphs are to be counted without one.
         ShardError: a tar cannot serve as a shard or is not as it was, or there is nothing to train on.
     """
-    if paragraphs and tokenizer is None:
-        raise ConfigError(f"{shards}: the tokens of paragraphs are counted with a tokenizer; give --tokenizer, too")
-    counter = open_counter(tokenizer, with_paragraphs=paragraphs)
+    counter = open_counter(tokenizer, with_paragraphs=paragraphs, allow_tokens=allow_tokens)
     num_workers = workers or os.cpu_count() or 1
     index = index_shards(
         shards,

@@ -50,7 +50,7 @@ def make_shards(
     if out.resolve() == raw.resolve() or raw.resolve().is_relative_to(out.resolve()):
         raise ConfigError(f"{out}: shards cannot be written to the raw folder itself, or above it; choose another")
     listing = _list(raw, out, options)
-    counter = open_counter(options.tokenizer, with_paragraphs=options.paragraphs)
+    counter = open_counter(options.tokenizer, with_paragraphs=options.paragraphs, allow_tokens=options.allow_tokens)
     refuse_foreign(out)
     job = _ShardsJob(raw, out, options, listing, on_progress)
     try:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from wdstream.raw.settings import RawSettings
 
 _HOW_ONLY = {
-    *("workers", "time_limit", "memory_limit_mb", "overwrite", "tokenizer", "paragraphs"),
+    *("workers", "time_limit", "memory_limit_mb", "overwrite", "tokenizer", "paragraphs", "allow_tokens"),
     *("retry_quarantined", "retry_reason", "check_content"),
 }
 _LIMITS = {
@@ -53,11 +53,16 @@ class MakeShardsOptions(RawSettings):
     """A model's folder or tokenizer.json; the token column that plans need is written, too."""
     paragraphs: bool = False
     """Count the tokens of each paragraph, too, which `overlength: split` needs. Almost twice the time."""
+    allow_tokens: tuple[str, ...] = ()
+    """An added token that text may form, such as '<otsl>' or '<loc_*>', as text.allow_tokens of a configuration; its
+    counts are then those that such a run needs. May be repeated."""
 
     @model_validator(mode="after")
     def _paragraphs_need_a_tokenizer(self) -> Self:
         if self.paragraphs and self.tokenizer is None:
             raise ValueError("paragraphs: their tokens are counted with a tokenizer; give --tokenizer, too")
+        if self.allow_tokens and self.tokenizer is None:
+            raise ValueError("allow_tokens: they are counted with a tokenizer; give --tokenizer, too")
         return self
 
     @property

@@ -51,19 +51,24 @@ class TokenCounter:
     with_paragraphs: bool = False
 
     @classmethod
-    def open(cls, path: Path, *, with_paragraphs: bool = False) -> "TokenCounter":
-        """Open a model folder, or a tokenizer.json; `with_paragraphs`: see TokenCounter.
+    def open(cls, path: Path, *, with_paragraphs: bool = False, allow_tokens: Sequence[str] = ()) -> "TokenCounter":
+        """Open a model folder, or a tokenizer.json.
+
+        Args:
+            path: of it.
+            with_paragraphs: see TokenCounter.
+            allow_tokens: added tokens that text may form (text/settings.py).
 
         Raises:
-            ConfigError: there is no tokenizer.json, or it cannot be read.
+            ConfigError: there is no tokenizer.json, it cannot be read, or a token cannot be allowed.
         """
         from wdstream.families.registry import load_family  # a job without a tokenizer starts faster without it
 
         try:
-            family: Family | None = load_family(path if path.is_dir() else path.parent)
+            family: Family | None = load_family(path if path.is_dir() else path.parent, allow_tokens=allow_tokens)
         except FamilyError:  # a tokenizer alone, or of a model that wdstream does not know: enough for plain text
             family = None
-        encoder = family.encoder if family is not None else TextEncoder.open(path)
+        encoder = family.encoder if family is not None else TextEncoder.open(path, (), allow_tokens)
         return cls(encoder=encoder, family=family, path=path, with_paragraphs=with_paragraphs)
 
     @property
@@ -120,6 +125,17 @@ def _texts(page: Page) -> list[TextSegment]:
     return [segment for segment in page.segments if isinstance(segment, TextSegment)]
 
 
-def open_counter(tokenizer: Path | None, *, with_paragraphs: bool) -> TokenCounter | None:
-    """`TokenCounter.open`; None without a tokenizer."""
-    return None if tokenizer is None else TokenCounter.open(tokenizer, with_paragraphs=with_paragraphs)
+def open_counter(
+    tokenizer: Path | None, *, with_paragraphs: bool, allow_tokens: Sequence[str] = ()
+) -> TokenCounter | None:
+    """`TokenCounter.open`; None without a tokenizer.
+
+    Raises:
+        ConfigError: as `TokenCounter.open`; or tokens or paragraphs are to be counted without a tokenizer.
+    """
+    if tokenizer is not None:
+        return TokenCounter.open(tokenizer, with_paragraphs=with_paragraphs, allow_tokens=allow_tokens)
+    if with_paragraphs or allow_tokens:
+        what = "paragraphs: their tokens are" if with_paragraphs else "allow_tokens: they are"
+        raise ConfigError(f"{what} counted with a tokenizer; give --tokenizer, too")
+    return None

@@ -22,7 +22,7 @@ from wdstream.families.base import Family
 from wdstream.families.reference.processor import load_processor
 from wdstream.families.registry import load_family
 from wdstream.proofs.documents import PROOF_DOCUMENTS, make_document
-from wdstream.proofs.lengths import REMEDY, find_difference, planned_tokens, proof_pages
+from wdstream.proofs.lengths import REMEDY, find_difference, planned_tokens, proof_pages, proof_tokens
 from wdstream.records import Size
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def run_doctor(
     attn: str = "sdpa",
     allow_missing: Sequence[str] = (),
     allow_unexpected: Sequence[str] = (),
+    allow_tokens: Sequence[str] = (),
 ) -> DoctorReport:
     """Check a model; what is wrong with it is reported, not raised.
 
@@ -103,6 +104,7 @@ def run_doctor(
         attn: attention implementation to prove: sdpa, eager or flex_attention; flash attention needs a GPU and is not
             run here.
         allow_missing, allow_unexpected: patterns of weights, as in `model:` of a configuration.
+        allow_tokens: tokens that text may form, as in `text:` of a configuration.
 
     Raises:
         ConfigError: there is no such folder.
@@ -111,7 +113,7 @@ def run_doctor(
         raise ConfigError(f"{model_dir}: no such folder; give the local folder of a Hugging Face model")
     allowed = {"allow_missing": tuple(allow_missing), "allow_unexpected": tuple(allow_unexpected)}
     try:
-        loaded = load_family(model_dir, name=family)
+        loaded = load_family(model_dir, name=family, allow_tokens=allow_tokens)
     except WdstreamError as error:
         failed = Check(name="family", ok=False, found=str(error), remedy="see the message")
         return DoctorReport(model_dir=model_dir, checks=(failed,))
@@ -162,13 +164,19 @@ def check_attention(family: Family, attn: str) -> Check:
 
 
 def check_text(family: Family) -> Check:
-    """Whether page text can form a structural token."""
-    formed = [text for text in HOSTILE if not family.structural_ids.isdisjoint(family.encoder.encode(text))]
+    """Whether page text can form a structural token, and forms each that is allowed, wherever it is."""
+    encoder, allowed = family.encoder, family.encoder.allowed
+    hostile = [*HOSTILE, *(f"{text}{token}{text}" for text in HOSTILE for token in proof_tokens(family))]
+    formed = [text for text in hostile if not family.structural_ids.isdisjoint(encoder.encode(text))]
+    lost = [token for token, number in allowed.items() if encoder.encode(f"a {token}{token} b").count(number) != 2]
+    found = f"no structural token from {len(hostile)} hostile texts"
+    found += f"; each of {len(allowed)} allowed tokens is formed" if allowed else ""
+    found = f"formed by {formed[0]!r}" if formed else f"text does not form {lost[0]}" if lost else found
     return Check(
         name="page text",
-        ok=not formed,
-        found=f"no structural token from {len(HOSTILE)} hostile texts" if not formed else f"formed by {formed[0]!r}",
-        remedy="tokenizer.json has structural tokens that wdstream does not know as such; please report the model",
+        ok=not formed and not lost,
+        found=found,
+        remedy="tokenizer.json has tokens that wdstream does not know as what they are; please report the model",
     )
 
 

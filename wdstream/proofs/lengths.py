@@ -19,16 +19,25 @@ from wdstream.families.reference.processor import comparable, load_processor, pr
 from wdstream.proofs.documents import PROOF_DOCUMENTS, make_document
 from wdstream.records import LabelledPage, Size, TextSegment
 
+_TOKENS_TRIED = 16
 REMEDY = "use the transformers version of constraints.txt, or report this model with its config.json"
 
 
 def proof_pages(family: Family, sizes: Iterable[Size] = ()) -> list[LabelledPage]:
     """Documents of every kind, and one for each of `sizes`, as both sides read them alike; none the family refuses."""
     pages = [make_document(key, parts) for key, parts in PROOF_DOCUMENTS.items()]
+    if tokens := proof_tokens(family):
+        pages.append(make_document("allowed", [(60, 90), f"Text {tokens[0]}, then {' a'.join(tokens)}{tokens[0]}b"]))
     pages += [make_document("k", [size, "Text 12.\n"]) for size in sizes if _cost(family, [size]) > 0]
     longest = family.max_document_tokens
     read = [comparable(page, family) for page in pages]
     return [page for page in read if longest is None or planned_tokens(page, family) <= longest]
+
+
+def proof_tokens(family: Family) -> list[str]:
+    """Some of the tokens that text may form, from all over the list."""
+    tokens = list(family.encoder.allowed)
+    return tokens[:: max(1, len(tokens) // _TOKENS_TRIED)]
 
 
 def require_exact_lengths(family: Family) -> str:

@@ -103,7 +103,7 @@ class IndexFiles:
             raise ShardIndexError(
                 f"{self._path}: no token counts of the tokenizer with fingerprint {fingerprint}; counted are: "
                 f"{', '.join(self.catalog.token_fingerprints()) or 'none'}. Run `wdstream lengths {self._path} "
-                "--tokenizer PATH` with the model's folder for PATH"
+                "--tokenizer PATH` with the model's folder for PATH, and an --allow-token for each of text.allow_tokens"
             )
         return self.column(name)
 
@@ -130,7 +130,7 @@ class IndexFiles:
             raise ShardIndexError(
                 f"{self._path}: overlength 'split' needs the tokens of paragraphs, which are not counted for the "
                 f"tokenizer with fingerprint {fingerprint}. Run `wdstream lengths {self._path} --tokenizer PATH "
-                "--paragraphs` with the model's folder for PATH"
+                "--paragraphs` with the model's folder for PATH, and an --allow-token for each of text.allow_tokens"
             )
         return self.column(starts), self.column(tokens)
 

@@ -3,6 +3,8 @@
 Three walls, in this order. Special tokens are neither added nor parsed (`encode_special_tokens`). That covers added
 tokens with the special flag only, so the ids of a text are looked at: where one is structural all the same, the text is
 cut inside it and each piece is encoded by itself. Ids are joined, never text, so no cut piece can form it again.
+
+Tokens that are markup of the text itself pass all walls where they are allowed by name (allowed_tokens.py).
 """
 
 import hashlib
@@ -17,6 +19,7 @@ from typing import TypedDict, cast
 from tokenizers import Encoding, Tokenizer
 
 from wdstream.errors import ConfigError
+from wdstream.text.allowed_tokens import find_allowed, ids_in_settings, uses_by_name
 from wdstream.text.characters import replace_surrogates
 
 # Chat and tool markup of every tokenizer looked at: <|im_start|>, <｜User｜>, and DeepSeek's <｜/table>｜.
@@ -60,21 +63,25 @@ class TextEncoder:
         self._where = where
         self._cut_ids: frozenset[int] = frozenset()
         self._structural: frozenset[int] = frozenset()
+        self._passing: frozenset[int] = frozenset()
+        self.allowed: Mapping[str, int] = {}
+        """Added tokens that text may form because they were named at `open`, with their ids."""
         self.chat_template: str | None = None
         """Source of the model's chat template, or None: it decides the ids of chat rows."""
         self.chat_template_file: Path | None = None
         """Where that is from."""
 
     @classmethod
-    def open(cls, path: Path, structural: Iterable[str] = ()) -> "TextEncoder":
+    def open(cls, path: Path, structural: Sequence[str] = (), allow_tokens: Sequence[str] = ()) -> "TextEncoder":
         """Open the tokenizer of a model.
 
         Args:
             path: a folder with tokenizer.json, or that file.
             structural: further tokens that text must not form; one the tokenizer does not know cannot be formed anyway.
+            allow_tokens: added tokens that text may form (text/settings.py).
 
         Raises:
-            ConfigError: there is no tokenizer.json, or it cannot be read.
+            ConfigError: there is no tokenizer.json, it cannot be read, or a token cannot be allowed.
         """
         file = path / "tokenizer.json" if path.is_dir() else path
         description = cast(_TokenizerJson, _read_json(file))
@@ -90,13 +97,11 @@ class TextEncoder:
                 f"{file}: model.dropout is {dropout}: the tokenizer would cut the same text at random places, so no "
                 "length would hold; set it to null"
             )
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        tokenizer.encode_special_tokens = True
-        encoder = cls(tokenizer, description, config, str(path))
+        encoder = cls(_prepared(tokenizer), description, config, str(path))
         try:
             encoder._set_structural(structural)
             encoder.chat_template, encoder.chat_template_file = _read_chat_template(config_file, config)
+            encoder._allow(allow_tokens, structural, file.parent)
         except (TypeError, LookupError, AttributeError) as error:
             raise ConfigError(
                 f"{file} or {config_file.name} next to it holds a value of another type than tokenizers have "
@@ -116,6 +121,37 @@ class TextEncoder:
         harmless = {None, model.get("unk_id"), self.find_id(unknown) if isinstance(unknown, str) else None}
         self._structural = frozenset(i for i in {*special, *delimiters, *named} if i is not None and i not in harmless)
         self._cut_ids = self._structural - special
+
+    def _allow(self, wanted: Sequence[str], structural: Sequence[str], folder: Path) -> None:
+        """Let text form these tokens; a tokenizer parses those with the special flag only without it."""
+        if not wanted:
+            return
+        added = self._description.get("added_tokens") or []
+        contents = {token["content"]: token["id"] for token in added}
+        self.allowed = find_allowed(wanted, contents, self._uses(contents, structural, folder), self._where)
+        self._passing = self._structural.intersection(self.allowed.values())
+        self._structural -= self._passing
+        self._cut_ids -= self._passing
+        flagged = {token["id"] for token in added if token["special"]} & self._passing
+        if flagged:
+            plain = [token | {"special": token["special"] and token["id"] not in flagged} for token in added]
+            self._tokenizer = _prepared(Tokenizer.from_str(json.dumps({**self._description, "added_tokens": plain})))
+
+    def _uses(self, added: Mapping[str, int], structural: Iterable[str], folder: Path) -> dict[int, str]:
+        """Of each token that text must not form in any case, what the model needs it for."""
+        template = self.chat_template or ""
+        uses = uses_by_name(self.special_tokens())
+        uses |= {number: "the chat template writes it" for token, number in added.items() if token in template}
+        uses |= ids_in_settings(folder)
+        uses |= dict.fromkeys(self.template_ids, "the tokenizer puts it around every text")
+        uses |= {
+            added[token]: "it is part of the model's images, turns or documents"
+            for token in structural
+            if token in added
+        }
+        named = sorted(self.special_texts().items(), reverse=True)  # eos is said before pad, where one token is both
+        roles = {added[text]: role for role, text in named if text in added}
+        return uses | {number: f"it is the {role} of tokenizer_config.json" for number, role in roles.items()}
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text, without anything added around it."""
@@ -256,10 +292,20 @@ class TextEncoder:
         """16 hex digits of everything that decides the ids of a text, whatever the layout of the file."""
         decisive: dict[str, object] = {name: self._description.get(name) for name in _DECISIVE_FIELDS}
         decisive["cut"] = sorted(self._cut_ids)
+        if self._passing:
+            decisive["allowed"] = sorted(self._passing)
         if self.chat_template is not None:
             decisive["chat"] = self.chat_template
         text = json.dumps(decisive, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
         return hashlib.sha256(f"{_FINGERPRINT_VERSION}\n{text}".encode()).hexdigest()[:16]
+
+
+def _prepared(tokenizer: Tokenizer) -> Tokenizer:
+    """A tokenizer that takes whole texts, and parses no special token in them."""
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True
+    return tokenizer
 
 
 def _spans(encoding: Encoding, begin: int) -> list[tuple[int, int, int]]:

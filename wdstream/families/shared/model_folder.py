@@ -52,6 +52,7 @@ class ModelFolder:
         image_settings: settings of the image processor, whichever file holds them.
         processor_settings: processor_config.json; {} for families whose processor needs none.
         last_read: the `key` that was read last, and its `file`.
+        allow_tokens: added tokens that page text may form (text/settings.py), which the folder does not know itself.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class ModelFolder:
     image_settings: Json
     processor_settings: Json
     last_read: Mapping[str, str]
+    allow_tokens: tuple[str, ...] = ()
 
     @property
     def model_type(self) -> str:
