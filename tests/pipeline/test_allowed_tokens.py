@@ -3,6 +3,7 @@
 Spans: pipeline, make_shards, proofs.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -47,8 +48,8 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(6):
         Image.new("L", (90 + number, 120), 200).save(folder / f"{number}.png")
         (folder / f"{number}.txt").write_text(f"Page {number}\n\n" + TABLE * (number + 1), encoding="utf-8")
-    row = '{"key": "chat", "messages": [{"role": "user", "content": "Table?"}, {"role": "assistant", "content": "<otsl>1"}]}'
-    (folder / "rows.jsonl").write_text(row + "\n", encoding="utf-8")
+    turns = [{"role": "user", "content": "Table?"}, {"role": "assistant", "content": "<otsl>1"}]
+    (folder / "rows.jsonl").write_text(json.dumps({"key": "chat", "messages": turns}) + "\n", encoding="utf-8")
     return folder
 
 
