@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from wdstream.commands import console, curation, inspect, make_shards, plan, verify
+from wdstream.commands import console, curation, inspect, make_shards, plan, reshard, verify
 from wdstream.errors import ConfigError, WdstreamError, file_trouble
 from wdstream.report.console import show_log
 from wdstream.text.characters import printable
@@ -67,6 +67,7 @@ def demo_command(
 app.command("make-shards")(make_shards.make_shards_command)
 app.command("index")(make_shards.index_command)
 app.command("lengths")(make_shards.lengths_command)
+app.command("reshard")(reshard.reshard_command)
 app.command("verify")(verify.verify_command)
 app.command("info")(curation.info_command)
 app.command("plan")(plan.plan_command)

@@ -227,13 +227,24 @@ class Shards:
             ShardError: when a shard is missing, cut off, or not what the index says.
         """
         pages: list[Page | PageError] = []
-        for row, data in zip(rows, self._storage.read_many([self._range(row) for row in rows]), strict=True):
+        for row, sample in zip(rows, self.read_many(rows), strict=True):
             try:
-                key, members = self._sample_or_again(row, data)
-                pages.append(page_from_members(key, members, text_chars=int(self.text_chars[row])))
+                if isinstance(sample, PageError):
+                    raise sample
+                pages.append(page_from_members(*sample, text_chars=int(self.text_chars[row])))
             except PageError as error:
                 pages.append(error)
         return pages
+
+    def read_many(self, rows: Sequence[int]) -> list[tuple[str, dict[str, bytes]] | PageError]:
+        """Keys and members of several rows, as `read_pages` reads pages."""
+        samples: list[tuple[str, dict[str, bytes]] | PageError] = []
+        for row, data in zip(rows, self._storage.read_many([self._range(row) for row in rows]), strict=True):
+            try:
+                samples.append(self._sample_or_again(row, data))
+            except PageError as error:
+                samples.append(error)
+        return samples
 
     def key(self, row: int) -> str:
         """The key of a row, from its tar header, verified by its hash.

@@ -15,6 +15,7 @@ from wdstream.shards.layout import ShardPaths, is_image, validate_extension, val
 from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, SampleFailure, ShardEntry, ShardMeta, hash_key, save_idx
 from wdstream.shards.metadata import PageMetadata, ShardMetadata
 from wdstream.shards.page_members import starts_with_text
+from wdstream.shards.parts import sort_parts
 from wdstream.shards.tar_header import BLOCK_SIZE, RECORD_SIZE, make_header, padded
 from wdstream.storage.atomic import atomic_write
 
@@ -131,8 +132,8 @@ class ShardWriter:
             raise ShardError(f"{self._paths.tar}: the sample {key!r} has no members")
         for extension in members:
             validate_extension(extension)
-        num_images = sum(is_image(extension) for extension in members)
-        if num_images != len(entry.image_sizes):
+        num_images = sum(map(is_image, members))  # those of others may have any name
+        if len(entry.image_sizes) not in (num_images, len(sort_parts(members).images)):
             raise ShardError(f"sample {key!r}: {len(entry.image_sizes)} image sizes for {num_images} images")
         chunks: list[bytes] = []
         for extension in sorted(members):

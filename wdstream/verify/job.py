@@ -1,14 +1,9 @@
 """`verify_shards`: the whole check in order: index, folder, every tar, duplicates."""
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
-from multiprocessing import active_children, get_context
 from pathlib import Path
 
-from wdstream.errors import ShardError, ShardIndexError
+from wdstream.errors import ShardIndexError
 from wdstream.make_shards.token_counts import TokenCounter
 from wdstream.shards.catalog import INDEX_FOLDER, token_column
 from wdstream.storage.remote import open_storage
@@ -16,7 +11,8 @@ from wdstream.verify.duplicates import PageTable
 from wdstream.verify.findings import Finding, VerifyReport
 from wdstream.verify.index_check import CheckedIndex, check_folder, check_index
 from wdstream.verify.options import VerifyOptions
-from wdstream.verify.tar_check import TarResult, TarTask, check_tar, prepare_process
+from wdstream.verify.processes import in_processes
+from wdstream.verify.tar_check import TarResult, TarTask, check_tar
 
 OnTarRead = Callable[[int, int], None]
 """Called after each tar, with bytes done and bytes in total."""
@@ -53,7 +49,8 @@ def verify_shards(
         report.add([Finding(kind="tokens", file=f"{INDEX_FOLDER}/{column}.npy", what=what)])
     table = PageTable()
     total = sum(entry.bytes for entry in index.shards)
-    for result in _check_all(_tasks(str(path), index, unlisted, column, options), options.num_workers):
+    tasks = _tasks(str(path), index, unlisted, column, options)
+    for result in in_processes(check_tar, tasks, options.num_workers, command="verify"):
         _count(report, table, result)
         if on_progress is not None:
             on_progress(report.num_bytes, max(total, report.num_bytes))
@@ -75,39 +72,6 @@ def _tasks(
         yield TarTask(path=path, name=entry.name, entry=entry, rows=rows, tokens=tokens, options=options)
     for name in unlisted:
         yield TarTask(path=path, name=name, entry=None, rows=None, tokens=None, options=options)
-
-
-def _check_all(tasks: Iterator[TarTask], workers: int) -> Iterator[TarResult]:
-    """Check each tar, in their order."""
-    if workers <= 1:
-        yield from map(check_tar, tasks)
-        return
-    # spawn: a fork of a process with threads, such as torch's, can hang
-    others = set(active_children())
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=prepare_process)
-    try:
-        yield from _in_order(pool, tasks, 2 * workers)
-        pool.shutdown()
-    except BrokenProcessPool as error:
-        raise ShardError(
-            "a process of verify was killed, by the system for want of memory or by somebody; run it again, with fewer "
-            "--workers if memory is short"
-        ) from error
-    except BaseException:  # Ctrl-C: a large tar may take minutes more
-        for process in set(active_children()) - others:
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _in_order(pool: ProcessPoolExecutor, tasks: Iterator[TarTask], ahead: int) -> Iterator[TarResult]:
-    """Results in the order of the tasks, of which only some are handed out at a time."""
-    waiting = deque(pool.submit(check_tar, task) for task in islice(tasks, ahead))
-    while waiting:
-        result = waiting.popleft().result()
-        waiting += [pool.submit(check_tar, task) for task in islice(tasks, 1)]
-        yield result
 
 
 def _count(report: VerifyReport, table: PageTable, result: TarResult) -> None:

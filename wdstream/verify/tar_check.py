@@ -3,14 +3,10 @@
 A function of one task, which runs in processes: everything it needs is in the task, everything it found in the result.
 """
 
-import os
-import signal
-import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from multiprocessing import parent_process
 from pathlib import Path
 
 import numpy as np
@@ -305,18 +301,3 @@ def _differences(entry: SampleEntry, sizes: list[tuple[int, int]], counts: Mappi
 @lru_cache(maxsize=1)
 def _counter(tokenizer: Path) -> TokenCounter:
     return TokenCounter.open(tokenizer)
-
-
-def prepare_process() -> None:
-    """One thread each; an interrupt from the keyboard is for the parent, and when that has ended, so has this."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-
-
-def _end_with_parent() -> None:
-    """A process of a pool whose parent was killed would wait for work forever."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -1,0 +1,231 @@
+"""`wdstream reshard`: pages of indexed shards into new shards, of another size, chosen, sorted, shuffled or uniform.
+
+indexes ─► choose and order ─► cut ─► write, a process per shard ─► index, token columns ─► compare with the input
+choice.py                            write_shards.py                                        here
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from wdstream.curation.choice import Choice, choose, common_tokenizers, open_inputs
+from wdstream.curation.job_folder import JobFolder, digest_of
+from wdstream.curation.reshard_options import ReshardOptions
+from wdstream.curation.write_shards import cut_shards, tasks_of, write_shard
+from wdstream.errors import ConfigError, ShardError, ShardIndexError
+from wdstream.shards.index import merge_index
+from wdstream.shards.reader import Shards
+from wdstream.shards.token_columns import write_paragraphs, write_token_column
+from wdstream.verify.processes import in_processes
+
+_VERSION = 1
+_ROWS_AT_ONCE = 4096
+_SHOWN_KEYS = 5
+_COMPARED = ("num_images", "text_bytes", "text_chars", "starts_with_text")
+
+OnShardWritten = Callable[[int, int], None]
+"""Called after each shard, with pages done and pages in total."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReshardReport:
+    """What reshard wrote.
+
+    Attributes:
+        out: the folder.
+        num_input: pages of all inputs.
+        num_pages: pages of the output.
+        num_shards: of the output.
+        num_bytes: of its tars.
+        digest: over keys, sizes and texts of all pages in their order, equal in input and output.
+        notes: what is not as it was: token columns that were left out, say.
+    """
+
+    out: Path
+    num_input: int
+    num_pages: int
+    num_shards: int
+    num_bytes: int
+    digest: str
+    notes: tuple[str, ...]
+
+    def print(self, console: Console) -> None:
+        """A line of figures, and the notes."""
+        console.print(
+            f"{self.out}: {self.num_pages:,} of {self.num_input:,} pages in {self.num_shards:,} shards, "
+            f"{self.num_bytes / 1e6:,.1f} MB; each is there once, compared with the input (digest {self.digest})",
+            highlight=False,
+            soft_wrap=True,
+        )
+        for note in self.notes:
+            console.print(note, markup=False, highlight=False, soft_wrap=True)
+
+
+def reshard(
+    paths: Sequence[Path | str],
+    out: Path,
+    *,
+    options: ReshardOptions | None = None,
+    on_progress: OnShardWritten | None = None,
+) -> ReshardReport:
+    """Write pages of indexed shards into new shards with an index.
+
+    The same input and options give the same bytes, whatever the number of processes. Killed at any moment and started
+    again, it continues after the last complete shard, and ends with those bytes.
+
+    Args:
+        paths: folders or URLs of shards with an index.
+        out: the folder of new shards; new, or one that the same job had begun.
+        options: see `ReshardOptions`.
+        on_progress: called after each shard.
+
+    Raises:
+        ConfigError: options, inputs or output cannot be used; folders have equal keys.
+        ShardError: a page cannot be read, or the output not be written.
+    """
+    options = options or ReshardOptions()
+    folder = JobFolder(out=Path(out), job="reshard")
+    folder.refuse_inside(paths)
+    inputs = open_inputs(paths)
+    choice = choose(
+        inputs,
+        where=options.where,
+        exclude_list=options.exclude_list,
+        sort=options.sort,
+        shuffle_seed=options.seed if options.shuffle else None,
+    )
+    if not options.prefix_keys:
+        _refuse_equal_keys(choice)
+    cuts = list(cut_shards(choice.column("nbytes"), options.shard_bytes, options.pages))
+    with folder.claimed(_content(choice, cuts, options)):
+        tasks = tasks_of(choice, folder, cuts, prefix_keys=options.prefix_keys, is_uniform=options.uniform)
+        written = in_processes(
+            write_shard, tasks, min(options.num_workers, len(cuts)), command="reshard", begin=folder.begin_worker
+        )
+        num_bytes = 0
+        for cut, size in zip(cuts, written, strict=True):
+            num_bytes += size
+            if on_progress is not None:
+                on_progress(cut.stop, len(choice))
+        notes = _write_index(folder.out, choice)
+        digest = _compare(choice, Shards.open(folder.out), has_keys=not options.prefix_keys)
+    return ReshardReport(
+        out=folder.out,
+        num_input=sum(len(given.shards) for given in inputs),
+        num_pages=len(choice),
+        num_shards=len(cuts),
+        num_bytes=num_bytes,
+        digest=digest,
+        notes=tuple(notes),
+    )
+
+
+def _content(choice: Choice, cuts: Sequence[slice], options: ReshardOptions) -> dict[str, object]:
+    """What decides the bytes of the output."""
+    chosen = options.model_dump(mode="json", exclude={"workers", "exclude_list", "shard_size"})
+    return {
+        "version": _VERSION,
+        **chosen,
+        "shard_bytes": options.shard_bytes,
+        "input": [given.shards.fingerprint for given in choice.inputs],
+        "names": [given.name for given in choice.inputs] if options.prefix_keys else [],
+        "pages_chosen": len(choice),
+        "shards": len(cuts),
+        "order": digest_of(choice.source.tobytes(), choice.row.tobytes()),
+    }
+
+
+def _refuse_equal_keys(choice: Choice) -> None:
+    """Pages of two folders with one key.
+
+    Raises:
+        ConfigError: with some of them.
+    """
+    hashes = choice.column("key_hash")
+    order = np.argsort(hashes, kind="stable")
+    ranked = hashes[order]
+    same = np.flatnonzero(ranked[1:] == ranked[:-1])
+    if not len(same):
+        return
+    shown = []
+    for place in same[:_SHOWN_KEYS].tolist():
+        first, second = (int(order[place + step]) for step in (0, 1))
+        key = choice.inputs[choice.source[first]].shards.key(int(choice.row[first]))
+        places = [str(choice.inputs[choice.source[page]].shards.path) for page in (first, second)]
+        shown.append(f"\n  {key!r} in {places[0]} and in {places[1]}")
+    raise ConfigError(
+        f"{len(same):,} keys are in more than one folder:{''.join(shown)}\nput the name of the folder before each key "
+        "with --prefix-keys, or leave pages out with --exclude-list"
+    )
+
+
+def _write_index(out: Path, choice: Choice) -> list[str]:
+    """The index over the new shards, with the token columns that all inputs have; returns what there is to say."""
+    report = merge_index(out)
+    known = {name for given in choice.inputs for name in given.shards.catalog.token_fingerprints()}
+    common = common_tokenizers(choice.inputs)
+    for fingerprint in common:
+        _write_tokens(out, choice, fingerprint)
+    missing = [
+        f"token column {name} is not of all inputs and was left out: run `wdstream lengths {out} --tokenizer PATH`"
+        for name in sorted(known.difference(common))
+    ]
+    return [*report.remarks(), *missing]
+
+
+def _write_tokens(out: Path, choice: Choice, fingerprint: str) -> None:
+    columns = [_paragraphs(given.shards, fingerprint) for given in choice.inputs]
+    if all(column is not None for column in columns):
+        with write_paragraphs(out, fingerprint) as writer:
+            for start in range(0, len(choice), _ROWS_AT_ONCE):
+                part = choice.take(slice(start, start + _ROWS_AT_ONCE))
+                writer.add([_of_row(columns[s], r) for s, r in zip(part.source, part.row, strict=True)])
+    write_token_column(out, fingerprint, choice.tokens(fingerprint), choice.supervised(fingerprint))
+
+
+def _paragraphs(shards: Shards, fingerprint: str) -> tuple[NDArray[np.int64], NDArray[np.int32]] | None:
+    try:
+        return shards.paragraphs(fingerprint)
+    except ShardIndexError:
+        if f"paragraph_start.{fingerprint}" in shards.catalog.columns:
+            raise
+        return None
+
+
+def _of_row(column: tuple[NDArray[np.int64], NDArray[np.int32]] | None, row: int) -> list[int]:
+    assert column is not None
+    starts, tokens = column
+    counts: list[int] = tokens[starts[row] : starts[row + 1]].tolist()
+    return counts
+
+
+def _compare(choice: Choice, written: Shards, *, has_keys: bool) -> str:
+    """That the output holds exactly the chosen pages, in their order; returns the digest of both.
+
+    Raises:
+        ShardError: it does not.
+    """
+    output = Choice(inputs=open_inputs([written.path]), source=np.zeros(len(written), np.int32), row=_all_rows(written))
+    if len(output) != len(choice):
+        raise ShardError(f"{written.path}: {len(choice):,} pages expected, found {len(output):,}; write it again")
+    digests = [_digest(side, has_keys=has_keys) for side in (choice, output)]
+    if digests[0] != digests[1]:
+        raise ShardError(
+            f"{written.path}: its pages are not those of the input (digest {digests[0]} expected, found {digests[1]}); "
+            "remove the folder and write it again"
+        )
+    return digests[0]
+
+
+def _digest(choice: Choice, *, has_keys: bool) -> str:
+    names = (*_COMPARED, "key_hash") if has_keys else _COMPARED
+    columns = [choice.column(name) for name in names]
+    return digest_of(*(column.tobytes() for column in (*columns, *choice.first_image())))
+
+
+def _all_rows(shards: Shards) -> NDArray[np.int64]:
+    return np.arange(len(shards), dtype=np.int64)

@@ -1,0 +1,166 @@
+"""Writing the pages of a choice into new shards: one shard per task, in processes.
+
+Members are copied byte by byte, after the checksum of their sample was compared.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.curation.choice import Choice
+from wdstream.curation.job_folder import JobFolder, digest_of
+from wdstream.errors import PageError, ShardError
+from wdstream.make_shards.jobs import shard_name
+from wdstream.records import Ints, Page
+from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION, is_image
+from wdstream.shards.meta import ShardEntry, is_complete
+from wdstream.shards.page_members import page_from_members
+from wdstream.shards.parts import sort_parts
+from wdstream.shards.reader import Shards, name_of_row
+from wdstream.shards.tar_header import RECORD_SIZE
+from wdstream.shards.writer import SampleEntry, ShardWriter
+
+_ROWS_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardTask:
+    """One shard to write.
+
+    Attributes:
+        folder: the output.
+        number: of the shard.
+        inputs: folder or URL and fingerprint of each input.
+        prefixes: what comes before the keys of each input.
+        source: (k,) number of each page's input.
+        row: (k,) its row there.
+        is_uniform: whether pages get the members that they lack.
+    """
+
+    folder: JobFolder
+    number: int
+    inputs: tuple[tuple[str, str], ...]
+    prefixes: tuple[str, ...]
+    source: NDArray[np.int32]
+    row: Ints
+    is_uniform: bool
+
+    @property
+    def name(self) -> str:
+        """File name of the tar."""
+        return shard_name(self.number)
+
+    @property
+    def made_of(self) -> str:
+        """A digest of all that decides the bytes."""
+        fingerprints = [fingerprint for _, fingerprint in self.inputs]
+        settings = f"{fingerprints} {self.prefixes} {self.is_uniform}"
+        return digest_of(settings, self.source.tobytes(), self.row.tobytes())
+
+
+def cut_shards(nbytes: NDArray[np.int64], shard_bytes: int, most_pages: int | None) -> Iterator[slice]:
+    """Consecutive pages of each shard: as many as fit, at least one."""
+    ends = np.cumsum(nbytes, dtype=np.int64)
+    start = 0
+    while start < len(nbytes):
+        before = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + shard_bytes - RECORD_SIZE, side="right")))
+        stop = stop if most_pages is None else min(stop, start + most_pages)
+        yield slice(start, stop)
+        start = stop
+
+
+def tasks_of(
+    choice: Choice, folder: JobFolder, cuts: list[slice], *, prefix_keys: bool, is_uniform: bool
+) -> Iterator[ShardTask]:
+    """A task for each shard, made when it is asked for."""
+    inputs = tuple((str(given.shards.path), given.shards.fingerprint) for given in choice.inputs)
+    prefixes = tuple(f"{given.name}/" if prefix_keys else "" for given in choice.inputs)
+    for number, cut in enumerate(cuts):
+        source, row = choice.source[cut], choice.row[cut]
+        yield ShardTask(
+            folder=folder,
+            number=number,
+            inputs=inputs,
+            prefixes=prefixes,
+            source=source,
+            row=row,
+            is_uniform=is_uniform,
+        )
+
+
+def write_shard(task: ShardTask) -> int:
+    """Write the shard of a task, unless it is there and whole; returns the bytes of its tar.
+
+    Raises:
+        ShardError: a page of the input cannot be read, or not be written, by name.
+    """
+    path = task.folder.out / task.name
+    if not task.folder.is_done(task.name, task.made_of, lambda digest: is_complete(path, digest)):
+        entry = _write(task, path)
+        task.folder.note_done(task.name, task.made_of, entry.digest)
+    return path.stat().st_size
+
+
+def _write(task: ShardTask, path: Path) -> ShardEntry:
+    path.unlink(missing_ok=True)
+    with ShardWriter(path) as writer:
+        for start in range(0, len(task.row), _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
+            for source, row in _runs(task.source[part], task.row[part]):
+                _add_rows(writer, task, source, row)
+    assert writer.summary is not None
+    return writer.summary
+
+
+def _runs(source: NDArray[np.int32], row: Ints) -> Iterator[tuple[int, list[int]]]:
+    """Neighbours of one input, in order."""
+    borders = [0, *(np.flatnonzero(np.diff(source)) + 1).tolist(), len(source)]
+    for first, last in pairwise(borders):
+        yield int(source[first]), row[first:last].tolist()
+
+
+def _add_rows(writer: ShardWriter, task: ShardTask, source: int, rows: list[int]) -> None:
+    shards = _opened(*task.inputs[source])
+    for row, sample in zip(rows, shards.read_many(rows), strict=True):
+        try:
+            if isinstance(sample, PageError):
+                raise sample
+            key, members = sample
+            page = page_from_members(key, members, text_chars=int(shards.text_chars[row]))
+            entry = SampleEntry.of(page, _sizes(shards, row))
+            writer.add(task.prefixes[source] + key, filled(page, members) if task.is_uniform else members, entry)
+        except (PageError, ShardError) as error:
+            raise ShardError(
+                f"{shards.path}: the page {name_of_row(shards, row)!r} cannot be copied: {error}; mend it "
+                "(`wdstream verify` finds all such pages), or leave it out with --exclude-list"
+            ) from error
+
+
+def filled(page: Page, members: dict[str, bytes]) -> dict[str, bytes]:
+    """The members of a page, with an empty text and json where it has none; those of a row are as they are."""
+    images = sort_parts(members).images
+    if len(images) != 1 or not is_image(images[0]) or images[0][0].isdigit():
+        return members
+    if TEXT_EXTENSION not in members and JSON_EXTENSION in members:
+        return members  # a row of one image
+    return {TEXT_EXTENSION: b"", JSON_EXTENSION: b"{}", **members}
+
+
+def _sizes(shards: Shards, row: int) -> list[tuple[int, int]]:
+    images = slice(int(shards.image_start[row]), int(shards.image_start[row + 1]))
+    return list(zip(shards.image_width[images].tolist(), shards.image_height[images].tolist(), strict=True))
+
+
+@lru_cache(maxsize=64)
+def _opened(path: str, fingerprint: str) -> Shards:
+    """An input, the same as when the job began."""
+    shards = Shards.open(path)
+    if shards.fingerprint != fingerprint:
+        raise ShardError(f"{path} changed while it was read: run the same command again")
+    return shards
