@@ -18,18 +18,18 @@ from typing import TypeVar
 
 from wdstream.errors import ShardError
 
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def in_processes(
-    function: Callable[[Task], Result],
-    tasks: Iterable[Task],
+    function: Callable[[T], R],
+    tasks: Iterable[T],
     workers: int,
     *,
     command: str,
     begin: Callable[[], None] | None = None,
-) -> Iterator[Result]:
+) -> Iterator[R]:
     """The function's result for each task, in their order; with one worker, in this process.
 
     Args:
@@ -65,7 +65,7 @@ def in_processes(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _in_order(submit: Callable[[Task], Future[Result]], tasks: Iterator[Task], ahead: int) -> Iterator[Result]:
+def _in_order(submit: Callable[[T], Future[R]], tasks: Iterator[T], ahead: int) -> Iterator[R]:
     """Results in the order of the tasks, of which only some are handed out at a time."""
     waiting = deque(submit(task) for task in islice(tasks, ahead))
     while waiting:
