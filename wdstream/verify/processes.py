@@ -18,18 +18,18 @@ from typing import TypeVar
 
 from wdstream.errors import ShardError
 
-T = TypeVar("T")
-R = TypeVar("R")
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 
 def in_processes(
-    function: Callable[[T], R],
-    tasks: Iterable[T],
+    function: Callable[[Given], Found],
+    tasks: Iterable[Given],
     workers: int,
     *,
     command: str,
     begin: Callable[[], None] | None = None,
-) -> Iterator[R]:
+) -> Iterator[Found]:
     """The function's result for each task, in their order; with one worker, in this process.
 
     Args:
@@ -65,7 +65,7 @@ def in_processes(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _in_order(submit: Callable[[T], Future[R]], tasks: Iterator[T], ahead: int) -> Iterator[R]:
+def _in_order(submit: Callable[[Given], Future[Found]], tasks: Iterator[Given], ahead: int) -> Iterator[Found]:
     """Results in the order of the tasks, of which only some are handed out at a time."""
     waiting = deque(submit(task) for task in islice(tasks, ahead))
     while waiting:
