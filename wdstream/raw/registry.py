@@ -11,11 +11,13 @@ from wdstream.raw.images import ImageSource
 from wdstream.raw.pdf.source import PdfSource
 from wdstream.raw.rows import RowSource
 from wdstream.raw.source import Source, split_suffix
+from wdstream.raw.tables.source import TableSource
 
 SOURCES: tuple[Source, ...] = (
     PdfSource(),
     ImageSource(),
     RowSource(),
+    TableSource(),
 )
 _HEAD_BYTES = 4096
 

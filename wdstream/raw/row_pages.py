@@ -5,8 +5,8 @@ from the row or from files next to it (row_files.py), it gets its key, and where
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -22,6 +22,8 @@ from wdstream.text.field_map import FieldMap
 from wdstream.text.row_fields import DECLARED_FIELD, no_file
 from wdstream.text.row_forms import Row, RowRules, read_row
 from wdstream.text.row_images import RowImage
+
+ToMetadata = Callable[[Mapping[str, object]], Mapping[str, object]]
 
 
 def row_rules(settings: RawSettings, is_image: Callable[[str], bool] = no_file) -> RowRules:
@@ -59,7 +61,7 @@ class RowFileSource(Source):
     names_images: ClassVar[bool] = True
 
     @abstractmethod
-    def rows(self, pages: PageRange, path: Path) -> Iterator[tuple[int, FileRow]]:
+    def rows(self, pages: PageRange, path: Path) -> Generator[tuple[int, FileRow]]:
         """The rows of a range by number, from its first.
 
         Raises:
@@ -70,7 +72,16 @@ class RowFileSource(Source):
     @contextmanager
     def open(self, pages: PageRange, path: Path, settings: RawSettings) -> Iterator["_RowReader"]:
         """Read the rows of the range one after the other."""
-        yield _RowReader(self.rows(pages, path), RowPages(pages.file, path, settings), path)
+        with closing(self.rows(pages, path)) as rows:
+            yield _RowReader(rows, RowPages(pages.file, path, settings, self.metadata), path)
+
+    def metadata(self, fields: Mapping[str, object]) -> Mapping[str, object]:
+        """The fields of a row that are left as metadata, with the values that JSON has.
+
+        Raises:
+            PageError: a value has no place in metadata.
+        """
+        return fields
 
     def rows_digest(self, pages: PageRange, path: Path) -> str | None:
         """The digest of the rows of a range."""
@@ -84,12 +95,14 @@ class RowPages:
         file: that the rows are from.
         path: of that file.
         settings: how.
+        metadata: as `RowFileSource.metadata`.
     """
 
-    def __init__(self, file: RawFile, path: Path, settings: RawSettings) -> None:
+    def __init__(self, file: RawFile, path: Path, settings: RawSettings, metadata: ToMetadata = dict) -> None:
         self._file = file
         self._folder = path.parent
         self._settings = settings
+        self._metadata = metadata
         self._rules = row_rules(settings, self._is_image_file)
 
     def page(self, number: int, fields: Mapping[str, object]) -> StoredPage:
@@ -106,7 +119,12 @@ class RowPages:
             key=self._file.page_key(number, digits=6),
             images=tuple(image.data for image in images),
             segments=row.segments,
-            meta={"source": replace_surrogates(self._file.path), "line": number, **row.meta, **self._declared(row)},
+            meta={
+                "source": replace_surrogates(self._file.path),
+                "line": number,
+                **self._metadata(row.meta),
+                **self._declared(row),
+            },
         )
         extensions, sizes = (tuple(image.extension for image in images), tuple(image.size for image in images))
         reading = RowReading(how=row.how, unused=row.unused)

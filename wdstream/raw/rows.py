@@ -11,7 +11,7 @@ is not to be supervised carries `"is_supervised": false`. All other fields becom
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -37,7 +37,7 @@ class RowSource(RowFileSource):
         """The number of lines, and marks to find them by."""
         return mark_lines(path)
 
-    def rows(self, pages: PageRange, path: Path) -> Iterator[tuple[int, FileRow]]:
+    def rows(self, pages: PageRange, path: Path) -> Generator[tuple[int, FileRow]]:
         """The lines of the range."""
         for number, line in numbered_lines(path, pages.file.marks, pages.first, pages.count):
             yield number, JsonRow(line)

@@ -42,7 +42,7 @@ from wdstream.text.row_images import RowImage, images_of_value
 
 CONTENT = "content"
 MESSAGES = "messages"
-ROW_SUFFIXES = (".jsonl", ".parquet", ".arrow")
+ROW_SUFFIXES = (".jsonl", ".parquet", ".pq", ".arrow", ".feather")
 """Of files of rows."""
 _DOTTED = "rename it, or let keys end at the last dot (wdstream index --key dotted, data.streaming.key_rule: dotted)"
 _TEXTS = "text is in txt, or in json as 'text', 'caption', 'content', 'messages' or 'conversations'"

@@ -1,0 +1,1 @@
+"""Tables as raw files: parquet and Arrow, whose rows are pages."""
