@@ -22,7 +22,7 @@ from pathlib import Path
 
 from wdstream.errors import ConfigError
 from wdstream.raw.folders import LEADS_OUT, Folder, FolderWalk
-from wdstream.raw.registry import known_suffixes, source_of_file, without_suffix
+from wdstream.raw.registry import companion_names, known_suffixes, source_of_file, without_suffix
 from wdstream.raw.source import RawFile, Source
 from wdstream.raw.texts.sidecar import find_sidecars
 from wdstream.text.characters import short_name
@@ -107,6 +107,8 @@ class _Census:
                 self.left_to_rows.append(path)
             elif source:
                 self.files.append(RawFile(path=path, kind=source.kind, num_bytes=found.num_bytes))
+            elif name not in texts and name in companion_names():
+                continue
             elif name not in texts:
                 self.ignored[short_name(without_suffix(name)[1].lower(), most=24) or "no suffix"] += 1
                 continue

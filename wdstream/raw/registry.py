@@ -48,6 +48,12 @@ def known_suffixes() -> tuple[str, ...]:
     return tuple(suffix for source in SOURCES for suffix in source.suffixes)
 
 
+@lru_cache
+def companion_names() -> frozenset[str]:
+    """Names of files that come with those of a source, and hold no pages."""
+    return frozenset(name for source in SOURCES for name in source.companions)
+
+
 def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:

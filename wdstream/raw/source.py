@@ -119,6 +119,7 @@ class Source(ABC):
         takes_sidecar: whether a text file next to it is its text (sidecar.py).
         names_images: whether it names image files, which are then pages of its own (rows).
         may_belong_to_rows: whether it may be such an image file.
+        companions: names of files that come with its files and hold no pages.
     """
 
     kind: ClassVar[str]
@@ -126,6 +127,7 @@ class Source(ABC):
     takes_sidecar: ClassVar[bool] = False
     names_images: ClassVar[bool] = False
     may_belong_to_rows: ClassVar[bool] = False
+    companions: ClassVar[tuple[str, ...]] = ()
 
     def check_installed(self) -> None:  # noqa: B027  # most sources need nothing
         """Check, before a job starts, that a library is there which the source needs.

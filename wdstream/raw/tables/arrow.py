@@ -8,13 +8,14 @@ and a file that was cut is read up to there.
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from wdstream.errors import SourceError
-from wdstream.raw.tables.blocks import Block, trouble
+from wdstream.raw.tables.blocks import Block, says_what_is_wrong
 from wdstream.raw.tables.columns import check_columns, check_num_rows
 
 if TYPE_CHECKING:
@@ -42,10 +43,10 @@ class _Message:
 class ArrowTable:
     """An open Arrow file or stream; made by `open_arrow`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         import pyarrow as pa
 
-        self._file = path.open("rb")
+        self._file = file
         self._size = os.fstat(self._file.fileno()).st_size
         self._start = len(FILE_MAGIC) if self._file.read(len(FILE_MAGIC)) == FILE_MAGIC else 0
         self._head: list[_Message] = []
@@ -176,12 +177,9 @@ def open_arrow(path: Path) -> ArrowTable:
         SourceError: it is none, or has columns that have no names of their own.
         OSError: it cannot be read.
     """
-    try:
-        return ArrowTable(path)
-    except SourceError:
-        raise
-    except Exception as error:  # pyarrow raises ValueError, KeyError, OSError without a number and others
-        if isinstance(error, OSError) and error.errno:
-            raise
-        reason = f"not readable as Arrow: {trouble(error)}"
-    raise SourceError(reason)
+    with ExitStack() as stack:
+        file = stack.enter_context(path.open("rb"))
+        with says_what_is_wrong("Arrow"):
+            table = ArrowTable(file)
+        stack.pop_all()
+        return table

@@ -194,6 +194,25 @@ def trouble(error: Exception) -> str:
     return short_name(lines[0], most=_MOST_MESSAGE)
 
 
+@contextmanager
+def says_what_is_wrong(what: str) -> Iterator[None]:
+    """Errors of pyarrow inside of the block become one; those of the system stay.
+
+    Raises:
+        SourceError: the file is not readable as `what`.
+    """
+    try:
+        yield
+        return
+    except SourceError:
+        raise
+    except Exception as error:  # pyarrow raises ValueError, KeyError, OSError without a number and others
+        if isinstance(error, OSError) and error.errno:
+            raise
+        reason = f"not readable as {what}: {trouble(error)}"
+    raise SourceError(reason)
+
+
 class _Kept:
     """The reader that stays open."""
 

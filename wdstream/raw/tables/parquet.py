@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wdstream.errors import SourceError
-from wdstream.raw.tables.blocks import BATCH_BYTES, MOST_ROWS, Block, trouble
+from wdstream.raw.tables.blocks import BATCH_BYTES, MOST_ROWS, Block, says_what_is_wrong
 from wdstream.raw.tables.columns import check_columns, check_num_rows
 
 if TYPE_CHECKING:
@@ -72,12 +71,5 @@ def open_parquet(path: Path) -> ParquetTable:
         SourceError: it is damaged, encrypted, or has columns that have no names of their own.
         OSError: it cannot be read.
     """
-    try:
+    with says_what_is_wrong("parquet"):
         return ParquetTable(path)
-    except SourceError:
-        raise
-    except Exception as error:  # pyarrow raises ValueError, KeyError, OSError without a number and others
-        if isinstance(error, OSError) and error.errno:
-            raise
-        reason = f"not readable as parquet: {trouble(error)}"
-    raise SourceError(reason)

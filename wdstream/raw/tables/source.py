@@ -28,6 +28,7 @@ class TableSource(RowFileSource):
 
     kind = "table"
     suffixes = (".parquet", ".pq", ".arrow", ".feather")
+    companions = ("state.json", "dataset_info.json", "dataset_dict.json")  # of `datasets`
 
     def check_installed(self) -> None:
         """Check that pyarrow is installed."""
