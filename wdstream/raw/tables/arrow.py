@@ -21,7 +21,7 @@ from wdstream.raw.tables.columns import check_columns, check_num_rows
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FILE_MAGIC = b"ARROW1\0\0"
+ARROW_MAGIC = b"ARROW1\0\0"
 OLD_FEATHER_MAGIC = b"FEA1"
 _CONTINUES = 0xFFFFFFFF
 _SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
@@ -48,7 +48,7 @@ class ArrowTable:
 
         self._file = file
         self._size = os.fstat(self._file.fileno()).st_size
-        self._start = len(FILE_MAGIC) if self._file.read(len(FILE_MAGIC)) == FILE_MAGIC else 0
+        self._start = len(ARROW_MAGIC) if self._file.read(len(ARROW_MAGIC)) == ARROW_MAGIC else 0
         self._head: list[_Message] = []
         first = next(self._messages(), None)
         if first is None or first.kind != _SCHEMA:
@@ -83,7 +83,7 @@ class ArrowTable:
         yield Block(row, 1, partial(_refusing, reason))
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, after which no block can be read."""
         self._file.close()
 
     def _messages(self) -> Iterator[_Message]:

@@ -43,13 +43,13 @@ class Block:
 
 
 class Table(Protocol):
-    """An open table."""
+    """An open table of any format, in blocks of rows."""
 
     def blocks(self) -> Iterator[Block]:
         """All blocks, in order; read when their batches are asked for."""
 
     def close(self) -> None:
-        """Close its file."""
+        """Close its file, after which no block can be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +60,11 @@ class TableRow:
     error: PageError | None = None
 
     def content(self) -> bytes:
-        """Names and values of its columns."""
+        """Names and values of its columns, as bytes that differ where these do."""
         return row_content(self.values) if self.error is None else b""
 
     def fields(self) -> Mapping[str, object]:
-        """Its columns."""
+        """Its columns with their values, by name."""
         if self.error is not None:
             raise self.error
         return self.values
@@ -107,7 +107,7 @@ class TableReader:
                 number += 1
 
     def close(self) -> None:
-        """Close the table."""
+        """Close the table, after which no row can be read."""
         self._batches.close()
         self._table.close()
 

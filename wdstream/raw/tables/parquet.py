@@ -14,8 +14,8 @@ from wdstream.raw.tables.columns import check_columns, check_num_rows
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MAGIC = b"PAR1"
-ENCRYPTED_MAGIC = b"PARE"
+PARQUET_MAGIC = b"PAR1"
+ENCRYPTED_PARQUET_MAGIC = b"PARE"
 _BUFFER_BYTES = 1 << 20
 _THRIFT_LIMIT = 100_000_000
 """Bytes of one text of the footer, and members of one list."""
@@ -45,7 +45,7 @@ class ParquetTable:
         return sum(self._metadata.row_group(n).num_rows for n in range(self._metadata.num_row_groups))
 
     def blocks(self) -> Iterator[Block]:
-        """The row groups."""
+        """The row groups, each a block."""
         first = 1
         for number in range(self._metadata.num_row_groups):
             num_rows = self._metadata.row_group(number).num_rows
@@ -60,7 +60,7 @@ class ParquetTable:
         return batches
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, after which no block can be read."""
         self._file.close(force=True)
 
 

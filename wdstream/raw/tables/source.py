@@ -65,15 +65,15 @@ def open_table(path: Path) -> "ArrowTable | ParquetTable":
         OSError: as well.
     """
     from wdstream.raw.tables.arrow import OLD_FEATHER_MAGIC, open_arrow
-    from wdstream.raw.tables.parquet import ENCRYPTED_MAGIC, MAGIC, open_parquet
+    from wdstream.raw.tables.parquet import ENCRYPTED_PARQUET_MAGIC, PARQUET_MAGIC, open_parquet
 
     with path.open("rb") as file:
         head = file.read(_MAGIC_BYTES)
     if not head:
         raise SourceError("file is empty")
-    if head.startswith(MAGIC):
+    if head.startswith(PARQUET_MAGIC):
         return open_parquet(path)
-    if head.startswith(ENCRYPTED_MAGIC):
+    if head.startswith(ENCRYPTED_PARQUET_MAGIC):
         raise SourceError("parquet file is encrypted: decrypt it, or write the table again without encryption")
     if head.startswith(OLD_FEATHER_MAGIC):
         raise SourceError("Feather of version 1 is not read: write it with pyarrow.feather.write_feather(table, path)")
