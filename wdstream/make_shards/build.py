@@ -17,6 +17,7 @@ from wdstream.errors import PageError, ShardError, WdstreamError
 from wdstream.make_shards.built_pages import BuiltPage, kept_path, load_kept, remove_kept
 from wdstream.make_shards.jobs import Job, OnPage, Quarantined, shard_name
 from wdstream.make_shards.options import MakeShardsOptions
+from wdstream.make_shards.readings import RowReadings
 from wdstream.make_shards.record import ShardRecord, record_path
 from wdstream.make_shards.token_counts import TextCounts, open_counter
 from wdstream.raw.reading import Reading, merge_digests, reading
@@ -157,6 +158,7 @@ class ShardBuilder:
                 entry=SampleEntry.of(page, stored.sizes),
                 counts=counts,
                 dropped=page.meta.get("text_dropped", {}),
+                reading=stored.reading,
                 read=self._reading.take(),
             )
         except Exception as error:
@@ -180,6 +182,7 @@ class _Contents:
         self._quarantined: list[Quarantined] = []
         self._kinds: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
+        self._readings = RowReadings()
         self._without_image = 0
         self._read: dict[str, str] = {}
         self.counts: list[TextCounts] = []
@@ -194,6 +197,7 @@ class _Contents:
         elif page.entry is not None:
             self._kinds[file.kind] += 1
             self._dropped.update(page.dropped)
+            self._readings.add(file.path, page.reading)
             self._without_image += not any(map(is_image, page.members))
             self.counts += [page.counts] if page.counts else []
 
@@ -208,6 +212,7 @@ class _Contents:
             pages=self._kinds,
             without_image=self._without_image,
             dropped=self._dropped,
+            readings=self._readings,
             items=self._job.digest,
             read=self._read,
             quarantined=tuple(self._quarantined),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from wdstream.make_shards.record import STATE_FOLDER
 from wdstream.make_shards.token_counts import TextCounts
+from wdstream.raw.source import RowReading
 from wdstream.shards.writer import SampleEntry
 from wdstream.storage.atomic import atomic_write
 
@@ -28,6 +29,7 @@ class BuiltPage:
         counts: tokens of its text, where a tokenizer was given.
         dropped: characters of its text layer that are not in the label, by reason.
         read: digests of the files that were read for it (raw/reading.py).
+        reading: how its row was read, where it is one.
         reason: why it is quarantined.
     """
 
@@ -37,6 +39,7 @@ class BuiltPage:
     counts: TextCounts | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
     read: Mapping[str, str] = field(default_factory=dict)
+    reading: RowReading = field(default_factory=RowReading)
     reason: str | None = None
 
     def keep(self, path: Path) -> None:
@@ -48,6 +51,7 @@ class BuiltPage:
             "counts": asdict(self.counts) if self.counts else None,
             "dropped": dict(self.dropped),
             "read": dict(self.read),
+            "reading": asdict(self.reading),
             "reason": self.reason,
         }
         with atomic_write(path, is_durable=False) as file:
@@ -64,7 +68,8 @@ def load_kept(path: Path) -> BuiltPage:
         members = {extension: file.read(length) for extension, length in head["members"].items()}
     entry = TypeAdapter(SampleEntry | None).validate_python(head["entry"])
     counts = TypeAdapter(TextCounts | None).validate_python(head["counts"])
-    return BuiltPage(**{**head, "members": members, "entry": entry, "counts": counts})
+    reading = TypeAdapter(RowReading).validate_python(head["reading"])
+    return BuiltPage(**{**head, "members": members, "entry": entry, "counts": counts, "reading": reading})
 
 
 def kept_path(out: Path, shard: int, item: int, page: int) -> Path:

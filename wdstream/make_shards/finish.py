@@ -18,6 +18,7 @@ from wdstream.errors import ShardError
 from wdstream.make_shards.indexing import add_tokens
 from wdstream.make_shards.jobs import Quarantined
 from wdstream.make_shards.manifest import QUARANTINE
+from wdstream.make_shards.readings import RowReadings
 from wdstream.make_shards.record import ShardRecord
 from wdstream.make_shards.token_counts import TokenCounter
 from wdstream.raw.listing import Listing
@@ -55,6 +56,7 @@ class MakeShardsReport:
         fingerprint: of the tokenizer whose column was written, or None.
         without_image: samples that have no image.
         dropped: characters of text layers that were left out of the labels, by reason.
+        readings: how rows were read.
         tried_again: pages and files that were read again alone, because their process was lost.
         given_up: those whose process was lost again; they are quarantined.
         made_again: files that had changed since shards were made from them, which were made again.
@@ -76,6 +78,7 @@ class MakeShardsReport:
     fingerprint: str | None
     without_image: int
     dropped: Mapping[str, int]
+    readings: RowReadings
     tried_again: int
     given_up: int
     made_again: tuple[str, ...]
@@ -154,6 +157,7 @@ class MakeShardsReport:
         if self.fingerprint:
             yield f"token column {self.fingerprint}"
         yield from self.remarks
+        yield from self.readings.lines()
         if self.without_image:
             yield f"{self.without_image:,} of {self.num_pages:,} samples have no image"
         for reason, count in self.dropped.items():
@@ -253,6 +257,7 @@ def finish(
         fingerprint=counter.fingerprint if counter is not None and full else None,
         without_image=sum(record.without_image for record in full),
         dropped=dict(sorted(dropped.items())),
+        readings=RowReadings.together(record.readings for record in full),
         tried_again=made.tried_again,
         given_up=made.given_up,
         made_again=made.made_again,

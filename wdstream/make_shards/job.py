@@ -11,11 +11,12 @@ from wdstream.make_shards.changes import StaleShards, differing, find_stale, mov
 from wdstream.make_shards.finish import MakeShardsReport, PagesMade, finish
 from wdstream.make_shards.jobs import Job, MakeShardsProgress, OnProgress, Setup, plan_shards, plan_survey, shard_name
 from wdstream.make_shards.manifest import claim, load_survey, locked, refuse_foreign, remove_beyond, save_survey
+from wdstream.make_shards.map_check import check_map
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.record import ShardRecord, load_record, record_path
 from wdstream.make_shards.token_counts import open_counter
 from wdstream.make_shards.workers import JobDone, Workers
-from wdstream.raw.listing import Listing, list_files
+from wdstream.raw.listing import OUTPUT_MARK, Listing, list_files
 from wdstream.raw.registry import known_suffixes, source_of_kind
 from wdstream.raw.source import RawFile
 from wdstream.shards.meta import is_complete
@@ -98,6 +99,7 @@ class _ShardsJob:
         setup = Setup(raw=raw, out=out, options=options.model_dump(mode="json"))
         with Workers(options.num_workers, setup, time_limit=options.time_limit, keep_open=[lock]) as workers:
             files, made_again = self._files(workers)
+            self._check_map(files)
             jobs = plan_shards(files, options)
             remove_beyond(self._out, len(jobs))
             pages_made = self._build(workers, jobs)
@@ -111,6 +113,15 @@ class _ShardsJob:
             changed=tuple(self._changed_meanwhile(jobs)) if pages_made else (),
         )
         return files, records, made
+
+    def _check_map(self, files: Sequence[RawFile]) -> None:
+        """Where the map is wrong and nothing is made yet, another one is no change of options."""
+        try:
+            check_map(self._raw, files, self._options)
+        except ConfigError:
+            if not any(record_path(self._out, 0).parent.glob("shard-*.json")):
+                (self._out / OUTPUT_MARK).unlink(missing_ok=True)
+            raise
 
     def _files(self, workers: Workers) -> tuple[list[RawFile], list[str]]:
         """The survey, made or completed, and names of files that changed since they were read.

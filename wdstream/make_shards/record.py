@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wdstream.make_shards.jobs import Quarantined
+from wdstream.make_shards.readings import RowReadings
 from wdstream.storage.atomic import write_file
 
 STATE_FOLDER = ".make-shards"
@@ -28,6 +29,7 @@ class ShardRecord:
         pages: samples by kind of source.
         without_image: samples that have no image.
         dropped: characters of text layers that were left out of the labels, by reason (`text_dropped` of a page).
+        readings: how the rows among them were read.
         items: digest of the ranges of pages that it was made from.
         read: digests of the files that were read for it, by path (raw/reading.py).
         quarantined: pages that are not in it.
@@ -42,6 +44,7 @@ class ShardRecord:
     pages: Mapping[str, int]
     without_image: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
+    readings: RowReadings = field(default_factory=RowReadings)
     items: str = ""
     read: Mapping[str, str] = field(default_factory=dict)
     quarantined: tuple[Quarantined, ...]
@@ -57,6 +60,7 @@ class ShardRecord:
             "pages": dict(sorted(self.pages.items())),
             "without_image": self.without_image,
             "dropped": dict(sorted(self.dropped.items())),
+            "readings": self.readings.to_json(),
             "items": self.items,
             "read": dict(sorted(self.read.items())),
             "quarantined": [[entry.file, entry.page, entry.reason] for entry in self.quarantined],
@@ -90,6 +94,7 @@ def _record_of(number: int, tree: Mapping[str, Any]) -> ShardRecord:
         # versions of wdstream before wrote none of these
         without_image=tree.get("without_image", 0),
         dropped=tree.get("dropped", {}),
+        readings=RowReadings.from_json(tree.get("readings", {})),
         items=tree.get("items", ""),
         read=tree.get("read", {}),
         quarantined=tuple(Quarantined(file=file, page=page, reason=why) for file, page, why in tree["quarantined"]),

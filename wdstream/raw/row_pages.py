@@ -30,14 +30,15 @@ def row_rules(settings: RawSettings, is_image: Callable[[str], bool] = no_file) 
     """How rows are read by the settings; `is_image` tells the names of image files that rows may mean.
 
     Raises:
-        ConfigError: the map in the settings is none.
+        ConfigError: the map in the settings is none, or there is no such preset.
     """
     return RowRules(
         placeholder=settings.placeholder,
         chat_loss=settings.chat_loss,
         metadata_fields=frozenset(settings.metadata_fields),
         is_image_file=is_image,
-        field_map=FieldMap.parse(settings.map) if settings.map else None,
+        answers=settings.answers,
+        field_map=FieldMap.chosen(settings.map, settings.preset),
     )
 
 
@@ -127,7 +128,7 @@ class RowPages:
             },
         )
         extensions, sizes = (tuple(image.extension for image in images), tuple(image.size for image in images))
-        reading = RowReading(how=row.how, unused=row.unused)
+        reading = RowReading(how=row.how, unused=row.unused, has_more_answers=row.num_answers > 1)
         return StoredPage(page=page, extensions=extensions, sizes=sizes, reading=reading)
 
     def _declared(self, row: Row) -> dict[str, object]:

@@ -1,11 +1,13 @@
 """How raw pages are read: every setting here decides the bytes of shards."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from wdstream.settings import Settings
+from wdstream.text.field_map import FieldMap
 from wdstream.text.messages import ChatLoss
+from wdstream.text.row_forms import AnswerChoice
 
 TextLayerChoice = Literal["visible", "all"]
 LineOrder = Literal["file", "layout"]
@@ -48,6 +50,11 @@ class RawSettings(Settings):
     map: tuple[str, ...] = ()
     """Which field of rows, or part of samples, is what: text=json:caption,image=jp2. May be repeated; docs/sources.md
     has what may be in it."""
+    preset: str | None = None
+    """The layout of rows or samples by name, such as llava, alpaca, obelics or img2dataset; what --map says counts in
+    place of it. Rows are read by their own fields when both are left out."""
+    answers: AnswerChoice = "first"
+    """Of several answers to the question of a row, the `first` is trained on; or the row is quarantined."""
     chat_loss: ChatLoss = "all"
     """Which turns of the assistant are supervised in chat rows that do not say so: all, or the last one."""
     allow_outside_links: bool = False
@@ -64,3 +71,8 @@ class RawSettings(Settings):
     """Pages of a TIFF; a file with more is quarantined."""
     check_images: bool = True
     """Decode every image once, so that a page that is accepted can be trained on."""
+
+    @model_validator(mode="after")
+    def _has_a_map(self) -> Self:
+        FieldMap.chosen(self.map, self.preset)
+        return self

@@ -6,7 +6,7 @@ A new kind of file is one module here with a subclass of `Source`, and one line 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -83,10 +83,17 @@ class StoredImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowReading:
-    """What is to be told of how a row was read: which field as what, and which fields are metadata and no more."""
+    """What is to be told of how a row was read.
+
+    Attributes:
+        how: which field was read as what.
+        unused: fields that became metadata because they are of no other use.
+        has_more_answers: whether its question has answers that are not used.
+    """
 
     how: str = ""
     unused: tuple[str, ...] = ()
+    has_more_answers: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +103,7 @@ class StoredPage:
     page: Page
     extensions: tuple[str, ...]
     sizes: tuple[Size, ...]
-    reading: RowReading = RowReading()
+    reading: RowReading = field(default_factory=RowReading)
 
 
 class PageReader(Protocol):

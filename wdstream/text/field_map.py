@@ -7,7 +7,9 @@ r"""Field maps: which field, part or path of a row is its image, its text, its t
     text                        the text of the images; several texts, or those of a list, are lines of it
     content, turns              parts, or turns, as rows have them (row_forms.py); a text is read as JSON
     question, answer            one turn of the user, one of the assistant
+    input, history              more of the question; pairs of a question and an answer before it
     system, tools               the text of the system; definitions of tools
+    arrange                     `interleaved` or `matched`: texts and images are lists (row_layouts.py)
     metadata                    metadata, whatever it looks like, under the last name of its path
     rest                        what becomes of all other fields: `keep` them as metadata (which is the rule), or `drop`
 
@@ -16,9 +18,10 @@ a map says nothing about is found as without a map: the images, or the text. A f
 not, or as null, is an error of that row. Values that are left and could be an image refuse the row, as always.
 """
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeVar, get_args
 
 from wdstream.errors import ConfigError, RowError
 from wdstream.text.field_paths import (
@@ -28,19 +31,27 @@ from wdstream.text.field_paths import (
     escaped,
     near_paths,
     opened,
+    shown_way,
     split_unescaped,
     unescaped,
     value_at,
     without,
 )
+from wdstream.text.row_images import plain_list
+from wdstream.text.row_layouts import LAYOUTS, Arrangement, about_images, arranged
 
-Role = Literal["image", "text", "content", "turns", "question", "answer", "system", "tools", "metadata"]
+Word = TypeVar("Word", bound=str)
+Role = Literal[
+    "image", "text", "content", "turns", "question", "input", "answer", "history", "system", "tools", "metadata"
+]
 ROLES_OF_FIELDS: tuple[Role, ...] = get_args(Role)
 TEXT_ROLES: tuple[Role, ...] = ("text", "content", "turns", "question")
 """Of which a row has one."""
+_BESIDES_TEXT: tuple[Role, ...] = ("image", "system", "tools", "metadata")
 Rest = Literal["keep", "drop"]
 _REST: tuple[Rest, ...] = get_args(Rest)
 _OWN_NAMES: Mapping[Role, str] = {"image": "images", "turns": "messages"}
+_ARRANGEMENTS: tuple[Arrangement, ...] = get_args(Arrangement)
 """What rows call a role, where that is another name."""
 _BYTES = ("bytes", "data", "base64", "b64_json")
 MapText = str | Sequence[str] | Mapping[str, object]
@@ -65,11 +76,13 @@ class Taken:
         fields: what the map names, under the names that rows use.
         rest: all else, and metadata that the map names.
         metadata: names in `rest` that the map calls metadata.
+        how: what was found as what, such as "image=image, turns=conversations".
     """
 
     fields: Mapping[str, object]
     rest: Mapping[str, object]
     metadata: frozenset[str] = frozenset()
+    how: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,15 +92,18 @@ class FieldMap:
     Attributes:
         roles: what is wanted for each role.
         rest: what becomes of other fields.
+        arrange: how lists of texts and images become one order.
         preset: the layout that this is the map of, if it is one by name.
     """
 
     roles: Mapping[Role, tuple[Wanted, ...]]
     rest: Rest = "keep"
+    arrange: Arrangement | None = None
     preset: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         items = [f"{role}={'+'.join(map(str, wanted))}" for role, wanted in self.roles.items()]
+        items += [f"arrange={self.arrange}"] if self.arrange else []
         return ",".join([*items, *(["rest=drop"] if self.rest == "drop" else [])])
 
     def __hash__(self) -> int:
@@ -109,12 +125,41 @@ class FieldMap:
         items: dict[str, list[str]] = {}
         for name, path in _items(given):
             items.setdefault(name, []).extend(split_unescaped(path, "+"))
-        rest = items.pop("rest", ["keep"])
-        if rest[-1] not in _REST:
-            raise ConfigError(f"map: rest={rest[-1]}: expected keep or drop")
+        rest = _one_of(_REST, "rest", items.pop("rest", ["keep"])[-1])
+        arranges = [_one_of(_ARRANGEMENTS, "arrange", name) for name in items.pop("arrange", [])]
         roles = {_role(name): tuple(_wanted(text, name) for text in texts) for name, texts in items.items()}
-        _check(roles)
-        return cls(roles=roles, rest="drop" if rest[-1] == "drop" else "keep", preset=preset)
+        arrange = arranges[-1] if arranges else None
+        _check(roles, arrange)
+        return cls(roles=roles, rest=rest, arrange=arrange, preset=preset)
+
+    @classmethod
+    def of_layout(cls, name: str) -> "FieldMap":
+        """The map of a layout by its name.
+
+        Raises:
+            ConfigError: there is no such layout; names those there are.
+        """
+        if name not in LAYOUTS:
+            near = difflib.get_close_matches(name, LAYOUTS, 1)
+            more = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"preset {name!r:.60}: expected one of {', '.join(LAYOUTS)}{more}")
+        return cls.parse(LAYOUTS[name], preset=name)
+
+    @classmethod
+    def chosen(cls, given: "MapText | FieldMap | None", preset: str | None) -> "FieldMap | None":
+        """The map of some settings: a layout's, with what `given` says in place of it; None where nothing is said.
+
+        Raises:
+            ConfigError: as `parse` and `of_layout`.
+        """
+        own = cls.parse(given) if given else None
+        if preset is None:
+            return own
+        layout = cls.of_layout(preset)
+        if own is None:
+            return layout
+        roles = layout.roles if not own.has_text else {r: w for r, w in layout.roles.items() if r in _BESIDES_TEXT}
+        return replace(own, roles={**roles, **own.roles}, arrange=own.arrange or layout.arrange, preset=preset)
 
     @property
     def has_text(self) -> bool:
@@ -139,15 +184,22 @@ class FieldMap:
         fields: dict[str, object] = {}
         metadata: dict[str, object] = {}
         used: list[Way] = []
+        how: list[str] = []
         for role, wanted in self.roles.items():
             found = [(steps, value) for one in wanted for steps, value in _found(one, role, row, inside)]
             used += [steps for steps, _value in found]
+            how += [f"{role}={'+'.join(shown_way(steps) for steps, _value in found)}"] if found else []
             if role == "metadata":
                 metadata |= {str(_last_name(steps)): value for steps, value in found}
             elif found:
-                fields[_OWN_NAMES.get(role, role)] = _joined(role, [value for _steps, value in found])
+                joined = _listed if self.arrange else _joined
+                fields[_OWN_NAMES.get(role, role)] = joined(role, [value for _steps, value in found])
+        if self.arrange:
+            images = fields.pop("images", None)
+            fields["content"] = arranged(self.arrange, fields.pop("text", None), images)
+            metadata |= about_images(_name_of(self, "image"), images) if self.arrange == "matched" else {}
         rest = _rest(row, used, inside)
-        return Taken(fields=fields, rest=rest | metadata, metadata=frozenset(metadata))
+        return Taken(fields=fields, rest=rest | metadata, metadata=frozenset(metadata), how=", ".join(how))
 
     def lacking(self, rows: Sequence[Mapping[str, object]], inside: str = "") -> list[str]:
         """What the map names and none of some rows has, each with the near paths of the first row."""
@@ -157,6 +209,10 @@ class FieldMap:
             for one in wanted
             if not one.is_optional and not any(_has(one, row, inside) for row in rows)
         ]
+
+
+def _name_of(field_map: FieldMap, role: Role) -> str:
+    return str(field_map.roles[role][0].paths[0].steps[0])
 
 
 def _items(given: MapText) -> Iterator[tuple[str, str]]:
@@ -183,6 +239,13 @@ def _role(name: str) -> Role:
     return role
 
 
+def _one_of(known: Sequence[Word], role: str, word: str) -> Word:
+    found = next((one for one in known if one == word), None)
+    if found is None:
+        raise ConfigError(f"map: {role}={word}: expected {' or '.join(known)}")
+    return found
+
+
 def _wanted(text: str, role: str) -> Wanted:
     is_optional = text.endswith("?") and not text.endswith("\\?")
     paths = tuple(FieldPath.parse(path.strip()) for path in split_unescaped(text.removesuffix("?"), "|"))
@@ -198,12 +261,15 @@ def _around_bytes(path: FieldPath) -> FieldPath:
     return FieldPath(text=path.text, steps=path.steps[:-1], has_field=path.has_field)
 
 
-def _check(roles: Mapping[Role, object]) -> None:
+def _check(roles: Mapping[Role, object], arrange: Arrangement | None) -> None:
     texts = [role for role in TEXT_ROLES if role in roles]
     if not roles:
         raise ConfigError("map: it names nothing; expected ROLE=PATH, such as text=caption,image=jp2")
     if len(texts) > 1:
         raise ConfigError(f"map: it names {' and '.join(texts)}; a row has one of them")
+    lists = {"text", "image"}
+    if arrange and not lists <= roles.keys():
+        raise ConfigError(f"map: arrange={arrange}: it arranges the lists text and image; name both")
     if ("question" in roles) != ("answer" in roles):
         raise ConfigError("map: question and answer go together; for one text alone, name it text")
 
@@ -237,6 +303,12 @@ def _missing(wanted: Wanted, role: Role, row: Mapping[str, object], inside: str)
 def _fields_inside(row: Mapping[str, object], inside: str) -> Mapping[str, object]:
     value = row.get(inside)
     return value if isinstance(value, Mapping) else {}
+
+
+def _listed(_role: Role, values: list[object]) -> object:
+    """The lists of a role, as they are, as one."""
+    values = [plain_list(value) for value in values]
+    return [inner for value in values for inner in (value if isinstance(value, list | tuple) else [value])]
 
 
 def _joined(role: Role, values: list[object]) -> object:

@@ -124,6 +124,12 @@ def split_unescaped(text: str, separator: str) -> list[str]:
     return pieces
 
 
+def shown_way(steps: Way) -> str:
+    """Steps as a path."""
+    shown = "".join("[*]" if s is None else f"[{s}]" if isinstance(s, int) else f".{escaped(s)}" for s in steps)
+    return shown.removeprefix(".")
+
+
 def unescaped(text: str) -> str:
     """A text without the backslashes that make characters ordinary."""
     return _ESCAPED.sub(r"\1", text)

@@ -19,6 +19,7 @@ other fields are metadata, unless they could be an image (row_fields.py): then t
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from wdstream.errors import RowError
 from wdstream.records import Segment, TextSegment
@@ -33,6 +34,7 @@ from wdstream.text.row_fields import (
     refuse_unused_images,
 )
 from wdstream.text.row_images import RowImage, images_of_value
+from wdstream.text.row_layouts import layout_of
 from wdstream.text.row_turns import (
     content_with_images,
     is_list_of_pairs,
@@ -75,6 +77,9 @@ _LAYOUTS |= {"question": "docvqa"} | dict.fromkeys(CAPTION_FIELDS, "captions")
 """Names of layouts, by the first field of a form."""
 
 
+AnswerChoice = Literal["first", "refuse"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowRules:
     """How rows are read.
@@ -85,6 +90,7 @@ class RowRules:
         metadata_fields: fields that are metadata, whatever they look like.
         is_image_file: whether a text is the name of an image file next to the row.
         field_map: which field is what, where it is not to be found by the names above.
+        answers: of several answers to a question, the `first` counts, or the row is refused.
     """
 
     placeholder: str | None = None
@@ -92,6 +98,7 @@ class RowRules:
     metadata_fields: frozenset[str] = frozenset()
     is_image_file: Callable[[str], bool] = no_file
     field_map: FieldMap | None = None
+    answers: AnswerChoice = "first"
 
 
 DEFAULT_RULES = RowRules()
@@ -107,6 +114,7 @@ class Row:
         meta: all other fields, without those that are null.
         how: what was read as what, such as "llava: image=image, turns=conversations".
         unused: fields that are of no use but as metadata, and were not asked for as such.
+        num_answers: to the question of the row, of which the first is used.
     """
 
     segments: tuple[Segment, ...]
@@ -114,6 +122,7 @@ class Row:
     meta: Mapping[str, object]
     how: str = ""
     unused: tuple[str, ...] = ()
+    num_answers: int = 1
 
 
 def read_row(row: Mapping[str, object], rules: RowRules = DEFAULT_RULES, *, held: Sequence[RowImage] = ()) -> Row:
@@ -128,10 +137,18 @@ def read_row(row: Mapping[str, object], rules: RowRules = DEFAULT_RULES, *, held
         RowError: it has no form or several, text and images do not belong together, or an image would not be used.
     """
     present = {field: value for field, value in row.items() if value is not None}
+    if rules.field_map is None and (name := _layout_by_lists(present)) is not None:
+        rules = replace(rules, field_map=FieldMap.of_layout(name))
     if rules.field_map is None:
         return _read(present, {}, rules, held)
     taken = rules.field_map.take(present)
     return read_taken(taken, rules, held=held)
+
+
+def _layout_by_lists(fields: Mapping[str, object]) -> str | None:
+    """The layout of a row that has no form of the table above, and lists that show one."""
+    name = layout_of(fields)
+    return None if name is None or any(_forms(fields, has_images=True)) else name
 
 
 def read_taken(taken: Taken, rules: RowRules, *, held: Sequence[RowImage] = ()) -> Row:
@@ -153,7 +170,7 @@ def read_taken(taken: Taken, rules: RowRules, *, held: Sequence[RowImage] = ()) 
     row = _read({**found, **taken.fields}, rest, rules, held)
     unused = tuple(field for field in row.unused if field not in taken.metadata)
     meta = {f: v for f, v in row.meta.items() if field_map.rest == "keep" or f in taken.metadata}
-    return replace(row, meta=meta, unused=unused, how=f"{field_map.preset}: {field_map}".removeprefix(": "))
+    return replace(row, meta=meta, unused=unused, how=f"{field_map.preset}: {taken.how}".removeprefix(": "))
 
 
 def _read(present: Mapping[str, object], rest: Mapping[str, object], rules: RowRules, held: Sequence[RowImage]) -> Row:
@@ -161,6 +178,7 @@ def _read(present: Mapping[str, object], rest: Mapping[str, object], rules: RowR
     fields = {field: value for field, value in present.items() if field not in rules.metadata_fields}
     image_fields, images = _row_images(fields, rules)
     form = _chosen_form(fields, has_images=bool(images or held))
+    num_answers = _num_answers(fields, form, rules)
     reader = _READERS.get(form[0], _read_question if len(form) > 1 else _read_text)
     text_fields, segments, chosen = reader(
         _Parsed(fields=fields, form=form, image_field=", ".join(image_fields), images=images, held=held, rules=rules)
@@ -178,7 +196,18 @@ def _read(present: Mapping[str, object], rest: Mapping[str, object], rules: RowR
         names_are_metadata=bool(held),
     )
     unused = tuple(field for field in meta if field not in rules.metadata_fields)
-    return Row(segments=segments, images=tuple(chosen), meta=meta, unused=unused, how=_how(form, image_fields))
+    how = _how(form, image_fields)
+    return Row(segments=segments, images=tuple(chosen), meta=meta, unused=unused, how=how, num_answers=num_answers)
+
+
+def _num_answers(fields: Mapping[str, object], form: Sequence[str], rules: RowRules) -> int:
+    """How many answers a question has that may have several."""
+    answers = fields[form[1]] if len(form) > 1 else None
+    if not isinstance(answers, list | tuple) or not all(isinstance(answer, str) for answer in answers):
+        return 1
+    if len(answers) > 1 and rules.answers == "refuse":
+        raise RowError(f"{form[1]} has {len(answers)} answers", option="; --answers first takes the first of them")
+    return len(answers)
 
 
 def _how(form: Sequence[str], image_fields: Sequence[str]) -> str:
@@ -266,17 +295,23 @@ def _is_file_name(value: object, rules: RowRules) -> bool:
 
 def _chosen_form(fields: Mapping[str, object], *, has_images: bool) -> tuple[str, ...]:
     """The fields of the row's only form."""
+    own, others = _forms(fields, has_images=has_images)
+    if len(own) == 1:
+        return (own[0],)
+    if not own and len(others) == 1:
+        return others[0]
+    raise _no_form(fields, [repr(field) for field in own] or [" and ".join(map(repr, form)) for form in others])
+
+
+def _forms(fields: Mapping[str, object], *, has_images: bool) -> tuple[list[str], list[tuple[str, ...]]]:
+    """The fields of `TEXT_FIELDS` that a row has, and all other forms."""
     own = [field for field in TEXT_FIELDS if field in fields]
     others: list[tuple[str, ...]] = [form for form in QUESTION_FORMS if all(field in fields for field in form)]
     if is_list_of_pairs(fields.get(_TEXTS)):
         others.append((_TEXTS,))
     if has_images:
         others += [(field,) for field in CAPTION_FIELDS if field in fields]
-    if len(own) == 1:
-        return (own[0],)
-    if not own and len(others) == 1:
-        return others[0]
-    raise _no_form(fields, [repr(field) for field in own] or [" and ".join(map(repr, form)) for form in others])
+    return own, others
 
 
 def _no_form(fields: Mapping[str, object], texts: Sequence[str]) -> RowError:
@@ -325,7 +360,8 @@ def _read_pairs(row: _Parsed) -> _Found:
 
 
 def _read_question(row: _Parsed) -> _Found:
-    used, turns = question_turns(row.fields, *row.form)
+    first, second = row.form
+    used, turns = question_turns(row.fields, first, second, is_mapped=row.rules.field_map is not None)
     text_fields, segments, chosen = _read_turns(row, turns)
     return [*used, *text_fields], segments, chosen
 

@@ -89,9 +89,12 @@ def turns_with_images(turns: object, num_images: int, placeholder: str | None) -
     return [{**turn, "content": content} if content is not None else turn for turn, content in placed]
 
 
-def question_turns(fields: Mapping[str, object], question: str, answer: str) -> tuple[list[str], list[object]]:
+def question_turns(
+    fields: Mapping[str, object], question: str, answer: str, *, is_mapped: bool = False
+) -> tuple[list[str], list[object]]:
     """A row of a question form as turns, and the fields they are made of: `history`, [[question, answer], ...], comes
-    first, `input` is a second line of the question, and of several answers the first counts.
+    first, `input` is a second line of an instruction (and of the question that a map names), and of several answers the
+    first counts.
 
     Raises:
         RowError: the history has another form, or there is no answer.
@@ -101,7 +104,7 @@ def question_turns(fields: Mapping[str, object], question: str, answer: str) -> 
     used += [_HISTORY] if _HISTORY in fields else []
     asked, said = fields[question], fields[answer]
     more = fields.get("input")
-    if isinstance(asked, str) and isinstance(more, str) and question == "instruction":
+    if isinstance(asked, str) and isinstance(more, str) and (question == "instruction" or is_mapped):
         used.append("input")
         asked = f"{asked}\n{more}" if more else asked
     if said == []:

@@ -1,0 +1,86 @@
+"""How the rows of a job were read, counted: which fields as what, by file, and which fields were of no use.
+
+Reports say so, since nobody named the fields: a wrong guess has to be seen before it is trained on.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from wdstream.raw.source import RowReading
+from wdstream.text.characters import short_name
+
+_FILES_SHOWN = 8
+_FIELDS_SHOWN = 30
+
+
+class RowReadings:
+    """Counts of what was read as what.
+
+    Attributes:
+        rows: rows by (file, how they were read).
+        unused: rows by a field that is kept as metadata and is of no other use.
+        more_answers: rows that have answers which are not used.
+    """
+
+    def __init__(self) -> None:
+        self.rows: Counter[tuple[str, str]] = Counter()
+        self.unused: Counter[str] = Counter()
+        self.more_answers = 0
+
+    def add(self, file: str, reading: RowReading) -> None:
+        """Count one page of a file."""
+        if reading.how:
+            self.rows[file, reading.how] += 1
+        self.unused.update(reading.unused)
+        self.more_answers += reading.has_more_answers
+
+    @classmethod
+    def together(cls, all_readings: Iterable["RowReadings"]) -> "RowReadings":
+        """The sum of several."""
+        total = cls()
+        for readings in all_readings:
+            total.rows.update(readings.rows)
+            total.unused.update(readings.unused)
+            total.more_answers += readings.more_answers
+        return total
+
+    def lines(self) -> Iterator[str]:
+        """What a report says of them."""
+        by_how: dict[str, dict[str, int]] = {}
+        for (file, how), count in sorted(self.rows.items()):
+            by_how.setdefault(how, {})[file] = count
+        for how, files in by_how.items():
+            count = sum(files.values())
+            yield f"{_shown_files(files)}: {f'{count:,} rows are' if count > 1 else '1 row is'} read as {how}"
+        if self.unused:
+            yield f"not used, kept as metadata: {shown_counts(self.unused)}"
+        if self.more_answers:
+            yield f"{self.more_answers:,} rows have several answers, of which the first is used (--answers)"
+
+    def to_json(self) -> dict[str, object]:
+        """As JSON, the same for the same counts."""
+        rows = [[file, how, count] for (file, how), count in sorted(self.rows.items())]
+        unused = dict(sorted(self.unused.items()))
+        return {"rows": rows, "unused": unused, "more_answers": self.more_answers} if rows or unused else {}
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> "RowReadings":
+        """The inverse of `to_json`."""
+        found = cls()
+        found.rows.update({(file, how): count for file, how, count in tree.get("rows", [])})
+        found.unused.update(tree.get("unused", {}))
+        found.more_answers = int(tree.get("more_answers", 0))
+        return found
+
+
+def shown_counts(counts: Mapping[str, int]) -> str:
+    """Names with their counts, the most frequent first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    shown = ", ".join(f"{short_name(name)} ({count:,})" for name, count in ordered[:_FIELDS_SHOWN])
+    return shown if len(ordered) <= _FIELDS_SHOWN else f"{shown}, and {len(ordered) - _FIELDS_SHOWN:,} more"
+
+
+def _shown_files(files: Mapping[str, int]) -> str:
+    shown = ", ".join(map(short_name, [*files][:_FILES_SHOWN]))
+    return shown if len(files) <= _FILES_SHOWN else f"{shown}, and {len(files) - _FILES_SHOWN:,} more files"
