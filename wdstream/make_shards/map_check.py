@@ -1,4 +1,4 @@
-"""A field map is tried on the first rows of some files before a job begins: what none of them has is a mistake in it."""
+"""A field map is tried on the first rows of some files before a job begins: what none of them has is its mistake."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
