@@ -21,7 +21,7 @@ from wdstream.pipeline.planned import Plan
 from wdstream.pipeline.streamed import Lanes
 from wdstream.records import Page, TextSegment, TurnSegment
 from wdstream.shards.reader import Shards
-from wdstream.text.row_forms import IMAGE_FIELDS
+from wdstream.text.maps.forms import IMAGE_FIELDS
 from wdstream.tiling.policy import TilingPolicy
 
 CASES = DATA / "cases" / "rows"

@@ -11,7 +11,7 @@ from wdstream.raw.row_pages import RowFileSource
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageRange, RawFile
 from wdstream.text.characters import short_name
-from wdstream.text.field_map import FieldMap
+from wdstream.text.maps.field_map import FieldMap
 
 ROWS_LOOKED_AT = 100
 FILES_LOOKED_AT = 8

@@ -18,7 +18,7 @@ from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageRange, RawFile, RowReading, Source, StoredImage, StoredPage, require_text
 from wdstream.records import Page, TextSegment
 from wdstream.text.characters import replace_surrogates
-from wdstream.text.field_map import FieldMap
+from wdstream.text.maps.field_map import FieldMap
 from wdstream.text.row_fields import DECLARED_FIELD, no_file
 from wdstream.text.row_forms import Row, RowRules, read_row
 from wdstream.text.row_images import RowImage

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from wdstream.settings import Settings
-from wdstream.text.field_map import FieldMap
+from wdstream.text.maps.field_map import FieldMap
 from wdstream.text.messages import ChatLoss
 from wdstream.text.row_forms import AnswerChoice
 

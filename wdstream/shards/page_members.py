@@ -21,6 +21,7 @@ from wdstream.shards.layout import IMAGE_EXTENSIONS, JSON_EXTENSION, TEXT_EXTENS
 from wdstream.shards.parts import SampleParts, refuse_images_elsewhere, sort_parts
 from wdstream.text.characters import normalise_text
 from wdstream.text.image_names import are_one_name, is_image_name
+from wdstream.text.maps.forms import IMAGE_FIELDS
 from wdstream.text.messages import (
     content_from_segments,
     is_chat,
@@ -37,7 +38,7 @@ from wdstream.text.row_fields import (
     refuse_unused_images,
     unambiguous,
 )
-from wdstream.text.row_forms import IMAGE_FIELDS, read_row
+from wdstream.text.row_forms import read_row
 from wdstream.text.row_images import RowImage, images_of_value
 
 CONTENT = "content"

@@ -23,8 +23,22 @@ from typing import Literal
 
 from wdstream.errors import RowError
 from wdstream.records import Segment, TextSegment
-from wdstream.text.field_map import FieldMap, Taken
 from wdstream.text.image_names import are_one_name, is_image_name, is_link
+from wdstream.text.maps.field_map import FieldMap, Taken
+from wdstream.text.maps.forms import (
+    ALL_IMAGE_FIELDS,
+    CAPTION_FIELDS,
+    CONTENT_FIELD,
+    CONVERSATIONS,
+    FILE_NAME_FIELDS,
+    IMAGE_FIELDS,
+    MESSAGES_FIELD,
+    QUESTION_FORMS,
+    TEXT_FIELDS,
+    TEXTS,
+    how_read,
+)
+from wdstream.text.maps.layouts import layout_of
 from wdstream.text.messages import ChatLoss, segments_from_content, segments_from_messages
 from wdstream.text.placeholders import split_text
 from wdstream.text.row_fields import (
@@ -34,7 +48,6 @@ from wdstream.text.row_fields import (
     refuse_unused_images,
 )
 from wdstream.text.row_images import RowImage, images_of_value
-from wdstream.text.row_layouts import layout_of
 from wdstream.text.row_turns import (
     content_with_images,
     is_list_of_pairs,
@@ -46,36 +59,6 @@ from wdstream.text.row_turns import (
     turns_with_images,
     with_system,
 )
-
-_TEXT, _CONTENT, _MESSAGES, _CONVERSATIONS = "text", "content", "messages", "conversations"
-_TEXTS = "texts"
-TEXT_FIELDS = (_TEXT, _CONTENT, _MESSAGES, _CONVERSATIONS)
-CAPTION_FIELDS = ("caption", "transcription", "transcript", "markdown", "latex", "ocr_text", "natural_text")
-"""Fields that are the text of an image; without an image they are metadata."""
-QUESTION_FORMS = (
-    ("query", "response"),
-    ("instruction", "output"),
-    ("question", "answer"),
-    ("question", "answers"),
-    ("prompt", "completion"),
-    ("prompt", "response"),
-    ("query", "label"),
-)
-"""What the user says and what the assistant says, by field."""
-IMAGE_FIELDS = (
-    *("images", "image", "image_path", "image_paths", "image_file", "image_files", "img", "imgs", "img_path"),
-    *("picture", "pictures", "photo", "photos", "image_url", "image_urls", "img_url"),
-)
-"""Fields that hold the images of a row, whatever is in them."""
-FILE_NAME_FIELDS = ("file_name", "filename", "image_name", "image_file_name", "image_filename", "imgname")
-"""Fields that name the image of a row where they end like an image."""
-_ALL_IMAGE_FIELDS = frozenset((*IMAGE_FIELDS, *FILE_NAME_FIELDS))
-_ROLE_OF = {_TEXT: "text", _CONTENT: "content", _MESSAGES: "turns", _CONVERSATIONS: "turns", _TEXTS: "turns"}
-_ROLE_OF |= dict.fromkeys(CAPTION_FIELDS, "text")
-_LAYOUTS = {_MESSAGES: "openai", _CONVERSATIONS: "llava", "query": "swift", "instruction": "alpaca"}
-_LAYOUTS |= {"question": "docvqa"} | dict.fromkeys(CAPTION_FIELDS, "captions")
-"""Names of layouts, by the first field of a form."""
-
 
 AnswerChoice = Literal["first", "refuse"]
 
@@ -161,9 +144,9 @@ def read_taken(taken: Taken, rules: RowRules, *, held: Sequence[RowImage] = ()) 
     assert field_map is not None, "it took the parts"
     found = {field: value for field, value in taken.rest.items() if field not in taken.metadata}
     if field_map.has_text:
-        found = {} if field_map.has_images else {f: v for f, v in found.items() if f in _ALL_IMAGE_FIELDS}
+        found = {} if field_map.has_images else {f: v for f, v in found.items() if f in ALL_IMAGE_FIELDS}
     elif field_map.has_images:
-        found = {field: value for field, value in found.items() if field not in _ALL_IMAGE_FIELDS}
+        found = {field: value for field, value in found.items() if field not in ALL_IMAGE_FIELDS}
     found = {field: value for field, value in found.items() if field not in taken.fields}
     rest = {field: value for field, value in taken.rest.items() if field not in found}
     rules = replace(rules, metadata_fields=rules.metadata_fields | taken.metadata)
@@ -196,7 +179,7 @@ def _read(present: Mapping[str, object], rest: Mapping[str, object], rules: RowR
         names_are_metadata=bool(held),
     )
     unused = tuple(field for field in meta if field not in rules.metadata_fields)
-    how = _how(form, image_fields)
+    how = how_read(form, image_fields)
     return Row(segments=segments, images=tuple(chosen), meta=meta, unused=unused, how=how, num_answers=num_answers)
 
 
@@ -208,22 +191,6 @@ def _num_answers(fields: Mapping[str, object], form: Sequence[str], rules: RowRu
     if len(answers) > 1 and rules.answers == "refuse":
         raise RowError(f"{form[1]} has {len(answers)} answers", option="; --answers first takes the first of them")
     return len(answers)
-
-
-def _how(form: Sequence[str], image_fields: Sequence[str]) -> str:
-    """Which fields of a row without a map were read as what, after the name of the layout where it has one."""
-    roles = dict(zip(("question", "answer"), form, strict=True)) if len(form) > 1 else {_ROLE_OF[form[0]]: form[0]}
-    shown = [f"image={'+'.join(image_fields)}"] if image_fields else []
-    shown += [f"{role}={name}" for role, name in roles.items()]
-    return f"{_layout(form, image_fields)}: {', '.join(shown)}".removeprefix(": ")
-
-
-def _layout(form: Sequence[str], image_fields: Sequence[str]) -> str:
-    if form[0] == _CONVERSATIONS and not image_fields:
-        return "sharegpt"
-    if form[0] == _TEXT and set(image_fields) & set(FILE_NAME_FIELDS):
-        return "imagefolder"
-    return _LAYOUTS.get(form[0], "") if form[0] != "query" or form[1] == "response" else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,8 +274,8 @@ def _forms(fields: Mapping[str, object], *, has_images: bool) -> tuple[list[str]
     """The fields of `TEXT_FIELDS` that a row has, and all other forms."""
     own = [field for field in TEXT_FIELDS if field in fields]
     others: list[tuple[str, ...]] = [form for form in QUESTION_FORMS if all(field in fields for field in form)]
-    if is_list_of_pairs(fields.get(_TEXTS)):
-        others.append((_TEXTS,))
+    if is_list_of_pairs(fields.get(TEXTS)):
+        others.append((TEXTS,))
     if has_images:
         others += [(field,) for field in CAPTION_FIELDS if field in fields]
     return own, others
@@ -340,7 +307,7 @@ def _read_text(row: _Parsed) -> _Found:
 
 def _read_content(row: _Parsed) -> _Found:
     named: list[RowImage] = []
-    content = normal_parts(row.fields[_CONTENT], _CONTENT, named)
+    content = normal_parts(row.fields[CONTENT_FIELD], CONTENT_FIELD, named)
     num_parts = num_image_parts([content])
     chosen = row.chosen_images(named, num_parts)
     if not num_parts:
@@ -356,7 +323,7 @@ def _read_messages(row: _Parsed) -> _Found:
 
 
 def _read_pairs(row: _Parsed) -> _Found:
-    return _read_turns(row, turns_of_pairs(row.fields[_TEXTS], _TEXTS))
+    return _read_turns(row, turns_of_pairs(row.fields[TEXTS], TEXTS))
 
 
 def _read_question(row: _Parsed) -> _Found:
@@ -394,8 +361,8 @@ def _refuse_image_texts(segments: Sequence[Segment]) -> None:
 
 
 _READERS: Mapping[str, Callable[[_Parsed], _Found]] = {
-    _CONTENT: _read_content,
-    _MESSAGES: _read_messages,
-    _CONVERSATIONS: _read_messages,
-    _TEXTS: _read_pairs,
+    CONTENT_FIELD: _read_content,
+    MESSAGES_FIELD: _read_messages,
+    CONVERSATIONS: _read_messages,
+    TEXTS: _read_pairs,
 }

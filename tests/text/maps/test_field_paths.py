@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from wdstream.errors import ConfigError, RowError
-from wdstream.text.field_paths import FieldPath, near_paths, value_at, without
+from wdstream.text.maps.field_paths import FieldPath, near_paths, value_at, without
 
 ROW: dict[str, object] = {
     "a.b": 1,

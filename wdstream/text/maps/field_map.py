@@ -9,7 +9,7 @@ r"""Field maps: which field, part or path of a row is its image, its text, its t
     question, answer            one turn of the user, one of the assistant
     input, history              more of the question; pairs of a question and an answer before it
     system, tools               the text of the system; definitions of tools
-    arrange                     `interleaved` or `matched`: texts and images are lists (row_layouts.py)
+    arrange                     `interleaved` or `matched`: texts and images are lists (layouts.py)
     metadata                    metadata, whatever it looks like, under the last name of its path
     rest                        what becomes of all other fields: `keep` them as metadata (which is the rule), or `drop`
 
@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar, get_args
 
 from wdstream.errors import ConfigError, RowError
-from wdstream.text.field_paths import (
+from wdstream.text.maps.field_paths import (
     FieldPath,
     Step,
     Way,
@@ -37,8 +37,8 @@ from wdstream.text.field_paths import (
     value_at,
     without,
 )
+from wdstream.text.maps.layouts import LAYOUTS, Arrangement, about_images, arranged
 from wdstream.text.row_images import plain_list
-from wdstream.text.row_layouts import LAYOUTS, Arrangement, about_images, arranged
 
 Word = TypeVar("Word", bound=str)
 Role = Literal[

@@ -4,7 +4,7 @@ import pytest
 
 from wdstream.errors import ConfigError, RowError
 from wdstream.records import ImageSegment, TextSegment, TurnSegment
-from wdstream.text.field_map import FieldMap, MapText
+from wdstream.text.maps.field_map import FieldMap, MapText
 from wdstream.text.row_forms import Row, RowRules, read_row
 
 

@@ -4,9 +4,9 @@ import pytest
 
 from wdstream.errors import RowError
 from wdstream.records import ImageSegment, TextSegment
-from wdstream.text.field_map import FieldMap
+from wdstream.text.maps.field_map import FieldMap
+from wdstream.text.maps.layouts import LAYOUTS, arranged
 from wdstream.text.row_forms import Row, RowRules, read_row
-from wdstream.text.row_layouts import LAYOUTS, arranged
 
 TURNS = [{"from": "human", "value": "<image>Q"}, {"from": "gpt", "value": "A"}]
 INFO = {"image_name": "x.jpg", "matched_text_index": 1, "raw_url": "https://a.b/other.jpg", "matched_sim": 0.3}

@@ -1,0 +1,48 @@
+"""The names by which rows of many collections are read where nobody says which field is what (row_forms.py)."""
+
+from collections.abc import Sequence
+
+TEXT, CONTENT_FIELD, MESSAGES_FIELD, CONVERSATIONS = "text", "content", "messages", "conversations"
+TEXTS = "texts"
+TEXT_FIELDS = (TEXT, CONTENT_FIELD, MESSAGES_FIELD, CONVERSATIONS)
+CAPTION_FIELDS = ("caption", "transcription", "transcript", "markdown", "latex", "ocr_text", "natural_text")
+"""Fields that are the text of an image; without an image they are metadata."""
+QUESTION_FORMS = (
+    ("query", "response"),
+    ("instruction", "output"),
+    ("question", "answer"),
+    ("question", "answers"),
+    ("prompt", "completion"),
+    ("prompt", "response"),
+    ("query", "label"),
+)
+"""What the user says and what the assistant says, by field."""
+IMAGE_FIELDS = (
+    *("images", "image", "image_path", "image_paths", "image_file", "image_files", "img", "imgs", "img_path"),
+    *("picture", "pictures", "photo", "photos", "image_url", "image_urls", "img_url"),
+)
+"""Fields that hold the images of a row, whatever is in them."""
+FILE_NAME_FIELDS = ("file_name", "filename", "image_name", "image_file_name", "image_filename", "imgname")
+"""Fields that name the image of a row where they end like an image."""
+ALL_IMAGE_FIELDS = frozenset((*IMAGE_FIELDS, *FILE_NAME_FIELDS))
+_ROLE_OF = {TEXT: "text", CONTENT_FIELD: "content", MESSAGES_FIELD: "turns", CONVERSATIONS: "turns", TEXTS: "turns"}
+_ROLE_OF |= dict.fromkeys(CAPTION_FIELDS, "text")
+_LAYOUTS = {MESSAGES_FIELD: "openai", CONVERSATIONS: "llava", "query": "swift", "instruction": "alpaca"}
+_LAYOUTS |= {"question": "docvqa"} | dict.fromkeys(CAPTION_FIELDS, "captions")
+"""Names of layouts, by the first field of a form."""
+
+
+def how_read(form: Sequence[str], image_fields: Sequence[str]) -> str:
+    """Which fields of a row without a map were read as what, after the name of the layout where it has one."""
+    roles = dict(zip(("question", "answer"), form, strict=True)) if len(form) > 1 else {_ROLE_OF[form[0]]: form[0]}
+    shown = [f"image={'+'.join(image_fields)}"] if image_fields else []
+    shown += [f"{role}={name}" for role, name in roles.items()]
+    return f"{_layout(form, image_fields)}: {', '.join(shown)}".removeprefix(": ")
+
+
+def _layout(form: Sequence[str], image_fields: Sequence[str]) -> str:
+    if form[0] == CONVERSATIONS and not image_fields:
+        return "sharegpt"
+    if form[0] == TEXT and set(image_fields) & set(FILE_NAME_FIELDS):
+        return "imagefolder"
+    return _LAYOUTS.get(form[0], "") if form[0] != "query" or form[1] == "response" else ""
