@@ -9,12 +9,12 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from wdstream.errors import ConfigError, ShardError
 from wdstream.storage.atomic import TEMP_SUFFIX, write_file
@@ -96,17 +96,19 @@ class JobFolder:
         if parent is not None and not parent.is_alive():
             os._exit(1)
 
-    def is_done(self, name: str, made_of: str, is_whole: Callable[[str], bool]) -> bool:
-        """Whether a piece was finished before, of this input, and is whole; `is_whole` is passed its digest."""
+    def done(self, name: str, made_of: str) -> Mapping[str, Any] | None:
+        """What was noted of a piece that was finished before, of this input; None where it is to be made."""
         try:
-            record = json.loads((self.state / f"{name}.json").read_bytes())
-            return bool(record["made_of"] == made_of) and is_whole(str(record["digest"]))
+            record: Mapping[str, Any] = json.loads((self.state / f"{name}.json").read_bytes())
+            return record if record["made_of"] == made_of else None
         except (OSError, ValueError, KeyError, TypeError):  # not there, or zeroed by a power cut
-            return False
+            return None
 
-    def note_done(self, name: str, made_of: str, digest: str) -> None:
-        """Note that a piece is finished; called last."""
-        write_file(self.state / f"{name}.json", json.dumps({"made_of": made_of, "digest": digest}).encode() + b"\n")
+    def note_done(self, name: str, made_of: str, **more: object) -> Mapping[str, Any]:
+        """Note that a piece is finished, and return the note; called last."""
+        record = {"made_of": made_of, **more}
+        write_file(self.state / f"{name}.json", json.dumps(record, sort_keys=True).encode() + b"\n")
+        return record
 
     def _await_workers(self, busy: ConfigError) -> None:
         """Wait for the end of workers of a job that was killed a moment ago."""

@@ -15,6 +15,7 @@ from rich.console import Console
 from wdstream.curation.choice import Choice, choose, common_tokenizers, open_inputs
 from wdstream.curation.job_folder import JobFolder, digest_of
 from wdstream.curation.reshard_options import ReshardOptions
+from wdstream.curation.set_form import SetForm, write_card
 from wdstream.curation.write_shards import cut_shards, tasks_of, write_shard
 from wdstream.errors import ConfigError, ShardError, ShardIndexError
 from wdstream.shards.index import merge_index
@@ -106,12 +107,15 @@ def reshard(
         written = in_processes(
             write_shard, tasks, min(options.num_workers, len(cuts)), command="reshard", begin=folder.begin_worker
         )
-        num_bytes = 0
-        for cut, size in zip(cuts, written, strict=True):
-            num_bytes += size
+        num_bytes, form = 0, SetForm()
+        for cut, shard in zip(cuts, written, strict=True):
+            num_bytes += shard.num_bytes
+            form.merge(shard.form or SetForm())
             if on_progress is not None:
                 on_progress(cut.stop, len(choice))
         notes = _write_index(folder.out, choice)
+        if options.uniform:
+            notes += write_card(folder.out, form, num_pages=len(choice), num_bytes=num_bytes)
         digest = _compare(choice, Shards.open(folder.out), has_keys=not options.prefix_keys)
     return ReshardReport(
         out=folder.out,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from wdstream.curation.choice import Choice
 from wdstream.curation.job_folder import JobFolder, digest_of
+from wdstream.curation.set_form import SetForm
 from wdstream.errors import PageError, ShardError
 from wdstream.make_shards.jobs import shard_name
 from wdstream.records import Ints, Page
@@ -94,26 +95,42 @@ def tasks_of(
         )
 
 
-def write_shard(task: ShardTask) -> int:
-    """Write the shard of a task, unless it is there and whole; returns the bytes of its tar.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenShard:
+    """A shard that is there.
+
+    Attributes:
+        num_bytes: of its tar.
+        form: what its samples have, of a uniform shard.
+    """
+
+    num_bytes: int
+    form: SetForm | None
+
+
+def write_shard(task: ShardTask) -> WrittenShard:
+    """Write the shard of a task, unless it is there and whole.
 
     Raises:
         ShardError: a page of the input cannot be read, or not be written, by name.
     """
-    path = task.folder.out / task.name
-    if not task.folder.is_done(task.name, task.made_of, lambda digest: is_complete(path, digest)):
-        entry = _write(task, path)
-        task.folder.note_done(task.name, task.made_of, entry.digest)
-    return path.stat().st_size
+    path, form = task.folder.out / task.name, SetForm() if task.is_uniform else None
+    record = task.folder.done(task.name, task.made_of)
+    if record is None or not is_complete(path, str(record["digest"])):
+        entry = _write(task, path, form)
+        tree = None if form is None else form.as_tree()
+        record = task.folder.note_done(task.name, task.made_of, digest=entry.digest, form=tree)
+    known = record["form"] and SetForm.from_tree(record["form"])
+    return WrittenShard(num_bytes=path.stat().st_size, form=known)
 
 
-def _write(task: ShardTask, path: Path) -> ShardEntry:
+def _write(task: ShardTask, path: Path, form: SetForm | None) -> ShardEntry:
     path.unlink(missing_ok=True)
     with ShardWriter(path) as writer:
         for start in range(0, len(task.row), _ROWS_AT_ONCE):
             part = slice(start, start + _ROWS_AT_ONCE)
             for source, row in _runs(task.source[part], task.row[part]):
-                _add_rows(writer, task, source, row)
+                _add_rows(writer, task, source, row, form)
     assert writer.summary is not None
     return writer.summary
 
@@ -125,7 +142,7 @@ def _runs(source: NDArray[np.int32], row: Ints) -> Iterator[tuple[int, list[int]
         yield int(source[first]), row[first:last].tolist()
 
 
-def _add_rows(writer: ShardWriter, task: ShardTask, source: int, rows: list[int]) -> None:
+def _add_rows(writer: ShardWriter, task: ShardTask, source: int, rows: list[int], form: SetForm | None) -> None:
     shards = _opened(*task.inputs[source])
     for row, sample in zip(rows, shards.read_many(rows), strict=True):
         try:
@@ -134,7 +151,10 @@ def _add_rows(writer: ShardWriter, task: ShardTask, source: int, rows: list[int]
             key, members = sample
             page = page_from_members(key, members, text_chars=int(shards.text_chars[row]))
             entry = SampleEntry.of(page, _sizes(shards, row))
-            writer.add(task.prefixes[source] + key, filled(page, members) if task.is_uniform else members, entry)
+            if form is not None:
+                members = filled(page, members)
+                form.add(members)
+            writer.add(task.prefixes[source] + key, members, entry)
         except (PageError, ShardError) as error:
             raise ShardError(
                 f"{shards.path}: the page {name_of_row(shards, row)!r} cannot be copied: {error}; mend it "
