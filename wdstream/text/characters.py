@@ -6,6 +6,7 @@ Nothing that comes from a file reaches a terminal as it is: names, suffixes, key
 
 import re
 import unicodedata
+from collections import Counter
 
 # PDFium ends a line broken inside a word with U+0002, in some encodings with U+FFFE, and drops the line end after it.
 _LINE_END_HYPHEN = re.compile("[\u0002\ufffe](?:\r\n|\r|\n)?")
@@ -66,13 +67,13 @@ def unreadable_share(text: str) -> float:
         return 0.0
     if text.isascii() and text.isprintable():
         return 0.0
-    unreadable = sum(
-        1
-        for character in text
-        if (unicodedata.category(character) in _UNREADABLE_CATEGORIES and character not in _READABLE_CONTROLS)
-        or character == "\ufffd"
-    )
+    unreadable = sum(count for character, count in Counter(text).items() if _is_unreadable(character))
     return unreadable / len(text)
+
+
+def _is_unreadable(character: str) -> bool:
+    is_odd = unicodedata.category(character) in _UNREADABLE_CATEGORIES and character not in _READABLE_CONTROLS
+    return is_odd or character == "\ufffd"
 
 
 def printable(text: str) -> str:

@@ -7,16 +7,17 @@ from numpy.typing import NDArray
 
 from wdstream.raw.pdf.places import CharacterMask
 
-_BLANKS = np.array([*range(0x21), *range(0x7F, 0xA1), 0xAD, *range(0x2000, 0x2010), 0x2028, 0x2029, 0x202F, 0x205F])
 _HYPHEN_AT_LINE_END = 2
+_BLANKS = [*range(0x21), *range(0x7F, 0xA1), 0xAD, *range(0x2000, 0x2010), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000]
+_IS_BLANK = np.zeros(0x10000, np.bool_)
+_IS_BLANK[[*_BLANKS, 0xFEFF, 0xFFFE]] = True
+_IS_BLANK[_HYPHEN_AT_LINE_END] = False
 _LINE_ENDS = (10, 13)
 
 
 def is_blank_code(codes: NDArray[np.uint32]) -> CharacterMask:
     """(n,) whether a code point shows nothing by itself: spaces, controls, joiners, the soft hyphen."""
-    blank: CharacterMask = (codes < 0x21) & (codes != _HYPHEN_AT_LINE_END)
-    high = codes > 0x7E
-    blank[high] = np.isin(codes[high], _BLANKS) | np.isin(codes[high], (0x3000, 0xFEFF, 0xFFFE))
+    blank: CharacterMask = _IS_BLANK[np.minimum(codes, 0xFFFF)]
     return blank
 
 

@@ -170,6 +170,7 @@ def _is_letter(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
 @dataclass(slots=True)
 class _Accent:
     number: int
+    letter: int
     is_over: bool
     distance: float
 
@@ -186,20 +187,30 @@ def _letters_of(
     letters = np.flatnonzero(is_letter)
     if not len(letters):
         return {}
-    reach = characters.objects.font_sizes[characters.object_number[letters]]  # an em; none is further from its letter
     places = np.searchsorted(others, signs)
-    beside = [others[np.clip(places + shift, 0, len(others) - 1)] for shift in (0, -1)]
-    found: dict[int, list[_Accent]] = {}
-    for at, number in enumerate(signs.tolist()):
-        near = np.array([one[at] for one in beside if is_letter[one[at]]], np.intp)
-        accent = _best(characters, boxes, number, near) or _before_capital(
-            characters, boxes, number, int(beside[0][at])
-        )
-        if accent is None and not is_sign(codes[number : number + 1], "common")[0]:
-            accent = _best(characters, boxes, number, letters[_are_near(boxes[letters], boxes[number], reach)])
-        if accent is not None:
-            found.setdefault(accent[0], []).append(accent[1])
-    return found
+    beside = np.stack([others[np.clip(places + shift, 0, len(others) - 1)] for shift in (0, -1)], axis=1)
+    rows, columns = np.nonzero(is_letter[beside])
+    chosen = _best(characters, boxes, signs, rows, beside[rows, columns])
+    for at, pair in enumerate(zip(signs.tolist(), beside[:, 0].tolist(), strict=True)):
+        chosen[at] = chosen[at] or _before_capital(characters, boxes, *pair)
+    is_apart = np.array([accent is None for accent in chosen], np.bool_) & ~is_sign(codes[signs], "common")
+    found = [accent for accent in (*chosen, *_anywhere(characters, boxes, signs[is_apart], letters)) if accent]
+    by_letter: dict[int, list[_Accent]] = {}
+    for accent in sorted(found, key=lambda accent: accent.number):
+        by_letter.setdefault(accent.letter, []).append(accent)
+    return by_letter
+
+
+def _anywhere(
+    characters: PageCharacters, boxes: Boxes, signs: NDArray[np.intp], letters: NDArray[np.intp]
+) -> "list[_Accent | None]":
+    """For each sign the letter, wherever in PDFium's order, that it is over or under."""
+    if not len(signs):
+        return []
+    reach = characters.objects.font_sizes[characters.object_number[letters]]  # an em; none is further from its letter
+    near = [np.flatnonzero(_are_near(boxes[letters], boxes[number], reach)) for number in signs]
+    rows = np.repeat(np.arange(len(signs)), [len(one) for one in near])
+    return _best(characters, boxes, signs, rows, letters[np.concatenate(near)])
 
 
 def _are_near(boxes: Boxes, box: Boxes, reach: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -214,25 +225,34 @@ def _are_near(boxes: Boxes, box: Boxes, reach: NDArray[np.float32]) -> NDArray[n
 
 
 def _best(
-    characters: PageCharacters, boxes: Boxes, number: int, letters: NDArray[np.intp]
-) -> tuple[int, _Accent] | None:
-    """The letter among these, by number, that an accent is over or under."""
-    if not len(letters):
-        return None
+    characters: PageCharacters, boxes: Boxes, signs: NDArray[np.intp], rows: NDArray[np.intp], letters: NDArray[np.intp]
+) -> "list[_Accent | None]":
+    """For each sign the nearest letter that it is over or under, among those of its row.
+
+    Args:
+        characters: of the page.
+        boxes: (n, 4) theirs.
+        signs: (m,) numbers of the signs.
+        rows: (k,) in rising order: which sign may be an accent of a letter.
+        letters: (k,) the number of that letter.
+    """
+    chosen: list[_Accent | None] = [None] * len(signs)
+    numbers = signs[rows]
     ems = characters.objects.font_sizes[characters.object_number[letters]]
-    signs = np.full(len(letters), characters.codes[number])
-    accents = np.repeat(boxes[number : number + 1], len(letters), axis=0)
-    pairs = _Pairs(accents, boxes[letters], ems, is_sign(signs, "common"))
-    places = pairs.places(signs)
-    if not places.any():
-        return None
-    gaps = np.where(places > 0, boxes[letters, 1] - boxes[number, 3], boxes[number, 1] - boxes[letters, 3])
-    costs = np.where(places != 0, pairs.offsets() + np.abs(gaps), np.inf)
-    at = int(np.argmin(costs))
-    return int(letters[at]), _Accent(number, bool(places[at] > 0), float(gaps[at]))
+    codes = characters.codes[numbers]
+    pairs = _Pairs(boxes[numbers], boxes[letters], ems, is_sign(codes, "common"))
+    places = pairs.places(codes)
+    gaps = np.where(places > 0, boxes[letters, 1] - boxes[numbers, 3], boxes[numbers, 1] - boxes[letters, 3])
+    costs = pairs.offsets() + np.abs(gaps)
+    fitting = np.flatnonzero(places)
+    fitting = fitting[np.lexsort((costs[fitting], rows[fitting]))]
+    first = np.unique(rows[fitting], return_index=True)[1]
+    for at in fitting[first].tolist():
+        chosen[rows[at]] = _Accent(int(numbers[at]), int(letters[at]), bool(places[at] > 0), float(gaps[at]))
+    return chosen
 
 
-def _before_capital(characters: PageCharacters, boxes: Boxes, number: int, letter: int) -> tuple[int, _Accent] | None:
+def _before_capital(characters: PageCharacters, boxes: Boxes, number: int, letter: int) -> _Accent | None:
     """A Greek capital with the accent before it, where Greek prints it; they follow each other in the file."""
     sign, capital = chr(characters.codes[number]), chr(characters.codes[letter])
     if letter != number + 1 or sign not in GREEK_SIGNS or capital not in GREEK_CAPITALS:
@@ -240,7 +260,7 @@ def _before_capital(characters: PageCharacters, boxes: Boxes, number: int, lette
     em = float(characters.objects.font_sizes[characters.object_number[letter]])
     is_high = boxes[number, 3] < (boxes[letter, 1] + boxes[letter, 3]) / 2
     is_near = abs(float(boxes[letter, 0] - boxes[number, 2])) < _WORD_GAP * em
-    return (letter, _Accent(number, True, 0.0)) if is_high and is_near else None
+    return _Accent(number, letter, True, 0.0) if is_high and is_near else None
 
 
 def _rebuilt(

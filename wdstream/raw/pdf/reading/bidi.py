@@ -8,6 +8,7 @@ loses something (where a direction was set by hand), so a few rules say what peo
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 OPENING, CLOSING = "([{<«‹⟨⟦", ")]}>»›⟩⟧"
 MIRROR = dict(zip(OPENING + CLOSING, CLOSING + OPENING, strict=True))
@@ -32,8 +33,13 @@ class Element:
 
 def element_of(text: str, number: int = -1) -> Element:
     """An element of `text`, with the class of its first character; what is not listed in `Element` counts as ON."""
-    kind = unicodedata.bidirectional(text[0])
-    return Element(text, kind if kind in {"L", "R", "AL", "EN", "AN", "ES", "ET", "CS", "WS"} else "ON", number)
+    return Element(text, _kind(text[0]), number)
+
+
+@lru_cache(maxsize=4096)
+def _kind(letter: str) -> str:
+    kind = unicodedata.bidirectional(letter)
+    return kind if kind in {"L", "R", "AL", "EN", "AN", "ES", "ET", "CS", "WS"} else "ON"
 
 
 def logical_order(printed: Sequence[Element], *, from_right: bool = True) -> list[tuple[Element, bool]]:

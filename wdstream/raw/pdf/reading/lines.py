@@ -10,7 +10,8 @@ from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.text.script import combining_marks, is_east_asian, right_to_left_letters
 
 _SPACE, _LINE_FEED, _RETURN, _SOFT_HYPHEN, _HYPHEN = 0x20, 0x0A, 0x0D, 0xAD, 0x2D
-_NOT_IN_TEXT = (0, 0x02, 0x03, 0x93, 0x94, 0x96, 0x97, 0x98, 0xFFFE)
+_IS_IN_TEXT = np.ones(0x10000, np.bool_)
+_IS_IN_TEXT[[0, 0x02, 0x03, 0x93, 0x94, 0x96, 0x97, 0x98, 0xFFFE]] = False
 _HYPHEN_MARK = 0xFFFE
 BROKEN_WORD = 0x02
 """PDFium's code for a hyphen that breaks a word at a line end, if the character is mapped."""
@@ -33,13 +34,9 @@ def kept_numbers(characters: PageCharacters, keep: NDArray[np.bool_]) -> NDArray
     if (keep | is_put_in).all():
         return np.arange(len(characters))
     kept = np.flatnonzero(keep & ~is_put_in)
-    parts: list[NDArray[np.intp]] = []
-    for at, number in enumerate(kept.tolist()):
-        before = int(kept[at - 1]) if at else number - 1
-        if number - before > 1:
-            parts.append(_between(characters, np.arange(before + 1, number)))
-        parts.append(kept[at : at + 1])
-    return np.concatenate(parts) if parts else np.zeros(0, np.intp)
+    gaps = np.flatnonzero(np.diff(kept) > 1)
+    between = [_between(characters, np.arange(kept[at] + 1, kept[at + 1])) for at in gaps]
+    return np.sort(np.concatenate([kept, *between]))
 
 
 def _between(characters: PageCharacters, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -69,10 +66,8 @@ def split_lines(characters: PageCharacters, numbers: NDArray[np.intp]) -> list[L
     """The lines that PDFium sees, empty ones left out."""
     codes = characters.codes[numbers]
     is_end = (codes == _LINE_FEED) | (codes == _RETURN)
-    lines = np.split(numbers, np.flatnonzero(is_end))
-    return [
-        line for line in (part[~np.isin(characters.codes[part], (_LINE_FEED, _RETURN))] for part in lines) if len(line)
-    ]
+    number = np.cumsum(is_end)[~is_end]  # of the line of each character
+    return [line for line in np.split(numbers[~is_end], np.flatnonzero(np.diff(number)) + 1) if len(line)]
 
 
 def characters_text(characters: PageCharacters, numbers: NDArray[np.intp]) -> str:
@@ -95,7 +90,7 @@ def left_out(characters: PageCharacters, numbers: NDArray[np.intp]) -> NDArray[n
     """(k,) which characters PDFium leaves out of the text: codes without meaning, unmapped hyphens."""
     codes = characters.codes[numbers]
     is_hyphen = (codes == BROKEN_WORD) & characters.is_mapped[numbers]
-    found: NDArray[np.bool_] = np.isin(codes, _NOT_IN_TEXT) & ~is_hyphen
+    found: NDArray[np.bool_] = ~(_IS_IN_TEXT[np.minimum(codes, 0xFFFF)] | is_hyphen)
     return found
 
 

@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -55,7 +56,7 @@ class Glyph:
     @property
     def is_letter(self) -> bool:
         """Whether it is a letter of a right-to-left script."""
-        return unicodedata.bidirectional(self.text[0]) in {"R", "AL"}
+        return _is_right_to_left(self.text[0])
 
 
 @dataclass(slots=True)
@@ -95,27 +96,27 @@ class PrintedLine:
         self._are_ligatures_turned = are_ligatures_turned
         self._numbers = line.tolist()
         self._codes = list(map(chr, np.where(left_out(characters, line), _LEFT_OUT, characters.codes[line]).tolist()))
-        self._boxes = along(characters, line)
-        self._heights = characters.boxes[line, 3] - characters.boxes[line, 1]
-        self._em = _font_sizes(characters, line)
-        is_empty_space = (characters.codes[line] == 0x20) & (self._boxes[:, 1] - self._boxes[:, 0] <= 0.02 * self._em)
+        places, ems = along(characters, line), _font_sizes(characters, line)
+        is_empty_space = (characters.codes[line] == 0x20) & (places[:, 1] - places[:, 0] <= 0.02 * ems)
         self._put_in = set(np.flatnonzero(characters.is_generated[line] | is_empty_space).tolist())
+        self._places: list[list[float]] = places.tolist()
+        self._ems: list[float] = ems.tolist()
+        self._is_flat = (characters.boxes[line, 3] - characters.boxes[line, 1] < _FLAT * ems).tolist()
         self._unturn()
         glyphs, marks = self._glyphs()
         self._attach(marks, glyphs)
         self._goes_right = _goes_right(glyphs)
         self.right = max((glyph.right for glyph in glyphs), default=0.0)
-        self.em = float(np.median(self._em))
+        self.em = float(np.median(ems))
         self.runs = sorted(self._runs(glyphs), key=lambda run: run.centre)
 
     def _unturn(self) -> None:
         """Undo PDFium's mirroring: it turns what is neutral after a right-to-left letter and before a Latin one."""
         turning = False
         for at, code in enumerate(self._codes):
-            kind = unicodedata.bidirectional(code)
-            if kind in {"R", "AL"}:
+            if _is_right_to_left(code):
                 turning = True
-            elif kind == "L":
+            elif unicodedata.bidirectional(code) == "L":
                 turning = False
             elif turning:
                 self._codes[at] = _TURNED_BY_PDFIUM.get(code, code)
@@ -130,17 +131,17 @@ class PrintedLine:
             if code == JOINER or unicodedata.category(code) == "Mn":
                 marks.append(at)
                 continue
-            left, right = self._boxes[at].tolist()
-            text, last = plain_letters(code), glyphs[-1] if glyphs else None
+            left, right = self._places[at]
+            text, last = _plain(code), glyphs[-1] if glyphs else None
             is_same_glyph = last is not None and (last.left, last.right) == (left, right) and right > left
             if last and is_same_glyph and text.isalpha() and last.places[-1] == at - 1:
                 last.places.append(at)
                 last.text = _ligature(last.text, text, are_turned=self._are_ligatures_turned)
                 continue
-            if last and last.text == text and last.is_letter and self._heights[at] < _FLAT * self._em[at]:
+            if last and last.text == text and last.is_letter and self._is_flat[at]:
                 last.left, last.right = min(last.left, left), max(last.right, right)
                 continue  # the stroke between two letters, which some files give the letter's code
-            glyphs.append(Glyph([at], self._numbers[at], text, left, right, float(self._em[at])))
+            glyphs.append(Glyph([at], self._numbers[at], text, left, right, self._ems[at]))
         return glyphs, marks
 
     def _attach(self, marks: Sequence[int], glyphs: Sequence[Glyph]) -> None:
@@ -151,7 +152,7 @@ class PrintedLine:
         first = np.array([glyph.places[0] for glyph in letters])
         after = [int(np.searchsorted(first, at)) for at in marks]
         pairs = [(letters[max(place - 1, 0)], letters[min(place, len(letters) - 1)]) for place in after]
-        places = [self._boxes[at].tolist() for at in marks]
+        places = [self._places[at] for at in marks]
         outside = np.array(
             [[_outside(letter, place) for letter in pair] for pair, place in zip(pairs, places, strict=True)]
         )
@@ -221,6 +222,14 @@ class PrintedLine:
             return False
         points = before.text in _POINTS or glyph.text in _POINTS
         return gap > (_SPACE_AT_POINT if points else _SPACE)
+
+
+_plain = lru_cache(maxsize=4096)(plain_letters)
+
+
+@lru_cache(maxsize=4096)
+def _is_right_to_left(letter: str) -> bool:
+    return unicodedata.bidirectional(letter) in {"R", "AL"}
 
 
 def _goes_right(glyphs: Sequence[Glyph]) -> bool:
