@@ -35,15 +35,15 @@ def test_folders_and_patterns(tmp_path: Path) -> None:
 
 
 def test_what_may_be_tars_and_is_not_read_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for name in ("sub/x.tar", "b.tar.zst", "C.TAR"):
+    for name in ("sub/x.tar", "b.tar.br", "C.TAR"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    with pytest.raises(ConfigError, match=r"no tars in this folder; .*: 'C\.TAR', 'b\.tar\.zst', 'sub/'$"):
+    with pytest.raises(ConfigError, match=r"no tars in this folder; .*: 'C\.TAR', 'b\.tar\.br', 'sub/'$"):
         expand_urls(str(tmp_path))
     (tmp_path / "a.tar").touch()
     assert expand_urls(str(tmp_path)) == [f"{tmp_path}/a.tar"]
     (message,) = caplog.messages
-    assert message == f"{tmp_path}: not read, though there may be tars in it: 'C.TAR', 'b.tar.zst', 'sub/'"
+    assert message == f"{tmp_path}: not read, though there may be tars in it: 'C.TAR', 'b.tar.br', 'sub/'"
 
 
 def test_folders_and_tars_of_an_object_store() -> None:

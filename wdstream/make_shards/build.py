@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from wdstream.errors import PageError, ShardError, WdstreamError
@@ -143,6 +144,7 @@ class ShardBuilder:
                 return
             for page in pages:
                 self._on_page(number, page)
+                self._reading.on_progress = partial(self._on_page, number, page)
                 yield page, self._read(reader, page)
 
     def _read(self, reader: PageReader, number: int) -> BuiltPage:
@@ -235,7 +237,8 @@ def survey_files(job: Job, raw: Path, on_page: OnPage, options: MakeShardsOption
             continue
         on_page(number, None)
         try:
-            with reading(raw, options):
+            with reading(raw, options) as current:
+                current.on_progress = partial(on_page, number, None)
                 num_pages, marks = source_of_kind(item.file.kind).survey(raw / item.file.path)
         except Exception as error:
             files.append(replace(item.file, reason=_reason(error, options.memory_limit_mb)))

@@ -128,8 +128,9 @@ class Workers:
         if "lost" in message:
             worker.gave_up = message["lost"]
         elif "at" in message:
+            is_still_there = tuple(message["at"]) == worker.at  # the sign of life of what takes long
             worker.turn_to(*message["at"])
-            if message["at"][1] is not None or job.kind == "survey":
+            if not is_still_there and (message["at"][1] is not None or job.kind == "survey"):
                 yield PageStarted(job=job)
         elif "done" in message:
             worker.job = worker.at = None

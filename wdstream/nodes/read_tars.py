@@ -7,37 +7,18 @@ fault and without its parts. What no sample can be blamed for is an error: a tar
 images and texts are apart.
 """
 
-import http.client
-import zlib
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from lzma import LZMAError
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO
 
 from wdstream.errors import ShardError
 from wdstream.nodes.node import Stage, State, check_tars
 from wdstream.nodes.tar_urls import OpenStream, open_url
-from wdstream.shards.layout import KEY_RULES, MAX_MEMBER_BYTES, KeyRule, cut_name, group_samples
+from wdstream.raw.tars.samples import RawSample, read_samples
+from wdstream.shards.layout import KEY_RULES, KeyRule
 from wdstream.shards.parts import HalvesSeen
-from wdstream.shards.tar_header import Member, refuse_rest, walk
-from wdstream.storage.compression import MAGIC_BYTES, compression_of, decompress
-
-_NO_END = 1 << 62
-"""Of a stream whose length nobody knows."""
-_CHUNK = 1 << 20
-
-
-class RawSample(NamedTuple):
-    """One sample as it is in a tar: `members` maps extension to bytes, `offset` is where its first header starts.
-
-    A sample that cannot be used, such as one whose image is a link, has a `fault` that says why, and no members.
-    """
-
-    key: str
-    members: dict[str, bytes]
-    offset: int
-    url: str
-    fault: str = ""
+from wdstream.shards.tar_header import refuse_rest
+from wdstream.storage.forward import ForwardReads, unpacked
 
 
 class ReadTars(Stage[RawSample]):
@@ -107,127 +88,26 @@ class ReadTars(Stage[RawSample]):
 
     def _open(self, url: str) -> Iterator[RawSample]:
         self._stream = self._open_stream(url)
-        stream, is_plain = _unpacked(self._stream, url)
+        stream, is_plain = unpacked(self._stream, url)
         if self._offset and is_plain:
             stream.seek(self._offset)
-            return _read_samples(ForwardReads(stream, url, self._offset), url, self._keys)
-        return islice(_read_samples(ForwardReads(stream, url), url, self._keys), self._sample, None)
+            return _read_whole(ForwardReads(stream, url, self._offset), url, self._keys)
+        return islice(_read_whole(ForwardReads(stream, url), url, self._keys), self._sample, None)
 
 
-class ForwardReads:
-    """Reads of a stream at rising places; what is between them is passed over.
+def _read_whole(reads: ForwardReads, url: str, keys: KeyRule) -> Iterator[RawSample]:
+    """The samples of a tar, which is read to its last byte.
 
-    Attributes:
-        position: the place after the last byte read.
+    Raises:
+        ShardError: it is damaged, another tar follows, or the parts of samples are apart.
     """
-
-    def __init__(self, stream: BinaryIO, url: str, position: int = 0) -> None:
-        self._stream, self._url, self.position = stream, url, position
-
-    def read(self, offset: int, length: int) -> bytes:
-        """`length` bytes from `offset` on, fewer only at the end.
-
-        Raises:
-            ShardError: the stream breaks off, or what is compressed is damaged.
-        """
-        if offset > self.position:
-            self._skip(offset - self.position)
-        data = _read(self._stream, length, self._url)
-        self.position = offset + len(data)
-        return data
-
-    def drain(self) -> None:
-        """Read to the end: a checksum of a compressed stream is there, and the exit status of a command.
-
-        Raises:
-            ShardError: another tar follows, which no reader of tars would see.
-        """
-        while rest := _read(self._stream, _CHUNK, self._url):
-            refuse_rest(rest)
-
-    def _skip(self, length: int) -> None:
-        if length > _CHUNK and self._stream.seekable():
-            self._stream.seek(length, 1)
-            return
-        while length and (data := _read(self._stream, min(length, _CHUNK), self._url)):
-            length -= len(data)
-
-
-class _Prefixed:
-    """A stream of which the first bytes were read to see what it is; enough of a file for what decompresses."""
-
-    def __init__(self, head: bytes, stream: BinaryIO) -> None:
-        self._head, self._stream = head, stream
-
-    def read(self, size: int = -1) -> bytes:
-        """The first bytes again, then the rest."""
-        if not self._head:
-            return self._stream.read(size)
-        head = self._head if size < 0 else self._head[:size]
-        self._head = self._head[len(head) :]
-        return head
-
-    def seekable(self) -> bool:
-        """Never: what was read is gone."""
-        return False
-
-
-def _unpacked(stream: BinaryIO, url: str) -> tuple[BinaryIO, bool]:
-    """The bytes of a tar, whatever it is compressed with; and whether one can go to a place in them."""
-    can_seek = stream.seekable()
-    head = _read(stream, MAGIC_BYTES, url)
-    if can_seek:
-        stream.seek(0)
-    else:
-        stream = cast(BinaryIO, _Prefixed(head, stream))
-    compression = compression_of(head)
-    if compression is None:
-        return stream, can_seek
-    return decompress(stream, compression, url), False
-
-
-def _read(stream: BinaryIO, length: int, url: str) -> bytes:
-    """`length` bytes, fewer only at the end."""
-    chunks: list[bytes] = []
-    try:
-        while length and (data := stream.read(length)):
-            chunks.append(data)
-            length -= len(data)
-    except (OSError, EOFError, zlib.error, LZMAError, http.client.HTTPException) as error:
-        raise ShardError(
-            f"{url}: not a readable tar, or cut short ({type(error).__name__}: {error}); bring a whole file"
-        ) from error
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _read_samples(reads: ForwardReads, url: str, keys: KeyRule) -> Iterator[RawSample]:
-    """Neighbours with one key make a sample."""
-    data: dict[int, bytes] = {}  # of the members of at most two samples, by where they are
     halves = HalvesSeen()
-    try:
-        for span in group_samples(_members(reads, url, data), keys):
-            members = {extension: data[member.data_offset] for extension, member in span.members.items()}
-            following = {offset: part for offset, part in data.items() if offset >= span.end}
-            data.clear()
-            data.update(following)
-            if halves.add(span.key, members):
-                raise ShardError(
-                    f"the image and the text of {span.key!r} are apart, and neither would be trained on with the "
-                    "other: the members of a sample have one name and are neighbours; sort the tar by name"
-                )
-            yield RawSample(span.key, {} if span.fault else members, span.offset, url, span.fault)
-    except ShardError as error:
-        raise ShardError(str(error) if url in str(error) else f"{url}: {error}") from error
-
-
-def _members(reads: ForwardReads, url: str, data: dict[int, bytes]) -> Iterator[Member]:
-    """Every member of a tar; the bytes of files are put into `data` by their place, as far as samples can have them."""
-    for member in walk(reads.read, reads.position, _NO_END):
-        if member.is_file and member.size <= MAX_MEMBER_BYTES and cut_name(member.name, "webdataset"):
-            data[member.data_offset] = part = reads.read(member.data_offset, member.size)
-            if len(part) != member.size:
-                raise ShardError(
-                    f"{member.name!r} at byte {member.offset} has {len(part)} of {member.size} bytes: cut short"
-                )
-        yield member
-    reads.drain()
+    for sample in read_samples(reads, url, keys):
+        if halves.add(sample.key, sample.members):
+            raise ShardError(
+                f"{url}: the image and the text of {sample.key!r} are apart, and neither would be trained on with the "
+                "other: the members of a sample have one name and are neighbours; sort the tar by name"
+            )
+        yield sample
+    for rest in reads.rest():
+        refuse_rest(rest, url)

@@ -7,7 +7,8 @@ a file they read; outside of a `Reading`, in a program of its own, both only rea
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -19,6 +20,7 @@ _CHUNK_BYTES = 1 << 20
 _DIGEST_BYTES = 16
 _LINES = "lines:"
 _MODULUS = 1 << (8 * _DIGEST_BYTES)
+_SIGN_OF_LIFE_S = 1.0
 
 
 class Reading:
@@ -27,6 +29,9 @@ class Reading:
     Args:
         root: the raw folder.
         settings: limits, and whether a file may be reached by a link that leads out of the folder.
+
+    Attributes:
+        on_progress: called now and then by what takes long, so that nobody takes it for something that hangs.
     """
 
     def __init__(self, root: Path, settings: RawSettings) -> None:
@@ -37,6 +42,15 @@ class Reading:
         self._prefix = str(root).rstrip("/") + "/"
         self._is_inside: dict[str, bool] = {}
         self._digests: dict[str, str] = {}
+        self.on_progress: Callable[[], None] | None = None
+        self._progress_at = 0.0
+
+    def sign_of_life(self) -> None:
+        """Call `on_progress`, at most once a second."""
+        now = time.monotonic()
+        if self.on_progress is not None and now - self._progress_at > _SIGN_OF_LIFE_S:
+            self._progress_at = now
+            self.on_progress()
 
     def take(self) -> dict[str, str]:
         """Digests of what was read since the last call, by path relative to the root."""
@@ -90,6 +104,25 @@ def limits() -> RawSettings:
     """The settings whose limits hold: those of the `reading` around, else the defaults."""
     current = _current.get()
     return _DEFAULTS if current is None else current.settings
+
+
+def sign_of_life() -> None:
+    """Say that a file is still being read: of a large tar, say, to find a page of it. Called between its parts."""
+    current = _current.get()
+    if current is not None:
+        current.sign_of_life()
+
+
+def check_link(path: Path) -> None:
+    """Refuse a file that is reached by a link out of the folder, for those who read it by themselves.
+
+    Raises:
+        SourceError: it is, and that is not allowed.
+        OSError: it cannot be looked at.
+    """
+    current = _current.get()
+    if current is not None:
+        current.check(path, is_link=path.is_symlink())
 
 
 def read_bytes(path: Path, *, limit: int, option: str) -> bytes:

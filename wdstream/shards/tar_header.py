@@ -145,16 +145,16 @@ def walk(read: ReadAt, start: int, end: int) -> Iterator[Member]:
         raise ShardError(f"a long name at byte {first} has no file after it: truncated or damaged")
 
 
-def refuse_rest(rest: bytes) -> None:
-    """Check what follows the end of an archive.
+def refuse_rest(rest: bytes, name: str = "") -> None:
+    """Check what follows the end of an archive; `name`: of the tar, for the message.
 
     Raises:
         ShardError: it is not padding: tars that were joined by `cat` look so, and readers see the first alone.
     """
     if rest.strip(b"\0"):
         raise ShardError(
-            "there is more after the end of the archive, which readers of tars do not see: another tar, joined by "
-            "`cat`? Split it, or join tars with `tar --concatenate`"
+            f"{name}{': ' if name else ''}there is more after the end of the archive, which readers of tars do not see: "
+            "another tar, joined by `cat`? Split it, or join tars with `tar --concatenate`"
         )
 
 

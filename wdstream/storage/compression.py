@@ -9,7 +9,7 @@ import lzma
 from collections.abc import Callable
 from typing import BinaryIO, cast
 
-from wdstream.errors import ShardError
+from wdstream.errors import ShardError, needs_extra
 
 MAGIC_BYTES = 6
 _MAGIC: tuple[tuple[str, bytes], ...] = (
@@ -22,19 +22,32 @@ _MAGIC: tuple[tuple[str, bytes], ...] = (
     ("zip", b"PK\x03\x04"),
     ("7z", b"7z\xbc\xaf\x27\x1c"),
 )
+
+def _by_arrow(codec: str) -> Callable[[BinaryIO], object]:
+    """Opens a stream by pyarrow, which brings its own libraries of some compressions."""
+
+    def opened(stream: BinaryIO) -> object:
+        with needs_extra(f"unpacking {codec}", "tables"):
+            import pyarrow
+        return pyarrow.CompressedInputStream(pyarrow.PythonFile(stream, mode="r"), codec)
+
+    return opened
+
+
 _OPENERS: dict[str, Callable[[BinaryIO], object]] = {
     "gzip": lambda stream: gzip.GzipFile(fileobj=stream),
     "bzip2": bz2.BZ2File,
     "xz": lzma.LZMAFile,
+    "zstd": _by_arrow("zstd"),
+    "lz4": _by_arrow("lz4"),
 }
-STREAMED_SUFFIXES = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
+STREAMED_SUFFIXES = (
+    *(".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz"),
+    *(".tar.zst", ".tzst", ".tar.zstd", ".tar.lz4"),
+)
 """Of compressed tars that are streamed."""
 COMPRESSED_SUFFIXES = (
     *STREAMED_SUFFIXES,
-    ".tar.zst",
-    ".tzst",
-    ".tar.zstd",
-    ".tar.lz4",
     ".tar.lzma",
     ".tar.z",
     ".tar.br",
@@ -52,11 +65,12 @@ def decompress(stream: BinaryIO, compression: str, name: str) -> BinaryIO:
 
     Raises:
         ShardError: there is no reader of this compression here.
+        ConfigError: it is not installed.
     """
     opener = _OPENERS.get(compression)
     if opener is None:
         raise ShardError(
             f"{name}: compressed with {compression}, which is not read here (read are {', '.join(_OPENERS)}): unpack "
-            "it, or stream it through a command, such as pipe:zstd -dc x.tar.zst"
+            "it, or stream it through a command, such as pipe:7z x -so x.7z"
         )
     return cast(BinaryIO, opener(stream))

@@ -1,0 +1,185 @@
+"""What is in a tar, from its headers alone: samples, the pages of each, and marks by which a page is found again.
+
+A sample is a page; one with a PDF or with a TIFF of several pages is as many, so of those the file itself is opened.
+Nothing else is read of a plain tar, and a compressed one is unpacked once. Of each sample a few numbers are kept.
+
+A mark is five numbers: the first page of a sample, its place among the samples, its offset, its pages, and why it is
+left out, if it is. Every sample that is not one sound page has one, and every 256th; those between are a page each.
+"""
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.errors import PageError, ShardError, SourceError
+from wdstream.raw.reading import limits, sign_of_life
+from wdstream.raw.tars.documents import DOCUMENT_EXTENSIONS, count_document_pages
+from wdstream.raw.tars.tar_file import TarFile, open_tar
+from wdstream.shards.layout import KeyRule, SampleSpan, cut_name, group_samples
+from wdstream.shards.meta import hash_key
+from wdstream.shards.parts import IMAGE_HALF, TEXT_HALF, half_of, loose_name
+from wdstream.shards.tar_header import Member
+
+_MARK = 5
+_SAMPLES_PER_MARK = 256
+
+
+class LeftOut(IntEnum):
+    """Why a sample is left out whatever it holds, as a mark has it."""
+
+    NO = 0
+    REPEATED = 1
+    APART = 2
+
+    @property
+    def reason(self) -> str:
+        """In words."""
+        return _REASONS[self]
+
+
+_NEIGHBOURS = "the members of a sample have one name and are neighbours; sort the tar by name"
+_REASONS = {
+    LeftOut.NO: "",
+    LeftOut.REPEATED: "its key appears before in the tar; give each sample its own",
+    LeftOut.APART: f"its image and its text are apart, and neither would be trained on with the other: {_NEIGHBOURS}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A sample that is found at once: its first page, place among the samples, offset, pages, and whether it counts."""
+
+    first: int
+    ordinal: int
+    offset: int
+    num_pages: int
+    left_out: int
+
+
+class Marks:
+    """The marks of a tar, as `RawFile.marks` has them."""
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self._numbers = numbers
+        self._firsts = numbers[::_MARK]
+
+    def before(self, page: int) -> Mark:
+        """The last mark that is at page `page`, or before it."""
+        at = (bisect_right(self._firsts, page) - 1) * _MARK
+        return Mark(*self._numbers[at : at + _MARK])
+
+
+def survey_tar(path: Path, keys: KeyRule) -> tuple[int, tuple[int, ...]]:
+    """The number of pages of a tar, and marks. What is damaged is one page more, which nobody can read.
+
+    Raises:
+        SourceError: there is no sample in it, or none before the damage.
+        OSError: it cannot be read.
+    """
+    table = _SampleTable()
+    damage = ""
+    with open_tar(path) as tar:
+        try:
+            pages: dict[int, int] = {}  # of the documents of the coming sample, by where they are
+            for span in group_samples(_members(tar, pages), keys):
+                table.add(span, max((pages.get(m.data_offset, 1) for m in span.members.values()), default=1))
+                pages.clear()
+            tar.check_end()
+        except ShardError as error:
+            damage = str(error)
+    if not table.num_samples:
+        raise SourceError(damage or "no sample in it: members of a sample are called key.jpg, key.txt, key.json")
+    return table.num_pages + bool(damage), tuple(table.marks())
+
+
+def _members(tar: TarFile, pages: dict[int, int]) -> Iterator[Member]:
+    """Every member; the pages of documents are put into `pages`."""
+    for member in tar.members():
+        sign_of_life()
+        if member.is_file and member.size <= limits().max_file_bytes and _is_document(member.name):
+            pages[member.data_offset] = _pages_of(tar, member)
+        yield member
+
+
+def _is_document(name: str) -> bool:
+    split = cut_name(name, "dotted")
+    return split is not None and split[1] in DOCUMENT_EXTENSIONS
+
+
+def _pages_of(tar: TarFile, member: Member) -> int:
+    """Pages of a document; 1 where it cannot be opened, for which there will be a reason when it is read."""
+    try:
+        return count_document_pages(tar.read(member.data_offset, member.size))
+    except PageError:
+        return 1
+
+
+class _SampleTable:
+    """A few numbers of each sample."""
+
+    def __init__(self) -> None:
+        self._offsets, self._pages = array("q"), array("q")
+        self._keys, self._loose_names, self._halves = array("Q"), array("Q"), array("B")
+
+    @property
+    def num_samples(self) -> int:
+        """Samples so far."""
+        return len(self._offsets)
+
+    @property
+    def num_pages(self) -> int:
+        """Their pages."""
+        return sum(self._pages)
+
+    def add(self, span: SampleSpan, num_pages: int) -> None:
+        """The next sample."""
+        self._offsets.append(span.offset)
+        self._pages.append(num_pages)
+        self._keys.append(hash_key(span.key))
+        self._loose_names.append(hash_key(loose_name(span.key)))
+        self._halves.append(_half(span.members))
+
+    def marks(self) -> Iterator[int]:
+        """The marks of all samples, one after the other."""
+        left_out = self._left_out()
+        first = 1
+        for ordinal, (offset, num_pages) in enumerate(zip(self._offsets, self._pages, strict=True)):
+            if ordinal % _SAMPLES_PER_MARK == 0 or num_pages != 1 or left_out[ordinal]:
+                yield from (first, ordinal, offset, num_pages, int(left_out[ordinal]))
+            first += num_pages
+
+    def _left_out(self) -> NDArray[np.uint8]:
+        """Of each sample, whether its key came before, or it is the half of another."""
+        halves = np.array(self._halves)
+        left_out = np.full(len(halves), LeftOut.NO, np.uint8)
+        for same in _groups(np.array(self._keys)):
+            if halves[same].any():
+                left_out[same] = LeftOut.APART
+            else:
+                left_out[same[1:]] = LeftOut.REPEATED
+        for same in _groups(np.array(self._loose_names), np.flatnonzero(halves)):
+            if {IMAGE_HALF, TEXT_HALF} <= {*halves[same].tolist()}:
+                left_out[same] = LeftOut.APART
+        return left_out
+
+
+def _half(members: Mapping[str, Member]) -> int:
+    """`half_of`, for which a document is an image, too."""
+    if not members:
+        return 0
+    documents = [name for name in members if name in DOCUMENT_EXTENSIONS]
+    return half_of("jpg" if name in documents else name for name in members)
+
+
+def _groups(values: NDArray[np.uint64], chosen: NDArray[np.intp] | None = None) -> Iterator[NDArray[np.intp]]:
+    """Places of values that are equal, in order, of each value that is there more than once."""
+    places = np.arange(len(values)) if chosen is None else chosen
+    places = places[np.argsort(values[places], kind="stable")]
+    starts = np.flatnonzero(np.diff(values[places])) + 1
+    return (group for group in np.split(places, starts) if len(group) > 1)
