@@ -18,7 +18,7 @@ from wdstream.nodes.as_page import as_page
 from wdstream.nodes.decode import Decode, decode_page
 from wdstream.nodes.items import Items
 from wdstream.nodes.loader import Loader
-from wdstream.nodes.read_tars import RawSample
+from wdstream.raw.tars.samples import RawSample
 from wdstream.records import ImageSegment, Page, TextSegment
 from wdstream.text.row_forms import RowRules
 

@@ -22,9 +22,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from wdstream.errors import ConfigError, DecodeError, PageError, RowError
-from wdstream.nodes.read_tars import RawSample
 from wdstream.pixels.decode import decode_image
 from wdstream.pixels.pictures import pixels_of_picture
+from wdstream.raw.tars.samples import RawSample
 from wdstream.records import MAX_PIXELS, DecodedPage, ImageSegment, Page, Pixels, Segment, TextSegment
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION
 from wdstream.shards.page_members import page_from_members

@@ -19,12 +19,13 @@ from wdstream.nodes.mapper import Map
 from wdstream.nodes.measure import MeasuredPage, PageMeasurer
 from wdstream.nodes.node import State
 from wdstream.nodes.pack import Pack
-from wdstream.nodes.read_tars import RawSample, ReadTars
+from wdstream.nodes.read_tars import ReadTars
 from wdstream.nodes.shuffle import Shuffle
 from wdstream.nodes.tar_urls import OpenStream
 from wdstream.plan.order import combine, splitmix64
 from wdstream.plan.sample_lengths import LengthLimits
 from wdstream.plan.settings import PackSettings
+from wdstream.raw.tars.samples import RawSample
 from wdstream.records import Failure, Page
 from wdstream.shards.layout import KeyRule, prefixed_key
 from wdstream.tiling.plugin import LoadedTiling

@@ -24,6 +24,7 @@ from wdstream.errors import ConfigError
 from wdstream.raw.folders import LEADS_OUT, Folder, FolderWalk
 from wdstream.raw.registry import companion_names, known_suffixes, source_of_file, without_suffix
 from wdstream.raw.source import RawFile, Source
+from wdstream.raw.tars.neighbours import descriptions, packed_copies
 from wdstream.raw.texts.sidecar import find_sidecars
 from wdstream.text.characters import short_name
 
@@ -90,26 +91,40 @@ class _Census:
                 self.ignored["broken link, pipe or device"] += 1
         if folder.passed_over:
             self.ignored["links to files that are read by their own names"] += folder.passed_over
-        sources = {name: source for name in folder.files if (source := source_of_file(self._raw / path / name))}
+        sources = self._sources(folder)
         above = path[: path.rstrip("/").rfind("/") + 1]
         has_rows = self._has_rows.get(above, False) or any(source.names_images for source in sources.values())
         self._has_rows[path] = has_rows
         self._add_files(folder, sources, has_rows)
+
+    def _sources(self, folder: Folder) -> dict[str, Source]:
+        """The files of one folder that a source reads, without those that would give the samples of a tar again."""
+        found = {name: source for name in folder.files if (source := source_of_file(self._raw / folder.path / name))}
+        copies = packed_copies(folder.files)
+        for name, plain in copies.items():
+            reason = f"is next to {plain}, of which it seems to be a copy; remove one, or give it another name"
+            self.unreadable.append((f"{folder.path}{name}", reason))
+        left = copies.keys() | descriptions(folder.files)
+        return {name: source for name, source in found.items() if name not in left}
 
     def _add_files(self, folder: Folder, sources: Mapping[str, Source], has_rows: bool) -> None:
         """Take in the files of one folder; `sources` has those that a source reads."""
         bare_names = {name: without_suffix(name)[0] for name, source in sources.items() if source.takes_sidecar}
         sidecars = find_sidecars(folder.files, bare_names)
         texts = set[str]().union(*sidecars.values())
+        described, copies = descriptions(folder.files), packed_copies(folder.files)
         for name, found in folder.files.items():
             path, source = f"{folder.path}{name}", sources.get(name)
             if source and source.may_belong_to_rows and has_rows and not sidecars[name]:
                 self.left_to_rows.append(path)
             elif source:
                 self.files.append(RawFile(path=path, kind=source.kind, num_bytes=found.num_bytes))
+            elif name in described:
+                self.ignored["next to tars, with what is in them"] += 1
+                continue
             elif name not in texts and name in companion_names():
                 continue
-            elif name not in texts:
+            elif name not in texts and name not in copies:
                 self.ignored[short_name(without_suffix(name)[1].lower(), most=24) or "no suffix"] += 1
                 continue
             self._used.append(f"{path}\0{found.num_bytes}\n")
@@ -134,7 +149,11 @@ def list_files(raw: Path, *, exclude: Path | None = None, allow_outside_links: b
     """
     if not raw.is_dir():
         actual = "a file" if raw.exists() else "nothing there"
-        raise ConfigError(f"{raw}: expected a folder of PDFs, images and JSONL files, found {actual}")
+        raise ConfigError(f"{raw}: expected a folder of PDFs, images, JSONL files and tars, found {actual}")
+    if is_output_folder([path.name for path in raw.iterdir()]):
+        raise ConfigError(
+            f"{raw}: make-shards wrote this folder: its tars are shards already, and are used as they are"
+        )
     census = _Census(raw)
     for folder in FolderWalk(
         raw, exclude=exclude, allow_outside=allow_outside_links, is_read=is_read_by_name, is_output=is_output_folder

@@ -12,12 +12,14 @@ from wdstream.raw.pdf.source import PdfSource
 from wdstream.raw.rows import RowSource
 from wdstream.raw.source import Source, split_suffix
 from wdstream.raw.tables.source import TableSource
+from wdstream.raw.tars.source import TarSource
 
 SOURCES: tuple[Source, ...] = (
     PdfSource(),
     ImageSource(),
     RowSource(),
     TableSource(),
+    TarSource(),
 )
 _HEAD_BYTES = 4096
 

@@ -5,12 +5,14 @@ from typing import Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from wdstream.settings import Settings
+from wdstream.shards.layout import KeyRule
 from wdstream.text.maps.field_map import FieldMap
 from wdstream.text.messages import ChatLoss
 from wdstream.text.row_forms import AnswerChoice
 
 TextLayerChoice = Literal["visible", "all"]
 LineOrder = Literal["file", "layout"]
+DocumentText = Literal["given", "layer"]
 
 
 class RawSettings(Settings):
@@ -57,6 +59,10 @@ class RawSettings(Settings):
     """Of several answers to the question of a row, the `first` is trained on; or the row is quarantined."""
     chat_loss: ChatLoss = "all"
     """Which turns of the assistant are supervised in chat rows that do not say so: all, or the last one."""
+    key_rule: KeyRule = "webdataset"
+    """Where the key of a sample in a tar ends: at the first dot of a name, or at the last (`dotted`: report.v2.jpg)."""
+    document_text: DocumentText = "given"
+    """Text of a PDF in a tar: what its sample gives for its pages, or the PDF's own text `layer`."""
     allow_outside_links: bool = False
     """Follow links that lead out of RAW; every folder and file is still read once. They are quarantined otherwise."""
     max_file_bytes: int = Field(default=2 << 30, ge=1)

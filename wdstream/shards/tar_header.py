@@ -152,10 +152,8 @@ def refuse_rest(rest: bytes, name: str = "") -> None:
         ShardError: it is not padding: tars that were joined by `cat` look so, and readers see the first alone.
     """
     if rest.strip(b"\0"):
-        raise ShardError(
-            f"{name}{': ' if name else ''}there is more after the end of the archive, which readers of tars do not see: "
-            "another tar, joined by `cat`? Split it, or join tars with `tar --concatenate`"
-        )
+        what = "there is more after the end of the archive, which readers of tars do not see: another tar, joined by"
+        raise ShardError(f"{name}: {what} `cat`? Split it, or join tars with `tar --concatenate`".removeprefix(": "))
 
 
 def _member(name: str, size: int, kind: bytes, offsets: tuple[int, int], overrides: dict[str, str]) -> Member:

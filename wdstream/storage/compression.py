@@ -23,6 +23,7 @@ _MAGIC: tuple[tuple[str, bytes], ...] = (
     ("7z", b"7z\xbc\xaf\x27\x1c"),
 )
 
+
 def _by_arrow(codec: str) -> Callable[[BinaryIO], object]:
     """Opens a stream by pyarrow, which brings its own libraries of some compressions."""
 

@@ -280,15 +280,15 @@ def _fitting(sides: tuple[float, float], max_pixels: int) -> float:
 
 
 @contextmanager
-def open_pdf(path: Path) -> Iterator[PdfFile]:
-    """Open a PDF, or one compressed as `.pdf.gz`, for the block.
+def open_pdf(path: Path | bytes) -> Iterator[PdfFile]:
+    """Open a PDF, or one compressed as `.pdf.gz`, for the block; or the bytes of one.
 
     Raises:
         SourceError: it needs a password, is not a PDF, has no pages, or cannot be read.
         ConfigError: pypdfium2 is not installed.
     """
     pdfium = import_pdfium()
-    content = _content(path)
+    content = path if isinstance(path, bytes) else _content(path)
     try:
         document = pdfium.PdfDocument(content)
     except Exception as error:

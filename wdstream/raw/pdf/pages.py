@@ -1,36 +1,32 @@
 """Pages of a PDF as samples: drawn to JPEG, with the text of their text layer or of a file."""
 
 from contextlib import ExitStack
-from pathlib import Path
 
 from wdstream.errors import SourceError
 from wdstream.raw.pdf.document import PdfFile, PdfPage, stored_jpeg
 from wdstream.raw.pdf.shown_text import ShownText, read_shown_text, whole_layer
 from wdstream.raw.settings import RawSettings
-from wdstream.raw.source import PageRange, StoredImage, StoredPage, page_of_image, require_text
-from wdstream.raw.texts.sidecar import Sidecars
+from wdstream.raw.source import RawFile, StoredImage, StoredPage, page_of_image, require_text
+from wdstream.raw.texts.page_text import PageTexts
 from wdstream.text.characters import normalise_text, replace_surrogates, unreadable_share
 
 
 class PdfReader:
     """Pages of a PDF as samples."""
 
-    def __init__(
-        self, pdf: PdfFile, pages: PageRange, path: Path, settings: RawSettings, suffixes: tuple[str, ...]
-    ) -> None:
+    def __init__(self, pdf: PdfFile, file: RawFile, texts: PageTexts, settings: RawSettings) -> None:
         """Store what is read.
 
         Args:
             pdf: open.
-            pages: of it.
-            path: where it is.
+            file: where it is from, and what its pages are called.
+            texts: those that take the place of its text layer.
             settings: how pages are read.
-            suffixes: of PDFs; a text file next to one has its name without them.
         """
         self._pdf = pdf
-        self._file = pages.file
+        self._file = file
+        self._texts = texts
         self._settings = settings
-        self._sidecars = Sidecars(path, suffixes, self._file.num_pages)
 
     def read(self, number: int) -> StoredPage:
         """Page `number`, from 1.
@@ -45,12 +41,12 @@ class PdfReader:
             )
         with self._pdf.page(number) as page:
             scale = page.scale(settings.dpi, settings.max_pixels, fit=settings.fit)
-            sidecar = self._sidecars.text(number)
-            if sidecar is None:
+            given = self._texts.text(number)
+            if given is None:
                 image, found = self._drawn_with_text(page, scale)
             else:
-                meta = sidecar.on_image(page.pixel_size(scale), check_size=settings.check_text_size)
-                found = ShownText(text=sidecar.text, meta=meta)
+                meta = given.on_image(page.pixel_size(scale), check_size=settings.check_text_size)
+                found = ShownText(text=given.text, meta=meta)
                 with page.drawn(scale) as pixels:
                     image = stored_jpeg(pixels, settings.jpeg_quality)
         meta = {"source": replace_surrogates(self._file.path), "page": number, **found.meta}

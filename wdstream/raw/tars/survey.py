@@ -18,16 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import PageError, ShardError, SourceError
-from wdstream.raw.reading import limits, sign_of_life
-from wdstream.raw.tars.documents import DOCUMENT_EXTENSIONS, count_document_pages
+from wdstream.raw.reading import sign_of_life
+from wdstream.raw.settings import RawSettings
+from wdstream.raw.tars.documents import DOCUMENT_EXTENSIONS, count_document_pages, document_part
 from wdstream.raw.tars.tar_file import TarFile, open_tar
-from wdstream.shards.layout import KeyRule, SampleSpan, cut_name, group_samples
+from wdstream.shards.layout import SampleSpan, cut_name, group_samples
 from wdstream.shards.meta import hash_key
 from wdstream.shards.parts import IMAGE_HALF, TEXT_HALF, half_of, loose_name
 from wdstream.shards.tar_header import Member
+from wdstream.text.characters import replace_surrogates
 
 _MARK = 5
 _SAMPLES_PER_MARK = 256
+_MOST_DOCUMENTS = 16
+"""Whose pages are kept until their samples are whole."""
 
 
 class LeftOut(IntEnum):
@@ -75,7 +79,7 @@ class Marks:
         return Mark(*self._numbers[at : at + _MARK])
 
 
-def survey_tar(path: Path, keys: KeyRule) -> tuple[int, tuple[int, ...]]:
+def survey_tar(path: Path, settings: RawSettings) -> tuple[int, tuple[int, ...]]:
     """The number of pages of a tar, and marks. What is damaged is one page more, which nobody can read.
 
     Raises:
@@ -87,9 +91,9 @@ def survey_tar(path: Path, keys: KeyRule) -> tuple[int, tuple[int, ...]]:
     with open_tar(path) as tar:
         try:
             pages: dict[int, int] = {}  # of the documents of the coming sample, by where they are
-            for span in group_samples(_members(tar, pages), keys):
-                table.add(span, max((pages.get(m.data_offset, 1) for m in span.members.values()), default=1))
-                pages.clear()
+            for span in group_samples(_members(tar, pages, settings), settings.key_rule):
+                part = document_part(span.members, settings)
+                table.add(span, 1 if part is None else pages.get(span.members[part].data_offset, 1))
             tar.check_end()
         except ShardError as error:
             damage = str(error)
@@ -98,18 +102,16 @@ def survey_tar(path: Path, keys: KeyRule) -> tuple[int, tuple[int, ...]]:
     return table.num_pages + bool(damage), tuple(table.marks())
 
 
-def _members(tar: TarFile, pages: dict[int, int]) -> Iterator[Member]:
-    """Every member; the pages of documents are put into `pages`."""
+def _members(tar: TarFile, pages: dict[int, int], settings: RawSettings) -> Iterator[Member]:
+    """Every member; the pages of documents, of at most two samples, are put into `pages`."""
     for member in tar.members():
         sign_of_life()
-        if member.is_file and member.size <= limits().max_file_bytes and _is_document(member.name):
+        split = cut_name(member.name, settings.key_rule) if member.is_file else None
+        if split and member.size <= settings.max_file_bytes and document_part(split[1:], settings):
+            if len(pages) > _MOST_DOCUMENTS:
+                pages.pop(next(iter(pages)))
             pages[member.data_offset] = _pages_of(tar, member)
         yield member
-
-
-def _is_document(name: str) -> bool:
-    split = cut_name(name, "dotted")
-    return split is not None and split[1] in DOCUMENT_EXTENSIONS
 
 
 def _pages_of(tar: TarFile, member: Member) -> int:
@@ -141,8 +143,8 @@ class _SampleTable:
         """The next sample."""
         self._offsets.append(span.offset)
         self._pages.append(num_pages)
-        self._keys.append(hash_key(span.key))
-        self._loose_names.append(hash_key(loose_name(span.key)))
+        self._keys.append(hash_key(replace_surrogates(span.key)))
+        self._loose_names.append(hash_key(replace_surrogates(loose_name(span.key))))
         self._halves.append(_half(span.members))
 
     def marks(self) -> Iterator[int]:

@@ -13,6 +13,7 @@ its lines are. All sources give one `FoundText`, so that the metadata have the s
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from wdstream.errors import SourceError
 from wdstream.raw.texts.language import language_tag
@@ -103,6 +104,17 @@ class FoundText:
             return dict(self.meta)
         scale = size[0] / self.extent[0], size[1] / self.extent[1]
         return {**self.meta, "line_boxes": [box and _in_pixels(box, scale, size) for box in self.boxes]}
+
+
+class PageTexts(Protocol):
+    """The texts of the pages of one file or document."""
+
+    def text(self, page: int) -> FoundText | None:
+        """The text of page `page`, from 1; None where nothing gives one.
+
+        Raises:
+            PageError: what gives it cannot be read, or does not fit.
+        """
 
 
 def _shown_lines(block: Sequence[TextLine]) -> list[TextLine]:
