@@ -33,7 +33,7 @@ def text_of(page: Page) -> str:
 
 
 def read_raw(raw: Path, *, pages_at_once: int = 1000, **settings: object) -> RawPages:
-    """All pages of a folder; a file is opened again after every so many."""
+    """All pages of a folder; a file is opened again after every `pages_at_once`."""
     chosen = RawSettings.of(settings)
     found = RawPages(list_files(raw))
     found.refused += [(path, 0, reason) for path, reason in found.listing.unreadable]

@@ -12,7 +12,7 @@ from wdstream.text.row_forms import AnswerChoice
 
 TextLayerChoice = Literal["visible", "all"]
 LineOrder = Literal["file", "layout"]
-DocumentText = Literal["given", "layer"]
+DocumentText = Literal["sample", "layer"]
 
 
 class RawSettings(Settings):
@@ -61,7 +61,7 @@ class RawSettings(Settings):
     """Which turns of the assistant are supervised in chat rows that do not say so: all, or the last one."""
     key_rule: KeyRule = "webdataset"
     """Where the key of a sample in a tar ends: at the first dot of a name, or at the last (`dotted`: report.v2.jpg)."""
-    document_text: DocumentText = "given"
+    document_text: DocumentText = "sample"
     """Text of a PDF in a tar: what its sample gives for its pages, or the PDF's own text `layer`."""
     allow_outside_links: bool = False
     """Follow links that lead out of RAW; every folder and file is still read once. They are quarantined otherwise."""

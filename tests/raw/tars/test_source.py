@@ -265,7 +265,7 @@ def test_img2dataset_layout(tmp_path: Path) -> None:
     assert page.meta["status"] == "success" and page.meta["url"] == "https://e.org/1.jpg"
 
 
-def test_a_packed_copy_next to_its_tar_is_named_and_energon_is_passed_over(tmp_path: Path) -> None:
+def test_a_packed_copy_next_to_its_tar_is_named_and_energon_is_passed_over(tmp_path: Path) -> None:
     write_samples(tmp_path / "raw/a.tar", SAMPLES[:2])
     (tmp_path / "raw/a.tar.gz").write_bytes(gzip.compress((tmp_path / "raw/a.tar").read_bytes()))
     (tmp_path / "raw/.nv-meta").mkdir()

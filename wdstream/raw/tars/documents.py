@@ -17,7 +17,7 @@ from wdstream.raw.images import TiffPages
 from wdstream.raw.reading import limits
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageReader, RawFile, StoredPage, page_of_image, require_text
-from wdstream.raw.tars.json_pages import GivenTexts, texts_from_json, texts_from_txt
+from wdstream.raw.tars.json_pages import SampleTexts, texts_from_json, texts_from_txt
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION
 from wdstream.shards.parts import sort_parts
 from wdstream.text.characters import replace_surrogates
@@ -78,7 +78,7 @@ def open_document(members: Mapping[str, bytes], file: RawFile, settings: RawSett
     name = document_part(members, settings)
     assert name is not None, "the survey found a document"
     _check_parts(members, name, file.num_pages)
-    texts = _given_texts(members, name, file.num_pages, settings)
+    texts = _sample_texts(members, name, file.num_pages, settings)
     data = members[name]
     if name == _PDF:
         from wdstream.raw.pdf.document import open_pdf
@@ -101,10 +101,10 @@ def _check_parts(members: Mapping[str, bytes], name: str, num_pages: int) -> Non
         raise SourceError(f"its image {more[0]!r} is not used next to its {name}: leave it out, or name it by --map")
 
 
-def _given_texts(members: Mapping[str, bytes], name: str, num_pages: int, settings: RawSettings) -> GivenTexts:
-    """The texts that the sample gives for the pages; none where the PDF's own are wanted."""
+def _sample_texts(members: Mapping[str, bytes], name: str, num_pages: int, settings: RawSettings) -> SampleTexts:
+    """Texts of the pages by other parts of the sample; none where the PDF's own are wanted."""
     if settings.document_text == "layer" and name == _PDF:
-        return GivenTexts(None)
+        return SampleTexts(None)
     texts = texts_from_json(members.get(JSON_EXTENSION, b""))
     where = JSON_EXTENSION
     if texts is None and TEXT_EXTENSION in members:
@@ -112,7 +112,7 @@ def _given_texts(members: Mapping[str, bytes], name: str, num_pages: int, settin
     if texts is not None and len(texts) != num_pages:
         own = "; --document-text layer takes the PDF's own" if _PDF in members else ""
         raise SourceError(f"its {where} has the texts of {len(texts)} pages, its {name} has {num_pages} pages{own}")
-    return GivenTexts(texts)
+    return SampleTexts(texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class _TiffReader:
 
     tiff: TiffPages
     file: RawFile
-    texts: GivenTexts
+    texts: SampleTexts
     settings: RawSettings
 
     def read(self, number: int) -> StoredPage:

@@ -24,7 +24,7 @@ PAGES = "pages"
 
 
 @dataclass(frozen=True, slots=True)
-class GivenTexts:
+class SampleTexts:
     """Texts of the pages of a document; None for one that has to have its own."""
 
     texts: Sequence[FoundText] | None
