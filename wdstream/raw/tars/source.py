@@ -23,7 +23,7 @@ from wdstream.raw.source import PageRange, PageReader, RawFile, Source, StoredPa
 from wdstream.raw.tars.documents import document_part, is_document, open_document
 from wdstream.raw.tars.json_pages import PAGES, read_json
 from wdstream.raw.tars.samples import RawSample
-from wdstream.raw.tars.survey import LeftOut, Mark, Marks, survey_tar
+from wdstream.raw.tars.survey import PassedOver, Mark, Marks, survey_tar
 from wdstream.raw.tars.tar_file import TarFile, open_tar
 from wdstream.records import TextSegment
 from wdstream.shards.layout import JSON_EXTENSION, TAR_SUFFIX
@@ -84,7 +84,7 @@ class _Samples:
         mark = self._marks.before(number)
         after = number - mark.first - mark.num_pages + 1  # samples of one page each, after that of the mark
         if after > 0:
-            mark = Mark(number, mark.ordinal + after, mark.offset, 1, LeftOut.NO)
+            mark = Mark(number, mark.ordinal + after, mark.offset, 1, PassedOver.NO)
         try:
             if self._samples is None or (self._tar.is_plain and after <= 0 and mark.ordinal > self._next):
                 first = self._marks.before(number)
@@ -135,7 +135,7 @@ class _TarReader:
                 self._open(sample, mark)
             note_line(self._path, number, self._content)
             if sample.fault or mark.left_out:
-                raise SourceError(sample.fault or LeftOut(mark.left_out).reason)
+                raise SourceError(sample.fault or PassedOver(mark.left_out).reason)
             if self._pages is None:
                 return self._page(sample)
             return self._document_page(self._pages, number - mark.first + 1, sample)

@@ -34,8 +34,8 @@ _MOST_DOCUMENTS = 16
 """Whose pages are kept until their samples are whole."""
 
 
-class LeftOut(IntEnum):
-    """Why a sample is left out whatever it holds, as a mark has it."""
+class PassedOver(IntEnum):
+    """Why a sample is passed over whatever it holds, as a mark has it."""
 
     NO = 0
     REPEATED = 1
@@ -43,15 +43,15 @@ class LeftOut(IntEnum):
 
     @property
     def reason(self) -> str:
-        """In words."""
+        """Why it is passed over, in words; empty for a sample that counts."""
         return _REASONS[self]
 
 
 _NEIGHBOURS = "the members of a sample have one name and are neighbours; sort the tar by name"
 _REASONS = {
-    LeftOut.NO: "",
-    LeftOut.REPEATED: "its key appears before in the tar; give each sample its own",
-    LeftOut.APART: f"its image and its text are apart, and neither would be trained on with the other: {_NEIGHBOURS}",
+    PassedOver.NO: "",
+    PassedOver.REPEATED: "its key appears before in the tar; give each sample its own",
+    PassedOver.APART: f"its image and its text are apart, and neither would be trained on with the other: {_NEIGHBOURS}",
 }
 
 
@@ -131,16 +131,16 @@ class _SampleTable:
 
     @property
     def num_samples(self) -> int:
-        """Samples so far."""
+        """How many samples the tar has, as far as it was read."""
         return len(self._offsets)
 
     @property
     def num_pages(self) -> int:
-        """Their pages."""
+        """How many pages those samples have, a document all of its own."""
         return sum(self._pages)
 
     def add(self, span: SampleSpan, num_pages: int) -> None:
-        """The next sample."""
+        """Note the next sample, and how many pages it has."""
         self._offsets.append(span.offset)
         self._pages.append(num_pages)
         self._keys.append(hash_key(replace_surrogates(span.key)))
@@ -159,15 +159,15 @@ class _SampleTable:
     def _left_out(self) -> NDArray[np.uint8]:
         """Of each sample, whether its key came before, or it is the half of another."""
         halves = np.array(self._halves)
-        left_out = np.full(len(halves), LeftOut.NO, np.uint8)
+        left_out = np.full(len(halves), PassedOver.NO, np.uint8)
         for same in _groups(np.array(self._keys)):
             if halves[same].any():
-                left_out[same] = LeftOut.APART
+                left_out[same] = PassedOver.APART
             else:
-                left_out[same[1:]] = LeftOut.REPEATED
+                left_out[same[1:]] = PassedOver.REPEATED
         for same in _groups(np.array(self._loose_names), np.flatnonzero(halves)):
             if {IMAGE_HALF, TEXT_HALF} <= {*halves[same].tolist()}:
-                left_out[same] = LeftOut.APART
+                left_out[same] = PassedOver.APART
         return left_out
 
 
