@@ -23,7 +23,7 @@ from wdstream.raw.source import PageRange, PageReader, RawFile, Source, StoredPa
 from wdstream.raw.tars.documents import document_part, is_document, open_document
 from wdstream.raw.tars.json_pages import PAGES, read_json
 from wdstream.raw.tars.samples import RawSample
-from wdstream.raw.tars.survey import PassedOver, Mark, Marks, survey_tar
+from wdstream.raw.tars.survey import Mark, Marks, PassedOver, survey_tar
 from wdstream.raw.tars.tar_file import TarFile, open_tar
 from wdstream.records import TextSegment
 from wdstream.shards.layout import JSON_EXTENSION, TAR_SUFFIX

@@ -51,7 +51,7 @@ _NEIGHBOURS = "the members of a sample have one name and are neighbours; sort th
 _REASONS = {
     PassedOver.NO: "",
     PassedOver.REPEATED: "its key appears before in the tar; give each sample its own",
-    PassedOver.APART: f"its image and its text are apart, and neither would be trained on with the other: {_NEIGHBOURS}",
+    PassedOver.APART: f"its image and its text are apart, and would not be trained on together: {_NEIGHBOURS}",
 }
 
 
