@@ -49,6 +49,7 @@ class Columns:
     metadata: dict[str, NDArray[np.generic]] = field(default_factory=dict)
     starts_with_text: NDArray[np.bool_] | None = None
     left_out: dict[str, str] = field(default_factory=dict)
+    held_out: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         self.num_images = np.array([len(images) for images in self.sizes], dtype=np.int32)

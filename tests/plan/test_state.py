@@ -37,7 +37,7 @@ def test_under_2_kb_with_ten_million_pages_and_eight_datasets() -> None:
 
 
 def test_every_difference_is_named() -> None:
-    assert set(MEANING) == {*NAMES, "pixels", "columns"}  # of other than the default pixels, of an index
+    assert set(MEANING) == {*NAMES, "pixels", "columns", "split"}  # of other pixels, of an index, of pages held out
     other = Fingerprints({name: "0" * 16 for name in NAMES})
     with pytest.raises(StateError) as error:
         check(other)

@@ -12,7 +12,17 @@ import numpy as np
 
 from wdstream.errors import ConfigError, PlanError, StateError
 from wdstream.plan.filter import OWN_NAMES, Where
-from wdstream.plan.metadata_columns import check_names, names_of, own_expressions, stored_name, values_of
+from wdstream.plan.held_out import side_digest
+from wdstream.plan.metadata_columns import (
+    check_names,
+    check_split,
+    names_of,
+    own_columns,
+    own_expressions,
+    rows_taken,
+    stored_name,
+    values_of,
+)
 from wdstream.plan.order import Order, by_weight, flatten
 from wdstream.plan.packer import Item
 from wdstream.plan.protocols import Dataset, DatasetColumns, LengthModel, Mix, TileModel, check_members
@@ -94,16 +104,26 @@ class PlannedDataset:
         Raises:
             ConfigError: a filter compares values of different kinds.
         """
+        taken = None if epoch is None else rows_taken(self.dataset, rows)
+        if taken is None:
+            lengths = self._measure(rows, epoch)
+        else:
+            others = Reject.NOT_HELD_OUT if self.dataset.split == "held_out" else Reject.HELD_OUT
+            lengths = self._measure(rows[taken], epoch).spread(taken, others)
+        return lengths, None if self._splitter is None else self._splitter.split(rows, lengths)
+
+    def _measure(self, rows: Ints, epoch: int | None) -> SampleLengths:
+        """Lengths of whole samples, by the filters of an epoch, if any."""
         sizes = self._sizes(rows)
         lengths = self._estimator.estimate(sizes)
         own = own_expressions([self.dataset])
         for expression in () if epoch is None else (*self.settings.where_of(epoch), *own):
             where = Where(expression)
-            columns = self._where_columns(rows, sizes, lengths)
+            columns = own_columns(self.dataset, rows, sizes, lengths)
             columns |= values_of(self.dataset.columns, where.names - OWN_NAMES, rows)
             chosen = where.select(columns, len(rows))
             lengths.reject[~chosen] = Reject.FILTERED
-        return lengths, None if self._splitter is None else self._splitter.split(rows, lengths)
+        return lengths
 
     def items(self, rows: Ints, lengths: SampleLengths, split: SplitRows | None) -> list[Item]:
         """The accepted samples of rows that were measured, as the packer takes them; part by part where one is split.
@@ -143,23 +163,6 @@ class PlannedDataset:
             starts_with_text=None if starts_with_text is None else np.asarray(starts_with_text[rows], dtype=np.bool_),
         )
 
-    def _where_columns(self, rows: Ints, sizes: SampleSizes, lengths: SampleLengths) -> dict[str, object]:
-        columns, has_image = self.dataset.columns, sizes.num_images > 0
-        first = np.minimum(sizes.bounds[:-1], max(len(sizes.widths) - 1, 0))
-        sides = [sizes.widths, sizes.heights] if len(sizes.widths) else [np.zeros(1, dtype=np.int64)] * 2
-        return {
-            "tokens": lengths.tokens,
-            "patches": lengths.patches,
-            "text_tokens": sizes.text_tokens,
-            "text_bytes": columns.text_bytes[rows],
-            "text_chars": columns.text_chars[rows],
-            "num_images": sizes.num_images,
-            "width": np.where(has_image, sides[0][first], 0),
-            "height": np.where(has_image, sides[1][first], 0),
-            "pixels": sizes.sum(sizes.widths * sizes.heights),
-            "dataset": self.dataset.name,
-        }
-
 
 class Mixture:
     """All datasets of a plan.
@@ -192,6 +195,7 @@ class Mixture:
         check_names(settings.expressions, entries)
         for entry in entries:
             check_names(own_expressions([entry]), [entry])
+            check_split(entry)
         self.settings = settings
         self.is_endless = by_weight(entries)
         if self.is_endless and settings.epochs is not None:
@@ -376,6 +380,7 @@ class Mixture:
             ],
             index=[planned.dataset.columns.fingerprint for planned in self.planned],
             order=[settings.seed, settings.shuffle_shards, mix, settings.weights_in, where],
+            split=[side_digest(dataset.split, dataset.columns.held_out) for dataset in self.datasets],
             packing=settings.packing,
             version=str(PLAN_VERSION),
             family=family,

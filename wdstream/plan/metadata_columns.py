@@ -1,4 +1,4 @@
-"""What `where` may ask of the metadata of pages: names over all datasets of a plan, and values of some rows."""
+"""What chooses among the pages of datasets: names and values that `where` may ask for, and the side of a split."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from wdstream.errors import ConfigError
 from wdstream.plan.filter import OWN_NAMES, UNKNOWN_KIND, Where
 from wdstream.plan.protocols import Dataset, DatasetColumns, MetadataValues
-from wdstream.records import Ints
+from wdstream.plan.sample_lengths import SampleLengths, SampleSizes
+from wdstream.records import Bools, Ints
 
 _PREFIX = "meta_"
 _SLAB = 1 << 16
@@ -59,6 +60,48 @@ def check_names(expressions: Sequence[str], datasets: Sequence[Dataset]) -> None
                     f"where: {expression!r}: no column {name!r}, and no page has metadata of this name{hint}. "
                     f"There are {', '.join(sorted(known | OWN_NAMES))}"
                 )
+
+
+def check_split(dataset: Dataset) -> None:
+    """Refuse a dataset of held-out pages whose index holds out none.
+
+    Raises:
+        ConfigError: names the dataset, and the command that holds pages out.
+    """
+    if dataset.split == "held_out" and dataset.columns.held_out is None:
+        path = getattr(dataset.columns, "path", "SHARDS")
+        raise ConfigError(
+            f"dataset {dataset.name!r}: split: held_out, but no page of {path} is held out; `wdstream split {path} "
+            "--holdout 2%` does that in seconds, and changes no shard"
+        )
+
+
+def rows_taken(dataset: Dataset, rows: Ints) -> Bools | None:
+    """Which of these rows are on the side of the split that is asked for; None where all are."""
+    held_out = dataset.columns.held_out
+    if held_out is None or dataset.split == "all":
+        return None
+    is_held_out = np.asarray(held_out[rows], dtype=np.bool_)
+    return is_held_out if dataset.split == "held_out" else ~is_held_out
+
+
+def own_columns(dataset: Dataset, rows: Ints, sizes: SampleSizes, lengths: SampleLengths) -> dict[str, object]:
+    """What every dataset can be asked for (OWN_NAMES), of these rows."""
+    columns, has_image = dataset.columns, sizes.num_images > 0
+    first = np.minimum(sizes.bounds[:-1], max(len(sizes.widths) - 1, 0))
+    sides = [sizes.widths, sizes.heights] if len(sizes.widths) else [np.zeros(1, dtype=np.int64)] * 2
+    return {
+        "tokens": lengths.tokens,
+        "patches": lengths.patches,
+        "text_tokens": sizes.text_tokens,
+        "text_bytes": columns.text_bytes[rows],
+        "text_chars": columns.text_chars[rows],
+        "num_images": sizes.num_images,
+        "width": np.where(has_image, sides[0][first], 0),
+        "height": np.where(has_image, sides[1][first], 0),
+        "pixels": sizes.sum(sizes.widths * sizes.heights),
+        "dataset": dataset.name,
+    }
 
 
 def values_of(columns: DatasetColumns, names: Iterable[str], rows: Ints) -> dict[str, NDArray[Any]]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.plan.deal import CostModel
+from wdstream.plan.held_out import Split
 from wdstream.records import Bools, Ints, TileArrays
 
 AnyInts = NDArray[np.integer[Any]]
@@ -57,6 +58,10 @@ class DatasetColumns(Protocol):
     @property
     def starts_with_text(self) -> AnyInts | Bools | None:
         """Shape (n,): whether a sample's first segment is text; None: of those without images."""
+
+    @property
+    def held_out(self) -> AnyInts | Bools | None:
+        """Shape (n,): whether a sample is held out (held_out.py); None: there is no such split."""
 
     @property
     def metadata(self) -> Mapping[str, "MetadataValues"]:
@@ -105,6 +110,8 @@ class Dataset:
         weight: share of the stream, in any unit; None when the datasets have epochs instead.
         epochs: how often each of its pages comes in one pass over the mixture.
         where: an expression (filter.py) that chooses among its pages, besides those of the settings.
+        split: of an index that holds pages out, the pages to take: all others, or those, or all. Of one that holds out
+            none, `train` takes all, and `held_out` is refused.
     """
 
     columns: DatasetColumns
@@ -112,6 +119,7 @@ class Dataset:
     weight: int | float | Fraction | None = None
     epochs: int = 1
     where: str | None = None
+    split: Split = "train"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -11,7 +11,7 @@ For a sample with T text tokens and images cut into tiles, no pixel touched:
 stream without an index alike. What images cost is asked once for each size (`ImageCostTable`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,8 @@ FULL_SCALE = 64
 
 
 class Reject(IntEnum):
-    """Why a sample is not in the plan; ACCEPTED when it is. The first reason that applies, in this order."""
+    """Why a sample is not in the plan; ACCEPTED when it is. The first reason that applies, in this order; the last two
+    before all others: nothing else is asked of a sample that is on the other side of a split."""
 
     ACCEPTED = 0
     FILTERED = 1
@@ -39,6 +40,8 @@ class Reject(IntEnum):
     IMAGE_SIZE_REFUSED = 4
     TOO_MANY_TOKENS = 5
     TOO_MANY_PATCHES = 6
+    HELD_OUT = 7
+    NOT_HELD_OUT = 8
 
     @property
     def reason(self) -> str:
@@ -79,6 +82,14 @@ class SampleLengths:
     vision_cost: Ints
     scale: Ints
     reject: Ints
+
+    def spread(self, is_here: Bools, others: Reject) -> "SampleLengths":
+        """These lengths at the places (m,) where `is_here`; all other samples are rejected for the reason given."""
+        spread = {}
+        for field in fields(self):
+            spread[field.name] = np.full(len(is_here), others if field.name == "reject" else 0, dtype=np.int64)
+            spread[field.name][is_here] = getattr(self, field.name)
+        return SampleLengths(**spread)
 
 
 _REFUSED = -1

@@ -23,6 +23,7 @@ MEANING = {
     "tiling": "the tiling policy",
     "family": "the model family or its image settings",
     "order": "the order: seed, shuffle_shards, weights, where or curriculum",
+    "split": "which pages are held out: by `wdstream split`, or `split` of a dataset",
     "packing": "the packing: sequence_length, max_patches, pool, global_batch_size, overlength or max_pixels",
     "pixels": "how images become tiles: data.decode or data.pixels",
     "plan": "the version of wdstream's planning code",
@@ -50,6 +51,7 @@ class Fingerprints(dict[str, str]):
         family: LengthModel,
         tiling: TileModel,
         columns: Sequence[str] = (),
+        split: Sequence[str] = (),
         pixels: str = "",
     ) -> Self:
         """Fingerprints of a stream.
@@ -62,6 +64,7 @@ class Fingerprints(dict[str, str]):
             family: lengths.
             tiling: how pages are cut.
             columns: digests of the columns of each dataset; left out when all are empty, as for a stream.
+            split: of each dataset, which pages are taken; left out when all are empty, as where none is held out.
             pixels: what changes how images become tiles; left out when empty, as by default.
         """
         return cls(
@@ -73,6 +76,7 @@ class Fingerprints(dict[str, str]):
             packing=_digest(packing),
             plan=version,
             **({"columns": _digest(list(columns))} if any(columns) else {}),
+            **({"split": _digest(list(split))} if any(split) else {}),
             **({"pixels": pixels} if pixels else {}),
         )
 

@@ -59,6 +59,7 @@ class PlanSummary:
 
     Attributes:
         samples: in the indexes.
+        held_out: of the samples, by their indexes; whether the plan takes them is for each dataset's `split`.
         without_image: of the samples.
         pages: packed; a page that is split counts once.
         rejects: how many were left out, by reason.
@@ -78,6 +79,7 @@ class PlanSummary:
     """
 
     samples: int
+    held_out: int
     without_image: int
     pages: int
     rejects: Mapping[str, int]
@@ -136,6 +138,10 @@ class PlanSummary:
 
     def _rows(self) -> Iterator[tuple[str, str]]:
         yield "samples", f"{self.samples:,}"
+        if self.held_out:
+            left_out = self.rejects.get(Reject.HELD_OUT.reason, 0)
+            taken = f"{left_out:,} of them left out" if left_out else "none of them left out"
+            yield "held out", f"{self.held_out:,} of {self.samples:,} samples, {taken}"
         yield "have no image", f"{self.without_image:,} of {self.samples:,} samples"
         downscaled = f", {self.downscaled:,} of them downscaled" if self.downscaled else ""
         split = f", {self.split_pages:,} of them split into {self.parts:,} parts" if self.parts else ""
@@ -152,6 +158,12 @@ class PlanSummary:
             f"slowest of {self.world_size} ranks",
             f"{self.imbalance_p50:.4f} of the mean (median step), {self.imbalance_p99:.4f} (p99)",
         )
+
+
+def num_held_out(dataset: Dataset) -> int:
+    """Samples that the dataset's index holds out."""
+    held_out = dataset.columns.held_out
+    return 0 if held_out is None else int(np.count_nonzero(held_out))
 
 
 def summarise(mixture: Mixture, steps: Steps, assigner: Assigner, total_steps: int | None) -> PlanSummary:
@@ -172,6 +184,7 @@ def summarise(mixture: Mixture, steps: Steps, assigner: Assigner, total_steps: i
     p50, p99 = np.percentile(imbalances or [1.0], [50, 99]).tolist()
     return PlanSummary(
         samples=mixture.num_samples,
+        held_out=sum(map(num_held_out, mixture.datasets)),
         without_image=sum(int((dataset.columns.num_images[:] == 0).sum()) for dataset in mixture.datasets),
         pages=num_pages,
         rejects={code.reason: rejects[code] for code in Reject if code and rejects[code]},

@@ -16,6 +16,12 @@ Of the metadata of pages (metadata.py):
 index/metadata.<name>.npy                (n,), uint8, int64, float64, or int32 numbers of texts
 index/metadata.<name>.text.npy           uint8, a JSON list of these texts
 
+Where pages are held out (plan/held_out.py). The name is that of the rule, so that another rule's column never stands
+in its place, and index.json goes from one to the other at once:
+
+index/held_out.<fingerprint>.npy         uint8 (n,), 1 for a page that is held out
+index/split.json                         the rule again: what is known while there is no index.json, or a damaged one
+
 `index.json` lists every column with its type, length, digest and a checksum per block of entries. A column that is
 listed must be there and be what was written; one that is not listed is not there, whatever files there are.
 """
@@ -30,17 +36,20 @@ from typing import Any, Literal
 import numpy as np
 
 from wdstream.errors import ShardIndexError
+from wdstream.plan.held_out import HoldOutRule
 from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, DType, ShardEntry
 from wdstream.shards.metadata import DTYPES, TEXTS_DTYPE, MetadataEntry, MetadataList
 
 INDEX_FOLDER = "index"
 INDEX_JSON = "index.json"
+SPLIT_JSON = "split.json"
 INDEX_VERSION = 2
 """Of index.json. Version 1 listed the shards alone."""
 SHARD_DTYPE = np.dtype("<i4")
 IMAGE_START_DTYPE = np.dtype("<i8")
 TOKEN_DTYPE = np.dtype("<i4")
 PARAGRAPH_START_DTYPE = np.dtype("<i8")
+HELD_OUT_DTYPE = np.dtype("u1")
 _CONTENT_VERSION = 1
 """Part of the fingerprint, which states of runs carry: raised when the same shards would give other rows."""
 _NO_METADATA = MetadataList()
@@ -76,6 +85,7 @@ class Catalog:
         num_images: m.
         columns: by name, which is that of the file without `.npy`.
         metadata: which metadata of the pages are columns.
+        split: the rule by which pages are held out; None where none are.
     """
 
     shards: tuple[ShardEntry, ...]
@@ -83,6 +93,7 @@ class Catalog:
     num_images: int
     columns: Mapping[str, ColumnEntry] = field(default_factory=dict)
     metadata: MetadataList = _NO_METADATA
+    split: HoldOutRule | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -123,6 +134,8 @@ class Catalog:
             "columns": {name: asdict(self.columns[name]) for name in sorted(self.columns)},
             "metadata": asdict(self.metadata),
         }
+        if self.split is not None:  # an index without one is as it always was
+            value["split"] = self.split.to_json()
         return json.dumps(value | {"digest": _digest(value)}, indent=1).encode() + b"\n"
 
 
@@ -190,6 +203,7 @@ def _catalog(value: Mapping[str, Any]) -> Catalog:
         num_images=int(value["num_images"]),
         columns={str(name): ColumnEntry(**entry) for name, entry in value.get("columns", {}).items()},
         metadata=_metadata(value.get("metadata", {"columns": {}, "left_out": {}, "unread": len(value["shards"])})),
+        split=HoldOutRule.from_json(value["split"]) if "split" in value else None,
     )
 
 
@@ -205,6 +219,8 @@ def _metadata(value: Mapping[str, Any]) -> MetadataList:
 def _check_shapes(catalog: Catalog, where: str, advice: str) -> None:
     """Columns that every index has are listed, others with those they belong to; all of their type and length."""
     wanted = catalog.column_shapes()
+    if catalog.split is not None:
+        wanted[held_out_column(catalog.split)] = HELD_OUT_DTYPE, catalog.num_samples
     for name, metadata in catalog.metadata.columns.items():
         wanted[metadata_column(name)] = DTYPES[metadata.kind], catalog.num_samples
         if metadata.kind == "text":
@@ -231,6 +247,11 @@ def _check_shapes(catalog: Catalog, where: str, advice: str) -> None:
 
 def _digest(value: Mapping[str, Any]) -> str:
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def held_out_column(rule: HoldOutRule) -> str:
+    """The column that says which pages this rule holds out."""
+    return f"held_out.{rule.fingerprint}"
 
 
 def metadata_column(name: str) -> str:
@@ -265,6 +286,11 @@ def token_files(names: Sequence[str]) -> list[str]:
     """The token columns among these files of an index, sorted."""
     pattern = re.compile(rf"(tokens|supervised|paragraphs|paragraph_start)\.({_FINGERPRINT.pattern})\.npy")
     return sorted(name for name in names if pattern.fullmatch(name))
+
+
+def held_out_files(names: Sequence[str]) -> list[str]:
+    """The columns of what is held out among these files of an index, sorted; rules before may have left one."""
+    return sorted(name for name in names if name.startswith("held_out.") and name.endswith(".npy"))
 
 
 def metadata_files(names: Sequence[str]) -> list[str]:

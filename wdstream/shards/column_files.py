@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.errors import ShardIndexError
+from wdstream.errors import ShardError, ShardIndexError
 from wdstream.shards.catalog import ColumnEntry
 from wdstream.shards.meta import Column
 from wdstream.storage.local import file_error
@@ -126,6 +126,14 @@ def damaged_blocks(array: Column, entry: ColumnEntry) -> list[tuple[int, int]]:
         else:
             runs.append((start, end))
     return runs or [(0, max(len(array) - 1, 0))]  # the list of checks itself is too long or too short
+
+
+def is_whole(path: Path, entry: ColumnEntry) -> bool:
+    """Whether a file is the column that is listed."""
+    try:
+        return not damaged_blocks(map_column(path, entry), entry)
+    except ShardError:
+        return False
 
 
 def show_ranges(runs: list[tuple[int, int]], unit: str) -> str:

@@ -14,6 +14,7 @@ ColumnByName = Callable[[str], Column]
 _LEAST = {
     **dict.fromkeys(("offset", "num_images", "text_bytes", "text_chars", "starts_with_text", "image_start"), 0),
     **dict.fromkeys(("tokens", "supervised", "paragraphs", "paragraph_start", "shard"), 0),
+    "held_out": 0,
     **dict.fromkeys(("nbytes", "image_width", "image_height"), 1),
 }
 
@@ -39,7 +40,7 @@ def check_values(name: str, array: Column, catalog: Catalog, column: ColumnByNam
     if kind == "metadata":
         return _check_metadata(name, array, catalog, column)
     if kind in _LEAST and len(array):
-        most = {"starts_with_text": 1, "shard": len(catalog.shards) - 1}.get(kind)
+        most = {"starts_with_text": 1, "held_out": 1, "shard": len(catalog.shards) - 1}.get(kind)
         wrong = array < _LEAST[kind]
         if most is not None:
             wrong |= array > most

@@ -14,12 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from wdstream.errors import ShardError, ShardIndexError
+from wdstream.errors import ConfigError, ShardError, ShardIndexError
+from wdstream.plan.held_out import (
+    DOCUMENT_RULES,
+    HeldOutCounts,
+    HoldOut,
+    HoldOutRule,
+    count_held_out,
+    field_of,
+    hash_documents,
+)
 from wdstream.shards.catalog import (
+    HELD_OUT_DTYPE,
     INDEX_FOLDER,
     INDEX_JSON,
     Catalog,
     ColumnEntry,
+    held_out_column,
     metadata_column,
     metadata_files,
     metadata_texts,
@@ -35,10 +46,12 @@ from wdstream.shards.meta import (
     SampleFailure,
     ShardEntry,
     ShardMeta,
+    field_values,
     load_complete,
 )
 from wdstream.shards.metadata import DTYPES, TEXTS_DTYPE, MetadataList, MetadataMerge, values_in
 from wdstream.shards.repeated import refuse_duplicates
+from wdstream.shards.token_columns import keep_rule, remove_other_splits, write_split
 from wdstream.storage.atomic import atomic_write, write_file
 
 _MAX_LEFT_OUT = 10
@@ -55,7 +68,8 @@ class IndexReport:
         skipped: (file name, reason) of shards that are incomplete, so not in the index.
         failures: (shard, failure) of samples that cannot be used, so not in the index.
         notes: what was found wrong with the index before, and what became of its token columns.
-        is_new: False when the index was up to date and nothing was written.
+        held_out: what is held out; None where nothing is.
+        is_new: False when the index was up to date, and nothing of it but what is held out was written.
     """
 
     folder: Path
@@ -63,6 +77,7 @@ class IndexReport:
     skipped: tuple[tuple[str, str], ...]
     failures: tuple[tuple[str, SampleFailure], ...]
     notes: tuple[str, ...] = ()
+    held_out: HeldOutCounts | None = None
     is_new: bool
 
     def print(self, console: Console) -> None:
@@ -83,8 +98,9 @@ class IndexReport:
             console.print(f"left out of {shard}: {failure.key}: {failure.reason}", markup=False, highlight=False)
 
     def remarks(self) -> Iterator[str]:
-        """Lines on which metadata are columns and why others did not become one, and `notes`."""
+        """Lines on what is held out, which metadata are columns and why others did not become one, and `notes`."""
         metadata = self.catalog.metadata
+        yield from () if self.held_out is None else self.held_out.lines()
         if metadata.columns:
             shown = [
                 name + (f" (absent in {entry.absent:,})" if entry.absent else "")
@@ -103,57 +119,157 @@ class IndexReport:
         yield from self.notes
 
 
-def merge_index(folder: Path) -> IndexReport:
+class _Documents:
+    """The documents of all pages, as shards come: for the rule that is kept, or for one that is asked for."""
+
+    def __init__(self, folder: Path, kept: HoldOutRule | None, asked: HoldOut | None) -> None:
+        self._folder = folder
+        self._asked = None if kept is not None and (asked is None or kept.answers(asked)) else asked
+        self._kept = kept if self._asked is None else None
+        self._hashes: list[NDArray[np.uint64]] = []
+        self._names: list[str] = []
+        self._lacking = 0
+        self.rule: HoldOutRule | None = None
+
+    @property
+    def column(self) -> Column:
+        """1 for each row that is held out, once the rule is known."""
+        assert self.rule is not None
+        return self.rule.select(np.concatenate(self._hashes)).astype(HELD_OUT_DTYPE)
+
+    def add(self, name: str, meta: ShardMeta) -> None:
+        """Take in a shard.
+
+        Raises:
+            ShardIndexError: its metadata cannot say what its documents are.
+        """
+        by = self._asked or self._kept
+        if by is None:
+            return
+        values = None
+        if field := field_of(by.by):
+            values = field_values(meta, field, self._folder / name)
+            self._lacking += sum(value is None for value in values)
+        keys = map(meta.key, range(meta.num_samples))
+        self._hashes.append(hash_documents(keys, values, by=by.by, seed=by.seed))
+        self._names.append(name)
+
+    def finish(self) -> HeldOutCounts | None:
+        """Fix the rule, and count; None where nothing is held out.
+
+        Raises:
+            ConfigError: what is asked for would hold out nothing, or everything; or no page has the metadata.
+        """
+        if self._asked is None and self._kept is None:
+            return None
+        hashes = np.concatenate(self._hashes)
+        rule = self._kept or self._new_rule(hashes)
+        counts = count_held_out(rule, hashes, self._key_of, lacking=self._lacking)
+        if self._asked is not None:
+            counts.require_both_sides()
+        self.rule = rule
+        return counts
+
+    def _new_rule(self, hashes: NDArray[np.uint64]) -> HoldOutRule:
+        assert self._asked is not None
+        if field_of(self._asked.by) and self._lacking == len(hashes):
+            raise ConfigError(
+                f"holdout by {self._asked.by!r}: no page of {self._folder} has metadata of this name; give one that "
+                f"pages have, or {', '.join(DOCUMENT_RULES)}"
+            )
+        return self._asked.rule(hashes)
+
+    def _key_of(self, row: int) -> str:
+        for name, hashes in zip(self._names, self._hashes, strict=True):
+            if row < len(hashes):
+                return load_complete(self._folder / name).key(row)
+            row -= len(hashes)
+        raise IndexError(row)
+
+
+def merge_index(folder: Path, hold_out: HoldOut | None = None) -> IndexReport:
     """Make `folder/index/` from the complete shards in `folder`: tar, idx and meta there and fitting each other.
 
     An index that is up to date stays as it is. One of the same shards that is damaged, or of an earlier version, is
     written again over itself, and keeps the token columns that are whole. Otherwise `index.json` is removed first and
     written last: a kill leaves no index rather than a wrong one, and running again ends in the same bytes.
 
+    Args:
+        folder: of the shards.
+        hold_out: pages to hold out; None keeps the rule that there is. So does a request that the rule answers.
+
     Raises:
+        ConfigError: `hold_out` would hold out nothing, or everything; the index stays as it is.
         ShardIndexError: when there is no complete shard.
         ShardError: when two samples have one key.
     """
-    entries: list[ShardEntry] = []
-    hashes: list[NDArray[np.uint64]] = []
-    skipped: list[tuple[str, str]] = []
-    failures: list[tuple[str, SampleFailure]] = []
-    metadata = MetadataMerge()
-    num_images = 0
+    before = IndexBefore.read(folder)
+    documents = _Documents(folder, before.rule(), hold_out)
+    found = _FoundShards()
     for tar in shards_in(folder):
-        try:
-            meta = load_complete(tar)
-        except ShardError as error:
-            skipped.append((tar.name, str(error)))
-            continue
-        entries.append(ShardEntry.of(tar.name, meta))
-        hashes.append(meta.columns["key_hash"])
-        failures += [(tar.name, failure) for failure in meta.failures]
-        metadata.add(tar.name, meta.metadata, meta.num_samples)
-        num_images += meta.num_images
-    if not entries:
-        reasons = "".join(f"\n  {name}: {reason}" for name, reason in skipped)
+        found.read(tar, documents)
+    if not found.entries:
+        reasons = "".join(f"\n  {name}: {reason}" for name, reason in found.skipped)
         raise ShardIndexError(
             f"{folder}: no complete shard to index{reasons or ', no tar at all'}; write shards with "
             f"`wdstream make-shards`, or run `wdstream index {folder}` over tars of others"
         )
-    refuse_duplicates(folder, entries, hashes)
-    num_samples = sum(entry.samples for entry in entries)
-    catalog = Catalog(shards=tuple(entries), num_samples=num_samples, num_images=num_images, metadata=metadata.listed())
-    before = IndexBefore.read(folder)
+    refuse_duplicates(folder, found.entries, found.hashes)
+    held_out = documents.finish()
+    catalog = found.catalog(documents.rule)
     notes = before.changes(catalog)
     is_new = not before.is_current(catalog)
-    catalog = (
-        write_index(folder, catalog, metadata, before.kept(catalog)) if is_new else before.without_damaged_tokens()
-    )
+    rows = None if documents.rule is None else documents.column
+    if is_new:
+        catalog = write_index(folder, catalog, found.metadata, before.kept(catalog), held_out=rows)
+    else:
+        before.without_damaged_tokens()
+        catalog = write_split(folder, documents.rule, rows)
     return IndexReport(
         folder=folder,
         catalog=catalog,
-        skipped=tuple(skipped),
-        failures=tuple(failures),
+        skipped=tuple(found.skipped),
+        failures=tuple(found.failures),
         notes=(*notes, *before.notes),
+        held_out=held_out,
         is_new=is_new,
     )
+
+
+class _FoundShards:
+    """What the shards of a folder hold, as they are read."""
+
+    def __init__(self) -> None:
+        self.entries: list[ShardEntry] = []
+        self.hashes: list[NDArray[np.uint64]] = []
+        self.skipped: list[tuple[str, str]] = []
+        self.failures: list[tuple[str, SampleFailure]] = []
+        self.metadata = MetadataMerge()
+        self._num_images = 0
+
+    def read(self, tar: Path, documents: _Documents) -> None:
+        """Take in a shard, or the reason why it is skipped."""
+        try:
+            meta = load_complete(tar)
+        except ShardError as error:
+            self.skipped.append((tar.name, str(error)))
+            return
+        self.entries.append(ShardEntry.of(tar.name, meta))
+        self.hashes.append(meta.columns["key_hash"])
+        self.failures += [(tar.name, failure) for failure in meta.failures]
+        self.metadata.add(tar.name, meta.metadata, meta.num_samples)
+        documents.add(tar.name, meta)
+        self._num_images += meta.num_images
+
+    def catalog(self, split: HoldOutRule | None) -> Catalog:
+        """Of all of them, without columns."""
+        return Catalog(
+            shards=tuple(self.entries),
+            num_samples=sum(entry.samples for entry in self.entries),
+            num_images=self._num_images,
+            metadata=self.metadata.listed(),
+            split=split,
+        )
 
 
 def shards_in(folder: Path) -> list[Path]:
@@ -166,7 +282,12 @@ def shards_in(folder: Path) -> list[Path]:
 
 
 def write_index(
-    folder: Path, catalog: Catalog, metadata: MetadataMerge, kept: Mapping[str, ColumnEntry] | None
+    folder: Path,
+    catalog: Catalog,
+    metadata: MetadataMerge,
+    kept: Mapping[str, ColumnEntry] | None,
+    *,
+    held_out: Column | None = None,
 ) -> Catalog:
     """Write all columns but those of tokenizers, then `index.json`.
 
@@ -176,6 +297,7 @@ def write_index(
         metadata: that of all shards.
         kept: token columns that stay, of an index of the same shards; None where the index before was of others. That
             one is removed first, with its token columns, so that a kill leaves no index rather than a wrong one.
+        held_out: which rows are, by the catalog's rule; None where it has none.
 
     Returns:
         The catalog with its columns.
@@ -185,6 +307,7 @@ def write_index(
     """
     index = folder / INDEX_FOLDER
     index.mkdir(exist_ok=True)
+    keep_rule(index, catalog.split)  # a kill leaves it where there is no index
     if kept is None:
         (index / INDEX_JSON).unlink(missing_ok=True)
     _remove_others(index, kept or ())
@@ -193,12 +316,15 @@ def write_index(
     types = {name: dtype for name, (dtype, _) in catalog.column_shapes().items()}
     types |= {metadata_column(name): DTYPES[entry.kind] for name, entry in catalog.metadata.columns.items()}
     types |= {metadata_texts(name): TEXTS_DTYPE for name in texts}
+    types |= {} if catalog.split is None else {held_out_column(catalog.split): HELD_OUT_DTYPE}
     with ExitStack() as stack:
         writers = {
             name: ColumnWriter(stack.enter_context(atomic_write(index / f"{name}.npy")), dtype)
             for name, dtype in types.items()
         }
         writers["image_start"].write(np.zeros(1, "<i8"))
+        if catalog.split is not None and held_out is not None:
+            writers[held_out_column(catalog.split)].write(held_out)
         for name, of_name in texts.items():
             writers[metadata_texts(name)].write(np.frombuffer(json.dumps(of_name).encode(), TEXTS_DTYPE))
         num_images = 0
@@ -213,6 +339,7 @@ def write_index(
         entries = {name: writer.finish() for name, writer in writers.items()}
     catalog = catalog.with_columns({**entries, **(kept or {})})
     write_file(index / INDEX_JSON, catalog.to_json())
+    remove_other_splits(index, catalog.split)
     return catalog
 
 

@@ -4,6 +4,7 @@ Nothing that is damaged stays. Columns that every index has are written again fr
 be counted again, so one that is damaged is removed, and named.
 """
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, get_args
@@ -11,10 +12,12 @@ from typing import Self, get_args
 import numpy as np
 
 from wdstream.errors import AbsentFileError, ShardIndexError
+from wdstream.plan.held_out import HoldOutRule
 from wdstream.shards.catalog import (
     INDEX_FOLDER,
     INDEX_JSON,
     PARAGRAPH_START_DTYPE,
+    SPLIT_JSON,
     TOKEN_DTYPE,
     Catalog,
     ColumnEntry,
@@ -63,6 +66,16 @@ class IndexBefore:
         except ShardIndexError as error:
             return cls(folder=folder, catalog=None, notes=[f"written again: {error}"])
 
+    def rule(self) -> HoldOutRule | None:
+        """The rule by which pages are held out: that of `index.json`; where that cannot be read, of the copy beside it.
+
+        Raises:
+            ShardIndexError: there is a copy alone, and it cannot be read.
+        """
+        if self.catalog is not None:
+            return self.catalog.split
+        return read_rule(self.folder / INDEX_FOLDER / SPLIT_JSON)
+
     def changes(self, now: Catalog) -> list[str]:
         """Shards that are not as they were indexed, in one line; none where nothing is known or nothing differs."""
         if self.catalog is None:
@@ -82,12 +95,12 @@ class IndexBefore:
         ]
 
     def is_current(self, now: Catalog) -> bool:
-        """Whether it is of these shards, and all columns but those of tokenizers are whole."""
+        """Whether it is of these shards, and all columns but those of tokenizers and of a split are whole."""
         if self.catalog is None or self.is_old or self.catalog.shards != now.shards:
             return False
         if self.catalog.metadata != now.metadata:
             return False
-        found = [self._trouble(name) for name in self.catalog.columns if not _is_of_tokenizer(name)]
+        found = [self._trouble(name) for name in self.catalog.columns if not _is_optional(name)]
         troubles = [trouble for trouble in found if trouble is not None]
         self.notes += [f"written again from the shards: {trouble}" for trouble in troubles]
         return not troubles
@@ -189,6 +202,27 @@ class IndexBefore:
             raise ShardIndexError(
                 f"tokens.{fingerprint} counts {tokens[row]} tokens in the {text_bytes[row]} bytes of row {row}"
             )
+
+
+def read_rule(path: Path) -> HoldOutRule | None:
+    """The rule in the file `split.json`; None where there is none.
+
+    Raises:
+        ShardIndexError: it cannot be read.
+    """
+    try:
+        return HoldOutRule.from_json(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ShardIndexError(
+            f"{path} says which pages are held out, and is damaged ({error!r}): bring it back from a copy; or remove "
+            "it, and hold pages out again with `wdstream split`: of a number of pages, others may be chosen"
+        ) from error
+
+
+def _is_optional(name: str) -> bool:
+    return _is_of_tokenizer(name) or name.startswith("held_out.")
 
 
 def _is_of_tokenizer(name: str) -> bool:

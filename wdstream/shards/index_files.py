@@ -23,6 +23,7 @@ from wdstream.shards.catalog import (
     OldIndexError,
     TokenColumn,
     catalog_from_json,
+    held_out_column,
     metadata_column,
     metadata_texts,
     token_column,
@@ -133,6 +134,15 @@ class IndexFiles:
                 "--paragraphs` with the model's folder for PATH, and an --allow-token for each of text.allow_tokens"
             )
         return self.column(starts), self.column(tokens)
+
+    def held_out(self) -> Column | None:
+        """Which rows are held out, uint8 (n,); None where the index holds out none.
+
+        Raises:
+            ShardIndexError: as `column`.
+        """
+        rule = self.catalog.split
+        return None if rule is None else self.column(held_out_column(rule))
 
     def _read_catalog(self) -> Catalog:
         try:

@@ -15,9 +15,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.errors import ShardError
+from wdstream.errors import ShardError, ShardIndexError
 from wdstream.shards.layout import KEY_RULES, ShardPaths, prefixed_key, split_sample
-from wdstream.shards.metadata import ShardMetadata
+from wdstream.shards.metadata import TOO_MANY_NAMES, ShardMetadata, absent_of
 from wdstream.storage.atomic import atomic_write, write_file
 from wdstream.storage.local import read_local
 
@@ -133,6 +133,29 @@ class ShardEntry:
     def of(cls, name: str, meta: ShardMeta) -> "ShardEntry":
         """The entry of the shard `name`."""
         return cls(name=name, samples=meta.num_samples, bytes=meta.tar_bytes, digest=meta.digest)
+
+
+def field_values(meta: ShardMeta, name: str, tar: Path) -> list[object]:
+    """The metadata `name` of each sample of a shard, None where it has none.
+
+    Raises:
+        ShardIndexError: the shard was described without metadata, or this name could not be a column; names `tar`.
+    """
+    if meta.metadata is None:
+        raise ShardIndexError(
+            f"{tar}: documents are to go by the metadata {name!r}, and an earlier wdstream described it without "
+            f"metadata; `wdstream index {tar.parent} --rebuild` reads them"
+        )
+    left_out = meta.metadata.left_out
+    if reason := left_out.get(name, left_out.get(TOO_MANY_NAMES)):
+        raise ShardIndexError(f"{tar}: documents cannot go by the metadata {name!r}: {reason}")
+    column = meta.metadata.columns.get(name)
+    if column is None:
+        return [None] * meta.num_samples
+    values = [column.texts[place] for place in column.values] if column.kind == "text" else column.values.tolist()
+    return [
+        None if absent else value for value, absent in zip(values, absent_of(column.values, column.kind), strict=True)
+    ]
 
 
 def hash_key(key: str) -> int:

@@ -129,6 +129,11 @@ class Shards:
         return self._files.column("starts_with_text")
 
     @cached_property
+    def held_out(self) -> NDArray[np.uint8] | None:
+        """1 where a row is held out (plan/held_out.py), (n,); None where the index holds out none."""
+        return self._files.held_out()
+
+    @cached_property
     def key_hash(self) -> NDArray[np.uint64]:
         """`wdstream.shards.meta.hash_key` of each row's key, (n,)."""
         return self._files.column("key_hash")

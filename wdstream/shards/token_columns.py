@@ -1,12 +1,14 @@
-"""Writing the columns of a tokenizer into an index, while nothing else changes in it.
+"""Writing the columns of a tokenizer, or of what is held out, into an index, while nothing else changes in it.
 
 A column that is to change is first taken off the list in `index.json`, then its file is written, then it is listed
 again: a kill leaves it unlisted, so that it is counted again, and never listed with other bytes. Columns that would be
 written as they are stay untouched.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,18 +16,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wdstream.errors import ShardIndexError
+from wdstream.plan.held_out import HoldOutRule
 from wdstream.shards.catalog import (
     INDEX_FOLDER,
     INDEX_JSON,
     PARAGRAPH_START_DTYPE,
+    SPLIT_JSON,
     TOKEN_DTYPE,
     Catalog,
     ColumnEntry,
     TokenColumn,
+    held_out_column,
+    held_out_files,
     token_column,
 )
-from wdstream.shards.column_files import ColumnWriter, damaged_blocks, entry_of, map_column
+from wdstream.shards.column_files import ColumnWriter, entry_of, is_whole
 from wdstream.shards.index_files import IndexFiles
+from wdstream.shards.meta import Column
 from wdstream.storage.atomic import atomic_write, write_file
 from wdstream.storage.lock import folder_lock
 
@@ -135,6 +142,48 @@ def _write_column(path: Path, array: NDArray[np.integer]) -> None:
         writer.finish()
 
 
+def write_split(folder: Path, rule: HoldOutRule | None, held_out: Column | None) -> Catalog:
+    """List which rows are held out, or with None that none is, while nothing else changes in the index.
+
+    The column's file has a name of its own under each rule, and `index.json` is replaced at once: a kill leaves the
+    index as it was, or as it is to be.
+    """
+    index = folder / INDEX_FOLDER
+    changes: dict[str, ColumnEntry | None] = {}
+    if rule is not None and held_out is not None:
+        entry = entry_of(held_out)
+        path = index / f"{held_out_column(rule)}.npy"
+        if not is_whole(path, entry):
+            _write_column(path, held_out)
+        changes = {held_out_column(rule): entry}
+    with folder_lock(index):  # tokens may be counted meanwhile, which lists them
+        before = IndexFiles(folder, opens_columns=False).catalog
+        others: dict[str, ColumnEntry | None] = {name: None for name in before.columns if name.startswith("held_out.")}
+        catalog = replace(before.with_columns({**others, **changes}), split=rule)
+        if catalog != before:
+            write_file(index / INDEX_JSON, catalog.to_json())
+        keep_rule(index, rule)
+        remove_other_splits(index, rule)
+    return catalog
+
+
+def keep_rule(index: Path, rule: HoldOutRule | None) -> None:
+    """The rule in a file of its own, for the time without `index.json`."""
+    path = index / SPLIT_JSON
+    if rule is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_file(path, json.dumps(rule.to_json(), indent=1).encode() + b"\n")
+
+
+def remove_other_splits(index: Path, rule: HoldOutRule | None) -> None:
+    """Remove columns of what other rules than this one hold out."""
+    kept = None if rule is None else f"{held_out_column(rule)}.npy"
+    for name in held_out_files([path.name for path in index.iterdir()]):
+        if name != kept:
+            (index / name).unlink(missing_ok=True)
+
+
 def list_columns(folder: Path, changes: Mapping[str, ColumnEntry | None]) -> None:
     """List columns in index.json, or, with None, take them off; written only where that changes it."""
     with folder_lock(folder / INDEX_FOLDER):
@@ -153,12 +202,5 @@ def _are_whole(folder: Path, entries: Mapping[str, ColumnEntry | None]) -> bool:
     """Whether these columns are listed so, and their files are what is listed."""
     if not _are_listed(folder, entries):
         return False
-    try:
-        for name, entry in entries.items():
-            if entry is not None:
-                path = folder / INDEX_FOLDER / f"{name}.npy"
-                if damaged_blocks(map_column(path, entry), entry):
-                    return False
-    except ShardIndexError:
-        return False
-    return True
+    index = folder / INDEX_FOLDER
+    return all(is_whole(index / f"{name}.npy", entry) for name, entry in entries.items() if entry is not None)
