@@ -96,7 +96,7 @@ def test_full_training_learns_and_its_result_loads(workplace: Workplace) -> None
 def plain_loss(workplace: Workplace, model: Any) -> float:
     """Hugging Face's own loss over the evaluation pages, pack by pack, weighted by supervised tokens."""
     config = workplace.config(workplace.root / "none")
-    plan = plan_from_config(eval_config(config, config.data.eval[0], world_size=1))
+    plan = plan_from_config(eval_config(config, config.data.eval[0], world_size=1), split="held_out")
     loss_sum, num_tokens = 0.0, 0
     with plan.loader(world=World(), workers=0, prefetch=1, micro_batch_size=1) as loader, torch.no_grad():
         for batch in loader:

@@ -1,4 +1,4 @@
-"""The commands for whole sets: info."""
+"""The commands for whole sets: info, split."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from wdstream.commands import AsJson, console
+from wdstream.commands.options import takes_options
+from wdstream.curation.split_options import SplitOptions
 
 Sets = Annotated[
     list[str],
@@ -48,3 +50,17 @@ def _named_paths(shards: list[str]) -> list[tuple[str, str]]:
         is_config = path.endswith((".yaml", ".yml")) and Path(path).is_file()
         named += sets_of(load_config(Path(path))) if is_config else [(Path(path).name or path, path)]
     return named
+
+
+@takes_options(SplitOptions)
+def split_command(
+    shards: Annotated[Path, typer.Argument(help="Folder of shards with an index.")], **options: object
+) -> None:
+    """Hold pages out of training, document by document, for evaluation; or show what is held out.
+
+    Only the index changes, no shard. data.train reads all other pages from then on, and an entry of data.eval with
+    `split: held_out` those. Pages that are added later go by the same rule, and move none that are there.
+    """
+    from wdstream.curation.split import split_shards
+
+    split_shards(shards, SplitOptions.of(options, are_options=True)).print(console)

@@ -17,6 +17,7 @@ from wdstream.pipeline.planned import Plan
 from wdstream.pixels.settings import PixelSettings
 from wdstream.plan.protocols import Dataset, Mix
 from wdstream.plan.settings import PackSettings, PlanSettings
+from wdstream.shards.catalog import INDEX_FOLDER, SPLIT_JSON
 from wdstream.shards.reader import Shards
 from wdstream.tiling.plugin import LoadedTiling, load_tiling
 from wdstream.tiling.policy import TilingPolicy
@@ -47,7 +48,7 @@ def plan_from_config(config: Config, *, split: str = "train") -> Plan:
     if not entries:
         names = ", ".join(["train", *map(_name, data.eval)])
         raise ConfigError(f"there is no dataset '{split}' in data.eval; known: {names}")
-    datasets = [_dataset(entry) for entry in entries]
+    datasets = [_dataset(entry, is_trained=split == "train") for entry in entries]
     family = family_from_config(config)
     tiling, pixels = tiling_from_config(config.tiling), PixelSettings.within(data)
     return Plan(datasets, family, tiling, pixels=pixels, **dict(PlanSettings.within(data)))
@@ -109,6 +110,7 @@ def lanes_from_config(config: Config) -> "Lanes":
             f"data.train: {pipes[0]} runs a shell command as you; if you know what it does, allow it with "
             "--set data.streaming.allow_pipes=true"
         )
+    _refuse_streamed_split(data.train)
     packs = PackSettings.within(data)
     settings = LaneSettings(
         **dict(packs.replace(pool=max(1, data.pool // streaming.lanes))),
@@ -122,12 +124,39 @@ def lanes_from_config(config: Config) -> "Lanes":
     return Lanes(urls=urls, settings=settings, pixels=PixelSettings.within(data))
 
 
-def _dataset(entry: DatasetConfig) -> Dataset | Mix:
-    """An entry of `data.train` or `data.eval`, its shards opened."""
+def _dataset(entry: DatasetConfig, *, is_trained: bool) -> Dataset | Mix:
+    """An entry of `data.train` or `data.eval`, its shards opened.
+
+    Raises:
+        ConfigError: it is evaluated, and does not say on which side of a split.
+    """
     name, weight, epochs = _name(entry), entry.weight, entry.epochs
     if entry.datasets:
-        return Mix(datasets=tuple(map(_dataset, entry.datasets)), name=name, weight=weight, epochs=epochs)
-    return Dataset(columns=Shards.open(entry.path), name=name, weight=weight, epochs=epochs, where=entry.where)
+        inside = tuple(_dataset(each, is_trained=is_trained) for each in entry.datasets)
+        return Mix(datasets=inside, name=name, weight=weight, epochs=epochs)
+    shards = Shards.open(entry.path)
+    if entry.split is None and not is_trained and shards.catalog.split is not None:
+        raise ConfigError(
+            f"data.eval: {name}: {entry.path} holds pages out, and this set does not say which it is: add `split: "
+            "held_out`, or `split: all` to evaluate on what is trained on, too"
+        )
+    split = entry.split or "train"
+    return Dataset(columns=shards, name=name, weight=weight, epochs=epochs, where=entry.where, split=split)
+
+
+def _refuse_streamed_split(entries: tuple[DatasetConfig, ...]) -> None:
+    """Refuse to stream folders whose index holds pages out: a stream reads every page.
+
+    Raises:
+        ConfigError: names one.
+    """
+    for entry in entries:
+        folder = Path(entry.path)
+        if (folder / INDEX_FOLDER / SPLIT_JSON).is_file():
+            raise ConfigError(
+                f"data.train: {folder} holds pages out, and a stream reads every page, those too: leave out "
+                f"data.streaming, for the folder has an index; or hold nothing out (`wdstream split {folder} --remove`)"
+            )
 
 
 def sets_of(config: Config) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from wdstream.errors import ConfigError
 from wdstream.pixels.settings import PixelSettings
+from wdstream.plan.held_out import Split
 from wdstream.plan.settings import PlanSettings, WhereText
 from wdstream.settings import Settings
 from wdstream.shards.layout import KeyRule
@@ -33,13 +34,19 @@ class DatasetConfig(Settings):
     where: WhereText | None = None
     """Only pages of this dataset for which this holds, such as `script == "Latn"`. So one folder can be several
     datasets by metadata, each with a name and a weight of its own; of a mix, give it to the datasets inside."""
+    split: Split | None = None
+    """Of shards that hold pages out (`wdstream split`): `train`, all but those; `held_out`, those; or `all`. Left out
+    it is `train` in data.train; data.eval has to say it."""
 
     @model_validator(mode="after")
     def _has_path_or_datasets(self) -> "DatasetConfig":
         if bool(self.path) == bool(self.datasets):
             raise ValueError("give either path, a folder of shards, or datasets, a mix of several")
-        if self.datasets and self.where is not None:
-            raise ValueError("where chooses among the pages of one folder: give it to the datasets inside of the mix")
+        for name in ("where", "split") if self.datasets else ():
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name} chooses among the pages of one folder: give it to the datasets inside of the mix"
+                )
         return self
 
 
@@ -91,7 +98,7 @@ class DataConfig(PlanSettings, PixelSettings):
         fields = DataConfig.model_fields
         wrong = [name for name in NEEDS_INDEX if getattr(self, name) != fields[name].default]
         wrong += ["overlength: split"] if self.overlength not in ("reject", "downscale") else []
-        wrong += ["weight, epochs, where or datasets"] if any(_is_mixed(entry) for entry in self.train) else []
+        wrong += ["weight, epochs, where, split or datasets"] if any(_is_mixed(entry) for entry in self.train) else []
         if wrong:
             raise ValueError(
                 f"streaming reads tars without an index, so it has no {', '.join(wrong)}: leave that out, or make an "
@@ -101,7 +108,8 @@ class DataConfig(PlanSettings, PixelSettings):
 
 
 def _is_mixed(entry: DatasetConfig) -> bool:
-    return entry.weight is not None or entry.epochs != 1 or entry.where is not None or bool(entry.datasets)
+    chosen = (entry.weight, entry.where, entry.split)
+    return entry.epochs != 1 or bool(entry.datasets) or any(value is not None for value in chosen)
 
 
 class ModelConfig(Settings):

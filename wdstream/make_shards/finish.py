@@ -14,13 +14,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wdstream.errors import ShardError
+from wdstream.errors import ConfigError, ShardError
 from wdstream.make_shards.indexing import add_tokens
 from wdstream.make_shards.jobs import Quarantined
 from wdstream.make_shards.manifest import QUARANTINE
 from wdstream.make_shards.readings import RowReadings
 from wdstream.make_shards.record import ShardRecord
 from wdstream.make_shards.token_counts import TokenCounter
+from wdstream.plan.held_out import HoldOut
 from wdstream.raw.listing import Listing
 from wdstream.raw.source import RawFile
 from wdstream.shards.index import merge_index
@@ -62,6 +63,7 @@ class MakeShardsReport:
         made_again: files that had changed since shards were made from them, which were made again.
         changed: files that changed while this run read them, with the pages that were made from them.
         remarks: what the index has to say: metadata that are columns or not, and columns that were damaged.
+        not_held_out: why nothing could be held out as was asked; empty where it was, or nothing was asked.
         pages_made: pages read in this run; those of shards that were complete are not among them.
         seconds: this run took.
     """
@@ -84,6 +86,7 @@ class MakeShardsReport:
     made_again: tuple[str, ...]
     changed: tuple[str, ...]
     remarks: tuple[str, ...]
+    not_held_out: str
     pages_made: int
     seconds: float
 
@@ -128,6 +131,7 @@ class MakeShardsReport:
 
         Raises:
             ShardError: no page became a sample, with the reasons; or files changed while they were read.
+            ConfigError: nothing could be held out as was asked.
         """
         if not self.num_pages:
             reasons = "; ".join(f"{count:,} of {short_name(reason)}" for reason, count in self.reasons().items())
@@ -135,6 +139,11 @@ class MakeShardsReport:
             raise ShardError(
                 f"{self.out}: no shards, since no page can be trained on: "
                 f"{found if self.quarantined else 'the files hold no pages'}; {self._next_step()}"
+            )
+        if self.not_held_out:
+            raise ConfigError(
+                f"{self.not_held_out}. The shards are complete, and hold out nothing yet: `wdstream split {self.out}` "
+                "does that in seconds"
             )
         if self.changed:
             raise ShardError(
@@ -209,6 +218,7 @@ def finish(
     files: Sequence[RawFile],
     records: Sequence[ShardRecord],
     counter: TokenCounter | None,
+    hold_out: HoldOut | None = None,
     *,
     made: PagesMade,
     started: float,
@@ -222,6 +232,7 @@ def finish(
         files: the survey; files that could not be read are quarantined.
         records: of all shards, in order.
         counter: of the token column, when one is wanted.
+        hold_out: pages to hold out; None keeps what there is.
         made: what this run did.
         started: when this run did, by `time.monotonic()`.
 
@@ -238,7 +249,7 @@ def finish(
     quarantined = sorted({*quarantined, *unnamed})
     write_lines(out / QUARANTINE, [entry.to_json() for entry in quarantined])
     full = [record for record in records if record.samples]
-    remarks = _write_index(out, full, counter)
+    remarks, not_held_out = _write_index(out, full, counter, hold_out)
     pages: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
     for record in full:
@@ -263,6 +274,7 @@ def finish(
         made_again=made.made_again,
         changed=made.changed,
         remarks=remarks,
+        not_held_out=not_held_out,
         pages_made=made.pages,
         seconds=time.monotonic() - started,
     )
@@ -281,15 +293,25 @@ def _unnamed_images(raw: Path, listing: Listing, records: Sequence[ShardRecord])
     ]
 
 
-def _write_index(out: Path, records: Sequence[ShardRecord], counter: TokenCounter | None) -> tuple[str, ...]:
-    """The index of the shards that have samples, with the token column; returns what it has to say."""
+def _write_index(
+    out: Path, records: Sequence[ShardRecord], counter: TokenCounter | None, hold_out: HoldOut | None
+) -> tuple[tuple[str, ...], str]:
+    """The index of the shards that have samples, with the token column.
+
+    Returns:
+        What the index has to say; and why nothing is held out as was asked.
+    """
     if not records:
         shutil.rmtree(out / "index", ignore_errors=True)  # of shards that are no more
-        return ()
-    remarks = tuple(merge_index(out).remarks())
+        return (), ""
+    trouble = ""
+    try:
+        index = merge_index(out, hold_out)
+    except ConfigError as error:  # the shards are made, and of use
+        index, trouble = merge_index(out), str(error)
     if counter is not None:
         _write_tokens(out, records, counter)
-    return remarks
+    return tuple(index.remarks()), trouble
 
 
 def _write_tokens(out: Path, records: Sequence[ShardRecord], counter: TokenCounter) -> None:

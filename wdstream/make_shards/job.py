@@ -10,7 +10,15 @@ from wdstream.errors import ConfigError, ShardError
 from wdstream.make_shards.changes import StaleShards, differing, find_stale, moved_files, save_stamps
 from wdstream.make_shards.finish import MakeShardsReport, PagesMade, finish
 from wdstream.make_shards.jobs import Job, MakeShardsProgress, OnProgress, Setup, plan_shards, plan_survey, shard_name
-from wdstream.make_shards.manifest import claim, load_survey, locked, refuse_foreign, remove_beyond, save_survey
+from wdstream.make_shards.manifest import (
+    claim,
+    load_survey,
+    locked,
+    refuse_foreign,
+    refuse_other_split,
+    remove_beyond,
+    save_survey,
+)
 from wdstream.make_shards.map_check import check_map
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.record import ShardRecord, load_record, record_path
@@ -53,13 +61,14 @@ def make_shards(
     listing = _list(raw, out, options)
     counter = open_counter(options.tokenizer, with_paragraphs=options.paragraphs, allow_tokens=options.allow_tokens)
     refuse_foreign(out)
+    refuse_other_split(out, options)
     job = _ShardsJob(raw, out, options, listing, on_progress)
     try:
         with locked(out) as lock:
             try:
                 claim(out, options, listing)
                 files, records, made = job.make(lock)
-                return finish(raw, out, listing, files, records, counter, made=made, started=started)
+                return finish(raw, out, listing, files, records, counter, options.hold_out, made=made, started=started)
             except OSError as error:
                 raise ShardError(
                     f"{out}: cannot be written ({error.strerror or error}); when that is put right, run the same "

@@ -6,7 +6,6 @@ in `.make-shards/`: the survey, and a record of each finished shard.
 
 import json
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -18,6 +17,8 @@ from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.record import STATE_FOLDER
 from wdstream.raw.listing import OUTPUT_MARK, Listing
 from wdstream.raw.source import RawFile
+from wdstream.shards.catalog import INDEX_FOLDER, SPLIT_JSON
+from wdstream.shards.index_before import IndexBefore
 from wdstream.storage.atomic import TEMP_SUFFIX, atomic_write, write_file
 from wdstream.storage.json_lines import read_lines
 from wdstream.storage.lock import FileLock
@@ -90,6 +91,20 @@ def refuse_foreign(out: Path) -> None:
         raise ConfigError(
             f"{out}: holds {len(others)} files or folders that make-shards did not write "
             f"({short_name(others[0])}, ...); choose a new folder"
+        )
+
+
+def refuse_other_split(out: Path, options: MakeShardsOptions) -> None:
+    """Refuse to hold out other pages than those that are: a model may have been trained without them.
+
+    Raises:
+        ConfigError: says what is held out; or what is asked for is neither a share nor a number of pages.
+    """
+    asked, rule = options.hold_out, IndexBefore.read(out).rule()
+    if asked is not None and rule is not None and not rule.answers(asked) and not options.overwrite:
+        raise ConfigError(
+            f"{out} holds out {rule.describe()}, and --holdout asks for other pages: leave it out, which keeps them; "
+            f"or change them with `wdstream split {out}`, which says how many pages change sides"
         )
 
 
@@ -203,7 +218,9 @@ def _remove_output(out: Path) -> None:
         for path in out.glob(pattern):
             if path.name != JOB_FILE:
                 path.unlink()
-    shutil.rmtree(out / "index", ignore_errors=True)
+    for path in (out / INDEX_FOLDER).glob("*"):
+        if path.name != SPLIT_JSON:  # what is held out stays so, whatever is made again
+            path.unlink()
     for path in (out / STATE_FOLDER).iterdir():
         if path.name != _LOCK:
             path.unlink()

@@ -6,11 +6,13 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from wdstream.plan.held_out import HoldOut
 from wdstream.raw.settings import RawSettings
 
 _HOW_ONLY = {
     *("workers", "time_limit", "memory_limit_mb", "overwrite", "tokenizer", "paragraphs", "allow_tokens"),
     *("retry_quarantined", "retry_reason", "check_content"),
+    *("holdout", "holdout_by", "holdout_seed"),
 }
 _LIMITS = {
     *("max_pixels", "max_unreadable", "keep_empty", "allow_outside_images", "allow_outside_links"),
@@ -57,13 +59,36 @@ class MakeShardsOptions(RawSettings):
     """An added token that text may form, such as '<otsl>' or '<loc_*>', as text.allow_tokens of a configuration; its
     counts are then those that such a run needs. May be repeated."""
 
+    holdout: str | None = None
+    """Hold pages out for evaluation: a share of the documents, such as 2%, or a number of pages, such as 500. Training
+    leaves them out, and `split: held_out` reads them. A hash of the document decides, so that pages that are added move
+    none; `wdstream split` does the same later."""
+    holdout_by: str | None = None
+    """What a document is, of which all pages are held out or none: a raw `file` when left out (of rows, each row), its
+    `name` without a number at the end, its `folder`, each `page`, or a metadata field that pages have."""
+    holdout_seed: int = Field(default=0, ge=0)
+    """Another seed holds other documents out."""
+
     @model_validator(mode="after")
     def _paragraphs_need_a_tokenizer(self) -> Self:
         if self.paragraphs and self.tokenizer is None:
             raise ValueError("paragraphs: their tokens are counted with a tokenizer; give --tokenizer, too")
         if self.allow_tokens and self.tokenizer is None:
             raise ValueError("allow_tokens: they are counted with a tokenizer; give --tokenizer, too")
+        if self.holdout is None and (self.holdout_by is not None or self.holdout_seed):
+            raise ValueError("holdout_by and holdout_seed say which pages are held out; give --holdout, too")
         return self
+
+    @property
+    def hold_out(self) -> HoldOut | None:
+        """What is to be held out; None where nothing was asked for.
+
+        Raises:
+            ConfigError: it is neither a share nor a number of pages.
+        """
+        if self.holdout is None:
+            return None
+        return HoldOut(asked=self.holdout, by=self.holdout_by or "file", seed=self.holdout_seed)
 
     @property
     def num_workers(self) -> int:

@@ -140,8 +140,7 @@ class PlanSummary:
         yield "samples", f"{self.samples:,}"
         if self.held_out:
             left_out = self.rejects.get(Reject.HELD_OUT.reason, 0)
-            taken = f"{left_out:,} of them left out" if left_out else "none of them left out"
-            yield "held out", f"{self.held_out:,} of {self.samples:,} samples, {taken}"
+            yield "held out", f"{self.held_out:,} of {self.samples:,} samples, {left_out:,} of them not in this plan"
         yield "have no image", f"{self.without_image:,} of {self.samples:,} samples"
         downscaled = f", {self.downscaled:,} of them downscaled" if self.downscaled else ""
         split = f", {self.split_pages:,} of them split into {self.parts:,} parts" if self.parts else ""
@@ -164,6 +163,17 @@ def num_held_out(dataset: Dataset) -> int:
     """Samples that the dataset's index holds out."""
     held_out = dataset.columns.held_out
     return 0 if held_out is None else int(np.count_nonzero(held_out))
+
+
+def held_out_notes(datasets: Sequence[Dataset]) -> tuple[str, ...]:
+    """A line for each dataset whose index holds pages out: how many, and whether they are among what is taken."""
+    taken = {"train": "left out", "held_out": "these alone are read", "all": "READ TOO, by split: all"}
+    return tuple(
+        f"{num_held_out(dataset):,} of {len(dataset.columns):,} samples of {dataset.name} are held out, and "
+        f"{taken[dataset.split]}"
+        for dataset in datasets
+        if dataset.columns.held_out is not None
+    )
 
 
 def summarise(mixture: Mixture, steps: Steps, assigner: Assigner, total_steps: int | None) -> PlanSummary:

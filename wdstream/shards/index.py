@@ -119,7 +119,7 @@ class IndexReport:
         yield from self.notes
 
 
-class _Documents:
+class DocumentTable:
     """The documents of all pages, as shards come: for the rule that is kept, or for one that is asked for."""
 
     def __init__(self, folder: Path, kept: HoldOutRule | None, asked: HoldOut | None) -> None:
@@ -204,7 +204,7 @@ def merge_index(folder: Path, hold_out: HoldOut | None = None) -> IndexReport:
         ShardError: when two samples have one key.
     """
     before = IndexBefore.read(folder)
-    documents = _Documents(folder, before.rule(), hold_out)
+    documents = DocumentTable(folder, before.rule(), hold_out)
     found = _FoundShards()
     for tar in shards_in(folder):
         found.read(tar, documents)
@@ -247,7 +247,7 @@ class _FoundShards:
         self.metadata = MetadataMerge()
         self._num_images = 0
 
-    def read(self, tar: Path, documents: _Documents) -> None:
+    def read(self, tar: Path, documents: DocumentTable) -> None:
         """Take in a shard, or the reason why it is skipped."""
         try:
             meta = load_complete(tar)

@@ -30,6 +30,7 @@ from wdstream.pipeline.planned import Plan
 from wdstream.pipeline.streamed import Lanes
 from wdstream.plan.deal import packs_per_rank, step_digest
 from wdstream.plan.order import combine
+from wdstream.plan.summary import held_out_notes
 from wdstream.records import Failure, StepPlan, World
 from wdstream.runs.record import DataSizes
 from wdstream.train.loss import find_targets
@@ -197,9 +198,11 @@ class PlannedStream(Stream):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How many samples have no image: a dataset that lost its images looks like one of texts."""
+        """How many samples have no image: a dataset that lost its images looks like one of texts. How many are held
+        out."""
+        total = sum(map(len, self._plan.shards))
         without_image = sum(int((shards.num_images == 0).sum()) for shards in self._plan.shards)
-        return (f"{without_image:,} of {sum(map(len, self._plan.shards)):,} samples have no image",)
+        return (f"{without_image:,} of {total:,} samples have no image", *held_out_notes(self._plan.datasets))
 
     def check(self, state: State) -> None:
         """Refuse a state of another plan, unless `data.on_change` allows the difference. Raises StateError."""

@@ -131,7 +131,7 @@ def test_the_first_pages_are_the_same_for_every_world(workplace: Workplace) -> N
     config = workplace.config(workplace.root / "none")
     found = []
     for world_size in (1, 2, 5):
-        plan = plan_from_config(eval_config(config, config.data.eval[0], world_size=world_size))
+        plan = plan_from_config(eval_config(config, config.data.eval[0], world_size=world_size), split="held_out")
         found.append([page.samples for page in first_pages(plan, 4)])
         assert len(first_pages(plan, 100)) == 5
     assert found[0] == found[1] == found[2]

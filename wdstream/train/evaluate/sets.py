@@ -71,7 +71,7 @@ def plan_sets(config: Config, *, world_size: int) -> tuple[tuple[str, Plan], ...
     plans = []
     for dataset in config.data.eval:
         name = dataset.name or Path(dataset.path).name
-        plan = plan_from_config(eval_config(config, dataset, world_size=world_size))
+        plan = plan_from_config(eval_config(config, dataset, world_size=world_size), split=name)
         require_pages(name, plan)
         plans.append((name, plan))
     return tuple(plans)
@@ -95,11 +95,10 @@ def require_pages(name: str, plan: Plan) -> None:
 def eval_config(config: Config, dataset: DatasetConfig, *, world_size: int) -> Config:
     """The configuration of one pass over `dataset`: every page once, the last step filled up with empty packs."""
     data = config.data.replace(
-        train=(dataset.replace(weight=None, epochs=1),),
         where=None,
         curriculum=(),
         streaming=None,  # evaluation sets have an index, also where the training data have none
-        eval=(),
+        eval=(dataset.replace(weight=None, epochs=1),),
         epochs=1,
         tail="pad",
         seed=0,
