@@ -48,7 +48,7 @@ class Copies:
     too_many: int = 0
 
     def lines(self, folder: Path) -> Iterator[str]:
-        """For a person."""
+        """What there is to say of them: names of a few, or that they were not looked for."""
         if self.too_many:
             yield (
                 f"copies of held-out pages were not looked for: {self.too_many:,} pages could be one; `wdstream verify "
@@ -58,8 +58,8 @@ class Copies:
             shown = "; ".join(f"{held} = {trained}" for held, trained in self.pairs[:_SHOWN_COPIES])
             more = f"; and {len(self.pairs) - _SHOWN_COPIES:,} more" if len(self.pairs) > _SHOWN_COPIES else ""
             yield (
-                f"warning: {len(self.pairs):,} held-out pages have a copy that is trained on ({shown}{more}): they are "
-                "no test of what was learned; remove copies before, or hold out by a field that copies share"
+                f"warning: {len(self.pairs):,} held-out pages have a copy that is trained on ({shown}{more}): they do "
+                "not test what was learned; remove copies before, or hold out by a field that copies share"
             )
 
 

@@ -17,9 +17,9 @@ from wdstream.plan.metadata_columns import (
     check_names,
     check_split,
     names_of,
-    own_columns,
     own_expressions,
     rows_taken,
+    sample_columns,
     stored_name,
     values_of,
 )
@@ -119,7 +119,7 @@ class PlannedDataset:
         own = own_expressions([self.dataset])
         for expression in () if epoch is None else (*self.settings.where_of(epoch), *own):
             where = Where(expression)
-            columns = own_columns(self.dataset, rows, sizes, lengths)
+            columns = sample_columns(self.dataset, rows, sizes, lengths)
             columns |= values_of(self.dataset.columns, where.names - OWN_NAMES, rows)
             chosen = where.select(columns, len(rows))
             lengths.reject[~chosen] = Reject.FILTERED

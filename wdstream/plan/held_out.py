@@ -25,12 +25,12 @@ Split = Literal["train", "held_out", "all"]
 
 Hashes = NDArray[np.uint64]
 _SPACE = 1 << 64
-_SHARE = re.compile(r"(\d{1,2}(?:\.\d{1,12})?)\s*%")
-_COUNT = re.compile(r"[1-9]\d{0,14}")
-_NUMBERED = re.compile(r"(.*)@(\d+)", re.DOTALL)
+_SHARE = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,12})?)\s*%")
+_COUNT = re.compile(r"[1-9][0-9]{0,14}")
+_NUMBERED = re.compile(r"(.*)@([0-9]+)", re.DOTALL)
 _PAGE_DIGITS = 5
 """Of the number after `@` in the key of a page of a file; rows of a file have more (raw/source.py)."""
-_NUMBER_AT_END = re.compile(r"(?:(?<![^\W\d_])(?:page|seite|p|pg|f|fol|folio|s))?[\s_.#-]*\d+$", re.IGNORECASE)
+_NUMBER_AT_END = re.compile(r"(?:(?<![^\W\d_])(?:page|seite|p|pg|f|fol|folio|s))?[\s_.#-]*[0-9]+$", re.IGNORECASE)
 _SEPARATORS = " _.#-"
 _LARGE_SHARE = 10
 """A document with more than a tenth of all pages is named: perhaps it is not one."""

@@ -85,7 +85,7 @@ def rows_taken(dataset: Dataset, rows: Ints) -> Bools | None:
     return is_held_out if dataset.split == "held_out" else ~is_held_out
 
 
-def own_columns(dataset: Dataset, rows: Ints, sizes: SampleSizes, lengths: SampleLengths) -> dict[str, object]:
+def sample_columns(dataset: Dataset, rows: Ints, sizes: SampleSizes, lengths: SampleLengths) -> dict[str, object]:
     """What every dataset can be asked for (OWN_NAMES), of these rows."""
     columns, has_image = dataset.columns, sizes.num_images > 0
     first = np.minimum(sizes.bounds[:-1], max(len(sizes.widths) - 1, 0))

@@ -16,8 +16,8 @@ Of the metadata of pages (metadata.py):
 index/metadata.<name>.npy                (n,), uint8, int64, float64, or int32 numbers of texts
 index/metadata.<name>.text.npy           uint8, a JSON list of these texts
 
-Where pages are held out (plan/held_out.py). The name is that of the rule, so that another rule's column never stands
-in its place, and index.json goes from one to the other at once:
+Where pages are held out (plan/held_out.py). The name is that of the rule, so that another rule's column is never
+taken for it, and index.json goes from one to the other at once:
 
 index/held_out.<fingerprint>.npy         uint8 (n,), 1 for a page that is held out
 index/split.json                         the rule again: what is known while there is no index.json, or a damaged one
