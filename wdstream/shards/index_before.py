@@ -67,7 +67,7 @@ class IndexBefore:
             return cls(folder=folder, catalog=None, notes=[f"written again: {error}"])
 
     def rule(self) -> HoldOutRule | None:
-        """The rule by which pages are held out: that of `index.json`; where that cannot be read, of the copy next to it.
+        """The rule by which pages are held out, of `index.json`; where that cannot be read, of the copy next to it.
 
         Raises:
             ShardIndexError: there is a copy alone, and it cannot be read.
