@@ -36,6 +36,22 @@ def test_where_a_page_comes(run_folder: Path) -> None:
         where(config, "nobody")
 
 
+def test_where_takes_names_of_raw_files(stream_config: MakeConfig, small_shards: Path) -> None:
+    """All pages of the file are looked for; those that the plan leaves out, and those in quarantine, are named."""
+    config = stream_config(small_shards)
+    shards = plan_from_config(config).shards[0]
+    source = shards.metadata["source"].texts()[0]
+    keys = {shards.key(int(row)) for row in shards.metadata["source"].rows_of([source])}
+    found = where(config, source)
+    assert {one.name for one in found.occurrences} == keys
+    assert text_of(found).startswith(f"{source}: {len(keys)} page")
+    (small_shards / "quarantine.jsonl").write_text('{"file": "scans/x.jpg", "page": null, "reason": "no text"}\n')
+    lost = text_of(where(config, "x.jpg"))
+    assert lost == f"scans/x.jpg is in quarantine: no text; see {small_shards}/quarantine.jsonl\n"
+    with pytest.raises(PlanError, match=f"no dataset has a page with the key 'z{source}'.*; nearest names: .*{source}"):
+        where(config, f"z{source}")
+
+
 def test_where_says_why_a_page_never_comes(stream_config: MakeConfig, small_shards: Path) -> None:
     config = stream_config(small_shards, sequence_length=80)
     plan = plan_from_config(config)

@@ -1,14 +1,16 @@
-"""The commands for whole sets: info, split."""
+"""The commands for whole sets: info, split, and for single pages of them: extract."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from wdstream.commands import AsJson, console
+from wdstream.commands import AsJson, console, error_console
 from wdstream.commands.options import takes_options
 from wdstream.curation.split_options import SplitOptions
+from wdstream.text.characters import printable
 
 Sets = Annotated[
     list[str],
@@ -34,6 +36,44 @@ def info_command(
         typer.echo(json.dumps(report.as_dict(top=top), indent=2))
     else:
         print_info(report, console, top=top)
+
+
+def extract_command(
+    shards: Annotated[str, typer.Argument(help="Folder or URL of shards with an index.")],
+    keys: Annotated[
+        list[str],
+        typer.Argument(metavar="KEY...", help="Keys; or raw files, REPORT.PDF:3, patterns, beginnings of keys."),
+    ],
+    out: Annotated[
+        str, typer.Option(metavar="DIR", help="Folder to write to; - prints the texts of the pages instead.")
+    ] = ".",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    max_pages: Annotated[int, typer.Option(min=1, help="Refuse to extract more pages than this.")] = 1000,
+) -> None:
+    """Write the image, text and json of pages as files, byte for byte as they are stored: DIR/KEY.jpg, DIR/KEY.txt, ...
+
+    Exit status 1 when a page is damaged, which is named.
+    """
+    from wdstream.curation.extract import choose_pages, extract_pages, texts_of
+    from wdstream.report.progress import ProgressBar
+    from wdstream.shards.reader import Shards
+
+    opened = Shards.open(shards)
+    with ProgressBar(error_console) as bar:
+        chosen = choose_pages(opened, keys, most=max_pages, on_progress=bar.task("looking for keys", "shards"))
+    for line in chosen.remarks:
+        error_console.print(line, highlight=False, soft_wrap=True)
+    if out == "-":
+        for text in texts_of(opened, chosen.rows):
+            typer.echo(printable(text) if sys.stdout.isatty() else text)
+        return
+    damaged = 0
+    for page in extract_pages(opened, chosen.rows, Path(out), overwrite=overwrite):
+        damaged += bool(page.trouble)
+        told = page.trouble or ", ".join(str(path) for path in page.files)
+        (error_console if page.trouble else console).print(f"{page.key}: {told}", highlight=False, soft_wrap=True)
+    if damaged:
+        raise typer.Exit(1)
 
 
 def _named_paths(shards: list[str]) -> list[tuple[str, str]]:

@@ -32,6 +32,13 @@ class RefusedPage:
     page: int | str | None
     reason: str
 
+    def describe(self, folder: str) -> str:
+        """One line for people; `folder` is that of the shards."""
+        page = "" if self.page is None else f":{self.page}" if isinstance(self.page, int) else f" in {self.place}"
+        what = self.page if isinstance(self.page, str) else self.place
+        state = "in quarantine" if self.listed_in == QUARANTINE else "left out of the index"
+        return f"{what}{page} is {state}: {self.reason}; see {folder}/{self.listed_in}"
+
 
 def read_refused(storage: Storage, listed_in: str) -> Iterator[RefusedPage]:
     """The lines of one of `LISTS`; none where there is no such list.

@@ -55,6 +55,13 @@ class ProgressBar(Progress):
         if description in self._task_ids:
             self.remove_task(self._task_ids.pop(description))
 
+    def stop(self) -> None:
+        """End the bar. rich adds an empty line where there is no terminal, of no use after a bar that was not drawn."""
+        if self.live.transient:
+            self.live.stop()
+        else:
+            super().stop()
+
     def get_renderables(self) -> Iterable[RenderableType]:
         """The lines of the tasks, then the figures."""
         yield from super().get_renderables()

@@ -1,6 +1,7 @@
 """where: in which steps a page comes, or a part of one that is split; or why the plan leaves it out.
 
-The plan is a pure function, so this is a dry run of it. Names are those that trace and show print.
+The plan is a pure function, so this is a dry run of it. Names are those that trace and show print, names of raw files,
+and whatever else curation/resolve.py finds a page by.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
+from wdstream.curation.resolve import nearest, resolve_in
 from wdstream.errors import PlanError
 from wdstream.pipeline.planned import Plan
 from wdstream.plan.sample_lengths import Reject
@@ -33,23 +35,27 @@ class PageSteps:
     """The steps in which a page comes.
 
     Attributes:
-        key: of the page, or the name of the part.
+        key: of the page, or the name that was asked for.
         steps: how many steps were looked through.
         occurrences: when it comes, in order; of a page that is split, when each part does.
         reason: why the plan leaves it out, if it does.
+        remarks: which pages the name stands for, which of several the plan leaves out, and what never got into a set.
     """
 
     key: str
     steps: int
     occurrences: tuple[Occurrence, ...]
     reason: str | None
+    remarks: tuple[str, ...] = ()
 
     def print(self, console: Console) -> None:
-        """Print one line per occurrence."""
+        """Print the remarks, and one line per occurrence."""
         lines = [f"{one.name}: step {one.step}, pack {one.pack}, slot {one.slot}" for one in self.occurrences]
         if self.reason is not None:
             lines = [f"{self.key}: left out of the plan, {self.reason}"]
-        for line in lines or [f"{self.key}: not within the first {self.steps} steps"]:
+        if not lines and self.steps:
+            lines = [f"{self.key}: not within the first {self.steps} steps"]
+        for line in (*self.remarks, *lines):
             console.print(Text(line), soft_wrap=True)
 
 
@@ -58,7 +64,8 @@ def where(config: Config, key: str, *, max_steps: int | None = None) -> PageStep
 
     Args:
         config: of the run.
-        key: the page's key, which is that of all its parts where it is split; or the name of one part, `KEY part 2/3`.
+        key: the page's key, which is that of all its parts where it is split; the name of one part, `KEY part 2/3`; or
+            another name of one or several pages (curation/resolve.py).
         max_steps: steps to look through; the whole run when left out.
 
     Raises:
@@ -66,20 +73,24 @@ def where(config: Config, key: str, *, max_steps: int | None = None) -> PageStep
             out.
     """
     plan = plan_from_config(config)
-    names = {sample: plan.key(sample) for sample in _samples_of(plan, key)}
-    pages = {plan.mixture.page_of(sample) for sample in names}
+    samples, remarks = _samples_of(plan, key)
+    names = {sample: plan.key(sample) for sample in samples}
+    pages = {plan.mixture.page_of(sample): name for sample, name in names.items()}
     rejects = {page: reason for page, reason in plan.mixture.rejects() if page in pages}
-    reasons = sorted(set(rejects.values()))
-    reason = ", ".join(code.reason for code in reasons) or None
-    if pages <= rejects.keys() and Reject.FILTERED not in reasons:  # a filter may be one of a curriculum's first epochs
-        return PageSteps(key=key, steps=0, occurrences=(), reason=reason)
+    reason = ", ".join(code.reason for code in sorted(set(rejects.values()))) or None
+    is_never = pages.keys() <= rejects.keys() and Reject.FILTERED not in rejects.values()
+    if is_never:  # where a filter is the reason, it may be one of a curriculum's first epochs
+        return PageSteps(key=key, steps=0, occurrences=(), reason=reason, remarks=remarks)
     limit = max_steps or config.train.max_steps or plan.total_steps()
     if limit is None:
         raise PlanError("the run has no end: train.max_steps and data.epochs are both unset; say how far to look")
     steps = plan.steps()
     occurrences = tuple(_occurrences(plan, steps, names, limit))
     steps.close()
-    return PageSteps(key=key, steps=steps.number, occurrences=occurrences, reason=None if occurrences else reason)
+    if occurrences:
+        left_out = (f"{pages[page]}: left out of the plan, {code.reason}" for page, code in rejects.items())
+        remarks, reason = (*remarks, *left_out), None
+    return PageSteps(key=key, steps=steps.number, occurrences=occurrences, reason=reason, remarks=remarks)
 
 
 def _occurrences(plan: Plan, steps: Steps, names: Mapping[int, str], limit: int) -> Iterator[Occurrence]:
@@ -94,33 +105,31 @@ def _occurrences(plan: Plan, steps: Steps, names: Mapping[int, str], limit: int)
                     yield Occurrence(name=names[item.sample], step=step, pack=number, slot=slot)
 
 
-def _samples_of(plan: Plan, name: str) -> list[int]:
-    """Numbers of all samples of a name, in every dataset: of a page with all its parts, or of one part alone.
+def _samples_of(plan: Plan, name: str) -> tuple[list[int], tuple[str, ...]]:
+    """Numbers of all samples of a name, in every dataset: of pages with all their parts, or of one part alone; and
+    remarks on what the name stands for.
 
     Raises:
         PlanError: there is no such page, or it has no such part.
     """
     key = page_of_part(name)
-    if key is None or _pages_of(plan, name):  # a page's own key may look like the name of a part
-        return _samples_of_page(plan, name)
-    names = {sample: plan.key(sample) for sample in _samples_of_page(plan, key)}
-    chosen = [sample for sample, part in names.items() if part == name]
+    if key is None or any(shards.find(name) is not None for shards in plan.shards):  # a key may look like a part's name
+        return _samples_of_pages(plan, name)
+    samples, remarks = _samples_of_pages(plan, key)
+    names = {sample: plan.key(sample) for sample in samples}
+    chosen = [sample for sample, part in names.items() if part.endswith(name[len(key) :])]
     if chosen:
-        return chosen
-    parts = ", ".join(f"'{part}'" for part in dict.fromkeys(names.values()) if part != key)
+        return chosen, remarks
+    parts = ", ".join(f"'{part}'" for part in dict.fromkeys(names.values()) if page_of_part(part))
     known = f"its parts are {parts}" if parts else f"it is not split in this plan; ask for '{key}'"
     raise PlanError(f"page '{key}' has no part that is called '{name}': {known}")
 
 
-def _samples_of_page(plan: Plan, key: str) -> list[int]:
-    pages = _pages_of(plan, key)
-    if not pages:
+def _samples_of_pages(plan: Plan, name: str) -> tuple[list[int], tuple[str, ...]]:
+    found = resolve_in(plan.shards, name)
+    remarks = [line for shards, each in zip(plan.shards, found, strict=True) for line in each.remarks(shards)]
+    pages = [int(plan.mixture.offsets[number]) + row for number, each in enumerate(found) for row in each.rows]
+    if not pages and not remarks:
         names = ", ".join(f"'{dataset.name}'" for dataset in plan.datasets)
-        raise PlanError(f"no dataset has a page with the key '{key}'; looked in {names}")
-    return [sample for page in pages for sample in plan.mixture.samples_of(page)]
-
-
-def _pages_of(plan: Plan, key: str) -> list[int]:
-    """Sample numbers of a key: one in each dataset that has it."""
-    rows = [(number, shards.find(key)) for number, shards in enumerate(plan.shards)]
-    return [int(plan.mixture.offsets[number]) + row for number, row in rows if row is not None]
+        raise PlanError(f"no dataset has a page with the key '{name}'; looked in {names}{nearest(found)}")
+    return [sample for page in pages for sample in plan.mixture.samples_of(page)], tuple(dict.fromkeys(remarks))

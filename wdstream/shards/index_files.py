@@ -7,7 +7,7 @@ is never taken for an optional column that is missing.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from threading import RLock
 from typing import Any, get_args
@@ -289,9 +289,18 @@ class MetadataColumn:
         if self._kind == "bool":
             names, places = ["false", "true"], values.astype(np.int64)
         else:
-            names, places = self._all_texts()[:-1].tolist(), values[values >= 0]
+            names, places = self.texts(), values[values >= 0]
         found = np.bincount(places, minlength=len(names)).tolist()
         return {name: count for name, count in zip(names, found, strict=False) if count}  # absent is beyond the last
+
+    def texts(self) -> list[str]:
+        """Of a column of texts, all that there are, sorted; of any other, none."""
+        return self._all_texts()[:-1].tolist() if self._kind == "text" else []
+
+    def rows_of(self, texts: Collection[str]) -> NDArray[np.int64]:
+        """Of a column of texts, the rows that have one of these, rising."""
+        wanted = np.flatnonzero(np.isin(self._all_texts()[:-1], list(texts)))
+        return np.flatnonzero(np.isin(self._files.column(metadata_column(self._name)), wanted))
 
     def _all_texts(self) -> NDArray[np.object_]:
         """The column's texts in the order of their numbers, and one more for the rows without."""

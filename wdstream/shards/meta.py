@@ -221,6 +221,26 @@ def load_meta(path: Path) -> ShardMeta:
         ) from error
 
 
+def load_keys(file: Path | BinaryIO, where: str) -> tuple[NDArray[np.int64], bytes]:
+    """Of `x.meta.npz` the keys alone: where each starts in the other, int64 (n + 1,), and all of them in UTF-8.
+
+    Args:
+        file: it, or its bytes.
+        where: it is, for messages.
+
+    Raises:
+        ShardError: it is damaged.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            start, blob = stored["key_start"], stored["key_bytes"].tobytes()
+        if start.dtype != _BLOBS["key_start"] or start[0] != 0 or (np.diff(start) <= 0).any() or start[-1] != len(blob):
+            raise ShardError("the keys are damaged")
+        return start, blob
+    except Exception as error:  # numpy, zipfile and zlib raise whatever their parsing raises
+        raise ShardError(f"{where}: {error}; `wdstream index` makes it again if the tar is as it was") from error
+
+
 def _meta_of(tar_bytes: int, arrays: dict[str, Column]) -> ShardMeta:
     start, blob = arrays["key_start"], arrays["key_bytes"]
     num_samples = len(start) - 1

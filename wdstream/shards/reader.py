@@ -150,6 +150,11 @@ class Shards:
     def __reduce__(self) -> tuple[type["Shards"], tuple[Path | str, Storage]]:
         return Shards, (self.path, self._storage)  # opened again where it is unpickled: arrays and files do not travel
 
+    @property
+    def storage(self) -> Storage:
+        """Where the tars are, and what is next to them."""
+        return self._storage
+
     def rows_of_shard(self, shard: int) -> range:
         """The rows of shard number `shard`."""
         start = int(self.shard_starts[shard])
@@ -351,8 +356,14 @@ class Shards:
 
 
 def name_of_row(shards: Shards, row: int) -> str:
-    """The key of a row; `row-12` when the damage is in the header that holds the key."""
+    """The key of a row; `row-12` when the damage is in the header that holds the key.
+
+    Raises:
+        ShardIndexError: it is the index that is at fault, so that no row may be what it says.
+    """
     try:
         return shards.key(row)
+    except ShardIndexError:
+        raise
     except ShardError:
         return f"row-{row}"

@@ -1,0 +1,123 @@
+"""extract: the members of chosen pages as files, byte for byte as they are stored; or their text."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wdstream.curation.resolve import nearest, resolve_in
+from wdstream.curation.stored_keys import OnShards
+from wdstream.errors import ConfigError, PageError, ShardError
+from wdstream.records import TextSegment
+from wdstream.shards.reader import Shards, name_of_row
+from wdstream.storage.atomic import atomic_write
+
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_TEMP = ".wdstream-extract.tmp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenPages:
+    """What names stand for: rows in order, each once, and lines on what the names are."""
+
+    rows: tuple[int, ...]
+    remarks: tuple[str, ...]
+
+
+def choose_pages(
+    shards: Shards, names: Sequence[str], *, most: int, on_progress: OnShards | None = None
+) -> ChosenPages:
+    """The pages of names; each is a key, a raw file, a pattern, ... (resolve.py).
+
+    Raises:
+        ShardError: no page has one of the names, or `most` is exceeded.
+    """
+    rows: dict[int, None] = {}
+    remarks: list[str] = []
+    for name in names:
+        found = resolve_in([shards], name, on_progress)
+        remarks += found[0].remarks(shards)
+        if not found[0].rows:
+            why = "; ".join(page.describe(str(shards.path)) for page in found[0].refused)
+            raise ShardError(f"{shards.path}: no page is called {name!r}{f': {why}' if why else nearest(found)}")
+        rows.update(dict.fromkeys(found[0].rows))
+    if len(rows) > most:
+        raise ShardError(f"{len(rows):,} pages are meant, more than {most:,}: choose fewer, or raise --max-pages")
+    return ChosenPages(rows=tuple(rows), remarks=tuple(remarks))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractedPage:
+    """What became of a page: its files, or why there are none."""
+
+    key: str
+    files: tuple[Path, ...] = ()
+    trouble: str = ""
+
+
+def extract_pages(
+    shards: Shards, rows: Sequence[int], out: Path, *, overwrite: bool = False
+) -> Iterator[ExtractedPage]:
+    """Write the members of pages below a folder, as `KEY.EXTENSION`; each file is whole or not there.
+
+    A file that is there with the very bytes stays.
+
+    Args:
+        shards: to read from.
+        rows: of the pages.
+        out: the folder; it is made when it is missing.
+        overwrite: replace files that are there with other bytes.
+
+    Raises:
+        ConfigError: a file is there already, or would be outside of the folder through a link.
+        ShardError: a shard cannot be read.
+    """
+    written: set[Path] = set()
+    for row in rows:
+        try:
+            key, members = shards.read(row)
+        except PageError as error:  # damage to this page alone
+            yield ExtractedPage(key=name_of_row(shards, row), trouble=str(error))
+            continue
+        files = {_path_of(out, key, extension): data for extension, data in members.items()}
+        for path, data in files.items():
+            _write(path, data, overwrite=overwrite and path not in written)
+        written |= files.keys()
+        yield ExtractedPage(key=key, files=tuple(files))
+
+
+def texts_of(shards: Shards, rows: Sequence[int]) -> Iterator[str]:
+    """The text of each page, as it is trained on: all its texts, one after the other.
+
+    Raises:
+        PageError, ShardError: it cannot be read.
+    """
+    for row in rows:
+        segments = shards.read_page(row).segments
+        yield "".join(segment.text for segment in segments if isinstance(segment, TextSegment))
+
+
+def _path_of(out: Path, key: str, extension: str) -> Path:
+    """Where a member is written; a key never leads out of the folder, and no link in it may.
+
+    Raises:
+        ConfigError: a link is in the way.
+    """
+    path = out / f"{key}.{_UNSAFE.sub('_', extension)}"
+    for parent in path.parents:
+        if parent == out:
+            break
+        if parent.is_symlink():
+            raise ConfigError(f"{parent} is a link, which may lead out of {out}: choose another folder with --out")
+    return path
+
+
+def _write(path: Path, data: bytes, *, overwrite: bool) -> None:
+    if path.is_symlink() or path.exists():
+        if path.is_file() and not path.is_symlink() and path.read_bytes() == data:
+            return
+        if not overwrite:
+            raise ConfigError(f"{path} is there already, with other content: --overwrite replaces it, or choose --out")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path, temp=path.with_name(_TEMP)) as file:
+        file.write(data)
