@@ -18,8 +18,6 @@ from wdstream.shards.layout import META_SUFFIX, TAR_SUFFIX
 from wdstream.shards.meta import hash_key, load_keys
 from wdstream.shards.reader import Shards
 
-log = logging.getLogger("wdstream")
-
 OnShards = Callable[[int, int], None]
 """Called after each shard, with shards done and shards in total."""
 
@@ -64,7 +62,9 @@ def read_keys(shards: Shards, on_progress: OnShards | None = None) -> Iterator[S
             start, blob = load_keys(_file(shards, name), f"{shards.path}/{name}")
         except AbsentFileError:
             if not warned:
-                log.warning("%s: %s is not there, so keys are read from the tars, one by one", shards.path, name)
+                logging.getLogger("wdstream").warning(
+                    "%s: %s is not there, so keys are read from the tars, one by one", shards.path, name
+                )
                 warned = True
             start, blob = _from_headers(shards, number)
         _check(shards, number, start, blob)
