@@ -11,14 +11,14 @@ def test_blocks_become_lines_with_a_blank_line_between_blocks() -> None:
         [TextLine(text="three\nfour \x07", box=(10, 90, 200, 99))],
     ]
     found = FoundText.of_blocks(
-        blocks, text_from="alto", extent=(100, 100), confidences=(0.5, 1.0), language="deu", meta={"text_tags": ["a"]}
+        blocks, text_from="alto", extent=(100, 100), confidences=(0.5, 1.0), language="deu", tags=("a", "b", "a")
     )
     assert found.text == "one\ntwo-\n\nthree four"
     assert found.on_image((200, 202)) == {
         "text_from": "alto",
         "text_confidence": 0.75,
         "language": "de",
-        "text_tags": ["a"],
+        "text_tags": ["a", "b"],
         "line_boxes": [[20, 20, 120, 41], None, [20, 181, 200, 200]],
     }
 

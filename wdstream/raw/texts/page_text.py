@@ -8,23 +8,25 @@ its lines are. All sources give one `FoundText`, so that the metadata have the s
     language          a BCP 47 tag: "de", not "deu" or "German"
     line_boxes        [left, top, right, bottom] in pixels of the stored image for each line of the text that is not
                       blank, in their order; null for a line whose place is not known
+    text_tags         names that the source has for what is on the page, such as "heading"
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from wdstream.errors import SourceError
 from wdstream.raw.texts.language import language_tag
 from wdstream.records import Size
-from wdstream.text.characters import normalise_text
+from wdstream.text.characters import normalise_text, short_name
 
 LineBox = tuple[float, float, float, float]
 TEXT_FILE = "text file"
 """Where a text is from whose file holds nothing but text."""
 _MAX_STRETCH = 1.04
 """By how much the proportions of a page may differ from the image's: scans are cut and straightened."""
+_MAX_TAGS = 64
 _SLACK = 3.0
 """Units by which a side may be off besides, which counts where pages are tiny."""
 
@@ -45,7 +47,7 @@ class FoundText:
         text: lines, and a blank line between blocks.
         meta: text_from and whatever else its source says.
         boxes: of each line that is not blank, in the source's units; empty where none is known.
-        extent: (width, height) of the page in those units; None where the source does not say.
+        extent: (width, height) of the page in those units; None where these are pixels of the image.
     """
 
     text: str
@@ -62,17 +64,17 @@ class FoundText:
         extent: tuple[float, float] | None = None,
         confidences: Sequence[float] = (),
         language: str | None = None,
-        meta: Mapping[str, object] | None = None,
+        tags: Iterable[str] = (),
     ) -> "FoundText":
         """The text of blocks of lines: a line each, and a blank line between blocks. Empty lines and blocks go.
 
         Args:
             blocks: in reading order.
             text_from: the source.
-            extent: (width, height) of the page in the units of the boxes.
+            extent: (width, height) of the page in the units of the boxes; None where these are pixels of the image.
             confidences: of the words, or of the lines, each 0 to 1.
             language: as the source writes it.
-            meta: more of it.
+            tags: names for what is on the page, such as "heading".
         """
         kept = [shown for block in blocks if (shown := _shown_lines(block))]
         lines = [line for block in kept for line in block]
@@ -81,9 +83,11 @@ class FoundText:
             known["text_confidence"] = round(math.fsum(confidences) / len(confidences), 4)
         if language and (tag := language_tag(language)):
             known["language"] = tag
+        if kinds := sorted({*map(short_name, tags)})[:_MAX_TAGS]:
+            known["text_tags"] = kinds
         return cls(
             text="\n\n".join("\n".join(line.text for line in block) for block in kept),
-            meta={**known, **(meta or {})},
+            meta=known,
             boxes=tuple(line.box for line in lines) if any(line.box for line in lines) else (),
             extent=extent,
         )
@@ -94,15 +98,12 @@ class FoundText:
         Raises:
             SourceError: the page has other proportions, so the text is that of another picture, or of a turned one.
         """
-        if not self.extent:
+        extent = self.extent or size
+        if check_size and not _fits(extent, size):
+            raise SourceError(_misfit(extent, size))
+        if not self.boxes or not _fits(extent, size):
             return dict(self.meta)
-        if not _fits(self.extent, size):
-            if check_size:
-                raise SourceError(_misfit(self.extent, size))
-            return dict(self.meta)
-        if not self.boxes:
-            return dict(self.meta)
-        scale = size[0] / self.extent[0], size[1] / self.extent[1]
+        scale = size[0] / extent[0], size[1] / extent[1]
         return {**self.meta, "line_boxes": [box and _in_pixels(box, scale, size) for box in self.boxes]}
 
 

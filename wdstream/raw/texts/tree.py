@@ -1,0 +1,155 @@
+"""XML and HTML of unknown origin as trees: no entity of its own, no network, no DTD, and every limit of the parser.
+
+Elements of the root's namespace have their plain names; those of others do not count. A tree is at most 256 elements
+deep and a text or attribute of it 10 MB long, so walking it by recursion is safe.
+"""
+
+import codecs
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from wdstream.errors import SourceError, needs_extra
+from wdstream.text.characters import short_name
+
+if TYPE_CHECKING:
+    from lxml import etree
+
+    Element = etree._Element
+
+_BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_DECLARED = re.compile(
+    rb"""(?:<\?xml[^>]{0,100}?encoding|charset)\s*=\s*["']?\s*([A-Za-z0-9_.:-]{1,40})""", re.IGNORECASE
+)
+_XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
+_CLOSED_AT_ONCE = re.compile(r"<(div|span|p|a|em|strong)\b([^<>]*)/>", re.IGNORECASE)
+"""Elements of XHTML without content, which parsers of HTML take for the beginning of one."""
+_ENTITIES = "it declares entities of its own, which are not read; write their text out"
+_HEAD_BYTES = 2048
+_LIMITS = re.compile(r"Excessive depth|huge|too long|too big|amplification|Memory", re.IGNORECASE)
+NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?")
+
+
+def check_lxml() -> None:
+    """Check that lxml is installed.
+
+    Raises:
+        ConfigError: it is not, with the command that installs it.
+    """
+    with needs_extra("reading ALTO, hOCR and PAGE XML", "xml"):
+        import lxml.etree  # noqa: F401
+
+
+def parse_xml(data: bytes) -> "Element":
+    """The root of an XML file.
+
+    Raises:
+        SourceError: it is not well-formed, declares entities, or is above a limit of the parser.
+        ConfigError: lxml is not installed.
+    """
+    check_lxml()
+    from lxml import etree
+
+    _refuse_entities(data)
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True, remove_pis=True
+    )
+    try:
+        root = etree.fromstring(data, parser)
+    except (etree.XMLSyntaxError, ValueError, LookupError) as error:
+        raise SourceError(f"XML cannot be read: {short_name(str(error))}") from error
+    dtd = root.getroottree().docinfo.internalDTD
+    if dtd is not None and any(True for _ in dtd.iterentities()):
+        raise SourceError(_ENTITIES)
+    if next(root.iter(etree.Entity), None) is not None:
+        raise SourceError("XML uses entities that it does not declare, such as &nbsp;; write their text out")
+    _shorten_names(root)
+    return root
+
+
+def _shorten_names(root: "Element") -> None:
+    """Take the root's namespace off the names of its elements."""
+    namespace, brace, _ = str(root.tag).rpartition("}")
+    prefix = namespace + brace
+    for element in root.iter(f"{prefix}*") if prefix else ():
+        element.tag = str(element.tag)[len(prefix) :]
+
+
+def parse_html(data: bytes) -> "Element":
+    """The root of an HTML file, which does not have to be well-formed.
+
+    Raises:
+        SourceError: its encoding is not what it says, it ends in the middle, or is above a limit of the parser.
+        ConfigError: lxml is not installed.
+    """
+    check_lxml()
+    from lxml import etree
+
+    _refuse_entities(data)
+    text = _XML_DECLARATION.sub("", decode_text(data)).replace("\0", "")
+    if re.search(r"<html[\s>]", text, re.IGNORECASE) and not re.search(r"</html\s*>", text, re.IGNORECASE):
+        raise SourceError("HTML ends before its </html>: the file is cut off")
+    text = _CLOSED_AT_ONCE.sub(r"<\1\2></\1>", text)
+    parser = etree.HTMLParser(no_network=True, huge_tree=False, remove_comments=True, remove_pis=True)
+    try:
+        root = etree.fromstring(text, parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise SourceError(f"HTML cannot be read: {short_name(str(error))}") from error
+    for entry in parser.error_log:
+        if _LIMITS.search(entry.message):
+            raise SourceError(f"HTML cannot be read: {short_name(entry.message)}")
+    if root is None:
+        raise SourceError("HTML holds no element")
+    return root
+
+
+def _refuse_entities(data: bytes) -> None:
+    if b"<!ENTITY" in data.replace(b"\0", b""):  # of UTF-16, too
+        raise SourceError(_ENTITIES)
+
+
+def decode_text(data: bytes) -> str:
+    """A text file in the encoding of its byte order mark, else of its declaration as XML or HTML, else UTF-8.
+
+    Raises:
+        SourceError: it is in another one.
+    """
+    encoding = next((name for bom, name in _BOMS if data.startswith(bom)), None)
+    if encoding is None:
+        declared = _DECLARED.search(data[:_HEAD_BYTES])
+        encoding = declared[1].decode("ascii") if declared else "utf-8"
+    try:
+        if codecs.lookup(encoding)._is_text_encoding:
+            return data.decode(encoding)
+        raise LookupError("not an encoding of text")
+    except (UnicodeDecodeError, LookupError) as error:
+        raise SourceError(f"text is not {encoding[:40]}, as it should be: {short_name(str(error))}") from error
+
+
+def name_of(element: "Element") -> str:
+    """The name of an element; empty for one of another namespace than the root's."""
+    name = str(element.tag)
+    return "" if "}" in name else name
+
+
+def children(element: "Element", *names: str) -> Iterator["Element"]:
+    """The children with one of these names, in order; all of the root's namespace when none is given."""
+    return element.iterchildren(*names) if names else (child for child in element if name_of(child))
+
+
+def descendants(element: "Element", *names: str) -> Iterator["Element"]:
+    """As `children`, of all below an element, in document order."""
+    return element.iterdescendants(*names)
+
+
+def number(text: str | None) -> float | None:
+    """A number of an attribute; None where it is none, or not finite."""
+    found = NUMBER.fullmatch(text.strip()) if text else None
+    value = float(found[0]) if found else float("nan")
+    return value if abs(value) < 1e12 else None
+
+
+def share(text: str | None, whole: float = 1.0) -> float | None:
+    """A confidence as a share from 0 to 1; `whole` is the attribute's 100 %. None where it is none."""
+    value = number(text)
+    return value / whole if value is not None and 0 <= value <= whole else None
