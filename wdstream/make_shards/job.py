@@ -80,7 +80,7 @@ def make_shards(
 
 
 def _list(raw: Path, out: Path, options: MakeShardsOptions) -> Listing:
-    listing = list_files(raw, exclude=out, allow_outside_links=options.allow_outside_links)
+    listing = list_files(raw, exclude=out, allow_outside_links=options.allow_outside_links, text_from=options.text_from)
     if not listing.files:
         ignored = ", ".join(f"{count} {suffix}" for suffix, count in listing.ignored.items()) or "no files"
         raise ConfigError(f"{raw}: no file to read pages from, such as {', '.join(known_suffixes())} (found {ignored})")
@@ -179,8 +179,11 @@ class _ShardsJob:
             else:
                 done += 1
                 self._report("counting pages", min(done, total), total)
-        # Stems depend on all files of the folder.
-        return [replace(surveyed[file.path], stem=file.stem) for file in self._listing.files]
+        # Stems and texts depend on all files of the folder.
+        return [
+            replace(surveyed[file.path], stem=file.stem, texts=file.texts, near=file.near)
+            for file in self._listing.files
+        ]
 
     def _build(self, workers: Workers, jobs: Sequence[Job]) -> int:
         """Build every shard that is not complete; returns the pages read for it."""

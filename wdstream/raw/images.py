@@ -27,7 +27,7 @@ from wdstream.raw.source import (
     require_text,
 )
 from wdstream.raw.texts.page_text import TEXT_FILE, FoundText
-from wdstream.raw.texts.sidecar import Sidecars
+from wdstream.raw.texts.file_texts import FileTexts
 from wdstream.text.characters import replace_surrogates
 
 if TYPE_CHECKING:
@@ -73,11 +73,11 @@ class _ImageReader:
         self._file = pages.file
         self._path = path
         self._settings = settings
-        self._sidecars = Sidecars(path, ImageSource.suffixes, self._file.num_pages)
+        self._texts = FileTexts(path, self._file, ImageSource.suffixes, settings)
 
     def read(self, number: int) -> StoredPage:
-        found = self._sidecars.text(number)
-        require_text(found.text if found else "", "no text file beside it", self._settings)
+        found = self._texts.text(number)
+        require_text(found.text if found else "", self._texts.absence(), self._settings)
         if self._tiff is None:
             key, image = self._file.stem, store_image(read_file(self._path), self._settings)
         else:

@@ -1,8 +1,8 @@
 """What is in a folder of raw pages: the files that sources read, in one fixed order, each with a stem for its keys.
 
-A text file next to a PDF or an image is its sidecar (sidecar.py). An image without one, in or below a folder that
-holds a JSONL file, is left to the rows of that file, which name their images. Names that start with a dot are passed
-over. What is of no use is counted by suffix, so that nothing vanishes without a word.
+A text file of its name next to a PDF or an image, or in a folder of texts, is its text (texts/). An image without one,
+in or below a folder that holds a JSONL file, is left to the rows of that file, which name their images. Names that
+start with a dot are passed over. What is of no use is counted by suffix, so that nothing vanishes without a word.
 
 Keys are made from the file's path, safe in a tar, unique in the folder, the same every time:
 
@@ -16,8 +16,8 @@ What is before `@` is the stem. `@` is in no stem, so that no numbered key can e
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wdstream.errors import ConfigError
@@ -25,6 +25,8 @@ from wdstream.raw.folders import LEADS_OUT, Folder, FolderWalk
 from wdstream.raw.registry import companion_names, known_suffixes, source_of_file, without_suffix
 from wdstream.raw.source import RawFile, Source
 from wdstream.raw.tars.neighbours import descriptions, packed_copies
+from wdstream.raw.texts.beside import TextFinder
+from wdstream.raw.texts.names import says_text
 from wdstream.raw.texts.sidecar import find_sidecars
 from wdstream.text.characters import short_name
 
@@ -48,6 +50,9 @@ class Listing:
         outputs: folders that are passed over, as an earlier job of make-shards wrote them.
         unreadable: folders, links and pipes that cannot be read, with the reason.
         digest: 32 hex digits over names and sizes of all raw files, sidecars and images of rows.
+        unused_texts: number of texts of raw files that another one is preferred to, by format.
+        unknown_texts: XML files with the name of a raw file that are no text, and what they are.
+        unmatched_texts: text files that have no raw file.
         stamps: of each of those files, by path, its size and times of change, as one text.
     """
 
@@ -58,6 +63,9 @@ class Listing:
     unreadable: tuple[tuple[str, str], ...]
     digest: str
     stamps: Mapping[str, str]
+    unused_texts: Mapping[str, int] = field(default_factory=dict)
+    unknown_texts: tuple[tuple[str, str], ...] = ()
+    unmatched_texts: tuple[str, ...] = ()
 
     @property
     def num_bytes(self) -> int:
@@ -65,19 +73,40 @@ class Listing:
         return sum(file.num_bytes for file in self.files)
 
 
-class _Census:
-    """Sorts the files of a folder and all below it into raw files, sidecars, images of rows, and the rest."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listed:
+    """A folder as it was walked: its files, which sources read which, and whether rows may name its images."""
 
-    def __init__(self, raw: Path) -> None:
+    folder: Folder
+    sources: Mapping[str, Source]
+    has_rows: bool
+
+
+class _Census:
+    """Sorts the files of a folder and all below it into raw files, their texts, images of rows, and the rest.
+
+    Args:
+        raw: the folder.
+        text_from: as `RawSettings.text_from`.
+        keep_layers: whether PDFs take no text from other files.
+    """
+
+    def __init__(self, raw: Path, text_from: Sequence[str], *, keep_layers: bool) -> None:
         self.files: list[RawFile] = []
         self.left_to_rows: list[str] = []
         self.ignored: Counter[str] = Counter()
         self.outputs: list[str] = []
         self.unreadable: list[tuple[str, str]] = []
         self.stamps: dict[str, str] = {}
+        self.unused_texts: Counter[str] = Counter()
+        self.unknown_texts: list[tuple[str, str]] = []
+        self.unmatched_texts: list[str] = []
         self._raw = raw
+        self._keep_layers = keep_layers
+        self._texts = TextFinder(text_from=text_from, read_head=self._read_head)
         self._has_rows: dict[str, bool] = {}
         self._used: list[str] = []
+        self._listed: list[_Listed] = []
 
     def add(self, folder: Folder) -> None:
         """Take in a folder, after the one that it is in."""
@@ -96,7 +125,8 @@ class _Census:
         above = path[: path.rstrip("/").rfind("/") + 1]
         has_rows = self._has_rows.get(above, False) or any(source.names_images for source in sources.values())
         self._has_rows[path] = has_rows
-        self._add_files(folder, sources, has_rows)
+        self._texts.add(path, [name for name in folder.files if name not in sources])
+        self._listed.append(_Listed(folder=folder, sources=sources, has_rows=has_rows))
 
     def _sources(self, folder: Folder) -> dict[str, Source]:
         """The files of one folder that a source reads, without those that would give the samples of a tar again."""
@@ -108,28 +138,69 @@ class _Census:
         left = copies.keys() | descriptions(folder.files)
         return {name: source for name, source in found.items() if name not in left}
 
-    def _add_files(self, folder: Folder, sources: Mapping[str, Source], has_rows: bool) -> None:
-        """Take in the files of one folder; `sources` has those that a source reads."""
+    def sort_out(self) -> None:
+        """Sort the files of all folders, once every one has been added: texts may be in other folders."""
+        others = [pair for listed in self._listed for pair in self._add_files(listed)]
+        chosen = {text for file in self.files for text in file.texts}
+        for listed, name in others:
+            path = f"{listed.folder.path}{name}"
+            if path in chosen:
+                self._use(path, listed.folder)
+            elif name in descriptions(listed.folder.files):
+                self.ignored["next to tars, with what is in them"] += 1
+            elif path not in self._texts.matched:
+                self.ignored[short_name(without_suffix(name)[1].lower(), most=24) or "no suffix"] += 1
+                self.unmatched_texts += [path] if says_text(name) else []
+
+    def _add_files(self, listed: _Listed) -> Iterator[tuple[_Listed, str]]:
+        """Take in the raw files of one folder and the files of sidecar.py; yields the names of all others."""
+        folder, sources = listed.folder, listed.sources
         bare_names = {name: without_suffix(name)[0] for name, source in sources.items() if source.takes_sidecar}
         sidecars = find_sidecars(folder.files, bare_names)
-        texts = set[str]().union(*sidecars.values())
-        described, copies = descriptions(folder.files), packed_copies(folder.files)
+        copies = packed_copies(folder.files)
+        sidecar_names = set[str]().union(*sidecars.values())
         for name, found in folder.files.items():
             path, source = f"{folder.path}{name}", sources.get(name)
-            if source and source.may_belong_to_rows and has_rows and not sidecars[name]:
+            if source is None:
+                if name in sidecar_names or name in copies:
+                    self._use(path, folder)
+                elif name not in companion_names():
+                    yield listed, name
+                continue
+            file = RawFile(path=path, kind=source.kind, num_bytes=found.num_bytes)
+            if source.takes_sidecar:
+                file = self._with_texts(file, folder.path, source, has_sidecar=bool(sidecars[name]))
+            if source.may_belong_to_rows and listed.has_rows and not sidecars[name] and not file.texts:
                 self.left_to_rows.append(path)
-            elif source:
-                self.files.append(RawFile(path=path, kind=source.kind, num_bytes=found.num_bytes))
-            elif name in described:
-                self.ignored["next to tars, with what is in them"] += 1
-                continue
-            elif name not in texts and name in companion_names():
-                continue
-            elif name not in texts and name not in copies:
-                self.ignored[short_name(without_suffix(name)[1].lower(), most=24) or "no suffix"] += 1
-                continue
-            self._used.append(f"{path}\0{found.num_bytes}\n")
-            self.stamps[path] = f"{found.num_bytes} {found.changed_ns[0]} {found.changed_ns[1]}"
+            else:
+                self.files.append(file)
+            self._use(path, folder)
+
+    def _with_texts(self, file: RawFile, folder: str, source: Source, *, has_sidecar: bool) -> RawFile:
+        """A raw file with the texts that are found for it."""
+        name = file.path[len(folder) :]
+        bare = without_suffix(name)[0]
+        has_layer = not source.may_belong_to_rows
+        if has_layer and self._keep_layers:
+            return file
+        found = self._texts.find(folder, name, bare, has_sidecar=has_sidecar, has_layer=has_layer)
+        self.unused_texts.update(found.unused)
+        self.unknown_texts += found.unknown
+        near = None if has_sidecar or found.chosen else self._texts.near(name, bare)
+        return replace(file, texts=found.chosen, near=near)
+
+    def _use(self, path: str, folder: Folder) -> None:
+        """Note a file that decides what is in the shards."""
+        found = folder.files[path[len(folder.path) :]]
+        self._used.append(f"{path}\0{found.num_bytes}\n")
+        self.stamps[path] = f"{found.num_bytes} {found.changed_ns[0]} {found.changed_ns[1]}"
+
+    def _read_head(self, path: str, num_bytes: int) -> bytes:
+        try:
+            with (self._raw / path).open("rb") as file:
+                return file.read(num_bytes)
+        except OSError:  # it is no text then, which is said
+            return b""
 
     def digest(self) -> str:
         """Names and sizes of every file that is used, as 32 hex digits."""
@@ -137,13 +208,22 @@ class _Census:
         return hashlib.blake2b(lines, digest_size=16).hexdigest()
 
 
-def list_files(raw: Path, *, exclude: Path | None = None, allow_outside_links: bool = False) -> Listing:
+def list_files(
+    raw: Path,
+    *,
+    exclude: Path | None = None,
+    allow_outside_links: bool = False,
+    text_from: Sequence[str] = (),
+    keep_layers: bool = False,
+) -> Listing:
     """List a folder and all below it; see folders.py for links.
 
     Args:
         raw: the folder.
         exclude: a folder below it that is passed over, such as the output.
         allow_outside_links: follow links that lead out of the folder.
+        text_from: where texts of pages are, and in which format, as `RawSettings.text_from`.
+        keep_layers: PDFs take no text from other files.
 
     Raises:
         ConfigError: `raw` is not a folder that can be listed.
@@ -155,13 +235,14 @@ def list_files(raw: Path, *, exclude: Path | None = None, allow_outside_links: b
         raise ConfigError(
             f"{raw}: make-shards wrote this folder: its tars are shards already, and are used as they are"
         )
-    census = _Census(raw)
+    census = _Census(raw, text_from, keep_layers=keep_layers)
     for folder in FolderWalk(
         raw, exclude=exclude, allow_outside=allow_outside_links, is_read=is_read_by_name, is_output=is_output_folder
     ):
         census.add(folder)
     if census.unreadable and census.unreadable[0][0] == "":
         raise ConfigError(f"{raw}: {census.unreadable[0][1]}")
+    census.sort_out()
     files = sorted(census.files, key=lambda file: file.path)
     stems = assign_stems([without_suffix(file.path) for file in files])
     return Listing(
@@ -172,6 +253,9 @@ def list_files(raw: Path, *, exclude: Path | None = None, allow_outside_links: b
         unreadable=tuple(census.unreadable),
         digest=census.digest(),
         stamps=census.stamps,
+        unused_texts=dict(sorted(census.unused_texts.items())),
+        unknown_texts=tuple(sorted(census.unknown_texts)),
+        unmatched_texts=tuple(sorted(census.unmatched_texts)),
     )
 
 

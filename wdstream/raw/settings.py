@@ -2,8 +2,9 @@
 
 from typing import Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from wdstream.raw.texts.names import FORMS
 from wdstream.settings import Settings
 from wdstream.shards.layout import KeyRule
 from wdstream.text.maps.field_map import FieldMap
@@ -38,6 +39,12 @@ class RawSettings(Settings):
     min_mapped: float = Field(default=0.98, ge=0, le=1)
     """Share of a PDF page's text whose fonts must map it to Unicode, by their own word or by what it says; a page with
     less is quarantined."""
+    text_from: tuple[str, ...] = ()
+    """Where the text of pages is, best first; may be repeated. A folder, with a slash at its end (`alto/`): beside or
+    in the folder of images, or in RAW, with the same folders below. Or a format, where a page has several texts:
+    gt.txt, txt, page, alto, hocr, md, html, in this order if nothing is said."""
+    join_hyphens: bool = False
+    """Write a word that is divided at a line's end whole, where ALTO says what it is; the picture shows two parts."""
     check_text_size: bool = True
     """Quarantine a page whose text file says that its picture has other proportions: it is the text of another one."""
     keep_empty: bool = False
@@ -62,7 +69,7 @@ class RawSettings(Settings):
     key_rule: KeyRule = "webdataset"
     """Where the key of a sample in a tar ends: at the first dot of a name, or at the last (`dotted`: report.v2.jpg)."""
     document_text: DocumentText = "sample"
-    """Text of a PDF in a tar: what its sample gives for its pages, or the PDF's own text `layer`."""
+    """Text of a PDF: what a text file next to it, or its sample in a tar, gives for its pages, or its own `layer`."""
     allow_outside_links: bool = False
     """Follow links that lead out of RAW; every folder and file is still read once. They are quarantined otherwise."""
     max_file_bytes: int = Field(default=2 << 30, ge=1)
@@ -82,3 +89,14 @@ class RawSettings(Settings):
     def _has_a_map(self) -> Self:
         FieldMap.chosen(self.map, self.preset)
         return self
+
+    @field_validator("text_from")
+    @classmethod
+    def _folders_or_formats(cls, items: tuple[str, ...]) -> tuple[str, ...]:
+        for item in items:
+            if item not in FORMS and (not item.endswith("/") or item.startswith("/")):
+                raise ValueError(
+                    f"text_from: expected a folder in RAW with a slash at its end, such as {item.strip('/')}/, or one "
+                    f"of {', '.join(FORMS)}; found {item!r}"
+                )
+        return items

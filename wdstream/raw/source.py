@@ -28,6 +28,8 @@ class RawFile:
             before the survey.
         marks: what the survey noted to find pages by: of a JSONL file, the offset of every thousandth line.
         reason: why it cannot be read, or None.
+        texts: paths of the files with the text of its pages, relative to the raw folder, besides those of sidecar.py.
+        near: the path of a text file of its name where none is looked for, if it has no text.
     """
 
     path: str
@@ -37,6 +39,8 @@ class RawFile:
     num_pages: int = 0
     marks: tuple[int, ...] = ()
     reason: str | None = None
+    texts: tuple[str, ...] = ()
+    near: str | None = None
 
     @property
     def is_single_image(self) -> bool:
@@ -50,7 +54,7 @@ class RawFile:
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> "RawFile":
         """The inverse of `dataclasses.asdict`."""
-        return cls(**{**tree, "marks": tuple(tree["marks"])})
+        return cls(**{**tree, "marks": tuple(tree["marks"]), "texts": tuple(tree.get("texts", ()))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +127,7 @@ class Source(ABC):
     Attributes:
         kind: its name in reports, surveys and records.
         suffixes: endings of its files, in lower case. Where sources share one, `recognises` decides.
-        takes_sidecar: whether a text file next to it is its text (sidecar.py).
+        takes_sidecar: whether a text file next to it is its text (texts/).
         names_images: whether it names image files, which are then pages of its own (rows).
         may_belong_to_rows: whether it may be such an image file.
         companions: names of files that come with its files and hold no pages.

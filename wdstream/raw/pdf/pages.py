@@ -8,6 +8,7 @@ from wdstream.raw.pdf.shown_text import ShownText, read_shown_text, whole_layer
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import RawFile, StoredImage, StoredPage, page_of_image, require_text
 from wdstream.raw.texts.page_text import PageTexts
+from wdstream.raw.texts.file_texts import text_elsewhere
 from wdstream.text.characters import normalise_text, replace_surrogates, unreadable_share
 
 
@@ -59,7 +60,8 @@ class PdfReader:
             layer = None
             if not (seen_only and page.has_annotations()):
                 layer = stack.enter_context(page.text_layer(size))
-                require_text(layer.text, "neither a text layer nor a text file beside it", settings)
+                near = text_elsewhere(self._file)
+                require_text(layer.text, f"neither a text layer nor a text file beside it{near}", settings)
             pixels = stack.enter_context(page.drawn(scale))
             if layer is None:
                 page.flatten()

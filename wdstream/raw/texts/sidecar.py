@@ -74,9 +74,7 @@ class Sidecars:
         file = next((file for file in files if _is_file(file)), None)
         if file is None:
             return []
-        texts = _read(file).split(PAGE_BREAK)
-        if len(texts) > 1 and not texts[-1].strip():
-            texts.pop()
+        texts = _split_pages(_read(file))
         if len(texts) != self._num_pages:
             raise SourceError(
                 f"{file.name} holds the text of {len(texts)} pages (separated by form feeds), {self._path.name} has "
@@ -86,8 +84,20 @@ class Sidecars:
         return texts
 
 
-def _page_text(text: str) -> FoundText:
-    return FoundText(text=normalise_text(text), meta={"text_from": TEXT_FILE})
+def text_pages(text: str, text_from: str) -> list[FoundText]:
+    """The pages of a plain text, which form feeds separate."""
+    return [_page_text(page, text_from) for page in _split_pages(text)]
+
+
+def _split_pages(text: str) -> list[str]:
+    texts = text.split(PAGE_BREAK)
+    if len(texts) > 1 and not texts[-1].strip():
+        texts.pop()
+    return texts
+
+
+def _page_text(text: str, text_from: str = TEXT_FILE) -> FoundText:
+    return FoundText(text=normalise_text(text), meta={"text_from": text_from})
 
 
 def _is_file(file: Path) -> bool:

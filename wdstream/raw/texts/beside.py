@@ -1,0 +1,170 @@
+"""Which text files belong to which raw file: beside it, in Transkribus' `page/`, or in folders that are named.
+
+All files of the raw folder are listed before this is asked, so it costs no call of the file system, but for raw files
+with several texts: of those, each that may be XML is opened to see what it is.
+"""
+
+import posixpath
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from wdstream.raw.texts.formats import SNIFFED_BYTES, format_of
+from wdstream.raw.texts.names import FORMS, UNKNOWN, TextName, owners, readings
+
+_TRANSKRIBUS = "page/"
+ReadHead = Callable[[str, int], bytes]
+"""The first bytes of a file by its path relative to the raw folder; empty where it cannot be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """A text that may be a raw file's: its path, the reading of its name, and how far it is from the best place."""
+
+    path: str
+    name: TextName
+    distance: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextsOfFile:
+    """The texts of one raw file.
+
+    Attributes:
+        chosen: paths relative to the raw folder: one file, or one for each of some pages; empty where the files of
+            sidecar.py are its text, or there is none.
+        unused: forms of those that another one is preferred to.
+        unknown: paths of XML files that are no text, each with what it is.
+    """
+
+    chosen: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    unknown: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True)
+class TextFinder:
+    """Finds the texts of raw files among all files of the raw folder.
+
+    Args:
+        text_from: formats and folders in the order in which they are preferred (`RawSettings.text_from`).
+        read_head: reads the beginning of a file.
+    """
+
+    text_from: Sequence[str]
+    read_head: ReadHead
+    matched: set[str] = field(default_factory=set)
+    """Paths of texts that are, or may be, some raw file's."""
+    _by_owner: dict[str, dict[str, list[tuple[str, TextName]]]] = field(default_factory=dict)
+    """Of each folder with texts, by whom their names call their owner: names of files."""
+    _anywhere: dict[str, str] = field(default_factory=dict)
+
+    def add(self, folder: str, names: Iterable[str]) -> None:
+        """Take in the names of a folder; `folder` is its path with a slash at the end, or empty."""
+        for name in names:
+            for reading in readings(name):
+                self._by_owner.setdefault(folder, {}).setdefault(reading.owner, []).append((name, reading))
+                if reading.page is None:
+                    self._anywhere.setdefault(reading.owner, folder + name)
+
+    def find(self, folder: str, name: str, bare: str, *, has_sidecar: bool, has_layer: bool) -> TextsOfFile:
+        """The texts of a raw file.
+
+        Args:
+            folder: its folder.
+            name: of the file.
+            bare: the same without its suffix.
+            has_sidecar: whether a file as in sidecar.py is beside it.
+            has_layer: whether it may hold its text itself, so that a file which is none costs nothing.
+        """
+        found = [*self._candidates(folder, name, bare)]
+        self.matched.update(candidate.path for candidate in found)
+        if not found or (len(found) == 1 and not has_sidecar and not has_layer):
+            return TextsOfFile(chosen=tuple(candidate.path for candidate in found))
+        return self._best(found, has_sidecar=has_sidecar)
+
+    def near(self, name: str, bare: str) -> str | None:
+        """The path of a text of this name in any folder, for a raw file that has none."""
+        return next((self._anywhere[owner] for owner in owners(name, bare) if owner in self._anywhere), None)
+
+    def _candidates(self, folder: str, name: str, bare: str) -> Iterator[_Candidate]:
+        """Every text that may be the file's, each once, those in named folders first."""
+        seen: set[str] = set()
+        for distance, place in enumerate(_places(folder, tuple(self.text_from))):
+            by_owner = self._by_owner.get(place, {})
+            for owner in owners(name, bare):
+                for text, reading in by_owner.get(owner, ()):
+                    is_sidecar = place == folder and reading.form == "txt"
+                    if place + text not in seen and not is_sidecar:
+                        seen.add(place + text)
+                        yield _Candidate(path=place + text, name=reading, distance=distance)
+
+    def _best(self, found: Sequence[_Candidate], *, has_sidecar: bool) -> TextsOfFile:
+        forms = {candidate.path: self._form(candidate) for candidate in found}
+        unknown = tuple((path, what) for path, (form, what) in forms.items() if form is None)
+        ranked = [(self._rank(form, candidate), candidate) for candidate in found if (form := forms[candidate.path][0])]
+        ranked.sort(key=lambda pair: pair[0])
+        chosen: list[_Candidate] = []
+        if ranked and not (has_sidecar and self._rank_of_sidecar() <= ranked[0][0]):
+            chosen = _first_of(ranked)
+        paths = tuple(candidate.path for candidate in chosen)
+        unused = [forms[candidate.path][1] for _, candidate in ranked if candidate.path not in paths]
+        unused += ["txt"] if has_sidecar and paths else []
+        return TextsOfFile(chosen=paths, unused=tuple(unused), unknown=unknown)
+
+    def _form(self, candidate: _Candidate) -> tuple[str | None, str]:
+        """The form of a candidate, None for none, and in words what it is."""
+        if candidate.name.form != UNKNOWN:
+            return candidate.name.form, candidate.name.form
+        form, what = format_of(self.read_head(candidate.path, SNIFFED_BYTES))
+        return (None, what) if form in (None, "mets") else (form, str(form))
+
+    def _rank(self, form: str, candidate: _Candidate) -> tuple[int, int, int]:
+        """Where a candidate comes among others: as the settings say, then by its form, then by its place."""
+        wanted = [
+            number
+            for number, item in enumerate(self.text_from)
+            if item == form or (item.endswith("/") and _is_from(candidate.path, item))
+        ]
+        return wanted[0] if wanted else len(self.text_from), _form_rank(form), candidate.distance
+
+    def _rank_of_sidecar(self) -> tuple[int, int, int]:
+        wanted = [number for number, item in enumerate(self.text_from) if item == "txt"]
+        return wanted[0] if wanted else len(self.text_from), _form_rank("txt"), len(self.text_from)
+
+
+def _first_of(ranked: Sequence[tuple[tuple[int, int, int], _Candidate]]) -> list[_Candidate]:
+    """The best text; where it is that of one page, all of its kind that are."""
+    first, best = ranked[0]
+    if best.name.page is None:
+        return [best]
+    return [other for rank, other in ranked if rank == first and other.name.page is not None]
+
+
+def _form_rank(form: str) -> int:
+    return [*map(str, FORMS)].index(form)
+
+
+def _is_from(path: str, folder: str) -> bool:
+    """Whether a path is in a folder that is named so."""
+    plain = posixpath.normpath(folder).lstrip("./") or "."
+    return f"/{plain}/" in f"/{posixpath.dirname(path)}/"
+
+
+@lru_cache(maxsize=1024)
+def _places(folder: str, text_from: tuple[str, ...]) -> tuple[str, ...]:
+    """The folders in which texts of a folder's files are looked for, best first."""
+    named = [place for item in text_from if item.endswith("/") for place in _named_places(folder, item)]
+    return tuple(dict.fromkeys([*named, folder, folder + _TRANSKRIBUS]))
+
+
+def _named_places(folder: str, item: str) -> Iterator[str]:
+    """Where a named folder may be for a folder of raw files: in it, beside it or above, with the folders below that one
+    or, as `alto/vol1/` mirrors `img/vol1/`, with all but the first of them."""
+    parts = folder.rstrip("/").split("/") if folder else []
+    for depth in range(len(parts), -1, -1):
+        for skipped in (0, 1):
+            below = parts[depth + skipped :]
+            place = posixpath.normpath("/".join([*parts[:depth], item.rstrip("/"), *below]))
+            if not place.startswith(".."):
+                yield f"{place}/" if place != "." else ""

@@ -1,0 +1,120 @@
+"""The texts of one raw file, page by page, from whichever files the listing found for it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from wdstream.errors import SourceError
+from wdstream.raw.reading import limits, read_bytes
+from wdstream.raw.settings import RawSettings
+from wdstream.raw.source import RawFile, split_suffix
+from wdstream.raw.texts.formats import format_of, read_markup
+from wdstream.raw.texts.marked_up import html_pages, markdown_pages
+from wdstream.raw.texts.names import TextName, owners, readings
+from wdstream.raw.texts.page_text import FoundText
+from wdstream.raw.texts.sidecar import Sidecars, text_pages
+from wdstream.raw.texts.tree import decode_text
+from wdstream.text.characters import replace_surrogates, short_name
+
+_PLAIN = {"txt": "text file", "gt.txt": "ground truth"}
+
+
+class FileTexts:
+    """The texts of one raw file. A file with texts is opened when it is asked for its first page.
+
+    Args:
+        path: where the raw file is.
+        file: as it is listed, with the texts that were found for it.
+        suffixes: of its source.
+        settings: how texts are read.
+    """
+
+    def __init__(self, path: Path, file: RawFile, suffixes: tuple[str, ...], settings: RawSettings) -> None:
+        self._file = file
+        self._root = path.parents[len(PurePosixPath(file.path).parts) - 1]
+        self._settings = settings
+        self._sidecars = Sidecars(path, suffixes, file.num_pages)
+        bare, _suffix = split_suffix(path.name, suffixes) or (path.name, "")
+        self._names = _by_page(file.texts, owners(path.name, bare))
+        self._pages: list[FoundText] = []
+
+    def text(self, number: int) -> FoundText | None:
+        """The text of page `number`, from 1; None where no file gives one.
+
+        Raises:
+            SourceError: a file is damaged, too large, of no known format, or has not one text for each page.
+        """
+        if not self._names:
+            return self._sidecars.text(number)
+        found = self._names.get(number)
+        if found is not None:
+            return self._read(*found, num_pages=1)[0]
+        whole = self._names.get(0)
+        if whole is None:
+            return None
+        self._pages = self._pages or self._read(*whole, num_pages=self._file.num_pages)
+        return self._pages[number - 1]
+
+    def absence(self) -> str:
+        """Where a text was looked for, and where one is."""
+        if self._names:
+            return f"{', '.join(short_name(path) for path, _ in [*self._names.values()][:3])} has none"
+        return f"no text file beside it{text_elsewhere(self._file)}"
+
+    def _read(self, path: str, name: TextName, *, num_pages: int) -> list[FoundText]:
+        """All pages of a text file.
+
+        Raises:
+            SourceError: it cannot be read, or holds the text of another number of pages.
+        """
+        try:
+            data = read_bytes(self._root / path, limit=limits().max_text_bytes, option="--max-text-bytes")
+            pages = self._parse(data, name)
+        except SourceError as error:
+            raise SourceError(f"{error}; in the text file {short_name(path)}") from error
+        if len(pages) != num_pages:
+            raise SourceError(_miscount(path, len(pages), self._file.path, num_pages))
+        return [replace(page, meta={**page.meta, "text_file": replace_surrogates(path)}) for page in pages]
+
+    def _parse(self, data: bytes, name: TextName) -> list[FoundText]:
+        if name.form in _PLAIN:
+            return text_pages(_utf8(data), _PLAIN[name.form])
+        if name.form == "md":
+            return markdown_pages(_utf8(data))
+        if format_of(data)[0] == "html":
+            return html_pages(decode_text(data))
+        return read_markup(data, join_hyphens=self._settings.join_hyphens)
+
+
+def text_elsewhere(file: RawFile) -> str:
+    """Where a text of a raw file's name is, though none is looked for there, in words after a reason."""
+    if file.near is None:
+        return ""
+    folder = f"{PurePosixPath(file.near).parent.name}/"
+    return f"; {short_name(file.near)} is there: --text-from {short_name(folder)}"
+
+
+def _utf8(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"text is not UTF-8 (byte {error.start}); convert it") from error
+
+
+def _by_page(texts: tuple[str, ...], names: tuple[str, ...]) -> Mapping[int, tuple[str, TextName]]:
+    """The files by the number of their page, 0 for that of all pages, each with the reading of its name."""
+    found: dict[int, tuple[str, TextName]] = {}
+    for path in texts:
+        for reading in readings(PurePosixPath(path).name):
+            if reading.owner in names:
+                found.setdefault(reading.page or 0, (path, reading))
+                break
+    return found
+
+
+def _miscount(text: str, num_texts: int, file: str, num_pages: int) -> str:
+    shown, of = short_name(text), short_name(PurePosixPath(file).name)
+    return (
+        f"text file holds {num_texts} pages, {of} has {num_pages}: {shown} cannot be matched to pages; write one text "
+        "for each page, put marks between them (docs/sources.md), or take a PDF's own text with --document-text layer"
+    )
