@@ -6,7 +6,7 @@
     0001.alto.xml, 0001_alto.xml       ALTO
     0001.xml                           PAGE, ALTO or hOCR: its content says which
     0001.hocr, 0001.html, 0001.htm     hOCR, or other HTML
-    0001.md                            Markdown
+    0001.markdown, and with .md        Markdown
 
 Each may have the raw file's whole name before it (`0001.tif.xml`), and the number of a page (`book.3.xml` of book.pdf).
 """
