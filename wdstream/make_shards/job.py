@@ -80,7 +80,13 @@ def make_shards(
 
 
 def _list(raw: Path, out: Path, options: MakeShardsOptions) -> Listing:
-    listing = list_files(raw, exclude=out, allow_outside_links=options.allow_outside_links, text_from=options.text_from)
+    listing = list_files(
+        raw,
+        exclude=out,
+        allow_outside_links=options.allow_outside_links,
+        text_from=options.text_from,
+        keep_layers=options.document_text == "layer",
+    )
     if not listing.files:
         ignored = ", ".join(f"{count} {suffix}" for suffix, count in listing.ignored.items()) or "no files"
         raise ConfigError(f"{raw}: no file to read pages from, such as {', '.join(known_suffixes())} (found {ignored})")

@@ -26,8 +26,8 @@ from wdstream.raw.source import (
     page_of_image,
     require_text,
 )
-from wdstream.raw.texts.page_text import TEXT_FILE, FoundText
 from wdstream.raw.texts.file_texts import FileTexts
+from wdstream.raw.texts.page_text import TEXT_FILE, FoundText
 from wdstream.text.characters import replace_surrogates
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from wdstream.raw.pdf.document import PdfFile, PdfPage, stored_jpeg
 from wdstream.raw.pdf.shown_text import ShownText, read_shown_text, whole_layer
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import RawFile, StoredImage, StoredPage, page_of_image, require_text
-from wdstream.raw.texts.page_text import PageTexts
 from wdstream.raw.texts.file_texts import text_elsewhere
+from wdstream.raw.texts.page_text import PageTexts
 from wdstream.text.characters import normalise_text, replace_surrogates, unreadable_share
 
 

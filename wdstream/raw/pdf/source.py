@@ -42,9 +42,9 @@ class PdfSource(Source):
         """Open the document; its pages are found by number."""
         from wdstream.raw.pdf.document import open_pdf
         from wdstream.raw.pdf.pages import PdfReader
-        from wdstream.raw.texts.sidecar import Sidecars
+        from wdstream.raw.texts.file_texts import FileTexts
 
         with open_pdf(path) as pdf:
             if pdf.num_pages != pages.file.num_pages:
                 raise SourceError(f"had {pages.file.num_pages} pages when the job was planned, now {pdf.num_pages}")
-            yield PdfReader(pdf, pages.file, Sidecars(path, self.suffixes, pdf.num_pages), settings)
+            yield PdfReader(pdf, pages.file, FileTexts(path, pages.file, self.suffixes, settings), settings)

@@ -44,6 +44,8 @@ class FileTexts:
         Raises:
             SourceError: a file is damaged, too large, of no known format, or has not one text for each page.
         """
+        if self._settings.document_text == "layer" and self._file.kind == "pdf":
+            return None
         if not self._names:
             return self._sidecars.text(number)
         found = self._names.get(number)
