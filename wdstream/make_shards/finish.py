@@ -24,6 +24,7 @@ from wdstream.make_shards.token_counts import TokenCounter
 from wdstream.plan.held_out import HoldOut
 from wdstream.raw.listing import Listing
 from wdstream.raw.source import RawFile
+from wdstream.raw.texts.beside import TextsLeft
 from wdstream.shards.index import merge_index
 from wdstream.shards.token_columns import write_paragraphs, write_token_column
 from wdstream.storage.json_lines import write_lines
@@ -54,9 +55,7 @@ class MakeShardsReport:
         ignored: files of no use, by suffix.
         outputs: folders below the raw one that make-shards wrote, which are passed over.
         left_to_rows: images that rows name.
-        unused_texts: texts of raw files that another one is preferred to, by format.
-        unknown_texts: XML files with the name of a raw file that are no text, and what they are.
-        unmatched_texts: text files that have no raw file.
+        texts_left: text files that are no label.
         fingerprint: of the tokenizer whose column was written, or None.
         without_image: samples that have no image.
         dropped: characters of text layers that were left out of the labels, by reason.
@@ -80,9 +79,7 @@ class MakeShardsReport:
     ignored: Mapping[str, int]
     outputs: tuple[str, ...]
     left_to_rows: int
-    unused_texts: Mapping[str, int]
-    unknown_texts: tuple[tuple[str, str], ...]
-    unmatched_texts: tuple[str, ...]
+    texts_left: TextsLeft
     fingerprint: str | None
     without_image: int
     dropped: Mapping[str, int]
@@ -185,7 +182,7 @@ class MakeShardsReport:
             yield f"{self.left_to_rows:,} images left to the rows that name them"
         if self.ignored:
             yield "ignored: " + ", ".join(f"{count:,} {suffix}" for suffix, count in self.ignored.items())
-        yield from _lines_about_texts(self)
+        yield from self.texts_left.remarks()
         if self.outputs:
             yield f"passed over, as make-shards wrote them: {_listed(self.outputs)}"
         if self.quarantined:
@@ -210,18 +207,6 @@ def kind_of_reason(reason: str) -> str:
         text = text[lost.end() :]
     kind = _REASON_END.split(_NUMBER.sub("N", _QUOTED.sub("...", text)))[0].strip()
     return f"lost again when read alone: {kind}" if lost else kind
-
-
-def _lines_about_texts(report: MakeShardsReport) -> Iterator[str]:
-    """What became of files with text that are not used."""
-    if report.unused_texts:
-        counts = ", ".join(f"{count:,} {form}" for form, count in report.unused_texts.items())
-        yield f"texts of pages that have another one, which comes first (--text-from): {counts}"
-    if report.unknown_texts:
-        names = _listed([f"{path} ({what})" for path, what in report.unknown_texts])
-        yield f"{len(report.unknown_texts):,} XML files next to pages are no text: {names}"
-    if report.unmatched_texts:
-        yield f"{len(report.unmatched_texts):,} text files have no page: {_listed(report.unmatched_texts)}"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -283,9 +268,7 @@ def finish(
         quarantined=tuple(quarantined),
         ignored=listing.ignored,
         outputs=listing.outputs,
-        unused_texts=listing.unused_texts,
-        unknown_texts=listing.unknown_texts,
-        unmatched_texts=listing.unmatched_texts,
+        texts_left=listing.texts_left,
         left_to_rows=len(listing.left_to_rows) - len(unnamed),
         fingerprint=counter.fingerprint if counter is not None and full else None,
         without_image=sum(record.without_image for record in full),

@@ -17,7 +17,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wdstream.errors import ConfigError
@@ -25,7 +25,7 @@ from wdstream.raw.folders import LEADS_OUT, Folder, FolderWalk
 from wdstream.raw.registry import companion_names, known_suffixes, source_of_file, without_suffix
 from wdstream.raw.source import RawFile, Source
 from wdstream.raw.tars.neighbours import descriptions, packed_copies
-from wdstream.raw.texts.beside import TextFinder
+from wdstream.raw.texts.beside import TextFinder, TextsLeft
 from wdstream.raw.texts.names import says_text
 from wdstream.raw.texts.sidecar import find_sidecars
 from wdstream.text.characters import short_name
@@ -50,9 +50,7 @@ class Listing:
         outputs: folders that are passed over, as an earlier job of make-shards wrote them.
         unreadable: folders, links and pipes that cannot be read, with the reason.
         digest: 32 hex digits over names and sizes of all raw files, sidecars and images of rows.
-        unused_texts: number of texts of raw files that another one is preferred to, by format.
-        unknown_texts: XML files with the name of a raw file that are no text, and what they are.
-        unmatched_texts: text files that have no raw file.
+        texts_left: text files that are no label.
         stamps: of each of those files, by path, its size and times of change, as one text.
     """
 
@@ -63,9 +61,7 @@ class Listing:
     unreadable: tuple[tuple[str, str], ...]
     digest: str
     stamps: Mapping[str, str]
-    unused_texts: Mapping[str, int] = field(default_factory=dict)
-    unknown_texts: tuple[tuple[str, str], ...] = ()
-    unmatched_texts: tuple[str, ...] = ()
+    texts_left: TextsLeft
 
     @property
     def num_bytes(self) -> int:
@@ -253,9 +249,11 @@ def list_files(
         unreadable=tuple(census.unreadable),
         digest=census.digest(),
         stamps=census.stamps,
-        unused_texts=dict(sorted(census.unused_texts.items())),
-        unknown_texts=tuple(sorted(census.unknown_texts)),
-        unmatched_texts=tuple(sorted(census.unmatched_texts)),
+        texts_left=TextsLeft(
+            unused=dict(sorted(census.unused_texts.items())),
+            unknown=tuple(sorted(census.unknown_texts)),
+            unmatched=tuple(sorted(census.unmatched_texts)),
+        ),
     )
 
 

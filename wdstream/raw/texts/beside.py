@@ -11,8 +11,10 @@ from functools import lru_cache
 
 from wdstream.raw.texts.formats import SNIFFED_BYTES, format_of
 from wdstream.raw.texts.names import FORMS, UNKNOWN, TextName, owners, readings
+from wdstream.text.characters import short_name
 
 _TRANSKRIBUS = "page/"
+_SHOWN_NAMES = 5
 ReadHead = Callable[[str, int], bytes]
 """The first bytes of a file by its path relative to the raw folder; empty where it cannot be read."""
 
@@ -40,6 +42,37 @@ class TextsOfFile:
     chosen: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     unknown: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextsLeft:
+    """Text files that are no label.
+
+    Attributes:
+        unused: number of texts of raw files that another one is preferred to, by format.
+        unknown: XML files with the name of a raw file that are no text, and what they are.
+        unmatched: text files that have no raw file.
+    """
+
+    unused: Mapping[str, int]
+    unknown: tuple[tuple[str, str], ...]
+    unmatched: tuple[str, ...]
+
+    def remarks(self) -> Iterator[str]:
+        """What a report says of them."""
+        if self.unused:
+            counts = ", ".join(f"{count:,} {form}" for form, count in self.unused.items())
+            yield f"texts of pages that have another one, which comes first (--text-from): {counts}"
+        if self.unknown:
+            shown = _a_few([f"{path} ({what})" for path, what in self.unknown])
+            yield f"{len(self.unknown):,} XML files next to pages are no text: {shown}"
+        if self.unmatched:
+            yield f"{len(self.unmatched):,} text files have no page: {_a_few(self.unmatched)}"
+
+
+def _a_few(names: Sequence[str]) -> str:
+    shown = ", ".join(map(short_name, names[:_SHOWN_NAMES]))
+    return shown if len(names) <= _SHOWN_NAMES else f"{shown}, and {len(names) - _SHOWN_NAMES:,} more"
 
 
 @dataclass(slots=True)
