@@ -1,4 +1,4 @@
-"""The commands that write whole sets of shards again: reshard."""
+"""The commands that write whole sets of shards again: reshard, dedup, export."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,12 +7,15 @@ import typer
 
 from wdstream.commands import console, error_console
 from wdstream.commands.options import takes_options
+from wdstream.curation.dedup_options import DedupOptions
 from wdstream.curation.reshard_options import ReshardOptions
+
+Inputs = Annotated[list[str], typer.Argument(metavar="SHARDS...", help="Folders or URLs of indexed shards.")]
 
 
 @takes_options(ReshardOptions)
 def reshard_command(
-    shards: Annotated[list[str], typer.Argument(metavar="SHARDS...", help="Folders or URLs of indexed shards.")],
+    shards: Inputs,
     out: Annotated[Path, typer.Argument(help="Folder for the new shards and their index.")],
     **options: object,
 ) -> None:
@@ -28,3 +31,33 @@ def reshard_command(
     with ProgressBar(error_console) as bar:
         report = reshard(shards, out, options=chosen, on_progress=bar.task("writing shards", "pages"))
     report.print(console)
+
+
+@takes_options(DedupOptions)
+def dedup_command(
+    shards: Inputs,
+    *,
+    report: Annotated[Path, typer.Option(help="File for the list of copies.")] = Path("duplicates.jsonl"),
+    out: Annotated[
+        Path | None, typer.Option(help="Write shards without the copies here, too, as `wdstream reshard` does.")
+    ] = None,
+    **options: object,
+) -> None:
+    """List pages that are copies of others, byte for byte or nearly, all but one of each. Nothing else is changed.
+
+    The list names each copy, the page that stays for it, and how far apart they are. Killed and started again, it
+    continues with the shards that it has not read yet.
+    """
+    from wdstream.curation.dedup import dedup
+    from wdstream.curation.reshard import reshard
+    from wdstream.report.progress import ProgressBar
+
+    chosen = DedupOptions.of(options, are_options=True)
+    with ProgressBar(error_console) as bar:
+        found = dedup(shards, report, options=chosen, on_progress=bar.task("comparing", "pages"))
+    found.print(console)
+    if out is not None:
+        without = ReshardOptions(exclude_list=report, workers=chosen.workers)
+        with ProgressBar(error_console) as bar:
+            written = reshard(shards, out, options=without, on_progress=bar.task("writing shards", "pages"))
+        written.print(console)

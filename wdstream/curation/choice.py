@@ -17,7 +17,7 @@ from wdstream.plan.filter import OWN_NAMES, Where
 from wdstream.plan.metadata_columns import check_names, metadata_by_name, values_of
 from wdstream.plan.order import combine, splitmix64
 from wdstream.plan.protocols import Dataset
-from wdstream.records import Bools, Ints
+from wdstream.records import Bools, Ints, Page
 from wdstream.shards.layout import ShardPaths
 from wdstream.shards.meta import hash_key, load_meta
 from wdstream.shards.reader import Shards
@@ -89,6 +89,15 @@ class Choice:
         for number, mask in self._by_input():
             width[mask], height[mask], pixels[mask] = _sizes_of(self.inputs[number].shards, self.row[mask])
         return width, height, pixels
+
+    def name(self, place: int) -> tuple[str, str]:
+        """Key of a page, and fingerprint of its folder."""
+        shards = self.inputs[int(self.source[place])].shards
+        return shards.key(int(self.row[place])), shards.fingerprint
+
+    def page(self, place: int) -> Page:
+        """A page as it is stored."""
+        return self.inputs[int(self.source[place])].shards.read_page(int(self.row[place]))
 
     def _by_input(self) -> Iterator[tuple[int, Bools]]:
         for number in range(len(self.inputs)):

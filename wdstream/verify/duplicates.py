@@ -95,18 +95,19 @@ def nearest_before(
         int64 (n,), the row of the nearest earlier page, -1 for none; int64 (n,), in how many bits it differs.
     """
     near, distance = np.full(len(looks), -1, np.int64), np.full(len(looks), NEAR_BITS + 1, np.int64)
-    for earlier, later, bits in _candidates(looks):
-        alike = _have_like_texts(sketches, earlier, later)
+    for earlier, later, bits in near_pictures(looks):
+        alike = have_like_texts(sketches, earlier, later)
         for first, second, differ in zip(*(array[alike].tolist() for array in (earlier, later, bits)), strict=True):
             if differ < distance[second] or (differ == distance[second] and first < near[second]):
                 near[second], distance[second] = first, differ
     return near, distance
 
 
-def _candidates(
-    looks: NDArray[np.uint64],
+def near_pictures(
+    looks: NDArray[np.uint64], most_bits: int = NEAR_BITS
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
-    """Pairs of pages whose pictures differ in few bits: the earlier rows, the later ones, and in how many bits."""
+    """Pairs of pages whose pictures differ in few bits, some of them more than once: the earlier rows, the later ones,
+    and in how many bits."""
     counts = np.bitwise_count(looks).sum(axis=1).astype(np.int64)
     rows = np.flatnonzero(counts >= _FEWEST_BITS)
     bands = _bands(looks[rows])
@@ -117,12 +118,12 @@ def _candidates(
             together = bands[one, band] == bands[other, band]
             earlier, later = np.sort(np.stack([rows[one[together]], rows[other[together]]]), axis=0)
             bits = np.bitwise_count(looks[earlier] ^ looks[later]).sum(axis=1).astype(np.int64)
-            most = np.minimum(NEAR_BITS, np.minimum(counts[earlier], counts[later]) // _LARGEST_SHARE)
+            most = np.minimum(most_bits, np.minimum(counts[earlier], counts[later]) // _LARGEST_SHARE)
             close = bits <= most
             yield earlier[close], later[close], bits[close]
 
 
-def _have_like_texts(
+def have_like_texts(
     sketches: NDArray[np.uint32], one: NDArray[np.int64], other: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """(k,) whether two pages have texts that are alike, or too little text to tell."""

@@ -143,16 +143,16 @@ def picture_hash(pixels: Pixels) -> bytes:
     return np.packbits(areas[:, 1:] - areas[:, :-1] >= _LEAST_STEP).tobytes()
 
 
-def text_sketch(text: str) -> NDArray[np.uint32]:
-    """The smallest hashes of a text's word triples, uint32 (SKETCH_SIZE,), rising; zeros for too short a text.
+def text_sketch(text: str, size: int = SKETCH_SIZE) -> NDArray[np.uint32]:
+    """The smallest hashes of a text's word triples, uint32 (size,), rising; zeros for too short a text.
 
     The share that two sketches have in common estimates the share of triples that the texts have in common
     (Broder's MinHash, with the smallest values of one hash).
     """
     words = [word.encode() for word in _WORD.findall(text.casefold())]
     triples = {b" ".join(words[start : start + 3]) for start in range(len(words) - 2)}
-    hashes = sorted({zlib.crc32(triple) for triple in triples})[:SKETCH_SIZE]
-    return np.array(hashes, np.uint32) if len(hashes) == SKETCH_SIZE else np.zeros(SKETCH_SIZE, np.uint32)
+    hashes = sorted({zlib.crc32(triple) for triple in triples})[:size]
+    return np.array(hashes, np.uint32) if len(hashes) == size else np.zeros(size, np.uint32)
 
 
 def _check_language(page: Page, text: str) -> Iterator[tuple[str, str]]:

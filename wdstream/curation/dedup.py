@@ -1,0 +1,167 @@
+"""`wdstream dedup`: a list of the pages that are copies of others, which reshard and `--exclude-list` take.
+
+read each shard once, in processes ─► exact copies, near copies ─► which stays ─► the list, and pictures of pairs
+page_marks.py                         copies.py                                   here, pair_sheet.py
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from wdstream.curation.choice import Choice, choose, open_inputs
+from wdstream.curation.copies import Copies, find_copies
+from wdstream.curation.dedup_options import DedupOptions
+from wdstream.curation.job_folder import JobFolder
+from wdstream.curation.page_marks import MarksTask, load_marks, mark_shard
+from wdstream.curation.pair_sheet import write_pair_sheet
+from wdstream.errors import ConfigError, ShardError
+from wdstream.storage.json_lines import write_lines
+from wdstream.verify.processes import in_processes
+
+_VERSION = 1
+_SHOWN_PAIRS = 40
+MARKS_SUFFIX = ".marks"
+
+OnPagesRead = Callable[[int, int], None]
+"""Called after each shard, with pages done and pages in total."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DedupReport:
+    """What dedup found.
+
+    Attributes:
+        report: the list.
+        sheet: pictures of near pairs; None where there are none.
+        num_pages: of all inputs.
+        num_groups: pages that stay for others.
+        counts: pages on the list, by why.
+    """
+
+    report: Path
+    sheet: Path | None
+    num_pages: int
+    num_groups: int
+    counts: Counter[str]
+
+    def print(self, console: Console) -> None:
+        """What was found, and what to do with it."""
+        kinds = ", ".join(f"{count:,} {why}" for why, count in sorted(self.counts.items())) or "none"
+        found = f"{self.counts.total():,} of {self.num_pages:,} pages are copies ({kinds})"
+        lines = [
+            f"{found}; {self.num_groups:,} others stay for them",
+            f"{self.report} lists them, for --exclude-list of `wdstream reshard`; nothing else was changed",
+            f"{self.report}{MARKS_SUFFIX}/ holds what was read, for other options; remove it when you are done",
+        ]
+        lines += [f"{self.sheet} shows near pairs, the least alike first: look at them"] if self.sheet else []
+        for line in lines:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def dedup(
+    paths: Sequence[Path | str],
+    report: Path,
+    *,
+    options: DedupOptions | None = None,
+    on_progress: OnPagesRead | None = None,
+) -> DedupReport:
+    """Find pages that are copies of others, and list all but one of each.
+
+    The list is complete or absent, and the same for any number of processes. Killed and started again, the job
+    continues after the last shard that it read. Memory: about 120 bytes per page, and 250 with `near`.
+
+    Args:
+        paths: folders or URLs of shards with an index.
+        report: the file of the list: a JSON object per line, with `key` and `shards` (fingerprint of its folder) of the
+            page, `kept` and `kept_shards` of the page that stays for it, `why` and `distance`.
+        options: what counts as a copy.
+        on_progress: called after each shard.
+
+    Raises:
+        ConfigError: inputs or the list's place cannot be used.
+        ShardError: a page cannot be read, or the list not be written.
+    """
+    options = options or DedupOptions()
+    folder = JobFolder(out=report.with_name(report.name + MARKS_SUFFIX), job="dedup")
+    _check_report(report, folder, paths)
+    choice = choose(open_inputs(paths))
+    with folder.claimed(_content(choice)):
+        tasks = list(_tasks(choice, folder, options))
+        done = 0
+        for count in in_processes(
+            mark_shard, tasks, min(options.num_workers, len(tasks)), command="dedup", begin=folder.begin_worker
+        ):
+            done += count
+            if on_progress is not None:
+                on_progress(done, len(choice))
+        marks = np.concatenate([_kept_marks(task) for task in tasks])
+        copies = find_copies(marks, choice.column("text_chars"), options)
+        counts = Counter[str]()
+        write_lines(report, _lines(choice, copies, options, counts))
+        sheet = _write_sheet(report, choice, copies)
+    return DedupReport(
+        report=report, sheet=sheet, num_pages=len(choice), num_groups=len(np.unique(copies.kept)), counts=counts
+    )
+
+
+def _check_report(report: Path, folder: JobFolder, paths: Sequence[Path | str]) -> None:
+    folder.refuse_inside(paths)
+    if report.is_dir() or not report.parent.is_dir():
+        raise ConfigError(f"{report}: expected the name of a file in a folder that is there, for the list")
+
+
+def _content(choice: Choice) -> dict[str, object]:
+    return {"version": _VERSION, "input": [given.shards.fingerprint for given in choice.inputs]}
+
+
+def _tasks(choice: Choice, folder: JobFolder, options: DedupOptions) -> Iterator[MarksTask]:
+    for number, given in enumerate(choice.inputs):
+        for shard in range(len(given.shards.shard_names)):
+            yield MarksTask(
+                folder=folder,
+                name=f"{'near' if options.near else 'exact'}-{number:04d}-{shard:06d}",
+                path=str(given.shards.path),
+                fingerprint=given.shards.fingerprint,
+                shard=shard,
+                near=options.near,
+                max_pixels=options.max_pixels,
+            )
+
+
+def _kept_marks(task: MarksTask) -> NDArray[np.void]:
+    marks = load_marks(task)
+    if marks is None:
+        raise ShardError(f"{task.folder.out / task.name} changed while it was needed: run the same command again")
+    return marks
+
+
+def _lines(choice: Choice, copies: Copies, options: DedupOptions, counts: Counter[str]) -> Iterator[dict[str, object]]:
+    """The list, in order of the input; counts why each page is on it."""
+    same = {"image": "same image", "text": "same text", "both": "same image and text"}[options.by]
+    near = {"image": "near image", "text": "near text", "both": "near image and text"}[options.by]
+    columns = (copies.row, copies.kept, copies.distance, copies.is_near)
+    for row, kept, distance, is_near in zip(*(column.tolist() for column in columns), strict=True):
+        why = near if is_near else same
+        counts[why] += 1
+        key, shards = choice.name(row)
+        kept_key, kept_shards = choice.name(kept)
+        line = {"key": key, "shards": shards, "kept": kept_key, "kept_shards": kept_shards}
+        yield {**line, "why": why, "distance": distance}
+
+
+def _write_sheet(report: Path, choice: Choice, copies: Copies) -> Path | None:
+    """Pictures of the near pairs that are least alike."""
+    near = np.flatnonzero(copies.is_near)
+    near = near[np.argsort(-copies.distance[near], kind="stable")][:_SHOWN_PAIRS]
+    sheet = report.with_name(report.name + ".jpg")
+    if not len(near):
+        sheet.unlink(missing_ok=True)
+        return None
+    pairs = [(choice.page(int(copies.kept[n])), choice.page(int(copies.row[n])), int(copies.distance[n])) for n in near]
+    write_pair_sheet(sheet, pairs)
+    return sheet
