@@ -16,8 +16,8 @@ from tests.helpers.mixed_shards import tree_of, write_mixed
 PROGRAM = """
 import sys
 from pathlib import Path
-from wdstream.curation.dedup import dedup, DedupOptions
-from wdstream.curation.reshard import reshard, ReshardOptions
+from wdstream.curation.deduplication.dedup import dedup, DedupOptions
+from wdstream.curation.resharding.reshard import reshard, ReshardOptions
 job, source, out, workers = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
 print("begins", flush=True)
 if job == "reshard":

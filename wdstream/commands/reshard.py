@@ -7,15 +7,15 @@ import typer
 
 from wdstream.commands import console, error_console
 from wdstream.commands.options import takes_options
-from wdstream.curation.dedup_options import DedupOptions
-from wdstream.curation.reshard_options import ReshardOptions
+from wdstream.curation.deduplication.dedup_options import DedupOptions
+from wdstream.curation.resharding.reshard_options import ReshardOptions
 
-Inputs = Annotated[list[str], typer.Argument(metavar="SHARDS...", help="Folders or URLs of indexed shards.")]
+InputFolders = Annotated[list[str], typer.Argument(metavar="SHARDS...", help="Folders or URLs of indexed shards.")]
 
 
 @takes_options(ReshardOptions)
 def reshard_command(
-    shards: Inputs,
+    shards: InputFolders,
     out: Annotated[Path, typer.Argument(help="Folder for the new shards and their index.")],
     **options: object,
 ) -> None:
@@ -24,7 +24,7 @@ def reshard_command(
     Images and texts are copied byte by byte, and token counts with them. Killed and started again, it continues and
     ends with the same bytes. At the end every page is compared with the input.
     """
-    from wdstream.curation.reshard import reshard
+    from wdstream.curation.resharding.reshard import reshard
     from wdstream.report.progress import ProgressBar
 
     chosen = ReshardOptions.of(options, are_options=True)
@@ -35,7 +35,7 @@ def reshard_command(
 
 @takes_options(DedupOptions)
 def dedup_command(
-    shards: Inputs,
+    shards: InputFolders,
     *,
     report: Annotated[Path, typer.Option(help="File for the list of copies.")] = Path("duplicates.jsonl"),
     out: Annotated[
@@ -48,8 +48,8 @@ def dedup_command(
     The list names each copy, the page that stays for it, and how far apart they are. Killed and started again, it
     continues with the shards that it has not read yet.
     """
-    from wdstream.curation.dedup import dedup
-    from wdstream.curation.reshard import reshard
+    from wdstream.curation.deduplication.dedup import dedup
+    from wdstream.curation.resharding.reshard import reshard
     from wdstream.report.progress import ProgressBar
 
     chosen = DedupOptions.of(options, are_options=True)

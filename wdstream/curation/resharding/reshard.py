@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from wdstream.curation.choice import Choice, choose, common_tokenizers, open_inputs
-from wdstream.curation.job_folder import JobFolder, digest_of
-from wdstream.curation.reshard_options import ReshardOptions
-from wdstream.curation.set_form import SetForm, write_card
-from wdstream.curation.write_shards import cut_shards, tasks_of, write_shard
+from wdstream.curation.resharding.choice import Choice, choose, common_tokenizers, open_inputs
+from wdstream.curation.resharding.job_folder import JobFolder, digest_of
+from wdstream.curation.resharding.reshard_options import ReshardOptions
+from wdstream.curation.resharding.set_form import SetForm, write_card
+from wdstream.curation.resharding.write_shards import cut_shards, tasks_of, write_shard
 from wdstream.errors import ConfigError, ShardError, ShardIndexError
 from wdstream.shards.index import merge_index
 from wdstream.shards.reader import Shards

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from wdstream.curation.choice import Choice, choose, open_inputs
-from wdstream.curation.copies import Copies, find_copies
-from wdstream.curation.dedup_options import DedupOptions
-from wdstream.curation.job_folder import JobFolder
-from wdstream.curation.page_marks import MarksTask, load_marks, mark_shard
-from wdstream.curation.pair_sheet import write_pair_sheet
+from wdstream.curation.deduplication.copies import DroppedPages, pages_to_drop
+from wdstream.curation.deduplication.dedup_options import DedupOptions
+from wdstream.curation.deduplication.page_marks import MarksTask, load_marks, mark_shard
+from wdstream.curation.deduplication.pair_sheet import write_pair_sheet
+from wdstream.curation.resharding.choice import Choice, choose, open_inputs
+from wdstream.curation.resharding.job_folder import JobFolder
 from wdstream.errors import ConfigError, ShardError
 from wdstream.storage.json_lines import write_lines
 from wdstream.verify.processes import in_processes
@@ -100,7 +100,7 @@ def dedup(
             if on_progress is not None:
                 on_progress(done, len(choice))
         marks = np.concatenate([_kept_marks(task) for task in tasks])
-        copies = find_copies(marks, choice.column("text_chars"), options)
+        copies = pages_to_drop(marks, choice.column("text_chars"), options)
         counts = Counter[str]()
         write_lines(report, _lines(choice, copies, options, counts))
         sheet = _write_sheet(report, choice, copies)
@@ -140,7 +140,9 @@ def _kept_marks(task: MarksTask) -> NDArray[np.void]:
     return marks
 
 
-def _lines(choice: Choice, copies: Copies, options: DedupOptions, counts: Counter[str]) -> Iterator[dict[str, object]]:
+def _lines(
+    choice: Choice, copies: DroppedPages, options: DedupOptions, counts: Counter[str]
+) -> Iterator[dict[str, object]]:
     """The list, in order of the input; counts why each page is on it."""
     same = {"image": "same image", "text": "same text", "both": "same image and text"}[options.by]
     near = {"image": "near image", "text": "near text", "both": "near image and text"}[options.by]
@@ -154,7 +156,7 @@ def _lines(choice: Choice, copies: Copies, options: DedupOptions, counts: Counte
         yield {**line, "why": why, "distance": distance}
 
 
-def _write_sheet(report: Path, choice: Choice, copies: Copies) -> Path | None:
+def _write_sheet(report: Path, choice: Choice, copies: DroppedPages) -> Path | None:
     """Pictures of the near pairs that are least alike."""
     near = np.flatnonzero(copies.is_near)
     near = near[np.argsort(-copies.distance[near], kind="stable")][:_SHOWN_PAIRS]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.helpers.mixed_shards import pages_of, tree_of, write_mixed
-from wdstream.curation.reshard import ReshardReport, reshard
-from wdstream.curation.reshard_options import ReshardOptions
+from wdstream.curation.resharding.reshard import ReshardReport, reshard
+from wdstream.curation.resharding.reshard_options import ReshardOptions
 from wdstream.errors import ConfigError, ShardError
 from wdstream.shards.reader import Shards
 from wdstream.shards.token_columns import write_paragraphs, write_token_column

@@ -1,4 +1,4 @@
-"""Copies: exact and near, by image and by text, and which of them stays."""
+"""DroppedPages: exact and near, by image and by text, and which of them stays."""
 
 import io
 import json
@@ -11,12 +11,12 @@ from PIL import Image
 
 from tests.helpers.mixed_shards import tree_of
 from tests.helpers.verify_shards import draw_page, text_of_page
-from wdstream.curation.copies import find_copies
-from wdstream.curation.dedup import dedup
-from wdstream.curation.dedup_options import DedupOptions
-from wdstream.curation.page_marks import MARKS
-from wdstream.curation.reshard import reshard
-from wdstream.curation.reshard_options import ReshardOptions
+from wdstream.curation.deduplication.copies import pages_to_drop
+from wdstream.curation.deduplication.dedup import dedup
+from wdstream.curation.deduplication.dedup_options import DedupOptions
+from wdstream.curation.deduplication.page_marks import NEAR_MARKS
+from wdstream.curation.resharding.reshard import reshard
+from wdstream.curation.resharding.reshard_options import ReshardOptions
 from wdstream.errors import ConfigError
 from wdstream.pixels.header import image_size
 from wdstream.records import ImageSegment, Page, Segment, TextSegment
@@ -162,11 +162,11 @@ def test_a_near_copy_is_near_to_the_page_that_stays() -> None:
     looks = [bits.copy() for _ in range(3)]
     looks[1][:10] ^= 1
     looks[2][:20] ^= 1
-    marks = np.zeros(3, MARKS)
+    marks = np.zeros(3, NEAR_MARKS)
     marks["look"] = np.packbits(np.array(looks, np.uint8), axis=1).view("<u8")
     marks["images"] = [[n, 1] for n in range(3)]
     options = DedupOptions(near=True, by="image")
-    found = find_copies(marks, np.zeros(3, np.int32), options)
+    found = pages_to_drop(marks, np.zeros(3, np.int32), options)
     assert (found.row.tolist(), found.kept.tolist(), found.distance.tolist()) == ([1], [0], [10])
 
 
@@ -175,10 +175,10 @@ def test_large_groups_of_near_copies_leave_one() -> None:
     bits = random.integers(0, 2, 256).astype(np.uint8)
     looks = np.repeat(bits[None], 500, axis=0)
     looks[np.arange(500), random.integers(0, 256, 500)] ^= 1
-    marks = np.zeros(500, MARKS)
+    marks = np.zeros(500, NEAR_MARKS)
     marks["look"] = np.packbits(looks, axis=1).view("<u8")
     marks["images"] = [[n, 1] for n in range(500)]
-    found = find_copies(marks, np.zeros(500, np.int32), DedupOptions(near=True, by="image"))
+    found = pages_to_drop(marks, np.zeros(500, np.int32), DedupOptions(near=True, by="image"))
     assert found.row.tolist() == list(range(1, 500))
     assert set(found.kept.tolist()) == {0}
 

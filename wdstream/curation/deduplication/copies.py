@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.curation.dedup_options import DedupOptions, Part
+from wdstream.curation.deduplication.dedup_options import DedupOptions, Part
 from wdstream.records import Bools, Ints
 from wdstream.verify.duplicates import first_of_equals, have_like_texts, near_pictures
 
@@ -21,7 +21,7 @@ Pairs = tuple[Ints, Ints, Ints]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Copies:
+class DroppedPages:
     """Pages that are dropped, in order of rows.
 
     Attributes:
@@ -37,11 +37,11 @@ class Copies:
     is_near: Bools
 
 
-def find_copies(marks: NDArray[np.void], text_chars: NDArray[np.integer], options: DedupOptions) -> Copies:
+def pages_to_drop(marks: NDArray[np.void], text_chars: NDArray[np.integer], options: DedupOptions) -> DroppedPages:
     """The pages to drop.
 
     Args:
-        marks: (n,) of page_marks.MARKS, or EXACT_MARKS where near copies are not asked for.
+        marks: (n,) of page_marks.NEAR_MARKS, or EXACT_MARKS where near copies are not asked for.
         text_chars: (n,) characters of the texts.
         options: what counts as a copy, and which stays.
     """
@@ -58,7 +58,7 @@ def find_copies(marks: NDArray[np.void], text_chars: NDArray[np.integer], option
     while not np.array_equal(kept[kept], kept):  # what stayed for a page went later itself
         kept = kept[kept]
     dropped = np.flatnonzero(kept != np.arange(len(kept)))
-    return Copies(row=dropped, kept=kept[dropped], distance=distance[dropped], is_near=is_near[dropped])
+    return DroppedPages(row=dropped, kept=kept[dropped], distance=distance[dropped], is_near=is_near[dropped])
 
 
 def _ranks(text_chars: NDArray[np.integer], options: DedupOptions) -> Ints:

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.curation.job_folder import JobFolder, digest_of
+from wdstream.curation.resharding.job_folder import JobFolder, digest_of
 from wdstream.errors import PageError, ShardError
 from wdstream.pixels.decode import EncodedImage
 from wdstream.records import Page
@@ -21,7 +21,7 @@ from wdstream.verify.page_check import PICTURE_BYTES, all_text, picture_hash, te
 
 WORDS = 16
 """Of a text's sketch."""
-MARKS = np.dtype(
+NEAR_MARKS = np.dtype(
     [
         ("images", "<u8", (2,)),
         ("text", "<u8", (2,)),
@@ -65,8 +65,8 @@ class MarksTask:
 
     @property
     def dtype(self) -> np.dtype[np.void]:
-        """Of its marks."""
-        return MARKS if self.near else EXACT_MARKS
+        """What its marks hold, near or exact."""
+        return NEAR_MARKS if self.near else EXACT_MARKS
 
 
 def mark_shard(task: MarksTask) -> int:

@@ -13,7 +13,16 @@ from typing import Any
 
 import yaml
 
-from wdstream.curation.value_types import NULL, ValueType, declared, merge, settled, tree_of, type_from_tree, type_of
+from wdstream.curation.resharding.value_types import (
+    NULL,
+    ValueType,
+    declared,
+    merge,
+    settled,
+    tree_of,
+    type_from_tree,
+    type_of,
+)
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION
 from wdstream.shards.parts import names_image, sort_parts
 from wdstream.storage.atomic import write_file

@@ -4,7 +4,7 @@ import datasets
 import pytest
 import yaml
 
-from wdstream.curation.value_types import (
+from wdstream.curation.resharding.value_types import (
     arrow_type,
     declared,
     feature_of,

@@ -8,8 +8,8 @@ import datasets
 import pytest
 
 from tests.helpers.mixed_shards import pages_of, write_mixed
-from wdstream.curation.reshard import reshard
-from wdstream.curation.reshard_options import ReshardOptions
+from wdstream.curation.resharding.reshard import reshard
+from wdstream.curation.resharding.reshard_options import ReshardOptions
 from wdstream.pixels.header import image_size
 from wdstream.records import ImageSegment, Page, TextSegment, TurnSegment
 from wdstream.shards.index import merge_index

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.curation.choice import Choice
-from wdstream.curation.job_folder import JobFolder, digest_of
-from wdstream.curation.set_form import SetForm
+from wdstream.curation.resharding.choice import Choice
+from wdstream.curation.resharding.job_folder import JobFolder, digest_of
+from wdstream.curation.resharding.set_form import SetForm
 from wdstream.errors import PageError, ShardError
 from wdstream.make_shards.jobs import shard_name
 from wdstream.records import Ints, Page
