@@ -9,6 +9,8 @@ import pytest
 from tests.helpers.mixed_shards import pages_of, tree_of, write_mixed
 from wdstream.curation.resharding.reshard import ReshardReport, reshard
 from wdstream.curation.resharding.reshard_options import ReshardOptions
+from wdstream.curation.split import split_shards
+from wdstream.curation.split_options import SplitOptions
 from wdstream.errors import ConfigError, ShardError
 from wdstream.shards.reader import Shards
 from wdstream.shards.token_columns import write_paragraphs, write_token_column
@@ -230,3 +232,30 @@ def test_a_damaged_page_ends_the_job_and_is_named(tmp_path: Path) -> None:
         run([tmp_path / "in"], tmp_path / "out")
     (tmp_path / "bad").write_text("a/p0000\n")
     assert run([tmp_path / "in"], tmp_path / "other", exclude_list=tmp_path / "bad").num_pages == 8
+
+
+def test_held_out_pages_stay_held_out(tmp_path: Path) -> None:
+    paths = [write_mixed(tmp_path / name, name, 24) for name in ("a", "b")]
+    hold_out = SplitOptions.of({"holdout": "25%", "by": "page"})
+    split_shards(paths[0], hold_out)
+    with pytest.raises(ConfigError, match=r"different rules \(.*25% by page; .*: none\)"):
+        run(paths, tmp_path / "out")
+    split_shards(paths[1], hold_out)
+    held = set[str]().union(*map(held_out, paths))
+    assert 0 < len(held) < 24
+    run(paths, tmp_path / "out", shuffle=True)
+    assert {
+        key for key, is_held in zip(keys(tmp_path / "out"), held_out(tmp_path / "out"), strict=True) if is_held
+    } == held
+    run(paths, tmp_path / "eval", split="held_out")
+    assert set(keys(tmp_path / "eval")) == held
+    run(paths, tmp_path / "train", split="train", prefix_keys=True)
+    assert len(keys(tmp_path / "train")) == 48 - len(held)
+    with pytest.raises(ConfigError, match="they would change sides"):
+        run(paths, tmp_path / "prefixed", prefix_keys=True)
+
+
+def held_out(folder: Path) -> set[str]:
+    column = Shards.open(folder).held_out
+    assert column is not None
+    return {key for key, is_held in zip(keys(folder), column, strict=True) if is_held}

@@ -14,7 +14,7 @@ from wdstream.records import Bools, Ints
 from wdstream.verify.duplicates import first_of_equals, have_like_texts, near_pictures
 
 _MOST_COMMON_STEPS = 16
-_LEAST_COMMON_WORDS = 12  # of page_marks.WORDS: about four fifths of all word triples
+_LEAST_COMMON_WORDS = 12  # of page_marks.SKETCH_WORDS: about four fifths of all word triples
 _SLICES = 16
 Pairs = tuple[Ints, Ints, Ints]
 """Earlier rows, later rows, and their distance."""

@@ -19,14 +19,14 @@ from wdstream.shards.reader import Shards, name_of_row
 from wdstream.storage.atomic import atomic_write
 from wdstream.verify.page_check import PICTURE_BYTES, all_text, picture_hash, text_sketch
 
-WORDS = 16
+SKETCH_WORDS = 16
 """Of a text's sketch."""
 NEAR_MARKS = np.dtype(
     [
         ("images", "<u8", (2,)),
         ("text", "<u8", (2,)),
         ("look", "<u8", (PICTURE_BYTES // 8,)),
-        ("words", "<u4", (WORDS,)),
+        ("words", "<u4", (SKETCH_WORDS,)),
     ]
 )
 """Of one page, 128 bytes: digests of its images and of its text, zeros where there is none; the hash of its picture,
@@ -115,7 +115,7 @@ def _mark(mark: np.void, page: Page, task: MarksTask) -> None:
     if text.strip():
         mark["text"] = _digest(text.encode("utf-8", "surrogatepass"))
     if task.near:
-        mark["words"] = text_sketch(text, WORDS)
+        mark["words"] = text_sketch(text, SKETCH_WORDS)
         if len(page.images) == 1:
             mark["look"] = _look(page.images[0], task.max_pixels)
 

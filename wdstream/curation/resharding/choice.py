@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from wdstream.errors import ConfigError, ShardError
 from wdstream.plan.filter import OWN_NAMES, Where
+from wdstream.plan.held_out import HoldOutRule, Split
 from wdstream.plan.metadata_columns import check_names, metadata_by_name, values_of
 from wdstream.plan.order import combine, splitmix64
 from wdstream.plan.protocols import Dataset
@@ -83,6 +84,15 @@ class Choice:
                 counts[mask] = column[self.row[mask]]
         return counts
 
+    def held_out(self) -> Bools:
+        """Which pages are held out; none of a folder that holds out none."""
+        held = np.zeros(len(self), np.bool_)
+        for number, mask in self._by_input():
+            column = self.inputs[number].shards.held_out
+            if column is not None:
+                held[mask] = column[self.row[mask]] == 1
+        return held
+
     def first_image(self) -> tuple[Ints, Ints, Ints]:
         """Width and height of each page's first image, 0 without one, and pixels of all its images."""
         width, height, pixels = (np.zeros(len(self), np.int64) for _ in range(3))
@@ -130,6 +140,7 @@ def choose(
     inputs: Sequence[InputShards],
     *,
     where: str | None = None,
+    split: Split = "all",
     exclude_list: Path | None = None,
     sort: str | None = None,
     shuffle_seed: int | None = None,
@@ -144,6 +155,8 @@ def choose(
     choice = Choice(inputs=tuple(inputs), source=source, row=np.concatenate(rows))
     if exclude_list is not None:
         choice = choice.take(~_excluded(choice, exclude_list))
+    if split != "all":
+        choice = choice.take(choice.held_out() == (split == "held_out"))
     if where is not None:
         choice = choice.take(_chosen(choice, where))
     if not len(choice):
@@ -285,6 +298,24 @@ def _read_list(path: Path) -> Iterator[Mapping[str, object]]:
             yield {KEY: value[KEY], **value}
         except (ValueError, KeyError) as error:
             raise ConfigError(f"{path}: line {number} is not a JSON object with {KEY!r}: {error}") from error
+
+
+def common_rule(inputs: Sequence[InputShards]) -> HoldOutRule | None:
+    """The rule by which all inputs hold pages out; None where none does.
+
+    Raises:
+        ConfigError: they have several rules, or some have none.
+    """
+    rules = [given.shards.catalog.split for given in inputs]
+    if all(rule == rules[0] for rule in rules):
+        return rules[0]
+    shown = "; ".join(
+        f"{given.shards.path}: {rule.describe() if rule else 'none'}" for given, rule in zip(inputs, rules, strict=True)
+    )
+    raise ConfigError(
+        f"pages are held out by different rules ({shown}): one set could not keep them apart. Hold out by one rule "
+        "first (`wdstream split`), or take one side with --split train or held_out"
+    )
 
 
 def metadata_names(inputs: Sequence[InputShards]) -> list[str]:

@@ -12,15 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from wdstream.curation.resharding.choice import Choice, choose, common_tokenizers, open_inputs
+from wdstream.curation.resharding.choice import Choice, choose, common_rule, common_tokenizers, open_inputs
 from wdstream.curation.resharding.job_folder import JobFolder, digest_of
 from wdstream.curation.resharding.reshard_options import ReshardOptions
 from wdstream.curation.resharding.set_form import SetForm, write_card
 from wdstream.curation.resharding.write_shards import cut_shards, tasks_of, write_shard
 from wdstream.errors import ConfigError, ShardError, ShardIndexError
+from wdstream.plan.held_out import HoldOutRule
+from wdstream.shards.catalog import INDEX_FOLDER
 from wdstream.shards.index import merge_index
 from wdstream.shards.reader import Shards
-from wdstream.shards.token_columns import write_paragraphs, write_token_column
+from wdstream.shards.token_columns import keep_rule, write_paragraphs, write_token_column
 from wdstream.verify.processes import in_processes
 
 _VERSION = 1
@@ -95,14 +97,16 @@ def reshard(
     choice = choose(
         inputs,
         where=options.where,
+        split=options.split,
         exclude_list=options.exclude_list,
         sort=options.sort,
         shuffle_seed=options.seed if options.shuffle else None,
     )
+    rule = _rule(choice, options)
     if not options.prefix_keys:
         _refuse_equal_keys(choice)
     cuts = list(cut_shards(choice.column("nbytes"), options.shard_bytes, options.pages))
-    with folder.claimed(_content(choice, cuts, options)):
+    with folder.claimed(_content(choice, cuts, options, rule)):
         tasks = tasks_of(choice, folder, cuts, prefix_keys=options.prefix_keys, is_uniform=options.uniform)
         written = in_processes(
             write_shard, tasks, min(options.num_workers, len(cuts)), command="reshard", begin=folder.begin_worker
@@ -113,10 +117,10 @@ def reshard(
             form.merge(shard.form or SetForm())
             if on_progress is not None:
                 on_progress(cut.stop, len(choice))
-        notes = _write_index(folder.out, choice)
+        notes = _write_index(folder.out, choice, rule)
         if options.uniform:
             notes += write_card(folder.out, form, num_pages=len(choice), num_bytes=num_bytes)
-        digest = _compare(choice, Shards.open(folder.out), has_keys=not options.prefix_keys)
+        digest = _compare(choice, Shards.open(folder.out), has_keys=not options.prefix_keys, has_rule=rule is not None)
     return ReshardReport(
         out=folder.out,
         num_input=sum(len(given.shards) for given in inputs),
@@ -128,7 +132,9 @@ def reshard(
     )
 
 
-def _content(choice: Choice, cuts: Sequence[slice], options: ReshardOptions) -> dict[str, object]:
+def _content(
+    choice: Choice, cuts: Sequence[slice], options: ReshardOptions, rule: HoldOutRule | None
+) -> dict[str, object]:
     """What decides the bytes of the output."""
     chosen = options.model_dump(mode="json", exclude={"workers", "exclude_list", "shard_size"})
     return {
@@ -139,6 +145,7 @@ def _content(choice: Choice, cuts: Sequence[slice], options: ReshardOptions) -> 
         "names": [given.name for given in choice.inputs] if options.prefix_keys else [],
         "pages_chosen": len(choice),
         "shards": len(cuts),
+        "held_out": None if rule is None else rule.to_json(),
         "order": digest_of(choice.source.tobytes(), choice.row.tobytes()),
     }
 
@@ -167,8 +174,29 @@ def _refuse_equal_keys(choice: Choice) -> None:
     )
 
 
-def _write_index(out: Path, choice: Choice) -> list[str]:
+def _rule(choice: Choice, options: ReshardOptions) -> HoldOutRule | None:
+    """The rule by which the output holds pages out: that of the input. None for one side of several rules.
+
+    Raises:
+        ConfigError: pages would change sides.
+    """
+    if options.split != "all":
+        rules = {given.shards.catalog.split for given in choice.inputs}
+        return None if len(rules) > 1 or options.prefix_keys else rules.pop()
+    rule = common_rule(choice.inputs)
+    if rule is not None and options.prefix_keys:
+        raise ConfigError(
+            f"pages are held out ({rule.describe()}), by keys that --prefix-keys changes: they would change sides. "
+            "Take one side with --split train or held_out, or hold out again afterwards, of inputs without (`wdstream "
+            "split --remove`)"
+        )
+    return rule
+
+
+def _write_index(out: Path, choice: Choice, rule: HoldOutRule | None) -> list[str]:
     """The index over the new shards, with the token columns that all inputs have; returns what there is to say."""
+    (out / INDEX_FOLDER).mkdir(exist_ok=True)
+    keep_rule(out / INDEX_FOLDER, rule)
     report = merge_index(out)
     known = {name for given in choice.inputs for name in given.shards.catalog.token_fingerprints()}
     common = common_tokenizers(choice.inputs)
@@ -207,7 +235,7 @@ def _of_row(column: tuple[NDArray[np.int64], NDArray[np.int32]] | None, row: int
     return counts
 
 
-def _compare(choice: Choice, written: Shards, *, has_keys: bool) -> str:
+def _compare(choice: Choice, written: Shards, *, has_keys: bool, has_rule: bool) -> str:
     """That the output holds exactly the chosen pages, in their order; returns the digest of both.
 
     Raises:
@@ -216,7 +244,7 @@ def _compare(choice: Choice, written: Shards, *, has_keys: bool) -> str:
     output = Choice(inputs=open_inputs([written.path]), source=np.zeros(len(written), np.int32), row=_all_rows(written))
     if len(output) != len(choice):
         raise ShardError(f"{written.path}: {len(choice):,} pages expected, found {len(output):,}; write it again")
-    digests = [_digest(side, has_keys=has_keys) for side in (choice, output)]
+    digests = [_digest(side, has_keys=has_keys, has_rule=has_rule) for side in (choice, output)]
     if digests[0] != digests[1]:
         raise ShardError(
             f"{written.path}: its pages are not those of the input (digest {digests[0]} expected, found {digests[1]}); "
@@ -225,9 +253,9 @@ def _compare(choice: Choice, written: Shards, *, has_keys: bool) -> str:
     return digests[0]
 
 
-def _digest(choice: Choice, *, has_keys: bool) -> str:
+def _digest(choice: Choice, *, has_keys: bool, has_rule: bool) -> str:
     names = (*_COMPARED, "key_hash") if has_keys else _COMPARED
-    columns = [choice.column(name) for name in names]
+    columns = [choice.column(name) for name in names] + ([choice.held_out()] if has_rule else [])
     return digest_of(*(column.tobytes() for column in (*columns, *choice.first_image())))
 
 

@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from wdstream.plan.held_out import Split
 from wdstream.settings import Settings
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kMGT]?)(i?)B?")
@@ -26,6 +27,8 @@ class ReshardOptions(Settings):
     where: str | None = None
     """Take only pages for which this is true: 'language == "de" and text_chars > 200'. Columns are those of where: in
     a configuration that need no model."""
+    split: Split = "all"
+    """Take only pages that are held out (`held_out`), or only those that are not (`train`)."""
     exclude_list: Path | None = None
     """Leave out the pages that this file names: a key per line, or the list that `wdstream dedup` writes."""
     sort: str | None = None
