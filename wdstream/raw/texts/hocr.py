@@ -17,7 +17,7 @@ from wdstream.raw.texts.words import join_words
 if TYPE_CHECKING:
     from wdstream.raw.texts.tree import Element
 
-HOCR_MARK = re.compile(rb"""class\s*=\s*["']?[^"'<>]{0,200}\bocrx?_(?:page|line|word|par|carea)\b""")
+_MARK = re.compile(rb"""class\s*=\s*["']?[^"'<>]{0,200}\bocrx?_(?:page|line|word|par|carea)\b""")
 _LINES = {"ocr_line", "ocrx_line", "ocr_header", "ocr_footer", "ocr_caption", "ocr_textfloat", "ocr_pageno"}
 _PARAGRAPHS = {"ocr_par", "ocrx_block"}
 _AREAS = {"ocr_carea", "ocr_column"}
@@ -28,7 +28,7 @@ _NOT_SHOWN = {"script", "style", "head", "title"}
 
 def is_hocr(data: bytes) -> bool:
     """Whether an HTML file is hOCR, by the classes in it."""
-    return HOCR_MARK.search(data) is not None
+    return _MARK.search(data.replace(b"\0", b"")) is not None  # of UTF-16, too
 
 
 def read_hocr(root: "Element") -> list[FoundText]:
@@ -73,7 +73,7 @@ def _innermost(page: "Element", names: set[str]) -> "Iterator[Element]":
 def _block_of(line: "Element") -> int:
     """Which paragraph a line is in, else which area; lines of none are together."""
     for names in (_PARAGRAPHS, _AREAS):
-        for around in line.iterancestors():
+        for around in (line, *line.iterancestors()):
             if _classes(around) & names:
                 return id(around)
     return 0
