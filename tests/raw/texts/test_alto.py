@@ -45,7 +45,8 @@ def test_lines_and_blocks_of_every_version(namespace: str) -> None:
 
 def test_a_prefix_and_elements_of_other_namespaces() -> None:
     data = (
-        '<a:alto xmlns:a="http://www.loc.gov/standards/alto/ns-v4#" xmlns:b="urn:other"><a:Layout><a:Page><a:PrintSpace>'
+        '<a:alto xmlns:a="http://www.loc.gov/standards/alto/ns-v4#" xmlns:b="urn:other"><a:Layout><a:Page>'
+        "<a:PrintSpace>"
         '<a:TextBlock><a:TextLine><a:String CONTENT="seen"/><b:String CONTENT="not"/></a:TextLine></a:TextBlock>'
         "</a:PrintSpace></a:Page></a:Layout></a:alto>"
     )

@@ -84,7 +84,8 @@ def test_which_text_of_a_line() -> None:
 
 
 def test_words_glyphs_and_regions_give_the_text_of_lines_without() -> None:
-    words = f"<TextLine><Word>{text('one', 'conf=' + chr(34) + '0.5' + chr(34))}</Word><Word>{text('two')}</Word></TextLine>"
+    sure = text("one", 'conf="0.5"')
+    words = f"<TextLine><Word>{sure}</Word><Word>{text('two')}</Word></TextLine>"
     glyphs = f"<TextLine><Word><Glyph>{text('a')}</Glyph><Glyph>{text('b')}</Glyph></Word></TextLine>"
     assert read(region("a", words, glyphs)).text == "one two\nab"
     assert read(region("a", words)).meta["text_confidence"] == 0.5

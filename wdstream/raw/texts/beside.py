@@ -191,6 +191,15 @@ def _places(folder: str, text_from: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*named, folder, folder + _TRANSKRIBUS]))
 
 
+def folder_to_name(folder: str, text: str) -> str | None:
+    """What `text_from` may say so that a text is found for the files of a folder; None where nothing would do."""
+    place = posixpath.dirname(text)
+    parts = place.split("/")
+    ranges = ((end - length, end) for length in range(1, len(parts) + 1) for end in range(len(parts), length - 1, -1))
+    wanted = (f"{'/'.join(parts[start:end])}/" for start, end in ranges)
+    return next((item for item in wanted if f"{place}/" in _named_places(folder, item)), None)
+
+
 def _named_places(folder: str, item: str) -> Iterator[str]:
     """Where a named folder may be for a folder of raw files: in it, beside it or above, with the folders below that one
     or, as `alto/vol1/` mirrors `img/vol1/`, with all but the first of them."""

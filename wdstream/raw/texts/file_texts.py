@@ -8,6 +8,7 @@ from wdstream.errors import SourceError
 from wdstream.raw.reading import limits, read_bytes
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import RawFile, split_suffix
+from wdstream.raw.texts.beside import folder_to_name
 from wdstream.raw.texts.formats import format_of, read_markup
 from wdstream.raw.texts.marked_up import html_pages, markdown_pages
 from wdstream.raw.texts.names import TextName, owners, readings
@@ -92,8 +93,9 @@ def text_elsewhere(file: RawFile) -> str:
     """Where a text of a raw file's name is, though none is looked for there, in words after a reason."""
     if file.near is None:
         return ""
-    folder = f"{PurePosixPath(file.near).parent.name}/"
-    return f"; {short_name(file.near)} is there: --text-from {short_name(folder)}"
+    folder = folder_to_name(file.path[: file.path.rfind("/") + 1], file.near)
+    advice = f": --text-from {short_name(folder)}" if folder else ", in a folder that is no counterpart"
+    return f"; {short_name(file.near)} is there{advice}"
 
 
 def _utf8(data: bytes) -> str:

@@ -26,7 +26,7 @@ _CLOSED_AT_ONCE = re.compile(r"<(div|span|p|a|em|strong)\b([^<>]*)/>", re.IGNORE
 """Elements of XHTML without content, which parsers of HTML take for the beginning of one."""
 _ENTITIES = "it declares entities of its own, which are not read; write their text out"
 _HEAD_BYTES = 2048
-_LIMITS = re.compile(r"Excessive depth|huge|too long|too big|amplification|Memory", re.IGNORECASE)
+_LIMITS = re.compile(r"Excessive depth|limit exceeded|huge|too long|too big|amplification|Memory", re.IGNORECASE)
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?")
 
 
@@ -57,7 +57,7 @@ def parse_xml(data: bytes) -> "Element":
     try:
         root = etree.fromstring(data, parser)
     except (etree.XMLSyntaxError, ValueError, LookupError) as error:
-        raise SourceError(f"XML cannot be read: {short_name(str(error))}") from error
+        raise SourceError(f"XML cannot be read: {_reason(error)}") from error
     dtd = root.getroottree().docinfo.internalDTD
     if dtd is not None and any(True for _ in dtd.iterentities()):
         raise SourceError(_ENTITIES)
@@ -65,6 +65,11 @@ def parse_xml(data: bytes) -> "Element":
         raise SourceError("XML uses entities that it does not declare, such as &nbsp;; write their text out")
     _shorten_names(root)
     return root
+
+
+def _reason(error: Exception) -> str:
+    """What the parser says, without its name for a file that it was given as bytes."""
+    return short_name(" ".join(str(error).partition(" (<string>")[0].split()))
 
 
 def _shorten_names(root: "Element") -> None:
@@ -94,7 +99,7 @@ def parse_html(data: bytes) -> "Element":
     try:
         root = etree.fromstring(text, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
-        raise SourceError(f"HTML cannot be read: {short_name(str(error))}") from error
+        raise SourceError(f"HTML cannot be read: {_reason(error)}") from error
     for entry in parser.error_log:
         if _LIMITS.search(entry.message):
             raise SourceError(f"HTML cannot be read: {short_name(entry.message)}")
