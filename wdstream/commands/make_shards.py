@@ -65,6 +65,11 @@ def index_command(
     prefix_keys: Annotated[
         bool, typer.Option("--prefix-keys", help="Put the tar's name before each key, where tars have equal keys.")
     ] = False,
+    map: Annotated[
+        list[str] | None,
+        typer.Option(help="Which part or field is what: text=json:caption,image=jp2. May be repeated."),
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="The layout of samples by name, such as img2dataset.")] = None,
     accept_changed: Annotated[
         bool,
         typer.Option(
@@ -82,12 +87,14 @@ def index_command(
     from wdstream.make_shards import index_folder
     from wdstream.report.progress import ProgressBar
     from wdstream.shards.describe import TarRules
+    from wdstream.text.row_forms import DEFAULT_RULES, rules_with_map
 
+    rows = rules_with_map(DEFAULT_RULES, map, preset)
     with ProgressBar(error_console) as bar:
         report = index_folder(
             shards,
             tokenizer,
-            rules=TarRules(keys=key, prefix_keys=prefix_keys, skip_bad=skip_bad),
+            rules=TarRules(keys=key, prefix_keys=prefix_keys, skip_bad=skip_bad, rows=rows),
             paragraphs=paragraphs,
             allow_tokens=allow_tokens or (),
             workers=workers,

@@ -119,6 +119,7 @@ def lanes_from_config(config: Config) -> "Lanes":
         lanes=streaming.lanes,
         shuffle=streaming.shuffle_buffer,
         key_rule=streaming.key_rule,
+        rules=streaming.rules,
         downscale=data.overlength == "downscale",
     )
     return Lanes(urls=urls, settings=settings, pixels=PixelSettings.within(data))

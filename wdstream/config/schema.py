@@ -13,6 +13,8 @@ from wdstream.plan.held_out import Split
 from wdstream.plan.settings import PlanSettings, WhereText
 from wdstream.settings import Settings
 from wdstream.shards.layout import KeyRule
+from wdstream.text.maps.field_map import FieldMap
+from wdstream.text.row_forms import RowRules, rules_with_map
 from wdstream.text.settings import TextSettings
 from wdstream.tiling.settings import TilingSettings
 
@@ -67,8 +69,25 @@ class StreamingConfig(Settings):
     key_rule: KeyRule = "webdataset"
     """Where the key of a sample ends in a name: at the first dot of the basename, as webdataset has it, or at the last,
     `dotted`, for names such as `report.v2.jpg`."""
+    map: dict[str, str | tuple[str, ...]] | str = ""
+    """Which part or field of samples is what: `{image: jp2, text: "json:caption"}`, or as `--map` has it; see
+    docs/sources.md."""
+    preset: str | None = None
+    """The layout of samples by name, such as `img2dataset` or `llava`; what `map` says counts in place of it."""
+    metadata_fields: tuple[str, ...] = ()
+    """Fields that are metadata, whatever they look like."""
     allow_pipes: bool = False
     """Run the shell commands that `pipe:` paths hold, as you."""
+
+    @property
+    def rules(self) -> RowRules:
+        """How samples are read."""
+        return rules_with_map(RowRules(metadata_fields=frozenset(self.metadata_fields)), self.map, self.preset)
+
+    @model_validator(mode="after")
+    def _has_a_map(self) -> Self:
+        FieldMap.chosen(self.map, self.preset)
+        return self
 
 
 NEEDS_INDEX = ("where", "curriculum", "weights_in", "shuffle_shards", "tail", "deal", "on_change")

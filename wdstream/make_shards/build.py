@@ -18,7 +18,6 @@ from wdstream.errors import PageError, ShardError, WdstreamError
 from wdstream.make_shards.built_pages import BuiltPage, kept_path, load_kept, remove_kept
 from wdstream.make_shards.jobs import Job, OnPage, Quarantined, shard_name
 from wdstream.make_shards.options import MakeShardsOptions
-from wdstream.make_shards.readings import RowReadings
 from wdstream.make_shards.record import ShardRecord, record_path
 from wdstream.make_shards.token_counts import TextCounts, open_counter
 from wdstream.raw.reading import Reading, merge_digests, reading
@@ -27,6 +26,7 @@ from wdstream.raw.source import PageRange, PageReader, RawFile
 from wdstream.shards.layout import is_image
 from wdstream.shards.page_members import members_from_page
 from wdstream.shards.writer import SampleEntry, ShardWriter
+from wdstream.text.maps.readings import RowReadings
 
 _PASSING = {
     errno.EIO,

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from wdstream.make_shards.record import STATE_FOLDER
 from wdstream.make_shards.token_counts import TextCounts
-from wdstream.raw.source import RowReading
 from wdstream.shards.writer import SampleEntry
 from wdstream.storage.atomic import atomic_write
+from wdstream.text.maps.readings import RowReading
 
 KEPT_FILES = "kept-*"
 

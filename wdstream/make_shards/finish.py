@@ -18,7 +18,6 @@ from wdstream.errors import ConfigError, ShardError
 from wdstream.make_shards.indexing import add_tokens
 from wdstream.make_shards.jobs import Quarantined
 from wdstream.make_shards.manifest import QUARANTINE
-from wdstream.make_shards.readings import RowReadings
 from wdstream.make_shards.record import ShardRecord
 from wdstream.make_shards.token_counts import TokenCounter
 from wdstream.plan.held_out import HoldOut
@@ -29,6 +28,7 @@ from wdstream.shards.index import merge_index
 from wdstream.shards.token_columns import write_paragraphs, write_token_column
 from wdstream.storage.json_lines import write_lines
 from wdstream.text.characters import printable, short_name
+from wdstream.text.maps.readings import RowReadings
 
 _REASON_END = re.compile(r"[:;(]")
 _QUOTED = re.compile(r"'[^']*'")

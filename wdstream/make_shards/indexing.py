@@ -13,15 +13,17 @@ import numpy as np
 from rich.console import Console
 
 from wdstream.errors import PageError, ShardError
-from wdstream.make_shards.record import load_record
+from wdstream.make_shards.record import STATE_FOLDER, load_record
 from wdstream.make_shards.token_counts import TextCounts, TokenCounter, open_counter
 from wdstream.pixels.header import image_size
 from wdstream.records import Page, TextSegment
 from wdstream.shards.describe import PLAIN_TAR, TarRules
 from wdstream.shards.index import IndexReport
 from wdstream.shards.reader import Shards
+from wdstream.shards.samples.told import reading_of_sample
 from wdstream.shards.tar_folder import OnBytes, index_shards
 from wdstream.shards.token_columns import write_paragraphs, write_token_column
+from wdstream.text.maps.readings import RowReadings
 
 _ROWS_AT_ONCE = 64
 _SHARD_NUMBER = re.compile(r"shard-([0-9]{6,})\.tar")
@@ -194,6 +196,7 @@ def notes_on_samples(shards: Shards) -> Iterator[str]:
     """What is not wrong in itself, but seldom meant: samples without an image, texts that begin with a placeholder."""
     without_image = int((shards.num_images == 0).sum())
     yield f"{without_image:,} of {len(shards):,} samples have no image"
+    yield from _how_read(shards)
     rows = np.flatnonzero((shards.num_images == 1) & (shards.text_chars > 0))
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), _ROWS_LOOKED_AT)).astype(int)]
     pages = [page for page in shards.read_pages(rows.tolist()) if isinstance(page, Page)]
@@ -204,6 +207,20 @@ def notes_on_samples(shards: Shards) -> Iterator[str]:
             "image elsewhere; here the image is a part of its own, and the mark is trained on as text: take it out of "
             "the texts"
         )
+
+
+def _how_read(shards: Shards) -> Iterator[str]:
+    """How samples are read, of some over the whole set."""
+    if (Path(shards.path) / STATE_FOLDER).is_dir():
+        return  # make-shards made them, and told
+    readings = RowReadings()
+    for row in np.unique(np.linspace(0, len(shards) - 1, min(len(shards), _ROWS_LOOKED_AT)).astype(int)).tolist():
+        try:
+            key, members = shards.read(row)
+        except PageError:
+            continue
+        readings.add(shards.shard_name(row), reading_of_sample(key, members, shards.rules))
+    yield from (f"of {min(len(shards), _ROWS_LOOKED_AT):,} samples looked at, {line}" for line in readings.lines())
 
 
 def _leading_placeholder(page: Page) -> str | None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from wdstream.make_shards.jobs import Quarantined
-from wdstream.make_shards.readings import RowReadings
 from wdstream.storage.atomic import write_file
+from wdstream.text.maps.readings import RowReadings
 
 STATE_FOLDER = ".make-shards"
 

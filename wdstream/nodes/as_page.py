@@ -29,8 +29,9 @@ from wdstream.records import MAX_PIXELS, DecodedPage, ImageSegment, Page, Pixels
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION
 from wdstream.shards.page_members import page_from_members
 from wdstream.shards.parts import names_image
+from wdstream.text.maps.field_map import FieldMap, MapText
 from wdstream.text.row_fields import KEY_FIELDS, is_picture, refuse_unused_images
-from wdstream.text.row_forms import DEFAULT_RULES, RowRules, read_row
+from wdstream.text.row_forms import DEFAULT_RULES, RowRules, read_row, rules_with_map
 from wdstream.text.row_images import RowImage
 
 EXPECTED = "a Page, a webdataset sample with '__key__', or a mapping with 'image' or 'images' and 'text' or 'messages'"
@@ -39,12 +40,21 @@ _STAND_IN = b"\x89PNG\r\n\x1a\n"
 """Before the name of a member that is a picture in memory: an image to every rule, and found again."""
 
 
-def as_page(sample: object, *, rules: RowRules = DEFAULT_RULES, max_pixels: int = MAX_PIXELS) -> Page | DecodedPage:
+def as_page(
+    sample: object,
+    *,
+    rules: RowRules = DEFAULT_RULES,
+    max_pixels: int = MAX_PIXELS,
+    map: FieldMap | MapText | None = None,
+    preset: str | None = None,
+) -> Page | DecodedPage:
     """Turn one sample into a page; a DecodedPage when it has a picture in memory.
 
     Args:
         sample: anything.
         rules: how rows are read.
+        map: which field or part is what, as `--map` has it; a text, or a mapping.
+        preset: the name of a layout, in place of a map or for what the map does not name.
         max_pixels: a picture in memory with more is refused.
 
     Raises:
@@ -52,6 +62,7 @@ def as_page(sample: object, *, rules: RowRules = DEFAULT_RULES, max_pixels: int 
         DecodeError: a picture in memory cannot be loaded.
         ConfigError: see above.
     """
+    rules = rules_with_map(rules, map, preset)
     try:
         return _as_page(sample, rules, max_pixels)
     except (PageError, ConfigError):
@@ -67,7 +78,7 @@ def _as_page(sample: object, rules: RowRules, max_pixels: int) -> Page | Decoded
     if isinstance(sample, RawSample):
         if sample.fault:
             raise RowError(f"sample {sample.key!r}: {sample.fault}")
-        return page_from_members(sample.key, sample.members)
+        return page_from_members(sample.key, sample.members, rules=rules)
     if not isinstance(sample, Mapping):
         raise RowError(f"cannot read a page from a {type(sample).__name__}; expected {EXPECTED}")
     fields = {str(name): value for name, value in sample.items()}
@@ -103,14 +114,16 @@ def _from_webdataset(fields: Mapping[str, object], rules: RowRules, max_pixels: 
     pictures = {name: value for name, value in members.items() if names_image(name) or _is_decoded(value)}
     others = {name: value for name, value in members.items() if name not in pictures and not isinstance(value, bytes)}
     used = [RowImage(where=name, name=name) for name in pictures]
+    named = frozenset[str]() if rules.field_map is None else rules.field_map.fields
     try:
-        refuse_unused_images(others, used, metadata_fields=rules.metadata_fields | {TEXT_EXTENSION, JSON_EXTENSION})
+        known = rules.metadata_fields | named | {TEXT_EXTENSION, JSON_EXTENSION}
+        refuse_unused_images(others, used, metadata_fields=known)
     except RowError as error:
         raise RowError(f"sample {key!r}: {error}") from error
     stored = {name: _stored(key, name, value) for name, value in members.items()}
     if all(isinstance(value, bytes) for value in pictures.values()):
-        return page_from_members(key, stored)
-    page = page_from_members(key, stored | {name: _STAND_IN + name.encode() for name in pictures})
+        return page_from_members(key, stored, rules=rules)
+    page = page_from_members(key, stored | {name: _STAND_IN + name.encode() for name in pictures}, rules=rules)
     found = [pictures.get(data.removeprefix(_STAND_IN).decode(errors="replace"), data) for data in page.images]
     images = tuple(_pixels(f"sample {key!r}", image, max_pixels) for image in found)
     return DecodedPage(key=key, images=images, segments=page.segments, meta=page.meta)
@@ -125,7 +138,7 @@ def _stored(key: str, name: str, value: object) -> bytes:
     """The bytes that a decoded member came from; none of an object that no page has."""
     if isinstance(value, bytes):
         return value
-    if name not in (TEXT_EXTENSION, JSON_EXTENSION) and not isinstance(value, str):
+    if name not in (TEXT_EXTENSION, JSON_EXTENSION) and not isinstance(value, str | Mapping | list):
         return b""
     try:
         return (value if isinstance(value, str) else json.dumps(value)).encode()

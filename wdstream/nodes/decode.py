@@ -8,7 +8,8 @@ from wdstream.nodes.mapper import Map, OnError
 from wdstream.nodes.node import Node, is_count
 from wdstream.pixels.decode import decode_image
 from wdstream.records import MAX_PIXELS, DecodedPage, Pixels
-from wdstream.text.row_forms import DEFAULT_RULES, RowRules
+from wdstream.text.maps.field_map import FieldMap, MapText
+from wdstream.text.row_forms import DEFAULT_RULES, RowRules, rules_with_map
 
 
 class Decode(Map[object, DecodedPage]):
@@ -18,6 +19,8 @@ class Decode(Map[object, DecodedPage]):
         source: any node.
         max_pixels: images with more are refused.
         rules: how rows are read: another placeholder, fields that are metadata.
+        map: which field or part is what (as_page.py).
+        preset: the name of a layout.
         workers: see Map.
         on_error: see Map.
         max_skipped: see Map.
@@ -29,6 +32,8 @@ class Decode(Map[object, DecodedPage]):
         *,
         max_pixels: int = MAX_PIXELS,
         rules: RowRules = DEFAULT_RULES,
+        map: FieldMap | MapText | None = None,
+        preset: str | None = None,
         workers: int = 0,
         on_error: OnError = "raise",
         max_skipped: int | None = None,
@@ -37,7 +42,7 @@ class Decode(Map[object, DecodedPage]):
             raise ValueError(f"Decode: max_pixels={max_pixels!r}, expected 1 or more")
         if not isinstance(rules, RowRules):
             raise TypeError(f"Decode: rules={rules!r:.80}, expected RowRules(...)")
-        function = partial(decode_page, max_pixels=max_pixels, rules=rules)
+        function = partial(decode_page, max_pixels=max_pixels, rules=rules_with_map(rules, map, preset))
         super().__init__(source, function, workers=workers, on_error=on_error, max_skipped=max_skipped)
 
 

@@ -5,12 +5,13 @@ its shards of each epoch ──► ReadTars ► Shuffle ► page, measured ► P
 A page is called by its shard's name and its key in there: `00017.tar/page-3`.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, overload
 
 import numpy as np
-from pydantic import ConfigDict, PositiveInt
+from pydantic import ConfigDict, InstanceOf, PositiveInt
 
 from wdstream.errors import PageError, ShardError, UnfitError
 from wdstream.families.base import Family
@@ -28,10 +29,14 @@ from wdstream.plan.settings import PackSettings
 from wdstream.raw.tars.samples import RawSample
 from wdstream.records import Failure, Page
 from wdstream.shards.layout import KeyRule, prefixed_key
+from wdstream.shards.samples.told import reading_of_sample
+from wdstream.text.maps.readings import RowReadings
+from wdstream.text.row_forms import DEFAULT_RULES, RowRules
 from wdstream.tiling.plugin import LoadedTiling
 from wdstream.tiling.policy import TilingPolicy
 
 ENDLESS = 1 << 62
+_log = logging.getLogger("wdstream")
 
 
 class LaneSettings(PackSettings):
@@ -51,13 +56,16 @@ class LaneSettings(PackSettings):
     """Pages of a lane that are shuffled together, in memory likewise."""
     key_rule: KeyRule = "webdataset"
     """Where a key ends, see ReadTars."""
+    rules: InstanceOf[RowRules] = DEFAULT_RULES
+    """How samples are read: a map, fields that are metadata."""
     downscale: bool = False
     """Shrink the images of pages that are too long for a pack, rather than leave them out."""
 
     @property
     def packing(self) -> list[object]:
-        """As of PackSettings, and what becomes of pages that are too long."""
-        return [*super().packing, self.downscale]
+        """As of PackSettings, what becomes of pages that are too long, and the map of samples, if there is one."""
+        field_map = self.rules.field_map
+        return [*super().packing, self.downscale, *([str(field_map)] if field_map is not None else [])]
 
     @property
     def limits(self) -> LengthLimits:
@@ -139,6 +147,7 @@ class Lane:
         self._measurer = measure
         self._open_stream = open_stream
         self._opened = self._measured = self._fitted = 0
+        self._readings = RowReadings() if number == 0 else None  # until they are told
         self.left_out = LeftOut()
         self._shards = LaneShards(urls, lane=number, lanes=settings.lanes, seed=settings.seed, epochs=settings.epochs)
         samples = Shuffle(
@@ -163,7 +172,12 @@ class Lane:
 
     def next_pack(self) -> tuple[MeasuredPage, ...]:
         """The pages of the next pack; none after the last epoch."""
-        return tuple(next(self._packs, ()))
+        pack = tuple(next(self._packs, ()))
+        if self._readings is not None:
+            for line in self._readings.lines():
+                _log.info("the first samples: %s", line)
+            self._readings = None
+        return pack
 
     def take_left_out(self) -> LeftOut:
         """What was passed over since the last time."""
@@ -194,9 +208,13 @@ class Lane:
         self._measured = self._opened
         key = prefixed_key(self._names[sample.url], sample.key)  # many tools count keys again in every tar
         try:
-            page = as_page(sample._replace(key=key))
+            page = as_page(sample._replace(key=key), rules=self._settings.rules)
             assert isinstance(page, Page), "the members of a tar are bytes"
             measured = self._measurer(page)
+            if self._readings is not None:
+                self._readings.add(
+                    self._names[sample.url], reading_of_sample(key, sample.members, self._settings.rules)
+                )
         except PageError as error:
             left_out = self.left_out.unfit if isinstance(error, UnfitError) else self.left_out.bad
             left_out.append(Failure(key=key, sample=-1, reason=str(error)))

@@ -15,7 +15,7 @@ from wdstream.raw.images import read_file, store_image
 from wdstream.raw.reading import lines_digest, note_line
 from wdstream.raw.row_files import is_image_file, resolve_image
 from wdstream.raw.settings import RawSettings
-from wdstream.raw.source import PageRange, RawFile, RowReading, Source, StoredImage, StoredPage, require_text
+from wdstream.raw.source import PageRange, RawFile, Source, StoredImage, StoredPage, require_text
 from wdstream.records import Page, TextSegment
 from wdstream.text.characters import replace_surrogates
 from wdstream.text.maps.field_map import FieldMap
@@ -128,8 +128,7 @@ class RowPages:
             },
         )
         extensions, sizes = (tuple(image.extension for image in images), tuple(image.size for image in images))
-        reading = RowReading(how=row.how, unused=row.unused, has_more_answers=row.num_answers > 1)
-        return StoredPage(page=page, extensions=extensions, sizes=sizes, reading=reading)
+        return StoredPage(page=page, extensions=extensions, sizes=sizes, reading=row.reading)
 
     def _declared(self, row: Row) -> dict[str, object]:
         """Which fields of a row without an image are metadata by the settings: whoever reads it would refuse it."""

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol
 from wdstream.errors import SourceError
 from wdstream.raw.settings import RawSettings
 from wdstream.records import ImageSegment, Page, Size, TextSegment
+from wdstream.text.maps.readings import RowReading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,21 +84,6 @@ class StoredImage:
     data: bytes
     extension: str
     size: Size
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowReading:
-    """What is to be told of how a row was read.
-
-    Attributes:
-        how: which field was read as what.
-        unused: fields that became metadata because they are of no other use.
-        has_more_answers: whether its question has answers that are not used.
-    """
-
-    how: str = ""
-    unused: tuple[str, ...] = ()
-    has_more_answers: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,7 @@ class _PrintableRecord(logging.LogRecord):
 
 
 def show_log() -> None:
-    """Print the package's warnings on standard error; these and all other logs as `PrintableConsole` would.
+    """Print the package's log on standard error; these and all other logs as `PrintableConsole` would.
 
     Once, however often called. For commands: a program that uses the package has its own logging.
     """
@@ -52,3 +52,4 @@ def show_log() -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(_PrintableFormatter("%(message)s"))
         log.addHandler(handler)
+        log.setLevel(logging.INFO)

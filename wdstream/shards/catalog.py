@@ -86,6 +86,7 @@ class Catalog:
         columns: by name, which is that of the file without `.npy`.
         metadata: which metadata of the pages are columns.
         split: the rule by which pages are held out; None where none are.
+        field_map: which part of a sample is what, as text; empty where none was given.
     """
 
     shards: tuple[ShardEntry, ...]
@@ -94,6 +95,7 @@ class Catalog:
     columns: Mapping[str, ColumnEntry] = field(default_factory=dict)
     metadata: MetadataList = _NO_METADATA
     split: HoldOutRule | None = None
+    field_map: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -101,6 +103,8 @@ class Catalog:
         digest = hashlib.blake2b(f"index {_CONTENT_VERSION}".encode(), digest_size=16)
         for shard in self.shards:
             digest.update(f"\n{shard.digest} {shard.name}".encode())
+        if self.field_map:
+            digest.update(f"\nmap {self.field_map}".encode())
         return digest.hexdigest()
 
     def column_shapes(self) -> dict[str, tuple[DType, int]]:
@@ -136,6 +140,7 @@ class Catalog:
         }
         if self.split is not None:  # an index without one is as it always was
             value["split"] = self.split.to_json()
+        value |= {"field_map": self.field_map} if self.field_map else {}
         return json.dumps(value | {"digest": _digest(value)}, indent=1).encode() + b"\n"
 
 
@@ -204,6 +209,7 @@ def _catalog(value: Mapping[str, Any]) -> Catalog:
         columns={str(name): ColumnEntry(**entry) for name, entry in value.get("columns", {}).items()},
         metadata=_metadata(value.get("metadata", {"columns": {}, "left_out": {}, "unread": len(value["shards"])})),
         split=HoldOutRule.from_json(value["split"]) if "split" in value else None,
+        field_map=str(value.get("field_map", "")),
     )
 
 

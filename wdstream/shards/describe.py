@@ -35,6 +35,7 @@ from wdstream.shards.tar_header import BLOCK_SIZE, ZERO_BLOCK, refuse_rest, walk
 from wdstream.shards.writer import MetaBuilder, SampleEntry
 from wdstream.storage.compression import MAGIC_BYTES, compression_of
 from wdstream.storage.local import read_exactly
+from wdstream.text.row_forms import DEFAULT_RULES, RowRules
 
 ImageSize = Callable[[bytes], Size]  # an image's bytes -> (width, height) after EXIF; raises PageError
 MAX_LISTED = 50
@@ -51,11 +52,13 @@ class TarRules:
         keys: where a key ends: at the first dot of the basename, as webdataset has it, or at the last one ("dotted").
         prefix_keys: put the name of the tar and a slash before each key, so that equal keys of two tars differ.
         skip_bad: leave out samples whose names are at fault, rather than refuse their tar.
+        rows: how samples are read; with their map, if there is one.
     """
 
     keys: KeyRule = "webdataset"
     prefix_keys: bool = False
     skip_bad: bool = False
+    rows: RowRules = DEFAULT_RULES
 
     def key(self, tar_name: str, key: str) -> str:
         """The key of a sample of the tar, in the index."""
@@ -131,7 +134,7 @@ def describe_tar(
         builder = MetaBuilder()
         for span in spans:
             key = rules.key(tar.name, span.key)
-            _describe_sample(builder, descriptor, span, key, image_size, rules.keys, (left_out or {}).get(key, ""))
+            _describe_sample(builder, descriptor, span, key, image_size, rules, (left_out or {}).get(key, ""))
     except (ShardError, OSError) as error:
         raise ShardError(f"{tar}: {error}") from error
     finally:
@@ -161,7 +164,7 @@ def _describe_sample(
     span: SampleSpan,
     key: str,
     image_size: ImageSize,
-    rule: KeyRule,
+    rules: TarRules,
     why_left_out: str,
 ) -> None:
     """Add a sample, or the reason why it is left out."""
@@ -169,7 +172,7 @@ def _describe_sample(
         if span.fault or why_left_out:
             raise PageError(span.fault or why_left_out)
         data = read_exactly(descriptor, span.offset, span.end - span.offset)
-        page = page_from_members(key, split_sample(data, rule)[1])
+        page = page_from_members(key, split_sample(data, rules.keys)[1], rules=rules.rows)
         entry = SampleEntry.of(page, [image_size(image) for image in page.images])
     except PageError as error:
         builder.failures.append(SampleFailure(key=key, reason=str(error)))

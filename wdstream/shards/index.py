@@ -216,7 +216,7 @@ def merge_index(folder: Path, hold_out: HoldOut | None = None) -> IndexReport:
         )
     refuse_duplicates(folder, found.entries, found.hashes)
     held_out = documents.finish()
-    catalog = found.catalog(documents.rule)
+    catalog = found.catalog(documents.rule, read_map(folder))
     notes = before.changes(catalog)
     is_new = not before.is_current(catalog)
     rows = None if documents.rule is None else documents.column
@@ -261,7 +261,7 @@ class _FoundShards:
         documents.add(tar.name, meta)
         self._num_images += meta.num_images
 
-    def catalog(self, split: HoldOutRule | None) -> Catalog:
+    def catalog(self, split: HoldOutRule | None, field_map: str) -> Catalog:
         """Of all of them, without columns."""
         return Catalog(
             shards=tuple(self.entries),
@@ -269,7 +269,18 @@ class _FoundShards:
             num_images=self._num_images,
             metadata=self.metadata.listed(),
             split=split,
+            field_map=field_map,
         )
+
+
+MAP_FILE = "map.txt"
+"""Of an index: the map of its samples, there before the first of them is described by it."""
+
+
+def read_map(folder: Path) -> str:
+    """The map by which the tars of a folder are described; empty where there is none."""
+    path = folder / INDEX_FOLDER / MAP_FILE
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
 def shards_in(folder: Path) -> list[Path]:

@@ -19,8 +19,9 @@ from wdstream.errors import RowError
 from wdstream.records import ImageSegment, Page, Segment, TextSegment
 from wdstream.shards.layout import IMAGE_EXTENSIONS, JSON_EXTENSION, TEXT_EXTENSION
 from wdstream.shards.parts import SampleParts, refuse_images_elsewhere, sort_parts
-from wdstream.text.characters import normalise_text
-from wdstream.text.image_names import are_one_name, is_image_name
+from wdstream.shards.samples.mapped import mapped_page
+from wdstream.shards.samples.parts_read import held_images, read_json, text_of_part
+from wdstream.text.image_names import is_image_name
 from wdstream.text.maps.forms import IMAGE_FIELDS
 from wdstream.text.messages import (
     content_from_segments,
@@ -36,9 +37,8 @@ from wdstream.text.row_fields import (
     refuse_image_text,
     refuse_images_in_text,
     refuse_unused_images,
-    unambiguous,
 )
-from wdstream.text.row_forms import read_row
+from wdstream.text.row_forms import DEFAULT_RULES, RowRules, read_row
 from wdstream.text.row_images import RowImage, images_of_value
 
 CONTENT = "content"
@@ -49,26 +49,31 @@ _DOTTED = "rename it, or let keys end at the last dot (wdstream index --key dott
 _TEXTS = "text is in txt, or in json as 'text', 'caption', 'content', 'messages' or 'conversations'"
 
 
-def page_from_members(key: str, members: Mapping[str, bytes], *, text_chars: int | None = None) -> Page:
+def page_from_members(
+    key: str, members: Mapping[str, bytes], *, text_chars: int | None = None, rules: RowRules = DEFAULT_RULES
+) -> Page:
     """The page of one sample.
 
     Args:
         key: the sample's key.
         members: extension to bytes; parts that are neither images, text nor json are left alone.
         text_chars: characters of its text, where an index says so: indexes of before have texts as they are in the tar.
+        rules: how rows are read; their map, if they have one, says which part is what.
 
     Raises:
         RowError: the members are neither a page nor a row; text, json and images do not belong together; or one of them
             is, holds or names an image that would not be used.
     """
+    if rules.field_map is not None:
+        return mapped_page(key, members, rules).page
     parts = sort_parts(members)
-    meta = _read_json(key, members)
+    meta = read_json(key, members)
     is_own = is_row_of_ours(meta or {}) and not parts.others
     if TEXT_EXTENSION in members:
         return _page(key, members, parts, meta or {}, text_chars, is_own=is_own)
     try:
         if meta is not None:
-            return _row(key, members, parts, meta, is_own=is_own)
+            return _row(key, members, parts, meta, rules, is_own=is_own)
     except RowError as error:
         raise RowError(f"row {key!r}: {error.reason}") from error
     if not parts.images:
@@ -128,7 +133,7 @@ def _page(
     """A page: one image at most, and `txt`."""
     if parts.are_numbered or len(parts.images) > 1:
         raise _several_images(key, members)
-    text = _text(key, members[TEXT_EXTENSION], text_chars, is_own=is_own)
+    text = text_of_part(key, members[TEXT_EXTENSION], text_chars, is_own=is_own)
     if not is_own or not parts.images:
         try:
             _refuse_lost_images(members, parts, meta, [text], is_own=is_own)
@@ -139,23 +144,15 @@ def _page(
     return Page(key=key, images=tuple(members[name] for name in parts.images), segments=tuple(segments), meta=meta)
 
 
-def _text(key: str, data: bytes, text_chars: int | None, *, is_own: bool) -> str:
-    """The text of a page."""
-    try:
-        stored = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise RowError(f"sample {key!r}: its text is not UTF-8: {error}") from error
-    num_nul = stored.count("\0")
-    if not is_own and num_nul * 8 >= len(stored) > 0:
-        raise RowError(
-            f"sample {key!r}: {num_nul} of the {len(stored)} characters of its text are NUL, as in UTF-16: write it as "
-            "UTF-8"
-        )
-    text = stored if is_own else normalise_text(stored)
-    return stored if text_chars is not None and len(text) != text_chars == len(stored) else text
-
-
-def _row(key: str, members: Mapping[str, bytes], parts: SampleParts, row: dict[str, object], *, is_own: bool) -> Page:
+def _row(
+    key: str,
+    members: Mapping[str, bytes],
+    parts: SampleParts,
+    row: dict[str, object],
+    rules: RowRules,
+    *,
+    is_own: bool,
+) -> Page:
     """A row: as we store it, or in any other form that rows have."""
     segments = _stored_segments(row, parts)
     if segments is not None:
@@ -166,14 +163,14 @@ def _row(key: str, members: Mapping[str, bytes], parts: SampleParts, row: dict[s
         return Page(key=key, images=tuple(members[name] for name in parts.images), segments=segments, meta=meta)
     held = [RowImage(where=name, name=f"{key.rpartition('/')[2]}.{name}", data=members[name]) for name in parts.images]
     try:
-        read = read_row(row, held=held if parts.has_order else ())
+        read = read_row(row, rules, held=held if parts.has_order else ())
     except RowError as error:
         if parts.has_order:
             raise
         raise RowError(
             f"nothing says which of the images {sorted(parts.images)} comes first: {error.reason}"
         ) from error
-    images = _held_images(read.images, held)
+    images = held_images(read.images, held)
     if len(images) != len(held):
         raise RowError(
             f"{len(images)} images are used of {len(held)} that the sample holds, {sorted(parts.images)}: number them "
@@ -196,25 +193,6 @@ def _stored_segments(row: Mapping[str, object], parts: SampleParts) -> tuple[Seg
         return None  # read as a row of others, whose reader names what is wrong
     num_images = sum(isinstance(segment, ImageSegment) for segment in segments)
     return segments if num_images == len(parts.images) and parts.has_order else None
-
-
-def _held_images(images: Sequence[RowImage], held: Sequence[RowImage]) -> list[bytes]:
-    """The bytes of a row's images, which are parts of its sample: those that it names, by their name."""
-    if len(images) == len(held) == 1:
-        if images[0].data not in (None, held[0].data):
-            raise RowError(f"{images[0].where} holds an image, and the part {held[0].where!r} is another: keep one")
-        return [_bytes_of(held[0])]
-    found: list[bytes] = []
-    for image in images:
-        named = [part for part in held if any(are_one_name(image.name, name) for name in (part.name, part.where))]
-        if image.data is None and len(named) != 1:
-            raise RowError(f"{image.where} names {image.name!r}, which is not a part of the sample")
-        found.append(_bytes_of(named[0] if image.data is None else image))
-    return found
-
-
-def _bytes_of(image: RowImage) -> bytes:
-    return image.data or b""
 
 
 def _refuse_lost_images(
@@ -308,23 +286,6 @@ def _is_page(segments: Sequence[Segment]) -> bool:
     if isinstance(last, ImageSegment):
         return len(segments) == 1
     return isinstance(last, TextSegment) and last.is_supervised and bool(last.text)
-
-
-def _read_json(key: str, members: Mapping[str, bytes]) -> dict[str, object] | None:
-    """The object in a sample's json; None where there is none, or null. Next to `txt`, a list is metadata as it is."""
-    if JSON_EXTENSION not in members:
-        return None
-    try:
-        value: object = json.loads(members[JSON_EXTENSION], object_pairs_hook=unambiguous)
-    except (ValueError, RecursionError) as error:
-        raise RowError(f"sample {key!r}: its json cannot be read: {error}") from error
-    if value is None:
-        return None
-    if not isinstance(value, dict) and TEXT_EXTENSION in members:
-        return {JSON_EXTENSION: value}
-    if not isinstance(value, dict):
-        raise RowError(f"sample {key!r}: its json holds a {type(value).__name__}, an object expected")
-    return value
 
 
 def _write_json(key: str, value: Mapping[str, object]) -> bytes:

@@ -18,6 +18,7 @@ from wdstream.shards.meta import hash_key, indexed_key, split_indexed
 from wdstream.shards.page_members import page_from_members
 from wdstream.shards.tar_header import walk
 from wdstream.storage.local import ByteRange, Storage, file_error
+from wdstream.text.row_forms import DEFAULT_RULES, rules_with_map
 
 
 class Shards:
@@ -29,6 +30,7 @@ class Shards:
         fingerprint: 32 hexadecimal digits of the content, wherever it is.
         shard_names: file name of each shard, in order of rows.
         shard_starts: int64 (shards,), first row of each shard.
+        rules: how samples are read: by the map of the index, if it has one.
         metadata: columns of the pages' metadata by name; `metadata[name][rows]` is masked where a page lacks it.
 
     The other columns are checked against `index.json` when they are first used; one that is not what was written is a
@@ -51,6 +53,7 @@ class Shards:
         self.fingerprint = catalog.fingerprint
         self.shard_names = tuple(shard.name for shard in catalog.shards)
         self.shard_starts = np.cumsum([0] + [shard.samples for shard in catalog.shards], dtype=np.int64)[:-1]
+        self.rules = rules_with_map(DEFAULT_RULES, catalog.field_map)
         self.metadata: Mapping[str, MetadataColumn] = self._files.metadata()
         self._storage = self._files.storage if storage is None else storage
         self._checked: set[int] = set()  # shards whose size was compared with the index

@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from wdstream.errors import ShardError, ShardIndexError
-from wdstream.shards.catalog import INDEX_FOLDER
+from wdstream.errors import ConfigError, ShardError, ShardIndexError
+from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON
 from wdstream.shards.changed import NOTHING_KNOWN, KnownShards, describe_changed
 from wdstream.shards.describe import PLAIN_TAR, ImageSize, TarRules, describe_all, describe_tar, listed
-from wdstream.shards.index import IndexReport, merge_index, shards_in
+from wdstream.shards.index import MAP_FILE, IndexReport, merge_index, read_map, shards_in
 from wdstream.shards.layout import TAR_SUFFIX, ShardPaths, prefixed_key
 from wdstream.shards.meta import ShardEntry, ShardMeta, load_complete
 from wdstream.shards.repeated import RepeatedKey, describe_repeated, find_repeated, plain_hashes
+from wdstream.storage.atomic import write_file
 from wdstream.storage.compression import COMPRESSED_SUFFIXES
 from wdstream.storage.json_lines import write_lines
+from wdstream.text.row_forms import rules_with_map
 
 OnBytes = Callable[[int, int], None]  # (bytes of tar done, bytes of tar in total)
 LEFT_OUT = "left_out.jsonl"
@@ -58,6 +60,8 @@ def index_shards(
         ShardIndexError: when there is no tar, or no sample with text.
     """
     elsewhere = tuple(_not_read(folder))
+    rules, is_other_map = _with_map(folder, rules, rebuild=rebuild)
+    accept_changed = accept_changed or is_other_map
     known = NOTHING_KNOWN if accept_changed else KnownShards.read(folder, recorded or {})
     todo = [tar for tar in shards_in(folder) if tar.is_file() and (rebuild or not _fits(tar, rules, known))]
     broken: dict[str, str] = {}
@@ -87,6 +91,29 @@ def index_shards(
     report = replace(report, skipped=tuple(sorted(skipped.items())))
     _write_left_out(report)
     return report
+
+
+def _with_map(folder: Path, rules: TarRules, *, rebuild: bool) -> tuple[TarRules, bool]:
+    """The rules with the map that the folder's index has, where none is given; and whether it is another one now.
+
+    Raises:
+        ConfigError: it is another one, and the tars are not to be read again.
+    """
+    before, given = read_map(folder), rules.rows.field_map
+    if given is None:
+        return (replace(rules, rows=rules_with_map(rules.rows, before)) if before else rules), False
+    if str(given) == before:
+        return rules, False
+    is_described = any(ShardPaths.of(tar).meta.exists() for tar in shards_in(folder))
+    if is_described and not rebuild:
+        was = f"by the map {before}" if before else "without a map"
+        raise ConfigError(f"{folder} was indexed {was}, not by {given}: give --rebuild, which reads all tars again")
+    for tar in shards_in(folder):
+        ShardPaths.of(tar).meta.unlink(missing_ok=True)  # first: what is there after a kill is by the map that is there
+    (folder / INDEX_FOLDER).mkdir(exist_ok=True)
+    (folder / INDEX_FOLDER / INDEX_JSON).unlink(missing_ok=True)  # of other texts, as long as these are not described
+    write_file(folder / INDEX_FOLDER / MAP_FILE, f"{given}\n".encode())
+    return rules, True
 
 
 def _fits(tar: Path, rules: TarRules, known: KnownShards) -> bool:

@@ -24,7 +24,7 @@ from typing import Literal
 from wdstream.errors import RowError
 from wdstream.records import Segment, TextSegment
 from wdstream.text.image_names import are_one_name, is_image_name, is_link
-from wdstream.text.maps.field_map import FieldMap, Taken
+from wdstream.text.maps.field_map import FieldMap, MapText, Taken
 from wdstream.text.maps.forms import (
     ALL_IMAGE_FIELDS,
     CAPTION_FIELDS,
@@ -39,6 +39,7 @@ from wdstream.text.maps.forms import (
     how_read,
 )
 from wdstream.text.maps.layouts import layout_of
+from wdstream.text.maps.readings import RowReading
 from wdstream.text.messages import ChatLoss, segments_from_content, segments_from_messages
 from wdstream.text.placeholders import split_text
 from wdstream.text.row_fields import (
@@ -87,6 +88,16 @@ class RowRules:
 DEFAULT_RULES = RowRules()
 
 
+def rules_with_map(rules: RowRules, given: FieldMap | MapText | None, preset: str | None = None) -> RowRules:
+    """The same rules with a map, where one is given.
+
+    Raises:
+        ConfigError: it is no map, or there is no such preset.
+    """
+    field_map = FieldMap.chosen(given, preset)
+    return rules if field_map is None else replace(rules, field_map=field_map)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """A row, its images not yet read.
@@ -106,6 +117,11 @@ class Row:
     how: str = ""
     unused: tuple[str, ...] = ()
     num_answers: int = 1
+
+    @property
+    def reading(self) -> RowReading:
+        """What reports say of it."""
+        return RowReading(how=self.how, unused=self.unused, has_more_answers=self.num_answers > 1)
 
 
 def read_row(row: Mapping[str, object], rules: RowRules = DEFAULT_RULES, *, held: Sequence[RowImage] = ()) -> Row:
@@ -134,8 +150,14 @@ def _layout_by_lists(fields: Mapping[str, object]) -> str | None:
     return None if name is None or any(_forms(fields, has_images=True)) else name
 
 
-def read_taken(taken: Taken, rules: RowRules, *, held: Sequence[RowImage] = ()) -> Row:
+def read_taken(taken: Taken, rules: RowRules, *, held: Sequence[RowImage] = (), brings_images: bool = False) -> Row:
     """Read a row of which a map took the parts; what the map says nothing about is found as usual.
+
+    Args:
+        taken: the parts.
+        rules: how, with the map.
+        held: as in `read_row`.
+        brings_images: whether the images are parts of a sample, so that names of others say where they are from.
 
     Raises:
         RowError: as `read_row`.
@@ -150,13 +172,20 @@ def read_taken(taken: Taken, rules: RowRules, *, held: Sequence[RowImage] = ()) 
     found = {field: value for field, value in found.items() if field not in taken.fields}
     rest = {field: value for field, value in taken.rest.items() if field not in found}
     rules = replace(rules, metadata_fields=rules.metadata_fields | taken.metadata)
-    row = _read({**found, **taken.fields}, rest, rules, held)
+    row = _read({**found, **taken.fields}, rest, rules, held, brings_images=brings_images)
     unused = tuple(field for field in row.unused if field not in taken.metadata)
     meta = {f: v for f, v in row.meta.items() if field_map.rest == "keep" or f in taken.metadata}
     return replace(row, meta=meta, unused=unused, how=f"{field_map.preset}: {taken.how}".removeprefix(": "))
 
 
-def _read(present: Mapping[str, object], rest: Mapping[str, object], rules: RowRules, held: Sequence[RowImage]) -> Row:
+def _read(
+    present: Mapping[str, object],
+    rest: Mapping[str, object],
+    rules: RowRules,
+    held: Sequence[RowImage],
+    *,
+    brings_images: bool = False,
+) -> Row:
     """A row of fields without nulls; those of `rest` are metadata, or refused."""
     fields = {field: value for field, value in present.items() if field not in rules.metadata_fields}
     image_fields, images = _row_images(fields, rules)
@@ -176,7 +205,7 @@ def _read(present: Mapping[str, object], rest: Mapping[str, object], rules: RowR
         chosen,
         metadata_fields=rules.metadata_fields,
         is_image_file=rules.is_image_file,
-        names_are_metadata=bool(held),
+        names_are_metadata=bool(held) or brings_images,
     )
     unused = tuple(field for field in meta if field not in rules.metadata_fields)
     how = how_read(form, image_fields)

@@ -25,11 +25,13 @@ class CheckedIndex:
         shards: as listed; empty where there is no index that can be read.
         columns: those that are whole, by name.
         findings: what is wrong with it.
+        field_map: by which its samples are read, as text.
     """
 
     shards: tuple[ShardEntry, ...] = ()
     columns: dict[str, NDArray[np.generic]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    field_map: str = ""
 
     def rows_of(self, shard: int) -> dict[str, NDArray[np.generic]] | None:
         """The rows of one shard in the columns that every index has; None where one of those is damaged."""
@@ -59,7 +61,7 @@ def check_index(path: Path | str) -> CheckedIndex:
     except ShardError as error:
         checked.findings.append(Finding(kind=_kind_of(error, "index"), file=json_file, what=str(error)))
         return checked
-    checked.shards = files.catalog.shards
+    checked.shards, checked.field_map = files.catalog.shards, files.catalog.field_map
     if files.storage.read_file(json_file) != files.catalog.to_json():
         what = "says what it should, but its bytes are not those that were written"
         checked.findings.append(Finding(kind="index", file=json_file, what=what))

@@ -69,7 +69,15 @@ def _tasks(
     for number, entry in enumerate(index.shards):
         tokens = None if column is None else index.tokens_of(number, column)
         rows = index.rows_of(number)
-        yield TarTask(path=path, name=entry.name, entry=entry, rows=rows, tokens=tokens, options=options)
+        yield TarTask(
+            path=path,
+            name=entry.name,
+            entry=entry,
+            rows=rows,
+            tokens=tokens,
+            options=options,
+            field_map=index.field_map,
+        )
     for name in unlisted:
         yield TarTask(path=path, name=name, entry=None, rows=None, tokens=None, options=options)
 

@@ -22,6 +22,7 @@ from wdstream.shards.tar_header import BLOCK_SIZE, ZERO_BLOCK, Member, refuse_re
 from wdstream.shards.writer import SampleEntry
 from wdstream.storage.local import ByteRange, Storage, read_local
 from wdstream.storage.remote import open_storage
+from wdstream.text.row_forms import DEFAULT_RULES, rules_with_map
 from wdstream.text.script import script_of
 from wdstream.verify.findings import Finding, ReadCounts
 from wdstream.verify.options import VerifyOptions
@@ -43,6 +44,7 @@ class TarTask:
         rows: its rows of the index's columns; None where they are damaged, or there are none.
         tokens: (n,) tokens of each sample, to be counted again; None to leave that out.
         options: what to look at.
+        field_map: by which its samples are read, as text.
     """
 
     path: str
@@ -51,6 +53,7 @@ class TarTask:
     rows: Rows | None
     tokens: NDArray[np.int32] | None
     options: VerifyOptions
+    field_map: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,6 +88,7 @@ class _TarCheck:
     def __init__(self, task: TarTask) -> None:
         self.result = TarResult(name=task.name)
         self._task = task
+        self._rules = rules_with_map(DEFAULT_RULES, task.field_map)
         self._storage: Storage = open_storage(task.path)
         self._meta: ShardMeta | None = None
 
@@ -217,7 +221,7 @@ class _TarCheck:
                 continue
             try:
                 key, members = split_indexed(data, self._task.name, key_hash)
-                page = page_from_members(key, members)
+                page = page_from_members(key, members, rules=self._rules)
             except (ShardError, PageError) as error:
                 self._find("sample", str(error), key=self._key_of_row(row))
                 continue
@@ -237,7 +241,7 @@ class _TarCheck:
                 extension: data[member.data_offset - span.offset :][: member.size]
                 for extension, member in span.members.items()
             }
-            page = page_from_members(span.key, members)
+            page = page_from_members(span.key, members, rules=self._rules)
         except PageError as error:
             self._find("sample", str(error), key=span.key)
             return

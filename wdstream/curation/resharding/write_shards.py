@@ -20,13 +20,15 @@ from wdstream.make_shards.jobs import shard_name
 from wdstream.records import Ints, Page
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION, is_image
 from wdstream.shards.meta import ShardEntry, is_complete
-from wdstream.shards.page_members import page_from_members
+from wdstream.shards.page_members import members_from_page, page_from_members
 from wdstream.shards.parts import sort_parts
 from wdstream.shards.reader import Shards, name_of_row
 from wdstream.shards.tar_header import RECORD_SIZE
 from wdstream.shards.writer import SampleEntry, ShardWriter
+from wdstream.text.image_names import image_format
 
 _ROWS_AT_ONCE = 64
+_SHORT_NAMES = {"jpeg": "jpg", "tiff": "tif"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +151,9 @@ def _add_rows(writer: ShardWriter, task: ShardTask, source: int, rows: list[int]
             if isinstance(sample, PageError):
                 raise sample
             key, members = sample
-            page = page_from_members(key, members, text_chars=int(shards.text_chars[row]))
+            page = page_from_members(key, members, text_chars=int(shards.text_chars[row]), rules=shards.rules)
+            if shards.rules.field_map is not None:  # from here on nobody has to know the map
+                members = _own_members(page)
             entry = SampleEntry.of(page, _sizes(shards, row))
             if form is not None:
                 members = filled(page, members)
@@ -160,6 +164,12 @@ def _add_rows(writer: ShardWriter, task: ShardTask, source: int, rows: list[int]
                 f"{shards.path}: the page {name_of_row(shards, row)!r} cannot be copied: {error}; mend it "
                 "(`wdstream verify` finds all such pages), or leave it out with --exclude-list"
             ) from error
+
+
+def _own_members(page: Page) -> dict[str, bytes]:
+    """The members of a page in the form of make-shards."""
+    formats = [(image_format(image) or "unknown").lower() for image in page.images]
+    return members_from_page(page, [_SHORT_NAMES.get(name, name) for name in formats])
 
 
 def filled(page: Page, members: dict[str, bytes]) -> dict[str, bytes]:

@@ -167,6 +167,12 @@ class FieldMap:
         return any(role in self.roles for role in TEXT_ROLES)
 
     @property
+    def fields(self) -> frozenset[str]:
+        """Fields or parts in which the map may find what it names."""
+        paths = [path for wanted in self.roles.values() for one in wanted for path in one.paths]
+        return frozenset(name for path in paths for name in (str(path.steps[0]), unescaped(path.text)))
+
+    @property
     def has_images(self) -> bool:
         """Whether the map says where images are."""
         return "image" in self.roles

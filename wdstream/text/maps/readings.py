@@ -5,13 +5,28 @@ Reports say so, since nobody named the fields: a wrong guess has to be seen befo
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from wdstream.raw.source import RowReading
 from wdstream.text.characters import short_name
 
 _FILES_SHOWN = 8
 _FIELDS_SHOWN = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowReading:
+    """What is to be told of how a row was read.
+
+    Attributes:
+        how: which field was read as what.
+        unused: fields that became metadata because they are of no other use.
+        has_more_answers: whether its question has answers that are not used.
+    """
+
+    how: str = ""
+    unused: tuple[str, ...] = ()
+    has_more_answers: bool = False
 
 
 class RowReadings:

@@ -7,9 +7,8 @@ import pytest
 
 from wdstream.errors import ConfigError
 from wdstream.make_shards import MakeShardsOptions, make_shards
-from wdstream.make_shards.readings import RowReadings
-from wdstream.raw.source import RowReading
 from wdstream.shards.reader import Shards
+from wdstream.text.maps.readings import RowReading, RowReadings
 
 
 def test_counts_are_summed_and_shown() -> None:

@@ -1,0 +1,85 @@
+"""Samples by a map: which part is what, what is left, and which samples are refused."""
+
+import base64
+import json
+
+import pytest
+
+from wdstream.errors import RowError
+from wdstream.records import ImageSegment, Page, TextSegment
+from wdstream.shards.page_members import page_from_members
+from wdstream.shards.samples.mapped import mapped_page
+from wdstream.text.maps.field_map import MapText
+from wdstream.text.row_forms import DEFAULT_RULES, rules_with_map
+
+PNG, JPG = b"\x89PNG\r\n\x1a\n1", b"\xff\xd8\xff2"
+
+LINK = {"url": "https://a.b/c.jpg"}
+TWO = {"0_jpg": JPG, "1_png": PNG, "txt": b"t"}
+
+
+def sample(json_fields: object = None, **parts: bytes) -> dict[str, bytes]:
+    named = {name.replace("_", "."): data for name, data in parts.items()}
+    return named if json_fields is None else {**named, "json": json.dumps(json_fields).encode()}
+
+
+def read(given: MapText, members: dict[str, bytes]) -> Page:
+    return page_from_members("k", members, rules=rules_with_map(DEFAULT_RULES, given))
+
+
+@pytest.mark.parametrize(
+    ("given", "members", "images", "text", "meta"),
+    [
+        ("image=png,text=json:cap", sample({"cap": "t", "lang": "en"}, png=PNG), (PNG,), "t", {"lang": "en"}),
+        ("image=png,text=cap", sample({"cap": "t"}, png=PNG, txt=b"other"), (PNG,), "t", {}),
+        ("text=json:cap", sample({"cap": "t"}, png=PNG), (PNG,), "t", {}),
+        ("image=scan", sample(scan=PNG, txt=b"a\r\nb"), (PNG,), "a\nb", {}),
+        ("image=right.jpg+left.jpg,text=txt", sample(left_jpg=JPG, right_jpg=PNG, txt=b"t"), (PNG, JPG), "t", {}),
+        ("image=json:b64,text=txt", sample({"b64": base64.b64encode(PNG * 4).decode()}, txt=b"t"), (PNG * 4,), "t", {}),
+        ("image=images,text=txt", sample({"images": ["1.png", "0.jpg"]}, **TWO), (PNG, JPG), "t", {}),
+        ("image=png,text=txt", sample(LINK, png=PNG, txt=b"t"), (PNG,), "t", LINK),
+        (
+            "image=png,text=txt,metadata=jpg+cls",
+            sample(png=PNG, jpg=JPG, txt=b"t", cls=b"3"),
+            (PNG,),
+            "t",
+            {"cls": "3"},
+        ),
+    ],
+)
+def test_samples(
+    given: MapText, members: dict[str, bytes], images: tuple[bytes, ...], text: str, meta: dict[str, object]
+) -> None:
+    page = read(given, members)
+    assert page.images == images
+    assert [segment.text for segment in page.segments if isinstance(segment, TextSegment)] == [text]
+    assert [s.index for s in page.segments if isinstance(s, ImageSegment)] == list(range(len(images)))
+    assert page.meta == meta
+
+
+@pytest.mark.parametrize(
+    ("given", "members", "reason"),
+    [
+        (
+            "image=png,text=txt",
+            sample(png=PNG, jpg=JPG, txt=b"t"),
+            "sample 'k': its images jpg are not used by the map",
+        ),
+        ("image=jp2,text=txt", sample(png=PNG, txt=b"t"), "no jp2 here, which is the image by the map (image=jp2)"),
+        ("text=json:captoin", sample({"caption": "t"}, png=PNG), "near it: json.caption"),
+        ("text=txt", sample(txt=b"t", bin=b"\xff\x00"), "its part 'bin' holds bytes that are not text"),
+        ("image=png,text=json:cap", sample({"cap": "t", "page_image": "x.png"}, png=PNG), "looks like an image"),
+        ("image=images,text=txt", sample({"images": ["9.png"]}, png=PNG, jpg=JPG, txt=b"t"), "which is not a part"),
+    ],
+)
+def test_samples_that_do_not_fit(given: MapText, members: dict[str, bytes], reason: str) -> None:
+    with pytest.raises(RowError) as caught:
+        read(given, members)
+    assert reason in str(caught.value)
+
+
+def test_what_is_told_of_a_sample() -> None:
+    members = sample({"cap": "t", "lang": "en"}, png=PNG, cls=b"3")
+    reading = mapped_page("k", members, rules_with_map(DEFAULT_RULES, "image=png,text=cap")).reading
+    assert reading.how == "image=png, text=json.cap"
+    assert reading.unused == ("lang", "cls")

@@ -1,0 +1,63 @@
+"""What is in the parts of a sample: its json, its text, and the images among them that a row names."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from wdstream.errors import RowError
+from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION
+from wdstream.text.characters import normalise_text
+from wdstream.text.image_names import are_one_name
+from wdstream.text.row_fields import unambiguous
+from wdstream.text.row_images import RowImage
+
+
+def read_json(key: str, members: Mapping[str, bytes]) -> dict[str, object] | None:
+    """The object in a sample's json; None where there is none, or null. Next to `txt`, a list is metadata as it is."""
+    if JSON_EXTENSION not in members:
+        return None
+    try:
+        value: object = json.loads(members[JSON_EXTENSION], object_pairs_hook=unambiguous)
+    except (ValueError, RecursionError) as error:
+        raise RowError(f"sample {key!r}: its json cannot be read: {error}") from error
+    if value is None:
+        return None
+    if not isinstance(value, dict) and TEXT_EXTENSION in members:
+        return {JSON_EXTENSION: value}
+    if not isinstance(value, dict):
+        raise RowError(f"sample {key!r}: its json holds a {type(value).__name__}, an object expected")
+    return value
+
+
+def text_of_part(key: str, data: bytes, text_chars: int | None, *, is_own: bool) -> str:
+    """The text of a page."""
+    try:
+        stored = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RowError(f"sample {key!r}: its text is not UTF-8: {error}") from error
+    num_nul = stored.count("\0")
+    if not is_own and num_nul * 8 >= len(stored) > 0:
+        raise RowError(
+            f"sample {key!r}: {num_nul} of the {len(stored)} characters of its text are NUL, as in UTF-16: write it as "
+            "UTF-8"
+        )
+    text = stored if is_own else normalise_text(stored)
+    return stored if text_chars is not None and len(text) != text_chars == len(stored) else text
+
+
+def held_images(images: Sequence[RowImage], held: Sequence[RowImage]) -> list[bytes]:
+    """The bytes of a row's images, which are parts of its sample: those that it names, by their name."""
+    if len(images) == len(held) == 1:
+        if images[0].data not in (None, held[0].data):
+            raise RowError(f"{images[0].where} holds an image, and the part {held[0].where!r} is another: keep one")
+        return [_bytes_of(held[0])]
+    found: list[bytes] = []
+    for image in images:
+        named = [part for part in held if any(are_one_name(image.name, name) for name in (part.name, part.where))]
+        if image.data is None and len(named) != 1:
+            raise RowError(f"{image.where} names {image.name!r}, which is not a part of the sample")
+        found.append(_bytes_of(named[0] if image.data is None else image))
+    return found
+
+
+def _bytes_of(image: RowImage) -> bytes:
+    return image.data or b""
