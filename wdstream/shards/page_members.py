@@ -20,7 +20,7 @@ from wdstream.records import ImageSegment, Page, Segment, TextSegment
 from wdstream.shards.layout import IMAGE_EXTENSIONS, JSON_EXTENSION, TEXT_EXTENSION
 from wdstream.shards.parts import SampleParts, refuse_images_elsewhere, sort_parts
 from wdstream.shards.samples.mapped import mapped_page
-from wdstream.shards.samples.parts_read import held_images, read_json, text_of_part
+from wdstream.shards.samples.parts_read import held_images, json_of_part, text_of_part
 from wdstream.text.image_names import is_image_name
 from wdstream.text.maps.forms import IMAGE_FIELDS
 from wdstream.text.messages import (
@@ -67,7 +67,7 @@ def page_from_members(
     if rules.field_map is not None:
         return mapped_page(key, members, rules).page
     parts = sort_parts(members)
-    meta = read_json(key, members)
+    meta = json_of_part(key, members)
     is_own = is_row_of_ours(meta or {}) and not parts.others
     if TEXT_EXTENSION in members:
         return _page(key, members, parts, meta or {}, text_chars, is_own=is_own)

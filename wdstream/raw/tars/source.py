@@ -18,6 +18,7 @@ from pathlib import Path
 from wdstream.errors import PageError, ShardError, SourceError
 from wdstream.raw.images import store_image
 from wdstream.raw.reading import limits, lines_digest, note_line, sign_of_life
+from wdstream.raw.row_pages import row_rules
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageRange, PageReader, RawFile, Source, StoredPage, require_text
 from wdstream.raw.tars.documents import document_part, is_document, open_document
@@ -28,6 +29,7 @@ from wdstream.raw.tars.tar_file import TarFile, open_tar
 from wdstream.records import TextSegment
 from wdstream.shards.layout import JSON_EXTENSION, TAR_SUFFIX
 from wdstream.shards.page_members import page_from_members
+from wdstream.shards.samples.told import reading_of_sample
 from wdstream.storage.compression import STREAMED_SUFFIXES
 from wdstream.text.characters import replace_surrogates, short_name
 
@@ -123,6 +125,7 @@ class _TarReader:
         self._samples = samples
         self._path = path
         self._settings = settings
+        self._rules = row_rules(settings)
         self._document = document
         self._open_at = -1
         self._pages: PageReader | None = None
@@ -162,7 +165,7 @@ class _TarReader:
 
     def _page(self, sample: RawSample) -> StoredPage:
         """A page of one image, or a row."""
-        page = page_from_members(sample.key, sample.members)
+        page = page_from_members(sample.key, sample.members, rules=self._rules)
         text = "".join(segment.text for segment in page.segments if isinstance(segment, TextSegment))
         require_text(text, "its sample holds none", self._settings)
         images = [store_image(image, self._settings) for image in page.images]
@@ -175,6 +178,7 @@ class _TarReader:
             ),
             extensions=tuple(image.extension for image in images),
             sizes=tuple(image.size for image in images),
+            reading=reading_of_sample(sample.key, sample.members, self._rules),
         )
 
     def _document_page(self, pages: PageReader, number: int, sample: RawSample) -> StoredPage:

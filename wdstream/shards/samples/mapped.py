@@ -12,7 +12,7 @@ from wdstream.errors import RowError
 from wdstream.records import Page
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION
 from wdstream.shards.parts import refuse_images_elsewhere, sort_parts
-from wdstream.shards.samples.parts_read import held_images, read_json, text_of_part
+from wdstream.shards.samples.parts_read import held_images, json_of_part, text_of_part
 from wdstream.text.maps.field_map import Taken
 from wdstream.text.maps.readings import RowReading
 from wdstream.text.row_forms import RowRules, read_taken
@@ -39,7 +39,7 @@ def mapped_page(key: str, members: Mapping[str, bytes], rules: RowRules) -> Read
         RowError: a part that the map names is missing, or an image would not be used.
     """
     assert rules.field_map is not None
-    fields: dict[str, object] = {**members, JSON_EXTENSION: read_json(key, members) or {}}
+    fields: dict[str, object] = {**members, JSON_EXTENSION: json_of_part(key, members) or {}}
     try:
         return _mapped(key, members, rules.field_map.take(fields, JSON_EXTENSION), rules)
     except RowError as error:

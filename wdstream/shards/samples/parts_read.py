@@ -11,7 +11,7 @@ from wdstream.text.row_fields import unambiguous
 from wdstream.text.row_images import RowImage
 
 
-def read_json(key: str, members: Mapping[str, bytes]) -> dict[str, object] | None:
+def json_of_part(key: str, members: Mapping[str, bytes]) -> dict[str, object] | None:
     """The object in a sample's json; None where there is none, or null. Next to `txt`, a list is metadata as it is."""
     if JSON_EXTENSION not in members:
         return None

@@ -7,7 +7,7 @@ from wdstream.shards.layout import TEXT_EXTENSION
 from wdstream.shards.page_members import is_row_of_ours
 from wdstream.shards.parts import sort_parts
 from wdstream.shards.samples.mapped import mapped_page
-from wdstream.shards.samples.parts_read import read_json
+from wdstream.shards.samples.parts_read import json_of_part
 from wdstream.text.maps.readings import RowReading
 from wdstream.text.row_forms import RowRules, read_row
 from wdstream.text.row_images import RowImage
@@ -22,7 +22,7 @@ def reading_of_sample(key: str, members: Mapping[str, bytes], rules: RowRules) -
             return mapped_page(key, members, rules).reading
         if TEXT_EXTENSION in members:
             return _of_text(key, members)
-        row = read_json(key, members)
+        row = json_of_part(key, members)
         if row is not None and is_row_of_ours(row):
             return RowReading()
         parts = sort_parts(members)
@@ -35,7 +35,7 @@ def reading_of_sample(key: str, members: Mapping[str, bytes], rules: RowRules) -
 def _of_text(key: str, members: Mapping[str, bytes]) -> RowReading:
     """Of a sample with a text of its own, whose json is metadata."""
     parts = sort_parts(members)
-    fields = read_json(key, members) or {}
+    fields = json_of_part(key, members) or {}
     shown = [f"image={'+'.join(parts.images)}"] if parts.images else []
     name = "img2dataset: " if fields.keys() >= _OF_IMG2DATASET else ""
     how = f"{name}{', '.join([*shown, f'text={TEXT_EXTENSION}'])}"
