@@ -32,6 +32,10 @@ def test_folders_and_patterns(tmp_path: Path) -> None:
         "pipe:awk '{print $1}' a.tar",
         "pipe:awk '{print $1}' b.tar",
     ]
+    assert expand_urls("pipe:printf '\\{ %s' {a..c}") == ["pipe:printf '\\{ %s' {a..c}"]
+    assert expand_urls("pipe:cat {{a,b}/{1..2},c}.tar") == [
+        f"pipe:cat {x}.tar" for x in ("a/1", "a/2", "b/1", "b/2", "c")
+    ]
 
 
 def test_what_may_be_tars_and_is_not_read_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wdstream.nodes.collate import Collate
     from wdstream.nodes.decode import Decode
+    from wdstream.nodes.foreign.from_webdataset import FromWebDataset
     from wdstream.nodes.items import Items, ReadShards
     from wdstream.nodes.label import EstimateLength, Label
     from wdstream.nodes.lane import LaneSettings
@@ -26,6 +27,7 @@ _HOMES = {
     "Decode": "decode",
     "EstimateLength": "label",
     "BatchMap": "mapper",
+    "FromWebDataset": "foreign.from_webdataset",
     "Items": "items",
     "Label": "label",
     "LaneSettings": "lane",
@@ -45,6 +47,7 @@ __all__ = [
     "Collate",
     "Decode",
     "EstimateLength",
+    "FromWebDataset",
     "Items",
     "Label",
     "LaneSettings",

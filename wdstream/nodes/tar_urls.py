@@ -3,7 +3,6 @@
 import http.client
 import io
 import logging
-import re
 import subprocess
 import urllib.error
 import urllib.request
@@ -11,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 from urllib.parse import urlsplit
+
+from braceexpand import braceexpand
 
 from wdstream.errors import ConfigError, ShardError
 from wdstream.storage.compression import COMPRESSED_SUFFIXES, STREAMED_SUFFIXES
@@ -20,8 +21,6 @@ OpenStream = Callable[[str], BinaryIO]
 SILENCE_S = 60.0
 """Seconds without a byte from a web server, after which it counts as gone."""
 SUFFIXES = (".tar", *STREAMED_SUFFIXES)
-_BRACES = re.compile(r"\{([^{}]*)\}")
-_RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 _log = logging.getLogger("wdstream")
 
@@ -184,19 +183,8 @@ def _file_name(url: str) -> str:
 
 
 def _expand_braces(text: str) -> list[str]:
-    """Every way to fill the first braces, then the rest; braces that hold neither a range nor commas are text."""
-    for found in _BRACES.finditer(text):
-        choices = _choices(found.group(1))
-        if choices is not None:
-            rest = _expand_braces(text[found.end() :])
-            return [text[: found.start()] + choice + tail for choice in choices for tail in rest]
-    return [text]
-
-
-def _choices(inside: str) -> list[str] | None:
-    span = _RANGE.fullmatch(inside)
-    if span:
-        first, last = int(span.group(1)), int(span.group(2))
-        digits = len(span.group(1)) if span.group(1).startswith("0") else 0
-        return [f"{number:0{digits}}" for number in range(first, last + 1)]
-    return inside.split(",") if "," in inside else None
+    """Every way to fill braces; those that hold neither a range nor commas, or do not close, are text."""
+    try:
+        return [str(url) for url in braceexpand(text, escape=False)]
+    except ValueError:  # unbalanced
+        return [text]

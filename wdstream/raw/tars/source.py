@@ -26,7 +26,7 @@ from wdstream.raw.tars.json_pages import PAGES, read_json
 from wdstream.raw.tars.samples import RawSample
 from wdstream.raw.tars.survey import Mark, Marks, PassedOver, survey_tar
 from wdstream.raw.tars.tar_file import TarFile, open_tar
-from wdstream.records import TextSegment
+from wdstream.records import Page, TextSegment
 from wdstream.shards.layout import JSON_EXTENSION, TAR_SUFFIX
 from wdstream.shards.page_members import page_from_members
 from wdstream.shards.samples.told import reading_of_sample
@@ -166,8 +166,7 @@ class _TarReader:
     def _page(self, sample: RawSample) -> StoredPage:
         """A page of one image, or a row."""
         page = page_from_members(sample.key, sample.members, rules=self._rules)
-        text = "".join(segment.text for segment in page.segments if isinstance(segment, TextSegment))
-        require_text(text, "its sample holds none", self._settings)
+        require_text(_text_of(page), "its sample holds none", self._settings)
         images = [store_image(image, self._settings) for image in page.images]
         return StoredPage(
             page=replace(
@@ -185,6 +184,7 @@ class _TarReader:
         """Page `number` of the document of a sample."""
         stored = pages.read(number)
         assert stored is not None, "documents have no blank lines"
+        require_text(_text_of(stored.page), "its sample says that the page has none", self._settings)
         fields = read_json(sample.members.get(JSON_EXTENSION, b""))
         own = {name: value for name, value in fields.items() if name != PAGES}
         meta = {**own, **stored.page.meta, **self._origin(sample)}
@@ -203,6 +203,10 @@ def sample_key(stem: str, key: str) -> str:
         digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=5).hexdigest()
         name = f"{name[: max(0, room - _HASH)]}-{digest}"
     return f"{stem}@{name}"
+
+
+def _text_of(page: Page) -> str:
+    return "".join(segment.text for segment in page.segments if isinstance(segment, TextSegment))
 
 
 def _digest(sample: RawSample) -> bytes:
