@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from wdstream.errors import PlanError, RowError, ShardError, StateError
-from wdstream.nodes.foreign.pipelines import Opening, Share, ShareOf, current_share, opened
+from wdstream.nodes.foreign.pipelines import DataShare, Opening, ShareOf, current_share, open_pipeline
 from wdstream.nodes.mapper import Map, OnError
 from wdstream.nodes.node import SOURCE_KEY, Node, Stage, State, check_tars
 from wdstream.nodes.read_tars import ReadTars
@@ -81,17 +81,17 @@ class FromWebDataset(Stage[Any]):
             self._epoch += 1
             self._samples.reset(None if not isinstance(self._samples, _PipelineSamples) else {"epoch": self._epoch})
             return
-        saved = Share(*initial_state[self.SHARE_KEY])
+        saved = DataShare(*initial_state[self.SHARE_KEY])
         if saved != self.share:
             raise StateError(
                 f"FromWebDataset: the saved state is that of share {saved} of the shards, this is share {self.share}: "
-                "go on with as many ranks and workers as before; LaneSource and plans continue on other numbers"
+                "continue with as many ranks and workers as before; LaneSource and plans continue on other numbers"
             )
         self._epoch = int(initial_state[self.EPOCH_KEY])
         self._samples.reset(initial_state[SOURCE_KEY])
 
     def advance(self) -> object:
-        """The next sample."""
+        """The next sample, from the pipeline or out of the tars."""
         return next(self._samples)
 
     def get_state(self) -> State:
@@ -111,7 +111,7 @@ class _PipelineSamples(Stage[Any]):
     def __init__(self, pipeline: Any, how: Opening) -> None:
         super().__init__(name="FromWebDataset")
         self._pipeline, self._how = pipeline, how
-        opened(pipeline, how, 0)  # so that what is refused is refused now
+        open_pipeline(pipeline, how, 0)  # so that what is refused is refused now
         self._iterator: Iterator[object] | None = None
 
     def reset(self, initial_state: State | None = None) -> None:
@@ -127,7 +127,7 @@ class _PipelineSamples(Stage[Any]):
     def advance(self) -> object:
         """The next sample of the pipeline."""
         if self._iterator is None:
-            self._iterator = opened(self._pipeline, self._how, self._epoch)
+            self._iterator = open_pipeline(self._pipeline, self._how, self._epoch)
             self._go_to(self._count)
         return self._next()
 
@@ -218,7 +218,7 @@ def _urls(given: object) -> list[str]:
     return list(given)
 
 
-def _tars(urls: Sequence[str], share: Share, on_error: OnError) -> "_TarSamples":
+def _tars(urls: Sequence[str], share: DataShare, on_error: OnError) -> "_TarSamples":
     if len(urls) < share.count:
         raise PlanError(f"FromWebDataset: {len(urls)} tars for {share.count} ranks and workers: some would have none")
     return _TarSamples(urls[share.index :: share.count], on_error)

@@ -1,6 +1,6 @@
 """A pipeline of webdataset, made to give the same samples again: its shards shared out, its randomness from a seed.
 
-A pipeline is a list of stages. `opened` makes a copy of one for an epoch, whose stages are these:
+A pipeline is a list of stages. `open_pipeline` makes a copy of one for an epoch, whose stages are these:
 
     split_by_node, split_by_worker, single_node_only     gone: each share of the shards is dealt here
     shuffle, detshuffle, shuffled and resampled shards   with the seed of the node, the epoch and the stage
@@ -43,7 +43,7 @@ _PICKLED = frozenset({"pkl", "pickle", "pyd", "pth", "pt"})
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class DataShare:
     """Which part of the data is read: number `index`, from 0, of `count` parts."""
 
     index: int
@@ -64,13 +64,13 @@ class Opening:
         allow_pickle: let `decode()` unpickle parts.
     """
 
-    share: Share
+    share: DataShare
     share_of: ShareOf
     seed: int
     allow_pickle: bool
 
 
-def opened(pipeline: "webdataset.DataPipeline", how: Opening, epoch: int) -> Iterator[object]:
+def open_pipeline(pipeline: "webdataset.DataPipeline", how: Opening, epoch: int) -> Iterator[object]:
     """The samples of an epoch of this process.
 
     Raises:
@@ -140,7 +140,7 @@ def _same_filter(stage: "filters.FilterFunction", seed: int) -> _Stage:
     return filters.FilterFunction(stage.f, **kept, seed=seed)
 
 
-def _dealt(stage: _Stage, share: Share) -> list[_Stage]:
+def _dealt(stage: _Stage, share: DataShare) -> list[_Stage]:
     """The stage after a list of shards that lets this process's share through."""
     if isinstance(stage, webdataset.DataPipeline | mix.RoundRobin):
         return []  # dealt inside
@@ -200,8 +200,8 @@ def _closing(streams: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]
             stream.close()
 
 
-def current_share(rank: int | None, size: int | None) -> Share:
+def current_share(rank: int | None, size: int | None) -> DataShare:
     """The part of this process: of its rank, or that which torch's environment says, and of its DataLoader worker."""
     own_rank, own_size, worker, num_workers = webdataset.utils.pytorch_worker_info()
     rank, size = (own_rank, own_size) if rank is None or size is None else (rank, size)
-    return Share(rank * num_workers + worker, size * num_workers)
+    return DataShare(rank * num_workers + worker, size * num_workers)
