@@ -140,12 +140,62 @@ def test_empty_tars_and_no_tars(tmp_path: Path, tars: list[str]) -> None:
     assert list(ReadTars([])) == []
 
 
-def test_damage_is_an_error(tars: list[str], tmp_path: Path) -> None:
+def test_damage_costs_the_rest_of_its_tar(tars: list[str], tmp_path: Path) -> None:
+    """What follows is read; the rest is one sample without parts, which says what is wrong. Of the sample before the
+    damage nobody knows whether it is whole."""
     cut = tmp_path / "cut.tar"
-    cut.write_bytes(Path(tars[0]).read_bytes()[:2600])
-    node = ReadTars([str(cut)])
-    with pytest.raises(ShardError, match=r"cut\.tar: the header at byte 2560 has 40 of 512 bytes: truncated"):
-        list(node)
+    size = [*ReadTars([tars[0]])][1].offset + 40
+    cut.write_bytes(Path(tars[0]).read_bytes()[:size])
+    assert [sample.key for sample in ReadTars([str(cut)])] == ["rest@0"]
+    size = [*ReadTars([tars[0]])][2].offset + 40
+    cut.write_bytes(Path(tars[0]).read_bytes()[:size])
+    *whole, rest, ten, eleven = ReadTars([str(cut), tars[1]])
+    assert ([sample.key for sample in whole], ten.key, eleven.key) == (["00"], "10", "11")
+    assert (rest.key, rest.members, rest.offset) == (f"rest@{whole[0].end}", {}, whole[0].end)
+    assert rest.fault.startswith(f"the rest of the tar, from byte {whole[0].end} on, is passed over: {cut}: ")
+    assert rest.fault.endswith("has 40 of 512 bytes: truncated")
+    with pytest.raises(RowError, match="the rest of the tar"):
+        as_page(rest)
+
+
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz"])
+def test_a_resume_finds_the_same_damage(tars: list[str], tmp_path: Path, suffix: str) -> None:
+    """Wherever the tar is cut, and wherever the stream is resumed; also where bytes in the middle are others."""
+    data = Path(tars[0]).read_bytes()
+    data = gzip.compress(data, mtime=0) if suffix == "tar.gz" else data
+    variants = [data[:size] for size in range(0, len(data), len(data) // 7)]
+    variants += [data[:place] + b"\x91" * 40 + data[place + 40 :] for place in range(0, len(data), len(data) // 5)]
+    variants += [data + b"more", b"", b"no tar at all", data[:1]]
+    for number, variant in enumerate(variants):
+        path = tmp_path / f"damaged-{number}.{suffix}"
+        path.write_bytes(variant)
+        node, states, samples = ReadTars([str(path), tars[1]]), [], []
+        while True:
+            states.append(node.state_dict())
+            try:
+                samples.append(next(node))
+            except StopIteration:
+                break
+        assert samples[-1].key == "11"
+        for place, state in enumerate(states):
+            again = ReadTars([str(path), tars[1]])
+            again.reset(state)
+            assert [*again] == samples[place:]
+
+
+def test_a_key_that_comes_again_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "again.tar"
+    write_tar(path, [("a.txt", b"1"), ("b.txt", b"2"), ("a.txt", b"3")])
+    node = ReadTars([str(path), str(path)])
+    assert [sample.members["txt"] for sample in node] == [b"1", b"2", b"3"] * 2
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"{path}: 1 samples have a key that came before in this tar, 'a' and others; all are given. `wdstream index "
+        "--skip-bad` keeps the first of each"
+    )
+
+
+def test_what_may_be_passing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match="pipe:exit 3: the command failed with exit status 3"):
         list(ReadTars(["pipe:exit 3"]))
     with pytest.raises(ShardError, match="cannot be opened"):
@@ -165,8 +215,8 @@ def test_a_part_of_terabytes_is_not_read(tmp_path: Path) -> None:
     header.size = 3 << 40
     tar = tmp_path / "huge.tar"
     tar.write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
-    with pytest.raises(ShardError, match=r"huge\.tar: no end-of-archive block at byte 3298534883840: truncated"):
-        list(ReadTars([str(tar)]))
+    (rest,) = ReadTars([str(tar)])
+    assert "huge.tar: no end-of-archive block at byte 3298534883840: truncated" in rest.fault
     header.size = 5 << 30
     with tar.open("wb") as file:
         file.write(header.tobuf(tarfile.GNU_FORMAT))

@@ -42,7 +42,7 @@ def test_what_may_be_tars_and_is_not_read_is_named(tmp_path: Path, caplog: pytes
     for name in ("sub/x.tar", "b.tar.br", "C.TAR"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    with pytest.raises(ConfigError, match=r"no tars in this folder; .*: 'C\.TAR', 'b\.tar\.br', 'sub/'$"):
+    with pytest.raises(ShardError, match=r"no tars in this folder; .*: 'C\.TAR', 'b\.tar\.br', 'sub/'$"):
         expand_urls(str(tmp_path))
     (tmp_path / "a.tar").touch()
     assert expand_urls(str(tmp_path)) == [f"{tmp_path}/a.tar"]
@@ -57,7 +57,7 @@ def test_folders_and_tars_of_an_object_store() -> None:
         tars = ["memory://bucket/tars/a.tar.gz", "memory://bucket/tars/b.tar"]
         assert expand_urls("memory://bucket/tars") == expand_urls("memory://bucket/tars/") == tars
         assert expand_urls("memory://bucket/{x,y}.tar") == ["memory://bucket/x.tar", "memory://bucket/y.tar"]
-        with pytest.raises(ConfigError, match="memory://bucket: no tars in this folder"):
+        with pytest.raises(ShardError, match="memory://bucket: no tars in this folder"):
             expand_urls("memory://bucket")
         with pytest.raises(ShardError, match="memory://bucket/typo/ is not there"):
             expand_urls("memory://bucket/typo")
@@ -68,9 +68,9 @@ def test_folders_and_tars_of_an_object_store() -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no tars in this folder; their names end in \.tar"):
+    with pytest.raises(ShardError, match=r"no tars in this folder; their names end in \.tar"):
         expand_urls(str(tmp_path))
-    with pytest.raises(ConfigError, match=r"x-2\.tar: no such file; give a folder of tars"):
+    with pytest.raises(ShardError, match=r"x-2\.tar: no such file; give a folder of tars"):
         (tmp_path / "x-1.tar").touch()
         expand_urls(f"{tmp_path}/x-{{1..3}}.tar")
 

@@ -232,7 +232,7 @@ def test_long_pages_are_downscaled_when_asked(workplace: Workplace, tars: Path) 
         (("train.max_steps=null",), 2, "train.max_steps: needed with data.streaming"),
         (("data.where=tokens < 5",), 2, "so it has no where: leave that out, or make an index"),
         (("data.tail=pad", "data.deal=phase"), 2, "so it has no tail, deal: leave that out"),
-        (("data.train=[{path: /nowhere.tar}]",), 2, "/nowhere.tar: no such file; give a folder of tars"),
+        (("data.train=[{path: /nowhere.tar}]",), 1, "/nowhere.tar: no such file; give a folder of tars"),
         (("data.streaming.lanes=6",), 1, "5 shards for 6 lanes; use at most as many lanes as shards"),
     ],
 )

@@ -3,15 +3,20 @@
 Any tar that webdataset reads, compressed or not. Nothing is sought, except that a resume goes straight to its place in
 a plain file on a disk or an object store; anywhere else it reads the shard again up to there. Members become samples by
 the rules of an index (shards/layout.py), so a sample is the same through both; one that cannot be used comes with its
-fault and without its parts. What no sample can be blamed for is an error: a tar that is damaged or has no end, or whose
-images and texts are apart.
+fault and without its parts. So does the rest of a tar that is damaged or has no end, as one sample, `rest@BYTE`, at its
+place: it costs that rest, and a resume finds the same. A tar whose images and texts are apart is an error, and so is
+what may be passing: a network, a device or a command that fails.
+
+A key that comes again in its tar is said, and its samples are given all: which of them came first, only a reader that
+has been there from the beginning knows, and a resume has not.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import BinaryIO
 
-from wdstream.errors import ShardError
+from wdstream.errors import AbsentFileError, ForbiddenFileError, ShardError, StorageFailureError
 from wdstream.nodes.node import Stage, State, check_tars
 from wdstream.nodes.tar_urls import OpenStream, open_url
 from wdstream.raw.tars.samples import RawSample, read_samples
@@ -19,6 +24,8 @@ from wdstream.shards.layout import KEY_RULES, KeyRule
 from wdstream.shards.parts import HalvesSeen
 from wdstream.shards.tar_header import refuse_rest
 from wdstream.storage.forward import ForwardReads, unpacked
+
+_log = logging.getLogger("wdstream")
 
 
 class ReadTars(Stage[RawSample]):
@@ -45,6 +52,7 @@ class ReadTars(Stage[RawSample]):
         self._open_stream = open_stream or open_url
         self._stream: BinaryIO | None = None
         self._samples: Iterator[RawSample] | None = None
+        self._told: set[str] = set()  # tars whose repeated keys were said
 
     def reset(self, initial_state: State | None = None) -> None:
         """Open at a saved place, or at the first sample of the first tar."""
@@ -91,23 +99,49 @@ class ReadTars(Stage[RawSample]):
         stream, is_plain = unpacked(self._stream, url)
         if self._offset and is_plain:
             stream.seek(self._offset)
-            return _read_whole(ForwardReads(stream, url, self._offset), url, self._keys)
-        return islice(_read_whole(ForwardReads(stream, url), url, self._keys), self._sample, None)
+            return self._read_whole(ForwardReads(stream, url, self._offset), url)
+        return islice(self._read_whole(ForwardReads(stream, url), url), self._sample, None)
 
+    def _read_whole(self, reads: ForwardReads, url: str) -> Iterator[RawSample]:
+        """The samples of a tar, which is read to its last byte.
 
-def _read_whole(reads: ForwardReads, url: str, keys: KeyRule) -> Iterator[RawSample]:
-    """The samples of a tar, which is read to its last byte.
+        Raises:
+            ShardError: the parts of samples are apart.
+            StorageFailureError: it cannot be read.
+        """
+        halves, end = HalvesSeen(), reads.position
+        samples = _until_damage(reads, url, self._keys)
+        for sample in samples:
+            if isinstance(sample, ShardError):
+                fault = f"the rest of the tar, from byte {end} on, is passed over: {sample}"
+                yield RawSample(f"rest@{end}", {}, end, url, fault, end)
+                return
+            if halves.add(sample.key, sample.members):
+                raise ShardError(
+                    f"{url}: the image and the text of {sample.key!r} are apart, and neither would be trained on with "
+                    "the other: the members of a sample have one name and are neighbours; sort the tar by name"
+                )
+            end = sample.end
+            yield sample
+        self._say_repeated(url, halves)
 
-    Raises:
-        ShardError: it is damaged, another tar follows, or the parts of samples are apart.
-    """
-    halves = HalvesSeen()
-    for sample in read_samples(reads, url, keys):
-        if halves.add(sample.key, sample.members):
-            raise ShardError(
-                f"{url}: the image and the text of {sample.key!r} are apart, and neither would be trained on with the "
-                "other: the members of a sample have one name and are neighbours; sort the tar by name"
+    def _say_repeated(self, url: str, halves: HalvesSeen) -> None:
+        if halves.repeated and url not in self._told:
+            self._told.add(url)
+            _log.warning(
+                "%s: %s samples have a key that came before in this tar, %r and others; all are given. `wdstream index "
+                "--skip-bad` keeps the first of each",
+                *(url, f"{len(halves.repeated):,}", halves.repeated[0]),
             )
-        yield sample
-    for rest in reads.rest():
-        refuse_rest(rest, url)
+
+
+def _until_damage(reads: ForwardReads, url: str, keys: KeyRule) -> Iterator[RawSample | ShardError]:
+    """The samples of a tar, and at last what is wrong with it, if anything is."""
+    try:
+        yield from read_samples(reads, url, keys)
+        for rest in reads.rest():
+            refuse_rest(rest, url)
+    except (StorageFailureError, AbsentFileError, ForbiddenFileError):
+        raise
+    except ShardError as error:
+        yield error

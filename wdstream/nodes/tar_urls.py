@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from braceexpand import braceexpand
 
-from wdstream.errors import ConfigError, ShardError
+from wdstream.errors import ShardError, StorageFailureError
 from wdstream.storage.compression import COMPRESSED_SUFFIXES, STREAMED_SUFFIXES
 from wdstream.storage.remote import open_remote
 
@@ -60,11 +60,11 @@ class Download(io.RawIOBase):
         """The next `size` bytes, fewer only at the end.
 
         Raises:
-            ShardError: the connection was closed before all was sent.
+            StorageFailureError: the connection was closed before all was sent.
         """
         data = self._answer.read(None if size < 0 else size)
         if len(data) < size and self._answer.length:
-            raise ShardError(
+            raise StorageFailureError(
                 f"{self._url}: the connection was closed {self._answer.length} bytes before the end; start again, the "
                 "run continues from its last checkpoint"
             )
@@ -94,13 +94,13 @@ class CommandOutput(io.RawIOBase):
         """The next `size` bytes, fewer only at the end.
 
         Raises:
-            ShardError: the command ended with an exit status other than 0.
+            StorageFailureError: the command ended with an exit status other than 0.
         """
         data = self._output.read(size)
         if len(data) < size or size < 0:
             status = self._process.wait()
             if status:
-                raise ShardError(f"pipe:{self._command}: the command failed with exit status {status}")
+                raise StorageFailureError(f"pipe:{self._command}: the command failed with exit status {status}")
         return data
 
     def close(self) -> None:
@@ -118,8 +118,8 @@ def expand_urls(path: str) -> list[str]:
     Folders are local, or on an object store: `s3://bucket/tars`.
 
     Raises:
-        ConfigError: a folder without tars, or no file, address or command.
-        ShardError: a folder on an object store that cannot be listed.
+        ShardError: a folder without tars, or no file, address or command; a folder on an object store that cannot be
+            listed.
     """
     if Path(path).is_dir():
         below = sorted({f"{file.parent.name}/" for file in Path(path).glob("*/*.tar*")})
@@ -127,7 +127,7 @@ def expand_urls(path: str) -> list[str]:
     urls = _expand_braces(path)
     for url in urls:
         if not is_remote(url) and not Path(url).exists():
-            raise ConfigError(
+            raise ShardError(
                 f"{url}: no such file; give a folder of tars, a tar, an address (http, https, s3, ...), or "
                 "pipe:COMMAND; braces such as shard-{000..127}.tar stand for several"
             )
@@ -159,7 +159,7 @@ def _tars_of(folder: str, names: Sequence[str]) -> list[str]:
     others = sorted(name for name in names if name.lower().endswith(looks) and not name.endswith(SUFFIXES))
     shown = f"not read, though there may be tars in it: {', '.join(map(repr, others[:20]))}" if others else ""
     if not found:
-        raise ConfigError(
+        raise ShardError(
             f"{folder}: no tars in this folder; their names end in {', '.join(SUFFIXES)}; {shown}".rstrip("; ")
         )
     if shown:

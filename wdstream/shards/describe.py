@@ -8,10 +8,8 @@ that are apart) says that the tar is not what it seems: then it is refused, unle
 import os
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 from wdstream.errors import PageError, ShardError
@@ -35,6 +33,7 @@ from wdstream.shards.tar_header import BLOCK_SIZE, ZERO_BLOCK, refuse_rest, walk
 from wdstream.shards.writer import MetaBuilder, SampleEntry
 from wdstream.storage.compression import MAGIC_BYTES, compression_of
 from wdstream.storage.local import read_exactly
+from wdstream.storage.processes import in_processes
 from wdstream.text.row_forms import DEFAULT_RULES, RowRules
 
 ImageSize = Callable[[bytes], Size]  # an image's bytes -> (width, height) after EXIF; raises PageError
@@ -80,15 +79,8 @@ def describe_all(
     What is known of a shard is compared, and a tar that is not as it was has its differences for troubles.
     """
     describe = partial(_troubles_of, image_size=image_size, rules=rules)
-    if workers <= 1 or len(todo) <= 1:
-        for tar in todo:
-            yield tar, describe(tar, known.of(tar))
-        return
-    # spawn: a fork of a process with threads, such as torch's, can hang
-    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(describe, tar, known.of(tar)): tar for tar in todo}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+    tasks = ((tar, known.of(tar)) for tar in todo)
+    yield from zip(todo, in_processes(describe, tasks, min(workers, len(todo)), command="index"), strict=True)
 
 
 def listed(troubles: Sequence[str]) -> str:
@@ -149,8 +141,9 @@ def describe_tar(
     return meta
 
 
-def _troubles_of(tar: Path, known: Collection[str], image_size: ImageSize, rules: TarRules) -> tuple[str, ...]:
+def _troubles_of(task: tuple[Path, Collection[str]], image_size: ImageSize, rules: TarRules) -> tuple[str, ...]:
     """What keeps a tar from being a shard, a line each; none when it is one now."""
+    tar, known = task
     try:
         describe_tar(tar, image_size, rules, known=known)
     except ShardError as error:

@@ -166,9 +166,14 @@ def loose_name(key: str) -> str:
 
 
 class HalvesSeen:
-    """The samples of one tar, as it is read."""
+    """The samples of one tar, as it is read.
+
+    Attributes:
+        repeated: keys of samples whose key came before, a sample of its own each.
+    """
 
     def __init__(self) -> None:
+        self.repeated: list[str] = []
         self._samples: dict[int, frozenset[str]] = {}
         self._halves: dict[int, int] = {}
 
@@ -182,6 +187,8 @@ class HalvesSeen:
             self._samples[name] = frozenset(extensions)
         if are_pieces((before, extensions)):
             return True
+        if before and len(self.repeated) < MAX_HALVES:
+            self.repeated.append(key)
         half, name = half_of(extensions), hash_key(loose_name(key))
         if not half:
             return False

@@ -3,13 +3,14 @@
 What is between two reads is passed over. A compressed stream is unpacked as it is read, and nothing of it is kept.
 """
 
+import gzip
 import http.client
 import zlib
 from collections.abc import Iterator
 from lzma import LZMAError
 from typing import BinaryIO, cast
 
-from wdstream.errors import ShardError
+from wdstream.errors import ShardError, StorageFailureError
 from wdstream.storage.compression import MAGIC_BYTES, compression_of, decompress
 
 _CHUNK = 1 << 20
@@ -111,14 +112,19 @@ def unpacked(stream: BinaryIO, name: str) -> tuple[BinaryIO, bool]:
 
 
 def _read(stream: BinaryIO, length: int, name: str) -> bytes:
-    """`length` bytes, fewer only at the end."""
+    """`length` bytes, fewer only at the end.
+
+    Raises:
+        StorageFailureError: the device or the network fails; ShardError: what is compressed is damaged.
+    """
     chunks: list[bytes] = []
     try:
         while length and (data := stream.read(length)):
             chunks.append(data)
             length -= len(data)
     except (OSError, EOFError, ValueError, zlib.error, LZMAError, http.client.HTTPException) as error:
-        raise ShardError(
+        is_fault = isinstance(error, OSError | http.client.HTTPException) and not isinstance(error, gzip.BadGzipFile)
+        raise (StorageFailureError if is_fault else ShardError)(
             f"{name}: not a readable tar, or cut short ({type(error).__name__}: {error}); bring a whole file"
         ) from error
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)

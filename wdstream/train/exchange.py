@@ -27,6 +27,7 @@ class StepFigures:
         is_stopping: a rank was asked to stop.
         digest: 16 hex digits over the pack numbers and keys that the ranks really trained on (`pages_digest`).
         failures: pages that failed and kept their slot, in rank order.
+        num_supervised: tokens that the loss was computed on.
     """
 
     loss: float
@@ -35,6 +36,7 @@ class StepFigures:
     is_stopping: bool
     digest: str
     failures: tuple[Failure, ...]
+    num_supervised: int = 0
 
 
 def exchange(
@@ -81,6 +83,7 @@ def exchange(
         is_stopping=bool(table[:, 3].any()),
         digest=f"{((int(high) << 32) + int(low)) % (1 << 64):016x}",
         failures=tuple(failures),
+        num_supervised=int(num_supervised),
     )
 
 

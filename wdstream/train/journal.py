@@ -24,17 +24,20 @@ class Counters:
     Attributes:
         step: next step.
         num_pages, num_tokens: trained so far.
+        num_supervised: tokens that losses were computed on so far; failed pages have none.
     """
 
     step: int = 0
     num_pages: int = 0
     num_tokens: int = 0
+    num_supervised: int = 0
 
-    def count(self, contents: StepContents) -> None:
+    def count(self, contents: StepContents, figures: StepFigures) -> None:
         """Count a step as trained."""
         self.step = contents.step + 1
         self.num_pages += contents.num_pages
         self.num_tokens += contents.num_tokens
+        self.num_supervised += figures.num_supervised
 
 
 class Journal:

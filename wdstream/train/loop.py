@@ -68,7 +68,8 @@ def restore(run: Run) -> tuple[Counters, list[str]]:
     run.checkpoints.load(run.start)
     keep_clipping(run.engine.accelerator, run.engine.optimizer, run.config.train.max_grad_norm)
     message = f"continuing from {run.start.path} ({run.start.world_size} processes wrote it)"
-    return Counters(**run.start.trainer), [*run.messages, message]
+    unknown = {"num_supervised": 1}  # in a checkpoint of before, which is not to count as none
+    return Counters(**{**unknown, **run.start.trainer}), [*run.messages, message]
 
 
 class Loop:
@@ -107,6 +108,7 @@ class Loop:
                     f"stopped before step {counters.step} with a checkpoint; the same command continues"
                 )
                 return False
+        require_trained(counters)
         return True
 
     def _step(self) -> StepFigures | None:
@@ -127,7 +129,7 @@ class Loop:
         )
         require_supervised(contents, figures)
         sha256 = bytes_digest(batches) if run.config.train.record_bytes else None
-        self._counters.count(contents)
+        self._counters.count(contents, figures)
         self._journal.add_step(self._counters, contents, figures, seconds=perf_counter() - began, sha256=sha256)
         return figures
 
@@ -163,6 +165,19 @@ def require_supervised(contents: StepContents, figures: StepFigures) -> None:
             f"step {contents.step}: none of the {contents.num_tokens} tokens of its {contents.num_pages} pages is "
             "supervised, so there is nothing to train on; `wdstream show` says of each token why (a planned run), and "
             "rows need text, or a turn with train: true"
+        )
+
+
+def require_trained(counters: Counters) -> None:
+    """Refuse the end of a run in which no page could be trained on, so that the weights are as they were.
+
+    Raises:
+        TrainError: says how many pages there were.
+    """
+    if not counters.num_supervised:
+        raise TrainError(
+            f"none of the {counters.num_pages} pages of {counters.step} steps could be trained on, so the model is as "
+            "it was: quarantine.jsonl and rejects.jsonl of the run say why for each"
         )
 
 

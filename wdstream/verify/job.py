@@ -6,12 +6,12 @@ from pathlib import Path
 from wdstream.errors import ShardIndexError
 from wdstream.make_shards.token_counts import TokenCounter
 from wdstream.shards.catalog import INDEX_FOLDER, token_column
+from wdstream.storage.processes import in_processes
 from wdstream.storage.remote import open_storage
 from wdstream.verify.duplicates import PageTable
 from wdstream.verify.findings import Finding, VerifyReport
 from wdstream.verify.index_check import CheckedIndex, check_folder, check_index
 from wdstream.verify.options import VerifyOptions
-from wdstream.verify.processes import in_processes
 from wdstream.verify.tar_check import TarResult, TarTask, check_tar
 
 OnTarRead = Callable[[int, int], None]

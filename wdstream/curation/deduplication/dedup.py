@@ -21,7 +21,7 @@ from wdstream.curation.resharding.choice import Choice, choose, open_inputs
 from wdstream.curation.resharding.job_folder import JobFolder
 from wdstream.errors import ConfigError, ShardError
 from wdstream.storage.json_lines import write_lines
-from wdstream.verify.processes import in_processes
+from wdstream.storage.processes import in_processes
 
 _VERSION = 1
 _SHOWN_PAIRS = 40

@@ -23,7 +23,7 @@ from wdstream.shards.catalog import INDEX_FOLDER
 from wdstream.shards.index import merge_index
 from wdstream.shards.reader import Shards
 from wdstream.shards.token_columns import keep_rule, write_paragraphs, write_token_column
-from wdstream.verify.processes import in_processes
+from wdstream.storage.processes import in_processes
 
 _VERSION = 1
 _ROWS_AT_ONCE = 4096

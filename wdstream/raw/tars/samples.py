@@ -13,7 +13,8 @@ NO_END = 1 << 62
 
 
 class RawSample(NamedTuple):
-    """One sample as it is in a tar: `members` maps extension to bytes, `offset` is where its first header starts.
+    """One sample as it is in a tar: `members` maps extension to bytes, `offset` is where its first header starts, `end`
+    where its last member ends.
 
     A sample that cannot be used, such as one whose image is a link, has a `fault` that says why, and no members.
     """
@@ -23,6 +24,7 @@ class RawSample(NamedTuple):
     offset: int
     url: str
     fault: str = ""
+    end: int = 0
 
 
 def read_samples(
@@ -48,9 +50,9 @@ def read_samples(
             following = {offset: part for offset, part in data.items() if offset >= span.end}
             data.clear()
             data.update(following)
-            yield RawSample(span.key, members, span.offset, url, fault)
+            yield RawSample(span.key, members, span.offset, url, fault, span.end)
     except ShardError as error:
-        raise ShardError(str(error) if url in str(error) else f"{url}: {error}") from error
+        raise type(error)(str(error) if url in str(error) else f"{url}: {error}") from error
 
 
 def walk_to_end(read: ReadAt, start: int, end: int) -> Iterator[Member]:

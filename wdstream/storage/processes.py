@@ -1,4 +1,4 @@
-"""A function of many tasks in processes, with results in the order of the tasks: for verify, and tools of whole sets.
+"""A function of many tasks in processes, with results in their order: for index, verify and tools of whole sets.
 
 Few tasks are handed out at a time, so that they may be made when they are asked for. Processes end with their parent,
 also when it is killed.
