@@ -14,6 +14,7 @@ from wdstream.make_shards.manifest import (
     claim,
     load_survey,
     locked,
+    programs_of,
     refuse_foreign,
     refuse_other_split,
     remove_beyond,
@@ -60,6 +61,7 @@ def make_shards(
         raise ConfigError(f"{out}: shards cannot be written to the raw folder itself, or above it; choose another")
     listing = _list(raw, out, options)
     counter = open_counter(options.tokenizer, with_paragraphs=options.paragraphs, allow_tokens=options.allow_tokens)
+    programs_of(options)
     refuse_foreign(out)
     refuse_other_split(out, options)
     job = _ShardsJob(raw, out, options, listing, on_progress)

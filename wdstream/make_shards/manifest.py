@@ -48,7 +48,20 @@ class Manifest:
     def of(cls, options: MakeShardsOptions, listing: Listing) -> "Manifest":
         """The manifest of a job with these options and this input."""
         described = {"files": len(listing.files), "bytes": listing.num_bytes, "digest": listing.digest}
-        return cls(options=options.content(), input=described)
+        return cls(options={**options.content(), **programs_of(options)}, input=described)
+
+
+def programs_of(options: MakeShardsOptions) -> dict[str, object]:
+    """Programs and models that decide the bytes of shards besides the options; with other versions, it is another job.
+
+    Raises:
+        ConfigError: one is not installed.
+    """
+    if options.ocr == "none":
+        return {}
+    from wdstream.raw.ocr.engine import open_engine
+
+    return {"ocr_engine": open_engine(options).identity}
 
 
 @contextmanager
@@ -171,7 +184,7 @@ def _differences(out: Path, path: Path, wanted: Manifest, chosen: MakeShardsOpti
         f"{name} was {options.get(name)!r}, is {wanted.options.get(name)!r}"
         for name in sorted(options.keys() | wanted.options.keys())
         if options.get(name) != wanted.options.get(name)
-        and not (chosen.retries and chosen.lets_more_through(name, options.get(name)))
+        and not (chosen.retries and chosen.lets_more_through(name, options))
     ]
     if described != wanted.input and not chosen.retries:
         counts = [f"{side['files']:,} files of {side['bytes']:,} bytes" for side in (described, wanted.input)]

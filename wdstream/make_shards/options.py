@@ -1,6 +1,7 @@
 """The options of make-shards; those about reading pages are in raw/settings.py."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +20,7 @@ _LIMITS = {
     *("max_file_bytes", "max_line_bytes", "max_text_bytes", "max_text_chars", "max_frames"),
 }
 """Options that quarantine pages, and decide nothing about those they let through."""
+_OF_OCR = {"ocr", "ocr_language", "ocr_engine", "min_ocr_confidence"}
 _FIRST = {
     *("allow_outside_images", "chat_loss", "check_images", "dpi", "jpeg_quality", "keep_empty", "max_pixels"),
     *("max_unreadable", "pages_per_shard", "placeholder", "shard_bytes"),
@@ -104,13 +106,18 @@ class MakeShardsOptions(RawSettings):
         """Whether a page that was quarantined for this reason is tried again; None is a page that was not."""
         return self.retries and reason is not None and (self.retry_reason or "").lower() in reason.lower()
 
-    def lets_more_through(self, name: str, before: object) -> bool:
-        """Whether an option is a limit that was lower before, so that only quarantined pages can differ by it."""
+    def lets_more_through(self, name: str, before: Mapping[str, object]) -> bool:
+        """Whether an option is a limit that was stricter before, so that only quarantined pages can differ by it.
+
+        Pages that --ocr reads were all quarantined before it was asked for.
+        """
+        if name in _OF_OCR and "ocr" not in before:
+            return not self.keep_empty
+        if name == "min_ocr_confidence":
+            return self.min_ocr_confidence <= _known(name, before)
         if name not in _LIMITS or (self.fit and name == "max_pixels"):
             return False
-        now = getattr(self, name)
-        known = type(self).model_fields[name].default if before is None else before
-        return isinstance(known, int | float) and now >= known
+        return bool(getattr(self, name) >= _known(name, before))
 
     def content(self) -> dict[str, object]:
         """The options that decide the bytes of the shards, not only how they are made.
@@ -120,3 +127,9 @@ class MakeShardsOptions(RawSettings):
         chosen = self.model_dump(mode="json", exclude=_HOW_ONLY)
         set_later = self.model_dump(mode="json", exclude=_HOW_ONLY | _FIRST, exclude_defaults=True)
         return {name: value for name, value in chosen.items() if name in _FIRST or name in set_later}
+
+
+def _known(name: str, before: Mapping[str, object]) -> float:
+    """The value of a limit before: the default where it was not set; not a number where it was nonsense."""
+    known = before.get(name, MakeShardsOptions.model_fields[name].default)
+    return known if isinstance(known, int | float) else float("nan")

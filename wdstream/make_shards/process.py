@@ -5,7 +5,6 @@ closed, a machine that is frozen) is nobody's fault.
 """
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -14,16 +13,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
 from wdstream.make_shards.jobs import Job, Setup, WorkerMessage
+from wdstream.raw.children import die_with_parent
 
 # One thread each: there is a process per core.
 _ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _SHOWN_OF_STDERR = 2000
 _MOST_TICK_S = 1.0
 """Ticks come every half second; what is longer, this program did not run."""
@@ -67,7 +66,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             pass_fds=keep_open,
-            preexec_fn=_die_with_parent,  # not later: a process that is stopped while it starts could not
+            preexec_fn=die_with_parent,  # not later: a process that is stopped while it starts could not
             env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)},
         )
         assert self._process.stdout is not None
@@ -160,21 +159,3 @@ class Process:
         with contextlib.suppress(BrokenPipeError):  # a process that is gone is noticed when its stdout ends
             self._process.stdin.write(json.dumps(tree).encode() + b"\n")
             self._process.stdin.flush()
-
-
-def _die_with_parent() -> None:
-    """Have Linux end this process with its parent, also while it is stopped, when it cannot see the end of stdin."""
-    if _PRCTL is not None:
-        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _prctl() -> Callable[[int, int], int] | None:
-    """The system call, looked up here, since little is safe between fork and exec; None on other systems."""
-    try:
-        prctl: Callable[[int, int], int] = ctypes.CDLL(None).prctl
-    except (OSError, AttributeError):
-        return None
-    return prctl
-
-
-_PRCTL = _prctl()

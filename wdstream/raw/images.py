@@ -76,12 +76,16 @@ class _ImageReader:
         self._texts = FileTexts(path, self._file, ImageSource.suffixes, settings)
 
     def read(self, number: int) -> StoredPage:
-        found = self._texts.text(number)
-        require_text(found.text if found else "", self._texts.absence(), self._settings)
+        found, settings = self._texts.text(number), self._settings
+        is_read = settings.ocr != "none" and not (found and found.text)
+        if not is_read:
+            require_text(found.text if found else "", self._texts.absence(), settings)
         if self._tiff is None:
-            key, image = self._file.stem, store_image(read_file(self._path), self._settings)
+            key, image = self._file.stem, store_image(read_file(self._path), settings)
         else:
             key, image = self._file.page_key(number), self._tiff.page(number)
+        if is_read:
+            found = read_picture(image, settings)
         meta: dict[str, object] = {"source": replace_surrogates(self._file.path)}
         if self._tiff is not None:
             meta["page"] = number
@@ -92,6 +96,19 @@ class _ImageReader:
         if found is None or found.meta.get("text_from") == TEXT_FILE:
             return {}
         return found.on_image(image.size, check_size=self._settings.check_text_size)
+
+
+def read_picture(image: StoredImage, settings: RawSettings) -> FoundText:
+    """The text of a picture that has none elsewhere, by the program that settings name.
+
+    Raises:
+        SourceError: it reads nothing, and empty pages are not kept; or it is too unsure, or fails.
+    """
+    from wdstream.raw.ocr.pictures import text_in_picture  # most jobs read no pictures
+
+    found = text_in_picture(image, settings)
+    require_text(found.text, f"{settings.ocr} reads none on the picture that it is sure of", settings)
+    return found
 
 
 def read_file(path: Path) -> bytes:

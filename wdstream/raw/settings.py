@@ -12,6 +12,7 @@ from wdstream.text.messages import ChatLoss
 from wdstream.text.row_forms import AnswerChoice
 
 TextLayerChoice = Literal["visible", "all"]
+OcrChoice = Literal["none", "rapidocr", "tesseract"]
 LineOrder = Literal["file", "layout"]
 DocumentText = Literal["sample", "layer"]
 
@@ -34,6 +35,13 @@ class RawSettings(Settings):
     """Text of a PDF page that becomes its label: what the picture shows, or `all` of the layer, seen or not."""
     reading_order: LineOrder = "file"
     """Order of a PDF page's lines: the file's, or by their `layout`, columns one after the other from the top."""
+    ocr: OcrChoice = "none"
+    """Program that reads the picture of a page, of an image or PDF, that has no text in a file or layer: rapidocr
+    (extra rapidocr) or tesseract (the program of that name). Without network, one thread for each process."""
+    ocr_language: str | None = Field(default=None, min_length=1)
+    """Languages that tesseract reads, such as eng+deu; English when left out."""
+    min_ocr_confidence: float = Field(default=0.6, ge=0, le=1)
+    """Confidence of --ocr in what it read of a page, on average; a page with less is quarantined."""
     max_unreadable: float = Field(default=0.01, ge=0, le=1)
     """Share of a PDF page's text that may have no meaning in Unicode; a page with more is quarantined."""
     min_mapped: float = Field(default=0.98, ge=0, le=1)

@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 
 from wdstream.errors import SourceError
+from wdstream.raw.images import read_picture
 from wdstream.raw.pdf.document import PdfFile, PdfPage, stored_jpeg
 from wdstream.raw.pdf.shown_text import ShownText, read_shown_text, whole_layer
 from wdstream.raw.settings import RawSettings
@@ -43,7 +44,7 @@ class PdfReader:
         with self._pdf.page(number) as page:
             scale = page.scale(settings.dpi, settings.max_pixels, fit=settings.fit)
             given = self._texts.text(number)
-            if given is None:
+            if given is None or (settings.ocr != "none" and not given.text):
                 image, found = self._drawn_with_text(page, scale)
             else:
                 meta = given.on_image(page.pixel_size(scale), check_size=settings.check_text_size)
@@ -60,8 +61,9 @@ class PdfReader:
             layer = None
             if not (seen_only and page.has_annotations()):
                 layer = stack.enter_context(page.text_layer(size))
-                near = text_elsewhere(self._file)
-                require_text(layer.text, f"neither a text layer nor a text file beside it{near}", settings)
+                if settings.ocr == "none":
+                    near = text_elsewhere(self._file)
+                    require_text(layer.text, f"neither a text layer nor a text file beside it{near}", settings)
             pixels = stack.enter_context(page.drawn(scale))
             if layer is None:
                 page.flatten()
@@ -75,9 +77,12 @@ class PdfReader:
                     f"{settings.min_mapped:.1%} expected, --min-mapped); put a text file next to the PDF"
                 )
             text = self._clean(found.text)
+            image = stored_jpeg(pixels, settings.jpeg_quality)
+            if settings.ocr != "none" and not text:
+                return image, _read(image, settings)
             reason = f"the picture shows none of the text layer: {found.dropped}" if found.dropped else "no text layer"
             require_text(text, reason, settings)
-            return stored_jpeg(pixels, settings.jpeg_quality), found.replace_text(text)
+            return image, found.replace_text(text)
 
     def _clean(self, text: str) -> str:
         share = unreadable_share(text)
@@ -87,3 +92,9 @@ class PdfReader:
                 f"{self._settings.max_unreadable:.1%}); put a text file next to the PDF"
             )
         return normalise_text(text)
+
+
+def _read(image: StoredImage, settings: RawSettings) -> ShownText:
+    """The text of a picture."""
+    found = read_picture(image, settings)
+    return ShownText(text=found.text, meta=found.on_image(image.size))

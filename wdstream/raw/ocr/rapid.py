@@ -1,0 +1,108 @@
+"""RapidOCR: PaddleOCR's models by ONNX Runtime, on the CPU.
+
+Only the models of the installed wheel are used. The library fetches others from the network where its settings ask for
+them or a file is missing: the paths are given to it, and its way to the network is closed.
+"""
+
+import hashlib
+from importlib.metadata import PackagePath, files, version
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from wdstream.errors import ConfigError, SourceError, needs_extra
+from wdstream.raw.ocr.engine import Reading
+from wdstream.raw.ocr.order import ReadLine, reading_order
+from wdstream.raw.texts.page_text import TextLine
+from wdstream.records import Pixels
+
+_TASKS = {"Det": "_det_", "Cls": "_cls_", "Rec": "_rec_"}
+_UNSURE = 0.5
+"""Lines of a lower confidence are mostly patterns of pictures."""
+_ONE_THREAD = ("intra_op_num_threads", "inter_op_num_threads")
+_FULL = ("bad_alloc", "allocate memory", "Failed to allocate")
+
+
+class RapidEngine:
+    """RapidOCR with the models that its wheel has.
+
+    Raises:
+        ConfigError: it is not installed, or lacks its models.
+    """
+
+    max_side = 2000
+
+    def __init__(self) -> None:
+        with needs_extra("--ocr rapidocr", "rapidocr"):
+            import cv2
+            import onnxruntime  # noqa: F401  # which rapidocr imports only when it reads
+            from rapidocr import RapidOCR
+            from rapidocr.utils.download_file import DownloadFile
+        DownloadFile.run = _refuse_download
+        cv2.setNumThreads(1)
+        models = _models()
+        params: dict[str, Any] = {f"{task}.model_path": str(path.locate()) for task, path in models.items()}
+        params |= {f"EngineConfig.onnxruntime.{name}": 1 for name in _ONE_THREAD}
+        params |= {"Global.text_score": 0.0, "Global.log_level": "error", "Global.max_side_len": self.max_side}
+        self._engine = RapidOCR(params=params)
+        self.name = f"rapidocr {version('rapidocr')}"
+        self.identity = f"{self.name}, onnxruntime {version('onnxruntime')}, models {_digest(models)}"
+
+    def read(self, pixels: Pixels) -> Reading:
+        """Read a picture; its lines are put in order by their places.
+
+        Raises:
+            SourceError: the library fails.
+        """
+        try:
+            found = self._engine(np.ascontiguousarray(pixels[..., ::-1]))  # it takes blue first
+        except Exception as error:  # the library raises what its parts raise
+            if any(sign in str(error) for sign in _FULL):
+                raise MemoryError("rapidocr") from error
+            raise SourceError(f"{self.name} cannot read the picture: {type(error).__name__}") from error
+        if found.txts is None:
+            return Reading()
+        lines = [
+            ReadLine(text=str(text), corners=np.asarray(corners, np.float64), confidence=float(score))
+            for text, corners, score in zip(found.txts, found.boxes, found.scores, strict=True)
+            if str(text).strip()
+        ]
+        return reading_of([line for line in lines if line.confidence >= _UNSURE], lines)
+
+
+def reading_of(sure: list[ReadLine], lines: list[ReadLine]) -> Reading:
+    """The lines that the engine is sure of, in order, and how much it left out of all lines."""
+    blocks = [[TextLine(text=text, box=box) for text, box in block] for block in reading_order(sure)]
+    return Reading(
+        blocks=tuple(map(tuple, blocks)),
+        confidences=tuple(line.confidence for line in sure),
+        unsure=sum(len(line.text) for line in lines) - sum(len(line.text) for line in sure),
+    )
+
+
+def _models() -> dict[str, PackagePath]:
+    """The models of the wheel by the step that uses them.
+
+    Raises:
+        ConfigError: one is not there.
+    """
+    shipped = [path for path in files("rapidocr") or () if path.suffix == ".onnx"]
+    models = {task: path for task, mark in _TASKS.items() for path in shipped if mark in path.name}
+    lacking = [task for task in _TASKS if task not in models or not Path(str(models[task].locate())).is_file()]
+    if lacking:
+        raise ConfigError(
+            f"--ocr rapidocr: rapidocr {version('rapidocr')} as installed lacks its models ({', '.join(lacking)}), and "
+            "nothing is fetched from the network; run pip install --force-reinstall 'wdstream[rapidocr]'"
+        )
+    return models
+
+
+def _digest(models: dict[str, PackagePath]) -> str:
+    """12 hex digits over the digests of the models, as the wheel records them."""
+    recorded = [f"{path.name} {path.hash.value if path.hash else path.size}" for path in models.values()]
+    return hashlib.sha256("\n".join(sorted(recorded)).encode()).hexdigest()[:12]
+
+
+def _refuse_download(*_: object) -> NoReturn:
+    raise ConfigError("--ocr rapidocr: its package lacks a model, and none is fetched from the network")
