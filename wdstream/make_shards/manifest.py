@@ -59,9 +59,9 @@ def programs_of(options: MakeShardsOptions) -> dict[str, object]:
     """
     if options.ocr == "none":
         return {}
-    from wdstream.raw.ocr.engine import open_engine
+    from wdstream.raw.ocr.engine import open_ocr
 
-    return {"ocr_engine": open_engine(options).identity}
+    return {"ocr_engine": open_ocr(options).identity}
 
 
 @contextmanager

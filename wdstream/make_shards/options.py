@@ -114,7 +114,7 @@ class MakeShardsOptions(RawSettings):
         if name in _OF_OCR and "ocr" not in before:
             return not self.keep_empty
         if name == "min_ocr_confidence":
-            return self.min_ocr_confidence <= _known(name, before)
+            return self.min_ocr_confidence is not None and self.min_ocr_confidence <= _known(name, before)
         if name not in _LIMITS or (self.fit and name == "max_pixels"):
             return False
         return bool(getattr(self, name) >= _known(name, before))

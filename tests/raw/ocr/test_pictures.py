@@ -8,8 +8,8 @@ from PIL import Image
 
 from wdstream.errors import SourceError
 from wdstream.raw.ocr import pictures
-from wdstream.raw.ocr.engine import Reading
 from wdstream.raw.ocr.pictures import text_in_picture
+from wdstream.raw.ocr.protocol import PictureText
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import StoredImage
 from wdstream.raw.texts.page_text import TextLine
@@ -19,21 +19,21 @@ from wdstream.records import Pixels
 class ReadsTwoLines:
     """An engine that takes pictures of 100 pixels a side."""
 
-    name, identity, max_side = "reader 1.0", "reader 1.0", 100
+    name, identity, max_side, least_confidence = "reader 1.0", "reader 1.0", 100, 0.6
 
     def __init__(self) -> None:
         self.sizes: list[tuple[int, ...]] = []
 
-    def read(self, pixels: Pixels) -> Reading:
+    def read(self, pixels: Pixels) -> PictureText:
         self.sizes.append(pixels.shape)
         lines = (TextLine(text="ﬁrst ", box=(10, 10, 60, 20)), TextLine(text="\u0007second", box=(10, 30, 90, 40)))
-        return Reading(blocks=((lines[0],), (lines[1],)), confidences=(0.5, 0.8), unsure=3)
+        return PictureText(blocks=((lines[0],), (lines[1],)), confidences=(0.5, 0.8), unsure=3)
 
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> ReadsTwoLines:
     engine = ReadsTwoLines()
-    monkeypatch.setattr(pictures, "open_engine", lambda _: engine)
+    monkeypatch.setattr(pictures, "open_ocr", lambda _: engine)
     return engine
 
 
@@ -70,3 +70,7 @@ def test_a_page_below_the_wanted_confidence_is_refused_with_the_figure(engine: R
     assert text_in_picture(stored(9, 9), RawSettings(ocr="rapidocr", min_ocr_confidence=0.65)).text
     with pytest.raises(SourceError, match=r"not read well: reader 1.0 says 0.65 \(at least 0.66 expected"):
         text_in_picture(stored(9, 9), RawSettings(ocr="rapidocr", min_ocr_confidence=0.66))
+    engine.least_confidence = 0.7
+    with pytest.raises(SourceError, match=r"\(at least 0.7 expected, --min-ocr-confidence\)"):
+        text_in_picture(stored(9, 9), RawSettings(ocr="rapidocr"))
+    assert text_in_picture(stored(9, 9), RawSettings(ocr="rapidocr", min_ocr_confidence=0)).text

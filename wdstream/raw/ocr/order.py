@@ -30,7 +30,7 @@ _UPRIGHT = 1.5
 _LEAST_UPRIGHT = 3
 
 Numbers = NDArray[np.intp]
-Boxes = NDArray[np.float64]
+LineBoxes = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,20 +73,20 @@ def _joined(row: Sequence[ReadLine]) -> tuple[str, LineBox]:
     return " ".join(line.text.strip() for line in row), (left, top, right, bottom)
 
 
-def _level(corners: NDArray[np.float64]) -> Boxes:
+def _level(corners: NDArray[np.float64]) -> LineBoxes:
     """(n, 4) boxes of lines, (n, 4, 2), turned so that most of them are level."""
     edges = corners[:, 1] - corners[:, 0]
     angles = np.arctan2(edges[:, 1], edges[:, 0])
     angle = float(np.median(angles[np.abs(angles) < np.pi / 6])) if (np.abs(angles) < np.pi / 6).any() else 0.0
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     level = corners @ turn
-    boxes: Boxes = np.concatenate([level.min(axis=1), level.max(axis=1)], axis=1)
+    boxes: LineBoxes = np.concatenate([level.min(axis=1), level.max(axis=1)], axis=1)
     margin = np.minimum(_MARGIN * (boxes[:, 3] - boxes[:, 1]), (boxes[:, 2] - boxes[:, 0]) / 3)
     boxes += margin[:, None] * np.array([1, 0, -1, 0])
     return boxes
 
 
-def _blocks(boxes: Boxes, numbers: Numbers) -> list[list[list[int]]]:
+def _blocks(boxes: LineBoxes, numbers: Numbers) -> list[list[list[int]]]:
     """Blocks of rows of line numbers: by columns, where the region has any."""
     gap = _find_gap(boxes[numbers])
     if gap is None:
@@ -104,7 +104,7 @@ def _blocks(boxes: Boxes, numbers: Numbers) -> list[list[list[int]]]:
     return blocks + _paragraphs(boxes, across)
 
 
-def _bands(boxes: Boxes, numbers: Numbers, gap: float) -> Iterator[tuple[Numbers, bool]]:
+def _bands(boxes: LineBoxes, numbers: Numbers, gap: float) -> Iterator[tuple[Numbers, bool]]:
     """The lines of a region in bands from the top: those that cross the gap, and those that stay clear of it."""
     ordered = numbers[np.argsort(boxes[numbers, 1] + boxes[numbers, 3], kind="stable")]
     crosses = (boxes[ordered, 0] < gap) & (boxes[ordered, 2] > gap)
@@ -118,7 +118,7 @@ def _is_long(is_left: NDArray[np.bool_]) -> bool:
     return bool(min(is_left.sum(), (~is_left).sum()) >= _LEAST_LINES)
 
 
-def _find_gap(boxes: Boxes) -> float | None:
+def _find_gap(boxes: LineBoxes) -> float | None:
     """Where a region has a gap between columns: the one that most lines are in columns of; None where it has none."""
     if len(boxes) < 2 * _LEAST_LINES:
         return None
@@ -129,7 +129,7 @@ def _find_gap(boxes: Boxes) -> float | None:
     return best if best is not None and counts[best] else None
 
 
-def _lines_in_columns(boxes: Boxes, gap: float, height: float) -> int:
+def _lines_in_columns(boxes: LineBoxes, gap: float, height: float) -> int:
     """How many lines are in bands with columns on both sides of a gap; the gap is where its right side begins."""
     count = 0
     for band, crosses in _bands(boxes, np.arange(len(boxes)), gap):
@@ -139,7 +139,7 @@ def _lines_in_columns(boxes: Boxes, gap: float, height: float) -> int:
     return count
 
 
-def _are_columns(left: Boxes, right: Boxes, height: float) -> bool:
+def _are_columns(left: LineBoxes, right: LineBoxes, height: float) -> bool:
     """Whether lines on both sides of a gap are long and fill their side, as those of text in columns."""
     if right[:, 0].min() - left[:, 2].max() < _LEAST_GAP * height:
         return False
@@ -150,7 +150,7 @@ def _are_columns(left: Boxes, right: Boxes, height: float) -> bool:
     return True
 
 
-def _rows(boxes: Boxes, numbers: Numbers) -> list[list[int]]:
+def _rows(boxes: LineBoxes, numbers: Numbers) -> list[list[int]]:
     """Line numbers in rows from the top, each from the left; lines are in one row where half of their height is."""
     rows: list[list[int]] = []
     middles = (boxes[:, 1] + boxes[:, 3]) / 2
@@ -167,14 +167,14 @@ def _rows(boxes: Boxes, numbers: Numbers) -> list[list[int]]:
     return [sorted(row, key=lambda number: boxes[number, 0]) for row in rows]
 
 
-def _are_apart(boxes: Boxes, row: Sequence[int], number: int) -> bool:
+def _are_apart(boxes: LineBoxes, row: Sequence[int], number: int) -> bool:
     """Whether a line is next to all of a row, and not over one of it."""
     left, _, right, _ = boxes[number]
     slack = 0.25 * (boxes[number, 3] - boxes[number, 1])
     return all(left >= boxes[other, 2] - slack or right <= boxes[other, 0] + slack for other in row)
 
 
-def _paragraphs(boxes: Boxes, rows: Sequence[list[int]]) -> list[list[list[int]]]:
+def _paragraphs(boxes: LineBoxes, rows: Sequence[list[int]]) -> list[list[list[int]]]:
     """Rows in blocks: a new one begins where the distance to the row before is larger than usual."""
     middles = [float(np.mean(boxes[row, 1] + boxes[row, 3])) / 2 for row in rows]
     steps = [below - above for above, below in pairwise(middles)]

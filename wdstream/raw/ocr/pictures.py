@@ -5,7 +5,8 @@ from PIL import Image
 
 from wdstream.errors import SourceError
 from wdstream.pixels.decode import decode_image
-from wdstream.raw.ocr.engine import OcrEngine, Reading, open_engine
+from wdstream.raw.ocr.engine import open_ocr
+from wdstream.raw.ocr.protocol import OcrEngine, PictureText
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import StoredImage
 from wdstream.raw.texts.page_text import FoundText
@@ -20,19 +21,20 @@ def text_in_picture(image: StoredImage, settings: RawSettings) -> FoundText:
         SourceError: the engine fails, or is too unsure of what it read.
         ConfigError: the engine is not installed.
     """
-    engine = open_engine(settings)
+    engine = open_ocr(settings)
     pixels = _shrunk(decode_image(image.data, max_pixels=settings.max_pixels), engine.max_side)
     found = found_text(engine, engine.read(pixels), (pixels.shape[1], pixels.shape[0]))
+    least = engine.least_confidence if settings.min_ocr_confidence is None else settings.min_ocr_confidence
     confidence = found.meta.get("text_confidence")
-    if isinstance(confidence, float) and confidence < settings.min_ocr_confidence:
+    if isinstance(confidence, float) and confidence < least:
         raise SourceError(
-            f"the picture is not read well: {engine.name} says {confidence:.2f} (at least "
-            f"{settings.min_ocr_confidence:g} expected, --min-ocr-confidence); put a text file next to it"
+            f"the picture is not read well: {engine.name} says {confidence:.2f} (at least {least:g} expected, "
+            "--min-ocr-confidence); put a text file next to it"
         )
     return found
 
 
-def found_text(engine: OcrEngine, reading: Reading, extent: Size) -> FoundText:
+def found_text(engine: OcrEngine, reading: PictureText, extent: Size) -> FoundText:
     """A reading as the text of its page; `extent` is (width, height) of the picture that was read."""
     found = FoundText.of_blocks(
         reading.blocks, text_from=f"ocr:{engine.name}", extent=extent, confidences=reading.confidences

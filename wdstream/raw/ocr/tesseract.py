@@ -13,7 +13,7 @@ from PIL import Image
 
 from wdstream.errors import ConfigError, SourceError
 from wdstream.raw.children import die_with_parent
-from wdstream.raw.ocr.engine import Reading
+from wdstream.raw.ocr.protocol import PictureText
 from wdstream.raw.texts.page_text import LineBox, TextLine
 from wdstream.records import Pixels
 from wdstream.text.characters import one_line
@@ -33,6 +33,7 @@ class TesseractEngine:
     """
 
     max_side = 8000
+    least_confidence = 0.7
 
     def __init__(self, language: str) -> None:
         program, languages = _installed()
@@ -46,7 +47,7 @@ class TesseractEngine:
         self.name = program
         self.identity = ", ".join([program, *(f"{name} {languages[name]}" for name in language.split("+"))])
 
-    def read(self, pixels: Pixels) -> Reading:
+    def read(self, pixels: Pixels) -> PictureText:
         """Read a picture; lines, words and their order are tesseract's.
 
         Raises:
@@ -67,7 +68,7 @@ class TesseractEngine:
         return reading_of_tsv(done.stdout.decode("utf-8", "replace"))
 
 
-def reading_of_tsv(table: str) -> Reading:
+def reading_of_tsv(table: str) -> PictureText:
     """The reading in tesseract's table of blocks, paragraphs, lines and words."""
     words: dict[tuple[str, ...], list[str]] = {}
     boxes: dict[tuple[str, ...], LineBox] = {}
@@ -86,7 +87,7 @@ def reading_of_tsv(table: str) -> Reading:
     blocks: dict[tuple[str, ...], list[TextLine]] = {}
     for line, texts in words.items():  # of one paragraph, in tesseract's order
         blocks.setdefault(line[:3], []).append(TextLine(text=" ".join(texts), box=boxes.get(line)))
-    return Reading(blocks=tuple(map(tuple, blocks.values())), confidences=tuple(confidences))
+    return PictureText(blocks=tuple(map(tuple, blocks.values())), confidences=tuple(confidences))
 
 
 @cache
