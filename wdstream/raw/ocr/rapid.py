@@ -1,8 +1,8 @@
 """RapidOCR: PaddleOCR's models by ONNX Runtime, on the CPU.
 
-Only the models of the installed wheel are used. They read Latin, Chinese and Japanese letters; a page of other letters is
-misread with a confidence of up to 0.89. The library fetches others from the network where its settings ask for
-them or a file is missing: the paths are given to it, and its way to the network is closed.
+Only the models of the installed wheel are used. They read Latin, Chinese and Japanese letters; a page of other letters
+is misread with a confidence of up to 0.89. The library fetches others from the network where its settings ask for them
+or a file is missing: the paths are given to it, and its way to the network is closed.
 """
 
 import hashlib
