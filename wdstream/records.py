@@ -80,11 +80,13 @@ class TurnSegment:
         role: system, user, assistant or tool.
         is_supervised: whether the turn is supervised.
         is_plain: whether its content is passed to the chat template as one string, not as a list of content blocks.
+        more: what the turn has besides, as the JSON of an object: calls of tools, definitions of tools, names.
     """
 
     role: str
     is_supervised: bool = False
     is_plain: bool = False
+    more: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,7 +89,7 @@ USER, ANSWER = turn("user", "Hi"), turn("assistant", "Ho")
             "message 0, content block 0: neither a text nor an image",
         ),
         ([{"role": "user", "content": 5}, ANSWER], "message 0: content is a string or a list of blocks, found 5"),
-        ([USER, turn("assistant", "x", tool_calls=[{}])], "message 1: 'tool_calls' is not supported"),
+        ([USER, turn("assistant", "x", tool_calls=[{}])], "message 1.tool_calls[0] has no name of a function"),
         ([turn("user", "x", train=True), ANSWER], "message 0: train is true or false, and only turns of the assistant"),
         ([USER, turn("assistant", "x", train=1)], "message 1: train is true or false"),
         ([USER], "there is no turn of the assistant: nothing to train on"),

@@ -40,6 +40,7 @@ from wdstream.text.row_fields import (
 )
 from wdstream.text.row_forms import DEFAULT_RULES, RowRules, read_row
 from wdstream.text.row_images import RowImage, images_of_value
+from wdstream.text.tool_calls import TOOLS
 
 CONTENT = "content"
 MESSAGES = "messages"
@@ -154,7 +155,7 @@ def _row(
     is_own: bool,
 ) -> Page:
     """A row: as we store it, or in any other form that rows have."""
-    segments = _stored_segments(row, parts)
+    segments = None if row.get(TOOLS) and not is_own else _stored_segments(row, parts)
     if segments is not None:
         meta = {name: value for name, value in row.items() if name != (CONTENT if CONTENT in row else MESSAGES)}
         texts = [segment.text for segment in segments if isinstance(segment, TextSegment)]

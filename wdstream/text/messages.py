@@ -11,21 +11,26 @@
                 TextSegment("A page.")
 
 A text block of `content` that is not trained on carries `"is_supervised": false`. In messages, turns of the assistant
-are supervised: those with `"train": true` where any message has that key, else all of them, or the last. Turns of tools
-and their calls are text like any other. How turns are written out for a model is not decided here but by its chat
-template (families/shared/chat.py).
+are supervised: those with `"train": true` where any message has that key, else all of them, or the last. Calls of tools
+(`tool_calls`) belong to the turn, with content or without; the first message may have the `tools` that can be called;
+`name` and `tool_call_id` are for the template. How turns are written out for a model is not decided here but by its
+chat template (families/shared/chat.py).
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NotRequired, TypedDict
 
 from wdstream.errors import RowError
 from wdstream.records import ImageSegment, Segment, TextSegment, TurnSegment
+from wdstream.text.tool_calls import normal_calls
 
 ROLES = ("system", "user", "assistant", "tool")
 SUPERVISED_ROLE = "assistant"
-_MESSAGE_KEYS = frozenset({"role", "content", "train"})
+_MORE_KEYS = ("tools", "tool_calls", "tool_call_id", "name")
+"""Of a message, for the template: `TurnSegment.more`."""
+_MESSAGE_KEYS = frozenset({"role", "content", "train", *_MORE_KEYS})
 
 ChatLoss = Literal["all", "last"]
 
@@ -44,11 +49,20 @@ class ChatMessage(TypedDict):
     role: str
     content: str | list[ContentBlock]
     train: NotRequired[bool]
+    tools: NotRequired[object]
+    tool_calls: NotRequired[object]
+    tool_call_id: NotRequired[object]
+    name: NotRequired[object]
 
 
 def is_chat(segments: Sequence[Segment]) -> bool:
     """Whether these are the segments of a chat row that is not yet written out."""
     return any(isinstance(segment, TurnSegment) for segment in segments)
+
+
+def makes_calls(turn: TurnSegment) -> bool:
+    """Whether a turn calls tools."""
+    return bool(turn.more) and "tool_calls" in json.loads(turn.more)
 
 
 def segments_from_content(content: object) -> tuple[Segment, ...]:
@@ -128,6 +142,8 @@ def messages_from_segments(segments: Sequence[Segment]) -> list[ChatMessage]:
     for segment in segments:
         if isinstance(segment, TurnSegment):
             messages.append({"role": segment.role, "content": "" if segment.is_plain else []})
+            if segment.more:
+                messages[-1].update(json.loads(segment.more))
             if segment.role == SUPERVISED_ROLE:
                 messages[-1]["train"] = segment.is_supervised
             continue
@@ -154,6 +170,8 @@ def _segment_of(block: object, index: int) -> TextSegment | ImageSegment | None:
 
 def _turn(number: int, message: object) -> tuple[TurnSegment, list[TextSegment | ImageSegment]]:
     """A message as the mark of its turn, and its content."""
+    if isinstance(message, Mapping) and message.get("tool_calls") and message.get("content") is None:
+        message = {**message, "content": ""}
     if not isinstance(message, Mapping) or "content" not in message:
         raise RowError(f"message {number}: expected an object with role and content, found {_shown(message)}")
     role, content = message.get("role"), message["content"]
@@ -168,8 +186,9 @@ def _turn(number: int, message: object) -> tuple[TurnSegment, list[TextSegment |
     train = message.get("train")
     if train is not None and (not isinstance(train, bool) or (train and role != SUPERVISED_ROLE)):
         raise RowError(f"message {number}: train is true or false, and only turns of the assistant are supervised")
+    more = _more(number, message)
     if isinstance(content, str):
-        return TurnSegment(role=role, is_plain=True), [TextSegment(text=content)] if content else []
+        return TurnSegment(role=role, is_plain=True, more=more), [TextSegment(text=content)] if content else []
     if not isinstance(content, list):
         raise RowError(f"message {number}: content is a string or a list of blocks, found {_shown(content)}")
     blocks = []
@@ -178,7 +197,22 @@ def _turn(number: int, message: object) -> tuple[TurnSegment, list[TextSegment |
         if segment is None:
             raise RowError(f"message {number}, content block {position}: neither a text nor an image: {_shown(block)}")
         blocks.append(segment)
-    return TurnSegment(role=role), blocks
+    return TurnSegment(role=role, more=more), blocks
+
+
+def _more(number: int, message: Mapping[str, object]) -> str:
+    """What a message has for the template, as JSON; the same text for the same values."""
+    more = {key: message[key] for key in _MORE_KEYS if message.get(key) not in (None, "", [], {})}
+    if "tool_calls" in more and message["role"] != SUPERVISED_ROLE:
+        raise RowError(f"message {number}: calls of tools are of the assistant, not of {message['role']!r}")
+    if "tool_calls" in more and more["tool_calls"] != normal_calls(message, f"message {number}"):
+        raise RowError(f"message {number}: its tool_calls have another form than tool_calls.py describes")
+    if "tools" in more and number:
+        raise RowError(f"message {number}: definitions of tools are in the first message, or in the row's 'tools'")
+    try:
+        return json.dumps(more, ensure_ascii=False, allow_nan=False, separators=(",", ":")) if more else ""
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RowError(f"message {number}: {', '.join(more)} cannot be stored as JSON: {error!s:.80}") from error
 
 
 def _supervised_turns(messages: Sequence[Mapping[str, object]], loss: ChatLoss) -> set[int]:

@@ -59,6 +59,7 @@ from wdstream.text.row_turns import (
     turns_of_pairs,
     turns_with_images,
     with_system,
+    with_tools,
 )
 
 AnswerChoice = Literal["first", "refuse"]
@@ -363,14 +364,9 @@ def _read_question(row: _Parsed) -> _Found:
 
 
 def _read_turns(row: _Parsed, turns: object) -> _Found:
-    if row.fields.get("tools"):
-        raise RowError(
-            "'tools': definitions of tools are not written out; put them into the text of the system's turn",
-            option=", or say that they are metadata with --metadata-field tools",
-        )
     used, turns = with_system(row.fields, turns)
     named: list[RowImage] = []
-    messages = normal_turns(turns, row.form[0], named)
+    tools, messages = with_tools(row.fields, normal_turns(turns, row.form[0], named))
     contents = (
         [turn.get("content") for turn in messages if isinstance(turn, dict)] if isinstance(messages, list) else []
     )
@@ -380,7 +376,7 @@ def _read_turns(row: _Parsed, turns: object) -> _Found:
         messages = turns_with_images(messages, len(chosen), row.rules.placeholder)
     segments = segments_from_messages(messages, num_images=len(chosen), loss=row.rules.chat_loss)
     _refuse_image_texts(segments)
-    return [*row.form, *used], segments, chosen
+    return [*row.form, *used, *tools], segments, chosen
 
 
 def _refuse_image_texts(segments: Sequence[Segment]) -> None:

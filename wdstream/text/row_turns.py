@@ -15,6 +15,7 @@ from wdstream.records import ImageSegment, TextSegment
 from wdstream.text.placeholders import split_texts
 from wdstream.text.row_fields import refuse_unused_images
 from wdstream.text.row_images import REFERENCE_KEYS, RowImage, images_of_value
+from wdstream.text.tool_calls import TOOLS, calls_of_text, normal_calls, normal_tools
 
 _IMAGE_TYPES = frozenset({"image", "image_url", "input_image"})
 _TEXT_TYPES = frozenset({"text", "input_text", "output_text"})
@@ -28,8 +29,13 @@ ROLE_NAMES = {
     "chatgpt": "assistant",
     "observation": "tool",
     "function_response": "tool",
+    "function": "tool",
+    "developer": "system",
 }
-"""Names of roles in `from`, where they are others than in `role`."""
+"""Names of roles in `from`, where they are others than in `role`; and of newer or older APIs."""
+_RENAMED = {"function": "tool", "developer": "system"}
+"""Those of them that are in `role`, too."""
+_CALL_ROLE = "function_call"
 _SYSTEM, _HISTORY = "system", "history"
 _PAIR = ("user", "assistant")
 
@@ -165,6 +171,20 @@ def with_system(fields: Mapping[str, object], turns: object) -> tuple[list[str],
     return [_SYSTEM], [{"role": _SYSTEM, "content": system}, *turns] if system else turns
 
 
+def with_tools(fields: Mapping[str, object], turns: object) -> tuple[list[str], object]:
+    """Turns with the definitions of the field `tools` in the first of them, and that field where it was used.
+
+    Raises:
+        RowError: they have another form, or the first turn has some, too.
+    """
+    tools = normal_tools(fields.get(TOOLS))
+    if not tools or not isinstance(turns, list) or not turns or not isinstance(turns[0], dict):
+        return [], turns
+    if turns[0].get(TOOLS):
+        raise RowError("definitions of tools are given twice, in the field 'tools' and in the first turn; keep one")
+    return [TOOLS], [{**turns[0], TOOLS: tools}, *turns[1:]]
+
+
 def _normal_turn(turn: object, where: str, named: list[RowImage]) -> object:
     if not isinstance(turn, Mapping):
         return turn
@@ -172,8 +192,17 @@ def _normal_turn(turn: object, where: str, named: list[RowImage]) -> object:
     if "role" not in present and isinstance(role := present.get("from"), str):
         del present["from"]
         present["role"] = ROLE_NAMES.get(role, role)
+    if isinstance(role := present.get("role"), str):
+        present["role"] = _RENAMED.get(role, role)
     if "content" not in present and "value" in present:
         present["content"] = present.pop("value")
+    if present.get("role") == _CALL_ROLE:
+        calls = calls_of_text(present.pop("content", None), where)
+        present |= {"role": "assistant", "content": "", "tool_calls": calls}
+    elif calls := normal_calls(present, where):
+        present["tool_calls"] = calls
+        present.setdefault("content", "")
+    present.pop(_CALL_ROLE, None)
     if "content" in present:
         present["content"] = normal_parts(present["content"], f"{where}.content", named)
     return present

@@ -5,7 +5,7 @@
 * Tokens of the template's own text may be special ones; texts of messages never form any. Plain text of the template
   and the text next to it are tokenised together, as the model will meet them: `Assistant: ` + `Yes` gives ` Yes`.
 * Loss is on the tokens of supervised turns, and on what the template writes after them up to its first special
-  token: the model has to end its turn.
+  token: the model has to end its turn. Calls of tools are supervised with their turn, up to its last special token.
 * What the template writes after that token at the very end is left out, and the row ends with EOS, once.
 """
 
@@ -16,8 +16,8 @@ from itertools import groupby
 from wdstream.errors import RowError
 from wdstream.families.base import Family
 from wdstream.records import ImageSegment, Page, Segment, TextSegment, TokenSegment, TurnSegment
-from wdstream.text.chat_template import TextPlace
-from wdstream.text.messages import is_chat, messages_from_segments
+from wdstream.text.chat_template import TextPlace, TurnText, plain_text
+from wdstream.text.messages import is_chat, makes_calls, messages_from_segments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +58,7 @@ def render_chat(page: Page, family: Family) -> Page:
 def _atoms(segments: Sequence[Segment], family: Family) -> Iterator[_Atom]:
     """Special tokens, plain texts and images of a row, in the order in which the template writes them."""
     texts = list(_texts(segments))
+    turns = [segment for segment in segments if isinstance(segment, TurnSegment)]
     pieces = family.chat.render(messages_from_segments(segments))
     images = iter([segment for segment in segments if isinstance(segment, ImageSegment)])
     is_open = False  # whether a supervised turn still has to be ended
@@ -65,6 +66,11 @@ def _atoms(segments: Sequence[Segment], family: Family) -> Iterator[_Atom]:
         if isinstance(piece, TextPlace):
             yield _content(texts[piece.number], piece)
             is_open = texts[piece.number].is_supervised
+            continue
+        if isinstance(piece, TurnText):
+            flag, is_open = turns[piece.turn].is_supervised, False
+            atoms = list(_trusted(piece.text, family, images))
+            yield from (atom if isinstance(atom, ImageSegment) else replace(atom, is_supervised=flag) for atom in atoms)
             continue
         atoms = list(_trusted(piece, family, images))
         ends = [place for place, atom in enumerate(atoms) if isinstance(atom, _Special)]
@@ -84,7 +90,7 @@ def _texts(segments: Sequence[Segment]) -> Iterator[_Text]:
             yield _Text(text=segment.text, is_supervised=segment.is_supervised)
         elif isinstance(segment, TurnSegment) and segment.is_plain:
             following = segments[place + 1] if place + 1 < len(segments) else None
-            if not isinstance(following, TextSegment):
+            if not isinstance(following, TextSegment) and not makes_calls(segment):
                 yield _Text(text="", is_supervised=segment.is_supervised)
 
 
@@ -108,7 +114,7 @@ def _trusted(written: str, family: Family, images: Iterator[ImageSegment]) -> It
                 continue
             found = family.chat.special_tokens.get(text)
             if found is None:
-                yield _Text(text=text, is_supervised=False)
+                yield _Text(text=plain_text(text), is_supervised=False)
             else:
                 yield _Special(number=found, is_supervised=False)
 
