@@ -24,7 +24,7 @@ from typing import Literal, NotRequired, TypedDict
 
 from wdstream.errors import RowError
 from wdstream.records import ImageSegment, Segment, TextSegment, TurnSegment
-from wdstream.text.tool_calls import normal_calls
+from wdstream.text.tool_calls import normal_calls, without_null
 
 ROLES = ("system", "user", "assistant", "tool")
 SUPERVISED_ROLE = "assistant"
@@ -205,7 +205,7 @@ def _more(number: int, message: Mapping[str, object]) -> str:
     more = {key: message[key] for key in _MORE_KEYS if message.get(key) not in (None, "", [], {})}
     if "tool_calls" in more and message["role"] != SUPERVISED_ROLE:
         raise RowError(f"message {number}: calls of tools are of the assistant, not of {message['role']!r}")
-    if "tool_calls" in more and more["tool_calls"] != normal_calls(message, f"message {number}"):
+    if "tool_calls" in more and without_null(more["tool_calls"]) != normal_calls(message, f"message {number}"):
         raise RowError(f"message {number}: its tool_calls have another form than tool_calls.py describes")
     if "tools" in more and number:
         raise RowError(f"message {number}: definitions of tools are in the first message, or in the row's 'tools'")

@@ -65,7 +65,7 @@ def normal_tools(tools: object) -> list[object]:
         return []
     if not isinstance(tools, list | tuple):
         raise RowError(f"{TOOLS} is {type(tools).__name__}, a list of definitions expected")
-    found = [_from_json(tool, TOOLS) if isinstance(tool, str) else _without_null(tool, 0) for tool in tools]
+    found = [_from_json(tool, TOOLS) if isinstance(tool, str) else without_null(tool) for tool in tools]
     if not all(isinstance(tool, dict) for tool in found):
         raise RowError(f"{TOOLS} holds {found!r:.80}; an object expected for each tool")
     return found
@@ -95,16 +95,21 @@ def _arguments(value: object, where: str) -> object:
         except RowError:
             return value
         return loaded if isinstance(loaded, dict) else value
-    return _without_null(value, 0) if isinstance(value, Mapping) else value if value is not None else {}
+    return without_null(value) if isinstance(value, Mapping) else value if value is not None else {}
 
 
-def _without_null(value: object, depth: int) -> object:
+def without_null(value: object, depth: int = 0) -> object:
+    """A value without the keys that are null, however deep.
+
+    Raises:
+        RowError: it is nested without end.
+    """
     if depth > _MAX_DEPTH:
         raise RowError(f"a definition or call of a tool is nested more than {_MAX_DEPTH} deep")
     if isinstance(value, Mapping):
-        return {str(key): _without_null(inner, depth + 1) for key, inner in value.items() if inner is not None}
+        return {str(key): without_null(inner, depth + 1) for key, inner in value.items() if inner is not None}
     if isinstance(value, list | tuple):
-        return [_without_null(inner, depth + 1) for inner in value]
+        return [without_null(inner, depth + 1) for inner in value]
     return value
 
 
