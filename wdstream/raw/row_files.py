@@ -64,7 +64,7 @@ def is_image_file(folder: Path, name: str) -> bool:
     if not 0 < len(name) <= _MAX_NAME or "\n" in name or "\0" in name:
         return False
     try:
-        if not (folder / name).is_file():
+        if not os.path.isfile(f"{folder}/{name}"):  # noqa: PTH113  # asked of every text; a Path takes five times as long
             return False
         with _inside(folder, name, name, allow_outside=False).open("rb") as file:
             return looks_like_image(file.read(_HEAD_BYTES))

@@ -139,12 +139,10 @@ class ShardWriter:
         for extension in sorted(members):
             data = members[extension]
             chunks += [make_header(f"{key}.{extension}", len(data)), data, bytes(padded(len(data)) - len(data))]
-        crc = 0
-        for chunk in chunks:
-            crc = zlib.crc32(chunk, crc)
-            self._file.write(chunk)
-        nbytes = sum(map(len, chunks))
-        self._meta.add(key, self.tar_bytes, nbytes, crc, entry)
+        sample = b"".join(chunks)
+        nbytes = len(sample)
+        self._file.write(sample)
+        self._meta.add(key, self.tar_bytes, nbytes, zlib.crc32(sample), entry)
         self._seen.add(key)
         self._offsets.append(self.tar_bytes + nbytes)
 

@@ -18,6 +18,7 @@ import re
 import shlex
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from urllib.parse import unquote
 
 from wdstream.errors import RowError
@@ -224,6 +225,7 @@ def is_picture(value: object) -> bool:
         return True
 
 
+@lru_cache(maxsize=4096)  # every row of a file has the same names
 def speaks_of_image(field: str, *, has_images: bool) -> bool:
     """Whether a field's name says that it is an image (or video, or audio)."""
     words = [word.lower() for word in _WORD.findall(field)]

@@ -97,7 +97,8 @@ def _of_text(text: str, where: str) -> RowImage:
 
 def _of_object(value: Mapping[object, object], where: str, depth: int) -> list[RowImage]:
     """One image, or none where every key is null."""
-    found = [image for key in REFERENCE_KEYS for image in _under_key(value, key, where, depth)]
+    present = [key for key in REFERENCE_KEYS if value.get(key) is not None]
+    found = [image for key in present for image in _under_key(value, key, where, depth)]
     if not found:
         if all(inner is None for inner in value.values()):
             return []
@@ -112,8 +113,8 @@ def _of_object(value: Mapping[object, object], where: str, depth: int) -> list[R
 
 
 def _under_key(value: Mapping[object, object], key: str, where: str, depth: int) -> list[RowImage]:
-    inner, place = value.get(key), f"{where}.{key}"
-    if inner is None or (key in _INNER_KEYS and not isinstance(inner, Mapping)):
+    inner, place = value[key], f"{where}.{key}"
+    if key in _INNER_KEYS and not isinstance(inner, Mapping):
         return []
     images = images_of_value(inner, place, depth + 1)
     if key in _DATA_KEYS and any(image.is_named for image in images):

@@ -14,7 +14,7 @@
 
 import base64
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 
@@ -78,26 +78,26 @@ def _text_of_bytes(data: bytes, where: str) -> str:
 
 def row_content(fields: Mapping[str, object]) -> bytes:
     """Names and values of a row as bytes, so that different rows have different bytes."""
-    return b"".join(_content(fields))
+    pieces: list[bytes] = []
+    _add_content(fields, pieces)
+    return b"".join(pieces)
 
 
-def _content(value: object) -> Iterator[bytes]:
+def _add_content(value: object, pieces: list[bytes]) -> None:
     if isinstance(value, bytes):
-        yield b"b%d:" % len(value)
-        yield value
+        pieces += (b"b%d:" % len(value), value)
     elif isinstance(value, str):
         data = value.encode("utf-8", "surrogatepass")
-        yield b"s%d:" % len(data)
-        yield data
-    elif isinstance(value, Mapping):
-        yield b"{%d:" % len(value)
+        pieces += (b"s%d:" % len(data), data)
+    elif isinstance(value, dict):
+        pieces.append(b"{%d:" % len(value))
         for name, inner in value.items():
-            yield from _content(name)
-            yield from _content(inner)
+            _add_content(name, pieces)
+            _add_content(inner, pieces)
     elif isinstance(value, list | tuple):
-        yield b"[%d:" % len(value)
+        pieces.append(b"[%d:" % len(value))
         for inner in value:
-            yield from _content(inner)
+            _add_content(inner, pieces)
     else:
-        text = f"{type(value).__name__} {value}"
-        yield b"o%d:%s" % (len(text), text.encode("utf-8", "surrogatepass"))
+        data = f"{type(value).__name__} {value}".encode("utf-8", "surrogatepass")
+        pieces += (b"o%d:" % len(data), data)
