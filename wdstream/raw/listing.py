@@ -22,7 +22,14 @@ from pathlib import Path
 
 from wdstream.errors import ConfigError
 from wdstream.raw.folders import LEADS_OUT, Folder, FolderWalk
-from wdstream.raw.registry import companion_names, known_suffixes, source_of_file, without_suffix
+from wdstream.raw.registry import (
+    companion_names,
+    doubtful_suffixes,
+    known_suffixes,
+    page_suffixes,
+    source_of_file,
+    without_suffix,
+)
 from wdstream.raw.source import RawFile, Source
 from wdstream.raw.tars.neighbours import descriptions, packed_copies
 from wdstream.raw.texts.beside import TextFinder, TextsLeft
@@ -126,7 +133,9 @@ class _Census:
 
     def _sources(self, folder: Folder) -> dict[str, Source]:
         """The files of one folder that a source reads, without those that would give the samples of a tar again."""
-        found = {name: source for name in folder.files if (source := source_of_file(self._raw / folder.path / name))}
+        beside = _beside_pages(folder)
+        names = [name for name in folder.files if name not in beside]
+        found = {name: source for name in names if (source := source_of_file(self._raw / folder.path / name))}
         copies = packed_copies(folder.files)
         for name, plain in copies.items():
             reason = f"is next to {plain}, of which it seems to be a copy; remove one, or give it another name"
@@ -202,6 +211,15 @@ class _Census:
         """Names and sizes of every file that is used, as 32 hex digits."""
         lines = "".join(sorted(self._used)).encode("utf-8", "surrogatepass")
         return hashlib.blake2b(lines, digest_size=16).hexdigest()
+
+
+def _beside_pages(folder: Folder) -> set[str]:
+    """Files that may be rows by their names, but are called like an image or a PDF next to them: they belong to it."""
+    doubtful = {name: without_suffix(name)[0] for name in folder.files if name.lower().endswith(doubtful_suffixes())}
+    if not doubtful:
+        return set()
+    pages = {without_suffix(name)[0] for name in folder.files if name.lower().endswith(page_suffixes())}
+    return {name for name, bare in doubtful.items() if bare in pages or bare in folder.files}
 
 
 def list_files(

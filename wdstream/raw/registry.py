@@ -7,6 +7,7 @@ folder of millions takes far longer than listing it.
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+from wdstream.raw.csv_rows import CsvSource
 from wdstream.raw.images import ImageSource
 from wdstream.raw.pdf.source import PdfSource
 from wdstream.raw.rows import RowSource
@@ -20,8 +21,9 @@ SOURCES: tuple[Source, ...] = (
     RowSource(),
     TableSource(),
     TarSource(),
+    CsvSource(),
 )
-_HEAD_BYTES = 4096
+_HEAD_BYTES = 1 << 16
 
 
 def source_of_kind(kind: str) -> Source:
@@ -32,7 +34,7 @@ def source_of_kind(kind: str) -> Source:
 def source_of_file(path: Path, sources: tuple[Source, ...] = SOURCES) -> Source | None:
     """The source that reads a file, None when there is none: by its suffix, and where sources share it, by content."""
     able = [source for source in sources if split_suffix(path.name, source.suffixes)]
-    if len(able) > 1:
+    if len(able) > 1 or any(split_suffix(path.name, source.doubtful_suffixes) for source in able):
         head = _head(path)
         able = [source for source in able if source.recognises(head)]
     return able[0] if able else None
@@ -48,6 +50,18 @@ def without_suffix(name: str) -> tuple[str, str]:
 def known_suffixes() -> tuple[str, ...]:
     """The suffixes of all sources."""
     return tuple(suffix for source in SOURCES for suffix in source.suffixes)
+
+
+@lru_cache
+def doubtful_suffixes() -> tuple[str, ...]:
+    """The suffixes of all sources that others use for something else, too."""
+    return tuple(suffix for source in SOURCES for suffix in source.doubtful_suffixes)
+
+
+@lru_cache
+def page_suffixes() -> tuple[str, ...]:
+    """The suffixes of files that may have a text, or more, in a file next to them."""
+    return tuple(suffix for source in SOURCES if source.takes_sidecar for suffix in source.suffixes)
 
 
 @lru_cache

@@ -1,4 +1,4 @@
-"""JSONL files: a line is a row, whose images are files next to it, or in the row itself.
+"""Files of rows in JSON: a line of JSONL, or a member of an array, is a row, with images as files or in itself.
 
     {"text": "see <image> and <image>", "images": ["a.png", "b.jpg"], "lang": "en"}
     {"content": [{"type": "image", "image": "a.png"}, {"type": "text", "text": "..."}]}
@@ -7,40 +7,106 @@
 wdstream/text/row_forms.py has all forms, wdstream/raw/row_files.py says where images are looked for. The text of a row
 is taken word for word; it is split at placeholders here, once, and never searched again. A text of a content list that
 is not to be supervised carries `"is_supervised": false`. All other fields become the row's metadata.
+
+A `.json` is read where it is an array of objects, or has an object on each of its first lines: others are settings, or
+belong to an image. A compressed file is read forward, once by each process.
 """
 
 import json
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn, cast
 
-from wdstream.errors import RowError
+from wdstream.errors import PageError, RowError, ShardError, SourceError
+from wdstream.raw.json_array import find_members, is_array_of_objects
+from wdstream.raw.kept import kept_reader
 from wdstream.raw.reading import limits
-from wdstream.raw.row_lines import mark_lines, numbered_lines
+from wdstream.raw.row_lines import FoundRow, RowFinder, find_lines, mark_rows, rows_from_mark
 from wdstream.raw.row_pages import FileRow, RowFileSource
 from wdstream.raw.source import PageRange
-from wdstream.text.characters import replace_surrogates
+from wdstream.storage.compression import MAGIC_BYTES, compression_of, decompress
+from wdstream.text.characters import replace_surrogates, short_name
 from wdstream.text.row_fields import unambiguous
 
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
+_PLAIN = (".jsonl", ".ndjson", ".json")
+_HEAD_BYTES = 1 << 16
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class RowSource(RowFileSource):
-    """JSONL files: a line is a row of text and the names of its images."""
+    """JSON files of rows: in lines, or in one array."""
 
     kind = "rows"
-    suffixes = (".jsonl",)
+    suffixes = (*_PLAIN, *(plain + packed for plain in _PLAIN for packed in _COMPRESSED))
+    doubtful_suffixes = tuple(suffix for suffix in suffixes if suffix.startswith(".json") and "jsonl" not in suffix)
+
+    def recognises(self, head: bytes) -> bool:
+        """Whether a file is an array of objects, or has an object on each of its first lines."""
+        return compression_of(head) is not None or is_array_of_objects(head) or _are_lines(head)
 
     def survey(self, path: Path) -> tuple[int, tuple[int, ...]]:
-        """The number of lines, and marks to find them by."""
-        return mark_lines(path)
+        """The number of rows, and marks to find them by; none of a compressed file."""
+        with path.open("rb") as file:
+            compression = compression_of(file.read(MAGIC_BYTES))
+            file.seek(0)
+            if compression is None:
+                return mark_rows(_finder_of(file)(file, 0))
+            with unpacked(file, compression, path.name) as stream:
+                return mark_rows(_packed_rows(stream))[0], ()
 
     def rows(self, pages: PageRange, path: Path) -> Generator[tuple[int, FileRow]]:
-        """The lines of the range."""
-        for number, line in numbered_lines(path, pages.file.marks, pages.first, pages.count):
-            yield number, JsonRow(line)
+        """The rows of the range."""
+        if not pages.file.marks:
+            with kept_reader(path, pages.first, PackedRows, PackedRows) as reader:
+                yield from reader.rows(pages.first, pages.count)
+            return
+        with path.open("rb") as file:
+            find = _finder_of(file)
+            for number, line in rows_from_mark(file, find, pages.file.marks, pages.first, pages.count):
+                yield number, JsonRow(line)
+
+
+class PackedRows:
+    """The rows of a compressed file, forward from its start.
+
+    Raises:
+        SourceError: there is no reader of its compression here.
+        OSError: it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._next = 1
+        try:
+            self._stream = unpacked(self._file, compression_of(self._file.read(MAGIC_BYTES)) or "", path.name)
+            self._rows = _packed_rows(self._stream)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def can_read(self, first: int) -> bool:
+        """Whether row `first` is not passed yet."""
+        return first >= self._next
+
+    def rows(self, first: int, count: int) -> Iterator[tuple[int, FileRow]]:
+        """Rows `first` to `first + count - 1` by number."""
+        while self._next < first + count:
+            found = next(self._rows, None)
+            if found is None:
+                return
+            self._next += 1
+            if self._next > first:
+                yield self._next - 1, JsonRow(found[1])
+
+    def close(self) -> None:
+        """Close the file, after which no row can be read."""
+        self._stream.close()
+        self._file.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +122,7 @@ class JsonRow:
     def fields(self) -> dict[str, object] | None:
         """Its fields; None for a blank line."""
         if self.line is None:
-            raise RowError(f"line is above the limit of {limits().max_line_bytes} bytes (--max-line-bytes)")
+            raise RowError(f"row is above the limit of {limits().max_line_bytes} bytes (--max-line-bytes)")
         return parse_line(self.line) if self.line.strip() else None
 
 
@@ -88,3 +154,57 @@ def _loaded(text: str) -> object:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def unpacked(file: BinaryIO, compression: str, name: str) -> BufferedReader:
+    """What a compressed file holds, from its start.
+
+    Raises:
+        SourceError: there is no reader of this compression here.
+    """
+    file.seek(0)
+    try:
+        return BufferedReader(cast(RawIOBase, decompress(file, compression, name)))
+    except ShardError as error:
+        raise SourceError(str(error)) from error
+
+
+def _packed_rows(stream: BufferedReader) -> Iterator[FoundRow]:
+    """Rows of a compressed file, up to where it is damaged.
+
+    Raises:
+        SourceError: it is.
+    """
+    try:
+        yield from _finder_of(stream)(stream, 0)
+    except PageError:
+        raise
+    except Exception as error:  # each of the libraries has errors of its own
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise SourceError(f"file is damaged, and the rows from here on are lost: {short_name(str(error))}") from error
+
+
+def _finder_of(file: BufferedReader) -> RowFinder:
+    """How the rows of a file are found, by what it starts with; the file is at its start, and stays there."""
+    return find_members if _is_array(file.peek(_HEAD_BYTES)) else find_lines
+
+
+def _is_array(head: bytes) -> bool:
+    """Whether a file is one array; lines may be arrays, too."""
+    first, _end, others = head.strip().partition(b"\n")
+    return is_array_of_objects(head) and not (others.lstrip().startswith(b"[") and _is_json(first))
+
+
+def _are_lines(head: bytes) -> bool:
+    """Whether the first line is an object, and another follows."""
+    first, _end, others = head.removeprefix(_BYTE_ORDER_MARK).strip().partition(b"\n")
+    return first[:1] == others.lstrip()[:1] == b"{" and _is_json(first)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -116,6 +116,7 @@ class Source(ABC):
         takes_sidecar: whether a text file next to it is its text (texts/).
         names_images: whether it names image files, which are then pages of its own (rows).
         may_belong_to_rows: whether it may be such an image file.
+        doubtful_suffixes: those of `suffixes` that others use for something else, too: `recognises` decides.
         companions: names of files that come with its files and hold no pages.
     """
 
@@ -124,6 +125,7 @@ class Source(ABC):
     takes_sidecar: ClassVar[bool] = False
     names_images: ClassVar[bool] = False
     may_belong_to_rows: ClassVar[bool] = False
+    doubtful_suffixes: ClassVar[tuple[str, ...]] = ()
     companions: ClassVar[tuple[str, ...]] = ()
 
     def check_installed(self) -> None:  # noqa: B027  # most sources need nothing
@@ -134,7 +136,7 @@ class Source(ABC):
         """
 
     def recognises(self, head: bytes) -> bool:
-        """Whether a file that starts with these 4 kB is of this kind; asked where sources share a suffix."""
+        """Whether a file that starts with these 64 kB is of this kind; asked where its suffix leaves that open."""
         return True
 
     def known_pages(self, name: str) -> int | None:
@@ -171,6 +173,8 @@ class Source(ABC):
 def split_suffix(name: str, suffixes: tuple[str, ...]) -> tuple[str, str] | None:
     """A file name without its suffix, and the suffix, which is one of `suffixes` in any case; None for none of them."""
     lower = name.lower()
+    if not lower.endswith(suffixes):
+        return None
     suffix = next((suffix for suffix in suffixes if lower.endswith(suffix) and lower != suffix), None)
     return None if suffix is None else (name[: -len(suffix)], name[-len(suffix) :])
 

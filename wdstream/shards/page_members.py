@@ -44,7 +44,10 @@ from wdstream.text.tool_calls import TOOLS
 
 CONTENT = "content"
 MESSAGES = "messages"
-ROW_SUFFIXES = (".jsonl", ".parquet", ".pq", ".arrow", ".feather")
+ROW_SUFFIXES = (
+    *(".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".arrow", ".feather", ".csv", ".tsv"),
+    *(f"{lines}.{packed}" for lines in (".jsonl", ".ndjson", ".json") for packed in ("gz", "zst", "bz2", "xz")),
+)
 """Of files of rows."""
 _DOTTED = "rename it, or let keys end at the last dot (wdstream index --key dotted, data.streaming.key_rule: dotted)"
 _TEXTS = "text is in txt, or in json as 'text', 'caption', 'content', 'messages' or 'conversations'"

@@ -2,15 +2,11 @@
 
 A block is what a format reads together: a row group of parquet, a record batch of Arrow. Whatever goes wrong inside of
 one costs the rest of its rows, with the reason, and the next block is read all the same. Memory is that of one batch.
-
-The last table of a process stays open: the next range of its rows, which is often the next shard, goes on where it is.
-A row group of a million rows is so read once by each process, and not from its start for each shard.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from wdstream.errors import PageError, RowError, SourceError
@@ -211,35 +207,3 @@ def says_what_is_wrong(what: str) -> Iterator[None]:
             raise
         reason = f"not readable as {what}: {trouble(error)}"
     raise SourceError(reason)
-
-
-class _Kept:
-    """The reader that stays open."""
-
-    identity: tuple[object, ...] = ()
-    reader: TableReader | None = None
-
-
-@contextmanager
-def table_reader(path: Path, first: int, open_table: Callable[[Path], Table]) -> Iterator[TableReader]:
-    """A reader that can read from row `first` on, for the block: the one that stayed open, or a new one.
-
-    Raises:
-        PageError: the file cannot be read.
-        OSError: as well.
-    """
-    state = path.stat()
-    identity = (str(path), state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-    reader, _Kept.reader = _Kept.reader, None
-    if reader is not None and (identity != _Kept.identity or not reader.can_read(first)):
-        reader.close()
-        reader = None
-    reader = reader or TableReader(open_table(path))
-    try:
-        yield reader
-    except Exception:
-        reader.close()
-        reader = None
-        raise
-    finally:
-        _Kept.identity, _Kept.reader = identity, reader

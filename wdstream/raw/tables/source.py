@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wdstream.errors import SourceError, needs_extra
+from wdstream.raw.kept import kept_reader
 from wdstream.raw.row_pages import FileRow, RowFileSource
 from wdstream.raw.source import PageRange
 
@@ -45,9 +46,9 @@ class TableSource(RowFileSource):
 
     def rows(self, pages: PageRange, path: Path) -> Generator[tuple[int, FileRow]]:
         """The rows of the range."""
-        from wdstream.raw.tables.blocks import table_reader
+        from wdstream.raw.tables.blocks import TableReader
 
-        with table_reader(path, pages.first, open_table) as reader:
+        with kept_reader(path, pages.first, TableReader, lambda path: TableReader(open_table(path))) as reader:
             yield from reader.rows(pages.first, pages.count)
 
     def metadata(self, fields: Mapping[str, object]) -> Mapping[str, object]:

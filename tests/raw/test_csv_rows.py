@@ -1,0 +1,92 @@
+import io
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.tables import small_images
+from wdstream.errors import PageError, SourceError
+from wdstream.raw.csv_rows import CsvSource, find_records
+from wdstream.raw.settings import RawSettings
+from wdstream.raw.source import PageRange, RawFile, StoredPage
+from wdstream.records import TextSegment
+
+
+def read(path: Path, first: int = 1) -> list[object]:
+    """For each record its text and metadata, None for a blank line, or the reason."""
+    num_pages, marks = CsvSource().survey(path)
+    file = RawFile(path=path.name, kind="csv", stem="m", num_bytes=1, num_pages=num_pages, marks=marks)
+    pages = PageRange(file=file, first=first, count=num_pages - first + 1)
+    found: list[object] = []
+    with CsvSource().open(pages, path, RawSettings()) as reader:
+        for number in pages.numbers:
+            try:
+                found.append(_short(reader.read(number)))
+            except PageError as error:
+                found.append(str(error))
+    return found
+
+
+def _short(page: StoredPage | None) -> object:
+    if page is None:
+        return None
+    assert page.page.images == (small_images()[0],)
+    texts = [segment.text for segment in page.page.segments if isinstance(segment, TextSegment)]
+    return texts[0], {name: value for name, value in page.page.meta.items() if name not in ("source", "line")}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "a.jpg").write_bytes(small_images()[0])
+    return tmp_path
+
+
+def test_records_of_an_imagefolder(folder: Path) -> None:
+    path = folder / "metadata.csv"
+    path.write_bytes(
+        '\ufefffile_name,text,lang\r\na.jpg,"Two\r\nlines, ""x""",de\r\n\r\na.jpg,é,\r\na.jpg,last'.encode()
+    )
+    assert read(path) == [
+        ('Two\r\nlines, "x"', {"lang": "de"}),
+        None,
+        ("é", {}),
+        "record has 2 cells, the first line names 3 columns",
+    ]
+    assert read(path, 3)[0] == ("é", {})
+
+
+@pytest.mark.parametrize("delimiter", ["\t", ";", ","])
+def test_delimiters(folder: Path, delimiter: str) -> None:
+    path = folder / "rows.tsv"
+    path.write_text(f"image{delimiter}text\na.jpg{delimiter}plain\n")
+    assert read(path) == [("plain", {})]
+
+
+def test_a_bad_record_costs_itself(folder: Path) -> None:
+    path = folder / "metadata.csv"
+    path.write_bytes(b'file_name,text\na.jpg,\xff\na.jpg,"x" y\nb.jpg,none\na.jpg,good\n')
+    found = read(path)
+    assert [str(outcome)[:22] for outcome in found[:3]] == [
+        "not UTF-8 (byte 6 of t",
+        "not readable as CSV: '",
+        "image 'b.jpg' does not",
+    ]
+    assert found[3] == ("good", {})
+    path.write_bytes(b'file_name,text\na.jpg,good\na.jpg,"open\na.jpg,lost\n')
+    assert read(path) == [("good", {}), "a quote is open at the end of the file; the rows from here on are lost"]
+
+
+def test_which_files_are_rows(folder: Path) -> None:
+    yes = (b"file_name,text", b"image;caption", b"id\timg_path\ttext", b'"page image",text')
+    no = (b"level\tpage_num\tconf\ttext", b"word,count", b"", b"\xff\xfef\0i\0l\0e\0", b"image_id,image_width")
+    assert all(CsvSource().recognises(head + b"\nx,y\n") for head in yes)
+    assert not any(CsvSource().recognises(head + b"\nx,y\n") for head in no)
+    (folder / "twice.csv").write_bytes(b"image,text,text\na.jpg,a,b\n")
+    with pytest.raises(SourceError, match="column 'text' is there twice"):
+        CsvSource().survey(folder / "twice.csv")
+
+
+def test_places_of_records() -> None:
+    data = b'h\na,"1\n2"\nb\n"",""\n'
+    found = list(find_records(io.BytesIO(data), 2))
+    assert found == [(2, b'a,"1\n2"\n'), (10, b"b\n"), (12, b'"",""\n')]
+    assert list(find_records(io.BytesIO(data), 10)) == found[1:]

@@ -1,0 +1,150 @@
+"""CSV and TSV files with a column of images, such as the metadata.csv of an imagefolder: a record is a row.
+
+    file_name,text
+    a.png,"Two
+    lines"
+
+The first record names the columns. A table without a column of images is no set of pages, and is not read: people keep
+word lists, scores and the output of OCR in such files, too. An empty cell is null.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from wdstream.errors import RowError, SourceError
+from wdstream.raw.reading import limits
+from wdstream.raw.row_lines import FoundRow, find_lines, mark_rows, rows_from_mark
+from wdstream.raw.row_pages import FileRow, RowFileSource
+from wdstream.raw.source import PageRange
+from wdstream.text.characters import short_name
+from wdstream.text.maps.forms import FILE_NAME_FIELDS, IMAGE_FIELDS
+from wdstream.text.row_fields import speaks_of_image
+
+_DELIMITERS = ",\t;"
+_MOST_COLUMNS = 10_000
+_IMAGE_COLUMNS = frozenset((*IMAGE_FIELDS, *FILE_NAME_FIELDS))
+_QUOTE = b'"'
+
+
+@dataclass(frozen=True, slots=True)
+class CsvHeader:
+    """The first record: names of columns, what is between cells, and its bytes."""
+
+    names: tuple[str, ...]
+    delimiter: str
+    line: bytes
+
+    @classmethod
+    def of(cls, line: bytes) -> "CsvHeader | None":
+        """The header that has a column of images; None where there is none."""
+        try:
+            text = line.decode("utf-8-sig")
+            for delimiter in _DELIMITERS:
+                names = _cells(text, delimiter)
+                if any(name in _IMAGE_COLUMNS or speaks_of_image(name, has_images=True) for name in names):
+                    return cls(tuple(names), delimiter, line)
+        except (UnicodeDecodeError, csv.Error):
+            pass
+        return None
+
+
+class CsvSource(RowFileSource):
+    """CSV and TSV files that have a column of images."""
+
+    kind = "csv"
+    suffixes = (".csv", ".tsv")
+    doubtful_suffixes = suffixes
+
+    def recognises(self, head: bytes) -> bool:
+        """Whether the first line names a column of images."""
+        return CsvHeader.of(head.partition(b"\n")[0]) is not None
+
+    def survey(self, path: Path) -> tuple[int, tuple[int, ...]]:
+        """The number of records, and marks to find them by."""
+        with path.open("rb") as file:
+            header = read_header(file)
+            return mark_rows(find_records(file, len(header.line)))
+
+    def rows(self, pages: PageRange, path: Path) -> Generator[tuple[int, FileRow]]:
+        """The records of the range."""
+        with path.open("rb") as file:
+            header = read_header(file)
+            for number, row in rows_from_mark(file, find_records, pages.file.marks, pages.first, pages.count):
+                yield number, CsvRow(row, header)
+
+
+@dataclass(frozen=True, slots=True)
+class CsvRow:
+    """A record as it is written; None for one above the limit."""
+
+    record: bytes | None
+    header: CsvHeader
+
+    def content(self) -> bytes:
+        """Names of columns, and the record."""
+        return self.header.line + (self.record or b"")
+
+    def fields(self) -> Mapping[str, object] | None:
+        """Its cells by the names of their columns, without empty ones; None for a blank line."""
+        if self.record is None:
+            raise RowError(f"record is above the limit of {limits().max_line_bytes} bytes (--max-line-bytes)")
+        try:
+            cells = _cells(self.record.decode(), self.header.delimiter)
+        except UnicodeDecodeError as error:
+            raise RowError(f"not UTF-8 (byte {error.start} of the record)") from error
+        except csv.Error as error:
+            raise RowError(f"not readable as CSV: {error}") from error
+        return self._by_name(cells) if any(cells) else None
+
+    def _by_name(self, cells: Sequence[str]) -> dict[str, object]:
+        names = self.header.names
+        if len(cells) != len(names):
+            raise RowError(f"record has {len(cells)} cells, the first line names {len(names)} columns")
+        return {name: cell for name, cell in zip(names, cells, strict=True) if cell}
+
+
+def read_header(file: BinaryIO) -> CsvHeader:
+    """The first line of a file.
+
+    Raises:
+        SourceError: it names no column of images, or two columns alike.
+    """
+    file.seek(0)
+    header = CsvHeader.of(file.readline(limits().max_line_bytes))
+    if header is None:
+        raise SourceError(f"its first line names no column of images, such as {', '.join(FILE_NAME_FIELDS[:2])}, image")
+    name, times = Counter(header.names).most_common(1)[0]
+    if times > 1:
+        raise SourceError(f"column {short_name(name)!r} is there twice; give each a name of its own")
+    if len(header.names) > _MOST_COLUMNS:
+        raise SourceError(f"{len(header.names):,} columns; at most {_MOST_COLUMNS:,} are read")
+    return header
+
+
+def find_records(file: BinaryIO, place: int) -> Iterator[FoundRow]:
+    """The records of a file from a place on: lines, joined while a quote is open."""
+    most = limits().max_line_bytes
+    file.seek(place)
+    start, pieces, num_bytes, is_open = place, list[bytes](), 0, False
+    for place, line in find_lines(file, start):
+        start = start if pieces or num_bytes else place
+        num_bytes += most + 1 if line is None else len(line)
+        pieces.append(line or b"")
+        if num_bytes > most:
+            pieces.clear()
+        is_open ^= line is not None and line.count(_QUOTE) % 2 == 1
+        if not is_open:
+            yield start, b"".join(pieces) if num_bytes <= most else None
+            pieces, num_bytes = [], 0
+    if num_bytes:
+        raise SourceError("a quote is open at the end of the file; the rows from here on are lost")
+
+
+def _cells(text: str, delimiter: str) -> list[str]:
+    csv.field_size_limit(max(1, len(text)))  # records have a limit of their own
+    records = list(csv.reader([text], delimiter=delimiter, strict=True))
+    return records[0] if records else []
