@@ -18,7 +18,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import BinaryIO, NoReturn, cast
+from typing import NoReturn, cast
 
 from wdstream.errors import PageError, RowError, ShardError, SourceError
 from wdstream.raw.json_array import find_members, is_array_of_objects
@@ -27,7 +27,8 @@ from wdstream.raw.reading import limits
 from wdstream.raw.row_lines import FoundRow, RowFinder, find_lines, mark_rows, rows_from_mark
 from wdstream.raw.row_pages import FileRow, RowFileSource
 from wdstream.raw.source import PageRange
-from wdstream.storage.compression import MAGIC_BYTES, compression_of, decompress
+from wdstream.storage.compression import compression_of
+from wdstream.storage.forward import unpacked
 from wdstream.text.characters import replace_surrogates, short_name
 from wdstream.text.row_fields import unambiguous
 
@@ -52,11 +53,10 @@ class RowSource(RowFileSource):
     def survey(self, path: Path) -> tuple[int, tuple[int, ...]]:
         """The number of rows, and marks to find them by; none of a compressed file."""
         with path.open("rb") as file:
-            compression = compression_of(file.read(MAGIC_BYTES))
-            file.seek(0)
-            if compression is None:
+            stream = _unpacked(file, path.name)
+            if stream is file:
                 return mark_rows(_finder_of(file)(file, 0))
-            with unpacked(file, compression, path.name) as stream:
+            with stream:
                 return mark_rows(_packed_rows(stream))[0], ()
 
     def rows(self, pages: PageRange, path: Path) -> Generator[tuple[int, FileRow]]:
@@ -83,7 +83,7 @@ class PackedRows:
         self._file = path.open("rb")
         self._next = 1
         try:
-            self._stream = unpacked(self._file, compression_of(self._file.read(MAGIC_BYTES)) or "", path.name)
+            self._stream = _unpacked(self._file, path.name)
             self._rows = _packed_rows(self._stream)
         except BaseException:
             self._file.close()
@@ -156,17 +156,17 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def unpacked(file: BinaryIO, compression: str, name: str) -> BufferedReader:
-    """What a compressed file holds, from its start.
+def _unpacked(file: BufferedReader, name: str) -> BufferedReader:
+    """The file itself, or what it holds where it is compressed.
 
     Raises:
-        SourceError: there is no reader of this compression here.
+        SourceError: there is no reader of its compression here.
     """
-    file.seek(0)
     try:
-        return BufferedReader(cast(RawIOBase, decompress(file, compression, name)))
+        stream, is_plain = unpacked(file, name)
     except ShardError as error:
         raise SourceError(str(error)) from error
+    return file if is_plain else BufferedReader(cast(RawIOBase, stream))
 
 
 def _packed_rows(stream: BufferedReader) -> Iterator[FoundRow]:
