@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.helpers.paths import PAGES
-from wdstream.commands.demo import HELD_OUT, DemoReport, empty, make_overrides, print_report, run_demo, stage
+from tests.helpers.paths import PAGES, ROOT
+from wdstream.commands.demo import DemoReport, empty, make_overrides, prepare, print_report, run_demo
 from wdstream.errors import ConfigError
 
 
@@ -15,18 +15,9 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.rglob("*") if path.is_file()}
 
 
-def test_pages_are_either_held_out_or_trained_on(tmp_path: Path) -> None:
-    held_out = names(stage(PAGES, tmp_path / "eval", is_held_out=True))
-    trained = names(stage(PAGES, tmp_path / "train", is_held_out=False))
-    assert held_out == {*HELD_OUT, "tesseract-phototest.txt"}
-    assert trained | held_out == names(PAGES)
-    assert not trained & held_out
-    assert "tesseract-phototest-rotated-L.png" in trained
-
-
-def test_a_folder_without_pages_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no raw pages named handbook-fr.* there; start the demo in the repository"):
-        stage(tmp_path, tmp_path / "out", is_held_out=True)
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none: no raw pages there; start the demo in the repository, or give"):
+        prepare(tmp_path / "none", tmp_path, ROOT / "configs" / "demo.yaml", 3, Console(file=io.StringIO()))
 
 
 def test_only_a_demos_folder_is_emptied(tmp_path: Path) -> None:
@@ -48,7 +39,7 @@ def test_settings_move_everything_into_the_work_folder() -> None:
     assert make_overrides(Path("w"), 7) == (
         "model.path=w/model",
         "data.train=[{path: w/shards}]",
-        "data.eval=[{name: held_out, path: w/shards-eval}]",
+        "data.eval=[{name: held_out, path: w/shards, split: held_out}]",
         "train.max_steps=7",
     )
 

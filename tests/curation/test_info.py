@@ -24,6 +24,7 @@ def test_every_figure_of_a_small_set(mixed: Path) -> None:
         "images": 4,
         "pages_without_image": 3,
         "pages_without_text": 0,
+        "pages_held_out": 0,
         "images_per_page": {"count": 7, "sum": 4, "min": 0, "p5": 0, "median": 1, "p95": 1, "max": 1},
         "image_width": size,
         "image_height": {**size, "sum": 2240} | dict.fromkeys(("min", "p5", "median", "p95", "max"), 560),

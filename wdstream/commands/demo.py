@@ -31,8 +31,8 @@ from wdstream.storage.json_lines import read_lines
 from wdstream.testing import make_tiny_model
 from wdstream.testing.launcher import TrainingProcess
 
-HELD_OUT = ("handbook-fr-sect.apparmor.pdf", "slides-packaging-tutorial.gl.pdf", "tesseract-phototest.tif")
-"""Files kept for evaluation, with their sidecars; the rest is trained on."""
+HELD_OUT = "5"
+"""Pages kept for evaluation, with all pages of their files; the rest is trained on."""
 
 DPI = 150
 VOCAB_SIZE = 4096
@@ -86,7 +86,7 @@ def run_demo(
         console: where to print.
 
     Raises:
-        ConfigError: `work` holds files that are not of a demo, or `pages` none.
+        ConfigError: `work` holds files that are not of a demo, or there are no `pages`.
         TrainError: a run failed, or the two runs differ.
     """
     began = time.perf_counter()
@@ -125,11 +125,13 @@ def empty(work: Path) -> None:
 
 def prepare(pages: Path, work: Path, config_path: Path, steps: int, console: Console) -> Config:
     """Model, shards and plan, with the report of each; the configuration of the runs."""
+    if not pages.is_dir():
+        raise ConfigError(f"{pages}: no raw pages there; start the demo in the repository, or give --pages")
     model = make_tiny_model(work / "model", vocab_size=VOCAB_SIZE)
     console.print(f"tiny Qwen2.5-VL with random weights: {model}")
-    for name, is_held_out in (("shards", False), ("shards-eval", True)):
-        raw = stage(pages, work / "raw" / name, is_held_out=is_held_out)
-        make_shards(raw, work / name, options=MakeShardsOptions(tokenizer=model, dpi=DPI)).print(console)
+    report = make_shards(pages, work / "shards", options=MakeShardsOptions(tokenizer=model, dpi=DPI, holdout=HELD_OUT))
+    report.print(console)
+    report.check()
     config = load_config(config_path, make_overrides(work, steps))
     console.rule("the plan: every step is known before the first one")
     plan_from_config(config).summary(world_size=2).print(console)
@@ -141,28 +143,9 @@ def make_overrides(work: Path, steps: int) -> tuple[str, ...]:
     return (
         f"model.path={work / 'model'}",
         f"data.train=[{{path: {work / 'shards'}}}]",
-        f"data.eval=[{{name: held_out, path: {work / 'shards-eval'}}}]",
+        f"data.eval=[{{name: held_out, path: {work / 'shards'}, split: held_out}}]",
         f"train.max_steps={steps}",
     )
-
-
-def stage(pages: Path, folder: Path, *, is_held_out: bool) -> Path:
-    """A copy of the raw pages that are, or are not, held out; a sidecar goes with its page.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    stems = {Path(name).stem for name in HELD_OUT}
-    for path in sorted(pages.rglob("*")):
-        is_chosen = any(path.name == stem or path.name.startswith(stem + ".") for stem in stems)
-        target = folder / path.relative_to(pages)
-        if path.is_file() and is_chosen == is_held_out:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, target)
-    if not folder.exists():
-        names = f" named {', '.join(HELD_OUT)}" if is_held_out else ""
-        raise ConfigError(f"{pages}: no raw pages{names} there; start the demo in the repository, or give --pages")
-    return folder
 
 
 @contextmanager

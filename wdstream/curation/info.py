@@ -23,7 +23,7 @@ class SetFigures:
     """What is counted of a set, such that those of several sets add up.
 
     Attributes:
-        shards, pages, nbytes, images, without_image, without_text: counts; `nbytes` is of all tars.
+        shards, pages, nbytes, images, without_image, without_text, held_out: counts; `nbytes` is of all tars.
         numbers: arrays of what has a size, by name: image_width, image_pixels, text_chars, tokens.FINGERPRINT, ...
         values: how many pages have each value, by name of a metadata column of texts, or of true and false.
         scalars: arrays of a metadata column of numbers, by name.
@@ -38,6 +38,7 @@ class SetFigures:
     images: int = 0
     without_image: int = 0
     without_text: int = 0
+    held_out: int = 0
     numbers: dict[str, list[NDArray[Any]]] = field(default_factory=dict)
     values: dict[str, Counter[str]] = field(default_factory=dict)
     scalars: dict[str, list[NDArray[Any]]] = field(default_factory=dict)
@@ -62,6 +63,7 @@ class SetFigures:
             images=catalog.num_images,
             without_image=_count_zero(images),
             without_text=_count_zero(texts),
+            held_out=0 if (held_out := files.held_out()) is None else int(held_out.sum()),
             numbers={name: [array] for name, array in _sizes(files).items()},
             left_out=dict(catalog.metadata.left_out),
         )
@@ -71,7 +73,7 @@ class SetFigures:
 
     def add(self, other: "SetFigures") -> None:
         """Take in what another set has."""
-        for name in ("shards", "pages", "nbytes", "images", "without_image", "without_text"):
+        for name in ("shards", "pages", "nbytes", "images", "without_image", "without_text", "held_out"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for mine, theirs in ((self.numbers, other.numbers), (self.scalars, other.scalars)):
             for name, arrays in theirs.items():
@@ -163,6 +165,7 @@ class SetInfo:
             "images": figures.images,
             "pages_without_image": figures.without_image,
             "pages_without_text": figures.without_text,
+            "pages_held_out": figures.held_out,
             **{name: size.as_dict() for name, size in self.sizes.items() if "tokens." not in name},
             "tokens": tokens,
             "sources": {name: counted_values(counts, top) for name, counts in self.sources().items()},

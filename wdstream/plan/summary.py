@@ -139,13 +139,17 @@ class PlanSummary:
     def _rows(self) -> Iterator[tuple[str, str]]:
         yield "samples", f"{self.samples:,}"
         if self.held_out:
-            left_out = self.rejects.get(Reject.HELD_OUT.reason, 0)
-            yield "held out", f"{self.held_out:,} of {self.samples:,} samples, {left_out:,} of them not in this plan"
+            trained, held = (self.rejects.get(side.reason, 0) for side in (Reject.NOT_HELD_OUT, Reject.HELD_OUT))
+            others = f"; {trained:,} others are not in this plan" if trained else ""
+            left_out = f", {held:,} of them not in this plan" if held else ", in this plan"
+            yield "held out", f"{self.held_out:,} of {self.samples:,} samples{left_out}{others}"
         yield "have no image", f"{self.without_image:,} of {self.samples:,} samples"
         downscaled = f", {self.downscaled:,} of them downscaled" if self.downscaled else ""
         split = f", {self.split_pages:,} of them split into {self.parts:,} parts" if self.parts else ""
         yield "pages packed", f"{self.pages:,}{downscaled}{split}"
-        yield "rejected", ", ".join(f"{count:,} {reason}" for reason, count in self.rejects.items()) or "none"
+        sides = {Reject.HELD_OUT.reason, Reject.NOT_HELD_OUT.reason}
+        rejected = [f"{count:,} {reason}" for reason, count in self.rejects.items() if reason not in sides]
+        yield "rejected", ", ".join(rejected) or "none"
         if self.absent:
             counts = ", ".join(f"{count:,} have no {name!r}" for name, count in self.absent.items())
             yield "asked by where", f"{counts}; comparisons with what a page lacks are false"

@@ -25,6 +25,7 @@ from wdstream.families.base import Family
 from wdstream.pipeline.build_pack import PackBuilder, Slot
 from wdstream.pipeline.plan_source import PackTask
 from wdstream.pipeline.planned import Plan, pack_builder
+from wdstream.plan.summary import held_out_notes
 from wdstream.records import IGNORED, EncodedPack, ImageSegment, Ints, PackPlan, Size, StepPlan, TiledPage, TokenSegment
 from wdstream.report.view import DocumentView, ImageView, Mask, PackView, Span, SpanKind, TileView
 from wdstream.runs.layout import RunLayout, read_listed
@@ -103,6 +104,7 @@ def explain_pack(plan: Plan, step: StepPlan, pack: int, path: Path, *, run: Path
             _document(plan, builder, sample, slot, built, place)
             for place, (sample, slot) in enumerate(zip(planned.samples, slots.slots, strict=True))
         ),
+        notes=held_out_notes(plan.datasets),
     )
 
 

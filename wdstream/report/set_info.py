@@ -52,6 +52,8 @@ def _head(each: SetInfo) -> Table:
     table.add_row("pages", f"{figures.pages:,} in {figures.shards:,} shards, {figures.nbytes / 1e9:,.3f} GB")
     table.add_row("images", f"{figures.images:,}; {_share(figures.without_image, figures.pages)} of pages have none")
     table.add_row("texts", f"{_share(figures.without_text, figures.pages)} of pages have none")
+    if figures.held_out:
+        table.add_row("held out", f"{_share(figures.held_out, figures.pages)} of pages: data.train leaves them out")
     for name, reason in list(figures.left_out.items())[:_SHOWN_REASONS]:
         what = "metadata" if name == "*" else f"metadata {name!r}"
         table.add_row("", _plain(f"{what} did not become a column: {reason}"))

@@ -53,6 +53,8 @@ def _facts(view: PackView) -> RenderableType:
     facts = Table.grid(padding=(0, 2))
     facts.add_row("run", _plain(f"{view.config}: {view.siblings}, number {view.number:,} of the run"))
     facts.add_row("model", _plain(f"{view.family.model_dir} ({view.family.name}), tiling {view.tiling}"))
+    for note in view.notes:
+        facts.add_row("data", _plain(note))
     facts.add_row("content", f"{counted(len(view.documents), 'document')}, {counted(view.num_tiles, 'tile')}")
     facts.add_row("supervised", Text(f"{view.num_supervised:,} tokens", style=SUPERVISED))
     for mask, count in view.masked.items():

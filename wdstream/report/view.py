@@ -219,6 +219,7 @@ class PackView:
         family: that encoded it.
         tiling: kind of the tiling policy.
         documents: in order.
+        notes: what else there is to say of the data: what is held out.
     """
 
     config: Path
@@ -231,6 +232,7 @@ class PackView:
     family: Family = field(repr=False, compare=False)
     tiling: str
     documents: tuple[DocumentView, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def siblings(self) -> str:

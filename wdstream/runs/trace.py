@@ -18,6 +18,7 @@ from rich.text import Text
 from wdstream.config.build import plan_from_config
 from wdstream.errors import PlanError
 from wdstream.pipeline.planned import Plan
+from wdstream.plan.summary import held_out_notes
 from wdstream.records import StepPlan
 from wdstream.runs.record import RunFolder, read_run
 
@@ -65,11 +66,12 @@ class TracedPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """The pages of a step, rank by rank where it was planned, else pack by pack."""
+    """The pages of a step, rank by rank where it was planned, else pack by pack; and what its data hold out."""
 
     step: int
     world_size: int
     pages: tuple[TracedPage, ...]
+    notes: tuple[str, ...] = ()
 
     def print(self, console: Console) -> None:
         """Print a table, one line per page; nothing in it is markup."""
@@ -81,6 +83,8 @@ class Trace:
         for page in self.pages:
             table.add_row(*(Text(str(value)) for value in _row(page)))
         console.print(table)
+        for note in self.notes:
+            console.print(Text(note), soft_wrap=True)
 
 
 def _row(page: TracedPage) -> tuple[object, ...]:
@@ -107,9 +111,9 @@ def trace(output: Path, *, step: int, rank: int | None = None) -> Trace:
     if rank is not None and not 0 <= rank < world_size:
         raise PlanError(f"rank {rank}: step {step} was trained on {world_size} ranks, numbered from 0")
     is_planned = folder.config.data.streaming is None
-    pages = _planned_pages(folder, step) if is_planned else _listed_pages(folder, step)
+    pages, notes = _planned_pages(folder, step) if is_planned else (_listed_pages(folder, step), ())
     pages = tuple(page for page in pages if rank is None or page.rank == rank)
-    return Trace(step=step, world_size=world_size, pages=pages)
+    return Trace(step=step, world_size=world_size, pages=pages, notes=notes)
 
 
 def _listed_pages(folder: RunFolder, step: int) -> tuple[TracedPage, ...]:
@@ -124,7 +128,8 @@ def _listed_pages(folder: RunFolder, step: int) -> tuple[TracedPage, ...]:
     )
 
 
-def _planned_pages(folder: RunFolder, step: int) -> tuple[TracedPage, ...]:
+def _planned_pages(folder: RunFolder, step: int) -> tuple[tuple[TracedPage, ...], tuple[str, ...]]:
+    """The pages, and what the plan's datasets hold out."""
     plan = plan_from_config(folder.config)
     planned = plan.step(
         step,
@@ -139,7 +144,7 @@ def _planned_pages(folder: RunFolder, step: int) -> tuple[TracedPage, ...]:
     for page in pages:
         keys[page.pack].append(page.key)
     folder.check_trained(step, keys)
-    return pages
+    return pages, held_out_notes(plan.datasets)
 
 
 def _pages_of_rank(folder: RunFolder, plan: Plan, step: StepPlan, rank: int) -> Iterator[TracedPage]:

@@ -15,6 +15,7 @@ from time import perf_counter
 
 from wdstream.config.schema import Config
 from wdstream.errors import TrainError
+from wdstream.plan.summary import held_out_notes
 from wdstream.runs.record import run_lock
 from wdstream.train.checkpoint import export_final
 from wdstream.train.evaluate.sets import measure_set
@@ -48,7 +49,8 @@ def train(config: Config) -> bool:
 def train_run(run: Run) -> bool:
     """`train` for a run whose output folder is held by its main process."""
     counters, messages = restore(run)
-    journal = Journal(run, counters, [*messages, *run.stream.notes])
+    evaluated = [f"data.eval: {note}" for _, plan in run.eval_plans for note in held_out_notes(plan.datasets)]
+    journal = Journal(run, counters, [*messages, *run.stream.notes, *evaluated])
     state = None if run.start is None else run.start.stream
     try:
         with StopSignals() as signals, run.stream.open(state, journal.known_bad()):

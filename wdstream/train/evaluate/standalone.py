@@ -59,7 +59,9 @@ def evaluate_finished(
             "leave it out"
         )
     if not config.data.eval:
-        raise ConfigError(f"{path}: data.eval names no set; add --set 'data.eval=[{{path: shards-eval}}]'")
+        raise ConfigError(
+            f"{path}: data.eval names no set; add --set 'data.eval=[{{name: held_out, path: shards, split: held_out}}]'"
+        )
     accelerator = start_accelerator(config)
     kind = accelerator.distributed_type
     if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED):
