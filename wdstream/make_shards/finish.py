@@ -145,8 +145,8 @@ class MakeShardsReport:
             )
         if self.not_held_out:
             raise ConfigError(
-                f"{self.not_held_out}. The shards are complete, and hold out nothing yet: `wdstream split {self.out}` "
-                "does that in seconds"
+                f"{self.not_held_out}. The shards are complete, and hold out nothing yet; `wdstream split {self.out} "
+                "--holdout N` does that in seconds"
             )
         if self.changed:
             raise ShardError(

@@ -160,6 +160,11 @@ class IndexFiles:
             # a folder's is opened again each time: a storage keeps files open, and this one may be replaced
             data = self.storage.read_file(f"{INDEX_FOLDER}/{INDEX_JSON}") if path is None else read_local(path)
         except AbsentFileError as error:
+            if path is not None and not path.parents[1].exists():
+                raise ShardIndexError(
+                    f"{self._path}: there is no such folder of shards here; `wdstream make-shards RAW {self._path} "
+                    "--tokenizer MODEL` writes one (a path is relative to the working directory)"
+                ) from error
             remedy = f"run `wdstream index {self._path}`"
             if path is None:
                 remedy = f"run `wdstream index` on the folder that it was copied from, and copy {INDEX_FOLDER}/, too"

@@ -97,6 +97,8 @@ def read_settings(path: Path, overrides: tuple[str, ...]) -> tuple[Config, Path 
         final = RunLayout(path).final
         if not final.is_dir():
             raise TrainError(f"{path}: the run has no {final.name}/ yet; start its training command again to finish it")
+    elif not path.exists():
+        raise ConfigError(f"{path}: neither the folder of a run that was trained nor a YAML file; is the path right?")
     else:
         config = load_config(path, overrides)
     adapter = None if final is None else config.train.adapter
