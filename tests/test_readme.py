@@ -37,8 +37,10 @@ CUTS = {
 
 def flow() -> list[str]:
     """The lines of the shell block under "On your own pages"."""
-    (block,) = re.findall(r"## On your own pages\n\n```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    return block.splitlines()
+    text = (ROOT / "README.md").read_text()
+    block = re.search(r"## On your own pages\n\n```sh\n(.*?)```", text, re.DOTALL)
+    assert block is not None
+    return block[1].splitlines()
 
 
 def test_one_model_and_one_folder_of_shards_are_named_everywhere() -> None:
