@@ -8,9 +8,12 @@ import typer
 from wdstream.commands import console, error_console
 from wdstream.commands.options import takes_options
 from wdstream.curation.deduplication.dedup_options import DedupOptions
+from wdstream.curation.export.options import ExportOptions, TableFormat
 from wdstream.curation.resharding.reshard_options import ReshardOptions
 
 InputFolders = Annotated[list[str], typer.Argument(metavar="SHARDS...", help="Folders or URLs of indexed shards.")]
+OneFolder = Annotated[str, typer.Argument(help="Folder or URL of indexed shards.")]
+NewFolder = Annotated[Path, typer.Argument(help="A new folder.")]
 
 
 @takes_options(ReshardOptions)
@@ -61,3 +64,39 @@ def dedup_command(
         with ProgressBar(error_console) as bar:
             written = reshard(shards, out, options=without, on_progress=bar.task("writing shards", "pages"))
         written.print(console)
+
+
+export_app = typer.Typer(
+    help="Write shards in the formats of others: tables for datasets, an index for energon.", no_args_is_help=True
+)
+
+
+@export_app.command("parquet")
+@takes_options(ExportOptions)
+def export_parquet_command(shards: OneFolder, out: NewFolder, **options: object) -> None:
+    """Write parquet files with the images in them, for `datasets.load_dataset` and pyarrow.
+
+    Columns are key, image or images, text, content or messages, and one for each name of the metadata. Killed and
+    started again, it continues.
+    """
+    _export_tables(shards, out, "parquet", options)
+
+
+@export_app.command("datasets")
+@takes_options(ExportOptions)
+def export_datasets_command(shards: OneFolder, out: NewFolder, **options: object) -> None:
+    """Write a folder for `datasets.load_from_disk`: Arrow files with the images in them, mapped into memory there.
+
+    Columns are those of `export parquet`. Killed and started again, it continues.
+    """
+    _export_tables(shards, out, "datasets", options)
+
+
+def _export_tables(shards: str, out: Path, kind: TableFormat, options: dict[str, object]) -> None:
+    from wdstream.curation.export.tables import export_tables
+    from wdstream.report.progress import ProgressBar
+
+    chosen = ExportOptions.of(options, are_options=True)
+    with ProgressBar(error_console) as bar:
+        report = export_tables(shards, out, kind, options=chosen, on_progress=bar.task("exporting", "pages"))
+    report.print(console)

@@ -1,7 +1,7 @@
 """Whose an output folder is: of one job, with one content, and of one process at a time.
 
-The mark of the job is the first file that is written, so that the files of two jobs can never mix; `.reshard/` and the
-like hold how far it is. Killed anywhere and started again, a job continues, and ends with the same bytes.
+What the job is of is written first, into `.reshard/` or the like, so that the files of two jobs can never mix; how far
+it is, is next to that. Killed anywhere and started again, a job continues, and ends with the same bytes.
 """
 
 import fcntl
@@ -33,7 +33,7 @@ class JobFolder:
 
     Attributes:
         out: the folder.
-        job: name of the job, such as `reshard`: `reshard.json` is its mark, `.reshard/` its state.
+        job: name of the job, such as `reshard`: what it is and how far are in `.reshard/`.
     """
 
     out: Path
@@ -42,7 +42,7 @@ class JobFolder:
     @property
     def mark(self) -> Path:
         """The file that says whose the folder is."""
-        return self.out / f"{self.job}.json"
+        return self.state / "job.json"
 
     @property
     def state(self) -> Path:
@@ -128,8 +128,7 @@ class JobFolder:
             raise ConfigError(f"{self.out}: expected a folder to write to, found a file")
         if not self.out.is_dir() or self.mark.is_file():
             return
-        ours = {self.state.name, self.mark.name + TEMP_SUFFIX}
-        others = sorted(path.name for path in self.out.iterdir() if path.name not in ours)
+        others = sorted(path.name for path in self.out.iterdir() if path.name != self.state.name)
         if others:
             raise ConfigError(
                 f"{self.out}: holds {len(others)} files or folders that {self.job} did not write "
@@ -145,7 +144,7 @@ class JobFolder:
             before, now = json.loads(self.mark.read_bytes()), json.loads(text)
             names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
         except (ValueError, AttributeError) as error:
-            raise ConfigError(f"{self.mark} cannot be read ({error}); remove {self.out}, or choose another") from error
+            raise ConfigError(f"{self.mark} cannot be read ({error}): remove {self.out}, or choose another") from error
         if names:
             lines = "".join(f"  {name} was {before.get(name)!r:.300}, is {now.get(name)!r:.300}\n" for name in names)
             raise ConfigError(

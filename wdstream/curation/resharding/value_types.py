@@ -105,6 +105,12 @@ def settled(type_: ValueType) -> ValueType:
     return type_
 
 
+def holds_json(type_: ValueType) -> bool:
+    """Whether any value of it is JSON: Arrow builds such columns at the top alone."""
+    inner = [*type_.fields.values(), *([type_.item] if type_.item else [])]
+    return type_.kind == "json" or any(map(holds_json, inner))
+
+
 def _is_loose(type_: ValueType) -> bool:
     return type_.kind == "json" or (type_.kind == "list" and _is_loose(type_.item or NULL))
 
@@ -154,7 +160,7 @@ def tree_of(type_: ValueType) -> object:
         case "list":
             return [tree_of(type_.item or NULL)]
         case "object":
-            return {name: tree_of(each) for name, each in type_.fields.items()}
+            return {name: tree_of(type_.fields[name]) for name in sorted(type_.fields)}
         case "int" if not type_.is_exact:
             return "large int"
     return type_.kind

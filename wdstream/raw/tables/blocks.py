@@ -4,6 +4,7 @@ A block is what a format reads together: a row group of parquet, a record batch 
 one costs the rest of its rows, with the reason, and the next block is read all the same. Memory is that of one batch.
 """
 
+import json
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from wdstream.errors import PageError, RowError, SourceError
 from wdstream.raw.reading import limits
 from wdstream.raw.tables.values import row_content
 from wdstream.text.characters import short_name
+from wdstream.text.row_fields import unambiguous
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,6 +24,7 @@ BATCH_BYTES = 8 << 20
 MOST_ROWS = 64
 """Decoded at a time, however small they say they are: a dictionary may hold one large value for all of them."""
 _MOST_MESSAGE = 300
+_JSON_TYPE = "extension<arrow.json>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +154,7 @@ def _values(rows: "pa.RecordBatch") -> Iterator[TableRow]:
         rows.validate(full=True)  # values of a damaged file must not be looked up elsewhere in memory
         rows = _plain(rows)
         if num_bytes(rows) <= most:
-            yield from map(TableRow, rows.to_pylist())
+            yield from map(TableRow, _parsed(rows.to_pylist(), _json_columns(rows.schema)))
             return
         reason = f"row is above the limit of {most} bytes (--max-line-bytes)"
     except Exception as error:
@@ -173,6 +176,21 @@ def _plain(rows: "pa.RecordBatch") -> "pa.RecordBatch":
         elif pa.types.is_timestamp(field.type) and field.type.unit == "ns":
             whole = pa.timestamp("us", field.type.tz)
             rows = rows.set_column(number, field.name, rows.column(number).cast(whole, safe=False))
+    return rows
+
+
+def _json_columns(schema: "pa.Schema") -> list[str]:
+    """Columns of JSON as text, which `datasets` writes for values of several kinds."""
+    return [field.name for field in schema if str(field.type) == _JSON_TYPE]
+
+
+def _parsed(rows: list[dict[str, object]], names: list[str]) -> list[dict[str, object]]:
+    """Rows with the values of these columns in place of their text."""
+    for row in rows if names else ():
+        for name in names:
+            text = row[name]
+            if isinstance(text, str):
+                row[name] = json.loads(text, object_pairs_hook=unambiguous)
     return rows
 
 
