@@ -100,3 +100,27 @@ def _export_tables(shards: str, out: Path, kind: TableFormat, options: dict[str,
     with ProgressBar(error_console) as bar:
         report = export_tables(shards, out, kind, options=chosen, on_progress=bar.task("exporting", "pages"))
     report.print(console)
+
+
+@export_app.command("energon")
+def export_energon_command(
+    shards: OneFolder,
+    out: Annotated[
+        Path | None, typer.Argument(help="Copy the shards here first; without, files are written next to the tars.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores when left out.")] = None,
+) -> None:
+    """Write what megatron-energon wants next to the tars, so that `energon prepare` is not needed.
+
+    Everything is in SHARDS/.nv-meta, with a cooker to begin with; the tars are not touched.
+    """
+    from wdstream.curation.export.energon import export_energon
+    from wdstream.curation.resharding.reshard import reshard
+    from wdstream.report.progress import ProgressBar
+
+    with ProgressBar(error_console) as bar:
+        if out is not None:
+            copied = bar.task("writing shards", "pages")
+            reshard([shards], out, options=ReshardOptions(workers=workers), on_progress=copied)
+        report = export_energon(out or Path(shards), workers=workers, on_progress=bar.task("listing", "pages"))
+    report.print(console)

@@ -32,8 +32,8 @@ from wdstream.text.messages import content_from_segments, is_chat, messages_from
 if TYPE_CHECKING:
     import pyarrow as pa
 
-KEY, IMAGE, IMAGES, TEXT = "key", "image", "images", "text"
-_OWN = (KEY, IMAGE, IMAGES, TEXT, CONTENT, MESSAGES)
+KEY_COLUMN, IMAGE_COLUMN, IMAGES_COLUMN, TEXT_COLUMN = "key", "image", "images", "text"
+_OWN = (KEY_COLUMN, IMAGE_COLUMN, IMAGES_COLUMN, TEXT_COLUMN, CONTENT, MESSAGES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +64,8 @@ class RowTypes:
         import pyarrow as pa
 
         image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-        picture = (IMAGES, pa.list_(image)) if self.has_lists else (IMAGE, image)
-        columns = [(KEY, pa.string()), picture]
+        picture = (IMAGES_COLUMN, pa.list_(image)) if self.has_lists else (IMAGE_COLUMN, image)
+        columns = [(KEY_COLUMN, pa.string()), picture]
         columns += [(name, arrow_type(each)) for name, each in self.columns().items()]
         features = json.dumps({"info": {"features": self.features()}})
         return pa.schema(columns, metadata={"huggingface": features})
@@ -73,9 +73,9 @@ class RowTypes:
     def features(self) -> dict[str, Any]:
         """The columns as `datasets` declares them."""
         image: dict[str, Any] = {"_type": "Image"}
-        picture = {IMAGES: {"feature": image, "_type": "List"}} if self.has_lists else {IMAGE: image}
+        picture = {IMAGES_COLUMN: {"feature": image, "_type": "List"}} if self.has_lists else {IMAGE_COLUMN: image}
         columns = {name: feature_of(each) for name, each in self.columns().items()}
-        return {KEY: {"dtype": "string", "_type": "Value"}, **picture, **columns}
+        return {KEY_COLUMN: {"dtype": "string", "_type": "Value"}, **picture, **columns}
 
 
 def row_of(page: Page) -> dict[str, object]:
@@ -85,7 +85,7 @@ def row_of(page: Page) -> dict[str, object]:
         return {MESSAGES: messages_from_segments(page.segments), **row}
     if _is_page(page):
         texts = [segment.text for segment in page.segments if isinstance(segment, TextSegment)]
-        return {TEXT: "".join(texts), **row}
+        return {TEXT_COLUMN: "".join(texts), **row}
     return {CONTENT: content_from_segments(page.segments), **row}
 
 
@@ -104,11 +104,11 @@ def table_of(samples: Sequence[tuple[Page, Mapping[str, bytes]]], types: RowType
 
     rows = [row_of(page) for page, _ in samples]
     images = [_images(page, members) for page, members in samples]
-    columns: dict[str, Any] = {KEY: pa.array([page.key for page, _ in samples], pa.string())}
+    columns: dict[str, Any] = {KEY_COLUMN: pa.array([page.key for page, _ in samples], pa.string())}
     if types.has_lists:
-        columns[IMAGES] = pa.array(images, schema.field(IMAGES).type)
+        columns[IMAGES_COLUMN] = pa.array(images, schema.field(IMAGES_COLUMN).type)
     else:
-        columns[IMAGE] = pa.array([next(iter(each), None) for each in images], schema.field(IMAGE).type)
+        columns[IMAGE_COLUMN] = pa.array([next(iter(each), None) for each in images], schema.field(IMAGE_COLUMN).type)
     for name, type_ in types.columns().items():
         columns[name] = _column([row.get(name) for row in rows], type_)
     return pa.table(columns, schema=schema)

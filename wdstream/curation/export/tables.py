@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _VERSION = 1
 _GROUP_BYTES = 32 << 20
 """Of the pages of one group of rows, which is in memory at a time."""
-TRAIN, HELD_OUT = "train", "test"
+_TRAIN, _HELD_OUT = "train", "test"
 _SUFFIXES: Mapping[TableFormat, str] = {"parquet": ".parquet", "datasets": ".arrow"}
 
 OnPagesWritten = Callable[[int, int], None]
@@ -155,7 +155,7 @@ def _tasks(path: Path | str, folder: JobFolder, kind: TableFormat, options: Expo
     """A task for each file; types are found out later."""
     choice = choose(open_inputs([path]), where=options.where, split=options.split)
     shards, held = choice.inputs[0].shards, choice.held_out()
-    for split, mask in ((TRAIN, ~held), (HELD_OUT, held)):
+    for split, mask in ((_TRAIN, ~held), (_HELD_OUT, held)):
         part = choice.take(mask)
         cuts = list(cut_shards(part.column("nbytes"), bytes_of(options.shard_size), None))
         for number, cut in enumerate(cuts):
@@ -168,7 +168,7 @@ def _tasks(path: Path | str, folder: JobFolder, kind: TableFormat, options: Expo
 def _pages_of(tasks: list[FileTask]) -> dict[str, int]:
     pages: dict[str, int] = {}
     for task in tasks:
-        split = TRAIN if task.name.startswith(TRAIN) else HELD_OUT
+        split = _TRAIN if task.name.startswith(_TRAIN) else _HELD_OUT
         pages[split] = pages.get(split, 0) + len(task.rows)
     return pages
 

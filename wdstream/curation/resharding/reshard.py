@@ -107,16 +107,7 @@ def reshard(
         _refuse_equal_keys(choice)
     cuts = list(cut_shards(choice.column("nbytes"), options.shard_bytes, options.pages))
     with folder.claimed(_content(choice, cuts, options, rule)):
-        tasks = tasks_of(choice, folder, cuts, prefix_keys=options.prefix_keys, is_uniform=options.uniform)
-        written = in_processes(
-            write_shard, tasks, min(options.num_workers, len(cuts)), command="reshard", begin=folder.begin_worker
-        )
-        num_bytes, form = 0, SetForm()
-        for cut, shard in zip(cuts, written, strict=True):
-            num_bytes += shard.num_bytes
-            form.merge(shard.form or SetForm())
-            if on_progress is not None:
-                on_progress(cut.stop, len(choice))
+        num_bytes, form = _write_all(choice, folder, cuts, options, on_progress)
         notes = _write_index(folder.out, choice, rule)
         if options.uniform:
             notes += write_card(folder.out, form, num_pages=len(choice), num_bytes=num_bytes)
@@ -130,6 +121,27 @@ def reshard(
         digest=digest,
         notes=tuple(notes),
     )
+
+
+def _write_all(
+    choice: Choice,
+    folder: JobFolder,
+    cuts: Sequence[slice],
+    options: ReshardOptions,
+    on_progress: OnShardWritten | None,
+) -> tuple[int, SetForm]:
+    """Write all shards; returns bytes of their tars, and what samples of uniform ones have."""
+    tasks = tasks_of(choice, folder, cuts, prefix_keys=options.prefix_keys, is_uniform=options.uniform)
+    workers = min(options.num_workers, len(cuts))
+    num_bytes, form = 0, SetForm()
+    for number, shard in enumerate(
+        in_processes(write_shard, tasks, workers, command="reshard", begin=folder.begin_worker)
+    ):
+        num_bytes += shard.num_bytes
+        form.merge(shard.form or SetForm())
+        if on_progress is not None:
+            on_progress(cuts[number].stop, len(choice))
+    return num_bytes, form
 
 
 def _content(

@@ -3,7 +3,7 @@
 Members are copied byte by byte, after the checksum of their sample was compared.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -79,7 +79,7 @@ def cut_shards(nbytes: NDArray[np.int64], shard_bytes: int, most_pages: int | No
 
 
 def tasks_of(
-    choice: Choice, folder: JobFolder, cuts: list[slice], *, prefix_keys: bool, is_uniform: bool
+    choice: Choice, folder: JobFolder, cuts: Sequence[slice], *, prefix_keys: bool, is_uniform: bool
 ) -> Iterator[ShardTask]:
     """A task for each shard, made when it is asked for."""
     inputs = tuple((str(given.shards.path), given.shards.fingerprint) for given in choice.inputs)
