@@ -1,4 +1,4 @@
-"""What energon wants next to tars: its tables, by Python's own sqlite and tarfile (test_energon_interop.py has energon)."""
+"""What energon wants next to tars: its tables, by sqlite and tarfile; energon itself is in test_energon_interop.py."""
 
 import json
 import shutil

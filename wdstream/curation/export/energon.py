@@ -29,7 +29,7 @@ from wdstream.shards.layout import group_samples
 from wdstream.shards.meta import load_complete
 from wdstream.shards.tar_header import walk
 from wdstream.storage.atomic import atomic_folder
-from wdstream.verify.processes import in_processes
+from wdstream.storage.processes import in_processes
 
 NV_META = ".nv-meta"
 _OURS = "wdstream.json"

@@ -28,7 +28,7 @@ from wdstream.records import Ints, Page
 from wdstream.shards.page_members import page_from_members
 from wdstream.shards.reader import Shards, name_of_row
 from wdstream.storage.atomic import atomic_write, write_file
-from wdstream.verify.processes import in_processes
+from wdstream.storage.processes import in_processes
 
 if TYPE_CHECKING:
     import pyarrow as pa
