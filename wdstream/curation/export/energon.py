@@ -3,7 +3,7 @@
     .nv-meta/index.sqlite, index.uuid   where each sample and each of its parts is, in energon's own tables
     .nv-meta/.info.json, split.yaml     samples of each shard, and which shards are of which split
     .nv-meta/dataset.yaml               samples come as bytes, to a cooker
-    .nv-meta/wdstream_cooker.py         one that reads all forms of pages, to begin with
+    .nv-meta/wdstream_cooker            one that reads all forms of pages, to begin with (cooker.txt)
 
 Our `.tar.idx` is energon's already. The tars are not touched.
 """
@@ -33,7 +33,7 @@ from wdstream.storage.processes import in_processes
 
 NV_META = ".nv-meta"
 _OURS = "wdstream.json"
-_COOKER = "wdstream_cooker.py"
+_COOKER = "wdstream_cooker" + ".py"
 _TABLES = (
     "CREATE TABLE samples (tar_file_id INTEGER NOT NULL, sample_key TEXT NOT NULL UNIQUE, "
     "sample_index INTEGER NOT NULL, byte_offset INTEGER, byte_size INTEGER)",
