@@ -26,6 +26,7 @@ from wdstream.make_shards.record import ShardRecord, load_record, record_path
 from wdstream.make_shards.token_counts import open_counter
 from wdstream.make_shards.workers import JobDone, Workers
 from wdstream.raw.listing import OUTPUT_MARK, Listing, list_files
+from wdstream.raw.plugins.active import folder_plugin, list_for_plugin, plugged_in, plugin_fingerprints
 from wdstream.raw.registry import known_suffixes, source_of_kind
 from wdstream.raw.source import RawFile
 from wdstream.shards.meta import is_complete
@@ -59,9 +60,17 @@ def make_shards(
     raw, out = Path(raw), Path(out)
     if out.resolve() == raw.resolve() or raw.resolve().is_relative_to(out.resolve()):
         raise ConfigError(f"{out}: shards cannot be written to the raw folder itself, or above it; choose another")
+    with plugged_in(options.sources):
+        return _make(raw, out, options, on_progress, started)
+
+
+def _make(
+    raw: Path, out: Path, options: MakeShardsOptions, on_progress: OnProgress | None, started: float
+) -> MakeShardsReport:
+    """`make_shards`, with the sources that it uses."""
     listing = _list(raw, out, options)
     counter = open_counter(options.tokenizer, with_paragraphs=options.paragraphs, allow_tokens=options.allow_tokens)
-    programs_of(options)
+    programs_of(options, listing)
     refuse_foreign(out)
     refuse_other_split(out, options)
     job = _ShardsJob(raw, out, options, listing, on_progress)
@@ -82,6 +91,9 @@ def make_shards(
 
 
 def _list(raw: Path, out: Path, options: MakeShardsOptions) -> Listing:
+    plugin = folder_plugin()
+    if plugin is not None:
+        return list_for_plugin(raw, plugin, exclude=out, allow_outside_links=options.allow_outside_links)
     listing = list_files(
         raw,
         exclude=out,
@@ -113,7 +125,8 @@ class _ShardsJob:
         """Survey and build; returns the survey, the record of every shard, and what was done."""
         options = self._options
         raw, out = str(self._raw.resolve()), str(self._out.resolve())
-        setup = Setup(raw=raw, out=out, options=options.model_dump(mode="json"))
+        plugins = [*plugin_fingerprints(file.kind for file in self._listing.files)]
+        setup = Setup(raw=raw, out=out, options=options.model_dump(mode="json"), plugins=plugins)
         with Workers(options.num_workers, setup, time_limit=options.time_limit, keep_open=[lock]) as workers:
             files, made_again = self._files(workers)
             self._check_map(files)

@@ -26,11 +26,12 @@ OnPage = Callable[[int, int | None], None]
 
 
 class Setup(TypedDict):
-    """The first line a process is sent: folders, and the `MakeShardsOptions`."""
+    """The first line a process is sent: folders, the `MakeShardsOptions`, and names of plugins that raw files need."""
 
     raw: str
     out: str
     options: dict[str, object]
+    plugins: list[str]
 
 
 class WorkerMessage(TypedDict):

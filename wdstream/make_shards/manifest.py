@@ -16,6 +16,7 @@ from wdstream.make_shards.built_pages import remove_kept
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.record import STATE_FOLDER
 from wdstream.raw.listing import OUTPUT_MARK, Listing
+from wdstream.raw.plugins.active import plugin_fingerprints
 from wdstream.raw.source import RawFile
 from wdstream.shards.catalog import INDEX_FOLDER, SPLIT_JSON
 from wdstream.shards.index_before import IndexBefore
@@ -48,20 +49,22 @@ class Manifest:
     def of(cls, options: MakeShardsOptions, listing: Listing) -> "Manifest":
         """The manifest of a job with these options and this input."""
         described = {"files": len(listing.files), "bytes": listing.num_bytes, "digest": listing.digest}
-        return cls(options={**options.content(), **programs_of(options)}, input=described)
+        return cls(options={**options.content(), **programs_of(options, listing)}, input=described)
 
 
-def programs_of(options: MakeShardsOptions) -> dict[str, object]:
+def programs_of(options: MakeShardsOptions, listing: Listing) -> dict[str, object]:
     """Programs and models that decide the bytes of shards besides the options; with other versions, it is another job.
 
     Raises:
         ConfigError: one is not installed.
     """
+    plugins = plugin_fingerprints(file.kind for file in listing.files)
+    found: dict[str, object] = {"plugins": plugins} if plugins else {}
     if options.ocr == "none":
-        return {}
+        return found
     from wdstream.raw.ocr.engine import open_ocr
 
-    return {"ocr_engine": open_ocr(options).identity}
+    return {**found, "ocr_engine": open_ocr(options).identity}
 
 
 @contextmanager

@@ -53,6 +53,11 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the keyboard is for the parent to handle
     setup: Setup = json.loads(sys.stdin.readline())
     raw, out, options = Path(setup["raw"]), Path(setup["out"]), MakeShardsOptions.of(setup["options"])
+    if setup["plugins"]:
+        from wdstream.raw.plugins.active import plugged_in
+
+        plugins = plugged_in(setup["plugins"])
+        plugins.__enter__()  # for as long as the process lives
     _limit_memory(options.memory_limit_mb)
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(jobs,), daemon=True).start()

@@ -4,6 +4,9 @@ A file's suffix decides. Its content is looked at only where sources share a suf
 folder of millions takes far longer than listing it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -23,16 +26,34 @@ SOURCES: tuple[Source, ...] = (
     TarSource(),
     CsvSource(),
 )
+"""Our own."""
 _HEAD_BYTES = 1 << 16
+_current: ContextVar[tuple[Source, ...]] = ContextVar("sources", default=SOURCES)
+
+
+@contextmanager
+def use_sources(sources: tuple[Source, ...]) -> Iterator[None]:
+    """Use these sources for the block, of which the first that reads a file counts."""
+    token = _current.set(sources)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current_sources() -> tuple[Source, ...]:
+    """The sources that are used: our own, and plugins (plugins/active.py)."""
+    return _current.get()
 
 
 def source_of_kind(kind: str) -> Source:
     """The source of this name."""
-    return next(source for source in SOURCES if source.kind == kind)
+    return next(source for source in _current.get() if source.kind == kind)
 
 
-def source_of_file(path: Path, sources: tuple[Source, ...] = SOURCES) -> Source | None:
+def source_of_file(path: Path, sources: tuple[Source, ...] | None = None) -> Source | None:
     """The source that reads a file, None when there is none: by its suffix, and where sources share it, by content."""
+    sources = _current.get() if sources is None else sources
     able = [source for source in sources if split_suffix(path.name, source.suffixes)]
     if len(able) > 1 or any(split_suffix(path.name, source.doubtful_suffixes) for source in able):
         head = _head(path)
@@ -46,10 +67,14 @@ def without_suffix(name: str) -> tuple[str, str]:
     return split_suffix(name, known_suffixes()) or (name.removesuffix(path.suffix), path.suffix)
 
 
-@lru_cache
 def known_suffixes() -> tuple[str, ...]:
     """The suffixes of all sources."""
-    return tuple(suffix for source in SOURCES for suffix in source.suffixes)
+    return _suffixes(_current.get())
+
+
+@lru_cache
+def _suffixes(sources: tuple[Source, ...]) -> tuple[str, ...]:
+    return tuple(suffix for source in sources for suffix in source.suffixes)
 
 
 @lru_cache

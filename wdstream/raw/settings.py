@@ -75,6 +75,9 @@ class RawSettings(Settings):
     """Of several answers to the question of a row, the `first` is trained on; or the row is quarantined."""
     chat_loss: ChatLoss = "all"
     """Which turns of the assistant are supervised in chat rows that do not say so: all, or the last one."""
+    sources: tuple[str, ...] = ()
+    """A source of your own: module:name, a function from a path to rows or a subclass of Source; .suffix=module:name
+    for files of a suffix; or the name of an entry point of the group wdstream.sources. May be repeated."""
     key_rule: KeyRule = "webdataset"
     """Where the key of a sample in a tar ends: at the first dot of a name, or at the last (`dotted`: report.v2.jpg)."""
     document_text: DocumentText = "sample"

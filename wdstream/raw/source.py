@@ -120,8 +120,8 @@ class Source(ABC):
         companions: names of files that come with its files and hold no pages.
     """
 
-    kind: ClassVar[str]
-    suffixes: ClassVar[tuple[str, ...]]
+    kind: str
+    suffixes: tuple[str, ...]
     takes_sidecar: ClassVar[bool] = False
     names_images: ClassVar[bool] = False
     may_belong_to_rows: ClassVar[bool] = False

@@ -16,20 +16,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from wdstream.errors import PageError, ShardError, SourceError
-from wdstream.raw.images import store_image
 from wdstream.raw.reading import limits, lines_digest, note_line, sign_of_life
 from wdstream.raw.row_pages import row_rules
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageRange, PageReader, RawFile, Source, StoredPage, require_text
 from wdstream.raw.tars.documents import document_part, is_document, open_document
 from wdstream.raw.tars.json_pages import PAGES, read_json
+from wdstream.raw.tars.sample_pages import page_of_sample, text_of_page
 from wdstream.raw.tars.samples import RawSample
 from wdstream.raw.tars.survey import Mark, Marks, PassedOver, survey_tar
 from wdstream.raw.tars.tar_file import TarFile, open_tar
-from wdstream.records import Page, TextSegment
 from wdstream.shards.layout import JSON_EXTENSION, TAR_SUFFIX
-from wdstream.shards.page_members import page_from_members
-from wdstream.shards.samples.told import reading_of_sample
 from wdstream.storage.compression import STREAMED_SUFFIXES
 from wdstream.text.characters import replace_surrogates, short_name
 
@@ -165,26 +162,15 @@ class _TarReader:
 
     def _page(self, sample: RawSample) -> StoredPage:
         """A page of one image, or a row."""
-        page = page_from_members(sample.key, sample.members, rules=self._rules)
-        require_text(_text_of(page), "its sample holds none", self._settings)
-        images = [store_image(image, self._settings) for image in page.images]
-        return StoredPage(
-            page=replace(
-                page,
-                key=self._key(sample),
-                images=tuple(image.data for image in images),
-                meta={**self._origin(sample), **page.meta},
-            ),
-            extensions=tuple(image.extension for image in images),
-            sizes=tuple(image.size for image in images),
-            reading=reading_of_sample(sample.key, sample.members, self._rules),
-        )
+        stored = page_of_sample(sample.key, sample.members, self._settings, self._rules)
+        meta = {**self._origin(sample), **stored.page.meta}
+        return replace(stored, page=replace(stored.page, key=self._key(sample), meta=meta))
 
     def _document_page(self, pages: PageReader, number: int, sample: RawSample) -> StoredPage:
         """Page `number` of the document of a sample."""
         stored = pages.read(number)
         assert stored is not None, "documents have no blank lines"
-        require_text(_text_of(stored.page), "its sample says that the page has none", self._settings)
+        require_text(text_of_page(stored.page), "its sample says that the page has none", self._settings)
         fields = read_json(sample.members.get(JSON_EXTENSION, b""))
         own = {name: value for name, value in fields.items() if name != PAGES}
         meta = {**own, **stored.page.meta, **self._origin(sample)}
@@ -203,10 +189,6 @@ def sample_key(stem: str, key: str) -> str:
         digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=5).hexdigest()
         name = f"{name[: max(0, room - _HASH)]}-{digest}"
     return f"{stem}@{name}"
-
-
-def _text_of(page: Page) -> str:
-    return "".join(segment.text for segment in page.segments if isinstance(segment, TextSegment))
 
 
 def _digest(sample: RawSample) -> bytes:
