@@ -1,6 +1,7 @@
 """where: the steps of any page, by a dry run; parts of split pages are in tests/pipeline/test_split_pages.py."""
 
 import io
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -36,8 +37,9 @@ def test_where_a_page_comes(run_folder: Path) -> None:
         where(config, "nobody")
 
 
-def test_where_takes_names_of_raw_files(stream_config: MakeConfig, small_shards: Path) -> None:
+def test_where_takes_names_of_raw_files(stream_config: MakeConfig, small_shards: Path, tmp_path: Path) -> None:
     """All pages of the file are looked for; those that the plan leaves out, and those in quarantine, are named."""
+    small_shards = Path(shutil.copytree(small_shards, tmp_path / "shards"))
     config = stream_config(small_shards)
     shards = plan_from_config(config).shards[0]
     source = shards.metadata["source"].texts()[0]

@@ -10,6 +10,8 @@ import pytest
 
 from tests.helpers.training import Workplace
 from tests.train.test_lanes import listed, settings, write_tars
+from wdstream.errors import PlanError
+from wdstream.runs.page_trace import trace_page
 from wdstream.storage.json_lines import read_lines
 from wdstream.testing import make_pages
 
@@ -34,6 +36,19 @@ def test_a_damaged_tar_costs_its_rest(workplace: Workplace, tmp_path: Path) -> N
     assert wanted == {key for key in trained if not key.startswith("01.tar")}
     assert set(trained.values()) == {1}
     assert 0 < len(trained) - len(wanted) < 6
+    (place,) = [
+        (line["step"], int(pack), keys.index("02.tar/000003"))
+        for line in listed(tmp_path / "whole")
+        for pack, keys in line["packs"].items()
+        if "02.tar/000003" in keys
+    ]
+    for name in ("02.tar/000003", "02.tar/000003.jpg"):
+        (one,) = trace_page(tmp_path / "whole", name).occurrences
+        assert (one.name, one.step, one.pack, one.slot) == ("02.tar/000003", *place)
+    assert len(trace_page(tmp_path / "whole", "000000").occurrences) == 4
+    assert "is passed over" in trace_page(tmp_path / "whole", "01.tar/rest").remarks[0]
+    with pytest.raises(PlanError, match="no page called 'nobody' in the"):
+        trace_page(tmp_path / "whole", "nobody")
     stopped = (*chosen, "train.stop_after=2", "train.checkpoint_every=1")
     while workplace.train(tmp_path / "stopped", *stopped) == 0:
         if len(listed(tmp_path / "stopped")) == len(listed(tmp_path / "whole")):

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from wdstream.commands import AllowTokens, AsJson, Overrides, console
+from wdstream.errors import ConfigError
 
 RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of a training run.")]
 CachePath = Annotated[Path, typer.Argument(metavar="PATH", help="Its folder, data.tile_cache.path.")]
@@ -14,12 +15,25 @@ CachePath = Annotated[Path, typer.Argument(metavar="PATH", help="Its folder, dat
 
 def trace_command(
     run: RunDir,
-    step: Annotated[int, typer.Option(min=0, help="Step of the run.")],
-    rank: Annotated[int | None, typer.Option(min=0, help="The share of this rank only.")] = None,
+    step: Annotated[int | None, typer.Option(min=0, help="List the pages of this step.")] = None,
+    page: Annotated[
+        str | None, typer.Option(metavar="NAME", help="List the steps of this page: a key, REPORT.PDF:3, a pattern.")
+    ] = None,
+    rank: Annotated[int | None, typer.Option(min=0, help="Of a step, the share of this rank only.")] = None,
 ) -> None:
-    """List the pages of a step: key, shard, byte range, place in the pack. Recomputed from the plan, no log needed."""
+    """List the pages of a step: key, shard, byte range, place in the pack; or the steps in which a page was trained on.
+
+    Recomputed from the plan, no log needed.
+    """
+    from wdstream.runs.page_trace import trace_page
     from wdstream.runs.trace import trace
 
+    if (step is None) == (page is None):
+        raise ConfigError("trace: give either --step N, for the pages of a step, or --page NAME, for the steps of one")
+    if page is not None:
+        trace_page(run, page).print(console)
+    if step is None:
+        return
     trace(run, step=step, rank=rank).print(console)
 
 

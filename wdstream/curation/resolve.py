@@ -14,7 +14,7 @@ import fnmatch
 import posixpath
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -99,6 +99,23 @@ def nearest(found: Sequence[Resolution]) -> str:
     """The end of a message that there is no such page: names that are like it, if there are any."""
     near = list(dict.fromkeys(name for each in found for name in each.near))[:_SHOWN]
     return f"; nearest names: {', '.join(near)}" if near else ""
+
+
+def matching_keys(name: str, keys: Iterable[str]) -> list[str]:
+    """Those of some keys that a name is, or else stands for, each once; of tars without an index, which have no more.
+
+    Where keys begin with the name of their tar, it may be left out.
+    """
+    of_files = "|".join(_key_pattern(path, page) for path, page in _readings(name)) or "(?!)"
+    ways = [re.escape(name), f"(?:.*/)?{re.escape(name)}", of_files, f"(?:[^/]*/)?{re.escape(name)}.*"]
+    if _GLOB.search(name):
+        ways[2:] = [_translated(name)]
+    everything = list(dict.fromkeys(keys)) if name else []
+    for way in ways:
+        compiled = re.compile(way, re.DOTALL)
+        if found := [key for key in everything if compiled.fullmatch(key)]:
+            return found
+    return []
 
 
 def _pages_of(shards: Shards, name: str, on_progress: OnShards | None) -> tuple[str, tuple[int, ...]]:

@@ -131,9 +131,13 @@ class RunLayout:
 
     def read_pages(self, step: int) -> dict[int, list[str]] | None:
         """Keys by pack number of a step, where they are listed; else None."""
-        lines = (cast(PagesLine, line) for line in read_lines(self.pages, needed=PagesLine.__required_keys__))
-        packs = next((line["packs"] for line in lines if line["step"] == step), None)
+        packs = next((line["packs"] for line in self.read_all_pages() if line["step"] == step), None)
         return None if packs is None else {int(number): keys for number, keys in packs.items()}
+
+    def read_all_pages(self) -> Iterator[PagesLine]:
+        """Keys of every step, where they are listed."""
+        for line in read_lines(self.pages, needed=PagesLine.__required_keys__):
+            yield cast(PagesLine, line)
 
     def read_metrics(self) -> Iterator[dict[str, float]]:
         """The figures of each log line, under today's names: "imbalance" was "straggler" in older runs."""
