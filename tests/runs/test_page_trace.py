@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.helpers.command import run
@@ -24,7 +25,7 @@ def test_the_steps_of_a_page_are_those_whose_trace_has_it(run_folder: Path) -> N
     shards = plan_from_config(folder.config).shards[0]
     row = shards.find(key)
     assert row is not None
-    (source,) = shards.metadata["source"][[row]].tolist()
+    (source,) = shards.metadata["source"][np.array([row])].tolist()
     assert [(one.step, one.pack, one.slot) for one in trace_page(run_folder, source).occurrences] == wanted
     done = run("trace", run_folder, "--page", source)
     assert f"{key}: step {wanted[0][0]}, pack {wanted[0][1]}, slot {wanted[0][2]}" in done.stdout
