@@ -8,6 +8,7 @@ from tests.helpers.command import run
 from tests.helpers.web_server import serving
 from wdstream.curation.info import info
 from wdstream.make_shards import add_token_column
+from wdstream.shards.reader import Shards
 
 
 def test_every_figure_of_a_small_set(mixed: Path) -> None:
@@ -99,6 +100,32 @@ def test_the_command_takes_folders_and_a_configuration(mixed: Path, tmp_path: Pa
     assert "pages   7 in 3 shards" in shown
     assert "images  4; 3 (42.8 %) of pages have none" in shown
     assert "... 1 more" in shown
+
+
+def test_held_out_pages_are_counted(mixed: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(mixed, tmp_path / "other"))
+    assert run("split", other, "--holdout", "2").returncode == 0
+    held_out = Shards.open(other).held_out
+    assert held_out is not None
+    report = info([("one", mixed), ("two", other)])
+    assert [each.figures.held_out for each in (*report.sets, report.total)] == [0, held_out.sum(), held_out.sum()]
+    assert f"held out  {held_out.sum()} (" in run("info", other).stdout
+
+
+def test_added_tokens_that_texts_name(tmp_path: Path, tiny_model: Path) -> None:
+    """In an even sample; special ones too, though no text forms them."""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    texts = ["<|im_end|> twice <|im_end|>", "none", "<|im_end|>", "<|im_start|>"]
+    (raw / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    out = tmp_path / "shards"
+    assert run("make-shards", raw, out, "--workers", "1").returncode == 0
+    found = json.loads(run("info", out, "--tokens", tiny_model, "--json").stdout)["added_tokens"]
+    tokens = {"<|im_end|>": {"count": 3, "pages": 2}, "<|im_start|>": {"count": 1, "pages": 1}}
+    assert found == {str(out): {"pages_read": 4, "pages_unreadable": 0, "tokens": tokens}}
+    shown = run("info", out, "--tokens", tiny_model, "--sample", "2").stdout
+    assert "the texts of 2 pages name these added tokens" in shown
+    assert run("info", out, "--tokens", raw).returncode == 2
 
 
 def test_what_has_no_index_is_an_error_that_says_so(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,10 @@ from wdstream.commands import AsJson, console, error_console
 from wdstream.commands.options import takes_options
 from wdstream.curation.split_options import SplitOptions
 from wdstream.text.characters import printable
+
+if TYPE_CHECKING:
+    from wdstream.curation.info import InfoReport
+    from wdstream.curation.token_names import NamedTokens
 
 Sets = Annotated[
     list[str],
@@ -21,6 +25,13 @@ Sets = Annotated[
 def info_command(
     shards: Sets,
     top: Annotated[int, typer.Option(min=1, metavar="N", help="List this many of the most frequent values.")] = 10,
+    tokens: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="Read texts, too, and count which added tokens of this model they name."),
+    ] = None,
+    sample: Annotated[
+        int, typer.Option(min=1, metavar="N", help="With --tokens: texts of this many pages of each set are read.")
+    ] = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Say what is in sets of shards: pages, sizes, texts, sources, metadata, and what was quarantined.
@@ -29,13 +40,31 @@ def info_command(
     configuration, all sets of data.train and data.eval.
     """
     from wdstream.curation.info import info
-    from wdstream.report.set_info import print_info
+    from wdstream.report.set_info import print_info, print_tokens
 
     report = info(_named_paths(shards))
+    named = {} if tokens is None else _named_tokens(report, tokens, sample)
     if as_json:
-        typer.echo(json.dumps(report.as_dict(top=top), indent=2))
-    else:
-        print_info(report, console, top=top)
+        more = {} if tokens is None else {"added_tokens": {name: found.as_dict() for name, found in named.items()}}
+        typer.echo(json.dumps(report.as_dict(top=top) | more, indent=2))
+        return
+    print_info(report, console, top=top)
+    for name, found in named.items():
+        print_tokens(name, found, console, top=top)
+
+
+def _named_tokens(report: "InfoReport", model: Path, sample: int) -> "dict[str, NamedTokens]":
+    """Which added tokens of a model the texts of each set name, by its path."""
+    from wdstream.curation.token_names import TokenNames
+    from wdstream.report.progress import ProgressBar
+    from wdstream.shards.reader import Shards
+
+    names, found = TokenNames(model), {}
+    with ProgressBar(error_console) as bar:
+        for each in report.sets:
+            assert each.path is not None, "the total alone has none"
+            found[each.path] = names.count(Shards.open(each.path), sample, bar.task(each.name, "pages"))
+    return found
 
 
 def extract_command(

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from wdstream.curation.info import InfoReport, SetInfo, most_frequent
 from wdstream.curation.numbers import NumberSummary
+from wdstream.curation.token_names import NamedTokens
 from wdstream.report.words import percent
 from wdstream.text.characters import one_line, short_name
 
@@ -27,6 +28,7 @@ def print_info(report: InfoReport, console: Console, *, top: int) -> None:
     for number, each in enumerate(sets):
         if number:
             console.print()
+        console.print(_plain(f"{each.name}: {each.path}" if each.path else each.name), soft_wrap=True)
         for table in _tables(each, top):
             console.print(table)
 
@@ -48,7 +50,6 @@ def _tables(each: SetInfo, top: int) -> Iterator[Table]:
 def _head(each: SetInfo) -> Table:
     figures = each.figures
     table = Table.grid(padding=(0, 2))
-    table.title, table.title_justify = _plain(f"{each.name}: {each.path}" if each.path else each.name), "left"
     table.add_row("pages", f"{figures.pages:,} in {figures.shards:,} shards, {figures.nbytes / 1e9:,.3f} GB")
     table.add_row("images", f"{figures.images:,}; {_share(figures.without_image, figures.pages)} of pages have none")
     table.add_row("texts", f"{_share(figures.without_text, figures.pages)} of pages have none")
@@ -58,6 +59,16 @@ def _head(each: SetInfo) -> Table:
         what = "metadata" if name == "*" else f"metadata {name!r}"
         table.add_row("", _plain(f"{what} did not become a column: {reason}"))
     return table
+
+
+def print_tokens(name: str, found: NamedTokens, console: Console, *, top: int) -> None:
+    """Print which added tokens the texts of a set name."""
+    said = (
+        "name no added token" if not found.counts else "name these added tokens, which text.allow_tokens can let form"
+    )
+    console.print(_plain(f"{name}: the texts of {found.pages:,} pages {said}"), soft_wrap=True)
+    if found.counts:
+        console.print(_bars("", found.counts, found.counts.total(), top))
 
 
 def _share(count: int, of_all: int) -> str:
@@ -108,7 +119,7 @@ def _absent(each: SetInfo, name: str) -> str:
 def _bars(title: str, counts: Mapping[str, int], of_all: int, top: int) -> Table:
     """The most frequent values with their counts, and how many more there are."""
     table = Table.grid(padding=(0, 2))
-    table.title, table.title_justify = _plain(title), "left"
+    table.title, table.title_justify = _plain(title) if title else None, "left"
     shown = most_frequent(counts, top)
     most = shown[0][1] if shown else 1
     for value, count in shown:
