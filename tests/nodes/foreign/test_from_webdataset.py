@@ -172,7 +172,7 @@ def test_what_cannot_be_the_same_again_is_refused(tars: list[str]) -> None:
     for nothing in (3, None, [1], b"x"):
         with pytest.raises(TypeError, match="expected a webdataset pipeline, or addresses of tars"):
             FromWebDataset(nothing)
-    with pytest.raises(ConfigError, match="no such file"):
+    with pytest.raises(ShardError, match="no such file"):
         FromWebDataset("/nowhere/x.tar")
 
 
@@ -218,9 +218,11 @@ def test_no_pickle_is_run(tmp_path: Path) -> None:
 def test_faults_and_damage(tmp_path: Path, tars: list[str]) -> None:
     cut = tmp_path / "cut.tar"
     cut.write_bytes(Path(tars[2]).read_bytes()[:2000])
-    for source in ([str(cut)], wds.WebDataset(str(cut), shardshuffle=False)):
-        with pytest.raises(ShardError):
-            list(FromWebDataset(source))
+    with pytest.raises(RowError, match="the rest of the tar, from byte 0 on, is passed over"):
+        list(FromWebDataset([str(cut)]))
+    assert keys_of(FromWebDataset([str(cut), tars[0]], on_error="skip")) == keys_of(FromWebDataset([tars[0]]))
+    with pytest.raises(ShardError):
+        list(FromWebDataset(wds.WebDataset(str(cut), shardshuffle=False)))
 
     def fails(sample: dict[str, Any]) -> dict[str, Any]:
         return {"length": len(sample["nothing"])}
