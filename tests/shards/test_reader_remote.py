@@ -127,9 +127,9 @@ def test_answers_that_fail_are_asked_for_again(server: Server, folder: Path) -> 
         "b/p0010",
     ]
     server.stumbles = 100
-    with pytest.raises(ShardError, match=r"s-0\.tar cannot be read, after 5 attempts: ClientResponseError: 503"):
+    with pytest.raises(ShardError, match=r"s-0\.tar cannot be read, after 10 attempts: ClientResponseError: 503"):
         shards.read(7)
-    assert server.stumbles == 95  # five attempts
+    assert server.stumbles == 90
 
 
 def test_of_several_ranges_those_that_fail_are_asked_for_again(server: Server, folder: Path) -> None:

@@ -1,11 +1,9 @@
 """Where tars are: folders, braces, addresses and commands written out, and each opened as a stream."""
 
-import http.client
 import io
 import logging
 import subprocess
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -15,11 +13,10 @@ from braceexpand import braceexpand
 
 from wdstream.errors import ShardError, StorageFailureError
 from wdstream.storage.compression import COMPRESSED_SUFFIXES, STREAMED_SUFFIXES
+from wdstream.storage.download import Download
 from wdstream.storage.remote import open_remote
 
 OpenStream = Callable[[str], BinaryIO]
-SILENCE_S = 60.0
-"""Seconds without a byte from a web server, after which it counts as gone."""
 SUFFIXES = (".tar", *STREAMED_SUFFIXES)
 
 _log = logging.getLogger("wdstream")
@@ -43,38 +40,6 @@ def open_url(url: str) -> BinaryIO:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
         raise ShardError(f"{url}: cannot be opened ({error}); check the address, or leave it out") from error
-
-
-class Download(io.RawIOBase):
-    """The body of a web server's answer; one that breaks off is an error, not the end of the data."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._answer: http.client.HTTPResponse = urllib.request.urlopen(url, timeout=SILENCE_S)
-
-    def readable(self) -> bool:
-        """Always true: it is only read."""
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """The next `size` bytes, fewer only at the end.
-
-        Raises:
-            StorageFailureError: the connection was closed before all was sent.
-        """
-        data = self._answer.read(None if size < 0 else size)
-        if len(data) < size and self._answer.length:
-            raise StorageFailureError(
-                f"{self._url}: the connection was closed {self._answer.length} bytes before the end; start again, the "
-                "run continues from its last checkpoint"
-            )
-        return data
-
-    def close(self) -> None:
-        """Close the connection to the server."""
-        if not self.closed:
-            self._answer.close()
-        super().close()
 
 
 class CommandOutput(io.RawIOBase):

@@ -20,6 +20,9 @@ from wdstream.shards.tar_header import walk
 from wdstream.storage.local import ByteRange, Storage, file_error
 from wdstream.text.row_forms import DEFAULT_RULES, rules_with_map
 
+_MOST_ASKED = 4
+"""Times that the bytes of a sample are asked for again, each time other ones came."""
+
 
 class Shards:
     """A folder of shards with an index: n samples in rows 0 to n - 1, m images. Safe to read from many threads.
@@ -327,14 +330,17 @@ class Shards:
             ) from error
 
     def _sample_or_again(self, row: int, data: bytes) -> tuple[str, dict[str, bytes]]:
-        """A sample, its bytes asked for once more where they are short or damaged: that may be the answer's fault."""
-        try:
-            return self._sample(row, data)
-        except ShardError:
-            again = self._storage.read(self._range(row))
-            if again == data:
-                raise
-        return self._sample(row, again)
+        """A sample, its bytes asked for again where they are short or damaged, which may be the answer's fault: until
+        the same come twice."""
+        for _ in range(_MOST_ASKED):
+            try:
+                return self._sample(row, data)
+            except ShardError:
+                again = self._storage.read(self._range(row))
+                if again == data:
+                    raise
+                data = again
+        return self._sample(row, data)
 
     def _sample(self, row: int, data: bytes) -> tuple[str, dict[str, bytes]]:
         if len(data) != int(self.nbytes[row]):

@@ -16,7 +16,9 @@ from wdstream.errors import (
     StorageFailureError,
     needs_extra,
 )
+from wdstream.storage.http_answers import NoRangesError, RangeError, client_options
 from wdstream.storage.local import ByteRange, LocalStorage, Storage
+from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, retrying
 
 BLOCK_BYTES = 8 << 20
 """Size of one request of a stream: large enough that the request's latency does not count."""
@@ -85,10 +87,6 @@ class RemoteFile(io.RawIOBase):
 
 MAX_GAP = 1 << 18  # bytes read and thrown away rather than asking twice: about what a request's latency costs
 MAX_REQUEST = 1 << 25  # bytes of one request; larger ones are split, to be fetched in parallel
-ATTEMPTS = 5
-FIRST_WAIT_S = 0.2
-LONGEST_WAIT_S = 10.0
-
 Result = TypeVar("Result")
 
 
@@ -99,26 +97,21 @@ class FsspecStorage:
         url: `s3://bucket/shards`, `https://host/shards`, `memory://shards`, ...; fsspec and its plug-in for the
             protocol must be installed.
         attempts: tries of each request.
-        first_wait_s: seconds before the second try; each further wait is twice as long, up to 10 s.
+        first_wait_s: seconds before the second try, at most; see tries.py.
         options: passed on to the file system (credentials, endpoint, ...).
     """
 
     def __init__(self, url: str, *, attempts: int = ATTEMPTS, first_wait_s: float = FIRST_WAIT_S, **options: Any):
         with needs_extra(url, "remote"):
             import fsspec
-            import tenacity
         self._state = {"url": url, "attempts": attempts, "first_wait_s": first_wait_s, **options}
         self._url = url.rstrip("/")
         try:
-            self._fs, self._root = fsspec.core.url_to_fs(self._url, **options)
+            own = client_options() if self._url.startswith(("http://", "https://")) else {}
+            self._fs, self._root = fsspec.core.url_to_fs(self._url, **(own | options))
         except (ImportError, ValueError) as error:
             raise ConfigError(f"{url}: {error}") from error
-        self._retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(attempts),
-            wait=tenacity.wait_exponential(multiplier=first_wait_s, max=LONGEST_WAIT_S),
-            retry=tenacity.retry_if_exception(_may_pass),
-            reraise=True,
-        )
+        self._retrying = retrying(_may_pass, attempts=attempts, first_wait_s=first_wait_s)
 
     def __getstate__(self) -> dict[str, Any]:
         return self._state
@@ -141,12 +134,6 @@ class FsspecStorage:
         if not requests:
             return []
         fetched = self._fetch(requests)
-        for request, data in zip(requests, fetched, strict=True):
-            if len(data) > request.length:
-                raise ShardError(
-                    f"{self._url}/{request.name}: {request.length} bytes at byte {request.offset} asked for, "
-                    f"{len(data)} sent: the server does not serve ranges; copy the shards to one that does"
-                )
         return [_cut(one, requests, fetched) for one in wanted]
 
     def _fetch(self, requests: Sequence[ByteRange]) -> list[bytes]:
@@ -159,7 +146,8 @@ class FsspecStorage:
             paths = [self._path(request.name) for request in asked]
             starts = [request.offset for request in asked]
             ends = [request.offset + request.length for request in asked]
-            answers.update(zip(todo, self._fs.cat_ranges(paths, starts, ends, on_error="return"), strict=True))
+            sent = self._fs.cat_ranges(paths, starts, ends, on_error="return")
+            answers.update(zip(todo, map(_not_longer, asked, sent), strict=True))
             errors = [answer for answer in answers.values() if isinstance(answer, BaseException)]
             if errors:  # one that trying again does not help comes first
                 raise min(errors, key=_may_pass)
@@ -170,7 +158,7 @@ class FsspecStorage:
             name = next(
                 (requests[number].name for number, answer in answers.items() if answer is error), requests[0].name
             )
-            raise _storage_error(f"{self._url}/{name}", error, self._state["attempts"]) from error
+            raise _storage_error(f"{self._url}/{name}", error, self._num_tries()) from error
         return [answer for _, answer in sorted(answers.items()) if isinstance(answer, bytes)]
 
     def read_file(self, name: str) -> bytes:
@@ -186,6 +174,10 @@ class FsspecStorage:
     def local_path(self, name: str) -> Path | None:
         """None: the files are elsewhere."""
 
+    def _num_tries(self) -> int:
+        """Of this thread's last request."""
+        return int(self._retrying.statistics.get("attempt_number", 1))
+
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
 
@@ -193,12 +185,16 @@ class FsspecStorage:
         try:
             return self._retrying(request)
         except Exception as error:  # whatever the protocol's plug-in raises
-            raise _storage_error(f"{self._url}/{name}", error, self._state["attempts"]) from error
+            raise _storage_error(f"{self._url}/{name}", error, self._num_tries()) from error
 
 
 def _storage_error(url: str, error: BaseException, attempts: int) -> ShardError:
     """What kept a remote file from being read, as the error of its kind; only a plain "not found" is absence."""
     cause = _cause(error)
+    if isinstance(cause, NoRangesError):
+        return StorageFailureError(
+            f"{url}: the server does not serve ranges ({cause}); copy the shards to one that does"
+        )
     told = f"{type(cause).__name__}: {cause}"
     status = getattr(cause, "status", None)
     if isinstance(cause, FileNotFoundError) or status in (404, 410):
@@ -249,6 +245,13 @@ def coalesce(wanted: Sequence[ByteRange]) -> list[ByteRange]:
     return requests
 
 
+def _not_longer(request: ByteRange, answer: bytes | BaseException) -> bytes | BaseException:
+    """The answer to a request, or that it has more than was asked for."""
+    if isinstance(answer, bytes) and len(answer) > request.length:
+        return NoRangesError(f"{request.length} bytes at byte {request.offset} asked for, {len(answer)} sent")
+    return answer
+
+
 def _cut(wanted: ByteRange, requests: Sequence[ByteRange], fetched: Sequence[bytes]) -> bytes:
     """The bytes of `wanted`, out of the request that covers it; shorter where its answer ended early."""
     for request, data in zip(requests, fetched, strict=True):
@@ -266,4 +269,6 @@ def _may_pass(error: BaseException) -> bool:
     status = getattr(error, "status", None)  # an HTTP answer: 4xx is final, but for time-outs and throttling
     if isinstance(status, int) and 400 <= status < 500 and status not in (408, 425, 429):
         return False
+    if isinstance(error, RangeError):
+        return not (isinstance(error, NoRangesError) and error.is_final)
     return isinstance(error, OSError) or _module(error) in ("aiohttp", "botocore", "gcsfs")

@@ -1,0 +1,56 @@
+"""Files of a web server as streams: what breaks off goes on where it stopped, by ranges or without."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.faulty_server import FAULTS, failing
+from wdstream.errors import ShardError
+from wdstream.storage.download import Download
+
+BODY = random.Random(0).randbytes(300_000)
+VISIBLE = tuple(fault for fault in FAULTS if fault != "flipped")  # of a stream nobody knows what it should be
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_byte_comes_once_in_spite_of_faults(tmp_path: Path, seed: int) -> None:
+    (tmp_path / "x.tar").write_bytes(BODY)
+    with failing(tmp_path, rate=0.5, faults=VISIBLE, seed=seed) as server:
+        for _ in range(12):
+            with Download(f"{server.url}/x.tar", first_wait_s=0.001) as file:
+                assert b"".join(iter(lambda file=file: file.read(10_007), b"")) == BODY  # type: ignore[misc]
+        assert server.failed.total() > 2
+
+
+def test_it_goes_to_a_byte_by_a_range(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(BODY)
+    with failing(tmp_path, rate=0) as server, Download(f"{server.url}/x.tar") as file:
+        assert file.seekable()
+        file.seek(299_000)
+        assert file.read() == BODY[299_000:]
+        assert file.read(1) == b""
+
+
+def test_without_ranges_it_is_read_again_and_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(BODY)
+    with failing(tmp_path, rate=0.7, faults=("half", "200 for 206"), seed=1) as server:
+        for _ in range(20):
+            with Download(f"{server.url}/x.tar", first_wait_s=0.001) as file:
+                assert file.read() == BODY
+        assert min(server.failed["half"], server.failed["200 for 206"]) > 2
+
+
+def test_a_file_that_changed_is_not_continued(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(BODY)
+    with failing(tmp_path, rate=0) as server, Download(f"{server.url}/x.tar") as file:
+        file.read(1000)
+        (tmp_path / "x.tar").write_bytes(BODY[:200_000])
+        file.seek(100_000)
+        with pytest.raises(ShardError, match=r"x\.tar: changed while it was read \(at byte 100,000\)"):
+            file.read(1)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with failing(tmp_path, rate=0) as server, pytest.raises(OSError, match="404"):
+        Download(f"{server.url}/x.tar")

@@ -1,0 +1,178 @@
+"""A file of a web server as a stream, front to back: what breaks off goes on where it stopped.
+
+It goes on by a range where the server has them, else by asking for the file again and passing over what was read. A
+file that changed in between is an error: its name is its ETag, or else its date and size.
+"""
+
+import http.client
+import io
+import urllib.error
+import urllib.request
+
+from wdstream.errors import StorageFailureError
+from wdstream.storage.http_answers import SILENCE_S, NoRangesError, RangeError, check_head
+from wdstream.storage.tries import retrying
+
+_CHUNK = 1 << 20
+_PASSING = (408, 425, 429)
+"""Answers below 500 that may pass."""
+
+
+class Download(io.RawIOBase):
+    """The body of a web server's answer; one that breaks off is continued, and never taken for the end.
+
+    Args:
+        url: http:// or https://.
+        first_wait_s: seconds before a second try, at most.
+
+    Raises:
+        OSError: the server cannot be reached, or has no such file.
+    """
+
+    def __init__(self, url: str, *, first_wait_s: float = 0.2) -> None:
+        self._url = url
+        self._retrying = retrying(_may_pass, first_wait_s=first_wait_s)
+        self._position = 0
+        self._answer: http.client.HTTPResponse | None = None
+        self._name = ""
+        self._size: int | None = None
+        self._has_ranges = False
+        self._retrying(self._connect)
+
+    def readable(self) -> bool:
+        """Always true: it is only read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Whether the server has ranges and tells the size, so that what is between need not be sent."""
+        return self._has_ranges and self._size is not None
+
+    def tell(self) -> int:
+        """The byte that is read next."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a byte; the next read asks for it."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size or 0}[whence]
+        if start + offset != self._position:
+            self._disconnect()
+            self._position = start + offset
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        """The next `size` bytes, fewer only at the end.
+
+        Raises:
+            StorageFailureError: the server cannot be reached any more, or has another file now.
+        """
+        chunks: list[bytes] = []
+        missing = size
+        while missing and (data := self._some(_CHUNK if size < 0 else min(missing, _CHUNK))):
+            chunks.append(data)
+            missing -= len(data) if size >= 0 else 0
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def close(self) -> None:
+        """Close the connection to the server."""
+        if not self.closed:
+            self._disconnect()
+        super().close()
+
+    def _some(self, most: int) -> bytes:
+        """At least one byte, but at the end."""
+        if self._size is not None and self._position >= self._size:
+            return b""
+        try:
+            data = self._retrying(self._try, most)
+        except (OSError, http.client.HTTPException, RangeError) as error:
+            raise StorageFailureError(
+                f"{self._url}: broke off at byte {self._position:,}, and does not go on "
+                f"({type(error).__name__}: {error}); start again later, the run continues from its last checkpoint"
+            ) from error
+        self._position += len(data)
+        return data
+
+    def _try(self, most: int) -> bytes:
+        try:
+            if self._answer is None:
+                self._connect()
+            assert self._answer is not None
+            data = self._answer.read(most)
+            if not data and (self._answer.length or self._size is not None):  # asked for only before the end
+                raise http.client.IncompleteRead(b"")
+        except (OSError, http.client.HTTPException, RangeError):
+            self._disconnect()
+            raise
+        return data
+
+    def _connect(self) -> None:
+        """Ask for the file from the byte that is read next."""
+        wanted = f"bytes={self._position}-" if self._position else ""
+        request = urllib.request.Request(self._url, headers={"Range": wanted} if wanted else {})
+        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=SILENCE_S)
+        try:
+            self._check(answer, wanted)
+        except BaseException:
+            answer.close()
+            raise
+        self._answer = answer
+
+    def _check(self, answer: http.client.HTTPResponse, wanted: str) -> None:
+        """Compare the file with the one that was begun, and go to the byte that is read next."""
+        headers = answer.headers
+        name = headers.get("ETag") or f"{headers.get('Last-Modified', '')} {_size_of(answer)}"
+        if not self._name:
+            self._name, self._size = name, _size_of(answer)
+            if self._size is None and not answer.chunked:  # its end is where the connection ends, for whatever reason
+                self._size = self._asked_size()
+            self._has_ranges = headers.get("Accept-Ranges", "").lower() == "bytes"
+        elif name != self._name:
+            raise StorageFailureError(
+                f"{self._url}: changed while it was read (at byte {self._position:,}); copy it first"
+            )
+        try:
+            check_head(wanted, answer.status, headers)
+        except NoRangesError:
+            _pass_over(answer, self._position)
+
+    def _asked_size(self) -> int | None:
+        """Bytes of the file as the server says without sending it."""
+        try:
+            with urllib.request.urlopen(urllib.request.Request(self._url, method="HEAD"), timeout=SILENCE_S) as answer:
+                return _size_of(answer)
+        except urllib.error.HTTPError as error:
+            if _may_pass(error):
+                raise
+            return None
+
+    def _disconnect(self) -> None:
+        if self._answer is not None:
+            self._answer.close()
+            self._answer = None
+
+
+def _size_of(answer: http.client.HTTPResponse) -> int | None:
+    """Bytes of the whole file; None where the server does not say."""
+    if answer.status == 206:
+        total = answer.headers.get("Content-Range", "").rpartition("/")[2]
+    else:
+        total = answer.headers.get("Content-Length", "")
+    return int(total) if total.isdecimal() else None
+
+
+def _pass_over(answer: http.client.HTTPResponse, count: int) -> None:
+    while count:
+        data = answer.read(min(count, _CHUNK))
+        if not data:
+            raise http.client.IncompleteRead(b"", count)
+        count -= len(data)
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether trying again may help."""
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+        return error.code >= 500 or error.code in _PASSING
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return False
+    return isinstance(error, OSError | http.client.HTTPException | RangeError)

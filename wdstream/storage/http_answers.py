@@ -1,0 +1,95 @@
+"""What a web server answers to a request for a range, checked before it counts: it may be another range, or no range.
+
+A server or something between us and it may answer 200 with the whole file, a range other than the one that was asked
+for, or a part of it. All are told by the head of the answer, or by its length; trying again often helps.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from wdstream.errors import needs_extra
+
+_WANTED = re.compile(r"bytes=(\d+)-(\d*)")
+_SENT = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+SILENCE_S = 60.0
+"""Seconds without a byte from a server, after which it counts as gone."""
+_CONNECT_S = 30.0
+
+
+class RangeError(Exception):
+    """An answer that is not what was asked for; asked again, the server may answer right."""
+
+
+class NoRangesError(RangeError):
+    """The answer is the whole file, or more of it than was asked for.
+
+    Args:
+        message: what was asked for and sent.
+        is_final: whether the server says that it never serves ranges.
+    """
+
+    def __init__(self, message: str, *, is_final: bool = False) -> None:
+        super().__init__(message)
+        self.is_final = is_final
+
+
+def sent_range(headers: Mapping[str, str]) -> tuple[int, int] | None:
+    """First byte, and number of bytes, that an answer says it has; None where it does not say so."""
+    found = _SENT.fullmatch(headers.get("Content-Range", "").strip())
+    return None if found is None else (int(found[1]), int(found[2]) + 1 - int(found[1]))
+
+
+def check_head(wanted: str, status: int, headers: Mapping[str, str]) -> None:
+    """Check the head of an answer to a request with the header `Range: wanted`.
+
+    Raises:
+        RangeError: its body would not begin at the byte that was asked for, or has more than was asked for.
+    """
+    asked = _WANTED.fullmatch(wanted.strip())
+    if asked is None or status not in (200, 206):
+        return
+    first, last = int(asked[1]), int(asked[2]) if asked[2] else None
+    if status == 200:
+        length = int(headers.get("Content-Length", -1))
+        if first or not 0 <= length <= (length if last is None else last + 1):
+            raise NoRangesError(
+                f"a range was asked for ({wanted}), the whole file is sent (status 200)",
+                is_final=headers.get("Accept-Ranges", "").lower() == "none",
+            )
+        return
+    sent = sent_range(headers)
+    if sent is not None and (sent[0] != first or (last is not None and sent[0] + sent[1] > last + 1)):
+        raise RangeError(f"{wanted} was asked for, {headers['Content-Range']} is sent")
+
+
+@lru_cache
+def client_options() -> dict[str, Any]:
+    """Options of fsspec's HTTP file system, so that its answers are checked and a silent server is given up.
+
+    Raises:
+        ConfigError: aiohttp is not installed.
+    """
+    with needs_extra("reading web servers", "remote"):
+        import aiohttp
+
+    class CheckedAnswer(aiohttp.ClientResponse):
+        """An answer whose head and length are checked."""
+
+        async def start(self, connection: Any) -> "CheckedAnswer":
+            """Receive the head."""
+            await super().start(connection)
+            check_head(self.request_info.headers.get("Range", ""), self.status, self.headers)
+            return self
+
+        async def read(self) -> bytes:
+            """Receive the body."""
+            body = await super().read()
+            sent = sent_range(self.headers) if self.status == 206 else None
+            if sent is not None and len(body) != sent[1]:
+                raise RangeError(f"{sent[1]} bytes were announced, {len(body)} sent")
+            return body
+
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=SILENCE_S)
+    return {"client_kwargs": {"response_class": CheckedAnswer, "timeout": timeout}}

@@ -1,0 +1,31 @@
+"""Trying again what may pass: the same for every request, with waits that grow and are never the same on two ranks."""
+
+from collections.abc import Callable
+
+import tenacity
+
+ATTEMPTS = 10
+"""Tries of one request: of 20 % that fail, one in ten million fails so often."""
+FIRST_WAIT_S = 0.2
+LONGEST_WAIT_S = 10.0
+MOST_S = 120.0
+"""Seconds after which a request is not tried again."""
+
+
+def retrying(
+    may_pass: Callable[[BaseException], bool], *, attempts: int = ATTEMPTS, first_wait_s: float = FIRST_WAIT_S
+) -> tenacity.Retrying:
+    """Calls a function until it succeeds, raises what does not pass, or time is over.
+
+    Args:
+        may_pass: whether trying again may help against an error.
+        attempts: calls at most.
+        first_wait_s: seconds before the second call, at most: the wait is a random part of it. The most doubles with
+            each further call, up to 10 s.
+    """
+    return tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(attempts) | tenacity.stop_after_delay(MOST_S),
+        wait=tenacity.wait_random_exponential(multiplier=first_wait_s, max=LONGEST_WAIT_S),
+        retry=tenacity.retry_if_exception(may_pass),
+        reraise=True,
+    )
