@@ -8,10 +8,12 @@ import http.client
 import io
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
+from typing import cast
 
 from wdstream.errors import StorageFailureError
 from wdstream.storage.http_answers import SILENCE_S, NoRangesError, RangeError, check_head
-from wdstream.storage.tries import retrying
+from wdstream.storage.tries import FIRST_WAIT_S, retrying
 
 _CHUNK = 1 << 20
 _PASSING = (408, 425, 429)
@@ -29,7 +31,7 @@ class Download(io.RawIOBase):
         OSError: the server cannot be reached, or has no such file.
     """
 
-    def __init__(self, url: str, *, first_wait_s: float = 0.2) -> None:
+    def __init__(self, url: str, *, first_wait_s: float = FIRST_WAIT_S) -> None:
         self._url = url
         self._retrying = retrying(_may_pass, first_wait_s=first_wait_s)
         self._position = 0
@@ -131,7 +133,7 @@ class Download(io.RawIOBase):
                 f"{self._url}: changed while it was read (at byte {self._position:,}); copy it first"
             )
         try:
-            check_head(wanted, answer.status, headers)
+            check_head(wanted, answer.status, cast(Mapping[str, str], headers))
         except NoRangesError:
             _pass_over(answer, self._position)
 
