@@ -78,13 +78,13 @@ def client_options() -> dict[str, Any]:
         """An answer whose head and length are checked."""
 
         async def start(self, connection: Any) -> "CheckedAnswer":
-            """Receive the head."""
+            """Receive the head, and compare it with what was asked for."""
             await super().start(connection)
             check_head(self.request_info.headers.get("Range", ""), self.status, self.headers)
             return self
 
         async def read(self) -> bytes:
-            """Receive the body."""
+            """Receive the body, and count its bytes."""
             body = await super().read()
             sent = sent_range(self.headers) if self.status == 206 else None
             if sent is not None and len(body) != sent[1]:
