@@ -21,7 +21,7 @@ def test_counts_are_summed_and_shown() -> None:
         "a.jsonl, b.jsonl: 3 rows are read as llava: image=image, turns=conversations",
         "c.jsonl: 1 row is read as text=text",
         "not used, kept as metadata: lang (4), url (3)",
-        "1 rows have several answers, of which the first is used (--answers)",
+        "1 row has several answers, of which the first is used (--answers)",
     ]
     assert RowReadings().to_json() == {}
 
@@ -43,7 +43,7 @@ def test_a_job_tells_how_rows_were_read(tmp_path: Path) -> None:
         "rows.jsonl: 1 row is read as docvqa: question=question, answer=answers",
         "rows.jsonl: 1 row is read as sharegpt: turns=conversations",
         "not used, kept as metadata: lang (2)",
-        "1 rows have several answers, of which the first is used (--answers)",
+        "1 row has several answers, of which the first is used (--answers)",
     ]
     again = make_shards(raw, tmp_path / "out", options=MakeShardsOptions(workers=1))
     assert again.pages_made == 0 and again.readings.to_json() == report.readings.to_json()

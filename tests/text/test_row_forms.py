@@ -264,7 +264,7 @@ CHAT = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A."}
         ({"caption": "a caption of nothing"}, "one of them; found caption"),
         ({}, "one of them; found no fields"),
         ({"messages": []}, "messages is a list of turns, at least one"),
-        ({"messages": CHAT, "tools": "f"}, "tools is no readable JSON"),
+        ({"messages": CHAT, "tools": "f"}, "tools is not readable JSON"),
         (
             {"messages": [{"role": "system", "content": "a"}, *CHAT], "system": "b"},
             "the text of the system is given tw",

@@ -64,7 +64,7 @@ def test_newer_and_older_names_of_roles() -> None:
         ({"role": "assistant", "tool_calls": {"name": "f"}}, "tool_calls is dict, a list expected"),
         ({"role": "assistant", "tool_calls": [{**CALL, "image": "a.png"}]}, "has image, which no template writes"),
         ({"role": "user", "content": "x", "tool_calls": [CALL]}, "calls of tools are of the assistant, not of 'user'"),
-        ({"from": "function_call", "value": "no json"}, "is no readable JSON"),
+        ({"from": "function_call", "value": "no json"}, "is not readable JSON"),
         ({"role": "assistant", "tool_calls": [CALL], "function_call": {"name": "f"}}, "keep one"),
         ({"role": "user", "content": "x", "tools": [{"name": "f"}]}, "definitions of tools are in the first message"),
     ],

@@ -212,7 +212,7 @@ def notes_on_samples(shards: Shards) -> Iterator[str]:
 def _how_read(shards: Shards) -> Iterator[str]:
     """How samples are read, of some over the whole set."""
     if (Path(shards.path) / STATE_FOLDER).is_dir():
-        return  # make-shards made them, and told
+        return  # make-shards made them, and said so
     readings = RowReadings()
     for row in np.unique(np.linspace(0, len(shards) - 1, min(len(shards), _ROWS_LOOKED_AT)).astype(int)).tolist():
         try:

@@ -147,7 +147,7 @@ class Lane:
         self._measurer = measure
         self._open_stream = open_stream
         self._opened = self._measured = self._fitted = 0
-        self._readings = RowReadings() if number == 0 else None  # until they are told
+        self._readings = RowReadings() if number == 0 else None  # until they are reported
         self.left_out = LeftOut()
         self._shards = LaneShards(urls, lane=number, lanes=settings.lanes, seed=settings.seed, epochs=settings.epochs)
         samples = Shuffle(

@@ -175,7 +175,7 @@ def _row(
             f"nothing says which of the images {sorted(parts.images)} comes first: {error.reason}"
         ) from error
     images = held_images(read.images, held)
-    if len(images) != len(held):
+    if any(part.data not in images for part in held) or len(images) < len(held):
         raise RowError(
             f"{len(images)} images are used of {len(held)} that the sample holds, {sorted(parts.images)}: number them "
             "0.jpg, 1.jpg, ..., or name them in images, in their order"

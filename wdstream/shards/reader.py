@@ -247,7 +247,7 @@ class Shards:
             try:
                 if isinstance(sample, PageError):
                     raise sample
-                pages.append(page_from_members(*sample, text_chars=int(self.text_chars[row])))
+                pages.append(page_from_members(*sample, text_chars=int(self.text_chars[row]), rules=self.rules))
             except PageError as error:
                 pages.append(error)
         return pages

@@ -104,8 +104,7 @@ def _with_map(folder: Path, rules: TarRules, *, rebuild: bool) -> tuple[TarRules
         return (replace(rules, rows=rules_with_map(rules.rows, before)) if before else rules), False
     if str(given) == before:
         return rules, False
-    is_described = any(ShardPaths.of(tar).meta.exists() for tar in shards_in(folder))
-    if is_described and not rebuild:
+    if (folder / INDEX_FOLDER / INDEX_JSON).exists() and not rebuild:
         was = f"by the map {before}" if before else "without a map"
         raise ConfigError(f"{folder} was indexed {was}, not by {given}: give --rebuild, which reads all tars again")
     for tar in shards_in(folder):

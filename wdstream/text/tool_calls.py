@@ -44,7 +44,7 @@ def calls_of_text(text: object, where: str) -> list[dict[str, object]]:
     """The calls that a turn of the role `function_call` has as its text.
 
     Raises:
-        RowError: it is no JSON of a call, or of a list of them.
+        RowError: it is not the JSON of a call, or of a list of them.
     """
     if not isinstance(text, str):
         raise RowError(f"{where} is {type(text).__name__}, JSON of a call expected")
@@ -57,7 +57,7 @@ def normal_tools(tools: object) -> list[object]:
     """Definitions of tools; none where there are none.
 
     Raises:
-        RowError: they are no list of objects.
+        RowError: they are not a list of objects.
     """
     if isinstance(tools, str):
         tools = _from_json(tools, TOOLS) if tools.strip() else None
@@ -117,5 +117,5 @@ def _from_json(text: str, where: str) -> object:
     try:
         value: object = json.loads(text, object_pairs_hook=unambiguous)
     except (ValueError, RecursionError) as error:
-        raise RowError(f"{where} is no readable JSON: {error!s:.80}") from error
+        raise RowError(f"{where} is not readable JSON: {error!s:.80}") from error
     return value

@@ -78,7 +78,7 @@ def test_samples_that_do_not_fit(given: MapText, members: dict[str, bytes], reas
     assert reason in str(caught.value)
 
 
-def test_what_is_told_of_a_sample() -> None:
+def test_what_is_said_of_a_sample() -> None:
     members = sample({"cap": "t", "lang": "en"}, png=PNG, cls=b"3")
     reading = mapped_page("k", members, rules_with_map(DEFAULT_RULES, "image=png,text=cap")).reading
     assert reading.how == "image=png, text=json.cap"

@@ -103,7 +103,7 @@ def test_rows_that_do_not_fit(given: MapText, row: dict[str, object], reason: st
         ("question=a", "question and answer go together"),
         ("text=a,rest=other", "rest=other: expected keep or drop"),
         ({"text": 3}, "map: text: expected a path or a list of paths, found 3"),
-        ("image=a[", "'a[': '[' is no step of a path"),
+        ("image=a[", "'a[': '[' is not a step of a path"),
         ({}, "it names nothing"),
     ],
 )

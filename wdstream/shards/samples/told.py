@@ -16,7 +16,7 @@ _OF_IMG2DATASET = {"key", "caption", "url", "status"}
 
 
 def reading_of_sample(key: str, members: Mapping[str, bytes], rules: RowRules) -> RowReading:
-    """How a sample is read; nothing is told of one that is refused."""
+    """How a sample is read; nothing is said of one that is refused."""
     try:
         if rules.field_map is not None:
             return mapped_page(key, members, rules).reading

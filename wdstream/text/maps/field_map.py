@@ -28,7 +28,6 @@ from wdstream.text.maps.field_paths import (
     FieldPath,
     Step,
     Way,
-    escaped,
     near_paths,
     opened,
     shown_way,
@@ -302,7 +301,7 @@ def _missing(wanted: Wanted, role: Role, row: Mapping[str, object], inside: str)
     shown = {**row, **_fields_inside(row, inside)}
     near = near_paths(shown, unescaped(wanted.paths[0].text))
     more = f"near it: {', '.join(near)}; " if near else ""
-    has = ", ".join(escaped(str(name)) for name in shown)
+    has = ", ".join(map(str, shown))
     return f"no {wanted} here, which is the {role} by the map ({role}={wanted}); {more}there are: {has:.300}"
 
 

@@ -126,6 +126,8 @@ def split_unescaped(text: str, separator: str) -> list[str]:
 
 def shown_way(steps: Way) -> str:
     """Steps as a path."""
+    if len(steps) == 1:
+        return str(steps[0])
     shown = "".join("[*]" if s is None else f"[{s}]" if isinstance(s, int) else f".{escaped(s)}" for s in steps)
     return shown.removeprefix(".")
 
@@ -146,7 +148,7 @@ def _steps(text: str, whole: str) -> Way:
     while end < len(text):
         step = _STEP.match(text, end)
         if step is None or (end == 0 and text[0] == "."):
-            raise ConfigError(f"{whole!r}: {text[end:]!r} is no step of a path: names, [0] or [*], dots between")
+            raise ConfigError(f"{whole!r}: {text[end:]!r} is not a step of a path: names, [0] or [*], dots between")
         found.append(unescaped(step[2]) if step[1] is None else None if step[1] == "*" else int(step[1]))
         end = step.end()
     if not found:
@@ -195,7 +197,7 @@ def _paths(value: object, before: str, depth: int) -> Iterator[str]:
     if isinstance(value, Mapping) and depth < _DEPTH_SHOWN:
         for key, inner in value.items():
             path = f"{before}.{escaped(str(key))}" if before else escaped(str(key))
-            yield path
+            yield path if before else str(key)
             yield from _paths(inner, path, depth + 1)
     elif isinstance(value, list | tuple) and depth < _DEPTH_SHOWN:
         for inner in value[:_ELEMENTS_SHOWN]:

@@ -41,7 +41,7 @@ def how_read(form: Sequence[str], image_fields: Sequence[str]) -> str:
 
 
 def _layout(form: Sequence[str], image_fields: Sequence[str]) -> str:
-    if form[0] == CONVERSATIONS and not image_fields:
+    if form[0] == CONVERSATIONS and "image" not in image_fields:
         return "sharegpt"
     if form[0] == TEXT and set(image_fields) & set(FILE_NAME_FIELDS):
         return "imagefolder"

@@ -16,7 +16,7 @@ _FIELDS_SHOWN = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowReading:
-    """What is to be told of how a row was read.
+    """What is to be said of how a row was read.
 
     Attributes:
         how: which field was read as what.
@@ -71,7 +71,8 @@ class RowReadings:
         if self.unused:
             yield f"not used, kept as metadata: {shown_counts(self.unused)}"
         if self.more_answers:
-            yield f"{self.more_answers:,} rows have several answers, of which the first is used (--answers)"
+            rows = "1 row has" if self.more_answers == 1 else f"{self.more_answers:,} rows have"
+            yield f"{rows} several answers, of which the first is used (--answers)"
 
     def to_json(self) -> dict[str, object]:
         """As JSON, the same for the same counts."""
