@@ -223,7 +223,7 @@ def _is_function(value: Mapping[str, object]) -> bool:
 
 
 def common_start(text: str, other: str) -> int:
-    """How far two texts are the same; where `other` is not a beginning of `text`, up to the last place between words."""
+    """How far two texts are the same; where `other` is not a beginning of `text`, to the last place between words."""
     if text.startswith(other):
         return len(other)
     same = next(n for n, (a, b) in enumerate(zip_longest(text, other)) if a != b)

@@ -74,7 +74,7 @@ def _held(key: str, name: str, members: Mapping[str, bytes]) -> RowImage:
 
 
 def _metadata_text(data: bytes) -> str | None:
-    """A part as metadata; None of one that is no text, which metadata cannot hold."""
+    """A part as metadata; None of one that is not text, which metadata cannot hold."""
     try:
         return data.decode("utf-8").strip()
     except UnicodeDecodeError:
