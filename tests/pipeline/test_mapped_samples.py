@@ -7,7 +7,7 @@ import json
 import logging
 import subprocess
 import sys
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,7 @@ def test_a_stream_by_the_map_of_the_configuration(
     sizes: dict[str, Any] = {"sequence_length": 256, "max_patches": 4096, "global_batch_size": 1}
     plan = Plan(Shards.open(tars), load_family(tiny_model), TilingPolicy(kind="none"), epochs=1, **sizes)
     with plan.loader() as loader:
-        planned = [next(loader) for _ in range(plan.total_steps())]
+        planned = list(islice(loader, plan.total_steps()))
     tokens = [sorted(t for b in batches for t in b["input_ids"][0].tolist()) for batches in (streamed, planned)]
     assert tokens[0] == tokens[1]
 
