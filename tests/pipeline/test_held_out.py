@@ -3,11 +3,13 @@
 Spans: make_shards, shards, config, pipeline, report.
 """
 
+from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import webdataset
 from PIL import Image
 
 from wdstream.config.build import lanes_from_config, plan_from_config
@@ -20,6 +22,8 @@ from wdstream.runs.where import where
 from wdstream.shards.reader import Shards
 
 Configure = Callable[..., Config]
+WHITE = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAIAQAAAADsdIMmAAAADUlEQVR4nGP4z8SADAEPcQEOqa2awAAAAABJRU5ErkJggg=="
+"""A PNG of 8 x 8 pixels."""
 
 
 def write_files(raw: Path, names: str, pages: int = 2) -> None:
@@ -105,6 +109,15 @@ def test_added_files_move_no_page_whatever_way_they_come(tmp_path: Path) -> None
     assert held(tmp_path / "shards") == second
     make(tmp_path, overwrite=True, holdout="2")  # who starts again may ask for others
     assert len(held(tmp_path / "shards")) == 2
+
+
+def test_samples_of_a_raw_tar_are_documents_though_their_names_are_numbers(tmp_path: Path) -> None:
+    write_files(tmp_path / "raw", "ab")
+    with webdataset.TarWriter(str(tmp_path / "raw" / "own.tar")) as writer:
+        for number in range(16):
+            writer.write({"__key__": f"{number:04d}", "png": b64decode(WHITE), "txt": f"text {number}"})
+    make(tmp_path, holdout="4")
+    assert len(held(tmp_path / "shards")) in (4, 5)  # by a whole TIFF of two pages
 
 
 def test_shards_are_made_also_where_nothing_can_be_held_out(tmp_path: Path) -> None:

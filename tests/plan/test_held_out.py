@@ -52,6 +52,8 @@ def hashes(keys: list[str], by: str = "file", seed: int = 0) -> np.ndarray[tuple
         ("00012.tar/doc-7", "00012.tar/doc-7", "00012.tar/doc", "00012.tar"),
         ("größe/Ä 7", "größe/Ä 7", "größe/Ä", "größe"),
         ("letter", "letter", "letter", "letter"),
+        ("tars/00000@0017@0003", "tars/00000@0017", "tars/00000@0017", "tars"),
+        ("tars/00000@report_p3", "tars/00000@report_p3", "tars/00000@report", "tars"),
     ],
 )
 def test_what_a_document_is(key: str, of_file: str, of_name: str, of_folder: str) -> None:

@@ -48,9 +48,9 @@ def document_of_name(key: str) -> str:
 
     Where nothing but a number is left, the folder; without a folder, or with a tar for one, the page itself.
     """
-    if "@" in key:
+    if _NUMBERED.fullmatch(key):
         return document_of_file(key)
-    folder, slash, name = key.rpartition("/")
+    folder, slash, name = key.rpartition("@" if "@" in key else "/")
     bare = _NUMBER_AT_END.sub("", name).rstrip(_SEPARATORS)
     if bare == name or bare:
         return f"{folder}{slash}{bare or name}"

@@ -49,7 +49,7 @@ from wdstream.shards.meta import (
     field_values,
     load_complete,
 )
-from wdstream.shards.metadata import DTYPES, TEXTS_DTYPE, MetadataList, MetadataMerge, values_in
+from wdstream.shards.metadata import DTYPES, TEXTS_DTYPE, MetadataList, MetadataMerge, absent_of, values_in
 from wdstream.shards.repeated import refuse_duplicates
 from wdstream.shards.token_columns import keep_rule, remove_other_splits, write_split
 from wdstream.storage.atomic import atomic_write, write_file
@@ -146,7 +146,7 @@ class DocumentTable:
         by = self._asked or self._kept
         if by is None:
             return
-        values = None
+        values = _tar_samples(meta) if by.by == "file" else None
         if field := field_of(by.by):
             values = field_values(meta, field, self._folder / name)
             self._lacking += sum(value is None for value in values)
@@ -185,6 +185,17 @@ class DocumentTable:
                 return load_complete(self._folder / name).key(row)
             row -= len(hashes)
         raise IndexError(row)
+
+
+def _tar_samples(meta: ShardMeta) -> list[object] | None:
+    """The keys of pages that are each a sample of a raw tar, None for others: in `tar@0017` the number is the name of
+    the sample, and says nothing of a document."""
+    columns = {} if meta.metadata is None else meta.metadata.columns
+    if "sample" not in columns:
+        return None
+    has = [name in columns and ~absent_of(columns[name].values, columns[name].kind) for name in ("sample", "page")]
+    is_whole = np.broadcast_to(has[0] & np.logical_not(has[1]), meta.num_samples)
+    return [meta.key(row) if is_whole[row] else None for row in range(meta.num_samples)]
 
 
 def merge_index(folder: Path, hold_out: HoldOut | None = None) -> IndexReport:
