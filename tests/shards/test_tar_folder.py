@@ -154,9 +154,9 @@ def test_images_without_text_are_no_index(tmp_path: Path) -> None:
 
 
 def test_compressed_tars_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ShardIndexError, match=r"s-000000\.tar\.gz: compressed: unpack it, or stream it"):
+    with pytest.raises(ShardIndexError, match=r"s-000000\.tar\.gz: compressed: repack it with `wdstream make-shards /"):
         index_shards(case("gz", tmp_path), image_size)
-    with pytest.raises(ShardError, match=r"s-000000\.tar: compressed with gzip: unpack it, or stream it"):
+    with pytest.raises(ShardError, match=r"s-000000\.tar: compressed with gzip: repack it with `wdstream"):
         index_shards(case("gz_named_tar", tmp_path), image_size)
 
 

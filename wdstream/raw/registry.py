@@ -77,10 +77,15 @@ def _suffixes(sources: tuple[Source, ...]) -> tuple[str, ...]:
     return tuple(suffix for source in sources for suffix in source.suffixes)
 
 
-@lru_cache
 def doubtful_suffixes() -> tuple[str, ...]:
-    """The suffixes of all sources that others use for something else, too."""
-    return tuple(suffix for source in SOURCES for suffix in source.doubtful_suffixes)
+    """The suffixes that others use for something else, too, unless a plugin that is asked for reads them first."""
+    return _doubtful(_current.get())
+
+
+@lru_cache
+def _doubtful(sources: tuple[Source, ...]) -> tuple[str, ...]:
+    readers = {suffix: source for source in reversed(sources) for suffix in source.suffixes}
+    return tuple(suffix for suffix, source in readers.items() if suffix in source.doubtful_suffixes)
 
 
 @lru_cache

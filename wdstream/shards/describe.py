@@ -8,7 +8,7 @@ that are apart) says that the tar is not what it seems: then it is refused, unle
 import os
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -40,6 +40,8 @@ ImageSize = Callable[[bytes], Size]  # an image's bytes -> (width, height) after
 MAX_LISTED = 50
 """Troubles that one message names; further ones are counted."""
 _TAIL_BYTES = 1 << 20
+_DOCUMENTS = frozenset({"pdf", "tif", "tiff"})
+"""Extensions of parts that may have several pages."""
 _NEIGHBOURS = "keys are unique and the members of a sample are neighbours, under one name; sort the tar by name"
 
 
@@ -119,7 +121,7 @@ def describe_tar(
         raise ShardError(f"{tar} cannot be opened: {error}") from error
     try:
         tar_bytes = os.fstat(descriptor).st_size
-        spans, end = _spans(descriptor, tar_bytes, rules)
+        spans, end = _spans(descriptor, tar, tar_bytes, rules)
         bad = [f"{span.key!r}: {span.fault}" for span in spans if span.has_bad_name]
         if bad and not rules.skip_bad:
             raise ShardError(f"{len(bad):,} of {len(spans):,} samples have bad names:{listed(bad)}")
@@ -127,6 +129,7 @@ def describe_tar(
         for span in spans:
             key = rules.key(tar.name, span.key)
             _describe_sample(builder, descriptor, span, key, image_size, rules, (left_out or {}).get(key, ""))
+        builder.failures[:] = _with_remedies(builder.failures, spans, tar, rules)
     except (ShardError, OSError) as error:
         raise ShardError(f"{tar}: {error}") from error
     finally:
@@ -173,11 +176,25 @@ def _describe_sample(
     builder.add(key, span.offset, len(data), zlib.crc32(data), entry)
 
 
-def _spans(descriptor: int, tar_bytes: int, rules: TarRules) -> tuple[list[SampleSpan], int]:
+def repacking(folder: Path) -> str:
+    """The command that makes shards of tars which cannot be indexed as they are."""
+    return f"repack it with `wdstream make-shards {folder} NEW_FOLDER`"
+
+
+def _with_remedies(
+    failures: Sequence[SampleFailure], spans: Sequence[SampleSpan], tar: Path, rules: TarRules
+) -> list[SampleFailure]:
+    """Failures, with the command that reads documents where the sample holds one."""
+    documents = {rules.key(tar.name, span.key) for span in spans if span.members.keys() & _DOCUMENTS}
+    more = f"; documents of several pages are pages of their own where you {repacking(tar.parent).replace(' it ', ' ')}"
+    return [replace(failure, reason=failure.reason + more * (failure.key in documents)) for failure in failures]
+
+
+def _spans(descriptor: int, tar: Path, tar_bytes: int, rules: TarRules) -> tuple[list[SampleSpan], int]:
     """All samples of a tar, with their faults, and the offset of its end-of-archive block."""
     compression = compression_of(os.pread(descriptor, MAGIC_BYTES, 0))
     if compression is not None:
-        raise ShardError(f"compressed with {compression}: unpack it, or stream it (data.streaming)")
+        raise ShardError(f"compressed with {compression}: {repacking(tar.parent)}, or stream it (data.streaming)")
     members = list(walk(lambda offset, length: os.pread(descriptor, length, offset), 0, tar_bytes))
     end = members[-1].end if members else 0
     if os.pread(descriptor, BLOCK_SIZE, end) != ZERO_BLOCK:

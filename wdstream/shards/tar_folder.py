@@ -11,7 +11,7 @@ from pathlib import Path
 from wdstream.errors import ConfigError, ShardError, ShardIndexError
 from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON
 from wdstream.shards.changed import NOTHING_KNOWN, KnownShards, describe_changed
-from wdstream.shards.describe import PLAIN_TAR, ImageSize, TarRules, describe_all, describe_tar, listed
+from wdstream.shards.describe import PLAIN_TAR, ImageSize, TarRules, describe_all, describe_tar, listed, repacking
 from wdstream.shards.index import MAP_FILE, IndexReport, merge_index, read_map, shards_in
 from wdstream.shards.layout import TAR_SUFFIX, ShardPaths, prefixed_key
 from wdstream.shards.meta import ShardEntry, ShardMeta, load_complete
@@ -208,7 +208,7 @@ def _not_read(folder: Path) -> Iterator[tuple[str, str]]:
         return
     for path in sorted(folder.iterdir()):
         if path.name.lower().endswith(COMPRESSED_SUFFIXES):
-            yield path.name, "compressed: unpack it, or stream it (data.streaming)"
+            yield path.name, f"compressed: {repacking(folder)}, or stream it (data.streaming)"
         elif path.name.lower().endswith(TAR_SUFFIX) and not path.name.endswith(TAR_SUFFIX):
             yield path.name, f"a shard's name ends in {TAR_SUFFIX}, in lower case: rename it"
     for count, (place, folders, names) in enumerate(os.walk(folder)):

@@ -10,6 +10,8 @@ from PIL import Image
 
 from tests.helpers.paths import DATA
 from tests.helpers.raw_pages import RawPages, read_raw
+from wdstream.pixels.header import image_size
+from wdstream.shards.tar_folder import index_shards
 
 PDF = (DATA / "pages/pdf/handbook-fa-sect.user-space.pdf").read_bytes()
 TIFF = (DATA / "pages/images/pillow-g4-multi.tiff").read_bytes()
@@ -138,3 +140,16 @@ def test_what_does_not_fit_costs_its_sample(tmp_path: Path) -> None:
     assert reasons["g"].startswith("its json cannot be read")
     assert reasons["h"].startswith("no text")
     assert reasons["i"] == "its txt is not UTF-8 (byte 0)"
+
+
+def test_the_index_names_the_command_that_reads_documents(tmp_path: Path) -> None:
+    read(
+        tmp_path,
+        {"__key__": "a", "tif": bilevel(1, 2), "txt": "one\ftwo"},
+        {"__key__": "b", "pdf": PDF, "json": {"pages": ["1", "2"]}},
+        {"__key__": "c", "png": png(), "txt": "sound"},
+    )
+    report = index_shards(tmp_path / "raw", image_size)
+    command = f"make-shards {tmp_path / 'raw'} NEW_FOLDER`"
+    assert [(bad.key, bad.reason.endswith(command)) for _shard, bad in report.failures] == [("a", True), ("b", True)]
+    assert len(read_raw(tmp_path / "raw").pages) == 5
