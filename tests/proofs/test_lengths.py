@@ -66,3 +66,17 @@ def test_a_processor_that_does_not_run_is_reported(families: dict[str, Family], 
     (model / "preprocessor_config.json").write_text('{"image_processor_type": "Nothing"}', encoding="utf-8")
     said = require_exact_lengths(family)
     assert said.startswith("lengths were not compared with Qwen2_5_VLProcessor of transformers 5.")
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [('{"eos_token": ', "Expecting value"), ('{"eos_token": 5}', "expected an object of texts"), ("[]", "expected an")],
+)
+def test_damaged_special_tokens_are_refused(
+    families: dict[str, Family], tmp_path: Path, content: str, found: str
+) -> None:
+    """For which the processor does not run: nobody would see another reason."""
+    model = Path(shutil.copytree(families["qwen2_5_vl"].model_dir, tmp_path / "model"))
+    (model / "special_tokens_map.json").write_text(content)
+    with pytest.raises(FamilyError, match=rf"special_tokens_map\.json is damaged: {found}.*bring it back"):
+        require_exact_lengths(load_family(model))

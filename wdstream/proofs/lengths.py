@@ -7,7 +7,9 @@
 The tests compare all sizes and texts; `wdstream doctor` and the first step of a run ask for the model at hand.
 """
 
+import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,8 @@ from wdstream.proofs.documents import PROOF_DOCUMENTS, make_document
 from wdstream.records import LabelledPage, Size, TextSegment
 
 _TOKENS_TRIED = 16
+_SPECIAL_TOKENS = "special_tokens_map.json"
+_BRING_BACK = "bring it back from where the model came from"
 REMEDY = "use the transformers version of constraints.txt, or report this model with its config.json"
 
 
@@ -47,7 +51,8 @@ def require_exact_lengths(family: Family) -> str:
         What was compared, in words; or that the processor does not run here, which is no reason to stop.
 
     Raises:
-        FamilyError: gives the lengths, and the processor's class and version.
+        FamilyError: gives the lengths, and the processor's class and version; or names a file that is damaged, for
+            which it does not run.
     """
     pages = proof_pages(family)
     try:
@@ -55,11 +60,35 @@ def require_exact_lengths(family: Family) -> str:
     except WdstreamError:  # ours, not the processor's
         raise
     except Exception as error:  # a program of others, whose parts may want what is not installed
+        refuse_damaged_settings(family.model_dir)
         reason = f"{type(error).__name__}: {error}"
         return f"lengths were not compared with {family.processor_version}, which does not run here: {reason}"
     if found is not None:
         raise FamilyError(f"{family.model_dir}: lengths are not exact for family {family.name}: {found}; {REMEDY}")
     return f"lengths and ids of {len(pages)} documents are those of {family.processor_version}"
+
+
+def refuse_damaged_settings(folder: Path) -> None:
+    """Check that the JSON files of a model folder are JSON, and that its special tokens are texts.
+
+    Raises:
+        FamilyError: names the first that is not.
+    """
+    for file in sorted(folder.glob("*.json")):
+        try:
+            tree = json.loads(file.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            raise FamilyError(f"{file} is damaged: {error}; {_BRING_BACK}") from error
+        if file.name == _SPECIAL_TOKENS and not _are_tokens(tree):
+            raise FamilyError(f"{file} is damaged: expected an object of texts, found {tree!r:.80}; {_BRING_BACK}")
+
+
+def _are_tokens(tree: object) -> bool:
+    """Whether this is an object of special tokens: texts, objects with their text as `content`, or lists of these."""
+    if not isinstance(tree, dict):
+        return False
+    flat = [token for value in tree.values() for token in (value if isinstance(value, list) else [value])]
+    return all(isinstance(token.get("content") if isinstance(token, dict) else token, str) for token in flat)
 
 
 def find_difference(processor: Any, family: Family, pages: Iterable[LabelledPage]) -> str | None:
