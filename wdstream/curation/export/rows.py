@@ -23,11 +23,13 @@ from wdstream.curation.resharding.value_types import (
     settled,
     type_of,
 )
+from wdstream.errors import RowError
 from wdstream.records import ImageSegment, Page, TextSegment
 from wdstream.shards.page_members import CONTENT, MESSAGES
 from wdstream.shards.parts import sort_parts
 from wdstream.text.characters import replace_surrogates
 from wdstream.text.messages import content_from_segments, is_chat, messages_from_segments
+from wdstream.text.placeholders import split_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -138,7 +140,17 @@ def _images(page: Page, members: Mapping[str, bytes]) -> list[dict[str, object]]
 
 
 def _is_page(page: Page) -> bool:
-    """Whether it is at most one image, then at most one text, which is supervised."""
+    """Whether it is at most one image, then at most one text, which is supervised and nothing but text."""
     kinds = [type(segment) for segment in page.segments]
-    is_supervised = all(segment.is_supervised for segment in page.segments if isinstance(segment, TextSegment))
-    return kinds in ([ImageSegment], [TextSegment], [ImageSegment, TextSegment]) and is_supervised
+    texts = [segment for segment in page.segments if isinstance(segment, TextSegment)]
+    if kinds not in ([ImageSegment], [TextSegment], [ImageSegment, TextSegment]):
+        return False
+    return all(text.is_supervised and not _has_placeholder(text.text, len(page.images)) for text in texts)
+
+
+def _has_placeholder(text: str, num_images: int) -> bool:
+    """Whether whoever reads a row would take something in its text for the place of an image."""
+    try:
+        return len(split_text(text, num_images)) != num_images + 1
+    except RowError:
+        return True

@@ -29,7 +29,8 @@ from wdstream.storage.atomic import write_file
 
 CARD = "README.md"
 _TEXTS, _NUMBERS = ("txt", "text", "transcript"), ("cls", "cls2", "index", "inx", "id")
-_DECODED = frozenset({"jsn", "ten", "tb", "mp", "msg", "npy", "npz", "cbor", "pt", "pth", "gz", "zip", "xz", "zst"})
+_JSON = ("json", "jsn")
+_DECODED = frozenset({"ten", "tb", "mp", "msg", "npy", "npz", "cbor", "pt", "pth", "gz", "zip", "xz", "zst"})
 """What `datasets` makes something else of than bytes."""
 _EXAMPLE = """from datasets import load_dataset
 
@@ -83,6 +84,8 @@ class SetForm:
                 yield {"name": name, "dtype": "image"}
             elif name == JSON_EXTENSION:
                 yield {"name": name, **declared(settled(self.json))}
+            elif last in _JSON:
+                yield {"name": name, "dtype": "json"}
             elif last in _TEXTS or last in _NUMBERS:
                 yield {"name": name, "dtype": "string" if last in _TEXTS else "int64"}
             elif last not in _DECODED:

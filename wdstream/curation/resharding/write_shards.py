@@ -161,8 +161,9 @@ def _add_rows(writer: ShardWriter, task: ShardTask, source: int, rows: list[int]
             writer.add(task.prefixes[source] + key, members, entry)
         except (PageError, ShardError) as error:
             raise ShardError(
-                f"{shards.path}: the page {name_of_row(shards, row)!r} cannot be copied: {error}; mend it "
-                "(`wdstream verify` finds all such pages), or leave it out with --exclude-list"
+                f"{shards.path}: the page {name_of_row(shards, row)!r} cannot be copied: {error}. Leave such pages out "
+                "with --exclude-list; `wdstream verify` names all that are damaged, and `wdstream make-shards` repacks "
+                "tars whose names shards cannot hold"
             ) from error
 
 
