@@ -65,6 +65,8 @@ def test_samples(
             sample(png=PNG, jpg=JPG, txt=b"t"),
             "sample 'k': its images jpg are not used by the map",
         ),
+        ("image=a.png,text=txt", {"a.png": PNG, "b.png": PNG, "txt": b"t"}, "its images b.png are not used by the map"),
+        ("image=pdf,text=txt", sample(pdf=b"%PDF-1.7", txt=b"t"), "whose pages are drawn by `wdstream make-shards"),
         ("image=jp2,text=txt", sample(png=PNG, txt=b"t"), "no jp2 here, which is the image by the map (image=jp2)"),
         ("text=json:captoin", sample({"caption": "t"}, png=PNG), "near it: json.caption"),
         ("text=txt", sample(txt=b"t", bin=b"\xff\x00"), "its part 'bin' holds bytes that are not text"),

@@ -81,6 +81,7 @@ def test_an_image_by_its_bytes_keeps_its_name() -> None:
             "no captoin here, which is the text by the map (text=captoin); near it: caption",
         ),
         ("text=t,image=i", {"t": "x", "i": None}, "no i here, which is the image by the map"),
+        ("text=t,image=i[*]", {"t": "x", "i": [None, []]}, "no i[*] here, which is the image by the map"),
         ("text=t", {"t": "x", "page_image": "b.png"}, "field 'page_image' holds 'b.png', which looks like an image"),
         ("text=t,rest=drop", {"t": "x", "page_image": "b.png"}, "which looks like an image and is not used"),
         ("text=t,image=i", {"t": 3, "i": "a.png"}, "text is int, a string expected"),

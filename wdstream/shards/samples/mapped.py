@@ -5,7 +5,7 @@ or else that field of the json. Images that the map does not name are found as i
 refuses the sample, unless the map calls it metadata; other parts that are not used are counted, and not kept.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wdstream.errors import RowError
@@ -13,6 +13,7 @@ from wdstream.records import Page
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION
 from wdstream.shards.parts import refuse_images_elsewhere, sort_parts
 from wdstream.shards.samples.parts_read import held_images, json_of_part, text_of_part
+from wdstream.text.image_names import unread_format
 from wdstream.text.maps.field_map import Taken
 from wdstream.text.maps.readings import RowReading
 from wdstream.text.row_forms import RowRules, read_taken
@@ -59,14 +60,30 @@ def _mapped(key: str, members: Mapping[str, bytes], taken: Taken, rules: RowRule
     taken = replace(taken, fields=_with_text(key, taken.fields), rest=_with_text(key, found))
     read = read_taken(taken, rules, held=() if "images" in taken.fields else held, brings_images=bool(held))
     used = held_images(read.images, held)
-    if left := [part.where for part in held if part.data not in used]:
-        raise RowError(
-            f"its images {', '.join(left)} are not used by the map ({rules.field_map}); name each as image or metadata"
-        )
+    _refuse_unused(held, used, f"{rules.field_map}")
     others = sorted(parts - declared - {part.where for part in held})
     refuse_images_elsewhere(members, () if used else others)
     page = Page(key=key, images=tuple(used), segments=read.segments, meta=read.meta)
     return ReadSample(page=page, reading=replace(read.reading, unused=(*read.unused, *others)))
+
+
+def _refuse_unused(held: Sequence[RowImage], used: Sequence[bytes], field_map: str) -> None:
+    """Check that every image of a sample is used, and none is a document."""
+    free = list(used)
+    left: list[str] = []
+    for part in held:
+        if part.data in free:
+            free.remove(part.data or b"")
+        else:
+            left.append(part.where)
+    if left:
+        raise RowError(
+            f"its images {', '.join(left)} are not used by the map ({field_map}); name each as image or metadata"
+        )
+    if any(unread_format(image) == "PDF" for image in used):
+        raise RowError(
+            "its image is a PDF, whose pages are drawn by `wdstream make-shards TARS SHARDS`, and only there"
+        )
 
 
 def _held(key: str, name: str, members: Mapping[str, bytes]) -> RowImage:

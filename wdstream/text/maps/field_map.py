@@ -191,7 +191,7 @@ class FieldMap:
         used: list[Way] = []
         how: list[str] = []
         for role, wanted in self.roles.items():
-            found = [(steps, value) for one in wanted for steps, value in _found(one, role, row, inside)]
+            found = [(steps, value) for one in wanted for steps, value in self._found(one, role, row, inside)]
             used += [steps for steps, _value in found]
             how += [f"{role}={'+'.join(shown_way(steps) for steps, _value in found)}"] if found else []
             if role == "metadata":
@@ -205,6 +205,19 @@ class FieldMap:
             metadata |= about_images(_name_of(self, "image"), images) if self.arrange == "matched" else {}
         rest = _rest(row, used, inside)
         return Taken(fields=fields, rest=rest | metadata, metadata=frozenset(metadata), how=", ".join(how))
+
+    def _found(
+        self, wanted: Wanted, role: Role, row: Mapping[str, object], inside: str
+    ) -> Iterator[tuple[Way, object]]:
+        """The steps and the value of one, if the row has it."""
+        for path in wanted.paths:
+            for steps in path.places(row, inside):
+                value = value_at(row, steps)
+                if value is not None and not (role == "image" and not self.arrange and _is_nothing(value)):
+                    yield steps, value
+                    return
+        if not wanted.is_optional:
+            raise RowError(_missing(wanted, role, row, inside))
 
     def lacking(self, rows: Sequence[Mapping[str, object]], inside: str = "") -> list[str]:
         """What the map names and none of some rows has, each with the near paths of the first row."""
@@ -279,15 +292,10 @@ def _check(roles: Mapping[Role, object], arrange: Arrangement | None) -> None:
         raise ConfigError("map: question and answer go together; for one text alone, name it text")
 
 
-def _found(wanted: Wanted, role: Role, row: Mapping[str, object], inside: str) -> Iterator[tuple[Way, object]]:
-    """The steps and the value of one, if the row has it."""
-    for path in wanted.paths:
-        for steps in path.places(row, inside):
-            if (value := value_at(row, steps)) is not None:
-                yield steps, value
-                return
-    if not wanted.is_optional:
-        raise RowError(_missing(wanted, role, row, inside))
+def _is_nothing(value: object) -> bool:
+    """Whether a list holds no image, however deep."""
+    value = plain_list(value)
+    return value is None or (isinstance(value, list | tuple) and all(map(_is_nothing, value)))
 
 
 def _has(wanted: Wanted, row: Mapping[str, object], inside: str) -> bool:
