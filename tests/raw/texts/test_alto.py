@@ -61,7 +61,7 @@ DIVIDED = block(
 
 
 @pytest.mark.parametrize(
-    ("hyphen", "shown"), [("-", "-"), ("", "-"), ("\u00ad", "-"), ("\u00ac", "-"), ("\u2e17", "\u2e17")]
+    ("hyphen", "shown"), [("-", "-"), ("", "-"), ("\u00ad", "-"), ("\u00ac", "-"), ("\u2e17", "\u2e17"), ("Â¬", "-")]
 )
 def test_a_divided_word_is_as_the_picture_shows_it(hyphen: str, shown: str) -> None:
     data = alto(DIVIDED.replace("{}", hyphen))
@@ -151,6 +151,11 @@ def test_blocks_in_blocks_and_lines_without_text() -> None:
     inner = block("a", line(word("1")), line(word(" ")), line())
     body = f"<ComposedBlock><ComposedBlock>{inner}</ComposedBlock><Illustration/></ComposedBlock>" + block("b")
     assert read(alto(body)).text == "1"
+
+
+def test_blocks_outside_of_every_space() -> None:
+    data = f"<alto><Layout><Page>{block('a', line(word('x')))}</Page></Layout></alto>"
+    assert read(data.encode()).text == "x"
 
 
 def test_two_pages() -> None:

@@ -85,3 +85,11 @@ def test_encodings() -> None:
 def test_a_file_that_is_cut_off() -> None:
     with pytest.raises(SourceError, match="HTML ends before its </html>: the file is cut off"):
         read_markup(f"<html><body>{PAGE}{LINE}one</span>".encode())
+
+
+def test_hyphens_after_words_alternatives_and_marks_that_begin_no_element() -> None:
+    word = '<span class="ocrx_word">{}</span>'
+    other = '<span class="alternatives"><ins class="alt">gut</ins><del class="alt">gnt</del></span>'
+    lines = [word.format("admini") + "\u00ad", word.format(other), "a <5 «b» <?c d> <!e> </ f <a<<e <!-- g"]
+    body = "".join(f"{LINE}{line}</span>" for line in lines)
+    assert read(f"{PAGE}{body}</div>").text == "admini-\ngut\na <5 «b» <?c d> <!e> </ f <a<<e <!-- g"

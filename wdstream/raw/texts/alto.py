@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 from wdstream.raw.texts.page_text import FoundText, LineBox, TextLine
 from wdstream.raw.texts.places import box_of_points, union
 from wdstream.raw.texts.tree import children, descendants, name_of, number, share
-from wdstream.raw.texts.words import join_words
+from wdstream.raw.texts.words import hyphen_shown, join_words
 
 if TYPE_CHECKING:
     from wdstream.raw.texts.tree import Element
 
 _SPACES = ("TopMargin", "LeftMargin", "PrintSpace", "RightMargin", "BottomMargin")
 _GROUPS = ("OrderedGroup", "UnorderedGroup")
-_MEANT_AS_HYPHEN = {"", "\u00ac", "\u00ad"}
-_HYPHENS = ("-", "\u2010", "\u2e17", "=")
+_HYPHENS = ("-", "\u2010", "\u2e17", "\u2e40", "=")
+"""Signs that are printed as hyphens; what else HYP may say (U+00AC, U+00AD, nothing) means one."""
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ def _read_page(
     page: "Element", unit: str, tags: Mapping[str, str], orders: "Sequence[Element]", *, join_hyphens: bool
 ) -> FoundText:
     spaces = sorted(children(page, *_SPACES), key=lambda space: _SPACES.index(name_of(space)))
-    blocks = [block for space in spaces for block in _blocks_of(space, ())]
+    blocks = [block for space in [*spaces, page] for block in _blocks_of(space, ())]
     blocks = _in_stated_order(_in_linked_order(blocks), orders)
     reader = _LineReader(join_hyphens=join_hyphens)
     lines = [[reader.read(line) for line in block.lines] for block in blocks]
@@ -157,7 +157,7 @@ class _LineReader:
             confidence = share(part.get("WC"))
             self.confidences += [confidence] if confidence is not None else []
             words += self._shown(part)
-        return TextLine(text=join_words(words), box=_box_of_line(line))
+        return TextLine(text=hyphen_shown(join_words(words)), box=_box_of_line(line))
 
     def _shown(self, string: "Element") -> list[str]:
         """The text of a String: its content, or of a divided word all or nothing where such are joined."""
@@ -174,7 +174,7 @@ class _LineReader:
         """Words of a line with the hyphen at its end, unless the last word has it already, or is written whole."""
         if not words or self._is_joined or words[-1].endswith(_HYPHENS):
             return words
-        shown = "-" if hyphen.strip() in _MEANT_AS_HYPHEN else hyphen.strip()
+        shown = hyphen.strip() if hyphen.strip() in _HYPHENS else "-"
         return [*words[:-1], words[-1] + shown]
 
 

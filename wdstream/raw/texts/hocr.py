@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from wdstream.raw.texts.page_text import FoundText, LineBox, TextLine
 from wdstream.raw.texts.tree import NUMBER, share
-from wdstream.raw.texts.words import join_words
+from wdstream.raw.texts.words import hyphen_shown, join_words
 
 if TYPE_CHECKING:
     from wdstream.raw.texts.tree import Element
@@ -83,12 +83,14 @@ def _read_line(line: "Element", page: LineBox | None) -> TextLine:
     box = _box(line)
     if box and page:
         box = box[0] - page[0], box[1] - page[1], box[2] - page[0], box[3] - page[1]
-    return TextLine(text=join_words("".join(_texts(line)).split()), box=box)
+    return TextLine(text=hyphen_shown(join_words("".join(_texts(line)).split())), box=box)
 
 
 def _texts(element: "Element") -> Iterable[str]:
-    """All that an element shows, with a space around each word."""
+    """All that an element shows, with a space before each word: after it there may be its hyphen."""
     if not isinstance(element.tag, str) or element.tag.lower() in _NOT_SHOWN:
+        return
+    if element.tag.lower() == "del" and "alt" in _classes(element):  # what a word may be instead
         return
     space = " " if element.tag.lower() == "br" or _classes(element) & _WORDS else ""
     yield space
@@ -96,7 +98,6 @@ def _texts(element: "Element") -> Iterable[str]:
     for child in element:
         yield from _texts(child)
         yield child.tail or ""
-    yield space
 
 
 def _properties(element: "Element") -> Mapping[str, str]:

@@ -24,6 +24,13 @@ _DECLARED = re.compile(
 _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _CLOSED_AT_ONCE = re.compile(r"<(div|span|p|a|em|strong)\b([^<>]*)/>", re.IGNORECASE)
 """Elements of XHTML without content, which parsers of HTML take for the beginning of one."""
+_ELEMENTS = (
+    "a|abbr|b|base|body|br|caption|center|code|col|colgroup|dd|del|div|dl|dt|em|figcaption|figure|font|footer|form|h[1-6]|"
+    "head|header|hr|html|i|img|ins|kbd|li|link|main|mark|meta|nav|ol|p|pre|q|s|samp|script|section|small|span|strong|"
+    "style|sub|sup|svg|table|tbody|td|template|tfoot|th|thead|title|tr|tt|u|ul|var"
+)
+_NO_ELEMENT = re.compile(rf"<(?!/?(?:{_ELEMENTS})[\s/>]|!--|!DOCTYPE\b|!\[CDATA\[)", re.IGNORECASE)
+_COMMENT = re.compile("<!--")
 _ENTITIES = "it declares entities of its own, which are not read; write their text out"
 _HEAD_BYTES = 2048
 _LIMITS = re.compile(r"Excessive depth|limit exceeded|huge|too long|too big|amplification|Memory", re.IGNORECASE)
@@ -94,6 +101,7 @@ def parse_html(data: bytes) -> "Element":
     text = _XML_DECLARATION.sub("", decode_text(data)).replace("\0", "")
     if re.search(r"<html[\s>]", text, re.IGNORECASE) and not re.search(r"</html\s*>", text, re.IGNORECASE):
         raise SourceError("HTML ends before its </html>: the file is cut off")
+    text = _escaped(text)
     text = _CLOSED_AT_ONCE.sub(r"<\1\2></\1>", text)
     parser = etree.HTMLParser(no_network=True, huge_tree=False, remove_comments=True, remove_pis=True)
     try:
@@ -106,6 +114,14 @@ def parse_html(data: bytes) -> "Element":
     if root is None:
         raise SourceError("HTML holds no element")
     return root
+
+
+def _escaped(text: str) -> str:
+    """HTML with `<` written out where it begins no element: OCR programs leave it in texts, and parsers would drop all
+    up to the next `>`."""
+    text = _NO_ELEMENT.sub("&lt;", text)
+    last = text.rfind("-->")
+    return _COMMENT.sub(lambda begin: begin[0] if begin.start() < last else "&lt;!--", text)
 
 
 def _refuse_entities(data: bytes) -> None:
