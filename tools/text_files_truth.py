@@ -1,6 +1,6 @@
 """Are labels from ALTO, hOCR and PAGE XML what another program reads in the same files?
 
-Takes a folder of such files, as the test suites of OCR programs have them, puts a blank page of the right size beside
+Takes a folder of such files, as the test suites of OCR programs have them, puts a blank page of the right size next to
 each, makes shards of all by make-shards, and compares the labels, line by line, with what a command prints for a file:
 
     python tools/text_files_truth.py SUITE [--reference 'alto=alto-tools -t {}'] [--reference 'hocr=hocr-lines {}']

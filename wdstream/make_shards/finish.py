@@ -23,7 +23,7 @@ from wdstream.make_shards.token_counts import TokenCounter
 from wdstream.plan.held_out import HoldOut
 from wdstream.raw.listing import Listing
 from wdstream.raw.source import RawFile
-from wdstream.raw.texts.beside import TextsLeft
+from wdstream.raw.texts.finder import TextsLeft
 from wdstream.shards.index import merge_index
 from wdstream.shards.token_columns import write_paragraphs, write_token_column
 from wdstream.storage.json_lines import write_lines
@@ -55,7 +55,7 @@ class MakeShardsReport:
         ignored: files of no use, by suffix.
         outputs: folders below the raw one that make-shards wrote, which are passed over.
         left_to_rows: images that rows name.
-        texts_left: text files that are no label.
+        texts_left: text files that are not used.
         fingerprint: of the tokenizer whose column was written, or None.
         without_image: samples that have no image.
         dropped: characters of text layers that were left out of the labels, by reason.

@@ -32,7 +32,7 @@ from wdstream.raw.registry import (
 )
 from wdstream.raw.source import RawFile, Source
 from wdstream.raw.tars.neighbours import descriptions, packed_copies
-from wdstream.raw.texts.beside import TextFinder, TextsLeft
+from wdstream.raw.texts.finder import TextFinder, TextsLeft
 from wdstream.raw.texts.names import says_text
 from wdstream.raw.texts.sidecar import find_sidecars
 from wdstream.text.characters import short_name
@@ -57,7 +57,7 @@ class Listing:
         outputs: folders that are passed over, as an earlier job of make-shards wrote them.
         unreadable: folders, links and pipes that cannot be read, with the reason.
         digest: 32 hex digits over names and sizes of all raw files, sidecars and images of rows.
-        texts_left: text files that are no label.
+        texts_left: text files that are not used.
         stamps: of each of those files, by path, its size and times of change, as one text.
     """
 

@@ -49,7 +49,7 @@ class RawSettings(Settings):
     """Share of a PDF page's text whose fonts must map it to Unicode, by their own word or by what it says; a page with
     less is quarantined."""
     text_from: tuple[str, ...] = ()
-    """Where the text of pages is, best first; may be repeated. A folder, with a slash at its end (`alto/`): beside or
+    """Where the text of pages is, best first; may be repeated. A folder, with a slash at its end (`alto/`): next to or
     in the folder of images, or in RAW, with the same folders below. Or a format, where a page has several texts:
     gt.txt, txt, page, alto, hocr, md, html, in this order if nothing is said."""
     join_hyphens: bool = False

@@ -1,4 +1,4 @@
-"""From raw folders to pages of shards, by the texts beside images and PDFs."""
+"""From raw folders to pages of shards, by the texts next to images and PDFs."""
 
 import io
 import json
@@ -67,7 +67,7 @@ def alto(*words: str, size: str = 'WIDTH="200" HEIGHT="100"') -> str:
 
 
 @pytest.mark.parametrize("suffix", [".alto.xml", ".hocr"])
-def test_files_of_tesseract_beside_their_images(tmp_path: Path, suffix: str) -> None:
+def test_files_of_tesseract_next_to_their_images(tmp_path: Path, suffix: str) -> None:
     for name in ("tesseract-phototest.tif", "leptonlib-german.png", "pillow-g4-multi.tiff"):
         shutil.copy(DATA / "pages/images" / name, tmp_path)
         shutil.copy(TEXTS / f"{Path(name).stem}{suffix}", tmp_path)

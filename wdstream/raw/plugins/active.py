@@ -13,7 +13,7 @@ from wdstream.raw.plugins.loading import asked_for, installed_offers
 from wdstream.raw.plugins.source import KIND, WHOLE_FOLDER, PluginSource
 from wdstream.raw.registry import SOURCES, current_sources, source_of_kind, use_sources
 from wdstream.raw.source import RawFile
-from wdstream.raw.texts.beside import TextsLeft
+from wdstream.raw.texts.finder import TextsLeft
 
 _MAX_STEM = 48
 

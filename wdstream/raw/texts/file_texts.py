@@ -8,7 +8,7 @@ from wdstream.errors import SourceError
 from wdstream.raw.reading import limits, read_bytes
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import RawFile, split_suffix
-from wdstream.raw.texts.beside import folder_to_name
+from wdstream.raw.texts.finder import folder_to_name
 from wdstream.raw.texts.formats import format_of, read_markup
 from wdstream.raw.texts.marked_up import html_pages, markdown_pages
 from wdstream.raw.texts.names import TextName, owners, readings
@@ -94,7 +94,7 @@ def text_elsewhere(file: RawFile) -> str:
     if file.near is None:
         return ""
     folder = folder_to_name(file.path[: file.path.rfind("/") + 1], file.near)
-    advice = f": --text-from {short_name(folder)}" if folder else ", in a folder that is no counterpart"
+    advice = f": --text-from {short_name(folder)}" if folder else ", where it is not looked for"
     return f"; {short_name(file.near)} is there{advice}"
 
 
@@ -120,5 +120,5 @@ def _miscount(text: str, num_texts: int, file: str, num_pages: int) -> str:
     shown, of = short_name(text), short_name(PurePosixPath(file).name)
     return (
         f"text file holds {num_texts} pages, {of} has {num_pages}: {shown} cannot be matched to pages; write one text "
-        "for each page, put marks between them (docs/sources.md), or take a PDF's own text with --document-text layer"
+        "for each page, put marks between them (docs/texts.md), or take a PDF's own text with --document-text layer"
     )

@@ -31,7 +31,7 @@ _OTHER_NAMES = {
     "hungarian": "hu",
     "yiddish": "yi",
 }
-"""Names that are no codes: tesseract's, and those that PAGE has for languages."""
+"""Names that are not codes: tesseract's, and those that PAGE has for languages."""
 _NO_LANGUAGE = {"und", "mul", "zxx", "osd", "equ"}
 
 

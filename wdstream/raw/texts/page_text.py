@@ -1,4 +1,4 @@
-"""The text of a page that its file does not hold itself: a text file beside it says it, or a program reads the picture.
+"""The text of a page that its file does not hold itself: a text file says it, or a program reads the picture.
 
 Such a text has metadata: where it comes from, and as far as its source says, how sure it is, its language, and where
 its lines are. All sources give one `FoundText`, so that the metadata have the same names and units everywhere:

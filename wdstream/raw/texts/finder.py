@@ -1,4 +1,4 @@
-"""Which text files belong to which raw file: beside it, in Transkribus' `page/`, or in folders that are named.
+"""Which text files belong to which raw file: next to it, in Transkribus' `page/`, or in folders that are named.
 
 All files of the raw folder are listed before this is asked, so it costs no call of the file system, but for raw files
 with several texts: of those, each that may be XML is opened to see what it is.
@@ -36,7 +36,7 @@ class TextsOfFile:
         chosen: paths relative to the raw folder: one file, or one for each of some pages; empty where the files of
             sidecar.py are its text, or there is none.
         unused: forms of those that another one is preferred to.
-        unknown: paths of XML files that are no text, each with what it is.
+        unknown: paths of XML files that hold no text, each with what it is.
     """
 
     chosen: tuple[str, ...] = ()
@@ -46,11 +46,11 @@ class TextsOfFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextsLeft:
-    """Text files that are no label.
+    """Text files that are not used.
 
     Attributes:
         unused: number of texts of raw files that another one is preferred to, by format.
-        unknown: XML files with the name of a raw file that are no text, and what they are.
+        unknown: XML files with the name of a raw file that hold no text, and what they are.
         unmatched: text files that have no raw file.
     """
 
@@ -65,7 +65,7 @@ class TextsLeft:
             yield f"texts of pages that have another one, which comes first (--text-from): {counts}"
         if self.unknown:
             shown = _a_few([f"{path} ({what})" for path, what in self.unknown])
-            yield f"{len(self.unknown):,} XML files next to pages are no text: {shown}"
+            yield f"{len(self.unknown):,} XML files next to pages hold no text: {shown}"
         if self.unmatched:
             yield f"{len(self.unmatched):,} text files have no page: {_a_few(self.unmatched)}"
 
@@ -107,7 +107,7 @@ class TextFinder:
             folder: its folder.
             name: of the file.
             bare: the same without its suffix.
-            has_sidecar: whether a file as in sidecar.py is beside it.
+            has_sidecar: whether a file as in sidecar.py is next to it.
             has_layer: whether it may hold its text itself, so that a file which is none costs nothing.
         """
         found = [*self._candidates(folder, name, bare)]
@@ -201,7 +201,7 @@ def folder_to_name(folder: str, text: str) -> str | None:
 
 
 def _named_places(folder: str, item: str) -> Iterator[str]:
-    """Where a named folder may be for a folder of raw files: in it, beside it or above, with the folders below that one
+    """Where a named folder may be for a folder of raw files: in it, next to it or above, with the folders below that
     or, as `alto/vol1/` mirrors `img/vol1/`, with all but the first of them."""
     parts = folder.rstrip("/").split("/") if folder else []
     for depth in range(len(parts), -1, -1):

@@ -7,7 +7,7 @@ from tests.helpers.paths import DATA
 from wdstream.errors import ConfigError
 from wdstream.raw.listing import Listing, list_files
 from wdstream.raw.settings import RawSettings
-from wdstream.raw.texts.beside import folder_to_name
+from wdstream.raw.texts.finder import folder_to_name
 from wdstream.raw.texts.names import readings
 
 ALTO, PAGE_XML, HOCR, OTHER = b"<alto/>", b"<PcGts/>", b'<html><div class="ocr_page">', b"<dc/>"
@@ -117,7 +117,7 @@ def test_xml_that_is_no_text_and_texts_that_have_no_page(tmp_path: Path) -> None
     listing = list_files(tmp_path)
     assert texts(listing) == {"1.png": (), "2.pdf": ()}
     assert [*listing.texts_left.remarks()] == [
-        "2 XML files next to pages are no text: 1.xml (a root element dc), 2.xml (a root element dc)",
+        "2 XML files next to pages hold no text: 1.xml (a root element dc), 2.xml (a root element dc)",
         "1 text files have no page: 3.xml",
     ]
     assert listing.ignored == {".md": 1, ".xml": 1}
