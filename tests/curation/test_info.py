@@ -94,7 +94,7 @@ def test_the_command_takes_folders_and_a_configuration(mixed: Path, tmp_path: Pa
         f"model: {{path: none}}\ndata:\n  train: [{{path: {mixed}, name: pages}}]\n  eval: [{{path: {mixed}}}]\n"
         "  sequence_length: 512\n  max_patches: 4096\n  global_batch_size: 1\n"
     )
-    as_json = json.loads(run("info", config, "--json").stdout)
+    as_json = json.loads(run("info", config, f"{mixed}/", "--json").stdout)
     assert [(each["name"], each["pages"]) for each in as_json["datasets"]] == [("pages", 7)]
     shown = run("info", mixed, "--top", "1").stdout
     assert "pages   7 in 3 shards" in shown

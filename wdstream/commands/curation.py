@@ -116,7 +116,7 @@ def _named_paths(shards: list[str]) -> list[tuple[str, str]]:
     from wdstream.config.schema import load_config
 
     named: list[tuple[str, str]] = []
-    for path in shards:
+    for path in (given.rstrip("/") or given for given in shards):
         is_config = path.endswith((".yaml", ".yml")) and Path(path).is_file()
         named += sets_of(load_config(Path(path))) if is_config else [(Path(path).name or path, path)]
     return named
