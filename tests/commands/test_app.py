@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_origin
 
 import pytest
 
@@ -144,7 +144,8 @@ def test_make_shards_has_an_option_for_every_setting_with_its_help() -> None:
     assert command is not None
     parameters = inspect.signature(command).parameters
     for name, field in MakeShardsOptions.model_fields.items():
-        flag = "--metadata-field" if name == "metadata_fields" else f"--{name.replace('_', '-')}"
+        flag = f"--{name.replace('_', '-')}"
+        flag = flag.removesuffix("s") if get_origin(field.annotation) is tuple else flag  # repeated
         declared = get_args(parameters[name].annotation)[1].default
         assert declared in (flag, f"{flag}/--no-{flag[2:]}")
         assert parameters[name].default == field.default
