@@ -1,6 +1,6 @@
 """Which pages of several folders of shards, and in which order: decided from the indexes alone.
 
-About 40 bytes of memory per page, so that ten million pages are no trouble; sorting by key reads the keys, too.
+About 40 bytes of memory per page, so that ten million pages fit into any machine; sorting by key reads the keys, too.
 """
 
 import json

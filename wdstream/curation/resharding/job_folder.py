@@ -50,7 +50,7 @@ class JobFolder:
         return self.out / f".{self.job}"
 
     def refuse_inside(self, inputs: Sequence[Path | str]) -> None:
-        """Check that the output is no input, in none, and around none.
+        """Check that the output is not an input, not inside of one, and not around one.
 
         Raises:
             ConfigError: it is.

@@ -1,6 +1,6 @@
 """The types of JSON values over many pages, as columns of Arrow, parquet and `datasets` need them declared.
 
-A type is learnt value by value, so that a field that only the last page has is in it too; what no one type holds is
+A type is found value by value, so that a field that only the last page has is in it too; what no one type holds is
 JSON: text with something else in one place, objects without names or with too many.
 """
 
@@ -58,7 +58,7 @@ def type_of(value: object) -> ValueType:
         case Mapping():
             fields = {str(name): type_of(each) for name, each in value.items()}
             return ValueType("object", fields=fields) if len(fields) <= _MAX_NAMES else JSON
-    raise TypeError(f"a {type(value).__name__} is no value of JSON")
+    raise TypeError(f"a {type(value).__name__} is not a value of JSON")
 
 
 def merge_all(types: Iterable[ValueType]) -> ValueType:
@@ -142,7 +142,7 @@ def feature_of(type_: ValueType) -> dict[str, Any]:
 
 
 def declared(type_: ValueType) -> dict[str, Any]:
-    """The type as `datasets` has it in a README.md: what stands beside the name of a column."""
+    """The type as `datasets` has it in a README.md: what is next to the name of a column."""
     match type_.kind:
         case "list":
             inner = declared(type_.item or NULL)
