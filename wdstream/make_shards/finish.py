@@ -31,6 +31,7 @@ from wdstream.text.characters import printable, short_name
 from wdstream.text.maps.readings import RowReadings
 
 _REASON_END = re.compile(r"[:;(]")
+_SAMPLE = re.compile(r"\A(?:sample|row) '.*?':? ", re.DOTALL)
 _QUOTED = re.compile(r"'[^']*'")
 _LOST = re.compile(r"lost (twice|\d+ times), the last time alone: ")
 _NUMBER = re.compile(r"\d[\d.,%x]*")
@@ -205,6 +206,7 @@ def kind_of_reason(reason: str) -> str:
     lost, text = _LOST.match(reason), reason
     if lost:
         text = text[lost.end() :]
+    text = _SAMPLE.sub("", text, count=1)
     kind = _REASON_END.split(_NUMBER.sub("N", _QUOTED.sub("...", text)))[0].strip()
     return f"lost again when read alone: {kind}" if lost else kind
 

@@ -153,3 +153,19 @@ def test_the_index_names_the_command_that_reads_documents(tmp_path: Path) -> Non
     command = f"make-shards {tmp_path / 'raw'} NEW_FOLDER`"
     assert [(bad.key, bad.reason.endswith(command)) for _shard, bad in report.failures] == [("a", True), ("b", True)]
     assert len(read_raw(tmp_path / "raw").pages) == 5
+
+
+def test_a_map_says_which_part_and_which_texts(tmp_path: Path) -> None:
+    json_part = {"ocr": {"sheets": ["by map 1", "by map 2"]}, "pages": ["1", "2"]}
+    sample: dict[str, object] = {"__key__": "a", "pdf": PDF, "tif": bilevel(1, 2), "json": json_part}
+    found = read(tmp_path, sample, map=("text=json:ocr.sheets,image=pdf",))
+    assert list(found.texts.values()) == ["by map 1", "by map 2"]
+    assert all(page.images[0].startswith(b"\xff\xd8") for page in found.pages.values())
+    for preset, start in (("pdfa", b"\xff\xd8"), ("idl", b"II")):
+        found = read(tmp_path, sample, preset=preset)
+        assert list(found.texts.values()) == ["1", "2"]
+        assert all(page.images[0].startswith(start) for page in found.pages.values())
+    found = read(tmp_path, sample, map=("text=json:nothing",))
+    assert [reason for _file, _page, reason in found.refused] == [
+        "sample 'a': no json:nothing in it, which has the texts of its pages by the map"
+    ] * 2

@@ -8,6 +8,7 @@ both forms, the TIFF is taken: it is the scan itself. Without a text next to it,
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 from wdstream.errors import DecodeError, SourceError
 from wdstream.pixels.header import image_header
@@ -17,10 +18,11 @@ from wdstream.raw.images import TiffPages
 from wdstream.raw.reading import limits
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageReader, RawFile, StoredPage, page_of_image, require_text
-from wdstream.raw.tars.json_pages import SampleTexts, texts_from_json, texts_from_txt
+from wdstream.raw.tars.json_pages import SampleTexts, texts_by_map, texts_from_json, texts_from_txt
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION
 from wdstream.shards.parts import sort_parts
 from wdstream.text.characters import replace_surrogates
+from wdstream.text.maps.field_map import FieldMap
 
 _PDF = "pdf"
 DOCUMENT_EXTENSIONS = ("tif", "tiff", _PDF)
@@ -29,10 +31,25 @@ DOCUMENT_EXTENSIONS = ("tif", "tiff", _PDF)
 
 def document_part(names: Collection[str], settings: RawSettings) -> str | None:
     """The part whose pages are the pages of the sample; None where no part is a document."""
-    found = [name for name in DOCUMENT_EXTENSIONS if name in names]
+    found = [name for name in _documents_by_map(settings.map, settings.preset) if name in names]
     if settings.document_text == "layer" and _PDF in found:
         return _PDF
     return found[0] if found else None
+
+
+@lru_cache
+def _map_of(given: tuple[str, ...], preset: str | None) -> FieldMap | None:
+    return FieldMap.chosen(given, preset)
+
+
+@lru_cache
+def _documents_by_map(given: tuple[str, ...], preset: str | None) -> tuple[str, ...]:
+    """The parts that may be documents: those that the map calls images, where it says so."""
+    field_map = _map_of(given, preset)
+    if field_map is None or "image" not in field_map.roles:
+        return DOCUMENT_EXTENSIONS
+    named = [str(path.steps[0]) for wanted in field_map.roles["image"] for path in wanted.paths]
+    return tuple(name for name in named if name in DOCUMENT_EXTENSIONS)
 
 
 def count_document_pages(data: bytes) -> int:
@@ -105,8 +122,11 @@ def _sample_texts(members: Mapping[str, bytes], name: str, num_pages: int, setti
     """Texts of the pages by other parts of the sample; none where the PDF's own are wanted."""
     if settings.document_text == "layer" and name == _PDF:
         return SampleTexts(None)
-    texts = texts_from_json(members.get(JSON_EXTENSION, b""))
+    field_map = _map_of(settings.map, settings.preset)
+    texts = None if field_map is None else texts_by_map(members, field_map)
     where = JSON_EXTENSION
+    if texts is None:
+        texts = texts_from_json(members.get(JSON_EXTENSION, b""))
     if texts is None and TEXT_EXTENSION in members:
         texts, where = texts_from_txt(members[TEXT_EXTENSION]), TEXT_EXTENSION
     if texts is not None and len(texts) != num_pages:

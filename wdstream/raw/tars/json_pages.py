@@ -18,6 +18,8 @@ from wdstream.raw.texts.page_text import TEXT_FILE, FoundText, TextLine
 from wdstream.raw.texts.sidecar import PAGE_BREAK
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION
 from wdstream.text.characters import normalise_text
+from wdstream.text.maps.field_map import FieldMap
+from wdstream.text.maps.field_paths import value_at
 from wdstream.text.row_fields import unambiguous
 
 PAGES = "pages"
@@ -59,6 +61,26 @@ def texts_from_json(data: bytes) -> list[FoundText] | None:
     if not isinstance(pages, list):
         return None
     return [_page(page, number) for number, page in enumerate(pages, start=1)]
+
+
+def texts_by_map(members: Mapping[str, bytes], field_map: FieldMap) -> list[FoundText] | None:
+    """The texts of all pages by what a map says is the text; None of a map that says nothing of it.
+
+    Raises:
+        SourceError: it is not in the sample, or is no text, and no list of pages.
+        RowError: what the map names cannot be read.
+    """
+    wanted = field_map.roles.get("text", ())
+    for path in (path for one in wanted for path in one.paths):
+        for place in path.places(members, JSON_EXTENSION):
+            value = value_at(members, place)
+            if isinstance(value, list):
+                return [_page(page, number) for number, page in enumerate(value, start=1)]
+            if isinstance(value, bytes | str):
+                return texts_from_txt(value if isinstance(value, bytes) else value.encode("utf-8", "replace"))
+    if any(not one.is_optional for one in wanted):
+        raise SourceError(f"no {wanted[0]} in it, which has the texts of its pages by the map")
+    return None
 
 
 def texts_from_txt(data: bytes) -> list[FoundText]:

@@ -140,8 +140,9 @@ class _TarReader:
                 return self._page(sample)
             return self._document_page(self._pages, number - mark.first + 1, sample)
         except PageError as error:
-            shown = f"sample {short_name(sample.key)!r}: "
-            raise SourceError(f"{shown}{str(error).removeprefix(shown)}") from error
+            shown, reason = f"sample {short_name(sample.key)!r}: ", str(error)
+            is_named = reason.startswith((f"sample {sample.key!r}", f"row {sample.key!r}"))
+            raise SourceError(reason if is_named else f"{shown}{reason}") from error
 
     def _open(self, sample: RawSample, mark: Mark) -> None:
         """Note a sample; where it is a document, open it."""

@@ -96,7 +96,7 @@ def survey_tar(path: Path, settings: RawSettings) -> tuple[int, tuple[int, ...]]
                 table.add(span, 1 if part is None else pages.get(span.members[part].data_offset, 1))
             tar.check_end()
         except ShardError as error:
-            damage = str(error)
+            damage = str(error).removeprefix(f"{path.name}: ")
     if not table.num_samples:
         raise SourceError(damage or "no sample in it: members of a sample are called key.jpg, key.txt, key.json")
     return table.num_pages + bool(damage), tuple(table.marks())

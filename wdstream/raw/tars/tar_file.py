@@ -93,5 +93,5 @@ def open_tar(path: Path) -> Iterator[TarFile]:
         try:
             tar = TarFile(file, num_bytes, path.name)
         except ShardError as error:
-            raise SourceError(str(error)) from error
+            raise SourceError(str(error).removeprefix(f"{path.name}: ")) from error
         yield tar
