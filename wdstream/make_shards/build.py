@@ -20,6 +20,7 @@ from wdstream.make_shards.jobs import Job, OnPage, Quarantined, shard_name
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.record import ShardRecord, record_path
 from wdstream.make_shards.token_counts import TextCounts, open_counter
+from wdstream.raw.page_language import PageLanguages
 from wdstream.raw.reading import Reading, merge_digests, reading
 from wdstream.raw.registry import source_of_kind
 from wdstream.raw.source import PageRange, PageReader, RawFile
@@ -67,6 +68,7 @@ class ShardBuilder:
         self._counter = open_counter(
             options.tokenizer, with_paragraphs=options.paragraphs, allow_tokens=options.allow_tokens
         )
+        self._languages = PageLanguages(options.language)
         self._reading = Reading(raw, options)
 
     def build(self, job: Job) -> None:
@@ -152,7 +154,7 @@ class ShardBuilder:
             stored = reader.read(number)
             if stored is None:  # a blank line
                 return BuiltPage(read=self._reading.take())
-            page = stored.page
+            page, misnamed = self._languages.named(stored.page)
             counts = self._counter.count([page])[0] if self._counter else None
             return BuiltPage(
                 key=page.key,
@@ -160,6 +162,7 @@ class ShardBuilder:
                 entry=SampleEntry.of(page, stored.sizes),
                 counts=counts,
                 dropped=page.meta.get("text_dropped", {}),
+                misnamed=misnamed,
                 reading=stored.reading,
                 read=self._reading.take(),
             )
@@ -184,6 +187,7 @@ class _Contents:
         self._quarantined: list[Quarantined] = []
         self._kinds: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
+        self._misnamed: Counter[str] = Counter()
         self._readings = RowReadings()
         self._without_image = 0
         self._read: dict[str, str] = {}
@@ -199,6 +203,7 @@ class _Contents:
         elif page.entry is not None:
             self._kinds[file.kind] += 1
             self._dropped.update(page.dropped)
+            self._misnamed.update([page.misnamed] if page.misnamed else [])
             self._readings.add(file.path, page.reading)
             self._without_image += not any(map(is_image, page.members))
             self.counts += [page.counts] if page.counts else []
@@ -214,6 +219,7 @@ class _Contents:
             pages=self._kinds,
             without_image=self._without_image,
             dropped=self._dropped,
+            misnamed=self._misnamed,
             readings=self._readings,
             items=self._job.digest,
             read=self._read,

@@ -28,6 +28,7 @@ class BuiltPage:
         entry: what the index keeps of it.
         counts: tokens of its text, where a tokenizer was given.
         dropped: characters of its text layer that are not in the label, by reason.
+        misnamed: "de read as en", where its metadata name another language than its text reads as.
         read: digests of the files that were read for it (raw/reading.py).
         reading: how its row was read, where it is one.
         reason: why it is quarantined.
@@ -38,6 +39,7 @@ class BuiltPage:
     entry: SampleEntry | None = None
     counts: TextCounts | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
+    misnamed: str = ""
     read: Mapping[str, str] = field(default_factory=dict)
     reading: RowReading = field(default_factory=RowReading)
     reason: str | None = None
@@ -50,6 +52,7 @@ class BuiltPage:
             "entry": asdict(self.entry) if self.entry else None,
             "counts": asdict(self.counts) if self.counts else None,
             "dropped": dict(self.dropped),
+            "misnamed": self.misnamed,
             "read": dict(self.read),
             "reading": asdict(self.reading),
             "reason": self.reason,

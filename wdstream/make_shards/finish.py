@@ -5,7 +5,7 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +61,7 @@ class MakeShardsReport:
         without_image: samples that have no image.
         dropped: characters of text layers that were left out of the labels, by reason.
         readings: how rows were read.
+        misnamed: pages whose metadata name another language than their text reads as, by both.
         tried_again: pages and files that were read again alone, because their process was lost.
         given_up: those whose process was lost again; they are quarantined.
         made_again: files that had changed since shards were made from them, which were made again.
@@ -84,6 +85,7 @@ class MakeShardsReport:
     fingerprint: str | None
     without_image: int
     dropped: Mapping[str, int]
+    misnamed: Mapping[str, int]
     readings: RowReadings
     tried_again: int
     given_up: int
@@ -175,6 +177,12 @@ class MakeShardsReport:
             yield f"{self.without_image:,} of {self.num_pages:,} samples have no image"
         for reason, count in self.dropped.items():
             yield f"{count:,} characters of text layers are not in the labels: {short_name(reason)}"
+        if self.misnamed:
+            pairs = [f"{pair}: {count:,}" for pair, count in self.misnamed.items()]
+            yield (
+                f"{sum(self.misnamed.values()):,} pages read as another language than their metadata say, which stays: "
+                f"{_listed(pairs)}"
+            )
         if self.made_again:
             yield f"made again, as their input had changed: {_listed(self.made_again)}"
         if self.tried_again:
@@ -256,15 +264,10 @@ def finish(
     write_lines(out / QUARANTINE, [entry.to_json() for entry in quarantined])
     full = [record for record in records if record.samples]
     remarks, not_held_out = _write_index(out, full, counter, hold_out)
-    pages: Counter[str] = Counter()
-    dropped: Counter[str] = Counter()
-    for record in full:
-        pages.update(record.pages)
-        dropped.update(record.dropped)
     return MakeShardsReport(
         out=out,
         files=dict(sorted(Counter(file.kind for file in files).items())),
-        pages=dict(sorted(pages.items())),
+        pages=_sums(record.pages for record in full),
         num_shards=len(full),
         num_bytes=sum(record.num_bytes for record in full),
         quarantined=tuple(quarantined),
@@ -274,7 +277,8 @@ def finish(
         left_to_rows=len(listing.left_to_rows) - len(unnamed),
         fingerprint=counter.fingerprint if counter is not None and full else None,
         without_image=sum(record.without_image for record in full),
-        dropped=dict(sorted(dropped.items())),
+        dropped=_sums(record.dropped for record in full),
+        misnamed=_sums(record.misnamed for record in full),
         readings=RowReadings.together(record.readings for record in full),
         tried_again=made.tried_again,
         given_up=made.given_up,
@@ -285,6 +289,14 @@ def finish(
         pages_made=made.pages,
         seconds=time.monotonic() - started,
     )
+
+
+def _sums(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """The counts of all shards together, by name."""
+    total: Counter[str] = Counter()
+    for some in counts:
+        total.update(some)
+    return dict(sorted(total.items()))
 
 
 def _unnamed_images(raw: Path, listing: Listing, records: Sequence[ShardRecord]) -> list[Quarantined]:

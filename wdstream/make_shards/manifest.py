@@ -16,6 +16,7 @@ from wdstream.make_shards.built_pages import remove_kept
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.record import STATE_FOLDER
 from wdstream.raw.listing import OUTPUT_MARK, Listing
+from wdstream.raw.page_language import FIND_LANGUAGE, finder_version
 from wdstream.raw.plugins.active import plugin_fingerprints
 from wdstream.raw.source import RawFile
 from wdstream.shards.catalog import INDEX_FOLDER, SPLIT_JSON
@@ -59,12 +60,14 @@ def programs_of(options: MakeShardsOptions, listing: Listing) -> dict[str, objec
         ConfigError: one is not installed.
     """
     plugins = plugin_fingerprints(file.kind for file in listing.files)
-    found: dict[str, object] = {"plugins": plugins} if plugins else {}
-    if options.ocr == "none":
-        return found
-    from wdstream.raw.ocr.engine import open_ocr
+    programs: dict[str, object] = {"plugins": plugins} if plugins else {}
+    if options.ocr != "none":
+        from wdstream.raw.ocr.pictures import open_ocr
 
-    return {**found, "ocr_engine": open_ocr(options).identity}
+        programs["ocr_engine"] = open_ocr(options).identity
+    if options.language == FIND_LANGUAGE:
+        programs["language_model"] = finder_version()
+    return programs
 
 
 @contextmanager

@@ -30,6 +30,7 @@ class ShardRecord:
         without_image: samples that have no image.
         dropped: characters of text layers that were left out of the labels, by reason (`text_dropped` of a page).
         readings: how the rows among them were read.
+        misnamed: pages whose metadata name another language than their text reads as, by both: "de read as en".
         items: digest of the ranges of pages that it was made from.
         read: digests of the files that were read for it, by path (raw/reading.py).
         quarantined: pages that are not in it.
@@ -44,6 +45,7 @@ class ShardRecord:
     pages: Mapping[str, int]
     without_image: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
+    misnamed: Mapping[str, int] = field(default_factory=dict)
     readings: RowReadings = field(default_factory=RowReadings)
     items: str = ""
     read: Mapping[str, str] = field(default_factory=dict)
@@ -60,6 +62,7 @@ class ShardRecord:
             "pages": dict(sorted(self.pages.items())),
             "without_image": self.without_image,
             "dropped": dict(sorted(self.dropped.items())),
+            "misnamed": dict(sorted(self.misnamed.items())),
             "readings": self.readings.to_json(),
             "items": self.items,
             "read": dict(sorted(self.read.items())),
@@ -94,6 +97,7 @@ def _record_of(number: int, tree: Mapping[str, Any]) -> ShardRecord:
         # versions of wdstream before wrote none of these
         without_image=tree.get("without_image", 0),
         dropped=tree.get("dropped", {}),
+        misnamed=tree.get("misnamed", {}),
         readings=RowReadings.from_json(tree.get("readings", {})),
         items=tree.get("items", ""),
         read=tree.get("read", {}),

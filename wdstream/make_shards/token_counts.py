@@ -57,7 +57,7 @@ class TokenCounter:
         Args:
             path: of it.
             with_paragraphs: see TokenCounter.
-            allow_tokens: added tokens that text may form (text/settings.py).
+            allow_tokens: added tokens that text may form (text/allowed_tokens.py).
 
         Raises:
             ConfigError: there is no tokenizer.json, it cannot be read, or a token cannot be allowed.

@@ -43,6 +43,9 @@ class RawSettings(Settings):
     min_ocr_confidence: float | None = Field(default=None, ge=0, le=1)
     """Confidence of --ocr in what it read of a page, on average; a page with less is quarantined. When left out, 0.9 of
     rapidocr, which misreads letters that it does not know without much doubt, and 0.7 of tesseract."""
+    language: str = "none"
+    """Language of pages whose metadata name none, as a column: a code such as de, or auto, which finds it in the text
+    (extra language) where that is long and sure enough."""
     max_unreadable: float = Field(default=0.01, ge=0, le=1)
     """Share of a PDF page's text that may have no meaning in Unicode; a page with more is quarantined."""
     min_mapped: float = Field(default=0.98, ge=0, le=1)
@@ -112,3 +115,15 @@ class RawSettings(Settings):
                     f"of {', '.join(FORMS)}; found {item!r}"
                 )
         return items
+
+    @field_validator("language")
+    @classmethod
+    def _is_a_language(cls, value: str) -> str:
+        if value in ("none", "auto"):
+            return value
+        from wdstream.raw.texts.language import language_tag  # few name one
+
+        tag = language_tag(value)
+        if tag is None:
+            raise ValueError(f"language: {value!r} is not a language; expected auto, none or a code such as de")
+        return tag

@@ -78,7 +78,7 @@ class TextEncoder:
         Args:
             path: a folder with tokenizer.json, or that file.
             structural: further tokens that text must not form; one the tokenizer does not know cannot be formed anyway.
-            allow_tokens: added tokens that text may form (text/settings.py).
+            allow_tokens: added tokens that text may form (text/allowed_tokens.py).
 
         Raises:
             ConfigError: there is no tokenizer.json, it cannot be read, or a token cannot be allowed.

@@ -7,9 +7,8 @@ import pytest
 from PIL import Image
 
 from wdstream.errors import SourceError
-from wdstream.raw.ocr import pictures
+from wdstream.raw.ocr import PictureText, pictures
 from wdstream.raw.ocr.pictures import text_in_picture
-from wdstream.raw.ocr.protocol import PictureText
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import StoredImage
 from wdstream.raw.texts.page_text import TextLine

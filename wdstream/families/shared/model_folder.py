@@ -52,7 +52,7 @@ class ModelFolder:
         image_settings: settings of the image processor, whichever file holds them.
         processor_settings: processor_config.json; {} for families whose processor needs none.
         last_read: the `key` that was read last, and its `file`.
-        allow_tokens: added tokens that page text may form (text/settings.py), which the folder does not know itself.
+        allow_tokens: added tokens that page text may form (text/allowed_tokens.py); the folder does not say them.
     """
 
     path: Path

@@ -1,12 +1,14 @@
 """The text of a stored picture, read by the engine that settings name."""
 
+from collections.abc import Callable
+from functools import lru_cache
+
 import numpy as np
 from PIL import Image
 
-from wdstream.errors import SourceError
+from wdstream.errors import ConfigError, SourceError
 from wdstream.pixels.decode import decode_image
-from wdstream.raw.ocr.engine import open_ocr
-from wdstream.raw.ocr.protocol import OcrEngine, PictureText
+from wdstream.raw.ocr import OcrEngine, PictureText
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import StoredImage
 from wdstream.raw.texts.page_text import FoundText
@@ -55,3 +57,35 @@ def _shrunk(pixels: Pixels, max_side: int) -> Pixels:
     image = Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.BOX)
     shrunk: Pixels = np.asarray(image)
     return shrunk
+
+
+def open_ocr(settings: RawSettings) -> OcrEngine:
+    """The engine that settings name, opened once in a process.
+
+    Raises:
+        ConfigError: it is not installed, or lacks a language; says what to install.
+    """
+    return _opened(settings.ocr, settings.ocr_language)
+
+
+@lru_cache
+def _opened(name: str, language: str | None) -> OcrEngine:
+    engines: dict[str, Callable[[str | None], OcrEngine]] = {"rapidocr": _open_rapidocr, "tesseract": _open_tesseract}
+    return engines[name](language)
+
+
+def _open_rapidocr(language: str | None) -> OcrEngine:
+    from wdstream.raw.ocr.rapid import RapidEngine
+
+    if language is not None:
+        raise ConfigError(
+            f"--ocr-language {language}: rapidocr reads all languages of its models at once (Latin letters, Chinese, "
+            "Japanese); leave it out, or use --ocr tesseract"
+        )
+    return RapidEngine()
+
+
+def _open_tesseract(language: str | None) -> OcrEngine:
+    from wdstream.raw.ocr.tesseract import TesseractEngine
+
+    return TesseractEngine(language or "eng")

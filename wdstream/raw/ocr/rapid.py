@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from wdstream.errors import ConfigError, SourceError, needs_extra
+from wdstream.raw.ocr import PictureText
 from wdstream.raw.ocr.order import ReadLine, reading_order
-from wdstream.raw.ocr.protocol import PictureText
 from wdstream.raw.texts.page_text import TextLine
 from wdstream.records import Pixels
 

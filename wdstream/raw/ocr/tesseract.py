@@ -13,7 +13,7 @@ from PIL import Image
 
 from wdstream.errors import ConfigError, SourceError
 from wdstream.raw.children import die_with_parent
-from wdstream.raw.ocr.protocol import PictureText
+from wdstream.raw.ocr import PictureText
 from wdstream.raw.texts.page_text import LineBox, TextLine
 from wdstream.records import Pixels
 from wdstream.text.characters import one_line

@@ -32,6 +32,17 @@ _OTHER_NAMES = {
     "yiddish": "yi",
 }
 """Names that are not codes: tesseract's, and those that PAGE has for languages."""
+_WHOLE = {
+    **dict.fromkeys(("nb", "nn"), "no"),
+    **dict.fromkeys(("arz", "ary", "arb", "apc", "acm"), "ar"),
+    **dict.fromkeys(("yue", "wuu", "cmn"), "zh"),
+    "uzs": "uz",
+    "sdh": "ku",
+    "ckb": "ku",
+    "fil": "tl",
+    "prs": "fa",
+}
+"""Kinds of a language that texts of a page do not tell apart."""
 _NO_LANGUAGE = {"und", "mul", "zxx", "osd", "equ"}
 
 
@@ -45,3 +56,10 @@ def language_tag(name: str) -> str | None:
     except ValueError:
         return None
     return tag if langcodes.tag_is_valid(tag) and tag.split("-")[0] not in _NO_LANGUAGE else None
+
+
+@lru_cache(maxsize=4096)
+def whole_language(tag: str) -> str:
+    """The language that a tag is of, without script and region, and without its kind: `ar` of `arz`, `no` of `nb`."""
+    name = langcodes.standardize_tag(tag).split("-")[0]
+    return _WHOLE.get(name, name)
