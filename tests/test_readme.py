@@ -60,7 +60,7 @@ def test_flash_attention_is_optional_and_has_its_install_line() -> None:
 
 
 def write_rows(folder: Path) -> None:
-    """60 rows of a small picture and a text, beside the files of tests/data/pages."""
+    """60 rows of a small picture and a text, next to the files of tests/data/pages."""
     folder.mkdir()
     rows = []
     for number in range(60):

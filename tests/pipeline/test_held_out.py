@@ -27,7 +27,7 @@ WHITE = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAIAQAAAADsdIMmAAAADUlEQVR4nGP4z8SADAEPcQE
 
 
 def write_files(raw: Path, names: str, pages: int = 2) -> None:
-    """A TIFF of so many pages for each letter, with its text."""
+    """A TIFF of this many pages for each letter, with its text."""
     raw.mkdir(exist_ok=True)
     for name in names:
         images = [Image.new("RGB", (60 + 4 * page, 80), "white") for page in range(pages)]

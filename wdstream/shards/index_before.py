@@ -59,7 +59,7 @@ class IndexBefore:
         path = folder / INDEX_FOLDER / INDEX_JSON
         try:
             return cls(folder=folder, catalog=catalog_from_json(path.read_bytes(), str(path), str(folder)))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return cls(folder=folder, catalog=None)
         except OldIndexError as error:
             return cls(folder=folder, catalog=error.catalog, is_old=True)
@@ -212,7 +212,7 @@ def read_rule(path: Path) -> HoldOutRule | None:
     """
     try:
         return HoldOutRule.from_json(json.loads(path.read_bytes()))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise ShardIndexError(
