@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.helpers.paths import DATA
+from tests.helpers.paths import DATA, ROOT
 from wdstream.errors import ConfigError, SourceError
 from wdstream.raw.listing import list_files
 from wdstream.raw.reading import reading
@@ -204,6 +204,28 @@ def test_markdown_next_to_a_pdf(tmp_path: Path) -> None:
     assert [page.page.meta["text_from"] for page in layers if isinstance(page, StoredPage)] == ["text layer"] * 3
     (tmp_path / "b.md").write_text("# One\n\n<!-- page break -->\n\n# Two")
     assert [label(page) for page in read_all(tmp_path)[1:]] == ["# One", "# Two"]
+
+
+EXAMPLES = {
+    "alto": [("alto", "The (quick) [brown] {fox} jumps!")],
+    "hocr": [("hocr", "x Ginngebichte. 155"), *(("hocr", text) for text in ("Pagel", "Page2", "Page3"))],
+    "page-xml": [("page xml", "This is a lot of 12 point text to test the")],
+    "gt-txt": [
+        *2 * [("ground truth", "This is a lot of 12 point text to test the")],
+        ("ground truth", "ocr code and see if it works on all types"),
+    ],
+    "markdown": [("markdown", "# ACME Inc.")],
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples(name: str) -> None:
+    pages = read_all(ROOT / "examples" / name, text_from=("alto/",) if name == "alto" else ())
+    found = [
+        (page.page.meta["text_from"], label(page).split("\n")[0]) for page in pages if isinstance(page, StoredPage)
+    ]
+    assert found == EXAMPLES[name]
+    assert len(pages) == len(found)
 
 
 def test_without_lxml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,8 @@ def _in_linked_order(blocks: list[_Block]) -> list[_Block]:
         for name in filter(None, block.ids):
             by_id.setdefault(name, place)
     following = {place: by_id[block.next_id] for place, block in enumerate(blocks) if block.next_id in by_id}
-    starts = [place for place in range(len(blocks)) if place not in {*following.values()}]
+    reached = {*following.values()}
+    starts = [place for place in range(len(blocks)) if place not in reached]
     ordered: dict[int, None] = {}
     for start in [*starts, *range(len(blocks))]:  # of a ring, the first in the document
         at: int | None = start
