@@ -131,14 +131,14 @@ def main() -> None:
         write_rows(path, rows)
         bare = bare_cpu_s(path)
         size = path.stat().st_size
-        console.print(f"{rows:,} rows, {size / 1e6:,.0f} MB; bare read by pyarrow: {bare / rows * 1000:.4f} ms a row")
+        console.print(f"{rows:,} rows, {size / 1e6:,.0f} MB; bare read by pyarrow: {bare / rows * 1000:.4f} ms per row")
         start, _ = make_shards_of_few(folder)
         for what, options in (("", []), (" without --check-images", ["--no-check-images"])):
             cpu, memory = make_shards(folder / "raw", folder / f"out{len(options)}", options)
             each = (cpu - bare) / rows * 1000
             note = f" ({start:.1f} s of it are the start)" if not what else ""
             console.print(f"make-shards{what}: {cpu:,.1f} s of CPU time{note}")
-            wanted.check(f"CPU time beyond a bare read{what}", each, 0.5, at_least=False, unit=" ms a row")
+            wanted.check(f"CPU time beyond a bare read{what}", each, 0.5, at_least=False, unit=" ms per row")
             wanted.check(f"memory of the largest process{what}", memory / 1e6, 500, at_least=False, unit=" MB")
     sys.exit(bool(wanted.missed))
 

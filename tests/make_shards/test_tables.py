@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.helpers.jobs import Tree
+from tests.helpers.paths import PAGES, ROOT
 from tests.helpers.tables import small_images
 from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.records import TextSegment
@@ -90,3 +91,12 @@ def test_only_shards_of_rows_that_changed_are_made_again(raw: Path, tmp_path: Pa
     report = make_shards(raw, tmp_path / "out", options=options)
     assert report.made_again == ("data/train-00000-of-00001.parquet (pages 21-40)",)
     assert texts(tmp_path / "out")["data/train-00000-of-00001@000031"] == "page 0"
+
+
+@pytest.mark.parametrize(("name", "num_pages"), [("parquet", 3), ("json-array", 2)])
+def test_examples_come_in_whole(name: str, num_pages: int, tmp_path: Path) -> None:
+    report = make_shards(ROOT / "examples" / name, tmp_path / "out", options=OPTIONS)
+    assert (report.num_pages, report.quarantined, report.without_image) == (num_pages, (), 0)
+    page = Shards.open(tmp_path / "out").read_page(0)
+    shown = "".join(segment.text for segment in page.segments if isinstance(segment, TextSegment))
+    assert (PAGES / "images/tesseract-phototest.txt").read_text().strip() in shown

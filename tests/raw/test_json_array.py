@@ -73,7 +73,7 @@ def test_what_surrounds_and_what_is_wrong_with_one_member(tmp_path: Path) -> Non
         (b'[{"a": 1}, {"b": 2}', 1, "file ends before its array does"),
         (b'[{"a": 1}, {"b": "x', 1, "file ends before its array does"),
         (b'[{"a": 1}', 0, "file ends before its array does"),
-        (b'[{"a": 1}] [{"b": 2}]', 1, "file goes on after its array has ended"),
+        (b'[{"a": 1}] [{"b": 2}]', 1, "file continues after its array has ended"),
         (b"", 0, "file ends before its array does"),
     ],
 )

@@ -22,7 +22,7 @@ class Forward:
         self.is_closed = True
 
 
-def test_a_reader_stays_open_while_it_can_go_on(tmp_path: Path) -> None:
+def test_a_reader_stays_open_while_it_can_continue(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"1")
     with kept_reader(path, 1, Forward, Forward) as first:

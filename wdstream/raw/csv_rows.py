@@ -4,7 +4,7 @@
     a.png,"Two
     lines"
 
-The first record names the columns. A table without a column of images is no set of pages, and is not read: people keep
+The first record names the columns. A table without a column of images has no pages, and is not read: people keep
 word lists, scores and the output of OCR in such files, too. An empty cell is null.
 """
 

@@ -74,7 +74,7 @@ class _Scan:
                     return
 
     def _end_of_string(self, piece: bytes, place: int) -> int:
-        """The place after a string, which may go on in the next piece."""
+        """The place after a string, which may continue in the next piece."""
         found = _IN_STRING.match(piece, place)
         end = found.end() if found else place
         if end < len(piece):
@@ -131,4 +131,4 @@ def _check_end(scan: _Scan, member: _Member, file: BinaryIO) -> None:
     while not has_more and (piece := file.read(_PIECE_BYTES)):
         has_more = bool(piece.strip(_SPACE))
     if has_more:
-        raise SourceError("file goes on after its array has ended; what comes after it is not read")
+        raise SourceError("file continues after its array has ended; what comes after it is not read")

@@ -1,6 +1,6 @@
 """Files that can only be read forward stay open between the ranges of rows that a process reads of them.
 
-The next range of a file, which is often the next shard, goes on where the last one ended: a compressed file, or a row
+The next range of a file, which is often the next shard, continues where the last one ended: a compressed file, or a row
 group of a million rows, is read once by each process, and not from its start for each shard.
 """
 

@@ -133,8 +133,8 @@ class _Census:
 
     def _sources(self, folder: Folder) -> dict[str, Source]:
         """The files of one folder that a source reads, without those that would give the samples of a tar again."""
-        beside = _beside_pages(folder)
-        names = [name for name in folder.files if name not in beside]
+        owned = _owned_by_pages(folder)
+        names = [name for name in folder.files if name not in owned]
         found = {name: source for name in names if (source := source_of_file(self._raw / folder.path / name))}
         copies = packed_copies(folder.files)
         for name, plain in copies.items():
@@ -213,7 +213,7 @@ class _Census:
         return hashlib.blake2b(lines, digest_size=16).hexdigest()
 
 
-def _beside_pages(folder: Folder) -> set[str]:
+def _owned_by_pages(folder: Folder) -> set[str]:
     """Files that may be rows by their names, but are called like an image or a PDF next to them: they belong to it."""
     doubtful = {name: without_suffix(name)[0] for name in folder.files if name.lower().endswith(doubtful_suffixes())}
     if not doubtful:

@@ -13,7 +13,7 @@ from wdstream.raw.reading import limits
 
 FoundRow = tuple[int, bytes | None]
 RowFinder = Callable[[BinaryIO, int], Iterator[FoundRow]]
-"""Place and bytes of the rows of an open file, from a place that it told before, or 0.
+"""Place and bytes of the rows of an open file, from a place that it gave before, or 0.
 
 Raises SourceError at the end where the file is damaged there.
 """

@@ -14,6 +14,7 @@ from wdstream.errors import PageError, RowError, SourceError
 from wdstream.raw.images import read_file, store_image
 from wdstream.raw.reading import lines_digest, note_line
 from wdstream.raw.row_files import is_image_file, resolve_image
+from wdstream.raw.row_pdf import with_pages_drawn
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageRange, RawFile, Source, StoredImage, StoredPage, require_text
 from wdstream.records import Page, TextSegment
@@ -112,7 +113,7 @@ class RowPages:
         Raises:
             PageError: it cannot become a page.
         """
-        row = read_row(fields, self._rules)
+        row = read_row(with_pages_drawn(fields, self._settings), self._rules)
         text = "".join(segment.text for segment in row.segments if isinstance(segment, TextSegment))
         require_text(text, "the row holds none", self._settings)
         images = [self._stored(image) for image in row.images]

@@ -3,7 +3,7 @@
 | in the table | in the metadata |
 | --- | --- |
 | texts, integers, booleans, lists, objects | the same |
-| a float that is not a number, or infinite | null, which JSON has in its place; null at the top is no field |
+| a float that is not a number, or infinite | null, which JSON has in its place; null at the top is left out |
 | a timestamp, date or time | its ISO 8601 text: "2024-05-01T12:00:00+00:00" |
 | a duration | seconds |
 | a decimal | a number up to 15 digits, which JSON's readers keep; else a text |
