@@ -46,7 +46,7 @@ def test_a_job_tells_how_rows_were_read(tmp_path: Path) -> None:
         "1 row has several answers, of which the first is used (--answers)",
     ]
     again = make_shards(raw, tmp_path / "out", options=MakeShardsOptions(workers=1))
-    assert again.pages_made == 0 and again.readings.to_json() == report.readings.to_json()
+    assert again.pages_made == 0 and not list(again.readings.lines())  # reported by the run that read them
     refused = make_shards(raw, tmp_path / "other", options=MakeShardsOptions(workers=1, answers="refuse"))
     assert [entry.reason for entry in refused.quarantined] == [
         "answers has 2 answers; --answers first takes the first of them"

@@ -18,7 +18,7 @@ from wdstream.errors import ConfigError, ShardError
 from wdstream.make_shards.indexing import add_tokens
 from wdstream.make_shards.jobs import Quarantined
 from wdstream.make_shards.manifest import QUARANTINE
-from wdstream.make_shards.record import ShardRecord
+from wdstream.make_shards.record import ShardRecord, remove_readings
 from wdstream.make_shards.token_counts import TokenCounter
 from wdstream.plan.held_out import HoldOut
 from wdstream.raw.listing import Listing
@@ -264,6 +264,7 @@ def finish(
     write_lines(out / QUARANTINE, [entry.to_json() for entry in quarantined])
     full = [record for record in records if record.samples]
     remarks, not_held_out = _write_index(out, full, counter, hold_out)
+    remove_readings(out, records)  # the report has them
     return MakeShardsReport(
         out=out,
         files=dict(sorted(Counter(file.kind for file in files).items())),

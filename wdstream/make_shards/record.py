@@ -5,7 +5,7 @@ figures that reports sum.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ class ShardRecord:
         pages: samples by kind of source.
         without_image: samples that have no image.
         dropped: characters of text layers that were left out of the labels, by reason (`text_dropped` of a page).
-        readings: how the rows among them were read.
+        readings: how the rows among them were read; until the job that made it has reported it.
         misnamed: pages whose metadata name another language than their text reads as, by both: "de read as en".
         items: digest of the ranges of pages that it was made from.
         read: digests of the files that were read for it, by path (raw/reading.py).
@@ -55,21 +55,24 @@ class ShardRecord:
 
     def save(self, out: Path) -> None:
         """Write the record, whole or not at all."""
-        tree = {
+        tree: dict[str, object] = {
             "samples": self.samples,
             "bytes": self.num_bytes,
             "digest": self.digest,
             "pages": dict(sorted(self.pages.items())),
             "without_image": self.without_image,
             "dropped": dict(sorted(self.dropped.items())),
-            "misnamed": dict(sorted(self.misnamed.items())),
-            "readings": self.readings.to_json(),
             "items": self.items,
             "read": dict(sorted(self.read.items())),
             "quarantined": [[entry.file, entry.page, entry.reason] for entry in self.quarantined],
             "tokens": dict(self.tokens),
             "paragraphs": dict(self.paragraphs),
         }
+        if self.misnamed:
+            tree["misnamed"] = dict(sorted(self.misnamed.items()))
+        readings_path(out, self.number).unlink(missing_ok=True)
+        if readings := self.readings.to_json():  # of use until they are reported; records stay as they always were
+            write_file(readings_path(out, self.number), json.dumps(readings).encode())
         write_file(record_path(out, self.number), json.dumps(tree, separators=(",", ":")).encode())
 
 
@@ -78,11 +81,26 @@ def record_path(out: Path, number: int) -> Path:
     return out / STATE_FOLDER / f"shard-{number:06d}.json"
 
 
+def readings_path(out: Path, number: int) -> Path:
+    """The file that says how the rows of a shard were read, until the job has reported it."""
+    return out / STATE_FOLDER / f"readings-{number:06d}.json"
+
+
+def remove_readings(out: Path, records: Iterable[ShardRecord]) -> None:
+    """Remove what was kept for a report."""
+    for record in records:
+        readings_path(out, record.number).unlink(missing_ok=True)
+
+
 def load_record(out: Path, number: int) -> ShardRecord | None:
     """The record of a shard, or None when the shard was not finished."""
     path = record_path(out, number)
     try:
-        return _record_of(number, json.loads(path.read_bytes())) if path.is_file() else None
+        if not path.is_file():
+            return None
+        readings = readings_path(out, number)
+        reported = json.loads(readings.read_bytes()) if readings.is_file() else {}
+        return _record_of(number, {**json.loads(path.read_bytes()), "readings": reported})
     except (ValueError, KeyError, TypeError):  # zeroed by a power cut, say: the shard is made again
         return None
 
