@@ -159,11 +159,16 @@ def claim(out: Path, options: MakeShardsOptions, listing: Listing) -> None:
     write_file(path, json.dumps(asdict(manifest), indent=1, sort_keys=True).encode() + b"\n")
 
 
+_LATER_FIELDS = ("texts", "near")
+"""Of a surveyed file, only there where they say something, so that surveys are as they always were."""
+
+
 def save_survey(out: Path, files: Sequence[RawFile]) -> None:
     """Keep the survey: pages are assigned to shards by it, also when the job is continued."""
     with atomic_write(out / STATE_FOLDER / _SURVEY) as file:
         for surveyed in files:
-            file.write(json.dumps(asdict(surveyed), separators=(",", ":")).encode() + b"\n")
+            tree = {name: value for name, value in asdict(surveyed).items() if value or name not in _LATER_FIELDS}
+            file.write(json.dumps(tree, separators=(",", ":")).encode() + b"\n")
 
 
 def load_survey(out: Path) -> list[RawFile] | None:
