@@ -27,7 +27,7 @@ COUNTED = (
 )
 ALLOWED = {
     ("wdstream/runs/layout.py", "straggler"),  # read from the metrics of older runs
-    ("wdstream/raw/images.py", "beside"),  # in reasons that finished shards have recorded
+    ("wdstream/raw/texts/file_texts.py", "beside"),  # in reasons that finished shards have recorded
     ("wdstream/raw/pdf/pages.py", "beside"),
     ("tests/make_shards/test_job.py", "beside"),
 }

@@ -120,7 +120,7 @@ def test_a_download_that_breaks_off_again_and_again_is_an_error(
 ) -> None:
     monkeypatch.setattr(Download.__init__, "__kwdefaults__", {"first_wait_s": 0.001})
     Path(tars[0]).rename(tmp_path / "torn.tar")
-    with pytest.raises(StorageFailureError, match=r"torn\.tar: broke off at byte [\d,]+, and does not go on"):
+    with pytest.raises(StorageFailureError, match=r"torn\.tar: broke off at byte [\d,]+, and cannot be continued"):
         list(ReadTars([f"{server}/torn.tar"]))
 
 

@@ -1,4 +1,4 @@
-"""Files of a web server as streams: what breaks off goes on where it stopped, by ranges or without."""
+"""Files of a web server as streams: what breaks off is continued where it stopped, by ranges or without."""
 
 import random
 from pathlib import Path

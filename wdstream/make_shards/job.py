@@ -145,7 +145,7 @@ class _ShardsJob:
         return files, records, made
 
     def _check_map(self, files: Sequence[RawFile]) -> None:
-        """Where the map is wrong and nothing is made yet, another one is no change of options."""
+        """Where the map is wrong and nothing is made yet, another one does not change the options."""
         try:
             check_map(self._raw, files, self._options)
         except ConfigError:

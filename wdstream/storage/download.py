@@ -1,6 +1,6 @@
-"""A file of a web server as a stream, front to back: what breaks off goes on where it stopped.
+"""A file of a web server as a stream, front to back: what breaks off is continued where it stopped.
 
-It goes on by a range where the server has them, else by asking for the file again and passing over what was read. A
+It continues by a range where the server has them, else by asking for the file again and passing over what was read. A
 file that changed in between is an error: its name is its ETag, or else its date and size.
 """
 
@@ -88,7 +88,7 @@ class Download(io.RawIOBase):
             data = self._retrying(self._try, most)
         except (OSError, http.client.HTTPException, RangeError) as error:
             raise StorageFailureError(
-                f"{self._url}: broke off at byte {self._position:,}, and does not go on "
+                f"{self._url}: broke off at byte {self._position:,}, and cannot be continued "
                 f"({type(error).__name__}: {error}); start again later, the run continues from its last checkpoint"
             ) from error
         self._position += len(data)

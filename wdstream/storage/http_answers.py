@@ -1,7 +1,7 @@
 """What a web server answers to a request for a range, checked before it counts: it may be another range, or no range.
 
 A server or something between us and it may answer 200 with the whole file, a range other than the one that was asked
-for, or a part of it. All are told by the head of the answer, or by its length; trying again often helps.
+for, or a part of it. The head of the answer or its length shows each of them; trying again often helps.
 """
 
 import re

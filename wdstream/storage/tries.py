@@ -5,7 +5,7 @@ from collections.abc import Callable
 import tenacity
 
 ATTEMPTS = 10
-"""Tries of one request: of 20 % that fail, one in ten million fails so often."""
+"""Tries of one request: where 20 % fail, all of one fail once in ten million."""
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 10.0
 MOST_S = 120.0

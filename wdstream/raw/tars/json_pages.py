@@ -67,7 +67,7 @@ def texts_by_map(members: Mapping[str, bytes], field_map: FieldMap) -> list[Foun
     """The texts of all pages by what a map says is the text; None of a map that says nothing of it.
 
     Raises:
-        SourceError: it is not in the sample, or is no text, and no list of pages.
+        SourceError: it is not in the sample, or is neither a text nor a list of pages.
         RowError: what the map names cannot be read.
     """
     wanted = field_map.roles.get("text", ())

@@ -50,8 +50,8 @@ _BESIDES_TEXT: tuple[Role, ...] = ("image", "system", "tools", "metadata")
 Rest = Literal["keep", "drop"]
 _REST: tuple[Rest, ...] = get_args(Rest)
 _OWN_NAMES: Mapping[Role, str] = {"image": "images", "turns": "messages"}
-_ARRANGEMENTS: tuple[Arrangement, ...] = get_args(Arrangement)
 """What rows call a role, where that is another name."""
+_ARRANGEMENTS: tuple[Arrangement, ...] = get_args(Arrangement)
 _BYTES = ("bytes", "data", "base64", "b64_json")
 MapText = str | Sequence[str] | Mapping[str, object]
 
