@@ -115,7 +115,7 @@ def test_the_digest_follows_names_and_sizes_of_all_that_is_used(tmp_path: Path) 
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"absent: expected a folder of PDFs, .* found nothing there"):
+    with pytest.raises(ConfigError, match=r"absent: expected a folder of raw pages .* found nothing there"):
         list_files(tmp_path / "absent")
     touch(tmp_path, "a.pdf")
     with pytest.raises(ConfigError, match="found a file"):

@@ -300,7 +300,10 @@ CHAT = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A."}
             "the text has an image inside, 'x/a.jpg'",
         ),
         ({"texts": [{"user": "Q", "assistant": "A", "scan": "b.png"}]}, "texts[0]: field 'scan' holds 'b.png'"),
-        ({"texts": ["a", None], "image": "a.png"}, "found image, texts; call the field that holds the text 'text'"),
+        (
+            {"texts": ["a", None], "image": "a.png"},
+            "found image, texts; call the field that holds the text 'text', or say with a map which it is (text=FIELD)",
+        ),
         (
             {"text": "t", "url": "https://h/a.png", "b c": "d.png"},
             "field 'url' holds 'https://h/a.png', field 'b c' holds 'd.png', which looks like an image and is not "

@@ -24,7 +24,7 @@ Processes = Annotated[int | None, typer.Option("--workers", min=1, help="Process
 
 @takes_options(MakeShardsOptions)
 def make_shards_command(
-    raw: Annotated[Path, typer.Argument(help="Folder of PDFs, images with .txt files, and .jsonl rows.")],
+    raw: Annotated[Path, typer.Argument(help="Folder of PDFs, scans, rows, tables, tars, ...: docs/sources.md.")],
     out: Annotated[Path, typer.Argument(help="Folder for the shards and their index.")] = Path("shards"),
     *,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when anything was quarantined.")] = False,
@@ -60,7 +60,9 @@ def index_command(
     ] = False,
     key: Annotated[
         Literal["webdataset", "dotted"],
-        typer.Option(help="Where a key ends: at the first dot of a name, or at the last (report.v2.jpg)."),
+        typer.Option(
+            "--key", "--key-rule", help="Where a key ends: at the first dot of a name, or at the last (report.v2.jpg)."
+        ),
     ] = "webdataset",
     prefix_keys: Annotated[
         bool, typer.Option("--prefix-keys", help="Put the tar's name before each key, where tars have equal keys.")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wdstream.curation.numbers import NumberSummary
 from wdstream.curation.refused import LISTS, read_refused
-from wdstream.make_shards.finish import kind_of_reason
+from wdstream.make_shards.reasons import kind_of_reason
 from wdstream.shards.index_files import IndexFiles
 
 SOURCE = "source"

@@ -1,7 +1,6 @@
 """The end of make-shards: quarantine.jsonl, the index over all shards, the token column, and the report."""
 
 import os
-import re
 import shutil
 import time
 from collections import Counter
@@ -18,6 +17,7 @@ from wdstream.errors import ConfigError, ShardError
 from wdstream.make_shards.indexing import add_tokens
 from wdstream.make_shards.jobs import Quarantined
 from wdstream.make_shards.manifest import QUARANTINE
+from wdstream.make_shards.reasons import examples_of, kind_of_reason
 from wdstream.make_shards.record import ShardRecord, remove_readings
 from wdstream.make_shards.token_counts import TokenCounter
 from wdstream.plan.held_out import HoldOut
@@ -30,11 +30,6 @@ from wdstream.storage.json_lines import write_lines
 from wdstream.text.characters import printable, short_name
 from wdstream.text.maps.readings import RowReadings
 
-_REASON_END = re.compile(r"[:;(]")
-_SAMPLE = re.compile(r"\A(?:sample|row) '.*?':? ", re.DOTALL)
-_QUOTED = re.compile(r"'[^']*'")
-_LOST = re.compile(r"lost (twice|\d+ times), the last time alone: ")
-_NUMBER = re.compile(r"\d[\d.,%x]*")
 _MEGABYTE = 1e6
 _SHOWN_NAMES = 5
 _UNNAMED = (
@@ -129,6 +124,8 @@ class MakeShardsReport:
             for reason, count in self.reasons().items():
                 reasons.add_row(Text(short_name(reason)), f"{count:,}")
             console.print(reasons)
+            for line in examples_of(self.quarantined):
+                console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
         for line in self._lines():
             console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
@@ -207,16 +204,6 @@ class PagesMade:
     given_up: int
     made_again: tuple[str, ...]
     changed: tuple[str, ...]
-
-
-def kind_of_reason(reason: str) -> str:
-    """A reason without its numbers and details, to count by."""
-    lost, text = _LOST.match(reason), reason
-    if lost:
-        text = text[lost.end() :]
-    text = _SAMPLE.sub("", text, count=1)
-    kind = _REASON_END.split(_NUMBER.sub("N", _QUOTED.sub("...", text)))[0].strip()
-    return f"lost again when read alone: {kind}" if lost else kind
 
 
 def _listed(names: Sequence[str]) -> str:

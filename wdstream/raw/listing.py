@@ -243,8 +243,8 @@ def list_files(
         ConfigError: `raw` is not a folder that can be listed.
     """
     if not raw.is_dir():
-        actual = "a file" if raw.exists() else "nothing there"
-        raise ConfigError(f"{raw}: expected a folder of PDFs, images, JSONL files and tars, found {actual}")
+        actual = f"a file; give the folder that it is in, {raw.parent}" if raw.exists() else "nothing there"
+        raise ConfigError(f"{raw}: expected a folder of raw pages (docs/sources.md), found {actual}")
     if is_output_folder([path.name for path in raw.iterdir()]):
         raise ConfigError(
             f"{raw}: make-shards wrote this folder: its tars are shards already, and are used as they are"

@@ -249,8 +249,16 @@ def _refuse_named_images(meta: Mapping[str, object], *, is_own: bool) -> None:
 def _several_images(key: str, members: Mapping[str, bytes]) -> RowError:
     return RowError(
         f"sample {key!r}: a page has one image, a row numbers all of its own (0.jpg, 1.jpg, ... and a json that says "
-        f"where they are in the text); found {sorted(members)}"
+        f"where they are in the text), or a map says which is which (image=A+B); found {sorted(members)}"
+        f"{_key_rule(members)}"
     )
+
+
+def _key_rule(members: Mapping[str, bytes]) -> str:
+    """What helps where names of parts are those of several samples."""
+    ends = [name.rpartition(".")[2] for name in members]
+    repeated = len(set(ends)) < len(ends) and all("." in name for name in members)
+    return "; where keys have dots, choose the key rule `dotted`" if repeated else ""
 
 
 def _check_images(page: Page, extensions: Sequence[str]) -> None:

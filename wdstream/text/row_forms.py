@@ -314,7 +314,8 @@ def _forms(fields: Mapping[str, object], *, has_images: bool) -> tuple[list[str]
 def _no_form(fields: Mapping[str, object], texts: Sequence[str]) -> RowError:
     """For a row without a text, or with several `texts`."""
     found = ", ".join(texts or sorted(map(str, fields))) or "no fields"
-    more = "; more than one is a text" if texts else "; call the field that holds the text 'text'" if fields else ""
+    named = "; call the field that holds the text 'text', or say with a map which it is (text=FIELD)"
+    more = "; more than one is a text" if texts else named if fields else ""
     return RowError(
         f"expected text (with images), content, messages or conversations, one of them; found {found:.200}{more}",
         option=": say with --metadata-field which is metadata" if texts else "",
