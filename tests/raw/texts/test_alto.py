@@ -174,3 +174,10 @@ def test_what_tesseract_writes_is_its_own_text(name: str, suffix: str) -> None:
     assert [[line for line in page.text.split("\n") if line] for page in pages] == lines
     assert [len(page.boxes) for page in pages] == [len(page) for page in lines]
     assert all(0.2 < float(str(page.meta["text_confidence"])) <= 1 for page in pages)
+
+
+def test_lines_outside_of_every_block() -> None:
+    body = f"{line(word('one'))}{line(word('two'))}{block('a', line(word('three')))}"
+    assert read(alto(f"{body}<ComposedBlock>{line(word('four'))}</ComposedBlock>")).text == (
+        "one\ntwo\n\nthree\n\nfour"
+    )

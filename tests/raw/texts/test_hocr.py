@@ -93,3 +93,16 @@ def test_hyphens_after_words_alternatives_and_marks_that_begin_no_element() -> N
     lines = [word.format("admini") + "\u00ad", word.format(other), "a <5 «b» <?c d> <!e> </ f <a<<e <!-- g"]
     body = "".join(f"{LINE}{line}</span>" for line in lines)
     assert read(f"{PAGE}{body}</div>").text == "admini-\ngut\na <5 «b» <?c d> <!e> </ f <a<<e <!-- g"
+
+
+def test_paragraphs_and_tables_in_which_no_lines_are_marked_next_to_those_with_lines() -> None:
+    table = '<table class="ocr_table"><tr><td>a</td><td>b</td></tr></table>'
+    formula = f'{LINE}so <span class="ocr_math">x = 1</span> is</span>'
+    body = f'{PAGE}<p class="ocr_par">loose</p><p class="ocr_par">{LINE}one</span>{formula}</p>{table}</div>'
+    assert read(body).text == "loose\n\none\nso x = 1 is\n\na b"
+
+
+def test_elements_and_attributes_in_capitals() -> None:
+    assert read(f"<DIV CLASS='ocr_page'>{LINE.upper().replace('OCR_LINE', 'ocr_line')}one</SPAN></DIV>").text == "one"
+    capitals = "<HTML><BODY><DIV CLASS='ocr_page'><SPAN CLASS='ocr_line'>one</SPAN></DIV></BODY></HTML>"
+    assert read(capitals, head="", end="").text == "one"

@@ -15,6 +15,8 @@ def markdown(text: str) -> str:
         "# Title\n\n| a | b |\n|---|---|\n| 1 | $x^2$ |",
         "a [link](http://x.y/z.png) and *stress*\n\n<table><tr><td>1</td></tr></table>",
         "```\n![shown](as code)\n```",
+        "````\n```\n![a](b.png)\n```\n![c](d.png) <!-- shown -->\n````",
+        "Write `![alt](a.png)` and ``<!-- ` -->``, or \\![a](b.png)",
         "not an image: ! [a](b) and ![unclosed](",
         "---\n\na rule, no front matter",
     ],
@@ -31,6 +33,11 @@ def test_markdown_stays_as_it_is(text: str) -> None:
         '![alt](<a b.png> "title")',
         "![alt][ref]",
         "[![alt](a.png)](http://x.y)",
+        "![a figure [1] of](a.png)",
+        "![alt](my image.png)",
+        "![[a.png]]",
+        "<!-- image -->",
+        "<!-- formula-not-decoded -->",
         '<img src="a.png" alt="a > b">',
         f"![Image](data:image/png;base64,{'A' * 100_000})",
     ],
@@ -78,3 +85,40 @@ def test_html_is_what_its_body_has() -> None:
     assert page.text == "<h1>A &amp; B</h1><figure></figure>"
     assert page.meta == {"text_from": "html", "text_images": 1}
     assert [page.text for page in html_pages("<p>1</p><!-- page break --><p>2</p>")] == ["<p>1</p>", "<p>2</p>"]
+
+
+def test_comments_of_markdown_go() -> None:
+    (page,) = markdown_pages('<!-- PageHeader="A\nB" -->\n\none <!-- two --> three\n\n<!-- open')
+    assert (page.text, page.meta) == ("one  three\n\n<!-- open", {"text_from": "markdown"})
+
+
+@pytest.mark.parametrize(
+    "matter",
+    [
+        "---\ntags:\n- a\n- b\n---\n",
+        "---\n# made by\ntitle: x\n\nauthor: y\n...\n",
+        '+++\ntitle = "x"\n+++\n',
+        "---\r\na: b\r\n\r\nc: d\r\n---\r\n",
+    ],
+)
+def test_front_matter_of_other_forms(matter: str) -> None:
+    assert markdown(f"{matter}text") == "text"
+
+
+def test_what_is_a_break_of_a_page_of_html() -> None:
+    def texts(body: str) -> list[str]:
+        return [page.text for page in html_pages(f"<body>{body}</body>")]
+
+    assert texts('<p style="page-break-inside: avoid">a</p>') == ['<p style="page-break-inside: avoid">a</p>']
+    assert texts('<h1 style="page-break-after: avoid">a</h1>') == ['<h1 style="page-break-after: avoid">a</h1>']
+    assert texts("a<br clear=all style='page-break-before:always'>b") == ["a", "b"]
+    assert texts('a<div style="page-break-before: always">b</div>') == [
+        "a",
+        '<div style="page-break-before: always">b</div>',
+    ]
+
+
+def test_a_body_in_a_comment_or_a_script_is_none() -> None:
+    head = "<!-- <body>no</body> --><html><head><script>'<body>'</script></head>"
+    (page,) = html_pages(f"{head}<body class='a>b'><p>one</p></body></html>")
+    assert page.text == "<p>one</p>"

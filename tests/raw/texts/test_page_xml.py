@@ -133,3 +133,26 @@ def test_a_page_of_ground_truth() -> None:
     lines = page.text.split("\n")
     assert lines[0] == "phariſei hypocritæ, qui comeditis domos uiduarã ſub"
     assert "orationes ueſtræ nõ ſiunt Deo acceptæ, neq; ab eo ex⸗" in lines
+
+
+def test_a_region_whose_text_repeats_that_of_regions_inside_of_it() -> None:
+    inner = region("b", line("inner"))
+    assert read(region("a", inner, text("inner"))).text == "inner"
+    assert read(region("a", region("b"), text("own"))).text == "own"
+
+
+def test_lines_without_text_in_a_region_that_has_it() -> None:
+    found = read(region("a", line("one"), "<TextLine/>", text("one\ntwo")))
+    assert (found.text, found.boxes) == ("one\ntwo", ())
+    assert read(region("a", line("one"), line("two"), text("one\nand more than two"))).text == "one\ntwo"
+
+
+def test_a_text_that_is_empty_gives_way_to_the_next() -> None:
+    texts = text("", 'index="0"') + text("one", 'index="1"')
+    assert read(region("a", f"<TextLine>{texts}</TextLine>")).text == "one"
+
+
+def test_cells_by_their_roles() -> None:
+    role = '<Roles><TableCellRole rowIndex="0" columnIndex="{}"/></Roles>'
+    cells = [region(name, role.format(column), line(name)) for name, column in (("b", 1), ("a", 0))]
+    assert read(f"<TableRegion>{''.join(cells)}</TableRegion>").text == "a\n\nb"

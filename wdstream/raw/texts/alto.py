@@ -11,6 +11,7 @@ Of several ReadingOrders the first that names something of the page counts; word
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from wdstream.raw.texts.page_text import FoundText, LineBox, TextLine
@@ -75,17 +76,25 @@ def _read_page(
 
 
 def _blocks_of(space: "Element", around: tuple[str, ...]) -> Iterator[_Block]:
-    """The text blocks in a space of a page or a composed block, in document order."""
-    for child in children(space, "TextBlock", "ComposedBlock"):
-        ids = (*around, child.get("ID", ""))
-        if name_of(child) == "TextBlock":
-            lines = [*children(child, "TextLine")]
-            yield _Block(element=child, ids=ids, next_id=child.get("IDNEXT"), lines=lines)
+    """The text blocks in a space of a page or a composed block, in document order; so are lines without one."""
+    for kind, members in groupby(children(space, "TextBlock", "ComposedBlock", "TextLine"), key=name_of):
+        if kind == "TextLine":
+            yield _Block(element=space, ids=around, next_id=None, lines=[*members])
             continue
-        inner = [*_blocks_of(child, ids)]
-        if inner:
-            inner[-1].next_id = inner[-1].next_id or child.get("IDNEXT")
-        yield from inner
+        for child in members:
+            yield from _blocks_in(child, around)
+
+
+def _blocks_in(child: "Element", around: tuple[str, ...]) -> Iterator[_Block]:
+    """A text block, or those in a composed block."""
+    ids = (*around, child.get("ID", ""))
+    if name_of(child) == "TextBlock":
+        yield _Block(element=child, ids=ids, next_id=child.get("IDNEXT"), lines=[*children(child, "TextLine")])
+        return
+    inner = [*_blocks_of(child, ids)]
+    if inner:
+        inner[-1].next_id = inner[-1].next_id or child.get("IDNEXT")
+    yield from inner
 
 
 def _in_linked_order(blocks: list[_Block]) -> list[_Block]:

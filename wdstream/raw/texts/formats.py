@@ -13,7 +13,7 @@ from wdstream.raw.texts.alto import read_alto
 from wdstream.raw.texts.hocr import is_hocr, read_hocr
 from wdstream.raw.texts.page_text import FoundText
 from wdstream.raw.texts.page_xml import read_page_xml
-from wdstream.raw.texts.tree import parse_html, parse_xml
+from wdstream.raw.texts.tree import name_of, parse_html, parse_xml
 from wdstream.text.characters import short_name
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def read_markup(data: bytes, *, join_hyphens: bool = False) -> list[FoundText]:
 def _hocr_root(data: bytes) -> "Element":
     """The tree of an hOCR file: as XML, which it mostly is, else as HTML."""
     try:
-        return parse_xml(data)
+        root = parse_xml(data)
     except SourceError:
         return parse_html(data)
+    return root if name_of(root).islower() else parse_html(data)  # where case does not count

@@ -1,7 +1,7 @@
 """hOCR, as programs write it: HTML whose classes say what is a page, a paragraph, a line and a word.
 
-Lines and paragraphs (`ocr_par`, else `ocr_carea`) come in document order. A line is what its class says, or the whole
-paragraph where a file marks no lines. Words are set apart by a space, whatever is between their elements.
+Lines and paragraphs (`ocr_par`, else `ocr_carea`) come in document order. A line is what its class says, or all of a
+paragraph, an area or a table in which no lines are marked. Words are set apart by a space, whatever is between their elements.
 """
 
 import re
@@ -17,12 +17,15 @@ from wdstream.raw.texts.words import hyphen_shown, join_words
 if TYPE_CHECKING:
     from wdstream.raw.texts.tree import Element
 
-_MARK = re.compile(rb"""class\s*=\s*["']?[^"'<>]{0,200}\bocrx?_(?:page|line|word|par|carea)\b""")
+_MARK = re.compile(rb"""class\s*=\s*["']?[^"'<>]{0,200}\bocrx?_(?:page|line|word|par|carea)\b""", re.IGNORECASE)
 _LINES = {"ocr_line", "ocrx_line", "ocr_header", "ocr_footer", "ocr_caption", "ocr_textfloat", "ocr_pageno"}
 _PARAGRAPHS = {"ocr_par", "ocrx_block"}
 _AREAS = {"ocr_carea", "ocr_column"}
+_OTHERS = {"ocr_table", "ocr_float", "ocr_display", "ocr_blockquote", "ocr_math", "ocr_chem"}
+_UNITS = _LINES | _PARAGRAPHS | _AREAS | _OTHERS
 _WORDS = {"ocrx_word", "ocr_word", "ocr_xword"}
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+_APART = {"br", "td", "th", "tr", "li", "p", "div"}
 _NOT_SHOWN = {"script", "style", "head", "title"}
 
 
@@ -39,7 +42,7 @@ def read_hocr(root: "Element") -> list[FoundText]:
 
 def _read_page(page: "Element") -> FoundText:
     kept = [*_elements(page)]  # lxml keeps them, and so their identity, while we do
-    lines = [*_innermost(page, _LINES)] or [*_innermost(page, _PARAGRAPHS)] or [*_innermost(page, _AREAS)] or [page]
+    lines = [*_innermost(page)] or [page]
     origin = _box(page)
     blocks = [[_read_line(line, origin) for line in block] for _, block in groupby(lines, key=_block_of)]
     confidences = [value for word in kept if (value := _confidence(word)) is not None]
@@ -63,11 +66,16 @@ def _classes(element: "Element") -> set[str]:
     return {*element.get("class", "").split()}
 
 
-def _innermost(page: "Element", names: set[str]) -> "Iterator[Element]":
-    """The elements of these classes that have none of them inside: a header may be a line, or hold lines."""
-    found = [element for element in _elements(page) if element is not page and _classes(element) & names]
-    outer = {id(around) for element in found for around in element.iterancestors()}
-    return (element for element in found if id(element) not in outer)
+def _innermost(page: "Element") -> "Iterator[Element]":
+    """The elements with lines or more that have none of them inside: a header may be a line, or hold lines.
+
+    Inside of a line only lines count, so that a formula does not take its line's place.
+    """
+    found = [element for element in _elements(page) if element is not page and _classes(element) & _UNITS]
+    lines = {id(element) for element in found if _classes(element) & _LINES}
+    units = [unit for unit in found if id(unit) in lines or not any(id(around) in lines for around in unit.iterancestors())]
+    outer = {id(around) for unit in units for around in unit.iterancestors()}
+    return (unit for unit in units if id(unit) not in outer)
 
 
 def _block_of(line: "Element") -> int:
@@ -92,7 +100,7 @@ def _texts(element: "Element") -> Iterable[str]:
         return
     if element.tag.lower() == "del" and "alt" in _classes(element):  # what a word may be instead
         return
-    space = " " if element.tag.lower() == "br" or _classes(element) & _WORDS else ""
+    space = " " if element.tag.lower() in _APART or _classes(element) & _WORDS else ""
     yield space
     yield element.text or ""
     for child in element:

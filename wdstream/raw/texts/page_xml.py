@@ -3,8 +3,9 @@
 Regions come in the order of ReadingOrder: ordered groups by their indexes, unordered ones and what no group names as
 they are written; without one, by `readingOrder {index:n;}` of `custom`, as Transkribus writes it. A region is a
 paragraph. Its lines are in the order of `index` or `custom` if all have it, else as they are written; cells of a table
-by row and column. The text of a line is its TextEquiv of the lowest index, Unicode before PlainText; without one, that
-of its words. A region without text in its lines gives its own.
+by row and column. The text of a line is its TextEquiv of the lowest index that has any, Unicode before PlainText;
+without one, that of its words. A region gives its own text where neither its lines nor regions inside of it have any, or
+where it says more than its lines, of which some have none.
 """
 
 import re
@@ -101,7 +102,10 @@ def _in_order(elements: "Sequence[Element]") -> "Sequence[Element]":
 
 
 def _cell(element: "Element") -> tuple[float, ...] | None:
-    row, column = number(element.get("row")), number(element.get("col"))
+    """Row and column of a cell, which since 2019 are those of its role."""
+    role = next((role for roles in children(element, "Roles") for role in children(roles, "TableCellRole")), None)
+    names = ("row", "col") if role is None else ("rowIndex", "columnIndex")
+    row, column = (number((element if role is None else role).get(name)) for name in names)
     return None if row is None or column is None else (row, column)
 
 
@@ -116,12 +120,27 @@ def _custom_index(element: "Element") -> tuple[float, ...] | None:
 
 
 def _lines_of(region: "Element", confidences: list[float]) -> list[TextLine]:
-    """The lines of a region that have text, or else the region's own text, without places."""
+    """The lines of a region, or its own text, without places, where that says more than they do."""
     lines = _in_order([*children(region, "TextLine")])
-    read = [TextLine(text=_text_of_line(line, confidences), box=_box(line)) for line in lines]
-    if any(line.text.strip() for line in read):
-        return read
-    return [TextLine(text=hyphen_shown(line)) for line in _own_text(region, confidences).splitlines()]
+    of_lines: list[float] = []
+    read = [TextLine(text=_text_of_line(line, of_lines), box=_box(line)) for line in lines]
+    of_region: list[float] = []
+    own = [TextLine(text=hyphen_shown(line)) for line in _own_text(region, of_region).splitlines()]
+    if _has_text_inside(region) or (read and all(line.text.strip() for line in read)):
+        own = []
+    is_own = _num_characters(own) > _num_characters(read)
+    confidences += of_region if is_own else of_lines
+    return own if is_own else read
+
+
+def _has_text_inside(region: "Element") -> bool:
+    """Whether regions inside of one have texts, of which its own is the sum."""
+    inner = (child for child in region.iterdescendants() if _is_region(child))
+    return any(text.text and text.text.strip() for child in inner for text in child.iterdescendants("Unicode"))
+
+
+def _num_characters(lines: "Sequence[TextLine]") -> int:
+    return sum(len("".join(line.text.split())) for line in lines)
 
 
 def _text_of_line(line: "Element", confidences: list[float]) -> str:
@@ -140,13 +159,14 @@ def _text_of_glyphs(word: "Element", confidences: list[float]) -> str:
 
 
 def _own_text(element: "Element", confidences: list[float]) -> str:
-    """The text of an element itself: its TextEquiv of the lowest index, or the first one."""
+    """The text of an element itself: its TextEquiv of the lowest index that has text, or the first one."""
     for equivalent in sorted(children(element, "TextEquiv"), key=_index):
-        forms = {name_of(form): form.text or "" for form in children(equivalent, "Unicode", "PlainText")}
+        forms = {name_of(form): "".join(form.itertext()) for form in children(equivalent, "Unicode", "PlainText")}
         text = forms.get("Unicode") or forms.get("PlainText") or ""
-        confidence = share(equivalent.get("conf"))
-        confidences += [confidence] if confidence is not None and text else []
-        return text
+        if text.strip():
+            confidence = share(equivalent.get("conf"))
+            confidences += [confidence] if confidence is not None else []
+            return text
     return ""
 
 

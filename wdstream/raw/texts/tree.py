@@ -21,6 +21,7 @@ _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codec
 _DECLARED = re.compile(
     rb"""(?:<\?xml[^>]{0,100}?encoding|charset)\s*=\s*["']?\s*([A-Za-z0-9_.:-]{1,40})""", re.IGNORECASE
 )
+_WIDE = {b"utf-16", b"utf-16le", b"utf-16be", b"ucs-2", b"unicode"}
 _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _CLOSED_AT_ONCE = re.compile(r"<(div|span|p|a|em|strong)\b([^<>]*)/>", re.IGNORECASE)
 """Elements of XHTML without content, which parsers of HTML take for the beginning of one."""
@@ -32,6 +33,8 @@ _ELEMENTS = (
 _NO_ELEMENT = re.compile(rf"<(?!/?(?:{_ELEMENTS})[\s/>]|!--|!DOCTYPE\b|!\[CDATA\[)", re.IGNORECASE)
 _COMMENT = re.compile("<!--")
 _ENTITIES = "it declares entities of its own, which are not read; write their text out"
+_ENTITY = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos);|#)[^\s;&<>\"'=]{1,200};")
+_NO_MARKUP = re.compile(rb"<!--.*?-->|<!\[CDATA\[.*?\]\]>|<\?.*?\?>", re.DOTALL)
 _HEAD_BYTES = 2048
 _LIMITS = re.compile(r"Excessive depth|limit exceeded|huge|too long|too big|amplification|Memory", re.IGNORECASE)
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?")
@@ -58,8 +61,16 @@ def parse_xml(data: bytes) -> "Element":
     from lxml import etree
 
     _refuse_entities(data)
+    if data.lstrip().startswith(b"<?xml"):  # which only the first byte of a file may begin
+        data = data.lstrip()
     parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True, remove_pis=True
+        encoding="utf-8" if _says_wide(data) else None,
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
     )
     try:
         root = etree.fromstring(data, parser)
@@ -68,10 +79,22 @@ def parse_xml(data: bytes) -> "Element":
     dtd = root.getroottree().docinfo.internalDTD
     if dtd is not None and any(True for _ in dtd.iterentities()):
         raise SourceError(_ENTITIES)
-    if next(root.iter(etree.Entity), None) is not None:
+    if root.getroottree().docinfo.doctype and _uses_entities(data):
         raise SourceError("XML uses entities that it does not declare, such as &nbsp;; write their text out")
     _shorten_names(root)
     return root
+
+
+def _uses_entities(data: bytes) -> bool:
+    """Whether XML uses other entities than its own five. A DTD could declare them, so the parser takes them for nothing
+    where they are in an attribute."""
+    return _ENTITY.search(_NO_MARKUP.sub(b"", data.replace(b"\0", b""))) is not None  # of UTF-16, too
+
+
+def _says_wide(data: bytes) -> bool:
+    """Whether a file says in ASCII that it is UTF-16, as .NET programs write what they then store as UTF-8."""
+    declared = _DECLARED.match(data)
+    return declared is not None and declared[1].lower() in _WIDE
 
 
 def _reason(error: Exception) -> str:
@@ -138,7 +161,7 @@ def decode_text(data: bytes) -> str:
     encoding = next((name for bom, name in _BOMS if data.startswith(bom)), None)
     if encoding is None:
         declared = _DECLARED.search(data[:_HEAD_BYTES])
-        encoding = declared[1].decode("ascii") if declared else "utf-8"
+        encoding = declared[1].decode("ascii") if declared and declared[1].lower() not in _WIDE else "utf-8"
     try:
         if codecs.lookup(encoding)._is_text_encoding:
             return data.decode(encoding)
