@@ -73,7 +73,9 @@ def _innermost(page: "Element") -> "Iterator[Element]":
     """
     found = [element for element in _elements(page) if element is not page and _classes(element) & _UNITS]
     lines = {id(element) for element in found if _classes(element) & _LINES}
-    units = [unit for unit in found if id(unit) in lines or not any(id(around) in lines for around in unit.iterancestors())]
+    units = [
+        unit for unit in found if id(unit) in lines or not any(id(around) in lines for around in unit.iterancestors())
+    ]
     outer = {id(around) for unit in units for around in unit.iterancestors()}
     return (unit for unit in units if id(unit) not in outer)
 

@@ -42,13 +42,13 @@ _TAG = r"<img\b(?:[^<>\"']|\"[^\"]*\"|'[^']*')*>"
 _LEFT_OUT = r"<!--\s*(?:image|formula-not-decoded|missing-text)\s*-->"
 _IMAGES = rf"\[[ \t]*(?:{_PICTURE})[ \t]*\]{_LINK}|{_PICTURE}|{_TAG}|{_LEFT_OUT}"
 _HTML_IMAGE = re.compile(rf"(?P<image>{_TAG})|(?P<kept>(?!))", re.IGNORECASE)
-_MARKDOWN_IMAGE = re.compile(rf"(?P<kept>{_CODE})|(?P<image>{_IMAGES})|<!--(?:(?!<!--)[\s\S]){{0,20000}}?-->", re.IGNORECASE | re.MULTILINE)
+_MARKDOWN_IMAGE = re.compile(
+    rf"(?P<kept>{_CODE})|(?P<image>{_IMAGES})|<!--(?:(?!<!--)[\s\S]){{0,20000}}?-->", re.IGNORECASE | re.MULTILINE
+)
 _EMPTY_LINES = re.compile(r"\n[ \t]*\n(?:[ \t]*\n)+")
 _BODY = re.compile(r"<body\b(?:[^<>\"']|\"[^\"]*\"|'[^']*')*>(.*?)(?:</body\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 _HEAD = re.compile(r"<!doctype[^>]*>|<head\b.*?(?:</head\s*>|\Z)", re.IGNORECASE | re.DOTALL)
-_NOT_SHOWN = re.compile(
-    r"<!--.*?(?:-->|\Z)|<(script|style|template)\b.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL
-)
+_NOT_SHOWN = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style|template)\b.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 
 
 def split_pages(text: str) -> list[str]:
