@@ -1,7 +1,8 @@
 """hOCR, as programs write it: HTML whose classes say what is a page, a paragraph, a line and a word.
 
 Lines and paragraphs (`ocr_par`, else `ocr_carea`) come in document order. A line is what its class says, or all of a
-paragraph, an area or a table in which no lines are marked. Words are set apart by a space, whatever is between their elements.
+paragraph, an area or a table in which no lines are marked. Words are set apart by a space, whatever is between their
+elements.
 """
 
 import re

@@ -4,8 +4,8 @@ Regions come in the order of ReadingOrder: ordered groups by their indexes, unor
 they are written; without one, by `readingOrder {index:n;}` of `custom`, as Transkribus writes it. A region is a
 paragraph. Its lines are in the order of `index` or `custom` if all have it, else as they are written; cells of a table
 by row and column. The text of a line is its TextEquiv of the lowest index that has any, Unicode before PlainText;
-without one, that of its words. A region gives its own text where neither its lines nor regions inside of it have any, or
-where it says more than its lines, of which some have none.
+without one, that of its words. A region gives its own text where neither its lines nor regions inside of it have any,
+or where it says more than its lines, of which some have none.
 """
 
 import re
