@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 FAULTS = ("500", "503", "429", "reset", "half", "half without length", "flipped", "other range", "slow", "200 for 206")
 
@@ -21,6 +22,10 @@ class FaultyServer(ThreadingHTTPServer):
         failed: how often each fault was sent.
         asked: GET requests.
         bytes_sent: of all bodies.
+        etags: taken in turn, as of servers that share an address.
+        date: of all files; none is sent when empty.
+        in_chunks: send whole files in chunks, without their length.
+        authorization: what a request has to have in its header of that name; empty for nothing.
     """
 
     daemon_threads = True
@@ -34,6 +39,10 @@ class FaultyServer(ThreadingHTTPServer):
         self.failed: Counter[str] = Counter()
         self.asked = 0
         self.bytes_sent = 0
+        self.etags: Sequence[str] = ()
+        self.date = ""
+        self.in_chunks = False
+        self.authorization = ""
         self.lock = threading.Lock()
         self._random = random.Random(seed)
 
@@ -82,9 +91,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(fault, with_body=True)
 
     def _answer(self, fault: str, *, with_body: bool) -> None:
-        path = self.server.root / self.path.lstrip("/")
+        path = self.server.root / unquote(self.path).lstrip("/")
         if not path.is_file():
             self.send_error(404)
+            return
+        if self.server.authorization not in ("", self.headers.get("Authorization")):
+            self.send_error(401)
             return
         size = path.stat().st_size
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
@@ -93,20 +105,45 @@ class _Handler(BaseHTTPRequestHandler):
             first, stop = max(0, first - 7), max(0, stop - 7)
         if fault == "200 for 206":
             wanted, first, stop = None, 0, size
+        if wanted and first >= size:
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{size}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         with path.open("rb") as file:
             file.seek(first)
             body = file.read(max(0, min(stop, size) - first)) if with_body else b""
         self.send_response(206 if wanted else 200)
-        if fault == "half without length":
+        in_chunks = self.server.in_chunks and not wanted
+        if in_chunks:
+            self.send_header("Transfer-Encoding", "chunked")
+        elif fault == "half without length":
             self.close_connection = True
         else:
             self.send_header("Content-Length", str(max(0, min(stop, size) - first)))
         if wanted:
             self.send_header("Content-Range", f"bytes {first}-{min(stop, size) - 1}/{size}")
         self.send_header("Accept-Ranges", "bytes")
-        self.send_header("ETag", f'"{size}"')
+        etags = self.server.etags or (f'"{size}"',)
+        self.send_header("ETag", etags[self.server.asked % len(etags)])
+        if self.server.date:
+            self.send_header("Last-Modified", self.server.date)
         self.end_headers()
-        self._send(body, fault)
+        if in_chunks:
+            self._send_chunks(body, fault)
+        else:
+            self._send(body, fault)
+
+    def _send_chunks(self, body: bytes, fault: str) -> None:
+        """In chunks; with a fault, all but the one that says that it is the last."""
+        for start in range(0, len(body), 1 << 14):
+            part = body[start : start + (1 << 14)]
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+        if fault:
+            self.close_connection = True
+        else:
+            self.wfile.write(b"0\r\n\r\n")
 
     def _send(self, body: bytes, fault: str) -> None:
         if fault.startswith("half"):

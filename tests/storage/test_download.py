@@ -7,6 +7,7 @@ import pytest
 
 from tests.helpers.faulty_server import FAULTS, failing
 from wdstream.errors import ShardError
+from wdstream.nodes.tar_urls import open_url
 from wdstream.storage.download import Download
 
 BODY = random.Random(0).randbytes(300_000)
@@ -49,6 +50,52 @@ def test_a_file_that_changed_is_not_continued(tmp_path: Path) -> None:
         file.seek(100_000)
         with pytest.raises(ShardError, match=r"x\.tar: changed while it was read .at byte 100,000."):
             file.read(1)
+
+
+def test_servers_that_share_an_address_have_etags_of_their_own(tmp_path: Path) -> None:
+    """An equal date and size are enough; without a date, another ETag is another file, but `W/` makes no difference."""
+    (tmp_path / "x.tar").write_bytes(BODY)
+    for etags, date, is_one in (
+        (['"a"', '"b"'], "Mon, 01 Jan 2024 00:00:00 GMT", True),
+        (['W/"a"', '"a"'], "", True),
+        (['"a"', '"b"'], "", False),
+    ):
+        with failing(tmp_path, rate=0) as server:
+            server.etags, server.date = etags, date
+            with Download(f"{server.url}/x.tar", first_wait_s=0.001) as file:
+                file.read(1000)
+                file.seek(100_000)
+                if is_one:
+                    assert file.read() == BODY[100_000:]
+                else:
+                    with pytest.raises(ShardError, match="changed while it was read"):
+                        file.read()
+
+
+def test_chunks_that_break_off_at_the_end(tmp_path: Path) -> None:
+    """A file whose size nobody said: the server says afterwards that no byte is missing."""
+    (tmp_path / "x.tar").write_bytes(BODY)
+    with failing(tmp_path, rate=1, faults=("half",)) as server:
+        server.in_chunks = True
+        with Download(f"{server.url}/x.tar", first_wait_s=0.001) as file:
+            assert file.read() == BODY
+        assert server.failed["half"] == 2
+
+
+def test_a_password_is_sent_and_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "ein Übungs.tar").write_bytes(BODY)
+    with failing(tmp_path, rate=0) as server:
+        server.authorization = "Basic bWU6czNjOnJldA=="  # me:s3c:ret
+        where = server.url.removeprefix("http://")
+        with Download(f"http://me:s3c%3Aret@{where}/ein Übungs.tar") as file:
+            assert file.read() == BODY
+        for given, told in (
+            (f"http://me:wrong@{where}/ein Übungs.tar", r"http://me:\*\*\*@.*/ein Übungs\.tar: .* 401: Unauthorized"),
+            ("http://:wrong:@[/x.tar", "cannot be opened"),
+        ):
+            with pytest.raises(ShardError, match=told) as raised:
+                open_url(given)
+            assert "wrong" not in str(raised.value)
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from wdstream.raw.tars.samples import RawSample, read_samples
 from wdstream.shards.layout import KEY_RULES, KeyRule
 from wdstream.shards.parts import HalvesSeen
 from wdstream.shards.tar_header import refuse_rest
+from wdstream.storage.addresses import shown_url
 from wdstream.storage.forward import ForwardReads, unpacked
 
 _log = logging.getLogger("wdstream")
@@ -96,11 +97,11 @@ class ReadTars(Stage[RawSample]):
 
     def _open(self, url: str) -> Iterator[RawSample]:
         self._stream = self._open_stream(url)
-        stream, is_plain = unpacked(self._stream, url)
+        stream, is_plain = unpacked(self._stream, shown_url(url))
         if self._offset and is_plain:
             stream.seek(self._offset)
-            return self._read_whole(ForwardReads(stream, url, self._offset), url)
-        return islice(self._read_whole(ForwardReads(stream, url), url), self._sample, None)
+            return self._read_whole(ForwardReads(stream, shown_url(url), self._offset), url)
+        return islice(self._read_whole(ForwardReads(stream, shown_url(url)), url), self._sample, None)
 
     def _read_whole(self, reads: ForwardReads, url: str) -> Iterator[RawSample]:
         """The samples of a tar, which is read to its last byte.
@@ -118,7 +119,7 @@ class ReadTars(Stage[RawSample]):
                 return
             if halves.add(sample.key, sample.members):
                 raise ShardError(
-                    f"{url}: the image and the text of {sample.key!r} are apart, and neither would be trained on with "
+                    f"{shown_url(url)}: the image and the text of {sample.key!r} are apart, and neither would be trained on with "
                     "the other: the members of a sample have one name and are neighbours; sort the tar by name"
                 )
             end = sample.end
@@ -131,7 +132,7 @@ class ReadTars(Stage[RawSample]):
             _log.warning(
                 "%s: %s samples have a key that came before in this tar, %r and others; all are given. `wdstream index "
                 "--skip-bad` keeps the first of each",
-                *(url, f"{len(halves.repeated):,}", halves.repeated[0]),
+                *(shown_url(url), f"{len(halves.repeated):,}", halves.repeated[0]),
             )
 
 
@@ -140,7 +141,7 @@ def _until_damage(reads: ForwardReads, url: str, keys: KeyRule) -> Iterator[RawS
     try:
         yield from read_samples(reads, url, keys)
         for rest in reads.rest():
-            refuse_rest(rest, url)
+            refuse_rest(rest, shown_url(url))
     except (StorageFailureError, AbsentFileError, ForbiddenFileError):
         raise
     except ShardError as error:

@@ -1,5 +1,6 @@
 """Where tars are: folders, braces, addresses and commands written out, and each opened as a stream."""
 
+import http.client
 import io
 import logging
 import subprocess
@@ -12,8 +13,10 @@ from urllib.parse import urlsplit
 from braceexpand import braceexpand
 
 from wdstream.errors import ShardError, StorageFailureError
+from wdstream.storage.addresses import shown_url
 from wdstream.storage.compression import COMPRESSED_SUFFIXES, STREAMED_SUFFIXES
 from wdstream.storage.download import Download
+from wdstream.storage.http_answers import RangeError
 from wdstream.storage.remote import open_remote
 
 OpenStream = Callable[[str], BinaryIO]
@@ -36,10 +39,11 @@ def open_url(url: str) -> BinaryIO:
         if is_store(url):
             return open_remote(url)
         return Path(url).open("rb")
-    except OSError as error:
+    except (OSError, ValueError, http.client.HTTPException, RangeError) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
-        raise ShardError(f"{url}: cannot be opened ({error}); check the address, or leave it out") from error
+        told = str(error) or type(error).__name__
+        raise ShardError(f"{shown_url(url)}: cannot be opened ({told}); check the address, or leave it out") from error
 
 
 class CommandOutput(io.RawIOBase):

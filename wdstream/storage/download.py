@@ -1,7 +1,7 @@
 """A file of a web server as a stream, front to back: what breaks off is continued where it stopped.
 
 It continues by a range where the server has them, else by asking for the file again and passing over what was read. A
-file that changed in between is an error: its name is its ETag, or else its date and size.
+file that changed in between is an error.
 """
 
 import http.client
@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from typing import cast
 
 from wdstream.errors import StorageFailureError
-from wdstream.storage.http_answers import SILENCE_S, NoRangesError, RangeError, check_head
+from wdstream.storage.addresses import request_for, shown_url
+from wdstream.storage.http_answers import SILENCE_S, FileVersion, NoRangesError, RangeError, check_head
 from wdstream.storage.tries import FIRST_WAIT_S, retrying
 
 _CHUNK = 1 << 20
+_NO_SUCH_RANGE = 416
 _PASSING = (408, 425, 429)
 """Answers below 500 that may pass."""
 
@@ -36,7 +38,7 @@ class Download(io.RawIOBase):
         self._retrying = retrying(_may_pass, first_wait_s=first_wait_s)
         self._position = 0
         self._answer: http.client.HTTPResponse | None = None
-        self._name = ""
+        self._version: FileVersion | None = None
         self._size: int | None = None
         self._has_ranges = False
         self._retrying(self._connect)
@@ -88,7 +90,7 @@ class Download(io.RawIOBase):
             data = self._retrying(self._try, most)
         except (OSError, http.client.HTTPException, RangeError) as error:
             raise StorageFailureError(
-                f"{self._url}: broke off at byte {self._position:,}, and cannot be continued "
+                f"{shown_url(self._url)}: broke off at byte {self._position:,}, and cannot be continued "
                 f"({type(error).__name__}: {error}); start again later, the run continues from its last checkpoint"
             ) from error
         self._position += len(data)
@@ -99,18 +101,30 @@ class Download(io.RawIOBase):
             if self._answer is None:
                 self._connect()
             assert self._answer is not None
-            data = self._answer.read(most)
+            data = self._received(self._answer, most)
             if not data and (self._answer.length or self._size is not None):  # asked for only before the end
                 raise http.client.IncompleteRead(b"")
-        except (OSError, http.client.HTTPException, RangeError):
+        except (OSError, http.client.HTTPException, RangeError) as error:
             self._disconnect()
-            raise
+            if self._size is not None or not _is_end(error, self._position):
+                raise
+            self._size, data = self._position, b""
         return data
+
+    def _received(self, answer: http.client.HTTPResponse, most: int) -> bytes:
+        """What an answer still has, up to where its chunks break off."""
+        try:
+            return answer.read(most)
+        except http.client.IncompleteRead as error:
+            if not error.partial:
+                raise
+            self._disconnect()
+            return error.partial
 
     def _connect(self) -> None:
         """Ask for the file from the byte that is read next."""
         wanted = f"bytes={self._position}-" if self._position else ""
-        request = urllib.request.Request(self._url, headers={"Range": wanted} if wanted else {})
+        request = request_for(self._url, {"Range": wanted} if wanted else {})
         answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=SILENCE_S)
         try:
             self._check(answer, wanted)
@@ -122,16 +136,17 @@ class Download(io.RawIOBase):
     def _check(self, answer: http.client.HTTPResponse, wanted: str) -> None:
         """Compare the file with the one that was begun, and go to the byte that is read next."""
         headers = answer.headers
-        name = headers.get("ETag") or f"{headers.get('Last-Modified', '')} {_size_of(answer)}"
-        if not self._name:
-            self._name, self._size = name, _size_of(answer)
+        version = FileVersion(headers.get("ETag", ""), headers.get("Last-Modified", ""), _size_of(answer))
+        if self._version is None:
+            self._version, self._size = version, version.size
             if self._size is None and not answer.chunked:  # its end is where the connection ends, for whatever reason
                 self._size = self._asked_size()
             self._has_ranges = headers.get("Accept-Ranges", "").lower() == "bytes"
-        elif name != self._name:
+        elif not self._version.may_be(version):
             raise StorageFailureError(
-                f"{self._url}: changed while it was read (at byte {self._position:,}); copy it first"
+                f"{shown_url(self._url)}: changed while it was read (at byte {self._position:,}); copy it first"
             )
+        self._size = version.size if self._size is None else self._size
         try:
             check_head(wanted, answer.status, cast(Mapping[str, str], headers))
         except NoRangesError:
@@ -140,7 +155,7 @@ class Download(io.RawIOBase):
     def _asked_size(self) -> int | None:
         """Bytes of the file as the server says without sending it."""
         try:
-            with urllib.request.urlopen(urllib.request.Request(self._url, method="HEAD"), timeout=SILENCE_S) as answer:
+            with urllib.request.urlopen(request_for(self._url, {}, method="HEAD"), timeout=SILENCE_S) as answer:
                 return _size_of(answer)
         except urllib.error.HTTPError as error:
             if _may_pass(error):
@@ -162,6 +177,13 @@ def _size_of(answer: http.client.HTTPResponse) -> int | None:
     return int(total) if total.isdecimal() else None
 
 
+def _is_end(error: Exception, position: int) -> bool:
+    """Whether a server says that a file of unknown size has no byte at `position`, but all before it."""
+    if not (isinstance(error, urllib.error.HTTPError) and error.code == _NO_SUCH_RANGE):
+        return False
+    return bool(error.headers.get("Content-Range", "").strip() == f"bytes */{position}")
+
+
 def _pass_over(answer: http.client.HTTPResponse, count: int) -> None:
     while count:
         data = answer.read(min(count, _CHUNK))
@@ -175,6 +197,6 @@ def _may_pass(error: BaseException) -> bool:
     if isinstance(error, urllib.error.HTTPError):
         error.close()
         return error.code >= 500 or error.code in _PASSING
-    if isinstance(error, FileNotFoundError | PermissionError):
+    if isinstance(error, FileNotFoundError | PermissionError | http.client.InvalidURL):
         return False
     return isinstance(error, OSError | http.client.HTTPException | RangeError)

@@ -7,7 +7,7 @@ for, or a part of it. The head of the answer or its length shows each of them; t
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from wdstream.errors import needs_extra
 
@@ -35,6 +35,27 @@ class NoRangesError(RangeError):
         self.is_final = is_final
 
 
+class FileVersion(NamedTuple):
+    """Which file an answer is of, as far as the server says: its ETag, its date, its bytes; empty what it does not say.
+
+    Servers that share an address often make ETags of their own for one file, whose date is the same on all of them.
+    """
+
+    etag: str
+    date: str
+    size: int | None
+
+    def may_be(self, other: "FileVersion") -> bool:
+        """Whether both may be of one file: what both answers say is compared, and an equal date counts more than ETags."""
+        if None not in (self.size, other.size) and self.size != other.size:
+            return False
+        if self.date and self.date == other.date:
+            return True
+        if self.etag and other.etag:
+            return self.etag.removeprefix("W/") == other.etag.removeprefix("W/")
+        return not (self.date and other.date)
+
+
 def sent_range(headers: Mapping[str, str]) -> tuple[int, int] | None:
     """First byte, and number of bytes, that an answer says it has; None where it does not say so."""
     found = _SENT.fullmatch(headers.get("Content-Range", "").strip())
@@ -52,7 +73,8 @@ def check_head(wanted: str, status: int, headers: Mapping[str, str]) -> None:
         return
     first, last = int(asked[1]), int(asked[2]) if asked[2] else None
     if status == 200:
-        length = int(headers.get("Content-Length", -1))
+        told = headers.get("Content-Length", "")
+        length = int(told) if told.isdecimal() else -1
         if first or not 0 <= length <= (length if last is None else last + 1):
             raise NoRangesError(
                 f"a range was asked for ({wanted}), the whole file is sent (status 200)",
@@ -92,4 +114,5 @@ def client_options() -> dict[str, Any]:
             return body
 
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=SILENCE_S)
-    return {"client_kwargs": {"response_class": CheckedAnswer, "timeout": timeout}}
+    as_it_is = {"Accept-Encoding": "identity"}  # a range of what is packed on the way is no range of the file
+    return {"client_kwargs": {"response_class": CheckedAnswer, "timeout": timeout, "headers": as_it_is}}

@@ -16,6 +16,7 @@ from wdstream.errors import (
     StorageFailureError,
     needs_extra,
 )
+from wdstream.storage.addresses import shown_url
 from wdstream.storage.http_answers import NoRangesError, RangeError, client_options
 from wdstream.storage.local import ByteRange, LocalStorage, Storage
 from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, retrying
@@ -190,7 +191,7 @@ class FsspecStorage:
 
 def _storage_error(url: str, error: BaseException, attempts: int) -> ShardError:
     """What kept a remote file from being read, as the error of its kind; only a plain "not found" is absence."""
-    cause = _cause(error)
+    cause, url = _cause(error), shown_url(url)
     if isinstance(cause, NoRangesError):
         return StorageFailureError(
             f"{url}: the server does not serve ranges ({cause}); copy the shards to one that does"

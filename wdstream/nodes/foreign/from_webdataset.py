@@ -26,6 +26,7 @@ from wdstream.nodes.read_tars import ReadTars
 from wdstream.nodes.tar_urls import expand_urls, shard_names
 from wdstream.raw.tars.samples import RawSample
 from wdstream.records import World
+from wdstream.storage.addresses import shown_url
 
 _DIGEST_BYTES = 12
 _DAMAGE = (tarfile.TarError, OSError, EOFError, zlib.error)
@@ -249,5 +250,5 @@ class _TarSamples(Map[RawSample, "dict[str, object]"]):
 
 def _as_webdataset(sample: RawSample) -> "dict[str, object]":
     if sample.fault:
-        raise RowError(f"sample {sample.key!r} of {sample.url}: {sample.fault}")
+        raise RowError(f"sample {sample.key!r} of {shown_url(sample.url)}: {sample.fault}")
     return {"__key__": sample.key, "__url__": sample.url, **sample.members}

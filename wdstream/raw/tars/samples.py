@@ -6,6 +6,7 @@ from typing import NamedTuple
 from wdstream.errors import ShardError
 from wdstream.shards.layout import MAX_MEMBER_BYTES, KeyRule, cut_name, group_samples
 from wdstream.shards.tar_header import Member, ReadAt, walk
+from wdstream.storage.addresses import shown_url
 from wdstream.storage.forward import ForwardReads
 
 NO_END = 1 << 62
@@ -52,7 +53,8 @@ def read_samples(
             data.update(following)
             yield RawSample(span.key, members, span.offset, url, fault, span.end)
     except ShardError as error:
-        raise type(error)(str(error) if url in str(error) else f"{url}: {error}") from error
+        shown = shown_url(url)
+        raise type(error)(str(error) if shown in str(error) else f"{shown}: {error}") from error
 
 
 def walk_to_end(read: ReadAt, start: int, end: int) -> Iterator[Member]:

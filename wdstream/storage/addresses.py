@@ -1,0 +1,28 @@
+"""Addresses of web servers as people write them: with a name and password, spaces, letters of any script."""
+
+import base64
+import re
+import urllib.request
+from collections.abc import Mapping
+from urllib.parse import quote, unquote, urlsplit
+
+_SAFE = "!#$%&'()*+,/:;=?@[]~"
+_PASSWORD = re.compile(r"(://[^/?#:@]*):[^/?#]*@")
+
+
+def shown_url(url: str) -> str:
+    """An address for messages: a password in it is not shown."""
+    return _PASSWORD.sub(r"\1:***@", url)
+
+
+def request_for(url: str, headers: Mapping[str, str], *, method: str = "GET") -> urllib.request.Request:
+    """A request to a web server; a name and password in the address go to this server, and to none it redirects to."""
+    parts = urlsplit(url)
+    account, _, host = parts.netloc.rpartition("@")
+    address = quote(parts._replace(netloc=host.encode("idna").decode()).geturl(), safe=_SAFE)
+    request = urllib.request.Request(address, headers=dict(headers), method=method)
+    if account:
+        name, _, password = account.partition(":")
+        told = base64.b64encode(f"{unquote(name)}:{unquote(password)}".encode())
+        request.add_unredirected_header("Authorization", f"Basic {told.decode()}")
+    return request
