@@ -46,7 +46,7 @@ class FileVersion(NamedTuple):
     size: int | None
 
     def may_be(self, other: "FileVersion") -> bool:
-        """Whether both may be of one file: what both answers say is compared, and an equal date counts more than ETags."""
+        """Whether both may be of one file: what both answers say is compared; an equal date counts more than ETags."""
         if None not in (self.size, other.size) and self.size != other.size:
             return False
         if self.date and self.date == other.date:

@@ -40,6 +40,14 @@ MODULE = '''
     def read_nonsense(path):
         yield ["no", "mapping"]
 
+    def read_nothing(path):
+        yield None
+
+    def read_growing(path):
+        with path.open("a") as file:
+            file.write("\\nmore")
+        yield from read_notes(path)
+
     class Notes(Source):
         kind = "whatever"
         suffixes = (".notes",)
@@ -137,6 +145,12 @@ def test_mistakes_are_one_message_with_their_place(work: Path) -> None:
         ShardError, match=r"met at a\.notes: TypeError: row 1 is list; a mapping, or a PageError, expected"
     ):
         make(work, ".notes=my_notes:read_nonsense", overwrite=True)
+    for name, expected in (
+        ("nothing", "row 1 is NoneType; a mapping"),
+        ("growing", "a.notes: ValueError: it gave 5 rows when they were counted, and gives more now"),
+    ):
+        with plugged_in([f".notes=my_notes:read_{name}"]), pytest.raises(ConfigError, match=expected):
+            read_raw(work / "raw")
     for name, expected in (
         ("my_notes:nothing", r"at my_notes:nothing cannot be imported: AttributeError"),
         ("no_module:read", r"cannot be imported: ModuleNotFoundError: No module named 'no_module'"),

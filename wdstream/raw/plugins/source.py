@@ -31,6 +31,7 @@ KIND = "plugin "
 WHOLE_FOLDER = "."
 """The path of the one file of a plugin that reads all of RAW."""
 
+_NO_ROW = object()
 _Rows = Callable[[Path], Iterable[object]]
 
 
@@ -166,9 +167,11 @@ class _FunctionReader:
         self._row_pages = RowPages(pages.file, path / "_" if is_folder else path, settings)
 
     def read(self, number: int) -> StoredPage:
-        row = next((row for found, row in self._rows if found == number), None)
-        if row is None:
+        row = next((row for found, row in self._rows if found == number), _NO_ROW)
+        if row is _NO_ROW:
             raise SourceError(f"there is no row {number} any more: the function has to give the same rows again")
+        if number == self._file.num_pages and not isinstance(row, PageError) and next(self._rows, None) is not None:
+            raise ValueError(f"it gave {number:,} rows when they were counted, and gives more now")
         note_line(self._path, number, _content(row))
         if isinstance(row, PageError):
             raise row
