@@ -119,8 +119,8 @@ class ReadTars(Stage[RawSample]):
                 return
             if halves.add(sample.key, sample.members):
                 raise ShardError(
-                    f"{shown_url(url)}: the image and the text of {sample.key!r} are apart, and neither would be trained on "
-                    "with the other: the members of a sample have one name and are neighbours; sort the tar by name"
+                    f"{shown_url(url)}: the image and the text of {sample.key!r} are apart, and neither would be "
+                    "trained on with the other: the members of a sample have one name and are neighbours; sort the tar by name"
                 )
             end = sample.end
             yield sample
