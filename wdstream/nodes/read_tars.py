@@ -120,7 +120,8 @@ class ReadTars(Stage[RawSample]):
             if halves.add(sample.key, sample.members):
                 raise ShardError(
                     f"{shown_url(url)}: the image and the text of {sample.key!r} are apart, and neither would be "
-                    "trained on with the other: the members of a sample have one name and are neighbours; sort the tar by name"
+                    "trained on with the other: the members of a sample have one name and are neighbours; "
+                    "sort the tar by name"
                 )
             end = sample.end
             yield sample
