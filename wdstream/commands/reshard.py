@@ -10,6 +10,7 @@ from wdstream.commands.options import takes_options
 from wdstream.curation.deduplication.dedup_options import DedupOptions
 from wdstream.curation.export.options import ExportOptions, TableFormat
 from wdstream.curation.resharding.reshard_options import ReshardOptions
+from wdstream.errors import ConfigError
 
 InputFolders = Annotated[list[str], typer.Argument(metavar="SHARDS...", help="Folders or URLs of indexed shards.")]
 OneFolder = Annotated[str, typer.Argument(help="Folder or URL of indexed shards.")]
@@ -114,10 +115,13 @@ def export_energon_command(
 
     Everything is in SHARDS/.nv-meta, with a cooker to begin with; the tars are not touched.
     """
-    from wdstream.curation.export.energon import export_energon
+    from wdstream.curation.export.energon import export_energon, refuse_held_out
     from wdstream.curation.resharding.reshard import reshard
     from wdstream.report.progress import ProgressBar
 
+    if out is None and "://" in shards:
+        raise ConfigError(f"{shards}: files are written next to the tars; give a new folder OUT, to copy the shards to")
+    refuse_held_out(shards)
     with ProgressBar(error_console) as bar:
         if out is not None:
             copied = bar.task("writing shards", "pages")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from wdstream.curation.split_options import SplitOptions
-from wdstream.errors import ConfigError, PageError, ShardIndexError
+from wdstream.errors import ConfigError, PageError, ShardError, ShardIndexError
 from wdstream.make_shards.manifest import JOB_FILE
 from wdstream.plan.held_out import HeldOutCounts, HoldOut, HoldOutRule
 from wdstream.shards.catalog import Catalog
@@ -152,7 +152,10 @@ def _documents(folder: Path, catalog: Catalog, asked: HoldOut | None) -> Documen
     """
     table = DocumentTable(folder, catalog.split, asked)
     for entry in catalog.shards:
-        meta = load_complete(folder / entry.name)
+        try:
+            meta = load_complete(folder / entry.name)
+        except ShardError as error:
+            raise ShardError(f"{folder}: {error}; `wdstream verify {folder}` says more, and what to do") from error
         if meta.digest != entry.digest:
             raise ShardIndexError(
                 f"{folder / entry.name} is not what the index lists: run `wdstream index {folder}` first, which says "

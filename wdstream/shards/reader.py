@@ -13,8 +13,8 @@ from wdstream.errors import AbsentFileError, DamagedSampleError, PageError, Shar
 from wdstream.records import Page
 from wdstream.shards.catalog import TokenColumn, metadata_column, metadata_texts, token_column
 from wdstream.shards.index_files import IndexFiles, MetadataColumn
-from wdstream.shards.layout import KEY_RULES, split_name
-from wdstream.shards.meta import hash_key, indexed_key, split_indexed
+from wdstream.shards.layout import KEY_RULES, META_SUFFIX, TAR_SUFFIX, split_name
+from wdstream.shards.meta import hash_key, indexed_key, load_meta, split_indexed
 from wdstream.shards.page_members import page_from_members
 from wdstream.shards.tar_header import walk
 from wdstream.storage.local import ByteRange, Storage, file_error
@@ -365,7 +365,7 @@ class Shards:
 
 
 def name_of_row(shards: Shards, row: int) -> str:
-    """The key of a row; `row-12` when the damage is in the header that holds the key.
+    """The key of a row; `row-12` when the damage is in the header that holds the key, and no file next to the tar has it.
 
     Raises:
         ShardIndexError: it is the index that is at fault, so that no row may be what it says.
@@ -375,4 +375,16 @@ def name_of_row(shards: Shards, row: int) -> str:
     except ShardIndexError:
         raise
     except ShardError:
-        return f"row-{row}"
+        return _key_next_to(shards, row) or f"row-{row}"
+
+
+def _key_next_to(shards: Shards, row: int) -> str | None:
+    """The key of a row from the meta of its shard; None where that is not there, or has another."""
+    meta_name = shards.shard_name(row).removesuffix(TAR_SUFFIX) + META_SUFFIX
+    path = shards.storage.local_path(meta_name)
+    try:
+        meta = None if path is None else load_meta(path)
+        key = "" if meta is None else meta.key(row - int(shards.shard_starts[shards.shard[row]]))
+    except (ShardError, IndexError):
+        return None
+    return key if key and hash_key(key) == int(shards.key_hash[row]) else None

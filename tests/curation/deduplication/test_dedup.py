@@ -189,3 +189,19 @@ def test_the_list_needs_a_place(two: list[Path], tmp_path: Path) -> None:
             dedup(two, report)
     with pytest.raises(ConfigError, match="into it or above it"):
         dedup(two, two[0] / "list.jsonl")
+
+
+def test_filled_forms_of_one_printing_are_no_copies_of_each_other(tmp_path: Path) -> None:
+    """Pictures differ in a number; the texts are a few words each, or a long one of which half differs."""
+    form, printed = draw_page(3), text_of_page(3).split()
+    pages: dict[str, tuple[bytes | None, str]] = {}
+    for number in range(3):
+        filled = form.copy()
+        filled.paste(255 - 40 * number, (200, 300, 204, 304))
+        pages[f"short{number}"] = encoded(filled), f"Nr. {number}"
+        own = [f"filled-{number}-{place}" for place in range(len(printed))]
+        pages[f"long{number}"] = encoded(filled), " ".join(printed + own)
+    pages["again"] = encoded(form, "JPEG", quality=60), "Nr. 0"
+    folder = write(tmp_path / "in", pages)
+    assert copies([folder], tmp_path / "list", near=True) == {"again": ("short0", "near image and text")}
+    assert len(copies([folder], tmp_path / "list", near=True, by="image")) == 6

@@ -7,16 +7,20 @@ from typing import Any
 import datasets
 import pyarrow.parquet as pq
 import pytest
+import webdataset
 
-from tests.helpers.mixed_shards import tree_of, write_mixed
+from tests.helpers.mixed_shards import small_image, tree_of, write_mixed
+from wdstream.curation.export.energon import export_energon
 from wdstream.curation.export.options import ExportOptions, TableFormat
 from wdstream.curation.export.tables import ExportReport, export_tables
 from wdstream.curation.split import split_shards
 from wdstream.curation.split_options import SplitOptions
 from wdstream.errors import ConfigError
-from wdstream.make_shards import MakeShardsOptions, make_shards
+from wdstream.make_shards import MakeShardsOptions, index_folder, make_shards
 from wdstream.records import Page, TextSegment
+from wdstream.shards.describe import TarRules
 from wdstream.shards.reader import Shards
+from wdstream.text.row_forms import DEFAULT_RULES, rules_with_map
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of datasets and its libraries
 KINDS: tuple[TableFormat, ...] = ("parquet", "datasets")
@@ -129,3 +133,17 @@ def test_another_export_is_refused(tmp_path: Path) -> None:
         export(source, tmp_path / "out", "datasets")
     with pytest.raises(ConfigError, match="into it or above it"):
         export(source, source / "tables", "parquet")
+
+
+def test_samples_that_are_read_by_a_map(tmp_path: Path) -> None:
+    (tmp_path / "tars").mkdir()
+    with webdataset.TarWriter(str(tmp_path / "tars/a.tar")) as writer:
+        picture = small_image(0, "jpg")
+        writer.write({"__key__": "k0", "scan.jpg": picture, "json": {"ocr": "read by a map"}})
+    by_map = rules_with_map(DEFAULT_RULES, "image=scan.jpg,text=json:ocr")
+    index_folder(tmp_path / "tars", workers=1, rules=TarRules(rows=by_map))
+    export(tmp_path / "tars", tmp_path / "out", "parquet")
+    (row,) = pq.read_table(tmp_path / "out").to_pylist()
+    assert (row["key"], row["image"], row["text"]) == ("k0", {"bytes": picture, "path": "k0.scan.jpg"}, "read by a map")
+    with pytest.raises(ConfigError, match="by a map .*energon does not know: .* OUT"):
+        export_energon(tmp_path / "tars", workers=1)

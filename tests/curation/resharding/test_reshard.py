@@ -12,6 +12,7 @@ from wdstream.curation.resharding.reshard_options import ReshardOptions
 from wdstream.curation.split import split_shards
 from wdstream.curation.split_options import SplitOptions
 from wdstream.errors import ConfigError, ShardError
+from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.shards.reader import Shards
 from wdstream.shards.token_columns import write_paragraphs, write_token_column
 
@@ -232,6 +233,33 @@ def test_a_damaged_page_ends_the_job_and_is_named(tmp_path: Path) -> None:
         run([tmp_path / "in"], tmp_path / "out")
     (tmp_path / "bad").write_text("a/p0000\n")
     assert run([tmp_path / "in"], tmp_path / "other", exclude_list=tmp_path / "bad").num_pages == 8
+
+
+def test_a_page_whose_header_is_damaged_is_named_by_its_key(tmp_path: Path) -> None:
+    tar = write_mixed(tmp_path / "in", count=9) / "shard-000000.tar"
+    tar.write_bytes(b"x" + tar.read_bytes()[1:])
+    with pytest.raises(ShardError, match=r"the page 'a/p0000' cannot be copied"):
+        run([tmp_path / "in"], tmp_path / "out")
+
+
+def test_a_shard_that_changed_after_it_was_written_is_written_again(two: list[Path], tmp_path: Path) -> None:
+    run(two, tmp_path / "out", pages=7)
+    before, tar = tree_of(tmp_path / "out"), tmp_path / "out/shard-000003.tar"
+    data = bytearray(tar.read_bytes())
+    data[600] ^= 1
+    tar.write_bytes(data)
+    run(two, tmp_path / "out", pages=7)
+    assert tree_of(tmp_path / "out") == before
+
+
+def test_whole_numbers_in_one_folder_and_others_in_the_next_are_sorted_together(tmp_path: Path) -> None:
+    for name, scores in (("whole", (0, 1)), ("others", (-0.5, 0.5))):
+        (tmp_path / name).mkdir()
+        rows = [json.dumps({"text": "a", "score": score}) for score in scores]
+        (tmp_path / name / f"{name}.jsonl").write_text("\n".join(rows))
+        make_shards(tmp_path / name, tmp_path / f"s-{name}", options=MakeShardsOptions(workers=1))
+    run([tmp_path / "s-whole", tmp_path / "s-others"], tmp_path / "out", sort="score")
+    assert keys(tmp_path / "out") == ["others@000001", "whole@000001", "others@000002", "whole@000002"]
 
 
 def test_held_out_pages_stay_held_out(tmp_path: Path) -> None:

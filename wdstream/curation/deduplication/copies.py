@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wdstream.curation.deduplication.dedup_options import DedupOptions, Part
 from wdstream.records import Bools, Ints
-from wdstream.verify.duplicates import first_of_equals, have_like_texts, near_pictures
+from wdstream.verify.duplicates import first_of_equals, near_pictures
 
 _MOST_COMMON_STEPS = 16
 _LEAST_COMMON_WORDS = 12  # of page_marks.SKETCH_WORDS: about four fifths of all word triples
@@ -104,13 +104,21 @@ def _near_pairs(marks: NDArray[np.void], options: DedupOptions) -> Pairs:
         looks = np.ascontiguousarray(marks["look"])
         found = list(near_pictures(looks, options.distance))
     if options.by == "both":
-        alike = [have_like_texts(marks["words"], one, other) for one, other, _ in found]
+        alike = [_have_like_texts(marks, one, other) for one, other, _ in found]
         found = [tuple(array[mask] for array in pairs) for pairs, mask in zip(found, alike, strict=True)]  # type: ignore[misc]
     empty = np.empty(0, np.int64)
     one, other, distance = (
         (np.concatenate([empty, *arrays]) for arrays in zip(*found, strict=True)) if found else (empty,) * 3
     )
     return one, other, distance
+
+
+def _have_like_texts(marks: NDArray[np.void], one: Ints, other: Ints) -> Bools:
+    """Whether texts are the same, or near, which one of few words never is: filled forms differ in little but that."""
+    words, text = marks["words"], marks["text"]
+    is_near = words[one].any(axis=1) & (_common(words, one, other) >= _LEAST_COMMON_WORDS)
+    is_same: Bools = (text[one] == text[other]).all(axis=1)
+    return is_near | is_same
 
 
 def _near_texts(words: NDArray[np.uint32]) -> Iterator[Pairs]:

@@ -90,10 +90,11 @@ def export_energon(
     target = folder / NV_META
     if target.exists() and not (target / _OURS).is_file():
         raise ConfigError(f"{target}: energon prepared this folder already; move it away to have it written again")
-    if catalog.split is not None:
+    refuse_held_out(folder)
+    if catalog.field_map:
         raise ConfigError(
-            f"{folder}: pages are held out ({catalog.split.describe()}), and energon's splits are of whole shards: "
-            "write two folders with `wdstream reshard --split train` and `--split held_out`, and export each"
+            f"{folder}: samples are read by a map ({catalog.field_map.strip()}), which energon does not know: give "
+            f"`wdstream export energon {folder} OUT` a new folder, whose samples need none"
         )
     tasks = [(folder, number, entry.name, entry.digest) for number, entry in enumerate(catalog.shards)]
     shards = in_processes(list_samples, tasks, min(workers or os.cpu_count() or 1, len(tasks)), command="export")
@@ -104,6 +105,21 @@ def export_energon(
     except OSError as error:
         raise ShardError(f"{target}: cannot be written ({error.strerror or error})") from error
     return EnergonReport(folder=folder, num_shards=len(catalog.shards), num_samples=catalog.num_samples)
+
+
+def refuse_held_out(shards: Path | str) -> None:
+    """Check that no page is held out.
+
+    Raises:
+        ConfigError: some are.
+        ShardIndexError: there is no index.
+    """
+    rule = IndexFiles(shards).catalog.split
+    if rule is not None:
+        raise ConfigError(
+            f"{shards}: pages are held out ({rule.describe()}), and energon's splits are of whole shards: "
+            "write two folders with `wdstream reshard --split train` and `--split held_out`, and export each"
+        )
 
 
 def list_samples(task: tuple[Path, int, str, str]) -> tuple[list[SampleRow], list[PartRow]]:

@@ -190,7 +190,7 @@ def _tree(types: RowTypes) -> dict[str, object]:
 def write_table(task: FileTask) -> int:
     """Write the file of a task, unless it is there; returns its bytes."""
     path = task.folder.out / task.name
-    record = task.folder.done(task.note, task.made_of)
+    record = task.folder.done(task.note, task.made_of, path)
     if record is None or not path.is_file() or path.stat().st_size != record["bytes"]:
         path.parent.mkdir(exist_ok=True)
         assert task.types is not None
@@ -234,7 +234,7 @@ def _groups(task: FileTask) -> Iterator[list[tuple[Page, Mapping[str, bytes]]]]:
 def _read(shards: Shards, row: int) -> tuple[Page, Mapping[str, bytes]]:
     try:
         key, members = shards.read(row)
-        return page_from_members(key, members, text_chars=int(shards.text_chars[row])), members
+        return page_from_members(key, members, text_chars=int(shards.text_chars[row]), rules=shards.rules), members
     except PageError as error:
         raise ShardError(
             f"{shards.path}: the page {name_of_row(shards, row)!r} cannot be exported: {error}; mend it (`wdstream "

@@ -3,8 +3,7 @@
 About 40 bytes of memory per page, so that ten million pages fit into any machine; sorting by key reads the keys, too.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from wdstream.plan.order import combine, splitmix64
 from wdstream.plan.protocols import Dataset
 from wdstream.records import Bools, Ints, Page
 from wdstream.shards.layout import ShardPaths
-from wdstream.shards.meta import hash_key, load_meta
+from wdstream.shards.meta import load_meta
 from wdstream.shards.reader import Shards
 
 _NEED_A_MODEL = frozenset({"tokens", "patches"})
@@ -118,7 +117,7 @@ def open_inputs(paths: Sequence[Path | str]) -> tuple[InputShards, ...]:
     """Open folders of shards, each named after its folder.
 
     Raises:
-        ConfigError: none is given, or one twice.
+        ConfigError: none is given, or one twice, by itself or as a copy.
         ShardIndexError: one has no index.
     """
     if not paths:
@@ -133,7 +132,18 @@ def open_inputs(paths: Sequence[Path | str]) -> tuple[InputShards, ...]:
         base = f"k{base}" if base.startswith("__") or not base else base
         number = next(n for n in range(1, len(places) + 1) if (base if n == 1 else f"{base}-{n}") not in names)
         names.append(base if number == 1 else f"{base}-{number}")
-    return tuple(InputShards(name=name, shards=Shards.open(path)) for name, path in zip(names, paths, strict=True))
+    inputs = tuple(InputShards(name=name, shards=Shards.open(path)) for name, path in zip(names, paths, strict=True))
+    _refuse_copies(inputs)
+    return inputs
+
+
+def _refuse_copies(inputs: Sequence[InputShards]) -> None:
+    """One folder may be a copy of another: its pages are the same, and a list of pages could not tell the two apart."""
+    first: dict[str, Path | str] = {}
+    for given in inputs:
+        other = first.setdefault(given.shards.fingerprint, given.shards.path)
+        if other is not given.shards.path:
+            raise ConfigError(f"{given.shards.path} is a copy of {other}: its pages would be doubled; give one of them")
 
 
 def choose(
@@ -141,20 +151,20 @@ def choose(
     *,
     where: str | None = None,
     split: Split = "all",
-    exclude_list: Path | None = None,
+    keep: Callable[[Choice], Bools] | None = None,
     sort: str | None = None,
     shuffle_seed: int | None = None,
 ) -> Choice:
     """The pages of all inputs that are wanted, in the order that is wanted.
 
     Raises:
-        ConfigError: `where`, `sort` or the list cannot be used, or no page is left.
+        ConfigError: `where` or `sort` cannot be used, or no page is left.
     """
     rows = [np.arange(len(given.shards), dtype=np.int64) for given in inputs]
     source = np.repeat(np.arange(len(rows), dtype=np.int32), [len(each) for each in rows])
     choice = Choice(inputs=tuple(inputs), source=source, row=np.concatenate(rows))
-    if exclude_list is not None:
-        choice = choice.take(~_excluded(choice, exclude_list))
+    if keep is not None:
+        choice = choice.take(keep(choice))
     if split != "all":
         choice = choice.take(choice.held_out() == (split == "held_out"))
     if where is not None:
@@ -225,7 +235,8 @@ def _sorted_by_metadata(choice: Choice, by: str) -> Ints:
     known = [part for part in parts if np.ma.count(part)]
     if len({part.dtype.kind in "OU" for part in known}) > 1:
         raise ConfigError(f"sort: {by!r} is text in one folder and a number in another")
-    absent, values = np.ones(len(choice), np.bool_), np.empty(len(choice), known[0].dtype if known else np.int64)
+    kind = np.result_type(*(part.dtype for part in known)) if known else np.int64  # of whole numbers and others
+    absent, values = np.ones(len(choice), np.bool_), np.empty(len(choice), kind)
     values[:] = "" if values.dtype == object else 0
     for number, part in enumerate(parts):
         mask = choice.source == number
@@ -270,34 +281,6 @@ def keys_of(shards: Shards) -> NDArray[np.bytes_]:
             raise ShardError(f"{folder / entry.name} is not as it was indexed: run `wdstream verify {folder}`")
         parts.append(np.array([meta.key(sample).encode() for sample in range(meta.num_samples)]))
     return np.concatenate(parts)
-
-
-def _excluded(choice: Choice, path: Path) -> Bools:
-    """Which pages a list names: a key per line, or JSON lines with `key`, and `shards` where it is of one folder."""
-    of_input: dict[str, list[int]] = {}
-    for line in _read_list(path):
-        of_input.setdefault(str(line.get("shards", "")), []).append(hash_key(str(line[KEY])))
-    mask, hashes = np.zeros(len(choice), np.bool_), choice.column("key_hash")
-    for number, given in enumerate(choice.inputs):
-        named = [*of_input.get("", ()), *of_input.get(given.shards.fingerprint, ())]
-        mask |= (choice.source == number) & np.isin(hashes, np.array(named, np.uint64))
-    return mask
-
-
-def _read_list(path: Path) -> Iterator[Mapping[str, object]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: the list of pages cannot be read: {error}") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.startswith("{"):
-            yield from [{KEY: line}] if line else []
-            continue
-        try:
-            value = json.loads(line)
-            yield {KEY: value[KEY], **value}
-        except (ValueError, KeyError) as error:
-            raise ConfigError(f"{path}: line {number} is not a JSON object with {KEY!r}: {error}") from error
 
 
 def common_rule(inputs: Sequence[InputShards]) -> HoldOutRule | None:

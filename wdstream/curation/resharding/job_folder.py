@@ -96,11 +96,21 @@ class JobFolder:
         if parent is not None and not parent.is_alive():
             os._exit(1)
 
-    def done(self, name: str, made_of: str) -> Mapping[str, Any] | None:
-        """What was noted of a piece that was finished before, of this input; None where it is to be made."""
+    def done(self, name: str, made_of: str, file: Path | None = None) -> Mapping[str, Any] | None:
+        """What was noted of a piece that was finished before, of this input; None where it is to be made.
+
+        Args:
+            name: of the piece.
+            made_of: as in `note_done`.
+            file: the piece itself: changed after it was noted, it is made again.
+        """
+        note = self.state / f"{name}.json"
         try:
-            record: Mapping[str, Any] = json.loads((self.state / f"{name}.json").read_bytes())
-            return record if record["made_of"] == made_of else None
+            record: Mapping[str, Any] = json.loads(note.read_bytes())
+            if record["made_of"] != made_of:
+                return None
+            is_changed = file is not None and file.stat().st_mtime_ns > note.stat().st_mtime_ns
+            return None if is_changed else record
         except (OSError, ValueError, KeyError, TypeError):  # not there, or zeroed by a power cut
             return None
 

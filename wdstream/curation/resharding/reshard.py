@@ -6,6 +6,7 @@ choice.py                            write_shards.py                            
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from wdstream.curation.resharding.choice import Choice, choose, common_rule, common_tokenizers, open_inputs
+from wdstream.curation.resharding.exclude_list import excluded
 from wdstream.curation.resharding.job_folder import JobFolder, digest_of
 from wdstream.curation.resharding.reshard_options import ReshardOptions
 from wdstream.curation.resharding.set_form import SetForm, write_card
 from wdstream.curation.resharding.write_shards import cut_shards, tasks_of, write_shard
 from wdstream.errors import ConfigError, ShardError, ShardIndexError
 from wdstream.plan.held_out import HoldOutRule
+from wdstream.records import Bools
 from wdstream.shards.catalog import INDEX_FOLDER
 from wdstream.shards.index import merge_index
 from wdstream.shards.reader import Shards
@@ -94,11 +97,12 @@ def reshard(
     folder = JobFolder(out=Path(out), job="reshard")
     folder.refuse_inside(paths)
     inputs = open_inputs(paths)
+    remarks: list[str] = []
     choice = choose(
         inputs,
         where=options.where,
         split=options.split,
-        exclude_list=options.exclude_list,
+        keep=None if options.exclude_list is None else partial(_not_on, options.exclude_list, remarks),
         sort=options.sort,
         shuffle_seed=options.seed if options.shuffle else None,
     )
@@ -119,8 +123,15 @@ def reshard(
         num_shards=len(cuts),
         num_bytes=num_bytes,
         digest=digest,
-        notes=tuple(notes),
+        notes=(*remarks, *notes),
     )
+
+
+def _not_on(path: Path, remarks: list[str], choice: Choice) -> Bools:
+    """Which pages stay of those that a list names some of."""
+    mask, said = excluded(choice, path)
+    remarks += said
+    return ~mask
 
 
 def _write_all(

@@ -117,7 +117,7 @@ def write_shard(task: ShardTask) -> WrittenShard:
         ShardError: a page of the input cannot be read, or not be written, by name.
     """
     path, form = task.folder.out / task.name, SetForm() if task.is_uniform else None
-    record = task.folder.done(task.name, task.made_of)
+    record = task.folder.done(task.name, task.made_of, path)
     if record is None or not is_complete(path, str(record["digest"])):
         entry = _write(task, path, form)
         tree = None if form is None else form.as_tree()
