@@ -30,7 +30,9 @@ def test_lines_that_name_no_page_are_said(tmp_path: Path) -> None:
     assert run([source], tmp_path, "").num_pages == 9
     of_before = json.dumps({"key": "a/p0000", "shards": "0" * 32}) + "\n"
     for text in ("A/p0000\n", of_before):
-        with pytest.raises(ConfigError, match="none of its 1 lines names a page of these folders .*before they changed"):
+        with pytest.raises(
+            ConfigError, match="none of its 1 lines names a page of these folders .*before they changed"
+        ):
             run([source], tmp_path, text)
 
 
