@@ -365,7 +365,7 @@ class Shards:
 
 
 def name_of_row(shards: Shards, row: int) -> str:
-    """The key of a row; `row-12` when the damage is in the header that holds the key, and no file next to the tar has it.
+    """The key of a row; `row-12` when the header that holds the key is damaged, and no file next to the tar has it.
 
     Raises:
         ShardIndexError: it is the index that is at fault, so that no row may be what it says.

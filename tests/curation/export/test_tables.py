@@ -145,5 +145,5 @@ def test_samples_that_are_read_by_a_map(tmp_path: Path) -> None:
     export(tmp_path / "tars", tmp_path / "out", "parquet")
     (row,) = pq.read_table(tmp_path / "out").to_pylist()
     assert (row["key"], row["image"], row["text"]) == ("k0", {"bytes": picture, "path": "k0.scan.jpg"}, "read by a map")
-    with pytest.raises(ConfigError, match="by a map .*energon does not know: .* OUT"):
+    with pytest.raises(ConfigError, match=r"by a map .*energon does not know: .* OUT"):
         export_energon(tmp_path / "tars", workers=1)

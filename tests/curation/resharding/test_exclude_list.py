@@ -31,7 +31,7 @@ def test_lines_that_name_no_page_are_said(tmp_path: Path) -> None:
     of_before = json.dumps({"key": "a/p0000", "shards": "0" * 32}) + "\n"
     for text in ("A/p0000\n", of_before):
         with pytest.raises(
-            ConfigError, match="none of its 1 lines names a page of these folders .*before they changed"
+            ConfigError, match=r"none of its 1 lines names a page of these folders .*before they changed"
         ):
             run([source], tmp_path, text)
 
@@ -55,5 +55,5 @@ def test_a_copy_of_a_folder_is_refused(tmp_path: Path) -> None:
     """A line of the list names its folder by what is in it, and would leave out both."""
     source = write_mixed(tmp_path / "in", count=9)
     shutil.copytree(source, tmp_path / "copy")
-    with pytest.raises(ConfigError, match="copy is a copy of .*/in: its pages would be doubled"):
+    with pytest.raises(ConfigError, match=r"copy is a copy of .*/in: its pages would be doubled"):
         run([source, tmp_path / "copy"], tmp_path, "")
