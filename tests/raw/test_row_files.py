@@ -18,17 +18,19 @@ def test_images_are_found_below_the_folder_only(tmp_path: Path) -> None:
     (folder / "loop.png").symlink_to(folder / "loop.png")
     assert resolve_image(folder, "sub/a.png") == folder / "sub/a.png"
     assert resolve_image(folder, "inner.png") == folder / "inner.png"
-    for name in ("../secret.png", "sub/../sub/a.png", str(tmp_path / "secret.png"), "link.png"):
+    outside = (str(tmp_path / "secret.png"), (tmp_path / "secret.png").as_uri())
+    for name in ("../secret.png", "sub/../sub/a.png", "link.png", *outside):
         with pytest.raises(RowError, match="leaves the folder of the JSONL file"):
             resolve_image(folder, name)
         assert resolve_image(folder, name, allow_outside=True).is_file()
-    assert resolve_image(folder, str(folder / "sub/a.png")) == folder / "sub/a.png"
+    for name in (str(folder / "sub/a.png"), (folder / "sub/a.png").as_uri()):
+        assert resolve_image(folder, name) == folder / "sub/a.png"
     with pytest.raises(RowError, match="image 'sub' is a folder; expected the name of an image file"):
         resolve_image(folder, "sub")
     for name in ("absent.png", "loop.png"):
         with pytest.raises(RowError, match=r"does not exist|cannot be found"):
             resolve_image(folder, name)
-    for name in ("https://example.org/a.png", "file:///etc/hostname", "data:image/png;base64,AAAA"):
+    for name in ("https://example.org/a.png", "file://server/a.png", "data:image/png;base64,AAAA"):
         with pytest.raises(RowError, match="is a URL; fetch it first"):
             resolve_image(folder, name)
     for name in ("", "a\0b"):

@@ -7,6 +7,7 @@ accents in another Unicode form.
 
 import difflib
 import os
+import re
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
@@ -20,6 +21,7 @@ _MAX_NAME = 1024
 _MOST_COMPARED = 10_000
 """Names of a folder, at most, among which a similar one is looked for."""
 _HEAD_BYTES = 64
+_FILE_LINK = re.compile(r"file://(?:localhost)?(?=/)", re.IGNORECASE)
 
 
 def resolve_image(folder: Path, name: str, *, allow_outside: bool = False) -> Path:
@@ -34,6 +36,7 @@ def resolve_image(folder: Path, name: str, *, allow_outside: bool = False) -> Pa
         RowError: a URL, a path that leaves the folder, or no file, or several that may be meant.
     """
     shown = f"image {name[:80]!r}"
+    name = _path_of_file_link(name)
     if is_link(name) or name.startswith("data:"):
         raise RowError(f"{shown} is a URL; fetch it first and give its path")
     if "\0" in name or not name.strip():
@@ -53,6 +56,12 @@ def resolve_image(folder: Path, name: str, *, allow_outside: bool = False) -> Pa
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise RowError(f"{shown} cannot be found: {reason or type(error).__name__}") from error
     raise RowError(f"{shown} does not exist (relative to the folder of the JSONL file){_near(folder, name)}")
+
+
+def _path_of_file_link(name: str) -> str:
+    """The path of `file:///a/b.png`, as Qwen's rows name images; any other name as it is."""
+    found = _FILE_LINK.match(name.strip())
+    return name if found is None else unquote(name.strip()[found.end() :])
 
 
 def is_image_file(folder: Path, name: str) -> bool:

@@ -5,7 +5,7 @@ from the row or from files next to it (row_files.py), it gets its key, and where
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -17,9 +17,10 @@ from wdstream.raw.row_files import is_image_file, resolve_image
 from wdstream.raw.row_pdf import with_pages_drawn
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageRange, RawFile, Source, StoredImage, StoredPage, require_text
-from wdstream.records import Page, TextSegment
+from wdstream.records import Page, Segment, TextSegment, TurnSegment
 from wdstream.text.characters import replace_surrogates
 from wdstream.text.maps.field_map import FieldMap
+from wdstream.text.messages import makes_calls
 from wdstream.text.row_fields import DECLARED_FIELD, no_file
 from wdstream.text.row_forms import Row, RowRules, read_row
 from wdstream.text.row_images import RowImage
@@ -113,9 +114,10 @@ class RowPages:
         Raises:
             PageError: it cannot become a page.
         """
-        row = read_row(with_pages_drawn(fields, self._settings), self._rules)
-        text = "".join(segment.text for segment in row.segments if isinstance(segment, TextSegment))
-        require_text(text, "the row holds none", self._settings)
+        row = read_row(with_pages_drawn(fields, self._settings, self._folder), self._rules)
+        has_text = any(isinstance(segment, TextSegment) and segment.text.strip() for segment in row.segments)
+        reason = "the answer is empty" if has_text else "the row holds none"
+        require_text(_supervised_text(row.segments), reason, self._settings)
         images = [self._stored(image) for image in row.images]
         page = Page(
             key=self._file.page_key(number, digits=6),
@@ -149,6 +151,13 @@ class RowPages:
 
     def _is_image_file(self, name: str) -> bool:
         return is_image_file(self._folder, name)
+
+
+def _supervised_text(segments: Sequence[Segment]) -> str:
+    """What is trained on: texts, and calls of tools."""
+    texts = [segment.text for segment in segments if isinstance(segment, TextSegment) and segment.is_supervised]
+    turns = [segment for segment in segments if isinstance(segment, TurnSegment) and segment.is_supervised]
+    return "".join([*texts, *(turn.more for turn in turns if makes_calls(turn))])
 
 
 class _RowReader:

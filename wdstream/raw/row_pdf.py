@@ -1,59 +1,76 @@
-"""Rows that hold a PDF in place of an image: `{"pdf": b"%PDF-...", "page": 3, "text": "..."}`.
+"""Rows with a PDF in place of an image: `{"pdf": b"%PDF-...", "page": 3, "text": "..."}`, or the name of one.
 
 The page is drawn as a page of a PDF file is, and becomes the image of the row. Its text is the row's, not the text
-layer's. A PDF of several pages needs a number, from 1, in `page`, `page_number` or `page_num`. A row that only names a
-PDF is refused: it would be text alone.
+layer's. A PDF of several pages needs a number, from 1, in `page`, `page_number` or `page_num`. A name is one of a field
+such as `pdf` or `pdf_relpath` (olmOCR-mix), and is looked for as names of images are.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from wdstream.errors import PageError, RowError
+from wdstream.raw.images import read_file
+from wdstream.raw.row_files import resolve_image
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import StoredImage
+from wdstream.text.half_read import names_pdf
 from wdstream.text.maps.forms import IMAGE_FIELDS
 
 _PDF_MAGIC = b"%PDF-"
 PAGE_FIELDS = ("page", "page_number", "page_num")
 
 
-def with_pages_drawn(fields: Mapping[str, object], settings: RawSettings) -> Mapping[str, object]:
+def with_pages_drawn(fields: Mapping[str, object], settings: RawSettings, folder: Path) -> Mapping[str, object]:
     """The fields of a row, with the page of a PDF as an image in its place.
 
+    Args:
+        fields: of the row.
+        settings: how pages are drawn, and where files may be.
+        folder: that names are relative to.
+
     Raises:
-        RowError: the PDF or its page cannot be drawn, nothing says which page is meant, or the PDF is only named.
+        RowError: the PDF or its page cannot be found or drawn, or nothing says which page is meant.
         ConfigError: pypdfium2 is not installed.
     """
     if any(fields.get(name) for name in IMAGE_FIELDS):
         return fields
     for name, value in fields.items():
-        if name in settings.metadata_fields:
-            continue
-        data = _bytes_of(value)
-        if data is not None and data.startswith(_PDF_MAGIC):
-            return _with_image(fields, name, data, settings)
-        if isinstance(value, str) and name.lower().startswith("pdf") and value.lower().endswith(".pdf"):
-            raise RowError(
-                f"{name} names a PDF, {value!r:.80}, and the row has no image: give the PDF's bytes in 'pdf' and the "
-                "number of the page in 'page', or put the text next to the PDF, as its name with .md or .txt",
-                option=f", or say that it is metadata with --metadata-field {name}",
-            )
+        if name not in settings.metadata_fields and (_bytes_of(value) or names_pdf(name, value)):
+            return _with_image(fields, name, settings, folder)
     return fields
 
 
 def _bytes_of(value: object) -> bytes | None:
+    """The bytes of a PDF that a value is or holds."""
     if isinstance(value, Mapping):
         value = value.get("bytes")
-    return value if isinstance(value, bytes) else None
+    return value if isinstance(value, bytes) and value.startswith(_PDF_MAGIC) else None
 
 
-def _with_image(fields: Mapping[str, object], name: str, data: bytes, settings: RawSettings) -> Mapping[str, object]:
-    given = {field: value for field in PAGE_FIELDS if isinstance(value := fields.get(field), int)}
+def _with_image(fields: Mapping[str, object], name: str, settings: RawSettings, folder: Path) -> Mapping[str, object]:
+    value = fields[name]
     try:
-        image = _drawn(data, next(iter(given.values()), None), settings)
+        data = _named(folder, value, settings) if isinstance(value, str) else _bytes_of(value) or b""
+        image = _drawn(data, _page_number(fields), settings)
     except PageError as error:
-        raise RowError(f"PDF in {name!r}: {error}") from error
-    rest = {field: value for field, value in fields.items() if field != name}
+        more = f", or say that it is metadata with --metadata-field {name}" if isinstance(value, str) else ""
+        raise RowError(f"PDF in {name!r}: {error}", option=more) from error
+    rest = {field: value for field, value in fields.items() if field != name or isinstance(value, str)}
     return {**rest, (name if any(name in part for part in settings.map) else "image"): image.data}
+
+
+def _named(folder: Path, name: str, settings: RawSettings) -> bytes:
+    return read_file(resolve_image(folder, name, allow_outside=settings.allow_outside_images))
+
+
+def _page_number(fields: Mapping[str, object]) -> int | None:
+    """The number that a row gives: a CSV has it as text, a table with nulls as a float."""
+    for value in map(fields.get, PAGE_FIELDS):
+        if isinstance(value, str) and value.strip().isdecimal():
+            return int(value)
+        if isinstance(value, int | float) and value % 1 == 0:
+            return int(value)
+    return None
 
 
 def _drawn(data: bytes, number: int | None, settings: RawSettings) -> StoredImage:

@@ -21,6 +21,7 @@ from wdstream.shards.layout import IMAGE_EXTENSIONS, JSON_EXTENSION, TEXT_EXTENS
 from wdstream.shards.parts import SampleParts, refuse_images_elsewhere, sort_parts
 from wdstream.shards.samples.mapped import mapped_page
 from wdstream.shards.samples.parts_read import held_images, json_of_part, text_of_part
+from wdstream.text.half_read import refuse_preferences
 from wdstream.text.image_names import is_image_name
 from wdstream.text.maps.forms import IMAGE_FIELDS
 from wdstream.text.messages import (
@@ -219,6 +220,7 @@ def _refuse_lost_images(
         _refuse_named_images(meta, is_own=is_own)
     if is_own:
         return
+    refuse_preferences(meta, frozenset(), is_mapped=False)
     for text in texts:
         refuse_image_text(text, "its text")
         refuse_images_in_text(text, has_images=bool(parts.images))

@@ -8,7 +8,8 @@ A placeholder is `<image>`, or the form of a model's processor:
 
 The form counts that occurs as often as there are images; of several that do, the first here. Texts without any have
 their images before them. Any other number is an error, and so are placeholders where there is no image, and marks that
-are placeholders elsewhere (`<image_1>`, `[IMG]`).
+are placeholders elsewhere (`<image_1>`, `[IMG]`). So is `<video>` or `<audio>` at an end of
+a text: what it stands for is not there.
 """
 
 import re
@@ -29,6 +30,7 @@ _NUMBERED_MARK = re.compile(r"<\|?image[ _-]?\d+\|?>|<ImageHere>|<image_placehol
 _OTHER_MARK = re.compile(
     r"<\|?image[ _-]?\d+\|?>|<ImageHere>|<image_placeholder>|</?IMG>|<img>|\[IMG\]|<IMAGE>|<Image>"
 )
+_OTHER_MEDIUM_MARK = re.compile(r"\A\s*<(?:video|audio)>(?!.*</)|<(?:video|audio)>\s*\Z", re.DOTALL)
 
 
 def split_text(text: str, num_images: int, placeholder: str | None = None) -> tuple[TextSegment | ImageSegment, ...]:
@@ -59,6 +61,8 @@ def split_texts(
     Raises:
         RowError: the texts have placeholders, and not as many as there are images.
     """
+    if placeholder is None:
+        _refuse_other_media(texts)
     pattern = _chosen_pattern(texts, num_images, placeholder)
     found: list[tuple[TextSegment | ImageSegment, ...] | None] = []
     first = 0
@@ -90,6 +94,15 @@ def _chosen_pattern(texts: Sequence[str], num_images: int, placeholder: str | No
     if placeholder is None:
         _refuse_other_marks(texts, num_images)
     return None
+
+
+def _refuse_other_media(texts: Sequence[str]) -> None:
+    mark = next((found[0] for text in texts if "<" in text and (found := _OTHER_MEDIUM_MARK.search(text))), None)
+    if mark is not None:
+        raise RowError(
+            f"the text has {mark.strip()}, and nothing but images is read",
+            option="; where it is text, say with --placeholder what stands for images",
+        )
 
 
 def _refuse_other_marks(texts: Sequence[str], num_images: int) -> None:

@@ -23,8 +23,10 @@ from typing import Literal
 
 from wdstream.errors import RowError
 from wdstream.records import Segment, TextSegment
-from wdstream.text.image_names import are_one_name, is_image_name, is_link
+from wdstream.text.half_read import refuse_marks_of_objects, refuse_named_pdf, refuse_preferences
+from wdstream.text.image_names import are_one_name, holds_image, is_image_name, is_link
 from wdstream.text.maps.field_map import FieldMap, MapText, Taken
+from wdstream.text.maps.field_paths import escaped, opened
 from wdstream.text.maps.forms import (
     ALL_IMAGE_FIELDS,
     CAPTION_FIELDS,
@@ -50,6 +52,7 @@ from wdstream.text.row_fields import (
 )
 from wdstream.text.row_images import RowImage, images_of_value
 from wdstream.text.row_turns import (
+    are_texts,
     content_with_images,
     is_list_of_pairs,
     normal_parts,
@@ -189,6 +192,8 @@ def _read(
 ) -> Row:
     """A row of fields without nulls; those of `rest` are metadata, or refused."""
     fields = {field: value for field, value in present.items() if field not in rules.metadata_fields}
+    is_mapped = rules.field_map is not None and rules.field_map.has_text and not rules.field_map.preset
+    refuse_preferences({**fields, **rest}, rules.metadata_fields, is_mapped=is_mapped)
     image_fields, images = _row_images(fields, rules)
     form = _chosen_form(fields, has_images=bool(images or held))
     num_answers = _num_answers(fields, form, rules)
@@ -201,6 +206,9 @@ def _read(
             refuse_images_in_text(segment.text, has_images=bool(chosen), is_image_file=rules.is_image_file)
     used = {*image_fields, *text_fields}
     meta = {**{field: value for field, value in present.items() if field not in used}, **rest}
+    refuse_marks_of_objects(segments, {f: v for f, v in meta.items() if f not in rules.metadata_fields})
+    if not chosen:
+        refuse_named_pdf(meta, rules.metadata_fields)
     refuse_unused_images(
         meta,
         chosen,
@@ -217,6 +225,8 @@ def _num_answers(fields: Mapping[str, object], form: Sequence[str], rules: RowRu
     """How many answers a question has that may have several."""
     answers = fields[form[1]] if len(form) > 1 else None
     if not isinstance(answers, list | tuple) or not all(isinstance(answer, str) for answer in answers):
+        return 1
+    if are_texts(fields[form[0]]):  # one for each question
         return 1
     if len(answers) > 1 and rules.answers == "refuse":
         raise RowError(f"{form[1]} has {len(answers)} answers", option="; --answers first takes the first of them")
@@ -314,11 +324,28 @@ def _forms(fields: Mapping[str, object], *, has_images: bool) -> tuple[list[str]
 def _no_form(fields: Mapping[str, object], texts: Sequence[str]) -> RowError:
     """For a row without a text, or with several `texts`."""
     found = ", ".join(texts or sorted(map(str, fields))) or "no fields"
-    named = "; call the field that holds the text 'text', or say with a map which it is (text=FIELD)"
+    named = f"; call the field that holds the text 'text', or say with a map which it is ({_likely_map(fields)})"
     more = "; more than one is a text" if texts else named if fields else ""
     return RowError(
         f"expected text (with images), content, messages or conversations, one of them; found {found:.200}{more}",
         option=": say with --metadata-field which is metadata" if texts else "",
+    )
+
+
+def _likely_map(fields: Mapping[str, object]) -> str:
+    """The map of a row without a known name: of its turns, or of its longest text."""
+    firsts = {field: value[0] for field, value in fields.items() if isinstance(value, list | tuple) and value}
+    for field, first in firsts.items():
+        if isinstance(first, Mapping) and first.keys() & {"role", "from"}:
+            return f"turns={escaped(field)}"
+    texts = {field: len(str(value)) for field, value in fields.items() if _may_be_text(value)}
+    longest = max(texts, key=texts.__getitem__, default="FIELD")
+    return f"text={longest if not texts else escaped(longest)}"
+
+
+def _may_be_text(value: object) -> bool:
+    return are_texts(value) or (
+        isinstance(value, str) and bool(value.strip()) and not is_image_name(value) and not holds_image(value)
     )
 
 
@@ -330,7 +357,8 @@ def _read_text(row: _Parsed) -> _Found:
     except UnicodeDecodeError as error:
         raise RowError(f"{field} is not UTF-8 (byte {error.start})") from error
     if not isinstance(text, str):
-        raise RowError(f"{field} is {type(text).__name__}, a string expected")
+        more = f"; --map text={field} takes all as lines, {field}[0] the first" if are_texts(text) else ""
+        raise RowError(f"{field} is {type(text).__name__}, a string expected", option=more)
     refuse_image_text(text, repr(field), row.rules.is_image_file)
     chosen = row.chosen_images([], 0)
     return row.form, split_text(text, len(chosen), row.rules.placeholder), chosen
@@ -350,7 +378,9 @@ def _read_content(row: _Parsed) -> _Found:
 
 
 def _read_messages(row: _Parsed) -> _Found:
-    return _read_turns(row, row.fields[row.form[0]])
+    turns = row.fields[row.form[0]]
+    is_json = isinstance(turns, str) and turns.lstrip().startswith("[")
+    return _read_turns(row, opened(turns, row.form[0]) if is_json else turns)
 
 
 def _read_pairs(row: _Parsed) -> _Found:

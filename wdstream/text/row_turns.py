@@ -9,6 +9,7 @@ Null is absent. What has no form here is left as it is, for messages.py to name.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeGuard
 
 from wdstream.errors import RowError
 from wdstream.records import ImageSegment, TextSegment
@@ -32,10 +33,9 @@ ROLE_NAMES = {
     "function": "tool",
     "developer": "system",
 }
-"""Names of roles in `from`, where they are others than in `role`; and of newer or older APIs."""
-_RENAMED = {"function": "tool", "developer": "system"}
-"""Those of them that are in `role`, too."""
+"""Names of roles that others use."""
 _CALL_ROLE = "function_call"
+_LOSS_KEYS = ("weight", "loss")
 _SYSTEM, _HISTORY = "system", "history"
 _PAIR = ("user", "assistant")
 
@@ -59,7 +59,7 @@ def normal_turns(turns: object, where: str, named: list[RowImage]) -> object:
     """
     if not isinstance(turns, list | tuple):
         return turns
-    return [_normal_turn(turn, f"{where}[{number}]", named) for number, turn in enumerate(turns)]
+    return _with_train([_normal_turn(turn, f"{where}[{number}]", named) for number, turn in enumerate(turns)])
 
 
 def num_image_parts(contents: Sequence[object]) -> int:
@@ -100,7 +100,7 @@ def question_turns(
 ) -> tuple[list[str], list[object]]:
     """A row of a question form as turns, and the fields they are made of: `history`, [[question, answer], ...], comes
     first, `input` is a second line of an instruction (and of the question that a map names), and of several answers the
-    first counts.
+    first counts; lists of questions and of as many answers are pairs.
 
     Raises:
         RowError: the history has another form, or there is no answer.
@@ -115,11 +115,23 @@ def question_turns(
         asked = f"{asked}\n{more}" if more else asked
     if said == []:
         raise RowError(f"{answer} is an empty list; expected one answer at least")
-    if isinstance(said, list | tuple) and not _are_turns(said):
-        said = said[0]
-    pairs: list[Sequence[object]] = [*history, (asked, said)]
+    if are_texts(asked):
+        pairs = [*history, *_paired(asked, said, f"{question} and {answer}")]
+    else:
+        pairs = [*history, (asked, said[0] if isinstance(said, list | tuple) and not _are_turns(said) else said)]
     turns = [[*_turns_of(first, "user"), *_turns_of(second, "assistant")] for first, second in pairs]
     return used, [turn for pair in turns for turn in pair]
+
+
+def are_texts(value: object) -> TypeGuard[list[str]]:
+    """Whether a value is a list of texts, at least one."""
+    return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
+
+
+def _paired(asked: list[str], said: object, where: str) -> list[Sequence[object]]:
+    if not are_texts(said) or len(said) != len(asked):
+        raise RowError(f"{where} do not pair up: {len(asked)} questions, and {said!r:.60}")
+    return list(zip(asked, said, strict=True))
 
 
 def _history(history: object) -> Sequence[Sequence[object]]:
@@ -148,8 +160,9 @@ def turns_of_pairs(pairs: object, where: str) -> list[object]:
 
 
 def _turns_of(said: object, role: str) -> list[object]:
-    """What one side says as its turn; a list of turns (prompt and completion of TRL) is these."""
-    return list(said) if isinstance(said, list | tuple) and _are_turns(said) else [{"role": role, "content": said}]
+    """What one side says as its turn; a turn, or a list of turns (prompt and completion of TRL), is these."""
+    turns = [said] if isinstance(said, Mapping) else said
+    return list(turns) if isinstance(turns, list | tuple) and _are_turns(turns) else [{"role": role, "content": said}]
 
 
 def _are_turns(said: Sequence[object]) -> bool:
@@ -189,11 +202,10 @@ def _normal_turn(turn: object, where: str, named: list[RowImage]) -> object:
     if not isinstance(turn, Mapping):
         return turn
     present = {key: value for key, value in turn.items() if value is not None}
-    if "role" not in present and isinstance(role := present.get("from"), str):
-        del present["from"]
-        present["role"] = ROLE_NAMES.get(role, role)
+    if "role" not in present and isinstance(present.get("from"), str):
+        present["role"] = present.pop("from")
     if isinstance(role := present.get("role"), str):
-        present["role"] = _RENAMED.get(role, role)
+        present["role"] = ROLE_NAMES.get(role, role)
     if "content" not in present and "value" in present:
         present["content"] = present.pop("value")
     if present.get("role") == _CALL_ROLE:
@@ -206,6 +218,16 @@ def _normal_turn(turn: object, where: str, named: list[RowImage]) -> object:
     if "content" in present:
         present["content"] = normal_parts(present["content"], f"{where}.content", named)
     return present
+
+
+def _with_train(turns: list[object]) -> list[object]:
+    """Turns in our form, where `weight` (0 or 1, of OpenAI) or `loss` (of ms-swift) says which answers are supervised."""
+    answers = [turn for turn in turns if isinstance(turn, dict) and turn.get("role") == "assistant"]
+    for name in _LOSS_KEYS:
+        if any(name in turn for turn in answers) and all(turn.get(name, 1) in (0, 1) for turn in answers):
+            for turn in answers:
+                turn["train"] = bool(turn.pop(name, True))
+    return turns
 
 
 def _normal_part(part: object, where: str, named: list[RowImage]) -> object:

@@ -12,6 +12,7 @@ QUESTION_FORMS = (
     ("instruction", "output"),
     ("question", "answer"),
     ("question", "answers"),
+    ("questions", "answers"),
     ("prompt", "completion"),
     ("prompt", "response"),
     ("query", "label"),
@@ -28,7 +29,7 @@ ALL_IMAGE_FIELDS = frozenset((*IMAGE_FIELDS, *FILE_NAME_FIELDS))
 _ROLE_OF = {TEXT: "text", CONTENT_FIELD: "content", MESSAGES_FIELD: "turns", CONVERSATIONS: "turns", TEXTS: "turns"}
 _ROLE_OF |= dict.fromkeys(CAPTION_FIELDS, "text")
 _LAYOUTS = {MESSAGES_FIELD: "openai", CONVERSATIONS: "llava", "query": "swift", "instruction": "alpaca"}
-_LAYOUTS |= {"question": "docvqa"} | dict.fromkeys(CAPTION_FIELDS, "captions")
+_LAYOUTS |= {"question": "docvqa", "questions": "docvqa"} | dict.fromkeys(CAPTION_FIELDS, "captions")
 """Names of layouts, by the first field of a form."""
 
 

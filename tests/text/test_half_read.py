@@ -1,0 +1,101 @@
+"""Rows of which a part alone would be trained on: refused by every door, and what takes the right part."""
+
+import pytest
+
+from wdstream.errors import RowError
+from wdstream.nodes.as_page import as_page
+from wdstream.records import ImageSegment, TextSegment, TurnSegment
+from wdstream.shards.page_members import page_from_members
+from wdstream.text.maps.field_map import FieldMap
+from wdstream.text.row_forms import Row, RowRules, read_row
+
+IMAGE = b"\x89PNG\r\n\x1a\n"
+ASKED = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Q"}]}]
+SAID = [{"role": "assistant", "content": "A"}]
+
+
+def row(fields: dict[str, object], field_map: str | None = None, *metadata: str) -> Row:
+    chosen = FieldMap.parse(field_map) if field_map else None
+    return read_row(fields, RowRules(field_map=chosen, metadata_fields=frozenset(metadata)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        (
+            {"images": [IMAGE], "prompt": ASKED, "chosen": SAID, "rejected": SAID},
+            "'rejected' is an answer to avoid: pairs of preferences are not trained on; take the chosen answer alone "
+            "with --map question=prompt,answer=chosen, or say that it is metadata with --metadata-field rejected",
+        ),
+        (
+            {"messages": [*ASKED, *SAID], "images": [IMAGE], "rejected_response": "B"},
+            "'rejected_response' is an answer",
+        ),
+        ({"text": "t", "chosen": "A", "rejected": "B"}, "with --map turns=chosen"),
+        ({"conversations": [*ASKED], "chosen": SAID[0], "rejected": SAID[0]}, "--map question=conversations,answer"),
+        ({"prompt": "Q", "completion": "A", "label": False}, "'label' is false: the answer is one to avoid"),
+        ({"messages": [{"role": "user", "content": "Q"}, *SAID], "kto_tag": False}, "'kto_tag' is false"),
+        (
+            {"image": IMAGE, "text": "Find <bbox>", "objects": {"bbox": [[1, 2, 3, 4]]}},
+            "the text has <bbox>, which stands for a value of 'objects'",
+        ),
+        ({"pdf": "a/b.pdf", "page": 1, "text": "t"}, "pdf names a PDF, 'a/b.pdf', and the row has no image"),
+        ({"text": "<video>\nWhat is this?"}, "the text has <video>, and nothing but images is read"),
+    ],
+)
+def test_half_a_row(fields: dict[str, object], reason: str) -> None:
+    with pytest.raises(RowError) as caught:
+        row(fields)
+    assert reason in str(caught.value)
+    with pytest.raises(RowError):
+        as_page(fields)
+
+
+def test_what_is_asked_for_is_read() -> None:
+    pair: dict[str, object] = {"images": [IMAGE], "prompt": ASKED, "chosen": SAID, "rejected": SAID}
+    found = row(pair, "question=prompt,answer=chosen")
+    assert [s.text for s in found.segments if isinstance(s, TextSegment)] == ["Q", "A"]
+    turns: dict[str, object] = {"image": IMAGE, "conversations": ASKED, "chosen": SAID[0], "rejected": SAID[0]}
+    assert row(turns, "question=conversations,answer=chosen").segments == found.segments
+    assert row({"text": "t", "rejected": "no"}, None, "rejected").meta == {"rejected": "no"}
+    for fields in (
+        {"text": "t", "rejected": False},
+        {"text": "t", "score_rejected": 0.5},
+        {"prompt": "Q", "completion": "A", "label": True},
+        {"text": "write <video> here, or\n<video></video>"},
+        {"text": "<video><source></video>"},
+        {"text": "boxes: <bbox>"},
+    ):
+        assert row(fields).segments
+
+
+def test_a_sample_of_a_tar() -> None:
+    members = {
+        "0.jpg": IMAGE,
+        "json": b'{"messages": [{"role": "user", "content": [{"type": "image"}]}, {"role": '
+        b'"assistant", "content": "A"}], "rejected_response": "B"}',
+    }
+    with pytest.raises(RowError, match="'rejected_response' is an answer to avoid"):
+        page_from_members("k", members)
+
+
+def test_answers_that_are_not_supervised() -> None:
+    """`weight` of OpenAI, `loss` of ms-swift."""
+    for name, no in (("weight", 0), ("loss", False)):
+        answers = [{"role": "assistant", "content": "A", name: no}, {"role": "assistant", "content": "B"}]
+        messages = [{"role": "user", "content": "Q"}, answers[0], {"role": "user", "content": "Q"}, answers[1]]
+        marks = [s for s in row({"messages": messages}).segments if isinstance(s, TurnSegment)]
+        assert [mark.is_supervised for mark in marks] == [False, False, False, True]
+    with pytest.raises(RowError, match="'weight' is not supported"):
+        row({"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A", "weight": 0.5}]})
+
+
+def test_questions_in_lists_and_turns_as_json() -> None:
+    found = row({"image": IMAGE, "questions": ["Q", "R"], "answers": ["A", "B"]})
+    assert found.num_answers == 1
+    assert [s.text for s in found.segments if isinstance(s, TextSegment)] == ["Q", "A", "R", "B"]
+    assert found.segments[1] == ImageSegment(index=0)
+    with pytest.raises(RowError, match="questions and answers do not pair up: 2 questions"):
+        row({"image": IMAGE, "questions": ["Q", "R"], "answers": ["A"]})
+    said = row({"image": IMAGE, "conversations": '[{"from": "human", "value": "Q"}, {"role": "gpt", "content": "A"}]'})
+    assert [s.role for s in said.segments if isinstance(s, TurnSegment)] == ["user", "assistant"]
