@@ -68,8 +68,7 @@ def refuse_marks_of_objects(segments: Sequence[Segment], meta: Mapping[str, obje
     mark = next((mark for mark in _MARKS_OF_OBJECTS if any(mark in text for text in texts)), None)
     if mark is not None:
         raise RowError(
-            f"the text has {mark}, which stands for a value of {_OBJECTS!r}: write the values into the text as the model "
-            "reads them",
+            f"the text has {mark}, which stands for a value of {_OBJECTS!r}: write the values as the model reads them",
             option=f", or say that they are metadata with --metadata-field {_OBJECTS}",
         )
 

@@ -221,7 +221,7 @@ def _normal_turn(turn: object, where: str, named: list[RowImage]) -> object:
 
 
 def _with_train(turns: list[object]) -> list[object]:
-    """Turns in our form, where `weight` (0 or 1, of OpenAI) or `loss` (of ms-swift) says which answers are supervised."""
+    """Turns in our form, where `weight` (0 or 1, of OpenAI) or `loss` (of ms-swift) says what is supervised."""
     answers = [turn for turn in turns if isinstance(turn, dict) and turn.get("role") == "assistant"]
     for name in _LOSS_KEYS:
         if any(name in turn for turn in answers) and all(turn.get(name, 1) in (0, 1) for turn in answers):
