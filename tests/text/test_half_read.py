@@ -58,14 +58,15 @@ def test_what_is_asked_for_is_read() -> None:
     turns: dict[str, object] = {"image": IMAGE, "conversations": ASKED, "chosen": SAID[0], "rejected": SAID[0]}
     assert row(turns, "question=conversations,answer=chosen").segments == found.segments
     assert row({"text": "t", "rejected": "no"}, None, "rejected").meta == {"rejected": "no"}
-    for fields in (
+    sound: list[dict[str, object]] = [
         {"text": "t", "rejected": False},
         {"text": "t", "score_rejected": 0.5},
         {"prompt": "Q", "completion": "A", "label": True},
         {"text": "write <video> here, or\n<video></video>"},
         {"text": "<video><source></video>"},
         {"text": "boxes: <bbox>"},
-    ):
+    ]
+    for fields in sound:
         assert row(fields).segments
 
 
