@@ -24,9 +24,9 @@ from typing import Literal
 from wdstream.errors import RowError
 from wdstream.records import Segment, TextSegment
 from wdstream.text.half_read import refuse_marks_of_objects, refuse_named_pdf, refuse_preferences
-from wdstream.text.image_names import are_one_name, holds_image, is_image_name, is_link
+from wdstream.text.image_names import are_one_name, is_image_name, is_link
 from wdstream.text.maps.field_map import FieldMap, MapText, Taken
-from wdstream.text.maps.field_paths import escaped, opened
+from wdstream.text.maps.field_paths import opened
 from wdstream.text.maps.forms import (
     ALL_IMAGE_FIELDS,
     CAPTION_FIELDS,
@@ -41,6 +41,7 @@ from wdstream.text.maps.forms import (
     how_read,
 )
 from wdstream.text.maps.layouts import layout_of
+from wdstream.text.maps.no_form import no_form
 from wdstream.text.maps.readings import RowReading
 from wdstream.text.messages import ChatLoss, segments_from_content, segments_from_messages
 from wdstream.text.placeholders import split_text
@@ -307,7 +308,7 @@ def _chosen_form(fields: Mapping[str, object], *, has_images: bool) -> tuple[str
         return (own[0],)
     if not own and len(others) == 1:
         return others[0]
-    raise _no_form(fields, [repr(field) for field in own] or [" and ".join(map(repr, form)) for form in others])
+    raise no_form(fields, [repr(field) for field in own] or [" and ".join(map(repr, form)) for form in others])
 
 
 def _forms(fields: Mapping[str, object], *, has_images: bool) -> tuple[list[str], list[tuple[str, ...]]]:
@@ -319,34 +320,6 @@ def _forms(fields: Mapping[str, object], *, has_images: bool) -> tuple[list[str]
     if has_images:
         others += [(field,) for field in CAPTION_FIELDS if field in fields]
     return own, others
-
-
-def _no_form(fields: Mapping[str, object], texts: Sequence[str]) -> RowError:
-    """For a row without a text, or with several `texts`."""
-    found = ", ".join(texts or sorted(map(str, fields))) or "no fields"
-    named = f"; call the field that holds the text 'text', or say with a map which it is ({_likely_map(fields)})"
-    more = "; more than one is a text" if texts else named if fields else ""
-    return RowError(
-        f"expected text (with images), content, messages or conversations, one of them; found {found:.200}{more}",
-        option=": say with --metadata-field which is metadata" if texts else "",
-    )
-
-
-def _likely_map(fields: Mapping[str, object]) -> str:
-    """The map of a row without a known name: of its turns, or of its longest text."""
-    firsts = {field: value[0] for field, value in fields.items() if isinstance(value, list | tuple) and value}
-    for field, first in firsts.items():
-        if isinstance(first, Mapping) and first.keys() & {"role", "from"}:
-            return f"turns={escaped(field)}"
-    texts = {field: len(str(value)) for field, value in fields.items() if _may_be_text(value)}
-    longest = max(texts, key=texts.__getitem__, default="FIELD")
-    return f"text={longest if not texts else escaped(longest)}"
-
-
-def _may_be_text(value: object) -> bool:
-    return are_texts(value) or (
-        isinstance(value, str) and bool(value.strip()) and not is_image_name(value) and not holds_image(value)
-    )
 
 
 def _read_text(row: _Parsed) -> _Found:
