@@ -26,6 +26,7 @@ from wdstream.make_shards.record import ShardRecord, load_record, record_path
 from wdstream.make_shards.token_counts import open_counter
 from wdstream.make_shards.workers import JobDone, Workers
 from wdstream.raw.listing import OUTPUT_MARK, Listing, list_files
+from wdstream.raw.mets.groups import MetsGroups
 from wdstream.raw.plugins.active import folder_plugin, list_for_plugin, plugged_in, plugin_fingerprints
 from wdstream.raw.registry import known_suffixes, source_of_kind
 from wdstream.raw.source import RawFile
@@ -99,6 +100,7 @@ def _list(raw: Path, out: Path, options: MakeShardsOptions) -> Listing:
         exclude=out,
         allow_outside_links=options.allow_outside_links,
         text_from=options.text_from,
+        mets_groups=MetsGroups(images=options.mets_images, texts=options.mets_texts),
         keep_layers=options.document_text == "layer",
     )
     if not listing.files:
@@ -202,7 +204,7 @@ class _ShardsJob:
                 self._report("counting pages", min(done, total), total)
         # Stems and texts depend on all files of the folder.
         return [
-            replace(surveyed[file.path], stem=file.stem, texts=file.texts, near=file.near)
+            replace(surveyed[file.path], stem=file.stem, texts=file.texts, near=file.near, meta=file.meta)
             for file in self._listing.files
         ]
 

@@ -93,9 +93,9 @@ class Job:
 
     @property
     def digest(self) -> str:
-        """32 hex digits over the ranges of pages, and the names, sizes, keys and texts of their files."""
+        """32 hex digits over the ranges of pages, and the names, sizes, keys, texts and metadata of their files."""
         ranges = [
-            [i.file.path, i.file.kind, i.file.stem, i.file.num_bytes, i.first, i.count, *i.file.texts]
+            [i.file.path, i.file.kind, i.file.stem, i.file.num_bytes, i.first, i.count, *i.file.texts, *i.file.meta]
             for i in self.items
         ]
         return hashlib.blake2b(json.dumps(ranges).encode(), digest_size=16).hexdigest()

@@ -159,7 +159,7 @@ def claim(out: Path, options: MakeShardsOptions, listing: Listing) -> None:
     write_file(path, json.dumps(asdict(manifest), indent=1, sort_keys=True).encode() + b"\n")
 
 
-_LATER_FIELDS = ("texts", "near")
+_LATER_FIELDS = ("texts", "near", "meta")
 """Of a surveyed file, only there where they say something, so that surveys are as they always were."""
 
 

@@ -86,7 +86,7 @@ class _ImageReader:
             key, image = self._file.page_key(number), self._tiff.page(number)
         if is_read:
             found = read_picture(image, settings)
-        meta: dict[str, object] = {"source": replace_surrogates(self._file.path)}
+        meta: dict[str, object] = {**dict(self._file.meta), "source": replace_surrogates(self._file.path)}
         if self._tiff is not None:
             meta["page"] = number
         return page_of_image(key, image, found.text if found else "", meta | self._text_meta(found, image))

@@ -22,6 +22,9 @@ from pathlib import Path
 
 from wdstream.errors import ConfigError
 from wdstream.raw.folders import LEADS_OUT, Folder, FolderWalk
+from wdstream.raw.mets.finding import find_mets, read_all
+from wdstream.raw.mets.groups import NO_GROUPS, MetsGroups
+from wdstream.raw.mets.workspace import MetsImage, MetsWorkspace
 from wdstream.raw.registry import (
     companion_names,
     doubtful_suffixes,
@@ -42,6 +45,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_/-]")
 # A tar header holds 155 characters of folder and 100 of name; a hash, "@", a number and the extension come after.
 _MAX_FOLDER = 120
 _MAX_NAME = 48
+_NO_METS = MetsImage()
 OUTPUT_MARK = "make-shards.json"
 """The file by which the output of make-shards is known, and passed over."""
 
@@ -51,7 +55,7 @@ class Listing:
     """A folder of raw pages.
 
     Attributes:
-        files: raw files in the order of their paths, not yet surveyed.
+        files: raw files in the order of their paths, and of pages in a METS document, not yet surveyed.
         left_to_rows: paths of images that belong to the rows of a JSONL file.
         ignored: number of files of no use, by suffix, and of links to files that are read by their own names.
         outputs: folders that are passed over, as an earlier job of make-shards wrote them.
@@ -91,10 +95,11 @@ class _Census:
     Args:
         raw: the folder.
         text_from: as `RawSettings.text_from`.
+        mets_groups: groups of METS that are preferred.
         keep_layers: whether PDFs take no text from other files.
     """
 
-    def __init__(self, raw: Path, text_from: Sequence[str], *, keep_layers: bool) -> None:
+    def __init__(self, raw: Path, text_from: Sequence[str], mets_groups: MetsGroups, *, keep_layers: bool) -> None:
         self.files: list[RawFile] = []
         self.left_to_rows: list[str] = []
         self.ignored: Counter[str] = Counter()
@@ -110,6 +115,8 @@ class _Census:
         self._has_rows: dict[str, bool] = {}
         self._used: list[str] = []
         self._listed: list[_Listed] = []
+        self._kinds: dict[str, str | None] = {}
+        self.mets = MetsWorkspace(mets_groups, lambda path: self._kinds[path])
 
     def add(self, folder: Folder) -> None:
         """Take in a folder, after the one that it is in."""
@@ -145,6 +152,7 @@ class _Census:
 
     def sort_out(self) -> None:
         """Sort the files of all folders, once every one has been added: texts may be in other folders."""
+        described = self._read_mets()
         others = [pair for listed in self._listed for pair in self._add_files(listed)]
         chosen = {text for file in self.files for text in file.texts}
         for listed, name in others:
@@ -153,9 +161,26 @@ class _Census:
                 self._use(path, listed.folder)
             elif name in descriptions(listed.folder.files):
                 self.ignored["next to tars, with what is in them"] += 1
-            elif path not in self._texts.matched:
+            elif path not in self._texts.matched and path not in described:
                 self.ignored[short_name(without_suffix(name)[1].lower(), most=24) or "no suffix"] += 1
                 self.unmatched_texts += [path] if says_text(name) else []
+
+    def _read_mets(self) -> set[str]:
+        """Read the METS files of all folders, whose paths are returned; a damaged one changes nothing."""
+        found = {path: listed.folder for listed in self._listed for path in self._find_mets(listed)}
+        if found:
+            self._kinds = {
+                one.folder.path + name: _kind(one, name) for one in self._listed for name in one.folder.files
+            }
+        for path, digest in read_all(self._raw, sorted(found), self.mets, self.unreadable):
+            self._use(path, found[path])
+            self._used.append(f"{path}\0{digest}\n")
+        return {*found}
+
+    def _find_mets(self, listed: _Listed) -> Iterator[str]:
+        bare = {without_suffix(name)[0] for name in listed.sources}
+        others = [name for name in listed.folder.files if name not in listed.sources]
+        return find_mets(listed.folder.path, others, bare, self._read_head)
 
     def _add_files(self, listed: _Listed) -> Iterator[tuple[_Listed, str]]:
         """Take in the raw files of one folder and the files of sidecar.py; yields the names of all others."""
@@ -171,6 +196,8 @@ class _Census:
                     self._use(path, folder)
                 elif name not in companion_names():
                     yield listed, name
+                continue
+            if path in self.mets.unused:
                 continue
             file = RawFile(path=path, kind=source.kind, num_bytes=found.num_bytes)
             if source.takes_sidecar:
@@ -188,11 +215,12 @@ class _Census:
         has_layer = not source.may_belong_to_rows
         if has_layer and self._keep_layers:
             return file
-        found = self._texts.find(folder, name, bare, has_sidecar=has_sidecar, has_layer=has_layer)
+        stated = self.mets.images.get(file.path, _NO_METS)
+        found = self._texts.find(folder, name, bare, stated.texts, has_sidecar=has_sidecar, has_layer=has_layer)
         self.unused_texts.update(found.unused)
         self.unknown_texts += found.unknown
         near = None if has_sidecar or found.chosen else self._texts.near(name, bare)
-        return replace(file, texts=found.chosen, near=near)
+        return replace(file, texts=found.chosen, near=near, meta=stated.meta)
 
     def _use(self, path: str, folder: Folder) -> None:
         """Note a file that decides what is in the shards."""
@@ -213,6 +241,12 @@ class _Census:
         return hashlib.blake2b(lines, digest_size=16).hexdigest()
 
 
+def _kind(listed: _Listed, name: str) -> str | None:
+    """The kind of a file that METS may say is a page, None for any other."""
+    source = listed.sources.get(name)
+    return source.kind if source is not None and source.takes_sidecar else None
+
+
 def _owned_by_pages(folder: Folder) -> set[str]:
     """Files that may be rows by their names, but are called like an image or a PDF next to them: they belong to it."""
     doubtful = {name: without_suffix(name)[0] for name in folder.files if name.lower().endswith(doubtful_suffixes())}
@@ -228,6 +262,7 @@ def list_files(
     exclude: Path | None = None,
     allow_outside_links: bool = False,
     text_from: Sequence[str] = (),
+    mets_groups: MetsGroups = NO_GROUPS,
     keep_layers: bool = False,
 ) -> Listing:
     """List a folder and all below it; see folders.py for links.
@@ -237,6 +272,7 @@ def list_files(
         exclude: a folder below it that is passed over, such as the output.
         allow_outside_links: follow links that lead out of the folder.
         text_from: where texts of pages are, and in which format, as `RawSettings.text_from`.
+        mets_groups: groups of METS that are preferred, as `RawSettings.mets_images` and `mets_texts`.
         keep_layers: PDFs take no text from other files.
 
     Raises:
@@ -249,7 +285,7 @@ def list_files(
         raise ConfigError(
             f"{raw}: make-shards wrote this folder: its tars are shards already, and are used as they are"
         )
-    census = _Census(raw, text_from, keep_layers=keep_layers)
+    census = _Census(raw, text_from, mets_groups, keep_layers=keep_layers)
     for folder in FolderWalk(
         raw, exclude=exclude, allow_outside=allow_outside_links, is_read=is_read_by_name, is_output=is_output_folder
     ):
@@ -257,7 +293,7 @@ def list_files(
     if census.unreadable and census.unreadable[0][0] == "":
         raise ConfigError(f"{raw}: {census.unreadable[0][1]}")
     census.sort_out()
-    files = sorted(census.files, key=lambda file: file.path)
+    files = census.mets.in_order(sorted(census.files, key=lambda file: file.path))
     stems = assign_stems([without_suffix(file.path) for file in files])
     return Listing(
         files=tuple(replace(file, stem=stem) for file, stem in zip(files, stems, strict=True)),
@@ -271,6 +307,7 @@ def list_files(
             unused=dict(sorted(census.unused_texts.items())),
             unknown=tuple(sorted(census.unknown_texts)),
             unmatched=tuple(sorted(census.unmatched_texts)),
+            mets=tuple(census.mets.remarks()),
         ),
     )
 

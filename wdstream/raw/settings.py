@@ -55,6 +55,12 @@ class RawSettings(Settings):
     """Where the text of pages is, best first; may be repeated. A folder, with a slash at its end (`alto/`): next to or
     in the folder of images, or in RAW, with the same folders below. Or a format, where a page has several texts:
     gt.txt, txt, page, alto, hocr, md, html, in this order if nothing is said."""
+    mets_images: tuple[str, ...] = ()
+    """A group of images (USE) in METS files that is read before all others, such as OCR-D-IMG or MAX; may be repeated.
+    When left out, names of groups say which has whole pages in full size."""
+    mets_texts: tuple[str, ...] = ()
+    """A group of texts (USE) in METS files that comes before all others, such as OCR-D-GT-PAGE; may be repeated. When
+    left out: ground truth (GT), then FULLTEXT, ALTO, PAGE, OCR."""
     join_hyphens: bool = False
     """Write a word that is divided at a line's end whole, where ALTO says what it is; the picture shows two parts."""
     check_text_size: bool = True

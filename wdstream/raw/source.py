@@ -31,6 +31,7 @@ class RawFile:
         reason: why it cannot be read, or None.
         texts: paths of the files with the text of its pages, relative to the raw folder, besides those of sidecar.py.
         near: the path of a text file of its name where none is looked for, if it has no text.
+        meta: metadata of its pages that METS gives; its texts are then those that METS names, or of its name.
     """
 
     path: str
@@ -42,6 +43,7 @@ class RawFile:
     reason: str | None = None
     texts: tuple[str, ...] = ()
     near: str | None = None
+    meta: tuple[tuple[str, str | int], ...] = ()
 
     @property
     def is_single_image(self) -> bool:
@@ -55,7 +57,8 @@ class RawFile:
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> "RawFile":
         """The inverse of `dataclasses.asdict`."""
-        return cls(**{**tree, "marks": tuple(tree["marks"]), "texts": tuple(tree.get("texts", ()))})
+        meta = tuple((name, value) for name, value in tree.get("meta", ()))
+        return cls(**{**tree, "marks": tuple(tree["marks"]), "texts": tuple(tree.get("texts", ())), "meta": meta})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

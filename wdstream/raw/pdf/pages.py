@@ -51,7 +51,8 @@ class PdfReader:
                 found = ShownText(text=given.text, meta=meta)
                 with page.drawn(scale) as pixels:
                     image = stored_jpeg(pixels, settings.jpeg_quality)
-        meta = {"source": replace_surrogates(self._file.path), "page": number, **found.meta}
+        known = {**dict(self._file.meta), "source": replace_surrogates(self._file.path), "page": number}
+        meta = {**known, **found.meta}
         return page_of_image(self._file.page_key(number), image, found.text, meta)
 
     def _drawn_with_text(self, page: PdfPage, scale: float) -> tuple[StoredImage, ShownText]:

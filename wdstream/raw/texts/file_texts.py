@@ -11,7 +11,7 @@ from wdstream.raw.source import RawFile, split_suffix
 from wdstream.raw.texts.finder import folder_to_name
 from wdstream.raw.texts.formats import format_of, read_markup
 from wdstream.raw.texts.marked_up import html_pages, markdown_pages
-from wdstream.raw.texts.names import TextName, owners, readings
+from wdstream.raw.texts.names import TextName, owners, plain_reading, readings
 from wdstream.raw.texts.page_text import FoundText
 from wdstream.raw.texts.sidecar import Sidecars, text_pages
 from wdstream.raw.texts.tree import decode_text
@@ -36,7 +36,7 @@ class FileTexts:
         self._settings = settings
         self._sidecars = Sidecars(path, suffixes, file.num_pages)
         bare, _suffix = split_suffix(path.name, suffixes) or (path.name, "")
-        self._names = _by_page(file.texts, owners(path.name, bare))
+        self._names = _by_page(file.texts, owners(path.name, bare)) or _whole(file.texts)
         self._pages: list[FoundText] = []
 
     def text(self, number: int) -> FoundText | None:
@@ -114,6 +114,11 @@ def _by_page(texts: tuple[str, ...], names: tuple[str, ...]) -> Mapping[int, tup
                 found.setdefault(reading.page or 0, (path, reading))
                 break
     return found
+
+
+def _whole(texts: tuple[str, ...]) -> Mapping[int, tuple[str, TextName]]:
+    """A text that has another name than its page, as METS names it: it is that of all pages."""
+    return {0: (texts[0], plain_reading(PurePosixPath(texts[0]).name))} if texts else {}
 
 
 def _miscount(text: str, num_texts: int, file: str, num_pages: int) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from wdstream.raw.texts.formats import SNIFFED_BYTES, format_of
-from wdstream.raw.texts.names import FORMS, UNKNOWN, TextName, owners, readings
+from wdstream.raw.texts.names import FORMS, UNKNOWN, TextName, owners, plain_reading, readings
 from wdstream.text.characters import short_name
 
 _TRANSKRIBUS = "page/"
@@ -52,14 +52,17 @@ class TextsLeft:
         unused: number of texts of raw files that another one is preferred to, by format.
         unknown: XML files with the name of a raw file that hold no text, and what they are.
         unmatched: text files that have no raw file.
+        mets: what METS files say of files that are here, and that are not.
     """
 
     unused: Mapping[str, int]
     unknown: tuple[tuple[str, str], ...]
     unmatched: tuple[str, ...]
+    mets: tuple[str, ...] = ()
 
     def remarks(self) -> Iterator[str]:
         """What a report says of them."""
+        yield from self.mets
         if self.unused:
             counts = ", ".join(f"{count:,} {form}" for form, count in self.unused.items())
             yield f"texts of pages that have another one, which comes first (--text-from): {counts}"
@@ -100,29 +103,32 @@ class TextFinder:
                 if reading.page is None:
                     self._anywhere.setdefault(reading.owner, folder + name)
 
-    def find(self, folder: str, name: str, bare: str, *, has_sidecar: bool, has_layer: bool) -> TextsOfFile:
+    def find(
+        self, folder: str, name: str, bare: str, stated: Sequence[str] = (), *, has_sidecar: bool, has_layer: bool
+    ) -> TextsOfFile:
         """The texts of a raw file.
 
         Args:
             folder: its folder.
             name: of the file.
             bare: the same without its suffix.
+            stated: paths of texts that METS says are its, the best first: they come before all but what is named.
             has_sidecar: whether a file as in sidecar.py is next to it.
             has_layer: whether it may hold its text itself, so that a file which is none costs nothing.
         """
-        found = [*self._candidates(folder, name, bare)]
+        found = [*_stated(stated), *self._candidates(folder, name, bare, {*stated})]
         self.matched.update(candidate.path for candidate in found)
         if not found or (len(found) == 1 and not has_sidecar and not has_layer):
             return TextsOfFile(chosen=tuple(candidate.path for candidate in found))
-        return self._best(found, has_sidecar=has_sidecar)
+        is_stated = any(f"{folder}{owner}.txt" in stated for owner in (name, bare))
+        return self._best(found, has_sidecar=has_sidecar and not is_stated)
 
     def near(self, name: str, bare: str) -> str | None:
         """The path of a text of this name in any folder, for a raw file that has none."""
         return next((self._anywhere[owner] for owner in owners(name, bare) if owner in self._anywhere), None)
 
-    def _candidates(self, folder: str, name: str, bare: str) -> Iterator[_Candidate]:
-        """Every text that may be the file's, each once, those in named folders first."""
-        seen: set[str] = set()
+    def _candidates(self, folder: str, name: str, bare: str, seen: set[str]) -> Iterator[_Candidate]:
+        """Every text that may be the file's by its name, each once, those in named folders first."""
         for distance, place in enumerate(_places(folder, tuple(self.text_from))):
             by_owner = self._by_owner.get(place, {})
             for owner in owners(name, bare):
@@ -159,11 +165,21 @@ class TextFinder:
             for number, item in enumerate(self.text_from)
             if item == form or (item.endswith("/") and _is_from(candidate.path, item))
         ]
-        return wanted[0] if wanted else len(self.text_from), _form_rank(form), candidate.distance
+        is_stated = candidate.distance < 0
+        last = candidate.distance if is_stated else _form_rank(form), candidate.distance
+        return wanted[0] if wanted else len(self.text_from), *last
 
     def _rank_of_sidecar(self) -> tuple[int, int, int]:
         wanted = [number for number, item in enumerate(self.text_from) if item == "txt"]
         return wanted[0] if wanted else len(self.text_from), _form_rank("txt"), len(self.text_from)
+
+
+def _stated(paths: Sequence[str]) -> Iterator[_Candidate]:
+    """Texts that are said to be a file's; the best is the farthest below all distances of others."""
+    for number, path in enumerate(paths):
+        name = posixpath.basename(path)
+        if "." not in name or any(True for _ in readings(name)):
+            yield _Candidate(path=path, name=plain_reading(name), distance=number - len(paths))
 
 
 def _first_of(ranked: Sequence[tuple[tuple[int, int, int], _Candidate]]) -> list[_Candidate]:

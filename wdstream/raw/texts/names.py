@@ -60,6 +60,11 @@ def readings(name: str) -> Iterator[TextName]:
                 yield TextName(owner=numbered["name"], page=int(numbered["page"]), form=form)
 
 
+def plain_reading(name: str) -> TextName:
+    """The name of a text that is said to be one: of all pages, and where it does not say its form, of any."""
+    return next(readings(name), TextName(owner=name, page=None, form=UNKNOWN))
+
+
 def owners(name: str, bare: str) -> tuple[str, ...]:
     """The names by which text files call a raw file, best first.
 
