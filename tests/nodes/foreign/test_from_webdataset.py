@@ -149,6 +149,39 @@ def test_another_share_and_other_tars_are_refused(tars: list[str]) -> None:
             FromWebDataset(PIPELINES[name](tars), world=World(rank=0, size=6))
 
 
+def test_the_state_of_another_kind_is_refused(tars: list[str]) -> None:
+    """Never a start from the beginning."""
+    states: dict[str, Any] = {"nothing": {}, "a list": {"share": [0, 1], "epoch": 0, "source": []}}
+    for name in ("plain", "addresses"):
+        node = FromWebDataset(PIPELINES[name](tars))
+        next(node)
+        states[name] = node.state_dict()
+    for name, others in (("plain", ["addresses", "nothing", "a list"]), ("addresses", ["plain", "nothing", "a list"])):
+        for other in others:
+            with pytest.raises(StateError, match="so it is that of another node, or of tars"):
+                FromWebDataset(PIPELINES[name](tars)).reset(states[other])
+
+
+def test_a_splitter_of_ones_own_never_deals_a_second_time(tars: list[str]) -> None:
+    def mine(shards: Iterator[Any]) -> list[Any]:
+        return list(shards)[1::3]
+
+    def node(rank: int, size: int, **options: Any) -> Any:
+        pipeline = wds.WebDataset(tars, shardshuffle=2, nodesplitter=mine)
+        return FromWebDataset(pipeline, world=World(rank=rank, size=size), **options)
+
+    with pytest.raises(
+        ConfigError, match=r"mine of the pipeline comes before its shards .* share=.own. where it takes"
+    ):
+        node(1, 3)
+    assert sorted(keys_of(node(1, 3, share="own"))) == sorted(keys_of(node(0, 1))) == [k for k in ALL if k[0] in "14"]
+
+
+def test_paths_are_addresses(tars: list[str]) -> None:
+    assert keys_of(FromWebDataset(Path(tars[0]))) == ["0-0", "0-1"]
+    assert keys_of(FromWebDataset([Path(tar) for tar in tars])) == ALL
+
+
 def test_a_pipeline_that_changed_is_an_error(tars: list[str]) -> None:
     node = FromWebDataset(PIPELINES["plain"](tars))
     for _ in range(12):
@@ -169,6 +202,8 @@ def test_what_cannot_be_the_same_again_is_refused(tars: list[str]) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             FromWebDataset(pipeline)
+    with pytest.raises(TypeError, match=r"an iterable is a pipeline as webdataset\.DataPipeline\("):
+        FromWebDataset(wds.RoundRobin([plain]))
     for nothing in (3, None, [1], b"x"):
         with pytest.raises(TypeError, match="expected a webdataset pipeline, or addresses of tars"):
             FromWebDataset(nothing)

@@ -16,6 +16,7 @@ import hashlib
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from wdstream.errors import PlanError, RowError, ShardError, StateError
@@ -82,12 +83,15 @@ class FromWebDataset(Stage[Any]):
             self._epoch += 1
             self._samples.reset(None if not isinstance(self._samples, _PipelineSamples) else {"epoch": self._epoch})
             return
+        _check_keys(initial_state, self.SHARE_KEY, self.EPOCH_KEY, SOURCE_KEY)
         saved = DataShare(*initial_state[self.SHARE_KEY])
         if saved != self.share:
             raise StateError(
                 f"FromWebDataset: the saved state is that of share {saved} of the shards, this is share {self.share}: "
                 "continue with as many ranks and workers as before; LaneSource and plans continue on other numbers"
             )
+        kind = _PipelineSamples.COUNT_KEY if isinstance(self._samples, _PipelineSamples) else _TarSamples.TARS_KEY
+        _check_keys(initial_state[SOURCE_KEY], kind)
         self._epoch = int(initial_state[self.EPOCH_KEY])
         self._samples.reset(initial_state[SOURCE_KEY])
 
@@ -102,6 +106,20 @@ class FromWebDataset(Stage[Any]):
             self.EPOCH_KEY: self._epoch,
             SOURCE_KEY: self._samples.state_dict(),
         }
+
+
+def _check_keys(state: object, *keys: str) -> None:
+    """Check that a state is of a node of this kind.
+
+    Raises:
+        StateError: it is not.
+    """
+    missing = [key for key in keys if not isinstance(state, Mapping) or key not in state]
+    if missing:
+        raise StateError(
+            f"FromWebDataset: the saved state has no {missing[0]!r}, so it is that of another node, or of tars where "
+            "this is a pipeline, or the other way round: give it what it was saved with"
+        )
 
 
 class _PipelineSamples(Stage[Any]):
@@ -209,14 +227,16 @@ def _short(value: object) -> str:
 
 def _urls(given: object) -> list[str]:
     """Addresses of tars, those of folders and braces written out."""
-    if isinstance(given, str):
-        return expand_urls(given)
-    if not isinstance(given, Sequence) or not all(isinstance(url, str) for url in given):
+    if isinstance(given, str | Path):
+        return expand_urls(str(given))
+    if not isinstance(given, Sequence) or not all(isinstance(url, str | Path) for url in given):
+        hint = "; an iterable is a pipeline as webdataset.DataPipeline(...)" if hasattr(given, "__iter__") else ""
         raise TypeError(
-            f"FromWebDataset: expected a webdataset pipeline, or addresses of tars as text; found {given!r:.80}"
+            f"FromWebDataset: expected a webdataset pipeline, or addresses of tars as text; found {given!r:.80}{hint}"
         )
-    check_tars(given, "FromWebDataset")
-    return list(given)
+    urls = [str(url) for url in given]
+    check_tars(urls, "FromWebDataset")
+    return urls
 
 
 def _tars(urls: Sequence[str], share: DataShare, on_error: OnError) -> "_TarSamples":

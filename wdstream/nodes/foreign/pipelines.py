@@ -3,6 +3,7 @@
 A pipeline is a list of stages. `open_pipeline` makes a copy of one for an epoch, whose stages are these:
 
     split_by_node, split_by_worker, single_node_only     gone: each share of the shards is dealt here
+    functions of yours between shards and their opening  refused on several ranks: they may deal a second time
     shuffle, detshuffle, shuffled and resampled shards   with the seed of the node, the epoch and the stage
     streams of tars                                      closed when they are read, which webdataset leaves to chance
     decode                                               after a look for parts that it would unpickle
@@ -13,7 +14,7 @@ All other stages are taken as they are; what they do to a sample is to depend on
 
 import copy
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -88,12 +89,14 @@ def _prepared(pipeline: "webdataset.DataPipeline", how: Opening, seed: int, deal
     stages: list[_Stage] = []
     for number, stage in enumerate(pipeline.pipeline):
         if how.share_of != "own" and any(stage is splitter for splitter in _SPLITTERS):
+            stages.append(iter)  # what comes next may ask a list for its first
             continue
         if _decodes(stage) and not how.allow_pickle:
             stages.append(_refuse_pickle)
         stages.append(_same_again(stage, how, combine(seed, number), deals and number == 0))
         if number == 0 and deals:
             stages += _dealt(stage, how.share)
+            _refuse_own_splitter(pipeline.pipeline, how.share)
         if isinstance(stage, cache.StreamingOpen | cache.FileCache):
             stages.append(_closing)
     prepared = copy.copy(pipeline)
@@ -159,6 +162,30 @@ def _dealt(stage: _Stage, share: DataShare) -> list[_Stage]:
     if isinstance(stage, shardlists.ResampledShards):
         return []  # drawn for this share
     return [lambda shards: islice(shards, share.index, None, share.count)]
+
+
+def _refuse_own_splitter(stages: Sequence[_Stage], share: DataShare) -> None:
+    """Raise at a function of the user's between the list of shards and their opening: most take a rank's part again.
+
+    Raises:
+        ConfigError: there is one, and the shards of such a list are dealt.
+    """
+    opening = next((number for number, stage in enumerate(stages) if _opens(stage)), 0)
+    own = [stage for stage in stages[1:opening] if inspect.isroutine(stage) and stage not in _SPLITTERS]
+    if own and share.count > 1 and isinstance(stages[0], shardlists.SimpleShardList):
+        raise ConfigError(
+            f"FromWebDataset: {own[0].__name__} of the pipeline comes before its shards are opened, and would take a "
+            "part of the part that this rank has already: leave it out (nodesplitter, workersplitter); or say "
+            'share="own" where it takes this rank\'s part, and share="samples" where each rank is to read all'
+        )
+
+
+def _opens(stage: _Stage) -> bool:
+    """Whether a stage opens the shards whose addresses it gets."""
+    is_filter = isinstance(stage, filters.FilterFunction)
+    return isinstance(stage, cache.StreamingOpen | cache.FileCache) or (
+        is_filter and stage.f is webdataset.tariterators.tarfile_samples
+    )
 
 
 def _with(stage: _Stage, **attributes: object) -> _Stage:
