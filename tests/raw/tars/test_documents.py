@@ -91,6 +91,23 @@ def test_pages_of_a_tiff_with_lines_of_idl_or_a_txt(tmp_path: Path) -> None:
     assert Image.open(io.BytesIO(found.pages["x@c@0001"].images[0])).size == (67, 40)
 
 
+def test_a_page_of_lines_and_words_of_lines(tmp_path: Path) -> None:
+    """A list of lines is a page; words are in lines as far as these have each word once, else in one line."""
+    words = ["a", "b", "c"]
+    slices = {"two": [[0, 2], [2, 3]], "lost": [[0, 2]], "twice": [[0, 2], [1, 3]], "turned": [[2, 3], [0, 2]]}
+    pages: dict[str, object] = {
+        "texts": ["one", "two"],
+        "objects": [{"text": "one", "bbox": [0, 0, 1, 1]}, {"text": "two", "bbox": [0, 1, 1, 1]}],
+        **{name: {"words": {"text": words}, "lines": {"word_slice": pairs}} for name, pairs in slices.items()},
+    }
+    samples = [{"__key__": name, "tif": bilevel(1), "json": {"pages": [page]}} for name, page in pages.items()]
+    found = read(tmp_path, *samples, {"__key__": "none", "tif": bilevel(1), "json": {"pages": [[3]]}})
+    assert [found.texts[f"x@{name}@0001"] for name in pages] == ["one\ntwo"] * 2 + ["a b\nc"] + ["a b c"] * 3
+    assert [reason for *_, reason in found.refused] == [
+        "sample 'none': page 1 of its json is list; a text, or an object with one, expected"
+    ]
+
+
 def one_page_pdf() -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (100, 80), "white").save(buffer, "PDF")

@@ -1,6 +1,7 @@
 """The texts of a document's pages that its sample gives: in a json with `pages`, or in a txt.
 
 {"pages": ["text", ...]}                                       a text for each page
+{"pages": [["line", ...], ...]}                                lines, also as {"text": ..., "bbox": ...}
 {"pages": [{"text": "..."}, ...]}                              the same
 {"pages": [{"text": ["line", ...], "score": [...]}, ...]}      lines (IDL)
 {"pages": [{"lines": {"text": ["line", ...]}}, ...]}           lines (PDFA), also as a list of {"text": ...}
@@ -101,6 +102,8 @@ def texts_from_txt(data: bytes) -> list[FoundText]:
 def _page(page: object, number: int) -> FoundText:
     if isinstance(page, str):
         return _plain(page, JSON_EXTENSION)
+    if isinstance(page, list) and _are_texts(_texts_of_list(page)):
+        page = {"lines": page}
     if not isinstance(page, Mapping):
         raise SourceError(
             f"page {number} of its json is {type(page).__name__}; a text, or an object with one, expected"
@@ -140,9 +143,15 @@ def _joined_words(words: Sequence[str], page: Mapping[str, object]) -> list[str]
         ordered = sorted(zip(places, words, strict=True), key=lambda placed: tuple(placed[0]))
         by_line = groupby(ordered, key=lambda placed: placed[0][0])
         return [" ".join(word for _place, word in line) for _number, line in by_line]
-    if _are_pairs(slices):
+    if _are_pairs(slices) and _cover(slices, len(words)):
         return [" ".join(words[start:end]) for start, end in slices]
     return [" ".join(words)]
+
+
+def _cover(slices: Sequence[Sequence[int]], count: int) -> bool:
+    """Whether slices, one after the other, have each of so many words once."""
+    starts, ends = [start for start, _end in slices], [end for _start, end in slices]
+    return starts == [0, *ends[:-1]] and ends == sorted(ends) and ends[-1:] == [count]
 
 
 def _inside(page: Mapping[str, object], field: str, name: str) -> object:
