@@ -100,7 +100,9 @@ def test_a_page_of_lines_and_words_of_lines(tmp_path: Path) -> None:
         "objects": [{"text": "one", "bbox": [0, 0, 1, 1]}, {"text": "two", "bbox": [0, 1, 1, 1]}],
         **{name: {"words": {"text": words}, "lines": {"word_slice": pairs}} for name, pairs in slices.items()},
     }
-    samples = [{"__key__": name, "tif": bilevel(1), "json": {"pages": [page]}} for name, page in pages.items()]
+    samples: list[dict[str, object]] = [
+        {"__key__": name, "tif": bilevel(1), "json": {"pages": [page]}} for name, page in pages.items()
+    ]
     found = read(tmp_path, *samples, {"__key__": "none", "tif": bilevel(1), "json": {"pages": [[3]]}})
     assert [found.texts[f"x@{name}@0001"] for name in pages] == ["one\ntwo"] * 2 + ["a b\nc"] + ["a b c"] * 3
     assert [reason for *_, reason in found.refused] == [
