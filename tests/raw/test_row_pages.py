@@ -8,6 +8,7 @@ from wdstream.raw.row_pages import RowPages
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import RawFile
 from wdstream.records import ImageSegment, TextSegment
+from wdstream.shards.page_members import is_row_of_ours
 
 IMAGES = PAGES / "rows/images"
 FILE = RawFile(path="set/rows.jsonl", kind="rows", stem="set/rows", num_bytes=1, num_pages=3)
@@ -26,6 +27,18 @@ def test_a_row_with_an_image_file_and_one_with_its_bytes() -> None:
         assert stored.page.segments == (ImageSegment(index=0), TextSegment(text="LINN"))
         assert stored.page.meta == {"source": "set/rows.jsonl", "line": 3, "year": 1999}
         assert stored.extensions == ("png",)
+
+
+def test_a_row_with_a_source_of_its_own_is_known_as_ours() -> None:
+    for own in ({"source": "VQAv2"}, {"source": "lvis.json", "line": "a"}, {"line": 2.5}):
+        meta = pages().page(3, {"text": "t", **own}).page.meta
+        assert meta == {"source": "set/rows.jsonl", "line": 3, **own, "row_of": "set/rows.jsonl:3"}
+        assert is_row_of_ours(meta)
+    exported = {"source": "rows.jsonl", "line": 9}
+    assert pages().page(3, {"text": "t", **exported}).page.meta == exported
+    assert not is_row_of_ours({"source": "VQAv2", "row_of": "somewhere"})
+    with pytest.raises(SourceError, match="no text: the answer is empty"):
+        pages().page(1, {"question": "Q", "answer": ""})
 
 
 def test_what_is_no_page() -> None:

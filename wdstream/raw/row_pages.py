@@ -18,6 +18,7 @@ from wdstream.raw.row_pdf import with_pages_drawn
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageRange, RawFile, Source, StoredImage, StoredPage, require_text
 from wdstream.records import Page, Segment, TextSegment, TurnSegment
+from wdstream.shards.page_members import ROW_OF, is_row_of_ours
 from wdstream.text.characters import replace_surrogates
 from wdstream.text.maps.field_map import FieldMap
 from wdstream.text.messages import makes_calls
@@ -123,15 +124,16 @@ class RowPages:
             key=self._file.page_key(number, digits=6),
             images=tuple(image.data for image in images),
             segments=row.segments,
-            meta={
-                "source": replace_surrogates(self._file.path),
-                "line": number,
-                **self._metadata(row.meta),
-                **self._declared(row),
-            },
+            meta={**self._with_place(number, self._metadata(row.meta)), **self._declared(row)},
         )
         extensions, sizes = (tuple(image.extension for image in images), tuple(image.size for image in images))
         return StoredPage(page=page, extensions=extensions, sizes=sizes, reading=row.reading)
+
+    def _with_place(self, number: int, meta: Mapping[str, object]) -> dict[str, object]:
+        """Metadata with the file and the line of the row, by which whoever reads it knows that it was judged here."""
+        path = replace_surrogates(self._file.path)
+        found = {"source": path, "line": number, **meta}
+        return found if is_row_of_ours(found) else found | {ROW_OF: f"{path}:{number}"}
 
     def _declared(self, row: Row) -> dict[str, object]:
         """Which fields of a row without an image are metadata by the settings: whoever reads it would refuse it."""

@@ -14,6 +14,7 @@ from wdstream.raw.row_files import resolve_image
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import StoredImage
 from wdstream.text.half_read import names_pdf
+from wdstream.text.maps.field_map import FieldMap
 from wdstream.text.maps.forms import IMAGE_FIELDS
 
 _PDF_MAGIC = b"%PDF-"
@@ -35,9 +36,22 @@ def with_pages_drawn(fields: Mapping[str, object], settings: RawSettings, folder
     if any(fields.get(name) for name in IMAGE_FIELDS):
         return fields
     for name, value in fields.items():
-        if name not in settings.metadata_fields and (_bytes_of(value) or names_pdf(name, value)):
+        if name not in settings.metadata_fields and (_bytes_of(value) or _names_pdf(name, value, settings)):
             return _with_image(fields, name, settings, folder)
     return fields
+
+
+def _names_pdf(name: str, value: object, settings: RawSettings) -> bool:
+    """Whether a field names a PDF: by what it is called, or because the map says that it is the image."""
+    if not isinstance(value, str) or not value.lower().endswith(".pdf"):
+        return False
+    return names_pdf(name, value) or _is_mapped(name, settings)
+
+
+def _is_mapped(name: str, settings: RawSettings) -> bool:
+    field_map = FieldMap.chosen(settings.map, settings.preset)
+    wanted = field_map.roles.get("image", ()) if field_map is not None else ()
+    return any(path.steps[0] == name for one in wanted for path in one.paths)
 
 
 def _bytes_of(value: object) -> bytes | None:
@@ -56,7 +70,7 @@ def _with_image(fields: Mapping[str, object], name: str, settings: RawSettings, 
         more = f", or say that it is metadata with --metadata-field {name}" if isinstance(value, str) else ""
         raise RowError(f"PDF in {name!r}: {error}", option=more) from error
     rest = {field: value for field, value in fields.items() if field != name or isinstance(value, str)}
-    return {**rest, (name if any(name in part for part in settings.map) else "image"): image.data}
+    return {**rest, (name if _is_mapped(name, settings) else "image"): image.data}
 
 
 def _named(folder: Path, name: str, settings: RawSettings) -> bytes:

@@ -50,6 +50,8 @@ ROW_SUFFIXES = (
     *(f"{lines}.{packed}" for lines in (".jsonl", ".ndjson", ".json") for packed in ("gz", "zst", "bz2", "xz")),
 )
 """Of files of rows."""
+ROW_OF = "row_of"
+"""Metadata of a row that has its own `source` or `line`: the file that it is from, a colon, and its line there."""
 _DOTTED = "rename it, or let keys end at the last dot (wdstream index --key dotted, data.streaming.key_rule: dotted)"
 _TEXTS = "text is in txt, or in json as 'text', 'caption', 'content', 'messages' or 'conversations'"
 
@@ -121,9 +123,13 @@ def starts_with_text(page: Page) -> bool:
 
 
 def is_row_of_ours(meta: Mapping[str, object]) -> bool:
-    """Whether these are the metadata that `make-shards` gives every row: the file that it is from, and its line."""
+    """Whether these are the metadata that `make-shards` gives every row: the file that it is from, and its line; or
+    both as one text, where the row has a source or line of its own."""
     source, line = meta.get("source"), meta.get("line")
-    return isinstance(source, str) and source.lower().endswith(ROW_SUFFIXES) and isinstance(line, int)
+    if isinstance(source, str) and source.lower().endswith(ROW_SUFFIXES) and isinstance(line, int):
+        return True
+    file, colon, number = str(meta.get(ROW_OF, "")).rpartition(":")
+    return bool(colon) and number.isdecimal() and file.lower().endswith(ROW_SUFFIXES)
 
 
 def _page(

@@ -150,7 +150,7 @@ def read_row(row: Mapping[str, object], rules: RowRules = DEFAULT_RULES, *, held
 
 
 def _layout_by_lists(fields: Mapping[str, object]) -> str | None:
-    """The layout of a row that has no form of the table above, and lists that show one."""
+    """The layout of a row that has no form of the table above, and shows one otherwise."""
     name = layout_of(fields)
     return None if name is None or any(_forms(fields, has_images=True)) else name
 

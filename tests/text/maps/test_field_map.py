@@ -119,3 +119,18 @@ def test_what_no_row_has() -> None:
     assert FieldMap.parse("text=caption,metadata=extra,image=x?").lacking(rows) == []
     (missing,) = FieldMap.parse("text=captions").lacking(rows)
     assert "near it: caption" in missing
+
+
+def test_names_with_marks_and_metadata_of_one_name() -> None:
+    assert read(r"text=a\?", {"a?": "x"}).segments == (TextSegment(text="x"),)
+    assert read("text=t,metadata=a.id+b.id", {"t": "x", "a": {"id": 1}, "b": {"id": 2}}).meta == {"id": 1, "b.id": 2}
+    assert read("text=t,metadata=a.id", {"t": "x", "a": {"id": 1}, "id": 7}).meta == {"id": 7, "a.id": 1}
+    assert read("text=b[*].l[*]", {"b": [{"l": ["a", "b"]}, {"l": ["c"]}]}).segments == (TextSegment(text="a\nb\nc"),)
+
+
+def test_a_map_that_a_preset_completes() -> None:
+    chosen = FieldMap.chosen("answer=response", "docvqa")
+    assert chosen is not None
+    assert str(chosen) == "image=image|images,question=question|query,answer=response"
+    with pytest.raises(ConfigError, match="question and answer go together"):
+        FieldMap.chosen("answer=response", "llava")

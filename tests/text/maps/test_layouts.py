@@ -90,3 +90,13 @@ def test_rows_of_layouts(preset: str, row: dict[str, object], texts: list[str]) 
 def test_arranging_wants_lists() -> None:
     with pytest.raises(RowError, match="texts are str, images list; expected two lists"):
         arranged("interleaved", "a", [])
+
+
+def test_rows_of_donut() -> None:
+    """As SynthDoG has them; a receipt of CORD is refused with what it has."""
+    page = {"image": b"\x89PNG\r\n\x1a\n", "ground_truth": '{"gt_parse": {"text_sequence": "two words"}}'}
+    found = read_row(page)
+    assert found.how == "donut: image=image, text=ground_truth.gt_parse.text_sequence"
+    assert found.segments[1:] == (TextSegment(text="two words"),)
+    with pytest.raises(RowError, match=r"near it: ground_truth; there are: image, ground_truth"):
+        read_row({**page, "ground_truth": '{"gt_parse": {"menu": [{"nm": "Nasi"}]}, "meta": {}}'})

@@ -52,6 +52,7 @@ _REST: tuple[Rest, ...] = get_args(Rest)
 _OWN_NAMES: Mapping[Role, str] = {"image": "images", "turns": "messages"}
 """What rows call a role, where that is another name."""
 _ARRANGEMENTS: tuple[Arrangement, ...] = get_args(Arrangement)
+_MAX_DEPTH = 16
 _BYTES = ("bytes", "data", "base64", "b64_json")
 MapText = str | Sequence[str] | Mapping[str, object]
 
@@ -109,12 +110,13 @@ class FieldMap:
         return hash(str(self))
 
     @classmethod
-    def parse(cls, given: "MapText | FieldMap", preset: str = "") -> "FieldMap":
+    def parse(cls, given: "MapText | FieldMap", preset: str = "", *, is_part: bool = False) -> "FieldMap":
         """A map from what somebody wrote.
 
         Args:
             given: a text, several, or a mapping from roles to paths or lists of them.
             preset: its name.
+            is_part: whether a preset says more, so that it need not be whole.
 
         Raises:
             ConfigError: it is no map; says what is wrong with it.
@@ -127,9 +129,8 @@ class FieldMap:
         rest = _one_of(_REST, "rest", items.pop("rest", ["keep"])[-1])
         arranges = [_one_of(_ARRANGEMENTS, "arrange", name) for name in items.pop("arrange", [])]
         roles = {_role(name): tuple(_wanted(text, name) for text in texts) for name, texts in items.items()}
-        arrange = arranges[-1] if arranges else None
-        _check(roles, arrange)
-        return cls(roles=roles, rest=rest, arrange=arrange, preset=preset)
+        field_map = cls(roles=roles, rest=rest, arrange=arranges[-1] if arranges else None, preset=preset)
+        return field_map if is_part else field_map.checked()
 
     @classmethod
     def of_layout(cls, name: str) -> "FieldMap":
@@ -151,14 +152,24 @@ class FieldMap:
         Raises:
             ConfigError: as `parse` and `of_layout`.
         """
-        own = cls.parse(given) if given else None
+        own = cls.parse(given, is_part=preset is not None) if given else None
         if preset is None:
             return own
         layout = cls.of_layout(preset)
         if own is None:
             return layout
         roles = layout.roles if not own.has_text else {r: w for r, w in layout.roles.items() if r in _BESIDES_TEXT}
-        return replace(own, roles={**roles, **own.roles}, arrange=own.arrange or layout.arrange, preset=preset)
+        both = replace(own, roles={**roles, **own.roles}, arrange=own.arrange or layout.arrange, preset=preset)
+        return both.checked()
+
+    def checked(self) -> "FieldMap":
+        """This map, if its roles belong together.
+
+        Raises:
+            ConfigError: they do not.
+        """
+        _check(self.roles, self.arrange)
+        return self
 
     @property
     def has_text(self) -> bool:
@@ -187,7 +198,7 @@ class FieldMap:
             RowError: it lacks one that the map names; says which ones are near.
         """
         fields: dict[str, object] = {}
-        metadata: dict[str, object] = {}
+        named: list[tuple[Way, object]] = []
         used: list[Way] = []
         how: list[str] = []
         for role, wanted in self.roles.items():
@@ -195,15 +206,17 @@ class FieldMap:
             used += [steps for steps, _value in found]
             how += [f"{role}={'+'.join(shown_way(steps) for steps, _value in found)}"] if found else []
             if role == "metadata":
-                metadata |= {str(_last_name(steps)): value for steps, value in found}
+                named += found
             elif found:
                 joined = _listed if self.arrange else _joined
                 fields[_OWN_NAMES.get(role, role)] = joined(role, [value for _steps, value in found])
+        metadata: dict[str, object] = {}
         if self.arrange:
             images = fields.pop("images", None)
             fields["content"] = arranged(self.arrange, fields.pop("text", None), images)
             metadata |= about_images(_name_of(self, "image"), images) if self.arrange == "matched" else {}
         rest = _rest(row, used, inside)
+        metadata |= _by_name(named, rest)
         return Taken(fields=fields, rest=rest | metadata, metadata=frozenset(metadata), how=", ".join(how))
 
     def _found(
@@ -265,8 +278,10 @@ def _one_of(known: Sequence[Word], role: str, word: str) -> Word:
 
 
 def _wanted(text: str, role: str) -> Wanted:
-    is_optional = text.endswith("?") and not text.endswith("\\?")
-    paths = tuple(FieldPath.parse(path.strip()) for path in split_unescaped(text.removesuffix("?"), "|"))
+    *before, last = split_unescaped(text, "?")
+    is_optional = bool(before) and not last
+    text = text[:-1] if is_optional else text
+    paths = tuple(FieldPath.parse(path.strip()) for path in split_unescaped(text, "|"))
     if role == "image":  # the object around the bytes, which knows their name
         paths = tuple(map(_around_bytes, paths))
     return Wanted(paths=paths, is_optional=is_optional)
@@ -337,12 +352,30 @@ def _joined(role: Role, values: list[object]) -> object:
 
 def _lines(values: list[object]) -> object:
     """Texts, and lists of them, as the lines of one; what is none is left for whoever reads the text."""
-    flat = [text for value in values for text in (value if isinstance(value, list) else [value]) if text is not None]
+    flat = [text for text in _flat(values, 0) if text is not None]
     try:
         texts = [text.decode("utf-8") if isinstance(text, bytes) else text for text in flat]
     except UnicodeDecodeError as error:
         raise RowError(f"a text that the map names is not UTF-8 (byte {error.start})") from error
     return "\n".join(map(str, texts)) if all(isinstance(text, str) for text in texts) else values
+
+
+def _flat(value: object, depth: int) -> Iterator[object]:
+    """What is in lists, and lists in them, in order."""
+    if not isinstance(value, list) or depth > _MAX_DEPTH:
+        yield value
+        return
+    for inner in value:
+        yield from _flat(inner, depth + 1)
+
+
+def _by_name(named: Sequence[tuple[Way, object]], rest: Mapping[str, object]) -> dict[str, object]:
+    """Metadata under the last names of their paths; under the whole path where that name is another's."""
+    found: dict[str, object] = {}
+    for steps, value in named:
+        name = str(_last_name(steps))
+        found[shown_way(steps) if name in found or name in rest else name] = value
+    return found
 
 
 def _last_name(steps: Way) -> Step:

@@ -3,6 +3,8 @@
 interleaved   texts and images are lists of one length; at every place one of them is null (OBELICS)
 matched       texts is a list of sentences, and each image names the sentence before which it is (MMC4). Sentences
               without an image between them are joined by a space
+
+Donut's `ground_truth` is JSON as text: SynthDoG has the text of the page in it; sets of receipts and forms have fields.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,18 +27,23 @@ LAYOUTS: Mapping[str, str] = {
     "mmc4": "image=image_info,text=text_list,arrange=matched",
     "pdfa": "image=pdf,text=json:pages",
     "idl": "image=tif|pdf,text=json:pages",
+    "donut": "image=image|file_name,text=ground_truth:gt_parse.text_sequence",
     "olmocr": "image=image|images?,text=natural_text|response.natural_text|response",
 }
 """Field maps by the name of the layout."""
 _FOUND_BY: Mapping[str, tuple[str, ...]] = {"obelics": ("texts", "images"), "mmc4": ("text_list", "image_info")}
 """Layouts that no other form of rows reads, by the fields that show them."""
+_PARSED, _HEAD = '"gt_parse"', 64
+"""How the text of a row of SynthDoG and other sets of Donut is known, and where."""
 _IMAGE_KEYS = ("bytes", "image_base64", "base64", "image", "image_name", "image_path", "path", "image_url")
 """Under which an object of MMC4 has its image, the image itself first."""
 _INDEX = "matched_text_index"
 
 
 def layout_of(row: Mapping[str, object]) -> str | None:
-    """The name of the layout that only lists can show, if a row has one."""
+    """The name of the layout that only lists, or what is in a text, can show, if a row has one."""
+    if _PARSED in str(row.get("ground_truth", ""))[:_HEAD]:
+        return "donut"
     for name, fields in _FOUND_BY.items():
         if all(isinstance(row.get(field), list | tuple) for field in fields):
             return name
