@@ -3,18 +3,22 @@
 Spans: make_shards, raw.
 """
 
+import io
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
+import pikepdf
 import pytest
+from pikepdf import Name
 from PIL import Image
 
 from tests.raw.ocr.test_rapid import written
 from wdstream.errors import ConfigError
 from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.make_shards.manifest import JOB_FILE
-from wdstream.records import Page
+from wdstream.records import Page, TextSegment
 from wdstream.shards.reader import Shards
 
 
@@ -105,3 +109,42 @@ def test_the_same_bytes_from_any_number_of_workers(raw: Path, tmp_path: Path) ->
         make_shards(raw, tmp_path / str(workers), options=MakeShardsOptions(**chosen, workers=workers))
     one, three, later = (written_files(tmp_path / name) for name in ("1", "3", "later"))
     assert one == three == later and len(one) > 6
+
+
+def pdf_of_scan(file: Path, text: str, *, is_mapped: bool = True) -> None:
+    """A PDF of a scan with a small text at its lower left side, in a font with or without a meaning of its codes."""
+    Image.fromarray(written("Invoice 4711", "Thank you")).save(file, resolution=75)
+    with pikepdf.open(file, allow_overwriting_input=True) as pdf:
+        font = pikepdf.Dictionary(Type=Name.Font, Subtype=Name.Type1, BaseFont=Name.Helvetica)
+        if not is_mapped:
+            names = [Name(f"/g{code}") for code in range(32, 127)]
+            font.Encoding = pikepdf.Dictionary(Type=Name.Encoding, Differences=[32, *names])
+        pdf.pages[0].Resources.Font = pikepdf.Dictionary(F1=pdf.make_indirect(font))
+        pdf.pages[0].contents_add(f"q BT /F1 8 Tf 200 8 Td ({text}) Tj ET Q".encode())
+        pdf.save(file)
+
+
+def test_layers_that_are_a_stamp_or_no_text_and_pictures_of_tars_and_rows_are_read(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    pdf_of_scan(raw / "stamp.pdf", "12")
+    pdf_of_scan(raw / "unmapped.pdf", "some words that mean nothing", is_mapped=False)
+    scan = io.BytesIO()
+    Image.fromarray(written("Invoice 4711", "Thank you")).save(scan, "PNG")
+    with tarfile.open(raw / "tar.tar", "w") as tar:
+        for name, data in {"a.png": scan.getvalue(), "b.png": scan.getvalue(), "b.txt": b"told"}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    (raw / "rows.jsonl").write_text('{"image": "a.png", "text": "", "year": 1910}\n')
+    (raw / "a.png").write_bytes(scan.getvalue())
+    make_shards(raw, tmp_path / "out", options=options(ocr="rapidocr"))
+    found = pages(tmp_path / "out")
+    texts = {key: page.segments[1].text for key, page in found.items() if isinstance(page.segments[1], TextSegment)}
+    read = "Invoice 4711\nThank you"
+    assert texts.pop("stamp@0001").replace("\n", " ").startswith("Invoice 4711 Thank you")
+    assert texts == {"rows@000001": read, "tar@a": read, "tar@b": "told", "unmapped@0001": texts["unmapped@0001"]}
+    assert texts["unmapped@0001"].startswith("Invoice 4711")
+    assert found["rows@000001"].meta["year"] == 1910
+    for key in ("stamp@0001", "unmapped@0001", "tar@a", "rows@000001"):
+        assert str(found[key].meta["text_from"]).startswith("ocr:rapidocr 3.") and "line_boxes" in found[key].meta

@@ -7,11 +7,13 @@ from the row or from files next to it (row_files.py), it gets its key, and where
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Protocol
 
 from wdstream.errors import PageError, RowError, SourceError
 from wdstream.raw.images import read_file, store_image
+from wdstream.raw.ocr.untold import is_to_be_read, text_of_page, with_text
 from wdstream.raw.reading import lines_digest, note_line
 from wdstream.raw.row_files import is_image_file, resolve_image
 from wdstream.raw.row_pdf import with_pages_drawn
@@ -116,18 +118,23 @@ class RowPages:
             PageError: it cannot become a page.
         """
         row = read_row(with_pages_drawn(fields, self._settings, self._folder), self._rules)
-        has_text = any(isinstance(segment, TextSegment) and segment.text.strip() for segment in row.segments)
-        reason = "the answer is empty" if has_text else "the row holds none"
-        require_text(_supervised_text(row.segments), reason, self._settings)
-        images = [self._stored(image) for image in row.images]
         page = Page(
             key=self._file.page_key(number, digits=6),
-            images=tuple(image.data for image in images),
+            images=(b"",) * len(row.images),
             segments=row.segments,
             meta={**self._with_place(number, self._metadata(row.meta)), **self._declared(row)},
         )
-        extensions, sizes = (tuple(image.extension for image in images), tuple(image.size for image in images))
-        return StoredPage(page=page, extensions=extensions, sizes=sizes, reading=row.reading)
+        if not is_to_be_read(page, self._settings):
+            reason = "the answer is empty" if text_of_page(page).strip() else "the row holds none"
+            require_text(_supervised_text(row.segments), reason, self._settings)
+        images = [self._stored(image) for image in row.images]
+        stored = StoredPage(
+            page=replace(page, images=tuple(image.data for image in images)),
+            extensions=tuple(image.extension for image in images),
+            sizes=tuple(image.size for image in images),
+            reading=row.reading,
+        )
+        return with_text(stored, self._settings)
 
     def _with_place(self, number: int, meta: Mapping[str, object]) -> dict[str, object]:
         """Metadata with the file and the line of the row, by which whoever reads it knows that it was judged here."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from wdstream.errors import ConfigError
+from wdstream.errors import ConfigError, SourceError
 from wdstream.raw.ocr import rapid
 from wdstream.raw.ocr.rapid import RapidEngine
 from wdstream.records import Pixels
@@ -54,3 +54,14 @@ def test_models_that_are_gone_are_not_fetched(monkeypatch: pytest.MonkeyPatch, t
 
     with pytest.raises(ConfigError, match="none is fetched from the network"):
         DownloadFile.run(None)
+
+
+def test_pictures_upside_down_and_strips() -> None:
+    engine = RapidEngine()
+    picture = written("Total due: 1,262.35", "Thank you for paying", "by the seventh of May")
+    with pytest.raises(SourceError, match="100% of the 3 lines that were read are upside down"):
+        engine.read(np.ascontiguousarray(picture[::-1, ::-1]))
+    line = np.concatenate([picture[8:44], np.full((36, 1200, 3), 255, np.uint8)], axis=1)
+    assert [line.text for block in engine.read(line).blocks for line in block] == ["Total due: 1,262.35"]
+    for height, width in ((2000, 3), (3, 2000), (1, 1)):
+        assert not engine.read(np.full((height, width, 3), 255, np.uint8)).blocks

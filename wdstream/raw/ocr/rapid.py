@@ -6,6 +6,7 @@ or a file is missing: the paths are given to it, and its way to the network is c
 """
 
 import hashlib
+from collections.abc import Callable
 from importlib.metadata import PackagePath, files, version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +23,9 @@ _TASKS = {"Det": "_det_", "Cls": "_cls_", "Rec": "_rec_"}
 _UNSURE = 0.5
 """Lines of a lower confidence are mostly patterns of pictures."""
 _ONE_THREAD = ("intra_op_num_threads", "inter_op_num_threads")
+_UPSIDE_DOWN = "180"
+_MAX_RATIO = 4
+"""Of the sides of a picture: the library enlarges the shorter one to 736 pixels, which of a strip is gigabytes."""
 _FULL = ("bad_alloc", "allocate memory", "Failed to allocate")
 
 
@@ -48,6 +52,8 @@ class RapidEngine:
         params |= {f"EngineConfig.onnxruntime.{name}": 1 for name in _ONE_THREAD}
         params |= {"Global.text_score": 0.0, "Global.log_level": "error", "Global.max_side_len": self.max_side}
         self._engine = RapidOCR(params=params)
+        self._turned = _LinesTurned(self._engine.cls_and_rotate)
+        self._engine.cls_and_rotate = self._turned
         self.name = f"rapidocr {version('rapidocr')}"
         self.identity = f"{self.name}, onnxruntime {version('onnxruntime')}, models {_digest(models)}"
 
@@ -55,22 +61,59 @@ class RapidEngine:
         """Read a picture; its lines are put in order by their places.
 
         Raises:
-            SourceError: the library fails.
+            SourceError: the library fails, or the picture is upside down.
         """
+        self._turned.share = 0.0
         try:
-            found = self._engine(np.ascontiguousarray(pixels[..., ::-1]))  # it takes blue first
+            found = self._engine(np.ascontiguousarray(_widened(pixels)[..., ::-1]))  # it takes blue first
         except Exception as error:  # the library raises what its parts raise
             if any(sign in str(error) for sign in _FULL):
                 raise MemoryError("rapidocr") from error
             raise SourceError(f"{self.name} cannot read the picture: {type(error).__name__}") from error
         if found.txts is None:
             return PictureText()
+        if len(found.txts) > 1 and self._turned.share > 0.5:
+            raise SourceError(
+                f"{self._turned.share:.0%} of the {len(found.txts)} lines that were read are upside down, and so is "
+                "their order; turn the picture, or put a text file next to it"
+            )
         lines = [
             ReadLine(text=str(text), corners=np.asarray(corners, np.float64), confidence=float(score))
             for text, corners, score in zip(found.txts, found.boxes, found.scores, strict=True)
             if str(text).strip()
         ]
         return reading_of([line for line in lines if line.confidence >= _UNSURE], lines)
+
+
+class _LinesTurned:
+    """What the library finds of which way up lines are, which it keeps to itself.
+
+    Attributes:
+        share: of the lines of the last picture, those that were upside down.
+    """
+
+    def __init__(self, find: Callable[[list[Any]], tuple[list[Any], Any]]) -> None:
+        self._find = find
+        self.share = 0.0
+
+    def __call__(self, lines: list[Any]) -> tuple[list[Any], Any]:
+        """Find it, as the library does."""
+        upright, found = self._find(lines)
+        turned = [_UPSIDE_DOWN in label for label, _score in found.cls_res or ()]
+        self.share = sum(turned) / len(turned) if turned else 0.0
+        return upright, found
+
+
+def _widened(pixels: Pixels) -> Pixels:
+    """A strip with as much of its corner's colour at its right or lower side that it is no longer one."""
+    height, width = pixels.shape[:2]
+    right, below = max(0, height // _MAX_RATIO - width), max(0, width // _MAX_RATIO - height)
+    if not right and not below:
+        return pixels
+    canvas = np.empty((height + below, width + right, 3), np.uint8)
+    canvas[:] = np.median(np.concatenate([pixels[:, -1], pixels[-1]]), axis=0)
+    canvas[:height, :width] = pixels
+    return canvas
 
 
 def reading_of(sure: list[ReadLine], lines: list[ReadLine]) -> PictureText:

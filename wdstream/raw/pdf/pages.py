@@ -5,7 +5,10 @@ from contextlib import ExitStack
 from wdstream.errors import SourceError
 from wdstream.raw.images import read_picture
 from wdstream.raw.pdf.document import PdfFile, PdfPage, stored_jpeg
+from wdstream.raw.pdf.ink import Picture
+from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.shown_text import ShownText, read_shown_text, whole_layer
+from wdstream.raw.pdf.stamps import is_stamp, says_more
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import RawFile, StoredImage, StoredPage, page_of_image, require_text
 from wdstream.raw.texts.file_texts import text_elsewhere
@@ -69,21 +72,44 @@ class PdfReader:
             if layer is None:
                 page.flatten()
                 layer = stack.enter_context(page.text_layer(size))
-            found = (
-                read_shown_text(page, layer, pixels, scale, settings.reading_order) if seen_only else whole_layer(layer)
-            )
-            if found.mapped < settings.min_mapped:
-                raise SourceError(
-                    f"text layer is not text: its fonts map only {found.mapped:.1%} of it to Unicode (at least "
-                    f"{settings.min_mapped:.1%} expected, --min-mapped); put a text file next to the PDF"
-                )
-            text = self._clean(found.text)
             image = stored_jpeg(pixels, settings.jpeg_quality)
-            if settings.ocr != "none" and not text:
-                return image, _read(image, settings)
+            if settings.ocr != "none":
+                return image, self._layer_or_reading(page, layer, pixels, scale, image)
+            found = self._layer_text(page, layer, pixels, scale)
             reason = f"the picture shows none of the text layer: {found.dropped}" if found.dropped else "no text layer"
-            require_text(text, reason, settings)
-            return image, found.replace_text(text)
+            require_text(found.text, reason, settings)
+            return image, found
+
+    def _layer_or_reading(
+        self, page: PdfPage, layer: TextLayer, pixels: Picture, scale: float, image: StoredImage
+    ) -> ShownText:
+        """The text of the layer; where it is refused, empty or a stamp on a scan, what the engine reads."""
+        try:
+            found = self._layer_text(page, layer, pixels, scale)
+        except SourceError:
+            return _read(image, self._settings)
+        if found.text and not is_stamp(layer, page.objects(page.pixel_size(scale)).images, pixels):
+            return found
+        read = _read(image, self._settings)
+        return read if says_more(read.text, found.text) else found
+
+    def _layer_text(self, page: PdfPage, layer: TextLayer, pixels: Picture, scale: float) -> ShownText:
+        """The text of the layer, normalised.
+
+        Raises:
+            SourceError: it is not text, or it cannot be decided what is shown.
+        """
+        settings = self._settings
+        if settings.text_layer == "visible":
+            found = read_shown_text(page, layer, pixels, scale, settings.reading_order)
+        else:
+            found = whole_layer(layer)
+        if found.mapped < settings.min_mapped:
+            raise SourceError(
+                f"text layer is not text: its fonts map only {found.mapped:.1%} of it to Unicode (at least "
+                f"{settings.min_mapped:.1%} expected, --min-mapped); put a text file next to the PDF"
+            )
+        return found.replace_text(self._clean(found.text))
 
     def _clean(self, text: str) -> str:
         share = unreadable_share(text)

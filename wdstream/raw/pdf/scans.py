@@ -16,7 +16,7 @@ from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.raw.pdf.ink import Picture, is_blank
 from wdstream.raw.pdf.places import CharacterMask, centres_of, in_any
 
-_MIN_PAGE_SHARE = 0.8
+MIN_PAGE_SHARE = 0.8
 """Of the page that images cover where the text under them is the layer of a scan, not text that a picture hides."""
 _MIN_TEXT_SHARE = 0.9
 """Of the page's characters that are under those images."""
@@ -67,7 +67,7 @@ def find_scan_layer(
     over_image = hidden & in_any(centres, images[:, :4])
     layer = over_image & unpainted
     beneath = over_image & covered
-    if beneath.sum() >= _MIN_TEXT_SHARE * (hidden | shown).sum() and _page_share(images, picture) >= _MIN_PAGE_SHARE:
+    if beneath.sum() >= _MIN_TEXT_SHARE * (hidden | shown).sum() and page_share(images, picture) >= MIN_PAGE_SHARE:
         layer |= beneath
     if not layer.any():
         return ScanLayer(keep=none, doubled=none)
@@ -128,7 +128,7 @@ def _boxes_of(boxes: NDArray[np.float32], numbers: NDArray[np.intp], count: int)
     return np.concatenate([low, high], axis=1)
 
 
-def _page_share(images: NDArray[np.float32], picture: Picture) -> float:
+def page_share(images: NDArray[np.float32], picture: Picture) -> float:
     """The share of the page that its images cover together."""
     height, width = picture.shape[:2]
     steps = (np.arange(_GRID) + 0.5) / _GRID

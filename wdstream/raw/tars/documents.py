@@ -15,6 +15,7 @@ from wdstream.pixels.header import image_header
 from wdstream.pixels.pillow import open_image, sniff_format
 from wdstream.pixels.tiff_pages import refuse_several_pages
 from wdstream.raw.images import TiffPages
+from wdstream.raw.ocr.untold import with_text
 from wdstream.raw.reading import limits
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageReader, RawFile, StoredPage, page_of_image, require_text
@@ -146,9 +147,11 @@ class _TiffReader:
 
     def read(self, number: int) -> StoredPage:
         found = self.texts.text(number)
-        require_text(found.text if found else "", "neither json with pages nor txt in its sample", self.settings)
+        if self.settings.ocr == "none":
+            require_text(found.text if found else "", "neither json with pages nor txt in its sample", self.settings)
         image = self.tiff.page(number)
         meta: dict[str, object] = {"source": replace_surrogates(self.file.path), "page": number}
         if found is not None:
             meta |= found.meta
-        return page_of_image(self.file.page_key(number), image, found.text if found else "", meta)
+        stored = page_of_image(self.file.page_key(number), image, found.text if found else "", meta)
+        return with_text(stored, self.settings)

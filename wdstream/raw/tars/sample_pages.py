@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from wdstream.raw.images import store_image
+from wdstream.raw.ocr.untold import is_to_be_read, text_of_page, with_text
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import StoredPage, require_text
-from wdstream.records import Page, TextSegment
 from wdstream.shards.page_members import page_from_members
 from wdstream.shards.samples.told import reading_of_sample
 from wdstream.text.row_forms import RowRules
@@ -25,16 +25,13 @@ def page_of_sample(key: str, members: Mapping[str, bytes], settings: RawSettings
         PageError: it cannot become a page.
     """
     page = page_from_members(key, members, rules=rules)
-    require_text(text_of_page(page), "its sample holds none", settings)
+    if not is_to_be_read(page, settings):
+        require_text(text_of_page(page), "its sample holds none", settings)
     images = [store_image(image, settings) for image in page.images]
-    return StoredPage(
+    stored = StoredPage(
         page=replace(page, images=tuple(image.data for image in images)),
         extensions=tuple(image.extension for image in images),
         sizes=tuple(image.size for image in images),
         reading=reading_of_sample(key, members, rules),
     )
-
-
-def text_of_page(page: Page) -> str:
-    """All texts of a page, one after the other."""
-    return "".join(segment.text for segment in page.segments if isinstance(segment, TextSegment))
+    return with_text(stored, settings)

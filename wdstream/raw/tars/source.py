@@ -16,13 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from wdstream.errors import PageError, ShardError, SourceError
+from wdstream.raw.ocr.untold import text_of_page
 from wdstream.raw.reading import limits, lines_digest, note_line, sign_of_life
 from wdstream.raw.row_pages import row_rules
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageRange, PageReader, RawFile, Source, StoredPage, require_text
 from wdstream.raw.tars.documents import document_part, is_document, open_document
 from wdstream.raw.tars.json_pages import PAGES, read_json
-from wdstream.raw.tars.sample_pages import page_of_sample, text_of_page
+from wdstream.raw.tars.sample_pages import page_of_sample
 from wdstream.raw.tars.samples import RawSample
 from wdstream.raw.tars.survey import Mark, Marks, PassedOver, survey_tar
 from wdstream.raw.tars.tar_file import TarFile, open_tar
