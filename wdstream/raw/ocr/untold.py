@@ -5,7 +5,7 @@ from dataclasses import replace
 from wdstream.raw.images import read_picture
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import StoredImage, StoredPage
-from wdstream.records import Page, TextSegment
+from wdstream.records import Page, TextSegment, TurnSegment
 
 
 def text_of_page(page: Page) -> str:
@@ -14,8 +14,10 @@ def text_of_page(page: Page) -> str:
 
 
 def is_to_be_read(page: Page, settings: RawSettings) -> bool:
-    """Whether the text of a page is what an engine reads on its one picture."""
-    return settings.ocr != "none" and len(page.images) == 1 and not text_of_page(page).strip()
+    """Whether the text of a page is what an engine reads on its one picture; of turns, each has its own."""
+    if settings.ocr == "none" or len(page.images) != 1 or text_of_page(page).strip():
+        return False
+    return not any(isinstance(segment, TurnSegment) for segment in page.segments)
 
 
 def with_text(stored: StoredPage, settings: RawSettings) -> StoredPage:
