@@ -15,7 +15,7 @@ from tests.helpers.raw_pages import read_raw
 from wdstream.errors import ConfigError, ShardError
 from wdstream.make_shards import MakeShardsOptions, MakeShardsReport, make_shards
 from wdstream.raw.plugins.active import plugged_in
-from wdstream.raw.plugins.loading import _imported
+from wdstream.raw.plugins.loading import _imported, asked_for
 from wdstream.shards.reader import Shards
 
 MODULE = '''
@@ -159,6 +159,36 @@ def test_mistakes_are_one_message_with_their_place(work: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=expected):
             make(work, name)
+
+
+def test_sources_that_would_not_be_asked_are_refused(work: Path) -> None:
+    for names, message in (
+        ((".notes=my_notes:read_notes", ".Notes=my_notes:read_nothing"), r"both read files that end in \.notes"),
+        ((".notes=my_notes:read_notes", "my_notes:Notes"), r"both read files that end in \.notes"),
+        (
+            (".notes=my_notes:read_notes", "my_notes:read_folder"),
+            r"'my_notes:read_folder' reads all of RAW, so that no",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=message), plugged_in(names):
+            pass
+    with plugged_in((".notes=my_notes:read_notes", ".notes=my_notes:read_notes", ".txt=my_notes:read_notes")):
+        pass
+
+
+def test_the_fingerprint_is_of_the_module_that_is_named(work: Path) -> None:
+    """A partial is of functools, and what is built in has no file."""
+
+    def fingerprint(name: str) -> str:
+        _imported.cache_clear()
+        return asked_for([f".notes={name}"])[0].fingerprint()
+
+    module = work / "my_notes.py"
+    module.write_text(f"from functools import partial\n{textwrap.dedent(MODULE)}\npart = partial(read_notes)\n")
+    before = [fingerprint("my_notes:part"), fingerprint("my_notes:read_notes")]
+    assert fingerprint("os:listdir") == fingerprint("os:getcwd") not in before
+    module.write_text(f"{module.read_text()}\n# changed\n")
+    assert before[0] != fingerprint("my_notes:part") and before[1] != fingerprint("my_notes:read_notes")
 
 
 def install(work: Path, entry_points: str) -> None:

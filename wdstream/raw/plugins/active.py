@@ -28,22 +28,38 @@ def plugged_in(names: Sequence[str]) -> Iterator[None]:
     asked = [PluginSource(offer) for offer in asked_for(names)]
     for source in asked:
         source.check_installed()
+    _check_used(asked)
     others = [PluginSource(offer) for offer in installed_offers() if offer.name not in names]
     with use_sources((*asked, *SOURCES, *others)):
         yield
 
 
-def folder_plugin() -> PluginSource | None:
-    """The plugin that reads all of RAW, if one is used.
+def _check_used(asked: Sequence[PluginSource]) -> None:
+    """Check that each plugin that is asked for has files of its own.
 
     Raises:
-        ConfigError: there are several.
+        ConfigError: another one reads them.
     """
-    found = [s for s in current_sources() if isinstance(s, PluginSource) and s.reads_folder]
-    if len(found) > 1:
-        names = " and ".join(repr(source.offer.name) for source in found)
-        raise ConfigError(f"sources {names} both read all of RAW; name the suffix that each reads: .suffix=module:name")
-    return found[0] if found else None
+    first: dict[str, PluginSource] = {}
+    for source in asked:
+        for suffix in source.suffixes or ("",):
+            other = first.setdefault(suffix, source)
+            if other.offer.target != source.offer.target:
+                what = f"files that end in {suffix}" if suffix else "all of RAW"
+                raise ConfigError(
+                    f"sources {other.offer.name!r} and {source.offer.name!r} both read {what}; give each suffixes of "
+                    "its own: .suffix=module:name"
+                )
+    if "" in first and len(first) > 1:
+        raise ConfigError(
+            f"source {first[''].offer.name!r} reads all of RAW, so that no other one is asked; say which suffix it "
+            f"reads: .suffix={first[''].offer.target}"
+        )
+
+
+def folder_plugin() -> PluginSource | None:
+    """The plugin that reads all of RAW, if one is used."""
+    return next((s for s in current_sources() if isinstance(s, PluginSource) and s.reads_folder), None)
 
 
 def list_for_plugin(raw: Path, source: PluginSource, *, exclude: Path, allow_outside_links: bool) -> Listing:

@@ -9,7 +9,6 @@ wdstream make-shards raw --source .notes=my_module:read_notes     # files that e
 
 import hashlib
 import importlib
-import inspect
 import os
 import re
 import sys
@@ -59,6 +58,8 @@ class Offer:
     def fingerprint(self) -> str:
         """Changes with what it does: its own `fingerprint`, else the content of its module and the package's version.
 
+        The module is the one that is named, and that in which it was made, where it is from another one.
+
         Raises:
             ConfigError: it cannot be imported.
         """
@@ -66,8 +67,9 @@ class Offer:
         own = getattr(found, "fingerprint", None)
         if isinstance(own, str | int):
             return str(own)
-        file = inspect.getsourcefile(inspect.getmodule(found) or type(found))
-        content = Path(file).read_bytes() if file and Path(file).is_file() else b""
+        modules = {self.target.partition(":")[0], str(getattr(found, "__module__", ""))}
+        files = {str(getattr(sys.modules.get(name), "__file__", None) or "") for name in modules}
+        content = b"".join(Path(file).read_bytes() for file in sorted(files) if Path(file).is_file())
         return hashlib.sha256(content + self.version.encode()).hexdigest()[:_DIGITS]
 
 
