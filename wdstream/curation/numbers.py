@@ -11,6 +11,8 @@ _LOW, _MIDDLE, _HIGH = 0.05, 0.5, 0.95
 _SKETCHED = 1 << 16
 """Entries that a sketch looks at, evenly over all."""
 _BINS = 16
+_MOST = np.finfo(np.float64).max
+_HALF = 31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,16 +45,26 @@ class NumberSummary:
         last = len(values) - 1
         places = [0, int(last * _LOW), int(last * _MIDDLE), int(last * _HIGH), last]
         least, low, median, high, most = np.partition(values, places)[places].tolist()
-        total = values.sum(dtype=np.float64 if values.dtype.kind == "f" else np.int64).item()
         sketch = _sketch(values, least, high)
         return cls(
-            count=len(values), total=total, least=least, low=low, median=median, high=high, most=most, sketch=sketch
+            count=len(values), total=_sum(values), least=least, low=low, median=median, high=high, most=most, sketch=sketch
         )
 
     def as_dict(self) -> dict[str, float]:
         """All but the sketch, by the names that `--json` has."""
         names = {"count": "count", "sum": "total", "min": "least", "p5": "low", "median": "median", "p95": "high"}
         return {name: getattr(self, of_field) for name, of_field in {**names, "max": "most"}.items()}
+
+
+def _sum(values: NDArray[Any]) -> float:
+    """Of whole numbers exact, also where 64 bits do not hold it; at most what a float holds, as JSON has no infinity."""
+    if values.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return float(np.clip(values.sum(dtype=np.float64), -_MOST, _MOST))
+    if values.dtype.itemsize < np.dtype(np.int64).itemsize:
+        return int(values.sum(dtype=np.int64))
+    high, low = values >> _HALF, values & ((1 << _HALF) - 1)
+    return int(high.sum(dtype=np.int64)) * (1 << _HALF) + int(low.sum(dtype=np.int64))
 
 
 def _sketch(values: NDArray[Any], least: float, high: float) -> tuple[int, ...]:

@@ -100,6 +100,8 @@ def _count(count: int) -> str:
 
 def _number(value: float) -> str:
     """In at most seven digits."""
+    if abs(value) >= 1e13:
+        return f"{value:.3g}"
     if abs(value) >= 1e7:
         return f"{value / 1e6:,.0f} M"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wdstream.curation.resharding.choice import Choice
 from wdstream.curation.resharding.job_folder import JobFolder, digest_of
 from wdstream.curation.resharding.set_form import SetForm
-from wdstream.errors import PageError, ShardError
+from wdstream.errors import PageError, ShardError, ShardIndexError
 from wdstream.make_shards.jobs import shard_name
 from wdstream.records import Ints, Page
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION, is_image
@@ -159,6 +159,8 @@ def _add_rows(writer: ShardWriter, task: ShardTask, source: int, rows: list[int]
                 members = filled(page, members)
                 form.add(members)
             writer.add(task.prefixes[source] + key, members, entry)
+        except ShardIndexError:
+            raise  # no page is at fault
         except (PageError, ShardError) as error:
             raise ShardError(
                 f"{shards.path}: the page {name_of_row(shards, row)!r} cannot be copied: {error}. Leave such pages out "
