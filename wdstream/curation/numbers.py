@@ -47,7 +47,14 @@ class NumberSummary:
         least, low, median, high, most = np.partition(values, places)[places].tolist()
         sketch = _sketch(values, least, high)
         return cls(
-            count=len(values), total=_sum(values), least=least, low=low, median=median, high=high, most=most, sketch=sketch
+            count=len(values),
+            total=_sum(values),
+            least=least,
+            low=low,
+            median=median,
+            high=high,
+            most=most,
+            sketch=sketch,
         )
 
     def as_dict(self) -> dict[str, float]:
@@ -57,7 +64,7 @@ class NumberSummary:
 
 
 def _sum(values: NDArray[Any]) -> float:
-    """Of whole numbers exact, also where 64 bits do not hold it; at most what a float holds, as JSON has no infinity."""
+    """Of whole numbers exact, beyond 64 bits, too; at most what a float holds, as JSON has no infinity."""
     if values.dtype.kind == "f":
         with np.errstate(over="ignore"):
             return float(np.clip(values.sum(dtype=np.float64), -_MOST, _MOST))

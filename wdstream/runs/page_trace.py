@@ -6,11 +6,13 @@ A planned run is planned again up to its last step; of tars without an index, th
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from wdstream.config.build import plan_from_config
 from wdstream.curation.resolve import matching_keys
 from wdstream.errors import PlanError
+from wdstream.pipeline.planned import Plan
 from wdstream.runs.layout import read_listed
 from wdstream.runs.record import RunFolder, read_run
-from wdstream.runs.where import Occurrence, PageSteps, where
+from wdstream.runs.where import Occurrence, PageSteps, where_in
 
 
 def trace_page(output: Path, name: str) -> PageSteps:
@@ -18,7 +20,7 @@ def trace_page(output: Path, name: str) -> PageSteps:
 
     Raises:
         TrainError: no run in the folder.
-        PlanError: no page has the name, or no step was trained yet.
+        PlanError: no page has the name, no step was trained yet, or the plan is not that of the run any more.
     """
     folder = read_run(output)
     steps = max((line["step"] + 1 for line in folder.steps), default=0)
@@ -26,7 +28,9 @@ def trace_page(output: Path, name: str) -> PageSteps:
         raise PlanError(f"{output}: no step is trained yet; `wdstream where` says when a page will come")
     if folder.config.data.streaming is not None:
         return _listed(folder, name, steps)
-    found = where(folder.config, name, max_steps=steps)
+    plan = plan_from_config(folder.config)
+    _refuse_changed(plan, folder)
+    found = where_in(plan, name, steps)
     keys = {one.name for one in found.occurrences} | {name}
     return PageSteps(
         key=found.key,
@@ -35,6 +39,18 @@ def trace_page(output: Path, name: str) -> PageSteps:
         reason=found.reason,
         remarks=(*found.remarks, *_said_of(folder, keys)),
     )
+
+
+def _refuse_changed(plan: Plan, folder: RunFolder) -> None:
+    """Its steps would not be those that were trained."""
+    now = plan.mixture.fingerprints
+    changed = [name for name in {**now, **folder.fingerprints} if name != "pixels"]
+    changed = [name for name in changed if now.get(name) != folder.fingerprints.get(name)]
+    if changed:
+        raise PlanError(
+            f"{folder.files.record}: the plan is not that of the run any more: {', '.join(sorted(changed))} changed "
+            "since; bring it back as it was, or see what `wdstream audit` says"
+        )
 
 
 def _listed(folder: RunFolder, name: str, steps: int) -> PageSteps:

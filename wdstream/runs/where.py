@@ -72,7 +72,15 @@ def where(config: Config, key: str, *, max_steps: int | None = None) -> PageStep
         PlanError: no dataset has the key, the page has no such part, or the run has no end and `max_steps` is left
             out.
     """
-    plan = plan_from_config(config)
+    return where_in(plan_from_config(config), key, max_steps or config.train.max_steps)
+
+
+def where_in(plan: Plan, key: str, limit: int | None) -> PageSteps:
+    """The same of a plan: the steps before `limit`, or all of them, in which a page or a part comes.
+
+    Raises:
+        PlanError: as of `where`.
+    """
     samples, remarks = _samples_of(plan, key)
     names = {sample: plan.key(sample) for sample in samples}
     pages = {plan.mixture.page_of(sample): name for sample, name in names.items()}
@@ -81,7 +89,7 @@ def where(config: Config, key: str, *, max_steps: int | None = None) -> PageStep
     is_never = pages.keys() <= rejects.keys() and Reject.FILTERED not in rejects.values()
     if is_never:  # where a filter is the reason, it may be one of a curriculum's first epochs
         return PageSteps(key=key, steps=0, occurrences=(), reason=reason, remarks=remarks)
-    limit = max_steps or config.train.max_steps or plan.total_steps()
+    limit = limit or plan.total_steps()
     if limit is None:
         raise PlanError("the run has no end: train.max_steps and data.epochs are both unset; say how far to look")
     steps = plan.steps()

@@ -20,6 +20,7 @@ from wdstream.runs.layout import RunLayout, name_as_file
 from wdstream.runs.record import read_run
 from wdstream.train.checkpoint import ADAPTER_FILE
 from wdstream.train.evaluate.generated_pages import check_generation, save_pages
+from wdstream.train.evaluate.held_out_since import warn_of_other_split
 from wdstream.train.evaluate.sets import SetReport, measure_set, plan_sets
 from wdstream.train.launch import start_accelerator, world_of
 from wdstream.train.loss import LossHead
@@ -68,6 +69,8 @@ def evaluate_finished(
         raise TrainError(f"{kind.value} was asked for, but each process evaluates with a whole model: leave it out")
     check_generation(config, is_sharded=False)
     world, reports = world_of(accelerator), {}
+    if final is not None and world.rank == 0:
+        warn_of_other_split(path, config)
     plans = plan_sets(config, world_size=world.size)
     engine = load_engine(config, accelerator, plans[0][1].family, final)
     for name, plan in plans:
