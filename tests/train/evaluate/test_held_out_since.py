@@ -45,7 +45,7 @@ def test_another_split_is_said(moved: tuple[Path, Config], caplog: pytest.LogCap
         assert "held out while the run trained is not known: " in caplog.messages[1]
 
 
-def test_steps_of_a_page_are_not_told_of_another_plan(moved: tuple[Path, Config], tmp_path: Path) -> None:
+def test_a_page_is_not_looked_for_in_another_plan(moved: tuple[Path, Config], tmp_path: Path) -> None:
     key = next(iter(trace_page(moved[0], "*").occurrences)).name
     split_shards(tmp_path / "shards", SplitOptions(holdout="2", by="page"))
     with pytest.raises(PlanError, match="not that of the run any more: split changed since"):

@@ -9,7 +9,7 @@ from wdstream.config.schema import Config, DatasetConfig
 from wdstream.errors import WdstreamError
 from wdstream.runs.record import read_run
 
-log = logging.getLogger("wdstream")
+_log = logging.getLogger("wdstream")
 
 
 def warn_of_other_split(run: Path, config: Config) -> None:
@@ -27,10 +27,10 @@ def warn_of_other_split(run: Path, config: Config) -> None:
     try:
         now = plan_from_config(folder.config).fingerprints.get("split")
     except WdstreamError as error:
-        log.warning("%s: whether these pages were held out while the run trained is not known: %s", sets[0], error)
+        _log.warning("%s: whether these pages were held out while the run trained is not known: %s", sets[0], error)
         return
     if now != folder.fingerprints.get("split"):
-        log.warning(
+        _log.warning(
             "%s: other pages are held out now than while the run trained (`wdstream split`, or pages were added): it "
             "may have been trained on some of those that are measured",
             ", ".join(sets),
