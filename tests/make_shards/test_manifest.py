@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from wdstream.errors import ConfigError
+from wdstream.errors import ConfigError, ShardError
 from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.make_shards.manifest import JOB_FILE
 
@@ -26,3 +26,15 @@ def test_a_folder_of_other_rules_is_not_continued(tmp_path: Path, retries: bool)
     assert (out / JOB_FILE).read_text() == before
     make_shards(raw, out, options=MakeShardsOptions(workers=1, overwrite=True))
     assert json.loads((out / JOB_FILE).read_text()) == manifest
+
+
+def test_other_options_go_on_where_nothing_was_made(tmp_path: Path) -> None:
+    """What the reasons of a first try ask for works in the same folder; once there is a shard, it is asked for."""
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    raw.mkdir()
+    (raw / "rows.jsonl").write_text('{"ocr": "a page"}\n')
+    with pytest.raises(ShardError, match="or with the option that helps"):
+        make_shards(raw, out, options=MakeShardsOptions(workers=1)).check()
+    assert make_shards(raw, out, options=MakeShardsOptions(workers=1, map=("text=ocr",))).num_pages == 1
+    with pytest.raises(ConfigError, match="map was \\['text=ocr'\\], is None"):
+        make_shards(raw, out, options=MakeShardsOptions(workers=1))

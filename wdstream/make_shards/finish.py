@@ -155,10 +155,10 @@ class MakeShardsReport:
             )
 
     def _next_step(self) -> str:
-        return (
-            f"{self.out / QUARANTINE} has each with its reason. When the cause is gone, run the same command again "
-            "with --retry-quarantined"
-        )
+        listed = f"{self.out / QUARANTINE} has each with its reason. When the cause is gone, run the same command again"
+        if not self.num_pages:
+            return f"{listed} with --retry-quarantined, or with the option that helps"
+        return f"{listed} with --retry-quarantined; where another option helps, --overwrite makes all again with it"
 
     def _lines(self) -> Iterator[str]:
         made = "all were complete"

@@ -130,8 +130,8 @@ def refuse_other_split(out: Path, options: MakeShardsOptions) -> None:
 def claim(out: Path, options: MakeShardsOptions, listing: Listing) -> None:
     """Write the manifest, or check that the one that is there says the same.
 
-    With `overwrite`, what is there is removed instead. With `retry_quarantined`, other input is taken, and limits that
-    are higher: the shards that differ are made again.
+    With `overwrite`, or where a job ended without a shard, what is there is removed instead. With `retry_quarantined`,
+    other input is taken, and limits that are higher: the shards that differ are made again.
 
     Args:
         out: the output folder, locked.
@@ -147,16 +147,23 @@ def claim(out: Path, options: MakeShardsOptions, listing: Listing) -> None:
         _remove_output(out)
     if path.is_file():
         differences = _differences(out, path, manifest, options, listing)
-        if differences:
+        if differences and _made_nothing(out):
+            _remove_output(out)
+        elif differences:
             raise ConfigError(
                 f"{out} was made by make-shards from something else:\n"
                 + "".join(f"  {line}\n" for line in differences)
                 + "use what was used then, choose another folder, or start again with --overwrite; --retry-quarantined "
                 "makes again what other input or higher limits change"
             )
-        if not options.retries:
+        elif not options.retries:
             return
     write_file(path, json.dumps(asdict(manifest), indent=1, sort_keys=True).encode() + b"\n")
+
+
+def _made_nothing(out: Path) -> bool:
+    """Whether a job ended here, and all that it leaves is reasons: another option may be what they ask for."""
+    return (out / QUARANTINE).is_file() and not [*out.glob("shard-*.tar")]
 
 
 _LATER_FIELDS = ("texts", "near", "meta")
