@@ -1,3 +1,4 @@
+import csv
 import io
 from pathlib import Path
 
@@ -90,3 +91,13 @@ def test_places_of_records() -> None:
     found = list(find_records(io.BytesIO(data), 2))
     assert found == [(2, b'a,"1\n2"\n'), (10, b"b\n"), (12, b'"",""\n')]
     assert list(find_records(io.BytesIO(data), 10)) == found[1:]
+
+
+def test_the_limit_of_other_readers_of_csv_is_not_lowered(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('file_name,text\na.png,"' + "long " * 40_000 + '"\nb.png,short\n')
+    before = csv.field_size_limit(100_000)
+    try:
+        assert len(read(tmp_path / "a.csv")) == 2
+        assert csv.field_size_limit() > 200_000
+    finally:
+        csv.field_size_limit(before)

@@ -145,6 +145,7 @@ def find_records(file: BinaryIO, place: int) -> Iterator[FoundRow]:
 
 
 def _cells(text: str, delimiter: str) -> list[str]:
-    csv.field_size_limit(max(1, len(text)))  # records have a limit of their own
+    if len(text) > csv.field_size_limit():  # of the whole process, which has other readers: never lowered
+        csv.field_size_limit(len(text))  # records have a limit of their own
     records = list(csv.reader([text], delimiter=delimiter, strict=True))
     return records[0] if records else []
