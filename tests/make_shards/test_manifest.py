@@ -28,7 +28,7 @@ def test_a_folder_of_other_rules_is_not_continued(tmp_path: Path, retries: bool)
     assert json.loads((out / JOB_FILE).read_text()) == manifest
 
 
-def test_other_options_go_on_where_nothing_was_made(tmp_path: Path) -> None:
+def test_other_options_are_taken_where_nothing_was_made(tmp_path: Path) -> None:
     """What the reasons of a first try ask for works in the same folder; once there is a shard, it is asked for."""
     raw, out = tmp_path / "raw", tmp_path / "out"
     raw.mkdir()

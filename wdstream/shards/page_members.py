@@ -53,7 +53,9 @@ ROW_SUFFIXES = (
 ROW_OF = "row_of"
 """Metadata of a row that has its own `source` or `line`: the file that it is from, a colon, and its line there."""
 _DOTTED = "rename it, or let keys end at the last dot (wdstream index --key dotted, data.streaming.key_rule: dotted)"
-_TEXTS = "text is in txt, or in json as 'text', 'caption', 'content', 'messages' or 'conversations'"
+_TEXTS = (
+    "text is in txt, or in json as 'text', 'caption', 'content', 'messages' or 'conversations', or where a map says"
+)
 
 
 def page_from_members(
