@@ -60,12 +60,17 @@ def test_markup_is_not_read() -> None:
 
 def test_what_metadata_say_stays_and_a_difference_is_named() -> None:
     languages = PageLanguages("auto")
-    for declared in ("de", "deu", "de-DE", "German"):
-        assert languages.named(page(GERMAN, language=declared)) == (page(GERMAN, language=declared), "")
+    for tag in ("de", "de-DE"):
+        assert languages.named(page(GERMAN, language=tag)) == (page(GERMAN, language=tag), "")
+    for declared, tag in (("deu", "de"), ("German", "de"), ("de_DE", "de-DE"), (["de"], "de")):
+        expected = page(GERMAN, language=tag, language_declared=declared)
+        assert languages.named(page(GERMAN, language=declared)) == (expected, "")
     assert languages.named(page(ENGLISH, language="de-DE")) == (page(ENGLISH, language="de-DE"), "de-DE read as en")
     assert languages.named(page("OK", language="de"))[1] == ""
     for unclear in ("?", 7, ["de", "en"]):
-        assert languages.named(page(ENGLISH, language=unclear)) == (page(ENGLISH, language=unclear), "")
+        named, difference = languages.named(page(ENGLISH, language=unclear))
+        assert (named.meta["language"], named.meta["language_declared"], difference) == ("en", unclear, "")
+        assert languages.named(page("OK", language=unclear))[0].meta == {"language_declared": unclear}
     named, difference = languages.named(page(ENGLISH, lang="fra", n=1))
     assert (named.meta, difference) == ({"lang": "fra", "n": 1, "language": "fr"}, "fr read as en")
     for absent in (None, ""):  # as Arrow fills rows up

@@ -163,3 +163,18 @@ def test_counted_by_how_often_they_come(allowing: TextEncoder, small: Callable[.
     }
     assert count_allowed(TextEncoder.open(small()), [TEXT]) == {}
     assert count_allowed(allowing, []) == {}
+
+
+def test_newlines_of_a_template_are_not_what_it_writes(tmp_path: Path) -> None:
+    """Gemma's tokens of several newlines are what any text forms, and what the source of its template has between."""
+    from wdstream.testing.tiny.recipe import plain_tokens, special_tokens
+    from wdstream.testing.tiny.tokenizer import build_tokenizer
+
+    tree = build_tokenizer(None, vocab_size=1024, added=(*special_tokens("<|im_end|>"), *plain_tokens("\n\n")))
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tree), encoding="utf-8")
+    settings = {"eos_token": "<|im_end|>", "chat_template": "{{ bos }}\n\n{{ messages }}"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    encoder = TextEncoder.open(tmp_path, (), ("\n\n",))
+    assert count_allowed(encoder, ["a\n\nb"]) == {"\n\n": 1}
+    with pytest.raises(ConfigError, match="' ' is none of the 2 added tokens"):
+        TextEncoder.open(tmp_path, (), (" ",))

@@ -20,6 +20,8 @@ from wdstream.records import Page, TextSegment
 NO_LANGUAGE, FIND_LANGUAGE = "none", "auto"
 _NAMES = ("language", "lang")
 """Metadata that name the language of a page."""
+_DECLARED = "language_declared"
+"""Metadata with what they said of it, where that is no tag, as `deu` or `English` are none."""
 _LEAST_LETTERS = 20
 _LEAST_SCORE = 0.8
 """Measured on pages of manuals in 20 languages: of texts that have both, none is named wrong."""
@@ -46,14 +48,18 @@ class PageLanguages:
         if self._fixed is None and self._finder is None:
             return page, ""
         found = self._found(page)
-        name, declared = next(
-            ((name, said) for name in _NAMES if (said := page.meta.get(name)) not in (None, "")), ("", "")
-        )
-        if not name:
+        declared = next((said for name in _NAMES if (said := page.meta.get(name)) not in (None, "", [])), None)
+        if declared is None:
             return _with(page, found), ""
-        tag = language_tag(declared) if isinstance(declared, str) else None
-        differs = bool(tag and "language_score" in found and whole_language(tag) != found["language"])
-        own = {"language": tag} if tag and name != "language" else {}
+        tag = _tag_of(declared)
+        if tag is None:
+            return _with(page, {**found, _DECLARED: declared}), ""
+        differs = "language_score" in found and whole_language(tag) != found["language"]
+        own = (
+            {"language": tag}
+            if page.meta.get(_NAMES[0]) in (None, "", [], tag)
+            else {"language": tag, _DECLARED: declared}
+        )
         return _with(page, own), f"{tag} read as {found['language']}" if differs else ""
 
     def _found(self, page: Page) -> dict[str, object]:
@@ -64,8 +70,19 @@ class PageLanguages:
         return find_language(text[:_MOST_CHARACTERS], self._finder)
 
 
+def _tag_of(declared: object) -> str | None:
+    """The tag of what metadata say, a text or a list with one; None where that names no language."""
+    if isinstance(declared, list) and len(declared) == 1:
+        declared = declared[0]
+    return language_tag(declared) if isinstance(declared, str) else None
+
+
 def _with(page: Page, known: Mapping[str, object]) -> Page:
-    return replace(page, meta={**page.meta, **known}) if known else page
+    """The page with what is known of its language, in place of what says nothing."""
+    if not known:
+        return page
+    others = {name: value for name, value in page.meta.items() if name != _NAMES[0] or _DECLARED not in known}
+    return replace(page, meta={**others, **known})
 
 
 def find_language(text: str, finder: Any = None) -> dict[str, object]:

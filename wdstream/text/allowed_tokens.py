@@ -138,7 +138,8 @@ def _unknown(name: str, added: Mapping[str, int], where: str) -> str:
         return f"{name!r} names no token; write out its name, or part of it, as in <loc_*>"
     near = get_close_matches(name, added, n=_SHOWN, cutoff=0.5)
     hint = f"; near it are {', '.join(map(one_line, near))}" if near else ""
-    return f"{one_line(name)} is none of the {len(added):,} added tokens of {where}{hint}"
+    shown = one_line(name) if name.strip() else repr(name)
+    return f"{shown} is none of the {len(added):,} added tokens of {where}{hint}"
 
 
 def _named(ids: Iterable[Sequence[int]], names: Mapping[int, str]) -> list[str]:

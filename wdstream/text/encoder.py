@@ -141,7 +141,8 @@ class TextEncoder:
         """Of each token that text must not form in any case, what the model needs it for."""
         template = self.chat_template or ""
         uses = uses_by_name(self.special_tokens())
-        uses |= {number: "the chat template writes it" for token, number in added.items() if token in template}
+        written = [token for token in added if token.strip() and token in template]  # blanks are of its source alone
+        uses |= {added[token]: "the chat template writes it" for token in written}
         uses |= ids_in_settings(folder)
         uses |= dict.fromkeys(self.template_ids, "the tokenizer puts it around every text")
         uses |= {
