@@ -156,11 +156,13 @@ def prefixed_key(tar_name: str, key: str) -> str:
     return f"{tar_name}/{key}"
 
 
-def group_samples(members: Iterable[Member], rule: KeyRule = "webdataset") -> Iterator[SampleSpan]:
+def group_samples(
+    members: Iterable[Member], rule: KeyRule = "webdataset", *, any_key: bool = False
+) -> Iterator[SampleSpan]:
     """Group the members of a tar into samples, as webdataset does: neighbours with one key.
 
     Nothing is raised: a sample with an unsafe name, with two members of one extension, or with a part that is a link, a
-    device or far too large, comes with its fault.
+    device or far too large, comes with its fault. By `any_key` an unsafe key is none, for those who give it another.
     """
     span: SampleSpan | None = None
     bare: Member | None = None  # the file before this one, where it has no suffix
@@ -177,7 +179,8 @@ def group_samples(members: Iterable[Member], rule: KeyRule = "webdataset") -> It
                 yield span
             is_bare = bare is not None and bare.name == key
             span = SampleSpan(key=key, offset=bare.offset if bare and is_bare else member.offset, end=member.end)
-            _blame_key(span)
+            if not any_key:
+                _blame_key(span)
             if is_bare:
                 _blame_bare(span)
         bare = None

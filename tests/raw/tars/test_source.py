@@ -172,6 +172,7 @@ def test_repeated_keys_and_halves_that_are_apart(tmp_path: Path) -> None:
 
 def test_keys_are_unique_and_fit(tmp_path: Path) -> None:
     keys = ["n" * 90 + "1", "n" * 90 + "2", "a/0001", "a@0001", "a_0001", "__x"]
+    keys += ["/etc/x", "../../x", "a/../x", "x\ny"]  # no path that a tar may be unpacked to
     samples = [{"__key__": key, "txt": key, "png": picture(1)} for key in keys]
     write_samples(tmp_path / f"raw/{'f' * 60}/{'t' * 60}.tar", samples)
     found, pages = pages_of(tmp_path)

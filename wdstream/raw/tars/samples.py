@@ -29,7 +29,13 @@ class RawSample(NamedTuple):
 
 
 def read_samples(
-    reads: ForwardReads, url: str, keys: KeyRule, *, end: int = NO_END, max_bytes: int = MAX_MEMBER_BYTES
+    reads: ForwardReads,
+    url: str,
+    keys: KeyRule,
+    *,
+    end: int = NO_END,
+    max_bytes: int = MAX_MEMBER_BYTES,
+    any_key: bool = False,
 ) -> Iterator[RawSample]:
     """Neighbours with one key make a sample.
 
@@ -39,13 +45,14 @@ def read_samples(
         keys: where keys end.
         end: where the tar ends.
         max_bytes: of a member; larger ones are passed over, and are the fault of their sample.
+        any_key: whether keys that are not safe as paths are no fault, since samples get others.
 
     Raises:
         ShardError: the tar is damaged, or cut short.
     """
     data: dict[int, bytes] = {}  # of the members of at most two samples, by where they are
     try:
-        for span in group_samples(_members(reads, end, max_bytes, data), keys):
+        for span in group_samples(_members(reads, end, max_bytes, data), keys, any_key=any_key):
             fault = span.fault or _too_large(span.members, max_bytes)
             members = {} if fault else {name: data[member.data_offset] for name, member in span.members.items()}
             following = {offset: part for offset, part in data.items() if offset >= span.end}

@@ -64,7 +64,7 @@ class TarFile:
             ShardError: the tar is damaged, or cut short.
         """
         most = limits().max_file_bytes
-        return read_samples(self._reads, self._name, keys, end=self._end, max_bytes=most)
+        return read_samples(self._reads, self._name, keys, end=self._end, max_bytes=most, any_key=True)
 
     def check_end(self) -> None:
         """Read what follows the last member.
