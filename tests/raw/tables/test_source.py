@@ -1,5 +1,6 @@
 """Tables that `datasets` and pyarrow write, row by row, next to what was put into them."""
 
+import sys
 from pathlib import Path
 
 import datasets
@@ -15,6 +16,13 @@ from wdstream.records import ImageSegment, Segment, TextSegment
 from wdstream.shards.page_members import is_row_of_ours
 
 COUNT = 250
+
+
+@pytest.fixture(autouse=True)
+def _torch_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`datasets` imports torch where `sys.modules` names it, also as what cannot be imported (`--without-torch`)."""
+    if sys.modules.get("torch", sys) is None:
+        monkeypatch.delitem(sys.modules, "torch")
 
 
 def page_set(count: int = COUNT) -> datasets.Dataset:
