@@ -155,11 +155,12 @@ class _Census:
         described = self._read_mets()
         others = [pair for listed in self._listed for pair in self._add_files(listed)]
         chosen = {text for file in self.files for text in file.texts}
+        repeats = {listed.folder.path: descriptions(listed.folder.files) for listed in self._listed}
         for listed, name in others:
             path = f"{listed.folder.path}{name}"
             if path in chosen:
                 self._use(path, listed.folder)
-            elif name in descriptions(listed.folder.files):
+            elif name in repeats[listed.folder.path]:
                 self.ignored["next to tars, with what is in them"] += 1
             elif path not in self._texts.matched and path not in described:
                 self.ignored[short_name(without_suffix(name)[1].lower(), most=24) or "no suffix"] += 1

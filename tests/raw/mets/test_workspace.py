@@ -4,10 +4,14 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.mets_files import Page, mets
+from tests.helpers.paths import DATA, ROOT
 from tests.raw.texts.test_finder import ALTO, HOCR, OTHER, PAGE_XML, put, texts
 from wdstream.errors import ConfigError
+from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.raw.listing import Listing, list_files
+from wdstream.raw.mets.document import read_mets
 from wdstream.raw.mets.groups import MetsGroups
+from wdstream.shards.reader import Shards
 
 
 def listed(root: Path, pages: Sequence[Page], files: Mapping[str, bytes], mets_file: str = "mets.xml") -> Listing:
@@ -170,3 +174,30 @@ def test_a_change_of_the_same_size_is_another_input(tmp_path: Path) -> None:
     assert first.digest != second.digest
     (tmp_path / "mets.xml").unlink()
     assert list_files(tmp_path).digest not in (first.digest, second.digest)
+
+
+def test_a_workspace_of_ocrd(tmp_path: Path) -> None:
+    """examples/mets, whose METS file ocrd wrote, through make-shards: images, order, texts and metadata."""
+    make_shards(ROOT / "examples/mets", tmp_path / "out", MakeShardsOptions(workers=1))
+    shards = Shards.open(tmp_path / "out")
+    pages = [shards.read_page(number) for number in range(2)]
+    assert [page.key for page in pages] == ["OCR-D-IMG/IMG_B", "OCR-D-IMG/IMG_A"]
+    assert [(page.meta["document"], page.meta["page"], page.meta["page_label"]) for page in pages] == [
+        ("wdstream-example", 1, "1"),
+        ("wdstream-example", 2, "2"),
+    ]
+    assert [page.meta["text_file"] for page in pages] == ["OCR-D-OCR-TESS/TESS_0001.xml", "OCR-D-OCR-TESS/TESS_0002.xml"]
+
+
+def test_a_book_of_a_library(tmp_path: Path) -> None:
+    """The METS file of a book that a package has in its tests; its images stayed at the library."""
+    put(tmp_path, {"mets.xml": (DATA / "texts/actevedef.mets.xml").read_bytes()})
+    put(tmp_path, {"OCR-D-GT-PAGE/00000024.page.xml": PAGE_XML, "other.tif": b"x"})
+    listing = list_files(tmp_path)
+    assert meta(listing) == {"other.tif": {}}
+    assert [*listing.texts_left.remarks()] == [
+        "1 pages of METS files have no image here",
+        "files of METS that are not here: 1 OCR-D-OCR-CALAMARI, 1 OCR-D-OCR-TESS",
+        "1 text files have no page: OCR-D-GT-PAGE/00000024.page.xml",
+    ]
+    assert read_mets((tmp_path / "mets.xml").read_bytes()).name == "PPN718448162"
