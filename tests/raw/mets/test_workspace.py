@@ -178,7 +178,7 @@ def test_a_change_of_the_same_size_is_another_input(tmp_path: Path) -> None:
 
 def test_a_workspace_of_ocrd(tmp_path: Path) -> None:
     """examples/mets, whose METS file ocrd wrote, through make-shards: images, order, texts and metadata."""
-    make_shards(ROOT / "examples/mets", tmp_path / "out", MakeShardsOptions(workers=1))
+    make_shards(ROOT / "examples/mets", tmp_path / "out", options=MakeShardsOptions(workers=1))
     shards = Shards.open(tmp_path / "out")
     pages = [shards.read_page(number) for number in range(2)]
     assert [page.key for page in pages] == ["OCR-D-IMG/IMG_B", "OCR-D-IMG/IMG_A"]
@@ -186,7 +186,10 @@ def test_a_workspace_of_ocrd(tmp_path: Path) -> None:
         ("wdstream-example", 1, "1"),
         ("wdstream-example", 2, "2"),
     ]
-    assert [page.meta["text_file"] for page in pages] == ["OCR-D-OCR-TESS/TESS_0001.xml", "OCR-D-OCR-TESS/TESS_0002.xml"]
+    assert [page.meta["text_file"] for page in pages] == [
+        "OCR-D-OCR-TESS/TESS_0001.xml",
+        "OCR-D-OCR-TESS/TESS_0002.xml",
+    ]
 
 
 def test_a_book_of_a_library(tmp_path: Path) -> None:
