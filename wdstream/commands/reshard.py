@@ -53,10 +53,13 @@ def dedup_command(
     continues with the shards that it has not read yet.
     """
     from wdstream.curation.deduplication.dedup import dedup
+    from wdstream.curation.resharding.job_folder import JobFolder
     from wdstream.curation.resharding.reshard import reshard
     from wdstream.report.progress import ProgressBar
 
     chosen = DedupOptions.of(options, are_options=True)
+    if out is not None:  # before all pages are read
+        JobFolder(out=out, job="reshard").refuse_inside(shards)
     with ProgressBar(error_console) as bar:
         found = dedup(shards, report, options=chosen, on_progress=bar.task("comparing", "pages"))
     found.print(console)

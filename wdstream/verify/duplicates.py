@@ -108,8 +108,7 @@ def near_pictures(
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
     """Pairs of pages whose pictures differ in few bits, some of them more than once: the earlier rows, the later ones,
     and in how many bits."""
-    counts = np.bitwise_count(looks).sum(axis=1).astype(np.int64)
-    rows = np.flatnonzero(counts >= _FEWEST_BITS)
+    rows = np.flatnonzero(np.bitwise_count(looks).sum(axis=1) >= _FEWEST_BITS)
     bands = _bands(looks[rows])
     for band in range(_NUM_BANDS):
         order = np.lexsort((rows, *looks[rows].T, bands[:, band]))
@@ -117,10 +116,17 @@ def near_pictures(
             one, other = order[:-step], order[step:]
             together = bands[one, band] == bands[other, band]
             earlier, later = np.sort(np.stack([rows[one[together]], rows[other[together]]]), axis=0)
-            bits = np.bitwise_count(looks[earlier] ^ looks[later]).sum(axis=1).astype(np.int64)
-            most = np.minimum(most_bits, np.minimum(counts[earlier], counts[later]) // _LARGEST_SHARE)
-            close = bits <= most
+            close, bits = look_alike(looks, earlier, later, most_bits)
             yield earlier[close], later[close], bits[close]
+
+
+def look_alike(
+    looks: NDArray[np.uint64], one: NDArray[np.int64], other: NDArray[np.int64], most_bits: int
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """(k,) whether the pictures of two pages are near, and in how many bits they differ."""
+    first, second = looks[one], looks[other]
+    bits, *counts = (np.bitwise_count(each).sum(axis=1).astype(np.int64) for each in (first ^ second, first, second))
+    return bits <= np.minimum(most_bits, np.minimum(*counts) // _LARGEST_SHARE), bits
 
 
 def have_like_texts(

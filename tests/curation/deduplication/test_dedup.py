@@ -205,3 +205,24 @@ def test_filled_forms_of_one_printing_are_no_copies_of_each_other(tmp_path: Path
     folder = write(tmp_path / "in", pages)
     assert copies([folder], tmp_path / "list", near=True) == {"again": ("short0", "near image and text")}
     assert len(copies([folder], tmp_path / "list", near=True, by="image")) == 6
+
+
+def test_of_thousands_that_are_nearly_alike_each_is_near_to_the_page_that_stays_for_it() -> None:
+    """More than are compared at once, in a long chain: what stays for some is not dropped for another later."""
+    random = np.random.default_rng(0)
+    bits = np.empty((4000, 256), np.bool_)
+    bits[0] = random.random(256) < 0.5
+    for row in range(1, len(bits)):
+        bits[row] = bits[row - 1]
+        bits[row, random.choice(256, random.integers(0, 3), replace=False)] ^= True
+    random.shuffle(bits)
+    bits[-1] = bits[5]
+    marks = np.zeros(len(bits), NEAR_MARKS)
+    marks["look"] = np.packbits(bits, axis=1).view("<u8")
+    marks["images"] = random.integers(1, 1 << 62, (len(bits), 2))
+    marks["images"][-1] = marks["images"][5]
+    found = pages_to_drop(marks, random.integers(0, 100, len(bits)), DedupOptions(near=True, by="image"))
+    assert len(found.row) > 2000
+    assert np.array_equal(found.distance, (bits[found.row] != bits[found.kept]).sum(axis=1))
+    assert found.distance.max() <= 12
+    assert not np.isin(found.kept, found.row).any()

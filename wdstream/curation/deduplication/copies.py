@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wdstream.curation.deduplication.dedup_options import DedupOptions, Part
 from wdstream.records import Bools, Ints
-from wdstream.verify.duplicates import first_of_equals, near_pictures
+from wdstream.verify.duplicates import first_of_equals, look_alike, near_pictures
 
 _MOST_COMMON_STEPS = 16
 _LEAST_COMMON_WORDS = 12  # of page_marks.SKETCH_WORDS: about four fifths of all word triples
@@ -46,19 +46,31 @@ def pages_to_drop(marks: NDArray[np.void], text_chars: NDArray[np.integer], opti
         options: what counts as a copy, and which stays.
     """
     rank = _ranks(text_chars, options)
-    kept = _exact(marks, rank, options.by)
-    distance, is_near = np.zeros(len(marks), np.int64), np.zeros(len(marks), np.bool_)
-    while options.near:
+    first = _exact(marks, rank, options.by)
+    kept, distance = first, np.zeros(len(marks), np.int64)
+    if options.near:
+        kept, distance = _without_near(marks, rank, first, options)
+    kept, distance, is_near = kept[first], distance[first], (kept != first)[first]  # of copies what their first has
+    dropped = np.flatnonzero(kept != np.arange(len(kept)))
+    return DroppedPages(row=dropped, kept=kept[dropped], distance=distance[dropped], is_near=is_near[dropped])
+
+
+def _without_near(marks: NDArray[np.void], rank: Ints, first: Ints, options: DedupOptions) -> tuple[Ints, Ints]:
+    """The page that stays for each, and how far apart the two are."""
+    kept, distance = first.copy(), np.zeros(len(marks), np.int64)
+    while True:
         alive = np.flatnonzero(kept == np.arange(len(kept)))
         found = _drop_near(marks[alive], rank[alive], options)
         if not len(found[0]):
             break
-        rows = alive[found[0]]
-        kept[rows], distance[rows], is_near[rows] = alive[found[1]], found[2], True
+        kept[alive[found[0]]] = alive[found[1]]
     while not np.array_equal(kept[kept], kept):  # what stayed for a page went later itself
         kept = kept[kept]
-    dropped = np.flatnonzero(kept != np.arange(len(kept)))
-    return DroppedPages(row=dropped, kept=kept[dropped], distance=distance[dropped], is_near=is_near[dropped])
+    rows = np.flatnonzero((first == np.arange(len(kept))) & (kept != first))
+    close, distance[rows] = _are_near(marks, rows, kept[rows], options)
+    far = rows[~close]  # it was near to that page alone: it stays
+    kept[far], distance[far] = far, 0
+    return kept, distance
 
 
 def _ranks(text_chars: NDArray[np.integer], options: DedupOptions) -> Ints:
@@ -81,19 +93,27 @@ def _exact(marks: NDArray[np.void], rank: Ints, by: Part) -> Ints:
     return np.where(words.any(axis=1), first, np.arange(len(marks)))
 
 
-def _drop_near(marks: NDArray[np.void], rank: Ints, options: DedupOptions) -> Pairs:
-    """Pages to drop, what stays for each, and the distance; each near to the other itself."""
+def _drop_near(marks: NDArray[np.void], rank: Ints, options: DedupOptions) -> tuple[Ints, Ints]:
+    """Pages to drop, and what stays for each; each near to the other itself."""
     one, other, distance = _near_pairs(marks, options)
     better = np.where(rank[one] < rank[other], one, other)
     worse = one + other - better
     order = np.lexsort((rank[better], distance, rank[worse]))  # pages in order of rank, the nearest first
     kept = np.arange(len(marks))
-    near = np.zeros(len(marks), np.int64)
-    for page, candidate, bits in zip(*(a[order].tolist() for a in (worse, better, distance)), strict=True):
+    for page, candidate in zip(worse[order].tolist(), better[order].tolist(), strict=True):
         if kept[page] == page and kept[candidate] == candidate:
-            kept[page], near[page] = candidate, bits
+            kept[page] = candidate
     dropped = np.flatnonzero(kept != np.arange(len(kept)))
-    return dropped, kept[dropped], near[dropped]
+    return dropped, kept[dropped]
+
+
+def _are_near(marks: NDArray[np.void], one: Ints, other: Ints, options: DedupOptions) -> tuple[Bools, Ints]:
+    """Whether pages are near to others, and the distance."""
+    if options.by == "text":
+        distance = marks["words"].shape[1] - _common(marks["words"], one, other)
+        return distance <= marks["words"].shape[1] - _LEAST_COMMON_WORDS, distance
+    close, distance = look_alike(np.ascontiguousarray(marks["look"]), one, other, options.distance)
+    return close & (_have_like_texts(marks, one, other) if options.by == "both" else True), distance
 
 
 def _near_pairs(marks: NDArray[np.void], options: DedupOptions) -> Pairs:
