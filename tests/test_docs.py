@@ -5,8 +5,15 @@ Spans: docs.
 
 import ast
 import re
+import shlex
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from typer import BadParameter
+from typer.main import get_command
 
 from check_terms import prose_files, prose_of
 from tests.helpers.paths import ROOT
@@ -94,3 +101,41 @@ def test_make_targets_in_docs() -> None:
         for name in re.findall(r"(?:^|`)make (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
     }
     assert used and used <= targets
+
+
+USAGE_ERROR = cast(type[Exception], BadParameter.__bases__[0])
+"""What a wrong command raises, and with it a missing argument, an option that there is not, a word too many."""
+COMMAND = re.compile(r"`wdstream ([a-z][^`]+)`|^ *(?:[A-Z_]+=\S+ )?wdstream ([a-z].*?)(?: +#.*)?$", re.MULTILINE)
+
+
+def commands_of(path: Path) -> Iterator[list[str]]:
+    """Commands with their arguments; one that is only named in a sentence is not."""
+    for match in COMMAND.finditer(path.read_text(encoding="utf-8")):
+        words = ["1" if word == "N" else word for word in shlex.split(match[1] or match[2], comments=True)]
+        if len(words) > 1 and "..." not in words:
+            yield words
+
+
+@pytest.mark.parametrize("path", [path for path in DOCS if path.name != "CHANGELOG.md"], ids=lambda path: path.name)
+def test_commands_in_docs_are_read_by_the_command(path: Path) -> None:
+    """Names of commands and options, values of a choice, and the number of arguments."""
+    from wdstream.commands.app import app
+
+    group = get_command(app)
+    wrong = []
+    for words in commands_of(path):
+        try:
+            parse(group, words)
+        except USAGE_ERROR as error:
+            wrong.append(f"wdstream {shlex.join(words)}: {error}")
+    assert not wrong, "\n".join(wrong)
+
+
+def parse(group: Any, words: list[str]) -> None:
+    """As the command would before it runs."""
+    with group.make_context("wdstream", list(words), resilient_parsing=True) as context:
+        _name, command, rest = group.resolve_command(context, list(words))
+        if hasattr(command, "commands"):
+            parse(command, rest)
+        else:
+            command.make_context(words[0], rest, parent=context)

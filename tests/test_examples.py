@@ -145,19 +145,45 @@ def test_all_folders_at_once(tmp_path: Path, tiny_model: Path) -> None:
     assert train_two_steps(tmp_path, tiny_model, [tmp_path / "shards"]) == {page.key for page in pages}
 
 
-@pytest.mark.slow
-def test_the_commands_as_printed(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of examples/ in a folder where commands run."""
     shutil.copytree(EXAMPLES, tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path / "examples/plugin")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), str(tmp_path / "examples/plugin"))))
+    return tmp_path
+
+
+def run_printed(command: str, *more: str | Path) -> None:
+    program, *arguments = shlex.split(command)
+    assert program == "wdstream"
+    done = run(*arguments, *more)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+
+
+@pytest.mark.slow
+def test_the_commands_as_printed(place: Path, tiny_model: Path) -> None:
     made = []
     for name, command in commands().items():
-        program, *arguments = shlex.split(command)
-        assert program == "wdstream"
-        done = run(*arguments, "--tokenizer", tiny_model, "--workers", "1", "--strict")
-        assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
-        made.append((tmp_path / "shards").rename(tmp_path / f"shards-{name}"))
+        run_printed(command, "--tokenizer", tiny_model, "--workers", "1", "--strict")
+        made.append((place / "shards").rename(place / f"shards-{name}"))
         shards = Shards.open(made[-1])
         assert LABELS[name] in [text_of(shards.read_page(row)) for row in range(len(shards))], name
-    assert len(train_two_steps(tmp_path, tiny_model, made)) > len(made)
+    assert len(train_two_steps(place, tiny_model, made)) > len(made)
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_docs_as_printed(place: Path) -> None:
+    """Of docs/sources.md: those on examples/, and those on shards and a new folder."""
+    printed = re.findall(r"`(wdstream [^`]+)`", (ROOT / "docs/sources.md").read_text(encoding="utf-8"))
+    incoming = sorted({command for command in printed if "examples/" in command} - set(commands().values()))
+    outgoing = [command for command in printed if re.search(r"(reshard|export \w+) shards\b", command)]
+    assert len(incoming) > 10
+    assert len(outgoing) >= 4
+    for command in incoming:
+        shutil.rmtree(place / "shards", ignore_errors=True)
+        run_printed(command)
+    for command in outgoing:
+        shutil.rmtree(place / "FOLDER", ignore_errors=True)
+        run_printed(command)
