@@ -16,6 +16,7 @@ from wdstream.pixels.decode import EncodedImage, check_limit, check_strips
 from wdstream.pixels.grey import encode_jpeg
 from wdstream.pixels.header import image_header, pillow_header
 from wdstream.pixels.pillow import open_image, sniff_format, to_grey_or_rgb, unreadable
+from wdstream.pixels.soundness import check_image
 from wdstream.raw.reading import limits, read_bytes
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import (
@@ -151,11 +152,11 @@ def store_image(data: bytes, settings: RawSettings) -> StoredImage:
     header = image.header
     check_limit(header, settings.max_pixels)
     extension = _EXTENSIONS.get(header.format)
-    if extension is not None and not settings.check_images:
+    if extension is not None:
+        if settings.check_images:
+            check_image(image, max_pixels=settings.max_pixels)
         return StoredImage(data=data, extension=extension, size=header.size)
     pixels = image.decode(max_pixels=settings.max_pixels)
-    if extension is not None:
-        return StoredImage(data=data, extension=extension, size=header.size)
     return StoredImage(data=encode_jpeg(pixels, settings.jpeg_quality), extension="jpg", size=header.size)
 
 

@@ -1,0 +1,220 @@
+"""What a page costs in make-shards, next to the barest loop over the same files that writes a tar of them.
+
+    python tools/bench_shards.py [--pages 3000] [--rounds 3]
+
+Small pages, cut from the shipped ones, so that what is ours is not lost in their pixels: JPEGs with a .txt each, and
+rows of JSONL that name such images. And the shipped PDFs, several times, next to pypdfium2 that draws, simplejpeg and
+the text of each page. Counted is the CPU time of the whole command with all its processes, less that of the same
+command on one page; the two sides take turns, and medians are compared. The gain of a second worker is in seconds,
+which says something on an idle machine of two cores or more.
+"""
+
+import argparse
+import io
+import json
+import os
+import random
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pypdfium2
+from PIL import Image
+from rich.console import Console
+
+from wanted import Wanted
+
+ROOT = Path(__file__).parents[1]
+PAGES = ROOT / "tests/data/pages"
+SIDES = (224, 320)
+TEXT = "The quick brown fox jumps over the lazy dog. " * 10
+console = Console(width=140)
+
+BARE_COPY = """
+import sys, io, tarfile
+from pathlib import Path
+with tarfile.open(sys.argv[2], "w") as tar:
+    for path in sorted(Path(sys.argv[1]).glob("*.jpg")):
+        for part in (path, path.with_suffix(".txt")):
+            data = part.read_bytes()
+            member = tarfile.TarInfo(part.name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+"""
+BARE_ROWS = """
+import sys, io, json, tarfile
+from pathlib import Path
+folder = Path(sys.argv[1])
+with tarfile.open(sys.argv[2], "w") as tar, (folder / "rows.jsonl").open("rb") as rows:
+    for number, line in enumerate(rows):
+        row = json.loads(line)
+        for ending, data in ((".jpg", (folder / row["image"]).read_bytes()), (".txt", row["text"].encode())):
+            member = tarfile.TarInfo(f"{number:06d}{ending}")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+"""
+BARE_PDF = """
+import sys
+from pathlib import Path
+import pypdfium2, simplejpeg
+for path in sorted(Path(sys.argv[1]).glob("*.pdf")):
+    pdf = pypdfium2.PdfDocument(path)
+    for number in range(len(pdf)):
+        page = pdf[number]
+        pixels = page.render(scale=150 / 72, rev_byteorder=True).to_numpy()
+        simplejpeg.encode_jpeg(pixels, quality=90, colorspace="RGB")
+        page.get_textpage().get_text_range()
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """Raw pages, how a bare loop reads them, and how many times its CPU time make-shards may take."""
+
+    name: str
+    raw: Path
+    few: Path
+    bare: str
+    pages: int
+    limit: float
+
+
+def small_jpegs(count: int = 64) -> list[bytes]:
+    """Parts of the shipped pages, one in four grey."""
+    draw = random.Random(0)
+    pages = [Image.open(path).convert("RGB") for path in sorted((PAGES / "rows/images").iterdir())]
+    made = []
+    for number in range(count):
+        page = pages[number % len(pages)].resize((2 * SIDES[0], 2 * SIDES[1]))
+        left, top = draw.randrange(SIDES[0]), draw.randrange(SIDES[1])
+        part = page.crop((left, top, left + SIDES[0], top + SIDES[1]))
+        buffer = io.BytesIO()
+        (part if number % 4 else part.convert("L")).save(buffer, "JPEG", quality=85)
+        made.append(buffer.getvalue())
+    return made
+
+
+def write_copies(folder: Path, pages: int) -> None:
+    """JPEGs with a text each."""
+    folder.mkdir()
+    images = small_jpegs()
+    for number in range(pages):
+        (folder / f"{number:06d}.jpg").write_bytes(images[number % len(images)])
+        (folder / f"{number:06d}.txt").write_text(f"{number} {TEXT}")
+
+
+def write_rows(folder: Path, pages: int) -> None:
+    """The same as rows."""
+    (folder / "images").mkdir(parents=True)
+    images = small_jpegs()
+    with (folder / "rows.jsonl").open("w") as rows:
+        for number in range(pages):
+            (folder / f"images/{number:06d}.jpg").write_bytes(images[number % len(images)])
+            rows.write(json.dumps({"image": f"images/{number:06d}.jpg", "text": f"{number} {TEXT}"}) + "\n")
+
+
+def write_pdfs(folder: Path, copies: int) -> int:
+    """The shipped PDFs, so many times; returns their pages."""
+    folder.mkdir()
+    pages = 0
+    for path in sorted((PAGES / "pdf").glob("*-en*.pdf"))[: 3 if copies else 1]:
+        for copy in range(max(1, copies)):
+            shutil.copy(path, folder / f"{copy}-{path.name}")
+        pages += max(1, copies) * len(pypdfium2.PdfDocument(path))
+    return pages
+
+
+def cpu_of(command: Sequence[str]) -> tuple[float, float]:
+    """CPU seconds of a command with all its processes, and seconds by the clock."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, *command], stdout=subprocess.DEVNULL, env=environment, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (
+        after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        time.monotonic() - started,
+    )
+
+
+def make_shards(raw: Path, out: Path, workers: int = 1) -> tuple[float, float]:
+    """`cpu_of` make-shards into a new folder."""
+    shutil.rmtree(out, ignore_errors=True)
+    return cpu_of(["-m", "wdstream", "make-shards", str(raw), str(out), "--workers", str(workers)])
+
+
+def measure(case: Case, folder: Path, rounds: int, wanted: Wanted) -> None:
+    """Both sides in turns; prints the milliseconds per page and the ratio."""
+    bare, ours, start = [], [], []
+    for _ in range(rounds):
+        bare.append(cpu_of(["-c", case.bare, str(case.raw), str(folder / "bare.tar")])[0])
+        start.append(make_shards(case.few, folder / "out-few")[0])
+        ours.append(make_shards(case.raw, folder / "out")[0])
+    empty = cpu_of(["-c", "import tarfile, json, pathlib"])[0]
+    least = (statistics.median(bare) - empty) / case.pages
+    each = (statistics.median(ours) - statistics.median(start)) / case.pages
+    console.print(
+        f"{case.name}: {case.pages:,} pages; bare {least * 1e3:.3f}, make-shards {each * 1e3:.3f} ms per page"
+    )
+    console.print(f"  and {statistics.median(start):.2f} s to start")
+    wanted.check(f"{case.name}: times the bare loop", each / least, case.limit, at_least=False)
+
+
+def measure_workers(case: Case, folder: Path, rounds: int, wanted: Wanted) -> None:
+    """Two workers next to one, by the clock."""
+    one, two = [], []
+    for _ in range(rounds):
+        one.append(make_shards(case.raw, folder / "out", 1)[1])
+        two.append(make_shards(case.raw, folder / "out", 2)[1])
+    wanted.check(
+        f"{case.name}: two workers, times as fast as one",
+        statistics.median(one) / statistics.median(two),
+        1.7,
+        at_least=True,
+    )
+
+
+def cases(folder: Path, pages: int, copies: int, names: Sequence[str]) -> Iterator[Case]:
+    """The raw folders, written when they are asked for."""
+    if "copies" in names:
+        write_copies(folder / "copies", pages)
+        write_copies(folder / "copies-few", 1)
+        few = folder / "copies-few"
+        yield Case(name="JPEG + txt", raw=folder / "copies", few=few, bare=BARE_COPY, pages=pages, limit=2)
+    if "rows" in names:
+        write_rows(folder / "rows", pages)
+        write_rows(folder / "rows-few", 1)
+        yield Case(
+            name="JSONL rows", raw=folder / "rows", few=folder / "rows-few", bare=BARE_ROWS, pages=pages, limit=3
+        )
+    if "pdf" in names:
+        total = write_pdfs(folder / "pdf", copies)
+        write_pdfs(folder / "pdf-few", 0)
+        yield Case(name="PDF", raw=folder / "pdf", few=folder / "pdf-few", bare=BARE_PDF, pages=total, limit=1.2)
+
+
+def main() -> None:
+    """Measure, print, and exit with 1 when a figure is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pages", type=int, default=3000)
+    parser.add_argument("--copies", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", default=["copies", "rows", "pdf", "workers"])
+    asked = parser.parse_args()
+    wanted = Wanted(console)
+    with tempfile.TemporaryDirectory(prefix="bench_shards") as name:
+        for case in cases(Path(name), asked.pages, asked.copies, asked.only):
+            measure(case, Path(name), asked.rounds, wanted)
+            if "workers" in asked.only and case.name == "PDF":
+                measure_workers(case, Path(name), asked.rounds, wanted)
+    sys.exit(bool(wanted.missed))
+
+
+if __name__ == "__main__":
+    main()
