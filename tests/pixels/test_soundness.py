@@ -24,7 +24,7 @@ MARKERS = (0x01, 0xC0, 0xC2, 0xC4, 0xD0, 0xD3, 0xD9, 0xDA, 0xDD, 0xFE)
 
 def encoded(image: Image.Image, image_format: str, **settings: object) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, image_format, **settings)  # type: ignore[arg-type]
+    image.save(buffer, image_format, **settings)
     return buffer.getvalue()
 
 
