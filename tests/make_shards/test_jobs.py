@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -66,7 +65,7 @@ def test_jobs_travel_as_json() -> None:
         num_pages=job.num_pages,
         skips=(Skip(item=0, page=2, reason="x"), Skip(item=1, page=None, reason="y")),
     )
-    assert Job.from_json(json.loads(json.dumps(asdict(skipped)))) == skipped
+    assert Job.from_json(json.loads(json.dumps(skipped.to_json()))) == skipped
 
 
 def test_the_quarantine_sorts_by_file_and_page() -> None:

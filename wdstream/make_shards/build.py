@@ -136,7 +136,8 @@ class ShardBuilder:
     def _read_range(self, number: int, item: PageRange, pages: Sequence[int]) -> Generator[tuple[int, BuiltPage]]:
         """Number and outcome of these pages of a range; of page 0 alone when the file cannot be opened."""
         source = source_of_kind(item.file.kind)
-        self._on_page(number, None)
+        if not item.file.is_single_image:  # which is opened with its page
+            self._on_page(number, None)
         with ExitStack() as stack:
             try:
                 opened = source.open(item, self._raw / item.file.path, self._options)

@@ -25,7 +25,7 @@ from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.record import ShardRecord, load_record, record_path
 from wdstream.make_shards.token_counts import open_counter
 from wdstream.make_shards.workers import JobDone, Workers
-from wdstream.raw.listing import OUTPUT_MARK, Listing, list_files
+from wdstream.raw.listing import OUTPUT_MARK, Listing, folder_state, list_files
 from wdstream.raw.mets.groups import MetsGroups
 from wdstream.raw.plugins.active import folder_plugin, list_for_plugin, plugged_in, plugin_fingerprints
 from wdstream.raw.registry import known_suffixes, source_of_kind
@@ -178,6 +178,10 @@ class _ShardsJob:
 
     def _changed_meanwhile(self, jobs: Sequence[Job]) -> list[str]:
         """Files that are not what they were when the job began, by name, with the pages that were made from them."""
+        outside = self._options.allow_outside_links
+        state = folder_state(self._raw, exclude=self._out, allow_outside_links=outside)
+        if state == self._listing.state:
+            return []
         now = _list(self._raw, self._out, self._options).stamps
         before = self._listing.stamps
         moved = differing(before, now)
@@ -204,7 +208,14 @@ class _ShardsJob:
                 self._report("counting pages", min(done, total), total)
         # Stems and texts depend on all files of the folder.
         return [
-            replace(surveyed[file.path], stem=file.stem, texts=file.texts, near=file.near, meta=file.meta)
+            replace(
+                surveyed[file.path],
+                stem=file.stem,
+                texts=file.texts,
+                near=file.near,
+                meta=file.meta,
+                beside=file.beside,
+            )
             for file in self._listing.files
         ]
 

@@ -8,7 +8,7 @@ alone, before any page is read, so that a kill changes nothing. Pages in the ord
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NotRequired, TypedDict
 
 from wdstream.make_shards.options import MakeShardsOptions
@@ -100,9 +100,15 @@ class Job:
         ]
         return hashlib.blake2b(json.dumps(ranges).encode(), digest_size=16).hexdigest()
 
+    def to_json(self) -> dict[str, Any]:
+        """What is sent to a process."""
+        tree = {name: getattr(self, name) for name in self.__slots__}
+        lists = {"items": [item.to_json() for item in self.items], "skips": [asdict(skip) for skip in self.skips]}
+        return {**tree, **lists}
+
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> "Job":
-        """The inverse of `dataclasses.asdict`."""
+        """The inverse of `to_json`."""
         items = tuple(PageRange.from_json(item) for item in tree["items"])
         skips = tuple(Skip(**skip) for skip in tree["skips"])
         pairs = {name: tuple((item, page) for item, page in tree[name]) for name in ("kept", "elsewhere")}

@@ -174,7 +174,8 @@ def save_survey(out: Path, files: Sequence[RawFile]) -> None:
     """Keep the survey: pages are assigned to shards by it, also when the job is continued."""
     with atomic_write(out / STATE_FOLDER / _SURVEY) as file:
         for surveyed in files:
-            tree = {name: value for name, value in asdict(surveyed).items() if value or name not in _LATER_FIELDS}
+            tree = {name: value for name, value in surveyed.to_json().items() if value or name not in _LATER_FIELDS}
+            tree.pop("beside", None)  # of the listing alone
             file.write(json.dumps(tree, separators=(",", ":")).encode() + b"\n")
 
 

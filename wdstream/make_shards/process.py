@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -91,7 +91,7 @@ class Process:
         """Send a job, by a thread: a process that was stopped reads nothing, and a long job fills the pipe."""
         self.job, self.at, self.is_fresh = job, None, False
         self._last_word = self._clock.time
-        self._writer = threading.Thread(target=self._write, args=(asdict(job),), daemon=True)
+        self._writer = threading.Thread(target=self._write, args=(job.to_json(),), daemon=True)
         self._writer.start()
 
     def receive(self) -> list[WorkerMessage] | None:

@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
@@ -73,7 +72,7 @@ def serve() -> None:
         try:
             if job.kind == "survey":
                 files = survey_files(job, raw, on_page, options)
-                messages.send({"done": [asdict(file) for file in files]})
+                messages.send({"done": [file.to_json() for file in files]})
                 continue
             builder = builder or ShardBuilder(raw, out, options, on_page)
             (builder.build if job.kind == "shard" else builder.keep)(job)

@@ -16,12 +16,12 @@ What is before `@` is the stem. `@` is in no stem, so that no numbered key can e
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wdstream.errors import ConfigError
-from wdstream.raw.folders import LEADS_OUT, Folder, FolderWalk
+from wdstream.raw.folders import LEADS_OUT, Folder, FolderState, FolderWalk
 from wdstream.raw.mets.finding import find_mets, read_all
 from wdstream.raw.mets.groups import NO_GROUPS, MetsGroups
 from wdstream.raw.mets.workspace import MetsImage, MetsWorkspace
@@ -63,6 +63,7 @@ class Listing:
         digest: 32 hex digits over names and sizes of all raw files, sidecars and images of rows.
         texts_left: text files that are not used.
         stamps: of each of those files, by path, its size and times of change, as one text.
+        state: `folder_state` as it was listed; empty where that is not known.
     """
 
     files: tuple[RawFile, ...]
@@ -73,6 +74,7 @@ class Listing:
     digest: str
     stamps: Mapping[str, str]
     texts_left: TextsLeft
+    state: str = ""
 
     @property
     def num_bytes(self) -> int:
@@ -142,7 +144,8 @@ class _Census:
         """The files of one folder that a source reads, without those that would give the samples of a tar again."""
         owned = _owned_by_pages(folder)
         names = [name for name in folder.files if name not in owned]
-        found = {name: source for name in names if (source := source_of_file(self._raw / folder.path / name))}
+        path = self._raw / folder.path
+        found = {name: source for name in names if (source := source_of_file(path / name))}
         copies = packed_copies(folder.files)
         for name, plain in copies.items():
             reason = f"is next to {plain}, of which it seems to be a copy; remove one, or give it another name"
@@ -202,26 +205,28 @@ class _Census:
                 continue
             file = RawFile(path=path, kind=source.kind, num_bytes=found.num_bytes)
             if source.takes_sidecar:
-                file = self._with_texts(file, folder.path, source, has_sidecar=bool(sidecars[name]))
+                file = self._with_texts(file, folder, source, sidecars[name])
             if source.may_belong_to_rows and listed.has_rows and not sidecars[name] and not file.texts:
                 self.left_to_rows.append(path)
             else:
                 self.files.append(file)
             self._use(path, folder)
 
-    def _with_texts(self, file: RawFile, folder: str, source: Source, *, has_sidecar: bool) -> RawFile:
+    def _with_texts(self, file: RawFile, folder: Folder, source: Source, sidecars: Collection[str]) -> RawFile:
         """A raw file with the texts that are found for it."""
-        name = file.path[len(folder) :]
+        name = file.path[len(folder.path) :]
         bare = without_suffix(name)[0]
         has_layer = not source.may_belong_to_rows
         if has_layer and self._keep_layers:
             return file
         stated = self.mets.images.get(file.path, _NO_METS)
-        found = self._texts.find(folder, name, bare, stated.texts, has_sidecar=has_sidecar, has_layer=has_layer)
+        has_sidecar = bool(sidecars)
+        found = self._texts.find(folder.path, name, bare, stated.texts, has_sidecar=has_sidecar, has_layer=has_layer)
         self.unused_texts.update(found.unused)
         self.unknown_texts += found.unknown
         near = None if has_sidecar or found.chosen else self._texts.near(name, bare)
-        return replace(file, texts=found.chosen, near=near, meta=stated.meta)
+        beside = None if folder.trouble else (*sorted(sidecars),)  # whoever reads a link that leads out refuses it
+        return replace(file, texts=found.chosen, near=near, beside=beside, meta=stated.meta)
 
     def _use(self, path: str, folder: Folder) -> None:
         """Note a file that decides what is in the shards."""
@@ -287,9 +292,9 @@ def list_files(
             f"{raw}: make-shards wrote this folder: its tars are shards already, and are used as they are"
         )
     census = _Census(raw, text_from, mets_groups, keep_layers=keep_layers)
-    for folder in FolderWalk(
-        raw, exclude=exclude, allow_outside=allow_outside_links, is_read=is_read_by_name, is_output=is_output_folder
-    ):
+    state = FolderState()
+    for folder in _walk(raw, exclude, allow_outside=allow_outside_links):
+        state.add(folder)
         census.add(folder)
     if census.unreadable and census.unreadable[0][0] == "":
         raise ConfigError(f"{raw}: {census.unreadable[0][1]}")
@@ -310,6 +315,22 @@ def list_files(
             unmatched=tuple(sorted(census.unmatched_texts)),
             mets=tuple(census.mets.remarks()),
         ),
+        state=state.digest(),
+    )
+
+
+def folder_state(raw: Path, *, exclude: Path, allow_outside_links: bool) -> str:
+    """Names, sizes and times of change of all that `list_files` looks at, as 32 hex digits: while they are the same, it
+    lists the same, for a fraction of its time."""
+    state = FolderState()
+    for folder in _walk(raw, exclude, allow_outside=allow_outside_links):
+        state.add(folder)
+    return state.digest()
+
+
+def _walk(raw: Path, exclude: Path | None, *, allow_outside: bool) -> FolderWalk:
+    return FolderWalk(
+        raw, exclude=exclude, allow_outside=allow_outside, is_read=is_read_by_name, is_output=is_output_folder
     )
 
 

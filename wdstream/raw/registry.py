@@ -53,9 +53,9 @@ def source_of_kind(kind: str) -> Source:
 
 def source_of_file(path: Path, sources: tuple[Source, ...] | None = None) -> Source | None:
     """The source that reads a file, None when there is none: by its suffix, and where sources share it, by content."""
-    sources = _current.get() if sources is None else sources
-    able = [source for source in sources if split_suffix(path.name, source.suffixes)]
-    if len(able) > 1 or any(split_suffix(path.name, source.doubtful_suffixes) for source in able):
+    sources, name = _current.get() if sources is None else sources, path.name
+    able = [source for source in sources if split_suffix(name, source.suffixes)]
+    if len(able) > 1 or any(split_suffix(name, source.doubtful_suffixes) for source in able):
         head = _head(path)
         able = [source for source in able if source.recognises(head)]
     return able[0] if able else None
@@ -63,8 +63,11 @@ def source_of_file(path: Path, sources: tuple[Source, ...] | None = None) -> Sou
 
 def without_suffix(name: str) -> tuple[str, str]:
     """A file name without its suffix, and the suffix: (`a.b`, `.pdf.gz`) of `a.b.pdf.gz`."""
-    path = PurePosixPath(name)
-    return split_suffix(name, known_suffixes()) or (name.removesuffix(path.suffix), path.suffix)
+    known = split_suffix(name, known_suffixes())
+    if known is not None:
+        return known
+    suffix = PurePosixPath(name).suffix
+    return name.removesuffix(suffix), suffix
 
 
 def known_suffixes() -> tuple[str, ...]:

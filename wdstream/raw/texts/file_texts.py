@@ -32,11 +32,10 @@ class FileTexts:
 
     def __init__(self, path: Path, file: RawFile, suffixes: tuple[str, ...], settings: RawSettings) -> None:
         self._file = file
-        self._root = path.parents[len(PurePosixPath(file.path).parts) - 1]
+        self._path = path
         self._settings = settings
-        self._sidecars = Sidecars(path, suffixes, file.num_pages)
-        bare, _suffix = split_suffix(path.name, suffixes) or (path.name, "")
-        self._names = _by_page(file.texts, owners(path.name, bare)) or _whole(file.texts)
+        self._sidecars = Sidecars(path, suffixes, file.num_pages, file.beside)
+        self._names = (_by_page(file.texts, path.name, suffixes) or _whole(file.texts)) if file.texts else {}
         self._pages: list[FoundText] = []
 
     def text(self, number: int) -> FoundText | None:
@@ -71,7 +70,8 @@ class FileTexts:
             SourceError: it cannot be read, or holds the text of another number of pages.
         """
         try:
-            data = read_bytes(self._root / path, limit=limits().max_text_bytes, option="--max-text-bytes")
+            root = self._path.parents[len(PurePosixPath(self._file.path).parts) - 1]
+            data = read_bytes(root / path, limit=limits().max_text_bytes, option="--max-text-bytes")
             pages = self._parse(data, name)
         except SourceError as error:
             raise SourceError(f"{error}; in the text file {short_name(path)}") from error
@@ -105,8 +105,9 @@ def _utf8(data: bytes) -> str:
         raise SourceError(f"text is not UTF-8 (byte {error.start}); convert it") from error
 
 
-def _by_page(texts: tuple[str, ...], names: tuple[str, ...]) -> Mapping[int, tuple[str, TextName]]:
-    """The files by the number of their page, 0 for that of all pages, each with the reading of its name."""
+def _by_page(texts: tuple[str, ...], name: str, suffixes: tuple[str, ...]) -> Mapping[int, tuple[str, TextName]]:
+    """The text files of the file `name` by their page, 0 for that of all pages, each with the reading of its name."""
+    names = owners(name, (split_suffix(name, suffixes) or (name, ""))[0])
     found: dict[int, tuple[str, TextName]] = {}
     for path in texts:
         for reading in readings(PurePosixPath(path).name):

@@ -8,7 +8,7 @@ A sidecar is UTF-8. It takes the place of the text layer of a PDF.
 
 import errno
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from wdstream.errors import SourceError
@@ -45,10 +45,14 @@ class Sidecars:
         path: of the raw file.
         suffixes: of its source.
         num_pages: its pages.
+        listed: names of the text files that are next to it, by `find_sidecars`; None where that is not known.
     """
 
-    def __init__(self, path: Path, suffixes: tuple[str, ...], num_pages: int) -> None:
+    def __init__(
+        self, path: Path, suffixes: tuple[str, ...], num_pages: int, listed: Collection[str] | None = None
+    ) -> None:
         self._path = path
+        self._listed = None if listed is None else frozenset(listed)
         self._num_pages = num_pages
         bare, _suffix = split_suffix(path.name, suffixes) or (path.name, "")
         self._names = list(dict.fromkeys((path.name, bare)))
@@ -61,8 +65,8 @@ class Sidecars:
             SourceError: the file is not UTF-8, too large, or has not one text for each page.
         """
         for name in self._names:
-            file = self._path.with_name(f"{name}.{page}.txt")
-            if _is_file(file):
+            file = self._file(f"{name}.{page}.txt")
+            if file is not None:
                 return _page_text(_read(file))
         if self._texts is None:
             self._texts = self._split()
@@ -70,8 +74,7 @@ class Sidecars:
 
     def _split(self) -> list[str]:
         """The texts of all pages, from the file for all of them; none without such a file."""
-        files = (self._path.with_name(f"{name}.txt") for name in self._names)
-        file = next((file for file in files if _is_file(file)), None)
+        file = next((file for name in self._names if (file := self._file(f"{name}.txt"))), None)
         if file is None:
             return []
         texts = _split_pages(_read(file))
@@ -82,6 +85,13 @@ class Sidecars:
                 f"({self._path.stem}.1.txt)"
             )
         return texts
+
+    def _file(self, name: str) -> Path | None:
+        """The text file of this name next to it; None where there is none, which a listing says without a look."""
+        if self._listed is not None and name not in self._listed:
+            return None
+        file = self._path.with_name(name)
+        return file if _is_file(file) else None
 
 
 def text_pages(text: str, text_from: str) -> list[FoundText]:
