@@ -25,7 +25,8 @@ from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.record import ShardRecord, load_record, record_path
 from wdstream.make_shards.token_counts import open_counter
 from wdstream.make_shards.workers import JobDone, Workers
-from wdstream.raw.listing import OUTPUT_MARK, Listing, folder_state, list_files
+from wdstream.raw.folder_state import OUTPUT_MARK, folder_state
+from wdstream.raw.listing import Listing, list_files
 from wdstream.raw.mets.groups import MetsGroups
 from wdstream.raw.plugins.active import folder_plugin, list_for_plugin, plugged_in, plugin_fingerprints
 from wdstream.raw.registry import known_suffixes, source_of_kind

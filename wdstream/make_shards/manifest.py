@@ -15,7 +15,8 @@ from wdstream.errors import ConfigError
 from wdstream.make_shards.built_pages import remove_kept
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.record import STATE_FOLDER
-from wdstream.raw.listing import OUTPUT_MARK, Listing
+from wdstream.raw.folder_state import OUTPUT_MARK
+from wdstream.raw.listing import Listing
 from wdstream.raw.page_language import FIND_LANGUAGE, finder_version
 from wdstream.raw.plugins.active import plugin_fingerprints
 from wdstream.raw.source import RawFile

@@ -6,7 +6,6 @@ would double at each level cost nothing, and no page is read twice. A folder tha
 nowhere or out of the raw folder, and a pipe are named, and cost themselves.
 """
 
-import hashlib
 import os
 import stat
 from collections import deque
@@ -44,23 +43,6 @@ class Folder:
     trouble: tuple[tuple[str, str], ...] = ()
     passed_over: int = 0
     is_output: bool = False
-
-
-class FolderState:
-    """Tells whether folders are as they were: names, sizes and times of change, and what was wrong with them."""
-
-    def __init__(self) -> None:
-        self._content = hashlib.blake2b(digest_size=16)
-
-    def add(self, folder: Folder) -> None:
-        """Take in the next folder."""
-        files = "".join(f"\0{name}\0{found.num_bytes} {found.changed_ns}" for name, found in folder.files.items())
-        text = f"{folder.path}{files}\0\0{folder.trouble}{folder.passed_over}{folder.is_output}\n"
-        self._content.update(text.encode("utf-8", "surrogatepass"))
-
-    def digest(self) -> str:
-        """32 hex digits over all of them, in their order."""
-        return self._content.hexdigest()
 
 
 class FolderWalk:

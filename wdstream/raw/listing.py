@@ -21,14 +21,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wdstream.errors import ConfigError
-from wdstream.raw.folders import LEADS_OUT, Folder, FolderState, FolderWalk
+from wdstream.raw.folder_state import FolderState, is_output_folder, is_read_by_name, walk
+from wdstream.raw.folders import LEADS_OUT, Folder
 from wdstream.raw.mets.finding import find_mets, read_all
 from wdstream.raw.mets.groups import NO_GROUPS, MetsGroups
 from wdstream.raw.mets.workspace import MetsImage, MetsWorkspace
 from wdstream.raw.registry import (
     companion_names,
     doubtful_suffixes,
-    known_suffixes,
     page_suffixes,
     source_of_file,
     without_suffix,
@@ -46,8 +46,6 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_/-]")
 _MAX_FOLDER = 120
 _MAX_NAME = 48
 _NO_METS = MetsImage()
-OUTPUT_MARK = "make-shards.json"
-"""The file by which the output of make-shards is known, and passed over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,7 +291,7 @@ def list_files(
         )
     census = _Census(raw, text_from, mets_groups, keep_layers=keep_layers)
     state = FolderState()
-    for folder in _walk(raw, exclude, allow_outside=allow_outside_links):
+    for folder in walk(raw, exclude, allow_outside=allow_outside_links):
         state.add(folder)
         census.add(folder)
     if census.unreadable and census.unreadable[0][0] == "":
@@ -317,31 +315,6 @@ def list_files(
         ),
         state=state.digest(),
     )
-
-
-def folder_state(raw: Path, *, exclude: Path, allow_outside_links: bool) -> str:
-    """Names, sizes and times of change of all that `list_files` looks at, as 32 hex digits: while they are the same, it
-    lists the same, for a fraction of its time."""
-    state = FolderState()
-    for folder in _walk(raw, exclude, allow_outside=allow_outside_links):
-        state.add(folder)
-    return state.digest()
-
-
-def _walk(raw: Path, exclude: Path | None, *, allow_outside: bool) -> FolderWalk:
-    return FolderWalk(
-        raw, exclude=exclude, allow_outside=allow_outside, is_read=is_read_by_name, is_output=is_output_folder
-    )
-
-
-def is_read_by_name(name: str) -> bool:
-    """Whether a source reads files of this name, or may; else it is text next to another file, or of no use."""
-    return without_suffix(name)[1].lower() in known_suffixes() if "." in name else False
-
-
-def is_output_folder(names: Sequence[str]) -> bool:
-    """Whether a folder with these names in it was written by make-shards."""
-    return OUTPUT_MARK in names and any(name.startswith((".make-shards", "shard-")) for name in names)
 
 
 def assign_stems(paths: Sequence[tuple[str, str]]) -> list[str]:

@@ -86,3 +86,13 @@ def test_not_utf8(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_bytes(b"caf\xe9")
     with pytest.raises(SourceError, match=r"x\.txt is not UTF-8 \(byte 3\); convert it"):
         text_of(sidecars(tmp_path / "x.png", 1), 1)
+
+
+def test_what_was_listed_is_not_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("its text")
+    (tmp_path / "x.1.txt").write_text("of page 1")
+    path = tmp_path / "x.tif"
+    assert text_of(Sidecars(path, known_suffixes(), 1, ["x.txt"]), 1) == "its text"
+    assert text_of(Sidecars(path, known_suffixes(), 1, ["x.txt", "x.1.txt"]), 1) == "of page 1"
+    assert text_of(Sidecars(path, known_suffixes(), 1, []), 1) is None
+    assert text_of(Sidecars(path, known_suffixes(), 1, ["x.tif.txt"]), 1) is None, "gone since"

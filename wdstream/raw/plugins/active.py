@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wdstream.errors import ConfigError
+from wdstream.raw.folder_state import is_output_folder
 from wdstream.raw.folders import FolderWalk
-from wdstream.raw.listing import Listing, is_output_folder
+from wdstream.raw.listing import Listing
 from wdstream.raw.plugins.loading import asked_for, installed_offers
 from wdstream.raw.plugins.source import KIND, WHOLE_FOLDER, PluginSource
 from wdstream.raw.registry import SOURCES, current_sources, source_of_kind, use_sources

@@ -1,0 +1,54 @@
+"""Whether a raw folder is as it was, which takes a fraction of listing it again; and which of its names are looked at."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from wdstream.raw.folders import Folder, FolderWalk
+from wdstream.raw.registry import known_suffixes, without_suffix
+
+OUTPUT_MARK = "make-shards.json"
+"""The file by which the output of make-shards is known, and passed over."""
+
+
+class FolderState:
+    """Tells whether folders are as they were: names, sizes and times of change, and what was wrong with them."""
+
+    def __init__(self) -> None:
+        self._content = hashlib.blake2b(digest_size=16)
+
+    def add(self, folder: Folder) -> None:
+        """Take in the next folder."""
+        files = "".join(f"\0{name}\0{found.num_bytes} {found.changed_ns}" for name, found in folder.files.items())
+        text = f"{folder.path}{files}\0\0{folder.trouble}{folder.passed_over}{folder.is_output}\n"
+        self._content.update(text.encode("utf-8", "surrogatepass"))
+
+    def digest(self) -> str:
+        """32 hex digits over all of them, in their order."""
+        return self._content.hexdigest()
+
+
+def folder_state(raw: Path, *, exclude: Path, allow_outside_links: bool) -> str:
+    """Names, sizes and times of change of all that `list_files` looks at, as 32 hex digits: while they are the same, it
+    lists the same, for a fraction of its time."""
+    state = FolderState()
+    for folder in walk(raw, exclude, allow_outside=allow_outside_links):
+        state.add(folder)
+    return state.digest()
+
+
+def walk(raw: Path, exclude: Path | None, *, allow_outside: bool) -> FolderWalk:
+    """The folders of a raw folder, one after the other."""
+    return FolderWalk(
+        raw, exclude=exclude, allow_outside=allow_outside, is_read=is_read_by_name, is_output=is_output_folder
+    )
+
+
+def is_read_by_name(name: str) -> bool:
+    """Whether a source reads files of this name, or may; else it is text next to another file, or of no use."""
+    return without_suffix(name)[1].lower() in known_suffixes() if "." in name else False
+
+
+def is_output_folder(names: Sequence[str]) -> bool:
+    """Whether a folder with these names in it was written by make-shards."""
+    return OUTPUT_MARK in names and any(name.startswith((".make-shards", "shard-")) for name in names)
