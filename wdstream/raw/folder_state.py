@@ -1,4 +1,4 @@
-"""Whether a raw folder is as it was, which takes a fraction of listing it again; and which of its names are looked at."""
+"""Whether a raw folder is as it was, for a fraction of listing it again; and which of its names are looked at."""
 
 import hashlib
 from collections.abc import Sequence
