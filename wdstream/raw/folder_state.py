@@ -32,12 +32,12 @@ def folder_state(raw: Path, *, exclude: Path, allow_outside_links: bool) -> str:
     """Names, sizes and times of change of all that `list_files` looks at, as 32 hex digits: while they are the same, it
     lists the same, for a fraction of its time."""
     state = FolderState()
-    for folder in walk(raw, exclude, allow_outside=allow_outside_links):
+    for folder in walk_raw(raw, exclude, allow_outside=allow_outside_links):
         state.add(folder)
     return state.digest()
 
 
-def walk(raw: Path, exclude: Path | None, *, allow_outside: bool) -> FolderWalk:
+def walk_raw(raw: Path, exclude: Path | None, *, allow_outside: bool) -> FolderWalk:
     """The folders of a raw folder, one after the other."""
     return FolderWalk(
         raw, exclude=exclude, allow_outside=allow_outside, is_read=is_read_by_name, is_output=is_output_folder

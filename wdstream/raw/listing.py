@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wdstream.errors import ConfigError
-from wdstream.raw.folder_state import FolderState, is_output_folder, is_read_by_name, walk
+from wdstream.raw.folder_state import FolderState, is_output_folder, is_read_by_name, walk_raw
 from wdstream.raw.folders import LEADS_OUT, Folder
 from wdstream.raw.mets.finding import find_mets, read_all
 from wdstream.raw.mets.groups import NO_GROUPS, MetsGroups
@@ -291,7 +291,7 @@ def list_files(
         )
     census = _Census(raw, text_from, mets_groups, keep_layers=keep_layers)
     state = FolderState()
-    for folder in walk(raw, exclude, allow_outside=allow_outside_links):
+    for folder in walk_raw(raw, exclude, allow_outside=allow_outside_links):
         state.add(folder)
         census.add(folder)
     if census.unreadable and census.unreadable[0][0] == "":
