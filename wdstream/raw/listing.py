@@ -174,7 +174,7 @@ class _Census:
             self._kinds = {
                 one.folder.path + name: _kind(one, name) for one in self._listed for name in one.folder.files
             }
-        for path, digest in read_all(self._raw, sorted(found), self.mets, self.unreadable):
+        for path, digest in read_all(self._raw, found, self.mets, self.unreadable):
             self._use(path, found[path])
             self._used.append(f"{path}\0{digest}\n")
         return {*found}

@@ -162,6 +162,13 @@ def test_of_two_mets_files_the_first_counts(tmp_path: Path) -> None:
     }
 
 
+def test_a_copy_of_a_mets_file_counts_after_it(tmp_path: Path) -> None:
+    put(tmp_path, ["1.jpg"])
+    put(tmp_path, {"mets.xml": mets([({}, {"MAX": "1.jpg"})], objid="new")})
+    put(tmp_path, {"mets.bak.xml": mets([({}, {"MAX": "1.jpg"})], objid="old")})
+    assert meta(list_files(tmp_path)) == {"1.jpg": {"document": "new", "page": 1}}
+
+
 def test_a_group_that_is_nowhere_is_refused(tmp_path: Path) -> None:
     put(tmp_path, ["1.jpg"])
     with pytest.raises(ConfigError, match="--mets-images MAX: no METS file"):

@@ -78,10 +78,14 @@ def read_mets(data: bytes) -> MetsDocument:
 def _files(root: "Element") -> Mapping[str, MetsFile]:
     """The files by their ID, of which the first counts."""
     found: dict[str, MetsFile] = {}
+    groups: dict[Element | None, tuple[list[str], list[str]]] = {}
     for section in children(root, "fileSec"):
         for file in descendants(section, "file"):
             hrefs = tuple(href for place in children(file, "FLocat") if (href := _href(place)))
-            found.setdefault(file.get("ID", ""), MetsFile(group=_group(file), hrefs=hrefs))
+            parent = file.getparent()
+            if parent not in groups:  # asked once for each group
+                groups[parent] = _names_of_groups(file)
+            found.setdefault(file.get("ID", ""), MetsFile(group=_group(file, *groups[parent]), hrefs=hrefs))
     return found
 
 
@@ -90,11 +94,15 @@ def _href(place: "Element") -> str:
     return next((str(value).strip() for name, value in place.items() if str(name).rpartition("}")[2] == "href"), "")
 
 
-def _group(file: "Element") -> str:
-    """The use of the nearest group that has one, else of the file itself, else the name of its group."""
+def _names_of_groups(file: "Element") -> tuple[list[str], list[str]]:
+    """USE and ID of the groups that a file is in, from the nearest."""
     groups = [*file.iterancestors("fileGrp")]
-    names = [*(group.get("USE", "") for group in groups), file.get("USE", "")]
-    names += [group.get("ID", "") for group in groups]
+    return [group.get("USE", "") for group in groups], [group.get("ID", "") for group in groups]
+
+
+def _group(file: "Element", uses: list[str], ids: list[str]) -> str:
+    """The use of the nearest group that has one, else of the file itself, else the name of its group."""
+    names = [*uses, file.get("USE", ""), *ids]
     return short_name(next((name.strip() for name in names if name.strip()), "no group"), most=_MAX_LABEL)
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from wdstream.errors import SourceError
@@ -13,6 +13,7 @@ from wdstream.raw.texts.finder import ReadHead
 from wdstream.raw.texts.formats import SNIFFED_BYTES, format_of
 
 _LIKELY = re.compile(r"mets|\Ameta\.xml\Z", re.IGNORECASE)
+_PROPER = ("mets.xml", "meta.xml")
 _MOST_LOOKED_AT = 4
 """XML files of a folder of which each is looked at, whatever it is called, as long as it is not called like a page."""
 
@@ -35,20 +36,20 @@ def find_mets(folder: str, names: Iterable[str], pages: Container[str], read_hea
 
 
 def read_all(
-    raw: Path, paths: Sequence[str], workspace: MetsWorkspace, damaged: list[tuple[str, str]]
+    raw: Path, paths: Iterable[str], workspace: MetsWorkspace, damaged: list[tuple[str, str]]
 ) -> Iterator[tuple[str, str]]:
     """Read METS files of the raw folder into a workspace; gives the path and a digest of the bytes of each.
 
     Args:
         raw: the folder.
-        paths: of the files, in the order in which they count.
+        paths: of the files; those that have METS' own name count before others, such as copies.
         workspace: what takes them in.
         damaged: gets the path of each that cannot be read, and why.
 
     Raises:
         ConfigError: lxml is not installed, or a group that is named is in none of them.
     """
-    for path in paths:
+    for path in sorted(paths, key=lambda path: (PurePosixPath(path).name.lower() not in _PROPER, path)):
         try:
             data = read_bytes(raw / path, limit=limits().max_text_bytes, option="--max-text-bytes")
             workspace.add(path, read_mets(data))
