@@ -149,7 +149,7 @@ def _joined_words(words: Sequence[str], page: Mapping[str, object]) -> list[str]
 
 
 def _cover(slices: Sequence[Sequence[int]], count: int) -> bool:
-    """Whether slices, one after the other, have each of so many words once."""
+    """Whether slices, one after the other, have each of `count` words once."""
     starts, ends = [start for start, _end in slices], [end for _start, end in slices]
     return starts == [0, *ends[:-1]] and ends == sorted(ends) and ends[-1:] == [count]
 

@@ -45,7 +45,7 @@ def read_samples(
         keys: where keys end.
         end: where the tar ends.
         max_bytes: of a member; larger ones are passed over, and are the fault of their sample.
-        any_key: whether keys that are not safe as paths are no fault, since samples get others.
+        any_key: whether keys that are not safe as paths are not a fault, since samples get others.
 
     Raises:
         ShardError: the tar is damaged, or cut short.
