@@ -148,3 +148,9 @@ def test_layers_that_are_a_stamp_or_no_text_and_pictures_of_tars_and_rows_are_re
     assert found["rows@000001"].meta["year"] == 1910
     for key in ("stamp@0001", "unmapped@0001", "tar@a", "rows@000001"):
         assert str(found[key].meta["text_from"]).startswith("ocr:rapidocr 3.") and "line_boxes" in found[key].meta
+
+
+@pytest.mark.parametrize("setting", [{"ocr_language": "eng"}, {"min_ocr_confidence": 0.5}])
+def test_settings_of_an_engine_without_one_are_refused(setting: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="no picture is read without --ocr rapidocr or --ocr tesseract"):
+        options(**setting)

@@ -166,6 +166,7 @@ class _Census:
             elif path not in self._texts.matched and path not in described:
                 self.ignored[short_name(without_suffix(name)[1].lower(), most=24) or "no suffix"] += 1
                 self.unmatched_texts += [path] if says_text(name) else []
+        self.empty_folders = (*self._texts.empty_folders(),)
 
     def _read_mets(self) -> set[str]:
         """Read the METS files of all folders, whose paths are returned; a damaged one changes nothing."""
@@ -312,6 +313,7 @@ def list_files(
             unknown=tuple(sorted(census.unknown_texts)),
             unmatched=tuple(sorted(census.unmatched_texts)),
             mets=tuple(census.mets.remarks()),
+            empty=census.empty_folders,
         ),
         state=state.digest(),
     )

@@ -111,6 +111,14 @@ class RawSettings(Settings):
         FieldMap.chosen(self.map, self.preset)
         return self
 
+    @model_validator(mode="after")
+    def _has_an_engine(self) -> Self:
+        given = {"ocr_language": self.ocr_language, "min_ocr_confidence": self.min_ocr_confidence}
+        named = [name for name, value in given.items() if value is not None]
+        if named and self.ocr == "none":
+            raise ValueError(f"{named[0]}: no picture is read without --ocr rapidocr or --ocr tesseract")
+        return self
+
     @field_validator("text_from")
     @classmethod
     def _folders_or_formats(cls, items: tuple[str, ...]) -> tuple[str, ...]:

@@ -53,16 +53,20 @@ class TextsLeft:
         unknown: XML files with the name of a raw file that hold no text, and what they are.
         unmatched: text files that have no raw file.
         mets: what METS files say of files that are here, and that are not.
+        empty: folders that settings name, in which no page has a text.
     """
 
     unused: Mapping[str, int]
     unknown: tuple[tuple[str, str], ...]
     unmatched: tuple[str, ...]
     mets: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
 
     def remarks(self) -> Iterator[str]:
         """What a report says of them."""
         yield from self.mets
+        for folder in self.empty:
+            yield f"--text-from {short_name(folder)}: no page has a text there"
         if self.unused:
             counts = ", ".join(f"{count:,} {form}" for form, count in self.unused.items())
             yield f"texts of pages that have another one, which comes first (--text-from): {counts}"
@@ -122,6 +126,12 @@ class TextFinder:
             return TextsOfFile(chosen=tuple(candidate.path for candidate in found))
         is_stated = any(f"{folder}{owner}.txt" in stated for owner in (name, bare))
         return self._best(found, has_sidecar=has_sidecar and not is_stated)
+
+    def empty_folders(self) -> Iterator[str]:
+        """The folders of `text_from` in which no text of any raw file was found."""
+        for item in self.text_from:
+            if item.endswith("/") and not any(_is_from(path, item) for path in self.matched):
+                yield item
 
     def near(self, name: str, bare: str) -> str | None:
         """The path of a text of this name in any folder, for a raw file that has none."""
