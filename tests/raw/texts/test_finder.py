@@ -161,5 +161,5 @@ def test_the_shipped_pages_have_no_other_texts() -> None:
 def test_a_folder_in_which_no_page_has_a_text_is_named(tmp_path: Path) -> None:
     put(tmp_path, ["img/1.tif", "alto/1.xml", "img/1.gt.txt"])
     listing = list_files(tmp_path, text_from=("alto/", "altoo/", "page"))
-    assert [*listing.texts_left.remarks()][0] == "--text-from altoo/: no page has a text there"
+    assert next(iter(listing.texts_left.remarks())) == "--text-from altoo/: no page has a text there"
     assert listing.texts_left.empty == ("altoo/",)
