@@ -62,6 +62,14 @@ def test_delimiters(folder: Path, delimiter: str) -> None:
     assert read(path) == [("plain", {})]
 
 
+def test_quotes_inside_of_cells(folder: Path) -> None:
+    path = folder / "rows.csv"
+    path.write_text('image,text\na.jpg,5" screen\na.jpg,"x, ""y""\nz"\na.jpg,b\n')
+    assert read(path) == [('5" screen', {}), ('x, "y"\nz', {}), ("b", {})]
+    path.write_text('image,text\na.jpg,"never closed\na.jpg,b\n')
+    assert [str(found)[:15] for found in read(path)] == ["a quote is open"]  # and not the first line again
+
+
 def test_a_bad_record_costs_itself(folder: Path) -> None:
     path = folder / "metadata.csv"
     path.write_bytes(b'file_name,text\na.jpg,\xff\na.jpg,"x" y\nb.jpg,none\na.jpg,good\n')
@@ -87,10 +95,10 @@ def test_which_files_are_rows(folder: Path) -> None:
 
 
 def test_places_of_records() -> None:
-    data = b'h\na,"1\n2"\nb\n"",""\n'
-    found = list(find_records(io.BytesIO(data), 2))
-    assert found == [(2, b'a,"1\n2"\n'), (10, b"b\n"), (12, b'"",""\n')]
-    assert list(find_records(io.BytesIO(data), 10)) == found[1:]
+    data = b'image,b\na,"1\n2"\nb,\n"",""\n'
+    found = list(find_records(io.BytesIO(data), 0))
+    assert found == [(8, b'a,"1\n2"\n'), (16, b"b,\n"), (19, b'"",""\n')]
+    assert list(find_records(io.BytesIO(data), 16)) == found[1:]
 
 
 def test_the_limit_of_other_readers_of_csv_is_not_lowered(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wdstream.errors import SourceError
 from wdstream.raw import json_array
-from wdstream.raw.json_array import find_members, is_array_of_objects
+from wdstream.raw.json_array import find_members, is_array_of_objects, start_of_list
 from wdstream.raw.reading import reading
 from wdstream.raw.settings import RawSettings
 
@@ -30,7 +30,7 @@ class Pieces(io.BytesIO):
         self._size = size
 
     def read(self, size: int | None = -1, /) -> bytes:
-        return super().read(self._size)
+        return super().read(self._size if size is None or size < 0 else min(size, self._size))
 
 
 def members(data: bytes, size: int = 1 << 20, place: int = 0) -> list[bytes | None]:
@@ -89,6 +89,37 @@ def test_damage_costs_the_rows_after_it(data: bytes, num_sound: int, reason: str
 def test_arrays_of_objects_by_their_first_bytes() -> None:
     assert all(map(is_array_of_objects, (b'[{"a"', b" \n[\n  {", b"[]", b"\xef\xbb\xbf[{")))
     assert not any(map(is_array_of_objects, (b'{"a": [{', b"[1, 2]", b'["a"]', b"[[{", b"", b"text", b"[")))
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff\n "])
+def test_an_object_with_a_list_of_rows(start: str) -> None:
+    head = start + '{"dataset_name": "doc\u00fcqa", "meta": {"data": [{"x": 1}]}, "data" : '
+    data = (head + '[ {"a": 1}, {"b": "]"} ], "version": [1.0], "splits": ["train"]}\n').encode()
+    place = len(head.encode())
+    assert start_of_list(data) == place
+    for size in (1, 5, 1 << 20):
+        file = Pieces(data, size)
+        found = list(find_members(file, 0, start=place))
+        assert [row for _place, row in found] == [b'{"a": 1}', b'{"b": "]"}']
+        file.seek(found[1][0])
+        assert list(find_members(file, found[1][0], start=place)) == found[1:]
+    more = Pieces(data.replace(b"[1.0]", b'[{"image": "a.png"}]'), 1 << 20)
+    with pytest.raises(SourceError, match="file has another list of objects after that of its rows"):
+        list(find_members(more, 0, start=place))
+
+
+def test_objects_without_a_list_of_rows() -> None:
+    for text in (
+        '{"data": {"a": 1}}',
+        '{"data": [1]}',
+        '{"images": [{"id": 1}]}',
+        '{"a": [',
+        "[{",
+        "",
+        '{"data"',
+        "{1: 2}",
+    ):
+        assert start_of_list(text.encode()) is None
 
 
 def test_pieces_are_of_a_size_that_memory_has() -> None:

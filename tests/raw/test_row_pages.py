@@ -1,5 +1,7 @@
 """What a row of any file becomes."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.helpers.paths import PAGES
@@ -30,7 +32,7 @@ def test_a_row_with_an_image_file_and_one_with_its_bytes() -> None:
 
 
 def test_a_row_with_a_source_of_its_own_is_known_as_ours() -> None:
-    for own in ({"source": "VQAv2"}, {"source": "lvis.json", "line": "a"}, {"line": 2.5}):
+    for own in ({"source": "VQAv2"}, {"source": "lvis.json"}, {"source": "lvis.json", "line": "a"}, {"line": 2.5}):
         meta = pages().page(3, {"text": "t", **own}).page.meta
         assert meta == {"source": "set/rows.jsonl", "line": 3, **own, "row_of": "set/rows.jsonl:3"}
         assert is_row_of_ours(meta)
@@ -39,6 +41,13 @@ def test_a_row_with_a_source_of_its_own_is_known_as_ours() -> None:
     assert not is_row_of_ours({"source": "VQAv2", "row_of": "somewhere"})
     with pytest.raises(SourceError, match="no text: the answer is empty"):
         pages().page(1, {"question": "Q", "answer": ""})
+
+
+def test_values_in_names_of_folders_are_metadata() -> None:
+    path = "set/lang=de/day=2024%2D01/n=__HIVE_DEFAULT_PARTITION__/part-0.parquet"
+    rows = RowPages(replace(FILE, path=path), IMAGES / "rows.jsonl", RawSettings())
+    assert rows.page(3, {"text": "t"}).page.meta == {"lang": "de", "day": "2024-01", "source": path, "line": 3}
+    assert rows.page(3, {"text": "t", "lang": "fr"}).page.meta["lang"] == "fr"
 
 
 def test_what_is_no_page() -> None:

@@ -9,6 +9,7 @@ word lists, scores and the output of OCR in such files, too. An empty cell is nu
 """
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from wdstream.text.row_fields import speaks_of_image
 _DELIMITERS = ",\t;"
 _MOST_COLUMNS = 10_000
 _IMAGE_COLUMNS = frozenset((*IMAGE_FIELDS, *FILE_NAME_FIELDS))
-_QUOTE = b'"'
+_IN_QUOTES = re.compile(rb'(?:[^"]++|"")*+')
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,8 @@ class CsvSource(RowFileSource):
     def survey(self, path: Path) -> tuple[int, tuple[int, ...]]:
         """The number of records, and marks to find them by."""
         with path.open("rb") as file:
-            header = read_header(file)
-            return mark_rows(find_records(file, len(header.line)))
+            read_header(file)
+            return mark_rows(find_records(file, 0))
 
     def rows(self, pages: PageRange, path: Path) -> Generator[tuple[int, FileRow]]:
         """The records of the range."""
@@ -126,22 +127,40 @@ def read_header(file: BinaryIO) -> CsvHeader:
 
 
 def find_records(file: BinaryIO, place: int) -> Iterator[FoundRow]:
-    """The records of a file from a place on: lines, joined while a quote is open."""
+    """The records of a file from a place on, 0 for all: lines, joined while a quote is open."""
     most = limits().max_line_bytes
-    file.seek(place)
-    start, pieces, num_bytes, is_open = place, list[bytes](), 0, False
+    header = read_header(file)
+    opening = re.compile(rb"(?:\A|%b)\"" % re.escape(header.delimiter.encode()))
+    start, pieces, num_bytes, is_open = place or len(header.line), list[bytes](), 0, False
+    file.seek(start)
     for place, line in find_lines(file, start):
         start = start if pieces or num_bytes else place
         num_bytes += most + 1 if line is None else len(line)
         pieces.append(line or b"")
         if num_bytes > most:
             pieces.clear()
-        is_open ^= line is not None and line.count(_QUOTE) % 2 == 1
+        is_open = is_open if line is None else _is_open_after(line, opening, is_open=is_open)
         if not is_open:
             yield start, b"".join(pieces) if num_bytes <= most else None
             pieces, num_bytes = [], 0
     if num_bytes:
         raise SourceError("a quote is open at the end of the file; the rows from here on are lost")
+
+
+def _is_open_after(line: bytes, opening: re.Pattern[bytes], *, is_open: bool) -> bool:
+    """Whether a quote is open at the end of a line; one inside of a cell that begins with none is text."""
+    place = 0
+    while True:
+        if not is_open:
+            found = opening.search(line, place)
+            if found is None:
+                return False
+            place = found.end()
+        inside = _IN_QUOTES.match(line, place)
+        place = inside.end() if inside else place
+        if place == len(line):
+            return True
+        place, is_open = place + 1, False
 
 
 def _cells(text: str, delimiter: str) -> list[str]:

@@ -1,11 +1,14 @@
-"""JSON files that are one array, whose members are rows: `[{"image": "a.png", "conversations": [...]}, ...]`.
+"""JSON files that are one array, whose members are rows: `[{"image": "a.png", "conversations": [...]}, ...]`, or an
+object with such an array under one of the names `LISTS`: `{"dataset_name": "docvqa", "data": [...]}`.
 
 Members are found by brackets, strings and commas alone, in pieces of the file, so that a file of any size needs the
 memory of one row, and a member that is not readable costs itself. Each is then read like a line of JSONL.
 """
 
+import json
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import BinaryIO
 
 from wdstream.errors import SourceError
@@ -16,6 +19,11 @@ _PIECE_BYTES = 1 << 20
 _IN_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _INSIDE = re.compile(rb'["{}\[\]]')
 _BETWEEN = re.compile(rb'["{}\[\],]')
+LISTS = ("data", "rows", "examples", "samples", "records", "items", "instances")
+"""What the list of rows of an object is called."""
+_SPACES = re.compile(r"\s*")
+_LIST_OF_OBJECTS = re.compile(rb"\[\s*\{")
+_DECODER = json.JSONDecoder(strict=False)
 _SPACE = b" \t\r\n\f\v"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -26,26 +34,51 @@ def is_array_of_objects(head: bytes) -> bool:
     return start[:1] == b"[" and start[1:].lstrip(_SPACE)[:1] in (b"{", b"]")
 
 
-def find_members(file: BinaryIO, place: int) -> Iterator[FoundRow]:
-    """The members of the array that a file is, from a place on.
+def start_of_list(head: bytes) -> int | None:
+    """Where the list of rows begins in the object that a file is, by its first bytes; None where none does."""
+    text = head.removeprefix(_BYTE_ORDER_MARK).decode("latin-1")  # a character for each byte
+    try:
+        place = _after_spaces(text, 0)
+        while text[place] in ("{", ","):
+            name, place = _DECODER.raw_decode(text, _after_spaces(text, place + 1))
+            place = _after_spaces(text, _after_spaces(text, place) + 1)
+            if name in LISTS and _LIST_OF_OBJECTS.match(text[place:].encode("latin-1")):
+                return place + len(head) - len(text)
+            _value, place = _DECODER.raw_decode(text, place)
+            place = _after_spaces(text, place)
+    except (ValueError, IndexError, RecursionError, TypeError):
+        pass
+    return None
+
+
+def _after_spaces(text: str, place: int) -> int:
+    found = _SPACES.match(text, place)
+    return found.end() if found else place
+
+
+def find_members(file: BinaryIO, place: int, *, start: int = 0) -> Iterator[FoundRow]:
+    """The members of the array that a file is, or that begins at `start`, from a place on.
 
     Raises:
         SourceError: the array does not end, or is not all of the file.
     """
+    left = 0 if place else start
+    while left and (piece := file.read(left)):
+        left -= len(piece)
     scan = _Scan(depth=1 if place else 0)
-    member = _Member(place, limits().max_line_bytes)
+    member = _Member(place or start, limits().max_line_bytes)
     while piece := file.read(_PIECE_BYTES):
-        start = 0
+        done = 0
         for cut in scan.cuts(piece):
-            member.add(piece[start:cut])
-            start = cut + 1
+            member.add(piece[done:cut])
+            done = cut + 1
             found = member.take()
             if found is not None:
                 yield found
-        member.add(piece[start:])
+        member.add(piece[done:])
         if scan.depth == 0 and scan.has_begun:
             break
-    _check_end(scan, member, file)
+    _check_end(scan, member, file, in_object=start > 0)
 
 
 class _Scan:
@@ -123,12 +156,14 @@ class _Member:
         return (place, row) if row and row != _BYTE_ORDER_MARK else None
 
 
-def _check_end(scan: _Scan, member: _Member, file: BinaryIO) -> None:
-    """Check that the array has ended, and that nothing comes after it."""
+def _check_end(scan: _Scan, member: _Member, file: BinaryIO, *, in_object: bool) -> None:
+    """Check that the array has ended, and that nothing comes after it but, in an object, other values."""
     if scan.depth or not scan.has_begun:
         raise SourceError("file ends before its array does; the rows from here on are lost")
-    has_more = member.take() is not None
-    while not has_more and (piece := file.read(_PIECE_BYTES)):
-        has_more = bool(piece.strip(_SPACE))
-    if has_more:
+    last = member.take()
+    rest = chain([(last[1] or b"") if last else b""], iter(lambda: file.read(_PIECE_BYTES), b""))
+    if in_object:
+        if any(map(_LIST_OF_OBJECTS.search, rest)):
+            raise SourceError("file has another list of objects after that of its rows, which is not read")
+    elif any(piece.strip(_SPACE) for piece in rest):
         raise SourceError("file continues after its array has ended; what comes after it is not read")

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Protocol
+from urllib.parse import unquote
 
 from wdstream.errors import PageError, RowError, SourceError
 from wdstream.raw.images import read_file, store_image
@@ -28,6 +29,7 @@ from wdstream.text.row_fields import DECLARED_FIELD, no_file
 from wdstream.text.row_forms import Row, RowRules, read_row
 from wdstream.text.row_images import RowImage
 
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 ToMetadata = Callable[[Mapping[str, object]], Mapping[str, object]]
 
 
@@ -139,8 +141,9 @@ class RowPages:
     def _with_place(self, number: int, meta: Mapping[str, object]) -> dict[str, object]:
         """Metadata with the file and the line of the row, by which whoever reads it knows that it was judged here."""
         path = replace_surrogates(self._file.path)
-        found = {"source": path, "line": number, **meta}
-        return found if is_row_of_ours(found) else found | {ROW_OF: f"{path}:{number}"}
+        found = {**_partition(path), "source": path, "line": number, **meta}
+        is_told = not meta.keys() & {"source", "line"} or is_row_of_ours(meta)  # one that was exported has both
+        return found if is_told else found | {ROW_OF: f"{path}:{number}"}
 
     def _declared(self, row: Row) -> dict[str, object]:
         """Which fields of a row without an image are metadata by the settings: whoever reads it would refuse it."""
@@ -160,6 +163,13 @@ class RowPages:
 
     def _is_image_file(self, name: str) -> bool:
         return is_image_file(self._folder, name)
+
+
+def _partition(path: str) -> dict[str, object]:
+    """Values in the names of folders, as Hive, Spark and pyarrow write partitions: `lang=de/part-0.parquet`."""
+    parts = [part.partition("=") for part in path.split("/")[:-1]]
+    values = {name: unquote(value) for name, equals, value in parts if equals and name.isidentifier()}
+    return {name: value for name, value in values.items() if value and value != _NO_VALUE}
 
 
 def _supervised_text(segments: Sequence[Segment]) -> str:

@@ -8,25 +8,26 @@ wdstream/text/row_forms.py has all forms, wdstream/raw/row_files.py says where i
 is taken word for word; it is split at placeholders here, once, and never searched again. A text of a content list that
 is not to be supervised carries `"is_supervised": false`. All other fields become the row's metadata.
 
-A `.json` is read where it is an array of objects, or has an object on each of its first lines: others are settings, or
-belong to an image. A compressed file is read forward, once by each process.
+A `.json` is read where it is an array of objects, or an object with one (json_array.py), or has an object on each of
+its first lines: others are settings, or belong to an image. A compressed file is read forward, once by each process.
 """
 
 import json
 import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from typing import NoReturn, cast
 
 from wdstream.errors import PageError, RowError, ShardError, SourceError
-from wdstream.raw.json_array import find_members, is_array_of_objects
+from wdstream.raw.json_array import find_members, is_array_of_objects, start_of_list
 from wdstream.raw.kept import kept_reader
 from wdstream.raw.reading import limits
 from wdstream.raw.row_lines import FoundRow, RowFinder, find_lines, mark_rows, rows_from_mark
 from wdstream.raw.row_pages import FileRow, RowFileSource
-from wdstream.raw.source import PageRange
+from wdstream.raw.source import PageRange, split_suffix
 from wdstream.storage.compression import compression_of
 from wdstream.storage.forward import unpacked
 from wdstream.text.characters import replace_surrogates, short_name
@@ -36,6 +37,7 @@ _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 _PLAIN = (".jsonl", ".ndjson", ".json")
 _HEAD_BYTES = 1 << 16
+_BUFFER_BYTES = 1 << 17
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -47,17 +49,18 @@ class RowSource(RowFileSource):
     doubtful_suffixes = tuple(suffix for suffix in suffixes if suffix.startswith(".json") and "jsonl" not in suffix)
 
     def recognises(self, head: bytes) -> bool:
-        """Whether a file is an array of objects, or has an object on each of its first lines."""
-        return compression_of(head) is not None or is_array_of_objects(head) or _are_lines(head)
+        """Whether a file is an array of objects, or an object with one, or has an object on each of its first lines."""
+        is_plain = is_array_of_objects(head) or _are_lines(head) or start_of_list(head) is not None
+        return is_plain or compression_of(head) is not None
 
     def survey(self, path: Path) -> tuple[int, tuple[int, ...]]:
         """The number of rows, and marks to find them by; none of a compressed file."""
-        with path.open("rb") as file:
+        with path.open("rb", _BUFFER_BYTES) as file:
             stream = _unpacked(file, path.name)
             if stream is file:
-                return mark_rows(_finder_of(file)(file, 0))
+                return mark_rows(_finder_of(file, path.name)(file, 0))
             with stream:
-                return mark_rows(_packed_rows(stream))[0], ()
+                return mark_rows(_packed_rows(stream, path.name))[0], ()
 
     def rows(self, pages: PageRange, path: Path) -> Generator[tuple[int, FileRow]]:
         """The rows of the range."""
@@ -65,8 +68,8 @@ class RowSource(RowFileSource):
             with kept_reader(path, pages.first, PackedRows, PackedRows) as reader:
                 yield from reader.rows(pages.first, pages.count)
             return
-        with path.open("rb") as file:
-            find = _finder_of(file)
+        with path.open("rb", _BUFFER_BYTES) as file:
+            find = _finder_of(file, path.name)
             for number, line in rows_from_mark(file, find, pages.file.marks, pages.first, pages.count):
                 yield number, JsonRow(line)
 
@@ -84,7 +87,7 @@ class PackedRows:
         self._next = 1
         try:
             self._stream = _unpacked(self._file, path.name)
-            self._rows = _packed_rows(self._stream)
+            self._rows = _packed_rows(self._stream, path.name)
         except BaseException:
             self._file.close()
             raise
@@ -169,14 +172,14 @@ def _unpacked(file: BufferedReader, name: str) -> BufferedReader:
     return file if is_plain else BufferedReader(cast(RawIOBase, stream))
 
 
-def _packed_rows(stream: BufferedReader) -> Iterator[FoundRow]:
+def _packed_rows(stream: BufferedReader, name: str) -> Iterator[FoundRow]:
     """Rows of a compressed file, up to where it is damaged.
 
     Raises:
         SourceError: it is.
     """
     try:
-        yield from _finder_of(stream)(stream, 0)
+        yield from _finder_of(stream, name)(stream, 0)
     except PageError:
         raise
     except Exception as error:  # each of the libraries has errors of its own
@@ -185,9 +188,14 @@ def _packed_rows(stream: BufferedReader) -> Iterator[FoundRow]:
         raise SourceError(f"file is damaged, and the rows from here on are lost: {short_name(str(error))}") from error
 
 
-def _finder_of(file: BufferedReader) -> RowFinder:
-    """How the rows of a file are found, by what it starts with; the file is at its start, and stays there."""
-    return find_members if _is_array(file.peek(_HEAD_BYTES)) else find_lines
+def _finder_of(file: BufferedReader, name: str) -> RowFinder:
+    """How the rows of a file are found, by its name and its start; the file is at its start, and stays there."""
+    head = file.peek(_HEAD_BYTES)
+    if _is_array(head):
+        return find_members
+    is_doubtful = split_suffix(name, RowSource.doubtful_suffixes) is not None
+    start = start_of_list(head) if is_doubtful and not _are_lines(head) else None
+    return find_lines if start is None else partial(find_members, start=start)
 
 
 def _is_array(head: bytes) -> bool:

@@ -230,3 +230,12 @@ def test_a_table_without_rows(tmp_path: Path) -> None:
     pq.write_table(empty, tmp_path / "x.parquet")
     pyarrow.feather.write_feather(empty, tmp_path / "x.feather")
     assert surveyed(tmp_path / "x.parquet").num_pages == surveyed(tmp_path / "x.feather").num_pages == 0
+
+
+def test_a_pointer_of_git_lfs(tmp_path: Path) -> None:
+    path = tmp_path / "train.parquet"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 5\n")
+    with pytest.raises(
+        SourceError, match="is a pointer of Git LFS, not the table itself: fetch it with `git lfs pull`"
+    ):
+        surveyed(path)

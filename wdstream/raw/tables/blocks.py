@@ -205,7 +205,8 @@ def num_bytes(rows: "pa.RecordBatch") -> int:
 def trouble(error: Exception) -> str:
     """What an error of pyarrow says, in one line."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return short_name(lines[0], most=_MOST_MESSAGE)
+    more = "; write the table again without encryption" if "decrypt" in lines[0] else ""
+    return short_name(lines[0], most=_MOST_MESSAGE) + more
 
 
 @contextmanager
