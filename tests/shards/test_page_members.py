@@ -340,3 +340,19 @@ def test_starts_with_text() -> None:
     for segments, starts in expected.items():
         assert starts_with_text(Page(key="k", images=(b"x",), segments=segments)) is starts
     assert not starts_with_text(Page(key="k", images=(), segments=()))
+
+
+def test_tools_and_calls_keep_the_order_of_their_names() -> None:
+    """Templates write them as they are: sorted, a model would see other tokens than from the row itself."""
+    more = '{"tool_calls":[{"type":"function","function":{"name":"f","arguments":{"b":1,"a":{"d":2,"c":3}}}}]}'
+    tools = '{"tools":[{"type":"function","function":{"name":"f","description":"d","parameters":{}}}]}'
+    turns = (TurnSegment(role="user", is_plain=True, more=tools), TextSegment(text="Q", is_supervised=False))
+    answer = TurnSegment(role="assistant", is_supervised=True, is_plain=True, more=more)
+    page = Page(
+        key="k", images=(), segments=(*turns, answer), meta={"source": "a.jsonl", "line": 1, "b": {"y": 1, "x": 2}}
+    )
+    members = members_from_page(page, ())
+    assert page_from_members("k", members).segments == page.segments
+    assert members["json"].startswith(
+        b'{"b":{"x":2,"y":1},"line":1,"messages":[{"content":"Q","role":"user","tools":[{"type"'
+    )

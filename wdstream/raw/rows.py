@@ -17,7 +17,7 @@ import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
-from io import BufferedReader, RawIOBase
+from io import BufferedReader, FileIO, RawIOBase
 from pathlib import Path
 from typing import NoReturn, cast
 
@@ -55,7 +55,7 @@ class RowSource(RowFileSource):
 
     def survey(self, path: Path) -> tuple[int, tuple[int, ...]]:
         """The number of rows, and marks to find them by; none of a compressed file."""
-        with path.open("rb", _BUFFER_BYTES) as file:
+        with BufferedReader(FileIO(path), _BUFFER_BYTES) as file:
             stream = _unpacked(file, path.name)
             if stream is file:
                 return mark_rows(_finder_of(file, path.name)(file, 0))
@@ -68,7 +68,7 @@ class RowSource(RowFileSource):
             with kept_reader(path, pages.first, PackedRows, PackedRows) as reader:
                 yield from reader.rows(pages.first, pages.count)
             return
-        with path.open("rb", _BUFFER_BYTES) as file:
+        with BufferedReader(FileIO(path), _BUFFER_BYTES) as file:
             find = _finder_of(file, path.name)
             for number, line in rows_from_mark(file, find, pages.file.marks, pages.first, pages.count):
                 yield number, JsonRow(line)

@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from wdstream.errors import RowError
-from wdstream.records import ImageSegment, Page, Segment, TextSegment
+from wdstream.records import ImageSegment, Page, Segment, TextSegment, TurnSegment
 from wdstream.shards.layout import IMAGE_EXTENSIONS, JSON_EXTENSION, TEXT_EXTENSION
 from wdstream.shards.parts import SampleParts, refuse_images_elsewhere, sort_parts
 from wdstream.shards.samples.mapped import mapped_page
@@ -41,7 +41,7 @@ from wdstream.text.row_fields import (
 )
 from wdstream.text.row_forms import DEFAULT_RULES, RowRules, read_row
 from wdstream.text.row_images import RowImage, images_of_value
-from wdstream.text.tool_calls import TOOLS
+from wdstream.text.tool_calls import CALLS, TOOLS
 
 CONTENT = "content"
 MESSAGES = "messages"
@@ -50,6 +50,7 @@ ROW_SUFFIXES = (
     *(f"{lines}.{packed}" for lines in (".jsonl", ".ndjson", ".json") for packed in ("gz", "zst", "bz2", "xz")),
 )
 """Of files of rows."""
+_IN_ORDER = (TOOLS, CALLS)
 ROW_OF = "row_of"
 """Metadata of a row that has its own `source` or `line`: the file that it is from, a colon, and its line there."""
 _DOTTED = "rename it, or let keys end at the last dot (wdstream index --key dotted, data.streaming.key_rule: dotted)"
@@ -299,7 +300,18 @@ def _members(page: Page, extensions: Sequence[str]) -> dict[str, bytes]:
         content = messages_from_segments(page.segments) if chat else content_from_segments(page.segments)
     except RowError as error:
         raise RowError(f"row {page.key!r}: {error}") from error
-    return numbered | {JSON_EXTENSION: _write_json(page.key, {MESSAGES if chat else CONTENT: content, **page.meta})}
+    has_tools = chat and any(isinstance(segment, TurnSegment) and segment.more for segment in page.segments)
+    row = {MESSAGES if chat else CONTENT: content, **page.meta}
+    return numbered | {JSON_EXTENSION: _write_json(page.key, _sorted(row) if has_tools else row, is_sorted=has_tools)}
+
+
+def _sorted(value: object, name: str = "") -> object:
+    """A value with sorted names, but for tools and their calls, which templates write in the order that they have."""
+    if isinstance(value, Mapping) and name not in _IN_ORDER:
+        return {key: _sorted(inner, key) for key, inner in sorted(value.items())}
+    if isinstance(value, list | tuple) and name not in _IN_ORDER:
+        return [_sorted(inner) for inner in value]
+    return value
 
 
 def _is_page(segments: Sequence[Segment]) -> bool:
@@ -310,10 +322,10 @@ def _is_page(segments: Sequence[Segment]) -> bool:
     return isinstance(last, TextSegment) and last.is_supervised and bool(last.text)
 
 
-def _write_json(key: str, value: Mapping[str, object]) -> bytes:
+def _write_json(key: str, value: object, *, is_sorted: bool = False) -> bytes:
     """The same metadata gives the same bytes: sorted names, no spaces."""
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=not is_sorted, separators=(",", ":"))
     except (ValueError, TypeError, RecursionError) as error:
         raise RowError(f"page {key!r}: its metadata cannot be stored as JSON: {error}") from error
     return _encode(key, text)
