@@ -55,7 +55,7 @@ class RowSource(RowFileSource):
 
     def survey(self, path: Path) -> tuple[int, tuple[int, ...]]:
         """The number of rows, and marks to find them by; none of a compressed file."""
-        with BufferedReader(FileIO(path), _BUFFER_BYTES) as file:
+        with _opened(path) as file:
             stream = _unpacked(file, path.name)
             if stream is file:
                 return mark_rows(_finder_of(file, path.name)(file, 0))
@@ -68,7 +68,7 @@ class RowSource(RowFileSource):
             with kept_reader(path, pages.first, PackedRows, PackedRows) as reader:
                 yield from reader.rows(pages.first, pages.count)
             return
-        with BufferedReader(FileIO(path), _BUFFER_BYTES) as file:
+        with _opened(path) as file:
             find = _finder_of(file, path.name)
             for number, line in rows_from_mark(file, find, pages.file.marks, pages.first, pages.count):
                 yield number, JsonRow(line)
@@ -157,6 +157,11 @@ def _loaded(text: str) -> object:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _opened(path: Path) -> BufferedReader:
+    """A file of which enough can be peeked at."""
+    return BufferedReader(cast(RawIOBase, FileIO(path)), _BUFFER_BYTES)
 
 
 def _unpacked(file: BufferedReader, name: str) -> BufferedReader:

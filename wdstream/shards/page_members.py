@@ -302,7 +302,7 @@ def _members(page: Page, extensions: Sequence[str]) -> dict[str, bytes]:
         raise RowError(f"row {page.key!r}: {error}") from error
     has_tools = chat and any(isinstance(segment, TurnSegment) and segment.more for segment in page.segments)
     row = {MESSAGES if chat else CONTENT: content, **page.meta}
-    return numbered | {JSON_EXTENSION: _write_json(page.key, _sorted(row) if has_tools else row, is_sorted=has_tools)}
+    return numbered | {JSON_EXTENSION: _write_json(page.key, row, has_tools=has_tools)}
 
 
 def _sorted(value: object, name: str = "") -> object:
@@ -322,10 +322,11 @@ def _is_page(segments: Sequence[Segment]) -> bool:
     return isinstance(last, TextSegment) and last.is_supervised and bool(last.text)
 
 
-def _write_json(key: str, value: object, *, is_sorted: bool = False) -> bytes:
+def _write_json(key: str, value: object, *, has_tools: bool = False) -> bytes:
     """The same metadata gives the same bytes: sorted names, no spaces."""
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=not is_sorted, separators=(",", ":"))
+        value = _sorted(value) if has_tools else value
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=not has_tools, separators=(",", ":"))
     except (ValueError, TypeError, RecursionError) as error:
         raise RowError(f"page {key!r}: its metadata cannot be stored as JSON: {error}") from error
     return _encode(key, text)
