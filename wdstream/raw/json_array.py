@@ -1,5 +1,5 @@
 """JSON files that are one array, whose members are rows: `[{"image": "a.png", "conversations": [...]}, ...]`, or an
-object with such an array under one of the names `LISTS`: `{"dataset_name": "docvqa", "data": [...]}`.
+object with such an array under one of the names `_LISTS`: `{"dataset_name": "docvqa", "data": [...]}`.
 
 Members are found by brackets, strings and commas alone, in pieces of the file, so that a file of any size needs the
 memory of one row, and a member that is not readable costs itself. Each is then read like a line of JSONL.
@@ -19,7 +19,7 @@ _PIECE_BYTES = 1 << 20
 _IN_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _INSIDE = re.compile(rb'["{}\[\]]')
 _BETWEEN = re.compile(rb'["{}\[\],]')
-LISTS = ("data", "rows", "examples", "samples", "records", "items", "instances")
+_LISTS = ("data", "rows", "examples", "samples", "records", "items", "instances")
 """What the list of rows of an object is called."""
 _SPACES = re.compile(r"\s*")
 _LIST_OF_OBJECTS = re.compile(rb"\[\s*\{")
@@ -42,7 +42,7 @@ def start_of_list(head: bytes) -> int | None:
         while text[place] in ("{", ","):
             name, place = _DECODER.raw_decode(text, _after_spaces(text, place + 1))
             place = _after_spaces(text, _after_spaces(text, place) + 1)
-            if name in LISTS and _LIST_OF_OBJECTS.match(text[place:].encode("latin-1")):
+            if name in _LISTS and _LIST_OF_OBJECTS.match(text[place:].encode("latin-1")):
                 return place + len(head) - len(text)
             _value, place = _DECODER.raw_decode(text, place)
             place = _after_spaces(text, place)
