@@ -15,7 +15,7 @@ SETTINGS = RawSettings(dpi=50)
 
 
 def drawn(fields: Mapping[str, object], settings: RawSettings = SETTINGS) -> Mapping[str, object]:
-    return with_pages_drawn(fields, settings, PAGES)
+    return with_pages_drawn(fields, settings, [PAGES])
 
 
 def test_a_page_of_a_pdf_is_the_image_of_its_row() -> None:

@@ -103,6 +103,7 @@ def _list(raw: Path, out: Path, options: MakeShardsOptions) -> Listing:
         text_from=options.text_from,
         mets_groups=MetsGroups(images=options.mets_images, texts=options.mets_texts),
         keep_layers=options.document_text == "layer",
+        image_folders=options.image_folders,
     )
     if not listing.files:
         ignored = ", ".join(f"{count} {suffix}" for suffix, count in listing.ignored.items()) or "no files"

@@ -18,7 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from wdstream.errors import ConfigError
 from wdstream.raw.folder_state import FolderState, is_output_folder, is_read_by_name, walk_raw
@@ -97,9 +97,19 @@ class _Census:
         text_from: as `RawSettings.text_from`.
         mets_groups: groups of METS that are preferred.
         keep_layers: whether PDFs take no text from other files.
+        image_folders: whose images belong to rows.
     """
 
-    def __init__(self, raw: Path, text_from: Sequence[str], mets_groups: MetsGroups, *, keep_layers: bool) -> None:
+    def __init__(
+        self,
+        raw: Path,
+        text_from: Sequence[str],
+        mets_groups: MetsGroups,
+        *,
+        keep_layers: bool,
+        image_folders: Sequence[str],
+    ) -> None:
+        self._image_folders = tuple(f"{name.strip('/')}/" for name in image_folders)
         self.files: list[RawFile] = []
         self.left_to_rows: list[str] = []
         self.ignored: Counter[str] = Counter()
@@ -134,6 +144,7 @@ class _Census:
         sources = self._sources(folder)
         above = path[: path.rstrip("/").rfind("/") + 1]
         has_rows = self._has_rows.get(above, False) or any(source.names_images for source in sources.values())
+        has_rows = has_rows or path.startswith(self._image_folders)
         self._has_rows[path] = has_rows
         self._texts.add(path, [name for name in folder.files if name not in sources])
         self._listed.append(_Listed(folder=folder, sources=sources, has_rows=has_rows))
@@ -269,6 +280,7 @@ def list_files(
     text_from: Sequence[str] = (),
     mets_groups: MetsGroups = NO_GROUPS,
     keep_layers: bool = False,
+    image_folders: Sequence[str] = (),
 ) -> Listing:
     """List a folder and all below it; see folders.py for links.
 
@@ -279,10 +291,14 @@ def list_files(
         text_from: where texts of pages are, and in which format, as `RawSettings.text_from`.
         mets_groups: groups of METS that are preferred, as `RawSettings.mets_images` and `mets_texts`.
         keep_layers: PDFs take no text from other files.
+        image_folders: whose images belong to rows, as `RawSettings.image_folders`.
 
     Raises:
-        ConfigError: `raw` is not a folder that can be listed.
+        ConfigError: `raw` is not a folder that can be listed, or lacks one of `image_folders`.
     """
+    for name in image_folders:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not (raw / name).is_dir():
+            raise ConfigError(f"--image-folder {name}: there is no such folder in {raw}; give a path relative to it")
     if not raw.is_dir():
         actual = f"a file; give the folder that it is in, {raw.parent}" if raw.exists() else "nothing there"
         raise ConfigError(f"{raw}: expected a folder of raw pages (docs/sources.md), found {actual}")
@@ -290,7 +306,7 @@ def list_files(
         raise ConfigError(
             f"{raw}: make-shards wrote this folder: its tars are shards already, and are used as they are"
         )
-    census = _Census(raw, text_from, mets_groups, keep_layers=keep_layers)
+    census = _Census(raw, text_from, mets_groups, keep_layers=keep_layers, image_folders=image_folders)
     state = FolderState()
     for folder in walk_raw(raw, exclude, allow_outside=allow_outside_links):
         state.add(folder)

@@ -9,7 +9,8 @@ import difflib
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
@@ -55,13 +56,42 @@ def resolve_image(folder: Path, name: str, *, allow_outside: bool = False) -> Pa
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name that is too long
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise RowError(f"{shown} cannot be found: {reason or type(error).__name__}") from error
-    raise RowError(f"{shown} does not exist (relative to the folder of the JSONL file){_near(folder, name)}")
+    raise RowError(
+        f"{shown} does not exist (relative to the folder of the JSONL file){_near(folder, name)}",
+        option="; images in another folder of RAW: --image-folder",
+    )
 
 
 def _path_of_file_link(name: str) -> str:
     """The path of `file:///a/b.png`, as Qwen's rows name images; any other name as it is."""
     found = _FILE_LINK.match(name.strip())
     return name if found is None else unquote(name.strip()[found.end() :])
+
+
+def image_folders(path: Path, file: str, names: Sequence[str]) -> tuple[Path, ...]:
+    """Where images of rows are looked for, in order: next to the file of rows, then in these folders of RAW.
+
+    Args:
+        path: of the file.
+        file: the same relative to RAW.
+        names: of folders, relative to RAW.
+    """
+    return (path.parent, *(path.parents[file.count("/")] / name for name in names))
+
+
+def resolve_in(folders: Sequence[Path], name: str, *, allow_outside: bool = False) -> Path:
+    """The file of a row's image in the first of these folders that has it; see `resolve_image`.
+
+    Raises:
+        RowError: none has it; says what is the matter in the first.
+    """
+    for folder in folders[1:]:
+        try:
+            return resolve_image(folders[0], name, allow_outside=allow_outside)
+        except RowError:
+            with suppress(RowError):
+                return resolve_image(folder, name, allow_outside=allow_outside)
+    return resolve_image(folders[0], name, allow_outside=allow_outside)
 
 
 def is_image_file(folder: Path, name: str) -> bool:

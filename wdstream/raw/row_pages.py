@@ -16,7 +16,7 @@ from wdstream.errors import PageError, RowError, SourceError
 from wdstream.raw.images import read_file, store_image
 from wdstream.raw.ocr.untold import is_to_be_read, text_of_page, with_text
 from wdstream.raw.reading import lines_digest, note_line
-from wdstream.raw.row_files import is_image_file, resolve_image
+from wdstream.raw.row_files import image_folders, is_image_file, resolve_in
 from wdstream.raw.row_pdf import with_pages_drawn
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageRange, RawFile, Source, StoredImage, StoredPage, require_text
@@ -108,7 +108,7 @@ class RowPages:
 
     def __init__(self, file: RawFile, path: Path, settings: RawSettings, metadata: ToMetadata = dict) -> None:
         self._file = file
-        self._folder = path.parent
+        self._folders = image_folders(path, file.path, settings.image_folders)
         self._settings = settings
         self._metadata = metadata
         self._rules = row_rules(settings, self._is_image_file)
@@ -119,7 +119,7 @@ class RowPages:
         Raises:
             PageError: it cannot become a page.
         """
-        row = read_row(with_pages_drawn(fields, self._settings, self._folder), self._rules)
+        row = read_row(with_pages_drawn(fields, self._settings, self._folders), self._rules)
         page = Page(
             key=self._file.page_key(number, digits=6),
             images=(b"",) * len(row.images),
@@ -154,7 +154,7 @@ class RowPages:
         try:
             if image.data is not None:
                 return store_image(image.data, self._settings)
-            path = resolve_image(self._folder, image.name, allow_outside=self._settings.allow_outside_images)
+            path = resolve_in(self._folders, image.name, allow_outside=self._settings.allow_outside_images)
             return store_image(read_file(path), self._settings)
         except RowError:
             raise
@@ -162,7 +162,7 @@ class RowPages:
             raise RowError(f"image {image.name or image.where!r}: {error}") from error
 
     def _is_image_file(self, name: str) -> bool:
-        return is_image_file(self._folder, name)
+        return any(is_image_file(folder, name) for folder in self._folders)
 
 
 def _partition(path: str) -> dict[str, object]:

@@ -5,12 +5,12 @@ layer's. A PDF of several pages needs a number, from 1, in `page`, `page_number`
 such as `pdf` or `pdf_relpath` (olmOCR-mix), and is looked for as names of images are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wdstream.errors import PageError, RowError
 from wdstream.raw.images import read_file
-from wdstream.raw.row_files import resolve_image
+from wdstream.raw.row_files import resolve_in
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import StoredImage
 from wdstream.text.half_read import names_pdf
@@ -21,13 +21,15 @@ _PDF_MAGIC = b"%PDF-"
 PAGE_FIELDS = ("page", "page_number", "page_num")
 
 
-def with_pages_drawn(fields: Mapping[str, object], settings: RawSettings, folder: Path) -> Mapping[str, object]:
+def with_pages_drawn(
+    fields: Mapping[str, object], settings: RawSettings, folders: Sequence[Path]
+) -> Mapping[str, object]:
     """The fields of a row, with the page of a PDF as an image in its place.
 
     Args:
         fields: of the row.
         settings: how pages are drawn, and where files may be.
-        folder: that names are relative to.
+        folders: that names are relative to, in order.
 
     Raises:
         RowError: the PDF or its page cannot be found or drawn, or nothing says which page is meant.
@@ -37,7 +39,7 @@ def with_pages_drawn(fields: Mapping[str, object], settings: RawSettings, folder
         return fields
     for name, value in fields.items():
         if name not in settings.metadata_fields and (_bytes_of(value) or _names_pdf(name, value, settings)):
-            return _with_image(fields, name, settings, folder)
+            return _with_image(fields, name, settings, folders)
     return fields
 
 
@@ -61,10 +63,12 @@ def _bytes_of(value: object) -> bytes | None:
     return value if isinstance(value, bytes) and value.startswith(_PDF_MAGIC) else None
 
 
-def _with_image(fields: Mapping[str, object], name: str, settings: RawSettings, folder: Path) -> Mapping[str, object]:
+def _with_image(
+    fields: Mapping[str, object], name: str, settings: RawSettings, folders: Sequence[Path]
+) -> Mapping[str, object]:
     value = fields[name]
     try:
-        data = _named(folder, value, settings) if isinstance(value, str) else _bytes_of(value) or b""
+        data = _named(folders, value, settings) if isinstance(value, str) else _bytes_of(value) or b""
         image = _drawn(data, _page_number(fields), settings)
     except PageError as error:
         more = f", or say that it is metadata with --metadata-field {name}" if isinstance(value, str) else ""
@@ -73,8 +77,8 @@ def _with_image(fields: Mapping[str, object], name: str, settings: RawSettings, 
     return {**rest, (name if _is_mapped(name, settings) else "image"): image.data}
 
 
-def _named(folder: Path, name: str, settings: RawSettings) -> bytes:
-    return read_file(resolve_image(folder, name, allow_outside=settings.allow_outside_images))
+def _named(folders: Sequence[Path], name: str, settings: RawSettings) -> bytes:
+    return read_file(resolve_in(folders, name, allow_outside=settings.allow_outside_images))
 
 
 def _page_number(fields: Mapping[str, object]) -> int | None:

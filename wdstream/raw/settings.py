@@ -69,6 +69,9 @@ class RawSettings(Settings):
     """Keep pages without text, which are quarantined otherwise."""
     allow_outside_images: bool = False
     """Let rows name images outside the folder of their JSONL file, or reach them by links that lead there."""
+    image_folders: tuple[str, ...] = ()
+    """A folder in RAW in which images that rows name are looked for when they are not next to the file of rows, such as
+    the image folder of LLaVA. May be repeated."""
     placeholder: str | None = Field(default=None, min_length=1)
     """The only text that stands for an image in rows; `<image>` and models' own forms when left out."""
     metadata_fields: tuple[str, ...] = ()
