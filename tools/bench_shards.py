@@ -121,7 +121,7 @@ def write_rows(folder: Path, pages: int) -> None:
 
 
 def write_pdfs(folder: Path, copies: int) -> int:
-    """The shipped PDFs, so many times; returns their pages."""
+    """The shipped PDFs, several times; returns their pages."""
     folder.mkdir()
     pages = 0
     for path in sorted((PAGES / "pdf").glob("*-en*.pdf"))[: 3 if copies else 1]:

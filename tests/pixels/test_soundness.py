@@ -129,7 +129,7 @@ def refusal(data: bytes, look: Callable[[EncodedImage], object]) -> str | None:
 
 
 def assert_same(images: dict[str, bytes], damage: Callable[[bytes, random.Random], bytes], count: int) -> int:
-    """Of so many copies of each image, what is said is the same; returns how many are refused."""
+    """Of this many copies of each image, what is said is the same; returns how many are refused."""
     draw = random.Random(count)
     refused = 0
     for name, data in images.items():

@@ -24,7 +24,7 @@ from wdstream.curation.info import SOURCE
 from wdstream.curation.near_names import near_names
 from wdstream.curation.refused import LISTS, RefusedPage, read_refused
 from wdstream.curation.stored_keys import OnShards, read_keys, search_keys
-from wdstream.raw.listing import bare_names, possible_stems, stem_needles, stem_pattern
+from wdstream.raw.stems import bare_names, possible_stems, stem_needles, stem_pattern
 from wdstream.shards.reader import Shards, name_of_row
 from wdstream.text.characters import replace_surrogates
 

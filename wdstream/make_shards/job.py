@@ -216,7 +216,7 @@ class _ShardsJob:
                 texts=file.texts,
                 near=file.near,
                 meta=file.meta,
-                beside=file.beside,
+                sidecars=file.sidecars,
             )
             for file in self._listing.files
         ]

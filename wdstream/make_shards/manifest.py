@@ -176,7 +176,7 @@ def save_survey(out: Path, files: Sequence[RawFile]) -> None:
     with atomic_write(out / STATE_FOLDER / _SURVEY) as file:
         for surveyed in files:
             tree = {name: value for name, value in surveyed.to_json().items() if value or name not in _LATER_FIELDS}
-            tree.pop("beside", None)  # of the listing alone
+            tree.pop("sidecars", None)  # of the listing alone
             file.write(json.dumps(tree, separators=(",", ":")).encode() + b"\n")
 
 

@@ -8,7 +8,7 @@ its own words or finds the image good: so both say the same of every file.
            saved, of large pages two thirds.
     PNG    Pillow reads everything up to the pixels. These are inflated and not unfiltered: their stream must be whole,
            exactly as long as the header says, with a known filter at the start of each row. A third to a tenth of the
-           time. Interlaced and animated files, 16-bit grey, transparent colours, and files with more behind their
+           time. Interlaced and animated files, 16-bit grey, transparent colours, and files with more after their
            pixels are decoded.
 
 TIFF, WebP and the rest are decoded.

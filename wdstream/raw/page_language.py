@@ -21,7 +21,7 @@ NO_LANGUAGE, FIND_LANGUAGE = "none", "auto"
 _NAMES = ("language", "lang")
 """Metadata that name the language of a page."""
 _DECLARED = "language_declared"
-"""Metadata with what they said of it, where that is no tag, as `deu` or `English` are none."""
+"""Metadata with what they said of it, where that is another word than a tag, such as `deu` or `English`."""
 _LEAST_LETTERS = 20
 _LEAST_SCORE = 0.8
 """Measured on pages of manuals in 20 languages: of texts that have both, none is named wrong."""

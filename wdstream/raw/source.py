@@ -32,7 +32,7 @@ class RawFile:
         texts: paths of the files with the text of its pages, relative to the raw folder, besides those of sidecar.py.
         near: the path of a text file of its name where none is looked for, if it has no text.
         meta: metadata of its pages that METS gives; its texts are then those that METS names, or of its name.
-        beside: names of the files of sidecar.py that were listed next to it; None where they are to be looked for.
+        sidecars: names of the files of sidecar.py that were listed next to it; None where they are to be looked for.
     """
 
     path: str
@@ -45,7 +45,7 @@ class RawFile:
     texts: tuple[str, ...] = ()
     near: str | None = None
     meta: tuple[tuple[str, str | int], ...] = ()
-    beside: tuple[str, ...] | None = field(default=None, compare=False)
+    sidecars: tuple[str, ...] | None = field(default=None, compare=False)
 
     @property
     def is_single_image(self) -> bool:
@@ -63,7 +63,7 @@ class RawFile:
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> "RawFile":
         """The inverse of `to_json`."""
-        lists = {name: tuple(found) for name in ("marks", "texts", "beside") if (found := tree.get(name)) is not None}
+        lists = {name: tuple(found) for name in ("marks", "texts", "sidecars") if (found := tree.get(name)) is not None}
         meta = tuple((name, value) for name, value in tree.get("meta", ()))
         return cls(**{**tree, **lists, "meta": meta})
 

@@ -114,5 +114,5 @@ def client_options() -> dict[str, Any]:
             return body
 
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=SILENCE_S)
-    as_it_is = {"Accept-Encoding": "identity"}  # a range of a compressed answer is no range of the file
+    as_it_is = {"Accept-Encoding": "identity"}  # of a compressed answer a range would be another one
     return {"client_kwargs": {"response_class": CheckedAnswer, "timeout": timeout, "headers": as_it_is}}

@@ -34,7 +34,7 @@ class FileTexts:
         self._file = file
         self._path = path
         self._settings = settings
-        self._sidecars = Sidecars(path, suffixes, file.num_pages, file.beside)
+        self._sidecars = Sidecars(path, suffixes, file.num_pages, file.sidecars)
         self._names = (_by_page(file.texts, path.name, suffixes) or _whole(file.texts)) if file.texts else {}
         self._pages: list[FoundText] = []
 

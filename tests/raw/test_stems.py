@@ -1,7 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wdstream.raw.listing import assign_stems
+from wdstream.raw.stems import assign_stems
 from wdstream.raw.source import RawFile
 from wdstream.shards.layout import validate_key
 
