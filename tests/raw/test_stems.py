@@ -1,8 +1,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wdstream.raw.stems import assign_stems
 from wdstream.raw.source import RawFile
+from wdstream.raw.stems import assign_stems
 from wdstream.shards.layout import validate_key
 
 
