@@ -1,4 +1,7 @@
-"""Rows in one folder, their images in another: the layout of LLaVA with its image folder."""
+"""Rows in one folder, their images in another: the layout of LLaVA with its image folder.
+
+Spans: raw, make_shards.
+"""
 
 import json
 from pathlib import Path

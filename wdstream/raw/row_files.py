@@ -79,7 +79,7 @@ def image_folders(path: Path, file: str, names: Sequence[str]) -> tuple[Path, ..
     return (path.parent, *(path.parents[file.count("/")] / name for name in names))
 
 
-def resolve_in(folders: Sequence[Path], name: str, *, allow_outside: bool = False) -> Path:
+def find_image(folders: Sequence[Path], name: str, *, allow_outside: bool = False) -> Path:
     """The file of a row's image in the first of these folders that has it; see `resolve_image`.
 
     Raises:

@@ -16,7 +16,7 @@ from wdstream.errors import PageError, RowError, SourceError
 from wdstream.raw.images import read_file, store_image
 from wdstream.raw.ocr.untold import is_to_be_read, text_of_page, with_text
 from wdstream.raw.reading import lines_digest, note_line
-from wdstream.raw.row_files import image_folders, is_image_file, resolve_in
+from wdstream.raw.row_files import find_image, image_folders, is_image_file
 from wdstream.raw.row_pdf import with_pages_drawn
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageRange, RawFile, Source, StoredImage, StoredPage, require_text
@@ -154,7 +154,7 @@ class RowPages:
         try:
             if image.data is not None:
                 return store_image(image.data, self._settings)
-            path = resolve_in(self._folders, image.name, allow_outside=self._settings.allow_outside_images)
+            path = find_image(self._folders, image.name, allow_outside=self._settings.allow_outside_images)
             return store_image(read_file(path), self._settings)
         except RowError:
             raise

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wdstream.errors import PageError, RowError
 from wdstream.raw.images import read_file
-from wdstream.raw.row_files import resolve_in
+from wdstream.raw.row_files import find_image
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import StoredImage
 from wdstream.text.half_read import names_pdf
@@ -78,7 +78,7 @@ def _with_image(
 
 
 def _named(folders: Sequence[Path], name: str, settings: RawSettings) -> bytes:
-    return read_file(resolve_in(folders, name, allow_outside=settings.allow_outside_images))
+    return read_file(find_image(folders, name, allow_outside=settings.allow_outside_images))
 
 
 def _page_number(fields: Mapping[str, object]) -> int | None:
