@@ -72,6 +72,7 @@ LABELS = {
     "markdown": f"# {SENDER}\n\n{CUSTOMER}\n\n{NUMBER}\n\n{TABLE}\n\n**TOTAL DUE** $1,262.35".replace(
         "c.\n", "c.\n\n", 1
     ),
+    "mets": PHOTOTEST,
     "page-xml": PHOTOTEST,
     "pages": SENDER,
     "parquet": PHOTOTEST,
@@ -85,6 +86,8 @@ LABELS = {
     "webdataset": PHOTOTEST,
 }
 """The label of one page of each folder, whole."""
+SMALL_COPIES = "OCR-D-IMG-BIN"
+"""Images of a METS document that are not read, since another group has the same pages in full size."""
 NEED_OPTIONS = {"map", "pdf-rows", "plugin", "scans", "tar-parts"}
 """Folders whose pages are refused without the option that their command has."""
 

@@ -62,6 +62,7 @@ class PageLikeColumns:
 
     fingerprint = "9" * 32
     starts_with_text = None
+    held_out = None
     metadata: Mapping[str, NDArray[Any]] = {}
 
     def __init__(self, folder: Path, count: int, shard_samples: int = 10_000) -> None:

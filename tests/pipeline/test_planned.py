@@ -267,7 +267,7 @@ def test_damage_in_the_header_that_names_the_page(stream_config: MakeConfig, own
         file.write(b"\xff")
     plan = plan_from_config(stream_config(own_shards, tail="pad"))
     failures = [failure for batch in batches_of(plan) for failure in batch["failures"]]
-    assert [(failure.key, failure.sample) for failure in failures] == [("row-0", 0)]
+    assert [(failure.key, failure.sample) for failure in failures] == [("page-00", 0)]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

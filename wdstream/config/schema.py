@@ -13,9 +13,9 @@ from wdstream.plan.held_out import Split
 from wdstream.plan.settings import PlanSettings, WhereText
 from wdstream.settings import Settings
 from wdstream.shards.layout import KeyRule
-from wdstream.text.allowed_tokens import TextSettings
 from wdstream.text.maps.field_map import FieldMap
 from wdstream.text.row_forms import RowRules, rules_with_map
+from wdstream.text.settings import TextSettings
 from wdstream.tiling.settings import TilingSettings
 
 

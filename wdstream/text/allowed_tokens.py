@@ -10,12 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
-
-from pydantic import ConfigDict
+from typing import TYPE_CHECKING
 
 from wdstream.errors import ConfigError
-from wdstream.settings import Settings
 from wdstream.text.characters import one_line
 
 if TYPE_CHECKING:
@@ -31,17 +28,6 @@ _NEEDED_WORDS = _TURNS | _ENDS | _MEDIA
 _WORD = re.compile("[^\\W_▁]+")
 _FILES_WITH_IDS = ("config.json", "generation_config.json")
 _ROWS_AT_ONCE = 64
-
-
-class TextSettings(Settings):
-    """`text:` what the text of pages may be besides plain text."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-    section: ClassVar[str] = "text"
-
-    allow_tokens: tuple[str, ...] = ()
-    """An added token of the tokenizer that text may form, such as `<otsl>`; `*` stands for any characters: `<loc_*>`.
-    Lengths depend on it: plans need a token column that was counted with the same tokens."""
 
 
 def find_allowed(
