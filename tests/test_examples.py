@@ -143,7 +143,8 @@ def test_all_folders_at_once(tmp_path: Path, tiny_model: Path) -> None:
     assert found.keys() == LABELS.keys() - NEED_OPTIONS
     for name, of_folder in found.items():
         assert LABELS[name] in map(text_of, of_folder), name
-        files = {path.read_bytes() for path in (EXAMPLES / name).rglob("*.png")}
+        images = [path for path in (EXAMPLES / name).rglob("*.png") if path.parent.name != SMALL_COPIES]
+        files = {path.read_bytes() for path in images}
         assert files <= {image for page in of_folder for image in page.images}, name
     assert train_two_steps(tmp_path, tiny_model, [tmp_path / "shards"]) == {page.key for page in pages}
 
