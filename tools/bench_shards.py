@@ -1,12 +1,16 @@
 """What a page costs in make-shards, next to the barest loop over the same files that writes a tar of them.
 
-    python tools/bench_shards.py [--pages 3000] [--rounds 3]
+    python tools/bench_shards.py [--pages 3000] [--copies 20] [--rounds 3] [--only copies rows pdf workers]
 
 Small pages, cut from the shipped ones, so that what is ours is not lost in their pixels: JPEGs with a .txt each, and
 rows of JSONL that name such images. And the shipped PDFs, several times, next to pypdfium2 that draws, simplejpeg and
 the text of each page. Counted is the CPU time of the whole command with all its processes, less that of the same
-command on one page; the two sides take turns, and medians are compared. The gain of a second worker is in seconds,
-which says something on an idle machine of two cores or more.
+command on few pages, for both sides; they take turns, and medians are compared. The gain of a second worker, on the
+PDFs, is in seconds, less those of the start, and says something on an idle machine of two cores or more.
+
+All limits are those of issue 13, and are not reached yet: twice the bare loop for JPEGs, 1.1 times for PDFs, 0.1 ms per
+row, 1.8 times as fast with two workers. No limit here is one of issue 12, whose figure for rows of tables is in
+bench_tables.py.
 """
 
 import argparse
@@ -35,6 +39,10 @@ ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "tests/data/pages"
 SIDES = (224, 320)
 TEXT = "The quick brown fox jumps over the lazy dog. " * 10
+PARTS = ("copies", "rows", "pdf", "workers")
+LEAST_SHARDS = 8
+"""For two workers, of which one may else wait for the last shard of the other."""
+LEAST_GAIN = 1.8
 console = Console(width=140)
 
 BARE_COPY = """
@@ -76,14 +84,25 @@ for path in sorted(Path(sys.argv[1]).glob("*.pdf")):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """Raw pages, how a bare loop reads them, and how many times its CPU time make-shards may take."""
+    """Raw pages, how a bare loop reads them, and what make-shards may take for a page.
+
+    Attributes:
+        name: what they are.
+        raw: a folder of them.
+        few: a folder of a few, which both sides read to say what their start takes.
+        bare: the loop.
+        pages: how many more `raw` has than `few`.
+        most_times: the CPU time of the loop, at most; or
+        most_ms: per page, at most.
+    """
 
     name: str
     raw: Path
     few: Path
     bare: str
     pages: int
-    limit: float
+    most_times: float | None = None
+    most_ms: float | None = None
 
 
 def small_jpegs(count: int = 64) -> list[bytes]:
@@ -121,13 +140,13 @@ def write_rows(folder: Path, pages: int) -> None:
 
 
 def write_pdfs(folder: Path, copies: int) -> int:
-    """The shipped PDFs, several times; returns their pages."""
+    """The shipped PDFs in English, several times; returns their pages."""
     folder.mkdir()
     pages = 0
-    for path in sorted((PAGES / "pdf").glob("*-en*.pdf"))[: 3 if copies else 1]:
-        for copy in range(max(1, copies)):
+    for path in sorted((PAGES / "pdf").glob("*-en*.pdf")):
+        for copy in range(copies):
             shutil.copy(path, folder / f"{copy}-{path.name}")
-        pages += max(1, copies) * len(pypdfium2.PdfDocument(path))
+        pages += copies * len(pypdfium2.PdfDocument(path))
     return pages
 
 
@@ -150,67 +169,78 @@ def make_shards(raw: Path, out: Path, workers: int = 1) -> tuple[float, float]:
 
 
 def measure(case: Case, folder: Path, rounds: int, wanted: Wanted) -> None:
-    """Both sides in turns; prints the milliseconds per page and the ratio."""
-    bare, ours, start = [], [], []
+    """Both sides in turns; prints the milliseconds per page and what is wanted of them."""
+    bare, bare_start, ours, start = [], [], [], []
     for _ in range(rounds):
         bare.append(cpu_of(["-c", case.bare, str(case.raw), str(folder / "bare.tar")])[0])
+        bare_start.append(cpu_of(["-c", case.bare, str(case.few), str(folder / "bare.tar")])[0])
         start.append(make_shards(case.few, folder / "out-few")[0])
         ours.append(make_shards(case.raw, folder / "out")[0])
-    empty = cpu_of(["-c", "import tarfile, json, pathlib"])[0]
-    least = (statistics.median(bare) - empty) / case.pages
-    each = (statistics.median(ours) - statistics.median(start)) / case.pages
-    console.print(
-        f"{case.name}: {case.pages:,} pages; bare {least * 1e3:.3f}, make-shards {each * 1e3:.3f} ms per page"
-    )
+    least = _ms_each(bare, bare_start, case)
+    each = _ms_each(ours, start, case)
+    console.print(f"{case.name}: {case.pages:,} pages; bare {least:.3f}, make-shards {each:.3f} ms per page")
     console.print(f"  and {statistics.median(start):.2f} s to start")
-    wanted.check(f"{case.name}: times the bare loop", each / least, case.limit, at_least=False)
+    if case.most_times is not None:
+        wanted.check(f"{case.name}: times the bare loop", each / least, case.most_times, at_least=False)
+    if case.most_ms is not None:
+        wanted.check(f"{case.name}: CPU time", each, case.most_ms, at_least=False, unit=" ms per page")
+
+
+def _ms_each(all_s: Sequence[float], start_s: Sequence[float], case: Case) -> float:
+    return (statistics.median(all_s) - statistics.median(start_s)) / case.pages * 1e3
 
 
 def measure_workers(case: Case, folder: Path, rounds: int, wanted: Wanted) -> None:
-    """Two workers next to one, by the clock."""
-    one, two = [], []
+    """Two workers next to one, by the clock, less what each takes to start.
+
+    Raises:
+        SystemExit: there is one shard, so that a second worker has nothing to do.
+    """
+    seconds: dict[tuple[int, Path], list[float]] = {}
     for _ in range(rounds):
-        one.append(make_shards(case.raw, folder / "out", 1)[1])
-        two.append(make_shards(case.raw, folder / "out", 2)[1])
-    wanted.check(
-        f"{case.name}: two workers, times as fast as one",
-        statistics.median(one) / statistics.median(two),
-        1.7,
-        at_least=True,
+        for workers in (1, 2):
+            for raw in (case.few, case.raw):
+                seconds.setdefault((workers, raw), []).append(make_shards(raw, folder / "out", workers)[1])
+    if (shards := len(list((folder / "out").glob("*.tar")))) < LEAST_SHARDS:
+        raise SystemExit(f"two workers share {shards} shards; {LEAST_SHARDS} are needed to compare: --copies")
+    one, two = (
+        statistics.median(seconds[workers, case.raw]) - statistics.median(seconds[workers, case.few])
+        for workers in (1, 2)
     )
+    wanted.check(f"{case.name}: two workers, times as fast as one", one / two, LEAST_GAIN, at_least=True)
 
 
 def cases(folder: Path, pages: int, copies: int, names: Sequence[str]) -> Iterator[Case]:
     """The raw folders, written when they are asked for."""
     if "copies" in names:
-        write_copies(folder / "copies", pages)
-        write_copies(folder / "copies-few", 1)
-        few = folder / "copies-few"
-        yield Case(name="JPEG + txt", raw=folder / "copies", few=few, bare=BARE_COPY, pages=pages, limit=2)
+        raw, few = folder / "copies", folder / "copies-few"
+        write_copies(raw, pages + 1)
+        write_copies(few, 1)
+        yield Case(name="JPEG + txt", raw=raw, few=few, bare=BARE_COPY, pages=pages, most_times=2)
     if "rows" in names:
-        write_rows(folder / "rows", pages)
-        write_rows(folder / "rows-few", 1)
-        yield Case(
-            name="JSONL rows", raw=folder / "rows", few=folder / "rows-few", bare=BARE_ROWS, pages=pages, limit=3
-        )
-    if "pdf" in names:
-        total = write_pdfs(folder / "pdf", copies)
-        write_pdfs(folder / "pdf-few", 0)
-        yield Case(name="PDF", raw=folder / "pdf", few=folder / "pdf-few", bare=BARE_PDF, pages=total, limit=1.2)
+        raw, few = folder / "rows", folder / "rows-few"
+        write_rows(raw, pages + 1)
+        write_rows(few, 1)
+        yield Case(name="JSONL rows", raw=raw, few=few, bare=BARE_ROWS, pages=pages, most_ms=0.1)
+    if {"pdf", "workers"} & {*names}:
+        raw, few = folder / "pdf", folder / "pdf-few"
+        more = write_pdfs(raw, copies + 1) - write_pdfs(few, 1)
+        yield Case(name="PDF", raw=raw, few=few, bare=BARE_PDF, pages=more, most_times=1.1)
 
 
 def main() -> None:
     """Measure, print, and exit with 1 when a figure is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pages", type=int, default=3000)
-    parser.add_argument("--copies", type=int, default=3)
+    parser.add_argument("--copies", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", default=["copies", "rows", "pdf", "workers"])
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     asked = parser.parse_args()
     wanted = Wanted(console)
     with tempfile.TemporaryDirectory(prefix="bench_shards") as name:
         for case in cases(Path(name), asked.pages, asked.copies, asked.only):
-            measure(case, Path(name), asked.rounds, wanted)
+            if case.name != "PDF" or "pdf" in asked.only:
+                measure(case, Path(name), asked.rounds, wanted)
             if "workers" in asked.only and case.name == "PDF":
                 measure_workers(case, Path(name), asked.rounds, wanted)
     sys.exit(bool(wanted.missed))

@@ -1,6 +1,7 @@
 """The language of a page: declared, found or none; never a guess over too little."""
 
 import builtins
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -51,6 +52,15 @@ def test_found_in_a_line(text: str, language: str) -> None:
 def test_no_language_rather_than_a_wrong_one(text: str) -> None:
     assert find_language(text) == {}
     assert PageLanguages("auto").named(page(text)) == (page(text), "")
+
+
+def test_a_text_of_two_languages_has_one_of_them_or_none() -> None:
+    """As docs/shards.md says: which one is the library's choice, and its score does not tell."""
+    lines = {"de": GERMAN, "fr": FRENCH, "en": ENGLISH, "ru": RUSSIAN, "ja": JAPANESE, "ar": ARABIC}
+    pairs = [(one, other, times) for one, other in combinations(lines, 2) for times in (1, 10)]
+    found = [find_language(f"{lines[one]}\n{lines[other]}\n" * times).get("language") for one, other, times in pairs]
+    assert all(tag in (None, one, other) for tag, (one, other, _) in zip(found, pairs, strict=True))
+    assert (len(found), sum(tag is not None for tag in found)) == (30, 25)
 
 
 def test_markup_is_not_read() -> None:

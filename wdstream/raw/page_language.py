@@ -1,8 +1,8 @@
 """The language of a page, as a column: what its metadata say, else what its text reads as, else none.
 
 Where the language is asked for (`--language auto`), texts are read by py3langid, whose model knows some 130 languages.
-Short texts, lists of numbers and names, and mixed ones have no language rather than a wrong one. Metadata that name
-another language than the text reads as are kept, and counted.
+Short texts, and lists of numbers and names, have no language rather than a wrong one; a text of two languages mostly
+has one of them. Metadata that name another language than the text reads as are kept, and counted.
 """
 
 import re

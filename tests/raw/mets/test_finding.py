@@ -1,5 +1,10 @@
+import sys
+from pathlib import Path
+
 import pytest
 
+from wdstream.errors import ConfigError
+from wdstream.raw.listing import list_files
 from wdstream.raw.mets.finding import find_mets
 
 METS = b'<?xml version="1.0"?><mets:mets xmlns:mets="http://www.loc.gov/METS/">'
@@ -24,3 +29,15 @@ def test_names_that_are_looked_at(names: list[str], expected: list[str]) -> None
 def test_the_content_decides() -> None:
     assert [*find_mets("", ["mets.xml"], set(), lambda path, num_bytes: b"<alto/>")] == []
     assert [*find_mets("", ["mets.xml"], set(), lambda path, num_bytes: b"")] == []
+
+
+def test_without_lxml_a_job_ends_where_its_texts_are_plain_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mets.xml").write_bytes(METS + b"</mets:mets>")
+    (tmp_path / "1.txt").write_text("one")
+    (tmp_path / "1.png").write_bytes(b"")
+    assert [file.path for file in list_files(tmp_path).files] == ["1.png"]
+    monkeypatch.setitem(sys.modules, "lxml.etree", None)
+    with pytest.raises(
+        ConfigError, match=r"reading mets\.xml, a METS file that .* needs .*; run pip install 'wdstream\[xml\]'"
+    ):
+        list_files(tmp_path)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.raw.ocr.test_rapid import written
 from wdstream.errors import ConfigError, SourceError
+from wdstream.make_shards.build import GivingUp, _reason
 from wdstream.raw.ocr import tesseract
 from wdstream.raw.ocr.tesseract import TesseractEngine, reading_of_tsv
 from wdstream.raw.texts.page_text import TextLine
@@ -74,6 +75,22 @@ def test_languages_and_failures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     engine = TesseractEngine("eng")
     assert (engine.name, engine.identity) == ("tesseract 5.3.0", "tesseract 5.3.0, eng 3a6eb0790f39")
     with pytest.raises(SourceError, match=r"exit status 3, out ␛\[31mof order"):
+        engine.read(np.zeros((4, 4, 3), np.uint8))
+
+
+def test_a_program_that_is_stopped_or_gone_is_no_fault_of_the_picture(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_program(tmp_path, "kill -9 $$")
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    engine = TesseractEngine("eng")
+    with pytest.raises(SourceError, match=r"tesseract 5\.3\.0 was stopped by signal 9") as stopped:
+        engine.read(np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(GivingUp, match="was stopped by signal 9"):
+        _reason(stopped.value, 4096)  # so the page is tried again
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "tesseract").unlink()
+    with pytest.raises(ConfigError, match=r"--ocr tesseract: tesseract 5\.3\.0 cannot be started: No such file"):
         engine.read(np.zeros((4, 4, 3), np.uint8))
 
 

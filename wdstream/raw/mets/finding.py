@@ -11,6 +11,8 @@ from wdstream.raw.mets.workspace import MetsWorkspace
 from wdstream.raw.reading import limits, read_bytes
 from wdstream.raw.texts.finder import ReadHead
 from wdstream.raw.texts.formats import SNIFFED_BYTES, format_of
+from wdstream.raw.texts.tree import check_lxml
+from wdstream.text.characters import short_name
 
 _LIKELY = re.compile(r"mets|\Ameta\.xml\Z", re.IGNORECASE)
 _PROPER = ("mets.xml", "meta.xml")
@@ -40,6 +42,9 @@ def read_all(
 ) -> Iterator[tuple[str, str]]:
     """Read METS files of the raw folder into a workspace; gives the path and a digest of the bytes of each.
 
+    Without lxml the job ends, where texts are plain, too: read without METS, thumbnails and worked-on copies would be
+    pages, so that shards would depend on what is installed.
+
     Args:
         raw: the folder.
         paths: of the files; those that have METS' own name count before others, such as copies.
@@ -50,6 +55,7 @@ def read_all(
         ConfigError: lxml is not installed, or a group that is named is in none of them.
     """
     for path in sorted(paths, key=lambda path: (PurePosixPath(path).name.lower() not in _PROPER, path)):
+        check_lxml(f"reading {short_name(path)}, a METS file that says which images are pages,")
         try:
             data = read_bytes(raw / path, limit=limits().max_text_bytes, option="--max-text-bytes")
             workspace.add(path, read_mets(data))

@@ -3,8 +3,10 @@
 It writes no files, and ends with the process that started it, so that one that hangs is gone with its page.
 """
 
+import errno
 import hashlib
 import os
+import signal
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -23,6 +25,8 @@ _LINE, _WORD = "4", "5"
 _NUM_FIELDS = 12
 _SHOWN = 200
 _START_S = 60
+_STOPPED = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+"""Signals that somebody sends, or a system without memory: they say nothing of the picture."""
 
 
 class TesseractEngine:
@@ -52,16 +56,23 @@ class TesseractEngine:
 
         Raises:
             SourceError: the program fails.
+            ConfigError: it is no longer there.
         """
         height, width = pixels.shape[:2]
         command = [_PROGRAM, "stdin", "stdout", "-l", self._language, "--psm", "3", "--dpi", "300", "tsv"]
-        done = subprocess.run(
-            command,
-            input=b"P5 %d %d 255\n" % (width, height) + Image.fromarray(pixels).convert("L").tobytes(),
-            capture_output=True,
-            env={**os.environ, "OMP_THREAD_LIMIT": "1"},
-            preexec_fn=die_with_parent,
-        )
+        try:
+            done = subprocess.run(
+                command,
+                input=b"P5 %d %d 255\n" % (width, height) + Image.fromarray(pixels).convert("L").tobytes(),
+                capture_output=True,
+                env={**os.environ, "OMP_THREAD_LIMIT": "1"},
+                preexec_fn=die_with_parent,
+            )
+        except OSError as error:
+            raise ConfigError(f"--ocr tesseract: {self.name} cannot be started: {error.strerror}") from error
+        if -done.returncode in _STOPPED:
+            stopped = InterruptedError(errno.EINTR, f"{self.name} was stopped by signal {-done.returncode}")
+            raise SourceError(str(stopped.strerror)) from stopped
         if done.returncode:
             said = one_line(done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2])[:_SHOWN]
             raise SourceError(f"{self.name} cannot read the picture: exit status {done.returncode}, {said}")

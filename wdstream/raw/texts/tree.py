@@ -40,13 +40,13 @@ _LIMITS = re.compile(r"Excessive depth|limit exceeded|huge|too long|too big|ampl
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?")
 
 
-def check_lxml() -> None:
-    """Check that lxml is installed.
+def check_lxml(what: str = "reading ALTO, hOCR and PAGE XML") -> None:
+    """Check that lxml is installed, which is needed for `what`.
 
     Raises:
         ConfigError: it is not, with the command that installs it.
     """
-    with needs_extra("reading ALTO, hOCR and PAGE XML", "xml"):
+    with needs_extra(what, "xml"):
         import lxml.etree  # noqa: F401
 
 
