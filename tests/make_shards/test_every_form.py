@@ -8,17 +8,23 @@ import base64
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pytest
 import webdataset
 from PIL import Image
 
 from tests.helpers.raw_pages import text_of
+from wdstream.config.build import plan_from_config
+from wdstream.config.schema import Config
+from wdstream.errors import UnfitError
 from wdstream.make_shards import MakeShardsOptions, index_folder, make_shards
 from wdstream.nodes.as_page import as_page
+from wdstream.nodes.measure import PageMeasurer
+from wdstream.plan.sample_lengths import LengthLimits, Reject
 from wdstream.records import DecodedPage, ImageSegment, Page, TextSegment
 from wdstream.shards.reader import Shards
 
@@ -173,6 +179,35 @@ def test_an_index_takes_them(raw: Path, tiny_model: Path) -> None:
     for name in ("jfif", "jpe", "mpo", "jp2", "avif", "json-text", "json-caption"):
         report = index_folder(raw / name, tiny_model, workers=1)
         assert not report.index.failures, name
+
+
+def test_an_empty_answer_is_trained_on_by_no_door(
+    stream_config: Callable[..., Config], tmp_path: Path, tiny_model: Path
+) -> None:
+    answers = {"empty": "", "blank": " \n", "full": "A page."}
+    rows: dict[str, dict[str, object]] = {
+        name: {"messages": [ASKED[0], {"role": "assistant", "content": answer}]} for name, answer in answers.items()
+    }
+    rows["unsupervised"] = {"content": [PARTS[0], {**PARTS[1], "is_supervised": False}]}
+    write_tar(tmp_path / "raw/a.tar", *({"__key__": name, "png": A, "json": row} for name, row in rows.items()))
+    report = make_shards(tmp_path / "raw", tmp_path / "out", options=MakeShardsOptions(workers=1))
+    assert [entry.reason for entry in report.quarantined] == [
+        f"sample {name!r}: no text: the answer is empty" for name in rows if name != "full"
+    ]
+    index_folder(tmp_path / "raw", tiny_model, workers=1)
+    plan = plan_from_config(stream_config(tmp_path / "raw"))
+    lengths, _ = plan.mixture.planned[0].measure(np.arange(4))
+    wanted = [Reject.ACCEPTED if name == "full" else Reject.EMPTY_TEXT for name in rows]
+    assert lengths.reject.tolist() == wanted
+    measure = PageMeasurer(plan.family, plan.tiling, LengthLimits.of(plan.settings, plan.family, downscale=False))
+    for row, (name, reject) in enumerate(zip(rows, wanted, strict=True)):
+        for page in (plan.shards[0].read_page(row), as_page({"images": [A], "id": name, **rows[name]})):
+            assert isinstance(page, Page)
+            if reject:
+                with pytest.raises(UnfitError, match=f"page '{name}': empty text"):
+                    measure(page)
+            else:
+                assert measure(page).tokens == lengths.tokens[row]
 
 
 def test_samples_in_memory_have_images_of_pillow() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wdstream.errors import ConfigError, FamilyError
 from wdstream.records import Page, TextSegment, TokenSegment
 from wdstream.text.encoder import TextEncoder
-from wdstream.text.messages import is_chat
+from wdstream.text.messages import has_supervised, is_chat
 from wdstream.text.paragraphs import page_paragraphs
 
 if TYPE_CHECKING:
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 class TextCounts:
     """Tokens of a page's text without its EOS, and how many of them are supervised.
 
-    In a page that begins with text that is not supervised, `supervised` is one more: where there is no BOS, the plan
-    takes one off for the first token, which nothing predicts. A chat row's EOS, supervised or not, is the token the
-    plan adds. `paragraphs` are the tokens of each paragraph, tokenised by itself; empty where they are not counted, and
-    for a page that is not to be split (text/paragraphs.py).
+    A page of which nothing is supervised, such as an answer that is empty, has none: the plan rejects it, as
+    `make-shards` refuses it. In a page that begins with text that is not supervised, `supervised` is one more: where
+    there is no BOS, the plan takes one off for the first token, which nothing predicts. A chat row's EOS, supervised or
+    not, is the token the plan adds. `paragraphs` are the tokens of each paragraph, tokenised by itself; empty where
+    they are not counted, and for a page that is not to be split (text/paragraphs.py).
     """
 
     tokens: int
@@ -90,10 +91,13 @@ class TokenCounter:
         counts = iter(self.encoder.count(everything))
         tokens = [[next(counts) for _ in of_page] for of_page in texts]
         of_paragraphs = [tuple(next(counts) for _ in of_page) for of_page in paragraphs]
-        return [
-            self._count_chat(page) if is_chat(page.segments) else self._count_texts(page, of_texts, of_pieces)
-            for page, of_texts, of_pieces in zip(pages, tokens, of_paragraphs, strict=True)
-        ]
+        return [self._count(*of_page) for of_page in zip(pages, tokens, of_paragraphs, strict=True)]
+
+    def _count(self, page: Page, tokens: Sequence[int], paragraphs: tuple[int, ...]) -> TextCounts:
+        """`tokens`: of each text of the page; `paragraphs`: of each of its paragraphs, if wanted."""
+        if not has_supervised(page.segments):
+            return TextCounts(tokens=0, supervised=0)
+        return self._count_chat(page) if is_chat(page.segments) else self._count_texts(page, tokens, paragraphs)
 
     def _count_chat(self, page: Page) -> TextCounts:
         if self.family is None:
@@ -110,7 +114,6 @@ class TokenCounter:
         )
 
     def _count_texts(self, page: Page, tokens: Sequence[int], paragraphs: tuple[int, ...]) -> TextCounts:
-        """`tokens`: of each text of the page; `paragraphs`: of each of its paragraphs, if wanted."""
         supervised = sum(count for text, count in zip(_texts(page), tokens, strict=True) if text.is_supervised)
         first = page.segments[0] if page.segments else None
         begins_unsupervised = isinstance(first, TextSegment) and bool(first.text) and not first.is_supervised

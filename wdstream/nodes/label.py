@@ -7,7 +7,8 @@ from wdstream.errors import UnfitError
 from wdstream.families.base import Family
 from wdstream.nodes.mapper import Map, OnError
 from wdstream.nodes.node import Node
-from wdstream.records import LabelledPage, Sample, TextSegment, TiledPage, TokenSegment
+from wdstream.records import LabelledPage, Sample, TiledPage
+from wdstream.text.messages import has_supervised
 from wdstream.tiling.labels import label_page
 
 
@@ -47,8 +48,7 @@ def estimate_length(page: LabelledPage, *, family: Family) -> Sample:
     Raises:
         UnfitError: it has no text.
     """
-    texts = (segment for segment in page.segments if isinstance(segment, TextSegment) and segment.is_supervised)
-    if not any(text.text for text in texts) and not any(isinstance(segment, TokenSegment) for segment in page.segments):
+    if not has_supervised(page.segments):
         raise UnfitError(
             f"page {page.key!r} has no text to train on; see whether its text has the name that its source gives it, "
             "or pass on_error='skip'"

@@ -11,6 +11,7 @@ from wdstream.pixels.header import image_size
 from wdstream.plan.protocols import TileModel
 from wdstream.plan.sample_lengths import LengthEstimator, LengthLimits, Reject, SampleSizes
 from wdstream.records import Page, Size, TextSegment, TokenSegment
+from wdstream.text.messages import has_supervised
 
 SIZES_KEPT = 4096
 """Image sizes whose lengths are kept; pages come one by one here, and a longer table takes longer to extend."""
@@ -57,15 +58,11 @@ class PageMeasurer:
             UnfitError: no pack takes the page; says why.
         """
         image_sizes = tuple(_size(page.key, index, data) for index, data in enumerate(page.images))
-        written = render_chat(page, self._family)
-        texts = [segment.text for segment in written.segments if isinstance(segment, TextSegment)]
-        ids = [len(segment.ids) for segment in written.segments if isinstance(segment, TokenSegment)]
-        # The estimator counts an EOS for every sample; a chat row has its own among its ids.
-        text_tokens = sum(self._family.encoder.count(texts)) + sum(ids) - bool(ids)
+        written = render_chat(page, self._family) if has_supervised(page.segments) else page
         sides = np.array(image_sizes, dtype=np.int64).reshape(-1, 2)
         lengths = self._estimator.estimate(
             SampleSizes(
-                text_tokens=np.array([text_tokens]),
+                text_tokens=np.array([self._text_tokens(written)]),
                 num_images=np.array([len(image_sizes)]),
                 widths=sides[:, 0],
                 heights=sides[:, 1],
@@ -77,6 +74,15 @@ class PageMeasurer:
         return MeasuredPage(
             page=written, image_sizes=image_sizes, tokens=tokens, patches=patches, scale=int(lengths.scale[0])
         )
+
+    def _text_tokens(self, page: Page) -> int:
+        """Tokens of the text of a page without its EOS; none where nothing is supervised, as the index counts them."""
+        if not has_supervised(page.segments):
+            return 0
+        texts = [segment.text for segment in page.segments if isinstance(segment, TextSegment)]
+        ids = [len(segment.ids) for segment in page.segments if isinstance(segment, TokenSegment)]
+        # The estimator counts an EOS for every sample; a chat row has its own among its ids.
+        return sum(self._family.encoder.count(texts)) + sum(ids) - bool(ids)
 
     def _why(self, reject: Reject, image_sizes: tuple[Size, ...], tokens: int, patches: int) -> str:
         if reject in (Reject.TOO_MANY_TOKENS, Reject.TOO_MANY_PATCHES):

@@ -5,7 +5,7 @@ from the row or from files next to it (row_files.py), it gets its key, and where
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,17 +14,16 @@ from urllib.parse import unquote
 
 from wdstream.errors import PageError, RowError, SourceError
 from wdstream.raw.images import read_file, store_image
-from wdstream.raw.ocr.untold import is_to_be_read, text_of_page, with_text
+from wdstream.raw.ocr.untold import require_supervised, with_text
 from wdstream.raw.reading import lines_digest, note_line
 from wdstream.raw.row_files import find_image, image_folders, is_image_file
 from wdstream.raw.row_pdf import with_pages_drawn
 from wdstream.raw.settings import RawSettings
-from wdstream.raw.source import PageRange, RawFile, Source, StoredImage, StoredPage, require_text
-from wdstream.records import Page, Segment, TextSegment, TurnSegment
+from wdstream.raw.source import PageRange, RawFile, Source, StoredImage, StoredPage
+from wdstream.records import Page
 from wdstream.shards.page_members import ROW_OF, is_row_of_ours
 from wdstream.text.characters import replace_surrogates
 from wdstream.text.maps.field_map import FieldMap
-from wdstream.text.messages import makes_calls
 from wdstream.text.row_fields import DECLARED_FIELD, no_file
 from wdstream.text.row_forms import Row, RowRules, read_row
 from wdstream.text.row_images import RowImage
@@ -126,9 +125,7 @@ class RowPages:
             segments=row.segments,
             meta={**self._with_place(number, self._metadata(row.meta)), **self._declared(row)},
         )
-        if not is_to_be_read(page, self._settings):
-            reason = "the answer is empty" if text_of_page(page).strip() else "the row holds none"
-            require_text(_supervised_text(row.segments), reason, self._settings)
+        require_supervised(page, "the row holds none", self._settings)
         images = [self._stored(image) for image in row.images]
         stored = StoredPage(
             page=replace(page, images=tuple(image.data for image in images)),
@@ -170,13 +167,6 @@ def _partition(path: str) -> dict[str, object]:
     parts = [part.partition("=") for part in path.split("/")[:-1]]
     values = {name: unquote(value) for name, equals, value in parts if equals and name.isidentifier()}
     return {name: value for name, value in values.items() if value and value != _NO_VALUE}
-
-
-def _supervised_text(segments: Sequence[Segment]) -> str:
-    """What is trained on: texts, and calls of tools."""
-    texts = [segment.text for segment in segments if isinstance(segment, TextSegment) and segment.is_supervised]
-    turns = [segment for segment in segments if isinstance(segment, TurnSegment) and segment.is_supervised]
-    return "".join([*texts, *(turn.more for turn in turns if makes_calls(turn))])
 
 
 class _RowReader:

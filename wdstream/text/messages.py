@@ -23,7 +23,7 @@ from dataclasses import replace
 from typing import Literal, NotRequired, TypedDict
 
 from wdstream.errors import RowError
-from wdstream.records import ImageSegment, Segment, TextSegment, TurnSegment
+from wdstream.records import ImageSegment, Segment, TextSegment, TokenSegment, TurnSegment
 from wdstream.text.tool_calls import normal_calls, without_null
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -63,6 +63,20 @@ def is_chat(segments: Sequence[Segment]) -> bool:
 def makes_calls(turn: TurnSegment) -> bool:
     """Whether a turn calls tools."""
     return bool(turn.more) and "tool_calls" in json.loads(turn.more)
+
+
+def supervised_text(segments: Sequence[Segment]) -> str:
+    """What is trained on of a page, one after the other: supervised texts, and calls of tools in supervised turns."""
+    texts = [segment.text for segment in segments if isinstance(segment, TextSegment) and segment.is_supervised]
+    turns = [segment for segment in segments if isinstance(segment, TurnSegment) and segment.is_supervised]
+    return "".join([*texts, *(turn.more for turn in turns if makes_calls(turn))])
+
+
+def has_supervised(segments: Sequence[Segment]) -> bool:
+    """Whether more of a page is supervised than the ends of its turns, as far as that is known: not of turns that are
+    written out. No page without it is trained on, wherever it comes from."""
+    is_written = any(isinstance(segment, TokenSegment) for segment in segments)
+    return is_written or bool(supervised_text(segments).strip())
 
 
 def segments_from_content(content: object) -> tuple[Segment, ...]:

@@ -1,11 +1,12 @@
-"""Rows and samples of one image that have no text: read from the picture where an engine is asked for."""
+"""Rows and samples without a text: read from their one picture where an engine is asked for, refused elsewhere."""
 
 from dataclasses import replace
 
 from wdstream.raw.images import read_picture
 from wdstream.raw.settings import RawSettings
-from wdstream.raw.source import StoredImage, StoredPage
+from wdstream.raw.source import StoredImage, StoredPage, require_text
 from wdstream.records import Page, TextSegment, TurnSegment
+from wdstream.text.messages import supervised_text
 
 
 def text_of_page(page: Page) -> str:
@@ -18,6 +19,17 @@ def is_to_be_read(page: Page, settings: RawSettings) -> bool:
     if settings.ocr == "none" or len(page.images) != 1 or text_of_page(page).strip():
         return False
     return not any(isinstance(segment, TurnSegment) for segment in page.segments)
+
+
+def require_supervised(page: Page, absence: str, settings: RawSettings) -> None:
+    """Refuse a row or sample of which nothing would be supervised, unless an engine reads it or such pages are kept.
+
+    Raises:
+        SourceError: with `absence`, where it has no text at all.
+    """
+    if not is_to_be_read(page, settings):
+        reason = "the answer is empty" if text_of_page(page).strip() else absence
+        require_text(supervised_text(page.segments), reason, settings)
 
 
 def with_text(stored: StoredPage, settings: RawSettings) -> StoredPage:
