@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from wdstream.errors import PageError, RowError, SourceError
 from wdstream.raw.images import read_file, store_image
-from wdstream.raw.ocr.untold import require_supervised, with_text
+from wdstream.raw.ocr.untold import require_answer, with_text
 from wdstream.raw.reading import lines_digest, note_line
 from wdstream.raw.row_files import find_image, image_folders, is_image_file
 from wdstream.raw.row_pdf import with_pages_drawn
@@ -125,7 +125,7 @@ class RowPages:
             segments=row.segments,
             meta={**self._with_place(number, self._metadata(row.meta)), **self._declared(row)},
         )
-        require_supervised(page, "the row holds none", self._settings)
+        require_answer(page, "the row holds none", self._settings)
         images = [self._stored(image) for image in row.images]
         stored = StoredPage(
             page=replace(page, images=tuple(image.data for image in images)),

@@ -21,7 +21,7 @@ def is_to_be_read(page: Page, settings: RawSettings) -> bool:
     return not any(isinstance(segment, TurnSegment) for segment in page.segments)
 
 
-def require_supervised(page: Page, absence: str, settings: RawSettings) -> None:
+def require_answer(page: Page, absence: str, settings: RawSettings) -> None:
     """Refuse a row or sample of which nothing would be supervised, unless an engine reads it or such pages are kept.
 
     Raises:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from wdstream.raw.images import store_image
-from wdstream.raw.ocr.untold import require_supervised, with_text
+from wdstream.raw.ocr.untold import require_answer, with_text
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import StoredPage
 from wdstream.shards.page_members import page_from_members
@@ -25,7 +25,7 @@ def page_of_sample(key: str, members: Mapping[str, bytes], settings: RawSettings
         PageError: it cannot become a page.
     """
     page = page_from_members(key, members, rules=rules)
-    require_supervised(page, "its sample holds none", settings)
+    require_answer(page, "its sample holds none", settings)
     images = [store_image(image, settings) for image in page.images]
     stored = StoredPage(
         page=replace(page, images=tuple(image.data for image in images)),
