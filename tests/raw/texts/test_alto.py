@@ -181,3 +181,9 @@ def test_lines_outside_of_every_block() -> None:
     assert read(alto(f"{body}<ComposedBlock>{line(word('four'))}</ComposedBlock>")).text == (
         "one\ntwo\n\nthree\n\nfour"
     )
+
+
+def test_a_line_may_have_a_language_of_its_own() -> None:
+    lines = [line(word(text), more='LANG="fra"') for text in ("un", "deux")]
+    assert read(alto(block("a", *lines, line(word("drei")), more='LANG="deu"'))).meta["language"] == "fr"
+    assert read(alto(block("a", *lines))).meta["language"] == "fr"

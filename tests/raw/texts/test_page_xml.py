@@ -156,3 +156,12 @@ def test_cells_by_their_roles() -> None:
     role = '<Roles><TableCellRole rowIndex="0" columnIndex="{}"/></Roles>'
     cells = [region(name, role.format(column), line(name)) for name, column in (("b", 1), ("a", 0))]
     assert read(f"<TableRegion>{''.join(cells)}</TableRegion>").text == "a\n\nb"
+
+
+def test_the_language_is_that_of_most_lines() -> None:
+    heading = region("a", line("one"), more='primaryLanguage="English"')
+    note = region("b", text("two"), more='primaryLanguage="English"')
+    body = region("c", line("drei"), line("vier"), line("fünf"), more='primaryLanguage="German"')
+    assert read(heading + note + body).meta["language"] == "de"
+    own = [line(word, 'primaryLanguage="French"') for word in ("un", "deux")]
+    assert read(region("d", *own, line("three"), more='primaryLanguage="English"')).meta["language"] == "fr"

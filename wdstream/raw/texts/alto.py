@@ -209,9 +209,8 @@ def _language_of(page: "Element", blocks: Sequence[_Block]) -> str | None:
     """The language of the page, or of most lines."""
     languages: Counter[str] = Counter()
     for block in blocks:
-        named = block.element.get("LANG") or block.element.get("language")
-        if named:
-            languages[named] += len(block.lines)
+        of_block = block.element.get("LANG") or block.element.get("language")
+        languages.update(filter(None, (line.get("LANG") or of_block for line in block.lines)))
     return page.get("LANG") or next((name for name, _ in languages.most_common(1)), None)
 
 

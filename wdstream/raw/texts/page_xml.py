@@ -37,15 +37,24 @@ def _read_page(page: "Element") -> FoundText:
     confidences: list[float] = []
     blocks = [_lines_of(region, confidences) for region in regions]
     width, height = number(page.get("imageWidth")), number(page.get("imageHeight"))
-    languages = Counter(filter(None, (region.get("primaryLanguage") for region in regions)))
     return FoundText.of_blocks(
         blocks,
         text_from="page xml",
         extent=(width, height) if width and height and width > 0 and height > 0 else None,
         confidences=confidences,
-        language=page.get("primaryLanguage") or next((name for name, _ in languages.most_common(1)), None),
+        language=_language_of(page, regions),
         tags=(kind for region in regions if (kind := region.get("type"))),
     )
+
+
+def _language_of(page: "Element", regions: "Sequence[Element]") -> str | None:
+    """The language of the page, or of most lines; a region without lines counts as one."""
+    languages: Counter[str] = Counter()
+    for region in regions:
+        lines = [*children(region, "TextLine")] or [region]
+        named = (line.get("primaryLanguage") or region.get("primaryLanguage") for line in lines)
+        languages.update(filter(None, named))
+    return page.get("primaryLanguage") or next((name for name, _ in languages.most_common(1)), None)
 
 
 def _is_region(element: "Element") -> bool:
