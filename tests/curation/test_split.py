@@ -193,7 +193,7 @@ def test_the_command(folder: Path) -> None:
 
 
 SCRIPT = """
-import os, shutil, signal, sys
+import shutil, sys
 from pathlib import Path
 from wdstream.curation.split import split_shards
 from wdstream.curation.split_options import SplitOptions
@@ -202,6 +202,7 @@ from wdstream.shards.index import merge_index
 from wdstream.shards.reader import Shards
 from tests.curation.test_split import books
 from tests.helpers.fake_shards import write_shard
+from tests.helpers.kills import killed
 
 base = Path(sys.argv[1])
 WORK = {
@@ -218,24 +219,6 @@ def look(folder):
     except ShardIndexError as error:
         assert sys.argv[2] == "added" and "run `wdstream index" in str(error), error
         return "no index"
-
-def killed(folder, work, moment):
-    child = os.fork()
-    if child == 0:
-        touched = 0
-        def watch(event, arguments):
-            nonlocal touched
-            is_writing = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
-            if (is_writing or event in ("os.rename", "os.remove")) and str(folder) in str(arguments[0]):
-                touched += 1
-                if touched == moment:
-                    os.kill(os.getpid(), signal.SIGKILL)
-        sys.addaudithook(watch)
-        try:
-            work(folder)
-        finally:
-            os._exit(0)
-    return os.waitpid(child, 0)[1] == signal.SIGKILL
 
 start, work = base / "start", WORK[sys.argv[2]]
 if sys.argv[2] != "first":

@@ -13,9 +13,10 @@ import pytest
 from tests.helpers.paths import ROOT
 
 SCRIPT = """
-import json, os, shutil, signal, sys
+import json, shutil, sys
 from pathlib import Path
 from tests.helpers.fake_shards import pages, write_shards
+from tests.helpers.kills import killed
 from wdstream.errors import ShardError
 from wdstream.shards.index import merge_index
 from wdstream.shards.meta import load_meta
@@ -78,24 +79,6 @@ def look(folder):
         assert "wdstream " in str(error), error
         return "error"
     return ["old", "new", "others"][[OLD, NEW, ([1, 2, 3, 4], None)].index(counts)]
-
-def killed(folder, work, moment):
-    child = os.fork()
-    if child == 0:
-        touched = 0
-        def watch(event, arguments):
-            nonlocal touched
-            is_writing = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
-            if (is_writing or event in ("os.rename", "os.remove")) and str(folder) in str(arguments[0]):
-                touched += 1
-                if touched == moment:
-                    os.kill(os.getpid(), signal.SIGKILL)
-        sys.addaudithook(watch)
-        try:
-            work(folder)
-        finally:
-            os._exit(0)
-    return os.waitpid(child, 0)[1] == signal.SIGKILL
 
 prepare, work = CASES[sys.argv[2]]
 start = base / "start"

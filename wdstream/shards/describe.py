@@ -75,12 +75,13 @@ def describe_all(
     workers: int,
     rules: TarRules = PLAIN_TAR,
     known: KnownShards = NOTHING_KNOWN,
+    described_in: Path | None = None,
 ) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """Describe each tar, in processes when there are several workers; yields each as it is done, with its troubles.
 
     What is known of a shard is compared, and a tar that is not as it was has its differences for troubles.
     """
-    describe = partial(_troubles_of, image_size=image_size, rules=rules)
+    describe = partial(_troubles_of, image_size=image_size, rules=rules, described_in=described_in)
     tasks = ((tar, known.of(tar)) for tar in todo)
     yield from zip(todo, in_processes(describe, tasks, min(workers, len(todo)), command="index"), strict=True)
 
@@ -98,8 +99,9 @@ def describe_tar(
     *,
     left_out: Mapping[str, str] | None = None,
     known: Collection[str] = (),
+    described_in: Path | None = None,
 ) -> ShardMeta:
-    """Walk a tar, write `x.tar.idx` and `x.meta.npz` next to it, and return the meta.
+    """Walk a tar, write `x.tar.idx` and `x.meta.npz`, and return the meta.
 
     Headers are walked first; then each sample is read once, for its checksum, its text and the sizes of its images. A
     sample that cannot be used is left out, and listed in `failures`.
@@ -110,6 +112,7 @@ def describe_tar(
         rules: how keys are read, and what becomes of bad ones.
         left_out: reasons by key, as the index has it, of samples that are left out whatever they hold.
         known: digests of what the tar was described as before, if it was.
+        described_in: the folder of the files that are written; that of the tar when left out.
 
     Raises:
         ShardError: when it cannot serve as a shard: broken, cut off, compressed, with samples whose names are bad, or
@@ -138,17 +141,19 @@ def describe_tar(
     changed = what_changed(tar, meta, known)
     if changed:
         raise ShardError("\n".join(changed))
-    paths = ShardPaths.of(tar)
+    paths = ShardPaths.of(tar, described_in)
     save_idx(paths.idx, [*(span.offset for span in spans), end])
     meta.save(paths.meta)
     return meta
 
 
-def _troubles_of(task: tuple[Path, Collection[str]], image_size: ImageSize, rules: TarRules) -> tuple[str, ...]:
+def _troubles_of(
+    task: tuple[Path, Collection[str]], image_size: ImageSize, rules: TarRules, described_in: Path | None
+) -> tuple[str, ...]:
     """What keeps a tar from being a shard, a line each; none when it is one now."""
     tar, known = task
     try:
-        describe_tar(tar, image_size, rules, known=known)
+        describe_tar(tar, image_size, rules, known=known, described_in=described_in)
     except ShardError as error:
         return tuple(str(error).split("\n"))
     return ()

@@ -52,8 +52,12 @@ class ShardPaths:
     meta: Path
 
     @classmethod
-    def of(cls, tar: Path) -> "ShardPaths":
+    def of(cls, tar: Path, described_in: Path | None = None) -> "ShardPaths":
         """The files of the shard whose tar is `tar`.
+
+        Args:
+            tar: its path.
+            described_in: the folder of the two others; that of the tar when left out.
 
         Raises:
             ShardError: when its name does not end in `.tar`.
@@ -61,7 +65,8 @@ class ShardPaths:
         if tar.suffix != TAR_SUFFIX or not tar.stem:
             raise ShardError(f"{tar}: a shard's name ends in {TAR_SUFFIX}")
         stem = tar.name.removesuffix(TAR_SUFFIX)
-        return cls(tar=tar, idx=tar.with_name(stem + IDX_SUFFIX), meta=tar.with_name(stem + META_SUFFIX))
+        folder = described_in or tar.parent
+        return cls(tar=tar, idx=folder / (stem + IDX_SUFFIX), meta=folder / (stem + META_SUFFIX))
 
 
 @dataclass(slots=True, kw_only=True)

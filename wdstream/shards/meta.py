@@ -283,13 +283,13 @@ def is_complete(tar: Path, digest: str | None = None) -> bool:
     return digest is None or meta.digest == digest
 
 
-def load_complete(tar: Path) -> ShardMeta:
-    """The meta of a shard whose three files are there and belong together.
+def load_complete(tar: Path, described_in: Path | None = None) -> ShardMeta:
+    """The meta of a shard whose three files are there and belong together; see `ShardPaths.of`.
 
     Raises:
         ShardError: saying which file is missing or does not fit.
     """
-    paths = ShardPaths.of(tar)
+    paths = ShardPaths.of(tar, described_in)
     missing = [path.name for path in (paths.tar, paths.idx, paths.meta) if not path.is_file()]
     if missing:
         raise ShardError(f"{tar.name}: {' and '.join(missing)} missing")

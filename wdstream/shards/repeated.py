@@ -1,6 +1,6 @@
 """Keys that several samples of a folder of shards have: found by their hashes, settled by the keys themselves."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,12 +41,12 @@ class RepeatedKey:
 
 
 def find_repeated(
-    folder: Path, entries: Sequence[ShardEntry], hashes: Sequence[NDArray[np.uint64]]
+    meta_of: Callable[[str], ShardMeta], entries: Sequence[ShardEntry], hashes: Sequence[NDArray[np.uint64]]
 ) -> Iterator[RepeatedKey]:
     """Every key that is in several shards, in order of their hashes.
 
     Args:
-        folder: of the shards.
+        meta_of: the meta of a shard by its name.
         entries: the shards.
         hashes: of each shard's keys: its column `key_hash`, or `plain_hashes`.
     """
@@ -62,7 +62,7 @@ def find_repeated(
         for row in order[first:last].tolist():
             number = int(np.searchsorted(starts, row, side="right")) - 1
             if number not in metas:
-                metas[number] = load_complete(folder / entries[number].name)
+                metas[number] = meta_of(entries[number].name)
             meta, sample = metas[number], row - int(starts[number])
             key = meta.key(sample).removeprefix(prefixed_key(entries[number].name, ""))
             found.setdefault(key, []).append((entries[number].name, _half(meta, sample)))
@@ -78,7 +78,7 @@ def refuse_duplicates(folder: Path, entries: Sequence[ShardEntry], hashes: Seque
     Raises:
         ShardError: with the keys that several samples have, and their shards.
     """
-    repeated = list(find_repeated(folder, entries, hashes))
+    repeated = list(find_repeated(lambda name: load_complete(folder / name), entries, hashes))
     if repeated:
         raise ShardError(f"{folder}: {describe_repeated(repeated)}")
 

@@ -4,7 +4,9 @@ What is left out is listed, with its reason, in `index/left_out.jsonl`: a line p
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +18,15 @@ from wdstream.shards.index import MAP_FILE, IndexReport, merge_index, read_map, 
 from wdstream.shards.layout import TAR_SUFFIX, ShardPaths, prefixed_key
 from wdstream.shards.meta import ShardEntry, ShardMeta, load_complete
 from wdstream.shards.repeated import RepeatedKey, describe_repeated, find_repeated, plain_hashes
-from wdstream.storage.atomic import write_file
+from wdstream.storage.atomic import sync_folder, write_file
 from wdstream.storage.compression import COMPRESSED_SUFFIXES
 from wdstream.storage.json_lines import write_lines
 from wdstream.text.row_forms import rules_with_map
 
 OnBytes = Callable[[int, int], None]  # (bytes of tar done, bytes of tar in total)
 LEFT_OUT = "left_out.jsonl"
+_REBUILT = "rebuild.tmp"
+"""In `index/`: what tars are described as anew, until all are; the index that is there stays until then."""
 _MAX_FOLDERS = 1000
 """Folders below the shards that are looked into for tars."""
 
@@ -41,7 +45,8 @@ def index_shards(
     """Describe every tar in `folder` that has no idx and meta that fit, then merge the index.
 
     An index that is there lists what its shards were. A shard that is so again is taken without a word, new ones are
-    added, and one that is not as it was refuses the whole, so that damage is never indexed.
+    added, and one that is not as it was refuses the whole, so that damage is never indexed. Where all are described
+    again, the index and what it was made of stay as they are until all could be.
 
     Args:
         folder: holds the tars, written by anyone; idx, meta and `index/` are written next to them.
@@ -61,31 +66,28 @@ def index_shards(
     """
     elsewhere = tuple(_not_read(folder))
     rules, is_other_map = _with_map(folder, rules, rebuild=rebuild)
+    if is_other_map and not rebuild:
+        _forget(folder, rules)
     accept_changed = accept_changed or is_other_map
     known = NOTHING_KNOWN if accept_changed else KnownShards.read(folder, recorded or {})
     todo = [tar for tar in shards_in(folder) if tar.is_file() and (rebuild or not _fits(tar, rules, known))]
-    broken: dict[str, str] = {}
-    changed = known.gone(folder)
-    total = sum(tar.stat().st_size for tar in todo)
-    done = 0
-    for tar, troubles in describe_all(todo, image_size, workers, rules, known):
-        done += tar.stat().st_size
-        if troubles and known.of(tar):
-            changed[tar.name] = "\n".join(troubles)
-        elif troubles:
-            broken[tar.name] = "\n".join(troubles)
-            if rules.skip_bad:
-                ShardPaths.of(tar).meta.unlink(missing_ok=True)  # of better days, where all are described again
-        if on_progress is not None:
-            on_progress(done, total)
-    if changed:
-        raise ShardError(describe_changed(folder, changed))
-    metas = _complete_metas(folder, broken)
-    repeated = _repeated(folder, metas, rules)
-    if not rules.skip_bad:
-        _refuse_bad(folder, broken, len(todo), repeated)
-    _leave_out_repeated(folder, metas, repeated, image_size, rules)
-    _refuse_untrainable(folder, metas, (*elsewhere, *sorted(broken.items())))
+    with _apart(folder, is_wanted=rebuild) as apart:
+        broken, changed = _describe(todo, image_size, rules, known, apart, workers, on_progress)
+        changed |= known.gone(folder)
+        if changed:
+            raise ShardError(describe_changed(folder, changed))
+        metas = _complete_metas(folder, broken, apart)
+        repeated = _repeated(metas, rules)
+        if not rules.skip_bad:
+            _refuse_bad(folder, broken, len(todo), repeated)
+        _leave_out_repeated(folder, metas, repeated, image_size, rules, apart)
+        _refuse_untrainable(folder, metas, (*elsewhere, *sorted(broken.items())))
+        if is_other_map and rebuild:
+            _forget(folder, rules)
+        for name in broken:
+            ShardPaths.of(folder / name).meta.unlink(missing_ok=True)  # of better days
+        if apart is not None:
+            _put_in_place(folder, metas, apart)
     report = merge_index(folder)
     skipped = dict(report.skipped) | broken | dict(elsewhere)
     report = replace(report, skipped=tuple(sorted(skipped.items())))
@@ -107,12 +109,64 @@ def _with_map(folder: Path, rules: TarRules, *, rebuild: bool) -> tuple[TarRules
     if (folder / INDEX_FOLDER / INDEX_JSON).exists() and not rebuild:
         was = f"by the map {before}" if before else "without a map"
         raise ConfigError(f"{folder} was indexed {was}, not by {given}: give --rebuild, which reads all tars again")
-    for tar in shards_in(folder):
-        ShardPaths.of(tar).meta.unlink(missing_ok=True)  # first: what is there after a kill is by the map that is there
-    (folder / INDEX_FOLDER).mkdir(exist_ok=True)
-    (folder / INDEX_FOLDER / INDEX_JSON).unlink(missing_ok=True)  # of other texts, as long as these are not described
-    write_file(folder / INDEX_FOLDER / MAP_FILE, f"{given}\n".encode())
     return rules, True
+
+
+def _forget(folder: Path, rules: TarRules) -> None:
+    """Make the map of the rules that of the folder: what is there by another one goes first, so that after a kill
+    nothing is there that is not by the map that is there."""
+    for tar in shards_in(folder):
+        ShardPaths.of(tar).meta.unlink(missing_ok=True)
+    (folder / INDEX_FOLDER).mkdir(exist_ok=True)
+    (folder / INDEX_FOLDER / INDEX_JSON).unlink(missing_ok=True)
+    write_file(folder / INDEX_FOLDER / MAP_FILE, f"{rules.rows.field_map}\n".encode())
+
+
+@contextmanager
+def _apart(folder: Path, *, is_wanted: bool) -> Iterator[Path | None]:
+    """A folder for the descriptions of tars that are described again; None where none is wanted."""
+    apart = folder / INDEX_FOLDER / _REBUILT
+    shutil.rmtree(apart, ignore_errors=True)  # of a run that was killed
+    if not is_wanted:
+        yield None
+        return
+    apart.mkdir(parents=True)
+    try:
+        yield apart
+    finally:
+        shutil.rmtree(apart, ignore_errors=True)
+
+
+def _describe(
+    todo: Sequence[Path],
+    image_size: ImageSize,
+    rules: TarRules,
+    known: KnownShards,
+    apart: Path | None,
+    workers: int,
+    on_progress: OnBytes | None,
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Describe tars; the troubles of those that are broken, and of those that are not as they were, by file name."""
+    broken: dict[str, str] = {}
+    changed: dict[str, str] = {}
+    total, done = sum(tar.stat().st_size for tar in todo), 0
+    for tar, troubles in describe_all(todo, image_size, workers, rules, known, apart):
+        done += tar.stat().st_size
+        if troubles:
+            (changed if known.of(tar) else broken)[tar.name] = "\n".join(troubles)
+        if on_progress is not None:
+            on_progress(done, total)
+    return broken, changed
+
+
+def _put_in_place(folder: Path, names: Iterable[str], apart: Path) -> None:
+    """Take what tars are described as now. After a kill, what does not fit the index that is there is described again
+    as it lists it."""
+    for name in names:
+        now, before = ShardPaths.of(folder / name, apart), ShardPaths.of(folder / name)
+        now.idx.replace(before.idx)
+        now.meta.replace(before.meta)
+    sync_folder(folder)
 
 
 def _fits(tar: Path, rules: TarRules, known: KnownShards) -> bool:
@@ -133,24 +187,24 @@ def _has_prefix(name: str, meta: ShardMeta) -> bool:
     return all(key.startswith(prefixed_key(name, "")) for key in keys)
 
 
-def _complete_metas(folder: Path, broken: Mapping[str, str]) -> dict[str, ShardMeta]:
+def _complete_metas(folder: Path, broken: Mapping[str, str], apart: Path | None) -> dict[str, ShardMeta]:
     """The meta of each shard that is complete, by file name; a broken one may have files of better days."""
     metas: dict[str, ShardMeta] = {}
     for tar in shards_in(folder):
         try:
             if tar.name not in broken:
-                metas[tar.name] = load_complete(tar)
+                metas[tar.name] = load_complete(tar, apart)
         except ShardError:
             continue  # the merge reports it
     return metas
 
 
-def _repeated(folder: Path, metas: Mapping[str, ShardMeta], rules: TarRules) -> list[RepeatedKey]:
+def _repeated(metas: Mapping[str, ShardMeta], rules: TarRules) -> list[RepeatedKey]:
     """Keys that several tars have; where keys get a prefix, only those of images and texts in tars of their own."""
     if not metas:
         return []
     entries = [ShardEntry.of(name, meta) for name, meta in metas.items()]
-    found = find_repeated(folder, entries, [plain_hashes(name, meta) for name, meta in metas.items()])
+    found = find_repeated(metas.__getitem__, entries, [plain_hashes(name, meta) for name, meta in metas.items()])
     are_prefixed = {name for name, meta in metas.items() if _has_prefix(name, meta)}
     return [key for key in found if key.are_apart or not are_prefixed.issuperset(key.shards)]
 
@@ -173,7 +227,12 @@ def _refuse_bad(folder: Path, broken: Mapping[str, str], num_tars: int, repeated
 
 
 def _leave_out_repeated(
-    folder: Path, metas: dict[str, ShardMeta], repeated: Sequence[RepeatedKey], image_size: ImageSize, rules: TarRules
+    folder: Path,
+    metas: dict[str, ShardMeta],
+    repeated: Sequence[RepeatedKey],
+    image_size: ImageSize,
+    rules: TarRules,
+    apart: Path | None,
 ) -> None:
     """Describe again each tar with a key that an earlier one has, without it."""
     reasons: dict[str, dict[str, str]] = {}
@@ -183,7 +242,9 @@ def _leave_out_repeated(
     for name, left_out in reasons.items():
         before = {failure.key: failure.reason for failure in metas[name].failures}
         known = {metas[name].digest}  # the rest of the tar is to be as it was
-        metas[name] = describe_tar(folder / name, image_size, rules, left_out=before | left_out, known=known)
+        metas[name] = describe_tar(
+            folder / name, image_size, rules, left_out=before | left_out, known=known, described_in=apart
+        )
 
 
 def _refuse_untrainable(folder: Path, metas: Mapping[str, ShardMeta], skipped: Sequence[tuple[str, str]]) -> None:
