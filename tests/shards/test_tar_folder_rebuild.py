@@ -113,7 +113,7 @@ import shutil, sys
 from pathlib import Path
 from tests.helpers.fake_shards import measure
 from tests.helpers.kills import killed
-from tests.shards.test_rebuild import CAPTION, by_map, files, indexed, read
+from tests.shards.test_tar_folder_rebuild import CAPTION, by_map, files, indexed, read
 from wdstream.errors import ShardError
 from wdstream.shards.tar_folder import index_shards
 
