@@ -1,16 +1,19 @@
 """ReadTars on tars of other tools: order, resume at every sample, pipes, compression, damage."""
 
+import bz2
 import gzip
 import http.server
 import io
+import lzma
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import pyarrow
 import pytest
 import webdataset
 
@@ -160,11 +163,27 @@ def test_damage_costs_the_rest_of_its_tar(tars: list[str], tmp_path: Path) -> No
         as_page(rest)
 
 
-@pytest.mark.parametrize("suffix", ["tar", "tar.gz"])
+def by_arrow(codec: str, data: bytes) -> bytes:
+    packed = pyarrow.BufferOutputStream()
+    with pyarrow.CompressedOutputStream(packed, codec) as stream:
+        stream.write(data)
+    return bytes(packed.getvalue())
+
+
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "tar": bytes,
+    "tar.gz": partial(gzip.compress, mtime=0),
+    "tar.bz2": bz2.compress,
+    "tar.xz": lzma.compress,
+    "tar.zst": partial(by_arrow, "zstd"),
+    "tar.lz4": partial(by_arrow, "lz4"),
+}
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
 def test_a_resume_finds_the_same_damage(tars: list[str], tmp_path: Path, suffix: str) -> None:
     """Wherever the tar is cut, and wherever the stream is resumed; also where bytes in the middle are others."""
-    data = Path(tars[0]).read_bytes()
-    data = gzip.compress(data, mtime=0) if suffix == "tar.gz" else data
+    data = COMPRESS[suffix](Path(tars[0]).read_bytes())
     variants = [data[:size] for size in range(0, len(data), len(data) // 7)]
     variants += [data[:place] + b"\x91" * 40 + data[place + 40 :] for place in range(0, len(data), len(data) // 5)]
     variants += [data + b"more", b"", b"no tar at all", data[:1]]

@@ -123,8 +123,14 @@ def _read(stream: BinaryIO, length: int, name: str) -> bytes:
             chunks.append(data)
             length -= len(data)
     except (OSError, EOFError, ValueError, zlib.error, LZMAError, http.client.HTTPException) as error:
-        is_fault = isinstance(error, OSError | http.client.HTTPException) and not isinstance(error, gzip.BadGzipFile)
-        raise (StorageFailureError if is_fault else ShardError)(
+        raise (StorageFailureError if _may_pass(error) else ShardError)(
             f"{name}: not a readable tar, or cut short ({type(error).__name__}: {error}); bring a whole file"
         ) from error
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether an error is of a device or a network; bz2 and pyarrow say OSError, without a number, of damaged data."""
+    if isinstance(error, gzip.BadGzipFile) or type(error) is OSError and error.errno is None:
+        return False
+    return isinstance(error, OSError | http.client.HTTPException)
