@@ -17,6 +17,7 @@ import pyarrow
 import pytest
 import webdataset
 
+from tests.helpers.faulty_server import failing
 from wdstream.errors import RowError, ShardError, StorageFailureError
 from wdstream.nodes.as_page import as_page
 from wdstream.nodes.read_tars import ReadTars
@@ -116,6 +117,15 @@ def test_http_without_ranges(tars: list[str], server: str) -> None:
     assert [sample.key for sample in ReadTars([f"{server}/0.tar", f"{server}/1.tar"])] == ["00", "01", "02", "10", "11"]
     with pytest.raises(ShardError, match=r"http://.*/2\.tar: cannot be opened \(HTTP Error 404"):
         next(ReadTars([f"{server}/2.tar"]))
+
+
+def test_a_web_server_is_asked_once_for_a_tar(tars: list[str], tmp_path: Path) -> None:
+    """Also to see whether it is compressed; and a resume, once more for what follows."""
+    with failing(tmp_path, rate=0) as ranges:
+        urls = [f"{ranges.url}/{Path(tar).name}" for tar in tars]
+        assert [sample._replace(url="") for sample in ReadTars(urls)] == [s._replace(url="") for s in ReadTars(tars)]
+        assert ranges.asked == 2
+        assert_resumes_exactly(lambda: ReadTars(urls))
 
 
 def test_a_download_that_breaks_off_again_and_again_is_an_error(

@@ -22,6 +22,8 @@ from wdstream.storage.remote import open_remote
 OpenStream = Callable[[str], BinaryIO]
 SUFFIXES = (".tar", *STREAMED_SUFFIXES)
 
+_BUFFER_BYTES = 1 << 16
+"""Of a download: headers are small, and its first bytes are looked at before they are read."""
 _log = logging.getLogger("wdstream")
 
 
@@ -35,7 +37,7 @@ def open_url(url: str) -> BinaryIO:
         if url.startswith("pipe:"):
             return cast(BinaryIO, CommandOutput(url.removeprefix("pipe:")))
         if url.startswith(("http://", "https://")):
-            return cast(BinaryIO, Download(url))
+            return cast(BinaryIO, io.BufferedReader(Download(url), _BUFFER_BYTES))
         if is_store(url):
             return open_remote(url)
         return Path(url).open("rb")

@@ -63,18 +63,15 @@ class Download(io.RawIOBase):
             self._position = start + offset
         return self._position
 
-    def read(self, size: int = -1) -> bytes:
-        """The next `size` bytes, fewer only at the end.
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed has a wider Buffer
+        """Fill at least one byte of the buffer, but at the end of the file.
 
         Raises:
             StorageFailureError: the server cannot be reached any more, or has another file now.
         """
-        chunks: list[bytes] = []
-        missing = size
-        while missing and (data := self._some(_CHUNK if size < 0 else min(missing, _CHUNK))):
-            chunks.append(data)
-            missing -= len(data) if size >= 0 else 0
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        data = self._some(min(len(buffer), _CHUNK))
+        buffer[: len(data)] = data
+        return len(data)
 
     def close(self) -> None:
         """Close the connection to the server."""

@@ -131,6 +131,5 @@ def _read(stream: BinaryIO, length: int, name: str) -> bytes:
 
 def _may_pass(error: Exception) -> bool:
     """Whether an error is of a device or a network; bz2 and pyarrow say OSError, without a number, of damaged data."""
-    if isinstance(error, gzip.BadGzipFile) or type(error) is OSError and error.errno is None:
-        return False
-    return isinstance(error, OSError | http.client.HTTPException)
+    is_damage = isinstance(error, gzip.BadGzipFile) or (type(error) is OSError and error.errno is None)
+    return not is_damage and isinstance(error, OSError | http.client.HTTPException)
