@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 from tests.helpers.paths import DATA
 from tests.helpers.raw_pages import RawPages, read_raw
+from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.pixels.header import image_size
 from wdstream.shards.tar_folder import index_shards
 
@@ -131,6 +133,30 @@ def png() -> bytes:
     buffer = io.BytesIO()
     Image.new("L", (9, 9)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def test_a_json_is_read_once_for_all_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be of hundreds of pages, with every word of them."""
+    loads, calls = json.loads, list[int]()
+    monkeypatch.setattr(json, "loads", lambda data, **more: calls.append(len(data)) or loads(data, **more))
+    texts = [f"text {number} " + "x" * 1000 for number in range(20)]
+    for pages in (texts, texts[1:]):
+        found = read(tmp_path, {"__key__": "a", "tif": bilevel(*range(20)), "json": {"pages": pages}})
+        assert (len(found.pages), len(found.refused)) == ((20, 0) if pages is texts else (0, 20))
+    assert sum(num_bytes > 10_000 for num_bytes in calls) == 4  # the texts, and the metadata
+
+
+def test_documents_that_cannot_be_read_are_not_tried_again_for_a_touch(tmp_path: Path) -> None:
+    read(
+        tmp_path,
+        {"__key__": "a", "tif": bilevel(1, 2), "json": {"pages": ["one"]}},
+        {"__key__": "b", "png": png(), "txt": "sound"},
+    )
+    options = MakeShardsOptions(workers=1)
+    report = make_shards(tmp_path / "raw", tmp_path / "out", options=options)
+    assert (report.pages_made, report.num_quarantined) == (3, 2)
+    os.utime(tmp_path / "raw/x.tar", (1, 1))
+    assert make_shards(tmp_path / "raw", tmp_path / "out", options=options).pages_made == 0
 
 
 def test_what_does_not_fit_costs_its_sample(tmp_path: Path) -> None:

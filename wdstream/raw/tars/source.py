@@ -10,7 +10,7 @@ made unique over all tars. Tars that are fine as they are need none of it: `wdst
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +60,7 @@ class TarSource(Source):
         """The digest of the samples of a range."""
         with open_tar(path) as tar:
             samples = _Samples(tar, pages.file, limits())
-            return lines_digest((number, _digest(samples.of_page(number)[0])) for number in pages.numbers)
+            return lines_digest(samples.contents(pages.numbers))
 
 
 class _Samples:
@@ -87,14 +87,19 @@ class _Samples:
             mark = Mark(number, mark.ordinal + after, mark.offset, 1, PassedOver.NO)
         try:
             if self._samples is None or (self._tar.is_plain and after <= 0 and mark.ordinal > self._next):
-                first = self._marks.before(number)
-                self._samples, self._next = (
-                    self._tar.go_to(first.offset).samples(self._settings.key_rule),
-                    first.ordinal,
-                )
+                self._go_to(self._marks.before(number))
             return self._advanced(mark.ordinal), mark
         except ShardError as error:
             raise SourceError(f"the tar is damaged before this sample, or in it: {error}") from error
+
+    def contents(self, numbers: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+        """What each page was made from, in short, by number; of the pages of one document it is the same."""
+        held, content = None, b""
+        for number in numbers:
+            sample, _mark = self.of_page(number)
+            if sample is not held:
+                held, content = sample, _digest(sample)
+            yield number, content
 
     def _go_to(self, mark: Mark) -> None:
         self._samples = self._tar.go_to(mark.offset).samples(self._settings.key_rule)
@@ -128,6 +133,8 @@ class _TarReader:
         self._open_at = -1
         self._pages: PageReader | None = None
         self._content = b""
+        self._fields: Mapping[str, object] = {}
+        self._trouble = ""
 
     def read(self, number: int) -> StoredPage:
         sample, mark = self._samples.of_page(number)
@@ -135,8 +142,8 @@ class _TarReader:
             if mark.ordinal != self._open_at:
                 self._open(sample, mark)
             note_line(self._path, number, self._content)
-            if sample.fault or mark.left_out:
-                raise SourceError(sample.fault or PassedOver(mark.left_out).reason)
+            if self._trouble:
+                raise SourceError(self._trouble)
             if self._pages is None:
                 return self._page(sample)
             return self._document_page(self._pages, number - mark.first + 1, sample)
@@ -146,18 +153,28 @@ class _TarReader:
             raise SourceError(reason if is_named else f"{shown}{reason}") from error
 
     def _open(self, sample: RawSample, mark: Mark) -> None:
-        """Note a sample; where it is a document, open it."""
+        """Note a sample; where it is a document, open it. What is wrong with it is so of each of its pages."""
         self._document.close()
-        self._open_at, self._pages, self._content = mark.ordinal, None, _digest(sample)
+        self._open_at = -1  # until it is open
+        self._pages, self._fields, self._content = None, {}, _digest(sample)
+        self._trouble = sample.fault or PassedOver(mark.left_out).reason
+        try:
+            if not self._trouble:
+                self._open_document(sample, mark)
+        except PageError as error:
+            self._trouble = str(error)
+        self._open_at = mark.ordinal
+
+    def _open_document(self, sample: RawSample, mark: Mark) -> None:
         part = document_part(sample.members, self._settings)
-        if part is None or mark.left_out or not is_document(sample.members, mark.num_pages):
+        if part is None or not is_document(sample.members, mark.num_pages):
             return
         file = replace(
             self._samples.file, stem=self._key(sample), num_bytes=len(sample.members[part]), num_pages=mark.num_pages
         )
-        self._open_at = -1  # until it is open
+        fields = read_json(sample.members.get(JSON_EXTENSION, b""))  # once for all pages: they may be thousands
+        self._fields = {name: value for name, value in fields.items() if name != PAGES}
         self._pages = self._document.enter_context(open_document(sample.members, file, self._settings))
-        self._open_at = mark.ordinal
 
     def _key(self, sample: RawSample) -> str:
         return sample_key(self._samples.file.stem, sample.key)
@@ -173,9 +190,7 @@ class _TarReader:
         stored = pages.read(number)
         assert stored is not None, "documents have no blank lines"
         require_text(text_of_page(stored.page), "its sample says that the page has none", self._settings)
-        fields = read_json(sample.members.get(JSON_EXTENSION, b""))
-        own = {name: value for name, value in fields.items() if name != PAGES}
-        meta = {**own, **stored.page.meta, **self._origin(sample)}
+        meta = {**self._fields, **stored.page.meta, **self._origin(sample)}
         return replace(stored, page=replace(stored.page, meta=meta))
 
     def _origin(self, sample: RawSample) -> dict[str, object]:
