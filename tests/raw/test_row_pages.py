@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tests.helpers.paths import PAGES
@@ -41,6 +42,13 @@ def test_a_row_with_a_source_of_its_own_is_known_as_ours() -> None:
     assert not is_row_of_ours({"source": "VQAv2", "row_of": "somewhere"})
     with pytest.raises(SourceError, match="no text: the answer is empty"):
         pages().page(1, {"question": "Q", "answer": ""})
+
+
+def test_a_picture_in_memory_is_refused_by_name() -> None:
+    """Rows of plugins may have some."""
+    for field in ("image", "scan_image"):
+        with pytest.raises(RowError, match=r"image' is a picture in memory \(ndarray\)|holds a picture, array or file"):
+            pages().page(3, {field: np.zeros((30, 40, 3), np.uint8), "text": "t"})
 
 
 def test_values_in_names_of_folders_are_metadata() -> None:

@@ -148,6 +148,9 @@ class RowPages:
         return {DECLARED_FIELD: fields} if fields and not row.images else {}
 
     def _stored(self, image: RowImage) -> StoredImage:
+        if image.picture is not None:  # of a plugin
+            kind = type(image.picture).__name__
+            raise RowError(f"{image.where} is a picture in memory ({kind}); give the bytes of an image file")
         try:
             if image.data is not None:
                 return store_image(image.data, self._settings)

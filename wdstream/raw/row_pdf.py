@@ -35,12 +35,17 @@ def with_pages_drawn(
         RowError: the PDF or its page cannot be found or drawn, or nothing says which page is meant.
         ConfigError: pypdfium2 is not installed.
     """
-    if any(fields.get(name) for name in IMAGE_FIELDS):
+    if any(_is_given(fields.get(name)) for name in IMAGE_FIELDS):
         return fields
     for name, value in fields.items():
         if name not in settings.metadata_fields and (_bytes_of(value) or _names_pdf(name, value, settings)):
             return _with_image(fields, name, settings, folders)
     return fields
+
+
+def _is_given(value: object) -> bool:
+    """Whether a value is there and not empty; an array of a plugin's row is."""
+    return value is not None and not (isinstance(value, str | bytes | Sequence | Mapping) and not value)
 
 
 def _names_pdf(name: str, value: object, settings: RawSettings) -> bool:
