@@ -47,7 +47,7 @@ def test_a_row_with_a_source_of_its_own_is_known_as_ours() -> None:
 def test_a_picture_in_memory_is_refused_by_name() -> None:
     """Rows of plugins may have some."""
     for field in ("image", "scan_image"):
-        with pytest.raises(RowError, match=r"image' is a picture in memory \(ndarray\)|holds a picture, array or file"):
+        with pytest.raises(RowError, match=r"image is a picture in memory \(ndarray\)|holds a picture, array or file"):
             pages().page(3, {field: np.zeros((30, 40, 3), np.uint8), "text": "t"})
 
 
