@@ -63,7 +63,7 @@ def write_rows(path: Path, rows: int) -> None:
         "image": [{"bytes": images[n % len(images)], "path": None} for n in range(rows)],
         "text": [f"{n} {TEXT}" for n in range(rows)],
         "id": list(range(rows)),
-        "language": ["de", "en", "fr"][0:1] * rows,
+        "language": [("de", "en", "fr")[n % 3] for n in range(rows)],
         "score": [n / rows for n in range(rows)],
     }
     datasets.Dataset.from_dict(columns, features=features).to_parquet(path)

@@ -2,7 +2,7 @@ import pytest
 
 from wdstream.errors import SourceError
 from wdstream.raw.texts.formats import read_markup
-from wdstream.raw.texts.tree import number, share
+from wdstream.raw.texts.tree import decode_text, number, share
 
 LINE = "<Layout><Page><PrintSpace><TextBlock><TextLine>{}</TextLine></TextBlock></PrintSpace></Page></Layout>"
 LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10 if n else "lol"}">' for n in range(10))
@@ -90,3 +90,9 @@ def test_an_entity_in_an_attribute_that_only_a_dtd_could_declare_is_not_lost() -
     with pytest.raises(SourceError, match="entities that it does not declare"):
         read_markup(data)
     assert read_markup(data.replace(b"&nbsp;", b"&#160;&amp;"))[0].text == "a &b"
+
+
+@pytest.mark.parametrize("name", ["punycode", "idna", "undefined", "unicode_escape", "rot13", "hex", "no-such"])
+def test_no_charset_of_files(name: str) -> None:
+    with pytest.raises(SourceError, match=f"text is not {name}, as it should be"):
+        decode_text(f'<meta charset="{name}">'.encode() + b"a" * 70 + b"-\xff")

@@ -22,6 +22,8 @@ _DECLARED = re.compile(
     rb"""(?:<\?xml[^>]{0,100}?encoding|charset)\s*=\s*["']?\s*([A-Za-z0-9_.:-]{1,40})""", re.IGNORECASE
 )
 _WIDE = {b"utf-16", b"utf-16le", b"utf-16be", b"ucs-2", b"unicode"}
+_NO_CHARSETS = {"punycode", "idna", "undefined", "unicode-escape", "raw-unicode-escape"}
+"""Codecs of Python for names and source code; the first takes minutes for a megabyte."""
 _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _CLOSED_AT_ONCE = re.compile(r"<(div|span|p|a|em|strong)\b([^<>]*)/>", re.IGNORECASE)
 """Elements of XHTML without content, which parsers of HTML take for the beginning of one."""
@@ -163,10 +165,11 @@ def decode_text(data: bytes) -> str:
         declared = _DECLARED.search(data[:_HEAD_BYTES])
         encoding = declared[1].decode("ascii") if declared and declared[1].lower() not in _WIDE else "utf-8"
     try:
-        if codecs.lookup(encoding)._is_text_encoding:
+        codec = codecs.lookup(encoding)
+        if codec._is_text_encoding and codec.name not in _NO_CHARSETS:
             return data.decode(encoding)
-        raise LookupError("not an encoding of text")
-    except (UnicodeDecodeError, LookupError) as error:
+        raise LookupError("not an encoding of files")
+    except (UnicodeError, LookupError) as error:
         raise SourceError(f"text is not {encoding[:40]}, as it should be: {short_name(str(error))}") from error
 
 
