@@ -122,3 +122,11 @@ def test_a_body_in_a_comment_or_a_script_is_none() -> None:
     head = "<!-- <body>no</body> --><html><head><script>'<body>'</script></head>"
     (page,) = html_pages(f"{head}<body class='a>b'><p>one</p></body></html>")
     assert page.text == "<p>one</p>"
+
+
+def test_html_that_is_cut_off_is_refused() -> None:
+    whole = "<html><body><p>one</p><p>two</p></body></html>"
+    assert html_pages(whole)[0].text == "<p>one</p><p>two</p>"
+    with pytest.raises(SourceError, match="the file is cut off"):
+        html_pages(whole[:25])
+    assert html_pages("<p>one</p><p>tw")[0].text == "<p>one</p><p>tw", "a fragment may end anywhere"

@@ -13,6 +13,7 @@ import re
 
 from wdstream.errors import SourceError
 from wdstream.raw.texts.page_text import FoundText
+from wdstream.raw.texts.tree import check_html_ends
 from wdstream.text.characters import normalise_text
 
 _BREAKS = r"[^<>]{0,200}page-?break(?!-inside)(?:-(?:before|after)\s*:\s*(?!avoid|auto))?[^<>]{0,200}"
@@ -74,7 +75,12 @@ def markdown_pages(text: str) -> list[FoundText]:
 
 
 def html_pages(text: str) -> list[FoundText]:
-    """The pages of an HTML file that is not hOCR: what is in its body, as it is written."""
+    """The pages of an HTML file that is not hOCR: what is in its body, as it is written.
+
+    Raises:
+        SourceError: it is cut off, or numbers of pages are not in order.
+    """
+    check_html_ends(text)
     shown = _NOT_SHOWN.sub(lambda found: found[0] if _BREAK.fullmatch(found[0]) else "", text)
     body = _BODY.search(shown)
     return [_page(page, "html") for page in split_pages(body[1] if body else _HEAD.sub("", shown))]

@@ -124,8 +124,7 @@ def parse_html(data: bytes) -> "Element":
 
     _refuse_entities(data)
     text = _XML_DECLARATION.sub("", decode_text(data)).replace("\0", "")
-    if re.search(r"<html[\s>]", text, re.IGNORECASE) and not re.search(r"</html\s*>", text, re.IGNORECASE):
-        raise SourceError("HTML ends before its </html>: the file is cut off")
+    check_html_ends(text)
     text = _escaped(text)
     text = _CLOSED_AT_ONCE.sub(r"<\1\2></\1>", text)
     parser = etree.HTMLParser(no_network=True, huge_tree=False, remove_comments=True, remove_pis=True)
@@ -139,6 +138,16 @@ def parse_html(data: bytes) -> "Element":
     if root is None:
         raise SourceError("HTML holds no element")
     return root
+
+
+def check_html_ends(text: str) -> None:
+    """Refuse HTML that begins with `<html>` and is cut off.
+
+    Raises:
+        SourceError: it has no `</html>`.
+    """
+    if re.search(r"<html[\s>]", text, re.IGNORECASE) and not re.search(r"</html\s*>", text, re.IGNORECASE):
+        raise SourceError("HTML ends before its </html>: the file is cut off")
 
 
 def _escaped(text: str) -> str:
