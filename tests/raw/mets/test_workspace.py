@@ -95,6 +95,18 @@ def test_the_best_text(tmp_path: Path) -> None:
     assert dict(list_files(tmp_path).texts_left.unused) == {"hocr": 1, "page": 1, "txt": 1}
 
 
+def test_an_image_of_two_pages_has_neither_text(tmp_path: Path) -> None:
+    pages: list[Page] = [({}, {"MAX": "1.png", "ALTO": "a.xml"}), ({}, {"MAX": "1.png", "ALTO": "b.xml"})]
+    listing = listed(tmp_path, pages, {"1.png": b"x", "a.xml": ALTO, "b.xml": ALTO})
+    assert texts(listing) == {"1.png": ()}
+    assert meta(listing) == {"1.png": {"document": "book", "page": 1}}
+    assert "1 images show several pages of METS, whose texts are not used: each is of a part" in [
+        *listing.texts_left.remarks()
+    ]
+    pages[1] = pages[0]
+    assert texts(listed(tmp_path, pages, {})) == {"1.png": ("a.xml",)}, "one page that is named twice"
+
+
 def test_two_images_of_one_group_have_the_texts_of_their_names(tmp_path: Path) -> None:
     data = mets([({}, {"MAX": "l.jpg", "OCR": "t.xml"})]).replace(
         b'<m:file ID="F0_MAX">', b'<m:file ID="r"><m:FLocat x:href="r.jpg"/></m:file><m:file ID="F0_MAX">'

@@ -2,15 +2,16 @@
 
 An image that is a page's in the best group that is there is read, with the page's place in the document as metadata;
 the other images of the page are not read, and counted. A page whose best group has several images has them all, each
-with the text of its name. Keys are made of paths, as without METS: a METS file that comes, changes or goes renames no
-page that is trained on. Addresses are never fetched, and no file outside the raw folder is read.
+with the text of its name; an image of several pages has none of their texts, each of which is of a part. Keys are made
+of paths, as without METS: a METS file that comes, changes or goes renames no page that is trained on. Addresses are
+never fetched, and no file outside the raw folder is read.
 """
 
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from urllib.parse import unquote
 
 from wdstream.raw.mets.document import MetsDocument, MetsFile, MetsPage
@@ -59,20 +60,21 @@ class MetsWorkspace:
     _found: set[str] = field(default_factory=set)
     _num_pages: int = 0
     _num_absent: int = 0
+    _num_shared: int = 0
 
     def add(self, path: str, document: MetsDocument) -> None:
         """Take in the METS file at `path`, relative to the raw folder. Of two that say something of an image, the
         first counts."""
         folder = posixpath.dirname(path)
         name = document.name or path
-        order: list[str] = []
+        order: dict[str, None] = {}
         for page in document.pages:
-            order += self._add_page(folder, name, page)
+            order |= dict.fromkeys(self._add_page(folder, name, page, order))
         for file, place in self._here(folder, document.whole):
             if self.kind_of(place) is not None and order:
                 self.unused.setdefault(place, file.group)
         self._num_pages += len(document.pages)
-        self._orders.append(order)
+        self._orders.append([*order])
 
     def finish(self) -> None:
         """Settle what several METS files say of one file.
@@ -102,6 +104,8 @@ class MetsWorkspace:
             yield f"{len(self.unused):,} other files of these pages are not read ({unused}); --mets-images chooses"
         if self._num_absent:
             yield f"{self._num_absent:,} pages of METS files have no image here"
+        if self._num_shared:
+            yield f"{self._num_shared:,} images show several pages of METS, whose texts are not used: each is of a part"
         if self._addresses.counts:
             yield f"files of METS that are addresses, which are not fetched: {self._addresses}; fetch them first"
         if self._missing.counts:
@@ -109,8 +113,8 @@ class MetsWorkspace:
         if self._refused:
             yield f"{len(self._refused):,} paths in METS files lead out of RAW, as does {short_name(self._refused[0])}"
 
-    def _add_page(self, folder: str, document: str, page: MetsPage) -> list[str]:
-        """Take in a page; returns the paths of its images that are read."""
+    def _add_page(self, folder: str, document: str, page: MetsPage, known: Container[str]) -> list[str]:
+        """Take in a page; returns the paths of its images that are read, without those `known` from pages before."""
         here = [(file, path, self.kind_of(path)) for file, path in self._here(folder, page.files)]
         images = [(file, path, kind) for file, path, kind in here if kind is not None]
         self._num_absent += not images
@@ -122,11 +126,20 @@ class MetsWorkspace:
         others = [(file, path) for file, path, kind in here if kind is None and len(chosen) == 1]
         texts = [path for _, path in sorted(others, key=lambda pair: self.groups.text_rank(pair[0].group))]
         found = MetsImage(meta=_meta(document, page), texts=tuple(dict.fromkeys(texts)))
+        self._part_texts([path for path in chosen if path in known], found.texts)
         new = [path for path in chosen if path not in self.images]
         self.images.update(dict.fromkeys(new, found))
         self._read.add(best.group, len(new))
         self.unused.update({path: file.group for file, path, _ in images if path not in chosen})
         return new
+
+    def _part_texts(self, paths: Iterable[str], texts: tuple[str, ...]) -> None:
+        """Take the texts from images that are those of a page before, with a text of its own: each is of a part."""
+        for path in paths:
+            image = self.images[path]
+            if texts and image.texts and texts != image.texts:
+                self.images[path] = replace(image, texts=())
+                self._num_shared += 1
 
     def _here(self, folder: str, files: Iterable[MetsFile]) -> Iterator[tuple[MetsFile, str]]:
         """The files that are in the raw folder, each with its path; the others are counted."""
