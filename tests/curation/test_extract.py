@@ -1,5 +1,6 @@
 """extract writes the members of pages as they are stored, whole or not at all, and over nothing."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 from tests.helpers.command import run
 from tests.helpers.verify_shards import flip
 from tests.helpers.web_server import serving
+from wdstream.curation.extract import texts_of
+from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.shards.reader import Shards
 
 
@@ -37,6 +40,27 @@ def test_the_members_byte_for_byte(mixed: Path, tmp_path: Path) -> None:
 def test_a_raw_file_and_texts(mixed: Path) -> None:
     done = run("extract", mixed, "mixed.jsonl:2", "scans/a.png", "scans/a", "--out", "-")
     assert (done.returncode, done.stdout) == (0, "two\nthe text of scans/a.png\n")
+
+
+def test_turns_of_a_chat_are_told_apart(tmp_path: Path) -> None:
+    call = {"type": "function", "function": {"name": "look", "arguments": {"at": "top"}}}
+    messages = [
+        {"role": "user", "content": "What does it say?\nRead."},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "assistant", "content": "A page."},
+    ]
+    rows = [{"messages": messages}, {"text": "\nplain"}]
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "chat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    make_shards(tmp_path / "raw", tmp_path / "shards", options=MakeShardsOptions(workers=1))
+    chat, plain = texts_of(Shards.open(tmp_path / "shards"), [0, 1])
+    assert chat.split("\n") == [
+        "user: What does it say?",
+        "Read.",
+        'assistant {"tool_calls":[{"type":"function","function":{"name":"look","arguments":{"at":"top"}}}]}: ',
+        "assistant: A page.",
+    ]
+    assert plain == "\nplain"
 
 
 def test_nothing_is_written_over(mixed: Path, tmp_path: Path) -> None:

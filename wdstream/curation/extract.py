@@ -8,9 +8,10 @@ from pathlib import Path
 from wdstream.curation.resolve import nearest, resolve_in
 from wdstream.curation.stored_keys import OnShards
 from wdstream.errors import ConfigError, PageError, ShardError
-from wdstream.records import TextSegment
+from wdstream.records import Segment, TextSegment, TurnSegment
 from wdstream.shards.reader import Shards, name_of_row
 from wdstream.storage.atomic import atomic_write
+from wdstream.text.messages import is_chat
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _TEMP = ".wdstream-extract.tmp"
@@ -87,14 +88,22 @@ def extract_pages(
 
 
 def texts_of(shards: Shards, rows: Sequence[int]) -> Iterator[str]:
-    """The text of each page, as it is trained on: all its texts, one after the other.
+    """The text of each page: all its texts, one after the other. In a chat, each turn begins a line with its role, and
+    with what else the chat template is given for it, such as calls of tools.
 
     Raises:
         PageError, ShardError: it cannot be read.
     """
     for row in rows:
         segments = shards.read_page(row).segments
-        yield "".join(segment.text for segment in segments if isinstance(segment, TextSegment))
+        text = "".join(map(_text_of, segments))
+        yield text.removeprefix("\n") if is_chat(segments) else text
+
+
+def _text_of(segment: Segment) -> str:
+    if isinstance(segment, TurnSegment):
+        return f"\n{segment.role}{segment.more and ' '}{segment.more}: "
+    return segment.text if isinstance(segment, TextSegment) else ""
 
 
 def _path_of(out: Path, key: str, extension: str) -> Path:
