@@ -53,7 +53,7 @@ def test_turns_of_a_chat_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "chat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     make_shards(tmp_path / "raw", tmp_path / "shards", options=MakeShardsOptions(workers=1))
-    chat, plain = texts_of(Shards.open(tmp_path / "shards"), [0, 1])
+    chat, plain = (page.text for page in texts_of(Shards.open(tmp_path / "shards"), [0, 1]))
     assert chat.split("\n") == [
         "user: What does it say?",
         "Read.",
@@ -100,6 +100,9 @@ def test_damage_costs_its_page(mixed: Path, tmp_path: Path) -> None:
     done = run("extract", copy, "scans/*", "--out", tmp_path / "out")
     assert (done.returncode, "scans/b_v2.png" in files_in(tmp_path / "out")) == (1, True)
     assert not [name for name in files_in(tmp_path / "out") if name.startswith("scans/a.")]
+    assert "scans/a: " in done.stderr
+    done = run("extract", copy, "scans/*", "--out", "-")
+    assert (done.returncode, done.stdout) == (1, "the text of scans/b.v2.png\nthe text of scans/größe.png\n")
     assert "scans/a: " in done.stderr
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from wdstream.storage.atomic import atomic_folder, atomic_write, write_file
+from wdstream.storage.atomic import atomic_folder, atomic_write, remove_unfinished, write_file
 
 
 def test_writes_whole_file_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -51,3 +51,12 @@ def test_a_folder_appears_whole_in_place_of_an_older_one(tmp_path: Path) -> None
     with pytest.raises(RuntimeError, match="stop"), atomic_folder(tmp_path / "a") as folder:
         raise RuntimeError("stop")
     assert (tmp_path / "a" / "file").read_bytes() == b"new"
+
+
+def test_what_a_kill_left_is_removed_files_and_folders(tmp_path: Path) -> None:
+    for name in ("a.tmp", ".nv-meta.tmp/inner", "b", "c.tmp.d"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "link.tmp").symlink_to(tmp_path / "b")
+    remove_unfinished(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "c.tmp.d"]

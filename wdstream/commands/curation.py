@@ -93,13 +93,13 @@ def extract_command(
         chosen = choose_pages(opened, keys, most=max_pages, on_progress=bar.task("looking for keys", "shards"))
     for line in chosen.remarks:
         error_console.print(line, highlight=False, soft_wrap=True)
-    if out == "-":
-        for text in texts_of(opened, chosen.rows):
-            typer.echo(printable(text) if sys.stdout.isatty() else text)
-        return
-    damaged = 0
-    for page in extract_pages(opened, chosen.rows, Path(out), overwrite=overwrite):
-        damaged += bool(page.trouble)
+    damaged, is_text, rows = False, out == "-", chosen.rows
+    pages = texts_of(opened, rows) if is_text else extract_pages(opened, rows, Path(out), overwrite=overwrite)
+    for page in pages:
+        damaged |= bool(page.trouble)
+        if is_text and not page.trouble:
+            typer.echo(printable(page.text) if sys.stdout.isatty() else page.text)
+            continue
         told = page.trouble or ", ".join(str(path) for path in page.files)
         (error_console if page.trouble else console).print(f"{page.key}: {told}", highlight=False, soft_wrap=True)
     if damaged:

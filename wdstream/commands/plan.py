@@ -128,7 +128,12 @@ def show_command(
 def where_command(
     cfg: ConfigFile,
     key: Annotated[
-        str, typer.Argument(help="Key of a page, or name of a part of one that is split: 'scans/7 part 2/3'.")
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A key, a raw file, REPORT.PDF:3, a pattern, a beginning of keys; or a part of a page that is split: "
+            "'scans/7 part 2/3'.",
+        ),
     ],
     max_steps: Annotated[
         int | None, typer.Option(min=1, help="Steps to look through; the whole run when left out.")

@@ -49,10 +49,11 @@ def choose_pages(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractedPage:
-    """What became of a page: its files, or why there are none."""
+    """What became of a page: its files, or its text; or why there is neither."""
 
     key: str
     files: tuple[Path, ...] = ()
+    text: str = ""
     trouble: str = ""
 
 
@@ -87,17 +88,21 @@ def extract_pages(
         yield ExtractedPage(key=key, files=tuple(files))
 
 
-def texts_of(shards: Shards, rows: Sequence[int]) -> Iterator[str]:
+def texts_of(shards: Shards, rows: Sequence[int]) -> Iterator[ExtractedPage]:
     """The text of each page: all its texts, one after the other. In a chat, each turn begins a line with its role, and
     with what else the chat template is given for it, such as calls of tools.
 
     Raises:
-        PageError, ShardError: it cannot be read.
+        ShardError: a shard cannot be read.
     """
     for row in rows:
-        segments = shards.read_page(row).segments
-        text = "".join(map(_text_of, segments))
-        yield text.removeprefix("\n") if is_chat(segments) else text
+        try:
+            page = shards.read_page(row)
+        except PageError as error:  # damage to this page alone
+            yield ExtractedPage(key=name_of_row(shards, row), trouble=str(error))
+            continue
+        text = "".join(map(_text_of, page.segments))
+        yield ExtractedPage(key=page.key, text=text.removeprefix("\n") if is_chat(page.segments) else text)
 
 
 def _text_of(segment: Segment) -> str:

@@ -22,7 +22,7 @@ from wdstream.raw.plugins.active import plugin_fingerprints
 from wdstream.raw.source import RawFile
 from wdstream.shards.catalog import INDEX_FOLDER, SPLIT_JSON
 from wdstream.shards.index_before import IndexBefore
-from wdstream.storage.atomic import TEMP_SUFFIX, atomic_write, write_file
+from wdstream.storage.atomic import TEMP_SUFFIX, atomic_write, remove_unfinished, write_file
 from wdstream.storage.json_lines import read_lines
 from wdstream.storage.lock import FileLock
 from wdstream.text.characters import short_name
@@ -237,11 +237,9 @@ def remove_beyond(out: Path, num_shards: int) -> None:
 def _remove_debris(out: Path) -> None:
     """Remove what a killed job left half-written, and pages it kept for a shard."""
     for pattern in _OURS:
-        for path in out.glob(pattern + TEMP_SUFFIX):
-            path.unlink()
+        remove_unfinished(out, pattern)
     for folder in (out / STATE_FOLDER, out / "index"):
-        for path in folder.glob("*" + TEMP_SUFFIX):
-            path.unlink()
+        remove_unfinished(folder)
     remove_kept(out)
 
 

@@ -65,6 +65,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temp.rename(path)
 
 
+def remove_unfinished(folder: Path, pattern: str = "*") -> None:
+    """Remove what a kill left of files and folders whose names fit the pattern: their temporary ones."""
+    for path in folder.glob(pattern + TEMP_SUFFIX):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable: a rename survives a power cut once its folder is synced."""
     descriptor = os.open(folder, os.O_RDONLY)

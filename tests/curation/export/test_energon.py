@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.helpers.command import run
 from tests.helpers.mixed_shards import tree_of, write_mixed
 from wdstream.curation.export.energon import export_energon
 from wdstream.curation.split import split_shards
@@ -50,6 +51,17 @@ def test_again_is_the_same_bytes(tmp_path: Path) -> None:
     (folder / ".nv-meta/index.sqlite").unlink()
     export_energon(folder, workers=2)
     assert tree_of(folder) == before
+
+
+def test_what_a_kill_left_in_a_copy_is_no_obstacle(tmp_path: Path) -> None:
+    folder, out = write_mixed(tmp_path / "in", count=12), tmp_path / "out"
+    assert run("export", "energon", folder, out).returncode == 0
+    before = tree_of(out)
+    (out / ".nv-meta").rename(out / ".nv-meta.tmp")
+    (out / "index" / "rebuild.tmp").mkdir()
+    done = run("export", "energon", folder, out)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert tree_of(out) == before
 
 
 def test_what_energon_would_read_otherwise_is_refused(tmp_path: Path) -> None:

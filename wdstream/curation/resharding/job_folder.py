@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from wdstream.errors import ConfigError, ShardError
-from wdstream.storage.atomic import TEMP_SUFFIX, write_file
+from wdstream.storage.atomic import remove_unfinished, write_file
 from wdstream.storage.lock import FileLock
 from wdstream.text.characters import short_name
 
@@ -165,8 +165,7 @@ class JobFolder:
     def _remove_debris(self) -> None:
         """What a killed job left half-written."""
         for folder in (self.out, self.state, self.out / "index"):
-            for path in folder.glob("*" + TEMP_SUFFIX):
-                path.unlink()
+            remove_unfinished(folder)
 
 
 def digest_of(*parts: bytes | str) -> str:
