@@ -118,17 +118,32 @@ def test_epochs_have_orders_of_their_own_by_the_seed(tars: list[str]) -> None:
     assert keys_of(later) == two[1:]
 
 
-def test_the_ranks_of_torchrun_and_workers_of_a_dataloader(tars: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ranks_of_torchrun(tars: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert keys_of(FromWebDataset(PIPELINES["plain"](tars))) == [key for key in ALL if key[0] in "13"]
     assert keys_of(FromWebDataset(PIPELINES["own stages"](tars), world=World())) != ALL
-    monkeypatch.setattr(
-        torch.utils.data,
-        "get_worker_info",
-        lambda: type("Info", (), {"id": 1, "num_workers": 2})(),
-    )
-    assert keys_of(FromWebDataset(tars)) == [key for key in ALL if key[0] == "3"]
+
+
+class Keys(torch.utils.data.IterableDataset[str]):
+    """The keys of nodes that were made in the main process."""
+
+    def __init__(self, *nodes: Any) -> None:
+        self.nodes = nodes
+
+    def __iter__(self) -> Iterator[str]:
+        for node in self.nodes:
+            node.reset()
+            yield from keys_of(node)
+
+
+def test_workers_of_a_dataloader_have_shares_of_their_own(tars: list[str]) -> None:
+    """Also where the node was made before them; in each epoch, in the main process after them, and on two ranks."""
+    nodes = [FromWebDataset(PIPELINES[name](tars), seed=7, world=World()) for name in ("shuffled", "addresses")]
+    nodes += [FromWebDataset(PIPELINES["plain"](tars), world=World(rank=rank, size=2)) for rank in range(2)]
+    loader = torch.utils.data.DataLoader(Keys(*nodes), batch_size=None, num_workers=2, multiprocessing_context="fork")
+    assert sorted(loader) == sorted(loader) == sorted(ALL * 3)
+    assert sorted(Keys(*nodes)) == sorted(ALL * 3)
 
 
 def test_another_share_and_other_tars_are_refused(tars: list[str]) -> None:

@@ -16,6 +16,7 @@ import hashlib
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +64,20 @@ class FromWebDataset(Stage[Any]):
         allow_pickle: bool = False,
     ) -> None:
         super().__init__()
-        self.share = current_share(*((world.rank, world.size) if world else (None, None)))
+        self._here = partial(current_share, *((world.rank, world.size) if world else (None, None)))
         self._epoch = -1
-        if hasattr(pipeline_or_urls, "pipeline"):
-            how = Opening(share=self.share, share_of=share, seed=seed, allow_pickle=allow_pickle)
-            self._samples: Node[Any] = _PipelineSamples(pipeline_or_urls, how)
+        self._given = pipeline_or_urls if hasattr(pipeline_or_urls, "pipeline") else _urls(pipeline_or_urls)
+        self._opening = partial(Opening, share_of=share, seed=seed, allow_pickle=allow_pickle)
+        self._on_error = on_error
+        self._share_out()
+
+    def _share_out(self) -> None:
+        """Read the share of this process from now on: of a DataLoader's worker, which was not there at first."""
+        self.share = self._here()
+        if isinstance(self._given, list):
+            self._samples: Node[Any] = _tars(self._given, self.share, self._on_error)
         else:
-            self._samples = _tars(_urls(pipeline_or_urls), self.share, on_error)
+            self._samples = _PipelineSamples(self._given, self._opening(share=self.share))
         self.source = self._samples
 
     def reset(self, initial_state: State | None = None) -> None:
@@ -79,6 +87,8 @@ class FromWebDataset(Stage[Any]):
             StateError: the state is that of another share.
         """
         super().reset(initial_state)
+        if self.share != self._here():
+            self._share_out()
         if initial_state is None:
             self._epoch += 1
             self._samples.reset(None if not isinstance(self._samples, _PipelineSamples) else {"epoch": self._epoch})
