@@ -26,7 +26,7 @@ from wdstream.text.row_forms import rules_with_map
 OnBytes = Callable[[int, int], None]  # (bytes of tar done, bytes of tar in total)
 LEFT_OUT = "left_out.jsonl"
 _REBUILT = "rebuild.tmp"
-"""In `index/`: what tars are described as anew, until all are; the index that is there stays until then."""
+"""In `index/`: what tars are described as again, until all are; the index that is there stays until then."""
 _MAX_FOLDERS = 1000
 """Folders below the shards that are looked into for tars."""
 
