@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.paths import DATA
+from tests.helpers.raw_pages import read_raw
 from wdstream.errors import DecodeError, SourceError
 from wdstream.pixels.decode import decode_image
 from wdstream.raw.images import count_pages, open_tiff, read_file, store_image
@@ -34,6 +35,15 @@ def test_files_of_known_formats_keep_their_bytes(image_format: str, extension: s
     data = encode(picture(), image_format)
     stored = store_image(data, SETTINGS)
     assert (stored.data, stored.extension, stored.size) == (data, extension, (60, 40))
+
+
+def test_files_have_any_suffix_that_jpegs_have(tmp_path: Path) -> None:
+    """As parts of samples in tars may."""
+    for number, suffix in enumerate(("jpg", "JPEG", "jpe", "jfif", "mpo")):
+        (tmp_path / f"{number}.{suffix}").write_bytes(encode(picture(), "MPO" if suffix == "mpo" else "JPEG"))
+        (tmp_path / f"{number}.txt").write_text(f"text {number}")
+    found = read_raw(tmp_path)
+    assert (found.texts, found.refused) == ({f"{number}": f"text {number}" for number in range(5)}, [])
 
 
 def test_other_formats_become_jpeg() -> None:

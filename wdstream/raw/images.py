@@ -43,7 +43,7 @@ class ImageSource(Source):
     kind = "image"
     suffixes = (
         *(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp"),
-        *(".jp2", ".avif", ".ppm", ".pgm"),
+        *(".jpe", ".jfif", ".mpo", ".jp2", ".avif", ".ppm", ".pgm"),
     )
     takes_sidecar = True
     may_belong_to_rows = True

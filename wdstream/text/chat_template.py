@@ -207,12 +207,12 @@ def guard_texts(value: object, guard: Callable[[str], str], called: str) -> Any:
     if isinstance(value, str):
         if _OURS.search(value):
             raise RowError(
-                "a call or definition of a tool has characters that stand for something else here: U+E000 to U+E003"
+                "a call or definition of a tool has characters that stand for something else here: U+E000 to U+E004"
             )
         return guard(value)
     if isinstance(value, dict):
         names = isinstance(value.get("name"), str) and _is_function(value)
-        inner = {guard(key): guard_texts(item, guard, called) for key, item in value.items()}
+        inner = {guard_texts(key, guard, called): guard_texts(item, guard, called) for key, item in value.items()}
         return {**inner, "name": called + inner["name"]} if names else inner
     return [guard_texts(item, guard, called) for item in value] if isinstance(value, list) else value
 

@@ -125,6 +125,14 @@ def test_a_call_may_come_last_and_one_turn_alone_be_supervised(both: tuple[Any, 
     assert supervised_text(build({"messages": rows}, family), family).removesuffix("<eos>") == "S<|im_end|>"
 
 
+def test_no_character_of_a_call_is_lost(both: tuple[Any, Any]) -> None:
+    """Those that stand for something else are refused, in names of arguments as in values."""
+    for arguments in ({"a\ue002b": 1}, {"a": "b\ue004"}):
+        rows = [turn("user", "Q"), turn("assistant", None, tool_calls=[call("f", **arguments)])]
+        with pytest.raises(RowError, match=r"stand for something else here: U\+E000 to U\+E004"):
+            build({"messages": rows}, both[0])
+
+
 def test_templates_that_cannot_write_them_say_so(
     both: tuple[Any, Any], tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:
