@@ -56,6 +56,14 @@ def renderer() -> Iterator[TemplateRenderer]:
     renderer.close()
 
 
+@pytest.fixture(scope="module")
+def patient() -> Iterator[TemplateRenderer]:
+    """Meets its other limits first, however slow the machine is."""
+    renderer = TemplateRenderer(cpu_seconds=60)
+    yield renderer
+    renderer.close()
+
+
 SLOW = {NESTED, LOOPS, TREE}
 """Each takes its second or two of CPU time; one power, which nothing in Python could interrupt, meets that limit in
 every run."""
@@ -66,10 +74,11 @@ every run."""
     [pytest.param(source, marks=[pytest.mark.slow] * (source in SLOW)) for source in HOSTILE],
     ids=lambda source: source[:40],
 )
-def test_a_hostile_template_meets_a_limit(source: str, renderer: TemplateRenderer) -> None:
-    answer = renderer.render(source, {})
+def test_a_hostile_template_meets_a_limit(source: str, renderer: TemplateRenderer, patient: TemplateRenderer) -> None:
+    chosen = renderer if HOSTILE[source] == TIME else patient
+    answer = chosen.render(source, {})
     assert (answer.kind, answer.text) == ("limit", HOSTILE[source])
-    assert renderer.render("{{ x }}", {"x": "sound"}) == Answer(kind="text", text="sound")
+    assert chosen.render("{{ x }}", {"x": "sound"}) == Answer(kind="text", text="sound")
 
 
 @pytest.mark.parametrize(
