@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wdstream.errors import ConfigError, ShardError
 from wdstream.make_shards.changes import StaleShards, differing, find_stale, moved_files, save_stamps
+from wdstream.make_shards.engines.engine import JobEngine, open_engine
 from wdstream.make_shards.finish import MakeShardsReport, PagesMade, finish
 from wdstream.make_shards.jobs import Job, MakeShardsProgress, OnProgress, Setup, plan_shards, plan_survey, shard_name
 from wdstream.make_shards.manifest import (
@@ -24,7 +25,7 @@ from wdstream.make_shards.map_check import check_map
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.record import ShardRecord, load_record, record_path
 from wdstream.make_shards.token_counts import open_counter
-from wdstream.make_shards.workers import JobDone, Workers
+from wdstream.make_shards.workers import JobDone
 from wdstream.raw.folder_state import OUTPUT_MARK, folder_state
 from wdstream.raw.listing import Listing, list_files
 from wdstream.raw.mets.groups import MetsGroups
@@ -131,14 +132,14 @@ class _ShardsJob:
         raw, out = str(self._raw.resolve()), str(self._out.resolve())
         plugins = [*plugin_fingerprints(file.kind for file in self._listing.files)]
         setup = Setup(raw=raw, out=out, options=options.model_dump(mode="json"), plugins=plugins)
-        with Workers(options.num_workers, setup, time_limit=options.time_limit, keep_open=[lock]) as workers:
-            files, made_again = self._files(workers)
+        with open_engine(options, setup, keep_open=[lock]) as engine:
+            files, made_again = self._files(engine)
             self._check_map(files)
             jobs = plan_shards(files, options)
             remove_beyond(self._out, len(jobs))
-            pages_made = self._build(workers, jobs)
+            pages_made = self._build(engine, jobs)
         records = [record for job in jobs if (record := load_record(self._out, job.number)) is not None]
-        lost = workers.recovery
+        lost = engine.recovery
         made = PagesMade(
             pages=pages_made,
             tried_again=lost.tried_again,
@@ -157,7 +158,7 @@ class _ShardsJob:
                 (self._out / OUTPUT_MARK).unlink(missing_ok=True)
             raise
 
-    def _files(self, workers: Workers) -> tuple[list[RawFile], list[str]]:
+    def _files(self, engine: JobEngine) -> tuple[list[RawFile], list[str]]:
         """The survey, made or completed, and names of files that changed since they were read.
 
         The records of shards that were made from them are removed.
@@ -172,7 +173,7 @@ class _ShardsJob:
                 record_path(self._out, number).unlink(missing_ok=True)
             moved |= stale.files.keys()
         known = [file for file in before or () if file.path not in moved and not self._options.is_retried(file.reason)]
-        files = self._survey(workers, {file.path: file for file in known})
+        files = self._survey(engine, {file.path: file for file in known})
         if files != before:
             save_survey(self._out, files)
         save_stamps(self._out, self._listing.stamps)
@@ -196,13 +197,13 @@ class _ShardsJob:
             if size != size_now and (size_now or not (self._raw / path).exists())  # else its page is gone
         ]
 
-    def _survey(self, workers: Workers, surveyed_before: Mapping[str, RawFile]) -> list[RawFile]:
+    def _survey(self, engine: JobEngine, surveyed_before: Mapping[str, RawFile]) -> list[RawFile]:
         """The pages of all files, opening those that are not known yet."""
         known, jobs = plan_survey([file for file in self._listing.files if file.path not in surveyed_before])
         total = sum(job.num_pages for job in jobs)
         surveyed = {**surveyed_before, **{file.path: file for file in known}}
         done = 0
-        for event in workers.run(jobs):
+        for event in engine.run(jobs):
             if isinstance(event, JobDone):
                 surveyed |= {file.path: file for file in event.files}
             else:
@@ -221,7 +222,7 @@ class _ShardsJob:
             for file in self._listing.files
         ]
 
-    def _build(self, workers: Workers, jobs: Sequence[Job]) -> int:
+    def _build(self, engine: JobEngine, jobs: Sequence[Job]) -> int:
         """Build every shard that is not complete; returns the pages read for it."""
         todo = [job for job in jobs if not _is_complete(self._out, job, self._options)]
         total = sum(job.num_pages for job in jobs)
@@ -229,7 +230,7 @@ class _ShardsJob:
         shards_done = len(jobs) - len(todo)
         started: Counter[int] = Counter()
         self._report("making shards", before, total, shards_done, len(jobs))
-        for event in workers.run(todo):
+        for event in engine.run(todo):
             number, num_pages = event.job.number, event.job.num_pages
             if isinstance(event, JobDone):
                 started[number] = num_pages

@@ -1,0 +1,46 @@
+"""What does the jobs of make-shards, as the job sees it; and the one that the options ask for."""
+
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+from wdstream.make_shards.jobs import Job, Setup
+from wdstream.make_shards.options import MakeShardsOptions
+from wdstream.make_shards.recovery import Recovery
+from wdstream.make_shards.workers import JobDone, PageStarted, Workers
+
+
+class JobEngine(Protocol):
+    """Does jobs, anywhere and in any order; a context manager, which ends all that it started.
+
+    A shard, its record, and pages that are kept are written to the output by whoever does the job. What comes back is
+    only what happens, and the files of a survey.
+    """
+
+    recovery: Recovery
+    """What was lost, and what became of it."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[PageStarted | JobDone]:
+        """Have all jobs done; yields what happens.
+
+        Raises:
+            ShardError: the output cannot be written.
+            WdstreamError: jobs are lost outside of any page again and again, or one met a bug.
+        """
+
+
+def open_engine(options: MakeShardsOptions, setup: Setup, keep_open: Sequence[int]) -> JobEngine:
+    """The engine of a job.
+
+    Args:
+        options: of the job.
+        setup: what whoever does a job is told first.
+        keep_open: file descriptors that processes of this machine inherit, such as a lock's.
+    """
+    return Workers(options.num_workers, setup, time_limit=options.time_limit, keep_open=keep_open)
