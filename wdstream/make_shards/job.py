@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wdstream.errors import ConfigError, ShardError
 from wdstream.make_shards.changes import StaleShards, differing, find_stale, moved_files, save_stamps
-from wdstream.make_shards.engines.engine import JobEngine, open_engine
+from wdstream.make_shards.engines.engine import JobEngine, job_engine
 from wdstream.make_shards.finish import MakeShardsReport, PagesMade, finish
 from wdstream.make_shards.jobs import Job, MakeShardsProgress, OnProgress, Setup, plan_shards, plan_survey, shard_name
 from wdstream.make_shards.manifest import (
@@ -132,7 +132,7 @@ class _ShardsJob:
         raw, out = str(self._raw.resolve()), str(self._out.resolve())
         plugins = [*plugin_fingerprints(file.kind for file in self._listing.files)]
         setup = Setup(raw=raw, out=out, options=options.model_dump(mode="json"), plugins=plugins)
-        with open_engine(options, setup, keep_open=[lock]) as engine:
+        with job_engine(options, setup, keep_open=[lock]) as engine:
             files, made_again = self._files(engine)
             self._check_map(files)
             jobs = plan_shards(files, options)

@@ -35,7 +35,7 @@ class JobEngine(Protocol):
         """
 
 
-def open_engine(options: MakeShardsOptions, setup: Setup, keep_open: Sequence[int]) -> JobEngine:
+def job_engine(options: MakeShardsOptions, setup: Setup, keep_open: Sequence[int]) -> JobEngine:
     """The engine of a job.
 
     Args:
