@@ -17,6 +17,7 @@ from wdstream.shards.index_before import IndexBefore
 from wdstream.shards.index_files import IndexFiles
 from wdstream.shards.layout import TAR_SUFFIX, ShardPaths
 from wdstream.shards.meta import SAMPLE_COLUMNS, Column, ShardMeta, hash_key, load_meta
+from wdstream.shards.tar_header import ReadAt
 
 _SHOWN_SAMPLES = 5
 
@@ -75,13 +76,14 @@ def describe_changed(folder: Path, changed: Mapping[str, str]) -> str:
     )
 
 
-def what_changed(tar: Path, found: ShardMeta, known: Collection[str]) -> tuple[str, ...]:
+def what_changed(tar: Path, found: ShardMeta, known: Collection[str], read: ReadAt) -> tuple[str, ...]:
     """What of a tar is not as it was described before, a line each; none where every byte is.
 
     Args:
         tar: its file.
         found: what it is described as now.
         known: digests of what it was described as.
+        read: reads its bytes.
     """
     if not known or found.digest in known:
         return ()
@@ -91,7 +93,7 @@ def what_changed(tar: Path, found: ShardMeta, known: Collection[str]) -> tuple[s
     lines = []
     if found.tar_bytes != before.num_bytes:
         lines.append(f"{before.num_bytes} bytes expected, found {found.tar_bytes}")
-    changed = _changed_samples(tar, found, before)
+    changed = _changed_samples(read, found, before)
     lines += changed[:_SHOWN_SAMPLES]
     if len(changed) > _SHOWN_SAMPLES:
         lines.append(f"and {len(changed) - _SHOWN_SAMPLES:,} more samples")
@@ -148,22 +150,20 @@ def _by_index(tar: Path, known: Collection[str]) -> _Before | None:
     return None
 
 
-def _changed_samples(tar: Path, found: ShardMeta, before: _Before) -> list[str]:
+def _changed_samples(read: ReadAt, found: ShardMeta, before: _Before) -> list[str]:
     """A line for each sample whose bytes are not those of before; its name as before, or as it is now."""
     now = {(int(offset), int(nbytes)): int(crc) for offset, nbytes, crc in _ranges(found.columns)}
     names = {hash_key(key): key for key in map(found.key, range(found.num_samples))} | dict(before.keys)
     lines = []
-    with tar.open("rb") as file:
-        for row, (offset, nbytes, crc) in enumerate(_ranges(before.rows)):
-            found_crc = now.get((offset, nbytes))
-            if found_crc is None:  # read otherwise, or not at all
-                file.seek(offset)
-                found_crc = zlib.crc32(file.read(nbytes))
-            if found_crc != crc:
-                name = names.get(int(before.rows["key_hash"][row]), f"sample {row}")
-                lines.append(
-                    f"{name}: checksum {crc:08x} expected of {nbytes} bytes at byte {offset}, {found_crc:08x} found"
-                )
+    for row, (offset, nbytes, crc) in enumerate(_ranges(before.rows)):
+        found_crc = now.get((offset, nbytes))
+        if found_crc is None:  # read otherwise, or not at all
+            found_crc = zlib.crc32(read(offset, nbytes))
+        if found_crc != crc:
+            name = names.get(int(before.rows["key_hash"][row]), f"sample {row}")
+            lines.append(
+                f"{name}: checksum {crc:08x} expected of {nbytes} bytes at byte {offset}, {found_crc:08x} found"
+            )
     return lines
 
 

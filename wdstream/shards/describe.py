@@ -5,15 +5,15 @@ cannot be read is left out and listed. What is wrong with names (keys that are u
 that are apart) says that the tar is not what it seems: then it is refused, unless bad samples are to be skipped.
 """
 
-import os
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from wdstream.errors import PageError, ShardError
+from wdstream.errors import ForbiddenFileError, PageError, ShardError, StorageFailureError
 from wdstream.records import Size
+from wdstream.shards.apart.tars import TarElsewhere, open_tar
 from wdstream.shards.changed import NOTHING_KNOWN, KnownShards, what_changed
 from wdstream.shards.layout import (
     JSON_EXTENSION,
@@ -29,10 +29,9 @@ from wdstream.shards.layout import (
 from wdstream.shards.meta import SampleFailure, ShardMeta, save_idx
 from wdstream.shards.page_members import page_from_members
 from wdstream.shards.parts import are_apart, are_pieces, half_of, loose_name, names_image
-from wdstream.shards.tar_header import BLOCK_SIZE, ZERO_BLOCK, refuse_rest, walk
+from wdstream.shards.tar_header import BLOCK_SIZE, ZERO_BLOCK, Member, ReadAt, refuse_rest, walk
 from wdstream.shards.writer import MetaBuilder, SampleEntry
 from wdstream.storage.compression import MAGIC_BYTES, compression_of
-from wdstream.storage.local import read_exactly
 from wdstream.storage.processes import in_processes
 from wdstream.text.row_forms import DEFAULT_RULES, RowRules
 
@@ -76,13 +75,14 @@ def describe_all(
     rules: TarRules = PLAIN_TAR,
     known: KnownShards = NOTHING_KNOWN,
     described_in: Path | None = None,
+    elsewhere: Mapping[str, TarElsewhere] | None = None,
 ) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """Describe each tar, in processes when there are several workers; yields each as it is done, with its troubles.
 
     What is known of a shard is compared, and a tar that is not as it was has its differences for troubles.
     """
     describe = partial(_troubles_of, image_size=image_size, rules=rules, described_in=described_in)
-    tasks = ((tar, known.of(tar)) for tar in todo)
+    tasks = ((tar, known.of(tar), (elsewhere or {}).get(tar.name)) for tar in todo)
     yield from zip(todo, in_processes(describe, tasks, min(workers, len(todo)), command="index"), strict=True)
 
 
@@ -100,11 +100,12 @@ def describe_tar(
     left_out: Mapping[str, str] | None = None,
     known: Collection[str] = (),
     described_in: Path | None = None,
+    elsewhere: TarElsewhere | None = None,
 ) -> ShardMeta:
     """Walk a tar, write `x.tar.idx` and `x.meta.npz`, and return the meta.
 
-    Headers are walked first; then each sample is read once, for its checksum, its text and the sizes of its images. A
-    sample that cannot be used is left out, and listed in `failures`.
+    It is read once, front to back: each sample when its last header was passed, for its checksum, its text and the
+    sizes of its images. A sample that cannot be used is left out, and listed in `failures`.
 
     Args:
         tar: an uncompressed tar: USTAR, or with the long names of GNU or PAX.
@@ -113,102 +114,145 @@ def describe_tar(
         left_out: reasons by key, as the index has it, of samples that are left out whatever they hold.
         known: digests of what the tar was described as before, if it was.
         described_in: the folder of the files that are written; that of the tar when left out.
+        elsewhere: where its bytes are, if not in the file `tar`; then no idx is written, which belongs next to a tar.
 
     Raises:
+        ForbiddenFileError, StorageFailureError: what is elsewhere cannot be read.
         ShardError: when it cannot serve as a shard: broken, cut off, compressed, with samples whose names are bad, or
             not with the bytes that it had; then nothing is written.
     """
     try:
-        descriptor = os.open(tar, os.O_RDONLY)
-    except OSError as error:
-        raise ShardError(f"{tar} cannot be opened: {error}") from error
-    try:
-        tar_bytes = os.fstat(descriptor).st_size
-        spans, end = _spans(descriptor, tar, tar_bytes, rules)
-        bad = [f"{span.key!r}: {span.fault}" for span in spans if span.has_bad_name]
-        if bad and not rules.skip_bad:
-            raise ShardError(f"{len(bad):,} of {len(spans):,} samples have bad names:{listed(bad)}")
-        builder = MetaBuilder()
-        for span in spans:
-            key = rules.key(tar.name, span.key)
-            _describe_sample(builder, descriptor, span, key, image_size, rules, (left_out or {}).get(key, ""))
-        builder.failures[:] = _with_remedies(builder.failures, spans, tar, rules)
+        with open_tar(tar, elsewhere) as (read, tar_bytes):
+            found = _samples_of(read, tar, tar_bytes, image_size, rules, left_out or {})
+            meta = _meta_of(found, tar, tar_bytes, rules, repacking(elsewhere.at if elsewhere else tar.parent))
+            changed = what_changed(tar, meta, known, read)
+    except (ForbiddenFileError, StorageFailureError):
+        raise  # of a network, say: nothing is known of the tar
     except (ShardError, OSError) as error:
         raise ShardError(f"{tar}: {error}") from error
-    finally:
-        os.close(descriptor)
-    meta = builder.build(tar_bytes)
-    changed = what_changed(tar, meta, known)
     if changed:
         raise ShardError("\n".join(changed))
     paths = ShardPaths.of(tar, described_in)
-    save_idx(paths.idx, [*(span.offset for span in spans), end])
+    if elsewhere is None:
+        save_idx(paths.idx, [*(sample.span.offset for sample in found.samples), found.end])
     meta.save(paths.meta)
     return meta
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Described:
+    """A sample of a tar: its checksum and what the index keeps of it, or why it is left out."""
+
+    span: SampleSpan
+    key: str
+    crc: int = 0
+    entry: SampleEntry | None = None
+    why_not: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """All samples of a tar, and the offset of its end-of-archive block."""
+
+    samples: Sequence[_Described]
+    end: int
+
+
+def _samples_of(
+    read: ReadAt, tar: Path, tar_bytes: int, image_size: ImageSize, rules: TarRules, left_out: Mapping[str, str]
+) -> _Found:
+    """One pass over a tar."""
+    compression = compression_of(read(0, MAGIC_BYTES))
+    if compression is not None:
+        raise ShardError(f"compressed with {compression}: {repacking(tar.parent)}, or stream it (data.streaming)")
+    members: list[Member] = []
+    samples: list[_Described] = []
+    for span in group_samples(_kept(walk(read, 0, tar_bytes), members), rules.keys):
+        key = rules.key(tar.name, span.key)
+        samples.append(_describe_sample(read, span, key, image_size, rules, left_out.get(key, "")))
+    end = members[-1].end if members else 0
+    if read(end, BLOCK_SIZE) != ZERO_BLOCK:
+        raise ShardError(f"no end-of-archive block at byte {end} of {tar_bytes}: truncated; copy or write it again")
+    for start in range(end, tar_bytes, _TAIL_BYTES):
+        refuse_rest(read(start, _TAIL_BYTES))
+    return _Found(samples=samples, end=end)
+
+
+def _kept(members: Iterable[Member], last: list[Member]) -> Iterator[Member]:
+    """The members; the last that came is kept."""
+    for member in members:
+        last[:] = [member]
+        yield member
+
+
+def _meta_of(found: _Found, tar: Path, tar_bytes: int, rules: TarRules, remedy: str) -> ShardMeta:
+    """The meta of all samples that can be used.
+
+    Raises:
+        ShardError: names are bad.
+    """
+    spans = [sample.span for sample in found.samples]
+    _blame_names(spans)
+    bad = [f"{span.key!r}: {span.fault}" for span in spans if span.has_bad_name]
+    if bad and not rules.skip_bad:
+        raise ShardError(f"{len(bad):,} of {len(spans):,} samples have bad names:{listed(bad)}")
+    builder = MetaBuilder()
+    for sample in found.samples:
+        span = sample.span
+        if sample.entry is None or span.fault:
+            builder.failures.append(SampleFailure(key=sample.key, reason=span.fault or sample.why_not))
+        else:
+            builder.add(sample.key, span.offset, span.end - span.offset, sample.crc, sample.entry)
+    builder.failures[:] = _with_remedies(builder.failures, spans, tar, rules, remedy)
+    return builder.build(tar_bytes)
+
+
 def _troubles_of(
-    task: tuple[Path, Collection[str]], image_size: ImageSize, rules: TarRules, described_in: Path | None
+    task: tuple[Path, Collection[str], TarElsewhere | None],
+    image_size: ImageSize,
+    rules: TarRules,
+    described_in: Path | None,
 ) -> tuple[str, ...]:
     """What keeps a tar from being a shard, a line each; none when it is one now."""
-    tar, known = task
+    tar, known, elsewhere = task
     try:
-        describe_tar(tar, image_size, rules, known=known, described_in=described_in)
+        describe_tar(tar, image_size, rules, known=known, described_in=described_in, elsewhere=elsewhere)
+    except (ForbiddenFileError, StorageFailureError):
+        if elsewhere is not None:
+            raise
+        return (f"{tar} cannot be read",)
     except ShardError as error:
         return tuple(str(error).split("\n"))
     return ()
 
 
 def _describe_sample(
-    builder: MetaBuilder,
-    descriptor: int,
-    span: SampleSpan,
-    key: str,
-    image_size: ImageSize,
-    rules: TarRules,
-    why_left_out: str,
-) -> None:
-    """Add a sample, or the reason why it is left out."""
+    read: ReadAt, span: SampleSpan, key: str, image_size: ImageSize, rules: TarRules, why_left_out: str
+) -> _Described:
+    """A sample, or the reason why it is left out."""
     try:
         if span.fault or why_left_out:
             raise PageError(span.fault or why_left_out)
-        data = read_exactly(descriptor, span.offset, span.end - span.offset)
+        data = read(span.offset, span.end - span.offset)
         page = page_from_members(key, split_sample(data, rules.keys)[1], rules=rules.rows)
         entry = SampleEntry.of(page, [image_size(image) for image in page.images])
     except PageError as error:
-        builder.failures.append(SampleFailure(key=key, reason=str(error)))
-        return
-    builder.add(key, span.offset, len(data), zlib.crc32(data), entry)
+        return _Described(span=span, key=key, why_not=str(error))
+    return _Described(span=span, key=key, crc=zlib.crc32(data), entry=entry)
 
 
-def repacking(folder: Path) -> str:
+def repacking(folder: Path | str) -> str:
     """The command that makes shards of tars which cannot be indexed as they are."""
     return f"repack it with `wdstream make-shards {folder} NEW_FOLDER`"
 
 
 def _with_remedies(
-    failures: Sequence[SampleFailure], spans: Sequence[SampleSpan], tar: Path, rules: TarRules
+    failures: Sequence[SampleFailure], spans: Sequence[SampleSpan], tar: Path, rules: TarRules, remedy: str
 ) -> list[SampleFailure]:
     """Failures, with the command that reads documents where the sample holds one."""
     documents = {rules.key(tar.name, span.key) for span in spans if span.members.keys() & _DOCUMENTS}
-    more = f"; documents of several pages are pages of their own where you {repacking(tar.parent).replace(' it ', ' ')}"
+    more = f"; documents of several pages are pages of their own where you {remedy.replace(' it ', ' ')}"
     return [replace(failure, reason=failure.reason + more * (failure.key in documents)) for failure in failures]
-
-
-def _spans(descriptor: int, tar: Path, tar_bytes: int, rules: TarRules) -> tuple[list[SampleSpan], int]:
-    """All samples of a tar, with their faults, and the offset of its end-of-archive block."""
-    compression = compression_of(os.pread(descriptor, MAGIC_BYTES, 0))
-    if compression is not None:
-        raise ShardError(f"compressed with {compression}: {repacking(tar.parent)}, or stream it (data.streaming)")
-    members = list(walk(lambda offset, length: os.pread(descriptor, length, offset), 0, tar_bytes))
-    end = members[-1].end if members else 0
-    if os.pread(descriptor, BLOCK_SIZE, end) != ZERO_BLOCK:
-        raise ShardError(f"no end-of-archive block at byte {end} of {tar_bytes}: truncated; copy or write it again")
-    for start in range(end, tar_bytes, _TAIL_BYTES):
-        refuse_rest(os.pread(descriptor, _TAIL_BYTES, start))
-    spans = list(group_samples(members, rules.keys))
-    _blame_names(spans)
-    return spans, end
 
 
 def _blame_names(spans: Sequence[SampleSpan]) -> None:

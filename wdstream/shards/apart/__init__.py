@@ -1,0 +1,1 @@
+"""Shards whose tars are elsewhere than their index: read there front to back, and found again by their address."""
