@@ -13,7 +13,7 @@ from pathlib import Path
 
 from wdstream.errors import ForbiddenFileError, PageError, ShardError, StorageFailureError
 from wdstream.records import Size
-from wdstream.shards.apart.tars import TarElsewhere, open_tar
+from wdstream.shards.apart.tars import TarElsewhere, reads_of_tar
 from wdstream.shards.changed import NOTHING_KNOWN, KnownShards, what_changed
 from wdstream.shards.layout import (
     JSON_EXTENSION,
@@ -122,7 +122,7 @@ def describe_tar(
             not with the bytes that it had; then nothing is written.
     """
     try:
-        with open_tar(tar, elsewhere) as (read, tar_bytes):
+        with reads_of_tar(tar, elsewhere) as (read, tar_bytes):
             found = _samples_of(read, tar, tar_bytes, image_size, rules, left_out or {})
             meta = _meta_of(found, tar, tar_bytes, rules, repacking(elsewhere.at if elsewhere else tar.parent))
             changed = what_changed(tar, meta, known, read)

@@ -12,7 +12,7 @@ from typing import Self
 from wdstream.errors import StorageFailureError
 from wdstream.storage.local import ByteRange
 
-BLOCK_BYTES = 8 << 20
+AHEAD_BYTES = 8 << 20
 """Of one request: its latency counts little, and a retry costs little."""
 BLOCKS_AHEAD = 2
 BLOCKS_KEPT = 4
@@ -30,7 +30,7 @@ class ReadAhead:
     """
 
     def __init__(
-        self, read: Callable[[ByteRange], bytes], name: str, size: int, *, block_bytes: int = BLOCK_BYTES
+        self, read: Callable[[ByteRange], bytes], name: str, size: int, *, block_bytes: int = AHEAD_BYTES
     ) -> None:
         self._read_range, self._name, self._size, self._block_bytes = read, name, size, block_bytes
         self._pool = ThreadPoolExecutor(1 + BLOCKS_AHEAD)

@@ -30,7 +30,7 @@ class TarElsewhere:
 
 
 @contextmanager
-def open_tar(tar: Path, elsewhere: TarElsewhere | None = None) -> Iterator[tuple[ReadAt, int]]:
+def reads_of_tar(tar: Path, elsewhere: TarElsewhere | None = None) -> Iterator[tuple[ReadAt, int]]:
     """Reads of a tar, and its bytes; one at a URL is read front to back in large ranges.
 
     Raises:
