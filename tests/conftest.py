@@ -12,9 +12,10 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models run many times faster so
 
 import random
+import secrets
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import pytest
 from hypothesis import settings
 
 from tests.helpers.paths import PAGES
+from tests.helpers.s3_server import S3Server, forget_connections, serving_s3
 from tests.helpers.shared import SharedFolders, TinyFamilies, TinyModels, WholeFamilies
 from wdstream.config.schema import Config
 from wdstream.families.base import Family
@@ -171,3 +173,20 @@ def run_folder(shared: SharedFolders, stream_config: Callable[..., Config], dama
         write_ledger(folder, config, [(2, 0, 4), (4, 2, 1000)], state_every=2)
 
     return shared.get("run", make)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """An S3 server on loopback, for the whole run; `bucket` makes a bucket of it, and sets the environment."""
+    with serving_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a new bucket; s3:// is the server of the tests for this process and those that it starts."""
+    s3_server.use(monkeypatch)
+    name = f"b-{secrets.token_hex(6)}"
+    s3_server.call("create_bucket", Bucket=name)
+    yield name
+    forget_connections()

@@ -40,7 +40,7 @@ _PASSING = {
     errno.EINTR,
 }
 """Errors of reading that may be gone when it is tried again: those of network file systems, and of full tables."""
-Place = tuple[int, int]
+PagePlace = tuple[int, int]
 """A page of a shard: number of its range in the job, and of the page in its file; page 0 is the range as a whole."""
 
 
@@ -109,7 +109,7 @@ class ShardBuilder:
                 page.keep(kept_path(self._out, job.number, item, number))
         self._on_page(len(job.items), None)
 
-    def _pages(self, job: Job) -> Iterator[tuple[Place, BuiltPage]]:
+    def _pages(self, job: Job) -> Iterator[tuple[PagePlace, BuiltPage]]:
         """What became of every page of a job that is not left to other jobs, in order."""
         skips = {(skip.item, skip.page or 0): skip.reason for skip in job.skips}
         kept, elsewhere = {*job.kept}, {*job.elsewhere}
@@ -194,7 +194,7 @@ class _Contents:
         self._read: dict[str, str] = {}
         self.counts: list[TextCounts] = []
 
-    def add(self, place: Place, page: BuiltPage) -> None:
+    def add(self, place: PagePlace, page: BuiltPage) -> None:
         """Take in what became of one page."""
         file = self._job.items[place[0]].file
         merge_digests(self._read, page.read)

@@ -112,7 +112,7 @@ class FsspecStorage:
             self._fs, self._root = fsspec.core.url_to_fs(self._url, **(own | options))
         except (ImportError, ValueError) as error:
             raise ConfigError(f"{url}: {error}") from error
-        self._retrying = retrying(_may_pass, attempts=attempts, first_wait_s=first_wait_s)
+        self._retrying = retrying(may_pass, attempts=attempts, first_wait_s=first_wait_s)
 
     def __getstate__(self) -> dict[str, Any]:
         return self._state
@@ -151,7 +151,7 @@ class FsspecStorage:
             answers.update(zip(todo, map(_not_longer, asked, sent), strict=True))
             errors = [answer for answer in answers.values() if isinstance(answer, BaseException)]
             if errors:  # one that trying again does not help comes first
-                raise min(errors, key=_may_pass)
+                raise min(errors, key=may_pass)
 
         try:
             self._retrying(ask)
@@ -159,7 +159,7 @@ class FsspecStorage:
             name = next(
                 (requests[number].name for number, answer in answers.items() if answer is error), requests[0].name
             )
-            raise _storage_error(f"{self._url}/{name}", error, self._num_tries()) from error
+            raise store_error(f"{self._url}/{name}", error, self._num_tries()) from error
         return [answer for _, answer in sorted(answers.items()) if isinstance(answer, bytes)]
 
     def read_file(self, name: str) -> bytes:
@@ -186,11 +186,12 @@ class FsspecStorage:
         try:
             return self._retrying(request)
         except Exception as error:  # whatever the protocol's plug-in raises
-            raise _storage_error(f"{self._url}/{name}", error, self._num_tries()) from error
+            raise store_error(f"{self._url}/{name}", error, self._num_tries()) from error
 
 
-def _storage_error(url: str, error: BaseException, attempts: int) -> ShardError:
-    """What kept a remote file from being read, as the error of its kind; only a plain "not found" is absence."""
+def store_error(url: str, error: BaseException, attempts: int, *, doing: str = "read") -> ShardError:
+    """What kept a remote file from being read (or written, ...), as the error of its kind; only a plain "not found" is
+    absence."""
     cause, url = _cause(error), shown_url(url)
     if isinstance(cause, NoRangesError):
         return StorageFailureError(
@@ -202,12 +203,12 @@ def _storage_error(url: str, error: BaseException, attempts: int) -> ShardError:
         return AbsentFileError(f"{url} is not there: the storage answers that it has no such file ({told})")
     if isinstance(cause, PermissionError) or status in (401, 403, 407):
         return ForbiddenFileError(
-            f"{url} may not be read ({told}): check credentials and permissions; an object store that does not let you "
-            "list its files says so of files that are missing, too"
+            f"{url} may not be {doing} ({told}): check credentials and permissions; an object store that does not let "
+            "you list its files says so of files that are missing, too"
         )
-    tries = f", after {attempts} attempts" if _may_pass(cause) else ""
+    tries = f", after {attempts} attempts" if may_pass(cause) else ""
     return StorageFailureError(
-        f"{url} cannot be read{tries}: {told}; the storage or the network fails: try again later"
+        f"{url} cannot be {doing}{tries}: {told}; the storage or the network fails: try again later"
     )
 
 
@@ -262,7 +263,7 @@ def _cut(wanted: ByteRange, requests: Sequence[ByteRange], fetched: Sequence[byt
     raise AssertionError("every range is inside a request")
 
 
-def _may_pass(error: BaseException) -> bool:
+def may_pass(error: BaseException) -> bool:
     """Whether trying again may help: not for files that are missing or forbidden, nor for errors of the program."""
     error = _cause(error)
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):

@@ -1,0 +1,204 @@
+"""A folder under a URL that fsspec reaches, as a place to write to. S3 has a way of its own (s3_place.py).
+
+A file is gathered on this machine first and sent when it is complete, so that a request that fails can be sent again,
+and nothing is visible before the end.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar, cast
+
+from wdstream.errors import AbsentFileError, ConfigError, needs_extra
+from wdstream.storage.addresses import shown_url
+from wdstream.storage.atomic import atomic_write
+from wdstream.storage.remote import may_pass, store_error
+from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, retrying
+from wdstream.storage.writes.lease import Lease
+from wdstream.storage.writes.place import Hold, StoredFile
+
+Outcome = TypeVar("Outcome")
+_IN_MEMORY = 8 << 20
+"""Bytes of a file that is gathered, from which on it is kept on disk."""
+_VERSION_KEYS = ("ETag", "etag", "md5Hash", "generation", "mtime", "last_modified", "LastModified", "created")
+
+
+class FsspecPlace:
+    """Files under a URL; use `open_place`.
+
+    Args:
+        url: the folder.
+        attempts: tries of one request.
+        first_wait_s: seconds before the second try, at most; see tries.py.
+        options: passed on to the file system.
+
+    Raises:
+        ConfigError: fsspec or the plug-in of the protocol is not installed.
+    """
+
+    def __init__(
+        self, url: str, *, attempts: int = ATTEMPTS, first_wait_s: float = FIRST_WAIT_S, **options: Any
+    ) -> None:
+        self._state = {"url": url, "attempts": attempts, "first_wait_s": first_wait_s, **options}
+        self._url = url.rstrip("/")
+        self._options = options
+        self._attempts, self._first_wait_s = attempts, first_wait_s
+        self._pid = -1
+        self._connect()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self._state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]  # connections do not travel
+
+    @property
+    def address(self) -> str:
+        """The URL without a password."""
+        return shown_url(self._url)
+
+    @property
+    def fs(self) -> Any:
+        """The file system of this process: connections of a parent are not used after a fork."""
+        if self._pid != os.getpid():
+            self._connect()
+        return self._fs
+
+    def _connect(self) -> None:
+        with needs_extra(self.address, "remote"):
+            import fsspec
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(self._url, **self._options)
+        except (ImportError, ValueError) as error:
+            raise ConfigError(f"{self.address}: {error}") from error
+        self._pid = os.getpid()
+
+    def local_path(self, _name: str) -> Path | None:
+        """None: the files are elsewhere."""
+        return None
+
+    def read(self, name: str) -> bytes:
+        """All of a file."""
+        return cast(bytes, self.tried(name, "read", lambda: self.fs.cat_file(self.path_of(name))))
+
+    def read_version(self, name: str) -> tuple[bytes, str]:
+        """All of a file, and its version as it was before."""
+        version = self.tried(name, "read", lambda: self._info(name))
+        return self.read(name), version
+
+    def _info(self, name: str) -> str:
+        self.fs.invalidate_cache()
+        return _version_in(self.fs.info(self.path_of(name)))
+
+    def files(self, under: str = "") -> Iterator[StoredFile]:
+        """All files whose names begin with `under`, sorted by name."""
+        folder = under.rpartition("/")[0]
+        top = self.path_of(folder) if folder else self._root
+        try:
+            found = self.tried(folder, "listed", lambda: self._find(top))
+        except AbsentFileError:
+            return
+        start = len(self._root.rstrip("/")) + 1
+        for path, info in sorted(found.items()):
+            name = path[start:]
+            if name.startswith(under):
+                yield StoredFile(name=name, num_bytes=int(info.get("size") or 0), version=_version_in(info))
+
+    def _find(self, top: str) -> dict[str, Any]:
+        self.fs.invalidate_cache()
+        return cast(dict[str, Any], self.fs.find(top, detail=True))
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """A file to fill; sent at the end of the block."""
+        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as gathered:
+            yield cast(BinaryIO, gathered)
+            gathered.seek(0)
+            self.send(name, cast(BinaryIO, gathered))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write all of a file."""
+        self.tried(name, "written", lambda: self.fs.pipe_file(self.path_of(name), data))
+
+    def put(self, name: str, path: Path) -> None:
+        """Write a file with the content of a local one."""
+        self.tried(name, "written", lambda: self.fs.put_file(str(path), self.path_of(name)))
+
+    def send(self, name: str, file: BinaryIO) -> None:
+        """Write a file with what an open one holds."""
+        with tempfile.NamedTemporaryFile() as copy:
+            shutil.copyfileobj(file, copy, 1 << 20)
+            copy.flush()
+            self.put(name, Path(copy.name))
+
+    def fetch(self, name: str, path: Path) -> None:
+        """Copy a file to a local path, complete or absent there."""
+        with atomic_write(path, is_durable=False) as file:
+            file.write(self.read(name))
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files in this order; one that is not there is passed over."""
+        for name in names:
+            try:
+                self.tried(name, "removed", partial(self.fs.rm_file, self.path_of(name)))
+            except AbsentFileError:
+                continue
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file only where there is none, as far as the store's plug-in can."""
+
+        def ask() -> bool:
+            try:
+                self.fs.pipe_file(self.path_of(name), data, mode="create")
+            except FileExistsError:
+                return False
+            return True
+
+        return self.tried(name, "written", ask) or self._has(name, data)
+
+    def replace(self, name: str, data: bytes, version: str) -> bool:
+        """Write a file only while it is of this version; looked at first."""
+        if self.tried(name, "read", lambda: self._info(name)) == version:
+            self.write(name, data)
+        return self._has(name, data)
+
+    def _has(self, name: str, data: bytes) -> bool:
+        """Whether a file has these bytes: an answer that was lost on its way may have been a yes."""
+        try:
+            return self.read(name) == data
+        except AbsentFileError:
+            return False
+
+    def remove_unfinished(self) -> None:
+        """Nothing: other stores drop what was not finished."""
+
+    def hold(self, name: str, *, job: str, wait_s: float = 0.0) -> AbstractContextManager[Hold]:
+        """Hold the place by a lease (lease.py)."""
+        return Lease(self, name, job=job, wait_s=wait_s)
+
+    def path_of(self, name: str) -> str:
+        """As the file system calls a file."""
+        return f"{self._root}/{name}"
+
+    def tried(self, name: str, doing: str, request: Callable[[], Outcome]) -> Outcome:
+        """The answer to one request, which is sent again while that may help.
+
+        Raises:
+            AbsentFileError, ForbiddenFileError, StorageFailureError: it failed, by its kind.
+        """
+        trying = retrying(may_pass, attempts=self._attempts, first_wait_s=self._first_wait_s)
+        try:
+            return trying(request)
+        except Exception as error:  # whatever the protocol's plug-in raises
+            tries = int(trying.statistics.get("attempt_number", 1))
+            raise store_error(f"{self._url}/{name}", error, tries, doing=doing) from error
+
+
+def _version_in(info: dict[str, Any]) -> str:
+    value = next((info[key] for key in _VERSION_KEYS if info.get(key) is not None), info.get("size"))
+    return str(value.timestamp() if isinstance(value, datetime) else value)  # listings and single files may differ

@@ -1,0 +1,200 @@
+"""S3, and stores that speak it, as a place to write to: uploads in parts, conditional writes, pages of listings.
+
+Each part of an upload is tried again by itself. An upload that fails is aborted; one that a kill left is aborted by the
+next job on the same place (`remove_unfinished`).
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+from wdstream.errors import AbsentFileError, ShardError, StorageFailureError
+from wdstream.storage.atomic import atomic_write
+from wdstream.storage.writes.fsspec_place import FsspecPlace
+from wdstream.storage.writes.place import StoredFile
+
+PART_BYTES = 16 << 20
+"""Of an upload; a smaller file is sent by one request."""
+_MOST_PARTS = 9_000
+_PARTS_AT_ONCE = 4
+_NAMES_AT_ONCE = 1000
+_REFUSALS = ("PreconditionFailed", "412")
+
+
+class S3Place(FsspecPlace):
+    """Objects below `s3://bucket/folder`; use `open_place`."""
+
+    def _connect(self) -> None:
+        import fsspec  # installed: the caller asked for it
+
+        kept = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
+        given = self._options.get("config_kwargs", {})
+        once = {"retries": {"total_max_attempts": 1}}  # each request is tried again here, and nowhere below
+        self._options = {**self._options, "config_kwargs": {**once, **kept, **given}, "use_listings_cache": False}
+        super()._connect()
+        self._fs.retries = 1
+
+    def _call(self, method: str, name: str, doing: str = "written", **arguments: Any) -> Any:
+        """One request about one object, which is sent again while that may help."""
+        bucket, key = self._split(name)
+        return self.tried(name, doing, lambda: self.fs.call_s3(method, Bucket=bucket, Key=key, **arguments))
+
+    def _split(self, name: str) -> tuple[str, str]:
+        bucket, key, _ = self.fs.split_path(self.path_of(name))
+        return bucket, key
+
+    def read_version(self, name: str) -> tuple[bytes, str]:
+        """All of an object, and its ETag, by one request."""
+        bucket, key = self._split(name)
+
+        async def ask() -> tuple[bytes, str]:
+            answer = await self.fs._call_s3("get_object", Bucket=bucket, Key=key)
+            async with answer["Body"] as body:
+                return await body.read(), str(answer["ETag"])
+
+        from fsspec.asyn import sync
+
+        return cast(tuple[bytes, str], self.tried(name, "read", lambda: sync(self.fs.loop, ask)))
+
+    def read(self, name: str) -> bytes:
+        """All of an object."""
+        return self.read_version(name)[0]
+
+    def fetch(self, name: str, path: Path) -> None:
+        """Copy an object to a local path, complete or absent there; one that is large in ranges."""
+        size = int(self._call("head_object", name, "read")["ContentLength"])
+        with atomic_write(path, is_durable=False) as file:
+            for start in range(0, size, PART_BYTES):
+                stop = min(size, start + PART_BYTES)
+                file.write(self.tried(name, "read", lambda: self._range(name, start, stop)))  # noqa: B023
+
+    def _range(self, name: str, start: int, stop: int) -> bytes:
+        data: bytes = self.fs.cat_file(self.path_of(name), start=start, end=stop)
+        if len(data) != stop - start:
+            raise OSError(f"{stop - start} bytes at byte {start} asked for, {len(data)} sent")
+        return data
+
+    def files(self, under: str = "") -> Iterator[StoredFile]:
+        """All objects whose names begin with `under`, sorted by name, a page at a time."""
+        bucket, prefix = self._split("")
+        prefix = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
+        more: dict[str, str] = {}
+        while True:
+            asked = {"Bucket": bucket, "Prefix": prefix + under, **more}
+            page = self.tried(under, "listed", lambda: self.fs.call_s3("list_objects_v2", **asked))  # noqa: B023
+            for entry in page.get("Contents", ()):
+                if not entry["Key"].endswith("/"):  # that some tools make for a folder
+                    name = entry["Key"][len(prefix) :]
+                    yield StoredFile(name=name, num_bytes=int(entry["Size"]), version=str(entry["ETag"]))
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write all of an object by one request."""
+        self._call("put_object", name, Body=data)
+
+    def put(self, name: str, path: Path) -> None:
+        """Write an object with the content of a local file, in parts where it is large."""
+        if path.stat().st_size <= PART_BYTES:
+            self.write(name, path.read_bytes())
+            return
+        upload = self._call("create_multipart_upload", name)["UploadId"]
+        try:
+            parts = self._sent_parts(name, upload, path)
+            self._complete(name, upload, parts)
+        except BaseException:
+            with contextlib.suppress(ShardError):
+                self._call("abort_multipart_upload", name, UploadId=upload)
+            raise
+
+    def _sent_parts(self, name: str, upload: str, path: Path) -> list[dict[str, Any]]:
+        size = path.stat().st_size
+        part_bytes = max(PART_BYTES, -(-size // _MOST_PARTS))
+        with path.open("rb") as file, ThreadPoolExecutor(_PARTS_AT_ONCE) as pool:
+
+            def send(number: int) -> dict[str, Any]:
+                data = os.pread(file.fileno(), part_bytes, (number - 1) * part_bytes)
+                sent = self._call("upload_part", name, UploadId=upload, PartNumber=number, Body=data)
+                return {"PartNumber": number, "ETag": sent["ETag"]}
+
+            numbers = range(1, -(-size // part_bytes) + 1)
+            sending = [pool.submit(send, number) for number in numbers]
+            try:
+                return [part.result() for part in sending]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _complete(self, name: str, upload: str, parts: list[dict[str, Any]]) -> None:
+        """End an upload. Where the answer was lost, the store has the object, and no such upload any more."""
+        try:
+            self._call("complete_multipart_upload", name, UploadId=upload, MultipartUpload={"Parts": parts})
+        except AbsentFileError:
+            version = str(self._call("head_object", name, "read")["ETag"])
+            if not version.strip('"').endswith(f"-{len(parts)}"):
+                raise
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove objects, many by one request; one that is not there is passed over."""
+        rest = iter(names)
+        while some := list(islice(rest, _NAMES_AT_ONCE)):
+            bucket, _ = self._split("")
+            listed = {"Objects": [{"Key": self._split(name)[1]} for name in some], "Quiet": True}
+            done = self.tried(
+                some[0],
+                "removed",
+                lambda: self.fs.call_s3("delete_objects", Bucket=bucket, Delete=listed),  # noqa: B023
+            )
+            for error in done.get("Errors", ()):
+                raise StorageFailureError(f"{self.address}: {error.get('Key')} cannot be removed ({error.get('Code')})")
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write an object only where there is none, as the store decides."""
+        return self._conditional(name, data, IfNoneMatch="*")
+
+    def replace(self, name: str, data: bytes, version: str) -> bool:
+        """Write an object only while it is of this version, as the store decides."""
+        try:
+            return self._conditional(name, data, IfMatch=version)
+        except AbsentFileError:
+            return False
+
+    def _conditional(self, name: str, data: bytes, **condition: str) -> bool:
+        bucket, key = self._split(name)
+
+        def ask() -> bool:
+            try:
+                self.fs.call_s3("put_object", Bucket=bucket, Key=key, Body=data, **condition)
+            except OSError as error:
+                if _code(error) not in _REFUSALS:
+                    raise
+                return False
+            return True
+
+        # A refusal may be of the second try, where the answer to the first was lost on its way.
+        return self.tried(name, "written", ask) or self._has(name, data)
+
+    def remove_unfinished(self) -> None:
+        """Abort unfinished uploads below this place."""
+        bucket, prefix = self._split("")
+        prefix = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
+        while uploads := self._unfinished(bucket, prefix):
+            for upload in uploads:
+                with contextlib.suppress(AbsentFileError):
+                    asked = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                    self.tried("", "cleaned", lambda: self.fs.call_s3("abort_multipart_upload", **asked))  # noqa: B023
+
+    def _unfinished(self, bucket: str, prefix: str) -> list[dict[str, Any]]:
+        page = self.tried("", "listed", lambda: self.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix))
+        return [upload for upload in page.get("Uploads", ()) if upload["Key"].startswith(prefix)]
+
+
+def _code(error: BaseException) -> str:
+    """What S3 calls an error."""
+    answer = getattr(error.__cause__, "response", None)
+    return str(answer["Error"].get("Code", "")) if isinstance(answer, dict) and "Error" in answer else ""
