@@ -35,10 +35,16 @@ def make_shards_command(
     Killed and started again, it continues and ends with the same bytes. What cannot be read is listed with its reason
     in OUT/quarantine.jsonl, and the job continues.
     """
-    from wdstream.make_shards import make_shards
+    from wdstream.make_shards import make_part, make_shards
     from wdstream.report.progress import progress_bar
 
     chosen = MakeShardsOptions.of(options, are_options=True)
+    if chosen.part is not None:
+        with progress_bar(error_console) as on_progress:
+            part = make_part(raw, out, options=chosen, on_progress=on_progress)
+        part.print(console)
+        part.check()
+        return
     with progress_bar(error_console) as on_progress:
         report = make_shards(raw, out, options=chosen, on_progress=on_progress)
     report.print(console)

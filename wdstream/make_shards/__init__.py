@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wdstream.make_shards.engines.make_part import PartReport, make_part
     from wdstream.make_shards.finish import MakeShardsReport
     from wdstream.make_shards.indexing import add_token_column, index_folder
     from wdstream.make_shards.job import MakeShardsStopped, make_shards
@@ -19,8 +20,10 @@ __all__ = [
     "MakeShardsOptions",
     "MakeShardsReport",
     "MakeShardsStopped",
+    "PartReport",
     "add_token_column",
     "index_folder",
+    "make_part",
     "make_shards",
     "progress_bar",
 ]
@@ -30,8 +33,10 @@ _HOMES = {
     "MakeShardsOptions": "wdstream.make_shards.options",
     "MakeShardsReport": "wdstream.make_shards.finish",
     "MakeShardsStopped": "wdstream.make_shards.job",
+    "PartReport": "wdstream.make_shards.engines.make_part",
     "add_token_column": "wdstream.make_shards.indexing",
     "index_folder": "wdstream.make_shards.indexing",
+    "make_part": "wdstream.make_shards.engines.make_part",
     "make_shards": "wdstream.make_shards.job",
     "progress_bar": "wdstream.report.progress",  # of a layer above: lent here, for programs that call make_shards
 }

@@ -2,13 +2,16 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from wdstream.errors import ConfigError, ShardError
 from wdstream.make_shards.changes import StaleShards, differing, find_stale, moved_files, save_stamps
 from wdstream.make_shards.engines.engine import JobEngine, job_engine
+from wdstream.make_shards.engines.merge import bring_parts, refuse_missing
+from wdstream.make_shards.engines.part_folder import remove_part_notes, saving
 from wdstream.make_shards.finish import MakeShardsReport, PagesMade, finish
 from wdstream.make_shards.jobs import Job, MakeShardsProgress, OnProgress, Setup, plan_shards, plan_survey, shard_name
 from wdstream.make_shards.manifest import (
@@ -44,53 +47,77 @@ def make_shards(
 ) -> MakeShardsReport:
     """Make shards with an index from a folder of raw pages.
 
-    The same input and options give the same bytes, whatever the number of workers. Killed at any moment and started
-    again, it continues after the last complete shard, and ends with those bytes.
+    The same input and options give the same bytes, whatever the number of workers, and wherever they are. Killed at any
+    moment and started again, it continues after the last complete shard, and ends with those bytes.
 
     Args:
         raw: a folder of PDFs, images and JSONL files (`wdstream/raw/listing.py`).
         out: the folder of shards; new, or one that the same job had begun. It may be inside `raw`.
-        options: see `MakeShardsOptions`.
+        options: see `MakeShardsOptions`; one part of the shards is for `make_part`.
         on_progress: called for every page; `progress_bar` makes one.
 
     Raises:
         ConfigError: nothing to read, or an output folder that is not ours, or was made from something else.
-        ShardError: the output cannot be written.
+        ShardError: the output cannot be written; or shards are to be there that are not.
         MakeShardsStopped: interrupted from the keyboard.
     """
     started = time.monotonic()
     options = options or MakeShardsOptions()
+    if options.own_part is not None:
+        raise ConfigError("part: make_shards makes the whole; wdstream.make_shards.make_part makes a part of it")
+    with opened_job(raw, out, options, on_progress) as job:
+        files, jobs, made = job.make()
+        report = finish(
+            job.raw,
+            job.out,
+            job.listing,
+            files,
+            job.records(jobs),
+            job.counter,
+            options.hold_out,
+            made=made,
+            started=started,
+        )
+        remove_part_notes(job.out)
+        return report
+
+
+@contextmanager
+def opened_job(
+    raw: Path, out: Path, options: MakeShardsOptions, on_progress: OnProgress | None
+) -> Iterator["ShardsJob"]:
+    """The job of an output folder, or a part of it, which it holds for the block.
+
+    Raises:
+        ConfigError, ShardError, MakeShardsStopped: as `make_shards`.
+    """
     raw, out = Path(raw), Path(out)
     if out.resolve() == raw.resolve() or raw.resolve().is_relative_to(out.resolve()):
         raise ConfigError(f"{out}: shards cannot be written to the raw folder itself, or above it; choose another")
     with plugged_in(options.sources):
-        return _make(raw, out, options, on_progress, started)
+        job = ShardsJob(raw, out, options, on_progress)
+        programs_of(options, job.listing)
+        refuse_foreign(out)
+        refuse_other_split(out, options)
+        try:
+            with locked(out, options.own_part) as job.locks, _writing(out):
+                with saving(out, options.own_part):
+                    claim(out, options, job.listing)
+                yield job
+        except KeyboardInterrupt as error:
+            done = f"{job.progress.shards_done} of {job.progress.shards_total} shards are complete"
+            raise MakeShardsStopped(f"stopped; run the same command again and it continues: {done}") from error
 
 
-def _make(
-    raw: Path, out: Path, options: MakeShardsOptions, on_progress: OnProgress | None, started: float
-) -> MakeShardsReport:
-    """`make_shards`, with the sources that it uses."""
-    listing = _list(raw, out, options)
-    counter = open_counter(options.tokenizer, with_paragraphs=options.paragraphs, allow_tokens=options.allow_tokens)
-    programs_of(options, listing)
-    refuse_foreign(out)
-    refuse_other_split(out, options)
-    job = _ShardsJob(raw, out, options, listing, on_progress)
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
     try:
-        with locked(out) as lock:
-            try:
-                claim(out, options, listing)
-                files, records, made = job.make(lock)
-                return finish(raw, out, listing, files, records, counter, options.hold_out, made=made, started=started)
-            except OSError as error:
-                raise ShardError(
-                    f"{out}: cannot be written ({error.strerror or error}); when that is put right, run the same "
-                    "command again: it continues"
-                ) from error
-    except KeyboardInterrupt as error:
-        done = f"{job.progress.shards_done} of {job.progress.shards_total} shards are complete"
-        raise MakeShardsStopped(f"stopped; run the same command again and it continues: {done}") from error
+        yield
+    except OSError as error:
+        raise ShardError(
+            f"{out}: cannot be written ({error.strerror or error}); when that is put right, run the same "
+            "command again: it continues"
+        ) from error
 
 
 def _list(raw: Path, out: Path, options: MakeShardsOptions) -> Listing:
@@ -114,31 +141,51 @@ def _list(raw: Path, out: Path, options: MakeShardsOptions) -> Listing:
     return listing
 
 
-class _ShardsJob:
-    """The survey, then every shard that is not complete."""
+class ShardsJob:
+    """The survey, then every shard that is not complete: all of them, or those of one part.
 
-    def __init__(
-        self, raw: Path, out: Path, options: MakeShardsOptions, listing: Listing, on_progress: OnProgress | None
-    ) -> None:
-        self._raw, self._out = raw, out
-        self._options = options
-        self._listing = listing
-        self._on_progress = on_progress
+    Attributes:
+        raw, out: the folders.
+        listing: of the raw one.
+        counter: of tokens, where they are wanted.
+        locks: descriptors of what holds the output.
+        progress: how far it is.
+
+    Raises:
+        ConfigError: nothing to read, or no such tokenizer.
+    """
+
+    def __init__(self, raw: Path, out: Path, options: MakeShardsOptions, on_progress: OnProgress | None) -> None:
+        self.raw, self.out = raw, out
+        self.listing = _list(raw, out, options)
+        self.counter = open_counter(
+            options.tokenizer, with_paragraphs=options.paragraphs, allow_tokens=options.allow_tokens
+        )
+        self.locks: Sequence[int] = ()
         self.progress = MakeShardsProgress(stage="counting pages", pages_done=0, pages_total=0)
+        self._options = options
+        self._part = options.own_part
+        self._on_progress = on_progress
 
-    def make(self, lock: int) -> tuple[list[RawFile], list[ShardRecord], PagesMade]:
-        """Survey and build; returns the survey, the record of every shard, and what was done."""
+    def make(self) -> tuple[list[RawFile], list[Job], PagesMade]:
+        """Survey and build; returns the survey, the job of every shard of its part, and what was done.
+
+        Raises:
+            ShardError: all are to be there, made by parts, and some are not.
+        """
         options = self._options
-        raw, out = str(self._raw.resolve()), str(self._out.resolve())
-        plugins = [*plugin_fingerprints(file.kind for file in self._listing.files)]
+        if options.merges:
+            bring_parts(self.out, options.merge_from)
+        raw, out = str(self.raw.resolve()), str(self.out.resolve())
+        plugins = [*plugin_fingerprints(file.kind for file in self.listing.files)]
         setup = Setup(raw=raw, out=out, options=options.model_dump(mode="json"), plugins=plugins)
-        with job_engine(options, setup, keep_open=[lock]) as engine:
+        with job_engine(options, setup, keep_open=self.locks) as engine:
             files, made_again = self._files(engine)
             self._check_map(files)
-            jobs = plan_shards(files, options)
-            remove_beyond(self._out, len(jobs))
+            jobs = self._own(plan_shards(files, options))
+            if self._part is None:
+                remove_beyond(self.out, len(jobs))
             pages_made = self._build(engine, jobs)
-        records = [record for job in jobs if (record := load_record(self._out, job.number)) is not None]
         lost = engine.recovery
         made = PagesMade(
             pages=pages_made,
@@ -147,15 +194,23 @@ class _ShardsJob:
             made_again=tuple(made_again),
             changed=tuple(self._changed_meanwhile(jobs)) if pages_made else (),
         )
-        return files, records, made
+        return files, jobs, made
+
+    def records(self, jobs: Sequence[Job]) -> list[ShardRecord]:
+        """The records of shards, in order."""
+        return [record for job in jobs if (record := load_record(self.out, job.number)) is not None]
+
+    def _own(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs of its part."""
+        return [job for job in jobs if self._part is None or self._part.owns(job.number)]
 
     def _check_map(self, files: Sequence[RawFile]) -> None:
         """Where the map is wrong and nothing is made yet, another one does not change the options."""
         try:
-            check_map(self._raw, files, self._options)
+            check_map(self.raw, files, self._options)
         except ConfigError:
-            if not any(record_path(self._out, 0).parent.glob("shard-*.json")):
-                (self._out / OUTPUT_MARK).unlink(missing_ok=True)
+            if self._part is None and not any(record_path(self.out, 0).parent.glob("shard-*.json")):
+                (self.out / OUTPUT_MARK).unlink(missing_ok=True)
             raise
 
     def _files(self, engine: JobEngine) -> tuple[list[RawFile], list[str]]:
@@ -163,43 +218,46 @@ class _ShardsJob:
 
         The records of shards that were made from them are removed.
         """
-        before = load_survey(self._out)
+        before = load_survey(self.out)
         stale, moved = StaleShards(), set[str]()
         if before is not None:
-            moved = moved_files(self._out, self._listing.stamps)
-            jobs = plan_shards(before, self._options)
-            stale = find_stale(self._raw, self._out, jobs, moved, check_all=self._options.check_content)
+            moved = moved_files(self.out, self.listing.stamps)
+            jobs = self._own(plan_shards(before, self._options))
+            stale = find_stale(self.raw, self.out, jobs, moved, check_all=self._options.check_content)
             for number in stale.shards:
-                record_path(self._out, number).unlink(missing_ok=True)
+                record_path(self.out, number).unlink(missing_ok=True)
             moved |= stale.files.keys()
         known = [file for file in before or () if file.path not in moved and not self._options.is_retried(file.reason)]
         files = self._survey(engine, {file.path: file for file in known})
-        if files != before:
-            save_survey(self._out, files)
-        save_stamps(self._out, self._listing.stamps)
+        with saving(self.out, self._part):
+            if files != before:
+                save_survey(self.out, files)
+            # Stamps of the first part stay until the merge: what moved since then, each part is to look at.
+            if self._part is None or before is None:
+                save_stamps(self.out, self.listing.stamps)
         return files, stale.named()
 
     def _changed_meanwhile(self, jobs: Sequence[Job]) -> list[str]:
         """Files that are not what they were when the job began, by name, with the pages that were made from them."""
         outside = self._options.allow_outside_links
-        state = folder_state(self._raw, exclude=self._out, allow_outside_links=outside)
-        if state == self._listing.state:
+        state = folder_state(self.raw, exclude=self.out, allow_outside_links=outside)
+        if state == self.listing.state:
             return []
-        now = _list(self._raw, self._out, self._options).stamps
-        before = self._listing.stamps
+        now = _list(self.raw, self.out, self._options).stamps
+        before = self.listing.stamps
         moved = differing(before, now)
-        stale = find_stale(self._raw, self._out, jobs, {path for path in moved if path in before})
+        stale = find_stale(self.raw, self.out, jobs, {path for path in moved if path in before})
         others = [(path, _size(before, path), _size(now, path)) for path in sorted(moved - stale.files.keys())]
         # What was read of a file may still be there, and more of it, such as lines.
         return stale.named() + [
             f"{path} ({'new' if not size else 'gone' if not size_now else f'of {size} bytes, now {size_now}'})"
             for path, size, size_now in others
-            if size != size_now and (size_now or not (self._raw / path).exists())  # else its page is gone
+            if size != size_now and (size_now or not (self.raw / path).exists())  # else its page is gone
         ]
 
     def _survey(self, engine: JobEngine, surveyed_before: Mapping[str, RawFile]) -> list[RawFile]:
         """The pages of all files, opening those that are not known yet."""
-        known, jobs = plan_survey([file for file in self._listing.files if file.path not in surveyed_before])
+        known, jobs = plan_survey([file for file in self.listing.files if file.path not in surveyed_before])
         total = sum(job.num_pages for job in jobs)
         surveyed = {**surveyed_before, **{file.path: file for file in known}}
         done = 0
@@ -219,12 +277,14 @@ class _ShardsJob:
                 meta=file.meta,
                 sidecars=file.sidecars,
             )
-            for file in self._listing.files
+            for file in self.listing.files
         ]
 
     def _build(self, engine: JobEngine, jobs: Sequence[Job]) -> int:
         """Build every shard that is not complete; returns the pages read for it."""
-        todo = [job for job in jobs if not _is_complete(self._out, job, self._options)]
+        todo = [job for job in jobs if not _is_complete(self.out, job, self._options)]
+        if self._options.merges:
+            refuse_missing(self.out, [job.number for job in todo], len(jobs), self._options.merge_from)
         total = sum(job.num_pages for job in jobs)
         before = total - sum(job.num_pages for job in todo)
         shards_done = len(jobs) - len(todo)

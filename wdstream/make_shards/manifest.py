@@ -13,6 +13,7 @@ from pathlib import Path
 
 from wdstream.errors import ConfigError
 from wdstream.make_shards.built_pages import remove_kept
+from wdstream.make_shards.engines.part_folder import part_lock, remove_debris_of
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.record import STATE_FOLDER
 from wdstream.raw.folder_state import OUTPUT_MARK
@@ -23,6 +24,7 @@ from wdstream.raw.source import RawFile
 from wdstream.shards.catalog import INDEX_FOLDER, SPLIT_JSON
 from wdstream.shards.index_before import IndexBefore
 from wdstream.storage.atomic import TEMP_SUFFIX, atomic_write, remove_unfinished, write_file
+from wdstream.storage.engines.part import Part
 from wdstream.storage.json_lines import read_lines
 from wdstream.storage.lock import FileLock
 from wdstream.text.characters import short_name
@@ -72,27 +74,29 @@ def programs_of(options: MakeShardsOptions, listing: Listing) -> dict[str, objec
 
 
 @contextmanager
-def locked(out: Path) -> Iterator[int]:
-    """Hold the output folder for the block; it is made when it is missing.
+def locked(out: Path, part: Part | None = None) -> Iterator[list[int]]:
+    """Hold the output folder for the block, or a part of it together with other parts; it is made when it is missing.
 
     Workers of a job that was killed a moment ago may hold it a little longer, so there is a short wait.
 
     Yields:
-        The lock's descriptor. Workers inherit it and hold the lock, too, so that no new job starts while workers of a
-        killed one are at work.
+        Descriptors of locks. Workers inherit them and hold the locks, too, so that no new job starts while workers of
+        a killed one are at work.
 
     Raises:
-        ConfigError: the folder cannot be written, or another make-shards holds the lock.
+        ConfigError: the folder cannot be written, or another make-shards holds a lock.
     """
     busy = ConfigError(f"{out}: another make-shards is at work there; wait until it has ended")
-    lock = FileLock(out / STATE_FOLDER / _LOCK, wait_s=_LOCK_WAIT_S, refuse=lambda _: busy)
+    path = out / STATE_FOLDER / _LOCK
+    lock = FileLock(path, wait_s=_LOCK_WAIT_S, refuse=lambda _: busy, is_shared=part is not None)
     with ExitStack() as stack:
         try:
             (out / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
             stack.enter_context(lock)
+            own = [] if part is None else [stack.enter_context(part_lock(out, part, _LOCK_WAIT_S))]
         except OSError as error:
             raise ConfigError(f"{out}: cannot write there ({error.strerror}); choose another folder") from error
-        yield lock.fileno()
+        yield [lock.fileno(), *own]
 
 
 def refuse_foreign(out: Path) -> None:
@@ -143,12 +147,16 @@ def claim(out: Path, options: MakeShardsOptions, listing: Listing) -> None:
         ConfigError: the folder was made with other options or from other input, with every difference.
     """
     path, manifest = out / JOB_FILE, Manifest.of(options, listing)
-    _remove_debris(out)
+    part = options.own_part
+    if part is None:
+        _remove_debris(out)
+    else:
+        remove_debris_of(out, part)
     if options.overwrite:
         _remove_output(out)
     if path.is_file():
         differences = _differences(out, path, manifest, options, listing)
-        if differences and _made_nothing(out):
+        if differences and part is None and _made_nothing(out):
             _remove_output(out)
         elif differences:
             raise ConfigError(

@@ -9,11 +9,13 @@ from pydantic import Field, model_validator
 
 from wdstream.plan.held_out import HoldOut
 from wdstream.raw.settings import RawSettings
+from wdstream.storage.engines.settings import HOW_ONLY, EngineSettings
 
 _HOW_ONLY = {
     *("workers", "time_limit", "memory_limit_mb", "overwrite", "tokenizer", "paragraphs", "allow_tokens"),
     *("retry_quarantined", "retry_reason", "check_content"),
     *("holdout", "holdout_by", "holdout_seed"),
+    *HOW_ONLY,
 }
 _LIMITS = {
     *("max_pixels", "max_unreadable", "keep_empty", "allow_outside_images", "allow_outside_links"),
@@ -28,7 +30,7 @@ _FIRST = {
 """Options that every manifest has."""
 
 
-class MakeShardsOptions(RawSettings):
+class MakeShardsOptions(RawSettings, EngineSettings):
     """The options of `make_shards`: how pages are read, how shards are cut, how the job runs."""
 
     pages_per_shard: int | None = Field(default=None, ge=1, le=1_000_000)
@@ -79,6 +81,15 @@ class MakeShardsOptions(RawSettings):
             raise ValueError("allow_tokens: they are counted with a tokenizer; give --tokenizer, too")
         if self.holdout is None and (self.holdout_by is not None or self.holdout_seed):
             raise ValueError("holdout_by and holdout_seed say which pages are held out; give --holdout, too")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_change_nothing(self) -> Self:
+        if (self.part is not None or self.merges) and (self.overwrite or self.retries):
+            raise ValueError(
+                "part and merge: --overwrite and --retry-quarantined take away what other parts made; merge first, and "
+                "give them then, without --part: only what changes is made again"
+            )
         return self
 
     @property

@@ -25,6 +25,7 @@ class FileLock:
             "" when there is none.
         wait_s: seconds to wait for another holder before refusing; without end when left out.
         note: text to leave in the file for whoever is refused; without one the file is not written to.
+        is_shared: hold it together with others that share it, and with nobody else.
 
     Raises:
         OSError: on entering, when the file cannot be opened.
@@ -32,12 +33,19 @@ class FileLock:
     """
 
     def __init__(
-        self, path: Path, *, refuse: Callable[[str], Exception] = OSError, wait_s: float = math.inf, note: str = ""
+        self,
+        path: Path,
+        *,
+        refuse: Callable[[str], Exception] = OSError,
+        wait_s: float = math.inf,
+        note: str = "",
+        is_shared: bool = False,
     ) -> None:
         self._path = path
         self._refuse = refuse
         self._wait_s = wait_s
         self._note = note
+        self._operation = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> Self:
@@ -71,12 +79,12 @@ class FileLock:
 
     def _take(self, file: BinaryIO) -> None:
         if math.isinf(self._wait_s):
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, self._operation)
             return
         deadline = time.monotonic() + self._wait_s
         while True:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, self._operation | fcntl.LOCK_NB)
                 return
             except BlockingIOError as error:
                 if time.monotonic() >= deadline:

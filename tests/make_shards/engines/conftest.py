@@ -1,0 +1,20 @@
+"""The small raw folder as shards of a single local run, to compare with."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.jobs import Tree
+from wdstream.make_shards import MakeShardsOptions, make_shards
+
+PAGES = 3
+"""Per shard: there are 6 or so."""
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory, small_raw: Path, tree_of: Callable[[Path], Tree]) -> Tree:
+    """Digests of all files of a single local run, with a hold-out."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    make_shards(small_raw, out, options=MakeShardsOptions(pages_per_shard=PAGES, holdout="3", workers=2))
+    return tree_of(out)

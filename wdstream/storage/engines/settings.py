@@ -1,0 +1,58 @@
+"""The options of every command whose work falls into pieces: who does it, and which part of it."""
+
+import re
+from typing import Self
+
+from pydantic import field_validator, model_validator
+
+from wdstream.settings import Settings
+from wdstream.storage.engines.part import Part
+
+_RAY = re.compile(r"ray(://.+)?")
+
+
+class EngineSettings(Settings):
+    """Who does the work: processes of this machine, a Ray cluster, or the parts of a job array."""
+
+    engine: str = "local"
+    """Who does the work: `local`, processes of this machine; `ray`, the Ray cluster that this machine is in, or Ray on
+    this machine alone; `ray://HOST:10001`, the cluster there. The bytes are the same."""
+    part: str | None = None
+    """Do one part of the work, such as 2/60, in a task of a job array of Slurm or Kubernetes. When all parts are done,
+    the same command with --merge completes the output."""
+    merge: bool = False
+    """Complete the output from all parts, or say which are missing."""
+    merge_from: tuple[str, ...] = ()
+    """A place that a part wrote to, where each has its own; --merge takes it from there. May be repeated."""
+
+    @field_validator("engine")
+    @classmethod
+    def _is_engine(cls, text: str) -> str:
+        if text != "local" and not _RAY.fullmatch(text):
+            raise ValueError(f"engine: expected local, ray or ray://HOST:PORT, found {text!r}")
+        return text
+
+    @field_validator("part")
+    @classmethod
+    def _is_part(cls, text: str | None) -> str | None:
+        return None if text is None else str(Part.parse(text))
+
+    @model_validator(mode="after")
+    def _part_or_merge(self) -> Self:
+        if self.part is not None and self.merges:
+            raise ValueError("part and merge: parts are merged when all are done; give one of them")
+        return self
+
+    @property
+    def own_part(self) -> Part | None:
+        """The part of the work that is to be done; None for all of it."""
+        return None if self.part is None else Part.parse(self.part)
+
+    @property
+    def merges(self) -> bool:
+        """Whether all is to be there already, done by parts."""
+        return self.merge or bool(self.merge_from)
+
+
+HOW_ONLY = frozenset(EngineSettings.model_fields)
+"""Names of the options here: none decides any byte."""
