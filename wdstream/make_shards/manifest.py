@@ -24,7 +24,7 @@ from wdstream.raw.source import RawFile
 from wdstream.shards.catalog import INDEX_FOLDER, SPLIT_JSON
 from wdstream.shards.index_before import IndexBefore
 from wdstream.storage.atomic import TEMP_SUFFIX, atomic_write, remove_unfinished, write_file
-from wdstream.storage.engines.part import Part
+from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.json_lines import read_lines
 from wdstream.storage.lock import FileLock
 from wdstream.text.characters import short_name
@@ -74,7 +74,7 @@ def programs_of(options: MakeShardsOptions, listing: Listing) -> dict[str, objec
 
 
 @contextmanager
-def locked(out: Path, part: Part | None = None) -> Iterator[list[int]]:
+def locked(out: Path, part: WorkPart | None = None) -> Iterator[list[int]]:
     """Hold the output folder for the block, or a part of it together with other parts; it is made when it is missing.
 
     Workers of a job that was killed a moment ago may hold it a little longer, so there is a short wait.

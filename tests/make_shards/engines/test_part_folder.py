@@ -9,9 +9,9 @@ from wdstream.make_shards import manifest
 from wdstream.make_shards.engines.part_folder import number_of_parts, remove_debris_of
 from wdstream.make_shards.manifest import locked
 from wdstream.make_shards.record import STATE_FOLDER
-from wdstream.storage.engines.part import Part
+from wdstream.storage.engines.part import WorkPart
 
-FIRST, SECOND = Part(number=1, of=2), Part(number=2, of=2)
+FIRST, SECOND = WorkPart(number=1, of=2), WorkPart(number=2, of=2)
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def test_a_whole_job_next_to_a_part_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_number_of_parts_is_refused_while_others_are_at_work(tmp_path: Path) -> None:
-    other = Part(number=2, of=3)
+    other = WorkPart(number=2, of=3)
     with locked(tmp_path, FIRST), pytest.raises(ConfigError, match="in 2 parts by others"), locked(tmp_path, other):
         pass
     with locked(tmp_path, other):

@@ -4,13 +4,13 @@ import pytest
 
 from wdstream.errors import ConfigError
 from wdstream.make_shards import MakeShardsOptions
-from wdstream.storage.engines.part import Part
+from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.engines.settings import EngineSettings
 
 
 def test_what_is_asked_for() -> None:
     assert EngineSettings().own_part is None and not EngineSettings().merges
-    assert EngineSettings(part="02/60").own_part == Part(number=2, of=60)
+    assert EngineSettings(part="02/60").own_part == WorkPart(number=2, of=60)
     assert EngineSettings(merge=True).merges and EngineSettings(merge_from=("a",)).merges
     assert EngineSettings(engine="ray://head:10001").engine == "ray://head:10001"
 

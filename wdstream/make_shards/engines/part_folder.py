@@ -12,7 +12,7 @@ from pathlib import Path
 from wdstream.errors import ConfigError
 from wdstream.make_shards.record import STATE_FOLDER
 from wdstream.storage.atomic import TEMP_SUFFIX, write_file
-from wdstream.storage.engines.part import Part
+from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.lock import FileLock
 
 _SAVING = "saving"
@@ -21,7 +21,7 @@ _SHARD_NUMBER = re.compile(r"(?:shard|kept|readings)-(\d{6,})\b")
 
 
 @contextmanager
-def part_lock(out: Path, part: Part, wait_s: float) -> Iterator[int]:
+def part_lock(out: Path, part: WorkPart, wait_s: float) -> Iterator[int]:
     """Hold a part of the output for the block; yields the lock's descriptor.
 
     Raises:
@@ -37,7 +37,7 @@ def part_lock(out: Path, part: Part, wait_s: float) -> Iterator[int]:
         yield lock.fileno()
 
 
-def saving(out: Path, part: Part | None) -> AbstractContextManager[object]:
+def saving(out: Path, part: WorkPart | None) -> AbstractContextManager[object]:
     """What all parts write is written by one of them at a time; all of a job holds the folder alone anyway."""
     return nullcontext() if part is None else FileLock(out / STATE_FOLDER / _SAVING)
 
@@ -53,7 +53,7 @@ def number_of_parts(folders: Iterable[Path]) -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
-def remove_debris_of(out: Path, part: Part) -> None:
+def remove_debris_of(out: Path, part: WorkPart) -> None:
     """Remove what this part left half-written when it was killed, and pages that it kept for a shard."""
     state = out / STATE_FOLDER
     for path in [*out.glob(f"shard-*{TEMP_SUFFIX}"), *state.glob(f"*-*{TEMP_SUFFIX}"), *state.glob("kept-*")]:
@@ -69,7 +69,7 @@ def remove_part_notes(out: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _refuse_other_number(out: Path, part: Part) -> None:
+def _refuse_other_number(out: Path, part: WorkPart) -> None:
     """Two ways to share out the shards would have two processes write one.
 
     Raises:

@@ -10,8 +10,8 @@ _SHOWN_PARTS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Part:
-    """Part `number` of `of`, counted from 1. Pieces are dealt out like cards, so that none has all the large ones."""
+class WorkPart:
+    """WorkPart `number` of `of`, counted from 1. Pieces are dealt out like cards, so that none has all the large ones."""
 
     of: int
     number: int

@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import field_validator, model_validator
 
 from wdstream.settings import Settings
-from wdstream.storage.engines.part import Part
+from wdstream.storage.engines.part import WorkPart
 
 _RAY = re.compile(r"ray(://.+)?")
 
@@ -35,7 +35,7 @@ class EngineSettings(Settings):
     @field_validator("part")
     @classmethod
     def _is_part(cls, text: str | None) -> str | None:
-        return None if text is None else str(Part.parse(text))
+        return None if text is None else str(WorkPart.parse(text))
 
     @model_validator(mode="after")
     def _part_or_merge(self) -> Self:
@@ -44,9 +44,9 @@ class EngineSettings(Settings):
         return self
 
     @property
-    def own_part(self) -> Part | None:
+    def own_part(self) -> WorkPart | None:
         """The part of the work that is to be done; None for all of it."""
-        return None if self.part is None else Part.parse(self.part)
+        return None if self.part is None else WorkPart.parse(self.part)
 
     @property
     def merges(self) -> bool:
