@@ -11,7 +11,7 @@ _SHOWN_PARTS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class WorkPart:
-    """WorkPart `number` of `of`, counted from 1. Pieces are dealt out like cards, so that none has all the large ones."""
+    """Part `number` of `of`, counted from 1. Pieces are dealt out like cards, so that none has all the large ones."""
 
     of: int
     number: int
