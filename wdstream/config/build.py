@@ -19,6 +19,7 @@ from wdstream.plan.protocols import Dataset, Mix
 from wdstream.plan.settings import PackSettings, PlanSettings
 from wdstream.shards.catalog import INDEX_FOLDER, SPLIT_JSON
 from wdstream.shards.reader import Shards
+from wdstream.storage.settings import ReadSettings
 from wdstream.tiling.plugin import LoadedTiling, load_tiling
 from wdstream.tiling.policy import TilingPolicy
 from wdstream.tiling.settings import TilingSettings
@@ -48,7 +49,7 @@ def plan_from_config(config: Config, *, split: str = "train") -> Plan:
     if not entries:
         names = ", ".join(["train", *map(_name, data.eval)])
         raise ConfigError(f"there is no dataset '{split}' in data.eval; known: {names}")
-    datasets = [_dataset(entry, is_trained=split == "train") for entry in entries]
+    datasets = [_dataset(entry, data.reading, is_trained=split == "train") for entry in entries]
     family = family_from_config(config)
     tiling, pixels = tiling_from_config(config.tiling), PixelSettings.within(data)
     return Plan(datasets, family, tiling, pixels=pixels, **dict(PlanSettings.within(data)))
@@ -125,7 +126,7 @@ def lanes_from_config(config: Config) -> "Lanes":
     return Lanes(urls=urls, settings=settings, pixels=PixelSettings.within(data))
 
 
-def _dataset(entry: DatasetConfig, *, is_trained: bool) -> Dataset | Mix:
+def _dataset(entry: DatasetConfig, reading: ReadSettings, *, is_trained: bool) -> Dataset | Mix:
     """An entry of `data.train` or `data.eval`, its shards opened.
 
     Raises:
@@ -133,9 +134,9 @@ def _dataset(entry: DatasetConfig, *, is_trained: bool) -> Dataset | Mix:
     """
     name, weight, epochs = _name(entry), entry.weight, entry.epochs
     if entry.datasets:
-        inside = tuple(_dataset(each, is_trained=is_trained) for each in entry.datasets)
+        inside = tuple(_dataset(each, reading, is_trained=is_trained) for each in entry.datasets)
         return Mix(datasets=inside, name=name, weight=weight, epochs=epochs)
-    shards = Shards.open(entry.path)
+    shards = Shards.open(entry.path, reading=reading)
     if entry.split is None and not is_trained and shards.catalog.split is not None:
         raise ConfigError(
             f"data.eval: {name}: {entry.path} holds pages out, and this set does not say which it is: add `split: "

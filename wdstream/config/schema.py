@@ -13,6 +13,7 @@ from wdstream.plan.held_out import Split
 from wdstream.plan.settings import PlanSettings, WhereText
 from wdstream.settings import Settings
 from wdstream.shards.layout import KeyRule
+from wdstream.storage.settings import ReadSettings
 from wdstream.text.maps.field_map import FieldMap
 from wdstream.text.row_forms import RowRules, rules_with_map
 from wdstream.text.settings import TextSettings
@@ -107,6 +108,8 @@ class DataConfig(PlanSettings, PixelSettings):
     """Batches ready ahead of training."""
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
     """Training stops when more than this share of pages failed at run time."""
+    reading: ReadSettings = ReadSettings()
+    """How shards at a URL are read."""
     streaming: StreamingConfig | None = None
     """None plans from an index; `{}` streams tars that have none, with the settings above."""
 

@@ -3,6 +3,7 @@
 import http.client
 import io
 import logging
+import os
 import subprocess
 import urllib.error
 from collections.abc import Callable, Sequence
@@ -49,9 +50,13 @@ def open_url(url: str) -> BinaryIO:
 
 
 class CommandOutput(io.RawIOBase):
-    """What a shell command writes; a command that fails is an error, not the end of the data."""
+    """What a shell command writes; a command that fails is an error, not the end of the data.
+
+    It is read by the process that started it: what a forked child read would be missing there.
+    """
 
     def __init__(self, command: str) -> None:
+        self._pid = os.getpid()
         self._command = command
         self._process = subprocess.Popen(command, shell=True, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
         assert self._process.stdout is not None
@@ -65,8 +70,12 @@ class CommandOutput(io.RawIOBase):
         """The next `size` bytes, fewer only at the end.
 
         Raises:
-            StorageFailureError: the command ended with an exit status other than 0.
+            StorageFailureError: the command ended with an exit status other than 0, or was started by another process.
         """
+        if self._pid != os.getpid():
+            raise StorageFailureError(
+                f"pipe:{self._command}: is read by the process that this one was forked from; open it here"
+            )
         data = self._output.read(size)
         if len(data) < size or size < 0:
             status = self._process.wait()
@@ -75,8 +84,8 @@ class CommandOutput(io.RawIOBase):
         return data
 
     def close(self) -> None:
-        """End the command, if it still runs."""
-        if not self.closed:
+        """End the command, if it still runs and is of this process."""
+        if not self.closed and self._pid == os.getpid():
             self._output.close()
             self._process.kill()
             self._process.wait()

@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from threading import RLock
 from typing import Any, get_args
 
 import numpy as np
@@ -32,8 +31,10 @@ from wdstream.shards.column_files import column_of_bytes, damaged_blocks, map_co
 from wdstream.shards.column_values import check_values, unit_of
 from wdstream.shards.meta import Column
 from wdstream.shards.metadata import TOO_MANY_NAMES, absent_of
+from wdstream.storage.forks import ForkSafeLock
 from wdstream.storage.local import read_local
 from wdstream.storage.remote import open_storage
+from wdstream.storage.settings import ReadSettings
 
 
 class IndexFiles:
@@ -44,10 +45,12 @@ class IndexFiles:
     Args:
         path: the folder or URL.
         opens_columns: False opens none of them before it is asked for.
+        reading: how a URL is read.
 
     Attributes:
         storage: the folder or URL, for what is next to the index.
         catalog: what `index.json` says.
+        reading: as given.
 
     Raises:
         ShardIndexError: there is no `index.json`, or it is damaged or of another version; a column is absent, or of
@@ -55,10 +58,11 @@ class IndexFiles:
         ForbiddenFileError, StorageFailureError: one of them cannot be read.
     """
 
-    def __init__(self, path: Path | str, *, opens_columns: bool = True) -> None:
-        self.storage = open_storage(path)
+    def __init__(self, path: Path | str, *, opens_columns: bool = True, reading: ReadSettings | None = None) -> None:
+        self.storage = open_storage(path, reading)
+        self.reading = reading
         self._path = path
-        self._lock = RLock()
+        self._lock = ForkSafeLock()
         self._opened: dict[str, Column] = {}
         self._checked: dict[str, Column] = {}
         self.catalog = self._read_catalog()

@@ -1,10 +1,9 @@
 """Shards for reading: columns mapped into memory, and samples by one range read each, verified."""
 
 import zlib
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,9 @@ from wdstream.shards.layout import KEY_RULES, META_SUFFIX, TAR_SUFFIX, split_nam
 from wdstream.shards.meta import hash_key, indexed_key, load_meta, split_indexed
 from wdstream.shards.page_members import page_from_members
 from wdstream.shards.tar_header import walk
+from wdstream.storage.forks import ForkSafeLock
 from wdstream.storage.local import ByteRange, Storage, file_error
+from wdstream.storage.settings import ReadSettings
 from wdstream.text.row_forms import DEFAULT_RULES, rules_with_map
 
 _MOST_ASKED = 4
@@ -40,7 +41,9 @@ class Shards:
     ShardIndexError that names it.
     """
 
-    def __init__(self, path: Path | str, storage: Storage | None = None) -> None:
+    def __init__(
+        self, path: Path | str, storage: Storage | None = None, *, reading: ReadSettings | None = None
+    ) -> None:
         """`Shards.open` says more."""
         if not isinstance(path, str | Path):
             raise TypeError(f"Shards: expected a folder or URL of shards, got {type(path).__name__}: {path!r:.80}")
@@ -51,7 +54,7 @@ class Shards:
         if is_file:
             raise ShardIndexError(f"{path}: expected a folder of shards with an index, found a file")
         self.path = path
-        self._files = IndexFiles(path)
+        self._files = IndexFiles(path, reading=reading)
         self.catalog = catalog = self._files.catalog
         self.fingerprint = catalog.fingerprint
         self.shard_names = tuple(shard.name for shard in catalog.shards)
@@ -62,22 +65,23 @@ class Shards:
         self._checked: set[int] = set()  # shards whose size was compared with the index
         self._tokens: dict[str, NDArray[np.int32]] = {}
         self._by_hash: NDArray[np.int64] | None = None
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
 
     @classmethod
-    def open(cls, path: Path | str, storage: Storage | None = None) -> "Shards":
-        """Open the shards at `path`.
+    def open(cls, path: Path | str, storage: Storage | None = None, *, reading: ReadSettings | None = None) -> "Shards":
+        """Open the shards at `path`. They may be used in any process: pickled, in forked children, by many threads.
 
         Args:
             path: a folder, or a URL that fsspec understands (`s3://bucket/shards`); a URL's columns are read into
                 memory, a folder's are mapped.
             storage: of the tars, when they are not next to the index.
+            reading: how a URL is read: requests at once, patience; None for the defaults.
 
         Raises:
             ShardIndexError: when there is no index, or it is damaged or of another version.
             TypeError: when `path` is neither text nor a Path.
         """
-        return cls(path, storage)
+        return cls(path, storage, reading=reading)
 
     @cached_property
     def shard(self) -> NDArray[np.int32]:
@@ -153,8 +157,9 @@ class Shards:
             f"{self.catalog.num_images:,} images, fingerprint {self.fingerprint})"
         )
 
-    def __reduce__(self) -> tuple[type["Shards"], tuple[Path | str, Storage]]:
-        return Shards, (self.path, self._storage)  # opened again where it is unpickled: arrays and files do not travel
+    def __reduce__(self) -> tuple[Callable[..., "Shards"], tuple[Path | str, Storage]]:
+        opened = partial(Shards, reading=self._files.reading)
+        return opened, (self.path, self._storage)  # opened again where it is unpickled: arrays and files do not travel
 
     @property
     def storage(self) -> Storage:

@@ -6,6 +6,7 @@ file that changed in between is an error.
 
 import http.client
 import io
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import cast
 
 from wdstream.errors import StorageFailureError
 from wdstream.storage.addresses import request_for, shown_url
+from wdstream.storage.forks import leave_to_parent
 from wdstream.storage.http_answers import SILENCE_S, FileVersion, NoRangesError, RangeError, check_head
 from wdstream.storage.tries import FIRST_WAIT_S, retrying
 
@@ -24,6 +26,8 @@ _PASSING = (408, 425, 429)
 
 class Download(io.RawIOBase):
     """The body of a web server's answer; one that breaks off is continued, and never taken for the end.
+
+    A forked child continues where its parent was, by a connection of its own.
 
     Args:
         url: http:// or https://.
@@ -38,6 +42,7 @@ class Download(io.RawIOBase):
         self._retrying = retrying(_may_pass, first_wait_s=first_wait_s)
         self._position = 0
         self._answer: http.client.HTTPResponse | None = None
+        self._pid = os.getpid()
         self._version: FileVersion | None = None
         self._size: int | None = None
         self._has_ranges = False
@@ -94,6 +99,9 @@ class Download(io.RawIOBase):
         return data
 
     def _try(self, most: int) -> bytes:
+        if self._pid != os.getpid():
+            leave_to_parent(self._answer)
+            self._answer, self._pid = None, os.getpid()
         try:
             if self._answer is None:
                 self._connect()

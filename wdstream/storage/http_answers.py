@@ -87,8 +87,11 @@ def check_head(wanted: str, status: int, headers: Mapping[str, str]) -> None:
 
 
 @lru_cache
-def client_options() -> dict[str, Any]:
+def client_options(connections: int) -> dict[str, Any]:
     """Options of fsspec's HTTP file system, so that its answers are checked and a silent server is given up.
+
+    Args:
+        connections: open at once, at most; each is used for many requests.
 
     Raises:
         ConfigError: aiohttp is not installed.
@@ -115,4 +118,9 @@ def client_options() -> dict[str, Any]:
 
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=SILENCE_S)
     as_it_is = {"Accept-Encoding": "identity"}  # of a compressed answer a range would be another one
-    return {"client_kwargs": {"response_class": CheckedAnswer, "timeout": timeout, "headers": as_it_is}}
+
+    async def get_client(**options: Any) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=connections), **options)
+
+    checked = {"response_class": CheckedAnswer, "timeout": timeout, "headers": as_it_is}
+    return {"client_kwargs": checked, "get_client": get_client}

@@ -8,10 +8,10 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Protocol
 
 from wdstream.errors import AbsentFileError, ForbiddenFileError, ShardError, StorageFailureError
+from wdstream.storage.forks import ForkSafeLock
 
 DEFAULT_OPEN_FILES = 128  # descriptors a LocalStorage keeps; the usual limit of a process is 1,024
 
@@ -98,13 +98,16 @@ class _OpenFile:
 
 
 class LocalStorage:
-    """Files in a folder, read by pread: one descriptor per file, the least recently used ones closed."""
+    """Files in a folder, read by pread: one descriptor per file, the least recently used ones closed.
+
+    A forked child reads by the descriptors of its parent: pread has no place in common.
+    """
 
     def __init__(self, root: Path, *, open_files: int = DEFAULT_OPEN_FILES) -> None:
         self._root = root
         self._limit = open_files
         self._files: OrderedDict[str, _OpenFile] = OrderedDict()
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
 
     def __getstate__(self) -> tuple[Path, int]:
         return self._root, self._limit

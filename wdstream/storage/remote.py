@@ -4,34 +4,36 @@
 """
 
 import io
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
 from wdstream.errors import (
     AbsentFileError,
-    ConfigError,
     ForbiddenFileError,
     ShardError,
     StorageFailureError,
-    needs_extra,
 )
 from wdstream.storage.addresses import shown_url
-from wdstream.storage.http_answers import NoRangesError, RangeError, client_options
+from wdstream.storage.file_systems import open_file_system
+from wdstream.storage.forks import ForkSafeLock, leave_to_parent
+from wdstream.storage.http_answers import NoRangesError, RangeError
 from wdstream.storage.local import ByteRange, LocalStorage, Storage
-from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, retrying
+from wdstream.storage.settings import ReadSettings
+from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, Deadline, retrying
 
 BLOCK_BYTES = 8 << 20
 """Size of one request of a stream: large enough that the request's latency does not count."""
 
 
-def open_storage(path: Path | str) -> Storage:
+def open_storage(path: Path | str, reading: ReadSettings | None = None) -> Storage:
     """The files of a folder, or of a URL such as `s3://bucket/shards`.
 
     Raises:
         ConfigError: for a URL, that fsspec or its plug-in for the protocol is not installed.
     """
-    return FsspecStorage(str(path)) if "://" in str(path) else LocalStorage(Path(path))
+    return FsspecStorage(str(path), reading=reading) if "://" in str(path) else LocalStorage(Path(path))
 
 
 def open_remote(url: str) -> BinaryIO:
@@ -86,33 +88,54 @@ class RemoteFile(io.RawIOBase):
         return wanted
 
 
-MAX_GAP = 1 << 18  # bytes read and thrown away rather than asking twice: about what a request's latency costs
-MAX_REQUEST = 1 << 25  # bytes of one request; larger ones are split, to be fetched in parallel
+_PARTS_AT_ONCE = 4
 Result = TypeVar("Result")
 
 
 class FsspecStorage:
     """Files under a URL. Failures that may pass are tried again; those of a missing or forbidden file are not.
 
+    It may be used in any process: pickled, it is opened where it comes; in a forked child it opens connections of its
+    own when it is first used.
+
     Args:
         url: `s3://bucket/shards`, `https://host/shards`, `memory://shards`, ...; fsspec and its plug-in for the
             protocol must be installed.
+        reading: how many requests, how large, how long.
         attempts: tries of each request.
         first_wait_s: seconds before the second try, at most; see tries.py.
         options: passed on to the file system (credentials, endpoint, ...).
     """
 
-    def __init__(self, url: str, *, attempts: int = ATTEMPTS, first_wait_s: float = FIRST_WAIT_S, **options: Any):
-        with needs_extra(url, "remote"):
-            import fsspec
-        self._state = {"url": url, "attempts": attempts, "first_wait_s": first_wait_s, **options}
-        self._url = url.rstrip("/")
-        try:
-            own = client_options() if self._url.startswith(("http://", "https://")) else {}
-            self._fs, self._root = fsspec.core.url_to_fs(self._url, **(own | options))
-        except (ImportError, ValueError) as error:
-            raise ConfigError(f"{url}: {error}") from error
-        self._retrying = retrying(may_pass, attempts=attempts, first_wait_s=first_wait_s)
+    def __init__(
+        self,
+        url: str,
+        *,
+        reading: ReadSettings | None = None,
+        attempts: int = ATTEMPTS,
+        first_wait_s: float = FIRST_WAIT_S,
+        **options: Any,
+    ) -> None:
+        self._reading = reading or ReadSettings()
+        tries: dict[str, Any] = {"attempts": attempts, "first_wait_s": first_wait_s}
+        self._state = {"url": url, "reading": self._reading, **tries, **options}
+        self._url, self._options = url.rstrip("/"), options
+        self._retrying = retrying(may_pass, most_s=self._reading.patience_s, **tries)
+        self._lock = ForkSafeLock()
+        self._open()
+
+    def _open(self) -> None:
+        self._pid = os.getpid()
+        self._opened, self._root = open_file_system(self._url, dict(self._options), self._reading)
+
+    @property
+    def _fs(self) -> Any:
+        """The file system of this process."""
+        with self._lock:
+            if self._pid != os.getpid():
+                leave_to_parent(self._opened)
+                self._open()
+            return self._opened
 
     def __getstate__(self) -> dict[str, Any]:
         return self._state
@@ -122,7 +145,7 @@ class FsspecStorage:
 
     def size(self, name: str) -> int | None:
         """Bytes of a file; None where the storage cannot tell."""
-        size = self._try(name, lambda: self._fs.size(self._path(name)))
+        size = self._try(name, lambda limit: self._fs.size(self._path(name), **limit))
         return None if size is None else int(size)
 
     def read(self, wanted: ByteRange) -> bytes:
@@ -131,7 +154,7 @@ class FsspecStorage:
 
     def read_many(self, wanted: Sequence[ByteRange]) -> list[bytes]:
         """Several ranges; neighbours in one file share a request, and requests are sent in parallel."""
-        requests = coalesce(wanted)
+        requests = coalesce(wanted, self._reading)
         if not requests:
             return []
         fetched = self._fetch(requests)
@@ -140,6 +163,7 @@ class FsspecStorage:
     def _fetch(self, requests: Sequence[ByteRange]) -> list[bytes]:
         """The answer to each request, all sent in parallel; of those that fail, each is tried again by itself."""
         answers: dict[int, bytes | BaseException] = {}
+        deadline = Deadline(self._reading.patience_s)
 
         def ask() -> None:
             todo = [number for number in range(len(requests)) if not isinstance(answers.get(number), bytes)]
@@ -147,7 +171,7 @@ class FsspecStorage:
             paths = [self._path(request.name) for request in asked]
             starts = [request.offset for request in asked]
             ends = [request.offset + request.length for request in asked]
-            sent = self._fs.cat_ranges(paths, starts, ends, on_error="return")
+            sent = self._fs.cat_ranges(paths, starts, ends, on_error="return", **self._limits(deadline, asks_many=True))
             answers.update(zip(todo, map(_not_longer, asked, sent), strict=True))
             errors = [answer for answer in answers.values() if isinstance(answer, BaseException)]
             if errors:  # one that trying again does not help comes first
@@ -159,34 +183,61 @@ class FsspecStorage:
             name = next(
                 (requests[number].name for number, answer in answers.items() if answer is error), requests[0].name
             )
-            raise store_error(f"{self._url}/{name}", error, self._num_tries()) from error
+            raise self._error(name, error) from error
         return [answer for _, answer in sorted(answers.items()) if isinstance(answer, bytes)]
 
+    def _limits(self, deadline: Deadline, *, asks_many: bool = False) -> dict[str, Any]:
+        """Arguments of a call of the file system that bound it; one that is not asynchronous knows none."""
+        from fsspec.asyn import AsyncFileSystem
+
+        if not issubclass(type(self._fs), AsyncFileSystem):  # a cache before one claims to be what it is before
+            return {}
+        return {"timeout": deadline.left()} | ({"batch_size": self._reading.open_requests} if asks_many else {})
+
     def read_file(self, name: str) -> bytes:
-        """All bytes of a file."""
-        data: bytes = self._try(name, lambda: self._fs.cat_file(self._path(name)))
+        """All bytes of a file; of a large one in several requests, each tried again by itself."""
+        most = self._reading.max_request
+        data = self._try(name, lambda limit: self._begin(name, most, limit))
+        size = self.size(name) if len(data) == most else len(data)
+        if size is None or size <= len(data):
+            return data
+        parts = [ByteRange(name=name, offset=at, length=min(most, size - at)) for at in range(most, size, most)]
+        groups = [parts[at : at + _PARTS_AT_ONCE] for at in range(0, len(parts), _PARTS_AT_ONCE)]
+        return b"".join([data, *(part for group in groups for part in self.read_many(group))])
+
+    def _begin(self, name: str, most: int, limits: dict[str, Any]) -> bytes:
+        """The first bytes of a file, as a range, whose answer tells how many; all where there are no ranges."""
+        data: bytes
+        try:
+            data = self._fs.cat_file(self._path(name), start=0, end=most, **limits)
+        except Exception as error:  # whatever the protocol's plug-in raises
+            if not (isinstance(error, NoRangesError) or _has_no_bytes(error)):
+                raise
+            data = self._fs.cat_file(self._path(name), **limits)
         return data
 
     def names(self, folder: str) -> list[str]:
         """File names in a folder, sorted. AbsentFileError where there is none."""
-        paths = self._try(folder, lambda: self._fs.ls(self._path(folder), detail=False))
+        paths = self._try(folder, lambda limit: self._fs.ls(self._path(folder), detail=False, **limit))
         return sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
 
     def local_path(self, name: str) -> Path | None:
         """None: the files are elsewhere."""
 
-    def _num_tries(self) -> int:
-        """Of this thread's last request."""
-        return int(self._retrying.statistics.get("attempt_number", 1))
+    def _error(self, name: str, error: BaseException) -> ShardError:
+        """What kept a file from being read; tries are counted of this thread's last request."""
+        return store_error(f"{self._url}/{name}", error, int(self._retrying.statistics.get("attempt_number", 1)))
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
 
-    def _try(self, name: str, request: Callable[[], Result]) -> Result:
+    def _try(self, name: str, request: Callable[[dict[str, Any]], Result]) -> Result:
+        """What a request gives that is called with what bounds it, until it succeeds."""
+        deadline = Deadline(self._reading.patience_s)
         try:
-            return self._retrying(request)
+            return self._retrying(lambda: request(self._limits(deadline)))
         except Exception as error:  # whatever the protocol's plug-in raises
-            raise store_error(f"{self._url}/{name}", error, self._num_tries()) from error
+            raise self._error(name, error) from error
 
 
 def store_error(url: str, error: BaseException, attempts: int, *, doing: str = "read") -> ShardError:
@@ -224,12 +275,17 @@ def _cause(error: BaseException) -> BaseException:
     return error
 
 
+def _has_no_bytes(error: BaseException) -> bool:
+    """Whether a server refuses a range since the file is empty."""
+    return getattr(error, "status", None) == 416 or "InvalidRange" in f"{error} {error.__cause__}"
+
+
 def _module(error: BaseException | None) -> str:
     """The package that an error is of."""
     return type(error).__module__.partition(".")[0]
 
 
-def coalesce(wanted: Sequence[ByteRange]) -> list[ByteRange]:
+def coalesce(wanted: Sequence[ByteRange], reading: ReadSettings) -> list[ByteRange]:
     """The requests that cover all ranges: of one file in order, small gaps bridged, none larger than a request.
 
     A single range that is larger stays whole.
@@ -239,8 +295,8 @@ def coalesce(wanted: Sequence[ByteRange]) -> list[ByteRange]:
         last = requests[-1] if requests else None
         if last is not None and last.name == one.name:
             end = max(last.offset + last.length, one.offset + one.length)
-            is_near = one.offset - (last.offset + last.length) <= MAX_GAP
-            if is_near and (end - last.offset <= MAX_REQUEST or end == last.offset + last.length):
+            is_near = one.offset - (last.offset + last.length) <= reading.max_gap
+            if is_near and (end - last.offset <= reading.max_request or end == last.offset + last.length):
                 requests[-1] = ByteRange(name=one.name, offset=last.offset, length=end - last.offset)
                 continue
         requests.append(one)

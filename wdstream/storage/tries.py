@@ -1,5 +1,6 @@
 """Trying again what may pass: the same for every request, with waits that grow and are never the same on two ranks."""
 
+import time
 from collections.abc import Callable
 
 import tenacity
@@ -12,8 +13,27 @@ MOST_S = 120.0
 """Seconds after which a request is not tried again."""
 
 
+class Deadline:
+    """A point in time, after which nothing is waited for.
+
+    Args:
+        seconds: from now.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds up to it; a tenth when it is past, so that what waits so long ends by its own error."""
+        return max(0.1, self._end - time.monotonic())
+
+
 def retrying(
-    may_pass: Callable[[BaseException], bool], *, attempts: int = ATTEMPTS, first_wait_s: float = FIRST_WAIT_S
+    may_pass: Callable[[BaseException], bool],
+    *,
+    attempts: int = ATTEMPTS,
+    first_wait_s: float = FIRST_WAIT_S,
+    most_s: float = MOST_S,
 ) -> tenacity.Retrying:
     """Calls a function until it succeeds, raises what does not pass, or time is over.
 
@@ -22,9 +42,10 @@ def retrying(
         attempts: calls at most.
         first_wait_s: seconds before the second call, at most: the wait is a random part of it. The most doubles with
             each further call, up to 10 s.
+        most_s: seconds from the first call on, after which no other begins.
     """
     return tenacity.Retrying(
-        stop=tenacity.stop_after_attempt(attempts) | tenacity.stop_after_delay(MOST_S),
+        stop=tenacity.stop_after_attempt(attempts) | tenacity.stop_before_delay(most_s),
         wait=tenacity.wait_random_exponential(multiplier=first_wait_s, max=LONGEST_WAIT_S),
         retry=tenacity.retry_if_exception(may_pass),
         reraise=True,

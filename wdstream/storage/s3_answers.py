@@ -1,0 +1,49 @@
+"""What an S3 store answers to a request for a range, checked on its head, as http_answers.py does for web servers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from wdstream.errors import needs_extra
+from wdstream.storage.http_answers import RangeError, check_head, sent_range
+
+_RANGE = "wdstream_range"
+
+
+def checked_session(profile: str | None) -> Any:
+    """A session of aiobotocore whose clients compare the answer to each request for a range with what was asked for.
+
+    Args:
+        profile: of the credentials; None for the usual ones.
+
+    Raises:
+        ConfigError: s3fs is not installed.
+    """
+    with needs_extra("reading S3 stores", "remote"):
+        from aiobotocore.session import AioSession
+    session = AioSession(profile=profile)
+    session.register("before-parameter-build.s3.GetObject", _note_range)
+    session.register("after-call.s3.GetObject", _check_answer)
+    return session
+
+
+def _note_range(params: Mapping[str, Any], context: dict[str, Any], **_: object) -> None:
+    context[_RANGE] = params.get("Range", "")
+
+
+def _check_answer(http_response: Any, parsed: dict[str, Any], context: Mapping[str, Any], **_: object) -> None:
+    """Refuse a wrong answer before its body is received; let the body be as long as its head says.
+
+    Raises:
+        RangeError: the answer is not what was asked for.
+    """
+    headers: Mapping[str, str] = http_response.headers
+    try:
+        check_head(context.get(_RANGE, ""), http_response.status_code, headers)
+    except RangeError:
+        http_response.raw.close()
+        raise
+    sent = sent_range(headers) if http_response.status_code == 206 else None
+    if sent is not None and "Content-Length" not in headers:
+        from aiobotocore.response import StreamingBody
+
+        parsed["Body"] = StreamingBody(http_response.raw, str(sent[1]))
