@@ -240,7 +240,7 @@ def _refuse_lost_images(
         split_texts(texts, 0)
         return
     refuse_held_images(meta)
-    for field in IMAGE_FIELDS:
+    for field in () if meta.keys().isdisjoint(IMAGE_FIELDS) else IMAGE_FIELDS:
         named = images_of_value(meta[field], field) if isinstance(meta.get(field), str | list | dict) else []
         if len(named) > len(parts.images):
             raise RowError(f"{field} has {len(named)} images, the sample holds {len(parts.images)}: bring all of them")

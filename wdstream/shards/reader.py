@@ -13,8 +13,9 @@ from wdstream.records import Page
 from wdstream.shards.catalog import TokenColumn, metadata_column, metadata_texts, token_column
 from wdstream.shards.index_files import IndexFiles, MetadataColumn
 from wdstream.shards.layout import KEY_RULES, META_SUFFIX, TAR_SUFFIX, split_name
-from wdstream.shards.meta import hash_key, indexed_key, load_meta, split_indexed
+from wdstream.shards.meta import hash_key, indexed_key, load_meta
 from wdstream.shards.page_members import page_from_members
+from wdstream.shards.samples.plain import split_checked
 from wdstream.shards.tar_header import walk
 from wdstream.storage.forks import ForkSafeLock
 from wdstream.storage.local import ByteRange, Storage, file_error
@@ -355,7 +356,7 @@ class Shards:
             what = f"checksum {self.crc[row]:08x} expected, found {crc:08x}"
             raise DamagedSampleError(str(self._changed(row, what)))
         try:
-            return split_indexed(data, self.shard_name(row), int(self.key_hash[row]))
+            return split_checked(data, self.shard_name(row), int(self.key_hash[row]))
         except ShardIndexError:
             raise  # the index is at fault, not the shard
         except ShardError as error:

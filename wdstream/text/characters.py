@@ -43,6 +43,8 @@ def normalise_text(text: str) -> str:
     line end, where it is drawn, and goes elsewhere. Applying it twice changes nothing more.
     """
     if text.isascii():  # a tenth of the time: most patterns are of other letters
+        if text.replace("\n", "").isprintable() and " \n" not in text and not text.endswith(" "):
+            return text.strip("\n")  # nothing to clean, as most texts
         text = _LINE_END.sub("\n", _LINE_END_HYPHEN.sub("-\n", text))
         return _SPACE_AT_LINE_END.sub("", _ASCII_CONTROL.sub("", text)).strip("\n")
     text = plain_letters(_SOFT_HYPHEN_AT_LINE_END.sub("-", text).replace("\u00ad", ""))

@@ -157,7 +157,8 @@ def refuse_images_in_text(text: str, *, has_images: bool, is_image_file: IsImage
     Raises:
         RowError: names what was found.
     """
-    found = _DATA_URI_IN_TEXT.search(text) or _QWEN_IMAGE.search(text)
+    found = _DATA_URI_IN_TEXT.search(text) if ";" in text else None
+    found = found or (_QWEN_IMAGE.search(text) if "<" in text else None)
     name = found[1] if found else None
     if name is None and not has_images and is_image_file is not no_file:
         named = (unquote(mark[1] or mark[2] or mark[3] or mark[4]) for mark in _MARKED_UP.finditer(text))

@@ -10,13 +10,16 @@ from wdstream.text.image_names import are_one_name
 from wdstream.text.row_fields import unambiguous
 from wdstream.text.row_images import RowImage
 
+_JSON = json.JSONDecoder(object_pairs_hook=unambiguous)  # made once: `json.loads` makes one for each call
+
 
 def json_of_part(key: str, members: Mapping[str, bytes]) -> dict[str, object] | None:
     """The object in a sample's json; None where there is none, or null. Next to `txt`, a list is metadata as it is."""
     if JSON_EXTENSION not in members:
         return None
     try:
-        value: object = json.loads(members[JSON_EXTENSION], object_pairs_hook=unambiguous)
+        stored = members[JSON_EXTENSION]
+        value: object = _JSON.decode(stored.decode(json.detect_encoding(stored), "surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise RowError(f"sample {key!r}: its json cannot be read: {error}") from error
     if value is None:
