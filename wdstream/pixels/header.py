@@ -163,8 +163,8 @@ def jpeg_segments(data: bytes, position: int = 2) -> Iterator[tuple[int, int, in
 
     The header of a scan, the end marker, or bytes that are not a marker come last.
     """
-    marker = None
-    while marker != SCAN_MARKER and position + 4 <= len(data) and data[position] == 0xFF:
+    marker, last = None, len(data) - 4
+    while marker != SCAN_MARKER and position <= last and data[position] == 0xFF:
         marker = data[position + 1]
         if marker == 0xFF:  # a fill byte
             position += 1
@@ -175,7 +175,7 @@ def jpeg_segments(data: bytes, position: int = 2) -> Iterator[tuple[int, int, in
         else:
             length = data[position + 2] << 8 | data[position + 3]
             yield marker, position + 4, position + 2 + length
-            position += 2 + max(length, 2)
+            position += 2 + length if length > 2 else 4
 
 
 def _png_header(data: bytes) -> ImageHeader:

@@ -24,7 +24,6 @@ from wdstream.shards.layout import (
     group_samples,
     image_number,
     prefixed_key,
-    split_sample,
 )
 from wdstream.shards.meta import SampleFailure, ShardMeta, save_idx
 from wdstream.shards.page_members import page_from_members
@@ -234,11 +233,23 @@ def _describe_sample(
         if span.fault or why_left_out:
             raise PageError(span.fault or why_left_out)
         data = read(span.offset, span.end - span.offset)
-        page = page_from_members(key, split_sample(data, rules.keys)[1], rules=rules.rows)
+        page = page_from_members(key, _members(span, data), rules=rules.rows)
         entry = SampleEntry.of(page, [image_size(image) for image in page.images])
     except PageError as error:
         return _Described(span=span, key=key, why_not=str(error))
     return _Described(span=span, key=key, crc=zlib.crc32(data), entry=entry)
+
+
+def _members(span: SampleSpan, data: bytes) -> dict[str, bytes]:
+    """The files of a sample in its bytes.
+
+    Raises:
+        ShardError: these are not all that there were when its headers were read.
+    """
+    if len(data) != span.end - span.offset:
+        raise ShardError(f"sample {span.key!r} at byte {span.offset} is cut off: the tar changes while it is read")
+    places = {extension: member.data_offset - span.offset for extension, member in span.members.items()}
+    return {extension: data[start : start + span.members[extension].size] for extension, start in places.items()}
 
 
 def repacking(folder: Path | str) -> str:

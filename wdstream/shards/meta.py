@@ -20,6 +20,7 @@ from wdstream.shards.layout import KEY_RULES, ShardPaths, prefixed_key, split_sa
 from wdstream.shards.metadata import TOO_MANY_NAMES, ShardMetadata, absent_of
 from wdstream.storage.atomic import atomic_write, write_file
 from wdstream.storage.local import read_local
+from wdstream.storage.npz import read_npz, write_npz
 
 DType = np.dtype[Any]
 Column = NDArray[Any]
@@ -111,7 +112,7 @@ class ShardMeta:
     def _write(self, file: BinaryIO) -> None:
         header = np.array([SCHEMA_VERSION, self.tar_bytes], "<i8")
         metadata = {} if self.metadata is None else self.metadata.arrays()
-        np.savez(file, allow_pickle=False, header=header, **self._arrays(), **metadata)
+        write_npz(file, {"header": header, **self._arrays(), **metadata})
 
     def _arrays(self) -> dict[str, Column]:
         arrays = {name: self.columns[name] for name in (*SAMPLE_COLUMNS, *IMAGE_COLUMNS)}
@@ -201,15 +202,15 @@ def load_meta(path: Path) -> ShardMeta:
         AbsentFileError, ForbiddenFileError, StorageFailureError: it cannot be read.
         ShardError: it is damaged or of another schema version.
     """
-    data = io.BytesIO(read_local(path))
+    data = read_local(path)
     try:
-        with np.load(data, allow_pickle=False) as stored:
-            header = stored["header"]
-            if header.shape != (2,) or header[0] != SCHEMA_VERSION:
-                raise ShardError(f"schema version {header[:1]}, this program reads {SCHEMA_VERSION}")
-            wanted = SAMPLE_COLUMNS | IMAGE_COLUMNS | _BLOBS
-            arrays = {name: stored[name] for name in wanted}
-            extra = {name: stored[name] for name in stored.files if name.partition(".")[0] == "metadata"}
+        stored = read_npz(data)
+        header = stored["header"]
+        if header.shape != (2,) or header[0] != SCHEMA_VERSION:
+            raise ShardError(f"schema version {header[:1]}, this program reads {SCHEMA_VERSION}")
+        wanted = SAMPLE_COLUMNS | IMAGE_COLUMNS | _BLOBS
+        arrays = {name: stored[name] for name in wanted}
+        extra = {name: stored[name] for name in stored if name.partition(".")[0] == "metadata"}
         for name, dtype in wanted.items():
             if arrays[name].dtype != dtype or arrays[name].ndim != 1:
                 raise ShardError(f"column {name} is {arrays[name].dtype}, {dtype} expected")
@@ -298,6 +299,7 @@ def load_complete(tar: Path, described_in: Path | None = None) -> ShardMeta:
     if num_bytes != meta.tar_bytes:
         raise ShardError(f"{tar}: changed or truncated: {meta.tar_bytes} bytes expected, found {num_bytes}")
     starts = np.frombuffer(paths.idx.read_bytes()[: paths.idx.stat().st_size // 8 * 8], "<u8")
-    if not len(starts) or not np.isin(meta.columns["offset"].astype("<u8"), starts[:-1]).all():
+    offsets = meta.columns["offset"].astype("<u8")
+    if not len(starts) or not (np.array_equal(offsets, starts[:-1]) or np.isin(offsets, starts[:-1]).all()):
         raise ShardError(f"{paths.idx}: does not fit {paths.meta.name}")
     return meta

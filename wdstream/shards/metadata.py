@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -69,17 +70,22 @@ class PageMetadata:
 
 def _trouble(name: str, value: object) -> str | None:
     """Why this value of this name cannot be in a column."""
-    if not _NAME.fullmatch(name) or name in _KEYWORDS:
+    if not _is_a_word(name):
         return "its name is not a word of letters, digits and _ that an expression can hold"
     if not isinstance(value, bool | int | float | str):
         return "it holds lists or objects"
     if isinstance(value, str) and len(value) > MAX_CHARS:
         return f"it holds texts of more than {MAX_CHARS} characters"
-    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+    if isinstance(value, str) and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
         return "it holds text that is not Unicode"
     if isinstance(value, int) and not -(1 << 63) < value < 1 << 63:
         return "it holds whole numbers of more than 64 bits"
     return None
+
+
+@lru_cache(maxsize=4096)  # pages have the same names
+def _is_a_word(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None and name not in _KEYWORDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

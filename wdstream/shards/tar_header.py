@@ -22,7 +22,7 @@ MAX_EXTENDED_HEADER = 1 << 20  # a long name or a set of PAX records; real ones 
 
 ReadAt = Callable[[int, int], bytes]  # (offset, length) -> bytes, shorter only at the end
 
-_REGULAR = b"0\x007"
+_PLAIN_FILE, _REGULAR = b"0", b"0\x007"
 _FOLDER, _SPARSE = b"5", b"S"
 _LINKS = {b"1": "a hard link", b"2": "a symbolic link"}
 _DEVICES = {b"3": "a character device", b"4": "a block device", b"6": "a pipe"}
@@ -91,7 +91,7 @@ def make_header(path: str, size: int) -> bytes:
     head += b"%011o\0" % size + b"00000000000\0"
     tail = b"0".ljust(101, b"\0") + b"ustar\x0000" + bytes(80) + prefix.encode("ascii").ljust(MAX_PREFIX, b"\0")
     tail = tail.ljust(BLOCK_SIZE - 156, b"\0")
-    checksum = sum(head) + sum(tail) + 8 * 0x20
+    checksum = sum(head.translate(None, b"\0")) + sum(tail.translate(None, b"\0")) + 8 * 0x20
     return head + b"%06o\0 " % checksum + tail
 
 
@@ -158,6 +158,9 @@ def refuse_rest(rest: bytes, name: str = "") -> None:
 
 def _member(name: str, size: int, kind: bytes, offsets: tuple[int, int], overrides: dict[str, str]) -> Member:
     """A member whose own header, and those before it, were read; `offsets`: of its first header, and of its data."""
+    if kind == _PLAIN_FILE and not overrides:  # as nearly all are
+        end = offsets[1] + padded(size)
+        return Member(name=name, offset=offsets[0], data_offset=offsets[1], size=size, end=end, is_file=True)
     name = overrides.get("GNU.sparse.name", overrides.get("path", name))
     if "size" in overrides:
         if not (overrides["size"].isascii() and overrides["size"].isdigit() and len(overrides["size"]) < 20):
@@ -202,7 +205,7 @@ def _parse_header(block: bytes, offset: int) -> tuple[str, int, bytes]:
     if len(block) != BLOCK_SIZE:
         raise ShardError(f"the header at byte {offset} has {len(block)} of {BLOCK_SIZE} bytes: truncated")
     checksum = _number(block[148:156], "checksum", offset)
-    actual = sum(block) - sum(block[148:156]) + 8 * 0x20
+    actual = sum(block.translate(None, b"\0")) - sum(block[148:156]) + 8 * 0x20  # most bytes are zeros
     if checksum != actual:
         raise ShardError(f"no tar header at byte {offset}: checksum {checksum} expected, found {actual}")
     size = _number(block[124:136], "size", offset)

@@ -46,7 +46,9 @@ class SampleEntry:
         texts = [segment.text for segment in page.segments if isinstance(segment, TextSegment)]
         return cls(
             image_sizes=image_sizes,
-            text_bytes=sum(len(text.encode("utf-8", "surrogatepass")) for text in texts),
+            text_bytes=sum(
+                len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in texts
+            ),
             text_chars=sum(map(len, texts)),
             starts_with_text=starts_with_text(page),
             metadata=PageMetadata.of(page.meta),

@@ -30,7 +30,9 @@ def refuse_preferences(fields: Mapping[str, object], metadata_fields: frozenset[
     Raises:
         RowError: names the field, and the map that takes the chosen answer.
     """
-    rest = {field: value for field, value in fields.items() if field not in metadata_fields}
+    rest = fields
+    if metadata_fields:
+        rest = {field: value for field, value in fields.items() if field not in metadata_fields}
     for field, value in rest.items():
         if _REJECTED.fullmatch(field) and isinstance(value, str | Mapping | Sequence) and value:
             if is_mapped and _CHOSEN not in rest:
