@@ -7,7 +7,7 @@ Sizes are (width, height), grids (columns, rows), boxes (left, top, right, botto
 Pixels are uint8 arrays of shape (height, width, 3), RGB. A page's text and images are in reading order in `segments`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
 
@@ -298,6 +298,27 @@ class PackPlan:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTotals:
+    """What is the same on every rank of a step, counted where it was planned.
+
+    Attributes:
+        num_supervised, num_pages, num_tokens, num_patches: in all its packs; parts of a page count as pages.
+        digest: 64 bits over its packs (plan/deal.py).
+        imbalance: predicted cost of the slowest rank over the mean.
+        pages_by_dataset, tokens_by_dataset: what each dataset of the plan gives.
+    """
+
+    num_supervised: int
+    num_pages: int
+    num_tokens: int
+    num_patches: int
+    digest: int
+    imbalance: float
+    pages_by_dataset: tuple[int, ...]
+    tokens_by_dataset: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class StepPlan:
     """The packs of one optimizer step and how ranks share them.
@@ -306,20 +327,24 @@ class StepPlan:
         step: number of the step, from 0.
         packs: all packs of the step, in plan order.
         assignment: for each rank the indices in `packs` that it computes, in order; equal counts.
+        totals: over all packs; None where nobody counted.
     """
 
     step: int
-    packs: tuple[PackPlan, ...]
+    packs: Sequence[PackPlan]
     assignment: tuple[tuple[int, ...], ...]
+    totals: StepTotals | None = field(default=None, compare=False)
 
     @property
     def num_supervised(self) -> int:
         """Supervised tokens of the whole step: the loss normaliser, known without a collective."""
+        if self.totals is not None:
+            return self.totals.num_supervised
         return sum(sum(pack.supervised) for pack in self.packs)
 
     def __repr__(self) -> str:
-        samples = sum(len(pack.samples) for pack in self.packs)
-        return f"<StepPlan {self.step}: {len(self.packs)} packs of {samples} samples for {len(self.assignment)} ranks>"
+        pages = sum(len(pack.samples) for pack in self.packs) if self.totals is None else self.totals.num_pages
+        return f"<StepPlan {self.step}: {len(self.packs)} packs of {pages} samples for {len(self.assignment)} ranks>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,11 @@
 import io
 import json
 
+import pytest
 from rich.console import Console
 
 from tests.helpers.plan_data import pages, planner
+from wdstream.errors import PlanError
 from wdstream.plan.protocols import Dataset
 
 
@@ -24,6 +26,23 @@ def test_figures_of_an_epoch() -> None:
     assert summary.fill_patches == summary.patches / (len(packs) * 256)
     assert 1 <= summary.imbalance_p50 <= summary.imbalance_p99 < 2
     assert json.loads(json.dumps(summary.as_dict()))["datasets"][0]["pages"] == summary.pages
+
+
+@pytest.mark.parametrize("tail", ["wrap", "drop", "pad"])
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_steps_of_the_run_are_those_of_a_dry_run_of_its_own(tail: str, epochs: int) -> None:
+    for count in (200, 203, 5):
+        settings = {"epochs": epochs, "tail": tail}
+        plan, other = planner(pages(count), **settings), planner(pages(count), **settings)
+        assert plan.summary().total_steps == other.total_steps()
+        later = (other.total_steps() or 0) - 1
+        if later >= 0:
+            assert plan.step(later) == other.step(later)  # from a state that the summary met
+
+
+def test_a_run_without_a_sample_has_no_summary() -> None:
+    with pytest.raises(PlanError, match="no sample can be planned"):
+        planner(pages(20, text=(0, 1)), epochs=2).summary()
 
 
 def test_the_achieved_mix() -> None:

@@ -31,7 +31,8 @@ import numpy as np
 
 from wdstream.errors import PlanError
 from wdstream.plan.packer import Item
-from wdstream.records import Ints, PackPlan, StepPlan
+from wdstream.plan.step_columns import PackPlans, StepColumns, columns_of_items
+from wdstream.records import Ints, StepPlan, StepTotals
 
 if TYPE_CHECKING:
     from wdstream.plan.settings import DealPolicy  # pydantic, which families need not import for the cost of a token
@@ -196,12 +197,11 @@ def _by_micro_steps(costs: Sequence[Cost], packs: Sequence[int], world_size: int
 
 def _phase_time(costs: Sequence[Cost], assignment: Assignment, micro_batch_size: int) -> int:
     """Time of a step whose ranks wait for each other after each part of each micro step."""
-    time = 0
-    for start in range(0, len(assignment[0]), micro_batch_size):
-        micro = [[costs[pack] for pack in packs[start : start + micro_batch_size]] for packs in assignment]
-        time += max(sum(language for language, _ in rank) for rank in micro)
-        time += max(sum(vision for _, vision in rank) for rank in micro)
-    return time
+    largest = max((part for cost in costs for part in cost), default=0)
+    kind = np.int64 if largest * len(costs) < 1 << 62 else object  # Python's integers where 64 bits might not do
+    dealt = np.array(costs, dtype=kind)[np.array(assignment)]  # (ranks, packs of each, language and vision)
+    micro = dealt.reshape(len(assignment), -1, micro_batch_size, 2).sum(axis=2)
+    return int(micro.max(axis=0).sum())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,33 +220,59 @@ class Assigner:
     world_size: int = 1
     micro_batch_size: int = 1
 
-    def step_plan(self, number: int, packs: Sequence[Sequence[Item]]) -> StepPlan:
-        """The record of a step, its packs assigned to ranks."""
-        plans = []
-        for index, items in enumerate(packs):
-            columns = tuple(zip(*items, strict=True)) or ((),) * len(Item._fields)  # a pack may be empty
-            samples, tokens, patches, supervised, vision_costs, scales = columns
-            plan = PackPlan(
-                number=number * len(packs) + index,
-                samples=samples,
-                tokens=tokens,
-                patches=patches,
-                supervised=supervised,
-                scales=scales,
-                language_cost=sum(self.cost.language(count) for count in tokens),
-                vision_cost=sum(vision_costs),
-            )
-            plans.append(plan)
-        costs = [(plan.language_cost, plan.vision_cost) for plan in plans]
-        assignment = assign(
-            costs, world_size=self.world_size, micro_batch_size=self.micro_batch_size, policy=self.policy
+    def step_plan(self, number: int, packs: Sequence[Sequence[Item]], *, offsets: Ints | None = None) -> StepPlan:
+        """The record of a step, its packs assigned to ranks.
+
+        Args:
+            number: of the step.
+            packs: their samples.
+            offsets: int64 (datasets + 1,), sample numbers at which the datasets begin; None: all are of one.
+        """
+        columns = self._columns(number, packs)
+        assignment, slowest = self._deal(columns)
+        pages, tokens = shares(columns, offsets)
+        totals = StepTotals(
+            num_supervised=int(columns.supervised.sum()),
+            num_pages=len(columns.samples),
+            num_tokens=int(columns.tokens.sum()),
+            num_patches=int(columns.patches.sum()),
+            digest=columns.digest(number),
+            imbalance=slowest,
+            pages_by_dataset=pages,
+            tokens_by_dataset=tokens,
         )
-        return StepPlan(step=number, packs=tuple(plans), assignment=assignment)
+        return StepPlan(step=number, packs=PackPlans(columns), assignment=assignment, totals=totals)
+
+    def imbalance_of(self, packs: Sequence[Sequence[Item]]) -> float:
+        """Slowest rank / mean of a step of these packs, by predicted cost."""
+        return self._deal(self._columns(0, packs))[1]
+
+    def _columns(self, number: int, packs: Sequence[Sequence[Item]]) -> StepColumns:
+        language = self.cost.per_token, self.cost.per_token_squared
+        return columns_of_items(number * len(packs), packs, language)
+
+    def _deal(self, columns: StepColumns) -> tuple[Assignment, float]:
+        """The assignment of a step, and its imbalance."""
+        costs = list(zip(columns.language_costs, columns.vision_costs, strict=True))
+        ranks, policy = {"world_size": self.world_size, "micro_batch_size": self.micro_batch_size}, self.policy
+        assignment = assign(costs, policy=policy, **ranks)
+        return assignment, imbalance(costs, assignment, micro_batch_size=self.micro_batch_size, policy=policy)
 
     def imbalance(self, step: StepPlan) -> float:
         """Slowest rank / mean of a step, by predicted cost."""
         costs = [(pack.language_cost, pack.vision_cost) for pack in step.packs]
         return imbalance(costs, step.assignment, micro_batch_size=self.micro_batch_size, policy=self.policy)
+
+
+def shares(columns: StepColumns, offsets: Ints | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Pages and tokens that each dataset gives to a step; `offsets` as in `Assigner.step_plan`."""
+    if offsets is None or len(offsets) <= 2:
+        return (len(columns.samples),), (int(columns.tokens.sum()),)
+    count = len(offsets) - 1
+    owners = np.searchsorted(offsets, columns.samples % offsets[-1], side="right") - 1
+    tokens = np.zeros(count, dtype=np.int64)
+    np.add.at(tokens, owners, columns.tokens)
+    return tuple(np.bincount(owners, minlength=count).tolist()), tuple(tokens.tolist())
 
 
 def step_digest(step: StepPlan) -> int:

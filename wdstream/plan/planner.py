@@ -189,8 +189,9 @@ class Planner:
             PlanError: a step cannot be divided so, or every sample is rejected.
         """
         assigner = self._assigner(world_size, micro_batch_size)
-        steps = Steps(self.mixture, self.initial_state(), self.fingerprints, assigner=assigner)
-        return summarise(self.mixture, steps, assigner, self.total_steps())
+        summary = summarise(self.mixture, self._from_start(self.initial_state(), assigner), assigner, self._total_steps)
+        self._total_steps = summary.total_steps
+        return summary
 
     def imbalance(self, step: StepPlan, *, micro_batch_size: int = 1) -> float:
         """Slowest rank / mean of a step, by predicted cost."""

@@ -90,6 +90,7 @@ class Steps(Iterator[StepPlan]):
         self._sorter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wdstream-order")
         self._stream = SampleStream(mixture, state.cursors, state.passes, self._sorter)
         self._had_samples = bool(len(self._packer)) or state.cursors != mixture.pass_start(state.passes)
+        self._num_given = 0  # packs of the next step that `rest_of_pass` gave
         self._end: StreamState | None = None  # where a run ends whose last packs are dropped
 
     def __next__(self) -> StepPlan:
@@ -97,7 +98,7 @@ class Steps(Iterator[StepPlan]):
         packs = self.advance()
         if packs is None:
             raise StopIteration
-        return self._assigner.step_plan(number, packs)
+        return self._assigner.step_plan(number, packs, offsets=self._mixture.offsets)
 
     def advance(self) -> Packs | None:
         """The bare packs of the next step; None when the run is over, where `tail` decides about the last step."""
@@ -138,9 +139,25 @@ class Steps(Iterator[StepPlan]):
         return self.number
 
     def rest_of_pass(self) -> Iterator[list[Item]]:
-        """The packs of this pass that are still to come; `state` is of no use afterwards."""
+        """The packs of this pass that are still to come; `state` is of use after whole steps alone."""
+        size = self._settings.global_batch_size
         while self.fill():
+            if not self._num_given and self._snapshots is not None and self._snapshots.wants(self.number):
+                self._snapshots.add(self.state())
             yield self._packer.pack()
+            self._num_given = (self._num_given + 1) % size
+            self.number += not self._num_given
+
+    def later_passes(self) -> Iterator[list[Item]]:
+        """The packs of the passes after this one, to the end of the run; `tail` decides what the last ones are in.
+
+        Raises:
+            PlanError: a pass is empty, or the one that ended was.
+        """
+        while self.passes < self._last_pass:
+            self._start_pass()
+            yield from self.rest_of_pass()
+        self._require_samples()
 
     def state(self) -> StreamState:
         """The state before the next step."""
@@ -173,11 +190,15 @@ class Steps(Iterator[StepPlan]):
         self._sorter.shutdown(wait=False, cancel_futures=True)
 
     def _start_pass(self) -> None:
+        self._require_samples()
+        self._had_samples = False
+        self.passes += 1
+        self._stream = SampleStream(self._mixture, self._mixture.pass_start(self.passes), self.passes, self._sorter)
+
+    def _require_samples(self) -> None:
+        """Refuse to go on after a pass without a sample."""
         if not self._had_samples:
             raise PlanError(
                 f"no sample can be planned: of {self._mixture.num_samples} samples all are rejected "
                 f"({counts_by_reason(self.rejects.sum(axis=0))}); `wdstream plan --rejects FILE` lists them"
             )
-        self._had_samples = False
-        self.passes += 1
-        self._stream = SampleStream(self._mixture, self._mixture.pass_start(self.passes), self.passes, self._sorter)

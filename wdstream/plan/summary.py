@@ -15,6 +15,7 @@ from wdstream.plan.metadata_columns import count_absent, own_expressions
 from wdstream.plan.packer import Item
 from wdstream.plan.protocols import Dataset
 from wdstream.plan.sample_lengths import FULL_SCALE, Reject
+from wdstream.plan.settings import PlanSettings
 from wdstream.plan.steps import Steps
 from wdstream.records import Ints
 
@@ -181,7 +182,14 @@ def held_out_notes(datasets: Sequence[Dataset]) -> tuple[str, ...]:
 
 
 def summarise(mixture: Mixture, steps: Steps, assigner: Assigner, total_steps: int | None) -> PlanSummary:
-    """Use up the first pass of a run and count."""
+    """Use up the first pass of a run and count; where it has an end, the others are run through, too.
+
+    Args:
+        mixture: the datasets.
+        steps: from the beginning of the run.
+        assigner: of the world whose balance is reported.
+        total_steps: of the run, where they are known; None counts them.
+    """
     settings, num_packs = mixture.settings, 0
     totals, others = np.zeros((len(mixture.planned), 3), dtype=np.int64), np.zeros(4, dtype=np.int64)
     imbalances: list[float] = []
@@ -189,9 +197,11 @@ def summarise(mixture: Mixture, steps: Steps, assigner: Assigner, total_steps: i
     while step := list(islice(packs, settings.global_batch_size)):
         others += _count(mixture, [item for pack in step for item in pack], totals)
         if len(step) == settings.global_batch_size:
-            imbalances.append(assigner.imbalance(assigner.step_plan(len(imbalances), step)))
+            imbalances.append(assigner.imbalance_of(step))
         num_packs += len(step)
     rejects = steps.rejects.sum(axis=0).tolist()
+    if total_steps is None and settings.epochs is not None:
+        total_steps = steps_of(num_packs + sum(1 for _ in steps.later_passes()), settings)
     steps.close()
     num_pages, tokens, patches = totals.sum(axis=0).tolist()
     supervised, downscaled, split_pages, parts = others.tolist()
@@ -220,6 +230,12 @@ def summarise(mixture: Mixture, steps: Steps, assigner: Assigner, total_steps: i
         datasets=tuple(map(partial(_share, num_pages, tokens), mixture.datasets, totals.tolist())),
         absent=count_absent([*settings.expressions, *own_expressions(mixture.datasets)], mixture.datasets),
     )
+
+
+def steps_of(num_packs: int, settings: PlanSettings) -> int:
+    """Steps of a run that has an end, by the packs of all its passes; `tail` decides about the last ones."""
+    whole, rest = divmod(num_packs, settings.global_batch_size)
+    return whole + (rest > 0 and settings.tail != "drop")
 
 
 def _count(mixture: Mixture, items: Sequence[Item], totals: Ints) -> Ints:

@@ -69,14 +69,19 @@ class Run:
         return learning_rate(step, self.config.train, total_steps=self.total_steps)
 
 
-def open_run(config: Config, accelerator: Accelerator) -> Run:
+def open_run(config: Config, accelerator: Accelerator, *, world: World | None = None) -> Run:
     """Open the data, find the checkpoint to continue from, and load the model; nothing is written yet.
+
+    Args:
+        config: of the run.
+        accelerator: as `start_accelerator` gives it.
+        world: which part of the data this process takes; None: as the accelerator numbers the processes.
 
     Raises:
         WdstreamError: see the parts.
     """
     check_generation(config, is_sharded=is_sharded(accelerator))
-    world = world_of(accelerator)
+    world = world_of(accelerator) if world is None else world
     stream = open_stream(config, world)
     checkpoints = Checkpoints(
         RunLayout(config.train.output).checkpoints,

@@ -28,7 +28,7 @@ from wdstream.nodes.node import State
 from wdstream.pipeline.loader import StreamLoader
 from wdstream.pipeline.planned import Plan
 from wdstream.pipeline.streamed import Lanes
-from wdstream.plan.deal import packs_per_rank, step_digest
+from wdstream.plan.deal import packs_per_rank
 from wdstream.plan.order import combine
 from wdstream.plan.summary import held_out_notes
 from wdstream.records import Failure, StepPlan, World
@@ -228,7 +228,7 @@ class PlannedStream(Stream):
     def _contents(self, step: int, batches: Sequence[Batch]) -> StepContents:
         planned = batches[0].step_plan
         assert planned is not None, "a plan's loader puts the plan of the step into every batch"
-        contents = planned_contents(self._plan, planned, micro_batch_size=self._settings["micro_batch_size"])
+        contents = planned_contents(self._plan, planned)
         self._pages_since_state += contents.num_pages
         if self._pages_since_state < STATE_EVERY_PAGES:
             return contents
@@ -236,33 +236,23 @@ class PlannedStream(Stream):
         return replace(contents, state=self._loader.state_dict())
 
 
-def planned_contents(plan: Plan, step: StepPlan, *, micro_batch_size: int) -> StepContents:
-    """What the plan says of a step."""
+def planned_contents(plan: Plan, step: StepPlan) -> StepContents:
+    """What the plan says of a step, as it was counted where the step was planned."""
+    totals = step.totals
+    assert totals is not None, "a plan counts its steps"
+    shares = zip(totals.pages_by_dataset, totals.tokens_by_dataset, strict=True)
+    names = [dataset.name for dataset in plan.datasets]
     return StepContents(
         step=step.step,
         num_packs=len(step.packs),
-        num_supervised=step.num_supervised,
-        num_pages=sum(len(pack.samples) for pack in step.packs),
-        num_tokens=sum(sum(pack.tokens) for pack in step.packs),
-        num_patches=sum(sum(pack.patches) for pack in step.packs),
-        digest=step_digest(step),
-        imbalance=plan.imbalance(step, micro_batch_size=micro_batch_size),
-        mix=planned_mix(plan, step),
+        num_supervised=totals.num_supervised,
+        num_pages=totals.num_pages,
+        num_tokens=totals.num_tokens,
+        num_patches=totals.num_patches,
+        digest=totals.digest,
+        imbalance=totals.imbalance,
+        mix={name: Share(*share) for name, share in zip(names, shares, strict=True)} if len(names) > 1 else {},
     )
-
-
-def planned_mix(plan: Plan, step: StepPlan) -> dict[str, Share]:
-    """What each of several datasets gives to a step."""
-    if len(plan.datasets) == 1:
-        return {}
-    pages, tokens = [0] * len(plan.datasets), [0] * len(plan.datasets)
-    for pack in step.packs:
-        for sample, count in zip(pack.samples, pack.tokens, strict=True):
-            dataset, _ = plan.locate(sample)
-            pages[dataset] += 1
-            tokens[dataset] += count
-    names = (dataset.name for dataset in plan.datasets)
-    return {name: Share(*share) for name, *share in zip(names, pages, tokens, strict=True)}
 
 
 class LaneStream(Stream):
