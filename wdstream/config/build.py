@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wdstream.config.schema import Config, DatasetConfig, TilingConfig
+from wdstream.config.schema import Config, DataConfig, DatasetConfig, TilingConfig
 from wdstream.errors import ConfigError
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family
@@ -19,7 +19,6 @@ from wdstream.plan.protocols import Dataset, Mix
 from wdstream.plan.settings import PackSettings, PlanSettings
 from wdstream.shards.catalog import INDEX_FOLDER, SPLIT_JSON
 from wdstream.shards.reader import Shards
-from wdstream.storage.settings import ReadSettings
 from wdstream.tiling.plugin import LoadedTiling, load_tiling
 from wdstream.tiling.policy import TilingPolicy
 from wdstream.tiling.settings import TilingSettings
@@ -49,7 +48,7 @@ def plan_from_config(config: Config, *, split: str = "train") -> Plan:
     if not entries:
         names = ", ".join(["train", *map(_name, data.eval)])
         raise ConfigError(f"there is no dataset '{split}' in data.eval; known: {names}")
-    datasets = [_dataset(entry, data.reading, is_trained=split == "train") for entry in entries]
+    datasets = [_dataset(entry, data, is_trained=split == "train") for entry in entries]
     family = family_from_config(config)
     tiling, pixels = tiling_from_config(config.tiling), PixelSettings.within(data)
     return Plan(datasets, family, tiling, pixels=pixels, **dict(PlanSettings.within(data)))
@@ -126,7 +125,7 @@ def lanes_from_config(config: Config) -> "Lanes":
     return Lanes(urls=urls, settings=settings, pixels=PixelSettings.within(data))
 
 
-def _dataset(entry: DatasetConfig, reading: ReadSettings, *, is_trained: bool) -> Dataset | Mix:
+def _dataset(entry: DatasetConfig, data: DataConfig, *, is_trained: bool) -> Dataset | Mix:
     """An entry of `data.train` or `data.eval`, its shards opened.
 
     Raises:
@@ -134,9 +133,9 @@ def _dataset(entry: DatasetConfig, reading: ReadSettings, *, is_trained: bool) -
     """
     name, weight, epochs = _name(entry), entry.weight, entry.epochs
     if entry.datasets:
-        inside = tuple(_dataset(each, reading, is_trained=is_trained) for each in entry.datasets)
+        inside = tuple(_dataset(each, data, is_trained=is_trained) for each in entry.datasets)
         return Mix(datasets=inside, name=name, weight=weight, epochs=epochs)
-    shards = Shards.open(entry.path, reading=reading)
+    shards = Shards.open(entry.path, reading=data.reading, cache=data.cache)
     if entry.split is None and not is_trained and shards.catalog.split is not None:
         raise ConfigError(
             f"data.eval: {name}: {entry.path} holds pages out, and this set does not say which it is: add `split: "

@@ -13,6 +13,7 @@ from wdstream.plan.held_out import Split
 from wdstream.plan.settings import PlanSettings, WhereText
 from wdstream.settings import Settings
 from wdstream.shards.layout import KeyRule
+from wdstream.storage.cache.settings import CacheSettings
 from wdstream.storage.settings import ReadSettings
 from wdstream.text.maps.field_map import FieldMap
 from wdstream.text.row_forms import RowRules, rules_with_map
@@ -91,7 +92,7 @@ class StreamingConfig(Settings):
         return self
 
 
-NEEDS_INDEX = ("where", "curriculum", "weights_in", "shuffle_shards", "tail", "deal", "on_change")
+NEEDS_INDEX = ("where", "curriculum", "weights_in", "shuffle_shards", "tail", "deal", "on_change", "cache")
 """Settings of DataConfig that mean nothing for tars without an index."""
 
 
@@ -110,6 +111,8 @@ class DataConfig(PlanSettings, PixelSettings):
     """Training stops when more than this share of pages failed at run time."""
     reading: ReadSettings = ReadSettings()
     """How shards at a URL are read."""
+    cache: CacheSettings | None = None
+    """Keeps on this machine what is read from URLs, for all its processes; None asks the store each time."""
     streaming: StreamingConfig | None = None
     """None plans from an index; `{}` streams tars that have none, with the settings above."""
 

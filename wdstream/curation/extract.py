@@ -9,7 +9,8 @@ from wdstream.curation.resolve import nearest, resolve_in
 from wdstream.curation.stored_keys import OnShards
 from wdstream.errors import ConfigError, PageError, ShardError
 from wdstream.records import Segment, TextSegment, TurnSegment
-from wdstream.shards.reader import Shards, name_of_row
+from wdstream.shards.reader import Shards
+from wdstream.shards.samples.row_name import name_of_row
 from wdstream.storage.atomic import atomic_write
 from wdstream.text.messages import is_chat
 

@@ -25,7 +25,8 @@ from wdstream.curation.near_names import near_names
 from wdstream.curation.refused import LISTS, RefusedPage, read_refused
 from wdstream.curation.stored_keys import OnShards, read_keys, search_keys
 from wdstream.raw.stems import bare_names, possible_stems, stem_needles, stem_pattern
-from wdstream.shards.reader import Shards, name_of_row
+from wdstream.shards.reader import Shards
+from wdstream.shards.samples.row_name import name_of_row
 from wdstream.text.characters import replace_surrogates
 
 MAX_REFUSED = 1000

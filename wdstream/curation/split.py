@@ -22,7 +22,8 @@ from wdstream.shards.catalog import Catalog
 from wdstream.shards.index import DocumentTable
 from wdstream.shards.index_files import IndexFiles
 from wdstream.shards.meta import load_complete
-from wdstream.shards.reader import Shards, name_of_row
+from wdstream.shards.reader import Shards
+from wdstream.shards.samples.row_name import name_of_row
 from wdstream.shards.token_columns import write_split
 from wdstream.text.characters import printable
 from wdstream.verify.page_check import marks_of

@@ -11,7 +11,8 @@ from wdstream.plan.planner import Planner
 from wdstream.plan.sample_lengths import FULL_SCALE
 from wdstream.plan.steps import Steps
 from wdstream.records import PackPlan, Page, StepPlan, World
-from wdstream.shards.reader import Shards, name_of_row
+from wdstream.shards.reader import Shards
+from wdstream.shards.samples.row_name import name_of_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,30 @@ class PackReader:
                 )
             )
         return PackSlots(number=pack.number, slots=tuple(slots), step=task.step)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackFetcher:
+    """Brings the pages of a planned pack into this machine's cache, before they are read.
+
+    Attributes:
+        datasets, mixture: as of a PackReader.
+    """
+
+    datasets: Sequence[Shards]
+    mixture: Mixture
+
+    def __call__(self, task: PackTask) -> None:
+        """Fetch what the cache lacks of a pack.
+
+        Raises:
+            ShardError: the store cannot be read; reading the pack will say so again.
+        """
+        rows: dict[int, list[int]] = {}
+        for dataset, row in {self.mixture.locate(sample) for sample in task.pack.samples}:
+            rows.setdefault(dataset, []).append(row)
+        for dataset, those in rows.items():
+            self.datasets[dataset].fetch(those)
 
 
 class PlanSource(Stage[PackTask]):

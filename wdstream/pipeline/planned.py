@@ -21,7 +21,8 @@ from wdstream.plan.settings import PlanSettings
 from wdstream.plan.state import Fingerprints
 from wdstream.records import World
 from wdstream.settings import takes_settings
-from wdstream.shards.reader import Shards, name_of_row
+from wdstream.shards.reader import Shards
+from wdstream.shards.samples.row_name import name_of_row
 from wdstream.storage.json_lines import write_lines
 from wdstream.tiling.plugin import LoadedTiling
 from wdstream.tiling.policy import TilingPolicy
@@ -161,6 +162,7 @@ def build_loader(
     from wdstream.batches.collate import collate
     from wdstream.nodes.mapper import BatchMap, Map
     from wdstream.nodes.prefetch import Prefetch
+    from wdstream.pipeline.fetch_ahead import fetched_ahead
     from wdstream.pipeline.loader import StreamLoader
     from wdstream.pipeline.plan_source import PlanSource
 
@@ -170,7 +172,10 @@ def build_loader(
     builder = pack_builder(plan, known_bad=known_bad)
 
     source = PlanSource(plan, world=world, micro_batch_size=micro_batch_size)  # PackTask: this rank's packs, as planned
-    packs = Map(source, builder, workers=workers, name="build_pack")  # EncodedPack: read, decode, tile, label, encode
+    mixture, shuffle_shards = plan.mixture, plan.settings.shuffle_shards
+    # The same, those to come being fetched from a store into data.cache.
+    tasks = fetched_ahead(source, datasets=plan.shards, mixture=mixture, shuffle_shards=shuffle_shards)
+    packs = Map(tasks, builder, workers=workers, name="build_pack")  # EncodedPack: read, decode, tile, label, encode
     collated = BatchMap(packs, lambda group: [collate(group, plan.family)], size=micro_batch_size)  # Batch: tensors
     ready = Prefetch(collated, depth=prefetch)  # the same, a few ahead
     return StreamLoader(ready, source, state=state)

@@ -29,7 +29,7 @@ from wdstream.plan.summary import held_out_notes
 from wdstream.records import IGNORED, EncodedPack, ImageSegment, Ints, PackPlan, Size, StepPlan, TiledPage, TokenSegment
 from wdstream.report.view import DocumentView, ImageView, Mask, PackView, Span, SpanKind, TileView
 from wdstream.runs.layout import RunLayout, read_listed
-from wdstream.shards.reader import name_of_row
+from wdstream.shards.samples.row_name import name_of_row
 from wdstream.tiling.labels import label_page
 
 MASKS: dict[SpanKind, Mask] = {

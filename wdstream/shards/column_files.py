@@ -128,6 +128,12 @@ def damaged_blocks(array: Column, entry: ColumnEntry) -> list[tuple[int, int]]:
     return runs or [(0, max(len(array) - 1, 0))]  # the list of checks itself is too long or too short
 
 
+def file_bytes(entry: ColumnEntry) -> int:
+    """Bytes of a column's file."""
+    dtype = np.dtype(entry.dtype)
+    return len(_header(dtype, entry.length)) + entry.length * dtype.itemsize
+
+
 def is_whole(path: Path, entry: ColumnEntry) -> bool:
     """Whether a file is the column that is listed."""
     try:

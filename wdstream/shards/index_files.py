@@ -7,6 +7,7 @@ is never taken for an optional column that is missing.
 
 import hashlib
 import json
+import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -14,7 +15,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.errors import AbsentFileError, ForbiddenFileError, ShardIndexError, StorageFailureError
+from wdstream.errors import AbsentFileError, ForbiddenFileError, ShardError, ShardIndexError, StorageFailureError
 from wdstream.shards.catalog import (
     INDEX_FOLDER,
     INDEX_JSON,
@@ -27,12 +28,23 @@ from wdstream.shards.catalog import (
     metadata_texts,
     token_column,
 )
-from wdstream.shards.column_files import column_of_bytes, damaged_blocks, map_column, show_ranges
+from wdstream.shards.column_files import (
+    column_of_bytes,
+    damaged_blocks,
+    file_bytes,
+    is_whole,
+    map_column,
+    show_ranges,
+)
 from wdstream.shards.column_values import check_values, unit_of
 from wdstream.shards.meta import Column
 from wdstream.shards.metadata import TOO_MANY_NAMES, absent_of
+from wdstream.storage.cache.block_files import remove_block
+from wdstream.storage.cache.cached import CachedStorage, behind_cache
+from wdstream.storage.cache.settings import CacheSettings
+from wdstream.storage.cache.whole import kept_whole, path_of_whole
 from wdstream.storage.forks import ForkSafeLock
-from wdstream.storage.local import read_local
+from wdstream.storage.local import ByteRange, read_local
 from wdstream.storage.remote import open_storage
 from wdstream.storage.settings import ReadSettings
 
@@ -41,16 +53,19 @@ class IndexFiles:
     """The index at `path`, a folder of shards or a URL: folders are mapped into memory, what is at a URL is held in it.
 
     Opening a folder opens all columns that every index has, and checks none; from a URL they are fetched and checked.
+    With a cache, a URL's are fetched once on this machine, and opened by each process as those of a folder.
 
     Args:
         path: the folder or URL.
         opens_columns: False opens none of them before it is asked for.
         reading: how a URL is read.
+        cache: where what is at a URL is kept.
 
     Attributes:
-        storage: the folder or URL, for what is next to the index.
+        storage: the folder or URL, for what is next to the index; behind the cache, if there is one.
+        source: the same without the cache.
         catalog: what `index.json` says.
-        reading: as given.
+        reading, cache: as given.
 
     Raises:
         ShardIndexError: there is no `index.json`, or it is damaged or of another version; a column is absent, or of
@@ -58,9 +73,17 @@ class IndexFiles:
         ForbiddenFileError, StorageFailureError: one of them cannot be read.
     """
 
-    def __init__(self, path: Path | str, *, opens_columns: bool = True, reading: ReadSettings | None = None) -> None:
-        self.storage = open_storage(path, reading)
-        self.reading = reading
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        opens_columns: bool = True,
+        reading: ReadSettings | None = None,
+        cache: CacheSettings | None = None,
+    ) -> None:
+        self.reading, self.cache = reading, cache
+        self.source = open_storage(path, reading)
+        self.storage = behind_cache(self.source, cache, digests={})
         self._path = path
         self._lock = ForkSafeLock()
         self._opened: dict[str, Column] = {}
@@ -68,7 +91,7 @@ class IndexFiles:
         self.catalog = self._read_catalog()
         self._is_local = self.storage.local_path(INDEX_FOLDER) is not None
         for name in self.catalog.column_shapes() if opens_columns else ():
-            if self._is_local:
+            if self._is_local or cache is not None:
                 self._open(name)
             else:
                 self.column(name)
@@ -87,6 +110,7 @@ class IndexFiles:
                 runs = damaged_blocks(array, self.catalog.columns[name])
                 if runs and not self._is_local:  # an answer may have been damaged on its way: asked for once more
                     del self._opened[name]
+                    self._forget(name)
                     array = self._open(name)
                     runs = damaged_blocks(array, self.catalog.columns[name])
                 if runs:
@@ -156,6 +180,7 @@ class IndexFiles:
         except ShardIndexError:
             if self.storage.local_path("") is not None:
                 raise
+            self.storage.forget(ByteRange(name=f"{INDEX_FOLDER}/{INDEX_JSON}", offset=0, length=sys.maxsize))
             return self._fetch_catalog()  # an answer may have been damaged on its way
 
     def _fetch_catalog(self) -> Catalog:
@@ -209,13 +234,8 @@ class IndexFiles:
         """A listed column, its type and length compared with the list."""
         if name in self._opened:
             return self._opened[name]
-        entry, file = self.catalog.columns[name], f"{INDEX_FOLDER}/{name}.npy"
-        path = self.storage.local_path(file)
         try:
-            if path is not None:
-                array = map_column(path, entry)
-            else:
-                array = column_of_bytes(self.storage.read_file(file), entry)
+            array = self._load(name)
         except AbsentFileError as error:
             raise self._error(name, f"is listed in {INDEX_JSON} and is not there") from error
         except (ForbiddenFileError, StorageFailureError):
@@ -224,6 +244,36 @@ class IndexFiles:
             raise self._error(name, str(error)) from error
         self._opened[name] = array
         return array
+
+    def _load(self, name: str) -> Column:
+        entry, path = self.catalog.columns[name], self._column_path(name)
+        try:
+            if path is not None:
+                return map_column(path, entry)
+        except ShardError:
+            if self._is_local:
+                raise
+            self._forget(name)
+            path = self._column_path(name)
+        if path is not None:
+            return map_column(path, entry)
+        return column_of_bytes(self.source.read_file(f"{INDEX_FOLDER}/{name}.npy"), entry)
+
+    def _column_path(self, name: str) -> Path | None:
+        """The file of a column, in the cache if there is one; None where it is elsewhere, and kept nowhere."""
+        file, entry = f"{INDEX_FOLDER}/{name}.npy", self.catalog.columns[name]
+        if not isinstance(self.storage, CachedStorage):
+            return self.storage.local_path(file)
+
+        def is_right(path: Path) -> bool:
+            return is_whole(path, entry)
+
+        return kept_whole(self.storage, file, digest=entry.digest, size=file_bytes(entry), is_right=is_right)
+
+    def _forget(self, name: str) -> None:
+        """Throw away what the cache has of a column."""
+        if isinstance(self.storage, CachedStorage):
+            remove_block(path_of_whole(self.storage, self.catalog.columns[name].digest))
 
     def _error(self, name: str, trouble: str) -> ShardIndexError:
         """What is wrong with a column's file, and how it is made again from what it was made of."""

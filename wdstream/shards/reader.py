@@ -12,11 +12,13 @@ from wdstream.errors import AbsentFileError, DamagedSampleError, PageError, Shar
 from wdstream.records import Page
 from wdstream.shards.catalog import TokenColumn, metadata_column, metadata_texts, token_column
 from wdstream.shards.index_files import IndexFiles, MetadataColumn
-from wdstream.shards.layout import KEY_RULES, META_SUFFIX, TAR_SUFFIX, split_name
-from wdstream.shards.meta import hash_key, indexed_key, load_meta
+from wdstream.shards.layout import KEY_RULES, split_name
+from wdstream.shards.meta import hash_key, indexed_key
 from wdstream.shards.page_members import page_from_members
 from wdstream.shards.samples.plain import split_checked
 from wdstream.shards.tar_header import walk
+from wdstream.storage.cache.cached import CachedStorage, behind_cache
+from wdstream.storage.cache.settings import CacheSettings
 from wdstream.storage.forks import ForkSafeLock
 from wdstream.storage.local import ByteRange, Storage, file_error
 from wdstream.storage.settings import ReadSettings
@@ -43,7 +45,12 @@ class Shards:
     """
 
     def __init__(
-        self, path: Path | str, storage: Storage | None = None, *, reading: ReadSettings | None = None
+        self,
+        path: Path | str,
+        storage: Storage | None = None,
+        *,
+        reading: ReadSettings | None = None,
+        cache: CacheSettings | None = None,
     ) -> None:
         """`Shards.open` says more."""
         if not isinstance(path, str | Path):
@@ -55,34 +62,42 @@ class Shards:
         if is_file:
             raise ShardIndexError(f"{path}: expected a folder of shards with an index, found a file")
         self.path = path
-        self._files = IndexFiles(path, reading=reading)
+        self._files = IndexFiles(path, reading=reading, cache=cache)
         self.catalog = catalog = self._files.catalog
         self.fingerprint = catalog.fingerprint
         self.shard_names = tuple(shard.name for shard in catalog.shards)
         self.shard_starts = np.cumsum([0] + [shard.samples for shard in catalog.shards], dtype=np.int64)[:-1]
         self.rules = rules_with_map(DEFAULT_RULES, catalog.field_map)
         self.metadata: Mapping[str, MetadataColumn] = self._files.metadata()
-        self._storage = self._files.storage if storage is None else storage
+        source = self._files.source if storage is None else storage
+        self._storage = behind_cache(source, cache, {shard.name: shard.digest for shard in catalog.shards})
         self._checked: set[int] = set()  # shards whose size was compared with the index
         self._tokens: dict[str, NDArray[np.int32]] = {}
         self._by_hash: NDArray[np.int64] | None = None
         self._lock = ForkSafeLock()
 
     @classmethod
-    def open(cls, path: Path | str, storage: Storage | None = None, *, reading: ReadSettings | None = None) -> "Shards":
+    def open(
+        cls,
+        path: Path | str,
+        storage: Storage | None = None,
+        *,
+        reading: ReadSettings | None = None,
+        cache: CacheSettings | None = None,
+    ) -> "Shards":
         """Open the shards at `path`. They may be used in any process: pickled, in forked children, by many threads.
 
         Args:
-            path: a folder, or a URL that fsspec understands (`s3://bucket/shards`); a URL's columns are read into
-                memory, a folder's are mapped.
+            path: a folder, or a URL that fsspec understands (`s3://bucket/shards`), whose columns are read into memory.
             storage: of the tars, when they are not next to the index.
             reading: how a URL is read: requests at once, patience; None for the defaults.
+            cache: where this machine keeps what it reads from a URL; its columns are then mapped, as a folder's are.
 
         Raises:
             ShardIndexError: when there is no index, or it is damaged or of another version.
             TypeError: when `path` is neither text nor a Path.
         """
-        return cls(path, storage, reading=reading)
+        return cls(path, storage, reading=reading, cache=cache)
 
     @cached_property
     def shard(self) -> NDArray[np.int32]:
@@ -159,8 +174,13 @@ class Shards:
         )
 
     def __reduce__(self) -> tuple[Callable[..., "Shards"], tuple[Path | str, Storage]]:
-        opened = partial(Shards, reading=self._files.reading)
+        opened = partial(Shards, reading=self._files.reading, cache=self.cache)
         return opened, (self.path, self._storage)  # opened again where it is unpickled: arrays and files do not travel
+
+    @property
+    def cache(self) -> CacheSettings | None:
+        """Where this machine keeps what is read from a URL."""
+        return self._files.cache
 
     @property
     def storage(self) -> Storage:
@@ -268,6 +288,11 @@ class Shards:
                 samples.append(error)
         return samples
 
+    def fetch(self, rows: Sequence[int]) -> None:
+        """Bring the bytes of rows into this machine's cache, if there is one."""
+        if isinstance(self._storage, CachedStorage):
+            self._storage.fetch([self._range(row) for row in rows])
+
     def key(self, row: int) -> str:
         """The key of a row, from its tar header, verified by its hash.
 
@@ -342,6 +367,7 @@ class Shards:
             try:
                 return self._sample(row, data)
             except ShardError:
+                self._storage.forget(self._range(row))
                 again = self._storage.read(self._range(row))
                 if again == data:
                     raise
@@ -368,29 +394,3 @@ class Shards:
             f"{self.path}/{name}, row {row}: {what}. The shard was changed, cut off or damaged after it was indexed: "
             "bring the right file back from a copy, or make it again with `wdstream make-shards`"
         )
-
-
-def name_of_row(shards: Shards, row: int) -> str:
-    """The key of a row; `row-12` when the header that holds the key is damaged, and no file next to the tar has it.
-
-    Raises:
-        ShardIndexError: it is the index that is at fault, so that no row may be what it says.
-    """
-    try:
-        return shards.key(row)
-    except ShardIndexError:
-        raise
-    except ShardError:
-        return _key_next_to(shards, row) or f"row-{row}"
-
-
-def _key_next_to(shards: Shards, row: int) -> str | None:
-    """The key of a row from the meta of its shard; None where that is not there, or has another."""
-    meta_name = shards.shard_name(row).removesuffix(TAR_SUFFIX) + META_SUFFIX
-    path = shards.storage.local_path(meta_name)
-    try:
-        meta = None if path is None else load_meta(path)
-        key = "" if meta is None else meta.key(row - int(shards.shard_starts[shards.shard[row]]))
-    except (ShardError, IndexError):
-        return None
-    return key if key and hash_key(key) == int(shards.key_hash[row]) else None

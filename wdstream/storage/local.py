@@ -47,6 +47,9 @@ class Storage(Protocol):
     def local_path(self, name: str) -> Path | None:
         """Where a file is, or would be, in this machine's file system; None for a remote one."""
 
+    def forget(self, wanted: ByteRange) -> None:
+        """Let the next read of a range, which was not what it must be, come from the source itself: past any cache."""
+
 
 def file_error(path: Path | str, error: OSError) -> ShardError:
     """What kept a local file from being read, as the error of its kind."""
@@ -145,6 +148,9 @@ class LocalStorage:
     def local_path(self, name: str) -> Path | None:
         """The path of a file, whether it is there or not."""
         return self._root / name
+
+    def forget(self, wanted: ByteRange) -> None:
+        """Nothing: each read asks the file system."""
 
     def _open(self, name: str) -> _OpenFile:
         with self._lock:

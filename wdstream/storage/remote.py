@@ -5,7 +5,7 @@
 
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -18,7 +18,7 @@ from wdstream.errors import (
 from wdstream.storage.addresses import shown_url
 from wdstream.storage.file_systems import open_file_system
 from wdstream.storage.forks import ForkSafeLock, leave_to_parent
-from wdstream.storage.http_answers import NoRangesError, RangeError
+from wdstream.storage.http_answers import FileVersion, NoRangesError, RangeError
 from wdstream.storage.local import ByteRange, LocalStorage, Storage
 from wdstream.storage.settings import ReadSettings
 from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, Deadline, retrying
@@ -89,6 +89,9 @@ class RemoteFile(io.RawIOBase):
 
 
 _PARTS_AT_ONCE = 4
+_ETAG_FIELDS = ("ETag", "etag", "generation", "md5Hash", "content_md5", "Content-MD5")
+"""Names that file systems have for what changes with a file's content; the first that is there counts."""
+_DATE_FIELDS = ("Last-Modified", "LastModified", "last_modified", "mtime", "updated", "created")
 Result = TypeVar("Result")
 
 
@@ -140,6 +143,11 @@ class FsspecStorage:
     def __getstate__(self) -> dict[str, Any]:
         return self._state
 
+    @property
+    def address(self) -> str:
+        """The URL, as it was passed in but for slashes at its end."""
+        return self._url
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]  # connections do not travel
 
@@ -147,6 +155,17 @@ class FsspecStorage:
         """Bytes of a file; None where the storage cannot tell."""
         size = self._try(name, lambda limit: self._fs.size(self._path(name), **limit))
         return None if size is None else int(size)
+
+    def version(self, name: str) -> FileVersion:
+        """Size of a file and which one it is, as far as the storage tells: it is asked now."""
+
+        def ask(limit: dict[str, Any]) -> dict[str, Any]:
+            self._fs.invalidate_cache(self._path(name))  # a listing of before
+            return dict(self._fs.info(self._path(name), **limit))
+
+        told = version_told(self._try(name, ask))
+        # A date has seconds; but web servers that share an address may make ETags of their own.
+        return told._replace(date="") if told.etag and not self._url.startswith("http") else told
 
     def read(self, wanted: ByteRange) -> bytes:
         """One range; shorter where the file ends before."""
@@ -224,6 +243,9 @@ class FsspecStorage:
     def local_path(self, name: str) -> Path | None:
         """None: the files are elsewhere."""
 
+    def forget(self, wanted: ByteRange) -> None:
+        """Nothing: each read asks the storage."""
+
     def _error(self, name: str, error: BaseException) -> ShardError:
         """What kept a file from being read; tries are counted of this thread's last request."""
         return store_error(f"{self._url}/{name}", error, int(self._retrying.statistics.get("attempt_number", 1)))
@@ -238,6 +260,15 @@ class FsspecStorage:
             return self._retrying(lambda: request(self._limits(deadline)))
         except Exception as error:  # whatever the protocol's plug-in raises
             raise self._error(name, error) from error
+
+
+def version_told(info: Mapping[str, Any]) -> FileVersion:
+    """Which file it is that a file system gives this information of."""
+    etag, date = (
+        next((str(info[name]) for name in names if info.get(name)), "") for names in (_ETAG_FIELDS, _DATE_FIELDS)
+    )
+    size = info.get("size")
+    return FileVersion(etag=etag, date=date, size=None if size is None else int(size))
 
 
 def store_error(url: str, error: BaseException, attempts: int, *, doing: str = "read") -> ShardError:

@@ -15,7 +15,8 @@ from wdstream.curation.resharding.job_folder import JobFolder, digest_of
 from wdstream.errors import PageError, ShardError
 from wdstream.pixels.decode import EncodedImage
 from wdstream.records import Page
-from wdstream.shards.reader import Shards, name_of_row
+from wdstream.shards.reader import Shards
+from wdstream.shards.samples.row_name import name_of_row
 from wdstream.storage.atomic import atomic_write
 from wdstream.verify.page_check import PICTURE_BYTES, all_text, picture_hash, text_sketch
 

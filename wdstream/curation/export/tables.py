@@ -26,7 +26,8 @@ from wdstream.curation.resharding.write_shards import cut_shards
 from wdstream.errors import ConfigError, PageError, ShardError
 from wdstream.records import Ints, Page
 from wdstream.shards.page_members import page_from_members
-from wdstream.shards.reader import Shards, name_of_row
+from wdstream.shards.reader import Shards
+from wdstream.shards.samples.row_name import name_of_row
 from wdstream.storage.atomic import atomic_write, write_file
 from wdstream.storage.processes import in_processes
 

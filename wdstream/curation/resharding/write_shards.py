@@ -22,7 +22,8 @@ from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION, is_image
 from wdstream.shards.meta import ShardEntry, is_complete
 from wdstream.shards.page_members import members_from_page, page_from_members
 from wdstream.shards.parts import sort_parts
-from wdstream.shards.reader import Shards, name_of_row
+from wdstream.shards.reader import Shards
+from wdstream.shards.samples.row_name import name_of_row
 from wdstream.shards.tar_header import RECORD_SIZE
 from wdstream.shards.writer import SampleEntry, ShardWriter
 from wdstream.text.image_names import image_format

@@ -1,0 +1,285 @@
+"""The folder of a cache: what is written, by one process at a time, within the bound; and what goes when it is full.
+
+    <path>/v1/usage                          bytes of all files; its lock is held by who writes
+    <path>/v1/claims/<number>                locked while what it stands for is being fetched
+    <path>/v1/files/<file>/version           which version of a remote file is kept (cached.py)
+    <path>/v1/files/<file>/<version>-<n>     its block n (block_files.py)
+    <path>/v1/columns/<digest>               a whole column of an index (whole.py)
+
+A file appears whole, by a rename. What a killed process leaves is a file under WRITING, which the next one overwrites,
+and a wrong count at most, which is counted again as soon as it says that the cache is full.
+
+When something does not fit, files are counted and some removed, down to KEPT_SHARE of the bound:
+
+    1. columns that nobody opened for a week
+    2. blocks that were not used recently, those with the largest digests first
+    3. the other blocks, those used longest ago first; then the other columns
+
+Every epoch passes over all pages, so removing what was used longest ago would remove everything just before it is
+needed again. Digests are as good as random, so what stays is a fixed share: a cache of half the size hits half the
+time. Recent are the blocks used last, up to half of the bound: those of the shards that are being read side by side.
+A reader of a file that is removed keeps it open, and reads on.
+"""
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+from wdstream.storage.cache.settings import CacheSettings
+from wdstream.storage.lock import FileLock
+
+CACHE_FORMAT = "v1"
+"""Raised whenever the files in a cache are written in another way."""
+KEPT_SHARE = 0.9
+WRITING = ".writing"
+"""End of the name of a file that is being written."""
+_RECENT = 0.5
+_STALE_S = 7 * 24 * 3600.0
+_PAUSE_S = 60.0
+"""Seconds after a failure in which nothing is written: a disk that is full may be so for a moment."""
+_NUM_CLAIMS = 1024
+_COUNT_BYTES = 8
+
+_log = logging.getLogger("wdstream")
+
+
+class _ClaimedError(Exception):
+    """Another thread or process has the claim."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptFile:
+    """A file of a cache: its path, bytes, and when it was used last, in seconds."""
+
+    path: Path
+    size: int
+    used: float
+    is_column: bool
+
+
+@lru_cache
+def open_cache_folder(settings: CacheSettings) -> "CacheFolder":
+    """The folder of these settings: one object in a process, so that a failure is told once."""
+    return CacheFolder(settings)
+
+
+class CacheFolder:
+    """Files within a bound, for many threads and processes. A failure is told once, and then nothing is kept for a
+    minute.
+
+    Args:
+        settings: path and bound.
+    """
+
+    def __init__(self, settings: CacheSettings) -> None:
+        self._max_bytes = settings.max_bytes
+        self._path = settings.path / CACHE_FORMAT
+        self.files, self.columns = self._path / "files", self._path / "columns"
+        self._resumes = 0.0
+        self._is_told = False
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether writing did not fail just now."""
+        return time.monotonic() >= self._resumes
+
+    def failed(self, error: OSError) -> None:
+        """Note that the folder cannot be written to, and say so the first time."""
+        self._resumes = time.monotonic() + _PAUSE_S
+        if not self._is_told:
+            self._is_told = True
+            _log.warning(
+                "data.cache %s cannot be written to (%s): what it lacks is read from the store, as without a cache",
+                self._path.parent,
+                error.strerror or error,
+            )
+
+    @contextmanager
+    def claim(self, claim: str, *, waits: bool) -> Iterator[bool]:
+        """Hold what a claim stands for in the block, so that it is fetched once on this machine.
+
+        Args:
+            claim: of `claim_of`.
+            waits: for another holder; else gives False where there is one.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        claims = self._path / "claims"
+        claims.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(claims / claim, wait_s=float("inf") if waits else 0, refuse=_claimed)
+        try:
+            lock.__enter__()
+        except _ClaimedError:
+            yield False
+            return
+        with lock_held(lock):
+            yield True
+
+    @staticmethod
+    def claim_of(name: str) -> str:
+        """The claim for what has this name; a few names share one."""
+        number = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest()) % _NUM_CLAIMS
+        return f"{number:04d}"
+
+    def keep(self, path: Path, pieces: Sequence[bytes]) -> None:
+        """Write a small file, its contents in pieces, if there is room for it. What fails is noted."""
+        try:
+            with self._room(sum(map(len, pieces))) as has_room:
+                if has_room:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    # One name for all: nobody else writes now, and what a killed process left is overwritten.
+                    _write_whole(self._path / WRITING, path, pieces)
+        except OSError as error:
+            self.failed(error)
+
+    def begin(self, path: Path, size: int) -> bool:
+        """Make `<path>.writing` of `size` bytes, to be filled and renamed by who claimed it; False: no room for it.
+
+        Raises:
+            OSError: the folder cannot be written to, or the disk is full.
+        """
+        with self._room(size) as has_room:
+            if has_room:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.with_name(path.name + WRITING).open("wb") as file:
+                    os.posix_fallocate(file.fileno(), 0, size)  # so that it counts before it is filled
+            return has_room
+
+    @contextmanager
+    def _room(self, size: int) -> Iterator[bool]:
+        """Hold the folder, with room made for `size` bytes, or False."""
+        if size > KEPT_SHARE * self._max_bytes:
+            yield False
+            return
+        self._path.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._path / "usage") as lock:
+            used = _read_count(lock.file)
+            if used is None or used + size > self._max_bytes:
+                used = self._evict(size)
+            has_room = used + size <= self._max_bytes
+            _write_count(lock.file, used + size if has_room else used)
+            yield has_room
+
+    def _evict(self, size: int) -> int:
+        """Make room for `size` bytes where it is lacking; returns the bytes then in use."""
+        self._remove_unfinished()
+        kept = list(self._kept())
+        used = sum(file.size for file in kept)
+        if used + size <= self._max_bytes:
+            return used
+        for file in eviction(kept, recent_bytes=_RECENT * self._max_bytes, now=time.time()):
+            if used + size <= KEPT_SHARE * self._max_bytes:
+                break
+            file.path.unlink(missing_ok=True)
+            used -= file.size
+            if not file.is_column:
+                with suppress(OSError):  # not empty
+                    file.path.parent.rmdir()
+        return used
+
+    def _kept(self) -> Iterator[KeptFile]:
+        """All files; what vanishes meanwhile is left out."""
+        for folder in _folders(self.files):
+            yield from _files_in(folder, is_column=False)
+        yield from _files_in(self.columns, is_column=True)
+
+    def _remove_unfinished(self) -> None:
+        """Remove what killed processes began; a column that is being fetched is claimed, and stays."""
+        (self._path / WRITING).unlink(missing_ok=True)
+        for file in [*_files_in(self.columns, is_column=True)]:
+            if file.path.name.endswith(WRITING):
+                with self.claim(self.claim_of(file.path.name.removesuffix(WRITING)), waits=False) as is_mine:
+                    if is_mine:
+                        file.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def lock_held(lock: FileLock) -> Iterator[None]:
+    """Release a lock that was taken, at the end of the block."""
+    try:
+        yield
+    finally:
+        lock.__exit__()
+
+
+def eviction(kept: Iterable[KeptFile], *, recent_bytes: float, now: float) -> list[KeptFile]:
+    """Files in the order in which they are removed; the module says which come first."""
+    by_use = sorted(kept, key=lambda file: file.used, reverse=True)
+    stale = [file for file in by_use if file.is_column and now - file.used > _STALE_S]
+    columns = [file for file in by_use if file.is_column and now - file.used <= _STALE_S]
+    recent: list[KeptFile] = []
+    others: list[KeptFile] = []
+    taken = 0
+    for file in by_use:
+        if not file.is_column:
+            taken += file.size
+            (recent if taken <= recent_bytes else others).append(file)
+    others.sort(key=_by_digest, reverse=True)
+    return [*reversed(stale), *others, *reversed(recent), *reversed(columns)]
+
+
+def _by_digest(file: KeptFile) -> bytes:
+    """Blocks in an order that has nothing to do with their use; a file's version goes after its blocks."""
+    if file.path.name == "version":
+        return b""
+    return hashlib.blake2b(f"{file.path.parent.name}/{file.path.name}".encode(), digest_size=8).digest()
+
+
+def _write_whole(temp: Path, path: Path, pieces: Sequence[bytes]) -> None:
+    """A file out of pieces, complete or absent; not synced, as a torn one is found by its checksum."""
+    try:
+        with temp.open("wb", buffering=0) as file:
+            for piece in pieces:
+                view = memoryview(piece)
+                while view:
+                    view = view[file.write(view) :]
+        temp.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temp.unlink(missing_ok=True)
+        raise
+
+
+def _folders(path: Path) -> list[Path]:
+    try:
+        return [Path(entry.path) for entry in os.scandir(path) if entry.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _files_in(path: Path, *, is_column: bool) -> Iterator[KeptFile]:
+    try:
+        entries = list(os.scandir(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        with suppress(FileNotFoundError):  # removed by another process
+            status = entry.stat()
+            used = max(status.st_atime, status.st_mtime)
+            yield KeptFile(path=Path(entry.path), size=status.st_size, used=used, is_column=is_column)
+
+
+def _claimed(_note: str) -> Exception:
+    return _ClaimedError()
+
+
+def _read_count(file: BinaryIO) -> int | None:
+    """The bytes in use, as last counted; None when nobody has counted, or the count is torn."""
+    file.seek(0)
+    data = file.read()
+    return int.from_bytes(data, "little") if len(data) == _COUNT_BYTES else None
+
+
+def _write_count(file: BinaryIO, used: int) -> None:
+    file.seek(0)
+    file.truncate()
+    file.write(used.to_bytes(_COUNT_BYTES, "little"))
+    file.flush()
