@@ -266,16 +266,17 @@ def _kept(file: _Version, wanted: ByteRange, fetched: Mapping[_Block, bytes]) ->
     if file.told.size is None:
         return None
     pieces: list[bytes] = []
-    for block in file.blocks(wanted):
+    is_whole = True
+    for block in file.blocks(wanted):  # all of them, so that every one that is damaged is noticed
         data = fetched.get(block)
-        piece = (
-            file.read(block.number, wanted)
-            if data is None
-            else data[slice(*_inside(wanted, file.extent(block.number)))]
-        )
-        if piece is None:
-            return None
-        pieces.append(piece)
+        if data is None:
+            piece = file.read(block.number, wanted)
+        else:
+            piece = data[slice(*_inside(wanted, file.extent(block.number)))]
+        is_whole = is_whole and piece is not None
+        pieces.append(piece or b"")
+    if not is_whole:
+        return None
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
