@@ -1,18 +1,25 @@
 """A real HTTP proxy on loopback before one server (an S3 server, say), which spoils some requests and answers.
 
 Requests of any method are passed on. Some fail before the server has them (500, 503, 429, reset), some after it has
-done what was asked (lost answer, half body): a client cannot tell which.
+done what was asked (lost answer, half body): a client cannot tell which. Of reads, some answers are wrong: another
+range, the whole file, a flipped byte, half of it without a length, late.
 """
 
 import http.client
 import random
+import re
+import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 STORE_FAULTS = ("500", "503", "429", "reset", "lost answer", "half body")
+_WRONG_ANSWERS = ("half without length", "flipped", "other range", "200 for 206", "slow")
+READ_FAULTS = ("500", "503", "429", "reset", "half body", *_WRONG_ANSWERS)
+_SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
 _DROPPED = {"connection", "transfer-encoding", "content-length", "date", "server"}
 
 
@@ -22,6 +29,11 @@ class FaultyProxy(ThreadingHTTPServer):
     Attributes:
         failed: how often each fault was sent.
         asked: requests that came.
+        connections: that were opened.
+        wanted: bytes of the right answer to each GET, asked for once or again.
+        bytes_sent: of all bodies.
+        waits: seconds before each answer, as of a distant server.
+        is_open: clear it, and requests are taken and not answered until it is set.
     """
 
     daemon_threads = True
@@ -31,17 +43,26 @@ class FaultyProxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.port, self.rate, self.faults = port, rate, faults
         self.failed: Counter[str] = Counter()
-        self.asked = 0
+        self.asked = self.connections = self.bytes_sent = 0
+        self.wanted: dict[tuple[str, str | None], int] = {}
+        self.waits, self.is_open = 0.0, threading.Event()
+        self.is_open.set()
+        self.sent: Counter[str] = Counter()
         self._random = random.Random(seed)
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
 
     def fault(self) -> str:
         """The fault of the next request, or none."""
-        with self._lock:
+        with self.lock:
             self.asked += 1
             fault = self._random.choice(self.faults) if self._random.random() < self.rate else ""
             self.failed[fault] += bool(fault)
             return fault
+
+    def random_place(self, length: int) -> int:
+        """Where to damage so many bytes."""
+        with self.lock:
+            return self._random.randrange(length)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Keep the test's output clean."""
@@ -58,15 +79,26 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Keep the test's output clean."""
 
+    def setup(self) -> None:
+        # As over a network: little is under way before the client can stop it.
+        self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 15)
+        super().setup()
+        with self.server.lock:
+            self.server.connections += 1
+
     def _pass_on(self) -> None:
         body = self._body()
+        self.server.is_open.wait()
+        time.sleep(self.server.waits)
         fault = self.server.fault()
         if fault == "reset":
             self._hang_up()
         elif fault.isdecimal():
+            told = _SLOW_DOWN if fault == "503" and self.command != "HEAD" else b""
             self.send_response(int(fault))
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", str(len(told)))
             self.end_headers()
+            self.wfile.write(told)
         else:
             self._answer(body, fault)
 
@@ -79,25 +111,54 @@ class _Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
     def _answer(self, body: bytes, fault: str) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port)
+        status, headers, content = self._upstream(body, fault)
+        if self.command == "GET" and fault not in ("other range", "200 for 206"):
+            with self.server.lock:
+                self.server.wanted[self.path, self.headers.get("Range")] = len(content)
+        if fault == "lost answer":
+            self._hang_up()
+            return
+        if fault == "slow":
+            time.sleep(0.02)
+        length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(content))
+        self.send_response(status)
+        for name, value in headers.items():
+            if name.lower() not in _DROPPED:
+                self.send_header(name, value)
+        if fault == "half without length":
+            self.send_header("Connection", "close")
+        else:
+            self.send_header("Content-Length", length)
+        self.end_headers()
+        self._send(b"" if self.command == "HEAD" else content, fault)
+
+    def _upstream(self, body: bytes, fault: str) -> "tuple[int, http.client.HTTPMessage, bytes]":
+        """What the server answers; to another request with some faults."""
         headers = {name: value for name, value in self.headers.items() if name.lower() not in ("connection", "expect")}
+        if fault == "200 for 206":
+            headers.pop("Range", None)
+        if fault == "other range" and "Range" in headers:
+            headers["Range"] = re.sub(r"\d+", lambda found: str(max(0, int(found[0]) - 7)), headers["Range"])
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port)
         connection.request(self.command, self.path, body=body, headers=headers)
         answer = connection.getresponse()
         content = answer.read()
         connection.close()
-        if fault == "lost answer":
-            self._hang_up()
-            return
-        self.send_response(answer.status)
-        for name, value in answer.getheaders():
-            if name.lower() not in _DROPPED:
-                self.send_header(name, value)
-        length = answer.getheader("Content-Length", "0") if self.command == "HEAD" else str(len(content))
-        self.send_header("Content-Length", length)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content[: len(content) // 2] if fault else content)
-        if fault:
+        return answer.status, answer.headers, content
+
+    def _send(self, content: bytes, fault: str) -> None:
+        if fault.startswith("half"):
+            content = content[: len(content) // 2]
+        if fault == "flipped" and content:
+            place = self.server.random_place(len(content))  # the same damage twice would be the file's
+            content = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+        for start in range(0, len(content), 1 << 14):  # a client may go away: what it did not take does not count
+            part = content[start : start + (1 << 14)]
+            self.wfile.write(part)
+            with self.server.lock:
+                self.server.bytes_sent += len(part)
+                self.server.sent[fault] += len(part)
+        if fault.startswith("half"):
             self._hang_up()
 
     def _hang_up(self) -> None:

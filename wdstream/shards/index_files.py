@@ -48,6 +48,9 @@ from wdstream.storage.local import ByteRange, read_local
 from wdstream.storage.remote import open_storage
 from wdstream.storage.settings import ReadSettings
 
+_MOST_ASKED = 3
+"""Times that a damaged column is asked for again."""
+
 
 class IndexFiles:
     """The index at `path`, a folder of shards or a URL: folders are mapped into memory, what is at a URL is held in it.
@@ -108,7 +111,9 @@ class IndexFiles:
             if name not in self._checked:
                 array = self._open(name)
                 runs = damaged_blocks(array, self.catalog.columns[name])
-                if runs and not self._is_local:  # an answer may have been damaged on its way: asked for once more
+                for _ in range(0 if self._is_local else _MOST_ASKED):  # an answer may have been damaged on its way
+                    if not runs:
+                        break
                     del self._opened[name]
                     self._forget(name)
                     array = self._open(name)

@@ -248,6 +248,9 @@ class FsspecStorage:
 
     def _error(self, name: str, error: BaseException) -> ShardError:
         """What kept a file from being read; tries are counted of this thread's last request."""
+        if isinstance(error, TimeoutError) and not str(error):
+            told = f"no whole answer within {self._reading.patience_s:g} s ({self._reading.section}.patience_s)"
+            error = TimeoutError(told)
         return store_error(f"{self._url}/{name}", error, int(self._retrying.statistics.get("attempt_number", 1)))
 
     def _path(self, name: str) -> str:

@@ -23,6 +23,7 @@ def checked_session(profile: str | None) -> Any:
     session = AioSession(profile=profile)
     session.register("before-parameter-build.s3.GetObject", _note_range)
     session.register("after-call.s3.GetObject", _check_answer)
+    session.register("after-call.s3.HeadObject", _check_size)
     return session
 
 
@@ -47,3 +48,13 @@ def _check_answer(http_response: Any, parsed: dict[str, Any], context: Mapping[s
         from aiobotocore.response import StreamingBody
 
         parsed["Body"] = StreamingBody(http_response.raw, str(sent[1]))
+
+
+def _check_size(parsed: Mapping[str, Any], http_response: Any, **_: object) -> None:
+    """Refuse an answer to "how large" that does not say it.
+
+    Raises:
+        RangeError: it does not.
+    """
+    if http_response.status_code == 200 and "ContentLength" not in parsed:
+        raise RangeError("the size was asked for, and is not told")
