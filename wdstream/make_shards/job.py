@@ -177,9 +177,10 @@ class ShardsJob:
         if options.merges:
             bring_parts(self.out, options.merge_from)
         raw, out = str(self.raw.resolve()), str(self.out.resolve())
-        plugins = [*plugin_fingerprints(file.kind for file in self.listing.files)]
+        kinds = {file.kind for file in self.listing.files}
+        plugins = [*plugin_fingerprints(kinds)]
         setup = Setup(raw=raw, out=out, options=options.model_dump(mode="json"), plugins=plugins)
-        with job_engine(options, setup, keep_open=self.locks) as engine:
+        with job_engine(options, setup, self.locks, kinds, self.counter) as engine:
             files, made_again = self._files(engine)
             self._check_map(files)
             jobs = self._own(plan_shards(files, options))

@@ -6,14 +6,14 @@ in `.make-shards/`: the survey, and a record of each finished shard.
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from wdstream.errors import ConfigError
 from wdstream.make_shards.built_pages import remove_kept
-from wdstream.make_shards.engines.part_folder import part_lock, remove_debris_of
+from wdstream.make_shards.engines.part_folder import await_tasks, part_lock, remove_debris_of
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.record import STATE_FOLDER
 from wdstream.raw.folder_state import OUTPUT_MARK
@@ -62,7 +62,12 @@ def programs_of(options: MakeShardsOptions, listing: Listing) -> dict[str, objec
     Raises:
         ConfigError: one is not installed.
     """
-    plugins = plugin_fingerprints(file.kind for file in listing.files)
+    return programs_for(options, {file.kind for file in listing.files})
+
+
+def programs_for(options: MakeShardsOptions, kinds: Collection[str]) -> dict[str, object]:
+    """`programs_of` for raw files of these kinds, as they are on this machine."""
+    plugins = plugin_fingerprints(kinds)
     programs: dict[str, object] = {"plugins": plugins} if plugins else {}
     if options.ocr != "none":
         from wdstream.raw.ocr.pictures import open_ocr
@@ -96,6 +101,7 @@ def locked(out: Path, part: WorkPart | None = None) -> Iterator[list[int]]:
             own = [] if part is None else [stack.enter_context(part_lock(out, part, _LOCK_WAIT_S))]
         except OSError as error:
             raise ConfigError(f"{out}: cannot write there ({error.strerror}); choose another folder") from error
+        await_tasks(out, part, _LOCK_WAIT_S)
         yield [lock.fileno(), *own]
 
 

@@ -1,12 +1,15 @@
 """What does the jobs of make-shards, as the job sees it; and the one that the options ask for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from wdstream.make_shards.engines.ray_engine import RayEngine, needs_of
 from wdstream.make_shards.jobs import Job, Setup
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.recovery import Recovery
+from wdstream.make_shards.token_counts import TokenCounter
 from wdstream.make_shards.workers import JobDone, PageStarted, Workers
 
 
@@ -35,12 +38,22 @@ class JobEngine(Protocol):
         """
 
 
-def job_engine(options: MakeShardsOptions, setup: Setup, keep_open: Sequence[int]) -> JobEngine:
+def job_engine(
+    options: MakeShardsOptions,
+    setup: Setup,
+    keep_open: Sequence[int],
+    kinds: Collection[str],
+    counter: TokenCounter | None,
+) -> JobEngine:
     """The engine of a job.
 
     Args:
         options: of the job.
         setup: what whoever does a job is told first.
         keep_open: file descriptors that processes of this machine inherit, such as a lock's.
+        kinds: of the raw files.
+        counter: of tokens, where they are wanted.
     """
-    return Workers(options.num_workers, setup, time_limit=options.time_limit, keep_open=keep_open)
+    if options.engine == "local":
+        return Workers(options.num_workers, setup, time_limit=options.time_limit, keep_open=keep_open)
+    return RayEngine(options, setup, needs_of(options, Path(setup["out"]), kinds, counter))

@@ -17,7 +17,8 @@ from wdstream.storage.lock import FileLock
 
 _SAVING = "saving"
 _PARTS = "parts"
-_SHARD_NUMBER = re.compile(r"(?:shard|kept|readings)-(\d{6,})\b")
+_DOING = "doing-"
+_SHARD_NUMBER = re.compile(r"(?:shard|kept|readings|doing)-(\d{6,})\b")
 
 
 @contextmanager
@@ -42,6 +43,25 @@ def saving(out: Path, part: WorkPart | None) -> AbstractContextManager[object]:
     return nullcontext() if part is None else FileLock(out / STATE_FOLDER / _SAVING)
 
 
+def doing_path(out: Path, number: int) -> Path:
+    """The lock of a shard, held by whoever makes it on another machine."""
+    return out / STATE_FOLDER / f"{_DOING}{number:06d}"
+
+
+def await_tasks(out: Path, part: WorkPart | None, wait_s: float) -> None:
+    """Wait for tasks on other machines of a job that was killed a moment ago.
+
+    Raises:
+        ConfigError: they do not end.
+    """
+    for path in (out / STATE_FOLDER).glob(f"{_DOING}*"):
+        number = int(path.name.removeprefix(_DOING))
+        if part is None or part.owns(number):
+            text = f"{out}: shard {number} is being written by a task of an earlier job; wait until it has ended"
+            with FileLock(path, wait_s=wait_s, refuse=lambda _, text=text: ConfigError(text)):  # type: ignore[misc]
+                path.unlink(missing_ok=True)
+
+
 def number_of_parts(folders: Iterable[Path]) -> int | None:
     """In how many parts an output is made; None where that is not known, or differs between its folders."""
     found = set[int]()
@@ -63,9 +83,9 @@ def remove_debris_of(out: Path, part: WorkPart) -> None:
 
 
 def remove_part_notes(out: Path) -> None:
-    """Remove what parts leave next to their shards, from an output that is complete and held by nobody else."""
+    """Remove what parts and tasks leave next to their shards, from an output that is complete and held alone."""
     state = out / STATE_FOLDER
-    for path in [state / _PARTS, state / _SAVING, *state.glob("part-*-of-*")]:
+    for path in [state / _PARTS, state / _SAVING, *state.glob("part-*-of-*"), *state.glob(f"{_DOING}*")]:
         path.unlink(missing_ok=True)
 
 

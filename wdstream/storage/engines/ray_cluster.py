@@ -1,0 +1,163 @@
+"""Calls of a function on the machines of a Ray cluster: a few at a time, done again by Ray where a machine is lost.
+
+Ray is connected to when the first call is made, and left at the end; one that the program had connected to stays.
+"""
+
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Generic, TypeVar
+
+from wdstream import errors
+from wdstream.errors import ConfigError, ShardError, WdstreamError, needs_extra
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
+
+_RETRIES = 10
+"""Of a call whose process or machine is lost; by Ray."""
+_AHEAD = 2
+"""Calls per processor that are handed to Ray: those at work, and as many that wait, so that a cluster may grow."""
+_POLL_S = 0.5
+_OBJECT_STORE_BYTES = 80 << 20
+"""Of Ray on this machine alone: what travels is small."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Refusal:
+    """An error of ours that a call ended in: it travels as text, since tracebacks of two machines help nobody."""
+
+    kind: str
+    text: str
+
+    def error(self) -> WdstreamError:
+        kind = getattr(errors, self.kind, WdstreamError)
+        return kind(self.text) if issubclass(kind, WdstreamError) else WdstreamError(self.text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayCluster(Generic[Given, Found]):
+    """Has a function called on a cluster.
+
+    Attributes:
+        function: of a module, which every machine of the cluster has; it is called in a process of Ray.
+        engine: `ray` or `ray://HOST:PORT`, as the options have it.
+        workers: most calls at a time; as many as the cluster has processors when left out.
+        command: name of the job, for messages.
+    """
+
+    function: Callable[[Given], Found]
+    engine: str
+    workers: int | None
+    command: str
+
+    def results(self, tasks: Iterable[Given], *, in_order: bool) -> Iterator[tuple[Given, Found]]:
+        """Each task with its result, in the order of the tasks or as they are done; tasks are made when they are due.
+
+        Raises:
+            ConfigError: there is no such cluster, or a machine of it lacks what the job needs.
+            ShardError: processes of a call are lost again and again.
+            WdstreamError: what the function raises.
+        """
+        with needs_extra(f"engine: {self.engine}", "ray"):
+            import ray
+        is_ours = _connect(self.engine, self.workers)
+        try:
+            yield from self._handed_out(ray, iter(tasks), in_order=in_order)
+        except ray.exceptions.RayError as error:
+            raise ShardError(
+                f"{self.command}: Ray could not do a task ({type(error).__name__}: {_first_line(error)}); when that is "
+                "put right, run the same command again: it continues"
+            ) from error
+        finally:
+            if is_ours:
+                ray.shutdown()
+
+    def _handed_out(self, ray: Any, tasks: Iterator[Given], *, in_order: bool) -> Iterator[tuple[Given, Found]]:
+        call = ray.remote(num_cpus=1, max_retries=_RETRIES)(_call)
+        waiting: deque[tuple[Given, Any]] = deque()
+        try:
+            while self._fill(ray, call, waiting, tasks):
+                for ended in _next_done(ray, waiting, in_order=in_order):
+                    waiting.remove(ended)
+                    result = ray.get(ended[1])
+                    if isinstance(result, _Refusal):
+                        raise result.error()
+                    yield ended[0], result
+        finally:
+            for _, reference in waiting:
+                ray.cancel(reference, force=True)
+
+    def _fill(self, ray: Any, call: Any, waiting: deque[tuple[Given, Any]], tasks: Iterator[Given]) -> bool:
+        """Hand tasks to Ray, up to a few more than it can do at once; whether any are at work."""
+        most = self.workers or _AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        while len(waiting) < most and (task := next(tasks, None)) is not None:
+            waiting.append((task, call.remote(_our_version(), self.function, task)))
+        return bool(waiting)
+
+
+def _next_done(ray: Any, waiting: deque[tuple[Given, Any]], *, in_order: bool) -> list[tuple[Given, Any]]:
+    """Calls that are done, waiting for one; in order, only those at the front."""
+    references = [reference for _, reference in waiting]
+    done: set[Any] = set()
+    wanted = references[:1] if in_order else references
+    while not done:  # in short waits, so that an interrupt from the keyboard is heard
+        done = {*ray.wait(wanted, timeout=_POLL_S)[0]}
+    return [pair for pair in waiting if pair[1] in done]
+
+
+def _call(wanted: str, function: Callable[[Given], Found], task: Given) -> "Found | _Refusal":
+    """One call, in a process of Ray."""
+    try:
+        if _our_version() != wanted:
+            raise ConfigError(
+                f"{socket.gethostname()}: has wdstream {_our_version()}, and the job was started with {wanted}: "
+                "install the same on every machine of the cluster"
+            )
+        return function(task)
+    except WdstreamError as error:
+        return _Refusal(kind=type(error).__name__, text=str(error))
+
+
+def _connect(engine: str, workers: int | None) -> bool:
+    """Connect to a cluster; whether this made the connection.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return False
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    address = "auto" if engine == "ray" else engine
+    try:
+        ray.init(address, **quiet)
+    except (ConnectionError, ImportError, ValueError, SystemExit) as error:  # the last where RAY_ADDRESS is dead
+        named = os.environ.get("RAY_ADDRESS") if engine == "ray" else engine
+        if named:
+            raise ConfigError(
+                f"engine: no Ray cluster at {named} ({_first_line(error)}); is it up, with the same Ray and Python as "
+                "here? RAY_ADDRESS names one for `--engine ray`"
+            ) from error
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        processors = workers or len(os.sched_getaffinity(0))
+        ray.init(
+            "local", num_cpus=processors, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **quiet
+        )
+    return True
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
+
+
+def _our_version() -> str:
+    try:
+        return version("wdstream")
+    except PackageNotFoundError:  # found by PYTHONPATH
+        return "of a checkout"
