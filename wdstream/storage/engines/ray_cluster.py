@@ -10,13 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from wdstream import errors
 from wdstream.errors import ConfigError, ShardError, WdstreamError, needs_extra
-
-Given = TypeVar("Given")
-Found = TypeVar("Found")
+from wdstream.storage.processes import Found, Given
 
 _RETRIES = 10
 """Of a call whose process or machine is lost; by Ray."""
