@@ -24,7 +24,10 @@ Processes = Annotated[int | None, typer.Option("--workers", min=1, help="Process
 
 @takes_options(MakeShardsOptions)
 def make_shards_command(
-    raw: Annotated[Path, typer.Argument(help="Folder of PDFs, scans, rows, tables, tars, ...: docs/sources.md.")],
+    raw: Annotated[
+        str,
+        typer.Argument(help="Folder of PDFs, scans, rows, tables, tars, ..., or its URL in a store: docs/sources.md."),
+    ],
     out: Annotated[Path, typer.Argument(help="Folder for the shards and their index.")] = Path("shards"),
     *,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when anything was quarantined.")] = False,

@@ -23,6 +23,7 @@ from wdstream.make_shards.token_counts import TextCounts, open_counter
 from wdstream.raw.page_language import PageLanguages
 from wdstream.raw.reading import Reading, merge_digests, reading
 from wdstream.raw.registry import source_of_kind
+from wdstream.raw.remote.store import StoreDownError
 from wdstream.raw.source import PageRange, PageReader, RawFile
 from wdstream.shards.layout import is_image
 from wdstream.shards.page_members import members_from_page
@@ -269,12 +270,14 @@ def _reason(error: Exception, memory_limit_mb: int) -> str:
 
     Raises:
         MemoryError: it is not the page: this process is full.
-        WdstreamError: it is not the page: the configuration, say.
+        WdstreamError: it is not the page: the configuration, say, or a store that is down.
     """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno == errno.ENOMEM):
             raise GivingUp(f"needs more memory than the limit of {memory_limit_mb} MiB (--memory-limit-mb)") from error
+        if isinstance(cause, StoreDownError):
+            raise cause
         if isinstance(cause, OSError) and cause.errno in _PASSING:
             raise GivingUp(f"file cannot be read: {cause.strerror}") from error
         cause = cause.__cause__ or cause.__context__

@@ -34,6 +34,7 @@ from wdstream.raw.listing import Listing, list_files
 from wdstream.raw.mets.groups import MetsGroups
 from wdstream.raw.plugins.active import folder_plugin, list_for_plugin, plugged_in, plugin_fingerprints
 from wdstream.raw.registry import known_suffixes, source_of_kind
+from wdstream.raw.remote.access import is_raw_file, raw_address, raw_folder, shown_raw
 from wdstream.raw.source import RawFile
 from wdstream.shards.meta import is_complete
 
@@ -43,7 +44,7 @@ class MakeShardsStopped(KeyboardInterrupt):
 
 
 def make_shards(
-    raw: Path, out: Path, *, options: MakeShardsOptions | None = None, on_progress: OnProgress | None = None
+    raw: Path | str, out: Path, *, options: MakeShardsOptions | None = None, on_progress: OnProgress | None = None
 ) -> MakeShardsReport:
     """Make shards with an index from a folder of raw pages.
 
@@ -51,7 +52,7 @@ def make_shards(
     moment and started again, it continues after the last complete shard, and ends with those bytes.
 
     Args:
-        raw: a folder of PDFs, images and JSONL files (`wdstream/raw/listing.py`).
+        raw: a folder of PDFs, images and JSONL files (`wdstream/raw/listing.py`), or its URL in a store.
         out: the folder of shards; new, or one that the same job had begun. It may be inside `raw`.
         options: see `MakeShardsOptions`; one part of the shards is for `make_part`.
         on_progress: called for every page; `progress_bar` makes one.
@@ -84,18 +85,18 @@ def make_shards(
 
 @contextmanager
 def opened_job(
-    raw: Path, out: Path, options: MakeShardsOptions, on_progress: OnProgress | None
+    raw: Path | str, out: Path, options: MakeShardsOptions, on_progress: OnProgress | None
 ) -> Iterator["ShardsJob"]:
     """The job of an output folder, or a part of it, which it holds for the block.
 
     Raises:
         ConfigError, ShardError, MakeShardsStopped: as `make_shards`.
     """
-    raw, out = Path(raw), Path(out)
-    if out.resolve() == raw.resolve() or raw.resolve().is_relative_to(out.resolve()):
-        raise ConfigError(f"{out}: shards cannot be written to the raw folder itself, or above it; choose another")
-    with plugged_in(options.sources):
-        job = ShardsJob(raw, out, options, on_progress)
+    out = Path(out)
+    with raw_folder(raw) as folder, plugged_in(options.sources):
+        if out.resolve() == folder.resolve() or folder.resolve().is_relative_to(out.resolve()):
+            raise ConfigError(f"{out}: shards cannot be written to the raw folder itself, or above it; choose another")
+        job = ShardsJob(folder, out, options, on_progress)
         programs_of(options, job.listing)
         refuse_foreign(out)
         refuse_other_split(out, options)
@@ -135,7 +136,9 @@ def _list(raw: Path, out: Path, options: MakeShardsOptions) -> Listing:
     )
     if not listing.files:
         ignored = ", ".join(f"{count} {suffix}" for suffix, count in listing.ignored.items()) or "no files"
-        raise ConfigError(f"{raw}: no file to read pages from, such as {', '.join(known_suffixes())} (found {ignored})")
+        raise ConfigError(
+            f"{shown_raw(raw)}: no file to read pages from, such as {', '.join(known_suffixes())} (found {ignored})"
+        )
     for kind in {file.kind for file in listing.files}:
         source_of_kind(kind).check_installed()
     return listing
@@ -176,7 +179,7 @@ class ShardsJob:
         options = self._options
         if options.merges:
             bring_parts(self.out, options.merge_from)
-        raw, out = str(self.raw.resolve()), str(self.out.resolve())
+        raw, out = raw_address(self.raw), str(self.out.resolve())
         kinds = {file.kind for file in self.listing.files}
         plugins = [*plugin_fingerprints(kinds)]
         setup = Setup(raw=raw, out=out, options=options.model_dump(mode="json"), plugins=plugins)
@@ -253,7 +256,7 @@ class ShardsJob:
         return stale.named() + [
             f"{path} ({'new' if not size else 'gone' if not size_now else f'of {size} bytes, now {size_now}'})"
             for path, size, size_now in others
-            if size != size_now and (size_now or not (self.raw / path).exists())  # else its page is gone
+            if size != size_now and (size_now or not is_raw_file(self.raw / path))  # else its page is gone
         ]
 
     def _survey(self, engine: JobEngine, surveyed_before: Mapping[str, RawFile]) -> list[RawFile]:

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
 
@@ -23,6 +24,8 @@ from wdstream.errors import PageError, WdstreamError
 from wdstream.make_shards.build import GivingUp, ShardBuilder, survey_files
 from wdstream.make_shards.jobs import Job, Setup, WorkerMessage
 from wdstream.make_shards.options import MakeShardsOptions
+from wdstream.raw.reading import sign_of_life
+from wdstream.raw.remote.access import raw_folder
 
 _SIGN_OF_LIFE_S = 1.0
 
@@ -51,12 +54,8 @@ def serve() -> None:
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the keyboard is for the parent to handle
     setup: Setup = json.loads(sys.stdin.readline())
-    raw, out, options = Path(setup["raw"]), Path(setup["out"]), MakeShardsOptions.of(setup["options"])
-    if setup["plugins"]:
-        from wdstream.raw.plugins.active import plugged_in
-
-        plugins = plugged_in(setup["plugins"])
-        plugins.__enter__()  # for as long as the process lives
+    life = ExitStack()  # for as long as the process lives
+    raw, out, options = _raw_pages(setup, life), Path(setup["out"]), MakeShardsOptions.of(setup["options"])
     _limit_memory(options.memory_limit_mb)
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(jobs,), daemon=True).start()
@@ -90,6 +89,15 @@ def serve() -> None:
             messages.send({"bug": str(error)} if isinstance(error, PageError) else {"fatal": str(error)})
         except Exception:
             messages.send({"bug": traceback.format_exc()})
+
+
+def _raw_pages(setup: Setup, life: ExitStack) -> Path:
+    """The raw folder, with the plugins that its files need."""
+    if setup["plugins"]:
+        from wdstream.raw.plugins.active import plugged_in
+
+        life.enter_context(plugged_in(setup["plugins"]))
+    return life.enter_context(raw_folder(setup["raw"], on_wait=sign_of_life))
 
 
 def _receive(jobs: "queue.SimpleQueue[str]") -> None:

@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from wdstream.errors import RowError, SourceError
 from wdstream.raw.reading import limits
+from wdstream.raw.remote.access import open_raw
 from wdstream.raw.row_lines import FoundRow, find_lines, mark_rows, rows_from_mark
 from wdstream.raw.row_pages import FileRow, RowFileSource
 from wdstream.raw.source import PageRange
@@ -66,13 +67,13 @@ class CsvSource(RowFileSource):
 
     def survey(self, path: Path) -> tuple[int, tuple[int, ...]]:
         """The number of records, and marks to find them by."""
-        with path.open("rb") as file:
+        with open_raw(path) as file:
             read_header(file)
             return mark_rows(find_records(file, 0))
 
     def rows(self, pages: PageRange, path: Path) -> Generator[tuple[int, FileRow]]:
         """The records of the range."""
-        with path.open("rb") as file:
+        with open_raw(path) as file:
             header = read_header(file)
             for number, row in rows_from_mark(file, find_records, pages.file.marks, pages.first, pages.count):
                 yield number, CsvRow(row, header)

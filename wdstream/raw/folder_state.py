@@ -1,11 +1,13 @@
 """Whether a raw folder is as it was, for a fraction of listing it again; and which of its names are looked at."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from wdstream.raw.folders import Folder, FolderWalk
 from wdstream.raw.registry import known_suffixes, without_suffix
+from wdstream.raw.remote.access import name_below, store_of
+from wdstream.raw.remote.walk import StoreWalk
 
 OUTPUT_MARK = "make-shards.json"
 """The file by which the output of make-shards is known, and passed over."""
@@ -19,7 +21,7 @@ class FolderState:
 
     def add(self, folder: Folder) -> None:
         """Take in the next folder."""
-        files = "".join(f"\0{name}\0{found.num_bytes} {found.changed_ns}" for name, found in folder.files.items())
+        files = "".join(f"\0{name}\0{found.num_bytes} {found.version}" for name, found in folder.files.items())
         text = f"{folder.path}{files}\0\0{folder.trouble}{folder.passed_over}{folder.is_output}\n"
         self._content.update(text.encode("utf-8", "surrogatepass"))
 
@@ -37,8 +39,11 @@ def folder_state(raw: Path, *, exclude: Path, allow_outside_links: bool) -> str:
     return state.digest()
 
 
-def walk_raw(raw: Path, exclude: Path | None, *, allow_outside: bool) -> FolderWalk:
+def walk_raw(raw: Path, exclude: Path | None, *, allow_outside: bool) -> Iterable[Folder]:
     """The folders of a raw folder, one after the other."""
+    store = store_of(raw)
+    if store is not None:
+        return StoreWalk(store, exclude=name_below(exclude), is_output=is_output_folder)
     return FolderWalk(
         raw, exclude=exclude, allow_outside=allow_outside, is_read=is_read_by_name, is_output=is_output_folder
     )

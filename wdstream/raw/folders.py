@@ -19,10 +19,11 @@ LEADS_OUT = "is a link that leads out of the folder; allow it with --allow-outsi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundFile:
-    """A file in a folder that is walked: its size, times of change in nanoseconds, and whether it is a link."""
+    """A file in a folder that is walked: its size, what changes with its content (times in nanoseconds, or
+    a store's version), and whether it is a link."""
 
     num_bytes: int
-    changed_ns: tuple[int, int]
+    version: str
     is_link: bool
 
 
@@ -120,8 +121,8 @@ class FolderWalk:
             elif (is_link or self._is_linked) and self._is_seen(entry, state, is_link=is_link):
                 passed_over += 1
             else:
-                changed = (state.st_mtime_ns, state.st_ctime_ns)
-                files[entry.name] = FoundFile(num_bytes=state.st_size, changed_ns=changed, is_link=is_link)
+                version = f"{state.st_mtime_ns} {state.st_ctime_ns}"
+                files[entry.name] = FoundFile(num_bytes=state.st_size, version=version, is_link=is_link)
         return Folder(path=path, files=files, trouble=tuple(trouble), passed_over=passed_over)
 
     def _refusal(self, entry: "os.DirEntry[str]") -> str | None:

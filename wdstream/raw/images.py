@@ -18,6 +18,7 @@ from wdstream.pixels.header import image_header, pillow_header
 from wdstream.pixels.pillow import open_image, sniff_format, to_grey_or_rgb, unreadable
 from wdstream.pixels.soundness import check_image
 from wdstream.raw.reading import limits, read_bytes
+from wdstream.raw.remote.access import open_raw
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import (
     PageRange,
@@ -129,7 +130,7 @@ def count_pages(path: Path) -> int:
         DecodeError: it is a TIFF whose pages cannot be counted, or there are absurdly many.
     """
     try:
-        with path.open("rb") as file:
+        with open_raw(path) as file:
             head = file.read(16)
     except OSError as error:
         raise SourceError(f"file cannot be read: {error.strerror}") from error

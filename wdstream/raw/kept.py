@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from wdstream.raw.remote.access import raw_state
+
 
 class ForwardReader(Protocol):
     """Reads the rows of a file in rising order."""
@@ -44,8 +46,7 @@ def kept_reader(path: Path, first: int, kind: type[_Reader], make: Callable[[Pat
         PageError: the file cannot be read.
         OSError: as well.
     """
-    state = path.stat()
-    identity = (str(path), state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    identity = raw_state(path).identity
     kept, _Kept.reader = _Kept.reader, None
     if kept is not None and identity == _Kept.identity and isinstance(kept, kind) and kept.can_read(first):
         reader = kept

@@ -26,6 +26,7 @@ from wdstream.raw.registry import (
     source_of_file,
     without_suffix,
 )
+from wdstream.raw.remote.access import is_raw_folder, open_raw, raw_names, shown_raw
 from wdstream.raw.source import RawFile, Source
 from wdstream.raw.stems import assign_stems
 from wdstream.raw.tars.neighbours import descriptions, packed_copies
@@ -231,11 +232,11 @@ class _Census:
         """Note a file that decides what is in the shards."""
         found = folder.files[path[len(folder.path) :]]
         self._used.append(f"{path}\0{found.num_bytes}\n")
-        self.stamps[path] = f"{found.num_bytes} {found.changed_ns[0]} {found.changed_ns[1]}"
+        self.stamps[path] = f"{found.num_bytes} {found.version}"
 
     def _read_head(self, path: str, num_bytes: int) -> bytes:
         try:
-            with (self._raw / path).open("rb") as file:
+            with open_raw(self._raw / path) as file:
                 return file.read(num_bytes)
         except OSError:  # it is no text then, which is said
             return b""
@@ -286,14 +287,16 @@ def list_files(
         ConfigError: `raw` is not a folder that can be listed, or lacks one of `image_folders`.
     """
     for name in image_folders:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not (raw / name).is_dir():
-            raise ConfigError(f"--image-folder {name}: there is no such folder in {raw}; give a path relative to it")
-    if not raw.is_dir():
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not is_raw_folder(raw / name):
+            raise ConfigError(
+                f"--image-folder {name}: there is no such folder in {shown_raw(raw)}; give a path relative to it"
+            )
+    if not is_raw_folder(raw):
         actual = f"a file; give the folder that it is in, {raw.parent}" if raw.exists() else "nothing there"
-        raise ConfigError(f"{raw}: expected a folder of raw pages (docs/sources.md), found {actual}")
-    if is_output_folder([path.name for path in raw.iterdir()]):
+        raise ConfigError(f"{shown_raw(raw)}: expected a folder of raw pages (docs/sources.md), found {actual}")
+    if is_output_folder(raw_names(raw)):
         raise ConfigError(
-            f"{raw}: make-shards wrote this folder: its tars are shards already, and are used as they are"
+            f"{shown_raw(raw)}: make-shards wrote this folder: its tars are shards already, and are used as they are"
         )
     census = _Census(raw, text_from, mets_groups, keep_layers=keep_layers, image_folders=image_folders)
     state = FolderState()
@@ -301,7 +304,7 @@ def list_files(
         state.add(folder)
         census.add(folder)
     if census.unreadable and census.unreadable[0][0] == "":
-        raise ConfigError(f"{raw}: {census.unreadable[0][1]}")
+        raise ConfigError(f"{shown_raw(raw)}: {census.unreadable[0][1]}")
     census.sort_out()
     files = census.mets.in_order(sorted(census.files, key=lambda file: file.path))
     stems = assign_stems([without_suffix(file.path) for file in files])

@@ -6,7 +6,6 @@ a file they read; outside of a `Reading`, in a program of its own, both only rea
 
 import hashlib
 import os
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from wdstream.errors import SourceError
+from wdstream.raw.remote.access import open_raw, original, read_raw, size_and_link
 from wdstream.raw.settings import RawSettings
 
 _CHUNK_BYTES = 1 << 20
@@ -78,7 +78,7 @@ class Reading:
 
     def note(self, path: Path, digest: str) -> None:
         """Note the digest of a file, or of some of its lines."""
-        text = str(path)
+        text = str(original(path))
         is_plain = text.startswith(self._prefix) and "/.." not in text
         name = text[len(self._prefix) :] if is_plain else os.path.relpath(path, self._root)
         before = self._digests.get(name)
@@ -137,16 +137,14 @@ def read_bytes(path: Path, *, limit: int, option: str) -> bytes:
         SourceError: it cannot be read, is above the limit, or a link leads out of the folder.
     """
     try:
-        state = path.lstat()
-        is_link = stat.S_ISLNK(state.st_mode)
-        num_bytes = path.stat().st_size if is_link else state.st_size
+        num_bytes, is_link = size_and_link(path)
         if num_bytes > limit:
             raise SourceError(f"{path.name} of {num_bytes:,} bytes is above the limit of {limit:,} ({option})")
         current = _current.get()
         if current is None:
-            return path.read_bytes()
+            return read_raw(path)
         current.check(path, is_link=is_link)
-        data = path.read_bytes()
+        data = read_raw(path)
     except OSError as error:
         raise SourceError(f"file cannot be read: {error.strerror}") from error
     current.note(path, _digest([data]))
@@ -166,7 +164,7 @@ def file_digest(path: Path) -> str:
     Raises:
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
+    with open_raw(path) as file:
         return _digest(iter(lambda: file.read(_CHUNK_BYTES), b""))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from wdstream.raw.csv_rows import CsvSource
 from wdstream.raw.images import ImageSource
 from wdstream.raw.pdf.source import PdfSource
+from wdstream.raw.remote.access import open_raw
 from wdstream.raw.rows import RowSource
 from wdstream.raw.source import Source, split_suffix
 from wdstream.raw.tables.source import TableSource
@@ -105,7 +106,7 @@ def companion_names() -> frozenset[str]:
 
 def _head(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_raw(path) as file:
             return file.read(_HEAD_BYTES)
     except OSError:  # the survey opens it again, and says why it cannot be read
         return b""

@@ -6,16 +6,16 @@ accents in another Unicode form.
 """
 
 import difflib
-import os
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from wdstream.errors import RowError
+from wdstream.raw.remote.access import is_raw_file, is_raw_folder, open_raw, raw_names, store_of
 from wdstream.text.image_names import is_link, looks_like_image
 
 _MAX_NAME = 1024
@@ -45,13 +45,13 @@ def resolve_image(folder: Path, name: str, *, allow_outside: bool = False) -> Pa
     try:
         for written in _spellings(name):
             path = _inside(folder, written, shown, allow_outside=allow_outside)
-            if path.is_file():
+            if is_raw_file(path):
                 return path
         for written in _spellings(name):
             found = _in_other_case(folder, written, shown)
             if found is not None:
                 return _inside(folder, found, shown, allow_outside=allow_outside)
-        if (folder / name).is_dir():
+        if is_raw_folder(folder / name):
             raise RowError(f"{shown} is a folder; expected the name of an image file")
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name that is too long
         reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -103,9 +103,9 @@ def is_image_file(folder: Path, name: str) -> bool:
     if not 0 < len(name) <= _MAX_NAME or "\n" in name or "\0" in name:
         return False
     try:
-        if not os.path.isfile(f"{folder}/{name}"):  # noqa: PTH113  # asked of every text; a Path takes five times as long
+        if not is_raw_file(f"{folder}/{name}"):  # asked of every text; a Path takes five times as long
             return False
-        with _inside(folder, name, name, allow_outside=False).open("rb") as file:
+        with open_raw(_inside(folder, name, name, allow_outside=False)) as file:
             return looks_like_image(file.read(_HEAD_BYTES))
     except (RowError, OSError, RuntimeError, ValueError):
         return False
@@ -139,7 +139,7 @@ def _in_other_case(folder: Path, name: str, shown: str) -> str | None:
     for part in PurePosixPath(name).parts:
         if part in ("/", ".."):
             return None
-        if (folder / found / part).exists():
+        if is_raw_file(folder / found / part) or is_raw_folder(folder / found / part):
             found /= part
             continue
         names = [other for other in _names(folder / found) if _folded(other) == _folded(part)]
@@ -148,14 +148,14 @@ def _in_other_case(folder: Path, name: str, shown: str) -> str | None:
         if not names:
             return None
         found /= names[0]
-    return str(found) if (folder / found).is_file() else None
+    return str(found) if is_raw_file(folder / found) else None
 
 
 def _near(folder: Path, name: str) -> str:
     """The most similar name of the folder that was meant, for the message."""
     path = PurePosixPath(name.replace("\\", "/"))
     where = folder / path.parent
-    if path.is_absolute() or ".." in path.parts or not where.is_dir():
+    if path.is_absolute() or ".." in path.parts or not is_raw_folder(where):
         where = folder
     names = {_folded(other): other for other in _names(where)[:_MOST_COMPARED]}
     similar = difflib.get_close_matches(_folded(path.name), names, 1)
@@ -164,21 +164,16 @@ def _near(folder: Path, name: str) -> str:
 
 def _names(folder: Path) -> tuple[str, ...]:
     try:
-        return _listed(str(folder), folder.stat().st_mtime_ns)
+        changed = 0 if store_of(folder) is not None else folder.stat().st_mtime_ns
+        return _listed(folder, changed)
     except OSError:
         return ()
 
 
 @lru_cache(maxsize=4)
-def _listed(folder: str, _changed: int) -> tuple[str, ...]:
+def _listed(folder: Path, _changed: int) -> tuple[str, ...]:
     """Names in a folder, sorted; read once until the folder changes."""
-    return tuple(sorted(_entries(folder)))
-
-
-def _entries(folder: str) -> Iterator[str]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            yield entry.name
+    return raw_names(folder)
 
 
 def _folded(name: str) -> str:

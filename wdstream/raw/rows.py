@@ -17,7 +17,7 @@ import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
-from io import BufferedReader, FileIO, RawIOBase
+from io import BufferedReader, RawIOBase
 from pathlib import Path
 from typing import NoReturn, cast
 
@@ -25,6 +25,7 @@ from wdstream.errors import PageError, RowError, ShardError, SourceError
 from wdstream.raw.json_array import find_members, is_array_of_objects, start_of_list
 from wdstream.raw.kept import kept_reader
 from wdstream.raw.reading import limits
+from wdstream.raw.remote.access import open_raw
 from wdstream.raw.row_lines import FoundRow, RowFinder, find_lines, mark_rows, rows_from_mark
 from wdstream.raw.row_pages import FileRow, RowFileSource
 from wdstream.raw.source import PageRange, split_suffix
@@ -83,7 +84,7 @@ class PackedRows:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
+        self._file = open_raw(path)
         self._next = 1
         try:
             self._stream = _unpacked(self._file, path.name)
@@ -161,7 +162,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _opened(path: Path) -> BufferedReader:
     """A file of which enough can be peeked at."""
-    return BufferedReader(cast(RawIOBase, FileIO(path)), _BUFFER_BYTES)
+    return open_raw(path, _BUFFER_BYTES)
 
 
 def _unpacked(file: BufferedReader, name: str) -> BufferedReader:

@@ -60,7 +60,9 @@ class PartReport:
             )
 
 
-def make_part(raw: Path, out: Path, *, options: MakeShardsOptions, on_progress: OnProgress | None = None) -> PartReport:
+def make_part(
+    raw: Path | str, out: Path, *, options: MakeShardsOptions, on_progress: OnProgress | None = None
+) -> PartReport:
     """Make the shards of one part. Parts may write to one output at the same time, or each to its own.
 
     Every part counts the pages of all files, since they decide which page is in which shard; where parts share an

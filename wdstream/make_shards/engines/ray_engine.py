@@ -27,6 +27,7 @@ from wdstream.raw.plugins.active import plugged_in
 from wdstream.raw.source import RawFile
 from wdstream.storage.engines.ray_cluster import RayCluster
 from wdstream.storage.lock import FileLock
+from wdstream.storage.places import is_url
 
 _LOCK_WAIT_S = 60.0
 
@@ -154,7 +155,7 @@ def _check_machine(setup: Setup, needs: Needs, options: MakeShardsOptions) -> No
     Raises:
         ConfigError: it would not, and why.
     """
-    if not Path(setup["raw"]).is_dir():
+    if not is_url(setup["raw"]) and not Path(setup["raw"]).is_dir():
         raise ConfigError(f"{setup['raw']}: no such folder of raw pages here")
     mark = Path(setup["out"]) / OUTPUT_MARK
     if not mark.is_file() or mark.read_text() != needs["mark"]:

@@ -9,11 +9,11 @@ import io
 import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from wdstream.raw.pdf.objects import PageObjects, read_objects
 from wdstream.raw.pdf.places import PictureArea
 from wdstream.raw.pdf.structure import Structure
 from wdstream.raw.reading import limits, read_bytes
+from wdstream.raw.remote.access import local_copy, open_ranged, raw_state, store_of
 from wdstream.raw.source import StoredImage
 from wdstream.records import Size
 
@@ -35,6 +36,8 @@ _POINTS_PER_INCH = 72
 _FINER = 1000
 _ROUNDED_DOWN = 1 - 1e-12  # so that a side that is whole in exact numbers is not rounded up
 _READ_WHOLE_BYTES = 64 << 20
+_COUNTED_WHOLE = 2 << 20
+_BUFFER_BYTES = 1 << 16
 
 
 class PdfFile:
@@ -283,14 +286,37 @@ def _fitting(sides: tuple[float, float], max_pixels: int) -> float:
 def open_pdf(path: Path | bytes) -> Iterator[PdfFile]:
     """Open a PDF, or one compressed as `.pdf.gz`, for the block; or the bytes of one.
 
+    One of a store is read whole; a large one is copied for the block.
+
     Raises:
         SourceError: it needs a password, is not a PDF, has no pages, or cannot be read.
         ConfigError: pypdfium2 is not installed.
     """
-    pdfium = import_pdfium()
-    content = path if isinstance(path, bytes) else _content(path)
+    with ExitStack() as copies:
+        content = path if isinstance(path, bytes) else _content(path, copies)
+        yield copies.enter_context(_opened(content, content))
+
+
+def count_pdf_pages(path: Path) -> int:
+    """The pages of a PDF; of a large one in a store, its table of pages alone is read.
+
+    Raises:
+        SourceError: as `open_pdf`.
+    """
+    with suppress(Exception):  # whatever it is, all of the file may be better
+        if store_of(path) is not None and path.suffix.lower() != ".gz" and raw_state(path).num_bytes > _COUNTED_WHOLE:
+            with open_ranged(path) as file, _opened(io.BufferedReader(file, _BUFFER_BYTES), b"") as pdf:
+                if not file.has_failed:
+                    return pdf.num_pages
+    with open_pdf(path) as pdf:
+        return pdf.num_pages
+
+
+@contextmanager
+def _opened(file: Path | bytes | BinaryIO, content: Path | bytes) -> Iterator[PdfFile]:
+    """A document that PDFium reads from a file, and others from its content."""
     try:
-        document = pdfium.PdfDocument(content)
+        document = import_pdfium().PdfDocument(file)
     except Exception as error:
         reason = str(error)
         if "password" in reason.lower():
@@ -318,7 +344,7 @@ def import_pdfium() -> Any:
     return pypdfium2
 
 
-def _content(path: Path) -> bytes | Path:
+def _content(path: Path, copies: ExitStack) -> bytes | Path:
     """What PDFium reads: a small file's bytes, unpacked; a large file by its path, page by page as it needs them."""
     try:
         most = limits().max_file_bytes
@@ -329,8 +355,8 @@ def _content(path: Path) -> bytes | Path:
             if len(data) > most:
                 raise SourceError(f"file unpacks to more than the limit of {most} bytes (--max-file-bytes)")
             return data
-        if path.stat().st_size > _READ_WHOLE_BYTES:
-            return path
+        if raw_state(path).num_bytes > _READ_WHOLE_BYTES:
+            return copies.enter_context(local_copy(path))
         return read_bytes(path, limit=_READ_WHOLE_BYTES, option="")
     except (OSError, EOFError, zlib.error) as error:
         raise SourceError(f"file cannot be read: {getattr(error, 'strerror', None) or error}") from error

@@ -32,10 +32,9 @@ class PdfSource(Source):
 
     def survey(self, path: Path) -> tuple[int, tuple[int, ...]]:
         """The number of pages."""
-        from wdstream.raw.pdf.document import open_pdf
+        from wdstream.raw.pdf.document import count_pdf_pages
 
-        with open_pdf(path) as pdf:
-            return pdf.num_pages, ()
+        return count_pdf_pages(path), ()
 
     @contextmanager
     def open(self, pages: PageRange, path: Path, settings: RawSettings) -> Iterator["PdfReader"]:

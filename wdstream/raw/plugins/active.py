@@ -13,6 +13,7 @@ from wdstream.raw.listing import Listing
 from wdstream.raw.plugins.loading import asked_for, installed_offers
 from wdstream.raw.plugins.source import KIND, WHOLE_FOLDER, PluginSource
 from wdstream.raw.registry import SOURCES, current_sources, source_of_kind, use_sources
+from wdstream.raw.remote.access import shown_raw, store_of
 from wdstream.raw.source import RawFile
 from wdstream.raw.texts.finder import TextsLeft
 
@@ -69,8 +70,8 @@ def list_for_plugin(raw: Path, source: PluginSource, *, exclude: Path, allow_out
     Raises:
         ConfigError: it is not a folder.
     """
-    if not raw.is_dir():
-        raise ConfigError(f"{raw}: expected a folder for source {source.offer.name!r}")
+    if store_of(raw) is not None or not raw.is_dir():
+        raise ConfigError(f"{shown_raw(raw)}: expected a folder of this machine for source {source.offer.name!r}")
     folders = FolderWalk(
         raw, exclude=exclude, allow_outside=allow_outside_links, is_read=lambda _: True, is_output=is_output_folder
     )
@@ -81,7 +82,7 @@ def list_for_plugin(raw: Path, source: PluginSource, *, exclude: Path, allow_out
         for name, found in sorted(folder.files.items()):
             num_bytes += found.num_bytes
             used.append(f"{folder.path}{name}\0{found.num_bytes}")
-            stamps.append(f"{used[-1]} {found.changed_ns}")
+            stamps.append(f"{used[-1]} {found.version}")
     return Listing(
         files=(RawFile(path=WHOLE_FOLDER, kind=source.kind, stem=_stem(source), num_bytes=num_bytes),),
         left_to_rows=(),

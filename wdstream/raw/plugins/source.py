@@ -21,6 +21,7 @@ from typing import cast
 from wdstream.errors import ConfigError, PageError, SourceError, WdstreamError
 from wdstream.raw.plugins.loading import Offer
 from wdstream.raw.reading import lines_digest, note_line, sign_of_life
+from wdstream.raw.remote.access import local_copy
 from wdstream.raw.row_pages import RowPages, row_rules
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageRange, PageReader, Source, StoredPage
@@ -60,8 +61,8 @@ class PluginSource(Source):
 
     def survey(self, path: Path) -> tuple[int, tuple[int, ...]]:
         """The number of pages."""
-        with self._watched(path):
-            return self._source().survey(path)
+        with self._watched(path), self._with_file(path) as (source, file):
+            return source.survey(file)
 
     def open(self, pages: PageRange, path: Path, settings: RawSettings) -> AbstractContextManager[PageReader]:
         """Open a file for its pages."""
@@ -69,13 +70,27 @@ class PluginSource(Source):
 
     def rows_digest(self, pages: PageRange, path: Path) -> str | None:
         """The digest of the rows of a range."""
-        with self._watched(path):
-            return self._source().rows_digest(pages, path)
+        with self._watched(path), self._with_file(path) as (source, file):
+            return source.rows_digest(pages, file)
 
     @contextmanager
     def _opened(self, pages: PageRange, path: Path, settings: RawSettings) -> Iterator[PageReader]:
-        with self._watched(path), self._source().open(pages, path, settings) as reader:
+        with (
+            self._watched(path),
+            self._with_file(path) as (source, file),
+            source.open(pages, file, settings) as reader,
+        ):
             yield _WatchedReader(reader, lambda: self._watched(path))
+
+    @contextmanager
+    def _with_file(self, path: Path) -> Iterator[tuple[Source, Path]]:
+        """What reads a file, and the file as one of this machine; a function gets its own when it is called."""
+        source = self._source()
+        if isinstance(source, _FunctionSource):
+            yield source, path
+            return
+        with local_copy(path) as file:
+            yield source, file
 
     def _source(self) -> Source:
         found = self.offer.load()
@@ -150,9 +165,10 @@ class _FunctionSource(Source):
         return lines_digest((number, _content(row)) for number, row in numbered)
 
     def _rows(self, path: Path) -> Iterator[object]:
-        for row in self._function(path):
-            sign_of_life()
-            yield row
+        with local_copy(path) as file:
+            for row in self._function(file):
+                sign_of_life()
+                yield row
 
 
 class _FunctionReader:

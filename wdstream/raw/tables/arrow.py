@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from wdstream.errors import SourceError
+from wdstream.raw.remote.access import open_raw
 from wdstream.raw.tables.blocks import Block, says_what_is_wrong
 from wdstream.raw.tables.columns import check_columns, check_num_rows
 
@@ -47,7 +48,8 @@ class ArrowTable:
         import pyarrow as pa
 
         self._file = file
-        self._size = os.fstat(self._file.fileno()).st_size
+        self._size = self._file.seek(0, os.SEEK_END)
+        self._file.seek(0)
         self._start = len(ARROW_MAGIC) if self._file.read(len(ARROW_MAGIC)) == ARROW_MAGIC else 0
         self._head: list[_Message] = []
         first = next(self._messages(), None)
@@ -178,7 +180,7 @@ def open_arrow(path: Path) -> ArrowTable:
         OSError: it cannot be read.
     """
     with ExitStack() as stack:
-        file = stack.enter_context(path.open("rb"))
+        file = stack.enter_context(open_raw(path))
         with says_what_is_wrong("Arrow"):
             table = ArrowTable(file)
         stack.pop_all()

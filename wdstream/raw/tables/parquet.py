@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wdstream.raw.remote.access import open_raw, raw_state, store_of
 from wdstream.raw.tables.blocks import BATCH_BYTES, MOST_ROWS, Block, says_what_is_wrong
 from wdstream.raw.tables.columns import check_columns, check_num_rows
 
@@ -28,7 +29,7 @@ class ParquetTable:
         import pyarrow.parquet as pq
 
         self._file = pq.ParquetFile(
-            path,
+            path if store_of(path) is None else open_raw(path),
             memory_map=False,
             pre_buffer=False,  # pages of columns are read as they are needed, not whole row groups
             buffer_size=_BUFFER_BYTES,
@@ -37,7 +38,7 @@ class ParquetTable:
         )
         self._metadata = self._file.metadata
         check_columns(self._file.schema_arrow)
-        check_num_rows(self.num_rows, path.stat().st_size)
+        check_num_rows(self.num_rows, raw_state(path).num_bytes)
 
     @property
     def num_rows(self) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from wdstream.errors import SourceError, needs_extra
 from wdstream.raw.kept import kept_reader
+from wdstream.raw.remote.access import open_raw
 from wdstream.raw.row_pages import FileRow, RowFileSource
 from wdstream.raw.source import PageRange
 
@@ -69,7 +70,7 @@ def open_table(path: Path) -> "ArrowTable | ParquetTable":
     from wdstream.raw.tables.arrow import OLD_FEATHER_MAGIC, open_arrow
     from wdstream.raw.tables.parquet import ENCRYPTED_PARQUET_MAGIC, PARQUET_MAGIC, open_parquet
 
-    with path.open("rb") as file:
+    with open_raw(path) as file:
         head = file.read(_MAGIC_BYTES)
     if not head:
         raise SourceError("file is empty")

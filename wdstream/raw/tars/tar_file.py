@@ -11,6 +11,7 @@ from typing import BinaryIO, Self
 
 from wdstream.errors import ShardError, SourceError
 from wdstream.raw.reading import check_link, limits
+from wdstream.raw.remote.access import open_raw, raw_state
 from wdstream.raw.tars.samples import NO_END, RawSample, read_samples, walk_to_end
 from wdstream.shards.layout import KeyRule
 from wdstream.shards.tar_header import BLOCK_SIZE, Member, refuse_rest
@@ -86,10 +87,10 @@ def open_tar(path: Path) -> Iterator[TarFile]:
         ConfigError: what unpacks it is not installed.
     """
     check_link(path)
-    num_bytes = path.stat().st_size
+    num_bytes = raw_state(path).num_bytes
     if num_bytes < BLOCK_SIZE // 8:
         raise SourceError(f"not a tar: it has {num_bytes} bytes")
-    with path.open("rb") as file:
+    with open_raw(path) as file:
         try:
             tar = TarFile(file, num_bytes, path.name)
         except ShardError as error:

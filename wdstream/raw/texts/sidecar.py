@@ -13,6 +13,7 @@ from pathlib import Path
 
 from wdstream.errors import SourceError
 from wdstream.raw.reading import limits, read_bytes
+from wdstream.raw.remote.access import is_raw_file
 from wdstream.raw.source import split_suffix
 from wdstream.raw.texts.page_text import TEXT_FILE, FoundText
 from wdstream.text.characters import normalise_text, short_name
@@ -113,7 +114,7 @@ def _page_text(text: str, text_from: str = TEXT_FILE) -> FoundText:
 def _is_file(file: Path) -> bool:
     """Whether a text file is there; a name that no file can have, as the raw file's is so long, is that of none."""
     try:
-        return file.is_file()
+        return is_raw_file(file)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             return False

@@ -1,0 +1,57 @@
+"""Walking a raw folder of a store as folders.py walks one of a machine: the same folders, in the same order."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from wdstream.raw.folders import Folder, FoundFile
+from wdstream.raw.remote.store import RawStore, StoreEntry
+
+_NO_NAMES = ("", ".", "..")
+
+
+class StoreWalk:
+    """The folders of a store, one after the other; iterate over it once.
+
+    Args:
+        store: what is walked.
+        exclude: name of a folder that is passed over, such as the output, or empty.
+        is_output: whether a folder with these names in it is the output of an earlier job.
+    """
+
+    def __init__(self, store: RawStore, *, exclude: str, is_output: Callable[[list[str]], bool]) -> None:
+        self._store = store
+        self._exclude = exclude
+        self._is_output = is_output
+
+    def __iter__(self) -> Iterator[Folder]:
+        folders = deque([""])
+        while folders:
+            path = folders.popleft()
+            if self._exclude and path == f"{self._exclude}/":
+                continue
+            try:
+                entries = sorted(
+                    (entry for page in self._store.entries(path) for entry in page), key=lambda entry: entry.name
+                )
+            except OSError as error:
+                yield Folder(path=path, files={}, trouble=(("", f"cannot be listed: {error.strerror}"),))
+                continue
+            if path and self._is_output([entry.name for entry in entries]):
+                yield Folder(path=path, files={}, is_output=True)
+                continue
+            shown = [entry for entry in entries if entry.name in _NO_NAMES or not entry.name.startswith(".")]
+            below = (entry.name for entry in shown if entry.state is None)
+            folders.extend(f"{path}{name}/" for name in below if name not in _NO_NAMES)
+            yield _folder_of(path, shown)
+
+
+def _folder_of(path: str, entries: list[StoreEntry]) -> Folder:
+    unusual = tuple(
+        (entry.name, "has a name that no file system has; rename it") for entry in entries if entry.name in _NO_NAMES
+    )
+    files = {
+        entry.name: FoundFile(num_bytes=entry.state.num_bytes, version=entry.state.version, is_link=False)
+        for entry in entries
+        if entry.state is not None and entry.name not in _NO_NAMES
+    }
+    return Folder(path=path, files=files, trouble=unusual)
