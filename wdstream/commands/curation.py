@@ -10,7 +10,6 @@ import typer
 from wdstream.commands import AsJson, console, error_console
 from wdstream.commands.options import takes_options
 from wdstream.curation.split_options import SplitOptions
-from wdstream.errors import ConfigError
 from wdstream.text.characters import printable
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ def _named_paths(shards: list[str]) -> list[tuple[str, str]]:
 
 @takes_options(SplitOptions)
 def split_command(
-    shards: Annotated[str, typer.Argument(help="Folder of shards with an index.")], **options: object
+    shards: Annotated[str, typer.Argument(help="Folder or URL of shards with an index.")], **options: object
 ) -> None:
     """Hold pages out of training, document by document, for evaluation; or show what is held out.
 
@@ -133,6 +132,4 @@ def split_command(
     """
     from wdstream.curation.split import split_shards
 
-    if "://" in shards:
-        raise ConfigError(f"{shards}: an index is changed in the folder that it was written to; then copy index/ again")
-    split_shards(Path(shards), SplitOptions.of(options, are_options=True)).print(console)
+    split_shards(shards, SplitOptions.of(options, are_options=True)).print(console)

@@ -57,7 +57,16 @@ def make_shards_command(
 
 
 def index_command(
-    shards: Annotated[Path, typer.Argument(help="Folder of .tar shards, made here or by any other tool.")],
+    shards: Annotated[
+        str,
+        typer.Argument(
+            help="Folder or URL of .tar shards, made here or by any other tool; or their names: URL/x-{000..127}.tar."
+        ),
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="PLACE", help="Folder or URL for the index, of tars that are only read; they stay there."),
+    ] = None,
     tokenizer: Tokenizer = None,
     paragraphs: Paragraphs = False,
     allow_tokens: AllowTokens = None,
@@ -91,9 +100,9 @@ def index_command(
 ) -> None:
     """Build the index (and, with --tokenizer, the token column) over existing tar shards.
 
-    What is left out is listed with its reason in SHARDS/index/left_out.jsonl. New tars are added. Tars that were
-    indexed before are to be as they were: one that is not, or is gone, is named with what differs, and the index stays
-    as it is.
+    SHARDS and --out may be at a URL that fsspec reaches; tars there are read once, front to back, and not kept. What
+    is left out is listed with its reason in index/left_out.jsonl. New tars are added. Tars that were indexed before
+    are to be as they were: one that is not, or is gone, is named with what differs, and the index stays as it is.
     """
     from wdstream.make_shards import index_folder
     from wdstream.report.progress import ProgressBar
@@ -105,6 +114,7 @@ def index_command(
         report = index_folder(
             shards,
             tokenizer,
+            out=out,
             rules=TarRules(keys=key, prefix_keys=prefix_keys, skip_bad=skip_bad, rows=rows),
             paragraphs=paragraphs,
             allow_tokens=allow_tokens or (),
@@ -117,7 +127,7 @@ def index_command(
 
 
 def lengths_command(
-    shards: Annotated[Path, typer.Argument(help="Folder of indexed shards.")],
+    shards: Annotated[str, typer.Argument(help="Folder or URL of indexed shards.")],
     tokenizer: Annotated[Path, typer.Option(help="Directory with tokenizer.json.")],
     paragraphs: Paragraphs = False,
     allow_tokens: AllowTokens = None,

@@ -202,7 +202,7 @@ def _refused_of(shards: Shards, name: str) -> Iterator[RefusedPage]:
     is_meant = _WasAskedFor(name)
     count = 0
     for listed_in in LISTS:
-        for refused in read_refused(shards.storage, listed_in):
+        for refused in read_refused(shards.index_storage, listed_in):
             if count < MAX_REFUSED and is_meant(refused):
                 count += 1
                 yield refused

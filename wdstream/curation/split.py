@@ -7,7 +7,7 @@ shards, which verify and dedup do: only those are, that are on two sides.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,11 @@ from wdstream.curation.split_options import SplitOptions
 from wdstream.errors import ConfigError, PageError, ShardError, ShardIndexError
 from wdstream.make_shards.manifest import JOB_FILE
 from wdstream.plan.held_out import HeldOutCounts, HoldOut, HoldOutRule
+from wdstream.shards.apart.set_folder import SetFolder, set_folder
 from wdstream.shards.catalog import Catalog
-from wdstream.shards.index import DocumentTable
+from wdstream.shards.index import metas_in
 from wdstream.shards.index_files import IndexFiles
-from wdstream.shards.meta import load_complete
+from wdstream.shards.merging.documents import DocumentTable
 from wdstream.shards.reader import Shards
 from wdstream.shards.samples.row_name import name_of_row
 from wdstream.shards.token_columns import write_split
@@ -48,7 +49,7 @@ class Copies:
     compared: int = 0
     too_many: int = 0
 
-    def lines(self, folder: Path) -> Iterator[str]:
+    def lines(self, folder: Path | str) -> Iterator[str]:
         """What there is to say of them: names of a few, or that they were not looked for."""
         if self.too_many:
             yield (
@@ -75,7 +76,7 @@ class SplitReport:
         copies: of held-out pages; None where they were not looked for.
     """
 
-    folder: Path
+    folder: Path | str
     counts: HeldOutCounts | None
     now_held_out: int = 0
     now_trained_on: int = 0
@@ -101,8 +102,8 @@ class SplitReport:
         yield from () if self.copies is None else self.copies.lines(self.folder)
 
 
-def split_shards(folder: Path, options: SplitOptions) -> SplitReport:
-    """Hold pages out of the index of `folder`, or show or remove what is held out.
+def split_shards(shards: Path | str, options: SplitOptions) -> SplitReport:
+    """Hold pages out of the index of a folder or URL of shards, or show or remove what is held out.
 
     A kill leaves the index as it was, or as it is to be. A request that the index answers already changes nothing: of
     a number of pages, those that were chosen stay chosen.
@@ -111,6 +112,13 @@ def split_shards(folder: Path, options: SplitOptions) -> SplitReport:
         ConfigError: options that contradict each other; nothing, or everything, would be held out.
         ShardIndexError: there is no index, or it is not of the shards that are there.
     """
+    with set_folder(shards, job="split", with_metas=True, more=(JOB_FILE,)) as of:
+        report = _split(of, options)
+    return replace(report, folder=of.address)
+
+
+def _split(of: SetFolder, options: SplitOptions) -> SplitReport:
+    folder = of.folder
     asked = _request(folder, options)
     catalog = IndexFiles(folder).catalog
     if options.remove:
@@ -119,7 +127,7 @@ def split_shards(folder: Path, options: SplitOptions) -> SplitReport:
         return SplitReport(folder=folder, counts=None, now_trained_on=0 if before is None else int(before.sum()))
     if asked is None and catalog.split is None:
         return SplitReport(folder=folder, counts=None)
-    table = _documents(folder, catalog, asked)
+    table = _documents(of, catalog, asked)
     counts, column = table.finish(), table.column
     moved = (0, 0)
     if asked is not None:
@@ -130,7 +138,7 @@ def split_shards(folder: Path, options: SplitOptions) -> SplitReport:
         counts=counts,
         now_held_out=moved[0],
         now_trained_on=moved[1],
-        copies=find_copies(Shards.open(folder), column) if options.copies and asked is not None else None,
+        copies=find_copies(of.open(), column) if options.copies and asked is not None else None,
     )
 
 
@@ -145,16 +153,18 @@ def _request(folder: Path, options: SplitOptions) -> HoldOut | None:
     return HoldOut(asked=options.holdout, by=options.by or default, seed=options.seed)
 
 
-def _documents(folder: Path, catalog: Catalog, asked: HoldOut | None) -> DocumentTable:
+def _documents(of: SetFolder, catalog: Catalog, asked: HoldOut | None) -> DocumentTable:
     """The documents of the shards that the index lists.
 
     Raises:
         ShardError: a shard's files are not there; ShardIndexError: they are not those that were indexed.
     """
-    table = DocumentTable(folder, catalog.split, asked)
+    folder = of.folder
+    load = metas_in(folder, of.tars(catalog))
+    table = DocumentTable(str(folder), catalog.split, asked, load)
     for entry in catalog.shards:
         try:
-            meta = load_complete(folder / entry.name)
+            meta = load(entry.name)
         except ShardError as error:
             raise ShardError(f"{folder}: {error}; `wdstream verify {folder}` says more, and what to do") from error
         if meta.digest != entry.digest:

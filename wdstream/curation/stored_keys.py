@@ -95,7 +95,7 @@ def search_keys(
 
 
 def _file(shards: Shards, name: str) -> "io.BytesIO":
-    return io.BytesIO(shards.storage.read_file(name))
+    return io.BytesIO(shards.index_storage.read_file(name))
 
 
 def _from_headers(shards: Shards, number: int) -> tuple[NDArray[np.int64], bytes]:

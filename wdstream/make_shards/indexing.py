@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,8 @@ from wdstream.make_shards.record import STATE_FOLDER, load_record
 from wdstream.make_shards.token_counts import TextCounts, TokenCounter, open_counter
 from wdstream.pixels.header import image_size
 from wdstream.records import Page, TextSegment
+from wdstream.shards.apart.set_folder import set_folder
+from wdstream.shards.apart.set_to_index import set_to_index
 from wdstream.shards.describe import PLAIN_TAR, TarRules
 from wdstream.shards.index import IndexReport
 from wdstream.shards.reader import Shards
@@ -37,7 +39,7 @@ OnRows = Callable[[int, int], None]  # (rows done, rows in total)
 class TokenColumnReport:
     """A token column that was written: of which tokenizer, over how many samples, how many tokens in total."""
 
-    folder: Path
+    folder: Path | str
     fingerprint: str
     num_samples: int
     num_tokens: int
@@ -70,7 +72,7 @@ class FolderReport:
 
 
 def add_token_column(
-    shards: Path,
+    shards: Path | str,
     tokenizer: Path,
     *,
     paragraphs: bool = False,
@@ -81,7 +83,7 @@ def add_token_column(
     """Count the tokens of every sample's text with a tokenizer, and write its column into the index.
 
     Args:
-        shards: a folder of shards with an index.
+        shards: a folder or URL of shards with an index.
         tokenizer: a model folder, or tokenizer.json.
         paragraphs: count the tokens of each paragraph, too, which `overlength: split` needs; takes almost twice the
             time. Without it, those that were counted before stay.
@@ -95,14 +97,21 @@ def add_token_column(
         ShardError: a sample cannot be read.
     """
     counter = TokenCounter.open(tokenizer, with_paragraphs=paragraphs, allow_tokens=allow_tokens)
-    return add_tokens(shards, counter, workers=workers, on_progress=on_progress)
+    with set_folder(shards, job="lengths", with_metas=False) as of:
+        report = add_tokens(of.folder, counter, workers=workers, on_progress=on_progress, shards=of.open())
+    return replace(report, folder=of.address)
 
 
 def add_tokens(
-    folder: Path, counter: TokenCounter, *, workers: int | None = None, on_progress: OnRows | None = None
+    folder: Path,
+    counter: TokenCounter,
+    *,
+    workers: int | None = None,
+    on_progress: OnRows | None = None,
+    shards: Shards | None = None,
 ) -> TokenColumnReport:
-    """`add_token_column` with a counter that is open already."""
-    shards = Shards.open(folder)
+    """`add_token_column` with a counter that is open already; `shards` where their tars are not in the folder."""
+    shards = shards or Shards.open(folder)
     counts = np.zeros((2, len(shards)), np.int64)  # tokens, and those that are supervised
     done = 0
     with write_paragraphs(folder, counter.fingerprint) if counter.with_paragraphs else nullcontext() as paragraphs:
@@ -122,9 +131,10 @@ def add_tokens(
 
 
 def index_folder(
-    shards: Path,
+    shards: Path | str,
     tokenizer: Path | None = None,
     *,
+    out: Path | str | None = None,
     rules: TarRules = PLAIN_TAR,
     paragraphs: bool = False,
     allow_tokens: Sequence[str] = (),
@@ -136,8 +146,9 @@ def index_folder(
     """Build the index over a folder of tars, written by anyone, and the token column of a tokenizer, if wanted.
 
     Args:
-        shards: the folder.
+        shards: the folder, or a URL; or a pattern of tars at one, such as `https://host/x-{000..127}.tar`.
         tokenizer: a model folder, or tokenizer.json.
+        out: folder or URL of the index, where it is not to be next to the tars.
         rules: how keys are read, and what becomes of bad tars and samples.
         paragraphs, allow_tokens: see `add_token_column`.
         workers: processes; None takes every core.
@@ -150,20 +161,25 @@ def index_folder(
         ShardError: a tar cannot serve as a shard or is not as it was, or there is nothing to train on.
     """
     counter = open_counter(tokenizer, with_paragraphs=paragraphs, allow_tokens=allow_tokens)
-    num_workers = workers or os.cpu_count() or 1
-    index = index_shards(
-        shards,
-        image_size,
-        rules,
-        workers=num_workers,
-        rebuild=rebuild,
-        recorded=_recorded_digests(shards),
-        accept_changed=accept_changed,
-        on_progress=on_progress,
-    )
-    recorded = _write_recorded_tokens(index) if index.is_new or index.notes else []
-    tokens = add_tokens(shards, counter, workers=workers) if counter is not None else None
-    return FolderReport(index=index, tokens=tokens, notes=(*recorded, *notes_on_samples(Shards.open(shards))))
+    with set_to_index(shards, out) as (of, tars):
+        index = index_shards(
+            of.folder,
+            image_size,
+            rules,
+            workers=workers or os.cpu_count() or 1,
+            rebuild=rebuild,
+            recorded=_recorded_digests(of.folder),
+            accept_changed=accept_changed,
+            on_progress=on_progress,
+            tars=tars,
+            keep=None if of.copy is None else of.copy.push,
+        )
+        recorded = _write_recorded_tokens(index) if index.is_new or index.notes else []
+        opened = of.open()
+        tokens = add_tokens(of.folder, counter, workers=workers, shards=opened) if counter is not None else None
+        notes = (*recorded, *map(of.told, notes_on_samples(opened)))
+    told = replace(index, address=of.address, notes=tuple(map(of.told, index.notes)))
+    return FolderReport(index=told, tokens=tokens and replace(tokens, folder=of.address), notes=notes)
 
 
 def _recorded_digests(folder: Path) -> dict[str, str]:
@@ -214,12 +230,10 @@ def _how_read(shards: Shards) -> Iterator[str]:
     if (Path(shards.path) / STATE_FOLDER).is_dir():
         return  # make-shards made them, and said so
     readings = RowReadings()
-    for row in np.unique(np.linspace(0, len(shards) - 1, min(len(shards), _ROWS_LOOKED_AT)).astype(int)).tolist():
-        try:
-            key, members = shards.read(row)
-        except PageError:
-            continue
-        readings.add(shards.shard_name(row), reading_of_sample(key, members, shards.rules))
+    rows = np.unique(np.linspace(0, len(shards) - 1, min(len(shards), _ROWS_LOOKED_AT)).astype(int)).tolist()
+    for row, sample in zip(rows, shards.read_many(rows), strict=True):
+        if not isinstance(sample, PageError):
+            readings.add(shards.shard_name(row), reading_of_sample(*sample, shards.rules))
     yield from (f"of {min(len(shards), _ROWS_LOOKED_AT):,} samples looked at, {line}" for line in readings.lines())
 
 
@@ -245,11 +259,10 @@ def _count_all(shards: Shards, counter: TokenCounter, num_threads: int) -> Itera
 def _count(shards: Shards, counter: TokenCounter, rows: range) -> list[TextCounts]:
     """Counts of the text of these rows."""
     pages: list[Page] = []
-    for row in rows:
-        try:
-            pages.append(shards.read_page(row))
-        except PageError as error:
-            raise ShardError(f"{shards.path} row {row}: {error}") from error
+    for row, page in zip(rows, shards.read_pages(rows), strict=True):
+        if isinstance(page, PageError):
+            raise ShardError(f"{shards.path} row {row}: {page}") from page
+        pages.append(page)
     try:
         return counter.count(pages)
     except PageError as error:

@@ -31,11 +31,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from wdstream.errors import ShardIndexError
+from wdstream.errors import AbsentFileError, ShardIndexError
 from wdstream.plan.held_out import HoldOutRule
 from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, DType, ShardEntry
 from wdstream.shards.metadata import DTYPES, TEXTS_DTYPE, MetadataEntry, MetadataList
@@ -87,6 +88,7 @@ class Catalog:
         metadata: which metadata of the pages are columns.
         split: the rule by which pages are held out; None where none are.
         field_map: which part of a sample is what, as text; empty where none was given.
+        tars: folder or URL of the tars; empty where they are next to the index. Not part of the fingerprint.
     """
 
     shards: tuple[ShardEntry, ...]
@@ -96,6 +98,7 @@ class Catalog:
     metadata: MetadataList = _NO_METADATA
     split: HoldOutRule | None = None
     field_map: str = ""
+    tars: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -141,6 +144,7 @@ class Catalog:
         if self.split is not None:  # an index without one is as it always was
             value["split"] = self.split.to_json()
         value |= {"field_map": self.field_map} if self.field_map else {}
+        value |= {"tars": self.tars} if self.tars else {}
         return json.dumps(value | {"digest": _digest(value)}, indent=1).encode() + b"\n"
 
 
@@ -210,6 +214,7 @@ def _catalog(value: Mapping[str, Any]) -> Catalog:
         metadata=_metadata(value.get("metadata", {"columns": {}, "left_out": {}, "unread": len(value["shards"])})),
         split=HoldOutRule.from_json(value["split"]) if "split" in value else None,
         field_map=str(value.get("field_map", "")),
+        tars=str(value.get("tars", "")),
     )
 
 
@@ -249,6 +254,16 @@ def _check_shapes(catalog: Catalog, where: str, advice: str) -> None:
                 f"{where}: the column {name} is {entry.dtype} of length {entry.length}, {dtype.str} of length "
                 f"{length} expected; {advice}"
             )
+
+
+def absent_tar(error: AbsentFileError, catalog: Catalog, place: Path | str) -> AbsentFileError:
+    """That a tar of the index at `place` is not there, and what to do; tars that are elsewhere may have moved."""
+    moved = f"; if they moved: `wdstream index NEW --out {place}`"
+    where = f". The index says that its tars are at {catalog.tars}{moved}" if catalog.tars else ""
+    return AbsentFileError(
+        f"{error}, though the index lists it: bring it back from a copy, or make it again with `wdstream make-shards`"
+        f"{where}"
+    )
 
 
 def _digest(value: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from wdstream.errors import ShardError
 from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON
 from wdstream.shards.index_before import IndexBefore
 from wdstream.shards.index_files import IndexFiles
-from wdstream.shards.layout import TAR_SUFFIX, ShardPaths
+from wdstream.shards.layout import META_SUFFIX, TAR_SUFFIX, ShardPaths
 from wdstream.shards.meta import SAMPLE_COLUMNS, Column, ShardMeta, hash_key, load_meta
 from wdstream.shards.tar_header import ReadAt
 
@@ -57,9 +57,9 @@ class KnownShards:
         """The digests that the meta of this tar may have; empty where nothing is known of it."""
         return self.digests.get(tar.name, frozenset())
 
-    def gone(self, folder: Path) -> dict[str, str]:
-        """Listed shards whose tar is not there, with a line on each."""
-        return {name: "is not there" for name in sorted(self.listed) if not (folder / name).is_file()}
+    def gone(self, there: Collection[str]) -> dict[str, str]:
+        """Listed shards whose tar is not among those that are there, with a line on each."""
+        return {name: "is not there" for name in sorted(self.listed.difference(there))}
 
 
 NOTHING_KNOWN = KnownShards(digests={})
@@ -111,9 +111,9 @@ class _Before:
 
 def _digests_of_metas(folder: Path) -> dict[str, str]:
     digests = {}
-    for tar in folder.glob("*" + TAR_SUFFIX):
+    for path in folder.glob("*" + META_SUFFIX):
         try:
-            digests[tar.name] = load_meta(ShardPaths.of(tar).meta).digest
+            digests[path.name.removesuffix(META_SUFFIX) + TAR_SUFFIX] = load_meta(path).digest
         except ShardError:
             continue
     return digests

@@ -132,7 +132,7 @@ def describe_tar(
     if changed:
         raise ShardError("\n".join(changed))
     paths = ShardPaths.of(tar, described_in)
-    if elsewhere is None:
+    if elsewhere is None or elsewhere.has_idx:
         save_idx(paths.idx, [*(sample.span.offset for sample in found.samples), found.end])
     meta.save(paths.meta)
     return meta

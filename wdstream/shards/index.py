@@ -14,16 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from wdstream.errors import ConfigError, ShardError, ShardIndexError
-from wdstream.plan.held_out import (
-    DOCUMENT_RULES,
-    HeldOutCounts,
-    HoldOut,
-    HoldOutRule,
-    count_held_out,
-    field_of,
-    hash_documents,
-)
+from wdstream.errors import ShardError, ShardIndexError
+from wdstream.plan.held_out import HeldOutCounts, HoldOut, HoldOutRule
+from wdstream.shards.apart.tar_list import TarList
 from wdstream.shards.catalog import (
     HELD_OUT_DTYPE,
     INDEX_FOLDER,
@@ -39,6 +32,7 @@ from wdstream.shards.catalog import (
 from wdstream.shards.column_files import ColumnWriter
 from wdstream.shards.index_before import IndexBefore
 from wdstream.shards.layout import META_SUFFIX, TAR_SUFFIX
+from wdstream.shards.merging.documents import DocumentTable, LoadMeta
 from wdstream.shards.meta import (
     IMAGE_COLUMNS,
     SAMPLE_COLUMNS,
@@ -46,10 +40,9 @@ from wdstream.shards.meta import (
     SampleFailure,
     ShardEntry,
     ShardMeta,
-    field_values,
     load_complete,
 )
-from wdstream.shards.metadata import DTYPES, TEXTS_DTYPE, MetadataList, MetadataMerge, absent_of, values_in
+from wdstream.shards.metadata import DTYPES, TEXTS_DTYPE, MetadataList, MetadataMerge, values_in
 from wdstream.shards.repeated import refuse_duplicates
 from wdstream.shards.token_columns import keep_rule, remove_other_splits, write_split
 from wdstream.storage.atomic import atomic_write, write_file
@@ -70,6 +63,7 @@ class IndexReport:
         notes: what was found wrong with the index before, and what became of its token columns.
         held_out: what is held out; None where nothing is.
         is_new: False when the index was up to date, and nothing of it but what is held out was written.
+        address: of the set for people, where `folder` is a copy.
     """
 
     folder: Path
@@ -79,14 +73,16 @@ class IndexReport:
     notes: tuple[str, ...] = ()
     held_out: HeldOutCounts | None = None
     is_new: bool
+    address: str = ""
 
     def print(self, console: Console) -> None:
         """Write a summary, and a line for everything left out."""
         catalog = self.catalog
         gigabytes = sum(shard.bytes for shard in catalog.shards) / 1e9
         state = "written" if self.is_new else "already up to date"
+        where = self.address or self.folder
         console.print(
-            f"index of {self.folder} {state}: {len(catalog.shards):,} shards, {catalog.num_samples:,} samples, "
+            f"index of {where} {state}: {len(catalog.shards):,} shards, {catalog.num_samples:,} samples, "
             f"{catalog.num_images:,} images, {gigabytes:,.3f} GB, fingerprint {catalog.fingerprint}",
             highlight=False,
         )
@@ -114,91 +110,12 @@ class IndexReport:
         if metadata.unread:
             yield (
                 f"no metadata columns: {metadata.unread:,} of {len(self.catalog.shards):,} shards were described by an "
-                f"earlier wdstream; `wdstream index {self.folder} --rebuild` reads them"
+                f"earlier wdstream; `wdstream index {self.address or self.folder} --rebuild` reads them"
             )
         yield from self.notes
 
 
-class DocumentTable:
-    """The documents of all pages, as shards come: for the rule that is kept, or for one that is asked for."""
-
-    def __init__(self, folder: Path, kept: HoldOutRule | None, asked: HoldOut | None) -> None:
-        self._folder = folder
-        self._asked = None if kept is not None and (asked is None or kept.answers(asked)) else asked
-        self._kept = kept if self._asked is None else None
-        self._hashes: list[NDArray[np.uint64]] = []
-        self._names: list[str] = []
-        self._lacking = 0
-        self.rule: HoldOutRule | None = None
-
-    @property
-    def column(self) -> Column:
-        """1 for each row that is held out, once the rule is known."""
-        assert self.rule is not None
-        return self.rule.select(np.concatenate(self._hashes)).astype(HELD_OUT_DTYPE)
-
-    def add(self, name: str, meta: ShardMeta) -> None:
-        """Take in a shard.
-
-        Raises:
-            ShardIndexError: its metadata cannot say what its documents are.
-        """
-        by = self._asked or self._kept
-        if by is None:
-            return
-        values = _tar_samples(meta) if by.by == "file" else None
-        if field := field_of(by.by):
-            values = field_values(meta, field, self._folder / name)
-            self._lacking += sum(value is None for value in values)
-        keys = map(meta.key, range(meta.num_samples))
-        self._hashes.append(hash_documents(keys, values, by=by.by, seed=by.seed))
-        self._names.append(name)
-
-    def finish(self) -> HeldOutCounts | None:
-        """Fix the rule, and count; None where nothing is held out.
-
-        Raises:
-            ConfigError: what is asked for would hold out nothing, or everything; or no page has the metadata.
-        """
-        if self._asked is None and self._kept is None:
-            return None
-        hashes = np.concatenate(self._hashes)
-        rule = self._kept or self._new_rule(hashes)
-        counts = count_held_out(rule, hashes, self._key_of, lacking=self._lacking)
-        if self._asked is not None:
-            counts.require_both_sides()
-        self.rule = rule
-        return counts
-
-    def _new_rule(self, hashes: NDArray[np.uint64]) -> HoldOutRule:
-        assert self._asked is not None
-        if field_of(self._asked.by) and self._lacking == len(hashes):
-            raise ConfigError(
-                f"holdout by {self._asked.by!r}: no page of {self._folder} has metadata of this name; give one that "
-                f"pages have, or {', '.join(DOCUMENT_RULES)}"
-            )
-        return self._asked.rule(hashes)
-
-    def _key_of(self, row: int) -> str:
-        for name, hashes in zip(self._names, self._hashes, strict=True):
-            if row < len(hashes):
-                return load_complete(self._folder / name).key(row)
-            row -= len(hashes)
-        raise IndexError(row)
-
-
-def _tar_samples(meta: ShardMeta) -> list[object] | None:
-    """The keys of pages that are each a sample of a raw tar, None for others: in `tar@0017` the number is the name of
-    the sample, and says nothing of a document."""
-    columns = {} if meta.metadata is None else meta.metadata.columns
-    if "sample" not in columns:
-        return None
-    has = [name in columns and ~absent_of(columns[name].values, columns[name].kind) for name in ("sample", "page")]
-    is_whole = np.broadcast_to(has[0] & np.logical_not(has[1]), meta.num_samples)
-    return [meta.key(row) if is_whole[row] else None for row in range(meta.num_samples)]
-
-
-def merge_index(folder: Path, hold_out: HoldOut | None = None) -> IndexReport:
+def merge_index(folder: Path, hold_out: HoldOut | None = None, tars: TarList | None = None) -> IndexReport:
     """Make `folder/index/` from the complete shards in `folder`: tar, idx and meta there and fitting each other.
 
     An index that is up to date stays as it is. One of the same shards that is damaged, or of an earlier version, is
@@ -208,31 +125,32 @@ def merge_index(folder: Path, hold_out: HoldOut | None = None) -> IndexReport:
     Args:
         folder: of the shards.
         hold_out: pages to hold out; None keeps the rule that there is. So does a request that the rule answers.
+        tars: those of the shards, where they are not in `folder`.
 
     Raises:
         ConfigError: `hold_out` would hold out nothing, or everything; the index stays as it is.
         ShardIndexError: when there is no complete shard.
         ShardError: when two samples have one key.
     """
-    before = IndexBefore.read(folder)
-    documents = DocumentTable(folder, before.rule(), hold_out)
+    before, load = IndexBefore.read(folder), metas_in(folder, tars)
+    documents = DocumentTable(str(folder), before.rule(), hold_out, load)
     found = _FoundShards()
-    for tar in shards_in(folder):
-        found.read(tar, documents)
+    for name in shards_in(folder, tars):
+        found.read(name, load, documents)
     if not found.entries:
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in found.skipped)
         raise ShardIndexError(
             f"{folder}: no complete shard to index{reasons or ', no tar at all'}; write shards with "
             f"`wdstream make-shards`, or run `wdstream index {folder}` over tars of others"
         )
-    refuse_duplicates(folder, found.entries, found.hashes)
+    refuse_duplicates(folder, found.entries, found.hashes, load)
     held_out = documents.finish()
-    catalog = found.catalog(documents.rule, read_map(folder))
+    catalog = found.catalog(documents.rule, read_map(folder), "" if tars is None else tars.address)
     notes = before.changes(catalog)
     is_new = not before.is_current(catalog)
     rows = None if documents.rule is None else documents.column
     if is_new:
-        catalog = write_index(folder, catalog, found.metadata, before.kept(catalog), held_out=rows)
+        catalog = write_index(folder, catalog, found.metadata, before.kept(catalog), load, held_out=rows)
     else:
         before.without_damaged_tokens()
         catalog = write_split(folder, documents.rule, rows)
@@ -258,21 +176,21 @@ class _FoundShards:
         self.metadata = MetadataMerge()
         self._num_images = 0
 
-    def read(self, tar: Path, documents: DocumentTable) -> None:
+    def read(self, name: str, load: LoadMeta, documents: DocumentTable) -> None:
         """Take in a shard, or the reason why it is skipped."""
         try:
-            meta = load_complete(tar)
+            meta = load(name)
         except ShardError as error:
-            self.skipped.append((tar.name, str(error)))
+            self.skipped.append((name, str(error)))
             return
-        self.entries.append(ShardEntry.of(tar.name, meta))
+        self.entries.append(ShardEntry.of(name, meta))
         self.hashes.append(meta.columns["key_hash"])
-        self.failures += [(tar.name, failure) for failure in meta.failures]
-        self.metadata.add(tar.name, meta.metadata, meta.num_samples)
-        documents.add(tar.name, meta)
+        self.failures += [(name, failure) for failure in meta.failures]
+        self.metadata.add(name, meta.metadata, meta.num_samples)
+        documents.add(name, meta)
         self._num_images += meta.num_images
 
-    def catalog(self, split: HoldOutRule | None, field_map: str) -> Catalog:
+    def catalog(self, split: HoldOutRule | None, field_map: str, tars: str) -> Catalog:
         """Of all of them, without columns."""
         return Catalog(
             shards=tuple(self.entries),
@@ -281,6 +199,7 @@ class _FoundShards:
             metadata=self.metadata.listed(),
             split=split,
             field_map=field_map,
+            tars=tars,
         )
 
 
@@ -294,13 +213,24 @@ def read_map(folder: Path) -> str:
     return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
-def shards_in(folder: Path) -> list[Path]:
-    """Tars by name, also those of which only the meta is left, so that the merge reports them."""
+def shards_in(folder: Path, tars: TarList | None = None) -> list[str]:
+    """Names of tars, sorted; also of those of which only the meta is left, so that the merge reports them."""
     if not folder.is_dir():
         raise ShardIndexError(f"{folder}: no such folder of shards")
-    names = {path.name for path in folder.glob("*" + TAR_SUFFIX)}
+    names = {path.name for path in folder.glob("*" + TAR_SUFFIX)} if tars is None else set(tars.sizes)
     names |= {path.name.removesuffix(META_SUFFIX) + TAR_SUFFIX for path in folder.glob("*" + META_SUFFIX)}
-    return [folder / name for name in sorted(names)]
+    return sorted(names)
+
+
+def metas_in(folder: Path, tars: TarList | None = None, described_in: Path | None = None) -> LoadMeta:
+    """How the meta of a shard is read, which has to fit its tar; see `load_complete`."""
+
+    def load(name: str) -> ShardMeta:
+        if tars is not None and name not in tars.sizes:
+            raise ShardError(f"{name}: it is not at {tars.at}")
+        return load_complete(folder / name, described_in, tar_bytes=None if tars is None else tars.sizes[name])
+
+    return load
 
 
 def write_index(
@@ -308,6 +238,7 @@ def write_index(
     catalog: Catalog,
     metadata: MetadataMerge,
     kept: Mapping[str, ColumnEntry] | None,
+    load: LoadMeta,
     *,
     held_out: Column | None = None,
 ) -> Catalog:
@@ -319,6 +250,7 @@ def write_index(
         metadata: that of all shards.
         kept: token columns that stay, of an index of the same shards; None where the index before was of others. That
             one is removed first, with its token columns, so that a kill leaves no index rather than a wrong one.
+        load: reads what describes a shard.
         held_out: which rows are, by the catalog's rule; None where it has none.
 
     Returns:
@@ -351,7 +283,7 @@ def write_index(
             writers[metadata_texts(name)].write(np.frombuffer(json.dumps(of_name).encode(), TEXTS_DTYPE))
         num_images = 0
         for number, entry in enumerate(catalog.shards):
-            meta = load_complete(folder / entry.name)
+            meta = load(entry.name)
             if meta.digest != entry.digest:
                 raise ShardIndexError(f"{folder / entry.name} changed while it was indexed: run `wdstream index` again")
             columns = _columns_of(meta, number, num_images) | _metadata_of(meta, catalog.metadata, places)

@@ -98,7 +98,7 @@ class IndexBefore:
         """Whether it is of these shards, and all columns but those of tokenizers and of a split are whole."""
         if self.catalog is None or self.is_old or self.catalog.shards != now.shards:
             return False
-        if self.catalog.metadata != now.metadata:
+        if self.catalog.metadata != now.metadata or self.catalog.tars != now.tars:
             return False
         found = [self._trouble(name) for name in self.catalog.columns if not _is_optional(name)]
         troubles = [trouble for trouble in found if trouble is not None]

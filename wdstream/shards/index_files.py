@@ -44,7 +44,7 @@ from wdstream.storage.cache.cached import CachedStorage, behind_cache
 from wdstream.storage.cache.settings import CacheSettings
 from wdstream.storage.cache.whole import kept_whole, path_of_whole
 from wdstream.storage.forks import ForkSafeLock
-from wdstream.storage.local import ByteRange, read_local
+from wdstream.storage.local import ByteRange, Storage, read_local
 from wdstream.storage.remote import open_storage
 from wdstream.storage.settings import ReadSettings
 
@@ -125,6 +125,15 @@ class IndexFiles:
                     raise self._error(name, trouble)
                 self._checked[name] = array
             return self._checked[name]
+
+    @property
+    def tars(self) -> str:
+        """Folder or URL of the tars: that of the index, or the one that the index names."""
+        return self.catalog.tars or str(self._path)
+
+    def tar_source(self) -> Storage:
+        """Where the tars are read, without the cache."""
+        return open_storage(self.catalog.tars, self.reading) if self.catalog.tars else self.source
 
     def tokens(self, fingerprint: str) -> NDArray[np.int32]:
         """The token column of one tokenizer, int32 (n,).

@@ -136,20 +136,21 @@ class ShardEntry:
         return cls(name=name, samples=meta.num_samples, bytes=meta.tar_bytes, digest=meta.digest)
 
 
-def field_values(meta: ShardMeta, name: str, tar: Path) -> list[object]:
+def field_values(meta: ShardMeta, name: str, tar: str, where: str) -> list[object]:
     """The metadata `name` of each sample of a shard, None where it has none.
 
     Raises:
-        ShardIndexError: the shard was described without metadata, or this name could not be a column; names `tar`.
+        ShardIndexError: the shard was described without metadata, or this name could not be a column; names `tar`,
+            and `where` it is.
     """
     if meta.metadata is None:
         raise ShardIndexError(
-            f"{tar}: documents are to go by the metadata {name!r}, and an earlier wdstream described it without "
-            f"metadata; `wdstream index {tar.parent} --rebuild` reads them"
+            f"{where}/{tar}: documents are to go by the metadata {name!r}, and an earlier wdstream described it "
+            f"without metadata; `wdstream index {where} --rebuild` reads them"
         )
     left_out = meta.metadata.left_out
     if reason := left_out.get(name, left_out.get(TOO_MANY_NAMES)):
-        raise ShardIndexError(f"{tar}: documents cannot go by the metadata {name!r}: {reason}")
+        raise ShardIndexError(f"{where}/{tar}: documents cannot go by the metadata {name!r}: {reason}")
     column = meta.metadata.columns.get(name)
     if column is None:
         return [None] * meta.num_samples
@@ -284,20 +285,28 @@ def is_complete(tar: Path, digest: str | None = None) -> bool:
     return digest is None or meta.digest == digest
 
 
-def load_complete(tar: Path, described_in: Path | None = None) -> ShardMeta:
+def load_complete(tar: Path, described_in: Path | None = None, *, tar_bytes: int | None = None) -> ShardMeta:
     """The meta of a shard whose three files are there and belong together; see `ShardPaths.of`.
+
+    Args:
+        tar: its path.
+        described_in: folder of idx and meta.
+        tar_bytes: of a tar that is elsewhere, which is not looked for here, and neither is its idx.
 
     Raises:
         ShardError: saying which file is missing or does not fit.
     """
     paths = ShardPaths.of(tar, described_in)
-    missing = [path.name for path in (paths.tar, paths.idx, paths.meta) if not path.is_file()]
+    needed = (paths.tar, paths.idx, paths.meta) if tar_bytes is None else (paths.meta,)
+    missing = [path.name for path in needed if not path.is_file()]
     if missing:
         raise ShardError(f"{tar.name}: {' and '.join(missing)} missing")
     meta = load_meta(paths.meta)
-    num_bytes = paths.tar.stat().st_size
+    num_bytes = paths.tar.stat().st_size if tar_bytes is None else tar_bytes
     if num_bytes != meta.tar_bytes:
         raise ShardError(f"{tar}: changed or truncated: {meta.tar_bytes} bytes expected, found {num_bytes}")
+    if tar_bytes is not None:
+        return meta
     starts = np.frombuffer(paths.idx.read_bytes()[: paths.idx.stat().st_size // 8 * 8], "<u8")
     offsets = meta.columns["offset"].astype("<u8")
     if not len(starts) or not (np.array_equal(offsets, starts[:-1]) or np.isin(offsets, starts[:-1]).all()):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wdstream.errors import AbsentFileError, DamagedSampleError, PageError, ShardError, ShardIndexError
 from wdstream.records import Page
-from wdstream.shards.catalog import TokenColumn, metadata_column, metadata_texts, token_column
+from wdstream.shards.catalog import TokenColumn, absent_tar, metadata_column, metadata_texts, token_column
 from wdstream.shards.index_files import IndexFiles, MetadataColumn
 from wdstream.shards.layout import KEY_RULES, split_name
 from wdstream.shards.meta import hash_key, indexed_key
@@ -69,7 +69,7 @@ class Shards:
         self.shard_starts = np.cumsum([0] + [shard.samples for shard in catalog.shards], dtype=np.int64)[:-1]
         self.rules = rules_with_map(DEFAULT_RULES, catalog.field_map)
         self.metadata: Mapping[str, MetadataColumn] = self._files.metadata()
-        source = self._files.source if storage is None else storage
+        source = self._files.tar_source() if storage is None else storage
         self._storage = behind_cache(source, cache, {shard.name: shard.digest for shard in catalog.shards})
         self._checked: set[int] = set()  # shards whose size was compared with the index
         self._tokens: dict[str, NDArray[np.int32]] = {}
@@ -184,8 +184,18 @@ class Shards:
 
     @property
     def storage(self) -> Storage:
-        """Where the tars are, and what is next to them."""
+        """Where the tars are."""
         return self._storage
+
+    @property
+    def index_storage(self) -> Storage:
+        """Where the index is, and what is next to it: descriptions of the tars, lists of what was left out."""
+        return self._files.storage
+
+    @property
+    def tars(self) -> str:
+        """Folder or URL of the tars: that of the index, or another."""
+        return self._files.tars
 
     def rows_of_shard(self, shard: int) -> range:
         """The rows of shard number `shard`."""
@@ -245,7 +255,7 @@ class Shards:
             ShardError: when the shard is missing, cut off, or not what the index says.
             DamagedSampleError: when the shard has its size, but this sample's checksum is another.
         """
-        return self._sample_or_again(row, self._storage.read(self._range(row)))
+        return self._sample_or_again(row, self._fetched([self._range(row)])[0])
 
     def read_page(self, row: int) -> Page:
         """One row as a page.
@@ -281,7 +291,7 @@ class Shards:
     def read_many(self, rows: Sequence[int]) -> list[tuple[str, dict[str, bytes]] | PageError]:
         """Keys and members of several rows, as `read_pages` reads pages."""
         samples: list[tuple[str, dict[str, bytes]] | PageError] = []
-        for row, data in zip(rows, self._storage.read_many([self._range(row) for row in rows]), strict=True):
+        for row, data in zip(rows, self._fetched([self._range(row) for row in rows]), strict=True):
             try:
                 samples.append(self._sample_or_again(row, data))
             except PageError as error:
@@ -355,10 +365,13 @@ class Shards:
         try:
             return self._storage.size(tar)
         except AbsentFileError as error:
-            raise AbsentFileError(
-                f"{error}, though the index lists it: bring it back from a copy, or make it again with `wdstream "
-                "make-shards`"
-            ) from error
+            raise absent_tar(error, self.catalog, self.path) from error
+
+    def _fetched(self, wanted: Sequence[ByteRange]) -> list[bytes]:
+        try:
+            return self._storage.read_many(wanted)
+        except AbsentFileError as error:
+            raise absent_tar(error, self.catalog, self.path) from error
 
     def _sample_or_again(self, row: int, data: bytes) -> tuple[str, dict[str, bytes]]:
         """A sample, its bytes asked for again where they are short or damaged, which may be the answer's fault: until
@@ -391,6 +404,6 @@ class Shards:
     def _changed(self, row: int, what: str) -> ShardError:
         name = self.shard_name(row)
         return ShardError(
-            f"{self.path}/{name}, row {row}: {what}. The shard was changed, cut off or damaged after it was indexed: "
+            f"{self.tars}/{name}, row {row}: {what}. The shard was changed, cut off or damaged after it was indexed: "
             "bring the right file back from a copy, or make it again with `wdstream make-shards`"
         )

@@ -72,13 +72,18 @@ def find_repeated(
                 yield RepeatedKey(key=key, shards=names, are_apart=are_apart(halves))
 
 
-def refuse_duplicates(folder: Path, entries: Sequence[ShardEntry], hashes: Sequence[NDArray[np.uint64]]) -> None:
+def refuse_duplicates(
+    folder: Path,
+    entries: Sequence[ShardEntry],
+    hashes: Sequence[NDArray[np.uint64]],
+    load: Callable[[str], ShardMeta] | None = None,
+) -> None:
     """Check that keys are unique over all shards; see `find_repeated`.
 
     Raises:
         ShardError: with the keys that several samples have, and their shards.
     """
-    repeated = list(find_repeated(lambda name: load_complete(folder / name), entries, hashes))
+    repeated = list(find_repeated(load or (lambda name: load_complete(folder / name)), entries, hashes))
     if repeated:
         raise ShardError(f"{folder}: {describe_repeated(repeated)}")
 

@@ -7,16 +7,17 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wdstream.errors import ConfigError, ShardError, ShardIndexError
+from wdstream.shards.apart.tar_list import TarList
 from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON
 from wdstream.shards.changed import NOTHING_KNOWN, KnownShards, describe_changed
 from wdstream.shards.describe import PLAIN_TAR, ImageSize, TarRules, describe_all, describe_tar, listed, repacking
-from wdstream.shards.index import MAP_FILE, IndexReport, merge_index, read_map, shards_in
+from wdstream.shards.index import MAP_FILE, IndexReport, merge_index, metas_in, read_map, shards_in
 from wdstream.shards.layout import TAR_SUFFIX, ShardPaths, prefixed_key
-from wdstream.shards.meta import ShardEntry, ShardMeta, load_complete
+from wdstream.shards.meta import ShardEntry, ShardMeta
 from wdstream.shards.repeated import RepeatedKey, describe_repeated, find_repeated, plain_hashes
 from wdstream.storage.atomic import sync_folder, write_file
 from wdstream.storage.compression import COMPRESSED_SUFFIXES
@@ -24,6 +25,8 @@ from wdstream.storage.json_lines import write_lines
 from wdstream.text.row_forms import rules_with_map
 
 OnBytes = Callable[[int, int], None]  # (bytes of tar done, bytes of tar in total)
+OnFiles = Callable[[Sequence[str]], None]
+"""Called with names of files in a folder that are complete; with none, for all that changed or went."""
 LEFT_OUT = "left_out.jsonl"
 _REBUILT = "rebuild.tmp"
 """In `index/`: what tars are described as again, until all are; the index that is there stays until then."""
@@ -41,6 +44,8 @@ def index_shards(
     recorded: Mapping[str, str] | None = None,
     accept_changed: bool = False,
     on_progress: OnBytes | None = None,
+    tars: TarList | None = None,
+    keep: OnFiles | None = None,
 ) -> IndexReport:
     """Describe every tar in `folder` that has no idx and meta that fit, then merge the index.
 
@@ -58,41 +63,76 @@ def index_shards(
         recorded: digests of shards by file name, as who made them recorded them.
         accept_changed: take shards as they are now, whatever they were.
         on_progress: called after each shard with bytes done and bytes in total.
+        tars: those of the set, where they are not in `folder`.
+        keep: called with names of files in `folder` that are complete, so that a run after a kill need not make them
+            again, where `folder` is a copy of what is elsewhere.
 
     Raises:
+        ForbiddenFileError, StorageFailureError: tars that are elsewhere cannot be read.
         ShardError: when tars are broken or cannot serve as shards, keys are repeated, or shards are not as they were,
             naming all; whatever can be described is by then.
         ShardIndexError: when there is no tar, or no sample with text.
     """
-    elsewhere = tuple(_not_read(folder))
+    shards = _Shards(folder=folder, tars=tars, keep=keep)
+    elsewhere = tuple(_not_read(folder)) if tars is None else tars.skipped
     rules, is_other_map = _with_map(folder, rules, rebuild=rebuild)
     if is_other_map and not rebuild:
-        _forget(folder, rules)
+        _forget(shards, rules)
     accept_changed = accept_changed or is_other_map
     known = NOTHING_KNOWN if accept_changed else KnownShards.read(folder, recorded or {})
-    todo = [tar for tar in shards_in(folder) if tar.is_file() and (rebuild or not _fits(tar, rules, known))]
+    todo = [folder / name for name in shards.there() if rebuild or not _fits(shards, name, rules, known)]
     with _apart(folder, is_wanted=rebuild) as apart:
-        broken, changed = _describe(todo, image_size, rules, known, apart, workers, on_progress)
-        changed |= known.gone(folder)
+        broken, changed = _describe(shards, todo, image_size, rules, known, apart, workers, on_progress)
+        changed |= known.gone(shards.there())
         if changed:
             raise ShardError(describe_changed(folder, changed))
-        metas = _complete_metas(folder, broken, apart)
+        metas = _complete_metas(shards, broken, apart)
         repeated = _repeated(metas, rules)
         if not rules.skip_bad:
             _refuse_bad(folder, broken, len(todo), repeated)
-        _leave_out_repeated(folder, metas, repeated, image_size, rules, apart)
+        _leave_out_repeated(shards, metas, repeated, image_size, rules, apart)
         _refuse_untrainable(folder, metas, (*elsewhere, *sorted(broken.items())))
         if is_other_map and rebuild:
-            _forget(folder, rules)
+            _forget(shards, rules)
         for name in broken:
             ShardPaths.of(folder / name).meta.unlink(missing_ok=True)  # of better days
         if apart is not None:
             _put_in_place(folder, metas, apart)
-    report = merge_index(folder)
+    report = merge_index(folder, tars=tars)
     skipped = dict(report.skipped) | broken | dict(elsewhere)
     report = replace(report, skipped=tuple(sorted(skipped.items())))
     _write_left_out(report)
     return report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shards:
+    """The shards of a set: what describes them is in a folder, their tars there too, or elsewhere."""
+
+    folder: Path
+    tars: TarList | None
+    keep: OnFiles | None
+
+    def there(self) -> list[str]:
+        """Names of the tars, sorted."""
+        names = shards_in(self.folder, self.tars)
+        if self.tars is not None:
+            return [name for name in names if name in self.tars.sizes]
+        return [name for name in names if (self.folder / name).is_file()]
+
+    def num_bytes(self, name: str) -> int:
+        """Of a tar."""
+        return (self.folder / name).stat().st_size if self.tars is None else self.tars.sizes[name]
+
+    def lacks_idx(self, name: str) -> bool:
+        """Whether the tar is elsewhere, where its idx belongs, and is not."""
+        tars = self.tars
+        return tars is not None and not tars.address and ShardPaths.of(Path(name)).idx.name not in tars.others
+
+    def kept(self, names: Sequence[str]) -> None:
+        """Files that are complete."""
+        if self.keep is not None:
+            self.keep(names)
 
 
 def _with_map(folder: Path, rules: TarRules, *, rebuild: bool) -> tuple[TarRules, bool]:
@@ -112,14 +152,16 @@ def _with_map(folder: Path, rules: TarRules, *, rebuild: bool) -> tuple[TarRules
     return rules, True
 
 
-def _forget(folder: Path, rules: TarRules) -> None:
+def _forget(shards: _Shards, rules: TarRules) -> None:
     """Make the map of the rules that of the folder: what is there by another one goes first, so that after a kill
     nothing is there that is not by the map that is there."""
-    for tar in shards_in(folder):
-        ShardPaths.of(tar).meta.unlink(missing_ok=True)
+    folder = shards.folder
+    for name in shards_in(folder, shards.tars):
+        ShardPaths.of(folder / name).meta.unlink(missing_ok=True)
     (folder / INDEX_FOLDER).mkdir(exist_ok=True)
     (folder / INDEX_FOLDER / INDEX_JSON).unlink(missing_ok=True)
     write_file(folder / INDEX_FOLDER / MAP_FILE, f"{rules.rows.field_map}\n".encode())
+    shards.kept(())
 
 
 @contextmanager
@@ -138,6 +180,7 @@ def _apart(folder: Path, *, is_wanted: bool) -> Iterator[Path | None]:
 
 
 def _describe(
+    shards: _Shards,
     todo: Sequence[Path],
     image_size: ImageSize,
     rules: TarRules,
@@ -149,11 +192,15 @@ def _describe(
     """Describe tars; the troubles of those that are broken, and of those that are not as they were, by file name."""
     broken: dict[str, str] = {}
     changed: dict[str, str] = {}
-    total, done = sum(tar.stat().st_size for tar in todo), 0
-    for tar, troubles in describe_all(todo, image_size, workers, rules, known, apart):
-        done += tar.stat().st_size
+    total, done = sum(shards.num_bytes(tar.name) for tar in todo), 0
+    places = None if shards.tars is None else shards.tars.all()
+    for tar, troubles in describe_all(todo, image_size, workers, rules, known, apart, places):
+        done += shards.num_bytes(tar.name)
         if troubles:
             (changed if known.of(tar) else broken)[tar.name] = "\n".join(troubles)
+        elif apart is None:
+            paths = ShardPaths.of(tar)
+            shards.kept([path.name for path in (paths.idx, paths.meta) if path.is_file()])
         if on_progress is not None:
             on_progress(done, total)
     return broken, changed
@@ -164,21 +211,23 @@ def _put_in_place(folder: Path, names: Iterable[str], apart: Path) -> None:
     as it lists it."""
     for name in names:
         now, before = ShardPaths.of(folder / name, apart), ShardPaths.of(folder / name)
-        now.idx.replace(before.idx)
+        if now.idx.is_file():
+            now.idx.replace(before.idx)
         now.meta.replace(before.meta)
     sync_folder(folder)
 
 
-def _fits(tar: Path, rules: TarRules, known: KnownShards) -> bool:
+def _fits(shards: _Shards, name: str, rules: TarRules, known: KnownShards) -> bool:
     """Whether a tar is described, as what is known of it, with keys of the form that is asked for."""
+    tar = shards.folder / name
     try:
-        meta = load_complete(tar)
+        meta = metas_in(shards.folder, shards.tars)(name)
     except ShardError:
         return False
     digests = known.of(tar)
-    if digests and meta.digest not in digests:
+    if shards.lacks_idx(name) or (digests and meta.digest not in digests):
         return False
-    return not rules.prefix_keys or _has_prefix(tar.name, meta)
+    return not rules.prefix_keys or _has_prefix(name, meta)
 
 
 def _has_prefix(name: str, meta: ShardMeta) -> bool:
@@ -187,13 +236,14 @@ def _has_prefix(name: str, meta: ShardMeta) -> bool:
     return all(key.startswith(prefixed_key(name, "")) for key in keys)
 
 
-def _complete_metas(folder: Path, broken: Mapping[str, str], apart: Path | None) -> dict[str, ShardMeta]:
+def _complete_metas(shards: _Shards, broken: Mapping[str, str], apart: Path | None) -> dict[str, ShardMeta]:
     """The meta of each shard that is complete, by file name; a broken one may have files of better days."""
     metas: dict[str, ShardMeta] = {}
-    for tar in shards_in(folder):
+    load = metas_in(shards.folder, shards.tars, apart)
+    for name in shards_in(shards.folder, shards.tars):
         try:
-            if tar.name not in broken:
-                metas[tar.name] = load_complete(tar, apart)
+            if name not in broken:
+                metas[name] = load(name)
         except ShardError:
             continue  # the merge reports it
     return metas
@@ -227,7 +277,7 @@ def _refuse_bad(folder: Path, broken: Mapping[str, str], num_tars: int, repeated
 
 
 def _leave_out_repeated(
-    folder: Path,
+    shards: _Shards,
     metas: dict[str, ShardMeta],
     repeated: Sequence[RepeatedKey],
     image_size: ImageSize,
@@ -243,7 +293,13 @@ def _leave_out_repeated(
         before = {failure.key: failure.reason for failure in metas[name].failures}
         known = {metas[name].digest}  # the rest of the tar is to be as it was
         metas[name] = describe_tar(
-            folder / name, image_size, rules, left_out=before | left_out, known=known, described_in=apart
+            shards.folder / name,
+            image_size,
+            rules,
+            left_out=before | left_out,
+            known=known,
+            described_in=apart,
+            elsewhere=None if shards.tars is None else shards.tars.of(name),
         )
 
 

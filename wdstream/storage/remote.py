@@ -240,6 +240,20 @@ class FsspecStorage:
         paths = self._try(folder, lambda limit: self._fs.ls(self._path(folder), detail=False, **limit))
         return sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
 
+    def listing(self) -> dict[str, int | None]:
+        """Names of the files in the folder, as they are now, and their bytes where the storage lists them, too.
+
+        Raises:
+            AbsentFileError: there is no such folder, as far as the storage can tell.
+        """
+
+        def ask(limit: dict[str, Any]) -> list[dict[str, Any]]:
+            self._fs.invalidate_cache()
+            return list(self._fs.ls(self._root, detail=True, **limit))
+
+        files = [entry for entry in self._try("", ask) if entry["type"] == "file"]
+        return {entry["name"].rstrip("/").rpartition("/")[2]: entry.get("size") for entry in files}
+
     def local_path(self, name: str) -> Path | None:
         """None: the files are elsewhere."""
 

@@ -22,11 +22,13 @@ class TarElsewhere:
         at: folder or URL.
         name: of the tar there.
         num_bytes: of the tar, as it was listed.
+        has_idx: whether `x.tar.idx` belongs next to what describes it, which is copied to where the tar is.
     """
 
     at: str
     name: str
     num_bytes: int
+    has_idx: bool = False
 
 
 @contextmanager

@@ -23,7 +23,7 @@ def name_of_row(shards: Shards, row: int) -> str:
 def _key_next_to(shards: Shards, row: int) -> str | None:
     """The key of a row from the meta of its shard; None where that is not there, or has another."""
     meta_name = shards.shard_name(row).removesuffix(TAR_SUFFIX) + META_SUFFIX
-    path = shards.storage.local_path(meta_name)
+    path = shards.index_storage.local_path(meta_name)
     try:
         meta = None if path is None else load_meta(path)
         key = "" if meta is None else meta.key(row - int(shards.shard_starts[shards.shard[row]]))

@@ -1,0 +1,87 @@
+"""A set of shards as code that works on files has it: in its folder, or a copy of what is small of a set at a URL.
+
+Of a set at a URL, index and descriptions are copied to this machine while they are changed; tars are read where they
+are (storage/writes/working_copy.py).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from wdstream.errors import WdstreamError
+from wdstream.shards.apart.tar_list import TarList
+from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON, Catalog
+from wdstream.shards.layout import META_SUFFIX
+from wdstream.shards.reader import Shards
+from wdstream.storage.addresses import shown_url
+from wdstream.storage.places import is_url, local_folder
+from wdstream.storage.remote import open_storage
+from wdstream.storage.writes.working_copy import CopyOf, WorkingCopy, working_copy
+
+_MANIFEST = f"{INDEX_FOLDER}/{INDEX_JSON}"
+_LOCK = f"{INDEX_FOLDER}/lock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetFolder:
+    """A set while it is changed.
+
+    Attributes:
+        folder: with index and descriptions.
+        address: of the set, for people.
+        copy: of a set at a URL; None for a folder of this machine.
+    """
+
+    folder: Path
+    address: str
+    copy: WorkingCopy | None = None
+
+    def open(self) -> Shards:
+        """The set for reading, its tars where they are."""
+        shards = Shards.open(self.folder)
+        if self.copy is None or shards.catalog.tars:
+            return shards
+        return Shards.open(self.folder, open_storage(self.address))
+
+    def tars(self, catalog: Catalog) -> TarList | None:
+        """The tars that the index lists, where they are not in the folder."""
+        at = catalog.tars or ("" if self.copy is None else self.address)
+        sizes = {shard.name: shard.bytes for shard in catalog.shards}
+        return TarList(at=at, address=catalog.tars, sizes=sizes) if at else None
+
+    def told(self, text: str) -> str:
+        """A text about the folder as one about the set."""
+        return text if self.copy is None else text.replace(str(self.folder), shown_url(self.address))
+
+
+@contextmanager
+def set_folder(address: Path | str, *, job: str, with_metas: bool, more: tuple[str, ...] = ()) -> Iterator[SetFolder]:
+    """The folder of a set for the block, in which its index may be changed; at a URL, that counts when the block ends.
+
+    Args:
+        address: folder or URL of the set.
+        job: that changes it, for whoever is refused meanwhile.
+        with_metas: whether descriptions of the tars are needed, too.
+        more: names of other files that are.
+
+    Raises:
+        ConfigError: another job holds the set, or nothing can be written there.
+        ShardError: it cannot be read or written.
+    """
+
+    def wanted(name: str) -> bool:
+        is_index = name.startswith(f"{INDEX_FOLDER}/") and name != _LOCK
+        return is_index or name in more or (with_metas and name.endswith(META_SUFFIX) and "/" not in name)
+
+    of = CopyOf(wanted=wanted, manifest=_MANIFEST, lock=_LOCK, job=job)
+    path = local_folder(address)
+    found = SetFolder(folder=path or Path(), address=str(address).rstrip("/") if is_url(address) else str(address))
+    try:
+        with working_copy(address, of) as copy:
+            if copy is not None:
+                found = SetFolder(folder=copy.path, address=found.address, copy=copy)
+            yield found
+    except WdstreamError as error:
+        error.args = tuple(found.told(arg) if isinstance(arg, str) else arg for arg in error.args)
+        raise
