@@ -121,7 +121,7 @@ class _Shards:
         return [name for name in names if (self.folder / name).is_file()]
 
     def num_bytes(self, name: str) -> int:
-        """Of a tar."""
+        """How many a tar has, wherever it is."""
         return (self.folder / name).stat().st_size if self.tars is None else self.tars.sizes[name]
 
     def lacks_idx(self, name: str) -> bool:

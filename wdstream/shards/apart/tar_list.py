@@ -38,7 +38,7 @@ class TarList:
     skipped: tuple[tuple[str, str], ...] = ()
 
     def of(self, name: str) -> TarElsewhere:
-        """One of them."""
+        """Where one of them is read."""
         return TarElsewhere(at=self.at, name=name, num_bytes=self.sizes[name], has_idx=not self.address)
 
     def all(self) -> dict[str, TarElsewhere]:
