@@ -28,12 +28,13 @@ def reshard_command(
     Images and texts are copied byte by byte, and token counts with them. Killed and started again, it continues and
     ends with the same bytes. At the end every page is compared with the input.
     """
-    from wdstream.curation.resharding.reshard import reshard
+    from wdstream.curation.resharding.reshard import reshard, reshard_part
     from wdstream.report.progress import ProgressBar
 
     chosen = ReshardOptions.of(options, are_options=True)
+    make = reshard if chosen.part is None else reshard_part
     with ProgressBar(error_console) as bar:
-        report = reshard(shards, out, options=chosen, on_progress=bar.task("writing shards", "pages"))
+        report = make(shards, out, options=chosen, on_progress=bar.task("writing shards", "pages"))
     report.print(console)
 
 
@@ -52,19 +53,23 @@ def dedup_command(
     The list names each copy, the page that stays for it, and how far apart they are. Killed and started again, it
     continues with the shards that it has not read yet.
     """
-    from wdstream.curation.deduplication.dedup import dedup
+    from wdstream.curation.deduplication.dedup import dedup, dedup_part
     from wdstream.curation.resharding.job_folder import JobFolder
     from wdstream.curation.resharding.reshard import reshard
     from wdstream.report.progress import ProgressBar
 
     chosen = DedupOptions.of(options, are_options=True)
+    if chosen.part is not None:
+        with ProgressBar(error_console) as bar:
+            dedup_part(shards, report, options=chosen, on_progress=bar.task("comparing", "pages")).print(console)
+        return
     if out is not None:  # before all pages are read
         JobFolder(out=out, job="reshard").refuse_inside(shards)
     with ProgressBar(error_console) as bar:
         found = dedup(shards, report, options=chosen, on_progress=bar.task("comparing", "pages"))
     found.print(console)
     if out is not None:
-        without = ReshardOptions(exclude_list=report, workers=chosen.workers)
+        without = ReshardOptions(exclude_list=report, workers=chosen.workers, engine=chosen.engine)
         with ProgressBar(error_console) as bar:
             written = reshard(shards, out, options=without, on_progress=bar.task("writing shards", "pages"))
         written.print(console)

@@ -11,7 +11,7 @@ from wdstream.errors import ConfigError, ShardError
 from wdstream.make_shards.changes import StaleShards, differing, find_stale, moved_files, save_stamps
 from wdstream.make_shards.engines.engine import JobEngine, job_engine
 from wdstream.make_shards.engines.merge import bring_parts, refuse_missing
-from wdstream.make_shards.engines.part_folder import remove_part_notes, saving
+from wdstream.make_shards.engines.part_folder import await_tasks
 from wdstream.make_shards.finish import MakeShardsReport, PagesMade, finish
 from wdstream.make_shards.jobs import Job, MakeShardsProgress, OnProgress, Setup, plan_shards, plan_survey, shard_name
 from wdstream.make_shards.manifest import (
@@ -26,7 +26,7 @@ from wdstream.make_shards.manifest import (
 )
 from wdstream.make_shards.map_check import check_map
 from wdstream.make_shards.options import MakeShardsOptions
-from wdstream.make_shards.record import ShardRecord, load_record, record_path
+from wdstream.make_shards.record import STATE_FOLDER, ShardRecord, load_record, record_path
 from wdstream.make_shards.token_counts import open_counter
 from wdstream.make_shards.workers import JobDone
 from wdstream.raw.folder_state import OUTPUT_MARK, folder_state
@@ -37,6 +37,7 @@ from wdstream.raw.registry import known_suffixes, source_of_kind
 from wdstream.raw.remote.access import is_raw_file, raw_address, raw_folder, shown_raw
 from wdstream.raw.source import RawFile
 from wdstream.shards.meta import is_complete
+from wdstream.storage.engines.part_locks import remove_part_notes, saving
 
 
 class MakeShardsStopped(KeyboardInterrupt):
@@ -79,7 +80,8 @@ def make_shards(
             made=made,
             started=started,
         )
-        remove_part_notes(job.out)
+        remove_part_notes(job.out / STATE_FOLDER)
+        await_tasks(job.out, None, wait_s=10.0)
         return report
 
 
@@ -102,7 +104,7 @@ def opened_job(
         refuse_other_split(out, options)
         try:
             with locked(out, options.own_part) as job.locks, _writing(out):
-                with saving(out, options.own_part):
+                with saving(out / STATE_FOLDER, options.own_part):
                     claim(out, options, job.listing)
                 yield job
         except KeyboardInterrupt as error:
@@ -233,7 +235,7 @@ class ShardsJob:
             moved |= stale.files.keys()
         known = [file for file in before or () if file.path not in moved and not self._options.is_retried(file.reason)]
         files = self._survey(engine, {file.path: file for file in known})
-        with saving(self.out, self._part):
+        with saving(self.out / STATE_FOLDER, self._part):
             if files != before:
                 save_survey(self.out, files)
             # Stamps of the first part stay until the merge: what moved since then, each part is to look at.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from wdstream.errors import ConfigError
 from wdstream.make_shards.built_pages import remove_kept
-from wdstream.make_shards.engines.part_folder import await_tasks, part_lock, remove_debris_of
+from wdstream.make_shards.engines.part_folder import await_tasks, remove_debris_of
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.record import STATE_FOLDER
 from wdstream.raw.folder_state import OUTPUT_MARK
@@ -25,6 +25,7 @@ from wdstream.shards.catalog import INDEX_FOLDER, SPLIT_JSON
 from wdstream.shards.index_before import IndexBefore
 from wdstream.storage.atomic import TEMP_SUFFIX, atomic_write, remove_unfinished, write_file
 from wdstream.storage.engines.part import WorkPart
+from wdstream.storage.engines.part_locks import part_lock
 from wdstream.storage.json_lines import read_lines
 from wdstream.storage.lock import FileLock
 from wdstream.text.characters import short_name
@@ -98,7 +99,7 @@ def locked(out: Path, part: WorkPart | None = None) -> Iterator[list[int]]:
         try:
             (out / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
             stack.enter_context(lock)
-            own = [] if part is None else [stack.enter_context(part_lock(out, part, _LOCK_WAIT_S))]
+            own = [] if part is None else [stack.enter_context(part_lock(out / STATE_FOLDER, part, _LOCK_WAIT_S))]
         except OSError as error:
             raise ConfigError(f"{out}: cannot write there ({error.strerror}); choose another folder") from error
         await_tasks(out, part, _LOCK_WAIT_S)

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from wdstream.plan.held_out import HoldOut
 from wdstream.raw.settings import RawSettings
-from wdstream.storage.engines.settings import HOW_ONLY, EngineSettings
+from wdstream.storage.engines.settings import HOW_ONLY, PartSettings
 
 _HOW_ONLY = {
     *("workers", "time_limit", "memory_limit_mb", "overwrite", "tokenizer", "paragraphs", "allow_tokens"),
@@ -30,7 +30,7 @@ _FIRST = {
 """Options that every manifest has."""
 
 
-class MakeShardsOptions(RawSettings, EngineSettings):
+class MakeShardsOptions(RawSettings, PartSettings):
     """The options of `make_shards`: how pages are read, how shards are cut, how the job runs."""
 
     pages_per_shard: int | None = Field(default=None, ge=1, le=1_000_000)

@@ -65,6 +65,22 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temp.rename(path)
 
 
+def bring_file(source: Path, target: Path) -> None:
+    """The same file at another place, whole or not at all: a second name of it within one file system, else a copy.
+
+    Both are to be files that are only ever replaced, never written into. The folder is not synced.
+    """
+    temp = target.with_name(target.name + TEMP_SUFFIX)
+    temp.unlink(missing_ok=True)
+    try:
+        os.link(source, temp)
+    except OSError:
+        shutil.copyfile(source, temp)
+        with temp.open("rb") as file:
+            os.fsync(file.fileno())
+    temp.replace(target)
+
+
 def remove_unfinished(folder: Path, pattern: str = "*") -> None:
     """Remove what a kill left of files and folders whose names fit the pattern: their temporary ones."""
     for path in folder.glob(pattern + TEMP_SUFFIX):

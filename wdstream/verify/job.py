@@ -6,7 +6,7 @@ from pathlib import Path
 from wdstream.errors import ShardIndexError
 from wdstream.make_shards.token_counts import TokenCounter
 from wdstream.shards.catalog import INDEX_FOLDER, token_column
-from wdstream.storage.processes import in_processes
+from wdstream.storage.engines.mapping import map_tasks, on_every_machine
 from wdstream.storage.remote import open_storage
 from wdstream.verify.duplicates import PageTable
 from wdstream.verify.findings import Finding, VerifyReport
@@ -34,6 +34,8 @@ def verify_shards(
         ShardError: a process was lost.
     """
     options = options or VerifyOptions()
+    if options.tokenizer is not None:
+        options = options.replace(tokenizer=on_every_machine(options.tokenizer, options))
     folder = open_storage(path).local_path("")
     if folder is not None and not folder.is_dir():
         raise ShardIndexError(f"{path}: no such folder of shards")
@@ -49,13 +51,21 @@ def verify_shards(
         report.add([Finding(kind="tokens", file=f"{INDEX_FOLDER}/{column}.npy", what=what)])
     table = PageTable()
     total = sum(entry.bytes for entry in index.shards)
-    tasks = _tasks(str(path), index, unlisted, column, options)
-    for result in in_processes(check_tar, tasks, options.num_workers, command="verify"):
+    seen = path if folder is None else on_every_machine(folder, options)
+    tasks = _tasks(str(seen), index, unlisted, column, options)
+    for result in _checked(tasks, folder, options):
         _count(report, table, result)
         if on_progress is not None:
             on_progress(report.num_bytes, max(total, report.num_bytes))
     report.add(table.findings())
     return report
+
+
+def _checked(tasks: Iterator[TarTask], folder: Path | None, options: VerifyOptions) -> Iterator[TarResult]:
+    needs = [on_every_machine(needed, options) for needed in (folder, options.tokenizer) if needed is not None]
+    return map_tasks(
+        check_tar, tasks, options, options.num_workers, most=options.workers, needs=needs, command="verify"
+    )
 
 
 def _reasons(findings: Sequence[Finding]) -> str:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from wdstream.settings import Settings
+from wdstream.storage.engines.settings import EngineSettings
 
 
-class VerifyOptions(Settings):
+class VerifyOptions(EngineSettings):
     """What verify looks at, and how."""
 
     deep: bool = False

@@ -6,10 +6,11 @@ import pytest
 
 from wdstream.errors import ConfigError
 from wdstream.make_shards import manifest
-from wdstream.make_shards.engines.part_folder import number_of_parts, remove_debris_of
+from wdstream.make_shards.engines.part_folder import remove_debris_of
 from wdstream.make_shards.manifest import locked
 from wdstream.make_shards.record import STATE_FOLDER
 from wdstream.storage.engines.part import WorkPart
+from wdstream.storage.engines.part_locks import number_of_parts
 
 FIRST, SECOND = WorkPart(number=1, of=2), WorkPart(number=2, of=2)
 
@@ -46,7 +47,7 @@ def test_another_number_of_parts_is_refused_while_others_are_at_work(tmp_path: P
     with locked(tmp_path, FIRST), pytest.raises(ConfigError, match="in 2 parts by others"), locked(tmp_path, other):
         pass
     with locked(tmp_path, other):
-        assert number_of_parts([tmp_path]) == 3
+        assert number_of_parts([tmp_path / STATE_FOLDER]) == 3
 
 
 def test_only_what_is_ones_own_is_removed(tmp_path: Path) -> None:

@@ -5,14 +5,14 @@ import pytest
 from wdstream.errors import ConfigError
 from wdstream.make_shards import MakeShardsOptions
 from wdstream.storage.engines.part import WorkPart
-from wdstream.storage.engines.settings import EngineSettings
+from wdstream.storage.engines.settings import PartSettings
 
 
 def test_what_is_asked_for() -> None:
-    assert EngineSettings().own_part is None and not EngineSettings().merges
-    assert EngineSettings(part="02/60").own_part == WorkPart(number=2, of=60)
-    assert EngineSettings(merge=True).merges and EngineSettings(merge_from=("a",)).merges
-    assert EngineSettings(engine="ray://head:10001").engine == "ray://head:10001"
+    assert PartSettings().own_part is None and not PartSettings().merges
+    assert PartSettings(part="02/60").own_part == WorkPart(number=2, of=60)
+    assert PartSettings(merge=True).merges and PartSettings(merge_from=("a",)).merges
+    assert PartSettings(engine="ray://head:10001").engine == "ray://head:10001"
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_what_is_asked_for() -> None:
 )
 def test_what_cannot_be_is_refused(wrong: dict[str, object], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
-        EngineSettings.of(wrong)
+        PartSettings.of(wrong)
 
 
 def test_no_engine_is_in_the_manifest() -> None:

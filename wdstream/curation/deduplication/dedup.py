@@ -20,8 +20,11 @@ from wdstream.curation.deduplication.pair_sheet import write_pair_sheet
 from wdstream.curation.resharding.choice import Choice, choose, open_inputs
 from wdstream.curation.resharding.job_folder import JobFolder
 from wdstream.errors import ConfigError, ShardError
+from wdstream.storage.engines.mapping import map_tasks, on_every_machine
+from wdstream.storage.engines.part import PartDone, refuse_missing_pieces
+from wdstream.storage.engines.part_locks import number_of_parts
 from wdstream.storage.json_lines import write_lines
-from wdstream.storage.processes import in_processes
+from wdstream.storage.places import is_url
 
 _VERSION = 1
 _SHOWN_PAIRS = 40
@@ -87,19 +90,15 @@ def dedup(
         ShardError: a page cannot be read, or the list not be written.
     """
     options = options or DedupOptions()
-    folder = JobFolder(out=report.with_name(report.name + MARKS_SUFFIX), job="dedup")
-    _check_report(report, folder, paths)
-    choice = choose(open_inputs(paths))
-    with folder.claimed(_content(choice)):
-        tasks = list(_tasks(choice, folder, options))
-        done = 0
-        for count in in_processes(
-            mark_shard, tasks, min(options.num_workers, len(tasks)), command="dedup", begin=folder.begin_worker
-        ):
-            done += count
-            if on_progress is not None:
-                on_progress(done, len(choice))
-        marks = np.concatenate([_kept_marks(task) for task in tasks])
+    if options.own_part is not None:
+        raise ConfigError("part: dedup does the whole; dedup_part does a part of it")
+    job = _DedupJob(paths, report, options)
+    choice = job.choice
+    with job.folder.claimed(_content(choice)):
+        if options.merges:
+            job.merge_parts()
+        job.read(on_progress)
+        marks = np.concatenate([_kept_marks(task) for task in job.tasks])
         copies = pages_to_drop(marks, choice.column("text_chars"), options)
         counts = Counter[str]()
         write_lines(report, _lines(choice, copies, options, counts))
@@ -107,6 +106,77 @@ def dedup(
     return DedupReport(
         report=report, sheet=sheet, num_pages=len(choice), num_groups=len(np.unique(copies.kept)), counts=counts
     )
+
+
+def dedup_part(
+    paths: Sequence[Path | str], report: Path, *, options: DedupOptions, on_progress: OnPagesRead | None = None
+) -> PartDone:
+    """Read the shards of one part for `dedup`; what was read is kept next to where the list will be, in `.marks`.
+
+    Raises:
+        ConfigError: `options` ask for no part; and as `dedup`.
+        ShardError: as `dedup`.
+    """
+    part = options.own_part
+    if part is None:
+        raise ConfigError("part: dedup_part reads one part, such as part='2/60'; dedup does the whole")
+    job = _DedupJob(paths, report, options)
+    with job.folder.claimed(_content(job.choice)):
+        num_pages = job.read(on_progress)
+    return PartDone(out=job.folder.out, part=part, num_shards=len(job.own), num_pages=num_pages)
+
+
+class _DedupJob:
+    """Which shards are to be read, and where what is read of them is kept.
+
+    Attributes:
+        choice: all pages of the inputs.
+        folder: of marks.
+        tasks: of all shards.
+        own: of those of the part that is done, or all.
+    """
+
+    def __init__(self, paths: Sequence[Path | str], report: Path, options: DedupOptions) -> None:
+        marks = on_every_machine(report.with_name(report.name + MARKS_SUFFIX), options)
+        self._options, part = options, options.own_part
+        self.folder = JobFolder(out=marks, job="dedup", part=part)
+        _check_report(report, self.folder, paths)
+        self.choice = choose(
+            open_inputs([path if is_url(path) else on_every_machine(Path(path), options) for path in paths])
+        )
+        self.tasks = list(_tasks(self.choice, self.folder, options))
+        self.own = [task for number, task in enumerate(self.tasks) if part is None or part.owns(number)]
+
+    def merge_parts(self) -> None:
+        """Bring what parts read and kept elsewhere.
+
+        Raises:
+            ShardError: of some shards nothing is there.
+        """
+        places = self._options.merge_from
+        self.folder.bring(places, lambda name: [name])
+        missing = [number for number, task in enumerate(self.tasks) if load_marks(task) is None]
+        of = number_of_parts([self.folder.state, *(Path(place) / self.folder.state.name for place in places)])
+        refuse_missing_pieces(self.folder.out, missing, len(self.tasks), of)
+
+    def read(self, on_progress: OnPagesRead | None) -> int:
+        """Read its shards; returns the number of their pages."""
+        options, done = self._options, 0
+        counts = map_tasks(
+            mark_shard,
+            self.own,
+            options,
+            min(options.num_workers, len(self.own)),
+            command="dedup",
+            most=options.workers,
+            needs=[self.folder.out, *(given.shards.path for given in self.choice.inputs)],
+            begin=self.folder.begin_worker,
+        )
+        for count in counts:
+            done += count
+            if on_progress is not None:
+                on_progress(done, len(self.choice))
+        return done
 
 
 def _check_report(report: Path, folder: JobFolder, paths: Sequence[Path | str]) -> None:

@@ -6,14 +6,14 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from wdstream.records import MAX_PIXELS
-from wdstream.settings import Settings
+from wdstream.storage.engines.settings import PartSettings
 from wdstream.verify.duplicates import NEAR_BITS
 
 Part = Literal["image", "text", "both"]
 Keep = Literal["first", "longest-text"]
 
 
-class DedupOptions(Settings):
+class DedupOptions(PartSettings):
     """Which pages count as copies, and which of them stays."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)

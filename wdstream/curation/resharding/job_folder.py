@@ -8,16 +8,17 @@ import fcntl
 import hashlib
 import json
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import IO, Any
 
 from wdstream.errors import ConfigError, ShardError
-from wdstream.storage.atomic import remove_unfinished, write_file
+from wdstream.storage.atomic import bring_file, remove_unfinished, write_file
+from wdstream.storage.engines.part import WorkPart
+from wdstream.storage.engines.part_locks import part_lock, remove_part_notes, saving
 from wdstream.storage.lock import FileLock
 from wdstream.text.characters import short_name
 
@@ -34,10 +35,12 @@ class JobFolder:
     Attributes:
         out: the folder.
         job: name of the job, such as `reshard`: what it is and how far are in `.reshard/`.
+        part: the part of the job that is done, next to other parts; None for all of it.
     """
 
     out: Path
     job: str
+    part: WorkPart | None = None
 
     @property
     def mark(self) -> Path:
@@ -76,11 +79,20 @@ class JobFolder:
         busy = ConfigError(f"{self.out}: another {self.job} is at work there; wait until it has ended")
         try:
             self.state.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.state / _LOCK, wait_s=_LOCK_WAIT_S, refuse=lambda _: busy):
+            with ExitStack() as stack:
+                lock = FileLock(
+                    self.state / _LOCK, wait_s=_LOCK_WAIT_S, refuse=lambda _: busy, is_shared=self.part is not None
+                )
+                stack.enter_context(lock)
+                if self.part is not None:
+                    stack.enter_context(part_lock(self.state, self.part, _LOCK_WAIT_S))
                 self._await_workers(busy)
                 self._remove_debris()
-                self._claim(content)
+                with saving(self.state, self.part):
+                    self._claim(content)
                 yield
+                if self.part is None:
+                    remove_part_notes(self.state)
         except OSError as error:
             raise ShardError(
                 f"{self.out}: cannot be written ({error.strerror or error}); when that is put right, run the same "
@@ -89,7 +101,7 @@ class JobFolder:
 
     def begin_worker(self) -> None:
         """Hold the folder from a worker, so that no new job starts there while one of a killed job is at work."""
-        file = (self.state / _WORKERS_LOCK).open("a+b")
+        file = self._workers_lock(self.part).open("a+b")
         fcntl.flock(file, fcntl.LOCK_SH)
         _held.append(file)
         parent = parent_process()
@@ -120,18 +132,39 @@ class JobFolder:
         write_file(self.state / f"{name}.json", json.dumps(record, sort_keys=True).encode() + b"\n")
         return record
 
+    def bring(self, places: Sequence[str], owned: Callable[[str], Sequence[str]]) -> None:
+        """Bring the pieces that parts of this job noted at places of their own; the places stay as they are.
+
+        Args:
+            places: folders that parts wrote.
+            owned: the files of a piece of that name, below the folder.
+
+        Raises:
+            ShardError: a place holds no part, or one of another job.
+        """
+        theirs = [JobFolder(out=Path(place), job=self.job) for place in places]
+        for other in theirs:
+            if not other.mark.is_file() or other.mark.read_bytes() != self.mark.read_bytes():
+                what = "is of another job" if other.mark.is_file() else f"no part of a {self.job} was written there"
+                raise ShardError(f"{other.out}: {what}; merge parts of the same input and options into {self.out}")
+        for other in theirs:
+            for note in sorted(other.state.glob("*.json")):
+                mine = self.state / note.name
+                if note.name != self.mark.name and not (mine.is_file() and mine.read_bytes() == note.read_bytes()):
+                    for name in owned(note.stem):
+                        bring_file(other.out / name, self.out / name)
+                    bring_file(note, mine)
+
+    def _workers_lock(self, part: WorkPart | None) -> Path:
+        return self.state / (_WORKERS_LOCK if part is None else f"{_WORKERS_LOCK}-{part.name}")
+
     def _await_workers(self, busy: ConfigError) -> None:
-        """Wait for the end of workers of a job that was killed a moment ago."""
-        deadline = time.monotonic() + _LOCK_WAIT_S
-        with (self.state / _WORKERS_LOCK).open("a+b") as file:
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    return
-                except BlockingIOError as error:
-                    if time.monotonic() >= deadline:
-                        raise busy from error
-                time.sleep(0.05)
+        """Wait for the end of workers of a job that was killed a moment ago: for all of it, of every part, too."""
+        own = [self._workers_lock(None), self._workers_lock(self.part)]
+        for path in own if self.part is not None else [own[0], *self.state.glob(f"{_WORKERS_LOCK}-*")]:
+            with FileLock(path, wait_s=_LOCK_WAIT_S, refuse=lambda _: busy):
+                if self.part is None and path != own[0]:
+                    path.unlink()
 
     def _refuse_foreign(self) -> None:
         if self.out.exists() and not self.out.is_dir():
@@ -163,8 +196,8 @@ class JobFolder:
             )
 
     def _remove_debris(self) -> None:
-        """What a killed job left half-written."""
-        for folder in (self.out, self.state, self.out / "index"):
+        """What a killed job left half-written; what a part left, it writes over, and others are at work."""
+        for folder in (self.out, self.state, self.out / "index") if self.part is None else ():
             remove_unfinished(folder)
 
 

@@ -4,7 +4,7 @@ indexes ─► choose and order ─► cut ─► write, a process per shard ─
 choice.py                            write_shards.py                                        here
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from wdstream.curation.resharding.exclude_list import excluded
 from wdstream.curation.resharding.job_folder import JobFolder, digest_of
 from wdstream.curation.resharding.reshard_options import ReshardOptions
 from wdstream.curation.resharding.set_form import SetForm, write_card
-from wdstream.curation.resharding.write_shards import cut_shards, tasks_of, write_shard
+from wdstream.curation.resharding.write_shards import ShardTask, cut_shards, is_written, tasks_of, write_shard
 from wdstream.errors import ConfigError, ShardError, ShardIndexError
 from wdstream.plan.held_out import HoldOutRule
 from wdstream.records import Bools
@@ -26,7 +26,11 @@ from wdstream.shards.catalog import INDEX_FOLDER
 from wdstream.shards.index import merge_index
 from wdstream.shards.reader import Shards
 from wdstream.shards.token_columns import keep_rule, write_paragraphs, write_token_column
-from wdstream.storage.processes import in_processes
+from wdstream.storage.engines.mapping import map_tasks, on_every_machine
+from wdstream.storage.engines.part import PartDone, refuse_missing_pieces
+from wdstream.storage.engines.part_locks import number_of_parts
+from wdstream.storage.engines.settings import HOW_ONLY
+from wdstream.storage.places import is_url
 
 _VERSION = 1
 _ROWS_AT_ONCE = 4096
@@ -94,37 +98,117 @@ def reshard(
         ShardError: a page cannot be read, or the output not be written.
     """
     options = options or ReshardOptions()
-    folder = JobFolder(out=Path(out), job="reshard")
-    folder.refuse_inside(paths)
-    inputs = open_inputs(paths)
-    remarks: list[str] = []
-    choice = choose(
-        inputs,
-        where=options.where,
-        split=options.split,
-        keep=None if options.exclude_list is None else partial(_not_on, options.exclude_list, remarks),
-        sort=options.sort,
-        shuffle_seed=options.seed if options.shuffle else None,
-    )
-    rule = _rule(choice, options)
-    if not options.prefix_keys:
-        _refuse_equal_keys(choice)
-    cuts = list(cut_shards(choice.column("nbytes"), options.shard_bytes, options.pages))
-    with folder.claimed(_content(choice, cuts, options, rule)):
-        num_bytes, form = _write_all(choice, folder, cuts, options, on_progress)
-        notes = _write_index(folder.out, choice, rule)
+    if options.own_part is not None:
+        raise ConfigError("part: reshard makes the whole; reshard_part makes a part of it")
+    job = _ReshardJob(paths, out, options)
+    choice, folder = job.choice, job.folder
+    with folder.claimed(job.content()):
+        if options.merges:
+            job.merge_parts()
+        num_bytes, form = job.write(on_progress)
+        notes = _write_index(folder.out, choice, job.rule)
         if options.uniform:
             notes += write_card(folder.out, form, num_pages=len(choice), num_bytes=num_bytes)
-        digest = _compare(choice, Shards.open(folder.out), has_keys=not options.prefix_keys, has_rule=rule is not None)
+        has_rule = job.rule is not None
+        digest = _compare(choice, Shards.open(folder.out), has_keys=not options.prefix_keys, has_rule=has_rule)
     return ReshardReport(
         out=folder.out,
-        num_input=sum(len(given.shards) for given in inputs),
+        num_input=sum(len(given.shards) for given in choice.inputs),
         num_pages=len(choice),
-        num_shards=len(cuts),
+        num_shards=len(job.cuts),
         num_bytes=num_bytes,
         digest=digest,
-        notes=(*remarks, *notes),
+        notes=(*job.remarks, *notes),
     )
+
+
+def reshard_part(
+    paths: Sequence[Path | str], out: Path, *, options: ReshardOptions, on_progress: OnShardWritten | None = None
+) -> PartDone:
+    """Write the new shards of one part of `reshard`, next to other parts or to a folder of its own.
+
+    Raises:
+        ConfigError: `options` ask for no part; and as `reshard`.
+        ShardError: as `reshard`.
+    """
+    part = options.own_part
+    if part is None:
+        raise ConfigError("part: reshard_part makes one part, such as part='2/60'; reshard makes the whole")
+    job = _ReshardJob(paths, out, options)
+    with job.folder.claimed(job.content()):
+        job.write(on_progress)
+    cuts = [cut for number, cut in enumerate(job.cuts) if part.owns(number)]
+    return PartDone(
+        out=job.folder.out, part=part, num_shards=len(cuts), num_pages=sum(cut.stop - cut.start for cut in cuts)
+    )
+
+
+class _ReshardJob:
+    """What is to be written where, decided from the indexes alone."""
+
+    def __init__(self, paths: Sequence[Path | str], out: Path, options: ReshardOptions) -> None:
+        self.options = options
+        self.folder = JobFolder(out=on_every_machine(Path(out), options), job="reshard", part=options.own_part)
+        self.folder.refuse_inside(paths)
+        inputs = open_inputs([path if is_url(path) else on_every_machine(Path(path), options) for path in paths])
+        self.remarks: list[str] = []
+        self.choice = choose(
+            inputs,
+            where=options.where,
+            split=options.split,
+            keep=None if options.exclude_list is None else partial(_not_on, options.exclude_list, self.remarks),
+            sort=options.sort,
+            shuffle_seed=options.seed if options.shuffle else None,
+        )
+        self.rule = _rule(self.choice, options)
+        if not options.prefix_keys:
+            _refuse_equal_keys(self.choice)
+        self.cuts = list(cut_shards(self.choice.column("nbytes"), options.shard_bytes, options.pages))
+
+    def content(self) -> dict[str, object]:
+        """What decides the bytes of the output."""
+        return _content(self.choice, self.cuts, self.options, self.rule)
+
+    def merge_parts(self) -> None:
+        """Bring what parts wrote elsewhere.
+
+        Raises:
+            ShardError: shards are missing.
+        """
+        places = self.options.merge_from
+        self.folder.bring(places, lambda name: [name, f"{name}.idx", f"{name.removesuffix('.tar')}.meta.npz"])
+        missing = [task.number for task in self._tasks() if not is_written(task)]
+        of = number_of_parts([self.folder.state, *(Path(place) / self.folder.state.name for place in places)])
+        refuse_missing_pieces(self.folder.out, missing, len(self.cuts), of)
+
+    def write(self, on_progress: OnShardWritten | None) -> tuple[int, SetForm]:
+        """Write all shards, or those of a part; returns bytes of their tars, and what samples of uniform ones have."""
+        options, folder = self.options, self.folder
+        total = sum(task.row.size for task in self._tasks())
+        num_bytes, done, form = 0, 0, SetForm()
+        written = map_tasks(
+            write_shard,
+            self._tasks(),
+            options,
+            min(options.num_workers, len(self.cuts)),
+            command="reshard",
+            most=options.workers,
+            needs=[folder.out, *(given.shards.path for given in self.choice.inputs)],
+            begin=folder.begin_worker,
+        )
+        for task, shard in zip(self._tasks(), written, strict=True):
+            num_bytes, done = num_bytes + shard.num_bytes, done + task.row.size
+            form.merge(shard.form or SetForm())
+            if on_progress is not None:
+                on_progress(done, total)
+        return num_bytes, form
+
+    def _tasks(self) -> Iterator[ShardTask]:
+        options, part = self.options, self.options.own_part
+        tasks = tasks_of(
+            self.choice, self.folder, self.cuts, prefix_keys=options.prefix_keys, is_uniform=options.uniform
+        )
+        return (task for task in tasks if part is None or part.owns(task.number))
 
 
 def _not_on(path: Path, remarks: list[str], choice: Choice) -> Bools:
@@ -134,32 +218,11 @@ def _not_on(path: Path, remarks: list[str], choice: Choice) -> Bools:
     return ~mask
 
 
-def _write_all(
-    choice: Choice,
-    folder: JobFolder,
-    cuts: Sequence[slice],
-    options: ReshardOptions,
-    on_progress: OnShardWritten | None,
-) -> tuple[int, SetForm]:
-    """Write all shards; returns bytes of their tars, and what samples of uniform ones have."""
-    tasks = tasks_of(choice, folder, cuts, prefix_keys=options.prefix_keys, is_uniform=options.uniform)
-    workers = min(options.num_workers, len(cuts))
-    num_bytes, form = 0, SetForm()
-    for number, shard in enumerate(
-        in_processes(write_shard, tasks, workers, command="reshard", begin=folder.begin_worker)
-    ):
-        num_bytes += shard.num_bytes
-        form.merge(shard.form or SetForm())
-        if on_progress is not None:
-            on_progress(cuts[number].stop, len(choice))
-    return num_bytes, form
-
-
 def _content(
     choice: Choice, cuts: Sequence[slice], options: ReshardOptions, rule: HoldOutRule | None
 ) -> dict[str, object]:
     """What decides the bytes of the output."""
-    chosen = options.model_dump(mode="json", exclude={"workers", "exclude_list", "shard_size"})
+    chosen = options.model_dump(mode="json", exclude={"workers", "exclude_list", "shard_size", *HOW_ONLY})
     return {
         "version": _VERSION,
         **chosen,

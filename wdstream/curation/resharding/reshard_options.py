@@ -8,14 +8,14 @@ from typing import Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from wdstream.plan.held_out import Split
-from wdstream.settings import Settings
+from wdstream.storage.engines.settings import PartSettings
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kMGT]?)(i?)B?")
 _POWERS = {"": 0, "k": 1, "M": 2, "G": 3, "T": 4}
 MAX_SHARD_BYTES = 1 << 40
 
 
-class ReshardOptions(Settings):
+class ReshardOptions(PartSettings):
     """Which pages reshard takes, in which order, and how it cuts them into shards."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)

@@ -3,11 +3,12 @@
 Members are copied byte by byte, after the checksum of their sample was compared.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,13 +119,24 @@ def write_shard(task: ShardTask) -> WrittenShard:
         ShardError: a page of the input cannot be read, or not be written, by name.
     """
     path, form = task.folder.out / task.name, SetForm() if task.is_uniform else None
-    record = task.folder.done(task.name, task.made_of, path)
-    if record is None or not is_complete(path, str(record["digest"])):
+    record = _written_before(task)
+    if record is None:
         entry = _write(task, path, form)
         tree = None if form is None else form.as_tree()
         record = task.folder.note_done(task.name, task.made_of, digest=entry.digest, form=tree)
     known = record["form"] and SetForm.from_tree(record["form"])
     return WrittenShard(num_bytes=path.stat().st_size, form=known)
+
+
+def is_written(task: ShardTask) -> bool:
+    """Whether the shard of a task is there and whole."""
+    return _written_before(task) is not None
+
+
+def _written_before(task: ShardTask) -> Mapping[str, Any] | None:
+    path = task.folder.out / task.name
+    record = task.folder.done(task.name, task.made_of, path)
+    return record if record is not None and is_complete(path, str(record["digest"])) else None
 
 
 def _write(task: ShardTask, path: Path, form: SetForm | None) -> ShardEntry:

@@ -4,20 +4,17 @@ A shard is taken where its record fits the pages that the survey gives it, so no
 not of this job is missing.
 """
 
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from wdstream.errors import ShardError
-from wdstream.make_shards.engines.part_folder import number_of_parts
 from wdstream.make_shards.record import STATE_FOLDER, load_record, record_path
 from wdstream.raw.folder_state import OUTPUT_MARK
 from wdstream.shards.meta import is_complete
-from wdstream.storage.atomic import TEMP_SUFFIX, sync_folder
-from wdstream.storage.engines.part import parts_that_owe
+from wdstream.storage.atomic import bring_file, sync_folder
+from wdstream.storage.engines.part import refuse_missing_pieces
+from wdstream.storage.engines.part_locks import number_of_parts
 
-_SHOWN_SHARDS = 5
 _LISTS = ("survey.jsonl", "input.jsonl")
 """What the parts of one job have in common."""
 
@@ -38,7 +35,7 @@ def bring_parts(out: Path, places: Sequence[str]) -> None:
         state = place / STATE_FOLDER
         for name in _LISTS:
             if not (out / STATE_FOLDER / name).exists() and (state / name).is_file():
-                _bring(state / name, out / STATE_FOLDER / name)
+                bring_file(state / name, out / STATE_FOLDER / name)
         for path in sorted(state.glob("shard-*.json")):
             _bring_shard(place, out, int(path.stem.removeprefix("shard-")))
     for folder in (out, out / STATE_FOLDER) if places else ():
@@ -51,16 +48,8 @@ def refuse_missing(out: Path, missing: Sequence[int], num_shards: int, places: S
     Raises:
         ShardError: names them, and the parts that are to make them.
     """
-    if not missing:
-        return
-    names = ", ".join(f"{number:06d}" for number in missing[:_SHOWN_SHARDS])
-    more = f" and {len(missing) - _SHOWN_SHARDS:,} more" if len(missing) > _SHOWN_SHARDS else ""
-    of = number_of_parts([out, *map(Path, places)])
-    whose = f"run --part {parts_that_owe(missing, of)} again" if of else "run the parts again that make them"
-    raise ShardError(
-        f"{out}: {len(missing):,} of {num_shards:,} shards are missing, or made from other pages: {names}{more}; "
-        f"{whose}, then --merge; without --merge this command makes them here"
-    )
+    of = number_of_parts(place / STATE_FOLDER for place in [out, *map(Path, places)])
+    refuse_missing_pieces(out, missing, num_shards, of)
 
 
 def _refuse_other_job(out: Path, place: Path) -> None:
@@ -84,23 +73,10 @@ def _bring_shard(place: Path, out: Path, number: int) -> None:
         if not is_complete(place / f"{stem}.tar", record.digest):
             return
         for suffix in (".tar.idx", ".meta.npz", ".tar"):
-            _bring(place / f"{stem}{suffix}", out / f"{stem}{suffix}")
+            bring_file(place / f"{stem}{suffix}", out / f"{stem}{suffix}")
     else:
         (out / f"{stem}.tar").unlink(missing_ok=True)
     readings = f"{STATE_FOLDER}/readings-{number:06d}.json"
     if (place / readings).is_file():
-        _bring(place / readings, out / readings)
-    _bring(record_path(place, number), record_path(out, number))
-
-
-def _bring(source: Path, target: Path) -> None:
-    """The same file at another place: by a second name where one file system has both, else a copy."""
-    temp = target.with_name(target.name + TEMP_SUFFIX)
-    temp.unlink(missing_ok=True)
-    try:
-        os.link(source, temp)
-    except OSError:
-        shutil.copyfile(source, temp)
-        with temp.open("rb") as file:
-            os.fsync(file.fileno())
-    temp.replace(target)
+        bring_file(place / readings, out / readings)
+    bring_file(record_path(place, number), record_path(out, number))

@@ -12,18 +12,11 @@ _RAY = re.compile(r"ray(://.+)?")
 
 
 class EngineSettings(Settings):
-    """Who does the work: processes of this machine, a Ray cluster, or the parts of a job array."""
+    """Who does the work: processes of this machine, or a Ray cluster."""
 
     engine: str = "local"
     """Who does the work: `local`, processes of this machine; `ray`, the Ray cluster that this machine is in, or Ray on
     this machine alone; `ray://HOST:10001`, the cluster there. The bytes are the same."""
-    part: str | None = None
-    """Do one part of the work, such as 2/60, in a task of a job array of Slurm or Kubernetes. When all parts are done,
-    the same command with --merge completes the output."""
-    merge: bool = False
-    """Complete the output from all parts, or say which are missing."""
-    merge_from: tuple[str, ...] = ()
-    """A place that a part wrote to, where each has its own; --merge takes it from there. May be repeated."""
 
     @field_validator("engine")
     @classmethod
@@ -31,6 +24,18 @@ class EngineSettings(Settings):
         if text != "local" and not _RAY.fullmatch(text):
             raise ValueError(f"engine: expected local, ray or ray://HOST:PORT, found {text!r}")
         return text
+
+
+class PartSettings(EngineSettings):
+    """Who does the work, and which part of it, where tasks of a job array share it."""
+
+    part: str | None = None
+    """Do one part of the work, such as 2/60, in a task of a job array of Slurm or Kubernetes. When all parts are done,
+    the same command with --merge completes the output."""
+    merge: bool = False
+    """Complete the output from all parts, or say which are missing."""
+    merge_from: tuple[str, ...] = ()
+    """A place that a part wrote to, where each has its own; --merge takes it from there. May be repeated."""
 
     @field_validator("part")
     @classmethod
@@ -54,5 +59,5 @@ class EngineSettings(Settings):
         return self.merge or bool(self.merge_from)
 
 
-HOW_ONLY = frozenset(EngineSettings.model_fields)
+HOW_ONLY = frozenset(PartSettings.model_fields)
 """Names of the options here: none decides any byte."""
