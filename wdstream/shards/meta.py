@@ -103,11 +103,11 @@ class ShardMeta:
         with atomic_write(path) as file:
             self._write(file)
 
-    def is_stored_as(self, path: Path) -> bool:
-        """Whether a file has the very bytes that `save` writes: what is not of the arrays counts too."""
+    def is_stored_as(self, data: bytes) -> bool:
+        """Whether these are the very bytes that `save` writes: what is not of the arrays counts too."""
         file = io.BytesIO()
         self._write(file)
-        return path.read_bytes() == file.getvalue()
+        return data == file.getvalue()
 
     def _write(self, file: BinaryIO) -> None:
         header = np.array([SCHEMA_VERSION, self.tar_bytes], "<i8")
@@ -203,7 +203,15 @@ def load_meta(path: Path) -> ShardMeta:
         AbsentFileError, ForbiddenFileError, StorageFailureError: it cannot be read.
         ShardError: it is damaged or of another schema version.
     """
-    data = read_local(path)
+    return parse_meta(read_local(path), str(path), str(path.parent))
+
+
+def parse_meta(data: bytes, where: str, folder: str) -> ShardMeta:
+    """`load_meta` from the bytes of the file; `where` it is, in which `folder`, for messages.
+
+    Raises:
+        ShardError: it is damaged or of another schema version.
+    """
     try:
         stored = read_npz(data)
         header = stored["header"]
@@ -219,7 +227,7 @@ def load_meta(path: Path) -> ShardMeta:
         return replace(meta, metadata=ShardMetadata.from_arrays(extra, meta.num_samples)) if extra else meta
     except Exception as error:  # numpy, zipfile and zlib raise whatever their parsing raises
         raise ShardError(
-            f"{path}: {error}; `wdstream index {path.parent}` makes it again if the tar is as it was"
+            f"{where}: {error}; `wdstream index {folder}` makes it again if the tar is as it was"
         ) from error
 
 

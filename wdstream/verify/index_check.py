@@ -11,7 +11,7 @@ from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON
 from wdstream.shards.index_files import IndexFiles
 from wdstream.shards.layout import TAR_SUFFIX
 from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, ShardEntry
-from wdstream.storage.remote import open_storage
+from wdstream.storage.remote import FsspecStorage, open_storage
 from wdstream.verify.findings import Finding
 
 TEMPORARY_SUFFIX = ".tmp"
@@ -26,12 +26,14 @@ class CheckedIndex:
         columns: those that are whole, by name.
         findings: what is wrong with it.
         field_map: by which its samples are read, as text.
+        tars: folder or URL of its tars.
     """
 
     shards: tuple[ShardEntry, ...] = ()
     columns: dict[str, NDArray[np.generic]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     field_map: str = ""
+    tars: str = ""
 
     def rows_of(self, shard: int) -> dict[str, NDArray[np.generic]] | None:
         """The rows of one shard in the columns that every index has; None where one of those is damaged."""
@@ -54,7 +56,7 @@ class CheckedIndex:
 
 def check_index(path: Path | str) -> CheckedIndex:
     """Read `index.json` and all columns, and say all that is wrong with them."""
-    checked = CheckedIndex()
+    checked = CheckedIndex(tars=str(path))
     json_file = f"{INDEX_FOLDER}/{INDEX_JSON}"
     try:
         files = IndexFiles(path, opens_columns=False)
@@ -62,6 +64,7 @@ def check_index(path: Path | str) -> CheckedIndex:
         checked.findings.append(Finding(kind=_kind_of(error, "index"), file=json_file, what=str(error)))
         return checked
     checked.shards, checked.field_map = files.catalog.shards, files.catalog.field_map
+    checked.tars = files.tars
     if files.storage.read_file(json_file) != files.catalog.to_json():
         what = "says what it should, but its bytes are not those that were written"
         checked.findings.append(Finding(kind="index", file=json_file, what=what))
@@ -83,15 +86,10 @@ def check_folder(path: Path | str, index: CheckedIndex) -> tuple[list[str], list
     """Tars that the index does not list, and what else is in the folder that should not be.
 
     Returns:
-        Names of the tars, sorted; what was found. Nothing of a URL, which is not listed.
+        Names of the tars, sorted; what was found. Nothing of a URL that cannot be listed, or of tars elsewhere.
     """
-    folder = open_storage(path).local_path("")
-    if folder is None:
-        return [], []
     listed = {entry.name for entry in index.shards}
-    names = sorted(file.name for file in folder.iterdir() if file.is_file())
-    inside = folder / INDEX_FOLDER
-    names += sorted(f"{INDEX_FOLDER}/{file.name}" for file in inside.iterdir()) if inside.is_dir() else []
+    names = _names_at(path)
     tars = [name for name in names if name.endswith(TAR_SUFFIX) and name not in listed]
     known = {f"{INDEX_FOLDER}/{name}.npy" for name in index.columns}
     known |= {found.file for found in index.findings}
@@ -104,3 +102,19 @@ def check_folder(path: Path | str, index: CheckedIndex) -> tuple[list[str], list
         elif name.startswith(INDEX_FOLDER) and name.endswith(".npy") and name not in known and index.shards:
             findings.append(Finding(kind="left over", file=name, what="a column that index.json does not list"))
     return tars, findings
+
+
+def _names_at(path: Path | str) -> list[str]:
+    """Files of a set and of its index, sorted."""
+    storage = open_storage(path)
+    folder = storage.local_path("")
+    if folder is not None:
+        names = sorted(file.name for file in folder.iterdir() if file.is_file())
+        inside = folder / INDEX_FOLDER
+        return names + (sorted(f"{INDEX_FOLDER}/{file.name}" for file in inside.iterdir()) if inside.is_dir() else [])
+    places = [storage, open_storage(f"{str(path).rstrip('/')}/{INDEX_FOLDER}")]
+    try:
+        names, inside_names = (sorted(each.listing()) for each in places if isinstance(each, FsspecStorage))
+    except ShardError:
+        return []  # web servers need not list what they have
+    return [*names, *(f"{INDEX_FOLDER}/{name}" for name in inside_names)]

@@ -81,6 +81,7 @@ def _tasks(
         rows = index.rows_of(number)
         yield TarTask(
             path=path,
+            tars=index.tars,
             name=entry.name,
             entry=entry,
             rows=rows,
@@ -89,7 +90,7 @@ def _tasks(
             field_map=index.field_map,
         )
     for name in unlisted:
-        yield TarTask(path=path, name=name, entry=None, rows=None, tokens=None, options=options)
+        yield TarTask(path=path, tars=index.tars, name=name, entry=None, rows=None, tokens=None, options=options)
 
 
 def _count(report: VerifyReport, table: PageTable, result: TarResult) -> None:

@@ -4,7 +4,8 @@ A function of one task, which runs in processes: everything it needs is in the t
 """
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,11 +17,12 @@ from wdstream.errors import AbsentFileError, ForbiddenFileError, PageError, Shar
 from wdstream.make_shards.token_counts import TokenCounter
 from wdstream.records import Page
 from wdstream.shards.layout import KeyRule, SampleSpan, ShardPaths, group_samples, prefixed_key
-from wdstream.shards.meta import ShardEntry, ShardMeta, load_meta, split_indexed
+from wdstream.shards.meta import ShardEntry, ShardMeta, parse_meta, split_indexed
 from wdstream.shards.page_members import page_from_members
-from wdstream.shards.tar_header import BLOCK_SIZE, ZERO_BLOCK, Member, refuse_rest, walk
+from wdstream.shards.tar_header import BLOCK_SIZE, ZERO_BLOCK, Member, ReadAt, refuse_rest, walk
 from wdstream.shards.writer import SampleEntry
-from wdstream.storage.local import ByteRange, Storage, read_local
+from wdstream.storage.ahead import ReadAhead
+from wdstream.storage.local import ByteRange, Storage
 from wdstream.storage.remote import open_storage
 from wdstream.text.row_forms import DEFAULT_RULES, rules_with_map
 from wdstream.text.script import script_of
@@ -29,6 +31,8 @@ from wdstream.verify.options import VerifyOptions
 from wdstream.verify.page_check import PageMarks, all_text, marks_of, odd_text, opened_images
 
 _TAIL_BYTES = 1 << 20
+_BEYOND = 1 << 62
+_DONE = _BEYOND + 1
 Rows = Mapping[str, NDArray[np.generic]]
 """Columns of one shard, by name; `image_width` and `image_height` of all its images, the rest of its samples."""
 
@@ -38,7 +42,8 @@ class TarTask:
     """A tar to check.
 
     Attributes:
-        path: folder or URL of the shards.
+        path: folder or URL of the index, and of what describes the tars.
+        tars: folder or URL of the tars.
         name: of the tar.
         entry: what `index.json` says of it; None where it is not listed.
         rows: its rows of the index's columns; None where they are damaged, or there are none.
@@ -48,6 +53,7 @@ class TarTask:
     """
 
     path: str
+    tars: str
     name: str
     entry: ShardEntry | None
     rows: Rows | None
@@ -89,8 +95,11 @@ class _TarCheck:
         self.result = TarResult(name=task.name)
         self._task = task
         self._rules = rules_with_map(DEFAULT_RULES, task.field_map)
-        self._storage: Storage = open_storage(task.path)
+        self._described: Storage = open_storage(task.path)
+        self._storage: Storage = open_storage(task.tars)
+        self._read: ReadAt = self._read_again
         self._meta: ShardMeta | None = None
+        self._companions: dict[str, bytes | None] = {}
 
     def run(self) -> None:
         try:
@@ -113,38 +122,54 @@ class _TarCheck:
     def _check(self) -> None:
         if not self._is_there():
             return
-        spans, end = self._structure()
-        self._check_companions(spans, end)
+        if self._storage.local_path("") is not None:
+            self._check_samples()
+            return
+        with ReadAhead(self._storage.read, self._task.name, self.result.num_bytes) as ahead:
+            self._read = ahead.read  # the whole tar once, front to back
+            self._check_samples()
+
+    def _check_samples(self) -> None:
+        """The structure, and each row as soon as it was passed, so that a tar at a URL is read once."""
         rows = self._task.rows if self._task.rows is not None else self._rows_of_meta()
+        checks = _Passed(self._row_checks(rows) if rows is not None else iter(()))
+        found, of_rows = self.result.findings, list[Finding]()
+
+        def check_passed(place: int) -> None:
+            self.result.findings = of_rows
+            checks.advance(place)
+            self.result.findings = found
+
+        spans, end = self._structure(check_passed)
+        self._check_companions(spans, end)
+        check_passed(_BEYOND)
+        found += of_rows
         if rows is None:
             for span in spans:
                 self._check_span(span)
-            return
-        self._check_rows(rows)
-        self._check_unlisted(spans, set(np.asarray(rows["offset"]).tolist()))
+        else:
+            self._check_unlisted(spans, set(np.asarray(rows["offset"]).tolist()))
 
     def _check_unlisted(self, spans: list[SampleSpan], known: set[int]) -> None:
-        """Samples that the index does not have: the meta says which were left out. Of a URL nothing does, but its tars
-        have the size that the index lists."""
+        """Samples that the index does not have: the meta says which were left out. Where there is none, nothing does,
+        but the tar has the size that the index lists."""
         left_out = {failure.key for failure in self._meta.failures} if self._meta is not None else set()
         for span in spans:
             if span.offset in known:
                 continue
-            if self._storage.local_path("") is None or left_out & {span.key, prefixed_key(self._task.name, span.key)}:
+            if self._is_bare() or left_out & {span.key, prefixed_key(self._task.name, span.key)}:
                 self.result.num_left_out += 1
             else:
                 self._find("not indexed", f"a sample at byte {span.offset} that the index does not have", key=span.key)
 
-    def _structure(self) -> tuple[list[SampleSpan], int]:
+    def _structure(self, on_passed: Callable[[int], None]) -> tuple[list[SampleSpan], int]:
         """The samples of the tar as its headers have them, and where they end; up to where it is broken."""
-        name, size = self._task.name, self.result.num_bytes
+        size, read = self.result.num_bytes, self._read
         members: list[Member] = []
-
-        def read(offset: int, length: int) -> bytes:
-            return self._storage.read(ByteRange(name=name, offset=offset, length=length))
-
         try:
-            members.extend(walk(read, 0, size))  # those before the place where it is broken stay in the list
+            for member in walk(read, 0, size):
+                members.append(member)  # those before the place where it is broken stay in the list
+                on_passed(member.end)
             end = members[-1].end if members else 0
             if read(end, BLOCK_SIZE) != ZERO_BLOCK:
                 raise ShardError(f"no end-of-archive block at byte {end} of {size}: truncated")
@@ -163,30 +188,31 @@ class _TarCheck:
         return meta is not None and any("." in meta.key(row).rpartition("/")[2] for row in range(meta.num_samples))
 
     def _load_meta(self) -> ShardMeta | None:
-        """The shard's meta, where it is on this machine and can be read."""
-        tar = self._storage.local_path(self._task.name)
-        if self._meta is None and tar is not None and (path := ShardPaths.of(tar).meta).is_file():
-            try:
-                self._meta = load_meta(path)
-            except ShardError:
-                return None
+        """The shard's meta, where it is there and can be read."""
+        name = ShardPaths.of(Path(self._task.name)).meta.name
+        if name not in self._companions and (data := self._companion(name)) is not None:
+            with suppress(ShardError):
+                self._meta = parse_meta(data, name, self._task.path)
         return self._meta
 
+    def _is_bare(self) -> bool:
+        """Whether the tar is at a URL, and nothing that describes it."""
+        return self._described.local_path("") is None and self._load_meta() is None
+
     def _check_companions(self, spans: list[SampleSpan], end: int) -> None:
-        """idx and meta next to the tar: there, whole, and those of this tar."""
-        tar, entry = self._storage.local_path(self._task.name), self._task.entry
-        if tar is None:
-            return
-        paths, meta = ShardPaths.of(tar), self._load_meta()
-        idx = self._companion(paths.idx)
+        """idx and meta next to the tar: there, whole, and those of this tar. At a URL they need not be there."""
+        paths, entry, meta = ShardPaths.of(Path(self._task.name)), self._task.entry, self._load_meta()
+        stored = self._companion(paths.meta.name)
+        idx = self._companion(paths.idx.name) if self._task.tars == self._task.path else None
         for path in (paths.idx, paths.meta):
-            if not path.is_file():
+            local = self._described.local_path(path.name)
+            if local is not None and path.name in self._companions and not local.is_file():
                 self._find("meta", "is not there", file=path.name)
-        if meta is None and self._companion(paths.meta) is not None:
+        if meta is None and stored is not None:
             self._find("meta", "is damaged, or of another version", file=paths.meta.name)
         if meta is not None and entry is not None and meta.digest != entry.digest:
             self._find("meta", f"its digest is {meta.digest}, {entry.digest} listed in the index", file=paths.meta.name)
-        elif meta is not None and not meta.is_stored_as(paths.meta):
+        elif meta is not None and stored is not None and not meta.is_stored_as(stored):
             self._find(
                 "meta", "its arrays are whole, but its bytes are not those that were written", file=paths.meta.name
             )
@@ -194,46 +220,58 @@ class _TarCheck:
         if idx is not None and idx != wanted:
             self._find("meta", "its offsets are not those of the tar's samples", file=paths.idx.name)
 
-    def _companion(self, path: Path) -> bytes | None:
+    def _companion(self, name: str) -> bytes | None:
         """The bytes of a file next to the tar; None where it is not there, or cannot be read, which is found."""
-        try:
-            return read_local(path)
-        except AbsentFileError:
-            return None
-        except ShardError as error:
-            self._find("not readable", str(error), file=path.name)
-            return None
+        if name not in self._companions:
+            self._companions[name] = None
+            try:
+                self._companions[name] = self._described.read_file(name)
+            except AbsentFileError:
+                pass
+            except ShardError as error:
+                self._find("not readable", str(error), file=name)
+        return self._companions[name]
 
     def _rows_of_meta(self) -> Rows | None:
         meta, entry = self._load_meta(), self._task.entry
         is_listed = meta is not None and (entry is None or meta.digest == entry.digest)
         return meta.columns if meta is not None and is_listed else None
 
-    def _check_rows(self, rows: Rows) -> None:
-        """Every sample that the index has: its checksum, then its content compared with what the index says."""
+    def _row_checks(self, rows: Rows) -> Iterator[int]:
+        """The end of each sample that the index has, in order; it is checked when the next one is asked for."""
+        ends = np.asarray(rows["offset"]) + np.asarray(rows["nbytes"])
         first_image = np.concatenate([[0], np.cumsum(np.asarray(rows["num_images"], np.int64))])
-        for row in range(len(rows["offset"])):
-            offset, nbytes, crc, key_hash = (int(rows[name][row]) for name in ("offset", "nbytes", "crc", "key_hash"))
-            data = self._storage.read(ByteRange(name=self._task.name, offset=offset, length=nbytes))
-            if len(data) != nbytes or zlib.crc32(data) != crc:
-                what = f"checksum {crc:08x} expected of {nbytes} bytes at byte {offset}, found {zlib.crc32(data):08x}"
-                self._find("checksum", what, key=self._key_of_row(row))
-                continue
-            try:
-                key, members = split_indexed(data, self._task.name, key_hash)
-                page = page_from_members(key, members, rules=self._rules)
-            except (ShardError, PageError) as error:
-                self._find("sample", str(error), key=self._key_of_row(row))
-                continue
-            images = slice(first_image[row], first_image[row + 1])
-            widths, heights = (np.asarray(rows[name][images]).tolist() for name in ("image_width", "image_height"))
-            counts = {name: int(rows[name][row]) for name in ("text_bytes", "text_chars", "starts_with_text")}
-            self._check_page(page, expected=(list(zip(widths, heights, strict=True)), counts), row=row)
+        for row, end in enumerate(ends.tolist()):
+            yield end
+            self._check_row(rows, row, slice(first_image[row], first_image[row + 1]))
+
+    def _check_row(self, rows: Rows, row: int, images: slice) -> None:
+        """A sample's checksum, then its content compared with what the index says."""
+        offset, nbytes, crc, key_hash = (int(rows[name][row]) for name in ("offset", "nbytes", "crc", "key_hash"))
+        data = self._read(offset, nbytes)
+        if len(data) != nbytes or zlib.crc32(data) != crc:
+            data = self._read_again(offset, nbytes)  # of a URL: it may have been damaged on its way
+        if len(data) != nbytes or zlib.crc32(data) != crc:
+            what = f"checksum {crc:08x} expected of {nbytes} bytes at byte {offset}, found {zlib.crc32(data):08x}"
+            self._find("checksum", what, key=self._key_of_row(row))
+            return
+        try:
+            key, members = split_indexed(data, self._task.name, key_hash)
+            page = page_from_members(key, members, rules=self._rules)
+        except (ShardError, PageError) as error:
+            self._find("sample", str(error), key=self._key_of_row(row))
+            return
+        widths, heights = (np.asarray(rows[name][images]).tolist() for name in ("image_width", "image_height"))
+        counts = {name: int(rows[name][row]) for name in ("text_bytes", "text_chars", "starts_with_text")}
+        self._check_page(page, expected=(list(zip(widths, heights, strict=True)), counts), row=row)
+
+    def _read_again(self, offset: int, length: int) -> bytes:
+        """Bytes of the tar by a request of their own."""
+        return self._storage.read(ByteRange(name=self._task.name, offset=offset, length=length))
 
     def _check_span(self, span: SampleSpan) -> None:
         """A sample that no row describes."""
-        length = span.end - span.offset
-        data = self._storage.read(ByteRange(name=self._task.name, offset=span.offset, length=length))
+        data = self._read(span.offset, span.end - span.offset)
         try:
             if span.fault:
                 raise PageError(span.fault)
@@ -290,6 +328,19 @@ class _TarCheck:
 
     def _find(self, kind: str, what: str, *, key: str = "", file: str | None = None) -> None:
         self.result.findings.append(Finding(kind=kind, file=file or self._task.name, key=key, what=what))
+
+
+class _Passed:
+    """Checks of rows, each done when its end was passed."""
+
+    def __init__(self, checks: Iterator[int]) -> None:
+        self._checks = checks
+        self._end = next(checks, _DONE)
+
+    def advance(self, place: int) -> None:
+        """Do the checks of all rows that end here or before."""
+        while self._end <= place:
+            self._end = next(self._checks, _DONE)
 
 
 def _differences(entry: SampleEntry, sizes: list[tuple[int, int]], counts: Mapping[str, int]) -> Iterator[str]:
