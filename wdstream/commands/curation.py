@@ -74,7 +74,7 @@ def extract_command(
         typer.Argument(metavar="KEY...", help="Keys; or raw files, REPORT.PDF:3, patterns, beginnings of keys."),
     ],
     out: Annotated[
-        str, typer.Option(metavar="DIR", help="Folder to write to; - prints the texts of the pages instead.")
+        str, typer.Option(metavar="DIR", help="Folder or URL to write to; - prints the texts of the pages instead.")
     ] = ".",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
     max_pages: Annotated[int, typer.Option(min=1, help="Refuse to extract more pages than this.")] = 1000,
@@ -93,13 +93,13 @@ def extract_command(
     for line in chosen.remarks:
         error_console.print(line, highlight=False, soft_wrap=True)
     damaged, is_text, rows = False, out == "-", chosen.rows
-    pages = texts_of(opened, rows) if is_text else extract_pages(opened, rows, Path(out), overwrite=overwrite)
+    pages = texts_of(opened, rows) if is_text else extract_pages(opened, rows, out, overwrite=overwrite)
     for page in pages:
         damaged |= bool(page.trouble)
         if is_text and not page.trouble:
             typer.echo(printable(page.text) if sys.stdout.isatty() else page.text)
             continue
-        told = page.trouble or ", ".join(str(path) for path in page.files)
+        told = page.trouble or ", ".join(page.files)
         (error_console if page.trouble else console).print(f"{page.key}: {told}", highlight=False, soft_wrap=True)
     if damaged:
         raise typer.Exit(1)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from wdstream.curation.resolve import nearest, resolve_in
 from wdstream.curation.stored_keys import OnShards
-from wdstream.errors import ConfigError, PageError, ShardError
+from wdstream.errors import AbsentFileError, ConfigError, PageError, ShardError
 from wdstream.records import Segment, TextSegment, TurnSegment
 from wdstream.shards.reader import Shards
 from wdstream.shards.samples.row_name import name_of_row
 from wdstream.storage.atomic import atomic_write
+from wdstream.storage.places import Place, open_place
 from wdstream.text.messages import is_chat
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -53,40 +54,41 @@ class ExtractedPage:
     """What became of a page: its files, or its text; or why there is neither."""
 
     key: str
-    files: tuple[Path, ...] = ()
+    files: tuple[str, ...] = ()
     text: str = ""
     trouble: str = ""
 
 
 def extract_pages(
-    shards: Shards, rows: Sequence[int], out: Path, *, overwrite: bool = False
+    shards: Shards, rows: Sequence[int], out: Path | str, *, overwrite: bool = False
 ) -> Iterator[ExtractedPage]:
-    """Write the members of pages below a folder, as `KEY.EXTENSION`; each file is whole or not there.
+    """Write the members of pages below a folder or URL, as `KEY.EXTENSION`; each file is whole or not there.
 
     A file that is there with the very bytes stays.
 
     Args:
         shards: to read from.
         rows: of the pages.
-        out: the folder; it is made when it is missing.
+        out: the folder, which is made when it is missing, or a URL of a store.
         overwrite: replace files that are there with other bytes.
 
     Raises:
         ConfigError: a file is there already, or would be outside of the folder through a link.
         ShardError: a shard cannot be read.
     """
-    written: set[Path] = set()
+    written: set[str] = set()
+    place = open_place(out)
     for row in rows:
         try:
             key, members = shards.read(row)
         except PageError as error:  # damage to this page alone
             yield ExtractedPage(key=name_of_row(shards, row), trouble=str(error))
             continue
-        files = {_path_of(out, key, extension): data for extension, data in members.items()}
-        for path, data in files.items():
-            _write(path, data, overwrite=overwrite and path not in written)
+        files = {f"{key}.{_UNSAFE.sub('_', extension)}": data for extension, data in members.items()}
+        for name, data in files.items():
+            _write(place, name, data, overwrite=overwrite and name not in written)
         written |= files.keys()
-        yield ExtractedPage(key=key, files=tuple(files))
+        yield ExtractedPage(key=key, files=tuple(f"{place.address}/{name}" for name in files))
 
 
 def texts_of(shards: Shards, rows: Sequence[int]) -> Iterator[ExtractedPage]:
@@ -112,27 +114,35 @@ def _text_of(segment: Segment) -> str:
     return segment.text if isinstance(segment, TextSegment) else ""
 
 
-def _path_of(out: Path, key: str, extension: str) -> Path:
-    """Where a member is written; a key never leads out of the folder, and no link in it may.
+def _write(place: Place, name: str, data: bytes, *, overwrite: bool) -> None:
+    """Write a member; a key never leads out of the folder, and no link in it may.
 
     Raises:
-        ConfigError: a link is in the way.
+        ConfigError: a link is in the way, or another file is there.
     """
-    path = out / f"{key}.{_UNSAFE.sub('_', extension)}"
-    for parent in path.parents:
-        if parent == out:
-            break
-        if parent.is_symlink():
-            raise ConfigError(f"{parent} is a link, which may lead out of {out}: choose another folder with --out")
-    return path
-
-
-def _write(path: Path, data: bytes, *, overwrite: bool) -> None:
-    if path.is_symlink() or path.exists():
-        if path.is_file() and not path.is_symlink() and path.read_bytes() == data:
-            return
-        if not overwrite:
-            raise ConfigError(f"{path} is there already, with other content: --overwrite replaces it, or choose --out")
+    path = place.local_path(name)
+    if path is not None:
+        _refuse_links(path, name)
+    try:
+        there = None if path is not None and path.is_symlink() else place.read(name)
+    except AbsentFileError:
+        there = None
+    if there == data:
+        return
+    is_there = there is not None or (path is not None and (path.is_symlink() or path.exists()))
+    if is_there and not overwrite:
+        where = f"{place.address}/{name}"
+        raise ConfigError(f"{where} is there already, with other content: --overwrite replaces it, or choose --out")
+    if path is None:
+        place.write(name, data)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, temp=path.with_name(_TEMP)) as file:
         file.write(data)
+
+
+def _refuse_links(path: Path, name: str) -> None:
+    """A link among the folders of a key might lead out of the folder that is written to."""
+    for parent in list(path.parents)[: name.count("/")]:
+        if parent.is_symlink():
+            raise ConfigError(f"{parent} is a link, which may lead elsewhere: choose another folder with --out")

@@ -172,7 +172,7 @@ def catalog_from_json(data: bytes, where: str, folder: str) -> Catalog:
         OldIndexError: it is of version 1.
         ShardIndexError: when it is damaged or of another version.
     """
-    if "://" in folder:
+    if is_read_only(folder):
         advice = f"copy {INDEX_FOLDER}/ again from the folder that it was written to"
     else:
         advice = f"build it again from the shards with `wdstream index {folder}`"
@@ -191,8 +191,8 @@ def catalog_from_json(data: bytes, where: str, folder: str) -> Catalog:
         if version == 1:
             raise OldIndexError(
                 f"{where} is of an earlier wdstream and lists no digests of its columns, so that damage would not be "
-                f"seen: run `wdstream index {folder}`, which takes seconds and keeps the token counts (of a copy on an "
-                "object store: run it on the folder that was copied, and copy its index again)",
+                f"seen: run `wdstream index {folder}`, which takes seconds and keeps the token counts (of a copy on a "
+                "web server: run it on the folder that was copied, and copy its index again)",
                 catalog,
             )
         digest = value.pop("digest")
@@ -254,6 +254,19 @@ def _check_shapes(catalog: Catalog, where: str, advice: str) -> None:
                 f"{where}: the column {name} is {entry.dtype} of length {entry.length}, {dtype.str} of length "
                 f"{length} expected; {advice}"
             )
+
+
+def is_read_only(address: str) -> bool:
+    """Whether nothing can be written at an address: that of a web server."""
+    return address.startswith(("http://", "https://"))
+
+
+def how_to_index(address: str) -> str:
+    """What to do where there is no index at an address, in words that are right for it."""
+    if is_read_only(address):
+        return f"run `wdstream index {address} --out FOLDER_OR_URL`, and give that folder or URL in its place"
+    copied = ", or copy index/, too, where the tars were copied from a folder with one" if "://" in address else ""
+    return f"run `wdstream index {address}`{copied}"
 
 
 def absent_tar(error: AbsentFileError, catalog: Catalog, place: Path | str) -> AbsentFileError:

@@ -24,6 +24,8 @@ from wdstream.shards.catalog import (
     TokenColumn,
     catalog_from_json,
     held_out_column,
+    how_to_index,
+    is_read_only,
     metadata_column,
     metadata_texts,
     token_column,
@@ -39,6 +41,7 @@ from wdstream.shards.column_files import (
 from wdstream.shards.column_values import check_values, unit_of
 from wdstream.shards.meta import Column
 from wdstream.shards.metadata import TOO_MANY_NAMES, absent_of
+from wdstream.storage.addresses import shown_url
 from wdstream.storage.cache.block_files import remove_block
 from wdstream.storage.cache.cached import CachedStorage, behind_cache
 from wdstream.storage.cache.settings import CacheSettings
@@ -208,10 +211,8 @@ class IndexFiles:
                     f"{self._path}: there is no such folder of shards here; `wdstream make-shards RAW {self._path} "
                     "--tokenizer MODEL` writes one (a path is relative to the working directory)"
                 ) from error
-            remedy = f"run `wdstream index {self._path}`"
-            if path is None:
-                remedy = f"run `wdstream index` on the folder that it was copied from, and copy {INDEX_FOLDER}/, too"
-            raise ShardIndexError(f"{self._path} has no {INDEX_FOLDER}/{INDEX_JSON}: {remedy}") from error
+            where = shown_url(str(self._path))
+            raise ShardIndexError(f"{where} has no {INDEX_FOLDER}/{INDEX_JSON}: {how_to_index(where)}") from error
         return catalog_from_json(data, f"{self._path}/{INDEX_FOLDER}/{INDEX_JSON}", str(self._path))
 
     def _is_listed(self, name: str) -> bool:
@@ -292,7 +293,7 @@ class IndexFiles:
     def _error(self, name: str, trouble: str) -> ShardIndexError:
         """What is wrong with a column's file, and how it is made again from what it was made of."""
         kind, _, fingerprint = name.partition(".")
-        if not self._is_local:
+        if is_read_only(str(self._path)):
             remedy = f"copy {INDEX_FOLDER}/ again from the folder that it was written to"
         elif kind in get_args(TokenColumn):
             more = " --paragraphs" if kind.startswith("paragraph") else ""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wdstream.curation.stored_keys import read_keys
 from wdstream.errors import ConfigError, ShardError
 from wdstream.plan.filter import OWN_NAMES, Where
 from wdstream.plan.held_out import HoldOutRule, Split
@@ -270,10 +271,9 @@ def _keys(choice: Choice) -> NDArray[np.bytes_]:
 
 
 def keys_of(shards: Shards) -> NDArray[np.bytes_]:
-    """The keys of all rows in UTF-8, (n,), from the meta next to the tars, or from the tars' headers where they are at
-    a URL."""
+    """The keys of all rows in UTF-8, (n,), from the meta next to the tars; at a URL without, from the tars' headers."""
     if "://" in str(shards.path):
-        return np.array([shards.key(row).encode() for row in range(len(shards))])
+        return np.array([keys.key(place).encode() for keys in read_keys(shards) for place in range(len(keys))])
     folder, parts = Path(shards.path), []
     for entry in shards.catalog.shards:
         meta = load_meta(ShardPaths.of(folder / entry.name).meta)
