@@ -274,7 +274,7 @@ def test_a_full_disk(server: FaultyServer, store: Path, settings: CacheSettings,
         assert log.count("No space left on device") == log.count("data.cache") == 1
         assert 0 < bytes_in(disk) <= 3 << 20
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_killed_at_any_write(store: Path, settings: CacheSettings) -> None:
