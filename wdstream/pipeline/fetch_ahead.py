@@ -10,10 +10,10 @@ from wdstream.pipeline.plan_source import PackFetcher, PackTask
 from wdstream.plan.datasets import Mixture
 from wdstream.shards.reader import Shards
 from wdstream.storage.cache.cached import CachedStorage
-from wdstream.storage.cache.folder import KEPT_SHARE
+from wdstream.storage.cache.folder import KEPT_SHARE, open_cache_folder
 
-_WINDOWS = 2
-"""The cache should hold the shards that are read side by side this many times: half of it is for what was used last."""
+_WINDOWS = 1.25
+"""The cache should hold the shards that are read side by side this many times."""
 
 _log = logging.getLogger("wdstream")
 
@@ -30,21 +30,23 @@ def fetched_ahead(
     """
     cached = [shards for shards in datasets if isinstance(shards.storage, CachedStorage)]
     caches = {shards.cache for shards in cached if shards.cache is not None}
+    every, window = _sizes(cached, shuffle_shards)
     for cache in caches:
-        _warn_if_small(cache.max_bytes, _bytes_needed(cached, shuffle_shards))
+        open_cache_folder(cache).window_bytes = window
+        _warn_if_small(cache.max_bytes, int(min(every / KEPT_SHARE, _WINDOWS * window)))
     depth = max((cache.ahead for cache in caches), default=0)
     if not depth:
         return source
     return LookAhead(source, PackFetcher(datasets=datasets, mixture=mixture), depth=depth, name="fetch_ahead")
 
 
-def _bytes_needed(datasets: Sequence[Shards], shuffle_shards: int) -> int:
-    """Bytes that a cache should have: for all shards, or twice the largest that are read side by side."""
+def _sizes(datasets: Sequence[Shards], shuffle_shards: int) -> tuple[int, int]:
+    """Bytes of all shards, and of the largest that are read side by side."""
     every = window = 0
     for shards in datasets:
         sizes = sorted((shard.bytes for shard in shards.catalog.shards), reverse=True)
         every, window = every + sum(sizes), window + sum(sizes[:shuffle_shards])
-    return min(int(every / KEPT_SHARE), _WINDOWS * window)
+    return every, window
 
 
 @lru_cache

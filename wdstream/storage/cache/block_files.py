@@ -10,6 +10,7 @@ import os
 import struct
 import time
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,12 +30,12 @@ def block_file(key: bytes, data: bytes) -> tuple[bytes, bytes]:
     return _HEAD.pack(_MAGIC, key, len(data), zlib.crc32(data, zlib.crc32(key))), data
 
 
-def read_block(path: Path, key: bytes, *, start: int, stop: int, seen: int) -> tuple[bytes, int] | None:
+def read_block(path: str, key: Callable[[], bytes], *, start: int, stop: int, seen: int) -> tuple[bytes, int] | None:
     """Bytes `start` to `stop` of a block, and the stamp of its file; None when it is not there, or not whole.
 
     Args:
         path: of its file.
-        key: of the block.
+        key: of the block; called where its checksum is compared.
         start, stop: which bytes.
         seen: the stamp of the file whose checksum this process compared before. Any write or replacement gives another
             one, and the checksum is compared again.
@@ -46,9 +47,9 @@ def read_block(path: Path, key: bytes, *, start: int, stop: int, seen: int) -> t
     try:
         status = os.fstat(descriptor)
         stamp = (status.st_mtime_ns * 31 + status.st_ino) & (1 << 64) - 1
-        if stamp != seen and not _is_whole(descriptor, key, status.st_size):
+        if stamp != seen and not _is_whole(descriptor, key(), status.st_size):
             _log.warning("%s is damaged: thrown away, and fetched again", path)
-            remove_block(path)
+            remove_block(Path(path))
             return None
         if time.time() - status.st_atime > _USED_AGAIN_S:
             with suppress(OSError):  # of another user: it counts as unused

@@ -17,6 +17,7 @@ import json
 from array import array
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,11 +50,12 @@ class _Version:
         self.size = told.size or 0
         self._block_bytes = block_bytes
         self._key = _digest(f"{folder.name} {told!r}")
+        self._prefix = f"{folder}/{self._key.hex()[:16]}-"
         self._seen = array("Q", bytes(8 * -(-self.size // block_bytes)))  # stamps of blocks that were compared
 
     def path(self, number: int) -> Path:
         """Of the file of a block."""
-        return self.folder / f"{self._key.hex()[:16]}-{number}"
+        return Path(f"{self._prefix}{number}")
 
     def extent(self, number: int) -> ByteRange:
         """Where a block is in the file."""
@@ -71,8 +73,15 @@ class _Version:
 
     def read(self, number: int, wanted: ByteRange) -> bytes | None:
         """What a block on disk has of a range; None when there is no such block."""
-        start, stop = _inside(wanted, self.extent(number))
-        found = read_block(self.path(number), self._block_key(number), start=start, stop=stop, seen=self._seen[number])
+        first = number * self._block_bytes
+        start, stop = max(wanted.offset - first, 0), min(wanted.offset + wanted.length, self.size) - first
+        found = read_block(
+            f"{self._prefix}{number}",
+            partial(self._block_key, number),
+            start=start,
+            stop=min(stop, self._block_bytes),
+            seen=self._seen[number],
+        )
         if found is None:
             return None
         self._seen[number] = found[1]
@@ -154,10 +163,14 @@ class CachedStorage:
                 remove_block(block.path)
             remove_block(file.folder / _VERSION)
 
+    def holds(self, wanted: ByteRange) -> bool:
+        """Whether the cache has all of a range."""
+        return all(block.is_kept for block in self._file(wanted.name).blocks(wanted))
+
     def fetch(self, wanted: Sequence[ByteRange]) -> None:
         """See to it that these ranges are in the cache, as far as there is room."""
         if self.folder.is_writable:
-            missing = [one for one in wanted if not all(block.is_kept for block in self._file(one.name).blocks(one))]
+            missing = [one for one in wanted if not self.holds(one)]
             self._fill({block for one in missing for block in self._asked(one.name).blocks(one)})
 
     def _read_missing(self, wanted: Sequence[ByteRange]) -> list[bytes]:

@@ -17,7 +17,7 @@ When something does not fit, files are counted and some removed, down to KEPT_SH
 
 Every epoch passes over all pages, so removing what was used longest ago would remove everything just before it is
 needed again. Digests are as good as random, so what stays is a fixed share: a cache of half the size hits half the
-time. Recent are the blocks used last, up to half of the bound: those of the shards that are being read side by side.
+time. Recent are the blocks used last, as many as the shards have that are being read side by side (`window_bytes`).
 A reader of a file that is removed keeps it open, and reads on.
 """
 
@@ -40,7 +40,7 @@ CACHE_FORMAT = "v1"
 KEPT_SHARE = 0.9
 WRITING = ".writing"
 """End of the name of a file that is being written."""
-_RECENT = 0.5
+_RECENT_SHARE = 0.5
 _STALE_S = 7 * 24 * 3600.0
 _PAUSE_S = 60.0
 """Seconds after a failure in which nothing is written: a disk that is full may be so for a moment."""
@@ -76,12 +76,18 @@ class CacheFolder:
 
     Args:
         settings: path and bound.
+
+    Attributes:
+        files, columns: folders of blocks and of columns.
+        window_bytes: the blocks used last, as many bytes as these, are removed after all others; half of the bound
+            until somebody knows better.
     """
 
     def __init__(self, settings: CacheSettings) -> None:
         self._max_bytes = settings.max_bytes
         self._path = settings.path / CACHE_FORMAT
         self.files, self.columns = self._path / "files", self._path / "columns"
+        self.window_bytes = int(_RECENT_SHARE * settings.max_bytes)
         self._resumes = 0.0
         self._is_told = False
 
@@ -175,7 +181,7 @@ class CacheFolder:
         used = sum(file.size for file in kept)
         if used + size <= self._max_bytes:
             return used
-        for file in eviction(kept, recent_bytes=_RECENT * self._max_bytes, now=time.time()):
+        for file in eviction(kept, recent_bytes=self.window_bytes, now=time.time()):
             if used + size <= KEPT_SHARE * self._max_bytes:
                 break
             file.path.unlink(missing_ok=True)
@@ -210,7 +216,7 @@ def lock_held(lock: FileLock) -> Iterator[None]:
         lock.__exit__()
 
 
-def eviction(kept: Iterable[KeptFile], *, recent_bytes: float, now: float) -> list[KeptFile]:
+def eviction(kept: Iterable[KeptFile], *, recent_bytes: int, now: float) -> list[KeptFile]:
     """Files in the order in which they are removed; the module says which come first."""
     by_use = sorted(kept, key=lambda file: file.used, reverse=True)
     stale = [file for file in by_use if file.is_column and now - file.used > _STALE_S]

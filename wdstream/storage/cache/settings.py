@@ -17,8 +17,8 @@ class CacheSettings(Settings):
     path: Path
     """A folder on a fast disk of this machine, shared by all processes of all runs on it."""
     max_bytes: int = Field(gt=0)
-    """All its files together; some go when more come. At least twice `shuffle_shards` shards, so that no block is
-    fetched twice in an epoch."""
+    """All its files together; some go when more come. At least 1.25 times the bytes of `shuffle_shards` shards, so that
+    no block is fetched twice in an epoch."""
     block_bytes: int = Field(default=1 << 20, ge=1 << 12, le=1 << 28)
     """A shard is fetched and kept in blocks of this size; smaller ones fetch less of what nobody asked for, larger ones
     take fewer requests."""
