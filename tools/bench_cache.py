@@ -155,7 +155,7 @@ def start_lines(index: Path, rows: int, cache: Path) -> list[Line]:
     nodes = RANKS // RANKS_OF_A_NODE
     each = per_row * 1e8 / GIGA
     found = f"{each:.2f} GB per node, {nodes * each:.1f} GB of {nodes} nodes; without {RANKS * each:.0f} GB"
-    return [*lines, Line(what=f"{RANKS} ranks over 100,000,000 rows, at these bytes a row", found=found)]
+    return [*lines, Line(what=f"{RANKS} ranks over 100,000,000 rows, at these bytes per row", found=found)]
 
 
 def small_lines(folder: Path) -> list[Line]:

@@ -1,4 +1,4 @@
-"""The index of a URL behind a cache: columns fetched once on a machine, mapped by each process, checked like all."""
+"""The index of a URL through a cache: columns fetched once on a machine, mapped by each process, checked like all."""
 
 import logging
 import mmap
@@ -63,7 +63,7 @@ def test_the_second_process_maps_what_the_first_fetched(
     shards = Shards.open(server.url, cache=cache)
     assert columns_of(shards._files) == wanted
     assert server.asked == 0
-    base = shards.offset.base
+    base: object = shards.offset.base
     assert isinstance(base, memoryview)
     assert isinstance(base.obj, mmap.mmap)
     assert shards.tokens(TOKENIZER).tolist() == list(range(50))

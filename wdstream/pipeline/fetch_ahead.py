@@ -1,4 +1,4 @@
-"""Fetching ahead: what a rank's next packs need of a store is brought into the node's cache, as the plan knows it."""
+"""Fetching ahead: what a rank's next packs need of a store is brought into the cache, as the plan knows it."""
 
 import logging
 from collections.abc import Sequence

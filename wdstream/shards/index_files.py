@@ -43,7 +43,7 @@ from wdstream.shards.meta import Column
 from wdstream.shards.metadata import TOO_MANY_NAMES, absent_of
 from wdstream.storage.addresses import shown_url
 from wdstream.storage.cache.block_files import remove_block
-from wdstream.storage.cache.cached import CachedStorage, behind_cache
+from wdstream.storage.cache.cached import CachedStorage, through_cache
 from wdstream.storage.cache.settings import CacheSettings
 from wdstream.storage.cache.whole import kept_whole, path_of_whole
 from wdstream.storage.forks import ForkSafeLock
@@ -68,7 +68,7 @@ class IndexFiles:
         cache: where what is at a URL is kept.
 
     Attributes:
-        storage: the folder or URL, for what is next to the index; behind the cache, if there is one.
+        storage: the folder or URL, for what is next to the index, through the cache if there is one.
         source: the same without the cache.
         catalog: what `index.json` says.
         reading, cache: as given.
@@ -89,7 +89,7 @@ class IndexFiles:
     ) -> None:
         self.reading, self.cache = reading, cache
         self.source = open_storage(path, reading)
-        self.storage = behind_cache(self.source, cache, digests={})
+        self.storage = through_cache(self.source, cache, digests={})
         self._path = path
         self._lock = ForkSafeLock()
         self._opened: dict[str, Column] = {}

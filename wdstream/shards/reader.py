@@ -18,7 +18,7 @@ from wdstream.shards.page_members import page_from_members
 from wdstream.shards.samples.columns import SampleColumns
 from wdstream.shards.samples.plain import split_checked
 from wdstream.shards.tar_header import walk
-from wdstream.storage.cache.cached import CachedStorage, behind_cache
+from wdstream.storage.cache.cached import CachedStorage, through_cache
 from wdstream.storage.cache.settings import CacheSettings
 from wdstream.storage.forks import ForkSafeLock
 from wdstream.storage.local import ByteRange, Storage, file_error
@@ -71,7 +71,7 @@ class Shards(SampleColumns):
         self.rules = rules_with_map(DEFAULT_RULES, catalog.field_map)
         self.metadata: Mapping[str, MetadataColumn] = self._files.metadata()
         source = self._files.tar_source() if storage is None else storage
-        self._storage = behind_cache(source, cache, {shard.name: shard.digest for shard in catalog.shards})
+        self._storage = through_cache(source, cache, {shard.name: shard.digest for shard in catalog.shards})
         self._checked: set[int] = set()  # shards whose size was compared with the index
         self._tokens: dict[str, NDArray[np.int32]] = {}
         self._by_hash: NDArray[np.int64] | None = None

@@ -12,14 +12,23 @@ from wdstream.storage.s3_answers import checked_session
 from wdstream.storage.settings import ReadSettings
 
 _S3_SILENCE_S = 60
+_WRONG_CACHES = ("blockcache", "cached", "filecache")
+"""Caches of fsspec that are not safe for threads: 4 of 104 pages were lost, or the process crashed."""
 
 
 def open_file_system(url: str, options: dict[str, Any], reading: ReadSettings) -> tuple[Any, str]:
     """fsspec's file system for a URL, of this process, and the path of the URL in it.
 
     Raises:
-        ConfigError: fsspec, or its plug-in for the protocol, is not installed.
+        ConfigError: fsspec, or its plug-in for the protocol, is not installed; the URL begins with a cache of fsspec
+            that gives other bytes than the store has.
     """
+    wrong = next((name for name in url.split("::")[:-1] if name.partition(":")[0] in _WRONG_CACHES), None)
+    if wrong is not None:
+        raise ConfigError(
+            f"{url}: {wrong}:: loses or mixes up bytes when several threads read: leave it out, and give a folder of "
+            "this machine as data.cache, {path: ..., max_bytes: ...}"
+        )
     with needs_extra(url, "remote"):
         import fsspec
     protocol = url.partition("://")[0]

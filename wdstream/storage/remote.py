@@ -163,9 +163,9 @@ class FsspecStorage:
             self._fs.invalidate_cache(self._path(name))  # a listing of before
             return dict(self._fs.info(self._path(name), **limit))
 
-        told = version_told(self._try(name, ask))
+        version = version_of(self._try(name, ask))
         # A date has seconds; but web servers that share an address may make ETags of their own.
-        return told._replace(date="") if told.etag and not self._url.startswith("http") else told
+        return version._replace(date="") if version.etag and not self._url.startswith("http") else version
 
     def read(self, wanted: ByteRange) -> bytes:
         """One range; shorter where the file ends before."""
@@ -279,7 +279,7 @@ class FsspecStorage:
             raise self._error(name, error) from error
 
 
-def version_told(info: Mapping[str, Any]) -> FileVersion:
+def version_of(info: Mapping[str, Any]) -> FileVersion:
     """Which file it is that a file system gives this information of."""
     etag, date = (
         next((str(info[name]) for name in names if info.get(name)), "") for names in (_ETAG_FIELDS, _DATE_FIELDS)

@@ -1,4 +1,4 @@
-"""Remote files behind a cache: a real web server, real processes, files that are damaged, and versions that change."""
+"""Remote files through a cache: a real web server, real processes, files that are damaged, and versions that change."""
 
 import logging
 import os

@@ -1,8 +1,8 @@
 """One block of a file as a file of the cache: a head that says of what it is, with a checksum over both.
 
-    MAGIC, key of the block (16 bytes), number of bytes, crc32 of key and bytes, bytes
+    MAGIC, key of the block (16 bytes), number of bytes, crc32 of key and bytes, then these
 
-A file that is not exactly the block looked for (damaged, cut short, another's) is no block, and is removed.
+A file that is not exactly the block looked for (damaged, cut short, another's) is not taken for it, and is removed.
 """
 
 import logging

@@ -40,16 +40,16 @@ class _Version:
     Args:
         name: of the file.
         folder: of its blocks.
-        told: what the store says of it.
+        version: as the store says.
         block_bytes: of each block but the last.
-        is_asked: whether it was this process that the store told.
+        is_asked: whether the store said so to this process.
     """
 
-    def __init__(self, name: str, folder: Path, told: FileVersion, *, block_bytes: int, is_asked: bool) -> None:
-        self.name, self.folder, self.told, self.is_asked = name, folder, told, is_asked
-        self.size = told.size or 0
+    def __init__(self, name: str, folder: Path, version: FileVersion, *, block_bytes: int, is_asked: bool) -> None:
+        self.name, self.folder, self.version, self.is_asked = name, folder, version, is_asked
+        self.size = version.size or 0
         self._block_bytes = block_bytes
-        self._key = _digest(f"{folder.name} {told!r}")
+        self._key = _digest(f"{folder.name} {version!r}")
         self._prefix = f"{folder}/{self._key.hex()[:16]}-"
         self._seen = array("Q", bytes(8 * -(-self.size // block_bytes)))  # stamps of blocks that were compared
 
@@ -111,7 +111,7 @@ class _Block(NamedTuple):
 
 
 class CachedStorage:
-    """Files under a URL behind the cache of this machine. Safe to use from many threads and processes.
+    """Files under a URL, through the cache of this machine. Safe to use from many threads and processes.
 
     Args:
         source: the files.
@@ -133,7 +133,7 @@ class CachedStorage:
 
     def size(self, name: str) -> int | None:
         """Bytes of a file."""
-        return self._file(name).told.size
+        return self._file(name).version.size
 
     def read(self, wanted: ByteRange) -> bytes:
         """One range; shorter where the file ends before."""
@@ -147,10 +147,10 @@ class CachedStorage:
 
     def read_file(self, name: str) -> bytes:
         """All bytes of a file as it is in the store now, which is asked for its version."""
-        told = self._ask(name).told
-        if told.size is None or not (told.etag or told.date):
+        version = self._ask(name).version
+        if version.size is None or not (version.etag or version.date):
             return self.source.read_file(name)
-        return self.read(ByteRange(name=name, offset=0, length=told.size))
+        return self.read(ByteRange(name=name, offset=0, length=version.size))
 
     def local_path(self, name: str) -> None:
         """None: the files are elsewhere."""
@@ -222,8 +222,8 @@ class CachedStorage:
         """The version of a file that is read: the one that is kept, where the index vouches for it."""
         file = self._files.get(name)
         if file is None:
-            told = self._kept_version(name) if name in self._digests else None
-            file = self._ask(name) if told is None else self._use(name, told, is_asked=False)
+            version = self._kept_version(name) if name in self._digests else None
+            file = self._ask(name) if version is None else self._use(name, version, is_asked=False)
         return file
 
     def _asked(self, name: str) -> _Version:
@@ -234,21 +234,21 @@ class CachedStorage:
     def _ask(self, name: str) -> _Version:
         now, kept = self.source.version(name), self._kept_version(name)
         if kept is None or kept.size != now.size or not now.may_be(kept):
-            told = {"address": f"{self._address}/{name}"} | now._asdict()
-            self.folder.keep(self._home(name) / _VERSION, [json.dumps(told).encode()])
+            value = {"address": f"{self._address}/{name}"} | now._asdict()
+            self.folder.keep(self._home(name) / _VERSION, [json.dumps(value).encode()])
             kept = now
         return self._use(name, kept, is_asked=True)
 
-    def _use(self, name: str, told: FileVersion, *, is_asked: bool) -> _Version:
+    def _use(self, name: str, version: FileVersion, *, is_asked: bool) -> _Version:
         file = self._files.get(name)
-        if file is None or file.told != told:
-            file = _Version(name, self._home(name), told, block_bytes=self.settings.block_bytes, is_asked=is_asked)
+        if file is None or file.version != version:
+            file = _Version(name, self._home(name), version, block_bytes=self.settings.block_bytes, is_asked=is_asked)
         file.is_asked |= is_asked
         self._files[name] = file
         return file
 
     def _kept_version(self, name: str) -> FileVersion | None:
-        """The version of a file that was told last on this machine."""
+        """The version of a file that the store last reported to this machine."""
         try:
             value = json.loads((self._home(name) / _VERSION).read_bytes())
             return FileVersion(etag=value["etag"], date=value["date"], size=value["size"])
@@ -261,8 +261,8 @@ class CachedStorage:
         return self.folder.files / _digest(json.dumps(known)).hex()
 
 
-def behind_cache(source: Storage, settings: CacheSettings | None, digests: Mapping[str, str]) -> Storage:
-    """A storage behind the cache of these settings; without, and of a folder, the storage itself."""
+def through_cache(source: Storage, settings: CacheSettings | None, digests: Mapping[str, str]) -> Storage:
+    """A storage through the cache of these settings; without, and of a folder, the storage itself."""
     if settings is None or not isinstance(source, FsspecStorage):
         return source
     return CachedStorage(source, settings, address=source.address, digests=digests)
@@ -276,7 +276,7 @@ def _cached_storage(
 
 def _kept(file: _Version, wanted: ByteRange, fetched: Mapping[_Block, bytes]) -> bytes | None:
     """A range out of blocks that were just fetched, and those on disk; None where one is missing."""
-    if file.told.size is None:
+    if file.version.size is None:
         return None
     pieces: list[bytes] = []
     is_whole = True

@@ -66,12 +66,12 @@ class KeptFile:
 
 @lru_cache
 def open_cache_folder(settings: CacheSettings) -> "CacheFolder":
-    """The folder of these settings: one object in a process, so that a failure is told once."""
+    """The folder of these settings: one object in a process, so that a failure is reported once."""
     return CacheFolder(settings)
 
 
 class CacheFolder:
-    """Files within a bound, for many threads and processes. A failure is told once, and then nothing is kept for a
+    """Files within a bound, for many threads and processes. A failure is reported once, and then nothing is kept for a
     minute.
 
     Args:
@@ -89,7 +89,7 @@ class CacheFolder:
         self.files, self.columns = self._path / "files", self._path / "columns"
         self.window_bytes = int(_RECENT_SHARE * settings.max_bytes)
         self._resumes = 0.0
-        self._is_told = False
+        self._is_reported = False
 
     @property
     def is_writable(self) -> bool:
@@ -99,8 +99,8 @@ class CacheFolder:
     def failed(self, error: OSError) -> None:
         """Note that the folder cannot be written to, and say so the first time."""
         self._resumes = time.monotonic() + _PAUSE_S
-        if not self._is_told:
-            self._is_told = True
+        if not self._is_reported:
+            self._is_reported = True
             _log.warning(
                 "data.cache %s cannot be written to (%s): what it lacks is read from the store, as without a cache",
                 self._path.parent,

@@ -1,4 +1,4 @@
-"""CacheSettings: where a node keeps what it read from a store, and how much of it."""
+"""CacheSettings: where a machine keeps what it read from a store, and how much of it."""
 
 from pathlib import Path
 
