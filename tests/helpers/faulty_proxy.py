@@ -34,6 +34,7 @@ class FaultyProxy(ThreadingHTTPServer):
         bytes_sent: of all bodies.
         waits: seconds before each answer, as of a distant server.
         is_open: clear it, and requests are taken and not answered until it is set.
+        paths: method and path of each: "GET /bucket/key".
     """
 
     daemon_threads = True
@@ -48,6 +49,7 @@ class FaultyProxy(ThreadingHTTPServer):
         self.waits, self.is_open = 0.0, threading.Event()
         self.is_open.set()
         self.sent: Counter[str] = Counter()
+        self.paths: list[str] = []
         self._random = random.Random(seed)
         self.lock = threading.Lock()
 
@@ -90,6 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         self.server.is_open.wait()
         time.sleep(self.server.waits)
+        self.server.paths.append(f"{self.command} {self.path.partition('?')[0]}")
         fault = self.server.fault()
         if fault == "reset":
             self._hang_up()

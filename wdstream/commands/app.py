@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from wdstream.commands import console, curation, inspect, make_shards, plan, reshard, verify
+from wdstream.commands.paths import PathsApp
 from wdstream.errors import ConfigError, WdstreamError, file_trouble
 from wdstream.report.console import show_log
 from wdstream.text.characters import printable
@@ -26,7 +27,7 @@ class Commands(TyperGroup):
             raise typer.Exit(130) from stopped
 
 
-app = typer.Typer(
+app = PathsApp(
     name="wdstream",
     cls=Commands,
     help="Raw document pages to tar shards to an exactly planned, packed, resumable stream of training batches.\n\n"

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from wdstream.commands import AllowTokens, AsJson, Overrides, console
+from wdstream.commands.paths import PathsApp
 from wdstream.errors import ConfigError
 
 RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of a training run.")]
@@ -130,7 +131,7 @@ def doctor_command(
         raise typer.Exit(1)
 
 
-cache_app = typer.Typer(no_args_is_help=True, help="Look at a tile cache (data.tile_cache), or make it smaller.")
+cache_app = PathsApp(no_args_is_help=True, help="Look at a tile cache (data.tile_cache), or make it smaller.")
 
 
 @cache_app.command("info")

@@ -28,7 +28,9 @@ def make_shards_command(
         str,
         typer.Argument(help="Folder of PDFs, scans, rows, tables, tars, ..., or its URL in a store: docs/sources.md."),
     ],
-    out: Annotated[Path, typer.Argument(help="Folder for the shards and their index.")] = Path("shards"),
+    out: Annotated[
+        str, typer.Argument(help="Folder for the shards and their index, or a URL such as s3://bucket/shards.")
+    ] = "shards",
     *,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when anything was quarantined.")] = False,
     **options: object,

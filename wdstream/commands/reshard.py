@@ -7,6 +7,7 @@ import typer
 
 from wdstream.commands import console, error_console
 from wdstream.commands.options import takes_options
+from wdstream.commands.paths import PathsApp
 from wdstream.curation.deduplication.dedup_options import DedupOptions
 from wdstream.curation.export.options import ExportOptions, TableFormat
 from wdstream.curation.resharding.reshard_options import ReshardOptions
@@ -75,7 +76,7 @@ def dedup_command(
         written.print(console)
 
 
-export_app = typer.Typer(
+export_app = PathsApp(
     help="Write shards in the formats of others: tables for datasets, an index for energon.", no_args_is_help=True
 )
 

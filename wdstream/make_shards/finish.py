@@ -19,12 +19,14 @@ from wdstream.make_shards.jobs import Quarantined
 from wdstream.make_shards.manifest import QUARANTINE
 from wdstream.make_shards.reasons import examples_of, kind_of_reason
 from wdstream.make_shards.record import ShardRecord, remove_readings
+from wdstream.make_shards.stores.output import Output
 from wdstream.make_shards.token_counts import TokenCounter
 from wdstream.plan.held_out import HoldOut
 from wdstream.raw.listing import Listing
 from wdstream.raw.source import RawFile
 from wdstream.raw.texts.finder import TextsLeft
 from wdstream.shards.index import merge_index
+from wdstream.shards.reader import Shards
 from wdstream.shards.token_columns import write_paragraphs, write_token_column
 from wdstream.storage.json_lines import write_lines
 from wdstream.text.characters import printable, short_name
@@ -42,7 +44,7 @@ class MakeShardsReport:
     """What is in the output folder now, and what did not get there.
 
     Attributes:
-        out: the folder.
+        out: the folder, or the URL.
         files: raw files by kind.
         pages: samples by kind of source.
         num_shards: shards that hold samples.
@@ -67,7 +69,7 @@ class MakeShardsReport:
         seconds: this run took.
     """
 
-    out: Path
+    out: Path | str
     files: Mapping[str, int]
     pages: Mapping[str, int]
     num_shards: int
@@ -155,7 +157,7 @@ class MakeShardsReport:
             )
 
     def _next_step(self) -> str:
-        listed = f"{self.out / QUARANTINE} has each with its reason. When the cause is gone, run the same command again"
+        listed = f"{self.out}/{QUARANTINE} has each with its reason. When the cause is gone, run the same command again"
         if not self.num_pages:
             return f"{listed} with --retry-quarantined, or with the option that helps"
         return f"{listed} with --retry-quarantined; where another option helps, --overwrite makes all again with it"
@@ -214,7 +216,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def finish(
     raw: Path,
-    out: Path,
+    output: Output,
     listing: Listing,
     files: Sequence[RawFile],
     records: Sequence[ShardRecord],
@@ -228,7 +230,7 @@ def finish(
 
     Args:
         raw: the raw folder.
-        out: the folder of shards.
+        output: where the shards are.
         listing: what is in `raw`; folders that could not be listed are quarantined.
         files: the survey; files that could not be read are quarantined.
         records: of all shards, in order.
@@ -241,6 +243,7 @@ def finish(
         ShardError: a shard cannot be indexed.
         OSError: a file cannot be written.
     """
+    out = output.path
     quarantined = [Quarantined(file=path or ".", page=0, reason=reason) for path, reason in listing.unreadable]
     quarantined += [
         Quarantined(file=file.path, page=0, reason=file.reason) for file in files if file.reason is not None
@@ -250,10 +253,10 @@ def finish(
     quarantined = sorted({*quarantined, *unnamed})
     write_lines(out / QUARANTINE, [entry.to_json() for entry in quarantined])
     full = [record for record in records if record.samples]
-    remarks, not_held_out = _write_index(out, full, counter, hold_out)
+    remarks, not_held_out = _write_index(output, full, counter, hold_out)
     remove_readings(out, records)  # the report has them
     return MakeShardsReport(
-        out=out,
+        out=out if not output.store else output.named(str(out)),
         files=dict(sorted(Counter(file.kind for file in files).items())),
         pages=_sums(record.pages for record in full),
         num_shards=len(full),
@@ -272,8 +275,8 @@ def finish(
         given_up=made.given_up,
         made_again=made.made_again,
         changed=made.changed,
-        remarks=remarks,
-        not_held_out=not_held_out,
+        remarks=tuple(map(output.named, remarks)),
+        not_held_out=output.named(not_held_out),
         pages_made=made.pages,
         seconds=time.monotonic() - started,
     )
@@ -301,13 +304,14 @@ def _unnamed_images(raw: Path, listing: Listing, records: Sequence[ShardRecord])
 
 
 def _write_index(
-    out: Path, records: Sequence[ShardRecord], counter: TokenCounter | None, hold_out: HoldOut | None
+    output: Output, records: Sequence[ShardRecord], counter: TokenCounter | None, hold_out: HoldOut | None
 ) -> tuple[tuple[str, ...], str]:
     """The index of the shards that have samples, with the token column.
 
     Returns:
         What the index has to say; and why nothing is held out as was asked.
     """
+    out = output.path
     if not records:
         shutil.rmtree(out / "index", ignore_errors=True)  # of shards that are no more
         return (), ""
@@ -317,17 +321,17 @@ def _write_index(
     except ConfigError as error:  # the shards are made, and of use
         index, trouble = merge_index(out), str(error)
     if counter is not None:
-        _write_tokens(out, records, counter)
+        _write_tokens(output, records, counter)
     return tuple(index.remarks()), trouble
 
 
-def _write_tokens(out: Path, records: Sequence[ShardRecord], counter: TokenCounter) -> None:
+def _write_tokens(output: Output, records: Sequence[ShardRecord], counter: TokenCounter) -> None:
     """The columns, from the counts that were made with the shards; counted again when a shard was made without them."""
-    name = counter.fingerprint
+    out, name = output.path, counter.fingerprint
     has_tokens = all(name in record.tokens for record in records)
     has_paragraphs = all(name in record.paragraphs for record in records)
     if not has_tokens or (counter.with_paragraphs and not has_paragraphs):
-        add_tokens(out, counter)
+        add_tokens(out, counter, shards=Shards.open(output.readable()))
         return
     if has_paragraphs:  # wanted now, or counted before
         with write_paragraphs(out, name) as paragraphs:

@@ -27,6 +27,7 @@ from wdstream.make_shards.manifest import (
 from wdstream.make_shards.map_check import check_map
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.record import STATE_FOLDER, ShardRecord, load_record, record_path
+from wdstream.make_shards.stores.output import Output, opened_output
 from wdstream.make_shards.token_counts import open_counter
 from wdstream.make_shards.workers import JobDone
 from wdstream.raw.folder_state import OUTPUT_MARK, folder_state
@@ -38,6 +39,7 @@ from wdstream.raw.remote.access import is_raw_file, raw_address, raw_folder, sho
 from wdstream.raw.source import RawFile
 from wdstream.shards.meta import is_complete
 from wdstream.storage.engines.part_locks import remove_part_notes, saving
+from wdstream.storage.places import local_folder
 
 
 class MakeShardsStopped(KeyboardInterrupt):
@@ -45,7 +47,7 @@ class MakeShardsStopped(KeyboardInterrupt):
 
 
 def make_shards(
-    raw: Path | str, out: Path, *, options: MakeShardsOptions | None = None, on_progress: OnProgress | None = None
+    raw: Path | str, out: Path | str, *, options: MakeShardsOptions | None = None, on_progress: OnProgress | None = None
 ) -> MakeShardsReport:
     """Make shards with an index from a folder of raw pages.
 
@@ -54,7 +56,8 @@ def make_shards(
 
     Args:
         raw: a folder of PDFs, images and JSONL files (`wdstream/raw/listing.py`), or its URL in a store.
-        out: the folder of shards; new, or one that the same job had begun. It may be inside `raw`.
+        out: the folder of shards, or its URL in a store; new, or one that the same job had begun. It may be inside
+            `raw`.
         options: see `MakeShardsOptions`; one part of the shards is for `make_part`.
         on_progress: called for every page; `progress_bar` makes one.
 
@@ -71,7 +74,7 @@ def make_shards(
         files, jobs, made = job.make()
         report = finish(
             job.raw,
-            job.out,
+            job.output,
             job.listing,
             files,
             job.records(jobs),
@@ -82,34 +85,55 @@ def make_shards(
         )
         remove_part_notes(job.out / STATE_FOLDER)
         await_tasks(job.out, None, wait_s=10.0)
+        job.output.push()
         return report
 
 
 @contextmanager
 def opened_job(
-    raw: Path | str, out: Path, options: MakeShardsOptions, on_progress: OnProgress | None
+    raw: Path | str, out: Path | str, options: MakeShardsOptions, on_progress: OnProgress | None
 ) -> Iterator["ShardsJob"]:
     """The job of an output folder, or a part of it, which it holds for the block.
 
     Raises:
         ConfigError, ShardError, MakeShardsStopped: as `make_shards`.
     """
-    out = Path(out)
-    with raw_folder(raw) as folder, plugged_in(options.sources):
-        if out.resolve() == folder.resolve() or folder.resolve().is_relative_to(out.resolve()):
-            raise ConfigError(f"{out}: shards cannot be written to the raw folder itself, or above it; choose another")
-        job = ShardsJob(folder, out, options, on_progress)
+    part = options.own_part
+    _refuse_same(raw, out)
+    with (
+        opened_output(out, part="" if part is None else part.name) as output,
+        raw_folder(raw) as raw_path,
+        plugged_in(options.sources),
+    ):
+        folder = output.path
+        job = ShardsJob(raw_path, output, options, on_progress)
         programs_of(options, job.listing)
-        refuse_foreign(out)
-        refuse_other_split(out, options)
+        refuse_foreign(folder)
+        refuse_other_split(folder, options)
         try:
-            with locked(out, options.own_part) as job.locks, _writing(out):
-                with saving(out / STATE_FOLDER, options.own_part):
-                    claim(out, options, job.listing)
+            with locked(folder, part) as locks, _writing(folder):
+                job.locks = [*locks, *output.locks]
+                with saving(folder / STATE_FOLDER, part):
+                    claim(folder, options, job.listing)
+                    output.push()
                 yield job
         except KeyboardInterrupt as error:
             done = f"{job.progress.shards_done} of {job.progress.shards_total} shards are complete"
             raise MakeShardsStopped(f"stopped; run the same command again and it continues: {done}") from error
+
+
+def _refuse_same(raw: Path | str, out: Path | str) -> None:
+    """Refuse to write among the raw pages.
+
+    Raises:
+        ConfigError: the output is the raw folder, or above it.
+    """
+    below, above = (
+        str(address).rstrip("/") if (path := local_folder(address)) is None else path.resolve().as_posix()
+        for address in (raw, out)
+    )
+    if f"{below}/".startswith(f"{above.rstrip('/')}/"):
+        raise ConfigError(f"{out}: shards cannot be written to the raw folder itself, or above it; choose another")
 
 
 @contextmanager
@@ -150,7 +174,8 @@ class ShardsJob:
     """The survey, then every shard that is not complete: all of them, or those of one part.
 
     Attributes:
-        raw, out: the folders.
+        raw: the raw folder.
+        output: where shards go; `out` is the folder that is, or stands for it.
         listing: of the raw one.
         counter: of tokens, where they are wanted.
         locks: descriptors of what holds the output.
@@ -160,9 +185,9 @@ class ShardsJob:
         ConfigError: nothing to read, or no such tokenizer.
     """
 
-    def __init__(self, raw: Path, out: Path, options: MakeShardsOptions, on_progress: OnProgress | None) -> None:
-        self.raw, self.out = raw, out
-        self.listing = _list(raw, out, options)
+    def __init__(self, raw: Path, output: Output, options: MakeShardsOptions, on_progress: OnProgress | None) -> None:
+        self.raw, self.output, self.out = raw, output, output.path
+        self.listing = _list(raw, self.out, options)
         self.counter = open_counter(
             options.tokenizer, with_paragraphs=options.paragraphs, allow_tokens=options.allow_tokens
         )
@@ -183,8 +208,8 @@ class ShardsJob:
             bring_parts(self.out, options.merge_from)
         raw, out = raw_address(self.raw), str(self.out.resolve())
         kinds = {file.kind for file in self.listing.files}
-        plugins = [*plugin_fingerprints(kinds)]
-        setup = Setup(raw=raw, out=out, options=options.model_dump(mode="json"), plugins=plugins)
+        plugins, told = [*plugin_fingerprints(kinds)], options.model_dump(mode="json")
+        setup = Setup(raw=raw, out=out, store=self.output.store, options=told, plugins=plugins)
         with job_engine(options, setup, self.locks, kinds, self.counter) as engine:
             files, made_again = self._files(engine)
             self._check_map(files)
@@ -217,6 +242,7 @@ class ShardsJob:
         except ConfigError:
             if self._part is None and not any(record_path(self.out, 0).parent.glob("shard-*.json")):
                 (self.out / OUTPUT_MARK).unlink(missing_ok=True)
+                self.output.push()
             raise
 
     def _files(self, engine: JobEngine) -> tuple[list[RawFile], list[str]]:
@@ -238,9 +264,11 @@ class ShardsJob:
         with saving(self.out / STATE_FOLDER, self._part):
             if files != before:
                 save_survey(self.out, files)
+                self.output.push()
             # Stamps of the first part stay until the merge: what moved since then, each part is to look at.
             if self._part is None or before is None:
                 save_stamps(self.out, self.listing.stamps)
+            self.output.push()
         return files, stale.named()
 
     def _changed_meanwhile(self, jobs: Sequence[Job]) -> list[str]:
@@ -299,6 +327,7 @@ class ShardsJob:
         for event in engine.run(todo):
             number, num_pages = event.job.number, event.job.num_pages
             if isinstance(event, JobDone):
+                self.output.built(number)
                 started[number] = num_pages
                 shards_done += 1
             else:

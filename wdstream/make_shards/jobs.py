@@ -26,10 +26,12 @@ OnPage = Callable[[int, int | None], None]
 
 
 class Setup(TypedDict):
-    """The first line a process is sent: folders, the `MakeShardsOptions`, and names of plugins that raw files need."""
+    """The first line a process is sent: folders, the store that `out` stands for, if it does, the `MakeShardsOptions`,
+    and names of plugins that raw files need."""
 
     raw: str
     out: str
+    store: str
     options: dict[str, object]
     plugins: list[str]
 

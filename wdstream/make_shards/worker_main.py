@@ -24,8 +24,10 @@ from wdstream.errors import PageError, WdstreamError
 from wdstream.make_shards.build import GivingUp, ShardBuilder, survey_files
 from wdstream.make_shards.jobs import Job, Setup, WorkerMessage
 from wdstream.make_shards.options import MakeShardsOptions
+from wdstream.make_shards.stores.shard_files import send_shard
 from wdstream.raw.reading import sign_of_life
 from wdstream.raw.remote.access import raw_folder
+from wdstream.storage.places import open_place
 
 _SIGN_OF_LIFE_S = 1.0
 
@@ -66,6 +68,7 @@ def serve() -> None:
         messages.send({"at": (item, page)})
 
     builder: ShardBuilder | None = None
+    store = open_place(setup["store"]) if setup["store"] else None
     while True:
         job = Job.from_json(json.loads(jobs.get()))
         try:
@@ -75,6 +78,8 @@ def serve() -> None:
                 continue
             builder = builder or ShardBuilder(raw, out, options, on_page)
             (builder.build if job.kind == "shard" else builder.keep)(job)
+            if job.kind == "shard" and store is not None:
+                send_shard(store, out, job.number)
             messages.send({"done": None})
         except GivingUp as given_up:
             messages.send({"lost": str(given_up)})

@@ -80,7 +80,8 @@ def task(tmp_path: Path, small_raw: Path) -> RayTask:
     """A task as it comes to a machine: the survey of nothing, for an output that is there."""
     options = MakeShardsOptions(workers=1, pages_per_shard=3)
     make_part(small_raw, tmp_path / "out", options=options.replace(part="9/9"))
-    setup = Setup(raw=str(small_raw), out=str(tmp_path / "out"), options=options.model_dump(mode="json"), plugins=[])
+    told = options.model_dump(mode="json")
+    setup = Setup(raw=str(small_raw), out=str(tmp_path / "out"), store="", options=told, plugins=[])
     job = Job(kind="survey", number=0, items=(), num_pages=0)
     return RayTask(setup=setup, needs=needs_of(options, tmp_path / "out", {"pdf"}, None), job=job.to_json())
 

@@ -28,7 +28,7 @@ class PartReport:
         seconds: this run took.
     """
 
-    out: Path
+    out: Path | str
     part: str
     num_shards: int
     num_pages: int
@@ -61,7 +61,7 @@ class PartReport:
 
 
 def make_part(
-    raw: Path | str, out: Path, *, options: MakeShardsOptions, on_progress: OnProgress | None = None
+    raw: Path | str, out: Path | str, *, options: MakeShardsOptions, on_progress: OnProgress | None = None
 ) -> PartReport:
     """Make the shards of one part. Parts may write to one output at the same time, or each to its own.
 
@@ -83,7 +83,7 @@ def make_part(
         _files, jobs, made = job.make()
         records = job.records(jobs)
     return PartReport(
-        out=job.out,
+        out=job.output.named(str(job.out)),
         part=options.part,
         num_shards=len(records),
         num_pages=sum(record.samples for record in records),

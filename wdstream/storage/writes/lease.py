@@ -23,7 +23,8 @@ from wdstream.errors import AbsentFileError, ConfigError, ForbiddenFileError, Sh
 from wdstream.storage.writes.place import Place
 
 _log = logging.getLogger(__name__)
-_MOST_ROUNDS = 20
+_MOST_ROUNDS = 40
+_POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,11 +144,14 @@ class Lease:
                 data, version = self._place.read_version(self._name)
             except AbsentFileError:
                 continue  # released meanwhile
-            if _has_ended(_parsed(data)) or self._stays(data):
+            lives = _lives_here(_parsed(data))
+            if lives is False or (lives is None and self._stays(data)):
                 if self._place.replace(self._name, self._told(), version):
                     return
             elif time.monotonic() >= deadline:
                 break
+            else:
+                time.sleep(max(_POLL_S, self._wait_s / _MOST_ROUNDS))
         raise ConfigError(f"{self._place.address}: {_shown(data)} is at work there; wait until it has ended")
 
     def _create(self) -> bool:
@@ -211,9 +215,9 @@ def _started(pid: int) -> str:
     return "" if fields[0] in ("Z", "X") else fields[19]
 
 
-def _has_ended(holder: Mapping[str, object]) -> bool:
-    """Whether the holder was a process of this system, and is none any more."""
+def _lives_here(holder: Mapping[str, object]) -> bool | None:
+    """Whether the holder, a process of this system, runs still; None where it was of another."""
     system, pid = _system(), holder.get("pid")
     if not system or holder.get("system") != system or not isinstance(pid, int):
-        return False
-    return _started(pid) != holder.get("started")
+        return None
+    return _started(pid) == holder.get("started")
