@@ -24,7 +24,7 @@ from wdstream.errors import PageError, WdstreamError
 from wdstream.make_shards.build import GivingUp, ShardBuilder, survey_files
 from wdstream.make_shards.jobs import Job, Setup, WorkerMessage
 from wdstream.make_shards.options import MakeShardsOptions
-from wdstream.make_shards.stores.shard_files import send_shard
+from wdstream.make_shards.stores.output import send_shard
 from wdstream.raw.reading import sign_of_life
 from wdstream.raw.remote.access import raw_folder
 from wdstream.storage.places import open_place

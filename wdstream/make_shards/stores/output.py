@@ -2,7 +2,7 @@
 
 The folder that stands for a store holds all of its small files, and for each tar a hollow one of its length. What the
 job writes or removes there follows in the store when it says so (`push`), in the order in which it was written; shards
-are sent by whoever builds them (shard_files.py). So a kill leaves in the store what it would leave in a folder, and the
+are sent by whoever builds them (`send_shard`). So a kill leaves in the store what it would leave in a folder, and the
 next job begins with a new copy.
 """
 
@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Protocol
 
 from wdstream.errors import ConfigError, WdstreamError
+from wdstream.make_shards.jobs import shard_name
 from wdstream.make_shards.record import STATE_FOLDER, readings_path, record_path
-from wdstream.make_shards.stores.shard_files import files_of, make_hollow
 from wdstream.raw.folder_state import OUTPUT_MARK
 from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON
+from wdstream.shards.layout import ShardPaths
 from wdstream.storage.atomic import TEMP_SUFFIX
 from wdstream.storage.lock import FileLock
 from wdstream.storage.places import Hold, Place, StoredFile, local_folder, open_place
@@ -104,7 +105,7 @@ class StoreOutput:
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             if file.name.endswith(".tar") or not any(fnmatch(file.name, pattern) for pattern in _OURS):
-                make_hollow(path, file.num_bytes if file.name.endswith(".tar") else 0)
+                _make_hollow(path, file.num_bytes if file.name.endswith(".tar") else 0)
                 self._sent[file.name] = _signature(path)
             else:
                 wanted.append(file.name)
@@ -167,7 +168,7 @@ class StoreOutput:
             ShardError: another job has taken the place over.
         """
         self._hold.check_known()
-        for path in (*files_of(self.path, number), record_path(self.path, number), readings_path(self.path, number)):
+        for path in (*_files_of(self.path, number), record_path(self.path, number), readings_path(self.path, number)):
             name = path.relative_to(self.path).as_posix()
             if path.is_file():
                 self._sent[name] = _signature(path)
@@ -185,11 +186,11 @@ class StoreOutput:
 
     def take_in(self, number: int) -> None:
         """Copy what another machine sent of a shard."""
-        paths = (*files_of(self.path, number), record_path(self.path, number), readings_path(self.path, number))
+        paths = (*_files_of(self.path, number), record_path(self.path, number), readings_path(self.path, number))
         names = {path.relative_to(self.path).as_posix() for path in paths}
         for path in paths:
             path.unlink(missing_ok=True)
-        stem = files_of(self.path, number)[0].name.removesuffix(".tar")
+        stem = _files_of(self.path, number)[0].name.removesuffix(".tar")
         there = [*self._place.files(f"{stem}."), *self._place.files(f"{STATE_FOLDER}/{stem}.")]
         there += self._place.files(f"{STATE_FOLDER}/{readings_path(self.path, number).name}")
         self._take(file for file in there if file.name in names)
@@ -198,7 +199,7 @@ class StoreOutput:
     def _take(self, files: Iterable[StoredFile]) -> None:
         for file in files:
             if file.name.endswith(".tar"):
-                make_hollow(self.path / file.name, file.num_bytes)
+                _make_hollow(self.path / file.name, file.num_bytes)
             else:
                 self._place.fetch(file.name, self.path / file.name)
 
@@ -320,3 +321,37 @@ def _signature(path: Path) -> _Signature:
     """Of a file, what is another after it was written again: inode, bytes, time."""
     state = path.stat()
     return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def send_shard(place: Place, out: Path, number: int) -> None:
+    """Send what was built of a shard, in the order in which a kill leaves it absent rather than wrong.
+
+    Args:
+        place: the output.
+        out: the folder that stands for it here; the tar in it becomes hollow.
+        number: of the shard, whose record is saved.
+    """
+    tar, *others = _files_of(out, number)
+    record = record_path(out, number)
+    place.remove([_name(out, record), _name(out, tar)])
+    for path in (tar, *others, readings_path(out, number), record):
+        if path.is_file():
+            place.put(_name(out, path), path)
+    if tar.is_file():
+        _make_hollow(tar, tar.stat().st_size)
+
+
+def _files_of(out: Path, number: int) -> tuple[Path, Path, Path]:
+    """The tar of a shard, its idx and its meta."""
+    paths = ShardPaths.of(out / shard_name(number))
+    return paths.tar, paths.idx, paths.meta
+
+
+def _make_hollow(path: Path, num_bytes: int) -> None:
+    """A file of this length without content, which takes no room."""
+    with path.open("wb"):
+        os.truncate(path, num_bytes)
+
+
+def _name(out: Path, path: Path) -> str:
+    return path.relative_to(out).as_posix()
