@@ -49,7 +49,7 @@ def job_engine(
 
     Args:
         options: of the job.
-        setup: what whoever does a job is told first.
+        setup: what whoever does a job is sent first.
         keep_open: file descriptors that processes of this machine inherit, such as a lock's.
         kinds: of the raw files.
         counter: of tokens, where they are wanted.

@@ -2,7 +2,7 @@
 
 A task is a job and what its machine is to have. What is read and written is only RAW and OUT, which every machine sees;
 back come the files of a survey and a few counts. On its machine a job has a process as on one machine alone, watched in
-the same way, so that a page that kills it or takes for ever costs what it costs there. What is lost together with its
+the same way, so that a page that kills it or never ends costs what it costs there. What is lost together with its
 machine, or by `kill -9` of Ray's process, Ray does again.
 """
 
@@ -27,6 +27,7 @@ from wdstream.raw.plugins.active import plugged_in
 from wdstream.raw.source import RawFile
 from wdstream.storage.engines.ray_cluster import RayCluster
 from wdstream.storage.lock import FileLock
+from wdstream.storage.places import is_url
 from wdstream.storage.places import is_url
 
 _LOCK_WAIT_S = 60.0
@@ -80,7 +81,7 @@ class RayEngine:
         """Nothing is kept between two runs."""
 
     def run(self, jobs: Sequence[Job]) -> Iterator[PageStarted | JobDone]:
-        """See JobEngine; pages are told when their job is done."""
+        """See JobEngine; pages are reported when their job is done."""
         tasks = (RayTask(setup=self._setup, needs=self._needs, job=job.to_json()) for job in jobs)
         for task, done in self._cluster.results(tasks, in_order=False):
             self.recovery.tried_again += done["tried_again"]

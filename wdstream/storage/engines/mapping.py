@@ -50,8 +50,8 @@ def map_tasks(
 
 
 def on_every_machine(path: Path, settings: EngineSettings) -> Path:
-    """A path as machines of a cluster, which begin elsewhere, are to be told it; as it is for this machine alone."""
-    return path if settings.engine == "local" else path.resolve()
+    """A path as machines of a cluster, which begin elsewhere, need it; as it is for this machine alone."""
+    return path if settings.engine == "local" else path.absolute()
 
 
 def call_begun(
