@@ -28,7 +28,6 @@ from wdstream.raw.source import RawFile
 from wdstream.storage.engines.ray_cluster import RayCluster
 from wdstream.storage.lock import FileLock
 from wdstream.storage.places import is_url
-from wdstream.storage.places import is_url
 
 _LOCK_WAIT_S = 60.0
 
