@@ -31,6 +31,7 @@ class Items(Stage[In], Generic[In]):
 
     def advance(self) -> In:
         """The item at the place."""
+        self.refuse_copies()
         if self._place >= len(self.items):
             raise StopIteration
         item = self.items[self._place]

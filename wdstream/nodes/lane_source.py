@@ -56,6 +56,7 @@ class LaneSource(Stage[LanePack]):
             a step does not reach all lanes.
     """
 
+    _lanes: dict[int, Lane] | None = None
     NEXT_KEY, LANES_KEY = "next_pack", "lanes"
 
     def __init__(
@@ -90,7 +91,6 @@ class LaneSource(Stage[LanePack]):
         self.urls = urls
         self.world = world
         self.settings = settings
-        self.lanes: dict[int, Lane] = {}
         self.start: State | None = None
         self._open_stream = open_stream or open_url
         self._measure = PageMeasurer(settings.family, settings.tiling, settings.limits)
@@ -128,21 +128,22 @@ class LaneSource(Stage[LanePack]):
                 f"needs lane {missing[0]}: merge the states of all ranks before you save (merge_lane_states)"
             )
         self._next_pack = first + self.world.rank
-        for lane in self.lanes.values():
-            lane.close()
+        self._close_lanes()
         names = dict(zip(self.urls, shard_names(self.urls), strict=True))
-        self.lanes = {
+        self._lanes = lanes = {
             number: Lane(self.urls, names, number, self.settings, self._measure, self._open_stream)
             for number in numbers
         }
-        for number, lane in self.lanes.items():
+        for number, lane in lanes.items():
             lane.reset(None if saved is None else saved[str(number)])
-        self._states = {number: lane.state() for number, lane in self.lanes.items()}
+        self._states = {number: lane.state() for number, lane in lanes.items()}
 
     def advance(self) -> LanePack:
         """The next pack of this rank."""
+        self.refuse_copies()
         number = self._next_pack
-        lane = self.lanes[number % self.settings.lanes]
+        assert self._lanes is not None, "a node is reset before it is asked for items"
+        lane = self._lanes[number % self.settings.lanes]
         pages, left_out = lane.next_pack(), lane.take_left_out()
         self._states = {**self._states, number % self.settings.lanes: lane.state()}
         self._next_pack += self.world.size
@@ -160,7 +161,10 @@ class LaneSource(Stage[LanePack]):
     def close(self) -> None:
         """Close this node and all lanes."""
         super().close()
-        for lane in self.lanes.values():
+        self._close_lanes()
+
+    def _close_lanes(self) -> None:
+        for lane in (self._lanes or {}).values():
             lane.close()
 
 

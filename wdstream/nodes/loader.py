@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Generic, Self
 
+from torch.utils.data import IterableDataset
+
 from wdstream.nodes.node import JsonState, Node, Out, State, check_node, close
 
 
-class Loader(Iterator[Out], Generic[Out]):
+class Loader(IterableDataset[Out], Iterator[Out], Generic[Out]):
     """Iterates over a graph. Saving and loading work at any time and in any order.
 
     `for item in loader` continues where the last loop was left; after the end it starts the next epoch. The state is
@@ -16,6 +18,8 @@ class Loader(Iterator[Out], Generic[Out]):
         with Loader(graph) as loader:
             loader.load_state_dict(state)
             for item in loader: ...
+
+    It is a data set for a DataLoader of torch, too: `DataLoader(loader, batch_size=None, num_workers=1)`.
 
     Args:
         root: the last node of the graph.

@@ -20,6 +20,8 @@ class LookAhead(Stage[Out]):
         name: what errors call the node; the class name when empty.
     """
 
+    _threads: ThreadPoolExecutor | None = None
+
     def __init__(
         self, source: Node[Out], prepare: Callable[[Out], None], *, depth: int, workers: int = 2, name: str = ""
     ) -> None:
@@ -30,7 +32,6 @@ class LookAhead(Stage[Out]):
         self.source: Node[Out] = source
         self.depth, self.workers = depth, workers
         self._prepare = prepare
-        self._threads: ThreadPoolExecutor | None = None
 
     def reset(self, initial_state: State | None = None) -> None:
         """Open at a saved state, or at the start of a new epoch."""

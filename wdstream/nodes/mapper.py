@@ -67,6 +67,7 @@ class Map(Stage[Out], Generic[In, Out]):
         name: what errors call the node; the class name when empty.
     """
 
+    _threads: ThreadPoolExecutor | None = None
     SKIPPED_KEY = "skipped"
 
     def __init__(
@@ -92,7 +93,6 @@ class Map(Stage[Out], Generic[In, Out]):
         self.on_error = on_error
         self.max_skipped = max_skipped
         self._function = function
-        self._threads: ThreadPoolExecutor | None = None
 
     def reset(self, initial_state: State | None = None) -> None:
         """Open at a saved state, or at the start of a new epoch."""

@@ -4,12 +4,19 @@ The contract (torchdata.nodes.BaseNode): `reset(state)` opens a node at a saved 
 new epoch; `next()` gives an item or raises StopIteration; `get_state()` is a small dict of a position. One thread at a
 time calls a node. States here are JSON: numbers, text, and the state of the source under SOURCE_KEY.
 
-Stage adds what the contract leaves open, and what goes wrong without it: the first error is final. It closes the graph
-(threads end), and every later call raises the same error instead of waiting for an item that never comes.
+Stage adds what the contract leaves open, and what goes wrong without it. The first error is final: it closes the graph
+(threads end), and every later call raises the same error instead of waiting for an item that never comes. And a node
+goes to other processes: pickled, or in a fork, it opens again at its place there, with files and threads of its own.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar
+
+from torch.utils.data import get_worker_info
+
+from wdstream.errors import PlanError
+from wdstream.storage.forks import leave_to_parent
 
 Out = TypeVar("Out", covariant=True)
 State = dict[str, Any]
@@ -18,6 +25,7 @@ JsonState = Mapping[str, Any]
 """A state that was saved, by this process or another."""
 
 SOURCE_KEY = "source"
+_IS_OPEN = "_BaseNode__initialized"
 
 if TYPE_CHECKING:
 
@@ -44,6 +52,9 @@ else:
 class Stage(Node[Out]):
     """Base of all nodes here. A subclass writes `advance()`, extends `reset()`, and `close()` when it holds threads.
 
+    What a node is made of is set by its constructor; all else, its place and what is open, by `reset()` after that of
+    this class: it does not go to other processes.
+
     Args:
         source: the node it reads; None for a node that is a source itself.
         name: what errors call it; the class name when empty.
@@ -54,11 +65,54 @@ class Stage(Node[Out]):
         self.source = source
         self.name = name or type(self).__name__
         self._error: Exception | None = None
+        self._opened_in, self._made_in = os.getpid(), dataloader_share()
+        self._made_of: frozenset[str] = frozenset()
+        self._pickled_at: State | None = None
 
     def reset(self, initial_state: State | None = None) -> None:
         """Open at a saved state, or at the start of a new epoch."""
         super().reset(initial_state)
-        self._error = None
+        self._error = self._pickled_at = None
+        self._made_of = self._made_of or frozenset(vars(self))
+        if self._opened_in != os.getpid():
+            for name in vars(self).keys() - self._made_of:
+                leave_to_parent(vars(self).pop(name))
+            self._opened_in = os.getpid()
+
+    def __next__(self) -> Out:
+        self._open_unpickled()
+        return super().__next__()
+
+    def state_dict(self) -> State:
+        """The position, opening the node first when it is not open yet."""
+        self._open_unpickled()
+        return super().state_dict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        made_of = {name: value for name, value in vars(self).items() if name in (self._made_of or vars(self))}
+        place = self.get_state() if self._made_of else self._pickled_at
+        return {**made_of, "_made_of": frozenset(), "_pickled_at": place, _IS_OPEN: False}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _opened_in=os.getpid())
+
+    def _open_unpickled(self) -> None:
+        if self._pickled_at is not None:
+            self.reset(self._pickled_at)
+
+    def refuse_copies(self) -> None:
+        """For a source that is asked for items: refuse to give all to each of several workers of a DataLoader.
+
+        Raises:
+            PlanError: it was made before these workers, so that each has a copy.
+        """
+        _, workers = share = dataloader_share()
+        if workers > 1 and self._made_in != share:
+            raise PlanError(
+                f"{self.name}: was made before the {workers} workers of a DataLoader, and each of them would give all "
+                "of its items. Use one worker, as nodes have threads of their own; or make the node in each worker, "
+                "of its share; or take plan.loader or FromWebDataset, which share out by themselves"
+            )
 
     def next(self) -> Out:
         """The next item; after an error, that error again.
@@ -68,6 +122,8 @@ class Stage(Node[Out]):
         """
         if self._error is not None:
             raise self._error
+        if self._opened_in != os.getpid():
+            self.reset(self.get_state())
         try:
             item = self.advance()
             if item is None:
@@ -89,6 +145,12 @@ class Stage(Node[Out]):
         if self._error is None:
             self._error = RuntimeError(f"{self.name}: closed; reset the node, or build a new graph")
         close(self.source)
+
+
+def dataloader_share() -> tuple[int, int]:
+    """Number of this worker of a torch DataLoader, and how many there are; 0 of 1 anywhere else."""
+    worker = get_worker_info()
+    return (0, 1) if worker is None else (worker.id, worker.num_workers)
 
 
 def check_node(source: object, name: str) -> None:

@@ -19,6 +19,8 @@ class Prefetch(Stage[Out], Generic[Out]):
         name: what errors call the node; the class name when empty.
     """
 
+    _thread: ThreadPoolExecutor | None = None
+
     def __init__(self, source: Node[Out], *, depth: int = 2, name: str = "") -> None:
         super().__init__(source, name=name)
         check_node(source, self.name)
@@ -26,7 +28,6 @@ class Prefetch(Stage[Out], Generic[Out]):
             raise ValueError(f"{self.name}: depth={depth!r}, expected 0 or more items")
         self.source: Node[Out] = source
         self.depth = depth
-        self._thread: ThreadPoolExecutor | None = None
 
     def reset(self, initial_state: State | None = None) -> None:
         """Open at a saved state, or at the start of a new epoch."""

@@ -39,6 +39,8 @@ class ReadTars(Stage[RawSample]):
         keys: where a key ends: at the first dot of the basename, as webdataset has it, or at the last one ("dotted").
     """
 
+    _stream: BinaryIO | None = None
+    _samples: Iterator[RawSample] | None = None
     SHARD_KEY, SAMPLE_KEY, OFFSET_KEY = "shard", "sample", "offset"
 
     def __init__(
@@ -51,8 +53,6 @@ class ReadTars(Stage[RawSample]):
         self.urls = urls
         self._keys = keys
         self._open_stream = open_stream or open_url
-        self._stream: BinaryIO | None = None
-        self._samples: Iterator[RawSample] | None = None
         self._told: set[str] = set()  # tars whose repeated keys were said
 
     def reset(self, initial_state: State | None = None) -> None:
@@ -96,6 +96,7 @@ class ReadTars(Stage[RawSample]):
             self._stream = None
 
     def _open(self, url: str) -> Iterator[RawSample]:
+        self.refuse_copies()
         self._stream = self._open_stream(url)
         stream, is_plain = unpacked(self._stream, shown_url(url))
         if self._offset and is_plain:

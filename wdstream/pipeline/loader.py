@@ -1,11 +1,13 @@
 """StreamLoader: batches of one rank, saved and resumed by whole steps of the run."""
 
 import copy
+from collections.abc import Callable
 from typing import Protocol
 
 from wdstream.batches.batch import Batch
+from wdstream.errors import StateError
 from wdstream.nodes.loader import Loader
-from wdstream.nodes.node import SOURCE_KEY, JsonState, Node, State
+from wdstream.nodes.node import SOURCE_KEY, JsonState, Node, State, dataloader_share
 
 
 class StreamSource(Protocol):
@@ -25,12 +27,25 @@ class StreamLoader(Loader[Batch]):
         root: the last node of the graph.
         source: its source.
         state: where it begins, as `state_dict` gave it; None for the beginning.
+        make: makes it once more, in another process that it is pickled for.
     """
 
-    def __init__(self, root: Node[Batch], source: StreamSource, *, state: JsonState | None = None) -> None:
+    def __init__(
+        self,
+        root: Node[Batch],
+        source: StreamSource,
+        *,
+        state: JsonState | None = None,
+        make: "Callable[[], StreamLoader] | None" = None,
+    ) -> None:
         super().__init__(root)
-        self._source = source
+        self._source, self._make = source, make
+        self._completed: State = {}
         self.load_state_dict(state)
+
+    def __reduce__(self) -> "tuple[Callable[..., StreamLoader], tuple[object, ...]]":
+        assert self._make is not None, "a loader says how it is made"
+        return _opened_at, (self._make, self.root.state_dict(), self._completed, self._is_at_end)
 
     def __repr__(self) -> str:
         return f"<StreamLoader from {self._source!r}>"
@@ -41,7 +56,17 @@ class StreamLoader(Loader[Batch]):
         return batch
 
     def state_dict(self) -> State:
-        """The stream's state after the last completed step, JSON."""
+        """The stream's state after the last completed step, JSON.
+
+        Raises:
+            StateError: in one of several workers of a DataLoader, none of which knows what the others gave.
+        """
+        workers = dataloader_share()[1]
+        if workers > 1:
+            raise StateError(
+                f"one of {workers} workers of a DataLoader has a part of the batches, and no state of all: ask the "
+                "plan for it by the step of the last batch (plan.state_after(step)), or use one worker"
+            )
         return copy.deepcopy(self._completed)
 
     def load_state_dict(self, state: JsonState | None) -> None:
@@ -64,3 +89,15 @@ class StreamLoader(Loader[Batch]):
         completed = self._source.completed(state)
         if completed is not None:
             self._completed = completed
+
+    def open_at(self, place: State, completed: State, *, is_at_end: bool) -> None:
+        """Be where another loader of the same graph was, at any batch."""
+        self.root.reset(place)
+        self._completed, self._is_at_end = completed, is_at_end
+
+
+def _opened_at(make: Callable[[], StreamLoader], place: State, completed: State, is_at_end: bool) -> StreamLoader:
+    """A loader in the process that it was pickled for."""
+    loader = make()
+    loader.open_at(place, completed, is_at_end=is_at_end)
+    return loader

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wdstream.errors import PageError, RowError
-from wdstream.nodes.node import JsonState, Stage, State
+from wdstream.nodes.node import JsonState, Stage, State, dataloader_share
 from wdstream.pipeline.build_pack import PackSlots, Slot
 from wdstream.plan.datasets import Mixture
 from wdstream.plan.planner import Planner
@@ -111,6 +111,8 @@ class PlanSource(Stage[PackTask]):
     Its state is the plan's state before the current step, which is the same on every rank, and how many packs of that
     step this rank has given. Between two steps the second is 0, and any world continues from the first.
 
+    In several workers of a DataLoader each gives every so manieth batch: they take turns, so all come in their order.
+
     Args:
         plan: what is dealt.
         world: which rank this is.
@@ -121,7 +123,8 @@ class PlanSource(Stage[PackTask]):
         StateError: `start` belongs to another plan.
     """
 
-    STREAM_KEY, EMITTED_KEY = "stream", "emitted"
+    _steps: Steps | None = None
+    STREAM_KEY, EMITTED_KEY, DEALT_KEY = "stream", "emitted", "dealt"
 
     def __init__(
         self, plan: Planner, *, world: World, micro_batch_size: int = 1, start: JsonState | None = None
@@ -130,7 +133,6 @@ class PlanSource(Stage[PackTask]):
         self.plan = plan
         self.world = world
         self.micro_batch_size = micro_batch_size
-        self._steps: Steps | None = None
         self.start_at(start)
 
     def __repr__(self) -> str:
@@ -153,9 +155,19 @@ class PlanSource(Stage[PackTask]):
         self._steps = self.plan.steps(begin, world_size=self.world.size, micro_batch_size=self.micro_batch_size)
         self._before = self._after = self._steps.state().to_json()
         self._step: StepPlan | None = None
+        self._share: tuple[int, int] | None = None  # not known yet where a worker is only being started
+        self._dealt = int((initial_state or {}).get(self.DEALT_KEY, 0))  # packs, to all workers, since they began
 
     def advance(self) -> PackTask:
-        """The next pack of this rank."""
+        """The next pack of this rank, in a worker of a DataLoader of this worker."""
+        self._share = worker, workers = self._share or dataloader_share()
+        while True:
+            task, batch = self._next_of_rank(), self._dealt // self.micro_batch_size
+            self._dealt += 1
+            if batch % workers == worker:
+                return task
+
+    def _next_of_rank(self) -> PackTask:
         if self._step is None:
             assert self._steps is not None, "a node is reset before it is asked for items"
             self._step = next(self._steps)
@@ -169,11 +181,12 @@ class PlanSource(Stage[PackTask]):
 
     def get_state(self) -> State:
         """The stream's state before the current step, and the packs of that step given since."""
-        return {self.STREAM_KEY: self._before, self.EMITTED_KEY: self._emitted}
+        state: State = {self.STREAM_KEY: self._before, self.EMITTED_KEY: self._emitted}
+        return state if self._share in (None, (0, 1)) else {**state, self.DEALT_KEY: self._dealt}
 
     def completed(self, state: State) -> State | None:
         """The stream's state, when a state of this node is between two steps."""
-        return None if state[self.EMITTED_KEY] else state[self.STREAM_KEY]
+        return None if state[self.EMITTED_KEY] or self.DEALT_KEY in state else state[self.STREAM_KEY]
 
     def close(self) -> None:
         """End the plan's reading ahead."""

@@ -9,6 +9,7 @@ Torch is imported when a loader is built, so that planning, tracing and reports 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -178,7 +179,9 @@ def build_loader(
     packs = Map(tasks, builder, workers=workers, name="build_pack")  # EncodedPack: read, decode, tile, label, encode
     collated = BatchMap(packs, lambda group: [collate(group, plan.family)], size=micro_batch_size)  # Batch: tensors
     ready = Prefetch(collated, depth=prefetch)  # the same, a few ahead
-    return StreamLoader(ready, source, state=state)
+    make = partial(build_loader, plan, world=world, state=state, workers=workers, prefetch=prefetch)
+    make = partial(make, micro_batch_size=micro_batch_size, known_bad=known_bad)
+    return StreamLoader(ready, source, state=state, make=make)
 
 
 def pack_builder(plan: Plan, *, known_bad: Mapping[int, str] | None = None) -> "PackBuilder[PackTask]":

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from wdstream.batches.collate import collate
-from wdstream.errors import RowError, StateError
+from wdstream.errors import PlanError, RowError, StateError
 from wdstream.nodes.apart import refuse_apart
 from wdstream.nodes.lane import LaneSettings
 from wdstream.nodes.lane_source import LanePack, LaneSource, merge_lane_states
 from wdstream.nodes.mapper import BatchMap, Map
-from wdstream.nodes.node import JsonState, State
+from wdstream.nodes.node import JsonState, State, dataloader_share
 from wdstream.nodes.prefetch import Prefetch
 from wdstream.nodes.tar_urls import shard_names
 from wdstream.nodes.tile import TileRenderer
@@ -105,10 +105,15 @@ class Lanes:
             known_bad: reasons of pages that failed before, by key; they stay blank.
 
         Raises:
-            PlanError: a step or the lanes cannot be divided so.
+            PlanError: a step or the lanes cannot be divided so; or it runs in several workers of a DataLoader.
             StateError: the state is of another stream, or lacks lanes of this rank.
             ShardError: images and texts are in tars of their own.
         """
+        if dataloader_share()[1] > 1:
+            raise PlanError(
+                "Lanes.loader: in several workers of a DataLoader each would read all lanes and give every batch: use "
+                "num_workers=1 or 0; the loader has threads of its own (workers=)"
+            )
         world, settings = world or World(), self.settings
         packs_per_rank(settings.global_batch_size, world_size=world.size, micro_batch_size=micro_batch_size)
         if state is not None:
@@ -119,7 +124,9 @@ class Lanes:
         packs = Map(source, self._builder(known_bad or {}), workers=workers, name="build_pack")  # EncodedPack
         collated = BatchMap(packs, lambda group: [collate(group, settings.family)], size=micro_batch_size)  # Batch
         ready = Prefetch(collated, depth=prefetch)  # the same, a few ahead
-        return StreamLoader(ready, source, state=state)
+        make = partial(self.loader, world=world, state=state, workers=workers, prefetch=prefetch)
+        make = partial(make, micro_batch_size=micro_batch_size, known_bad=known_bad)
+        return StreamLoader(ready, source, state=state, make=make)
 
     def saved_state(self, states: Sequence[JsonState]) -> State:
         """The one state of the stream, out of what the loaders of all ranks say after the same step.

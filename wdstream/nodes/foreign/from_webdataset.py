@@ -135,13 +135,13 @@ def _check_keys(state: object, *keys: str) -> None:
 class _PipelineSamples(Stage[Any]):
     """An epoch of a pipeline; the state counts its samples, and has a digest of their names."""
 
+    _iterator: Iterator[object] | None = None
     COUNT_KEY, DIGEST_KEY, LAST_KEY = "count", "digest", "last"
 
     def __init__(self, pipeline: Any, how: Opening) -> None:
         super().__init__(name="FromWebDataset")
         self._pipeline, self._how = pipeline, how
         open_pipeline(pipeline, how, 0)  # so that what is refused is refused now
-        self._iterator: Iterator[object] | None = None
 
     def reset(self, initial_state: State | None = None) -> None:
         """Open at a saved state; the pipeline starts with the first sample that is asked for."""
