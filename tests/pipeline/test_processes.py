@@ -1,6 +1,6 @@
 """Loaders and nodes in other processes, real ones: workers of torch's DataLoader by fork and spawn, forks, pickles.
 
-Spans: pipeline.loader, pipeline.planned, pipeline.plan_source, pipeline.streamed, nodes.node, nodes.loader.
+Spans: pipeline, nodes.
 """
 
 import multiprocessing

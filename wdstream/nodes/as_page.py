@@ -105,6 +105,8 @@ def _check_page(page: Page | DecodedPage) -> None:
 
 def _from_webdataset(fields: Mapping[str, object], rules: RowRules, max_pixels: int) -> Page | DecodedPage:
     """By the rules of stored samples, whatever was decoded: which image is which, `content` and `messages` in json."""
+    if not isinstance(fields["__key__"], str | Integral):
+        raise RowError(f"a sample: its __key__ is {type(fields['__key__']).__name__}; expected a text that names it")
     key = str(fields["__key__"])
     members = {
         name: bytes(value) if isinstance(value, bytearray | memoryview) else value
