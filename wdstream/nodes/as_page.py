@@ -18,6 +18,7 @@ what truncated files lack.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 
 import numpy as np
 
