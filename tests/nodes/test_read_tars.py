@@ -5,6 +5,7 @@ import gzip
 import http.server
 import io
 import lzma
+import re
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ import pytest
 import webdataset
 
 from tests.helpers.faulty_server import failing
-from wdstream.errors import RowError, ShardError, StorageFailureError
+from wdstream.errors import ForbiddenFileError, RowError, ShardError, StorageFailureError
 from wdstream.nodes.as_page import as_page
 from wdstream.nodes.read_tars import ReadTars
 from wdstream.shards.tar_header import make_header
@@ -83,10 +84,8 @@ def test_tars_of_an_object_store_resume_at_their_place(tars: list[str]) -> None:
         urls = [f"memory://bucket/{number}.tar" for number in range(len(tars))]
         items = assert_resumes_exactly(lambda: ReadTars(urls))
         assert [(item.key, item.members) for item in items] == [(item.key, item.members) for item in ReadTars(tars)]
-        with pytest.raises(
-            ShardError, match=r"memory://bucket/9\.tar is not there: the storage answers that it has no such file"
-        ):
-            next(ReadTars(["memory://bucket/9.tar"]))
+        fault = next(ReadTars(["memory://bucket/9.tar"])).fault
+        assert "memory://bucket/9.tar is not there: the storage answers that it has no such file" in fault
     finally:
         files.rm("/bucket", recursive=True)
 
@@ -115,8 +114,12 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 def test_http_without_ranges(tars: list[str], server: str) -> None:
     assert [sample.key for sample in ReadTars([f"{server}/0.tar", f"{server}/1.tar"])] == ["00", "01", "02", "10", "11"]
-    with pytest.raises(ShardError, match=r"http://.*/2\.tar: cannot be opened \(HTTP Error 404"):
-        next(ReadTars([f"{server}/2.tar"]))
+    urls = [f"{server}/2.tar", f"{server}/0.tar", str(Path(tars[0]).with_name("none.tar"))]
+    absent, *there, last = ReadTars(urls)
+    assert [sample.key for sample in (absent, *there, last)] == ["rest@0", "00", "01", "02", "rest@0"]
+    assert re.match(r"the tar is passed over: http://.*/2\.tar: cannot be opened \(HTTP Error 404", absent.fault)
+    assert re.match(r"the tar is passed over: /.*none\.tar: .* it is not there; bring it back", last.fault)
+    assert_resumes_exactly(lambda: ReadTars(urls))
 
 
 def test_a_web_server_is_asked_once_for_a_tar(tars: list[str], tmp_path: Path) -> None:
@@ -229,8 +232,10 @@ def test_a_key_that_comes_again_is_said(tmp_path: Path, caplog: pytest.LogCaptur
 def test_what_may_be_passing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match="pipe:exit 3: the command failed with exit status 3"):
         list(ReadTars(["pipe:exit 3"]))
-    with pytest.raises(ShardError, match="cannot be opened"):
-        list(ReadTars([str(tmp_path / "none.tar")]))
+    with failing(tmp_path, rate=0) as server, pytest.raises(ForbiddenFileError, match=r"x\.tar.* may not be read"):
+        server.authorization = "wanted"
+        (tmp_path / "x.tar").write_bytes(b"")
+        list(ReadTars([f"{server.url}/x.tar"]))
     double = tmp_path / "double.tar"
     write_tar(double, [("a.txt", b"1"), ("a.txt", b"2")])
     (sample,) = ReadTars([str(double)])

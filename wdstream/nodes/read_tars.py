@@ -4,8 +4,9 @@ Any tar that webdataset reads, compressed or not. Nothing is sought, except that
 a plain file on a disk or an object store; anywhere else it reads the shard again up to there. Members become samples by
 the rules of an index (shards/layout.py), so a sample is the same through both; one that cannot be used comes with its
 fault and without its parts. So does the rest of a tar that is damaged or has no end, as one sample, `rest@BYTE`, at its
-place: it costs that rest, and a resume finds the same. A tar whose images and texts are apart is an error, and so is
-what may be passing: a network, a device or a command that fails.
+place: it costs that rest, and a resume finds the same; and so does a tar that is not there, as `rest@0`. A tar whose
+images and texts are apart is an error, and so is what may be passing: rights, a network, a device or a command that
+fails.
 
 A key that comes again in its tar is said, and its samples are given all: which of them came first, only a reader that
 has been there from the beginning knows, and a resume has not.
@@ -97,7 +98,10 @@ class ReadTars(Stage[RawSample]):
 
     def _open(self, url: str) -> Iterator[RawSample]:
         self.refuse_copies()
-        self._stream = self._open_stream(url)
+        try:
+            self._stream = self._open_stream(url)
+        except AbsentFileError as error:
+            return islice([RawSample("rest@0", {}, 0, url, f"the tar is passed over: {error}")], self._sample, None)
         stream, is_plain = unpacked(self._stream, shown_url(url))
         if self._offset and is_plain:
             stream.seek(self._offset)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from braceexpand import braceexpand
 
-from wdstream.errors import ShardError, StorageFailureError
+from wdstream.errors import AbsentFileError, ForbiddenFileError, ShardError, StorageFailureError
 from wdstream.storage.addresses import shown_url
 from wdstream.storage.compression import COMPRESSED_SUFFIXES, STREAMED_SUFFIXES
 from wdstream.storage.download import Download
@@ -32,7 +32,8 @@ def open_url(url: str) -> BinaryIO:
     """Open a local path, an address, or the output of a shell command (`pipe:COMMAND`) for reading.
 
     Raises:
-        ShardError: it cannot be opened.
+        AbsentFileError, ForbiddenFileError, StorageFailureError: it is not there, may not be read, or something fails.
+        ShardError: it is no address.
     """
     try:
         if url.startswith("pipe:"):
@@ -43,10 +44,23 @@ def open_url(url: str) -> BinaryIO:
             return open_remote(url)
         return Path(url).open("rb")
     except (OSError, ValueError, http.client.HTTPException, RangeError) as error:
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()
-        told = str(error) or type(error).__name__
-        raise ShardError(f"{shown_url(url)}: cannot be opened ({told}); check the address, or leave it out") from error
+        raise _open_error(shown_url(url), error) from error
+
+
+def _open_error(url: str, error: Exception) -> ShardError:
+    """What kept a tar from being opened, as the error of its kind."""
+    status = None
+    if isinstance(error, urllib.error.HTTPError):
+        status = error.code
+        error.close()
+    text = f"{url}: cannot be opened ({str(error) or type(error).__name__})"
+    if isinstance(error, FileNotFoundError | NotADirectoryError) or status in (404, 410):
+        return AbsentFileError(f"{text}: it is not there; bring it back, or leave it out in another run")
+    if isinstance(error, PermissionError) or status in (401, 403, 407):
+        return ForbiddenFileError(f"{text}: it may not be read; check rights and credentials, and start again")
+    if isinstance(error, ValueError | http.client.InvalidURL):
+        return ShardError(f"{text}; check the address, or leave it out")
+    return StorageFailureError(f"{text}: network, server or device fail; start again later")
 
 
 class CommandOutput(io.RawIOBase):

@@ -12,7 +12,7 @@ class ReadSettings(Settings):
 
     section: ClassVar[str] = "data.reading"
 
-    open_requests: PositiveInt = 32
+    open_requests: PositiveInt = 64
     """Requests, and connections, that a process has open at once for one folder of shards."""
     max_gap: NonNegativeInt = 1 << 18
     """Bytes between two samples of a tar that are read and thrown away, rather than asking twice."""
