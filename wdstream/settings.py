@@ -5,14 +5,19 @@ YAML configuration. Fields are documented by the string under each, and limited 
 """
 
 import inspect
+import os
+import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from wdstream.errors import ConfigError
 
 F = TypeVar("F", bound=Callable[..., object])
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # of a Path, one slash is left
+_VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 
 
 class Settings(BaseModel):
@@ -33,6 +38,16 @@ class Settings(BaseModel):
 
     # Settings inside of others are validated without their __init__, so that paths stay whole.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _paths_are_of_this_machine(cls, value: object, info: ValidationInfo) -> object:
+        """A field of type Path is no URL; `~` and `$VARIABLE` in its text are written out."""
+        if isinstance(value, str | Path) and _holds_path(cls.model_fields[str(info.field_name)].annotation):
+            if is_url := _URL.match(str(value)):
+                raise ValueError(f"{info.field_name}: expected a path of this machine, found a URL ({is_url[1]}:)")
+            return expanded(value) if isinstance(value, str) else value
+        return value
 
     @classmethod
     def of(cls, values: Mapping[str, object], *, are_options: bool = False) -> Self:
@@ -55,6 +70,25 @@ class Settings(BaseModel):
     def replace(self, **changes: object) -> Self:
         """The same settings with some fields changed, checked again."""
         return type(self).of({**dict(self), **changes})
+
+
+def expanded(text: str) -> str:
+    """A path or address as it was meant: `~` is a home, `$VARIABLE` or `${VARIABLE}` is its value.
+
+    Raises:
+        ValueError: there is no such home or variable.
+    """
+    found = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111  # an address is no path
+    if found.startswith("~"):
+        raise ValueError(f"path: there is no home folder {found.partition('/')[0]} here; write it out")
+    unset = _VARIABLE.search(found)
+    if unset:
+        raise ValueError(f"path: {unset[0]} in {text!r} is not set in the environment; set it, or write it out")
+    return found
+
+
+def _holds_path(annotation: object) -> bool:
+    return annotation is Path or Path in get_args(annotation)
 
 
 def takes_settings(model: type[Settings]) -> Callable[[F], F]:

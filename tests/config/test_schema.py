@@ -127,3 +127,43 @@ def test_mixes_may_be_nested(tmp_path: Path) -> None:
 def test_a_dataset_is_shards_or_a_mix(tmp_path: Path, entry: str) -> None:
     with pytest.raises(ConfigError, match="give either path, a folder of shards, or datasets"):
         load_config(write(tmp_path, MINIMAL.replace("{path: shards}", entry)))
+
+
+@pytest.mark.parametrize(
+    ("key", "extra"),
+    [
+        ("train.output", "train: {output: 's3://bucket/x'}\n"),
+        ("model.path", ""),
+        ("data.cache.path", ""),
+        ("data.tile_cache.path", ""),
+    ],
+)
+def test_a_url_where_a_local_path_is_needed_is_an_error(tmp_path: Path, key: str, extra: str) -> None:
+    overrides = {"model.path": ("model.path=s3://bucket/x",)}.get(
+        key, () if extra else (f"{key.removesuffix('.path')}={{path: 's3://bucket/x', max_bytes: 100000}}",)
+    )
+    with pytest.raises(ConfigError, match=rf"{key}: expected a path of this machine, found a URL \(s3:\)"):
+        load_config(write(tmp_path, MINIMAL + extra), overrides)
+
+
+def test_home_and_variables_in_paths_are_written_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/u")
+    monkeypatch.setenv("DATA", "/data")
+    overrides = ("train.output=~/run", "data.train=[{path: $DATA/a}, {path: 's3://b/${DATA}'}]", "model.path=~/m")
+    config = load_config(write(tmp_path, MINIMAL), overrides)
+    assert (config.train.output, config.model.path) == (Path("/home/u/run"), Path("/home/u/m"))
+    assert [dataset.path for dataset in config.data.train] == ["/data/a", "s3://b//data"]
+
+
+def test_a_variable_that_is_not_set_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOWHERE", raising=False)
+    for key in ("train.output=$NOWHERE/x", "data.train=[{path: '${NOWHERE}/x'}]"):
+        with pytest.raises(ConfigError, match=r"\$\{?NOWHERE\}? in '.*' is not set in the environment"):
+            load_config(write(tmp_path, MINIMAL), (key,))
+    with pytest.raises(ConfigError, match="there is no home folder ~nobody-of-this-name"):
+        load_config(write(tmp_path, MINIMAL), ("train.output=~nobody-of-this-name/x",))
+
+
+def test_a_command_in_a_path_stays_as_it_is(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, MINIMAL), ("data.train=[{path: 'pipe:cat $X ~'}]",))
+    assert config.data.train[0].path == "pipe:cat $X ~"

@@ -5,13 +5,13 @@ from textwrap import indent
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from wdstream.errors import ConfigError
 from wdstream.pixels.settings import PixelSettings
 from wdstream.plan.held_out import Split
 from wdstream.plan.settings import PlanSettings, WhereText
-from wdstream.settings import Settings
+from wdstream.settings import Settings, expanded
 from wdstream.shards.layout import KeyRule
 from wdstream.storage.cache.settings import CacheSettings
 from wdstream.storage.settings import ReadSettings
@@ -41,6 +41,11 @@ class DatasetConfig(Settings):
     split: Split | None = None
     """Of shards that hold pages out (`wdstream split`): `train`, all but those; `held_out`, those; or `all`. Left out
     it is `train` in data.train; data.eval has to say it."""
+
+    @field_validator("path")
+    @classmethod
+    def _is_written_out(cls, path: str) -> str:
+        return path if path.startswith("pipe:") else expanded(path)
 
     @model_validator(mode="after")
     def _has_path_or_datasets(self) -> "DatasetConfig":

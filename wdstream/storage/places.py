@@ -14,6 +14,7 @@ from wdstream.storage.writes.s3_place import S3Place
 
 __all__ = ["Hold", "Place", "StoredFile", "is_url", "local_folder", "open_place"]
 _READ_ONLY = ("http", "https", "zip", "tar", "data", "github", "gist")
+_OF_PATHS = tuple(f"{protocol}:" for protocol in ("s3", "s3a", "gs", "gcs", "az", "abfs", "http", "https", "file"))
 
 
 def is_url(address: str | Path) -> bool:
@@ -22,8 +23,14 @@ def is_url(address: str | Path) -> bool:
 
 
 def local_folder(address: str | Path) -> Path | None:
-    """The path that an address stands for on this machine, `file://` included; None for a URL of elsewhere."""
+    """The path that an address stands for on this machine, `file://` included; None for a URL of elsewhere.
+
+    Raises:
+        ConfigError: it is a Path that was made of a URL.
+    """
     text = str(address)
+    if isinstance(address, Path) and address.parts[:1] and address.parts[0] in _OF_PATHS:
+        raise ConfigError(f"{address}: a Path cannot hold a URL, since it drops a slash; give it as text, a str")
     if text.startswith("file://"):
         return Path("/" + text.removeprefix("file://").lstrip("/"))
     return None if is_url(text) else Path(text)
