@@ -42,7 +42,7 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _paths_are_of_this_machine(cls, value: object, info: ValidationInfo) -> object:
-        """A field of type Path is no URL; `~` and `$VARIABLE` in its text are written out."""
+        """A field of type Path is not a URL; `~` and `$VARIABLE` in its text are written out."""
         if isinstance(value, str | Path) and _holds_path(cls.model_fields[str(info.field_name)].annotation):
             if is_url := _URL.match(str(value)):
                 raise ValueError(f"{info.field_name}: expected a path of this machine, found a URL ({is_url[1]}:)")
@@ -78,7 +78,7 @@ def expanded(text: str) -> str:
     Raises:
         ValueError: there is no such home or variable.
     """
-    found = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111  # an address is no path
+    found = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111  # an address is not a path
     if found.startswith("~"):
         raise ValueError(f"path: there is no home folder {found.partition('/')[0]} here; write it out")
     unset = _VARIABLE.search(found)

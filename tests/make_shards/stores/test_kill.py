@@ -61,7 +61,7 @@ def whole(raw: Path, tmp_path: Path) -> dict[str, bytes]:
 
 
 def _run(raw: Path, bucket: str, *, kill_after: float | None) -> bool:
-    """Whether a job ended by itself; else it was killed so many seconds after it began."""
+    """Whether a job ended by itself; else it was killed this many seconds after it began."""
     command = [sys.executable, "-c", PROGRAM, str(raw), f"s3://{bucket}/out"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -78,8 +78,8 @@ def _run(raw: Path, bucket: str, *, kill_after: float | None) -> bool:
 
 
 def _kill_again_and_again(raw: Path, bucket: str, server: S3Server, kills: int, seed: int) -> list[str]:
-    """Kill jobs at random moments until there were so many kills; one that ends by itself is begun anew in an empty
-    bucket. Returns the keys of unfinished uploads that kills left."""
+    """Kill jobs at random moments until there were this many kills; one that ends by itself begins again in an
+    empty bucket. Returns the keys of unfinished uploads that kills left."""
     draw, left, longest, killed = random.Random(seed), [], 3.0, 0
     while killed < kills:
         started = time.monotonic()

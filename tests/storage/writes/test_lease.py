@@ -31,11 +31,11 @@ def _lease(place: Place, job: str = "job", *, times: LeaseTimes = QUICK) -> Leas
 def _other_machine(place: Place) -> None:
     """Have the holder look as if it were on another machine."""
     data, version = place.read_version(NAME)
-    told = {**json.loads(data), "host": "far", "system": "another", "nonce": "other"}
-    assert place.replace(NAME, json.dumps(told).encode(), version)
+    changed = {**json.loads(data), "host": "far", "system": "another", "nonce": "other"}
+    assert place.replace(NAME, json.dumps(changed).encode(), version)
 
 
-def test_a_second_job_is_refused_and_told_who_is_first(place: Place) -> None:
+def test_a_second_job_is_refused_and_learns_who_is_first(place: Place) -> None:
     with _lease(place, "make-shards") as lease:
         with pytest.raises(ConfigError, match=rf"another make-shards \(process {os.getpid()} on .*, since 20"):
             _lease(place).__enter__()
@@ -51,7 +51,7 @@ def test_a_holder_beats(place: Place) -> None:
         lease.check()
 
 
-def test_a_second_job_waits_as_long_as_it_is_told(place: Place) -> None:
+def test_a_second_job_waits_as_long_as_it_is_to(place: Place) -> None:
     first = _lease(place).__enter__()
     waiting = Lease(place, NAME, job="second", wait_s=120, times=QUICK)
     thread = threading.Thread(target=waiting.__enter__)
@@ -96,14 +96,14 @@ def test_a_lease_that_cannot_be_read_is_somebodys_until_it_does_not_change(place
         assert json.loads(place.read(NAME))["pid"] == os.getpid()
 
 
-def _hold_for_ever(place: Place) -> None:
+def _hold_forever(place: Place) -> None:
     with _lease(place, times=LeaseTimes(beat_s=600)):
         time.sleep(600)
 
 
 def test_a_holder_that_was_killed_here_is_taken_over_at_once(bucket: str, tmp_path: Path) -> None:
     place = open_place(f"s3://{bucket}/out")
-    child = multiprocessing.get_context("fork").Process(target=_hold_for_ever, args=(place,))
+    child = multiprocessing.get_context("fork").Process(target=_hold_forever, args=(place,))
     child.start()
     wait_until(lambda: any(place.files()), "the lease")
     assert child.pid is not None

@@ -47,7 +47,7 @@ class Output(Protocol):
     path: Path
     """The folder that its code works on."""
     store: str
-    """The URL for which it stands; empty where it stands for itself."""
+    """The URL for which that is a copy; empty where it is the output itself."""
     locks: Sequence[int]
     """Descriptors that processes of this machine inherit."""
 

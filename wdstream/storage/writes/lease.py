@@ -98,7 +98,7 @@ class Lease:
     def fileno(self) -> None:
         """None: child processes do not hold it."""
 
-    def _told(self) -> bytes:
+    def _content(self) -> bytes:
         return json.dumps({**self._who, "beat": self._beats}, sort_keys=True).encode() + b"\n"
 
     def _is_ours(self, data: bytes) -> bool:
@@ -127,7 +127,7 @@ class Lease:
 
     def _beat(self) -> None:
         self._beats += 1
-        if self._place.replace(self._name, self._told(), self._version):
+        if self._place.replace(self._name, self._content(), self._version):
             _, self._version = self._place.read_version(self._name)
         else:
             self._look()
@@ -146,7 +146,7 @@ class Lease:
                 continue  # released meanwhile
             lives = _lives_here(_parsed(data))
             if lives is False or (lives is None and self._stays(data)):
-                if self._place.replace(self._name, self._told(), version):
+                if self._place.replace(self._name, self._content(), version):
                     return
             elif time.monotonic() >= deadline:
                 break
@@ -156,7 +156,7 @@ class Lease:
 
     def _create(self) -> bool:
         try:
-            return self._place.create(self._name, self._told())
+            return self._place.create(self._name, self._content())
         except (AbsentFileError, ForbiddenFileError, StorageFailureError) as error:
             raise ConfigError(f"{self._place.address}: cannot write there: {error}") from error
 
@@ -185,11 +185,11 @@ def _parsed(data: bytes) -> Mapping[str, object]:
 
 def _shown(data: bytes) -> str:
     """Who holds a lease, in words."""
-    told = {name: ascii(str(value))[1:-1] for name, value in _parsed(data).items()}
-    if not told:
+    said = {name: ascii(str(value))[1:-1] for name, value in _parsed(data).items()}
+    if not said:
         return "another job (its lease cannot be read)"
     return (
-        f"another {told.get('job', 'job')} (process {told.get('pid')} on {told.get('host')}, since {told.get('since')})"
+        f"another {said.get('job', 'job')} (process {said.get('pid')} on {said.get('host')}, since {said.get('since')})"
     )
 
 
