@@ -6,6 +6,7 @@ Spans: storage.places, storage.writes.
 import multiprocessing
 import os
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,13 +14,13 @@ import pytest
 
 from tests.helpers.faulty_proxy import spoiling
 from tests.helpers.s3_server import S3Server
-from wdstream.errors import AbsentFileError, ConfigError, StorageFailureError
+from wdstream.errors import AbsentFileError, ConfigError, ShardError, StorageFailureError
 from wdstream.storage.places import Place, is_url, open_place
 from wdstream.storage.writes import s3_place
 from wdstream.storage.writes.local_place import LocalPlace
 from wdstream.storage.writes.s3_place import S3Place
 
-KINDS = ("local", "file", "s3", "memory")
+KINDS = ("local", "file", "s3", "memory", "file system")
 
 
 @pytest.fixture(params=KINDS)
@@ -30,6 +31,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, bucket: str) -> Place:
         "file": f"file://{tmp_path}/out",
         "s3": f"s3://{bucket}/a b/out",
         "memory": f"memory://{bucket}/out",
+        "file system": f"local://{tmp_path}/out",
     }
     return open_place(addresses[request.param])
 
@@ -192,6 +194,27 @@ def test_a_store_that_never_answers_is_a_failure_and_never_an_absence(monkeypatc
     for ask in asks:
         with pytest.raises(StorageFailureError, match="after 2 attempts"):
             ask()
+
+
+def test_what_a_kill_left_of_a_file_in_a_file_system_is_removed(tmp_path: Path) -> None:
+    place = open_place(f"local://{tmp_path}")
+    place.write("index/a.npy", b"a")
+    (tmp_path / "index/a.npy.tmp").write_bytes(b"half")
+    assert [file.name for file in place.files()] == ["index/a.npy"]
+    place.remove_unfinished()
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["a.npy"]
+
+
+@pytest.mark.parametrize("name", ["../x", "index/../../x", "/x", "a//b", "./x"])
+def test_names_that_would_leave_a_folder_are_refused(name: str, bucket: str, s3_server: S3Server) -> None:
+    s3_server.call("put_object", Bucket=bucket, Key=f"out/{name}", Body=b"")
+    with pytest.raises(ShardError, match=f"s3://{bucket}/out: holds a file named '{re.escape(name)}'"):
+        list(open_place(f"s3://{bucket}/out").files())
+
+
+def test_a_path_that_was_a_url_is_refused() -> None:
+    with pytest.raises(ConfigError, match="a Path cannot hold a URL"):
+        open_place(Path("s3://bucket/out"))
 
 
 def test_what_is_only_read_from_is_refused() -> None:

@@ -4,6 +4,7 @@ A file is gathered on this machine first and sent when it is complete, so that a
 and nothing is visible before the end.
 """
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -16,15 +17,17 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 from wdstream.errors import AbsentFileError, ConfigError, needs_extra
 from wdstream.storage.addresses import shown_url
-from wdstream.storage.atomic import atomic_write
+from wdstream.storage.atomic import TEMP_SUFFIX, atomic_write
 from wdstream.storage.remote import may_pass, store_error
 from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, retrying
 from wdstream.storage.writes.lease import Lease
-from wdstream.storage.writes.place import Hold, StoredFile
+from wdstream.storage.writes.place import Hold, StoredFile, refuse_strange_name
 
 Outcome = TypeVar("Outcome")
 _IN_MEMORY = 8 << 20
 """Bytes of a file that is gathered, from which on it is kept on disk."""
+_WRITES_WHOLE = ("memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "obs", "hf")
+"""Protocols of stores that show a file when all of it is there; file systems show it as it grows."""
 _VERSION_KEYS = ("ETag", "etag", "md5Hash", "generation", "mtime", "last_modified", "LastModified", "created")
 
 
@@ -106,7 +109,8 @@ class FsspecPlace:
         start = len(self._root.rstrip("/")) + 1
         for path, info in sorted(found.items()):
             name = path[start:]
-            if name.startswith(under):
+            if name.startswith(under) and not name.endswith(TEMP_SUFFIX):
+                refuse_strange_name(name, self.address)
                 yield StoredFile(name=name, num_bytes=int(info.get("size") or 0), version=_version_in(info))
 
     def _find(self, top: str) -> dict[str, Any]:
@@ -123,11 +127,34 @@ class FsspecPlace:
 
     def write(self, name: str, data: bytes) -> None:
         """Write all of a file."""
-        self.tried(name, "written", lambda: self.fs.pipe_file(self.path_of(name), data))
+        self._sent(name, lambda path: self.fs.pipe_file(path, data))
 
     def put(self, name: str, path: Path) -> None:
         """Write a file with the content of a local one."""
-        self.tried(name, "written", lambda: self.fs.put_file(str(path), self.path_of(name)))
+        self._sent(name, lambda target: self.fs.put_file(str(path), target))
+
+    def _sent(self, name: str, send: Callable[[str], object]) -> None:
+        """Write a file: where a write is seen while it is under way, under a temporary name first."""
+        path = self.path_of(name)
+        if self._is_whole:
+            self.tried(name, "written", lambda: send(path))
+            return
+
+        def write() -> None:
+            self._make_folder(path)
+            send(path + TEMP_SUFFIX)
+            if self.fs.exists(path):  # not all of these file systems replace a file
+                self.fs.rm_file(path)
+            self.fs.mv(path + TEMP_SUFFIX, path)
+
+        self.tried(name, "written", write)
+
+    @property
+    def _is_whole(self) -> bool:
+        return self._url.partition("://")[0] in _WRITES_WHOLE
+
+    def _make_folder(self, path: str) -> None:
+        self.fs.makedirs(path.rpartition("/")[0], exist_ok=True)
 
     def send(self, name: str, file: BinaryIO) -> None:
         """Write a file with what an open one holds."""
@@ -154,6 +181,8 @@ class FsspecPlace:
 
         def ask() -> bool:
             try:
+                if not self._is_whole:
+                    self._make_folder(self.path_of(name))
                 self.fs.pipe_file(self.path_of(name), data, mode="create")
             except FileExistsError:
                 return False
@@ -175,7 +204,13 @@ class FsspecPlace:
             return False
 
     def remove_unfinished(self) -> None:
-        """Nothing: other stores drop what was not finished."""
+        """Remove temporary files; object stores drop what was not finished."""
+        if not self._is_whole:
+            with contextlib.suppress(AbsentFileError):
+                found = self.tried("", "listed", lambda: self._find(self._root))
+                for path in found:
+                    if path.endswith(TEMP_SUFFIX):
+                        self.tried(path, "removed", partial(self.fs.rm_file, path))
 
     def hold(self, name: str, *, job: str, wait_s: float = 0.0) -> AbstractContextManager[Hold]:
         """Hold the place by a lease (lease.py)."""

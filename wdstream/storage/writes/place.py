@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from wdstream.errors import ShardError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredFile:
@@ -14,6 +16,17 @@ class StoredFile:
     name: str
     num_bytes: int
     version: str
+
+
+def refuse_strange_name(name: str, address: str) -> str:
+    """The name of a file of a store, unless a copy of it would be elsewhere than in a folder: stores allow any name.
+
+    Raises:
+        ShardError: it would.
+    """
+    if not {"", ".", ".."}.isdisjoint(name.split("/")) or "\0" in name:
+        raise ShardError(f"{address}: holds a file named {name!a}, which no folder can have; remove or rename it")
+    return name
 
 
 class Hold(Protocol):

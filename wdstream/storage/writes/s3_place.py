@@ -15,7 +15,7 @@ from typing import Any, cast
 from wdstream.errors import AbsentFileError, ShardError, StorageFailureError
 from wdstream.storage.atomic import atomic_write
 from wdstream.storage.writes.fsspec_place import FsspecPlace
-from wdstream.storage.writes.place import StoredFile
+from wdstream.storage.writes.place import StoredFile, refuse_strange_name
 
 PART_BYTES = 16 << 20
 """Of an upload; a smaller file is sent by one request."""
@@ -88,7 +88,7 @@ class S3Place(FsspecPlace):
             page = self.tried(under, "listed", lambda: self.fs.call_s3("list_objects_v2", **asked))  # noqa: B023
             for entry in page.get("Contents", ()):
                 if not entry["Key"].endswith("/"):  # that some tools make for a folder
-                    name = entry["Key"][len(prefix) :]
+                    name = refuse_strange_name(entry["Key"][len(prefix) :], self.address)
                     yield StoredFile(name=name, num_bytes=int(entry["Size"]), version=str(entry["ETag"]))
             if not page.get("IsTruncated"):
                 return
