@@ -163,7 +163,7 @@ def small_lines(folder: Path) -> list[Line]:
     block, count = 1 << 14, 2000
     (folder / "data").mkdir()
     (folder / "data" / "x").write_bytes(random.Random(0).randbytes(block * count))
-    settings = CacheSettings(path=folder / "cache", max_bytes=block * count // 2, block_bytes=block)
+    settings = CacheSettings(path=folder / "small", max_bytes=block * count // 2, block_bytes=block)
     url = f"file://{folder}/data"
     storage = CachedStorage(FsspecStorage(url), settings, address=url, digests={"x": "x"})
     storage.folder.window_bytes = settings.max_bytes // 10

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from tests.helpers.faulty_server import FaultyServer, failing
 from tests.helpers.kills import killed
 from tests.helpers.paths import ROOT
 from wdstream.storage.cache.cached import CachedStorage
-from wdstream.storage.cache.folder import CacheFolder, open_cache_folder
+from wdstream.storage.cache.folder import open_cache_folder
 from wdstream.storage.cache.settings import CacheSettings
 from wdstream.storage.local import ByteRange, LocalStorage
 from wdstream.storage.lock import FileLock
@@ -297,10 +298,6 @@ def test_killed_at_any_write(store: Path, settings: CacheSettings) -> None:
     assert kills >= 15
 
 
-def test_pickled_folders_and_claims(settings: CacheSettings) -> None:
-    folder = CacheFolder(settings)
-    claim = folder.claim_of("x")
-    with folder.claim(claim, waits=False) as is_mine, folder.claim(claim, waits=False) as is_again:
-        assert (is_mine, is_again) == (True, False)
-    with folder.claim(claim, waits=False) as is_mine:
-        assert is_mine
+def test_pickled(server: FaultyServer, settings: CacheSettings) -> None:
+    storage = pickle.loads(pickle.dumps(cached(server.url, settings)))
+    assert storage.read_many(some_ranges(0)) == LocalStorage(server.root).read_many(some_ranges(0))

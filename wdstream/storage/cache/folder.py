@@ -21,12 +21,13 @@ time. Recent are the blocks used last, as many as the shards have that are being
 A reader of a file that is removed keeps it open, and reads on.
 """
 
+import fcntl
 import hashlib
 import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -120,13 +121,12 @@ class CacheFolder:
         """
         claims = self._path / "claims"
         claims.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(claims / claim, wait_s=float("inf") if waits else 0, refuse=_claimed)
-        try:
-            lock.__enter__()
-        except _ClaimedError:
-            yield False
-            return
-        with lock_held(lock):
+        with ExitStack() as held:
+            try:
+                held.enter_context(_locked(claims / claim, waits=waits))
+            except _ClaimedError:
+                yield False
+                return
             yield True
 
     @staticmethod
@@ -166,12 +166,12 @@ class CacheFolder:
             yield False
             return
         self._path.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._path / "usage") as lock:
-            used = _read_count(lock.file)
+        with _locked(self._path / "usage", waits=True) as usage:
+            used = _read_count(usage)
             if used is None or used + size > self._max_bytes:
                 used = self._evict(size)
             has_room = used + size <= self._max_bytes
-            _write_count(lock.file, used + size if has_room else used)
+            _write_count(usage, used + size if has_room else used)
             yield has_room
 
     def _evict(self, size: int) -> int:
@@ -208,12 +208,16 @@ class CacheFolder:
 
 
 @contextmanager
-def lock_held(lock: FileLock) -> Iterator[None]:
-    """Release a lock that was taken, at the end of the block."""
-    try:
-        yield
-    finally:
-        lock.__exit__()
+def _locked(path: Path, *, waits: bool) -> Iterator[BinaryIO]:
+    """A file that is locked for the block.
+
+    It is unlocked, not only closed: a process that another thread forked meanwhile has it open, too, and for long.
+    """
+    with FileLock(path, wait_s=float("inf") if waits else 0, refuse=_claimed) as lock:
+        try:
+            yield lock.file
+        finally:
+            fcntl.flock(lock.file, fcntl.LOCK_UN)
 
 
 def eviction(kept: Iterable[KeptFile], *, recent_bytes: int, now: float) -> list[KeptFile]:

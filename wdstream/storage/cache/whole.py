@@ -13,7 +13,7 @@ from wdstream.storage.cache.cached import CachedStorage
 from wdstream.storage.cache.folder import WRITING
 from wdstream.storage.local import ByteRange
 
-_REQUEST_BYTES = 8 << 20
+_REQUEST_BYTES = 1 << 25
 _REQUESTS = 4  # at a time
 _TRIES = 2  # an answer may be damaged on its way
 
