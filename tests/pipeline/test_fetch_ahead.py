@@ -4,14 +4,19 @@ The servers are real: one for http, and moto's S3 behind a proxy that counts req
 """
 
 import os
+import random
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.helpers.faulty_proxy import FaultyProxy, spoiling
 from tests.helpers.faulty_server import FaultyServer, failing
+from tests.helpers.paths import ROOT
 from tests.helpers.s3_server import S3Server
 from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
@@ -189,3 +194,36 @@ def test_a_cache_that_is_too_small_is_said(
 def test_a_stream_has_no_cache(stream_config: MakeConfig, cache: dict[str, object], small_shards: Path) -> None:
     with pytest.raises((ConfigError, ValueError), match="streaming reads tars without an index, so it has no cache"):
         stream_config(small_shards, cache=cache, streaming={"lanes": 2})
+
+
+@pytest.mark.slow
+def test_ranks_at_once_and_ranks_that_are_killed(
+    server: FaultyServer,
+    wanted: Digests,
+    stream_config: MakeConfig,
+    small_shards: Path,
+    cache: dict[str, object],
+    tmp_path: Path,
+) -> None:
+    """Real processes: three side by side over one cache that has room for half, some of them killed as they read."""
+    config = stream_config(server.url, epochs=2, cache=cache | {"max_bytes": 300_000})
+    (tmp_path / "cfg.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    lines = "".join(f"{step} {value}\n" for step, value in wanted)
+    command = [sys.executable, "-m", "wdstream", "digest", str(tmp_path / "cfg.yaml"), "--steps", "0:4"]
+
+    def start() -> subprocess.Popen[str]:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    chance = random.Random(0)
+    for _ in range(3):
+        processes = [start() for _ in range(3)]
+        asked = server.asked
+        while server.asked < asked + chance.randrange(1, 40) and processes[0].poll() is None:
+            time.sleep(0.01)
+        processes[0].kill()
+        processes[0].communicate()
+        for process in processes[1:]:
+            out, log = process.communicate()
+            assert out == lines, log
+            assert "is damaged" not in log
