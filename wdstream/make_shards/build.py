@@ -20,12 +20,12 @@ from wdstream.make_shards.jobs import Job, OnPage, Quarantined, shard_name
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.record import ShardRecord, record_path
 from wdstream.make_shards.token_counts import TextCounts, open_counter
+from wdstream.raw.images import ImageSource, single_image
 from wdstream.raw.page_language import PageLanguages
 from wdstream.raw.reading import Reading, merge_digests, reading
 from wdstream.raw.registry import source_of_kind
 from wdstream.raw.remote.store import StoreDownError
 from wdstream.raw.source import PageRange, PageReader, RawFile
-from wdstream.shards.layout import is_image
 from wdstream.shards.page_members import members_from_page
 from wdstream.shards.writer import SampleEntry, ShardWriter
 from wdstream.text.maps.readings import RowReadings
@@ -115,6 +115,9 @@ class ShardBuilder:
         skips = {(skip.item, skip.page or 0): skip.reason for skip in job.skips}
         kept, elsewhere = {*job.kept}, {*job.elsewhere}
         for number, item in enumerate(job.items):
+            if item.file.is_single_image and not skips and not kept and not elsewhere:  # as most are, of most jobs
+                yield from (((number, found), page) for found, page in self._read_range(number, item, [1]))
+                continue
             whole = kept_path(self._out, job.number, number, 0) if kept else None
             if (number, 0) in skips:
                 yield (number, 0), BuiltPage(reason=skips[number, 0])
@@ -137,8 +140,11 @@ class ShardBuilder:
     def _read_range(self, number: int, item: PageRange, pages: Sequence[int]) -> Generator[tuple[int, BuiltPage]]:
         """Number and outcome of these pages of a range; of page 0 alone when the file cannot be opened."""
         source = source_of_kind(item.file.kind)
-        if not item.file.is_single_image:  # which is opened with its page
-            self._on_page(number, None)
+        if item.file.is_single_image and isinstance(source, ImageSource):  # which is opened with its page
+            for page in pages:
+                yield page, self._read_single(number, item)
+            return
+        self._on_page(number, None)
         with ExitStack() as stack:
             try:
                 opened = source.open(item, self._raw / item.file.path, self._options)
@@ -150,6 +156,16 @@ class ShardBuilder:
                 self._on_page(number, page)
                 self._reading.on_progress = partial(self._on_page, number, page)
                 yield page, self._read(reader, page)
+
+    def _read_single(self, number: int, item: PageRange) -> BuiltPage:
+        """The one page of an image file, which is opened with its page."""
+        self._on_page(number, 1)
+        self._reading.on_progress = partial(self._on_page, number, 1)
+        try:
+            reader = single_image(item, self._raw / item.file.path, self._options)
+        except Exception as error:
+            return self._refused(error)
+        return self._read(reader, 1)
 
     def _read(self, reader: PageReader, number: int) -> BuiltPage:
         try:
@@ -204,10 +220,12 @@ class _Contents:
             self._quarantined.append(Quarantined(file=file.path, page=shown, reason=page.reason))
         elif page.entry is not None:
             self._kinds[file.kind] += 1
-            self._dropped.update(page.dropped)
-            self._misnamed.update([page.misnamed] if page.misnamed else [])
+            for why, count in page.dropped.items():
+                self._dropped[why] += count
+            if page.misnamed:
+                self._misnamed[page.misnamed] += 1
             self._readings.add(file.path, page.reading)
-            self._without_image += not any(map(is_image, page.members))
+            self._without_image += not page.entry.image_sizes
             self.counts += [page.counts] if page.counts else []
 
     def record(self, writer: ShardWriter | None, counted: Sequence[str], *, with_paragraphs: bool) -> ShardRecord:

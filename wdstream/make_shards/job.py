@@ -323,17 +323,19 @@ class ShardsJob:
         before = total - sum(job.num_pages for job in todo)
         shards_done = len(jobs) - len(todo)
         started: Counter[int] = Counter()
+        num_started = 0
         self._report("making shards", before, total, shards_done, len(jobs))
         for event in engine.run(todo):
             number, num_pages = event.job.number, event.job.num_pages
-            if isinstance(event, JobDone):
+            is_done = isinstance(event, JobDone)
+            if is_done:
                 self.output.built(number)
-                started[number] = num_pages
                 shards_done += 1
-            else:
-                # A shard that is begun again after a loss must not count its pages twice.
-                started[number] = min(started[number] + 1, num_pages)
-            self._report("making shards", before + started.total(), total, shards_done, len(jobs))
+            # A shard that is begun again after a loss must not count its pages twice.
+            now = num_pages if is_done else min(started[number] + 1, num_pages)
+            num_started += now - started[number]
+            started[number] = now
+            self._report("making shards", before + num_started, total, shards_done, len(jobs))
         return total - before
 
     def _report(self, stage: str, done: int, total: int, shards_done: int = 0, shards_total: int = 0) -> None:

@@ -39,13 +39,13 @@ class Setup(TypedDict):
 class WorkerMessage(TypedDict):
     """A line that a process sends; it has one of these.
 
-    `ready`: it accepts jobs. `alive`: it runs. `at`: it begins this page, see OnPage. `done`: the files of a survey,
-    None for a shard, whose record is on disk, and for kept pages. `lost`: why it gives up on the page it is at, and
-    ends. `fatal`: nothing can be written. `bug`: a traceback.
+    `ready`: it accepts jobs. `alive`: it runs. `pages`: it has begun more; which, its cell says
+    (engines/page_cell.py). `done`: the files of a survey, None for a shard, whose record is on disk, and for kept
+    pages. `lost`: why it gives up on the page it is at, and ends. `fatal`: nothing can be written. `bug`: a traceback.
     """
 
     ready: NotRequired[bool]
-    at: NotRequired[tuple[int, int | None]]
+    pages: NotRequired[bool]
     alive: NotRequired[bool]
     done: NotRequired[list[dict[str, Any]] | None]
     lost: NotRequired[str]

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from wdstream.make_shards.engines.page_cell import At, PageCell
 from wdstream.make_shards.jobs import Job, Setup, WorkerMessage
 from wdstream.raw.children import die_with_parent
 
@@ -54,18 +55,19 @@ class Loss:
 
 
 class Process:
-    """A worker: started with the object, watched by its messages."""
+    """A worker: started with the object, watched by its messages and its cell."""
 
     def __init__(self, setup: Setup, keep_open: tuple[int, ...], clock: Clock) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `end`
+        self._cell = PageCell()
         # The package may be found by the path this program set up, not by an installation.
         paths = [path for path in sys.path if path and Path(path).is_dir()]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "wdstream.make_shards.worker_main"],
+            [sys.executable, "-m", "wdstream.make_shards.worker_main", str(self._cell.descriptor)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
-            pass_fds=keep_open,
+            pass_fds=(*keep_open, self._cell.descriptor),
             preexec_fn=die_with_parent,  # not later: a process that is stopped while it starts could not
             env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)},
         )
@@ -75,21 +77,29 @@ class Process:
         self._clock = clock
         self._last_word = self._at_since = clock.time
         self._writer: threading.Thread | None = None
+        self._signs = self._pages = 0
         self.job: Job | None = None
-        self.at: tuple[int, int | None] | None = None
         self.is_ready = False
         self.is_fresh = True
         self.gave_up: str | None = None
         self._write(setup)
 
     @property
+    def at(self) -> At | None:
+        """The page of its job that it is at; None where it has not begun."""
+        return self._cell.at
+
+    @property
     def is_at_page(self) -> bool:
         """Whether it is at a page, or opens a file; else it starts, waits, or writes the shard."""
-        return self.job is not None and self.at is not None and self.at[0] < len(self.job.items)
+        at = self.at
+        return self.job is not None and at is not None and at[0] < len(self.job.items)
 
     def give(self, job: Job) -> None:
         """Send a job, by a thread: a process that was stopped reads nothing, and a long job fills the pipe."""
-        self.job, self.at, self.is_fresh = job, None, False
+        self.job, self.is_fresh = job, False
+        self._cell.clear()
+        self._pages = self._cell.counts[1]
         self._last_word = self._clock.time
         self._writer = threading.Thread(target=self._write, args=(job.to_json(),), daemon=True)
         self._writer.start()
@@ -105,12 +115,16 @@ class Process:
         self.is_ready = self.is_ready or bool(messages)
         return [message for message in messages if not {"ready", "alive"} & message.keys()]
 
-    def turn_to(self, item: int, page: int | None) -> None:
-        """Note the page it is at from now on."""
-        self.at, self._at_since = (item, page), self._clock.time
+    def pages_begun(self) -> int:
+        """Pages of its job that it has begun since this was asked."""
+        before, self._pages = self._pages, self._cell.counts[1]
+        return self._pages - before
 
     def overdue(self, time_limit: float) -> Loss | None:
         """Whether it is at one page for too long, or gives no sign of life; writing the shard may take any time."""
+        signs, _ = self._cell.counts
+        if signs != self._signs:
+            self._signs, self._at_since = signs, self._clock.time
         if self.is_at_page:
             is_late = self._clock.time - self._at_since > time_limit
             return Loss(cause=f"took longer than {time_limit:g} s (--time-limit)") if is_late else None
@@ -121,10 +135,11 @@ class Process:
 
     def where(self, job: Job) -> str:
         """The page it is at, in words."""
-        if self.at is None or self.at[0] >= len(job.items):
+        at = self.at
+        if at is None or at[0] >= len(job.items):
             return f"{job.kind} {job.number}"
-        file = job.items[self.at[0]].file.path
-        return file if self.at[1] is None else f"{file} page {self.at[1]}"
+        file = job.items[at[0]].file.path
+        return file if at[1] is None else f"{file} page {at[1]}"
 
     def loss(self) -> Loss:
         """How the process ended, once it has."""
@@ -149,6 +164,7 @@ class Process:
             self._process.wait(_END_S)
             if self._writer is not None:
                 self._writer.join()
+            self._cell.close()
             for pipe in (self._process.stdin, self._process.stdout, self._stderr):
                 if pipe is not None:
                     with contextlib.suppress(BrokenPipeError):

@@ -1,8 +1,9 @@
-"""One process of make-shards, `python -m wdstream.make_shards.worker_main`: jobs on stdin, messages on stdout, as JSON.
+"""One process of make-shards, `python -m wdstream.make_shards.worker_main CELL`: jobs on stdin, messages on stdout,
+as JSON.
 
-It names each page before it reads it, so that a page that kills it is known, and says every second that it runs, so
-that one that was stopped is noticed. It dies with the process that started it: a thread waits for more jobs, and the
-end of stdin ends everything at once.
+It writes down each page before it reads it (engines/page_cell.py; CELL is the descriptor), so that a page that kills it
+is known, and says every second that it runs, so that one that was stopped is noticed. It dies with the process that
+started it: a thread waits for more jobs, and the end of stdin ends everything at once.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from typing import TextIO
 
 from wdstream.errors import PageError, WdstreamError
 from wdstream.make_shards.build import GivingUp, ShardBuilder, survey_files
+from wdstream.make_shards.engines.page_cell import PageCell, inherited_cell
 from wdstream.make_shards.jobs import Job, Setup, WorkerMessage
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.stores.output import send_shard
@@ -30,6 +32,9 @@ from wdstream.raw.remote.access import raw_folder
 from wdstream.storage.places import open_place
 
 _SIGN_OF_LIFE_S = 1.0
+_TOLD_AT_ONCE = 64
+"""Pages that a process tells one by one, for jobs of a few; then it does so when the last message is a while ago."""
+_BETWEEN_MESSAGES_S = 0.05
 
 
 class Messages:
@@ -49,6 +54,30 @@ class Messages:
                 os._exit(1)
 
 
+class _Pages:
+    """Writes down each page, and tells the parent of them now and then."""
+
+    def __init__(self, cell: PageCell, messages: Messages) -> None:
+        self._cell, self._messages = cell, messages
+        self._told_at = 0.0
+        self._told = 0
+        self.job: Job | None = None
+
+    def begin(self, job: Job) -> None:
+        """Begin a job."""
+        self.job = job
+        self._cell.begin()
+
+    def on_page(self, item: int, page: int | None) -> None:
+        """See `OnPage`."""
+        assert self.job is not None
+        self._cell.turn_to(item, page, is_page=page is not None or self.job.kind == "survey")
+        now = time.monotonic()
+        if self._told < _TOLD_AT_ONCE or now - self._told_at >= _BETWEEN_MESSAGES_S:
+            self._told, self._told_at = self._told + 1, now
+            self._messages.send({"pages": True})
+
+
 def serve() -> None:
     """Do the jobs that come on stdin, until it ends."""
     # A library that prints must not speak in between: stdout becomes stderr, and messages keep the pipe.
@@ -63,14 +92,13 @@ def serve() -> None:
     threading.Thread(target=_receive, args=(jobs,), daemon=True).start()
     threading.Thread(target=_say_alive, args=(messages,), daemon=True).start()
     messages.send({"ready": True})
-
-    def on_page(item: int, page: int | None) -> None:
-        messages.send({"at": (item, page)})
-
+    pages = _Pages(inherited_cell(sys.argv[1]), messages)
+    on_page = pages.on_page
     builder: ShardBuilder | None = None
     store = open_place(setup["store"]) if setup["store"] else None
     while True:
         job = Job.from_json(json.loads(jobs.get()))
+        pages.begin(job)
         try:
             if job.kind == "survey":
                 files = survey_files(job, raw, on_page, options)

@@ -9,6 +9,7 @@ import selectors
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 from wdstream.errors import ShardError, WdstreamError
 from wdstream.make_shards.jobs import Job, Setup, WorkerMessage
@@ -127,13 +128,10 @@ class Workers:
             )
         if "lost" in message:
             worker.gave_up = message["lost"]
-        elif "at" in message:
-            is_still_there = tuple(message["at"]) == worker.at  # the sign of life of what takes long
-            worker.turn_to(*message["at"])
-            if not is_still_there and (message["at"][1] is not None or job.kind == "survey"):
-                yield PageStarted(job=job)
+        elif "pages" in message:
+            yield from repeat(PageStarted(job=job), worker.pages_begun())
         elif "done" in message:
-            worker.job = worker.at = None
+            worker.job = None
             if job.kind == "keep":
                 pending.extendleft(self.recovery.after_keeping(job))
             else:

@@ -30,6 +30,7 @@ Sources: ITU-T T.81 (JPEG) annexes B and G, T.800 (JPEG 2000) annexes A and I.
 
 import re
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -238,12 +239,20 @@ def jpeg_scans(data: bytes) -> JpegScans:
             elif marker == _RESTART_INTERVAL:
                 have_restarts = have_restarts or any(data[start:end])
             elif marker == SCAN_MARKER:
+                if not is_progressive and _sends_all(data[start:end], bits_left):
+                    return JpegScans(are_complete=True, have_restarts=have_restarts)
                 _strike_off(bits_left, data[start:end], is_progressive)
                 if bits_left and not any(any(bits) for bits in bits_left.values()):
                     return JpegScans(are_complete=True, have_restarts=have_restarts)
                 after = _AFTER_A_SCAN.search(data, end)
                 position = after.start() if after else None
     return JpegScans(are_complete=False, have_restarts=have_restarts)
+
+
+def _sends_all(scan: bytes, components: Collection[int]) -> bool:
+    """Whether one scan of a frame that is not progressive sends all of its components, as nearly all are."""
+    end = 1 + 2 * scan[0] if scan else 0
+    return len(scan) >= end + 3 > 3 and bool(components) and {*scan[1:end:2]}.issuperset(components)
 
 
 def _strike_off(bits_left: dict[int, list[int]], scan: bytes, is_progressive: bool) -> None:

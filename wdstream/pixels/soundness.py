@@ -35,7 +35,7 @@ def check_image(image: EncodedImage, *, max_pixels: int) -> None:
         DecodeError: see `decode_image`.
     """
     check_limit(image.header, max_pixels)
-    is_sound = {"JPEG": _is_sound_jpeg, "PNG": _is_sound_png}.get(image.header.format)
+    is_sound = _IS_SOUND.get(image.header.format)
     if is_sound is None or not is_sound(image):
         image.decode(max_pixels=max_pixels)
 
@@ -80,3 +80,6 @@ def _are_sound_rows(stream: bytes, row_bytes: int, height: int) -> bool:
     except zlib.error:
         return False
     return inflater.eof and len(rows) == row_bytes * height and max(rows[::row_bytes]) <= _LAST_PNG_FILTER
+
+
+_IS_SOUND = {"JPEG": _is_sound_jpeg, "PNG": _is_sound_png}

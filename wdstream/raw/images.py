@@ -22,6 +22,7 @@ from wdstream.raw.remote.access import open_raw
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import (
     PageRange,
+    PageReader,
     Source,
     StoredImage,
     StoredPage,
@@ -58,13 +59,18 @@ class ImageSource(Source):
         return count_pages(path), ()
 
     @contextmanager
-    def open(self, pages: PageRange, path: Path, settings: RawSettings) -> Iterator["_ImageReader"]:
+    def open(self, pages: PageRange, path: Path, settings: RawSettings) -> Iterator[PageReader]:
         """Open a TIFF of many pages; other files are read with their page."""
         if pages.file.is_single_image:
-            yield _ImageReader(None, pages, path, settings)
+            yield single_image(pages, path, settings)
             return
         with open_tiff(path, settings) as tiff:
             yield _ImageReader(tiff, pages, path, settings)
+
+
+def single_image(pages: PageRange, path: Path, settings: RawSettings) -> PageReader:
+    """The reader of a file of one page, which holds nothing open."""
+    return _ImageReader(None, pages, path, settings)
 
 
 class _ImageReader:
@@ -81,7 +87,8 @@ class _ImageReader:
         found, settings = self._texts.text(number), self._settings
         is_read = settings.ocr != "none" and not (found and found.text)
         if not is_read:
-            require_text(found.text if found else "", self._texts.absence(), settings)
+            text = found.text if found else ""
+            require_text(text, "" if text else self._texts.absence(), settings)
         if self._tiff is None:
             key, image = self._file.stem, store_image(read_file(self._path), settings)
         else:

@@ -76,11 +76,26 @@ class Reading:
     def _leads_inside(self, path: str) -> bool:
         return Path(os.path.realpath(path)).is_relative_to(self._real_root)
 
+    def read_plain(self, path: str, limit: int) -> bytes | None:
+        """All bytes of a file that is no link, in a folder that leads nowhere else, as nearly all are; None for any
+        other, and where anything is wrong: whoever looks closer says what."""
+        if not path.startswith(self._prefix) or "/.." in path:
+            return None
+        folder = path[: path.rfind("/")]
+        if folder not in self._is_inside:
+            self._is_inside[folder] = self._leads_inside(folder)
+        data = _read_whole(path, limit) if self._is_inside[folder] or self._allow_outside else None
+        if data is not None:
+            self._note(path[len(self._prefix) :], _digest([data]))
+        return data
+
     def note(self, path: Path, digest: str) -> None:
         """Note the digest of a file, or of some of its lines."""
         text = str(original(path))
         is_plain = text.startswith(self._prefix) and "/.." not in text
-        name = text[len(self._prefix) :] if is_plain else os.path.relpath(path, self._root)
+        self._note(text[len(self._prefix) :] if is_plain else os.path.relpath(path, self._root), digest)
+
+    def _note(self, name: str, digest: str) -> None:
         before = self._digests.get(name)
         self._digests[name] = merged(before, digest) if before else digest
 
@@ -136,6 +151,9 @@ def read_bytes(path: Path, *, limit: int, option: str) -> bytes:
     Raises:
         SourceError: it cannot be read, is above the limit, or a link leads out of the folder.
     """
+    data = read_plain(str(path), limit=limit)
+    if data is not None:
+        return data
     try:
         num_bytes, is_link = size_and_link(path)
         if num_bytes > limit:
@@ -149,6 +167,30 @@ def read_bytes(path: Path, *, limit: int, option: str) -> bytes:
         raise SourceError(f"file cannot be read: {error.strerror}") from error
     current.note(path, _digest([data]))
     return data
+
+
+def read_plain(path: str, *, limit: int) -> bytes | None:
+    """`read_bytes`, without a Path, where nothing is to be said; None where it has to look closer."""
+    current = _current.get()
+    return None if current is None else current.read_plain(path, limit)
+
+
+def _read_whole(path: str, limit: int) -> bytes | None:
+    """All bytes of a regular file that is no link, and not above the limit; None for any other."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode) or state.st_size > limit:
+            return None
+        data = os.read(descriptor, state.st_size + 1)
+        return data if len(data) == state.st_size else None
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def note_line(path: Path, number: int, line: bytes) -> None:
@@ -197,4 +239,4 @@ def _digest(chunks: Iterable[bytes]) -> str:
     content = hashlib.sha256()
     for chunk in chunks:
         content.update(chunk)
-    return content.digest()[:_DIGEST_BYTES].hex()
+    return content.hexdigest()[: 2 * _DIGEST_BYTES]

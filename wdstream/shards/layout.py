@@ -9,11 +9,12 @@ keys, where that is asked for.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
 
 from wdstream.errors import RowError, ShardError
-from wdstream.shards.tar_header import Member, split_path, walk
+from wdstream.shards.tar_header import MAX_NAME, Member, split_path, walk
 
 TAR_SUFFIX = ".tar"
 IDX_SUFFIX = ".tar.idx"
@@ -40,6 +41,7 @@ _WEBDATASET_META = re.compile(
 _WRITTEN_EXTENSION = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)*")
 _NUMBERED_IMAGE = re.compile(rf"(0|[1-9][0-9]{{0,5}})\.({'|'.join(IMAGE_EXTENSIONS)})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_PLAIN_KEY = re.compile(r"(?!__)(?:[A-Za-z0-9_@-]+/)*[A-Za-z0-9_@-]+")
 _HINT = "rename it, without dots in the basename, control characters, '..' or a leading '/'"
 
 
@@ -101,6 +103,8 @@ def validate_key(key: str) -> None:
     Raises:
         ShardError: with what is wrong about it.
     """
+    if _PLAIN_KEY.fullmatch(key) is not None and len(key) + 1 + MAX_EXTENSION <= MAX_NAME:
+        return  # as nearly all are
     _check_key(key)
     if "." in key.rpartition("/")[2]:
         raise ShardError(f"the key {key!r} has a dot in its basename, where readers cut the extension: replace it")
@@ -113,6 +117,7 @@ def validate_key(key: str) -> None:
     split_path(key + "." + "x" * MAX_EXTENSION)
 
 
+@lru_cache(maxsize=1024)
 def validate_extension(extension: str) -> None:
     """Check that `extension` can be written: lower case letters, digits and inner dots, not too long.
 
@@ -125,6 +130,7 @@ def validate_extension(extension: str) -> None:
         )
 
 
+@lru_cache(maxsize=1024)
 def image_number(extension: str) -> int | None:
     """The number of a row's image: 3 for `3.png`; None for any other extension."""
     match = _NUMBERED_IMAGE.fullmatch(extension)

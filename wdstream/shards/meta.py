@@ -98,9 +98,9 @@ class ShardMeta:
             digest.update(array.tobytes())
         return digest.hexdigest()
 
-    def save(self, path: Path) -> None:
-        """Write `path` whole or not at all; the same meta gives the same bytes."""
-        with atomic_write(path) as file:
+    def save(self, path: Path, *, is_last: bool = True) -> None:
+        """Write `path` whole or not at all; the same meta gives the same bytes. `is_last`: see `atomic_write`."""
+        with atomic_write(path, is_last=is_last) as file:
             self._write(file)
 
     def is_stored_as(self, data: bytes) -> bool:
@@ -280,8 +280,8 @@ def _meta_of(tar_bytes: int, arrays: dict[str, Column]) -> ShardMeta:
 
 
 def save_idx(path: Path, offsets: Sequence[int]) -> None:
-    """Write `x.tar.idx`: the samples' offsets and the end of the last."""
-    write_file(path, np.asarray(offsets, "<u8").tobytes())
+    """Write `x.tar.idx`, the samples' offsets and the end of the last; another file of its folder is written next."""
+    write_file(path, np.asarray(offsets, "<u8").tobytes(), is_last=False)
 
 
 def is_complete(tar: Path, digest: str | None = None) -> bool:

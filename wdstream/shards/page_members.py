@@ -51,6 +51,9 @@ ROW_SUFFIXES = (
 )
 """Of files of rows."""
 _IN_ORDER = (TOOLS, CALLS)
+# Made once: `json.dumps` makes one for each call. The same metadata gives the same bytes: sorted names, no spaces.
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+_IN_OWN_ORDER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 ROW_OF = "row_of"
 """Metadata of a row that has its own `source` or `line`: the file that it is from, a colon, and its line there."""
 _DOTTED = "rename it, or let keys end at the last dot (wdstream index --key dotted, data.streaming.key_rule: dotted)"
@@ -323,10 +326,8 @@ def _is_page(segments: Sequence[Segment]) -> bool:
 
 
 def _write_json(key: str, value: object, *, has_tools: bool = False) -> bytes:
-    """The same metadata gives the same bytes: sorted names, no spaces."""
     try:
-        value = _sorted(value) if has_tools else value
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=not has_tools, separators=(",", ":"))
+        text = _IN_OWN_ORDER.encode(_sorted(value)) if has_tools else _JSON.encode(value)
     except (ValueError, TypeError, RecursionError) as error:
         raise RowError(f"page {key!r}: its metadata cannot be stored as JSON: {error}") from error
     return _encode(key, text)

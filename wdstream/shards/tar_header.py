@@ -7,6 +7,7 @@ end at least one block of zeros. Fields are those of POSIX.1-1988 (USTAR), PAX r
 Nothing here trusts its input: checksums are verified, numbers are parsed strictly, sizes are bounded by the file.
 """
 
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -26,6 +27,11 @@ _PLAIN_FILE, _REGULAR = b"0", b"0\x007"
 _FOLDER, _SPARSE = b"5", b"S"
 _LINKS = {b"1": "a hard link", b"2": "a symbolic link"}
 _DEVICES = {b"3": "a character device", b"4": "a block device", b"6": "a pipe"}
+# Of a header that we write: name, mode and owner, size, time, sum, kind and magic, prefix; the rest is zeros.
+_HEADER = struct.Struct("100s24s12s12s8s189s155s12x")
+_OWNER, _TIME = b"0000644\x000000000\x000000000\0", b"00000000000\0"
+_MARK = b"0".ljust(101, b"\0") + b"ustar\x0000"
+_SUM_OF_REST = sum(_OWNER) + sum(_TIME) + sum(_MARK) + 8 * 0x20
 _IS_EXTENDED, _IS_EXTENDED_AGAIN = 482, 504  # bytes of GNU's old sparse headers: whether another block of them follows
 _OCTAL_DIGITS = frozenset(b"01234567")
 
@@ -86,13 +92,10 @@ def make_header(path: str, size: int) -> bytes:
     """
     if size > MAX_USTAR_BYTES:
         raise ShardError(f"{path!r} has {size} bytes; a member of a shard holds at most {MAX_USTAR_BYTES}")
-    prefix, name = split_path(path)
-    head = name.encode("ascii").ljust(MAX_NAME, b"\0") + b"0000644\x000000000\x000000000\0"
-    head += b"%011o\0" % size + b"00000000000\0"
-    tail = b"0".ljust(101, b"\0") + b"ustar\x0000" + bytes(80) + prefix.encode("ascii").ljust(MAX_PREFIX, b"\0")
-    tail = tail.ljust(BLOCK_SIZE - 156, b"\0")
-    checksum = sum(head.translate(None, b"\0")) + sum(tail.translate(None, b"\0")) + 8 * 0x20
-    return head + b"%06o\0 " % checksum + tail
+    prefix, name = (part.encode("ascii") for part in split_path(path))
+    digits = b"%011o" % size
+    checksum = _SUM_OF_REST + sum(prefix) + sum(name) + sum(digits)
+    return _HEADER.pack(name, _OWNER, digits, _TIME, b"%06o\0 " % checksum, _MARK, prefix)
 
 
 def walk(read: ReadAt, start: int, end: int) -> Iterator[Member]:

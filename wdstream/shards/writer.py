@@ -16,7 +16,7 @@ from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, SampleFailure, S
 from wdstream.shards.metadata import PageMetadata, ShardMetadata
 from wdstream.shards.page_members import starts_with_text
 from wdstream.shards.parts import sort_parts
-from wdstream.shards.tar_header import BLOCK_SIZE, RECORD_SIZE, make_header, padded
+from wdstream.shards.tar_header import BLOCK_SIZE, RECORD_SIZE, make_header
 from wdstream.storage.atomic import atomic_write
 
 _NO_METADATA = PageMetadata()
@@ -135,12 +135,12 @@ class ShardWriter:
         for extension in members:
             validate_extension(extension)
         num_images = sum(map(is_image, members))  # those of others may have any name
-        if len(entry.image_sizes) not in (num_images, len(sort_parts(members).images)):
+        if len(entry.image_sizes) != num_images and len(entry.image_sizes) != len(sort_parts(members).images):
             raise ShardError(f"sample {key!r}: {len(entry.image_sizes)} image sizes for {num_images} images")
         chunks: list[bytes] = []
         for extension in sorted(members):
             data = members[extension]
-            chunks += [make_header(f"{key}.{extension}", len(data)), data, bytes(padded(len(data)) - len(data))]
+            chunks += [make_header(f"{key}.{extension}", len(data)), data, bytes(-len(data) % BLOCK_SIZE)]
         sample = b"".join(chunks)
         nbytes = len(sample)
         self._file.write(sample)
@@ -157,7 +157,7 @@ class ShardWriter:
             meta = self._meta.build(tar_bytes)
             self._paths.tar.unlink(missing_ok=True)  # an old tar must never be there with new companions
             save_idx(self._paths.idx, self._offsets)
-            meta.save(self._paths.meta)
+            meta.save(self._paths.meta, is_last=False)  # the tar is
         self.summary = ShardEntry.of(self._paths.tar.name, meta)
 
     def __enter__(self) -> "ShardWriter":

@@ -11,7 +11,9 @@ TEMP_SUFFIX = ".tmp"
 
 
 @contextmanager
-def atomic_write(path: Path, *, temp: Path | None = None, is_durable: bool = True) -> Iterator[BinaryIO]:
+def atomic_write(
+    path: Path, *, temp: Path | None = None, is_durable: bool = True, is_last: bool = True
+) -> Iterator[BinaryIO]:
     """Open `path` for binary writing so that it appears whole at the end of the block, or not at all.
 
     The bytes go to a temporary file in the same folder, are synced, and take the place of `path` in one rename; then
@@ -23,6 +25,7 @@ def atomic_write(path: Path, *, temp: Path | None = None, is_durable: bool = Tru
         path: the file to write; its folder exists.
         temp: the temporary file; `<path>.tmp` when left out.
         is_durable: False leaves out both syncs, for what can be made again after a power cut.
+        is_last: False leaves the folder to whoever writes the last of several files there.
 
     Yields:
         A writable, seekable and readable binary file.
@@ -38,13 +41,13 @@ def atomic_write(path: Path, *, temp: Path | None = None, is_durable: bool = Tru
     except BaseException:
         temp.unlink(missing_ok=True)
         raise
-    if is_durable:
+    if is_durable and is_last:
         sync_folder(path.parent)
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes, *, is_last: bool = True) -> None:
     """Write all of a file by `atomic_write`."""
-    with atomic_write(path) as file:
+    with atomic_write(path, is_last=is_last) as file:
         file.write(data)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from wdstream.errors import SourceError
-from wdstream.raw.reading import limits, read_bytes
+from wdstream.raw.reading import limits, read_bytes, read_plain
 from wdstream.raw.remote.access import is_raw_file
 from wdstream.raw.source import split_suffix
 from wdstream.raw.texts.page_text import TEXT_FILE, FoundText
@@ -53,10 +53,11 @@ class Sidecars:
         self, path: Path, suffixes: tuple[str, ...], num_pages: int, listed: Collection[str] | None = None
     ) -> None:
         self._path = path
-        self._listed = None if listed is None else frozenset(listed)
+        self._listed = listed
         self._num_pages = num_pages
-        bare, _suffix = split_suffix(path.name, suffixes) or (path.name, "")
-        self._names = list(dict.fromkeys((path.name, bare)))
+        name = path.name
+        bare, _suffix = split_suffix(name, suffixes) or (name, "")
+        self._names = (name,) if name == bare else (name, bare)
         self._texts: list[str] | None = None
 
     def text(self, page: int) -> FoundText | None:
@@ -66,33 +67,47 @@ class Sidecars:
             SourceError: the file is not UTF-8, too large, or has not one text for each page.
         """
         for name in self._names:
-            file = self._file(f"{name}.{page}.txt")
-            if file is not None:
-                return _page_text(_read(file))
+            text = self._text(f"{name}.{page}.txt")
+            if text is not None:
+                return _page_text(text)
         if self._texts is None:
             self._texts = self._split()
         return _page_text(self._texts[page - 1]) if self._texts else None
 
     def _split(self) -> list[str]:
         """The texts of all pages, from the file for all of them; none without such a file."""
-        file = next((file for name in self._names if (file := self._file(f"{name}.txt"))), None)
-        if file is None:
+        found = ((f"{name}.txt", text) for name in self._names if (text := self._text(f"{name}.txt")) is not None)
+        file, whole = next(found, ("", None))
+        if whole is None:
             return []
-        texts = _split_pages(_read(file))
+        texts = _split_pages(whole)
         if len(texts) != self._num_pages:
             raise SourceError(
-                f"{file.name} holds the text of {len(texts)} pages (separated by form feeds), {self._path.name} has "
+                f"{file} holds the text of {len(texts)} pages (separated by form feeds), {self._path.name} has "
                 f"{self._num_pages} pages; write one text for each page, or one file for each page "
                 f"({self._path.stem}.1.txt)"
             )
         return texts
 
-    def _file(self, name: str) -> Path | None:
-        """The text file of this name next to it; None where there is none, which a listing says without a look."""
+    def _text(self, name: str) -> str | None:
+        """The text in the file of this name next to it; None where there is none, which a listing says without a look.
+
+        Raises:
+            SourceError: it cannot be read, is too large, or not UTF-8.
+        """
         if self._listed is not None and name not in self._listed:
             return None
-        file = self._path.with_name(name)
-        return file if _is_file(file) else None
+        limit = limits().max_text_bytes
+        data = read_plain(f"{self._path.parent}/{name}", limit=limit) if self._listed is not None else None
+        if data is None:
+            file = self._path.with_name(name)
+            if not _is_file(file):
+                return None
+            data = read_bytes(file, limit=limit, option="--max-text-bytes")
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise SourceError(f"{name} is not UTF-8 (byte {error.start}); convert it") from error
 
 
 def text_pages(text: str, text_from: str) -> list[FoundText]:
@@ -119,10 +134,3 @@ def _is_file(file: Path) -> bool:
         if error.errno == errno.ENAMETOOLONG:
             return False
         raise SourceError(f"{short_name(file.name)} cannot be read: {error.strerror}") from error
-
-
-def _read(file: Path) -> str:
-    try:
-        return read_bytes(file, limit=limits().max_text_bytes, option="--max-text-bytes").decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{file.name} is not UTF-8 (byte {error.start}); convert it") from error
