@@ -47,9 +47,10 @@ class StaleShards:
 
 def save_stamps(out: Path, stamps: Mapping[str, str]) -> None:
     """Keep size and times of change of the files of the input."""
+    quoted = json.JSONEncoder().encode
+    lines = (f'{{"path": {quoted(path)}, "stamp": {quoted(stamp)}}}\n' for path, stamp in sorted(stamps.items()))
     with atomic_write(out / STATE_FOLDER / _STAMPS) as file:
-        for path, stamp in sorted(stamps.items()):
-            file.write(json.dumps({"path": path, "stamp": stamp}).encode() + b"\n")
+        file.writelines(map(str.encode, lines))
 
 
 def moved_files(out: Path, stamps: Mapping[str, str]) -> set[str]:

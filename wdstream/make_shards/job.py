@@ -4,7 +4,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from wdstream.errors import ConfigError, ShardError
@@ -293,7 +292,8 @@ class ShardsJob:
         """The pages of all files, opening those that are not known yet."""
         known, jobs = plan_survey([file for file in self.listing.files if file.path not in surveyed_before])
         total = sum(job.num_pages for job in jobs)
-        surveyed = {**surveyed_before, **{file.path: file for file in known}}
+        of_now = {file.path: file for file in known}
+        surveyed = {**surveyed_before, **of_now}
         done = 0
         for event in engine.run(jobs):
             if isinstance(event, JobDone):
@@ -303,8 +303,9 @@ class ShardsJob:
                 self._report("counting pages", min(done, total), total)
         # Stems and texts depend on all files of the folder.
         return [
-            replace(
-                surveyed[file.path],
+            surveyed[file.path]
+            if file.path in of_now
+            else surveyed[file.path].changed(
                 stem=file.stem,
                 texts=file.texts,
                 near=file.near,

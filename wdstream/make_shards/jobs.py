@@ -8,7 +8,7 @@ alone, before any page is read, so that a kill changes nothing. Pages in the ord
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, NotRequired, TypedDict
 
 from wdstream.make_shards.options import MakeShardsOptions
@@ -147,7 +147,7 @@ OnProgress = Callable[[MakeShardsProgress], None]
 def plan_survey(files: Sequence[RawFile]) -> tuple[list[RawFile], list[Job]]:
     """The files whose number of pages their names tell, with that number; and jobs that open all others."""
     pages = {file.path: source_of_kind(file.kind).known_pages(file.path) for file in files}
-    known = [replace(file, num_pages=count) for file in files if (count := pages[file.path]) is not None]
+    known = [file.changed(num_pages=count) for file in files if (count := pages[file.path]) is not None]
     opened = [PageRange(file=file, first=1, count=1) for file in files if pages[file.path] is None]
     starts = range(0, len(opened), _FILES_PER_SURVEY)
     chunks = [tuple(opened[start : start + _FILES_PER_SURVEY]) for start in starts]

@@ -188,11 +188,12 @@ _LATER_FIELDS = ("texts", "near", "meta")
 
 def save_survey(out: Path, files: Sequence[RawFile]) -> None:
     """Keep the survey: pages are assigned to shards by it, also when the job is continued."""
+    to_json = json.JSONEncoder(separators=(",", ":")).encode
     with atomic_write(out / STATE_FOLDER / _SURVEY) as file:
         for surveyed in files:
             tree = {name: value for name, value in surveyed.to_json().items() if value or name not in _LATER_FIELDS}
             tree.pop("sidecars", None)  # of the listing alone
-            file.write(json.dumps(tree, separators=(",", ":")).encode() + b"\n")
+            file.write(to_json(tree).encode() + b"\n")
 
 
 def load_survey(out: Path) -> list[RawFile] | None:

@@ -10,7 +10,7 @@ What keys are made of is in stems.py.
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from wdstream.errors import ConfigError
@@ -226,7 +226,7 @@ class _Census:
         self.unknown_texts += found.unknown
         near = None if has_sidecar or found.chosen else self._texts.near(name, bare)
         beside = None if folder.trouble else (*sorted(sidecars),)  # whoever reads a link that leads out refuses it
-        return replace(file, texts=found.chosen, near=near, sidecars=beside, meta=stated.meta)
+        return file.changed(texts=found.chosen, near=near, sidecars=beside, meta=stated.meta)
 
     def _use(self, path: str, folder: Folder) -> None:
         """Note a file that decides what is in the shards."""
@@ -309,7 +309,7 @@ def list_files(
     files = census.mets.in_order(sorted(census.files, key=lambda file: file.path))
     stems = assign_stems([without_suffix(file.path) for file in files])
     return Listing(
-        files=tuple(replace(file, stem=stem) for file, stem in zip(files, stems, strict=True)),
+        files=tuple(file.changed(stem=stem) for file, stem in zip(files, stems, strict=True)),
         left_to_rows=tuple(census.left_to_rows),
         ignored=dict(sorted(census.ignored.items())),
         outputs=tuple(census.outputs),

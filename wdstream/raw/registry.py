@@ -55,11 +55,26 @@ def source_of_kind(kind: str) -> Source:
 def source_of_file(path: Path, sources: tuple[Source, ...] | None = None) -> Source | None:
     """The source that reads a file, None when there is none: by its suffix, and where sources share it, by content."""
     sources, name = _current.get() if sources is None else sources, path.name
-    able = [source for source in sources if split_suffix(name, source.suffixes)]
-    if len(able) > 1 or any(split_suffix(name, source.doubtful_suffixes) for source in able):
+    lower = name.lower()
+    dot = lower.find(".")
+    # Millions of files have few endings; only from the first dot on, so that there are few.
+    able, is_open = _able("x" + lower[dot:] if dot > 0 and _have_dots(sources) else lower, sources)
+    if is_open:
         head = _head(path)
-        able = [source for source in able if source.recognises(head)]
+        able = tuple(source for source in able if source.recognises(head))
     return able[0] if able else None
+
+
+@lru_cache(maxsize=4096)
+def _able(name: str, sources: tuple[Source, ...]) -> tuple[tuple[Source, ...], bool]:
+    """The sources that may read a file of this name, and whether its content must say which."""
+    able = tuple(source for source in sources if split_suffix(name, source.suffixes))
+    return able, len(able) > 1 or any(split_suffix(name, source.doubtful_suffixes) for source in able)
+
+
+@lru_cache
+def _have_dots(sources: tuple[Source, ...]) -> bool:
+    return all(suffix.startswith(".") for source in sources for suffix in (*source.suffixes, *source.doubtful_suffixes))
 
 
 def without_suffix(name: str) -> tuple[str, str]:

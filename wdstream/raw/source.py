@@ -6,7 +6,8 @@ A new kind of file is one module here with a subclass of `Source`, and one line 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -56,9 +57,13 @@ class RawFile:
         """The key of page (or line) `number`, from 1, of a file of many."""
         return f"{self.stem}@{number:0{digits}d}"
 
+    def changed(self, **fields: Any) -> "RawFile":
+        """`dataclasses.replace`, in half of its time."""
+        return RawFile(**(self.to_json() | fields))
+
     def to_json(self) -> dict[str, Any]:
         """What `dataclasses.asdict` gives, in a tenth of its time: there may be millions."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return dict(zip(_FIELDS, _values_of(self), strict=True))
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> "RawFile":
@@ -66,6 +71,10 @@ class RawFile:
         lists = {name: tuple(found) for name in ("marks", "texts", "sidecars") if (found := tree.get(name)) is not None}
         meta = tuple((name, value) for name, value in tree.get("meta", ()))
         return cls(**{**tree, **lists, "meta": meta})
+
+
+_FIELDS: tuple[str, ...] = tuple(entry.name for entry in fields(RawFile))
+_values_of = attrgetter(*_FIELDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,8 +198,10 @@ def split_suffix(name: str, suffixes: tuple[str, ...]) -> tuple[str, str] | None
     lower = name.lower()
     if not lower.endswith(suffixes):
         return None
-    suffix = next((suffix for suffix in suffixes if lower.endswith(suffix) and lower != suffix), None)
-    return None if suffix is None else (name[: -len(suffix)], name[-len(suffix) :])
+    for suffix in suffixes:
+        if lower.endswith(suffix) and lower != suffix:
+            return name[: -len(suffix)], name[-len(suffix) :]
+    return None
 
 
 def require_text(text: str, reason: str, settings: RawSettings) -> None:

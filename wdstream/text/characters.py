@@ -31,7 +31,7 @@ _MAX_NAME = 160
 
 def replace_surrogates(text: str) -> str:
     """Make text storable as UTF-8: every lone surrogate becomes U+FFFD, every other character stays."""
-    return _SURROGATE.sub("\ufffd", text)
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def normalise_text(text: str) -> str:
@@ -43,8 +43,8 @@ def normalise_text(text: str) -> str:
     line end, where it is drawn, and goes elsewhere. Applying it twice changes nothing more.
     """
     if text.isascii():  # a tenth of the time: most patterns are of other letters
-        if text.replace("\n", "").isprintable() and " \n" not in text and not text.endswith(" "):
-            return text.strip("\n")  # nothing to clean, as most texts
+        if text.replace("\n", "").isprintable() and " \n" not in text:  # as most texts: nothing to clean, but its ends
+            return text.rstrip(" ").strip("\n")
         text = _LINE_END.sub("\n", _LINE_END_HYPHEN.sub("-\n", text))
         return _SPACE_AT_LINE_END.sub("", _ASCII_CONTROL.sub("", text)).strip("\n")
     text = plain_letters(_SOFT_HYPHEN_AT_LINE_END.sub("-", text).replace("\u00ad", ""))
