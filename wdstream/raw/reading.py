@@ -6,6 +6,7 @@ a file they read; outside of a `Reading`, in a program of its own, both only rea
 
 import hashlib
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ class Reading:
         self._allow_outside = settings.allow_outside_links or settings.allow_outside_images
         self._prefix = str(root).rstrip("/") + "/"
         self._is_inside: dict[str, bool] = {}
+        self._are_below: dict[tuple[str, str], bool] = {}
         self._digests: dict[str, str] = {}
         self.on_progress: Callable[[], None] | None = None
         self._progress_at = 0.0
@@ -72,6 +74,13 @@ class Reading:
             raise SourceError(
                 f"{path.name} is a link that leads out of the folder; allow it with --allow-outside-links"
             )
+
+    def is_below(self, folder: str, outer: str) -> bool:
+        """Whether a folder is in another one, or the same, wherever links lead; asked once for each two."""
+        if (folder, outer) not in self._are_below:
+            inner = Path(os.path.realpath(folder))
+            self._are_below[folder, outer] = inner.is_relative_to(os.path.realpath(outer))
+        return self._are_below[folder, outer]
 
     def _leads_inside(self, path: str) -> bool:
         return Path(os.path.realpath(path)).is_relative_to(self._real_root)
@@ -138,6 +147,14 @@ def check_link(path: Path) -> None:
     current = _current.get()
     if current is not None:
         current.check(path, is_link=path.is_symlink())
+
+
+def is_below(path: str, outer: str) -> bool:
+    """Whether a file that is no link is in a folder, or below it, as far as that is known without looking again."""
+    current = _current.get()
+    return (
+        current is not None and current.is_below(os.path.dirname(path), outer) and not os.path.islink(path)  # noqa: PTH114, PTH120  # of every row
+    )
 
 
 def read_bytes(path: Path, *, limit: int, option: str) -> bytes:

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from wdstream.errors import RowError
+from wdstream.raw.reading import is_below
 from wdstream.raw.remote.access import is_raw_file, is_raw_folder, open_raw, raw_names, store_of
 from wdstream.text.image_names import is_link, looks_like_image
 
@@ -116,6 +117,8 @@ def _inside(folder: Path, name: str, shown: str, *, allow_outside: bool) -> Path
     path = folder / name
     if allow_outside:
         return path
+    if ".." not in name and is_below(str(path), str(folder)):
+        return path  # as nearly all are
     if ".." in PurePosixPath(name).parts or not path.resolve().is_relative_to(folder.resolve()):
         raise RowError(
             f"{shown} leaves the folder of the JSONL file; allow it with --allow-outside-images, or move the image"
