@@ -7,6 +7,10 @@ alone, before any page is read, so that a kill changes nothing. Pages in the ord
 
 import hashlib
 import json
+import mmap
+import os
+import struct
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NotRequired, TypedDict
@@ -21,6 +25,13 @@ _LEAST_PAGES, _MOST_PAGES = 16, 1024
 # A page drawn at 150 dpi has 0.2 to 0.7 MB; only a guess, for ending shards of large pages early.
 _EXPECTED_PAGE_BYTES = 1 << 19
 
+_PLACE, _COUNTS, _ALL = struct.Struct("=Q"), struct.Struct("=QQ"), struct.Struct("=QQQ")
+# One word says where, and is written at once: the number of the range plus one, and the page plus one or 0 for None.
+_NOWHERE = 0
+_PAGE_BITS = 32
+
+At = tuple[int, int | None]
+"""Number of a range in its job, and the page; None while its file is opened."""
 OnPage = Callable[[int, int | None], None]
 """Called before each page, with the number of its range in the job, and the page; None while its file is opened."""
 
@@ -39,9 +50,9 @@ class Setup(TypedDict):
 class WorkerMessage(TypedDict):
     """A line that a process sends; it has one of these.
 
-    `ready`: it accepts jobs. `alive`: it runs. `pages`: it has begun more; which, its cell says
-    (engines/page_cell.py). `done`: the files of a survey, None for a shard, whose record is on disk, and for kept
-    pages. `lost`: why it gives up on the page it is at, and ends. `fatal`: nothing can be written. `bug`: a traceback.
+    `ready`: it accepts jobs. `alive`: it runs. `pages`: it has begun more; which, its `PageCell` says. `done`: the
+    files of a survey, None for a shard, whose record is on disk, and for kept pages. `lost`: why it gives up on the
+    page it is at, and ends. `fatal`: nothing can be written. `bug`: a traceback.
     """
 
     ready: NotRequired[bool]
@@ -180,3 +191,71 @@ def plan_shards(files: Sequence[RawFile], options: MakeShardsOptions) -> list[Jo
 def shard_name(number: int) -> str:
     """File name of a shard."""
     return f"shard-{number:06d}.tar"
+
+
+class PageCell:
+    """The page that a process is at, in memory that it shares with its parent: exact whenever and however it ends.
+
+    A message for each page would cost both sides more than reading a small page does. So a process writes down each
+    page before it reads it, and sends a message now and then. The kernel keeps what was written when it is killed.
+
+    Attributes:
+        descriptor: of the file that both map; for the process that inherits it.
+    """
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        """Make a cell, or take the one that was inherited."""
+        self._file = None
+        if descriptor is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `close`
+            self._file.write(bytes(_ALL.size))  # a full disk is noticed here, not by a signal later
+            self._file.flush()
+            descriptor = self._file.fileno()
+        self.descriptor = descriptor
+        self._map = mmap.mmap(descriptor, _ALL.size, mmap.MAP_SHARED)
+        self._signs = self._pages = 0
+        self._place = _NOWHERE
+
+    def turn_to(self, item: int, page: int | None, *, is_page: bool) -> None:
+        """Write down where the process is from now on, or still is; `is_page`: whether that is a page to count."""
+        place = (item + 1) << _PAGE_BITS | (0 if page is None else page + 1)
+        self._signs += 1
+        self._pages += is_page and place != self._place
+        self._place = place
+        _ALL.pack_into(self._map, 0, place, self._signs, self._pages)
+
+    def clear(self) -> None:
+        """Forget where the process was: by the parent, before it gives it a job."""
+        _PLACE.pack_into(self._map, 0, _NOWHERE)
+
+    def begin(self) -> None:
+        """Forget what the process was at: by itself, when a job is done."""
+        self._place = _NOWHERE
+
+    @property
+    def at(self) -> At | None:
+        """Where the process is in its job; None where it has not begun."""
+        (place,) = _PLACE.unpack_from(self._map)
+        if place == _NOWHERE:
+            return None
+        page = place & ((1 << _PAGE_BITS) - 1)
+        return (place >> _PAGE_BITS) - 1, page - 1 if page else None
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How often the process gave a sign of where it is, and how many pages it has begun."""
+        signs, pages = _COUNTS.unpack_from(self._map, _PLACE.size)
+        return signs, pages
+
+    def close(self) -> None:
+        """Unmap it, and close the file that was made for it."""
+        self._map.close()
+        if self._file is not None:
+            self._file.close()
+
+
+def inherited_cell(argument: str) -> PageCell:
+    """The cell whose descriptor the parent names on the command line."""
+    cell = PageCell(int(argument))
+    os.set_inheritable(cell.descriptor, False)  # not for programs that a page starts
+    return cell

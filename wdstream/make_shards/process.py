@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from wdstream.make_shards.engines.page_cell import At, PageCell
-from wdstream.make_shards.jobs import Job, Setup, WorkerMessage
+from wdstream.make_shards.jobs import At, Job, PageCell, Setup, WorkerMessage
 from wdstream.raw.children import die_with_parent
 
 # One thread each: there is a process per core.

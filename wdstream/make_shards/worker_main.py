@@ -1,7 +1,7 @@
 """One process of make-shards, `python -m wdstream.make_shards.worker_main CELL`: jobs on stdin, messages on stdout,
 as JSON.
 
-It writes down each page before it reads it (engines/page_cell.py; CELL is the descriptor), so that a page that kills it
+It writes down each page before it reads it (`PageCell`; CELL is its descriptor), so that a page that kills it
 is known, and says every second that it runs, so that one that was stopped is noticed. It dies with the process that
 started it: a thread waits for more jobs, and the end of stdin ends everything at once.
 """
@@ -23,8 +23,7 @@ from typing import TextIO
 
 from wdstream.errors import PageError, WdstreamError
 from wdstream.make_shards.build import GivingUp, ShardBuilder, survey_files
-from wdstream.make_shards.engines.page_cell import PageCell, inherited_cell
-from wdstream.make_shards.jobs import Job, Setup, WorkerMessage
+from wdstream.make_shards.jobs import Job, PageCell, Setup, WorkerMessage, inherited_cell
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.stores.output import send_shard
 from wdstream.raw.reading import sign_of_life
@@ -64,12 +63,12 @@ class _Pages:
         self.job: Job | None = None
 
     def begin(self, job: Job) -> None:
-        """Begin a job."""
+        """Nothing of this job has begun yet."""
         self.job = job
         self._cell.begin()
 
     def on_page(self, item: int, page: int | None) -> None:
-        """See `OnPage`."""
+        """Write down a page, as `OnPage` has it, and tell the parent unless it was told a moment ago."""
         assert self.job is not None
         self._cell.turn_to(item, page, is_page=page is not None or self.job.kind == "survey")
         now = time.monotonic()
@@ -93,7 +92,6 @@ def serve() -> None:
     threading.Thread(target=_say_alive, args=(messages,), daemon=True).start()
     messages.send({"ready": True})
     pages = _Pages(inherited_cell(sys.argv[1]), messages)
-    on_page = pages.on_page
     builder: ShardBuilder | None = None
     store = open_place(setup["store"]) if setup["store"] else None
     while True:
@@ -101,10 +99,10 @@ def serve() -> None:
         pages.begin(job)
         try:
             if job.kind == "survey":
-                files = survey_files(job, raw, on_page, options)
+                files = survey_files(job, raw, pages.on_page, options)
                 messages.send({"done": [file.to_json() for file in files]})
                 continue
-            builder = builder or ShardBuilder(raw, out, options, on_page)
+            builder = builder or ShardBuilder(raw, out, options, pages.on_page)
             (builder.build if job.kind == "shard" else builder.keep)(job)
             if job.kind == "shard" and store is not None:
                 send_shard(store, out, job.number)
