@@ -30,9 +30,11 @@ class FaultyProxy(ThreadingHTTPServer):
         failed: how often each fault was sent.
         asked: requests that came.
         connections: that were opened.
+        sent: bytes of bodies by fault.
         wanted: bytes of the right answer to each GET, asked for once or again.
         bytes_sent: of all bodies.
         waits: seconds before each answer, as of a distant server.
+        pause: seconds after each 16 kB of a body, as of a network that takes its time.
         is_open: clear it, and requests are taken and not answered until it is set.
         paths: method and path of each: "GET /bucket/key".
     """
@@ -46,7 +48,8 @@ class FaultyProxy(ThreadingHTTPServer):
         self.failed: Counter[str] = Counter()
         self.asked = self.connections = self.bytes_sent = 0
         self.wanted: dict[tuple[str, str | None], int] = {}
-        self.waits, self.is_open = 0.0, threading.Event()
+        self.waits = self.pause = 0.0
+        self.is_open = threading.Event()
         self.is_open.set()
         self.sent: Counter[str] = Counter()
         self.paths: list[str] = []
@@ -62,7 +65,7 @@ class FaultyProxy(ThreadingHTTPServer):
             return fault
 
     def random_place(self, length: int) -> int:
-        """Where to damage so many bytes."""
+        """Where to damage that many bytes."""
         with self.lock:
             return self._random.randrange(length)
 
@@ -161,6 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
             with self.server.lock:
                 self.server.bytes_sent += len(part)
                 self.server.sent[fault] += len(part)
+            time.sleep(self.server.pause)
         if fault.startswith("half"):
             self._hang_up()
 

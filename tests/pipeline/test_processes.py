@@ -9,7 +9,6 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,11 @@ from wdstream.config.schema import Config
 from wdstream.errors import StorageFailureError, WdstreamError
 from wdstream.nodes import Items, LaneSettings, Loader, Prefetch, ReadTars, Shuffle
 from wdstream.nodes.mapper import Map
+from wdstream.nodes.tar_urls import open_url
 from wdstream.pipeline.planned import Plan
 from wdstream.pipeline.streamed import Lanes
 from wdstream.records import World
+from wdstream.storage.settings import ReadSettings
 from wdstream.tiling.policy import TilingPolicy
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # more than there are cores
@@ -44,7 +45,8 @@ def server(small_shards: Path) -> Iterator[Server]:
 def plans(stream_config: Callable[..., Config], small_shards: Path, server: Server) -> dict[str, Plan]:
     """One plan over a folder and over its URL, used before."""
     here = plan_from_config(stream_config(small_shards, epochs=1))
-    there = plan_from_config(stream_config(train=[{"path": server.url}], epochs=1))
+    there = plan_from_config(stream_config(train=[{"path": server.url}], epochs=1, reading={"open_requests": 3}))
+    assert there.shards[0]._files.reading == ReadSettings(open_requests=3)
     assert there.fingerprints == here.fingerprints
     with there.loader(workers=0, prefetch=0) as loader:
         next(loader)
@@ -69,7 +71,7 @@ def torch_loader(data: Any, workers: int, kind: str, **how: Any) -> DataLoader[B
 
 
 class OwnLoader(IterableDataset[Batch]):
-    """A data set that makes the loader in the worker, as a user would write it."""
+    """A dataset that makes the loader in the worker, as a user would write it."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -115,7 +117,7 @@ def test_a_loader_that_was_begun_continues_in_each_fork(plans: dict[str, Plan], 
 
 
 class Answers(IterableDataset[str]):
-    """What a function of a data set gives in each worker, or its error: of a torn worker torch leaves processes."""
+    """What a function of a dataset gives in each worker, or its error: of a torn worker torch leaves processes."""
 
     def __init__(self, data: Any, ask: Callable[[Any], object]) -> None:
         self.data, self.ask = data, ask
@@ -221,12 +223,19 @@ def test_a_command_is_read_by_the_process_that_started_it(small_shards: Path, tm
     shutil.copy(tar, tmp_path / "x.tar")
     node = ReadTars([f"pipe:cat {tmp_path}/x.tar"])
     first = next(node)
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
-        rest = pool.submit(partial(keys_of, node))
-        assert first.key not in rest.result(HANGS_AFTER_S)  # pickled: a command of its own, up to the place
-    assert rest.result() == keys_of(node)
+    assert answers(node, keys_of, 1) == [str(rest := keys_of(pickle.loads(pickle.dumps(node))))]
+    assert first.key not in rest
+    assert rest == keys_of(node)
+    opened = open_url(f"pipe:cat {tmp_path}/x.tar")
+    assert "is read by the process that this one was forked from" in answers(opened, read_all, 1)[0]
+    assert opened.read() == (tmp_path / "x.tar").read_bytes()
+    opened.close()
     with pytest.raises(StorageFailureError, match="exit status 3"):
         keys_of(ReadTars([f"pipe:cat {tmp_path}/x.tar; exit 3"]))
+
+
+def read_all(stream: Any) -> object:
+    return stream.read()
 
 
 def keys_of(node: Any) -> list[str]:

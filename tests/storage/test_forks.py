@@ -1,6 +1,8 @@
 """Storage in forked and spawned processes, real ones: connections, descriptors and locks of the parent."""
 
 import multiprocessing
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -10,6 +12,7 @@ from typing import BinaryIO, cast
 
 import pytest
 
+from tests.helpers.faulty_server import failing
 from tests.helpers.waiting import HANGS_AFTER_S
 from tests.helpers.web_server import Server, serving
 from wdstream.storage.download import Download
@@ -113,3 +116,27 @@ def test_a_lock_that_another_thread_holds_is_free_in_a_child(tmp_path: Path) -> 
     may_go.set()
     holder.join()
     assert take() == "taken"
+
+
+ENDS_AS_USUAL = """
+import os, sys
+from wdstream.storage.local import ByteRange
+from wdstream.storage.remote import FsspecStorage
+
+storage, unused = FsspecStorage(sys.argv[1]), FsspecStorage(sys.argv[1], first_wait_s=0.1)
+read = lambda one, place: one.read(ByteRange(name="x.tar", offset=place, length=9))
+first = [read(storage, 0), read(unused, 0)]
+pid = os.fork()
+assert read(storage, 0) == first[0]
+if not pid:
+    sys.exit()
+assert os.waitpid(pid, 0)[1] == 0
+assert [read(storage, 0), read(unused, 0)] == first
+"""
+
+
+def test_a_child_that_ends_as_usual_leaves_the_connections_of_its_parent(tmp_path: Path) -> None:
+    """Also those that it did not use: what is closed at the end of a process is closed for its parent, too."""
+    (tmp_path / "x.tar").write_bytes(BODY)
+    with failing(tmp_path, rate=0) as server:
+        subprocess.run([sys.executable, "-c", ENDS_AS_USUAL, server.url], check=True, timeout=HANGS_AFTER_S)

@@ -19,7 +19,7 @@ class Loader(IterableDataset[Out], Iterator[Out], Generic[Out]):
             loader.load_state_dict(state)
             for item in loader: ...
 
-    It is a data set for a DataLoader of torch, too: `DataLoader(loader, batch_size=None, num_workers=1)`.
+    It is a dataset for a DataLoader of torch, too: `DataLoader(loader, batch_size=None, num_workers=1)`.
 
     Args:
         root: the last node of the graph.

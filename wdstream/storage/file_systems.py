@@ -4,9 +4,13 @@ Stores and web servers are tried again here by one layer only (tries.py), which 
 and botocore would try again below is switched off, or a dead server would cost all their tries multiplied.
 """
 
+import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from wdstream.errors import ConfigError, needs_extra
+from wdstream.storage.forks import has_connections
 from wdstream.storage.http_answers import client_options
 from wdstream.storage.s3_answers import checked_session
 from wdstream.storage.settings import ReadSettings
@@ -42,7 +46,15 @@ def open_file_system(url: str, options: dict[str, Any], reading: ReadSettings) -
         raise ConfigError(f"{url}: {error}") from error
     if protocol in ("s3", "s3a"):
         files.retries = 1
+    if hasattr(files, "close_session"):  # what ends its connections, also when a forked child ends
+        files.close_session = partial(_close_here, type(files).close_session, os.getpid())
+        has_connections(files)
     return files, root
+
+
+def _close_here(close: Callable[..., None], pid: int, *session: object) -> None:
+    if os.getpid() == pid:
+        close(*session)
 
 
 def _s3_options(options: dict[str, Any], reading: ReadSettings) -> dict[str, Any]:
@@ -52,7 +64,6 @@ def _s3_options(options: dict[str, Any], reading: ReadSettings) -> dict[str, Any
         "retries": {"total_max_attempts": 1, "mode": "standard"},
         "read_timeout": _S3_SILENCE_S,
     }
-    own = {"skip_instance_cache": True}  # its number of tries is changed, which concerns nobody else
-    if "session" not in options:
-        own["session"] = checked_session(options.get("profile"))
+    # By its session it is no file system of anybody else, who might mind the number of tries.
+    own = {"session": checked_session(options.get("profile"), os.getpid())}
     return own | options | {"config_kwargs": config | options.get("config_kwargs", {})}

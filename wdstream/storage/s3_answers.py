@@ -1,6 +1,7 @@
 """What an S3 store answers to a request for a range, checked on its head, as http_answers.py does for web servers."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from wdstream.errors import needs_extra
@@ -9,11 +10,13 @@ from wdstream.storage.http_answers import RangeError, check_head, sent_range
 _RANGE = "wdstream_range"
 
 
-def checked_session(profile: str | None) -> Any:
+@lru_cache
+def checked_session(profile: str | None, pid: int) -> Any:
     """A session of aiobotocore whose clients compare the answer to each request for a range with what was asked for.
 
     Args:
         profile: of the credentials; None for the usual ones.
+        pid: of this process; each has a session of its own.
 
     Raises:
         ConfigError: s3fs is not installed.
@@ -57,4 +60,4 @@ def _check_size(parsed: Mapping[str, Any], http_response: Any, **_: object) -> N
         RangeError: it does not.
     """
     if http_response.status_code == 200 and "ContentLength" not in parsed:
-        raise RangeError("the size was asked for, and is not told")
+        raise RangeError("the size was asked for, and is not in the answer")
