@@ -44,6 +44,10 @@ def test_files_are_written_listed_read_and_removed(place: Place, tmp_path: Path)
         file.write(b"__")
         file.seek(0)
         file.write(b"aa")
+    place.write("empty", b"")
+    place.fetch("empty", tmp_path / "empty")
+    assert (tmp_path / "empty").read_bytes() == b""
+    place.remove(["empty"])
     (tmp_path / "source").write_bytes(b"c" * 100)
     place.put("c", tmp_path / "source")
     assert [(file.name, file.num_bytes) for file in place.files()] == [

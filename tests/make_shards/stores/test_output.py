@@ -207,14 +207,18 @@ def test_texts_are_counted_from_the_store_where_no_record_has_counts(
     assert s3_server.objects(bucket, "out/") == files_of(tmp_path / "local")
 
 
+@pytest.mark.parametrize(
+    ("rate", "seed"), [(0.2, 1), *(pytest.param(rate, 3, marks=pytest.mark.slow) for rate in (0.05, 0.1, 0.2))]
+)
 def test_a_store_that_fails_gets_the_same_objects(
-    small_raw: Path, local: Objects, bucket: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("wdstream.storage.tries.FIRST_WAIT_S", 0.01)
-    with spoiling(s3_server.port, rate=0.2, seed=1) as proxy:
+    rate: float, seed: int, small_raw: Path, local: Objects, bucket: str, s3_server: S3Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """By answers that fail, and by answers that are lost or cut off after the store has done what was asked."""
+    with spoiling(s3_server.port, rate=rate, seed=seed) as proxy:
         s3_server.use(monkeypatch, url=proxy.url)
         make_shards(small_raw, f"s3://{bucket}/out", options=OPTIONS)
-        assert sum(proxy.failed.values()) > 10
+        assert sum(proxy.failed.values()) > 10 * rate
     s3_server.use(monkeypatch)
     assert s3_server.objects(bucket, "out/") == local
     assert s3_server.unfinished(bucket) == []
@@ -225,3 +229,12 @@ def test_the_command_takes_a_url(small_raw: Path, tmp_path: Path, bucket: str, t
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, tree_of(tmp_path)) == (0, {}), done.stderr
     assert f"s3://{bucket}/out" in done.stdout
+
+
+def test_a_file_system_of_fsspec_gets_the_same_files(small_raw: Path, local: Objects, tmp_path: Path) -> None:
+    """As sftp:// or hdfs:// are: files that grow are seen there, and folders have to be made."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/shard-000001.tar.tmp").write_bytes(b"what a kill left")
+    report = make_shards(small_raw, f"local://{tmp_path}/out", options=OPTIONS)
+    assert (report.num_pages, files_of(tmp_path / "out")) == (13, local)
+    assert make_shards(small_raw, f"local://{tmp_path}/out", options=OPTIONS).pages_made == 0

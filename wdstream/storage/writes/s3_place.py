@@ -49,34 +49,43 @@ class S3Place(FsspecPlace):
 
     def read_version(self, name: str) -> tuple[bytes, str]:
         """All of an object, and its ETag, by one request."""
-        bucket, key = self._split(name)
+        data, answer = self._get(name)
+        return data, str(answer["ETag"])
 
-        async def ask() -> tuple[bytes, str]:
-            answer = await self.fs._call_s3("get_object", Bucket=bucket, Key=key)
-            async with answer["Body"] as body:
-                return await body.read(), str(answer["ETag"])
-
+    def _get(self, name: str, **more: str) -> tuple[bytes, Any]:
+        """What is asked for of an object, and the head of the answer."""
         from fsspec.asyn import sync
 
-        return cast(tuple[bytes, str], self.tried(name, "read", lambda: sync(self.fs.loop, ask)))
+        bucket, key = self._split(name)
+
+        async def ask() -> tuple[bytes, Any]:
+            try:
+                answer = await self.fs._call_s3("get_object", Bucket=bucket, Key=key, **more)
+            except OSError as error:
+                if _code(error) != "InvalidRange":
+                    raise
+                return b"", {}  # as S3 says of an empty object
+            async with answer["Body"] as body:
+                data = await body.read()
+            if len(data) != answer["ContentLength"]:
+                raise OSError(f"{answer['ContentLength']} bytes announced, {len(data)} sent")
+            return data, answer
+
+        return cast(tuple[bytes, Any], self.tried(name, "read", lambda: sync(self.fs.loop, ask)))
 
     def read(self, name: str) -> bytes:
         """All of an object."""
         return self.read_version(name)[0]
 
     def fetch(self, name: str, path: Path) -> None:
-        """Copy an object to a local path, complete or absent there; one that is large in ranges."""
-        size = int(self._call("head_object", name, "read")["ContentLength"])
+        """Copy an object to a local path, complete or absent there: a small one by one request, others in ranges."""
         with atomic_write(path, is_durable=False) as file:
-            for start in range(0, size, PART_BYTES):
-                stop = min(size, start + PART_BYTES)
-                file.write(self.tried(name, "read", lambda: self._range(name, start, stop)))  # noqa: B023
-
-    def _range(self, name: str, start: int, stop: int) -> bytes:
-        data: bytes = self.fs.cat_file(self.path_of(name), start=start, end=stop)
-        if len(data) != stop - start:
-            raise OSError(f"{stop - start} bytes at byte {start} asked for, {len(data)} sent")
-        return data
+            data, answer = self._get(name, Range=f"bytes=0-{PART_BYTES - 1}")
+            file.write(data)
+            size = int(answer["ContentRange"].rpartition("/")[2]) if "ContentRange" in answer else len(data)
+            while (start := file.tell()) < size:
+                asked = f"bytes={start}-{min(size, start + PART_BYTES) - 1}"
+                file.write(self._get(name, Range=asked, IfMatch=str(answer["ETag"]))[0])
 
     def files(self, under: str = "") -> Iterator[StoredFile]:
         """All objects whose names begin with `under`, sorted by name, a page at a time."""
