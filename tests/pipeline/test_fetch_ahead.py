@@ -8,7 +8,9 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import ConfigError
 from wdstream.pipeline.planned import Plan
-from wdstream.records import World
+from wdstream.records import Failure, World
 from wdstream.runs.digest import digest
 from wdstream.storage.cache.folder import open_cache_folder
 
@@ -159,6 +161,30 @@ def asked_by(proxy: FaultyProxy, read: Callable[[], Digests]) -> tuple[Digests, 
     """What was read, and how many requests it took: each of the two plans of a digest asks for the index's version."""
     before = proxy.asked
     return read(), proxy.asked - before
+
+
+def note(failures: list[str], _: int, failure: Failure) -> None:
+    failures.append(failure.key)
+
+
+def test_a_store_with_every_fault(
+    wanted: Digests, stream_config: MakeConfig, cache: dict[str, object], small_shards: Path
+) -> None:
+    """Flipped bytes, too: what is wrong is noticed, by whoever knows what is right, and does not stay in the cache."""
+    failed: Counter[str] = Counter()
+    for seed in range(3):
+        with failing(small_shards, rate=0.25, seed=seed) as server:
+            failures: list[str] = []
+            config = stream_config(server.url, epochs=2, cache=cache | {"path": f"{cache['path']}-{seed}"})
+            found = digest(config, steps=FEW_STEPS, on_failure=partial(note, failures))
+            assert list(found) == wanted
+            assert not failures
+            failed += server.failed
+            server.rate = server.asked = 0
+            assert list(digest(config, steps=FEW_STEPS)) == wanted
+            assert server.asked == 0
+    assert failed.total() > 8
+    assert failed["flipped"]
 
 
 def test_a_replaced_shard_is_seen(

@@ -41,7 +41,7 @@ def server(folder: Path) -> Iterator[FaultyServer]:
 @pytest.fixture
 def cache(tmp_path: Path) -> Iterator[CacheSettings]:
     open_cache_folder.cache_clear()
-    yield CacheSettings(path=tmp_path / "cache", max_bytes=1 << 30)
+    yield CacheSettings(path=tmp_path / "cache", max_bytes=1 << 30, block_bytes=1 << 12)
     open_cache_folder.cache_clear()
 
 
@@ -105,15 +105,18 @@ def test_an_index_that_changed_is_another(server: FaultyServer, folder: Path, ca
 
 
 def test_a_cache_without_room_leaves_columns_in_memory(
-    server: FaultyServer, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    wanted = columns_of(IndexFiles(folder))
-    small = CacheSettings(path=tmp_path / "small", max_bytes=300)
-    assert columns_of(IndexFiles(server.url, cache=small)) == wanted
+    large = write_shards(tmp_path / "large", {"s-0.tar": pages("a", 4000, payload=1)})
+    merge_index(large)
+    url, wanted = f"file://{large}", columns_of(IndexFiles(large))
+    small = CacheSettings(path=tmp_path / "small", max_bytes=1 << 15, block_bytes=1 << 12)
+    assert columns_of(IndexFiles(url, cache=small)) == wanted
+    assert 0 < sum(path.stat().st_size for path in kept(small)) <= 1 << 15
     (tmp_path / "file").touch()
     nowhere = CacheSettings(path=tmp_path / "file" / "cache", max_bytes=1 << 30)
     with caplog.at_level(logging.WARNING):
-        assert columns_of(IndexFiles(server.url, cache=nowhere)) == wanted
+        assert columns_of(IndexFiles(url, cache=nowhere)) == wanted
     assert caplog.text.count("cannot be written to") == 1
 
 
@@ -144,8 +147,9 @@ def test_columns_count_in_the_bound_and_old_ones_go_first(
     for path in kept(cache)[:5]:
         os.utime(path, (path.stat().st_atime - week, path.stat().st_mtime - week))
     old = kept(cache)[:5]
-    tight = cache.replace(max_bytes=used + 10)
-    open_cache_folder(tight).keep(cache.path / "v1" / "files" / "x" / "block", [bytes(400)])
+    tight = cache.replace(max_bytes=max(used + 10, 8 << 12))
+    room = tight.max_bytes - used
+    open_cache_folder(tight).keep(cache.path / "v1" / "files" / "x" / "block", [bytes(room + 400)])
     assert [path.exists() for path in old].count(False) >= 1
     assert {*kept(cache)} >= {path for path in kept(cache) if path not in old}
     assert np.array_equal(files.column("offset"), IndexFiles(folder).column("offset"))

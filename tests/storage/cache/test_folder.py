@@ -20,7 +20,7 @@ NOW = 1e9
 
 @pytest.fixture
 def settings(tmp_path: Path) -> CacheSettings:
-    return CacheSettings(path=tmp_path / "cache", max_bytes=10_000)
+    return CacheSettings(path=tmp_path / "cache", max_bytes=40_000, block_bytes=1 << 12)
 
 
 def kept(name: str, *, age: float, size: int = 10, is_column: bool = False) -> KeptFile:
@@ -44,12 +44,12 @@ def test_what_goes_first() -> None:
 
 def test_files_within_the_bound(settings: CacheSettings) -> None:
     folder = CacheFolder(settings)
-    for number in range(100):
+    for number in range(150):
         folder.keep(folder.files / "x" / f"{number}", [b"head", bytes(900)])
         sizes = [path.stat().st_size for path in folder.files.glob("*/*")]
         assert sum(sizes) <= settings.max_bytes
     assert len(sizes) >= 8
-    folder.keep(folder.files / "x" / "large", [bytes(9_500)])
+    folder.keep(folder.files / "x" / "large", [bytes(39_000)])
     assert not (folder.files / "x" / "large").exists()
     assert folder.is_writable
 
@@ -75,7 +75,7 @@ def test_a_cache_of_half_the_data_keeps_a_fixed_share(tmp_path: Path) -> None:
 def test_a_wrong_count_is_counted_again(settings: CacheSettings) -> None:
     folder = CacheFolder(settings)
     folder.keep(folder.files / "x" / "1", [bytes(100)])
-    for torn in (b"", b"abc", (20_000).to_bytes(8, "little")):
+    for torn in (b"", b"abc", (50_000).to_bytes(8, "little")):
         (settings.path / "v1" / "usage").write_bytes(torn)
         folder.keep(folder.files / "x" / "2", [bytes(100)])
         assert (settings.path / "v1" / "usage").read_bytes() == (200).to_bytes(8, "little")
@@ -84,11 +84,11 @@ def test_a_wrong_count_is_counted_again(settings: CacheSettings) -> None:
 
 def test_what_a_killed_process_began_goes(settings: CacheSettings) -> None:
     folder = CacheFolder(settings)
-    assert folder.begin(folder.columns / "dead", 4_000)
+    assert folder.begin(folder.columns / "dead", 16_000)
     with folder.claim(folder.claim_of("alive"), waits=True):
-        assert folder.begin(folder.columns / "alive", 4_000)
+        assert folder.begin(folder.columns / "alive", 16_000)
         for number in range(10):
-            folder.keep(folder.files / "x" / str(number), [bytes(1_000)])
+            folder.keep(folder.files / "x" / str(number), [bytes(4_000)])
         assert [path.name for path in folder.columns.iterdir()] == ["alive.writing"]
 
 

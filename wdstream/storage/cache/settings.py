@@ -1,10 +1,13 @@
 """CacheSettings: where a machine keeps what it read from a store, and how much of it."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wdstream.settings import Settings
+
+_LEAST_BLOCKS = 8
 
 
 class CacheSettings(Settings):
@@ -24,3 +27,12 @@ class CacheSettings(Settings):
     take fewer requests."""
     ahead: int = Field(default=16, ge=0)
     """Packs whose pages are fetched before they are needed, for each process; 0 fetches what is asked for."""
+
+    @model_validator(mode="after")
+    def _holds_blocks(self) -> Self:
+        if self.max_bytes < _LEAST_BLOCKS * self.block_bytes:
+            raise ValueError(
+                f"max_bytes: {self.max_bytes:,} is room for less than {_LEAST_BLOCKS} blocks of block_bytes, "
+                f"{self.block_bytes:,}: give more room, or smaller blocks"
+            )
+        return self
