@@ -104,7 +104,9 @@ class Workers:
                 worker.give(job)
         idle = self._idle()
         wanted = len(pending) - len(idle)
-        if any(job.is_alone for job in pending) and not any(worker.is_fresh for worker in idle):
+        # Only losses make jobs that are done alone; there may be many thousands of others.
+        is_any_alone = self.recovery.tried_again > 0 and any(job.is_alone for job in pending)
+        if is_any_alone and not any(worker.is_fresh for worker in idle):
             wanted = max(wanted, 1)
             if idle and len(self._workers) == self._num_workers:
                 self._remove(idle[0])  # in favour of one that has done nothing yet

@@ -35,7 +35,7 @@ def with_pages_drawn(
         RowError: the PDF or its page cannot be found or drawn, or nothing says which page is meant.
         ConfigError: pypdfium2 is not installed.
     """
-    if any(_is_given(fields.get(name)) for name in IMAGE_FIELDS):
+    if not fields.keys().isdisjoint(IMAGE_FIELDS) and any(_is_given(fields.get(name)) for name in IMAGE_FIELDS):
         return fields
     for name, value in fields.items():
         if name not in settings.metadata_fields and (_bytes_of(value) or _names_pdf(name, value, settings)):

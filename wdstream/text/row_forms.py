@@ -262,7 +262,7 @@ _Found = tuple[Sequence[str], tuple[Segment, ...], Sequence[RowImage]]
 
 def _row_images(fields: Mapping[str, object], rules: RowRules) -> tuple[list[str], list[RowImage]]:
     """The fields with images that are the row's own, and these images."""
-    named = [field for field in IMAGE_FIELDS if field in fields]
+    named = [] if fields.keys().isdisjoint(IMAGE_FIELDS) else [field for field in IMAGE_FIELDS if field in fields]
     found = {field: images_of_value(fields[field], field) for field in named if not _is_blank(fields[field])}
     found = {field: images for field, images in found.items() if images}
     if not found:

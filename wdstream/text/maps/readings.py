@@ -47,7 +47,8 @@ class RowReadings:
         """Count one page of a file."""
         if reading.how:
             self.rows[file, reading.how] += 1
-        self.unused.update(reading.unused)
+        if reading.unused:
+            self.unused.update(reading.unused)
         self.more_answers += reading.has_more_answers
 
     @classmethod
