@@ -3,6 +3,7 @@
 Spans: raw, make_shards.
 """
 
+import hashlib
 import io
 import json
 import os
@@ -119,6 +120,19 @@ def test_url_gives_the_bytes_of_the_folder(
     assert contents(tree_of(tmp_path / "out")) == expected
     assert make_shards(url, tmp_path / "out", options=OPTIONS).pages_made == 0
     assert not list(Path.cwd().glob("s3:*"))
+
+
+@pytest.mark.slow
+def test_from_a_store_to_a_folder_of_pages_in_it(
+    every_raw: Path, expected: Tree, s3_server: S3Server, bucket: str
+) -> None:
+    """Neither is on this machine, and the second run passes over what the first one wrote below RAW."""
+    url = put(s3_server, bucket, every_raw)
+    make_shards(url, f"{url}/shards", options=OPTIONS)
+    again = make_shards(url, f"{url}/shards", options=OPTIONS)
+    assert (again.pages_made, again.changed, again.made_again) == (0, (), ())
+    found = s3_server.objects(bucket, "some/raw/shards/")
+    assert contents({name: hashlib.sha256(data).hexdigest() for name, data in found.items()}) == expected
 
 
 @pytest.mark.slow

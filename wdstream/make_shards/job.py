@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from wdstream.make_shards.engines.engine import JobEngine, job_engine
 from wdstream.make_shards.engines.merge import bring_parts, refuse_missing
 from wdstream.make_shards.engines.part_folder import await_tasks
 from wdstream.make_shards.finish import MakeShardsReport, PagesMade, finish
-from wdstream.make_shards.jobs import Job, MakeShardsProgress, OnProgress, Setup, plan_shards, plan_survey, shard_name
+from wdstream.make_shards.jobs import Job, MakeShardsProgress, OnProgress, Setup, plan_shards, shard_name
 from wdstream.make_shards.manifest import (
     claim,
     load_survey,
@@ -27,6 +27,7 @@ from wdstream.make_shards.map_check import check_map
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.record import STATE_FOLDER, ShardRecord, load_record, record_path
 from wdstream.make_shards.stores.output import Output, opened_output
+from wdstream.make_shards.survey.survey import Survey
 from wdstream.make_shards.token_counts import open_counter
 from wdstream.make_shards.workers import JobDone
 from wdstream.raw.folder_state import OUTPUT_MARK, folder_state
@@ -146,7 +147,7 @@ def _writing(out: Path) -> Iterator[None]:
         ) from error
 
 
-def _list(raw: Path, out: Path, options: MakeShardsOptions) -> Listing:
+def _list(raw: Path, out: Path, options: MakeShardsOptions, on_found: Callable[[int], None] | None = None) -> Listing:
     plugin = folder_plugin()
     if plugin is not None:
         return list_for_plugin(raw, plugin, exclude=out, allow_outside_links=options.allow_outside_links)
@@ -158,6 +159,7 @@ def _list(raw: Path, out: Path, options: MakeShardsOptions) -> Listing:
         mets_groups=MetsGroups(images=options.mets_images, texts=options.mets_texts),
         keep_layers=options.document_text == "layer",
         image_folders=options.image_folders,
+        on_found=on_found,
     )
     if not listing.files:
         ignored = ", ".join(f"{count} {suffix}" for suffix, count in listing.ignored.items()) or "no files"
@@ -186,15 +188,16 @@ class ShardsJob:
 
     def __init__(self, raw: Path, output: Output, options: MakeShardsOptions, on_progress: OnProgress | None) -> None:
         self.raw, self.output, self.out = raw, output, output.path
-        self.listing = _list(raw, self.out, options)
+        self._options = options
+        self._on_progress = on_progress
+        self.listing = _list(raw, self.out, options, lambda found: self._report("listing", found, 0, unit="files"))
         self.counter = open_counter(
             options.tokenizer, with_paragraphs=options.paragraphs, allow_tokens=options.allow_tokens
         )
         self.locks: Sequence[int] = ()
         self.progress = MakeShardsProgress(stage="counting pages", pages_done=0, pages_total=0)
-        self._options = options
         self._part = options.own_part
-        self._on_progress = on_progress
+        self._pages_made = 0
 
     def make(self) -> tuple[list[RawFile], list[Job], PagesMade]:
         """Survey and build; returns the survey, the job of every shard of its part, and what was done.
@@ -259,7 +262,11 @@ class ShardsJob:
                 record_path(self.out, number).unlink(missing_ok=True)
             moved |= stale.files.keys()
         known = [file for file in before or () if file.path not in moved and not self._options.is_retried(file.reason)]
-        files = self._survey(engine, {file.path: file for file in known})
+        survey = self._new_survey()
+        if before is None:
+            self._prepare_early()
+        files = survey.run(engine, None if before is None else {file.path: file for file in known}, self._count_files)
+        self._pages_made = survey.pages_made
         with saving(self.out / STATE_FOLDER, self._part):
             if files != before:
                 save_survey(self.out, files)
@@ -267,8 +274,28 @@ class ShardsJob:
             # Stamps of the first part stay until the merge: what moved since then, each part is to look at.
             if self._part is None or before is None:
                 save_stamps(self.out, self.listing.stamps)
+            survey.journal.remove()
             self.output.push()
         return files, stale.named()
+
+    def _new_survey(self) -> Survey:
+        def wants(job: Job) -> bool:
+            return bool(self._own([job])) and not _is_complete(self.out, job, self._options)
+
+        return Survey(self.output, self._options, self.listing.files, self.listing.stamps, wants)
+
+    def _prepare_early(self) -> None:
+        """Shards that are made before the survey is kept are made of the input as it is now, also those of a job before
+        that was killed there: where anything moved since, they are made again."""
+        if self._part is None and moved_files(self.out, self.listing.stamps):
+            for path in record_path(self.out, 0).parent.glob("shard-*.json"):
+                path.unlink()
+        if self._part is None:
+            save_stamps(self.out, self.listing.stamps)
+            self.output.push()
+
+    def _count_files(self, done: int, total: int) -> None:
+        self._report("counting pages", done, total, unit="files")
 
     def _changed_meanwhile(self, jobs: Sequence[Job]) -> list[str]:
         """Files that are not what they were when the job began, by name, with the pages that were made from them."""
@@ -286,33 +313,6 @@ class ShardsJob:
             f"{path} ({'new' if not size else 'gone' if not size_now else f'of {size} bytes, now {size_now}'})"
             for path, size, size_now in others
             if size != size_now and (size_now or not is_raw_file(self.raw / path))  # else its page is gone
-        ]
-
-    def _survey(self, engine: JobEngine, surveyed_before: Mapping[str, RawFile]) -> list[RawFile]:
-        """The pages of all files, opening those that are not known yet."""
-        known, jobs = plan_survey([file for file in self.listing.files if file.path not in surveyed_before])
-        total = sum(job.num_pages for job in jobs)
-        of_now = {file.path: file for file in known}
-        surveyed = {**surveyed_before, **of_now}
-        done = 0
-        for event in engine.run(jobs):
-            if isinstance(event, JobDone):
-                surveyed |= {file.path: file for file in event.files}
-            else:
-                done += 1
-                self._report("counting pages", min(done, total), total)
-        # Stems and texts depend on all files of the folder.
-        return [
-            surveyed[file.path]
-            if file.path in of_now
-            else surveyed[file.path].changed(
-                stem=file.stem,
-                texts=file.texts,
-                near=file.near,
-                meta=file.meta,
-                sidecars=file.sidecars,
-            )
-            for file in self.listing.files
         ]
 
     def _build(self, engine: JobEngine, jobs: Sequence[Job]) -> int:
@@ -337,11 +337,18 @@ class ShardsJob:
             num_started += now - started[number]
             started[number] = now
             self._report("making shards", before + num_started, total, shards_done, len(jobs))
-        return total - before
+        return total - before + self._pages_made
 
-    def _report(self, stage: str, done: int, total: int, shards_done: int = 0, shards_total: int = 0) -> None:
+    def _report(
+        self, stage: str, done: int, total: int, shards_done: int = 0, shards_total: int = 0, *, unit: str = "pages"
+    ) -> None:
         self.progress = MakeShardsProgress(
-            stage=stage, pages_done=done, pages_total=total, shards_done=shards_done, shards_total=shards_total
+            stage=stage,
+            pages_done=done,
+            pages_total=total,
+            shards_done=shards_done,
+            shards_total=shards_total,
+            unit=unit,
         )
         if self._on_progress is not None:
             self._on_progress(self.progress)

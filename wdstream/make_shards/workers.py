@@ -7,7 +7,7 @@ cannot start, again and again, ends the run.
 import contextlib
 import selectors
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -35,6 +35,10 @@ class JobDone:
 
     job: Job
     files: tuple[RawFile, ...]
+
+
+MoreJobs = Callable[[JobDone], Sequence[Job]]
+"""Jobs that follow from one that is done, to be done before all others."""
 
 
 class Workers:
@@ -71,8 +75,8 @@ class Workers:
             self._remove(worker)
         self._selector.close()
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[PageStarted | JobDone]:
-        """Have all jobs done, in any order; yields what happens.
+    def run(self, jobs: Sequence[Job], more: MoreJobs | None = None) -> Iterator[PageStarted | JobDone]:
+        """Have all jobs done, in any order; yields what happens. See `JobEngine`.
 
         Raises:
             ShardError: a process cannot write.
@@ -89,7 +93,10 @@ class Workers:
                 if messages is None:
                     pending.extendleft(reversed(self._after_loss(worker, worker.loss())))
                 for message in messages or ():
-                    yield from self._handle(worker, message, pending)
+                    for event in self._handle(worker, message, pending):
+                        yield event
+                        if more is not None and isinstance(event, JobDone):
+                            pending.extendleft(reversed(more(event)))
             for worker in list(self._workers):
                 loss = worker.overdue(self._time_limit)
                 if loss is not None:

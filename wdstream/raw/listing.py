@@ -9,13 +9,14 @@ What keys are made of is in stems.py.
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import merge
 from pathlib import Path, PurePosixPath
 
 from wdstream.errors import ConfigError
-from wdstream.raw.folder_state import FolderState, is_output_folder, is_read_by_name, walk_raw
-from wdstream.raw.folders import LEADS_OUT, Folder
+from wdstream.raw.folder_state import OUTPUT_MARK, FolderState, is_output_folder, is_read_by_name, walk_raw
+from wdstream.raw.folders import LEADS_OUT, Folder, FoundFile
 from wdstream.raw.mets.finding import find_mets, read_all
 from wdstream.raw.mets.groups import NO_GROUPS, MetsGroups
 from wdstream.raw.mets.workspace import MetsImage, MetsWorkspace
@@ -26,7 +27,7 @@ from wdstream.raw.registry import (
     source_of_file,
     without_suffix,
 )
-from wdstream.raw.remote.access import is_raw_folder, open_raw, raw_names, shown_raw
+from wdstream.raw.remote.access import is_raw_file, is_raw_folder, open_raw, raw_names, shown_raw
 from wdstream.raw.source import RawFile, Source
 from wdstream.raw.stems import assign_stems
 from wdstream.raw.tars.neighbours import descriptions, packed_copies
@@ -72,11 +73,38 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Listed:
-    """A folder as it was walked: its files, which sources read which, and whether rows may name its images."""
+    """A folder as it was walked.
+
+    Attributes:
+        folder: with its files.
+        sources: which read which of them.
+        has_rows: whether rows may name its images.
+        copies: compressed tars next to a plain one.
+        described: what is next to tars with what is in them.
+    """
 
     folder: Folder
     sources: Mapping[str, Source]
     has_rows: bool
+    copies: Mapping[str, str]
+    described: Collection[str]
+
+
+class Stamps(Mapping[str, str]):
+    """Size and times of change of each file, by path, as one text; made when it is asked for, as there are millions."""
+
+    def __init__(self, files: Mapping[str, FoundFile]) -> None:
+        self._files = files
+
+    def __getitem__(self, path: str) -> str:
+        found = self._files[path]
+        return f"{found.num_bytes} {found.version}"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
 
 
 class _Census:
@@ -105,7 +133,7 @@ class _Census:
         self.ignored: Counter[str] = Counter()
         self.outputs: list[str] = []
         self.unreadable: list[tuple[str, str]] = []
-        self.stamps: dict[str, str] = {}
+        self.used: dict[str, FoundFile] = {}
         self.unused_texts: Counter[str] = Counter()
         self.unknown_texts: list[tuple[str, str]] = []
         self.unmatched_texts: list[str] = []
@@ -113,7 +141,7 @@ class _Census:
         self._keep_layers = keep_layers
         self._texts = TextFinder(text_from=text_from, read_head=self._read_head)
         self._has_rows: dict[str, bool] = {}
-        self._used: list[str] = []
+        self._read_whole: list[str] = []
         self._listed: list[_Listed] = []
         self._kinds: dict[str, str | None] = {}
         self.mets = MetsWorkspace(mets_groups, lambda path: self._kinds[path])
@@ -131,40 +159,40 @@ class _Census:
                 self.ignored["broken link, pipe or device"] += 1
         if folder.passed_over:
             self.ignored["links to files that are read by their own names"] += folder.passed_over
-        sources = self._sources(folder)
+        copies, described = packed_copies(folder.files), descriptions(folder.files)
+        sources = self._sources(folder, copies, described)
         above = path[: path.rstrip("/").rfind("/") + 1]
         has_rows = self._has_rows.get(above, False) or any(source.names_images for source in sources.values())
         has_rows = has_rows or path.startswith(self._image_folders)
         self._has_rows[path] = has_rows
         self._texts.add(path, [name for name in folder.files if name not in sources])
-        self._listed.append(_Listed(folder=folder, sources=sources, has_rows=has_rows))
+        self._listed.append(
+            _Listed(folder=folder, sources=sources, has_rows=has_rows, copies=copies, described=described)
+        )
 
-    def _sources(self, folder: Folder) -> dict[str, Source]:
+    def _sources(self, folder: Folder, copies: Mapping[str, str], described: Collection[str]) -> dict[str, Source]:
         """The files of one folder that a source reads, without those that would give the samples of a tar again."""
         owned = _owned_by_pages(folder)
         names = [name for name in folder.files if name not in owned]
         path = self._raw / folder.path
         found = {name: source for name in names if (source := source_of_file(path / name))}
-        copies = packed_copies(folder.files)
         for name, plain in copies.items():
             reason = f"is next to {plain}, of which it seems to be a copy; remove one, or give it another name"
             self.unreadable.append((f"{folder.path}{name}", reason))
-        left = copies.keys() | descriptions(folder.files)
-        return {name: source for name, source in found.items() if name not in left}
+        return {name: source for name, source in found.items() if name not in copies and name not in described}
 
     def sort_out(self) -> None:
         """Sort the files of all folders, once every one has been added: texts may be in other folders."""
         described = self._read_mets()
-        others = [pair for listed in self._listed for pair in self._add_files(listed)]
+        others = [(listed, [*self._add_files(listed)]) for listed in self._listed]
         chosen = {text for file in self.files for text in file.texts}
-        repeats = {listed.folder.path: descriptions(listed.folder.files) for listed in self._listed}
-        for listed, name in others:
+        for listed, name in ((listed, name) for listed, names in others for name in names):
             path = f"{listed.folder.path}{name}"
             if path in chosen:
                 self._use(path, listed.folder)
-            elif name in repeats[listed.folder.path]:
+            elif name in listed.described:
                 self.ignored["next to tars, with what is in them"] += 1
-            elif path not in self._texts.matched and path not in described:
+            elif not self._texts.is_matched(listed.folder.path, name) and path not in described:
                 self.ignored[short_name(without_suffix(name)[1].lower(), most=24) or "no suffix"] += 1
                 self.unmatched_texts += [path] if says_text(name) else []
         self.empty_folders = (*self._texts.empty_folders(),)
@@ -178,7 +206,7 @@ class _Census:
             }
         for path, digest in read_all(self._raw, found, self.mets, self.unreadable):
             self._use(path, found[path])
-            self._used.append(f"{path}\0{digest}\n")
+            self._read_whole.append(f"{path}\0{digest}\n")
         return {*found}
 
     def _find_mets(self, listed: _Listed) -> Iterator[str]:
@@ -186,20 +214,19 @@ class _Census:
         others = [name for name in listed.folder.files if name not in listed.sources]
         return find_mets(listed.folder.path, others, bare, self._read_head)
 
-    def _add_files(self, listed: _Listed) -> Iterator[tuple[_Listed, str]]:
+    def _add_files(self, listed: _Listed) -> Iterator[str]:
         """Take in the raw files of one folder and the files of sidecar.py; yields the names of all others."""
         folder, sources = listed.folder, listed.sources
         bare_names = {name: without_suffix(name)[0] for name, source in sources.items() if source.takes_sidecar}
         sidecars = find_sidecars(folder.files, bare_names)
-        copies = packed_copies(folder.files)
         sidecar_names = set[str]().union(*sidecars.values())
         for name, found in folder.files.items():
             path, source = f"{folder.path}{name}", sources.get(name)
             if source is None:
-                if name in sidecar_names or name in copies:
+                if name in sidecar_names or name in listed.copies:
                     self._use(path, folder)
                 elif name not in companion_names():
-                    yield listed, name
+                    yield name
                 continue
             if path in self.mets.unused:
                 continue
@@ -230,9 +257,7 @@ class _Census:
 
     def _use(self, path: str, folder: Folder) -> None:
         """Note a file that decides what is in the shards."""
-        found = folder.files[path[len(folder.path) :]]
-        self._used.append(f"{path}\0{found.num_bytes}\n")
-        self.stamps[path] = f"{found.num_bytes} {found.version}"
+        self.used[path] = folder.files[path[len(folder.path) :]]
 
     def _read_head(self, path: str, num_bytes: int) -> bytes:
         try:
@@ -241,10 +266,21 @@ class _Census:
         except OSError:  # it is no text then, which is said
             return b""
 
+    def in_order(self) -> tuple[RawFile, ...]:
+        """The raw files in their order, with their stems; once, as they are not kept twice."""
+        files = self.mets.in_order(sorted(self.files, key=lambda file: file.path))
+        self.files.clear()
+        for number, stem in enumerate(assign_stems([without_suffix(file.path) for file in files])):
+            files[number] = files[number].changed(stem=stem)
+        return tuple(files)
+
     def digest(self) -> str:
         """Names and sizes of every file that is used, as 32 hex digits."""
-        lines = "".join(sorted(self._used)).encode("utf-8", "surrogatepass")
-        return hashlib.blake2b(lines, digest_size=16).hexdigest()
+        content = hashlib.blake2b(digest_size=16)
+        sizes = (f"{path}\0{self.used[path].num_bytes}\n" for path in sorted(self.used))
+        for line in merge(sizes, sorted(self._read_whole)):
+            content.update(line.encode("utf-8", "surrogatepass"))
+        return content.hexdigest()
 
 
 def _kind(listed: _Listed, name: str) -> str | None:
@@ -271,6 +307,7 @@ def list_files(
     mets_groups: MetsGroups = NO_GROUPS,
     keep_layers: bool = False,
     image_folders: Sequence[str] = (),
+    on_found: Callable[[int], None] | None = None,
 ) -> Listing:
     """List a folder and all below it; see folders.py for links.
 
@@ -282,40 +319,31 @@ def list_files(
         mets_groups: groups of METS that are preferred, as `RawSettings.mets_images` and `mets_texts`.
         keep_layers: PDFs take no text from other files.
         image_folders: whose images belong to rows, as `RawSettings.image_folders`.
+        on_found: called after each folder with the number of files so far.
 
     Raises:
         ConfigError: `raw` is not a folder that can be listed, or lacks one of `image_folders`.
     """
-    for name in image_folders:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not is_raw_folder(raw / name):
-            raise ConfigError(
-                f"--image-folder {name}: there is no such folder in {shown_raw(raw)}; give a path relative to it"
-            )
-    if not is_raw_folder(raw):
-        actual = f"a file; give the folder that it is in, {raw.parent}" if raw.exists() else "nothing there"
-        raise ConfigError(f"{shown_raw(raw)}: expected a folder of raw pages (docs/sources.md), found {actual}")
-    if is_output_folder(raw_names(raw)):
-        raise ConfigError(
-            f"{shown_raw(raw)}: make-shards wrote this folder: its tars are shards already, and are used as they are"
-        )
+    _check_folder(raw, image_folders)
     census = _Census(raw, text_from, mets_groups, keep_layers=keep_layers, image_folders=image_folders)
-    state = FolderState()
+    state, num_found = FolderState(), 0
     for folder in walk_raw(raw, exclude, allow_outside=allow_outside_links):
         state.add(folder)
         census.add(folder)
+        num_found += len(folder.files)
+        if on_found is not None:
+            on_found(num_found)
     if census.unreadable and census.unreadable[0][0] == "":
         raise ConfigError(f"{shown_raw(raw)}: {census.unreadable[0][1]}")
     census.sort_out()
-    files = census.mets.in_order(sorted(census.files, key=lambda file: file.path))
-    stems = assign_stems([without_suffix(file.path) for file in files])
     return Listing(
-        files=tuple(file.changed(stem=stem) for file, stem in zip(files, stems, strict=True)),
+        files=census.in_order(),
         left_to_rows=tuple(census.left_to_rows),
         ignored=dict(sorted(census.ignored.items())),
         outputs=tuple(census.outputs),
         unreadable=tuple(census.unreadable),
         digest=census.digest(),
-        stamps=census.stamps,
+        stamps=Stamps(census.used),
         texts_left=TextsLeft(
             unused=dict(sorted(census.unused_texts.items())),
             unknown=tuple(sorted(census.unknown_texts)),
@@ -325,3 +353,23 @@ def list_files(
         ),
         state=state.digest(),
     )
+
+
+def _check_folder(raw: Path, image_folders: Sequence[str]) -> None:
+    """Check that there is a folder of raw pages, with the folders that are named.
+
+    Raises:
+        ConfigError: there is not.
+    """
+    for name in image_folders:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not is_raw_folder(raw / name):
+            raise ConfigError(
+                f"--image-folder {name}: there is no such folder in {shown_raw(raw)}; give a path relative to it"
+            )
+    if not is_raw_folder(raw):
+        actual = f"a file; give the folder that it is in, {raw.parent}" if raw.exists() else "nothing there"
+        raise ConfigError(f"{shown_raw(raw)}: expected a folder of raw pages (docs/sources.md), found {actual}")
+    if is_raw_file(raw / OUTPUT_MARK) and is_output_folder(raw_names(raw)):
+        raise ConfigError(
+            f"{shown_raw(raw)}: make-shards wrote this folder: its tars are shards already, and are used as they are"
+        )

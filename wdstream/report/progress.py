@@ -6,6 +6,7 @@
 The work calls `on_progress(done, total)` and knows no bar.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -24,6 +25,8 @@ from rich.text import Text
 
 from wdstream.make_shards.jobs import MakeShardsProgress
 
+_FIRST_LINE_S, _LINE_EVERY_S = 15.0, 60.0
+
 
 class ProgressBar(Progress):
     """A line for each task, and a line of figures below them.
@@ -36,6 +39,7 @@ class ProgressBar(Progress):
     def __init__(self, console: Console, *, is_transient: bool = True) -> None:
         self.figures = ""
         self._task_ids: dict[str, TaskID] = {}
+        self._lines = _Lines(console)
         description = TextColumn("{task.description}", markup=False)
         columns = description, BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn()
         super().__init__(*columns, console=console, transient=is_transient)
@@ -45,6 +49,8 @@ class ProgressBar(Progress):
         if description not in self._task_ids:
             self._task_ids[description] = self.add_task(description, completed=done, total=total, unit=unit)
         self.update(self._task_ids[description], completed=done, total=total)
+        if not self.console.is_terminal:
+            self._lines.tell(description, done, total, unit)
 
     def task(self, description: str, unit: str) -> Callable[[int, int], None]:
         """`show` for one task, as the `on_progress` of a piece of work."""
@@ -69,6 +75,36 @@ class ProgressBar(Progress):
             yield Text(self.figures, overflow="ellipsis", no_wrap=True)
 
 
+class _Lines:
+    """Where no bar is drawn, a line now and then: how far a task is, how fast, and how long it will take."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._task = ""
+        self._began = (0.0, 0)
+        self._told_at = 0.0
+
+    def tell(self, task: str, done: int, total: int | None, unit: str) -> None:
+        """Print a line, if it is time for one. Speed is that since the task began here: it does not jump."""
+        now = time.monotonic()
+        if task != self._task:
+            self._task, self._began, self._told_at = task, (now, done), now - _LINE_EVERY_S + _FIRST_LINE_S
+        if now - self._told_at < _LINE_EVERY_S:
+            return
+        self._told_at = now
+        speed = (done - self._began[1]) / max(now - self._began[0], 1e-9)
+        text = f"{task}: {done:,}{f' of {total:,}' if total else ''} {unit}, {speed:,.1f} {unit}/s"
+        if total and speed > 0:
+            text += f", about {_duration((total - done) / speed)} left"
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
 class _Speed(ProgressColumn):
     """Speed of a task in its unit per second."""
 
@@ -82,4 +118,4 @@ class _Speed(ProgressColumn):
 def progress_bar(console: Console) -> Iterator[Callable[[MakeShardsProgress], None]]:
     """A bar with a line for each stage, for the block; pass what it yields to `make_shards`."""
     with ProgressBar(console) as bar:
-        yield lambda state: bar.show(state.stage, state.pages_done, state.pages_total, unit="pages")
+        yield lambda state: bar.show(state.stage, state.pages_done, state.pages_total or None, unit=state.unit)

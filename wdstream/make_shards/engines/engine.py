@@ -10,7 +10,7 @@ from wdstream.make_shards.jobs import Job, Setup
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.recovery import Recovery
 from wdstream.make_shards.token_counts import TokenCounter
-from wdstream.make_shards.workers import JobDone, PageStarted, Workers
+from wdstream.make_shards.workers import JobDone, MoreJobs, PageStarted, Workers
 
 
 class JobEngine(Protocol):
@@ -29,8 +29,12 @@ class JobEngine(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[PageStarted | JobDone]:
+    def run(self, jobs: Sequence[Job], more: MoreJobs | None = None) -> Iterator[PageStarted | JobDone]:
         """Have all jobs done; yields what happens.
+
+        Args:
+            jobs: to do, the first of them first.
+            more: asked after each for jobs that follow; an engine that plans ahead need not ask.
 
         Raises:
             ShardError: the output cannot be written.

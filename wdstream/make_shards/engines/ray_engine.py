@@ -21,7 +21,7 @@ from wdstream.make_shards.manifest import programs_for
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.recovery import Recovery
 from wdstream.make_shards.token_counts import TokenCounter, open_counter
-from wdstream.make_shards.workers import JobDone, PageStarted, Workers
+from wdstream.make_shards.workers import JobDone, MoreJobs, PageStarted, Workers
 from wdstream.raw.folder_state import OUTPUT_MARK
 from wdstream.raw.plugins.active import plugged_in
 from wdstream.raw.source import RawFile
@@ -79,8 +79,8 @@ class RayEngine:
     def __exit__(self, *_exception: object) -> None:
         """Nothing is kept between two runs."""
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[PageStarted | JobDone]:
-        """See JobEngine; pages are reported when their job is done."""
+    def run(self, jobs: Sequence[Job], more: MoreJobs | None = None) -> Iterator[PageStarted | JobDone]:
+        """See JobEngine; pages are reported when their job is done, and nothing is asked for more."""
         tasks = (RayTask(setup=self._setup, needs=self._needs, job=job.to_json()) for job in jobs)
         for task, done in self._cluster.results(tasks, in_order=False):
             self.recovery.tried_again += done["tried_again"]

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from wdstream.raw.texts.formats import SNIFFED_BYTES, format_of
-from wdstream.raw.texts.names import FORMS, UNKNOWN, TextName, owners, plain_reading, readings
+from wdstream.raw.texts.names import FORMS, UNKNOWN, TextName, may_be_text, owners, plain_reading, readings
 from wdstream.text.characters import short_name
 
 _TRANSKRIBUS = "page/"
 _SHOWN_NAMES = 5
+_FOLDERS_KEPT = 64
 ReadHead = Callable[[str, int], bytes]
 """The first bytes of a file by its path relative to the raw folder; empty where it cannot be read."""
 
@@ -93,19 +94,20 @@ class TextFinder:
 
     text_from: Sequence[str]
     read_head: ReadHead
-    matched: set[str] = field(default_factory=set)
-    """Paths of texts that are, or may be, some raw file's."""
-    _by_owner: dict[str, dict[str, list[tuple[str, TextName]]]] = field(default_factory=dict)
-    """Of each folder with texts, by whom their names call their owner: names of files."""
-    _anywhere: dict[str, str] = field(default_factory=dict)
+    _matched: dict[str, set[str]] = field(default_factory=dict)
+    """Texts that are, or may be, some raw file's: names by folder."""
+    _names: dict[str, list[str]] = field(default_factory=dict)
+    """Of each folder, what may be a text; a name costs little so, and who owns it is found when the folder is read."""
+    _owned: dict[str, dict[str, list[tuple[str, TextName]]]] = field(default_factory=dict)
+    """Of a few folders, by whom their names call their owner: names of files."""
+    _anywhere: dict[str, str] | None = None
+    """Of texts of all folders, by their owner: the first; None before one is asked for."""
 
     def add(self, folder: str, names: Iterable[str]) -> None:
         """Take in the names of a folder; `folder` is its path with a slash at the end, or empty."""
-        for name in names:
-            for reading in readings(name):
-                self._by_owner.setdefault(folder, {}).setdefault(reading.owner, []).append((name, reading))
-                if reading.page is None:
-                    self._anywhere.setdefault(reading.owner, folder + name)
+        texts = [name for name in names if may_be_text(name)]
+        if texts:
+            self._names[folder] = texts
 
     def find(
         self, folder: str, name: str, bare: str, stated: Sequence[str] = (), *, has_sidecar: bool, has_layer: bool
@@ -121,26 +123,57 @@ class TextFinder:
             has_layer: whether it may hold its text itself, so that a file which is none costs nothing.
         """
         found = [*_stated(stated), *self._candidates(folder, name, bare, {*stated})]
-        self.matched.update(candidate.path for candidate in found)
+        for candidate in found:
+            place, slash, text = candidate.path.rpartition("/")
+            self._matched.setdefault(place + slash, set()).add(text)
         if not found or (len(found) == 1 and not has_sidecar and not has_layer):
             return TextsOfFile(chosen=tuple(candidate.path for candidate in found))
         is_stated = any(f"{folder}{owner}.txt" in stated for owner in (name, bare))
         return self._best(found, has_sidecar=has_sidecar and not is_stated)
 
+    def is_matched(self, folder: str, name: str) -> bool:
+        """Whether a text is, or may be, some raw file's."""
+        return name in self._matched.get(folder, ())
+
     def empty_folders(self) -> Iterator[str]:
         """The folders of `text_from` in which no text of any raw file was found."""
         for item in self.text_from:
-            if item.endswith("/") and not any(_is_from(path, item) for path in self.matched):
+            if item.endswith("/") and not any(_is_from(f"{place}_", item) for place in self._matched):
                 yield item
 
     def near(self, name: str, bare: str) -> str | None:
         """The path of a text of this name in any folder, for a raw file that has none."""
-        return next((self._anywhere[owner] for owner in owners(name, bare) if owner in self._anywhere), None)
+        if self._anywhere is None:
+            self._anywhere = self._found_anywhere()
+        anywhere = self._anywhere
+        return next((anywhere[owner] for owner in owners(name, bare) if owner in anywhere), None)
+
+    def _found_anywhere(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for folder, names in self._names.items():
+            for name in names:
+                for reading in readings(name):
+                    if reading.page is None:
+                        found.setdefault(reading.owner, folder + name)
+        return found
+
+    def _by_owner(self, folder: str) -> Mapping[str, Sequence[tuple[str, TextName]]]:
+        """The texts of a folder by their owner; kept for a few folders, since pages are asked for in their order."""
+        if folder not in self._owned:
+            while len(self._owned) >= _FOLDERS_KEPT:
+                self._owned.pop(next(iter(self._owned)))
+            owned = self._owned[folder] = {}
+            for name in self._names.get(folder, ()):
+                for reading in readings(name):
+                    owned.setdefault(reading.owner, []).append((name, reading))
+        return self._owned[folder]
 
     def _candidates(self, folder: str, name: str, bare: str, seen: set[str]) -> Iterator[_Candidate]:
         """Every text that may be the file's by its name, each once, those in named folders first."""
         for distance, place in enumerate(_places(folder, tuple(self.text_from))):
-            by_owner = self._by_owner.get(place, {})
+            if place not in self._names:
+                continue
+            by_owner = self._by_owner(place)
             for owner in owners(name, bare):
                 for text, reading in by_owner.get(owner, ()):
                     is_sidecar = place == folder and reading.form == "txt"

@@ -31,6 +31,7 @@ _ENDINGS: tuple[tuple[str, str], ...] = (
     *((f".{ending}", UNKNOWN) for ending in ("xml", "hocr", "html", "htm", "xhtml")),
     *((f".{ending}", "md") for ending in ("md", "markdown")),
 )
+_ALL_ENDINGS = tuple(ending for ending, _form in _ENDINGS)
 _NUMBERED = re.compile(r"(?P<name>.+)\.0*(?P<page>[1-9][0-9]{0,6})", re.DOTALL)
 _RENDERING = re.compile(r"(?P<name>.+)\.(?:bin|nrm|dew|raw)", re.DOTALL)
 _NAMED = (".xml", ".hocr", ".gt.txt")
@@ -58,6 +59,11 @@ def readings(name: str) -> Iterator[TextName]:
             numbered = _NUMBERED.fullmatch(owner)
             if numbered:
                 yield TextName(owner=numbered["name"], page=int(numbered["page"]), form=form)
+
+
+def may_be_text(name: str) -> bool:
+    """Whether `readings` gives anything for a name."""
+    return name.lower().endswith(_ALL_ENDINGS) and any(True for _ in readings(name))
 
 
 def plain_reading(name: str) -> TextName:

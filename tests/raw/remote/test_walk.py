@@ -1,0 +1,36 @@
+"""A raw folder in a store is listed as the same folder of this machine is."""
+
+from pathlib import Path
+
+from tests.helpers.s3_server import S3Server
+from wdstream.raw.listing import list_files
+from wdstream.raw.remote.access import raw_folder
+
+FILES = (
+    *("b/page.png", "b/page.txt", "a.png", "a/z.png", "a/z.gt.txt", "a/page/z.xml", "a.b/c.tif", "a-b/d.png"),
+    *("rows/x.jsonl", "rows/images/1.png", "rows/images/2.png", "texts/b/page.md", "left.xyz", ".hidden/e.png"),
+    *("old/make-shards.json", "old/shard-000000.tar", "t/0.tar", "t/0.tar.gz", "é à/f.png", "a/.dot.png", "c/page.txt"),
+)
+
+
+def test_listing_is_that_of_the_folder(s3_server: S3Server, bucket: str, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for number, name in enumerate(FILES):
+        path = raw / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = b'{"text": "row"}\n' * number if name.endswith("jsonl") else b"." * number
+        path.write_bytes(content)
+        s3_server.call("put_object", Bucket=bucket, Key=f"deep/raw/{name}", Body=content)
+    here = list_files(raw, text_from=("texts/",))
+    with raw_folder(f"s3://{bucket}/deep/raw/") as folder:
+        there = list_files(folder, text_from=("texts/",))
+        state = list_files(folder, text_from=("texts/",)).state
+        without = list_files(folder, exclude=Path("s3://elsewhere"))
+        assert state == there.state
+    assert there.files == here.files
+    assert [file.near for file in there.files] == [file.near for file in here.files]
+    assert there.digest == here.digest
+    assert without.files == list_files(raw).files
+    for name in ("left_to_rows", "ignored", "outputs", "unreadable", "texts_left"):
+        assert getattr(there, name) == getattr(here, name), name
+    assert there.stamps.keys() == here.stamps.keys()
