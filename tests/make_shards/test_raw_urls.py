@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Literal
 from wdstream.make_shards import MakeShardsOptions, make_shards
 def show(state):
-    if state.stage == "making shards" and state.pages_done == int(sys.argv[3]):
+    if state.stage == "making shards" and state.pages_done >= int(sys.argv[3]):
         print("waiting", flush=True)
         time.sleep(600)  # until it is killed
 make_shards(sys.argv[1], Path(sys.argv[2]), options=MakeShardsOptions(workers=2, pages_per_shard=4), on_progress=show)
