@@ -207,7 +207,7 @@ class ShardsJob:
         """
         options = self._options
         if options.merges:
-            bring_parts(self.out, options.merge_from)
+            bring_parts(self.output, options.merge_from)
         raw, out = raw_address(self.raw), str(self.out.resolve())
         kinds = {file.kind for file in self.listing.files}
         plugins, told = [*plugin_fingerprints(kinds)], options.model_dump(mode="json")
@@ -330,7 +330,7 @@ class ShardsJob:
             number, num_pages = event.job.number, event.job.num_pages
             is_done = isinstance(event, JobDone)
             if is_done:
-                self.output.built(number)
+                (self.output.take_in if engine.is_elsewhere else self.output.built)(number)
                 shards_done += 1
             # A shard that is begun again after a loss must not count its pages twice.
             now = num_pages if is_done else min(started[number] + 1, num_pages)

@@ -46,7 +46,10 @@ class Workers:
 
     Attributes:
         recovery: what was lost, and what became of it.
+        is_elsewhere: see JobEngine.
     """
+
+    is_elsewhere = False
 
     def __init__(self, num_workers: int, setup: Setup, *, time_limit: float, keep_open: Sequence[int] = ()) -> None:
         """Store how processes are started.

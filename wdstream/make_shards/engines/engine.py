@@ -22,6 +22,8 @@ class JobEngine(Protocol):
 
     recovery: Recovery
     """What was lost, and what became of it."""
+    is_elsewhere: bool
+    """Whether jobs are done by other machines, which see the output but not what stands for it here."""
 
     def __enter__(self) -> Self: ...
 

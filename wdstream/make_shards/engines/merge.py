@@ -4,79 +4,125 @@ A shard is taken where its record fits the pages that the survey gives it, so no
 not of this job is missing.
 """
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from wdstream.errors import ShardError
-from wdstream.make_shards.record import STATE_FOLDER, load_record, record_path
+from wdstream.make_shards.record import STATE_FOLDER, load_record, readings_path, record_path
+from wdstream.make_shards.stores.output import Output, make_hollow, send_shard
 from wdstream.raw.folder_state import OUTPUT_MARK
 from wdstream.shards.meta import is_complete
 from wdstream.storage.atomic import bring_file, sync_folder
 from wdstream.storage.engines.part import refuse_missing_pieces
 from wdstream.storage.engines.part_locks import number_of_parts
+from wdstream.storage.places import Place, local_folder, open_place
 
-_LISTS = ("survey.jsonl", "input.jsonl")
+_PARTS = f"{STATE_FOLDER}/parts"
+_LISTS = (f"{STATE_FOLDER}/survey.jsonl", f"{STATE_FOLDER}/input.jsonl", _PARTS)
 """What the parts of one job have in common."""
 
 
-def bring_parts(out: Path, places: Sequence[str]) -> None:
+def bring_parts(output: Output, addresses: Sequence[str]) -> None:
     """Bring the shards that parts wrote to places of their own to the output; the places stay as they are.
 
     Args:
-        out: of the job, claimed.
-        places: folders that parts of the same job wrote.
+        output: of the job, claimed.
+        addresses: folders or URLs that parts of the same job wrote.
 
     Raises:
         ShardError: a place holds no part, or one of another job.
     """
-    for place in map(Path, places):
-        _refuse_other_job(out, place)
-    for place in map(Path, places):
-        state = place / STATE_FOLDER
-        for name in _LISTS:
-            if not (out / STATE_FOLDER / name).exists() and (state / name).is_file():
-                bring_file(state / name, out / STATE_FOLDER / name)
-        for path in sorted(state.glob("shard-*.json")):
-            _bring_shard(place, out, int(path.stem.removeprefix("shard-")))
-    for folder in (out, out / STATE_FOLDER) if places else ():
+    out = output.path
+    with ExitStack() as stack:
+        places = [stack.enter_context(_part_place(address)) for address in addresses]
+        for place in places:
+            _refuse_other_job(out, place)
+        for place in places:
+            for name in _LISTS:
+                if not (out / name).exists() and (place.folder / name).is_file():
+                    bring_file(place.folder / name, out / name)
+            for path in sorted((place.folder / STATE_FOLDER).glob("shard-*.json")):
+                _bring_shard(place, output, int(path.stem.removeprefix("shard-")))
+    for folder in (out, out / STATE_FOLDER) if addresses else ():
         sync_folder(folder)
 
 
-def refuse_missing(out: Path, missing: Sequence[int], num_shards: int, places: Sequence[str]) -> None:
+def refuse_missing(out: Path, missing: Sequence[int], num_shards: int, addresses: Sequence[str]) -> None:
     """Refuse to merge while shards are missing.
 
     Raises:
         ShardError: names them, and the parts that are to make them.
     """
-    of = number_of_parts(place / STATE_FOLDER for place in [out, *map(Path, places)])
-    refuse_missing_pieces(out, missing, num_shards, of)
+    folders = [out, *(folder for address in addresses if (folder := local_folder(address)) is not None)]
+    refuse_missing_pieces(out, missing, num_shards, number_of_parts(folder / STATE_FOLDER for folder in folders))
 
 
-def _refuse_other_job(out: Path, place: Path) -> None:
-    mark = place / OUTPUT_MARK
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PartPlace:
+    """Where a part wrote: a folder, or one that stands for a store, with hollow tars."""
+
+    address: str
+    folder: Path
+    store: Place | None
+
+    def bring(self, name: str, target: Path) -> None:
+        """One file, whole."""
+        if self.store is not None and name.endswith(".tar"):
+            self.store.fetch(name, target)
+        else:
+            bring_file(self.folder / name, target)
+
+
+@contextmanager
+def _part_place(address: str) -> Iterator[_PartPlace]:
+    folder = local_folder(address)
+    if folder is not None:
+        yield _PartPlace(address=address, folder=folder, store=None)
+        return
+    place = open_place(address.rstrip("/"))
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / STATE_FOLDER).mkdir()
+        for file in place.files():
+            if file.name.startswith("shard-") and file.name.endswith(".tar"):
+                make_hollow(Path(name, file.name), file.num_bytes)
+            elif file.name.startswith(("shard-", f"{STATE_FOLDER}/", OUTPUT_MARK)):
+                place.fetch(file.name, Path(name, file.name))
+        yield _PartPlace(address=place.address, folder=Path(name), store=place)
+
+
+def _refuse_other_job(out: Path, place: _PartPlace) -> None:
+    mark = place.folder / OUTPUT_MARK
     if not mark.is_file():
-        raise ShardError(f"{place}: no part of a job was written there (no {OUTPUT_MARK}); is the path right?")
+        raise ShardError(f"{place.address}: no part of a job was written there (no {OUTPUT_MARK}); is the path right?")
     if mark.read_bytes() != (out / OUTPUT_MARK).read_bytes():
         raise ShardError(
-            f"{place}: is of another job than {out}: their {OUTPUT_MARK} differ in options or input; merge parts of "
-            "the same RAW and options"
+            f"{place.address}: is of another job than {out}: their {OUTPUT_MARK} differ in options or input; merge "
+            "parts of the same RAW and options"
         )
 
 
-def _bring_shard(place: Path, out: Path, number: int) -> None:
+def _bring_shard(place: _PartPlace, output: Output, number: int) -> None:
     """Bring one shard, its record last, unless a whole one is there."""
-    record, known = load_record(place, number), load_record(out, number)
+    out = output.path
+    record, known = load_record(place.folder, number), load_record(out, number)
     if record is None or (known is not None and known.items == record.items):
         return
-    stem = f"shard-{number:06d}"
-    if record.samples:
-        if not is_complete(place / f"{stem}.tar", record.digest):
-            return
-        for suffix in (".tar.idx", ".meta.npz", ".tar"):
-            bring_file(place / f"{stem}{suffix}", out / f"{stem}{suffix}")
-    else:
-        (out / f"{stem}.tar").unlink(missing_ok=True)
-    readings = f"{STATE_FOLDER}/readings-{number:06d}.json"
-    if (place / readings).is_file():
-        bring_file(place / readings, out / readings)
-    bring_file(record_path(place, number), record_path(out, number))
+    tar = f"shard-{number:06d}.tar"
+    if record.samples and not is_complete(place.folder / tar, record.digest):
+        return
+    record_path(out, number).unlink(missing_ok=True)
+    (out / tar).unlink(missing_ok=True)
+    for name in (f"{tar}.idx", f"shard-{number:06d}.meta.npz") if record.samples else ():
+        place.bring(name, out / name)
+    tar_at = place.folder / tar if output.store and place.store is None else None  # sent from where it is
+    if record.samples and tar_at is None:
+        place.bring(tar, out / tar)
+    for path in (readings_path(out, number), record_path(out, number)):
+        if (place.folder / STATE_FOLDER / path.name).is_file():
+            place.bring(f"{STATE_FOLDER}/{path.name}", path)
+    if output.store:
+        send_shard(open_place(output.store), out, number, tar_at=tar_at)
+        output.built(number)

@@ -14,8 +14,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self, TypedDict
 
-from wdstream.errors import ConfigError, ShardError, WdstreamError
+from wdstream.errors import AbsentFileError, ConfigError, ForbiddenFileError, ShardError, WdstreamError
 from wdstream.make_shards.engines.part_folder import doing_path
+from wdstream.make_shards.engines.scratch import empty_scratch, new_scratch
 from wdstream.make_shards.jobs import Job, Setup
 from wdstream.make_shards.manifest import programs_for
 from wdstream.make_shards.options import MakeShardsOptions
@@ -27,7 +28,7 @@ from wdstream.raw.plugins.active import plugged_in
 from wdstream.raw.source import RawFile
 from wdstream.storage.engines.ray_cluster import RayCluster
 from wdstream.storage.lock import FileLock
-from wdstream.storage.places import is_url
+from wdstream.storage.places import is_url, open_place
 
 _LOCK_WAIT_S = 60.0
 
@@ -63,6 +64,8 @@ class TaskDone(TypedDict):
 
 class RayEngine:
     """The engine `ray`; see JobEngine."""
+
+    is_elsewhere = True
 
     def __init__(self, options: MakeShardsOptions, setup: Setup, needs: Needs) -> None:
         self.recovery = Recovery()
@@ -108,13 +111,15 @@ def do_job(task: RayTask) -> TaskDone:
         ConfigError: this machine lacks something.
         ShardError, WdstreamError: see `Workers.run`.
     """
-    workers = _workers(json.dumps([task["setup"], task["needs"]], sort_keys=True))
+    workers, out = _workers(json.dumps([task["setup"], task["needs"]], sort_keys=True))
     lost, job = workers.recovery, Job.from_json(task["job"])
     before = lost.tried_again, lost.given_up
     files: list[RawFile] = []
-    with _alone(task["setup"]["out"], job):
+    with _alone(task["setup"], job):
         for event in workers.run([job]):
             files += event.files if isinstance(event, JobDone) else ()
+    if task["setup"]["store"]:
+        empty_scratch(out)
     return TaskDone(
         files=[file.to_json() for file in files],
         tried_again=lost.tried_again - before[0],
@@ -122,17 +127,20 @@ def do_job(task: RayTask) -> TaskDone:
     )
 
 
-def _alone(out: str, job: Job) -> AbstractContextManager[object]:
-    """A machine that Ray took for lost may still write: the next one waits until its locks are gone."""
-    if job.kind != "shard":
+def _alone(setup: Setup, job: Job) -> AbstractContextManager[object]:
+    """A machine that Ray took for lost may still write: the next one waits until its locks are gone. What is sent to a
+    store appears whole, and is the same whoever sends it."""
+    if job.kind != "shard" or setup["store"]:
         return nullcontext()
-    text = f"{socket.gethostname()}: shard {job.number} of {out} is still being written by another machine"
-    return FileLock(doing_path(Path(out), job.number), wait_s=_LOCK_WAIT_S, refuse=lambda _: ShardError(text))
+    text = f"{socket.gethostname()}: shard {job.number} of {setup['out']} is still being written by another machine"
+    return FileLock(doing_path(Path(setup["out"]), job.number), wait_s=_LOCK_WAIT_S, refuse=lambda _: ShardError(text))
 
 
 @lru_cache(maxsize=1)
-def _workers(settings: str) -> Workers:
-    """The process of ours for a job, kept from task to task; it ends with this process, which Ray ends with the job.
+def _workers(settings: str) -> tuple[Workers, Path]:
+    """The process of ours for a job, and the folder that it writes to, which stands for a store where there is one.
+
+    It is kept from task to task, and ends with this process, which Ray ends with the job.
 
     Raises:
         ConfigError: this machine lacks something.
@@ -146,7 +154,9 @@ def _workers(settings: str) -> Workers:
             f"{socket.gethostname()}: {error}. Every machine of the cluster is to have what the one has that started "
             "the job: folders at the same path, or URLs; models, plugins and programs of the same content"
         ) from error
-    return Workers(1, setup, time_limit=options.time_limit)
+    out = new_scratch() if setup["store"] else Path(setup["out"])
+    setup["out"] = str(out)
+    return Workers(1, setup, time_limit=options.time_limit), out
 
 
 def _check_machine(setup: Setup, needs: Needs, options: MakeShardsOptions) -> None:
@@ -157,9 +167,13 @@ def _check_machine(setup: Setup, needs: Needs, options: MakeShardsOptions) -> No
     """
     if not is_url(setup["raw"]) and not Path(setup["raw"]).is_dir():
         raise ConfigError(f"{setup['raw']}: no such folder of raw pages here")
-    mark = Path(setup["out"]) / OUTPUT_MARK
-    if not mark.is_file() or mark.read_text() != needs["mark"]:
-        raise ConfigError(f"{setup['out']}: not here, or not the output of this job")
+    output = open_place(setup["store"] or setup["out"])
+    try:
+        mark = output.read(OUTPUT_MARK).decode()
+    except (AbsentFileError, ForbiddenFileError) as error:
+        raise ConfigError(f"{output.address}: not here, or not the output of this job ({error})") from error
+    if mark != needs["mark"]:
+        raise ConfigError(f"{output.address}: not here, or not the output of this job")
     with plugged_in(options.sources):
         programs = programs_for(options, needs["kinds"])
     for name in sorted(programs.keys() | needs["programs"].keys()):

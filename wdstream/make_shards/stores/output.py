@@ -57,6 +57,9 @@ class Output(Protocol):
     def built(self, number: int) -> None:
         """A shard was built and sent from this folder."""
 
+    def take_in(self, number: int) -> None:
+        """A shard was built and sent from another machine."""
+
     def readable(self) -> Path | str:
         """Where the shards can be read from, with their tars, as they are now."""
 
@@ -78,6 +81,9 @@ class FolderOutput:
 
     def built(self, number: int) -> None:
         """Nothing: the shard is where it belongs."""
+
+    def take_in(self, number: int) -> None:
+        """Nothing: all machines see the folder."""
 
     def readable(self) -> Path:
         """The folder itself, which has them."""
@@ -105,7 +111,7 @@ class StoreOutput:
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             if file.name.endswith(".tar") or not any(fnmatch(file.name, pattern) for pattern in _OURS):
-                _make_hollow(path, file.num_bytes if file.name.endswith(".tar") else 0)
+                make_hollow(path, file.num_bytes if file.name.endswith(".tar") else 0)
                 self._sent[file.name] = _signature(path)
             else:
                 wanted.append(file.name)
@@ -199,7 +205,7 @@ class StoreOutput:
     def _take(self, files: Iterable[StoredFile]) -> None:
         for file in files:
             if file.name.endswith(".tar"):
-                _make_hollow(self.path / file.name, file.num_bytes)
+                make_hollow(self.path / file.name, file.num_bytes)
             else:
                 self._place.fetch(file.name, self.path / file.name)
 
@@ -254,11 +260,17 @@ def _held(place: Place, part: str) -> Iterator[Hold]:
     """Hold the place, or a part of it: all of it and a part exclude each other, parts do not."""
     own = f"{_LEASE}-{part}" if part else _LEASE
     with place.hold(own, job="make-shards", wait_s=_LOCK_WAIT_S) as hold:
-        others = [file.name for file in place.files(_LEASE) if file.name != own and (not part or file.name == _LEASE)]
-        for name in others:
-            with place.hold(name, job="make-shards"):
-                pass  # whoever held it has ended
+        for file in place.files(_LEASE):
+            if file.name != own and not _are_parts_of_one(own, file.name):
+                with place.hold(file.name, job="make-shards"):
+                    pass  # whoever held it has ended
         yield hold
+
+
+def _are_parts_of_one(lease: str, other: str) -> bool:
+    """Whether two leases are of parts of as many, which share no shard."""
+    of, of_other = lease.rpartition("-of-")[2], other.rpartition("-of-")[2]
+    return _LEASE not in (lease, other) and of == of_other
 
 
 @contextmanager
@@ -323,22 +335,24 @@ def _signature(path: Path) -> _Signature:
     return state.st_ino, state.st_size, state.st_mtime_ns
 
 
-def send_shard(place: Place, out: Path, number: int) -> None:
+def send_shard(place: Place, out: Path, number: int, *, tar_at: Path | None = None) -> None:
     """Send what was built of a shard, in the order in which a kill leaves it absent rather than wrong.
 
     Args:
         place: the output.
         out: the folder that stands for it here; the tar in it becomes hollow.
         number: of the shard, whose record is saved.
+        tar_at: the tar, where it is somewhere else, and stays as it is.
     """
     tar, *others = _files_of(out, number)
     record = record_path(out, number)
     place.remove([_name(out, record), _name(out, tar)])
-    for path in (tar, *others, readings_path(out, number), record):
-        if path.is_file():
-            place.put(_name(out, path), path)
-    if tar.is_file():
-        _make_hollow(tar, tar.stat().st_size)
+    whole = tar_at or tar
+    for path, content in ((tar, whole), *((path, path) for path in (*others, readings_path(out, number), record))):
+        if content.is_file():
+            place.put(_name(out, path), content)
+    if whole.is_file():
+        make_hollow(tar, whole.stat().st_size)
 
 
 def _files_of(out: Path, number: int) -> tuple[Path, Path, Path]:
@@ -347,8 +361,8 @@ def _files_of(out: Path, number: int) -> tuple[Path, Path, Path]:
     return paths.tar, paths.idx, paths.meta
 
 
-def _make_hollow(path: Path, num_bytes: int) -> None:
-    """A file of this length without content, which takes no room."""
+def make_hollow(path: Path, num_bytes: int) -> None:
+    """Write a file of this length without content, which takes no room."""
     with path.open("wb"):
         os.truncate(path, num_bytes)
 
