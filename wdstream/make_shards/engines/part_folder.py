@@ -1,6 +1,10 @@
 """What parts of make-shards, and tasks on other machines, leave next to their shards, and how one waits for another."""
 
+import os
 import re
+import shutil
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from wdstream.errors import ConfigError
@@ -11,6 +15,9 @@ from wdstream.storage.lock import FileLock
 
 _DOING = "doing-"
 _SHARD_NUMBER = re.compile(r"(?:shard|kept|readings|doing)-(\d{6,})\b")
+_PREFIX = "ray-"
+_held: list[FileLock] = []
+"""Locks of the folders of this process, held until it ends."""
 
 
 def doing_path(out: Path, number: int) -> Path:
@@ -39,3 +46,38 @@ def remove_debris_of(out: Path, part: WorkPart) -> None:
         number = _SHARD_NUMBER.match(path.name)
         if number is not None and part.owns(int(number[1])):
             path.unlink(missing_ok=True)
+
+
+class _InUseError(Exception):
+    """The process of a folder is alive."""
+
+
+def new_scratch() -> Path:
+    """An empty folder for this process; those of processes that have ended, by `kill -9` say, are removed.
+
+    Raises:
+        ConfigError: the folder for temporary files is somebody else's.
+    """
+    ours = Path(tempfile.gettempdir()) / f"wdstream-{os.getuid()}"
+    ours.mkdir(mode=0o700, exist_ok=True)
+    if ours.is_symlink() or ours.stat().st_uid != os.getuid():
+        raise ConfigError(f"{ours} belongs to somebody else: set TMPDIR to a folder of your own")
+    for folder in ours.glob(f"{_PREFIX}*"):
+        with suppress(_InUseError, FileNotFoundError), _lock(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+    top = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=ours))
+    lock = _lock(top)
+    _held.append(lock.__enter__())
+    (top / "out" / STATE_FOLDER).mkdir(parents=True)
+    return top / "out"
+
+
+def empty_scratch(out: Path) -> None:
+    """Remove what a task left there: its shard is in the store."""
+    for path in out.rglob("*"):
+        if path.is_file():
+            path.unlink()
+
+
+def _lock(folder: Path) -> FileLock:
+    return FileLock(folder / "lock", wait_s=0, refuse=lambda _: _InUseError())

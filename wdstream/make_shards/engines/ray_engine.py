@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any, Self, TypedDict
 
 from wdstream.errors import AbsentFileError, ConfigError, ForbiddenFileError, ShardError, WdstreamError
-from wdstream.make_shards.engines.part_folder import doing_path
-from wdstream.make_shards.engines.scratch import empty_scratch, new_scratch
+from wdstream.make_shards.engines.part_folder import doing_path, empty_scratch, new_scratch
 from wdstream.make_shards.jobs import Job, Setup
 from wdstream.make_shards.manifest import programs_for
 from wdstream.make_shards.options import MakeShardsOptions
