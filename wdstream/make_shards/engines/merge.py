@@ -69,7 +69,7 @@ class _PartPlace:
     store: Place | None
 
     def bring(self, name: str, target: Path) -> None:
-        """One file, whole."""
+        """Bring one file of the place to a path here."""
         if self.store is not None and name.endswith(".tar"):
             self.store.fetch(name, target)
         else:
