@@ -15,13 +15,13 @@ from wdstream.errors import ConfigError
 
 InputFolders = Annotated[list[str], typer.Argument(metavar="SHARDS...", help="Folders or URLs of indexed shards.")]
 OneFolder = Annotated[str, typer.Argument(help="Folder or URL of indexed shards.")]
-NewFolder = Annotated[Path, typer.Argument(help="A new folder.")]
+NewFolder = Annotated[str, typer.Argument(help="A new folder, or a URL of a store.")]
 
 
 @takes_options(ReshardOptions)
 def reshard_command(
     shards: InputFolders,
-    out: Annotated[Path, typer.Argument(help="Folder for the new shards and their index.")],
+    out: Annotated[str, typer.Argument(help="Folder or URL for the new shards and their index.")],
     **options: object,
 ) -> None:
     """Write pages of indexed shards into new shards: of another size, chosen, sorted, shuffled, or uniform.
@@ -45,7 +45,8 @@ def dedup_command(
     *,
     report: Annotated[Path, typer.Option(help="File for the list of copies.")] = Path("duplicates.jsonl"),
     out: Annotated[
-        Path | None, typer.Option(help="Write shards without the copies here, too, as `wdstream reshard` does.")
+        str | None,
+        typer.Option(help="Folder or URL: write shards without the copies here, too, as `wdstream reshard` does."),
     ] = None,
     **options: object,
 ) -> None:
@@ -64,8 +65,8 @@ def dedup_command(
         with ProgressBar(error_console) as bar:
             dedup_part(shards, report, options=chosen, on_progress=bar.task("comparing", "pages")).print(console)
         return
-    if out is not None:  # before all pages are read
-        JobFolder(out=out, job="reshard").refuse_inside(shards)
+    if out is not None and "://" not in out:  # before all pages are read
+        JobFolder(out=Path(out), job="reshard").refuse_inside(shards)
     with ProgressBar(error_console) as bar:
         found = dedup(shards, report, options=chosen, on_progress=bar.task("comparing", "pages"))
     found.print(console)
@@ -102,7 +103,7 @@ def export_datasets_command(shards: OneFolder, out: NewFolder, **options: object
     _export_tables(shards, out, "datasets", options)
 
 
-def _export_tables(shards: str, out: Path, kind: TableFormat, options: dict[str, object]) -> None:
+def _export_tables(shards: str, out: str, kind: TableFormat, options: dict[str, object]) -> None:
     from wdstream.curation.export.tables import export_tables
     from wdstream.report.progress import ProgressBar
 

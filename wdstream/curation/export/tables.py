@@ -20,6 +20,7 @@ from wdstream.curation.export.options import ExportOptions, TableFormat
 from wdstream.curation.export.rows import RowTypes, table_of, types_of
 from wdstream.curation.resharding.choice import choose, open_inputs
 from wdstream.curation.resharding.job_folder import JobFolder, digest_of
+from wdstream.curation.resharding.job_output import folder_of, job_output
 from wdstream.curation.resharding.reshard_options import bytes_of
 from wdstream.curation.resharding.value_types import tree_of, type_from_tree
 from wdstream.curation.resharding.write_shards import cut_shards
@@ -29,6 +30,7 @@ from wdstream.shards.page_members import page_from_members
 from wdstream.shards.reader import Shards
 from wdstream.shards.samples.row_name import name_of_row
 from wdstream.storage.atomic import atomic_write, write_file
+from wdstream.storage.engines.settings import EngineSettings
 from wdstream.storage.processes import in_processes
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ class FileTask:
 class ExportReport:
     """What an export wrote: pages and files by split, bytes of all files."""
 
-    out: Path
+    out: Path | str
     pages: Mapping[str, int]
     num_files: int
     num_bytes: int
@@ -96,7 +98,7 @@ class ExportReport:
 
 def export_tables(
     path: Path | str,
-    out: Path,
+    out: Path | str,
     kind: TableFormat,
     *,
     options: ExportOptions | None = None,
@@ -106,7 +108,7 @@ def export_tables(
 
     Args:
         path: folder or URL of shards with an index.
-        out: a new folder, or one that the same export had begun.
+        out: a new folder or URL, or one that the same export had begun.
         kind: parquet files, or a folder for `datasets.load_from_disk`.
         options: see `ExportOptions`.
         on_progress: called after each file.
@@ -117,8 +119,22 @@ def export_tables(
     """
     _require_pyarrow()
     options = options or ExportOptions()
-    folder = JobFolder(out=Path(out), job="export")
-    folder.refuse_inside([path])
+    manifest = "dataset_dict.json" if kind == "datasets" else ""
+    with job_output(out, "export", [path], EngineSettings(), manifest=manifest) as output:
+        folder = folder_of(output, "export")
+        folder.refuse_inside([path])
+        report = _export(path, folder, kind, options, on_progress)
+    call = f"load_from_disk({str(out)!r})" if kind == "datasets" else f"load_dataset({str(out)!r})"
+    return replace(report, out=output.address, how_to_read=f"datasets.{call}")
+
+
+def _export(
+    path: Path | str,
+    folder: JobFolder,
+    kind: TableFormat,
+    options: ExportOptions,
+    on_progress: OnPagesWritten | None,
+) -> ExportReport:
     tasks = list(_tasks(path, folder, kind, options))
     total = sum(len(task.rows) for task in tasks)
     content = {"version": _VERSION, "kind": kind, "pages": digest_of(*(task.made_of for task in tasks))}
@@ -135,13 +151,12 @@ def export_tables(
                 on_progress(done, total)
         if kind == "datasets":
             _write_dataset_dict(folder.out, tasks, types)
-    call = f"load_from_disk({str(out)!r})" if kind == "datasets" else f"load_dataset({str(out)!r})"
     return ExportReport(
         out=folder.out,
         pages=_pages_of(tasks),
         num_files=len(tasks),
         num_bytes=num_bytes,
-        how_to_read=f"datasets.{call}",
+        how_to_read="",
     )
 
 
@@ -192,15 +207,17 @@ def write_table(task: FileTask) -> int:
     """Write the file of a task, unless it is there; returns its bytes."""
     path = task.folder.out / task.name
     record = task.folder.done(task.note, task.made_of, path)
-    if record is None or not path.is_file() or path.stat().st_size != record["bytes"]:
+    if record is None or task.folder.num_bytes(task.name) != record["bytes"]:
         path.parent.mkdir(exist_ok=True)
         assert task.types is not None
         schema = task.types.schema()
         with atomic_write(path) as file, _writer(file, schema, is_parquet=path.suffix == ".parquet") as writer:
             for group in _groups(task):
                 writer.write_table(table_of(group, task.types, schema))
-        task.folder.note_done(task.note, task.made_of, bytes=path.stat().st_size)
-    return path.stat().st_size
+        num_bytes = path.stat().st_size
+        task.folder.keep([task.name])
+        record = task.folder.note_done(task.note, task.made_of, bytes=num_bytes)
+    return int(record["bytes"])
 
 
 class TableWriter(Protocol):

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import IO, Any
@@ -20,10 +21,14 @@ from wdstream.storage.atomic import bring_file, remove_unfinished, write_file
 from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.engines.part_locks import part_lock, remove_part_notes, saving
 from wdstream.storage.lock import FileLock
+from wdstream.storage.places import Place, open_place
+from wdstream.storage.writes.working_copy import mark_sent
 from wdstream.text.characters import short_name
 
 _LOCK, _WORKERS_LOCK = "lock", "workers"
 _LOCK_WAIT_S = 10.0
+LARGE = (".tar", ".tar.idx", ".parquet", ".arrow")
+"""What the files end in that are not kept on this machine, of an output at a URL."""
 _held: list[IO[bytes]] = []
 """What a worker keeps open until it ends."""
 
@@ -36,11 +41,13 @@ class JobFolder:
         out: the folder.
         job: name of the job, such as `reshard`: what it is and how far are in `.reshard/`.
         part: the part of the job that is done, next to other parts; None for all of it.
+        store: URL of the output, of which the folder has all but large files (job_output.py); empty where it is all.
     """
 
     out: Path
     job: str
     part: WorkPart | None = None
+    store: str = ""
 
     @property
     def mark(self) -> Path:
@@ -90,6 +97,7 @@ class JobFolder:
                 self._remove_debris()
                 with saving(self.state, self.part):
                     self._claim(content)
+                self.keep([self.mark.relative_to(self.out).as_posix()])
                 yield
                 if self.part is None:
                     remove_part_notes(self.state)
@@ -121,7 +129,7 @@ class JobFolder:
             record: Mapping[str, Any] = json.loads(note.read_bytes())
             if record["made_of"] != made_of:
                 return None
-            is_changed = file is not None and file.stat().st_mtime_ns > note.stat().st_mtime_ns
+            is_changed = file is not None and not self.store and file.stat().st_mtime_ns > note.stat().st_mtime_ns
             return None if is_changed else record
         except (OSError, ValueError, KeyError, TypeError):  # not there, or zeroed by a power cut
             return None
@@ -129,8 +137,26 @@ class JobFolder:
     def note_done(self, name: str, made_of: str, **more: object) -> Mapping[str, Any]:
         """Note that a piece is finished, and return the note; called last."""
         record = {"made_of": made_of, **more}
-        write_file(self.state / f"{name}.json", json.dumps(record, sort_keys=True).encode() + b"\n")
+        note = self.state / f"{name}.json"
+        write_file(note, json.dumps(record, sort_keys=True).encode() + b"\n")
+        self.keep([note.relative_to(self.out).as_posix()])
         return record
+
+    def keep(self, names: Sequence[str]) -> None:
+        """Of an output at a URL, send these files, in this order; large ones are not kept here."""
+        for name in names if self.store else ():
+            _place_at(self.store).put(name, self.out / name)
+            if name.endswith(LARGE):
+                (self.out / name).unlink()
+            else:
+                mark_sent(self.out / name)
+
+    def num_bytes(self, name: str) -> int | None:
+        """Of a file of the output; None where it is not there."""
+        if self.store:
+            there = _place_at(self.store).files(name)
+            return next((file.num_bytes for file in there if file.name == name), None)
+        return (self.out / name).stat().st_size if (self.out / name).is_file() else None
 
     def bring(self, places: Sequence[str], owned: Callable[[str], Sequence[str]]) -> None:
         """Bring the pieces that parts of this job noted at places of their own; the places stay as they are.
@@ -199,6 +225,12 @@ class JobFolder:
         """What a killed job left half-written; what a part left, it writes over, and others are at work."""
         for folder in (self.out, self.state, self.out / "index") if self.part is None else ():
             remove_unfinished(folder)
+
+
+@lru_cache(maxsize=4)
+def _place_at(address: str) -> Place:
+    """One for all pieces that a process makes, so that connections are kept."""
+    return open_place(address)
 
 
 def digest_of(*parts: bytes | str) -> str:

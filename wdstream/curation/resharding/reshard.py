@@ -5,7 +5,7 @@ choice.py                            write_shards.py                            
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,13 +16,15 @@ from rich.console import Console
 from wdstream.curation.resharding.choice import Choice, choose, common_rule, common_tokenizers, open_inputs
 from wdstream.curation.resharding.exclude_list import excluded
 from wdstream.curation.resharding.job_folder import JobFolder, digest_of
+from wdstream.curation.resharding.job_output import JobOutput, job_output
 from wdstream.curation.resharding.reshard_options import ReshardOptions
 from wdstream.curation.resharding.set_form import SetForm, write_card
 from wdstream.curation.resharding.write_shards import ShardTask, cut_shards, is_written, tasks_of, write_shard
 from wdstream.errors import ConfigError, ShardError, ShardIndexError
 from wdstream.plan.held_out import HoldOutRule
 from wdstream.records import Bools
-from wdstream.shards.catalog import INDEX_FOLDER
+from wdstream.shards.apart.tar_list import list_tars
+from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON
 from wdstream.shards.index import merge_index
 from wdstream.shards.reader import Shards
 from wdstream.shards.token_columns import keep_rule, write_paragraphs, write_token_column
@@ -55,7 +57,7 @@ class ReshardReport:
         notes: what is not as it was: token columns that were left out, say.
     """
 
-    out: Path
+    out: Path | str
     num_input: int
     num_pages: int
     num_shards: int
@@ -77,7 +79,7 @@ class ReshardReport:
 
 def reshard(
     paths: Sequence[Path | str],
-    out: Path,
+    out: Path | str,
     *,
     options: ReshardOptions | None = None,
     on_progress: OnShardWritten | None = None,
@@ -89,7 +91,7 @@ def reshard(
 
     Args:
         paths: folders or URLs of shards with an index.
-        out: the folder of new shards; new, or one that the same job had begun.
+        out: folder or URL of the new shards; new, or one that the same job had begun.
         options: see `ReshardOptions`.
         on_progress: called after each shard.
 
@@ -100,13 +102,18 @@ def reshard(
     options = options or ReshardOptions()
     if options.own_part is not None:
         raise ConfigError("part: reshard makes the whole; reshard_part makes a part of it")
-    job = _ReshardJob(paths, out, options)
-    choice, folder = job.choice, job.folder
+    with job_output(out, "reshard", paths, options, manifest=f"{INDEX_FOLDER}/{INDEX_JSON}") as output:
+        report = _reshard(_ReshardJob(paths, output, options), on_progress)
+    return replace(report, out=output.address, notes=tuple(map(output.told, report.notes)))
+
+
+def _reshard(job: "_ReshardJob", on_progress: OnShardWritten | None) -> ReshardReport:
+    options, choice, folder = job.options, job.choice, job.folder
     with folder.claimed(job.content()):
         if options.merges:
             job.merge_parts()
         num_bytes, form = job.write(on_progress)
-        notes = _write_index(folder.out, choice, job.rule)
+        notes = _write_index(folder, choice, job.rule)
         if options.uniform:
             notes += write_card(folder.out, form, num_pages=len(choice), num_bytes=num_bytes)
         has_rule = job.rule is not None
@@ -123,7 +130,7 @@ def reshard(
 
 
 def reshard_part(
-    paths: Sequence[Path | str], out: Path, *, options: ReshardOptions, on_progress: OnShardWritten | None = None
+    paths: Sequence[Path | str], out: Path | str, *, options: ReshardOptions, on_progress: OnShardWritten | None = None
 ) -> PartDone:
     """Write the new shards of one part of `reshard`, next to other parts or to a folder of its own.
 
@@ -134,9 +141,10 @@ def reshard_part(
     part = options.own_part
     if part is None:
         raise ConfigError("part: reshard_part makes one part, such as part='2/60'; reshard makes the whole")
-    job = _ReshardJob(paths, out, options)
-    with job.folder.claimed(job.content()):
-        job.write(on_progress)
+    with job_output(out, "reshard", paths, options, manifest=f"{INDEX_FOLDER}/{INDEX_JSON}") as output:
+        job = _ReshardJob(paths, output, options)
+        with job.folder.claimed(job.content()):
+            job.write(on_progress)
     cuts = [cut for number, cut in enumerate(job.cuts) if part.owns(number)]
     return PartDone(
         out=job.folder.out, part=part, num_shards=len(cuts), num_pages=sum(cut.stop - cut.start for cut in cuts)
@@ -146,9 +154,10 @@ def reshard_part(
 class _ReshardJob:
     """What is to be written where, decided from the indexes alone."""
 
-    def __init__(self, paths: Sequence[Path | str], out: Path, options: ReshardOptions) -> None:
+    def __init__(self, paths: Sequence[Path | str], output: JobOutput, options: ReshardOptions) -> None:
         self.options = options
-        self.folder = JobFolder(out=on_every_machine(Path(out), options), job="reshard", part=options.own_part)
+        out = on_every_machine(output.path, options)
+        self.folder = JobFolder(out=out, job="reshard", part=options.own_part, store=output.store)
         self.folder.refuse_inside(paths)
         inputs = open_inputs([path if is_url(path) else on_every_machine(Path(path), options) for path in paths])
         self.remarks: list[str] = []
@@ -279,11 +288,12 @@ def _rule(choice: Choice, options: ReshardOptions) -> HoldOutRule | None:
     return rule
 
 
-def _write_index(out: Path, choice: Choice, rule: HoldOutRule | None) -> list[str]:
+def _write_index(folder: JobFolder, choice: Choice, rule: HoldOutRule | None) -> list[str]:
     """The index over the new shards, with the token columns that all inputs have; returns what there is to say."""
+    out, tars = folder.out, list_tars(folder.store, is_next_to_index=True) if folder.store else None
     (out / INDEX_FOLDER).mkdir(exist_ok=True)
     keep_rule(out / INDEX_FOLDER, rule)
-    report = merge_index(out)
+    report = merge_index(out, tars=tars)
     known = {name for given in choice.inputs for name in given.shards.catalog.token_fingerprints()}
     common = common_tokenizers(choice.inputs)
     for fingerprint in common:

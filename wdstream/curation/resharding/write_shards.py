@@ -19,8 +19,8 @@ from wdstream.curation.resharding.set_form import SetForm
 from wdstream.errors import PageError, ShardError, ShardIndexError
 from wdstream.make_shards.jobs import shard_name
 from wdstream.records import Ints, Page
-from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION, is_image
-from wdstream.shards.meta import ShardEntry, is_complete
+from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION, ShardPaths, is_image
+from wdstream.shards.meta import ShardEntry, is_complete, load_complete, load_meta
 from wdstream.shards.page_members import members_from_page, page_from_members
 from wdstream.shards.parts import sort_parts
 from wdstream.shards.reader import Shards
@@ -123,9 +123,12 @@ def write_shard(task: ShardTask) -> WrittenShard:
     if record is None:
         entry = _write(task, path, form)
         tree = None if form is None else form.as_tree()
+        paths = ShardPaths.of(path)
+        task.folder.keep([paths.meta.name, paths.idx.name, paths.tar.name])
         record = task.folder.note_done(task.name, task.made_of, digest=entry.digest, form=tree)
     known = record["form"] and SetForm.from_tree(record["form"])
-    return WrittenShard(num_bytes=path.stat().st_size, form=known)
+    num_bytes = load_meta(ShardPaths.of(path).meta).tar_bytes if task.folder.store else path.stat().st_size
+    return WrittenShard(num_bytes=num_bytes, form=known)
 
 
 def is_written(task: ShardTask) -> bool:
@@ -136,7 +139,15 @@ def is_written(task: ShardTask) -> bool:
 def _written_before(task: ShardTask) -> Mapping[str, Any] | None:
     path = task.folder.out / task.name
     record = task.folder.done(task.name, task.made_of, path)
-    return record if record is not None and is_complete(path, str(record["digest"])) else None
+    if record is None or not task.folder.store:
+        return record if record is not None and is_complete(path, str(record["digest"])) else None
+    num_bytes = task.folder.num_bytes(task.name)
+    if num_bytes is None:
+        return None
+    try:
+        return record if load_complete(path, tar_bytes=num_bytes).digest == record["digest"] else None
+    except ShardError:
+        return None
 
 
 def _write(task: ShardTask, path: Path, form: SetForm | None) -> ShardEntry:

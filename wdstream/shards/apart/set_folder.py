@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from wdstream.errors import WdstreamError
 from wdstream.shards.apart.tar_list import TarList
 from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON, Catalog
 from wdstream.shards.layout import META_SUFFIX
@@ -74,14 +73,10 @@ def set_folder(address: Path | str, *, job: str, with_metas: bool, more: tuple[s
         is_index = name.startswith(f"{INDEX_FOLDER}/") and name != _LOCK
         return is_index or name in more or (with_metas and name.endswith(META_SUFFIX) and "/" not in name)
 
-    of = CopyOf(wanted=wanted, manifest=_MANIFEST, lock=_LOCK, job=job)
+    of = CopyOf(wanted=wanted, stays=lambda _: False, manifest=_MANIFEST, lock=_LOCK, job=job)
     path = local_folder(address)
     found = SetFolder(folder=path or Path(), address=str(address).rstrip("/") if is_url(address) else str(address))
-    try:
-        with working_copy(address, of) as copy:
-            if copy is not None:
-                found = SetFolder(folder=copy.path, address=found.address, copy=copy)
-            yield found
-    except WdstreamError as error:
-        error.args = tuple(found.told(arg) if isinstance(arg, str) else arg for arg in error.args)
-        raise
+    with working_copy(address, of) as copy:
+        if copy is not None:
+            found = SetFolder(folder=copy.path, address=found.address, copy=copy)
+        yield found

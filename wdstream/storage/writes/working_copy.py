@@ -14,12 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from wdstream.errors import ConfigError
+from wdstream.errors import ConfigError, WdstreamError
 from wdstream.storage.places import Hold, Place, local_folder, open_place
 
 _AT_ONCE = 8
 Signature = tuple[int, int, int]
 """Of a local file, what is another after it was written again: inode, bytes, time."""
+_SENT = 0
+"""The time of a file that another process sent; one that is written again has another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +30,14 @@ class CopyOf:
 
     Attributes:
         wanted: whether a file is, by its name.
+        stays: whether a file that is made in the copy is not to be sent, by its name.
         manifest: the file that is written last; without it the others do not count.
         lock: the file by which the place is held.
         job: for whoever is refused meanwhile.
     """
 
     wanted: Callable[[str], bool]
+    stays: Callable[[str], bool]
     manifest: str
     lock: str
     job: str
@@ -61,7 +65,7 @@ class WorkingCopy:
             self._in_threads(self._put, names)
             return
         now = self._here()
-        changed = [name for name, signature in now.items() if self._there.get(name) != signature]
+        changed = [name for name, each in now.items() if self._there.get(name) != each and each[2] != _SENT]
         manifest = self._of.manifest
         self._hold.check_known()
         self._in_threads(self._put, [name for name in changed if name != manifest])
@@ -83,8 +87,9 @@ class WorkingCopy:
         self._there[name] = signature
 
     def _here(self) -> dict[str, Signature]:
-        files = (path for path in self.path.rglob("*") if path.is_file())
-        return {path.relative_to(self.path).as_posix(): _signature(path) for path in sorted(files)}
+        files = sorted(path for path in self.path.rglob("*") if path.is_file())
+        named = ((path.relative_to(self.path).as_posix(), path) for path in files)
+        return {name: _signature(path) for name, path in named if not self._of.stays(name)}
 
     def _in_threads(self, function: Callable[[str], None], names: Collection[str]) -> None:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -111,17 +116,27 @@ def working_copy(address: str | Path, of: CopyOf) -> Iterator[WorkingCopy | None
         yield None
         return
     place = open_place(address)
+    address = place.address
     path = _own_folder(place.address)
     with place.hold(of.lock, job=of.job) as hold:
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
         try:
+            place.remove_unfinished()
             copy = WorkingCopy(path, place, of, hold)
             copy.fetch()
             yield copy
             copy.push()
+        except WdstreamError as error:  # about the place, not about the copy
+            error.args = tuple(arg.replace(str(path), address) if isinstance(arg, str) else arg for arg in error.args)
+            raise
         finally:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def mark_sent(path: Path) -> None:
+    """Note that a file of a copy was sent by this process, which is another than the one that has the copy."""
+    os.utime(path, ns=(_SENT, _SENT))
 
 
 def _own_folder(address: str) -> Path:
