@@ -22,8 +22,8 @@ from wdstream.shards.apart.set_folder import SetFolder, set_folder
 from wdstream.shards.catalog import Catalog
 from wdstream.shards.index import metas_in
 from wdstream.shards.index_files import IndexFiles
-from wdstream.shards.merging.documents import DocumentTable
 from wdstream.shards.reader import Shards
+from wdstream.shards.samples.documents import DocumentTable
 from wdstream.shards.samples.row_name import name_of_row
 from wdstream.shards.token_columns import write_split
 from wdstream.text.characters import printable

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from wdstream.errors import ForbiddenFileError, PageError, ShardError, StorageFailureError
 from wdstream.records import Size
-from wdstream.shards.apart.tars import TarElsewhere, reads_of_tar
+from wdstream.shards.apart.tar_list import TarElsewhere, reads_of_tar
 from wdstream.shards.changed import NOTHING_KNOWN, KnownShards, what_changed
 from wdstream.shards.layout import (
     JSON_EXTENSION,

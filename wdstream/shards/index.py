@@ -32,7 +32,6 @@ from wdstream.shards.catalog import (
 from wdstream.shards.column_files import ColumnWriter
 from wdstream.shards.index_before import IndexBefore
 from wdstream.shards.layout import META_SUFFIX, TAR_SUFFIX
-from wdstream.shards.merging.documents import DocumentTable, LoadMeta
 from wdstream.shards.meta import (
     IMAGE_COLUMNS,
     SAMPLE_COLUMNS,
@@ -44,6 +43,7 @@ from wdstream.shards.meta import (
 )
 from wdstream.shards.metadata import DTYPES, TEXTS_DTYPE, MetadataList, MetadataMerge, values_in
 from wdstream.shards.repeated import refuse_duplicates
+from wdstream.shards.samples.documents import DocumentTable, LoadMeta
 from wdstream.shards.token_columns import keep_rule, remove_other_splits, write_split
 from wdstream.storage.atomic import atomic_write, write_file
 
