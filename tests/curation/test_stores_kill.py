@@ -1,6 +1,6 @@
 """Commands that write to a store, killed by SIGKILL at a request, and over a network of which 5 % fails: same objects.
 
-Spans: shards.apart, make_shards.indexing, curation, storage.writes.
+Spans: curation, make_shards, shards, storage.
 """
 
 import os

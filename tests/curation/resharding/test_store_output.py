@@ -1,6 +1,6 @@
 """New sets at a URL: the objects are the files of a folder; refused where something else is; killed and run again.
 
-Spans: curation.resharding, curation.export, storage.writes.
+Spans: curation, storage.
 """
 
 from pathlib import Path
