@@ -34,21 +34,32 @@ def encode_jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
         ValueError: a side is 0 or above `MAX_JPEG_SIDE`.
     """
     if has_no_colour(pixels):
-        return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels[..., :1]), quality, "GRAY"))
+        return bytes(simplejpeg.encode_jpeg(_one_channel(pixels), quality, "GRAY"))
     colorspace = "RGB" if pixels.shape[2] == 3 else "RGBX"
     return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality, colorspace, "420"))
 
 
+def _one_channel(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(h, w, 1) red of an image, contiguous."""
+    if pixels.shape[2] == 4 and pixels.flags.c_contiguous:
+        return pixels.view("<u4").astype(np.uint8)  # the lowest byte of each word, in a fifth of the time
+    return np.ascontiguousarray(pixels[..., :1])
+
+
 def has_no_colour(pixels: NDArray[np.uint8]) -> bool:
     """Whether red, green and blue are equal in every pixel; goes block by block, as colour mostly shows early."""
-    for top in range(0, len(pixels), _ROWS_AT_ONCE):
-        block = pixels[top : top + _ROWS_AT_ONCE]
-        if block.shape[2] == 4 and block.flags.c_contiguous:
-            words = block.view("<u4")  # red is the lowest byte: one pass instead of two over every fourth byte
-            has_colour = bool(((words ^ (words >> 8)) & 0xFFFF).any())
-        else:
-            red = block[..., 0]
-            has_colour = not (np.array_equal(red, block[..., 1]) and np.array_equal(red, block[..., 2]))
-        if has_colour:
-            return False
-    return True
+    blocks = (pixels[top : top + _ROWS_AT_ONCE] for top in range(0, len(pixels), _ROWS_AT_ONCE))
+    if pixels.shape[2] == 4 and pixels.flags.c_contiguous:
+        buffer = np.empty((_ROWS_AT_ONCE, pixels.shape[1]), "<u4")
+        return all(_words_are_grey(block.view("<u4")[..., 0], buffer[: len(block)]) for block in blocks)
+    return all(
+        np.array_equal(block[..., 0], block[..., 1]) and np.array_equal(block[..., 0], block[..., 2])
+        for block in blocks
+    )
+
+
+def _words_are_grey(words: NDArray[np.uint32], buffer: NDArray[np.uint32]) -> bool:
+    """Whether the three lower bytes of each word are equal: two passes over words, not two over every fourth byte."""
+    np.right_shift(words, 8, out=buffer)
+    np.bitwise_xor(words, buffer, out=buffer)
+    return not (np.bitwise_or.reduce(buffer, axis=0) & 0xFFFF).any()

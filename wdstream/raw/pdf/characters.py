@@ -1,5 +1,6 @@
 """The characters of a PDF page as arrays, read from PDFium with as few calls per character as it allows."""
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -123,6 +124,18 @@ def read_spans(text_page: Any, to_pixels: NDArray[np.float64]) -> NDArray[np.flo
     boxes = np.zeros((count, 4))  # left, top, right, bottom, as PDFium writes them
     deque(map(calls.rect, repeat(handle), range(count), *_places(boxes)), maxlen=0)
     return boxes_in_pixels(boxes[:, [0, 2, 3, 1]], to_pixels)
+
+
+def find_span(text_page: Any, number: int, num_characters: int) -> tuple[int, int]:
+    """The first character of span `number` of `read_spans`, and the one after its last; blanks around may be with it.
+
+    PDFium tells how many spans any run of characters has, which is where a span begins by halving.
+    """
+    count, handle = pdfium_calls().count_rects, address(text_page.raw)
+    every = range(num_characters)
+    first = bisect_left(every, number + 1, key=lambda last: count(handle, 0, last + 1)) if number else 0
+    after = bisect_left(every, 2, first, key=lambda last: count(handle, first, last + 1 - first))
+    return first, after
 
 
 def _places(boxes: NDArray[np.float64]) -> Iterator[range]:

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from wdstream.raw.pdf.blanks import lines_of, words_of
 from wdstream.raw.pdf.characters import PageCharacters
-from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.places import CharacterMask, areas_of, centres_of, extent_of, shared_areas
 
 _MIN_SHARED = 0.5
@@ -23,19 +22,14 @@ _MIN_SIGNS = 3
 _ROWS = 256
 
 
-def may_be_doubled(layer: TextLayer, boxed: CharacterMask) -> bool:
-    """Whether at least three characters have another of the same code about where they are; cheap, and often wrong.
-
-    Args:
-        layer: the text layer.
-        boxed: (n,) characters to look at, with a box.
-    """
-    boxes, codes = layer.boxes[boxed], layer.codes[boxed].astype(np.int64)
+def may_be_doubled(codes: NDArray[np.uint32], boxes: NDArray[np.float32]) -> bool:
+    """Whether at least three of k characters, (k,) and (k, 4), have another of the same code about where they are;
+    cheap, and often wrong."""
     if len(boxes) < 2 * _MIN_SIGNS:
         return False
     cell = max(2.0, 0.2 * float(np.median(boxes[:, 3] - boxes[:, 1])))
     places = np.floor(centres_of(boxes) / cell).astype(np.int64)
-    keys = (places[:, 1] << 42) + (places[:, 0] << 21) + codes
+    keys = (places[:, 1] << 42) + (places[:, 0] << 21) + codes.astype(np.int64)
     order = np.argsort(keys, kind="stable")
     same = keys[order][1:] == keys[order][:-1]
     return int((same & (np.diff(order) > 1)).sum()) >= _MIN_SIGNS

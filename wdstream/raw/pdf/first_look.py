@@ -1,14 +1,14 @@
-"""The first look at a text layer: whether anything about where it is could be wrong, judged by spans of characters.
+"""The first look at a text layer: where anything about its place could be wrong, judged by spans of characters.
 
 A span is what follows each other in one text object: a line or a word, so there are about ten times fewer than
-characters. It is cut into pieces of about two letters, and each must have ink. A page that passes is not looked at
-further; what does not pass is looked at by character, so that a false alarm costs nothing but time.
+characters. It is cut into pieces of about two letters, and each must have ink. What passes is not looked at further;
+what does not pass is looked at by character, so that a false alarm costs nothing but time.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.raw.pdf.ink import Picture, has_blank
+from wdstream.raw.pdf.ink import Picture, is_blank
 from wdstream.raw.pdf.layer import TextLayer
 
 TINY_PIXELS = 2.25
@@ -16,6 +16,8 @@ TINY_PIXELS = 2.25
 _MAX_THIN = 16
 _PIECE = 2.0
 """Of the lower side of a span, or of most: length of a piece."""
+_MAX_DOUBTFUL = 6
+"""Spans whose characters are looked for; finding those of one takes a fifteenth of the time that all boxes take."""
 _MAX_PIECES, _MAX_PAIRS = 20_000, 100_000
 _SHARED = 0.3
 """Of the area of the smaller of two spans that both have, where one may repeat the other."""
@@ -23,32 +25,46 @@ _ON_LINE = 0.4
 """Of the higher of two spans that both have, there: accents are over their letters, and lower."""
 
 
-def looks_sound(layer: TextLayer, picture: Picture) -> bool:
-    """Whether all of the layer is on the page, has ink, is large enough to read, and is not over itself."""
+def doubtful_spans(layer: TextLayer, picture: Picture) -> NDArray[np.intp] | None:
+    """The spans, by number, that are past the edge, without ink somewhere, too small to read, or over another; None
+    where these are many, or all of the layer is to be looked at."""
     spans = layer.spans
-    if not len(spans) or spans[:, :2].min() < -1 or (spans[:, 2:].max(axis=0) > np.add(picture.shape[1::-1], 1)).any():
-        return False
+    if not len(spans):
+        return None
     sides = spans[:, 2:] - spans[:, :2]
-    if _may_be_tiny(layer, sides) or _may_overlap(spans, sides):
-        return False
-    pieces = _pieces(spans, sides)
-    return pieces is not None and not has_blank(picture, pieces)
+    found = [
+        _past_edge(spans, picture),
+        _tiny(layer, sides),
+        _overlapping(spans, sides),
+        _with_gaps(picture, spans, sides),
+    ]
+    numbers = [part for part in found if part is not None]
+    if len(numbers) < len(found):
+        return None
+    together = np.unique(np.concatenate(numbers))
+    return together if len(together) <= _MAX_DOUBTFUL else None
 
 
-def _may_be_tiny(layer: TextLayer, sides: NDArray[np.float32]) -> bool:
-    """Whether a span could have letters that nobody can read; dots, strokes and a single "I" are thin, too."""
+def _past_edge(spans: NDArray[np.float32], picture: Picture) -> NDArray[np.intp]:
+    past = (spans[:, :2] < -1).any(axis=1) | (spans[:, 2:] > np.add(picture.shape[1::-1], 1)).any(axis=1)
+    return np.flatnonzero(past)
+
+
+def _tiny(layer: TextLayer, sides: NDArray[np.float32]) -> NDArray[np.intp] | None:
+    """Spans that could have letters that nobody can read; dots, strokes and a single "I" are thin, too."""
     thin = np.flatnonzero(sides.min(axis=1) < TINY_PIXELS)
     if len(thin) > _MAX_THIN:
-        return True
-    for number in thin.tolist():
-        num_letters = sum(letter.isalnum() for letter in layer.text_of_span(number))
-        if num_letters > 1 or (num_letters == 1 and sides[number].max() < TINY_PIXELS):
-            return True
-    return False
+        return None
+    letters = [sum(letter.isalnum() for letter in layer.text_of_span(number)) for number in thin.tolist()]
+    may_be = [
+        count > 1 or (count == 1 and sides[number].max() < TINY_PIXELS)
+        for number, count in zip(thin, letters, strict=True)
+    ]
+    return thin[np.array(may_be, np.bool_)]
 
 
-def _may_overlap(spans: NDArray[np.float32], sides: NDArray[np.float32]) -> bool:
-    """Whether a span is so far over another that one could repeat the other."""
+def _overlapping(spans: NDArray[np.float32], sides: NDArray[np.float32]) -> NDArray[np.intp] | None:
+    """Spans that are so far over another that one could repeat the other."""
     order = np.argsort(spans[:, 1], kind="stable")
     left, top, right, bottom = spans[order].T
     areas = sides.prod(axis=1)[order]
@@ -56,7 +72,7 @@ def _may_overlap(spans: NDArray[np.float32], sides: NDArray[np.float32]) -> bool
     counts = np.searchsorted(top, bottom - (bottom - top) * _SHARED / 2) - first - 1
     counts = np.maximum(counts, 0)  # of those that begin lower down, but above its bottom
     if counts.sum() > _MAX_PAIRS:
-        return True
+        return None
     at = np.repeat(first, counts)
     other = np.arange(len(at)) - np.repeat(np.cumsum(counts) - counts, counts) + at + 1
     wide = np.minimum(right[at], right[other]) - np.maximum(left[at], left[other])
@@ -64,11 +80,23 @@ def _may_overlap(spans: NDArray[np.float32], sides: NDArray[np.float32]) -> bool
     at, other, wide = at[over], other[over], wide[over]
     high = np.minimum(bottom[at], bottom[other]) - top[other]
     on_line = high > _ON_LINE * np.maximum(bottom[at] - top[at], bottom[other] - top[other])
-    return bool((on_line & (wide * high > _SHARED * np.minimum(areas[at], areas[other]))).any())
+    repeats = on_line & (wide * high > _SHARED * np.minimum(areas[at], areas[other]))
+    return order[np.union1d(at[repeats], other[repeats])]
 
 
-def _pieces(spans: NDArray[np.float32], sides: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """(p, 4) the spans cut along their longer side; None for too many."""
+def _with_gaps(picture: Picture, spans: NDArray[np.float32], sides: NDArray[np.float32]) -> NDArray[np.intp] | None:
+    """Spans with a piece that has no ink, as between the two ends of a running head; None for too many pieces."""
+    cut = _pieces(spans, sides)
+    if cut is None:
+        return None
+    pieces, owners = cut
+    return np.unique(owners[is_blank(picture, pieces)])
+
+
+def _pieces(
+    spans: NDArray[np.float32], sides: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.intp]] | None:
+    """(p, 4) the spans cut along their longer side, and (p,) the span of each; None for too many."""
     along = sides.argmax(axis=1)
     lower = sides.min(axis=1)
     length = _PIECE * np.maximum(lower, np.median(lower))  # leaders of points are low, and mostly blank
@@ -82,4 +110,4 @@ def _pieces(spans: NDArray[np.float32], sides: NDArray[np.float32]) -> NDArray[n
     length = sides[at, along] / counts[at]
     pieces[rows, along] += place * length
     pieces[rows, along + 2] = pieces[rows, along] + length
-    return pieces
+    return pieces, at

@@ -27,12 +27,6 @@ def is_blank(picture: Picture, boxes: Boxes) -> NDArray[np.bool_]:
     return blank
 
 
-def has_blank(picture: Picture, boxes: Boxes) -> bool:
-    """Whether `is_blank` holds for any of (k, 4) boxes."""
-    spans = _spans(picture, boxes, _MARGIN)
-    return any(_contrast(picture, span) < MIN_CONTRAST for span in spans[_is_blank_at_points(picture, spans)])
-
-
 def _is_blank_at_points(picture: Picture, spans: NDArray[np.intp]) -> NDArray[np.bool_]:
     """(k,) whether a few points of each span show no contrast, nor do more points."""
     blank = np.ones(len(spans), np.bool_)

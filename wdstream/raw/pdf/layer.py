@@ -1,6 +1,5 @@
 """The text layer of a drawn page: what is cheap at once, all of its characters only where something looks wrong."""
 
-from collections.abc import Sequence
 from functools import cached_property
 from itertools import repeat
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.raw.pdf.calls import address, pdfium_calls
-from wdstream.raw.pdf.characters import PageCharacters, read_boxes, read_characters, read_spans
+from wdstream.raw.pdf.characters import PageCharacters, find_span, read_boxes, read_characters, read_spans
 
 
 class TextLayer:
@@ -52,16 +51,22 @@ class TextLayer:
 
     def text_of_span(self, number: int) -> str:
         """The text where one of the spans is."""
+        pdfium_calls().count_rects(address(self._text_page.raw), 0, -1)  # PDFium numbers those that were counted last
         return str(self._text_page.get_text_bounded(*self._text_page.get_rect(number)))
+
+    def characters_of_spans(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The characters of some of the spans, by number; each costs a few dozen calls."""
+        found = [find_span(self._text_page, number, self.num_characters) for number in numbers.tolist()]
+        return np.concatenate([np.arange(0), *(np.arange(*ends) for ends in found)])
 
     @cached_property
     def boxes(self) -> NDArray[np.float32]:
         """(n, 4), as `PageCharacters.boxes`."""
-        return self.boxes_of(range(self.num_characters))
+        return read_boxes(self._text_page, range(self.num_characters), self._to_pixels)
 
-    def boxes_of(self, numbers: Sequence[int]) -> NDArray[np.float32]:
+    def boxes_of(self, numbers: NDArray[np.intp]) -> NDArray[np.float32]:
         """(k, 4) boxes of some characters, by number; a few take far less time than all."""
-        return read_boxes(self._text_page, numbers, self._to_pixels)
+        return read_boxes(self._text_page, numbers.tolist(), self._to_pixels)
 
     @cached_property
     def characters(self) -> PageCharacters:

@@ -83,7 +83,7 @@ def _text_of(
     """
     is_plain = keep.all() and not annotations and order == "file"
     if is_plain and is_sign(layer.text_codes, "any").any():
-        is_plain = not may_have_accents_apart(layer.codes, lambda numbers: layer.boxes_of(numbers.tolist()))
+        is_plain = not may_have_accents_apart(layer.codes, layer.boxes_of)
     if is_plain and not layer.has_unmapped and not needs_places(layer.text_codes):
         return layer.text, mapped_share_of_text(layer.text)
     fonts = read_fonts(layer.characters)

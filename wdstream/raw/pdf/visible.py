@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wdstream.raw.pdf.blanks import is_blank_code, is_letter_code, settle_blanks
 from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.raw.pdf.doubled import find_doubled, may_be_doubled
-from wdstream.raw.pdf.first_look import TINY_PIXELS, looks_sound
+from wdstream.raw.pdf.first_look import TINY_PIXELS, doubtful_spans
 from wdstream.raw.pdf.ink import Picture, area_around, is_blank, is_different, part_of
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.objects import PageObjects
@@ -91,20 +91,56 @@ def find_visible(
         SourceError: it cannot be decided; with the figure.
     """
     may_hide = has_layers or bool(objects.odd_texts) or objects.has_covered_text()
-    if not may_hide and looks_sound(layer, picture):
+    doubtful = None if may_hide else doubtful_spans(layer, picture)
+    if doubtful is not None:
+        numbers = layer.characters_of_spans(doubtful)
+        if _look_at(layer.codes[numbers], layer.boxes_of(numbers), picture).is_sound:
+            return _all_of(layer)
+    look = _look_at(layer.codes, layer.boxes, picture)
+    if not may_hide and look.is_sound:
         return _all_of(layer)
-    real = ~is_blank_code(layer.codes)
-    boxed = real & (layer.boxes[:, 2:] > layer.boxes[:, :2]).all(axis=1)
-    outside = boxed & _is_outside(layer.boxes, picture)
+    judge = _Judge(layer.characters, objects, picture, look)
+    return judge.judge(draw_without, has_layers=has_layers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """What the boxes of k characters tell.
+
+    Attributes:
+        real: (k,) those that are no blanks.
+        boxed: (k,) of these, those with a box.
+        outside: (k,) of these, those that are mostly not on the page.
+        blank: (k,) of the rest of them, those without ink.
+        is_sound: nothing is outside, blank, tiny or over its like.
+    """
+
+    real: CharacterMask
+    boxed: CharacterMask
+    outside: CharacterMask
+    blank: CharacterMask
+    may_be_doubled: bool
+    is_sound: bool
+
+
+def _look_at(codes: NDArray[np.uint32], boxes: NDArray[np.float32], picture: Picture) -> _Look:
+    """Look at k characters, (k,) and (k, 4)."""
+    real = ~is_blank_code(codes)
+    boxed = real & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    outside = boxed & _is_outside(boxes, picture)
     blank = boxed & ~outside
-    blank[blank] = is_blank(picture, layer.boxes[blank])
-    tiny = boxed & is_letter_code(layer.codes)
-    tiny &= (layer.boxes[:, 2:] - layer.boxes[:, :2]).max(axis=1) < TINY_PIXELS
-    is_doubled = may_be_doubled(layer, boxed)
-    if not (may_hide or outside.any() or blank.any() or tiny.any() or is_doubled):
-        return _all_of(layer)
-    judge = _Judge(layer.characters, objects, picture, real=real, boxed=boxed, may_be_doubled=is_doubled)
-    return judge.judge(outside, blank, draw_without, has_layers=has_layers)
+    blank[blank] = is_blank(picture, boxes[blank])
+    tiny = boxed & is_letter_code(codes)
+    tiny &= (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) < TINY_PIXELS
+    is_doubled = may_be_doubled(codes[boxed], boxes[boxed])
+    return _Look(
+        real=real,
+        boxed=boxed,
+        outside=outside,
+        blank=blank,
+        may_be_doubled=is_doubled,
+        is_sound=not (is_doubled or outside.any() or blank.any() or tiny.any()),
+    )
 
 
 def _all_of(layer: TextLayer) -> VisibleCharacters:
@@ -117,33 +153,22 @@ def _all_of(layer: TextLayer) -> VisibleCharacters:
 class _Judge:
     """The characters of a page that raises suspicion, read whole."""
 
-    def __init__(
-        self,
-        characters: PageCharacters,
-        objects: PageObjects,
-        picture: Picture,
-        *,
-        real: CharacterMask,
-        boxed: CharacterMask,
-        may_be_doubled: bool,
-    ) -> None:
-        self._may_be_doubled = may_be_doubled
+    def __init__(self, characters: PageCharacters, objects: PageObjects, picture: Picture, look: _Look) -> None:
+        self._look = look
         self._characters = characters
         self._objects = objects
         self._picture = picture
-        self._real = real & ~characters.is_generated
-        self._boxed = boxed & ~characters.is_generated
+        self._real = look.real & ~characters.is_generated
+        self._boxed = look.boxed & ~characters.is_generated
         self._keep = self._real.copy()
         self._reasons: Counter[str] = Counter()
         text_orders = [objects.texts.get(handle, 0) for handle in characters.objects.handles]
         orders = np.array([*text_orders, 0])[characters.object_number]
         self._covered = latest_over(centres_of(characters.boxes), objects.covers) > orders
 
-    def judge(
-        self, outside: CharacterMask, blank: CharacterMask, draw_without: DrawWithout, *, has_layers: bool
-    ) -> VisibleCharacters:
-        characters = self._characters
-        self._drop(outside, "outside the page")
+    def judge(self, draw_without: DrawWithout, *, has_layers: bool) -> VisibleCharacters:
+        characters, blank = self._characters, self._look.blank
+        self._drop(self._look.outside, "outside the page")
         self._drop(self._too_small(), "too small to read")
         suspected = self._suspected(blank, has_layers=has_layers)
         drawn = self._drawn(suspected, draw_without)
@@ -245,7 +270,7 @@ class _Judge:
     def _without_doubles(self, scan: ScanLayer) -> VisibleCharacters:
         characters = self._characters
         doubled = np.zeros(len(characters), np.bool_)
-        if self._may_be_doubled or scan.keep.any():
+        if self._look.may_be_doubled or scan.keep.any():
             doubled = find_doubled(characters, self._keep & self._boxed, from_scan=scan.keep)
         num_doubled = self._reasons["invisible over visible text"] + int(doubled.sum())
         self._drop(doubled, "a second layer")

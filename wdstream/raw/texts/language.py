@@ -3,8 +3,6 @@
 import re
 from functools import lru_cache
 
-import langcodes
-
 _SEPARATOR = re.compile(r"[+,; ]")
 _OTHER_NAMES = {
     "chi_sim": "zh-Hans",
@@ -50,6 +48,8 @@ _NO_LANGUAGE = {"und", "mul", "zxx", "osd", "equ"}
 def language_tag(name: str) -> str | None:
     """The BCP 47 tag of a language: of an ISO 639 code (`deu`, `ger`), a tag, an English name, or the first of several
     (`deu+eng`); None where it means none."""
+    import langcodes  # a tenth of the start of a process, most of which read no language
+
     first = _SEPARATOR.split(name.strip())[0]
     try:
         tag = langcodes.standardize_tag(_OTHER_NAMES.get(first.lower(), first))
@@ -61,5 +61,7 @@ def language_tag(name: str) -> str | None:
 @lru_cache(maxsize=4096)
 def whole_language(tag: str) -> str:
     """The language that a tag is of, without script and region, and without its kind: `ar` of `arz`, `no` of `nb`."""
+    import langcodes
+
     name = langcodes.standardize_tag(tag).split("-")[0]
     return _WHOLE.get(name, name)

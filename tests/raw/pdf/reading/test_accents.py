@@ -18,7 +18,7 @@ ACUTE, DIERESIS, CEDILLA, HAT, MACRON = (f"\\{code}" for code in ("264", "250", 
 
 def text_of(path: Path) -> str:
     with open_pdf(path) as pdf, pdf.page(1) as page, page.text_layer(page.pixel_size(150 / 72)) as layer:
-        if not may_have_accents_apart(layer.codes, lambda numbers: layer.boxes_of(numbers.tolist())):
+        if not may_have_accents_apart(layer.codes, layer.boxes_of):
             return layer.text
         characters, keep = compose_accents(layer.characters, np.ones(layer.num_characters, np.bool_))
         return page_text(characters, keep)
