@@ -81,7 +81,8 @@ def _overlapping(spans: NDArray[np.float32], sides: NDArray[np.float32]) -> NDAr
     high = np.minimum(bottom[at], bottom[other]) - top[other]
     on_line = high > _ON_LINE * np.maximum(bottom[at] - top[at], bottom[other] - top[other])
     repeats = on_line & (wide * high > _SHARED * np.minimum(areas[at], areas[other]))
-    return order[np.union1d(at[repeats], other[repeats])]
+    found: NDArray[np.intp] = order[np.union1d(at[repeats], other[repeats])]
+    return found
 
 
 def _with_gaps(picture: Picture, spans: NDArray[np.float32], sides: NDArray[np.float32]) -> NDArray[np.intp] | None:

@@ -146,22 +146,29 @@ class _Walk:
 
     def visit(self, handles: list[int], matrix: Matrix, depth: int) -> None:
         """The objects of one container, whose space `matrix` takes to pixels."""
-        render_mode, has_transparency = self._calls.render_mode, self._calls.has_transparency
-        texts, space = self.texts, len(self._spaces)
+        texts, space, calls = self.texts, len(self._spaces), self._calls
         self._spaces.append(matrix)
-        for handle, kind in zip(handles, map(self._calls.kind, handles), strict=True):
+        seen: list[int] = []
+        for handle, kind in zip(handles, map(calls.kind, handles), strict=True):
             if kind == _TEXT:
                 self._order += 1
-                texts.add(handle, self._order, space)
-                if render_mode(handle) >= 3 or has_transparency(handle):
-                    self._odd_texts.add(handle)
+                texts.handles.append(handle)
+                texts.orders.append(self._order)
+                seen.append(handle)
             elif kind == _FORM:
+                texts.spaces += [space] * (len(texts.handles) - len(texts.spaces))
                 if depth < _MAX_DEPTH and (parts := [*self.parts(handle, matrix)]):
                     self.visit([part for part, _ in parts], parts[0][1], depth + 1)
             elif kind == _IMAGE or (texts.handles and kind in (_PATH, _SHADING)):
                 self._order += 1
                 self._areas.add(handle, self._order, space)
                 self._kinds.append(kind)
+        texts.spaces += [space] * (len(texts.handles) - len(texts.spaces))
+        for handle, mode, is_clear in zip(
+            seen, map(calls.render_mode, seen), map(calls.has_transparency, seen), strict=True
+        ):
+            if mode >= 3 or is_clear:
+                self._odd_texts.add(handle)
 
     def parts(self, handle: int, matrix: Matrix) -> Iterator[tuple[int, Matrix]]:
         """The objects in a form and the transform of its space to pixels; PDFium has all annotations in one form."""
