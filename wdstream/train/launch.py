@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Mapping
 from types import FrameType
 
 import torch
@@ -37,6 +38,7 @@ def start_accelerator(config: Config) -> Accelerator:
         TrainError: the world is not the one that was launched, or is of a kind that is not supported.
         ConfigError: the world does not divide the batch, or a setting of DeepSpeed is not proven.
     """
+    check_environment(os.environ, compute_dtype(config.model))
     has_gpu, wants_zero = torch.cuda.is_available(), is_zero_wanted()
     accelerator = Accelerator(
         cpu=not has_gpu and not wants_zero,
@@ -53,6 +55,50 @@ def start_accelerator(config: Config) -> Accelerator:
     # Tied embeddings are stored once; Accelerate warns about that at every checkpoint.
     logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
     return accelerator
+
+
+def check_environment(environment: Mapping[str, str], dtype: torch.dtype) -> None:
+    """Refuse what a launcher, its file or a shell asks of Accelerate that would change what is computed, or not.
+
+    Args:
+        environment: of this process; `accelerate launch` passes its options on in it.
+        dtype: that `model.dtype` computes in.
+
+    Raises:
+        ConfigError: names the variable, its value, the option that sets it, and what to do.
+    """
+    precision = MIXED_PRECISION[dtype]
+    for name, option, allowed, reason in (
+        (
+            "ACCELERATE_GRADIENT_ACCUMULATION_STEPS",
+            "--gradient_accumulation_steps",
+            ("1",),
+            "it would divide every gradient once more: data.global_batch_size says what a step is, and "
+            "train.micro_batch_size what fits at once",
+        ),
+        (
+            "ACCELERATE_USE_PARALLELISM_CONFIG",
+            "--use_parallelism_config",
+            ("false",),
+            "processes that share one model must read the same data, and each process reads its own: use FSDP or "
+            "DeepSpeed",
+        ),
+        (
+            "ACCELERATE_MIXED_PRECISION",
+            "--mixed_precision",
+            ("no", precision),
+            f"it would be ignored: model.dtype computes in {str(dtype).removeprefix('torch.')}; set that",
+        ),
+        (
+            "ACCELERATE_DYNAMO_BACKEND",
+            "--dynamo_backend",
+            ("no",),
+            "that compiled models give the same loss is not proven",
+        ),
+    ):
+        value = environment.get(name) or allowed[0]
+        if value.lower() not in allowed:
+            raise ConfigError(f"{name}={value} ({option} of accelerate launch, or its configuration): {reason}")
 
 
 def check_world(config: Config, *, joined: int, launched: int) -> None:
