@@ -20,6 +20,7 @@ from wdstream.runs.record import run_lock
 from wdstream.train.checkpoint import export_final
 from wdstream.train.evaluate.sets import measure_set
 from wdstream.train.exchange import StepFigures, bytes_digest, exchange
+from wdstream.train.failing_step import named_step
 from wdstream.train.isolation_check import check_no_leak
 from wdstream.train.journal import Counters, Journal
 from wdstream.train.launch import StopSignals, start_accelerator
@@ -124,7 +125,8 @@ class Loop:
         if contents.step == self._first:
             check_no_leak(run.engine, batches[0])
         rate = run.rate(contents.step)
-        outcome = train_step(run.engine, batches, num_supervised=contents.num_supervised, rate=rate)
+        with named_step(contents.step, batches, run.config.train.output):
+            outcome = train_step(run.engine, batches, num_supervised=contents.num_supervised, rate=rate)
         is_stopping = self._signals.is_requested
         figures = exchange(
             run.engine.accelerator, contents, batches, outcome, wait_seconds=waited, is_stopping=is_stopping
