@@ -28,8 +28,11 @@ def test_a_step_whose_gradient_is_not_finite_is_named(
 
 def test_too_little_memory_says_what_to_lower(tmp_path: Path) -> None:
     batch = Batch(input_ids=torch.zeros(1, 7), packs=[3], keys=[["a/b", ""]])
-    with pytest.raises(
-        TrainError, match=r"^step 5: out of memory \(.*can't allocate memory.*\); .* has 7 tokens"
-    ) as info, named_step(5, [batch], tmp_path):
+    with (
+        pytest.raises(
+            TrainError, match=r"^step 5: out of memory \(.*can't allocate memory.*\); .* has 7 tokens"
+        ) as info,
+        named_step(5, [batch], tmp_path),
+    ):
         torch.empty(1 << 60)
     assert "its packs 3 with 1 pages: a/b (wdstream trace" in str(info.value)

@@ -25,6 +25,7 @@ from wdstream.train.model import compute_dtype, load_model, trains_vision
 from wdstream.train.optimizer import learning_rate, make_optimizer
 from wdstream.train.step import TrainEngine
 from wdstream.train.stream import Stream, open_stream
+from wdstream.train.unreached import freeze_unreached
 from wdstream.train.zero import zero_stage
 
 
@@ -100,6 +101,9 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
         messages.append(require_exact_lengths(stream.family.for_attention(config.model.attn)))
         prove_forced_family(config)
     eval_plans = plan_sets(config, world_size=world.size)
+    engine = open_engine(config, accelerator, stream.family)
+    if engine.unreached:
+        messages.append(f"frozen, as no gradient reaches them: {', '.join(engine.unreached)}")
     return Run(
         config=config,
         world=world,
@@ -108,7 +112,7 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
         messages=tuple(messages),
         eval_plans=eval_plans,
         total_steps=total_steps,
-        engine=open_engine(config, accelerator, stream.family),
+        engine=engine,
         checkpoints=checkpoints,
     )
 
@@ -126,6 +130,7 @@ def open_engine(config: Config, accelerator: Accelerator, family: Family) -> Tra
         require_token_rows(bare, family)
         require_finite(config.model.path, bare.named_parameters())
     head = LossHead(bare)
+    unreached = freeze_unreached(bare, head, family) if trains_vision(config) else ()
     model, optimizer = accelerator.prepare(bare, make_optimizer(bare, config.train))
     return TrainEngine(
         accelerator=accelerator,
@@ -137,6 +142,7 @@ def open_engine(config: Config, accelerator: Accelerator, family: Family) -> Tra
         max_grad_norm=config.train.max_grad_norm,
         seed=config.train.seed,
         needs_images=trains_vision(config) or is_sharded(accelerator),
+        unreached=unreached,
     )
 
 

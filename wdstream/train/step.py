@@ -59,10 +59,12 @@ class TrainEngine(Engine):
     Attributes:
         optimizer: prepared.
         max_grad_norm: norm to which the gradient is clipped.
+        unreached: parameters that were frozen because no gradient reaches them.
     """
 
     optimizer: Optimizer
     max_grad_norm: float
+    unreached: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
