@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from wdstream.errors import SourceError, needs_extra
 from wdstream.pixels.grey import MAX_JPEG_SIDE, encode_jpeg
 from wdstream.raw.pdf.annotations import has_drawn_annotations
+from wdstream.raw.pdf.bitmaps import keep_buffer, new_bitmap
 from wdstream.raw.pdf.calls import address, pdfium_calls
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.objects import PageObjects, read_objects
@@ -38,8 +39,6 @@ _ROUNDED_DOWN = 1 - 1e-12  # so that a side that is whole in exact numbers is no
 _READ_WHOLE_BYTES = 64 << 20
 _COUNTED_WHOLE = 2 << 20
 _BUFFER_BYTES = 1 << 16
-_MAX_SPARE_BYTES = 64 << 20
-_BYTES_PER_PIXEL = 4
 
 
 class PdfFile:
@@ -249,11 +248,11 @@ class PdfPage:
         crop = [max(0.0, side - 0.5) / scale for side in sides]  # the wrapper rounds up
         with _explained("page cannot be drawn"):
             bitmap = self._page.render(
-                scale=scale, crop=crop, rev_byteorder=True, prefer_bgrx=True, bitmap_maker=_new_bitmap
+                scale=scale, crop=crop, rev_byteorder=True, prefer_bgrx=True, bitmap_maker=new_bitmap
             )
         with closing(bitmap):
             yield bitmap.to_numpy()
-        _keep_buffer(bitmap.buffer)
+        keep_buffer(bitmap.buffer)
 
     def render(self, *, dpi: int, jpeg_quality: int, max_pixels: int, fit: bool = False) -> StoredImage:
         """Draw the page to a JPEG.
@@ -263,23 +262,6 @@ class PdfPage:
         """
         with self.drawn(self.scale(dpi, max_pixels, fit=fit)) as pixels:
             return stored_jpeg(pixels, jpeg_quality)
-
-
-_spare_buffers: list[Any] = []
-"""Of the last picture, for the next: memory that is fresh from the system costs a tenth of drawing a page."""
-
-
-def _new_bitmap(width: int, height: int, **how: Any) -> Any:
-    """A bitmap in a spare buffer, if one is large enough."""
-    size = width * height * _BYTES_PER_PIXEL
-    spare = _spare_buffers.pop() if _spare_buffers else b""
-    buffer = spare if len(spare) >= size else (ctypes.c_ubyte * size)()
-    return import_pdfium().PdfBitmap.new_native(width, height, buffer=buffer, **how)
-
-
-def _keep_buffer(buffer: Any) -> None:
-    if not _spare_buffers and len(buffer) <= _MAX_SPARE_BYTES:
-        _spare_buffers.append(buffer)
 
 
 def stored_jpeg(pixels: NDArray[np.uint8], quality: int) -> StoredImage:
