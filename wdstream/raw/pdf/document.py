@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from wdstream.errors import SourceError, needs_extra
 from wdstream.pixels.grey import MAX_JPEG_SIDE, encode_jpeg
 from wdstream.raw.pdf.annotations import has_drawn_annotations
-from wdstream.raw.pdf.bitmaps import keep_buffer, new_bitmap
-from wdstream.raw.pdf.calls import address, pdfium_calls
+from wdstream.raw.pdf.calls import address, keep_buffer, new_bitmap, pdfium_calls
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.objects import PageObjects, read_objects
 from wdstream.raw.pdf.places import PictureArea
