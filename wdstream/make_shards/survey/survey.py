@@ -1,5 +1,6 @@
 """The survey of a job: the pages of every file, from the journal of a job before, from names, or by opening files."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from wdstream.make_shards.engines.engine import JobEngine
@@ -8,7 +9,7 @@ from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.stores.output import Output
 from wdstream.make_shards.survey.early import EarlyShards
 from wdstream.make_shards.survey.journal import SurveyJournal
-from wdstream.make_shards.workers import JobDone
+from wdstream.make_shards.workers import JobDone, PageStarted
 from wdstream.raw.source import RawFile
 from wdstream.text.maps.field_map import FieldMap
 
@@ -66,19 +67,14 @@ class Survey:
             self._early = EarlyShards(self._files, self._options)
             files = [file for file in self._files if file.path in surveyed]
             self._early.add(_as_listed(file, surveyed[file.path]) for file in files)
-        total = sum(job.num_pages for job in jobs)
-        done = 0
-        if jobs:
-            on_files(0, total)
+        progress = _FilesDone(jobs, on_files)
         with self.journal as journal:
             for event in engine.run([*self._shard(), *jobs], lambda _done: self._shard()):
                 if isinstance(event, JobDone):
                     surveyed |= {file.path: file for file in event.files}
                     journal.add(event.files)
                     self._note(event)
-                elif event.job.kind == "survey":
-                    done += 1
-                    on_files(min(done, total), total)
+                progress.add(event)
         return [_as_listed(file, surveyed[file.path]) for file in self._files]
 
     def _from_journal(self) -> dict[str, RawFile]:
@@ -106,6 +102,30 @@ class Survey:
                 return [job]
             self._early.pass_over(job)
         return []
+
+
+class _FilesDone:
+    """Counts files that were opened: those of jobs that are done, and those that processes are at."""
+
+    def __init__(self, jobs: Sequence[Job], on_files: Callable[[int, int], None]) -> None:
+        self._total = sum(job.num_pages for job in jobs)
+        self._on_files = on_files
+        self._done = 0
+        self._begun: Counter[int] = Counter()
+        if jobs:
+            on_files(0, self._total)
+
+    def add(self, event: PageStarted | JobDone) -> None:
+        """Take in what happens; shards that are made meanwhile do not count."""
+        job = event.job
+        if job.kind != "survey":
+            return
+        if isinstance(event, JobDone):
+            self._done += job.num_pages
+            del self._begun[job.number]
+        else:
+            self._begun[job.number] = min(self._begun[job.number] + 1, job.num_pages)
+        self._on_files(min(self._done + self._begun.total(), self._total), self._total)
 
 
 def _takes_long(jobs: Sequence[Job]) -> bool:
