@@ -43,18 +43,18 @@ def write_npz(file: BinaryIO, arrays: Arrays) -> None:
         np.savez(file, allow_pickle=False, **arrays)
         return
     central: list[bytes] = []
+    chunks: list[bytes] = []  # one write of a file is far faster than forty small ones
     start = 0
     for name, array in arrays.items():
         stored, data = name.encode() + _SUFFIX, _array_bytes(array)
         crc, size = zlib.crc32(data), len(data)
         local = _local(stored, crc, size)
         central.append(_central(stored, crc, size, start))
-        file.write(local)
-        file.write(data)
+        chunks += [local, data]
         start += len(local) + size
     directory = b"".join(central)
-    file.write(directory)
-    file.write(_END.pack(_END_SIGN, 0, 0, len(central), len(central), len(directory), start, 0))
+    end = _END.pack(_END_SIGN, 0, 0, len(central), len(central), len(directory), start, 0)
+    file.write(b"".join([*chunks, directory, end]))
 
 
 def read_npz(data: bytes) -> dict[str, NDArray[Any]]:
