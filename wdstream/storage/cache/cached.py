@@ -87,6 +87,12 @@ class _Version:
         self._seen[number] = found[1]
         return found[0]
 
+    def only_block(self, wanted: ByteRange) -> int | None:
+        """The block that has all of a range; None where several have it, or none has all."""
+        number = wanted.offset // self._block_bytes
+        stop = wanted.offset + wanted.length
+        return number if wanted.offset < stop <= min((number + 1) * self._block_bytes, self.size) else None
+
     def content(self, number: int, data: bytes) -> tuple[bytes, bytes]:
         """The contents of the file of a block."""
         return block_file(self._block_key(number), data)
@@ -141,7 +147,7 @@ class CachedStorage:
 
     def read_many(self, wanted: Sequence[ByteRange]) -> list[bytes]:
         """Several ranges; what the cache lacks is fetched together."""
-        found = [_kept(self._file(one.name), one, {}) for one in wanted]
+        found = [self._on_disk(one) for one in wanted]
         missing = [one for one, data in zip(wanted, found, strict=True) if data is None]
         return _filled(found, self._read_missing(missing) if missing else [])
 
@@ -172,6 +178,11 @@ class CachedStorage:
         if self.folder.is_writable:
             missing = [one for one in wanted if not self.holds(one)]
             self._fill({block for one in missing for block in self._asked(one.name).blocks(one)})
+
+    def _on_disk(self, wanted: ByteRange) -> bytes | None:
+        file = self._file(wanted.name)
+        number = file.only_block(wanted)  # mostly there is one, which takes no list
+        return _kept(file, wanted, {}) if number is None else file.read(number, wanted)
 
     def _read_missing(self, wanted: Sequence[ByteRange]) -> list[bytes]:
         """Ranges that are not all on disk."""
