@@ -140,7 +140,7 @@ def _connect(engine: str, workers: int | None) -> bool:
         if named:
             raise ConfigError(
                 f"engine: no Ray cluster at {named} ({_first_line(error)}); is it up, with the same Ray and Python as "
-                "here? RAY_ADDRESS names one for `--engine ray`"
+                "here, and the same token (RAY_AUTH_MODE)? RAY_ADDRESS names one for `--engine ray`"
             ) from error
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         processors = workers or len(os.sched_getaffinity(0))
