@@ -42,7 +42,7 @@ def test_steps_of_the_run_are_those_of_a_dry_run_of_its_own(tail: str, epochs: i
 
 def test_a_run_without_a_sample_has_no_summary() -> None:
     with pytest.raises(PlanError, match="no sample can be planned"):
-        planner(pages(20, text=(0, 1)), epochs=2).summary()
+        planner(pages(20, text=(0, 0)), epochs=2).summary()
 
 
 def test_the_achieved_mix() -> None:
