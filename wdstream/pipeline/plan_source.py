@@ -63,8 +63,8 @@ class PackReader:
         slots = []
         for index, (dataset, row) in enumerate(places):
             shards, page = self.datasets[dataset], pages[dataset, row]
-            images = slice(int(shards.image_start[row]), int(shards.image_start[row + 1]))
-            widths, heights = shards.image_width[images].tolist(), shards.image_height[images].tolist()
+            images = slice(int(shards.by_row.image_start[row]), int(shards.by_row.image_start[row + 1]))
+            widths, heights = shards.by_row.image_width[images].tolist(), shards.by_row.image_height[images].tolist()
             slots.append(
                 Slot(
                     key=page.key if isinstance(page, Page) else name_of_row(shards, row),

@@ -25,7 +25,7 @@ from wdstream.plan.metadata_columns import (
 )
 from wdstream.plan.order import Order, by_weight, flatten
 from wdstream.plan.packer import Item
-from wdstream.plan.protocols import Dataset, DatasetColumns, LengthModel, Mix, TileModel, check_members
+from wdstream.plan.protocols import Dataset, DatasetColumns, LengthModel, Mix, TileModel, check_members, columns_by_row
 from wdstream.plan.sample_lengths import (
     FULL_SCALE,
     LengthEstimator,
@@ -90,8 +90,9 @@ class PlannedDataset:
         self.epochs = dataset.epochs if dataset.weight is None else None
         self.settings = settings
         self._estimator = estimator
-        self._text_tokens = columns.tokens(tokenizer)
-        self._supervised = columns.supervised(tokenizer)
+        self._columns = columns_by_row(columns)
+        self._text_tokens = self._columns.tokens(tokenizer)
+        self._supervised = self._columns.supervised(tokenizer)
         self._splitter = Splitter(dataset, tokenizer, estimator.limits) if settings.overlength == "split" else None
 
     def measure(self, rows: Ints, *, epoch: int | None = None) -> tuple[SampleLengths, SplitRows | None]:
@@ -120,7 +121,7 @@ class PlannedDataset:
         for expression in () if epoch is None else (*self.settings.where_of(epoch), *own):
             where = Where(expression)
             columns = sample_columns(self.dataset, rows, sizes, lengths)
-            columns |= values_of(self.dataset.columns, where.names - OWN_NAMES, rows)
+            columns |= values_of(self._columns, where.names - OWN_NAMES, rows)
             chosen = where.select(columns, len(rows))
             lengths.reject[~chosen] = Reject.FILTERED
         return lengths
@@ -146,7 +147,7 @@ class PlannedDataset:
         return self._splitter.part(row, self._estimator.estimate(self._sizes(rows)), number)
 
     def _sizes(self, rows: Ints) -> SampleSizes:
-        columns = self.dataset.columns
+        columns = self._columns
         counts = np.asarray(columns.num_images[rows], dtype=np.int64)
         first = np.asarray(columns.image_start[rows], dtype=np.int64)
         if len(rows) and (counts == 1).all():

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wdstream.errors import ConfigError
 from wdstream.plan.filter import OWN_NAMES, UNKNOWN_KIND, Where
-from wdstream.plan.protocols import Dataset, DatasetColumns, MetadataValues
+from wdstream.plan.protocols import Dataset, DatasetColumns, MetadataValues, columns_by_row
 from wdstream.plan.sample_lengths import SampleLengths, SampleSizes
 from wdstream.records import Bools, Ints
 
@@ -87,7 +87,7 @@ def rows_taken(dataset: Dataset, rows: Ints) -> Bools | None:
 
 def sample_columns(dataset: Dataset, rows: Ints, sizes: SampleSizes, lengths: SampleLengths) -> dict[str, object]:
     """What every dataset can be asked for (OWN_NAMES), of these rows."""
-    columns, has_image = dataset.columns, sizes.num_images > 0
+    columns, has_image = columns_by_row(dataset.columns), sizes.num_images > 0
     first = np.minimum(sizes.bounds[:-1], max(len(sizes.widths) - 1, 0))
     sides = [sizes.widths, sizes.heights] if len(sizes.widths) else [np.zeros(1, dtype=np.int64)] * 2
     return {

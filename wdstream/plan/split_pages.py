@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from wdstream.errors import ConfigError
-from wdstream.plan.protocols import Dataset
+from wdstream.plan.protocols import Dataset, columns_by_row
 from wdstream.plan.sample_lengths import LengthLimits, Reject, SampleLengths
 from wdstream.records import Ints
 
@@ -119,14 +119,15 @@ class Splitter:
             ConfigError: the index counts no paragraphs at all.
             ShardIndexError: it counts none of this tokenizer.
         """
-        paragraphs = dataset.columns.paragraphs(fingerprint)
+        columns = columns_by_row(dataset.columns)
+        paragraphs = columns.paragraphs(fingerprint)
         if paragraphs is None:
             raise ConfigError(
                 f"overlength: 'split' needs tokens of paragraphs, which the columns of dataset {dataset.name!r} do "
                 "not have; use 'reject' or 'downscale'"
             )
         self._starts, self._tokens = paragraphs
-        self._text_tokens = dataset.columns.tokens(fingerprint)
+        self._text_tokens = columns.tokens(fingerprint)
         self._limits = limits
 
     def split(self, rows: Ints, lengths: SampleLengths) -> SplitRows | None:

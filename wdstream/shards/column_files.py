@@ -113,7 +113,7 @@ def damaged_blocks(array: Column, entry: ColumnEntry) -> list[tuple[int, int]]:
     wanted = bytes.fromhex(entry.checks)
     starts = range(0, len(array), BLOCK)
     found = b"".join(zlib.crc32(array[start : start + BLOCK].data).to_bytes(4, "big") for start in starts)
-    _forget(array)
+    give_back(array)
     if found == wanted:
         return []
     runs: list[tuple[int, int]] = []
@@ -148,7 +148,7 @@ def show_ranges(runs: list[tuple[int, int]], unit: str) -> str:
     return f"{unit} {shown}" + (f" and {len(runs) - _SHOWN_RANGES} more ranges" if len(runs) > _SHOWN_RANGES else "")
 
 
-def _forget(array: Column) -> None:
+def give_back(array: Column) -> None:
     """Give back the memory of a mapped file that was read through; its pages stay in the system's cache."""
     base: object = array.base
     if isinstance(base, memoryview) and isinstance(base.obj, mmap.mmap):

@@ -11,6 +11,8 @@ from wdstream.shards.meta import Column
 
 ColumnByName = Callable[[str], Column]
 
+STARTS = frozenset({"image_start", "paragraph_start"})
+"""Columns with an entry more than rows; each says something together with the one after it."""
 _LEAST = {
     **dict.fromkeys(("offset", "num_images", "text_bytes", "text_chars", "starts_with_text", "image_start"), 0),
     **dict.fromkeys(("tokens", "supervised", "paragraphs", "paragraph_start", "shard"), 0),
@@ -27,14 +29,15 @@ def unit_of(name: str) -> str:
     return {"image_width": "images", "image_height": "images", "paragraphs": "paragraphs"}.get(kind, "rows")
 
 
-def check_values(name: str, array: Column, catalog: Catalog, column: ColumnByName) -> str | None:
+def check_values(name: str, array: Column, catalog: Catalog, column: ColumnByName, *, first: int = 0) -> str | None:
     """What a column holds that it cannot, with the first entry; None when there is nothing.
 
     Args:
         name: of the column.
         array: its entries.
         catalog: of the index.
-        column: gives another column of it, for what two columns say together.
+        column: gives another column of it, for what two columns say together; of as many entries.
+        first: the number of the first entry, where these are not all.
     """
     kind, _, fingerprint = name.partition(".")
     if kind == "metadata":
@@ -48,14 +51,16 @@ def check_values(name: str, array: Column, catalog: Catalog, column: ColumnByNam
             limits = f"at least {_LEAST[kind]}" + ("" if most is None else f" and at most {most}")
             return _first(name, array, wrong, f"{limits} expected")
     if kind == "shard":
-        counts = [shard.samples for shard in catalog.shards]
-        wrong = array != np.repeat(np.arange(len(counts), dtype=array.dtype), counts)
+        ends = np.cumsum([shard.samples for shard in catalog.shards], dtype=np.int64)
+        wrong = array != np.searchsorted(ends, np.arange(first, first + len(array)), side="right")
         return _first(name, array, wrong, "the shard of the row expected, shards in order")
     if kind == "image_start":
-        return _check_starts(name, array, column("num_images"), catalog.num_images)
+        return _check_starts(
+            name, array, column("num_images")[: len(array) - 1], catalog.num_images, (first, catalog.num_samples)
+        )
     if kind == "paragraph_start":
         total = catalog.columns[f"paragraphs.{fingerprint}"].length
-        return _check_starts(name, array, None, total)
+        return _check_starts(name, array, None, total, (first, catalog.num_samples))
     if kind == "nbytes":
         ends = np.array([shard.bytes for shard in catalog.shards], dtype=np.int64)[column("shard")]
         starts = column("offset")
@@ -82,10 +87,15 @@ def _check_metadata(name: str, array: Column, catalog: Catalog, column: ColumnBy
     return None
 
 
-def _check_starts(name: str, starts: Column, counts: Column | None, total: int) -> str | None:
-    """Numbers of first entries: from 0, rising by `counts` where those are known, to `total`."""
-    if starts[0] != 0 or starts[-1] != total:
-        return f"goes from {starts[0]} in row 0 to {starts[-1]} in row {len(starts) - 1}; 0 to {total} expected"
+def _check_starts(name: str, starts: Column, counts: Column | None, total: int, place: tuple[int, int]) -> str | None:
+    """Numbers of first entries: from 0, rising by `counts` where those are known, to `total`.
+
+    `place` is the number of the first entry here, and of the last of all.
+    """
+    first, last = place
+    begin, end = (0 if first else starts[0]), (starts[-1] if first + len(starts) > last else total)
+    if begin != 0 or end != total:
+        return f"goes from {begin} in row 0 to {end} in row {last}; 0 to {total} expected"
     steps = np.diff(starts)
     wrong = steps < 0 if counts is None else steps != counts
     return _first(name, starts[1:], wrong, "each row to begin where the one before ends expected")

@@ -138,12 +138,22 @@ class IndexFiles:
         """Where the tars are read, without the cache."""
         return open_storage(self.catalog.tars, self.reading) if self.catalog.tars else self.source
 
+    def unchecked(self, name: str) -> Column | None:
+        """A column that is mapped and listed, for who checks it block by block; None of one to be taken as a whole."""
+        with self._lock:
+            is_mapped = self._is_local or self.cache is not None
+            return self._open(name) if is_mapped and name not in self._checked else None
+
     def tokens(self, fingerprint: str) -> NDArray[np.int32]:
         """The token column of one tokenizer, int32 (n,).
 
         Raises:
             ShardIndexError: there is none, with those there are; or as `column`.
         """
+        return self.column(self.name_of_tokens(fingerprint))
+
+    def name_of_tokens(self, fingerprint: str) -> str:
+        """The name of that column. Raises ShardIndexError: there is none."""
         name = token_column(fingerprint)
         if not self._is_listed(name):
             raise ShardIndexError(
@@ -151,7 +161,7 @@ class IndexFiles:
                 f"{', '.join(self.catalog.token_fingerprints()) or 'none'}. Run `wdstream lengths {self._path} "
                 "--tokenizer PATH` with the model's folder for PATH, and an --allow-token for each of text.allow_tokens"
             )
-        return self.column(name)
+        return name
 
     def supervised(self, fingerprint: str) -> NDArray[np.int32] | None:
         """The column of supervised tokens of one tokenizer, int32 (n,); None where all tokens of text are supervised.
@@ -159,10 +169,15 @@ class IndexFiles:
         Raises:
             ShardIndexError: as `column`.
         """
+        name = self.name_of_supervised(fingerprint)
+        return None if name is None else self.column(name)
+
+    def name_of_supervised(self, fingerprint: str) -> str | None:
+        """The name of that column, if there is one."""
         name = token_column(fingerprint, "supervised")
         if not self._is_listed(token_column(fingerprint)):  # of columns that are written together
             return None
-        return self.column(name) if name in self.catalog.columns else None
+        return name if name in self.catalog.columns else None
 
     def paragraphs(self, fingerprint: str) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Where each row's paragraphs begin, int64 (n + 1,), and the tokens of each paragraph under one tokenizer,
@@ -171,6 +186,11 @@ class IndexFiles:
         Raises:
             ShardIndexError: there are none, since they are counted only when asked for; or as `column`.
         """
+        starts, tokens = self.names_of_paragraphs(fingerprint)
+        return self.column(starts), self.column(tokens)
+
+    def names_of_paragraphs(self, fingerprint: str) -> tuple[str, str]:
+        """The names of these columns. Raises ShardIndexError: they are not counted."""
         starts, tokens = (token_column(fingerprint, column) for column in ("paragraph_start", "paragraphs"))
         if not self._is_listed(starts):
             raise ShardIndexError(
@@ -178,7 +198,7 @@ class IndexFiles:
                 f"tokenizer with fingerprint {fingerprint}. Run `wdstream lengths {self._path} --tokenizer PATH "
                 "--paragraphs` with the model's folder for PATH, and an --allow-token for each of text.allow_tokens"
             )
-        return self.column(starts), self.column(tokens)
+        return starts, tokens
 
     def held_out(self) -> Column | None:
         """Which rows are held out, uint8 (n,); None where the index holds out none.
@@ -330,7 +350,7 @@ class MetadataColumn:
         Raises:
             ShardIndexError: the column is not what was written.
         """
-        values = self._files.column(metadata_column(self._name))[rows]
+        values = self._entries()[rows]
         is_absent = absent_of(values, self._kind)
         if self._kind == "text":
             values = self._all_texts()[values]
@@ -338,6 +358,10 @@ class MetadataColumn:
             values = values == 1
         masked: NDArray[Any] = np.ma.masked_array(values, is_absent)
         return masked
+
+    def _entries(self) -> Any:
+        """What `index` holds of all rows."""
+        return self._files.column(metadata_column(self._name))
 
     @property
     def has_numbers(self) -> bool:

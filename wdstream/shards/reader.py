@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from wdstream.errors import AbsentFileError, DamagedSampleError, PageError, ShardError, ShardIndexError
 from wdstream.records import Page
-from wdstream.shards.catalog import TokenColumn, absent_tar, metadata_column, metadata_texts, token_column
+from wdstream.shards.by_row.columns import RowColumns
+from wdstream.shards.catalog import absent_tar
 from wdstream.shards.index_files import IndexFiles, MetadataColumn
 from wdstream.shards.layout import KEY_RULES, split_name
 from wdstream.shards.meta import hash_key, indexed_key
@@ -100,6 +101,11 @@ class Shards(SampleColumns):
         """
         return cls(path, storage, reading=reading, cache=cache)
 
+    @cached_property
+    def by_row(self) -> RowColumns:
+        """The columns for a few rows at a time, each block checked when it is first used: for plans and reading."""
+        return RowColumns(self._files, fingerprint=self.fingerprint, shard_starts=self.shard_starts)
+
     def __len__(self) -> int:
         return self.catalog.num_samples
 
@@ -162,12 +168,7 @@ class Shards(SampleColumns):
 
     def content_digest(self, tokenizer: str, *, paragraphs: bool, metadata: Sequence[str]) -> str:
         """A digest of the columns that `fingerprint` does not cover: those of a tokenizer, and metadata by name."""
-        kinds: list[TokenColumn] = ["tokens", "supervised"]
-        kinds += ["paragraph_start", "paragraphs"] if paragraphs else []
-        names = [token_column(tokenizer, kind) for kind in kinds]
-        for name in metadata:
-            names += [metadata_column(name), metadata_texts(name)]
-        return self._files.digest(names)
+        return self.by_row.content_digest(tokenizer, paragraphs=paragraphs, metadata=metadata)
 
     def why_no_metadata(self, name: str) -> str | None:
         """Why pages have metadata of this name, or may have, and there is no column; None where no page has any."""
@@ -219,7 +220,7 @@ class Shards(SampleColumns):
             try:
                 if isinstance(sample, PageError):
                     raise sample
-                pages.append(page_from_members(*sample, text_chars=int(self.text_chars[row]), rules=self.rules))
+                pages.append(page_from_members(*sample, text_chars=int(self.by_row.text_chars[row]), rules=self.rules))
             except PageError as error:
                 pages.append(error)
         return pages
@@ -260,13 +261,13 @@ class Shards(SampleColumns):
             raise self._changed(row, str(error)) from error
         keys = list(dict.fromkeys(split[0] for split in splits if split is not None))
         for name in keys:
-            if key := indexed_key(name, self.shard_name(row), int(self.key_hash[row])):
+            if key := indexed_key(name, self.shard_name(row), int(self.by_row.key_hash[row])):
                 return key
         raise self._changed(row, f"it has the key {next(iter(keys), '')!r}, the index another")
 
     def shard_name(self, row: int) -> str:
         """The file name of the tar that holds a row."""
-        return self.shard_names[int(self.shard[row])]
+        return self.shard_names[int(self.by_row.shard[row])]
 
     def find(self, key: str) -> int | None:
         """The row of a key, None when no sample has it. The first call sorts the key hashes, 8 bytes per row.
@@ -279,7 +280,7 @@ class Shards(SampleColumns):
                 self._by_hash = np.argsort(self.key_hash, kind="stable")
         first = int(np.searchsorted(self.key_hash, np.uint64(hash_key(key)), sorter=self._by_hash))
         for row in self._by_hash[first:]:
-            if int(self.key_hash[row]) != hash_key(key):
+            if int(self.by_row.key_hash[row]) != hash_key(key):
                 break
             if self.key(int(row)) == key:
                 return int(row)
@@ -289,13 +290,15 @@ class Shards(SampleColumns):
         """Where a row is; the shard's size is compared with the index at the first row read from it."""
         if not 0 <= row < self.catalog.num_samples:
             raise IndexError(f"row {row} of {self.catalog.num_samples} rows of {self.path}")
-        shard = int(self.shard[row])
+        shard = int(self.by_row.shard[row])
         if shard not in self._checked:
             expected, actual = self.catalog.shards[shard].bytes, self._size(self.shard_names[shard])
             if actual is not None and actual != expected:
                 raise self._changed(row, f"{expected} bytes expected, found {actual}")
             self._checked.add(shard)
-        return ByteRange(name=self.shard_names[shard], offset=int(self.offset[row]), length=int(self.nbytes[row]))
+        return ByteRange(
+            name=self.shard_names[shard], offset=int(self.by_row.offset[row]), length=int(self.by_row.nbytes[row])
+        )
 
     def _size(self, tar: str) -> int | None:
         try:
@@ -324,14 +327,16 @@ class Shards(SampleColumns):
         return self._sample(row, data)
 
     def _sample(self, row: int, data: bytes) -> tuple[str, dict[str, bytes]]:
-        if len(data) != int(self.nbytes[row]):
-            raise self._changed(row, f"{self.nbytes[row]} bytes at byte {self.offset[row]} expected, found {len(data)}")
+        if len(data) != int(self.by_row.nbytes[row]):
+            raise self._changed(
+                row, f"{self.by_row.nbytes[row]} bytes at byte {self.by_row.offset[row]} expected, found {len(data)}"
+            )
         crc = zlib.crc32(data)
-        if crc != int(self.crc[row]):
-            what = f"checksum {self.crc[row]:08x} expected, found {crc:08x}"
+        if crc != int(self.by_row.crc[row]):
+            what = f"checksum {self.by_row.crc[row]:08x} expected, found {crc:08x}"
             raise DamagedSampleError(str(self._changed(row, what)))
         try:
-            return split_checked(data, self.shard_name(row), int(self.key_hash[row]))
+            return split_checked(data, self.shard_name(row), int(self.by_row.key_hash[row]))
         except ShardIndexError:
             raise  # the index is at fault, not the shard
         except ShardError as error:
