@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from wdstream.errors import ConfigError
+from wdstream.pipeline.planning.feed import Planning
 from wdstream.pixels.settings import PixelSettings
 from wdstream.plan.held_out import Split
 from wdstream.plan.settings import PlanSettings, WhereText
@@ -112,6 +113,9 @@ class DataConfig(PlanSettings, PixelSettings):
     """Threads that read, decode and lay out pages; 0 works in the reading thread."""
     prefetch: int = Field(default=2, gt=0)
     """Batches ready ahead of training."""
+    planning: Planning = "auto"
+    """Where steps are planned: thread, of each training process; process, one next to it, which all ranks of a machine
+    share; auto takes a process from 512 packs per step on. No influence on what comes."""
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
     """Training stops when more than this share of pages failed at run time."""
     reading: ReadSettings = ReadSettings()

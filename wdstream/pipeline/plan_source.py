@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from wdstream.errors import PageError, RowError
 from wdstream.nodes.node import JsonState, Stage, State, dataloader_share
 from wdstream.pipeline.build_pack import PackSlots, Slot
+from wdstream.pipeline.planning.feed import Planning, SharedPlanner, StepFeed
 from wdstream.plan.datasets import Mixture
 from wdstream.plan.planner import Planner
 from wdstream.plan.sample_lengths import FULL_SCALE
-from wdstream.plan.steps import Steps
 from wdstream.records import PackPlan, Page, StepPlan, World
 from wdstream.shards.reader import Shards
 from wdstream.shards.samples.row_name import name_of_row
@@ -118,21 +118,32 @@ class PlanSource(Stage[PackTask]):
         world: which rank this is.
         micro_batch_size: packs per forward pass; decides the deal together with the world.
         start: a saved state of the stream where `reset()` begins; the plan's beginning when left out.
+        planning: where steps are planned (planning/feed.py); no influence on what comes.
+        shared: the ranks of this machine, where they share the process that plans.
 
     Raises:
         StateError: `start` belongs to another plan.
     """
 
-    _steps: Steps | None = None
+    _feed: StepFeed | None = None
     STREAM_KEY, EMITTED_KEY, DEALT_KEY = "stream", "emitted", "dealt"
 
     def __init__(
-        self, plan: Planner, *, world: World, micro_batch_size: int = 1, start: JsonState | None = None
+        self,
+        plan: Planner,
+        *,
+        world: World,
+        micro_batch_size: int = 1,
+        start: JsonState | None = None,
+        planning: Planning = "auto",
+        shared: SharedPlanner | None = None,
     ) -> None:
         super().__init__()
         self.plan = plan
         self.world = world
         self.micro_batch_size = micro_batch_size
+        self._planning: Planning = planning
+        self._shared = shared
         self.start_at(start)
 
     def __repr__(self) -> str:
@@ -149,11 +160,18 @@ class PlanSource(Stage[PackTask]):
     def reset(self, initial_state: State | None = None) -> None:
         """Open at a saved state of this node, or at the start."""
         super().reset(initial_state)
-        self._end_steps()
-        begin = self.start if initial_state is None else initial_state[self.STREAM_KEY]
+        self._end_feed()
+        begin = self.start if initial_state is None else self.plan.resume(initial_state[self.STREAM_KEY])
         self._emitted = 0 if initial_state is None else int(initial_state[self.EMITTED_KEY])
-        self._steps = self.plan.steps(begin, world_size=self.world.size, micro_batch_size=self.micro_batch_size)
-        self._before = self._after = self._steps.state().to_json()
+        self._feed = StepFeed(
+            self.plan,
+            begin,
+            world_size=self.world.size,
+            micro_batch_size=self.micro_batch_size,
+            planning=self._planning,
+            shared=self._shared,
+        )
+        self._before = self._after = self._feed.state
         self._step: StepPlan | None = None
         self._share: tuple[int, int] | None = None  # not known yet where a worker is only being started
         self._dealt = int((initial_state or {}).get(self.DEALT_KEY, 0))  # packs, to all workers, since they began
@@ -169,9 +187,8 @@ class PlanSource(Stage[PackTask]):
 
     def _next_of_rank(self) -> PackTask:
         if self._step is None:
-            assert self._steps is not None, "a node is reset before it is asked for items"
-            self._step = next(self._steps)
-            self._after = self._steps.state().to_json()
+            assert self._feed is not None, "a node is reset before it is asked for items"
+            self._step, self._after = next(self._feed)
         step, places = self._step, self._step.assignment[self.world.rank]
         pack = step.packs[places[self._emitted]]
         self._emitted += 1
@@ -191,9 +208,9 @@ class PlanSource(Stage[PackTask]):
     def close(self) -> None:
         """End the plan's reading ahead."""
         super().close()
-        self._end_steps()
+        self._end_feed()
 
-    def _end_steps(self) -> None:
-        if self._steps is not None:
-            self._steps.close()
-            self._steps = None
+    def _end_feed(self) -> None:
+        if self._feed is not None:
+            self._feed.close()
+            self._feed = None

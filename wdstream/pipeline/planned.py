@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from wdstream.families.base import Family
+from wdstream.pipeline.planning.feed import Planning, SharedPlanner
 from wdstream.pixels.settings import PixelSettings
 from wdstream.plan.deal import packs_per_rank
 from wdstream.plan.planner import Planner
@@ -100,6 +101,8 @@ class Plan(Planner):
         prefetch: int = 2,
         micro_batch_size: int = 1,
         known_bad: Mapping[int, str] | None = None,
+        planning: Planning = "auto",
+        shared: SharedPlanner | None = None,
     ) -> "StreamLoader":
         """The batches of one rank; see `build_loader`."""
         return build_loader(
@@ -110,6 +113,8 @@ class Plan(Planner):
             prefetch=prefetch,
             micro_batch_size=micro_batch_size,
             known_bad=known_bad or {},
+            planning=planning,
+            shared=shared,
         )
 
 
@@ -140,6 +145,8 @@ def build_loader(
     prefetch: int,
     micro_batch_size: int,
     known_bad: Mapping[int, str],
+    planning: Planning,
+    shared: SharedPlanner | None,
 ) -> "StreamLoader":
     """The batches of one rank, from a saved state of any rank of any world on.
 
@@ -151,6 +158,8 @@ def build_loader(
         prefetch: batches ready ahead; 0 makes each when it is asked for.
         micro_batch_size: packs per batch.
         known_bad: reasons of samples that failed before, by number; they are not read again.
+        planning: where steps are planned: thread, process, or auto, by the size of a step (planning/feed.py).
+        shared: the ranks of this machine, where they share the process that plans.
 
     Returns:
         An iterator of batches (batches/batch.py), each with the plan of its step. Its `state_dict()` is the stream's
@@ -172,7 +181,8 @@ def build_loader(
     packs_per_rank(plan.settings.global_batch_size, world_size=world.size, micro_batch_size=micro_batch_size)
     builder = pack_builder(plan, known_bad=known_bad)
 
-    source = PlanSource(plan, world=world, micro_batch_size=micro_batch_size)  # PackTask: this rank's packs, as planned
+    # PackTask: this rank's packs, as planned.
+    source = PlanSource(plan, world=world, micro_batch_size=micro_batch_size, planning=planning, shared=shared)
     mixture, shuffle_shards = plan.mixture, plan.settings.shuffle_shards
     # The same, those to come being fetched from a store into data.cache.
     tasks = fetched_ahead(source, datasets=plan.shards, mixture=mixture, shuffle_shards=shuffle_shards)

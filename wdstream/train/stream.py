@@ -10,6 +10,7 @@ A plan knows in advance what a step holds. For lanes one gather per step brings 
 which the loss is divided, and the keys of its pages, which are written down because nobody could compute them again.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import NamedTuple, TypedDict
 
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 
 from wdstream.batches.batch import Batch
 from wdstream.config.build import lanes_from_config, plan_from_config
@@ -27,6 +28,7 @@ from wdstream.families.base import Family
 from wdstream.nodes.node import State
 from wdstream.pipeline.loader import StreamLoader
 from wdstream.pipeline.planned import Plan
+from wdstream.pipeline.planning.feed import SharedPlanner
 from wdstream.pipeline.streamed import Lanes
 from wdstream.plan.deal import packs_per_rank
 from wdstream.plan.order import combine
@@ -37,6 +39,10 @@ from wdstream.train.loss import find_targets
 
 STATE_EVERY_PAGES = 8192
 """Between two states that are written down for `wdstream trace`: planned again in a tenth of a second."""
+
+
+_LOCAL_WORLD = (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
+"""What a launcher tells each of its processes about this machine."""
 
 
 class Share(NamedTuple):
@@ -194,6 +200,7 @@ class PlannedStream(Stream):
         }
         super().__init__(config, world, family=plan.family, fingerprints=plan.fingerprints, data=data)
         self._plan = plan
+        self._planning = config.data.planning
         self._pages_since_state = 0
 
     @property
@@ -223,7 +230,9 @@ class PlannedStream(Stream):
 
     def _open_loader(self, state: State | None, known_bad: Sequence[Failure]) -> StreamLoader:
         reasons = {failure.sample: failure.reason for failure in known_bad}
-        return self._plan.loader(state=state, known_bad=reasons, **self._settings)
+        return self._plan.loader(
+            state=state, known_bad=reasons, planning=self._planning, shared=shared_planner(), **self._settings
+        )
 
     def _contents(self, step: int, batches: Sequence[Batch]) -> StepContents:
         planned = batches[0].step_plan
@@ -234,6 +243,14 @@ class PlannedStream(Stream):
             return contents
         self._pages_since_state = 0
         return replace(contents, state=self._loader.state_dict())
+
+
+def shared_planner() -> SharedPlanner:
+    """How the ranks of this machine share a process that plans; all ranks call it together."""
+    token = [os.urandom(8).hex()]
+    broadcast_object_list(token)
+    local_rank, local_size = (int(os.environ.get(name, default)) for name, default in _LOCAL_WORLD)
+    return SharedPlanner(token=token[0], local_rank=local_rank, local_size=local_size)
 
 
 def planned_contents(plan: Plan, step: StepPlan) -> StepContents:

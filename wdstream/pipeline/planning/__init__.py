@@ -1,0 +1,1 @@
+"""Planning in another process: steps of large batches are planned next to training, not in its interpreter."""

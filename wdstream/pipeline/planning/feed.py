@@ -1,0 +1,171 @@
+"""Where the steps of a run come from: planned in this process, or by another one, which all of a machine may share."""
+
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import wdstream.errors
+from wdstream.errors import PlanError, WdstreamError
+from wdstream.pipeline.planning.frames import receive_frame, step_of_frame
+from wdstream.pipeline.planning.helper import end_helper, start_helper
+from wdstream.pipeline.planning.server import CONNECT_S, PlanningTask
+from wdstream.plan.planner import Planner
+from wdstream.plan.state import StreamState
+from wdstream.records import StepPlan
+
+if TYPE_CHECKING:
+    from wdstream.nodes.node import JsonState
+
+Planning = Literal["auto", "thread", "process"]
+"""Where steps are planned: in the thread that reads ahead, in a process of its own, or by the size of a step."""
+
+PROCESS_FROM = 512
+"""Packs per step from which `auto` takes a process: planning them takes some 15 ms, in which a thread would hold the
+interpreter that launches the model's work."""
+
+_POLL_S = 0.02
+_log = logging.getLogger("wdstream")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedPlanner:
+    """One planning process for all ranks of a machine.
+
+    Attributes:
+        token: the same on all ranks of the run, and another in each run.
+        local_rank: this process among those of its machine; 0 starts the planning process.
+        local_size: processes of the run on this machine.
+    """
+
+    token: str
+    local_rank: int = 0
+    local_size: int = 1
+
+    @property
+    def folder(self) -> Path:
+        """Where its socket is; short, since names of sockets must be."""
+        root = tempfile.gettempdir()
+        return Path(root if len(root) < 40 else "/tmp", f"wdstream-plan-{os.getuid()}-{self.token}")
+
+
+class StepFeed(Iterator[tuple[StepPlan, "JsonState"]]):
+    """(step, state after it) from a state on.
+
+    Args:
+        plan: of the run.
+        state: before the first step.
+        world_size, micro_batch_size: decide the deal.
+        planning: where steps are planned.
+        shared: the ranks of this machine, where they share a planning process.
+    """
+
+    def __init__(
+        self,
+        plan: Planner,
+        state: StreamState,
+        *,
+        world_size: int,
+        micro_batch_size: int,
+        planning: Planning = "auto",
+        shared: SharedPlanner | None = None,
+    ) -> None:
+        self._plan = plan
+        self._world_size, self._micro_batch_size = world_size, micro_batch_size
+        self._steps = plan.steps(state, world_size=world_size, micro_batch_size=micro_batch_size)
+        self._state = self._steps.state()
+        self.state: JsonState = self._state.to_json()
+        is_large = plan.settings.global_batch_size >= PROCESS_FROM
+        self._is_apart = planning == "process" or (planning == "auto" and is_large)
+        self._shared = shared
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+
+    def __next__(self) -> tuple[StepPlan, "JsonState"]:
+        if self._is_apart:
+            self._is_apart = self._socket is not None or self._connect()
+        if not self._is_apart:
+            step = next(self._steps)
+            self.state = self._steps.state().to_json()
+            return step, self.state
+        return self._receive()
+
+    def close(self) -> None:
+        """End what plans ahead."""
+        self._steps.close()
+        if self._socket is not None:
+            self._socket.close()
+        if self._process is not None:
+            end_helper(self._process)
+        if self._shared is not None and self._shared.local_rank == 0:
+            shutil.rmtree(self._shared.folder, ignore_errors=True)
+        self._socket = self._process = None
+
+    def _receive(self) -> tuple[StepPlan, "JsonState"]:
+        assert self._socket is not None
+        try:
+            header, data = receive_frame(self._socket)
+        except EOFError:
+            _log.info("the process that plans this run's steps is gone; this process plans on by itself")
+            return self._alone()
+        if "end" in header:
+            raise StopIteration
+        if "error" in header:
+            kind = getattr(wdstream.errors, header["error"], PlanError)
+            known = isinstance(kind, type) and issubclass(kind, WdstreamError)
+            raise (kind if known else PlanError)(header["message"])
+        step, self.state = step_of_frame((header, data))
+        return step, self.state
+
+    def _alone(self) -> tuple[StepPlan, "JsonState"]:
+        """Plan on in this process from the last step that came."""
+        ranks = {"world_size": self._world_size, "micro_batch_size": self._micro_batch_size}
+        self._steps.close()
+        self._steps = self._plan.steps(self.state, **ranks)
+        self._is_apart = False
+        return next(self)
+
+    def _connect(self) -> bool:
+        """Start the planning process, or find the one of this machine; False where the plan does not pickle."""
+        shared = self._shared or SharedPlanner(token=os.urandom(8).hex())
+        address = shared.folder / "s"
+        self._shared = shared
+        if shared.local_rank == 0:
+            shared.folder.mkdir(mode=0o700)
+            task = PlanningTask(
+                plan=self._plan,
+                state=self._state,
+                world_size=self._world_size,
+                micro_batch_size=self._micro_batch_size,
+                address=str(address),
+                num_readers=shared.local_size,
+            )
+            try:
+                self._process = start_helper(task)
+            except Exception as error:  # pickle raises whatever the objects of a user's own family raise
+                if shared.local_size > 1:
+                    raise PlanError(f"data.planning: the plan cannot go to a process of its own: {error!r}") from error
+                _log.warning("steps are planned in this process, since the plan cannot go to another: %r", error)
+                return False
+        self._socket = self._open(address)
+        return True
+
+    def _open(self, address: Path) -> socket.socket:
+        """The connection to the planning process, once it listens."""
+        until = time.monotonic() + CONNECT_S
+        while not address.exists():
+            if self._process is not None and self._process.poll() is not None:
+                raise PlanError(f"the process that plans steps ended at once, with status {self._process.returncode}")
+            if time.monotonic() > until:
+                raise PlanError(f"no process plans steps at {address}: that of local rank 0 did not start")
+            time.sleep(_POLL_S)
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(address))
+        return connection
