@@ -42,12 +42,15 @@ def plan_command(
     """
     from wdstream.config.build import plan_from_config
     from wdstream.pipeline.planned import write_rejects
+    from wdstream.pipeline.totals import SMALL_COUNT, keep_total
 
     config = read_config(cfg, set_)
     if rejects is not None and not rejects.absolute().parent.is_dir():
         raise ConfigError(f"--rejects {rejects}: there is no folder {rejects.absolute().parent}")
     plan = plan_from_config(config)
     summary = plan.summary(world_size=world)
+    if summary.total_steps is not None and summary.samples > SMALL_COUNT:
+        keep_total(plan, summary.total_steps)
     if as_json:
         typer.echo(json.dumps(summary.as_dict(), indent=2))
     else:

@@ -28,6 +28,7 @@ class StepFigures:
         digest: 16 hex digits over the pack numbers and keys that the ranks really trained on (`pages_digest`).
         failures: pages that failed and kept their slot, in rank order.
         num_supervised: tokens that the loss was computed on.
+        data_steps: what the main process has to tell of the steps of the data (total.py); 0 is nothing.
     """
 
     loss: float
@@ -37,6 +38,7 @@ class StepFigures:
     digest: str
     failures: tuple[Failure, ...]
     num_supervised: int = 0
+    data_steps: int = 0
 
 
 def exchange(
@@ -47,6 +49,7 @@ def exchange(
     *,
     wait_seconds: float,
     is_stopping: bool,
+    data_steps: int = 0,
 ) -> StepFigures:
     """Bring the ranks' figures together and compare them with what the step should hold.
 
@@ -64,11 +67,12 @@ def exchange(
         float(len(own_failures)),
         *_halves(digest),
         *_halves(contents.digest),
+        float(data_steps),
     ]
     ours = torch.tensor([row], dtype=torch.float64, device=accelerator.device)
     table = accelerator.gather(ours).cpu()  # (world, figures)
     loss_sum, num_supervised, _, _, num_failures, high, low = table.sum(dim=0).tolist()[:7]
-    check_same_plan(contents.step, table[:, 7:].tolist())
+    check_same_plan(contents.step, table[:, 7:9].tolist())
     failures = gather_object(own_failures) if num_failures else []
     if num_supervised != contents.num_supervised and not failures:
         raise TrainError(
@@ -84,6 +88,7 @@ def exchange(
         digest=f"{((int(high) << 32) + int(low)) % (1 << 64):016x}",
         failures=tuple(failures),
         num_supervised=int(num_supervised),
+        data_steps=int(table[:, 9].max()),
     )
 
 

@@ -1,10 +1,12 @@
 """What a run writes and prints while it trains, on the main process: metrics, ledger, quarantine, evaluations."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Thread
 
 from accelerate.utils import broadcast_object_list
 
+from wdstream.errors import WdstreamError
 from wdstream.nodes.node import State
 from wdstream.records import Failure
 from wdstream.runs.layout import StepLine
@@ -15,6 +17,9 @@ from wdstream.train.exchange import StepFigures
 from wdstream.train.metrics import Metrics, StepMetrics
 from wdstream.train.setup import Run
 from wdstream.train.stream import StepContents
+
+_SAY_EVERY = 12
+"""Of the rounds of 5 s in which the ranks wait for a count."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,6 +56,7 @@ class Journal:
 
     def __init__(self, run: Run, counters: Counters, messages: Sequence[str]) -> None:
         self._run = run
+        self._num_waits = 0
         self._record: RunRecord | None = None
         changes: list[str] = []
         if run.is_main:
@@ -66,12 +72,36 @@ class Journal:
         self.metrics = Metrics(
             run.files,
             first_step=counters.step,
-            total_steps=run.total_steps,
+            total_steps=run.total.known,
             log_every=run.config.train.log_every,
             is_main=run.is_main,
         )
         for message in (*messages, *changes):
             self.metrics.say(message)
+
+    def say_counting(self, steps: int) -> None:
+        """Say that the ranks wait for the count of the run's steps, and how far it is; not each time."""
+        self._num_waits += 1
+        if self._num_waits % _SAY_EVERY != 1:
+            return
+        self.metrics.say(
+            f"the learning rate needs the number of steps of the run, which are being counted: {steps:,} so far; "
+            "`wdstream plan` counts them before a run, and keeps the number next to the index"
+        )
+
+    def say_later(self, notes: Callable[[], Sequence[str]]) -> None:
+        """On the main process, say what takes a while to find out, when it is found; training does not wait for it."""
+
+        def find() -> None:
+            try:
+                found = notes()
+            except WdstreamError as error:  # of a part of the data that no step has come to yet
+                found = [str(error)]
+            for note in found:
+                self.metrics.say(note)
+
+        if self._run.is_main:
+            Thread(target=find, daemon=True).start()
 
     def known_bad(self) -> tuple[Failure, ...]:
         """Pages that failed before this start, the same on every rank; all ranks call it together."""
@@ -95,6 +125,7 @@ class Journal:
             TrainError: more pages failed than allowed.
         """
         data = self._run.config.data
+        self.metrics.total_steps = self._run.total.known
         self.metrics.add(
             StepMetrics(
                 contents=contents,

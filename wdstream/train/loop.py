@@ -10,7 +10,7 @@ for each step:
 """
 
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from time import perf_counter
 
 from wdstream.config.schema import Config
@@ -52,11 +52,14 @@ def train_run(run: Run) -> bool:
     counters, messages = restore(run)
     evaluated = [f"data.eval: {note}" for _, plan in run.eval_plans for note in held_out_notes(plan.datasets)]
     journal = Journal(run, counters, [*messages, *run.stream.notes, *evaluated])
+    run.total.on_wait = journal.say_counting
+    journal.say_later(run.stream.slow_notes)
     state = None if run.start is None else run.start.stream
     try:
         with StopSignals() as signals, run.stream.open(state, journal.known_bad()):
             is_finished = Loop(run, counters, journal, signals).run()
     finally:
+        run.total.close()
         journal.metrics.close()
     if is_finished:
         export_final(run.engine, source=run.config.model.path, folder=run.files.final)
@@ -72,7 +75,9 @@ def restore(run: Run) -> tuple[Counters, list[str]]:
     keep_clipping(run.engine.accelerator, run.engine.optimizer, run.config.train.max_grad_norm)
     message = f"continuing from {run.start.path} ({run.start.world_size} processes wrote it)"
     unknown = {"num_supervised": 1}  # in a checkpoint of before, which is not to count as none
-    return Counters(**{**unknown, **run.start.trainer}), [*run.messages, message]
+    names = {entry.name for entry in fields(Counters)}
+    saved = {name: value for name, value in run.start.trainer.items() if name in names}
+    return Counters(**{**unknown, **saved}), [*run.messages, message]
 
 
 class Loop:
@@ -94,11 +99,11 @@ class Loop:
 
     def run(self) -> bool:
         """Train until the last step is done, or until asked to stop: False then."""
-        train, counters, last = self._run.config.train, self._counters, self._run.total_steps
-        is_last = self._first >= last
+        train, counters, total = self._run.config.train, self._counters, self._run.total
+        is_last = self._is_at_end()
         while not is_last:
             figures = self._step()
-            is_last = figures is None or counters.step == last
+            is_last = figures is None or self._is_at_end()
             is_stopping = figures is not None and (
                 figures.is_stopping or counters.step - self._first == train.stop_after
             )
@@ -111,14 +116,23 @@ class Loop:
                     f"stopped before step {counters.step} with a checkpoint; the same command continues"
                 )
                 return False
+        if total.ends_with_data and self._first < counters.step:
+            require_end(run=self._run, step=counters.step)
         require_trained(counters)
         return True
+
+    def _is_at_end(self) -> bool:
+        """Whether the run has all its steps, as far as they are counted."""
+        return self._run.total.known is not None and self._counters.step >= self._run.total.known
 
     def _step(self) -> StepFigures | None:
         """One step; None, and nothing done, when the data ended before it."""
         run, began = self._run, perf_counter()
         batches = run.stream.take(self._counters.step)
         waited = perf_counter() - began
+        if not batches:
+            require_end(run=run, step=self._counters.step)
+            return None
         contents = run.stream.contents(self._counters.step, batches)
         if contents is None:
             return None
@@ -129,8 +143,15 @@ class Loop:
             outcome = train_step(run.engine, batches, num_supervised=contents.num_supervised, rate=rate)
         is_stopping = self._signals.is_requested
         figures = exchange(
-            run.engine.accelerator, contents, batches, outcome, wait_seconds=waited, is_stopping=is_stopping
+            run.engine.accelerator,
+            contents,
+            batches,
+            outcome,
+            wait_seconds=waited,
+            is_stopping=is_stopping,
+            data_steps=run.total.news(),
         )
+        run.total.learn(figures.data_steps)
         require_supervised(contents, figures)
         sha256 = bytes_digest(batches) if run.config.train.record_bytes else None
         self._counters.count(contents, figures)
@@ -155,7 +176,22 @@ class Loop:
         stream = self._run.stream.state()
         self._journal.add_state(self._saved - 1, stream)
         self._journal.sync()  # what the checkpoint counts as done must not be lost when it is not
-        self._run.checkpoints.save(self._saved, stream=stream, trainer=asdict(self._counters))
+        self._run.checkpoints.save(self._saved, stream=stream, trainer=asdict(self._counters) | self._run.total.saved())
+
+
+def require_end(*, run: Run, step: int) -> None:
+    """Compare the end of the data with how many steps were counted. All ranks call it together.
+
+    Raises:
+        TrainError: they end elsewhere.
+    """
+    counted, is_over = run.total.wait(), run.stream.is_over()
+    if not is_over or counted != step:
+        raise TrainError(
+            f"{counted} steps were counted, and the data {'end' if is_over else 'do not end'} after {step}: the "
+            "learning rate followed a wrong number. Remove index/steps.*.json of the shards, see whether they changed "
+            "while the run went on, and report this if they did not"
+        )
 
 
 def require_supervised(contents: StepContents, figures: StepFigures) -> None:

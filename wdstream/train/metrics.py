@@ -88,22 +88,24 @@ class Metrics:
     Args:
         files: of the run.
         first_step: where this start begins; TensorBoard drops what a killed run wrote at and after it.
-        total_steps: of the run.
+        total_steps: of the run; None while they are being counted.
         log_every: steps per line.
         is_main: other processes collect nothing and write nothing.
     """
 
-    def __init__(self, files: RunLayout, *, first_step: int, total_steps: int, log_every: int, is_main: bool) -> None:
+    def __init__(
+        self, files: RunLayout, *, first_step: int, total_steps: int | None, log_every: int, is_main: bool
+    ) -> None:
         self._is_main = is_main
         self._log_every = log_every
         self._window: list[StepMetrics] = []
+        self.total_steps = total_steps
         if not is_main:
             return
         self._console = PrintableConsole()
         self._file = LineFile(files.metrics)
         self._eval_file = LineFile(files.evaluations)
         self._board = _open_board(files.tensorboard, first_step)
-        self._total_steps = total_steps
         self._progress = ProgressBar(self._console, is_transient=False)
         self._progress.show("steps", first_step, total_steps, unit="steps")
         if self._console.is_terminal:
@@ -116,7 +118,7 @@ class Metrics:
         self._window.append(step)
         figures, number = summarise_steps(self._window), step.contents.step
         self._progress.figures = describe(figures)
-        self._progress.show("steps", number + 1, self._total_steps, unit="steps")
+        self._progress.show("steps", number + 1, self.total_steps, unit="steps")
         if (number + 1) % self._log_every == 0:
             self._write(number, figures)
 

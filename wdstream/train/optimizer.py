@@ -24,6 +24,11 @@ def learning_rate(step: int, config: TrainConfig, *, total_steps: int) -> float:
     return peak * (min_ratio + (1.0 - min_ratio) * cosine)
 
 
+def needs_total(step: int, config: TrainConfig) -> bool:
+    """Whether the rate of a step depends on how many steps the run has: not in the warm-up, nor without a decay."""
+    return step >= config.warmup_steps and config.min_lr_ratio < 1
+
+
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     """Give every parameter group the same rate; works on a prepared optimizer, too."""
     for group in optimizer.param_groups:

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, FamilyError, PlanError, StateError, TrainError
 from wdstream.families.base import Family
 from wdstream.families.shared.model_folder import read_model_folder
 from wdstream.pipeline.planned import Plan
+from wdstream.pipeline.totals import SMALL_COUNT, StepCounter, kept_total, total_key
 from wdstream.plan.summary import no_step
 from wdstream.proofs.checkpoint import require_checkpoint, require_finite, require_token_rows
 from wdstream.records import World
@@ -22,9 +24,10 @@ from wdstream.train.evaluate.sets import plan_sets
 from wdstream.train.launch import is_sharded, world_of
 from wdstream.train.loss import LossHead
 from wdstream.train.model import compute_dtype, load_model, trains_vision
-from wdstream.train.optimizer import learning_rate, make_optimizer
+from wdstream.train.optimizer import learning_rate, make_optimizer, needs_total
 from wdstream.train.step import TrainEngine
 from wdstream.train.stream import Stream, open_stream
+from wdstream.train.total import RunTotal, steps_of_checkpoint
 from wdstream.train.unreached import freeze_unreached
 from wdstream.train.zero import zero_stage
 
@@ -40,7 +43,7 @@ class Run:
         start: the checkpoint it continues from; None for a new run.
         messages: for the user, about checkpoints that were passed over.
         eval_plans: name and plan of each evaluation set.
-        total_steps: of the whole run; at most, where nobody knows when the data end.
+        total: steps of the whole run; at most, where nobody knows when the data end.
         engine: what a step needs.
         checkpoints: of this run.
     """
@@ -51,7 +54,7 @@ class Run:
     start: Checkpoint | None
     messages: tuple[str, ...]
     eval_plans: tuple[tuple[str, Plan], ...]
-    total_steps: int
+    total: RunTotal
     engine: TrainEngine
     checkpoints: Checkpoints
 
@@ -66,8 +69,13 @@ class Run:
         return self.world.rank == 0
 
     def rate(self, step: int) -> float:
-        """Learning rate of a step."""
-        return learning_rate(step, self.config.train, total_steps=self.total_steps)
+        """Learning rate of a step. Where that needs the steps of the run, and they are being counted, all ranks wait.
+
+        Raises:
+            PlanError: they cannot be counted.
+        """
+        train = self.config.train
+        return learning_rate(step, train, total_steps=self.total.wait() if needs_total(step, train) else 0)
 
 
 def open_run(config: Config, accelerator: Accelerator, *, world: World | None = None) -> Run:
@@ -91,7 +99,7 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
         is_adapter_only=config.train.adapter is not None,
     )
     start, messages = find_start(config, checkpoints, stream)
-    total_steps = count_steps(config, stream, start)
+    total = open_total(config, stream, start, is_main=accelerator.is_main_process)
     if world.rank == 0:  # what one process finds of a model folder holds for all
         from wdstream.proofs.lengths import require_exact_lengths  # the only part of a start that needs processors
 
@@ -111,7 +119,7 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
         start=start,
         messages=tuple(messages),
         eval_plans=eval_plans,
-        total_steps=total_steps,
+        total=total,
         engine=engine,
         checkpoints=checkpoints,
     )
@@ -190,25 +198,52 @@ def require_trainable_weights(config: Config) -> None:
     )
 
 
-def count_steps(config: Config, stream: Stream, start: Checkpoint | None) -> int:
-    """Steps of the whole run: `train.max_steps` or the epochs of the data, whichever ends first.
+def open_total(config: Config, stream: Stream, start: Checkpoint | None, *, is_main: bool) -> RunTotal:
+    """Steps of the whole run: `train.max_steps` or the epochs of the data, whichever ends first. All ranks together.
+
+    Data of more than SMALL_COUNT pages are not counted here: the number is in the checkpoint, or next to the index, or
+    a process begins to count.
 
     Raises:
         ConfigError: neither is given, or the data cannot tell.
         PlanError: there is not one.
     """
-    if config.data.streaming is not None and config.train.max_steps is None:
+    limit = config.train.max_steps
+    if config.data.streaming is not None and limit is None:
         raise ConfigError(
             "train.max_steps: needed with data.streaming, because nobody knows how many steps tars without an index "
             "will make; with data.epochs the run ends earlier when the data do"
         )
-    planned = stream.total_steps(None if start is None else start.stream)
-    limits = [limit for limit in (config.train.max_steps, planned) if limit is not None]
-    if not limits:
+    total = RunTotal(limit=limit, global_batch_size=config.data.global_batch_size)
+    plan = stream.counted_plan
+    if plan is not None:
+        _count_data(total, plan, start, is_main=is_main)
+    if plan is None and limit is None:
         raise ConfigError("train.max_steps and data.epochs are both unset, so the run would never end; set one of them")
-    if min(limits) == 0:
+    if total.known == 0:
         raise PlanError(no_step(config.data.global_batch_size))
-    return min(limits)
+    return total
+
+
+def _count_data(total: RunTotal, plan: Plan, start: Checkpoint | None, *, is_main: bool) -> None:
+    """Fill in what is known of the steps of the data, or begin to count them."""
+    total.is_counted, total.key = True, total_key(plan)
+    state = None if start is None else start.stream
+    if plan.mixture.num_samples * (plan.settings.epochs or 1) <= SMALL_COUNT:
+        total.of_data = plan.total_steps(state)
+        return
+    trainer = {} if start is None else start.trainer
+    total.is_from_start = start is None or trainer.get("counted_for") == total.key
+    found = [steps_of_checkpoint(trainer, key=total.key, limit=total.limit)]
+    if found[0] is None and total.is_from_start:
+        found = [kept_total(plan)]
+    broadcast_object_list(found)  # of the main process, which may see another disk
+    total.of_data = found[0]
+    if total.of_data is None:
+        total.up_to = total.limit
+        if is_main:
+            begin = None if state is None or total.is_from_start else plan.resume(state)
+            total.counter = StepCounter(plan, begin, total.limit)
 
 
 def find_start(config: Config, checkpoints: Checkpoints, stream: Stream) -> tuple[Checkpoint | None, list[str]]:

@@ -45,6 +45,10 @@ _LOCAL_WORLD = (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
 """What a launcher tells each of its processes about this machine."""
 
 
+NOTED_AT_ONCE = 1 << 20
+"""Samples whose images are counted before the first step, in some milliseconds."""
+
+
 class Share(NamedTuple):
     """What a dataset gave."""
 
@@ -129,13 +133,18 @@ class Stream(ABC):
         """What to know of the data before the first step."""
         return ()
 
+    def slow_notes(self) -> tuple[str, ...]:
+        """More of them, which take a while to find out."""
+        return ()
+
     @abstractmethod
     def check(self, state: State) -> None:
         """Refuse a saved state that belongs to another stream. Raises StateError."""
 
-    @abstractmethod
-    def total_steps(self, state: State | None) -> int | None:
-        """Steps of the whole run, when it continues from `state`; None where nobody knows."""
+    @property
+    def counted_plan(self) -> Plan | None:
+        """The plan whose epochs end the run; None where data have no end, or nobody knows it."""
+        return None
 
     @abstractmethod
     def state(self) -> State:
@@ -157,19 +166,23 @@ class Stream(ABC):
             yield
 
     def take(self, step: int) -> list[Batch]:
-        """This rank's micro-batches of a step.
+        """This rank's micro-batches of a step; none after the last one.
 
         Raises:
-            TrainError: the loader is at another step, or at its end.
+            TrainError: the loader is at another step.
         """
         batches = list(islice(self._loader, self._num_batches))
         steps = {batch.step for batch in batches}
-        if len(batches) != self._num_batches or steps != {step}:
+        if batches and (len(batches) != self._num_batches or steps != {step}):
             raise TrainError(
                 f"step {step}: expected {self._num_batches} micro-batches of it from the loader, found {len(batches)} "
                 f"of steps {sorted(map(str, steps))}; the stream and the run have come apart, please report this"
             )
         return batches
+
+    def is_over(self) -> bool:
+        """Whether nothing comes after what was taken; a step that does is lost."""
+        return next(self._loader, None) is None
 
     def contents(self, step: int, batches: Sequence[Batch]) -> StepContents | None:
         """What the step holds over all ranks; None when the data ended before it. All ranks call it together."""
@@ -205,11 +218,22 @@ class PlannedStream(Stream):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How many samples have no image: a dataset that lost its images looks like one of texts. How many are held
-        out."""
+        """How many samples are held out, and have no image, where that is counted at once."""
+        return (*(self._without_image() if self._is_small else ()), *held_out_notes(self._plan.datasets))
+
+    def slow_notes(self) -> tuple[str, ...]:
+        """How many samples have no image, of an index that takes a while to be read through."""
+        return () if self._is_small else self._without_image()
+
+    @property
+    def _is_small(self) -> bool:
+        return sum(map(len, self._plan.shards)) <= NOTED_AT_ONCE
+
+    def _without_image(self) -> tuple[str, ...]:
+        """A dataset that lost its images looks like one of texts."""
         total = sum(map(len, self._plan.shards))
         without_image = sum(int((shards.num_images == 0).sum()) for shards in self._plan.shards)
-        return (f"{without_image:,} of {total:,} samples have no image", *held_out_notes(self._plan.datasets))
+        return (f"{without_image:,} of {total:,} samples have no image",)
 
     def check(self, state: State) -> None:
         """Refuse a state of another plan, unless `data.on_change` allows the difference. Raises StateError."""
@@ -220,9 +244,10 @@ class PlannedStream(Stream):
             )
         self._plan.resume(state)
 
-    def total_steps(self, state: State | None) -> int | None:
-        """From the state on, because data or settings may have changed before it (`data.on_change`)."""
-        return self._plan.total_steps(state)
+    @property
+    def counted_plan(self) -> Plan | None:
+        """The plan, where it has epochs."""
+        return None if self._plan.settings.epochs is None else self._plan
 
     def state(self) -> State:
         """The plan's state, which every rank has."""
@@ -285,10 +310,6 @@ class LaneStream(Stream):
     def check(self, state: State) -> None:
         """Refuse a state of other lanes. Raises StateError."""
         self._lanes.check(state)
-
-    def total_steps(self, state: State | None) -> int | None:
-        """Nobody knows before the data are read."""
-        return None
 
     def state(self) -> State:
         """The lanes of all ranks as one state, by one gather."""

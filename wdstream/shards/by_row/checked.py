@@ -56,8 +56,8 @@ class CheckedColumn:
         Raises:
             ShardIndexError: they are not what was written.
         """
-        if isinstance(rows, int):
-            number = range(len(self._array))[rows] >> _SHIFT
+        if isinstance(rows, int | np.integer):
+            number = range(len(self._array))[int(rows)] >> _SHIFT
             if not self._is_checked[number]:
                 self._check(number)
             self._count(1)

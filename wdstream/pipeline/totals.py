@@ -1,0 +1,203 @@
+"""How many steps a run has: counted once, by a process in the background, and kept next to the index.
+
+    SHARDS/index/steps.<key>.json       {"steps": 41337}; the key is of all that decides the number
+
+To count is to plan all epochs, some 100,000 pages a second. `wdstream plan` leaves its count there too, so that the run
+after it knows at once. A file that cannot be written is done without.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wdstream.errors import PlanError, WdstreamError
+from wdstream.pipeline.planning.helper import end_helper, start_helper
+from wdstream.plan.datasets import Mixture
+from wdstream.plan.planner import Planner
+from wdstream.plan.sample_lengths import Reject
+from wdstream.plan.state import StreamState
+from wdstream.records import Ints
+from wdstream.shards.catalog import INDEX_FOLDER
+from wdstream.shards.reader import Shards
+from wdstream.storage.atomic import write_file
+
+SMALL_COUNT = 1 << 16
+"""Pages times epochs that are counted in half a second: wherever the number is needed, and not kept."""
+_SLAB = 1 << 16
+_PROGRESS_S = 2.0
+_LEAST_PRIORITY = 19
+
+
+def total_key(plan: Planner) -> int:
+    """A number of 48 bits over all that decides how many steps a run has from its beginning."""
+    fingerprints = {name: value for name, value in plan.fingerprints.items() if name != "pixels"}
+    decisive = [sorted(fingerprints.items()), plan.settings.epochs, plan.settings.tail]
+    return int.from_bytes(hashlib.sha256(json.dumps(decisive).encode()).digest()[:6], "big")
+
+
+def kept_total(plan: Planner) -> int | None:
+    """The steps of a run from its beginning, where they were counted before."""
+    path = _path(plan)
+    try:
+        steps = None if path is None else json.loads(path.read_bytes())["steps"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return steps if isinstance(steps, int) and steps >= 0 else None
+
+
+def keep_total(plan: Planner, steps: int) -> None:
+    """Keep a count for the runs to come, where the folder of the index may be written to."""
+    path = _path(plan)
+    if path is not None:
+        with suppress(OSError, WdstreamError):
+            write_file(path, json.dumps({"steps": steps}).encode())
+
+
+def _path(plan: Planner) -> Path | None:
+    """Next to the index of the first dataset; None where that is no folder of this machine."""
+    shards = plan.datasets[0].columns
+    path = shards.path if isinstance(shards, Shards) else None
+    if path is None or "://" in str(path):
+        return None
+    return Path(path, INDEX_FOLDER, f"steps.{total_key(plan):012x}.json")
+
+
+def holds_packs(mixture: Mixture, count: int) -> bool:
+    """Whether a run has at least so many packs, by the tokens and patches of its pages alone, which need no packing."""
+    packs = 0
+    for number in range(mixture.settings.epochs or 0):
+        used = np.zeros(2, dtype=np.int64)
+        for tokens, patches in _lengths_of_pass(mixture, number):
+            used += tokens.sum(), patches.sum()
+            budget = mixture.settings.budget
+            least = max(-(-int(used[0]) // budget.tokens), -(-int(used[1]) // budget.patches))
+            if packs + least >= count:
+                return True
+        packs += least
+    return False
+
+
+def _lengths_of_pass(mixture: Mixture, number: int) -> Iterator[tuple[Ints, Ints]]:
+    """Tokens and patches of the samples that a pass over the mixture takes, a slab at a time."""
+    for planned in mixture.planned:
+        size, epochs = planned.order.num_samples, planned.epochs or 0
+        for epoch in range(number * epochs, (number + 1) * epochs):
+            for start in range(0, size, _SLAB):
+                rows = np.arange(start, min(start + _SLAB, size), dtype=np.int64)
+                lengths, split = planned.measure(rows, epoch=epoch)
+                lengths = lengths if split is None else split.lengths
+                accepted = lengths.reject == Reject.ACCEPTED
+                yield lengths.tokens[accepted], lengths.patches[accepted]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountTask:
+    """What a counting process is started with.
+
+    Attributes:
+        plan: of the run.
+        state: of the run, where to count on from; None for its beginning.
+        enough: steps that the run ends with in any case; None: all are counted.
+    """
+
+    plan: Planner
+    state: StreamState | None
+    enough: int | None
+
+    def run(self) -> None:
+        """Count at the least priority, and print JSON lines: steps so far, and in the last one the total."""
+        os.nice(_LEAST_PRIORITY)
+        try:
+            self._print(total=self._count())
+        except WdstreamError as error:
+            self._print(error=str(error))
+
+    def _count(self) -> int:
+        plan, enough = self.plan, self.enough
+        batch = plan.settings.global_batch_size
+        if self.state is None and enough is not None and holds_packs(plan.mixture, enough * batch):
+            return enough
+        said = time.monotonic()
+        with closing(plan.steps(self.state)) as steps:
+            while enough is None or steps.number < enough:
+                if steps.advance() is None:
+                    if self.state is None:
+                        keep_total(plan, steps.number)
+                    return steps.number
+                if time.monotonic() - said > _PROGRESS_S:
+                    said = time.monotonic()
+                    self._print(steps=steps.number)
+        return enough
+
+    def _print(self, **figures: object) -> None:
+        print(json.dumps(figures), flush=True)
+
+
+class StepCounter:
+    """A count in the background.
+
+    Args:
+        plan: of the run.
+        state: where to count on from; None for the run's beginning.
+        enough: see CountTask.
+
+    Attributes:
+        steps: counted so far.
+        total: of the run, when it is known.
+
+    Raises:
+        PlanError: the plan cannot go to another process.
+    """
+
+    def __init__(self, plan: Planner, state: StreamState | None, enough: int | None) -> None:
+        self.steps = 0
+        self.total: int | None = None
+        try:
+            task = CountTask(plan=plan, state=state, enough=enough)
+            self._process = start_helper(task, stdout=subprocess.PIPE)
+        except Exception as error:  # pickle raises whatever the objects of a user's own family raise
+            raise PlanError(f"the plan cannot go to the process that counts its steps: {error!r}") from error
+        assert self._process.stdout is not None
+        self._output = self._process.stdout.fileno()
+        os.set_blocking(self._output, False)
+        self._text = b""
+
+    def poll(self) -> int | None:
+        """The total, when it is known by now.
+
+        Raises:
+            PlanError: it cannot be counted.
+        """
+        if self.total is None:
+            is_over = self._process.poll() is not None
+            with suppress(BlockingIOError):
+                while data := os.read(self._output, 1 << 16):
+                    self._text += data
+            *lines, self._text = self._text.split(b"\n")
+            for line in lines:
+                self._take(json.loads(line))
+            if is_over and self.total is None:
+                raise PlanError(
+                    f"the process that counts the run's steps ended with status {self._process.returncode}; "
+                    "`wdstream plan CFG` counts them, too, and keeps the number next to the index"
+                )
+        return self.total
+
+    def close(self) -> None:
+        """End the process."""
+        end_helper(self._process)
+
+    def _take(self, figures: dict[str, object]) -> None:
+        if "error" in figures:
+            raise PlanError(str(figures["error"]))
+        total = figures.get("total")
+        self.total = total if isinstance(total, int) else None
+        self.steps = int(str(figures.get("steps", self.steps)))
