@@ -192,7 +192,7 @@ class StepCounter:
         return self.total
 
     def close(self) -> None:
-        """End the process."""
+        """End the process that counts, wherever it is."""
         end_helper(self._process)
 
     def _take(self, figures: dict[str, object]) -> None:

@@ -145,15 +145,11 @@ class IndexFiles:
             return self._open(name) if is_mapped and name not in self._checked else None
 
     def tokens(self, fingerprint: str) -> NDArray[np.int32]:
-        """The token column of one tokenizer, int32 (n,).
-
-        Raises:
-            ShardIndexError: there is none, with those there are; or as `column`.
-        """
+        """The token column of one tokenizer, int32 (n,). Raises as `name_of_tokens`, and as `column`."""
         return self.column(self.name_of_tokens(fingerprint))
 
     def name_of_tokens(self, fingerprint: str) -> str:
-        """The name of that column. Raises ShardIndexError: there is none."""
+        """The name of that column. Raises ShardIndexError: there is none, with those there are."""
         name = token_column(fingerprint)
         if not self._is_listed(name):
             raise ShardIndexError(
@@ -164,11 +160,7 @@ class IndexFiles:
         return name
 
     def supervised(self, fingerprint: str) -> NDArray[np.int32] | None:
-        """The column of supervised tokens of one tokenizer, int32 (n,); None where all tokens of text are supervised.
-
-        Raises:
-            ShardIndexError: as `column`.
-        """
+        """The column of supervised tokens of one tokenizer, int32 (n,); None where all are. Raises as `column`."""
         name = self.name_of_supervised(fingerprint)
         return None if name is None else self.column(name)
 
@@ -180,17 +172,12 @@ class IndexFiles:
         return name if name in self.catalog.columns else None
 
     def paragraphs(self, fingerprint: str) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Where each row's paragraphs begin, int64 (n + 1,), and the tokens of each paragraph under one tokenizer,
-        int32.
-
-        Raises:
-            ShardIndexError: there are none, since they are counted only when asked for; or as `column`.
-        """
+        """Where each row's paragraphs begin, int64 (n + 1,), and the tokens of each, int32; raises as the next."""
         starts, tokens = self.names_of_paragraphs(fingerprint)
         return self.column(starts), self.column(tokens)
 
     def names_of_paragraphs(self, fingerprint: str) -> tuple[str, str]:
-        """The names of these columns. Raises ShardIndexError: they are not counted."""
+        """The names of these columns. Raises ShardIndexError: they are not counted, since nobody asked for it."""
         starts, tokens = (token_column(fingerprint, column) for column in ("paragraph_start", "paragraphs"))
         if not self._is_listed(starts):
             raise ShardIndexError(

@@ -94,7 +94,7 @@ class RunTotal:
         return {"data_steps": self.of_data or 0, "counted_up_to": self.up_to or 0, "counted_for": self.key * is_valid}
 
     def close(self) -> None:
-        """End the count."""
+        """End the count in the background, if there is one."""
         if self.counter is not None:
             self.counter.close()
 

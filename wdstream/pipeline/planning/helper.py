@@ -46,7 +46,7 @@ def start_helper(task: HelperTask, *, stdout: int | None = None) -> "subprocess.
     return process
 
 
-def main() -> None:
+def run_helper() -> None:
     """In the helper: run the task that it was started with, no longer than the process lives that started it."""
     size = int.from_bytes(sys.stdin.buffer.read(8), "little")
     task: HelperTask = pickle.loads(sys.stdin.buffer.read(size))  # from our own parent, by a pipe nobody else has
@@ -70,4 +70,4 @@ def end_helper(process: "subprocess.Popen[bytes]") -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_helper()

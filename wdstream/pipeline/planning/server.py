@@ -39,10 +39,10 @@ class PlanningTask:
 
     def run(self) -> None:
         """Plan for all readers until the end of the plan, or until one is gone."""
-        serve(self)
+        plan_for_readers(self)
 
 
-def serve(task: PlanningTask) -> None:
+def plan_for_readers(task: PlanningTask) -> None:
     """Plan for all readers until the end of the plan, or until none is left."""
     with socket.socket(socket.AF_UNIX) as listener:
         partial = f"{task.address}~"

@@ -114,11 +114,11 @@ class RowColumns:
         return self._by_block(starts), self._by_block(tokens)
 
     def why_no_metadata(self, name: str) -> str | None:
-        """As of `Shards`."""
+        """Why there is no column of this name, though pages have it, as `Shards` says."""
         return self._files.why_no_metadata(name)
 
     def content_digest(self, tokenizer: str, *, paragraphs: bool, metadata: Sequence[str]) -> str:
-        """As of `Shards`."""
+        """A digest of the columns of a tokenizer, and of metadata by name, as `index.json` lists them."""
         kinds: list[TokenColumn] = ["tokens", "supervised"]
         kinds += ["paragraph_start", "paragraphs"] if paragraphs else []
         names = [token_column(tokenizer, kind) for kind in kinds]

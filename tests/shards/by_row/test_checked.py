@@ -1,4 +1,4 @@
-"""Spans: shards/by_row. Rows of a column are checked block by block, and nothing is used unchecked."""
+"""Rows of a column are checked block by block, and nothing is used unchecked."""
 
 import shutil
 from pathlib import Path
