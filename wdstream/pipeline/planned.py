@@ -190,7 +190,7 @@ def build_loader(
     collated = BatchMap(packs, lambda group: [collate(group, plan.family)], size=micro_batch_size)  # Batch: tensors
     ready = Prefetch(collated, depth=prefetch)  # the same, a few ahead
     make = partial(build_loader, plan, world=world, state=state, workers=workers, prefetch=prefetch)
-    make = partial(make, micro_batch_size=micro_batch_size, known_bad=known_bad)
+    make = partial(make, micro_batch_size=micro_batch_size, known_bad=known_bad, planning=planning, shared=None)
     return StreamLoader(ready, source, state=state, make=make)
 
 
