@@ -6,6 +6,8 @@ scale    index of --pages pages in mapped files; a process of its own on one cor
 packers  the plan's packer and those of other loaders, on the lengths of the same --sample pages
 balance  8 ranks, 8 packs per rank and step: slowest rank over mean; pages of one document in a step, and neighbours
 
+It times the planner alone, not a run: tools/bench_run.py does that, by the entry points that training uses.
+
 Times are CPU times of one process, so that other processes disturb them little. Exit status 1 when a figure wanted by
 the project is missed.
 """
@@ -55,6 +57,7 @@ def scale(pages: int, wanted: Wanted) -> None:
         write_columns(Path(folder), pages)
         command = [sys.executable, __file__, "--child", folder, "--pages", str(pages)]
         found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    console.print("scale: the planner alone; `tools/bench_run.py` times a run's start and steps", style="dim")
     console.print(f"scale: {pages:,} pages, {found['packs']:,} packs, fill {found['fill']:.2%}", style="bold")
     wanted.check("planned pages/s on one core", found["pages_per_second"], 120_000, at_least=True)
     wanted.check("whole epoch at 10 million pages, CPU", 1e7 / found["pages_per_second"], 90, at_least=False, unit=" s")

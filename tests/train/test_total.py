@@ -95,3 +95,10 @@ def test_what_ends_a_run() -> None:
     assert RunTotal(limit=10, is_counted=True, of_data=7).ends_with_data
     assert not RunTotal(limit=10, is_counted=True, of_data=17).ends_with_data
     assert json.dumps(RunTotal(limit=10).saved()) == "{}"
+
+
+def test_the_record_has_the_number(workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup, "SMALL_COUNT", 0)
+    assert workplace.train(tmp_path / "run", *EPOCH, "train.warmup_steps=2", "train.stop_after=4") == 0
+    record = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert record["total_steps"] > 5

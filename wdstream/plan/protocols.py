@@ -194,11 +194,13 @@ class TileModel(Protocol):
 def check_members(name: str, value: object, protocol: type, expected: str) -> None:
     """Refuse an argument that lacks members of a protocol of this module, before it fails somewhere below.
 
+    Its type is asked first: to ask a property of the argument itself would read what it gives, a column for example.
+
     Raises:
         TypeError: names the argument, what was expected, and what is missing.
     """
     members = [member for member in vars(protocol) if not member.startswith("_")]
-    missing = [member for member in members if not hasattr(value, member)]
+    missing = [member for member in members if not (hasattr(type(value), member) or hasattr(value, member))]
     if missing:
         lacks = f" without {', '.join(missing)}" if 2 * len(missing) < len(members) else ""
         raise TypeError(f"{name}: expected {expected}; got {value!r:.80}, a {type(value).__name__}{lacks}")

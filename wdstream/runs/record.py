@@ -117,6 +117,7 @@ class RunRecord:
     """
 
     def __init__(self, files: RunLayout, *, max_bad_fraction: float) -> None:
+        self._record = files.record
         self.steps = LineFile(files.steps)
         self._states = LineFile(files.states)
         self._pages = LineFile(files.pages)
@@ -127,6 +128,11 @@ class RunRecord:
         """Append the keys of a step by pack number, where no plan could name them later."""
         packs = {str(number): list(pages) for number, pages in keys.items()}
         self._pages.append(PagesLine(step=step, packs=packs))
+
+    def note_total(self, total_steps: int) -> None:
+        """Write down how many steps the run has, in `run.json`."""
+        record = _read_json(self._record)
+        write_file(self._record, json.dumps({**record, "total_steps": total_steps}, indent=2).encode())
 
     def add_state(self, step: int, stream: "State") -> None:
         """Append the stream's state after `step`."""

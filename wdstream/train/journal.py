@@ -57,6 +57,7 @@ class Journal:
     def __init__(self, run: Run, counters: Counters, messages: Sequence[str]) -> None:
         self._run = run
         self._num_waits = 0
+        self._has_total = False
         self._record: RunRecord | None = None
         changes: list[str] = []
         if run.is_main:
@@ -78,6 +79,12 @@ class Journal:
         )
         for message in (*messages, *changes):
             self.metrics.say(message)
+
+    def _note_total(self) -> None:
+        total = self._run.total.known
+        if self._record is not None and total is not None and not self._has_total:
+            self._has_total = True
+            self._record.note_total(total)
 
     def say_counting(self, steps: int) -> None:
         """Say that the ranks wait for the count of the run's steps, and how far it is; not each time."""
@@ -138,6 +145,7 @@ class Journal:
         )
         if self._record is None:
             return
+        self._note_total()
         line: StepLine = {
             "step": contents.step,
             "digest": figures.digest,
