@@ -19,7 +19,7 @@ from wdstream.train.setup import Run
 from wdstream.train.stream import StepContents
 
 _SAY_EVERY = 12
-"""Of the rounds of 5 s in which the ranks wait for a count."""
+"""The ranks look every 5 s whether a count is done that they wait for; one look of this many is printed."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -190,7 +190,7 @@ def require_end(*, run: Run, step: int) -> None:
         raise TrainError(
             f"{counted} steps were counted, and the data {'end' if is_over else 'do not end'} after {step}: the "
             "learning rate followed a wrong number. Remove index/steps.*.json of the shards, see whether they changed "
-            "while the run went on, and report this if they did not"
+            "during the run, and report this if they did not"
         )
 
 

@@ -34,7 +34,7 @@ class RunTotal:
         key: of what the number is for; 0 where nobody counts.
         is_from_start: nothing that decides it changed since the run began, so that any count for `key` holds.
         global_batch_size: for a message.
-        on_wait: told the steps counted so far, now and then, while the ranks wait.
+        on_wait: called with the steps counted so far, now and then, while the ranks wait.
     """
 
     limit: int | None

@@ -1,4 +1,4 @@
-"""Spans: pipeline/planning. Steps from another process are those of this one, and go on when it is gone."""
+"""Spans: pipeline/planning. Steps from another process are those of this one, and continue when it is gone."""
 
 import os
 import signal
