@@ -2,8 +2,8 @@
 
     SHARDS/index/steps.<key>.json       {"steps": 41337}; the key is of all that decides the number
 
-To count is to plan all epochs, some 100,000 pages per second. `wdstream plan` leaves its count there too, so that the run
-after it knows at once. A file that cannot be written is done without.
+To count is to plan all epochs, some 100,000 pages per second. `wdstream plan` leaves its count there, too, so that the
+run after it knows at once. A file that cannot be written is done without.
 """
 
 import hashlib
@@ -71,7 +71,7 @@ def _path(plan: Planner) -> Path | None:
 
 
 def holds_packs(mixture: Mixture, count: int) -> bool:
-    """Whether a run has at least this many packs, by the tokens and patches of its pages alone, which need no packing."""
+    """Whether a run has at least this many packs, by the tokens and patches of its pages alone, unpacked."""
     packs = 0
     for number in range(mixture.settings.epochs or 0):
         used = np.zeros(2, dtype=np.int64)
