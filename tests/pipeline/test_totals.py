@@ -56,8 +56,15 @@ def test_lengths_alone_never_promise_too_many_packs(settings: dict[str, object])
 
 def test_the_key_says_all_that_decides_the_number() -> None:
     plan = planner(pages(100), epochs=1)
-    others = [{"epochs": 2}, {"tail": "drop"}, {"seed": 1}, {"global_batch_size": 8}, {"sequence_length": 64}]
-    keys = [total_key(planner(pages(100), **{"epochs": 1, **other})) for other in others]
+    once: dict[str, object] = {"epochs": 1}
+    others: list[dict[str, object]] = [
+        {"epochs": 2},
+        {"tail": "drop"},
+        {"seed": 1},
+        {"global_batch_size": 8},
+        {"sequence_length": 64},
+    ]
+    keys = [total_key(planner(pages(100), **(once | other))) for other in others]
     assert len({total_key(plan), *keys, total_key(planner(pages(100, seed=1), epochs=1))}) == len(others) + 2
     assert total_key(plan) == total_key(planner(pages(100), epochs=1)) < 1 << 48
 
