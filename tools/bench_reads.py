@@ -1,10 +1,10 @@
-"""data.reading: pages a second by requests open at once, bytes by gaps, from a web server that answers late.
+"""data.reading: pages per second by requests open at once, bytes by gaps, from a web server that answers late.
 
     python tools/bench_reads.py [--late-ms 20] [--pages 324]
 
-Packs of 54 pages of 150 kB, in random order, out of 16 tars. The server is in this process and its figures are no
-network's: compare the rows with each other. The defaults are chosen by them: where more requests bring little more, and
-gaps cost little.
+Packs of 54 pages of 150 kB, in random order, out of 16 tars. The server is in this process, so its figures are
+not those of a network: compare the rows with each other. The defaults are chosen by them: where more requests bring
+little more, and gaps cost little.
 
 Exit status 1 when a figure wanted by the project is missed.
 """
@@ -52,7 +52,7 @@ def write_pages(folder: Path) -> None:
 
 
 def measure(folder: Path, server: FaultyProxy, reading: ReadSettings, num_pages: int) -> tuple[float, float, float]:
-    """Pages a second, bytes sent over bytes of pages, requests per page."""
+    """Pages per second, bytes sent over bytes of pages, requests per page."""
     shards = Shards.open(folder, FsspecStorage(server.url, reading=reading))
     shards.read_many(range(0, len(shards), PAGES_PER_TAR))  # compares sizes, opens connections
     rows = random.Random(2).sample(range(len(shards)), num_pages)

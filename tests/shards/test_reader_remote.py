@@ -146,7 +146,7 @@ def test_missing_things_are_not_asked_for_again(server: Server, folder: Path) ->
         shards.read(30)
     assert len(server.requests) <= 2  # fsspec asks for the size by HEAD, then by GET
     (folder / "index" / "index.json").unlink()
-    with pytest.raises(ShardIndexError, match=r"has no index/index\.json: run `wdstream index` on the folder"):
+    with pytest.raises(ShardIndexError, match=r"has no index/index\.json: run `wdstream index http"):
         Shards.open(server.url)
 
 
