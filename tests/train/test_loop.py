@@ -1,6 +1,7 @@
 """Whole runs on one process: falling loss, exact evaluation, resume, adapters, failing pages, refusals."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,28 @@ def test_five_and_five_are_ten(workplace: Workplace, straight: Path) -> None:
     assert adapter_bytes(output) == adapter_bytes(straight)
     run = json.loads((output / "run.json").read_text())
     assert run["starts"] == [{"step": 0, "world_size": 1}, {"step": 5, "world_size": 1}]
+
+
+def test_an_evaluation_that_a_kill_or_a_stop_left_out_is_made_up(
+    workplace: Workplace, straight: Path, tmp_path: Path
+) -> None:
+    """The checkpoint of a step is written before its evaluation, so that this cannot take the step with it."""
+    wanted = list(read_lines(straight / "eval.jsonl"))
+    killed = tmp_path / "killed"  # in its last evaluation: the checkpoint is there, and nothing that comes after it
+    shutil.copytree(straight, killed)
+    shutil.rmtree(killed / "final")
+    (killed / "eval.jsonl").unlink()
+    assert workplace.train(killed, *LORA) == 0
+    assert list(read_lines(killed / "eval.jsonl")) == wanted
+    assert adapter_bytes(killed) == adapter_bytes(straight)
+    stopped = tmp_path / "stopped"
+    every = (*LORA, "train.eval_every=5")
+    assert workplace.train(stopped, *every, "train.stop_after=5") == 0
+    assert not list(read_lines(stopped / "eval.jsonl"))
+    assert workplace.train(stopped, *every) == 0
+    assert [line["step"] for line in read_lines(stopped / "eval.jsonl")] == [4, 9]
+    assert list(read_lines(stopped / "eval.jsonl"))[1:] == wanted
+    assert losses(stopped) == losses(straight)
 
 
 def adapter_bytes(output: Path) -> bytes:

@@ -11,6 +11,7 @@ from wdstream.nodes.node import State
 from wdstream.records import Failure
 from wdstream.runs.layout import StepLine
 from wdstream.runs.record import RunRecord, start_record
+from wdstream.storage.json_lines import read_lines
 from wdstream.train.evaluate.generated_pages import save_pages
 from wdstream.train.evaluate.sets import SetReport
 from wdstream.train.exchange import StepFigures
@@ -115,6 +116,14 @@ class Journal:
         failures = [() if self._record is None else self._record.quarantine.before]
         broadcast_object_list(failures)
         return failures[0]
+
+    def evaluated(self, step: int) -> list[str]:
+        """Sets whose evaluation after a step is written down, the same on every rank; all ranks call it together."""
+        names: list[list[str]] = [[]]
+        if self._run.is_main:
+            names = [[line["name"] for line in read_lines(self._run.files.evaluations) if line["step"] == step]]
+        broadcast_object_list(names)
+        return names[0]
 
     def add_step(
         self, counters: Counters, contents: StepContents, figures: StepFigures, *, seconds: float, sha256: str | None

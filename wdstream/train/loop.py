@@ -95,22 +95,25 @@ class Loop:
         self._counters = counters
         self._journal = journal
         self._signals = signals
-        self._first = self._evaluated = self._saved = counters.step
+        self._first = self._saved = counters.step
+        self._evaluated = {(counters.step, name) for name in journal.evaluated(counters.step - 1)}
 
     def run(self) -> bool:
         """Train until the last step is done, or until asked to stop: False then."""
         train, counters, total = self._run.config.train, self._counters, self._run.total
         is_last = self._is_at_end()
+        if self._first and (is_last or is_due(train.eval_every, self._first)):
+            self._evaluate()  # what the start before was stopped in, or before
         while not is_last:
             figures = self._step()
             is_last = figures is None or self._is_at_end()
             is_stopping = figures is not None and (
                 figures.is_stopping or counters.step - self._first == train.stop_after
             )
-            if is_last or is_due(train.eval_every, counters.step):
-                self._evaluate()
             if is_last or is_stopping or is_due(train.checkpoint_every, counters.step):
                 self._save()
+            if is_last or (not is_stopping and is_due(train.eval_every, counters.step)):
+                self._evaluate()  # after the checkpoint, which must not be lost with it
             if is_stopping and not is_last:
                 self._journal.metrics.say(
                     f"stopped before step {counters.step} with a checkpoint; the same command continues"
@@ -160,13 +163,14 @@ class Loop:
 
     def _evaluate(self) -> None:
         """Every evaluation set, once after the last step done."""
-        if self._evaluated == self._counters.step:
-            return
-        run, self._evaluated = self._run, self._counters.step
+        run, step = self._run, self._counters.step
         for name, plan in run.eval_plans:
+            if (step, name) in self._evaluated:
+                continue
+            self._evaluated.add((step, name))
             with self._journal.metrics.work(f"evaluating {name}") as on_progress:
                 report = measure_set(run.engine, plan, config=run.config, world=run.world, on_progress=on_progress)
-            self._journal.add_evaluation(self._counters.step - 1, name, report)
+            self._journal.add_evaluation(step - 1, name, report)
 
     def _save(self) -> None:
         """A checkpoint of the state before the next step, once."""
