@@ -8,6 +8,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.helpers.processes import finish, run_world, start_world
@@ -109,6 +110,24 @@ def test_the_launcher_starts_two_processes_and_passes_a_signal_on(workplace: Wor
         wait_for_steps(output, 2)
         trainer.process.send_signal(signal.SIGTERM)
         trainer.process.wait()
+    assert "with a checkpoint; the same command continues" in log.read_text()
+    assert len(list((output / "checkpoints").glob("step-*/manifest.json"))) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGUSR1], ids=lambda number: number.name)
+def test_a_launcher_of_one_process_that_ends_leaves_a_checkpoint_and_no_orphan(
+    workplace: Workplace, tmp_path: Path, number: signal.Signals
+) -> None:
+    """It passes no signal on; training hears that its parent is gone."""
+    output, log = tmp_path / "run", tmp_path / "run.log"
+    settings = (f"train.output={output}", "train.max_steps=2000")
+    with TrainingProcess(workplace.config_file, settings, output=output, log=log, num_processes=1) as trainer:
+        wait_for_steps(output, 2)
+        (rank,) = psutil.Process(trainer.process.pid).children()
+        trainer.process.send_signal(number)
+        trainer.process.wait()
+        rank.wait(timeout=120)
     assert "with a checkpoint; the same command continues" in log.read_text()
     assert len(list((output / "checkpoints").glob("step-*/manifest.json"))) == 1
 

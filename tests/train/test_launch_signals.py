@@ -10,7 +10,7 @@ from wdstream.train import launch as signals
 from wdstream.train.launch import StopSignals
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", StopSignals.SIGNALS)
 def test_first_signal_sets_the_flag(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signals, "ECHO_SECONDS", 300.0)  # the echo is one however long this takes
     before = signal.getsignal(number)

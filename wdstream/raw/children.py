@@ -9,8 +9,13 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def die_with_parent() -> None:
     """Have Linux end this process with its parent, also while it is stopped, when it cannot see the end of stdin."""
+    signal_with_parent(signal.SIGKILL)
+
+
+def signal_with_parent(number: signal.Signals) -> None:
+    """Have Linux send this process a signal when its parent ends; other systems do nothing."""
     if _PRCTL is not None:
-        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _PRCTL(_PR_SET_PDEATHSIG, number)
 
 
 def _prctl() -> Callable[[int, int], int] | None:

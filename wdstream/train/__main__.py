@@ -19,9 +19,10 @@ Start it through Accelerate, which says how many processes there are and how the
   two processes on CPU  accelerate launch --multi_gpu --num_processes 2 -m wdstream.train cfg.yaml
 
 The same command started again continues from the newest complete checkpoint in train.output, on the same or another
-number of processes, as long as it divides data.global_batch_size. SIGTERM or one Ctrl-C finishes the step, writes a
-checkpoint and exits with status 0; a second Ctrl-C stops at once. A launcher that gets the signal itself waits 30 s for
-its processes and then kills them, so let the checkpoint be quick, or signal the processes.
+number of processes, as long as it divides data.global_batch_size. SIGTERM, SIGUSR1, SIGUSR2 or one Ctrl-C finishes the
+step, writes a checkpoint and exits with status 0, and so does the end of the launcher; a second Ctrl-C stops at once. A
+launcher of several processes that gets the signal itself waits 30 s for them and then kills them, so let the checkpoint
+be quick, or signal the processes.
 
 Written to train.output: checkpoints/, final/ (for from_pretrained), tensorboard/, metrics.jsonl, eval.jsonl,
 generated/ (pages that the model wrote), steps.jsonl (a digest of the pages of every step), states.jsonl,
@@ -59,8 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from wdstream.config.schema import load_config
 
         config = load_config(path, overrides)
+        from wdstream.train.launch import stop_with_launcher
         from wdstream.train.loop import train
 
+        stop_with_launcher(os.environ)
         train(config)
     except (WdstreamError, OSError) as error:
         rank = os.environ.get("RANK", "0")

@@ -2,9 +2,10 @@
 
 Start: one Accelerator, and guards against launches that are not what they seem.
 
-Stop: a scheduler sends SIGTERM, a person presses Ctrl-C; the step in progress is finished on every rank, a checkpoint
-written, and the exit status is 0. Only a flag is set here; the ranks agree on it once per step, in the exchange of
-figures they make anyway, because a signal reaches them at different moments or only one of them.
+Stop: a scheduler sends SIGTERM, SIGUSR1 or SIGUSR2, a person presses Ctrl-C, the launcher ends; the step in progress
+is finished on every rank, a checkpoint written, and the exit status is 0. Only a flag is set here; the ranks agree on
+it once per step, in the exchange of figures they make anyway, because a signal reaches them at different moments or
+only one of them.
 """
 
 import logging
@@ -21,6 +22,7 @@ from accelerate.utils import DistributedType, InitProcessGroupKwargs, set_seed
 from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, PlanError, TrainError
 from wdstream.plan.deal import packs_per_rank
+from wdstream.raw.children import signal_with_parent
 from wdstream.records import World
 from wdstream.train.model import MIXED_PRECISION, compute_dtype
 from wdstream.train.zero import is_zero_wanted, settle_zero, zero_stage
@@ -157,10 +159,17 @@ ECHO_SECONDS = 2.0
 """Ctrl-C in a terminal arrives twice, from the terminal and forwarded by the launcher; later ones are meant."""
 
 
-class StopSignals:
-    """While entered, the first SIGTERM or SIGINT sets `is_requested`; another one, 2 s or more later, aborts."""
+def stop_with_launcher(environment: Mapping[str, str]) -> None:
+    """Have Linux send this process SIGTERM when `accelerate launch` ends, however that ends: a scheduler signals the
+    launcher, which for one process passes nothing on and leaves training behind. Started otherwise, nothing changes."""
+    if "ACCELERATE_MIXED_PRECISION" in environment:
+        signal_with_parent(signal.SIGTERM)
 
-    SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+class StopSignals:
+    """While entered, the first of `SIGNALS` sets `is_requested`; another one, 2 s or more later, aborts."""
+
+    SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
     def __init__(self) -> None:
         self.is_requested = False
