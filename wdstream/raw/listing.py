@@ -154,7 +154,7 @@ class _Census:
             return
         for name, reason in folder.trouble:
             if not name or is_read_by_name(name) or reason == LEADS_OUT or Path(name).suffix.lower() in ("", ".txt"):
-                self.unreadable.append((f"{path}{name}".rstrip("/"), reason))
+                self.unreadable.append((f"{path}{name}" if name else path.rstrip("/"), reason))
             else:
                 self.ignored["broken link, pipe or device"] += 1
         if folder.passed_over:

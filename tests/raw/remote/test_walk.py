@@ -34,3 +34,13 @@ def test_listing_is_that_of_the_folder(s3_server: S3Server, bucket: str, tmp_pat
     for name in ("left_to_rows", "ignored", "outputs", "unreadable", "texts_left"):
         assert getattr(there, name) == getattr(here, name), name
     assert there.stamps.keys() == here.stamps.keys()
+
+
+def test_names_that_no_file_system_has_cost_themselves(s3_server: S3Server, bucket: str) -> None:
+    """Also in the raw folder itself, whose other files are listed."""
+    for name in ("/b.png", "a//c.png", "x/../d.png", "a.png", "b.png/"):
+        s3_server.call("put_object", Bucket=bucket, Key=f"raw/{name}", Body=b"")
+    with raw_folder(f"s3://{bucket}/raw") as folder:
+        found = list_files(folder)
+    assert [file.path for file in found.files] == ["a.png"]
+    assert [path for path, _ in found.unreadable] == ["/", "a//", "x/.."]

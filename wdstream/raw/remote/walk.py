@@ -7,6 +7,8 @@ from wdstream.raw.folders import Folder, FoundFile
 from wdstream.raw.remote.store import RawStore, StoreEntry
 
 _NO_NAMES = ("", ".", "..")
+_NAMELESS = "/"
+"""How a folder without a name is shown, as of `a//b.png`; "" would be the folder around it."""
 
 
 class StoreWalk:
@@ -46,9 +48,8 @@ class StoreWalk:
 
 
 def _folder_of(path: str, entries: list[StoreEntry]) -> Folder:
-    unusual = tuple(
-        (entry.name, "has a name that no file system has; rename it") for entry in entries if entry.name in _NO_NAMES
-    )
+    reason = "has a name that no file system has; rename it"
+    unusual = tuple((entry.name or _NAMELESS, reason) for entry in entries if entry.name in _NO_NAMES)
     files = {
         entry.name: FoundFile(num_bytes=entry.state.num_bytes, version=entry.state.version, is_link=False)
         for entry in entries
