@@ -37,6 +37,7 @@ class FaultyProxy(ThreadingHTTPServer):
         pause: seconds after each 16 kB of a body, as of a network that takes its time.
         is_open: clear it, and requests are taken and not answered until it is set.
         paths: method and path of each: "GET /bucket/key".
+        forbidden: end of the paths to which all requests are answered with 403; none when empty.
     """
 
     daemon_threads = True
@@ -53,6 +54,7 @@ class FaultyProxy(ThreadingHTTPServer):
         self.is_open.set()
         self.sent: Counter[str] = Counter()
         self.paths: list[str] = []
+        self.forbidden = ""
         self._random = random.Random(seed)
         self.lock = threading.Lock()
 
@@ -96,7 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.is_open.wait()
         time.sleep(self.server.waits)
         self.server.paths.append(f"{self.command} {self.path.partition('?')[0]}")
-        fault = self.server.fault()
+        is_forbidden = self.server.forbidden and self.path.partition("?")[0].endswith(self.server.forbidden)
+        fault = "403" if is_forbidden else self.server.fault()
         if fault == "reset":
             self._hang_up()
         elif fault.isdecimal():

@@ -61,7 +61,7 @@ def source_of_file(path: Path, sources: tuple[Source, ...] | None = None) -> Sou
     able, is_open = _able("x" + lower[dot:] if dot > 0 and _have_dots(sources) else lower, sources)
     if is_open:
         head = _head(path)
-        able = tuple(source for source in able if source.recognises(head))
+        able = able if head is None else tuple(source for source in able if source.recognises(head))
     return able[0] if able else None
 
 
@@ -119,9 +119,12 @@ def companion_names() -> frozenset[str]:
     return frozenset(name for source in SOURCES for name in source.companions)
 
 
-def _head(path: Path) -> bytes:
+def _head(path: Path) -> bytes | None:
+    """The first bytes of a file; None where they cannot be read: the survey opens it again, and says why."""
     try:
         with open_raw(path) as file:
             return file.read(_HEAD_BYTES)
-    except OSError:  # the survey opens it again, and says why it cannot be read
+    except FileNotFoundError:  # it was there a moment ago
         return b""
+    except OSError:
+        return None

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from tests.helpers.faulty_proxy import spoiling
 from tests.helpers.s3_server import S3Server
 from wdstream.raw.listing import list_files
 from wdstream.raw.remote.access import raw_folder
@@ -44,3 +47,17 @@ def test_names_that_no_file_system_has_cost_themselves(s3_server: S3Server, buck
         found = list_files(folder)
     assert [file.path for file in found.files] == ["a.png"]
     assert [path for path, _ in found.unreadable] == ["/", "a//", "x/.."]
+
+
+def test_a_file_that_may_not_be_looked_into_is_no_file_of_no_use(
+    s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first bytes would say whether it has rows; so whoever surveys it says that it cannot be read."""
+    for name in ("a.csv", "b.json", "c.json", "d.txt"):
+        s3_server.call("put_object", Bucket=bucket, Key=f"raw/{name}", Body=b"{}")
+    with spoiling(s3_server.port, rate=0) as proxy:
+        s3_server.use(monkeypatch, url=proxy.url)
+        for forbidden, expected in (("a.csv", ["a.csv"]), ("b.json", ["b.json"]), ("d.txt", [])):
+            proxy.forbidden = forbidden
+            with raw_folder(f"s3://{bucket}/raw") as folder:
+                assert [file.path for file in list_files(folder).files] == expected
