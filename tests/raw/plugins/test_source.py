@@ -63,6 +63,7 @@ MODULE = '''
 
             class Reader:
                 def read(self, number):
+                    bytes(1 << 44) if path.read_text() == "large" else None
                     image = store_image(path.with_name("page.png").read_bytes(), settings)
                     return page_of_image(pages.file.page_key(number), image, path.read_text(), {})
 
@@ -132,6 +133,14 @@ def test_a_class_says_what_it_reads(work: Path) -> None:
     with plugged_in(["my_notes:Notes"]):
         found = read_raw(work / "raw")
     assert found.texts == {"a@0001": "one\nbad\ntwo\nthree", "b@0001": "four\nworse\nfive"}
+
+
+def test_a_page_that_needs_too_much_memory_is_no_mistake_of_the_plugin(work: Path) -> None:
+    (work / "raw/c.notes").write_text("large")
+    report, texts = make(work, "my_notes:Notes")
+    assert texts.keys() == {"a@0001", "b@0001"}
+    reasons = {entry.file: entry.reason for entry in report.quarantined}
+    assert "needs more memory than the limit" in reasons["c.notes"]
 
 
 def test_mistakes_are_one_message_with_their_place(work: Path) -> None:

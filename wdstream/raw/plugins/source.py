@@ -13,7 +13,7 @@ job with its place; so does what is neither a row nor a sample.
 import json
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -75,12 +75,14 @@ class PluginSource(Source):
 
     @contextmanager
     def _opened(self, pages: PageRange, path: Path, settings: RawSettings) -> Iterator[PageReader]:
-        with (
-            self._watched(path),
-            self._with_file(path) as (source, file),
-            source.open(pages, file, settings) as reader,
-        ):
+        """The pages of a file, for the block; what the block itself raises is no mistake of the plugin."""
+        with ExitStack() as opened:
+            with self._watched(path):
+                source, file = opened.enter_context(self._with_file(path))
+                reader = opened.enter_context(source.open(pages, file, settings))
             yield _WatchedReader(reader, lambda: self._watched(path))
+            with self._watched(path):
+                opened.close()
 
     @contextmanager
     def _with_file(self, path: Path) -> Iterator[tuple[Source, Path]]:
