@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from wdstream.errors import AbsentFileError, ForbiddenFileError, ShardError, StorageFailureError
+from wdstream.errors import AbsentFileError, ForbiddenFileError, ShardError, StorageFailureError, WdstreamError
 from wdstream.storage.local import ByteRange
 from wdstream.storage.remote import BLOCK_BYTES, FsspecStorage
 
@@ -33,8 +33,11 @@ _READS = 3
 Reply = TypeVar("Reply")
 
 
-class StoreDownError(StorageFailureError):
-    """A store answers nothing, or forbids everything: no file's fault, so that the job ends and can be continued."""
+class StoreDownError(WdstreamError):
+    """A store answers nothing, or forbids everything: no file's fault, so that the job ends and can be continued.
+
+    It is no ShardError, which readers take for damage of the file.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from wdstream.errors import PageError, RowError, SourceError
+from wdstream.errors import PageError, RowError, SourceError, WdstreamError
 from wdstream.raw.reading import limits
 from wdstream.raw.tables.values import row_content
 from wdstream.text.characters import short_name
@@ -119,7 +119,7 @@ class TableReader:
 def _batches_of(block: Block) -> Iterator[_Batch]:
     """The batches of a block, and what is left of its rows where it cannot be read further."""
     first = block.first
-    reason = "its rows end before"
+    reason, cause = "its rows end before", None
     try:
         for batch in block.batches():
             batch.validate()
@@ -130,10 +130,17 @@ def _batches_of(block: Block) -> Iterator[_Batch]:
         yield _Batch(first, block.end, error)
         return
     except Exception as error:  # pyarrow raises what it likes, MemoryError for lengths that are not true
-        reason = trouble(error)
+        reason, cause = trouble(error), error if _is_of_reading(error) else None
     if first < block.end:
         where = f"rows {block.first} to {block.end - 1}"
-        yield _Batch(first, block.end, SourceError(f"{where} cannot be read from row {first} on: {reason}"))
+        lost = SourceError(f"{where} cannot be read from row {first} on: {reason}")
+        lost.__cause__ = cause
+        yield _Batch(first, block.end, lost)
+
+
+def _is_of_reading(error: Exception) -> bool:
+    """Whether an error is the system's or the store's, which may pass, and not what pyarrow says of damage."""
+    return isinstance(error, WdstreamError) or (isinstance(error, OSError) and bool(error.errno))
 
 
 def _rows(batch: _Batch, first: int, end: int) -> Iterator[TableRow]:
@@ -219,10 +226,8 @@ def says_what_is_wrong(what: str) -> Iterator[None]:
     try:
         yield
         return
-    except SourceError:
-        raise
     except Exception as error:  # pyarrow raises ValueError, KeyError, OSError without a number and others
-        if isinstance(error, OSError) and error.errno:
+        if _is_of_reading(error):
             raise
         reason = f"not readable as {what}: {trouble(error)}"
     raise SourceError(reason)
