@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.plan_data import pages, planner
+from tests.helpers.plan_data import UNTILED, Squares, pages, planner
 from wdstream.errors import PlanError
 from wdstream.pipeline.totals import StepCounter, holds_packs, kept_total, total_key
 from wdstream.plan.planner import Planner
+from wdstream.plan.protocols import Dataset
 
 
 def counted(plan: Planner, *, state: object = None, enough: int | None = None) -> int:
@@ -37,13 +38,59 @@ def test_an_error_of_the_plan_is_one_here() -> None:
         counted(planner(pages(20, text=(0, 0)), epochs=1))
 
 
-def test_a_count_that_is_killed_is_an_error_with_a_way_out() -> None:
-    counter = StepCounter(planner(pages(300), epochs=1000), None, None)
+def kill(counter: StepCounter) -> None:
     counter._process.kill()
     counter._process.wait()
-    with pytest.raises(PlanError, match="status -9; `wdstream plan CFG` counts"):
-        counter.poll()
+
+
+def test_a_count_that_is_killed_begins_again(caplog: pytest.LogCaptureFixture) -> None:
+    plan = planner(pages(300), epochs=2)
+    counter = StepCounter(plan, None, None)
+    kill(counter)
+    while counter.poll() is None:
+        time.sleep(0.01)
     counter.close()
+    assert counter.total == plan.total_steps()
+    assert "was killed (signal 9) and begins again" in caplog.text
+
+
+def test_a_count_that_is_killed_each_time_is_an_error_with_a_way_out() -> None:
+    counter = StepCounter(planner(pages(300), epochs=1000), None, None)
+    for _ in range(2):
+        kill(counter)
+        assert counter.poll() is None
+    kill(counter)
+    for _ in range(2):  # and remains one
+        with pytest.raises(PlanError, match="status -9; `wdstream plan CFG` counts"):
+            counter.poll()
+    counter.close()
+
+
+class Talkative(Squares):
+    """A family of a user's whose module prints when it is imported."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Announced, ()
+
+
+class Announced(Squares):
+    def __init__(self) -> None:
+        super().__init__()
+        print("hello from a plugin", flush=True)
+
+
+def test_what_a_plugin_prints_is_no_answer(capfd: pytest.CaptureFixture[str]) -> None:
+    plan = Planner(
+        [Dataset(columns=pages(100), name="d")],
+        Talkative(),
+        UNTILED,
+        sequence_length=128,
+        max_patches=256,
+        global_batch_size=4,
+        epochs=1,
+    )
+    assert counted(plan) == plan.total_steps()
+    assert "hello from a plugin" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("settings", [{}, {"overlength": "downscale"}, {"where": "tokens > 20"}, {"max_patches": 60}])

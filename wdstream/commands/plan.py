@@ -50,7 +50,9 @@ def plan_command(
     plan = plan_from_config(config)
     summary = plan.summary(world_size=world)
     if summary.total_steps is not None and summary.samples > SMALL_COUNT:
-        keep_total(plan, summary.total_steps)
+        trouble = keep_total(plan, summary.total_steps)
+        if trouble is not None:
+            typer.echo(printable(trouble), err=True)
     if as_json:
         typer.echo(json.dumps(summary.as_dict(), indent=2))
     else:

@@ -1,20 +1,23 @@
 """How many steps a run has: counted once, by a process in the background, and kept next to the index.
 
-    SHARDS/index/steps.<key>.json       {"steps": 41337}; the key is of all that decides the number
+    SHARDS/index/steps.<key>.json       {"steps": 41337, "check": "..."}; the key is of all that decides the number
 
 To count is to plan all epochs, some 100,000 pages per second. `wdstream plan` leaves its count there, too, so that the
-run after it knows at once. A file that cannot be written is done without.
+run after it knows at once. A file that cannot be written is done without, and one that is damaged or of another plan
+(`check` is of key and number) is as none: a wrong number would bend the learning rate.
 """
 
 import hashlib
 import json
+import logging
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -34,6 +37,9 @@ SMALL_COUNT = 1 << 16
 _SLAB = 1 << 16
 _PROGRESS_S = 2.0
 _LEAST_PRIORITY = 19
+_MOST_STARTS = 3
+
+_log = logging.getLogger("wdstream")
 
 
 def total_key(plan: Planner) -> int:
@@ -47,18 +53,27 @@ def kept_total(plan: Planner) -> int | None:
     """The steps of a run from its beginning, where they were counted before."""
     path = _path(plan)
     try:
-        steps = None if path is None else json.loads(path.read_bytes())["steps"]
-    except (OSError, ValueError, KeyError, TypeError):
+        kept = None if path is None else json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
         return None
-    return steps if isinstance(steps, int) and steps >= 0 else None
+    steps = kept.get("steps") if isinstance(kept, dict) else None
+    return steps if type(steps) is int and kept == _kept(plan, steps) else None
 
 
-def keep_total(plan: Planner, steps: int) -> None:
-    """Keep a count for the runs to come, where the folder of the index may be written to."""
+def keep_total(plan: Planner, steps: int) -> str | None:
+    """Keep a count for the runs to come; where it cannot be written, says why."""
     path = _path(plan)
-    if path is not None:
-        with suppress(OSError, WdstreamError):
-            write_file(path, json.dumps({"steps": steps}).encode())
+    try:
+        if path is not None:
+            write_file(path, json.dumps(_kept(plan, steps)).encode())
+    except (OSError, WdstreamError) as error:
+        return f"the run's steps, {steps:,}, are not kept next to the index, and other runs count them again: {error}"
+    return None
+
+
+def _kept(plan: Planner, steps: int) -> dict[str, object]:
+    check = hashlib.sha256(f"{total_key(plan)} {steps}".encode()).hexdigest()[:16]
+    return {"steps": steps, "check": check}
 
 
 def _path(plan: Planner) -> Path | None:
@@ -112,15 +127,19 @@ class CountTask:
     state: StreamState | None
     enough: int | None
 
-    def run(self) -> None:
+    def run(self, output: TextIO) -> None:
         """Count at the least priority, and print JSON lines: steps so far, and in the last one the total."""
         os.nice(_LEAST_PRIORITY)
-        try:
-            self._print(total=self._count())
-        except WdstreamError as error:
-            self._print(error=str(error))
 
-    def _count(self) -> int:
+        def say(**figures: object) -> None:
+            print(json.dumps(figures), file=output, flush=True)
+
+        try:
+            say(total=self._count(say))
+        except WdstreamError as error:
+            say(error=str(error))
+
+    def _count(self, say: Callable[..., None]) -> int:
         plan, enough = self.plan, self.enough
         batch = plan.settings.global_batch_size
         if self.state is None and enough is not None and holds_packs(plan.mixture, enough * batch):
@@ -129,20 +148,18 @@ class CountTask:
         with closing(plan.steps(self.state)) as steps:
             while enough is None or steps.number < enough:
                 if steps.advance() is None:
-                    if self.state is None:
-                        keep_total(plan, steps.number)
+                    trouble = keep_total(plan, steps.number) if self.state is None else None
+                    if trouble is not None:
+                        say(note=trouble)
                     return steps.number
                 if time.monotonic() - said > _PROGRESS_S:
                     said = time.monotonic()
-                    self._print(steps=steps.number)
+                    say(steps=steps.number)
         return enough
-
-    def _print(self, **figures: object) -> None:
-        print(json.dumps(figures), flush=True)
 
 
 class StepCounter:
-    """A count in the background.
+    """A count in the background; begun again, a few times, when the process is killed.
 
     Args:
         plan: of the run.
@@ -160,9 +177,13 @@ class StepCounter:
     def __init__(self, plan: Planner, state: StreamState | None, enough: int | None) -> None:
         self.steps = 0
         self.total: int | None = None
+        self._task, self._starts, self._error = CountTask(plan=plan, state=state, enough=enough), 0, ""
+        self._start()
+
+    def _start(self) -> None:
+        self._starts += 1
         try:
-            task = CountTask(plan=plan, state=state, enough=enough)
-            self._process = start_helper(task, stdout=subprocess.PIPE)
+            self._process = start_helper(self._task, stdout=subprocess.PIPE)
         except Exception as error:  # pickle raises whatever the objects of a user's own family raise
             raise PlanError(f"the plan cannot go to the process that counts its steps: {error!r}") from error
         assert self._process.stdout is not None
@@ -176,7 +197,7 @@ class StepCounter:
         Raises:
             PlanError: it cannot be counted.
         """
-        if self.total is None:
+        if self.total is None and not self._error:
             is_over = self._process.poll() is not None
             with suppress(BlockingIOError):
                 while data := os.read(self._output, 1 << 16):
@@ -184,12 +205,24 @@ class StepCounter:
             *lines, self._text = self._text.split(b"\n")
             for line in lines:
                 self._take(json.loads(line))
-            if is_over and self.total is None:
-                raise PlanError(
-                    f"the process that counts the run's steps ended with status {self._process.returncode}; "
-                    "`wdstream plan CFG` counts them, too, and keeps the number next to the index"
-                )
+            if is_over and self.total is None and not self._error:
+                self._go_on()
+        if self._error:
+            raise PlanError(self._error)
         return self.total
+
+    def _go_on(self) -> None:
+        """Begin again after the process was killed; note the error when that is of no use."""
+        status = self._process.returncode
+        if status < 0 and self._starts < _MOST_STARTS:
+            _log.warning("the process that counts the run's steps was killed (signal %s) and begins again", -status)
+            end_helper(self._process)
+            self._start()
+            return
+        self._error = (
+            f"the process that counts the run's steps ended with status {status}; "
+            "`wdstream plan CFG` counts them, too, and keeps the number next to the index"
+        )
 
     def close(self) -> None:
         """End the process that counts, wherever it is."""
@@ -197,7 +230,9 @@ class StepCounter:
 
     def _take(self, figures: dict[str, object]) -> None:
         if "error" in figures:
-            raise PlanError(str(figures["error"]))
+            self._error = str(figures["error"])
+        if "note" in figures:
+            _log.warning("%s", figures["note"])
         total = figures.get("total")
         self.total = total if isinstance(total, int) else None
         self.steps = int(str(figures.get("steps", self.steps)))

@@ -141,9 +141,11 @@ class Steps(Iterator[StepPlan]):
     def rest_of_pass(self) -> Iterator[list[Item]]:
         """The packs of this pass that are still to come; `state` is of use after whole steps alone."""
         size = self._settings.global_batch_size
-        while self.fill():
+        while True:
             if not self._num_given and self._snapshots is not None and self._snapshots.wants(self.number):
-                self._snapshots.add(self.state())
+                self._snapshots.add(self.state())  # before the pool is filled, as the states of a run are
+            if not self.fill():
+                return
             yield self._packer.pack()
             self._num_given = (self._num_given + 1) % size
             self.number += not self._num_given

@@ -105,6 +105,8 @@ class Loop:
         if self._first and (is_last or is_due(train.eval_every, self._first)):
             self._evaluate()  # what the start before was stopped in, or before
         while not is_last:
+            if not self._run.can_rate(counters.step, lambda: self._signals.is_requested):
+                return self._stop()
             figures = self._step()
             is_last = figures is None or self._is_at_end()
             is_stopping = figures is not None and (
@@ -115,14 +117,19 @@ class Loop:
             if is_last or (not is_stopping and is_due(train.eval_every, counters.step)):
                 self._evaluate()  # after the checkpoint, which must not be lost with it
             if is_stopping and not is_last:
-                self._journal.metrics.say(
-                    f"stopped before step {counters.step} with a checkpoint; the same command continues"
-                )
-                return False
+                return self._stop()
         if total.ends_with_data and self._first < counters.step:
             require_end(run=self._run, step=counters.step)
         require_trained(counters)
         return True
+
+    def _stop(self) -> bool:
+        """Leave before the next step, with a checkpoint; False, as the run is not finished."""
+        self._save()
+        step = self._counters.step
+        how = " with a checkpoint; the same command continues" if step else "; the same command begins again"
+        self._journal.metrics.say(f"stopped before step {step}{how}")
+        return False
 
     def _is_at_end(self) -> bool:
         """Whether the run has all its steps, as far as they are counted."""
@@ -134,6 +141,7 @@ class Loop:
         batches = run.stream.take(self._counters.step)
         waited = perf_counter() - began
         if not batches:
+            run.total.learn_end(self._counters.step)
             require_end(run=run, step=self._counters.step)
             return None
         contents = run.stream.contents(self._counters.step, batches)

@@ -1,6 +1,6 @@
 """A run put together: accelerator, plan, model, optimizer, checkpoints and records, each from its own file."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from accelerate import Accelerator
@@ -75,7 +75,16 @@ class Run:
             PlanError: they cannot be counted.
         """
         train = self.config.train
-        return learning_rate(step, train, total_steps=self.total.wait() if needs_total(step, train) else 0)
+        total_steps = self.total.wait() if needs_total(step, train) else 0
+        return learning_rate(step, train, total_steps=total_steps or 0)
+
+    def can_rate(self, step: int, is_stopping: Callable[[], bool]) -> bool:
+        """Whether the rate of a step is known, for which the ranks wait; False when one is asked to stop meanwhile.
+
+        Raises:
+            PlanError: the steps of the run cannot be counted.
+        """
+        return not needs_total(step, self.config.train) or self.total.wait(is_stopping) is not None
 
 
 def open_run(config: Config, accelerator: Accelerator, *, world: World | None = None) -> Run:
@@ -235,10 +244,10 @@ def _count_data(total: RunTotal, plan: Plan, start: Checkpoint | None, *, is_mai
     trainer = {} if start is None else start.trainer
     total.is_from_start = start is None or trainer.get("counted_for") == total.key
     found = [steps_of_checkpoint(trainer, key=total.key, limit=total.limit)]
-    if found[0] is None and total.is_from_start:
-        found = [kept_total(plan)]
+    if found[0][0] is None and total.is_from_start:
+        found = [(kept_total(plan), None)]
     broadcast_object_list(found)  # of the main process, which may see another disk
-    total.of_data = found[0]
+    total.of_data, total.up_to = found[0]
     if total.of_data is None:
         total.up_to = total.limit
         if is_main:

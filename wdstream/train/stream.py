@@ -10,15 +10,16 @@ A plan knows in advance what a step holds. For lanes one gather per step brings 
 which the loss is divided, and the keys of its pages, which are written down because nobody could compute them again.
 """
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple, TypedDict
 
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate import PartialState
+from accelerate.utils import gather_object
 
 from wdstream.batches.batch import Batch
 from wdstream.config.build import lanes_from_config, plan_from_config
@@ -28,7 +29,8 @@ from wdstream.families.base import Family
 from wdstream.nodes.node import State
 from wdstream.pipeline.loader import StreamLoader
 from wdstream.pipeline.planned import Plan
-from wdstream.pipeline.planning.feed import SharedPlanner
+from wdstream.pipeline.planning.feed import SharedPlanner, plans_apart
+from wdstream.pipeline.planning.place import make_socket_folder, this_machine
 from wdstream.pipeline.streamed import Lanes
 from wdstream.plan.deal import packs_per_rank
 from wdstream.plan.order import combine
@@ -39,10 +41,6 @@ from wdstream.train.loss import find_targets
 
 STATE_EVERY_PAGES = 8192
 """Between two states that are written down for `wdstream trace`: planned again in a tenth of a second."""
-
-
-_LOCAL_WORLD = (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
-"""What a launcher tells each of its processes about this machine."""
 
 
 NOTED_AT_ONCE = 1 << 20
@@ -256,8 +254,12 @@ class PlannedStream(Stream):
     def _open_loader(self, state: State | None, known_bad: Sequence[Failure]) -> StreamLoader:
         reasons = {failure.sample: failure.reason for failure in known_bad}
         return self._plan.loader(
-            state=state, known_bad=reasons, planning=self._planning, shared=shared_planner(), **self._settings
+            state=state, known_bad=reasons, planning=self._planning, shared=self._shared_planner(), **self._settings
         )
+
+    def _shared_planner(self) -> SharedPlanner | None:
+        is_apart = plans_apart(self._planning, self._plan.settings.global_batch_size)
+        return shared_planner() if is_apart else None
 
     def _contents(self, step: int, batches: Sequence[Batch]) -> StepContents:
         planned = batches[0].step_plan
@@ -270,12 +272,20 @@ class PlannedStream(Stream):
         return replace(contents, state=self._loader.state_dict())
 
 
-def shared_planner() -> SharedPlanner:
-    """How the ranks of this machine share a process that plans; all ranks call it together."""
-    token = [os.urandom(8).hex()]
-    broadcast_object_list(token)
-    local_rank, local_size = (int(os.environ.get(name, default)) for name, default in _LOCAL_WORLD)
-    return SharedPlanner(token=token[0], local_rank=local_rank, local_size=local_size)
+def shared_planner() -> SharedPlanner | None:
+    """How this rank shares a planning process with the others of its machine; None where it has its own.
+
+    Who shares a machine is found out, not taken from the environment: not every launcher says it. All ranks call it
+    together.
+    """
+    rank, places = PartialState().process_index, gather_object([this_machine()])
+    peers = [other for other, place in enumerate(places) if place == places[rank]]
+    folders = gather_object([make_socket_folder() if rank == peers[0] < peers[-1] else ""])
+    folder = folders[peers[0]]
+    are_there = gather_object([bool(folder) and Path(folder).is_dir()])
+    if not all(are_there[peer] for peer in peers):
+        return None
+    return SharedPlanner(folder=Path(folder), local_rank=peers.index(rank), local_size=len(peers))
 
 
 def planned_contents(plan: Plan, step: StepPlan) -> StepContents:

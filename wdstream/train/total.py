@@ -7,9 +7,10 @@ that ends each step. When it is needed and not there, all of them wait. An estim
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import gather_object
 
 from wdstream.errors import PlanError
 from wdstream.pipeline.totals import StepCounter
@@ -30,7 +31,8 @@ class RunTotal:
             the data tell nothing.
         is_counted: whether the data end by themselves.
         counter: what counts them, on the main process.
-        up_to: the count went no further than this; None: to the end of the data.
+        up_to: the count went no further than this, and where it came so far the data may be longer; None: to the end of
+            the data.
         key: of what the number is for; 0 where nobody counts.
         is_from_start: nothing that decides it changed since the run began, so that any count for `key` holds.
         global_batch_size: for a message.
@@ -57,31 +59,46 @@ class RunTotal:
 
     @property
     def ends_with_data(self) -> bool:
-        """Whether the run ends because the data do."""
-        return self.is_counted and self.of_data is not None and self.of_data == self.known
+        """Whether the run ends because the data do, by an exact count."""
+        if not self.is_counted or self.of_data is None:
+            return False
+        return self.of_data == self.known and (self.up_to is None or self.of_data < self.up_to)
 
     def news(self) -> int:
-        """On the main process, what there is to tell the others: the count, or 0."""
-        found = self.counter.poll() if self.counter is not None and self.of_data is None else None
-        return found or 0
+        """On the main process, what there is to tell the others: the count, or 0.
+
+        That it cannot be counted is told when it is needed (`wait`), to all ranks.
+        """
+        if self.counter is None or self.of_data is not None:
+            return 0
+        with suppress(PlanError):
+            return self.counter.poll() or 0
+        return 0
 
     def learn(self, found: int) -> None:
         """Take the main process's `news`, the same on every rank; 0 is none."""
         if found and self.of_data is None:
             self.of_data = found
 
-    def wait(self) -> int:
-        """The steps of the run, when they are counted. All ranks call it together.
+    def learn_end(self, step: int) -> None:
+        """Take that the data ended before this step, where no rate has needed the number so far: it is counted now."""
+        if self.is_counted and self.of_data is None:
+            self.of_data, self.up_to = step, None
+
+    def wait(self, is_stopping: Callable[[], bool] = bool) -> int | None:
+        """The steps of the run, when they are counted; None when a rank was asked to stop before. All call it together.
 
         Raises:
             PlanError: they cannot be counted, or there is not one.
         """
         while self.known is None:
-            told: list[int | str | None] = [self._wait_here()]
-            broadcast_object_list(told)
-            if isinstance(told[0], str):
-                raise PlanError(told[0])
-            self.of_data = told[0]
+            told: list[tuple[int | str | None, bool]] = gather_object([(self._wait_here(is_stopping), is_stopping())])
+            found, _ = told[0]
+            if isinstance(found, str):
+                raise PlanError(found)
+            self.of_data = found
+            if found is None and any(stops for _, stops in told):
+                return None
         if self.known == 0:
             raise PlanError(no_step(self.global_batch_size))
         return self.known
@@ -98,10 +115,10 @@ class RunTotal:
         if self.counter is not None:
             self.counter.close()
 
-    def _wait_here(self) -> int | str | None:
+    def _wait_here(self, is_stopping: Callable[[], bool]) -> int | str | None:
         """On the main process the count, an error's text, or None when neither came for a while."""
         until = time.monotonic() + _ROUND_S
-        while self.counter is not None and time.monotonic() < until:
+        while self.counter is not None and time.monotonic() < until and not is_stopping():
             try:
                 found = self.counter.poll()
             except PlanError as error:
@@ -114,10 +131,15 @@ class RunTotal:
         return None
 
 
-def steps_of_checkpoint(trainer: Mapping[str, int], *, key: int, limit: int | None) -> int | None:
-    """The steps of the data that a checkpoint keeps, where they are those of `key`, and enough is known for `limit`."""
+def steps_of_checkpoint(trainer: Mapping[str, int], *, key: int, limit: int | None) -> tuple[int | None, int | None]:
+    """The steps of the data that a checkpoint keeps, where they are those of `key`, and enough is known for `limit`.
+
+    Returns:
+        `of_data` and `up_to` of a RunTotal.
+    """
     steps, up_to = trainer.get("data_steps", 0), trainer.get("counted_up_to", 0)
     if not steps or trainer.get("counted_for") != key:
-        return None
-    is_exact = not up_to or steps < up_to
-    return steps if is_exact or (limit is not None and steps >= limit) else None
+        return None, None
+    if not up_to or steps < up_to:
+        return steps, None
+    return (steps, up_to) if limit is not None and steps >= limit else (None, None)

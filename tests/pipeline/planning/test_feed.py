@@ -1,18 +1,24 @@
 """Spans: pipeline/planning. Steps from another process are those of this one, and continue when it is gone."""
 
 import os
+import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from importlib import import_module
 from itertools import islice
-from threading import Thread
+from pathlib import Path
+from threading import Thread, Timer
 
 import pytest
 
-from tests.helpers.plan_data import pages, planner
+from tests.helpers.plan_data import UNTILED, Squares, pages, planner
+from tests.helpers.waiting import wait_until
 from wdstream.errors import PlanError
 from wdstream.pipeline.planning.feed import SharedPlanner, StepFeed
+from wdstream.pipeline.planning.place import make_socket_folder
 from wdstream.plan.planner import Planner
 from wdstream.plan.protocols import Dataset
 from wdstream.records import StepPlan
@@ -63,8 +69,8 @@ def test_ranks_of_a_machine_share_one() -> None:
     plan = a_plan()
     expected = rest(feed(plan, planning="thread"))
     found: dict[int, list[tuple[StepPlan, object, object]]] = {}
-    token = os.urandom(8).hex()
-    feeds = [feed(plan, shared=SharedPlanner(token=token, local_rank=rank, local_size=3)) for rank in range(3)]
+    folder = Path(make_socket_folder())
+    feeds = [feed(plan, shared=SharedPlanner(folder=folder, local_rank=rank, local_size=3)) for rank in range(3)]
     threads = [Thread(target=lambda rank=rank: found.update({rank: rest(feeds[rank])})) for rank in (2, 1, 0)]
     for thread in threads:
         thread.start()
@@ -74,7 +80,7 @@ def test_ranks_of_a_machine_share_one() -> None:
     for entry in feeds:
         entry.close()
     assert found == dict.fromkeys(range(3), expected)
-    assert not feeds[0]._shared.folder.exists()  # type: ignore[union-attr]
+    assert not folder.exists()
 
 
 def test_an_error_of_the_plan_is_one_here() -> None:
@@ -101,3 +107,80 @@ def test_a_plan_that_does_not_pickle_is_planned_here() -> None:
     with closing(feed(plan)) as apart:
         assert rest(apart) == rest(feed(a_plan(), planning="thread"))
         assert apart._process is None
+
+
+class Foreign(Squares):
+    """A family that only the process knows which made it, as one of a script is."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return getattr, (ForeignModule("nowhere"), "family")
+
+
+class ForeignModule:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return import_module, (self.name,)
+
+
+def test_a_plan_that_does_not_unpickle_is_planned_here(capfd: pytest.CaptureFixture[str]) -> None:
+    settings = {"sequence_length": 128, "max_patches": 256, "global_batch_size": 4, "epochs": 1}
+    plan = Planner([Dataset(columns=pages(60), name="d")], Foreign(), UNTILED, **settings)
+    with closing(feed(plan)) as apart:
+        assert rest(apart) == rest(feed(plan, planning="thread"))
+    assert "the plan cannot be taken to another process: ModuleNotFoundError" in capfd.readouterr().err
+
+
+def test_no_place_for_temporary_files_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with closing(feed(a_plan())) as apart:
+        assert rest(apart) == rest(feed(a_plan(), planning="thread"))
+        assert apart._process is not None
+
+
+@pytest.mark.parametrize("is_started", [False, True])
+def test_ranks_that_cannot_meet_plan_alone(tmp_path: Path, is_started: bool) -> None:
+    """Somebody removes the folder where they meet, before or after local rank 0 has come there."""
+    plan = a_plan()
+    expected = rest(feed(plan, planning="thread"))
+    folder = tmp_path / "meet"
+    folder.mkdir()
+    feeds = [feed(plan, shared=SharedPlanner(folder=folder, local_rank=rank, local_size=2)) for rank in range(2)]
+    found: dict[int, list[tuple[StepPlan, object, object]]] = {}
+    first = Thread(target=lambda: found.update({0: rest(feeds[0])}))
+    if is_started:
+        first.start()
+        wait_until((folder / "s").exists, "the planning process")
+    shutil.rmtree(folder)
+    if not is_started:
+        first.start()
+    found[1] = rest(feeds[1])
+    first.join()
+    assert found == {0: expected, 1: expected}
+    for entry in feeds:
+        entry.close()
+
+
+def test_a_name_that_is_too_long_for_a_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 90)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    folder = Path(make_socket_folder())
+    assert folder.is_dir() and len(str(folder)) < 90
+    folder.rmdir()
+
+
+def test_a_planner_that_stands_still_for_a_while_changes_nothing() -> None:
+    plan = a_plan(global_batch_size=2)
+    expected = rest(feed(plan, planning="thread"))
+    with closing(feed(plan)) as apart:
+        found = rest(islice(apart, 2))
+        assert apart._process is not None
+        pid = apart._process.pid
+        os.kill(pid, signal.SIGSTOP)
+        goes_on = Timer(1.0, os.kill, (pid, signal.SIGCONT))
+        goes_on.start()
+        found += rest(apart)
+        goes_on.join()
+    assert found == expected

@@ -1,11 +1,12 @@
-"""Where the steps of a run come from: planned in this process, or by another one, which all of a machine may share."""
+"""Where the steps of a run come from: planned in this process, or by another one, which all of a machine may share.
+
+Whatever hinders the other process, the steps are planned here instead; they are the same.
+"""
 
 import logging
-import os
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,23 +38,22 @@ _log = logging.getLogger("wdstream")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedPlanner:
-    """One planning process for all ranks of a machine.
+    """One planning process for several ranks of a machine.
 
     Attributes:
-        token: the same on all ranks of the run, and another in each run.
+        folder: for its socket: there when the first of them asks for steps, removed when all have met, or will not.
         local_rank: this process among those of its machine; 0 starts the planning process.
         local_size: processes of the run on this machine.
     """
 
-    token: str
-    local_rank: int = 0
-    local_size: int = 1
+    folder: Path
+    local_rank: int
+    local_size: int
 
-    @property
-    def folder(self) -> Path:
-        """Where its socket is; short, since names of sockets must be."""
-        root = tempfile.gettempdir()
-        return Path(root if len(root) < 40 else "/tmp", f"wdstream-plan-{os.getuid()}-{self.token}")
+
+def plans_apart(planning: Planning, global_batch_size: int) -> bool:
+    """Whether steps of so many packs are planned by another process."""
+    return planning == "process" or (planning == "auto" and global_batch_size >= PROCESS_FROM)
 
 
 class StepFeed(Iterator[tuple[StepPlan, "JsonState"]]):
@@ -82,9 +82,8 @@ class StepFeed(Iterator[tuple[StepPlan, "JsonState"]]):
         self._steps = plan.steps(state, world_size=world_size, micro_batch_size=micro_batch_size)
         self._state = self._steps.state()
         self.state: JsonState = self._state.to_json()
-        is_large = plan.settings.global_batch_size >= PROCESS_FROM
-        self._is_apart = planning == "process" or (planning == "auto" and is_large)
-        self._shared = shared
+        self._is_apart = plans_apart(planning, plan.settings.global_batch_size)
+        self._shared = shared if shared is not None and shared.local_size > 1 else None
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
 
@@ -102,18 +101,23 @@ class StepFeed(Iterator[tuple[StepPlan, "JsonState"]]):
         self._steps.close()
         if self._socket is not None:
             self._socket.close()
+        self._end_process()
+        self._socket = None
+
+    def _end_process(self) -> None:
+        """End the planning process, and let no rank wait for it."""
         if self._process is not None:
             end_helper(self._process)
         if self._shared is not None and self._shared.local_rank == 0:
             shutil.rmtree(self._shared.folder, ignore_errors=True)
-        self._socket = self._process = None
+        self._process = None
 
     def _receive(self) -> tuple[StepPlan, "JsonState"]:
         assert self._socket is not None
         try:
             header, data = receive_frame(self._socket)
         except EOFError:
-            _log.info("the process that plans this run's steps is gone; this process plans on by itself")
+            _log.warning("the process that plans this run's steps is gone; this process plans on by itself")
             return self._alone()
         if "end" in header:
             raise StopIteration
@@ -133,39 +137,59 @@ class StepFeed(Iterator[tuple[StepPlan, "JsonState"]]):
         return next(self)
 
     def _connect(self) -> bool:
-        """Start the planning process, or find the one of this machine; False where the plan does not pickle."""
-        shared = self._shared or SharedPlanner(token=os.urandom(8).hex())
-        address = shared.folder / "s"
-        self._shared = shared
-        if shared.local_rank == 0:
-            shared.folder.mkdir(mode=0o700)
-            task = PlanningTask(
-                plan=self._plan,
-                state=self._state,
-                world_size=self._world_size,
-                micro_batch_size=self._micro_batch_size,
-                address=str(address),
-                num_readers=shared.local_size,
-            )
-            try:
-                self._process = start_helper(task)
-            except Exception as error:  # pickle raises whatever the objects of a user's own family raise
-                if shared.local_size > 1:
-                    raise PlanError(f"data.planning: the plan cannot go to a process of its own: {error!r}") from error
-                _log.warning("steps are planned in this process, since the plan cannot go to another: %r", error)
-                return False
-        self._socket = self._open(address)
+        """Start the planning process, or find the one of this machine; False where there will be none."""
+        if self._shared is not None and not self._shared.folder.exists():
+            self._shared = None  # the ranks have met before, or somebody tidied up
+        try:
+            self._socket = self._start_own() if self._shared is None else self._meet(self._shared)
+        except Exception as error:  # pickle raises whatever the objects of a user's own family raise
+            _log.warning("steps are planned in this process, since no other one can: %r", error)
+            self._end_process()
+            return False
         return True
 
-    def _open(self, address: Path) -> socket.socket:
-        """The connection to the planning process, once it listens."""
-        until = time.monotonic() + CONNECT_S
+    def _start_own(self) -> socket.socket:
+        """A connection to a planning process for this one alone; it needs no place in a file system."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                task = self._task(descriptor=theirs.fileno())
+                self._process = start_helper(task, descriptors=(theirs.fileno(),))
+            except BaseException:
+                ours.close()
+                raise
+        return ours
+
+    def _meet(self, shared: SharedPlanner) -> socket.socket:
+        """The connection to the planning process of several ranks, once it listens; local rank 0 starts it.
+
+        Raises:
+            PlanError: it does not start, or somebody removed the folder where they meet.
+        """
+        address, until = shared.folder / "s", time.monotonic() + CONNECT_S
+        if shared.local_rank == 0:
+            self._process = start_helper(self._task(address=str(address), num_readers=shared.local_size))
         while not address.exists():
             if self._process is not None and self._process.poll() is not None:
                 raise PlanError(f"the process that plans steps ended at once, with status {self._process.returncode}")
-            if time.monotonic() > until:
-                raise PlanError(f"no process plans steps at {address}: that of local rank 0 did not start")
+            if not shared.folder.exists() or time.monotonic() > until:
+                raise PlanError(f"no process plans steps at {address}")
             time.sleep(_POLL_S)
         connection = socket.socket(socket.AF_UNIX)
-        connection.connect(str(address))
+        try:
+            connection.connect(str(address))
+        except OSError:
+            connection.close()
+            raise
         return connection
+
+    def _task(self, *, descriptor: int | None = None, address: str = "", num_readers: int = 1) -> PlanningTask:
+        return PlanningTask(
+            plan=self._plan,
+            state=self._state,
+            world_size=self._world_size,
+            micro_batch_size=self._micro_batch_size,
+            descriptor=descriptor,
+            address=address,
+            num_readers=num_readers,
+        )

@@ -5,9 +5,11 @@ that has enough ahead lets the others wait, which costs nothing: ranks of a run 
 """
 
 import socket
+import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from wdstream.errors import WdstreamError
 from wdstream.pipeline.planning.frames import send_frame, send_step
@@ -16,6 +18,8 @@ from wdstream.plan.state import StreamState
 
 CONNECT_S = 600.0
 """Until all readers are there."""
+
+_LOOK_S = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +30,8 @@ class PlanningTask:
         plan: of the run.
         state: before the first step to be planned.
         world_size, micro_batch_size: decide the deal.
-        address: of the socket, a path.
+        descriptor: of a socket to the only reader, which this process was started with.
+        address: where there are several: of the socket that they connect to, a path.
         num_readers: processes that connect.
     """
 
@@ -34,24 +39,20 @@ class PlanningTask:
     state: StreamState
     world_size: int
     micro_batch_size: int
-    address: str
-    num_readers: int
+    descriptor: int | None = None
+    address: str = ""
+    num_readers: int = 1
 
-    def run(self) -> None:
+    def run(self, output: TextIO) -> None:
         """Plan for all readers until the end of the plan, or until one is gone."""
         plan_for_readers(self)
 
 
 def plan_for_readers(task: PlanningTask) -> None:
     """Plan for all readers until the end of the plan, or until none is left."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        partial = f"{task.address}~"
-        listener.bind(partial)
-        listener.listen(task.num_readers)
-        Path(partial).rename(task.address)  # a reader that finds it can connect
-        listener.settimeout(CONNECT_S)
-        readers = [listener.accept()[0] for _ in range(task.num_readers)]
-    Path(task.address).unlink()
+    readers = _wait_for_readers(task) if task.descriptor is None else [socket.socket(fileno=task.descriptor)]
+    if not readers:
+        return
     try:
         _send_steps(task, readers)
     except WdstreamError as error:
@@ -60,6 +61,28 @@ def plan_for_readers(task: PlanningTask) -> None:
                 send_frame(reader, {"error": type(error).__name__, "message": str(error)})
     except OSError:  # a reader is gone, and with it the run
         pass
+
+
+def _wait_for_readers(task: PlanningTask) -> list[socket.socket]:
+    """Their connections; none where the socket was removed before all were there: those without it plan alone."""
+    address, readers, until = Path(task.address), list[socket.socket](), time.monotonic() + CONNECT_S
+    with socket.socket(socket.AF_UNIX) as listener:
+        partial = f"{address}~"
+        listener.bind(partial)
+        listener.listen(task.num_readers)
+        Path(partial).rename(address)  # a reader that finds it can connect
+        listener.settimeout(_LOOK_S)
+        while len(readers) < task.num_readers:
+            with suppress(TimeoutError):
+                readers.append(listener.accept()[0])
+            if not address.exists() or time.monotonic() > until:
+                return []
+    address.unlink()
+    with suppress(OSError):
+        address.parent.rmdir()  # nobody needs it any more, and a run that is killed removes nothing
+    for reader in readers:
+        reader.setblocking(True)
+    return readers
 
 
 def _send_steps(task: PlanningTask, readers: list[socket.socket]) -> None:
