@@ -49,8 +49,9 @@ FILES: dict[str, Callable[[], bytes]] = {"a.tar": tar_of_large_samples, "a.parqu
 @pytest.fixture(params=FILES)
 def path(request: pytest.FixtureRequest, s3_server: S3Server, bucket: str) -> Path:
     """A file of many samples in the store, by its path below RAW."""
-    s3_server.call("put_object", Bucket=bucket, Key=f"raw/{request.param}", Body=FILES[request.param]())
-    return STORE_ROOT / request.param
+    name: str = request.param
+    s3_server.call("put_object", Bucket=bucket, Key=f"raw/{name}", Body=FILES[name]())
+    return STORE_ROOT / name
 
 
 @pytest.fixture
