@@ -4,6 +4,7 @@ Spans: raw.
 """
 
 import io
+import itertools
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,12 +13,13 @@ import pytest
 
 from tests.helpers.faulty_proxy import FaultyProxy, spoiling
 from tests.helpers.s3_server import S3Server
-from wdstream.errors import PageError
+from wdstream.errors import PageError, SourceError
 from wdstream.raw.registry import source_of_file
 from wdstream.raw.remote.access import STORE_ROOT, raw_folder
 from wdstream.raw.remote.store import StoreDownError
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageRange, RawFile
+from wdstream.raw.tars.survey import survey_tar
 
 ROWS = 12
 LARGE = b"\x89PNG\r\n\x1a\n" + bytes(400_000)
@@ -49,9 +51,8 @@ FILES: dict[str, Callable[[], bytes]] = {"a.tar": tar_of_large_samples, "a.parqu
 @pytest.fixture(params=FILES)
 def path(request: pytest.FixtureRequest, s3_server: S3Server, bucket: str) -> Path:
     """A file of many samples in the store, by its path below RAW."""
-    name: str = request.param
-    s3_server.call("put_object", Bucket=bucket, Key=f"raw/{name}", Body=FILES[name]())
-    return STORE_ROOT / name
+    s3_server.call("put_object", Bucket=bucket, Key=f"raw/{request.param}", Body=FILES[request.param]())
+    return STORE_ROOT / str(request.param)
 
 
 @pytest.fixture
@@ -78,6 +79,21 @@ def test_it_goes_away_while_pages_are_counted(path: Path, proxy: FaultyProxy, bu
                 with pytest.raises((PageError, StoreDownError)) as caught:
                     source.survey(path)
                 assert StoreDownError in map(type, causes(caught.value)), requests
+
+
+def test_a_tar_that_cannot_be_read_further_is_not_counted_up_to_there(
+    s3_server: S3Server, bucket: str, proxy: FaultyProxy
+) -> None:
+    """The store answers for others: what is wrong is this file's, and no damage in it."""
+    s3_server.call("put_object", Bucket=bucket, Key="raw/a.tar", Body=tar_of_large_samples())
+    requests = itertools.count()
+
+    def count() -> None:
+        proxy.forbidden = "a.tar" if next(requests) == 4 else proxy.forbidden
+
+    with raw_folder(f"s3://{bucket}/raw", on_wait=count), pytest.raises(SourceError, match="Permission denied"):
+        survey_tar(STORE_ROOT / "a.tar", RawSettings())
+    assert next(requests) > 4
 
 
 def test_it_goes_away_while_pages_are_read(path: Path, proxy: FaultyProxy, bucket: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.errors import PageError, ShardError, SourceError
+from wdstream.errors import PageError, ShardError, SourceError, StorageFailureError
 from wdstream.raw.reading import sign_of_life
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.tars.documents import DOCUMENT_EXTENSIONS, count_document_pages, document_part
@@ -83,7 +83,7 @@ def survey_tar(path: Path, settings: RawSettings) -> tuple[int, tuple[int, ...]]
     """The number of pages of a tar, and marks. What is damaged is one page more, which nobody can read.
 
     Raises:
-        SourceError: there is no sample in it, or none before the damage.
+        SourceError: there is no sample in it, or none before the damage; or it cannot be read to its end.
         OSError: it cannot be read.
     """
     table = _SampleTable()
@@ -95,6 +95,8 @@ def survey_tar(path: Path, settings: RawSettings) -> tuple[int, tuple[int, ...]]
                 part = document_part(span.members, settings)
                 table.add(span, 1 if part is None else pages.get(span.members[part].data_offset, 1))
             tar.check_end()
+        except StorageFailureError as error:  # says nothing of what follows, which would never be read
+            raise SourceError(str(error)) from error
         except ShardError as error:
             damage = str(error).removeprefix(f"{path.name}: ")
     if not table.num_samples:
