@@ -1,6 +1,7 @@
 """Functions that a cluster is asked to call."""
 
 import time
+from pathlib import Path
 
 from wdstream.errors import ShardError
 
@@ -19,3 +20,10 @@ def slow_square(number: int) -> int:
 def refuses(number: int) -> int:
     """An error of ours."""
     raise ShardError(f"{number}: no such page")
+
+
+def waits_for_file(path: str) -> int:
+    """Until it is there."""
+    while not Path(path).exists():
+        time.sleep(0.1)
+    return 1

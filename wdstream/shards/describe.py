@@ -8,13 +8,12 @@ that are apart) says that the tar is not what it seems: then it is refused, unle
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from wdstream.errors import ForbiddenFileError, PageError, ShardError, StorageFailureError
 from wdstream.records import Size
 from wdstream.shards.apart.tar_list import TarElsewhere, reads_of_tar
-from wdstream.shards.changed import NOTHING_KNOWN, KnownShards, what_changed
+from wdstream.shards.changed import what_changed
 from wdstream.shards.layout import (
     JSON_EXTENSION,
     TEXT_EXTENSION,
@@ -31,7 +30,6 @@ from wdstream.shards.parts import are_apart, are_pieces, half_of, loose_name, na
 from wdstream.shards.tar_header import BLOCK_SIZE, ZERO_BLOCK, Member, ReadAt, refuse_rest, walk
 from wdstream.shards.writer import MetaBuilder, SampleEntry
 from wdstream.storage.compression import MAGIC_BYTES, compression_of
-from wdstream.storage.processes import in_processes
 from wdstream.text.row_forms import DEFAULT_RULES, RowRules
 
 ImageSize = Callable[[bytes], Size]  # an image's bytes -> (width, height) after EXIF; raises PageError
@@ -65,24 +63,6 @@ class TarRules:
 
 
 PLAIN_TAR = TarRules()
-
-
-def describe_all(
-    todo: Sequence[Path],
-    image_size: ImageSize,
-    workers: int,
-    rules: TarRules = PLAIN_TAR,
-    known: KnownShards = NOTHING_KNOWN,
-    described_in: Path | None = None,
-    elsewhere: Mapping[str, TarElsewhere] | None = None,
-) -> Iterator[tuple[Path, tuple[str, ...]]]:
-    """Describe each tar, in processes when there are several workers; yields each as it is done, with its troubles.
-
-    What is known of a shard is compared, and a tar that is not as it was has its differences for troubles.
-    """
-    describe = partial(_troubles_of, image_size=image_size, rules=rules, described_in=described_in)
-    tasks = ((tar, known.of(tar), (elsewhere or {}).get(tar.name)) for tar in todo)
-    yield from zip(todo, in_processes(describe, tasks, min(workers, len(todo)), command="index"), strict=True)
 
 
 def listed(troubles: Sequence[str]) -> str:
@@ -204,25 +184,6 @@ def _meta_of(found: _Found, tar: Path, tar_bytes: int, rules: TarRules, remedy: 
             builder.add(sample.key, span.offset, span.end - span.offset, sample.crc, sample.entry)
     builder.failures[:] = _with_remedies(builder.failures, spans, tar, rules, remedy)
     return builder.build(tar_bytes)
-
-
-def _troubles_of(
-    task: tuple[Path, Collection[str], TarElsewhere | None],
-    image_size: ImageSize,
-    rules: TarRules,
-    described_in: Path | None,
-) -> tuple[str, ...]:
-    """What keeps a tar from being a shard, a line each; none when it is one now."""
-    tar, known, elsewhere = task
-    try:
-        describe_tar(tar, image_size, rules, known=known, described_in=described_in, elsewhere=elsewhere)
-    except (ForbiddenFileError, StorageFailureError):
-        if elsewhere is not None:
-            raise
-        return (f"{tar} cannot be read",)
-    except ShardError as error:
-        return tuple(str(error).split("\n"))
-    return ()
 
 
 def _describe_sample(

@@ -11,16 +11,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wdstream.errors import ConfigError, ShardError, ShardIndexError
+from wdstream.shards.apart.describe_all import describe_all
 from wdstream.shards.apart.tar_list import TarList
 from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON
 from wdstream.shards.changed import NOTHING_KNOWN, KnownShards, describe_changed
-from wdstream.shards.describe import PLAIN_TAR, ImageSize, TarRules, describe_all, describe_tar, listed, repacking
+from wdstream.shards.describe import PLAIN_TAR, ImageSize, TarRules, describe_tar, listed, repacking
 from wdstream.shards.index import MAP_FILE, IndexReport, merge_index, metas_in, read_map, shards_in
 from wdstream.shards.layout import TAR_SUFFIX, ShardPaths, prefixed_key
 from wdstream.shards.meta import ShardEntry, ShardMeta
 from wdstream.shards.repeated import RepeatedKey, describe_repeated, find_repeated, plain_hashes
 from wdstream.storage.atomic import sync_folder, write_file
 from wdstream.storage.compression import COMPRESSED_SUFFIXES
+from wdstream.storage.engines.settings import EngineSettings
 from wdstream.storage.json_lines import write_lines
 from wdstream.text.row_forms import rules_with_map
 
@@ -39,7 +41,8 @@ def index_shards(
     image_size: ImageSize,
     rules: TarRules = PLAIN_TAR,
     *,
-    workers: int = 1,
+    workers: int | None = 1,
+    engine: EngineSettings | None = None,
     rebuild: bool = False,
     recorded: Mapping[str, str] | None = None,
     accept_changed: bool = False,
@@ -58,7 +61,8 @@ def index_shards(
         image_size: (width, height) of an image after EXIF rotation, from its bytes; with several workers, a function
             of a module.
         rules: how keys are read, and whether bad tars, and bad or repeated keys, are left out rather than refused.
-        workers: processes; each describes one shard at a time.
+        workers: processes, or tasks of a cluster at a time; each describes one shard. None for all that there are.
+        engine: who describes tars; processes of this machine when left out.
         rebuild: describe all tars again, those that seem complete too.
         recorded: digests of shards by file name, as who made them recorded them.
         accept_changed: take shards as they are now, whatever they were.
@@ -73,7 +77,7 @@ def index_shards(
             naming all; whatever can be described is by then.
         ShardIndexError: when there is no tar, or no sample with text.
     """
-    shards = _Shards(folder=folder, tars=tars, keep=keep)
+    shards = _Shards(folder=folder, tars=tars, keep=keep, engine=engine or EngineSettings())
     elsewhere = tuple(_not_read(folder)) if tars is None else tars.skipped
     rules, is_other_map = _with_map(folder, rules, rebuild=rebuild)
     if is_other_map and not rebuild:
@@ -112,6 +116,7 @@ class _Shards:
     folder: Path
     tars: TarList | None
     keep: OnFiles | None
+    engine: EngineSettings
 
     def there(self) -> list[str]:
         """Names of the tars, sorted."""
@@ -186,7 +191,7 @@ def _describe(
     rules: TarRules,
     known: KnownShards,
     apart: Path | None,
-    workers: int,
+    workers: int | None,
     on_progress: OnBytes | None,
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Describe tars; the troubles of those that are broken, and of those that are not as they were, by file name."""
@@ -194,7 +199,7 @@ def _describe(
     changed: dict[str, str] = {}
     total, done = sum(shards.num_bytes(tar.name) for tar in todo), 0
     places = None if shards.tars is None else shards.tars.all()
-    for tar, troubles in describe_all(todo, image_size, workers, rules, known, apart, places):
+    for tar, troubles in describe_all(todo, image_size, workers, rules, known, apart, places, shards.engine):
         done += shards.num_bytes(tar.name)
         if troubles:
             (changed if known.of(tar) else broken)[tar.name] = "\n".join(troubles)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.helpers.paths import ROOT
 from tests.helpers.ray_jobs import ray_program
+from tests.helpers.waiting import wait_until
 from wdstream.errors import ConfigError
 from wdstream.storage.engines.mapping import call_begun, map_tasks, on_every_machine
 from wdstream.storage.engines.settings import EngineSettings
@@ -78,3 +79,26 @@ def test_tasks_by_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     with ray_program(["-c", PROGRAM]) as program:
         status, written = program.ends()
     assert status == 0 and "all is well" in written, written
+
+
+AT_WORK = """
+import sys
+from wdstream.storage.engines.mapping import map_tasks
+from wdstream.storage.engines.settings import EngineSettings
+import tests.helpers.ray_tasks as tasks
+print(list(map_tasks(tasks.waits_for_file, [sys.argv[1]] * 2, EngineSettings(engine="ray"), 1, command="test", most=1)))
+"""
+
+
+@pytest.mark.slow
+def test_two_commands_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has a Ray of its own: one that is killed takes nothing from the other."""
+    monkeypatch.setenv("PYTHONPATH", ":".join([str(ROOT), *filter(None, sys.path)]))
+    with ray_program(["-c", AT_WORK, str(tmp_path / "never")]) as first:
+        wait_until(lambda: first.has_ended or bool(first.workers()), "the first is at work")
+        with ray_program(["-c", AT_WORK, str(tmp_path / "file")]) as second:
+            wait_until(lambda: second.has_ended or bool(second.workers()), "the second is at work")
+            first.process.kill()
+            (tmp_path / "file").touch()
+            status, written = second.ends()
+            assert status == 0 and "[1, 1]" in written, written

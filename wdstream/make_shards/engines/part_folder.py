@@ -1,23 +1,24 @@
 """What parts of make-shards, and tasks on other machines, leave next to their shards, and how one waits for another."""
 
+import atexit
 import os
 import re
-import shutil
 import tempfile
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 from wdstream.errors import ConfigError
 from wdstream.make_shards.record import STATE_FOLDER
 from wdstream.storage.atomic import TEMP_SUFFIX
+from wdstream.storage.engines.own_folder import own_folder
 from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.lock import FileLock
 
 _DOING = "doing-"
 _SHARD_NUMBER = re.compile(r"(?:shard|kept|readings|doing)-(\d{6,})\b")
 _PREFIX = "ray-"
-_held: list[FileLock] = []
-"""Locks of the folders of this process, held until it ends."""
+_held = ExitStack()
+"""The folders of this process, until it ends."""
 
 
 def doing_path(out: Path, number: int) -> Path:
@@ -48,10 +49,6 @@ def remove_debris_of(out: Path, part: WorkPart) -> None:
             path.unlink(missing_ok=True)
 
 
-class _InUseError(Exception):
-    """The process of a folder is alive."""
-
-
 def new_scratch() -> Path:
     """An empty folder for this process; those of processes that have ended, by `kill -9` say, are removed.
 
@@ -62,12 +59,8 @@ def new_scratch() -> Path:
     ours.mkdir(mode=0o700, exist_ok=True)
     if ours.is_symlink() or ours.stat().st_uid != os.getuid():
         raise ConfigError(f"{ours} belongs to somebody else: set TMPDIR to a folder of your own")
-    for folder in ours.glob(f"{_PREFIX}*"):
-        with suppress(_InUseError, FileNotFoundError), _lock(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-    top = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=ours))
-    lock = _lock(top)
-    _held.append(lock.__enter__())
+    atexit.register(_held.close)  # Ray may end this process before Python closes what it holds
+    top = _held.enter_context(own_folder(ours, _PREFIX))
     (top / "out" / STATE_FOLDER).mkdir(parents=True)
     return top / "out"
 
@@ -77,7 +70,3 @@ def empty_scratch(out: Path) -> None:
     for path in out.rglob("*"):
         if path.is_file():
             path.unlink()
-
-
-def _lock(folder: Path) -> FileLock:
-    return FileLock(folder / "lock", wait_s=0, refuse=lambda _: _InUseError())

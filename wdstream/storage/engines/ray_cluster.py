@@ -7,13 +7,16 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, Generic
 
 from wdstream import errors
 from wdstream.errors import ConfigError, ShardError, WdstreamError, needs_extra
+from wdstream.storage.engines.own_folder import own_ray_folder
 from wdstream.storage.processes import Found, Given
 
 _RETRIES = 10
@@ -23,6 +26,7 @@ _AHEAD = 2
 _POLL_S = 0.5
 _OBJECT_STORE_BYTES = 80 << 20
 """Of Ray on this machine alone: what travels is small."""
+_QUIET: Mapping[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,17 +67,14 @@ class RayCluster(Generic[Given, Found]):
         """
         with needs_extra(f"engine: {self.engine}", "ray"):
             import ray
-        is_ours = _connect(self.engine, self.workers)
         try:
-            yield from self._handed_out(ray, iter(tasks), in_order=in_order)
+            with _connected(self.engine, self.workers):
+                yield from self._handed_out(ray, iter(tasks), in_order=in_order)
         except ray.exceptions.RayError as error:
             raise ShardError(
                 f"{self.command}: Ray could not do a task ({type(error).__name__}: {_first_line(error)}); when that is "
                 "put right, run the same command again: it continues"
             ) from error
-        finally:
-            if is_ours:
-                ray.shutdown()
 
     def _handed_out(self, ray: Any, tasks: Iterator[Given], *, in_order: bool) -> Iterator[tuple[Given, Found]]:
         call = ray.remote(num_cpus=1, max_retries=_RETRIES)(_call)
@@ -121,33 +122,63 @@ def _call(wanted: str, function: Callable[[Given], Found], task: Given) -> "Foun
         return _Refusal(kind=type(error).__name__, text=str(error))
 
 
-def _connect(engine: str, workers: int | None) -> bool:
-    """Connect to a cluster; whether this made the connection.
+@contextmanager
+def _connected(engine: str, workers: int | None) -> Iterator[None]:
+    """Connected to a cluster for the block: one that an address names, else Ray on this machine for this job alone.
+
+    A Ray that happens to run on this machine may be another command's, and end with it, so that none is looked for.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none at the address.
     """
     import ray
 
-    if ray.is_initialized():
-        return False
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    address = "auto" if engine == "ray" else engine
+    if ray.is_initialized():  # by the program, and left as it is
+        yield
+        return
+    address = os.environ.get("RAY_ADDRESS", "") if engine == "ray" else engine
+    with ExitStack() as stack:
+        if address and address != "local":
+            _join(address)
+        else:
+            folder = stack.enter_context(own_ray_folder())
+            stack.callback(ray.shutdown)
+            _start(folder, workers)
+        stack.callback(ray.shutdown)
+        yield
+
+
+def _join(address: str) -> None:
+    """Connect to a cluster that is there.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    import ray
+
     try:
-        ray.init(address, **quiet)
-    except (ConnectionError, ImportError, ValueError, SystemExit) as error:  # the last where RAY_ADDRESS is dead
-        named = os.environ.get("RAY_ADDRESS") if engine == "ray" else engine
-        if named:
-            raise ConfigError(
-                f"engine: no Ray cluster at {named} ({_first_line(error)}); is it up, with the same Ray and Python as "
-                "here, and the same token (RAY_AUTH_MODE)? RAY_ADDRESS names one for `--engine ray`"
-            ) from error
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        processors = workers or len(os.sched_getaffinity(0))
-        ray.init(
-            "local", num_cpus=processors, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **quiet
-        )
-    return True
+        ray.init(address, **_QUIET)
+    except (ConnectionError, ImportError, ValueError, RuntimeError, SystemExit) as error:  # the last: it has ended
+        raise ConfigError(
+            f"engine: no Ray cluster at {address} ({_first_line(error)}); is it up, with the same Ray and Python as "
+            "here, and the same token (RAY_AUTH_MODE)? RAY_ADDRESS names one for `--engine ray`"
+        ) from error
+
+
+def _start(folder: Path, workers: int | None) -> None:
+    """Start Ray on this machine, for this process, in a folder of its own."""
+    import ray
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    processors = workers or len(os.sched_getaffinity(0))
+    ray.init(
+        "local",
+        num_cpus=processors,
+        include_dashboard=False,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        _temp_dir=str(folder),
+        **_QUIET,
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -15,8 +15,8 @@ class EngineSettings(Settings):
     """Who does the work: processes of this machine, or a Ray cluster."""
 
     engine: str = "local"
-    """Who does the work: `local`, processes of this machine; `ray`, the Ray cluster that this machine is in, or Ray on
-    this machine alone; `ray://HOST:10001`, the cluster there. The bytes are the same."""
+    """Who does the work: `local`, processes of this machine; `ray`, the Ray cluster that RAY_ADDRESS names, or, without
+    it, a Ray of this command's own; `ray://HOST:10001`, the cluster there. The bytes are the same."""
 
     @field_validator("engine")
     @classmethod
