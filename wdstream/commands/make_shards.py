@@ -1,13 +1,18 @@
 """The commands that write shards or their index: make-shards, index, lengths."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from wdstream.commands import AllowTokens, console, error_console
 from wdstream.commands.options import takes_options
+from wdstream.errors import ConfigError
 from wdstream.make_shards.options import MakeShardsOptions
+from wdstream.storage.engines.settings import EngineSettings
+
+if TYPE_CHECKING:
+    from wdstream.storage.engines.part import WorkPart
 
 Tokenizer = Annotated[
     Path | None, typer.Option(help="Directory with tokenizer.json; writes the token column that plans need.")
@@ -58,6 +63,7 @@ def make_shards_command(
         raise typer.Exit(1)
 
 
+@takes_options(EngineSettings)
 def index_command(
     shards: Annotated[
         str,
@@ -99,6 +105,15 @@ def index_command(
             help="Take shards that are not as they were indexed or made, which is damage unless somebody meant it.",
         ),
     ] = False,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Describe one part of the tars of a folder, such as 2/60, in a task of a job array. When all are "
+            "done, the same command without --part merges the index.",
+        ),
+    ] = None,
+    **options: object,
 ) -> None:
     """Build the index (and, with --tokenizer, the token column) over existing tar shards.
 
@@ -106,21 +121,34 @@ def index_command(
     is left out is listed with its reason in index/left_out.jsonl. New tars are added. Tars that were indexed before
     are to be as they were: one that is not, or is gone, is named with what differs, and the index stays as it is.
     """
-    from wdstream.make_shards import index_folder
+    from wdstream.make_shards import index_folder, index_part
     from wdstream.report.progress import ProgressBar
     from wdstream.shards.describe import TarRules
     from wdstream.text.row_forms import DEFAULT_RULES, rules_with_map
 
-    rows = rules_with_map(DEFAULT_RULES, map, preset)
+    rules = TarRules(
+        keys=key, prefix_keys=prefix_keys, skip_bad=skip_bad, rows=rules_with_map(DEFAULT_RULES, map, preset)
+    )
+    engine = EngineSettings.of(options, are_options=True)
+    if part is not None:
+        own = _own_part(
+            part, {"out": out, "tokenizer": tokenizer, "rebuild": rebuild, "accept_changed": accept_changed}
+        )
+        with ProgressBar(error_console) as bar:
+            on_progress = bar.task("indexing", "bytes")
+            done = index_part(shards, own, rules=rules, workers=workers, engine=engine, on_progress=on_progress)
+        done.print(console)
+        return
     with ProgressBar(error_console) as bar:
         report = index_folder(
             shards,
             tokenizer,
             out=out,
-            rules=TarRules(keys=key, prefix_keys=prefix_keys, skip_bad=skip_bad, rows=rows),
+            rules=rules,
             paragraphs=paragraphs,
             allow_tokens=allow_tokens or (),
             workers=workers,
+            engine=engine,
             rebuild=rebuild,
             accept_changed=accept_changed,
             on_progress=bar.task("indexing", "bytes"),
@@ -128,12 +156,31 @@ def index_command(
     report.print(console)
 
 
+def _own_part(text: str, of_the_whole: dict[str, object]) -> "WorkPart":
+    """The part that `--part` names.
+
+    Raises:
+        ConfigError: it names none, or other options are for the whole.
+    """
+    from wdstream.storage.engines.part import WorkPart
+
+    given = [f"--{name.replace('_', '-')}" for name, value in of_the_whole.items() if value]
+    if given:
+        raise ConfigError(f"--part and {', '.join(given)}: that is for the whole: give it without --part")
+    try:
+        return WorkPart.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"--{error}") from None
+
+
+@takes_options(EngineSettings)
 def lengths_command(
     shards: Annotated[str, typer.Argument(help="Folder or URL of indexed shards.")],
     tokenizer: Annotated[Path, typer.Option(help="Directory with tokenizer.json.")],
     paragraphs: Paragraphs = False,
     allow_tokens: AllowTokens = None,
     workers: Processes = None,
+    **options: object,
 ) -> None:
     """Count the tokens of every page once, for one more tokenizer."""
     from wdstream.make_shards import add_token_column
@@ -146,6 +193,7 @@ def lengths_command(
             paragraphs=paragraphs,
             allow_tokens=allow_tokens or (),
             workers=workers,
+            engine=EngineSettings.of(options, are_options=True),
             on_progress=bar.task("counting tokens", "pages"),
         )
     report.print(console)

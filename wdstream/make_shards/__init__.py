@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wdstream.make_shards.engines.index_part import index_part
     from wdstream.make_shards.engines.make_part import PartReport, make_part
     from wdstream.make_shards.finish import MakeShardsReport
     from wdstream.make_shards.indexing import add_token_column, index_folder
@@ -23,6 +24,7 @@ __all__ = [
     "PartReport",
     "add_token_column",
     "index_folder",
+    "index_part",
     "make_part",
     "make_shards",
     "progress_bar",
@@ -36,6 +38,7 @@ _HOMES = {
     "PartReport": "wdstream.make_shards.engines.make_part",
     "add_token_column": "wdstream.make_shards.indexing",
     "index_folder": "wdstream.make_shards.indexing",
+    "index_part": "wdstream.make_shards.engines.index_part",
     "make_part": "wdstream.make_shards.engines.make_part",
     "make_shards": "wdstream.make_shards.job",
     "progress_bar": "wdstream.report.progress",  # of a layer above: lent here, for programs that call make_shards

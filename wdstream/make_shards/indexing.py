@@ -1,9 +1,8 @@
 """Indexes over existing shards: `wdstream index` for tars of anyone, `wdstream lengths` for one more tokenizer."""
 
 import os
-import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -12,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from wdstream.errors import PageError, ShardError
-from wdstream.make_shards.record import STATE_FOLDER, load_record
+from wdstream.errors import PageError
+from wdstream.make_shards.engines.count_tokens import ROWS_AT_ONCE, CountSetup, count_rows, count_shards
+from wdstream.make_shards.record import SHARD_NAME, STATE_FOLDER, load_record, recorded_digests
 from wdstream.make_shards.token_counts import TextCounts, TokenCounter, open_counter
 from wdstream.pixels.header import image_size
 from wdstream.records import Page, TextSegment
@@ -25,12 +25,14 @@ from wdstream.shards.reader import Shards
 from wdstream.shards.samples.told import reading_of_sample
 from wdstream.shards.tar_folder import OnBytes, index_shards
 from wdstream.shards.token_columns import write_paragraphs, write_token_column
+from wdstream.storage.engines.mapping import on_every_machine
+from wdstream.storage.engines.settings import EngineSettings
 from wdstream.text.maps.readings import RowReadings
 
-_ROWS_AT_ONCE = 64
-_SHARD_NUMBER = re.compile(r"shard-([0-9]{6,})\.tar")
 _ROWS_LOOKED_AT = 256
 _PLACEHOLDERS = ("<image>", "<|vision_start|>", "<|image_pad|>", "<start_of_image>", "<|image|>", "<|begin_of_image|>")
+
+_LOCAL = EngineSettings()
 
 OnRows = Callable[[int, int], None]  # (rows done, rows in total)
 
@@ -78,6 +80,7 @@ def add_token_column(
     paragraphs: bool = False,
     allow_tokens: Sequence[str] = (),
     workers: int | None = None,
+    engine: EngineSettings = _LOCAL,
     on_progress: OnRows | None = None,
 ) -> TokenColumnReport:
     """Count the tokens of every sample's text with a tokenizer, and write its column into the index.
@@ -88,7 +91,8 @@ def add_token_column(
         paragraphs: count the tokens of each paragraph, too, which `overlength: split` needs; takes almost twice the
             time. Without it, those that were counted before stay.
         allow_tokens: added tokens that text may form, as `text.allow_tokens` of the configuration has them.
-        workers: threads, which tokenise in parallel; None takes every core.
+        workers: threads, which tokenise in parallel, or tasks of a cluster at a time; None takes all that there are.
+        engine: who counts.
         on_progress: called with rows done and rows in total.
 
     Raises:
@@ -98,24 +102,38 @@ def add_token_column(
     """
     counter = TokenCounter.open(tokenizer, with_paragraphs=paragraphs, allow_tokens=allow_tokens)
     with set_folder(shards, job="lengths", with_metas=False) as of:
-        report = add_tokens(of.folder, counter, workers=workers, on_progress=on_progress, shards=of.open())
+        opened = of.open()
+        found = None
+        if engine.engine != "local":
+            setup = CountSetup(
+                shards=of.address if of.copy is not None else str(on_every_machine(of.folder, engine)),
+                index=opened.catalog.fingerprint,
+                tokenizer=on_every_machine(tokenizer, engine),
+                fingerprint=counter.fingerprint,
+                with_paragraphs=paragraphs,
+                allow_tokens=tuple(allow_tokens),
+            )
+            found = count_shards(opened, setup, engine, workers)
+        report = add_tokens(of.folder, counter, found, workers=workers, on_progress=on_progress, shards=opened)
     return replace(report, folder=of.address)
 
 
 def add_tokens(
     folder: Path,
     counter: TokenCounter,
+    found: Iterable[list[TextCounts]] | None = None,
     *,
     workers: int | None = None,
     on_progress: OnRows | None = None,
     shards: Shards | None = None,
 ) -> TokenColumnReport:
-    """`add_token_column` with a counter that is open already; `shards` where their tars are not in the folder."""
+    """`add_token_column` with a counter that is open already; `shards` where their tars are not in the folder, and
+    `found` where others count, row after row."""
     shards = shards or Shards.open(folder)
     counts = np.zeros((2, len(shards)), np.int64)  # tokens, and those that are supervised
     done = 0
     with write_paragraphs(folder, counter.fingerprint) if counter.with_paragraphs else nullcontext() as paragraphs:
-        for rows in _count_all(shards, counter, workers or min(32, os.cpu_count() or 1)):
+        for rows in found or _count_all(shards, counter, workers or min(32, os.cpu_count() or 1)):
             counts[:, done : done + len(rows)] = [[row.tokens for row in rows], [row.supervised for row in rows]]
             if paragraphs is not None:
                 paragraphs.add([row.paragraphs for row in rows])
@@ -139,6 +157,7 @@ def index_folder(
     paragraphs: bool = False,
     allow_tokens: Sequence[str] = (),
     workers: int | None = None,
+    engine: EngineSettings = _LOCAL,
     rebuild: bool = False,
     accept_changed: bool = False,
     on_progress: OnBytes | None = None,
@@ -151,7 +170,8 @@ def index_folder(
         out: folder or URL of the index, where it is not to be next to the tars.
         rules: how keys are read, and what becomes of bad tars and samples.
         paragraphs, allow_tokens: see `add_token_column`.
-        workers: processes; None takes every core.
+        workers: processes, or tasks of a cluster at a time; None takes all that there are.
+        engine: who describes tars and counts tokens.
         rebuild: describe every tar again, also those that have a fitting idx and meta.
         accept_changed: take shards as they are now, also those that were indexed or made otherwise.
         on_progress: called with bytes of tar done and bytes in total.
@@ -166,9 +186,10 @@ def index_folder(
             of.folder,
             image_size,
             rules,
-            workers=workers or os.cpu_count() or 1,
+            workers=workers,
+            engine=engine,
             rebuild=rebuild,
-            recorded=_recorded_digests(of.folder),
+            recorded=recorded_digests(of.folder),
             accept_changed=accept_changed,
             on_progress=on_progress,
             tars=tars,
@@ -176,18 +197,20 @@ def index_folder(
         )
         recorded = _write_recorded_tokens(index) if index.is_new or index.notes else []
         opened = of.open()
-        tokens = add_tokens(of.folder, counter, workers=workers, shards=opened) if counter is not None else None
+        is_here = engine.engine == "local"
+        tokens = add_tokens(of.folder, counter, workers=workers, shards=opened) if counter and is_here else None
         notes = (*recorded, *map(of.told, notes_on_samples(opened)))
+    if tokenizer is not None and not is_here:  # now that the index is where other machines see it
+        tokens = add_token_column(
+            of.address,
+            tokenizer,
+            paragraphs=paragraphs,
+            allow_tokens=allow_tokens,
+            workers=workers,
+            engine=engine,
+        )
     told = replace(index, address=of.address, notes=tuple(map(of.told, index.notes)))
     return FolderReport(index=told, tokens=tokens and replace(tokens, folder=of.address), notes=notes)
-
-
-def _recorded_digests(folder: Path) -> dict[str, str]:
-    """Digests of the shards that make-shards made here, by file name."""
-    tars = sorted(folder.glob("*.tar"))
-    numbers = {tar.name: number for tar in tars if (number := _SHARD_NUMBER.fullmatch(tar.name)) is not None}
-    records = {name: load_record(folder, int(number[1])) for name, number in numbers.items()}
-    return {name: record.digest for name, record in records.items() if record is not None}
 
 
 def _write_recorded_tokens(index: IndexReport) -> list[str]:
@@ -197,7 +220,7 @@ def _write_recorded_tokens(index: IndexReport) -> list[str]:
         A line for each tokenizer.
     """
     entries = index.catalog.shards
-    numbers = [_SHARD_NUMBER.fullmatch(entry.name) for entry in entries]
+    numbers = [SHARD_NAME.fullmatch(entry.name) for entry in entries]
     records = [load_record(index.folder, int(number[1])) for number in numbers if number is not None]
     known = [record for record in records if record is not None]
     if [record.digest for record in known] != [entry.digest for entry in entries]:
@@ -246,26 +269,11 @@ def _leading_placeholder(page: Page) -> str | None:
 def _count_all(shards: Shards, counter: TokenCounter, num_threads: int) -> Iterator[list[TextCounts]]:
     """Counts of all rows, in order, a few rows at a time; threads work a little ahead."""
     waiting: deque[Future[list[TextCounts]]] = deque()
-    starts = deque(range(0, len(shards), _ROWS_AT_ONCE))
+    starts = deque(range(0, len(shards), ROWS_AT_ONCE))
     with ThreadPoolExecutor(num_threads) as pool:
         while starts or waiting:
             while starts and len(waiting) < 2 * num_threads:
                 start = starts.popleft()
-                rows = range(start, min(start + _ROWS_AT_ONCE, len(shards)))
-                waiting.append(pool.submit(_count, shards, counter, rows))
+                rows = range(start, min(start + ROWS_AT_ONCE, len(shards)))
+                waiting.append(pool.submit(count_rows, shards, counter, rows))
             yield waiting.popleft().result()
-
-
-def _count(shards: Shards, counter: TokenCounter, rows: range) -> list[TextCounts]:
-    """Counts of the text of these rows."""
-    pages: list[Page] = []
-    for row, page in zip(rows, shards.read_pages(rows), strict=True):
-        if isinstance(page, PageError):
-            raise ShardError(f"{shards.path} row {row}: {page}") from page
-        pages.append(page)
-    try:
-        return counter.count(pages)
-    except PageError as error:
-        raise ShardError(
-            f"{shards.path}: {error}; make the shards again with --tokenizer, which leaves it out"
-        ) from error

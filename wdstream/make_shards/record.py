@@ -5,6 +5,7 @@ figures that reports sum.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from wdstream.storage.atomic import write_file
 from wdstream.text.maps.readings import RowReadings
 
 STATE_FOLDER = ".make-shards"
+SHARD_NAME = re.compile(r"shard-([0-9]{6,})\.tar")
+"""Of the tars that make-shards writes, with the number of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,3 +126,11 @@ def _record_of(number: int, tree: Mapping[str, Any]) -> ShardRecord:
         tokens={name: tuple(counts) for name, counts in tree["tokens"].items()},
         paragraphs={name: tuple(map(tuple, counts)) for name, counts in tree.get("paragraphs", {}).items()},
     )
+
+
+def recorded_digests(folder: Path) -> dict[str, str]:
+    """Digests of the shards that make-shards made here, by file name."""
+    tars = sorted(folder.glob("*.tar"))
+    numbers = {tar.name: number for tar in tars if (number := SHARD_NAME.fullmatch(tar.name)) is not None}
+    records = {name: load_record(folder, int(number[1])) for name, number in numbers.items()}
+    return {name: record.digest for name, record in records.items() if record is not None}

@@ -1,5 +1,6 @@
 """Tokens of the text of pages, as the plan counts them: by a tokenizer, for chat rows by the template too."""
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,23 @@ class TokenCounter:
             family = None
         encoder = family.encoder if family is not None else TextEncoder.open(path, (), allow_tokens)
         return cls(encoder=encoder, family=family, path=path, with_paragraphs=with_paragraphs)
+
+    @classmethod
+    def open_same(
+        cls, path: Path, fingerprint: str, *, with_paragraphs: bool = False, allow_tokens: Sequence[str] = ()
+    ) -> "TokenCounter":
+        """Open the tokenizer that a job has on the machine where it began, on any machine of a cluster.
+
+        Raises:
+            ConfigError: it is not here, or another one is.
+        """
+        counter = cls.open(path, with_paragraphs=with_paragraphs, allow_tokens=allow_tokens)
+        if counter.fingerprint != fingerprint:
+            raise ConfigError(
+                f"{socket.gethostname()}: {path} is the tokenizer {counter.fingerprint}, {fingerprint} on the machine "
+                "that started the job: every machine of the cluster is to have the same"
+            )
+        return counter
 
     @property
     def fingerprint(self) -> str:

@@ -22,6 +22,7 @@ from wdstream.shards.meta import ShardEntry, ShardMeta
 from wdstream.shards.repeated import RepeatedKey, describe_repeated, find_repeated, plain_hashes
 from wdstream.storage.atomic import sync_folder, write_file
 from wdstream.storage.compression import COMPRESSED_SUFFIXES
+from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.engines.settings import EngineSettings
 from wdstream.storage.json_lines import write_lines
 from wdstream.text.row_forms import rules_with_map
@@ -107,6 +108,49 @@ def index_shards(
     report = replace(report, skipped=tuple(sorted(skipped.items())))
     _write_left_out(report)
     return report
+
+
+def describe_part(
+    folder: Path,
+    image_size: ImageSize,
+    rules: TarRules,
+    part: WorkPart,
+    *,
+    workers: int | None = 1,
+    engine: EngineSettings | None = None,
+    recorded: Mapping[str, str] | None = None,
+    on_progress: OnBytes | None = None,
+) -> tuple[int, int]:
+    """Describe the tars of one part that have no idx and meta that fit, and leave index and other tars as they are.
+
+    `index_shards` describes what is then missing, and merges all.
+
+    Args:
+        folder, image_size, rules, workers, engine, recorded, on_progress: see `index_shards`.
+        part: whose tars, by their places in the list of all.
+
+    Returns:
+        How many tars the part has, and how many of them were described now.
+
+    Raises:
+        ConfigError: the folder was indexed by another map.
+        ShardError: tars are broken, or not as they were, naming all; the others are described.
+    """
+    rules, is_other_map = _with_map(folder, rules, rebuild=False)
+    if is_other_map:
+        raise ConfigError(
+            f"part: {folder} is described without a map so far; a map is given to the whole, without --part"
+        )
+    shards = _Shards(folder=folder, tars=None, keep=None, engine=engine or EngineSettings())
+    known = KnownShards.read(folder, recorded or {})
+    own = [name for number, name in enumerate(shards.there()) if part.owns(number)]
+    todo = [folder / name for name in own if not _fits(shards, name, rules, known)]
+    broken, changed = _describe(shards, todo, image_size, rules, known, None, workers, on_progress)
+    if changed:
+        raise ShardError(describe_changed(folder, changed))
+    if not rules.skip_bad:
+        _refuse_bad(folder, broken, len(own), [])
+    return len(own), len(todo) - len(broken)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

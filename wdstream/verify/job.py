@@ -45,14 +45,15 @@ def verify_shards(
         raise ShardIndexError(f"{path}: neither an index nor a tar to verify{_reasons(index.findings)}")
     report = VerifyReport(path=str(path), is_deep=options.deep)
     report.add([*index.findings, *findings])
-    column = None if options.tokenizer is None else token_column(TokenCounter.open(options.tokenizer).fingerprint)
+    fingerprint = "" if options.tokenizer is None else TokenCounter.open(options.tokenizer).fingerprint
+    column = token_column(fingerprint) if fingerprint else None
     if column is not None and column not in index.columns:
         what = f"no whole column of the tokens of {options.tokenizer}, so there is nothing to compare"
         report.add([Finding(kind="tokens", file=f"{INDEX_FOLDER}/{column}.npy", what=what)])
     table = PageTable()
     total = sum(entry.bytes for entry in index.shards)
     seen = path if folder is None else on_every_machine(folder, options)
-    tasks = _tasks(str(seen), index, unlisted, column, options)
+    tasks = _tasks(str(seen), index, unlisted, fingerprint, options)
     for result in _checked(tasks, folder, options):
         _count(report, table, result)
         if on_progress is not None:
@@ -73,9 +74,10 @@ def _reasons(findings: Sequence[Finding]) -> str:
 
 
 def _tasks(
-    path: str, index: CheckedIndex, unlisted: Sequence[str], column: str | None, options: VerifyOptions
+    path: str, index: CheckedIndex, unlisted: Sequence[str], fingerprint: str, options: VerifyOptions
 ) -> Iterator[TarTask]:
-    """A task for each tar, made when it is asked for: `column` is that of the tokens to compare."""
+    """A task for each tar, made when it is asked for; `fingerprint` is of the tokenizer whose counts are compared."""
+    column = token_column(fingerprint) if fingerprint else None
     for number, entry in enumerate(index.shards):
         tokens = None if column is None else index.tokens_of(number, column)
         rows = index.rows_of(number)
@@ -86,6 +88,7 @@ def _tasks(
             entry=entry,
             rows=rows,
             tokens=tokens,
+            fingerprint=fingerprint,
             options=options,
             field_map=index.field_map,
         )

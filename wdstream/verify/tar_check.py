@@ -48,6 +48,7 @@ class TarTask:
         entry: what `index.json` says of it; None where it is not listed.
         rows: its rows of the index's columns; None where they are damaged, or there are none.
         tokens: (n,) tokens of each sample, to be counted again; None to leave that out.
+        fingerprint: of the tokenizer that is to count them, wherever this is done.
         options: what to look at.
         field_map: by which its samples are read, as text.
     """
@@ -60,6 +61,7 @@ class TarTask:
     tokens: NDArray[np.int32] | None
     options: VerifyOptions
     field_map: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -315,7 +317,7 @@ class _TarCheck:
         if task.tokens is None or task.options.tokenizer is None:
             return
         try:
-            found = _counter(task.options.tokenizer).count([page])[0].tokens
+            found = _counter(task.options.tokenizer, task.fingerprint).count([page])[0].tokens
         except PageError as error:
             self._find("tokens", str(error), key=page.key)
             return
@@ -354,5 +356,5 @@ def _differences(entry: SampleEntry, sizes: list[tuple[int, int]], counts: Mappi
 
 
 @lru_cache(maxsize=1)
-def _counter(tokenizer: Path) -> TokenCounter:
-    return TokenCounter.open(tokenizer)
+def _counter(tokenizer: Path, fingerprint: str) -> TokenCounter:
+    return TokenCounter.open_same(tokenizer, fingerprint)

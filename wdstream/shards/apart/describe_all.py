@@ -84,13 +84,19 @@ def describe_all(
         min(workers or os.cpu_count() or 1, len(todo)),
         command="index",
         most=workers,
-        needs=sorted({on_every_machine(tar.parent, engine) for tar in todo if tar.name not in places}),
+        needs=sorted(_folders(todo, engine, places)),
     )
     for tar, description in zip(todo, found, strict=True):
         if not is_here and not description.troubles:
             _write(ShardPaths.of(tar, described_in), description)
         at = str(on_every_machine(tar, engine))
         yield tar, tuple(trouble.replace(at, str(tar)) for trouble in description.troubles)
+
+
+def _folders(todo: Sequence[Path], engine: EngineSettings, places: Mapping[str, TarElsewhere]) -> set[str]:
+    """Folders and URLs that the tars are in."""
+    here = {str(on_every_machine(tar.parent, engine)) for tar in todo if tar.name not in places}
+    return here | {places[tar.name].at for tar in todo if tar.name in places}
 
 
 def describe_task(
@@ -125,5 +131,5 @@ def _troubles_of(
 def _write(paths: ShardPaths, description: TarDescription) -> None:
     """The meta last, as a tar that is described here has it."""
     if description.idx:
-        write_file(paths.idx, description.idx)
+        write_file(paths.idx, description.idx, is_last=False)
     write_file(paths.meta, description.meta)

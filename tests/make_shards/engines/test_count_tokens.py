@@ -1,0 +1,81 @@
+"""Tokens counted shard by shard: the column of a local run; another tokenizer or index on a machine is refused.
+
+Index and tokens by a real Ray are here, too: one start of it is enough for both.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.fake_shards import write_shards
+from tests.helpers.jobs import Tree
+from tests.helpers.ray_jobs import ray_program
+from wdstream.errors import ConfigError, ShardIndexError
+from wdstream.make_shards.engines.count_tokens import CountSetup, CountTask, count_shards, count_task
+from wdstream.make_shards.indexing import add_token_column, index_folder
+from wdstream.make_shards.token_counts import TokenCounter
+from wdstream.shards.index import merge_index
+from wdstream.shards.reader import Shards
+from wdstream.storage.engines.settings import EngineSettings
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two indexed shards of texts, the first longer than is counted at once."""
+    texts = {
+        f"{name}.tar": {f"{name}/{n:04d}": {"txt": f"text {name} {n}\n\nand more".encode()} for n in range(count)}
+        for name, count in (("a", 70), ("b", 3))
+    }
+    shards = write_shards(tmp_path_factory.mktemp("count") / "shards", texts)
+    merge_index(shards)
+    return shards
+
+
+def setup_of(folder: Path, tokenizer: Path) -> CountSetup:
+    counter = TokenCounter.open(tokenizer)
+    return CountSetup(
+        shards=str(folder),
+        index=Shards.open(folder).catalog.fingerprint,
+        tokenizer=tokenizer,
+        fingerprint=counter.fingerprint,
+        with_paragraphs=False,
+        allow_tokens=(),
+    )
+
+
+def test_the_counts_of_a_local_run(folder: Path, tiny_model: Path) -> None:
+    setup = setup_of(folder, tiny_model)
+    by_shard = list(count_shards(Shards.open(folder), setup, EngineSettings(), 1))
+    assert [len(counts) for counts in by_shard] == [70, 3]
+    add_token_column(folder, tiny_model)
+    expected = Shards.open(folder).tokens(setup.fingerprint).tolist()
+    assert [count.tokens for counts in by_shard for count in counts] == expected
+
+
+def test_another_tokenizer_or_index_on_a_machine(folder: Path, tiny_model: Path) -> None:
+    setup = setup_of(folder, tiny_model)
+    other = CountTask(setup=replace(setup, fingerprint="ab" * 8), first=0, end=3)
+    with pytest.raises(
+        ConfigError, match=f"{tiny_model} is the tokenizer {setup.fingerprint}, {'ab' * 8} on the machine"
+    ):
+        count_task(other)
+    with pytest.raises(ShardIndexError, match="on the machine that started the job"):
+        count_task(CountTask(setup=replace(setup, index="cd" * 8), first=0, end=3))
+
+
+@pytest.mark.slow
+def test_index_and_tokens_by_ray(
+    folder: Path, tmp_path: Path, tiny_model: Path, tree_of: Callable[[Path], Tree]
+) -> None:
+    for name in ("here", "by_ray"):
+        (tmp_path / name).mkdir()
+        for tar in folder.glob("*.tar"):
+            (tmp_path / name / tar.name).write_bytes(tar.read_bytes())
+    index_folder(tmp_path / "here", tiny_model, workers=1)
+    job = ["-m", "wdstream", "index", str(tmp_path / "by_ray"), "--tokenizer", str(tiny_model)]
+    with ray_program([*job, "--engine", "ray", "--workers", "2"]) as program:
+        status, written = program.ends()
+    assert status == 0, written
+    assert tree_of(tmp_path / "by_ray") == tree_of(tmp_path / "here")

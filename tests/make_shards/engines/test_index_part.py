@@ -1,0 +1,65 @@
+"""Tars described by parts, then merged: the files of a whole run; what parts cannot do is refused before anything."""
+
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.helpers import command
+from tests.helpers.fake_shards import write_shards
+from tests.helpers.jobs import Tree
+from wdstream.errors import ConfigError, ShardError
+from wdstream.make_shards import index_folder, index_part
+from wdstream.storage.engines.part import WorkPart
+
+TreeOf = Callable[[Path], Tree]
+FIRST, SECOND = WorkPart(number=1, of=2), WorkPart(number=2, of=2)
+
+
+def bare(folder: Path) -> Path:
+    """Three tars of texts that nothing describes."""
+    texts = {f"{name}.tar": {f"{name}/{n}": {"txt": b"text"} for n in range(3)} for name in "abc"}
+    write_shards(folder, texts)
+    for path in [*folder.glob("*.idx"), *folder.glob("*.npz")]:
+        path.unlink()
+    return folder
+
+
+def test_parts_and_then_the_whole(tmp_path: Path, tree_of: TreeOf) -> None:
+    whole, parts = bare(tmp_path / "whole"), bare(tmp_path / "parts")
+    index_folder(whole, workers=1)
+    reports = [index_part(parts, part, workers=1) for part in (SECOND, FIRST, FIRST)]
+    assert [(report.num_described, report.num_shards) for report in reports] == [(1, 1), (2, 2), (0, 2)]
+    assert not (parts / "index").exists()
+    metas = {path.name: path.stat().st_ino for path in parts.glob("*.npz")}
+    index_folder(parts, workers=1)
+    assert {path.name: path.stat().st_ino for path in parts.glob("*.npz")} == metas
+    assert tree_of(parts) == tree_of(whole)
+    console = Console(file=io.StringIO(), width=200)
+    reports[0].print(console)
+    assert "part 2/2: 1 of its 1 shards" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_broken_tar_of_a_part_is_named(tmp_path: Path) -> None:
+    folder = bare(tmp_path / "x")
+    shutil.copy(folder / "a.tar", folder / "c.tar")
+    (folder / "a.tar").write_bytes((folder / "a.tar").read_bytes()[:2000])
+    with pytest.raises(ShardError, match=r"1 of 2 tars cannot be indexed"):
+        index_part(folder, FIRST, workers=1)
+    assert not (folder / "a.meta.npz").exists() and (folder / "c.meta.npz").exists()
+
+
+def test_what_parts_cannot_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="in a folder; found s3://bucket/x"):
+        index_part("s3://bucket/x", FIRST)
+    folder = str(bare(tmp_path / "x"))
+    for wrong, why in (
+        (["--part", "3/2"], "expected a part of all, from 1/N to N/N"),
+        (["--part", "1/2", "--rebuild"], "--part and --rebuild"),
+        (["--part", "1/2", "--map", "text=json:caption"], "a map is given to the whole"),
+    ):
+        done = command.run("index", folder, *wrong)
+        assert done.returncode == 2 and why in " ".join(done.stderr.split()), done
