@@ -4,6 +4,7 @@ A shard is taken where its record fits the pages that the survey gives it, so no
 not of this job is missing.
 """
 
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,6 +21,8 @@ from wdstream.storage.engines.part import refuse_missing_pieces
 from wdstream.storage.engines.part_locks import number_of_parts
 from wdstream.storage.places import Place, local_folder, open_place
 
+_SHOWN = 5
+"""Differences between two jobs that are named."""
 _PARTS = f"{STATE_FOLDER}/parts"
 _LISTS = (f"{STATE_FOLDER}/survey.jsonl", f"{STATE_FOLDER}/input.jsonl", _PARTS)
 """What the parts of one job have in common."""
@@ -97,11 +100,34 @@ def _refuse_other_job(out: Path, place: _PartPlace) -> None:
     mark = place.folder / OUTPUT_MARK
     if not mark.is_file():
         raise ShardError(f"{place.address}: no part of a job was written there (no {OUTPUT_MARK}); is the path right?")
-    if mark.read_bytes() != (out / OUTPUT_MARK).read_bytes():
+    different = _differences(mark.read_bytes(), (out / OUTPUT_MARK).read_bytes())
+    if different:
         raise ShardError(
-            f"{place.address}: is of another job than {out}: their {OUTPUT_MARK} differ in options or input; merge "
-            "parts of the same RAW and options"
+            f"{place.address}: is of another job than {out}: {'; '.join(different)}; merge parts of the same RAW, "
+            "options and version of wdstream"
         )
+
+
+def _differences(there: bytes, here: bytes) -> list[str]:
+    """What two manifests say of two jobs, where that is not the same."""
+    if there == here:
+        return []
+    try:
+        found, expected = _values(json.loads(there)), _values(json.loads(here))
+    except ValueError:
+        return [f"its {OUTPUT_MARK} is damaged"]
+    names = [name for name in sorted(found.keys() | expected.keys()) if found.get(name) != expected.get(name)]
+    return [f"{name} is {found.get(name)!r} there, {expected.get(name)!r} expected" for name in names[:_SHOWN]] or [
+        f"its {OUTPUT_MARK} was written otherwise"
+    ]
+
+
+def _values(tree: object, prefix: str = "") -> dict[str, object]:
+    """Each value by the keys that lead to it: {"options.dpi": 150}."""
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    inner = [_values(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in tree.items()]
+    return {name: value for values in inner for name, value in values.items()}
 
 
 def _bring_shard(place: _PartPlace, output: Output, number: int) -> None:

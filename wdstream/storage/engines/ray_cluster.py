@@ -24,6 +24,9 @@ _RETRIES = 10
 _AHEAD = 2
 """Calls per processor that are handed to Ray: those at work, and as many that wait, so that a cluster may grow."""
 _POLL_S = 0.5
+_PATIENCE_WAITS = 60
+"""Waits of `_POLL_S` for the first task, after which it is said that it waits."""
+_log = logging.getLogger("wdstream")
 _OBJECT_STORE_BYTES = 80 << 20
 """Of Ray on this machine alone: what travels is small."""
 _QUIET: Mapping[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -79,9 +82,10 @@ class RayCluster(Generic[Given, Found]):
     def _handed_out(self, ray: Any, tasks: Iterator[Given], *, in_order: bool) -> Iterator[tuple[Given, Found]]:
         call = ray.remote(num_cpus=1, max_retries=_RETRIES)(_call)
         waiting: deque[tuple[Given, Any]] = deque()
+        patience = _Patience(ray, self.command)
         try:
             while self._fill(ray, call, waiting, tasks):
-                for ended in _next_done(ray, waiting, in_order=in_order):
+                for ended in _next_done(ray, waiting, patience, in_order=in_order):
                     waiting.remove(ended)
                     result = ray.get(ended[1])
                     if isinstance(result, _Refusal):
@@ -99,13 +103,42 @@ class RayCluster(Generic[Given, Found]):
         return bool(waiting)
 
 
-def _next_done(ray: Any, waiting: deque[tuple[Given, Any]], *, in_order: bool) -> list[tuple[Given, Any]]:
+class _Patience:
+    """Says once that tasks wait, so that nobody takes a cluster without a free processor for one at work."""
+
+    def __init__(self, ray: Any, command: str) -> None:
+        self._ray = ray
+        self._command = command
+        self._waits = 0
+
+    def wait(self) -> None:
+        """Called each time that no task was done for a moment."""
+        self._waits += 1
+        if self._waits == _PATIENCE_WAITS and not self._ray.available_resources().get("CPU", 0) >= 1:
+            total = int(self._ray.cluster_resources().get("CPU", 0))
+            _log.warning(
+                "%s: no task has ended yet; the cluster has %d processors, none of them free: tasks wait for one",
+                self._command,
+                total,
+            )
+
+    def end(self) -> None:
+        """A task was done: they are at work."""
+        self._waits = _PATIENCE_WAITS
+
+
+def _next_done(
+    ray: Any, waiting: deque[tuple[Given, Any]], patience: _Patience, *, in_order: bool
+) -> list[tuple[Given, Any]]:
     """Calls that are done, waiting for one; in order, only those at the front."""
     references = [reference for _, reference in waiting]
     done: set[Any] = set()
     wanted = references[:1] if in_order else references
     while not done:  # in short waits, so that an interrupt from the keyboard is heard
         done = {*ray.wait(wanted, timeout=_POLL_S)[0]}
+        if not done:
+            patience.wait()
+    patience.end()
     return [pair for pair in waiting if pair[1] in done]
 
 
