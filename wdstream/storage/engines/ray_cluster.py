@@ -24,6 +24,8 @@ _RETRIES = 10
 _AHEAD = 2
 """Calls per processor that are handed to Ray: those at work, and as many that wait, so that a cluster may grow."""
 _POLL_S = 0.5
+_ANSWER_S = 15.0
+"""For a cluster to take a connection."""
 _PATIENCE_WAITS = 60
 """Waits of `_POLL_S` for the first task, after which it is said that it waits."""
 _log = logging.getLogger("wdstream")
@@ -190,12 +192,24 @@ def _join(address: str) -> None:
     import ray
 
     try:
+        _refuse_closed_port(address)
         ray.init(address, **_QUIET)
-    except (ConnectionError, ImportError, ValueError, RuntimeError, SystemExit) as error:  # the last: it has ended
+    except (OSError, ImportError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"engine: no Ray cluster at {address} ({_first_line(error)}); is it up, with the same Ray and Python as "
             "here, and the same token (RAY_AUTH_MODE)? RAY_ADDRESS names one for `--engine ray`"
         ) from error
+
+
+def _refuse_closed_port(address: str) -> None:
+    """Ray itself would try for minutes.
+
+    Raises:
+        OSError: nothing answers there.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
 
 
 def _start(folder: Path, workers: int | None) -> None:
