@@ -13,8 +13,14 @@ PAGES = 3
 
 
 @pytest.fixture(scope="session")
-def whole(tmp_path_factory: pytest.TempPathFactory, small_raw: Path, tree_of: Callable[[Path], Tree]) -> Tree:
-    """Digests of all files of a single local run, with a hold-out."""
+def whole_folder(tmp_path_factory: pytest.TempPathFactory, small_raw: Path) -> Path:
+    """The output of a single local run, with a hold-out."""
     out = tmp_path_factory.mktemp("whole") / "out"
-    make_shards(small_raw, out, options=MakeShardsOptions(pages_per_shard=PAGES, holdout="3", workers=2))
-    return tree_of(out)
+    make_shards(small_raw, out, options=MakeShardsOptions(pages_per_shard=PAGES, holdout="3", workers=1))
+    return out
+
+
+@pytest.fixture(scope="session")
+def whole(whole_folder: Path, tree_of: Callable[[Path], Tree]) -> Tree:
+    """Digests of all of its files."""
+    return tree_of(whole_folder)

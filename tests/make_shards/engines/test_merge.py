@@ -76,7 +76,7 @@ def test_without_merge_the_rest_is_made_here(
 
 
 def test_a_part_of_another_job_is_refused(tmp_path: Path, small_raw: Path, parts: list[Path]) -> None:
-    make_part(small_raw, tmp_path / "other", options=OPTIONS.replace(part="2/3", dpi=72))
+    make_part(small_raw, tmp_path / "other", options=OPTIONS.replace(part="99/99", dpi=72))
     with pytest.raises(ShardError, match=r"is of another job than .*: options.dpi is 72 there, 150 expected; merge"):
         make_shards(small_raw, tmp_path / "out", options=merging(parts[0], tmp_path / "other"))
     with pytest.raises(ShardError, match="no part of a job was written there"):

@@ -75,15 +75,16 @@ def test_the_job_is_killed_and_begun_again(tmp_path: Path, small_raw: Path, whol
     assert tree_of(out) == whole
 
 
-@pytest.fixture
-def task(tmp_path: Path, small_raw: Path) -> RayTask:
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory, small_raw: Path) -> RayTask:
     """A task as it comes to a machine: the survey of nothing, for an output that is there."""
+    out = tmp_path_factory.mktemp("task") / "out"
     options = MakeShardsOptions(workers=1, pages_per_shard=3)
-    make_part(small_raw, tmp_path / "out", options=options.replace(part="9/9"))
+    make_part(small_raw, out, options=options.replace(part="9/9"))
     told = options.model_dump(mode="json")
-    setup = Setup(raw=str(small_raw), out=str(tmp_path / "out"), store="", options=told, plugins=[])
+    setup = Setup(raw=str(small_raw), out=str(out), store="", options=told, plugins=[])
     job = Job(kind="survey", number=0, items=(), num_pages=0)
-    return RayTask(setup=setup, needs=needs_of(options, tmp_path / "out", {"pdf"}, None), job=job.to_json())
+    return RayTask(setup=setup, needs=needs_of(options, out, {"pdf"}, None), job=job.to_json())
 
 
 def test_a_machine_that_has_all_does_the_job(task: RayTask) -> None:

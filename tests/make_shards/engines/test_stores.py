@@ -17,11 +17,9 @@ OPTIONS = MakeShardsOptions(pages_per_shard=3, holdout="3", workers=1)
 
 
 @pytest.fixture(scope="module")
-def expected(small_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def expected(whole_folder: Path) -> dict[str, bytes]:
     """The files of a local run."""
-    out = tmp_path_factory.mktemp("local") / "out"
-    make_shards(small_raw, out, options=OPTIONS.replace(workers=2))
-    return files_of(out)
+    return files_of(whole_folder)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
