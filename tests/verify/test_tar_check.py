@@ -9,14 +9,17 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
 from tests.helpers.verify_shards import draw_page, flip, run, verify
 from tests.helpers.waiting import HANGS_AFTER_S, wait_until
 from tests.helpers.web_server import serving
-from wdstream.errors import ShardIndexError
+from wdstream.errors import ConfigError, ShardIndexError
 from wdstream.make_shards import index_folder
+from wdstream.verify.options import VerifyOptions
+from wdstream.verify.tar_check import TarTask, check_tar
 
 
 def test_no_process_outlives_one_that_was_killed(tmp_path: Path, copies: Path) -> None:
@@ -126,3 +129,19 @@ def test_json_whatever_happens(place: str) -> None:
     assert tree["path"] == place
     assert "no such folder" in tree["error"] or "cannot be read" in tree["error"]
     assert "Traceback" not in done.stderr
+
+
+def test_another_tokenizer_on_a_machine_is_no_finding(sound: Path, tiny_model: Path) -> None:
+    """Where a task is done on another machine, that one may have another file at the path of the tokenizer."""
+    task = TarTask(
+        path=str(sound),
+        tars=str(sound),
+        name="shard-000000.tar",
+        entry=None,
+        rows=None,
+        tokens=np.zeros(2, np.int32),
+        options=VerifyOptions(tokenizer=tiny_model),
+        fingerprint="ab" * 8,
+    )
+    with pytest.raises(ConfigError, match=f"{tiny_model} is the tokenizer .* on the machine that started the job"):
+        check_tar(task)
