@@ -27,6 +27,10 @@ class RayProgram:
         """Processes of Ray that are in a call of ours."""
         return [pid for pid in _processes_of(self._folder) if _title(pid).startswith("ray::_call")]
 
+    def left(self) -> list[str]:
+        """Temporary files that are there, of the program and of Ray."""
+        return sorted(str(path.relative_to(self._folder)) for path in Path(self._folder).rglob("*"))
+
     def ends(self) -> tuple[int, str]:
         """Wait for its end; its status and what it wrote."""
         written, _ = self.process.communicate(timeout=600)
@@ -38,7 +42,7 @@ def ray_program(arguments: Sequence[str]) -> Iterator[RayProgram]:
     """`python ARGUMENTS` with a Ray of its own; every process of it is ended with the block."""
     folder = tempfile.mkdtemp(prefix="r", dir="/tmp")  # short: sockets are in it
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    environment |= {"RAY_TMPDIR": folder, "RAY_USAGE_STATS_ENABLED": "0"}
+    environment |= {"RAY_TMPDIR": folder, "TMPDIR": folder, "RAY_USAGE_STATS_ENABLED": "0"}
     command = [sys.executable, *arguments]
     try:
         with subprocess.Popen(

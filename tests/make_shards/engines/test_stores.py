@@ -68,9 +68,16 @@ def test_writers_that_would_meet_are_refused(small_raw: Path, bucket: str, monke
 
 
 @pytest.mark.slow
-def test_ray_writes_to_a_store(small_raw: Path, expected: dict[str, bytes], s3_server: S3Server, bucket: str) -> None:
-    job = ["-m", "wdstream", "make-shards", str(small_raw), f"s3://{bucket}/out", "--pages-per-shard", "3"]
+def test_ray_reads_and_writes_a_store(
+    small_raw: Path, expected: dict[str, bytes], s3_server: S3Server, bucket: str
+) -> None:
+    for path in (path for path in small_raw.rglob("*") if path.is_file()):
+        name = f"raw/{path.relative_to(small_raw).as_posix()}"
+        s3_server.call("put_object", Bucket=bucket, Key=name, Body=path.read_bytes())
+    job = ["-m", "wdstream", "make-shards", f"s3://{bucket}/raw", f"s3://{bucket}/out", "--pages-per-shard", "3"]
     with ray_program([*job, "--holdout", "3", "--engine", "ray", "--workers", "2"]) as program:
         status, written = program.ends()
+        left = [name for name in program.left() if "/ray-" in name or "wds-ray" in name]
     assert status == 0, written
     assert s3_server.objects(bucket, "out/") == expected
+    assert left == []

@@ -6,6 +6,7 @@ Ray is connected to when the first call is made, and left at the end; one that t
 import logging
 import os
 import socket
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -213,19 +214,31 @@ def _refuse_closed_port(address: str) -> None:
 
 
 def _start(folder: Path, workers: int | None) -> None:
-    """Start Ray on this machine, for this process, in a folder of its own."""
+    """Start Ray on this machine, for this process, in a folder of its own.
+
+    Its processes, which Ray ends before they could tidy up, have that one for temporary files, too; where it had to be
+    on another disk, they have the one that this process has.
+    """
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     processors = workers or len(os.sched_getaffinity(0))
-    ray.init(
-        "local",
-        num_cpus=processors,
-        include_dashboard=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        _temp_dir=str(folder),
-        **_QUIET,
-    )
+    before = os.environ.get("TMPDIR")
+    if folder.parent == Path(tempfile.gettempdir()).absolute():
+        os.environ["TMPDIR"] = str(folder)
+    try:
+        ray.init(
+            "local",
+            num_cpus=processors,
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            _temp_dir=str(folder),
+            **_QUIET,
+        )
+    finally:
+        os.environ.pop("TMPDIR", None)
+        if before is not None:
+            os.environ["TMPDIR"] = before
 
 
 def _first_line(error: BaseException) -> str:
