@@ -13,7 +13,7 @@ from tests.helpers.fake_shards import write_shards
 from tests.helpers.jobs import Tree
 from tests.helpers.ray_jobs import ray_program
 from wdstream.errors import ConfigError, ShardIndexError
-from wdstream.make_shards.engines.count_tokens import CountSetup, CountTask, count_shards, count_task
+from wdstream.make_shards.engines.count_tokens import CountSetup, RowsToCount, count_shards, count_task
 from wdstream.make_shards.indexing import add_token_column, index_folder
 from wdstream.make_shards.token_counts import TokenCounter
 from wdstream.shards.index import merge_index
@@ -56,13 +56,13 @@ def test_the_counts_of_a_local_run(folder: Path, tiny_model: Path) -> None:
 
 def test_another_tokenizer_or_index_on_a_machine(folder: Path, tiny_model: Path) -> None:
     setup = setup_of(folder, tiny_model)
-    other = CountTask(setup=replace(setup, fingerprint="ab" * 8), first=0, end=3)
+    other = RowsToCount(setup=replace(setup, fingerprint="ab" * 8), first=0, end=3)
     with pytest.raises(
         ConfigError, match=f"{tiny_model} is the tokenizer {setup.fingerprint}, {'ab' * 8} on the machine"
     ):
         count_task(other)
     with pytest.raises(ShardIndexError, match="on the machine that started the job"):
-        count_task(CountTask(setup=replace(setup, index="cd" * 8), first=0, end=3))
+        count_task(RowsToCount(setup=replace(setup, index="cd" * 8), first=0, end=3))
 
 
 @pytest.mark.slow

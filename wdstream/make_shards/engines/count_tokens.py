@@ -37,7 +37,7 @@ class CountSetup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CountTask:
+class RowsToCount:
     """Rows of a set, from `first` up to `end`, which are those of a shard."""
 
     setup: CountSetup
@@ -65,14 +65,14 @@ def count_shards(
     yield from map_tasks(count_task, tasks, engine, workers or 1, command="lengths", most=workers, needs=needs)
 
 
-def _tasks(shards: Shards, setup: CountSetup) -> Iterator[CountTask]:
+def _tasks(shards: Shards, setup: CountSetup) -> Iterator[RowsToCount]:
     first = 0
     for entry in shards.catalog.shards:
-        yield CountTask(setup=setup, first=first, end=first + entry.samples)
+        yield RowsToCount(setup=setup, first=first, end=first + entry.samples)
         first += entry.samples
 
 
-def count_task(task: CountTask) -> list[TextCounts]:
+def count_task(task: RowsToCount) -> list[TextCounts]:
     """The counts of a shard's rows, on any machine.
 
     Raises:
