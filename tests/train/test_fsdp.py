@@ -5,6 +5,7 @@ Spans: train.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,12 +18,32 @@ from tests.helpers.training import documents_alone
 WORKER = str(ROOT / "tests/workers/fsdp.py")
 
 
+LAYERS = {"model.language_model.layers.0", "model.language_model.layers.1", "model.visual.blocks.0"}
+
+
+def sharded(model: Path, work: Path, precision: str) -> dict[str, Any]:
+    work.mkdir(exist_ok=True)
+    run_world(WORKER, [str(model), str(work), precision], size=2)
+    found: dict[str, Any] = json.loads((work / "found.json").read_text())
+    return found
+
+
 @pytest.mark.slow
 def test_sharded_training_is_the_same_training(tiny_model: Path, tmp_path: Path) -> None:
-    run_world(WORKER, [str(tiny_model), str(tmp_path)], size=2)
-    norms = json.loads((tmp_path / "norms.json").read_text())
+    found = sharded(tiny_model, tmp_path, "no")
     wanted = documents_alone(tiny_model).double().norm().item()
-    assert norms["straight"][0] == pytest.approx(wanted, rel=1e-5)
-    assert norms["again"] == norms["straight"][2:]
+    assert found["straight"][0] == pytest.approx(wanted, rel=1e-5)
+    assert found["again"] == found["straight"][2:]
+    assert {*found["units"]} >= LAYERS
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / "final", dtype=torch.float32)
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+
+
+@pytest.mark.slow
+def test_the_loss_of_bfloat16_is_not_rounded_to_bfloat16(tiny_model: Path, tmp_path: Path) -> None:
+    exact = sharded(tiny_model, tmp_path / "float32", "no")["losses"][0]
+    found = sharded(tiny_model, tmp_path / "bfloat16", "bf16")
+    assert found["losses"][0] == pytest.approx(exact, rel=1e-3)  # bfloat16's own steps are 8e-3 wide
+    rounded = torch.tensor(found["losses"], dtype=torch.float64).to(torch.bfloat16).double().tolist()
+    assert found["losses"] != rounded
+    assert {*found["units"]} >= LAYERS

@@ -1,14 +1,14 @@
 """Run as two processes by test_fsdp.py: steps under Accelerate's real FSDP2 path, on a CPU.
 
 Accelerate shards on GPUs only; set to believe that this world is one of GPUs, it takes the same path over gloo.
-Arguments: model folder, work folder.
+As `--use_fsdp --fsdp_version 2` gives it, without more. Arguments: model folder, work folder, mixed precision.
 """
 
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
 
@@ -16,12 +16,14 @@ import accelerate.state as state
 import torch
 from accelerate import Accelerator, FullyShardedDataParallelPlugin
 from accelerate.utils import DistributedType
+from torch.distributed.fsdp import FSDPModule
 
 from wdstream.batches.collate import collate, encode_pack
 from wdstream.config.schema import Config
 from wdstream.families.registry import load_family
 from wdstream.testing import make_samples
 from wdstream.train.checkpoint import Checkpoints, export_final
+from wdstream.train.fsdp import settle_fsdp
 from wdstream.train.loss import LossHead
 from wdstream.train.model import load_model
 from wdstream.train.optimizer import make_optimizer
@@ -36,13 +38,12 @@ def pretend_gpus() -> None:
     state.PartialState.set_device = lambda self: setattr(self, "device", torch.device("cpu"))
 
 
-def main(model_dir: str, work: Path) -> None:
+def main(model_dir: str, work: Path, precision: Literal["no", "bf16"]) -> None:
     pretend_gpus()
-    plugin = FullyShardedDataParallelPlugin(
-        fsdp_version=2, auto_wrap_policy="transformer_based_wrap", state_dict_type="FULL_STATE_DICT"
-    )
-    accelerator = Accelerator(fsdp_plugin=plugin)
+    plugin = FullyShardedDataParallelPlugin(fsdp_version=2, state_dict_type="FULL_STATE_DICT")
+    accelerator = Accelerator(fsdp_plugin=plugin, mixed_precision=precision)
     assert accelerator.distributed_type == DistributedType.FSDP
+    settle_fsdp(accelerator)
     family = load_family(model_dir)
     config = Config.model_validate({"model": {"path": model_dir}, "data": {"train": [{"path": "none"}]}})
     bare = load_model(config, torch.device("cpu"))
@@ -54,7 +55,7 @@ def main(model_dir: str, work: Path) -> None:
         optimizer=optimizer,
         head=head,
         family=family,
-        dtype=torch.float32,
+        dtype=torch.float32 if precision == "no" else torch.bfloat16,
         max_grad_norm=1e9,
         seed=0,
         needs_images=True,
@@ -66,20 +67,24 @@ def main(model_dir: str, work: Path) -> None:
     ours = [collate([pack], family) for pack in encoded[accelerator.process_index * 2 :][:2]]
     num_supervised = sum(int((pack.labels != -100).sum()) for pack in encoded)
     checkpoints = Checkpoints(work / "checkpoints", accelerator, keep=1)
-    norms = []
+    norms, losses = [], []
     for step in range(4):
         if step == 2:
             checkpoints.save(2, stream={}, trainer={})
-        norms.append(train_step(engine, ours, num_supervised=num_supervised, rate=1e-2).grad_norm)
-    found, _ = checkpoints.newest()
-    assert found is not None
-    checkpoints.load(found)
+        outcome = train_step(engine, ours, num_supervised=num_supervised, rate=1e-2)
+        norms.append(outcome.grad_norm)
+        losses.append(outcome.loss_sum)
+    newest, _ = checkpoints.newest()
+    assert newest is not None
+    checkpoints.load(newest)
     again = [train_step(engine, ours, num_supervised=num_supervised, rate=1e-2).grad_norm for _ in range(2)]
     export_final(engine, source=Path(model_dir), folder=work / "final")
     if accelerator.is_main_process:
-        (work / "norms.json").write_text(json.dumps({"straight": norms, "again": again}))
+        units = [name for name, module in model.named_modules() if isinstance(module, FSDPModule)]
+        found = {"straight": norms, "again": again, "losses": losses, "units": units}
+        (work / "found.json").write_text(json.dumps(found))
     accelerator.end_training()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), "bf16" if sys.argv[3] == "bf16" else "no")

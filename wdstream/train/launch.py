@@ -24,6 +24,7 @@ from wdstream.errors import ConfigError, PlanError, TrainError
 from wdstream.plan.deal import packs_per_rank
 from wdstream.raw.children import signal_with_parent
 from wdstream.records import World
+from wdstream.train.fsdp import settle_fsdp
 from wdstream.train.model import MIXED_PRECISION, compute_dtype
 from wdstream.train.zero import is_zero_wanted, settle_zero, zero_stage
 
@@ -51,6 +52,7 @@ def start_accelerator(config: Config) -> Accelerator:
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     check_world(config, joined=accelerator.num_processes, launched=launched)
     check_kind(accelerator.distributed_type, wants_fsdp=os.environ.get("ACCELERATE_USE_FSDP", "") == "true")
+    settle_fsdp(accelerator)
     if wants_zero:
         settle_zero(accelerator, config)
     set_seed(config.train.seed)

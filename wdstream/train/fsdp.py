@@ -1,0 +1,27 @@
+"""FSDP as exact training needs it, whatever the launcher said: a unit for each layer, and a loss that is not rounded."""
+
+from dataclasses import replace
+
+import torch
+from accelerate import Accelerator
+
+
+def settle_fsdp(accelerator: Accelerator) -> None:
+    """Correct what Accelerate takes where `--use_fsdp --fsdp_version 2` says no more; without FSDP nothing changes.
+
+    * Its default wraps nothing but the whole model, whose weights are then gathered all at once: each layer of
+      transformers' list (`_no_split_modules`) becomes a unit. A policy that was asked for stays.
+    * Its policy for bfloat16 gives the output of the model in bfloat16, and the output is the sum of the losses: 2112
+      for 2104.6. It stays as it is computed, and gradients are summed over the ranks in float32.
+    """
+    plugin = accelerator.state.fsdp_plugin
+    if plugin is None:
+        return
+    if plugin.auto_wrap_policy is None:
+        from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
+
+        plugin.auto_wrap_policy = transformer_auto_wrap_policy
+    policy = plugin.mixed_precision_policy
+    if policy is not None:
+        changes = {"reduce_dtype": torch.float32, **({"output_dtype": None} if plugin.fsdp_version == 2 else {})}
+        plugin.mixed_precision_policy = replace(policy, **changes)
