@@ -1,4 +1,4 @@
-"""FSDP as exact training needs it, whatever the launcher said: a unit for each layer, and a loss that is not rounded."""
+"""FSDP as exact training needs it, whatever the launcher said: a unit for each layer, a loss that is not rounded."""
 
 from dataclasses import replace
 
