@@ -16,7 +16,8 @@ import pytest
 
 from tests.helpers.jobs import Tree, workers_of
 from tests.helpers.waiting import wait_until
-from wdstream.make_shards import MakeShardsOptions, make_shards
+from wdstream.make_shards import MakeShardsOptions, index_folder, make_shards
+from wdstream.shards.apart.set_folder import set_folder
 from wdstream.testing import make_pages
 
 # Says what it does, and waits after some steps, so that a test can strike there.
@@ -121,10 +122,13 @@ def test_two_runs_on_one_output_are_refused(small_raw: Path, tmp_path: Path, mon
     from wdstream.make_shards import manifest
 
     monkeypatch.setattr(manifest, "_LOCK_WAIT_S", 0.2)
-    with (
-        manifest.locked(tmp_path / "out"),
-        pytest.raises(ConfigError, match="another make-shards is at work there"),
-    ):
+    refused = pytest.raises(ConfigError, match="make-shards is at work there")
+    with manifest.locked(tmp_path / "out"):
+        with refused:
+            make_shards(small_raw, tmp_path / "out", options=MakeShardsOptions(workers=1))
+        with refused:
+            index_folder(tmp_path / "out")
+    with set_folder(tmp_path / "out", job="index", with_metas=False), refused:
         make_shards(small_raw, tmp_path / "out", options=MakeShardsOptions(workers=1))
 
 

@@ -193,7 +193,7 @@ def index_folder(
             accept_changed=accept_changed,
             on_progress=on_progress,
             tars=tars,
-            keep=None if of.copy is None else of.copy.push,
+            keep=None if of.copy is None else of.copy.send,
         )
         recorded = _write_recorded_tokens(index) if index.is_new or index.notes else []
         opened = of.open()

@@ -85,7 +85,6 @@ def make_shards(
         )
         remove_part_notes(job.out / STATE_FOLDER)
         await_tasks(job.out, None, wait_s=10.0)
-        job.output.push()
         return report
 
 
@@ -101,7 +100,7 @@ def opened_job(
     part = options.own_part
     _refuse_same(raw, out)
     with (
-        opened_output(out, part="" if part is None else part.name) as output,
+        opened_output(out, part=part) as output,
         raw_folder(raw) as raw_path,
         plugged_in(options.sources),
     ):

@@ -92,7 +92,9 @@ def locked(out: Path, part: WorkPart | None = None) -> Iterator[list[int]]:
     Raises:
         ConfigError: the folder cannot be written, or another make-shards holds a lock.
     """
-    busy = ConfigError(f"{out}: another make-shards is at work there; wait until it has ended")
+    busy = ConfigError(
+        f"{out}: another make-shards is at work there, or a change of its index; wait until it has ended"
+    )
     path = out / STATE_FOLDER / _LOCK
     lock = FileLock(path, wait_s=_LOCK_WAIT_S, refuse=lambda _: busy, is_shared=part is not None)
     with ExitStack() as stack:

@@ -12,6 +12,7 @@ from tests.helpers.s3_server import S3Server
 from wdstream.errors import ConfigError, ShardError
 from wdstream.make_shards import MakeShardsOptions, make_part, make_shards
 from wdstream.storage.places import open_place
+from wdstream.storage.writes.one_job import LEASE
 
 OPTIONS = MakeShardsOptions(pages_per_shard=3, holdout="3", workers=1)
 
@@ -58,7 +59,7 @@ def test_parts_in_places_of_their_own(
 def test_writers_that_would_meet_are_refused(small_raw: Path, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wdstream.make_shards.stores.output._LOCK_WAIT_S", 0.0)
     out = f"s3://{bucket}/out"
-    name = ".make-shards/lease-part-000001-of-000002"
+    name = f"{LEASE}-part-000001-of-000002"
     with open_place(out).hold(name, job="make-shards"):
         for options in (OPTIONS, OPTIONS.replace(part="1/2"), OPTIONS.replace(part="3/3")):
             make = make_shards if options.part is None else make_part

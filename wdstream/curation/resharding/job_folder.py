@@ -83,7 +83,9 @@ class JobFolder:
             ShardError: it cannot be written.
         """
         self._refuse_foreign()
-        busy = ConfigError(f"{self.out}: another {self.job} is at work there; wait until it has ended")
+        busy = ConfigError(
+            f"{self.out}: another {self.job} is at work there, or a change of its index; wait for its end"
+        )
         try:
             self.state.mkdir(parents=True, exist_ok=True)
             with ExitStack() as stack:

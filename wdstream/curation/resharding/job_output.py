@@ -14,7 +14,8 @@ from wdstream.errors import ConfigError
 from wdstream.storage.addresses import shown_url
 from wdstream.storage.engines.settings import EngineSettings, PartSettings
 from wdstream.storage.places import is_url, local_folder, open_place
-from wdstream.storage.writes.working_copy import CopyOf, WorkingCopy, working_copy
+from wdstream.storage.writes.one_job import is_lease
+from wdstream.storage.writes.working_copy import CopyOf, InCopy, WorkingCopy, working_copy
 from wdstream.text.characters import short_name
 
 _OF_THIS_MACHINE = ("lock", "workers")
@@ -67,14 +68,16 @@ def job_output(
         return
     address = str(out).rstrip("/")
     _check(address, inputs, options)
-    lease = f".{job}/lease"
-    _refuse_others(address, job, lease)
+    _refuse_others(address, job)
 
-    def stays(name: str) -> bool:
+    def is_small(name: str) -> bool:
         is_own = name.startswith(f".{job}/") and name.rpartition("/")[2].partition("-")[0] in _OF_THIS_MACHINE
-        return is_own or name == lease or name.endswith(LARGE)
+        return not is_own and not name.endswith(LARGE)
 
-    of = CopyOf(wanted=lambda name: not stays(name), stays=stays, manifest=manifest, lock=lease, job=job)
+    def has(name: str) -> InCopy:
+        return InCopy.WHOLE if is_small(name) else InCopy.ABSENT
+
+    of = CopyOf(job=job, has=has, follows=is_small, manifest=manifest)
     with working_copy(address, of) as copy:
         assert copy is not None, "a URL has one"
         yield JobOutput(path=copy.path, address=address, copy=copy)
@@ -91,8 +94,8 @@ def _check(address: str, inputs: Sequence[Path | str], options: EngineSettings) 
             raise ConfigError(f"{address}: cannot write to the input {given}, into it or above it; choose another")
 
 
-def _refuse_others(address: str, job: str, lease: str) -> None:
-    names = [file.name for file in open_place(address).files() if file.name != lease]
+def _refuse_others(address: str, job: str) -> None:
+    names = [file.name for file in open_place(address).files() if not is_lease(file.name)]
     others = [name for name in names if not name.startswith(f".{job}/")]
     if others and f".{job}/job.json" not in names:
         raise ConfigError(

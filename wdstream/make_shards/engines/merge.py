@@ -13,13 +13,14 @@ from pathlib import Path
 
 from wdstream.errors import ShardError
 from wdstream.make_shards.record import STATE_FOLDER, load_record, readings_path, record_path
-from wdstream.make_shards.stores.output import Output, make_hollow, send_shard
+from wdstream.make_shards.stores.output import Output, send_shard
 from wdstream.raw.folder_state import OUTPUT_MARK
 from wdstream.shards.meta import is_complete
 from wdstream.storage.atomic import bring_file, sync_folder
 from wdstream.storage.engines.part import refuse_missing_pieces
 from wdstream.storage.engines.part_locks import number_of_parts
 from wdstream.storage.places import Place, local_folder, open_place
+from wdstream.storage.writes.working_copy import InCopy, copy_files
 
 _SHOWN = 5
 """Differences between two jobs that are named."""
@@ -88,12 +89,14 @@ def _part_place(address: str) -> Iterator[_PartPlace]:
     place = open_place(address.rstrip("/"))
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / STATE_FOLDER).mkdir()
-        for file in place.files():
-            if file.name.startswith("shard-") and file.name.endswith(".tar"):
-                make_hollow(Path(name, file.name), file.num_bytes)
-            elif file.name.startswith(("shard-", f"{STATE_FOLDER}/", OUTPUT_MARK)):
-                place.fetch(file.name, Path(name, file.name))
+        copy_files(place, place.files(), Path(name), _in_copy)
         yield _PartPlace(address=place.address, folder=Path(name), store=place)
+
+
+def _in_copy(name: str) -> InCopy:
+    if not name.startswith(("shard-", f"{STATE_FOLDER}/", OUTPUT_MARK)):
+        return InCopy.ABSENT
+    return InCopy.HOLLOW if name.endswith(".tar") else InCopy.WHOLE
 
 
 def _refuse_other_job(out: Path, place: _PartPlace) -> None:

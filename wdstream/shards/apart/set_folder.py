@@ -4,22 +4,25 @@ Of a set at a URL, index and descriptions are copied to this machine while they 
 are (storage/writes/working_copy.py).
 """
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from wdstream.errors import ConfigError
 from wdstream.shards.apart.tar_list import TarList
 from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON, Catalog
 from wdstream.shards.layout import META_SUFFIX
 from wdstream.shards.reader import Shards
 from wdstream.storage.addresses import shown_url
+from wdstream.storage.lock import FileLock
 from wdstream.storage.places import is_url, local_folder
 from wdstream.storage.remote import open_storage
-from wdstream.storage.writes.working_copy import CopyOf, WorkingCopy, working_copy
+from wdstream.storage.writes.working_copy import CopyOf, InCopy, WorkingCopy, working_copy
 
 _MANIFEST = f"{INDEX_FOLDER}/{INDEX_JSON}"
-_LOCK = f"{INDEX_FOLDER}/lock"
+_WAIT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +72,31 @@ def set_folder(address: Path | str, *, job: str, with_metas: bool, more: tuple[s
         ShardError: it cannot be read or written.
     """
 
-    def wanted(name: str) -> bool:
-        is_index = name.startswith(f"{INDEX_FOLDER}/") and name != _LOCK
-        return is_index or name in more or (with_metas and name.endswith(META_SUFFIX) and "/" not in name)
+    def has(name: str) -> InCopy:
+        is_meta = with_metas and name.endswith(META_SUFFIX) and "/" not in name
+        is_wanted = is_meta or name in more or name.startswith(f"{INDEX_FOLDER}/")
+        return InCopy.WHOLE if is_wanted else InCopy.ABSENT
 
-    of = CopyOf(wanted=wanted, stays=lambda _: False, manifest=_MANIFEST, lock=_LOCK, job=job)
+    of = CopyOf(job=job, has=has, manifest=_MANIFEST)
     path = local_folder(address)
     found = SetFolder(folder=path or Path(), address=str(address).rstrip("/") if is_url(address) else str(address))
-    with working_copy(address, of) as copy:
+    with working_copy(address, of) as copy, nullcontext() if path is None else _no_shards_made(path):
         if copy is not None:
             found = SetFolder(folder=copy.path, address=found.address, copy=copy)
         yield found
+
+
+@contextmanager
+def _no_shards_made(folder: Path) -> Iterator[None]:
+    """Exclude jobs that write the shards of a folder of this machine, and parts of them, for the block.
+
+    Raises:
+        ConfigError: one is at work there.
+    """
+    with ExitStack() as stack:
+        for path in (*folder.glob(".*/lock"), *folder.glob(".*/part-*-of-*")):
+            if os.access(path, os.W_OK):  # else nothing can be written there, and the set is only looked at
+                busy = ConfigError(f"{folder}: {path.parent.name[1:]} is at work there; wait until it has ended")
+                lock = FileLock(path, wait_s=_WAIT_S, is_shared=True, refuse=lambda _, busy=busy: busy)  # type: ignore[misc]
+                stack.enter_context(lock)
+        yield

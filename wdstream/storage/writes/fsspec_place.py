@@ -203,13 +203,14 @@ class FsspecPlace:
         except AbsentFileError:
             return False
 
-    def remove_unfinished(self) -> None:
+    def remove_unfinished(self, is_own: Callable[[str], bool] = lambda _: True) -> None:
         """Remove temporary files; object stores drop what was not finished."""
         if not self._is_whole:
+            start = len(self._root.rstrip("/")) + 1
             with contextlib.suppress(AbsentFileError):
                 found = self.tried("", "listed", lambda: self._find(self._root))
                 for path in found:
-                    if path.endswith(TEMP_SUFFIX):
+                    if path.endswith(TEMP_SUFFIX) and is_own(path[start:].removesuffix(TEMP_SUFFIX)):
                         self.tried(path, "removed", partial(self.fs.rm_file, path))
 
     def hold(self, name: str, *, job: str, wait_s: float = 0.0) -> AbstractContextManager[Hold]:

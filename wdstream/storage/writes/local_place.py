@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -112,7 +112,7 @@ class LocalPlace:
             return True
         return now == data
 
-    def remove_unfinished(self) -> None:
+    def remove_unfinished(self, _is_own: Callable[[str], bool] = lambda _: True) -> None:
         """Nothing: what is half-written is known to who writes it, and is removed by `atomic.remove_unfinished`."""
 
     @contextmanager

@@ -1,6 +1,6 @@
 """What can be written to: the interface of a place, which is a folder on this machine or under a URL."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,8 +90,8 @@ class Place(Protocol):
     def replace(self, name: str, data: bytes, version: str) -> bool:
         """Write a file only while it is of this version; whether it has these bytes now. See `create`."""
 
-    def remove_unfinished(self) -> None:
-        """Remove what a kill left half-written here, such as unfinished uploads."""
+    def remove_unfinished(self, is_own: Callable[[str], bool] = lambda _: True) -> None:
+        """Remove what a kill left half-written here, such as unfinished uploads, of files with such names."""
 
     def local_path(self, name: str) -> Path | None:
         """Where a file is, or would be, in this machine's file system; None for a store."""

@@ -6,7 +6,7 @@ next job on the same place (`remove_unfinished`).
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -188,19 +188,25 @@ class S3Place(FsspecPlace):
         # A refusal may be of the second try, where the answer to the first was lost on its way.
         return self.tried(name, "written", ask) or self._has(name, data)
 
-    def remove_unfinished(self) -> None:
+    def remove_unfinished(self, is_own: Callable[[str], bool] = lambda _: True) -> None:
         """Abort unfinished uploads below this place."""
         bucket, prefix = self._split("")
         prefix = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
-        while uploads := self._unfinished(bucket, prefix):
-            for upload in uploads:
+        for upload in [*self._unfinished(bucket, prefix)]:
+            if is_own(upload["Key"][len(prefix) :]):
+                asked = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
                 with contextlib.suppress(AbsentFileError):
-                    asked = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
                     self.tried("", "cleaned", lambda: self.fs.call_s3("abort_multipart_upload", **asked))  # noqa: B023
 
-    def _unfinished(self, bucket: str, prefix: str) -> list[dict[str, Any]]:
-        page = self.tried("", "listed", lambda: self.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix))
-        return [upload for upload in page.get("Uploads", ()) if upload["Key"].startswith(prefix)]
+    def _unfinished(self, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
+        more: dict[str, str] = {}
+        while True:
+            asked = {"Bucket": bucket, "Prefix": prefix, **more}
+            page = self.tried("", "listed", lambda: self.fs.call_s3("list_multipart_uploads", **asked))  # noqa: B023
+            yield from (upload for upload in page.get("Uploads", ()) if upload["Key"].startswith(prefix))
+            if not page.get("IsTruncated"):
+                return
+            more = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
 
 def _code(error: BaseException) -> str:

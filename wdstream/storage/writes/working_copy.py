@@ -1,112 +1,179 @@
-"""A folder of this machine that stands for some files of a place while they are changed, by code that works on files.
+"""A folder of this machine that stands for a place while a job changes it, by code that works on files.
 
-They are fetched first, and what was changed goes back: everything else before the file that makes it count, then what
-went is removed. A folder of this machine stands for itself. What a killed job left of its copy, the next one removes.
+What the job needs is fetched first. What it wrote and removed follows in the place when it says so, and at its end, in
+an order in which a kill leaves the place incomplete rather than wrong: the file that makes all count comes last. A
+large file may be hollow here: of its length, without content. A folder of this machine stands for itself.
 """
 
-import hashlib
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
-from wdstream.errors import ConfigError, WdstreamError
-from wdstream.storage.places import Hold, Place, local_folder, open_place
+from wdstream.errors import WdstreamError
+from wdstream.storage.atomic import TEMP_SUFFIX
+from wdstream.storage.engines.part import WorkPart
+from wdstream.storage.places import Hold, Place, StoredFile, local_folder, open_place
+from wdstream.storage.writes.one_job import is_lease, one_job
+from wdstream.storage.writes.scratch import scratch_of
 
-_AT_ONCE = 8
-Signature = tuple[int, int, int]
+_AT_ONCE = 16
+_Signature = tuple[int, int, int]
 """Of a local file, what is another after it was written again: inode, bytes, time."""
 _SENT = 0
 """The time of a file that another process sent; one that is written again has another."""
 
 
+class InCopy(Enum):
+    """How a copy of a place has one of its files."""
+
+    WHOLE = "whole"
+    HOLLOW = "of its length, without content"
+    EMPTY = "by name alone"
+    ABSENT = "not at all"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyOf:
-    """What is copied of a place.
+    """What is copied of a place, and what follows in it.
 
     Attributes:
-        wanted: whether a file is, by its name.
-        stays: whether a file that is made in the copy is not to be sent, by its name.
-        manifest: the file that is written last; without it the others do not count.
-        lock: the file by which the place is held.
         job: for whoever is refused meanwhile.
+        part: of the job that writes the place together with other parts.
+        has: how the copy has a file of the place, by its name.
+        follows: whether a file that is written in the copy is sent by `push`, by its name.
+        manifest: the file that is written last; without it the others do not count.
+        manifest_goes: whether it is removed before other files of its folder change.
+        goes_late: whether a file is removed after all that is written, not before, by name.
+        mark: the one of the others that is removed last.
+        own_upload: whether an unfinished upload of a file was left by this job, by the name.
+        wait_s: seconds to wait for another job.
     """
 
-    wanted: Callable[[str], bool]
-    stays: Callable[[str], bool]
-    manifest: str
-    lock: str
     job: str
+    part: WorkPart | None = None
+    has: Callable[[str], InCopy]
+    follows: Callable[[str], bool] = lambda _: True
+    manifest: str
+    manifest_goes: bool = False
+    goes_late: Callable[[str], bool] = lambda _: True
+    mark: str = ""
+    own_upload: Callable[[str], bool] = lambda _: True
+    wait_s: float = 0.0
 
 
 class WorkingCopy:
-    """Files of a place, copied to `path`; see `working_copy`."""
+    """Files of a place, copied to `path`; see `working_copy`.
 
-    def __init__(self, path: Path, place: Place, of: CopyOf, hold: Hold) -> None:
-        self.path = path
-        self._place, self._of, self._hold = place, of, hold
-        self._there: dict[str, Signature] = {}
+    Attributes:
+        path: the folder.
+        place: that it stands for.
+        lock: a descriptor that processes of this machine may inherit, so that no other job begins there before they
+            end.
+    """
 
-    def fetch(self) -> None:
-        """Copy all that is wanted."""
-        names = [file.name for file in self._place.files() if self._of.wanted(file.name)]
-        for name in names:
-            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-        self._in_threads(self._fetch, names)
+    def __init__(self, path: Path, place: Place, of: CopyOf, hold: Hold, lock: int) -> None:
+        self.path, self.place, self.lock = path, place, lock
+        self._of, self._hold = of, hold
+        self._there: dict[str, _Signature] = {}
 
-    def push(self, names: Sequence[str] = ()) -> None:
-        """Copy back these files; without names all that changed, with the manifest last, and remove what went."""
-        if names:
-            self._hold.check_known()
-            self._in_threads(self._put, names)
-            return
-        now = self._here()
-        changed = [name for name, each in now.items() if self._there.get(name) != each and each[2] != _SENT]
-        manifest = self._of.manifest
+    def fetch(self, files: Iterable[StoredFile]) -> None:
+        """Copy files of the place, each as it is to be in the copy."""
+        for name in copy_files(self.place, files, self.path, self._of.has):
+            self._there[name] = _signature(self.path / name)
+
+    def send(self, names: Sequence[str]) -> None:
+        """Copy these files back now.
+
+        Raises:
+            ShardError: another job has taken the place over; or it cannot be written.
+        """
         self._hold.check_known()
-        self._in_threads(self._put, [name for name in changed if name != manifest])
-        if manifest in changed:
-            self._hold.check()
-            self._put(manifest)
-        gone = sorted(self._there.keys() - now.keys(), key=lambda name: (name != manifest, name))
-        self._place.remove(gone)
-        for name in gone:
-            del self._there[name]
+        _in_threads(self._put, names)
 
-    def _fetch(self, name: str) -> None:
-        self._place.fetch(name, self.path / name)
-        self._there[name] = _signature(self.path / name)
+    def note_sent(self, names: Iterable[str]) -> None:
+        """Note that these files are in the place as they are here, absent ones too, by another process.
+
+        Raises:
+            ShardError: another job has taken the place over.
+        """
+        self._hold.check_known()
+        for name in names:
+            self._there.pop(name, None)
+            if (self.path / name).is_file():
+                self._there[name] = _signature(self.path / name)
+
+    def push(self) -> None:
+        """What was removed goes, and what changed follows in the order in which it was written; columns of the
+        manifest's folder after that, many at once; then the manifest.
+
+        Raises:
+            ShardError: another job has taken the place over; or it cannot be written.
+        """
+        now, of = self._here(), self._of
+        gone = sorted(self._there.keys() - now.keys(), key=lambda name: (name != of.manifest, name == of.mark, name))
+        changed = [
+            name for name, state in now.items() if self._there.get(name) != state and self._is_to_send(name, state)
+        ]
+        if not gone and not changed:
+            return
+        self._hold.check()
+        if of.manifest_goes and any(self._is_listed(name) and name in self._there for name in (*gone, *changed)):
+            self.place.remove([of.manifest])
+            changed += [of.manifest] if of.manifest in now and of.manifest not in changed else []
+        late = [name for name in gone if of.goes_late(name)]
+        self._remove([name for name in gone if name not in late])
+        self._put_all(changed, now)
+        self._remove(late)
+
+    def _put_all(self, names: Collection[str], now: Mapping[str, _Signature]) -> None:
+        columns = {name for name in names if self._is_listed(name)} - {self._of.manifest}
+        for name in sorted({*names} - columns - {self._of.manifest}, key=lambda name: (now[name][2], name)):
+            self._put(name)
+        _in_threads(self._put, sorted(columns))
+        if self._of.manifest in names:
+            self._hold.check()
+            self._put(self._of.manifest)
 
     def _put(self, name: str) -> None:
         signature = _signature(self.path / name)
-        self._place.put(name, self.path / name)
+        self.place.put(name, self.path / name)
         self._there[name] = signature
 
-    def _here(self) -> dict[str, Signature]:
-        files = sorted(path for path in self.path.rglob("*") if path.is_file())
-        named = ((path.relative_to(self.path).as_posix(), path) for path in files)
-        return {name: _signature(path) for name, path in named if not self._of.stays(name)}
+    def _remove(self, names: Iterable[str]) -> None:
+        gone = [name for name in names if not (self.path / name).exists()]  # another process may write it just now
+        self.place.remove(gone)
+        for name in gone:
+            del self._there[name]
 
-    def _in_threads(self, function: Callable[[str], None], names: Collection[str]) -> None:
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            waiting = [pool.submit(function, name) for name in names]
-            try:
-                for each in waiting:
-                    each.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    def _is_listed(self, name: str) -> bool:
+        folder = self._of.manifest.rpartition("/")[0]
+        return bool(folder) and name.startswith(f"{folder}/")
+
+    def _is_to_send(self, name: str, state: _Signature) -> bool:
+        return self._there.get(name) != state and state[2] != _SENT and self._of.follows(name)
+
+    def _here(self) -> dict[str, _Signature]:
+        """The files of the copy that are in the place, or are to be."""
+        found: dict[str, _Signature] = {}
+        for folder, _, names in os.walk(self.path):
+            for path in (Path(folder, name) for name in names if not name.endswith(TEMP_SUFFIX)):
+                name = path.relative_to(self.path).as_posix()
+                if name in self._there or self._of.follows(name):
+                    with suppress(FileNotFoundError):  # another process writes it again
+                        found[name] = _signature(path)
+        return found
 
 
 @contextmanager
 def working_copy(address: str | Path, of: CopyOf) -> Iterator[WorkingCopy | None]:
     """A copy of files of the place at a URL, for the block; None for a folder of this machine, which needs none.
 
-    At the end of the block, what changed goes back. When the block raises, only what was pushed before has.
+    The place is held by one job (one_job.py). At the end of the block, what changed goes back. When the block raises,
+    only what was sent before has.
 
     Raises:
         ConfigError: another job holds the place, or it is of what is only read.
@@ -116,22 +183,45 @@ def working_copy(address: str | Path, of: CopyOf) -> Iterator[WorkingCopy | None
         yield None
         return
     place = open_place(address)
-    address = place.address
-    path = _own_folder(place.address)
-    with place.hold(of.lock, job=of.job) as hold:
-        shutil.rmtree(path, ignore_errors=True)
-        path.mkdir(parents=True)
+    with ExitStack() as stack:
+        hold = stack.enter_context(one_job(place, of.job, part=of.part, wait_s=of.wait_s))
+        path, lock = stack.enter_context(scratch_of(f"{place.address} {of.part or ''}"))
+        copy = WorkingCopy(path, place, of, hold, lock)
         try:
-            place.remove_unfinished()
-            copy = WorkingCopy(path, place, of, hold)
-            copy.fetch()
+            place.remove_unfinished(of.own_upload)
+            copy.fetch(place.files())
             yield copy
             copy.push()
         except WdstreamError as error:  # about the place, not about the copy
-            error.args = tuple(arg.replace(str(path), address) if isinstance(arg, str) else arg for arg in error.args)
+            told = [arg.replace(str(path), place.address) if isinstance(arg, str) else arg for arg in error.args]
+            error.args = tuple(told)
             raise
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
+
+
+def copy_files(place: Place, files: Iterable[StoredFile], path: Path, has: Callable[[str], InCopy]) -> list[str]:
+    """Copy files of a place to a folder, many at once, each as `has` says; returns names of those that are there now.
+
+    Raises:
+        AbsentFileError, ForbiddenFileError, StorageFailureError: one of them cannot be read.
+    """
+    wanted: dict[InCopy, list[StoredFile]] = {each: [] for each in InCopy}
+    for file in files:
+        wanted[InCopy.ABSENT if is_lease(file.name) else has(file.name)].append(file)
+    whole, hollow, empty = (wanted[kind] for kind in (InCopy.WHOLE, InCopy.HOLLOW, InCopy.EMPTY))
+    for folder in {(path / file.name).parent for file in (*whole, *hollow, *empty)}:
+        folder.mkdir(parents=True, exist_ok=True)
+    for file in hollow:
+        make_hollow(path / file.name, file.num_bytes)
+    for file in empty:
+        make_hollow(path / file.name, 0)
+    _in_threads(lambda name: place.fetch(name, path / name), [file.name for file in whole])
+    return [file.name for file in (*whole, *hollow, *empty)]
+
+
+def make_hollow(path: Path, num_bytes: int) -> None:
+    """Write a file of this length without content, which takes no room."""
+    with path.open("wb"):
+        os.truncate(path, num_bytes)
 
 
 def mark_sent(path: Path) -> None:
@@ -139,15 +229,17 @@ def mark_sent(path: Path) -> None:
     os.utime(path, ns=(_SENT, _SENT))
 
 
-def _own_folder(address: str) -> Path:
-    """Where the copy of a place is: always the same, so that the next job finds what a kill left."""
-    ours = Path(tempfile.gettempdir()) / f"wdstream-{os.getuid()}"
-    ours.mkdir(mode=0o700, exist_ok=True)
-    if ours.is_symlink() or ours.stat().st_uid != os.getuid():
-        raise ConfigError(f"{ours} belongs to somebody else: set TMPDIR to a folder of your own")
-    return ours / hashlib.blake2b(address.encode(), digest_size=8).hexdigest()
+def _in_threads(function: Callable[[str], None], names: Collection[str]) -> None:
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        waiting = [pool.submit(function, name) for name in names]
+        try:
+            for each in waiting:
+                each.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
-def _signature(path: Path) -> Signature:
+def _signature(path: Path) -> _Signature:
     stat = path.stat()
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
