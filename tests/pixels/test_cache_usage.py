@@ -1,4 +1,6 @@
 import os
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +10,18 @@ from typer.testing import CliRunner
 
 from wdstream.commands.app import app
 from wdstream.errors import ConfigError
-from wdstream.pixels.cache_usage import TEMP_PREFIX, USAGE, cache_info, entries_of, folders_by_use, prune_cache
+from wdstream.pixels.cache_usage import (
+    TEMP_PREFIX,
+    USAGE,
+    cache_info,
+    entries_of,
+    folders_by_use,
+    locked_usage,
+    prune_cache,
+)
 from wdstream.pixels.settings import TileCacheSettings
 from wdstream.pixels.tile_cache import TileCache, entry_name
+from wdstream.storage.lock import FileLock
 
 OLD, NEW = "a" * 16, "b" * 16
 TILE = np.full((100, 100, 3), 9, np.uint8)
@@ -107,3 +118,17 @@ def test_no_cache(tmp_path: Path) -> None:
             call(tmp_path)
         with pytest.raises(ConfigError, match="no tile cache there"):
             call(tmp_path / "nowhere")
+
+
+def test_a_process_that_was_forked_meanwhile_does_not_hold_the_cache(path: Path) -> None:
+    with locked_usage(path):
+        child = os.fork()
+        if child == 0:
+            time.sleep(600)
+            os._exit(0)
+    try:
+        with FileLock(path / USAGE, wait_s=0):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

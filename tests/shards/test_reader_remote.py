@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.fake_shards import pages, write_shards
+from tests.helpers.faulty_server import failing
 from tests.helpers.web_server import Server, serving
 from wdstream.errors import ConfigError, PageError, ShardError, ShardIndexError
 from wdstream.shards.index import merge_index
 from wdstream.shards.reader import Shards
 from wdstream.shards.token_columns import write_paragraphs, write_token_column
+from wdstream.storage.cache.settings import CacheSettings
 from wdstream.storage.local import ByteRange
 from wdstream.storage.remote import FsspecStorage, coalesce
 from wdstream.storage.settings import ReadSettings
@@ -103,7 +105,7 @@ def test_index_here_and_tars_there(server: Server, folder: Path) -> None:
 
 
 def test_answers_that_fail_are_asked_for_again(server: Server, folder: Path) -> None:
-    shards = Shards.open(folder, FsspecStorage(server.url, first_wait_s=0.01))
+    shards = Shards.open(folder, FsspecStorage(server.url, attempts=10, first_wait_s=0.01))
     server.stumbles = 3
     assert shards.read(5) == ("a/p0005", ALL["a/p0005"])
     server.short_answers = 2
@@ -119,6 +121,28 @@ def test_answers_that_fail_are_asked_for_again(server: Server, folder: Path) -> 
     with pytest.raises(ShardError, match=r"s-0\.tar cannot be read, after 10 attempts: ClientResponseError: 503"):
         shards.read(7)
     assert server.stumbles == 90
+
+
+def test_a_server_that_answered_is_waited_for(server: Server, folder: Path) -> None:
+    shards = Shards.open(folder, FsspecStorage(server.url, first_wait_s=0.001))
+    server.stumbles = 100
+    with pytest.raises(ShardError, match=r"s-0\.tar cannot be read, after 10 attempts: ClientResponseError: 503"):
+        shards.read(5)  # it may never have been there
+    server.stumbles = 0
+    shards.read(5)
+    server.stumbles = 12
+    assert shards.read(7) == ("a/p0007", ALL["a/p0007"])
+
+
+@pytest.mark.parametrize("has_cache", [False, True])
+def test_names_that_mean_something_in_addresses(tmp_path: Path, *, has_cache: bool) -> None:
+    samples = pages("a", 3)
+    folder = write_shards(tmp_path, {"a#b%20c?d=1.tar": samples})
+    merge_index(folder)
+    cache = CacheSettings(path=tmp_path / "cache", max_bytes=1 << 24) if has_cache else None
+    with failing(folder, rate=0) as server:
+        shards = Shards.open(server.url, cache=cache)
+        assert dict(shards.read(row) for row in range(3)) == dict(samples)
 
 
 def test_of_several_ranges_those_that_fail_are_asked_for_again(server: Server, folder: Path) -> None:

@@ -1,14 +1,17 @@
 """One holder at a time among threads; waiting; the note; descriptors that child processes keep."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from threading import Event, Thread
 
 import pytest
 
 from wdstream.errors import ConfigError
-from wdstream.storage.lock import FileLock
+from wdstream.storage.lock import FileLock, brief_lock
 
 
 def busy(path: Path) -> FileLock:
@@ -57,3 +60,32 @@ def test_a_child_that_inherits_it_holds_it(tmp_path: Path) -> None:
 def test_a_folder_that_is_missing_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), FileLock(tmp_path / "none" / "lock"):
         raise AssertionError("no folder")
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_process_that_was_forked_meanwhile_does_not_hold_a_brief_lock(tmp_path: Path, *, is_killed: bool) -> None:
+    def fork() -> int:
+        child = os.fork()
+        if child == 0:
+            time.sleep(600)
+            os._exit(0)
+        return child
+
+    path, told = tmp_path / "lock", tmp_path / "child"
+    holder = os.fork()
+    if holder == 0:
+        with brief_lock(path):
+            told.with_name("writing").write_text(str(fork()))
+            told.with_name("writing").rename(told)
+            time.sleep(600 if is_killed else 0)
+        os._exit(0)
+    while not told.exists():
+        time.sleep(0.01)
+    try:
+        if is_killed:
+            os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+        with busy(path):
+            pass
+    finally:
+        os.kill(int(told.read_text()), signal.SIGKILL)

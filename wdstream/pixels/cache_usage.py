@@ -19,13 +19,13 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from wdstream.errors import ConfigError
-from wdstream.storage.lock import FileLock
+from wdstream.storage.lock import brief_lock
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,12 +73,12 @@ class CacheSpace:
         if size > self._max_bytes or self._is_refused(name):
             yield False
             return
-        with locked_usage(self._path) as lock:
-            used = _read_usage(lock.file)
+        with locked_usage(self._path) as usage:
+            used = _read_usage(usage)
             if used is None or used + size > self._max_bytes:
                 used = self._evict(size)
             is_accepted = not self._is_refused(name)
-            _write_usage(lock.file, used + size if is_accepted else used)
+            _write_usage(usage, used + size if is_accepted else used)
             yield is_accepted
 
     def _is_refused(self, name: str) -> bool:
@@ -139,9 +139,9 @@ def is_leftover(path: Path) -> bool:
     return path.name.startswith(TEMP_PREFIX)
 
 
-def locked_usage(path: Path) -> FileLock:
+def locked_usage(path: Path) -> AbstractContextManager[BinaryIO]:
     """The usage file of a cache, for one writer at a time among threads and processes."""
-    return FileLock(path / USAGE)
+    return brief_lock(path / USAGE)
 
 
 def _read_usage(file: BinaryIO) -> int | None:
@@ -240,7 +240,7 @@ def prune_cache(path: Path, *, max_bytes: int | None = None) -> PruneReport:
         ConfigError: there is no tile cache.
     """
     _check(path)
-    with locked_usage(path) as lock:
+    with locked_usage(path) as usage:
         last = next(reversed(folders_by_use(path)), None)
         entries = list(entries_of(path))
         left = sum(entry.size for entry in entries)
@@ -252,7 +252,7 @@ def prune_cache(path: Path, *, max_bytes: int | None = None) -> PruneReport:
             entry.path.unlink(missing_ok=True)
             left -= entry.size
             removed.append(entry)
-        _write_usage(lock.file, left)
+        _write_usage(usage, left)
         _remove_empty(path)  # under the lock: a writer makes folders, then the file in them
     return PruneReport(
         path=path, num_removed=len(removed), bytes_removed=sum(entry.size for entry in removed), bytes_left=left

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from urllib.parse import quote, unquote, urlsplit
 
 _SAFE = "!#$%&'()*+,/:;=?@[]~"
+_NOT_IN_NAMES = str.maketrans({letter: quote(letter) for letter in "%#?"})
 _PASSWORD = re.compile(r"(://[^/?#:@]*):[^/?#]*@")
 
 
@@ -26,3 +27,18 @@ def request_for(url: str, headers: Mapping[str, str], *, method: str = "GET") ->
         told = base64.b64encode(f"{unquote(name)}:{unquote(password)}".encode())
         request.add_unredirected_header("Authorization", f"Basic {told.decode()}")
     return request
+
+
+def address_of(folder: str, name: str) -> str:
+    """The address of a file in a folder; on a web server, what has a meaning in addresses is written otherwise."""
+    return f"{folder}/{name.translate(_NOT_IN_NAMES) if _is_web(folder) else name}"
+
+
+def name_in(address: str) -> str:
+    """The name of the file at an address, as it is on the server."""
+    name = address.rpartition("/")[2]
+    return unquote(name) if _is_web(address) else name
+
+
+def _is_web(address: str) -> bool:
+    return address.rpartition("::")[2].startswith(("http://", "https://"))

@@ -13,6 +13,9 @@ from wdstream.errors import needs_extra
 
 _WANTED = re.compile(r"bytes=(\d+)-(\d*)")
 _SENT = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_ETAG_FIELDS = ("ETag", "etag", "generation", "md5Hash", "content_md5", "Content-MD5")
+"""Names that file systems have for what changes with a file's content; the first that is there counts."""
+_DATE_FIELDS = ("Last-Modified", "LastModified", "last_modified", "mtime", "updated", "created")
 SILENCE_S = 60.0
 """Seconds without a byte from a server, after which it counts as gone."""
 _CONNECT_S = 30.0
@@ -54,6 +57,15 @@ class FileVersion(NamedTuple):
         if self.etag and other.etag:
             return self.etag.removeprefix("W/") == other.etag.removeprefix("W/")
         return not (self.date and other.date)
+
+
+def version_of(info: Mapping[str, Any]) -> FileVersion:
+    """Which file it is that a file system gives this information of."""
+    etag, date = (
+        next((str(info[name]) for name in names if info.get(name)), "") for names in (_ETAG_FIELDS, _DATE_FIELDS)
+    )
+    size = info.get("size")
+    return FileVersion(etag=etag, date=date, size=None if size is None else int(size))
 
 
 def sent_range(headers: Mapping[str, str]) -> tuple[int, int] | None:

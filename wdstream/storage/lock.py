@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 _POLL_S = 0.05
+_FIRST_POLL_S = 0.001
 
 
 class FileLock:
@@ -81,7 +82,7 @@ class FileLock:
         if math.isinf(self._wait_s):
             fcntl.flock(file, self._operation)
             return
-        deadline = time.monotonic() + self._wait_s
+        deadline, pause = time.monotonic() + self._wait_s, _FIRST_POLL_S
         while True:
             try:
                 fcntl.flock(file, self._operation | fcntl.LOCK_NB)
@@ -90,7 +91,41 @@ class FileLock:
                 if time.monotonic() >= deadline:
                     file.seek(0)
                     raise self._refuse(file.read().decode(errors="replace").strip()) from error
-            time.sleep(_POLL_S)
+            time.sleep(pause)
+            pause = min(2 * pause, _POLL_S)
+
+
+_BRIEFLY_HELD: set[BinaryIO] = set()
+
+
+@contextmanager
+def brief_lock(
+    path: Path, *, wait_s: float = math.inf, refuse: Callable[[str], Exception] = OSError
+) -> Iterator[BinaryIO]:
+    """A file, locked for the block by this process alone; arguments as of FileLock.
+
+    A process that another thread forks meanwhile has it open, too, and for long: so it is unlocked at the end, and
+    closed in that process, or the lock would outlast this one.
+    """
+    with FileLock(path, wait_s=wait_s, refuse=refuse) as lock:
+        file = lock.file
+        _BRIEFLY_HELD.add(file)
+        try:
+            yield file
+        finally:
+            _BRIEFLY_HELD.discard(file)
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _close_in_child() -> None:
+    for file in _BRIEFLY_HELD:
+        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        os.dup2(nothing, file.fileno(), inheritable=False)  # its object stays usable, whoever has it
+        os.close(nothing)
+    _BRIEFLY_HELD.clear()
+
+
+os.register_at_fork(after_in_child=_close_in_child)
 
 
 @contextmanager

@@ -5,7 +5,7 @@
 
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -15,10 +15,10 @@ from wdstream.errors import (
     ShardError,
     StorageFailureError,
 )
-from wdstream.storage.addresses import shown_url
+from wdstream.storage.addresses import address_of, name_in, shown_url
 from wdstream.storage.file_systems import open_file_system
 from wdstream.storage.forks import ForkSafeLock, leave_to_parent
-from wdstream.storage.http_answers import FileVersion, NoRangesError, RangeError
+from wdstream.storage.http_answers import FileVersion, NoRangesError, RangeError, version_of
 from wdstream.storage.local import ByteRange, LocalStorage, Storage
 from wdstream.storage.settings import ReadSettings
 from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, Deadline, retrying
@@ -51,7 +51,7 @@ class RemoteFile(io.RawIOBase):
 
     def __init__(self, url: str) -> None:
         folder, _, self._name = url.rpartition("/")
-        self._storage = FsspecStorage(folder)
+        self._storage = _AsAddressed(folder)
         size = self._storage.size(self._name)
         if size is None:
             raise ShardError(f"{url}: the storage does not tell its size, so that its end would not be known")
@@ -89,9 +89,6 @@ class RemoteFile(io.RawIOBase):
 
 
 _PARTS_AT_ONCE = 4
-_ETAG_FIELDS = ("ETag", "etag", "generation", "md5Hash", "content_md5", "Content-MD5")
-"""Names that file systems have for what changes with a file's content; the first that is there counts."""
-_DATE_FIELDS = ("Last-Modified", "LastModified", "last_modified", "mtime", "updated", "created")
 Result = TypeVar("Result")
 
 
@@ -105,17 +102,23 @@ class FsspecStorage:
         url: `s3://bucket/shards`, `https://host/shards`, `memory://shards`, ...; fsspec and its plug-in for the
             protocol must be installed.
         reading: how many requests, how large, how long.
-        attempts: tries of each request.
+        attempts: tries of each request. When left out, 10 of a server that never answered, which may not exist; one
+            that did answer is down for a moment, and is tried again for as long as `reading` says.
         first_wait_s: seconds before the second try, at most; see tries.py.
         options: passed on to the file system (credentials, endpoint, ...).
+
+    Attributes:
+        has_file_names: whether files are asked for by their names, or by how addresses of web servers write these.
     """
+
+    has_file_names = True
 
     def __init__(
         self,
         url: str,
         *,
         reading: ReadSettings | None = None,
-        attempts: int = ATTEMPTS,
+        attempts: int | None = None,
         first_wait_s: float = FIRST_WAIT_S,
         **options: Any,
     ) -> None:
@@ -123,7 +126,14 @@ class FsspecStorage:
         tries: dict[str, Any] = {"attempts": attempts, "first_wait_s": first_wait_s}
         self._state = {"url": url, "reading": self._reading, **tries, **options}
         self._url, self._options = url.rstrip("/"), options
-        self._retrying = retrying(may_pass, most_s=self._reading.patience_s, **tries)
+        self._waits_out, self._has_answered = attempts is None, False
+        self._retrying = retrying(
+            may_pass,
+            attempts=attempts or ATTEMPTS,
+            first_wait_s=first_wait_s,
+            most_s=self._reading.patience_s,
+            waits_out=self._is_outage,
+        )
         self._lock = ForkSafeLock()
         self._open()
 
@@ -203,6 +213,7 @@ class FsspecStorage:
                 (requests[number].name for number, answer in answers.items() if answer is error), requests[0].name
             )
             raise self._error(name, error) from error
+        self._has_answered = True
         return [answer for _, answer in sorted(answers.items()) if isinstance(answer, bytes)]
 
     def _limits(self, deadline: Deadline, *, asks_many: bool = False) -> dict[str, Any]:
@@ -252,7 +263,7 @@ class FsspecStorage:
             return list(self._fs.ls(self._root, detail=True, **limit))
 
         files = [entry for entry in self._try("", ask) if entry["type"] == "file"]
-        return {entry["name"].rstrip("/").rpartition("/")[2]: entry.get("size") for entry in files}
+        return {name_in(entry["name"].rstrip("/")): entry.get("size") for entry in files}
 
     def local_path(self, name: str) -> Path | None:
         """None: the files are elsewhere."""
@@ -268,24 +279,27 @@ class FsspecStorage:
         return store_error(f"{self._url}/{name}", error, int(self._retrying.statistics.get("attempt_number", 1)))
 
     def _path(self, name: str) -> str:
-        return f"{self._root}/{name}"
+        return address_of(self._root, name) if self.has_file_names else f"{self._root}/{name}"
 
     def _try(self, name: str, request: Callable[[dict[str, Any]], Result]) -> Result:
         """What a request gives that is called with what bounds it, until it succeeds."""
         deadline = Deadline(self._reading.patience_s)
         try:
-            return self._retrying(lambda: request(self._limits(deadline)))
+            answer = self._retrying(lambda: request(self._limits(deadline)))
         except Exception as error:  # whatever the protocol's plug-in raises
             raise self._error(name, error) from error
+        self._has_answered = True
+        return answer
+
+    def _is_outage(self, error: BaseException) -> bool:
+        """Whether a server that is there fails; one that sends something else than was asked for may do so always."""
+        return self._waits_out and self._has_answered and not isinstance(_cause(error), RangeError)
 
 
-def version_of(info: Mapping[str, Any]) -> FileVersion:
-    """Which file it is that a file system gives this information of."""
-    etag, date = (
-        next((str(info[name]) for name in names if info.get(name)), "") for names in (_ETAG_FIELDS, _DATE_FIELDS)
-    )
-    size = info.get("size")
-    return FileVersion(etag=etag, date=date, size=None if size is None else int(size))
+class _AsAddressed(FsspecStorage):
+    """Files by names as they are in addresses."""
+
+    has_file_names = False
 
 
 def store_error(url: str, error: BaseException, attempts: int, *, doing: str = "read") -> ShardError:

@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable
 
 import tenacity
+from tenacity.stop import stop_base
 
 ATTEMPTS = 10
-"""Tries of one request: where 20 % fail, all of one fail once in ten million."""
+"""Tries of one request: where 20 % fail, all of one fail once in ten million. In an outage they are over in 20 s."""
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 10.0
 MOST_S = 120.0
@@ -34,6 +35,7 @@ def retrying(
     attempts: int = ATTEMPTS,
     first_wait_s: float = FIRST_WAIT_S,
     most_s: float = MOST_S,
+    waits_out: Callable[[BaseException], bool] = lambda _: False,
 ) -> tenacity.Retrying:
     """Calls a function until it succeeds, raises what does not pass, or time is over.
 
@@ -43,10 +45,22 @@ def retrying(
         first_wait_s: seconds before the second call, at most: the wait is a random part of it. The most doubles with
             each further call, up to 10 s.
         most_s: seconds from the first call on, after which no other begins.
+        waits_out: whether calls go on against an error for all of these seconds, however many they are.
     """
     return tenacity.Retrying(
-        stop=tenacity.stop_after_attempt(attempts) | tenacity.stop_before_delay(most_s),
+        stop=tenacity.stop_before_delay(most_s) | _StopAfter(attempts, waits_out),
         wait=tenacity.wait_random_exponential(multiplier=first_wait_s, max=LONGEST_WAIT_S),
         retry=tenacity.retry_if_exception(may_pass),
         reraise=True,
     )
+
+
+class _StopAfter(stop_base):
+    """Stops after a number of calls, but where the last one failed in a way that is waited out."""
+
+    def __init__(self, attempts: int, waits_out: Callable[[BaseException], bool]) -> None:
+        self._attempts, self._waits_out = attempts, waits_out
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
+        error = None if retry_state.outcome is None else retry_state.outcome.exception()
+        return retry_state.attempt_number >= self._attempts and not (error is not None and self._waits_out(error))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -296,6 +297,20 @@ def test_killed_at_any_write(store: Path, settings: CacheSettings) -> None:
             path.unlink()
         moment += 1
     assert kills >= 15
+
+
+def test_a_process_that_was_stopped_is_not_waited_for_without_end(
+    server: FaultyServer, store: Path, settings: CacheSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wdstream.storage.cache.folder.HELD_S", 0.2)
+    storage = cached(server.url, settings)
+    claims = settings.path / "v1" / "claims"
+    claims.mkdir(parents=True)
+    with ExitStack() as held:
+        for number in range(1024):
+            held.enter_context(FileLock(claims / f"{number:04d}"))
+        assert storage.read_many([whole("b.tar")]) == [(store / "b.tar").read_bytes()]
+    assert not blocks_of(settings)
 
 
 def test_pickled(server: FaultyServer, settings: CacheSettings) -> None:

@@ -115,3 +115,35 @@ def test_a_forked_child_holds_no_claim_of_its_parent(settings: CacheSettings) ->
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+def test_a_lower_bound_holds_from_the_start(settings: CacheSettings) -> None:
+    folder = CacheFolder(settings)
+    for number in range(9):
+        folder.keep(folder.files / "x" / str(number), [bytes(4_000)])
+    open_cache_folder(settings)
+    assert len([*folder.files.glob("x/*")]) == 9
+    open_cache_folder(settings.replace(max_bytes=33_000))
+    assert len([*folder.files.glob("x/*")]) == 7
+
+
+def test_what_cannot_be_removed_is_passed_over(settings: CacheSettings, caplog: pytest.LogCaptureFixture) -> None:
+    folder = CacheFolder(settings)
+    for strange in (folder.files / "x" / "folder", folder.columns / "folder"):
+        strange.mkdir(parents=True)
+    for number in range(30):
+        folder.keep(folder.files / "x" / str(number), [bytes(4_000)])
+    assert (folder.files / "x" / "29").exists()
+    assert not caplog.text
+
+
+def test_a_clock_that_was_wrong_keeps_nothing(settings: CacheSettings) -> None:
+    folder = CacheFolder(settings)
+    for name in ("before", "now"):
+        for number in range(4):
+            folder.keep(folder.files / name / str(number), [bytes(4_000)])
+    for path in folder.files.glob("before/*"):
+        os.utime(path, (time.time() + DAY, time.time() + DAY))
+    folder.window_bytes = 16_000
+    folder.keep(folder.files / "more", [bytes(16_000)])
+    assert len([*folder.files.glob("now/*")]) == 4

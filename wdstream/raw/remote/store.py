@@ -72,6 +72,8 @@ class RawStore(FsspecStorage):
         ConfigError: fsspec or its plug-in for the protocol is not installed.
     """
 
+    has_file_names = False  # they are out of listings
+
     def __init__(self, url: str) -> None:
         # What it lists is to be what is there now.
         options: dict[str, Any] = {} if "::" in url else {"use_listings_cache": False}

@@ -13,7 +13,7 @@ from braceexpand import braceexpand
 from wdstream.errors import AbsentFileError, ConfigError, ForbiddenFileError, ShardError, ShardIndexError
 from wdstream.shards.layout import TAR_SUFFIX
 from wdstream.shards.tar_header import ReadAt
-from wdstream.storage.addresses import shown_url
+from wdstream.storage.addresses import name_in, shown_url
 from wdstream.storage.ahead import ReadAhead
 from wdstream.storage.compression import COMPRESSED_SUFFIXES
 from wdstream.storage.local import Storage, file_error, read_exactly
@@ -147,7 +147,7 @@ def _named(pattern: str) -> tuple[str, dict[str, int | None]]:
             f"{pattern}: not a pattern of names ({error}): URL/shard-{{000000..000127}}.tar is one"
         ) from error
     folders = {url.rpartition("/")[0] or "." for url in urls}
-    names = [url.rpartition("/")[2] for url in urls]
+    names = [name_in(url) for url in urls]
     strange = [name for name in names if not name.endswith(TAR_SUFFIX)]
     if len(folders) > 1 or strange or len(set(names)) < len(names):
         raise ConfigError(f"{pattern}: expected different names in one folder that end in {TAR_SUFFIX}")

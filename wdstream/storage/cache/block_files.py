@@ -51,7 +51,7 @@ def read_block(path: str, key: Callable[[], bytes], *, start: int, stop: int, se
             _log.warning("%s is damaged: thrown away, and fetched again", path)
             remove_block(Path(path))
             return None
-        if time.time() - status.st_atime > _USED_AGAIN_S:
+        if abs(time.time() - status.st_atime) > _USED_AGAIN_S:
             with suppress(OSError):  # of another user: it counts as unused
                 os.utime(descriptor, ns=(time.time_ns(), status.st_mtime_ns))
         data = read_exactly(descriptor, _HEAD.size + start, stop - start)

@@ -21,20 +21,20 @@ time. Recent are the blocks used last, as many as the shards have that are being
 A reader of a file that is removed keeps it open, and reads on.
 """
 
-import fcntl
+import errno
 import hashlib
 import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 from wdstream.storage.cache.settings import CacheSettings
-from wdstream.storage.lock import FileLock
+from wdstream.storage.lock import brief_lock
 
 CACHE_FORMAT = "v1"
 """Raised whenever the files in a cache are written in another way."""
@@ -45,8 +45,14 @@ _RECENT_SHARE = 0.5
 _STALE_S = 7 * 24 * 3600.0
 _PAUSE_S = 60.0
 """Seconds after a failure in which nothing is written: a disk that is full may be so for a moment."""
+HELD_S = 150.0
+"""Seconds to wait for another process, more than a request takes: one that is stopped holds its locks forever."""
+_STOPPED_PAUSE_S = 600.0
+"""Seconds in which nothing is written after such a wait, so that not every read waits so long."""
 _NUM_CLAIMS = 1024
 _COUNT_BYTES = 8
+_CLOCK_S = 3600.0
+"""A file that was used later than so many seconds from now was marked by a clock that was wrong, and tells nothing."""
 
 _log = logging.getLogger("wdstream")
 
@@ -67,8 +73,10 @@ class KeptFile:
 
 @lru_cache
 def open_cache_folder(settings: CacheSettings) -> "CacheFolder":
-    """The folder of these settings: one object in a process, so that a failure is reported once."""
-    return CacheFolder(settings)
+    """The folder of these settings, within its bound: one object in a process, so that a failure is reported once."""
+    folder = CacheFolder(settings)
+    folder.shrink()
+    return folder
 
 
 class CacheFolder:
@@ -99,7 +107,7 @@ class CacheFolder:
 
     def failed(self, error: OSError) -> None:
         """Note that the folder cannot be written to, and say so the first time."""
-        self._resumes = time.monotonic() + _PAUSE_S
+        self._resumes = time.monotonic() + (_STOPPED_PAUSE_S if isinstance(error, TimeoutError) else _PAUSE_S)
         if not self._is_reported:
             self._is_reported = True
             _log.warning(
@@ -107,6 +115,15 @@ class CacheFolder:
                 self._path.parent,
                 error.strerror or error,
             )
+
+    def shrink(self) -> None:
+        """See to it that the folder is within the bound, which may be lower than that of an earlier run."""
+        try:
+            if (self._path / "usage").exists():
+                with self._room(0):
+                    pass
+        except OSError as error:
+            self.failed(error)
 
     @contextmanager
     def claim(self, claim: str, *, waits: bool) -> Iterator[bool]:
@@ -184,7 +201,8 @@ class CacheFolder:
         for file in eviction(kept, recent_bytes=self.window_bytes, now=time.time()):
             if used + size <= KEPT_SHARE * self._max_bytes:
                 break
-            file.path.unlink(missing_ok=True)
+            if not _is_removed(file.path):
+                continue
             used -= file.size
             if not file.is_column:
                 with suppress(OSError):  # not empty
@@ -207,17 +225,17 @@ class CacheFolder:
                         file.path.unlink(missing_ok=True)
 
 
-@contextmanager
-def _locked(path: Path, *, waits: bool) -> Iterator[BinaryIO]:
+def _locked(path: Path, *, waits: bool) -> AbstractContextManager[BinaryIO]:
     """A file that is locked for the block.
 
-    It is unlocked, not only closed: a process that another thread forked meanwhile has it open, too, and for long.
+    Raises:
+        OSError: on entering, somebody holds it for longer than any request takes: it does not go on.
+        _ClaimedError: on entering, somebody holds it, and is not waited for.
     """
-    with FileLock(path, wait_s=float("inf") if waits else 0, refuse=_claimed) as lock:
-        try:
-            yield lock.file
-        finally:
-            fcntl.flock(lock.file, fcntl.LOCK_UN)
+    if not waits:
+        return brief_lock(path, wait_s=0, refuse=_claimed)
+    told = f"{path} has been locked for {HELD_S:g} s by a process that does not go on; is one stopped?"
+    return brief_lock(path, wait_s=HELD_S, refuse=lambda _: TimeoutError(errno.ETIMEDOUT, told))
 
 
 def eviction(kept: Iterable[KeptFile], *, recent_bytes: int, now: float) -> list[KeptFile]:
@@ -241,6 +259,15 @@ def _by_digest(file: KeptFile) -> bytes:
     if file.path.name == "version":
         return b""
     return hashlib.blake2b(f"{file.path.parent.name}/{file.path.name}".encode(), digest_size=8).digest()
+
+
+def _is_removed(path: Path) -> bool:
+    """Remove a file; False where it may not be, or is none."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def _write_whole(temp: Path, path: Path, pieces: Sequence[bytes]) -> None:
@@ -270,10 +297,11 @@ def _files_in(path: Path, *, is_column: bool) -> Iterator[KeptFile]:
         entries = list(os.scandir(path))
     except (FileNotFoundError, NotADirectoryError):
         return
+    now = time.time()
     for entry in entries:
         with suppress(FileNotFoundError):  # removed by another process
             status = entry.stat()
-            used = max(status.st_atime, status.st_mtime)
+            used = max((at for at in (status.st_atime, status.st_mtime) if at < now + _CLOCK_S), default=0.0)
             yield KeptFile(path=Path(entry.path), size=status.st_size, used=used, is_column=is_column)
 
 
