@@ -28,7 +28,7 @@ class FaultyProxy(ThreadingHTTPServer):
 
     Attributes:
         failed: how often each fault was sent.
-        asked: requests that came.
+        asked: requests that were answered; `taken`, with those that wait to be.
         connections: that were opened.
         sent: bytes of bodies by fault.
         wanted: bytes of the right answer to each GET, asked for once or again.
@@ -47,7 +47,7 @@ class FaultyProxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.port, self.rate, self.faults = port, rate, faults
         self.failed: Counter[str] = Counter()
-        self.asked = self.connections = self.bytes_sent = 0
+        self.asked = self.taken = self.connections = self.bytes_sent = 0
         self.wanted: dict[tuple[str, str | None], int] = {}
         self.waits = self.pause = 0.0
         self.is_open = threading.Event()
@@ -95,6 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pass_on(self) -> None:
         body = self._body()
+        self.server.taken += 1
         self.server.is_open.wait()
         time.sleep(self.server.waits)
         self.server.paths.append(f"{self.command} {self.path.partition('?')[0]}")

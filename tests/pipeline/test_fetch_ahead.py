@@ -10,8 +10,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import yaml
@@ -20,13 +22,15 @@ from tests.helpers.faulty_proxy import FaultyProxy, spoiling
 from tests.helpers.faulty_server import FaultyServer, failing
 from tests.helpers.paths import ROOT
 from tests.helpers.s3_server import S3Server
+from tests.helpers.waiting import wait_until
 from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
-from wdstream.errors import ConfigError
+from wdstream.errors import ConfigError, StorageFailureError
 from wdstream.pipeline.planned import Plan
 from wdstream.records import Failure, World
 from wdstream.runs.digest import digest
 from wdstream.storage.cache.folder import open_cache_folder
+from wdstream.storage.http_answers import SILENCE_S
 
 pytest.importorskip("aiohttp", reason="needs the extra wdstream[remote]")
 
@@ -220,6 +224,33 @@ def test_a_cache_that_is_too_small_is_said(
 def test_a_stream_has_no_cache(stream_config: MakeConfig, cache: dict[str, object], small_shards: Path) -> None:
     with pytest.raises((ConfigError, ValueError), match="streaming reads tars without an index, so it has no cache"):
         stream_config(small_shards, cache=cache, streaming={"lanes": 2})
+
+
+@pytest.mark.parametrize("has_cache", [False, True])
+def test_a_loader_is_closed_while_the_store_is_silent(
+    server: FaultyServer, stream_config: MakeConfig, cache: dict[str, object], *, has_cache: bool
+) -> None:
+    """A silent server is given up after a minute, and asked again for another."""
+    more: dict[str, object] = {"cache": cache} if has_cache else {}
+    with spoiling(server.server_address[1], rate=0) as proxy:
+        loader = plan_from_config(stream_config(proxy.url, **more)).loader()
+
+        def read() -> None:
+            with suppress(StorageFailureError, RuntimeError):  # RuntimeError: closed
+                next(loader)
+
+        proxy.is_open.clear()
+        taken, reading = proxy.taken, Thread(target=read)
+        reading.start()
+        wait_until(lambda: proxy.taken > taken, "a request")
+        closing = Thread(target=loader.close)
+        closing.start()
+        closing.join(SILENCE_S * 0.8)
+        is_closed = not closing.is_alive()
+        proxy.is_open.set()
+        closing.join()
+        reading.join()
+        assert is_closed
 
 
 @pytest.mark.slow

@@ -17,8 +17,8 @@ from wdstream.shards.index import merge_index
 from wdstream.shards.reader import Shards
 from wdstream.shards.token_columns import write_paragraphs, write_token_column
 from wdstream.storage.cache.settings import CacheSettings
-from wdstream.storage.local import ByteRange
-from wdstream.storage.remote import FsspecStorage, coalesce
+from wdstream.storage.local import ByteRange, coalesce
+from wdstream.storage.remote import FsspecStorage
 from wdstream.storage.settings import ReadSettings
 
 CONTENT = {"s-0.tar": pages("a", 30), "s-1.tar": pages("b", 20)}

@@ -7,6 +7,7 @@ from typing import Generic, Self
 from torch.utils.data import IterableDataset
 
 from wdstream.nodes.node import JsonState, Node, Out, State, check_node, close
+from wdstream.storage.tries import Stop, end_by, stop_of_thread
 
 
 class Loader(IterableDataset[Out], Iterator[Out], Generic[Out]):
@@ -28,6 +29,7 @@ class Loader(IterableDataset[Out], Iterator[Out], Generic[Out]):
     def __init__(self, root: Node[Out]) -> None:
         check_node(root, "Loader")
         self.root = root
+        self._stop = Stop()
         self._is_at_end = False
 
     def __iter__(self) -> Self:
@@ -48,15 +50,25 @@ class Loader(IterableDataset[Out], Iterator[Out], Generic[Out]):
 
     def load_state_dict(self, state: JsonState) -> None:
         """Go to a saved position at once; the next item is the one that followed it."""
-        self.root.reset(dict(state))
-        self._is_at_end = False
+        self._open(dict(state))
 
     def _restart(self) -> None:
-        self.root.reset(None)
+        self._open(None)
+
+    def _open(self, state: State | None) -> None:
+        """Open the graph at a place. What its threads wait for then, such as a store that fails, ends with `close`."""
+        self._stop.set()
+        self._stop, before = Stop(), stop_of_thread()
+        end_by(self._stop)
+        try:
+            self.root.reset(state)
+        finally:
+            end_by(before)
         self._is_at_end = False
 
     def close(self) -> None:
         """End all threads of the graph. The loader stays usable after `load_state_dict`."""
+        self._stop.set()
         close(self.root)
 
     def __enter__(self) -> Self:

@@ -22,6 +22,7 @@ import torch
 
 from wdstream.errors import PageError
 from wdstream.nodes.node import SOURCE_KEY, Node, Out, Stage, State, check_node, is_count, leaked, open_source
+from wdstream.storage.tries import Stop, end_by, stop_of_thread
 
 
 def start_threads(workers: int, name: str) -> ThreadPoolExecutor | None:
@@ -35,8 +36,13 @@ def start_threads(workers: int, name: str) -> ThreadPoolExecutor | None:
         return None
     torch.get_num_threads()
     return ThreadPoolExecutor(
-        workers, thread_name_prefix=f"wdstream-{name}", initializer=torch.set_num_threads, initargs=(1,)
+        workers, thread_name_prefix=f"wdstream-{name}", initializer=_begin_thread, initargs=(stop_of_thread(),)
     )
+
+
+def _begin_thread(stop: Stop | None) -> None:
+    torch.set_num_threads(1)
+    end_by(stop)
 
 
 def end_threads(threads: ThreadPoolExecutor | None) -> None:

@@ -92,7 +92,7 @@ class StreamLoader(Loader[Batch]):
 
     def open_at(self, place: State, completed: State, *, is_at_end: bool) -> None:
         """Be where another loader of the same graph was, at any batch."""
-        self.root.reset(place)
+        self._open(place)
         self._completed, self._is_at_end = completed, is_at_end
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from wdstream.errors import AbsentFileError, ForbiddenFileError, ShardError, StorageFailureError
 from wdstream.storage.forks import ForkSafeLock
+from wdstream.storage.settings import ReadSettings
 
 DEFAULT_OPEN_FILES = 128  # descriptors a LocalStorage keeps; the usual limit of a process is 1,024
 
@@ -23,6 +24,33 @@ class ByteRange:
     name: str
     offset: int
     length: int
+
+
+def coalesce(wanted: Sequence[ByteRange], reading: ReadSettings) -> list[ByteRange]:
+    """The requests that cover all ranges: of one file in order, small gaps bridged, none larger than a request.
+
+    A single range that is larger stays whole.
+    """
+    requests: list[ByteRange] = []
+    for one in sorted(wanted, key=lambda each: (each.name, each.offset, each.length)):
+        last = requests[-1] if requests else None
+        if last is not None and last.name == one.name:
+            end = max(last.offset + last.length, one.offset + one.length)
+            is_near = one.offset - (last.offset + last.length) <= reading.max_gap
+            if is_near and (end - last.offset <= reading.max_request or end == last.offset + last.length):
+                requests[-1] = ByteRange(name=one.name, offset=last.offset, length=end - last.offset)
+                continue
+        requests.append(one)
+    return requests
+
+
+def cut_out(wanted: ByteRange, requests: Sequence[ByteRange], fetched: Sequence[bytes]) -> bytes:
+    """The bytes of `wanted`, out of the request that covers it; shorter where its answer ended early."""
+    for request, data in zip(requests, fetched, strict=True):
+        start = wanted.offset - request.offset
+        if request.name == wanted.name and start >= 0 and start + wanted.length <= request.length:
+            return data[start : start + wanted.length]
+    raise AssertionError("every range is inside a request")
 
 
 class Storage(Protocol):

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from wdstream.storage.tries import is_stopped
+
 _POLL_S = 0.05
 _FIRST_POLL_S = 0.001
 
@@ -88,7 +90,7 @@ class FileLock:
                 fcntl.flock(file, self._operation | fcntl.LOCK_NB)
                 return
             except BlockingIOError as error:
-                if time.monotonic() >= deadline:
+                if time.monotonic() >= deadline or is_stopped():
                     file.seek(0)
                     raise self._refuse(file.read().decode(errors="replace").strip()) from error
             time.sleep(pause)

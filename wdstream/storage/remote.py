@@ -3,6 +3,7 @@
 `FsspecStorage` reads them by ranges; `open_remote` reads one as a stream, front to back in large blocks.
 """
 
+import asyncio
 import io
 import os
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from wdstream.storage.addresses import address_of, name_in, shown_url
 from wdstream.storage.file_systems import open_file_system
 from wdstream.storage.forks import ForkSafeLock, leave_to_parent
 from wdstream.storage.http_answers import FileVersion, NoRangesError, RangeError, version_of
-from wdstream.storage.local import ByteRange, LocalStorage, Storage
+from wdstream.storage.local import ByteRange, LocalStorage, Storage, coalesce, cut_out
 from wdstream.storage.settings import ReadSettings
 from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, Deadline, retrying
 
@@ -90,6 +91,8 @@ class RemoteFile(io.RawIOBase):
 
 _PARTS_AT_ONCE = 4
 Result = TypeVar("Result")
+Ask = Callable[..., Any]
+"""Calls a method of a file system: its name, then its arguments."""
 
 
 class FsspecStorage:
@@ -163,17 +166,17 @@ class FsspecStorage:
 
     def size(self, name: str) -> int | None:
         """Bytes of a file; None where the storage cannot tell."""
-        size = self._try(name, lambda limit: self._fs.size(self._path(name), **limit))
+        size = self._try(name, lambda ask: ask("size", self._path(name)))
         return None if size is None else int(size)
 
     def version(self, name: str) -> FileVersion:
         """Size of a file and which one it is, as far as the storage tells: it is asked now."""
 
-        def ask(limit: dict[str, Any]) -> dict[str, Any]:
+        def info(ask: Ask) -> dict[str, Any]:
             self._fs.invalidate_cache(self._path(name))  # a listing of before
-            return dict(self._fs.info(self._path(name), **limit))
+            return dict(ask("info", self._path(name)))
 
-        version = version_of(self._try(name, ask))
+        version = version_of(self._try(name, info))
         # A date has seconds; but web servers that share an address may make ETags of their own.
         return version._replace(date="") if version.etag and not self._url.startswith("http") else version
 
@@ -187,7 +190,7 @@ class FsspecStorage:
         if not requests:
             return []
         fetched = self._fetch(requests)
-        return [_cut(one, requests, fetched) for one in wanted]
+        return [cut_out(one, requests, fetched) for one in wanted]
 
     def _fetch(self, requests: Sequence[ByteRange]) -> list[bytes]:
         """The answer to each request, all sent in parallel; of those that fail, each is tried again by itself."""
@@ -200,7 +203,8 @@ class FsspecStorage:
             paths = [self._path(request.name) for request in asked]
             starts = [request.offset for request in asked]
             ends = [request.offset + request.length for request in asked]
-            sent = self._fs.cat_ranges(paths, starts, ends, on_error="return", **self._limits(deadline, asks_many=True))
+            bounds = {"batch_size": self._reading.open_requests} if self._is_async else {}
+            sent = self._ask_for(deadline)("cat_ranges", paths, starts, ends, on_error="return", **bounds)
             answers.update(zip(todo, map(_not_longer, asked, sent), strict=True))
             errors = [answer for answer in answers.values() if isinstance(answer, BaseException)]
             if errors:  # one that trying again does not help comes first
@@ -216,18 +220,29 @@ class FsspecStorage:
         self._has_answered = True
         return [answer for _, answer in sorted(answers.items()) if isinstance(answer, bytes)]
 
-    def _limits(self, deadline: Deadline, *, asks_many: bool = False) -> dict[str, Any]:
-        """Arguments of a call of the file system that bound it; one that is not asynchronous knows none."""
+    @property
+    def _is_async(self) -> bool:
+        """Whether the file system is asynchronous; a cache before one claims to be what it is before."""
         from fsspec.asyn import AsyncFileSystem
 
-        if not issubclass(type(self._fs), AsyncFileSystem):  # a cache before one claims to be what it is before
-            return {}
-        return {"timeout": deadline.left()} | ({"batch_size": self._reading.open_requests} if asks_many else {})
+        return issubclass(type(self._fs), AsyncFileSystem)
+
+    def _ask_for(self, deadline: Deadline) -> "Ask":
+        """Calls a method of the file system by name; one that is asynchronous is not waited for beyond a deadline."""
+
+        def ask(method: str, *arguments: Any, **options: Any) -> Any:
+            files = self._fs
+            if not self._is_async:
+                return getattr(files, method)(*arguments, **options)
+            answer = getattr(files, f"_{method}")(*arguments, **options)
+            return deadline.result_of(asyncio.run_coroutine_threadsafe(answer, files.loop))
+
+        return ask
 
     def read_file(self, name: str) -> bytes:
         """All bytes of a file; of a large one in several requests, each tried again by itself."""
         most = self._reading.max_request
-        data = self._try(name, lambda limit: self._begin(name, most, limit))
+        data = self._try(name, lambda ask: self._begin(name, most, ask))
         size = self.size(name) if len(data) == most else len(data)
         if size is None or size <= len(data):
             return data
@@ -235,20 +250,20 @@ class FsspecStorage:
         groups = [parts[at : at + _PARTS_AT_ONCE] for at in range(0, len(parts), _PARTS_AT_ONCE)]
         return b"".join([data, *(part for group in groups for part in self.read_many(group))])
 
-    def _begin(self, name: str, most: int, limits: dict[str, Any]) -> bytes:
+    def _begin(self, name: str, most: int, ask: "Ask") -> bytes:
         """The first bytes of a file, as a range, whose answer tells how many; all where there are no ranges."""
         data: bytes
         try:
-            data = self._fs.cat_file(self._path(name), start=0, end=most, **limits)
+            data = ask("cat_file", self._path(name), start=0, end=most)
         except Exception as error:  # whatever the protocol's plug-in raises
             if not (isinstance(error, NoRangesError) or _has_no_bytes(error)):
                 raise
-            data = self._fs.cat_file(self._path(name), **limits)
+            data = ask("cat_file", self._path(name))
         return data
 
     def names(self, folder: str) -> list[str]:
         """File names in a folder, sorted. AbsentFileError where there is none."""
-        paths = self._try(folder, lambda limit: self._fs.ls(self._path(folder), detail=False, **limit))
+        paths = self._try(folder, lambda ask: ask("ls", self._path(folder), detail=False))
         return sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
 
     def listing(self) -> dict[str, int | None]:
@@ -258,11 +273,11 @@ class FsspecStorage:
             AbsentFileError: there is no such folder, as far as the storage can tell.
         """
 
-        def ask(limit: dict[str, Any]) -> list[dict[str, Any]]:
+        def entries(ask: Ask) -> list[dict[str, Any]]:
             self._fs.invalidate_cache()
-            return list(self._fs.ls(self._root, detail=True, **limit))
+            return list(ask("ls", self._root, detail=True))
 
-        files = [entry for entry in self._try("", ask) if entry["type"] == "file"]
+        files = [entry for entry in self._try("", entries) if entry["type"] == "file"]
         return {name_in(entry["name"].rstrip("/")): entry.get("size") for entry in files}
 
     def local_path(self, name: str) -> Path | None:
@@ -281,11 +296,11 @@ class FsspecStorage:
     def _path(self, name: str) -> str:
         return address_of(self._root, name) if self.has_file_names else f"{self._root}/{name}"
 
-    def _try(self, name: str, request: Callable[[dict[str, Any]], Result]) -> Result:
-        """What a request gives that is called with what bounds it, until it succeeds."""
+    def _try(self, name: str, request: "Callable[[Ask], Result]") -> Result:
+        """What a request gives that is passed how to ask the file system, until it succeeds."""
         deadline = Deadline(self._reading.patience_s)
         try:
-            answer = self._retrying(lambda: request(self._limits(deadline)))
+            answer = self._retrying(lambda: request(self._ask_for(deadline)))
         except Exception as error:  # whatever the protocol's plug-in raises
             raise self._error(name, error) from error
         self._has_answered = True
@@ -347,38 +362,11 @@ def _module(error: BaseException | None) -> str:
     return type(error).__module__.partition(".")[0]
 
 
-def coalesce(wanted: Sequence[ByteRange], reading: ReadSettings) -> list[ByteRange]:
-    """The requests that cover all ranges: of one file in order, small gaps bridged, none larger than a request.
-
-    A single range that is larger stays whole.
-    """
-    requests: list[ByteRange] = []
-    for one in sorted(wanted, key=lambda each: (each.name, each.offset, each.length)):
-        last = requests[-1] if requests else None
-        if last is not None and last.name == one.name:
-            end = max(last.offset + last.length, one.offset + one.length)
-            is_near = one.offset - (last.offset + last.length) <= reading.max_gap
-            if is_near and (end - last.offset <= reading.max_request or end == last.offset + last.length):
-                requests[-1] = ByteRange(name=one.name, offset=last.offset, length=end - last.offset)
-                continue
-        requests.append(one)
-    return requests
-
-
 def _not_longer(request: ByteRange, answer: bytes | BaseException) -> bytes | BaseException:
     """The answer to a request, or that it has more than was asked for."""
     if isinstance(answer, bytes) and len(answer) > request.length:
         return NoRangesError(f"{request.length} bytes at byte {request.offset} asked for, {len(answer)} sent")
     return answer
-
-
-def _cut(wanted: ByteRange, requests: Sequence[ByteRange], fetched: Sequence[bytes]) -> bytes:
-    """The bytes of `wanted`, out of the request that covers it; shorter where its answer ended early."""
-    for request, data in zip(requests, fetched, strict=True):
-        start = wanted.offset - request.offset
-        if request.name == wanted.name and start >= 0 and start + wanted.length <= request.length:
-            return data[start : start + wanted.length]
-    raise AssertionError("every range is inside a request")
 
 
 def may_pass(error: BaseException) -> bool:

@@ -1,7 +1,10 @@
 """Trying again what may pass: the same for every request, with waits that grow and are never the same on two ranks."""
 
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
 
 import tenacity
 from tenacity.stop import stop_base
@@ -12,6 +15,51 @@ FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 10.0
 MOST_S = 120.0
 """Seconds after which a request is not tried again."""
+_GRACE_S = 1.0
+_LOOK_S = 0.2
+"""Seconds after which a wait looks whether it is still wanted."""
+Result = TypeVar("Result")
+
+
+class Stop:
+    """Whether what threads wait for is wanted no more. A fork may take it along."""
+
+    _at = float("inf")
+
+    def set(self) -> None:
+        """End the waits of these threads in a moment, so that what comes at once still comes."""
+        self._at = min(self._at, time.monotonic() + _GRACE_S)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the moment is over."""
+        return time.monotonic() >= self._at
+
+
+_OF_THREAD = threading.local()
+
+
+def stop_of_thread() -> Stop | None:
+    """What ends the waits of this thread; None where nothing does."""
+    return getattr(_OF_THREAD, "stop", None)
+
+
+def end_by(stop: Stop | None) -> None:
+    """Have waits of this thread ended by `stop`, and of threads that nodes start from it."""
+    _OF_THREAD.stop = stop
+
+
+def is_stopped() -> bool:
+    """Whether this thread is to wait for nothing more."""
+    stop = stop_of_thread()
+    return stop is not None and stop.is_over
+
+
+def wait(seconds: float) -> None:
+    """Wait, but no longer than anybody wants what comes after."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0 and not is_stopped():
+        time.sleep(min(left, _LOOK_S))
 
 
 class Deadline:
@@ -27,6 +75,21 @@ class Deadline:
     def left(self) -> float:
         """Seconds up to it; a tenth when it is past, so that what waits so long ends by its own error."""
         return max(0.1, self._end - time.monotonic())
+
+    def result_of(self, future: "Future[Result]") -> Result:
+        """What a future gives.
+
+        Raises:
+            TimeoutError: it is not there in time, or wanted no more; it is cancelled.
+        """
+        while True:
+            try:
+                return future.result(min(self.left(), _LOOK_S))
+            except TimeoutError:
+                if not future.done() and (is_stopped() or time.monotonic() >= self._end):
+                    future.cancel()
+                if future.done():
+                    raise
 
 
 def retrying(
@@ -52,6 +115,7 @@ def retrying(
         wait=tenacity.wait_random_exponential(multiplier=first_wait_s, max=LONGEST_WAIT_S),
         retry=tenacity.retry_if_exception(may_pass),
         reraise=True,
+        sleep=wait,
     )
 
 
@@ -62,5 +126,7 @@ class _StopAfter(stop_base):
         self._attempts, self._waits_out = attempts, waits_out
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
+        if is_stopped():
+            return True
         error = None if retry_state.outcome is None else retry_state.outcome.exception()
         return retry_state.attempt_number >= self._attempts and not (error is not None and self._waits_out(error))
