@@ -18,7 +18,7 @@ MOST_S = 120.0
 _GRACE_S = 1.0
 _LOOK_S = 0.2
 """Seconds after which a wait looks whether it is still wanted."""
-Result = TypeVar("Result")
+_Outcome = TypeVar("_Outcome")
 
 
 class Stop:
@@ -76,7 +76,7 @@ class Deadline:
         """Seconds up to it; a tenth when it is past, so that what waits so long ends by its own error."""
         return max(0.1, self._end - time.monotonic())
 
-    def result_of(self, future: "Future[Result]") -> Result:
+    def result_of(self, future: "Future[_Outcome]") -> _Outcome:
         """What a future gives.
 
         Raises:
