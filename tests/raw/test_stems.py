@@ -1,8 +1,9 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wdstream.raw.registry import without_suffix
 from wdstream.raw.source import RawFile
-from wdstream.raw.stems import assign_stems
+from wdstream.raw.stems import Stems, short_stem
 from wdstream.shards.layout import validate_key
 
 
@@ -15,8 +16,11 @@ def row_key(stem: str, line: int) -> str:
 
 
 def stems(*paths: str) -> list[str]:
-    split = [(path.rpartition(".")[0], "." + path.rpartition(".")[2]) for path in paths]
-    return assign_stems(split)
+    found = Stems()
+    for path in paths:
+        found.add(short_stem(without_suffix(path)[0]))
+    found.settle(lambda: paths)
+    return [found.stem(path) for path in paths]
 
 
 def test_stems_follow_the_path() -> None:
@@ -52,7 +56,7 @@ NAMES = st.text(alphabet=st.characters(exclude_characters="/\0"), min_size=1, ma
 @given(st.lists(st.lists(NAMES, min_size=1, max_size=5).map("/".join), min_size=1, max_size=8, unique=True))
 @settings(deadline=None, max_examples=200)
 def test_any_paths_give_valid_keys_all_different(bare: list[str]) -> None:
-    found = assign_stems([(path, suffix) for path in bare for suffix in (".pdf", ".jpeg")])
+    found = stems(*(path + suffix for path in bare for suffix in (".pdf", ".jpeg")))
     assert len(set(found)) == 2 * len(bare)
     for stem in found:
         assert "@" not in stem

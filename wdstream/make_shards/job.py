@@ -165,7 +165,7 @@ def _list(raw: Path, out: Path, options: MakeShardsOptions, on_found: Callable[[
         raise ConfigError(
             f"{shown_raw(raw)}: no file to read pages from, such as {', '.join(known_suffixes())} (found {ignored})"
         )
-    for kind in {file.kind for file in listing.files}:
+    for kind in listing.kinds:
         source_of_kind(kind).check_installed()
     return listing
 
@@ -208,7 +208,7 @@ class ShardsJob:
         if options.merges:
             bring_parts(self.output, options.merge_from)
         raw, out = raw_address(self.raw), str(self.out.resolve())
-        kinds = {file.kind for file in self.listing.files}
+        kinds = self.listing.kinds
         plugins, told = [*plugin_fingerprints(kinds)], options.model_dump(mode="json")
         setup = Setup(raw=raw, out=out, store=self.output.store, options=told, plugins=plugins)
         with job_engine(options, setup, self.locks, kinds, self.counter) as engine:

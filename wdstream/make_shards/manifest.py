@@ -63,7 +63,7 @@ def programs_of(options: MakeShardsOptions, listing: Listing) -> dict[str, objec
     Raises:
         ConfigError: one is not installed.
     """
-    return programs_for(options, {file.kind for file in listing.files})
+    return programs_for(options, listing.kinds)
 
 
 def programs_for(options: MakeShardsOptions, kinds: Collection[str]) -> dict[str, object]:

@@ -12,11 +12,16 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from wdstream.errors import ConfigError
 from wdstream.raw.folder_state import OUTPUT_MARK, FolderState, is_output_folder, is_read_by_name, walk_raw
-from wdstream.raw.folders import LEADS_OUT, Folder, FoundFile
+from wdstream.raw.folders import LEADS_OUT, Folder
+from wdstream.raw.listed.files import RawFiles
+from wdstream.raw.listed.folders import FolderTree, ListedFolder, OpenFolder, Stamps, above
+from wdstream.raw.listed.packed import TextHashes, pack, packed_texts, unpack
 from wdstream.raw.mets.finding import find_mets, read_all
 from wdstream.raw.mets.groups import NO_GROUPS, MetsGroups
 from wdstream.raw.mets.workspace import MetsImage, MetsWorkspace
@@ -29,7 +34,7 @@ from wdstream.raw.registry import (
 )
 from wdstream.raw.remote.access import is_raw_file, is_raw_folder, open_raw, raw_names, shown_raw
 from wdstream.raw.source import RawFile, Source
-from wdstream.raw.stems import assign_stems
+from wdstream.raw.stems import Stems, short_stem
 from wdstream.raw.tars.neighbours import descriptions, packed_copies
 from wdstream.raw.texts.finder import TextFinder, TextsLeft
 from wdstream.raw.texts.names import says_text
@@ -51,12 +56,12 @@ class Listing:
         unreadable: folders, links and pipes that cannot be read, with the reason.
         digest: 32 hex digits over names and sizes of all raw files, sidecars and images of rows.
         texts_left: text files that are not used.
-        stamps: of each of those files, by path, its size and times of change, as one text.
+        stamps: of each of those files, by path, in this order, its size and times of change, as one text.
         state: `folder_state` as it was listed; empty where that is not known.
     """
 
-    files: tuple[RawFile, ...]
-    left_to_rows: tuple[str, ...]
+    files: RawFiles
+    left_to_rows: Sequence[str]
     ignored: Mapping[str, int]
     outputs: tuple[str, ...]
     unreadable: tuple[tuple[str, str], ...]
@@ -68,43 +73,12 @@ class Listing:
     @property
     def num_bytes(self) -> int:
         """Size of all raw files."""
-        return sum(file.num_bytes for file in self.files)
+        return self.files.num_bytes
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Listed:
-    """A folder as it was walked.
-
-    Attributes:
-        folder: with its files.
-        sources: which read which of them.
-        has_rows: whether rows may name its images.
-        copies: compressed tars next to a plain one.
-        described: what is next to tars with what is in them.
-    """
-
-    folder: Folder
-    sources: Mapping[str, Source]
-    has_rows: bool
-    copies: Mapping[str, str]
-    described: Collection[str]
-
-
-class Stamps(Mapping[str, str]):
-    """Size and times of change of each file, by path, as one text; made when it is asked for, as there are millions."""
-
-    def __init__(self, files: Mapping[str, FoundFile]) -> None:
-        self._files = files
-
-    def __getitem__(self, path: str) -> str:
-        found = self._files[path]
-        return f"{found.num_bytes} {found.version}"
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._files)
-
-    def __len__(self) -> int:
-        return len(self._files)
+    @property
+    def kinds(self) -> set[str]:
+        """Kinds of all raw files."""
+        return {*self.files.kinds}
 
 
 class _Census:
@@ -128,12 +102,11 @@ class _Census:
         image_folders: Sequence[str],
     ) -> None:
         self._image_folders = tuple(f"{name.strip('/')}/" for name in image_folders)
-        self.files: list[RawFile] = []
-        self.left_to_rows: list[str] = []
+        self.tree = FolderTree()
+        self.left_to_rows = packed_texts()
         self.ignored: Counter[str] = Counter()
         self.outputs: list[str] = []
         self.unreadable: list[tuple[str, str]] = []
-        self.used: dict[str, FoundFile] = {}
         self.unused_texts: Counter[str] = Counter()
         self.unknown_texts: list[tuple[str, str]] = []
         self.unmatched_texts: list[str] = []
@@ -142,7 +115,9 @@ class _Census:
         self._texts = TextFinder(text_from=text_from, read_head=self._read_head)
         self._has_rows: dict[str, bool] = {}
         self._read_whole: list[str] = []
-        self._listed: list[_Listed] = []
+        self._stems = Stems()
+        self._mets_in: dict[str, ListedFolder] = {}
+        self._chosen = TextHashes()
         self._kinds: dict[str, str | None] = {}
         self.mets = MetsWorkspace(mets_groups, lambda path: self._kinds[path])
 
@@ -161,14 +136,15 @@ class _Census:
             self.ignored["links to files that are read by their own names"] += folder.passed_over
         copies, described = packed_copies(folder.files), descriptions(folder.files)
         sources = self._sources(folder, copies, described)
-        above = path[: path.rstrip("/").rfind("/") + 1]
-        has_rows = self._has_rows.get(above, False) or any(source.names_images for source in sources.values())
+        has_rows = self._has_rows.get(above(path), False) or any(source.names_images for source in sources.values())
         has_rows = has_rows or path.startswith(self._image_folders)
         self._has_rows[path] = has_rows
-        self._texts.add(path, [name for name in folder.files if name not in sources])
-        self._listed.append(
-            _Listed(folder=folder, sources=sources, has_rows=has_rows, copies=copies, described=described)
-        )
+        listed = ListedFolder.of(folder, sources, has_rows=has_rows, copies=copies, described=described)
+        self.tree.add(listed)
+        others = [name for name in folder.files if name not in sources]
+        self._texts.add(path, others)
+        bare = {without_suffix(name)[0] for name in sources}
+        self._mets_in |= dict.fromkeys(find_mets(path, others, bare, self._read_head), listed)
 
     def _sources(self, folder: Folder, copies: Mapping[str, str], described: Collection[str]) -> dict[str, Source]:
         """The files of one folder that a source reads, without those that would give the samples of a tar again."""
@@ -184,80 +160,98 @@ class _Census:
     def sort_out(self) -> None:
         """Sort the files of all folders, once every one has been added: texts may be in other folders."""
         described = self._read_mets()
-        others = [(listed, [*self._add_files(listed)]) for listed in self._listed]
-        chosen = {text for file in self.files for text in file.texts}
-        for listed, name in ((listed, name) for listed, names in others for name in names):
-            path = f"{listed.folder.path}{name}"
-            if path in chosen:
-                self._use(path, listed.folder)
+        for listed in self.tree:
+            self._add_files(listed)
+        for listed in self.tree:
+            if listed.others:
+                self._add_others(listed, described)
+        self.empty_folders = (*self._texts.empty_folders(),)
+
+    def _add_others(self, listed: ListedFolder, described: Collection[str]) -> None:
+        """Tell apart the files of a folder that are neither raw files nor theirs by their names alone."""
+        used = set[str]()
+        for name in unpack(listed.others):
+            path = f"{listed.path}{name}"
+            if path in self._chosen:
+                used.add(name)
             elif name in listed.described:
                 self.ignored["next to tars, with what is in them"] += 1
-            elif not self._texts.is_matched(listed.folder.path, name) and path not in described:
+            elif not self._texts.is_matched(listed.path, name) and path not in described:
                 self.ignored[short_name(without_suffix(name)[1].lower(), most=24) or "no suffix"] += 1
                 self.unmatched_texts += [path] if says_text(name) else []
-        self.empty_folders = (*self._texts.empty_folders(),)
+        listed.use(listed.open().files if used else (), used)
+        listed.others = b""
 
     def _read_mets(self) -> set[str]:
         """Read the METS files of all folders, whose paths are returned; a damaged one changes nothing."""
-        found = {path: listed.folder for listed in self._listed for path in self._find_mets(listed)}
+        found = self._mets_in
         if found:
-            self._kinds = {
-                one.folder.path + name: _kind(one, name) for one in self._listed for name in one.folder.files
-            }
+            self._kinds = {one.path + name: kind for one in self.tree for name, kind in _kinds(one.open())}
         for path, digest in read_all(self._raw, found, self.mets, self.unreadable):
-            self._use(path, found[path])
+            found[path].use(found[path].open().files, {path[len(found[path].path) :]})
             self._read_whole.append(f"{path}\0{digest}\n")
         return {*found}
 
-    def _find_mets(self, listed: _Listed) -> Iterator[str]:
-        bare = {without_suffix(name)[0] for name in listed.sources}
-        others = [name for name in listed.folder.files if name not in listed.sources]
-        return find_mets(listed.folder.path, others, bare, self._read_head)
-
-    def _add_files(self, listed: _Listed) -> Iterator[str]:
-        """Take in the raw files of one folder and the files of sidecar.py; yields the names of all others."""
-        folder, sources = listed.folder, listed.sources
-        bare_names = {name: without_suffix(name)[0] for name, source in sources.items() if source.takes_sidecar}
+    def _add_files(self, listed: ListedFolder) -> None:
+        """Take in the raw files of one folder and the files of sidecar.py; all others are noted for later."""
+        folder = listed.open()
+        bare_names = {name: without_suffix(name)[0] for name, source in folder.sources.items() if source.takes_sidecar}
         sidecars = find_sidecars(folder.files, bare_names)
         sidecar_names = set[str]().union(*sidecars.values())
+        rows: list[tuple[Any, ...]] = []
+        used, others = set[str](), list[str]()
         for name, found in folder.files.items():
-            path, source = f"{folder.path}{name}", sources.get(name)
+            source = folder.sources.get(name)
             if source is None:
                 if name in sidecar_names or name in listed.copies:
-                    self._use(path, folder)
+                    used.add(name)
                 elif name not in companion_names():
-                    yield name
+                    others.append(name)
                 continue
+            path = f"{listed.path}{name}"
             if path in self.mets.unused:
                 continue
-            file = RawFile(path=path, kind=source.kind, num_bytes=found.num_bytes)
-            if source.takes_sidecar:
-                file = self._with_texts(file, folder, source, sidecars[name])
+            file = self._raw_file(listed, path, source, found.num_bytes, sidecars.get(name, ()))
             if source.may_belong_to_rows and listed.has_rows and not sidecars[name] and not file.texts:
                 self.left_to_rows.append(path)
             else:
-                self.files.append(file)
-            self._use(path, folder)
+                rows.append(file.to_row())
+                self._stems.add(file.stem)
+            used.add(name)
+        listed.use(folder.files, used)
+        listed.raw_files, listed.others = pack(rows), pack(others) if others else b""
 
-    def _with_texts(self, file: RawFile, folder: Folder, source: Source, sidecars: Collection[str]) -> RawFile:
+    def _raw_file(
+        self, listed: ListedFolder, path: str, source: Source, num_bytes: int, sidecars: Collection[str]
+    ) -> RawFile:
         """A raw file with the texts that are found for it."""
-        name = file.path[len(folder.path) :]
+        name = path[len(listed.path) :]
         bare = without_suffix(name)[0]
-        has_layer = not source.may_belong_to_rows
-        if has_layer and self._keep_layers:
-            return file
-        stated = self.mets.images.get(file.path, _NO_METS)
+        stem = short_stem(f"{listed.path}{bare}")
+        is_document = not source.may_belong_to_rows
+        if not source.takes_sidecar or (is_document and self._keep_layers):
+            return RawFile(path=path, kind=source.kind, num_bytes=num_bytes, stem=stem)
+        stated = self.mets.images.get(path, _NO_METS)
         has_sidecar = bool(sidecars)
-        found = self._texts.find(folder.path, name, bare, stated.texts, has_sidecar=has_sidecar, has_layer=has_layer)
+        found = self._texts.find(listed.path, name, bare, stated.texts, has_sidecar=has_sidecar, has_layer=is_document)
         self.unused_texts.update(found.unused)
         self.unknown_texts += found.unknown
         near = None if has_sidecar or found.chosen else self._texts.near(name, bare)
-        beside = None if folder.trouble else (*sorted(sidecars),)  # whoever reads a link that leads out refuses it
-        return file.changed(texts=found.chosen, near=near, sidecars=beside, meta=stated.meta)
-
-    def _use(self, path: str, folder: Folder) -> None:
-        """Note a file that decides what is in the shards."""
-        self.used[path] = folder.files[path[len(folder.path) :]]
+        beside = (
+            None if listed.has_trouble else (*sorted(sidecars),)
+        )  # a link that leads out is refused when it is read
+        for text in found.chosen:
+            self._chosen.add(text)
+        return RawFile(
+            path=path,
+            kind=source.kind,
+            num_bytes=num_bytes,
+            stem=stem,
+            texts=found.chosen,
+            near=near,
+            sidecars=beside,
+            meta=stated.meta,
+        )
 
     def _read_head(self, path: str, num_bytes: int) -> bytes:
         try:
@@ -266,27 +260,42 @@ class _Census:
         except OSError:  # it is no text then, which is said
             return b""
 
-    def in_order(self) -> tuple[RawFile, ...]:
-        """The raw files in their order, with their stems; once, as they are not kept twice."""
-        files = self.mets.in_order(sorted(self.files, key=lambda file: file.path))
-        self.files.clear()
-        for number, stem in enumerate(assign_stems([without_suffix(file.path) for file in files])):
-            files[number] = files[number].changed(stem=stem)
-        return tuple(files)
+    def in_order(self) -> RawFiles:
+        """The raw files in their order, with their stems."""
+        is_any_shared = self._stems.settle(lambda: (row[0] for folder in self.tree for row in _rows(folder)))
+        rows = self.tree.in_path_order(_rows, itemgetter(0))
+        packed = RawFiles()
+        if self.mets.images or is_any_shared:
+            for file in self.mets.in_order(map(RawFile.from_row, rows)):
+                packed.append(file.changed(stem=self._stems.stem(file.path)))
+        else:
+            for row in rows:
+                packed.append_plain(row)
+        for folder in self.tree:
+            folder.raw_files = b""
+        return packed
 
     def digest(self) -> str:
         """Names and sizes of every file that is used, as 32 hex digits."""
         content = hashlib.blake2b(digest_size=16)
-        sizes = (f"{path}\0{self.used[path].num_bytes}\n" for path in sorted(self.used))
-        for line in merge(sizes, sorted(self._read_whole)):
+        used = self.tree.in_path_order(ListedFolder.stamps, lambda entry: entry[0])
+        sizes = (f"{path}\0{num_bytes}\n" for path, num_bytes, _version in used)
+        for line in merge(sizes, sorted(self._read_whole)) if self._read_whole else sizes:
             content.update(line.encode("utf-8", "surrogatepass"))
         return content.hexdigest()
 
 
-def _kind(listed: _Listed, name: str) -> str | None:
-    """The kind of a file that METS may say is a page, None for any other."""
-    source = listed.sources.get(name)
-    return source.kind if source is not None and source.takes_sidecar else None
+def _rows(folder: ListedFolder) -> list[tuple[Any, ...]]:
+    """Records of the raw files of a folder."""
+    rows: list[tuple[Any, ...]] = unpack(folder.raw_files)
+    return rows
+
+
+def _kinds(folder: OpenFolder) -> Iterator[tuple[str, str | None]]:
+    """The kind of each file that METS may say is a page, None for any other."""
+    for name in folder.files:
+        source = folder.sources.get(name)
+        yield name, source.kind if source is not None and source.takes_sidecar else None
 
 
 def _owned_by_pages(folder: Folder) -> set[str]:
@@ -333,17 +342,18 @@ def list_files(
         num_found += len(folder.files)
         if on_found is not None:
             on_found(num_found)
+        del folder  # it may be large, and is packed
     if census.unreadable and census.unreadable[0][0] == "":
         raise ConfigError(f"{shown_raw(raw)}: {census.unreadable[0][1]}")
     census.sort_out()
     return Listing(
         files=census.in_order(),
-        left_to_rows=tuple(census.left_to_rows),
+        left_to_rows=census.left_to_rows,
         ignored=dict(sorted(census.ignored.items())),
         outputs=tuple(census.outputs),
         unreadable=tuple(census.unreadable),
         digest=census.digest(),
-        stamps=Stamps(census.used),
+        stamps=Stamps(census.tree),
         texts_left=TextsLeft(
             unused=dict(sorted(census.unused_texts.items())),
             unknown=tuple(sorted(census.unknown_texts)),

@@ -9,9 +9,9 @@ What is before `@` is the stem. `@` is in no stem, so that no numbered key can e
 
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 
+from wdstream.raw.listed.packed import TextHashes
 from wdstream.raw.registry import without_suffix
 
 _SUFFIX = re.compile(r"[.\w]+")
@@ -21,22 +21,50 @@ _MAX_FOLDER = 120
 _MAX_NAME = 48
 
 
-def assign_stems(paths: Sequence[tuple[str, str]]) -> list[str]:
-    """A stem for each raw file; files that would share one have their suffix appended, then a hash of their path.
+class Stems:
+    """Stems of raw files; those that would share one have their suffix appended, then a hash of their path.
 
-    Args:
-        paths: (path without suffix, suffix) of each file, relative, with forward slashes, all different.
+    Each file is told once. When all are, and `settle` has been called, each has its stem. What is kept of each is 8
+    bytes.
     """
-    stems = [_stem(bare) for bare, _suffix in paths]
-    stems = _set_apart(stems, [_ending(suffix) for _bare, suffix in paths])
-    return _set_apart(stems, [_digest(bare + suffix) for bare, suffix in paths])
+
+    def __init__(self) -> None:
+        self._stems, self._longer = TextHashes(), TextHashes()
+
+    def add(self, stem: str) -> None:
+        """Take in a file by its `short_stem`."""
+        self._stems.add(stem)
+
+    def settle(self, paths: Callable[[], Iterable[str]]) -> bool:
+        """Find out which stems several files share; gives whether there are any.
+
+        Args:
+            paths: gives those of all files, in any order.
+        """
+        self._stems = self._stems.doubled()
+        if self._stems:
+            for path in paths():
+                self._longer.add(self._with_ending(path))
+            self._longer = self._longer.doubled()
+        return bool(self._stems)
+
+    def stem(self, path: str) -> str:
+        """The stem of a file."""
+        stem = self._with_ending(path)
+        return f"{stem}-{_digest(path)}" if stem in self._longer else stem
+
+    def _with_ending(self, path: str) -> str:
+        bare, suffix = without_suffix(path)
+        stem = short_stem(bare)
+        return f"{stem}-{_ending(suffix)}" if stem in self._stems else stem
 
 
 def _ending(suffix: str) -> str:
     return _UNSAFE.sub("", suffix.rpartition(".")[2].lower())
 
 
-def _stem(bare: str) -> str:
+def short_stem(bare: str) -> str:
+    """The stem of a file by its path without suffix, relative; its own, unless another file has it, too."""
     folder, slash, name = _UNSAFE.sub("_", bare).rpartition("/")
     # Names in other scripts would all become underscores; long ones are cut.
     if not bare.isascii() or len(name) > _MAX_NAME:
@@ -56,7 +84,7 @@ def bare_names(name: str) -> list[str]:
 def possible_stems(path: str) -> tuple[str, ...]:
     """The stems that a raw file may have, by which other files there are."""
     bare, suffix = without_suffix(path)
-    stems = [_stem(bare)]
+    stems = [short_stem(bare)]
     for ending in (_ending(suffix), _digest(path)):
         stems.append(f"{stems[-1]}-{ending}")
     return tuple(stems)
@@ -80,12 +108,6 @@ def _pattern_of(bare: str) -> str:
     folder = _UNSAFE.sub("_", bare.rpartition("/")[0])
     above = f"(?:.*/)?k?{re.escape(folder)}/" if folder and len(folder) <= _MAX_FOLDER else "(?:.*/)?"
     return rf"{above}k?{re.escape(_cut_name(bare))}(?:-[0-9a-f]{{10}})?(?:-[a-z0-9]{{1,16}}){{0,2}}"
-
-
-def _set_apart(stems: list[str], endings: list[str]) -> list[str]:
-    """Append its ending to every stem that several files share."""
-    times = Counter(stems)
-    return [stem if times[stem] == 1 else f"{stem}-{ending}" for stem, ending in zip(stems, endings, strict=True)]
 
 
 def _digest(path: str) -> str:

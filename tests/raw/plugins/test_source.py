@@ -4,7 +4,7 @@ import io
 import json
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -229,7 +229,7 @@ def test_an_installed_package_takes_a_suffix_of_ours_where_it_is_asked_for(work:
             assert kinds == {kind}
 
 
-def list_kinds(raw: Path) -> tuple[Any, ...]:
+def list_kinds(raw: Path) -> Sequence[Any]:
     from wdstream.raw.listing import list_files
 
     return list_files(raw).files

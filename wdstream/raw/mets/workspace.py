@@ -10,7 +10,7 @@ never fetched, and no file outside the raw folder is read.
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from urllib.parse import unquote
 
@@ -85,14 +85,17 @@ class MetsWorkspace:
         self.groups.check(self._found)
         self.unused = {path: group for path, group in self.unused.items() if path not in self.images}
 
-    def in_order(self, files: Sequence[RawFile]) -> list[RawFile]:
+    def in_order(self, files: Iterable[RawFile]) -> Iterable[RawFile]:
         """Files in the order of their documents: those of each in the places that they have among all files."""
-        result = [*files]
-        number_of = {file.path: number for number, file in enumerate(files)} if self._orders else {}
+        if not self._orders:
+            return files
+        given = [*files]
+        result = [*given]
+        number_of = {file.path: number for number, file in enumerate(given)}
         for order in self._orders:
             numbers = [number_of[path] for path in order if path in number_of]
             for place, number in zip(sorted(numbers), numbers, strict=True):
-                result[place] = files[number]
+                result[place] = given[number]
         return result
 
     def remarks(self) -> Iterator[str]:

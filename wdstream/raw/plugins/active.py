@@ -9,6 +9,7 @@ from pathlib import Path
 from wdstream.errors import ConfigError
 from wdstream.raw.folder_state import is_output_folder
 from wdstream.raw.folders import FolderWalk
+from wdstream.raw.listed.files import RawFiles
 from wdstream.raw.listing import Listing
 from wdstream.raw.plugins.loading import asked_for, installed_offers
 from wdstream.raw.plugins.source import KIND, WHOLE_FOLDER, PluginSource
@@ -84,7 +85,7 @@ def list_for_plugin(raw: Path, source: PluginSource, *, exclude: Path, allow_out
             used.append(f"{folder.path}{name}\0{found.num_bytes}")
             stamps.append(f"{used[-1]} {found.version}")
     return Listing(
-        files=(RawFile(path=WHOLE_FOLDER, kind=source.kind, stem=_stem(source), num_bytes=num_bytes),),
+        files=RawFiles([RawFile(path=WHOLE_FOLDER, kind=source.kind, stem=_stem(source), num_bytes=num_bytes)]),
         left_to_rows=(),
         ignored={},
         outputs=tuple(outputs),

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from wdstream.raw.listed.packed import TextHashes, TextPlaces, pack, unpack
 from wdstream.raw.texts.formats import SNIFFED_BYTES, format_of
-from wdstream.raw.texts.names import FORMS, UNKNOWN, TextName, may_be_text, owners, plain_reading, readings
+from wdstream.raw.texts.names import FORMS, UNKNOWN, TextName, is_plain, may_be_text, owners, plain_reading, readings
 from wdstream.text.characters import short_name
 
 _TRANSKRIBUS = "page/"
 _SHOWN_NAMES = 5
-_FOLDERS_KEPT = 64
+_FOLDERS_KEPT = 16
 ReadHead = Callable[[str, int], bytes]
 """The first bytes of a file by its path relative to the raw folder; empty where it cannot be read."""
 
@@ -94,20 +95,24 @@ class TextFinder:
 
     text_from: Sequence[str]
     read_head: ReadHead
-    _matched: dict[str, set[str]] = field(default_factory=dict)
-    """Texts that are, or may be, some raw file's: names by folder."""
-    _names: dict[str, list[str]] = field(default_factory=dict)
-    """Of each folder, what may be a text; a name costs little so, and who owns it is found when the folder is read."""
-    _owned: dict[str, dict[str, list[tuple[str, TextName]]]] = field(default_factory=dict)
+    _matched: TextHashes = field(default_factory=TextHashes)
+    """Paths of texts that are, or may be, some raw file's."""
+    _matched_in: set[str] = field(default_factory=set)
+    """Their folders."""
+    _names: dict[str, bytes] = field(default_factory=dict)
+    """Of each folder, what may be a text, packed; who owns it is found when the folder is read."""
+    _owned: dict[tuple[str, bool], dict[str, list[tuple[str, TextName]]]] = field(default_factory=dict)
     """Of a few folders, by whom their names call their owner: names of files."""
-    _anywhere: dict[str, str] | None = None
-    """Of texts of all folders, by their owner: the first; None before one is asked for."""
+    _anywhere: TextPlaces | None = None
+    """Owners of texts of all folders, by number of the folder; None before one is asked for."""
+    _folders: list[str] = field(default_factory=list)
+    """Those that have texts, in their order."""
 
     def add(self, folder: str, names: Iterable[str]) -> None:
         """Take in the names of a folder; `folder` is its path with a slash at the end, or empty."""
         texts = [name for name in names if may_be_text(name)]
         if texts:
-            self._names[folder] = texts
+            self._names[folder] = pack(texts)
 
     def find(
         self, folder: str, name: str, bare: str, stated: Sequence[str] = (), *, has_sidecar: bool, has_layer: bool
@@ -124,8 +129,9 @@ class TextFinder:
         """
         found = [*_stated(stated), *self._candidates(folder, name, bare, {*stated})]
         for candidate in found:
-            place, slash, text = candidate.path.rpartition("/")
-            self._matched.setdefault(place + slash, set()).add(text)
+            place, slash, _text = candidate.path.rpartition("/")
+            self._matched.add(candidate.path)
+            self._matched_in.add(place + slash)
         if not found or (len(found) == 1 and not has_sidecar and not has_layer):
             return TextsOfFile(chosen=tuple(candidate.path for candidate in found))
         is_stated = any(f"{folder}{owner}.txt" in stated for owner in (name, bare))
@@ -133,47 +139,55 @@ class TextFinder:
 
     def is_matched(self, folder: str, name: str) -> bool:
         """Whether a text is, or may be, some raw file's."""
-        return name in self._matched.get(folder, ())
+        return f"{folder}{name}" in self._matched
 
     def empty_folders(self) -> Iterator[str]:
         """The folders of `text_from` in which no text of any raw file was found."""
         for item in self.text_from:
-            if item.endswith("/") and not any(_is_from(f"{place}_", item) for place in self._matched):
+            if item.endswith("/") and not any(_is_from(f"{place}_", item) for place in self._matched_in):
                 yield item
 
     def near(self, name: str, bare: str) -> str | None:
         """The path of a text of this name in any folder, for a raw file that has none."""
         if self._anywhere is None:
             self._anywhere = self._found_anywhere()
-        anywhere = self._anywhere
-        return next((anywhere[owner] for owner in owners(name, bare) if owner in anywhere), None)
+        for owner in owners(name, bare):
+            for number in self._anywhere.of(owner):
+                folder = self._folders[number]
+                for text, reading in self._by_owner(folder).get(owner, ()):
+                    if reading.page is None:
+                        return folder + text
+        return None
 
-    def _found_anywhere(self) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for folder, names in self._names.items():
-            for name in names:
+    def _found_anywhere(self) -> TextPlaces:
+        found = TextPlaces()
+        self._folders = [*self._names]
+        for number, folder in enumerate(self._folders):
+            for name in unpack(self._names[folder]):
                 for reading in readings(name):
                     if reading.page is None:
-                        found.setdefault(reading.owner, folder + name)
+                        found.add(reading.owner, number)
         return found
 
-    def _by_owner(self, folder: str) -> Mapping[str, Sequence[tuple[str, TextName]]]:
-        """The texts of a folder by their owner; kept for a few folders, since pages are asked for in their order."""
-        if folder not in self._owned:
+    def _by_owner(self, folder: str, *, is_own: bool = False) -> Mapping[str, Sequence[tuple[str, TextName]]]:
+        """The texts of a folder by their owner, without those of sidecar.py where it is the owner's own; kept for a few
+        folders, since pages are asked for in their order."""
+        known = self._owned.get((folder, is_own))
+        if known is None:
             while len(self._owned) >= _FOLDERS_KEPT:
                 self._owned.pop(next(iter(self._owned)))
-            owned = self._owned[folder] = {}
-            for name in self._names.get(folder, ()):
-                for reading in readings(name):
-                    owned.setdefault(reading.owner, []).append((name, reading))
-        return self._owned[folder]
+            known = self._owned[folder, is_own] = {}
+            for name in unpack(self._names[folder]):
+                for reading in () if is_own and is_plain(name) else readings(name):
+                    known.setdefault(reading.owner, []).append((name, reading))
+        return known
 
     def _candidates(self, folder: str, name: str, bare: str, seen: set[str]) -> Iterator[_Candidate]:
         """Every text that may be the file's by its name, each once, those in named folders first."""
         for distance, place in enumerate(_places(folder, tuple(self.text_from))):
             if place not in self._names:
                 continue
-            by_owner = self._by_owner(place)
+            by_owner = self._by_owner(place, is_own=place == folder)
             for owner in owners(name, bare):
                 for text, reading in by_owner.get(owner, ()):
                     is_sidecar = place == folder and reading.form == "txt"

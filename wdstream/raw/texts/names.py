@@ -63,7 +63,16 @@ def readings(name: str) -> Iterator[TextName]:
 
 def may_be_text(name: str) -> bool:
     """Whether `readings` gives anything for a name."""
-    return name.lower().endswith(_ALL_ENDINGS) and any(True for _ in readings(name))
+    lower = name.lower()
+    if not lower.endswith(_ALL_ENDINGS):
+        return False
+    return (name.isascii() and lower not in _ALL_ENDINGS) or any(True for _ in readings(name))
+
+
+def is_plain(name: str) -> bool:
+    """Whether all readings of a name are of form txt, as of most texts."""
+    lower = name.lower()
+    return lower.endswith(".txt") and not lower.endswith(".gt.txt")
 
 
 def plain_reading(name: str) -> TextName:
