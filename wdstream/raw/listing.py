@@ -29,7 +29,7 @@ from wdstream.raw.registry import (
     companion_names,
     doubtful_suffixes,
     page_suffixes,
-    source_of_file,
+    source_of_name,
     without_suffix,
 )
 from wdstream.raw.remote.access import is_raw_file, is_raw_folder, open_raw, raw_names, shown_raw
@@ -151,7 +151,7 @@ class _Census:
         owned = _owned_by_pages(folder)
         names = [name for name in folder.files if name not in owned]
         path = self._raw / folder.path
-        found = {name: source for name in names if (source := source_of_file(path / name))}
+        found = {name: source for name in names if (source := source_of_name(path, name))}
         for name, plain in copies.items():
             reason = f"is next to {plain}, of which it seems to be a copy; remove one, or give it another name"
             self.unreadable.append((f"{folder.path}{name}", reason))

@@ -54,13 +54,18 @@ def source_of_kind(kind: str) -> Source:
 
 def source_of_file(path: Path, sources: tuple[Source, ...] | None = None) -> Source | None:
     """The source that reads a file, None when there is none: by its suffix, and where sources share it, by content."""
-    sources, name = _current.get() if sources is None else sources, path.name
+    return source_of_name(path.parent, path.name, sources)
+
+
+def source_of_name(folder: Path, name: str, sources: tuple[Source, ...] | None = None) -> Source | None:
+    """`source_of_file` for a name in a folder; no path is made of millions of names that say enough."""
+    sources = _current.get() if sources is None else sources
     lower = name.lower()
     dot = lower.find(".")
     # Millions of files have few endings; only from the first dot on, so that there are few.
     able, is_open = _able("x" + lower[dot:] if dot > 0 and _have_dots(sources) else lower, sources)
     if is_open:
-        head = _head(path)
+        head = _head(folder / name)
         able = able if head is None else tuple(source for source in able if source.recognises(head))
     return able[0] if able else None
 
