@@ -78,7 +78,7 @@ class ListedFolder:
         return listed
 
     def open(self) -> OpenFolder:
-        """Its files, unpacked."""
+        """Its files, unpacked for the moment."""
         files: dict[str, FoundFile] = {}
         sources: dict[str, Source] = {}
         for name, kind, num_bytes, version, is_link in unpack(self._files):
