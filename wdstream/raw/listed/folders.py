@@ -9,7 +9,7 @@ from wdstream.raw.listed.packed import pack, unpack
 from wdstream.raw.registry import source_of_kind
 from wdstream.raw.source import Source
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 _FOLDERS_OPEN = 4
 
 
@@ -121,10 +121,10 @@ class FolderTree:
         """The folder of a path."""
         return self._folders.get(path)
 
-    def in_path_order(self, read: Callable[[ListedFolder], Iterable[T]], path_of: Callable[[T], str]) -> Iterator[T]:
+    def in_path_order(self, read: Callable[[ListedFolder], Iterable[_T]], path_of: Callable[[_T], str]) -> Iterator[_T]:
         """What is in the folders, in the order of paths, where each gives what is in it in that order."""
 
-        def entries(path: str) -> Iterator[T | ListedFolder]:
+        def entries(path: str) -> Iterator[_T | ListedFolder]:
             """With the folders below in their places: a folder's path sorts as all that is in it."""
             below = sorted(self._below.get(path, ()), reverse=True)
             for item in read(self._folders[path]):

@@ -16,7 +16,7 @@ import numpy as np
 
 _BLOCK = 1024
 _FASTEST = 1
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def pack(value: Any) -> bytes:
@@ -29,7 +29,7 @@ def unpack(data: bytes) -> Any:
     return marshal.loads(zlib.decompress(data))
 
 
-class PackedList(Sequence[T], Generic[T]):
+class PackedList(Sequence[_T], Generic[_T]):
     """A list of records that only grows; reading them in order is fast.
 
     Args:
@@ -37,13 +37,13 @@ class PackedList(Sequence[T], Generic[T]):
         load: the inverse.
     """
 
-    def __init__(self, dump: Callable[[T], Any], load: Callable[[Any], T]) -> None:
+    def __init__(self, dump: Callable[[_T], Any], load: Callable[[Any], _T]) -> None:
         self._dump, self._load = dump, load
         self._blocks: list[bytes] = []
         self._rest: list[Any] = []
         self._open: tuple[int, list[Any]] = (-1, [])
 
-    def append(self, record: T) -> None:
+    def append(self, record: _T) -> None:
         """Take in a record."""
         self.append_plain(self._dump(record))
 
@@ -54,7 +54,7 @@ class PackedList(Sequence[T], Generic[T]):
             self._blocks.append(pack(self._rest))
             self._rest = []
 
-    def extend(self, records: Iterable[T]) -> None:
+    def extend(self, records: Iterable[_T]) -> None:
         """Take in several, in order."""
         for record in records:
             self.append(record)
@@ -65,17 +65,17 @@ class PackedList(Sequence[T], Generic[T]):
             yield from unpack(block)
         yield from self._rest
 
-    def __iter__(self) -> Iterator[T]:
+    def __iter__(self) -> Iterator[_T]:
         return map(self._load, self.plain())
 
     def __len__(self) -> int:
         return len(self._blocks) * _BLOCK + len(self._rest)
 
     @overload
-    def __getitem__(self, index: int) -> T: ...
+    def __getitem__(self, index: int) -> _T: ...
     @overload
-    def __getitem__(self, index: slice) -> list[T]: ...
-    def __getitem__(self, index: int | slice) -> T | list[T]:
+    def __getitem__(self, index: slice) -> list[_T]: ...
+    def __getitem__(self, index: int | slice) -> _T | list[_T]:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         number, place = divmod(range(len(self))[index], _BLOCK)
