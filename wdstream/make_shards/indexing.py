@@ -199,7 +199,7 @@ def index_folder(
         opened = of.open()
         is_here = engine.engine == "local"
         tokens = add_tokens(of.folder, counter, workers=workers, shards=opened) if counter and is_here else None
-        notes = (*recorded, *map(of.told, notes_on_samples(opened)))
+        notes = (*recorded, *map(of.as_output, notes_on_samples(opened)))
     if tokenizer is not None and not is_here:  # now that the index is where other machines see it
         tokens = add_token_column(
             of.address,
@@ -209,7 +209,7 @@ def index_folder(
             workers=workers,
             engine=engine,
         )
-    told = replace(index, address=of.address, notes=tuple(map(of.told, index.notes)))
+    told = replace(index, address=of.address, notes=tuple(map(of.as_output, index.notes)))
     return FolderReport(index=told, tokens=tokens and replace(tokens, folder=of.address), notes=notes)
 
 

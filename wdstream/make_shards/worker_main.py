@@ -68,7 +68,7 @@ class _Pages:
         self._cell.begin()
 
     def on_page(self, item: int, page: int | None) -> None:
-        """Write down a page, as `OnPage` has it, and tell the parent unless it was told a moment ago."""
+        """Write down a page, as `OnPage` has it, and tell the parent unless it heard a moment ago."""
         assert self.job is not None
         self._cell.turn_to(item, page, is_page=page is not None or self.job.kind == "survey")
         now = time.monotonic()

@@ -198,7 +198,7 @@ class Steps(Iterator[StepPlan]):
         self._stream = SampleStream(self._mixture, self._mixture.pass_start(self.passes), self.passes, self._sorter)
 
     def _require_samples(self) -> None:
-        """Refuse to go on after a pass without a sample."""
+        """Refuse to continue after a pass without a sample."""
         if not self._had_samples:
             raise PlanError(
                 f"no sample can be planned: of {self._mixture.num_samples} samples all are rejected "

@@ -86,7 +86,7 @@ class Reading:
         return Path(os.path.realpath(path)).is_relative_to(self._real_root)
 
     def read_plain(self, path: str, limit: int) -> bytes | None:
-        """All bytes of a file that is no link, in a folder that leads nowhere else, as nearly all are; None for any
+        """All bytes of a file that is not a link, in a folder that leads nowhere else, as nearly all are; None for any
         other, and where anything is wrong: whoever looks closer says what."""
         if not path.startswith(self._prefix) or "/.." in path:
             return None
@@ -150,7 +150,7 @@ def check_link(path: Path) -> None:
 
 
 def is_below(path: str, outer: str) -> bool:
-    """Whether a file that is no link is in a folder, or below it, as far as that is known without looking again."""
+    """Whether a file that is not a link is in a folder, or below it, as far as that is known without looking again."""
     current = _current.get()
     return (
         current is not None and current.is_below(os.path.dirname(path), outer) and not os.path.islink(path)  # noqa: PTH114, PTH120  # of every row
@@ -193,7 +193,7 @@ def read_plain(path: str, *, limit: int) -> bytes | None:
 
 
 def _read_whole(path: str, limit: int) -> bytes | None:
-    """All bytes of a regular file that is no link, and not above the limit; None for any other."""
+    """All bytes of a regular file that is not a link, and not above the limit; None for any other."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:

@@ -5,11 +5,13 @@ and botocore would try again below is switched off, or a dead server would cost 
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from wdstream.errors import ConfigError, needs_extra
+from wdstream.errors import ConfigError
+from wdstream.storage.addresses import shown_url
 from wdstream.storage.forks import has_connections
 from wdstream.storage.http_answers import client_options
 from wdstream.storage.s3_answers import checked_session
@@ -18,6 +20,33 @@ from wdstream.storage.settings import ReadSettings
 _S3_SILENCE_S = 60
 _WRONG_CACHES = ("blockcache", "cached", "filecache")
 """Caches of fsspec that are not safe for threads: 4 of 104 pages were lost, or the process crashed."""
+
+_PACKAGES = {
+    **dict.fromkeys(("s3", "s3a"), "s3fs"),
+    **dict.fromkeys(("gs", "gcs"), "gcsfs"),
+    **dict.fromkeys(("az", "abfs", "abfss", "adl"), "adlfs"),
+    "hf": "huggingface_hub",
+}
+"""What has the plug-in for a protocol; fsspec says it of others."""
+
+
+@contextmanager
+def needs_plug_in(url: str) -> Iterator[None]:
+    """For what imports fsspec and its plug-in for a URL: without one, an error that says how it is installed.
+
+    Raises:
+        ConfigError: fsspec or the plug-in is not installed, or there is none for the protocol.
+    """
+    protocol = url.partition("://")[0].lower()
+    package = _PACKAGES.get(protocol, "")
+    try:
+        yield
+    except ImportError as error:
+        command = f"pip install 'wdstream[remote]' {package}".strip()
+        raise ConfigError(f"{shown_url(url)} needs a package that is not installed ({error}); run {command}") from error
+    except ValueError as error:
+        near = "; is the address right? Stores are s3://, gs://, az://, ..." if "not known" in str(error) else ""
+        raise ConfigError(f"{shown_url(url)}: {error}{near}") from error
 
 
 def open_file_system(url: str, options: dict[str, Any], reading: ReadSettings) -> tuple[Any, str]:
@@ -33,17 +62,15 @@ def open_file_system(url: str, options: dict[str, Any], reading: ReadSettings) -
             f"{url}: {wrong}:: loses or mixes up bytes when several threads read: leave it out, and give a folder of "
             "this machine as data.cache, {path: ..., max_bytes: ...}"
         )
-    with needs_extra(url, "remote"):
-        import fsspec
     protocol = url.partition("://")[0]
-    try:
+    with needs_plug_in(url):
+        import fsspec
+
         if protocol in ("http", "https"):
             options = client_options(reading.open_requests) | options
         elif protocol in ("s3", "s3a"):
             options = _s3_options(fsspec.config.conf.get(protocol, {}) | options, reading)
         files, root = fsspec.core.url_to_fs(url, **options)
-    except (ImportError, ValueError) as error:
-        raise ConfigError(f"{url}: {error}") from error
     if protocol in ("s3", "s3a"):
         files.retries = 1
     if hasattr(files, "close_session"):  # what ends its connections, also when a forked child ends

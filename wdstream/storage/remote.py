@@ -90,6 +90,8 @@ class RemoteFile(io.RawIOBase):
 
 
 _PARTS_AT_ONCE = 4
+_WRONG_SETTINGS = ("ProfileNotFound", "PartialCredentialsError", "NoRegionError", "ConfigParseError")
+"""Errors of botocore that stay until somebody changes a setting. Credentials of a machine's role may be late."""
 Result = TypeVar("Result")
 Ask = Callable[..., Any]
 """Calls a method of a file system: its name, then its arguments."""
@@ -329,15 +331,21 @@ def store_error(url: str, error: BaseException, attempts: int, *, doing: str = "
     status = getattr(cause, "status", None)
     if isinstance(cause, FileNotFoundError) or status in (404, 410):
         return AbsentFileError(f"{url} is not there: the storage answers that it has no such file ({told})")
-    if isinstance(cause, PermissionError) or status in (401, 403, 407):
+    if isinstance(cause, PermissionError) or status in (401, 403, 407) or _lacks_credentials(cause):
         return ForbiddenFileError(
             f"{url} may not be {doing} ({told}): check credentials and permissions; an object store that does not let "
             "you list its files says so of files that are missing, too"
         )
     tries = f", after {attempts} attempts" if may_pass(cause) else ""
-    return StorageFailureError(
-        f"{url} cannot be {doing}{tries}: {told}; the storage or the network fails: try again later"
-    )
+    advice = "the storage or the network fails: try again later"
+    if not tries:
+        advice = "are the address and the settings of the storage (for S3: AWS_ENDPOINT_URL, AWS_PROFILE, ...) right?"
+    return StorageFailureError(f"{url} cannot be {doing}{tries}: {told}; {advice}")
+
+
+def _lacks_credentials(error: BaseException) -> bool:
+    """Whether no credentials were found, or they are not whole, before anything was asked of the store."""
+    return _module(error) == "botocore" and "Credential" in type(error).__name__
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -379,4 +387,6 @@ def may_pass(error: BaseException) -> bool:
         return False
     if isinstance(error, RangeError):
         return not (isinstance(error, NoRangesError) and error.is_final)
+    if type(error).__name__ in _WRONG_SETTINGS:
+        return False
     return isinstance(error, OSError) or _module(error) in ("aiohttp", "botocore", "gcsfs")

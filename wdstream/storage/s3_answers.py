@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from wdstream.errors import needs_extra
 from wdstream.storage.http_answers import RangeError, check_head, sent_range
 
 _RANGE = "wdstream_range"
@@ -19,10 +18,10 @@ def checked_session(profile: str | None, pid: int) -> Any:
         pid: of this process; each has a session of its own.
 
     Raises:
-        ConfigError: s3fs is not installed.
+        ImportError: s3fs, which brings it, is not installed.
     """
-    with needs_extra("reading S3 stores", "remote"):
-        from aiobotocore.session import AioSession
+    from aiobotocore.session import AioSession
+
     session = AioSession(profile=profile)
     session.register("before-parameter-build.s3.GetObject", _note_range)
     session.register("after-call.s3.GetObject", _check_answer)

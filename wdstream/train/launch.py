@@ -163,7 +163,7 @@ ECHO_SECONDS = 2.0
 
 def stop_with_launcher(environment: Mapping[str, str]) -> None:
     """Have Linux send this process SIGTERM when `accelerate launch` ends, however that ends: a scheduler signals the
-    launcher, which for one process passes nothing on and leaves training behind. Started otherwise, nothing changes."""
+    launcher, which for one process passes nothing on, and leaves training alive. Started otherwise, nothing changes."""
     if "ACCELERATE_MIXED_PRECISION" in environment:
         signal_with_parent(signal.SIGTERM)
 

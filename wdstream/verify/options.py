@@ -3,13 +3,15 @@
 import os
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from wdstream.storage.engines.settings import EngineSettings
 
 
 class VerifyOptions(EngineSettings):
     """What verify looks at, and how."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     deep: bool = False
     """Decode every image, and look for near duplicates: several times the work."""

@@ -1,4 +1,4 @@
-"""A job that is killed during its survey goes on with it, and has begun the first shard by then."""
+"""A job that is killed during its survey continues it, and has begun the first shard by then."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ def raw(tmp_path: Path) -> Path:
     return raw
 
 
-def test_killed_survey_goes_on(raw: Path, tmp_path: Path, tree_of: Callable[[Path], Tree]) -> None:
+def test_killed_survey_continues(raw: Path, tmp_path: Path, tree_of: Callable[[Path], Tree]) -> None:
     options = MakeShardsOptions(workers=1, pages_per_shard=100)
     make_shards(raw, tmp_path / "undisturbed", options=options)
     out = tmp_path / "out"

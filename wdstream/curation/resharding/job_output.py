@@ -41,7 +41,7 @@ class JobOutput:
         """URL of the output; empty for a folder of this machine."""
         return str(self.address) if self.copy is not None else ""
 
-    def told(self, text: str) -> str:
+    def as_output(self, text: str) -> str:
         """A text about the folder as one about the output."""
         return text if self.copy is None else text.replace(str(self.path), shown_url(str(self.address)))
 

@@ -104,7 +104,7 @@ def reshard(
         raise ConfigError("part: reshard makes the whole; reshard_part makes a part of it")
     with job_output(out, "reshard", paths, options, manifest=f"{INDEX_FOLDER}/{INDEX_JSON}") as output:
         report = _reshard(_ReshardJob(paths, output, options), on_progress)
-    return replace(report, out=output.address, notes=tuple(map(output.told, report.notes)))
+    return replace(report, out=output.address, notes=tuple(map(output.as_output, report.notes)))
 
 
 def _reshard(job: "_ReshardJob", on_progress: OnShardWritten | None) -> ReshardReport:

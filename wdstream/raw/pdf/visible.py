@@ -108,7 +108,7 @@ class _Look:
     """What the boxes of k characters tell.
 
     Attributes:
-        real: (k,) those that are no blanks.
+        real: (k,) those that are not blanks.
         boxed: (k,) of these, those with a box.
         outside: (k,) of these, those that are mostly not on the page.
         blank: (k,) of the rest of them, those without ink.

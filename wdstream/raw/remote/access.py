@@ -1,6 +1,6 @@
 """How every raw file is looked at and read: a local one as it is, one of a store by requests.
 
-A raw folder that is a URL stands under a path at which nothing can be (`raw_folder`), so that its files have paths as
+A raw folder that is a URL is under a path at which nothing can be (`raw_folder`), so that its files have paths as
 others do: with parents, names and suffixes. Whoever reads a raw file asks here, and a place that forgets it fails with
 every such path instead of reading something else.
 """

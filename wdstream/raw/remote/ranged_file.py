@@ -18,7 +18,7 @@ class RangedFile(io.RawIOBase):
     Args:
         store: that has it.
         name: of the file.
-        state: as the store told it.
+        state: as the store reported it.
     """
 
     def __init__(self, store: RawStore, name: str, state: StoredState) -> None:

@@ -1,4 +1,4 @@
-"""The store behind a raw folder that is a URL: listed in pages, read patiently, and told apart from one that is down.
+"""The store of a raw folder that is a URL: listed in pages, read patiently, and told apart from one that is down.
 
 A request that fails is tried again for minutes, with signs of life, so that nobody takes the process for one that
 hangs. When that does not help, the store is asked for something else: where it answers, the trouble is that file's
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from wdstream.errors import AbsentFileError, ForbiddenFileError, ShardError, StorageFailureError, WdstreamError
 from wdstream.storage.local import ByteRange
-from wdstream.storage.remote import BLOCK_BYTES, FsspecStorage
+from wdstream.storage.remote import BLOCK_BYTES, FsspecStorage, may_pass
 
 _ATTEMPTS = 4
 _WAITS_S = (1.0, 2.0, 4.0, 8.0, *(15.0,) * 10)
@@ -181,7 +181,7 @@ class RawStore(FsspecStorage):
                 self._check_it_answers(error)
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name) from error
             except StorageFailureError as error:
-                if wait_s is None:
+                if wait_s is None or (error.__cause__ is not None and not may_pass(error.__cause__)):
                     self._check_it_answers(error)
                     raise OSError(errno.EIO, str(error), name) from error
                 self._wait(wait_s)

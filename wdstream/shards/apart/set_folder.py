@@ -52,7 +52,7 @@ class SetFolder:
         sizes = {shard.name: shard.bytes for shard in catalog.shards}
         return TarList(at=at, address=catalog.tars, sizes=sizes) if at else None
 
-    def told(self, text: str) -> str:
+    def as_output(self, text: str) -> str:
         """A text about the folder as one about the set."""
         return text if self.copy is None else text.replace(str(self.folder), shown_url(self.address))
 

@@ -15,9 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
-from wdstream.errors import AbsentFileError, ConfigError, needs_extra
+from wdstream.errors import AbsentFileError
 from wdstream.storage.addresses import shown_url
 from wdstream.storage.atomic import TEMP_SUFFIX, atomic_write
+from wdstream.storage.file_systems import needs_plug_in
 from wdstream.storage.remote import may_pass, store_error
 from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, retrying
 from wdstream.storage.writes.lease import Lease
@@ -73,12 +74,10 @@ class FsspecPlace:
         return self._fs
 
     def _connect(self) -> None:
-        with needs_extra(self.address, "remote"):
+        with needs_plug_in(self._url):
             import fsspec
-        try:
+
             self._fs, self._root = fsspec.core.url_to_fs(self._url, **self._options)
-        except (ImportError, ValueError) as error:
-            raise ConfigError(f"{self.address}: {error}") from error
         self._pid = os.getpid()
 
     def local_path(self, _name: str) -> Path | None:

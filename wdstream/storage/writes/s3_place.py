@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from wdstream.errors import AbsentFileError, ShardError, StorageFailureError
 from wdstream.storage.atomic import atomic_write
+from wdstream.storage.file_systems import needs_plug_in
 from wdstream.storage.writes.fsspec_place import FsspecPlace
 from wdstream.storage.writes.place import StoredFile, refuse_strange_name
 
@@ -29,7 +30,8 @@ class S3Place(FsspecPlace):
     """Objects below `s3://bucket/folder`; use `open_place`."""
 
     def _connect(self) -> None:
-        import fsspec  # installed: the caller asked for it
+        with needs_plug_in(self._url):
+            import fsspec
 
         kept = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
         given = self._options.get("config_kwargs", {})

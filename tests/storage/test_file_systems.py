@@ -1,0 +1,90 @@
+"""Stores that cannot be reached as they are set up: one line that says what to install or to set, and at once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.s3_server import S3Server
+from wdstream.errors import ConfigError, ForbiddenFileError, StorageFailureError
+from wdstream.storage.places import local_folder, open_place
+from wdstream.storage.remote import FsspecStorage
+
+WITHOUT = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv[1].split(","):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+from wdstream.errors import ConfigError
+from wdstream.storage.places import open_place
+from wdstream.storage.remote import open_storage
+for opened in (open_place, open_storage):
+    try:
+        opened(sys.argv[2])
+    except ConfigError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("absent", "url", "command"),
+    [
+        ("fsspec", "s3://bucket/x", "pip install 'wdstream[remote]' s3fs"),
+        ("s3fs", "s3://bucket/x", "pip install 'wdstream[remote]' s3fs"),
+        ("s3fs,aiobotocore", "s3://bucket/x", "pip install 'wdstream[remote]' s3fs"),
+        ("fsspec", "memory://x", "pip install 'wdstream[remote]'"),
+        ("gcsfs", "gs://bucket/x", "pip install 'wdstream[remote]' gcsfs"),
+        ("adlfs", "az://bucket/x", "pip install 'wdstream[remote]' adlfs"),
+    ],
+)
+def test_what_is_not_installed_comes_with_its_command(absent: str, url: str, command: str) -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT, absent, url], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert [line.rpartition("; ")[2] for line in lines] == [f"run {command}"] * 2
+    assert all(line.startswith(url) for line in lines)
+
+
+@pytest.mark.parametrize("address", ["s3:/bucket/x", "s3:bucket/x", "gs:/bucket", "s3://", "s3:///"])
+def test_an_address_without_a_slash_or_a_bucket_is_refused(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected (s3|gs)://BUCKET/FOLDER, with two slashes"):
+        open_place(address)
+
+
+def test_names_of_folders_may_have_colons() -> None:
+    assert local_folder("s3/bucket:x") == Path("s3/bucket:x")
+    assert local_folder("scans:/x") == Path("scans:/x")
+
+
+def test_an_unknown_protocol_names_some_that_are_known() -> None:
+    with pytest.raises(ConfigError, match=r"s4; is the address right[?] Stores are s3://"):
+        FsspecStorage("s4://bucket/x")
+
+
+def without_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_") and "ENDPOINT" not in name]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def test_forgotten_credentials_are_said(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    without_credentials(monkeypatch, tmp_path)
+    storage = FsspecStorage("s3://bucket/none", attempts=1, skip_instance_cache=True)
+    with pytest.raises(ForbiddenFileError, match=r"Unable to locate credentials.*check credentials"):
+        storage.size("x")
+
+
+def test_a_profile_that_is_not_there_is_not_tried_again(
+    s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    without_credentials(monkeypatch, tmp_path)
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    storage = FsspecStorage("s3://bucket/profile", first_wait_s=1e9, skip_instance_cache=True)
+    with pytest.raises(StorageFailureError, match=r"read: ProfileNotFound.* \(nobody\).*AWS_PROFILE, ...\) right[?]"):
+        storage.size("x")
