@@ -116,7 +116,7 @@ def test_a_run_that_waits_for_the_count_stops_when_asked_to(
 
 @pytest.mark.parametrize("planning", ["thread", "process"])
 def test_two_ranks_count_and_share_a_planner(workplace: Workplace, tmp_path: Path, planning: str) -> None:
-    """As one process does it at once; one of them is not told by its launcher how many share the machine."""
+    """As one process does it at once; one of them does not learn from its launcher how many share the machine."""
     settings = (*EPOCH, "train.warmup_steps=2")
     assert workplace.train(tmp_path / "alone", *settings) == 0
     script = str(ROOT / "tests/workers/counted_run.py")

@@ -206,12 +206,12 @@ class StepCounter:
             for line in lines:
                 self._take(json.loads(line))
             if is_over and self.total is None and not self._error:
-                self._go_on()
+                self._continue()
         if self._error:
             raise PlanError(self._error)
         return self.total
 
-    def _go_on(self) -> None:
+    def _continue(self) -> None:
         """Begin again after the process was killed; note the error when that is of no use."""
         status = self._process.returncode
         if status < 0 and self._starts < _MOST_STARTS:

@@ -108,7 +108,7 @@ def retrying(
         first_wait_s: seconds before the second call, at most: the wait is a random part of it. The most doubles with
             each further call, up to 10 s.
         most_s: seconds from the first call on, after which no other begins.
-        waits_out: whether calls go on against an error for all of these seconds, however many they are.
+        waits_out: whether calls continue against an error for all of these seconds, however many they are.
     """
     return tenacity.Retrying(
         stop=tenacity.stop_before_delay(most_s) | _StopAfter(attempts, waits_out),

@@ -67,7 +67,7 @@ class RunTotal:
     def news(self) -> int:
         """On the main process, what there is to tell the others: the count, or 0.
 
-        That it cannot be counted is told when it is needed (`wait`), to all ranks.
+        That it cannot be counted is said when it is needed (`wait`), to all ranks.
         """
         if self.counter is None or self.of_data is not None:
             return 0

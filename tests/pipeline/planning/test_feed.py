@@ -171,7 +171,7 @@ def test_a_name_that_is_too_long_for_a_socket(monkeypatch: pytest.MonkeyPatch, t
     folder.rmdir()
 
 
-def test_a_planner_that_stands_still_for_a_while_changes_nothing() -> None:
+def test_a_planner_that_halts_for_a_while_changes_nothing() -> None:
     plan = a_plan(global_batch_size=2)
     expected = rest(feed(plan, planning="thread"))
     with closing(feed(plan)) as apart:

@@ -34,7 +34,7 @@ for line in sys.stdin:
 
 
 class _Job:
-    """A process that holds places when it is told to."""
+    """A process that holds places when it is asked to."""
 
     def __init__(self, stack: ExitStack, part: str) -> None:
         command = [sys.executable, "-c", PROGRAM, part]

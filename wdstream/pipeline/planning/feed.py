@@ -52,7 +52,7 @@ class SharedPlanner:
 
 
 def plans_apart(planning: Planning, global_batch_size: int) -> bool:
-    """Whether steps of so many packs are planned by another process."""
+    """Whether steps of this many packs are planned by another process."""
     return planning == "process" or (planning == "auto" and global_batch_size >= PROCESS_FROM)
 
 

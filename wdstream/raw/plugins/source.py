@@ -75,7 +75,7 @@ class PluginSource(Source):
 
     @contextmanager
     def _opened(self, pages: PageRange, path: Path, settings: RawSettings) -> Iterator[PageReader]:
-        """The pages of a file, for the block; what the block itself raises is no mistake of the plugin."""
+        """The pages of a file, for the block; what the block itself raises is not a mistake of the plugin."""
         with ExitStack() as opened:
             with self._watched(path):
                 source, file = opened.enter_context(self._with_file(path))

@@ -52,7 +52,7 @@ _STOPPED_PAUSE_S = 600.0
 _NUM_CLAIMS = 1024
 _COUNT_BYTES = 8
 _CLOCK_S = 3600.0
-"""A file that was used later than so many seconds from now was marked by a clock that was wrong, and tells nothing."""
+"""A file that was used later than this many seconds from now was marked by a clock that was wrong, and tells nothing."""
 
 _log = logging.getLogger("wdstream")
 
@@ -229,12 +229,12 @@ def _locked(path: Path, *, waits: bool) -> AbstractContextManager[BinaryIO]:
     """A file that is locked for the block.
 
     Raises:
-        OSError: on entering, somebody holds it for longer than any request takes: it does not go on.
+        OSError: on entering, somebody holds it for longer than any request takes: it does not continue.
         _ClaimedError: on entering, somebody holds it, and is not waited for.
     """
     if not waits:
         return brief_lock(path, wait_s=0, refuse=_claimed)
-    told = f"{path} has been locked for {HELD_S:g} s by a process that does not go on; is one stopped?"
+    told = f"{path} has been locked for {HELD_S:g} s by a process that does not continue; is one stopped?"
     return brief_lock(path, wait_s=HELD_S, refuse=lambda _: TimeoutError(errno.ETIMEDOUT, told))
 
 

@@ -24,8 +24,8 @@ def is_lease(name: str) -> bool:
 def one_job(place: Place, job: str, *, part: WorkPart | None = None, wait_s: float = 0.0) -> Iterator[Hold]:
     """Hold a place for the block, or a part of it together with other parts.
 
-    Each writes its own lease and looks for others afterwards, so of two that begin in the same moment at most one goes
-    on; the one whose lease sorts first waits a little for the other to give way.
+    Each writes its own lease and looks for others afterwards, so of two that begin in the same moment at most one
+    continues; the one whose lease sorts first waits a little for the other to give way.
 
     Raises:
         ConfigError: another job is at work there, with who it is; or it cannot be written.
