@@ -24,7 +24,7 @@ _MAX_NAME = 48
 class Stems:
     """Stems of raw files; those that would share one have their suffix appended, then a hash of their path.
 
-    Each file is told once. When all are, and `settle` has been called, each has its stem. What is kept of each is 8
+    Each file is named once. When all are, and `settle` has been called, each has its stem. What is kept of each is 8
     bytes.
     """
 

@@ -52,7 +52,7 @@ _STOPPED_PAUSE_S = 600.0
 _NUM_CLAIMS = 1024
 _COUNT_BYTES = 8
 _CLOCK_S = 3600.0
-"""A file that was used later than this many seconds from now was marked by a clock that was wrong, and tells nothing."""
+"""A file that was used later than this many seconds from now was marked by a clock that is wrong and says nothing."""
 
 _log = logging.getLogger("wdstream")
 
