@@ -11,6 +11,7 @@ import pytest
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_world
 from tests.helpers.training import SETTINGS, Workplace
+from wdstream.config.build import plan_from_config
 from wdstream.pipeline.planned import Plan
 from wdstream.pipeline.totals import StepCounter, kept_total, total_key
 from wdstream.runs.checkpoint import find_newest
@@ -143,7 +144,6 @@ def test_a_wrong_number_is_an_error_at_the_end(
 
 
 def test_the_number_is_kept_next_to_the_index(workplace: Workplace, tmp_path: Path) -> None:
-    from wdstream.config.build import plan_from_config
     from wdstream.pipeline.totals import keep_total
 
     plan: Plan = plan_from_config(workplace.config(tmp_path, "data.epochs=1"))
@@ -166,6 +166,20 @@ def test_the_number_is_kept_next_to_the_index(workplace: Workplace, tmp_path: Pa
     finally:
         for path in (workplace.root / "shards" / "index").glob("steps.*.json"):
             path.unlink()
+
+
+def test_a_number_that_cannot_be_kept_is_said_and_no_error(
+    workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    index = workplace.root / "shards" / "index"
+    plan = plan_from_config(workplace.config(tmp_path, *EPOCH))
+    (index / f"steps.{total_key(plan):012x}.json").mkdir()
+    try:
+        monkeypatch.setattr(setup, "SMALL_COUNT", 0)
+        assert workplace.train(tmp_path / "run", *EPOCH) == 0
+        assert caplog.text.count("are not kept next to the index") == 1
+    finally:
+        (index / f"steps.{total_key(plan):012x}.json").rmdir()
 
 
 def test_which_numbers_of_a_checkpoint_hold() -> None:
