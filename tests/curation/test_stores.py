@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.command import run
 from tests.helpers.s3_server import S3Server
 from tests.helpers.stores import files_of, send
 from tests.helpers.web_server import serving
@@ -21,6 +22,7 @@ from wdstream.errors import ConfigError, ForbiddenFileError, ShardIndexError, St
 from wdstream.make_shards import index_folder
 from wdstream.shards.index_files import IndexFiles
 from wdstream.shards.reader import Shards
+from wdstream.storage.s3_answers import checked_session
 from wdstream.verify.job import verify_shards
 from wdstream.verify.options import VerifyOptions
 
@@ -106,6 +108,30 @@ def test_absent_forbidden_failing_and_changed_are_four_errors(mixed: Path, bucke
     assert "wdstream index" not in str(failing.value)
 
 
+def test_tars_at_a_url_are_verified_without_an_index(mixed: Path, s3_server: S3Server, bucket: str) -> None:
+    url = send(s3_server, mixed, bucket, "tars", only="*.tar")
+    report = verify_shards(url, options=VerifyOptions(workers=1))
+    assert report.num_samples == len(Shards.open(mixed)) and report.num_damaged
+
+
+def test_a_bucket_that_is_not_there_is_told_from_a_set_without_index(mixed: Path, bucket: str) -> None:
+    absent = f"s3://{bucket}-absent/x"
+    for line in (
+        ("info", absent),
+        ("verify", absent),
+        ("index", absent),
+        ("split", absent, "--holdout", "1"),
+        ("reshard", absent, f"s3://{bucket}/new"),
+        ("reshard", str(mixed), absent, "--workers", "1"),
+        ("extract", absent, "scans/a"),
+        ("extract", str(mixed), "scans/a", "--out", absent),
+        ("index", str(mixed), "--out", absent),
+    ):
+        done = run(*line)
+        assert done.returncode in (1, 2) and "the store has no such bucket" in done.stderr, (line, done.stderr)
+        assert "wdstream index" not in done.stderr and "\n" not in done.stderr.strip(), done.stderr
+
+
 def test_sets_whose_tars_are_elsewhere(mixed: Path, s3_server: S3Server, bucket: str, tmp_path: Path) -> None:
     url = send(s3_server, mixed, bucket, "tars", only="*.tar")
     index_folder(url, out=tmp_path / "place", workers=1)
@@ -114,3 +140,45 @@ def test_sets_whose_tars_are_elsewhere(mixed: Path, s3_server: S3Server, bucket:
     split_shards(tmp_path / "place", SplitOptions(holdout="2"))
     assert int(Shards.open(tmp_path / "place").held_out.sum()) >= 2  # type: ignore[union-attr]
     assert keys_of(Shards.open(tmp_path / "place")).tolist() == keys_of(Shards.open(mixed)).tolist()
+
+
+def test_a_fault_of_the_server_is_not_said_of_the_shard(small_shards: Path, tmp_path: Path) -> None:
+    with serving(small_shards) as server:
+        url = server.url.replace("://", "://joe:hidden@")
+        for line in (("info", url), ("info", url, "--json"), ("verify", url, "--json", "--workers", "1")):
+            done = run(*line)
+            assert done.returncode == 0 and "joe:***@" in done.stdout and "hidden" not in done.stdout + done.stderr
+        shards = Shards.open(server.url)
+        server.damaged_answers = 1
+        assert shards.key(3) == "page-03"
+        server.has_ranges = False
+        done = run("extract", url, "page-03", "--out", tmp_path / "out")
+    assert done.returncode == 1 and "does not serve ranges" in done.stderr, done.stderr
+    assert "was changed" not in done.stderr and "hidden" not in done.stderr
+
+
+def test_without_credentials_nothing_is_tried_again(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wdstream.storage.remote import may_pass
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    checked_session.cache_clear()
+    try:
+        with pytest.raises(ForbiddenFileError, match=r"Unable to locate credentials.*check credentials") as refused:
+            Shards.open(f"s3://{bucket}/x")
+        with pytest.raises(ShardIndexError, match=r"/x: no index and no tar that can be read; index/index\.json: .*"):
+            verify_shards(f"s3://{bucket}/x", options=VerifyOptions(workers=1))
+    finally:
+        checked_session.cache_clear()
+    assert refused.value.__cause__ is not None and not may_pass(refused.value.__cause__)
+
+
+def test_a_file_url_is_the_folder_that_it_names(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("reshard", mixed, f"file://{tmp_path}/new", "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+    assert len(Shards.open(tmp_path / "new")) == len(Shards.open(mixed))

@@ -50,3 +50,11 @@ def test_warnings_of_the_log(capsys: pytest.CaptureFixture[str], monkeypatch: py
     show_log()
     log.warning("page %s", HOSTILE)
     assert capsys.readouterr().err == f"page {WRITTEN_OUT}\n"
+
+
+def test_passwords_in_addresses_are_not_shown() -> None:
+    url = "http://joe:hidden@host/x"
+    table = Table("a")
+    table.add_row(url)
+    shown = printed(url, f"{url}: at 12:30 by a@b", table)
+    assert "hidden" not in shown and shown.count("joe:***@host/x") == 3 and "at 12:30 by a@b" in shown

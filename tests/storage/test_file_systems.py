@@ -52,7 +52,7 @@ def test_what_is_not_installed_comes_with_its_command(absent: str, url: str, com
 
 @pytest.mark.parametrize("address", ["s3:/bucket/x", "s3:bucket/x", "gs:/bucket", "s3://", "s3:///"])
 def test_an_address_without_a_slash_or_a_bucket_is_refused(address: str) -> None:
-    with pytest.raises(ConfigError, match=r"expected (s3|gs)://BUCKET/FOLDER, with two slashes"):
+    with pytest.raises(ConfigError, match=r"expected (s3|gs)://BUCKET/FOLDER"):
         open_place(address)
 
 

@@ -195,7 +195,7 @@ def test_a_folder_without_index_is_checked_as_far_as_it_goes(shards: Path) -> No
 def test_nothing_to_verify(tmp_path: Path) -> None:
     with pytest.raises(ShardIndexError, match="no such folder of shards"):
         verify(tmp_path / "nothing")
-    with pytest.raises(ShardIndexError, match="neither an index nor a tar to verify"):
+    with pytest.raises(ShardIndexError, match="no index and no tar that can be read"):
         verify(tmp_path)
 
 

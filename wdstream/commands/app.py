@@ -11,8 +11,7 @@ from typer.core import TyperGroup
 from wdstream.commands import console, curation, inspect, make_shards, plan, reshard, verify
 from wdstream.commands.paths import PathsApp
 from wdstream.errors import ConfigError, WdstreamError, file_trouble
-from wdstream.report.console import show_log
-from wdstream.text.characters import printable
+from wdstream.report.console import show_log, shown_text
 
 
 class Commands(TyperGroup):
@@ -90,7 +89,7 @@ app.command("demo")(demo_command)
 
 def _complain(message: str) -> None:
     """One message on standard error; it may hold the name of a file, which is not to act on the terminal."""
-    print(f"wdstream: {printable(message)}", file=sys.stderr)
+    print(f"wdstream: {shown_text(message)}", file=sys.stderr)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import typer
 from wdstream.commands import AsJson, console, error_console
 from wdstream.commands.options import takes_options
 from wdstream.curation.split_options import SplitOptions
+from wdstream.storage.addresses import shown_url
 from wdstream.text.characters import printable
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _named_paths(shards: list[str]) -> list[tuple[str, str]]:
     named: list[tuple[str, str]] = []
     for path in (given.rstrip("/") or given for given in shards):
         is_config = path.endswith((".yaml", ".yml")) and Path(path).is_file()
-        named += sets_of(load_config(Path(path))) if is_config else [(Path(path).name or path, path)]
+        named += sets_of(load_config(Path(path))) if is_config else [(Path(shown_url(path)).name or path, path)]
     return named
 
 

@@ -13,6 +13,7 @@ from wdstream.curation.numbers import NumberSummary
 from wdstream.curation.refused import LISTS, read_refused
 from wdstream.make_shards.reasons import kind_of_reason
 from wdstream.shards.index_files import IndexFiles
+from wdstream.storage.addresses import shown_url
 
 SOURCE = "source"
 """The metadata that names the raw file of a page."""
@@ -158,7 +159,7 @@ class SetInfo:
         tokens = {name.partition(".")[2]: size.as_dict() for name, size in self.sizes.items() if "tokens." in name}
         return {
             "name": self.name,
-            "path": self.path,
+            "path": self.path and shown_url(self.path),
             "shards": figures.shards,
             "pages": figures.pages,
             "bytes": figures.nbytes,

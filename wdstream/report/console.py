@@ -13,6 +13,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from wdstream.storage.addresses import without_passwords
 from wdstream.text.characters import printable
 
 
@@ -20,25 +21,30 @@ class PrintableConsole(Console):
     """A console of rich on which control characters and marks of direction are written out: ESC becomes ␛."""
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """A string of a line or of a table's cell, written out before its width is measured."""
-        return super().render_str(printable(text), **options)
+        """A string of a line or of a table's cell, as it is shown before its width is measured."""
+        return super().render_str(shown_text(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Whatever else is printed; moves of the cursor by rich itself are control segments, and stay."""
         for segment in super().render(renderable, options):
-            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+            yield segment if segment.control else Segment(shown_text(segment.text), segment.style)
+
+
+def shown_text(text: str) -> str:
+    """A text as it is shown to people: nothing in it acts on the terminal, and addresses are without passwords."""
+    return printable(without_passwords(text))
 
 
 class _PrintableFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+        return shown_text(super().format(record))
 
 
 class _PrintableRecord(logging.LogRecord):
     """A line of any library's log, such as of one that quotes from a model folder."""
 
     def getMessage(self) -> str:
-        return printable(super().getMessage())
+        return shown_text(super().getMessage())
 
 
 def show_log() -> None:

@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.errors import AbsentFileError, DamagedSampleError, PageError, ShardError, ShardIndexError
+from wdstream.errors import (
+    AbsentFileError,
+    DamagedSampleError,
+    ForbiddenFileError,
+    PageError,
+    ShardError,
+    ShardIndexError,
+    StorageFailureError,
+)
 from wdstream.records import Page
 from wdstream.shards.by_row.columns import RowColumns
 from wdstream.shards.catalog import absent_tar
@@ -26,6 +34,7 @@ from wdstream.storage.local import ByteRange, Storage, file_error
 from wdstream.storage.settings import ReadSettings
 from wdstream.text.row_forms import DEFAULT_RULES, rules_with_map
 
+_OF_STORAGE = (AbsentFileError, ForbiddenFileError, StorageFailureError)
 _MOST_ASKED = 4
 """Times that the bytes of a sample are asked for again, each time other ones came."""
 
@@ -244,8 +253,17 @@ class Shards(SampleColumns):
         """The key of a row, from its tar header, verified by its hash.
 
         Raises:
-            ShardError: when the header is not there or names another key.
+            ShardError: when the header is not there or names another key, also when it is asked for again.
         """
+        try:
+            return self._key(row)
+        except (ShardIndexError, *_OF_STORAGE):
+            raise
+        except ShardError:  # the answer may have been damaged on its way
+            self._storage.forget(self._range(row))
+            return self._key(row)
+
+    def _key(self, row: int) -> str:
         wanted = self._range(row)
 
         def read(offset: int, length: int) -> bytes:
@@ -255,8 +273,8 @@ class Shards(SampleColumns):
             members = walk(read, wanted.offset, wanted.offset + wanted.length)
             names = [member.name for member in members if member.is_file]
             splits = [split_name(name, rule) for name in names for rule in KEY_RULES]
-        except ShardIndexError:
-            raise  # the index is at fault, not the shard
+        except (ShardIndexError, *_OF_STORAGE):
+            raise  # it is not the shard that is at fault
         except ShardError as error:
             raise self._changed(row, str(error)) from error
         keys = list(dict.fromkeys(split[0] for split in splits if split is not None))

@@ -6,14 +6,50 @@ import urllib.request
 from collections.abc import Mapping
 from urllib.parse import quote, unquote, urlsplit
 
+from wdstream.errors import ConfigError
+
 _SAFE = "!#$%&'()*+,/:;=?@[]~"
 _NOT_IN_NAMES = str.maketrans({letter: quote(letter) for letter in "%#?"})
 _PASSWORD = re.compile(r"(://[^/?#:@]*):[^/?#]*@")
+_IN_A_TEXT = re.compile(r"(://[^/?#:@\s]*):[^/?#\s]*@")
+_BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
+_SERVERS = ("http", "https")
 
 
 def shown_url(url: str) -> str:
     """An address for messages: a password in it is not shown."""
     return _PASSWORD.sub(r"\1:***@", url)
+
+
+def without_passwords(text: str) -> str:
+    """A text for people, in which passwords of all addresses are left out."""
+    return _IN_A_TEXT.sub(r"\1:***@", text)
+
+
+def check_address(address: str) -> str:
+    """The address of a path or URL, unless it is a URL that is misspelt: `s3:/x` would be a folder `s3:` here.
+
+    Raises:
+        ConfigError: slashes, bucket or server are missing, or the protocol is in capitals.
+    """
+    protocol, colon, rest = address.partition(":")
+    kind = protocol.lower()
+    if not colon or kind not in (*_BUCKETS, *_SERVERS, "file"):
+        return address
+    names = "HOST" if kind in _SERVERS else "BUCKET"
+    wanted = "file:///FOLDER" if kind == "file" else f"{kind}://{names}/FOLDER"
+    if not rest.startswith("//"):
+        found = repr(rest[0]) if rest else "nothing"
+        what = f"found {found} after the colon; a path of this machine that begins so is given whole"
+    elif protocol != kind:
+        what = f"found {protocol} in capitals"
+    elif kind != "file" and not rest[2:].partition("/")[0]:
+        what = f"found no {names.lower()}"
+    else:
+        return address
+    below = rest.lstrip("/")
+    shown = shown_url(f"{protocol}://{below}").replace("://", f":{rest[: len(rest) - len(below)]}", 1)
+    raise ConfigError(f"{shown}: expected {wanted}, {what}")
 
 
 def request_for(url: str, headers: Mapping[str, str], *, method: str = "GET") -> urllib.request.Request:

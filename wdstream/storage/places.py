@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from wdstream.errors import ConfigError
-from wdstream.storage.addresses import shown_url
+from wdstream.storage.addresses import check_address, shown_url
 from wdstream.storage.writes.fsspec_place import FsspecPlace
 from wdstream.storage.writes.local_place import LocalPlace
 from wdstream.storage.writes.place import Hold, Place, StoredFile
@@ -16,7 +16,6 @@ from wdstream.storage.writes.s3_place import S3Place
 __all__ = ["Hold", "Place", "StoredFile", "is_url", "local_folder", "open_place"]
 _READ_ONLY = ("http", "https", "zip", "tar", "data", "github", "gist")
 _OF_PATHS = tuple(f"{protocol}:" for protocol in ("s3", "s3a", "gs", "gcs", "az", "abfs", "http", "https", "file"))
-_MISTYPED = re.compile(r"(s3a?|gs|gcs|az|abfss?):(?:/?(?!/)|//+$)")
 
 
 def is_url(address: str | Path) -> bool:
@@ -28,13 +27,13 @@ def local_folder(address: str | Path) -> Path | None:
     """The path that an address stands for on this machine, `file://` included; None for a URL of elsewhere.
 
     Raises:
-        ConfigError: it is a Path that was made of a URL, or a URL without a second slash or without a bucket.
+        ConfigError: it is a Path that was made of a URL, or a URL that is misspelt.
     """
     text = str(address)
     if isinstance(address, Path) and address.parts[:1] and address.parts[0] in _OF_PATHS:
         raise ConfigError(f"{address}: a Path cannot hold a URL, since it drops a slash; give it as text, a str")
-    if mistyped := _MISTYPED.match(text):
-        raise ConfigError(f"{text}: expected {mistyped[1]}://BUCKET/FOLDER, with two slashes and a name after them")
+    if isinstance(address, str):
+        check_address(address)
     if text.startswith("file://"):
         return Path("/" + text.removeprefix("file://").lstrip("/"))
     return None if is_url(text) else Path(text)

@@ -6,17 +6,19 @@
 import asyncio
 import io
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
 from wdstream.errors import (
+    AbsentBucketError,
     AbsentFileError,
     ForbiddenFileError,
     ShardError,
     StorageFailureError,
 )
-from wdstream.storage.addresses import address_of, name_in, shown_url
+from wdstream.storage.addresses import address_of, check_address, name_in, shown_url
 from wdstream.storage.file_systems import open_file_system
 from wdstream.storage.forks import ForkSafeLock, leave_to_parent
 from wdstream.storage.http_answers import FileVersion, NoRangesError, RangeError, version_of
@@ -32,9 +34,10 @@ def open_storage(path: Path | str, reading: ReadSettings | None = None) -> Stora
     """The files of a folder, or of a URL such as `s3://bucket/shards`.
 
     Raises:
-        ConfigError: for a URL, that fsspec or its plug-in for the protocol is not installed.
+        ConfigError: for a URL, that fsspec or its plug-in for the protocol is not installed, or that it is misspelt.
     """
-    return FsspecStorage(str(path), reading=reading) if "://" in str(path) else LocalStorage(Path(path))
+    address = check_address(str(path))
+    return FsspecStorage(address, reading=reading) if "://" in address else LocalStorage(Path(path))
 
 
 def open_remote(url: str) -> BinaryIO:
@@ -90,8 +93,15 @@ class RemoteFile(io.RawIOBase):
 
 
 _PARTS_AT_ONCE = 4
-_WRONG_SETTINGS = ("ProfileNotFound", "PartialCredentialsError", "NoRegionError", "ConfigParseError")
-"""Errors of botocore that stay until somebody changes a setting. Credentials of a machine's role may be late."""
+_WRONG_SETTINGS = (
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "ProfileNotFound",
+    "NoRegionError",
+    "ConfigParseError",
+)
+"""Errors of botocore that stay until somebody changes a setting: no request is sent."""
+_NO_BUCKET = re.compile("(bucket|container) does not exist")
 Result = TypeVar("Result")
 Ask = Callable[..., Any]
 """Calls a method of a file system: its name, then its arguments."""
@@ -329,6 +339,11 @@ def store_error(url: str, error: BaseException, attempts: int, *, doing: str = "
         )
     told = f"{type(cause).__name__}: {cause}"
     status = getattr(cause, "status", None)
+    if isinstance(cause, FileNotFoundError) and _NO_BUCKET.search(str(cause)):
+        return AbsentBucketError(
+            f"{url} cannot be {doing}: the store has no such bucket ({cause}); check its name and the endpoint, or "
+            "create it"
+        )
     if isinstance(cause, FileNotFoundError) or status in (404, 410):
         return AbsentFileError(f"{url} is not there: the storage answers that it has no such file ({told})")
     if isinstance(cause, PermissionError) or status in (401, 403, 407) or _lacks_credentials(cause):

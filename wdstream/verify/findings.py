@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from rich.console import Console
 from rich.table import Table
 
+from wdstream.storage.addresses import shown_url
+
 MAX_KEPT = 10_000
 """Findings of one kind that are kept with their places; all are counted."""
 _MAX_PRINTED = 10
@@ -158,7 +160,7 @@ class VerifyReport(ReadCounts):
         """Everything here, as one JSON object has it."""
         kinds = [kind for kind in KINDS if self.counts[kind]]
         return {
-            "path": self.path,
+            "path": shown_url(self.path),
             "deep": self.is_deep,
             "shards": self.num_shards,
             "samples": self.num_samples,

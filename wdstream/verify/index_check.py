@@ -11,6 +11,7 @@ from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON
 from wdstream.shards.index_files import IndexFiles
 from wdstream.shards.layout import TAR_SUFFIX
 from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, ShardEntry
+from wdstream.storage.local import Storage
 from wdstream.storage.remote import FsspecStorage, open_storage
 from wdstream.verify.findings import Finding
 
@@ -112,9 +113,13 @@ def _names_at(path: Path | str) -> list[str]:
         names = sorted(file.name for file in folder.iterdir() if file.is_file())
         inside = folder / INDEX_FOLDER
         return names + (sorted(f"{INDEX_FOLDER}/{file.name}" for file in inside.iterdir()) if inside.is_dir() else [])
-    places = [storage, open_storage(f"{str(path).rstrip('/')}/{INDEX_FOLDER}")]
+    inside_names = _listed(open_storage(f"{str(path).rstrip('/')}/{INDEX_FOLDER}"))
+    return [*_listed(storage), *(f"{INDEX_FOLDER}/{name}" for name in inside_names)]
+
+
+def _listed(storage: Storage) -> list[str]:
+    """Files of a folder at a URL, sorted; none where they cannot be listed, as on web servers."""
     try:
-        names, inside_names = (sorted(each.listing()) for each in places if isinstance(each, FsspecStorage))
+        return sorted(storage.listing()) if isinstance(storage, FsspecStorage) else []
     except ShardError:
-        return []  # web servers need not list what they have
-    return [*names, *(f"{INDEX_FOLDER}/{name}" for name in inside_names)]
+        return []

@@ -42,7 +42,7 @@ def verify_shards(
     index = check_index(path)
     unlisted, findings = check_folder(path, index)
     if not index.shards and not unlisted:
-        raise ShardIndexError(f"{path}: neither an index nor a tar to verify{_reasons(index.findings)}")
+        raise ShardIndexError(f"{path}: no index and no tar that can be read{_reasons(index.findings)}")
     report = VerifyReport(path=str(path), is_deep=options.deep)
     report.add([*index.findings, *findings])
     fingerprint = "" if options.tokenizer is None else TokenCounter.open(options.tokenizer).fingerprint

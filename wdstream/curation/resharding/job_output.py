@@ -63,8 +63,9 @@ def job_output(
         ConfigError: the place holds other files, is of an input, or is held by another job; or `options` have other
             machines write to it.
     """
-    if local_folder(out) is not None:
-        yield JobOutput(path=Path(out), address=Path(out))
+    folder = local_folder(out)
+    if folder is not None:
+        yield JobOutput(path=folder, address=folder)
         return
     address = str(out).rstrip("/")
     _check(address, inputs, options)
