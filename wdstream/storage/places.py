@@ -3,7 +3,6 @@
 `Storage` (local.py, remote.py) is the side that reads shards by ranges; a place is written to, and holds one writer.
 """
 
-import re
 from pathlib import Path
 
 from wdstream.errors import ConfigError
