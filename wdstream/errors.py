@@ -10,8 +10,8 @@ WdstreamError
 ├── ShardError       a shard at rest is truncated, malformed, or not what its index says
 │   ├── ShardIndexError  an index is missing, stale, or lacks the token column of this tokenizer
 │   ├── AbsentFileError  the storage answers that there is no such file
-│   │   └── AbsentBucketError  it has no such bucket at all
 │   ├── ForbiddenFileError  the storage does not let us read the file
+│   │   └── AbsentBucketError  it has no such bucket at all
 │   ├── StorageFailureError  the storage, the device or the network fails: it is not known whether the file is there
 │   └── DamagedSampleError  the bytes of one sample are not those that were indexed; a PageError too: only it is skipped
 ├── PlanError        no plan can be made from these settings
@@ -75,12 +75,12 @@ class AbsentFileError(ShardError):
     """The storage answers that there is no such file: the only error that may be taken for "not written"."""
 
 
-class AbsentBucketError(AbsentFileError):
-    """The store has no such bucket: the address is wrong, and nothing can be said of the file."""
-
-
 class ForbiddenFileError(ShardError):
     """The file may not be read: permissions or credentials."""
+
+
+class AbsentBucketError(ForbiddenFileError):
+    """The store has no such bucket, or does not show it: the address is wrong, and nothing can be said of the file."""
 
 
 class StorageFailureError(ShardError):

@@ -160,7 +160,7 @@ def test_a_fault_of_the_server_is_not_said_of_the_shard(small_shards: Path, tmp_
 def test_without_credentials_nothing_is_tried_again(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wdstream.storage.remote import may_pass
+    from wdstream.storage.http_answers import may_pass
 
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)

@@ -15,14 +15,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.errors import (
-    AbsentBucketError,
-    AbsentFileError,
-    ForbiddenFileError,
-    ShardError,
-    ShardIndexError,
-    StorageFailureError,
-)
+from wdstream.errors import AbsentFileError, ForbiddenFileError, ShardError, ShardIndexError, StorageFailureError
 from wdstream.shards.catalog import (
     INDEX_FOLDER,
     INDEX_JSON,
@@ -219,8 +212,6 @@ class IndexFiles:
         try:
             # a folder's is opened again each time: a storage keeps files open, and this one may be replaced
             data = self.storage.read_file(f"{INDEX_FOLDER}/{INDEX_JSON}") if path is None else read_local(path)
-        except AbsentBucketError:
-            raise
         except AbsentFileError as error:
             if path is not None and not path.parents[1].exists():
                 raise ShardIndexError(

@@ -1,7 +1,8 @@
 """What a web server answers to a request for a range, checked before it counts: it may be another range, or no range.
 
 A server or something between us and it may answer 200 with the whole file, a range other than the one that was asked
-for, or a part of it. The head of the answer or its length shows each of them; trying again often helps.
+for, or a part of it. The head of the answer or its length shows each of them; trying again often helps. Last, what kept
+a file of any store from being read: which kind of error it is, and whether it may pass.
 """
 
 import re
@@ -9,8 +10,25 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from wdstream.errors import needs_extra
+from wdstream.errors import (
+    AbsentBucketError,
+    AbsentFileError,
+    ForbiddenFileError,
+    ShardError,
+    StorageFailureError,
+    needs_extra,
+)
+from wdstream.storage.addresses import shown_url
 
+_WRONG_SETTINGS = (
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "ProfileNotFound",
+    "NoRegionError",
+    "ConfigParseError",
+)
+"""Errors of botocore that stay until somebody changes a setting: no request is sent."""
+_NO_BUCKET = re.compile("(bucket|container) does not exist")
 _WANTED = re.compile(r"bytes=(\d+)-(\d*)")
 _SENT = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _ETAG_FIELDS = ("ETag", "etag", "generation", "md5Hash", "content_md5", "Content-MD5")
@@ -136,3 +154,69 @@ def client_options(connections: int) -> dict[str, Any]:
 
     checked = {"response_class": CheckedAnswer, "timeout": timeout, "headers": as_it_is}
     return {"client_kwargs": checked, "get_client": get_client}
+
+
+def store_error(url: str, error: BaseException, attempts: int, *, doing: str = "read") -> ShardError:
+    """What kept a remote file from being read (or written, ...), as the error of its kind; only a plain "not found" is
+    absence."""
+    cause, url = cause_of(error), shown_url(url)
+    if isinstance(cause, NoRangesError):
+        return StorageFailureError(
+            f"{url}: the server does not serve ranges ({cause}); copy the shards to one that does"
+        )
+    told = f"{type(cause).__name__}: {cause}"
+    status = getattr(cause, "status", None)
+    if isinstance(cause, FileNotFoundError) and _NO_BUCKET.search(str(cause)):
+        return AbsentBucketError(
+            f"{url} cannot be {doing}: the store has no such bucket ({cause}); check its name and the endpoint, or "
+            "create it"
+        )
+    if isinstance(cause, FileNotFoundError) or status in (404, 410):
+        return AbsentFileError(f"{url} is not there: the storage answers that it has no such file ({told})")
+    if isinstance(cause, PermissionError) or status in (401, 403, 407) or _lacks_credentials(cause):
+        return ForbiddenFileError(
+            f"{url} may not be {doing} ({told}): check credentials and permissions; an object store that does not let "
+            "you list its files says so of files that are missing, too"
+        )
+    tries = f", after {attempts} attempts" if may_pass(cause) else ""
+    advice = "the storage or the network fails: try again later"
+    if not tries:
+        advice = "are the address and the settings of the storage (for S3: AWS_ENDPOINT_URL, AWS_PROFILE, ...) right?"
+    return StorageFailureError(f"{url} cannot be {doing}{tries}: {told}; {advice}")
+
+
+def _lacks_credentials(error: BaseException) -> bool:
+    """Whether no credentials were found, or they are not whole, before anything was asked of the store."""
+    return _module(error) == "botocore" and "Credential" in type(error).__name__
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether trying again may help: not for files that are missing or forbidden, nor for errors of the program."""
+    error = cause_of(error)
+    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
+        return False
+    status = getattr(error, "status", None)  # an HTTP answer: 4xx is final, but for time-outs and throttling
+    if isinstance(status, int) and 400 <= status < 500 and status not in (408, 425, 429):
+        return False
+    if isinstance(error, RangeError):
+        return not (isinstance(error, NoRangesError) and error.is_final)
+    if type(error).__name__ in _WRONG_SETTINGS:
+        return False
+    return isinstance(error, OSError) or _module(error) in ("aiohttp", "botocore", "gcsfs")
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """The failure itself: fsspec's HTTP says "not found" of any failure to tell a size, with the failure as cause.
+
+    The plug-ins of object stores say so of files that are missing only, with the store's answer as cause.
+    """
+    cause = error.__cause__
+    if isinstance(error, FileNotFoundError) and (isinstance(cause, OSError) or _module(cause) == "aiohttp"):
+        assert cause is not None
+        return cause_of(cause)
+    return error
+
+
+def _module(error: BaseException | None) -> str:
+    """The package that an error is of."""
+    return type(error).__module__.partition(".")[0]

@@ -6,22 +6,25 @@
 import asyncio
 import io
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
 from wdstream.errors import (
-    AbsentBucketError,
-    AbsentFileError,
-    ForbiddenFileError,
     ShardError,
-    StorageFailureError,
 )
-from wdstream.storage.addresses import address_of, check_address, name_in, shown_url
+from wdstream.storage.addresses import address_of, check_address, name_in
 from wdstream.storage.file_systems import open_file_system
 from wdstream.storage.forks import ForkSafeLock, leave_to_parent
-from wdstream.storage.http_answers import FileVersion, NoRangesError, RangeError, version_of
+from wdstream.storage.http_answers import (
+    FileVersion,
+    NoRangesError,
+    RangeError,
+    cause_of,
+    may_pass,
+    store_error,
+    version_of,
+)
 from wdstream.storage.local import ByteRange, LocalStorage, Storage, coalesce, cut_out
 from wdstream.storage.settings import ReadSettings
 from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, Deadline, retrying
@@ -93,15 +96,6 @@ class RemoteFile(io.RawIOBase):
 
 
 _PARTS_AT_ONCE = 4
-_WRONG_SETTINGS = (
-    "NoCredentialsError",
-    "PartialCredentialsError",
-    "ProfileNotFound",
-    "NoRegionError",
-    "ConfigParseError",
-)
-"""Errors of botocore that stay until somebody changes a setting: no request is sent."""
-_NO_BUCKET = re.compile("(bucket|container) does not exist")
 Result = TypeVar("Result")
 Ask = Callable[..., Any]
 """Calls a method of a file system: its name, then its arguments."""
@@ -320,7 +314,7 @@ class FsspecStorage:
 
     def _is_outage(self, error: BaseException) -> bool:
         """Whether a server that is there fails; one that sends something else than was asked for may do so always."""
-        return self._waits_out and self._has_answered and not isinstance(_cause(error), RangeError)
+        return self._waits_out and self._has_answered and not isinstance(cause_of(error), RangeError)
 
 
 class _AsAddressed(FsspecStorage):
@@ -329,60 +323,9 @@ class _AsAddressed(FsspecStorage):
     has_file_names = False
 
 
-def store_error(url: str, error: BaseException, attempts: int, *, doing: str = "read") -> ShardError:
-    """What kept a remote file from being read (or written, ...), as the error of its kind; only a plain "not found" is
-    absence."""
-    cause, url = _cause(error), shown_url(url)
-    if isinstance(cause, NoRangesError):
-        return StorageFailureError(
-            f"{url}: the server does not serve ranges ({cause}); copy the shards to one that does"
-        )
-    told = f"{type(cause).__name__}: {cause}"
-    status = getattr(cause, "status", None)
-    if isinstance(cause, FileNotFoundError) and _NO_BUCKET.search(str(cause)):
-        return AbsentBucketError(
-            f"{url} cannot be {doing}: the store has no such bucket ({cause}); check its name and the endpoint, or "
-            "create it"
-        )
-    if isinstance(cause, FileNotFoundError) or status in (404, 410):
-        return AbsentFileError(f"{url} is not there: the storage answers that it has no such file ({told})")
-    if isinstance(cause, PermissionError) or status in (401, 403, 407) or _lacks_credentials(cause):
-        return ForbiddenFileError(
-            f"{url} may not be {doing} ({told}): check credentials and permissions; an object store that does not let "
-            "you list its files says so of files that are missing, too"
-        )
-    tries = f", after {attempts} attempts" if may_pass(cause) else ""
-    advice = "the storage or the network fails: try again later"
-    if not tries:
-        advice = "are the address and the settings of the storage (for S3: AWS_ENDPOINT_URL, AWS_PROFILE, ...) right?"
-    return StorageFailureError(f"{url} cannot be {doing}{tries}: {told}; {advice}")
-
-
-def _lacks_credentials(error: BaseException) -> bool:
-    """Whether no credentials were found, or they are not whole, before anything was asked of the store."""
-    return _module(error) == "botocore" and "Credential" in type(error).__name__
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The failure itself: fsspec's HTTP says "not found" of any failure to tell a size, with the failure as cause.
-
-    The plug-ins of object stores say so of files that are missing only, with the store's answer as cause.
-    """
-    cause = error.__cause__
-    if isinstance(error, FileNotFoundError) and (isinstance(cause, OSError) or _module(cause) == "aiohttp"):
-        assert cause is not None
-        return _cause(cause)
-    return error
-
-
 def _has_no_bytes(error: BaseException) -> bool:
     """Whether a server refuses a range since the file is empty."""
     return getattr(error, "status", None) == 416 or "InvalidRange" in f"{error} {error.__cause__}"
-
-
-def _module(error: BaseException | None) -> str:
-    """The package that an error is of."""
-    return type(error).__module__.partition(".")[0]
 
 
 def _not_longer(request: ByteRange, answer: bytes | BaseException) -> bytes | BaseException:
@@ -390,18 +333,3 @@ def _not_longer(request: ByteRange, answer: bytes | BaseException) -> bytes | Ba
     if isinstance(answer, bytes) and len(answer) > request.length:
         return NoRangesError(f"{request.length} bytes at byte {request.offset} asked for, {len(answer)} sent")
     return answer
-
-
-def may_pass(error: BaseException) -> bool:
-    """Whether trying again may help: not for files that are missing or forbidden, nor for errors of the program."""
-    error = _cause(error)
-    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
-        return False
-    status = getattr(error, "status", None)  # an HTTP answer: 4xx is final, but for time-outs and throttling
-    if isinstance(status, int) and 400 <= status < 500 and status not in (408, 425, 429):
-        return False
-    if isinstance(error, RangeError):
-        return not (isinstance(error, NoRangesError) and error.is_final)
-    if type(error).__name__ in _WRONG_SETTINGS:
-        return False
-    return isinstance(error, OSError) or _module(error) in ("aiohttp", "botocore", "gcsfs")

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from wdstream.errors import AbsentFileError, ForbiddenFileError, ShardError, StorageFailureError, WdstreamError
+from wdstream.storage.http_answers import may_pass
 from wdstream.storage.local import ByteRange
-from wdstream.storage.remote import BLOCK_BYTES, FsspecStorage, may_pass
+from wdstream.storage.remote import BLOCK_BYTES, FsspecStorage
 
 _ATTEMPTS = 4
 _WAITS_S = (1.0, 2.0, 4.0, 8.0, *(15.0,) * 10)

@@ -19,7 +19,7 @@ from wdstream.errors import AbsentFileError
 from wdstream.storage.addresses import shown_url
 from wdstream.storage.atomic import TEMP_SUFFIX, atomic_write
 from wdstream.storage.file_systems import needs_plug_in
-from wdstream.storage.remote import may_pass, store_error
+from wdstream.storage.http_answers import may_pass, store_error
 from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, retrying
 from wdstream.storage.writes.lease import Lease
 from wdstream.storage.writes.place import Hold, StoredFile, refuse_strange_name
