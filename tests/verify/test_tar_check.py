@@ -61,7 +61,7 @@ def test_an_index_json_that_was_damaged_on_its_way_is_asked_for_again(shards: Pa
         server.damaged_answers = 1
         assert verify(server.url).findings == []
         server.answers = {"/index/index.json": 404}
-        with pytest.raises(ShardIndexError, match=r"has no index/index\.json: run `wdstream index` on the folder"):
+        with pytest.raises(ShardIndexError, match=r"has no index/index\.json: run `wdstream index http"):
             verify(server.url)
 
 
