@@ -154,7 +154,7 @@ class SetInfo:
         return found
 
     def as_dict(self, *, top: int) -> dict[str, object]:
-        """For `--json`: docs/shards.md has the names. Of values at most `top` are listed, the most frequent ones."""
+        """For `--json`: docs/curation.md has the names. Of values at most `top` are listed, the most frequent ones."""
         figures = self.figures
         tokens = {name.partition(".")[2]: size.as_dict() for name, size in self.sizes.items() if "tokens." in name}
         return {

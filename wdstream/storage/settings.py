@@ -8,7 +8,7 @@ from wdstream.settings import Settings
 
 
 class ReadSettings(Settings):
-    """`data.reading:` requests to stores and web servers. The defaults were measured, see docs/shards.md."""
+    """`data.reading:` requests to stores and web servers. The defaults were measured, see docs/stores.md."""
 
     section: ClassVar[str] = "data.reading"
 

@@ -13,7 +13,7 @@ _LEAST_BLOCKS = 8
 class CacheSettings(Settings):
     """`data.cache:` what was read from URLs, kept on a disk of this machine for all its processes and later epochs.
 
-    Folders of this machine are read as they are. Changes no byte of the stream; docs/shards.md says what it costs.
+    Folders of this machine are read as they are. Changes no byte of the stream; docs/stores.md says what it costs.
     """
 
     section = "data.cache"
