@@ -114,7 +114,7 @@ def test_tars_at_a_url_are_verified_without_an_index(mixed: Path, s3_server: S3S
     assert report.num_samples == len(Shards.open(mixed)) and report.num_damaged
 
 
-def test_a_bucket_that_is_not_there_is_reported_from_a_set_without_index(mixed: Path, bucket: str) -> None:
+def test_an_absent_bucket_is_not_a_set_without_index(mixed: Path, bucket: str) -> None:
     absent = f"s3://{bucket}-absent/x"
     for line in (
         ("info", absent),
