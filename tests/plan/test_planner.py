@@ -442,10 +442,11 @@ def test_wrong_arguments_say_what_was_expected() -> None:
 
 def test_a_misspelt_member_is_an_error() -> None:
     class Misspelt(Columns):
-        supervised = property()
+        """As if a member had another name."""
 
     data = Misspelt(text_tokens=np.array([3]), sizes=[[]], shard_starts=np.array([0]))
-    with pytest.raises(TypeError, match=r"a Misspelt without supervised$"):
+    del data.text_bytes
+    with pytest.raises(TypeError, match=r"a Misspelt without text_bytes$"):
         planner(data)
 
 
