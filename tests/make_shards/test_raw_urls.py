@@ -216,7 +216,7 @@ def test_what_is_no_store_is_refused(bucket: str, tmp_path: Path, monkeypatch: p
     for url, expected in (
         ("https://example.org/raw", "a web server does not list its files"),
         (f"s3://{bucket}/nothing", "nothing there"),
-        (f"s3://{bucket}-not/raw", "nothing there"),
+        (f"s3://{bucket}-not/raw", "no such bucket"),
         ("unknown://a/b", "unknown"),
     ):
         with pytest.raises(ConfigError, match=expected):

@@ -14,7 +14,7 @@ def settle_fsdp(accelerator: Accelerator) -> None:
     * Its policy for bfloat16 gives the output of the model in bfloat16, and the output is the sum of the losses: 2112
       for 2104.6. It stays as it is computed, and gradients are summed over the ranks in float32.
     """
-    plugin = accelerator.state.fsdp_plugin
+    plugin = getattr(accelerator.state, "fsdp_plugin", None)  # which is there only under FSDP
     if plugin is None:
         return
     if plugin.auto_wrap_policy is None:

@@ -165,7 +165,7 @@ def test_what_others_wrote_is_refused(raw: Path, bucket: str, s3_server: S3Serve
 
 
 def test_a_missing_bucket_is_refused(raw: Path, bucket: str) -> None:
-    with pytest.raises(ConfigError, match=rf"s3://no-{bucket}/out: cannot write there: .* is not there"):
+    with pytest.raises(ConfigError, match=rf"s3://no-{bucket}/out: cannot write there: .* no such bucket"):
         make_shards(raw, f"s3://no-{bucket}/out", options=OPTIONS)
 
 

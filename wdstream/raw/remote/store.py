@@ -14,7 +14,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from wdstream.errors import AbsentFileError, ForbiddenFileError, ShardError, StorageFailureError, WdstreamError
+from wdstream.errors import (
+    AbsentBucketError,
+    AbsentFileError,
+    ConfigError,
+    ForbiddenFileError,
+    ShardError,
+    StorageFailureError,
+    WdstreamError,
+)
 from wdstream.storage.http_answers import may_pass
 from wdstream.storage.local import ByteRange
 from wdstream.storage.remote import BLOCK_BYTES, FsspecStorage
@@ -171,11 +179,14 @@ class RawStore(FsspecStorage):
 
         Raises:
             OSError: of this file.
+            ConfigError: there is no such bucket.
             StoreDownError: of the store.
         """
         for wait_s in (*_WAITS_S, None):
             try:
                 return request()
+            except AbsentBucketError as error:
+                raise ConfigError(str(error)) from error
             except AbsentFileError as error:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from error
             except ForbiddenFileError as error:

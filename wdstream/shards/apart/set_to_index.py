@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wdstream.errors import ConfigError, ForbiddenFileError
+from wdstream.errors import AbsentBucketError, ConfigError, ForbiddenFileError
 from wdstream.shards.apart.set_folder import SetFolder, set_folder
 from wdstream.shards.apart.tar_list import TarList, is_pattern, list_tars
 from wdstream.shards.index_before import IndexBefore
@@ -78,6 +78,7 @@ def _require_writable(place: str) -> None:
 
     Raises:
         ConfigError: nothing can.
+        AbsentBucketError: there is no such bucket.
     """
     folder = local_folder(place)
     try:
@@ -85,5 +86,7 @@ def _require_writable(place: str) -> None:
             opened = open_place(place)
             opened.write("index/may-write", b"")
             opened.remove(["index/may-write"])
+    except AbsentBucketError:
+        raise
     except (ConfigError, ForbiddenFileError) as error:
         raise ConfigError(f"{error}{_ADVICE.format(place)}") from error
