@@ -1,6 +1,6 @@
 """Indexes over tars at URLs: next to them on a store, elsewhere for tars that are only read; the bytes of a local one.
 
-Spans: shards.apart, make_shards.indexing.
+Spans: shards, make_shards.
 """
 
 import json

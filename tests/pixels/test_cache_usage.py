@@ -106,7 +106,7 @@ def test_the_commands(path: Path) -> None:
     assert info.exit_code == 0
     assert f"v2-{OLD}" in info.stdout
     assert f"v2-{NEW}" in info.stdout
-    pruned = CliRunner().invoke(app, ["cache", "prune", str(path), "--max-bytes", "70000"], env={"COLUMNS": "200"})
+    pruned = CliRunner().invoke(app, ["cache", "prune", str(path), "--max-bytes", "70000"])
     assert pruned.exit_code == 0
     assert "7 entries removed" in pruned.stdout
     assert sum(entry.size for entry in entries_of(path)) <= 70_000

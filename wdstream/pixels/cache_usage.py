@@ -226,6 +226,7 @@ class PruneReport:
             f"{self.path}: {self.num_removed:,} entries removed, {self.bytes_removed / MEBI:,.1f} MiB; "
             f"{self.bytes_left / MEBI:,.1f} MiB left",
             highlight=False,
+            soft_wrap=True,
         )
 
 

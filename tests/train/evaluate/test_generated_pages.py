@@ -58,6 +58,7 @@ def heart(workplace: Workplace) -> Path:
     )
     assert workplace.train(output, *settings, "train.stop_after=24") == 0
     stale = output / "generated" / "by%2Fheart" / "step-00000025.jsonl"
+    stale.parent.mkdir(parents=True)  # the evaluation that the stop left out comes next
     stale.write_text("of a step that was not kept")
     assert workplace.train(output, *settings) == 0
     return output
