@@ -57,6 +57,7 @@ def test_what_a_launcher_says_by_itself_is_no_wish() -> None:
     said = {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "1", "ACCELERATE_DYNAMO_BACKEND": "NO"}
     check_environment({**said, "ACCELERATE_MIXED_PRECISION": "no"}, torch.bfloat16)
     check_environment({**said, "ACCELERATE_MIXED_PRECISION": "bf16"}, torch.bfloat16)
+    check_environment({"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "auto"}, torch.float32)
 
 
 def test_megatron_is_refused() -> None:

@@ -76,7 +76,7 @@ def check_environment(environment: Mapping[str, str], dtype: torch.dtype) -> Non
         (
             "ACCELERATE_GRADIENT_ACCUMULATION_STEPS",
             "--gradient_accumulation_steps",
-            ("1",),
+            ("1", "auto"),  # the second is DeepSpeed's, and becomes the first (zero.py)
             "it would divide every gradient once more: data.global_batch_size says what a step is, and "
             "train.micro_batch_size what fits at once",
         ),
