@@ -1,4 +1,3 @@
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -6,9 +5,7 @@ import pytest
 from tests.helpers.paths import DATA
 from wdstream.errors import ConfigError
 from wdstream.raw.listing import list_files
-from wdstream.raw.registry import source_of_file, without_suffix
-from wdstream.raw.settings import RawSettings
-from wdstream.raw.source import PageRange, PageReader, Source
+from wdstream.raw.registry import source_of_name, without_suffix
 
 
 def touch(root: Path, *names: str) -> None:
@@ -31,40 +28,28 @@ def touch(root: Path, *names: str) -> None:
     ],
 )
 def test_names_and_sources(name: str, split: tuple[str, str, str | None]) -> None:
-    source = source_of_file(Path(name))
+    source = source_of_name(Path(), name)
     assert (*without_suffix(name), source and source.kind) == split
 
 
-class Alto(Source):
-    """A source of another format, as a plugin would write it."""
-
-    kind = "alto"
-    suffixes = (".xml",)
-
-    def recognises(self, head: bytes) -> bool:
-        return b"<alto" in head
-
-    def survey(self, path: Path) -> tuple[int, tuple[int, ...]]:
-        return path.read_bytes().count(b"<Page"), ()
-
-    def open(self, pages: PageRange, path: Path, settings: RawSettings) -> AbstractContextManager[PageReader]:
-        raise NotImplementedError
-
-
-class PageXml(Alto):
-    kind = "page_xml"
-
-    def recognises(self, head: bytes) -> bool:
-        return b"<PcGts" in head
-
-
-def test_sources_that_share_a_suffix_are_told_apart_by_content(tmp_path: Path) -> None:
-    sources = (Alto(), PageXml())
-    contents = {"a.xml": b"<?xml?><alto>", "b.xml": b"<PcGts>", "c.xml": b"<html>", "d.txt": b"<alto>"}
-    for name, content in contents.items():
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("rows.json", b'[{"text": "a"}]', "rows"),
+        ("lines.json", b'{"text": "a"}\n{"text": "b"}\n', "rows"),
+        ("config.json", b'{"dpi": 150}', None),
+        ("images.csv", b"image,text\na.png,A\n", "csv"),
+        ("numbers.csv", b"x,y\n1,2\n", None),
+        ("absent.json", None, None),
+    ],
+)
+def test_content_decides_where_a_suffix_does_not(
+    tmp_path: Path, name: str, content: bytes | None, kind: str | None
+) -> None:
+    if content is not None:
         (tmp_path / name).write_bytes(content)
-    chosen = [source_of_file(tmp_path / name, sources) for name in (*contents, "absent.xml")]
-    assert [source and source.kind for source in chosen] == ["alto", "page_xml", None, None, None]
+    source = source_of_name(tmp_path, name)
+    assert (source and source.kind) == kind
 
 
 def test_the_shipped_pages() -> None:

@@ -25,7 +25,9 @@ _LEAST_PAGES, _MOST_PAGES = 16, 1024
 # A page drawn at 150 dpi has 0.2 to 0.7 MB; only a guess, for ending shards of large pages early.
 _EXPECTED_PAGE_BYTES = 1 << 19
 
-_PLACE, _COUNTS, _ALL = struct.Struct("=Q"), struct.Struct("=QQ"), struct.Struct("=QQQ")
+# The counts come first, also in time: whoever sees a new place then sees the counts that belong to it.
+_COUNTS, _PLACE, _ALL = struct.Struct("=QQ"), struct.Struct("=Q"), struct.Struct("=QQQ")
+_PLACE_AT = _COUNTS.size
 # One word says where, and is written at once: the number of the range plus one, and the page plus one or 0 for None.
 _NOWHERE = 0
 _PAGE_BITS = 32
@@ -266,11 +268,11 @@ class PageCell:
         self._signs += 1
         self._pages += is_page and place != self._place
         self._place = place
-        _ALL.pack_into(self._map, 0, place, self._signs, self._pages)
+        _ALL.pack_into(self._map, 0, self._signs, self._pages, place)
 
     def clear(self) -> None:
         """Forget where the process was: by the parent, before it gives it a job."""
-        _PLACE.pack_into(self._map, 0, _NOWHERE)
+        _PLACE.pack_into(self._map, _PLACE_AT, _NOWHERE)
 
     def begin(self) -> None:
         """Forget what the process was at: by itself, when a job is done."""
@@ -279,7 +281,7 @@ class PageCell:
     @property
     def at(self) -> At | None:
         """Where the process is in its job; None where it has not begun."""
-        (place,) = _PLACE.unpack_from(self._map)
+        (place,) = _PLACE.unpack_from(self._map, _PLACE_AT)
         if place == _NOWHERE:
             return None
         page = place & ((1 << _PAGE_BITS) - 1)
@@ -288,7 +290,7 @@ class PageCell:
     @property
     def counts(self) -> tuple[int, int]:
         """How often the process gave a sign of where it is, and how many pages it has begun."""
-        signs, pages = _COUNTS.unpack_from(self._map, _PLACE.size)
+        signs, pages = _COUNTS.unpack_from(self._map)
         return signs, pages
 
     def close(self) -> None:

@@ -121,10 +121,11 @@ class Process:
 
     def overdue(self, time_limit: float) -> Loss | None:
         """Whether it is at one page for too long, or gives no sign of life; writing the shard may take any time."""
+        is_at_page = self.is_at_page  # before the signs: a page that begins in between has given one of its own
         signs, _ = self._cell.counts
         if signs != self._signs:
             self._signs, self._at_since = signs, self._clock.time
-        if self.is_at_page:
+        if is_at_page:
             is_late = self._clock.time - self._at_since > time_limit
             return Loss(cause=f"took longer than {time_limit:g} s (--time-limit)") if is_late else None
         silence = max(time_limit, _LEAST_SILENCE_S)

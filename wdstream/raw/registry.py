@@ -52,14 +52,10 @@ def source_of_kind(kind: str) -> Source:
     return next(source for source in _current.get() if source.kind == kind)
 
 
-def source_of_file(path: Path, sources: tuple[Source, ...] | None = None) -> Source | None:
-    """The source that reads a file, None when there is none: by its suffix, and where sources share it, by content."""
-    return source_of_name(path.parent, path.name, sources)
-
-
-def source_of_name(folder: Path, name: str, sources: tuple[Source, ...] | None = None) -> Source | None:
-    """`source_of_file` for a name in a folder; no path is made of millions of names that say enough."""
-    sources = _current.get() if sources is None else sources
+def source_of_name(folder: Path, name: str) -> Source | None:
+    """The source that reads a file of this name in a folder, None when there is none: by its suffix, and where sources
+    share it, by content. No path is made of millions of names that say enough."""
+    sources = _current.get()
     lower = name.lower()
     dot = lower.find(".")
     # Millions of files have few endings; only from the first dot on, so that there are few.

@@ -14,7 +14,7 @@ import pytest
 from tests.helpers.faulty_proxy import FaultyProxy, spoiling
 from tests.helpers.s3_server import S3Server
 from wdstream.errors import PageError, SourceError
-from wdstream.raw.registry import source_of_file
+from wdstream.raw.registry import source_of_name
 from wdstream.raw.remote.access import STORE_ROOT, raw_folder
 from wdstream.raw.remote.store import StoreDownError
 from wdstream.raw.settings import RawSettings
@@ -64,7 +64,7 @@ def proxy(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faul
 
 
 def test_it_goes_away_while_pages_are_counted(path: Path, proxy: FaultyProxy, bucket: str) -> None:
-    source = source_of_file(path)
+    source = source_of_name(path.parent, path.name)
     assert source is not None
     for requests in range(4):
         left = [requests]
@@ -97,7 +97,7 @@ def test_a_tar_that_cannot_be_read_further_is_not_counted_up_to_there(
 
 
 def test_it_goes_away_while_pages_are_read(path: Path, proxy: FaultyProxy, bucket: str) -> None:
-    source = source_of_file(path)
+    source = source_of_name(path.parent, path.name)
     assert source is not None
     with raw_folder(f"s3://{bucket}/raw"):
         num_pages, marks = source.survey(path)

@@ -1,9 +1,7 @@
 """What parts of make-shards, and tasks on other machines, leave next to their shards, and how one waits for another."""
 
 import atexit
-import os
 import re
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from wdstream.storage.atomic import TEMP_SUFFIX
 from wdstream.storage.engines.own_folder import own_folder
 from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.lock import FileLock
+from wdstream.storage.writes.scratch import temporary_folder
 
 _DOING = "doing-"
 _SHARD_NUMBER = re.compile(r"(?:shard|kept|readings|doing)-(\d{6,})\b")
@@ -55,12 +54,9 @@ def new_scratch() -> Path:
     Raises:
         ConfigError: the folder for temporary files is somebody else's.
     """
-    ours = Path(tempfile.gettempdir()) / f"wdstream-{os.getuid()}"
-    ours.mkdir(mode=0o700, exist_ok=True)
-    if ours.is_symlink() or ours.stat().st_uid != os.getuid():
-        raise ConfigError(f"{ours} belongs to somebody else: set TMPDIR to a folder of your own")
+    folder = temporary_folder()
     atexit.register(_held.close)  # Ray may end this process before Python closes what it holds
-    top = _held.enter_context(own_folder(ours, _PREFIX))
+    top = _held.enter_context(own_folder(folder, _PREFIX))
     (top / "out" / STATE_FOLDER).mkdir(parents=True)
     return top / "out"
 
