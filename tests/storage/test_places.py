@@ -216,9 +216,22 @@ def test_names_that_would_leave_a_folder_are_refused(name: str, bucket: str, s3_
         list(open_place(f"s3://{bucket}/out").files())
 
 
-def test_a_path_that_was_a_url_is_refused() -> None:
+@pytest.mark.parametrize("url", ["s3://bucket/out", "abfss://box@account/out"])
+def test_a_path_that_was_a_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="a Path cannot hold a URL"):
-        open_place(Path("s3://bucket/out"))
+        open_place(Path(url))
+
+
+def test_a_message_says_whether_a_file_was_read_or_written(tmp_path: Path) -> None:
+    place = LocalPlace(tmp_path)
+    (tmp_path / "a").mkdir()
+    for ask, told in (
+        (lambda: place.write("a", b""), "a cannot be written"),
+        (lambda: place.remove(["a"]), "a cannot be removed"),
+        (lambda: place.read("a"), "a cannot be read"),
+    ):
+        with pytest.raises(StorageFailureError, match=told):
+            ask()
 
 
 def test_what_is_only_read_from_is_refused() -> None:

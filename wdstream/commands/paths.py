@@ -54,7 +54,7 @@ class PathsApp(typer.Typer):
 
 def is_of_path(annotation: object) -> bool:
     """Whether a parameter of this type is a path of this machine, or several."""
-    return annotation is Path or any(is_of_path(part) for part in get_args(annotation) if isinstance(part, type))
+    return annotation is Path or any(is_of_path(part) for part in get_args(annotation))
 
 
 def _checked(parameter: inspect.Parameter) -> inspect.Parameter:

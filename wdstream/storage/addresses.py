@@ -14,6 +14,8 @@ _PASSWORD = re.compile(r"(://[^/?#:@]*):[^/?#]*@")
 _IN_A_TEXT = re.compile(r"(://[^/?#:@\s]*):[^/?#\s]*@")
 _BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 _SERVERS = ("http", "https")
+PROTOCOLS = (*_BUCKETS, *_SERVERS, "file")
+"""Those whose URLs are told from paths even where slashes are missing."""
 
 
 def shown_url(url: str) -> str:
@@ -34,7 +36,7 @@ def check_address(address: str) -> str:
     """
     protocol, colon, rest = address.partition(":")
     kind = protocol.lower()
-    if not colon or kind not in (*_BUCKETS, *_SERVERS, "file"):
+    if not colon or kind not in PROTOCOLS:
         return address
     names = "HOST" if kind in _SERVERS else "BUCKET"
     wanted = "file:///FOLDER" if kind == "file" else f"{kind}://{names}/FOLDER"

@@ -79,14 +79,14 @@ class Storage(Protocol):
         """Let the next read of a range, which was not what it must be, come from the source itself: past any cache."""
 
 
-def file_error(path: Path | str, error: OSError) -> ShardError:
-    """What kept a local file from being read, as the error of its kind."""
+def file_error(path: Path | str, error: OSError, *, doing: str = "read") -> ShardError:
+    """What kept a local file from being read (or written, ...), as the error of its kind."""
     reason = error.strerror or str(error)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return AbsentFileError(f"{path} is not there ({reason})")
     if isinstance(error, PermissionError):
-        return ForbiddenFileError(f"{path} may not be read ({reason}): give this user the right to read it")
-    return StorageFailureError(f"{path} cannot be read ({reason}): the device or file system fails; try again")
+        return ForbiddenFileError(f"{path} may not be {doing} ({reason}): give this user the right to")
+    return StorageFailureError(f"{path} cannot be {doing} ({reason}): the device or file system fails; try again")
 
 
 def read_local(path: Path) -> bytes:

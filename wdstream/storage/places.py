@@ -6,7 +6,7 @@
 from pathlib import Path
 
 from wdstream.errors import ConfigError
-from wdstream.storage.addresses import check_address, shown_url
+from wdstream.storage.addresses import PROTOCOLS, check_address, shown_url
 from wdstream.storage.writes.fsspec_place import FsspecPlace
 from wdstream.storage.writes.local_place import LocalPlace
 from wdstream.storage.writes.place import Hold, Place, StoredFile
@@ -14,7 +14,7 @@ from wdstream.storage.writes.s3_place import S3Place
 
 __all__ = ["Hold", "Place", "StoredFile", "is_url", "local_folder", "open_place"]
 _READ_ONLY = ("http", "https", "zip", "tar", "data", "github", "gist")
-_OF_PATHS = tuple(f"{protocol}:" for protocol in ("s3", "s3a", "gs", "gcs", "az", "abfs", "http", "https", "file"))
+_OF_PATHS = tuple(f"{protocol}:" for protocol in PROTOCOLS)
 
 
 def is_url(address: str | Path) -> bool:

@@ -10,9 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
-from wdstream.errors import (
-    ShardError,
-)
+from wdstream.errors import ShardError
 from wdstream.storage.addresses import address_of, check_address, name_in
 from wdstream.storage.file_systems import open_file_system
 from wdstream.storage.forks import ForkSafeLock, leave_to_parent

@@ -28,9 +28,10 @@ def own_folder(base: Path, prefix: str) -> Iterator[Path]:
         prefix: its name begins so, and those of other processes for the same use.
     """
     for left in base.glob(f"{prefix}*"):
-        if left.is_dir() and not left.is_symlink() and left.stat().st_uid == os.getuid():
-            with suppress(_InUseError, OSError), _held(left):
-                shutil.rmtree(left, ignore_errors=True)
+        with suppress(_InUseError, OSError):  # another process may remove it just now
+            if left.is_dir() and not left.is_symlink() and left.stat().st_uid == os.getuid():
+                with _held(left):
+                    shutil.rmtree(left, ignore_errors=True)
     made = Path(tempfile.mkdtemp(prefix=f"new-{prefix}", dir=base))
     with _held(made):  # before others see it by its name, so that none takes it for one that was left
         folder = made.rename(base / made.name.removeprefix("new-"))

@@ -59,7 +59,7 @@ class LocalPlace:
             with atomic_write(path) as file:
                 yield file
         except OSError as error:
-            raise file_error(path, error) from error
+            raise file_error(path, error, doing="written") from error
 
     def write(self, name: str, data: bytes) -> None:
         """Write all of a file."""
@@ -85,7 +85,7 @@ class LocalPlace:
             try:
                 (self.root / name).unlink(missing_ok=True)
             except OSError as error:
-                raise file_error(self.root / name, error) from error
+                raise file_error(self.root / name, error, doing="removed") from error
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a file only where there is none: linked to its name when it is complete, which one writer can."""
@@ -101,7 +101,7 @@ class LocalPlace:
         except FileExistsError:
             return self.read(name) == data
         except OSError as error:
-            raise file_error(path, error) from error
+            raise file_error(path, error, doing="written") from error
         return True
 
     def replace(self, name: str, data: bytes, version: str) -> bool:
