@@ -40,6 +40,20 @@ def test_steps_of_the_run_are_those_of_a_dry_run_of_its_own(tail: str, epochs: i
             assert plan.step(later) == other.step(later)  # from a state that the summary met
 
 
+@pytest.mark.parametrize("tail", ["wrap", "drop", "pad"])
+def test_states_after_a_summary_are_those_of_a_plan_without_one(tail: str) -> None:
+    """Of every step, at the states that the summary kept and between them, over the ends of passes."""
+    settings = {"epochs": 3, "tail": tail, "global_batch_size": 2}
+    plan = planner(pages(203), **settings)
+    total = plan.summary().total_steps
+    assert total is not None
+    assert total > 48  # there are states to begin at
+    fresh = planner(pages(203), **settings).steps()
+    for step in range(total):
+        next(fresh)
+        assert plan.state_after(step) == fresh.state()
+
+
 def test_a_run_without_a_sample_has_no_summary() -> None:
     with pytest.raises(PlanError, match="no sample can be planned"):
         planner(pages(20, text=(0, 0)), epochs=2).summary()

@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -13,13 +14,24 @@ from tests.helpers.processes import run_world
 from tests.helpers.training import SETTINGS, Workplace
 from wdstream.config.build import plan_from_config
 from wdstream.pipeline.planned import Plan
-from wdstream.pipeline.totals import StepCounter, kept_total, total_key
+from wdstream.pipeline.totals import StepCounter, keep_total, kept_total, total_key
 from wdstream.runs.checkpoint import find_newest
 from wdstream.storage.json_lines import read_lines
 from wdstream.train import setup
 from wdstream.train.total import RunTotal, steps_of_checkpoint
 
 EPOCH = (*SETTINGS, "train.max_steps=null", "data.epochs=1", "train.log_every=1", "data.eval=[]")
+
+
+@pytest.fixture
+def workplace(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """With shards of its own: counts are kept next to their index, and other tests would find them there."""
+    root = tmp_path_factory.mktemp("counted")
+    for name in ("model", "shards-eval"):
+        (root / name).symlink_to(workplace.root / name)
+    shutil.copytree(workplace.root / "shards", root / "shards")
+    (root / "cfg.yaml").write_text(workplace.config_file.read_text().replace(str(workplace.root), str(root)))
+    return Workplace(root)
 
 
 def losses(output: Path) -> list[tuple[object, object, object]]:
@@ -30,13 +42,24 @@ def losses(output: Path) -> list[tuple[object, object, object]]:
 def test_a_count_in_the_background_changes_nothing(
     workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warmup: int
 ) -> None:
-    settings = (*EPOCH, f"train.warmup_steps={warmup}")
-    assert workplace.train(tmp_path / "at-once", *settings) == 0
+    assert len(losses_both_ways(workplace, tmp_path, monkeypatch, f"train.warmup_steps={warmup}")) > 5
+
+
+def losses_both_ways(
+    workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> list[tuple[object, object, object]]:
+    """Those of a run whose steps are counted at once, which are those of one that counts in the background."""
+    assert workplace.train(tmp_path / "at-once", *EPOCH, setting) == 0
+    count_in_background(monkeypatch)
+    assert workplace.train(tmp_path / "counted", *EPOCH, setting) == 0
+    assert losses(tmp_path / "counted") == losses(tmp_path / "at-once")
+    return losses(tmp_path / "counted")
+
+
+def count_in_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have even few steps counted by another process, and no count taken that is kept."""
     monkeypatch.setattr(setup, "SMALL_COUNT", 0)
     monkeypatch.setattr(setup, "kept_total", lambda plan: None)
-    assert workplace.train(tmp_path / "counted", *settings) == 0
-    assert losses(tmp_path / "counted") == losses(tmp_path / "at-once")
-    assert len(losses(tmp_path / "counted")) > 5
 
 
 def test_a_checkpoint_keeps_the_number(
@@ -59,12 +82,7 @@ def test_a_count_no_further_than_needed(
     workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     """The data last longer than train.max_steps, or end before."""
-    settings = (*EPOCH, f"train.max_steps={limit}")
-    assert workplace.train(tmp_path / "at-once", *settings) == 0
-    monkeypatch.setattr(setup, "SMALL_COUNT", 0)
-    monkeypatch.setattr(setup, "kept_total", lambda plan: None)
-    assert workplace.train(tmp_path / "counted", *settings) == 0
-    assert losses(tmp_path / "counted") == losses(tmp_path / "at-once")
+    assert losses_both_ways(workplace, tmp_path, monkeypatch, f"train.max_steps={limit}")
 
 
 def test_max_steps_can_be_raised_after_an_end_and_a_resume(
@@ -75,8 +93,7 @@ def test_max_steps_can_be_raised_after_an_end_and_a_resume(
     output = tmp_path / "at-once"
     for stop, limit in starts:
         assert workplace.train(output, *EPOCH, f"train.max_steps={limit}", f"train.stop_after={stop or 'null'}") == 0
-    monkeypatch.setattr(setup, "SMALL_COUNT", 0)
-    monkeypatch.setattr(setup, "kept_total", lambda plan: None)
+    count_in_background(monkeypatch)
     output = tmp_path / "counted"
     for stop, limit in starts:
         assert workplace.train(output, *EPOCH, f"train.max_steps={limit}", f"train.stop_after={stop or 'null'}") == 0
@@ -103,8 +120,7 @@ def test_a_run_that_waits_for_the_count_stops_when_asked_to(
 ) -> None:
     settings = (*EPOCH, f"train.warmup_steps={warmup}")
     assert workplace.train(tmp_path / "whole", *settings) == 0
-    monkeypatch.setattr(setup, "SMALL_COUNT", 0)
-    monkeypatch.setattr(setup, "kept_total", lambda plan: None)
+    count_in_background(monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(setup, "StepCounter", Endless)
         for _ in range(2):  # the second time before any step
@@ -144,28 +160,20 @@ def test_a_wrong_number_is_an_error_at_the_end(
 
 
 def test_the_number_is_kept_next_to_the_index(workplace: Workplace, tmp_path: Path) -> None:
-    from wdstream.pipeline.totals import keep_total
-
     plan: Plan = plan_from_config(workplace.config(tmp_path, "data.epochs=1"))
+    other = plan_from_config(workplace.config(tmp_path, "data.epochs=2"))
     keep_total(plan, 123)
-    try:
-        assert kept_total(plan) == 123
-        assert kept_total(plan_from_config(workplace.config(tmp_path, "data.epochs=2"))) is None
-        (path,) = (workplace.root / "shards" / "index").glob("steps.*.json")
-        right = path.read_text(encoding="ascii")
-        for wrong in ('{"steps": 124}', right.replace("123", "124"), '{"steps": true}', "[" * 100_000):
-            path.write_text(wrong, encoding="ascii")
-            assert kept_total(plan) is None
-        other = plan_from_config(workplace.config(tmp_path, "data.epochs=2"))
-        path.write_text(right, encoding="ascii")
-        path.rename(path.with_name(f"steps.{total_key(other):012x}.json"))
-        assert kept_total(other) is None  # it is of another plan
-        path = path.with_name(f"steps.{total_key(other):012x}.json")
-        path.write_text("{", encoding="ascii")
+    assert kept_total(plan) == 123
+    assert kept_total(other) is None
+    (path,) = (workplace.root / "shards" / "index").glob("steps.*.json")
+    right = path.read_text(encoding="ascii")
+    for wrong in ("{", '{"steps": 124}', right.replace("123", "124"), '{"steps": true}', "[" * 100_000):
+        path.write_text(wrong, encoding="ascii")
         assert kept_total(plan) is None
-    finally:
-        for path in (workplace.root / "shards" / "index").glob("steps.*.json"):
-            path.unlink()
+    path.write_text(right, encoding="ascii")
+    assert kept_total(plan) == 123
+    path.rename(path.with_name(f"steps.{total_key(other):012x}.json"))
+    assert kept_total(other) is None  # it is of another plan
 
 
 def test_a_number_that_cannot_be_kept_is_said_and_no_error(
@@ -174,12 +182,9 @@ def test_a_number_that_cannot_be_kept_is_said_and_no_error(
     index = workplace.root / "shards" / "index"
     plan = plan_from_config(workplace.config(tmp_path, *EPOCH))
     (index / f"steps.{total_key(plan):012x}.json").mkdir()
-    try:
-        monkeypatch.setattr(setup, "SMALL_COUNT", 0)
-        assert workplace.train(tmp_path / "run", *EPOCH) == 0
-        assert caplog.text.count("are not kept next to the index") == 1
-    finally:
-        (index / f"steps.{total_key(plan):012x}.json").rmdir()
+    monkeypatch.setattr(setup, "SMALL_COUNT", 0)
+    assert workplace.train(tmp_path / "run", *EPOCH) == 0
+    assert caplog.text.count("are not kept next to the index") == 1
 
 
 def test_which_numbers_of_a_checkpoint_hold() -> None:
