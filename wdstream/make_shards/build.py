@@ -26,6 +26,7 @@ from wdstream.raw.reading import Reading, merge_digests, reading
 from wdstream.raw.registry import source_of_kind
 from wdstream.raw.remote.store import StoreDownError
 from wdstream.raw.source import PageRange, PageReader, RawFile
+from wdstream.shards.layout import ShardPaths
 from wdstream.shards.page_members import members_from_page
 from wdstream.shards.writer import SampleEntry, ShardWriter
 from wdstream.text.maps.readings import RowReadings
@@ -80,7 +81,8 @@ class ShardBuilder:
             GivingUp: a page needs more memory than this process has, or could not be read for now.
         """
         path = self._out / shard_name(job.number)
-        for stale in (path, record_path(self._out, job.number)):
+        files = ShardPaths.of(path)
+        for stale in (record_path(self._out, job.number), files.tar, files.idx, files.meta):
             stale.unlink(missing_ok=True)
         contents = _Contents(job)
         writer: ShardWriter | None = None

@@ -39,6 +39,7 @@ from wdstream.raw.remote.access import is_raw_file, raw_address, raw_folder, sho
 from wdstream.raw.source import RawFile
 from wdstream.shards.meta import is_complete
 from wdstream.storage.engines.part_locks import remove_part_notes, saving
+from wdstream.storage.engines.ray_cluster import import_ray
 from wdstream.storage.places import local_folder
 
 
@@ -99,6 +100,8 @@ def opened_job(
     """
     part = options.own_part
     _refuse_same(raw, out)
+    if options.engine != "local":
+        import_ray(options.engine)
     with (
         opened_output(out, part=part) as output,
         raw_folder(raw) as raw_path,

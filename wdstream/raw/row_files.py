@@ -167,15 +167,14 @@ def _near(folder: Path, name: str) -> str:
 
 def _names(folder: Path) -> tuple[str, ...]:
     try:
-        changed = 0 if store_of(folder) is not None else folder.stat().st_mtime_ns
-        return _listed(folder, changed)
+        return _listed(folder, store_of(folder) or folder.stat().st_mtime_ns)
     except OSError:
         return ()
 
 
 @lru_cache(maxsize=4)
-def _listed(folder: Path, _changed: int) -> tuple[str, ...]:
-    """Names in a folder, sorted; read once until the folder changes."""
+def _listed(folder: Path, _as_of: object) -> tuple[str, ...]:
+    """Names in a folder, sorted; read once until the folder changes, or for each store, whose folders share paths."""
     return raw_names(folder)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from tests.helpers.jobs import Tree
 from tests.helpers.ray_jobs import RayProgram, ray_program
 from tests.helpers.waiting import wait_until
 from wdstream.errors import ConfigError
-from wdstream.make_shards import MakeShardsOptions, make_part
+from wdstream.make_shards import MakeShardsOptions, make_part, make_shards
 from wdstream.make_shards.engines.ray_engine import Needs, RayTask, do_job, needs_of
 from wdstream.make_shards.jobs import Job, Setup
 from wdstream.make_shards.record import STATE_FOLDER
@@ -126,3 +127,10 @@ def test_no_such_cluster(tmp_path: Path, small_raw: Path) -> None:
         status, written = program.ends()
     assert status == 2, written
     assert "engine: no Ray cluster at ray://127.0.0.1:9" in " ".join(written.split())
+
+
+def test_without_ray_nothing_is_begun(tmp_path: Path, small_raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"engine: ray needs ray .*pip install 'wdstream\[ray\]'"):
+        make_shards(small_raw, tmp_path / "out", options=MakeShardsOptions(engine="ray"))
+    assert not (tmp_path / "out").exists()

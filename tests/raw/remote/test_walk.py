@@ -43,10 +43,11 @@ def test_names_that_no_file_system_has_cost_themselves(s3_server: S3Server, buck
     """Also in the raw folder itself, whose other files are listed."""
     for name in ("/b.png", "a//c.png", "x/../d.png", "a.png", "b.png/"):
         s3_server.call("put_object", Bucket=bucket, Key=f"raw/{name}", Body=b"")
+    s3_server.call("put_object", Bucket=bucket, Key="raw/c.png/", Body=b"content, where b.png/ only marks a folder")
     with raw_folder(f"s3://{bucket}/raw") as folder:
         found = list_files(folder)
     assert [file.path for file in found.files] == ["a.png"]
-    assert [path for path, _ in found.unreadable] == ["/", "a//", "x/.."]
+    assert [path for path, _ in found.unreadable] == ["/", "a//", "c.png//", "x/.."]
 
 
 def test_a_file_that_may_not_be_looked_into_is_no_file_of_no_use(

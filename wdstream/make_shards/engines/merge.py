@@ -5,21 +5,24 @@ not of this job is missing.
 """
 
 import json
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from wdstream.errors import ShardError
+from wdstream.make_shards.jobs import shard_name
 from wdstream.make_shards.record import STATE_FOLDER, load_record, readings_path, record_path
 from wdstream.make_shards.stores.output import Output, send_shard
 from wdstream.raw.folder_state import OUTPUT_MARK
+from wdstream.shards.layout import ShardPaths
 from wdstream.shards.meta import is_complete
 from wdstream.storage.atomic import bring_file, sync_folder
+from wdstream.storage.engines.own_folder import own_folder
 from wdstream.storage.engines.part import refuse_missing_pieces
 from wdstream.storage.engines.part_locks import number_of_parts
 from wdstream.storage.places import Place, local_folder, open_place
+from wdstream.storage.writes.scratch import temporary_folder
 from wdstream.storage.writes.working_copy import InCopy, copy_files
 
 _SHOWN = 5
@@ -87,10 +90,10 @@ def _part_place(address: str) -> Iterator[_PartPlace]:
         yield _PartPlace(address=address, folder=folder, store=None)
         return
     place = open_place(address.rstrip("/"))
-    with tempfile.TemporaryDirectory() as name:
-        (Path(name) / STATE_FOLDER).mkdir()
-        copy_files(place, place.files(), Path(name), _in_copy)
-        yield _PartPlace(address=place.address, folder=Path(name), store=place)
+    with own_folder(temporary_folder(), "part-") as copy:
+        (copy / STATE_FOLDER).mkdir()
+        copy_files(place, place.files(), copy, _in_copy)
+        yield _PartPlace(address=place.address, folder=copy, store=place)
 
 
 def _in_copy(name: str) -> InCopy:
@@ -139,13 +142,14 @@ def _bring_shard(place: _PartPlace, output: Output, number: int) -> None:
     record, known = load_record(place.folder, number), load_record(out, number)
     if record is None or (known is not None and known.items == record.items):
         return
-    tar = f"shard-{number:06d}.tar"
+    tar = shard_name(number)
     if record.samples and not is_complete(place.folder / tar, record.digest):
         return
-    record_path(out, number).unlink(missing_ok=True)
-    (out / tar).unlink(missing_ok=True)
-    for name in (f"{tar}.idx", f"shard-{number:06d}.meta.npz") if record.samples else ():
-        place.bring(name, out / name)
+    files = ShardPaths.of(out / tar)
+    for path in (record_path(out, number), files.tar, files.idx, files.meta):
+        path.unlink(missing_ok=True)
+    for path in (files.idx, files.meta) if record.samples else ():
+        place.bring(path.name, path)
     tar_at = place.folder / tar if output.store and place.store is None else None  # sent from where it is
     if record.samples and tar_at is None:
         place.bring(tar, out / tar)

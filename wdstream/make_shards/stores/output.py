@@ -207,7 +207,8 @@ def send_shard(place: Place, out: Path, number: int, *, tar_at: Path | None = No
     """
     tar, *others = _files_of(out, number)
     record = record_path(out, number)
-    place.remove([_name(out, record), _name(out, tar)])
+    absent = (path for path in others if not path.is_file())  # of a shard that has no samples any more
+    place.remove([_name(out, path) for path in (record, tar, *absent)])
     whole = tar_at or tar
     for path, content in ((tar, whole), *((path, path) for path in (*others, readings_path(out, number), record))):
         if content.is_file():

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -87,8 +88,8 @@ class SurveyJournal:
         return next(path for path in paths if not path.exists())
 
     def _load(self, path: Path) -> None:
-        """Take in a piece, up to a line that was torn."""
-        with path.open("rb") as file:
+        """Take in a piece, up to a line that was torn; a part that has ended its survey meanwhile removed its own."""
+        with suppress(FileNotFoundError), path.open("rb") as file:
             for line in file:
                 try:
                     tree = json.loads(line)

@@ -235,10 +235,11 @@ def _entry_of(info: Mapping[str, Any], folder: str) -> StoreEntry | None:
 
 
 def _entries_of(page: Mapping[str, Any]) -> Iterator[StoreEntry]:
-    """The entries of a page of S3; a name that ends with a slash is the mark of an empty folder."""
+    """The entries of a page of S3; an empty object with the folder's own name and a slash only marks that folder, and
+    one with content has no name of a file."""
     for found in page.get("CommonPrefixes", ()):
         yield StoreEntry(str(found["Prefix"])[:-1].rpartition("/")[2], None)
     for found in page.get("Contents", ()):
-        name = str(found["Key"]).rpartition("/")[2]
-        if name:
-            yield StoreEntry(name, _state_of(found))
+        name, state = str(found["Key"]).rpartition("/")[2], _state_of(found)
+        if name or state.num_bytes:
+            yield StoreEntry(name, state)

@@ -71,8 +71,7 @@ class RayCluster(Generic[Given, Found]):
             ShardError: processes of a call are lost again and again.
             WdstreamError: what the function raises.
         """
-        with needs_extra(f"engine: {self.engine}", "ray"):
-            import ray
+        ray = import_ray(self.engine)
         try:
             with _connected(self.engine, self.workers):
                 yield from self._handed_out(ray, iter(tasks), in_order=in_order)
@@ -104,6 +103,17 @@ class RayCluster(Generic[Given, Found]):
         while len(waiting) < most and (task := next(tasks, None)) is not None:
             waiting.append((task, call.remote(_our_version(), self.function, task)))
         return bool(waiting)
+
+
+def import_ray(engine: str) -> Any:
+    """Ray itself, for this engine; also to find out before anything is begun that it is not there.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    with needs_extra(f"engine: {engine}", "ray"):
+        import ray
+    return ray
 
 
 class _Patience:
