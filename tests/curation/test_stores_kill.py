@@ -82,6 +82,18 @@ def wanted(tars: Path, model: Path, tmp_path: Path) -> dict[str, bytes]:
     return {name: data for name, data in files.items() if name.rpartition("/")[2] not in ("lock", "workers")}
 
 
+def begin(
+    shards: Path, model: Path, server: S3Server, bucket: str, tmp_path: Path
+) -> tuple[Path, str, dict[str, bytes]]:
+    """The program, the URL of the tars that it works on, and the objects that it is to leave."""
+    script, tars = tmp_path / "script.py", tmp_path / "tars"
+    script.write_text(PROGRAM)
+    tars.mkdir()
+    for tar in shards.glob("*.tar"):
+        shutil.copyfile(tar, tars / tar.name)
+    return script, send(server, tars, bucket, "set"), wanted(tars, model, tmp_path)
+
+
 def run(script: Path, url: str, model: Path, workers: int, moment: int, server: S3Server) -> int:
     """Requests until the end; killed before number `moment`."""
     with proxy(killer := Killer(server.port, moment)):
@@ -99,13 +111,7 @@ def run(script: Path, url: str, model: Path, workers: int, moment: int, server: 
 def test_killed_at_a_request_the_objects_are_the_same(
     kills: int, small_shards: Path, tiny_model: Path, s3_server: S3Server, bucket: str, tmp_path: Path
 ) -> None:
-    script, tars = tmp_path / "script.py", tmp_path / "tars"
-    script.write_text(PROGRAM)
-    tars.mkdir()
-    for tar in small_shards.glob("*.tar"):
-        shutil.copyfile(tar, tars / tar.name)
-    expected = wanted(tars, tiny_model, tmp_path)
-    url = send(s3_server, tars, bucket, "set")
+    script, url, expected = begin(small_shards, tiny_model, s3_server, bucket, tmp_path)
     for number in range(kills):
         run(script, url, tiny_model, 1 + number % 2, 30 + number * 97 % 400, s3_server)
     run(script, url, tiny_model, 1, 0, s3_server)
@@ -117,13 +123,7 @@ def test_killed_at_a_request_the_objects_are_the_same(
 def test_where_requests_fail_the_objects_are_the_same(
     small_shards: Path, tiny_model: Path, s3_server: S3Server, bucket: str, tmp_path: Path
 ) -> None:
-    script, tars = tmp_path / "script.py", tmp_path / "tars"
-    script.write_text(PROGRAM)
-    tars.mkdir()
-    for tar in small_shards.glob("*.tar"):
-        shutil.copyfile(tar, tars / tar.name)
-    expected = wanted(tars, tiny_model, tmp_path)
-    url = send(s3_server, tars, bucket, "set")
+    script, url, expected = begin(small_shards, tiny_model, s3_server, bucket, tmp_path)
     with proxy(FaultyProxy(s3_server.port, rate=0.05, faults=STORE_FAULTS, seed=5)) as faulty:
         environment = {**os.environ, **s3_server.environment, "AWS_ENDPOINT_URL": faulty.url}
         subprocess.run([sys.executable, str(script), url, str(tiny_model), "1"], env=environment, check=True)

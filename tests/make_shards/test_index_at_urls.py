@@ -126,3 +126,8 @@ def test_what_cannot_be_indexed_says_what_to_do(tars: Path, tmp_path: Path, buck
         index_folder("http://host/{a,b}/x.tar", out=tmp_path / "place")
     with pytest.raises(ShardIndexError, match="no tar at all"):
         index_folder(f"s3://{bucket}/nothing")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "cut.tar").write_bytes(b"cut")
+    with pytest.raises(ShardError, match=f"{tmp_path}/bad/cut.tar: the header at byte 0 has 3 of 512 bytes"):
+        index_folder(tmp_path / "bad", out=tmp_path / "place", workers=1)
+    assert not (tmp_path / "place").exists()

@@ -12,6 +12,7 @@ from wdstream.curation.deduplication.dedup_options import DedupOptions
 from wdstream.curation.export.options import ExportOptions, TableFormat
 from wdstream.curation.resharding.reshard_options import ReshardOptions
 from wdstream.errors import ConfigError
+from wdstream.storage.places import local_folder
 
 InputFolders = Annotated[list[str], typer.Argument(metavar="SHARDS...", help="Folders or URLs of indexed shards.")]
 OneFolder = Annotated[str, typer.Argument(help="Folder or URL of indexed shards.")]
@@ -65,8 +66,9 @@ def dedup_command(
         with ProgressBar(error_console) as bar:
             dedup_part(shards, report, options=chosen, on_progress=bar.task("comparing", "pages")).print(console)
         return
-    if out is not None and "://" not in out:  # before all pages are read
-        JobFolder(out=Path(out), job="reshard").refuse_inside(shards)
+    folder = None if out is None else local_folder(out)
+    if folder is not None:  # before all pages are read
+        JobFolder(out=folder, job="reshard").refuse_inside(shards)
     with ProgressBar(error_console) as bar:
         found = dedup(shards, report, options=chosen, on_progress=bar.task("comparing", "pages"))
     found.print(console)

@@ -8,6 +8,7 @@ import typer
 from wdstream.commands import AsJson, console, error_console
 from wdstream.commands.options import takes_options
 from wdstream.errors import WdstreamError
+from wdstream.storage.addresses import shown_url, without_passwords
 from wdstream.verify.options import VerifyOptions
 
 if TYPE_CHECKING:
@@ -27,12 +28,12 @@ def verify_command(
     Tars, checksums, the index and its columns, images, duplicate pages, odd text. Nothing is changed. Exit status 1
     when anything is damaged.
     """
-    chosen = VerifyOptions.of(options)
+    chosen = VerifyOptions.of(options, are_options=True)
     try:
         report = _verify(shards, chosen)
     except (WdstreamError, OSError) as error:  # a script that asked for JSON gets it whatever happens
         if as_json:
-            typer.echo(json.dumps({"path": shards, "error": str(error)}, indent=2))
+            typer.echo(json.dumps({"path": shown_url(shards), "error": without_passwords(str(error))}, indent=2))
         raise
     if as_json:
         typer.echo(json.dumps(report.as_dict(), indent=2))

@@ -108,7 +108,7 @@ def describe_tar(
     except (ForbiddenFileError, StorageFailureError):
         raise  # of a network, say: nothing is known of the tar
     except (ShardError, OSError) as error:
-        raise ShardError(f"{tar}: {error}") from error
+        raise ShardError(f"{f'{elsewhere.at}/{elsewhere.name}' if elsewhere else tar}: {error}") from error
     if changed:
         raise ShardError("\n".join(changed))
     paths = ShardPaths.of(tar, described_in)

@@ -17,7 +17,10 @@ def test_parts_give_the_list_of_one_run(tmp_path: Path) -> None:
     dedup(given, tmp_path / "whole.jsonl", options=OPTIONS)
     lists = [tmp_path / f"p{number}.jsonl" for number in (1, 2, 3)]
     for number, path in enumerate(lists, start=1):
-        done = dedup_part(given, path, options=OPTIONS.replace(part=f"{number}/3"))
+        seen: list[tuple[int, int]] = []
+        options = OPTIONS.replace(part=f"{number}/3")
+        done = dedup_part(given, path, options=options, on_progress=lambda *state, seen=seen: seen.append(state))
+        assert seen == [(4, 8), (8, 8)]
         assert (done.num_shards, done.num_pages, path.exists()) == (2, 8, False)
     places = [f"{path}.marks" for path in lists]
     with pytest.raises(ShardError, match=r"2 of 6 shards are missing.*: 000001, 000004; run --part 2/3 again"):

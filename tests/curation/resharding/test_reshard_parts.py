@@ -54,5 +54,5 @@ def test_what_is_of_another_job_is_refused(tmp_path: Path, given: Path) -> None:
 def test_the_wrong_function_says_which(tmp_path: Path, given: Path) -> None:
     with pytest.raises(ConfigError, match="reshard_part makes a part"):
         reshard([given], tmp_path / "out", options=OPTIONS.replace(part="1/2"))
-    with pytest.raises(ConfigError, match="reshard makes the whole"):
+    with pytest.raises(ConfigError, match="reshard does the whole"):
         reshard_part([given], tmp_path / "out", options=OPTIONS)

@@ -86,6 +86,6 @@ def test_a_part_of_another_job_is_refused(tmp_path: Path, small_raw: Path, parts
 def test_the_wrong_function_says_which(tmp_path: Path, small_raw: Path) -> None:
     with pytest.raises(ConfigError, match="make_part makes a part"):
         make_shards(small_raw, tmp_path / "out", options=OPTIONS.replace(part="1/2"))
-    with pytest.raises(ConfigError, match="make_shards makes the whole"):
+    with pytest.raises(ConfigError, match="make_shards does the whole"):
         make_part(small_raw, tmp_path / "out", options=OPTIONS)
     assert not (tmp_path / "out" / STATE_FOLDER).exists()

@@ -20,11 +20,10 @@ from wdstream.curation.deduplication.pair_sheet import write_pair_sheet
 from wdstream.curation.resharding.choice import Choice, choose, open_inputs
 from wdstream.curation.resharding.job_folder import JobFolder
 from wdstream.errors import ConfigError, ShardError
-from wdstream.storage.engines.mapping import map_tasks, on_every_machine
+from wdstream.storage.engines.mapping import map_tasks, on_every_machine, sets_on_every_machine
 from wdstream.storage.engines.part import PartDone, refuse_missing_pieces
 from wdstream.storage.engines.part_locks import number_of_parts
 from wdstream.storage.json_lines import write_lines
-from wdstream.storage.places import is_url
 
 _VERSION = 1
 _SHOWN_PAIRS = 40
@@ -117,9 +116,7 @@ def dedup_part(
         ConfigError: `options` ask for no part; and as `dedup`.
         ShardError: as `dedup`.
     """
-    part = options.own_part
-    if part is None:
-        raise ConfigError("part: dedup_part reads one part, such as part='2/60'; dedup does the whole")
+    part = options.require_part("dedup_part", of="dedup")
     job = _DedupJob(paths, report, options)
     with job.folder.claimed(_content(job.choice)):
         num_pages = job.read(on_progress)
@@ -141,11 +138,12 @@ class _DedupJob:
         self._options, part = options, options.own_part
         self.folder = JobFolder(out=marks, job="dedup", part=part)
         _check_report(report, self.folder, paths)
-        self.choice = choose(
-            open_inputs([path if is_url(path) else on_every_machine(Path(path), options) for path in paths])
-        )
+        self.choice = choose(open_inputs(sets_on_every_machine(paths, options)))
         self.tasks = list(_tasks(self.choice, self.folder, options))
-        self.own = [task for number, task in enumerate(self.tasks) if part is None or part.owns(number)]
+        owned = [number for number in range(len(self.tasks)) if part is None or part.owns(number)]
+        pages = [entry.samples for given in self.choice.inputs for entry in given.shards.catalog.shards]
+        self.own = [self.tasks[number] for number in owned]
+        self._num_pages = sum(pages[number] for number in owned)
 
     def merge_parts(self) -> None:
         """Bring what parts read and kept elsewhere.
@@ -175,7 +173,7 @@ class _DedupJob:
         for count in counts:
             done += count
             if on_progress is not None:
-                on_progress(done, len(self.choice))
+                on_progress(done, self._num_pages)
         return done
 
 

@@ -92,7 +92,9 @@ def _check(address: str, inputs: Sequence[Path | str], options: EngineSettings) 
         )
     for given in (str(each).rstrip("/") for each in inputs if is_url(each)):
         if f"{given}/".startswith(f"{address}/") or f"{address}/".startswith(f"{given}/"):
-            raise ConfigError(f"{address}: cannot write to the input {given}, into it or above it; choose another")
+            raise ConfigError(
+                f"{shown_url(address)}: cannot write to the input {shown_url(given)}, into it or above it"
+            )
 
 
 def _refuse_others(address: str, job: str) -> None:

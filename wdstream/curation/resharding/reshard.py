@@ -28,11 +28,10 @@ from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON
 from wdstream.shards.index import merge_index
 from wdstream.shards.reader import Shards
 from wdstream.shards.token_columns import keep_rule, write_paragraphs, write_token_column
-from wdstream.storage.engines.mapping import map_tasks, on_every_machine
+from wdstream.storage.engines.mapping import map_tasks, on_every_machine, sets_on_every_machine
 from wdstream.storage.engines.part import PartDone, refuse_missing_pieces
 from wdstream.storage.engines.part_locks import number_of_parts
 from wdstream.storage.engines.settings import HOW_ONLY
-from wdstream.storage.places import is_url
 
 _VERSION = 1
 _ROWS_AT_ONCE = 4096
@@ -138,9 +137,7 @@ def reshard_part(
         ConfigError: `options` ask for no part; and as `reshard`.
         ShardError: as `reshard`.
     """
-    part = options.own_part
-    if part is None:
-        raise ConfigError("part: reshard_part makes one part, such as part='2/60'; reshard makes the whole")
+    part = options.require_part("reshard_part", of="reshard")
     with job_output(out, "reshard", paths, options, manifest=f"{INDEX_FOLDER}/{INDEX_JSON}") as output:
         job = _ReshardJob(paths, output, options)
         with job.folder.claimed(job.content()):
@@ -159,7 +156,7 @@ class _ReshardJob:
         out = on_every_machine(output.path, options)
         self.folder = JobFolder(out=out, job="reshard", part=options.own_part, store=output.store)
         self.folder.refuse_inside(paths)
-        inputs = open_inputs([path if is_url(path) else on_every_machine(Path(path), options) for path in paths])
+        inputs = open_inputs(sets_on_every_machine(paths, options))
         self.remarks: list[str] = []
         self.choice = choose(
             inputs,

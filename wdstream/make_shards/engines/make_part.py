@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from wdstream.errors import ConfigError, ShardError
+from wdstream.errors import ShardError
 from wdstream.make_shards.job import opened_job
 from wdstream.make_shards.jobs import OnProgress
 from wdstream.make_shards.options import MakeShardsOptions
@@ -77,14 +77,13 @@ def make_part(
         ShardError, MakeShardsStopped: as `make_shards`.
     """
     started = time.monotonic()
-    if options.part is None:
-        raise ConfigError("part: make_part makes one part, such as part='2/60'; make_shards makes the whole")
+    part = options.require_part("make_part", of="make_shards")
     with opened_job(raw, out, options, on_progress) as job:
         _files, jobs, made = job.make()
         records = job.records(jobs)
     return PartReport(
         out=job.output.named(str(job.out)),
-        part=options.part,
+        part=str(part),
         num_shards=len(records),
         num_pages=sum(record.samples for record in records),
         num_quarantined=sum(len(record.quarantined) for record in records),

@@ -119,11 +119,9 @@ def _troubles_of(
     tar, elsewhere = task.tar, task.elsewhere
     try:
         describe_tar(tar, image_size, rules, known=task.known, described_in=described_in, elsewhere=elsewhere)
-    except (ForbiddenFileError, StorageFailureError):
-        if elsewhere is not None:
-            raise
-        return (f"{tar} cannot be read",)
     except ShardError as error:
+        if elsewhere is not None and isinstance(error, ForbiddenFileError | StorageFailureError):
+            raise
         return tuple(str(error).split("\n"))
     return ()
 

@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wdstream.errors import AbsentBucketError, ConfigError, ForbiddenFileError
@@ -35,7 +35,7 @@ def set_to_index(tars: Path | str, out: Path | str | None) -> Iterator[tuple[Set
     if not is_apart:
         _require_writable(place)
     try:
-        with set_folder(place, job="index", with_metas=True) as of:
+        with _made(local_folder(place) if is_apart else None), set_folder(place, job="index", with_metas=True) as of:
             if not is_apart:
                 before = IndexBefore.read(of.folder).catalog
                 found = _tars_of(of, given, "" if before is None else before.tars)
@@ -47,13 +47,26 @@ def set_to_index(tars: Path | str, out: Path | str | None) -> Iterator[tuple[Set
 
 
 def _listed_apart(given: str, place: str) -> TarList:
-    """Tars whose index is elsewhere; a folder of this machine is made for it."""
+    """Tars whose index is elsewhere."""
     folder = local_folder(place)
-    if folder is not None:
-        if any(folder.glob("*" + TAR_SUFFIX)):
-            raise ConfigError(f"{place}: holds tars of its own; choose another folder for the index of {given}")
-        folder.mkdir(parents=True, exist_ok=True)
+    if folder is not None and any(folder.glob("*" + TAR_SUFFIX)):
+        raise ConfigError(f"{place}: holds tars of its own; choose another folder for the index of {given}")
     return list_tars(given)
+
+
+@contextmanager
+def _made(folder: Path | None) -> Iterator[None]:
+    """A folder is there for the block; one that is made here goes again where the block fails and left it empty."""
+    if folder is None or folder.is_dir():
+        yield
+        return
+    folder.mkdir(parents=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            folder.rmdir()
+        raise
 
 
 def _tars_of(of: SetFolder, given: str, named: str) -> TarList | None:

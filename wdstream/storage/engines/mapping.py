@@ -54,6 +54,11 @@ def on_every_machine(path: Path, settings: EngineSettings) -> Path:
     return path if settings.engine == "local" else path.absolute()
 
 
+def sets_on_every_machine(paths: Sequence[Path | str], settings: EngineSettings) -> list[Path | str]:
+    """Folders and URLs as machines of a cluster need them; see `on_every_machine`."""
+    return [path if is_url(path) else on_every_machine(Path(path), settings) for path in paths]
+
+
 def call_begun(
     needs: tuple[str, ...], begin: Callable[[], None] | None, function: Callable[[Given], Found], task: Given
 ) -> Found:

@@ -5,6 +5,7 @@ from typing import Self
 
 from pydantic import ConfigDict, field_validator, model_validator
 
+from wdstream.errors import ConfigError
 from wdstream.settings import Settings
 from wdstream.storage.engines.part import WorkPart
 
@@ -56,6 +57,17 @@ class PartSettings(EngineSettings):
     def own_part(self) -> WorkPart | None:
         """The part of the work that is to be done; None for all of it."""
         return None if self.part is None else WorkPart.parse(self.part)
+
+    def require_part(self, function: str, *, of: str) -> WorkPart:
+        """The part that a function of one part is to do, `of` the function that does the whole.
+
+        Raises:
+            ConfigError: none is asked for.
+        """
+        part = self.own_part
+        if part is None:
+            raise ConfigError(f"part: {function} does one part, such as part='2/60'; {of} does the whole")
+        return part
 
     @property
     def merges(self) -> bool:
