@@ -1,14 +1,17 @@
 """Files of a web server as streams: what breaks off is continued where it stopped, by ranges or without."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.faulty_server import FAULTS, failing
+from tests.helpers.waiting import wait_until
 from wdstream.errors import ShardError
 from wdstream.nodes.tar_urls import open_url
 from wdstream.storage.download import Download
+from wdstream.storage.tries import ATTEMPTS
 
 BODY = random.Random(0).randbytes(300_000)
 VISIBLE = tuple(fault for fault in FAULTS if fault != "flipped")  # of a stream nobody knows what it should be
@@ -22,6 +25,22 @@ def test_every_byte_comes_once_in_spite_of_faults(tmp_path: Path, seed: int) -> 
             with Download(f"{server.url}/x.tar", first_wait_s=0.001) as file:
                 assert b"".join(iter(lambda file=file: file.read(10_007), b"")) == BODY  # type: ignore[misc]
         assert server.failed.total() > 2
+
+
+def test_an_outage_is_waited_out(tmp_path: Path) -> None:
+    """It takes more tries than there are of a server that never answered."""
+    (tmp_path / "x.tar").write_bytes(BODY)
+    with (
+        failing(tmp_path, rate=0, faults=("503",)) as server,
+        Download(f"{server.url}/x.tar", first_wait_s=0.001) as file,
+    ):
+        file.seek(100_000)
+        server.rate = 1
+        with ThreadPoolExecutor(1) as pool:
+            data = pool.submit(file.read)
+            wait_until(lambda: data.done() or server.failed["503"] > ATTEMPTS, "more tries than there usually are")
+            server.rate = 0
+            assert data.result() == BODY[100_000:]
 
 
 def test_it_goes_to_a_byte_by_a_range(tmp_path: Path) -> None:

@@ -3,19 +3,23 @@
 Spans: storage.places, storage.writes.
 """
 
+import json
 import multiprocessing
 import os
 import pickle
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.faulty_proxy import spoiling
 from tests.helpers.s3_server import S3Server
-from wdstream.errors import AbsentFileError, ConfigError, ShardError, StorageFailureError
+from tests.helpers.waiting import wait_until
+from wdstream.errors import AbsentFileError, ConfigError, ForbiddenFileError, ShardError, StorageFailureError
 from wdstream.storage.places import Place, is_url, open_place
+from wdstream.storage.tries import ATTEMPTS
 from wdstream.storage.writes import s3_place
 from wdstream.storage.writes.local_place import LocalPlace
 from wdstream.storage.writes.s3_place import S3Place
@@ -184,6 +188,30 @@ def test_requests_that_fail_are_sent_again(
     assert s3_server.objects(bucket) == expected
     assert (tmp_path / "copy").read_bytes() == body
     assert s3_server.unfinished(bucket) == []
+
+
+def test_an_outage_is_waited_out(bucket: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes more tries than there are of a store that never answered."""
+    with spoiling(s3_server.port, rate=0, faults=("503",)) as proxy:
+        s3_server.use(monkeypatch, url=proxy.url)
+        place = S3Place(f"s3://{bucket}/out", first_wait_s=0.001)
+        place.write("a", b"1")
+        proxy.rate = 1
+        with ThreadPoolExecutor(1) as pool:
+            written = pool.submit(place.write, "a", b"2")
+            wait_until(lambda: written.done() or proxy.failed["503"] > ATTEMPTS, "more tries than there usually are")
+            proxy.rate = 0
+            written.result()
+    assert s3_server.objects(bucket) == {"out/a": b"2"}
+
+
+def test_what_may_not_be_removed_is_said(bucket: str, s3_server: S3Server) -> None:
+    place = open_place(f"s3://{bucket}/out")
+    place.write("a", b"")
+    denied = {"Effect": "Deny", "Principal": "*", "Action": "s3:DeleteObject", "Resource": f"arn:aws:s3:::{bucket}/*"}
+    s3_server.call("put_bucket_policy", Bucket=bucket, Policy=json.dumps({"Statement": [denied]}))
+    with pytest.raises(ForbiddenFileError, match=r"out/a may not be removed .*AccessDenied for out/a"):
+        place.remove(["a"])
 
 
 def test_a_store_that_never_answers_is_a_failure_and_never_an_absence(monkeypatch: pytest.MonkeyPatch) -> None:

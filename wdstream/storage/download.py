@@ -47,6 +47,7 @@ class Download(io.RawIOBase):
         self._size: int | None = None
         self._has_ranges = False
         self._retrying(self._connect)
+        self._retrying = retrying(_may_pass, first_wait_s=first_wait_s, waits_out=_is_outage)
 
     def readable(self) -> bool:
         """Always true: it is only read."""
@@ -195,6 +196,11 @@ def _pass_over(answer: http.client.HTTPResponse, count: int) -> None:
         if not data:
             raise http.client.IncompleteRead(b"", count)
         count -= len(data)
+
+
+def _is_outage(error: BaseException) -> bool:
+    """Whether a server that was there does not answer; one whose answers break off may do so always."""
+    return isinstance(error, OSError)
 
 
 def _may_pass(error: BaseException) -> bool:

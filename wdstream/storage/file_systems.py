@@ -73,10 +73,15 @@ def open_file_system(url: str, options: dict[str, Any], reading: ReadSettings) -
         files, root = fsspec.core.url_to_fs(url, **options)
     if protocol in ("s3", "s3a"):
         files.retries = 1
-    if hasattr(files, "close_session"):  # what ends its connections, also when a forked child ends
+    keep_to_this_process(files)
+    return files, root
+
+
+def keep_to_this_process(files: Any) -> None:
+    """Have connections of a file system ended by this process alone, not by a forked child, also when that ends."""
+    if hasattr(files, "close_session"):
         files.close_session = partial(_close_here, type(files).close_session, os.getpid())
         has_connections(files)
-    return files, root
 
 
 def _close_here(close: Callable[..., None], pid: int, *session: object) -> None:

@@ -5,6 +5,7 @@ and nothing is visible before the end.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -18,7 +19,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 from wdstream.errors import AbsentFileError
 from wdstream.storage.addresses import shown_url
 from wdstream.storage.atomic import TEMP_SUFFIX, atomic_write
-from wdstream.storage.file_systems import needs_plug_in
+from wdstream.storage.file_systems import keep_to_this_process, needs_plug_in
 from wdstream.storage.http_answers import may_pass, store_error
 from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, retrying
 from wdstream.storage.writes.lease import Lease
@@ -37,7 +38,8 @@ class FsspecPlace:
 
     Args:
         url: the folder.
-        attempts: tries of one request.
+        attempts: tries of one request. When left out, 10; but a store that answered before is down for a moment, and is
+            tried again for two minutes.
         first_wait_s: seconds before the second try, at most; see tries.py.
         options: passed on to the file system.
 
@@ -46,12 +48,13 @@ class FsspecPlace:
     """
 
     def __init__(
-        self, url: str, *, attempts: int = ATTEMPTS, first_wait_s: float = FIRST_WAIT_S, **options: Any
+        self, url: str, *, attempts: int | None = None, first_wait_s: float = FIRST_WAIT_S, **options: Any
     ) -> None:
         self._state = {"url": url, "attempts": attempts, "first_wait_s": first_wait_s, **options}
         self._url = url.rstrip("/")
         self._options = options
         self._attempts, self._first_wait_s = attempts, first_wait_s
+        self._has_answered = False
         self._pid = -1
         self._connect()
 
@@ -78,6 +81,7 @@ class FsspecPlace:
             import fsspec
 
             self._fs, self._root = fsspec.core.url_to_fs(self._url, **self._options)
+        keep_to_this_process(self._fs)
         self._pid = os.getpid()
 
     def local_path(self, _name: str) -> Path | None:
@@ -226,12 +230,25 @@ class FsspecPlace:
         Raises:
             AbsentFileError, ForbiddenFileError, StorageFailureError: it failed, by its kind.
         """
-        trying = retrying(may_pass, attempts=self._attempts, first_wait_s=self._first_wait_s)
+        trying = retrying(
+            may_pass,
+            attempts=self._attempts or ATTEMPTS,
+            first_wait_s=self._first_wait_s,
+            waits_out=self._is_outage,
+        )
         try:
-            return trying(request)
+            answer = trying(request)
         except Exception as error:  # whatever the protocol's plug-in raises
+            self._has_answered &= not may_pass(error)  # what is tidied up after an outage does not wait as long again
             tries = int(trying.statistics.get("attempt_number", 1))
             raise store_error(f"{self._url}/{name}", error, tries, doing=doing) from error
+        self._has_answered = True
+        return answer
+
+    def _is_outage(self, error: BaseException) -> bool:
+        """Whether a store that is there fails; of what it calls invalid, it may do so always."""
+        is_invalid = getattr(error, "errno", None) == errno.EINVAL
+        return self._attempts is None and self._has_answered and not is_invalid
 
 
 def _version_in(info: dict[str, Any]) -> str:

@@ -6,13 +6,14 @@ next job on the same place (`remove_unfinished`).
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
-from wdstream.errors import AbsentFileError, ShardError, StorageFailureError
+from wdstream.errors import AbsentFileError, ShardError
 from wdstream.storage.atomic import atomic_write
 from wdstream.storage.file_systems import needs_plug_in
 from wdstream.storage.writes.fsspec_place import FsspecPlace
@@ -156,13 +157,17 @@ class S3Place(FsspecPlace):
         while some := list(islice(rest, _NAMES_AT_ONCE)):
             bucket, _ = self._split("")
             listed = {"Objects": [{"Key": self._split(name)[1]} for name in some], "Quiet": True}
-            done = self.tried(
-                some[0],
-                "removed",
-                lambda: self.fs.call_s3("delete_objects", Bucket=bucket, Delete=listed),  # noqa: B023
-            )
-            for error in done.get("Errors", ()):
-                raise StorageFailureError(f"{self.address}: {error.get('Key')} cannot be removed ({error.get('Code')})")
+            self.tried(some[0], "removed", partial(self._delete, bucket, listed))
+
+    def _delete(self, bucket: str, listed: Mapping[str, Any]) -> None:
+        """Remove objects by one request, whose answer may be that some of them stay.
+
+        Raises:
+            OSError: they do.
+        """
+        for left in self.fs.call_s3("delete_objects", Bucket=bucket, Delete=listed).get("Errors", ()):
+            kind = PermissionError if left.get("Code") == "AccessDenied" else OSError
+            raise kind(f"{left.get('Code')} for {left.get('Key')}")
 
     def create(self, name: str, data: bytes) -> bool:
         """Write an object only where there is none, as the store decides."""
