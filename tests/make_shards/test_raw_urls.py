@@ -103,6 +103,12 @@ def contents(tree: Tree) -> Tree:
     return {name: digest for name, digest in tree.items() if not name.startswith(".make-shards/")}
 
 
+@pytest.fixture
+def url(every_raw: Path, s3_server: S3Server, bucket: str) -> str:
+    """The same pages in a store."""
+    return put(s3_server, bucket, every_raw)
+
+
 @pytest.fixture(scope="session")
 def expected(every_raw: Path, tmp_path_factory: pytest.TempPathFactory, tree_of: Callable[[Path], Tree]) -> Tree:
     """What make-shards makes of the local folder."""
@@ -112,9 +118,8 @@ def expected(every_raw: Path, tmp_path_factory: pytest.TempPathFactory, tree_of:
 
 
 def test_url_gives_the_bytes_of_the_folder(
-    every_raw: Path, expected: Tree, s3_server: S3Server, bucket: str, tmp_path: Path, tree_of: Callable[[Path], Tree]
+    url: str, expected: Tree, tmp_path: Path, tree_of: Callable[[Path], Tree]
 ) -> None:
-    url = put(s3_server, bucket, every_raw)
     report = make_shards(url, tmp_path / "out", options=OPTIONS)
     assert not report.changed
     assert contents(tree_of(tmp_path / "out")) == expected
@@ -123,11 +128,8 @@ def test_url_gives_the_bytes_of_the_folder(
 
 
 @pytest.mark.slow
-def test_from_a_store_to_a_folder_of_pages_in_it(
-    every_raw: Path, expected: Tree, s3_server: S3Server, bucket: str
-) -> None:
+def test_from_a_store_to_a_folder_of_pages_in_it(url: str, expected: Tree, s3_server: S3Server, bucket: str) -> None:
     """Neither is on this machine, and the second run passes over what the first one wrote below RAW."""
-    url = put(s3_server, bucket, every_raw)
     make_shards(url, f"{url}/shards", options=OPTIONS)
     again = make_shards(url, f"{url}/shards", options=OPTIONS)
     assert (again.pages_made, again.changed, again.made_again) == (0, (), ())
@@ -137,15 +139,13 @@ def test_from_a_store_to_a_folder_of_pages_in_it(
 
 @pytest.mark.slow
 def test_faults_change_nothing(
-    every_raw: Path,
+    url: str,
     expected: Tree,
     s3_server: S3Server,
-    bucket: str,
     tmp_path: Path,
     tree_of: Callable[[Path], Tree],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    url = put(s3_server, bucket, every_raw)
     with spoiling(s3_server.port, rate=0.05, seed=5) as proxy:
         s3_server.use(monkeypatch, url=proxy.url)
         make_shards(url, tmp_path / "out", options=OPTIONS)
@@ -154,10 +154,7 @@ def test_faults_change_nothing(
 
 
 @pytest.mark.slow
-def test_killed_job_continues(
-    every_raw: Path, expected: Tree, s3_server: S3Server, bucket: str, tmp_path: Path, tree_of: Callable[[Path], Tree]
-) -> None:
-    url = put(s3_server, bucket, every_raw)
+def test_killed_job_continues(url: str, expected: Tree, tmp_path: Path, tree_of: Callable[[Path], Tree]) -> None:
     command = [sys.executable, "-c", PROGRAM, url, str(tmp_path / "out"), "30"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout is not None
@@ -185,16 +182,14 @@ def test_changed_object_is_noticed_by_its_version(s3_server: S3Server, bucket: s
 
 @pytest.mark.slow
 def test_store_that_is_down_costs_no_page(
-    every_raw: Path,
+    url: str,
     expected: Tree,
     s3_server: S3Server,
-    bucket: str,
     tmp_path: Path,
     tree_of: Callable[[Path], Tree],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A key that is taken back in the middle: the job ends, says so, and continues when it is given again."""
-    url = put(s3_server, bucket, every_raw)
     with spoiling(s3_server.port, rate=0, faults=("403",)) as proxy:
         s3_server.use(monkeypatch, url=proxy.url)
 

@@ -19,10 +19,11 @@ from typing import cast
 
 from wdstream.errors import ConfigError
 from wdstream.raw.remote.ranged_file import RangedFile
-from wdstream.raw.remote.scratch import scratch_folder
 from wdstream.raw.remote.store import RawStore, StoredState
 from wdstream.storage.addresses import shown_url
+from wdstream.storage.engines.own_folder import own_folder
 from wdstream.storage.places import local_folder
+from wdstream.storage.writes.scratch import temporary_folder
 
 STORE_ROOT = Path("/dev/null/raw")
 """Where the files of a raw folder that is a URL have their paths."""
@@ -32,6 +33,8 @@ _COPIED_AT_ONCE = 8 << 20
 _MOST_NAMES = 20_000
 """Of a folder of a store whose names are kept; in a larger one each name is asked for."""
 _FOLDERS_KEPT = 8
+_COPIES = "raw-"
+"""How folders of copies begin, each of one process while it uses it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,13 +261,14 @@ def local_copy(path: Path) -> Iterator[Path]:
     """A raw file as one of this machine, for the block: itself, or a copy of the same name.
 
     Raises:
+        ConfigError: the folder for temporary files is somebody else's.
         OSError: it cannot be read, or not be copied.
     """
     store = _stored(path)
     if store is None:
         yield path
         return
-    with scratch_folder() as folder:
+    with own_folder(temporary_folder(), _COPIES) as folder:
         copy = folder / path.name
         with open_raw(path) as file, copy.open("wb") as out:
             shutil.copyfileobj(file, out, _COPIED_AT_ONCE)
