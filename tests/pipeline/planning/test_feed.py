@@ -4,9 +4,8 @@ import os
 import shutil
 import signal
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -15,13 +14,14 @@ from threading import Thread, Timer
 import pytest
 
 from tests.helpers.plan_data import UNTILED, Squares, pages, planner
-from tests.helpers.waiting import wait_until
+from tests.helpers.waiting import HANGS_AFTER_S, wait_until
 from wdstream.errors import PlanError
 from wdstream.pipeline.planning.feed import SharedPlanner, StepFeed
 from wdstream.pipeline.planning.place import make_socket_folder
 from wdstream.plan.planner import Planner
 from wdstream.plan.protocols import Dataset
 from wdstream.records import StepPlan
+from wdstream.storage.tries import Stop, end_by
 
 
 def a_plan(**settings: object) -> Planner:
@@ -95,9 +95,7 @@ def test_it_ends_with_the_process_that_started_it() -> None:
         assert process is not None
         assert process.stdin is not None
         process.stdin.close()  # as when this process dies
-        until = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < until:
-            time.sleep(0.01)
+        wait_until(lambda: process.poll() is not None, "its end")
         assert process.returncode == 0
 
 
@@ -184,3 +182,34 @@ def test_a_planner_that_halts_for_a_while_changes_nothing() -> None:
         found += rest(apart)
         goes_on.join()
     assert found == expected
+
+
+def is_let_go(steps: StepFeed) -> bool:
+    """Whether a thread that waits for steps ends when nobody wants them any more, as when its loader is closed."""
+    stop = Stop()
+
+    def read() -> None:
+        end_by(stop)
+        with suppress(TimeoutError):
+            while not stop.is_over:
+                next(steps)
+
+    reading = Thread(target=read, daemon=True)
+    reading.start()
+    stop.set()
+    reading.join(HANGS_AFTER_S)
+    return not reading.is_alive()
+
+
+def test_a_planner_that_halts_for_good_keeps_nobody() -> None:
+    with closing(feed(a_plan(global_batch_size=2, epochs=None))) as apart:
+        next(apart)
+        assert apart._process is not None
+        os.kill(apart._process.pid, signal.SIGSTOP)
+        assert is_let_go(apart)
+
+
+def test_a_planner_that_never_comes_keeps_nobody(tmp_path: Path) -> None:
+    shared = SharedPlanner(folder=tmp_path, local_rank=1, local_size=2)
+    with closing(feed(a_plan(global_batch_size=2, epochs=None), shared=shared)) as apart:
+        assert is_let_go(apart)

@@ -21,6 +21,7 @@ from wdstream.pipeline.planning.server import CONNECT_S, PlanningTask
 from wdstream.plan.planner import Planner
 from wdstream.plan.state import StreamState
 from wdstream.records import StepPlan
+from wdstream.storage.tries import is_stopped
 
 if TYPE_CHECKING:
     from wdstream.nodes.node import JsonState
@@ -33,6 +34,8 @@ PROCESS_FROM = 512
 interpreter that launches the model's work."""
 
 _POLL_S = 0.02
+_LOOK_S = 0.2
+"""Seconds after which a wait for a silent planner looks whether it is still wanted."""
 _log = logging.getLogger("wdstream")
 
 
@@ -142,6 +145,7 @@ class StepFeed(Iterator[tuple[StepPlan, "JsonState"]]):
             self._shared = None  # the ranks have met before, or somebody tidied up
         try:
             self._socket = self._start_own() if self._shared is None else self._meet(self._shared)
+            self._socket.settimeout(_LOOK_S)
         except Exception as error:  # pickle raises whatever the objects of a user's own family raise
             _log.warning("steps are planned in this process, since no other one can: %r", error)
             self._end_process()
@@ -164,7 +168,7 @@ class StepFeed(Iterator[tuple[StepPlan, "JsonState"]]):
         """The connection to the planning process of several ranks, once it listens; local rank 0 starts it.
 
         Raises:
-            PlanError: it does not start, or somebody removed the folder where they meet.
+            PlanError: it does not start, nobody waits any more, or somebody removed the folder where they meet.
         """
         address, until = shared.folder / "s", time.monotonic() + CONNECT_S
         if shared.local_rank == 0:
@@ -172,7 +176,7 @@ class StepFeed(Iterator[tuple[StepPlan, "JsonState"]]):
         while not address.exists():
             if self._process is not None and self._process.poll() is not None:
                 raise PlanError(f"the process that plans steps ended at once, with status {self._process.returncode}")
-            if not shared.folder.exists() or time.monotonic() > until:
+            if not shared.folder.exists() or time.monotonic() > until or is_stopped():
                 raise PlanError(f"no process plans steps at {address}")
             time.sleep(_POLL_S)
         connection = socket.socket(socket.AF_UNIX)

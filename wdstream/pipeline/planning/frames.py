@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from wdstream.plan.step_columns import PackPlans, StepColumns
 from wdstream.records import StepPlan, StepTotals
+from wdstream.storage.tries import is_stopped
 
 _LENGTHS = struct.Struct("<QQ")
 _DTYPES = ("<i8", "<i4", "<i4", "<i4", "<i8", "u1")
@@ -34,6 +35,7 @@ def receive_frame(receiver: socket.socket) -> Frame:
 
     Raises:
         EOFError: the other side is gone.
+        TimeoutError: it is silent, and nobody wants the frame any more; of a socket that has a timeout.
     """
     text_bytes, data_bytes = _LENGTHS.unpack(_receive(receiver, _LENGTHS.size))
     header: dict[str, Any] = json.loads(_receive(receiver, text_bytes))
@@ -46,6 +48,10 @@ def _receive(receiver: socket.socket, count: int) -> bytes:
     while got < count:
         try:
             more = receiver.recv_into(view[got:])
+        except TimeoutError:
+            if is_stopped():
+                raise
+            continue
         except ConnectionError as error:
             raise EOFError(str(error)) from error
         if not more:
