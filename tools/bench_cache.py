@@ -32,15 +32,13 @@ from rich.console import Console
 
 from bench_index import TOKENIZER, write_index
 from data_set import SHIPPED, open_data
+from tests.helpers.cache_hits import share_of_hits
 from tests.helpers.faulty_server import failing
 from wanted import Line, show
 from wdstream.families.registry import load_family
 from wdstream.pipeline.planned import Plan
 from wdstream.shards.reader import Shards
-from wdstream.storage.cache.cached import CachedStorage
 from wdstream.storage.cache.settings import CacheSettings
-from wdstream.storage.local import ByteRange
-from wdstream.storage.remote import FsspecStorage
 from wdstream.tiling.policy import TilingPolicy
 
 WANTED_OVERHEAD = 1.10
@@ -160,22 +158,7 @@ def start_lines(index: Path, rows: int, cache: Path) -> list[Line]:
 
 def small_lines(folder: Path) -> list[Line]:
     """How many blocks of a second epoch a cache has that holds half of the data, most of it not read just before."""
-    block, count = 1 << 14, 2000
-    (folder / "data").mkdir()
-    (folder / "data" / "x").write_bytes(random.Random(0).randbytes(block * count))
-    settings = CacheSettings(path=folder / "small", max_bytes=block * count // 2, block_bytes=block)
-    url = f"file://{folder}/data"
-    storage = CachedStorage(FsspecStorage(url), settings, address=url, digests={"x": "x"})
-    storage.folder.window_bytes = settings.max_bytes // 10
-    hits = 0
-    for epoch in range(3):
-        order = random.Random(epoch).sample(range(count), count)
-        hits = 0
-        for number in order:
-            wanted = ByteRange(name="x", offset=number * block, length=block)
-            hits += storage.holds(wanted)
-            storage.read(wanted)
-    share = hits / count
+    share = share_of_hits(folder, block_bytes=1 << 14, num_blocks=2000)
     return [
         Line(
             what="a cache of half the data, third epoch",

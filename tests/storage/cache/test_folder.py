@@ -1,18 +1,15 @@
 """The folder of a cache: what is held, what goes first, and claims that end with their holder."""
 
 import os
-import random
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
-from wdstream.storage.cache.cached import CachedStorage
+from tests.helpers.cache_hits import share_of_hits
 from wdstream.storage.cache.folder import CacheFolder, KeptFile, eviction, open_cache_folder
 from wdstream.storage.cache.settings import CacheSettings
-from wdstream.storage.local import ByteRange
-from wdstream.storage.remote import FsspecStorage
 
 DAY = 24 * 3600.0
 NOW = 1e9
@@ -55,20 +52,8 @@ def test_files_within_the_bound(settings: CacheSettings) -> None:
 
 
 def test_a_cache_of_half_the_data_keeps_a_fixed_share(tmp_path: Path) -> None:
-    block, count = 1 << 12, 400
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "x").write_bytes(random.Random(0).randbytes(block * count))
-    settings = CacheSettings(path=tmp_path / "cache", max_bytes=block * count // 2, block_bytes=block)
-    url = f"file://{tmp_path}/data"
-    storage = CachedStorage(FsspecStorage(url), settings, address=url, digests={"x": "x"})
-    storage.folder.window_bytes = settings.max_bytes // 10
-    for epoch in range(3):
-        hits = 0
-        for number in random.Random(epoch).sample(range(count), count):
-            wanted = ByteRange(name="x", offset=number * block, length=block)
-            hits += storage.holds(wanted)
-            storage.read(wanted)
-    assert hits / count > 0.3  # 0.4; one that drops what was used longest ago has 0.125
+    # 0.4; one that drops what was used longest ago has 0.125
+    assert share_of_hits(tmp_path, block_bytes=1 << 12, num_blocks=400) > 0.3
     open_cache_folder.cache_clear()
 
 
