@@ -58,6 +58,7 @@ def main(model_dir: str, out: str, micro_batches: int, rows: int) -> None:
     outcome = train_step(engine, ours, num_supervised=num_supervised, rate=0.0)
     if accelerator.is_main_process:
         torch.save({"gradient": recorder.gradient, "norm": outcome.grad_norm, "found": outcome.num_supervised}, out)
+    del engine, model  # before their process group, whose end they would else be: that can hang
     accelerator.end_training()
 
 

@@ -9,6 +9,7 @@ for each step:
     evaluation, checkpoint                        when due, or when asked to stop
 """
 
+import gc
 from contextlib import nullcontext
 from dataclasses import asdict, fields
 from time import perf_counter
@@ -43,6 +44,9 @@ def train(config: Config) -> bool:
     with run_lock(config.train.output) if accelerator.is_main_process else nullcontext():
         run = open_run(config, accelerator)
         is_finished = train_run(run)
+        del run
+        if accelerator.num_processes > 1:
+            gc.collect()  # the wrapped model goes before its process group, whose end it would else be: that can hang
         accelerator.end_training()
     return is_finished
 
