@@ -7,16 +7,14 @@ import typer
 
 from wdstream.commands import AllowTokens, console, error_console
 from wdstream.commands.options import takes_options
-from wdstream.errors import ConfigError
+from wdstream.make_shards.index_options import IndexOptions
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.storage.engines.settings import EngineSettings
 
 if TYPE_CHECKING:
-    from wdstream.storage.engines.part import WorkPart
+    from wdstream.make_shards.engines.index_part import IndexPartReport
+    from wdstream.make_shards.indexing import FolderReport
 
-Tokenizer = Annotated[
-    Path | None, typer.Option(help="Directory with tokenizer.json; writes the token column that plans need.")
-]
 Paragraphs = Annotated[
     bool,
     typer.Option(
@@ -63,7 +61,7 @@ def make_shards_command(
         raise typer.Exit(1)
 
 
-@takes_options(EngineSettings)
+@takes_options(IndexOptions)
 def index_command(
     shards: Annotated[
         str,
@@ -71,48 +69,13 @@ def index_command(
             help="Folder or URL of .tar shards, made here or by any other tool; or their names: URL/x-{000..127}.tar."
         ),
     ],
-    out: Annotated[
-        str | None,
-        typer.Option(metavar="PLACE", help="Folder or URL for the index, of tars that are only read; they stay there."),
-    ] = None,
-    tokenizer: Tokenizer = None,
-    paragraphs: Paragraphs = False,
-    allow_tokens: AllowTokens = None,
-    workers: Processes = None,
-    rebuild: Annotated[bool, typer.Option(help="Read every tar again, also those that are indexed already.")] = False,
-    skip_bad: Annotated[
-        bool,
-        typer.Option("--skip-bad", help="Leave out bad tars, and samples with bad or repeated keys; list them."),
-    ] = False,
+    *,
     key: Annotated[
         Literal["webdataset", "dotted"],
         typer.Option(
             "--key", "--key-rule", help="Where a key ends: at the first dot of a name, or at the last (report.v2.jpg)."
         ),
     ] = "webdataset",
-    prefix_keys: Annotated[
-        bool, typer.Option("--prefix-keys", help="Put the tar's name before each key, where tars have equal keys.")
-    ] = False,
-    map: Annotated[
-        list[str] | None,
-        typer.Option(help="Which part or field is what: text=json:caption,image=jp2. May be repeated."),
-    ] = None,
-    preset: Annotated[str | None, typer.Option(help="The layout of samples by name, such as img2dataset.")] = None,
-    accept_changed: Annotated[
-        bool,
-        typer.Option(
-            "--accept-changed",
-            help="Take shards that are not as they were indexed or made, which is damage unless somebody meant it.",
-        ),
-    ] = False,
-    part: Annotated[
-        str | None,
-        typer.Option(
-            metavar="I/N",
-            help="Describe one part of the tars of a folder, such as 2/60, in a task of a job array. When all are "
-            "done, the same command without --part merges the index.",
-        ),
-    ] = None,
     **options: object,
 ) -> None:
     """Build the index (and, with --tokenizer, the token column) over existing tar shards.
@@ -124,53 +87,38 @@ def index_command(
     from wdstream.make_shards import index_folder, index_part
     from wdstream.report.progress import ProgressBar
     from wdstream.shards.describe import TarRules
+    from wdstream.storage.engines.part import WorkPart
     from wdstream.text.row_forms import DEFAULT_RULES, rules_with_map
 
-    rules = TarRules(
-        keys=key, prefix_keys=prefix_keys, skip_bad=skip_bad, rows=rules_with_map(DEFAULT_RULES, map, preset)
-    )
-    engine = EngineSettings.of(options, are_options=True)
-    if part is not None:
-        own = _own_part(
-            part, {"out": out, "tokenizer": tokenizer, "rebuild": rebuild, "accept_changed": accept_changed}
-        )
-        with ProgressBar(error_console) as bar:
-            on_progress = bar.task("indexing", "bytes")
-            done = index_part(shards, own, rules=rules, workers=workers, engine=engine, on_progress=on_progress)
-        done.print(console)
-        return
+    chosen = IndexOptions.of(options, are_options=True)
+    rows = rules_with_map(DEFAULT_RULES, chosen.map, chosen.preset)
+    rules = TarRules(keys=key, prefix_keys=chosen.prefix_keys, skip_bad=chosen.skip_bad, rows=rows)
     with ProgressBar(error_console) as bar:
-        report = index_folder(
-            shards,
-            tokenizer,
-            out=out,
-            rules=rules,
-            paragraphs=paragraphs,
-            allow_tokens=allow_tokens or (),
-            workers=workers,
-            engine=engine,
-            rebuild=rebuild,
-            accept_changed=accept_changed,
-            on_progress=bar.task("indexing", "bytes"),
-        )
+        on_progress = bar.task("indexing", "bytes")
+        if chosen.part is not None:
+            report: IndexPartReport | FolderReport = index_part(
+                shards,
+                WorkPart.parse(chosen.part),
+                rules=rules,
+                workers=chosen.workers,
+                engine=chosen,
+                on_progress=on_progress,
+            )
+        else:
+            report = index_folder(
+                shards,
+                chosen.tokenizer,
+                out=chosen.out,
+                rules=rules,
+                paragraphs=chosen.paragraphs,
+                allow_tokens=chosen.allow_tokens,
+                workers=chosen.workers,
+                engine=chosen,
+                rebuild=chosen.rebuild,
+                accept_changed=chosen.accept_changed,
+                on_progress=on_progress,
+            )
     report.print(console)
-
-
-def _own_part(text: str, of_the_whole: dict[str, object]) -> "WorkPart":
-    """The part that `--part` names.
-
-    Raises:
-        ConfigError: it names none, or other options are for the whole.
-    """
-    from wdstream.storage.engines.part import WorkPart
-
-    given = [f"--{name.replace('_', '-')}" for name, value in of_the_whole.items() if value]
-    if given:
-        raise ConfigError(f"--part and {', '.join(given)}: that is for the whole: give it without --part")
-    try:
-        return WorkPart.parse(text)
-    except ValueError as error:
-        raise ConfigError(f"--{error}") from None
 
 
 @takes_options(EngineSettings)
