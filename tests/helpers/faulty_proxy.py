@@ -6,7 +6,6 @@ range, the whole file, a flipped byte, half of it without a length, late.
 """
 
 import http.client
-import random
 import re
 import socket
 import threading
@@ -14,7 +13,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.helpers.faulty_server import SpoiledServer
 
 STORE_FAULTS = ("500", "503", "429", "reset", "lost answer", "half body")
 _WRONG_ANSWERS = ("half without length", "flipped", "other range", "200 for 206", "slow")
@@ -23,16 +24,14 @@ _SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce 
 _DROPPED = {"connection", "transfer-encoding", "content-length", "date", "server"}
 
 
-class FaultyProxy(ThreadingHTTPServer):
+class FaultyProxy(SpoiledServer):
     """Passes requests on to a port of this machine; `rate` of them fail, each as one of `faults`.
 
     Attributes:
-        failed: how often each fault was sent.
-        asked: requests that were answered; `taken`, with those that wait to be.
+        taken: requests that were `asked`, and those that wait to be.
         connections: that were opened.
         sent: bytes of bodies by fault.
         wanted: bytes of the right answer to each GET, asked for once or again.
-        bytes_sent: of all bodies.
         waits: seconds before each answer, as of a distant server.
         pause: seconds after each 16 kB of a body, as of a network that takes its time.
         is_open: clear it, and requests are taken and not answered until it is set.
@@ -40,14 +39,10 @@ class FaultyProxy(ThreadingHTTPServer):
         forbidden: end of the paths to which all requests are answered with 403; none when empty.
     """
 
-    daemon_threads = True
-    request_queue_size = 128
-
     def __init__(self, port: int, *, rate: float, faults: Sequence[str], seed: int) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.port, self.rate, self.faults = port, rate, faults
-        self.failed: Counter[str] = Counter()
-        self.asked = self.taken = self.connections = self.bytes_sent = 0
+        super().__init__(_Handler, rate=rate, faults=faults, seed=seed)
+        self.port = port
+        self.taken = self.connections = 0
         self.wanted: dict[tuple[str, str | None], int] = {}
         self.waits = self.pause = 0.0
         self.is_open = threading.Event()
@@ -55,28 +50,11 @@ class FaultyProxy(ThreadingHTTPServer):
         self.sent: Counter[str] = Counter()
         self.paths: list[str] = []
         self.forbidden = ""
-        self._random = random.Random(seed)
-        self.lock = threading.Lock()
-
-    def fault(self) -> str:
-        """The fault of the next request, or none."""
-        with self.lock:
-            self.asked += 1
-            fault = self._random.choice(self.faults) if self._random.random() < self.rate else ""
-            self.failed[fault] += bool(fault)
-            return fault
 
     def random_place(self, length: int) -> int:
         """Where to damage that many bytes."""
         with self.lock:
-            return self._random.randrange(length)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Keep the test's output clean."""
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+            return self.random.randrange(length)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -15,42 +15,31 @@ from urllib.parse import unquote
 FAULTS = ("500", "503", "429", "reset", "half", "half without length", "flipped", "other range", "slow", "200 for 206")
 
 
-class FaultyServer(ThreadingHTTPServer):
-    """Serves a folder; `rate` of the answers to GET fail, each as one of `faults`.
+class SpoiledServer(ThreadingHTTPServer):
+    """A server `rate` of whose answers fail, each as one of `faults`, by a seed.
 
     Attributes:
         failed: how often each fault was sent.
-        asked: GET requests.
+        asked: requests that may fail.
         bytes_sent: of all bodies.
-        etags: taken in turn, as of servers that share an address.
-        date: of all files; none is sent when empty.
-        in_chunks: send whole files in chunks, without their length.
-        authorization: what a request has to have in its header of that name; empty for nothing.
     """
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, root: Path, *, rate: float, faults: Sequence[str], seed: int) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.root = root
-        self.rate = rate
-        self.faults = faults
+    def __init__(self, handler: type[BaseHTTPRequestHandler], *, rate: float, faults: Sequence[str], seed: int) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
+        self.rate, self.faults = rate, faults
         self.failed: Counter[str] = Counter()
-        self.asked = 0
-        self.bytes_sent = 0
-        self.etags: Sequence[str] = ()
-        self.date = ""
-        self.in_chunks = False
-        self.authorization = ""
+        self.asked = self.bytes_sent = 0
         self.lock = threading.Lock()
-        self._random = random.Random(seed)
+        self.random = random.Random(seed)
 
     def fault(self) -> str:
         """The fault of the next answer, or none."""
         with self.lock:
             self.asked += 1
-            fault = self._random.choice(self.faults) if self._random.random() < self.rate else ""
+            fault = self.random.choice(self.faults) if self.random.random() < self.rate else ""
             self.failed[fault] += bool(fault)
             return fault
 
@@ -60,6 +49,25 @@ class FaultyServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class FaultyServer(SpoiledServer):
+    """Serves a folder; `rate` of the answers to GET fail, each as one of `faults`.
+
+    Attributes:
+        etags: taken in turn, as of servers that share an address.
+        date: of all files; none is sent when empty.
+        in_chunks: send whole files in chunks, without their length.
+        authorization: what a request has to have in its header of that name; empty for nothing.
+    """
+
+    def __init__(self, root: Path, *, rate: float, faults: Sequence[str], seed: int) -> None:
+        super().__init__(_Handler, rate=rate, faults=faults, seed=seed)
+        self.root = root
+        self.etags: Sequence[str] = ()
+        self.date = ""
+        self.in_chunks = False
+        self.authorization = ""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -51,16 +51,16 @@ def open_remote(url: str) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(RemoteFile(url), BLOCK_BYTES))
 
 
-class RemoteFile(io.RawIOBase):
-    """The bytes of one file; a request that fails is tried again by FsspecStorage, and never taken for the end."""
+class SizedFile(io.RawIOBase):
+    """A file to read, whose size is known, so that seeking sends no request.
 
-    def __init__(self, url: str) -> None:
-        folder, _, self._name = url.rpartition("/")
-        self._storage = _AsAddressed(folder)
-        size = self._storage.size(self._name)
-        if size is None:
-            raise ShardError(f"{url}: the storage does not tell its size, so that its end would not be known")
-        self._url, self._size, self._position = url, size, 0
+    Args:
+        size: its bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._position = 0
 
     def readable(self) -> bool:
         """True, as `io.RawIOBase` asks."""
@@ -75,6 +75,19 @@ class RemoteFile(io.RawIOBase):
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         self._position = max(0, start + offset)
         return self._position
+
+
+class RemoteFile(SizedFile):
+    """The bytes of one file; a request that fails is tried again by FsspecStorage, and never taken for the end."""
+
+    def __init__(self, url: str) -> None:
+        folder, _, self._name = url.rpartition("/")
+        self._storage = _AsAddressed(folder)
+        size = self._storage.size(self._name)
+        if size is None:
+            raise ShardError(f"{url}: the storage does not tell its size, so that its end would not be known")
+        super().__init__(size)
+        self._url = url
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed has a wider Buffer
         """Fill the buffer, but at the end of the file.

@@ -4,15 +4,14 @@ Few windows of it are kept, so that readers that go back and forth between colum
 header of a tar, ask for little twice.
 """
 
-import io
-
 from wdstream.raw.remote.store import RawStore, StoredState
+from wdstream.storage.remote import SizedFile
 
 _FIRST_WINDOW, _LARGEST_WINDOW = 1 << 17, 8 << 20
 _WINDOWS = 6
 
 
-class RangedFile(io.RawIOBase):
+class RangedFile(SizedFile):
     """One file of a store, to be read at any place.
 
     Args:
@@ -22,27 +21,12 @@ class RangedFile(io.RawIOBase):
     """
 
     def __init__(self, store: RawStore, name: str, state: StoredState) -> None:
+        super().__init__(state.num_bytes)
         self._store, self._name = store, name
-        self._size = state.num_bytes
-        self._position = 0
         self._windows: list[tuple[int, bytes]] = []
         """Start and bytes of each, the last used at the end."""
         self.has_failed = False
         """Whether a read has: callers in other languages may not pass its error on."""
-
-    def readable(self) -> bool:
-        """True, as `io.RawIOBase` asks."""
-        return True
-
-    def seekable(self) -> bool:
-        """True: seeking sends no request."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a byte; nothing is read."""
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = max(0, start + offset)
-        return self._position
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed has a wider Buffer
         """Some bytes into the buffer; none only at the end of the file.
