@@ -11,7 +11,6 @@ Small: an epoch of random blocks after another, through a cache that has room fo
 Exit status 1 when a figure wanted by the project is missed.
 """
 
-import argparse
 import os
 import random
 import statistics
@@ -31,7 +30,7 @@ import torch
 from rich.console import Console
 
 from bench_index import TOKENIZER, write_index
-from data_set import SHIPPED, open_data
+from data_set import data_parser, open_data
 from tests.helpers.cache_hits import share_of_hits
 from tests.helpers.faulty_server import failing
 from wanted import Line, show
@@ -171,9 +170,7 @@ def small_lines(folder: Path) -> list[Line]:
 
 def main() -> int:
     """Measure, print, and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="?", type=Path, default=SHIPPED)
-    parser.add_argument("--model", type=Path)
+    parser = data_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--rows", type=int, default=10_000_000)
     options = parser.parse_args()

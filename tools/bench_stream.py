@@ -13,7 +13,6 @@ Exit status 1 when a figure wanted by the project is missed. A wall-clock figure
 to spare; the report says so when it has none.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -32,7 +31,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from rich.console import Console
 
-from data_set import SHIPPED, open_data
+from data_set import data_parser, open_data
 from stream_limits import repeat_index
 from stream_paths import Paths, cache_seconds, make_jobs, part_seconds, stream_seconds
 from wanted import Line, show
@@ -253,9 +252,7 @@ def data_wait(shards: Path, model: Path) -> list[Line]:
 
 def main() -> int:
     """Measure, print, and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="?", type=Path, default=SHIPPED)
-    parser.add_argument("--model", type=Path)
+    parser = data_parser(__doc__)
     parser.add_argument("--tiling", choices=TILINGS, default="adaptive")
     parser.add_argument("--packs", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=2)

@@ -1,5 +1,6 @@
 """DATA of a tool: a folder of indexed shards, or of raw pages, of which shards are made in a temporary folder."""
 
+import argparse
 from pathlib import Path
 
 from wdstream.errors import ConfigError
@@ -9,6 +10,14 @@ from wdstream.shards.reader import Shards
 from wdstream.testing import make_tiny_model
 
 SHIPPED = Path(__file__).parents[1] / "tests" / "data" / "pages"
+
+
+def data_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser that takes DATA, the shipped pages when it is left out, and --model."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="?", type=Path, default=SHIPPED)
+    parser.add_argument("--model", type=Path)
+    return parser
 
 
 def open_data(data: Path, model: Path | None, scratch: Path) -> tuple[Path, Path]:

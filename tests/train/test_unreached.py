@@ -1,5 +1,6 @@
 """Parameters that no gradient reaches are found, named and frozen; two processes then train what ended at step 1."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,10 @@ def test_they_are_found_by_one_forward_pass(tmp_path: Path, family: str, wanted:
 @pytest.mark.parametrize("family", ["llava_onevision", "aya_vision", "gemma3"])
 def test_two_processes_train_the_whole_model(workplace: Workplace, tmp_path: Path, family: str) -> None:
     folder = make_tiny_model(tmp_path / "model", family=family)
-    add_token_column(workplace.root / "shards", folder)
+    shards = shutil.copytree(workplace.root / "shards", tmp_path / "shards")  # other tests have those of the workplace
+    add_token_column(shards, folder)
     settings = [f"train.output={tmp_path / 'run'}", f"model.path={folder}", "train.max_steps=2", "data.eval=[]"]
+    settings.append(f"data.train=[{{path: {shards}}}]")
     words = [word for setting in settings for word in ("--set", setting)]
     said = run_world("wdstream.train", [str(workplace.config_file), *words], size=2)
     assert "frozen, as no gradient reaches them: model.vision_tower." in said
