@@ -32,7 +32,7 @@ def made_early(files: list[RawFile], options: MakeShardsOptions, seed: int) -> l
         early.add([file])
         while (job := early.next()) is not None:
             jobs.append(job)
-            early.pass_over(job)
+            early.pass_over()
     return jobs
 
 

@@ -51,7 +51,7 @@ class EarlyShards:
         if job.kind == "shard":
             self._is_busy, self._since = False, 0
 
-    def pass_over(self, _job: Job) -> None:
+    def pass_over(self) -> None:
         """Note that the shard that was handed out is there, or is not to be made here; the next may follow."""
         self._is_busy = False
         self.add(())

@@ -100,7 +100,7 @@ class Survey:
         while self._early is not None and (job := self._early.next()) is not None:
             if self._wants(job):
                 return [job]
-            self._early.pass_over(job)
+            self._early.pass_over()
         return []
 
 
