@@ -15,7 +15,7 @@ _IN_A_TEXT = re.compile(r"(://[^/?#:@\s]*):[^/?#\s]*@")
 _BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 _SERVERS = ("http", "https")
 PROTOCOLS = (*_BUCKETS, *_SERVERS, "file")
-"""Those whose URLs are told from paths even where slashes are missing."""
+"""Those whose URLs are recognised even where slashes are missing."""
 
 
 def shown_url(url: str) -> str:
