@@ -147,7 +147,7 @@ def rank(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     import_all()
     from wdstream.config.schema import load_config
     from wdstream.records import World
-    from wdstream.train.launch import start_accelerator
+    from wdstream.train.launch.accelerator import start_accelerator
     from wdstream.train.loop import restore
     from wdstream.train.setup import open_engine, open_run
 

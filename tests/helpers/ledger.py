@@ -9,7 +9,7 @@ from wdstream.plan.deal import pages_digest
 from wdstream.records import World
 from wdstream.runs.layout import RunLayout
 from wdstream.runs.record import start_record
-from wdstream.train.exchange import trained_packs
+from wdstream.train.step.exchange import trained_packs
 
 
 def write_ledger(folder: Path, config: Config, starts: Sequence[tuple[int, int, int]], *, state_every: int) -> None:

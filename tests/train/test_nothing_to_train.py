@@ -14,8 +14,8 @@ from wdstream.commands.app import app
 from wdstream.errors import ConfigError, PlanError, TrainError
 from wdstream.storage.json_lines import read_lines
 from wdstream.train.evaluate.standalone import evaluate_finished
-from wdstream.train.exchange import StepFigures
 from wdstream.train.loop import require_supervised
+from wdstream.train.step.exchange import StepFigures
 from wdstream.train.stream import StepContents
 
 TOO_LONG = "data.sequence_length=20"

@@ -20,11 +20,11 @@ from wdstream.config.schema import Config
 from wdstream.families.registry import load_family
 from wdstream.testing import make_document, make_samples, make_tiny_model
 from wdstream.train.evaluate.generate import cut_prompt, write_ids
-from wdstream.train.isolation_check import check_no_leak
-from wdstream.train.loss import LossHead
-from wdstream.train.model import load_model
-from wdstream.train.optimizer import make_optimizer
-from wdstream.train.step import TrainEngine, model_inputs, train_step
+from wdstream.train.model.load import load_model
+from wdstream.train.optimizer.optimizer import make_optimizer
+from wdstream.train.step.isolation_check import check_no_leak
+from wdstream.train.step.loss import LossHead
+from wdstream.train.step.step import TrainEngine, model_inputs, train_step
 
 CPU = torch.device("cpu")
 

@@ -22,12 +22,12 @@ from wdstream.batches.collate import collate, encode_pack
 from wdstream.config.schema import Config
 from wdstream.families.registry import load_family
 from wdstream.testing import make_samples
-from wdstream.train.checkpoint import Checkpoints, export_final
-from wdstream.train.fsdp import settle_fsdp
-from wdstream.train.loss import LossHead
-from wdstream.train.model import load_model
-from wdstream.train.optimizer import make_optimizer
-from wdstream.train.step import TrainEngine, train_step
+from wdstream.train.launch.fsdp import settle_fsdp
+from wdstream.train.model.load import load_model
+from wdstream.train.optimizer.optimizer import make_optimizer
+from wdstream.train.saving.checkpoint import Checkpoints, export_final
+from wdstream.train.step.loss import LossHead
+from wdstream.train.step.step import TrainEngine, train_step
 
 
 def pretend_gpus() -> None:

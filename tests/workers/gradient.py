@@ -12,9 +12,9 @@ from wdstream.batches.collate import collate, encode_pack
 from wdstream.config.schema import Config
 from wdstream.families.registry import load_family
 from wdstream.testing import make_samples
-from wdstream.train.loss import LossHead
-from wdstream.train.model import load_model
-from wdstream.train.step import TrainEngine, train_step
+from wdstream.train.model.load import load_model
+from wdstream.train.step.loss import LossHead
+from wdstream.train.step.step import TrainEngine, train_step
 
 
 class Recorder(torch.optim.Optimizer):

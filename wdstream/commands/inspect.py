@@ -77,7 +77,7 @@ def evaluate_command(
     Several GPUs share the work: accelerate launch --multi_gpu --num_processes 8 -m wdstream evaluate RUN
     """
     from wdstream.train.evaluate.standalone import evaluate_finished
-    from wdstream.train.metrics import describe_eval
+    from wdstream.train.watch.metrics import describe_eval
 
     reports = evaluate_finished(
         run_or_cfg, tuple(set_ or ()), generate=generate, max_new_tokens=max_new_tokens, out=out

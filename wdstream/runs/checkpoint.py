@@ -1,7 +1,7 @@
 """Checkpoints on disk: complete or absent, and the newest one that is whole.
 
     output/checkpoints/step-00000010/      the state before step 10: ten steps are in the weights
-        (weights, optimizer, ...)          train/checkpoint.py
+        (weights, optimizer, ...)          train/saving/checkpoint.py
         stream.json                        where the data stream continues: one for all ranks
         trainer.json                       counters of the run
         manifest.json                      every file with its size and checksum; written last

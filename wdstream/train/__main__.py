@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from wdstream.config.schema import load_config
 
         config = load_config(path, overrides)
-        from wdstream.train.launch import stop_with_launcher
+        from wdstream.train.launch.accelerator import stop_with_launcher
         from wdstream.train.loop import train
 
         stop_with_launcher(os.environ)

@@ -14,10 +14,10 @@ from wdstream.runs.record import RunRecord, start_record
 from wdstream.storage.json_lines import read_lines
 from wdstream.train.evaluate.generated_pages import save_pages
 from wdstream.train.evaluate.sets import SetReport
-from wdstream.train.exchange import StepFigures
-from wdstream.train.metrics import Metrics, StepMetrics
 from wdstream.train.setup import Run
+from wdstream.train.step.exchange import StepFigures
 from wdstream.train.stream import StepContents
+from wdstream.train.watch.metrics import Metrics, StepMetrics
 
 _SAY_EVERY = 12
 """The ranks look every 5 s whether a count is done that they wait for; one look of this many is printed."""

@@ -3,8 +3,8 @@
 for each step:
     batches = this rank's micro-batches           (pipeline/planned.py, pipeline/streamed.py)
     contents = of the step over all ranks         (stream.py)
-    outcome = forward, backward, update           (step.py)
-    figures = one small gather over the ranks     (exchange.py)
+    outcome = forward, backward, update           (step/step.py)
+    figures = one small gather over the ranks     (step/exchange.py)
     metrics, ledger, quarantine                   (journal.py, main process)
     evaluation, checkpoint                        when due, or when asked to stop
 """
@@ -18,17 +18,17 @@ from wdstream.config.schema import Config
 from wdstream.errors import TrainError
 from wdstream.plan.summary import held_out_notes
 from wdstream.runs.record import run_lock
-from wdstream.train.checkpoint import export_final
 from wdstream.train.evaluate.sets import measure_set
-from wdstream.train.exchange import StepFigures, bytes_digest, exchange
-from wdstream.train.failing_step import named_step
-from wdstream.train.isolation_check import check_no_leak
 from wdstream.train.journal import Counters, Journal
-from wdstream.train.launch import StopSignals, start_accelerator
+from wdstream.train.launch.accelerator import StopSignals, start_accelerator
+from wdstream.train.launch.zero import keep_clipping
+from wdstream.train.saving.checkpoint import export_final
 from wdstream.train.setup import Run, open_run
-from wdstream.train.step import train_step
+from wdstream.train.step.exchange import StepFigures, bytes_digest, exchange
+from wdstream.train.step.failing_step import named_step
+from wdstream.train.step.isolation_check import check_no_leak
+from wdstream.train.step.step import train_step
 from wdstream.train.stream import StepContents
-from wdstream.train.zero import keep_clipping
 
 
 def train(config: Config) -> bool:

@@ -18,18 +18,18 @@ from wdstream.records import World
 from wdstream.runs.checkpoint import Checkpoint
 from wdstream.runs.layout import RunLayout
 from wdstream.runs.record import data_differences
-from wdstream.train.checkpoint import Checkpoints
 from wdstream.train.evaluate.generated_pages import check_generation
 from wdstream.train.evaluate.sets import plan_sets
-from wdstream.train.launch import is_sharded, world_of
-from wdstream.train.loss import LossHead
-from wdstream.train.model import compute_dtype, load_model, trains_vision
-from wdstream.train.optimizer import learning_rate, make_optimizer, needs_total
-from wdstream.train.step import TrainEngine
+from wdstream.train.launch.accelerator import is_sharded, world_of
+from wdstream.train.launch.zero import zero_stage
+from wdstream.train.model.load import compute_dtype, load_model, trains_vision
+from wdstream.train.model.unreached import freeze_unreached
+from wdstream.train.optimizer.optimizer import learning_rate, make_optimizer, needs_total
+from wdstream.train.saving.checkpoint import Checkpoints
+from wdstream.train.step.loss import LossHead
+from wdstream.train.step.step import TrainEngine
 from wdstream.train.stream import Stream, open_stream
 from wdstream.train.total import RunTotal, steps_of_checkpoint
-from wdstream.train.unreached import freeze_unreached
-from wdstream.train.zero import zero_stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ from wdstream.plan.order import combine
 from wdstream.plan.summary import held_out_notes
 from wdstream.records import Failure, StepPlan, World
 from wdstream.runs.record import DataSizes
-from wdstream.train.loss import find_targets
+from wdstream.train.step.loss import find_targets
 
 STATE_EVERY_PAGES = 8192
 """Between two states that are written down for `wdstream trace`: planned again in a tenth of a second."""

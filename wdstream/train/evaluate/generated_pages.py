@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from accelerate.utils import gather_object
 
-from wdstream.config.schema import Config, GenerateConfig
+from wdstream.config.schema import Config
+from wdstream.config.training import GenerateConfig
 from wdstream.errors import ConfigError, RowError, TrainError, needs_extra
 from wdstream.pipeline.build_pack import PackBuilder
 from wdstream.pipeline.plan_source import PackTask
@@ -24,7 +25,7 @@ from wdstream.storage.json_lines import write_lines
 from wdstream.text.characters import printable
 from wdstream.train.evaluate.error_rate import ErrorCounts, count_errors, normalise
 from wdstream.train.evaluate.generate import cut_prompt, stop_ids, text_of_ids, write_ids
-from wdstream.train.step import Engine, undisturbed
+from wdstream.train.step.step import Engine, undisturbed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -17,7 +17,7 @@ from wdstream.errors import PlanError
 from wdstream.pipeline.planned import Plan
 from wdstream.records import Failure, World
 from wdstream.train.evaluate.generated_pages import WrittenSet, write_set
-from wdstream.train.step import Engine, batch_loss, undisturbed
+from wdstream.train.step.step import Engine, batch_loss, undisturbed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

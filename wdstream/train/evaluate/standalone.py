@@ -11,21 +11,22 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
-from wdstream.config.schema import Config, GenerateConfig, config_from_tree, load_config
+from wdstream.config.schema import Config, config_from_tree, load_config
+from wdstream.config.training import GenerateConfig
 from wdstream.errors import ConfigError, TrainError
 from wdstream.families.base import Family
 from wdstream.report.console import PrintableConsole
 from wdstream.report.progress import ProgressBar
 from wdstream.runs.layout import RunLayout, name_as_file
 from wdstream.runs.record import read_run
-from wdstream.train.checkpoint import ADAPTER_FILE
 from wdstream.train.evaluate.generated_pages import check_generation, save_pages
 from wdstream.train.evaluate.held_out_since import warn_of_other_split
 from wdstream.train.evaluate.sets import SetReport, measure_set, plan_sets
-from wdstream.train.launch import start_accelerator, world_of
-from wdstream.train.loss import LossHead
-from wdstream.train.model import compute_dtype, load_model
-from wdstream.train.step import Engine
+from wdstream.train.launch.accelerator import start_accelerator, world_of
+from wdstream.train.model.load import compute_dtype, load_model
+from wdstream.train.saving.checkpoint import ADAPTER_FILE
+from wdstream.train.step.loss import LossHead
+from wdstream.train.step.step import Engine
 
 
 def evaluate_finished(

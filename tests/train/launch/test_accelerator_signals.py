@@ -1,0 +1,32 @@
+"""Stop signals: the first sets a flag, an echo is ignored, a later one aborts; handlers are put back."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from wdstream.train.launch import accelerator as signals
+from wdstream.train.launch.accelerator import StopSignals
+
+
+@pytest.mark.parametrize("number", StopSignals.SIGNALS)
+def test_first_signal_sets_the_flag(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "ECHO_SECONDS", 300.0)  # the echo is one however long this takes
+    before = signal.getsignal(number)
+    with StopSignals() as stop:
+        was_requested = stop.is_requested
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)  # the launcher's echo
+        time.sleep(0.01)
+        assert (was_requested, stop.is_requested) == (False, True)
+    assert signal.getsignal(number) == before
+
+
+def test_a_later_signal_aborts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "ECHO_SECONDS", 0.05)
+    with StopSignals(), pytest.raises(KeyboardInterrupt, match="SIGINT again"):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)

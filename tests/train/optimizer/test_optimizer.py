@@ -1,0 +1,52 @@
+"""The learning rate, and what is trained with which decay."""
+
+import pytest
+import torch
+from torch import nn
+
+from wdstream.config.training import TrainConfig
+from wdstream.errors import TrainError
+from wdstream.train.optimizer.optimizer import learning_rate, make_optimizer, set_learning_rate
+
+
+def rates(*, warmup_steps: int = 3, total_steps: int = 8, min_ratio: float = 0.1) -> list[float]:
+    config = TrainConfig(lr=1.0, warmup_steps=warmup_steps, min_lr_ratio=min_ratio)
+    return [round(learning_rate(step, config, total_steps=total_steps), 6) for step in range(total_steps)]
+
+
+def test_warm_up_and_cosine() -> None:
+    assert rates() == [0.25, 0.5, 0.75, 1.0, 0.868198, 0.55, 0.231802, 0.1]
+
+
+def test_no_warm_up_starts_at_the_peak_and_ends_at_the_floor() -> None:
+    assert rates(warmup_steps=0, total_steps=3, min_ratio=0.0) == [1.0, 0.5, 0.0]
+
+
+def test_run_of_one_step_and_run_shorter_than_its_warm_up() -> None:
+    assert rates(warmup_steps=0, total_steps=1) == [1.0]
+    assert rates(warmup_steps=10, total_steps=2) == [0.090909, 0.181818]
+
+
+def test_decay_spares_vectors() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3))
+    optimizer = make_optimizer(model, TrainConfig(weight_decay=0.1))
+    assert [(len(group["params"]), group["weight_decay"]) for group in optimizer.param_groups] == [(1, 0.1), (3, 0.0)]
+    set_learning_rate(optimizer, 0.5)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("name", ["adamw_8bit", "paged_adamw_8bit"])
+def test_8bit_optimizer_keeps_8bit_state(name: str) -> None:
+    layer = nn.Linear(128, 64, bias=False)  # 8,192 weights: bitsandbytes keeps smaller ones in 32 bits
+    optimizer = make_optimizer(layer, TrainConfig(optimizer=name))  # type: ignore[arg-type]
+    layer(torch.ones(1, 128)).sum().backward()
+    before = layer.weight.detach().clone()
+    optimizer.step()
+    assert not torch.equal(before, layer.weight)
+    assert optimizer.state[layer.weight]["state1"].dtype == torch.uint8
+
+
+def test_nothing_to_train_is_an_error() -> None:
+    model = nn.Linear(2, 2).requires_grad_(False)
+    with pytest.raises(TrainError, match="no parameter is trainable"):
+        make_optimizer(model, TrainConfig())

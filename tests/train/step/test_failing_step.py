@@ -1,0 +1,38 @@
+"""Steps that cannot be done say which they were, in a real run."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.helpers.training import Workplace
+from wdstream.batches.batch import Batch
+from wdstream.errors import TrainError
+from wdstream.train.step.failing_step import named_step
+
+
+def test_a_step_whose_gradient_is_not_finite_is_named(
+    workplace: Workplace, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "run"
+    assert workplace.train(output, "train.lr=1e30", "train.warmup_steps=0", "train.max_steps=4") == 1
+    said = capfd.readouterr().err
+    found = re.search(
+        r"step (\d): the gradient norm is (nan|inf) .*; this rank had its packs ([\d, ]+) with (\d+) pages: ", said
+    )
+    assert found, said
+    assert 1 <= int(found[1]) <= 3
+    assert f"wdstream trace {output} --step {found[1]}" in said
+
+
+def test_too_little_memory_says_what_to_lower(tmp_path: Path) -> None:
+    batch = Batch(input_ids=torch.zeros(1, 7), packs=[3], keys=[["a/b", ""]])
+    with (
+        pytest.raises(
+            TrainError, match=r"^step 5: out of memory \(.*can't allocate memory.*\); .* has 7 tokens"
+        ) as info,
+        named_step(5, [batch], tmp_path),
+    ):
+        torch.empty(1 << 60)
+    assert "its packs 3 with 1 pages: a/b (wdstream trace" in str(info.value)

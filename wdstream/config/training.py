@@ -1,0 +1,85 @@
+"""The section `train:` of a configuration."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from wdstream.settings import Settings
+
+
+class AdapterConfig(Settings):
+    """`train.adapter:` LoRA, or QLoRA over a 4-bit base."""
+
+    kind: Literal["lora", "qlora"] = "lora"
+    """lora: the base frozen in `model.dtype`. qlora: the language model frozen in 4 bits (NF4)."""
+    r: int = Field(default=16, gt=0)
+    """Rank of the adapter's matrices."""
+    alpha: int = Field(default=32, gt=0)
+    """The adapter's output is scaled by alpha / r."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """On the adapter's input."""
+    target_modules: str | tuple[str, ...] | None = None
+    """Regex or names; None targets the attention and MLP projections of the language model only."""
+
+
+class GenerateConfig(Settings):
+    """`train.generate:` at each evaluation the model also writes pages of every set, for CER and WER; token by token,
+    so it is slow."""
+
+    max_pages: int = Field(default=16, gt=0)
+    """The first pages of a set's plan, this many, the same ones each time."""
+    max_new_tokens: int = Field(default=1024, gt=0)
+    """A page's text is cut off there; what is missing counts as errors."""
+
+
+class TrainConfig(Settings):
+    """`train:` the optimizer loop."""
+
+    output: Path = Path("runs/first")
+    """Folder of the run; docs/training.md says what is in it."""
+    max_steps: int | None = Field(default=None, gt=0)
+    """Optimizer steps; None ends with the data, for which data.epochs is needed."""
+    micro_batch_size: int = Field(default=1, gt=0)
+    """Packs per forward pass; accumulation follows from global_batch_size and the world."""
+    lr: float = Field(default=1e-4, gt=0)
+    """Learning rate after the warm-up; it falls by a cosine to lr * min_lr_ratio at the last step."""
+    min_lr_ratio: float = Field(default=0.1, ge=0, le=1)
+    warmup_steps: int = Field(default=0, ge=0)
+    """Steps in which the learning rate rises linearly to lr."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Of matrices; biases and norms have none."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """Of Adam's two averages."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are clipped to this norm, over all ranks."""
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
+    """The 8-bit ones are bitsandbytes'; paged: the state moves to host memory when the GPU is full."""
+    adapter: AdapterConfig | None = None
+    """None trains the model's own weights."""
+    freeze_vision: bool = False
+    """Train the language model alone."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, more time."""
+    checkpoint_every: int = Field(default=500, gt=0)
+    """Steps between checkpoints; the last step is always followed by one."""
+    keep_checkpoints: int = Field(default=3, gt=0)
+    """The newest ones that stay."""
+    resume: Literal["auto", "never"] = "auto"
+    """auto: continue from the newest complete checkpoint in `output`."""
+    eval_every: int | None = Field(default=None, gt=0)
+    """Steps between evaluations; the last step is always followed by one."""
+    generate: GenerateConfig | None = None
+    """None: evaluation is the loss alone."""
+    log_every: int = Field(default=1, gt=0)
+    """Steps per log line."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of new weights and of dropout; the order of pages has data.seed."""
+    world_size: int | None = Field(default=None, gt=0)
+    """The run refuses to start with any other number of processes; None allows any."""
+    record_bytes: bool = False
+    """Write with each step in steps.jsonl the sha256 over all that is trained on, as `wdstream digest` prints it;
+    about 2 ms per megabyte of pixels."""
+    stop_after: int | None = Field(default=None, gt=0)
+    """Write a checkpoint and stop after this many steps of one start, for queues with a time limit; the learning rate
+    still follows max_steps."""

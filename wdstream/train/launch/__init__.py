@@ -1,0 +1,1 @@
+"""How training processes start, and are asked to stop."""

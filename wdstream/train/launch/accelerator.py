@@ -1,0 +1,195 @@
+"""How a training process starts and is asked to stop.
+
+Start: one Accelerator, and guards against launches that are not what they seem.
+
+Stop: a scheduler sends SIGTERM, SIGUSR1 or SIGUSR2, a person presses Ctrl-C, the launcher ends; the step in progress
+is finished on every rank, a checkpoint written, and the exit status is 0. Only a flag is set here; the ranks agree on
+it once per step, in the exchange of figures they make anyway, because a signal reaches them at different moments or
+only one of them.
+"""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Mapping
+from types import FrameType
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, set_seed
+
+from wdstream.config.schema import Config
+from wdstream.errors import ConfigError, PlanError, TrainError
+from wdstream.plan.deal import packs_per_rank
+from wdstream.raw.children import signal_with_parent
+from wdstream.records import World
+from wdstream.train.launch.fsdp import settle_fsdp
+from wdstream.train.launch.zero import is_zero_wanted, settle_zero, zero_stage
+from wdstream.train.model.load import MIXED_PRECISION, compute_dtype
+
+TWO_PROCESSES = "accelerate launch --multi_gpu --num_processes 2 -m wdstream.train cfg.yaml"
+
+
+def start_accelerator(config: Config) -> Accelerator:
+    """The process group, seeded; refuses worlds that are not what the launcher or the configuration asked for.
+
+    Accumulation is done by the step itself, so Accelerate's own stays at 1. On a machine without a GPU the processes
+    meet over gloo; DeepSpeed has to be set to it.
+
+    Raises:
+        TrainError: the world is not the one that was launched, or is of a kind that is not supported.
+        ConfigError: the world does not divide the batch, or a setting of DeepSpeed is not proven.
+    """
+    check_environment(os.environ, compute_dtype(config.model))
+    has_gpu, wants_zero = torch.cuda.is_available(), is_zero_wanted()
+    accelerator = Accelerator(
+        cpu=not has_gpu and not wants_zero,
+        kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if wants_zero and not has_gpu else None,
+        mixed_precision=MIXED_PRECISION[compute_dtype(config.model)],
+        gradient_accumulation_steps=1,
+    )
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    check_world(config, joined=accelerator.num_processes, launched=launched)
+    check_kind(accelerator.distributed_type, wants_fsdp=os.environ.get("ACCELERATE_USE_FSDP", "") == "true")
+    settle_fsdp(accelerator)
+    if wants_zero:
+        settle_zero(accelerator, config)
+    set_seed(config.train.seed)
+    # Tied embeddings are stored once; Accelerate warns about that at every checkpoint.
+    logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
+    return accelerator
+
+
+def check_environment(environment: Mapping[str, str], dtype: torch.dtype) -> None:
+    """Refuse what a launcher, its file or a shell asks of Accelerate that would change what is computed, or not.
+
+    Args:
+        environment: of this process; `accelerate launch` passes its options on in it.
+        dtype: that `model.dtype` computes in.
+
+    Raises:
+        ConfigError: names the variable, its value, the option that sets it, and what to do.
+    """
+    precision = MIXED_PRECISION[dtype]
+    for name, option, allowed, reason in (
+        (
+            "ACCELERATE_GRADIENT_ACCUMULATION_STEPS",
+            "--gradient_accumulation_steps",
+            ("1", "auto"),  # the second is DeepSpeed's, and becomes the first (zero.py)
+            "it would divide every gradient once more: data.global_batch_size says what a step is, and "
+            "train.micro_batch_size what fits at once",
+        ),
+        (
+            "ACCELERATE_USE_PARALLELISM_CONFIG",
+            "--use_parallelism_config",
+            ("false",),
+            "processes that share one model must read the same data, and each process reads its own: use FSDP or "
+            "DeepSpeed",
+        ),
+        (
+            "ACCELERATE_MIXED_PRECISION",
+            "--mixed_precision",
+            ("no", precision),
+            f"it would be ignored: model.dtype computes in {str(dtype).removeprefix('torch.')}; set that",
+        ),
+        (
+            "ACCELERATE_DYNAMO_BACKEND",
+            "--dynamo_backend",
+            ("no",),
+            "that compiled models give the same loss is not proven",
+        ),
+    ):
+        value = environment.get(name) or allowed[0]
+        if value.lower() not in allowed:
+            raise ConfigError(f"{name}={value} ({option} of accelerate launch, or its configuration): {reason}")
+
+
+def check_world(config: Config, *, joined: int, launched: int) -> None:
+    """Compare processes `joined` by Accelerate, `launched` by the environment, and asked for by the configuration.
+
+    Raises:
+        TrainError: they differ.
+        ConfigError: the world and micro batch do not divide the global batch.
+    """
+    if joined != launched:
+        raise TrainError(
+            f"the launcher started {launched} processes but Accelerate joined {joined}: every process would train "
+            f"alone and overwrite the others' checkpoints; start with: {TWO_PROCESSES}"
+        )
+    wanted = config.train.world_size
+    if wanted is not None and wanted != joined:
+        raise TrainError(
+            f"train.world_size: expected {wanted} processes, found {joined}; on a machine without GPUs "
+            f"`accelerate launch --cpu` starts one process only, use: {TWO_PROCESSES}"
+        )
+    try:
+        packs_per_rank(config.data.global_batch_size, world_size=joined, micro_batch_size=config.train.micro_batch_size)
+    except PlanError as error:
+        raise ConfigError(f"data.{error}") from None
+
+
+def check_kind(kind: DistributedType, *, wants_fsdp: bool) -> None:
+    """Refuse what Accelerate would silently not do, and what wdstream cannot yet prove.
+
+    Raises:
+        TrainError: FSDP was asked for but is not in force, or Megatron is.
+    """
+    if wants_fsdp and kind != DistributedType.FSDP:
+        raise TrainError(
+            f"FSDP was asked for, but Accelerate chose {kind.value}: it shards only on GPUs and in several processes; "
+            "leave --use_fsdp out or start on GPUs"
+        )
+    if kind == DistributedType.MEGATRON_LM:
+        raise TrainError(
+            f"{kind.value} is not supported: its engine scales losses by itself, which breaks the exact "
+            "normalisation over supervised tokens; use DDP, FSDP or DeepSpeed"
+        )
+
+
+def is_sharded(accelerator: Accelerator) -> bool:
+    """Whether no process holds whole weights, so that all must enter every module together: FSDP, or ZeRO-3."""
+    return accelerator.distributed_type == DistributedType.FSDP or zero_stage(accelerator) == 3
+
+
+def world_of(accelerator: Accelerator) -> World:
+    """This process's rank, and how many there are."""
+    return World(rank=accelerator.process_index, size=accelerator.num_processes)
+
+
+ECHO_SECONDS = 2.0
+"""Ctrl-C in a terminal arrives twice, from the terminal and forwarded by the launcher; later ones are meant."""
+
+
+def stop_with_launcher(environment: Mapping[str, str]) -> None:
+    """Have Linux send this process SIGTERM when `accelerate launch` ends, however that ends: a scheduler signals the
+    launcher, which for one process passes nothing on, and leaves training alive. Started otherwise, nothing changes."""
+    if "ACCELERATE_MIXED_PRECISION" in environment:
+        signal_with_parent(signal.SIGTERM)
+
+
+class StopSignals:
+    """While entered, the first of `SIGNALS` sets `is_requested`; another one, 2 s or more later, aborts."""
+
+    SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+
+    def __init__(self) -> None:
+        self.is_requested = False
+        self._first_at = 0.0
+        self._previous: dict[int, signal._HANDLER] = {}
+
+    def __enter__(self) -> "StopSignals":
+        for number in self.SIGNALS:
+            self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if not self.is_requested:
+            self.is_requested, self._first_at = True, now
+        elif now - self._first_at >= ECHO_SECONDS:
+            raise KeyboardInterrupt(f"{signal.Signals(number).name} again: stopping at once, without a checkpoint")

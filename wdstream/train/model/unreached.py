@@ -1,0 +1,54 @@
+"""Parameters that no gradient can reach, such as a norm after the layer whose output a model takes.
+
+DDP waits for the gradient of every trainable parameter and ends a run that has one less, so they are frozen at the
+start. The graph of one forward pass over a blank document says which they are: no backward pass is needed.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from wdstream.batches.collate import collate
+from wdstream.families.base import Family
+from wdstream.train.step.loss import LossHead, find_targets
+from wdstream.train.step.step import dummy_pack
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+
+def freeze_unreached(model: "PreTrainedModel | PeftModel", head: LossHead, family: Family) -> tuple[str, ...]:
+    """Freeze the trainable parameters that the loss of a page does not depend on; returns their names.
+
+    Args:
+        model: in training mode, not yet wrapped by Accelerate.
+        head: that owns its output head.
+        family: makes the page.
+    """
+    batch = collate([dummy_pack(family)], family)
+    first = next(model.parameters())
+    inputs = dict(family.model_inputs(batch, device=first.device, dtype=first.dtype))
+    inputs.pop("labels", None)
+    with torch.random.fork_rng([]):
+        loss = head.loss_sum(model, inputs, find_targets(batch.labels).to(first.device))
+    reached = _leaves(loss)
+    unreached = [(name, one) for name, one in model.named_parameters() if one.requires_grad and id(one) not in reached]
+    for _, parameter in unreached:
+        parameter.requires_grad_(False)
+    return tuple(name for name, _ in unreached)
+
+
+def _leaves(loss: Tensor) -> set[int]:
+    """Identities of the tensors that get a gradient from a loss."""
+    todo, seen, found = [loss.grad_fn], set(), set[int]()
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if isinstance(variable := getattr(node, "variable", None), Tensor):
+            found.add(id(variable))
+        todo += [parent for parent, _ in node.next_functions]
+    return found

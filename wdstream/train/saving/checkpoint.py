@@ -1,0 +1,192 @@
+"""What is saved of a model, all ranks together: a run's training states, and its result.
+
+A checkpoint, which runs/checkpoint.py makes complete or absent:
+
+    model.safetensors | adapter_model.safetensors     under PEFT the adapter only: its frozen base is at `model.path`
+    optimizer.bin, random_states_<rank>.pkl           Accelerate's own files
+    pytorch_model/                                    under DeepSpeed, instead of weights and optimizer: its shards
+
+All processes must see the folder. Accelerate also keeps each rank's random generators, and silently passes over them
+when the world has changed; that is harmless here, because every micro-batch seeds its own numbers (step/step.py).
+
+The result is `output/final`, a model folder with tokenizer and processor, or an adapter's; `from_pretrained` loads it.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, broadcast_object_list
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from wdstream.errors import TrainError
+from wdstream.nodes.node import State
+from wdstream.runs.checkpoint import (
+    Checkpoint,
+    begin_checkpoint,
+    checkpoint_path,
+    find_newest,
+    finish_checkpoint,
+    partial_path,
+)
+from wdstream.storage.atomic import atomic_folder
+from wdstream.train.launch.zero import describe_zero, zero_stage
+from wdstream.train.step.step import Engine
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+ADAPTER_FILE = "adapter_model.safetensors"
+SIDE_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
+WRITTEN_BY_MODEL = {"config.json", "generation_config.json", "adapter_config.json"}
+INDEX_SUFFIX = ".index.json"
+
+
+class Checkpoints:
+    """The checkpoints of one run; every method is called by all ranks together.
+
+    Args:
+        folder: where they are.
+        accelerator: what is prepared by it is saved and loaded.
+        keep: how many are kept.
+        is_adapter_only: the model is under PEFT, and its frozen base is left out.
+    """
+
+    def __init__(self, folder: Path, accelerator: Accelerator, *, keep: int, is_adapter_only: bool = False) -> None:
+        self._folder = folder
+        self._accelerator = accelerator
+        self._keep = keep
+        self._zero_stage = zero_stage(accelerator)
+        if is_adapter_only:
+            _leave_out_base_model(accelerator)
+
+    def save(self, step: int, *, stream: State, trainer: Mapping[str, int]) -> None:
+        """Write the state before `step`; the older ones beyond `keep` are removed afterwards."""
+        accelerator, path = self._accelerator, checkpoint_path(self._folder, step)
+        if accelerator.is_main_process:
+            begin_checkpoint(path)
+        accelerator.wait_for_everyone()
+        options = {} if self._zero_stage is None else {"exclude_frozen_parameters": True}
+        accelerator.save_state(str(partial_path(path)), **options)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            facts = {"world_size": accelerator.num_processes, "zero_stage": self._zero_stage}
+            checkpoint = Checkpoint(path=path, step=step, stream=stream, trainer=trainer, **facts)
+            finish_checkpoint(checkpoint, keep=self._keep)
+        accelerator.wait_for_everyone()
+
+    def newest(self) -> tuple[Checkpoint | None, list[str]]:
+        """The newest complete checkpoint, the same on every rank, and a message on each one passed over.
+
+        Raises:
+            TrainError: there are checkpoints, and none is whole.
+        """
+        newest: list[tuple[Checkpoint | None, list[str]]] = [(None, [])]
+        if self._accelerator.is_main_process:
+            newest = [find_newest(self._folder)]
+        broadcast_object_list(newest)
+        checkpoint, messages = newest[0]
+        if checkpoint is None and messages:
+            raise TrainError(
+                "\n".join([*messages, f"{self._folder}: no checkpoint is whole; restore one, or remove the folder"])
+            )
+        return checkpoint, messages
+
+    def check(self, checkpoint: Checkpoint) -> None:
+        """Refuse a checkpoint whose shards this start cannot put together.
+
+        Raises:
+            TrainError: it was written under another ZeRO stage, or under one by another number of processes.
+        """
+        ours, theirs, world = self._zero_stage, checkpoint.zero_stage, self._accelerator.num_processes
+        if theirs != ours:
+            raise TrainError(
+                f"{checkpoint.path} was written {describe_zero(theirs)}, and this start is {describe_zero(ours)}; "
+                "start it as before, or begin a new run in another train.output"
+            )
+        if ours is not None and checkpoint.world_size != world:
+            raise TrainError(
+                f"{checkpoint.path} holds DeepSpeed's shards of {checkpoint.world_size} processes, which {world} "
+                f"cannot read; start {checkpoint.world_size} processes, or begin a new run in another train.output"
+            )
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Put the weights and the optimizer's state into what was prepared."""
+        # DeepSpeed left the frozen weights out; they are those of `model.path`, as under PEFT without it.
+        options = {} if self._zero_stage is None else {"load_module_strict": False}
+        self._accelerator.load_state(str(checkpoint.path), **options)
+
+
+def _leave_out_base_model(accelerator: Accelerator) -> None:
+    """Make `save_state` and `load_state` handle the adapter alone.
+
+    FSDP and DeepSpeed save shards on paths of their own, which these hooks do not touch: a checkpoint of FSDP holds the
+    whole model, one of DeepSpeed what is trained.
+    """
+    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        return
+
+    def save(models: list[nn.Module], weights: list[dict[str, Tensor]], folder: str) -> None:
+        from peft import get_peft_model_state_dict
+
+        for model in models:
+            if accelerator.is_main_process:
+                state = get_peft_model_state_dict(accelerator.unwrap_model(model))
+                tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
+                save_file(tensors, Path(folder) / ADAPTER_FILE)
+        weights.clear()  # what stays in the list, Accelerate writes
+
+    def load(models: list[nn.Module], folder: str) -> None:
+        from peft import set_peft_model_state_dict
+
+        while models:  # what stays in the list, Accelerate loads
+            model = accelerator.unwrap_model(models.pop())
+            set_peft_model_state_dict(model, load_file(Path(folder) / ADAPTER_FILE))
+
+    accelerator.register_save_state_pre_hook(save)
+    accelerator.register_load_state_pre_hook(load)
+
+
+def export_final(engine: Engine, *, source: Path, folder: Path) -> None:
+    """Write the model, or under PEFT its adapter, all ranks together; `folder` appears complete or not at all.
+
+    Args:
+        engine: the trained model.
+        source: the model folder that training began from; its tokenizer and processor files are copied.
+        folder: what to write; replaced when it exists.
+    """
+    accelerator = engine.accelerator
+    model: PreTrainedModel = accelerator.unwrap_model(engine.model)
+    gathered = accelerator.get_state_dict(engine.model) or {}  # under ZeRO-3 nothing on other ranks than the main one
+    state = tied_again(model, {name: in_dtype(tensor, engine.dtype) for name, tensor in gathered.items()})
+    if accelerator.is_main_process:
+        with atomic_folder(folder) as partial:
+            model.save_pretrained(partial, state_dict=state)
+            for path in side_files(source):
+                if not (partial / path.name).exists():
+                    shutil.copy2(path, partial / path.name)
+    accelerator.wait_for_everyone()
+
+
+def tied_again(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same state with one tensor wherever the model has one under two names; copies would be written twice."""
+    first: dict[int, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if name in state:
+            state[name] = state[first.setdefault(id(parameter), name)]
+    return state
+
+
+def in_dtype(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Float32 master weights in the dtype that the model computes in; all else (4-bit bytes, indices) as it is."""
+    return tensor.to(dtype) if tensor.dtype == torch.float32 else tensor
+
+
+def side_files(source: Path) -> list[Path]:
+    """Tokenizer, processor and template files of a model folder; not its weights and what describes them."""
+    paths = sorted(path for pattern in SIDE_FILES for path in source.glob(pattern))
+    return [path for path in paths if path.name not in WRITTEN_BY_MODEL and not path.name.endswith(INDEX_SUFFIX)]

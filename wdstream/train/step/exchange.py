@@ -1,0 +1,127 @@
+"""What the ranks exchange after a step: one small gather, from which all of them draw the same conclusions."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from wdstream.batches.batch import Batch
+from wdstream.errors import TrainError
+from wdstream.plan.deal import pack_digest
+from wdstream.records import Failure
+from wdstream.runs.digest import join_digests, pack_digests
+from wdstream.train.step.step import StepOutcome
+from wdstream.train.stream import StepContents
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFigures:
+    """One step over all ranks; equal on every rank.
+
+    Attributes:
+        loss: mean over the supervised tokens of the step; 0 where there are none.
+        grad_norm: norm of the gradient before clipping.
+        wait_seconds: the longest that a rank waited for data.
+        is_stopping: a rank was asked to stop.
+        digest: 16 hex digits over the pack numbers and keys that the ranks really trained on (`pages_digest`).
+        failures: pages that failed and kept their slot, in rank order.
+        num_supervised: tokens that the loss was computed on.
+        data_steps: what the main process has to tell of the steps of the data (total.py); 0 is nothing.
+    """
+
+    loss: float
+    grad_norm: float
+    wait_seconds: float
+    is_stopping: bool
+    digest: str
+    failures: tuple[Failure, ...]
+    num_supervised: int = 0
+    data_steps: int = 0
+
+
+def exchange(
+    accelerator: Accelerator,
+    contents: StepContents,
+    batches: Sequence[Batch],
+    outcome: StepOutcome,
+    *,
+    wait_seconds: float,
+    is_stopping: bool,
+    data_steps: int = 0,
+) -> StepFigures:
+    """Bring the ranks' figures together and compare them with what the step should hold.
+
+    Raises:
+        TrainError: the ranks have different plans, or trained another number of supervised tokens than planned,
+            though no page failed.
+    """
+    own_failures = [failure for batch in batches for failure in batch.failures]
+    digest = sum(pack_digest(number, keys) for number, keys in trained_packs(batches)) % (1 << 64)
+    row = [
+        outcome.loss_sum,
+        float(outcome.num_supervised),
+        wait_seconds,
+        float(is_stopping),
+        float(len(own_failures)),
+        *_halves(digest),
+        *_halves(contents.digest),
+        float(data_steps),
+    ]
+    ours = torch.tensor([row], dtype=torch.float64, device=accelerator.device)
+    table = accelerator.gather(ours).cpu()  # (world, figures)
+    loss_sum, num_supervised, _, _, num_failures, high, low = table.sum(dim=0).tolist()[:7]
+    check_same_plan(contents.step, table[:, 7:9].tolist())
+    failures = gather_object(own_failures) if num_failures else []
+    if num_supervised != contents.num_supervised and not failures:
+        raise TrainError(
+            f"step {contents.step}: {contents.num_supervised} supervised tokens planned, {int(num_supervised)} found; "
+            "the shards, the tokenizer or the code changed under the plan: `wdstream verify SHARDS --tokenizer MODEL` "
+            "names the pages"
+        )
+    return StepFigures(
+        loss=loss_sum / num_supervised if num_supervised else 0.0,
+        grad_norm=outcome.grad_norm,
+        wait_seconds=float(table[:, 2].max()),
+        is_stopping=bool(table[:, 3].any()),
+        digest=f"{((int(high) << 32) + int(low)) % (1 << 64):016x}",
+        failures=tuple(failures),
+        num_supervised=int(num_supervised),
+        data_steps=int(table[:, 9].max()),
+    )
+
+
+def bytes_digest(batches: Iterable[Batch]) -> str:
+    """sha256 over ids, labels, positions and pixels of the whole step, as `wdstream digest` prints it.
+
+    All ranks call it together, each with its own micro-batches.
+    """
+    own = {number: digest for batch in batches for number, digest in pack_digests(batch).items()}
+    return join_digests(dict(item for packs in gather_object([own]) for item in packs.items()))
+
+
+def check_same_plan(step: int, digests: Sequence[Sequence[float]]) -> None:
+    """Compare the ranks' digests of the step's plan, each in halves.
+
+    Raises:
+        TrainError: they differ; names the first rank that differs from rank 0, and both values.
+    """
+    for rank, digest in enumerate(digests):
+        if digest != digests[0]:
+            ours, theirs = (f"{int(high):08x}{int(low):08x}" for high, low in (digests[0], digest))
+            raise TrainError(
+                f"step {step}: rank 0 plans {ours} and rank {rank} plans {theirs}: they read different shards, "
+                "configurations or versions of wdstream; make them the same and start again"
+            )
+
+
+def _halves(digest: int) -> tuple[float, float]:
+    """A 64-bit number as two floats: float64 holds whole numbers up to 2**53 only."""
+    return float(digest >> 32), float(digest & 0xFFFFFFFF)
+
+
+def trained_packs(batches: Iterable[Batch]) -> Iterable[tuple[int, Sequence[str]]]:
+    """(pack number, keys in order) of every pack in these micro-batches."""
+    for batch in batches:
+        yield from zip(batch.packs, batch.page_keys, strict=True)

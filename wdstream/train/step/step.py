@@ -1,0 +1,229 @@
+"""One optimizer step, exact: the loss is the mean over the supervised tokens of all ranks and micro-batches together.
+
+    gradient of (sum of cross-entropies on this rank) / N  x  world size, averaged over the world by DDP, FSDP or ZeRO
+
+N comes from the plan, so no rank waits for another before the backward pass. Averaging per micro-batch or per rank
+instead would weigh a token by how many others share its micro-batch: a gradient error of 8 to 19 % on uneven packs.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from wdstream.batches.batch import Batch
+from wdstream.batches.collate import collate, encode_pack
+from wdstream.errors import TrainError
+from wdstream.families.base import Family
+from wdstream.records import IGNORED, EncodedPack, Sample
+from wdstream.train.optimizer.optimizer import set_learning_rate
+from wdstream.train.step.loss import LossHead, find_targets
+
+NO_PACK = -1
+"""Number of the pack of a blank document."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """What a forward pass needs: the prepared model with its surroundings.
+
+    Attributes:
+        accelerator: the process group.
+        model: prepared.
+        head: owns the output head of `model`.
+        family: moves batches to the device.
+        dtype: of pixels on the device.
+        seed: of dropout.
+        needs_images: every micro-batch must run the vision tower (`complete`).
+    """
+
+    accelerator: Accelerator
+    model: nn.Module
+    head: LossHead
+    family: Family
+    dtype: torch.dtype
+    seed: int
+    needs_images: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainEngine(Engine):
+    """What a step needs: the model in training mode, and its optimizer.
+
+    Attributes:
+        optimizer: prepared.
+        max_grad_norm: norm to which the gradient is clipped.
+        unreached: parameters that were frozen because no gradient reaches them.
+    """
+
+    optimizer: Optimizer
+    max_grad_norm: float
+    unreached: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOutcome:
+    """What one rank saw in a step.
+
+    Attributes:
+        loss_sum: sum of this rank's cross-entropies.
+        num_supervised: this rank's supervised tokens.
+        grad_norm: norm of the whole gradient before clipping, the same on every rank.
+    """
+
+    loss_sum: float
+    num_supervised: int
+    grad_norm: float
+
+
+def train_step(engine: TrainEngine, batches: Sequence[Batch], *, num_supervised: int, rate: float) -> StepOutcome:
+    """Forward and backward over this rank's micro-batches, then one update.
+
+    Args:
+        engine: the prepared parts.
+        batches: this rank's micro-batches of the step.
+        num_supervised: supervised tokens of the whole step over all ranks; 0 leaves the weights as they are.
+        rate: learning rate of this step.
+
+    Raises:
+        TrainError: the gradient is not finite; the weights are still those before the step, but under DeepSpeed, which
+            has taken it by then.
+    """
+    accelerator = engine.accelerator
+    set_learning_rate(engine.optimizer, rate)
+    # Summed on the device: reading a number there makes the host wait for the device, so it is done once, at the end.
+    loss_sum = torch.zeros((), dtype=torch.float64, device=accelerator.device)
+    own_supervised = 0
+    for number, batch in enumerate(batches):
+        is_last = number == len(batches) - 1
+        # DeepSpeed clips and takes the step inside the last backward pass; what follows the loop then reads its norm.
+        accelerator.sync_gradients = is_last
+        with nullcontext() if is_last else accelerator.no_sync(engine.model):
+            loss, count = batch_loss(engine, batch)
+            if num_supervised:
+                accelerator.backward(loss * (accelerator.num_processes / num_supervised))
+        loss_sum += loss.detach()
+        own_supervised += count
+    if not num_supervised:
+        engine.optimizer.zero_grad()
+        return StepOutcome(loss_sum=0.0, num_supervised=0, grad_norm=0.0)
+    norm = float(accelerator.clip_grad_norm_(engine.model.parameters(), engine.max_grad_norm))
+    if accelerator.scaler is None and not torch.isfinite(torch.tensor(norm)):
+        raise TrainError(
+            f"the gradient norm is {norm} (loss sum of this rank {float(loss_sum)}); the step was not taken"
+        )
+    engine.optimizer.step()
+    engine.optimizer.zero_grad()
+    return StepOutcome(loss_sum=float(loss_sum), num_supervised=own_supervised, grad_norm=norm)
+
+
+def batch_loss(engine: Engine, batch: Batch) -> tuple[Tensor, int]:
+    """(sum of cross-entropies with its graph, number of supervised tokens) of one micro-batch.
+
+    The random numbers of its forward pass (dropout) follow from the run's seed and the micro-batch's first pack alone:
+    they are the same after a resume, and no generator's state has to be kept.
+    """
+    device = engine.accelerator.device
+    batch = complete(engine, batch)
+    targets = find_targets(batch.labels)
+    torch.manual_seed(pack_seed(engine.seed, batch.packs[0]))
+    inputs = model_inputs(engine, batch)
+    return engine.head.loss_sum(engine.model, inputs, targets.to(device)), targets.num_supervised
+
+
+def model_inputs(engine: Engine, batch: Batch) -> dict[str, object]:
+    """Keyword arguments of the model's forward, on the device; without labels, since the head has its targets."""
+    inputs = dict(engine.family.model_inputs(batch, device=engine.accelerator.device, dtype=engine.dtype))
+    inputs.pop("labels", None)
+    return inputs
+
+
+@contextmanager
+def undisturbed(engine: Engine) -> Iterator[None]:
+    """No gradients and no dropout inside; afterwards every module's mode and the random numbers are as before."""
+    modes = [(module, module.training) for module in engine.model.modules()]
+    device = engine.accelerator.device
+    devices = [] if device.type == "cpu" else [device]
+    with torch.no_grad(), torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
+        engine.model.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+
+def pack_seed(seed: int, pack: int) -> int:
+    """A 63-bit seed from the run's seed and a pack number: one splitmix64 step over both."""
+    mask = (1 << 64) - 1
+    value = (seed * 0x9E3779B97F4A7C15 + pack + 1) * 0xBF58476D1CE4E5B9 & mask
+    value = (value ^ (value >> 31)) * 0x94D049BB133111EB & mask
+    return (value ^ (value >> 29)) >> 1
+
+
+def complete(engine: Engine, batch: Batch) -> Batch:
+    """The batch, with a blank document in every row where training on many devices would break without.
+
+    DDP waits for the gradient of every trained parameter and FSDP for every rank to enter every module, so each
+    micro-batch must run the vision tower. The blank document has a small image and labels of -100: its gradient is
+    exactly 0, on all ranks alike. A batch without any tokens (padding of the last step) gets one, too.
+    """
+    needs_one = needs_dummy(batch, engine.family, needs_images=engine.needs_images)
+    return with_dummy(batch, engine.family) if needs_one else batch
+
+
+def needs_dummy(batch: Batch, family: Family, *, needs_images: bool) -> bool:
+    """Whether `batch` has no tokens, or no images where images are needed."""
+    is_empty = batch.input_ids.shape[1] == 0
+    return is_empty or (needs_images and all(len(batch.arrays[key]) == 0 for key in family.layout([])))
+
+
+def dummy_pack(family: Family) -> EncodedPack:
+    """One blank image of twice the family's size multiple, EOS after it, nothing supervised."""
+    side = 2 * family.size_multiple
+    input_ids = np.concatenate([family.image_ids(side, side), np.array([family.eos_id], dtype=np.int64)])
+    sample = Sample(
+        key="",
+        input_ids=input_ids,
+        labels=np.full_like(input_ids, IGNORED),
+        tiles=(np.zeros((side, side, 3), dtype=np.uint8),),
+        num_patches=0,
+    )
+    return encode_pack([sample], family, number=NO_PACK)
+
+
+def with_dummy(batch: Batch, family: Family) -> Batch:
+    """`batch`, which has no images, with the blank document at the end of every row; its metadata is unchanged."""
+    num_rows, length = batch.input_ids.shape
+    extra = collate([dummy_pack(family)] * num_rows, family)
+    added = extra.input_ids.shape[1]
+    input_ids = torch.cat([batch.input_ids, extra.input_ids], dim=-1)
+    labels = torch.cat([batch.labels, extra.labels], dim=-1)
+    lengths = [[*_row_documents(batch.cu_seq_lens_q, row, length), added] for row in range(num_rows)]
+    limits = torch.from_numpy(np.cumsum([0, *(tokens for row in lengths for tokens in row)], dtype=np.int32))
+    longest = max(batch.max_length_q, added)
+    masks = {} if family.masks is None else family.masks.arrays(input_ids.numpy(), labels.numpy(), lengths)
+    return Batch(
+        batch,
+        input_ids=input_ids,
+        labels=labels,
+        position_ids=torch.cat([batch.position_ids, extra.position_ids], dim=-1),
+        **{key: extra[key] for key in family.layout([])},
+        **{key: torch.from_numpy(array) for key, array in masks.items()},
+        cu_seq_lens_q=limits,
+        cu_seq_lens_k=limits,
+        max_length_q=longest,
+        max_length_k=longest,
+    )
+
+
+def _row_documents(limits: Tensor, row: int, length: int) -> list[int]:
+    """Tokens of the documents of one row, padding included, from the limits over all rows of `length` tokens."""
+    inside = [limit for limit in limits.tolist() if row * length <= limit <= (row + 1) * length]
+    return [end - start for start, end in pairwise(inside)]
