@@ -86,7 +86,12 @@ def finish_checkpoint(checkpoint: Checkpoint, *, keep: int) -> None:
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Finished checkpoint folders, newest first."""
-    return sorted((path for path in folder.glob("step-*") if not path.suffix), reverse=True)
+    return sorted((path for path in folder.glob("step-*") if not path.suffix), key=step_of, reverse=True)
+
+
+def step_of(path: Path) -> int:
+    """The step of a checkpoint, by the name of its folder."""
+    return int(path.name.removeprefix("step-"))
 
 
 def find_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:

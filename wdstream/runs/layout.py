@@ -10,6 +10,7 @@
     eval.jsonl           per evaluation of a set: loss, and CER and WER where the model wrote pages
     generated/SET/       pages that the model wrote, one file per evaluation
     checkpoints/         training states (checkpoint.py)
+    best.json            which of them is the best so far, with `train.keep_best` (best.py)
     final/               the trained model, for `from_pretrained`
     lock                 held by the process that trains here
 
@@ -87,6 +88,7 @@ class RunLayout:
         self.tensorboard = output / "tensorboard"
         self.generated = output / "generated"
         self.checkpoints = output / "checkpoints"
+        self.best = output / "best.json"
         self.final = output / "final"
         self.lock = output / "lock"
 
