@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from wdstream.config.speed import CheckpointedLayers
 from wdstream.settings import Settings
 
 
@@ -59,8 +60,10 @@ class TrainConfig(Settings):
     """None trains the model's own weights."""
     freeze_vision: bool = False
     """Train the language model alone."""
-    gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass: less memory, more time."""
+    gradient_checkpointing: bool | Literal["selective"] | CheckpointedLayers = False
+    """Compute activations again in the backward pass: less memory, more time. true: of every layer; `{layers: 8,
+    vision_layers: 4}`: of the first ones of each part; selective: of every layer, but the results of matrix products
+    and of attention, which are kept."""
     checkpoint_every: int = Field(default=500, gt=0)
     """Steps between checkpoints; the last step is always followed by one."""
     keep_checkpoints: int = Field(default=3, gt=0)

@@ -13,6 +13,7 @@ from wdstream.config.schema import Config, ModelConfig
 from wdstream.config.training import AdapterConfig
 from wdstream.errors import ConfigError, TrainError, needs_extra
 from wdstream.proofs.checkpoint import load_checkpoint
+from wdstream.train.model.checkpointing import enable_checkpointing
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -72,10 +73,7 @@ def load_model(
         freeze_vision(model)
     if adapter is not None:
         model = add_adapter(model, adapter)
-    if config.train.gradient_checkpointing:
-        # The name changed within transformers 5; the argument did not.
-        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-        enable({"use_reentrant": False})
+    enable_checkpointing(model, config.train.gradient_checkpointing)
     model.train()
     return model
 
