@@ -1,7 +1,8 @@
 """Run as two processes by test_fsdp.py: steps under Accelerate's real FSDP2 path, on a CPU.
 
 Accelerate shards on GPUs only; set to believe that this world is one of GPUs, it takes the same path over gloo.
-As `--use_fsdp --fsdp_version 2` gives it, without more. Arguments: model folder, work folder, mixed precision.
+As `--use_fsdp --fsdp_version 2` gives it, without more. Arguments: model folder, work folder, mixed precision, and
+`each` for gradients that are summed after every micro-batch.
 """
 
 import json
@@ -38,7 +39,17 @@ def pretend_gpus() -> None:
     state.PartialState.set_device = lambda self: setattr(self, "device", torch.device("cpu"))
 
 
-def main(model_dir: str, work: Path, precision: Literal["no", "bf16"]) -> None:
+def whole_gradients(model: torch.nn.Module) -> int:
+    """Elements of gradients that this rank keeps unsharded between two micro-batches."""
+    groups = [
+        module._get_fsdp_state()._fsdp_param_group for module in model.modules() if isinstance(module, FSDPModule)
+    ]
+    kept = [one.unsharded_accumulated_grad for group in groups if group is not None for one in group.fsdp_params]
+    kept += [one._unsharded_param.grad for group in groups if group is not None for one in group.fsdp_params]
+    return sum(grad.numel() for grad in kept if grad is not None)
+
+
+def main(model_dir: str, work: Path, precision: Literal["no", "bf16"], *, syncs_each: bool = False) -> None:
     pretend_gpus()
     plugin = FullyShardedDataParallelPlugin(fsdp_version=2, state_dict_type="FULL_STATE_DICT")
     accelerator = Accelerator(fsdp_plugin=plugin, mixed_precision=precision)
@@ -59,6 +70,7 @@ def main(model_dir: str, work: Path, precision: Literal["no", "bf16"]) -> None:
         max_grad_norm=1e9,
         seed=0,
         needs_images=True,
+        syncs_each=syncs_each,
     )
     samples = make_samples(family)
     packs = [samples, [samples[1]], [samples[0], samples[2]], [samples[3], samples[4], samples[1]]]
@@ -74,6 +86,13 @@ def main(model_dir: str, work: Path, precision: Literal["no", "bf16"]) -> None:
         outcome = train_step(engine, ours, num_supervised=num_supervised, rate=1e-2)
         norms.append(outcome.grad_norm)
         losses.append(outcome.loss_sum)
+    forward, kept = head.loss_sum, []
+
+    def note(*arguments: Any) -> torch.Tensor:
+        kept.append(whole_gradients(model))
+        return forward(*arguments)
+
+    vars(head)["loss_sum"] = note  # before each micro-batch
     newest, _ = checkpoints.newest()
     assert newest is not None
     checkpoints.load(newest)
@@ -81,10 +100,10 @@ def main(model_dir: str, work: Path, precision: Literal["no", "bf16"]) -> None:
     export_final(engine, source=Path(model_dir), folder=work / "final")
     if accelerator.is_main_process:
         units = [name for name, module in model.named_modules() if isinstance(module, FSDPModule)]
-        found = {"straight": norms, "again": again, "losses": losses, "units": units}
+        found = {"straight": norms, "again": again, "losses": losses, "units": units, "kept": kept}
         (work / "found.json").write_text(json.dumps(found))
     accelerator.end_training()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), "bf16" if sys.argv[3] == "bf16" else "no")
+    main(sys.argv[1], Path(sys.argv[2]), "bf16" if sys.argv[3] == "bf16" else "no", syncs_each="each" in sys.argv[4:])

@@ -64,6 +64,10 @@ class TrainConfig(Settings):
     """Compute activations again in the backward pass: less memory, more time. true: of every layer; `{layers: 8,
     vision_layers: 4}`: of the first ones of each part; selective: of every layer, but the results of matrix products
     and of attention, which are kept."""
+    sync_each_micro_batch: bool = False
+    """Under FSDP2: sum gradients over the processes after each micro-batch of a step, and keep this process's part
+    alone. false does so once per step, and keeps whole gradients in float32 until then: 4 bytes per trained weight on
+    every GPU. The sums are the same, up to rounding."""
     checkpoint_every: int = Field(default=500, gt=0)
     """Steps between checkpoints; the last step is always followed by one."""
     keep_checkpoints: int = Field(default=3, gt=0)

@@ -157,6 +157,7 @@ def open_engine(config: Config, accelerator: Accelerator, family: Family) -> Tra
         family=family,
         dtype=compute_dtype(config.model),
         max_grad_norm=config.train.max_grad_norm,
+        syncs_each=config.train.sync_each_micro_batch,
         seed=config.train.seed,
         needs_images=trains_vision(config) or is_sharded(accelerator),
         unreached=unreached,

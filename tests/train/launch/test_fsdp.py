@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from transformers import AutoModelForImageTextToText
 
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_world
 from tests.helpers.training import documents_alone
+from wdstream.errors import ConfigError
+from wdstream.train.launch.fsdp import check_sync
 
 WORKER = str(ROOT / "tests/workers/fsdp.py")
 
@@ -21,9 +24,9 @@ WORKER = str(ROOT / "tests/workers/fsdp.py")
 LAYERS = {"model.language_model.layers.0", "model.language_model.layers.1", "model.visual.blocks.0"}
 
 
-def sharded(model: Path, work: Path, precision: str) -> dict[str, Any]:
+def sharded(model: Path, work: Path, precision: str, *options: str) -> dict[str, Any]:
     work.mkdir(exist_ok=True)
-    run_world(WORKER, [str(model), str(work), precision], size=2)
+    run_world(WORKER, [str(model), str(work), precision, *options], size=2)
     found: dict[str, Any] = json.loads((work / "found.json").read_text())
     return found
 
@@ -47,3 +50,25 @@ def test_the_loss_of_bfloat16_is_not_rounded_to_bfloat16(tiny_model: Path, tmp_p
     rounded = torch.tensor(found["losses"], dtype=torch.float64).to(torch.bfloat16).double().tolist()
     assert found["losses"] != rounded
     assert {*found["units"]} >= LAYERS
+
+
+@pytest.mark.slow
+def test_gradients_summed_after_each_micro_batch_are_the_same_and_less_is_kept(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    once = sharded(tiny_model, tmp_path / "once", "no")
+    each = sharded(tiny_model, tmp_path / "each", "no", "each")
+    assert each["straight"] == pytest.approx(once["straight"], rel=1e-5)
+    assert each["losses"] == pytest.approx(once["losses"], rel=1e-6)
+    assert each["again"] == each["straight"][2:]
+    model = AutoModelForImageTextToText.from_pretrained(tiny_model, dtype=torch.float32)
+    assert each["kept"] == [0] * 4
+    assert once["kept"][::2] == [0, 0]
+    assert min(once["kept"][1::2]) >= sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_it_is_refused_where_it_saves_nothing() -> None:
+    accelerator = Accelerator(cpu=True)
+    check_sync(accelerator, is_wanted=False)
+    with pytest.raises(ConfigError, match=r"train\.sync_each_micro_batch: only FSDP2.*this run is under NO"):
+        check_sync(accelerator, is_wanted=True)

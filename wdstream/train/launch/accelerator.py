@@ -24,7 +24,7 @@ from wdstream.errors import ConfigError, PlanError, TrainError
 from wdstream.plan.deal import packs_per_rank
 from wdstream.raw.children import signal_with_parent
 from wdstream.records import World
-from wdstream.train.launch.fsdp import settle_fsdp
+from wdstream.train.launch.fsdp import check_sync, settle_fsdp
 from wdstream.train.launch.zero import is_zero_wanted, settle_zero, zero_stage
 from wdstream.train.model.load import MIXED_PRECISION, compute_dtype
 
@@ -53,6 +53,7 @@ def start_accelerator(config: Config) -> Accelerator:
     check_world(config, joined=accelerator.num_processes, launched=launched)
     check_kind(accelerator.distributed_type, wants_fsdp=os.environ.get("ACCELERATE_USE_FSDP", "") == "true")
     settle_fsdp(accelerator)
+    check_sync(accelerator, is_wanted=config.train.sync_each_micro_batch)
     if wants_zero:
         settle_zero(accelerator, config)
     set_seed(config.train.seed)

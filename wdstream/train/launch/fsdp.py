@@ -5,6 +5,8 @@ from dataclasses import replace
 import torch
 from accelerate import Accelerator
 
+from wdstream.errors import ConfigError
+
 
 def settle_fsdp(accelerator: Accelerator) -> None:
     """Correct what Accelerate takes where `--use_fsdp --fsdp_version 2` says no more; without FSDP nothing changes.
@@ -25,3 +27,17 @@ def settle_fsdp(accelerator: Accelerator) -> None:
     if policy is not None:
         changes = {"reduce_dtype": torch.float32, **({"output_dtype": None} if plugin.fsdp_version == 2 else {})}
         plugin.mixed_precision_policy = replace(policy, **changes)
+
+
+def check_sync(accelerator: Accelerator, *, is_wanted: bool) -> None:
+    """Refuse `train.sync_each_micro_batch` where it would save nothing.
+
+    Raises:
+        ConfigError: the run is not under FSDP2.
+    """
+    if is_wanted and not accelerator.is_fsdp2:
+        raise ConfigError(
+            f"train.sync_each_micro_batch: only FSDP2 (--use_fsdp --fsdp_version 2) keeps less by it, and this run is "
+            f"under {accelerator.distributed_type.value}: DDP keeps whole gradients anyway, and DeepSpeed's engine "
+            "shards its own; leave it out"
+        )

@@ -60,11 +60,13 @@ class TrainEngine(Engine):
         optimizer: prepared.
         max_grad_norm: norm to which the gradient is clipped.
         unreached: parameters that were frozen because no gradient reaches them.
+        syncs_each: gradients are summed over the ranks after each micro-batch, and not once per step.
     """
 
     optimizer: Optimizer
     max_grad_norm: float
     unreached: tuple[str, ...] = ()
+    syncs_each: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +106,7 @@ def train_step(engine: TrainEngine, batches: Sequence[Batch], *, num_supervised:
         is_last = number == len(batches) - 1
         # DeepSpeed clips and takes the step inside the last backward pass; what follows the loop then reads its norm.
         accelerator.sync_gradients = is_last
-        with nullcontext() if is_last else accelerator.no_sync(engine.model):
+        with nullcontext() if is_last or engine.syncs_each else accelerator.no_sync(engine.model):
             loss, count = batch_loss(engine, batch)
             if num_supervised:
                 accelerator.backward(loss * (accelerator.num_processes / num_supervised))
