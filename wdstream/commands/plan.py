@@ -12,6 +12,7 @@ from wdstream.text.characters import printable
 
 if TYPE_CHECKING:
     from wdstream.config.schema import Config
+    from wdstream.pipeline.planned import Plan
     from wdstream.records import Failure
 
 
@@ -49,17 +50,30 @@ def plan_command(
         raise ConfigError(f"--rejects {rejects}: there is no folder {rejects.absolute().parent}")
     plan = plan_from_config(config)
     summary = plan.summary(world_size=world)
+    length = full_length(config, plan)
     if summary.total_steps is not None and summary.samples > SMALL_COUNT:
         trouble = keep_total(plan, summary.total_steps)
         if trouble is not None:
             typer.echo(printable(trouble), err=True)
     if as_json:
-        typer.echo(json.dumps(summary.as_dict(), indent=2))
+        rows = {} if length is None else {"row_length": length, "padding": summary.padding(length)}
+        typer.echo(json.dumps(summary.as_dict() | rows, indent=2))
     else:
         summary.print(console)
+        if length is not None:
+            console.print(f"data.pad_to: full: rows of {length:,} tokens, {summary.padding(length):.2%} are padding")
     if rejects is not None:
         console.print(f"{write_rejects(plan, rejects)} pages left out, shrunk or split, listed in {rejects}")
     summary.require_steps(config.data.global_batch_size)
+
+
+def full_length(config: "Config", plan: "Plan") -> int | None:
+    """Tokens of every row where `data.pad_to` is full."""
+    if config.data.pad_to != "full":
+        return None
+    from wdstream.train.step.blank import row_length
+
+    return row_length(plan.family, config.data.sequence_length)
 
 
 def digest_command(

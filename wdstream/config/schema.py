@@ -112,6 +112,9 @@ class DataConfig(PlanSettings, PixelSettings):
     """The sets that are evaluated, each by itself."""
     workers: int = Field(default=2, ge=0)
     """Threads that read, decode and lay out pages; 0 works in the reading thread."""
+    pad_to: Literal["longest", "full"] = "longest"
+    """Tokens of the rows of a batch: those of the longest pack in it; or, full, always the same number, a little over
+    `sequence_length`, as train.compile needs it. `wdstream plan` says how much of the rows is then padding."""
     prefetch: int = Field(default=2, gt=0)
     """Batches ready ahead of training."""
     planning: Planning = "auto"

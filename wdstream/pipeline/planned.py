@@ -30,6 +30,7 @@ from wdstream.tiling.plugin import LoadedTiling
 from wdstream.tiling.policy import TilingPolicy
 
 if TYPE_CHECKING:
+    from wdstream.batches.form import BatchForm
     from wdstream.nodes.node import JsonState
     from wdstream.pipeline.build_pack import PackBuilder
     from wdstream.pipeline.loader import StreamLoader
@@ -103,6 +104,7 @@ class Plan(Planner):
         known_bad: Mapping[int, str] | None = None,
         planning: Planning = "auto",
         shared: SharedPlanner | None = None,
+        form: "BatchForm | None" = None,
     ) -> "StreamLoader":
         """The batches of one rank; see `build_loader`."""
         return build_loader(
@@ -115,6 +117,7 @@ class Plan(Planner):
             known_bad=known_bad or {},
             planning=planning,
             shared=shared,
+            form=form,
         )
 
 
@@ -147,6 +150,7 @@ def build_loader(
     known_bad: Mapping[int, str],
     planning: Planning,
     shared: SharedPlanner | None,
+    form: "BatchForm | None",
 ) -> "StreamLoader":
     """The batches of one rank, from a saved state of any rank of any world on.
 
@@ -160,6 +164,7 @@ def build_loader(
         known_bad: reasons of samples that failed before, by number; they are not read again.
         planning: where steps are planned: thread, process, or auto, by the size of a step (planning/feed.py).
         shared: the ranks of this machine, where they share the process that plans.
+        form: rows of one length, pinned memory; None: neither.
 
     Returns:
         An iterator of batches (batches/batch.py), each with the plan of its step. Its `state_dict()` is the stream's
@@ -169,7 +174,7 @@ def build_loader(
         PlanError: a step cannot be divided so.
         StateError: the state belongs to another plan.
     """
-    from wdstream.batches.collate import collate
+    from wdstream.batches.form import BatchForm
     from wdstream.nodes.mapper import BatchMap, Map
     from wdstream.nodes.prefetch import Prefetch
     from wdstream.pipeline.fetch_ahead import fetched_ahead
@@ -181,16 +186,20 @@ def build_loader(
     packs_per_rank(plan.settings.global_batch_size, world_size=world.size, micro_batch_size=micro_batch_size)
     builder = pack_builder(plan, known_bad=known_bad)
 
+    made = form or BatchForm()
+
     # PackTask: this rank's packs, as planned.
     source = PlanSource(plan, world=world, micro_batch_size=micro_batch_size, planning=planning, shared=shared)
     mixture, shuffle_shards = plan.mixture, plan.settings.shuffle_shards
     # The same, those to come being fetched from a store into data.cache.
     tasks = fetched_ahead(source, datasets=plan.shards, mixture=mixture, shuffle_shards=shuffle_shards)
     packs = Map(tasks, builder, workers=workers, name="build_pack")  # EncodedPack: read, decode, tile, label, encode
-    collated = BatchMap(packs, lambda group: [collate(group, plan.family)], size=micro_batch_size)  # Batch: tensors
+    collated = BatchMap(packs, lambda group: [made.batch(group, plan.family)], size=micro_batch_size)  # Batch: tensors
     ready = Prefetch(collated, depth=prefetch)  # the same, a few ahead
     make = partial(build_loader, plan, world=world, state=state, workers=workers, prefetch=prefetch)
-    make = partial(make, micro_batch_size=micro_batch_size, known_bad=known_bad, planning=planning, shared=None)
+    make = partial(
+        make, micro_batch_size=micro_batch_size, known_bad=known_bad, planning=planning, shared=None, form=form
+    )
     return StreamLoader(ready, source, state=state, make=make)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from wdstream.batches.collate import collate
+from wdstream.batches.form import BatchForm
 from wdstream.errors import PlanError, RowError, StateError
 from wdstream.nodes.apart import refuse_apart
 from wdstream.nodes.lane import LaneSettings
@@ -89,6 +89,7 @@ class Lanes:
         prefetch: int = 2,
         micro_batch_size: int = 1,
         known_bad: Mapping[str, str] | None = None,
+        form: BatchForm | None = None,
     ) -> StreamLoader:
         """The batches of one rank, from a saved state on.
 
@@ -103,6 +104,7 @@ class Lanes:
             prefetch: batches ready ahead.
             micro_batch_size: packs per batch.
             known_bad: reasons of pages that failed before, by key; they stay blank.
+            form: rows of one length, pinned memory; None: neither.
 
         Raises:
             PlanError: a step or the lanes cannot be divided so; or it runs in several workers of a DataLoader.
@@ -120,12 +122,13 @@ class Lanes:
             self.check(state)
 
         refuse_apart(self.urls)
+        made = form or BatchForm()
         source = LaneSource(self.urls, settings=settings, world=world)  # LanePack: read and measured, still encoded
         packs = Map(source, self._builder(known_bad or {}), workers=workers, name="build_pack")  # EncodedPack
-        collated = BatchMap(packs, lambda group: [collate(group, settings.family)], size=micro_batch_size)  # Batch
+        collated = BatchMap(packs, lambda group: [made.batch(group, settings.family)], size=micro_batch_size)  # Batch
         ready = Prefetch(collated, depth=prefetch)  # the same, a few ahead
         make = partial(self.loader, world=world, state=state, workers=workers, prefetch=prefetch)
-        make = partial(make, micro_batch_size=micro_batch_size, known_bad=known_bad)
+        make = partial(make, micro_batch_size=micro_batch_size, known_bad=known_bad, form=form)
         return StreamLoader(ready, source, state=state, make=make)
 
     def saved_state(self, states: Sequence[JsonState]) -> State:

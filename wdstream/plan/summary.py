@@ -117,6 +117,10 @@ class PlanSummary:
         if self.total_steps == 0:
             raise PlanError(no_step(global_batch_size))
 
+    def padding(self, row_length: int) -> float:
+        """Share of padding, 0 to 1, in rows of this many tokens, one for each pack."""
+        return 1 - self.tokens / (max(self.packs, 1) * row_length)
+
     def as_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
         return asdict(self) | {"rejects": dict(self.rejects), "absent": dict(self.absent)}

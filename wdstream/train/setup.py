@@ -26,6 +26,7 @@ from wdstream.train.model.load import compute_dtype, load_model, trains_vision
 from wdstream.train.model.unreached import freeze_unreached
 from wdstream.train.optimizer.optimizer import learning_rate, make_optimizer, needs_total
 from wdstream.train.saving.checkpoint import Checkpoints
+from wdstream.train.step.blank import batch_form
 from wdstream.train.step.loss import LossHead
 from wdstream.train.step.step import TrainEngine
 from wdstream.train.stream import Stream, open_stream
@@ -157,6 +158,7 @@ def open_engine(config: Config, accelerator: Accelerator, family: Family) -> Tra
         family=family,
         dtype=compute_dtype(config.model),
         max_grad_norm=config.train.max_grad_norm,
+        row_length=batch_form(config, family).row_length,
         syncs_each=config.train.sync_each_micro_batch,
         seed=config.train.seed,
         needs_images=trains_vision(config) or is_sharded(accelerator),

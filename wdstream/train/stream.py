@@ -22,6 +22,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from wdstream.batches.batch import Batch
+from wdstream.batches.form import BatchForm
 from wdstream.config.build import lanes_from_config, plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import StateError, TrainError
@@ -37,6 +38,7 @@ from wdstream.plan.order import combine
 from wdstream.plan.summary import held_out_notes
 from wdstream.records import Failure, StepPlan, World
 from wdstream.runs.record import DataSizes
+from wdstream.train.step.blank import batch_form
 from wdstream.train.step.loss import find_targets
 
 STATE_EVERY_PAGES = 8192
@@ -93,6 +95,7 @@ class LoaderSettings(TypedDict):
     workers: int
     prefetch: int
     micro_batch_size: int
+    form: BatchForm
 
 
 class Stream(ABC):
@@ -118,6 +121,7 @@ class Stream(ABC):
             workers=config.data.workers,
             prefetch=config.data.prefetch,
             micro_batch_size=micro_batch_size,
+            form=batch_form(config, family),
         )
         num_packs = packs_per_rank(
             config.data.global_batch_size, world_size=world.size, micro_batch_size=micro_batch_size

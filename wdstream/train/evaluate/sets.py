@@ -17,6 +17,7 @@ from wdstream.errors import PlanError
 from wdstream.pipeline.planned import Plan
 from wdstream.records import Failure, World
 from wdstream.train.evaluate.generated_pages import WrittenSet, write_set
+from wdstream.train.step.blank import batch_form
 from wdstream.train.step.step import Engine, batch_loss, undisturbed
 
 
@@ -121,7 +122,11 @@ def measure_set(
     """
     data, settings = config.data, config.train.generate
     with plan.loader(
-        world=world, workers=data.workers, prefetch=data.prefetch, micro_batch_size=config.train.micro_batch_size
+        world=world,
+        workers=data.workers,
+        prefetch=data.prefetch,
+        micro_batch_size=config.train.micro_batch_size,
+        form=batch_form(config, plan.family),
     ) as loader:
         report = evaluate(engine, loader)
     if settings is None:

@@ -25,6 +25,7 @@ from wdstream.train.evaluate.sets import SetReport, measure_set, plan_sets
 from wdstream.train.launch.accelerator import start_accelerator, world_of
 from wdstream.train.model.load import compute_dtype, load_model
 from wdstream.train.saving.checkpoint import ADAPTER_FILE
+from wdstream.train.step.blank import batch_form
 from wdstream.train.step.loss import LossHead
 from wdstream.train.step.step import Engine
 
@@ -148,4 +149,5 @@ def load_engine(config: Config, accelerator: Accelerator, family: Family, final:
         dtype=compute_dtype(config.model),
         seed=config.train.seed,
         needs_images=False,
+        row_length=batch_form(config, family).row_length,
     )

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from wdstream.batches.collate import collate
 from wdstream.families.base import Family
+from wdstream.train.step.blank import dummy_pack
 from wdstream.train.step.loss import LossHead, find_targets
-from wdstream.train.step.step import dummy_pack
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -6,27 +6,23 @@ N comes from the plan, so no rank waits for another before the backward pass. Av
 instead would weigh a token by how many others share its micro-batch: a gradient error of 8 to 19 % on uneven packs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from wdstream.batches.batch import Batch
-from wdstream.batches.collate import collate, encode_pack
 from wdstream.errors import TrainError
 from wdstream.families.base import Family
-from wdstream.records import IGNORED, EncodedPack, Sample
 from wdstream.train.optimizer.optimizer import set_learning_rate
-from wdstream.train.step.loss import LossHead, find_targets
-
-NO_PACK = -1
-"""Number of the pack of a blank document."""
+from wdstream.train.step.blank import needs_dummy, with_dummy, with_dummy_inside
+from wdstream.train.step.device_feed import copies_on, feed
+from wdstream.train.step.loss import LossHead, Targets, find_targets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +37,7 @@ class Engine:
         dtype: of pixels on the device.
         seed: of dropout.
         needs_images: every micro-batch must run the vision tower (`complete`).
+        row_length: tokens of every row (`data.pad_to: full`); None: rows are as long as the longest pack.
     """
 
     accelerator: Accelerator
@@ -50,6 +47,7 @@ class Engine:
     dtype: torch.dtype
     seed: int
     needs_images: bool
+    row_length: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +65,21 @@ class TrainEngine(Engine):
     max_grad_norm: float
     unreached: tuple[str, ...] = ()
     syncs_each: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyBatch:
+    """A micro-batch on the device.
+
+    Attributes:
+        inputs: keyword arguments of the model's forward.
+        targets: of its loss.
+        first_pack: number of its first pack, from which its random numbers follow.
+    """
+
+    inputs: Mapping[str, object]
+    targets: Targets
+    first_pack: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,12 +115,13 @@ def train_step(engine: TrainEngine, batches: Sequence[Batch], *, num_supervised:
     # Summed on the device: reading a number there makes the host wait for the device, so it is done once, at the end.
     loss_sum = torch.zeros((), dtype=torch.float64, device=accelerator.device)
     own_supervised = 0
-    for number, batch in enumerate(batches):
+    moved = feed(batches, partial(on_device, engine), copies_on(accelerator.device))
+    for number, ready in enumerate(moved):
         is_last = number == len(batches) - 1
         # DeepSpeed clips and takes the step inside the last backward pass; what follows the loop then reads its norm.
         accelerator.sync_gradients = is_last
         with nullcontext() if is_last or engine.syncs_each else accelerator.no_sync(engine.model):
-            loss, count = batch_loss(engine, batch)
+            loss, count = ready_loss(engine, ready)
             if num_supervised:
                 accelerator.backward(loss * (accelerator.num_processes / num_supervised))
         loss_sum += loss.detach()
@@ -126,17 +140,25 @@ def train_step(engine: TrainEngine, batches: Sequence[Batch], *, num_supervised:
 
 
 def batch_loss(engine: Engine, batch: Batch) -> tuple[Tensor, int]:
-    """(sum of cross-entropies with its graph, number of supervised tokens) of one micro-batch.
+    """(sum of cross-entropies with its graph, number of supervised tokens) of one micro-batch."""
+    return ready_loss(engine, on_device(engine, batch))
+
+
+def on_device(engine: Engine, batch: Batch) -> ReadyBatch:
+    """A micro-batch, completed and moved."""
+    batch = complete(engine, batch)
+    targets = find_targets(batch.labels).to(engine.accelerator.device)
+    return ReadyBatch(inputs=model_inputs(engine, batch), targets=targets, first_pack=batch.packs[0])
+
+
+def ready_loss(engine: Engine, ready: ReadyBatch) -> tuple[Tensor, int]:
+    """`batch_loss` of a micro-batch on the device.
 
     The random numbers of its forward pass (dropout) follow from the run's seed and the micro-batch's first pack alone:
     they are the same after a resume, and no generator's state has to be kept.
     """
-    device = engine.accelerator.device
-    batch = complete(engine, batch)
-    targets = find_targets(batch.labels)
-    torch.manual_seed(pack_seed(engine.seed, batch.packs[0]))
-    inputs = model_inputs(engine, batch)
-    return engine.head.loss_sum(engine.model, inputs, targets.to(device)), targets.num_supervised
+    torch.manual_seed(pack_seed(engine.seed, ready.first_pack))
+    return engine.head.loss_sum(engine.model, ready.inputs, ready.targets), ready.targets.num_supervised
 
 
 def model_inputs(engine: Engine, batch: Batch) -> dict[str, object]:
@@ -176,56 +198,7 @@ def complete(engine: Engine, batch: Batch) -> Batch:
     micro-batch must run the vision tower. The blank document has a small image and labels of -100: its gradient is
     exactly 0, on all ranks alike. A batch without any tokens (padding of the last step) gets one, too.
     """
-    needs_one = needs_dummy(batch, engine.family, needs_images=engine.needs_images)
-    return with_dummy(batch, engine.family) if needs_one else batch
-
-
-def needs_dummy(batch: Batch, family: Family, *, needs_images: bool) -> bool:
-    """Whether `batch` has no tokens, or no images where images are needed."""
-    is_empty = batch.input_ids.shape[1] == 0
-    return is_empty or (needs_images and all(len(batch.arrays[key]) == 0 for key in family.layout([])))
-
-
-def dummy_pack(family: Family) -> EncodedPack:
-    """One blank image of twice the family's size multiple, EOS after it, nothing supervised."""
-    side = 2 * family.size_multiple
-    input_ids = np.concatenate([family.image_ids(side, side), np.array([family.eos_id], dtype=np.int64)])
-    sample = Sample(
-        key="",
-        input_ids=input_ids,
-        labels=np.full_like(input_ids, IGNORED),
-        tiles=(np.zeros((side, side, 3), dtype=np.uint8),),
-        num_patches=0,
-    )
-    return encode_pack([sample], family, number=NO_PACK)
-
-
-def with_dummy(batch: Batch, family: Family) -> Batch:
-    """`batch`, which has no images, with the blank document at the end of every row; its metadata is unchanged."""
-    num_rows, length = batch.input_ids.shape
-    extra = collate([dummy_pack(family)] * num_rows, family)
-    added = extra.input_ids.shape[1]
-    input_ids = torch.cat([batch.input_ids, extra.input_ids], dim=-1)
-    labels = torch.cat([batch.labels, extra.labels], dim=-1)
-    lengths = [[*_row_documents(batch.cu_seq_lens_q, row, length), added] for row in range(num_rows)]
-    limits = torch.from_numpy(np.cumsum([0, *(tokens for row in lengths for tokens in row)], dtype=np.int32))
-    longest = max(batch.max_length_q, added)
-    masks = {} if family.masks is None else family.masks.arrays(input_ids.numpy(), labels.numpy(), lengths)
-    return Batch(
-        batch,
-        input_ids=input_ids,
-        labels=labels,
-        position_ids=torch.cat([batch.position_ids, extra.position_ids], dim=-1),
-        **{key: extra[key] for key in family.layout([])},
-        **{key: torch.from_numpy(array) for key, array in masks.items()},
-        cu_seq_lens_q=limits,
-        cu_seq_lens_k=limits,
-        max_length_q=longest,
-        max_length_k=longest,
-    )
-
-
-def _row_documents(limits: Tensor, row: int, length: int) -> list[int]:
-    """Tokens of the documents of one row, padding included, from the limits over all rows of `length` tokens."""
-    inside = [limit for limit in limits.tolist() if row * length <= limit <= (row + 1) * length]
-    return [end - start for start, end in pairwise(inside)]
+    if not needs_dummy(batch, engine.family, needs_images=engine.needs_images):
+        return batch
+    add = with_dummy if engine.row_length is None else with_dummy_inside
+    return add(batch, engine.family)

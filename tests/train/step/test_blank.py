@@ -9,13 +9,14 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 
 from wdstream.batches.batch import Batch
 from wdstream.batches.collate import collate, encode_pack
+from wdstream.batches.form import BatchForm
 from wdstream.families.base import Family
 from wdstream.families.registry import FAMILIES, load_family
 from wdstream.proofs.isolation import random_model
 from wdstream.records import EncodedPack, Sample
 from wdstream.testing import make_samples
+from wdstream.train.step.blank import needs_dummy, row_length, with_dummy, with_dummy_inside
 from wdstream.train.step.loss import LossHead, find_targets
-from wdstream.train.step.step import needs_dummy, with_dummy
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +117,34 @@ def test_row_without_tokens_runs_and_teaches_nothing(tiny_model: Path, family: F
     loss, found = step_of(model, family, with_dummy(collate([pack(family)], family), family))
     assert loss == 0.0
     assert all(gradient is not None and gradient.abs().max() == 0 for gradient in found.values())
+
+
+@pytest.mark.parametrize("name", ["qwen2_5_vl", "gemma3", "idefics3"])
+def test_in_place_of_padding_it_changes_no_shape_and_no_sum(name: str, tiny_models: dict[str, Path]) -> None:
+    family = load_family(tiny_models[name]).for_attention("sdpa")
+    length = row_length(family, 512)
+    assert length % 64 == 0
+    setting = family.attention_setting("sdpa")
+    model = random_model(AutoConfig.from_pretrained(family.model_dir), seed=0, attn=setting)
+    text = make_samples(family)[1]
+    packs = [pack(family, text, text), pack(family)]
+    batch = BatchForm(row_length=length).batch(packs, family)
+    joined = with_dummy_inside(batch, family)
+    for key in ("input_ids", "labels", "position_ids", "cu_seq_lens_q"):
+        assert joined[key].shape == batch[key].shape
+    assert joined.cu_seq_lens_q[-1] == joined.input_ids.numel()
+    assert (joined.max_length_q, joined.page_keys) == (length, batch.page_keys)
+    after, gradients = step_of(model, family, with_dummy(collate(packs, family), family))
+    inside, same = step_of(model, family, joined)
+    assert inside == pytest.approx(after, rel=1e-6)
+    for parameter, gradient in same.items():
+        wanted = gradients[parameter]
+        assert (gradient is None) == (wanted is None)
+        if gradient is not None and wanted is not None:
+            assert (gradient - wanted).norm() <= 2e-5 * wanted.norm() + 1e-9, parameter
+
+
+def test_the_longest_pack_has_room_for_it(family: Family) -> None:
+    for sequence_length in range(100, 230, 3):
+        room = row_length(family, sequence_length) - sequence_length
+        assert room >= len(family.image_ids(2 * family.size_multiple, 2 * family.size_multiple)) + 1
