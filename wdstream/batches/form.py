@@ -23,7 +23,7 @@ from wdstream.families.base import Family
 from wdstream.records import EncodedPack
 
 DOCUMENTS_TOGETHER = 64
-"""`cu_seq_lens` grow by so many documents at once."""
+"""`cu_seq_lens` grow by this many documents at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class BatchForm:
 
     Attributes:
         row_length: tokens of every row; None: those of the longest pack of the batch.
-        is_pinned: in pinned memory, from which a GPU copies while the host goes on.
+        is_pinned: in pinned memory, from which a GPU copies while the host continues.
     """
 
     row_length: int | None = None

@@ -41,7 +41,7 @@ class CopyPlace(Protocol):
 
 
 class CopiesInPlace:
-    """CopyPlace are made where it is computed: on a CPU, or any device that is no GPU of CUDA."""
+    """CopyPlace are made where it is computed: on a CPU, or any device without CUDA."""
 
     def __init__(self, depth: int = 0) -> None:
         self.depth = depth
