@@ -6,12 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from wdstream.errors import ConfigError
-from wdstream.make_shards.jobs import Job, PageCell, Quarantined, Skip, plan_shards, shard_name
+from wdstream.make_shards.jobs import Job, PageCell, Quarantined, Skip
 from wdstream.make_shards.options import MakeShardsOptions
+from wdstream.make_shards.shard_plan import ShardPlan
 from wdstream.raw.source import RawFile
 
 
@@ -19,47 +18,9 @@ def file(name: str, num_pages: int, *, kind: str = "pdf", num_bytes: int = 1000)
     return RawFile(path=name, kind=kind, stem=name, num_bytes=num_bytes, num_pages=num_pages)
 
 
-def layout(jobs: list[Job]) -> list[list[tuple[str, int, int]]]:
-    return [[(unit.file.path, unit.first, unit.count) for unit in job.items] for job in jobs]
-
-
-def test_files_are_cut_at_shard_boundaries() -> None:
-    files = [file("a", 3), file("b", 0), file("c", 8), file("d", 1)]
-    jobs = plan_shards(files, MakeShardsOptions(pages_per_shard=5))
-    assert layout(jobs) == [[("a", 1, 3), ("c", 1, 2)], [("c", 3, 5)], [("c", 8, 1), ("d", 1, 1)]]
-    assert [job.num_pages for job in jobs] == [5, 5, 2]
-    assert [shard_name(job.number) for job in jobs] == ["shard-000000.tar", "shard-000001.tar", "shard-000002.tar"]
-
-
-def test_large_images_end_a_shard_early() -> None:
-    files = [file(name, 1, kind="image", num_bytes=size) for name, size in (("a", 600), ("b", 500), ("c", 5000))]
-    jobs = plan_shards([*files, files[0]], MakeShardsOptions(pages_per_shard=100, shard_bytes=1000))
-    assert layout(jobs) == [[("a", 1, 1)], [("b", 1, 1)], [("c", 1, 1)], [("a", 1, 1)]]
-
-
-@pytest.mark.parametrize(("num_pages", "num_shards"), [(0, 0), (1, 1), (16, 1), (17, 2), (3_200, 64), (200_000, 196)])
-def test_pages_per_shard_by_default(num_pages: int, num_shards: int) -> None:
-    assert len(plan_shards([file("a", num_pages)], MakeShardsOptions())) == num_shards
-
-
-@given(st.lists(st.integers(0, 40), max_size=20), st.integers(1, 17))
-@settings(deadline=None)
-def test_every_page_once_in_order(counts: list[int], pages_per_shard: int) -> None:
-    files = [file(f"f{number}", count) for number, count in enumerate(counts)]
-    jobs = plan_shards(files, MakeShardsOptions(pages_per_shard=pages_per_shard))
-    pages = [
-        (unit.file.path, page)
-        for job in jobs
-        for unit in job.items
-        for page in range(unit.first, unit.first + unit.count)
-    ]
-    assert pages == [(each.path, page) for each in files for page in range(1, each.num_pages + 1)]
-    assert all(job.num_pages == pages_per_shard for job in jobs[:-1])
-
-
 def test_jobs_travel_as_json() -> None:
     rows = RawFile(path="r", kind="rows", stem="r", num_bytes=9, num_pages=2000, marks=(0, 500), reason=None)
-    (job,) = plan_shards([file("a", 3), rows], MakeShardsOptions(pages_per_shard=5000))
+    (job,) = ShardPlan([file("a", 3), rows], MakeShardsOptions(pages_per_shard=5000))
     skipped = Job(
         kind=job.kind,
         number=job.number,

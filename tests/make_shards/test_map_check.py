@@ -16,7 +16,8 @@ def test_counts_are_summed_and_shown() -> None:
     for name in ("a.jsonl", "a.jsonl", "b.jsonl"):
         first.add(name, RowReading(how="llava: image=image, turns=conversations", unused=("lang", "url")))
     second.add("c.jsonl", RowReading(how="text=text", unused=("lang",), has_more_answers=True))
-    total = RowReadings.together([first, RowReadings.from_json(json.loads(json.dumps(second.to_json())))])
+    total = first
+    total.update(RowReadings.from_json(json.loads(json.dumps(second.to_json()))))
     assert list(total.lines()) == [
         "a.jsonl, b.jsonl: 3 rows are read as llava: image=image, turns=conversations",
         "c.jsonl: 1 row is read as text=text",

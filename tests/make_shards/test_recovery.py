@@ -5,10 +5,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wdstream.errors import WdstreamError
-from wdstream.make_shards.jobs import Job, Skip, plan_shards
+from wdstream.make_shards.jobs import Job, Skip
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.process import Loss
 from wdstream.make_shards.recovery import Recovery
+from wdstream.make_shards.shard_plan import ShardPlan
 from wdstream.raw.source import RawFile
 
 KILLED = Loss(cause="killed the process (SIGKILL)", may_be_from_outside=True)
@@ -17,7 +18,7 @@ CRASHED = Loss(cause="killed the process (SIGSEGV)")
 
 def shard(*counts: int) -> Job:
     files = [RawFile(path=f"f{n}", kind="pdf", stem=f"f{n}", num_bytes=9, num_pages=k) for n, k in enumerate(counts)]
-    (job,) = plan_shards(files, MakeShardsOptions(pages_per_shard=1000))
+    (job,) = ShardPlan(files, MakeShardsOptions(pages_per_shard=1000))
     return job
 
 

@@ -7,13 +7,16 @@ again.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import merge
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from wdstream.errors import PageError
 from wdstream.make_shards.jobs import Job
 from wdstream.make_shards.record import STATE_FOLDER, load_record
+from wdstream.raw.listed.folders import Stamps
 from wdstream.raw.reading import file_digest, is_of_lines
 from wdstream.raw.registry import source_of_kind
 from wdstream.raw.source import PageRange
@@ -48,25 +51,43 @@ class StaleShards:
 def save_stamps(out: Path, stamps: Mapping[str, str]) -> None:
     """Keep size and times of change of the files of the input."""
     quoted = json.JSONEncoder().encode
-    lines = (f'{{"path": {quoted(path)}, "stamp": {quoted(stamp)}}}\n' for path, stamp in sorted(stamps.items()))
+    lines = (f'{{"path": {quoted(path)}, "stamp": {quoted(stamp)}}}\n' for path, stamp in _in_order(stamps))
     with atomic_write(out / STATE_FOLDER / _STAMPS) as file:
         file.writelines(map(str.encode, lines))
 
 
 def moved_files(out: Path, stamps: Mapping[str, str]) -> set[str]:
     """Files that are new, gone, or may have changed since their stamps were kept; none where none were kept."""
+    kept = ((line["path"], line["stamp"]) for line in read_lines(out / STATE_FOLDER / _STAMPS))
     try:
-        before = {line["path"]: line["stamp"] for line in read_lines(out / STATE_FOLDER / _STAMPS)}
+        first = next(kept, None)
+        return set() if first is None else _differing(chain([first], kept), _in_order(stamps))
     except (ValueError, KeyError, TypeError):  # zeroed by a power cut, say: then every file is looked at
-        before = {"": ""}
-    if not before:
-        return set()
-    return differing(before, stamps)
+        return {*stamps}
 
 
 def differing(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
     """Names that two sets of stamps do not have in common, or with another stamp."""
-    return {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+    return _differing(_in_order(before), _in_order(after))
+
+
+def _differing(before: Iterable[tuple[str, str]], after: Iterable[tuple[str, str]]) -> set[str]:
+    """`differing` of pairs of path and stamp, sorted by path; there may be millions, and few differ."""
+    found = set[str]()
+    last: tuple[str, str] | None = None
+    for entry in merge(before, after):
+        if entry == last:
+            last = None  # it is in both
+            continue
+        if last is not None:
+            found.add(last[0])
+        last = entry
+    return found if last is None else found | {last[0]}
+
+
+def _in_order(stamps: Mapping[str, str]) -> Iterable[tuple[str, str]]:
+    """Paths with their stamps, sorted by path."""
+    return stamps.in_order() if isinstance(stamps, Stamps) else sorted(stamps.items())
 
 
 def find_stale(

@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +19,12 @@ from wdstream.make_shards.jobs import Quarantined
 from wdstream.make_shards.manifest import QUARANTINE
 from wdstream.make_shards.reasons import examples_of, kind_of_reason
 from wdstream.make_shards.record import ShardRecord, remove_readings
+from wdstream.make_shards.record_sums import RecordSums
 from wdstream.make_shards.stores.output import Output
 from wdstream.make_shards.token_counts import TokenCounter
 from wdstream.plan.held_out import HoldOut
+from wdstream.raw.listed.files import RawFiles
 from wdstream.raw.listing import Listing
-from wdstream.raw.source import RawFile
 from wdstream.raw.texts.finder import TextsLeft
 from wdstream.shards.index import merge_index
 from wdstream.shards.reader import Shards
@@ -218,8 +219,8 @@ def finish(
     raw: Path,
     output: Output,
     listing: Listing,
-    files: Sequence[RawFile],
-    records: Sequence[ShardRecord],
+    files: RawFiles,
+    records: Callable[[], Iterator[ShardRecord]],
     counter: TokenCounter | None,
     hold_out: HoldOut | None = None,
     *,
@@ -233,7 +234,7 @@ def finish(
         output: where the shards are.
         listing: what is in `raw`; folders that could not be listed are quarantined.
         files: the survey; files that could not be read are quarantined.
-        records: of all shards, in order.
+        records: gives those of all shards, in order, as often as it is called.
         counter: of the token column, when one is wanted.
         hold_out: pages to hold out; None keeps what there is.
         made: what this run did.
@@ -248,29 +249,29 @@ def finish(
     quarantined += [
         Quarantined(file=file.path, page=0, reason=file.reason) for file in files if file.reason is not None
     ]
-    quarantined += [entry for record in records for entry in record.quarantined]
-    unnamed = _unnamed_images(raw, listing, records)
-    quarantined = sorted({*quarantined, *unnamed})
-    write_lines(out / QUARANTINE, [entry.to_json() for entry in quarantined])
-    full = [record for record in records if record.samples]
-    remarks, not_held_out = _write_index(output, full, counter, hold_out)
-    remove_readings(out, records)  # the report has them
+    fingerprint = counter.fingerprint if counter is not None else None
+    sums = RecordSums.of(records(), fingerprint, with_reads=bool(listing.left_to_rows))
+    unnamed = _unnamed_images(raw, listing, sums, records)
+    quarantined = sorted({*quarantined, *sums.quarantined, *unnamed})
+    write_lines(out / QUARANTINE, (entry.to_json() for entry in quarantined))
+    remarks, not_held_out = _write_index(output, sums, records, counter, hold_out)
+    remove_readings(out, sums.numbers)  # the report has them
     return MakeShardsReport(
         out=out if not output.store else output.named(str(out)),
-        files=dict(sorted(Counter(file.kind for file in files).items())),
-        pages=_sums(record.pages for record in full),
-        num_shards=len(full),
-        num_bytes=sum(record.num_bytes for record in full),
+        files=dict(sorted(files.kinds.items())),
+        pages=dict(sorted(sums.pages.items())),
+        num_shards=sums.num_shards,
+        num_bytes=sums.num_bytes,
         quarantined=tuple(quarantined),
         ignored=listing.ignored,
         outputs=listing.outputs,
         texts_left=listing.texts_left,
         left_to_rows=len(listing.left_to_rows) - len(unnamed),
-        fingerprint=counter.fingerprint if counter is not None and full else None,
-        without_image=sum(record.without_image for record in full),
-        dropped=_sums(record.dropped for record in full),
-        misnamed=_sums(record.misnamed for record in full),
-        readings=RowReadings.together(record.readings for record in full),
+        fingerprint=fingerprint if sums.num_shards else None,
+        without_image=sums.without_image,
+        dropped=dict(sorted(sums.dropped.items())),
+        misnamed=dict(sorted(sums.misnamed.items())),
+        readings=sums.readings,
         tried_again=made.tried_again,
         given_up=made.given_up,
         made_again=made.made_again,
@@ -282,29 +283,27 @@ def finish(
     )
 
 
-def _sums(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """The counts of all shards together, by name."""
-    total: Counter[str] = Counter()
-    for some in counts:
-        total.update(some)
-    return dict(sorted(total.items()))
-
-
-def _unnamed_images(raw: Path, listing: Listing, records: Sequence[ShardRecord]) -> list[Quarantined]:
+def _unnamed_images(
+    raw: Path, listing: Listing, sums: RecordSums, records: Callable[[], Iterator[ShardRecord]]
+) -> list[Quarantined]:
     """Images that were left to rows, and that no row read: they are in no sample, and nothing else would say so. None
     where a shard was made before it noted what it read."""
-    if not listing.left_to_rows or any(record.samples and not record.read for record in records):
+    if not listing.left_to_rows or not sums.knows_reads:
         return []
-    read = {path for record in records for path in record.read}
-    left = [path for path in listing.left_to_rows if path not in read]
-    by_links = {os.path.realpath(raw / path) for path in read if path not in listing.stamps} if left else set()
+    left = [path for path in listing.left_to_rows if path not in sums.read]
+    others = (path for record in records() for path in record.read if path not in listing.stamps) if left else ()
+    by_links = {os.path.realpath(raw / path) for path in others}
     return [
         Quarantined(file=path, page=0, reason=_UNNAMED) for path in left if os.path.realpath(raw / path) not in by_links
     ]
 
 
 def _write_index(
-    output: Output, records: Sequence[ShardRecord], counter: TokenCounter | None, hold_out: HoldOut | None
+    output: Output,
+    sums: RecordSums,
+    records: Callable[[], Iterator[ShardRecord]],
+    counter: TokenCounter | None,
+    hold_out: HoldOut | None,
 ) -> tuple[tuple[str, ...], str]:
     """The index of the shards that have samples, with the token column.
 
@@ -312,7 +311,7 @@ def _write_index(
         What the index has to say; and why nothing is held out as was asked.
     """
     out = output.path
-    if not records:
+    if not sums.num_shards:
         shutil.rmtree(out / "index", ignore_errors=True)  # of shards that are no more
         return (), ""
     trouble = ""
@@ -321,20 +320,21 @@ def _write_index(
     except ConfigError as error:  # the shards are made, and of use
         index, trouble = merge_index(out), str(error)
     if counter is not None:
-        _write_tokens(output, records, counter)
+        _write_tokens(output, sums, records, counter)
     return tuple(index.remarks()), trouble
 
 
-def _write_tokens(output: Output, records: Sequence[ShardRecord], counter: TokenCounter) -> None:
+def _write_tokens(
+    output: Output, sums: RecordSums, records: Callable[[], Iterator[ShardRecord]], counter: TokenCounter
+) -> None:
     """The columns, from the counts that were made with the shards; counted again when a shard was made without them."""
     out, name = output.path, counter.fingerprint
-    has_tokens = all(name in record.tokens for record in records)
-    has_paragraphs = all(name in record.paragraphs for record in records)
-    if not has_tokens or (counter.with_paragraphs and not has_paragraphs):
+    if not sums.has_tokens or (counter.with_paragraphs and not sums.has_paragraphs):
         add_tokens(out, counter, shards=Shards.open(output.readable()))
         return
-    if has_paragraphs:  # wanted now, or counted before
+    if sums.has_paragraphs:  # wanted now, or counted before
         with write_paragraphs(out, name) as paragraphs:
-            for record in records:
-                paragraphs.add(record.paragraphs[name])
-    write_token_column(out, name, np.array([count for record in records for count in record.tokens[name]]))
+            for record in records():
+                if record.samples:
+                    paragraphs.add(record.paragraphs[name])
+    write_token_column(out, name, np.asarray(sums.tokens))

@@ -1,6 +1,7 @@
 """Indexes over existing shards: `wdstream index` for tars of anyone, `wdstream lengths` for one more tokenizer."""
 
 import os
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -221,13 +222,19 @@ def _write_recorded_tokens(index: IndexReport) -> list[str]:
     """
     entries = index.catalog.shards
     numbers = [SHARD_NAME.fullmatch(entry.name) for entry in entries]
-    records = [load_record(index.folder, int(number[1])) for number in numbers if number is not None]
-    known = [record for record in records if record is not None]
-    if [record.digest for record in known] != [entry.digest for entry in entries]:
-        return []
-    names = sorted(set(known[0].tokens).intersection(*(record.tokens for record in known)))
+    counts = dict[str, "array[int]"]()
+    for place, (entry, number) in enumerate(zip(entries, numbers, strict=True)):
+        record = None if number is None else load_record(index.folder, int(number[1]))
+        if record is None or record.digest != entry.digest:
+            return []
+        if not place:
+            counts = {name: array("Q") for name in record.tokens}
+        counts = {name: column for name, column in counts.items() if name in record.tokens}
+        for name, column in counts.items():
+            column.extend(record.tokens[name])
+    names = sorted(counts)
     for name in names:
-        write_token_column(index.folder, name, np.array([count for record in known for count in record.tokens[name]]))
+        write_token_column(index.folder, name, np.asarray(counts[name]))
     return [f"token column {name}: the counts that make-shards recorded" for name in names]
 
 

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from wdstream.errors import ConfigError, ShardError
@@ -12,7 +13,7 @@ from wdstream.make_shards.engines.engine import JobEngine, job_engine
 from wdstream.make_shards.engines.merge import bring_parts, refuse_missing
 from wdstream.make_shards.engines.part_folder import await_tasks
 from wdstream.make_shards.finish import MakeShardsReport, PagesMade, finish
-from wdstream.make_shards.jobs import Job, MakeShardsProgress, OnProgress, Setup, plan_shards, shard_name
+from wdstream.make_shards.jobs import Job, MakeShardsProgress, OnProgress, Setup, shard_name
 from wdstream.make_shards.manifest import (
     claim,
     load_survey,
@@ -26,17 +27,18 @@ from wdstream.make_shards.manifest import (
 from wdstream.make_shards.map_check import check_map
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.record import STATE_FOLDER, ShardRecord, load_record, record_path
+from wdstream.make_shards.shard_plan import ShardPlan
 from wdstream.make_shards.stores.output import Output, opened_output
 from wdstream.make_shards.survey.survey import Survey
 from wdstream.make_shards.token_counts import open_counter
 from wdstream.make_shards.workers import JobDone
 from wdstream.raw.folder_state import OUTPUT_MARK, folder_state
+from wdstream.raw.listed.files import RawFiles
 from wdstream.raw.listing import Listing, list_files
 from wdstream.raw.mets.groups import MetsGroups
 from wdstream.raw.plugins.active import folder_plugin, list_for_plugin, plugged_in, plugin_fingerprints
 from wdstream.raw.registry import known_suffixes, source_of_kind
 from wdstream.raw.remote.access import is_raw_file, raw_address, raw_folder, shown_raw
-from wdstream.raw.source import RawFile
 from wdstream.shards.meta import is_complete
 from wdstream.storage.engines.part_locks import remove_part_notes, saving
 from wdstream.storage.engines.ray_cluster import import_ray
@@ -78,7 +80,7 @@ def make_shards(
             job.output,
             job.listing,
             files,
-            job.records(jobs),
+            partial(job.records, jobs),
             job.counter,
             options.hold_out,
             made=made,
@@ -201,7 +203,7 @@ class ShardsJob:
         self._part = options.own_part
         self._pages_made = 0
 
-    def make(self) -> tuple[list[RawFile], list[Job], PagesMade]:
+    def make(self) -> tuple[RawFiles, ShardPlan, PagesMade]:
         """Survey and build; returns the survey, the job of every shard of its part, and what was done.
 
         Raises:
@@ -217,7 +219,7 @@ class ShardsJob:
         with job_engine(options, setup, self.locks, kinds, self.counter) as engine:
             files, made_again = self._files(engine)
             self._check_map(files)
-            jobs = self._own(plan_shards(files, options))
+            jobs = self._own(ShardPlan(files, options))
             if self._part is None:
                 remove_beyond(self.out, len(jobs))
             pages_made = self._build(engine, jobs)
@@ -231,15 +233,18 @@ class ShardsJob:
         )
         return files, jobs, made
 
-    def records(self, jobs: Sequence[Job]) -> list[ShardRecord]:
-        """The records of shards, in order."""
-        return [record for job in jobs if (record := load_record(self.out, job.number)) is not None]
+    def records(self, jobs: ShardPlan) -> Iterator[ShardRecord]:
+        """The records of shards, in order; all of them together would need much memory."""
+        for number in jobs.numbers:
+            if (record := load_record(self.out, number)) is not None:
+                yield record
 
-    def _own(self, jobs: Sequence[Job]) -> list[Job]:
+    def _own(self, jobs: ShardPlan) -> ShardPlan:
         """The jobs of its part."""
-        return [job for job in jobs if self._part is None or self._part.owns(job.number)]
+        part = self._part
+        return jobs if part is None else jobs.where(part.owns)
 
-    def _check_map(self, files: Sequence[RawFile]) -> None:
+    def _check_map(self, files: RawFiles) -> None:
         """Where the map is wrong and nothing is made yet, another one does not change the options."""
         try:
             check_map(self.raw, files, self._options)
@@ -249,7 +254,7 @@ class ShardsJob:
                 self.output.push()
             raise
 
-    def _files(self, engine: JobEngine) -> tuple[list[RawFile], list[str]]:
+    def _files(self, engine: JobEngine) -> tuple[RawFiles, list[str]]:
         """The survey, made or completed, and names of files that changed since they were read.
 
         The records of shards that were made from them are removed.
@@ -258,16 +263,16 @@ class ShardsJob:
         stale, moved = StaleShards(), set[str]()
         if before is not None:
             moved = moved_files(self.out, self.listing.stamps)
-            jobs = self._own(plan_shards(before, self._options))
+            jobs = self._own(ShardPlan(before, self._options))
             stale = find_stale(self.raw, self.out, jobs, moved, check_all=self._options.check_content)
             for number in stale.shards:
                 record_path(self.out, number).unlink(missing_ok=True)
             moved |= stale.files.keys()
-        known = [file for file in before or () if file.path not in moved and not self._options.is_retried(file.reason)]
+        known = (file for file in before or () if file.path not in moved and not self._options.is_retried(file.reason))
         survey = self._new_survey()
         if before is None:
             self._prepare_early()
-        files = survey.run(engine, None if before is None else {file.path: file for file in known}, self._count_files)
+        files = survey.run(engine, None if before is None else known, self._count_files)
         self._pages_made = survey.pages_made
         with saving(self.out / STATE_FOLDER, self._part):
             if files != before:
@@ -282,7 +287,8 @@ class ShardsJob:
 
     def _new_survey(self) -> Survey:
         def wants(job: Job) -> bool:
-            return bool(self._own([job])) and not _is_complete(self.out, job, self._options)
+            is_own = self._part is None or self._part.owns(job.number)
+            return is_own and not _is_complete(self.out, job.number, lambda: job, self._options)
 
         return Survey(self.output, self._options, self.listing.files, self.listing.stamps, wants)
 
@@ -317,13 +323,13 @@ class ShardsJob:
             if size != size_now and (size_now or not is_raw_file(self.raw / path))  # else its page is gone
         ]
 
-    def _build(self, engine: JobEngine, jobs: Sequence[Job]) -> int:
+    def _build(self, engine: JobEngine, jobs: ShardPlan) -> int:
         """Build every shard that is not complete; returns the pages read for it."""
-        todo = [job for job in jobs if not _is_complete(self.out, job, self._options)]
+        todo = jobs.where(lambda number: not _is_complete(self.out, number, lambda: jobs.job(number), self._options))
         if self._options.merges:
-            refuse_missing(self.out, [job.number for job in todo], len(jobs), self._options.merge_from)
-        total = sum(job.num_pages for job in jobs)
-        before = total - sum(job.num_pages for job in todo)
+            refuse_missing(self.out, todo.numbers, len(jobs), self._options.merge_from)
+        total = jobs.num_pages
+        before = total - todo.num_pages
         shards_done = len(jobs) - len(todo)
         started: Counter[int] = Counter()
         num_started = 0
@@ -360,13 +366,13 @@ def _size(stamps: Mapping[str, str], path: str) -> str:
     return stamps.get(path, "").partition(" ")[0]
 
 
-def _is_complete(out: Path, job: Job, options: MakeShardsOptions) -> bool:
-    """Whether this shard was finished before, from these pages, and its files are still what was written."""
-    record = load_record(out, job.number)
-    if record is None or record.items not in ("", job.digest):
+def _is_complete(out: Path, number: int, job: Callable[[], Job], options: MakeShardsOptions) -> bool:
+    """Whether this shard was finished before, from the pages of its job, and its files are still what was written."""
+    record = load_record(out, number)
+    if record is None or record.items not in ("", job().digest):
         return False
     if any(options.is_retried(entry.reason) for entry in record.quarantined):
         return False
     if not record.samples:
         return True
-    return is_complete(out / shard_name(job.number), record.digest)
+    return is_complete(out / shard_name(number), record.digest)

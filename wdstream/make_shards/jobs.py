@@ -1,8 +1,6 @@
 """The jobs of make-shards: which there are, and the records that travel between its processes as JSON.
 
-First raw files are surveyed, then there is one job per shard. Which pages make which shard is decided from the survey
-alone, before any page is read, so that a kill changes nothing. Pages in the order of their files are cut every
-`pages_per_shard`. A page that is quarantined later leaves its shard one sample shorter and moves no other page.
+First raw files are surveyed, then there is one job per shard (shard_plan.py).
 """
 
 import hashlib
@@ -11,19 +9,11 @@ import mmap
 import os
 import struct
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NotRequired, TypedDict
 
-from wdstream.make_shards.options import MakeShardsOptions
-from wdstream.raw.registry import source_of_kind
-from wdstream.raw.source import PageRange, RawFile
-
-_FILES_PER_SURVEY, _BYTES_PER_SURVEY = 64, 256 << 20
-_WANTED_SHARDS = 64
-_LEAST_PAGES, _MOST_PAGES = 16, 1024
-# A page drawn at 150 dpi has 0.2 to 0.7 MB; only a guess, for ending shards of large pages early.
-_EXPECTED_PAGE_BYTES = 1 << 19
+from wdstream.raw.source import PageRange
 
 # The counts come first, also in time: whoever sees a new place then sees the counts that belong to it.
 _COUNTS, _PLACE, _ALL = struct.Struct("=QQ"), struct.Struct("=Q"), struct.Struct("=QQQ")
@@ -159,79 +149,6 @@ class MakeShardsProgress:
 
 
 OnProgress = Callable[[MakeShardsProgress], None]
-
-
-def plan_survey(files: Sequence[RawFile]) -> tuple[list[RawFile], list[Job]]:
-    """The files whose number of pages their names tell, with that number; and jobs that open all others."""
-    pages = {file.path: source_of_kind(file.kind).known_pages(file.path) for file in files}
-    known = [file.changed(num_pages=count) for file in files if (count := pages[file.path]) is not None]
-    opened = [PageRange(file=file, first=1, count=1) for file in files if pages[file.path] is None]
-    chunks: list[list[PageRange]] = []
-    num_bytes = 0
-    for item in opened:
-        if not chunks or len(chunks[-1]) == _FILES_PER_SURVEY or num_bytes > _BYTES_PER_SURVEY:
-            chunks.append([])
-            num_bytes = 0
-        chunks[-1].append(item)
-        num_bytes += item.file.num_bytes
-    jobs = [Job(kind="survey", number=n, items=(*chunk,), num_pages=len(chunk)) for n, chunk in enumerate(chunks)]
-    return known, jobs
-
-
-class ShardCutter:
-    """Cuts the pages of files into shards, file by file in their order.
-
-    Args:
-        most_pages: of a shard.
-        shard_bytes: that it is expected to have at most.
-    """
-
-    def __init__(self, most_pages: int, shard_bytes: int) -> None:
-        self._most_pages, self._shard_bytes = most_pages, shard_bytes
-        self._number = 0
-        self._ranges: list[PageRange] = []
-        self._pages = self._expected = 0
-
-    def add(self, file: RawFile) -> list[Job]:
-        """Take in the next file; the shards that are full with it, or before it."""
-        page_bytes = file.num_bytes if file.is_single_image else _EXPECTED_PAGE_BYTES
-        jobs: list[Job] = []
-        first = 1
-        while first <= file.num_pages:
-            if self._ranges and (self._pages >= self._most_pages or self._expected + page_bytes > self._shard_bytes):
-                jobs += self.end()
-            left_bytes = (self._shard_bytes - self._expected) // max(page_bytes, 1)
-            count = min(max(1, min(self._most_pages - self._pages, left_bytes)), file.num_pages - first + 1)
-            self._ranges.append(PageRange(file=file, first=first, count=count))
-            first += count
-            self._pages, self._expected = self._pages + count, self._expected + count * page_bytes
-        return jobs
-
-    def end(self) -> list[Job]:
-        """The shard of the pages since the last one, if there are any."""
-        if not self._ranges:
-            return []
-        job = Job(kind="shard", number=self._number, items=tuple(self._ranges), num_pages=self._pages)
-        self._number, self._ranges, self._pages, self._expected = self._number + 1, [], 0, 0
-        return [job]
-
-
-def plan_shards(files: Sequence[RawFile], options: MakeShardsOptions) -> list[Job]:
-    """One job per shard, in order."""
-    num_pages = sum(file.num_pages for file in files)
-    cutter = ShardCutter(options.pages_per_shard or _pages_per_shard(num_pages), options.shard_bytes)
-    return [job for file in files for job in cutter.add(file)] + cutter.end()
-
-
-def settled_pages_per_shard(num_pages: int, options: MakeShardsOptions) -> int | None:
-    """Pages per shard of a job of this many pages or more; None while it depends on how many more."""
-    if options.pages_per_shard is not None:
-        return options.pages_per_shard
-    return _MOST_PAGES if _pages_per_shard(num_pages) == _MOST_PAGES else None
-
-
-def _pages_per_shard(num_pages: int) -> int:
-    return min(max(-(-num_pages // _WANTED_SHARDS), _LEAST_PAGES), _MOST_PAGES)
 
 
 def shard_name(number: int) -> str:

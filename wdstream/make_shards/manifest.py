@@ -6,7 +6,7 @@ in `.make-shards/`: the survey, and a record of each finished shard.
 
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from wdstream.make_shards.engines.part_folder import await_tasks, remove_debris_
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.record import STATE_FOLDER
 from wdstream.raw.folder_state import OUTPUT_MARK
+from wdstream.raw.listed.files import RawFiles
 from wdstream.raw.listing import Listing
 from wdstream.raw.page_language import FIND_LANGUAGE, finder_version
 from wdstream.raw.plugins.active import plugin_fingerprints
@@ -188,7 +189,7 @@ _LATER_FIELDS = ("texts", "near", "meta")
 """Of a surveyed file, only there where they say something, so that surveys are as they always were."""
 
 
-def save_survey(out: Path, files: Sequence[RawFile]) -> None:
+def save_survey(out: Path, files: Iterable[RawFile]) -> None:
     """Keep the survey: pages are assigned to shards by it, also when the job is continued."""
     to_json = json.JSONEncoder(separators=(",", ":")).encode
     with atomic_write(out / STATE_FOLDER / _SURVEY) as file:
@@ -198,11 +199,11 @@ def save_survey(out: Path, files: Sequence[RawFile]) -> None:
             file.write(to_json(tree).encode() + b"\n")
 
 
-def load_survey(out: Path) -> list[RawFile] | None:
+def load_survey(out: Path) -> RawFiles | None:
     """The survey that was kept, or None when it had not finished."""
     path = out / STATE_FOLDER / _SURVEY
     try:
-        return [RawFile.from_json(line) for line in read_lines(path)] if path.is_file() else None
+        return RawFiles(map(RawFile.from_json, read_lines(path))) if path.is_file() else None
     except (ValueError, KeyError, TypeError):  # zeroed by a power cut, say
         return None
 

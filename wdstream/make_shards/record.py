@@ -89,10 +89,10 @@ def readings_path(out: Path, number: int) -> Path:
     return out / STATE_FOLDER / f"readings-{number:06d}.json"
 
 
-def remove_readings(out: Path, records: Iterable[ShardRecord]) -> None:
-    """Remove what was kept for a report."""
-    for record in records:
-        readings_path(out, record.number).unlink(missing_ok=True)
+def remove_readings(out: Path, numbers: Iterable[int]) -> None:
+    """Remove what was kept of these shards for a report."""
+    for number in numbers:
+        readings_path(out, number).unlink(missing_ok=True)
 
 
 def load_record(out: Path, number: int) -> ShardRecord | None:
@@ -132,5 +132,5 @@ def recorded_digests(folder: Path) -> dict[str, str]:
     """Digests of the shards that make-shards made here, by file name."""
     tars = sorted(folder.glob("*.tar"))
     numbers = {tar.name: number for tar in tars if (number := SHARD_NAME.fullmatch(tar.name)) is not None}
-    records = {name: load_record(folder, int(number[1])) for name, number in numbers.items()}
-    return {name: record.digest for name, record in records.items() if record is not None}
+    records = ((name, load_record(folder, int(number[1]))) for name, number in numbers.items())
+    return {name: record.digest for name, record in records if record is not None}

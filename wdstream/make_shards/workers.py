@@ -7,9 +7,9 @@ cannot start, again and again, ends the run.
 import contextlib
 import selectors
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import islice, repeat
 
 from wdstream.errors import ShardError, WdstreamError
 from wdstream.make_shards.jobs import Job, Setup, WorkerMessage
@@ -78,15 +78,15 @@ class Workers:
             self._remove(worker)
         self._selector.close()
 
-    def run(self, jobs: Sequence[Job], more: MoreJobs | None = None) -> Iterator[PageStarted | JobDone]:
+    def run(self, jobs: Iterable[Job], more: MoreJobs | None = None) -> Iterator[PageStarted | JobDone]:
         """Have all jobs done, in any order; yields what happens. See `JobEngine`.
 
         Raises:
             ShardError: a process cannot write.
             WdstreamError: processes cannot start, are lost outside of any page again and again, or one met a bug.
         """
-        pending = deque(jobs)
-        while pending or any(worker.job for worker in self._workers):
+        pending, upcoming = deque[Job](), iter(jobs)
+        while self._take(upcoming, pending) or any(worker.job for worker in self._workers):
             self._hand_out(pending)
             ready = self._selector.select(min(_WAIT_S, self._time_limit / 4))
             self._clock.tick()
@@ -104,6 +104,13 @@ class Workers:
                 loss = worker.overdue(self._time_limit)
                 if loss is not None:
                     pending.extendleft(reversed(self._after_loss(worker, loss)))
+
+    def _take(self, upcoming: Iterator[Job], pending: deque[Job]) -> bool:
+        """Take as many of the jobs to come as there is work for, since all together may need much memory; whether any
+        is pending."""
+        enough = 2 * self._num_workers - sum(not job.is_alone for job in pending)
+        pending.extend(islice(upcoming, max(enough, 0)))
+        return bool(pending)
 
     def _hand_out(self, pending: deque[Job]) -> None:
         """Give jobs to idle processes, and start processes while there are more jobs than idle ones."""

@@ -5,7 +5,8 @@ import random
 import pytest
 
 from wdstream.make_shards import MakeShardsOptions
-from wdstream.make_shards.jobs import Job, plan_shards
+from wdstream.make_shards.jobs import Job
+from wdstream.make_shards.shard_plan import ShardPlan
 from wdstream.make_shards.survey.early import EarlyShards
 from wdstream.raw.source import RawFile
 
@@ -25,10 +26,12 @@ def files_of(seed: int, count: int, most_pages: int) -> list[RawFile]:
 
 def made_early(files: list[RawFile], options: MakeShardsOptions, seed: int) -> list[Job]:
     """All that are handed out where files are surveyed in some order."""
-    early, jobs = EarlyShards(files, options), list[Job]()
+    found, jobs = dict[str, RawFile](), list[Job]()
+    early = EarlyShards(files, options, lambda file: found.get(file.path))
     order = [*files]
     random.Random(seed).shuffle(order)
     for file in order:
+        found[file.path] = file
         early.add([file])
         while (job := early.next()) is not None:
             jobs.append(job)
@@ -41,7 +44,7 @@ def test_early_shards_are_the_first_of_all(seed: int) -> None:
     files = files_of(seed, 300, 40)
     options = MakeShardsOptions(pages_per_shard=7, shard_bytes=1 << (22 + seed))
     jobs = made_early(files, options, seed)
-    planned = plan_shards(files, options)
+    planned = ShardPlan(files, options)
     assert jobs == planned[: len(jobs)]
     assert len(jobs) >= len(planned) - 1
 
@@ -52,7 +55,7 @@ def test_left_out_number_of_pages_begins_when_it_is_settled() -> None:
     total = sum(file.num_pages for file in files)
     assert total > 64 * 1024
     jobs = made_early(files, options, seed=1)
-    planned = plan_shards(files, options)
+    planned = ShardPlan(files, options)
     assert jobs
     assert jobs == planned[: len(jobs)]
     few = files[:1000]
@@ -62,7 +65,7 @@ def test_left_out_number_of_pages_begins_when_it_is_settled() -> None:
 
 def test_one_shard_at_a_time_and_the_survey_gets_on() -> None:
     files = files_of(3, 4000, 4)
-    early = EarlyShards(files, MakeShardsOptions(pages_per_shard=3))
+    early = EarlyShards(files, MakeShardsOptions(pages_per_shard=3), lambda file: file)
     early.add(files[:100])
     first = early.next()
     assert first is not None

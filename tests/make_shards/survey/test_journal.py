@@ -28,7 +28,7 @@ def write(out: Path, files: list[RawFile], part: WorkPart | None = None) -> None
 
 
 def known(out: Path, stamps: dict[str, str] = STAMPS, part: WorkPart | None = None) -> dict[str, RawFile]:
-    return SurveyJournal(out, part, stamps).known
+    return {file.path: file for file in SurveyJournal(out, part, stamps).known}
 
 
 def test_what_was_surveyed_is_known_while_it_is_the_same(out: Path) -> None:

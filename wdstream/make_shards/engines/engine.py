@@ -1,6 +1,6 @@
 """What does the jobs of make-shards, as the job sees it; and the one that the options ask for."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -31,7 +31,7 @@ class JobEngine(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
 
-    def run(self, jobs: Sequence[Job], more: MoreJobs | None = None) -> Iterator[PageStarted | JobDone]:
+    def run(self, jobs: Iterable[Job], more: MoreJobs | None = None) -> Iterator[PageStarted | JobDone]:
         """Have all jobs done; yields what happens.
 
         Args:

@@ -10,6 +10,7 @@ from wdstream.errors import ShardError
 from wdstream.make_shards.job import opened_job
 from wdstream.make_shards.jobs import OnProgress
 from wdstream.make_shards.options import MakeShardsOptions
+from wdstream.make_shards.record_sums import RecordSums
 from wdstream.text.characters import printable, short_name
 
 
@@ -80,13 +81,13 @@ def make_part(
     part = options.require_part("make_part", of="make_shards")
     with opened_job(raw, out, options, on_progress) as job:
         _files, jobs, made = job.make()
-        records = job.records(jobs)
+        sums = RecordSums.of(job.records(jobs), None, with_reads=False)
     return PartReport(
         out=job.output.named(str(job.out)),
         part=str(part),
-        num_shards=len(records),
-        num_pages=sum(record.samples for record in records),
-        num_quarantined=sum(len(record.quarantined) for record in records),
+        num_shards=len(sums.numbers),
+        num_pages=sums.pages.total(),
+        num_quarantined=len(sums.quarantined),
         pages_made=made.pages,
         changed=made.changed,
         seconds=time.monotonic() - started,

@@ -8,7 +8,7 @@ machine, or by `kill -9` of Ray's process, Ray does again.
 
 import json
 import socket
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
@@ -81,7 +81,7 @@ class RayEngine:
     def __exit__(self, *_exception: object) -> None:
         """Nothing is kept between two runs."""
 
-    def run(self, jobs: Sequence[Job], more: MoreJobs | None = None) -> Iterator[PageStarted | JobDone]:
+    def run(self, jobs: Iterable[Job], more: MoreJobs | None = None) -> Iterator[PageStarted | JobDone]:
         """See JobEngine; pages are reported when their job is done, and nothing is asked for more."""
         tasks = (RayTask(setup=self._setup, needs=self._needs, job=job.to_json()) for job in jobs)
         for task, done in self._cluster.results(tasks, in_order=False):

@@ -5,10 +5,11 @@ the number of pages per shard is. That is given, or follows from the number of p
 number on (`settled_pages_per_shard`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 
-from wdstream.make_shards.jobs import Job, ShardCutter, settled_pages_per_shard
+from wdstream.make_shards.jobs import Job
 from wdstream.make_shards.options import MakeShardsOptions
+from wdstream.make_shards.shard_plan import ShardCutter, settled_pages_per_shard
 from wdstream.raw.source import RawFile
 
 _FILES_BETWEEN = 1024
@@ -21,23 +22,25 @@ class EarlyShards:
     Args:
         files: of the listing, in their order.
         options: of the job.
+        surveyed: gives a file of the listing with its pages; None while it is not surveyed.
     """
 
-    def __init__(self, files: Sequence[RawFile], options: MakeShardsOptions) -> None:
-        self._paths = [file.path for file in files]
+    def __init__(
+        self, files: Iterable[RawFile], options: MakeShardsOptions, surveyed: Callable[[RawFile], RawFile | None]
+    ) -> None:
+        self._files = iter(files)
         self._options = options
-        self._surveyed: dict[str, RawFile] = {}
+        self._surveyed = surveyed
         self._num_pages = 0
-        self._next = 0
+        self._next = next(self._files, None)
         self._cutter: ShardCutter | None = None
         self._ready: list[Job] = []
         self._since = _FILES_BETWEEN
         self._is_busy = False
 
     def add(self, files: Iterable[RawFile]) -> None:
-        """Take in files that are surveyed, in any order."""
+        """Count files that are surveyed, in any order."""
         for file in files:
-            self._surveyed[file.path] = file
             self._num_pages += file.num_pages
             self._since += 1
         if self._cutter is None:
@@ -64,9 +67,9 @@ class EarlyShards:
         return self._ready.pop(0)
 
     def _cut(self, cutter: ShardCutter) -> None:
-        while len(self._ready) < 2 and self._next < len(self._paths):
-            file = self._surveyed.pop(self._paths[self._next], None)
+        while len(self._ready) < 2 and self._next is not None:
+            file = self._surveyed(self._next)
             if file is None:
                 return
-            self._next += 1
+            self._next = next(self._files, None)
             self._ready += cutter.add(file)

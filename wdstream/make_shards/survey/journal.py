@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from wdstream.make_shards.record import STATE_FOLDER
+from wdstream.raw.listed.files import RawFiles
 from wdstream.raw.source import RawFile
 from wdstream.storage.engines.part import WorkPart
 
@@ -33,7 +34,7 @@ class SurveyJournal:
         on_piece: called when a piece is whole.
 
     Attributes:
-        known: files that were surveyed before, by this part or another one, and are as they were, by path.
+        known: files that were surveyed before, by this part or another one, and are as they were.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class SurveyJournal:
         self._part, self._stamps, self._on_piece = part, stamps, on_piece
         self._file: BinaryIO | None = None
         self._began_at = 0.0
-        self.known: dict[str, RawFile] = {}
+        self.known = RawFiles()
         for path in sorted(self._folder.glob(f"{_NAME}*.jsonl")):
             self._load(path)
 
@@ -97,4 +98,4 @@ class SurveyJournal:
                 except (ValueError, KeyError, TypeError):
                     break
                 if stamp and self._stamps.get(found.path) == stamp:
-                    self.known[found.path] = found
+                    self.known.append(found)

@@ -1,19 +1,25 @@
 """The survey of a job: the pages of every file, from the journal of a job before, from names, or by opening files."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import chain
 
 from wdstream.make_shards.engines.engine import JobEngine
-from wdstream.make_shards.jobs import Job, plan_survey
+from wdstream.make_shards.jobs import Job
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.stores.output import Output
 from wdstream.make_shards.survey.early import EarlyShards
+from wdstream.make_shards.survey.found import FoundFiles
 from wdstream.make_shards.survey.journal import SurveyJournal
 from wdstream.make_shards.workers import JobDone, PageStarted
-from wdstream.raw.source import RawFile
+from wdstream.raw.listed.files import RawFiles
+from wdstream.raw.registry import source_of_kind
+from wdstream.raw.source import PageRange, RawFile
 from wdstream.text.maps.field_map import FieldMap
 
 _MANY_FILES, _MANY_BYTES = 512, 4 << 30
+_FILES_PER_JOB, _BYTES_PER_JOB = 64, 256 << 20
 _OF_LISTING = ("stem", "texts", "near", "meta", "sidecars")
 
 
@@ -35,7 +41,7 @@ class Survey:
         self,
         output: Output,
         options: MakeShardsOptions,
-        files: Sequence[RawFile],
+        files: RawFiles,
         stamps: Mapping[str, str],
         wants: Callable[[Job], bool],
     ) -> None:
@@ -50,9 +56,9 @@ class Survey:
     def run(
         self,
         engine: JobEngine,
-        known_before: Mapping[str, RawFile] | None,
+        known_before: Iterable[RawFile] | None,
         on_files: Callable[[int, int], None],
-    ) -> list[RawFile]:
+    ) -> RawFiles:
         """The pages of all files, opening those that are not known yet.
 
         Args:
@@ -60,25 +66,22 @@ class Survey:
             known_before: files that a survey before knew; None where there was none, so that shards may begin.
             on_files: called with the files that were opened, of all that are to be.
         """
-        surveyed = {**self._from_journal(), **(known_before or {})}
-        known, jobs = plan_survey([file for file in self._files if file.path not in surveyed])
-        surveyed |= {file.path: file for file in known}
-        if known_before is None and _takes_long(jobs) and self._may_begin():
-            self._early = EarlyShards(self._files, self._options)
-            files = [file for file in self._files if file.path in surveyed]
-            self._early.add(_as_listed(file, surveyed[file.path]) for file in files)
-        progress = _FilesDone(jobs, on_files)
+        found = FoundFiles()
+        found.add(file for file in self.journal.known if not self._options.is_retried(file.reason))
+        found.add(file for file in known_before or () if known_pages(file) is None)
+        unknown = RawFiles(file for file in self._files if known_pages(file) is None and found.get(file.path) is None)
+        if known_before is None and _takes_long(unknown) and self._may_begin():
+            self._early = EarlyShards(self._files, self._options, partial(_surveyed, found))
+            self._early.add(file for file in map(partial(_surveyed, found), self._files) if file is not None)
+        progress = _FilesDone(len(unknown), on_files)
         with self.journal as journal:
-            for event in engine.run([*self._shard(), *jobs], lambda _done: self._shard()):
+            for event in engine.run(chain(self._shard(), survey_jobs(unknown)), lambda _done: self._shard()):
                 if isinstance(event, JobDone):
-                    surveyed |= {file.path: file for file in event.files}
+                    found.add(event.files)
                     journal.add(event.files)
                     self._note(event)
                 progress.add(event)
-        return [_as_listed(file, surveyed[file.path]) for file in self._files]
-
-    def _from_journal(self) -> dict[str, RawFile]:
-        return {path: file for path, file in self.journal.known.items() if not self._options.is_retried(file.reason)}
+        return RawFiles(file for file in map(partial(_surveyed, found), self._files) if file is not None)
 
     def _may_begin(self) -> bool:
         """Whether shards may be made before all files are surveyed. A map is tried on their first rows before; parts
@@ -107,12 +110,12 @@ class Survey:
 class _FilesDone:
     """Counts files that were opened: those of jobs that are done, and those that processes are at."""
 
-    def __init__(self, jobs: Sequence[Job], on_files: Callable[[int, int], None]) -> None:
-        self._total = sum(job.num_pages for job in jobs)
+    def __init__(self, total: int, on_files: Callable[[int, int], None]) -> None:
+        self._total = total
         self._on_files = on_files
         self._done = 0
         self._begun: Counter[int] = Counter()
-        if jobs:
+        if total:
             on_files(0, self._total)
 
     def add(self, event: PageStarted | JobDone) -> None:
@@ -128,14 +131,37 @@ class _FilesDone:
         self._on_files(min(self._done + self._begun.total(), self._total), self._total)
 
 
-def _takes_long(jobs: Sequence[Job]) -> bool:
+def _takes_long(files: RawFiles) -> bool:
     """Whether it takes so long to open these files that shards had better begin meanwhile."""
-    files = [item.file for job in jobs for item in job.items]
-    return len(files) > _MANY_FILES or sum(file.num_bytes for file in files) > _MANY_BYTES
+    return len(files) > _MANY_FILES or files.num_bytes > _MANY_BYTES
 
 
-def _as_listed(file: RawFile, surveyed: RawFile) -> RawFile:
-    """A surveyed file with what the listing says: stems and texts depend on all files of the folder."""
+def known_pages(file: RawFile) -> int | None:
+    """How many pages a file has by its name alone; None where it has to be opened."""
+    return source_of_kind(file.kind).known_pages(file.path)
+
+
+def survey_jobs(files: Iterable[RawFile]) -> Iterator[Job]:
+    """Jobs that open files, some at a time, in their order."""
+    items, num_bytes, number = list[PageRange](), 0, 0
+    for file in files:
+        if len(items) == _FILES_PER_JOB or num_bytes > _BYTES_PER_JOB:
+            yield Job(kind="survey", number=number, items=(*items,), num_pages=len(items))
+            items, num_bytes, number = [], 0, number + 1
+        items.append(PageRange(file=file, first=1, count=1))
+        num_bytes += file.num_bytes
+    if items:
+        yield Job(kind="survey", number=number, items=(*items,), num_pages=len(items))
+
+
+def _surveyed(found: FoundFiles, file: RawFile) -> RawFile | None:
+    """A file of the listing with its pages, as far as they are known. Stems and texts are those of the listing, since
+    they depend on all files of the folder."""
+    if (count := known_pages(file)) is not None:
+        return file.changed(num_pages=count)
+    surveyed = found.get(file.path)
+    if surveyed is None:
+        return None
     listed = {name: getattr(file, name) for name in _OF_LISTING}
     is_same = all(getattr(surveyed, name) == value for name, value in listed.items())
     return surveyed if is_same else surveyed.changed(**listed)

@@ -4,7 +4,7 @@ Reports say so, since nobody named the fields: a wrong guess has to be seen befo
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,15 +51,11 @@ class RowReadings:
             self.unused.update(reading.unused)
         self.more_answers += reading.has_more_answers
 
-    @classmethod
-    def together(cls, all_readings: Iterable["RowReadings"]) -> "RowReadings":
-        """The sum of several."""
-        total = cls()
-        for readings in all_readings:
-            total.rows.update(readings.rows)
-            total.unused.update(readings.unused)
-            total.more_answers += readings.more_answers
-        return total
+    def update(self, readings: "RowReadings") -> None:
+        """Add the counts of others."""
+        self.rows.update(readings.rows)
+        self.unused.update(readings.unused)
+        self.more_answers += readings.more_answers
 
     def lines(self) -> Iterator[str]:
         """What a report says of them."""
