@@ -1,4 +1,4 @@
-"""What a report and the index need of the records of all shards, in some bytes a page."""
+"""What a report and the index need of the records of all shards, in some bytes per page."""
 
 from array import array
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What a survey found of files that had to be opened, in some tens of bytes a file."""
+"""What a survey found of files that had to be opened, in some tens of bytes per file."""
 
 from collections.abc import Iterable
 
