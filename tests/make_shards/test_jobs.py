@@ -10,7 +10,7 @@ import pytest
 from wdstream.errors import ConfigError
 from wdstream.make_shards.jobs import Job, PageCell, Quarantined, Skip
 from wdstream.make_shards.options import MakeShardsOptions
-from wdstream.make_shards.shard_plan import ShardPlan
+from wdstream.make_shards.survey.shard_plan import ShardPlan
 from wdstream.raw.source import RawFile
 
 

@@ -9,7 +9,7 @@ from wdstream.make_shards.jobs import Job, Skip
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.process import Loss
 from wdstream.make_shards.recovery import Recovery
-from wdstream.make_shards.shard_plan import ShardPlan
+from wdstream.make_shards.survey.shard_plan import ShardPlan
 from wdstream.raw.source import RawFile
 
 KILLED = Loss(cause="killed the process (SIGKILL)", may_be_from_outside=True)

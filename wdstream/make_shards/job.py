@@ -27,8 +27,8 @@ from wdstream.make_shards.manifest import (
 from wdstream.make_shards.map_check import check_map
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.record import STATE_FOLDER, ShardRecord, load_record, record_path
-from wdstream.make_shards.shard_plan import ShardPlan
 from wdstream.make_shards.stores.output import Output, opened_output
+from wdstream.make_shards.survey.shard_plan import ShardPlan
 from wdstream.make_shards.survey.survey import Survey
 from wdstream.make_shards.token_counts import open_counter
 from wdstream.make_shards.workers import JobDone

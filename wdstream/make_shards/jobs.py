@@ -1,6 +1,6 @@
 """The jobs of make-shards: which there are, and the records that travel between its processes as JSON.
 
-First raw files are surveyed, then there is one job per shard (shard_plan.py).
+First raw files are surveyed, then there is one job per shard (survey/shard_plan.py).
 """
 
 import hashlib

@@ -6,8 +6,8 @@ import pytest
 
 from wdstream.make_shards import MakeShardsOptions
 from wdstream.make_shards.jobs import Job
-from wdstream.make_shards.shard_plan import ShardPlan
 from wdstream.make_shards.survey.early import EarlyShards
+from wdstream.make_shards.survey.shard_plan import ShardPlan
 from wdstream.raw.source import RawFile
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from wdstream.make_shards.jobs import Job
 from wdstream.make_shards.options import MakeShardsOptions
-from wdstream.make_shards.shard_plan import ShardCutter, settled_pages_per_shard
+from wdstream.make_shards.survey.shard_plan import ShardCutter, settled_pages_per_shard
 from wdstream.raw.source import RawFile
 
 _FILES_BETWEEN = 1024

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from wdstream.make_shards.jobs import Job, shard_name
 from wdstream.make_shards.options import MakeShardsOptions
-from wdstream.make_shards.shard_plan import ShardCutter, ShardPlan
+from wdstream.make_shards.survey.shard_plan import ShardCutter, ShardPlan
 from wdstream.raw.source import RawFile
 
 
