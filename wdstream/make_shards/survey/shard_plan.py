@@ -96,7 +96,7 @@ class ShardPlan(Sequence[Job]):
 
     @property
     def numbers(self) -> Sequence[int]:
-        """Of its jobs."""
+        """Of the shards that its jobs make, in order."""
         return self._numbers
 
     def __len__(self) -> int:
