@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.state import AcceleratorState
+from torch import nn
 from transformers import AutoModelForImageTextToText
 
 from tests.helpers.waiting import wait_until
@@ -70,6 +72,17 @@ def steps_done(output: Path) -> int:
 
 def wait_for_steps(output: Path, count: int) -> None:
     wait_until(lambda: steps_done(output) >= count, f"{count} steps in {output}")
+
+
+def make_config(path: Path, **train: Any) -> Config:
+    """The least that trains a model."""
+    tree = {"model": {"path": str(path)}, "data": {"train": [{"path": "none"}]}, "train": train}
+    return Config.model_validate(tree)
+
+
+def trainable(model: nn.Module) -> set[str]:
+    """Names of the parameters that are trained."""
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def documents_alone(tiny_model: Path) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 Accelerate shards on GPUs only; set to believe that this world is one of GPUs, it takes the same path over gloo.
 As `--use_fsdp --fsdp_version 2` gives it, without more. Arguments: model folder, work folder, mixed precision, and
-`each` for gradients that are summed after every micro-batch.
+`each` for gradients that are summed after every micro-batch, or train.adapter as JSON.
 """
 
 import json
@@ -49,14 +49,16 @@ def whole_gradients(model: torch.nn.Module) -> int:
     return sum(grad.numel() for grad in kept if grad is not None)
 
 
-def main(model_dir: str, work: Path, precision: Literal["no", "bf16"], *, syncs_each: bool = False) -> None:
+def main(model_dir: str, work: Path, precision: Literal["no", "bf16"], option: str) -> None:
+    syncs_each, adapter = option == "each", json.loads(option) if option.startswith("{") else None
     pretend_gpus()
     plugin = FullyShardedDataParallelPlugin(fsdp_version=2, state_dict_type="FULL_STATE_DICT")
     accelerator = Accelerator(fsdp_plugin=plugin, mixed_precision=precision)
     assert accelerator.distributed_type == DistributedType.FSDP
     settle_fsdp(accelerator)
     family = load_family(model_dir)
-    config = Config.model_validate({"model": {"path": model_dir}, "data": {"train": [{"path": "none"}]}})
+    tree = {"model": {"path": model_dir}, "data": {"train": [{"path": "none"}]}, "train": {"adapter": adapter}}
+    config = Config.model_validate(tree)
     bare = load_model(config, torch.device("cpu"))
     head = LossHead(bare)
     model, optimizer = accelerator.prepare(bare, make_optimizer(bare, config.train))
@@ -106,4 +108,4 @@ def main(model_dir: str, work: Path, precision: Literal["no", "bf16"], *, syncs_
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), "bf16" if sys.argv[3] == "bf16" else "no", syncs_each="each" in sys.argv[4:])
+    main(sys.argv[1], Path(sys.argv[2]), "bf16" if sys.argv[3] == "bf16" else "no", "".join(sys.argv[4:]))

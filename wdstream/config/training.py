@@ -5,23 +5,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from wdstream.config.adapter import AdapterConfig
 from wdstream.config.speed import CheckpointedLayers
 from wdstream.settings import Settings
-
-
-class AdapterConfig(Settings):
-    """`train.adapter:` LoRA, or QLoRA over a 4-bit base."""
-
-    kind: Literal["lora", "qlora"] = "lora"
-    """lora: the base frozen in `model.dtype`. qlora: the language model frozen in 4 bits (NF4)."""
-    r: int = Field(default=16, gt=0)
-    """Rank of the adapter's matrices."""
-    alpha: int = Field(default=32, gt=0)
-    """The adapter's output is scaled by alpha / r."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """On the adapter's input."""
-    target_modules: str | tuple[str, ...] | None = None
-    """Regex or names; None targets the attention and MLP projections of the language model only."""
 
 
 class GenerateConfig(Settings):
@@ -59,7 +45,7 @@ class TrainConfig(Settings):
     adapter: AdapterConfig | None = None
     """None trains the model's own weights."""
     freeze_vision: bool = False
-    """Train the language model alone."""
+    """Train the language model alone; refused with an adapter that reaches further."""
     gradient_checkpointing: bool | Literal["selective"] | CheckpointedLayers = False
     """Compute activations again in the backward pass: less memory, more time. true: of every layer; `{layers: 8,
     vision_layers: 4}`: of the first ones of each part; selective: of every layer, but the results of matrix products

@@ -22,6 +22,7 @@ from wdstream.train.evaluate.generated_pages import check_generation
 from wdstream.train.evaluate.sets import plan_sets
 from wdstream.train.launch.accelerator import is_sharded, world_of
 from wdstream.train.launch.zero import zero_stage
+from wdstream.train.model.adapter import describe_trained, require_unsharded
 from wdstream.train.model.load import compute_dtype, load_model, trains_vision
 from wdstream.train.model.unreached import freeze_unreached
 from wdstream.train.optimizer.optimizer import learning_rate, make_optimizer, needs_total
@@ -100,6 +101,7 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
         WdstreamError: see the parts.
     """
     check_generation(config, is_sharded=is_sharded(accelerator))
+    require_unsharded(config.train.adapter, is_sharded=is_sharded(accelerator))
     world = world_of(accelerator) if world is None else world
     stream = open_stream(config, world)
     checkpoints = Checkpoints(
@@ -120,6 +122,8 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
         prove_forced_family(config)
     eval_plans = plan_sets(config, world_size=world.size)
     engine = open_engine(config, accelerator, stream.family)
+    if config.train.adapter is not None:
+        messages.append(describe_trained(engine.model))
     if engine.unreached:
         messages.append(f"frozen, as no gradient reaches them: {', '.join(engine.unreached)}")
     return Run(

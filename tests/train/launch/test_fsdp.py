@@ -72,3 +72,11 @@ def test_it_is_refused_where_it_saves_nothing() -> None:
     check_sync(accelerator, is_wanted=False)
     with pytest.raises(ConfigError, match=r"train\.sync_each_micro_batch: only FSDP2.*this run is under NO"):
         check_sync(accelerator, is_wanted=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chosen", [{"dora": True}, {"modules_to_save": ["projector", "lm_head"]}])
+def test_adapters_are_the_same_sharded(tiny_model: Path, tmp_path: Path, chosen: dict[str, Any]) -> None:
+    adapter = {"r": 4, "parts": ["language", "vision"], **chosen}
+    found = sharded(tiny_model, tmp_path, "no", json.dumps(adapter))
+    assert found["again"] == found["straight"][2:]

@@ -77,6 +77,9 @@ def test_settings_that_repeat_the_run_are_taken() -> None:
         ({"optimizer": {"type": "AdamW"}}, {}, "optimizer: wdstream brings its own"),
         ({"scheduler": {"type": "WarmupLR"}}, {}, "scheduler: wdstream brings its own"),
         ({}, {"optimizer": "adamw_8bit"}, "train.optimizer: adamw_8bit would quantise shards"),
+        ({}, {"adapter": {"dora": True}}, "train.adapter.dora: is not proven in its engine"),
+        ({}, {"adapter": {"modules_to_save": ["lm_head"]}}, "train.adapter.modules_to_save: is not proven"),
+        ({}, {"adapter": {"train_tokens": ["x"]}}, "train.adapter.train_tokens: is not proven in its engine"),
         ({}, {"adapter": {"kind": "qlora"}}, "train.adapter.kind: 4-bit weights .* are not proven"),
     ],
 )

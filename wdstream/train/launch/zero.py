@@ -96,6 +96,9 @@ def unproven(config: Config, settings: Mapping[str, Any]) -> Iterator[str]:
         yield f"train.optimizer: {optimizer} would quantise shards, which are cut anywhere, and not tensors; use adamw"
     if adapter is not None and adapter.kind == "qlora":
         yield "train.adapter.kind: 4-bit weights in its engine are not proven; use lora, or start with --multi_gpu"
+    for key in ("dora", "modules_to_save", "train_tokens"):
+        if adapter is not None and getattr(adapter, key):
+            yield f"train.adapter.{key}: is not proven in its engine; leave it out, or start with --multi_gpu"
 
 
 def keep_clipping(accelerator: Accelerator, optimizer: AcceleratedOptimizer, max_grad_norm: float) -> None:

@@ -137,7 +137,7 @@ def _leave_out_base_model(accelerator: Accelerator) -> None:
             if accelerator.is_main_process:
                 state = get_peft_model_state_dict(accelerator.unwrap_model(model))
                 tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
-                save_file(tensors, Path(folder) / ADAPTER_FILE)
+                save_file(apart(tensors), Path(folder) / ADAPTER_FILE)
         weights.clear()  # what stays in the list, Accelerate writes
 
     def load(models: list[nn.Module], folder: str) -> None:
@@ -149,6 +149,16 @@ def _leave_out_base_model(accelerator: Accelerator) -> None:
 
     accelerator.register_save_state_pre_hook(save)
     accelerator.register_load_state_pre_hook(load)
+
+
+def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, a copy of each that shares its memory with one before, which safetensors refuses to write."""
+    seen = set[int]()
+    found = {}
+    for name, tensor in tensors.items():
+        found[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
+        seen.add(tensor.data_ptr())
+    return found
 
 
 def export_final(engine: Engine, *, source: Path, folder: Path) -> None:

@@ -80,6 +80,9 @@ class LossHead:
         head = model.get_output_embeddings()
         if head is None:
             raise TrainError(f"{type(model).__name__} has no output head (lm_head); a language model is needed")
+        # Trained whole next to an adapter (modules_to_save), the head that computes is peft's copy inside.
+        copies: nn.ModuleDict | None = getattr(head, "modules_to_save", None)
+        head = head if copies is None else copies["default"]
         self._head: nn.Module = head
         self._plain_forward = head.forward
         self._config = model.config.get_text_config()

@@ -1,0 +1,239 @@
+"""Adapters (peft): where they are, what is trained whole next to them, and what of that could not be kept or merged."""
+
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from wdstream.config.adapter import AdapterConfig
+from wdstream.errors import ConfigError, TrainError
+from wdstream.text.encoder import TextEncoder
+from wdstream.train.model.parts import is_of_language, part_of
+
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
+    from transformers import PreTrainedModel
+
+LORA_TARGETS = r".*(language_model|text_model)\..*(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+"""Attention and MLP projections of the language model only; "all-linear" would reach into the vision tower."""
+
+
+def add_adapter(model: "PreTrainedModel", adapter: AdapterConfig, path: Path) -> "PeftModel":
+    """The model under PEFT: all frozen but the adapter and what is trained next to it, which are float32.
+
+    Args:
+        model: loaded, quantised where that is wanted.
+        adapter: what is trained.
+        path: the model folder, whose tokenizer has the ids of `train_tokens`.
+
+    Raises:
+        TrainError: a module, token or pattern is not in the model, or is of a weight that is tied to another.
+    """
+    from peft import get_peft_model
+
+    tied = model.get_expanded_tied_weights_keys(all_submodels=True)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    lora = _lora_config(model, adapter, path)
+    try:
+        with warnings.catch_warnings():
+            # peft asks by a name that transformers renamed; nothing a user could do about it.
+            warnings.filterwarnings(
+                "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
+            )
+            warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings", category=UserWarning)
+            warnings.filterwarnings("ignore", message="The following .* keys did not match", category=RuntimeWarning)
+            adapted = get_peft_model(model, lora)
+    except ValueError as error:
+        raise TrainError(f"train.adapter.target_modules: {error}") from error
+    targets = adapted.base_model.targeted_module_names
+    refuse_tied_targets(tied, targets)
+    _refuse_unmatched_patterns(adapter, targets)
+    _settle(adapted)
+    return adapted
+
+
+def _settle(adapted: "PeftModel") -> None:
+    """Everything trained in float32; and the sizes of a tied head, which peft makes with its two sides exchanged."""
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    for copied in getattr(adapted.get_output_embeddings(), "modules_to_save", nn.ModuleDict()).values():
+        copied.out_features, copied.in_features = copied.weight.shape
+
+
+def _lora_config(model: "PreTrainedModel", adapter: AdapterConfig, path: Path) -> "LoraConfig":
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=adapter.r,
+        lora_alpha=adapter.alpha,
+        lora_dropout=adapter.dropout,
+        target_modules=target_modules(model, adapter),
+        use_rslora=adapter.rslora,
+        use_dora=adapter.dora,
+        rank_pattern=dict(adapter.rank_pattern),
+        alpha_pattern=dict(adapter.alpha_pattern),
+        init_lora_weights="gaussian" if adapter.init == "gaussian" else True,
+        task_type="CAUSAL_LM",
+        **_trained_next_to(model, adapter, path),
+    )
+
+
+def _trained_next_to(model: "PreTrainedModel", adapter: AdapterConfig, path: Path) -> dict[str, Any]:
+    """Options of LoraConfig: what is trained next to the adapter. A weight that is tied is trained as one."""
+    saved, ids = saved_modules(model, adapter.modules_to_save), token_ids(path, adapter.train_tokens)
+    if not saved and not ids:
+        return {}
+    places = (model.get_input_embeddings(), model.get_output_embeddings())
+    embedding, head = (next(name for name, one in model.named_modules() if one is place) for place in places)
+    is_tied = places[0].weight is places[1].weight
+    if is_tied and head in saved:
+        saved = [embedding, *(name for name in saved if name not in (embedding, head))]
+    tables = [embedding] if is_tied else [embedding, head]
+    if not ids:
+        return {"modules_to_save": saved, "ensure_weight_tying": is_tied and embedding in saved}
+    if {embedding, head} & set(saved):
+        raise TrainError(
+            "train.adapter.train_tokens: modules_to_save already trains every row of the embedding or of the output "
+            "head; leave one of the two out"
+        )
+    return {"modules_to_save": saved or None, "trainable_token_indices": {name: list(ids) for name in tables}}
+
+
+def target_modules(model: nn.Module, adapter: AdapterConfig) -> str | list[str]:
+    """Names of the modules that get an adapter, or a regex of them."""
+    targets = adapter.target_modules
+    if targets is not None:
+        return targets if isinstance(targets, str) else list(targets)
+    if set(adapter.parts) <= {"language"}:
+        return LORA_TARGETS
+    inside = {name for name, module in model.named_modules() if isinstance(module, nn.MultiheadAttention)}
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+        and name.rpartition(".")[0] not in inside  # whose weights it takes without calling its layers
+        and (part := part_of(name)) in adapter.parts
+        and (part != "language" or re.fullmatch(LORA_TARGETS, name))
+    ]
+
+
+def saved_modules(model: nn.Module, wanted: Sequence[str]) -> list[str]:
+    """Whole names of the modules that `modules_to_save` names; of `projector`, the outermost of that part.
+
+    Raises:
+        TrainError: the model has none of a name.
+    """
+    names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
+    found = []
+    for end in wanted:
+        of_part = [name for name in names if part_of(name) == end == "projector"]
+        matches = of_part or [name for name in names if f".{name}".endswith(f".{end}")]
+        if not matches:
+            raise TrainError(
+                f"train.adapter.modules_to_save: no module of the model has a name that ends in {end}; it is made of "
+                f"{', '.join(sorted({'.'.join(name.split('.')[:2]) for name in names}))}"
+            )
+        found += matches
+    return [name for name in dict.fromkeys(found) if not any(name.startswith(f"{other}.") for other in found)]
+
+
+def token_ids(path: Path, tokens: Sequence[str]) -> list[int]:
+    """Ids of `train_tokens`.
+
+    Raises:
+        TrainError: the tokenizer of the model folder has no such token.
+    """
+    if not tokens:
+        return []
+    encoder = TextEncoder.open(path)
+    ids = {token: encoder.find_id(token) for token in tokens}
+    if unknown := [token for token, number in ids.items() if number is None]:
+        raise TrainError(
+            f"train.adapter.train_tokens: the tokenizer of {path} has no {', '.join(unknown)}; add them with "
+            "`wdstream add-tokens`, or take the folder that it wrote"
+        )
+    return [number for number in ids.values() if number is not None]
+
+
+def refuse_tied_targets(tied: Mapping[str, str], targets: Iterable[str]) -> None:
+    """Refuse an adapter on one of two layers that share a weight.
+
+    Args:
+        tied: names of weights that are one, by the weight that they are tied to.
+        targets: names of modules that got an adapter.
+
+    Raises:
+        TrainError: names both.
+    """
+    chosen = set(targets)
+    for first, second in sorted(tied.items()):
+        pair = [name.removesuffix(".weight") for name in (first, second)]
+        if found := [name for name in pair if name in chosen]:
+            raise TrainError(
+                f"train.adapter.target_modules: {found[0]} is among the targets, and {pair[0]} and {pair[1]} are one "
+                "weight (tie_word_embeddings): an adapter on one is not on the other, so it could never be merged; "
+                "leave both out, or train them whole (modules_to_save)"
+            )
+
+
+def refuse_frozen_targets(model: nn.Module) -> None:
+    """Refuse what an adapter trains outside of the language model where `freeze_vision` freezes that.
+
+    Raises:
+        ConfigError: names some of it.
+    """
+    outside = [name for name, one in model.named_parameters() if one.requires_grad and not is_of_language(name)]
+    if outside:
+        raise ConfigError(
+            f"train.freeze_vision: train.adapter trains {len(outside)} weights outside of the language model, such as "
+            f"{outside[0]}; leave freeze_vision out, or take these from target_modules, parts and modules_to_save"
+        )
+
+
+def _refuse_unmatched_patterns(adapter: AdapterConfig, targets: Sequence[str]) -> None:
+    from peft.utils.other import get_pattern_key
+
+    for key in ("rank_pattern", "alpha_pattern"):
+        for pattern in getattr(adapter, key):
+            if not any(get_pattern_key([pattern], name) == pattern for name in targets):
+                raise TrainError(
+                    f"train.adapter.{key}: no module with an adapter has a name that ends in a match of {pattern}; "
+                    f"they are {', '.join(sorted({name.rpartition('.')[2] for name in targets}))}"
+                )
+
+
+def require_unsharded(adapter: AdapterConfig | None, *, is_sharded: bool) -> None:
+    """Refuse what cannot be trained, or not be continued, where no process holds whole weights.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    if adapter is None or not is_sharded:
+        return
+    if adapter.kind == "qlora":
+        raise ConfigError(
+            "train.adapter.kind: qlora: under FSDP its checkpoints cannot be loaded again (the scales of 4-bit weights "
+            "have no place in a sharded model), so no run could continue; start with --multi_gpu, or use kind: lora"
+        )
+    if adapter.train_tokens:
+        raise ConfigError(
+            "train.adapter.train_tokens: FSDP and ZeRO-3 shard the embedding by its rows, and peft's rows cannot be "
+            "taken out of it; start with --multi_gpu, or train the whole table (modules_to_save: [embed_tokens])"
+        )
+
+
+def describe_trained(model: nn.Module) -> str:
+    """One line on what is trained: how many numbers, and of which part."""
+    counts: dict[str, tuple[int, int]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            tensors, numbers = counts.get(part_of(name), (0, 0))
+            counts[part_of(name)] = tensors + 1, numbers + parameter.numel()
+    parts = [f"{part} {numbers / 1e6:.3f} M in {tensors}" for part, (tensors, numbers) in sorted(counts.items())]
+    total = sum(numbers for _, numbers in counts.values())
+    return f"trained: {total / 1e6:.3f} M weights (tensors of {', '.join(parts)})"

@@ -1,0 +1,28 @@
+"""The parts of a vision-language model, by the names of its modules: the same four in every family."""
+
+import re
+from typing import Literal
+
+Part = Literal["language", "vision", "projector", "embeddings"]
+"""The language model's layers and norms; the vision tower; what joins the two; the tables of tokens, in and out."""
+
+_EMBEDDINGS = re.compile(r"(^|\.)(embed_tokens|embed_tokens_per_layer|lm_head)(\.|$)")
+_LANGUAGE = re.compile(r"(^|\.)(language_model|text_model)(\.|$)")
+_PROJECTOR = re.compile(
+    r"(^|\.)(multi_modal_projector|projector|connector|vision_projection|embed_vision|merger|deepstack_merger_list"
+    r"|image_newline)(\.|$)"
+)
+
+
+def part_of(name: str) -> Part:
+    """The part that a module or a parameter belongs to, by its whole name, which may begin with those of wrappers."""
+    if _EMBEDDINGS.search(name):
+        return "embeddings"
+    if _LANGUAGE.search(name):
+        return "language"
+    return "projector" if _PROJECTOR.search(name) else "vision"
+
+
+def is_of_language(name: str) -> bool:
+    """Whether a module or parameter belongs to the language model: its layers, its embedding or its output head."""
+    return part_of(name) in ("language", "embeddings")
