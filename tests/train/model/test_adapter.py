@@ -18,7 +18,7 @@ from wdstream.families.registry import FAMILIES, load_family
 from wdstream.testing import make_samples
 from wdstream.train.model.adapter import describe_trained, require_unsharded, saved_modules, target_modules
 from wdstream.train.model.load import load_model, trains_vision
-from wdstream.train.model.parts import part_of
+from wdstream.train.model.parts import model_part
 from wdstream.train.step.loss import LossHead, find_targets
 
 CPU = torch.device("cpu")
@@ -138,17 +138,22 @@ def test_parts_of_every_family(tiny_models: dict[str, Path], family: str) -> Non
     assert adapter is not None
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_pretrained(path, device_map="meta")
-    assert {part_of(name) for name, _ in model.named_parameters()} == {"language", "vision", "projector", "embeddings"}
+    assert {model_part(name) for name, _ in model.named_parameters()} == {
+        "language",
+        "vision",
+        "projector",
+        "embeddings",
+    }
     targets = target_modules(model, adapter)
-    assert {part_of(name) for name in targets} >= {"vision"}
-    language = [name for name, _ in model.named_modules() if part_of(name) in ("language", "embeddings")]
+    assert {model_part(name) for name in targets} >= {"vision"}
+    language = [name for name, _ in model.named_modules() if model_part(name) in ("language", "embeddings")]
     assert not {*targets} & {*language}
     (projector, *_) = saved_modules(model, ["projector"])
-    assert part_of(projector) == "projector"
+    assert model_part(projector) == "projector"
 
 
 def trained_parts(names: Sequence[str]) -> set[str]:
-    return {part_of(name) for name in names}
+    return {model_part(name) for name in names}
 
 
 def test_adapters_by_part(tiny_model: Path) -> None:

@@ -9,13 +9,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForImageTextToText
 
 from wdstream.batches.collate import collate, encode_pack
+from wdstream.config.adapter import AdapterConfig
 from wdstream.config.speed import CheckpointedLayers
-from wdstream.config.training import AdapterConfig, TrainConfig
+from wdstream.config.training import TrainConfig
 from wdstream.errors import ConfigError, TrainError
 from wdstream.families.registry import FAMILIES, load_family
 from wdstream.testing import make_samples
+from wdstream.train.model.adapter import add_adapter
 from wdstream.train.model.checkpointing import enable_checkpointing, layers_of
-from wdstream.train.model.load import add_adapter
 from wdstream.train.step.loss import LossHead, find_targets
 
 QUICK = ("qwen2_5_vl", "gemma3", "idefics3")
@@ -86,7 +87,7 @@ def test_the_gradient_is_the_same_and_less_is_kept(name: str, tiny_models: dict[
 @pytest.mark.parametrize("has_adapter", [False, True])
 def test_only_the_layers_asked_for(tiny_model: Path, has_adapter: bool) -> None:
     model, _ = open_model(tiny_model)
-    model = add_adapter(model, AdapterConfig()) if has_adapter else model
+    model = add_adapter(model, AdapterConfig(), tiny_model) if has_adapter else model
     enable_checkpointing(model, CheckpointedLayers(layers=2, vision_layers=1))
     language, vision = layers_of(model)
     assert [layer.gradient_checkpointing for layer in language] == [True, True, False]

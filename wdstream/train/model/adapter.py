@@ -11,7 +11,7 @@ from torch import nn
 from wdstream.config.adapter import AdapterConfig
 from wdstream.errors import ConfigError, TrainError
 from wdstream.text.encoder import TextEncoder
-from wdstream.train.model.parts import is_of_language, part_of
+from wdstream.train.model.parts import is_of_language, model_part
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -61,8 +61,9 @@ def _settle(adapted: "PeftModel") -> None:
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    for copied in getattr(adapted.get_output_embeddings(), "modules_to_save", nn.ModuleDict()).values():
-        copied.out_features, copied.in_features = copied.weight.shape
+    copies = getattr(adapted.get_output_embeddings(), "modules_to_save", None)
+    if isinstance(copies, nn.ModuleDict) and isinstance(head := copies["default"], nn.Linear):
+        head.out_features, head.in_features = head.weight.shape
 
 
 def _lora_config(model: "PreTrainedModel", adapter: AdapterConfig, path: Path) -> "LoraConfig":
@@ -85,7 +86,7 @@ def _lora_config(model: "PreTrainedModel", adapter: AdapterConfig, path: Path) -
 
 def _trained_next_to(model: "PreTrainedModel", adapter: AdapterConfig, path: Path) -> dict[str, Any]:
     """Options of LoraConfig: what is trained next to the adapter. A weight that is tied is trained as one."""
-    saved, ids = saved_modules(model, adapter.modules_to_save), token_ids(path, adapter.train_tokens)
+    saved, ids = saved_modules(model, adapter.modules_to_save), ids_of_tokens(path, adapter.train_tokens)
     if not saved and not ids:
         return {}
     places = (model.get_input_embeddings(), model.get_output_embeddings())
@@ -117,7 +118,7 @@ def target_modules(model: nn.Module, adapter: AdapterConfig) -> str | list[str]:
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear)
         and name.rpartition(".")[0] not in inside  # whose weights it takes without calling its layers
-        and (part := part_of(name)) in adapter.parts
+        and (part := model_part(name)) in adapter.parts
         and (part != "language" or re.fullmatch(LORA_TARGETS, name))
     ]
 
@@ -131,7 +132,7 @@ def saved_modules(model: nn.Module, wanted: Sequence[str]) -> list[str]:
     names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
     found = []
     for end in wanted:
-        of_part = [name for name in names if part_of(name) == end == "projector"]
+        of_part = [name for name in names if model_part(name) == end == "projector"]
         matches = of_part or [name for name in names if f".{name}".endswith(f".{end}")]
         if not matches:
             raise TrainError(
@@ -142,7 +143,7 @@ def saved_modules(model: nn.Module, wanted: Sequence[str]) -> list[str]:
     return [name for name in dict.fromkeys(found) if not any(name.startswith(f"{other}.") for other in found)]
 
 
-def token_ids(path: Path, tokens: Sequence[str]) -> list[int]:
+def ids_of_tokens(path: Path, tokens: Sequence[str]) -> list[int]:
     """Ids of `train_tokens`.
 
     Raises:
@@ -232,8 +233,8 @@ def describe_trained(model: nn.Module) -> str:
     counts: dict[str, tuple[int, int]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            tensors, numbers = counts.get(part_of(name), (0, 0))
-            counts[part_of(name)] = tensors + 1, numbers + parameter.numel()
+            tensors, numbers = counts.get(model_part(name), (0, 0))
+            counts[model_part(name)] = tensors + 1, numbers + parameter.numel()
     parts = [f"{part} {numbers / 1e6:.3f} M in {tensors}" for part, (tensors, numbers) in sorted(counts.items())]
     total = sum(numbers for _, numbers in counts.values())
     return f"trained: {total / 1e6:.3f} M weights (tensors of {', '.join(parts)})"

@@ -3,7 +3,7 @@
 import re
 from typing import Literal
 
-Part = Literal["language", "vision", "projector", "embeddings"]
+ModelPart = Literal["language", "vision", "projector", "embeddings"]
 """The language model's layers and norms; the vision tower; what joins the two; the tables of tokens, in and out."""
 
 _EMBEDDINGS = re.compile(r"(^|\.)(embed_tokens|embed_tokens_per_layer|lm_head)(\.|$)")
@@ -14,7 +14,7 @@ _PROJECTOR = re.compile(
 )
 
 
-def part_of(name: str) -> Part:
+def model_part(name: str) -> ModelPart:
     """The part that a module or a parameter belongs to, by its whole name, which may begin with those of wrappers."""
     if _EMBEDDINGS.search(name):
         return "embeddings"
@@ -25,4 +25,4 @@ def part_of(name: str) -> Part:
 
 def is_of_language(name: str) -> bool:
     """Whether a module or parameter belongs to the language model: its layers, its embedding or its output head."""
-    return part_of(name) in ("language", "embeddings")
+    return model_part(name) in ("language", "embeddings")

@@ -9,7 +9,7 @@ from torch import nn
 from wdstream.config.adapter import AdapterConfig
 from wdstream.errors import TrainError, needs_extra
 from wdstream.train.model.adapter import saved_modules
-from wdstream.train.model.parts import part_of
+from wdstream.train.model.parts import model_part
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig
@@ -54,7 +54,7 @@ def unquantized_modules(path: Path, adapter: AdapterConfig) -> list[str]:
     return sorted(
         name
         for name in linear
-        if part_of(name) not in adapter.quantized_parts or f"{name}.".startswith(tuple(f"{one}." for one in saved))
+        if model_part(name) not in adapter.quantized_parts or f"{name}.".startswith(tuple(f"{one}." for one in saved))
     )
 
 
