@@ -38,7 +38,7 @@ def test_overrides_are_yaml(tmp_path: Path) -> None:
         ("trian: {}", "trian: unknown key; known keys: data, model, text, tiling, train"),
         (
             "train: {adapter: {rank: 3, kindd: lora}}",
-            "train.adapter.kindd: unknown key; known keys: alpha, alpha_pattern, dora, dropout, ",
+            "train.adapter.kindd: unknown key; known keys: alpha, alpha_pattern, dora, double_quant, ",
         ),
         ("data: {train: [{path: a}], tail: cut}", "data.tail: expected 'wrap', 'drop' or 'pad', found 'cut'"),
         ("data: {train: [{path: a}], where: a <}", "data.where: 'a <' is not an expression"),
@@ -53,7 +53,7 @@ def test_overrides_are_yaml(tmp_path: Path) -> None:
         ("model: tiny", "path, found 'tiny'"),
         (
             "train: {adapter: lora}",
-            "train.adapter: expected keys with their values; known keys: alpha, alpha_pattern, dora, dropout, ",
+            "train.adapter: expected keys with their values; known keys: alpha, alpha_pattern, dora, double_quant, ",
         ),
         ("data: [1]", "data: expected keys with their values; known keys: "),
         ("data: {train: shards}", "data.train: expected a list, found 'shards'"),
