@@ -7,6 +7,7 @@ from pydantic import Field
 
 from wdstream.config.adapter import AdapterConfig
 from wdstream.config.speed import CheckpointedLayers
+from wdstream.config.watching import WatchConfig
 from wdstream.settings import Settings
 
 
@@ -20,7 +21,7 @@ class GenerateConfig(Settings):
     """A page's text is cut off there; what is missing counts as errors."""
 
 
-class TrainConfig(Settings):
+class TrainConfig(WatchConfig):
     """`train:` the optimizer loop."""
 
     output: Path = Path("runs/first")
@@ -64,8 +65,6 @@ class TrainConfig(Settings):
     """Steps between evaluations; the last step is always followed by one."""
     generate: GenerateConfig | None = None
     """None: evaluation is the loss alone."""
-    log_every: int = Field(default=1, gt=0)
-    """Steps per log line."""
     seed: int = Field(default=0, ge=0)
     """Seed of new weights and of dropout; the order of pages has data.seed."""
     world_size: int | None = Field(default=None, gt=0)

@@ -6,7 +6,9 @@
     quarantine.jsonl     pages that failed and kept their slot (record.py)
     pages.jsonl          of tars without an index only: the keys of every step
     rejects.jsonl        of tars without an index only: the pages that fit no pack
+    losses/pages.blocks  with `train.record_losses`: the loss of every page of every step (losses.py)
     metrics.jsonl        per log line: loss, speed, fill; the same figures are in tensorboard/
+    spikes/step-N.json   with `train.spike_threshold`: the pages of a step whose loss is far above those before
     eval.jsonl           per evaluation of a set: loss, and CER and WER where the model wrote pages
     generated/SET/       pages that the model wrote, one file per evaluation
     checkpoints/         training states (checkpoint.py)
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 from urllib.parse import quote
 
 from wdstream.records import Failure
+from wdstream.runs.blocks import cut_blocks
 from wdstream.storage.atomic import sync_folder
 from wdstream.storage.json_lines import cut_back, read_lines, sync_lines
 
@@ -43,6 +46,8 @@ class StepLine(TypedDict):
     failed: int
     sha256: NotRequired[str]
     """Over every byte trained on, as `wdstream digest` prints it; with `train.record_bytes`."""
+    loss: NotRequired[float]
+    """Mean over the supervised tokens of the step; with `train.spike_threshold`."""
 
 
 class StateLine(TypedDict):
@@ -83,6 +88,8 @@ class RunLayout:
         self.quarantine = output / "quarantine.jsonl"
         self.pages = output / "pages.jsonl"
         self.rejects = output / "rejects.jsonl"
+        self.losses = output / "losses" / "pages.blocks"
+        self.spikes = output / "spikes"
         self.metrics = output / "metrics.jsonl"
         self.evaluations = output / "eval.jsonl"
         self.tensorboard = output / "tensorboard"
@@ -106,14 +113,17 @@ class RunLayout:
         """
         for path in self.growing:
             cut_back(path, next_step=next_step)
-        for path in self.generated.glob("*/step-*.jsonl"):
-            if int(path.stem.removeprefix("step-")) >= next_step:
+        cut_blocks(self.losses, next_step=next_step)
+        for path in (*self.generated.glob("*/step-*.jsonl"), *self.spikes.glob("step-*.json")):
+            if step_of(path) >= next_step:
                 path.unlink()
 
     def sync(self) -> None:
         """Wait until all that was written to the growing files is on the disk: a checkpoint counts on it."""
-        for path in self.growing:
+        for path in (*self.growing, self.losses):
             sync_lines(path)
+        if self.losses.exists():
+            sync_folder(self.losses.parent)
         sync_folder(self.output)
 
     def generated_pages(self, name: str, step: int) -> Path:
@@ -145,6 +155,11 @@ class RunLayout:
         """The figures of each log line, under today's names: "imbalance" was "straggler" in older runs."""
         for line in read_lines(self.metrics):
             yield {"imbalance" if name == "straggler" else name: value for name, value in line.items()}
+
+
+def step_of(path: Path) -> int:
+    """The step in the name of a file."""
+    return int(path.stem.removeprefix("step-"))
 
 
 def name_as_file(name: str) -> str:

@@ -6,10 +6,12 @@ from threading import Thread
 
 from accelerate.utils import broadcast_object_list
 
+from wdstream.batches.batch import Batch
 from wdstream.errors import WdstreamError
 from wdstream.nodes.node import State
 from wdstream.records import Failure
 from wdstream.runs.layout import StepLine
+from wdstream.runs.losses import LossRows
 from wdstream.runs.record import RunRecord, start_record
 from wdstream.storage.json_lines import read_lines
 from wdstream.train.evaluate.generated_pages import save_pages
@@ -18,6 +20,7 @@ from wdstream.train.setup import Run
 from wdstream.train.step.exchange import StepFigures
 from wdstream.train.stream import StepContents
 from wdstream.train.watch.metrics import Metrics, StepMetrics
+from wdstream.train.watch.pages import PageWatch
 
 _SAY_EVERY = 12
 """The ranks look every 5 s whether a count is done that they wait for; one look of this many is printed."""
@@ -78,6 +81,7 @@ class Journal:
             log_every=run.config.train.log_every,
             is_main=run.is_main,
         )
+        self.pages = PageWatch(run)
         for message in (*messages, *changes):
             self.metrics.say(message)
 
@@ -163,7 +167,11 @@ class Journal:
             "supervised": contents.num_supervised,
             "failed": len(figures.failures),
         }
-        self._record.steps.append(line if sha256 is None else {**line, "sha256": sha256})
+        if sha256 is not None:
+            line["sha256"] = sha256
+        if self._run.config.train.spike_threshold is not None:
+            line["loss"] = figures.loss
+        self._record.steps.append(line)
         if contents.keys is not None:
             self._record.add_pages(contents.step, contents.keys)
         if contents.state is not None:
@@ -172,13 +180,20 @@ class Journal:
         self._record.quarantine.add(figures.failures, step=contents.step)
         self._record.quarantine.check(counters.num_pages)
 
+    def add_pages(self, step: int, figures: StepFigures, batches: Sequence[Batch], rows: LossRows | None) -> None:
+        """Write down what the pages of a step did to its loss; `rows` are this rank's. All ranks call it together."""
+        spike = self.pages.add(step, figures, batches, rows)
+        if spike is not None:
+            self.metrics.say(spike)
+
     def add_state(self, step: int, stream: State) -> None:
         """Write down the stream's state after a step, from which `wdstream trace` can plan on."""
         if self._record is not None:
             self._record.add_state(step, stream)
 
     def sync(self) -> None:
-        """Wait until all that was written down is on the disk."""
+        """Wait until all that was written down is on the disk. All ranks call it together."""
+        self.pages.losses.write()
         if self._record is not None:
             self._run.files.sync()
 

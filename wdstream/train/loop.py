@@ -154,8 +154,13 @@ class Loop:
         if contents.step == self._first:
             check_no_leak(run.engine, batches[0])
         rate = run.rate(contents.step)
-        with named_step(contents.step, batches, run.config.train.output):
+        losses = self._journal.pages.losses
+        with (
+            named_step(contents.step, batches, run.config.train.output),
+            run.engine.head.keeping_token_losses(losses.are_needed) as kept,
+        ):
             outcome = train_step(run.engine, batches, num_supervised=contents.num_supervised, rate=rate)
+        rows = losses.of_step(contents.step, batches, kept)
         is_stopping = self._signals.is_requested
         figures = exchange(
             run.engine.accelerator,
@@ -165,12 +170,14 @@ class Loop:
             wait_seconds=waited,
             is_stopping=is_stopping,
             data_steps=run.total.news(),
+            dataset_losses=losses.by_dataset(rows),
         )
         run.total.learn(figures.data_steps)
         require_supervised(contents, figures)
         sha256 = bytes_digest(batches) if run.config.train.record_bytes else None
         self._counters.count(contents, figures)
         self._journal.add_step(self._counters, contents, figures, seconds=perf_counter() - began, sha256=sha256)
+        self._journal.add_pages(contents.step, figures, batches, rows)
         return figures
 
     def _evaluate(self) -> None:

@@ -36,7 +36,7 @@ from wdstream.pipeline.streamed import Lanes
 from wdstream.plan.deal import packs_per_rank
 from wdstream.plan.order import combine
 from wdstream.plan.summary import held_out_notes
-from wdstream.records import Failure, StepPlan, World
+from wdstream.records import Failure, Ints, StepPlan, World
 from wdstream.runs.record import DataSizes
 from wdstream.train.step.blank import batch_form
 from wdstream.train.step.loss import find_targets
@@ -131,6 +131,11 @@ class Stream(ABC):
         self._state: State  # of the loader, after the last step that held something
 
     @property
+    def dataset_offsets(self) -> Ints | None:
+        """int64 (datasets + 1,), sample numbers at which the datasets begin; None where no plan numbers samples."""
+        return None
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What to know of the data before the first step."""
         return ()
@@ -217,6 +222,11 @@ class PlannedStream(Stream):
         self._plan = plan
         self._planning = config.data.planning
         self._pages_since_state = 0
+
+    @property
+    def dataset_offsets(self) -> Ints:
+        """Those of the plan."""
+        return self._plan.mixture.offsets
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
-"""The loss head: equal to Hugging Face's loss, gradients too, without full logits."""
+"""The loss head: equal to Hugging Face's loss, gradients too, without full logits; losses of tokens that it keeps."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,54 @@ def test_model_without_head_is_refused() -> None:
 
     with pytest.raises(TrainError, match="Headless has no output head"):
         LossHead(Headless())
+
+
+def plain(model: Any) -> None:
+    pass
+
+
+def more_than_a_matrix(model: Any) -> None:
+    model.lm_head.__class__ = type("Head", (nn.Linear,), {})
+
+
+def capped(model: Any) -> None:
+    model.config.get_text_config().final_logit_softcapping = 5.0
+
+
+@pytest.mark.parametrize("change", [plain, more_than_a_matrix, capped])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_kept_losses_change_no_bit(tiny_model: Path, change: Callable[[Any], None], dtype: torch.dtype) -> None:
+    inputs, labels = make_inputs(num_rows=3, length=400)
+    targets = find_targets(labels)
+
+    def run(keeps: bool) -> tuple[Tensor, Tensor, list[Tensor]]:
+        model = load(tiny_model).to(dtype)
+        change(model)
+        head = LossHead(model)
+        with head.keeping_token_losses(keeps) as kept:
+            loss = head.loss_sum(model, inputs, targets)
+            loss.backward()
+        return loss.detach(), gradients(model), kept
+
+    loss, gradient, nothing = run(False)
+    same_loss, same_gradient, kept = run(True)
+    assert nothing == []
+    assert torch.equal(loss, same_loss) and torch.equal(gradient, same_gradient)
+    assert kept[0].dtype == torch.float32 and kept[0].shape == targets.positions.shape
+    assert not kept[0].requires_grad
+    assert float(kept[0].double().sum()) == pytest.approx(float(loss), rel=1e-6)
+
+
+def test_each_is_the_loss_of_its_token(tiny_model: Path) -> None:
+    inputs, labels = make_inputs()
+    model = load(tiny_model)
+    logits = model(**inputs, use_cache=False).logits[:, :-1].flatten(0, 1)
+    wanted = nn.functional.cross_entropy(logits, labels[:, 1:].flatten(), reduction="none")
+    head = LossHead(model)
+    with head.keeping_token_losses() as kept:
+        head.loss_sum(model, inputs, find_targets(labels))
+    is_supervised = labels[:, 1:].flatten() != -100
+    assert torch.allclose(kept[0], wanted[is_supervised], rtol=1e-5)
+    with torch.no_grad():
+        head.loss_sum(model, inputs, find_targets(labels))
+    assert len(kept) == 1

@@ -15,6 +15,9 @@ from wdstream.runs.digest import join_digests, pack_digests
 from wdstream.train.step.step import StepOutcome
 from wdstream.train.stream import StepContents
 
+_OWN_FIGURES = 10
+"""Of a rank, before those of datasets."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFigures:
@@ -29,6 +32,7 @@ class StepFigures:
         failures: pages that failed and kept their slot, in rank order.
         num_supervised: tokens that the loss was computed on.
         data_steps: what the main process has to tell of the steps of the data (total.py); 0 is nothing.
+        dataset_losses: (summed loss, tokens) of each of several datasets.
     """
 
     loss: float
@@ -39,6 +43,7 @@ class StepFigures:
     failures: tuple[Failure, ...]
     num_supervised: int = 0
     data_steps: int = 0
+    dataset_losses: tuple[tuple[float, float], ...] = ()
 
 
 def exchange(
@@ -50,8 +55,11 @@ def exchange(
     wait_seconds: float,
     is_stopping: bool,
     data_steps: int = 0,
+    dataset_losses: Sequence[tuple[float, float]] = (),
 ) -> StepFigures:
     """Bring the ranks' figures together and compare them with what the step should hold.
+
+    Those of `dataset_losses` are (summed loss, tokens) of each of several datasets on this rank.
 
     Raises:
         TrainError: the ranks have different plans, or trained another number of supervised tokens than planned,
@@ -68,6 +76,7 @@ def exchange(
         *_halves(digest),
         *_halves(contents.digest),
         float(data_steps),
+        *(value for of_dataset in dataset_losses for value in of_dataset),
     ]
     ours = torch.tensor([row], dtype=torch.float64, device=accelerator.device)
     table = accelerator.gather(ours).cpu()  # (world, figures)
@@ -88,7 +97,10 @@ def exchange(
         digest=f"{((int(high) << 32) + int(low)) % (1 << 64):016x}",
         failures=tuple(failures),
         num_supervised=int(num_supervised),
-        data_steps=int(table[:, 9].max()),
+        data_steps=int(table[:, _OWN_FIGURES - 1].max()),
+        dataset_losses=tuple(
+            (loss, tokens) for loss, tokens in table[:, _OWN_FIGURES:].sum(dim=0).view(-1, 2).tolist()
+        ),
     )
 
 

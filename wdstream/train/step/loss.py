@@ -88,6 +88,7 @@ class LossHead:
         self._config = model.config.get_text_config()
         self._softcap: float | None = getattr(self._config, "final_logit_softcapping", None)
         self._targets: Targets | None = None
+        self._kept: list[Tensor] | None = None
         head.forward = self._forward
 
     def loss_sum(self, model: nn.Module, inputs: Mapping[str, object], targets: Targets) -> Tensor:
@@ -100,6 +101,19 @@ class LossHead:
             outputs = model(**{**inputs, "use_cache": False})
         loss: Tensor = outputs.logits
         return loss
+
+    @contextmanager
+    def keeping_token_losses(self, is_wanted: bool = True) -> Iterator[list[Tensor]]:
+        """A list to which each forward pass inside appends the cross-entropies of its supervised positions.
+
+        They are float32 (S,) without a graph; losses and gradients stay the same bits. Empty where not `is_wanted`.
+        """
+        kept: list[Tensor] = []
+        self._kept = kept if is_wanted else None
+        try:
+            yield kept
+        finally:
+            self._kept = None
 
     @contextmanager
     def _computing(self, targets: Targets) -> Iterator[None]:
@@ -119,37 +133,56 @@ class LossHead:
             return self._plain_forward(hidden)  # type: ignore[no-any-return]
         rows = hidden.flatten(0, 1).index_select(0, self._targets.positions)  # (S, H)
         if type(self._head) is nn.Linear and self._softcap is None and hasattr(functional, "linear_cross_entropy"):
-            return _fused_loss(rows, self._head, self._targets.ids)
+            return self._fused_loss(rows, self._head, self._targets.ids)
         return self._chunked_loss(rows, self._targets.ids)
+
+    def _fused_loss(self, rows: Tensor, head: nn.Linear, ids: Tensor) -> Tensor:
+        """For plain matrices: torch's chunked linear cross-entropy."""
+        losses = _linear_losses(rows, head, ids)
+        if self._kept is not None:
+            # In float32 torch gives the sum alone; the losses that it is of are computed once more, without gradients.
+            is_sum = losses.ndim == 0
+            with torch.no_grad():
+                self._kept.append(_linear_losses(rows, head, ids, is_sum=False) if is_sum else losses.float())
+        return losses.float().sum()
 
     def _chunked_loss(self, rows: Tensor, ids: Tensor) -> Tensor:
         """For heads that are more than a matrix: chunks whose logits are computed again in the backward pass."""
 
-        def chunk_loss(chunk: Tensor, chunk_ids: Tensor) -> Tensor:
+        def chunk_loss(chunk: Tensor, chunk_ids: Tensor) -> tuple[Tensor, Tensor]:
             logits = self._plain_forward(chunk).float()
             if self._softcap is not None:
                 logits = torch.tanh(logits / self._softcap) * self._softcap
-            return functional.cross_entropy(logits, chunk_ids, reduction="sum", ignore_index=IGNORED)
+            scores = functional.log_softmax(logits, dim=-1)  # with nll_loss it is what cross_entropy computes
+            with torch.no_grad():
+                losses = functional.nll_loss(scores, chunk_ids, reduction="none", ignore_index=IGNORED)
+            return functional.nll_loss(scores, chunk_ids, reduction="sum", ignore_index=IGNORED), losses
 
         total = rows.new_zeros((), dtype=torch.float32)
+        of_chunks: list[Tensor] = []
         for chunk, chunk_ids in zip(torch.split(rows, CHUNK_ROWS), torch.split(ids, CHUNK_ROWS), strict=True):
-            total = total + checkpoint(chunk_loss, chunk, chunk_ids, use_reentrant=False)
+            loss, losses = checkpoint(chunk_loss, chunk, chunk_ids, use_reentrant=False)
+            total = total + loss
+            of_chunks.append(losses)
+        if self._kept is not None:
+            self._kept.append(torch.cat(of_chunks))
         return total
 
 
-def _fused_loss(rows: Tensor, head: nn.Linear, ids: Tensor) -> Tensor:
-    """torch's chunked linear cross-entropy; `ids` int64 (S,), `rows` (S, H)."""
+def _linear_losses(rows: Tensor, head: nn.Linear, ids: Tensor, *, is_sum: bool = True) -> Tensor:
+    """torch's chunked linear cross-entropy; `ids` int64 (S,), `rows` (S, H). Of each row, or where that is exact and
+    `is_sum`, their sum."""
     dtype = torch.get_autocast_dtype(rows.device.type) if torch.is_autocast_enabled(rows.device.type) else rows.dtype
     bias = None if head.bias is None else head.bias.to(dtype)
     is_half = dtype in (torch.bfloat16, torch.float16)
-    loss = functional.linear_cross_entropy(
+    losses: Tensor = functional.linear_cross_entropy(
         rows.to(dtype),
         head.weight.to(dtype),
         ids,
         linear_bias=bias,
         ignore_index=IGNORED,
         # A half-precision "sum" accumulates in half precision (2192 for 2205.1); "none" is exact and summed by us.
-        reduction="none" if is_half else "sum",
+        reduction="none" if is_half or not is_sum else "sum",
         options=nn.LinearCrossEntropyOptions(batch_chunk_size=CHUNK_ROWS, chunking_method=None),
     )
-    return loss.float().sum()
+    return losses

@@ -62,7 +62,18 @@ def summarise_steps(window: Sequence[StepMetrics]) -> dict[str, float]:
         "supervised_tokens": float(supervised),
         **_count_without_image(contents),
         **summarise_mix([step.mix for step in contents]),
+        **_losses_by_dataset(window),
     }
+
+
+def _losses_by_dataset(window: Sequence[StepMetrics]) -> dict[str, float]:
+    """Mean loss per supervised token of each of several datasets that gave some."""
+    sums: dict[str, tuple[float, float]] = {}
+    for step in window:
+        for name, (loss, tokens) in zip(step.contents.mix, step.figures.dataset_losses, strict=False):
+            before = sums.get(name, (0.0, 0.0))
+            sums[name] = before[0] + loss, before[1] + tokens
+    return {f"loss/{name}": loss / tokens for name, (loss, tokens) in sums.items() if tokens}
 
 
 def _count_without_image(contents: Sequence[StepContents]) -> dict[str, float]:
