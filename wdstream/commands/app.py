@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from wdstream.commands import console, curation, inspect, make_shards, plan, reshard, verify
+from wdstream.commands import console, curation, inspect, make_shards, plan, reshard, run_reports, verify
 from wdstream.commands.paths import PathsApp
 from wdstream.errors import ConfigError, WdstreamError, file_trouble
 from wdstream.report.console import show_log, shown_text
@@ -79,6 +79,7 @@ app.command("digest")(plan.digest_command)
 app.command("show")(plan.show_command)
 app.command("where")(plan.where_command)
 app.command("trace")(inspect.trace_command)
+app.add_typer(run_reports.run_app, name="run")
 app.command("audit")(inspect.audit_command)
 app.command("evaluate")(inspect.evaluate_command)
 app.command("make-tiny-model")(make_tiny_model_command)

@@ -115,7 +115,7 @@ class RunLayout:
             cut_back(path, next_step=next_step)
         cut_blocks(self.losses, next_step=next_step)
         for path in (*self.generated.glob("*/step-*.jsonl"), *self.spikes.glob("step-*.json")):
-            if step_of(path) >= next_step:
+            if step_of_file(path) >= next_step:
                 path.unlink()
 
     def sync(self) -> None:
@@ -157,7 +157,7 @@ class RunLayout:
             yield {"imbalance" if name == "straggler" else name: value for name, value in line.items()}
 
 
-def step_of(path: Path) -> int:
+def step_of_file(path: Path) -> int:
     """The step in the name of a file."""
     return int(path.stem.removeprefix("step-"))
 

@@ -29,7 +29,7 @@ def trace_page(output: Path, name: str) -> PageSteps:
     if folder.config.data.streaming is not None:
         return _listed(folder, name, steps)
     plan = plan_from_config(folder.config)
-    _refuse_changed(plan, folder)
+    refuse_changed(plan, folder)
     found = where_in(plan, name, steps)
     keys = {one.name for one in found.occurrences} | {name}
     return PageSteps(
@@ -41,8 +41,8 @@ def trace_page(output: Path, name: str) -> PageSteps:
     )
 
 
-def _refuse_changed(plan: Plan, folder: RunFolder) -> None:
-    """Its steps would not be those that were trained."""
+def refuse_changed(plan: Plan, folder: RunFolder) -> None:
+    """Refuse a plan whose steps would not be those that were trained. Raises PlanError."""
     now = plan.mixture.fingerprints
     changed = [name for name in {**now, **folder.fingerprints} if name != "pixels"]
     changed = [name for name in changed if now.get(name) != folder.fingerprints.get(name)]

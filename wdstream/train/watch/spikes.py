@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 
-from wdstream.runs.layout import RunLayout, step_of
+from wdstream.runs.layout import RunLayout, step_of_file
 from wdstream.storage.atomic import write_file
 
 HISTORY = 100
@@ -90,4 +90,4 @@ def write_spike(files: RunLayout, spike: Spike, pages: Sequence[Mapping[str, obj
 
 def last_spike(files: RunLayout) -> int | None:
     """The last step that a run has a report of."""
-    return max(map(step_of, files.spikes.glob("step-*.json")), default=None)
+    return max(map(step_of_file, files.spikes.glob("step-*.json")), default=None)
