@@ -3,16 +3,18 @@
 import os
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
 from wdstream.errors import PageError
+from wdstream.make_shards.engines.count_journal import CountJournal, OnFiles, nothing_sent
 from wdstream.make_shards.engines.count_tokens import ROWS_AT_ONCE, CountSetup, count_rows, count_shards
 from wdstream.make_shards.record import SHARD_NAME, STATE_FOLDER, load_record, recorded_digests
 from wdstream.make_shards.token_counts import TextCounts, TokenCounter, open_counter
@@ -35,6 +37,8 @@ _PLACEHOLDERS = ("<image>", "<|vision_start|>", "<|image_pad|>", "<start_of_imag
 
 _LOCAL = EngineSettings()
 
+CountFrom = Callable[[int], Iterator[list[TextCounts]]]
+"""Counts the rows from a number on, in order."""
 OnRows = Callable[[int, int], None]  # (rows done, rows in total)
 
 
@@ -104,7 +108,7 @@ def add_token_column(
     counter = TokenCounter.open(tokenizer, with_paragraphs=paragraphs, allow_tokens=allow_tokens)
     with set_folder(shards, job="lengths", with_metas=False) as of:
         opened = of.open()
-        found = None
+        elsewhere = None
         if engine.engine != "local":
             setup = CountSetup(
                 shards=of.address if of.copy is not None else str(on_every_machine(of.folder, engine)),
@@ -114,27 +118,45 @@ def add_token_column(
                 with_paragraphs=paragraphs,
                 allow_tokens=tuple(allow_tokens),
             )
-            found = count_shards(opened, setup, engine, workers)
-        report = add_tokens(of.folder, counter, found, workers=workers, on_progress=on_progress, shards=opened)
+            elsewhere = partial(count_shards, opened, setup, engine, workers)
+        report = add_tokens(
+            of.folder,
+            counter,
+            workers=workers,
+            on_progress=on_progress,
+            shards=opened,
+            send=nothing_sent if of.copy is None else of.copy.send,
+            elsewhere=elsewhere,
+        )
     return replace(report, folder=of.address)
 
 
 def add_tokens(
     folder: Path,
     counter: TokenCounter,
-    found: Iterable[list[TextCounts]] | None = None,
     *,
     workers: int | None = None,
     on_progress: OnRows | None = None,
     shards: Shards | None = None,
+    send: OnFiles = nothing_sent,
+    elsewhere: CountFrom | None = None,
 ) -> TokenColumnReport:
-    """`add_token_column` with a counter that is open already; `shards` where their tars are not in the folder, and
-    `found` where others count, row after row."""
+    """`add_token_column` with a counter that is open already.
+
+    Args:
+        folder: of the set, or what stands for it.
+        counter: of the tokens.
+        workers, on_progress: as there.
+        shards: the set, where its tars are not in the folder.
+        send: is given the names of files that are to be where the set is, as counts are kept.
+        elsewhere: counts, where others do it.
+    """
     shards = shards or Shards.open(folder)
+    journal = CountJournal(folder=folder, index=shards.catalog.fingerprint, counter=counter, send=send)
     counts = np.zeros((2, len(shards)), np.int64)  # tokens, and those that are supervised
     done = 0
     with write_paragraphs(folder, counter.fingerprint) if counter.with_paragraphs else nullcontext() as paragraphs:
-        for rows in found or _count_all(shards, counter, workers or min(32, os.cpu_count() or 1)):
+        for rows in _counted(journal, elsewhere or partial(_count_all, shards, counter, workers)):
             counts[:, done : done + len(rows)] = [[row.tokens for row in rows], [row.supervised for row in rows]]
             if paragraphs is not None:
                 paragraphs.add([row.paragraphs for row in rows])
@@ -144,9 +166,18 @@ def add_tokens(
     tokens, supervised = counts
     is_all_supervised = bool((tokens == supervised).all())
     write_token_column(folder, counter.fingerprint, tokens, None if is_all_supervised else supervised)
+    journal.remove()
     return TokenColumnReport(
         folder=folder, fingerprint=counter.fingerprint, num_samples=len(shards), num_tokens=int(tokens.sum())
     )
+
+
+def _counted(journal: CountJournal, count: CountFrom) -> Iterator[list[TextCounts]]:
+    """Counts of all rows, in order: those of a job before, which was killed, then those that are made now."""
+    yield from journal.found()
+    for rows in count(journal.num_rows):
+        journal.add(rows)
+        yield rows
 
 
 def index_folder(
@@ -199,7 +230,10 @@ def index_folder(
         recorded = _write_recorded_tokens(index) if index.is_new or index.notes else []
         opened = of.open()
         is_here = engine.engine == "local"
-        tokens = add_tokens(of.folder, counter, workers=workers, shards=opened) if counter and is_here else None
+        send = nothing_sent if of.copy is None else of.copy.send
+        tokens = (
+            add_tokens(of.folder, counter, workers=workers, shards=opened, send=send) if counter and is_here else None
+        )
         notes = (*recorded, *map(of.as_output, notes_on_samples(opened)))
     if tokenizer is not None and not is_here:  # now that the index is where other machines see it
         tokens = add_token_column(
@@ -273,10 +307,11 @@ def _leading_placeholder(page: Page) -> str | None:
     return next((mark for mark in _PLACEHOLDERS if text.startswith(mark)), None)
 
 
-def _count_all(shards: Shards, counter: TokenCounter, num_threads: int) -> Iterator[list[TextCounts]]:
-    """Counts of all rows, in order, a few rows at a time; threads work a little ahead."""
+def _count_all(shards: Shards, counter: TokenCounter, workers: int | None, first: int) -> Iterator[list[TextCounts]]:
+    """Counts of the rows from the first on, in order, a few rows at a time; threads work a little ahead."""
+    num_threads = workers or min(32, os.cpu_count() or 1)
     waiting: deque[Future[list[TextCounts]]] = deque()
-    starts = deque(range(0, len(shards), ROWS_AT_ONCE))
+    starts = deque(range(first, len(shards), ROWS_AT_ONCE))
     with ThreadPoolExecutor(num_threads) as pool:
         while starts or waiting:
             while starts and len(waiting) < 2 * num_threads:

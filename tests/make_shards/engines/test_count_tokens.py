@@ -47,7 +47,7 @@ def setup_of(folder: Path, tokenizer: Path) -> CountSetup:
 
 def test_the_counts_of_a_local_run(folder: Path, tiny_model: Path) -> None:
     setup = setup_of(folder, tiny_model)
-    by_shard = list(count_shards(Shards.open(folder), setup, EngineSettings(), 1))
+    by_shard = list(count_shards(Shards.open(folder), setup, EngineSettings(), 1, 0))
     assert [len(counts) for counts in by_shard] == [70, 3]
     add_token_column(folder, tiny_model)
     expected = Shards.open(folder).tokens(setup.fingerprint).tolist()

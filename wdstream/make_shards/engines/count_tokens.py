@@ -46,30 +46,33 @@ class RowsToCount:
 
 
 def count_shards(
-    shards: Shards, setup: CountSetup, engine: EngineSettings, workers: int | None
+    shards: Shards, setup: CountSetup, engine: EngineSettings, workers: int | None, first: int
 ) -> Iterator[list[TextCounts]]:
-    """Counts of all rows, in order, a shard at a time.
+    """Counts of all rows from the first on, in order, a shard at a time.
 
     Args:
         shards: the set.
         setup: of the tasks.
         engine: who counts.
         workers: tasks at a time; all that the cluster has processors for when left out.
+        first: row to begin with.
 
     Raises:
         ConfigError: a machine lacks the shards or the tokenizer, or has another.
         ShardError: a sample cannot be read.
     """
     needs = (setup.shards, setup.tokenizer)
-    tasks = _tasks(shards, setup)
+    tasks = _tasks(shards, setup, first)
     yield from map_tasks(count_task, tasks, engine, workers or 1, command="lengths", most=workers, needs=needs)
 
 
-def _tasks(shards: Shards, setup: CountSetup) -> Iterator[RowsToCount]:
-    first = 0
+def _tasks(shards: Shards, setup: CountSetup, first: int) -> Iterator[RowsToCount]:
+    begin = 0
     for entry in shards.catalog.shards:
-        yield RowsToCount(setup=setup, first=first, end=first + entry.samples)
-        first += entry.samples
+        end = begin + entry.samples
+        if end > first:
+            yield RowsToCount(setup=setup, first=max(begin, first), end=end)
+        begin = end
 
 
 def count_task(task: RowsToCount) -> list[TextCounts]:
