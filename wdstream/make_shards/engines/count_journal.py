@@ -72,7 +72,7 @@ class CountJournal:
         return self._first + len(self._rows)
 
     def remove(self) -> None:
-        """Remove all pieces."""
+        """Remove all pieces, as the columns are written."""
         for path in self._paths():
             path.unlink(missing_ok=True)
 
