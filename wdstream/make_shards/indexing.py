@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from wdstream.errors import PageError
-from wdstream.make_shards.engines.count_journal import CountJournal, OnFiles, nothing_sent
+from wdstream.make_shards.engines.count_journal import CountJournal, nothing_sent
 from wdstream.make_shards.engines.count_tokens import ROWS_AT_ONCE, CountSetup, count_rows, count_shards
 from wdstream.make_shards.record import SHARD_NAME, STATE_FOLDER, load_record, recorded_digests
 from wdstream.make_shards.token_counts import TextCounts, TokenCounter, open_counter
@@ -26,7 +26,7 @@ from wdstream.shards.describe import PLAIN_TAR, TarRules
 from wdstream.shards.index import IndexReport
 from wdstream.shards.reader import Shards
 from wdstream.shards.samples.told import reading_of_sample
-from wdstream.shards.tar_folder import OnBytes, index_shards
+from wdstream.shards.tar_folder import OnBytes, OnFiles, index_shards
 from wdstream.shards.token_columns import write_paragraphs, write_token_column
 from wdstream.storage.engines.mapping import on_every_machine
 from wdstream.storage.engines.settings import EngineSettings

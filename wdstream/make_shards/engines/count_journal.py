@@ -5,7 +5,7 @@ paragraphs; the others are removed. When the columns are written, all are.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,14 +13,12 @@ import numpy as np
 
 from wdstream.make_shards.token_counts import TextCounts, TokenCounter
 from wdstream.shards.catalog import INDEX_FOLDER
+from wdstream.shards.tar_folder import OnFiles
 from wdstream.storage.atomic import atomic_write
 from wdstream.storage.npz import read_npz, write_npz
 
 _PIECE_S, _PIECE_ROWS = 30.0, 1 << 20
 _NAME = "counted-{}-{:012d}.npz"
-
-
-OnFiles = Callable[[Sequence[str]], None]
 
 
 def nothing_sent(_names: Sequence[str]) -> None:
