@@ -2,11 +2,12 @@
 
 Accelerate shards on GPUs only; set to believe that this world is one of GPUs, it takes the same path over gloo.
 As `--use_fsdp --fsdp_version 2` gives it, without more. Arguments: model folder, work folder, mixed precision, and
-`each` for gradients that are summed after every micro-batch, or train.adapter as JSON.
+`each` for gradients that are summed after every micro-batch, `ema` for train.ema, or train.adapter as JSON.
 """
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -17,13 +18,17 @@ import accelerate.state as state
 import torch
 from accelerate import Accelerator, FullyShardedDataParallelPlugin
 from accelerate.utils import DistributedType
+from safetensors.torch import load_file
 from torch.distributed.fsdp import FSDPModule
 
 from wdstream.batches.collate import collate, encode_pack
+from wdstream.config.ema import EmaConfig
 from wdstream.config.schema import Config
 from wdstream.families.registry import load_family
 from wdstream.testing import make_samples
+from wdstream.train.evaluate.sets import evaluate
 from wdstream.train.launch.fsdp import settle_fsdp
+from wdstream.train.model.ema import EMA_FILE, AverageWeights
 from wdstream.train.model.load import load_model
 from wdstream.train.optimizer.optimizer import make_optimizer
 from wdstream.train.saving.checkpoint import Checkpoints, export_final
@@ -47,6 +52,21 @@ def whole_gradients(model: torch.nn.Module) -> int:
     kept = [one.unsharded_accumulated_grad for group in groups if group is not None for one in group.fsdp_params]
     kept += [one._unsharded_param.grad for group in groups if group is not None for one in group.fsdp_params]
     return sum(grad.numel() for grad in kept if grad is not None)
+
+
+def whole_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: one.full_tensor().clone() for name, one in model.named_parameters()}  # type: ignore[attr-defined]
+
+
+def check_average(
+    average: AverageWeights, wanted: dict[str, torch.Tensor], work: Path, accelerator: Accelerator
+) -> None:
+    """Equal to the reference."""
+    average.write(work)
+    accelerator.wait_for_everyone()
+    shutil.copy(work / EMA_FILE, work / f"straight-{accelerator.process_index}.safetensors")
+    for name, tensor in load_file(work / EMA_FILE).items():
+        torch.testing.assert_close(tensor, wanted[name], rtol=0, atol=1e-6)
 
 
 def main(model_dir: str, work: Path, precision: Literal["no", "bf16"], option: str) -> None:
@@ -81,11 +101,20 @@ def main(model_dir: str, work: Path, precision: Literal["no", "bf16"], option: s
     ours = [collate([pack], family) for pack in encoded[accelerator.process_index * 2 :][:2]]
     num_supervised = sum(int((pack.labels != -100).sum()) for pack in encoded)
     checkpoints = Checkpoints(work / "checkpoints", accelerator, keep=1)
+    begin = 0 if option == "ema" else 10**6  # else it is never begun
+    ema = EmaConfig(decay=0.6, eval_with="ema", final_with="ema", from_step=begin)
+    average = AverageWeights(model, accelerator, ema)
+    if option == "ema":
+        average.restore(0, None)
+        checkpoints.average = average
+    wanted = whole_weights(model)
     norms, losses = [], []
     for step in range(4):
         if step == 2:
             checkpoints.save(2, stream={}, trainer={})
         outcome = train_step(engine, ours, num_supervised=num_supervised, rate=1e-2)
+        average.update(step)
+        wanted = {name: 0.6 * wanted[name] + 0.4 * now for name, now in whole_weights(model).items()}
         norms.append(outcome.grad_norm)
         losses.append(outcome.loss_sum)
     forward, kept = head.loss_sum, []
@@ -98,8 +127,18 @@ def main(model_dir: str, work: Path, precision: Literal["no", "bf16"], option: s
     newest, _ = checkpoints.newest()
     assert newest is not None
     checkpoints.load(newest)
-    again = [train_step(engine, ours, num_supervised=num_supervised, rate=1e-2).grad_norm for _ in range(2)]
-    export_final(engine, source=Path(model_dir), folder=work / "final")
+    if option == "ema":
+        check_average(average, wanted, work, accelerator)
+        average.restore(2, newest.path)
+    again = []
+    for step in (2, 3):
+        with average.in_use("eval_with"):
+            evaluate(engine, ours)
+        again.append(train_step(engine, ours, num_supervised=num_supervised, rate=1e-2).grad_norm)
+        average.update(step)
+    average.write(work)
+    with average.in_use("final_with"):
+        export_final(engine, source=Path(model_dir), folder=work / "final")
     if accelerator.is_main_process:
         units = [name for name, module in model.named_modules() if isinstance(module, FSDPModule)]
         found = {"straight": norms, "again": again, "losses": losses, "units": units, "kept": kept}

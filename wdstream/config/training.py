@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from wdstream.config.adapter import AdapterConfig
+from wdstream.config.ema import EmaConfig
 from wdstream.config.speed import CheckpointedLayers
 from wdstream.config.watching import WatchConfig
 from wdstream.settings import Settings
@@ -55,6 +56,8 @@ class TrainConfig(WatchConfig):
     """Under FSDP2: sum gradients over the processes after each micro-batch of a step, and keep this process's part
     alone. false does so once per step, and keeps whole gradients in float32 until then: 4 bytes per trained weight on
     every GPU. The sums are the same, up to rounding."""
+    ema: EmaConfig | None = None
+    """None keeps no average of the weights."""
     checkpoint_every: int = Field(default=500, gt=0)
     """Steps between checkpoints; the last step is always followed by one."""
     keep_checkpoints: int = Field(default=3, gt=0)

@@ -54,6 +54,7 @@ def train(config: Config) -> bool:
 def train_run(run: Run) -> bool:
     """`train` for a run whose output folder is held by its main process."""
     counters, messages = restore(run)
+    messages += restore_average(run, counters.step)
     evaluated = [f"data.eval: {note}" for _, plan in run.eval_plans for note in held_out_notes(plan.datasets)]
     journal = Journal(run, counters, [*messages, *run.stream.notes, *evaluated])
     run.total.on_wait = journal.say_counting
@@ -66,7 +67,8 @@ def train_run(run: Run) -> bool:
         run.total.close()
         journal.metrics.close()
     if is_finished:
-        export_final(run.engine, source=run.config.model.path, folder=run.files.final)
+        with run.average_in_use("final_with"):
+            export_final(run.engine, source=run.config.model.path, folder=run.files.final)
         journal.metrics.say(f"finished after {counters.step} steps: {run.files.final}")
     return is_finished
 
@@ -82,6 +84,14 @@ def restore(run: Run) -> tuple[Counters, list[str]]:
     names = {entry.name for entry in fields(Counters)}
     saved = {name: value for name, value in run.start.trainer.items() if name in names}
     return Counters(**{**unknown, **saved}), [*run.messages, message]
+
+
+def restore_average(run: Run, step: int) -> list[str]:
+    """Load or begin the average of the weights, if one is wanted; a message where an earlier start kept none."""
+    folder = None if run.start is None else run.start.path
+    if run.average is None or run.average.restore(step, folder):
+        return []
+    return [f"train.ema: {folder} holds no average, so it begins now, before step {step}"]
 
 
 class Loop:
@@ -161,6 +171,8 @@ class Loop:
         ):
             outcome = train_step(run.engine, batches, num_supervised=contents.num_supervised, rate=rate)
         rows = losses.of_step(contents.step, batches, kept)
+        if run.average is not None:
+            run.average.update(contents.step)
         is_stopping = self._signals.is_requested
         figures = exchange(
             run.engine.accelerator,
@@ -187,7 +199,7 @@ class Loop:
             if (step, name) in self._evaluated:
                 continue
             self._evaluated.add((step, name))
-            with self._journal.metrics.work(f"evaluating {name}") as on_progress:
+            with self._journal.metrics.work(f"evaluating {name}") as on_progress, run.average_in_use("eval_with"):
                 report = measure_set(run.engine, plan, config=run.config, world=run.world, on_progress=on_progress)
             self._journal.add_evaluation(step - 1, name, report)
 

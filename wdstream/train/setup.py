@@ -1,6 +1,7 @@
 """A run put together: accelerator, plan, model, optimizer, checkpoints and records, each from its own file."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from accelerate import Accelerator
@@ -23,6 +24,7 @@ from wdstream.train.evaluate.sets import plan_sets
 from wdstream.train.launch.accelerator import is_sharded, world_of
 from wdstream.train.launch.zero import zero_stage
 from wdstream.train.model.adapter import describe_trained, require_unsharded
+from wdstream.train.model.ema import AverageWeights, Purpose
 from wdstream.train.model.load import compute_dtype, load_model, trains_vision
 from wdstream.train.model.unreached import freeze_unreached
 from wdstream.train.optimizer.optimizer import learning_rate, make_optimizer, needs_total
@@ -48,6 +50,7 @@ class Run:
         total: steps of the whole run; at most, where nobody knows when the data end.
         engine: what a step needs.
         checkpoints: of this run.
+        average: of the weights (`train.ema`), or None.
     """
 
     config: Config
@@ -59,6 +62,7 @@ class Run:
     total: RunTotal
     engine: TrainEngine
     checkpoints: Checkpoints
+    average: AverageWeights | None = None
 
     @property
     def files(self) -> RunLayout:
@@ -69,6 +73,10 @@ class Run:
     def is_main(self) -> bool:
         """Whether this process writes and prints."""
         return self.world.rank == 0
+
+    def average_in_use(self, purpose: Purpose) -> AbstractContextManager[None]:
+        """Inside, the average is in the weights' place, where `train.ema` wants it for this purpose."""
+        return nullcontext() if self.average is None else self.average.in_use(purpose)
 
     def rate(self, step: int) -> float:
         """Learning rate of a step. Where that needs the steps of the run, and they are being counted, all ranks wait.
@@ -126,6 +134,8 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
         messages.append(describe_trained(engine.model))
     if engine.unreached:
         messages.append(f"frozen, as no gradient reaches them: {', '.join(engine.unreached)}")
+    if config.train.ema is not None:
+        checkpoints.average = AverageWeights(engine.model, accelerator, config.train.ema)
     return Run(
         config=config,
         world=world,
@@ -136,6 +146,7 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
         total=total,
         engine=engine,
         checkpoints=checkpoints,
+        average=checkpoints.average,
     )
 
 

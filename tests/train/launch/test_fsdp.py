@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
 from tests.helpers.paths import ROOT
@@ -80,3 +81,15 @@ def test_adapters_are_the_same_sharded(tiny_model: Path, tmp_path: Path, chosen:
     adapter = {"r": 4, "parts": ["language", "vision"], **chosen}
     found = sharded(tiny_model, tmp_path, "no", json.dumps(adapter))
     assert found["again"] == found["straight"][2:]
+
+
+@pytest.mark.slow
+def test_the_average_of_the_weights_is_the_same_sharded(tiny_model: Path, tmp_path: Path) -> None:
+    """In evaluation, in checkpoints and in the result; training does not notice."""
+    found = sharded(tiny_model, tmp_path, "no", "ema")
+    assert found["again"] == found["straight"][2:]
+    straight, again = (load_file(tmp_path / name) for name in ("straight-0.safetensors", "ema.safetensors"))
+    assert straight.keys() == again.keys()
+    assert all(torch.equal(again[name], tensor) for name, tensor in straight.items())
+    final = AutoModelForImageTextToText.from_pretrained(tmp_path / "final", dtype=torch.float32)
+    assert all(torch.equal(final.get_parameter(name), tensor) for name, tensor in straight.items())

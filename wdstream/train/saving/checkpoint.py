@@ -3,6 +3,7 @@
 A checkpoint, which runs/checkpoint.py makes complete or absent:
 
     model.safetensors | adapter_model.safetensors     under PEFT the adapter only: its frozen base is at `model.path`
+    ema.safetensors                                   with `train.ema`
     optimizer.bin, random_states_<rank>.pkl           Accelerate's own files
     pytorch_model/                                    under DeepSpeed, instead of weights and optimizer: its shards
 
@@ -35,6 +36,7 @@ from wdstream.runs.checkpoint import (
 )
 from wdstream.storage.atomic import atomic_folder
 from wdstream.train.launch.zero import describe_zero, zero_stage
+from wdstream.train.model.ema import AverageWeights
 from wdstream.train.step.step import Engine
 
 if TYPE_CHECKING:
@@ -54,12 +56,16 @@ class Checkpoints:
         accelerator: what is prepared by it is saved and loaded.
         keep: how many are kept.
         is_adapter_only: the model is under PEFT, and its frozen base is left out.
+
+    Attributes:
+        average: that is saved with the rest; set when there is a model.
     """
 
     def __init__(self, folder: Path, accelerator: Accelerator, *, keep: int, is_adapter_only: bool = False) -> None:
         self._folder = folder
         self._accelerator = accelerator
         self._keep = keep
+        self.average: AverageWeights | None = None
         self._zero_stage = zero_stage(accelerator)
         if is_adapter_only:
             _leave_out_base_model(accelerator)
@@ -72,6 +78,8 @@ class Checkpoints:
         accelerator.wait_for_everyone()
         options = {} if self._zero_stage is None else {"exclude_frozen_parameters": True}
         accelerator.save_state(str(partial_path(path)), **options)
+        if self.average is not None:
+            self.average.write(partial_path(path))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             facts = {"world_size": accelerator.num_processes, "zero_stage": self._zero_stage}
