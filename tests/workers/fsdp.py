@@ -31,7 +31,8 @@ from wdstream.train.launch.fsdp import settle_fsdp
 from wdstream.train.model.ema import EMA_FILE, AverageWeights
 from wdstream.train.model.load import load_model
 from wdstream.train.optimizer.optimizer import make_optimizer
-from wdstream.train.saving.checkpoint import Checkpoints, export_final
+from wdstream.train.saving.checkpoint import Checkpoints
+from wdstream.train.saving.export import export_final
 from wdstream.train.step.loss import LossHead
 from wdstream.train.step.step import TrainEngine, train_step
 

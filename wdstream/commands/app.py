@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from wdstream.commands import console, curation, inspect, make_shards, plan, reshard, run_reports, verify
+from wdstream.commands import console, curation, inspect, make_shards, model, plan, reshard, run_reports, verify
 from wdstream.commands.paths import PathsApp
 from wdstream.errors import ConfigError, WdstreamError, file_trouble
 from wdstream.report.console import show_log, shown_text
@@ -82,6 +82,7 @@ app.command("trace")(inspect.trace_command)
 app.add_typer(run_reports.run_app, name="run")
 app.command("audit")(inspect.audit_command)
 app.command("evaluate")(inspect.evaluate_command)
+app.add_typer(model.model_app, name="model")
 app.command("make-tiny-model")(make_tiny_model_command)
 app.command("doctor")(inspect.doctor_command)
 app.add_typer(inspect.cache_app, name="cache")

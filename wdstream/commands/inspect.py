@@ -1,14 +1,18 @@
 """The commands that inspect what is there: a run (trace, audit, evaluate), a model (doctor), a tile cache."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wdstream.commands import AllowTokens, AsJson, Overrides, console
 from wdstream.commands.paths import PathsApp
 from wdstream.errors import ConfigError
+
+if TYPE_CHECKING:
+    from wdstream.train.evaluate.sets import SetReport
 
 RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of a training run.")]
 CachePath = Annotated[Path, typer.Argument(metavar="PATH", help="Its folder, data.tile_cache.path.")]
@@ -69,28 +73,47 @@ def evaluate_command(
         Path | None, typer.Option(metavar="DIR", help="Write what the model wrote there, NAME.jsonl, a line per page.")
     ] = None,
     as_json: AsJson = False,
+    step: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|best|newest|all", help="Of a run, this checkpoint, or all that are kept, and not its final."
+        ),
+    ] = None,
     set_: Overrides = None,
 ) -> None:
     """Measure a model on the sets of data.eval: of a run its `final`, of a configuration model.path as it is.
 
+    With --step a checkpoint of the run is measured, finished or not; `all` measures each that is kept.
+
     With --generate the model also writes the first pages of each set, which gives CER and WER: slow, token by token.
     Several GPUs share the work: accelerate launch --multi_gpu --num_processes 8 -m wdstream evaluate RUN
     """
-    from wdstream.train.evaluate.standalone import evaluate_finished
+    from wdstream.train.evaluate.standalone import evaluate_checkpoints, evaluate_finished
+
+    overrides, settings = tuple(set_ or ()), {"generate": generate, "max_new_tokens": max_new_tokens}
+    if step is None:
+        reports = evaluate_finished(run_or_cfg, overrides, **settings, out=out)
+        if reports is not None:
+            _show_reports({None: reports}, as_json=as_json)
+        return
+    by_step = evaluate_checkpoints(run_or_cfg, overrides, **settings, out=out, step=step)
+    if by_step is not None:
+        _show_reports(by_step, as_json=as_json)
+
+
+def _show_reports(by_step: "Mapping[Any, Mapping[str, SetReport]]", *, as_json: bool) -> None:
+    """Print the reports of each set, by step where they are of checkpoints; else the one is under None."""
     from wdstream.train.watch.metrics import describe_eval
 
-    reports = evaluate_finished(
-        run_or_cfg, tuple(set_ or ()), generate=generate, max_new_tokens=max_new_tokens, out=out
-    )
-    if reports is None:
-        return
     if as_json:
-        figures = {name: report.figures() for name, report in reports.items()}
-        typer.echo(json.dumps(figures, indent=2))
+        tree = {step: {name: report.figures() for name, report in found.items()} for step, found in by_step.items()}
+        typer.echo(json.dumps(tree.get(None, tree), indent=2))
         return
-    for name, report in reports.items():
-        for line in (f"{name}: {describe_eval(report.figures())}", *report.lines()):
-            console.print(line, highlight=False, soft_wrap=True)
+    for step, reports in by_step.items():
+        for name, report in reports.items():
+            title = name if step is None else f"step {step}: {name}"
+            for line in (f"{title}: {describe_eval(report.figures())}", *report.lines()):
+                console.print(line, highlight=False, soft_wrap=True)
 
 
 def doctor_command(

@@ -180,7 +180,9 @@ class TilingConfig(TilingSettings):
 
     @model_validator(mode="after")
     def _has_one_tiling(self) -> Self:
-        others = sorted(self.model_fields_set - {"transform", "settings"})
+        names = self.model_fields_set - {"transform", "settings"}
+        fields = type(self).model_fields  # what is as by default, run.json has written out
+        others = sorted(name for name in names if getattr(self, name) != fields[name].get_default())
         if self.transform is not None and others:
             raise ValueError(f"with transform the keys {', '.join(others)} have no meaning; put its own under settings")
         if self.transform is None and self.settings:

@@ -225,6 +225,8 @@ class RunFolder:
         states: the stream's states by the step that follows them.
         quarantine: the step at which each failed page was listed, by sample number.
         starts: every start that is still part of the run.
+        data: what its plan was made of.
+        packages: versions of what it ran with.
     """
 
     files: RunLayout
@@ -234,6 +236,8 @@ class RunFolder:
     states: Mapping[int, "State"]
     quarantine: Mapping[int, int]
     starts: Sequence[Start]
+    data: DataSizes
+    packages: Mapping[str, str | None]
 
     def world_size(self, step: int) -> int:
         """Ranks that trained a step; for one not trained, those of the newest."""
@@ -288,6 +292,8 @@ def read_run(output: Path) -> RunFolder:
         states=files.read_states(),
         quarantine={line["sample"]: line["step"] for line in read_listed(files.quarantine)},
         starts=starts,
+        data=tree.get("data", {}),
+        packages=tree.get("packages", {}),
     )
 
 

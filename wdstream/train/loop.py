@@ -22,7 +22,9 @@ from wdstream.train.evaluate.sets import measure_set
 from wdstream.train.journal import Counters, Journal
 from wdstream.train.launch.accelerator import StopSignals, start_accelerator
 from wdstream.train.launch.zero import keep_clipping
-from wdstream.train.saving.checkpoint import export_final
+from wdstream.train.saving.export import export_final
+from wdstream.train.saving.exported import exported_from
+from wdstream.train.saving.model_card import FolderNotes
 from wdstream.train.setup import Run, open_run
 from wdstream.train.step.exchange import StepFigures, bytes_digest, exchange
 from wdstream.train.step.failing_step import named_step
@@ -68,7 +70,8 @@ def train_run(run: Run) -> bool:
         journal.metrics.close()
     if is_finished:
         with run.average_in_use("final_with"):
-            export_final(run.engine, source=run.config.model.path, folder=run.files.final)
+            source = run.config.model.path
+            export_final(run.engine, source=source, folder=run.files.final, notes=final_notes(run, counters))
         journal.metrics.say(f"finished after {counters.step} steps: {run.files.final}")
     return is_finished
 
@@ -92,6 +95,19 @@ def restore_average(run: Run, step: int) -> list[str]:
     if run.average is None or run.average.restore(step, folder):
         return []
     return [f"train.ema: {folder} holds no average, so it begins now, before step {step}"]
+
+
+def final_notes(run: Run, counters: Counters) -> FolderNotes:
+    """What the result of a run says of itself."""
+    config = run.config
+    base = str(config.model.path.absolute())
+    return FolderNotes(
+        exported=exported_from(config, base=base, step=counters.step, is_merged=False),
+        run=run.files.output,
+        counters=asdict(counters),
+        dtype=str(run.engine.dtype).removeprefix("torch."),
+        is_adapter=config.train.adapter is not None,
+    )
 
 
 class Loop:

@@ -24,7 +24,7 @@ from wdstream.errors import ConfigError
 from wdstream.storage.json_lines import read_lines
 from wdstream.testing.launcher import TrainingProcess
 from wdstream.train.launch.zero import check_settings, describe_zero
-from wdstream.train.saving.checkpoint import tied_again
+from wdstream.train.saving.weights import tied_again
 
 TUNED = {
     "full": ("train.adapter=null", "train.lr=0.003", "train.weight_decay=5.0"),

@@ -1,11 +1,14 @@
 """Evaluation by itself: a finished model on its evaluation sets, without optimizer, checkpoint or training data.
 
-RUN  a training run's folder: the configuration of its run.json, the weights (or adapter) of its `final`
+RUN  a training run's folder: the configuration of its run.json, the weights (or adapter) of its `final`, or those of
+     its checkpoints
 CFG  a YAML file: `model.path` as it is; an adapter that it would train is left out, for none is trained yet
 """
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
@@ -15,8 +18,12 @@ from wdstream.config.schema import Config, config_from_tree, load_config
 from wdstream.config.training import GenerateConfig
 from wdstream.errors import ConfigError, TrainError
 from wdstream.families.base import Family
+from wdstream.pipeline.planned import Plan
+from wdstream.records import World
 from wdstream.report.console import PrintableConsole
 from wdstream.report.progress import ProgressBar
+from wdstream.runs.checkpoint import list_checkpoints
+from wdstream.runs.chosen import choose_checkpoint
 from wdstream.runs.layout import RunLayout, name_as_file
 from wdstream.runs.record import read_run
 from wdstream.train.evaluate.generated_pages import check_generation, save_pages
@@ -24,10 +31,51 @@ from wdstream.train.evaluate.held_out_since import warn_of_other_split
 from wdstream.train.evaluate.sets import SetReport, measure_set, plan_sets
 from wdstream.train.launch.accelerator import start_accelerator, world_of
 from wdstream.train.model.load import compute_dtype, load_model
-from wdstream.train.saving.checkpoint import ADAPTER_FILE
+from wdstream.train.saving.weights import ADAPTER_FILE, load_adapter, load_trained
 from wdstream.train.step.blank import batch_form
 from wdstream.train.step.loss import LossHead
 from wdstream.train.step.step import Engine
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What is needed to measure a model on every set.
+
+    Attributes:
+        config: as resolved.
+        world: this process among all.
+        plans: name and plan of each set.
+        engine: the model.
+    """
+
+    config: Config
+    world: World
+    plans: tuple[tuple[str, Plan], ...]
+    engine: Engine
+
+    def measure(self, out: Path | None) -> dict[str, SetReport]:
+        """Every set by name; all processes call it together.
+
+        Args:
+            out: folder for what the model wrote, one file per set.
+
+        Raises:
+            TrainError: no page of a set can be read.
+        """
+        reports = {}
+        for name, plan in self.plans:
+            with ProgressBar(PrintableConsole(stderr=True, quiet=self.world.rank > 0)) as bar:
+                on_progress = bar.task(f"evaluating {name}", "pages")
+                report = measure_set(self.engine, plan, config=self.config, world=self.world, on_progress=on_progress)
+            if report.is_empty:
+                raise TrainError("\n".join([f"data.eval: {name}: no page of it could be evaluated", *report.lines()]))
+            if report.written is not None and out is not None and self.world.rank == 0:
+                save_pages(out / f"{name_as_file(name)}.jsonl", report.written)
+            reports[name] = report
+        return reports
 
 
 def evaluate_finished(
@@ -55,7 +103,62 @@ def evaluate_finished(
         TrainError: the run is not finished, the model cannot be loaded, or no page of a set can be read.
     """
     config, final = read_settings(path, overrides)
-    config = with_generation(config, generate, max_new_tokens)
+    evaluation = _opened(path, with_generation(config, generate, max_new_tokens), final, out)
+    reports = evaluation.measure(out)
+    evaluation.engine.accelerator.end_training()
+    return reports if evaluation.world.rank == 0 else None
+
+
+def evaluate_checkpoints(
+    path: Path,
+    overrides: tuple[str, ...] = (),
+    *,
+    step: str,
+    generate: int | None = None,
+    max_new_tokens: int | None = None,
+    out: Path | None = None,
+) -> dict[int, dict[str, SetReport]] | None:
+    """Measure checkpoints of a run, whose model is loaded once; all processes call it together.
+
+    Args:
+        path: the run's folder.
+        overrides, generate, max_new_tokens: as in `evaluate_finished`.
+        step: a number, `newest`, `best`, or `all` that are kept.
+        out: folder for what the model wrote: a folder per step where there are several, one file per set.
+
+    Returns:
+        The reports by step, on the main process; None on the others.
+
+    Raises:
+        ConfigError: there is no evaluation set, or `path` is no run.
+        TrainError: there is no such checkpoint, or it cannot be put together here; or no page of a set can be read.
+    """
+    if not path.is_dir():
+        raise ConfigError(f"--step {step}: {path} is not the folder of a run; a configuration has no checkpoints")
+    files = RunLayout(path)
+    config = as_evaluated(config_from_tree(read_run(path).config.model_dump(mode="json"), overrides, path))
+    names = [found.name for found in reversed(list_checkpoints(files.checkpoints))]
+    steps = [str(int(name.removeprefix("step-"))) for name in names] if step == "all" else [step]
+    first = choose_checkpoint(files, steps[0] if steps else "newest")
+    evaluation = _opened(path, with_generation(config, generate, max_new_tokens), None, out)
+    model = evaluation.engine.accelerator.unwrap_model(evaluation.engine.model)
+    reports = {}
+    for number in steps:
+        checkpoint = first if number == steps[0] else choose_checkpoint(files, number)
+        load_trained(model, checkpoint)
+        folder = out if out is None or len(steps) == 1 else out / checkpoint.path.name
+        reports[checkpoint.step] = evaluation.measure(folder)
+    evaluation.engine.accelerator.end_training()
+    return reports if evaluation.world.rank == 0 else None
+
+
+def _opened(path: Path, config: Config, final: Path | None, out: Path | None) -> Evaluation:
+    """The sets and the model of settings.
+
+    Raises:
+        ConfigError: there is no set, or settings contradict each other.
+        TrainError: the model cannot be loaded.
+    """
     if out is not None and config.train.generate is None:
         raise ConfigError(
             f"--out {out}: only pages that the model writes go there, and none are asked for; add --generate PAGES, or "
@@ -70,24 +173,12 @@ def evaluate_finished(
     if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED):
         raise TrainError(f"{kind.value} was asked for, but each process evaluates with a whole model: leave it out")
     check_generation(config, is_sharded=False)
-    world, reports = world_of(accelerator), {}
-    if final is not None and world.rank == 0:
+    world = world_of(accelerator)
+    if path.is_dir() and world.rank == 0:
         warn_of_other_split(path, config)
     plans = plan_sets(config, world_size=world.size)
     engine = load_engine(config, accelerator, plans[0][1].family, final)
-    for name, plan in plans:
-        with ProgressBar(PrintableConsole(stderr=True, quiet=world.rank > 0)) as bar:
-            on_progress = bar.task(f"evaluating {name}", "pages")
-            reports[name] = measure_set(engine, plan, config=config, world=world, on_progress=on_progress)
-        if reports[name].is_empty:
-            raise TrainError(
-                "\n".join([f"data.eval: {name}: no page of it could be evaluated", *reports[name].lines()])
-            )
-        written = reports[name].written
-        if written is not None and out is not None and world.rank == 0:
-            save_pages(out / f"{name_as_file(name)}.jsonl", written)
-    accelerator.end_training()
-    return reports if world.rank == 0 else None
+    return Evaluation(config=config, world=world, plans=plans, engine=engine)
 
 
 def read_settings(path: Path, overrides: tuple[str, ...]) -> tuple[Config, Path | None]:
@@ -96,25 +187,29 @@ def read_settings(path: Path, overrides: tuple[str, ...]) -> tuple[Config, Path 
     Raises:
         TrainError: no run in the folder, or one that is not finished.
     """
-    final: Path | None = None
-    if path.is_dir():
-        config = config_from_tree(read_run(path).config.model_dump(mode="json"), overrides, path)
-        final = RunLayout(path).final
-        if not final.is_dir():
-            raise TrainError(f"{path}: the run has no {final.name}/ yet; start its training command again to finish it")
-    elif not path.exists():
+    if not path.exists():
         raise ConfigError(f"{path}: neither the folder of a run that was trained nor a YAML file; is the path right?")
-    else:
+    if not path.is_dir():
         config = load_config(path, overrides)
-    adapter = None if final is None else config.train.adapter
-    launched = int(os.environ.get("WORLD_SIZE", "1"))  # any number of processes may evaluate
-    config = config.replace(
+        return as_evaluated(config.replace(train=config.train.replace(adapter=None))), None
+    config = config_from_tree(read_run(path).config.model_dump(mode="json"), overrides, path)
+    final = RunLayout(path).final
+    if not final.is_dir():
+        raise TrainError(
+            f"{path}: the run has no {final.name}/ yet; start its training command again to finish it, or evaluate a "
+            "checkpoint of it: --step newest"
+        )
+    config = as_evaluated(config)
+    return (config if config.train.adapter else config.replace(model=config.model.replace(path=final))), final
+
+
+def as_evaluated(config: Config) -> Config:
+    """The configuration of a run with what only its training needs left out: any number of processes may evaluate."""
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    return config.replace(
         data=config.data.replace(global_batch_size=launched * config.train.micro_batch_size),
-        train=config.train.replace(world_size=None, gradient_checkpointing=False, adapter=adapter),
+        train=config.train.replace(world_size=None, gradient_checkpointing=False),
     )
-    if final is not None and adapter is None:
-        config = config.replace(model=config.model.replace(path=final))
-    return config, final
 
 
 def with_generation(config: Config, pages: int | None, max_new_tokens: int | None) -> Config:
@@ -136,11 +231,7 @@ def load_engine(config: Config, accelerator: Accelerator, family: Family, final:
     family = family.for_attention(config.model.attn)
     bare = load_model(config, accelerator.device, attention=family.attention_setting(config.model.attn))
     if final is not None and config.train.adapter is not None:
-        from peft import set_peft_model_state_dict
-
-        unknown = set_peft_model_state_dict(bare, load_file(final / ADAPTER_FILE)).unexpected_keys
-        if unknown:
-            raise TrainError(f"{final / ADAPTER_FILE} is not of this model and train.adapter: {unknown}")
+        load_adapter(cast("PeftModel", bare), load_file(final / ADAPTER_FILE), final / ADAPTER_FILE)
     return Engine(
         accelerator=accelerator,
         head=LossHead(bare),

@@ -2,7 +2,8 @@
 
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +40,7 @@ def add_adapter(model: "PreTrainedModel", adapter: AdapterConfig, path: Path) ->
         parameter.requires_grad_(False)
     lora = _lora_config(model, adapter, path)
     try:
-        with warnings.catch_warnings():
-            # peft asks by a name that transformers renamed; nothing a user could do about it.
-            warnings.filterwarnings(
-                "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
-            )
-            warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings", category=UserWarning)
-            warnings.filterwarnings("ignore", message="The following .* keys did not match", category=RuntimeWarning)
+        with quiet_peft():
             adapted = get_peft_model(model, lora)
     except ValueError as error:
         raise TrainError(f"train.adapter.target_modules: {error}") from error
@@ -54,6 +49,17 @@ def add_adapter(model: "PreTrainedModel", adapter: AdapterConfig, path: Path) ->
     _refuse_unmatched_patterns(adapter, targets)
     _settle(adapted)
     return adapted
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """For the block, no warnings of peft about which nobody could do anything, or which are errors of ours."""
+    with warnings.catch_warnings():
+        # peft asks by a name that transformers renamed.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings", category=UserWarning)
+        warnings.filterwarnings("ignore", message="The following .* keys did not match", category=RuntimeWarning)
+        yield
 
 
 def _settle(adapted: "PeftModel") -> None:
@@ -161,12 +167,15 @@ def ids_of_tokens(path: Path, tokens: Sequence[str]) -> list[int]:
     return [number for number in ids.values() if number is not None]
 
 
-def refuse_tied_targets(tied: Mapping[str, str], targets: Iterable[str]) -> None:
+def refuse_tied_targets(
+    tied: Mapping[str, str], targets: Iterable[str], *, where: str = "train.adapter.target_modules"
+) -> None:
     """Refuse an adapter on one of two layers that share a weight.
 
     Args:
         tied: names of weights that are one, by the weight that they are tied to.
         targets: names of modules that got an adapter.
+        where: what names the targets, for messages.
 
     Raises:
         TrainError: names both.
@@ -176,7 +185,7 @@ def refuse_tied_targets(tied: Mapping[str, str], targets: Iterable[str]) -> None
         pair = [name.removesuffix(".weight") for name in (first, second)]
         if found := [name for name in pair if name in chosen]:
             raise TrainError(
-                f"train.adapter.target_modules: {found[0]} is among the targets, and {pair[0]} and {pair[1]} are one "
+                f"{where}: {found[0]} is among the targets, and {pair[0]} and {pair[1]} are one "
                 "weight (tie_word_embeddings): an adapter on one is not on the other, so it could never be merged; "
                 "leave both out, or train them whole (modules_to_save)"
             )

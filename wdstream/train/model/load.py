@@ -61,7 +61,7 @@ def load_model(
         TrainError: adapters fit nowhere.
     """
     adapter = config.train.adapter
-    model = _load_weights(config.model, adapter, device, attention or config.model.attn)
+    model = load_weights(config.model, adapter, device, attention or config.model.attn)
     model.config.use_cache = False
     if config.train.freeze_vision:
         freeze_vision(model)
@@ -90,9 +90,15 @@ def trains_vision(config: Config) -> bool:
     return not config.train.freeze_vision
 
 
-def _load_weights(
+def load_weights(
     config: ModelConfig, adapter: AdapterConfig | None, device: torch.device, attention: str | dict[str, str]
 ) -> "PreTrainedModel":
+    """The weights of `model.path` as they are trained: in float32, or as the base of an adapter.
+
+    Raises:
+        ConfigError: the path is not a model folder.
+        FamilyError: the checkpoint is not whole.
+    """
     from transformers.utils import logging
 
     if not (config.path / "config.json").is_file():

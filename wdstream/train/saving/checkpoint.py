@@ -1,4 +1,4 @@
-"""What is saved of a model, all ranks together: a run's training states, and its result.
+"""What is saved of a run, all ranks together: its training states.
 
 A checkpoint, which runs/checkpoint.py makes complete or absent:
 
@@ -9,16 +9,11 @@ A checkpoint, which runs/checkpoint.py makes complete or absent:
 
 All processes must see the folder. Accelerate also keeps each rank's random generators, and silently passes over them
 when the world has changed; that is harmless here, because every micro-batch seeds its own numbers (step/step.py).
-
-The result is `output/final`, a model folder with tokenizer and processor, or an adapter's; `from_pretrained` loads it.
 """
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, broadcast_object_list
 from safetensors.torch import load_file, save_file
@@ -34,18 +29,9 @@ from wdstream.runs.checkpoint import (
     finish_checkpoint,
     partial_path,
 )
-from wdstream.storage.atomic import atomic_folder
 from wdstream.train.launch.zero import describe_zero, zero_stage
 from wdstream.train.model.ema import AverageWeights
-from wdstream.train.step.step import Engine
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-ADAPTER_FILE = "adapter_model.safetensors"
-SIDE_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
-WRITTEN_BY_MODEL = {"config.json", "generation_config.json", "adapter_config.json"}
-INDEX_SUFFIX = ".index.json"
+from wdstream.train.saving.weights import ADAPTER_FILE
 
 
 class Checkpoints:
@@ -167,44 +153,3 @@ def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         found[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
         seen.add(tensor.data_ptr())
     return found
-
-
-def export_final(engine: Engine, *, source: Path, folder: Path) -> None:
-    """Write the model, or under PEFT its adapter, all ranks together; `folder` appears complete or not at all.
-
-    Args:
-        engine: the trained model.
-        source: the model folder that training began from; its tokenizer and processor files are copied.
-        folder: what to write; replaced when it exists.
-    """
-    accelerator = engine.accelerator
-    model: PreTrainedModel = accelerator.unwrap_model(engine.model)
-    gathered = accelerator.get_state_dict(engine.model) or {}  # under ZeRO-3 nothing on other ranks than the main one
-    state = tied_again(model, {name: in_dtype(tensor, engine.dtype) for name, tensor in gathered.items()})
-    if accelerator.is_main_process:
-        with atomic_folder(folder) as partial:
-            model.save_pretrained(partial, state_dict=state)
-            for path in side_files(source):
-                if not (partial / path.name).exists():
-                    shutil.copy2(path, partial / path.name)
-    accelerator.wait_for_everyone()
-
-
-def tied_again(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same state with one tensor wherever the model has one under two names; copies would be written twice."""
-    first: dict[int, str] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        if name in state:
-            state[name] = state[first.setdefault(id(parameter), name)]
-    return state
-
-
-def in_dtype(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Float32 master weights in the dtype that the model computes in; all else (4-bit bytes, indices) as it is."""
-    return tensor.to(dtype) if tensor.dtype == torch.float32 else tensor
-
-
-def side_files(source: Path) -> list[Path]:
-    """Tokenizer, processor and template files of a model folder; not its weights and what describes them."""
-    paths = sorted(path for pattern in SIDE_FILES for path in source.glob(pattern))
-    return [path for path in paths if path.name not in WRITTEN_BY_MODEL and not path.name.endswith(INDEX_SUFFIX)]

@@ -1,0 +1,139 @@
+"""An adapter merged into its base: computed in float32, whatever it was trained in; the caller casts the result.
+
+LoRA with all its forms (rsLoRA, DoRA, modules_to_save) is merged by peft. What was trained over 4-bit weights is merged
+into those weights, dequantised: they are what the adapter corrects, so the merged model writes what the run wrote.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from safetensors.torch import load_file
+
+from wdstream.config.schema import ModelConfig
+from wdstream.config.training import AdapterConfig
+from wdstream.errors import TrainError
+from wdstream.proofs.weight_files import ADAPTER
+from wdstream.train.model.load import load_weights, quiet_peft, refuse_tied_targets
+from wdstream.train.saving.weights import ADAPTER_FILE, load_adapter
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+log = logging.getLogger("wdstream")
+
+
+def merged_model(
+    folder: Path, model: ModelConfig, *, is_quantised: bool, device: torch.device | None = None
+) -> "PreTrainedModel":
+    """The base with an adapter merged into it, in float32.
+
+    Args:
+        folder: of the adapter: adapter_config.json and adapter_model.safetensors.
+        model: `path` is the base.
+        is_quantised: the adapter was trained over a base in 4 bits.
+        device: where to compute; None: the CPU.
+
+    Raises:
+        TrainError: the folder holds no adapter of this base, or one that cannot be merged.
+        FamilyError: the base is not whole.
+    """
+    device = device or torch.device("cpu")
+    base = float32_base(model, is_quantised=is_quantised, device=device)
+    adapted = with_adapter(base, folder)
+    try:
+        merged: PreTrainedModel = adapted.merge_and_unload(safe_merge=True)
+    except ValueError as error:  # of values that are not finite
+        raise TrainError(f"{folder}: cannot be merged ({error})") from error
+    return merged
+
+
+def float32_base(model: ModelConfig, *, is_quantised: bool, device: torch.device) -> "PreTrainedModel":
+    """The weights that an adapter is merged into: those of `model.path`, or what 4 bits left of them."""
+    adapter = AdapterConfig(kind="qlora") if is_quantised else None
+    base = load_weights(model.replace(dtype="float32"), adapter, device, "eager")  # nothing is computed with it
+    if not is_quantised:
+        return base
+    log.warning(
+        "%s: the adapter was trained over these weights in 4 bits, and is merged into them dequantised: the result "
+        "writes what the run wrote, and its other weights are not those of the base model",
+        model.path,
+    )
+    from transformers.utils import logging as their_logging
+
+    verbosity = their_logging.get_verbosity()
+    their_logging.set_verbosity_error()  # it says what was asked for
+    try:
+        return cast("PreTrainedModel", base.dequantize(dtype=torch.float32))
+    finally:
+        their_logging.set_verbosity(verbosity)
+
+
+def with_adapter(base: "PreTrainedModel", folder: Path) -> "PeftModel":
+    """The model with an adapter of a folder on it, not merged.
+
+    Raises:
+        TrainError: it is no adapter that peft can merge, one on a tied weight, or one of another model.
+    """
+    from peft import PeftConfig, get_peft_model
+
+    settings = read_adapter_config(folder)
+    if settings.get("peft_type") != "LORA":
+        raise TrainError(f"{folder / ADAPTER}: peft_type: expected LORA, found {settings.get('peft_type')!r}")
+    if not (folder / ADAPTER_FILE).is_file():
+        raise TrainError(f"{folder}: no {ADAPTER_FILE} there; weights of an adapter as a pickle are not read")
+    tied = base.get_expanded_tied_weights_keys(all_submodels=True)
+    try:
+        form = PeftConfig.from_pretrained(str(folder))
+        form.base_model_name_or_path = None  # it may be elsewhere now; the weights are compared by name and shape
+        with quiet_peft():
+            adapted = cast("PeftModel", get_peft_model(base, form))
+    except ValueError as error:
+        raise TrainError(f"{folder / ADAPTER}: not an adapter of this base ({error})") from error
+    saved = settings.get("modules_to_save") or []
+    targets = [
+        *adapted.base_model.targeted_module_names,
+        *(name for name in _modules(tied) if name.split(".")[-1] in saved),
+    ]
+    refuse_tied_targets(tied, targets, where=f"{folder / ADAPTER}: target_modules and modules_to_save")
+    load_adapter(adapted, load_file(folder / ADAPTER_FILE), folder)
+    return adapted
+
+
+def read_adapter_config(folder: Path) -> Mapping[str, Any]:
+    """adapter_config.json of a folder.
+
+    Raises:
+        TrainError: there is none, or it is damaged.
+    """
+    try:
+        tree = json.loads((folder / ADAPTER).read_bytes())
+    except (OSError, ValueError) as error:
+        raise TrainError(f"{folder}: not the folder of an adapter: {ADAPTER} cannot be read ({error})") from error
+    if not isinstance(tree, dict):
+        raise TrainError(f"{folder / ADAPTER}: expected a JSON object, found {type(tree).__name__}")
+    return tree
+
+
+def base_of_adapter(folder: Path) -> Path:
+    """The model folder that an adapter names as its base.
+
+    Raises:
+        TrainError: it names none that is on this machine.
+    """
+    name = read_adapter_config(folder).get("base_model_name_or_path") or ""
+    path = Path(str(name))
+    if not (path / "config.json").is_file():
+        raise TrainError(
+            f"{folder / ADAPTER}: its base {str(name)!r} is not a model folder of this machine; give the folder with "
+            "--base PATH"
+        )
+    return path
+
+
+def _modules(tied: Mapping[str, str]) -> list[str]:
+    return sorted({name.removesuffix(".weight") for pair in tied.items() for name in pair})
