@@ -19,9 +19,9 @@ from wdstream.runs.record import read_run
 from wdstream.train.saving.export_run import export_run, merge_adapter
 from wdstream.train.saving.exported import read_exported
 
-EVALUATED = ("train.generate={max_pages: 2, max_new_tokens: 5}", "train.eval_every=1", "train.checkpoint_every=1")
+EVALUATED = ("train.generate={max_pages: 2, max_new_tokens: 8}", "train.eval_every=1", "train.checkpoint_every=1")
 KINDS = {
-    "full": ("train.lr=0.003",),
+    "full": ("train.lr=0.05",),
     "lora": ("train.adapter={kind: lora, r: 4}", "train.lr=0.02"),
     "qlora": ("train.adapter={kind: qlora, r: 4}", "train.lr=0.05"),
     "half": ("train.lr=0.003", "model.dtype=bfloat16", "data.eval=[]", "train.generate=null", "train.max_steps=1"),
