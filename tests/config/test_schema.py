@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from wdstream.config.schema import load_config
+from wdstream.config.schema import TilingConfig, load_config
 from wdstream.errors import ConfigError
 
 MINIMAL = "model: {path: models/tiny}\ndata: {train: [{path: shards}]}\n"
@@ -75,6 +75,11 @@ def test_a_color_is_recorded_as_three_numbers(tmp_path: Path) -> None:
     record = load_config(write(tmp_path, MINIMAL + tiling)).model_dump(mode="json")
     assert record["tiling"]["pad_color"] == [255, 0, 0]
     assert record["tiling"]["shape_buckets"][0]["pad_color"] == [0, 0, 255]
+
+
+def test_a_transform_is_read_again_from_what_a_run_records() -> None:
+    recorded = TilingConfig.model_validate({"transform": "halves", "settings": {"columns": 2}}).model_dump(mode="json")
+    assert TilingConfig.model_validate(recorded).model_dump(mode="json") == recorded
 
 
 def test_unknown_key_inside_a_list(tmp_path: Path) -> None:

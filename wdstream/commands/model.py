@@ -9,7 +9,7 @@ from wdstream.commands import console
 from wdstream.commands.paths import PathsApp
 
 if TYPE_CHECKING:
-    from wdstream.train.saving.export_run import ExportReport
+    from wdstream.train.saving.export_run import ModelReport
 
 NewModel = Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the model; it must not exist, or be empty.")]
 DtypeOption = Annotated[
@@ -68,5 +68,5 @@ def model_merge_command(
     _say(merge_adapter(adapter, out, dtype=dtype, base=base))
 
 
-def _say(report: "ExportReport") -> None:
+def _say(report: "ModelReport") -> None:
     console.print(str(report), highlight=False, soft_wrap=True)

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.distributed.checkpoint.state_dict_saver import save as save_shards
 
 from tests.helpers.command import run as wdstream
 from tests.helpers.exported import written_by_plain_models, written_by_run
 from tests.helpers.training import Workplace
 from wdstream.errors import ConfigError, FamilyError, TrainError
+from wdstream.runs.checkpoint import begin_checkpoint, finish_checkpoint, partial_path, read_checkpoint
 from wdstream.runs.record import read_run
 from wdstream.train.saving.export_run import export_run, merge_adapter
 from wdstream.train.saving.exported import read_exported
@@ -79,7 +81,7 @@ def test_merging_by_folder_is_merging_by_run(trained: Trained, tmp_path: Path) -
     merge_adapter(trained["lora"] / "final", tmp_path / "folder")
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names - {path.name for path in (tmp_path / "folder").iterdir()} == {"README.md"}
-    for name in ("model.safetensors", "config.json", "wdstream.json", "generation_config.json"):
+    for name in ("model.safetensors", "config.json", "wdstream_run.json", "generation_config.json"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "folder" / name).read_bytes()
 
 
@@ -138,7 +140,7 @@ def test_the_model_card_says_what_was_done(trained: Trained, tmp_path: Path) -> 
     exported = read_exported(tmp_path / "out")
     assert exported is not None
     assert (exported.base, exported.step, exported.is_merged) == ("org/model", 2, False)
-    assert str(tmp_path.parent) not in (tmp_path / "out" / "wdstream.json").read_text()
+    assert str(tmp_path.parent) not in (tmp_path / "out" / "wdstream_run.json").read_text()
 
 
 def test_the_commands(trained: Trained, tmp_path: Path) -> None:
@@ -160,7 +162,7 @@ def test_the_commands(trained: Trained, tmp_path: Path) -> None:
 def test_refusals(trained: Trained, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--merge: .* trained no adapter, but all weights"):
         export_run(trained["full"], tmp_path / "out", merge=True)
-    with pytest.raises(TrainError, match=r"no checkpoint of step 7 there; there are those of 1, 2"):
+    with pytest.raises(TrainError, match=r"there is no such checkpoint; there are those of the steps 1, 2"):
         export_run(trained["lora"], tmp_path / "out", step="7")
     with pytest.raises(TrainError, match=r"not the folder of an adapter: adapter_config.json cannot be read"):
         merge_adapter(trained["full"] / "final", tmp_path / "out")
@@ -175,3 +177,25 @@ def test_what_half_precision_cannot_hold_is_refused(trained: Trained, tmp_path: 
     with pytest.raises(FamilyError, match="with values that are not finite"):
         merge_adapter(source, tmp_path / "out", dtype="float16")
     assert not (tmp_path / "out").exists()
+
+
+def test_shards_of_fsdp_are_put_together(trained: Trained, tmp_path: Path) -> None:
+    run, work = trained["full"], tmp_path / "run"
+    shutil.copytree(run, work)
+    (newest,) = (work / "checkpoints").glob("step-*2")
+    checkpoint, state = read_checkpoint(newest), load_file(newest / "model.safetensors")
+    shutil.rmtree(newest)
+    begin_checkpoint(newest)
+    with pytest.warns(UserWarning, match="in a single process"):
+        save_shards({"model": state}, checkpoint_id=partial_path(newest) / "pytorch_model_fsdp_0", no_dist=True)
+    finish_checkpoint(checkpoint, keep=9)
+    export_run(work, tmp_path / "out")
+    for name, tensor in tensors(tmp_path / "out").items():
+        assert torch.equal(tensor, tensors(run / "final")[name])
+    (newest / "pytorch_model_fsdp_0" / ".metadata").unlink()
+    with pytest.raises(TrainError, match=r"\.metadata: expected .* found no file"):
+        export_run(work, tmp_path / "again")
+    manifest = newest / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "files": {}}))
+    with pytest.raises(TrainError, match=r"in a form that one process cannot put together \(manifest.json, pytorch"):
+        export_run(work, tmp_path / "again")

@@ -32,7 +32,7 @@ from wdstream.storage.atomic import atomic_folder
 from wdstream.storage.processes import in_processes
 
 NV_META = ".nv-meta"
-_OURS = "wdstream.json"
+_OURS = "wdstream_run.json"
 _COOKER = "wdstream_cooker" + ".py"
 _TABLES = (
     "CREATE TABLE samples (tar_file_id INTEGER NOT NULL, sample_key TEXT NOT NULL UNIQUE, "

@@ -22,8 +22,8 @@ from wdstream.pipeline.planned import Plan
 from wdstream.records import World
 from wdstream.report.console import PrintableConsole
 from wdstream.report.progress import ProgressBar
-from wdstream.runs.checkpoint import list_checkpoints
-from wdstream.runs.chosen import choose_checkpoint
+from wdstream.runs.best import resolve_checkpoint
+from wdstream.runs.checkpoint import list_checkpoints, read_checkpoint, step_of
 from wdstream.runs.layout import RunLayout, name_as_file
 from wdstream.runs.record import read_run
 from wdstream.train.evaluate.generated_pages import check_generation, save_pages
@@ -130,24 +130,21 @@ def evaluate_checkpoints(
         The reports by step, on the main process; None on the others.
 
     Raises:
-        ConfigError: there is no evaluation set, or `path` is no run.
+        ConfigError: there is no evaluation set, or `path` is of another kind.
         TrainError: there is no such checkpoint, or it cannot be put together here; or no page of a set can be read.
     """
     if not path.is_dir():
         raise ConfigError(f"--step {step}: {path} is not the folder of a run; a configuration has no checkpoints")
-    files = RunLayout(path)
     config = as_evaluated(config_from_tree(read_run(path).config.model_dump(mode="json"), overrides, path))
-    names = [found.name for found in reversed(list_checkpoints(files.checkpoints))]
-    steps = [str(int(name.removeprefix("step-"))) for name in names] if step == "all" else [step]
-    first = choose_checkpoint(files, steps[0] if steps else "newest")
+    paths = list_checkpoints(RunLayout(path).checkpoints)[::-1] if step == "all" else []
+    paths = paths or [resolve_checkpoint(path, "newest" if step == "all" else step)]
     evaluation = _opened(path, with_generation(config, generate, max_new_tokens), None, out)
     model = evaluation.engine.accelerator.unwrap_model(evaluation.engine.model)
     reports = {}
-    for number in steps:
-        checkpoint = first if number == steps[0] else choose_checkpoint(files, number)
-        load_trained(model, checkpoint)
-        folder = out if out is None or len(steps) == 1 else out / checkpoint.path.name
-        reports[checkpoint.step] = evaluation.measure(folder)
+    for checkpoint in paths:
+        load_trained(model, read_checkpoint(checkpoint))
+        folder = out if out is None or len(paths) == 1 else out / checkpoint.name
+        reports[step_of(checkpoint)] = evaluation.measure(folder)
     evaluation.engine.accelerator.end_training()
     return reports if evaluation.world.rank == 0 else None
 

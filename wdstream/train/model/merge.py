@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-log = logging.getLogger("wdstream")
+_log = logging.getLogger("wdstream")
 
 
 def merged_model(
@@ -58,7 +58,7 @@ def float32_base(model: ModelConfig, *, is_quantised: bool, device: torch.device
     base = load_weights(model.replace(dtype="float32"), adapter, device, "eager")  # nothing is computed with it
     if not is_quantised:
         return base
-    log.warning(
+    _log.warning(
         "%s: the adapter was trained over these weights in 4 bits, and is merged into them dequantised: the result "
         "writes what the run wrote, and its other weights are not those of the base model",
         model.path,

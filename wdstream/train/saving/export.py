@@ -3,7 +3,7 @@
 config.json, generation_config.json, model*.safetensors     whole weights, in one dtype, which config.json says
 adapter_config.json, adapter_model.safetensors              an adapter alone; the path of its base holds anywhere
 tokenizer, processor, chat template                         of the model folder that training began from
-README.md, wdstream.json                                    model_card.py, exported.py
+README.md, wdstream_run.json                                    model_card.py, exported.py
 """
 
 import json

@@ -16,8 +16,8 @@ from wdstream.config.schema import Config, ModelConfig
 from wdstream.errors import ConfigError
 from wdstream.families.shared.model_folder import read_model_folder
 from wdstream.proofs.checkpoint import load_checkpoint, require_finite
-from wdstream.runs.checkpoint import Checkpoint
-from wdstream.runs.chosen import choose_checkpoint
+from wdstream.runs.best import resolve_checkpoint
+from wdstream.runs.checkpoint import Checkpoint, read_checkpoint
 from wdstream.runs.record import RunFolder, read_run
 from wdstream.storage.atomic import atomic_folder
 from wdstream.train.model.load import add_adapter
@@ -35,7 +35,7 @@ Dtype = Literal["bfloat16", "float16", "float32"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExportReport:
+class ModelReport:
     """What was written.
 
     Attributes:
@@ -62,7 +62,7 @@ def export_run(
     merge: bool = False,
     dtype: Dtype | None = None,
     base: str | None = None,
-) -> ExportReport:
+) -> ModelReport:
     """Write the model of a checkpoint as a folder; it appears whole or not at all.
 
     Args:
@@ -83,7 +83,7 @@ def export_run(
     config = run.config
     if merge and config.train.adapter is None:
         raise ConfigError(f"--merge: {path} trained no adapter, but all weights; leave it out")
-    checkpoint = choose_checkpoint(run.files, step)
+    checkpoint = read_checkpoint(resolve_checkpoint(path, step))
     chosen = dtype or own_dtype(config.model)
     with atomic_folder(out) as partial:
         if merge:
@@ -94,10 +94,10 @@ def export_run(
         notes.write(partial)
         _require_sound(partial)
     what = "an adapter" if notes.is_adapter else "a merged model" if merge else "a model"
-    return ExportReport(folder=out, what=what, source=f"{path}, step {checkpoint.step}", dtype=chosen)
+    return ModelReport(folder=out, what=what, source=f"{path}, step {checkpoint.step}", dtype=chosen)
 
 
-def merge_adapter(folder: Path, out: Path, *, dtype: Dtype | None = None, base: Path | None = None) -> ExportReport:
+def merge_adapter(folder: Path, out: Path, *, dtype: Dtype | None = None, base: Path | None = None) -> ModelReport:
     """Write an adapter of a folder, merged into its base, as a folder of a model.
 
     Args:
@@ -121,7 +121,7 @@ def merge_adapter(folder: Path, out: Path, *, dtype: Dtype | None = None, base: 
         if exported is not None:
             replace(exported, is_merged=True).write(partial)
         _require_sound(partial)
-    return ExportReport(folder=out, what="a merged model", source=f"{folder} and {source}", dtype=chosen)
+    return ModelReport(folder=out, what="a merged model", source=f"{folder} and {source}", dtype=chosen)
 
 
 def require_new(out: Path) -> None:

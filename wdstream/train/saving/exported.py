@@ -1,4 +1,4 @@
-"""wdstream.json of a model folder: how pages were read while it was trained, so that others read them alike."""
+"""wdstream_run.json of a model folder: how pages were read while it was trained, so that others read them alike."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from wdstream.config.schema import Config
 from wdstream.errors import TrainError
 from wdstream.storage.atomic import write_file
 
-NOTES = "wdstream.json"
+NOTES = "wdstream_run.json"
 NOTES_VERSION = 1
 _DATA = ("sequence_length", "max_patches", "global_batch_size", "pool", "overlength", "max_pixels", "decode", "pixels")
 _MODEL = ("family", "attn", "dtype")

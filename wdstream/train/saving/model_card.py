@@ -1,6 +1,6 @@
 """README.md of a model folder: what it was trained from and on, how, how far, with which figures, and how to load it.
 
-Written for people, with the head of YAML that a model hub reads. Names of data sets, their sizes and fingerprints are
+Written for people, with the head of YAML that a model hub reads. Names of datasets, their sizes and fingerprints are
 in it; paths and addresses of data are not, for the folder may be published.
 """
 
@@ -19,16 +19,16 @@ from wdstream.text.characters import one_line
 from wdstream.train.model.load import modules_outside_language
 from wdstream.train.saving.exported import Exported
 
-CARD = "README.md"
+CARD_FILE = "README.md"
 _LOSS_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderNotes:
-    """What a folder of a run's model says of itself: README.md and wdstream.json.
+    """What a folder of a run's model says of itself: README.md and wdstream_run.json.
 
     Attributes:
-        exported: of wdstream.json.
+        exported: of wdstream_run.json.
         run: the folder of the run.
         counters: of the run at that step: num_pages, num_tokens, num_supervised.
         dtype: of the weights, such as bfloat16.
@@ -45,7 +45,7 @@ class FolderNotes:
         """Put both files into a model folder."""
         self.exported.write(folder)
         text = "\n".join(_lines(self, read_run(self.run)))
-        write_file(folder / CARD, f"{text}\n".encode())
+        write_file(folder / CARD_FILE, f"{text}\n".encode())
 
 
 def _lines(notes: FolderNotes, run: RunFolder) -> Iterator[str]:
@@ -54,7 +54,7 @@ def _lines(notes: FolderNotes, run: RunFolder) -> Iterator[str]:
     yield f"# {_code(run.files.output.absolute().name)}, step {exported.step:,}"
     yield ""
     yield f"{_what(notes, config)} Base model: {_code(exported.base)}. Trained with wdstream."
-    yield from ("", "## Data", "", "| data set | pages | fingerprint |", "| --- | ---: | --- |")
+    yield from ("", "## Data", "", "| dataset | pages | fingerprint |", "| --- | ---: | --- |")
     for name, facts in sorted(run.data.items()):
         pages = facts.get("pages", "")
         yield f"| {_code(name)} | {pages} | {_code(str(facts.get('digest', '')))} |"

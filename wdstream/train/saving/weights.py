@@ -7,6 +7,7 @@
 Names are those of the model that training built: whole weights, or under PEFT those of the adapter among others.
 """
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -145,7 +146,9 @@ def _from_shards(folder: Path) -> dict[str, Tensor]:
     entries = FileSystemReader(folder).read_metadata().state_dict_metadata
     tensors = {name: entry for name, entry in entries.items() if isinstance(entry, TensorStorageMetadata)}
     state = {name: torch.empty(entry.size, dtype=entry.properties.dtype) for name, entry in tensors.items()}
-    load(state, checkpoint_id=folder, no_dist=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)  # as meant
+        load(state, checkpoint_id=folder, no_dist=True)
     return {name.removeprefix("model."): tensor for name, tensor in state.items()}  # the key that Accelerate adds
 
 
