@@ -10,13 +10,14 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from wdstream.batches.collate import collate, encode_pack
+from wdstream.config.adapter import AdapterConfig
 from wdstream.config.schema import ModelConfig
-from wdstream.config.training import AdapterConfig
 from wdstream.errors import TrainError
 from wdstream.families.registry import load_family
 from wdstream.proofs.checkpoint import load_checkpoint
 from wdstream.testing import make_samples
-from wdstream.train.model.load import LORA_TARGETS, load_weights, quiet_peft
+from wdstream.train.model.adapter import LORA_TARGETS, quiet_peft
+from wdstream.train.model.load import load_weights
 from wdstream.train.model.merge import merged_model
 
 CPU = torch.device("cpu")
@@ -25,6 +26,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "rslora": {"use_rslora": True},
     "dora": {"use_dora": True},
     "trained norm": {"modules_to_save": ["norm"]},
+    "whole table": {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True},
     "ranks": {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"v_proj": 7}},
 }
 
@@ -56,7 +58,7 @@ def test_merged_and_not_merged_give_the_same_logits(form: str, tiny_model: Path,
     base = load_checkpoint(tiny_model, dtype=torch.float32)
     plain = logits(base, tiny_model)
     wanted = logits(adapted(base, tmp_path, **FORMS[form]), tiny_model)
-    found = logits(merged_model(tmp_path, ModelConfig(path=tiny_model), is_quantised=False), tiny_model)
+    found = logits(merged_model(tmp_path, ModelConfig(path=tiny_model), None), tiny_model)
     assert (wanted - plain).abs().max() > 1e-2
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
@@ -66,11 +68,11 @@ def test_over_four_bits_the_base_is_what_four_bits_left(
 ) -> None:
     model = ModelConfig(path=tiny_model, dtype="float32")
     wanted = logits(adapted(load_weights(model, AdapterConfig(kind="qlora"), CPU, "sdpa"), tmp_path), tiny_model)
-    merged = merged_model(tmp_path, model, is_quantised=True)
+    merged = merged_model(tmp_path, model, AdapterConfig(kind="qlora"))
     torch.testing.assert_close(logits(merged, tiny_model), wanted, rtol=1e-3, atol=1e-4)
     assert "is merged into them dequantised" in caplog.text
     assert {type(module) for module in merged.modules() if "Linear" in type(module).__name__} == {nn.Linear}
-    off = merged_model(tmp_path, model, is_quantised=False)
+    off = merged_model(tmp_path, model, None)
     assert (logits(off, tiny_model) - wanted).abs().max() > 1e-2
 
 
@@ -79,14 +81,14 @@ def test_an_adapter_on_a_tied_weight_is_refused(form: dict[str, Any], tiny_model
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft says of the tied weights what the error below says
         adapted(load_checkpoint(tiny_model, dtype=torch.float32), tmp_path, **form)
-    with pytest.raises(TrainError, match=r"adapter_config.json: .* are one weight"):
-        merged_model(tmp_path, ModelConfig(path=tiny_model), is_quantised=False)
+    with pytest.raises(TrainError, match=r"adapter_config.json: .* one weight"):
+        merged_model(tmp_path, ModelConfig(path=tiny_model), None)
 
 
 def test_an_adapter_of_another_model_is_refused(tiny_model: Path, tiny_models: dict[str, Path], tmp_path: Path) -> None:
     adapted(load_checkpoint(tiny_models["idefics3"], dtype=torch.float32), tmp_path)
     with pytest.raises(TrainError, match=r"not of this model"):
-        merged_model(tmp_path, ModelConfig(path=tiny_model), is_quantised=False)
+        merged_model(tmp_path, ModelConfig(path=tiny_model), None)
     (tmp_path / "adapter_model.safetensors").unlink()
     with pytest.raises(TrainError, match=r"no adapter_model\.safetensors there"):
-        merged_model(tmp_path, ModelConfig(path=tiny_model), is_quantised=False)
+        merged_model(tmp_path, ModelConfig(path=tiny_model), None)

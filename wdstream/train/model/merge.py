@@ -6,6 +6,7 @@ into those weights, dequantised: they are what the adapter corrects, so the merg
 
 import json
 import logging
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from safetensors.torch import load_file
 
+from wdstream.config.adapter import AdapterConfig
 from wdstream.config.schema import ModelConfig
-from wdstream.config.training import AdapterConfig
 from wdstream.errors import TrainError
 from wdstream.proofs.weight_files import ADAPTER
-from wdstream.train.model.load import load_weights, quiet_peft, refuse_tied_targets
+from wdstream.train.model.adapter import quiet_peft, refuse_tied_targets
+from wdstream.train.model.load import load_weights
 from wdstream.train.saving.weights import ADAPTER_FILE, load_adapter
 
 if TYPE_CHECKING:
@@ -27,36 +29,39 @@ if TYPE_CHECKING:
 _log = logging.getLogger("wdstream")
 
 
-def merged_model(
-    folder: Path, model: ModelConfig, *, is_quantised: bool, device: torch.device | None = None
-) -> "PreTrainedModel":
-    """The base with an adapter merged into it, in float32.
+def merged_model(folder: Path, model: ModelConfig, quantised: AdapterConfig | None) -> "PreTrainedModel":
+    """The base with an adapter merged into it, in float32, on the CPU.
 
     Args:
         folder: of the adapter: adapter_config.json and adapter_model.safetensors.
         model: `path` is the base.
-        is_quantised: the adapter was trained over a base in 4 bits.
-        device: where to compute; None: the CPU.
+        quantised: how the base was quantised while the adapter was trained; None: it was not.
 
     Raises:
         TrainError: the folder holds no adapter of this base, or one that cannot be merged.
         FamilyError: the base is not whole.
     """
-    device = device or torch.device("cpu")
-    base = float32_base(model, is_quantised=is_quantised, device=device)
-    adapted = with_adapter(base, folder)
+    adapted = with_adapter(float32_base(model, quantised), folder)
     try:
-        merged: PreTrainedModel = adapted.merge_and_unload(safe_merge=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Input and output embeddings are no longer tied")
+            merged: PreTrainedModel = adapted.merge_and_unload(safe_merge=True)
+    except UserWarning as error:
+        raise TrainError(
+            f"{folder / ADAPTER}: modules_to_save: the embedding and the output head are one weight "
+            "(tie_word_embeddings), and the adapter holds one that is trained and one that is not, so it cannot be "
+            "merged; load it unmerged, or train both as one (train.adapter.modules_to_save)"
+        ) from error
     except ValueError as error:  # of values that are not finite
         raise TrainError(f"{folder}: cannot be merged ({error})") from error
     return merged
 
 
-def float32_base(model: ModelConfig, *, is_quantised: bool, device: torch.device) -> "PreTrainedModel":
+def float32_base(model: ModelConfig, quantised: AdapterConfig | None) -> "PreTrainedModel":
     """The weights that an adapter is merged into: those of `model.path`, or what 4 bits left of them."""
-    adapter = AdapterConfig(kind="qlora") if is_quantised else None
-    base = load_weights(model.replace(dtype="float32"), adapter, device, "eager")  # nothing is computed with it
-    if not is_quantised:
+    # Nothing is computed with it, so the attention is the one that is always there.
+    base = load_weights(model.replace(dtype="float32"), quantised, torch.device("cpu"), "eager")
+    if quantised is None:
         return base
     _log.warning(
         "%s: the adapter was trained over these weights in 4 bits, and is merged into them dequantised: the result "
@@ -77,7 +82,7 @@ def with_adapter(base: "PreTrainedModel", folder: Path) -> "PeftModel":
     """The model with an adapter of a folder on it, not merged.
 
     Raises:
-        TrainError: it is no adapter that peft can merge, one on a tied weight, or one of another model.
+        TrainError: it is no LoRA adapter, one on a tied weight, or one of another model.
     """
     from peft import PeftConfig, get_peft_model
 
@@ -87,19 +92,15 @@ def with_adapter(base: "PreTrainedModel", folder: Path) -> "PeftModel":
     if not (folder / ADAPTER_FILE).is_file():
         raise TrainError(f"{folder}: no {ADAPTER_FILE} there; weights of an adapter as a pickle are not read")
     tied = base.get_expanded_tied_weights_keys(all_submodels=True)
+    form = PeftConfig.from_pretrained(str(folder))
+    form.base_model_name_or_path = None  # it may be elsewhere now; the weights are compared by name and shape
     try:
-        form = PeftConfig.from_pretrained(str(folder))
-        form.base_model_name_or_path = None  # it may be elsewhere now; the weights are compared by name and shape
         with quiet_peft():
             adapted = cast("PeftModel", get_peft_model(base, form))
     except ValueError as error:
         raise TrainError(f"{folder / ADAPTER}: not an adapter of this base ({error})") from error
-    saved = settings.get("modules_to_save") or []
-    targets = [
-        *adapted.base_model.targeted_module_names,
-        *(name for name in _modules(tied) if name.split(".")[-1] in saved),
-    ]
-    refuse_tied_targets(tied, targets, where=f"{folder / ADAPTER}: target_modules and modules_to_save")
+    targets = adapted.base_model.targeted_module_names
+    refuse_tied_targets(tied, targets, where=f"{folder / ADAPTER}: target_modules")
     load_adapter(adapted, load_file(folder / ADAPTER_FILE), folder)
     return adapted
 
@@ -133,7 +134,3 @@ def base_of_adapter(folder: Path) -> Path:
             "--base PATH"
         )
     return path
-
-
-def _modules(tied: Mapping[str, str]) -> list[str]:
-    return sorted({name.removesuffix(".weight") for pair in tied.items() for name in pair})

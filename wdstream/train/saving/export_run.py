@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import torch
 from torch import Tensor
 
+from wdstream.config.adapter import AdapterConfig
 from wdstream.config.schema import Config, ModelConfig
 from wdstream.errors import ConfigError
 from wdstream.families.shared.model_folder import read_model_folder
@@ -20,7 +21,7 @@ from wdstream.runs.best import resolve_checkpoint
 from wdstream.runs.checkpoint import Checkpoint, read_checkpoint
 from wdstream.runs.record import RunFolder, read_run
 from wdstream.storage.atomic import atomic_folder
-from wdstream.train.model.load import add_adapter
+from wdstream.train.model.adapter import add_adapter
 from wdstream.train.model.merge import base_of_adapter, merged_model
 from wdstream.train.saving.export import write_model
 from wdstream.train.saving.exported import exported_from, read_exported
@@ -115,7 +116,7 @@ def merge_adapter(folder: Path, out: Path, *, dtype: Dtype | None = None, base: 
     source, exported = base or base_of_adapter(folder), read_exported(folder)
     model = ModelConfig(path=source)
     chosen = dtype or own_dtype(model)
-    merged = merged_model(folder, model, is_quantised=exported is not None and exported.is_quantised)
+    merged = merged_model(folder, model, None if exported is None else quantised(exported.adapter))
     with atomic_folder(out) as partial:
         _write_whole(partial, merged, dict(merged.state_dict()), chosen, [folder, source])
         if exported is not None:
@@ -143,6 +144,11 @@ def own_dtype(model: ModelConfig) -> Dtype:
     return named if named in ("bfloat16", "float16") else "float32"  # type: ignore[return-value]
 
 
+def quantised(adapter: AdapterConfig | None) -> AdapterConfig | None:
+    """How the base of an adapter was quantised; None where it was not."""
+    return adapter if adapter is not None and adapter.kind == "qlora" else None
+
+
 def notes_of(
     run: RunFolder, checkpoint: Checkpoint, dtype: str, *, base: str | None = None, is_merged: bool = False
 ) -> FolderNotes:
@@ -163,7 +169,7 @@ def empty_model(config: Config) -> "PreTrainedModel | PeftModel":
     allowed = {"allow_missing": model.allow_missing, "allow_unexpected": model.allow_unexpected}
     bare = load_checkpoint(model.path, **allowed, device_map="meta")
     adapter = config.train.adapter
-    return bare if adapter is None else add_adapter(bare, adapter)
+    return bare if adapter is None else add_adapter(bare, adapter, model.path)
 
 
 def _write_plain(folder: Path, config: Config, checkpoint: Checkpoint, dtype: Dtype, base: str) -> None:
@@ -187,7 +193,7 @@ def _write_merged(folder: Path, run: RunFolder, checkpoint: Checkpoint, dtype: D
     config, adapter = run.config, run.config.train.adapter
     with TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.adapter.") as name:
         _write_plain(Path(name), config, checkpoint, "float32", str(config.model.path.absolute()))
-        merged = merged_model(Path(name), config.model, is_quantised=adapter is not None and adapter.kind == "qlora")
+        merged = merged_model(Path(name), config.model, quantised(adapter))
     _write_whole(folder, merged, dict(merged.state_dict()), dtype, [config.model.path])
 
 

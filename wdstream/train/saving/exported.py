@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wdstream.config.adapter import AdapterConfig
 from wdstream.config.schema import Config
 from wdstream.errors import TrainError
 from wdstream.storage.atomic import write_file
@@ -34,9 +35,10 @@ class Exported:
     settings: Mapping[str, Any]
 
     @property
-    def is_quantised(self) -> bool:
-        """Whether the adapter was trained over weights in 4 bits."""
-        return bool((self.settings["train"]["adapter"] or {}).get("kind") == "qlora")
+    def adapter(self) -> AdapterConfig | None:
+        """What the run trained; None: all weights."""
+        tree = self.settings["train"]["adapter"]
+        return None if tree is None else AdapterConfig.of(tree)
 
     def write(self, folder: Path) -> None:
         """Put it into a model folder."""

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wdstream.config.adapter import AdapterConfig
 from wdstream.config.schema import Config, TilingConfig
 from wdstream.runs.layout import RunLayout
 from wdstream.runs.record import RunFolder, read_run
 from wdstream.storage.atomic import write_file
 from wdstream.storage.json_lines import read_lines
 from wdstream.text.characters import one_line
-from wdstream.train.model.load import modules_outside_language
+from wdstream.train.model.quantize import unquantized_modules
 from wdstream.train.saving.exported import Exported
 
 CARD_FILE = "README.md"
@@ -76,8 +77,9 @@ def _what(notes: FolderNotes, config: Config) -> str:
     adapter = config.train.adapter
     if adapter is None:
         return f"All weights, in {notes.dtype}."
-    over = f", trained over the language model in 4 bits{' (NF4)' if adapter.kind == 'qlora' else ''}"
-    kind = f"A LoRA adapter of rank {adapter.r}{over if adapter.kind == 'qlora' else ''}"
+    kind = f"A LoRA adapter of rank {adapter.r}"
+    if adapter.kind == "qlora":
+        kind += f", trained over {' and '.join(adapter.quantized_parts)} in 4 bits ({adapter.quant_type.upper()})"
     return f"{kind}, merged into its base, in {notes.dtype}." if notes.exported.is_merged else f"{kind}."
 
 
@@ -131,7 +133,7 @@ def _loading(notes: FolderNotes, config: Config) -> Iterator[str]:
         yield "from peft import PeftModel"
         yield "from transformers import AutoModelForImageTextToText, AutoTokenizer, BitsAndBytesConfig"
         if adapter.kind == "qlora":
-            yield f"in_4_bits = BitsAndBytesConfig({_four_bits(config)})"
+            yield f"in_4_bits = BitsAndBytesConfig({_four_bits(config.model.path, adapter)})"
             options += ", quantization_config=in_4_bits"
         yield f"base = AutoModelForImageTextToText.from_pretrained({base}, {options})"
         yield 'model = PeftModel.from_pretrained(base, "THIS_FOLDER")'
@@ -139,10 +141,11 @@ def _loading(notes: FolderNotes, config: Config) -> Iterator[str]:
     yield "# wdstream reads pages with it as in training: wdstream chat THIS_FOLDER page.png"
 
 
-def _four_bits(config: Config) -> str:
+def _four_bits(base: Path, adapter: AdapterConfig) -> str:
     """Arguments that quantise the base as it was while an adapter was trained over it."""
-    kind = 'load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True'
-    return f"{kind}, llm_int8_skip_modules={json.dumps(modules_outside_language(config.model.path))}"
+    kind = f'load_in_4bit=True, bnb_4bit_quant_type="{adapter.quant_type}"'
+    left_out = json.dumps(unquantized_modules(base, adapter))
+    return f"{kind}, bnb_4bit_use_double_quant={adapter.double_quant}, llm_int8_skip_modules={left_out}"
 
 
 def _code(text: str) -> str:
