@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, field_validator, model_validator
 
+from wdstream.config.speed import compile_problems
 from wdstream.config.training import TrainConfig
 from wdstream.errors import ConfigError
 from wdstream.pipeline.planning.feed import Planning
@@ -198,6 +199,13 @@ class Config(Settings):
     text: TextSettings = Field(default_factory=TextSettings)
     tiling: TilingConfig = Field(default_factory=TilingConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
+
+    @model_validator(mode="after")
+    def _can_be_compiled(self) -> Self:
+        problems = list(compile_problems(self.train, pad_to=self.data.pad_to, attn=self.model.attn))
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
 
 def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:

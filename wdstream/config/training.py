@@ -7,7 +7,7 @@ from pydantic import Field
 
 from wdstream.config.adapter import AdapterConfig
 from wdstream.config.ema import EmaConfig
-from wdstream.config.speed import CheckpointedLayers
+from wdstream.config.speed import CheckpointedLayers, CompileBackend
 from wdstream.config.watching import WatchConfig
 from wdstream.settings import Settings
 
@@ -52,6 +52,12 @@ class TrainConfig(WatchConfig):
     """Compute activations again in the backward pass: less memory, more time. true: of every layer; `{layers: 8,
     vision_layers: 4}`: of the first ones of each part; selective: of every layer, but the results of matrix products
     and of attention, which are kept."""
+    compile: bool = False
+    """Compile the layers of the language model (torch.compile), once for all of them; needs data.pad_to: full. The
+    vision tower, whose images have other sizes in every step, is left as it is."""
+    compile_backend: CompileBackend = "inductor"
+    """inductor makes kernels, on a GPU by Triton, on a CPU by its C++ compiler; aot_eager runs what was traced without
+    making it faster, to find out where a fault comes from."""
     sync_each_micro_batch: bool = False
     """Under FSDP2: sum gradients over the processes after each micro-batch of a step, and keep this process's part
     alone. false does so once per step, and keeps whole gradients in float32 until then: 4 bytes per trained weight on

@@ -25,6 +25,7 @@ from wdstream.train.launch.accelerator import is_sharded, world_of
 from wdstream.train.launch.zero import zero_stage
 from wdstream.train.model.adapter import describe_trained, require_unsharded
 from wdstream.train.model.ema import AverageWeights, Purpose
+from wdstream.train.model.compiling import compile_layers
 from wdstream.train.model.load import compute_dtype, load_model, trains_vision
 from wdstream.train.model.unreached import freeze_unreached
 from wdstream.train.optimizer.optimizer import learning_rate, make_optimizer, needs_total
@@ -164,6 +165,7 @@ def open_engine(config: Config, accelerator: Accelerator, family: Family) -> Tra
         require_finite(config.model.path, bare.named_parameters())
     head = LossHead(bare)
     unreached = freeze_unreached(bare, head, family) if trains_vision(config) else ()
+    compile_layers(bare, config)
     model, optimizer = accelerator.prepare(bare, make_optimizer(bare, config.train))
     return TrainEngine(
         accelerator=accelerator,

@@ -44,7 +44,7 @@ def test_fsdp_that_is_not_in_force_is_refused() -> None:
         ("ACCELERATE_USE_PARALLELISM_CONFIG", "true", "each process reads its own"),
         ("ACCELERATE_MIXED_PRECISION", "fp16", "model.dtype computes in bfloat16"),
         ("ACCELERATE_MIXED_PRECISION", "fp8", "model.dtype computes in bfloat16"),
-        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "not proven"),
+        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "set train.compile"),
     ],
 )
 def test_what_would_change_the_mathematics_is_refused(variable: str, value: str, said: str) -> None:

@@ -1,5 +1,6 @@
 """The leak check at the first step: passes on a right batch, stops on a seeded fault."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from wdstream.errors import TrainError
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family
 from wdstream.testing import make_samples
+from wdstream.train.model.checkpointing import layers_of
 from wdstream.train.step.isolation_check import check_no_leak, disturb
 from wdstream.train.step.loss import LossHead
 from wdstream.train.step.step import Engine
@@ -78,6 +80,18 @@ def test_isolated_documents_pass(engine: Engine) -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_caught(fault: str, engine: Engine) -> None:
     faulty = replace(engine, family=Faulty(engine.family, FAULTS[fault]))  # type: ignore[arg-type]
+    with pytest.raises(TrainError, match="packed documents see each other"):
+        check_no_leak(faulty, make_batch(engine, 0, 1, 2))
+
+
+@pytest.mark.slow
+def test_compiled_layers_are_checked_too(engine: Engine) -> None:
+    model = copy.deepcopy(engine.model)
+    for layer in layers_of(model)[0]:  # type: ignore[arg-type]
+        layer.compile(backend="aot_eager", dynamic=False)
+    compiled = replace(engine, model=model, head=LossHead(model))  # type: ignore[arg-type]
+    assert check_no_leak(compiled, make_batch(engine, 0, 1, 2)) is True
+    faulty = replace(compiled, family=Faulty(engine.family, without_restart))  # type: ignore[arg-type]
     with pytest.raises(TrainError, match="packed documents see each other"):
         check_no_leak(faulty, make_batch(engine, 0, 1, 2))
 

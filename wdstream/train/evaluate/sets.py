@@ -4,6 +4,7 @@ loss = sum of cross-entropies / supervised tokens, over the whole set: each toke
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -131,7 +132,9 @@ def measure_set(
         report = evaluate(engine, loader)
     if settings is None:
         return report
-    return replace(report, written=write_set(engine, plan, settings, world, on_progress=on_progress))
+    # A page that is written grows token by token: compiled layers would be compiled for each of its lengths.
+    with torch.compiler.set_stance("force_eager") if config.train.compile else nullcontext():
+        return replace(report, written=write_set(engine, plan, settings, world, on_progress=on_progress))
 
 
 def evaluate(engine: Engine, batches: Iterable[Batch]) -> SetReport:

@@ -178,6 +178,10 @@ def _opened(path: Path, config: Config, final: Path | None, out: Path | None) ->
     return Evaluation(config=config, world=world, plans=plans, engine=engine)
 
 
+_PLAIN = {"gradient_checkpointing": False, "compile": False, "compile_backend": "inductor"}
+"""What only training has a use for, switched off."""
+
+
 def read_settings(path: Path, overrides: tuple[str, ...]) -> tuple[Config, Path | None]:
     """The settings to evaluate with, and the folder of a run's result; None for a YAML file.
 
@@ -206,6 +210,7 @@ def as_evaluated(config: Config) -> Config:
     return config.replace(
         data=config.data.replace(global_batch_size=launched * config.train.micro_batch_size),
         train=config.train.replace(world_size=None, gradient_checkpointing=False),
+        train=config.train.replace(world_size=None, adapter=adapter, **_PLAIN),
     )
 
 

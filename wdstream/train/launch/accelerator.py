@@ -26,6 +26,7 @@ from wdstream.raw.children import signal_with_parent
 from wdstream.records import World
 from wdstream.train.launch.fsdp import check_sync, settle_fsdp
 from wdstream.train.launch.zero import is_zero_wanted, settle_zero, zero_stage
+from wdstream.train.model.compiling import check_compile
 from wdstream.train.model.load import MIXED_PRECISION, compute_dtype
 
 TWO_PROCESSES = "accelerate launch --multi_gpu --num_processes 2 -m wdstream.train cfg.yaml"
@@ -53,6 +54,7 @@ def start_accelerator(config: Config) -> Accelerator:
     check_world(config, joined=accelerator.num_processes, launched=launched)
     check_kind(accelerator.distributed_type, wants_fsdp=os.environ.get("ACCELERATE_USE_FSDP", "") == "true")
     settle_fsdp(accelerator)
+    check_compile(config, accelerator)
     check_sync(accelerator, is_wanted=config.train.sync_each_micro_batch)
     if wants_zero:
         settle_zero(accelerator, config)
@@ -98,7 +100,8 @@ def check_environment(environment: Mapping[str, str], dtype: torch.dtype) -> Non
             "ACCELERATE_DYNAMO_BACKEND",
             "--dynamo_backend",
             ("no",),
-            "that compiled models give the same loss is not proven",
+            "it would compile the whole model, again and again, for images and rows of other sizes: set train.compile, "
+            "which compiles the layers of the language model",
         ),
     ):
         value = environment.get(name) or allowed[0]
