@@ -87,9 +87,9 @@ def test_a_fault_is_caught(fault: str, engine: Engine) -> None:
 @pytest.mark.slow
 def test_compiled_layers_are_checked_too(engine: Engine) -> None:
     model = copy.deepcopy(engine.model)
-    for layer in layers_of(model)[0]:  # type: ignore[arg-type]
+    for layer in layers_of(model)[0]:
         layer.compile(backend="aot_eager", dynamic=False)
-    compiled = replace(engine, model=model, head=LossHead(model))  # type: ignore[arg-type]
+    compiled = replace(engine, model=model, head=LossHead(model))
     assert check_no_leak(compiled, make_batch(engine, 0, 1, 2)) is True
     faulty = replace(compiled, family=Faulty(engine.family, without_restart))  # type: ignore[arg-type]
     with pytest.raises(TrainError, match="packed documents see each other"):
