@@ -20,9 +20,9 @@ from wdstream.families.registry import FAMILIES, load_family
 from wdstream.proofs.isolation import random_model
 from wdstream.storage.json_lines import read_lines
 from wdstream.testing import make_samples
+from wdstream.train.model.adapter import add_adapter
 from wdstream.train.model.checkpointing import enable_checkpointing
 from wdstream.train.model.compiling import check_compile, compile_layers, require_compiler
-from wdstream.train.model.load import add_adapter
 from wdstream.train.step.loss import LossHead, find_targets
 
 QUICK = ("qwen2_5_vl",)
@@ -44,7 +44,7 @@ def figures(path: Path, config: Config, *, length: int) -> tuple[Figures, list[i
     setting = family.attention_setting("sdpa" if "sdpa" in family.attention else "eager")
     model: Any = random_model(AutoConfig.from_pretrained(path), seed=0, attn=setting).train()
     torch.manual_seed(1)
-    model = model if config.train.adapter is None else add_adapter(model, config.train.adapter)
+    model = model if config.train.adapter is None else add_adapter(model, config.train.adapter, path)
     head = LossHead(model)
     enable_checkpointing(model, config.train.gradient_checkpointing)
     compile_layers(model, config)
