@@ -24,8 +24,8 @@ from wdstream.train.evaluate.sets import plan_sets
 from wdstream.train.launch.accelerator import is_sharded, world_of
 from wdstream.train.launch.zero import zero_stage
 from wdstream.train.model.adapter import describe_trained, require_unsharded
-from wdstream.train.model.ema import AverageWeights, Purpose
 from wdstream.train.model.compiling import compile_layers
+from wdstream.train.model.ema import AverageWeights, Purpose
 from wdstream.train.model.load import compute_dtype, load_model, trains_vision
 from wdstream.train.model.unreached import freeze_unreached
 from wdstream.train.optimizer.optimizer import learning_rate, make_optimizer, needs_total
