@@ -209,8 +209,7 @@ def as_evaluated(config: Config) -> Config:
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     return config.replace(
         data=config.data.replace(global_batch_size=launched * config.train.micro_batch_size),
-        train=config.train.replace(world_size=None, gradient_checkpointing=False),
-        train=config.train.replace(world_size=None, adapter=adapter, **_PLAIN),
+        train=config.train.replace(world_size=None, **_PLAIN),
     )
 
 
