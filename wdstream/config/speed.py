@@ -31,7 +31,7 @@ class Adapter(Protocol):
 
     @property
     def kind(self) -> str:
-        """lora or qlora."""
+        """lora or qlora, as `train.adapter.kind` says."""
 
 
 class Compiled(Protocol):
@@ -39,15 +39,15 @@ class Compiled(Protocol):
 
     @property
     def compile(self) -> bool:
-        """`train.compile`."""
+        """`train.compile`: whether layers are compiled."""
 
     @property
     def compile_backend(self) -> str:
-        """`train.compile_backend`."""
+        """`train.compile_backend`: what compiles them."""
 
     @property
     def adapter(self) -> Adapter | None:
-        """`train.adapter`."""
+        """`train.adapter`, if there is one."""
 
 
 CompileBackend = Literal["inductor", "aot_eager"]
