@@ -307,6 +307,7 @@ class StepTotals:
         digest: 64 bits over its packs (plan/deal.py).
         imbalance: predicted cost of the slowest rank over the mean.
         pages_by_dataset, tokens_by_dataset: what each dataset of the plan gives.
+        language_cost, vision_cost: predicted, of all its packs.
     """
 
     num_supervised: int
@@ -317,6 +318,8 @@ class StepTotals:
     imbalance: float
     pages_by_dataset: tuple[int, ...]
     tokens_by_dataset: tuple[int, ...]
+    language_cost: int = 0
+    vision_cost: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

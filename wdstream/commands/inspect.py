@@ -103,7 +103,7 @@ def evaluate_command(
 
 def _show_reports(by_step: "Mapping[Any, Mapping[str, SetReport]]", *, as_json: bool) -> None:
     """Print the reports of each set, by step where they are of checkpoints; else the one is under None."""
-    from wdstream.train.watch.metrics import describe_eval
+    from wdstream.train.watch.summary import describe_eval
 
     if as_json:
         tree = {step: {name: report.figures() for name, report in found.items()} for step, found in by_step.items()}

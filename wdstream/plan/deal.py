@@ -240,6 +240,8 @@ class Assigner:
             imbalance=slowest,
             pages_by_dataset=pages,
             tokens_by_dataset=tokens,
+            language_cost=sum(columns.language_costs),
+            vision_cost=sum(columns.vision_costs),
         )
         return StepPlan(step=number, packs=PackPlans(columns), assignment=assignment, totals=totals)
 

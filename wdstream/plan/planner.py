@@ -96,6 +96,17 @@ class Planner:
             step=0, passes=0, cursors=self.mixture.pass_start(0), pool=(), fingerprints=self.fingerprints
         )
 
+    def epochs_at(self, state: StateLike) -> dict[str, float]:
+        """Passes over each dataset that are done at a state, with the part of the last one, by its name."""
+        saved = state if isinstance(state, StreamState) else StreamState.from_json(state)
+        epochs = {}
+        for planned, cursor in zip(self.mixture.planned, saved.cursors, strict=True):
+            is_inside = cursor.block < planned.order.num_blocks
+            start = planned.order.block_range(cursor.epoch, cursor.block)[0] + cursor.position if is_inside else None
+            share = 1.0 if start is None else start / planned.order.num_samples
+            epochs[planned.dataset.name] = cursor.epoch + share
+        return epochs
+
     def resume(self, state: StateLike, *, on_change: OnChange | None = None) -> StreamState:
         """A saved state, checked, as a state of this plan.
 

@@ -9,6 +9,7 @@
     losses/pages.blocks  with `train.record_losses`: the loss of every page of every step (losses.py)
     metrics.jsonl        per log line: loss, speed, fill; the same figures are in tensorboard/
     spikes/step-N.json   with `train.spike_threshold`: the pages of a step whose loss is far above those before
+    trackers.json        with `train.trackers`: the id of the run at each
     eval.jsonl           per evaluation of a set: loss, and CER and WER where the model wrote pages
     generated/SET/       pages that the model wrote, one file per evaluation
     checkpoints/         training states (checkpoint.py)
@@ -90,6 +91,7 @@ class RunLayout:
         self.rejects = output / "rejects.jsonl"
         self.losses = output / "losses" / "pages.blocks"
         self.spikes = output / "spikes"
+        self.trackers = output / "trackers.json"
         self.metrics = output / "metrics.jsonl"
         self.evaluations = output / "eval.jsonl"
         self.tensorboard = output / "tensorboard"

@@ -19,8 +19,11 @@ from wdstream.train.evaluate.sets import SetReport
 from wdstream.train.setup import Run
 from wdstream.train.step.exchange import StepFigures
 from wdstream.train.stream import StepContents
-from wdstream.train.watch.metrics import Metrics, StepMetrics
+from wdstream.train.watch.flops import StepCost, cost_shares, device_peak
+from wdstream.train.watch.metrics import LogSettings, Metrics
 from wdstream.train.watch.pages import PageWatch
+from wdstream.train.watch.summary import StepMetrics
+from wdstream.train.watch.trackers import Trackers
 
 _SAY_EVERY = 12
 """The ranks look every 5 s whether a count is done that they wait for; one look of this many is printed."""
@@ -78,7 +81,8 @@ class Journal:
             run.files,
             first_step=counters.step,
             total_steps=run.total.known,
-            log_every=run.config.train.log_every,
+            log=log_settings(run),
+            trackers=lambda say: Trackers(run.files, run.config, first_step=counters.step, say=say),
             is_main=run.is_main,
         )
         self.pages = PageWatch(run)
@@ -144,18 +148,8 @@ class Journal:
         Raises:
             TrainError: more pages failed than allowed.
         """
-        data = self._run.config.data
         self.metrics.total_steps = self._run.total.known
-        self.metrics.add(
-            StepMetrics(
-                contents=contents,
-                figures=figures,
-                lr=self._run.rate(contents.step),
-                seconds=seconds,
-                fill_tokens=contents.num_tokens / (contents.num_packs * data.sequence_length),
-                fill_patches=contents.num_patches / (contents.num_packs * data.max_patches),
-            )
-        )
+        self.metrics.add(self._step_metrics(contents, figures, seconds))
         if self._record is None:
             return
         self._note_total()
@@ -179,6 +173,21 @@ class Journal:
         self._record.rejects.add(contents.unfit, step=contents.step)
         self._record.quarantine.add(figures.failures, step=contents.step)
         self._record.quarantine.check(counters.num_pages)
+
+    def _step_metrics(self, contents: StepContents, figures: StepFigures, seconds: float) -> StepMetrics:
+        run = self._run
+        limit = run.config.train.max_grad_norm
+        return StepMetrics(
+            contents=contents,
+            figures=figures,
+            lr=run.rate(contents.step),
+            seconds=seconds,
+            fill_tokens=contents.num_tokens / (contents.num_packs * run.config.data.sequence_length),
+            fill_patches=contents.num_patches / (contents.num_packs * run.config.data.max_patches),
+            is_clipped=limit is not None and figures.grad_norm > limit,
+            flops=step_flops(run, contents) if run.is_main else None,
+            epochs=run.stream.epochs() if run.is_main else {},
+        )
 
     def add_pages(self, step: int, figures: StepFigures, batches: Sequence[Batch], rows: LossRows | None) -> None:
         """Write down what the pages of a step did to its loss; `rows` are this rank's. All ranks call it together."""
@@ -207,3 +216,26 @@ class Journal:
             self.metrics.say(line)
         if self._run.is_main and report.written is not None:
             save_pages(self._run.files.generated_pages(name, step), report.written)
+
+
+def log_settings(run: Run) -> LogSettings:
+    """How a run is written down."""
+    train = run.config.train
+    peak = device_peak(run.engine.dtype) if train.peak_tflops is None else train.peak_tflops * 1e12
+    return LogSettings(
+        every=train.log_every,
+        form=train.log_format,
+        devices=run.world.size,
+        peak=peak,
+        has_board="tensorboard" in train.trackers,
+    )
+
+
+def step_flops(run: Run, contents: StepContents) -> float | None:
+    """FLOPs of the model in a step, over all ranks; None where no plan tells."""
+    cost = run.engine.family.cost
+    weights = cost.per_token * contents.num_tokens
+    if not contents.language_cost:
+        return None
+    whole = StepCost(weights=weights, attention=contents.language_cost - weights, vision=contents.vision_cost)
+    return cost_shares(run.engine.model.named_parameters()).flops(whole)

@@ -215,7 +215,8 @@ class Loop:
             if (step, name) in self._evaluated:
                 continue
             self._evaluated.add((step, name))
-            with self._journal.metrics.work(f"evaluating {name}") as on_progress, run.average_in_use("eval_with"):
+            metrics, average = self._journal.metrics, run.average_in_use("eval_with")
+            with metrics.timed("evaluating"), metrics.work(f"evaluating {name}") as on_progress, average:
                 report = measure_set(run.engine, plan, config=run.config, world=run.world, on_progress=on_progress)
             self._journal.add_evaluation(step - 1, name, report)
 
@@ -224,10 +225,12 @@ class Loop:
         if self._saved == self._counters.step:
             return
         self._saved = self._counters.step
-        stream = self._run.stream.state()
-        self._journal.add_state(self._saved - 1, stream)
-        self._journal.sync()  # what the checkpoint counts as done must not be lost when it is not
-        self._run.checkpoints.save(self._saved, stream=stream, trainer=asdict(self._counters) | self._run.total.saved())
+        with self._journal.metrics.timed("saving"):
+            stream = self._run.stream.state()
+            self._journal.add_state(self._saved - 1, stream)
+            self._journal.sync()  # what the checkpoint counts as done must not be lost when it is not
+            trainer = asdict(self._counters) | self._run.total.saved()
+            self._run.checkpoints.save(self._saved, stream=stream, trainer=trainer)
 
 
 def require_end(*, run: Run, step: int) -> None:

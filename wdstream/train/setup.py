@@ -35,6 +35,7 @@ from wdstream.train.step.loss import LossHead
 from wdstream.train.step.step import TrainEngine
 from wdstream.train.stream import Stream, open_stream
 from wdstream.train.total import RunTotal, steps_of_checkpoint
+from wdstream.train.watch.trackers import check_trackers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +111,7 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
         WdstreamError: see the parts.
     """
     check_generation(config, is_sharded=is_sharded(accelerator))
+    check_trackers(config.train)
     require_unsharded(config.train.adapter, is_sharded=is_sharded(accelerator))
     world = world_of(accelerator) if world is None else world
     stream = open_stream(config, world)

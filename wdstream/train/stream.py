@@ -71,6 +71,7 @@ class StepContents:
         unfit: pages that were passed over on the way to it, because no pack takes them.
         num_without_image: of its pages; counted where no index says it beforehand.
         state: the plan's state after the step, once in a while: what `wdstream trace` starts from.
+        language_cost, vision_cost: predicted, in FLOPs; 0 where no plan tells.
     """
 
     step: int
@@ -86,6 +87,8 @@ class StepContents:
     unfit: tuple[Failure, ...] = ()
     num_without_image: int = 0
     state: State | None = None
+    language_cost: int = 0
+    vision_cost: int = 0
 
 
 class LoaderSettings(TypedDict):
@@ -134,6 +137,10 @@ class Stream(ABC):
     def dataset_offsets(self) -> Ints | None:
         """int64 (datasets + 1,), sample numbers at which the datasets begin; None where no plan numbers samples."""
         return None
+
+    def epochs(self) -> Mapping[str, float]:
+        """Passes over each dataset, by name, until the last step; none where no plan tells."""
+        return {}
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -228,6 +235,10 @@ class PlannedStream(Stream):
         """Those of the plan."""
         return self._plan.mixture.offsets
 
+    def epochs(self) -> Mapping[str, float]:
+        """By how many samples of its order the plan has passed; those that wait in its pool count as passed."""
+        return self._plan.epochs_at(self._state)
+
     @property
     def notes(self) -> tuple[str, ...]:
         """How many samples are held out, and have no image, where that is counted at once."""
@@ -317,6 +328,8 @@ def planned_contents(plan: Plan, step: StepPlan) -> StepContents:
         num_patches=totals.num_patches,
         digest=totals.digest,
         imbalance=totals.imbalance,
+        language_cost=totals.language_cost,
+        vision_cost=totals.vision_cost,
         mix={name: Share(*share) for name, share in zip(names, shares, strict=True)} if len(names) > 1 else {},
     )
 

@@ -14,9 +14,11 @@ from wdstream.records import Failure
 from wdstream.runs.digest import join_digests, pack_digests
 from wdstream.train.step.step import StepOutcome
 from wdstream.train.stream import StepContents
+from wdstream.train.watch.memory import NO_MEMORY, PeakMemory, peak_memory
 
-_OWN_FIGURES = 10
-"""Of a rank, before those of datasets."""
+_MEMORY = slice(10, 13)
+_DATASETS = slice(13, None)
+"""Where these are among the figures of a rank."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,7 @@ class StepFigures:
         num_supervised: tokens that the loss was computed on.
         data_steps: what the main process has to tell of the steps of the data (total.py); 0 is nothing.
         dataset_losses: (summed loss, tokens) of each of several datasets.
+        memory: of the process that used most so far, each kind by itself.
     """
 
     loss: float
@@ -44,6 +47,7 @@ class StepFigures:
     num_supervised: int = 0
     data_steps: int = 0
     dataset_losses: tuple[tuple[float, float], ...] = ()
+    memory: PeakMemory = NO_MEMORY
 
 
 def exchange(
@@ -76,6 +80,7 @@ def exchange(
         *_halves(digest),
         *_halves(contents.digest),
         float(data_steps),
+        *peak_memory(),
         *(value for of_dataset in dataset_losses for value in of_dataset),
     ]
     ours = torch.tensor([row], dtype=torch.float64, device=accelerator.device)
@@ -97,10 +102,9 @@ def exchange(
         digest=f"{((int(high) << 32) + int(low)) % (1 << 64):016x}",
         failures=tuple(failures),
         num_supervised=int(num_supervised),
-        data_steps=int(table[:, _OWN_FIGURES - 1].max()),
-        dataset_losses=tuple(
-            (loss, tokens) for loss, tokens in table[:, _OWN_FIGURES:].sum(dim=0).view(-1, 2).tolist()
-        ),
+        data_steps=int(table[:, 9].max()),
+        dataset_losses=tuple((loss, tokens) for loss, tokens in table[:, _DATASETS].sum(dim=0).view(-1, 2).tolist()),
+        memory=PeakMemory(*table[:, _MEMORY].amax(dim=0).tolist()),
     )
 
 

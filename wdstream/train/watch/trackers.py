@@ -1,0 +1,162 @@
+"""Trackers by name: the figures of a run at wandb, mlflow, trackio or comet, by Accelerate's classes for them.
+
+TensorBoard is not among them: its files are the run's own (metrics.py). A run that continues continues the same run of
+its trackers: `trackers.json` has their ids, and a run that begins again gets new ones. A tracker whose server fails
+does not end the training; what it lacks is in metrics.jsonl.
+"""
+
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
+
+from wdstream.config.schema import Config
+from wdstream.config.watching import TrackerName, WatchConfig
+from wdstream.errors import ConfigError, TrainError
+from wdstream.runs.layout import RunLayout
+from wdstream.storage.atomic import write_file
+
+_PACKAGES = {"wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio", "comet": "comet_ml"}
+"""Name in a configuration -> package, which is Accelerate's name too."""
+_ID_BYTES = 16  # comet wants 32 letters or more
+
+
+def check_trackers(settings: WatchConfig) -> None:
+    """Refuse trackers that are not installed.
+
+    Raises:
+        ConfigError: names the tracker and its package.
+    """
+    for name in settings.trackers:
+        if name in _PACKAGES and find_spec(_PACKAGES[name]) is None:
+            raise ConfigError(
+                f"train.trackers: {name} is not installed; pip install {_PACKAGES[name].replace('_', '-')}, or take it "
+                "out of the list"
+            )
+
+
+@dataclass(slots=True, kw_only=True)
+class OpenTracker:
+    """A tracker that a run writes to.
+
+    Attributes:
+        name: as configured.
+        run_id: of the run there.
+        tracker: Accelerate's.
+        has_failed: its last line did not arrive.
+    """
+
+    name: str
+    run_id: str
+    tracker: GeneralTracker
+    has_failed: bool = False
+
+
+class Trackers:
+    """All trackers of a run but TensorBoard; on the main process only.
+
+    Args:
+        files: of the run.
+        config: of the run.
+        first_step: where this start begins; at 0 the trackers begin new runs.
+        say: prints a line for the user.
+
+    Raises:
+        TrainError: a tracker does not start; says why.
+    """
+
+    def __init__(self, files: RunLayout, config: Config, *, first_step: int, say: Callable[[str], None]) -> None:
+        self._say = say
+        known = read_ids(files) if first_step else {}
+        names = [name for name in config.train.trackers if name in _PACKAGES]
+        self._open = [start_tracker(name, files, config, known.get(name)) for name in names]
+        if self._open:
+            ids = {one.name: one.run_id for one in self._open}
+            write_file(files.trackers, json.dumps(ids, indent=2).encode())
+
+    def log(self, figures: Mapping[str, float], step: int) -> None:
+        """Send figures of a step to all."""
+        for one in self._open:
+            try:
+                one.tracker.log(dict(figures), step=step)
+            except Exception as error:  # of any kind: the libraries and their servers have their own
+                if not one.has_failed:
+                    self._say(f"{one.name} does not take the figures of step {step}, metrics.jsonl has them: {error}")
+                one.has_failed = True
+            else:
+                one.has_failed = False
+
+    def close(self) -> None:
+        """End the runs of all trackers."""
+        for one in self._open:
+            try:
+                one.tracker.finish()
+            except Exception as error:
+                self._say(f"{one.name} did not end well: {error}")
+
+
+def start_tracker(name: TrackerName, files: RunLayout, config: Config, known: str | None) -> OpenTracker:
+    """Begin a run of a tracker, or continue the one that is `known`.
+
+    Raises:
+        TrainError: it does not start.
+    """
+    train = config.train
+    run_id = known or secrets.token_hex(_ID_BYTES)
+    options = {**_own_options(name, files, run_id, is_known=known is not None), **train.tracker_options.get(name, {})}
+    try:
+        tracker = LOGGER_TYPE_TO_CLASS[_PACKAGES[name]](train.tracker_project, **options)
+        tracker.start()
+        if known is None:  # mlflow refuses settings that change
+            tracker.store_init_configuration(flat_settings(config.model_dump(mode="json")))
+    except Exception as error:
+        raise TrainError(
+            f"train.trackers: {name} does not start: {error}; train.tracker_options.{name} goes to it as it is "
+            "(wandb: {mode: offline} needs no network), and without the name in train.trackers the run starts"
+        ) from error
+    return OpenTracker(name=name, run_id=tracker.tracker.info.run_id if name == "mlflow" else run_id, tracker=tracker)
+
+
+def _own_options(name: str, files: RunLayout, run_id: str, *, is_known: bool) -> dict[str, object]:
+    """What makes a tracker begin or continue a run of this id."""
+    options: dict[str, dict[str, object]] = {
+        "wandb": {"id": run_id, "resume": "allow", "dir": str(files.output)},
+        "trackio": {"name": run_id, "resume": "allow"},
+        "comet": {"experiment_key": run_id, "mode": "get_or_create"},
+        "mlflow": {"run_id": run_id} if is_known else {},
+    }
+    return options[name]
+
+
+def flat_settings(settings: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Settings by their whole names, such as `train.lr`; lists as text."""
+    flat: dict[str, object] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= flat_settings(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value if isinstance(value, bool | int | float | str) else str(value)
+    return flat
+
+
+def read_ids(files: RunLayout) -> dict[str, str]:
+    """The ids of the trackers' runs by name; none where there is no file.
+
+    Raises:
+        TrainError: it is damaged.
+    """
+    if not files.trackers.exists():
+        return {}
+    try:
+        tree: object = json.loads(files.trackers.read_bytes())
+    except ValueError as error:
+        tree = error
+    if not isinstance(tree, dict) or not all(isinstance(value, str) for value in tree.values()):
+        raise TrainError(
+            f"{files.trackers}: expected an id for each tracker, found {tree!r:.80}; without the file the trackers "
+            "begin new runs"
+        )
+    return tree
