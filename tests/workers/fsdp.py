@@ -1,6 +1,5 @@
 """Run as two processes by test_fsdp.py: steps under Accelerate's real FSDP2 path, on a CPU.
 
-Accelerate shards on GPUs only; set to believe that this world is one of GPUs, it takes the same path over gloo.
 As `--use_fsdp --fsdp_version 2` gives it, without more. Arguments: model folder, work folder, mixed precision, and
 `each` for gradients that are summed after every micro-batch, `ema` for train.ema, or train.adapter as JSON.
 """
@@ -10,17 +9,17 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
 
-import accelerate.state as state
 import torch
 from accelerate import Accelerator, FullyShardedDataParallelPlugin
 from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 from torch.distributed.fsdp import FSDPModule
 
+from tests.helpers.emulated_world import pretend_gpus
 from wdstream.batches.collate import collate, encode_pack
 from wdstream.config.ema import EmaConfig
 from wdstream.config.schema import Config
@@ -35,14 +34,6 @@ from wdstream.train.saving.checkpoint import Checkpoints
 from wdstream.train.saving.export import export_final
 from wdstream.train.step.loss import LossHead
 from wdstream.train.step.step import TrainEngine, train_step
-
-
-def pretend_gpus() -> None:
-    def backend(self: Any, cpu: bool = False, sm: bool = False, backend: str | None = None) -> tuple[str, Any]:
-        return "gloo", DistributedType.MULTI_GPU
-
-    state.PartialState._prepare_backend = backend
-    state.PartialState.set_device = lambda self: setattr(self, "device", torch.device("cpu"))
 
 
 def whole_gradients(model: torch.nn.Module) -> int:
