@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
 
