@@ -6,19 +6,19 @@ from typing import Any
 
 os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
 
-import wdstream.train.launch.accelerator as launch
+from accelerate import Accelerator
+
 from tests.helpers.emulated_world import pretend_gpus
 from wdstream.train.__main__ import main
+from wdstream.train.launch import accelerator
 
 
-def without_cpu(*, cpu: bool, **options: Any) -> Any:
+def without_cpu(*, cpu: bool, **options: Any) -> Accelerator:
     """The accelerator of a machine that has GPUs."""
-    return launch_accelerator(**options)
+    return Accelerator(**options)
 
-
-launch_accelerator = launch.Accelerator
 
 if __name__ == "__main__":
     pretend_gpus()
-    launch.Accelerator = without_cpu  # type: ignore[assignment, misc]
+    vars(accelerator)["Accelerator"] = without_cpu
     sys.exit(main())
