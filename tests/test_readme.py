@@ -43,11 +43,12 @@ def flow() -> list[str]:
     return block[1].splitlines()
 
 
-def test_one_model_and_one_folder_of_shards_are_named_everywhere() -> None:
+def test_each_file_names_one_model_and_one_folder_of_shards() -> None:
     texts = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "configs").glob("*.yaml")))}
     named = {(name, model) for name, text in texts.items() for model in re.findall(r"models/[\w.-]+", text)}
-    assert {model for _, model in named} == {MODEL}
-    assert {"README.md", Path(CONFIG).name} <= {name for name, _ in named}
+    by_file = {name: {model for file, model in named if file == name} for name in texts}
+    assert by_file["README.md"] == by_file[Path(CONFIG).name] == {MODEL}
+    assert all(len(models) <= 1 for models in by_file.values())
     assert not [name for name, text in texts.items() if re.search(r"(shards|raw)[-_]eval", text)]
     first = flow()[0], flow()[1]
     assert first == (INSTALL, "")

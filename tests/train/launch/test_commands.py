@@ -4,23 +4,19 @@ In place of what a page cannot know are this machine's: the configuration file, 
 loopback. FSDP, which Accelerate has on GPUs only, is made to believe that it is on some (as_gpus.py).
 """
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from accelerate.commands.config.config_args import ClusterConfig
 
+from tests.helpers.launches import AS_GPUS, run_launches
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import free_port
 from tests.helpers.training import Workplace
-from tests.helpers.waiting import HANGS_AFTER_S
 from wdstream.storage.json_lines import read_lines
-from wdstream.testing.launcher import kill_tree
 
 CHOSEN = ("train.max_steps=3", "data.global_batch_size=4", "train.checkpoint_every=2", "data.eval=[]")
 MODULE = "-m wdstream.train"
@@ -42,30 +38,15 @@ def words_of(command: str, workplace: Workplace, output: Path, port: int) -> lis
     launch = re.sub(r"--num_processes \d+", "", launch).replace("10.0.0.1", "127.0.0.1").replace("29500", str(port))
     is_sharded, is_alone = "fsdp" in launch, launch == "accelerate launch"
     words = [*shlex.split(launch)[2:], *([] if is_alone else ["--num_processes", "2"])]
-    words += ["tests/workers/as_gpus.py"] if is_sharded else MODULE.split()
+    words += [AS_GPUS] if is_sharded else MODULE.split()
     words += [str(workplace.config_file), *shlex.split(settings)]
     return [*words, *(word for chosen in (f"train.output={output}", *CHOSEN) for word in ("--set", chosen))]
-
-
-def start(words: list[str], log: Path) -> "subprocess.Popen[str]":
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    launcher = [sys.executable, "-m", "accelerate.commands.launch"]
-    with log.open("w") as file:
-        return subprocess.Popen([*launcher, *words], cwd=ROOT, env=environment, stdout=file, stderr=file, text=True)
 
 
 def losses_of(commands: list[str], workplace: Workplace, output: Path) -> list[float]:
     """The losses of one run that these commands start together, one on each machine."""
     port = free_port()
-    logs = [output.with_name(f"{output.name}-{number}.log") for number in range(len(commands))]
-    words = [words_of(command, workplace, output, port) for command in commands]
-    started = [start(each, log) for each, log in zip(words, logs, strict=True)]
-    try:
-        statuses = [process.wait(HANGS_AFTER_S) for process in started]
-    finally:
-        for process in started:
-            kill_tree(process.pid)
-    assert statuses == [0] * len(commands), "\n".join(log.read_text()[-3000:] for log in logs)
+    run_launches([words_of(each, workplace, output, port) for each in commands], output.with_suffix(".log"))
     assert (output / "final" / "config.json").is_file()
     return [line["loss"] for line in read_lines(output / "metrics.jsonl")]
 
