@@ -1,4 +1,4 @@
-# make setup | demo | quick | test | check | slow | bench; each does the set-up it needs, once.
+# make setup | demo | learn | quick | test | check | slow | bench; each does the set-up it needs, once.
 PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE = 1
@@ -9,7 +9,7 @@ CORE := $(addprefix tests/,storage text tiling plan shards raw)
 # One worker for each processor, eight at most, since each holds torch; a module's tests stay together, so that what they share is made once.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
 
-.PHONY: setup demo quick test check slow bench clean
+.PHONY: setup demo learn quick test check slow bench clean
 setup: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -19,6 +19,9 @@ setup: .venv/.installed
 
 demo: setup
 	$(BIN)/wdstream demo
+
+learn: setup
+	$(BIN)/wdstream demo --learn
 
 # One process: on few tests the start of each worker costs more than it saves.
 quick: setup

@@ -57,8 +57,19 @@ def make_tiny_model_command(
 def demo_command(
     pages: Annotated[Path, typer.Option(help="Folder of raw pages.")] = Path("tests/data/pages"),
     work: Annotated[Path, typer.Option(help="Folder for everything the demo writes.")] = Path("demo"),
+    learn: Annotated[
+        bool,
+        typer.Option(
+            "--learn", help="In place of that: a model of random weights learns to read drawn lines, beside a control."
+        ),
+    ] = False,
 ) -> None:
     """Shards, a plan, a tiny model, 30 steps on 2 processes, one kill -9, a resume, and the proof."""
+    if learn:
+        from wdstream.commands.learning_demo import run_learning
+
+        run_learning(work)
+        return
     from wdstream.commands.demo import run_demo
 
     run_demo(pages, work)

@@ -59,8 +59,8 @@ def render_html(view: PackView, *, full: bool = False) -> str:
     return template.render(view=view, full=full, meaning=MASK_MEANINGS)
 
 
-def _environment(family: Family) -> "Environment":
-    """The template engine, with everything escaped."""
+def template_engine() -> "Environment":
+    """The template engine over this folder, with everything escaped and the words of a report as filters."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -72,6 +72,12 @@ def _environment(family: Family) -> "Environment":
     )
     words: tuple[Callable[..., str], ...] = (counted, edged, one_line, percent, printable, short_ids)
     environment.filters.update({function.__name__: function for function in words})
+    return environment
+
+
+def _environment(family: Family) -> "Environment":
+    """The template engine for packs of a family."""
+    environment = template_engine()
     environment.filters.update(
         comma="{:,}".format,
         groups=span_groups,
