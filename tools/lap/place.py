@@ -29,7 +29,7 @@ class Place:
         """What is measured.
 
         Raises:
-            Skipped: there is no GPU, and this is no dry run.
+            Skipped: there is no GPU, and a dry run was not asked for.
         """
         import torch
 

@@ -60,7 +60,7 @@ def demo_command(
     learn: Annotated[
         bool,
         typer.Option(
-            "--learn", help="In place of that: a model of random weights learns to read drawn lines, beside a control."
+            "--learn", help="In place of that: a model of random weights learns to read drawn lines, next to a control."
         ),
     ] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""`wdstream demo --learn`: a model of random weights learns to read lines that it never saw, beside a control.
+"""`wdstream demo --learn`: a model of random weights learns to read lines that it never saw, next to a control.
 
 drawn lines ─► shards ─► run "run":      each line with its own text     held-out CER falls to almost 0
                     └──► run "control":  the same texts, shuffled        it stays where it was: nothing to read
@@ -34,7 +34,7 @@ VOCAB_SIZE = 256 + len(READER.added_tokens)
 """The bytes and the family's own tokens: every letter is a token."""
 LETTERS = string.ascii_lowercase
 WORDS, SHORTEST, LONGEST = 2, 2, 3
-"""A line is this many words of so many random letters: nothing about its text can be guessed, only read."""
+"""Words of a line, and the fewest and most random letters of a word: nothing about its text can be guessed, only read."""
 PITCH = 28
 """Pixels from one letter to the next, and of the height of a line: what one token of an image covers."""
 FONT_SIZE = 22

@@ -16,7 +16,7 @@ def _sizes(key: str, **sizes: object) -> Tree:
 
 READER = replace(
     QWEN2_5_VL,
-    # White paper is 0, ink is -2. By the usual means a white page is a large constant in all patches, beside which the
+    # White paper is 0, ink is -2. By the usual means a white page is a large constant in all patches, next to which the
     # letters are small: nothing is learned in the first hundreds of steps.
     preprocessor_config={**QWEN2_5_VL.preprocessor_config, "image_mean": [1.0] * 3, "image_std": [0.5] * 3},
     config={
@@ -27,7 +27,7 @@ READER = replace(
             intermediate_size=2 * WIDTH,
             num_hidden_layers=2,
             # Columns of an image have the lowest frequencies of M-RoPE: with the usual base they would turn so slowly
-            # that in a head of 24 numbers one column could hardly be told from the next.
+            # that in a head of 24 numbers one column is hardly another than the next.
             rope_parameters={
                 **QWEN2_5_VL.config["text_config"]["rope_parameters"],
                 "mrope_section": [2, 2, 8],
