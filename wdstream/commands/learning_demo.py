@@ -30,11 +30,11 @@ from wdstream.testing.tiny.build import make_tiny_model
 from wdstream.testing.tiny.reader import READER
 
 NUM_LINES, NUM_HELD_OUT = 2000, 48
-VOCAB_SIZE = 256 + len(READER.added_tokens)
+READER_VOCAB_SIZE = 256 + len(READER.added_tokens)
 """The bytes and the family's own tokens: every letter is a token."""
 LETTERS = string.ascii_lowercase
-WORDS, SHORTEST, LONGEST = 2, 2, 3
-"""Words of a line, and the fewest and most random letters of a word: nothing about its text can be guessed, only read."""
+LINE_WORDS, SHORTEST, LONGEST = 2, 2, 3
+"""Words of a line, and the fewest and most random letters of a word: its text cannot be guessed, only read."""
 PITCH = 28
 """Pixels from one letter to the next, and of the height of a line: what one token of an image covers."""
 FONT_SIZE = 22
@@ -118,7 +118,7 @@ def prepare_folder(work: Path) -> Path:
 
 def prepare_lines(folder: Path, console: Console) -> None:
     """The model, and shards of lines with their texts, of the same lines with shuffled texts, and of held-out lines."""
-    model = make_tiny_model(folder / "model", family=READER, vocab_size=VOCAB_SIZE)
+    model = make_tiny_model(folder / "model", family=READER, vocab_size=READER_VOCAB_SIZE)
     console.print(f"tiny Qwen2.5-VL with random weights: {model}")
     texts, held_out = make_texts(NUM_LINES, NUM_HELD_OUT)
     shuffled = random.Random(1).sample(texts, len(texts))
@@ -134,7 +134,7 @@ def make_texts(count: int, num_held_out: int) -> tuple[list[str], list[str]]:
     """Texts of different lines of random letters, always the same ones: to train on, and held out."""
     draw, texts = random.Random(0), dict[str, None]()
     while len(texts) < count + num_held_out:
-        words = ["".join(draw.choices(LETTERS, k=draw.randint(SHORTEST, LONGEST))) for _ in range(WORDS)]
+        words = ["".join(draw.choices(LETTERS, k=draw.randint(SHORTEST, LONGEST))) for _ in range(LINE_WORDS)]
         texts[" ".join(words)] = None
     return list(texts)[:count], list(texts)[count:]
 
@@ -145,7 +145,7 @@ def draw_lines(folder: Path, texts: Sequence[str], labels: Sequence[str]) -> Non
 
     folder.mkdir(parents=True)
     font, shift = ImageFont.load_default(size=FONT_SIZE), random.Random(len(texts))
-    width = PITCH * (WORDS * LONGEST + WORDS - 1)
+    width = PITCH * (LINE_WORDS * LONGEST + LINE_WORDS - 1)
     for number, (text, label) in enumerate(zip(texts, labels, strict=True)):
         image = Image.new("RGB", (width, PITCH), "white")
         draw = ImageDraw.Draw(image)

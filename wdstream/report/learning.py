@@ -7,8 +7,8 @@ from wdstream.records import Pixels
 from wdstream.report.html import data_uri, template_engine
 from wdstream.storage.atomic import write_file
 
-TEMPLATE = "learning.html.jinja"
-WIDTH, HEIGHT = 640, 240
+LEARNING_TEMPLATE = "learning.html.jinja"
+PLOT_WIDTH, PLOT_HEIGHT = 640, 240
 """Of the plot, in its own units; it is as wide as the page."""
 
 
@@ -68,8 +68,10 @@ def write_learning(view: LearningView, path: Path) -> None:
     last = max(step for step, _ in view.run.points)
 
     def plotted(curve: Curve) -> list[tuple[float, float]]:
-        return [(WIDTH * step / last, HEIGHT * (1 - min(cer, 1.0))) for step, cer in curve.points]
+        return [(PLOT_WIDTH * step / last, PLOT_HEIGHT * (1 - min(cer, 1.0))) for step, cer in curve.points]
 
     engine.filters.update(data_uri=data_uri, zip=zip)
-    html = engine.get_template(TEMPLATE).render(view=view, plotted=plotted, width=WIDTH, height=HEIGHT)
+    html = engine.get_template(LEARNING_TEMPLATE).render(
+        view=view, plotted=plotted, width=PLOT_WIDTH, height=PLOT_HEIGHT
+    )
     write_file(path, html.encode("utf-8"))

@@ -2,6 +2,8 @@
 
 In place of what a page cannot know are this machine's: the configuration file, fewer processes, addresses of the
 loopback. FSDP, which Accelerate has on GPUs only, is made to believe that it is on some (as_gpus.py).
+
+Spans: train, docs.
 """
 
 import re

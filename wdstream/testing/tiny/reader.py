@@ -5,13 +5,13 @@ from dataclasses import replace
 from wdstream.testing.tiny.qwen_vl import QWEN2_5_VL
 from wdstream.testing.tiny.recipe import Tree
 
-WIDTH, VISION_WIDTH = 96, 64
-INITIAL = {"initializer_range": 0.05}
+READER_WIDTH, READER_VISION_WIDTH = 96, 64
+READER_SPREAD = {"initializer_range": 0.05}
 """Wider than the usual 0.02, which is meant for layers ten times as wide."""
 
 
 def _sizes(key: str, **sizes: object) -> Tree:
-    return {**QWEN2_5_VL.config[key], **INITIAL, **sizes}
+    return {**QWEN2_5_VL.config[key], **READER_SPREAD, **sizes}
 
 
 READER = replace(
@@ -23,8 +23,8 @@ READER = replace(
         **QWEN2_5_VL.config,
         "text_config": _sizes(
             "text_config",
-            hidden_size=WIDTH,
-            intermediate_size=2 * WIDTH,
+            hidden_size=READER_WIDTH,
+            intermediate_size=2 * READER_WIDTH,
             num_hidden_layers=2,
             # Columns of an image have the lowest frequencies of M-RoPE: with the usual base they would turn so slowly
             # that in a head of 24 numbers one column is hardly another than the next.
@@ -35,7 +35,10 @@ READER = replace(
             },
         ),
         "vision_config": _sizes(
-            "vision_config", hidden_size=VISION_WIDTH, intermediate_size=2 * VISION_WIDTH, out_hidden_size=WIDTH
+            "vision_config",
+            hidden_size=READER_VISION_WIDTH,
+            intermediate_size=2 * READER_VISION_WIDTH,
+            out_hidden_size=READER_WIDTH,
         ),
     },
 )
