@@ -1,4 +1,4 @@
-"""The commands that make models of what training left: model export, model merge."""
+"""The commands that make models of what training left, or before it: model export, model merge, model add-tokens."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,7 +17,9 @@ DtypeOption = Annotated[
     typer.Option(help="Of the weights; that in which the run computed when left out."),
 ]
 
-model_app = PathsApp(no_args_is_help=True, help="Make a model, which plain transformers and peft load, of a run.")
+model_app = PathsApp(
+    no_args_is_help=True, help="Make a model, which plain transformers and peft load, of a run or of another model."
+)
 
 
 @model_app.command("export")
@@ -70,3 +72,36 @@ def model_merge_command(
 
 def _say(report: "ModelReport") -> None:
     console.print(str(report), highlight=False, soft_wrap=True)
+
+
+@model_app.command("add-tokens")
+def model_add_tokens_command(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a model.")],
+    out: NewModel,
+    tokens: Annotated[
+        list[str], typer.Option("--token", metavar="TEXT", help="A token to add, such as '<stamp>'; repeatable.")
+    ],
+    special: Annotated[
+        bool,
+        typer.Option(
+            "--special",
+            help="Page text does not form them unless text.allow_tokens says so; programs may leave them out of texts.",
+        ),
+    ] = False,
+    init: Annotated[
+        Literal["mean", "pieces"],
+        typer.Option(help="Rows begin as the mean of all, or of those of the tokens that wrote the same text before."),
+    ] = "mean",
+    multiple: Annotated[
+        int, typer.Option(min=1, help="Where the tables grow, make their rows a multiple of this, such as 64.")
+    ] = 1,
+) -> None:
+    """Write a model folder with more tokens: index, plan and train with it, as with any other.
+
+    Rows of the embedding and the output head that no token has are used first. No other weight changes. Count the
+    tokens of shards again: wdstream lengths SHARDS --tokenizer OUT.
+    """
+    from wdstream.train.model.new_tokens import grow_model
+
+    added = grow_model(model, out, tokens, is_special=special, init=init, multiple=multiple)
+    console.print(f"{out}: {added.text}", highlight=False, soft_wrap=True)

@@ -32,7 +32,7 @@ class AdapterConfig(Settings):
     that share a weight, either name trains both as one."""
     train_tokens: tuple[str, ...] = ()
     """Tokens whose rows in the embedding and in the output head are trained and saved with the adapter, such as those
-    that `wdstream add-tokens` added; all other rows stay."""
+    that `wdstream model add-tokens` added; all other rows stay."""
     rslora: bool = False
     """Scale by alpha / sqrt(r), so that a larger rank does not learn more slowly (rank-stabilised LoRA)."""
     dora: bool = False

@@ -1,4 +1,7 @@
-"""More tokens: ids, rows and how they begin; everything else is as before; plain transformers and doctor agree."""
+"""More tokens: ids, rows and how they begin; everything else is as before; plain transformers and doctor agree.
+
+Spans: train, commands.
+"""
 
 import json
 import shutil
@@ -11,11 +14,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
+from tests.helpers.command import run
 from wdstream.errors import ConfigError, FamilyError
 from wdstream.families.registry import FAMILIES, load_family
 from wdstream.proofs.doctor import run_doctor
 from wdstream.text.encoder import TextEncoder
-from wdstream.train.model.new_tokens import TABLES, add_tokens, grown_table, refuse_taken_ids
+from wdstream.train.model.new_tokens import TABLES, grow_model, grown_table, refuse_taken_ids
 
 NEW = ("<stamp>", "<signature>")
 
@@ -36,7 +40,7 @@ QUICK = ("qwen2_5_vl", "idefics3")
 )
 def test_only_rows_and_tokens_are_added(tiny_models: dict[str, Path], tmp_path: Path, name: str) -> None:
     model, out = tiny_models[name], tmp_path / "grown"
-    added = add_tokens(model, out, NEW, init="pieces", multiple=64)
+    added = grow_model(model, out, NEW, init="pieces", multiple=64)
     before, after = load_file(model / "model.safetensors"), load_file(out / "model.safetensors")
     assert before.keys() == after.keys()
     for weight, tensor in before.items():
@@ -56,7 +60,7 @@ def test_only_rows_and_tokens_are_added(tiny_models: dict[str, Path], tmp_path: 
 
 @pytest.mark.parametrize("name", [QUICK[0], pytest.param(QUICK[1], marks=pytest.mark.slow)])
 def test_doctor_passes_and_text_forms_the_tokens(tiny_models: dict[str, Path], tmp_path: Path, name: str) -> None:
-    add_tokens(tiny_models[name], tmp_path / "grown", NEW)
+    grow_model(tiny_models[name], tmp_path / "grown", NEW)
     report = run_doctor(tmp_path / "grown")
     assert report.ok, [(check.name, check.found) for check in report.checks if not check.ok]
     old, new = load_family(tiny_models[name]).encoder, load_family(tmp_path / "grown").encoder
@@ -70,7 +74,7 @@ def test_doctor_passes_and_text_forms_the_tokens(tiny_models: dict[str, Path], t
 
 def test_special_ones_are_formed_only_where_allowed(tiny_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "grown"
-    number = add_tokens(tiny_model, out, NEW, is_special=True).ids["<stamp>"]
+    number = grow_model(tiny_model, out, NEW, is_special=True).ids["<stamp>"]
     assert number not in load_family(out).encoder.encode("<stamp>")
     assert load_family(out, allow_tokens=["<stamp>"]).encoder.encode("<stamp>") == [number]
 
@@ -78,8 +82,8 @@ def test_special_ones_are_formed_only_where_allowed(tiny_model: Path, tmp_path: 
 def test_rows_that_are_there_are_taken_first(tiny_model: Path, tmp_path: Path) -> None:
     """As in published models, which have more rows than tokens."""
     padded, out = tmp_path / "padded", tmp_path / "grown"
-    first = add_tokens(tiny_model, padded, NEW, multiple=64)
-    added = add_tokens(padded, out, ["<seal>"], init="pieces")
+    first = grow_model(tiny_model, padded, NEW, multiple=64)
+    added = grow_model(padded, out, ["<seal>"], init="pieces")
     assert added.rows == (first.rows[1], first.rows[1])
     assert added.ids == {"<seal>": 1 + max(first.ids.values())}
     assert "rows as before in model.embed_tokens.weight" in added.text
@@ -102,7 +106,7 @@ def test_weights_in_several_files(tiny_model: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_model, sharded)
     (sharded / "model.safetensors").unlink()
     AutoModelForImageTextToText.from_pretrained(tiny_model).save_pretrained(sharded, max_shard_size="200KB")
-    add_tokens(sharded, tmp_path / "grown", NEW)
+    grow_model(sharded, tmp_path / "grown", NEW)
     names = [json.loads((one / "model.safetensors.index.json").read_text()) for one in (sharded, tmp_path / "grown")]
     assert names[0]["weight_map"] == names[1]["weight_map"]
     sizes = [tree["metadata"]["total_size"] for tree in names]
@@ -113,7 +117,7 @@ def test_weights_in_several_files(tiny_model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tokens", "message"),
     [
-        ((), "--tokens: name at least one token"),
+        ((), "--token: name at least one token"),
         (("<stamp>", "<stamp>"), "<stamp> is named twice"),
         ((" <stamp>",), "no space at its ends"),
         (("<|im_end|>",), r"<\|im_end\|> is there already, with the id"),
@@ -121,12 +125,22 @@ def test_weights_in_several_files(tiny_model: Path, tmp_path: Path) -> None:
 )
 def test_tokens_that_cannot_be_added(tiny_model: Path, tmp_path: Path, tokens: tuple[str, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        add_tokens(tiny_model, tmp_path / "grown", tokens)
+        grow_model(tiny_model, tmp_path / "grown", tokens)
     assert not (tmp_path / "grown").exists()
 
 
 def test_folders_that_exist_or_hold_no_model(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="exists already; choose another folder"):
-        add_tokens(tiny_model, tmp_path, NEW)
-    with pytest.raises(FamilyError, match=r"no config\.json|no weights"):
-        add_tokens(tmp_path, tmp_path / "grown", NEW)
+    with pytest.raises(FamilyError, match="no weights there"):
+        grow_model(tmp_path, tmp_path / "grown", NEW)
+    with pytest.raises(ConfigError, match="not empty; remove it, or name another folder"):
+        grow_model(tiny_model, tiny_model, NEW)
+
+
+def test_the_command(tiny_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "grown"
+    done = run("model", "add-tokens", tiny_model, out, "--token", "<stamp>", "--token", "<seal>", "--init", "pieces")
+    assert done.returncode == 0
+    assert "<stamp> = 1024, <seal> = 1025; 1,026 rows, of 1,024 before" in done.stdout.replace("\n", " ")
+    again = run("model", "add-tokens", tiny_model, out, "--token", "<stamp>")
+    assert again.returncode == 2
+    assert "not empty; remove it" in again.stderr

@@ -162,7 +162,7 @@ def ids_of_tokens(path: Path, tokens: Sequence[str]) -> list[int]:
     if unknown := [token for token, number in ids.items() if number is None]:
         raise TrainError(
             f"train.adapter.train_tokens: the tokenizer of {path} has no {', '.join(unknown)}; add them with "
-            "`wdstream add-tokens`, or take the folder that it wrote"
+            "`wdstream model add-tokens`, or take the folder that it wrote"
         )
     return [number for number in ids.values() if number is not None]
 

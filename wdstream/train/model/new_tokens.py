@@ -22,6 +22,7 @@ from wdstream.families.registry import load_family
 from wdstream.proofs.checkpoint import require_checkpoint
 from wdstream.proofs.weight_files import WEIGHTS_INDEX, require_weight_files, weight_files
 from wdstream.storage.atomic import atomic_folder, bring_file
+from wdstream.train.saving.export_run import require_new
 
 RowInit = Literal["mean", "pieces"]
 TABLES = ("embed_tokens.weight", "embed_tokens_per_layer.weight", "lm_head.weight")
@@ -51,7 +52,7 @@ class AddedTokens:
         return f"{ids}; {rows} in {', '.join(self.tables)}"
 
 
-def add_tokens(
+def grow_model(
     model: Path,
     out: Path,
     tokens: Sequence[str],
@@ -64,18 +65,17 @@ def add_tokens(
 
     Args:
         model: a model folder.
-        out: what to write.
+        out: what to write; it must not exist, or be empty.
         tokens: to add, in this order.
         is_special: text does not form them, unless `text.allow_tokens` names them; decoders may leave them out.
         init: rows begin as the mean of all rows, or of those of the tokens that wrote the same text before.
         multiple: where the tables grow, their rows become a multiple of this.
 
     Raises:
-        ConfigError: a token is there already, or cannot be one; `out` exists.
+        ConfigError: a token is there already, or cannot be one; `out` is not empty.
         FamilyError: the folder is not a whole model, or its tables are of a form that is not known.
     """
-    if out.exists():
-        raise ConfigError(f"{out}: exists already; choose another folder")
+    require_new(out)
     require_weight_files(model)
     family = load_family(model)
     _refuse_tokens(tokens, family)
@@ -99,14 +99,14 @@ def add_tokens(
 
 def _refuse_tokens(tokens: Sequence[str], family: Family) -> None:
     if not tokens:
-        raise ConfigError("--tokens: name at least one token to add")
+        raise ConfigError("--token: name at least one token to add")
     for token in tokens:
         if not token.strip() or token != token.strip():
-            raise ConfigError(f"--tokens: {token!r}: a token has letters, and no space at its ends")
+            raise ConfigError(f"--token: {token!r}: a token has letters, and no space at its ends")
         if tokens.count(token) > 1:
-            raise ConfigError(f"--tokens: {token} is named twice")
+            raise ConfigError(f"--token: {token} is named twice")
         if (number := family.encoder.find_id(token)) is not None:
-            raise ConfigError(f"--tokens: {family.model_dir}: {token} is there already, with the id {number}")
+            raise ConfigError(f"--token: {family.model_dir}: {token} is there already, with the id {number}")
 
 
 def refuse_taken_ids(ids: Mapping[str, int], family: Family) -> None:
