@@ -25,6 +25,8 @@ COMMANDS = (
     "where",
     "audit",
     "evaluate",
+    "launch",
+    "run",
     "make-tiny-model",
     "doctor",
     "cache",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.helpers.paths import ROOT
 from tests.helpers.waiting import HANGS_AFTER_S
-from wdstream.testing.launcher import kill_tree
+from wdstream.storage.processes import kill_tree
 
 AS_GPUS = str(ROOT / "tests/workers/as_gpus.py")
 """In the place of `-m wdstream.train` under FSDP, which Accelerate has on GPUs only."""

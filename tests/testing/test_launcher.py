@@ -9,7 +9,8 @@ import pytest
 
 from tests.helpers.waiting import wait_until
 from wdstream.errors import TrainError
-from wdstream.testing.launcher import TrainingProcess, kill_tree, launch_command
+from wdstream.storage.processes import kill_tree
+from wdstream.testing.launcher import TrainingProcess, launch_command
 
 PARENT = """
 import subprocess, sys, time

@@ -24,7 +24,7 @@ data:
   pool: 16
   workers: 1
 tiling: {{kind: grid, grid: [1, 2], tile_size: 112, overview_size: 56}}
-train: {{max_steps: 10, checkpoint_every: 5}}
+train: {{max_steps: 10, checkpoint_every: 5, stopped_status: 0}}
 """
 
 

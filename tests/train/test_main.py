@@ -20,7 +20,7 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     assert stop.value.code == 0
     text = capsys.readouterr().out
     assert "accelerate launch --multi_gpu --num_processes 2 -m wdstream.train cfg.yaml" in text
-    assert "SIGUSR2 or one Ctrl-C finishes the\nstep, writes a checkpoint and exits with status 0" in text
+    assert "SIGUSR2 or one Ctrl-C finishes the\nstep, writes a checkpoint and ends" in text
 
 
 def test_usage_error_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,7 +42,7 @@ def test_other_ranks_name_themselves(
 ) -> None:
     monkeypatch.setenv("RANK", "3")
     assert main([str(tmp_path / "none.yaml")]) == 2
-    assert capsys.readouterr().err.startswith("wdstream.train: rank 3: ")
+    assert capsys.readouterr().err.startswith("wdstream.train: rank 3 on ")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

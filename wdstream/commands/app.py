@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from wdstream.commands import console, curation, inspect, make_shards, model, plan, reshard, run_reports, verify
+from wdstream.commands import console, curation, inspect, make_shards, model, plan, reshard, run, run_reports, verify
 from wdstream.commands.paths import PathsApp
 from wdstream.errors import ConfigError, WdstreamError, file_trouble
 from wdstream.report.console import show_log, shown_text
@@ -30,7 +30,7 @@ app = PathsApp(
     name="wdstream",
     cls=Commands,
     help="Raw document pages to tar shards to an exactly planned, packed, resumable stream of training batches.\n\n"
-    "The usual order: make-shards, plan, then `accelerate launch -m wdstream.train cfg.yaml`. "
+    "The usual order: make-shards, plan, then `accelerate launch -m wdstream.train cfg.yaml` or `launch`. "
     "`wdstream demo` shows all of it on real pages in a few minutes.",
     no_args_is_help=True,
     add_completion=False,
@@ -89,6 +89,7 @@ app.command("plan")(plan.plan_command)
 app.command("digest")(plan.digest_command)
 app.command("show")(plan.show_command)
 app.command("where")(plan.where_command)
+app.command("launch", context_settings=run.PASSED_ON)(run.launch_run_command)
 app.command("trace")(inspect.trace_command)
 app.add_typer(run_reports.run_app, name="run")
 app.command("audit")(inspect.audit_command)

@@ -9,7 +9,9 @@ from wdstream.commands.inspect import RunDir
 from wdstream.commands.paths import PathsApp
 from wdstream.errors import ConfigError
 
-run_app = PathsApp(no_args_is_help=True, help="Look at a training run: the loss of its pages.")
+run_app = PathsApp(
+    no_args_is_help=True, help="Look at a training run: the loss of its pages, its checkpoints; or go back to one."
+)
 
 
 @run_app.command("losses")

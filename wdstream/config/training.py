@@ -1,12 +1,13 @@
 """The section `train:` of a configuration."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from wdstream.config.adapter import AdapterConfig
 from wdstream.config.ema import EmaConfig
+from wdstream.config.skipping import skipped_range
 from wdstream.config.speed import CheckpointedLayers, CompileBackend
 from wdstream.config.watching import WatchConfig
 from wdstream.settings import Settings
@@ -84,3 +85,34 @@ class TrainConfig(WatchConfig):
     stop_after: int | None = Field(default=None, gt=0)
     """Write a checkpoint and stop after this many steps of one start, for queues with a time limit; the learning rate
     still follows max_steps."""
+    skip_steps: tuple[int | str, ...] = ()
+    """Steps that are passed over, such as `[1234, "2000-2010"]`: their data are taken from the stream and not trained
+    on, and the learning rate of the others is as it was. For a step that fails."""
+    stopped_status: int | None = Field(default=None, ge=0, le=125)
+    """Exit status of a run that stopped with a checkpoint, by a signal or `stop_after`. None: 3 of `wdstream launch`
+    and `python -m wdstream.train`, 0 under `accelerate launch` and torchrun, which make 1 of any other."""
+
+    def skips(self, step: int) -> bool:
+        """Whether a step is passed over."""
+        return any(step in skipped_range(entry) for entry in self.skip_steps)
+
+    @model_validator(mode="after")
+    def _skips_steps_of_the_run(self) -> Self:
+        for entry in self.skip_steps:
+            if self.max_steps is not None and skipped_range(entry)[-1] >= self.max_steps:
+                raise ValueError(f"skip_steps: {entry}: the steps of the run are 0 to {self.max_steps - 1} (max_steps)")
+        return self
+
+    @field_validator("skip_steps")
+    @classmethod
+    def _are_steps(cls, entries: tuple[int | str, ...]) -> tuple[int | str, ...]:
+        for entry in entries:
+            skipped_range(entry)
+        return entries
+
+    @field_validator("stopped_status")
+    @classmethod
+    def _is_no_failure(cls, status: int | None) -> int | None:
+        if status in (1, 2):
+            raise ValueError(f"expected 0, or 3 to 125, found {status}: 1 and 2 say that the run failed")
+        return status

@@ -11,7 +11,7 @@ shown as it was trained on: blank, and why.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from pathlib import Path
 
@@ -70,7 +70,11 @@ def show_pack(config: Config, path: Path, *, step: int = 0, pack: int = 0) -> Pa
         raise PlanError(
             f"pack {pack}: step {step} has {len(planned.packs)} packs (data.global_batch_size), numbered from 0"
         )
-    return explain_pack(plan, planned, pack, path, run=config.train.output)
+    view = explain_pack(plan, planned, pack, path, run=config.train.output)
+    if not config.train.skips(step):
+        return view
+    note = "the step is skipped (train.skip_steps): none of this is trained on"
+    return replace(view, notes=(note, *view.notes))
 
 
 def explain_pack(plan: Plan, step: StepPlan, pack: int, path: Path, *, run: Path) -> PackView:

@@ -2,7 +2,7 @@
 
     for every step: the ledger's digest over (pack, keys) that the ranks trained  ==  the digest of the planned ones
     for every state that was saved:                                   the state  ==  the plan's state after its step
-    pages trained  =  pages planned  -  pages that failed and are in the quarantine
+    pages trained  =  pages planned  -  pages that failed and are in the quarantine  -  pages of skipped steps
 
 The ledger holds a digest per step, not keys. Where it differs, single faults (a page dropped, doubled, or swapped with
 another) are tried one by one, so that the report can name the page.
@@ -39,6 +39,8 @@ class AuditReport:
         planned: pages planned in them; each part of a page that is split is one.
         parts: pieces of split pages among them.
         quarantined: slots of pages that failed, where nothing was supervised.
+        skipped: pages of steps that were passed over.
+        skipped_steps: how many those are.
         states: saved states that were compared.
         differences: a sentence for each thing that is not as it should be.
     """
@@ -47,13 +49,15 @@ class AuditReport:
     planned: int = 0
     parts: int = 0
     quarantined: int = 0
+    skipped: int = 0
+    skipped_steps: int = 0
     states: int = 0
     differences: list[str] = field(default_factory=list)
 
     @property
     def trained(self) -> int:
         """Pages that were really trained on."""
-        return self.planned - self.quarantined
+        return self.planned - self.quarantined - self.skipped
 
     @property
     def is_clean(self) -> bool:
@@ -67,9 +71,10 @@ class AuditReport:
         if len(self.differences) > MAX_PRINTED:
             console.print(f"... and {len(self.differences) - MAX_PRINTED} more", highlight=False)
         parts = f" ({self.parts} of them parts of pages)" if self.parts else ""
+        skipped = f" - {self.skipped} of {self.skipped_steps} skipped steps" if self.skipped_steps else ""
         console.print(
             f"{self.steps} steps, {self.states} saved states: {self.planned} pages planned{parts} - {self.quarantined} "
-            f"quarantined = {self.trained} trained; "
+            f"quarantined{skipped} = {self.trained} trained; "
             + ("all as planned" if self.is_clean else f"{len(self.differences)} differences"),
             highlight=False,
         )
@@ -145,7 +150,11 @@ class _Audit:
         failed = sum(self._folder.has_failed(page, step.step) for page in pages)
         report.planned += len(samples)
         report.parts += sum(page != sample for page, sample in zip(pages, samples, strict=True))
-        report.quarantined += failed
+        if line.get("skipped", False):
+            report.skipped += len(samples)
+            report.skipped_steps += 1
+        else:
+            report.quarantined += failed
         for name, expected, recorded in (
             ("pages", len(samples), line["pages"]),
             ("supervised", step.num_supervised, line["supervised"]),

@@ -15,6 +15,7 @@
     checkpoints/         training states (checkpoint.py)
     best.json            which of them is the best so far, with `train.keep_best` (best.py)
     final/               the trained model, for `from_pretrained`
+    rolled-back/         what `wdstream run rollback` moved aside
     lock                 held by the process that trains here
 
 Only the main process writes. Names and forms are stable: a folder of an older version is still read.
@@ -45,6 +46,8 @@ class StepLine(TypedDict):
     supervised: int
     """Supervised tokens, as planned."""
     failed: int
+    skipped: NotRequired[bool]
+    """Its data were taken from the stream and not trained on (`train.skip_steps`)."""
     sha256: NotRequired[str]
     """Over every byte trained on, as `wdstream digest` prints it; with `train.record_bytes`."""
     loss: NotRequired[float]

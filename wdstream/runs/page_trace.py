@@ -26,6 +26,11 @@ def trace_page(output: Path, name: str) -> PageSteps:
     steps = max((line["step"] + 1 for line in folder.steps), default=0)
     if not steps:
         raise PlanError(f"{output}: no step is trained yet; `wdstream where` says when a page will come")
+    skipped = {line["step"] for line in folder.steps if line.get("skipped", False)}
+    return _found(folder, name, steps).with_skipped(skipped.__contains__)
+
+
+def _found(folder: RunFolder, name: str, steps: int) -> PageSteps:
     if folder.config.data.streaming is not None:
         return _listed(folder, name, steps)
     plan = plan_from_config(folder.config)

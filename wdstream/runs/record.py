@@ -244,6 +244,11 @@ class RunFolder:
         sizes = {line["step"]: line["world_size"] for line in self.steps}
         return sizes.get(step, sizes[max(sizes)] if sizes else 1)
 
+    def is_skipped(self, step: int) -> bool:
+        """Whether a step was passed over; of one that was not reached yet, whether it will be."""
+        found = [line.get("skipped", False) for line in self.steps if line["step"] == step]
+        return any(found) if found else self.config.train.skips(step)
+
     def has_failed(self, page: int, step: int) -> bool:
         """Whether a page, by its sample number, had been listed in the quarantine by a step."""
         return self.quarantine.get(page, step + 1) <= step

@@ -113,6 +113,8 @@ def trace(output: Path, *, step: int, rank: int | None = None) -> Trace:
     is_planned = folder.config.data.streaming is None
     pages, notes = _planned_pages(folder, step) if is_planned else (_listed_pages(folder, step), ())
     pages = tuple(page for page in pages if rank is None or page.rank == rank)
+    if folder.is_skipped(step):
+        notes = (*notes, f"step {step} is skipped (train.skip_steps): its pages are not trained on")
     return Trace(step=step, world_size=world_size, pages=pages, notes=notes)
 
 

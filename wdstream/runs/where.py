@@ -4,8 +4,8 @@ The plan is a pure function, so this is a dry run of it. Names are those that tr
 and whatever else curation/resolve.py finds a page by.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 from rich.text import Text
@@ -22,12 +22,18 @@ from wdstream.plan.steps import Steps
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Occurrence:
-    """One time that a page, or a part of one, comes: its name, step, pack of the run, and slot in the pack."""
+    """One time that a page, or a part of one, comes: its name, step, pack of the run, and slot in the pack; and whether
+    the step is skipped."""
 
     name: str
     step: int
     pack: int
     slot: int
+    is_skipped: bool = False
+
+    def __str__(self) -> str:
+        skipped = ", which is skipped (train.skip_steps)" if self.is_skipped else ""
+        return f"{self.name}: step {self.step}{skipped}, pack {self.pack}, slot {self.slot}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +54,14 @@ class PageSteps:
     reason: str | None
     remarks: tuple[str, ...] = ()
 
+    def with_skipped(self, skips: Callable[[int], bool]) -> "PageSteps":
+        """The same, with those steps marked that are passed over."""
+        marked = [replace(one, is_skipped=skips(one.step)) for one in self.occurrences]
+        return replace(self, occurrences=tuple(marked))
+
     def print(self, console: Console) -> None:
         """Print the remarks, and one line per occurrence."""
-        lines = [f"{one.name}: step {one.step}, pack {one.pack}, slot {one.slot}" for one in self.occurrences]
+        lines = [str(one) for one in self.occurrences]
         if self.reason is not None:
             lines = [f"{self.key}: left out of the plan, {self.reason}"]
         if not lines and self.steps:
@@ -72,7 +83,8 @@ def where(config: Config, key: str, *, max_steps: int | None = None) -> PageStep
         PlanError: no dataset has the key, the page has no such part, or the run has no end and `max_steps` is left
             out.
     """
-    return where_in(plan_from_config(config), key, max_steps or config.train.max_steps)
+    found = where_in(plan_from_config(config), key, max_steps or config.train.max_steps)
+    return found.with_skipped(config.train.skips)
 
 
 def where_in(plan: Plan, key: str, limit: int | None) -> PageSteps:

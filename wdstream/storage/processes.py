@@ -16,6 +16,8 @@ from itertools import islice
 from multiprocessing import active_children, get_context, parent_process
 from typing import TypeVar
 
+import psutil
+
 from wdstream.errors import ShardError
 
 Given = TypeVar("Given")
@@ -89,3 +91,17 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def kill_tree(pid: int) -> None:
+    """SIGKILL for a process and all below it: the launcher puts its ranks in sessions of their own, so one by one."""
+    try:
+        root = psutil.Process(pid)
+        family = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for process in family:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue  # ended by itself in between

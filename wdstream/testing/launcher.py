@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import psutil
-
 from wdstream.errors import TrainError
 from wdstream.runs.layout import RunLayout
+from wdstream.storage.processes import kill_tree
 
 POLL_SECONDS = 0.02
 LOG_LINES = 30
@@ -123,17 +122,3 @@ def launch_command(config: Path, overrides: Sequence[str], num_processes: int) -
         *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
         *("-m", "wdstream.train", str(config), *settings),
     ]
-
-
-def kill_tree(pid: int) -> None:
-    """SIGKILL for a process and all below it: the launcher puts its ranks in sessions of their own, so one by one."""
-    try:
-        root = psutil.Process(pid)
-        family = [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return
-    for process in family:
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue  # ended by itself in between

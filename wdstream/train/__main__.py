@@ -5,9 +5,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from socket import gethostname
 
 from wdstream.errors import ConfigError, WdstreamError, file_trouble
 from wdstream.text.characters import printable
+from wdstream.train.launch.signals import StopSignals, stop_with_launcher
+from wdstream.train.launch.statuses import FAILED, FINISHED, Ended, LaunchFolder, process_status, stopped_end
 
 EPILOG = """\
 Start it through Accelerate, which says how many processes there are and how they share the model:
@@ -20,9 +23,11 @@ Start it through Accelerate, which says how many processes there are and how the
 
 The same command started again continues from the newest complete checkpoint in train.output, on the same or another
 number of processes, as long as it divides data.global_batch_size. SIGTERM, SIGUSR1, SIGUSR2 or one Ctrl-C finishes the
-step, writes a checkpoint and exits with status 0, and so does the end of the launcher; a second Ctrl-C stops at once. A
-launcher of several processes that gets the signal itself waits 30 s for them and then kills them, so let the checkpoint
-be quick, or signal the processes.
+step, writes a checkpoint and ends, and so does the end of the launcher; a second Ctrl-C stops at once. Exit status: 0
+finished, 3 stopped with a checkpoint (0 under accelerate launch, which makes 1 of any other), 1 or 2 failed.
+
+In a queue, `wdstream launch [options of accelerate launch] cfg.yaml` takes the place of `accelerate launch -m
+wdstream.train cfg.yaml`: it passes signals on, waits for the checkpoint, and gives these statuses.
 
 Written to train.output: checkpoints/, final/ (for from_pretrained), tensorboard/, metrics.jsonl, eval.jsonl,
 generated/ (pages that the model wrote), steps.jsonl (a digest of the pages of every step), states.jsonl,
@@ -50,28 +55,52 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[Path, tuple[str, ...]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train; the exit status is 0 when finished or stopped by a signal, 2 on a wrong configuration, else 1."""
+    """Train; the exit status is 0 when finished, 3 when stopped with a checkpoint, 2 on a wrong configuration, else 1.
+
+    Under `accelerate launch` and torchrun a stop is 0, too (launch/statuses.py).
+    """
     path, overrides = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    try:
-        from wdstream.report.console import show_log
-
-        show_log()
-        from wdstream.config.schema import load_config
-
-        config = load_config(path, overrides)
-        from wdstream.train.launch.accelerator import stop_with_launcher
-        from wdstream.train.loop import train
-
+    launcher = LaunchFolder.of(os.environ)
+    with StopSignals() as signals:
         stop_with_launcher(os.environ)
-        train(config)
-    except (WdstreamError, OSError) as error:
-        rank = os.environ.get("RANK", "0")
-        message = file_trouble(error) if isinstance(error, OSError) else error
-        text = printable(f"wdstream.train: {'' if rank == '0' else f'rank {rank}: '}{message}")
-        print(text, file=sys.stderr, flush=True)
-        return 2 if isinstance(error, ConfigError) else 1
-    return 0
+        launcher.tell_pid()
+        try:
+            ended, status = run_training(path, overrides, signals)
+        except (WdstreamError, OSError) as error:
+            message = file_trouble(error) if isinstance(error, OSError) else str(error)
+            ended, status = _failed(message, 2 if isinstance(error, ConfigError) else FAILED)
+        except KeyboardInterrupt as stopped:
+            ended, status = _failed(str(stopped) or "interrupted", 130)
+        launcher.tell_end(ended)
+    return status
+
+
+def run_training(path: Path, overrides: tuple[str, ...], signals: StopSignals) -> tuple[Ended, int]:
+    """One start of a run: how it ended, and the exit status of this process.
+
+    Raises:
+        WdstreamError: anything a user can put right.
+    """
+    from wdstream.report.console import show_log
+
+    show_log()
+    from wdstream.config.schema import load_config
+
+    config = load_config(path, overrides)
+    from wdstream.train.loop import train
+
+    is_finished, wanted = train(config, signals), config.train.stopped_status
+    ended = Ended(how="finished", status=FINISHED) if is_finished else stopped_end(wanted)
+    return ended, process_status(ended, wanted=wanted, environment=os.environ)
+
+
+def _failed(message: str, status: int) -> tuple[Ended, int]:
+    """Print why, on standard error; other ranks than the main one say who they are."""
+    rank = os.environ.get("RANK", "0")
+    who = "" if rank == "0" else f"rank {rank} on {gethostname()}: "
+    print(printable(f"wdstream.train: {who}{message}"), file=sys.stderr, flush=True)
+    return Ended(how="failed", status=status), status
 
 
 if __name__ == "__main__":

@@ -45,8 +45,10 @@ class Counters:
     num_supervised: int = 0
 
     def count(self, contents: StepContents, figures: StepFigures) -> None:
-        """Count a step as trained."""
+        """Count a step as trained; of one that is skipped, the number alone."""
         self.step = contents.step + 1
+        if contents.is_skipped:
+            return
         self.num_pages += contents.num_pages
         self.num_tokens += contents.num_tokens
         self.num_supervised += figures.num_supervised
@@ -129,7 +131,8 @@ class Journal:
         """Sets whose evaluation after a step is written down, the same on every rank; all ranks call it together."""
         names: list[list[str]] = [[]]
         if self._run.is_main:
-            names = [[line["name"] for line in read_lines(self._run.files.evaluations) if line["step"] == step]]
+            lines = read_lines(self._run.files.evaluations, needed=("step", "name"))
+            names = [[line["name"] for line in lines if line["step"] == step]]
         broadcast_object_list(names)
         return names[0]
 
@@ -149,7 +152,10 @@ class Journal:
             TrainError: more pages failed than allowed.
         """
         self.metrics.total_steps = self._run.total.known
-        self.metrics.add(self._step_metrics(contents, figures, seconds))
+        if contents.is_skipped:
+            self.metrics.say(f"step {contents.step}: skipped, {contents.num_pages} pages are not trained on")
+        else:
+            self.metrics.add(self._step_metrics(contents, figures, seconds))
         if self._record is None:
             return
         self._note_total()
@@ -163,7 +169,9 @@ class Journal:
         }
         if sha256 is not None:
             line["sha256"] = sha256
-        if self._run.config.train.spike_threshold is not None:
+        if contents.is_skipped:
+            line["skipped"] = True
+        elif self._run.config.train.spike_threshold is not None:
             line["loss"] = figures.loss
         self._record.steps.append(line)
         if contents.keys is not None:

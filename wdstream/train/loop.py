@@ -10,17 +10,21 @@ for each step:
 """
 
 import gc
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from time import perf_counter
 
+from wdstream.batches.batch import Batch
 from wdstream.config.schema import Config
 from wdstream.errors import TrainError
 from wdstream.plan.summary import held_out_notes
+from wdstream.runs.losses import LossRows
 from wdstream.runs.record import run_lock
 from wdstream.train.evaluate.sets import measure_set
 from wdstream.train.journal import Counters, Journal
-from wdstream.train.launch.accelerator import StopSignals, start_accelerator
+from wdstream.train.launch.accelerator import start_accelerator
+from wdstream.train.launch.signals import StopSignals
 from wdstream.train.launch.zero import keep_clipping
 from wdstream.train.saving.export import export_final
 from wdstream.train.saving.exported import exported_from
@@ -29,12 +33,17 @@ from wdstream.train.setup import Run, open_run
 from wdstream.train.step.exchange import StepFigures, bytes_digest, exchange
 from wdstream.train.step.failing_step import named_step
 from wdstream.train.step.isolation_check import check_no_leak
-from wdstream.train.step.step import train_step
+from wdstream.train.step.skipped import NOTHING_TRAINED
+from wdstream.train.step.step import StepOutcome, train_step
 from wdstream.train.stream import StepContents
 
 
-def train(config: Config) -> bool:
+def train(config: Config, signals: StopSignals) -> bool:
     """Begin or continue a training run, until its last step.
+
+    Args:
+        config: of the run.
+        signals: entered; that ask to stop.
 
     Returns:
         False when a signal or `train.stop_after` ended it early, with a checkpoint to continue from.
@@ -45,7 +54,7 @@ def train(config: Config) -> bool:
     accelerator = start_accelerator(config)
     with run_lock(config.train.output) if accelerator.is_main_process else nullcontext():
         run = open_run(config, accelerator)
-        is_finished = train_run(run)
+        is_finished = train_run(run, signals)
         del run
         if accelerator.num_processes > 1:
             gc.collect()  # the wrapped model goes before its process group, whose end it would else be: that can hang
@@ -53,7 +62,7 @@ def train(config: Config) -> bool:
     return is_finished
 
 
-def train_run(run: Run) -> bool:
+def train_run(run: Run, signals: StopSignals) -> bool:
     """`train` for a run whose output folder is held by its main process."""
     counters, messages = restore(run)
     messages += restore_average(run, counters.step)
@@ -63,7 +72,7 @@ def train_run(run: Run) -> bool:
     journal.say_later(run.stream.slow_notes)
     state = None if run.start is None else run.start.stream
     try:
-        with StopSignals() as signals, run.stream.open(state, journal.known_bad()):
+        with run.stream.open(state, journal.known_bad()):
             is_finished = Loop(run, counters, journal, signals).run()
     finally:
         run.total.close()
@@ -126,6 +135,7 @@ class Loop:
         self._journal = journal
         self._signals = signals
         self._first = self._saved = counters.step
+        self._is_proven = False
         self._evaluated = {(counters.step, name) for name in journal.evaluated(counters.step - 1)}
 
     def run(self) -> bool:
@@ -177,18 +187,8 @@ class Loop:
         contents = run.stream.contents(self._counters.step, batches)
         if contents is None:
             return None
-        if contents.step == self._first:
-            check_no_leak(run.engine, batches[0])
-        rate = run.rate(contents.step)
-        losses = self._journal.pages.losses
-        with (
-            named_step(contents.step, batches, run.config.train.output),
-            run.engine.head.keeping_token_losses(losses.are_needed) as kept,
-        ):
-            outcome = train_step(run.engine, batches, num_supervised=contents.num_supervised, rate=rate)
-        rows = losses.of_step(contents.step, batches, kept)
-        if run.average is not None:
-            run.average.update(contents.step)
+        contents = replace(contents, is_skipped=run.config.train.skips(contents.step))
+        outcome, rows = (NOTHING_TRAINED, None) if contents.is_skipped else self._train(contents, batches)
         is_stopping = self._signals.is_requested
         figures = exchange(
             run.engine.accelerator,
@@ -198,15 +198,34 @@ class Loop:
             wait_seconds=waited,
             is_stopping=is_stopping,
             data_steps=run.total.news(),
-            dataset_losses=losses.by_dataset(rows),
+            dataset_losses=self._journal.pages.losses.by_dataset(rows),
         )
         run.total.learn(figures.data_steps)
         require_supervised(contents, figures)
         sha256 = bytes_digest(batches) if run.config.train.record_bytes else None
         self._counters.count(contents, figures)
         self._journal.add_step(self._counters, contents, figures, seconds=perf_counter() - began, sha256=sha256)
-        self._journal.add_pages(contents.step, figures, batches, rows)
+        if not contents.is_skipped:
+            self._journal.add_pages(contents.step, figures, batches, rows)
         return figures
+
+    def _train(self, contents: StepContents, batches: Sequence[Batch]) -> tuple[StepOutcome, LossRows | None]:
+        """Forward, backward and update of a step, and the losses of this rank's pages where they are needed; before the
+        first one, isolation is proven on its data."""
+        run = self._run
+        if not self._is_proven:
+            self._is_proven = True
+            check_no_leak(run.engine, batches[0])
+        rate = run.rate(contents.step)
+        losses = self._journal.pages.losses
+        with (
+            named_step(contents.step, batches, run.config.train.output),
+            run.engine.head.keeping_token_losses(losses.are_needed) as kept,
+        ):
+            outcome = train_step(run.engine, batches, num_supervised=contents.num_supervised, rate=rate)
+        if run.average is not None:
+            run.average.update(contents.step)
+        return outcome, losses.of_step(contents.step, batches, kept)
 
     def _evaluate(self) -> None:
         """Every evaluation set, once after the last step done."""
@@ -254,7 +273,7 @@ def require_supervised(contents: StepContents, figures: StepFigures) -> None:
     Raises:
         TrainError: says how many pages it has.
     """
-    if contents.num_pages and not contents.num_supervised and not figures.failures:
+    if contents.num_pages and not (contents.num_supervised or figures.failures or contents.is_skipped):
         raise TrainError(
             f"step {contents.step}: none of the {contents.num_tokens} tokens of its {contents.num_pages} pages is "
             "supervised, so there is nothing to train on; `wdstream show` says of each token why (a planned run), and "

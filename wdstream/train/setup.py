@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from wdstream.config.schema import Config
-from wdstream.errors import ConfigError, FamilyError, PlanError, StateError, TrainError
+from wdstream.errors import ConfigError, FamilyError, PlanError, StateError, TrainError, WdstreamError
 from wdstream.families.base import Family
 from wdstream.families.shared.model_folder import read_model_folder
 from wdstream.pipeline.planned import Plan
@@ -22,6 +22,7 @@ from wdstream.runs.record import data_differences
 from wdstream.train.evaluate.generated_pages import check_generation
 from wdstream.train.evaluate.sets import plan_sets
 from wdstream.train.launch.accelerator import is_sharded, world_of
+from wdstream.train.launch.same_start import Opened, require_same_start
 from wdstream.train.launch.zero import zero_stage
 from wdstream.train.model.adapter import describe_trained, require_unsharded
 from wdstream.train.model.compiling import compile_layers
@@ -32,6 +33,7 @@ from wdstream.train.optimizer.optimizer import learning_rate, make_optimizer, ne
 from wdstream.train.saving.checkpoint import Checkpoints
 from wdstream.train.step.blank import batch_form
 from wdstream.train.step.loss import LossHead
+from wdstream.train.step.skipped import require_untrained
 from wdstream.train.step.step import TrainEngine
 from wdstream.train.stream import Stream, open_stream
 from wdstream.train.total import RunTotal, steps_of_checkpoint
@@ -114,23 +116,20 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
     check_trackers(config.train)
     require_unsharded(config.train.adapter, is_sharded=is_sharded(accelerator))
     world = world_of(accelerator) if world is None else world
-    stream = open_stream(config, world)
+    opened = try_stream(config, world)
     checkpoints = Checkpoints(
         RunLayout(config.train.output).checkpoints,
         accelerator,
         keep=config.train.keep_checkpoints,
         is_adapter_only=config.train.adapter is not None,
     )
-    start, messages = find_start(config, checkpoints, stream)
+    start, messages = checkpoints.newest()
+    stream = require_same_start(config, accelerator, opened, start)
+    check_start(config, checkpoints, stream, start)
+    require_untrained(config, accelerator, next_step=0 if start is None else start.step)
     total = open_total(config, stream, start, is_main=accelerator.is_main_process)
     if world.rank == 0:  # what one process finds of a model folder holds for all
-        from wdstream.proofs.lengths import require_exact_lengths  # the only part of a start that needs processors
-
-        if zero_stage(accelerator) != 3:  # which has its own way to load, and no meta device
-            allowed = (config.model.allow_missing, config.model.allow_unexpected)
-            require_checkpoint(stream.family, allow_missing=allowed[0], allow_unexpected=allowed[1])
-        messages.append(require_exact_lengths(stream.family.for_attention(config.model.attn)))
-        prove_forced_family(config)
+        messages.append(prove_model(config, stream.family, has_meta_device=zero_stage(accelerator) != 3))
     eval_plans = plan_sets(config, world_size=world.size)
     engine = open_engine(config, accelerator, stream.family)
     if config.train.adapter is not None:
@@ -151,6 +150,22 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
         checkpoints=checkpoints,
         average=checkpoints.average,
     )
+
+
+def prove_model(config: Config, family: Family, *, has_meta_device: bool) -> str:
+    """Check a model folder before its weights are loaded; a message on its lengths. ZeRO-3 has its own way to load.
+
+    Raises:
+        FamilyError: it is not whole, or not exact.
+    """
+    from wdstream.proofs.lengths import require_exact_lengths  # the only part of a start that needs processors
+
+    if has_meta_device:
+        allowed = (config.model.allow_missing, config.model.allow_unexpected)
+        require_checkpoint(family, allow_missing=allowed[0], allow_unexpected=allowed[1])
+    message = require_exact_lengths(family.for_attention(config.model.attn))
+    prove_forced_family(config)
+    return message
 
 
 def open_engine(config: Config, accelerator: Accelerator, family: Family) -> TrainEngine:
@@ -277,17 +292,24 @@ def _count_data(total: RunTotal, plan: Plan, start: Checkpoint | None, *, is_mai
             total.counter = StepCounter(plan, begin, total.limit)
 
 
-def find_start(config: Config, checkpoints: Checkpoints, stream: Stream) -> tuple[Checkpoint | None, list[str]]:
-    """The checkpoint to continue from, and messages about those passed over; nothing is loaded yet.
+def try_stream(config: Config, world: World) -> Opened:
+    """The training data, or why this process cannot open them: the others are to hear of it before they wait for it."""
+    try:
+        return Opened(stream=open_stream(config, world))
+    except (WdstreamError, OSError) as error:
+        return Opened(error=error)
+
+
+def check_start(config: Config, checkpoints: Checkpoints, stream: Stream, start: Checkpoint | None) -> None:
+    """Refuse a checkpoint from which this run cannot continue; nothing is loaded yet.
 
     Raises:
         ConfigError: `train.resume: never`, and the output already holds checkpoints.
         TrainError: this start cannot put the checkpoint together.
         StateError: it is of other data or settings; names what differs, and of datasets by how much.
     """
-    start, messages = checkpoints.newest()
     if start is None:
-        return None, messages
+        return
     if config.train.resume == "never":
         raise ConfigError(
             f"train.output: {config.train.output} already holds checkpoints and train.resume is never; "
@@ -299,4 +321,3 @@ def find_start(config: Config, checkpoints: Checkpoints, stream: Stream) -> tupl
     except StateError as error:
         changed = data_differences(config.train.output, stream.data)
         raise StateError("\n".join([str(error), *changed])) from None
-    return start, messages

@@ -72,6 +72,7 @@ class StepContents:
         num_without_image: of its pages; counted where no index says it beforehand.
         state: the plan's state after the step, once in a while: what `wdstream trace` starts from.
         language_cost, vision_cost: predicted, in FLOPs; 0 where no plan tells.
+        is_skipped: it is passed over (`train.skip_steps`).
     """
 
     step: int
@@ -89,6 +90,7 @@ class StepContents:
     state: State | None = None
     language_cost: int = 0
     vision_cost: int = 0
+    is_skipped: bool = False
 
 
 class LoaderSettings(TypedDict):

@@ -1,19 +1,8 @@
-"""How a training process starts and is asked to stop.
-
-Start: one Accelerator, and guards against launches that are not what they seem.
-
-Stop: a scheduler sends SIGTERM, SIGUSR1 or SIGUSR2, a person presses Ctrl-C, the launcher ends; the step in progress
-is finished on every rank, a checkpoint written, and the exit status is 0. Only a flag is set here; the ranks agree on
-it once per step, in the exchange of figures they make anyway, because a signal reaches them at different moments or
-only one of them.
-"""
+"""How a training process starts: one Accelerator, and guards against launches that are not what they seem."""
 
 import logging
 import os
-import signal
-import time
 from collections.abc import Mapping
-from types import FrameType
 
 import torch
 from accelerate import Accelerator
@@ -22,7 +11,6 @@ from accelerate.utils import DistributedType, InitProcessGroupKwargs, set_seed
 from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, PlanError, TrainError
 from wdstream.plan.deal import packs_per_rank
-from wdstream.raw.children import signal_with_parent
 from wdstream.records import World
 from wdstream.train.launch.fsdp import check_sync, settle_fsdp
 from wdstream.train.launch.zero import is_zero_wanted, settle_zero, zero_stage
@@ -159,41 +147,3 @@ def is_sharded(accelerator: Accelerator) -> bool:
 def world_of(accelerator: Accelerator) -> World:
     """This process's rank, and how many there are."""
     return World(rank=accelerator.process_index, size=accelerator.num_processes)
-
-
-ECHO_SECONDS = 2.0
-"""Ctrl-C in a terminal arrives twice, from the terminal and forwarded by the launcher; later ones are meant."""
-
-
-def stop_with_launcher(environment: Mapping[str, str]) -> None:
-    """Have Linux send this process SIGTERM when `accelerate launch` ends, however that ends: a scheduler signals the
-    launcher, which for one process passes nothing on, and leaves training alive. Started otherwise, nothing changes."""
-    if "ACCELERATE_MIXED_PRECISION" in environment:
-        signal_with_parent(signal.SIGTERM)
-
-
-class StopSignals:
-    """While entered, the first of `SIGNALS` sets `is_requested`; another one, 2 s or more later, aborts."""
-
-    SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
-
-    def __init__(self) -> None:
-        self.is_requested = False
-        self._first_at = 0.0
-        self._previous: dict[int, signal._HANDLER] = {}
-
-    def __enter__(self) -> "StopSignals":
-        for number in self.SIGNALS:
-            self._previous[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if not self.is_requested:
-            self.is_requested, self._first_at = True, now
-        elif now - self._first_at >= ECHO_SECONDS:
-            raise KeyboardInterrupt(f"{signal.Signals(number).name} again: stopping at once, without a checkpoint")

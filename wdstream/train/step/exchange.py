@@ -88,7 +88,7 @@ def exchange(
     loss_sum, num_supervised, _, _, num_failures, high, low = table.sum(dim=0).tolist()[:7]
     check_same_plan(contents.step, table[:, 7:9].tolist())
     failures = gather_object(own_failures) if num_failures else []
-    if num_supervised != contents.num_supervised and not failures:
+    if num_supervised != contents.num_supervised and not failures and not contents.is_skipped:
         raise TrainError(
             f"step {contents.step}: {contents.num_supervised} supervised tokens planned, {int(num_supervised)} found; "
             "the shards, the tokenizer or the code changed under the plan: `wdstream verify SHARDS --tokenizer MODEL` "

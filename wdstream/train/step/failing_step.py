@@ -1,4 +1,4 @@
-"""A step that fails says which it was: its number, its packs and pages, and what helps."""
+"""A step that fails says which it was: its number, its packs and pages, what helps, and the two ways to continue."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -48,5 +48,7 @@ def _contents(step: int, batches: Sequence[Batch], output: Path) -> str:
     more = f" and {len(keys) - _SHOWN_KEYS} more" if len(keys) > _SHOWN_KEYS else ""
     return (
         f"this rank had its packs {', '.join(packs)} with {len(keys)} pages: {shown}{more} (wdstream trace {output} "
-        f"--step {step} lists those of all ranks)"
+        f"--step {step} lists those of all ranks). To continue, pass over the step (train.skip_steps: [{step}]), or go "
+        f"back to a checkpoint before the trouble began (wdstream run list {output}; wdstream run rollback {output} "
+        "--to STEP) and change what led to it, such as train.lr"
     )

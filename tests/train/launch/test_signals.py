@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from wdstream.train.launch import accelerator as signals
-from wdstream.train.launch.accelerator import StopSignals
+from wdstream.train.launch import signals
+from wdstream.train.launch.signals import StopSignals
 
 
 @pytest.mark.parametrize("number", StopSignals.SIGNALS)

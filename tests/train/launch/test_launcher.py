@@ -1,0 +1,156 @@
+"""`wdstream launch`: signals reach the processes that train, and its status says how they ended.
+
+Quick tests start a program that behaves as a training process does; the slow ones train.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.training import Workplace, wait_for_steps
+from tests.helpers.waiting import wait_until
+from wdstream.errors import TrainError
+from wdstream.storage.processes import kill_tree
+from wdstream.train.launch.launcher import end_status, start_launcher
+from wdstream.train.launch.signals import StopSignals
+from wdstream.train.launch.statuses import Ended, LaunchFolder, read_ends
+
+RANK = """
+import os, sys, time
+from pathlib import Path
+from wdstream.train.launch.signals import StopSignals
+from wdstream.train.launch.statuses import LaunchFolder, stopped_end
+with StopSignals() as signals:
+    folder = LaunchFolder.of(os.environ)
+    time.sleep(float(sys.argv[2]))
+    folder.tell_pid()
+    Path(sys.argv[1]).touch()
+    while not signals.is_requested:
+        time.sleep(0.01)
+    time.sleep(float(sys.argv[3]))
+    folder.tell_end(stopped_end(None))
+"""
+
+
+def launched(ready: Path, *, begins_after: float = 0, takes: float = 0) -> list[str]:
+    return [sys.executable, "-c", RANK, str(ready), str(begins_after), str(takes)]
+
+
+def signal_when(ready: Path | None, number: signal.Signals) -> threading.Thread:
+    """Send this process a signal once the file is there, or in a moment."""
+
+    def send() -> None:
+        if ready is None:
+            time.sleep(0.3)
+        else:
+            wait_until(ready.exists, "the training process")
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("number", StopSignals.SIGNALS)
+def test_a_signal_reaches_the_training_process_and_its_status_comes_back(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    before = signal.getsignal(number)
+    thread = signal_when(tmp_path / "ready", number)
+    assert start_launcher(launched(tmp_path / "ready"), limit_s=None) == 3
+    thread.join()
+    assert signal.getsignal(number) == before
+
+
+def test_a_signal_that_comes_before_the_training_process_waits_for_it(tmp_path: Path) -> None:
+    thread = signal_when(None, signal.SIGTERM)
+    assert start_launcher(launched(tmp_path / "ready", begins_after=1), limit_s=None) == 3
+    thread.join()
+
+
+def test_a_limit_ends_what_takes_longer(tmp_path: Path) -> None:
+    thread = signal_when(tmp_path / "ready", signal.SIGTERM)
+    with pytest.raises(TrainError, match=r"killed, as it had not ended 0\.2 s after the signal"):
+        start_launcher(launched(tmp_path / "ready", takes=600), limit_s=0.2)
+    thread.join()
+
+
+def test_processes_that_say_nothing_have_failed(tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match=r"no training process began, or it ended without saying how .* status 5"):
+        start_launcher([sys.executable, "-c", "raise SystemExit(5)"], limit_s=None)
+    LaunchFolder(tmp_path, "0").tell_pid()
+    LaunchFolder(tmp_path, "1").tell_pid()
+    LaunchFolder(tmp_path, "1").tell_end(Ended(how="stopped", status=3))
+    with pytest.raises(TrainError, match="rank 0 ended without saying how"):
+        end_status(tmp_path, 0)
+
+
+@pytest.mark.parametrize(
+    ("ends", "status"),
+    [
+        ((("finished", 0), ("finished", 0)), 0),
+        ((("stopped", 75), ("stopped", 75)), 75),
+        ((("finished", 0), ("failed", 1)), 1),
+        ((("failed", 2), ("failed", 1)), 2),
+    ],
+)
+def test_the_status_is_that_of_the_processes(ends: Sequence[tuple[str, int]], status: int, tmp_path: Path) -> None:
+    for rank, (how, number) in enumerate(ends):
+        LaunchFolder(tmp_path, str(rank)).tell_pid()
+        LaunchFolder(tmp_path, str(rank)).tell_end(Ended(how=how, status=number))
+    assert end_status(tmp_path, 1) == status
+    assert [*read_ends(tmp_path)] == ["0", "1"]
+
+
+TWO = ("--multi_gpu", "--num_processes", "2")
+ONE = ("--num_processes", "1")
+PYTHON = ("-m", "wdstream.train")
+ACCELERATE = ("-m", "accelerate.commands.launch", "--main_process_port", "0")
+TORCHRUN = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", *PYTHON)
+WDSTREAM = ("-m", "wdstream", "launch", "--main_process_port", "0")
+LAUNCHERS = {
+    "python": (PYTHON, {3}),
+    "accelerate, one": ((*ACCELERATE, *ONE, *PYTHON), {0}),
+    "accelerate, two": ((*ACCELERATE, *TWO, *PYTHON), {0}),
+    "torchrun": (TORCHRUN, {0}),
+    "wdstream, one": ((*WDSTREAM, *ONE), {3}),
+    "wdstream, two": ((*WDSTREAM, *TWO), {3}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", StopSignals.SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_every_signal_through_every_launcher_gives_a_checkpoint(
+    name: str, number: signal.Signals, workplace: Workplace, tmp_path: Path
+) -> None:
+    """The training processes are signalled, by `wdstream launch` itself; docs/training.md has the statuses."""
+    command, statuses = LAUNCHERS[name]
+    output, log = tmp_path / "run", tmp_path / "log"
+    settings = (
+        f"train.output={output}",
+        "train.max_steps=5000",
+        "train.stopped_status=null",
+        "train.checkpoint_every=5000",
+    )
+    words = [sys.executable, *command, str(workplace.config_file), *(w for s in settings for w in ("--set", s))]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    with log.open("wb") as file:
+        process = subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT, env=env, start_new_session=True)
+    try:
+        wait_for_steps(output, 2)
+        pid = process.pid if name.startswith("wdstream") else int((output / "lock").read_text().split()[1])
+        os.kill(pid, number)
+        assert process.wait(timeout=300) in statuses, log.read_text()
+    finally:
+        kill_tree(process.pid)
+        process.wait()
+    assert "with a checkpoint; the same command continues" in log.read_text()
+    assert len(list((output / "checkpoints").glob("step-*/manifest.json"))) == 1

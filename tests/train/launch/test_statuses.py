@@ -1,0 +1,59 @@
+"""Exit statuses: which launcher gets which, and real processes that say so."""
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.processes import finish, start_world
+from tests.helpers.training import TRAIN, Workplace, arguments, wait_for_steps
+from wdstream.config.training import TrainConfig
+from wdstream.errors import ConfigError
+from wdstream.train.launch.statuses import FOLDER_VARIABLE, Ended, process_status, stopped_end
+
+ACCELERATE, TORCHRUN, OURS = (
+    {"ACCELERATE_MIXED_PRECISION": "no"},
+    {"TORCHELASTIC_RUN_ID": "none"},
+    {FOLDER_VARIABLE: "x"},
+)
+
+
+@pytest.mark.parametrize(
+    ("environment", "wanted", "status"),
+    [
+        ({}, None, 3),
+        ({}, 0, 0),
+        (ACCELERATE, None, 0),
+        (TORCHRUN, None, 0),
+        (TORCHRUN, 7, 7),
+        (ACCELERATE | OURS, None, 0),
+        (ACCELERATE | OURS, 7, 0),  # the launcher gives it
+    ],
+)
+def test_the_status_of_a_stop_follows_from_the_launcher(
+    environment: Mapping[str, str], wanted: int | None, status: int
+) -> None:
+    assert process_status(stopped_end(wanted), wanted=wanted, environment=environment) == status
+    assert process_status(Ended(how="finished", status=0), wanted=wanted, environment=environment) == 0
+
+
+def test_the_statuses_of_a_failure_are_no_stop() -> None:
+    with pytest.raises(ConfigError, match="expected 0, or 3 to 125, found 2: 1 and 2 say that the run failed"):
+        TrainConfig(stopped_status=2)
+
+
+def test_a_process_that_is_stopped_while_it_loads_or_trains_has_a_checkpoint_and_status_3(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    """Two runs side by side: one is asked to stop before its first step, one after some."""
+    outputs = [tmp_path / "loading", tmp_path / "training"]
+    settings = ("train.max_steps=5000", "train.stopped_status=null")
+    ranks = [start_world(TRAIN, arguments(workplace, output, *settings), size=1)[0] for output in outputs]
+    wait_for_steps(outputs[1], 1)
+    ranks[1].send(signal.SIGUSR1)
+    ranks[0].send(signal.SIGTERM)
+    results = finish(ranks)
+    assert [status for status, _ in results] == [3, 3], results
+    for output in outputs:
+        assert list((output / "checkpoints").glob("step-*/manifest.json"))

@@ -1,0 +1,167 @@
+"""`wdstream launch`: `accelerate launch` with signals that arrive, time for the checkpoint, and a true exit status.
+
+By itself `accelerate launch` of one process dies of a signal and passes none on; that of several, and torchrun, pass
+some of them on, kill their processes 30 s later whatever they are writing, and end with status 1 for a mere stop. Here
+the launcher runs in a session of its own, where neither Ctrl-C nor a scheduler finds it. A signal to this process goes
+to the training processes themselves, to each once it can take it; this process waits until all have ended.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+
+import psutil
+
+from wdstream.errors import TrainError
+from wdstream.raw.children import signal_with_parent
+from wdstream.storage.processes import kill_tree
+from wdstream.train.launch.signals import ECHO_SECONDS, StopSignals
+from wdstream.train.launch.statuses import FOLDER_VARIABLE, read_ends, read_processes
+
+_POLL_S = 0.1
+
+
+def launch(options: Sequence[str], arguments: Sequence[str], *, limit_s: float | None = None) -> int:
+    """Start training through `accelerate launch`, and wait for its end.
+
+    Args:
+        options: of `accelerate launch`.
+        arguments: of the training command: the configuration file, and overrides.
+        limit_s: seconds from the first signal on after which all processes are killed; None waits for the checkpoint
+            however long that takes.
+
+    Returns:
+        The exit status of the training processes.
+
+    Raises:
+        TrainError: they ended without saying how, or were killed.
+    """
+    accelerate = [sys.executable, "-m", "accelerate.commands.launch", *options]
+    return start_launcher([*accelerate, "-m", "wdstream.train", *arguments], limit_s=limit_s)
+
+
+def start_launcher(command: Sequence[str], *, limit_s: float | None) -> int:
+    """`launch` of any command whose processes use a LaunchFolder."""
+    with TemporaryDirectory(prefix="wdstream-launch-") as name:
+        folder = Path(name)
+        with ForwardedSignals(folder) as signals:
+            process = subprocess.Popen(
+                command,
+                env={**os.environ, FOLDER_VARIABLE: name},
+                start_new_session=True,
+                preexec_fn=_prepare_launcher,
+            )
+            while process.poll() is None or signals.living():
+                signals.forward()
+                if signals.is_over(limit_s):
+                    kill_tree(process.pid)
+                    signals.kill()
+                    process.wait()
+                    raise TrainError(f"training was killed{signals.why}; the newest checkpoint is as it was")
+                time.sleep(_POLL_S)
+        return end_status(folder, process.returncode)
+
+
+def end_status(folder: Path, launcher_status: int) -> int:
+    """The status of the training processes: that of the first rank that failed, or else of all.
+
+    What they say counts, also where the launcher itself says something else: it may have got a signal, too.
+
+    Raises:
+        TrainError: one of them did not say how it ended, or none began.
+    """
+    ends, silent = read_ends(folder), read_processes(folder).keys() - read_ends(folder).keys()
+    failed = [ended.status for ended in ends.values() if ended.how == "failed"]
+    if failed:
+        return failed[0]
+    if silent or not ends:
+        who = f"rank {', '.join(sorted(silent, key=int))} ended" if silent else "no training process began, or it ended"
+        raise TrainError(f"{who} without saying how (killed, or a fault); accelerate launch: status {launcher_status}")
+    return next(iter(ends.values())).status
+
+
+class ForwardedSignals:
+    """While entered, what `StopSignals` of the training processes know goes to them.
+
+    Args:
+        folder: where they say who they are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._received: list[int] = []
+        self._times: list[float] = []
+        self._sent: dict[int, int] = {}
+        self._processes: dict[int, psutil.Process] = {}
+        self._previous: dict[int, signal._HANDLER] = {}
+        self.why = ""
+
+    def __enter__(self) -> "ForwardedSignals":
+        for number in StopSignals.SIGNALS:
+            self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def forward(self) -> None:
+        """Send each training process what it has not got yet; one that begins later gets it then."""
+        if not self._received:
+            return
+        for process in self.living():
+            for number in self._received[self._sent.get(process.pid, 0) :]:
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
+            self._sent[process.pid] = len(self._received)
+
+    def living(self) -> list[psutil.Process]:
+        """The training processes that have not ended."""
+        for pid, began in read_processes(self._folder).values():
+            if pid not in self._processes:
+                with suppress(psutil.NoSuchProcess):
+                    process = psutil.Process(pid)
+                    if process.create_time() == began:
+                        self._processes[pid] = process
+        return [process for process in self._processes.values() if _is_alive(process)]
+
+    def is_over(self, limit_s: float | None) -> bool:
+        """Whether the processes have had their time since the first signal, or there are none yet and it came twice."""
+        if self._times and limit_s is not None and time.monotonic() - self._times[0] >= limit_s:
+            self.why = f", as it had not ended {limit_s:g} s after the signal"
+        elif self._times and not self._processes and self._times[-1] - self._times[0] >= ECHO_SECONDS:
+            self.why = " before it began, by a second signal"
+        return bool(self.why)
+
+    def kill(self) -> None:
+        """End the training processes whose launcher has ended before them."""
+        for process in self.living():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._received.append(number)
+        self._times.append(time.monotonic())
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def _prepare_launcher() -> None:
+    """In the launcher, before it begins: SIGTERM when this process is killed; signals that would only kill it do not.
+
+    A scheduler may signal every process of a job.
+    """
+    signal_with_parent(signal.SIGTERM)
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,112 @@
+"""How a training process says that it has ended: its exit status, and what it tells `wdstream launch`.
+
+    0       finished
+    3       stopped, with a checkpoint to continue from (`train.stopped_status`)
+    1, 2    failed: the run; the configuration
+    130     stopped at once, by a second signal
+
+`accelerate launch` and torchrun make 1 of any status of their processes but 0, and print a traceback for it (or start
+all again, with --max_restarts). So a mere stop is 0 under them, unless the setting asks for another; `wdstream launch`
+learns the truth from a folder that it makes for each start and names in the environment:
+
+    pid-RANK       this process catches signals from now on: its number, and when it began
+    ended-RANK     how it ended, in a word, and its status
+
+A folder and not a pipe: it needs no descriptor that every launcher in between passes on, and a process that was killed
+is one that left no `ended` file. Each start has its own, so two runs never mix.
+"""
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from wdstream.storage.atomic import write_file
+from wdstream.train.launch.signals import is_launched
+
+FINISHED, FAILED, STOPPED = 0, 1, 3
+FOLDER_VARIABLE = "WDSTREAM_LAUNCH_FOLDER"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a training process ended.
+
+    Attributes:
+        how: finished, stopped (with a checkpoint) or failed.
+        status: the exit status that says so.
+    """
+
+    how: str
+    status: int
+
+
+class LaunchFolder:
+    """The folder in which training processes tell `wdstream launch` how they are.
+
+    Args:
+        path: the folder, which the launcher made; None where the launcher is another one: then nothing is written.
+        rank: of this process.
+    """
+
+    def __init__(self, path: Path | None, rank: str) -> None:
+        self._path = path
+        self._rank = rank
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> "LaunchFolder":
+        """That of this process."""
+        folder = environment.get(FOLDER_VARIABLE)
+        return cls(Path(folder) if folder else None, environment.get("RANK", "0"))
+
+    def tell_pid(self) -> None:
+        """Say that this process can be signalled."""
+        self._write("pid", f"{os.getpid()} {psutil.Process().create_time()}")
+
+    def tell_end(self, ended: Ended) -> None:
+        """Say how this process ends."""
+        self._write("ended", f"{ended.how} {ended.status}")
+
+    def _write(self, name: str, text: str) -> None:
+        if self._path is not None:
+            with suppress(OSError):  # the launcher was killed, and its folder removed
+                write_file(self._path / f"{name}-{self._rank}", text.encode())
+
+
+def read_processes(folder: Path) -> dict[str, tuple[int, float]]:
+    """Numbers of the processes that can be signalled, by rank, and when they began: numbers are used again."""
+    said = {rank: text.split() for rank, text in _read(folder, "pid").items()}
+    return {rank: (int(pid), float(began)) for rank, (pid, began) in said.items()}
+
+
+def read_ends(folder: Path) -> dict[str, Ended]:
+    """How the ranks ended that said so."""
+    said = {rank: text.split() for rank, text in _read(folder, "ended").items()}
+    return {rank: Ended(how=how, status=int(status)) for rank, (how, status) in said.items()}
+
+
+def _read(folder: Path, name: str) -> dict[str, str]:
+    """Texts of the files of one kind by rank, in the order of ranks."""
+    paths = {path.name.removeprefix(f"{name}-"): path for path in folder.glob(f"{name}-*") if not path.suffix}
+    return {rank: paths[rank].read_text() for rank in sorted(paths, key=int)}
+
+
+def stopped_end(wanted: int | None) -> Ended:
+    """How a run ended that stopped with a checkpoint; `wanted` is `train.stopped_status`."""
+    return Ended(how="stopped", status=STOPPED if wanted is None else wanted)
+
+
+def process_status(ended: Ended, *, wanted: int | None, environment: Mapping[str, str]) -> int:
+    """The exit status of a training process that ended well.
+
+    Args:
+        ended: how.
+        wanted: `train.stopped_status`.
+        environment: of this process, which says who started it.
+    """
+    if ended.how == "stopped" and (FOLDER_VARIABLE in environment or (wanted is None and is_launched(environment))):
+        return FINISHED
+    return ended.status
