@@ -28,6 +28,7 @@ def model_export_command(
     out: NewModel,
     step: Annotated[str, typer.Option(metavar="N|best|newest", help="Which checkpoint.")] = "newest",
     merge: Annotated[bool, typer.Option("--merge", help="Merge the run's adapter into its base.")] = False,
+    ema: Annotated[bool, typer.Option("--ema", help="Take the average of the weights (train.ema).")] = False,
     dtype: DtypeOption = None,
     base: Annotated[
         str | None,
@@ -47,7 +48,7 @@ def model_export_command(
 
     if push is not None:
         require_hub(push)
-    _say(export_run(run, out, step=step, merge=merge, dtype=dtype, base=base))
+    _say(export_run(run, out, step=step, merge=merge, dtype=dtype, base=base, average=ema))
     if push is not None:
         console.print(push_folder(out, push), highlight=False, soft_wrap=True)
 

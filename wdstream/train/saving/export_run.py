@@ -23,6 +23,7 @@ from wdstream.runs.record import RunFolder, read_run
 from wdstream.storage.atomic import atomic_folder
 from wdstream.train.model.adapter import add_adapter
 from wdstream.train.model.merge import base_of_adapter, merged_model
+from wdstream.train.saving.averaged import averaged
 from wdstream.train.saving.export import write_model
 from wdstream.train.saving.exported import exported_from, read_exported
 from wdstream.train.saving.model_card import FolderNotes
@@ -63,6 +64,7 @@ def export_run(
     merge: bool = False,
     dtype: Dtype | None = None,
     base: str | None = None,
+    average: bool = False,
 ) -> ModelReport:
     """Write the model of a checkpoint as a folder; it appears whole or not at all.
 
@@ -73,6 +75,7 @@ def export_run(
         merge: an adapter is merged into its base.
         dtype: of the weights; None: that in which the run computed.
         base: what the folder calls the model that training began from; None: its absolute path.
+        average: take the average of the weights that the run keeps (`train.ema`).
 
     Raises:
         TrainError: no such run or checkpoint, or one that cannot be put together.
@@ -88,14 +91,16 @@ def export_run(
     chosen = dtype or own_dtype(config.model)
     with atomic_folder(out) as partial:
         if merge:
-            _write_merged(partial, run, checkpoint, chosen)
+            _write_merged(partial, run, checkpoint, chosen, average=average)
         else:
-            _write_plain(partial, config, checkpoint, chosen, base or str(config.model.path.absolute()))
+            named = base or str(config.model.path.absolute())
+            _write_plain(partial, config, checkpoint, chosen, named, average=average)
         notes = notes_of(run, checkpoint, chosen, base=base, is_merged=merge)
         notes.write(partial)
         _require_sound(partial)
     what = "an adapter" if notes.is_adapter else "a merged model" if merge else "a model"
-    return ModelReport(folder=out, what=what, source=f"{path}, step {checkpoint.step}", dtype=chosen)
+    source = f"{path}, step {checkpoint.step}{', the average of its weights' if average else ''}"
+    return ModelReport(folder=out, what=what, source=source, dtype=chosen)
 
 
 def merge_adapter(folder: Path, out: Path, *, dtype: Dtype | None = None, base: Path | None = None) -> ModelReport:
@@ -172,9 +177,13 @@ def empty_model(config: Config) -> "PreTrainedModel | PeftModel":
     return bare if adapter is None else add_adapter(bare, adapter, model.path)
 
 
-def _write_plain(folder: Path, config: Config, checkpoint: Checkpoint, dtype: Dtype, base: str) -> None:
+def _write_plain(
+    folder: Path, config: Config, checkpoint: Checkpoint, dtype: Dtype, base: str, *, average: bool
+) -> None:
     """Whole weights, or an adapter alone, as the checkpoint has them."""
     model, state = empty_model(config), read_state(checkpoint)
+    if average:
+        state = averaged(model, state, checkpoint.path)
     if config.train.adapter is not None:
         require_adapter(cast("PeftModel", model), adapter_state(cast("PeftModel", model), state), checkpoint.path)
         write_model(folder, model, state, dtype=getattr(torch, dtype), base=base, sources=[config.model.path])
@@ -188,11 +197,12 @@ def _write_plain(folder: Path, config: Config, checkpoint: Checkpoint, dtype: Dt
     _write_whole(folder, model, state, dtype, [config.model.path])
 
 
-def _write_merged(folder: Path, run: RunFolder, checkpoint: Checkpoint, dtype: Dtype) -> None:
+def _write_merged(folder: Path, run: RunFolder, checkpoint: Checkpoint, dtype: Dtype, *, average: bool) -> None:
     """The adapter of a checkpoint, merged by way of a folder of its own: as `wdstream model merge` does it."""
     config, adapter = run.config, run.config.train.adapter
     with TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.adapter.") as name:
-        _write_plain(Path(name), config, checkpoint, "float32", str(config.model.path.absolute()))
+        base = str(config.model.path.absolute())
+        _write_plain(Path(name), config, checkpoint, "float32", base, average=average)
         merged = merged_model(Path(name), config.model, quantised(adapter))
     _write_whole(folder, merged, dict(merged.state_dict()), dtype, [config.model.path])
 
