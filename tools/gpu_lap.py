@@ -20,6 +20,7 @@ Exit status 1 where a section failed; one that was left out, with its reason, do
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -104,8 +105,9 @@ def start_section(name: str, work: Path, left: float, *, is_dry: bool) -> dict[s
     folder, began = work / name, time.monotonic()
     folder.mkdir()
     command = [sys.executable, __file__, "--section", name, "--work", str(folder), *(["--dry-run"] if is_dry else [])]
+    environment = os.environ | ({"OMP_NUM_THREADS": "1"} if is_dry else {})  # threads slow tiny tensors down
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, env=environment)
     except subprocess.TimeoutExpired:
         return {"failed": f"not within {limit:.0f} s"}
     result = folder / "found.json"

@@ -17,8 +17,6 @@ from wdstream.testing.tiny.recipe import TinyRecipe, Tree
 VOCAB_SIZE = 4096
 STEPS, WARM = 14, 4
 """Of a run; the first ones, in which kernels are chosen and memory is found, do not count."""
-PEAK_TFLOPS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "RTX 4090": 165.0}
-"""Dense bfloat16, by the makers' data sheets."""
 CONFIG = """\
 model: {{path: {root}/model, attn: sdpa, dtype: auto}}
 data:
@@ -28,7 +26,7 @@ data:
   global_batch_size: 2
   workers: 8
   prefetch: 4
-tiling: {{kind: adaptive, tile_size: 1024, labels: text}}
+tiling: {{kind: adaptive, tile_size: {side}, labels: text}}
 train: {{output: {root}/run, max_steps: {steps}, lr: 1.0e-5, checkpoint_every: 100000, gradient_checkpointing: true}}
 """
 
@@ -62,10 +60,10 @@ def prepare(place: Place, recipe: TinyRecipe) -> Path:
 
     root = place.root
     model = make_tiny_model(root / "model", family=QWEN2_5_VL if place.is_dry else recipe, vocab_size=VOCAB_SIZE)
-    raw = make_pages(root / "raw", num_pages=6 if place.is_dry else 120)
+    raw = make_pages(root / "raw", num_pages=10 if place.is_dry else 120)
     make_shards(raw, root / "shards", options=MakeShardsOptions(tokenizer=model, workers=1 if place.is_dry else 8))
-    sizes = {"tokens": 2048, "patches": 8192, "steps": 3} if place.is_dry else {}
-    sizes = sizes or {"tokens": 8192, "patches": 32768, "steps": STEPS}
+    sizes = {"tokens": 1024, "patches": 4096, "steps": 3, "side": 112} if place.is_dry else {}
+    sizes = sizes or {"tokens": 8192, "patches": 32768, "steps": STEPS, "side": 1024}
     config = root / "cfg.yaml"
     config.write_text(CONFIG.format(root=root, **sizes), encoding="utf-8")
     return config
@@ -113,39 +111,13 @@ def mean_of(lines: Sequence[Mapping[str, float]], name: str) -> float | None:
     return statistics.fmean(found) if found else None
 
 
-def speed(place: Place, config: Path, lines: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Figures of a run: tokens/s, waiting, and FLOPs by the plan's own cost of its packs."""
-    step_s = mean_of(lines, "step_s")
-    flops = planned_flops(config, len(lines))
-    achieved = flops / step_s / 1e12 if step_s else None
-    peak = None if place.is_dry else next((peak for gpu, peak in PEAK_TFLOPS.items() if gpu in gpu_name()), None)
-    return {
-        "tokens_per_s": mean_of(lines, "tokens_per_s"),
-        "step_s": step_s,
-        "data_wait_pct": mean_of(lines, "data_wait_pct"),
-        "tflops": achieved,
-        "mfu": achieved / peak if achieved and peak else None,
-        "losses": [line["loss"] for line in lines[:3]],
-    }
+FIGURES = ("tokens_per_s", "step_s", "data_wait_pct", "tflops", "mfu_pct", "gpu_peak_gb")
 
 
-def gpu_name() -> str:
-    """Of the first GPU."""
-    import torch
-
-    return torch.cuda.get_device_name(0)
-
-
-def planned_flops(config: Path, steps: int) -> float:
-    """Of a mean step: forward and backward of the plan's packs, without what checkpointing computes again."""
-    from itertools import islice
-
-    from wdstream.config.build import plan_from_config
-    from wdstream.config.schema import load_config
-
-    plan, first = plan_from_config(load_config(config)), min(WARM, steps - 1)
-    packs = [pack for step in islice(plan.steps(), first, steps) for pack in step.packs]
-    return sum(pack.language_cost + pack.vision_cost for pack in packs) / (steps - first)
+def speed(lines: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Figures of a run, as it writes them itself (docs/training.md, "Watching a run")."""
+    means = {name: mean_of(lines, name) for name in FIGURES}
+    return {**means, "losses": [line["loss"] for line in lines[:3]]}
 
 
 def measure_half_b(place: Place) -> dict[str, Any]:
@@ -161,7 +133,7 @@ def measure_three_b(place: Place) -> dict[str, Any]:
 def _measure(place: Place, recipe: TinyRecipe) -> dict[str, Any]:
     place.device  # noqa: B018  # refuses before anything is written
     config = prepare(place, recipe)
-    return speed(place, config, train_here(config, "run"))
+    return speed(train_here(config, "run"))
 
 
 PROFILED = """
@@ -235,17 +207,13 @@ def covered(spans: Sequence[tuple[float, float]]) -> float:
 
 def measure_compiled(place: Place) -> dict[str, Any]:
     """Rows of one length with compiled layers and without."""
-    from wdstream.config.training import TrainConfig
-
-    if "compile" not in TrainConfig.model_fields:
-        raise Skipped("wdstream has no train.compile here")
     place.device  # noqa: B018  # refuses before anything is written
     config = prepare(place, HALF_B)
     fixed = ("data.pad_to=full", "train.gradient_checkpointing=false")
-    backend = ("train.compile_backend=eager",) if place.is_dry else ()
+    backend = ("train.compile_backend=aot_eager",) if place.is_dry else ()
     plain = train_here(config, "plain", *fixed)
     compiled = train_here(config, "compiled", *fixed, "train.compile=true", *backend)
-    return {name: speed(place, config, lines) for name, lines in (("plain", plain), ("compiled", compiled))}
+    return {name: speed(lines) for name, lines in (("plain", plain), ("compiled", compiled))}
 
 
 def measure_fsdp(place: Place) -> dict[str, Any]:

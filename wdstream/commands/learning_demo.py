@@ -41,6 +41,8 @@ FONT_SIZE = 22
 LEARNED, NOT_LEARNED = 0.1, 0.5
 """Held-out CER: below the first the model reads, above the second it does not."""
 SHOWN_LINES = 8
+HANGS_AFTER_SECONDS = 2400.0
+"""Of both runs, which take two minutes on an idle machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +177,7 @@ def train_both(folder: Path, config_path: Path, steps: int | None, console: Cons
                     log=folder / f"{name}.log",
                     num_processes=1,
                     on_step=show,
+                    timeout=HANGS_AFTER_SECONDS,
                 )
             )
             for name, lines in (("control", "shuffled"), ("run", "lines"))
