@@ -1,5 +1,6 @@
 """The commands of `wdstream run`: what a training run has written down, to look at."""
 
+import json
 from typing import Annotated
 
 import typer
@@ -10,8 +11,24 @@ from wdstream.commands.paths import PathsApp
 from wdstream.errors import ConfigError
 
 run_app = PathsApp(
-    no_args_is_help=True, help="Look at a training run: the loss of its pages, its checkpoints; or go back to one."
+    no_args_is_help=True,
+    help="Look at a training run: its figures, the loss of its pages, its checkpoints; or go back to one.",
 )
+
+
+@run_app.command("show")
+def run_show_command(run: RunDir, as_json: AsJson = False) -> None:
+    """Show how a run is doing: loss, learning rate, gradient norm, speed and evaluations as small curves.
+
+    Of a run that lives, or that has ended; with --json all values.
+    """
+    from wdstream.report.run_curves import run_curves
+
+    found = run_curves(run)
+    if as_json:
+        typer.echo(json.dumps(found.figures(), indent=2))
+    else:
+        found.print(console)
 
 
 @run_app.command("losses")

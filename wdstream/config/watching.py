@@ -6,6 +6,30 @@ from pydantic import Field, model_validator
 
 from wdstream.settings import Settings
 
+
+class ProfileConfig(Settings):
+    """`train.profile:` torch's profiler over some steps."""
+
+    steps: str = Field(pattern=r"^\d+(-\d+)?$")
+    """The first and the last, such as 10-12, or one. Not the very first of a start, which has other work too."""
+    ranks: Literal["first", "all"] = "first"
+    """first: of the process of rank 0 alone."""
+    memory: bool = False
+    """Also shapes and memory of every operation: a larger trace, a slower step."""
+
+    @property
+    def range(self) -> range:
+        """The steps that are profiled."""
+        first, _, last = self.steps.partition("-")
+        return range(int(first), int(last or first) + 1)
+
+    @model_validator(mode="after")
+    def _has_steps(self) -> Self:
+        if not self.range:
+            raise ValueError(f"steps: {self.steps}: the last is before the first")
+        return self
+
+
 TrackerName = Literal["tensorboard", "wandb", "mlflow", "trackio", "comet"]
 
 
@@ -25,6 +49,8 @@ class WatchConfig(Settings):
     spike_threshold: float | None = Field(default=None, gt=0)
     """Write spikes/step-N.json with the pages of a step whose loss is this many deviations above the median of the last
     100 steps, the worst first with record_losses; 8 is a good one. None: no reports."""
+    profile: ProfileConfig | None = None
+    """Write traces of some steps to profile/; None: of those that `touch RUN/profile.request` asks for."""
     trackers: tuple[TrackerName, ...] = ("tensorboard",)
     """Where figures go next to metrics.jsonl, by Accelerate's trackers; each has a package of its own to install."""
     tracker_project: str = Field(default="wdstream", min_length=1)

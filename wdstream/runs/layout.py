@@ -9,6 +9,7 @@
     losses/pages.blocks  with `train.record_losses`: the loss of every page of every step (losses.py)
     metrics.jsonl        per log line: loss, speed, fill; the same figures are in tensorboard/
     spikes/step-N.json   with `train.spike_threshold`: the pages of a step whose loss is far above those before
+    profile/             traces of steps, with `train.profile` or when profile.request asks for one
     trackers.json        with `train.trackers`: the id of the run at each
     eval.jsonl           per evaluation of a set: loss, and CER and WER where the model wrote pages
     generated/SET/       pages that the model wrote, one file per evaluation
@@ -94,6 +95,8 @@ class RunLayout:
         self.rejects = output / "rejects.jsonl"
         self.losses = output / "losses" / "pages.blocks"
         self.spikes = output / "spikes"
+        self.profile = output / "profile"
+        self.profile_request = output / "profile.request"
         self.trackers = output / "trackers.json"
         self.metrics = output / "metrics.jsonl"
         self.evaluations = output / "eval.jsonl"

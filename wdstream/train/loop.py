@@ -36,6 +36,7 @@ from wdstream.train.step.isolation_check import check_no_leak
 from wdstream.train.step.skipped import NOTHING_TRAINED
 from wdstream.train.step.step import StepOutcome, train_step
 from wdstream.train.stream import StepContents
+from wdstream.train.watch.profile import Profiler
 
 
 def train(config: Config, signals: StopSignals) -> bool:
@@ -134,6 +135,7 @@ class Loop:
         self._counters = counters
         self._journal = journal
         self._signals = signals
+        self._profiler = Profiler(run.files, run.config.train.profile, run.world.rank)
         self._first = self._saved = counters.step
         self._is_proven = False
         self._evaluated = {(counters.step, name) for name in journal.evaluated(counters.step - 1)}
@@ -147,7 +149,8 @@ class Loop:
         while not is_last:
             if not self._run.can_rate(counters.step, lambda: self._signals.is_requested):
                 return self._stop()
-            figures = self._step()
+            with self._profiler.around(counters.step):
+                figures = self._step()
             is_last = figures is None or self._is_at_end()
             is_stopping = figures is not None and (
                 figures.is_stopping or counters.step - self._first == train.stop_after

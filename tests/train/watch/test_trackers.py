@@ -120,6 +120,7 @@ def test_mlflow_in_files(workplace: Workplace, tmp_path: Path, monkeypatch: pyte
     """mlflow itself, where it is installed: one run over a stop, each figure at its step."""
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # so that no database is needed
     settings = (*PLAIN, "train.trackers=[tensorboard, mlflow]", "train.tracker_project=pages")
     assert workplace.train(tmp_path / "run", *settings, "train.stop_after=2") == 0
     assert workplace.train(tmp_path / "run", *settings) == 0
