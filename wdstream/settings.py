@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar, get_args, get_type_hints
+from typing import Any, ClassVar, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
@@ -151,12 +151,16 @@ def _explain(model: type[Settings], item: Mapping[str, Any], *, are_options: boo
 def _place(model: type[BaseModel], item: Mapping[str, Any]) -> list[int | str]:
     """Keys and indexes down to the mistake, without the tags that pydantic puts in for the branch of a union."""
     place: list[int | str] = []
+    is_mapping = False
     for key in item["loc"]:
-        if isinstance(key, int):
+        if isinstance(key, int) or (is_mapping and key != "[key]"):
             place.append(key)
+            is_mapping = False
         elif key in model.model_fields:
             place.append(key)
-            inner = _models_in(model.model_fields[key].annotation)
+            annotation = model.model_fields[key].annotation
+            is_mapping = get_origin(annotation) is Mapping
+            inner = _models_in(annotation)
             model = inner[0] if inner else model
     return [*place, item["loc"][-1]] if item["type"] == "extra_forbidden" else place
 

@@ -38,6 +38,9 @@ class DatasetConfig(Settings):
     """Share of the stream, in any unit; give all datasets a weight, or none. With weights there are no epochs."""
     epochs: int = Field(default=1, gt=0)
     """How often each page comes in one of `data.epochs`; for datasets without weights."""
+    loss_weight: float = Field(default=1.0, gt=0)
+    """How much a supervised token of this dataset counts in the loss, and in what it is divided by, against 1 for
+    others; in data.train only. What comes stays the same: `weight` decides that."""
     where: WhereText | None = None
     """Only pages of this dataset for which this holds, such as `script == "Latn"`. So one folder can be several
     datasets by metadata, each with a name and a weight of its own; of a mix, give it to the datasets inside."""
@@ -59,6 +62,8 @@ class DatasetConfig(Settings):
                 raise ValueError(
                     f"{name} chooses among the pages of one folder: give it to the datasets inside of the mix"
                 )
+        if self.datasets and self.loss_weight != 1:
+            raise ValueError("loss_weight is of the pages of one folder: give it to the datasets inside of the mix")
         return self
 
 
@@ -131,6 +136,12 @@ class DataConfig(PlanSettings, PixelSettings):
     """None plans from an index; `{}` streams tars that have none, with the settings above."""
 
     @model_validator(mode="after")
+    def _weighs_what_is_trained(self) -> Self:
+        if found := [entry.name or entry.path for entry in self.eval if entry.loss_weight != 1]:
+            raise ValueError(f"eval: {found[0]}: loss_weight is of datasets that are trained on: leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _streams_without_index(self) -> "DataConfig":
         if self.streaming is None:
             return self
@@ -138,6 +149,7 @@ class DataConfig(PlanSettings, PixelSettings):
         wrong = [name for name in NEEDS_INDEX if getattr(self, name) != fields[name].default]
         wrong += ["overlength: split"] if self.overlength not in ("reject", "downscale") else []
         wrong += ["weight, epochs, where, split or datasets"] if any(_is_mixed(entry) for entry in self.train) else []
+        wrong += ["loss_weight"] if any(entry.loss_weight != 1 for entry in self.train) else []
         if wrong:
             raise ValueError(
                 f"streaming reads tars without an index, so it has no {', '.join(wrong)}: leave that out, or make an "

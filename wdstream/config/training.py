@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from wdstream.config.adapter import AdapterConfig
 from wdstream.config.ema import EmaConfig
+from wdstream.config.learning import LearningSettings
 from wdstream.config.skipping import skipped_range
 from wdstream.config.speed import CheckpointedLayers, CompileBackend
 from wdstream.config.watching import WatchConfig
@@ -23,8 +24,8 @@ class GenerateConfig(Settings):
     """A page's text is cut off there; what is missing counts as errors."""
 
 
-class TrainConfig(WatchConfig):
-    """`train:` the optimizer loop."""
+class TrainConfig(LearningSettings, WatchConfig):
+    """`train:` the optimizer loop; what learns, and how fast, is in config/learning.py."""
 
     output: Path = Path("runs/first")
     """Folder of the run; docs/training.md says what is in it."""
@@ -32,23 +33,8 @@ class TrainConfig(WatchConfig):
     """Optimizer steps; None ends with the data, for which data.epochs is needed."""
     micro_batch_size: int = Field(default=1, gt=0)
     """Packs per forward pass; accumulation follows from global_batch_size and the world."""
-    lr: float = Field(default=1e-4, gt=0)
-    """Learning rate after the warm-up; it falls by a cosine to lr * min_lr_ratio at the last step."""
-    min_lr_ratio: float = Field(default=0.1, ge=0, le=1)
-    warmup_steps: int = Field(default=0, ge=0)
-    """Steps in which the learning rate rises linearly to lr."""
-    weight_decay: float = Field(default=0.0, ge=0)
-    """Of matrices; biases and norms have none."""
-    betas: tuple[float, float] = (0.9, 0.95)
-    """Of Adam's two averages."""
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    """Gradients are clipped to this norm, over all ranks."""
-    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
-    """The 8-bit ones are bitsandbytes'; paged: the state moves to host memory when the GPU is full."""
     adapter: AdapterConfig | None = None
     """None trains the model's own weights."""
-    freeze_vision: bool = False
-    """Train the language model alone; refused with an adapter that reaches further."""
     gradient_checkpointing: bool | Literal["selective"] | CheckpointedLayers = False
     """Compute activations again in the backward pass: less memory, more time. true: of every layer; `{layers: 8,
     vision_layers: 4}`: of the first ones of each part; selective: of every layer, but the results of matrix products

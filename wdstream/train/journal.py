@@ -189,6 +189,7 @@ class Journal:
             contents=contents,
             figures=figures,
             lr=run.rate(contents.step),
+            learning=run.learning_figures(contents.step, figures.z_loss),
             seconds=seconds,
             fill_tokens=contents.num_tokens / (contents.num_packs * run.config.data.sequence_length),
             fill_patches=contents.num_patches / (contents.num_packs * run.config.data.max_patches),

@@ -25,7 +25,7 @@ from wdstream.train.evaluate.sets import measure_set
 from wdstream.train.journal import Counters, Journal
 from wdstream.train.launch.accelerator import start_accelerator
 from wdstream.train.launch.signals import StopSignals
-from wdstream.train.launch.zero import keep_clipping
+from wdstream.train.optimizer.resumed import load_start, rate_notes
 from wdstream.train.saving.export import export_final
 from wdstream.train.saving.exported import exported_from
 from wdstream.train.saving.model_card import FolderNotes
@@ -90,13 +90,14 @@ def restore(run: Run) -> tuple[Counters, list[str]]:
     """Load the checkpoint that a run continues from, if any: its counters, and messages for the user."""
     if run.start is None:
         return Counters(), list(run.messages)
-    run.checkpoints.load(run.start)
-    keep_clipping(run.engine.accelerator, run.engine.optimizer, run.config.train.max_grad_norm)
+    load_start(run, run.start)
     message = f"continuing from {run.start.path} ({run.start.world_size} processes wrote it)"
     unknown = {"num_supervised": 1}  # in a checkpoint of before, which is not to count as none
     names = {entry.name for entry in fields(Counters)}
     saved = {name: value for name, value in run.start.trainer.items() if name in names}
-    return Counters(**{**unknown, **saved}), [*run.messages, message]
+    counters = Counters(**{**unknown, **saved})
+    notes = rate_notes(run, counters.step) if run.is_main else []
+    return counters, [*run.messages, message, *notes]
 
 
 def restore_average(run: Run, step: int) -> list[str]:
@@ -219,13 +220,13 @@ class Loop:
         if not self._is_proven:
             self._is_proven = True
             check_no_leak(run.engine, batches[0])
-        rate = run.rate(contents.step)
+        rates = run.rates(contents.step)
         losses = self._journal.pages.losses
         with (
             named_step(contents.step, batches, run.config.train.output),
             run.engine.head.keeping_token_losses(losses.are_needed) as kept,
         ):
-            outcome = train_step(run.engine, batches, num_supervised=contents.num_supervised, rate=rate)
+            outcome = train_step(run.engine, batches, num_supervised=contents.num_supervised, rate=rates)
         if run.average is not None:
             run.average.update(contents.step)
         return outcome, losses.of_step(contents.step, batches, kept)
@@ -251,7 +252,7 @@ class Loop:
             stream = self._run.stream.state()
             self._journal.add_state(self._saved - 1, stream)
             self._journal.sync()  # what the checkpoint counts as done must not be lost when it is not
-            trainer = asdict(self._counters) | self._run.total.saved()
+            trainer = asdict(self._counters) | self._run.saved()
             self._run.checkpoints.save(self._saved, stream=stream, trainer=trainer)
 
 

@@ -29,12 +29,21 @@ from wdstream.train.model.compiling import compile_layers
 from wdstream.train.model.ema import AverageWeights, Purpose
 from wdstream.train.model.load import compute_dtype, load_model, trains_vision
 from wdstream.train.model.unreached import freeze_unreached
-from wdstream.train.optimizer.optimizer import learning_rate, make_optimizer, needs_total
+from wdstream.train.optimizer.groups import (
+    freeze_parts,
+    group_rates,
+    learning_figures,
+    learning_groups,
+    learns_from_images,
+)
+from wdstream.train.optimizer.optimizer import make_optimizer
+from wdstream.train.optimizer.rates import check_stages, learning_rate, needs_total
 from wdstream.train.saving.checkpoint import Checkpoints
 from wdstream.train.step.blank import batch_form
 from wdstream.train.step.loss import LossHead
+from wdstream.train.step.objective import Objective, objective_of
 from wdstream.train.step.skipped import require_untrained
-from wdstream.train.step.step import TrainEngine
+from wdstream.train.step.step import PLAIN_LOSS, TrainEngine
 from wdstream.train.stream import Stream, open_stream
 from wdstream.train.total import RunTotal, steps_of_checkpoint
 from wdstream.train.watch.trackers import check_trackers
@@ -55,6 +64,7 @@ class Run:
         engine: what a step needs.
         checkpoints: of this run.
         average: of the weights (`train.ema`), or None.
+        decays_tables: weight decay is on embeddings and position tables too, as in the runs of before.
     """
 
     config: Config
@@ -67,6 +77,7 @@ class Run:
     engine: TrainEngine
     checkpoints: Checkpoints
     average: AverageWeights | None = None
+    decays_tables: bool = False
 
     @property
     def files(self) -> RunLayout:
@@ -88,9 +99,27 @@ class Run:
         Raises:
             PlanError: they cannot be counted.
         """
-        train = self.config.train
-        total_steps = self.total.wait() if needs_total(step, train) else 0
-        return learning_rate(step, train, total_steps=total_steps or 0)
+        return learning_rate(step, self.config.train, total_steps=self._total_for(step))
+
+    def rates(self, step: int) -> tuple[float | None, ...]:
+        """Learning rate of each group of the optimizer in a step; see `rate`."""
+        return group_rates(self.engine.groups, step, self.config.train, total_steps=self._total_for(step))
+
+    def learning_figures(self, step: int, z_loss: float) -> dict[str, float]:
+        """For the metrics of a step: its stage, the rates of parts that have their own, and the z-loss."""
+        found = learning_figures(step, self.config.train, total_steps=self._total_for(step))
+        return found | ({"z_loss": z_loss} if self.config.train.z_loss else {})
+
+    def saved(self) -> dict[str, int]:
+        """For the checkpoint: what a later start has to do as this one does."""
+        return self.total.saved() | ({"spares_tables": 1} if self._spares_tables else {})
+
+    @property
+    def _spares_tables(self) -> bool:
+        return not self.decays_tables and any(group.weight_decay for group in self.engine.groups)
+
+    def _total_for(self, step: int) -> int:
+        return (self.total.wait() if needs_total(step, self.config.train) else 0) or 0
 
     def can_rate(self, step: int, is_stopping: Callable[[], bool]) -> bool:
         """Whether the rate of a step is known, for which the ranks wait; False when one is asked to stop meanwhile.
@@ -128,14 +157,14 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
     check_start(config, checkpoints, stream, start)
     require_untrained(config, accelerator, next_step=0 if start is None else start.step)
     total = open_total(config, stream, start, is_main=accelerator.is_main_process)
+    check_stages(config.train, total.known)
     if world.rank == 0:  # what one process finds of a model folder holds for all
         messages.append(prove_model(config, stream.family, has_meta_device=zero_stage(accelerator) != 3))
     eval_plans = plan_sets(config, world_size=world.size)
-    engine = open_engine(config, accelerator, stream.family)
-    if config.train.adapter is not None:
-        messages.append(describe_trained(engine.model))
-    if engine.unreached:
-        messages.append(f"frozen, as no gradient reaches them: {', '.join(engine.unreached)}")
+    decays_tables = start is not None and not start.trainer.get("spares_tables")
+    objective = objective_of(config, stream.dataset_offsets)
+    engine = open_engine(config, accelerator, stream.family, decays_tables=decays_tables, objective=objective)
+    messages += engine_notes(config, engine, decays_tables=decays_tables)
     if config.train.ema is not None:
         checkpoints.average = AverageWeights(engine.model, accelerator, config.train.ema)
     return Run(
@@ -149,6 +178,7 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
         engine=engine,
         checkpoints=checkpoints,
         average=checkpoints.average,
+        decays_tables=decays_tables,
     )
 
 
@@ -168,10 +198,35 @@ def prove_model(config: Config, family: Family, *, has_meta_device: bool) -> str
     return message
 
 
-def open_engine(config: Config, accelerator: Accelerator, family: Family) -> TrainEngine:
+def engine_notes(config: Config, engine: TrainEngine, *, decays_tables: bool) -> list[str]:
+    """What a user should know of what is trained."""
+    notes = [] if config.train.adapter is None else [describe_trained(engine.model)]
+    if decays_tables and any(group.weight_decay for group in engine.groups):
+        notes.append("weight decay is on embeddings and position tables too, as it was when this run began")
+    if engine.unreached:
+        notes.append(f"frozen, as no gradient reaches them: {', '.join(engine.unreached)}")
+    return notes
+
+
+def open_engine(
+    config: Config,
+    accelerator: Accelerator,
+    family: Family,
+    *,
+    decays_tables: bool = False,
+    objective: Objective = PLAIN_LOSS,
+) -> TrainEngine:
     """The model to train on its device, and its optimizer.
 
+    Args:
+        config: of the run.
+        accelerator: as `start_accelerator` gives it.
+        family: of the model.
+        decays_tables: see `learning_groups`.
+        objective: what is minimised.
+
     Raises:
+        ConfigError: `train.parts`, `patterns` or `stages` name what this model does not have.
         TrainError: the model cannot be loaded, or nothing of it is trainable.
     """
     family = family.for_attention(config.model.attn)
@@ -180,10 +235,12 @@ def open_engine(config: Config, accelerator: Accelerator, family: Family) -> Tra
     if accelerator.is_main_process:  # what one process finds of a model folder holds for all
         require_token_rows(bare, family)
         require_finite(config.model.path, bare.named_parameters())
-    head = LossHead(bare)
-    unreached = freeze_unreached(bare, head, family) if trains_vision(config) else ()
+    freeze_parts(bare, config.train)
+    head, has_vision = LossHead(bare), trains_vision(config) and learns_from_images(bare, config.train)
+    unreached = freeze_unreached(bare, head, family) if has_vision else ()
+    groups = learning_groups(bare, config.train, decays_tables=decays_tables)
     compile_layers(bare, config)
-    model, optimizer = accelerator.prepare(bare, make_optimizer(bare, config.train))
+    model, optimizer = accelerator.prepare(bare, make_optimizer(bare, config.train, groups))
     return TrainEngine(
         accelerator=accelerator,
         model=model,
@@ -195,8 +252,10 @@ def open_engine(config: Config, accelerator: Accelerator, family: Family) -> Tra
         row_length=batch_form(config, family).row_length,
         syncs_each=config.train.sync_each_micro_batch,
         seed=config.train.seed,
-        needs_images=trains_vision(config) or is_sharded(accelerator),
+        needs_images=has_vision or is_sharded(accelerator),
         unreached=unreached,
+        groups=groups,
+        objective=objective,
     )
 
 

@@ -1,4 +1,4 @@
-"""The learning rate, and what is trained with which decay."""
+"""The optimizer over its groups, and their rates in a step."""
 
 import pytest
 import torch
@@ -6,25 +6,7 @@ from torch import nn
 
 from wdstream.config.training import TrainConfig
 from wdstream.errors import TrainError
-from wdstream.train.optimizer.optimizer import learning_rate, make_optimizer, set_learning_rate
-
-
-def rates(*, warmup_steps: int = 3, total_steps: int = 8, min_ratio: float = 0.1) -> list[float]:
-    config = TrainConfig(lr=1.0, warmup_steps=warmup_steps, min_lr_ratio=min_ratio)
-    return [round(learning_rate(step, config, total_steps=total_steps), 6) for step in range(total_steps)]
-
-
-def test_warm_up_and_cosine() -> None:
-    assert rates() == [0.25, 0.5, 0.75, 1.0, 0.868198, 0.55, 0.231802, 0.1]
-
-
-def test_no_warm_up_starts_at_the_peak_and_ends_at_the_floor() -> None:
-    assert rates(warmup_steps=0, total_steps=3, min_ratio=0.0) == [1.0, 0.5, 0.0]
-
-
-def test_run_of_one_step_and_run_shorter_than_its_warm_up() -> None:
-    assert rates(warmup_steps=0, total_steps=1) == [1.0]
-    assert rates(warmup_steps=10, total_steps=2) == [0.090909, 0.181818]
+from wdstream.train.optimizer.optimizer import make_optimizer, set_learning_rate
 
 
 def test_decay_spares_vectors() -> None:

@@ -24,7 +24,7 @@ WORKER = str(ROOT / "tests/workers/gradient.py")
 
 
 def gradient_of(tiny_model: Path, out: Path, *, size: int, micro_batches: int, rows: int) -> dict[str, Any]:
-    run_world(WORKER, [str(tiny_model), str(out), str(micro_batches), str(rows)], size=size)
+    run_world(WORKER, [str(tiny_model), str(out), str(micro_batches), str(rows), "{}"], size=size)
     found: dict[str, Any] = torch.load(out, weights_only=True)
     return found
 

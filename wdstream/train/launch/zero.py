@@ -61,7 +61,7 @@ def settle_zero(accelerator: Accelerator, config: Config) -> None:
     unset_hf_deepspeed_config()
 
 
-def check_settings(config: Config, settings: Mapping[str, Any], follows: Mapping[str, float]) -> None:
+def check_settings(config: Config, settings: Mapping[str, Any], follows: Mapping[str, float | None]) -> None:
     """Compare DeepSpeed's `settings` with what `follows` from the run, and with what is proven.
 
     Raises:
@@ -94,6 +94,12 @@ def unproven(config: Config, settings: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: wdstream brings its own (train.optimizer, train.lr, train.warmup_steps); leave it out"
     if optimizer != "adamw":
         yield f"train.optimizer: {optimizer} would quantise shards, which are cut anywhere, and not tensors; use adamw"
+    if config.train.stages:
+        yield "train.stages: its engine takes the step by itself, with every gradient: use DDP or FSDP2"
+    if any(entry.lr is not None for entry in (*config.train.parts.values(), *config.train.patterns.values())):
+        yield "train.parts, train.patterns: rates of their own are not proven in its engine: use DDP or FSDP2"
+    if config.train.max_grad_norm is None:
+        yield "train.max_grad_norm: null is not proven in its engine: use DDP or FSDP2, or a large number"
     if adapter is not None and adapter.kind == "qlora":
         yield "train.adapter.kind: 4-bit weights in its engine are not proven; use lora, or start with --multi_gpu"
     for key in ("dora", "modules_to_save", "train_tokens"):
@@ -101,7 +107,7 @@ def unproven(config: Config, settings: Mapping[str, Any]) -> Iterator[str]:
             yield f"train.adapter.{key}: is not proven in its engine; leave it out, or start with --multi_gpu"
 
 
-def keep_clipping(accelerator: Accelerator, optimizer: AcceleratedOptimizer, max_grad_norm: float) -> None:
+def keep_clipping(accelerator: Accelerator, optimizer: AcceleratedOptimizer, max_grad_norm: float | None) -> None:
     """After a checkpoint was loaded: clip as configured now; ZeRO brings back what it was written with."""
     if zero_stage(accelerator) is not None:
         optimizer.optimizer.clip_grad = max_grad_norm

@@ -1,16 +1,14 @@
 """The parts of a vision-language model, by the names of its modules: the same four in every family."""
 
 import re
-from typing import Literal
 
-ModelPart = Literal["language", "vision", "projector", "embeddings"]
-"""The language model's layers and norms; the vision tower; what joins the two; the tables of tokens, in and out."""
+from wdstream.config.learning import ModelPart
 
 _EMBEDDINGS = re.compile(r"(^|\.)(embed_tokens|embed_tokens_per_layer|lm_head)(\.|$)")
 _LANGUAGE = re.compile(r"(^|\.)(language_model|text_model)(\.|$)")
 _PROJECTOR = re.compile(
-    r"(^|\.)(multi_modal_projector|projector|connector|vision_projection|embed_vision|merger|deepstack_merger_list"
-    r"|image_newline)(\.|$)"
+    r"(^|\.)(multi_modal_projector|projector|connector|vision_projection|embed_vision|embed_audio|merger"
+    r"|deepstack_merger_list|downsample|image_newline)(\.|$)"
 )
 
 

@@ -1,7 +1,6 @@
-"""The optimizer, and the learning rate as a pure function of the step: there is no scheduler state to lose."""
+"""The optimizer over the groups of what learns, and its rates in a step."""
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
@@ -9,52 +8,59 @@ from torch.optim import Optimizer
 
 from wdstream.config.training import TrainConfig
 from wdstream.errors import TrainError, needs_extra
+from wdstream.train.optimizer.groups import LearningGroup, Rates, learning_groups
 
 
-def learning_rate(step: int, config: TrainConfig, *, total_steps: int) -> float:
-    """Linear warm-up to `lr`, then a cosine down to `lr * min_lr_ratio` at the last step.
+def set_learning_rate(optimizer: Optimizer, rate: float | Rates) -> None:
+    """Give every parameter group the same rate, or each its own; works on a prepared optimizer, too.
 
-    `step` counts from 0; the first warm-up step has lr / (warmup_steps + 1), so no step is lost at rate 0.
+    A group whose rate is None keeps what it has: `set_aside` takes its gradient.
     """
-    peak, warmup_steps, min_ratio = config.lr, config.warmup_steps, config.min_lr_ratio
-    if step < warmup_steps:
-        return peak * (step + 1) / (warmup_steps + 1)
-    progress = (step - warmup_steps) / max(1, total_steps - 1 - warmup_steps)
-    cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
-    return peak * (min_ratio + (1.0 - min_ratio) * cosine)
+    groups = optimizer.param_groups
+    rates = [rate] * len(groups) if isinstance(rate, float | int) else rate
+    for group, own in zip(groups, rates, strict=True):
+        if own is not None:
+            group["lr"] = own
 
 
-def needs_total(step: int, config: TrainConfig) -> bool:
-    """Whether the rate of a step depends on how many steps the run has: not in the warm-up, nor without a decay."""
-    return step >= config.warmup_steps and config.min_lr_ratio < 1
+def set_aside(optimizer: Optimizer, rates: float | Rates) -> None:
+    """Drop the gradients of groups that do not learn in this step, before they are measured and clipped.
+
+    Without a gradient an optimizer passes over a parameter: no momentum, no weight decay moves it, and no state is
+    made for it. It keeps `requires_grad`, because DDP waits for the same gradients in every step of a run.
+    """
+    if isinstance(rates, float | int):
+        return
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        for parameter in group["params"] if rate is None else ():
+            parameter.grad = None
 
 
-def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Give every parameter group the same rate; works on a prepared optimizer, too."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+def make_optimizer(model: nn.Module, config: TrainConfig, groups: Sequence[LearningGroup] | None = None) -> Optimizer:
+    """The optimizer over all trainable parameters.
 
-
-def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
-    """The optimizer over all trainable parameters; weight decay only on matrices, not on norms and biases.
+    Args:
+        model: not yet wrapped by Accelerate.
+        config: of the run.
+        groups: of `learning_groups`; None makes them.
 
     Raises:
         TrainError: nothing is trainable, or an 8-bit optimizer is asked for without bitsandbytes.
     """
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not trainable:
-        raise TrainError(
-            "no parameter is trainable: train.freeze_vision and train.adapter leave nothing to train; "
-            "check train.adapter.target_modules"
-        )
-    groups: list[dict[str, object]] = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    groups = learning_groups(model, config) if groups is None else groups
+    parameters: list[dict[str, object]] = [
+        {"params": [*group.parameters], "weight_decay": group.weight_decay} for group in groups
     ]
-    groups = [group for group in groups if group["params"]]
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
-    return _make_8bit_optimizer(groups, config)
+        return torch.optim.AdamW(parameters, lr=config.lr, betas=config.betas, eps=config.eps)
+    return _make_8bit_optimizer(parameters, config)
+
+
+def keep_settings(optimizer: Optimizer, groups: Sequence[LearningGroup], config: TrainConfig) -> None:
+    """After a checkpoint was loaded, which brings back the settings it was written with: those of now."""
+    for group, own in zip(optimizer.param_groups, groups, strict=True):
+        group["weight_decay"] = own.weight_decay
+        group |= {name: value for name, value in (("betas", config.betas), ("eps", config.eps)) if name in group}
 
 
 def _make_8bit_optimizer(groups: Iterable[dict[str, object]], config: TrainConfig) -> Optimizer:
@@ -64,5 +70,5 @@ def _make_8bit_optimizer(groups: Iterable[dict[str, object]], config: TrainConfi
     # Pages move optimizer state between GPU and host memory; without a GPU there is nothing to move. Same numbers.
     is_paged = config.optimizer == "paged_adamw_8bit" and torch.cuda.is_available()
     kind = bnb.optim.PagedAdamW8bit if is_paged else bnb.optim.AdamW8bit
-    optimizer: Optimizer = kind(groups, lr=config.lr, betas=config.betas)
+    optimizer: Optimizer = kind(groups, lr=config.lr, betas=config.betas, eps=config.eps)
     return optimizer

@@ -17,7 +17,8 @@ from wdstream.train.stream import StepContents
 from wdstream.train.watch.memory import NO_MEMORY, PeakMemory, peak_memory
 
 _MEMORY = slice(10, 13)
-_DATASETS = slice(13, None)
+_WEIGHTS = slice(13, 15)
+_DATASETS = slice(15, None)
 """Where these are among the figures of a rank."""
 
 
@@ -26,7 +27,7 @@ class StepFigures:
     """One step over all ranks; equal on every rank.
 
     Attributes:
-        loss: mean over the supervised tokens of the step; 0 where there are none.
+        loss: mean over the supervised tokens of the step, by their weights; 0 where there are none.
         grad_norm: norm of the gradient before clipping.
         wait_seconds: the longest that a rank waited for data.
         is_stopping: a rank was asked to stop.
@@ -36,6 +37,7 @@ class StepFigures:
         data_steps: what the main process has to tell of the steps of the data (total.py); 0 is nothing.
         dataset_losses: (summed loss, tokens) of each of several datasets.
         memory: of the process that used most so far, each kind by itself.
+        z_loss: what `train.z_loss` adds to the loss.
     """
 
     loss: float
@@ -48,6 +50,7 @@ class StepFigures:
     data_steps: int = 0
     dataset_losses: tuple[tuple[float, float], ...] = ()
     memory: PeakMemory = NO_MEMORY
+    z_loss: float = 0.0
 
 
 def exchange(
@@ -81,11 +84,13 @@ def exchange(
         *_halves(contents.digest),
         float(data_steps),
         *peak_memory(),
+        float(outcome.num_supervised) if outcome.sum_of_weights is None else outcome.sum_of_weights,
+        outcome.z_sum,
         *(value for of_dataset in dataset_losses for value in of_dataset),
     ]
-    ours = torch.tensor([row], dtype=torch.float64, device=accelerator.device)
-    table = accelerator.gather(ours).cpu()  # (world, figures)
+    table = accelerator.gather(torch.tensor([row], dtype=torch.float64, device=accelerator.device)).cpu()
     loss_sum, num_supervised, _, _, num_failures, high, low = table.sum(dim=0).tolist()[:7]
+    sum_of_weights, z_sum = table[:, _WEIGHTS].sum(dim=0).tolist()
     check_same_plan(contents.step, table[:, 7:9].tolist())
     failures = gather_object(own_failures) if num_failures else []
     if num_supervised != contents.num_supervised and not failures and not contents.is_skipped:
@@ -95,7 +100,7 @@ def exchange(
             "names the pages"
         )
     return StepFigures(
-        loss=loss_sum / num_supervised if num_supervised else 0.0,
+        loss=loss_sum / sum_of_weights if sum_of_weights else 0.0,
         grad_norm=outcome.grad_norm,
         wait_seconds=float(table[:, 2].max()),
         is_stopping=bool(table[:, 3].any()),
@@ -105,6 +110,7 @@ def exchange(
         data_steps=int(table[:, 9].max()),
         dataset_losses=tuple((loss, tokens) for loss, tokens in table[:, _DATASETS].sum(dim=0).view(-1, 2).tolist()),
         memory=PeakMemory(*table[:, _MEMORY].amax(dim=0).tolist()),
+        z_loss=z_sum / sum_of_weights if sum_of_weights else 0.0,
     )
 
 

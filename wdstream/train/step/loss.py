@@ -12,7 +12,7 @@ The sum over all ranks and micro-batches, divided by the supervised tokens of th
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -38,18 +38,35 @@ class Targets:
         positions: int64 (S,), places in the flattened (B * L) hidden states whose next token is supervised.
         ids: int64 (S,), that next token.
         num_supervised: S, or 0 where nothing is supervised (one ignored position then keeps the graph whole).
+        weights: float32 (S,), of each position in the sums; None: 1.
+        z_loss: coefficient of the squared log-partitions, which are added to the sum.
+        label_smoothing: share of a target that is spread over all words.
     """
 
     positions: Tensor
     ids: Tensor
     num_supervised: int
+    weights: Tensor | None = None
+    z_loss: float = 0.0
+    label_smoothing: float = 0.0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the loss is the sum of cross-entropies and nothing else."""
+        return self.weights is None and not self.z_loss and not self.label_smoothing
+
+    @property
+    def sum_of_weights(self) -> float:
+        """What the sum of this micro-batch is a part of, in numbers of tokens."""
+        return float(self.num_supervised) if self.weights is None else float(self.weights.double().sum())
 
     def to(self, device: torch.device) -> "Targets":
         """The same targets on another device."""
-        return Targets(
+        return replace(
+            self,
             positions=self.positions.to(device, non_blocking=True),
             ids=self.ids.to(device, non_blocking=True),
-            num_supervised=self.num_supervised,
+            weights=None if self.weights is None else self.weights.to(device, non_blocking=True),
         )
 
 
@@ -89,10 +106,12 @@ class LossHead:
         self._softcap: float | None = getattr(self._config, "final_logit_softcapping", None)
         self._targets: Targets | None = None
         self._kept: list[Tensor] | None = None
+        self.z_sum: Tensor | None = None
+        """Of the last forward pass with a z-loss: its share of the sum, without a graph."""
         head.forward = self._forward
 
     def loss_sum(self, model: nn.Module, inputs: Mapping[str, object], targets: Targets) -> Tensor:
-        """Sum of cross-entropies of a micro-batch: a float32 scalar with a graph.
+        """Sum of cross-entropies of a micro-batch, and of what its targets add: a float32 scalar with a graph.
 
         `model` is the model of the constructor, or a wrapper around it; `inputs` carry no labels. The cache is off:
         with one, Hugging Face models stop isolating packed documents.
@@ -132,6 +151,8 @@ class LossHead:
         if self._targets is None:
             return self._plain_forward(hidden)  # type: ignore[no-any-return]
         rows = hidden.flatten(0, 1).index_select(0, self._targets.positions)  # (S, H)
+        if not self._targets.is_plain:
+            return self._weighted_loss(rows, self._targets)
         if type(self._head) is nn.Linear and self._softcap is None and hasattr(functional, "linear_cross_entropy"):
             return self._fused_loss(rows, self._head, self._targets.ids)
         return self._chunked_loss(rows, self._targets.ids)
@@ -150,10 +171,9 @@ class LossHead:
         """For heads that are more than a matrix: chunks whose logits are computed again in the backward pass."""
 
         def chunk_loss(chunk: Tensor, chunk_ids: Tensor) -> tuple[Tensor, Tensor]:
-            logits = self._plain_forward(chunk).float()
-            if self._softcap is not None:
-                logits = torch.tanh(logits / self._softcap) * self._softcap
-            scores = functional.log_softmax(logits, dim=-1)  # with nll_loss it is what cross_entropy computes
+            scores = functional.log_softmax(
+                self._logits(chunk), dim=-1
+            )  # with nll_loss it is what cross_entropy computes
             with torch.no_grad():
                 losses = functional.nll_loss(scores, chunk_ids, reduction="none", ignore_index=IGNORED)
             return functional.nll_loss(scores, chunk_ids, reduction="sum", ignore_index=IGNORED), losses
@@ -167,6 +187,35 @@ class LossHead:
         if self._kept is not None:
             self._kept.append(torch.cat(of_chunks))
         return total
+
+    def _weighted_loss(self, rows: Tensor, targets: Targets) -> Tensor:
+        """The sum with weights, smoothed labels and z-loss, in chunks likewise."""
+        ids = targets.ids
+        weights = ids.ne(IGNORED).float() if targets.weights is None else targets.weights
+
+        def chunk_sums(chunk: Tensor, chunk_ids: Tensor, chunk_weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            logits, smoothing = self._logits(chunk), targets.label_smoothing
+            scores = functional.log_softmax(logits, dim=-1)
+            losses = functional.nll_loss(scores, chunk_ids, reduction="none", ignore_index=IGNORED)
+            smooth = (1 - smoothing) * losses - smoothing * scores.mean(dim=-1) if smoothing else losses
+            squares = torch.logsumexp(logits, dim=-1).square() if targets.z_loss else torch.zeros_like(losses)
+            return (smooth * chunk_weights).sum(), targets.z_loss * (squares * chunk_weights).sum(), losses.detach()
+
+        total = z_sum = rows.new_zeros((), dtype=torch.float32)
+        of_chunks: list[Tensor] = []
+        for chunk in zip(*(torch.split(each, CHUNK_ROWS) for each in (rows, ids, weights)), strict=True):
+            loss, z_part, losses = checkpoint(chunk_sums, *chunk, use_reentrant=False)
+            total, z_sum = total + loss, z_sum + z_part
+            of_chunks.append(losses)
+        if self._kept is not None:
+            self._kept.append(torch.cat(of_chunks))
+        self.z_sum = z_sum.detach() if targets.z_loss else None
+        return total + z_sum if targets.z_loss else total
+
+    def _logits(self, rows: Tensor) -> Tensor:
+        """Float32, with the model's soft cap."""
+        logits = self._plain_forward(rows).float()
+        return logits if self._softcap is None else torch.tanh(logits / self._softcap) * self._softcap
 
 
 def _linear_losses(rows: Tensor, head: nn.Linear, ids: Tensor, *, is_sum: bool = True) -> Tensor:

@@ -22,6 +22,7 @@ class StepMetrics:
         is_clipped: the gradient was larger than allowed.
         flops: of the model, over all ranks; None where no plan tells.
         epochs: passes over each dataset until its end, with their parts; none where no plan tells.
+        learning: the stage, rates of parts, and the z-loss; empty where there are none.
     """
 
     contents: StepContents
@@ -33,6 +34,7 @@ class StepMetrics:
     is_clipped: bool = False
     flops: float | None = None
     epochs: Mapping[str, float] = field(default_factory=dict)
+    learning: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,7 @@ def summarise_steps(
         **_memory(last.figures),
         **_speed(window, seconds * devices, peak),
         **_epochs(last.epochs),
+        **last.learning,
         **_count_without_image(contents),
         **summarise_mix([step.mix for step in contents]),
         **_losses_by_dataset(window),

@@ -1,0 +1,167 @@
+"""Which parameters learn, and their groups: what has one rate, one weight decay and the same stages."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from wdstream.config.learning import IMAGE_PARTS, LearningSettings, ModelPart, PartConfig
+from wdstream.config.training import TrainConfig
+from wdstream.errors import ConfigError, TrainError
+from wdstream.train.optimizer.parts import ModelParameter, model_parameters
+from wdstream.train.optimizer.rates import learning_rate, stage_at
+
+Rates = Sequence[float | None]
+"""Of each group in one step; None: it does not learn in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningGroup:
+    """Parameters that are treated alike.
+
+    Attributes:
+        parameters: in the model's order.
+        part: that they are in; None where it makes no difference.
+        lr: their own rate; None: that of the run, or of the stage.
+        weight_decay: of each step, times the rate.
+    """
+
+    parameters: tuple[nn.Parameter, ...]
+    part: ModelPart | None
+    lr: float | None
+    weight_decay: float
+
+
+def freeze_parts(model: nn.Module, config: TrainConfig) -> None:
+    """Freeze what `parts`, `patterns` and `stages` say does not learn.
+
+    Args:
+        model: as `load_model` gives it, not yet wrapped by Accelerate.
+        config: of the run.
+
+    Raises:
+        ConfigError: an entry has nothing to act on, or contradicts another setting.
+    """
+    parameters = model_parameters(model)
+    require_matches(parameters, config)
+    staged = {part for stage in config.stages for part in stage.train}
+    for parameter in parameters:
+        frozen = [(where, entry.frozen) for where, entry in _entries(parameter, config) if entry.frozen is not None]
+        where, is_frozen = frozen[-1] if frozen else ("", not parameter.value.requires_grad)
+        if frozen and not is_frozen and not parameter.value.requires_grad:
+            raise ConfigError(f"train.{where}: frozen: false: {_why_frozen(parameter, config)}")
+        if is_frozen or (staged and parameter.part not in staged):
+            parameter.value.requires_grad_(False)
+
+
+def require_matches(parameters: Sequence[ModelParameter], config: TrainConfig) -> None:
+    """Refuse an entry of `parts`, `patterns` or `stages` that no learning parameter of the model belongs to.
+
+    Raises:
+        ConfigError: names the first.
+    """
+    learning = [parameter for parameter in parameters if parameter.value.requires_grad]
+    found = {where for parameter in learning for where, _ in _entries(parameter, config)}
+    parts = {parameter.part for parameter in learning}
+    wanted = [f"parts.{part}" for part in config.parts] + [f"patterns.{pattern}" for pattern in config.patterns]
+    missing = [where for where in wanted if where not in found]
+    missing += [f"stages: train: {part}" for stage in config.stages for part in stage.train if part not in parts]
+    if missing:
+        example = next((parameter.names[0] for parameter in learning), "none")
+        raise ConfigError(
+            f"train.{missing[0]}: no parameter that learns belongs to it; parts that learn: "
+            f"{', '.join(sorted(parts)) or 'none'}, and names are such as {example} (train.adapter and "
+            "train.freeze_vision decide first)"
+        )
+
+
+def _entries(parameter: ModelParameter, config: LearningSettings) -> Iterator[tuple[str, PartConfig]]:
+    """What `parts` and `patterns` say of a parameter, with the place in the configuration; later ones win."""
+    if parameter.part in config.parts:
+        yield f"parts.{parameter.part}", config.parts[parameter.part]
+    for pattern, entry in config.patterns.items():
+        if any(fnmatchcase(name, pattern) for name in parameter.names):
+            yield f"patterns.{pattern}", entry
+
+
+def _why_frozen(parameter: ModelParameter, config: TrainConfig) -> str:
+    name = parameter.names[0]
+    if config.freeze_vision and parameter.part in IMAGE_PARTS:
+        return f"freeze_vision: true freezes {name}: leave one out"
+    return f"{name} is of the frozen base of train.adapter, which trains its own matrices alone"
+
+
+def learning_groups(model: nn.Module, config: TrainConfig, *, decays_tables: bool = False) -> tuple[LearningGroup, ...]:
+    """Groups of all that learns, matrices first, each in the model's order.
+
+    Args:
+        model: after `freeze_parts`, not yet wrapped by Accelerate.
+        config: of the run.
+        decays_tables: weight decay is on tables too, as it was in runs that began before they were left out.
+
+    Raises:
+        TrainError: nothing is trainable.
+    """
+    groups: dict[tuple[object, ...], list[nn.Parameter]] = {}
+    made: dict[tuple[object, ...], LearningGroup] = {}
+    for parameter in model_parameters(model):
+        if parameter.value.requires_grad:
+            group = _group_of(parameter, config, decays_tables=decays_tables)
+            key = (parameter.value.ndim < 2, group.part, group.lr, group.weight_decay)
+            made.setdefault(key, group)
+            groups.setdefault(key, []).append(parameter.value)
+    if not groups:
+        raise TrainError(
+            "no parameter is trainable: train.freeze_vision, train.parts and train.adapter leave nothing to train; "
+            "check train.adapter.target_modules"
+        )
+    return tuple(
+        LearningGroup(parameters=tuple(groups[key]), part=group.part, lr=group.lr, weight_decay=group.weight_decay)
+        for key, group in sorted(made.items(), key=lambda item: bool(item[0][0]))
+    )
+
+
+def _group_of(parameter: ModelParameter, config: TrainConfig, *, decays_tables: bool) -> LearningGroup:
+    is_matrix = parameter.value.ndim >= 2
+    decays = is_matrix and (decays_tables or not parameter.is_table)
+    decay, lr = config.weight_decay if decays else 0.0, None
+    for where, entry in _entries(parameter, config):
+        lr = entry.lr if entry.lr is not None else lr
+        if entry.weight_decay is not None and (
+            decays or where.startswith("patterns.") or (where == "parts.embeddings" and is_matrix)
+        ):
+            decay = entry.weight_decay
+    part = parameter.part if config.stages else None
+    return LearningGroup(parameters=(), part=part, lr=lr, weight_decay=decay)
+
+
+def group_rates(
+    groups: Sequence[LearningGroup], step: int, config: LearningSettings, *, total_steps: int
+) -> tuple[float | None, ...]:
+    """The rate of each group in a step."""
+    parts = stage_at(step, config).parts
+    return tuple(
+        None
+        if parts is not None and group.part not in parts
+        else learning_rate(step, config, total_steps=total_steps, peak=group.lr)
+        for group in groups
+    )
+
+
+def learning_figures(step: int, config: LearningSettings, *, total_steps: int) -> dict[str, float]:
+    """For the metrics: the stage of a step where there are stages, and rates of parts that have their own."""
+    stage = stage_at(step, config)
+    found = {"stage": float(stage.number)} if config.stages else {}
+    for part, entry in config.parts.items():
+        if entry.lr is not None and (stage.parts is None or part in stage.parts):
+            found[f"lr/{part}"] = learning_rate(step, config, total_steps=total_steps, peak=entry.lr)
+    return found
+
+
+def learns_from_images(model: nn.Module, config: LearningSettings) -> bool:
+    """Whether `parts`, `patterns` and `stages` leave anything of vision tower and projector to learn; true without
+    them: what learns was decided before."""
+    if not (config.parts or config.patterns or config.stages):
+        return True
+    return any(each.value.requires_grad for each in model_parameters(model) if each.part in IMAGE_PARTS)
