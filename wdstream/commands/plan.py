@@ -36,9 +36,12 @@ def plan_command(
         Path | None,
         typer.Option(metavar="FILE", help="Write the pages that are left out, shrunk or split as JSON lines."),
     ] = None,
+    memory: Annotated[bool, typer.Option("--memory", help="Estimate what each of --world GPUs needs instead.")] = False,
+    gpu_gib: Annotated[float, typer.Option(min=1, help="Memory of a GPU, for --memory.")] = 80,
 ) -> None:
     """Dry-run an epoch without touching a pixel: pages, packs, steps, fill, rejects, balance.
 
+    With --memory, say what the run needs of each GPU under DDP, FSDP2 and ZeRO, and which micro_batch_size fits.
     Exit status 1 when nothing could be trained.
     """
     from wdstream.config.build import plan_from_config
@@ -46,6 +49,9 @@ def plan_command(
     from wdstream.pipeline.totals import SMALL_COUNT, keep_total
 
     config = read_config(cfg, set_)
+    if memory:
+        print_estimate(config, world=world, gpu_gib=gpu_gib, as_json=as_json)
+        return
     if rejects is not None and not rejects.absolute().parent.is_dir():
         raise ConfigError(f"--rejects {rejects}: there is no folder {rejects.absolute().parent}")
     plan = plan_from_config(config)
@@ -65,6 +71,19 @@ def plan_command(
     if rejects is not None:
         console.print(f"{write_rejects(plan, rejects)} pages left out, shrunk or split, listed in {rejects}")
     summary.require_steps(config.data.global_batch_size)
+
+
+def print_estimate(config: "Config", *, world: int, gpu_gib: float, as_json: bool) -> None:
+    """What `plan --memory` prints."""
+    from wdstream.config.build import family_from_config
+    from wdstream.train.memory.estimate import estimate_memory
+    from wdstream.train.memory.table import print_memory
+
+    estimate = estimate_memory(config, family_from_config(config), world=world, gpu_gib=gpu_gib)
+    if as_json:
+        typer.echo(json.dumps(estimate.as_dict(), indent=2))
+    else:
+        print_memory(estimate, console)
 
 
 def full_length(config: "Config", plan: "Plan") -> int | None:

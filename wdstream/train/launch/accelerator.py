@@ -75,8 +75,9 @@ def check_environment(environment: Mapping[str, str], dtype: torch.dtype) -> Non
             "ACCELERATE_USE_PARALLELISM_CONFIG",
             "--use_parallelism_config",
             ("false",),
-            "processes that share one model must read the same data, and each process reads its own: use FSDP or "
-            "DeepSpeed",
+            "processes that share one model must read the same data, and each process reads its own; and context "
+            "parallel cuts rows where no document ends, which is not shown to be exact over packs (positions, "
+            "cu_seq_lens): use FSDP or DeepSpeed",
         ),
         (
             "ACCELERATE_MIXED_PRECISION",

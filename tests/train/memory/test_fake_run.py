@@ -1,0 +1,40 @@
+"""What a forward pass keeps, counted without numbers, is what a real one keeps."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from wdstream.config.schema import Config
+from wdstream.families.registry import FAMILIES, load_family
+from wdstream.train.memory.fake_run import fake_model, kept_by
+from wdstream.train.memory.full_pack import full_pack
+from wdstream.train.model.load import load_model
+
+QUICK = ("qwen2_5_vl", "gemma4")
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    "name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name not in QUICK)]
+)
+def test_as_much_is_kept(name: str, tiny_models: dict[str, Path]) -> None:
+    path = tiny_models[name]
+    family = load_family(path)
+    attention = "sdpa" if "sdpa" in family.attention else "eager"
+    family = family.for_attention(attention)
+    batch = full_pack(family, sequence_length=1200, max_patches=2048)
+    kept = []
+    for wanted, dtype in ((False, torch.float32), (True, torch.float32), (False, torch.bfloat16)):
+        tree = {"model": {"path": str(path), "attn": attention}, "data": {"train": [{"path": "none"}]}}
+        config = Config.model_validate({**tree, "train": {"gradient_checkpointing": wanted}})
+        real = load_model(config, CPU, attention=family.attention_setting(attention))
+        found = kept_by(real, family, batch, dtype=dtype)
+        counted = kept_by(fake_model(config, family, dtype=dtype, wanted=wanted), family, batch, dtype=dtype)
+        assert counted.activations == pytest.approx(found.activations, rel=0.02)
+        assert counted.casts == pytest.approx(found.casts, rel=0.2)
+        kept.append(counted)
+    plain, again, half = kept
+    assert again.activations < plain.activations
+    assert half.activations < plain.activations
+    assert half.casts > plain.casts

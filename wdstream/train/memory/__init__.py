@@ -1,0 +1,1 @@
+"""How much memory of a GPU a run takes, before it is started."""

@@ -1,0 +1,204 @@
+"""What a run takes of each GPU, by the ways in which processes can share it: DDP, FSDP2, ZeRO 1 to 3.
+
+    weights, gradients, optimizer   counted on the model without its numbers, divided as each way divides them
+    gathered                        whole weights that a sharded run holds for a moment: what no layer holds, two layers
+    casts                           copies of trained weights in model.dtype, which autocast makes
+    per pack                        what a full pack keeps, with what a layer computes again on top, and its pixels
+    logits                          of a chunk of the output head, with their gradient
+
+N processes. P weights, T of them trained; float32 has 4 bytes, bfloat16 2.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from wdstream.config.schema import Config, ModelConfig
+from wdstream.errors import ConfigError
+from wdstream.families.base import Family
+from wdstream.train.memory.fake_run import Kept, fake_model, kept_by
+from wdstream.train.memory.full_pack import full_pack
+from wdstream.train.model.checkpointing import layers_of
+from wdstream.train.model.parts import is_of_language
+from wdstream.train.optimizer.optimizer import make_optimizer
+from wdstream.train.step.device_feed import tensors_in
+from wdstream.train.step.loss import CHUNK_ROWS
+
+GIB = 1 << 30
+SET_ASIDE = 1.5 * GIB
+"""Of CUDA itself, of NCCL, and of memory that the allocator cannot use."""
+WAYS = ("ddp", "fsdp2", "zero1", "zero2", "zero3")
+_BLOCK, _SMALLEST = 256, 4096  # of bitsandbytes: elements per scale; smaller tensors keep 32-bit states
+_FOUR_BIT = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes per weight: NF4, and its scales, which are quantised themselves
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WayMemory:
+    """Bytes that a GPU needs in one way of sharing.
+
+    Attributes:
+        weights, gradients, optimizer, gathered, casts, logits: see the module.
+        per_pack: for each pack of a micro-batch.
+        largest_micro_batch: packs that fit; 0: not even one.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    gathered: int
+    casts: int
+    logits: int
+    per_pack: int
+    largest_micro_batch: int
+
+    @property
+    def fixed(self) -> int:
+        """What does not depend on the micro-batch."""
+        return self.weights + self.gradients + self.optimizer + self.gathered + self.casts + self.logits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelBytes:
+    """Of the model of a run, undivided.
+
+    Attributes:
+        weights: all, as they are kept.
+        trained: how many numbers are trained.
+        optimizer: its states.
+        layer: numbers in the largest layer.
+        outside: numbers in no layer.
+        item: bytes of a number in the dtype that is computed in.
+        vocabulary: rows of the output head.
+    """
+
+    weights: int
+    trained: int
+    optimizer: int
+    layer: int
+    outside: int
+    item: int
+    vocabulary: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryEstimate:
+    """For each way of sharing, and for each of `train.gradient_checkpointing`: false, selective, true."""
+
+    world: int
+    gpu_gib: float
+    trained: int
+    ways: Mapping[str, Mapping[str, WayMemory]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON; bytes."""
+        return asdict(self)
+
+
+def estimate_memory(config: Config, family: Family, *, world: int, gpu_gib: float) -> MemoryEstimate:
+    """Count a run's memory per GPU; nothing is loaded, and no GPU is needed.
+
+    Raises:
+        ConfigError: no GPU is that small.
+    """
+    if gpu_gib * GIB <= SET_ASIDE:
+        raise ConfigError(f"--gpu-gib {gpu_gib}: expected more than {SET_ASIDE / GIB}, which CUDA alone takes")
+    family, dtype = family.for_attention(config.model.attn), gpu_dtype(config.model)
+    batch = full_pack(family, sequence_length=config.data.sequence_length, max_patches=config.data.max_patches)
+    kept: dict[str, Kept] = {}
+    for name in ("false", "true", "selective"):
+        wanted = {"false": False, "true": True}.get(name, name)
+        model = fake_model(config, family, dtype=dtype, wanted=wanted)
+        kept[name] = kept_by(model, family, batch, dtype=dtype, keeps_products=name == "selective")
+    sizes = model_bytes(model, config, dtype)
+    moved = sum(tensor.nbytes for tensor in tensors_in(dict(family.model_inputs(batch, device="cpu", dtype=dtype))))
+    again = (kept["false"].activations - kept["true"].activations) // max(sum(map(len, layers_of(model))), 1)
+    ways: dict[str, dict[str, WayMemory]] = {}
+    for way in WAYS:
+        parts = dict(divided(way, sizes, config, world=world, casts=kept["false"].casts))
+        ways[way] = {
+            name: _with_packs(parts, found.activations + 2 * moved + (0 if name == "false" else again), gpu_gib)
+            for name, found in kept.items()
+        }
+    return MemoryEstimate(world=world, gpu_gib=gpu_gib, trained=sizes.trained, ways=ways)
+
+
+def gpu_dtype(config: ModelConfig) -> torch.dtype:
+    """The dtype of `model.dtype` on a GPU, where auto is bfloat16."""
+    found: torch.dtype = torch.bfloat16 if config.dtype == "auto" else getattr(torch, config.dtype)
+    return found
+
+
+def model_bytes(model: Any, config: Config, dtype: torch.dtype) -> ModelBytes:
+    """What a model of fake tensors has in it."""
+    adapter = config.train.adapter
+    is_four_bit = adapter is not None and adapter.kind == "qlora"
+    named = list(model.named_parameters())
+    layers = [sum(map(Tensor.numel, layer.parameters())) for part in layers_of(model) for layer in part]
+    return ModelBytes(
+        weights=sum(_bytes_of(name, one, is_four_bit=is_four_bit) for name, one in named),
+        trained=sum(one.numel() for _, one in named if one.requires_grad),
+        optimizer=optimizer_bytes(model, config),
+        layer=max(layers, default=0),
+        outside=sum(one.numel() for _, one in named) - sum(layers),
+        item=dtype.itemsize,
+        vocabulary=model.get_input_embeddings().weight.shape[0],
+    )
+
+
+def _bytes_of(name: str, parameter: nn.Parameter, *, is_four_bit: bool) -> int:
+    is_quantised = is_four_bit and parameter.ndim == 2 and not parameter.requires_grad and is_of_language(name)
+    if is_quantised and "embed" not in name and "lm_head" not in name:
+        return int(parameter.numel() * _FOUR_BIT)
+    return parameter.nbytes
+
+
+def optimizer_bytes(model: nn.Module, config: Config) -> int:
+    """States of the optimizer: those of its own first step, which costs nothing on fake tensors."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if "8bit" in config.train.optimizer:
+        large = sum(one.numel() for one in trained if one.numel() >= _SMALLEST)
+        small = sum(one.numel() for one in trained) - large
+        return 2 * large + 2 * 4 * large // _BLOCK + 2 * 4 * small
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        for parameter in trained:
+            parameter.grad = torch.empty_like(parameter)
+        optimizer = make_optimizer(model, config.train)
+        optimizer.step()
+    for parameter in trained:
+        parameter.grad = None
+    return sum(value.nbytes for state in optimizer.state.values() for value in tensors_in(state))
+
+
+def divided(way: str, sizes: ModelBytes, config: Config, *, world: int, casts: int) -> Iterator[tuple[str, int]]:
+    """(name, bytes) of what does not depend on the micro-batch, as a way of sharing divides it."""
+    trained, is_half = 4 * sizes.trained, sizes.item == 2
+    units = sizes.item * (sizes.outside + 2 * sizes.layer)
+    gradient = trained // 2 if is_half else trained
+    if way == "ddp":
+        yield "weights", sizes.weights
+        yield "gradients", trained * (2 if world > 1 else 1)  # DDP's buckets hold them once more
+    elif way == "fsdp2":
+        whole = config.data.global_batch_size > world and not config.train.sync_each_micro_batch
+        yield "weights", sizes.weights // world
+        yield "gradients", trained if whole else trained // world
+    else:
+        stage = int(way[-1])
+        plain = sizes.weights // 2 if is_half and config.train.adapter is None else sizes.weights
+        yield (
+            "weights",
+            (plain // world if stage == 3 else plain) + trained // world,
+        )  # with the float32 ones it updates
+        yield "gradients", gradient if stage == 1 else gradient // world
+    yield "optimizer", sizes.optimizer if way == "ddp" else sizes.optimizer // world
+    yield "gathered", units if way in ("fsdp2", "zero3") and world > 1 else 0
+    yield "casts", casts if way == "ddp" else 0
+    yield "logits", CHUNK_ROWS * sizes.vocabulary * (4 + 4 + sizes.item)
+
+
+def _with_packs(parts: Mapping[str, int], per_pack: int, gpu_gib: float) -> WayMemory:
+    free = gpu_gib * GIB - SET_ASIDE - sum(parts.values())
+    return WayMemory(**parts, per_pack=per_pack, largest_micro_batch=max(0, int(free // max(per_pack, 1))))
