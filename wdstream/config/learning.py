@@ -49,6 +49,21 @@ class StageConfig(Settings):
     """Steps at its beginning in which the learning rate rises linearly."""
 
 
+class MuonConfig(Settings):
+    """`train.muon:` of the matrices that `optimizer: muon` moves; AdamW moves all else by the settings above."""
+
+    lr: float | None = Field(default=None, gt=0)
+    """In place of `train.lr`, for matrices without a rate of their own. Updates are scaled to the size of AdamW's, so
+    that the same rate fits both."""
+    weight_decay: float | None = Field(default=None, ge=0)
+    """In place of `train.weight_decay`."""
+    momentum: float = Field(default=0.95, ge=0, lt=1)
+    """Of the average of gradients (Nesterov's)."""
+
+
+Optimizers = Literal["adamw", "adamw_fused", "adamw_8bit", "paged_adamw_8bit", "adafactor", "muon", "schedule_free"]
+
+
 class LearningSettings(Settings):
     """The settings of `train:` that say what learns, and how fast."""
 
@@ -81,8 +96,13 @@ class LearningSettings(Settings):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """This share of each target is spread over all words. The logged loss of training is then with it, that of
     evaluation without."""
-    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
-    """The 8-bit ones are bitsandbytes'; paged: the state moves to host memory when the GPU is full."""
+    optimizer: Optimizers = "adamw"
+    """adamw and adamw_fused are PyTorch's, the second with one kernel for a whole group. The 8-bit ones are
+    bitsandbytes'; paged: the state moves to host memory when the GPU is full. adafactor keeps the state of a matrix as
+    its rows and columns, and its rate is relative to the size of a weight. muon moves the matrices of language model,
+    vision tower and projector, AdamW all else. schedule_free averages weights in place of a schedule."""
+    muon: MuonConfig | None = None
+    """Settings of `optimizer: muon` alone; None: the defaults."""
     freeze_vision: bool = False
     """Train the language model alone: short for `parts: {vision: {frozen: true}, projector: {frozen: true}}`. Refused
     with an adapter that reaches further."""
@@ -95,7 +115,7 @@ class LearningSettings(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        problems = [*self._of_schedule(), *self._of_freezing(), *self._of_stages()]
+        problems = [*self._of_schedule(), *self._of_optimizer(), *self._of_freezing(), *self._of_stages()]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -111,6 +131,17 @@ class LearningSettings(Settings):
                 yield f"{name} is of schedule: warmup_stable_decay, and schedule is {self.schedule}: leave it out"
         if self.schedule == "constant" and self.min_lr_ratio != type(self).model_fields["min_lr_ratio"].default:
             yield "min_lr_ratio has no effect on schedule: constant: leave it out"
+
+    def _of_optimizer(self) -> Iterator[str]:
+        if self.muon is not None and self.optimizer != "muon":
+            yield f"muon is of optimizer: muon, and optimizer is {self.optimizer}: leave it out"
+        for name in ("betas", "eps") if self.optimizer == "adafactor" else ():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                yield f"{name} has no effect on optimizer: adafactor: leave it out"
+        if self.optimizer == "schedule_free" and self.schedule != "constant":
+            yield f"optimizer: schedule_free is in place of a schedule, and schedule is {self.schedule}: set constant"
+        if self.optimizer == "schedule_free" and self.stages:
+            yield "optimizer: schedule_free averages over all steps, so it has no stages: leave them out"
 
     def _of_freezing(self) -> Iterator[str]:
         for part in IMAGE_PARTS if self.freeze_vision else ():

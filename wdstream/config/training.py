@@ -83,6 +83,12 @@ class TrainConfig(LearningSettings, WatchConfig):
         return any(step in skipped_range(entry) for entry in self.skip_steps)
 
     @model_validator(mode="after")
+    def _has_one_average(self) -> Self:
+        if self.ema is not None and self.optimizer == "schedule_free":
+            raise ValueError("ema: optimizer: schedule_free averages the weights already: leave one out")
+        return self
+
+    @model_validator(mode="after")
     def _skips_steps_of_the_run(self) -> Self:
         for entry in self.skip_steps:
             if self.max_steps is not None and skipped_range(entry)[-1] >= self.max_steps:

@@ -26,6 +26,7 @@ from wdstream.train.journal import Counters, Journal
 from wdstream.train.launch.accelerator import start_accelerator
 from wdstream.train.launch.signals import StopSignals
 from wdstream.train.optimizer.resumed import load_start, rate_notes
+from wdstream.train.optimizer.schedule_free import averaged_weights
 from wdstream.train.saving.export import export_final
 from wdstream.train.saving.exported import exported_from
 from wdstream.train.saving.model_card import FolderNotes
@@ -79,7 +80,7 @@ def train_run(run: Run, signals: StopSignals) -> bool:
         run.total.close()
         journal.metrics.close()
     if is_finished:
-        with run.average_in_use("final_with"):
+        with run.average_in_use("final_with"), averaged_weights(run.engine.optimizer):
             source = run.config.model.path
             export_final(run.engine, source=source, folder=run.files.final, notes=final_notes(run, counters))
         journal.metrics.say(f"finished after {counters.step} steps: {run.files.final}")
@@ -238,8 +239,12 @@ class Loop:
             if (step, name) in self._evaluated:
                 continue
             self._evaluated.add((step, name))
-            metrics, average = self._journal.metrics, run.average_in_use("eval_with")
-            with metrics.timed("evaluating"), metrics.work(f"evaluating {name}") as on_progress, average:
+            metrics, average, own = (
+                self._journal.metrics,
+                run.average_in_use("eval_with"),
+                averaged_weights(run.engine.optimizer),
+            )
+            with metrics.timed("evaluating"), metrics.work(f"evaluating {name}") as on_progress, average, own:
                 report = measure_set(run.engine, plan, config=run.config, world=run.world, on_progress=on_progress)
             self._journal.add_evaluation(step - 1, name, report)
 

@@ -17,7 +17,7 @@ from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_world
 from tests.helpers.training import documents_alone
 from wdstream.errors import ConfigError
-from wdstream.train.launch.fsdp import check_sync
+from wdstream.train.launch.fsdp import check_optimizer, check_sync
 
 WORKER = str(ROOT / "tests/workers/fsdp.py")
 
@@ -93,3 +93,17 @@ def test_the_average_of_the_weights_is_the_same_sharded(tiny_model: Path, tmp_pa
     assert all(torch.equal(again[name], tensor) for name, tensor in straight.items())
     final = AutoModelForImageTextToText.from_pretrained(tmp_path / "final", dtype=torch.float32)
     assert all(torch.equal(final.get_parameter(name), tensor) for name, tensor in straight.items())
+
+
+def test_optimizers_that_are_not_proven_on_shards_are_refused() -> None:
+    class State:
+        fsdp_plugin = object()
+
+    class Sharded:
+        state = State()
+
+    for name in ("adamw", "adamw_fused"):
+        check_optimizer(Sharded(), name)
+    for name in ("muon", "adafactor", "adamw_8bit", "schedule_free"):
+        with pytest.raises(ConfigError, match=rf"train.optimizer: {name}: is not proven under FSDP"):
+            check_optimizer(Sharded(), name)

@@ -1,12 +1,16 @@
 """The optimizer over its groups, and their rates in a step."""
 
+import io
+import sys
+
 import pytest
 import torch
 from torch import nn
 
 from wdstream.config.training import TrainConfig
-from wdstream.errors import TrainError
-from wdstream.train.optimizer.optimizer import make_optimizer, set_learning_rate
+from wdstream.errors import ConfigError, TrainError
+from wdstream.train.optimizer.groups import learning_groups
+from wdstream.train.optimizer.optimizer import keep_settings, make_optimizer, set_learning_rate
 
 
 def test_decay_spares_vectors() -> None:
@@ -26,6 +30,59 @@ def test_8bit_optimizer_keeps_8bit_state(name: str) -> None:
     optimizer.step()
     assert not torch.equal(before, layer.weight)
     assert optimizer.state[layer.weight]["state1"].dtype == torch.uint8
+
+
+OPTIMIZERS = ["adamw", "adamw_fused", "adamw_8bit", "adafactor", "muon", "schedule_free"]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_saved_optimizer_continues_bit_for_bit(name: str) -> None:
+    if name == "schedule_free":
+        pytest.importorskip("schedulefree")
+    schedule = "constant" if name == "schedule_free" else "cosine"
+    config = TrainConfig.of({"optimizer": name, "schedule": schedule, "lr": 0.01, "weight_decay": 0.1})
+    models = [nn.Sequential(nn.Linear(128, 64), nn.LayerNorm(64)) for _ in range(2)]
+    optimizers = [make_optimizer(model, config) for model in models]
+    before = next(models[0].parameters()).detach().clone()
+    for number in range(4):
+        if number == 2:
+            models[1].load_state_dict(models[0].state_dict())
+            saved = io.BytesIO()
+            torch.save(optimizers[0].state_dict(), saved)
+            optimizers[1].load_state_dict(torch.load(io.BytesIO(saved.getvalue()), weights_only=True))
+            keep_settings(optimizers[1], learning_groups(models[1], config), config)
+        for model, optimizer in zip(models, optimizers, strict=True):
+            model(torch.linspace(-1, 1, 256).reshape(2, 128)).pow(3).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert not torch.equal(next(models[0].parameters()), before)
+    assert all(map(torch.equal, models[0].parameters(), models[1].parameters()))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"muon": {"lr": 1}}, "muon is of optimizer: muon, and optimizer is adamw"),
+        ({"optimizer": "adafactor", "betas": [0.9, 0.99]}, "betas has no effect on optimizer: adafactor"),
+        ({"optimizer": "adafactor", "eps": 1e-6}, "eps has no effect on optimizer: adafactor"),
+        ({"optimizer": "schedule_free"}, "in place of a schedule, and schedule is cosine: set constant"),
+        (
+            {"optimizer": "schedule_free", "schedule": "constant", "stages": [{"train": ["language"]}]},
+            "averages over all steps, so it has no stages",
+        ),
+        ({"optimizer": "schedule_free", "schedule": "constant", "ema": {}}, "averages the weights already"),
+    ],
+)
+def test_what_an_optimizer_would_ignore_is_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig.of(settings)
+
+
+def test_an_optimizer_whose_package_is_absent_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "schedulefree", None)
+    config = TrainConfig.of({"optimizer": "schedule_free", "schedule": "constant"})
+    with pytest.raises(TrainError, match=r"train.optimizer: schedule_free.*pip install 'wdstream\[schedulefree\]'"):
+        make_optimizer(nn.Linear(2, 2), config)
 
 
 def test_nothing_to_train_is_an_error() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from wdstream.config.learning import LearningSettings
 from wdstream.errors import ConfigError
-from wdstream.train.optimizer.rates import check_stages, learning_rate, needs_total, rate_change, stage_at
+from wdstream.train.optimizer.rates import check_stages, learning_rate, needs_total, parts_before, rate_change, stage_at
 
 
 def rates(total_steps: int = 8, **settings: object) -> list[float]:
@@ -54,6 +54,8 @@ def test_each_stage_has_a_schedule_of_its_own() -> None:
     with pytest.raises(ConfigError, match=r"set train.max_steps, or run `wdstream plan`"):
         check_stages(config, None)
     check_stages(LearningSettings(), None)
+    assert [parts_before(step, config) for step in (0, 3, 4)] == [set(), {"projector"}, {"projector", "language"}]
+    assert parts_before(3, LearningSettings()) is None
 
 
 def test_what_needs_the_number_of_steps() -> None:

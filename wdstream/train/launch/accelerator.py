@@ -12,7 +12,7 @@ from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, PlanError, TrainError
 from wdstream.plan.deal import packs_per_rank
 from wdstream.records import World
-from wdstream.train.launch.fsdp import check_sync, settle_fsdp
+from wdstream.train.launch.fsdp import check_optimizer, check_sync, settle_fsdp
 from wdstream.train.launch.zero import is_zero_wanted, settle_zero, zero_stage
 from wdstream.train.model.compiling import check_compile
 from wdstream.train.model.load import MIXED_PRECISION, compute_dtype
@@ -43,6 +43,7 @@ def start_accelerator(config: Config) -> Accelerator:
     check_kind(accelerator.distributed_type, wants_fsdp=os.environ.get("ACCELERATE_USE_FSDP", "") == "true")
     settle_fsdp(accelerator)
     check_compile(config, accelerator)
+    check_optimizer(accelerator, config.train.optimizer)
     check_sync(accelerator, is_wanted=config.train.sync_each_micro_batch)
     if wants_zero:
         settle_zero(accelerator, config)

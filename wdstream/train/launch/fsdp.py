@@ -29,6 +29,19 @@ def settle_fsdp(accelerator: Accelerator) -> None:
         plugin.mixed_precision_policy = replace(policy, **changes)
 
 
+def check_optimizer(accelerator: Accelerator, optimizer: str) -> None:
+    """Refuse optimizers of which nobody has shown that they train sharded tensors as they train whole ones.
+
+    Raises:
+        ConfigError: the run is under FSDP, and the optimizer is another than AdamW.
+    """
+    if getattr(accelerator.state, "fsdp_plugin", None) is not None and optimizer not in ("adamw", "adamw_fused"):
+        raise ConfigError(
+            f"train.optimizer: {optimizer}: is not proven under FSDP, which gives it parts of tensors (a matrix cut by "
+            "its rows, a block of 8-bit values cut anywhere); use adamw or adamw_fused, or start with --multi_gpu"
+        )
+
+
 def check_sync(accelerator: Accelerator, *, is_wanted: bool) -> None:
     """Refuse `train.sync_each_micro_batch` where it would save nothing.
 

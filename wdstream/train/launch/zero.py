@@ -93,7 +93,8 @@ def unproven(config: Config, settings: Mapping[str, Any]) -> Iterator[str]:
         if name in settings:
             yield f"{name}: wdstream brings its own (train.optimizer, train.lr, train.warmup_steps); leave it out"
     if optimizer != "adamw":
-        yield f"train.optimizer: {optimizer} would quantise shards, which are cut anywhere, and not tensors; use adamw"
+        does = "quantise" if optimizer.endswith("8bit") else "work on"
+        yield f"train.optimizer: {optimizer} would {does} shards, which are cut anywhere, and not tensors; use adamw"
     if config.train.stages:
         yield "train.stages: its engine takes the step by itself, with every gradient: use DDP or FSDP2"
     if any(entry.lr is not None for entry in (*config.train.parts.values(), *config.train.patterns.values())):

@@ -1,12 +1,12 @@
 """Which parameters learn, and their groups: what has one rate, one weight decay and the same stages."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from torch import nn
 
-from wdstream.config.learning import IMAGE_PARTS, LearningSettings, ModelPart, PartConfig
+from wdstream.config.learning import IMAGE_PARTS, LearningSettings, ModelPart, MuonConfig, PartConfig
 from wdstream.config.training import TrainConfig
 from wdstream.errors import ConfigError, TrainError
 from wdstream.train.optimizer.parts import ModelParameter, model_parameters
@@ -25,12 +25,14 @@ class LearningGroup:
         part: that they are in; None where it makes no difference.
         lr: their own rate; None: that of the run, or of the stage.
         weight_decay: of each step, times the rate.
+        is_orthogonal: Muon moves them, and not AdamW.
     """
 
     parameters: tuple[nn.Parameter, ...]
     part: ModelPart | None
     lr: float | None
     weight_decay: float
+    is_orthogonal: bool = False
 
 
 def freeze_parts(model: nn.Module, config: TrainConfig) -> None:
@@ -93,7 +95,7 @@ def _why_frozen(parameter: ModelParameter, config: TrainConfig) -> str:
 
 
 def learning_groups(model: nn.Module, config: TrainConfig, *, decays_tables: bool = False) -> tuple[LearningGroup, ...]:
-    """Groups of all that learns, matrices first, each in the model's order.
+    """Groups of all that learns, those of Muon first, then matrices, each in the model's order.
 
     Args:
         model: after `freeze_parts`, not yet wrapped by Accelerate.
@@ -103,37 +105,36 @@ def learning_groups(model: nn.Module, config: TrainConfig, *, decays_tables: boo
     Raises:
         TrainError: nothing is trainable.
     """
-    groups: dict[tuple[object, ...], list[nn.Parameter]] = {}
-    made: dict[tuple[object, ...], LearningGroup] = {}
+    found: dict[tuple[bool, LearningGroup], list[nn.Parameter]] = {}
     for parameter in model_parameters(model):
         if parameter.value.requires_grad:
             group = _group_of(parameter, config, decays_tables=decays_tables)
-            key = (parameter.value.ndim < 2, group.part, group.lr, group.weight_decay)
-            made.setdefault(key, group)
-            groups.setdefault(key, []).append(parameter.value)
-    if not groups:
+            found.setdefault((parameter.value.ndim < 2, group), []).append(parameter.value)
+    if not found:
         raise TrainError(
             "no parameter is trainable: train.freeze_vision, train.parts and train.adapter leave nothing to train; "
             "check train.adapter.target_modules"
         )
-    return tuple(
-        LearningGroup(parameters=tuple(groups[key]), part=group.part, lr=group.lr, weight_decay=group.weight_decay)
-        for key, group in sorted(made.items(), key=lambda item: bool(item[0][0]))
-    )
+    ordered = sorted(found, key=lambda key: (not key[1].is_orthogonal, key[0]))
+    return tuple(replace(group, parameters=tuple(found[is_vector, group])) for is_vector, group in ordered)
 
 
 def _group_of(parameter: ModelParameter, config: TrainConfig, *, decays_tables: bool) -> LearningGroup:
+    """The group of a parameter, still empty."""
     is_matrix = parameter.value.ndim >= 2
     decays = is_matrix and (decays_tables or not parameter.is_table)
-    decay, lr = config.weight_decay if decays else 0.0, None
+    is_orthogonal = config.optimizer == "muon" and parameter.value.ndim == 2 and not parameter.is_table
+    muon = (config.muon or MuonConfig()) if is_orthogonal else MuonConfig()
+    lr, decay = muon.lr, config.weight_decay if muon.weight_decay is None else muon.weight_decay
+    decay = decay if decays else 0.0
     for where, entry in _entries(parameter, config):
-        lr = entry.lr if entry.lr is not None else lr
+        lr = lr if entry.lr is None else entry.lr
         if entry.weight_decay is not None and (
             decays or where.startswith("patterns.") or (where == "parts.embeddings" and is_matrix)
         ):
             decay = entry.weight_decay
     part = parameter.part if config.stages else None
-    return LearningGroup(parameters=(), part=part, lr=lr, weight_decay=decay)
+    return LearningGroup(parameters=(), part=part, lr=lr, weight_decay=decay, is_orthogonal=is_orthogonal)
 
 
 def group_rates(

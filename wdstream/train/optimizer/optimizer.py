@@ -1,14 +1,20 @@
 """The optimizer over the groups of what learns, and its rates in a step."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from wdstream.config.learning import LearningSettings, MuonConfig
 from wdstream.config.training import TrainConfig
 from wdstream.errors import TrainError, needs_extra
 from wdstream.train.optimizer.groups import LearningGroup, Rates, learning_groups
+from wdstream.train.optimizer.muon import MuonWithAdamW
+from wdstream.train.optimizer.rates import parts_before
+from wdstream.train.optimizer.schedule_free import make_schedule_free
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float | Rates) -> None:
@@ -45,22 +51,54 @@ def make_optimizer(model: nn.Module, config: TrainConfig, groups: Sequence[Learn
         groups: of `learning_groups`; None makes them.
 
     Raises:
-        TrainError: nothing is trainable, or an 8-bit optimizer is asked for without bitsandbytes.
+        TrainError: nothing is trainable, or an optimizer's package is not installed.
     """
     groups = learning_groups(model, config) if groups is None else groups
-    parameters: list[dict[str, object]] = [
+    parameters: list[dict[str, Any]] = [
         {"params": [*group.parameters], "weight_decay": group.weight_decay} for group in groups
     ]
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=config.lr, betas=config.betas, eps=config.eps)
+    if config.optimizer in ("adamw", "adamw_fused"):
+        fused = {"fused": True} if config.optimizer == "adamw_fused" else {}
+        return torch.optim.AdamW(parameters, lr=config.lr, betas=config.betas, eps=config.eps, **fused)
+    if config.optimizer == "adafactor":
+        return torch.optim.Adafactor(parameters, lr=config.lr)
+    if config.optimizer == "muon":
+        num_matrices = sum(group.is_orthogonal for group in groups)
+        return MuonWithAdamW(parameters[:num_matrices], parameters[num_matrices:], config)
+    if config.optimizer == "schedule_free":
+        return make_schedule_free(parameters, config)
     return _make_8bit_optimizer(parameters, config)
+
+
+@contextmanager
+def trained_alone(
+    optimizer: Optimizer, groups: Sequence[LearningGroup], settings: LearningSettings, step: int
+) -> Iterator[None]:
+    """While a checkpoint of `step` is loaded: only what was trained before it asks for a gradient.
+
+    All else has no state yet, which FSDP2 takes for a loss where a parameter asks for one.
+    """
+    trained = parts_before(step, settings)
+    resting: list[nn.Parameter] = []
+    for group, own in [] if trained is None else zip(optimizer.param_groups, groups, strict=True):
+        resting += [] if own.part in (trained or ()) else group["params"]
+    for parameter in resting:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in resting:
+            parameter.requires_grad_(True)
 
 
 def keep_settings(optimizer: Optimizer, groups: Sequence[LearningGroup], config: TrainConfig) -> None:
     """After a checkpoint was loaded, which brings back the settings it was written with: those of now."""
     for group, own in zip(optimizer.param_groups, groups, strict=True):
         group["weight_decay"] = own.weight_decay
-        group |= {name: value for name, value in (("betas", config.betas), ("eps", config.eps)) if name in group}
+        if "betas" in group:
+            group |= {"betas": config.betas, "eps": config.eps}
+        if own.is_orthogonal:
+            group["momentum"] = (config.muon or MuonConfig()).momentum
 
 
 def _make_8bit_optimizer(groups: Iterable[dict[str, object]], config: TrainConfig) -> Optimizer:

@@ -53,6 +53,14 @@ def stage_at(step: int, settings: LearningSettings) -> LearningStage:
     )
 
 
+def parts_before(step: int, settings: LearningSettings) -> set[ModelPart] | None:
+    """The parts that were trained in some step before this one; None without stages: all."""
+    if not settings.stages:
+        return None
+    stages = settings.stages[: stage_at(step - 1, settings).number + 1] if step else ()
+    return {part for stage in stages for part in stage.train}
+
+
 def check_stages(settings: LearningSettings, total_steps: int | None) -> None:
     """Refuse stages of which the last would have no step, or of which nobody knows whether it has.
 

@@ -2,11 +2,12 @@
 
 from contextlib import suppress
 
+from wdstream.config.training import TrainConfig
 from wdstream.errors import ConfigError, TrainError
 from wdstream.runs.checkpoint import Checkpoint
 from wdstream.runs.record import read_run
 from wdstream.train.launch.zero import keep_clipping, zero_stage
-from wdstream.train.optimizer.optimizer import keep_settings
+from wdstream.train.optimizer.optimizer import keep_settings, trained_alone
 from wdstream.train.optimizer.rates import rate_change
 from wdstream.train.setup import Run
 
@@ -15,11 +16,18 @@ def load_start(run: Run, start: Checkpoint) -> None:
     """Put weights and optimizer of a checkpoint in place, with the settings of this start.
 
     Raises:
-        ConfigError: its optimizer has other groups of parameters than these settings make.
+        ConfigError: it is of another optimizer, or of other groups of parameters than these settings make.
     """
     engine, train = run.engine, run.config.train
+    before = _train_before(run)
+    if before is not None and before.optimizer != train.optimizer:
+        raise ConfigError(
+            f"train.optimizer: {train.optimizer}: {start.path} has the state of {before.optimizer}; set that, or begin "
+            "a new run in another train.output"
+        )
     try:
-        run.checkpoints.load(start)
+        with trained_alone(engine.optimizer, engine.groups, train, start.step):
+            run.checkpoints.load(start)
     except (ValueError, RuntimeError) as error:
         if "parameter group" not in str(error):
             raise
@@ -36,11 +44,16 @@ def load_start(run: Run, start: Checkpoint) -> None:
 def rate_notes(run: Run, step: int) -> list[str]:
     """A line where changed settings make the learning rate jump; for the main process, before the run's record is
     written again."""
-    after, known = run.config.train, run.total.known
-    with suppress(TrainError):  # of a run whose record is lost
-        before = read_run(run.files.output).config.train
-        limits = [limit for limit in (before.max_steps, run.total.of_data) if limit is not None]
-        if known is not None and limits:
-            note = rate_change(step, before, after, steps_before=min(limits), steps_after=known)
-            return [] if note is None else [note]
-    return []
+    before, after, known = _train_before(run), run.config.train, run.total.known
+    if before is None or known is None:
+        return []
+    limits = [limit for limit in (before.max_steps, run.total.of_data) if limit is not None]
+    note = rate_change(step, before, after, steps_before=min(limits, default=known), steps_after=known)
+    return [] if note is None else [note]
+
+
+def _train_before(run: Run) -> TrainConfig | None:
+    """The settings of the last start; None where its record is lost."""
+    with suppress(TrainError):
+        return read_run(run.files.output).config.train
+    return None
