@@ -5,6 +5,7 @@ Arguments: model folder, work folder, kind (ddp or fsdp), settings of `train:` a
 
 import hashlib
 import json
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ STEPS = 4
 def start(kind: str) -> Accelerator:
     if kind == "ddp":
         return Accelerator(cpu=True)
+    os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
     from tests.helpers.emulated_world import pretend_gpus
 
     pretend_gpus()
