@@ -15,7 +15,14 @@ from wdstream.config.schema import Config
 from wdstream.errors import TrainError
 from wdstream.runs.audit import audit
 from wdstream.runs.best import BestCheckpoint, write_best
-from wdstream.runs.checkpoint import Checkpoint, begin_checkpoint, checkpoint_path, finish_checkpoint, partial_path
+from wdstream.runs.checkpoint import (
+    Checkpoint,
+    Retention,
+    begin_checkpoint,
+    checkpoint_path,
+    finish_checkpoint,
+    partial_path,
+)
 from wdstream.runs.checkpoint_table import list_run
 from wdstream.runs.layout import RunLayout
 from wdstream.runs.record import run_lock
@@ -32,8 +39,8 @@ def finished(run_folder: Path, tmp_path: Path) -> Path:
         path = checkpoint_path(files.checkpoints, step)
         begin_checkpoint(path)
         (partial_path(path) / "model.safetensors").write_bytes(bytes([step]) * 1000)
-        facts = {"world_size": 2, "zero_stage": None}
-        finish_checkpoint(Checkpoint(path=path, step=step, stream={}, trainer={}, **facts), keep=9)  # type: ignore[arg-type]
+        checkpoint = Checkpoint(path=path, step=step, world_size=2, zero_stage=None, stream={}, trainer={})
+        finish_checkpoint(checkpoint, measured=[], keep=Retention(newest=9))
     begin_checkpoint(checkpoint_path(files.checkpoints, 8))  # a kill left it
     write_best(files, BestCheckpoint(step=6, set="held_out", figure="loss", value=0.5))
     write_lines(files.evaluations, [{"step": step, "name": "held_out", "loss": step / 10} for step in (1, 3, 5)])

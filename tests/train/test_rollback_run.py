@@ -17,8 +17,8 @@ EVERY = (*SETTINGS, "train.checkpoint_every=2", "train.eval_every=2", "train.max
 
 
 def lines(output: Path, name: str) -> list[object]:
-    """A growing file without what a clock says."""
-    clocks = ("tokens_per_s", "pages_per_s", "step_s", "data_wait_pct")
+    """A growing file without what a clock or the machine says."""
+    clocks = ("tokens_per_s", "pages_per_s", "step_s", "eval_s", "save_s", "data_wait_pct", "cpu_peak_gb", "tflops")
     return [{key: value for key, value in line.items() if key not in clocks} for line in read_lines(output / name)]
 
 

@@ -24,6 +24,8 @@ from wdstream.batches.collate import collate, encode_pack
 from wdstream.config.ema import EmaConfig
 from wdstream.config.schema import Config
 from wdstream.families.registry import load_family
+from wdstream.runs.checkpoint import Retention
+from wdstream.runs.layout import RunLayout
 from wdstream.testing import make_samples
 from wdstream.train.evaluate.sets import evaluate
 from wdstream.train.launch.fsdp import settle_fsdp
@@ -92,7 +94,7 @@ def main(model_dir: str, work: Path, precision: Literal["no", "bf16"], option: s
     # Rank 0 has a micro-batch without any image, rank 1 has none such.
     ours = [collate([pack], family) for pack in encoded[accelerator.process_index * 2 :][:2]]
     num_supervised = sum(int((pack.labels != -100).sum()) for pack in encoded)
-    checkpoints = Checkpoints(work / "checkpoints", accelerator, keep=1)
+    checkpoints = Checkpoints(RunLayout(work), accelerator, keep=Retention(newest=1))
     begin = 0 if option == "ema" else 10**6  # else it is never begun
     ema = EmaConfig(decay=0.6, eval_with="ema", final_with="ema", from_step=begin)
     average = AverageWeights(model, accelerator, ema)

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from wdstream.config.adapter import AdapterConfig
 from wdstream.config.ema import EmaConfig
 from wdstream.config.learning import LearningSettings
+from wdstream.config.saving import SavingConfig
 from wdstream.config.skipping import skipped_range
 from wdstream.config.speed import CheckpointedLayers, CompileBackend
 from wdstream.config.watching import WatchConfig
@@ -24,7 +25,7 @@ class GenerateConfig(Settings):
     """A page's text is cut off there; what is missing counts as errors."""
 
 
-class TrainConfig(LearningSettings, WatchConfig):
+class TrainConfig(LearningSettings, SavingConfig, WatchConfig):
     """`train:` the optimizer loop; what learns, and how fast, is in config/learning.py."""
 
     output: Path = Path("runs/first")
@@ -51,12 +52,6 @@ class TrainConfig(LearningSettings, WatchConfig):
     every GPU. The sums are the same, up to rounding."""
     ema: EmaConfig | None = None
     """None keeps no average of the weights."""
-    checkpoint_every: int = Field(default=500, gt=0)
-    """Steps between checkpoints; the last step is always followed by one."""
-    keep_checkpoints: int = Field(default=3, gt=0)
-    """The newest ones that stay."""
-    resume: Literal["auto", "never"] = "auto"
-    """auto: continue from the newest complete checkpoint in `output`."""
     eval_every: int | None = Field(default=None, gt=0)
     """Steps between evaluations; the last step is always followed by one."""
     generate: GenerateConfig | None = None

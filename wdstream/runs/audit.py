@@ -128,7 +128,8 @@ class _Audit:
             if (step := next(steps, None)) is None:
                 self._note(f"step {number}: in the ledger, but the run ends before it")
                 break
-            self._check_step(step)
+            if number >= self._folder.first_step:
+                self._check_step(step)
             self._check_state(steps)
         steps.close()
         self._report.differences += explain(self._wrong, self._digests)

@@ -6,14 +6,16 @@
         trainer.json                       counters of the run
         manifest.json                      every file with its size and checksum; written last
 
-Everything is written to `step-00000010.tmp`; then the main process writes the manifest, syncs, and renames.
+Everything is written to `step-00000010.tmp`; each process syncs and measures the files that it wrote, then the main
+process writes the manifest over all of them and renames.
 """
 
 import json
 import os
+import re
 import shutil
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,11 @@ STREAM, TRAINER, MANIFEST = "stream.json", "trainer.json", "manifest.json"
 PARTIAL, DELETED = ".tmp", ".deleted"
 READ_BYTES = 1 << 24
 THREADS = 8
+RANK_IN_NAME = re.compile(r"(?:^random_states_|^__|pp_rank_)(\d+)")
+"""In the names of files that every rank writes: Accelerate's, those of torch.distributed.checkpoint, DeepSpeed's."""
+
+Measures = dict[str, "dict[str, int] | None"]
+"""Size and checksum of files, by their names in a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,19 +76,60 @@ def begin_checkpoint(path: Path) -> None:
     partial_path(path).mkdir(parents=True)
 
 
-def finish_checkpoint(checkpoint: Checkpoint, *, keep: int) -> None:
-    """Seal the files in `partial_path` as a checkpoint, and remove the older ones beyond `keep`."""
+def measure_own_files(path: Path, rank: int) -> Measures:
+    """Sync and measure the files in `partial_path` that a rank wrote, as their names say; rank 0, all others."""
+    partial = partial_path(path)
+    return _measure_files(partial, [file for file in _files_in(partial) if _writer(file) == rank])
+
+
+def finish_checkpoint(checkpoint: Checkpoint, *, measured: Sequence[Measures], keep: "Retention") -> None:
+    """Seal the files in `partial_path` as a checkpoint, and remove the older ones that are not to be kept.
+
+    Args:
+        checkpoint: its facts.
+        measured: of each rank, what `measure_own_files` gave there.
+        keep: which ones are kept.
+
+    Raises:
+        TrainError: a file that a rank wrote is not there.
+    """
     path = checkpoint.path
     partial = partial_path(path)
     _write_json(partial / STREAM, checkpoint.stream)
     _write_json(partial / TRAINER, checkpoint.trainer)
-    _write_manifest(partial, checkpoint)
+    _write_manifest(partial, checkpoint, measured)
     if path.exists():  # an unreadable one was passed over, and the run has come here again
         _remove(path)
     partial.rename(path)
     sync_folder(path.parent)
-    for old in list_checkpoints(path.parent)[keep:]:
-        _remove(old)
+    remove_old_checkpoints(path, keep)
+
+
+def remove_old_checkpoints(newest: Path, keep: "Retention") -> None:
+    """Remove the checkpoints next to the newest one, and before it, that are not kept; later ones were passed over."""
+    steps = map(step_of, list_checkpoints(newest.parent))
+    for old in keep.removed(step for step in steps if step <= step_of(newest)):
+        _remove(checkpoint_path(newest.parent, old))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """Which checkpoints of a run are kept when a new one is complete.
+
+    Attributes:
+        newest: this many of those that nothing below keeps.
+        every: those at multiples of this step are never removed; None: there are none such.
+        best: step of the best one, which is kept; None where there is none.
+    """
+
+    newest: int
+    every: int | None = None
+    best: int | None = None
+
+    def removed(self, steps: Iterable[int]) -> list[int]:
+        """The steps of checkpoints that are not kept, newest first."""
+        others = [step for step in steps if step != self.best and (self.every is None or step % self.every)]
+        return sorted(others, reverse=True)[self.newest :]
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -105,6 +153,18 @@ def find_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         except TrainError as error:
             messages.append(f"{error}; passed over")
     return None, messages
+
+
+def require_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """`find_newest`, where a run that has checkpoints must not begin again because none is whole.
+
+    Raises:
+        TrainError: there are checkpoints, and none is whole.
+    """
+    newest, messages = find_newest(folder)
+    if newest is None and messages:
+        raise TrainError("\n".join([*messages, f"{folder}: no checkpoint is whole; restore one, or remove the folder"]))
+    return newest, messages
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -131,17 +191,40 @@ def read_checkpoint(path: Path) -> Checkpoint:
     )
 
 
-def _write_manifest(folder: Path, checkpoint: Checkpoint) -> None:
-    """Sync every file and write the manifest over all of them: facts of the checkpoint, and each file's size."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    with ThreadPoolExecutor(max_workers=THREADS) as pool:
-        measures = list(pool.map(_measure, paths))
-        list(pool.map(_sync_file, paths))
-    files = {str(path.relative_to(folder)): measure for path, measure in zip(paths, measures, strict=True)}
-    for inner in {path.parent for path in paths}:
+def _write_manifest(folder: Path, checkpoint: Checkpoint, measured: Sequence[Measures]) -> None:
+    """Write the manifest over all files: facts of the checkpoint, and each file's size and checksum."""
+    measures = {name: measure for measures in measured for name, measure in measures.items()}
+    there = {str(path.relative_to(folder)): path for path in _files_in(folder)}
+    absent = sorted(measures.keys() - there.keys())
+    if absent:
+        raise TrainError(
+            f"{folder / absent[0]}: written by another process, and not there for the main one: every process must see "
+            "the same train.output"
+        )
+    measures |= _measure_files(folder, [path for name, path in there.items() if name not in measures])
+    files = {name: measures[name] for name in there}
+    for inner in {path.parent for path in there.values()}:
         sync_folder(inner)
     facts = {name: getattr(checkpoint, name) for name in ("step", "world_size", "zero_stage")}
     _write_json(folder / MANIFEST, {"version": MANIFEST_VERSION, **facts, "files": files})
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _writer(path: Path) -> int:
+    """The rank that wrote a file, by its name."""
+    found = RANK_IN_NAME.search(path.name)
+    return int(found[1]) if found else 0
+
+
+def _measure_files(folder: Path, paths: Sequence[Path]) -> Measures:
+    """Sync and measure files, by their names in the folder."""
+    with ThreadPoolExecutor(max_workers=THREADS) as pool:
+        measures = list(pool.map(_measure, paths))
+        list(pool.map(_sync_file, paths))
+    return {str(path.relative_to(folder)): measure for path, measure in zip(paths, measures, strict=True)}
 
 
 def _measure(path: Path) -> dict[str, int] | None:

@@ -13,6 +13,7 @@
     trackers.json        with `train.trackers`: the id of the run at each
     eval.jsonl           per evaluation of a set: loss, and CER and WER where the model wrote pages
     generated/SET/       pages that the model wrote, one file per evaluation
+    saves.jsonl          per checkpoint: how long it took, and how long the steps waited for it
     checkpoints/         training states (checkpoint.py)
     best.json            which of them is the best so far, with `train.keep_best` (best.py)
     final/               the trained model, for `from_pretrained`
@@ -100,6 +101,7 @@ class RunLayout:
         self.trackers = output / "trackers.json"
         self.metrics = output / "metrics.jsonl"
         self.evaluations = output / "eval.jsonl"
+        self.saves = output / "saves.jsonl"
         self.tensorboard = output / "tensorboard"
         self.generated = output / "generated"
         self.checkpoints = output / "checkpoints"
@@ -111,7 +113,7 @@ class RunLayout:
     def growing(self) -> tuple[Path, ...]:
         """The files that get a line now and then."""
         listed = (self.quarantine, self.pages, self.rejects)
-        return (self.steps, self.states, *listed, self.metrics, self.evaluations)
+        return (self.steps, self.states, *listed, self.metrics, self.evaluations, self.saves)
 
     def cut_back(self, *, next_step: int) -> None:
         """Keep only what steps before `next_step` wrote; it and later ones will be computed again.

@@ -47,6 +47,13 @@ class Start(TypedDict):
     world_size: int
 
 
+class RunOrigin(TypedDict):
+    """Where a run continues another one: the checkpoint, and its step, the first one of this run's ledger."""
+
+    step: int
+    checkpoint: str
+
+
 class PageList:
     """A list of pages and why they are in it, each once, on the main process.
 
@@ -112,6 +119,7 @@ class RunRecord:
 
     Attributes:
         steps: the ledger; a StepLine for each step.
+        saves: a line for each checkpoint, about its time.
         quarantine: pages that failed.
         rejects: pages that fit no pack, of a stream without a plan that could list them.
     """
@@ -121,6 +129,7 @@ class RunRecord:
         self.steps = LineFile(files.steps)
         self._states = LineFile(files.states)
         self._pages = LineFile(files.pages)
+        self.saves = LineFile(files.saves)
         self.quarantine = Quarantine(files.quarantine, max_bad_fraction=max_bad_fraction)
         self.rejects = PageList(files.rejects)
 
@@ -158,7 +167,14 @@ def run_lock(output: Path) -> FileLock:
 
 
 def start_record(
-    files: RunLayout, config: Config, *, fingerprints: Mapping[str, str], data: DataSizes, step: int, world_size: int
+    files: RunLayout,
+    config: Config,
+    *,
+    fingerprints: Mapping[str, str],
+    data: DataSizes,
+    step: int,
+    world_size: int,
+    origin: Path | None = None,
 ) -> tuple[RunRecord, list[str]]:
     """Note a start at `step` in `run.json`, cut the growing files back to it, and open them.
 
@@ -169,11 +185,13 @@ def start_record(
         data: what it is made of.
         step: the step that this start begins with; 0 forgets the starts before.
         world_size: number of processes.
+        origin: the checkpoint of another run that this start begins with; nothing that is in the folder counts.
 
     Returns:
         The record, and a line for each setting and dataset that differs from the start before, for the user.
     """
-    settings, before = config.model_dump(mode="json"), _read_json(files.record)
+    settings, before = config.model_dump(mode="json"), {} if origin is not None else _read_json(files.record)
+    began = before.get("origin") if origin is None else RunOrigin(step=step, checkpoint=str(origin.resolve()))
     record = {
         "version": RECORD_VERSION,
         "config": settings,
@@ -181,9 +199,10 @@ def start_record(
         "data": dict(data),
         "packages": package_versions(),
         "starts": [*(before.get("starts", []) if step else []), {"step": step, "world_size": world_size}],
+        **({"origin": began} if step and began else {}),
     }
     write_file(files.record, json.dumps(record, indent=2).encode())
-    files.cut_back(next_step=step)
+    files.cut_back(next_step=step if origin is None else 0)
     changes = lost_lines(files, step=step)
     if step and "config" in before:
         changes += [
@@ -195,7 +214,8 @@ def start_record(
 
 def lost_lines(files: RunLayout, *, step: int) -> list[str]:
     """A line for the user where the ledger ends before `step`, the first one that is not in the checkpoint."""
-    done = max((line["step"] + 1 for line in files.read_steps()), default=0)
+    origin = read_origin(files)
+    done = max((line["step"] + 1 for line in files.read_steps()), default=0 if origin is None else origin["step"])
     if done >= step:
         return []
     return [
@@ -227,6 +247,7 @@ class RunFolder:
         starts: every start that is still part of the run.
         data: what its plan was made of.
         packages: versions of what it ran with.
+        first_step: of the ledger; the steps before are another run's, whose checkpoint this one continues.
     """
 
     files: RunLayout
@@ -238,6 +259,7 @@ class RunFolder:
     starts: Sequence[Start]
     data: DataSizes
     packages: Mapping[str, str | None]
+    first_step: int = 0
 
     def world_size(self, step: int) -> int:
         """Ranks that trained a step; for one not trained, those of the newest."""
@@ -299,7 +321,14 @@ def read_run(output: Path) -> RunFolder:
         starts=starts,
         data=tree.get("data", {}),
         packages=tree.get("packages", {}),
+        first_step=tree.get("origin", {}).get("step", 0),
     )
+
+
+def read_origin(files: RunLayout) -> RunOrigin | None:
+    """The checkpoint of another run that this one began with; None for a run that began at step 0."""
+    found: RunOrigin | None = _read_json(files.record).get("origin")
+    return found
 
 
 def data_differences(output: Path, data: DataSizes) -> list[str]:

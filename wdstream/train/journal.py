@@ -1,6 +1,6 @@
 """What a run writes and prints while it trains, on the main process: metrics, ledger, quarantine, evaluations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from threading import Thread
 
@@ -16,6 +16,7 @@ from wdstream.runs.record import RunRecord, start_record
 from wdstream.storage.json_lines import read_lines
 from wdstream.train.evaluate.generated_pages import save_pages
 from wdstream.train.evaluate.sets import SetReport
+from wdstream.train.saving.checkpoint import SaveTimes
 from wdstream.train.setup import Run
 from wdstream.train.step.exchange import StepFigures
 from wdstream.train.stream import StepContents
@@ -78,7 +79,10 @@ class Journal:
                 data=run.stream.data,
                 step=counters.step,
                 world_size=run.world.size,
+                origin=run.origin,
             )
+            if run.origin is not None and run.start is not None:
+                self.add_state(counters.step - 1, run.start.stream)
         self.metrics = Metrics(
             run.files,
             first_step=counters.step,
@@ -208,6 +212,18 @@ class Journal:
         """Write down the stream's state after a step, from which `wdstream trace` can plan on."""
         if self._record is not None:
             self._record.add_state(step, stream)
+
+    def add_saves(self, times: Iterable[SaveTimes]) -> None:
+        """Write down, and print, how long checkpoints took."""
+        for each in times:
+            if self._record is not None:
+                self._record.saves.append(
+                    {"step": each.step - 1, "save_s": each.save_s, "save_blocked_s": each.save_blocked_s}
+                )
+            self.metrics.say(
+                f"step {each.step - 1}: checkpoint written in {each.save_s:.1f} s, "
+                f"for which training waited {each.save_blocked_s:.1f} s"
+            )
 
     def sync(self) -> None:
         """Wait until all that was written down is on the disk. All ranks call it together."""

@@ -27,8 +27,10 @@ from wdstream.train.launch.accelerator import start_accelerator
 from wdstream.train.launch.signals import StopSignals
 from wdstream.train.optimizer.resumed import load_start, rate_notes
 from wdstream.train.optimizer.schedule_free import averaged_weights
+from wdstream.train.saving.clock import SaveClock
 from wdstream.train.saving.export import export_final
 from wdstream.train.saving.exported import exported_from
+from wdstream.train.saving.keep_best import BestSoFar
 from wdstream.train.saving.model_card import FolderNotes
 from wdstream.train.setup import Run, open_run
 from wdstream.train.step.exchange import StepFigures, bytes_digest, exchange
@@ -77,6 +79,7 @@ def train_run(run: Run, signals: StopSignals) -> bool:
         with run.stream.open(state, journal.known_bad()):
             is_finished = Loop(run, counters, journal, signals).run()
     finally:
+        run.checkpoints.close()
         run.total.close()
         journal.metrics.close()
     if is_finished:
@@ -140,6 +143,8 @@ class Loop:
         self._profiler = Profiler(run.files, run.config.train.profile, run.world.rank)
         self._first = self._saved = counters.step
         self._is_proven = False
+        self._clock = SaveClock(run.config.train.checkpoint_minutes)
+        self._best = BestSoFar(run.config.train.keep_best, run.files, is_main=run.is_main)
         self._evaluated = {(counters.step, name) for name in journal.evaluated(counters.step - 1)}
 
     def run(self) -> bool:
@@ -157,12 +162,13 @@ class Loop:
             is_stopping = figures is not None and (
                 figures.is_stopping or counters.step - self._first == train.stop_after
             )
-            if is_last or is_stopping or is_due(train.checkpoint_every, counters.step):
+            if is_last or is_stopping or self._is_save_due(figures):
                 self._save()
             if is_last or (not is_stopping and is_due(train.eval_every, counters.step)):
                 self._evaluate()  # after the checkpoint, which must not be lost with it
             if is_stopping and not is_last:
                 return self._stop()
+        self._finish_saving()
         if total.ends_with_data and self._first < counters.step:
             require_end(run=self._run, step=counters.step)
         require_trained(counters)
@@ -171,6 +177,7 @@ class Loop:
     def _stop(self) -> bool:
         """Leave before the next step, with a checkpoint; False, as the run is not finished."""
         self._save()
+        self._finish_saving()
         step = self._counters.step
         how = " with a checkpoint; the same command continues" if step else "; the same command begins again"
         self._journal.metrics.say(f"stopped before step {step}{how}")
@@ -203,13 +210,20 @@ class Loop:
             wait_seconds=waited,
             is_stopping=is_stopping,
             data_steps=run.total.news(),
+            is_save_due=self._clock.is_due,
+            has_failed_save=run.checkpoints.has_failed,
             dataset_losses=self._journal.pages.losses.by_dataset(rows),
         )
+        if figures.has_failed_save:
+            run.checkpoints.fail()
+        if contents.step == self._first:
+            run.checkpoints.reserve()
         run.total.learn(figures.data_steps)
         require_supervised(contents, figures)
         sha256 = bytes_digest(batches) if run.config.train.record_bytes else None
         self._counters.count(contents, figures)
         self._journal.add_step(self._counters, contents, figures, seconds=perf_counter() - began, sha256=sha256)
+        self._journal.add_saves(run.checkpoints.times())
         if not contents.is_skipped:
             self._journal.add_pages(contents.step, figures, batches, rows)
         return figures
@@ -247,18 +261,34 @@ class Loop:
             with metrics.timed("evaluating"), metrics.work(f"evaluating {name}") as on_progress, average, own:
                 report = measure_set(run.engine, plan, config=run.config, world=run.world, on_progress=on_progress)
             self._journal.add_evaluation(step - 1, name, report)
+            best = None if report.is_empty else self._best.improved(step, name, report.figures())
+            if best is not None:
+                self._save()  # unless the step has a checkpoint anyway
+                run.checkpoints.note_best(best)
+
+    def _is_save_due(self, figures: StepFigures | None) -> bool:
+        train, step = self._run.config.train, self._counters.step
+        is_time = figures is not None and figures.is_save_due
+        return is_time or is_due(train.checkpoint_every, step) or is_due(train.keep_every, step)
 
     def _save(self) -> None:
         """A checkpoint of the state before the next step, once."""
         if self._saved == self._counters.step:
             return
         self._saved = self._counters.step
+        self._clock.restart()
         with self._journal.metrics.timed("saving"):
             stream = self._run.stream.state()
             self._journal.add_state(self._saved - 1, stream)
             self._journal.sync()  # what the checkpoint counts as done must not be lost when it is not
             trainer = asdict(self._counters) | self._run.saved()
             self._run.checkpoints.save(self._saved, stream=stream, trainer=trainer)
+        self._journal.add_saves(self._run.checkpoints.times())
+
+    def _finish_saving(self) -> None:
+        """Wait for the checkpoint that a thread may still be writing."""
+        self._run.checkpoints.wait()
+        self._journal.add_saves(self._run.checkpoints.times())
 
 
 def require_end(*, run: Run, step: int) -> None:

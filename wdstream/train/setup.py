@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from wdstream.config.schema import Config
-from wdstream.errors import ConfigError, FamilyError, PlanError, StateError, TrainError, WdstreamError
+from wdstream.errors import ConfigError, FamilyError, PlanError, TrainError, WdstreamError
 from wdstream.families.base import Family
 from wdstream.families.shared.model_folder import read_model_folder
 from wdstream.pipeline.planned import Plan
@@ -18,9 +19,8 @@ from wdstream.proofs.checkpoint import require_checkpoint, require_finite, requi
 from wdstream.records import World
 from wdstream.runs.checkpoint import Checkpoint
 from wdstream.runs.layout import RunLayout
-from wdstream.runs.record import data_differences
 from wdstream.train.evaluate.generated_pages import check_generation
-from wdstream.train.evaluate.sets import plan_sets
+from wdstream.train.evaluate.sets import plan_sets, set_name
 from wdstream.train.launch.accelerator import is_sharded, world_of
 from wdstream.train.launch.same_start import Opened, require_same_start
 from wdstream.train.launch.zero import zero_stage
@@ -39,6 +39,8 @@ from wdstream.train.optimizer.groups import (
 from wdstream.train.optimizer.optimizer import make_optimizer
 from wdstream.train.optimizer.rates import check_stages, learning_rate, needs_total
 from wdstream.train.saving.checkpoint import Checkpoints
+from wdstream.train.saving.keep_best import check_keep_best
+from wdstream.train.saving.start import check_start, find_start, open_checkpoints
 from wdstream.train.step.blank import batch_form
 from wdstream.train.step.loss import LossHead
 from wdstream.train.step.objective import Objective, objective_of
@@ -83,6 +85,13 @@ class Run:
     def files(self) -> RunLayout:
         """Everything that the run writes."""
         return RunLayout(self.config.train.output)
+
+    @property
+    def origin(self) -> Path | None:
+        """The checkpoint of another run that this start begins with; None where it begins or continues its own."""
+        if self.start is None or self.start.path.resolve().parent == self.files.checkpoints.resolve():
+            return None
+        return self.start.path
 
     @property
     def is_main(self) -> bool:
@@ -141,18 +150,14 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
     Raises:
         WdstreamError: see the parts.
     """
+    check_keep_best(config, map(set_name, config.data.eval))
     check_generation(config, is_sharded=is_sharded(accelerator))
     check_trackers(config.train)
     require_unsharded(config.train.adapter, is_sharded=is_sharded(accelerator))
     world = world_of(accelerator) if world is None else world
     opened = try_stream(config, world)
-    checkpoints = Checkpoints(
-        RunLayout(config.train.output).checkpoints,
-        accelerator,
-        keep=config.train.keep_checkpoints,
-        is_adapter_only=config.train.adapter is not None,
-    )
-    start, messages = checkpoints.newest()
+    checkpoints = open_checkpoints(config, accelerator)
+    start, messages = find_start(config, checkpoints)
     stream = require_same_start(config, accelerator, opened, start)
     check_start(config, checkpoints, stream, start)
     require_untrained(config, accelerator, next_step=0 if start is None else start.step)
@@ -357,26 +362,3 @@ def try_stream(config: Config, world: World) -> Opened:
         return Opened(stream=open_stream(config, world))
     except (WdstreamError, OSError) as error:
         return Opened(error=error)
-
-
-def check_start(config: Config, checkpoints: Checkpoints, stream: Stream, start: Checkpoint | None) -> None:
-    """Refuse a checkpoint from which this run cannot continue; nothing is loaded yet.
-
-    Raises:
-        ConfigError: `train.resume: never`, and the output already holds checkpoints.
-        TrainError: this start cannot put the checkpoint together.
-        StateError: it is of other data or settings; names what differs, and of datasets by how much.
-    """
-    if start is None:
-        return
-    if config.train.resume == "never":
-        raise ConfigError(
-            f"train.output: {config.train.output} already holds checkpoints and train.resume is never; "
-            "choose another output, or resume: auto to continue"
-        )
-    checkpoints.check(start)
-    try:
-        stream.check(start.stream)
-    except StateError as error:
-        changed = data_differences(config.train.output, stream.data)
-        raise StateError("\n".join([str(error), *changed])) from None

@@ -10,7 +10,8 @@ from accelerate import Accelerator
 from torch import nn
 
 from wdstream.errors import TrainError
-from wdstream.runs.checkpoint import find_newest, list_checkpoints, read_checkpoint
+from wdstream.runs.checkpoint import Retention, checkpoint_path, find_newest, list_checkpoints, read_checkpoint
+from wdstream.runs.layout import RunLayout
 from wdstream.train.saving.checkpoint import Checkpoints
 
 
@@ -24,12 +25,12 @@ def make(accelerator: Accelerator, folder: Path, *, keep: int = 3) -> tuple[Chec
     accelerator._optimizers.clear()
     layer = nn.Linear(4, 4)
     model, optimizer = accelerator.prepare(layer, torch.optim.AdamW(layer.parameters(), lr=0.1))
-    return Checkpoints(folder, accelerator, keep=keep), model, optimizer
+    return Checkpoints(RunLayout(folder), accelerator, keep=Retention(newest=keep)), model, optimizer
 
 
 def save(checkpoints: Checkpoints, step: int) -> Path:
     checkpoints.save(step, stream={"step": step}, trainer={"step": step, "num_pages": 10 * step})
-    return checkpoints._folder / f"step-{step:08}"
+    return checkpoint_path(checkpoints._files.checkpoints, step)
 
 
 def test_saved_and_loaded(accelerator: Accelerator, tmp_path: Path) -> None:
@@ -37,7 +38,7 @@ def test_saved_and_loaded(accelerator: Accelerator, tmp_path: Path) -> None:
     model(torch.ones(1, 4)).sum().backward()
     optimizer.step()
     path = save(checkpoints, 5)
-    assert path == tmp_path / "step-00000005"
+    assert path == tmp_path / "checkpoints" / "step-00000005"
     weights = model.weight.detach().clone()
     moments = optimizer.state[model.weight]["exp_avg"].clone()
     model(torch.ones(1, 4)).sum().backward()
@@ -60,8 +61,9 @@ def test_only_the_newest_are_kept(accelerator: Accelerator, tmp_path: Path) -> N
     checkpoints, _, _ = make(accelerator, tmp_path, keep=2)
     for step in (5, 10, 15):
         save(checkpoints, step)
-    assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000015", "step-00000010"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000010", "step-00000015"]
+    folder = tmp_path / "checkpoints"
+    assert [path.name for path in list_checkpoints(folder)] == ["step-00000015", "step-00000010"]
+    assert sorted(path.name for path in folder.iterdir()) == ["step-00000010", "step-00000015"]
 
 
 @pytest.mark.parametrize(
@@ -83,9 +85,9 @@ def test_damaged_ones_are_passed_over(accelerator: Accelerator, tmp_path: Path, 
     assert found is not None and found.step == 5
     assert len(messages) == 1
     with pytest.raises(TrainError, match=message):
-        read_checkpoint(tmp_path / "step-00000010")
+        read_checkpoint(tmp_path / "checkpoints" / "step-00000010")
     save(checkpoints, 10)  # the run comes here again and replaces it
-    assert read_checkpoint(tmp_path / "step-00000010").step == 10
+    assert read_checkpoint(tmp_path / "checkpoints" / "step-00000010").step == 10
 
 
 def flip(path: Path) -> None:

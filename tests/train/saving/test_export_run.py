@@ -16,7 +16,7 @@ from tests.helpers.command import run as wdstream
 from tests.helpers.exported import written_by_plain_models, written_by_run
 from tests.helpers.training import Workplace
 from wdstream.errors import ConfigError, FamilyError, TrainError
-from wdstream.runs.checkpoint import begin_checkpoint, finish_checkpoint, partial_path, read_checkpoint
+from wdstream.runs.checkpoint import Retention, begin_checkpoint, finish_checkpoint, partial_path, read_checkpoint
 from wdstream.runs.record import read_run
 from wdstream.train.saving.export_run import export_run, merge_adapter
 from wdstream.train.saving.exported import read_exported
@@ -188,7 +188,7 @@ def test_shards_of_fsdp_are_put_together(trained: Trained, tmp_path: Path) -> No
     begin_checkpoint(newest)
     with pytest.warns(UserWarning, match="in a single process"):
         save_shards({"model": state}, checkpoint_id=partial_path(newest) / "pytorch_model_fsdp_0", no_dist=True)
-    finish_checkpoint(checkpoint, keep=9)
+    finish_checkpoint(checkpoint, measured=[], keep=Retention(newest=9))
     export_run(work, tmp_path / "out")
     for name, tensor in tensors(tmp_path / "out").items():
         assert torch.equal(tensor, tensors(run / "final")[name])

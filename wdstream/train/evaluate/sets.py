@@ -72,11 +72,16 @@ def plan_sets(config: Config, *, world_size: int) -> tuple[tuple[str, Plan], ...
     """
     plans = []
     for dataset in config.data.eval:
-        name = dataset.name or Path(dataset.path).name
+        name = set_name(dataset)
         plan = plan_from_config(eval_config(config, dataset, world_size=world_size), split=name)
         require_pages(name, plan)
         plans.append((name, plan))
     return tuple(plans)
+
+
+def set_name(dataset: DatasetConfig) -> str:
+    """How an evaluation set is called in reports and settings."""
+    return dataset.name or Path(dataset.path).name
 
 
 def require_pages(name: str, plan: Plan) -> None:

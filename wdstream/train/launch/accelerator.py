@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
@@ -34,7 +35,12 @@ def start_accelerator(config: Config) -> Accelerator:
     has_gpu, wants_zero = torch.cuda.is_available(), is_zero_wanted()
     accelerator = Accelerator(
         cpu=not has_gpu and not wants_zero,
-        kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if wants_zero and not has_gpu else None,
+        kwargs_handlers=[
+            InitProcessGroupKwargs(
+                backend="gloo" if wants_zero and not has_gpu else None,
+                timeout=timedelta(minutes=config.train.collective_minutes),
+            )
+        ],
         mixed_precision=MIXED_PRECISION[compute_dtype(config.model)],
         gradient_accumulation_steps=1,
     )

@@ -5,10 +5,11 @@ number. A checkpoint has whole tensors in `ema.safetensors`, by the names of the
 of processes continues from it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from accelerate import Accelerator
@@ -20,6 +21,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from wdstream.config.ema import EmaConfig
 from wdstream.errors import ConfigError, TrainError
 from wdstream.train.launch.zero import zero_stage
+from wdstream.train.saving.whole_weights import HostCopies
 
 EMA_FILE = "ema.safetensors"
 Purpose = Literal["eval_with", "final_with"]
@@ -106,15 +108,27 @@ class AverageWeights:
 
     def write(self, folder: Path) -> None:
         """Write the average, once it has begun."""
-        whole = {name: _whole(one) for name, one in sorted(self._average.items())}
-        if whole and self._is_main:
-            save_file(whole, folder / EMA_FILE)
+        self.take(None)(folder)
+
+    def take(self, copies: HostCopies | None) -> Callable[[Path], None]:
+        """What writes the average as it is now to a folder; from `copies`, also while training continues."""
+        whole: dict[str, Tensor] = {}
+        for name, one in sorted(self._average.items()):
+            tensor = _whole(one)
+            if self._is_main:
+                whole[name] = tensor.cpu() if copies is None else tensor
+        return partial(_write, whole if copies is None else cast(dict[str, Tensor], copies.copy(whole)))
+
+
+def _write(whole: dict[str, Tensor], folder: Path) -> None:
+    if whole:
+        save_file({name: tensor.contiguous() for name, tensor in whole.items()}, folder / EMA_FILE)
 
 
 def _whole(tensor: Tensor) -> Tensor:
-    """On the host; of a shard the whole tensor, gathered."""
-    full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    return full.detach().cpu().contiguous()
+    """Of a shard the whole tensor, gathered."""
+    full: Tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return full.detach()
 
 
 def _like(tensor: Tensor, other: Tensor) -> Tensor:

@@ -2,76 +2,199 @@
 
 A checkpoint, which runs/checkpoint.py makes complete or absent:
 
-    model.safetensors | adapter_model.safetensors     under PEFT the adapter only: its frozen base is at `model.path`
+    model.safetensors | adapter_model.safetensors     of one process or DDP (whole_weights.py)
+    optimizer.bin, random_states_<rank>.pkl
     ema.safetensors                                   with `train.ema`
-    optimizer.bin, random_states_<rank>.pkl           Accelerate's own files
-    pytorch_model/                                    under DeepSpeed, instead of weights and optimizer: its shards
+    pytorch_model/, pytorch_model_fsdp_0/, ...        under DeepSpeed or FSDP, instead: Accelerate's `save_state`
 
-All processes must see the folder. Accelerate also keeps each rank's random generators, and silently passes over them
-when the world has changed; that is harmless here, because every micro-batch seeds its own numbers (step/step.py).
+Every rank writes, syncs and measures its own files (together.py). With `train.async_checkpoints` a thread does it, from
+a copy in host memory (background.py), and the next save waits for it. All processes must see the folder. Accelerate
+also keeps each rank's random generators, and silently passes over them when the world has changed; that is harmless
+here, because every micro-batch seeds its own numbers (step/step.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from time import perf_counter
 
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, broadcast_object_list
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from accelerate.utils import DistributedType
 
 from wdstream.errors import TrainError
 from wdstream.nodes.node import State
+from wdstream.runs.best import BestCheckpoint, read_best, write_best
 from wdstream.runs.checkpoint import (
     Checkpoint,
+    Measures,
+    Retention,
     begin_checkpoint,
     checkpoint_path,
-    find_newest,
     finish_checkpoint,
+    measure_own_files,
     partial_path,
+    remove_old_checkpoints,
+    require_newest,
 )
+from wdstream.runs.layout import RunLayout
 from wdstream.train.launch.zero import describe_zero, zero_stage
 from wdstream.train.model.ema import AverageWeights
-from wdstream.train.saving.weights import ADAPTER_FILE
+from wdstream.train.saving.background import Background
+from wdstream.train.saving.together import Saved, SaveGroup, from_main
+from wdstream.train.saving.whole_weights import HostCopies, WholeWeights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveTimes:
+    """How long a checkpoint took, on the main process.
+
+    Attributes:
+        step: of the checkpoint.
+        save_s: seconds from its begin until it was complete.
+        save_blocked_s: seconds of it in which no step could run, with the wait for the checkpoint before.
+    """
+
+    step: int
+    save_s: float
+    save_blocked_s: float
 
 
 class Checkpoints:
     """The checkpoints of one run; every method is called by all ranks together.
 
     Args:
-        folder: where they are.
+        files: of the run.
         accelerator: what is prepared by it is saved and loaded.
-        keep: how many are kept.
+        keep: which ones are kept; the best one as well, where the run records one.
         is_adapter_only: the model is under PEFT, and its frozen base is left out.
+        is_async: write while training continues, where each process holds whole weights.
 
     Attributes:
+        is_async: whether it does.
         average: that is saved with the rest; set when there is a model.
     """
 
-    def __init__(self, folder: Path, accelerator: Accelerator, *, keep: int, is_adapter_only: bool = False) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        files: RunLayout,
+        accelerator: Accelerator,
+        *,
+        keep: Retention,
+        is_adapter_only: bool = False,
+        is_async: bool = False,
+    ) -> None:
+        self._files = files
         self._accelerator = accelerator
         self._keep = keep
         self.average: AverageWeights | None = None
         self._zero_stage = zero_stage(accelerator)
-        if is_adapter_only:
-            _leave_out_base_model(accelerator)
+        is_sharded = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+        self._whole = None if is_sharded else WholeWeights(accelerator, is_adapter_only=is_adapter_only)
+        self._group = SaveGroup(accelerator)
+        self.is_async = is_async and not is_sharded
+        self._copies = HostCopies()
+        self._background = Background(is_threaded=self.is_async)
+        self._blocked: dict[int, float] = {}
+        self._done: list[tuple[int, float]] = []
+
+    def reserve(self) -> None:
+        """After the first step of a start: begin to ask for the memory of copies, so that no save waits for it."""
+        if self._whole is not None and self.is_async:
+            self._background.add(partial(_ask_for_memory, self._whole.reserve()))
 
     def save(self, step: int, *, stream: State, trainer: Mapping[str, int]) -> None:
-        """Write the state before `step`; the older ones beyond `keep` are removed afterwards."""
-        accelerator, path = self._accelerator, checkpoint_path(self._folder, step)
-        if accelerator.is_main_process:
-            begin_checkpoint(path)
-        accelerator.wait_for_everyone()
+        """Write the state before `step`; those that are not to be kept are removed when it is complete.
+
+        Raises:
+            TrainError: it cannot be written on a rank, or the one before could not.
+        """
+        began = perf_counter()
+        self._background.wait()
+        path, accelerator = checkpoint_path(self._files.checkpoints, step), self._accelerator
+        self._group.do(partial(begin_checkpoint, path) if accelerator.is_main_process else _nothing)
+        write = self._take(partial_path(path))
+        facts = {"world_size": accelerator.num_processes, "zero_stage": self._zero_stage}
+        checkpoint = Checkpoint(path=path, step=step, stream=stream, trainer=trainer, **facts)
+        self._background.add(partial(self._finish, checkpoint, write, began))
+        self._blocked[step] = perf_counter() - began
+
+    def _take(self, folder: Path) -> Callable[[], object]:
+        """What writes this rank's files of the state as it is now."""
         options = {} if self._zero_stage is None else {"exclude_frozen_parameters": True}
-        accelerator.save_state(str(partial_path(path)), **options)
+        writes: list[Callable[[], object]] = [partial(self._accelerator.save_state, str(folder), **options)]
+        if self._whole is not None:
+            writes = [self._whole.take(folder, is_copied=self.is_async)]
         if self.average is not None:
-            self.average.write(partial_path(path))
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            facts = {"world_size": accelerator.num_processes, "zero_stage": self._zero_stage}
-            checkpoint = Checkpoint(path=path, step=step, stream=stream, trainer=trainer, **facts)
-            finish_checkpoint(checkpoint, keep=self._keep)
-        accelerator.wait_for_everyone()
+            writes.append(partial(self.average.take(self._copies if self.is_async else None), folder))
+        return lambda: [write() for write in writes]
+
+    def _finish(self, checkpoint: Checkpoint, write: Callable[[], object], began: float) -> None:
+        """Write and measure on every rank, then seal."""
+        is_main, rank = self._accelerator.is_main_process, self._accelerator.process_index
+
+        def write_own() -> Measures:
+            write()
+            return measure_own_files(checkpoint.path, rank)
+
+        measured = self._group.do(write_own)
+        self._group.do(partial(self._seal, checkpoint, measured) if is_main else _nothing)
+        self._done.append((checkpoint.step, perf_counter() - began))
+
+    def _seal(self, checkpoint: Checkpoint, measured: list[Measures]) -> None:
+        finish_checkpoint(checkpoint, measured=measured, keep=self._kept())
+
+    def _kept(self) -> Retention:
+        best = read_best(self._files)
+        return self._keep if best is None else replace(self._keep, best=best.step)
+
+    def note_best(self, best: BestCheckpoint) -> None:
+        """Record the newest checkpoint as the best one so far, once it is complete, and let go of the one before."""
+
+        def note() -> None:
+            write_best(self._files, best)
+            remove_old_checkpoints(checkpoint_path(self._files.checkpoints, best.step), self._kept())
+
+        if self._accelerator.is_main_process:
+            self._background.add(note)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a save in the background failed on this rank; the others may not know it yet."""
+        return self._background.has_failed
+
+    def fail(self) -> None:
+        """End a run in which `has_failed` holds on a rank.
+
+        Raises:
+            TrainError: always; says what failed.
+        """
+        self.wait()
+        raise TrainError("a checkpoint could not be written by another process; its message says why")
+
+    def wait(self) -> None:
+        """Return when all that was saved is complete.
+
+        Raises:
+            TrainError: a part of it could not be written.
+        """
+        self._background.wait()
+
+    def close(self) -> None:
+        """Wait for what is being written, whatever becomes of it; a run that ends in an error does."""
+        self._background.close()
+
+    def times(self) -> list[SaveTimes]:
+        """Of the checkpoints that were completed since the last call."""
+        found: list[SaveTimes] = []
+        while self._done:  # a thread may add to it
+            step, seconds = self._done.pop(0)
+            found.append(SaveTimes(step=step, save_s=seconds, save_blocked_s=self._blocked.pop(step)))
+        return found
+
+    def from_main(self, action: Callable[[], Saved]) -> Saved:
+        """What `action` returns, or raises, on the main process."""
+        return from_main(action, is_main=self._accelerator.is_main_process)
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest complete checkpoint, the same on every rank, and a message on each one passed over.
@@ -79,16 +202,7 @@ class Checkpoints:
         Raises:
             TrainError: there are checkpoints, and none is whole.
         """
-        newest: list[tuple[Checkpoint | None, list[str]]] = [(None, [])]
-        if self._accelerator.is_main_process:
-            newest = [find_newest(self._folder)]
-        broadcast_object_list(newest)
-        checkpoint, messages = newest[0]
-        if checkpoint is None and messages:
-            raise TrainError(
-                "\n".join([*messages, f"{self._folder}: no checkpoint is whole; restore one, or remove the folder"])
-            )
-        return checkpoint, messages
+        return self.from_main(partial(require_newest, self._files.checkpoints))
 
     def check(self, checkpoint: Checkpoint) -> None:
         """Refuse a checkpoint whose shards this start cannot put together.
@@ -115,41 +229,15 @@ class Checkpoints:
         self._accelerator.load_state(str(checkpoint.path), **options)
 
 
-def _leave_out_base_model(accelerator: Accelerator) -> None:
-    """Make `save_state` and `load_state` handle the adapter alone.
-
-    FSDP and DeepSpeed save shards on paths of their own, which these hooks do not touch: a checkpoint of FSDP holds the
-    whole model, one of DeepSpeed what is trained.
-    """
-    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
-        return
-
-    def save(models: list[nn.Module], weights: list[dict[str, Tensor]], folder: str) -> None:
-        from peft import get_peft_model_state_dict
-
-        for model in models:
-            if accelerator.is_main_process:
-                state = get_peft_model_state_dict(accelerator.unwrap_model(model))
-                tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
-                save_file(apart(tensors), Path(folder) / ADAPTER_FILE)
-        weights.clear()  # what stays in the list, Accelerate writes
-
-    def load(models: list[nn.Module], folder: str) -> None:
-        from peft import set_peft_model_state_dict
-
-        while models:  # what stays in the list, Accelerate loads
-            model = accelerator.unwrap_model(models.pop())
-            set_peft_model_state_dict(model, load_file(Path(folder) / ADAPTER_FILE))
-
-    accelerator.register_save_state_pre_hook(save)
-    accelerator.register_load_state_pre_hook(load)
+def _ask_for_memory(reserve: Callable[[], None]) -> None:
+    try:
+        reserve()
+    except (MemoryError, RuntimeError) as error:
+        raise TrainError(
+            f"train.async_checkpoints: weights and optimizer's state do not fit into host memory once more ({error}); "
+            "set it to false"
+        ) from error
 
 
-def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, a copy of each that shares its memory with one before, which safetensors refuses to write."""
-    seen = set[int]()
-    found = {}
-    for name, tensor in tensors.items():
-        found[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
-        seen.add(tensor.data_ptr())
-    return found
+def _nothing() -> None:
+    """What the ranks do that have no part in it."""

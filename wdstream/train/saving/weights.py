@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 ADAPTER_FILE = "adapter_model.safetensors"
+WRAPPED = "module."
+"""Before every name in the weights that DDP wrote in versions of before."""
 FSDP_SHARDS, FSDP_FILE, ZERO_SHARDS = "pytorch_model_fsdp_0", "pytorch_model_fsdp.bin", "pytorch_model"
 """Of Accelerate: a folder, a file, a folder."""
 
@@ -37,7 +39,7 @@ def read_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
     path = checkpoint.path
     for name in (ADAPTER_FILE, WEIGHTS):
         if (path / name).is_file():
-            return load_file(path / name)
+            return {weight.removeprefix(WRAPPED): tensor for weight, tensor in load_file(path / name).items()}
     if checkpoint.zero_stage is not None:
         return _from_zero(path)
     if (path / FSDP_SHARDS / ".metadata").is_file():

@@ -16,9 +16,9 @@ from wdstream.train.step.step import StepOutcome
 from wdstream.train.stream import StepContents
 from wdstream.train.watch.memory import NO_MEMORY, PeakMemory, peak_memory
 
-_MEMORY = slice(10, 13)
-_WEIGHTS = slice(13, 15)
-_DATASETS = slice(15, None)
+_MEMORY = slice(12, 15)
+_WEIGHTS = slice(15, 17)
+_DATASETS = slice(17, None)
 """Where these are among the figures of a rank."""
 
 
@@ -35,6 +35,8 @@ class StepFigures:
         failures: pages that failed and kept their slot, in rank order.
         num_supervised: tokens that the loss was computed on.
         data_steps: what the main process has to tell of the steps of the data (total.py); 0 is nothing.
+        is_save_due: the main process's clock says that it is time for a checkpoint.
+        has_failed_save: a rank could not write its part of a checkpoint.
         dataset_losses: (summed loss, tokens) of each of several datasets.
         memory: of the process that used most so far, each kind by itself.
         z_loss: what `train.z_loss` adds to the loss.
@@ -48,6 +50,8 @@ class StepFigures:
     failures: tuple[Failure, ...]
     num_supervised: int = 0
     data_steps: int = 0
+    is_save_due: bool = False
+    has_failed_save: bool = False
     dataset_losses: tuple[tuple[float, float], ...] = ()
     memory: PeakMemory = NO_MEMORY
     z_loss: float = 0.0
@@ -62,6 +66,8 @@ def exchange(
     wait_seconds: float,
     is_stopping: bool,
     data_steps: int = 0,
+    is_save_due: bool = False,
+    has_failed_save: bool = False,
     dataset_losses: Sequence[tuple[float, float]] = (),
 ) -> StepFigures:
     """Bring the ranks' figures together and compare them with what the step should hold.
@@ -83,6 +89,8 @@ def exchange(
         *_halves(digest),
         *_halves(contents.digest),
         float(data_steps),
+        float(is_save_due),
+        float(has_failed_save),
         *peak_memory(),
         float(outcome.num_supervised) if outcome.sum_of_weights is None else outcome.sum_of_weights,
         outcome.z_sum,
@@ -93,12 +101,8 @@ def exchange(
     sum_of_weights, z_sum = table[:, _WEIGHTS].sum(dim=0).tolist()
     check_same_plan(contents.step, table[:, 7:9].tolist())
     failures = gather_object(own_failures) if num_failures else []
-    if num_supervised != contents.num_supervised and not failures and not contents.is_skipped:
-        raise TrainError(
-            f"step {contents.step}: {contents.num_supervised} supervised tokens planned, {int(num_supervised)} found; "
-            "the shards, the tokenizer or the code changed under the plan: `wdstream verify SHARDS --tokenizer MODEL` "
-            "names the pages"
-        )
+    if not failures and not contents.is_skipped:
+        _check_supervised(contents, int(num_supervised))
     return StepFigures(
         loss=loss_sum / sum_of_weights if sum_of_weights else 0.0,
         grad_norm=outcome.grad_norm,
@@ -108,10 +112,21 @@ def exchange(
         failures=tuple(failures),
         num_supervised=int(num_supervised),
         data_steps=int(table[:, 9].max()),
+        is_save_due=bool(table[0, 10]),
+        has_failed_save=bool(table[:, 11].any()),
         dataset_losses=tuple((loss, tokens) for loss, tokens in table[:, _DATASETS].sum(dim=0).view(-1, 2).tolist()),
         memory=PeakMemory(*table[:, _MEMORY].amax(dim=0).tolist()),
         z_loss=z_sum / sum_of_weights if sum_of_weights else 0.0,
     )
+
+
+def _check_supervised(contents: StepContents, found: int) -> None:
+    if found != contents.num_supervised:
+        raise TrainError(
+            f"step {contents.step}: {contents.num_supervised} supervised tokens planned, {found} found; the shards, "
+            "the tokenizer or the code changed under the plan: `wdstream verify SHARDS --tokenizer MODEL` names the "
+            "pages"
+        )
 
 
 def bytes_digest(batches: Iterable[Batch]) -> str:

@@ -1,0 +1,125 @@
+"""Killed at random moments while checkpoints are written next to the steps: it ends as a run that nobody disturbed.
+
+Spans: train, runs, testing.
+"""
+
+import random
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.processes import finish, run_world, start_world
+from tests.helpers.training import TRAIN, Workplace, arguments
+from tests.helpers.waiting import wait_until
+from wdstream.runs.audit import audit
+from wdstream.runs.checkpoint import find_newest, partial_path
+from wdstream.runs.layout import RunLayout
+from wdstream.storage.json_lines import read_lines
+
+ASYNC = (
+    "train.async_checkpoints=true",
+    "train.checkpoint_every=1",
+    "train.keep_checkpoints=2",
+    "train.keep_every=7",
+    "train.eval_every=6",
+    "train.keep_best={set: held_out}",
+)
+
+
+def saved_steps(output: Path) -> int:
+    """The step of the newest finished checkpoint."""
+    folder = RunLayout(output).checkpoints
+    return max((int(path.name[5:]) for path in folder.glob("step-*") if not path.suffix), default=0)
+
+
+def kill_while_saving(
+    workplace: Workplace, output: Path, settings: Sequence[str], draw: random.Random, *, size: int
+) -> bool:
+    """Start, wait for a new checkpoint and some moments more, kill all; whether the run was still going."""
+    begin = saved_steps(output)
+    ranks = start_world(TRAIN, arguments(workplace, output, *settings), size=size)
+    done = begin + draw.randint(1, 3)
+
+    def is_there() -> bool:
+        return saved_steps(output) >= done or any(not rank.process.is_alive() for rank in ranks)
+
+    wait_until(is_there, f"a checkpoint of step {done}")
+    time.sleep(draw.random() * 0.3)
+    is_running = all(rank.process.is_alive() for rank in ranks)
+    for rank in ranks:
+        rank.send(signal.SIGKILL)
+    finish(ranks)
+    return is_running
+
+
+def check_same(output: Path, straight: Path) -> None:
+    for file, names in (("metrics.jsonl", ("step", "loss", "grad_norm")), ("steps.jsonl", ("step", "digest"))):
+        found, wanted = (
+            [[line[name] for name in names] for line in read_lines(run / file)] for run in (output, straight)
+        )
+        assert found == wanted, file
+    assert list(read_lines(output / "eval.jsonl")) == list(read_lines(straight / "eval.jsonl"))
+    assert (output / "best.json").read_bytes() == (straight / "best.json").read_bytes()
+    kept = sorted(path.name for path in (straight / "checkpoints").iterdir())
+    assert sorted(path.name for path in (output / "checkpoints").iterdir()) == kept
+    paths = [*straight.glob("checkpoints/*/*"), *straight.glob("final/*.safetensors")]
+    for path in paths:
+        if not path.name.startswith("random_states"):  # not used: each micro-batch seeds its own numbers
+            assert is_same(output / path.relative_to(straight), path), path
+    assert audit(output).is_clean
+
+
+def is_same(path: Path, other: Path) -> bool:
+    """The manifest has checksums of the random numbers too; what else it holds is compared by itself."""
+    return path.name == "manifest.json" or path.read_bytes() == other.read_bytes()
+
+
+def undisturbed(workplace: Workplace, output: Path, settings: Sequence[str], *, size: int) -> Path:
+    run_world(TRAIN, arguments(workplace, output, *settings, "train.async_checkpoints=false"), size=size)
+    return output
+
+
+def test_killed_twice(workplace: Workplace, tmp_path: Path) -> None:
+    settings, draw = (*ASYNC, "train.max_steps=8"), random.Random(3)
+    straight = undisturbed(workplace, tmp_path / "straight", settings, size=1)
+    output = tmp_path / "killed"
+    for _ in range(2):
+        kill_while_saving(workplace, output, settings, draw, size=1)
+    newest, messages = find_newest(RunLayout(output).checkpoints)
+    assert newest is not None and not messages  # complete or absent
+    assert not partial_path(newest.path).exists()
+    run_world(TRAIN, arguments(workplace, output, *settings), size=1)
+    check_same(output, straight)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("size", "kills", "more"),
+    [(1, 25, ()), (2, 12, ()), (2, 4, ("train.adapter=null", "train.lr=0.003"))],
+    ids=["one process", "two", "two, all weights"],
+)
+def test_killed_many_times(workplace: Workplace, tmp_path: Path, size: int, kills: int, more: Sequence[str]) -> None:
+    settings, draw = (*ASYNC, *more, f"train.max_steps={4 * kills}"), random.Random(size)
+    straight = undisturbed(workplace, tmp_path / "straight", settings, size=size)
+    output = tmp_path / "killed"
+    while_running = [kill_while_saving(workplace, output, settings, draw, size=size) for _ in range(kills)]
+    assert all(while_running)
+    run_world(TRAIN, arguments(workplace, output, *settings), size=size)
+    check_same(output, straight)
+
+
+@pytest.mark.slow
+def test_all_weights_continue_on_another_number_of_processes(workplace: Workplace, tmp_path: Path) -> None:
+    settings = ("train.adapter=null", "train.lr=0.003", "train.max_steps=6")
+    for name, sizes in (("one", (1, 1)), ("two, one", (2, 1)), ("one, two", (1, 2))):
+        output = tmp_path / name
+        run_world(TRAIN, arguments(workplace, output, *settings, "train.stop_after=3"), size=sizes[0])
+        run_world(TRAIN, arguments(workplace, output, *settings), size=sizes[1])
+    wanted, *others = (
+        [line["loss"] for line in read_lines(path / "metrics.jsonl")] for path in sorted(tmp_path.iterdir())
+    )
+    for losses in others:
+        assert losses == pytest.approx(wanted, rel=1e-4)

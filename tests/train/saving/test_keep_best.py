@@ -1,0 +1,76 @@
+"""The best evaluation: which one it is, what is refused, and what a start makes of what is written down."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wdstream.config.saving import KeepBestConfig
+from wdstream.config.schema import Config
+from wdstream.errors import ConfigError
+from wdstream.runs.best import BestCheckpoint, read_best
+from wdstream.runs.layout import RunLayout
+from wdstream.storage.json_lines import LineFile
+from wdstream.train.saving.keep_best import BestSoFar, check_keep_best
+
+LOSS = KeepBestConfig(set="pages")
+
+
+def config(**train: Any) -> Config:
+    return Config.of({"model": {"path": "m"}, "data": {"train": [{"path": "s"}]}, "train": train})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"eval_every": 5}, None),
+        ({"eval_every": 5, "keep_best": {"set": "pages"}}, None),
+        ({"eval_every": 5, "keep_best": {"set": "pages", "figure": "cer"}, "generate": {}}, None),
+        (
+            {"eval_every": 5, "keep_best": {"set": "page"}},
+            "train.keep_best.set: data.eval has no set 'page'; known: other, pages",
+        ),
+        ({"keep_best": {"set": "pages"}}, "train.keep_best: the only evaluation is that after the last step"),
+        ({"eval_every": 5, "keep_best": {"set": "pages", "figure": "wer"}}, "train.keep_best.figure: wer is of pages"),
+    ],
+)
+def test_what_no_evaluation_could_find_is_refused(settings: dict[str, Any], message: str | None) -> None:
+    if message is None:
+        check_keep_best(config(**settings), ["pages", "other"])
+        return
+    with pytest.raises(ConfigError, match=message):
+        check_keep_best(config(**settings), ["pages", "other"])
+
+
+def test_lower_is_better_and_only_of_this_set(tmp_path: Path) -> None:
+    best = BestSoFar(LOSS, RunLayout(tmp_path), is_main=True)
+    found = [
+        best.improved(step, name, {"loss": loss})
+        for step, name, loss in (
+            (5, "other", 0.1),
+            (5, "pages", 2.0),
+            (10, "pages", 2.0),
+            (15, "pages", float("nan")),
+            (20, "pages", 1.0),
+        )
+    ]
+    assert [entry and (entry.step, entry.value) for entry in found] == [None, (5, 2.0), None, None, (20, 1.0)]
+    assert best.improved(25, "pages", {}) is None
+    assert BestSoFar(None, RunLayout(tmp_path), is_main=True).improved(5, "pages", {"loss": 0.0}) is None
+
+
+def test_a_start_makes_the_record_again(tmp_path: Path) -> None:
+    """Of evaluations that are written down and whose checkpoint is there."""
+    files = RunLayout(tmp_path)
+    lines = LineFile(files.evaluations)
+    for step, name, loss in ((5, "pages", 2.0), (10, "pages", 1.5), (10, "other", 0.0), (15, "pages", 1.0)):
+        lines.append({"step": step - 1, "name": name, "loss": loss})
+    for step in (5, 10):
+        (files.checkpoints / f"step-{step:08}").mkdir(parents=True)
+    best = BestSoFar(LOSS, files, is_main=True)
+    assert read_best(files) == BestCheckpoint(step=10, set="pages", figure="loss", value=1.5)
+    assert best.improved(20, "pages", {"loss": 1.5}) is None
+    BestSoFar(KeepBestConfig(set="pages", figure="cer"), files, is_main=True)
+    assert read_best(files) is None
+    BestSoFar(LOSS, files, is_main=False)  # another rank leaves the file alone
+    assert read_best(files) is None

@@ -1,0 +1,95 @@
+"""`train.keep_best`: which evaluation was the best one, so that its checkpoint stays.
+
+The record (runs/best.py) follows from `eval.jsonl` and the checkpoints that there are: each start makes it again, since
+evaluations after the checkpoint that it continues from are forgotten.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+
+from accelerate.utils import broadcast_object_list
+
+from wdstream.config.saving import KeepBestConfig
+from wdstream.config.schema import Config
+from wdstream.errors import ConfigError
+from wdstream.runs.best import BestCheckpoint, write_best
+from wdstream.runs.checkpoint import list_checkpoints, step_of
+from wdstream.runs.layout import RunLayout
+from wdstream.storage.json_lines import read_lines
+
+
+def check_keep_best(config: Config, names: Iterable[str]) -> None:
+    """Refuse a best checkpoint that no evaluation could find.
+
+    Args:
+        config: of the run.
+        names: of its evaluation sets.
+
+    Raises:
+        ConfigError: names the keys, and what to do.
+    """
+    train, known = config.train, sorted(names)
+    if train.keep_best is None:
+        return
+    if train.keep_best.set not in known:
+        raise ConfigError(
+            f"train.keep_best.set: data.eval has no set {train.keep_best.set!r}; known: {', '.join(known) or 'none'}"
+        )
+    if train.eval_every is None:
+        raise ConfigError(
+            "train.keep_best: the only evaluation is that after the last step, whose checkpoint is the newest one "
+            "anyway; set train.eval_every"
+        )
+    if train.keep_best.figure != "loss" and train.generate is None:
+        raise ConfigError(
+            f"train.keep_best.figure: {train.keep_best.figure} is of pages that the model writes, and it writes none; "
+            "set train.generate, or figure: loss"
+        )
+
+
+class BestSoFar:
+    """The best evaluation of a run, the same on every rank.
+
+    Args:
+        settings: None: nothing is recorded.
+        files: of the run, cut back to where this start begins.
+        is_main: this process writes the record.
+    """
+
+    def __init__(self, settings: KeepBestConfig | None, files: RunLayout, *, is_main: bool) -> None:
+        self._settings = settings
+        self._best: BestCheckpoint | None = None
+        if settings is not None:
+            found = [_recorded(settings, files) if is_main else None]
+            broadcast_object_list(found)
+            self._best = found[0]
+        if is_main:
+            _record(files, self._best)
+
+    def improved(self, step: int, name: str, figures: Mapping[str, float]) -> BestCheckpoint | None:
+        """The checkpoint of a step, where the figures of evaluation set `name` are better than all before."""
+        if self._settings is None or name != self._settings.set:
+            return None
+        value = figures.get(self._settings.figure, math.nan)
+        if not (value < (math.inf if self._best is None else self._best.value)):
+            return None
+        self._best = BestCheckpoint(step=step, set=name, figure=self._settings.figure, value=value)
+        return self._best
+
+
+def _recorded(settings: KeepBestConfig, files: RunLayout) -> BestCheckpoint | None:
+    """The best of the evaluations that are written down and have a checkpoint, the first of equal ones."""
+    steps = {step_of(path) for path in list_checkpoints(files.checkpoints)}
+    found = [
+        BestCheckpoint(step=line["step"] + 1, set=settings.set, figure=settings.figure, value=line[settings.figure])
+        for line in read_lines(files.evaluations)
+        if line["name"] == settings.set and settings.figure in line and line["step"] + 1 in steps
+    ]
+    return min(found, key=lambda best: (math.isnan(best.value), best.value, best.step), default=None)
+
+
+def _record(files: RunLayout, best: BestCheckpoint | None) -> None:
+    if best is None:
+        files.best.unlink(missing_ok=True)
+    else:
+        write_best(files, best)

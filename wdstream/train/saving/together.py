@@ -1,0 +1,99 @@
+"""What all ranks do together when they save: each its own part, and nobody continues before all of them are done.
+
+The ranks meet in a process group of their own, over gloo, whatever the training uses: it may wait in a background
+thread while the step's collectives run, and for as long as a slow disk needs, whatever `train.collective_minutes` is.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar
+
+import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from wdstream.errors import TrainError, WdstreamError
+
+Saved = TypeVar("Saved")
+"""What an action of saving gives back."""
+
+SAVE_TIMEOUT = timedelta(hours=3)
+"""A rank that waits longer than this for the others' files takes them for lost; one that died is noticed at once."""
+
+
+class SaveGroup:
+    """The ranks of a run, as they save; every method is called by all of them, in one order.
+
+    Args:
+        accelerator: the process group that trains.
+
+    Raises:
+        TrainError: they cannot meet.
+    """
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._rank, self._size = accelerator.process_index, accelerator.num_processes
+        self._group = _new_group() if self._size > 1 else None
+
+    def gather(self, item: Saved) -> list[Saved]:
+        """What each rank brings, in their order."""
+        if self._group is None:
+            return [item]
+        found: list[Saved] = [item] * self._size
+        dist.all_gather_object(found, item, group=self._group)
+        return found
+
+    def do(self, action: Callable[[], Saved]) -> list[Saved]:
+        """What `action` returns on each rank.
+
+        Raises:
+            TrainError: it failed on one of them: the same error on all, which names the ranks and says why.
+        """
+        cause: Exception | None = None
+        try:
+            outcome: tuple[Saved | None, str | None] = (action(), None)
+        except Exception as error:  # whatever it is, the other ranks must hear of it and not wait
+            cause, outcome = error, (None, _describe(error))
+        outcomes = self.gather(outcome)
+        failed = [f"rank {rank}: {text}" for rank, (_, text) in enumerate(outcomes) if text is not None]
+        if failed:
+            raise TrainError("\n".join(["a checkpoint could not be written:", *failed])) from cause
+        return [result for result, _ in outcomes]  # type: ignore[misc]  # None only where Saved is
+
+
+def _new_group() -> dist.ProcessGroup:
+    try:
+        group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=SAVE_TIMEOUT)
+        return group
+    except RuntimeError as error:
+        raise TrainError(
+            f"the processes cannot meet over gloo, as they do to save ({error}); GLOO_SOCKET_IFNAME names the network "
+            "interface to use, such as eth0"
+        ) from error
+
+
+def from_main(action: Callable[[], Saved], *, is_main: bool) -> Saved:
+    """What `action` returns on the main process, which may see another disk; all ranks call it together.
+
+    Raises:
+        WdstreamError: the one that it raised there.
+    """
+    found: list[tuple[Saved | None, WdstreamError | None]] = [(None, None)]
+    if is_main:
+        try:
+            found = [(action(), None)]
+        except WdstreamError as error:
+            found = [(None, error)]
+    broadcast_object_list(found)
+    result, refusal = found[0]
+    if refusal is not None:
+        raise refusal
+    return result  # type: ignore[return-value]  # None only where Saved is
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, WdstreamError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror or error}"
+    return f"{type(error).__name__}: {error}"
