@@ -18,6 +18,8 @@ from wdstream.batches.batch import Batch
 from wdstream.batches.collate import collate, encode_pack
 from wdstream.config.schema import Config
 from wdstream.families.registry import load_family
+from wdstream.runs.checkpoint import Retention
+from wdstream.runs.layout import RunLayout
 from wdstream.testing import make_samples
 from wdstream.train.launch.fsdp import settle_fsdp
 from wdstream.train.model.load import load_model
@@ -78,7 +80,7 @@ def main(model_dir: str, work: Path, kind: str, train: dict[str, Any]) -> None:
     own = len(packs) // accelerator.num_processes
     ours = [collate([pack], engine.family) for pack in encoded[accelerator.process_index * own :][:own]]
     total = sum(int((pack.labels != -100).sum()) for pack in encoded)
-    checkpoints = Checkpoints(work / "checkpoints", accelerator, keep=1)
+    checkpoints = Checkpoints(RunLayout(work), accelerator, keep=Retention(newest=1))
     train_on = partial(train_steps, engine, ours, total, config)
     before = digests(engine)
     straight = train_on(0, 1)
