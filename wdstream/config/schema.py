@@ -179,6 +179,18 @@ class ModelConfig(Settings):
     random numbers. Any other makes training stop before it starts."""
     allow_unexpected: tuple[str, ...] = ()
     """Patterns of weights in the checkpoint that the model has no place for, and that may be left out."""
+    init: Path | None = None
+    """Begin a new run with other weights than those of `path`: a run (its newest checkpoint), a checkpoint's folder, a
+    model folder such as `final/`, or an adapter, whose training continues where train.adapter is as it was, and which
+    is merged where there is none. Steps and data begin at 0; a resume does not look at it."""
+    init_optimizer: bool = False
+    """Begin with the state of that checkpoint's optimizer, too; of the same parameters."""
+
+    @model_validator(mode="after")
+    def _optimizer_is_of_init(self) -> Self:
+        if self.init_optimizer and self.init is None:
+            raise ValueError("init_optimizer: its state comes from the checkpoint that init names; give that, too")
+        return self
 
 
 class TilingConfig(TilingSettings):

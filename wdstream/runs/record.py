@@ -175,6 +175,7 @@ def start_record(
     step: int,
     world_size: int,
     origin: Path | None = None,
+    init: Mapping[str, object] | None = None,
 ) -> tuple[RunRecord, list[str]]:
     """Note a start at `step` in `run.json`, cut the growing files back to it, and open them.
 
@@ -186,6 +187,7 @@ def start_record(
         step: the step that this start begins with; 0 forgets the starts before.
         world_size: number of processes.
         origin: the checkpoint of another run that this start begins with; nothing that is in the folder counts.
+        init: what the weights of a new run begin from (`model.init`); kept by later starts.
 
     Returns:
         The record, and a line for each setting and dataset that differs from the start before, for the user.
@@ -201,6 +203,8 @@ def start_record(
         "starts": [*(before.get("starts", []) if step else []), {"step": step, "world_size": world_size}],
         **({"origin": began} if step and began else {}),
     }
+    if begun_from := before.get("init") if step else init:
+        record["init"] = begun_from
     write_file(files.record, json.dumps(record, indent=2).encode())
     files.cut_back(next_step=step if origin is None else 0)
     changes = lost_lines(files, step=step)

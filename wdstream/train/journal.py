@@ -80,6 +80,7 @@ class Journal:
                 step=counters.step,
                 world_size=run.world.size,
                 origin=run.origin,
+                init=None if run.init is None else run.init.facts(),
             )
             if run.origin is not None and run.start is not None:
                 self.add_state(counters.step - 1, run.start.stream)

@@ -25,6 +25,7 @@ from wdstream.train.evaluate.sets import measure_set
 from wdstream.train.journal import Counters, Journal
 from wdstream.train.launch.accelerator import start_accelerator
 from wdstream.train.launch.signals import StopSignals
+from wdstream.train.model.init import load_optimizer
 from wdstream.train.optimizer.resumed import load_start, rate_notes
 from wdstream.train.optimizer.schedule_free import averaged_weights
 from wdstream.train.saving.clock import SaveClock
@@ -93,6 +94,8 @@ def train_run(run: Run, signals: StopSignals) -> bool:
 def restore(run: Run) -> tuple[Counters, list[str]]:
     """Load the checkpoint that a run continues from, if any: its counters, and messages for the user."""
     if run.start is None:
+        if run.init is not None and run.config.model.init_optimizer:
+            load_optimizer(run.engine.optimizer, run.init)
         return Counters(), list(run.messages)
     load_start(run, run.start)
     message = f"continuing from {run.start.path} ({run.start.world_size} processes wrote it)"

@@ -27,6 +27,7 @@ from wdstream.train.launch.zero import zero_stage
 from wdstream.train.model.adapter import describe_trained, require_unsharded
 from wdstream.train.model.compiling import compile_layers
 from wdstream.train.model.ema import AverageWeights, Purpose
+from wdstream.train.model.init import WarmStart, find_warm_start, require_kept
 from wdstream.train.model.load import compute_dtype, load_model, trains_vision
 from wdstream.train.model.unreached import freeze_unreached
 from wdstream.train.optimizer.groups import (
@@ -67,6 +68,7 @@ class Run:
         checkpoints: of this run.
         average: of the weights (`train.ema`), or None.
         decays_tables: weight decay is on embeddings and position tables too, as in the runs of before.
+        init: whose weights it began with in this start, or None.
     """
 
     config: Config
@@ -80,6 +82,7 @@ class Run:
     checkpoints: Checkpoints
     average: AverageWeights | None = None
     decays_tables: bool = False
+    init: WarmStart | None = None
 
     @property
     def files(self) -> RunLayout:
@@ -168,7 +171,10 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
     eval_plans = plan_sets(config, world_size=world.size)
     decays_tables = start is not None and not start.trainer.get("spares_tables")
     objective = objective_of(config, stream.dataset_offsets)
-    engine = open_engine(config, accelerator, stream.family, decays_tables=decays_tables, objective=objective)
+    init = None if start else warm_start(config, accelerator, messages)
+    engine = open_engine(
+        config, accelerator, stream.family, decays_tables=decays_tables, objective=objective, init=init
+    )
     messages += engine_notes(config, engine, decays_tables=decays_tables)
     if config.train.ema is not None:
         checkpoints.average = AverageWeights(engine.model, accelerator, config.train.ema)
@@ -184,7 +190,19 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
         checkpoints=checkpoints,
         average=checkpoints.average,
         decays_tables=decays_tables,
+        init=init,
     )
+
+
+def warm_start(config: Config, accelerator: Accelerator, messages: list[str]) -> WarmStart | None:
+    """Whose weights a new run begins with, and a message on it.
+
+    Raises:
+        ConfigError, TrainError: `model.init` does not go with the other settings, or is damaged.
+    """
+    init = find_warm_start(config, is_sharded=is_sharded(accelerator), zero_stage=zero_stage(accelerator))
+    messages += [] if init is None else [init.describe()]
+    return init
 
 
 def prove_model(config: Config, family: Family, *, has_meta_device: bool) -> str:
@@ -220,6 +238,7 @@ def open_engine(
     *,
     decays_tables: bool = False,
     objective: Objective = PLAIN_LOSS,
+    init: WarmStart | None = None,
 ) -> TrainEngine:
     """The model to train on its device, and its optimizer.
 
@@ -229,6 +248,7 @@ def open_engine(
         family: of the model.
         decays_tables: see `learning_groups`.
         objective: what is minimised.
+        init: whose weights it begins with; None: those of `model.path`.
 
     Raises:
         ConfigError: `train.parts`, `patterns` or `stages` name what this model does not have.
@@ -236,7 +256,9 @@ def open_engine(
     """
     family = family.for_attention(config.model.attn)
     require_trainable_weights(config)
-    bare = load_model(config, accelerator.device, attention=family.attention_setting(config.model.attn))
+    attention = family.attention_setting(config.model.attn)
+    bare = load_model(config, accelerator.device, attention=attention, init=init)
+    require_kept(bare, init, zero_stage(accelerator))
     if accelerator.is_main_process:  # what one process finds of a model folder holds for all
         require_token_rows(bare, family)
         require_finite(config.model.path, bare.named_parameters())

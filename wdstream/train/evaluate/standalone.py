@@ -140,9 +140,9 @@ def evaluate_checkpoints(
     paths = paths or [resolve_checkpoint(path, "newest" if step == "all" else step)]
     evaluation = _opened(path, with_generation(config, generate, max_new_tokens), None, out)
     model = evaluation.engine.accelerator.unwrap_model(evaluation.engine.model)
-    reports = {}
+    reports, ema = {}, config.train.ema
     for checkpoint in paths:
-        load_trained(model, read_checkpoint(checkpoint))
+        load_trained(model, read_checkpoint(checkpoint), is_average=ema is not None and ema.eval_with == "ema")
         folder = out if out is None or len(paths) == 1 else out / checkpoint.name
         reports[step_of(checkpoint)] = evaluation.measure(folder)
     evaluation.engine.accelerator.end_training()

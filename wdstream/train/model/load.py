@@ -1,6 +1,7 @@
 """The model to train: loaded from a local model folder, quantised, frozen and given adapters as configured."""
 
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -18,6 +19,8 @@ from wdstream.train.model.quantize import four_bit, keep_four_bit_layout
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
+
+    from wdstream.train.model.init import WarmStart
 
 MixedPrecision = Literal["no", "bf16", "fp16"]
 
@@ -43,7 +46,11 @@ def compute_dtype(config: ModelConfig) -> torch.dtype:
 
 
 def load_model(
-    config: Config, device: torch.device, *, attention: str | dict[str, str] | None = None
+    config: Config,
+    device: torch.device,
+    *,
+    attention: str | dict[str, str] | None = None,
+    init: "WarmStart | None" = None,
 ) -> "PreTrainedModel | PeftModel":
     """The model, ready for `Accelerator.prepare`: dtype, attention, adapters, frozen parts, gradient checkpointing.
 
@@ -54,19 +61,25 @@ def load_model(
         config: which model, and how it is trained.
         device: where this process computes.
         attention: `model.attn` for each part of the model (`Family.attention_setting`); None: the same for all.
+        init: whose weights a new run begins with; None: those of `model.path`.
 
     Raises:
         ConfigError: the path is not a model folder.
         FamilyError: the checkpoint is not whole (proofs/checkpoint.py).
-        TrainError: adapters fit nowhere.
+        TrainError: adapters fit nowhere, or `init` is of another model.
     """
     adapter = config.train.adapter
-    model = load_weights(config.model, adapter, device, attention or config.model.attn)
+    source = None if init is None else init.weights_folder
+    model = load_weights(config.model, adapter, device, attention or config.model.attn, source=source)
+    if init is not None and adapter is None:
+        model = init.put_in(model)
     model.config.use_cache = False
     if config.train.freeze_vision:
         freeze_vision(model)
     if adapter is not None:
         model = add_adapter(model, adapter, config.model.path)
+        if init is not None:
+            init.put_in_adapter(model)
         if config.train.freeze_vision:
             refuse_frozen_targets(model)
     enable_checkpointing(model, config.train.gradient_checkpointing)
@@ -91,14 +104,27 @@ def trains_vision(config: Config) -> bool:
 
 
 def load_weights(
-    config: ModelConfig, adapter: AdapterConfig | None, device: torch.device, attention: str | dict[str, str]
+    config: ModelConfig,
+    adapter: AdapterConfig | None,
+    device: torch.device,
+    attention: str | dict[str, str],
+    *,
+    source: Path | None = None,
 ) -> "PreTrainedModel":
     """The weights of `model.path` as they are trained: in float32, or as the base of an adapter.
+
+    Args:
+        config: which model, and how it computes.
+        adapter: how its base is kept; None: all weights are trained.
+        device: where this process computes.
+        attention: of each part of the model, or of all.
+        source: another folder to take the weights from; the model is still that of `model.path`.
 
     Raises:
         ConfigError: the path is not a model folder.
         FamilyError: the checkpoint is not whole.
     """
+    from transformers import AutoConfig
     from transformers.utils import logging
 
     if not (config.path / "config.json").is_file():
@@ -111,9 +137,11 @@ def load_weights(
     if adapter is not None and adapter.kind == "qlora":
         options["quantization_config"] = four_bit(config.path, adapter, compute_dtype(config), device)
         options["device_map"] = {"": device.index or 0 if device.type == "cuda" else "cpu"}
+    if source is not None:
+        options["config"] = AutoConfig.from_pretrained(config.path, local_files_only=True)
     logging.disable_progress_bar()  # one bar per process would tear the training's own
     model = load_checkpoint(
-        config.path, allow_missing=config.allow_missing, allow_unexpected=config.allow_unexpected, **options
+        source or config.path, allow_missing=config.allow_missing, allow_unexpected=config.allow_unexpected, **options
     )
     if "quantization_config" in options:
         keep_four_bit_layout(model)

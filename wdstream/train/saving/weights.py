@@ -8,6 +8,7 @@ Names are those of the model that training built: whole weights, or under PEFT t
 """
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from wdstream.errors import TrainError, needs_extra
 from wdstream.proofs.weight_files import WEIGHTS, some_names
 from wdstream.runs.checkpoint import Checkpoint
+from wdstream.train.model.ema import EMA_FILE
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -28,6 +30,7 @@ WRAPPED = "module."
 """Before every name in the weights that DDP wrote in versions of before."""
 FSDP_SHARDS, FSDP_FILE, ZERO_SHARDS = "pytorch_model_fsdp_0", "pytorch_model_fsdp.bin", "pytorch_model"
 """Of Accelerate: a folder, a file, a folder."""
+_OF = {"adapter": "model and train.adapter", "model": "model"}
 
 
 def read_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -52,20 +55,45 @@ def read_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
     )
 
 
-def load_trained(model: "PreTrainedModel | PeftModel", checkpoint: Checkpoint) -> None:
-    """Put the weights of a checkpoint into the model that its run's configuration builds.
+def checkpoint_state(
+    model: "PreTrainedModel | PeftModel", checkpoint: Checkpoint, *, is_average: bool = False
+) -> dict[str, Tensor]:
+    """The weights of a checkpoint by name; of a model under PEFT those of its adapter, as peft writes them to a file.
+
+    Args:
+        model: that the run's configuration builds; its own weights are not read.
+        checkpoint: of the run.
+        is_average: where there is an average of what is trained (`train.ema`), it takes its place.
+
+    Raises:
+        TrainError: the weights are in a form that cannot be put together here.
+    """
+    state, average = read_state(checkpoint), {}
+    if is_average and (checkpoint.path / EMA_FILE).is_file():
+        average = load_file(checkpoint.path / EMA_FILE)
+    if hasattr(model, "peft_config"):
+        adapted = cast("PeftModel", model)
+        return {**adapter_state(adapted, state), **adapter_state(adapted, average)}
+    return {**state, **average}
+
+
+def load_trained(model: "PreTrainedModel | PeftModel", checkpoint: Checkpoint, *, is_average: bool = False) -> None:
+    """Put the weights of a checkpoint into the model that its run's configuration builds; see `checkpoint_state`.
 
     Raises:
         TrainError: it is of another model or adapter; names weights.
     """
-    state = read_state(checkpoint)
+    state = checkpoint_state(model, checkpoint, is_average=is_average)
     if hasattr(model, "peft_config"):
-        load_adapter(cast("PeftModel", model), adapter_state(cast("PeftModel", model), state), checkpoint.path)
+        load_adapter(cast("PeftModel", model), state, checkpoint.path)
         return
-    missing, unexpected = model.load_state_dict(state, strict=False)
+    own = model.state_dict()
+    missing = untied(model, sorted(set(own) - set(state)))
     # DeepSpeed left the frozen weights out; they are those of `model.path`, as the model has them already.
-    lacking = [] if checkpoint.zero_stage is not None else untied(model, missing)
-    require_same_names(checkpoint.path, lacking, unexpected, of="model")
+    lacking = [] if checkpoint.zero_stage is not None else missing
+    require_same_names(checkpoint.path, lacking, sorted(set(state) - set(own)), of="model")
+    require_same_shapes(checkpoint.path, state, own, of="model")
+    model.load_state_dict(state, strict=False)
 
 
 def untied(model: "PreTrainedModel", names: list[str]) -> list[str]:
@@ -106,10 +134,7 @@ def require_adapter(model: "PeftModel", state: dict[str, Tensor], source: Path) 
 
     wanted = get_peft_model_state_dict(model)
     require_same_names(source, sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted)), of="adapter")
-    wrong = [name for name in sorted(state) if state[name].shape != wanted[name].shape]
-    if wrong:
-        shapes = f"{tuple(state[wrong[0]].shape)}, expected {tuple(wanted[wrong[0]].shape)}"
-        raise TrainError(f"{source} is not of this model and train.adapter: {wrong[0]} is {shapes}")
+    require_same_shapes(source, state, wanted, of="adapter")
 
 
 def require_same_names(source: Path, missing: list[str], unexpected: list[str], *, of: str) -> None:
@@ -118,11 +143,22 @@ def require_same_names(source: Path, missing: list[str], unexpected: list[str], 
     Raises:
         TrainError: names what is missing, and what has no place.
     """
-    what = "model and train.adapter" if of == "adapter" else "model"
     if missing:
-        raise TrainError(f"{source} is not of this {what}: it lacks {some_names(missing)}")
+        raise TrainError(f"{source} is not of this {_OF[of]}: it lacks {some_names(missing)}")
     if unexpected:
-        raise TrainError(f"{source} is not of this {what}, which has no {some_names(unexpected)}")
+        raise TrainError(f"{source} is not of this {_OF[of]}, which has no {some_names(unexpected)}")
+
+
+def require_same_shapes(source: Path, state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], *, of: str) -> None:
+    """Refuse weights of other shapes than the model's.
+
+    Raises:
+        TrainError: names one.
+    """
+    for name, tensor in sorted(state.items()):
+        if tensor.shape != wanted[name].shape:
+            shapes = f"{tuple(tensor.shape)}, expected {tuple(wanted[name].shape)}"
+            raise TrainError(f"{source} is not of this {_OF[of]}: {name} is {shapes}")
 
 
 def tied_again(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
