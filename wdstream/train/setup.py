@@ -27,7 +27,7 @@ from wdstream.train.launch.zero import zero_stage
 from wdstream.train.model.adapter import describe_trained, require_unsharded
 from wdstream.train.model.compiling import compile_layers
 from wdstream.train.model.ema import AverageWeights, Purpose
-from wdstream.train.model.init import WarmStart, find_warm_start, require_kept
+from wdstream.train.model.init import WarmStart, require_kept, warm_start
 from wdstream.train.model.load import compute_dtype, load_model, trains_vision
 from wdstream.train.model.unreached import freeze_unreached
 from wdstream.train.optimizer.groups import (
@@ -175,7 +175,6 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
     engine = open_engine(
         config, accelerator, stream.family, decays_tables=decays_tables, objective=objective, init=init
     )
-    messages += engine_notes(config, engine, decays_tables=decays_tables)
     if config.train.ema is not None:
         checkpoints.average = AverageWeights(engine.model, accelerator, config.train.ema)
     return Run(
@@ -183,7 +182,7 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
         world=world,
         stream=stream,
         start=start,
-        messages=tuple(messages),
+        messages=(*messages, *engine_notes(config, engine, decays_tables=decays_tables)),
         eval_plans=eval_plans,
         total=total,
         engine=engine,
@@ -192,17 +191,6 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
         decays_tables=decays_tables,
         init=init,
     )
-
-
-def warm_start(config: Config, accelerator: Accelerator, messages: list[str]) -> WarmStart | None:
-    """Whose weights a new run begins with, and a message on it.
-
-    Raises:
-        ConfigError, TrainError: `model.init` does not go with the other settings, or is damaged.
-    """
-    init = find_warm_start(config, is_sharded=is_sharded(accelerator), zero_stage=zero_stage(accelerator))
-    messages += [] if init is None else [init.describe()]
-    return init
 
 
 def prove_model(config: Config, family: Family, *, has_meta_device: bool) -> str:

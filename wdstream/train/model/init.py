@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch.optim import Optimizer
 
@@ -31,6 +32,8 @@ from wdstream.runs.best import resolve_checkpoint
 from wdstream.runs.checkpoint import MANIFEST, Checkpoint, read_checkpoint
 from wdstream.runs.layout import RunLayout
 from wdstream.runs.record import read_run
+from wdstream.train.launch.accelerator import is_sharded
+from wdstream.train.launch.zero import zero_stage
 from wdstream.train.model.adapter import add_adapter
 from wdstream.train.model.merge import read_adapter_config, with_adapter
 from wdstream.train.saving.exported import read_exported
@@ -109,6 +112,13 @@ class WarmStart:
         adapted = add_adapter(model, self.adapter, Path(self.base))
         load_trained(adapted, self.checkpoint)
         return adapted
+
+
+def warm_start(config: Config, accelerator: Accelerator, messages: list[str]) -> WarmStart | None:
+    """`find_warm_start` under an accelerator; a line on what is found is added to the messages."""
+    init = find_warm_start(config, is_sharded=is_sharded(accelerator), zero_stage=zero_stage(accelerator))
+    messages += [] if init is None else [init.describe()]
+    return init
 
 
 def find_warm_start(config: Config, *, is_sharded: bool, zero_stage: int | None) -> WarmStart | None:
