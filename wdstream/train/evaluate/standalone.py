@@ -15,7 +15,7 @@ from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
 from wdstream.config.schema import Config, config_from_tree, load_config
-from wdstream.config.training import GenerateConfig
+from wdstream.config.training import GenerateConfig, TrainConfig
 from wdstream.errors import ConfigError, TrainError
 from wdstream.families.base import Family
 from wdstream.pipeline.planned import Plan
@@ -23,21 +23,24 @@ from wdstream.records import World
 from wdstream.report.console import PrintableConsole
 from wdstream.report.progress import ProgressBar
 from wdstream.runs.best import resolve_checkpoint
-from wdstream.runs.checkpoint import list_checkpoints, read_checkpoint, step_of
+from wdstream.runs.checkpoint import Checkpoint, list_checkpoints, read_checkpoint, step_of
 from wdstream.runs.layout import RunLayout, name_as_file
 from wdstream.runs.record import read_run
 from wdstream.train.evaluate.generated_pages import check_generation, save_pages
 from wdstream.train.evaluate.held_out_since import warn_of_other_split
 from wdstream.train.evaluate.sets import SetReport, measure_set, plan_sets
 from wdstream.train.launch.accelerator import start_accelerator, world_of
+from wdstream.train.model.ema import EMA_FILE
 from wdstream.train.model.load import compute_dtype, load_model
-from wdstream.train.saving.weights import ADAPTER_FILE, load_adapter, load_trained
+from wdstream.train.saving.averaged import averaged
+from wdstream.train.saving.weights import ADAPTER_FILE, load_adapter, put_state, read_state
 from wdstream.train.step.blank import batch_form
 from wdstream.train.step.loss import LossHead
 from wdstream.train.step.step import Engine
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,13 +143,26 @@ def evaluate_checkpoints(
     paths = paths or [resolve_checkpoint(path, "newest" if step == "all" else step)]
     evaluation = _opened(path, with_generation(config, generate, max_new_tokens), None, out)
     model = evaluation.engine.accelerator.unwrap_model(evaluation.engine.model)
-    reports, ema = {}, config.train.ema
+    reports = {}
     for checkpoint in paths:
-        load_trained(model, read_checkpoint(checkpoint), is_average=ema is not None and ema.eval_with == "ema")
+        load_measured(model, read_checkpoint(checkpoint), config.train)
         folder = out if out is None or len(paths) == 1 else out / checkpoint.name
         reports[step_of(checkpoint)] = evaluation.measure(folder)
     evaluation.engine.accelerator.end_training()
     return reports if evaluation.world.rank == 0 else None
+
+
+def load_measured(model: "PreTrainedModel | PeftModel", checkpoint: Checkpoint, train: TrainConfig) -> None:
+    """Give the model the weights that the run itself measured at a checkpoint: under `train.ema` their average, once
+    it has begun.
+
+    Raises:
+        TrainError: they are of another model or adapter.
+    """
+    state = read_state(checkpoint)
+    if train.ema is not None and train.ema.eval_with == "ema" and (checkpoint.path / EMA_FILE).is_file():
+        state = averaged(model, state, checkpoint.path)
+    put_state(model, state, checkpoint)
 
 
 def _opened(path: Path, config: Config, final: Path | None, out: Path | None) -> Evaluation:

@@ -38,6 +38,7 @@ from wdstream.train.model.adapter import add_adapter
 from wdstream.train.model.merge import read_adapter_config, with_adapter
 from wdstream.train.saving.exported import read_exported
 from wdstream.train.saving.weights import ADAPTER_FILE, load_adapter, load_trained
+from wdstream.train.saving.whole_weights import OPTIMIZER_FILE
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
 _FORM = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
 """Of adapter_config.json: what decides what an adapter computes, besides its weights."""
-OPTIMIZER_FILE = "optimizer.bin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from wdstream.errors import TrainError, needs_extra
 from wdstream.proofs.weight_files import WEIGHTS, some_names
 from wdstream.runs.checkpoint import Checkpoint
-from wdstream.train.model.ema import EMA_FILE
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -55,37 +54,24 @@ def read_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
     )
 
 
-def checkpoint_state(
-    model: "PreTrainedModel | PeftModel", checkpoint: Checkpoint, *, is_average: bool = False
-) -> dict[str, Tensor]:
-    """The weights of a checkpoint by name; of a model under PEFT those of its adapter, as peft writes them to a file.
-
-    Args:
-        model: that the run's configuration builds; its own weights are not read.
-        checkpoint: of the run.
-        is_average: where there is an average of what is trained (`train.ema`), it takes its place.
-
-    Raises:
-        TrainError: the weights are in a form that cannot be put together here.
-    """
-    state, average = read_state(checkpoint), {}
-    if is_average and (checkpoint.path / EMA_FILE).is_file():
-        average = load_file(checkpoint.path / EMA_FILE)
-    if hasattr(model, "peft_config"):
-        adapted = cast("PeftModel", model)
-        return {**adapter_state(adapted, state), **adapter_state(adapted, average)}
-    return {**state, **average}
-
-
-def load_trained(model: "PreTrainedModel | PeftModel", checkpoint: Checkpoint, *, is_average: bool = False) -> None:
-    """Put the weights of a checkpoint into the model that its run's configuration builds; see `checkpoint_state`.
+def load_trained(model: "PreTrainedModel | PeftModel", checkpoint: Checkpoint) -> None:
+    """Put the weights of a checkpoint into the model that its run's configuration builds.
 
     Raises:
         TrainError: it is of another model or adapter; names weights.
     """
-    state = checkpoint_state(model, checkpoint, is_average=is_average)
+    put_state(model, read_state(checkpoint), checkpoint)
+
+
+def put_state(model: "PreTrainedModel | PeftModel", state: dict[str, Tensor], checkpoint: Checkpoint) -> None:
+    """Put weights by name, of a checkpoint, into the model that its run's configuration builds.
+
+    Raises:
+        TrainError: they are of another model or adapter; names weights.
+    """
     if hasattr(model, "peft_config"):
-        load_adapter(cast("PeftModel", model), state, checkpoint.path)
+        adapted = cast("PeftModel", model)
+        load_adapter(adapted, adapter_state(adapted, state), checkpoint.path)
         return
     own = model.state_dict()
     missing = untied(model, sorted(set(own) - set(state)))
