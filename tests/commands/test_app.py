@@ -25,6 +25,7 @@ COMMANDS = (
     "where",
     "audit",
     "evaluate",
+    "chat",
     "launch",
     "run",
     "make-tiny-model",

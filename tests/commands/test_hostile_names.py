@@ -86,6 +86,7 @@ def test_every_command_writes_out_what_would_act(work: Path, monkeypatch: pytest
         ("trace", f"run{ESC}", "--step", "0"),
         ("audit", f"run{ESC}"),
         ("evaluate", f"run{ESC}"),
+        ("chat", f"run{ESC}", f"page{ESC}.png"),
         ("doctor", f"m{ESC}"),
         ("cache", "info", f"cache{ESC}"),
         ("demo", "--pages", f"raw{ESC}", "--work", f"demo{ESC}"),

@@ -1,4 +1,4 @@
-"""The commands that inspect what is there: a run (trace, audit, evaluate), a model (doctor), a tile cache."""
+"""The commands that inspect what is there: a run (trace, audit, evaluate), a model (chat, doctor), a tile cache."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wdstream.commands import AllowTokens, AsJson, Overrides, console
+from wdstream.commands import AllowTokens, AsJson, Overrides, console, error_console
 from wdstream.commands.paths import PathsApp
 from wdstream.errors import ConfigError
 
@@ -114,6 +114,52 @@ def _show_reports(by_step: "Mapping[Any, Mapping[str, SetReport]]", *, as_json: 
             title = name if step is None else f"step {step}: {name}"
             for line in (f"{title}: {describe_eval(report.figures())}", *report.lines()):
                 console.print(line, highlight=False, soft_wrap=True)
+
+
+def chat_command(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A run, its final/, an exported folder, an adapter, or any model.")
+    ],
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE...", help="Image files, FILE.pdf#3, or keys of pages of --shards.")
+    ],
+    shards: Annotated[str | None, typer.Option(metavar="SHARDS", help="IMAGE is a key of these shards.")] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Ask this of each page, in the model's chat template."),
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="The text of a page is cut off after this many.")] = 512,
+    step: Annotated[
+        str | None, typer.Option(metavar="N|best|newest", help="Of a run, this checkpoint, and not its final.")
+    ] = None,
+    set_: Overrides = None,
+) -> None:
+    """Have a model write what it reads on pages, to look at; `evaluate --generate` measures it.
+
+    Pages are cut, labelled and encoded as in training, and the model continues, the most likely token each time, where
+    a page has its text. Each image is a page of its own.
+    """
+    from wdstream.train.evaluate.chat import chat
+
+    replies = chat(
+        model,
+        images,
+        shards=shards,
+        prompt=prompt,
+        max_new_tokens=max_new_tokens,
+        step=step,
+        overrides=tuple(set_ or ()),
+    )
+    for reply in replies:
+        if len(images) > 1:
+            console.print(f"{reply.name}:", highlight=False, soft_wrap=True)
+        console.print(reply.text, highlight=False, soft_wrap=True)
+        if reply.is_cut:
+            error_console.print(
+                f"{reply.name}: cut off after {max_new_tokens} tokens; --max-new-tokens allows more",
+                highlight=False,
+                soft_wrap=True,
+            )
 
 
 def doctor_command(

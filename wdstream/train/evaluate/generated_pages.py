@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from accelerate.utils import gather_object
 
@@ -24,7 +24,7 @@ from wdstream.records import Failure, PackPlan, World
 from wdstream.storage.json_lines import write_lines
 from wdstream.text.characters import printable
 from wdstream.train.evaluate.error_rate import ErrorCounts, count_errors, normalise
-from wdstream.train.evaluate.generate import cut_prompt, stop_ids, text_of_ids, write_ids
+from wdstream.train.evaluate.generate import Prompt, cut_prompt, stop_ids, text_of_ids, write_ids
 from wdstream.train.step.step import Engine, undisturbed
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def write_page(
     engine: Engine, builder: PackBuilder[PackTask], page: PackPlan, max_new_tokens: int
 ) -> PageText | Failure:
     """One page written and compared, or why it could not be."""
-    accelerator, family = engine.accelerator, engine.family
+    family = engine.family
     pack = builder(PackTask(pack=page))
     if pack.failures:
         return pack.failures[0]
@@ -181,18 +181,27 @@ def write_page(
         prompt = cut_prompt(pack, family)
     except RowError as error:
         return Failure(key=pack.keys[0], sample=page.samples[0], reason=str(error))
-    model: PreTrainedModel = accelerator.unwrap_model(engine.model)
-    model = getattr(model, "get_base_model", lambda: model)()  # under PEFT, the model with its adapters in place
-    with accelerator.autocast():
-        ids = write_ids(model, family, prompt, dtype=engine.dtype, max_new_tokens=max_new_tokens)
+    ids = written_ids(engine, prompt, max_new_tokens)
     reference, prediction = text_of_ids(prompt.reference, family), text_of_ids(ids, family)
     return PageText(
         key=pack.keys[0],
         reference=reference,
         prediction=prediction,
         counts=count_errors(reference, prediction),
-        is_cut=ids[-1] not in stop_ids(model, family),
+        is_cut=ids[-1] not in stop_ids(bare_model(engine), family),
     )
+
+
+def bare_model(engine: Engine) -> "PreTrainedModel":
+    """The Hugging Face model; under PEFT with its adapters in place."""
+    model: PreTrainedModel = engine.accelerator.unwrap_model(engine.model)
+    return cast("PreTrainedModel", getattr(model, "get_base_model", lambda: model)())
+
+
+def written_ids(engine: Engine, prompt: Prompt, max_new_tokens: int) -> list[int]:
+    """What the model writes after a prompt; see `write_ids`."""
+    with engine.accelerator.autocast():
+        return write_ids(bare_model(engine), engine.family, prompt, dtype=engine.dtype, max_new_tokens=max_new_tokens)
 
 
 def save_pages(path: Path, written: WrittenSet) -> None:
