@@ -1,7 +1,7 @@
 """What of the model learns, how fast, and by which optimizer: the settings of `train:` that say so."""
 
 from collections.abc import Iterator, Mapping
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,11 @@ vision tower with its position tables; what joins the two; the tables of tokens,
 IMAGE_PARTS: tuple[ModelPart, ...] = ("vision", "projector")
 """What `freeze_vision` freezes."""
 
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Average = Annotated[float, Field(ge=0, lt=1)]
+"""How much of an average stays in a step."""
+
 
 class PartConfig(Settings):
     """An entry of `train.parts:` or `train.patterns:`; what it leaves out stays as it was."""
@@ -21,9 +26,9 @@ class PartConfig(Settings):
     frozen: bool | None = None
     """true: these parameters do not learn, and no gradient is computed for them. false takes back what froze them
     before, of `parts` and `patterns`."""
-    lr: float | None = Field(default=None, gt=0)
+    lr: Rate | None = None
     """Their learning rate in place of `train.lr`; it follows the same schedule."""
-    weight_decay: float | None = Field(default=None, ge=0)
+    weight_decay: Decay | None = None
     """In place of `train.weight_decay`. Of a part: on its matrices, and of `embeddings` on its tables. Of a pattern: on
     all that matches, vectors too."""
 
@@ -43,21 +48,29 @@ class StageConfig(Settings):
     """The parts that learn in it; what `parts` or `patterns` freeze stays frozen."""
     steps: int | None = Field(default=None, gt=0)
     """How many steps it has; the last stage has none, it lasts to the end of the run."""
-    lr: float | None = Field(default=None, gt=0)
+    lr: Rate | None = None
     """In place of `train.lr`, for what has no rate of its own."""
     warmup_steps: int = Field(default=0, ge=0)
     """Steps at its beginning in which the learning rate rises linearly."""
+
+    @model_validator(mode="after")
+    def _is_longer_than_its_warmup(self) -> Self:
+        if self.steps is not None and self.warmup_steps >= self.steps:
+            raise ValueError(f"warmup_steps: expected fewer than the {self.steps} steps, found {self.warmup_steps}")
+        if len({*self.train}) < len(self.train):
+            raise ValueError(f"train: {', '.join(self.train)}: names a part twice")
+        return self
 
 
 class MuonConfig(Settings):
     """`train.muon:` of the matrices that `optimizer: muon` moves; AdamW moves all else by the settings above."""
 
-    lr: float | None = Field(default=None, gt=0)
+    lr: Rate | None = None
     """In place of `train.lr`, for matrices without a rate of their own. Updates are scaled to the size of AdamW's, so
     that the same rate fits both."""
-    weight_decay: float | None = Field(default=None, ge=0)
+    weight_decay: Decay | None = None
     """In place of `train.weight_decay`."""
-    momentum: float = Field(default=0.95, ge=0, lt=1)
+    momentum: Average = 0.95
     """Of the average of gradients (Nesterov's)."""
 
 
@@ -67,7 +80,7 @@ Optimizers = Literal["adamw", "adamw_fused", "adamw_8bit", "paged_adamw_8bit", "
 class LearningSettings(Settings):
     """The settings of `train:` that say what learns, and how fast."""
 
-    lr: float = Field(default=1e-4, gt=0)
+    lr: Rate = 1e-4
     """Learning rate after the warm-up; what follows is up to `schedule`."""
     schedule: Literal["cosine", "linear", "constant", "warmup_stable_decay"] = "cosine"
     """After the warm-up: down to lr * min_lr_ratio at the last step by a cosine or a line; lr to the end; or lr, and
@@ -82,15 +95,15 @@ class LearningSettings(Settings):
     """Of warmup_stable_decay: how many steps the rate falls at the end."""
     decay_ratio: float | None = Field(default=None, gt=0, le=1)
     """In place of decay_steps, as a share of all steps of the run, rounded up; with neither it is 0.1."""
-    weight_decay: float = Field(default=0.0, ge=0)
+    weight_decay: Decay = 0.0
     """Of matrices; biases, norms, embeddings, position tables and class tokens have none (`parts`, `patterns`)."""
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Average, Average] = (0.9, 0.95)
     """Of Adam's two averages."""
-    eps: float = Field(default=1e-8, gt=0)
+    eps: float = Field(default=1e-8, gt=0, allow_inf_nan=False)
     """Added to the denominator of Adam's update."""
     max_grad_norm: float | None = Field(default=1.0, gt=0)
     """Gradients are clipped to this norm, over all ranks; null clips nothing, and the norm is still logged."""
-    z_loss: float = Field(default=0.0, ge=0)
+    z_loss: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Adds this times the squared log of the softmax's denominator, over the same tokens as the loss, such as 1e-4: it
     keeps logits from drifting. Logged apart from the loss."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)

@@ -1,5 +1,6 @@
 """The YAML configuration: the stations' settings as sections, those of the training command, and reading them."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from textwrap import indent
 from typing import Any, Literal, Self
@@ -38,7 +39,7 @@ class DatasetConfig(Settings):
     """Share of the stream, in any unit; give all datasets a weight, or none. With weights there are no epochs."""
     epochs: int = Field(default=1, gt=0)
     """How often each page comes in one of `data.epochs`; for datasets without weights."""
-    loss_weight: float = Field(default=1.0, gt=0)
+    loss_weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """How much a supervised token of this dataset counts in the loss, and in what it is divided by, against 1 for
     others; in data.train only. What comes stays the same: `weight` decides that."""
     where: WhereText | None = None
@@ -65,6 +66,15 @@ class DatasetConfig(Settings):
         if self.datasets and self.loss_weight != 1:
             raise ValueError("loss_weight is of the pages of one folder: give it to the datasets inside of the mix")
         return self
+
+
+def leaf_datasets(entries: Iterable[DatasetConfig]) -> Iterator[DatasetConfig]:
+    """Those with a folder of their own, of mixes what is inside, in the order of the plan."""
+    for entry in entries:
+        if entry.datasets:
+            yield from leaf_datasets(entry.datasets)
+        else:
+            yield entry
 
 
 class StreamingConfig(Settings):
@@ -137,7 +147,7 @@ class DataConfig(PlanSettings, PixelSettings):
 
     @model_validator(mode="after")
     def _weighs_what_is_trained(self) -> Self:
-        if found := [entry.name or entry.path for entry in self.eval if entry.loss_weight != 1]:
+        if found := [entry.name or entry.path for entry in leaf_datasets(self.eval) if entry.loss_weight != 1]:
             raise ValueError(f"eval: {found[0]}: loss_weight is of datasets that are trained on: leave it out")
         return self
 

@@ -33,11 +33,12 @@ from wdstream.train.model.unreached import freeze_unreached
 from wdstream.train.optimizer.groups import (
     freeze_parts,
     group_rates,
+    groups_digest,
     learning_figures,
     learning_groups,
     learns_from_images,
 )
-from wdstream.train.optimizer.optimizer import make_optimizer
+from wdstream.train.optimizer.optimizer import make_optimizer, require_package
 from wdstream.train.optimizer.rates import check_stages, learning_rate, needs_total
 from wdstream.train.saving.checkpoint import Checkpoints
 from wdstream.train.saving.keep_best import check_keep_best
@@ -124,7 +125,9 @@ class Run:
 
     def saved(self) -> dict[str, int]:
         """For the checkpoint: what a later start has to do as this one does."""
-        return self.total.saved() | ({"spares_tables": 1} if self._spares_tables else {})
+        train = self.config.train
+        groups = {"groups": groups_digest(self.engine.groups)} if train.parts or train.patterns or train.stages else {}
+        return self.total.saved() | ({"spares_tables": 1} if self._spares_tables else {}) | groups
 
     @property
     def _spares_tables(self) -> bool:
@@ -156,6 +159,7 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
     check_keep_best(config, map(set_name, config.data.eval))
     check_generation(config, is_sharded=is_sharded(accelerator))
     check_trackers(config.train)
+    require_package(config.train)
     require_unsharded(config.train.adapter, is_sharded=is_sharded(accelerator))
     world = world_of(accelerator) if world is None else world
     opened = try_stream(config, world)
@@ -212,8 +216,10 @@ def prove_model(config: Config, family: Family, *, has_meta_device: bool) -> str
 def engine_notes(config: Config, engine: TrainEngine, *, decays_tables: bool) -> list[str]:
     """What a user should know of what is trained."""
     notes = [] if config.train.adapter is None else [describe_trained(engine.model)]
-    if decays_tables and any(group.weight_decay for group in engine.groups):
-        notes.append("weight decay is on embeddings and position tables too, as it was when this run began")
+    if decays_tables and any(group.weight_decay for group in engine.groups if not group.is_orthogonal):
+        notes.append(
+            "weight decay is on embeddings and position tables too: this run began with them among all matrices"
+        )
     if engine.unreached:
         notes.append(f"frozen, as no gradient reaches them: {', '.join(engine.unreached)}")
     return notes

@@ -14,6 +14,7 @@ from wdstream.train.model.load import freeze_vision
 from wdstream.train.optimizer.groups import (
     freeze_parts,
     group_rates,
+    groups_digest,
     learning_figures,
     learning_groups,
     learns_from_images,
@@ -100,6 +101,14 @@ def test_weight_decay_by_part_and_pattern(model: nn.Module) -> None:
     assert found["model.visual.merger.linear_fc1.bias"] == 0.0
 
 
+def test_groups_of_one_size_are_told_apart(model: nn.Module) -> None:
+    every = [{"patterns": {f"*.layers.{layer}.*": {"lr": rate}}} for layer, rate in ((0, 1.0), (1, 1.0), (0, 2.0))]
+    first, other, faster = (learning_groups(model, TrainConfig.of(each)) for each in every)
+    assert [len(group.parameters) for group in first] == [len(group.parameters) for group in other]
+    assert groups_digest(first) != groups_digest(other)
+    assert groups_digest(first) == groups_digest(faster) < 2**53  # a whole number in any JSON
+
+
 def test_rates_of_groups_and_stages(model: nn.Module) -> None:
     config = TrainConfig.of(
         {
@@ -136,6 +145,12 @@ def test_whether_images_are_needed(model: nn.Module) -> None:
         ({"patterns": {"*.layer.*": {"lr": 1}}}, r"train.patterns.\*.layer.\*: no parameter that learns belongs to it"),
         ({"freeze_vision": True, "patterns": {"*.visual.*": {"lr": 1}}}, "no parameter that learns"),
         ({"freeze_vision": True, "patterns": {"*": {"frozen": False}}}, r"freeze_vision: true freezes model.visual"),
+        ({"parts": {"language": {"frozen": True}}, "patterns": {"*.layers.*": {"lr": 1}}}, "together freeze all"),
+        ({"stages": [{"train": ["language"]}], "patterns": {"*.visual.*": {"lr": 1}}}, "together freeze all"),
+        (
+            {"patterns": {"*merger*": {"frozen": True}}, "stages": [{"train": ["projector", "language"]}]},
+            "train.stages: train: projector: has no effect",
+        ),
     ],
 )
 def test_entries_without_effect_are_refused(model: nn.Module, settings: dict[str, object], message: str) -> None:

@@ -92,3 +92,12 @@ def optimizer_groups(output: Path, step: int) -> list[dict[str, float]]:
     saved = torch.load(output / "checkpoints" / f"step-{step:08d}" / "optimizer.bin", weights_only=True)
     groups: list[dict[str, float]] = saved["param_groups"]
     return groups
+
+
+def test_state_never_goes_to_other_parameters_of_the_same_shapes(
+    workplace: Workplace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = (f"train.patterns={{'*.layers.{layer}.*': {{lr: 0.01}}}}" for layer in (0, 1))
+    assert workplace.train(tmp_path, *FEW, "train.max_steps=1", one) == 0
+    assert workplace.train(tmp_path, *FEW, "train.max_steps=2", other) == 2
+    assert "its optimizer has other groups of parameters" in capsys.readouterr().err

@@ -101,6 +101,13 @@ def test_a_longer_run_says_that_its_rate_jumps() -> None:
         ({"parts": {"vision": {}}}, "parts.vision: says nothing"),
         ({"parts": {"vision": {"frozen": True, "lr": 1}}}, "what is frozen has no lr"),
         ({"parts": {"tower": {"frozen": True}}}, "expected 'language', 'vision', 'projector' or 'embeddings'"),
+        ({"lr": float("inf")}, "lr: expected a finite number, found inf"),
+        ({"betas": [0.9, 1.0]}, r"betas\[1\]: expected less than 1, found 1"),
+        (
+            {"stages": [{"train": ["vision"], "steps": 3, "warmup_steps": 3}, {"train": ["language"]}]},
+            "fewer than the 3",
+        ),
+        ({"stages": [{"train": ["vision", "vision"]}]}, "names a part twice"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings: dict[str, object], message: str) -> None:

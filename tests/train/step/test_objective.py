@@ -140,6 +140,10 @@ def test_a_run_with_weights_logs_the_z_loss_apart(workplace: Workplace, tmp_path
         ({"train": [{"datasets": [{"path": "a"}], "loss_weight": 2}]}, "give it to the datasets inside of the mix"),
         ({"train": [{"path": "a", "loss_weight": 2}], "streaming": {}}, "so it has no loss_weight"),
         ({"train": [{"path": "a", "loss_weight": 0}]}, "loss_weight: expected greater than 0"),
+        (
+            {"train": [{"path": "a"}], "eval": [{"datasets": [{"path": "b", "loss_weight": 2}]}]},
+            "eval: b: loss_weight is of datasets that are trained on",
+        ),
     ],
 )
 def test_weights_that_would_be_ignored_are_refused(data: dict[str, object], message: str) -> None:

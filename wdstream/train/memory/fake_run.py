@@ -19,6 +19,7 @@ from wdstream.families.base import Family
 from wdstream.train.model.adapter import add_adapter
 from wdstream.train.model.checkpointing import KEPT_RESULTS, enable_checkpointing
 from wdstream.train.model.load import freeze_vision
+from wdstream.train.optimizer.groups import freeze_parts
 from wdstream.train.step.loss import LossHead, find_targets
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def fake_model(
         if config.train.freeze_vision:
             freeze_vision(model)
         model = model if adapter is None else add_adapter(model, adapter, path)
+        freeze_parts(model, config.train)
     become_fake(model)
     model.config.use_cache = False
     enable_checkpointing(model, wanted)

@@ -1,5 +1,6 @@
 """Which parameters learn, and their groups: what has one rate, one weight decay and the same stages."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -26,6 +27,7 @@ class LearningGroup:
         lr: their own rate; None: that of the run, or of the stage.
         weight_decay: of each step, times the rate.
         is_orthogonal: Muon moves them, and not AdamW.
+        names: of the parameters.
     """
 
     parameters: tuple[nn.Parameter, ...]
@@ -33,6 +35,7 @@ class LearningGroup:
     lr: float | None
     weight_decay: float
     is_orthogonal: bool = False
+    names: tuple[str, ...] = ()
 
 
 def freeze_parts(model: nn.Module, config: TrainConfig) -> None:
@@ -55,6 +58,23 @@ def freeze_parts(model: nn.Module, config: TrainConfig) -> None:
             raise ConfigError(f"train.{where}: frozen: false: {_why_frozen(parameter, config)}")
         if is_frozen or (staged and parameter.part not in staged):
             parameter.value.requires_grad_(False)
+    _require_effect(parameters, config)
+
+
+def _require_effect(parameters: Sequence[ModelParameter], config: TrainConfig) -> None:
+    """After all is frozen: refuse rates and weight decays of what does not learn, and stages that train none of it."""
+    learning = [parameter for parameter in parameters if parameter.value.requires_grad]
+    found = {where for parameter in learning for where, _ in _entries(parameter, config)}
+    entries = [(f"parts.{part}", entry) for part, entry in config.parts.items()]
+    entries += [(f"patterns.{pattern}", entry) for pattern, entry in config.patterns.items()]
+    missing = [where for where, entry in entries if not entry.frozen and where not in found]
+    parts = {parameter.part for parameter in learning}
+    missing += [f"stages: train: {part}" for stage in config.stages for part in stage.train if part not in parts]
+    if missing:
+        raise ConfigError(
+            f"train.{missing[0]}: has no effect, since train.parts, train.patterns and train.stages together freeze "
+            "all that belongs to it: leave it out, or let some of it learn"
+        )
 
 
 def require_matches(parameters: Sequence[ModelParameter], config: TrainConfig) -> None:
@@ -105,18 +125,31 @@ def learning_groups(model: nn.Module, config: TrainConfig, *, decays_tables: boo
     Raises:
         TrainError: nothing is trainable.
     """
-    found: dict[tuple[bool, LearningGroup], list[nn.Parameter]] = {}
+    found: dict[tuple[bool, LearningGroup], list[ModelParameter]] = {}
     for parameter in model_parameters(model):
         if parameter.value.requires_grad:
             group = _group_of(parameter, config, decays_tables=decays_tables)
-            found.setdefault((parameter.value.ndim < 2, group), []).append(parameter.value)
+            found.setdefault((parameter.value.ndim < 2, group), []).append(parameter)
     if not found:
         raise TrainError(
             "no parameter is trainable: train.freeze_vision, train.parts and train.adapter leave nothing to train; "
             "check train.adapter.target_modules"
         )
     ordered = sorted(found, key=lambda key: (not key[1].is_orthogonal, key[0]))
-    return tuple(replace(group, parameters=tuple(found[is_vector, group])) for is_vector, group in ordered)
+    return tuple(
+        replace(
+            key[1],
+            parameters=tuple(each.value for each in found[key]),
+            names=tuple(each.names[0] for each in found[key]),
+        )
+        for key in ordered
+    )
+
+
+def groups_digest(groups: Sequence[LearningGroup]) -> int:
+    """A number of the names in each group, in order: PyTorch's optimizers tell groups of one size not apart."""
+    digest = hashlib.sha256(repr([group.names for group in groups]).encode()).digest()
+    return int.from_bytes(digest[:6])
 
 
 def _group_of(parameter: ModelParameter, config: TrainConfig, *, decays_tables: bool) -> LearningGroup:

@@ -14,7 +14,7 @@ from wdstream.errors import TrainError, needs_extra
 from wdstream.train.optimizer.groups import LearningGroup, Rates, learning_groups
 from wdstream.train.optimizer.muon import MuonWithAdamW
 from wdstream.train.optimizer.rates import parts_before
-from wdstream.train.optimizer.schedule_free import make_schedule_free
+from wdstream.train.optimizer.schedule_free import make_schedule_free, schedule_free_kind
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float | Rates) -> None:
@@ -101,12 +101,27 @@ def keep_settings(optimizer: Optimizer, groups: Sequence[LearningGroup], config:
             group["momentum"] = (config.muon or MuonConfig()).momentum
 
 
-def _make_8bit_optimizer(groups: Iterable[dict[str, object]], config: TrainConfig) -> Optimizer:
+def require_package(config: LearningSettings) -> None:
+    """Refuse an optimizer whose package is absent, before weights are loaded.
+
+    Raises:
+        TrainError: says what to install.
+    """
+    if config.optimizer == "schedule_free":
+        schedule_free_kind()
+    elif config.optimizer.endswith("8bit"):
+        _kind_8bit(config)
+
+
+def _kind_8bit(config: LearningSettings) -> Any:
     what, alternative = f"train.optimizer: {config.optimizer}", "or use train.optimizer: adamw"
     with needs_extra(what, "train", error_type=TrainError, alternative=alternative):
         import bitsandbytes as bnb
     # Pages move optimizer state between GPU and host memory; without a GPU there is nothing to move. Same numbers.
     is_paged = config.optimizer == "paged_adamw_8bit" and torch.cuda.is_available()
-    kind = bnb.optim.PagedAdamW8bit if is_paged else bnb.optim.AdamW8bit
-    optimizer: Optimizer = kind(groups, lr=config.lr, betas=config.betas, eps=config.eps)
+    return bnb.optim.PagedAdamW8bit if is_paged else bnb.optim.AdamW8bit
+
+
+def _make_8bit_optimizer(groups: Iterable[dict[str, object]], config: TrainConfig) -> Optimizer:
+    optimizer: Optimizer = _kind_8bit(config)(groups, lr=config.lr, betas=config.betas, eps=config.eps)
     return optimizer

@@ -7,6 +7,7 @@ from wdstream.errors import ConfigError, TrainError
 from wdstream.runs.checkpoint import Checkpoint
 from wdstream.runs.record import read_run
 from wdstream.train.launch.zero import keep_clipping, zero_stage
+from wdstream.train.optimizer.groups import groups_digest
 from wdstream.train.optimizer.optimizer import keep_settings, trained_alone
 from wdstream.train.optimizer.rates import rate_change
 from wdstream.train.setup import Run
@@ -25,20 +26,26 @@ def load_start(run: Run, start: Checkpoint) -> None:
             f"train.optimizer: {train.optimizer}: {start.path} has the state of {before.optimizer}; set that, or begin "
             "a new run in another train.output"
         )
+    if start.trainer.get("groups", groups_digest(engine.groups)) != groups_digest(engine.groups):
+        raise _other_groups(start)
     try:
         with trained_alone(engine.optimizer, engine.groups, train, start.step):
             run.checkpoints.load(start)
     except (ValueError, RuntimeError) as error:
         if "parameter group" not in str(error):
             raise
-        raise ConfigError(
-            f"{start.path}: its optimizer has other groups of parameters than this configuration makes. They follow "
-            "from train.optimizer, train.parts, train.patterns, train.stages and the weight decay: bring these back as "
-            "they were when the run began, or begin a new run in another train.output"
-        ) from error
+        raise _other_groups(start) from error
     if zero_stage(engine.accelerator) is None:
         keep_settings(engine.optimizer, engine.groups, train)
     keep_clipping(engine.accelerator, engine.optimizer, train.max_grad_norm)
+
+
+def _other_groups(start: Checkpoint) -> ConfigError:
+    return ConfigError(
+        f"{start.path}: its optimizer has other groups of parameters than this configuration makes. They follow from "
+        "train.optimizer, train.parts, train.patterns, train.stages and the weight decay: bring these back as they "
+        "were when the run began, or begin a new run in another train.output"
+    )
 
 
 def rate_notes(run: Run, step: int) -> list[str]:

@@ -14,15 +14,24 @@ from wdstream.config.learning import LearningSettings
 from wdstream.errors import TrainError, needs_extra
 
 
-def make_schedule_free(groups: list[dict[str, Any]], settings: LearningSettings) -> Optimizer:
-    """The optimizer, in training mode.
+def schedule_free_kind() -> Any:
+    """The package's optimizer.
 
     Raises:
         TrainError: the package is not installed.
     """
     with needs_extra("train.optimizer: schedule_free", "schedulefree", error_type=TrainError):
         from schedulefree import AdamWScheduleFree
-    optimizer: Any = AdamWScheduleFree(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)
+    return AdamWScheduleFree
+
+
+def make_schedule_free(groups: list[dict[str, Any]], settings: LearningSettings) -> Optimizer:
+    """The optimizer, in training mode.
+
+    Raises:
+        TrainError: the package is not installed.
+    """
+    optimizer: Any = schedule_free_kind()(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)
     optimizer.train()
     found: Optimizer = optimizer
     return found

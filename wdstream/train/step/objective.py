@@ -6,7 +6,7 @@ Both sums are over the whole step, all ranks and micro-batches. The plan knows t
 supervised tokens: no rank asks another, and any split of the step has the same gradient.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wdstream.batches.batch import Batch
-from wdstream.config.schema import Config, DatasetConfig
+from wdstream.config.schema import Config, leaf_datasets
 from wdstream.plan.step_columns import PackPlans
 from wdstream.records import Ints, StepPlan
 from wdstream.train.step.loss import Targets, find_targets
@@ -93,11 +93,6 @@ def objective_of(config: Config, offsets: Ints | None) -> Objective:
         config: of the run.
         offsets: of the datasets of its plan; None where it has none.
     """
-    weights = [*_loss_weights(config.data.train)]
+    weights = [entry.loss_weight for entry in leaf_datasets(config.data.train)]
     by_dataset = None if offsets is None or set(weights) == {1.0} else DatasetWeights(offsets, weights)
     return Objective(z_loss=config.train.z_loss, label_smoothing=config.train.label_smoothing, weights=by_dataset)
-
-
-def _loss_weights(entries: Sequence[DatasetConfig]) -> Iterator[float]:
-    for entry in entries:
-        yield from _loss_weights(entry.datasets) if entry.datasets else [entry.loss_weight]
