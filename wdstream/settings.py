@@ -8,6 +8,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, get_args, get_origin, get_type_hints
 
@@ -29,6 +30,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     section: ClassVar[str] = ""
     """Where these settings are in the YAML configuration; comes before the field in messages."""
+    other_names: ClassVar[Mapping[str, str]] = {}
+    """What to set in place of a key that is not known, here or in settings inside of these; for messages."""
 
     def __init__(self, **values: object) -> None:
         try:
@@ -138,7 +141,7 @@ def _explain(model: type[Settings], item: Mapping[str, Any], *, are_options: boo
         text = str(item["ctx"]["error"])
         return prefix + text.removeprefix(f"{keys[-1]}: " if keys else "")
     if item["type"] == "extra_forbidden":
-        return f"{prefix}unknown key; known keys: {', '.join(_known_keys(model, keys[:-1]))}"
+        return f"{prefix}unknown key; {_advice(model, keys)}"
     if item["type"] == "missing":
         return f"{prefix}missing"
     if item["type"] == "model_type":
@@ -163,6 +166,16 @@ def _place(model: type[BaseModel], item: Mapping[str, Any]) -> list[int | str]:
             inner = _models_in(annotation)
             model = inner[0] if inner else model
     return [*place, item["loc"][-1]] if item["type"] == "extra_forbidden" else place
+
+
+def _advice(model: type[Settings], keys: list[int | str]) -> str:
+    """What may have been meant by an unknown key."""
+    name = str(keys[-1])
+    if name in model.other_names:
+        return f"the setting here is {model.other_names[name]}"
+    known = _known_keys(model, keys[:-1])
+    near = get_close_matches(name, known, n=1, cutoff=0.75)
+    return f"known keys: {', '.join(known)}" + "".join(f"; did you mean {found}?" for found in near)
 
 
 def _known_keys(model: type[BaseModel], path: list[int | str]) -> list[str]:

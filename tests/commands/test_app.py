@@ -70,10 +70,12 @@ def test_every_command_explains_itself(name: str) -> None:
         (("plan", "none.yaml"), 2, "cannot read the configuration"),
         (("digest", "none.yaml", "--steps", "3"), 2, "cannot read the configuration"),
         (("make-tiny-model", "out", "--family", "qwen9"), 1, "qwen2_5_vl"),
-        (("audit", "no-such-run"), 1, "no-such-run"),
+        (("audit", "no-such-run"), 1, "no-such-run: not the folder of a training run: there is no such folder"),
         (("cache", "info", "no-such-cache"), 2, "no tile cache there"),
         (("cache", "prune", "no-such-cache"), 2, "no tile cache there"),
         (("frobnicate",), 2, "No such command"),
+        (("train", "cfg.yaml"), 2, "training is `wdstream launch CFG`"),
+        (("launch", "cfg.yaml", "--num_processes", "2"), 2, "the configuration file comes last"),
     ],
 )
 def test_errors_are_sentences(

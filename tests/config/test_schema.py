@@ -1,9 +1,11 @@
 """The configuration: what is accepted, and what a mistake is answered with."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from wdstream.config.other_names import OTHER_NAMES
 from wdstream.config.schema import TilingConfig, load_config
 from wdstream.errors import ConfigError
 
@@ -35,6 +37,10 @@ def test_overrides_are_yaml(tmp_path: Path) -> None:
     ("extra", "expected"),
     [
         ("tiling: {tile_sise: 3}", "tiling.tile_sise: unknown key; known keys: grid, "),
+        ("train: {learning_rate: 1}", "train.learning_rate: unknown key; the setting here is train.lr"),
+        ("gradient_accumulation_steps: 4", "unknown key; the setting here is data.global_batch_size: packs"),
+        ("train: {adapter: {lora_r: 8}}", "train.adapter.lora_r: unknown key; the setting here is train.adapter.r"),
+        ("train: {warmup_step: 8}", "z_loss; did you mean warmup_steps?"),
         ("trian: {}", "trian: unknown key; known keys: data, model, text, tiling, train"),
         (
             "train: {adapter: {rank: 3, kindd: lora}}",
@@ -172,3 +178,13 @@ def test_a_variable_that_is_not_set_is_an_error(tmp_path: Path, monkeypatch: pyt
 def test_a_command_in_a_path_stays_as_it_is(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, MINIMAL), ("data.train=[{path: 'pipe:cat $X ~'}]",))
     assert config.data.train[0].path == "pipe:cat $X ~"
+
+
+def test_names_of_other_trainers_lead_to_settings_that_exist(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL)
+    for other, text in OTHER_NAMES.items():
+        for name in re.findall(r"\b(?:model|data|train)(?:\.[a-z_]+)+", text):
+            try:
+                load_config(path, (f"{name}={{}}",))
+            except ConfigError as error:
+                assert "unknown key" not in str(error), other

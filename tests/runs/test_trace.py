@@ -81,7 +81,7 @@ def test_recomputing_is_quick(run_folder: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_wrong_folders_steps_and_ranks(run_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainError, match=r"not the folder of a training run: run\.json cannot be read"):
+    with pytest.raises(TrainError, match=r"not the folder of a training run: there is no run\.json in it"):
         trace(tmp_path, step=0)
     with pytest.raises(PlanError, match="step 10000: the run has"):
         trace(run_folder, step=10_000)

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -16,6 +16,12 @@ from wdstream.report.console import show_log, shown_text
 
 class Commands(TyperGroup):
     """The commands; Ctrl-C ends each with what it says about continuing, where typer would end it without a word."""
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]  # as below
+        """The command by its name; training, which is none of them, is looked for under its own."""
+        if args[0] == "train":
+            ctx.fail("training is `wdstream launch CFG`, or `accelerate launch -m wdstream.train CFG`")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]  # any context of a command is one
         """Run the command that was asked for."""

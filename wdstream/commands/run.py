@@ -46,13 +46,20 @@ def launch_run_command(
     from wdstream.train.launch.launcher import launch
 
     words = rest or []
-    if not words or words[-1].startswith("-"):
-        raise ConfigError("wdstream launch: the configuration file comes last: wdstream launch [options] CFG")
+    is_last = bool(words) and not words[-1].startswith("-")
+    if not is_last or (_is_yaml(words[0]) and not _is_yaml(words[-1])):
+        raise ConfigError(
+            "wdstream launch: the configuration file comes last: wdstream launch [options of accelerate launch] CFG"
+        )
     *options, config = words
     overrides = tuple(set_ or ())
     load_config(local_path(config), overrides)  # a wrong one is refused before any process begins
     settings = [word for override in overrides for word in ("--set", override)]
     raise typer.Exit(launch(options, [config, *settings], limit_s=kill_after))
+
+
+def _is_yaml(word: str) -> bool:
+    return word.endswith((".yaml", ".yml"))
 
 
 @run_app.command("list")

@@ -1,13 +1,14 @@
 """The YAML configuration: the stations' settings as sections, those of the training command, and reading them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from textwrap import indent
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import Field, field_validator, model_validator
 
+from wdstream.config.other_names import OTHER_NAMES
 from wdstream.config.speed import compile_problems
 from wdstream.config.training import TrainConfig
 from wdstream.errors import ConfigError
@@ -227,6 +228,8 @@ class TilingConfig(TilingSettings):
 
 class Config(Settings):
     """The configuration of a whole run: one YAML file, a section for each field."""
+
+    other_names: ClassVar[Mapping[str, str]] = OTHER_NAMES
 
     model: ModelConfig
     data: DataConfig

@@ -311,6 +311,11 @@ def read_run(output: Path) -> RunFolder:
         tree = json.loads(files.record.read_bytes())
         config = Config.model_validate(tree["config"])
         fingerprints, starts = tree["fingerprints"], tree["starts"]
+    except FileNotFoundError as error:
+        what = f"there is no {files.record.name} in it" if output.is_dir() else "there is no such folder"
+        raise TrainError(
+            f"{output}: not the folder of a training run: {what}; give the train.output of a run that has begun"
+        ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainError(
             f"{output}: not the folder of a training run: {files.record.name} cannot be read ({error})"

@@ -222,7 +222,7 @@ class Journal:
                     {"step": each.step - 1, "save_s": each.save_s, "save_blocked_s": each.save_blocked_s}
                 )
             self.metrics.say(
-                f"step {each.step - 1}: checkpoint written in {each.save_s:.1f} s, "
+                f"checkpoint step-{each.step:08d} written in {each.save_s:.1f} s, "
                 f"for which training waited {each.save_blocked_s:.1f} s"
             )
 

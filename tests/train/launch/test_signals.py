@@ -30,3 +30,17 @@ def test_a_later_signal_aborts(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1)
+
+
+def test_the_end_of_the_launcher_is_no_second_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One Ctrl-C ends the launcher as well; on a busy machine that takes longer than an echo may."""
+    monkeypatch.setattr(signals, "ECHO_SECONDS", 0.0)
+    with StopSignals() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        monkeypatch.setattr(os, "getppid", lambda: 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        assert stop.is_requested
+        with pytest.raises(KeyboardInterrupt, match="SIGTERM again"):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)

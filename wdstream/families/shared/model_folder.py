@@ -80,6 +80,11 @@ class ModelFolder:
         return inner if isinstance(inner, Mapping) else {}
 
 
+def _may_be_at_a_hub(path: Path) -> bool:
+    """Whether a path that is not there has the form OWNER/NAME."""
+    return not path.is_absolute() and len(path.parts) == 2 and not path.parent.exists()
+
+
 def read_model_folder(path: Path) -> ModelFolder:
     """Read the settings of a model folder.
 
@@ -87,9 +92,14 @@ def read_model_folder(path: Path) -> ModelFolder:
         FamilyError: `path` is not a model folder, a file in it is not JSON, or none describes the image processor.
     """
     if not (path / "config.json").is_file():
+        get = f"hf download {path} --local-dir models/{path.name}" if _may_be_at_a_hub(path) else ""
         raise FamilyError(
             f"{path}: no config.json there; give the local folder of a Hugging Face model "
-            "(or make one with `wdstream make-tiny-model`)"
+            + (
+                f"(nothing is downloaded here: `{get}` does it)"
+                if get
+                else "(or make one with `wdstream make-tiny-model`)"
+            )
         )
     note: dict[str, str] = {}
     config, processor = _read(path / "config.json", note), _read(path / "processor_config.json", note)

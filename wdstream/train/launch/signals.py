@@ -10,6 +10,7 @@ loaded stops the run after the first step, on all ranks alike, where it would el
 waiting for it.
 """
 
+import os
 import signal
 import time
 from collections.abc import Mapping
@@ -36,13 +37,17 @@ def stop_with_launcher(environment: Mapping[str, str]) -> None:
 
 
 class StopSignals:
-    """While entered, the first of `SIGNALS` sets `is_requested`; another one, 2 s or more later, aborts."""
+    """While entered, the first of `SIGNALS` sets `is_requested`; another one, 2 s or more later, aborts.
+
+    The SIGTERM of `stop_with_launcher` never aborts, however late: after one Ctrl-C the launcher ends, too, and takes
+    several seconds for it where the machine is busy."""
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
     def __init__(self) -> None:
         self.is_requested = False
         self._first_at = 0.0
+        self._launcher: int | None = os.getppid()
         self._previous: dict[int, signal._HANDLER] = {}
 
     def __enter__(self) -> "StopSignals":
@@ -58,5 +63,15 @@ class StopSignals:
         now = time.monotonic()
         if not self.is_requested:
             self.is_requested, self._first_at = True, now
+            self._has_launcher_ended(number)
+        elif self._has_launcher_ended(number):
+            return
         elif now - self._first_at >= ECHO_SECONDS:
             raise KeyboardInterrupt(f"{signal.Signals(number).name} again: stopping at once, without a checkpoint")
+
+    def _has_launcher_ended(self, number: int) -> bool:
+        """Whether this signal says that the launcher ended: true once."""
+        if number != signal.SIGTERM or self._launcher in (None, os.getppid()):
+            return False
+        self._launcher = None
+        return True
