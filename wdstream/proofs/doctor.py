@@ -21,6 +21,7 @@ from wdstream.errors import ConfigError, FamilyError, WdstreamError
 from wdstream.families.base import Family
 from wdstream.families.reference.processor import load_processor
 from wdstream.families.registry import load_family
+from wdstream.families.shared.model_folder import how_to_get
 from wdstream.proofs.documents import PROOF_DOCUMENTS, make_document
 from wdstream.proofs.lengths import REMEDY, find_difference, planned_tokens, proof_pages, proof_tokens
 from wdstream.records import Size
@@ -110,7 +111,7 @@ def run_doctor(
         ConfigError: there is no such folder.
     """
     if not model_dir.is_dir():
-        raise ConfigError(f"{model_dir}: no such folder; give the local folder of a Hugging Face model")
+        raise ConfigError(f"{model_dir}: no such folder; {how_to_get(model_dir)}")
     allowed = {"allow_missing": tuple(allow_missing), "allow_unexpected": tuple(allow_unexpected)}
     try:
         loaded = load_family(model_dir, name=family, allow_tokens=allow_tokens)

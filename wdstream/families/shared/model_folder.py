@@ -80,9 +80,13 @@ class ModelFolder:
         return inner if isinstance(inner, Mapping) else {}
 
 
-def _may_be_at_a_hub(path: Path) -> bool:
-    """Whether a path that is not there has the form OWNER/NAME."""
-    return not path.is_absolute() and len(path.parts) == 2 and not path.parent.exists()
+def how_to_get(path: Path) -> str:
+    """What to do about a model folder that is not there, for messages."""
+    said = "give the local folder of a Hugging Face model"
+    if path.is_absolute() or len(path.parts) != 2 or path.parent.exists():  # not OWNER/NAME
+        return f"{said} (or make one with `wdstream make-tiny-model`)"
+    get = f"hf download {path} --local-dir models/{path.name}"
+    return f"{said} (nothing is downloaded here; `{get}` gets a model of this name from a hub)"
 
 
 def read_model_folder(path: Path) -> ModelFolder:
@@ -92,15 +96,7 @@ def read_model_folder(path: Path) -> ModelFolder:
         FamilyError: `path` is not a model folder, a file in it is not JSON, or none describes the image processor.
     """
     if not (path / "config.json").is_file():
-        get = f"hf download {path} --local-dir models/{path.name}" if _may_be_at_a_hub(path) else ""
-        raise FamilyError(
-            f"{path}: no config.json there; give the local folder of a Hugging Face model "
-            + (
-                f"(nothing is downloaded here: `{get}` does it)"
-                if get
-                else "(or make one with `wdstream make-tiny-model`)"
-            )
-        )
+        raise FamilyError(f"{path}: no config.json there; {how_to_get(path)}")
     note: dict[str, str] = {}
     config, processor = _read(path / "config.json", note), _read(path / "processor_config.json", note)
     # Newer models keep the settings of all processors in one file.
