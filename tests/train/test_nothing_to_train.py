@@ -13,10 +13,10 @@ from tests.helpers.training import Workplace
 from wdstream.commands.app import app
 from wdstream.errors import ConfigError, PlanError, TrainError
 from wdstream.storage.json_lines import read_lines
+from wdstream.train.contents import StepContents
 from wdstream.train.evaluate.standalone import evaluate_finished
 from wdstream.train.loop import require_supervised
 from wdstream.train.step.exchange import StepFigures
-from wdstream.train.stream import StepContents
 
 TOO_LONG = "data.sequence_length=20"
 NO_STEP = ("data.global_batch_size=64", "data.tail=drop", "data.epochs=1", "train.max_steps=null")

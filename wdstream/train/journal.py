@@ -14,12 +14,12 @@ from wdstream.runs.layout import StepLine
 from wdstream.runs.losses import LossRows
 from wdstream.runs.record import RunRecord, start_record
 from wdstream.storage.json_lines import read_lines
+from wdstream.train.contents import StepContents
 from wdstream.train.evaluate.generated_pages import save_pages
 from wdstream.train.evaluate.sets import SetReport
 from wdstream.train.saving.checkpoint import SaveTimes
 from wdstream.train.setup import Run
 from wdstream.train.step.exchange import StepFigures
-from wdstream.train.stream import StepContents
 from wdstream.train.watch.flops import StepCost, cost_shares, device_peak
 from wdstream.train.watch.metrics import LogSettings, Metrics
 from wdstream.train.watch.pages import PageWatch

@@ -21,6 +21,7 @@ from wdstream.errors import TrainError
 from wdstream.plan.summary import held_out_notes
 from wdstream.runs.losses import LossRows
 from wdstream.runs.record import run_lock
+from wdstream.train.contents import StepContents
 from wdstream.train.evaluate.sets import measure_set
 from wdstream.train.journal import Counters, Journal
 from wdstream.train.launch.accelerator import start_accelerator
@@ -39,7 +40,6 @@ from wdstream.train.step.failing_step import named_step
 from wdstream.train.step.isolation_check import check_no_leak
 from wdstream.train.step.skipped import NOTHING_TRAINED
 from wdstream.train.step.step import StepOutcome, train_step
-from wdstream.train.stream import StepContents
 from wdstream.train.watch.profile import Profiler
 
 

@@ -13,10 +13,10 @@ which the loss is divided, and the keys of its pages, which are written down bec
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import TypedDict
 
 from accelerate import PartialState
 from accelerate.utils import gather_object
@@ -36,61 +36,15 @@ from wdstream.pipeline.streamed import Lanes
 from wdstream.plan.deal import packs_per_rank
 from wdstream.plan.order import combine
 from wdstream.plan.summary import held_out_notes
-from wdstream.records import Failure, Ints, StepPlan, World
+from wdstream.records import Failure, Ints, World
 from wdstream.runs.record import DataSizes
+from wdstream.train.contents import StepContents, join_contents, planned_contents, rank_contents
 from wdstream.train.step.blank import batch_form
-from wdstream.train.step.loss import find_targets
 
 STATE_EVERY_PAGES = 8192
 """Between two states that are written down for `wdstream trace`: planned again in a tenth of a second."""
-
-
 NOTED_AT_ONCE = 1 << 20
 """Samples whose images are counted before the first step, in some milliseconds."""
-
-
-class Share(NamedTuple):
-    """What a dataset gave."""
-
-    pages: int
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepContents:
-    """A step over all ranks, the same on each.
-
-    Attributes:
-        step: its number.
-        num_packs: in it, those without pages included.
-        num_supervised, num_pages, num_tokens, num_patches: in all its packs.
-        digest: 64 bits over what the ranks must agree on: the plan of the step, or the settings of the stream.
-        imbalance: cost of the busiest rank over the mean; predicted from the plan, or by tokens where there is none.
-        mix: what each of several datasets gave, by name; empty for a single one.
-        keys: pack number to the keys of its pages, where no plan could name them later; else None.
-        unfit: pages that were passed over on the way to it, because no pack takes them.
-        num_without_image: of its pages; counted where no index says it beforehand.
-        state: the plan's state after the step, once in a while: what `wdstream trace` starts from.
-        language_cost, vision_cost: predicted, in FLOPs; 0 where no plan tells.
-        is_skipped: it is passed over (`train.skip_steps`).
-    """
-
-    step: int
-    num_packs: int
-    num_supervised: int
-    num_pages: int
-    num_tokens: int
-    num_patches: int
-    digest: int
-    imbalance: float
-    mix: Mapping[str, Share] = field(default_factory=dict)
-    keys: Mapping[int, Sequence[str]] | None = None
-    unfit: tuple[Failure, ...] = ()
-    num_without_image: int = 0
-    state: State | None = None
-    language_cost: int = 0
-    vision_cost: int = 0
-    is_skipped: bool = False
 
 
 class LoaderSettings(TypedDict):
@@ -315,27 +269,6 @@ def shared_planner() -> SharedPlanner | None:
     return SharedPlanner(folder=Path(folder), local_rank=peers.index(rank), local_size=len(peers))
 
 
-def planned_contents(plan: Plan, step: StepPlan) -> StepContents:
-    """What the plan says of a step, as it was counted where the step was planned."""
-    totals = step.totals
-    assert totals is not None, "a plan counts its steps"
-    shares = zip(totals.pages_by_dataset, totals.tokens_by_dataset, strict=True)
-    names = [dataset.name for dataset in plan.datasets]
-    return StepContents(
-        step=step.step,
-        num_packs=len(step.packs),
-        num_supervised=totals.num_supervised,
-        num_pages=totals.num_pages,
-        num_tokens=totals.num_tokens,
-        num_patches=totals.num_patches,
-        digest=totals.digest,
-        imbalance=totals.imbalance,
-        language_cost=totals.language_cost,
-        vision_cost=totals.vision_cost,
-        mix={name: Share(*share) for name, share in zip(names, shares, strict=True)} if len(names) > 1 else {},
-    )
-
-
 class LaneStream(Stream):
     """Tars without an index. A step without a page on any rank is the end of the data, on all ranks alike."""
 
@@ -363,38 +296,3 @@ class LaneStream(Stream):
         has_news = bool(own.num_pages or own.unfit or any(batch.failures for batch in batches))
         ranks: list[tuple[StepContents, bool]] = gather_object([(own, has_news)])
         return join_contents([contents for contents, _ in ranks]) if any(news for _, news in ranks) else None
-
-
-def rank_contents(step: int, batches: Sequence[Batch], *, digest: int) -> StepContents:
-    """One rank's share of a step."""
-    keys = {number: keys for batch in batches for number, keys in zip(batch.packs, batch.page_keys, strict=True)}
-    return StepContents(
-        step=step,
-        num_packs=len(keys),
-        num_supervised=sum(find_targets(batch.labels).num_supervised for batch in batches),
-        num_pages=sum(map(len, keys.values())),
-        num_tokens=sum(length for batch in batches for lengths in batch.lengths for length in lengths),
-        num_patches=sum(batch.num_patches for batch in batches),
-        digest=digest,
-        imbalance=1.0,
-        keys=keys,
-        unfit=tuple(page for batch in batches for page in batch.unfit),
-        num_without_image=sum(batch.without_image for batch in batches),
-    )
-
-
-def join_contents(ranks: Sequence[StepContents]) -> StepContents:
-    """The step over all ranks."""
-    tokens = [rank.num_tokens for rank in ranks]
-    return replace(
-        ranks[0],
-        num_packs=sum(rank.num_packs for rank in ranks),
-        num_supervised=sum(rank.num_supervised for rank in ranks),
-        num_pages=sum(rank.num_pages for rank in ranks),
-        num_tokens=sum(tokens),
-        num_patches=sum(rank.num_patches for rank in ranks),
-        imbalance=max(tokens) * len(tokens) / max(sum(tokens), 1),
-        keys=dict(sorted(item for rank in ranks for item in (rank.keys or {}).items())),
-        unfit=tuple(page for rank in ranks for page in rank.unfit),
-        num_without_image=sum(rank.num_without_image for rank in ranks),
-    )

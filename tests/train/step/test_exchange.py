@@ -10,9 +10,9 @@ from wdstream.batches.batch import Batch
 from wdstream.errors import TrainError
 from wdstream.plan.deal import pack_digest, pages_digest
 from wdstream.records import Failure
+from wdstream.train.contents import StepContents
 from wdstream.train.step.exchange import check_same_plan, exchange
 from wdstream.train.step.step import StepOutcome
-from wdstream.train.stream import StepContents
 
 PACKS = [(6, ["a", "b"]), (7, ["c"])]
 

@@ -12,8 +12,8 @@ import pytest
 
 from wdstream.runs.layout import RunLayout
 from wdstream.storage.json_lines import read_lines
+from wdstream.train.contents import Share, StepContents
 from wdstream.train.step.exchange import StepFigures
-from wdstream.train.stream import Share, StepContents
 from wdstream.train.watch.memory import PeakMemory
 from wdstream.train.watch.metrics import LogSettings, Metrics
 from wdstream.train.watch.summary import (

@@ -12,8 +12,8 @@ from wdstream.errors import TrainError
 from wdstream.plan.deal import pack_digest
 from wdstream.records import Failure
 from wdstream.runs.digest import join_digests, pack_digests
+from wdstream.train.contents import StepContents
 from wdstream.train.step.step import StepOutcome
-from wdstream.train.stream import StepContents
 from wdstream.train.watch.memory import NO_MEMORY, PeakMemory, peak_memory
 
 _MEMORY = slice(12, 15)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from wdstream.train.contents import Share, StepContents
 from wdstream.train.step.exchange import StepFigures
-from wdstream.train.stream import Share, StepContents
 
 _GIGA = 1e9
 
