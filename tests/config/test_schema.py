@@ -54,6 +54,10 @@ def test_overrides_are_yaml(tmp_path: Path) -> None:
             "data: {train: [{}]}",
             "data.train[0]: give either path, a folder of shards, or datasets, a mix of several",
         ),
+        (
+            "data: {train: [{path: a}], streaming: {}}\ntrain: {peak_tflops: 9}",
+            "train.peak_tflops would be ignored with data.streaming",
+        ),
         ("data: {train: [{path: a}], streaming: {}, where: x}", "data: streaming reads tars without an index, so it"),
         ("model: tiny", "model: expected keys with their values; known keys: allow_missing, "),
         ("model: tiny", "path, found 'tiny'"),

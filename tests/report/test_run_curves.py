@@ -19,6 +19,8 @@ def test_a_curve_is_drawn_by_means() -> None:
     assert drawn(FigureCurve(name="x", steps=(0, 1, 2, 3), values=(0.0, 2.0, 4.0, 4.0)), width=2) == "▁█"
     assert drawn(FigureCurve(name="x", steps=(5, 9), values=(1.0, 1.0))) == "▁   ▁"
     assert drawn(FigureCurve(name="x", steps=(5,), values=(3.0,))) == "▁"
+    assert drawn(FigureCurve(name="x", steps=(0, 1, 2), values=(1.0, float("inf"), 2.0))) == "▁ █"
+    assert drawn(FigureCurve(name="x", steps=(0,), values=(float("nan"),))) == " "
 
 
 def test_a_run_is_shown(run_folder: Path, tmp_path: Path) -> None:

@@ -238,6 +238,15 @@ class Config(Settings):
     train: TrainConfig = Field(default_factory=TrainConfig)
 
     @model_validator(mode="after")
+    def _knows_the_work_of_a_step(self) -> Self:
+        if self.data.streaming is not None and self.train.peak_tflops is not None:
+            raise ValueError(
+                "train.peak_tflops would be ignored with data.streaming: without a plan nobody knows the work of a "
+                "step; leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _can_be_compiled(self) -> Self:
         problems = list(compile_problems(self.train, pad_to=self.data.pad_to, attn=self.model.attn))
         if problems:

@@ -5,8 +5,8 @@ import re
 _RANGE = re.compile(r"(\d+)\s*-\s*(\d+)")
 
 
-def skipped_range(entry: int | str) -> range:
-    """The steps of an entry of `train.skip_steps`; both ends of a range belong to it.
+def range_of_steps(entry: int | str) -> range:
+    """The steps of an entry of `train.skip_steps`, or of `train.profile`; both ends of a range belong to it.
 
     Raises:
         ValueError: it is neither a number nor a range.

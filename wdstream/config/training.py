@@ -9,7 +9,7 @@ from wdstream.config.adapter import AdapterConfig
 from wdstream.config.ema import EmaConfig
 from wdstream.config.learning import LearningSettings
 from wdstream.config.saving import SavingConfig
-from wdstream.config.skipping import skipped_range
+from wdstream.config.skipping import range_of_steps
 from wdstream.config.speed import CheckpointedLayers, CompileBackend
 from wdstream.config.watching import WatchConfig
 from wdstream.settings import Settings
@@ -75,7 +75,7 @@ class TrainConfig(LearningSettings, SavingConfig, WatchConfig):
 
     def skips(self, step: int) -> bool:
         """Whether a step is passed over."""
-        return any(step in skipped_range(entry) for entry in self.skip_steps)
+        return any(step in range_of_steps(entry) for entry in self.skip_steps)
 
     @model_validator(mode="after")
     def _has_one_average(self) -> Self:
@@ -86,7 +86,7 @@ class TrainConfig(LearningSettings, SavingConfig, WatchConfig):
     @model_validator(mode="after")
     def _skips_steps_of_the_run(self) -> Self:
         for entry in self.skip_steps:
-            if self.max_steps is not None and skipped_range(entry)[-1] >= self.max_steps:
+            if self.max_steps is not None and range_of_steps(entry)[-1] >= self.max_steps:
                 raise ValueError(f"skip_steps: {entry}: the steps of the run are 0 to {self.max_steps - 1} (max_steps)")
         return self
 
@@ -94,7 +94,7 @@ class TrainConfig(LearningSettings, SavingConfig, WatchConfig):
     @classmethod
     def _are_steps(cls, entries: tuple[int | str, ...]) -> tuple[int | str, ...]:
         for entry in entries:
-            skipped_range(entry)
+            range_of_steps(entry)
         return entries
 
     @field_validator("stopped_status")

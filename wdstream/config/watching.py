@@ -2,16 +2,17 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from wdstream.config.skipping import range_of_steps
 from wdstream.settings import Settings
 
 
 class ProfileConfig(Settings):
     """`train.profile:` torch's profiler over some steps."""
 
-    steps: str = Field(pattern=r"^\d+(-\d+)?$")
-    """The first and the last, such as 10-12, or one. Not the very first of a start, which has other work too."""
+    steps: int | str
+    """The first and the last, such as "10-12", or one. Not the very first of a start, which has other work too."""
     ranks: Literal["first", "all"] = "first"
     """first: of the process of rank 0 alone."""
     memory: bool = False
@@ -20,14 +21,13 @@ class ProfileConfig(Settings):
     @property
     def range(self) -> range:
         """The steps that are profiled."""
-        first, _, last = self.steps.partition("-")
-        return range(int(first), int(last or first) + 1)
+        return range_of_steps(self.steps)
 
-    @model_validator(mode="after")
-    def _has_steps(self) -> Self:
-        if not self.range:
-            raise ValueError(f"steps: {self.steps}: the last is before the first")
-        return self
+    @field_validator("steps")
+    @classmethod
+    def _are_steps(cls, steps: int | str) -> int | str:
+        range_of_steps(steps)
+        return steps
 
 
 TrackerName = Literal["tensorboard", "wandb", "mlflow", "trackio", "comet"]
@@ -40,13 +40,13 @@ class WatchConfig(Settings):
     """Steps per log line."""
     log_format: Literal["text", "json"] = "text"
     """What is printed. json: an object per line, for programs that collect logs; no progress bar."""
-    peak_tflops: float | None = Field(default=None, gt=0)
+    peak_tflops: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """TFLOP/s of each device, for the share of it that is used (mfu_pct); None: as its data sheet says of bfloat16, for
-    GPUs that wdstream knows."""
+    GPUs that wdstream knows. Needs a plan: of tars without an index nobody knows the work of a step."""
     record_losses: bool = False
     """Write the summed loss and the supervised tokens of every page of every step to losses/ of the run, for
-    `wdstream run losses`; about 12 bytes per page."""
-    spike_threshold: float | None = Field(default=None, gt=0)
+    `wdstream run losses`; about 12 bytes per page. In float32 the output head computes its losses twice for it."""
+    spike_threshold: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Write spikes/step-N.json with the pages of a step whose loss is this many deviations above the median of the last
     100 steps, the worst first with record_losses; 8 is a good one. None: no reports."""
     profile: ProfileConfig | None = None

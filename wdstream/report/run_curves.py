@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 from rich.console import Console
@@ -52,11 +53,8 @@ class RunCurves:
 
     def print(self, console: Console) -> None:
         """Print a line about the run, and a table with a curve in each line."""
-        console.print(
-            f"{self.output}: {self.steps:,} steps in {self.starts} starts, {self.failed:,} pages failed",
-            highlight=False,
-            soft_wrap=True,
-        )
+        text = f"{self.output}: {self.steps:,} steps in {self.starts} starts, {self.failed:,} pages failed"
+        console.print(Text(text), soft_wrap=True)
         table = Table()
         for name in ("figure", "first", "last", "lowest", "highest"):
             table.add_column(name, justify="left" if name == "figure" else "right", no_wrap=True)
@@ -111,9 +109,10 @@ def drawn(curve: FigureCurve, width: int = _WIDTH) -> str:
     first, last = curve.steps[0], curve.steps[-1]
     columns: list[list[float]] = [[] for _ in range(min(width, last - first + 1))]
     for step, value in zip(curve.steps, curve.values, strict=True):
-        columns[(step - first) * len(columns) // (last - first + 1)].append(value)
+        if isfinite(value):  # in float16 a gradient may be infinite
+            columns[(step - first) * len(columns) // (last - first + 1)].append(value)
     means = [sum(values) / len(values) if values else None for values in columns]
     known = [mean for mean in means if mean is not None]
-    low, high = min(known), max(known)
+    low, high = min(known, default=0.0), max(known, default=0.0)
     scale = (len(_LEVELS) - 1) / (high - low) if high > low else 0.0
     return "".join(" " if mean is None else _LEVELS[round((mean - low) * scale)] for mean in means)

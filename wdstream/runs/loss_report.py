@@ -7,7 +7,6 @@ rest is worth a look. Keys and metadata are those of the plan, or of pages.jsonl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from wdstream.errors import ConfigError, TrainError
 from wdstream.pipeline.planned import Plan
 from wdstream.plan.metadata_columns import metadata_by_name, values_of
 from wdstream.records import Ints
+from wdstream.runs.layout import PagesLine
 from wdstream.runs.losses import LossRows, join_rows, read_losses
 from wdstream.runs.page_trace import refuse_changed
 from wdstream.runs.record import RunFolder, read_run
@@ -97,19 +97,28 @@ class _Listed:
     datasets: tuple[str, ...] = ("tars",)
 
     def __init__(self, folder: RunFolder) -> None:
-        self._folder = folder
-        self._keys: list[str] = []
+        self._files = folder.files
+        self._lines = folder.files.read_all_pages()
         self._codes: dict[str, int] = {}
 
     def keys(self, rows: LossRows) -> list[str]:
-        """The key of each row's page."""
+        """The key of each row's page, of any steps."""
+        return self._keys_in(self._files.read_all_pages(), rows)
+
+    def _keys_in(self, lines: Iterator[PagesLine], rows: LossRows) -> list[str]:
+        """By lines that are read no further than is needed.
+
+        Raises:
+            TrainError: they lack a step, because their end was damaged.
+        """
         steps = set(rows.step.tolist())
-        packs = {
-            int(pack): keys
-            for line in self._folder.files.read_all_pages()
-            if line["step"] in steps
-            for pack, keys in line["packs"].items()
-        }
+        packs: dict[int, list[str]] = {}
+        while steps and (line := next(lines, None)) is not None:
+            if line["step"] in steps:
+                steps.remove(line["step"])
+                packs |= {int(pack): keys for pack, keys in line["packs"].items()}
+        if steps:
+            raise TrainError(f"{self._files.pages}: the keys of step {min(steps)} are missing, its end was damaged")
         return [packs[pack][slot] for pack, slot in zip(rows.pack.tolist(), rows.slot.tolist(), strict=True)]
 
     def codes(self, rows: LossRows, by: str) -> Ints:
@@ -118,7 +127,7 @@ class _Listed:
             return rows.dataset.astype(np.int64)
         if by != BY_PAGE:
             raise ConfigError(f"--by {by}: tars without an index have no metadata; give page or dataset")
-        return _coded(self.keys(rows), self._codes)
+        return _coded(self._keys_in(self._lines, rows), self._codes)  # blocks come in the order of steps
 
     def names(self, codes: list[int], by: str) -> list[str]:
         """What the groups of these numbers are called."""
@@ -184,11 +193,14 @@ def _coded(names: list[str], codes: dict[str, int]) -> Ints:
 
 
 def _single(pages: _Pages, blocks: Iterator[LossRows], worst: int | None, least: int) -> LossReport:
-    chosen, total = join_rows([]), 0
+    kept: list[LossRows] = []
+    total = 0
     for rows in blocks:
         total += len(rows)
-        both = join_rows([chosen, rows.where(rows.tokens >= least)])
-        chosen = both.where(np.lexsort((both.slot, both.pack, -both.mean))[:worst])
+        kept.append(rows.where(rows.tokens >= least))
+        if worst is not None:
+            kept = [_highest(kept, worst)]
+    chosen = _highest(kept, worst)
     columns = (chosen.dataset, chosen.step, chosen.tokens, chosen.mean)
     lines = tuple(
         LossLine(name=key, dataset=pages.datasets[dataset], step=step, pages=1, tokens=tokens, loss=loss)
@@ -197,16 +209,22 @@ def _single(pages: _Pages, blocks: Iterator[LossRows], worst: int | None, least:
     return LossReport(by=None, lines=lines, num_rows=total)
 
 
+def _highest(parts: list[LossRows], worst: int | None) -> LossRows:
+    both = join_rows(parts)
+    return both.where(np.lexsort((both.slot, both.pack, -both.mean))[:worst])
+
+
 def _grouped(pages: _Pages, blocks: Iterator[LossRows], by: str, worst: int | None, least: int) -> LossReport:
     sums = np.zeros((3, 0))  # documents, tokens, loss of each group
     datasets = np.zeros(0, dtype=np.int64)
     for rows in blocks:
         codes = pages.codes(rows, by)
-        size = max(sums.shape[1], int(codes.max()) + 1)
-        sums = np.pad(sums, ((0, 0), (0, size - sums.shape[1])))
-        datasets = np.pad(datasets, (0, size - len(datasets)))
+        if (size := int(codes.max()) + 1) > len(datasets):
+            more = max(size, 2 * len(datasets)) - len(datasets)  # doubled: a copy for each block takes hours
+            sums, datasets = np.pad(sums, ((0, 0), (0, more))), np.pad(datasets, (0, more))
         datasets[codes] = rows.dataset
-        sums += [_sums(codes, weights, size) for weights in (np.ones(len(rows)), rows.tokens, rows.loss)]
+        for of_groups, weights in zip(sums, (np.ones(len(rows)), rows.tokens, rows.loss), strict=True):
+            np.add.at(of_groups, codes, weights)
     count, tokens, loss = sums
     means = loss / np.maximum(tokens, 1)
     groups = np.flatnonzero(tokens >= max(least, 1))
@@ -223,7 +241,3 @@ def _grouped(pages: _Pages, blocks: Iterator[LossRows], by: str, worst: int | No
         for group, name in zip(groups.tolist(), pages.names(groups.tolist(), by), strict=True)
     )
     return LossReport(by=by, lines=lines, num_rows=int(count.sum()))
-
-
-def _sums(codes: Ints, weights: NDArray[Any], size: int) -> NDArray[np.float64]:
-    return np.bincount(codes, weights=weights.astype(np.float64), minlength=size).astype(np.float64)

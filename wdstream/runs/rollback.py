@@ -1,7 +1,7 @@
 """`wdstream run rollback`: a run as it was at one of its checkpoints, so that the same command trains on from there.
 
     checkpoints/step-N of later steps, final/     moved to RUN/rolled-back/
-    steps, states, metrics, eval, quarantine, pages, rejects, generated/     cut back to the step
+    steps, states, metrics, eval, quarantine, pages, rejects, losses, spikes/, generated/     cut back
     run.json                                      the starts after the step are left out
     best.json                                     removed where it names a later checkpoint; the next start writes it
     tensorboard/                                  an event that hides what comes after the step

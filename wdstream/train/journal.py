@@ -176,7 +176,7 @@ class Journal:
             line["sha256"] = sha256
         if contents.is_skipped:
             line["skipped"] = True
-        elif self._run.config.train.spike_threshold is not None:
+        elif self._run.config.train.spike_threshold is not None and figures.num_supervised:
             line["loss"] = figures.loss
         self._record.steps.append(line)
         if contents.keys is not None:

@@ -50,6 +50,7 @@ from wdstream.train.step.skipped import require_untrained
 from wdstream.train.step.step import PLAIN_LOSS, TrainEngine
 from wdstream.train.stream import Stream, open_stream
 from wdstream.train.total import RunTotal, steps_of_checkpoint
+from wdstream.train.watch.profile import check_profile
 from wdstream.train.watch.trackers import check_trackers
 
 
@@ -170,6 +171,7 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
     require_untrained(config, accelerator, next_step=0 if start is None else start.step)
     total = open_total(config, stream, start, is_main=accelerator.is_main_process)
     check_stages(config.train, total.known)
+    check_profile(config.train.profile, total.known)
     if world.rank == 0:  # what one process finds of a model folder holds for all
         messages.append(prove_model(config, stream.family, has_meta_device=zero_stage(accelerator) != 3))
     eval_plans = plan_sets(config, world_size=world.size)

@@ -49,6 +49,12 @@ def test_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
         ("NVIDIA H100 PCIe", 756e12),
         ("NVIDIA L40S", 362e12),
         ("NVIDIA L4", 121e12),
+        ("NVIDIA A10G", 70e12),
+        ("NVIDIA GH200 480GB", 989e12),
+        ("NVIDIA RTX A4000", None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA GeForce RTX 3090 Ti", None),
+        ("NVIDIA H200 MIG 1g.18gb", None),
         ("Some other", None),
     ):
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda name=name: name)

@@ -7,9 +7,11 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from wdstream.report import progress
 from wdstream.runs.layout import RunLayout
 from wdstream.storage.json_lines import read_lines
 from wdstream.train.contents import Share, StepContents
@@ -140,6 +142,22 @@ def test_lines_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert lines[1]["eta_s"] == pytest.approx(4.0, rel=0.1)
     assert (lines[2]["name"], lines[2]["loss"]) == ("held_out", 1.25)
     assert all(line["time"].endswith("Z") for line in lines)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_lines_of_progress_are_for_people_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, form: Literal["text", "json"]
+) -> None:
+    monkeypatch.setattr(progress, "_LINE_EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "_FIRST_LINE_S", 0.0)
+    log = LogSettings(every=10, form=form, has_board=False)
+    metrics = Metrics(RunLayout(tmp_path), first_step=0, total_steps=30, log=log, is_main=True)
+    with metrics.work("evaluating held_out") as on_progress:
+        on_progress(1, 2)
+    metrics.add(WINDOW[0])
+    printed = capsys.readouterr().out
+    assert ("evaluating held_out: 1 of 2 pages" in printed) == ("steps: 1 of 30 steps" in printed) == (form == "text")
+    assert form == "text" or printed == ""
 
 
 def test_files_and_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

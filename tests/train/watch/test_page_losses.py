@@ -1,5 +1,6 @@
 """The loss of each page: whatever the number of processes, over a stop, of a plan and of tars without an index."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ from tests.helpers.processes import run_world
 from tests.helpers.training import TRAIN, Workplace
 from wdstream.batches.collate import collate, encode_pack
 from wdstream.config.build import plan_from_config
+from wdstream.errors import TrainError
 from wdstream.families.base import Family
 from wdstream.runs.layout import RunLayout
-from wdstream.runs.losses import NO_SAMPLE, LossRows, join_rows, read_losses
-from wdstream.storage.json_lines import read_lines
+from wdstream.runs.loss_report import report_losses
+from wdstream.runs.losses import NO_SAMPLE, LossRows, append_losses, join_rows, read_losses
+from wdstream.storage.json_lines import read_lines, write_lines
 from wdstream.testing import make_samples
 from wdstream.train.step.loss import find_targets
 from wdstream.train.watch.page_losses import page_rows
@@ -103,14 +106,31 @@ def test_tars_without_an_index_have_rows_by_pack_and_slot(workplace: Workplace, 
         named = [(int(pack), slot) for pack, keys in lines[step].items() for slot in range(len(keys))]
         assert list(zip(of_step.pack.tolist(), of_step.slot.tolist(), strict=True)) == named
         assert of_step.loss.sum() / of_step.tokens.sum() == pytest.approx(loss, rel=1e-6)
+    files = RunLayout(tmp_path / "run")
+    files.losses.unlink()
+    for chosen in (rows.step < 2, rows.step >= 2):
+        append_losses(files.losses, rows.where(chosen))
+    keys = [key for packs in lines.values() for keys in packs.values() for key in keys]
+    by_page = report_losses(files.output, by="page", worst=None).lines
+    assert {line.name: line.pages for line in by_page} == Counter(keys)
+    assert {line.name for line in report_losses(files.output, worst=None).lines} == set(keys)
+    write_lines(files.pages, [line for line in files.read_all_pages() if line["step"] < 2])
+    with pytest.raises(TrainError, match="the keys of step 2 are missing"):
+        report_losses(files.output, by="page")
 
 
 def test_a_dataset_has_its_own_loss(workplace: Workplace, tmp_path: Path) -> None:
     data = (
         f"data.train=[{{path: {workplace.root}/shards, name: one}}, {{path: {workplace.root}/shards-eval, name: two}}]"
     )
-    for folder, more in (("with", ("train.record_losses=true",)), ("without", ())):
-        assert workplace.train(tmp_path / folder, *PLAIN, data, "train.max_steps=4", "train.log_every=2", *more) == 0
+    settings = (*PLAIN, data, "train.max_steps=4", "train.log_every=2")
+    kinds = {
+        "with": ("train.record_losses=true",),
+        "without": (),
+        "smooth": ("train.label_smoothing=0.1", "train.z_loss=0.001"),
+    }
+    for folder, more in kinds.items():
+        assert workplace.train(tmp_path / folder, *settings, *more) == 0
     rows = rows_of(tmp_path / "with")
     lines = list(read_lines(tmp_path / "with" / "metrics.jsonl"))
     assert [line["step"] for line in lines] == [1, 3]
@@ -120,7 +140,11 @@ def test_a_dataset_has_its_own_loss(workplace: Workplace, tmp_path: Path) -> Non
             own = rows.where((rows.step >= first) & (rows.step <= line["step"]) & (rows.dataset == number))
             wanted = own.loss.sum() / own.tokens.sum() if len(own) else None
             assert line.get(f"loss/{name}") == (wanted and pytest.approx(wanted, rel=1e-5))
-    assert loss_columns(tmp_path / "with") == loss_columns(tmp_path / "without")
+    columns = {folder: loss_columns(tmp_path / folder) for folder in kinds}
+    assert columns["without"] == [{"loss": line["loss"]} for line in columns["with"]]  # which would cost in float32
+    plain, smooth = columns["with"][0], columns["smooth"][0]
+    assert smooth["loss"] > plain["loss"] * 1.001
+    assert smooth["loss/one"] == pytest.approx(plain["loss/one"], rel=1e-3)  # the plain cross-entropy
 
 
 def test_rows_of_batches_with_padding_and_pages_that_failed(families: dict[str, Family]) -> None:

@@ -11,7 +11,7 @@ from wdstream.config.watching import ProfileConfig
 from wdstream.errors import ConfigError
 from wdstream.runs.layout import RunLayout
 from wdstream.storage.json_lines import read_lines
-from wdstream.train.watch.profile import Profiler
+from wdstream.train.watch.profile import Profiler, check_profile
 
 PLAIN = ("train.adapter={kind: lora, r: 4, dropout: 0.2}", "train.max_steps=3", "train.lr=0.01", "data.eval=[]")
 
@@ -60,6 +60,15 @@ def test_ranks(tmp_path: Path) -> None:
 
 def test_wrong_steps_are_refused() -> None:
     assert list(ProfileConfig(steps="10-12").range) == [10, 11, 12]
-    for steps in ("12-10", "a", "-3", "1-"):
+    assert list(ProfileConfig(steps=7).range) == [7]
+    for steps in ("12-10", "a", "-3", "1-", -3):
         with pytest.raises(ConfigError, match="steps"):
             ProfileConfig(steps=steps)
+
+
+def test_steps_that_the_run_does_not_have_are_refused() -> None:
+    settings = ProfileConfig(steps="10-12")
+    for total in (None, 11):
+        check_profile(settings, total)
+    with pytest.raises(ConfigError, match=r"train.profile.steps: 10-12: the steps of the run are 0 to 9"):
+        check_profile(settings, 10)

@@ -11,9 +11,10 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 from tests.helpers.training import Workplace
 from wdstream.config.watching import WatchConfig
 from wdstream.errors import ConfigError
+from wdstream.runs.layout import RunLayout
 from wdstream.storage.json_lines import read_lines
 from wdstream.train.watch import trackers
-from wdstream.train.watch.trackers import check_trackers
+from wdstream.train.watch.trackers import Trackers, check_trackers
 
 PLAIN = ("train.adapter={kind: lora, r: 4}", "train.max_steps=3", "train.checkpoint_every=2")
 
@@ -101,6 +102,19 @@ def test_a_tracker_that_does_not_start_is_an_error(
     assert "train.trackers: wandb does not start: no key" in capsys.readouterr().err
 
 
+def test_a_start_without_a_tracker_does_not_forget_its_run(
+    workplace: Workplace, tmp_path: Path, recorders: list[Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "trackio", Recorder)
+    config, files = workplace.config(tmp_path), RunLayout(tmp_path)
+    for step, names in enumerate((["wandb", "trackio"], ["trackio"], ["wandb"])):
+        watched = config.model_copy(update={"train": config.train.model_copy(update={"trackers": names})})
+        Trackers(files, watched, first_step=step, say=print)
+    wandb, trackio, again, last = recorders
+    assert wandb.options["id"] == last.options["id"]
+    assert trackio.options["name"] == again.options["name"]
+
+
 def test_wrong_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"comet is not installed; pip install comet-ml"):
         check_trackers(WatchConfig(trackers=("tensorboard", "comet")))
@@ -109,6 +123,8 @@ def test_wrong_settings_are_refused() -> None:
         ({"trackers": ("wand",)}, "wandb"),
         ({"tracker_options": {"wandb": {"mode": "offline"}}}, "would be ignored: it is not in trackers"),
         ({"tracker_options": {"tensorboard": {}}}, "tensorboard has none here"),
+        ({"spike_threshold": float("inf")}, "expected a finite number"),
+        ({"peak_tflops": float("inf")}, "expected a finite number"),
         ({"tracker_project": "pages"}, "trackers has none that keeps projects"),
     ):
         with pytest.raises(ConfigError, match=message):

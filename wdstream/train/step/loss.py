@@ -13,7 +13,7 @@ The sum over all ranks and micro-batches, divided by the supervised tokens of th
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from wdstream.records import IGNORED
 
 CHUNK_ROWS = 512
 """Hidden states per chunk: 512 x 150,000 float32 logits are 300 MB; smaller chunks save little and cost kernels."""
+_HALF = (torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +122,15 @@ class LossHead:
         loss: Tensor = outputs.logits
         return loss
 
+    def has_token_losses(self, dtype: torch.dtype, *, is_plain: bool) -> bool:
+        """Whether `keeping_token_losses` costs nothing: the loss is the sum of numbers that are there.
+
+        Args:
+            dtype: that the model computes in.
+            is_plain: see Targets.
+        """
+        return not (is_plain and self._is_fused) or dtype in _HALF
+
     @contextmanager
     def keeping_token_losses(self, is_wanted: bool = True) -> Iterator[list[Tensor]]:
         """A list to which each forward pass inside appends the cross-entropies of its supervised positions.
@@ -153,15 +163,23 @@ class LossHead:
         rows = hidden.flatten(0, 1).index_select(0, self._targets.positions)  # (S, H)
         if not self._targets.is_plain:
             return self._weighted_loss(rows, self._targets)
-        if type(self._head) is nn.Linear and self._softcap is None and hasattr(functional, "linear_cross_entropy"):
-            return self._fused_loss(rows, self._head, self._targets.ids)
+        if self._is_fused:
+            return self._fused_loss(rows, self._targets.ids)
         return self._chunked_loss(rows, self._targets.ids)
 
-    def _fused_loss(self, rows: Tensor, head: nn.Linear, ids: Tensor) -> Tensor:
+    @property
+    def _is_fused(self) -> bool:
+        """Whether the head is a plain matrix, for which torch has a loss of its own."""
+        is_matrix = type(self._head) is nn.Linear and self._softcap is None
+        return is_matrix and hasattr(functional, "linear_cross_entropy")
+
+    def _fused_loss(self, rows: Tensor, ids: Tensor) -> Tensor:
         """For plain matrices: torch's chunked linear cross-entropy."""
+        head = cast("nn.Linear", self._head)
         losses = _linear_losses(rows, head, ids)
         if self._kept is not None:
             # In float32 torch gives the sum alone; the losses that it is of are computed once more, without gradients.
+            # Their own sum would be that number, but its gradient has other last bits.
             is_sum = losses.ndim == 0
             with torch.no_grad():
                 self._kept.append(_linear_losses(rows, head, ids, is_sum=False) if is_sum else losses.float())
@@ -223,7 +241,6 @@ def _linear_losses(rows: Tensor, head: nn.Linear, ids: Tensor, *, is_sum: bool =
     `is_sum`, their sum."""
     dtype = torch.get_autocast_dtype(rows.device.type) if torch.is_autocast_enabled(rows.device.type) else rows.dtype
     bias = None if head.bias is None else head.bias.to(dtype)
-    is_half = dtype in (torch.bfloat16, torch.float16)
     losses: Tensor = functional.linear_cross_entropy(
         rows.to(dtype),
         head.weight.to(dtype),
@@ -231,7 +248,7 @@ def _linear_losses(rows: Tensor, head: nn.Linear, ids: Tensor, *, is_sum: bool =
         linear_bias=bias,
         ignore_index=IGNORED,
         # A half-precision "sum" accumulates in half precision (2192 for 2205.1); "none" is exact and summed by us.
-        reduction="none" if is_half or not is_sum else "sum",
+        reduction="none" if dtype in _HALF or not is_sum else "sum",
         options=nn.LinearCrossEntropyOptions(batch_chunk_size=CHUNK_ROWS, chunking_method=None),
     )
     return losses

@@ -72,6 +72,11 @@ class Objective:
     label_smoothing: float = 0.0
     weights: DatasetWeights | None = None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is the mean cross-entropy and nothing else."""
+        return self.weights is None and not self.z_loss and not self.label_smoothing
+
     def targets(self, batch: Batch) -> Targets:
         """Of a micro-batch, with what they add."""
         found = replace(find_targets(batch.labels), z_loss=self.z_loss, label_smoothing=self.label_smoothing)

@@ -7,6 +7,7 @@ trained is below it, as of a frozen vision tower, the whole backward pass. What 
 does not count.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,9 +16,11 @@ from torch import nn
 
 from wdstream.train.model.parts import model_part
 
-# Dense bfloat16 TFLOP/s as NVIDIA's data sheets give them; of names that begin alike the longer comes first.
+# Dense bfloat16 TFLOP/s (V100: float16) as NVIDIA's data sheets give them; of names that begin alike the longer comes
+# first.
 PEAK_TFLOPS: tuple[tuple[str, float], ...] = (
     ("B200", 2250.0),
+    ("GH200", 989.0),
     ("H200", 989.0),
     ("H100 PCIe", 756.0),
     ("H100 NVL", 835.0),
@@ -27,6 +30,7 @@ PEAK_TFLOPS: tuple[tuple[str, float], ...] = (
     ("L40", 181.0),
     ("L4", 121.0),
     ("A40", 150.0),
+    ("A10G", 70.0),
     ("A10", 125.0),
     ("V100", 125.0),
     ("RTX 4090", 165.0),
@@ -79,9 +83,17 @@ def cost_shares(parameters: Iterable[tuple[str, nn.Parameter]]) -> CostShares:
     )
 
 
+_OTHER_CHIP = r"(?!.* (MIG|Laptop)\b)(?! (Ti|D|SUPER)\b)"  # the same name, and not the same speed
+
+
 def device_peak(dtype: torch.dtype) -> float | None:
     """FLOP/s that this process's GPU gives at most; None where that is not known, or it computes in float32."""
     if not torch.cuda.is_available() or dtype not in (torch.bfloat16, torch.float16):
         return None
-    name = torch.cuda.get_device_name()
-    return next((peak * 1e12 for known, peak in PEAK_TFLOPS if known in name), None)
+    return peak_by_name(torch.cuda.get_device_name())
+
+
+def peak_by_name(name: str) -> float | None:
+    """FLOP/s of a GPU, by whole words of its name: an RTX A4000 is no A40; None where that is not known."""
+    found = (peak for known, peak in PEAK_TFLOPS if re.search(rf"\b{known}\b{_OTHER_CHIP}", name))
+    return next((peak * 1e12 for peak in found), None)

@@ -89,7 +89,7 @@ class Metrics:
         self._board = _open_board(files.tensorboard, first_step) if log.has_board else None
         self._trackers = None if trackers is None else trackers(self.say)
         self._progress = ProgressBar(self._console, is_transient=False)
-        self._progress.show("steps", first_step, total_steps, unit="steps")
+        self._show_progress(first_step)
         self._has_bar = self._console.is_terminal and log.form == "text"
         if self._has_bar:
             self._progress.start()
@@ -101,11 +101,18 @@ class Metrics:
         if self._line_at is None:
             self._line_at = time.perf_counter() - step.seconds
         self._window.append(step)
-        figures, number = self._summary(), step.contents.step
-        self._progress.figures = describe(figures)
-        self._progress.show("steps", number + 1, self.total_steps, unit="steps")
-        if (number + 1) % self._log.every == 0:
-            self._write(number, figures)
+        number = step.contents.step
+        is_due = (number + 1) % self._log.every == 0
+        if is_due or self._has_bar:  # not each step: it goes through all steps since the line before
+            figures = self._summary()
+            self._progress.figures = describe(figures)
+            if is_due:
+                self._write(number, figures)
+        self._show_progress(number + 1)
+
+    def _show_progress(self, done: int) -> None:
+        if self._log.form == "text":
+            self._progress.show("steps", done, self.total_steps, unit="steps")
 
     def add_eval(self, step: int, name: str, figures: dict[str, float]) -> None:
         """Write the result of an evaluation set after `step`."""
@@ -119,7 +126,7 @@ class Metrics:
     @contextmanager
     def work(self, description: str) -> Iterator[Callable[[int, int], None]]:
         """A second line of the bar for work between two steps; called with (pages done, pages in total)."""
-        if not self._is_main:
+        if not self._is_main or self._log.form == "json":  # where no bar is drawn it prints lines of text
             yield lambda done, total: None
             return
         try:

@@ -1,7 +1,8 @@
 """The loss of each page, from the losses of tokens that a step computes anyway, and their sums by dataset.
 
 The output head keeps the cross-entropy of every supervised token (`LossHead.keeping_token_losses`); they are in the
-order of the documents, so that a page's loss is the sum over as many of them as it has supervised tokens.
+order of the documents, so that a page's loss is the sum over as many of them as it has supervised tokens. They are
+plain cross-entropies, without weights, smoothing and z-loss, so that pages of all runs compare.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,8 @@ class PageLosses:
         self._rows: list[LossRows] = []
         self._offsets = run.stream.dataset_offsets
         self._is_recorded = run.config.train.record_losses
+        engine = run.engine
+        self._is_free = engine.head.has_token_losses(engine.dtype, is_plain=engine.objective.is_plain)
 
     @property
     def num_datasets(self) -> int:
@@ -40,8 +43,8 @@ class PageLosses:
 
     @property
     def are_needed(self) -> bool:
-        """Whether a step has to keep the losses of its tokens."""
-        return self._is_recorded or self.num_datasets > 1
+        """Whether a step has to keep the losses of its tokens; for several datasets alone where that costs nothing."""
+        return self._is_recorded or (self.num_datasets > 1 and self._is_free)
 
     def of_step(self, step: int, batches: Sequence[Batch], kept: Sequence[Tensor]) -> LossRows | None:
         """This rank's rows of a step; None where they are not needed."""

@@ -29,7 +29,8 @@ class PageWatch:
     def add(self, step: int, figures: StepFigures, batches: Sequence[Batch], rows: LossRows | None) -> str | None:
         """Take in a step; a line for the log where it is a spike. All ranks call it together."""
         self.losses.add(step, rows)
-        spike = None if self._spikes is None else self._spikes.look(step, figures.loss)
+        spikes = self._spikes if figures.num_supervised else None  # where all pages failed there is no loss
+        spike = None if spikes is None else spikes.look(step, figures.loss)
         if spike is None:
             return None
         own = pages_by_loss(batches, rows, tuple(self._run.stream.data))

@@ -14,8 +14,22 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from wdstream.config.watching import ProfileConfig
+from wdstream.errors import ConfigError
 from wdstream.runs.layout import RunLayout
 from wdstream.storage.atomic import TEMP_SUFFIX
+
+
+def check_profile(settings: ProfileConfig | None, total_steps: int | None) -> None:
+    """Refuse steps that the run does not have; `total_steps` is None while nobody knows how many those are.
+
+    Raises:
+        ConfigError: names the last step that there is.
+    """
+    if settings is not None and total_steps is not None and settings.range[0] >= total_steps:
+        raise ConfigError(
+            f"train.profile.steps: {settings.steps}: the steps of the run are 0 to {total_steps - 1}, so nothing would "
+            "be profiled"
+        )
 
 
 class Profiler:

@@ -74,7 +74,7 @@ class Trackers:
         names = [name for name in config.train.trackers if name in _PACKAGES]
         self._open = [start_tracker(name, files, config, known.get(name)) for name in names]
         if self._open:
-            ids = {one.name: one.run_id for one in self._open}
+            ids = known | {one.name: one.run_id for one in self._open}  # another start may have others again
             write_file(files.trackers, json.dumps(ids, indent=2).encode())
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
