@@ -107,7 +107,7 @@ def test_a_start_without_a_tracker_does_not_forget_its_run(
 ) -> None:
     monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "trackio", Recorder)
     config, files = workplace.config(tmp_path), RunLayout(tmp_path)
-    for step, names in enumerate((["wandb", "trackio"], ["trackio"], ["wandb"])):
+    for step, names in enumerate((("wandb", "trackio"), ("trackio",), ("wandb",))):
         watched = config.model_copy(update={"train": config.train.model_copy(update={"trackers": names})})
         Trackers(files, watched, first_step=step, say=print)
     wandb, trackio, again, last = recorders
