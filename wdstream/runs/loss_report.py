@@ -223,8 +223,7 @@ def _grouped(pages: _Pages, blocks: Iterator[LossRows], by: str, worst: int | No
             more = max(size, 2 * len(datasets)) - len(datasets)  # doubled: a copy for each block takes hours
             sums, datasets = np.pad(sums, ((0, 0), (0, more))), np.pad(datasets, (0, more))
         datasets[codes] = rows.dataset
-        for of_groups, weights in zip(sums, (np.ones(len(rows)), rows.tokens, rows.loss), strict=True):
-            np.add.at(of_groups, codes, weights)
+        np.add.at(sums, (slice(None), codes), np.stack([np.ones(len(rows)), rows.tokens, rows.loss]))
     count, tokens, loss = sums
     means = loss / np.maximum(tokens, 1)
     groups = np.flatnonzero(tokens >= max(least, 1))
