@@ -223,7 +223,9 @@ def _grouped(pages: _Pages, blocks: Iterator[LossRows], by: str, worst: int | No
             more = max(size, 2 * len(datasets)) - len(datasets)  # doubled: a copy for each block takes hours
             sums, datasets = np.pad(sums, ((0, 0), (0, more))), np.pad(datasets, (0, more))
         datasets[codes] = rows.dataset
-        np.add.at(sums, (slice(None), codes), np.stack([np.ones(len(rows)), rows.tokens, rows.loss]))
+        weights = np.stack([np.ones(len(rows)), rows.tokens, rows.loss])
+        for number in range(len(sums)):
+            np.add.at(sums[number], codes, weights[number])
     count, tokens, loss = sums
     means = loss / np.maximum(tokens, 1)
     groups = np.flatnonzero(tokens >= max(least, 1))
