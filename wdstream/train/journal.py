@@ -22,7 +22,7 @@ from wdstream.train.setup import Run
 from wdstream.train.step.exchange import StepFigures
 from wdstream.train.watch.flops import StepCost, cost_shares, device_peak
 from wdstream.train.watch.metrics import LogSettings, Metrics
-from wdstream.train.watch.pages import PageWatch
+from wdstream.train.watch.page_losses import PageWatch
 from wdstream.train.watch.summary import StepMetrics
 from wdstream.train.watch.trackers import Trackers
 

@@ -1,4 +1,5 @@
-"""The loss of each page, from the losses of tokens that a step computes anyway, and their sums by dataset.
+"""The loss of each page, from the losses of tokens that a step computes anyway, and their sums by dataset; and the pages of a
+spike.
 
 The output head keeps the cross-entropy of every supervised token (`LossHead.keeping_token_losses`); they are in the
 order of the documents, so that a page's loss is the sum over as many of them as it has supervised tokens. They are
@@ -16,6 +17,8 @@ from wdstream.batches.batch import Batch
 from wdstream.records import IGNORED, Ints
 from wdstream.runs.losses import NO_SAMPLE, LossRows, append_losses, join_rows
 from wdstream.train.setup import Run
+from wdstream.train.step.exchange import StepFigures
+from wdstream.train.watch.spikes import open_spikes, write_spike
 
 BLOCK_STEPS = 64
 """Steps whose rows are gathered and written together, unless a checkpoint comes before."""
@@ -76,6 +79,32 @@ class PageLosses:
         ranks: list[LossRows] = gather_object([own])
         if self._run.is_main and any(map(len, ranks)):
             append_losses(self._run.files.losses, join_rows(ranks).sorted())
+
+
+class PageWatch:
+    """The losses of pages on this rank; the main process writes.
+
+    All ranks make one together, after the growing files were cut back.
+
+    Args:
+        run: whose folder is written to.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.losses = PageLosses(run)
+        self._spikes = open_spikes(run)
+
+    def add(self, step: int, figures: StepFigures, batches: Sequence[Batch], rows: LossRows | None) -> str | None:
+        """Take in a step; a line for the log where it is a spike. All ranks call it together."""
+        self.losses.add(step, rows)
+        spikes = self._spikes if figures.num_supervised else None  # where all pages failed there is no loss
+        spike = None if spikes is None else spikes.look(step, figures.loss)
+        if spike is None:
+            return None
+        own = pages_by_loss(batches, rows, tuple(self._run.stream.data))
+        pages: list[dict[str, object]] = gather_object(own)
+        return write_spike(self._run.files, spike, worst_first(pages)) if self._run.is_main else None
 
 
 def page_rows(step: int, batches: Sequence[Batch], kept: Sequence[Tensor], offsets: Ints | None) -> LossRows:

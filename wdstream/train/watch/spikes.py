@@ -11,8 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 
+from accelerate.utils import broadcast_object_list
+
 from wdstream.runs.layout import RunLayout, step_of_file
 from wdstream.storage.atomic import write_file
+from wdstream.train.setup import Run
 
 HISTORY = 100
 """Steps that a loss is compared with."""
@@ -91,3 +94,17 @@ def write_spike(files: RunLayout, spike: Spike, pages: Sequence[Mapping[str, obj
 def last_spike(files: RunLayout) -> int | None:
     """The last step that a run has a report of."""
     return max(map(step_of_file, files.spikes.glob("step-*.json")), default=None)
+
+
+def open_spikes(run: Run) -> SpikeWatch | None:
+    """The watch, with the losses that the ledger has; None where none is wanted. All ranks call it together."""
+    threshold = run.config.train.spike_threshold
+    if threshold is None:
+        return None
+    before: list[tuple[list[float], int | None]] = [([], None)]
+    if run.is_main:
+        losses = [line["loss"] for line in run.files.read_steps() if "loss" in line]
+        before = [(losses[-HISTORY:], last_spike(run.files))]
+    broadcast_object_list(before)
+    losses, last = before[0]
+    return SpikeWatch(threshold, losses, last)
