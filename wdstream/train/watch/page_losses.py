@@ -1,5 +1,4 @@
-"""The loss of each page, from the losses of tokens that a step computes anyway, and their sums by dataset; and the pages of a
-spike.
+"""The loss of each page, from the losses of tokens that a step computes; their sums by dataset; the pages of a spike.
 
 The output head keeps the cross-entropy of every supervised token (`LossHead.keeping_token_losses`); they are in the
 order of the documents, so that a page's loss is the sum over as many of them as it has supervised tokens. They are
