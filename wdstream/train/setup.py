@@ -38,7 +38,7 @@ from wdstream.train.optimizer.groups import (
     learning_groups,
     learns_from_images,
 )
-from wdstream.train.optimizer.optimizer import make_optimizer, require_package
+from wdstream.train.optimizer.optimizer import groups_with_state, make_optimizer, require_package
 from wdstream.train.optimizer.rates import check_stages, learning_rate, needs_total
 from wdstream.train.saving.checkpoint import Checkpoints
 from wdstream.train.saving.keep_best import check_keep_best
@@ -128,6 +128,8 @@ class Run:
         """For the checkpoint: what a later start has to do as this one does."""
         train = self.config.train
         groups = {"groups": groups_digest(self.engine.groups)} if train.parts or train.patterns or train.stages else {}
+        if train.stages and (held := groups_with_state(self.engine.optimizer)):
+            groups["groups_with_state"] = held
         return self.total.saved() | ({"spares_tables": 1} if self._spares_tables else {}) | groups
 
     @property

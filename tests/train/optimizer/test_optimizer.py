@@ -7,10 +7,17 @@ import pytest
 import torch
 from torch import nn
 
+from wdstream.config.learning import ModelPart
 from wdstream.config.training import TrainConfig
 from wdstream.errors import ConfigError, TrainError
-from wdstream.train.optimizer.groups import learning_groups
-from wdstream.train.optimizer.optimizer import keep_settings, make_optimizer, set_learning_rate
+from wdstream.train.optimizer.groups import LearningGroup, learning_groups
+from wdstream.train.optimizer.optimizer import (
+    groups_with_state,
+    keep_settings,
+    make_optimizer,
+    set_learning_rate,
+    trained_alone,
+)
 
 
 def test_decay_spares_vectors() -> None:
@@ -89,3 +96,22 @@ def test_nothing_to_train_is_an_error() -> None:
     model = nn.Linear(2, 2).requires_grad_(False)
     with pytest.raises(TrainError, match="no parameter is trainable"):
         make_optimizer(model, TrainConfig())
+
+
+def test_what_has_no_state_asks_for_none_wherever_stages_are_now() -> None:
+    """FSDP2 takes the absence of a state for a loss: the checkpoint says what it has, not the stages of now."""
+    parameters = [nn.Parameter(torch.ones(2)) for _ in range(2)]
+    parts: tuple[ModelPart, ...] = ("projector", "language")
+    groups = [
+        LearningGroup(parameters=(one,), part=part, lr=None, weight_decay=0.0)
+        for one, part in zip(parameters, parts, strict=True)
+    ]
+    optimizer = torch.optim.AdamW([{"params": [one]} for one in parameters])
+    parameters[0].grad = torch.ones(2)
+    optimizer.step()
+    settings = TrainConfig.of({"stages": [{"steps": 1, "train": ["projector"]}, {"train": ["projector", "language"]}]})
+    assert groups_with_state(optimizer) == 1
+    for with_state, asking in ((1, [True, False]), (None, [True, True])):
+        with trained_alone(optimizer, groups, settings, 2, with_state):
+            assert [one.requires_grad for one in parameters] == asking
+        assert all(one.requires_grad for one in parameters)

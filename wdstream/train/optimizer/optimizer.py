@@ -72,16 +72,23 @@ def make_optimizer(model: nn.Module, config: TrainConfig, groups: Sequence[Learn
 
 @contextmanager
 def trained_alone(
-    optimizer: Optimizer, groups: Sequence[LearningGroup], settings: LearningSettings, step: int
+    optimizer: Optimizer,
+    groups: Sequence[LearningGroup],
+    settings: LearningSettings,
+    step: int,
+    with_state: int | None = None,
 ) -> Iterator[None]:
     """While a checkpoint of `step` is loaded: only what was trained before it asks for a gradient.
 
-    All else has no state yet, which FSDP2 takes for a loss where a parameter asks for one.
+    All else has no state yet, which FSDP2 takes for a loss where a parameter asks for one. `with_state` is the
+    checkpoint's own `groups_with_state`: stages may have been moved since, or all steps of one skipped.
     """
     trained = parts_before(step, settings)
     resting: list[nn.Parameter] = []
-    for group, own in [] if trained is None else zip(optimizer.param_groups, groups, strict=True):
-        resting += [] if own.part in (trained or ()) else group["params"]
+    pairs = [] if trained is None else zip(optimizer.param_groups, groups, strict=True)
+    for number, (group, own) in enumerate(pairs):
+        has_state = own.part in (trained or ()) if with_state is None else with_state >> number & 1
+        resting += [] if has_state else group["params"]
     for parameter in resting:
         parameter.requires_grad_(False)
     try:
@@ -89,6 +96,12 @@ def trained_alone(
     finally:
         for parameter in resting:
             parameter.requires_grad_(True)
+
+
+def groups_with_state(optimizer: Optimizer) -> int:
+    """A bit for each group, from the lowest on: 1 where the optimizer has state of it."""
+    held = [any(each in optimizer.state for each in group["params"]) for group in optimizer.param_groups]
+    return sum(1 << number for number, is_held in enumerate(held) if is_held)
 
 
 def keep_settings(optimizer: Optimizer, groups: Sequence[LearningGroup], config: TrainConfig) -> None:

@@ -29,7 +29,8 @@ def load_start(run: Run, start: Checkpoint) -> None:
     if start.trainer.get("groups", groups_digest(engine.groups)) != groups_digest(engine.groups):
         raise _other_groups(start)
     try:
-        with trained_alone(engine.optimizer, engine.groups, train, start.step):
+        with_state = start.trainer.get("groups_with_state")
+        with trained_alone(engine.optimizer, engine.groups, train, start.step, with_state):
             run.checkpoints.load(start)
     except (ValueError, RuntimeError) as error:
         if "parameter group" not in str(error):
