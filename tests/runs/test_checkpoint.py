@@ -87,4 +87,5 @@ def test_a_later_one_that_was_passed_over_does_not_count(tmp_path: Path) -> None
     """Else the checkpoint that was just written would be the old one that goes."""
     for step in (5, 10, 7):
         sealed(written(checkpoint_path(tmp_path, step), "model.safetensors"), step, keep=1)
+    (tmp_path / "step-00000007-copy").mkdir()  # of a person, who keeps it there
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000010", "step-00000007"]

@@ -114,10 +114,11 @@ def main(model_dir: str, work: Path, precision: Literal["no", "bf16"], option: s
     forward, kept = head.loss_sum, []
 
     def note(*arguments: Any) -> torch.Tensor:
-        kept.append(whole_gradients(model))
+        if torch.is_grad_enabled():  # not of an evaluation
+            kept.append(whole_gradients(model))
         return forward(*arguments)
 
-    vars(head)["loss_sum"] = note  # before each micro-batch
+    vars(head)["loss_sum"] = note  # before each micro-batch of a step
     newest, _ = checkpoints.newest()
     assert newest is not None
     checkpoints.load(newest)

@@ -22,7 +22,7 @@ class SavingConfig(Settings):
 
     checkpoint_every: int | None = Field(default=500, gt=0)
     """Steps between checkpoints; the last step is always followed by one. None: only by checkpoint_minutes."""
-    checkpoint_minutes: float | None = Field(default=None, gt=0)
+    checkpoint_minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Minutes from one checkpoint to the next at most, by the clock of the main process, looked at after each step."""
     keep_checkpoints: int = Field(default=3, gt=0)
     """The newest ones that stay; those of keep_every and keep_best are not counted."""
@@ -37,7 +37,7 @@ class SavingConfig(Settings):
     resume: Literal["auto", "never"] | Path = "auto"
     """auto: continue from the newest complete checkpoint in `output`. never: refuse an output that has one. A path:
     begin with this checkpoint, of this or another run."""
-    collective_minutes: float = Field(default=30, gt=0)
+    collective_minutes: float = Field(default=30, gt=0, le=10_000)
     """The longest that a process waits for the others before it takes them for lost. Saving is not limited by it."""
 
     @model_validator(mode="after")

@@ -134,7 +134,8 @@ class Retention:
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Finished checkpoint folders, newest first."""
-    return sorted((path for path in folder.glob("step-*") if not path.suffix), key=step_of, reverse=True)
+    paths = (path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdecimal())
+    return sorted(paths, key=step_of, reverse=True)
 
 
 def step_of(path: Path) -> int:

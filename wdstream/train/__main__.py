@@ -88,9 +88,12 @@ def run_training(path: Path, overrides: tuple[str, ...], signals: StopSignals) -
     from wdstream.config.schema import load_config
 
     config = load_config(path, overrides)
+    from wdstream.train.launch.lost import lost_processes
     from wdstream.train.loop import train
 
-    is_finished, wanted = train(config, signals), config.train.stopped_status
+    with lost_processes():
+        is_finished = train(config, signals)
+    wanted = config.train.stopped_status
     ended = Ended(how="finished", status=FINISHED) if is_finished else stopped_end(wanted)
     return ended, process_status(ended, wanted=wanted, environment=os.environ)
 

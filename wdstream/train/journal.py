@@ -219,11 +219,11 @@ class Journal:
         for each in times:
             if self._record is not None:
                 self._record.saves.append(
-                    {"step": each.step - 1, "save_s": each.save_s, "save_blocked_s": each.save_blocked_s}
+                    {"step": each.step - 1, "written_s": each.written_s, "waited_s": each.waited_s}
                 )
             self.metrics.say(
-                f"checkpoint step-{each.step:08d} written in {each.save_s:.1f} s, "
-                f"for which training waited {each.save_blocked_s:.1f} s"
+                f"checkpoint step-{each.step:08d} written in {each.written_s:.1f} s, "
+                f"for which training waited {each.waited_s:.1f} s"
             )
 
     def sync(self) -> None:

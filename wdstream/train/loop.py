@@ -79,6 +79,9 @@ def train_run(run: Run, signals: StopSignals) -> bool:
     try:
         with run.stream.open(state, journal.known_bad()):
             is_finished = Loop(run, counters, journal, signals).run()
+    except KeyboardInterrupt:
+        run.checkpoints.abandon()
+        raise
     finally:
         run.checkpoints.close()
         run.total.close()
@@ -144,7 +147,8 @@ class Loop:
         self._journal = journal
         self._signals = signals
         self._profiler = Profiler(run.files, run.config.train.profile, run.world.rank)
-        self._first = self._saved = counters.step
+        self._first = counters.step
+        self._saved = counters.step if run.origin is None else None  # what another run saved is not in this one
         self._is_proven = False
         self._clock = SaveClock(run.config.train.checkpoint_minutes)
         self._best = BestSoFar(run.config.train.keep_best, run.files, is_main=run.is_main)
@@ -278,14 +282,14 @@ class Loop:
         """A checkpoint of the state before the next step, once."""
         if self._saved == self._counters.step:
             return
-        self._saved = self._counters.step
+        self._saved = step = self._counters.step
         self._clock.restart()
         with self._journal.metrics.timed("saving"):
             stream = self._run.stream.state()
-            self._journal.add_state(self._saved - 1, stream)
+            self._journal.add_state(step - 1, stream)
             self._journal.sync()  # what the checkpoint counts as done must not be lost when it is not
             trainer = asdict(self._counters) | self._run.saved()
-            self._run.checkpoints.save(self._saved, stream=stream, trainer=trainer)
+            self._run.checkpoints.save(step, stream=stream, trainer=trainer)
         self._journal.add_saves(self._run.checkpoints.times())
 
     def _finish_saving(self) -> None:

@@ -57,6 +57,31 @@ def test_saved_and_loaded(accelerator: Accelerator, tmp_path: Path) -> None:
     assert torch.equal(optimizer.state[model.weight]["exp_avg"], moments)
 
 
+def test_what_fails_before_the_write_is_said_to_all(accelerator: Accelerator, tmp_path: Path) -> None:
+    """The random numbers of every rank are written first: a full disk ended one rank, and the others with a traceback."""
+    checkpoints, _, _ = make(accelerator, tmp_path)
+    accelerator._save_model_state_pre_hook["full"] = full_disk
+    try:
+        with pytest.raises(TrainError, match="a checkpoint could not be written:\nrank 0: OSError: .*No space left"):
+            save(checkpoints, 5)
+    finally:
+        del accelerator._save_model_state_pre_hook["full"]
+
+
+def full_disk(*state: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_weights_in_another_form_are_refused(accelerator: Accelerator, tmp_path: Path) -> None:
+    checkpoints, _, _ = make(accelerator, tmp_path)
+    path = save(checkpoints, 5)
+    checkpoints.check(read_checkpoint(path))
+    for name, found in (("adapter_model.safetensors", "an adapter"), ("pytorch_model_fsdp_0", "shards of FSDP")):
+        (path / name).touch()
+        with pytest.raises(TrainError, match=rf"step-00000005 holds {found}, and this start reads all weights"):
+            checkpoints.check(read_checkpoint(path))
+
+
 def test_only_the_newest_are_kept(accelerator: Accelerator, tmp_path: Path) -> None:
     checkpoints, _, _ = make(accelerator, tmp_path, keep=2)
     for step in (5, 10, 15):

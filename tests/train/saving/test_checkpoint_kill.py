@@ -96,6 +96,7 @@ def test_killed_twice(workplace: Workplace, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # up to 27 starts
 @pytest.mark.parametrize(
     ("size", "kills", "more"),
     [(1, 25, ()), (2, 12, ()), (2, 4, ("train.adapter=null", "train.lr=0.003"))],

@@ -63,7 +63,7 @@ def test_milestones_and_the_best_one_are_kept(straight: Path) -> None:
     assert resolve_checkpoint(straight, "best").name == f"step-{best.step:08}"
     saves = list(read_lines(straight / "saves.jsonl"))
     assert [line["step"] + 1 for line in saves] == [2, 3, 4, 5, 6]
-    assert all(min(line["save_blocked_s"], line["save_s"]) > 0 for line in saves)
+    assert all(line["waited_s"] > 0 and line["written_s"] > 0 for line in saves)
 
 
 def test_saved_next_to_the_steps_and_by_the_clock(workplace: Workplace, straight: Path) -> None:
@@ -103,8 +103,22 @@ def test_a_run_that_begins_with_anothers_checkpoint(
     report = audit(output)
     assert report.is_clean and (report.steps, report.states) == (2, 3), report.differences
     assert "lost" not in capfd.readouterr().out
+    assert workplace.train(tmp_path / "other", *begin, "train.optimizer=muon") == 2
+    assert f"{source} has the state of adamw" in capfd.readouterr().err
     assert workplace.train(straight, *LORA, f"train.resume={source}") == 2
     assert f"run rollback {straight} --to 4" in capfd.readouterr().err
+
+
+def test_the_best_one_of_a_run_that_begins_with_anothers_is_in_its_own_output(
+    workplace: Workplace, straight: Path, tmp_path: Path
+) -> None:
+    """Evaluated before its first step, it was the best, and best.json named a checkpoint that was not there."""
+    output, source = tmp_path / "second", straight / "checkpoints" / "step-00000004"
+    worse = ("train.lr=0.5", "train.max_grad_norm=null", "train.eval_every=1", "train.max_steps=5")
+    assert workplace.train(output, *LORA, *worse, "train.keep_best={set: held_out}", f"train.resume={source}") == 0
+    best = read_best(RunLayout(output))
+    assert best is not None and best.step == 4
+    assert resolve_checkpoint(output, "best") == output / "checkpoints" / "step-00000004"
 
 
 def test_a_save_that_fails_next_to_the_steps_ends_the_run(
@@ -138,6 +152,8 @@ def no_file_over(size: int) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        (("train.collective_minutes=.inf",), "train.collective_minutes: expected"),
+        (("train.checkpoint_minutes=.inf",), "train.checkpoint_minutes: expected"),
         (("train.checkpoint_every=null",), "checkpoint_every and checkpoint_minutes are both null"),
         (
             ("train.keep_best={set: nothing}", "train.eval_every=1"),

@@ -59,6 +59,16 @@ def test_lower_is_better_and_only_of_this_set(tmp_path: Path) -> None:
     assert BestSoFar(None, RunLayout(tmp_path), is_main=True).improved(5, "pages", {"loss": 0.0}) is None
 
 
+def test_figures_that_are_no_numbers_are_never_the_best(tmp_path: Path) -> None:
+    """A start that found only such ones written down took the first for the best, and nothing was better ever after."""
+    files = RunLayout(tmp_path)
+    (files.checkpoints / "step-00000005").mkdir(parents=True)
+    LineFile(files.evaluations).append({"step": 4, "name": "pages", "loss": float("nan")})
+    best = BestSoFar(LOSS, files, is_main=True)
+    assert read_best(files) is None
+    assert best.improved(10, "pages", {"loss": 3.0}) is not None
+
+
 def test_a_start_makes_the_record_again(tmp_path: Path) -> None:
     """Of evaluations that are written down and whose checkpoint is there."""
     files = RunLayout(tmp_path)

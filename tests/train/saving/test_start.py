@@ -78,5 +78,7 @@ def test_refused(tmp_path: Path) -> None:
         choose_start(config(first, at_5))
     with pytest.raises(ConfigError, match="holds checkpoints that did not begin there; choose another output"):
         choose_start(config(first, theirs))
-    with pytest.raises(TrainError, match=r"train\.resume: .*nowhere/manifest\.json: cannot be read"):
+    with pytest.raises(
+        TrainError, match=r"train\.resume: .*nowhere: expected the folder of a finished checkpoint.*found nothing"
+    ):
         choose_start(config(tmp_path / "new", tmp_path / "nowhere"))

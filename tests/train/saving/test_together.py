@@ -6,7 +6,7 @@ from accelerate import Accelerator
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import finish, start_world
 from wdstream.errors import ConfigError, TrainError
-from wdstream.train.saving.together import SaveGroup, from_main
+from wdstream.train.saving.together import SaveGroup, alone, from_main
 
 
 def broken() -> None:
@@ -28,6 +28,10 @@ def test_alone() -> None:
     assert from_main(lambda: [1], is_main=True) == [1]
     with pytest.raises(ConfigError, match=r"train\.resume: no"):
         from_main(refused, is_main=True)
+    with pytest.raises(FileNotFoundError):
+        from_main(broken, is_main=True)
+    with pytest.raises(TrainError, match=r"rank 3: /gone/model.safetensors: No such file or directory"):
+        alone(broken, 3)
 
 
 def test_two_ranks_of_which_one_fails() -> None:

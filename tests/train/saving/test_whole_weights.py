@@ -109,5 +109,7 @@ def test_a_copy_keeps_types_and_shares_nothing() -> None:
     assert torch.equal(copied["state"][0][1][0], wanted["state"][0][1][0])
     copies.copy(tree)
     assert {number: room.data_ptr() for number, room in copies._kept.items()} == kept  # asked for once
+    shared: Any = copies.copy([tensor, {"table": tensor}, tensor.clone()])
+    assert shared[0] is shared[1]["table"] and shared[2] is not shared[0]  # a file has it once, as without the copy
     grown: Any = copies.copy({"weights": torch.zeros(9, dtype=torch.int8)})
     assert grown["weights"].dtype == torch.int8

@@ -1,6 +1,7 @@
 """What a start that continues from a checkpoint does with the optimizer, and says of its rate."""
 
 from contextlib import suppress
+from pathlib import Path
 
 from wdstream.config.training import TrainConfig
 from wdstream.errors import ConfigError, TrainError
@@ -20,7 +21,7 @@ def load_start(run: Run, start: Checkpoint) -> None:
         ConfigError: it is of another optimizer, or of other groups of parameters than these settings make.
     """
     engine, train = run.engine, run.config.train
-    before = _train_before(run)
+    before = _train_before(start.path.resolve().parent.parent)  # of another run, with train.resume
     if before is not None and before.optimizer != train.optimizer:
         raise ConfigError(
             f"train.optimizer: {train.optimizer}: {start.path} has the state of {before.optimizer}; set that, or begin "
@@ -52,7 +53,7 @@ def _other_groups(start: Checkpoint) -> ConfigError:
 def rate_notes(run: Run, step: int) -> list[str]:
     """A line where changed settings make the learning rate jump; for the main process, before the run's record is
     written again."""
-    before, after, known = _train_before(run), run.config.train, run.total.known
+    before, after, known = _train_before(run.files.output), run.config.train, run.total.known
     if before is None or known is None:
         return []
     limits = [limit for limit in (before.max_steps, run.total.of_data) if limit is not None]
@@ -60,8 +61,8 @@ def rate_notes(run: Run, step: int) -> list[str]:
     return [] if note is None else [note]
 
 
-def _train_before(run: Run) -> TrainConfig | None:
-    """The settings of the last start; None where its record is lost."""
+def _train_before(output: Path) -> TrainConfig | None:
+    """The settings of a run's last start; None where its record is lost."""
     with suppress(TrainError):
-        return read_run(run.files.output).config.train
+        return read_run(output).config.train
     return None

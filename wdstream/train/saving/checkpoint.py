@@ -41,7 +41,8 @@ from wdstream.runs.layout import RunLayout
 from wdstream.train.launch.zero import describe_zero, zero_stage
 from wdstream.train.model.ema import AverageWeights
 from wdstream.train.saving.background import Background
-from wdstream.train.saving.together import Saved, SaveGroup, from_main
+from wdstream.train.saving.together import Saved, SaveGroup, alone, from_main
+from wdstream.train.saving.weights import ADAPTER, SHARDED, WHOLE, weights_form
 from wdstream.train.saving.whole_weights import HostCopies, WholeWeights
 
 
@@ -51,13 +52,13 @@ class SaveTimes:
 
     Attributes:
         step: of the checkpoint.
-        save_s: seconds from its begin until it was complete.
-        save_blocked_s: seconds of it in which no step could run, with the wait for the checkpoint before.
+        written_s: seconds from its begin until it was complete.
+        waited_s: seconds of it in which no step could run, with the wait for the checkpoint before.
     """
 
     step: int
-    save_s: float
-    save_blocked_s: float
+    written_s: float
+    waited_s: float
 
 
 class Checkpoints:
@@ -90,18 +91,19 @@ class Checkpoints:
         self.average: AverageWeights | None = None
         self._zero_stage = zero_stage(accelerator)
         is_sharded = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+        self._form = SHARDED if is_sharded else ADAPTER if is_adapter_only else WHOLE
         self._whole = None if is_sharded else WholeWeights(accelerator, is_adapter_only=is_adapter_only)
         self._group = SaveGroup(accelerator)
         self.is_async = is_async and not is_sharded
         self._copies = HostCopies()
         self._background = Background(is_threaded=self.is_async)
-        self._blocked: dict[int, float] = {}
+        self._waited: dict[int, float] = {}
         self._done: list[tuple[int, float]] = []
 
     def reserve(self) -> None:
         """After the first step of a start: begin to ask for the memory of copies, so that no save waits for it."""
         if self._whole is not None and self.is_async:
-            self._background.add(partial(_ask_for_memory, self._whole.reserve()))
+            self._background.add(partial(self._group.do, partial(_ask_for_memory, self._whole.reserve())))
 
     def save(self, step: int, *, stream: State, trainer: Mapping[str, int]) -> None:
         """Write the state before `step`; those that are not to be kept are removed when it is complete.
@@ -113,11 +115,19 @@ class Checkpoints:
         self._background.wait()
         path, accelerator = checkpoint_path(self._files.checkpoints, step), self._accelerator
         self._group.do(partial(begin_checkpoint, path) if accelerator.is_main_process else _nothing)
-        write = self._take(partial_path(path))
+        write = self._begin(partial_path(path))
         facts = {"world_size": accelerator.num_processes, "zero_stage": self._zero_stage}
         checkpoint = Checkpoint(path=path, step=step, stream=stream, trainer=trainer, **facts)
         self._background.add(partial(self._finish, checkpoint, write, began))
-        self._blocked[step] = perf_counter() - began
+        self._waited[step] = perf_counter() - began
+
+    def _begin(self, folder: Path) -> Callable[[], object]:
+        """`_take`, after which the ranks meet where no collective is in it that one of them could be missing in."""
+        if self._whole is None:
+            return self._take(folder)
+        taken: list[Callable[[], object]] = []  # stays here: it cannot be sent to the others
+        self._group.do(lambda: taken.append(self._take(folder)))
+        return taken[0]
 
     def _take(self, folder: Path) -> Callable[[], object]:
         """What writes this rank's files of the state as it is now."""
@@ -137,6 +147,10 @@ class Checkpoints:
             write()
             return measure_own_files(checkpoint.path, rank)
 
+        if self._whole is None:
+            alone(write, rank)
+            write = _nothing
+
         measured = self._group.do(write_own)
         self._group.do(partial(self._seal, checkpoint, measured) if is_main else _nothing)
         self._done.append((checkpoint.step, perf_counter() - began))
@@ -155,8 +169,7 @@ class Checkpoints:
             write_best(self._files, best)
             remove_old_checkpoints(checkpoint_path(self._files.checkpoints, best.step), self._kept())
 
-        if self._accelerator.is_main_process:
-            self._background.add(note)
+        self._background.add(partial(self._group.do, note if self._accelerator.is_main_process else _nothing))
 
     @property
     def has_failed(self) -> bool:
@@ -180,6 +193,10 @@ class Checkpoints:
         """
         self._background.wait()
 
+    def abandon(self) -> None:
+        """Leave what is being written unfinished: `close` does not wait for it."""
+        self._background.abandon()
+
     def close(self) -> None:
         """Wait for what is being written, whatever becomes of it; a run that ends in an error does."""
         self._background.close()
@@ -189,7 +206,7 @@ class Checkpoints:
         found: list[SaveTimes] = []
         while self._done:  # a thread may add to it
             step, seconds = self._done.pop(0)
-            found.append(SaveTimes(step=step, save_s=seconds, save_blocked_s=self._blocked.pop(step)))
+            found.append(SaveTimes(step=step, written_s=seconds, waited_s=self._waited.pop(step)))
         return found
 
     def from_main(self, action: Callable[[], Saved]) -> Saved:
@@ -208,7 +225,8 @@ class Checkpoints:
         """Refuse a checkpoint whose shards this start cannot put together.
 
         Raises:
-            TrainError: it was written under another ZeRO stage, or under one by another number of processes.
+            TrainError: it was written under another ZeRO stage, or under one by another number of processes, under FSDP
+                or not, or it is of an adapter or not.
         """
         ours, theirs, world = self._zero_stage, checkpoint.zero_stage, self._accelerator.num_processes
         if theirs != ours:
@@ -220,6 +238,12 @@ class Checkpoints:
             raise TrainError(
                 f"{checkpoint.path} holds DeepSpeed's shards of {checkpoint.world_size} processes, which {world} "
                 f"cannot read; start {checkpoint.world_size} processes, or begin a new run in another train.output"
+            )
+        found, wanted = weights_form(checkpoint.path), self._form
+        if ours is None and found is not None and found != wanted:
+            raise TrainError(
+                f"{checkpoint.path} holds {found}, and this start reads {wanted}: bring train.adapter and the launch "
+                "(FSDP or not) back as they were, or begin a new run in another train.output"
             )
 
     def load(self, checkpoint: Checkpoint) -> None:

@@ -82,10 +82,10 @@ def _recorded(settings: KeepBestConfig, files: RunLayout) -> BestCheckpoint | No
     steps = {step_of(path) for path in list_checkpoints(files.checkpoints)}
     found = [
         BestCheckpoint(step=line["step"] + 1, set=settings.set, figure=settings.figure, value=line[settings.figure])
-        for line in read_lines(files.evaluations)
-        if line["name"] == settings.set and settings.figure in line and line["step"] + 1 in steps
+        for line in read_lines(files.evaluations, needed=("step", "name"))
+        if line["name"] == settings.set and line["step"] + 1 in steps and line.get(settings.figure, math.nan) < math.inf
     ]
-    return min(found, key=lambda best: (math.isnan(best.value), best.value, best.step), default=None)
+    return min(found, key=lambda best: (best.value, best.step), default=None)
 
 
 def _record(files: RunLayout, best: BestCheckpoint | None) -> None:

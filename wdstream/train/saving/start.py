@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, StateError, TrainError
 from wdstream.runs.checkpoint import (
+    MANIFEST,
     Checkpoint,
     Retention,
     list_checkpoints,
@@ -98,6 +99,12 @@ def _has_begun_there(output: Path, resume: Path) -> bool:
 
 
 def _named(output: Path, resume: Path) -> Checkpoint:
+    if not (resume / MANIFEST).is_file():
+        found = "none there" if resume.exists() else "nothing"
+        raise TrainError(
+            f"train.resume: {resume}: expected the folder of a finished checkpoint, such as "
+            f"RUN/checkpoints/step-00000500, which has a {MANIFEST}; found {found}"
+        )
     try:
         start = read_checkpoint(resume)
     except TrainError as error:

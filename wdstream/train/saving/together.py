@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from wdstream.errors import TrainError, WdstreamError
+from wdstream.train.launch.lost import lost_processes
 
 Saved = TypeVar("Saved")
 """What an action of saving gives back."""
@@ -40,7 +41,8 @@ class SaveGroup:
         if self._group is None:
             return [item]
         found: list[Saved] = [item] * self._size
-        dist.all_gather_object(found, item, group=self._group)
+        with lost_processes():
+            dist.all_gather_object(found, item, group=self._group)
         return found
 
     def do(self, action: Callable[[], Saved]) -> list[Saved]:
@@ -61,6 +63,19 @@ class SaveGroup:
         return [result for result, _ in outcomes]  # type: ignore[misc]  # None only where Saved is
 
 
+def alone(action: Callable[[], object], rank: int) -> None:
+    """Do what has collectives of its own in it, so that the ranks cannot meet where it fails on one: this one ends,
+    which the others notice, and does not wait for them.
+
+    Raises:
+        TrainError: it failed here.
+    """
+    try:
+        action()
+    except Exception as error:
+        raise TrainError(f"a checkpoint could not be written:\nrank {rank}: {_describe(error)}") from error
+
+
 def _new_group() -> dist.ProcessGroup:
     try:
         group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=SAVE_TIMEOUT)
@@ -77,12 +92,13 @@ def from_main(action: Callable[[], Saved], *, is_main: bool) -> Saved:
 
     Raises:
         WdstreamError: the one that it raised there.
+        OSError: likewise.
     """
-    found: list[tuple[Saved | None, WdstreamError | None]] = [(None, None)]
+    found: list[tuple[Saved | None, WdstreamError | OSError | None]] = [(None, None)]
     if is_main:
         try:
             found = [(action(), None)]
-        except WdstreamError as error:
+        except (WdstreamError, OSError) as error:
             found = [(None, error)]
     broadcast_object_list(found)
     result, refusal = found[0]

@@ -30,6 +30,8 @@ WRAPPED = "module."
 FSDP_SHARDS, FSDP_FILE, ZERO_SHARDS = "pytorch_model_fsdp_0", "pytorch_model_fsdp.bin", "pytorch_model"
 """Of Accelerate: a folder, a file, a folder."""
 _OF = {"adapter": "model and train.adapter", "model": "model"}
+ADAPTER, WHOLE, SHARDED = "an adapter", "all weights", "shards of FSDP"
+"""What a checkpoint can hold, in words."""
 
 
 def read_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -52,6 +54,12 @@ def read_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
         f"{path}: its weights are in a form that one process cannot put together ({_listed(path)}); start the run's "
         "own command again with train.max_steps at this step: it continues, and writes final/"
     )
+
+
+def weights_form(path: Path) -> str | None:
+    """In which form the weights of a checkpoint are, in words; None where no file of them is there."""
+    forms = {FSDP_SHARDS: SHARDED, FSDP_FILE: SHARDED, ADAPTER_FILE: ADAPTER, WEIGHTS: WHOLE}
+    return next((form for name, form in forms.items() if (path / name).exists()), None)
 
 
 def load_trained(model: "PreTrainedModel | PeftModel", checkpoint: Checkpoint) -> None:

@@ -8,11 +8,10 @@ host memory first, so that a thread writes it while training continues: the byte
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from copy import copy, deepcopy
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import cast
 
@@ -45,27 +44,33 @@ class HostCopies:
 
     def reserve(self, tree: object) -> None:
         """Ask for the memory of the copies of a tree, and have the system give it, which takes longer than copying."""
-        for number, tensor in enumerate(_tensors(tree)):
+        once = {_memory(tensor): tensor for tensor in _tensors(tree)}
+        for number, tensor in enumerate(once.values()):
             self._room(tensor, number).zero_()
 
     def copy(self, tree: object) -> object:
-        """The same tree of dicts, lists and tuples, with a copy of each tensor; complete when this returns."""
-        copied = self._copy(tree, count())
+        """The same tree of dicts, lists and tuples, with a copy of each tensor; complete when this returns.
+
+        What is in several places is copied once, as it would be written once: 8-bit optimizers share their tables.
+        """
+        copied = self._copy(tree, {})
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         return copied
 
-    def _copy(self, tree: object, numbers: Iterator[int]) -> object:
+    def _copy(self, tree: object, done: dict[Hashable, Tensor]) -> object:
         if isinstance(tree, Tensor):
-            return self._copy_tensor(tree.detach(), next(numbers))
+            if (memory := _memory(tree)) not in done:
+                done[memory] = self._copy_tensor(tree.detach(), len(done))
+            return done[memory]
         if isinstance(tree, dict):
             copied = copy(tree)  # which keeps its type
-            copied.update((key, self._copy(value, numbers)) for key, value in tree.items())
+            copied.update((key, self._copy(value, done)) for key, value in tree.items())
             return copied
         if isinstance(tree, list):
-            return [self._copy(value, numbers) for value in tree]
+            return [self._copy(value, done) for value in tree]
         if isinstance(tree, tuple):
-            return tuple(self._copy(value, numbers) for value in tree)
+            return tuple(self._copy(value, done) for value in tree)
         return deepcopy(tree)
 
     def _copy_tensor(self, tensor: Tensor, number: int) -> Tensor:
@@ -84,10 +89,15 @@ class HostCopies:
 def _tensors(tree: object) -> Iterator[Tensor]:
     """Those of a tree, in the order in which they are copied."""
     if isinstance(tree, Tensor):
-        yield tree.detach()
+        yield tree
     elif isinstance(tree, dict | list | tuple):
         for inner in tree.values() if isinstance(tree, dict) else tree:
             yield from _tensors(inner)
+
+
+def _memory(tensor: Tensor) -> Hashable:
+    """The same for tensors that are one."""
+    return tensor.data_ptr() or id(tensor), tensor.dtype, tensor.shape, tensor.stride()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
