@@ -58,11 +58,11 @@ def test_saved_and_loaded(accelerator: Accelerator, tmp_path: Path) -> None:
 
 
 def test_what_fails_before_the_write_is_said_to_all(accelerator: Accelerator, tmp_path: Path) -> None:
-    """The random numbers of every rank are written first: a full disk ended one rank, and the others with a traceback."""
+    """The random numbers of every rank are written first; a full disk ended the others with a traceback."""
     checkpoints, _, _ = make(accelerator, tmp_path)
     accelerator._save_model_state_pre_hook["full"] = full_disk
     try:
-        with pytest.raises(TrainError, match="a checkpoint could not be written:\nrank 0: OSError: .*No space left"):
+        with pytest.raises(TrainError, match=r"a checkpoint could not be written:\nrank 0: OSError: .*No space left"):
             save(checkpoints, 5)
     finally:
         del accelerator._save_model_state_pre_hook["full"]
