@@ -10,7 +10,15 @@ from socket import gethostname
 from wdstream.errors import ConfigError, WdstreamError, file_trouble
 from wdstream.text.characters import printable
 from wdstream.train.launch.signals import StopSignals, stop_with_launcher
-from wdstream.train.launch.statuses import FAILED, FINISHED, Ended, LaunchFolder, process_status, stopped_end
+from wdstream.train.launch.statuses import (
+    FAILED,
+    FINISHED,
+    Ended,
+    LaunchFolder,
+    lost_processes,
+    process_status,
+    stopped_end,
+)
 
 EPILOG = """\
 Start it through Accelerate, which says how many processes there are and how they share the model:
@@ -88,7 +96,6 @@ def run_training(path: Path, overrides: tuple[str, ...], signals: StopSignals) -
     from wdstream.config.schema import load_config
 
     config = load_config(path, overrides)
-    from wdstream.train.launch.lost import lost_processes
     from wdstream.train.loop import train
 
     with lost_processes():

@@ -9,8 +9,8 @@ import pytest
 from tests.helpers.processes import finish, start_world
 from tests.helpers.training import TRAIN, Workplace, arguments, wait_for_steps
 from wdstream.config.training import TrainConfig
-from wdstream.errors import ConfigError
-from wdstream.train.launch.statuses import FOLDER_VARIABLE, Ended, process_status, stopped_end
+from wdstream.errors import ConfigError, TrainError
+from wdstream.train.launch.statuses import FOLDER_VARIABLE, Ended, lost_processes, process_status, stopped_end
 
 ACCELERATE, TORCHRUN, OURS = (
     {"ACCELERATE_MIXED_PRECISION": "no"},
@@ -57,3 +57,27 @@ def test_a_process_that_is_stopped_while_it_loads_or_trains_has_a_checkpoint_and
     assert [status for status, _ in results] == [3, 3], results
     for output in outputs:
         assert list((output / "checkpoints").glob("step-*/manifest.json"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[pair.cc:537] Read error [127.0.0.1]:52131: Connection reset by peer. This is",
+            "has ended, so this one ends",
+        ),
+        ("[pair.cc:537] Connection closed by peer [127.0.0.1]:1", "has ended, so this one ends"),
+        (
+            "[unbound_buffer.cc:81] Timed out waiting 1800000ms for recv operation",
+            "longer than train.collective_minutes",
+        ),
+    ],
+)
+def test_a_lost_process_is_said_plainly(text: str, message: str) -> None:
+    with pytest.raises(TrainError, match=message), lost_processes():
+        raise RuntimeError(text)
+
+
+def test_other_errors_stay() -> None:
+    with pytest.raises(RuntimeError, match="shapes differ"), lost_processes():
+        raise RuntimeError("shapes differ")

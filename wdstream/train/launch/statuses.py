@@ -17,18 +17,23 @@ is one that left no `ended` file. Each start has its own, so two runs never mix.
 """
 
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from wdstream.errors import TrainError
 from wdstream.storage.atomic import write_file
 from wdstream.train.launch.signals import is_launched
 
 FINISHED, FAILED, STOPPED = 0, 1, 3
 FOLDER_VARIABLE = "WDSTREAM_LAUNCH_FOLDER"
+_GONE = re.compile("connection (was )?(closed|reset|refused)|broken pipe|remote process exited", re.IGNORECASE)
+_LATE = re.compile("timed out waiting|watchdog caught collective operation timeout", re.IGNORECASE)
+"""In the errors of gloo and NCCL, which have no type of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,3 +115,27 @@ def process_status(ended: Ended, *, wanted: int | None, environment: Mapping[str
     if ended.how == "stopped" and (FOLDER_VARIABLE in environment or (wanted is None and is_launched(environment))):
         return FINISHED
     return ended.status
+
+
+@contextmanager
+def lost_processes() -> Iterator[None]:
+    """Inside, the error of a collective in which another process is missing is one that a user can read.
+
+    Raises:
+        TrainError: a process ended, or did not come in time.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if _GONE.search(text):
+            raise TrainError(
+                "another process of this run has ended, so this one ends too; its own message says why, and where it "
+                "has none it was killed"
+            ) from error
+        if _LATE.search(text):
+            raise TrainError(
+                "another process of this run did not come in time: it hangs, or needs longer than "
+                f"train.collective_minutes allows ({text.splitlines()[0]})"
+            ) from error
+        raise

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from wdstream.errors import TrainError, WdstreamError
-from wdstream.train.launch.lost import lost_processes
+from wdstream.train.launch.statuses import lost_processes
 
 Saved = TypeVar("Saved")
 """What an action of saving gives back."""
