@@ -42,7 +42,7 @@ from wdstream.train.launch.zero import describe_zero, zero_stage
 from wdstream.train.model.ema import AverageWeights
 from wdstream.train.saving.background import Background
 from wdstream.train.saving.together import Saved, SaveGroup, alone, from_main
-from wdstream.train.saving.weights import ADAPTER, SHARDED, WHOLE, weights_form
+from wdstream.train.saving.weights import HOLDS_ADAPTER, HOLDS_ALL, HOLDS_SHARDS, weights_form
 from wdstream.train.saving.whole_weights import HostCopies, WholeWeights
 
 
@@ -91,7 +91,7 @@ class Checkpoints:
         self.average: AverageWeights | None = None
         self._zero_stage = zero_stage(accelerator)
         is_sharded = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
-        self._form = SHARDED if is_sharded else ADAPTER if is_adapter_only else WHOLE
+        self._form = HOLDS_SHARDS if is_sharded else HOLDS_ADAPTER if is_adapter_only else HOLDS_ALL
         self._whole = None if is_sharded else WholeWeights(accelerator, is_adapter_only=is_adapter_only)
         self._group = SaveGroup(accelerator)
         self.is_async = is_async and not is_sharded

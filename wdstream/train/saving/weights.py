@@ -30,7 +30,7 @@ WRAPPED = "module."
 FSDP_SHARDS, FSDP_FILE, ZERO_SHARDS = "pytorch_model_fsdp_0", "pytorch_model_fsdp.bin", "pytorch_model"
 """Of Accelerate: a folder, a file, a folder."""
 _OF = {"adapter": "model and train.adapter", "model": "model"}
-ADAPTER, WHOLE, SHARDED = "an adapter", "all weights", "shards of FSDP"
+HOLDS_ADAPTER, HOLDS_ALL, HOLDS_SHARDS = "an adapter", "all weights", "shards of FSDP"
 """What a checkpoint can hold, in words."""
 
 
@@ -58,7 +58,7 @@ def read_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
 
 def weights_form(path: Path) -> str | None:
     """In which form the weights of a checkpoint are, in words; None where no file of them is there."""
-    forms = {FSDP_SHARDS: SHARDED, FSDP_FILE: SHARDED, ADAPTER_FILE: ADAPTER, WEIGHTS: WHOLE}
+    forms = {FSDP_SHARDS: HOLDS_SHARDS, FSDP_FILE: HOLDS_SHARDS, ADAPTER_FILE: HOLDS_ADAPTER, WEIGHTS: HOLDS_ALL}
     return next((form for name, form in forms.items() if (path / name).exists()), None)
 
 
