@@ -121,7 +121,7 @@ def chat_command(
         Path, typer.Argument(metavar="MODEL", help="A run, its final/, an exported folder, an adapter, or any model.")
     ],
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGE...", help="Image files, FILE.pdf#3, or keys of pages of --shards.")
+        list[str], typer.Argument(metavar="IMAGE", help="Image files, FILE.pdf#3, or keys of pages of --shards.")
     ],
     shards: Annotated[str | None, typer.Option(metavar="SHARDS", help="IMAGE is a key of these shards.")] = None,
     prompt: Annotated[

@@ -247,6 +247,15 @@ class Config(Settings):
         return self
 
     @model_validator(mode="after")
+    def _begins_once(self) -> Self:
+        if self.model.init is not None and isinstance(self.train.resume, Path):
+            raise ValueError(
+                "model.init and train.resume both name what the run begins with: resume continues a checkpoint with "
+                "its step and data, init takes weights alone; leave one out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _can_be_compiled(self) -> Self:
         problems = list(compile_problems(self.train, pad_to=self.data.pad_to, attn=self.model.attn))
         if problems:

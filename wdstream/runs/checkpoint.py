@@ -177,6 +177,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     manifest = _read_json(path / MANIFEST)
     if manifest.get("version") != MANIFEST_VERSION:
         raise TrainError(f"{path}: manifest version {MANIFEST_VERSION} expected, found {manifest.get('version')!r}")
+    if missing := {"step", "world_size", "files"} - manifest.keys():
+        raise TrainError(f"{path / MANIFEST}: lacks {', '.join(sorted(missing))}")
     files: dict[str, dict[str, int]] = manifest["files"]
     with ThreadPoolExecutor(max_workers=THREADS) as pool:
         for name, measure in zip(files, pool.map(_measure, (path / name for name in files)), strict=True):

@@ -286,7 +286,12 @@ class TextEncoder:
     @cached_property
     def vocab_size(self) -> int:
         """Rows an embedding needs: the largest id plus one."""
-        return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
+        return 1 + max(self.ids.values())
+
+    @property
+    def ids(self) -> dict[str, int]:
+        """The id of each token, of added ones too."""
+        return self._tokenizer.get_vocab(with_added_tokens=True)
 
     @cached_property
     def fingerprint(self) -> str:

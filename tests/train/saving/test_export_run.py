@@ -52,6 +52,7 @@ def tensors(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(next(folder.glob("*.safetensors")))
 
 
+@pytest.mark.slow
 def test_plain_models_write_what_the_run_wrote(trained: Trained, tmp_path: Path) -> None:
     full, lora = trained["full"], trained["lora"]
     made = {name: tmp_path / name for name in ("full", "full-first", "adapter", "merged")}
@@ -167,6 +168,51 @@ def test_refusals(trained: Trained, tmp_path: Path) -> None:
     with pytest.raises(TrainError, match=r"not the folder of an adapter: adapter_config.json cannot be read"):
         merge_adapter(trained["full"] / "final", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_places_where_no_model_can_be(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, file = shutil.copytree(trained["full"], tmp_path / "run"), tmp_path / "file"
+    file.touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    shutil.rmtree(run / "final")
+    for out in (file, tmp_path / "link"):
+        with pytest.raises(ConfigError, match="a file or a link is there"):
+            export_run(run, out)
+    for out in (run / "final", run / "checkpoints" / "step-00000009"):
+        with pytest.raises(ConfigError, match="are the run's own"):
+            export_run(run, out)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ConfigError, match="the folder that the command runs in"):
+        export_run(run, Path())
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "message"),
+    [
+        ("model", {"path": "/nowhere"}, "began from the model folder /nowhere, which is not there"),
+        ("train", {"optimizer": "schedule_free", "schedule": "constant"}, "train.optimizer is schedule_free"),
+    ],
+)
+def test_runs_without_a_model(
+    section: str, changes: dict[str, str], message: str, trained: Trained, tmp_path: Path
+) -> None:
+    run = shutil.copytree(trained["full"], tmp_path / "run")
+    tree = json.loads((run / "run.json").read_text())
+    tree["config"][section].update(changes)
+    (run / "run.json").write_text(json.dumps(tree))
+    with pytest.raises(TrainError, match=message):
+        export_run(run, tmp_path / "out")
+    (run / "checkpoints" / "step-00000002" / "manifest.json").write_text('{"version": 1}')
+    with pytest.raises(TrainError, match=r"manifest.json: lacks files, step, world_size"):
+        read_checkpoint(run / "checkpoints" / "step-00000002")
+
+
+def test_a_damaged_adapter_is_refused(trained: Trained, tmp_path: Path) -> None:
+    source = shutil.copytree(trained["lora"] / "final", tmp_path / "adapter")
+    (source / "adapter_model.safetensors").write_bytes(b"short")
+    with pytest.raises(TrainError, match=r"adapter_model.safetensors: damaged"):
+        merge_adapter(source, tmp_path / "out")
 
 
 def test_what_half_precision_cannot_hold_is_refused(trained: Trained, tmp_path: Path) -> None:

@@ -36,7 +36,6 @@ from wdstream.train.evaluate.generate import Prompt, cut_prompt, stop_ids, text_
 from wdstream.train.evaluate.generated_pages import bare_model, written_ids
 from wdstream.train.evaluate.standalone import as_evaluated, load_engine, load_measured, read_settings
 from wdstream.train.launch.accelerator import start_accelerator
-from wdstream.train.model.merge import base_of_adapter
 from wdstream.train.saving.exported import NOTES, read_exported
 from wdstream.train.step.step import Engine, undisturbed
 
@@ -172,7 +171,7 @@ def _of_folder(path: Path, overrides: tuple[str, ...]) -> tuple[Config, Path | N
     settings = {} if exported is None else exported.settings
     tree = {
         **settings,
-        "model": {**settings.get("model", {}), "path": str(base_of_adapter(path) if is_adapter else path)},
+        "model": {**settings.get("model", {}), "path": str(exported.base if exported and is_adapter else path)},
         "data": {**settings.get("data", {}), "train": [{"path": "none"}]},
         "train": {"adapter": settings["train"]["adapter"] if is_adapter else None},
     }

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, cast
 
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
-from safetensors.torch import load_file
 
 from wdstream.config.schema import Config, config_from_tree, load_config
 from wdstream.config.training import GenerateConfig, TrainConfig
@@ -32,8 +31,8 @@ from wdstream.train.evaluate.sets import SetReport, measure_set, plan_sets
 from wdstream.train.launch.accelerator import start_accelerator, world_of
 from wdstream.train.model.ema import EMA_FILE
 from wdstream.train.model.load import compute_dtype, load_model
-from wdstream.train.saving.averaged import averaged
-from wdstream.train.saving.weights import ADAPTER_FILE, load_adapter, put_state, read_state
+from wdstream.train.saving.averaged import averaged, require_model_weights
+from wdstream.train.saving.weights import ADAPTER_FILE, load_adapter, put_state, read_adapter, read_state
 from wdstream.train.step.blank import batch_form
 from wdstream.train.step.loss import LossHead
 from wdstream.train.step.step import Engine
@@ -159,6 +158,7 @@ def load_measured(model: "PreTrainedModel | PeftModel", checkpoint: Checkpoint, 
     Raises:
         TrainError: they are of another model or adapter.
     """
+    require_model_weights(train, checkpoint.path)
     state = read_state(checkpoint)
     if train.ema is not None and train.ema.eval_with == "ema" and (checkpoint.path / EMA_FILE).is_file():
         state = averaged(model, state, checkpoint.path)
@@ -208,6 +208,11 @@ def read_settings(path: Path, overrides: tuple[str, ...]) -> tuple[Config, Path 
         raise ConfigError(f"{path}: neither the folder of a run that was trained nor a YAML file; is the path right?")
     if not path.is_dir():
         config = load_config(path, overrides)
+        if config.model.init is not None:
+            raise ConfigError(
+                f"{path}: model.init: a configuration is measured with the weights of model.path; give the folder that "
+                "init names as model.path, or add --set model.init=null"
+            )
         return as_evaluated(config.replace(train=config.train.replace(adapter=None))), None
     config = config_from_tree(read_run(path).config.model_dump(mode="json"), overrides, path)
     final = RunLayout(path).final
@@ -248,7 +253,7 @@ def load_engine(config: Config, accelerator: Accelerator, family: Family, final:
     family = family.for_attention(config.model.attn)
     bare = load_model(config, accelerator.device, attention=family.attention_setting(config.model.attn))
     if final is not None and config.train.adapter is not None:
-        load_adapter(cast("PeftModel", bare), load_file(final / ADAPTER_FILE), final / ADAPTER_FILE)
+        load_adapter(cast("PeftModel", bare), read_adapter(final), final / ADAPTER_FILE)
     return Engine(
         accelerator=accelerator,
         head=LossHead(bare),

@@ -16,12 +16,12 @@ Step and data begin at 0. A run that has a checkpoint continues from that, and l
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
 from torch.optim import Optimizer
 
 from wdstream.config.adapter import AdapterConfig
@@ -32,12 +32,15 @@ from wdstream.runs.best import resolve_checkpoint
 from wdstream.runs.checkpoint import MANIFEST, Checkpoint, read_checkpoint
 from wdstream.runs.layout import RunLayout
 from wdstream.runs.record import read_run
+from wdstream.text.encoder import TextEncoder
 from wdstream.train.launch.accelerator import is_sharded
 from wdstream.train.launch.zero import zero_stage
 from wdstream.train.model.adapter import add_adapter
 from wdstream.train.model.merge import read_adapter_config, with_adapter
+from wdstream.train.saving.averaged import require_model_weights
 from wdstream.train.saving.exported import read_exported
-from wdstream.train.saving.weights import ADAPTER_FILE, load_adapter, load_trained
+from wdstream.train.saving.together import from_main
+from wdstream.train.saving.weights import load_adapter, load_trained, read_adapter
 from wdstream.train.saving.whole_weights import OPTIMIZER_FILE
 
 if TYPE_CHECKING:
@@ -46,6 +49,10 @@ if TYPE_CHECKING:
 
 _FORM = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
 """Of adapter_config.json: what decides what an adapter computes, besides its weights."""
+_ADAMW = {"adamw", "adamw_fused"}
+"""Optimizers with one form of state."""
+_OF_SHAPE = ("exp_avg", "momentum_buffer", "state1")
+"""Of the state of a parameter: what has its shape, by the optimizer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +64,7 @@ class WarmStart:
         base: model folder that the source began from, or what it calls it; "" where it does not say.
         checkpoint: of a run; None for a folder of a model or adapter.
         adapter: as its run trained it; None for whole weights, and for an adapter of peft.
+        optimizer: of the run; None for a folder of a model or adapter.
         form: of an adapter, `_FORM`; None for whole weights.
     """
 
@@ -64,6 +72,7 @@ class WarmStart:
     base: str
     checkpoint: Checkpoint | None
     adapter: AdapterConfig | None
+    optimizer: str | None = None
     form: Mapping[str, Any] | None
 
     @property
@@ -105,7 +114,7 @@ class WarmStart:
         if self.checkpoint is not None:
             load_trained(model, self.checkpoint)
         else:
-            load_adapter(model, load_file(self.path / ADAPTER_FILE), self.path)
+            load_adapter(model, read_adapter(self.path), self.path)
 
     def _with_own_adapter(self, model: "PreTrainedModel") -> "PeftModel":
         assert self.adapter is not None and self.checkpoint is not None
@@ -116,7 +125,9 @@ class WarmStart:
 
 def warm_start(config: Config, accelerator: Accelerator, messages: list[str]) -> WarmStart | None:
     """`find_warm_start` under an accelerator; a line on what is found is added to the messages."""
-    init = find_warm_start(config, is_sharded=is_sharded(accelerator), zero_stage=zero_stage(accelerator))
+    find = partial(find_warm_start, config, is_sharded=is_sharded(accelerator), zero_stage=zero_stage(accelerator))
+    # One process decides for all: a run that still trains has a newer checkpoint a moment later.
+    init = None if config.model.init is None else from_main(find, is_main=accelerator.is_main_process)
     messages += [] if init is None else [init.describe()]
     return init
 
@@ -138,14 +149,30 @@ def find_warm_start(config: Config, *, is_sharded: bool, zero_stage: int | None)
         return None
     found = _read(path)
     _require_fitting(found, config)
-    if config.model.init_optimizer and (found.checkpoint is None or is_sharded or zero_stage is not None):
-        why = (
-            "has no optimizer" if found.checkpoint is None else "under FSDP and DeepSpeed it is in shards of its world"
-        )
-        raise ConfigError(
-            f"model.init_optimizer: the optimizer's state comes from a checkpoint of a run: {path}: {why}; leave it out"
-        )
+    if config.model.init_optimizer:
+        _require_optimizer(found, config, is_whole=not is_sharded and zero_stage is None)
     return found
+
+
+def _require_optimizer(found: WarmStart, config: Config, *, is_whole: bool) -> None:
+    """Refuse a source without a state that this run's optimizer could begin with.
+
+    Raises:
+        ConfigError: says why.
+    """
+    ours, theirs = config.train.optimizer, found.optimizer
+    if found.checkpoint is None:
+        why = "has no optimizer"
+    elif not is_whole:
+        why = "under FSDP and DeepSpeed it is in shards of its world"
+    elif ours != theirs and not {ours, theirs} <= _ADAMW:
+        why = f"its optimizer is {theirs}, and train.optimizer {ours}"
+    else:
+        return
+    raise ConfigError(
+        f"model.init_optimizer: the optimizer's state comes from a checkpoint of a run: {found.path}: {why}; leave it "
+        "out"
+    )
 
 
 def _read(path: Path) -> WarmStart:
@@ -168,9 +195,12 @@ def _of_checkpoint(path: Path) -> WarmStart:
     is_run = RunLayout(path).record.is_file()
     checkpoint = read_checkpoint(resolve_checkpoint(path, "newest") if is_run else path)
     config = read_run(path if is_run else path.absolute().parent.parent).config
+    require_model_weights(config.train, checkpoint.path)
     adapter, base = config.train.adapter, str(config.model.path)
     form = None if adapter is None else _form_of(adapter)
-    return WarmStart(path=path, base=base, checkpoint=checkpoint, adapter=adapter, form=form)
+    return WarmStart(
+        path=path, base=base, checkpoint=checkpoint, adapter=adapter, optimizer=config.train.optimizer, form=form
+    )
 
 
 def _form_of(adapter: AdapterConfig) -> dict[str, Any]:
@@ -198,6 +228,12 @@ def _require_fitting(found: WarmStart, config: Config) -> None:
             f"model.init: {path} is an adapter over weights in 4 bits; merge it first (`wdstream model merge`, or "
             "`model export --merge`), and give the result"
         )
+    _require_same_tokenizer(found, config.model.path)
+    if adapter is not None and found.adapter is not None and found.adapter.kind != adapter.kind:
+        raise ConfigError(
+            f"model.init: {path}: its adapter was trained as {found.adapter.kind}, over other values of the base than "
+            f"train.adapter.kind: {adapter.kind} has; set kind as it was, or merge it first (`wdstream model merge`)"
+        )
     ours = {} if adapter is None else _form_of(adapter)
     for name, value in ours.items():
         theirs = (found.form or {}).get(name) or type(value)()
@@ -224,6 +260,22 @@ def _require_same_base(found: WarmStart, path: Path) -> None:
         )
 
 
+def _require_same_tokenizer(found: WarmStart, path: Path) -> None:
+    """Refuse weights whose rows stand for other tokens than those of `model.path`, as far as their tokenizer is here.
+
+    Raises:
+        ConfigError: names both folders.
+    """
+    source = found.weights_folder or Path(found.base)
+    if not (source / "tokenizer.json").is_file() or source.samefile(path):
+        return
+    if TextEncoder.open(source).ids != TextEncoder.open(path).ids:
+        raise ConfigError(
+            f"model.init: {found.path} was trained with the tokenizer of {source}, and {path} has other ids for tokens;"
+            " set model.path to a folder with that tokenizer"
+        )
+
+
 def _looks_alike(one: Path, other: Path) -> bool:
     """Whether two model folders have the same config.json, and weight files of the same names and sizes."""
     sizes = [{file.name: file.stat().st_size for file in path.glob("*.safetensors")} for path in (one, other)]
@@ -246,8 +298,9 @@ def load_optimizer(optimizer: Optimizer, start: WarmStart) -> None:
     sizes = [[len(group["params"]) for group in found] for found in (saved["param_groups"], groups)]
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     wrong = sizes[0] != sizes[1] or any(
-        "exp_avg" in state and state["exp_avg"].shape != parameters[number].shape
+        name in state and state[name].shape != parameters[number].shape
         for number, state in saved["state"].items()
+        for name in _OF_SHAPE
     )
     if wrong:
         raise ConfigError(

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from safetensors.torch import load_file
 
 from wdstream.config.adapter import AdapterConfig
 from wdstream.config.schema import ModelConfig
@@ -20,7 +19,7 @@ from wdstream.errors import TrainError
 from wdstream.proofs.weight_files import ADAPTER
 from wdstream.train.model.adapter import quiet_peft, refuse_tied_targets
 from wdstream.train.model.load import load_weights
-from wdstream.train.saving.weights import ADAPTER_FILE, load_adapter
+from wdstream.train.saving.weights import load_adapter, read_adapter
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -89,8 +88,7 @@ def with_adapter(base: "PreTrainedModel", folder: Path) -> "PeftModel":
     settings = read_adapter_config(folder)
     if settings.get("peft_type") != "LORA":
         raise TrainError(f"{folder / ADAPTER}: peft_type: expected LORA, found {settings.get('peft_type')!r}")
-    if not (folder / ADAPTER_FILE).is_file():
-        raise TrainError(f"{folder}: no {ADAPTER_FILE} there; weights of an adapter as a pickle are not read")
+    state = read_adapter(folder)
     tied = base.get_expanded_tied_weights_keys(all_submodels=True)
     form = PeftConfig.from_pretrained(str(folder))
     form.base_model_name_or_path = None  # it may be elsewhere now; the weights are compared by name and shape
@@ -101,7 +99,7 @@ def with_adapter(base: "PreTrainedModel", folder: Path) -> "PeftModel":
         raise TrainError(f"{folder / ADAPTER}: not an adapter of this base ({error})") from error
     targets = adapted.base_model.targeted_module_names
     refuse_tied_targets(tied, targets, where=f"{folder / ADAPTER}: target_modules")
-    load_adapter(adapted, load_file(folder / ADAPTER_FILE), folder)
+    load_adapter(adapted, state, folder)
     return adapted
 
 

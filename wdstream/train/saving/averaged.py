@@ -1,4 +1,4 @@
-"""The average of the weights of a checkpoint (`train.ema`) in place of the weights, named as these are."""
+"""What of a checkpoint is the model: its weights, or the average of them (`train.ema`), named as these are."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 from safetensors.torch import load_file
 from torch import Tensor
 
+from wdstream.config.learning import LearningSettings
 from wdstream.errors import TrainError
 from wdstream.train.model.ema import EMA_FILE
 from wdstream.train.saving.weights import adapter_state
@@ -41,3 +42,16 @@ def averaged(model: "PreTrainedModel | PeftModel", state: dict[str, Tensor], pat
     blank = {name: tensor.to("meta") for name, tensor in adapted.state_dict().items()}
     named = adapter_state(adapted, {**blank, **average})
     return {**adapter_state(adapted, state), **{name: one for name, one in named.items() if not one.is_meta}}
+
+
+def require_model_weights(train: LearningSettings, path: Path) -> None:
+    """Refuse the checkpoints of a run, or one of them, whose weights are not those of the model that it trains.
+
+    Raises:
+        TrainError: the optimizer averages the weights by itself.
+    """
+    if train.optimizer == "schedule_free":
+        raise TrainError(
+            f"{path}: train.optimizer is schedule_free, of which checkpoints hold the weights that it moves, and not "
+            "their average, which is the model: only the run itself computes that; use its final/"
+        )

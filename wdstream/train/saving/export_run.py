@@ -14,16 +14,17 @@ from torch import Tensor
 
 from wdstream.config.adapter import AdapterConfig
 from wdstream.config.schema import Config, ModelConfig
-from wdstream.errors import ConfigError
+from wdstream.errors import ConfigError, TrainError
 from wdstream.families.shared.model_folder import read_model_folder
 from wdstream.proofs.checkpoint import load_checkpoint, require_finite
 from wdstream.runs.best import resolve_checkpoint
 from wdstream.runs.checkpoint import Checkpoint, read_checkpoint
+from wdstream.runs.layout import RunLayout
 from wdstream.runs.record import RunFolder, read_run
 from wdstream.storage.atomic import atomic_folder
 from wdstream.train.model.adapter import add_adapter
 from wdstream.train.model.merge import base_of_adapter, merged_model
-from wdstream.train.saving.averaged import averaged
+from wdstream.train.saving.averaged import averaged, require_model_weights
 from wdstream.train.saving.export import write_model
 from wdstream.train.saving.exported import exported_from, read_exported
 from wdstream.train.saving.model_card import FolderNotes
@@ -79,12 +80,14 @@ def export_run(
 
     Raises:
         TrainError: no such run or checkpoint, or one that cannot be put together.
-        ConfigError: `out` is not empty, or there is no adapter to merge.
+        ConfigError: `out` cannot be a new folder, or there is no adapter to merge.
         FamilyError: the base is not whole, or a weight is not finite in this dtype.
     """
-    require_new(out)
+    require_new(out, path)
     run = read_run(path)
     config = run.config
+    require_model_weights(config.train, path)
+    _require_base(config.model.path, path)
     if merge and config.train.adapter is None:
         raise ConfigError(f"--merge: {path} trained no adapter, but all weights; leave it out")
     checkpoint = read_checkpoint(resolve_checkpoint(path, step))
@@ -130,14 +133,37 @@ def merge_adapter(folder: Path, out: Path, *, dtype: Dtype | None = None, base: 
     return ModelReport(folder=out, what="a merged model", source=f"{folder} and {source}", dtype=chosen)
 
 
-def require_new(out: Path) -> None:
-    """Refuse a folder that holds files.
+def require_new(out: Path, run: Path | None = None) -> None:
+    """Refuse a place where no new folder can appear, or one that a run would take for its own.
 
     Raises:
-        ConfigError: it does.
+        ConfigError: says why.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise ConfigError(f"{out}: a file or a link is there; name a folder that is not there yet")
+    place = out.resolve()
+    if place == Path.cwd():
+        raise ConfigError(f"{out}: the folder that the command runs in cannot be replaced; name a folder in it")
+    if out.exists() and any(out.iterdir()):
         raise ConfigError(f"{out}: not empty; remove it, or name another folder for the model")
+    files = None if run is None else RunLayout(run.resolve())
+    if files is not None and (place == files.final or place.is_relative_to(files.checkpoints)):
+        raise ConfigError(
+            f"{out}: {files.final.name}/ and {files.checkpoints.name}/ are the run's own; name another folder"
+        )
+
+
+def _require_base(base: Path, run: Path) -> None:
+    """Refuse a run whose model folder is gone: names, shapes, tokenizer and processor are read there.
+
+    Raises:
+        TrainError: says where it is to be.
+    """
+    if not (base / "config.json").is_file():
+        raise TrainError(
+            f"{run}: began from the model folder {base}, which is not there, and the tokenizer and shapes of a model "
+            "come from it; put it back there, or make a link to where it is now"
+        )
 
 
 def own_dtype(model: ModelConfig) -> Dtype:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -116,6 +117,21 @@ def load_adapter(model: "PeftModel", state: dict[str, Tensor], source: Path) -> 
 
     require_adapter(model, state, source)
     set_peft_model_state_dict(model, state)
+
+
+def read_adapter(folder: Path) -> dict[str, Tensor]:
+    """The weights of an adapter's folder, named as in a file of peft.
+
+    Raises:
+        TrainError: there are none, or they are damaged.
+    """
+    path = folder / ADAPTER_FILE
+    if not path.is_file():
+        raise TrainError(f"{folder}: no {ADAPTER_FILE} there; weights of an adapter as a pickle are not read")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise TrainError(f"{path}: damaged ({error}); copy or export the adapter again") from error
 
 
 def require_adapter(model: "PeftModel", state: dict[str, Tensor], source: Path) -> None:
