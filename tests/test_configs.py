@@ -34,7 +34,7 @@ OWN_DATA = {"demo", "demo-qlora", "demo-learn", "streaming-lora"}
 """Of the demo, whose tests run them, and of tars on a web server."""
 READY = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml") if path.stem not in OWN_DATA)
 SMALLER = ("data.sequence_length=1024", "data.max_patches=8192", "data.global_batch_size=2", "train.max_steps=2")
-QUICK = {"qwen2_5-vl-3b-lora", "qwen2_5-vl-3b-chat", "gemma3-4b-lora"}
+QUICK = {"qwen2_5-vl-3b-lora", "qwen2_5-vl-3b-chat"}
 """The rest is slow, as all of them together take half a minute."""
 
 

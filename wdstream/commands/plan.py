@@ -37,7 +37,7 @@ def plan_command(
         typer.Option(metavar="FILE", help="Write the pages that are left out, shrunk or split as JSON lines."),
     ] = None,
     memory: Annotated[bool, typer.Option("--memory", help="Estimate what each of --world GPUs needs instead.")] = False,
-    gpu_gib: Annotated[float, typer.Option(min=1, help="Memory of a GPU, for --memory.")] = 80,
+    gpu_gib: Annotated[float | None, typer.Option(min=1, help="Memory of a GPU, for --memory; 80 if left out.")] = None,
 ) -> None:
     """Dry-run an epoch without touching a pixel: pages, packs, steps, fill, rejects, balance.
 
@@ -48,9 +48,13 @@ def plan_command(
     from wdstream.pipeline.planned import write_rejects
     from wdstream.pipeline.totals import SMALL_COUNT, keep_total
 
+    if memory and rejects is not None:
+        raise ConfigError("--rejects lists what the plan leaves out, and --memory makes no plan: leave one out")
+    if gpu_gib is not None and not memory:
+        raise ConfigError("--gpu-gib means nothing without --memory: leave it out, or add --memory")
     config = read_config(cfg, set_)
     if memory:
-        print_estimate(config, world=world, gpu_gib=gpu_gib, as_json=as_json)
+        print_estimate(config, world=world, gpu_gib=80 if gpu_gib is None else gpu_gib, as_json=as_json)
         return
     if rejects is not None and not rejects.absolute().parent.is_dir():
         raise ConfigError(f"--rejects {rejects}: there is no folder {rejects.absolute().parent}")

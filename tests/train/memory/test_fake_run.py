@@ -11,7 +11,7 @@ from wdstream.train.memory.fake_run import fake_model, kept_by
 from wdstream.train.memory.full_pack import full_pack
 from wdstream.train.model.load import load_model
 
-QUICK = ("qwen2_5_vl", "gemma4")
+QUICK = ("qwen2_5_vl",)
 CPU = torch.device("cpu")
 
 
@@ -38,3 +38,19 @@ def test_as_much_is_kept(name: str, tiny_models: dict[str, Path]) -> None:
     assert again.activations < plain.activations
     assert half.activations < plain.activations
     assert half.casts > plain.casts
+
+
+def test_selective_keeps_nothing_of_a_frozen_part(tiny_model: Path) -> None:
+    family = load_family(tiny_model).for_attention("sdpa")
+    tree = {"model": {"path": str(tiny_model)}, "data": {"train": [{"path": "none"}]}, "train": {"freeze_vision": True}}
+    config = Config.model_validate(tree)
+    kept = []
+    for max_patches in (1, 1024):
+        batch = full_pack(family, sequence_length=600, max_patches=max_patches)
+        model = fake_model(config, family, dtype=torch.float32, wanted="selective")
+        one, all_of_it = (
+            kept_by(model, family, batch, dtype=torch.float32, keeps_products=keeps).activations
+            for keeps in (False, True)
+        )
+        kept.append(all_of_it - one)
+    assert kept[0] == kept[1] > 0

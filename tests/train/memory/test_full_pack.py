@@ -6,7 +6,7 @@ from wdstream.families.base import Family
 from wdstream.train.memory.full_pack import full_pack
 
 
-@pytest.mark.parametrize("name", ["qwen2_5_vl", "idefics3"])
+@pytest.mark.parametrize("name", ["qwen2_5_vl", pytest.param("idefics3", marks=pytest.mark.slow)])
 def test_it_fills_both_budgets(name: str, families: dict[str, Family]) -> None:
     family = families[name]
     batch = full_pack(family, sequence_length=2048, max_patches=4096)

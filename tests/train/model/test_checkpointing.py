@@ -8,6 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForImageTextToText
 
+from tests.helpers.training import make_config
 from wdstream.batches.collate import collate, encode_pack
 from wdstream.config.adapter import AdapterConfig
 from wdstream.config.speed import CheckpointedLayers
@@ -17,6 +18,7 @@ from wdstream.families.registry import FAMILIES, load_family
 from wdstream.testing import make_samples
 from wdstream.train.model.adapter import add_adapter
 from wdstream.train.model.checkpointing import enable_checkpointing, layers_of
+from wdstream.train.model.load import freeze_vision, load_model
 from wdstream.train.step.loss import LossHead, find_targets
 
 QUICK = ("qwen2_5_vl", "gemma3", "idefics3")
@@ -82,6 +84,30 @@ def test_the_gradient_is_the_same_and_less_is_kept(name: str, tiny_models: dict[
     assert kept[every] < kept[first] < kept[0]
     assert products[every] > products[first] > products[0]
     assert products[WAYS.index("selective")] == products[0]  # those are kept
+
+
+@pytest.mark.parametrize("has_adapter", [False, True])
+def test_a_frozen_vision_tower_has_no_backward_pass(tiny_model: Path, has_adapter: bool) -> None:
+    """Its layers are not computed again either, whether it is frozen by itself or under an adapter."""
+    model, family = open_model(tiny_model)
+    freeze_vision(model)
+    model = add_adapter(model, AdapterConfig(), tiny_model) if has_adapter else model
+    enable_checkpointing(model, True)
+    batch = collate([encode_pack(make_samples(family)[:1], family)], family)
+    inputs = family.model_inputs(batch, device="cpu", dtype=torch.float32)
+    given: list[bool] = []
+    for layer in layers_of(model)[1]:
+        layer.register_forward_hook(lambda _, taken, made: given.append(made.requires_grad))
+    model(**{name: value for name, value in inputs.items() if name != "labels"})
+    assert given
+    assert not any(given)
+
+
+@pytest.mark.parametrize("train", [{"freeze_vision": True}, {"adapter": {"kind": "lora"}}])
+def test_layers_of_a_frozen_vision_tower_are_refused(train: dict[str, Any]) -> None:
+    config = make_config(Path("none"), gradient_checkpointing={"vision_layers": 1}, **train)
+    with pytest.raises(ConfigError, match=r"train\.gradient_checkpointing\.vision_layers: .* leave it out"):
+        load_model(config, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("has_adapter", [False, True])

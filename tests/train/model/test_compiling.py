@@ -95,6 +95,7 @@ def test_kernels_of_inductor(tiny_model: Path) -> None:
     compare(tiny_model, length=1536, backend="inductor", tolerance=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_with_compiled_layers_is_the_same_run(workplace: Workplace, tmp_path: Path) -> None:
     """Its check for documents that see each other runs through compiled layers, too."""
     losses = []

@@ -7,7 +7,13 @@ from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, InitProcessGroupKwargs, set_seed
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    DistributedType,
+    InitProcessGroupKwargs,
+    KwargsHandler,
+    set_seed,
+)
 
 from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, PlanError, TrainError
@@ -33,14 +39,17 @@ def start_accelerator(config: Config) -> Accelerator:
     """
     check_environment(os.environ, compute_dtype(config.model))
     has_gpu, wants_zero = torch.cuda.is_available(), is_zero_wanted()
+    # Of DDP alone: gradients are where they are exchanged from, and not there and in the parameters; the same numbers.
+    handlers: list[KwargsHandler] = [
+        DistributedDataParallelKwargs(gradient_as_bucket_view=True),
+        InitProcessGroupKwargs(
+            backend="gloo" if wants_zero and not has_gpu else None,
+            timeout=timedelta(minutes=config.train.collective_minutes),
+        ),
+    ]
     accelerator = Accelerator(
         cpu=not has_gpu and not wants_zero,
-        kwargs_handlers=[
-            InitProcessGroupKwargs(
-                backend="gloo" if wants_zero and not has_gpu else None,
-                timeout=timedelta(minutes=config.train.collective_minutes),
-            )
-        ],
+        kwargs_handlers=handlers,
         mixed_precision=MIXED_PRECISION[compute_dtype(config.model)],
         gradient_accumulation_steps=1,
     )

@@ -2,6 +2,7 @@
 
     weights, gradients, optimizer   counted on the model without its numbers, divided as each way divides them
     gathered                        whole weights that a sharded run holds for a moment: what no layer holds, two layers
+    average                         of the weights (train.ema)
     casts                           copies of trained weights in model.dtype, which autocast makes
     per pack                        what a full pack keeps, with what a layer computes again on top, and its pixels
     logits                          of a chunk of the output head, with their gradient
@@ -9,6 +10,8 @@
 N processes. P weights, T of them trained; float32 has 4 bytes, bfloat16 2.
 """
 
+import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -23,7 +26,7 @@ from wdstream.families.base import Family
 from wdstream.train.memory.fake_run import Kept, fake_model, kept_by
 from wdstream.train.memory.full_pack import full_pack
 from wdstream.train.model.checkpointing import layers_of
-from wdstream.train.model.parts import is_of_language
+from wdstream.train.model.quantize import unquantized_modules
 from wdstream.train.optimizer.optimizer import make_optimizer
 from wdstream.train.step.device_feed import tensors_in
 from wdstream.train.step.loss import CHUNK_ROWS
@@ -33,7 +36,7 @@ SET_ASIDE = 1.5 * GIB
 """Of CUDA itself, of NCCL, and of memory that the allocator cannot use."""
 WAYS = ("ddp", "fsdp2", "zero1", "zero2", "zero3")
 _BLOCK, _SMALLEST = 256, 4096  # of bitsandbytes: elements per scale; smaller tensors keep 32-bit states
-_FOUR_BIT = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes per weight: NF4, and its scales, which are quantised themselves
+_ELEMENTS, _SCALES = 64, 256  # of its 4-bit weights: elements per scale, and scales per scale of theirs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +44,7 @@ class WayMemory:
     """Bytes that a GPU needs in one way of sharing.
 
     Attributes:
-        weights, gradients, optimizer, gathered, casts, logits: see the module.
+        weights, gradients, optimizer, average, gathered, casts, logits: see the module.
         per_pack: for each pack of a micro-batch.
         largest_micro_batch: packs that fit; 0: not even one.
     """
@@ -49,6 +52,7 @@ class WayMemory:
     weights: int
     gradients: int
     optimizer: int
+    average: int
     gathered: int
     casts: int
     logits: int
@@ -58,7 +62,8 @@ class WayMemory:
     @property
     def fixed(self) -> int:
         """What does not depend on the micro-batch."""
-        return self.weights + self.gradients + self.optimizer + self.gathered + self.casts + self.logits
+        states = self.weights + self.gradients + self.optimizer + self.average
+        return states + self.gathered + self.casts + self.logits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,10 +107,11 @@ def estimate_memory(config: Config, family: Family, *, world: int, gpu_gib: floa
     """Count a run's memory per GPU; nothing is loaded, and no GPU is needed.
 
     Raises:
-        ConfigError: no GPU is that small.
+        ConfigError: no GPU is that small, or has no end; or what learns contradicts itself.
+        TrainError: an adapter fits nowhere, or an optimizer's package is not installed.
     """
-    if gpu_gib * GIB <= SET_ASIDE:
-        raise ConfigError(f"--gpu-gib {gpu_gib}: expected more than {SET_ASIDE / GIB}, which CUDA alone takes")
+    if not SET_ASIDE < gpu_gib * GIB < math.inf:
+        raise ConfigError(f"--gpu-gib {gpu_gib}: expected a number over {SET_ASIDE / GIB}, which CUDA alone takes")
     family, dtype = family.for_attention(config.model.attn), gpu_dtype(config.model)
     batch = full_pack(family, sequence_length=config.data.sequence_length, max_patches=config.data.max_patches)
     kept: dict[str, Kept] = {}
@@ -134,12 +140,10 @@ def gpu_dtype(config: ModelConfig) -> torch.dtype:
 
 def model_bytes(model: Any, config: Config, dtype: torch.dtype) -> ModelBytes:
     """What a model of fake tensors has in it."""
-    adapter = config.train.adapter
-    is_four_bit = adapter is not None and adapter.kind == "qlora"
     named = list(model.named_parameters())
     layers = [sum(map(Tensor.numel, layer.parameters())) for part in layers_of(model) for layer in part]
     return ModelBytes(
-        weights=sum(_bytes_of(name, one, is_four_bit=is_four_bit) for name, one in named),
+        weights=sum(one.nbytes for _, one in named) - four_bit_savings(model, config),
         trained=sum(one.numel() for _, one in named if one.requires_grad),
         optimizer=optimizer_bytes(model, config),
         layer=max(layers, default=0),
@@ -149,11 +153,20 @@ def model_bytes(model: Any, config: Config, dtype: torch.dtype) -> ModelBytes:
     )
 
 
-def _bytes_of(name: str, parameter: nn.Parameter, *, is_four_bit: bool) -> int:
-    is_quantised = is_four_bit and parameter.ndim == 2 and not parameter.requires_grad and is_of_language(name)
-    if is_quantised and "embed" not in name and "lm_head" not in name:
-        return int(parameter.numel() * _FOUR_BIT)
-    return parameter.nbytes
+def four_bit_savings(model: nn.Module, config: Config) -> int:
+    """How many bytes less the weights have where `train.adapter` keeps linear layers in 4 bits."""
+    adapter = config.train.adapter
+    if adapter is None or adapter.kind != "qlora":
+        return 0
+    whole = set(unquantized_modules(config.model.path, adapter))
+    # Two numbers to a byte; a scale per block, of 32 bits, or of 8 with a scale of their own per 256 of them.
+    scale = 1 + 4 / _SCALES if adapter.double_quant else 4
+    saved = 0.0
+    for name, module in model.named_modules():
+        own = re.sub(r"^base_model\.model\.|\.(base_layer|original_module)(?=\.|$)", "", name)
+        if isinstance(module, nn.Linear) and own not in whole and not re.search(r"\.(lora_|modules_to_save)", name):
+            saved += module.weight.nbytes - module.weight.numel() * (0.5 + scale / _ELEMENTS)
+    return int(saved)
 
 
 def optimizer_bytes(model: nn.Module, config: Config) -> int:
@@ -163,6 +176,8 @@ def optimizer_bytes(model: nn.Module, config: Config) -> int:
         large = sum(one.numel() for one in trained if one.numel() >= _SMALLEST)
         small = sum(one.numel() for one in trained) - large
         return 2 * large + 2 * 4 * large // _BLOCK + 2 * 4 * small
+    if config.train.optimizer == "adafactor":
+        return sum(map(_adafactor_bytes, trained))
     with FakeTensorMode(allow_non_fake_inputs=True):
         for parameter in trained:
             parameter.grad = torch.empty_like(parameter)
@@ -173,16 +188,24 @@ def optimizer_bytes(model: nn.Module, config: Config) -> int:
     return sum(value.nbytes for state in optimizer.state.values() for value in tensors_in(state))
 
 
+def _adafactor_bytes(parameter: Tensor) -> int:
+    """Its step reads numbers, which fake tensors do not have. Of a matrix it keeps rows and columns; and its count."""
+    count, shape = parameter.numel(), parameter.shape
+    return 4 * (1 + (count if len(shape) < 2 else count // shape[-1] + count // shape[-2]))
+
+
 def divided(way: str, sizes: ModelBytes, config: Config, *, world: int, casts: int) -> Iterator[tuple[str, int]]:
     """(name, bytes) of what does not depend on the micro-batch, as a way of sharing divides it."""
     trained, is_half = 4 * sizes.trained, sizes.item == 2
     units = sizes.item * (sizes.outside + 2 * sizes.layer)
     gradient = trained // 2 if is_half else trained
+    accumulates = config.data.global_batch_size > world * config.train.micro_batch_size
     if way == "ddp":
         yield "weights", sizes.weights
-        yield "gradients", trained * (2 if world > 1 else 1)  # DDP's buckets hold them once more
+        # They are in DDP's buckets; what is summed before the last micro-batch is next to them.
+        yield "gradients", trained * (2 if world > 1 and accumulates else 1)
     elif way == "fsdp2":
-        whole = config.data.global_batch_size > world and not config.train.sync_each_micro_batch
+        whole = accumulates and not config.train.sync_each_micro_batch
         yield "weights", sizes.weights // world
         yield "gradients", trained if whole else trained // world
     else:
@@ -194,6 +217,8 @@ def divided(way: str, sizes: ModelBytes, config: Config, *, world: int, casts: i
         )  # with the float32 ones it updates
         yield "gradients", gradient if stage == 1 else gradient // world
     yield "optimizer", sizes.optimizer if way == "ddp" else sizes.optimizer // world
+    average = 0 if config.train.ema is None else trained
+    yield "average", average // world if way == "fsdp2" else average
     yield "gathered", units if way in ("fsdp2", "zero3") and world > 1 else 0
     yield "casts", casts if way == "ddp" else 0
     yield "logits", CHUNK_ROWS * sizes.vocabulary * (4 + 4 + sizes.item)

@@ -16,7 +16,7 @@ from wdstream.batches.batch import Batch
 from wdstream.config.schema import Config
 from wdstream.config.speed import CheckpointedLayers
 from wdstream.families.base import Family
-from wdstream.train.model.adapter import add_adapter
+from wdstream.train.model.adapter import add_adapter, refuse_frozen_targets
 from wdstream.train.model.checkpointing import KEPT_RESULTS, enable_checkpointing
 from wdstream.train.model.load import freeze_vision
 from wdstream.train.optimizer.groups import freeze_parts
@@ -53,6 +53,10 @@ def fake_model(
         family: fitted to its attention.
         dtype: that the run computes in.
         wanted: `train.gradient_checkpointing`.
+
+    Raises:
+        ConfigError: what learns contradicts itself, or names what the model does not have.
+        TrainError: an adapter fits nowhere.
     """
     from transformers import AutoConfig, AutoModelForImageTextToText
     from transformers.initialization import no_init_weights
@@ -71,6 +75,8 @@ def fake_model(
         if config.train.freeze_vision:
             freeze_vision(model)
         model = model if adapter is None else add_adapter(model, adapter, path)
+        if adapter is not None and config.train.freeze_vision:
+            refuse_frozen_targets(model)
         freeze_parts(model, config.train)
     become_fake(model)
     model.config.use_cache = False
@@ -146,7 +152,10 @@ class _Saved:
 
 
 class _Operations(TorchDispatchMode):
-    """Counts the results that `selective` keeps; turns real masks into indices, whose number fake tensors can tell."""
+    """Counts the results that `selective` keeps; turns real masks into indices, whose number fake tensors can tell.
+
+    What a frozen part computes without a graph is not kept, though `selective` names it.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -156,7 +165,7 @@ class _Operations(TorchDispatchMode):
         if func in _INDEXED:
             args = (args[0], _as_indices(args[1]), *args[2:])
         result = func(*args, **(kwargs or {}))
-        if func in KEPT_RESULTS:
+        if func in KEPT_RESULTS and any(isinstance(one, Tensor) and one.requires_grad for one in args):
             first = result[0] if isinstance(result, tuple | list) else result
             self.kept += first.untyped_storage().nbytes()
         return result

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 TITLES = {"ddp": "DDP", "fsdp2": "FSDP2", "zero1": "ZeRO-1", "zero2": "ZeRO-2", "zero3": "ZeRO-3"}
-FIXED = ("weights", "gradients", "optimizer", "gathered", "casts", "logits")
+FIXED = ("weights", "gradients", "optimizer", "average", "gathered", "casts", "logits")
 
 
 def print_memory(estimate: MemoryEstimate, console: "Console") -> None:

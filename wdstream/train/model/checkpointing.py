@@ -46,6 +46,9 @@ def enable_checkpointing(model: "PreTrainedModel | PeftModel", wanted: bool | st
     # The name changed within transformers 5; the argument did not.
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable(arguments)
+    # It asks for gradients of what embeddings give, of images too, which only reentrant checkpoints need: a frozen
+    # vision tower would be computed again and have a backward pass, for a gradient that nothing takes.
+    model.disable_input_require_grads()
     if isinstance(wanted, CheckpointedLayers):
         _leave_others(model, wanted)
 

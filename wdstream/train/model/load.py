@@ -9,6 +9,7 @@ from torch import nn
 
 from wdstream.config.adapter import AdapterConfig
 from wdstream.config.schema import Config, ModelConfig
+from wdstream.config.speed import CheckpointedLayers
 from wdstream.errors import ConfigError
 from wdstream.proofs.checkpoint import load_checkpoint
 from wdstream.train.model.adapter import add_adapter, refuse_frozen_targets
@@ -64,10 +65,11 @@ def load_model(
         init: whose weights a new run begins with; None: those of `model.path`.
 
     Raises:
-        ConfigError: the path is not a model folder.
+        ConfigError: the path is not a model folder, or layers of a frozen vision tower are to be computed again.
         FamilyError: the checkpoint is not whole (proofs/checkpoint.py).
         TrainError: adapters fit nowhere, or `init` is of another model.
     """
+    _refuse_idle_layers(config)
     adapter = config.train.adapter
     source = None if init is None else init.weights_folder
     model = load_weights(config.model, adapter, device, attention or config.model.attn, source=source)
@@ -85,6 +87,15 @@ def load_model(
     enable_checkpointing(model, config.train.gradient_checkpointing)
     model.train()
     return model
+
+
+def _refuse_idle_layers(config: Config) -> None:
+    again = config.train.gradient_checkpointing
+    if isinstance(again, CheckpointedLayers) and again.vision_layers and not trains_vision(config):
+        raise ConfigError(
+            "train.gradient_checkpointing.vision_layers: train.freeze_vision or train.adapter leaves nothing of the "
+            "vision tower to train, so it keeps nothing that could be computed again: leave it out"
+        )
 
 
 def freeze_vision(model: nn.Module) -> None:
