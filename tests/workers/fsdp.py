@@ -73,6 +73,7 @@ def main(model_dir: str, work: Path, precision: Literal["no", "bf16"], option: s
     family = load_family(model_dir)
     tree = {"model": {"path": model_dir}, "data": {"train": [{"path": "none"}]}, "train": {"adapter": adapter}}
     config = Config.model_validate(tree)
+    torch.manual_seed(0)  # as a run does: new weights are the same on all ranks
     bare = load_model(config, torch.device("cpu"))
     head = LossHead(bare)
     model, optimizer = accelerator.prepare(bare, make_optimizer(bare, config.train))

@@ -1,13 +1,26 @@
 """The section `train.adapter:` of a configuration."""
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from wdstream.settings import Settings
 
 AdapterPart = Literal["language", "vision", "projector"]
 """What an adapter may be on: the language model's layers, the vision tower's, and what joins the two."""
+
+
+def _is_regex(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"expected a regular expression: {error}") from None
+    return text
+
+
+Name = Annotated[str, StringConstraints(min_length=1)]
+Regex = Annotated[str, AfterValidator(_is_regex)]
 
 
 class AdapterConfig(Settings):
@@ -24,13 +37,13 @@ class AdapterConfig(Settings):
     parts: tuple[AdapterPart, ...] = ()
     """Adapters are on these parts: of the language model on its attention and MLP projections, of the others on every
     linear layer. Left out, and without `target_modules`: the language model."""
-    target_modules: str | tuple[str, ...] | None = None
+    target_modules: Regex | tuple[str, ...] | None = None
     """Regex or names of modules, in place of `parts`."""
-    modules_to_save: tuple[str, ...] = ()
+    modules_to_save: tuple[Name, ...] = ()
     """Modules that are trained whole, in float32, and saved with the adapter, by the end of their names such as
     `embed_tokens`, `lm_head` or `multi_modal_projector`; `projector` is that of any family. Of an embedding and a head
     that share a weight, either name trains both as one."""
-    train_tokens: tuple[str, ...] = ()
+    train_tokens: tuple[Name, ...] = ()
     """Tokens whose rows in the embedding and in the output head are trained and saved with the adapter, such as those
     that `wdstream model add-tokens` added; all other rows stay."""
     rslora: bool = False
@@ -38,9 +51,10 @@ class AdapterConfig(Settings):
     dora: bool = False
     """Train the length of each row of the adapted weights too, apart from its direction (DoRA): slower, and often
     better at small ranks."""
-    rank_pattern: dict[str, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
-    """Another r for modules whose names end in a match of a regex, such as `{down_proj: 32}`."""
-    alpha_pattern: dict[str, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
+    rank_pattern: dict[Regex, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
+    """Another r for modules whose names end in a match of a regex, such as `{down_proj: 32}`; of
+    several that match, the first counts."""
+    alpha_pattern: dict[Regex, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
     """Another alpha, likewise."""
     init: Literal["uniform", "gaussian"] = "uniform"
     """Of the first matrix (Kaiming's uniform, or a normal distribution of 1 / r); the second is zero, so that training

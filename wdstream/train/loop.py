@@ -208,6 +208,8 @@ class Loop:
             return None
         contents = replace(contents, is_skipped=run.config.train.skips(contents.step))
         outcome, rows = (NOTHING_TRAINED, None) if contents.is_skipped else self._train(contents, batches)
+        if run.average is not None:
+            run.average.update(contents.step, is_skipped=contents.is_skipped)
         is_stopping = self._signals.is_requested
         figures = exchange(
             run.engine.accelerator,
@@ -249,8 +251,6 @@ class Loop:
             run.engine.head.keeping_token_losses(losses.are_needed) as kept,
         ):
             outcome = train_step(run.engine, batches, num_supervised=contents.num_supervised, rate=rates)
-        if run.average is not None:
-            run.average.update(contents.step)
         return outcome, losses.of_step(contents.step, batches, kept)
 
     def _evaluate(self) -> None:

@@ -26,7 +26,7 @@ from wdstream.train.launch.same_start import Opened, require_same_start
 from wdstream.train.launch.zero import zero_stage
 from wdstream.train.model.adapter import describe_trained, require_unsharded
 from wdstream.train.model.compiling import compile_layers
-from wdstream.train.model.ema import AverageWeights, Purpose
+from wdstream.train.model.ema import AverageWeights, Purpose, require_averaged
 from wdstream.train.model.init import WarmStart, require_kept, warm_start
 from wdstream.train.model.load import compute_dtype, load_model, trains_vision
 from wdstream.train.model.unreached import freeze_unreached
@@ -174,6 +174,7 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
     total = open_total(config, stream, start, is_main=accelerator.is_main_process)
     check_stages(config.train, total.known)
     check_profile(config.train.profile, total.known)
+    require_averaged(config.train.ema, total.known)
     if world.rank == 0:  # what one process finds of a model folder holds for all
         messages.append(prove_model(config, stream.family, has_meta_device=zero_stage(accelerator) != 3))
     eval_plans = plan_sets(config, world_size=world.size)

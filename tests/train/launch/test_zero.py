@@ -82,6 +82,7 @@ def test_settings_that_repeat_the_run_are_taken() -> None:
         ({}, {"adapter": {"train_tokens": ["x"]}}, "train.adapter.train_tokens: is not proven in its engine"),
         ({}, {"stages": [{"train": ["language"]}]}, "train.stages: its engine takes the step by itself"),
         ({}, {"parts": {"vision": {"lr": 1e-6}}}, "train.parts, train.patterns: rates of their own are not proven"),
+        ({}, {"ema": {}}, "train.ema: its engine keeps the float32 weights"),
         ({}, {"max_grad_norm": None}, "train.max_grad_norm: null is not proven"),
         ({}, {"adapter": {"kind": "qlora"}}, "train.adapter.kind: 4-bit weights .* are not proven"),
     ],

@@ -72,18 +72,22 @@ def train_two_steps(model: Any, path: Path) -> Tensor:
     return head.loss_sum(model, inputs, targets).detach()
 
 
-VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
+QUICK: tuple[tuple[str, dict[str, Any]], ...] = (
     ("qwen2_5_vl", {"dora": True, "rslora": True, "init": "gaussian"}),
     ("qwen2_5_vl", {"modules_to_save": ["lm_head", "projector"]}),  # the head is tied to the embedding
+    ("idefics3", {"train_tokens": ["<row_1_col_1>"], "alpha_pattern": {"v_proj": 3}}),
+)
+SLOW: tuple[tuple[str, dict[str, Any]], ...] = (
     ("qwen2_5_vl", {"train_tokens": ["<|im_end|>"]}),
     ("idefics3", {"modules_to_save": ["embed_tokens", "lm_head"], "rank_pattern": {"q_proj": 2, "mlp.up_proj": 8}}),
-    ("idefics3", {"train_tokens": ["<row_1_col_1>"], "alpha_pattern": {"v_proj": 3}}),
     ("gemma3", {"parts": ["language", "projector"], "modules_to_save": ["embed_tokens"]}),
 )
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-@pytest.mark.parametrize(("family", "chosen"), VARIANTS)
+@pytest.mark.parametrize(
+    ("family", "chosen"), [*QUICK, *(pytest.param(*variant, marks=pytest.mark.slow) for variant in SLOW)]
+)
 def test_a_checkpoint_and_plain_peft_give_the_same_model(
     tiny_models: dict[str, Path], tmp_path: Path, family: str, chosen: dict[str, Any]
 ) -> None:
@@ -187,6 +191,10 @@ def test_adapters_by_part(tiny_model: Path) -> None:
         ),
         ({"alpha_pattern": {"qkv": 2}}, r"alpha_pattern: no module"),
         (
+            {"rank_pattern": {"q_proj": 2, "self_attn.q_proj": 8}},
+            r"rank_pattern: self_attn.q_proj: a pattern before it already holds",
+        ),
+        (
             {"train_tokens": ["<|im_end|>"], "modules_to_save": ["lm_head"]},
             r"train_tokens: modules_to_save already trains every row",
         ),
@@ -214,6 +222,9 @@ def test_freeze_vision_refuses_an_adapter_that_reaches_further(tiny_model: Path,
         ({"quant_type": "fp4", "double_quant": False}, "quant_type, double_quant: of kind: qlora, and ignored by"),
         ({"kind": "qlora", "quantized_parts": []}, "at least 1 item"),
         ({"rank_pattern": {"q_proj": 0}}, "greater than 0"),
+        ({"rank_pattern": {"(": 2}}, r"rank_pattern[\s\S]*expected a regular expression: missing"),
+        ({"target_modules": "("}, r"target_modules[\s\S]*expected a regular expression: missing"),
+        ({"train_tokens": [""]}, r"train_tokens[\s\S]* at least 1 character"),
     ],
 )
 def test_contradictions_are_refused_by_name(chosen: dict[str, Any], message: str) -> None:

@@ -4,8 +4,6 @@ Spans: train.
 """
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +17,7 @@ from tests.helpers.training import Workplace
 from wdstream.config.ema import EmaConfig
 from wdstream.errors import ConfigError, TrainError
 from wdstream.storage.json_lines import read_lines
-from wdstream.train.model.ema import EMA_FILE, AverageWeights
+from wdstream.train.model.ema import EMA_FILE, AverageWeights, require_averaged
 
 
 def make_layer() -> nn.Linear:
@@ -95,11 +93,36 @@ def test_checkpoints_without_it_and_of_other_weights(accelerator: Accelerator, t
         both.restore(3, tmp_path)
 
 
-def test_deepspeed_is_refused() -> None:
-    plugin = SimpleNamespace(deepspeed_config={"zero_optimization": {"stage": 2}})
-    accelerator: Any = SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=plugin))
-    with pytest.raises(ConfigError, match=r"train.ema: DeepSpeed keeps the float32 weights inside of its optimizer"):
-        AverageWeights(make_layer(), accelerator, EmaConfig())
+def test_weights_of_another_shape(accelerator: Accelerator, tmp_path: Path) -> None:
+    average = AverageWeights(nn.Linear(3, 2), accelerator, EmaConfig())
+    average.restore(0, None)
+    average.write(tmp_path)
+    with pytest.raises(TrainError, match=r"ema.safetensors is not of the weights that this start trains"):
+        AverageWeights(nn.Linear(4, 2), accelerator, EmaConfig()).restore(3, tmp_path)
+
+
+def test_it_begins_before_its_step_though_the_one_before_was_passed_over(accelerator: Accelerator) -> None:
+    """As in a start that continues there."""
+    layer = make_layer()
+    before = layer.weight.detach().clone()
+    average = AverageWeights(layer, accelerator, EmaConfig(decay=0.5, from_step=2, eval_with="ema"))
+    average.restore(0, None)
+    average.update(1, is_skipped=True)
+    with torch.no_grad():
+        layer.weight.add_(1)
+    average.update(2)
+    average.update(3, is_skipped=True)
+    with average.in_use("eval_with"):
+        torch.testing.assert_close(layer.weight.detach(), before + 0.5)
+
+
+def test_an_average_of_no_step_is_refused() -> None:
+    require_averaged(EmaConfig(from_step=3), 4)
+    require_averaged(EmaConfig(from_step=300), None)
+    require_averaged(None, 4)
+    for late in (EmaConfig(from_step=4), EmaConfig(every=5)):
+        with pytest.raises(ConfigError, match=r"train.ema: the run has 4 steps, and the first .* is number 5"):
+            require_averaged(late, 4)
 
 
 COMMON = ("train.max_steps=4", "train.checkpoint_every=2", "train.eval_every=2", "train.lr=0.01")
@@ -110,6 +133,7 @@ def figures(output: Path, name: str) -> list[float]:
     return [line["loss"] for line in read_lines(output / f"{name}.jsonl")]
 
 
+@pytest.mark.slow
 def test_a_run_resumes_bit_for_bit_and_is_the_same_run(workplace: Workplace, tmp_path: Path) -> None:
     """Evaluated and exported with the average, while training notices nothing."""
     ema = "train.ema={decay: 0.6, from_step: 1, eval_with: ema, final_with: ema}"

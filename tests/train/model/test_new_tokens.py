@@ -129,6 +129,18 @@ def test_tokens_that_cannot_be_added(tiny_model: Path, tmp_path: Path, tokens: t
     assert not (tmp_path / "grown").exists()
 
 
+def test_what_is_next_to_the_weights(tiny_model: Path, tmp_path: Path) -> None:
+    """Templates come along; other copies of the weights do not, since they lack the rows."""
+    model, out = tmp_path / "model", tmp_path / "grown"
+    shutil.copytree(tiny_model, model)
+    (model / "additional_chat_templates").mkdir()
+    for name in ("consolidated.safetensors", "pytorch_model.bin", "additional_chat_templates/tools.jinja"):
+        (model / name).write_text("x")
+    grow_model(model, out, NEW)
+    found = {path.name for path in out.rglob("*") if path.is_file()}
+    assert found == {path.name for path in tiny_model.iterdir()} | {"tools.jinja"}
+
+
 def test_folders_that_exist_or_hold_no_model(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(FamilyError, match="no weights there"):
         grow_model(tmp_path, tmp_path / "grown", NEW)

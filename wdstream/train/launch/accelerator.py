@@ -19,7 +19,7 @@ from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, PlanError, TrainError
 from wdstream.plan.deal import packs_per_rank
 from wdstream.records import World
-from wdstream.train.launch.fsdp import check_optimizer, check_sync, settle_fsdp
+from wdstream.train.launch.fsdp import check_average, check_optimizer, check_sync, settle_fsdp
 from wdstream.train.launch.zero import is_zero_wanted, settle_zero, zero_stage
 from wdstream.train.model.compiling import check_compile
 from wdstream.train.model.load import MIXED_PRECISION, compute_dtype
@@ -60,6 +60,7 @@ def start_accelerator(config: Config) -> Accelerator:
     check_compile(config, accelerator)
     check_optimizer(accelerator, config.train.optimizer)
     check_sync(accelerator, is_wanted=config.train.sync_each_micro_batch)
+    check_average(accelerator, is_wanted=config.train.ema is not None)
     if wants_zero:
         settle_zero(accelerator, config)
     set_seed(config.train.seed)

@@ -54,3 +54,16 @@ def check_sync(accelerator: Accelerator, *, is_wanted: bool) -> None:
             f"under {accelerator.distributed_type.value}: DDP keeps whole gradients anyway, and DeepSpeed's engine "
             "shards its own; leave it out"
         )
+
+
+def check_average(accelerator: Accelerator, *, is_wanted: bool) -> None:
+    """Refuse `train.ema` where a process cannot see which weights it holds.
+
+    Raises:
+        ConfigError: the run is under FSDP1.
+    """
+    if is_wanted and getattr(accelerator.state, "fsdp_plugin", None) is not None and not accelerator.is_fsdp2:
+        raise ConfigError(
+            "train.ema: FSDP1 keeps its weights as parts of one flat tensor, which have no shape of their own; start "
+            "with --fsdp_version 2 or --multi_gpu, or leave it out"
+        )

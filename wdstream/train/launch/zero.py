@@ -99,6 +99,8 @@ def unproven(config: Config, settings: Mapping[str, Any]) -> Iterator[str]:
         yield "train.stages: its engine takes the step by itself, with every gradient: use DDP or FSDP2"
     if any(entry.lr is not None for entry in (*config.train.parts.values(), *config.train.patterns.values())):
         yield "train.parts, train.patterns: rates of their own are not proven in its engine: use DDP or FSDP2"
+    if config.train.ema is not None:
+        yield "train.ema: its engine keeps the float32 weights inside of its optimizer: use DDP or FSDP2"
     if config.train.max_grad_norm is None:
         yield "train.max_grad_norm: null is not proven in its engine: use DDP or FSDP2, or a large number"
     if adapter is not None and adapter.kind == "qlora":

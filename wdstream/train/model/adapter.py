@@ -209,12 +209,18 @@ def _refuse_unmatched_patterns(adapter: AdapterConfig, targets: Sequence[str]) -
     from peft.utils.other import get_pattern_key
 
     for key in ("rank_pattern", "alpha_pattern"):
-        for pattern in getattr(adapter, key):
-            if not any(get_pattern_key([pattern], name) == pattern for name in targets):
+        patterns = list(getattr(adapter, key))
+        used = {get_pattern_key(patterns, name) for name in targets}
+        for pattern in [one for one in patterns if one not in used]:
+            if any(get_pattern_key([pattern], name) == pattern for name in targets):
                 raise TrainError(
-                    f"train.adapter.{key}: no module with an adapter has a name that ends in a match of {pattern}; "
-                    f"they are {', '.join(sorted({name.rpartition('.')[2] for name in targets}))}"
+                    f"train.adapter.{key}: {pattern}: a pattern before it already holds for all that it matches (the "
+                    "first that matches counts); put it first, or leave it out"
                 )
+            raise TrainError(
+                f"train.adapter.{key}: no module with an adapter has a name that ends in a match of {pattern}; they "
+                f"are {', '.join(sorted({name.rpartition('.')[2] for name in targets}))}"
+            )
 
 
 def require_unsharded(adapter: AdapterConfig | None, *, is_sharded: bool) -> None:

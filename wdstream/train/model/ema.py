@@ -5,7 +5,7 @@ number. A checkpoint has whole tensors in `ema.safetensors`, by the names of the
 of processes continues from it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,14 +13,14 @@ from typing import Literal, cast
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from wdstream.config.ema import EmaConfig
 from wdstream.errors import ConfigError, TrainError
-from wdstream.train.launch.zero import zero_stage
 from wdstream.train.saving.whole_weights import HostCopies
 
 EMA_FILE = "ema.safetensors"
@@ -34,17 +34,9 @@ class AverageWeights:
         model: prepared; what is trained of it stays the same.
         accelerator: that prepared it.
         settings: of the run.
-
-    Raises:
-        ConfigError: DeepSpeed holds the weights.
     """
 
     def __init__(self, model: nn.Module, accelerator: Accelerator, settings: EmaConfig) -> None:
-        if zero_stage(accelerator) is not None:
-            raise ConfigError(
-                "train.ema: DeepSpeed keeps the float32 weights inside of its optimizer, where no average is taken of "
-                "them; leave it out, or start with --multi_gpu or FSDP2"
-            )
         bare = accelerator.unwrap_model(model, keep_torch_compile=False)
         self._weights = {name: one for name, one in bare.named_parameters() if one.requires_grad}
         self._sharded = [module for module in bare.modules() if isinstance(module, FSDPModule)]
@@ -62,22 +54,19 @@ class AverageWeights:
             TrainError: the folder's average is of other weights.
         """
         if folder is not None and (folder / EMA_FILE).is_file():
-            saved = load_file(folder / EMA_FILE)
-            if saved.keys() != self._weights.keys():
-                raise TrainError(f"{folder / EMA_FILE} is not of the weights that this start trains")
-            self._average = {name: _like(saved[name], one) for name, one in self._weights.items()}
+            self._average = _read(folder / EMA_FILE, self._weights)
             return True
         if step >= self._settings.from_step:
             self._begin()
         return step <= self._settings.from_step
 
-    def update(self, step: int) -> None:
-        """After a step was taken."""
+    def update(self, step: int, *, is_skipped: bool = False) -> None:
+        """After a step was taken, or passed over: then nothing becomes part of the average, though it may begin."""
         done = step + 1
         if not self._average:
             if done >= self._settings.from_step:
                 self._begin()
-        elif (done - self._settings.from_step) % self._settings.every == 0:
+        elif not is_skipped and (done - self._settings.from_step) % self._settings.every == 0:
             for name, weight in self._weights.items():
                 self._average[name].lerp_(weight.detach().float(), 1 - self._settings.decay)
 
@@ -129,6 +118,33 @@ def _whole(tensor: Tensor) -> Tensor:
     """Of a shard the whole tensor, gathered."""
     full: Tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
     return full.detach()
+
+
+def require_averaged(settings: EmaConfig | None, total: int | None) -> None:
+    """Refuse an average of which no step of the run would become part.
+
+    Args:
+        settings: of the run.
+        total: its steps, where they are known.
+
+    Raises:
+        ConfigError: the average begins too late for them.
+    """
+    if settings is not None and total is not None and settings.from_step + settings.every > total:
+        raise ConfigError(
+            f"train.ema: the run has {total} steps, and the first that would become part of the average is number "
+            f"{settings.from_step + settings.every} (from_step {settings.from_step} + every {settings.every}); lower "
+            "these, or leave ema out"
+        )
+
+
+def _read(path: Path, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each tensor of a file as `_like` makes it; one after the other, as no process need hold all of them whole."""
+    with safe_open(path, framework="pt") as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        if shapes != {name: tuple(one.shape) for name, one in weights.items()}:
+            raise TrainError(f"{path} is not of the weights that this start trains")
+        return {name: _like(file.get_tensor(name), one) for name, one in weights.items()}
 
 
 def _like(tensor: Tensor, other: Tensor) -> Tensor:

@@ -27,6 +27,9 @@ from wdstream.train.saving.export_run import require_new
 RowInit = Literal["mean", "pieces"]
 TABLES = ("embed_tokens.weight", "embed_tokens_per_layer.weight", "lm_head.weight")
 """Ends of the names of the weights that have a row for each token."""
+OF_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"}
+TEMPLATES = "additional_chat_templates"
+"""A folder that transformers reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,11 +141,12 @@ def _find_tables(model: Path) -> dict[str, int]:
 
 
 def _copy_settings(model: Path, folder: Path) -> None:
-    """Everything at the top of the folder but weights."""
-    weights = {file.name for file in weight_files(model)}
+    """Everything but weights, of which a second copy in another form would lack the new rows."""
     for path in sorted(model.iterdir()):
-        if path.is_file() and path.name not in weights:
+        if path.is_file() and path.suffix not in OF_WEIGHTS:
             shutil.copy2(path, folder / path.name)
+        elif path.name == TEMPLATES and path.is_dir():
+            shutil.copytree(path, folder / TEMPLATES)
 
 
 def _grow_tokenizer(folder: Path, ids: Mapping[str, int], *, is_special: bool) -> None:

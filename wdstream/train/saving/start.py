@@ -24,6 +24,7 @@ from wdstream.runs.checkpoint import (
 from wdstream.runs.layout import RunLayout
 from wdstream.runs.record import data_differences, read_origin
 from wdstream.train.saving.checkpoint import Checkpoints
+from wdstream.train.saving.continued import check_continued
 from wdstream.train.stream import Stream
 
 
@@ -59,11 +60,13 @@ def check_start(config: Config, checkpoints: Checkpoints, stream: Stream, start:
     """Refuse a checkpoint from which this run cannot continue; nothing is loaded yet.
 
     Raises:
+        ConfigError: it is of another adapter, or of an average that began at another step.
         TrainError: this start cannot put the checkpoint together.
         StateError: it is of other data or settings; names what differs, and of datasets by how much.
     """
     if start is None:
         return
+    check_continued(config.train, start)
     checkpoints.check(start)
     try:
         stream.check(start.stream)

@@ -23,7 +23,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, load_model, save_file
 from torch import Tensor, nn
 
-from wdstream.train.saving.weights import ADAPTER_FILE, WRAPPED
+from wdstream.train.saving.weights import ADAPTER_FILE, WRAPPED, load_adapter
 
 WEIGHTS_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.bin"
@@ -184,9 +184,7 @@ class WholeWeights:
         while models:
             model = self._accelerator.unwrap_model(models.pop())
             if self._is_adapter_only:
-                from peft import set_peft_model_state_dict
-
-                set_peft_model_state_dict(model, load_file(Path(folder) / ADAPTER_FILE))
+                load_adapter(model, load_file(Path(folder) / ADAPTER_FILE), Path(folder))
             else:
                 load_whole_weights(model, Path(folder) / WEIGHTS_FILE)
 
