@@ -42,9 +42,9 @@ def test_the_same_in_other_words() -> None:
 
 @pytest.mark.parametrize("has_one", [True, False])
 def test_none_and_one(has_one: bool) -> None:
-    pair = (AdapterConfig.of(BEFORE), None)
+    before, after = (AdapterConfig.of(BEFORE), None) if has_one else (None, AdapterConfig.of(BEFORE))
     with pytest.raises(ConfigError, match=r"\(kind: (lora|no adapter) then, (lora|no adapter) now\)"):
-        require_same_adapter(*(pair if has_one else pair[::-1]), Path("step-2"))
+        require_same_adapter(before, after, Path("step-2"))
 
 
 def test_runs(workplace: Workplace, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

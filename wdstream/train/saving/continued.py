@@ -11,7 +11,7 @@ from wdstream.runs.record import read_run
 from wdstream.train.model.ema import EMA_FILE
 
 FREE = {"dropout"}
-"""Of an adapter, what another start may set anew. Another scale or base would go on with other weights, silently."""
+"""Of an adapter, what another start may change. Another scale or base would continue with other weights, silently."""
 AS_SETS = ("parts", "modules_to_save", "train_tokens", "quantized_parts", "target_modules")
 """Lists of which the order means nothing."""
 
