@@ -12,6 +12,8 @@ from tests.helpers.command import run
         (("--multi_gpu", "--num_processes", "2", "none.yaml", "--set", "train.lr=1"), "none.yaml: cannot read"),
         (("--multi_gpu",), "the configuration file comes last"),
         ((), "the configuration file comes last"),
+        (("cfg.yaml", "--num_processes", "1"), "the configuration file comes last"),
+        (("-m", "wdstream.train", "cfg.yaml"), "leave out -m wdstream.train"),
         (("s3://bucket/cfg.yaml",), "is a URL"),
     ],
 )

@@ -51,9 +51,10 @@ class Rank:
 def free_port() -> int:
     """A port that no other worker of the tests takes meanwhile, nor likely one of other tests on this machine, and the
     system gives to nobody who asks for any."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) + os.getppid()
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    number = os.getpid() if worker is None else os.getppid() + int(worker.removeprefix("gw"))
     while True:
-        port = 12_000 + worker % 100 * 200 + next(_PORTS) % 200
+        port = 12_000 + number % 100 * 200 + next(_PORTS) % 200
         with socket.socket() as listener, contextlib.suppress(OSError):
             listener.bind(("127.0.0.1", port))
             return port

@@ -8,18 +8,21 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.helpers.kills import killed
 from wdstream.config.schema import Config
-from wdstream.errors import TrainError
+from wdstream.errors import TrainError, WdstreamError
 from wdstream.runs.audit import audit
 from wdstream.runs.best import BestCheckpoint, write_best
+from wdstream.runs.blocks import append_block
 from wdstream.runs.checkpoint import (
     Checkpoint,
     Retention,
     begin_checkpoint,
     checkpoint_path,
+    find_newest,
     finish_checkpoint,
     partial_path,
 )
@@ -129,6 +132,44 @@ def test_what_cannot_be_done_changes_nothing(finished: Path, tmp_path: Path) -> 
     with pytest.raises(TrainError, match="not the folder of a training run"):
         roll_back(tmp_path / "none", 2)
     assert contents(finished) == before and not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("name", ["eval.jsonl", "losses/pages.blocks", "best.json"])
+def test_what_is_damaged_is_found_before_anything_is_moved(finished: Path, name: str) -> None:
+    files = RunLayout(finished)
+    files.losses.parent.mkdir(exist_ok=True)
+    for step in (1, 5):
+        append_block(files.losses, {"step": np.array([step])})
+    path = finished / name
+    path.write_bytes(b"{\n" + path.read_bytes())
+    before = contents(finished)
+    with pytest.raises(WdstreamError, match=path.name):
+        roll_back(finished, 4)
+    assert contents(finished) == before
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"version": 1}', '{"version": 1, "step": 2, "world_size": 1, "files": {"a": 3}}']
+)
+def test_a_manifest_that_is_none_is_a_checkpoint_that_is_not_whole(finished: Path, text: str) -> None:
+    manifest = finished / "checkpoints" / "step-00000004" / "manifest.json"
+    manifest.write_text(text)
+    for is_verified in (False, True):
+        found = {one.step: one.problem for one in list_run(finished, is_verified=is_verified)}
+        assert "manifest.json" in found.pop(4) and not any(found.values())
+    with pytest.raises(TrainError, match="nothing was changed"):
+        roll_back(finished, 4)
+
+
+def test_copies_next_to_the_checkpoints_are_none(finished: Path) -> None:
+    folder = finished / "checkpoints"
+    for name in ("step-00000004-copy", "step-old"):
+        shutil.copytree(folder / "step-00000004", folder / name)
+    newest, messages = find_newest(folder)
+    assert newest is not None and newest.step == 6 and not messages
+    assert [one.step for one in list_run(finished)] == [2, 4, 6]
+    roll_back(finished, 2)
+    assert (folder / "step-00000004-copy").is_dir()
 
 
 def test_the_list_of_checkpoints(finished: Path, stream_config: Callable[..., Config]) -> None:

@@ -88,6 +88,6 @@ def test_nothing_of_a_refused_checkpoint_acts(
     done = run("doctor", model)
     trained = "".join(capfd.readouterr())
     assert "without a place in the model: model.language_model.␛]0;owned" in trained
-    assert done.returncode == 1 and "NOT fit for wdstream" in done.stdout
+    assert done.returncode == 1 and "NOT fit for wdstream" in " ".join(done.stdout.split())  # of any width
     for said in (trained, done.stdout + done.stderr):
         assert_inert(said, "a refused checkpoint")

@@ -29,6 +29,9 @@ EVERY = (
     "train.eval_every=5",
     "train.stopped_status=null",
     "train.skip_steps=[7]",
+    "train.async_checkpoints=true",
+    "train.adapter={kind: lora, r: 4, dropout: 0.2, parts: [language, projector]}",
+    "train.stages=[{steps: 24, train: [projector]}, {train: [projector, language], lr: 0.005}]",
 )
 STOPPED = 3
 

@@ -1,6 +1,7 @@
 """The commands around a training run: its start in a queue (launch), its checkpoints, and the way back to one (run)."""
 
 import json
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -36,7 +37,8 @@ def launch_run_command(
 ) -> None:
     """Train through `accelerate launch`, with signals that arrive and an exit status for queues.
 
-    SIGTERM, SIGUSR1, SIGUSR2 and Ctrl-C go to the training processes, which write a checkpoint. Exit status: 0
+    SIGTERM, SIGUSR1, SIGUSR2, Ctrl-C and the end of the terminal (but for nohup) reach the training processes, which
+    write a checkpoint. Exit status: 0
     finished, 3 stopped with a checkpoint, so that the same command continues (train.stopped_status), 1 or 2 failed,
     130 stopped at once by a second signal.
 
@@ -52,6 +54,10 @@ def launch_run_command(
             "wdstream launch: the configuration file comes last: wdstream launch [options of accelerate launch] CFG"
         )
     *options, config = words
+    if {"-m", "--module"} & {*options}:
+        raise ConfigError("wdstream launch: leave out -m wdstream.train: it is added")
+    if find_spec("accelerate") is None:
+        raise ConfigError("wdstream launch needs accelerate; run pip install 'wdstream[train]'")
     overrides = tuple(set_ or ())
     load_config(local_path(config), overrides)  # a wrong one is refused before any process begins
     settings = [word for override in overrides for word in ("--set", override)]

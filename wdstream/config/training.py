@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StrictInt, field_validator, model_validator
 
 from wdstream.config.adapter import AdapterConfig
 from wdstream.config.ema import EmaConfig
 from wdstream.config.learning import LearningSettings
 from wdstream.config.saving import SavingConfig
-from wdstream.config.skipping import range_of_steps
+from wdstream.config.skipping import range_of_steps, require_steps_of_run
 from wdstream.config.speed import CheckpointedLayers, CompileBackend
 from wdstream.config.watching import WatchConfig
 from wdstream.settings import Settings
@@ -66,7 +66,7 @@ class TrainConfig(LearningSettings, SavingConfig, WatchConfig):
     stop_after: int | None = Field(default=None, gt=0)
     """Write a checkpoint and stop after this many steps of one start, for queues with a time limit; the learning rate
     still follows max_steps."""
-    skip_steps: tuple[int | str, ...] = ()
+    skip_steps: tuple[StrictInt | str, ...] = ()
     """Steps that are passed over, such as `[1234, "2000-2010"]`: their data are taken from the stream and not trained
     on, and the learning rate of the others is as it was. For a step that fails."""
     stopped_status: int | None = Field(default=None, ge=0, le=125)
@@ -85,9 +85,8 @@ class TrainConfig(LearningSettings, SavingConfig, WatchConfig):
 
     @model_validator(mode="after")
     def _skips_steps_of_the_run(self) -> Self:
-        for entry in self.skip_steps:
-            if self.max_steps is not None and range_of_steps(entry)[-1] >= self.max_steps:
-                raise ValueError(f"skip_steps: {entry}: the steps of the run are 0 to {self.max_steps - 1} (max_steps)")
+        if self.max_steps is not None:
+            require_steps_of_run(self.skip_steps, self.max_steps, of="max_steps")
         return self
 
     @field_validator("skip_steps")

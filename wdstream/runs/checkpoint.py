@@ -174,11 +174,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         TrainError: a file is missing, truncated or changed.
     """
-    manifest = _read_json(path / MANIFEST)
-    if manifest.get("version") != MANIFEST_VERSION:
-        raise TrainError(f"{path}: manifest version {MANIFEST_VERSION} expected, found {manifest.get('version')!r}")
-    if missing := {"step", "world_size", "files"} - manifest.keys():
-        raise TrainError(f"{path / MANIFEST}: lacks {', '.join(sorted(missing))}")
+    manifest = read_manifest(path)
     files: dict[str, dict[str, int]] = manifest["files"]
     with ThreadPoolExecutor(max_workers=THREADS) as pool:
         for name, measure in zip(files, pool.map(_measure, (path / name for name in files)), strict=True):
@@ -192,6 +188,25 @@ def read_checkpoint(path: Path) -> Checkpoint:
         stream=_read_json(path / STREAM),
         trainer=_read_json(path / TRAINER),
     )
+
+
+def read_manifest(path: Path) -> "State":
+    """The manifest of a checkpoint, whose files are not looked at: their sizes are in its `files`.
+
+    Raises:
+        TrainError: it cannot be read, or is not one.
+    """
+    manifest = _read_json(path / MANIFEST)
+    if manifest.get("version") != MANIFEST_VERSION:
+        raise TrainError(f"{path}: manifest version {MANIFEST_VERSION} expected, found {manifest.get('version')!r}")
+    if missing := {"step", "world_size", "files"} - manifest.keys():
+        raise TrainError(f"{path / MANIFEST}: lacks {', '.join(sorted(missing))}")
+    files = manifest["files"]
+    measures = list(files.values()) if isinstance(files, dict) else [None]
+    sizes = [one.get("bytes") if isinstance(one, dict) else None for one in measures]
+    if not all(isinstance(number, int) for number in (manifest["step"], manifest["world_size"], *sizes)):
+        raise TrainError(f"{path / MANIFEST}: expected step, world_size, and files with their bytes: it is damaged")
+    return manifest
 
 
 def _write_manifest(folder: Path, checkpoint: Checkpoint, measured: Sequence[Measures]) -> None:

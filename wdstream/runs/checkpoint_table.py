@@ -4,11 +4,9 @@ Whole means here that every file of the manifest is there with its size, which t
 when a checkpoint is loaded, and with `--verify`.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +14,7 @@ from rich.text import Text
 
 from wdstream.errors import TrainError
 from wdstream.runs.best import read_best
-from wdstream.runs.checkpoint import MANIFEST, list_checkpoints, read_checkpoint, step_of
+from wdstream.runs.checkpoint import list_checkpoints, read_checkpoint, read_manifest, step_of
 from wdstream.runs.layout import RunLayout
 from wdstream.runs.record import read_run
 from wdstream.storage.json_lines import read_lines
@@ -63,7 +61,7 @@ def list_run(output: Path, *, is_verified: bool = False) -> list[ListedCheckpoin
             step=step_of(path),
             problem=_problem(path, is_verified=is_verified),
             nbytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
-            world_size=int(_manifest(path).get("world_size", 0)),
+            world_size=_world_size(path),
             is_best=best is not None and best.step == step_of(path),
             evaluations=evaluations.get(step_of(path) - 1, {}),
         )
@@ -73,6 +71,9 @@ def list_run(output: Path, *, is_verified: bool = False) -> list[ListedCheckpoin
 
 def print_checkpoints(found: Sequence[ListedCheckpoint], console: Console) -> None:
     """A table, a line per checkpoint."""
+    if not found:
+        console.print("no checkpoint is written yet")
+        return
     table = Table()
     for name in ("step", "whole", "MB", "processes", "evaluation"):
         table.add_column(name, overflow="fold")
@@ -105,28 +106,25 @@ def _evaluations(files: RunLayout) -> dict[int, dict[str, dict[str, float]]]:
     return found
 
 
-def _manifest(path: Path) -> Mapping[str, Any]:
-    try:
-        tree: object = json.loads((path / MANIFEST).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return tree if isinstance(tree, dict) else {}
-
-
 def _problem(path: Path, *, is_verified: bool) -> str:
     """Why a checkpoint is not whole, or ""."""
-    if is_verified:
-        try:
+    try:
+        if is_verified:
             read_checkpoint(path)
-        except TrainError as error:
-            return str(error)
-        return ""
-    listed = _manifest(path).get("files")
-    if not isinstance(listed, dict):
-        return f"{MANIFEST} cannot be read"
-    for name, measure in listed.items():
+            return ""
+        sizes = {name: measure["bytes"] for name, measure in read_manifest(path)["files"].items()}
+    except TrainError as error:
+        return str(error)
+    for name, expected in sizes.items():
         file = path / name
         size = file.stat().st_size if file.is_file() else None
-        if size != measure["bytes"]:
-            return f"{name}: expected {measure['bytes']} bytes, found {'no file' if size is None else size}"
+        if size != expected:
+            return f"{name}: expected {expected} bytes, found {'no file' if size is None else size}"
     return ""
+
+
+def _world_size(path: Path) -> int:
+    try:
+        return int(read_manifest(path)["world_size"])
+    except TrainError:
+        return 0

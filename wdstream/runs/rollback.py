@@ -1,7 +1,8 @@
 """`wdstream run rollback`: a run as it was at one of its checkpoints, so that the same command trains on from there.
 
     checkpoints/step-N of later steps, final/     moved to RUN/rolled-back/
-    steps, states, metrics, eval, quarantine, pages, rejects, losses, spikes/, generated/     cut back
+    steps, states, metrics, eval, saves, quarantine, pages, rejects,
+    losses/, spikes/, generated/                  cut back to the step
     run.json                                      the starts after the step are left out
     best.json                                     removed where it names a later checkpoint; the next start writes it
     tensorboard/                                  an event that hides what comes after the step
@@ -24,6 +25,7 @@ from rich.text import Text
 
 from wdstream.errors import TrainError
 from wdstream.runs.best import read_best, resolve_checkpoint
+from wdstream.runs.blocks import read_blocks
 from wdstream.runs.checkpoint import DELETED, PARTIAL, list_checkpoints, read_checkpoint, step_of
 from wdstream.runs.layout import RunLayout
 from wdstream.runs.record import read_run, run_lock
@@ -72,18 +74,19 @@ def roll_back(output: Path, step: int, *, is_removed: bool = False) -> Rollback:
 
     Raises:
         TrainError: no run is in the folder, it trains, or it has no whole checkpoint of that step.
+        WdstreamError: a file that would be cut back is damaged. In all these cases nothing was changed.
     """
     read_run(output)
     files, done = RunLayout(output), Rollback(output=output, step=step, is_removed=is_removed)
     with run_lock(output):
         _require_whole(output, step)
+        done.lines = _require_readable(files, step)
         for path in _later(files, step):
             aside = _move_aside(path, output / ROLLED_BACK)
             if is_removed:
                 shutil.rmtree(aside)
             done.moved.append(str(path.relative_to(output)))
         _remove_unfinished(files.checkpoints)
-        done.lines = {path.name: count for path in files.growing if (count := _count_later(path, step))}
         files.cut_back(next_step=step)
         _forget_later(files, step)
         _hide_later(files.tensorboard, step)
@@ -98,6 +101,18 @@ def _require_whole(output: Path, step: int) -> None:
     except TrainError as error:
         others = ", ".join(str(step_of(other)) for other in reversed(list_checkpoints(path.parent)) if other != path)
         raise TrainError(f"{error}; the checkpoint is not whole, and nothing was changed; others: {others}") from None
+
+
+def _require_readable(files: RunLayout, step: int) -> dict[str, int]:
+    """Read all that is cut back before anything is moved; how many lines each growing file will lose.
+
+    Raises:
+        WdstreamError: a file is damaged; names it.
+    """
+    read_best(files)
+    for _ in read_blocks(files.losses, first=step):
+        pass
+    return {path.name: count for path in files.growing if (count := _count_later(path, step))}
 
 
 def _later(files: RunLayout, step: int) -> Iterator[Path]:

@@ -31,8 +31,9 @@ Start it through Accelerate, which says how many processes there are and how the
 
 The same command started again continues from the newest complete checkpoint in train.output, on the same or another
 number of processes, as long as it divides data.global_batch_size. SIGTERM, SIGUSR1, SIGUSR2 or one Ctrl-C finishes the
-step, writes a checkpoint and ends, and so does the end of the launcher; a second Ctrl-C stops at once. Exit status: 0
-finished, 3 stopped with a checkpoint (0 under accelerate launch, which makes 1 of any other), 1 or 2 failed.
+step, writes a checkpoint and ends, and so does the end of the terminal or of the launcher; a second Ctrl-C stops at
+once. Exit status: 0 finished, 3 stopped with a checkpoint (0 under accelerate launch, which makes 1 of any other),
+1 or 2 failed.
 
 In a queue, `wdstream launch [options of accelerate launch] cfg.yaml` takes the place of `accelerate launch -m
 wdstream.train cfg.yaml`: it passes signals on, waits for the checkpoint, and gives these statuses.
@@ -110,7 +111,7 @@ def _failed(message: str, status: int) -> tuple[Ended, int]:
     rank = os.environ.get("RANK", "0")
     who = "" if rank == "0" else f"rank {rank} on {gethostname()}: "
     print(printable(f"wdstream.train: {who}{message}"), file=sys.stderr, flush=True)
-    return Ended(how="failed", status=status), status
+    return Ended(how="failed", status=status, reason=f"{who}{message}"), status
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ from wdstream.train.saving.start import check_start, find_start, open_checkpoint
 from wdstream.train.step.blank import batch_form
 from wdstream.train.step.loss import LossHead
 from wdstream.train.step.objective import Objective, objective_of
-from wdstream.train.step.skipped import require_untrained
+from wdstream.train.step.skipped import require_steps, require_untrained
 from wdstream.train.step.step import PLAIN_LOSS, TrainEngine
 from wdstream.train.stream import Stream, open_stream
 from wdstream.train.total import RunTotal, steps_of_checkpoint
@@ -174,6 +174,7 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
     total = open_total(config, stream, start, is_main=accelerator.is_main_process)
     check_stages(config.train, total.known)
     check_profile(config.train.profile, total.known)
+    require_steps(config, total.known)
     if world.rank == 0:  # what one process finds of a model folder holds for all
         messages.append(prove_model(config, stream.family, has_meta_device=zero_stage(accelerator) != 3))
     eval_plans = plan_sets(config, world_size=world.size)

@@ -16,7 +16,7 @@ import pytest
 
 from tests.helpers.training import Workplace, wait_for_steps
 from tests.helpers.waiting import wait_until
-from wdstream.errors import TrainError
+from wdstream.errors import ConfigError, TrainError
 from wdstream.storage.processes import kill_tree
 from wdstream.train.launch.launcher import end_status, start_launcher
 from wdstream.train.launch.signals import StopSignals
@@ -90,6 +90,18 @@ def test_processes_that_say_nothing_have_failed(tmp_path: Path) -> None:
     LaunchFolder(tmp_path, "1").tell_end(Ended(how="stopped", status=3))
     with pytest.raises(TrainError, match="rank 0 ended without saying how"):
         end_status(tmp_path, 0)
+
+
+def test_why_a_rank_failed_is_said_last(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The launcher makes a traceback of it, after what the rank itself printed."""
+    LaunchFolder(tmp_path, "0").tell_end(Ended(how="failed", status=2, reason="train.lr: no number\nsecond \x1b line"))
+    assert end_status(tmp_path, 1) == 2
+    assert capfd.readouterr().err == "wdstream launch: train.lr: no number\nsecond ␛ line\n"
+
+
+def test_an_option_that_the_launcher_does_not_know_is_a_usage_error() -> None:
+    with pytest.raises(ConfigError, match="accelerate launch does not take these options"):
+        start_launcher([sys.executable, "-c", "raise SystemExit(2)"], limit_s=None)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,17 @@ def test_first_signal_sets_the_flag(number: signal.Signals, monkeypatch: pytest.
     assert signal.getsignal(number) == before
 
 
+def test_nohup_keeps_the_end_of_a_terminal_from_stopping_a_run() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignals() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.01)
+            assert not stop.is_requested and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_later_signal_aborts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signals, "ECHO_SECONDS", 0.05)
     with StopSignals(), pytest.raises(KeyboardInterrupt, match="SIGINT again"):

@@ -92,12 +92,23 @@ def test_a_step_that_is_in_the_weights_is_not_skipped_later(
         ({"skip_steps": ["5-3"]}, 'expected a number of a step, such as 1234, or a range, such as "2000-2010"'),
         ({"skip_steps": ["x"]}, "expected a number of a step"),
         ({"skip_steps": [-1]}, "expected a number of a step"),
+        ({"skip_steps": ["²"]}, "expected a number of a step"),
+        ({"skip_steps": [True]}, "skip_steps"),
+        ({"skip_steps": ["0-4", "5-9"], "max_steps": 10}, "all 10 steps of the run are passed over"),
         ({"skip_steps": [2, "8-10"], "max_steps": 10}, "8-10: the steps of the run are 0 to 9"),
     ],
 )
 def test_steps_that_are_none_are_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         TrainConfig(**settings)
+
+
+def test_steps_after_the_end_of_the_data_are_refused(
+    workplace: Workplace, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = ("train.max_steps=null", "data.epochs=1", "train.skip_steps=[50]")
+    assert workplace.train(tmp_path / "run", *settings) == 2
+    assert "train.skip_steps: 50: the steps of the run are 0 to 9 (the end of the data)" in capfd.readouterr().err
 
 
 @pytest.mark.slow

@@ -19,13 +19,15 @@ from types import FrameType
 
 import psutil
 
-from wdstream.errors import TrainError
+from wdstream.errors import ConfigError, TrainError
 from wdstream.raw.children import signal_with_parent
 from wdstream.storage.processes import kill_tree
-from wdstream.train.launch.signals import ECHO_SECONDS, StopSignals
+from wdstream.text.characters import printable
+from wdstream.train.launch.signals import ECHO_SECONDS, signals_to_catch
 from wdstream.train.launch.statuses import FOLDER_VARIABLE, read_ends, read_processes
 
 _POLL_S = 0.1
+_USAGE_ERROR = 2  # of argparse
 
 
 def launch(options: Sequence[str], arguments: Sequence[str], *, limit_s: float | None = None) -> int:
@@ -72,18 +74,26 @@ def start_launcher(command: Sequence[str], *, limit_s: float | None) -> int:
 def end_status(folder: Path, launcher_status: int) -> int:
     """The status of the training processes: that of the first rank that failed, or else of all.
 
-    What they say counts, also where the launcher itself says something else: it may have got a signal, too.
+    What they say counts, also where the launcher itself says something else: it may have got a signal, too. Why a rank
+    failed is printed once more, after the traceback that the launcher makes of it.
 
     Raises:
         TrainError: one of them did not say how it ended, or none began.
+        ConfigError: none began, as the launcher does not know an option.
     """
     ends, silent = read_ends(folder), read_processes(folder).keys() - read_ends(folder).keys()
-    failed = [ended.status for ended in ends.values() if ended.how == "failed"]
+    failed = [ended for ended in ends.values() if ended.how == "failed"]
     if failed:
-        return failed[0]
+        print(printable(f"wdstream launch: {failed[0].reason}"), file=sys.stderr, flush=True)
+        return failed[0].status
+    if not ends and not silent and launcher_status == _USAGE_ERROR:
+        raise ConfigError("accelerate launch does not take these options; it says above which, and its --help has all")
     if silent or not ends:
         who = f"rank {', '.join(sorted(silent, key=int))} ended" if silent else "no training process began, or it ended"
-        raise TrainError(f"{who} without saying how (killed, or a fault); accelerate launch: status {launcher_status}")
+        raise TrainError(
+            f"{who} without saying how (killed, such as for want of memory, or a fault: its traceback is above); "
+            f"accelerate launch: status {launcher_status}; the same command continues from the newest checkpoint"
+        )
     return next(iter(ends.values())).status
 
 
@@ -104,7 +114,7 @@ class ForwardedSignals:
         self.why = ""
 
     def __enter__(self) -> "ForwardedSignals":
-        for number in StopSignals.SIGNALS:
+        for number in signals_to_catch():
             self._previous[number] = signal.signal(number, self._handle)
         return self
 
@@ -158,10 +168,11 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 def _prepare_launcher() -> None:
-    """In the launcher, before it begins: SIGTERM when this process is killed; signals that would only kill it do not.
+    """In the launcher, before it begins: it ends when this process is killed; signals that would only kill it do not.
 
-    A scheduler may signal every process of a job.
+    A scheduler may signal every process of a job. SIGKILL, since a launcher of several that gets SIGTERM kills its
+    processes 30 s later; at its end they get SIGTERM, and have all their time for the checkpoint.
     """
-    signal_with_parent(signal.SIGTERM)
+    signal_with_parent(signal.SIGKILL)
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)

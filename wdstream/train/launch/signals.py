@@ -1,9 +1,9 @@
 """How a training process is asked to stop.
 
-A scheduler sends SIGTERM, SIGUSR1 or SIGUSR2, a person presses Ctrl-C, or the launcher ends. The step in progress is
-finished on every rank, a checkpoint is written, and the process ends (statuses.py says with which status). Only a flag
-is set here; the ranks agree on it once per step, in the exchange of figures they make anyway, because a signal reaches
-them at different moments or only one of them.
+A scheduler sends SIGTERM, SIGUSR1 or SIGUSR2, a person presses Ctrl-C, a terminal is closed (SIGHUP, which nohup
+ignores), or the launcher ends. The step in progress is finished on every rank, a checkpoint is written, and the process
+ends (statuses.py says with which status). Only a flag is set here; the ranks agree on it once per step, in the exchange
+of figures they make anyway, because a signal reaches them at different moments or only one of them.
 
 Signals are caught from the first moment of the command on, before torch is imported: one that comes while the model is
 loaded stops the run after the first step, on all ranks alike, where it would else kill one rank and leave the others
@@ -36,13 +36,19 @@ def stop_with_launcher(environment: Mapping[str, str]) -> None:
         signal_with_parent(signal.SIGTERM)
 
 
+def signals_to_catch() -> tuple[signal.Signals, ...]:
+    """Those of `StopSignals`, without SIGHUP where nohup has it ignored."""
+    is_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return tuple(number for number in StopSignals.SIGNALS if not (is_nohup and number is signal.SIGHUP))
+
+
 class StopSignals:
     """While entered, the first of `SIGNALS` sets `is_requested`; another one, 2 s or more later, aborts.
 
     The SIGTERM of `stop_with_launcher` never aborts, however late: after one Ctrl-C the launcher ends, too, and takes
     several seconds for it where the machine is busy."""
 
-    SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+    SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
     def __init__(self) -> None:
         self.is_requested = False
@@ -51,7 +57,7 @@ class StopSignals:
         self._previous: dict[int, signal._HANDLER] = {}
 
     def __enter__(self) -> "StopSignals":
-        for number in self.SIGNALS:
+        for number in signals_to_catch():
             self._previous[number] = signal.signal(number, self._handle)
         return self
 

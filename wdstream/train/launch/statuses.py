@@ -10,7 +10,7 @@ all again, with --max_restarts). So a mere stop is 0 under them, unless the sett
 learns the truth from a folder that it makes for each start and names in the environment:
 
     pid-RANK       this process catches signals from now on: its number, and when it began
-    ended-RANK     how it ended, in a word, and its status
+    ended-RANK     how it ended, in a word, and its status; why it failed
 
 A folder and not a pipe: it needs no descriptor that every launcher in between passes on, and a process that was killed
 is one that left no `ended` file. Each start has its own, so two runs never mix.
@@ -43,10 +43,12 @@ class Ended:
     Attributes:
         how: finished, stopped (with a checkpoint) or failed.
         status: the exit status that says so.
+        reason: why it failed, for the user.
     """
 
     how: str
     status: int
+    reason: str = ""
 
 
 class LaunchFolder:
@@ -73,7 +75,7 @@ class LaunchFolder:
 
     def tell_end(self, ended: Ended) -> None:
         """Say how this process ends."""
-        self._write("ended", f"{ended.how} {ended.status}")
+        self._write("ended", f"{ended.how} {ended.status}\n{ended.reason}")
 
     def _write(self, name: str, text: str) -> None:
         if self._path is not None:
@@ -89,8 +91,13 @@ def read_processes(folder: Path) -> dict[str, tuple[int, float]]:
 
 def read_ends(folder: Path) -> dict[str, Ended]:
     """How the ranks ended that said so."""
-    said = {rank: text.split() for rank, text in _read(folder, "ended").items()}
-    return {rank: Ended(how=how, status=int(status)) for rank, (how, status) in said.items()}
+    return {rank: _read_end(text) for rank, text in _read(folder, "ended").items()}
+
+
+def _read_end(text: str) -> Ended:
+    line, _, reason = text.partition("\n")
+    how, status = line.split()
+    return Ended(how=how, status=int(status), reason=reason)
 
 
 def _read(folder: Path, name: str) -> dict[str, str]:

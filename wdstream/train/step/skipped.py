@@ -11,12 +11,26 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from wdstream.config.schema import Config
+from wdstream.config.skipping import require_steps_of_run
 from wdstream.errors import ConfigError
 from wdstream.runs.layout import RunLayout
 from wdstream.train.step.step import StepOutcome
 
 NOTHING_TRAINED = StepOutcome(loss_sum=0.0, num_supervised=0, grad_norm=0.0)
 """What comes out of a step that is skipped, on each rank."""
+
+
+def require_steps(config: Config, num_steps: int | None) -> None:
+    """Refuse to skip steps that come after the end of the data, where that is known.
+
+    Raises:
+        ConfigError: names them.
+    """
+    if num_steps is not None:
+        try:
+            require_steps_of_run(config.train.skip_steps, num_steps, of="the end of the data")
+        except ValueError as error:
+            raise ConfigError(f"train.{error}") from error
 
 
 def require_untrained(config: Config, accelerator: Accelerator, *, next_step: int) -> None:
