@@ -174,7 +174,6 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
     total = open_total(config, stream, start, is_main=accelerator.is_main_process)
     check_stages(config.train, total.known)
     check_profile(config.train.profile, total.known)
-    require_steps(config, total.known)
     if world.rank == 0:  # what one process finds of a model folder holds for all
         messages.append(prove_model(config, stream.family, has_meta_device=zero_stage(accelerator) != 3))
     eval_plans = plan_sets(config, world_size=world.size)
@@ -336,7 +335,7 @@ def open_total(config: Config, stream: Stream, start: Checkpoint | None, *, is_m
     a process begins to count.
 
     Raises:
-        ConfigError: neither is given, or the data cannot tell.
+        ConfigError: neither is given, or the data cannot tell; train.skip_steps come after the last one.
         PlanError: there is not one.
     """
     limit = config.train.max_steps
@@ -354,6 +353,7 @@ def open_total(config: Config, stream: Stream, start: Checkpoint | None, *, is_m
     if total.known == 0:
         raise PlanError(no_step(config.data.global_batch_size))
     require_averaged(config.train.ema, total.known)
+    require_steps(config, total.known)
     return total
 
 
