@@ -135,7 +135,9 @@ def saved_modules(model: nn.Module, wanted: Sequence[str]) -> list[str]:
     Raises:
         TrainError: the model has none of a name.
     """
-    names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
+    # A list of modules has no forward pass that an adapter could take the place of: those in it are saved one by one.
+    modules = model.named_modules(remove_duplicate=False)
+    names = [name for name, module in modules if name and not isinstance(module, nn.ModuleList)]
     found = []
     for end in wanted:
         of_part = [name for name in names if model_part(name) == end == "projector"]
