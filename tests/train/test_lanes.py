@@ -28,12 +28,13 @@ from wdstream.storage.json_lines import read_lines
 from wdstream.testing import make_pages
 
 SHARDS, PAGES = 5, 24
+ADAPTER = "train.adapter={kind: lora, r: 4, dropout: 0.2}"
 STREAM = (
     "data.streaming={lanes: 2, shuffle_buffer: 4}",
     "data.pool=8",
     "data.eval=[]",
     "train.record_bytes=true",
-    "train.adapter={kind: lora, r: 4, dropout: 0.2}",
+    ADAPTER,
     "train.lr=0.01",
     "train.checkpoint_every=4",
 )
@@ -266,7 +267,7 @@ def test_a_plan_does_not_continue_from_lanes_nor_the_other_way(
     capfd.readouterr()
     assert workplace.train(planned, f"data.train=[{{path: {tars}}}]", "data.streaming={lanes: 2}", "data.eval=[]") == 1
     assert "the saved state is a plan's, of shards with an index" in capfd.readouterr().err
-    assert workplace.train(straight, "data.eval=[]") == 1
+    assert workplace.train(straight, "data.eval=[]", ADAPTER) == 1
     assert "the saved state is of tars without an index (data.streaming)" in capfd.readouterr().err
 
 
