@@ -16,6 +16,10 @@ DtypeOption = Annotated[
     Literal["bfloat16", "float16", "float32"] | None,
     typer.Option(help="Of the weights; that in which the run computed when left out."),
 ]
+MergedDtypeOption = Annotated[
+    Literal["bfloat16", "float16", "float32"] | None,
+    typer.Option(help="Of the weights; that of the base model when left out."),
+]
 
 model_app = PathsApp(
     no_args_is_help=True, help="Make a model, which plain transformers and peft load, of a run or of another model."
@@ -57,7 +61,7 @@ def model_export_command(
 def model_merge_command(
     adapter: Annotated[Path, typer.Argument(metavar="ADAPTER", help="Folder of a LoRA adapter, as peft writes it.")],
     out: NewModel,
-    dtype: DtypeOption = None,
+    dtype: MergedDtypeOption = None,
     base: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Folder of its base model; the one it names when left out.")
     ] = None,

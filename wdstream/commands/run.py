@@ -38,9 +38,8 @@ def launch_run_command(
     """Train through `accelerate launch`, with signals that arrive and an exit status for queues.
 
     SIGTERM, SIGUSR1, SIGUSR2, Ctrl-C and the end of the terminal (but for nohup) reach the training processes, which
-    write a checkpoint. Exit status: 0
-    finished, 3 stopped with a checkpoint, so that the same command continues (train.stopped_status), 1 or 2 failed,
-    130 stopped at once by a second signal.
+    write a checkpoint. Exit status: 0 finished, 3 stopped with a checkpoint, so that the same command continues
+    (train.stopped_status), 1 or 2 failed, 130 stopped at once by a second signal.
 
     On several machines it is started on each, as `accelerate launch` is.
     """

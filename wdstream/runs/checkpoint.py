@@ -143,10 +143,15 @@ def step_of(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
 
 
-def find_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest whole checkpoint of a folder, and why newer ones were passed over; removes what a kill left there."""
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a kill left between checkpoints: one that was being written, or removed."""
     for leftover in (*folder.glob("step-*" + PARTIAL), *folder.glob("step-*" + DELETED)):
         shutil.rmtree(leftover, ignore_errors=True)
+
+
+def find_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest whole checkpoint of a folder, and why newer ones were passed over; removes what a kill left there."""
+    remove_unfinished(folder)
     messages: list[str] = []
     for path in list_checkpoints(folder):
         try:

@@ -39,9 +39,9 @@ In a queue, `wdstream launch [options of accelerate launch] cfg.yaml` takes the 
 wdstream.train cfg.yaml`: it passes signals on, waits for the checkpoint, and gives these statuses.
 
 Written to train.output: checkpoints/, final/ (for from_pretrained), tensorboard/, metrics.jsonl, eval.jsonl,
-generated/ (pages that the model wrote), steps.jsonl (a digest of the pages of every step), states.jsonl,
+generated/ (pages that the model wrote), steps.jsonl (a digest of the pages of every step), states.jsonl, saves.jsonl,
 quarantine.jsonl and run.json; from tars without an index (data.streaming, docs/plan.md) also pages.jsonl and
-rejects.jsonl.
+rejects.jsonl; what some settings add is in docs/training.md.
 
 Examples of configurations are in configs/. A setting is overridden with --set, such as --set train.lr=5e-5.
 """

@@ -20,7 +20,7 @@ from wdstream.errors import ConfigError, TrainError
 from wdstream.storage.processes import kill_tree
 from wdstream.train.launch.launcher import end_status, start_launcher
 from wdstream.train.launch.signals import StopSignals
-from wdstream.train.launch.statuses import Ended, LaunchFolder, read_ends
+from wdstream.train.launch.statuses import Ended, LaunchFolder, lost_processes, read_ends
 
 RANK = """
 import os, sys, time
@@ -97,6 +97,15 @@ def test_why_a_rank_failed_is_said_last(tmp_path: Path, capfd: pytest.CaptureFix
     LaunchFolder(tmp_path, "0").tell_end(Ended(how="failed", status=2, reason="train.lr: no number\nsecond \x1b line"))
     assert end_status(tmp_path, 1) == 2
     assert capfd.readouterr().err == "wdstream launch: train.lr: no number\nsecond ␛ line\n"
+
+
+def test_a_rank_that_says_why_comes_before_one_that_lost_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(TrainError) as lost, lost_processes():
+        raise RuntimeError("Connection closed by peer")
+    LaunchFolder(tmp_path, "0").tell_end(Ended(how="failed", status=1, reason=str(lost.value)))
+    LaunchFolder(tmp_path, "1").tell_end(Ended(how="failed", status=2, reason="train.lr: no number"))
+    assert end_status(tmp_path, 1) == 2
+    assert capfd.readouterr().err == "wdstream launch: train.lr: no number\n"
 
 
 def test_an_option_that_the_launcher_does_not_know_is_a_usage_error() -> None:

@@ -78,6 +78,11 @@ def test_a_lost_process_is_said_plainly(text: str, message: str) -> None:
         raise RuntimeError(text)
 
 
+def test_a_late_process_is_measured_by_the_limit_that_holds() -> None:
+    with pytest.raises(TrainError, match="longer than an hour"), lost_processes("an hour"):
+        raise RuntimeError("Timed out waiting 3600000ms")
+
+
 def test_other_errors_stay() -> None:
     with pytest.raises(RuntimeError, match="shapes differ"), lost_processes():
         raise RuntimeError("shapes differ")

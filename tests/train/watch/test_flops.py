@@ -51,6 +51,7 @@ def test_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
         ("NVIDIA L4", 121e12),
         ("NVIDIA A10G", 70e12),
         ("NVIDIA GH200 480GB", 989e12),
+        ("NVIDIA H200 NVL", 835e12),
         ("NVIDIA RTX A4000", None),
         ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
         ("NVIDIA GeForce RTX 3090 Ti", None),

@@ -24,8 +24,6 @@ from wdstream.train.launch.zero import is_zero_wanted, settle_zero, zero_stage
 from wdstream.train.model.compiling import check_compile
 from wdstream.train.model.load import MIXED_PRECISION, compute_dtype
 
-TWO_PROCESSES = "accelerate launch --multi_gpu --num_processes 2 -m wdstream.train cfg.yaml"
-
 
 def start_accelerator(config: Config) -> Accelerator:
     """The process group, seeded; refuses worlds that are not what the launcher or the configuration asked for.
@@ -70,7 +68,7 @@ def start_accelerator(config: Config) -> Accelerator:
 
 
 def check_environment(environment: Mapping[str, str], dtype: torch.dtype) -> None:
-    """Refuse what a launcher, its file or a shell asks of Accelerate that would change what is computed, or not.
+    """Refuse what a launcher, its file or a shell asks of Accelerate that would change what is computed, or be ignored.
 
     Args:
         environment: of this process; `accelerate launch` passes its options on in it.
@@ -125,18 +123,24 @@ def check_world(config: Config, *, joined: int, launched: int) -> None:
     if joined != launched:
         raise TrainError(
             f"the launcher started {launched} processes but Accelerate joined {joined}: every process would train "
-            f"alone and overwrite the others' checkpoints; start with: {TWO_PROCESSES}"
+            f"alone and overwrite the others' checkpoints; start with: {_command(launched)}"
         )
     wanted = config.train.world_size
     if wanted is not None and wanted != joined:
         raise TrainError(
             f"train.world_size: expected {wanted} processes, found {joined}; on a machine without GPUs "
-            f"`accelerate launch --cpu` starts one process only, use: {TWO_PROCESSES}"
+            f"`accelerate launch --cpu` starts one process only, use: {_command(wanted)}"
         )
     try:
         packs_per_rank(config.data.global_batch_size, world_size=joined, micro_batch_size=config.train.micro_batch_size)
     except PlanError as error:
         raise ConfigError(f"data.{error}") from None
+
+
+def _command(num_processes: int) -> str:
+    """What starts this many processes, also on a machine without GPUs."""
+    kind = "--multi_gpu " if num_processes > 1 else ""
+    return f"accelerate launch {kind}--num_processes {num_processes} -m wdstream.train cfg.yaml"
 
 
 def check_kind(kind: DistributedType, *, wants_fsdp: bool) -> None:

@@ -24,7 +24,7 @@ from wdstream.raw.children import signal_with_parent
 from wdstream.storage.processes import kill_tree
 from wdstream.text.characters import printable
 from wdstream.train.launch.signals import ECHO_SECONDS, signals_to_catch
-from wdstream.train.launch.statuses import FOLDER_VARIABLE, read_ends, read_processes
+from wdstream.train.launch.statuses import FOLDER_VARIABLE, LOST, read_ends, read_processes
 
 _POLL_S = 0.1
 _USAGE_ERROR = 2  # of argparse
@@ -74,18 +74,21 @@ def start_launcher(command: Sequence[str], *, limit_s: float | None) -> int:
 def end_status(folder: Path, launcher_status: int) -> int:
     """The status of the training processes: that of the first rank that failed, or else of all.
 
-    What they say counts, also where the launcher itself says something else: it may have got a signal, too. Why a rank
-    failed is printed once more, after the traceback that the launcher makes of it.
+    A rank that failed because another one ended comes after those that say why. What they say counts, also where the
+    launcher itself says something else: it may have got a signal, too. Why a rank failed is printed once more, after
+    the traceback that the launcher makes of it.
 
     Raises:
         TrainError: one of them did not say how it ended, or none began.
         ConfigError: none began, as the launcher does not know an option.
     """
-    ends, silent = read_ends(folder), read_processes(folder).keys() - read_ends(folder).keys()
+    ends = read_ends(folder)
+    silent = read_processes(folder).keys() - ends.keys()
     failed = [ended for ended in ends.values() if ended.how == "failed"]
     if failed:
-        print(printable(f"wdstream launch: {failed[0].reason}"), file=sys.stderr, flush=True)
-        return failed[0].status
+        first = min(failed, key=lambda ended: LOST in ended.reason)
+        print(printable(f"wdstream launch: {first.reason}"), file=sys.stderr, flush=True)
+        return first.status
     if not ends and not silent and launcher_status == _USAGE_ERROR:
         raise ConfigError("accelerate launch does not take these options; it says above which, and its --help has all")
     if silent or not ends:

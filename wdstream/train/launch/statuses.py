@@ -31,6 +31,8 @@ from wdstream.train.launch.signals import is_launched
 
 FINISHED, FAILED, STOPPED = 0, 1, 3
 FOLDER_VARIABLE = "WDSTREAM_LAUNCH_FOLDER"
+LOST = "another process of this run"
+"""Begins the reason of a process that failed because of another one."""
 _GONE = re.compile("connection (was )?(closed|reset|refused)|broken pipe|remote process exited", re.IGNORECASE)
 _LATE = re.compile("timed out waiting|watchdog caught collective operation timeout", re.IGNORECASE)
 """In the errors of gloo and NCCL, which have no type of their own."""
@@ -125,8 +127,11 @@ def process_status(ended: Ended, *, wanted: int | None, environment: Mapping[str
 
 
 @contextmanager
-def lost_processes() -> Iterator[None]:
+def lost_processes(limit: str = "train.collective_minutes allows") -> Iterator[None]:
     """Inside, the error of a collective in which another process is missing is one that a user can read.
+
+    Args:
+        limit: how long the collectives inside wait, in words.
 
     Raises:
         TrainError: a process ended, or did not come in time.
@@ -137,12 +142,10 @@ def lost_processes() -> Iterator[None]:
         text = str(error)
         if _GONE.search(text):
             raise TrainError(
-                "another process of this run has ended, so this one ends too; its own message says why, and where it "
-                "has none it was killed"
+                f"{LOST} has ended, so this one ends too; its own message says why, and where it has none it was killed"
             ) from error
         if _LATE.search(text):
             raise TrainError(
-                "another process of this run did not come in time: it hangs, or needs longer than "
-                f"train.collective_minutes allows ({text.splitlines()[0]})"
+                f"{LOST} did not come in time: it hangs, or needs longer than {limit} ({text.splitlines()[0]})"
             ) from error
         raise

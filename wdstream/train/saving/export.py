@@ -3,7 +3,7 @@
 config.json, generation_config.json, model*.safetensors     whole weights, in one dtype, which config.json says
 adapter_config.json, adapter_model.safetensors              an adapter alone; the path of its base holds anywhere
 tokenizer, processor, chat template                         of the model folder that training began from
-README.md, wdstream_run.json                                    model_card.py, exported.py
+README.md, wdstream_run.json                                model_card.py, exported.py
 """
 
 import json
@@ -104,9 +104,8 @@ def _settle_config(path: Path, dtype: torch.dtype, source: Path) -> None:
     """Have config.json say the dtype of the weights, where transformers writes that of the model in memory, and of
     the cache, which is off while training, what the model that training began from says."""
     tree, before = json.loads(path.read_bytes()), json.loads((source / path.name).read_bytes())
-    for key in ("use_cache",):
-        tree.pop(key, None)
-        tree |= {key: before[key]} if key in before else {}
+    tree.pop("use_cache", None)
+    tree |= {key: value for key, value in before.items() if key == "use_cache"}
     text = json.dumps(_with_dtype(tree, str(dtype).removeprefix("torch.")), indent=2, sort_keys=True)
     write_file(path, f"{text}\n".encode())
 

@@ -77,10 +77,10 @@ def read_exported(folder: Path) -> Exported | None:
     try:
         tree = json.loads(path.read_bytes())
         version = tree.pop("version")
+        if version != NOTES_VERSION:
+            raise TrainError(f"{path}: version {NOTES_VERSION} expected, found {version!r}; export the model again")
         found = Exported(**tree)
         found.settings["train"]["adapter"], found.settings["tiling"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrainError(f"{path}: cannot be read ({error!r}); export the model again") from error
-    if version != NOTES_VERSION:
-        raise TrainError(f"{path}: version {NOTES_VERSION} expected, found {version!r}; export the model again")
     return found

@@ -106,7 +106,7 @@ def _chosen_tiling(config: Config) -> dict[str, object]:
 def _evaluation(files: RunLayout, step: int) -> Iterator[str]:
     """A row for each set: its newest evaluation up to the step."""
     newest: dict[str, dict[str, Any]] = {}
-    for line in read_lines(files.evaluations):
+    for line in read_lines(files.evaluations, needed=("step", "name")):
         if line["step"] < step:
             newest[str(line["name"])] = line
     if not newest:

@@ -41,7 +41,7 @@ class SaveGroup:
         if self._group is None:
             return [item]
         found: list[Saved] = [item] * self._size
-        with lost_processes():
+        with lost_processes(f"the {SAVE_TIMEOUT} h that a save may take"):
             dist.all_gather_object(found, item, group=self._group)
         return found
 

@@ -23,9 +23,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, load_model, save_file
 from torch import Tensor, nn
 
+from wdstream.proofs.weight_files import WEIGHTS
 from wdstream.train.saving.weights import ADAPTER_FILE, WRAPPED, load_adapter
 
-WEIGHTS_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.bin"
 
 
@@ -164,7 +164,7 @@ class WholeWeights:
             if self._is_adapter_only:
                 save_file(state, folder / ADAPTER_FILE)
             else:
-                save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+                save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
         for optimizer in optimizers:
             save(optimizer, folder / OPTIMIZER_FILE)
         for number, other in enumerate(others):
@@ -186,7 +186,7 @@ class WholeWeights:
             if self._is_adapter_only:
                 load_adapter(model, load_file(Path(folder) / ADAPTER_FILE), Path(folder))
             else:
-                load_whole_weights(model, Path(folder) / WEIGHTS_FILE)
+                load_whole_weights(model, Path(folder) / WEIGHTS)
 
 
 def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
