@@ -28,7 +28,7 @@ def require_weight_files(path: Path) -> None:
     if (path / ADAPTER).is_file():
         raise FamilyError(
             f"{path / ADAPTER}: the folder holds an adapter, which transformers would put over the weights of another "
-            "folder; merge it into its base (peft: merge_and_unload, save_pretrained) and give that folder"
+            "folder; merge it into its base (wdstream model merge ADAPTER OUT) and give that folder"
         )
     files = weight_files(path)
     _require_each_once(files)

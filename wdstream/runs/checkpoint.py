@@ -143,7 +143,7 @@ def step_of(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
 
 
-def remove_unfinished(folder: Path) -> None:
+def remove_half_done(folder: Path) -> None:
     """Remove what a kill left between checkpoints: one that was being written, or removed."""
     for leftover in (*folder.glob("step-*" + PARTIAL), *folder.glob("step-*" + DELETED)):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -151,7 +151,7 @@ def remove_unfinished(folder: Path) -> None:
 
 def find_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint of a folder, and why newer ones were passed over; removes what a kill left there."""
-    remove_unfinished(folder)
+    remove_half_done(folder)
     messages: list[str] = []
     for path in list_checkpoints(folder):
         try:

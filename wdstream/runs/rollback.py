@@ -26,7 +26,7 @@ from rich.text import Text
 from wdstream.errors import TrainError
 from wdstream.runs.best import read_best, resolve_checkpoint
 from wdstream.runs.blocks import read_blocks
-from wdstream.runs.checkpoint import list_checkpoints, read_checkpoint, remove_unfinished, step_of
+from wdstream.runs.checkpoint import list_checkpoints, read_checkpoint, remove_half_done, step_of
 from wdstream.runs.layout import RunLayout
 from wdstream.runs.record import read_run, run_lock
 from wdstream.storage.atomic import sync_folder, write_file
@@ -86,7 +86,7 @@ def roll_back(output: Path, step: int, *, is_removed: bool = False) -> Rollback:
             if is_removed:
                 shutil.rmtree(aside)
             done.moved.append(str(path.relative_to(output)))
-        remove_unfinished(files.checkpoints)
+        remove_half_done(files.checkpoints)
         files.cut_back(next_step=step)
         _forget_later(files, step)
         _hide_later(files.tensorboard, step)

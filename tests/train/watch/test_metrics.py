@@ -39,11 +39,25 @@ def make_step(step: int, *, loss: float, supervised: int, seconds: float = 2.0) 
         digest=0,
         imbalance=1.0 + step / 10,
     )
-    figures = StepFigures(loss=loss, grad_norm=0.5, wait_seconds=0.1, is_stopping=False, digest="00", failures=())
+    figures = StepFigures(
+        loss=loss,
+        grad_norm=0.5,
+        wait_seconds=0.1,
+        is_stopping=False,
+        digest="00",
+        failures=(),
+        num_supervised=supervised,
+    )
     return StepMetrics(contents=contents, figures=figures, lr=1e-3, seconds=seconds, fill_tokens=0.9, fill_patches=0.5)
 
 
 WINDOW = [make_step(0, loss=4.0, supervised=300), make_step(1, loss=2.0, supervised=100)]
+
+
+def test_pages_that_failed_do_not_lower_the_loss() -> None:
+    failed = make_step(1, loss=0.0, supervised=100)
+    failed = replace(failed, figures=replace(failed.figures, num_supervised=0))
+    assert summarise_steps([WINDOW[0], failed])["loss"] == 4.0
 
 
 def test_summary_of_two_steps() -> None:

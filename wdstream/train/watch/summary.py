@@ -66,10 +66,10 @@ def summarise_steps(
     contents, figures = [step.contents for step in window], [step.figures for step in window]
     seconds = sum(step.seconds for step in window)
     wall = spent.wall or seconds
-    supervised = sum(step.num_supervised for step in contents)
-    weighted = sum(step.figures.loss * step.contents.num_supervised for step in window)
+    trained = sum(step.num_supervised for step in figures)  # without pages that failed, of which there is no loss
+    weighted = sum(step.loss * step.num_supervised for step in figures)
     return {
-        "loss": weighted / supervised if supervised else 0.0,
+        "loss": weighted / trained if trained else 0.0,
         "lr": last.lr,
         "grad_norm": last.figures.grad_norm,
         "clipped_pct": 100.0 * sum(step.is_clipped for step in window) / len(window),
@@ -82,7 +82,7 @@ def summarise_steps(
         "fill_tokens_pct": 100.0 * sum(step.fill_tokens for step in window) / len(window),
         "fill_patches_pct": 100.0 * sum(step.fill_patches for step in window) / len(window),
         "imbalance": max(step.imbalance for step in contents),
-        "supervised_tokens": float(supervised),
+        "supervised_tokens": float(sum(step.num_supervised for step in contents)),
         **_memory(last.figures),
         **_speed(window, seconds * devices, peak),
         **_epochs(last.epochs),
