@@ -44,9 +44,9 @@ def plan_from_config(config: Config, *, split: str = "train") -> Plan:
             "where, digest, show and audit make an index (`wdstream index FOLDER --tokenizer MODEL`) and leave out "
             "data.streaming"
         )
-    entries = data.train if split == "train" else [entry for entry in data.eval if _name(entry) == split]
+    entries = data.train if split == "train" else [entry for entry in data.eval if set_name(entry) == split]
     if not entries:
-        names = ", ".join(["train", *map(_name, data.eval)])
+        names = ", ".join(["train", *map(set_name, data.eval)])
         raise ConfigError(f"there is no dataset '{split}' in data.eval; known: {names}")
     datasets = [_dataset(entry, data, is_trained=split == "train") for entry in entries]
     family = family_from_config(config)
@@ -131,7 +131,7 @@ def _dataset(entry: DatasetConfig, data: DataConfig, *, is_trained: bool) -> Dat
     Raises:
         ConfigError: it is evaluated, and does not say on which side of a split.
     """
-    name, weight, epochs = _name(entry), entry.weight, entry.epochs
+    name, weight, epochs = set_name(entry), entry.weight, entry.epochs
     if entry.datasets:
         inside = tuple(_dataset(each, data, is_trained=is_trained) for each in entry.datasets)
         return Mix(datasets=inside, name=name, weight=weight, epochs=epochs)
@@ -165,10 +165,11 @@ def sets_of(config: Config) -> list[tuple[str, str]]:
 
     def inside(entries: tuple[DatasetConfig, ...]) -> Iterator[tuple[str, str]]:
         for entry in entries:
-            yield from inside(entry.datasets) if entry.datasets else [(_name(entry), entry.path)]
+            yield from inside(entry.datasets) if entry.datasets else [(set_name(entry), entry.path)]
 
     return [*inside(config.data.train), *inside(config.data.eval)]
 
 
-def _name(entry: DatasetConfig) -> str:
+def set_name(entry: DatasetConfig) -> str:
+    """How a dataset or an evaluation set is called in reports and settings."""
     return entry.name or Path(entry.path).name or "mix"

@@ -8,6 +8,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from wdstream.config.build import set_name
 from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, FamilyError, PlanError, TrainError, WdstreamError
 from wdstream.families.base import Family
@@ -20,7 +21,7 @@ from wdstream.records import World
 from wdstream.runs.checkpoint import Checkpoint
 from wdstream.runs.layout import RunLayout
 from wdstream.train.evaluate.generated_pages import check_generation
-from wdstream.train.evaluate.sets import plan_sets, set_name
+from wdstream.train.evaluate.sets import plan_sets
 from wdstream.train.launch.accelerator import is_sharded, world_of
 from wdstream.train.launch.same_start import Opened, require_same_start
 from wdstream.train.launch.zero import zero_stage

@@ -6,15 +6,14 @@ loss = sum of cross-entropies / supervised tokens, over the whole set: each toke
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from accelerate.utils import gather_object
 
 from wdstream.batches.batch import Batch
-from wdstream.config.build import plan_from_config
+from wdstream.config.build import plan_from_config, set_name
 from wdstream.config.schema import Config, DatasetConfig
-from wdstream.errors import PlanError
+from wdstream.errors import ConfigError, PlanError
 from wdstream.pipeline.planned import Plan
 from wdstream.records import Failure, World
 from wdstream.train.evaluate.generated_pages import WrittenSet, write_set
@@ -68,8 +67,10 @@ def plan_sets(config: Config, *, world_size: int) -> tuple[tuple[str, Plan], ...
 
     Raises:
         WdstreamError: shards, model folder or token column are missing; see Plan.
+        ConfigError: two sets have one name, or one has that of what is trained on.
         PlanError: a set has no page that can be evaluated; names the set.
     """
+    require_names(config)
     plans = []
     for dataset in config.data.eval:
         name = set_name(dataset)
@@ -79,9 +80,17 @@ def plan_sets(config: Config, *, world_size: int) -> tuple[tuple[str, Plan], ...
     return tuple(plans)
 
 
-def set_name(dataset: DatasetConfig) -> str:
-    """How an evaluation set is called in reports and settings."""
-    return dataset.name or Path(dataset.path).name
+def require_names(config: Config) -> None:
+    """Refuse evaluation sets that cannot be told apart: only one of them would be measured.
+
+    Raises:
+        ConfigError: names them.
+    """
+    names = [set_name(dataset) for dataset in config.data.eval]
+    if "train" in names:
+        raise ConfigError("data.eval: a set is named 'train', as what is trained on is: give it another `name:`")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"data.eval: two sets are named {', '.join(map(repr, twice))}: give each its own `name:`")
 
 
 def require_pages(name: str, plan: Plan) -> None:

@@ -202,6 +202,7 @@ def read_settings(path: Path, overrides: tuple[str, ...]) -> tuple[Config, Path 
     """The settings to evaluate with, and the folder of a run's result; None for a YAML file.
 
     Raises:
+        ConfigError: nothing is there, or settings contradict each other.
         TrainError: no run in the folder, or one that is not finished.
     """
     if not path.exists():
