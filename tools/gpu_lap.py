@@ -21,6 +21,7 @@ Exit status 1 where a section failed; one that was left out, with its reason, do
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -107,7 +108,7 @@ def start_section(name: str, work: Path, left: float, *, is_dry: bool) -> dict[s
     command = [sys.executable, __file__, "--section", name, "--work", str(folder), *(["--dry-run"] if is_dry else [])]
     environment = os.environ | ({"OMP_NUM_THREADS": "1"} if is_dry else {})  # threads slow tiny tensors down
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, env=environment)
+        done = run_within(limit, command, environment)
     except subprocess.TimeoutExpired:
         return {"failed": f"not within {limit:.0f} s"}
     result = folder / "found.json"
@@ -116,6 +117,25 @@ def start_section(name: str, work: Path, left: float, *, is_dry: bool) -> dict[s
         return {"failed": f"exit status {done.returncode}: {lines[-1]}"}
     found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
     return found | {"seconds": round(time.monotonic() - began, 1)}
+
+
+def run_within(
+    limit: float, command: Sequence[str], environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a command; past its limit all that it started ends with it, or a training would stay on the GPU.
+
+    Raises:
+        TimeoutExpired: after `limit` seconds.
+    """
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, start_new_session=True)
+    try:
+        output, errors = process.communicate(timeout=limit)
+    except BaseException:  # Ctrl-C and SIGTERM too, which another session does not see
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
 def run_section(name: str, place: Place) -> int:
@@ -130,4 +150,5 @@ def run_section(name: str, place: Place) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that sections, whose sessions are others, end too
     sys.exit(main())

@@ -1,13 +1,16 @@
 """tools/gpu_lap.py: a dry run on a CPU; how a section fails alone, and how spans of a trace are counted."""
 
 import json
+import os
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 import gpu_lap
 from lap.place import Place, Skipped
-from lap.runs import HALF_B, THREE_B, covered, measure_half_b, shares_of
+from lap.runs import HALF_B, THREE_B, covered, measure_half_b, measure_qlora, shares_of
 
 BROKEN = gpu_lap.Section(module="lap.none", function="measure_nothing", seconds=600)
 
@@ -21,9 +24,17 @@ def test_a_section_fails_alone_with_its_reason(tmp_path: Path, monkeypatch: pyte
     assert gpu_lap.start_section("half_b", tmp_path / "again", 0.01, is_dry=True) == {"failed": "not within 0 s"}
 
 
+def test_past_its_limit_a_section_ends_with_all_that_it_started() -> None:
+    began = time.monotonic()
+    with pytest.raises(subprocess.TimeoutExpired):  # the child of the shell holds its pipes until it ends
+        gpu_lap.run_within(0.2, ["sh", "-c", "sleep 60 & wait"], os.environ)
+    assert time.monotonic() - began < 30
+
+
 def test_without_a_gpu_a_section_says_so(tmp_path: Path) -> None:
-    with pytest.raises(Skipped, match="torch finds no GPU here"):
-        measure_half_b(Place(root=tmp_path, is_dry=False))
+    for measure in (measure_half_b, measure_qlora):
+        with pytest.raises(Skipped, match="torch finds no GPU here"):
+            measure(Place(root=tmp_path, is_dry=False))
     with pytest.raises(Skipped, match="needs a GPU"):
         print(Place(root=tmp_path, is_dry=True).gpu)
     assert list(tmp_path.iterdir()) == []

@@ -65,7 +65,7 @@ def _model(place: Place, name: str, attn: str, dtype: torch.dtype) -> tuple[Any,
 
 
 def _gradient(model: Any, family: Family, packs: Sequence[Sequence[Sample]]) -> Tensor:
-    """Of the summed loss over the packs, each a row of its own; float64 on the CPU."""
+    """Of the mean loss over the packs, each a row of its own; float64 on the CPU."""
     return _loss_and_gradient(model, family, [[pack] for pack in packs])[1]
 
 

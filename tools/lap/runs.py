@@ -232,6 +232,7 @@ def measure_fsdp(place: Place) -> dict[str, Any]:
 
 def measure_qlora(place: Place) -> dict[str, Any]:
     """4-bit weights with an adapter, and a paged 8-bit optimizer."""
+    place.device  # noqa: B018  # refuses before anything is written
     try:
         import bitsandbytes
     except Exception as error:  # a library that does not fit the driver raises many kinds
