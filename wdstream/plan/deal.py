@@ -31,7 +31,7 @@ import numpy as np
 
 from wdstream.errors import PlanError
 from wdstream.plan.packer import Item
-from wdstream.plan.step_columns import PackPlans, StepColumns, columns_of_items
+from wdstream.plan.step_columns import PackPlans, StepColumns, columns_of_items, datasets_of_samples
 from wdstream.records import Ints, StepPlan, StepTotals
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ def shares(columns: StepColumns, offsets: Ints | None) -> tuple[tuple[int, ...],
     if offsets is None or len(offsets) <= 2:
         return (len(columns.samples),), (int(columns.tokens.sum()),)
     count = len(offsets) - 1
-    owners = np.searchsorted(offsets, columns.samples % offsets[-1], side="right") - 1
+    owners = datasets_of_samples(columns.samples, offsets)
     tokens = np.zeros(count, dtype=np.int64)
     np.add.at(tokens, owners, columns.tokens)
     return tuple(np.bincount(owners, minlength=count).tolist()), tuple(tokens.tolist())

@@ -90,6 +90,11 @@ class StepColumns:
         return int.from_bytes(hashlib.blake2b(numbers.tobytes(), digest_size=8).digest(), "little")
 
 
+def datasets_of_samples(samples: Ints, offsets: Ints) -> Ints:
+    """int64 (n,): the number of each sample's dataset, by where each begins; parts of a page are where the page is."""
+    return cast(Ints, np.searchsorted(offsets, samples % offsets[-1], side="right") - 1)
+
+
 def columns_of_items(first: int, packs: Sequence[Sequence[Item]], language: tuple[int, int]) -> StepColumns:
     """The columns of packs as the packer makes them.
 

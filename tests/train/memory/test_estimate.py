@@ -21,6 +21,7 @@ from wdstream.train.memory.estimate import (
     optimizer_bytes,
 )
 from wdstream.train.memory.fake_run import fake_model
+from wdstream.train.memory.table import FIXED
 from wdstream.train.model.load import load_model
 from wdstream.train.optimizer.groups import freeze_parts
 from wdstream.train.optimizer.optimizer import make_optimizer
@@ -141,7 +142,7 @@ def test_what_each_way_divides(tiny_model: Path) -> None:
         assert way["true"].per_pack < way["selective"].per_pack < way["false"].per_pack
         assert way["true"].largest_micro_batch > way["false"].largest_micro_batch > 0
     needed = one["ddp"]["true"]
-    tight = (needed.fixed + 2.5 * needed.per_pack) / GIB + 1.5
+    tight = (sum(getattr(needed, part) for part in FIXED) + 2.5 * needed.per_pack) / GIB + 1.5
     assert estimate_memory(config, family, world=1, gpu_gib=tight).ways["ddp"]["true"].largest_micro_batch == 2
 
 

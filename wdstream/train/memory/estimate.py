@@ -59,12 +59,6 @@ class WayMemory:
     per_pack: int
     largest_micro_batch: int
 
-    @property
-    def fixed(self) -> int:
-        """What does not depend on the micro-batch."""
-        states = self.weights + self.gradients + self.optimizer + self.average
-        return states + self.gathered + self.casts + self.logits
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelBytes:
@@ -211,10 +205,8 @@ def divided(way: str, sizes: ModelBytes, config: Config, *, world: int, casts: i
     else:
         stage = int(way[-1])
         plain = sizes.weights // 2 if is_half and config.train.adapter is None else sizes.weights
-        yield (
-            "weights",
-            (plain // world if stage == 3 else plain) + trained // world,
-        )  # with the float32 ones it updates
+        # With the float32 ones that it updates.
+        yield "weights", (plain // world if stage == 3 else plain) + trained // world
         yield "gradients", gradient if stage == 1 else gradient // world
     yield "optimizer", sizes.optimizer if way == "ddp" else sizes.optimizer // world
     average = 0 if config.train.ema is None else trained

@@ -63,13 +63,9 @@ def freeze_parts(model: nn.Module, config: TrainConfig) -> None:
 
 def _require_effect(parameters: Sequence[ModelParameter], config: TrainConfig) -> None:
     """After all is frozen: refuse rates and weight decays of what does not learn, and stages that train none of it."""
-    learning = [parameter for parameter in parameters if parameter.value.requires_grad]
-    found = {where for parameter in learning for where, _ in _entries(parameter, config)}
     entries = [(f"parts.{part}", entry) for part, entry in config.parts.items()]
     entries += [(f"patterns.{pattern}", entry) for pattern, entry in config.patterns.items()]
-    missing = [where for where, entry in entries if not entry.frozen and where not in found]
-    parts = {parameter.part for parameter in learning}
-    missing += [f"stages: train: {part}" for stage in config.stages for part in stage.train if part not in parts]
+    missing = _without_parameters(parameters, config, [where for where, entry in entries if not entry.frozen])
     if missing:
         raise ConfigError(
             f"train.{missing[0]}: has no effect, since train.parts, train.patterns and train.stages together freeze "
@@ -83,19 +79,26 @@ def require_matches(parameters: Sequence[ModelParameter], config: TrainConfig) -
     Raises:
         ConfigError: names the first.
     """
-    learning = [parameter for parameter in parameters if parameter.value.requires_grad]
-    found = {where for parameter in learning for where, _ in _entries(parameter, config)}
-    parts = {parameter.part for parameter in learning}
     wanted = [f"parts.{part}" for part in config.parts] + [f"patterns.{pattern}" for pattern in config.patterns]
-    missing = [where for where in wanted if where not in found]
-    missing += [f"stages: train: {part}" for stage in config.stages for part in stage.train if part not in parts]
+    missing = _without_parameters(parameters, config, wanted)
     if missing:
+        learning = [parameter for parameter in parameters if parameter.value.requires_grad]
+        parts = {parameter.part for parameter in learning}
         example = next((parameter.names[0] for parameter in learning), "none")
         raise ConfigError(
             f"train.{missing[0]}: no parameter that learns belongs to it; parts that learn: "
             f"{', '.join(sorted(parts)) or 'none'}, and names are such as {example} (train.adapter and "
             "train.freeze_vision decide first)"
         )
+
+
+def _without_parameters(parameters: Sequence[ModelParameter], config: TrainConfig, wanted: Sequence[str]) -> list[str]:
+    """The wanted places of `parts` and `patterns`, and those of `stages`, that no learning parameter belongs to."""
+    learning = [parameter for parameter in parameters if parameter.value.requires_grad]
+    found = {where for parameter in learning for where, _ in _entries(parameter, config)}
+    parts = {parameter.part for parameter in learning}
+    idle = [f"stages: train: {part}" for stage in config.stages for part in stage.train if part not in parts]
+    return [where for where in wanted if where not in found] + idle
 
 
 def _entries(parameter: ModelParameter, config: LearningSettings) -> Iterator[tuple[str, PartConfig]]:

@@ -41,7 +41,7 @@ class CopyPlace(Protocol):
 
 
 class CopiesInPlace:
-    """CopyPlace are made where it is computed: on a CPU, or any device without CUDA."""
+    """Copies are made where it is computed: on a CPU, or any device without CUDA."""
 
     def __init__(self, depth: int = 0) -> None:
         self.depth = depth
@@ -65,7 +65,7 @@ class CudaCopies:
         self._stream = torch.cuda.Stream(device)
 
     def copying(self) -> AbstractContextManager[object]:
-        """CopyPlace and kernels that are started inside run in the copy stream."""
+        """Copies and kernels that are started inside run in the copy stream."""
         return torch.cuda.stream(self._stream)
 
     def wait_for(self, tensors: Iterable[Tensor]) -> Wait:

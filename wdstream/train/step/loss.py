@@ -21,10 +21,10 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from wdstream.errors import TrainError
+from wdstream.records import IGNORED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-from wdstream.records import IGNORED
 
 CHUNK_ROWS = 512
 """Hidden states per chunk: 512 x 150,000 float32 logits are 300 MB; smaller chunks save little and cost kernels."""
@@ -189,9 +189,8 @@ class LossHead:
         """For heads that are more than a matrix: chunks whose logits are computed again in the backward pass."""
 
         def chunk_loss(chunk: Tensor, chunk_ids: Tensor) -> tuple[Tensor, Tensor]:
-            scores = functional.log_softmax(
-                self._logits(chunk), dim=-1
-            )  # with nll_loss it is what cross_entropy computes
+            # With nll_loss it is what cross_entropy computes.
+            scores = functional.log_softmax(self._logits(chunk), dim=-1)
             with torch.no_grad():
                 losses = functional.nll_loss(scores, chunk_ids, reduction="none", ignore_index=IGNORED)
             return functional.nll_loss(scores, chunk_ids, reduction="sum", ignore_index=IGNORED), losses

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from wdstream.batches.batch import Batch
 from wdstream.config.schema import Config, leaf_datasets
-from wdstream.plan.step_columns import PackPlans
+from wdstream.plan.step_columns import PackPlans, datasets_of_samples
 from wdstream.records import Ints, StepPlan
 from wdstream.train.step.loss import Targets, find_targets
 
@@ -53,8 +53,7 @@ class DatasetWeights:
         return torch.from_numpy(found)
 
     def _of_samples(self, samples: Ints) -> NDArray[np.float64]:
-        owners = np.searchsorted(self._offsets, samples % self._offsets[-1], side="right") - 1
-        found: NDArray[np.float64] = self._weights[owners]
+        found: NDArray[np.float64] = self._weights[datasets_of_samples(samples, self._offsets)]
         return found
 
 

@@ -153,7 +153,7 @@ def train_step(
     # Clipped to infinity a gradient stays as it is, bit for bit.
     limit = math.inf if engine.max_grad_norm is None else engine.max_grad_norm
     norm = float(accelerator.clip_grad_norm_(engine.model.parameters(), limit))
-    if accelerator.scaler is None and not torch.isfinite(torch.tensor(norm)):
+    if accelerator.scaler is None and not math.isfinite(norm):
         raise TrainError(
             f"the gradient norm is {norm} (loss sum of this rank {float(loss_sum)}); the step was not taken"
         )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wdstream.batches.batch import Batch
+from wdstream.plan.step_columns import datasets_of_samples
 from wdstream.records import IGNORED, Ints
 from wdstream.runs.losses import NO_SAMPLE, LossRows, append_losses, join_rows
 from wdstream.train.setup import Run
@@ -161,11 +162,10 @@ def _samples(batch: Batch) -> Iterator[int]:
 
 
 def datasets_of(samples: Ints, offsets: Ints | None) -> NDArray[np.int32]:
-    """int32 (n,): the number of each sample's dataset; parts of a page are where the page is."""
+    """int32 (n,): the number of each sample's dataset; 0 without offsets."""
     if offsets is None:
         return np.zeros(len(samples), dtype=np.int32)
-    owners: NDArray[np.int64] = np.searchsorted(offsets, samples % offsets[-1], side="right") - 1
-    return owners.astype(np.int32)
+    return datasets_of_samples(samples, offsets).astype(np.int32)
 
 
 def pages_by_loss(batches: Sequence[Batch], rows: LossRows | None, names: Sequence[str]) -> list[dict[str, object]]:
