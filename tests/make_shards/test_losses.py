@@ -87,11 +87,16 @@ def test_a_stopped_worker_is_replaced_and_its_page_is_tried_again(
         for worker in workers:
             os.kill(worker, signal.SIGSTOP)
 
-    # Three times, since a worker may also be met between two pages, where nothing has to be read again.
-    report = make_shards(small_raw, tmp_path / "out", options=options, on_progress=at_pages(3, stop))
-    assert tree_of(tmp_path / "out") == undisturbed
-    assert report.tried_again >= 1
-    assert report.given_up == 0
+    # A worker may also be met between two pages, where nothing has to be read again: then once more, in another folder,
+    # as a page that is met twice in one job is rightly given up.
+    for attempt in range(8):
+        out = tmp_path / f"out-{attempt}"
+        report = make_shards(small_raw, out, options=options, on_progress=at_pages(1, stop))
+        assert tree_of(out) == undisturbed
+        assert report.given_up == 0
+        if report.tried_again:
+            return
+    pytest.fail("no worker was stopped at a page")
 
 
 @contextlib.contextmanager
