@@ -1,6 +1,8 @@
 """`wdstream demo --learn`: its lines quickly, the whole of it as a slow test: it learns, and its control does not."""
 
 import io
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from tests.helpers.paths import ROOT
-from wdstream.commands.demo import MARKER
+from wdstream.commands.demo import MARKER, run_demo
 from wdstream.commands.learning_demo import (
     LEARNED,
     NOT_LEARNED,
@@ -31,6 +33,16 @@ def test_held_out_lines_are_other_lines_and_always_the_same() -> None:
     assert (len(set(texts)), len(set(held_out))) == (300, 20)
     assert not {*texts} & {*held_out}
     assert make_texts(300, 20) == (texts, held_out)
+
+
+@pytest.mark.parametrize("demo", [run_learning, partial(run_demo, Path("pages"))])
+def test_elsewhere_than_in_a_clone_nothing_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo: Callable[[Path], object]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"configs/demo.*: there is no such file in .*a clone of the repository"):
+        demo(tmp_path / "demo")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_line_is_drawn_with_its_label(tmp_path: Path) -> None:

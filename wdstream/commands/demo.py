@@ -66,6 +66,18 @@ class DemoReport:
         return all(self.is_same.values())
 
 
+def require_configuration(path: Path) -> None:
+    """Check that a demo begins where its configuration is, before anything is made or removed.
+
+    Raises:
+        ConfigError: it does not; says where it does.
+    """
+    if not path.is_file():
+        raise ConfigError(
+            f"{path}: there is no such file in {Path.cwd()}; the demo begins in a clone of the repository, which has it"
+        )
+
+
 def run_demo(
     pages: Path,
     work: Path,
@@ -86,11 +98,12 @@ def run_demo(
         console: where to print.
 
     Raises:
-        ConfigError: `work` holds files that are not of a demo, or there are no `pages`.
+        ConfigError: `work` holds files that are not of a demo, or there are no `pages`, or no configuration.
         TrainError: a run failed, or the two runs differ.
     """
     began = time.perf_counter()
     console = console or PrintableConsole()
+    require_configuration(config_path)
     empty(work)
     config = prepare(pages, work, config_path, steps, console)
     start = partial(training, config_path, work=work, steps=steps, console=console)

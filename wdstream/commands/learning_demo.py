@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from wdstream.commands.demo import MARKER, empty
+from wdstream.commands.demo import MARKER, empty, require_configuration
 from wdstream.config.schema import load_config
 from wdstream.errors import TrainError
 from wdstream.make_shards import MakeShardsOptions, make_shards
@@ -84,11 +84,12 @@ def run_learning(
         console: where to print.
 
     Raises:
-        ConfigError: `work` holds files that are not of a demo.
+        ConfigError: `work` holds files that are not of a demo, or there is no configuration.
         TrainError: a run failed, the model did not learn, or the control did.
     """
     began = time.perf_counter()
     console = console or PrintableConsole()
+    require_configuration(config_path)
     folder = prepare_folder(work)
     prepare_lines(folder, console)
     train_both(folder, config_path, steps, console)

@@ -128,6 +128,7 @@ def final_notes(run: Run, counters: Counters) -> FolderNotes:
         counters=asdict(counters),
         dtype=str(run.engine.dtype).removeprefix("torch."),
         is_adapter=config.train.adapter is not None,
+        is_average=config.train.ema is not None and config.train.ema.final_with == "ema",
     )
 
 

@@ -33,6 +33,8 @@ def test_it_is_what_the_run_wrote(workplace: Workplace, tmp_path: Path, kind: st
     name = "model.safetensors" if kind == "all" else "adapter_model.safetensors"
     ours, wanted, trained = (load_file(folder / name) for folder in (out, output / "final", tmp_path / "trained"))
     assert ours.keys() == wanted.keys() == trained.keys()
+    cards = [(folder / "README.md").read_text() for folder in (out, output / "final", tmp_path / "trained")]
+    assert ["exponential moving average" in card for card in cards] == [True, True, False]
     assert all(torch.equal(ours[key], wanted[key]) for key in wanted)
     assert not any(torch.equal(ours[key], trained[key]) for key in wanted if "lora_B" in key)
 

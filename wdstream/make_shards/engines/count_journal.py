@@ -46,12 +46,14 @@ class CountJournal:
 
     def found(self) -> Iterator[list[TextCounts]]:
         """What was counted before, in order of rows from the first; what does not belong to this count is removed."""
-        pieces = {path: self._read(path) for path in self._paths()}
-        for path in [path for path, piece in pieces.items() if piece is None]:
-            path.unlink(missing_ok=True)
-        while (path := self._path(self._first)) in pieces and (rows := pieces[path]):
+        used = set[Path]()
+        while rows := self._read(path := self._path(self._first)):  # one in memory at a time
+            used.add(path)
             self._first += len(rows)
             yield rows
+        for path in self._paths():
+            if path not in used:
+                path.unlink(missing_ok=True)
 
     def add(self, rows: Sequence[TextCounts]) -> None:
         """Take in the counts of the next rows."""

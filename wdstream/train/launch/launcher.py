@@ -23,7 +23,7 @@ from wdstream.errors import ConfigError, TrainError
 from wdstream.raw.children import signal_with_parent
 from wdstream.storage.processes import kill_tree
 from wdstream.text.characters import printable
-from wdstream.train.launch.signals import ECHO_SECONDS, signals_to_catch
+from wdstream.train.launch.signals import ECHO_SECONDS, CaughtSignals
 from wdstream.train.launch.statuses import FOLDER_VARIABLE, LOST, read_ends, read_processes
 
 _POLL_S = 0.1
@@ -100,7 +100,7 @@ def end_status(folder: Path, launcher_status: int) -> int:
     return next(iter(ends.values())).status
 
 
-class ForwardedSignals:
+class ForwardedSignals(CaughtSignals):
     """While entered, what `StopSignals` of the training processes know goes to them.
 
     Args:
@@ -108,22 +108,13 @@ class ForwardedSignals:
     """
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self._folder = folder
         self._received: list[int] = []
         self._times: list[float] = []
         self._sent: dict[int, int] = {}
         self._processes: dict[int, psutil.Process] = {}
-        self._previous: dict[int, signal._HANDLER] = {}
         self.why = ""
-
-    def __enter__(self) -> "ForwardedSignals":
-        for number in signals_to_catch():
-            self._previous[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
 
     def forward(self) -> None:
         """Send each training process what it has not got yet; one that begins later gets it then."""

@@ -13,8 +13,10 @@ waiting for it.
 import os
 import signal
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import FrameType
+from typing import Self
 
 from wdstream.raw.children import signal_with_parent
 
@@ -42,7 +44,26 @@ def signals_to_catch() -> tuple[signal.Signals, ...]:
     return tuple(number for number in StopSignals.SIGNALS if not (is_nohup and number is signal.SIGHUP))
 
 
-class StopSignals:
+class CaughtSignals(ABC):
+    """While entered, signals that ask to stop are handled by `_handle`."""
+
+    def __init__(self) -> None:
+        self._previous: dict[int, signal._HANDLER] = {}
+
+    def __enter__(self) -> Self:
+        for number in signals_to_catch():
+            self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    @abstractmethod
+    def _handle(self, number: int, frame: FrameType | None) -> None: ...
+
+
+class StopSignals(CaughtSignals):
     """While entered, the first of `SIGNALS` sets `is_requested`; another one, 2 s or more later, aborts.
 
     The SIGTERM of `stop_with_launcher` never aborts, however late: after one Ctrl-C the launcher ends, too, and takes
@@ -51,19 +72,10 @@ class StopSignals:
     SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
     def __init__(self) -> None:
+        super().__init__()
         self.is_requested = False
         self._first_at = 0.0
         self._launcher: int | None = os.getppid()
-        self._previous: dict[int, signal._HANDLER] = {}
-
-    def __enter__(self) -> "StopSignals":
-        for number in signals_to_catch():
-            self._previous[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

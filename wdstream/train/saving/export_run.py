@@ -98,7 +98,7 @@ def export_run(
         else:
             named = base or str(config.model.path.absolute())
             _write_plain(partial, config, checkpoint, chosen, named, average=average)
-        notes = notes_of(run, checkpoint, chosen, base=base, is_merged=merge)
+        notes = notes_of(run, checkpoint, chosen, base=base, is_merged=merge, is_average=average)
         notes.write(partial)
         _require_sound(partial)
     what = "an adapter" if notes.is_adapter else "a merged model" if merge else "a model"
@@ -181,7 +181,13 @@ def quantised(adapter: AdapterConfig | None) -> AdapterConfig | None:
 
 
 def notes_of(
-    run: RunFolder, checkpoint: Checkpoint, dtype: str, *, base: str | None = None, is_merged: bool = False
+    run: RunFolder,
+    checkpoint: Checkpoint,
+    dtype: str,
+    *,
+    base: str | None = None,
+    is_merged: bool = False,
+    is_average: bool = False,
 ) -> FolderNotes:
     """What a folder with the model of a checkpoint says of itself."""
     name = base or str(run.config.model.path.absolute())
@@ -191,6 +197,7 @@ def notes_of(
         counters=checkpoint.trainer,
         dtype=dtype,
         is_adapter=run.config.train.adapter is not None and not is_merged,
+        is_average=is_average,
     )
 
 

@@ -34,6 +34,7 @@ class FolderNotes:
         counters: of the run at that step: num_pages, num_tokens, num_supervised.
         dtype: of the weights, such as bfloat16.
         is_adapter: the folder holds an adapter alone.
+        is_average: its weights are the average that the run keeps (`train.ema`).
     """
 
     exported: Exported
@@ -41,6 +42,7 @@ class FolderNotes:
     counters: Mapping[str, int] = field(default_factory=dict)
     dtype: str
     is_adapter: bool
+    is_average: bool = False
 
     def write(self, folder: Path) -> None:
         """Put both files into a model folder."""
@@ -54,6 +56,8 @@ def _lines(notes: FolderNotes, run: RunFolder) -> Iterator[str]:
     yield from _head(notes)
     yield f"# {_code(run.files.output.absolute().name)}, step {exported.step:,}"
     yield ""
+    if notes.is_average:
+        yield "The weights are the exponential moving average over the steps (`train.ema`)."
     yield f"{_what(notes, config)} Base model: {_code(exported.base)}. Trained with wdstream."
     yield from ("", "## Data", "", "| dataset | pages | fingerprint |", "| --- | ---: | --- |")
     for name, facts in sorted(run.data.items()):
