@@ -103,7 +103,15 @@ def test_a_frozen_vision_tower_has_no_backward_pass(tiny_model: Path, has_adapte
     assert not any(given)
 
 
-@pytest.mark.parametrize("train", [{"freeze_vision": True}, {"adapter": {"kind": "lora"}}])
+@pytest.mark.parametrize(
+    "train",
+    [
+        {"freeze_vision": True},
+        {"adapter": {"kind": "lora"}},
+        {"parts": {"vision": {"frozen": True}}},
+        {"stages": [{"steps": 1, "train": ["projector"]}, {"train": ["projector", "language"]}]},
+    ],
+)
 def test_layers_of_a_frozen_vision_tower_are_refused(train: dict[str, Any]) -> None:
     config = make_config(Path("none"), gradient_checkpointing={"vision_layers": 1}, **train)
     with pytest.raises(ConfigError, match=r"train\.gradient_checkpointing\.vision_layers: .* leave it out"):

@@ -90,11 +90,17 @@ def load_model(
 
 
 def _refuse_idle_layers(config: Config) -> None:
-    again = config.train.gradient_checkpointing
-    if isinstance(again, CheckpointedLayers) and again.vision_layers and not trains_vision(config):
+    train = config.train
+    again = train.gradient_checkpointing
+    if not (isinstance(again, CheckpointedLayers) and again.vision_layers):
+        return
+    part = train.parts.get("vision")
+    is_frozen = part is not None and bool(part.frozen) and not train.patterns  # which may take some of it back
+    rests = bool(train.stages) and not any("vision" in stage.train for stage in train.stages)
+    if is_frozen or rests or not trains_vision(config):
         raise ConfigError(
-            "train.gradient_checkpointing.vision_layers: train.freeze_vision or train.adapter leaves nothing of the "
-            "vision tower to train, so it keeps nothing that could be computed again: leave it out"
+            "train.gradient_checkpointing.vision_layers: train.freeze_vision, parts, stages or adapter leaves nothing "
+            "of the vision tower to train, so it keeps nothing that could be computed again: leave it out"
         )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from torch import Tensor
 
 from wdstream.batches.batch import Batch
 from wdstream.errors import TrainError
@@ -16,10 +17,10 @@ from wdstream.train.contents import StepContents
 from wdstream.train.step.step import StepOutcome
 from wdstream.train.watch.memory import NO_MEMORY, PeakMemory, peak_memory
 
-_MEMORY = slice(12, 15)
-_WEIGHTS = slice(15, 17)
-_DATASETS = slice(17, None)
-"""Where these are among the figures of a rank."""
+# Where these are among the figures of a rank, as `exchange` lists them.
+_WAIT, _IS_STOPPING, _NUM_FAILURES, _DATA_STEPS, _IS_SAVE_DUE, _HAS_FAILED_SAVE = 2, 3, 4, 9, 10, 11
+_DIGEST, _PLAN_DIGEST, _MEMORY = slice(5, 7), slice(7, 9), slice(12, 15)
+_WEIGHTS, _DATASETS = slice(15, 17), slice(17, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,24 +98,32 @@ def exchange(
         *(value for of_dataset in dataset_losses for value in of_dataset),
     ]
     table = accelerator.gather(torch.tensor([row], dtype=torch.float64, device=accelerator.device)).cpu()
-    loss_sum, num_supervised, _, _, num_failures, high, low = table.sum(dim=0).tolist()[:7]
-    sum_of_weights, z_sum = table[:, _WEIGHTS].sum(dim=0).tolist()
-    check_same_plan(contents.step, table[:, 7:9].tolist())
-    failures = gather_object(own_failures) if num_failures else []
+    check_same_plan(contents.step, table[:, _PLAN_DIGEST].tolist())
+    failures = gather_object(own_failures) if table[:, _NUM_FAILURES].any() else []
+    found = _figures_of(table, outcome.grad_norm, tuple(failures))
     if not failures and not contents.is_skipped:
-        _check_supervised(contents, int(num_supervised))
+        _check_supervised(contents, found.num_supervised)
+    return found
+
+
+def _figures_of(table: Tensor, grad_norm: float, failures: tuple[Failure, ...]) -> StepFigures:
+    """What the rows of all ranks say together."""
+    sums = table.sum(dim=0)
+    loss_sum, num_supervised = sums[:2].tolist()
+    high, low = sums[_DIGEST].tolist()
+    sum_of_weights, z_sum = sums[_WEIGHTS].tolist()
     return StepFigures(
         loss=loss_sum / sum_of_weights if sum_of_weights else 0.0,
-        grad_norm=outcome.grad_norm,
-        wait_seconds=float(table[:, 2].max()),
-        is_stopping=bool(table[:, 3].any()),
+        grad_norm=grad_norm,
+        wait_seconds=float(table[:, _WAIT].max()),
+        is_stopping=bool(table[:, _IS_STOPPING].any()),
         digest=f"{((int(high) << 32) + int(low)) % (1 << 64):016x}",
-        failures=tuple(failures),
+        failures=failures,
         num_supervised=int(num_supervised),
-        data_steps=int(table[:, 9].max()),
-        is_save_due=bool(table[0, 10]),
-        has_failed_save=bool(table[:, 11].any()),
-        dataset_losses=tuple((loss, tokens) for loss, tokens in table[:, _DATASETS].sum(dim=0).view(-1, 2).tolist()),
+        data_steps=int(table[:, _DATA_STEPS].max()),
+        is_save_due=bool(table[0, _IS_SAVE_DUE]),
+        has_failed_save=bool(table[:, _HAS_FAILED_SAVE].any()),
+        dataset_losses=tuple((loss, tokens) for loss, tokens in sums[_DATASETS].view(-1, 2).tolist()),
         memory=PeakMemory(*table[:, _MEMORY].amax(dim=0).tolist()),
         z_loss=z_sum / sum_of_weights if sum_of_weights else 0.0,
     )
