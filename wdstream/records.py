@@ -266,6 +266,10 @@ class Sample:
         return len(self.input_ids)
 
 
+NO_PACK = -1
+"""Number of the pack, or its index in a step, where a rank has a place and no pack."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class PackPlan:
     """One pack, decided from the index: no pixels, no text.
@@ -329,7 +333,8 @@ class StepPlan:
     Attributes:
         step: number of the step, from 0.
         packs: all packs of the step, in plan order.
-        assignment: for each rank the indices in `packs` that it computes, in order; equal counts.
+        assignment: for each rank the indices in `packs` that it computes, in order; equal counts. NO_PACK where the
+            packs do not divide evenly.
         totals: over all packs; None where nobody counted.
     """
 

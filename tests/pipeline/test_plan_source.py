@@ -18,7 +18,7 @@ from wdstream.nodes.prefetch import Prefetch
 from wdstream.pipeline.plan_source import PackTask, PlanSource
 from wdstream.pipeline.planned import Plan
 from wdstream.pipeline.streamed import Lanes
-from wdstream.records import World
+from wdstream.records import NO_PACK, World
 from wdstream.shards.reader import Shards
 from wdstream.testing import assert_resumes_exactly
 from wdstream.tiling.policy import TilingPolicy
@@ -75,8 +75,21 @@ def test_a_start_of_another_plan_is_refused(plan: Plan, stream_config: MakeConfi
     other = plan_from_config(stream_config(small_shards, pool=3))
     with pytest.raises(StateError, match="packing: expected"):
         PlanSource(other, world=World(), start=plan.state_after(0).to_json())
-    with pytest.raises(PlanError, match="cannot be divided"):
-        next(PlanSource(plan, world=World(rank=0, size=3)))
+    with pytest.raises(PlanError, match="would never have a pack"):
+        next(PlanSource(plan, world=World(rank=0, size=5)))
+
+
+def test_a_place_without_a_pack_is_an_empty_one(plan: Plan) -> None:
+    """Four packs on three ranks: two places each, of which two hold none."""
+    places = plan.step(0, world_size=3).assignment
+    assert sorted(place for rank in places for place in rank) == [NO_PACK, NO_PACK, 0, 1, 2, 3]
+    for rank in range(3):
+        source = PlanSource(plan, world=World(rank=rank, size=3))
+        tasks = [next(source) for _ in range(2)]
+        assert [task.pack.number for task in tasks] == list(places[rank])
+        assert [task.step.step for task in tasks if task.step is not None] == [0, 0]
+        assert all(task.pack.samples or task.pack.number == NO_PACK for task in tasks)
+        source.close()
 
 
 def test_read_shards_shares_rows_among_ranks(small_shards: Path) -> None:

@@ -21,7 +21,7 @@ from wdstream.config.schema import Config, TilingConfig
 from wdstream.errors import ConfigError, PlanError, ShardError, ShardIndexError, StateError
 from wdstream.nodes import LaneSettings, LaneSource
 from wdstream.pipeline.planned import fit_tiling, write_rejects
-from wdstream.plan.deal import packs_per_rank
+from wdstream.plan.deal import check_even
 from wdstream.runs.digest import Ranks, pack_digests
 from wdstream.shards.catalog import token_file
 from wdstream.shards.token_columns import write_token_column
@@ -153,15 +153,15 @@ def test_empty_packs_at_the_end(stream_config: MakeConfig, small_shards: Path) -
             1,
             r"16 cannot be divided by 3 ranks x micro_batch_size 1 = 3: make it 15 or 18; or run on 2 or 4 ranks",
         ),
-        (4, 8, 1, r"4 cannot be divided by 8 ranks x micro_batch_size 1 = 8: make it 8; or run on 2 or 4 ranks"),
+        (4, 8, 1, r"4 on 8 ranks: 4 of them would never have a pack; make it 8 or more, or run on at most 4 ranks"),
         (6, 2, 2, r"6 cannot be divided by 2 ranks x micro_batch_size 2 = 4: make it 4 or 8; or run on 1 or 3 ranks"),
         (5, 1, 2, r"5 cannot be divided by 1 ranks x micro_batch_size 2 = 2: make it 4 or 6$"),
         (5, 1, 0, r"micro_batch_size 0 on 1 ranks: expected at least 1"),
     ],
 )
-def test_steps_that_cannot_be_divided(size: int, world: int, micro: int, message: str) -> None:
+def test_steps_that_cannot_be_divided_evenly(size: int, world: int, micro: int, message: str) -> None:
     with pytest.raises(PlanError, match=message):
-        packs_per_rank(size, world_size=world, micro_batch_size=micro)
+        check_even(size, world_size=world, micro_batch_size=micro)
 
 
 def test_a_state_of_another_plan_is_refused(plan: Plan, stream_config: MakeConfig, small_shards: Path) -> None:

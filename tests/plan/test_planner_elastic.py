@@ -13,7 +13,7 @@ from wdstream.errors import PlanError
 from wdstream.plan.deal import step_digest
 from wdstream.plan.planner import Planner
 from wdstream.plan.protocols import Dataset
-from wdstream.records import PackPlan
+from wdstream.records import NO_PACK, PackPlan
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,17 @@ class Run:
         )
 
 
-WORLDS = {2: (1, 2), 6: (1, 2, 3, 6), 16: (1, 2, 4, 8, 16), 12: (1, 2, 3, 4, 6, 12), 1: (1,)}
+BATCHES = (1, 2, 6, 12, 16)
 
 
 @st.composite
 def runs(draw: st.DrawFn) -> Run:
     count = draw(st.integers(1, 4))
-    batch = draw(st.sampled_from(sorted(WORLDS)))
+    batch = draw(st.sampled_from(BATCHES))
     topologies = []
     for _ in range(draw(st.integers(1, 5))):
-        world = draw(st.sampled_from(WORLDS[batch]))
-        micro = draw(st.sampled_from([size for size in range(1, batch + 1) if batch % (world * size) == 0]))
+        world = draw(st.integers(1, batch))  # also where it does not divide the batch
+        micro = draw(st.integers(1, -(-batch // world)))
         topologies.append((world, micro, draw(st.integers(0, 12))))
     return Run(
         sizes=tuple(draw(st.lists(st.integers(3, 50), min_size=count, max_size=count))),
@@ -112,8 +112,9 @@ def check(run: Run) -> None:
         for _ in range(min(until, length - len(digests))):
             step = next(steps)
             digests.append(step_digest(step))
-            by_rank = [[step.packs[place] for place in rank] for rank in step.assignment]
-            assert {len(rank) for rank in by_rank} == {run.batch // world}
+            places = -(-run.batch // (world * micro)) * micro
+            assert {len(rank) for rank in step.assignment} == {places}
+            by_rank = [[step.packs[place] for place in rank if place != NO_PACK] for rank in step.assignment]
             given.append(sorted((pack for rank in by_rank for pack in rank), key=lambda pack: pack.number))
         state = steps.state().to_json()
         steps.close()

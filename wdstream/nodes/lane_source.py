@@ -21,7 +21,7 @@ from wdstream.nodes.lane import Lane, LaneSettings
 from wdstream.nodes.measure import MeasuredPage, PageMeasurer
 from wdstream.nodes.node import JsonState, Stage, State, check_tars
 from wdstream.nodes.tar_urls import OpenStream, open_url, shard_names
-from wdstream.plan.deal import packs_per_rank
+from wdstream.plan.deal import check_even
 from wdstream.records import Failure, World
 
 
@@ -74,7 +74,7 @@ class LaneSource(Stage[LanePack]):
             raise TypeError(f"LaneSource: settings: expected LaneSettings(...); got {settings!r:.80}")
         if not isinstance(world, World):
             raise TypeError(f"LaneSource: world: expected World(rank=..., size=...); got {world!r:.80}")
-        packs_per_rank(settings.global_batch_size, world_size=world.size)
+        check_even(settings.global_batch_size, world_size=world.size)
         if settings.lanes % world.size:
             raise PlanError(
                 f"{settings.lanes} lanes cannot be shared by {world.size} ranks alike; run on a number of ranks that "

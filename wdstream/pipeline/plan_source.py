@@ -10,9 +10,12 @@ from wdstream.pipeline.planning.feed import Planning, SharedPlanner, StepFeed
 from wdstream.plan.datasets import Mixture
 from wdstream.plan.planner import Planner
 from wdstream.plan.sample_lengths import FULL_SCALE
-from wdstream.records import PackPlan, Page, StepPlan, World
+from wdstream.records import NO_PACK, PackPlan, Page, StepPlan, World
 from wdstream.shards.reader import Shards
 from wdstream.shards.samples.row_name import name_of_row
+
+IDLE = PackPlan(number=NO_PACK, samples=(), tokens=(), patches=(), supervised=())
+"""What a rank builds in a place without a pack: a row of nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +109,7 @@ class PackFetcher:
 
 
 class PlanSource(Stage[PackTask]):
-    """The packs that the plan deals to one rank, in order; ends with the plan.
+    """The packs that the plan deals to one rank, in order, and an empty one in each idle place; ends with the plan.
 
     Its state is the plan's state before the current step, which is the same on every rank, and how many packs of that
     step this rank has given. Between two steps the second is 0, and any world continues from the first.
@@ -190,7 +193,8 @@ class PlanSource(Stage[PackTask]):
             assert self._feed is not None, "a node is reset before it is asked for items"
             self._step, self._after = next(self._feed)
         step, places = self._step, self._step.assignment[self.world.rank]
-        pack = step.packs[places[self._emitted]]
+        place = places[self._emitted]
+        pack = IDLE if place == NO_PACK else step.packs[place]
         self._emitted += 1
         if self._emitted == len(places):
             self._before, self._emitted, self._step = self._after, 0, None

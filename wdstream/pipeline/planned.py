@@ -3,7 +3,7 @@
     plan = Plan(Shards.open("shards"), load_family("models/tiny"), TilingPolicy(), sequence_length=8192,
                 max_patches=40_000, global_batch_size=16)
     with plan.loader(world=World(rank=0, size=8), state=state) as loader:
-        for batch in loader: ...          # global_batch_size / (8 * micro_batch_size) batches make a step
+        for batch in loader: ...          # global_batch_size / (8 * micro_batch_size) batches make a step, rounded up
 
 Torch is imported when a loader is built, so that planning, tracing and reports start at once.
 """
@@ -156,7 +156,7 @@ def build_loader(
 
     Args:
         plan: what is built.
-        world: which rank this is; world size times micro_batch_size divides global_batch_size.
+        world: which rank this is; no more ranks than global_batch_size.
         state: what `loader.state_dict()` gave; None for the beginning.
         workers: threads that build packs; 0 builds them in the thread that prefetches. No influence on what comes.
         prefetch: batches ready ahead; 0 makes each when it is asked for.

@@ -27,7 +27,7 @@ from wdstream.pipeline.loader import StreamLoader
 from wdstream.pipeline.planned import family_for_pixels, fit_tiling
 from wdstream.pixels.settings import PixelSettings
 from wdstream.pixels.tile_cache import open_cache
-from wdstream.plan.deal import packs_per_rank
+from wdstream.plan.deal import check_even
 from wdstream.plan.state import MEANING, Fingerprints
 from wdstream.records import World
 
@@ -117,7 +117,7 @@ class Lanes:
                 "num_workers=1 or 0; the loader has threads of its own (workers=)"
             )
         world, settings = world or World(), self.settings
-        packs_per_rank(settings.global_batch_size, world_size=world.size, micro_batch_size=micro_batch_size)
+        check_even(settings.global_batch_size, world_size=world.size, micro_batch_size=micro_batch_size)
         if state is not None:
             self.check(state)
 

@@ -12,7 +12,9 @@ mask computes L**2 / 2 pairs, an image of p patches p**2 of them. Documents of a
 a pack costs the sum of its samples. Everything is a Python or int64 integer: every rank must find the same numbers,
 whatever its machine.
 
-Assignment: the packs of a step never change; only who computes what does, and every rank gets as many as any other.
+Assignment: the packs of a step never change; only who computes what does, and every rank runs as many micro batches as
+any other, since all meet in each. Where the packs do not divide evenly, some places hold none (NO_PACK): the row is
+empty, and teaches nothing.
 
 total  (DDP: ranks meet once per step) longest processing time first (Graham 1969): packs by falling cost, each to the
        rank with the least work so far that still takes one.
@@ -32,7 +34,7 @@ import numpy as np
 from wdstream.errors import PlanError
 from wdstream.plan.packer import Item
 from wdstream.plan.step_columns import PackPlans, StepColumns, columns_of_items, datasets_of_samples
-from wdstream.records import Ints, StepPlan, StepTotals
+from wdstream.records import NO_PACK, Ints, StepPlan, StepTotals
 
 if TYPE_CHECKING:
     from wdstream.plan.settings import DealPolicy  # pydantic, which families need not import for the cost of a token
@@ -105,24 +107,64 @@ Assignment = tuple[tuple[int, ...], ...]
 
 
 def packs_per_rank(global_batch_size: int, *, world_size: int, micro_batch_size: int = 1) -> int:
-    """Packs of a step that each rank computes, a whole number of micro batches: the only place that divides a step.
+    """Places for packs that each rank has in a step, a whole number of micro batches; nothing else divides a step.
 
     Raises:
-        PlanError: they do not divide evenly; names the nearest numbers that would do.
+        PlanError: there are more ranks than packs.
     """
     if not hasattr(micro_batch_size, "__index__") or micro_batch_size < 1 or world_size < 1:
         raise PlanError(f"micro_batch_size {micro_batch_size!r} on {world_size} ranks: expected at least 1 of each")
+    if world_size > global_batch_size:
+        raise PlanError(
+            f"global_batch_size {global_batch_size} on {world_size} ranks: {world_size - global_batch_size} of them "
+            f"would never have a pack; make it {world_size} or more, or run on at most {global_batch_size} ranks"
+        )
+    return -(-global_batch_size // (world_size * micro_batch_size)) * micro_batch_size
+
+
+def check_even(global_batch_size: int, *, world_size: int, micro_batch_size: int = 1) -> None:
+    """Refuse a world that would leave places empty: a stream without a plan cannot.
+
+    Raises:
+        PlanError: the packs do not divide evenly; names the nearest numbers that would do.
+    """
+    if not idle_share(global_batch_size, world_size=world_size, micro_batch_size=micro_batch_size):
+        return
     share = world_size * micro_batch_size
-    if global_batch_size % share == 0:
-        return global_batch_size // world_size
     below, above = global_batch_size // share * share, -(-global_batch_size // share) * share
     sizes = " or ".join(str(size) for size in (below, above) if size)
-    ranks = [size for size in range(1, global_batch_size + 1) if global_batch_size % (size * micro_batch_size) == 0]
-    nearest = sorted(sorted(ranks, key=lambda size: abs(size - world_size))[:2])
+    nearest = even_world_sizes(global_batch_size, near=world_size, micro_batch_size=micro_batch_size)
     advice = f"; or run on {' or '.join(map(str, nearest))} ranks" if nearest else ""
     raise PlanError(
         f"global_batch_size {global_batch_size} cannot be divided by {world_size} ranks x micro_batch_size "
         f"{micro_batch_size} = {share}: make it {sizes}{advice}"
+    )
+
+
+def idle_share(global_batch_size: int, *, world_size: int, micro_batch_size: int = 1) -> float:
+    """Share of the ranks' places in a step that hold no pack: 0 where the packs divide evenly."""
+    each = packs_per_rank(global_batch_size, world_size=world_size, micro_batch_size=micro_batch_size)
+    return 1 - global_batch_size / (each * world_size)
+
+
+def even_world_sizes(global_batch_size: int, *, near: int, micro_batch_size: int = 1) -> list[int]:
+    """The two world sizes, rising, without an idle place that are nearest to a number; fewer where there are none."""
+    even = [size for size in range(1, global_batch_size + 1) if global_batch_size % (size * micro_batch_size) == 0]
+    return sorted(sorted(even, key=lambda size: abs(size - near))[:2])
+
+
+def idle_note(global_batch_size: int, *, world_size: int, micro_batch_size: int = 1) -> str | None:
+    """What to know of a world that does not divide a step; None where it does."""
+    share = idle_share(global_batch_size, world_size=world_size, micro_batch_size=micro_batch_size)
+    if not share:
+        return None
+    ranks = " or ".join(
+        map(str, even_world_sizes(global_batch_size, near=world_size, micro_batch_size=micro_batch_size))
+    )
+    return (
+        f"{share:.1%} of the places of a step stay empty: data.global_batch_size {global_batch_size} on {world_size} "
+        f"ranks, train.micro_batch_size {micro_batch_size}; "
+        + (f"none on {ranks} ranks" if ranks else "some are at any number of ranks")
     )
 
 
@@ -131,6 +173,8 @@ def assign(
 ) -> Assignment:
     """For each rank the indices in `costs` of the packs that it computes, in order, `micro_batch_size` at a time.
 
+    All ranks have as many places; those that are left over are NO_PACK, the last ones of their micro batches.
+
     Args:
         costs: (language, vision) of each pack of the step, in one unit.
         world_size: ranks.
@@ -138,11 +182,11 @@ def assign(
         policy: "total" or "phase", see above.
 
     Raises:
-        PlanError: the packs do not divide evenly.
+        PlanError: there are more ranks than packs.
     """
-    packs_per_rank(len(costs), world_size=world_size, micro_batch_size=micro_batch_size)
+    per_rank = packs_per_rank(len(costs), world_size=world_size, micro_batch_size=micro_batch_size)
     if policy == "total":
-        return _assign_total(costs, world_size)
+        return _assign_total(costs, world_size, per_rank)
     return _assign_phase(costs, world_size, micro_batch_size)
 
 
@@ -157,12 +201,11 @@ def imbalance(
     if not mean:
         return 1.0
     if policy == "total":
-        return max(sum(sum(costs[pack]) for pack in packs) for packs in assignment) / mean
+        return max(sum(sum(costs[pack]) for pack in packs if pack != NO_PACK) for packs in assignment) / mean
     return _phase_time(costs, assignment, micro_batch_size) / mean
 
 
-def _assign_total(costs: Sequence[Cost], world_size: int) -> Assignment:
-    per_rank = len(costs) // world_size
+def _assign_total(costs: Sequence[Cost], world_size: int, per_rank: int) -> Assignment:
     free = [(0, rank) for rank in range(world_size)]  # a heap of (load, rank) of those that still take one
     assignment: list[list[int]] = [[] for _ in range(world_size)]
     totals = [language + vision for language, vision in costs]
@@ -173,7 +216,7 @@ def _assign_total(costs: Sequence[Cost], world_size: int) -> Assignment:
             heapreplace(free, (load + totals[pack], rank))
         else:
             heappop(free)
-    return tuple(map(tuple, assignment))
+    return tuple((*packs, *[NO_PACK] * (per_rank - len(packs))) for packs in assignment)
 
 
 def _assign_phase(costs: Sequence[Cost], world_size: int, micro_batch_size: int) -> Assignment:
@@ -190,8 +233,8 @@ def _by_micro_steps(costs: Sequence[Cost], packs: Sequence[int], world_size: int
     together = world_size * micro_batch_size
     for start in range(0, len(packs), together):
         group = packs[start : start + together]
-        for rank, chosen in enumerate(_assign_total([costs[pack] for pack in group], world_size)):
-            assignment[rank] += [group[index] for index in chosen]
+        for rank, chosen in enumerate(_assign_total([costs[pack] for pack in group], world_size, micro_batch_size)):
+            assignment[rank] += [NO_PACK if index == NO_PACK else group[index] for index in chosen]
     return tuple(map(tuple, assignment))
 
 
@@ -199,7 +242,8 @@ def _phase_time(costs: Sequence[Cost], assignment: Assignment, micro_batch_size:
     """Time of a step whose ranks wait for each other after each part of each micro step."""
     largest = max((part for cost in costs for part in cost), default=0)
     kind = np.int64 if largest * len(costs) < 1 << 62 else object  # Python's integers where 64 bits might not do
-    dealt = np.array(costs, dtype=kind)[np.array(assignment)]  # (ranks, packs of each, language and vision)
+    # (ranks, places of each, language and vision); an idle place finds the row of zeros at the end
+    dealt = np.array([*costs, (0, 0)], dtype=kind)[np.array(assignment)]
     micro = dealt.reshape(len(assignment), -1, micro_batch_size, 2).sum(axis=2)
     return int(micro.max(axis=0).sum())
 

@@ -20,7 +20,7 @@ from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, StateError
 from wdstream.pipeline.planned import Plan
 from wdstream.plan.deal import packs_per_rank
-from wdstream.records import Failure, World
+from wdstream.records import NO_PACK, Failure, World
 
 if TYPE_CHECKING:
     from wdstream.batches.batch import Batch
@@ -139,7 +139,7 @@ class Ranks:
 
 
 def pack_digests(batch: "Batch") -> dict[int, str]:
-    """Pack number to digest, for each pack of a batch; padding is left out."""
+    """Pack number to digest, for each pack of a batch; padding and places without a pack are left out."""
     found = {}
     ends = dict.fromkeys(batch.pixel_shapes[0], 0)
     for row, number in enumerate(batch.packs):
@@ -148,7 +148,8 @@ def pack_digests(batch: "Batch") -> dict[int, str]:
         for name, shape in batch.pixel_shapes[row].items():
             begin, ends[name] = ends[name], ends[name] + shape[0]
             arrays[name] = batch.arrays[name][(slice(begin, ends[name]), *map(slice, shape[1:]))].numpy()
-        found[number] = arrays_digest(arrays)
+        if number != NO_PACK:
+            found[number] = arrays_digest(arrays)
     return found
 
 

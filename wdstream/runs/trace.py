@@ -19,7 +19,7 @@ from wdstream.config.build import plan_from_config
 from wdstream.errors import PlanError
 from wdstream.pipeline.planned import Plan
 from wdstream.plan.summary import held_out_notes
-from wdstream.records import StepPlan
+from wdstream.records import NO_PACK, StepPlan
 from wdstream.runs.record import RunFolder, read_run
 
 
@@ -150,7 +150,7 @@ def _planned_pages(folder: RunFolder, step: int) -> tuple[tuple[TracedPage, ...]
 
 
 def _pages_of_rank(folder: RunFolder, plan: Plan, step: StepPlan, rank: int) -> Iterator[TracedPage]:
-    for pack in (step.packs[position] for position in step.assignment[rank]):
+    for pack in (step.packs[position] for position in step.assignment[rank] if position != NO_PACK):
         for slot, (sample, tokens, patches) in enumerate(zip(pack.samples, pack.tokens, pack.patches, strict=True)):
             dataset, row = plan.locate(sample)
             shards = plan.shards[dataset]

@@ -33,7 +33,7 @@ from wdstream.pipeline.planned import Plan
 from wdstream.pipeline.planning.feed import SharedPlanner, plans_apart
 from wdstream.pipeline.planning.place import make_socket_folder, this_machine
 from wdstream.pipeline.streamed import Lanes
-from wdstream.plan.deal import packs_per_rank
+from wdstream.plan.deal import idle_note, packs_per_rank
 from wdstream.plan.order import combine
 from wdstream.plan.summary import held_out_notes
 from wdstream.records import Failure, Ints, World
@@ -197,8 +197,15 @@ class PlannedStream(Stream):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How many samples are held out, and have no image, where that is counted at once."""
-        return (*(self._without_image() if self._is_small else ()), *held_out_notes(self._plan.datasets))
+        """Places without a pack; how many samples are held out, and have no image, where that is counted at once."""
+        held_out = held_out_notes(self._plan.datasets)
+        return (*self._idle(), *(self._without_image() if self._is_small else ()), *held_out)
+
+    def _idle(self) -> tuple[str, ...]:
+        world_size, micro_batch_size = self._settings["world"].size, self._settings["micro_batch_size"]
+        batch = self._plan.settings.global_batch_size
+        note = idle_note(batch, world_size=world_size, micro_batch_size=micro_batch_size)
+        return () if note is None else (note,)
 
     def slow_notes(self) -> tuple[str, ...]:
         """How many samples have no image, of an index that takes a while to be read through."""

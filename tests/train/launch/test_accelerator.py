@@ -27,8 +27,9 @@ def test_world_size_of_the_configuration_is_held() -> None:
 
 def test_world_and_micro_batch_divide_the_batch() -> None:
     check_world(config(micro_batch_size=2), joined=2, launched=2)
-    with pytest.raises(ConfigError, match=r"data\.global_batch_size 4 cannot be divided by 3 ranks"):
-        check_world(config(), joined=3, launched=3)
+    check_world(config(), joined=3, launched=3)  # two of six places stay empty
+    with pytest.raises(ConfigError, match=r"data\.global_batch_size 4 on 5 ranks: 1 of them would never have a pack"):
+        check_world(config(), joined=5, launched=5)
 
 
 def test_fsdp_that_is_not_in_force_is_refused() -> None:

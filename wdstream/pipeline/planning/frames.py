@@ -72,6 +72,7 @@ def send_step(sender: socket.socket, step: StepPlan, state: Mapping[str, object]
         "packs": len(columns),
         "samples": columns.values.shape[1],
         "ranks": len(step.assignment),
+        "places": sum(map(len, step.assignment)),
         "costs": [columns.language_costs, columns.vision_costs],
         "totals": asdict(totals),
         "state": state,
@@ -85,7 +86,11 @@ def step_of_frame(frame: Frame) -> tuple[StepPlan, dict[str, object]]:
     header, data = frame
     num_packs, num_samples, place = header["packs"], header["samples"], 0
     arrays = []
-    for dtype, count in (("<i8", num_packs + 1), ("<i8", num_packs), *((dtype, num_samples) for dtype in _DTYPES)):
+    for dtype, count in (
+        ("<i8", num_packs + 1),
+        ("<i8", header["places"]),
+        *((dtype, num_samples) for dtype in _DTYPES),
+    ):
         arrays.append(np.frombuffer(data, dtype, count, place))
         place += count * np.dtype(dtype).itemsize
     bounds, assignment, *rows = arrays

@@ -17,7 +17,7 @@ from accelerate.utils import (
 
 from wdstream.config.schema import Config
 from wdstream.errors import ConfigError, PlanError, TrainError
-from wdstream.plan.deal import packs_per_rank
+from wdstream.plan.deal import check_even, packs_per_rank
 from wdstream.records import World
 from wdstream.train.launch.fsdp import check_average, check_optimizer, check_sync, settle_fsdp
 from wdstream.train.launch.zero import is_zero_wanted, settle_zero, zero_stage
@@ -33,7 +33,7 @@ def start_accelerator(config: Config) -> Accelerator:
 
     Raises:
         TrainError: the world is not the one that was launched, or is of a kind that is not supported.
-        ConfigError: the world does not divide the batch, or a setting of DeepSpeed is not proven.
+        ConfigError: the world and the batch do not fit, or a setting of DeepSpeed is not proven.
     """
     check_environment(os.environ, compute_dtype(config.model))
     has_gpu, wants_zero = torch.cuda.is_available(), is_zero_wanted()
@@ -118,7 +118,7 @@ def check_world(config: Config, *, joined: int, launched: int) -> None:
 
     Raises:
         TrainError: they differ.
-        ConfigError: the world and micro batch do not divide the global batch.
+        ConfigError: there are more processes than packs in a step; or no plan, and they do not divide it evenly.
     """
     if joined != launched:
         raise TrainError(
@@ -131,8 +131,9 @@ def check_world(config: Config, *, joined: int, launched: int) -> None:
             f"train.world_size: expected {wanted} processes, found {joined}; on a machine without GPUs "
             f"`accelerate launch --cpu` starts one process only, use: {_command(wanted)}"
         )
+    divides = packs_per_rank if config.data.streaming is None else check_even
     try:
-        packs_per_rank(config.data.global_batch_size, world_size=joined, micro_batch_size=config.train.micro_batch_size)
+        divides(config.data.global_batch_size, world_size=joined, micro_batch_size=config.train.micro_batch_size)
     except PlanError as error:
         raise ConfigError(f"data.{error}") from None
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from wdstream.batches.batch import Batch
 from wdstream.errors import TrainError
 from wdstream.plan.deal import pack_digest
-from wdstream.records import Failure
+from wdstream.records import NO_PACK, Failure
 from wdstream.runs.digest import join_digests, pack_digests
 from wdstream.train.contents import StepContents
 from wdstream.train.step.step import StepOutcome
@@ -170,4 +170,4 @@ def _halves(digest: int) -> tuple[float, float]:
 def trained_packs(batches: Iterable[Batch]) -> Iterable[tuple[int, Sequence[str]]]:
     """(pack number, keys in order) of every pack in these micro-batches."""
     for batch in batches:
-        yield from zip(batch.packs, batch.page_keys, strict=True)
+        yield from ((pack, keys) for pack, keys in zip(batch.packs, batch.page_keys, strict=True) if pack != NO_PACK)

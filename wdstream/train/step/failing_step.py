@@ -8,6 +8,7 @@ import torch
 
 from wdstream.batches.batch import Batch
 from wdstream.errors import TrainError
+from wdstream.records import NO_PACK
 from wdstream.text.characters import short_name
 
 _SHOWN_KEYS = 8
@@ -42,7 +43,7 @@ def named_step(step: int, batches: Sequence[Batch], output: Path) -> Iterator[No
 
 
 def _contents(step: int, batches: Sequence[Batch], output: Path) -> str:
-    packs = [str(pack) for batch in batches for pack in batch.packs if pack >= 0]
+    packs = [str(pack) for batch in batches for pack in batch.packs if pack != NO_PACK]
     keys = [key for batch in batches for row in batch.page_keys for key in row if key]
     shown = ", ".join(map(short_name, keys[:_SHOWN_KEYS]))
     more = f" and {len(keys) - _SHOWN_KEYS} more" if len(keys) > _SHOWN_KEYS else ""

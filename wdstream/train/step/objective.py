@@ -17,7 +17,7 @@ from torch import Tensor
 from wdstream.batches.batch import Batch
 from wdstream.config.schema import Config, leaf_datasets
 from wdstream.plan.step_columns import PackPlans, datasets_of_samples
-from wdstream.records import Ints, StepPlan
+from wdstream.records import NO_PACK, Ints, StepPlan
 from wdstream.train.step.loss import Targets, find_targets
 
 
@@ -48,6 +48,8 @@ class DatasetWeights:
         assert batch.step_plan is not None, "datasets with weights are planned"
         packs = batch.step_plan.packs
         for row, (number, lengths) in enumerate(zip(batch.packs, batch.lengths, strict=True)):
+            if number == NO_PACK:
+                continue
             samples = np.array(packs[number - packs[0].number].samples, dtype=np.int64)
             found[row, : sum(lengths)] = np.repeat(self._of_samples(samples), lengths)
         return torch.from_numpy(found)
