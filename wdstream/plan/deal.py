@@ -122,49 +122,60 @@ def packs_per_rank(global_batch_size: int, *, world_size: int, micro_batch_size:
     return -(-global_batch_size // (world_size * micro_batch_size)) * micro_batch_size
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdlePlaces:
+    """Places of a step that hold no pack.
+
+    Attributes:
+        share: of all places of the ranks, 0 to 1; 0 where the packs divide evenly.
+        even_world_sizes: the two world sizes, rising, without such places that are nearest; fewer where there are none.
+    """
+
+    share: float
+    even_world_sizes: tuple[int, ...]
+
+    @property
+    def ranks(self) -> str:
+        """The even world sizes, in words; empty without one."""
+        return " or ".join(map(str, self.even_world_sizes))
+
+
+def idle_places(global_batch_size: int, *, world_size: int, micro_batch_size: int = 1) -> IdlePlaces:
+    """What a world leaves empty. Raises PlanError as `packs_per_rank` does."""
+    each = packs_per_rank(global_batch_size, world_size=world_size, micro_batch_size=micro_batch_size)
+    even = [size for size in range(1, global_batch_size + 1) if global_batch_size % (size * micro_batch_size) == 0]
+    nearest = sorted(sorted(even, key=lambda size: abs(size - world_size))[:2])
+    return IdlePlaces(share=1 - global_batch_size / (each * world_size), even_world_sizes=tuple(nearest))
+
+
+def idle_note(global_batch_size: int, *, world_size: int, micro_batch_size: int = 1) -> str | None:
+    """What to know of a world that does not divide a step; None where it does."""
+    idle = idle_places(global_batch_size, world_size=world_size, micro_batch_size=micro_batch_size)
+    if not idle.share:
+        return None
+    return (
+        f"{idle.share:.1%} of the places of a step stay empty: data.global_batch_size {global_batch_size} on "
+        f"{world_size} ranks, train.micro_batch_size {micro_batch_size}; "
+        + (f"none on {idle.ranks} ranks" if idle.ranks else "some are at any number of ranks")
+    )
+
+
 def check_even(global_batch_size: int, *, world_size: int, micro_batch_size: int = 1) -> None:
     """Refuse a world that would leave places empty: a stream without a plan cannot.
 
     Raises:
         PlanError: the packs do not divide evenly; names the nearest numbers that would do.
     """
-    if not idle_share(global_batch_size, world_size=world_size, micro_batch_size=micro_batch_size):
+    idle = idle_places(global_batch_size, world_size=world_size, micro_batch_size=micro_batch_size)
+    if not idle.share:
         return
     share = world_size * micro_batch_size
     below, above = global_batch_size // share * share, -(-global_batch_size // share) * share
     sizes = " or ".join(str(size) for size in (below, above) if size)
-    nearest = even_world_sizes(global_batch_size, near=world_size, micro_batch_size=micro_batch_size)
-    advice = f"; or run on {' or '.join(map(str, nearest))} ranks" if nearest else ""
+    advice = f"; or run on {idle.ranks} ranks" if idle.ranks else ""
     raise PlanError(
         f"global_batch_size {global_batch_size} cannot be divided by {world_size} ranks x micro_batch_size "
         f"{micro_batch_size} = {share}: make it {sizes}{advice}"
-    )
-
-
-def idle_share(global_batch_size: int, *, world_size: int, micro_batch_size: int = 1) -> float:
-    """Share of the ranks' places in a step that hold no pack: 0 where the packs divide evenly."""
-    each = packs_per_rank(global_batch_size, world_size=world_size, micro_batch_size=micro_batch_size)
-    return 1 - global_batch_size / (each * world_size)
-
-
-def even_world_sizes(global_batch_size: int, *, near: int, micro_batch_size: int = 1) -> list[int]:
-    """The two world sizes, rising, without an idle place that are nearest to a number; fewer where there are none."""
-    even = [size for size in range(1, global_batch_size + 1) if global_batch_size % (size * micro_batch_size) == 0]
-    return sorted(sorted(even, key=lambda size: abs(size - near))[:2])
-
-
-def idle_note(global_batch_size: int, *, world_size: int, micro_batch_size: int = 1) -> str | None:
-    """What to know of a world that does not divide a step; None where it does."""
-    share = idle_share(global_batch_size, world_size=world_size, micro_batch_size=micro_batch_size)
-    if not share:
-        return None
-    ranks = " or ".join(
-        map(str, even_world_sizes(global_batch_size, near=world_size, micro_batch_size=micro_batch_size))
-    )
-    return (
-        f"{share:.1%} of the places of a step stay empty: data.global_batch_size {global_batch_size} on {world_size} "
-        f"ranks, train.micro_batch_size {micro_batch_size}; "
-        + (f"none on {ranks} ranks" if ranks else "some are at any number of ranks")
     )
 
 
@@ -292,6 +303,10 @@ class Assigner:
     def imbalance_of(self, packs: Sequence[Sequence[Item]]) -> float:
         """Slowest rank / mean of a step of these packs, by predicted cost."""
         return self._deal(self._columns(0, packs))[1]
+
+    def idle_places(self, global_batch_size: int) -> IdlePlaces:
+        """What this world leaves empty of a step of so many packs."""
+        return idle_places(global_batch_size, world_size=self.world_size, micro_batch_size=self.micro_batch_size)
 
     def _columns(self, number: int, packs: Sequence[Sequence[Item]]) -> StepColumns:
         language = self.cost.per_token, self.cost.per_token_squared

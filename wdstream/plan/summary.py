@@ -10,7 +10,7 @@ import numpy as np
 
 from wdstream.errors import PlanError
 from wdstream.plan.datasets import Mixture
-from wdstream.plan.deal import Assigner, even_world_sizes, idle_share
+from wdstream.plan.deal import Assigner, IdlePlaces
 from wdstream.plan.metadata_columns import count_absent, own_expressions
 from wdstream.plan.packer import Item
 from wdstream.plan.protocols import Dataset
@@ -75,8 +75,7 @@ class PlanSummary:
         pages_per_pack: mean; parts count as pages.
         world_size: ranks that the imbalance is for.
         imbalance_p50, imbalance_p99: slowest rank / mean over whole steps, by predicted cost.
-        idle_share: share of the ranks' places in a step that hold no pack, 0 to 1.
-        even_world_sizes: the nearest ones at which it is 0.
+        idle: places of a step that hold no pack.
         datasets: what each gives.
         absent: samples that lack metadata that `where` names, by name; comparisons with it are false.
     """
@@ -101,8 +100,7 @@ class PlanSummary:
     world_size: int
     imbalance_p50: float
     imbalance_p99: float
-    idle_share: float
-    even_world_sizes: tuple[int, ...]
+    idle: IdlePlaces
     datasets: tuple[DatasetShare, ...]
     absent: Mapping[str, int]
 
@@ -170,10 +168,9 @@ class PlanSummary:
             f"slowest of {self.world_size} ranks",
             f"{self.imbalance_p50:.4f} of the mean (median step), {self.imbalance_p99:.4f} (p99)",
         )
-        if self.idle_share:
-            sizes = " or ".join(map(str, self.even_world_sizes))
-            advice = f"; none at {sizes} ranks" if sizes else "; at any number of ranks"
-            yield "idle places", f"{self.idle_share:.1%} of those of {self.world_size} ranks hold no pack{advice}"
+        if self.idle.share:
+            advice = f"; none at {self.idle.ranks} ranks" if self.idle.ranks else "; some at any number of ranks"
+            yield "idle places", f"{self.idle.share:.1%} of those of {self.world_size} ranks hold no pack{advice}"
 
 
 def num_held_out(dataset: Dataset) -> int:
@@ -217,8 +214,6 @@ def summarise(mixture: Mixture, steps: Steps, assigner: Assigner, total_steps: i
     steps.close()
     num_pages, tokens, patches = totals.sum(axis=0).tolist()
     supervised, downscaled, split_pages, parts = others.tolist()
-    batch, world, micro = settings.global_batch_size, assigner.world_size, assigner.micro_batch_size
-    p50, p99 = np.percentile(imbalances or [1.0], [50, 99]).tolist()
     return PlanSummary(
         samples=mixture.num_samples,
         held_out=sum(map(num_held_out, mixture.datasets)),
@@ -238,13 +233,16 @@ def summarise(mixture: Mixture, steps: Steps, assigner: Assigner, total_steps: i
         fill_patches=patches / (max(num_packs, 1) * settings.max_patches),
         pages_per_pack=(num_pages - split_pages + parts) / max(num_packs, 1),
         world_size=assigner.world_size,
-        imbalance_p50=p50,
-        imbalance_p99=p99,
-        idle_share=idle_share(batch, world_size=world, micro_batch_size=micro),
-        even_world_sizes=tuple(even_world_sizes(batch, near=world, micro_batch_size=micro)),
+        **_percentiles(imbalances),
+        idle=assigner.idle_places(settings.global_batch_size),
         datasets=tuple(map(partial(_share, num_pages, tokens), mixture.datasets, totals.tolist())),
         absent=count_absent([*settings.expressions, *own_expressions(mixture.datasets)], mixture.datasets),
     )
+
+
+def _percentiles(imbalances: Sequence[float]) -> dict[str, float]:
+    p50, p99 = np.percentile(imbalances or [1.0], [50, 99]).tolist()
+    return {"imbalance_p50": p50, "imbalance_p99": p99}
 
 
 def steps_of(num_packs: int, settings: PlanSettings) -> int:

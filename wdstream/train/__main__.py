@@ -30,10 +30,10 @@ Start it through Accelerate, which says how many processes there are and how the
   two processes on CPU  accelerate launch --multi_gpu --num_processes 2 -m wdstream.train cfg.yaml
 
 The same command started again continues from the newest complete checkpoint in train.output, on the same or another
-number of processes, up to data.global_batch_size (without an index: that divides it). SIGTERM, SIGUSR1, SIGUSR2 or one Ctrl-C finishes the
-step, writes a checkpoint and ends, and so does the end of the terminal or of the launcher; a second Ctrl-C stops at
-once. Exit status: 0 finished, 3 stopped with a checkpoint (0 under accelerate launch, which makes 1 of any other),
-1 or 2 failed.
+number of processes, up to data.global_batch_size. SIGTERM, SIGUSR1, SIGUSR2 or one Ctrl-C finishes the step, writes a
+checkpoint and ends, and so does the end of the terminal or of the launcher; a second Ctrl-C stops at once. Exit
+status: 0 finished, 3 stopped with a checkpoint (0 under accelerate launch, which makes 1 of any other), 1 or 2
+failed.
 
 In a queue, `wdstream launch [options of accelerate launch] cfg.yaml` takes the place of `accelerate launch -m
 wdstream.train cfg.yaml`: it passes signals on, waits for the checkpoint, and gives these statuses.
