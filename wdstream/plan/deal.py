@@ -305,7 +305,7 @@ class Assigner:
         return self._deal(self._columns(0, packs))[1]
 
     def idle_places(self, global_batch_size: int) -> IdlePlaces:
-        """What this world leaves empty of a step of so many packs."""
+        """What this world leaves empty of a step of this many packs."""
         return idle_places(global_batch_size, world_size=self.world_size, micro_batch_size=self.micro_batch_size)
 
     def _columns(self, number: int, packs: Sequence[Sequence[Item]]) -> StepColumns:
