@@ -16,10 +16,8 @@ from wdstream.batches.collate import collate, encode_pack
 from wdstream.batches.form import BatchForm, with_fixed_limits
 from wdstream.config.schema import Config
 from wdstream.families.base import Family
-from wdstream.records import IGNORED, EncodedPack, Sample
+from wdstream.records import IGNORED, NO_PACK, EncodedPack, Sample
 
-NO_PACK = -1
-"""Number of the pack of a blank document."""
 LENGTH_MULTIPLE = 64
 """Of rows of one length: kernels take whole blocks of tokens."""
 
