@@ -58,3 +58,13 @@ def test_passwords_in_addresses_are_not_shown() -> None:
     table.add_row(url)
     shown = printed(url, f"{url}: at 12:30 by a@b", table)
     assert "hidden" not in shown and shown.count("joe:***@host/x") == 3 and "at 12:30 by a@b" in shown
+
+
+def test_lines_are_cut_for_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "scans/" + 200 * "x"
+    for columns, is_terminal, is_whole in (("", False, True), ("80", False, False), ("", True, False)):
+        monkeypatch.setenv("COLUMNS", columns)
+        file, table = io.StringIO(), Table("key", "step")
+        table.add_row(key, "1")
+        PrintableConsole(file=file, force_terminal=is_terminal).print(table)
+        assert any(key in line for line in file.getvalue().splitlines()) == is_whole

@@ -1,16 +1,23 @@
 """trace: the pages of any step, recomputed from what a run left."""
 
 import io
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from wdstream.commands.app import app
 from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import PlanError, TrainError
 from wdstream.plan.steps import Packs, Steps
+from wdstream.runs.layout import RunLayout
+from wdstream.runs.losses import LossRows, append_losses
 from wdstream.runs.record import read_run
 from wdstream.runs.trace import PlannedPage, Trace, TracedPage, trace
 
@@ -87,6 +94,36 @@ def test_wrong_folders_steps_and_ranks(run_folder: Path, tmp_path: Path) -> None
         trace(run_folder, step=10_000)
     with pytest.raises(PlanError, match="rank 2: step 0 was trained on 2 ranks"):
         trace(run_folder, step=0, rank=2)
+
+
+def test_a_step_as_json(run_folder: Path) -> None:
+    found = CliRunner().invoke(app, ["trace", str(run_folder), "--step", "0", "--json"])
+    step = json.loads(found.output)
+    plan = plan_from_config(read_run(run_folder).config).step(0, world_size=2)
+    samples = [s for places in plan.assignment for place in places for s in plan.packs[place].samples]
+    assert (step["step"], step["world_size"], step["is_trained"]) == (0, 2, True)
+    assert [page["sample"] for page in step["pages"]] == samples
+    assert step["pages"][0]["loss"] is None and step["pages"][0]["shard"].endswith(".tar")
+
+
+def test_losses_that_a_run_recorded_are_beside_the_pages(run_folder: Path, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    first = planned_of(trace(own, step=1).pages[0]), trace(own, step=1).pages[0]
+    ints = {name: np.array([value]) for name, value in (("dataset", 0), ("sample", first[0].sample), ("tokens", 4))}
+    place = {"step": np.array([1]), "pack": np.array([first[1].pack]), "slot": np.array([first[1].slot])}
+    append_losses(RunLayout(own).losses, LossRows(**place, **ints, loss=np.array([6.0], dtype=np.float32)))
+    pages = trace(own, step=1).pages
+    assert [page.loss for page in pages] == [1.5, *[None] * (len(pages) - 1)]
+    assert "1.5000" in text_of(trace(own, step=1))
+
+
+def test_a_step_that_was_not_trained_yet_says_so(run_folder: Path, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    ledger = RunLayout(own).steps
+    ledger.write_bytes(b"".join(line for line in ledger.read_bytes().splitlines(True) if b'"step": 3' not in line))
+    found = trace(own, step=3)
+    assert not found.is_trained
+    assert found.notes[-1] == "step 3 was not trained yet: these are the pages that it will have"
 
 
 def test_keys_are_printed_as_they_are() -> None:

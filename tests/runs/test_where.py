@@ -1,6 +1,7 @@
 """where: the steps of any page, by a dry run; parts of split pages are in tests/pipeline/test_split_pages.py."""
 
 import io
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,10 +9,13 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from wdstream.commands.app import app
 from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import PlanError
+from wdstream.runs.layout import RunLayout
 from wdstream.runs.record import read_run
 from wdstream.runs.trace import trace
 from wdstream.runs.where import Occurrence, PageSteps, where
@@ -35,6 +39,19 @@ def test_where_a_page_comes(run_folder: Path) -> None:
     assert where(config, page.key, max_steps=1).steps == 1
     with pytest.raises(PlanError, match="no dataset has a page with the key 'nobody'; looked in 'shards'"):
         where(config, "nobody")
+
+
+def test_commands_take_the_folder_of_a_run(run_folder: Path) -> None:
+    """With the settings of its last start, whatever became of the YAML file."""
+    failed = json.loads(next(iter(RunLayout(run_folder).quarantine.read_text().splitlines())))
+    found = CliRunner().invoke(app, ["where", str(run_folder), failed["key"], "--json"])
+    assert [one["step"] for one in json.loads(found.output)["occurrences"]]
+    assert any("failed, and was blank from then on" in one for one in json.loads(found.output)["remarks"])
+    for command in ("show", "digest", "plan"):
+        result = CliRunner().invoke(app, [command, str(run_folder)])
+        assert result.exit_code == 0, result.output
+        refused = CliRunner().invoke(app, [command, str(run_folder), "--set", "data.seed=1"])
+        assert "is a run and has its settings" in str(refused.exception)
 
 
 def test_where_takes_names_of_raw_files(stream_config: MakeConfig, small_shards: Path, tmp_path: Path) -> None:

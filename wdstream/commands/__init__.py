@@ -13,7 +13,14 @@ from wdstream.report.console import PrintableConsole
 console = PrintableConsole(markup=False, emoji=False)  # keys and paths may contain brackets and colons
 error_console = PrintableConsole(stderr=True)
 
-ConfigFile = Annotated[Path, typer.Argument(metavar="CFG", help="YAML configuration of the run, see configs/.")]
+
+ConfigOrRun = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CFG|RUN",
+        help="YAML configuration of the run, see configs/; or its folder, for that of its last start.",
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as data.seed=1; repeatable."),

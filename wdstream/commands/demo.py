@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from rich.console import Console
+from rich.rule import Rule
 from rich.table import Table
 
 from wdstream.config.build import plan_from_config
@@ -107,7 +108,7 @@ def run_demo(
     empty(work)
     config = prepare(pages, work, config_path, steps, console)
     start = partial(training, config_path, work=work, steps=steps, console=console)
-    console.rule("training on two processes, and a kill")
+    console.print(Rule("training on two processes, and a kill"), width=console.width)
     with start("run", log="killed") as trainer:
         killed_at = trainer.kill_after(kill_at)
     console.print(f"all processes ended by SIGKILL after {killed_at} steps; the same command again:")

@@ -25,6 +25,7 @@ def trace_command(
         str | None, typer.Option(metavar="NAME", help="List the steps of this page: a key, REPORT.PDF:3, a pattern.")
     ] = None,
     rank: Annotated[int | None, typer.Option(min=0, help="Of a step, the share of this rank only.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the pages of a step: key, shard, byte range, place in the pack; or the steps in which a page was trained on.
 
@@ -35,11 +36,11 @@ def trace_command(
 
     if (step is None) == (page is None):
         raise ConfigError("trace: give either --step N, for the pages of a step, or --page NAME, for the steps of one")
-    if page is not None:
-        trace_page(run, page).print(console)
-    if step is None:
-        return
-    trace(run, step=step, rank=rank).print(console)
+    found = trace_page(run, str(page)) if step is None else trace(run, step=step, rank=rank)
+    if as_json:
+        typer.echo(json.dumps(found.as_dict(), indent=2))
+    else:
+        found.print(console)
 
 
 def audit_command(run: RunDir) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wdstream.commands import AsJson, ConfigFile, Overrides, console
+from wdstream.commands import AsJson, ConfigOrRun, Overrides, console
 from wdstream.errors import ConfigError
 from wdstream.text.characters import printable
 
@@ -17,18 +17,25 @@ if TYPE_CHECKING:
 
 
 def read_config(cfg: Path, overrides: list[str] | None) -> "Config":
-    """The configuration of a command line.
+    """The configuration of a command line: of a file, or that of a run's last start.
 
     Raises:
-        ConfigError: it cannot be read, or is not one.
+        ConfigError: it cannot be read, or is not one; or other settings were given for a run that has its own.
+        TrainError: there is no run in the folder.
     """
+    if cfg.is_dir():
+        from wdstream.runs.record import read_run
+
+        if overrides:
+            raise ConfigError(f"--set {overrides[0]}: {cfg} is a run and has its settings; give a YAML file instead")
+        return read_run(cfg).config
     from wdstream.config.schema import load_config
 
     return load_config(cfg, tuple(overrides or ()))
 
 
 def plan_command(
-    cfg: ConfigFile,
+    cfg: ConfigOrRun,
     set_: Overrides = None,
     world: Annotated[int, typer.Option(min=1, help="Ranks for which balance is reported.")] = 1,
     as_json: AsJson = False,
@@ -100,7 +107,7 @@ def full_length(config: "Config", plan: "Plan") -> int | None:
 
 
 def digest_command(
-    cfg: ConfigFile,
+    cfg: ConfigOrRun,
     steps: Annotated[str, typer.Option(metavar="FROM:TO", help="Steps to compute, TO exclusive.")] = "0:20",
     world: Annotated[int, typer.Option(min=1, help="Ranks that share each step.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Threads of each rank's loader.")] = 2,
@@ -139,7 +146,7 @@ def parse_steps(text: str) -> range:
 
 
 def show_command(
-    cfg: ConfigFile,
+    cfg: ConfigOrRun,
     step: Annotated[int, typer.Option(min=0, help="Step of the run.")] = 0,
     pack: Annotated[int, typer.Option(min=0, help="Pack of the step.")] = 0,
     html: Annotated[
@@ -168,7 +175,7 @@ def show_command(
 
 
 def where_command(
-    cfg: ConfigFile,
+    cfg: ConfigOrRun,
     key: Annotated[
         str,
         typer.Argument(
@@ -180,13 +187,22 @@ def where_command(
     max_steps: Annotated[
         int | None, typer.Option(min=1, help="Steps to look through; the whole run when left out.")
     ] = None,
+    as_json: AsJson = False,
     set_: Overrides = None,
 ) -> None:
-    """Say in which steps a page comes, or why the plan leaves it out.
+    """Say in which steps a page comes, or why the plan leaves it out; of a run also whether it failed there.
 
     Of a page that is split (data.overlength), all parts are listed; for one alone, give the name that trace and show
     print.
     """
+    from wdstream.runs.page_trace import with_remarks
+    from wdstream.runs.record import read_run
     from wdstream.runs.where import where
 
-    where(read_config(cfg, set_), key, max_steps=max_steps).print(console)
+    found = where(read_config(cfg, set_), key, max_steps=max_steps)
+    if cfg.is_dir():
+        found = with_remarks(found, read_run(cfg))
+    if as_json:
+        typer.echo(json.dumps(found.as_dict(), indent=2))
+    else:
+        found.print(console)

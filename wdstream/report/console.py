@@ -16,9 +16,21 @@ from rich.text import Text
 from wdstream.storage.addresses import without_passwords
 from wdstream.text.characters import printable
 
+UNCUT = 100_000
+"""Columns of what is no terminal: a file or another program."""
+
 
 class PrintableConsole(Console):
-    """A console of rich on which control characters and marks of direction are written out: ESC becomes ␛."""
+    """A console of rich on which control characters and marks of direction are written out: ESC becomes ␛.
+
+    Lines are cut to fit a terminal, and only there: a key that grep looks for is in one piece.
+    """
+
+    @property
+    def options(self) -> ConsoleOptions:
+        """How wide lines are: as the terminal, or as COLUMNS says; uncut where neither is there."""
+        found = super().options
+        return found if self.is_terminal or self._width is not None else found.update(max_width=UNCUT)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """A string of a line or of a table's cell, as it is shown before its width is measured."""

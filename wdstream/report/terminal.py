@@ -32,7 +32,7 @@ def print_pack(view: PackView, console: Console, *, full: bool = False) -> None:
         console: where to print.
         full: leave nothing out of long texts and of many tiles.
     """
-    console.print(Rule(f"step {view.step}, pack {view.pack}", align="left"))
+    console.print(Rule(f"step {view.step}, pack {view.pack}", align="left"), width=console.width)
     console.print(_facts(view))
     for document in view.documents:
         console.print()

@@ -4,6 +4,7 @@ A planned run is planned again up to its last step; of tars without an index, th
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from wdstream.config.build import plan_from_config
@@ -35,15 +36,13 @@ def _found(folder: RunFolder, name: str, steps: int) -> PageSteps:
         return _listed(folder, name, steps)
     plan = plan_from_config(folder.config)
     refuse_changed(plan, folder)
-    found = where_in(plan, name, steps)
-    keys = {one.name for one in found.occurrences} | {name}
-    return PageSteps(
-        key=found.key,
-        steps=found.steps,
-        occurrences=found.occurrences,
-        reason=found.reason,
-        remarks=(*found.remarks, *_said_of(folder, keys)),
-    )
+    return with_remarks(where_in(plan, name, steps), folder)
+
+
+def with_remarks(found: PageSteps, folder: RunFolder) -> PageSteps:
+    """The same, and what the lists of a run say of these pages."""
+    keys = {one.name for one in found.occurrences} | {found.key}
+    return replace(found, remarks=(*found.remarks, *_said_of(folder, keys)))
 
 
 def refuse_changed(plan: Plan, folder: RunFolder) -> None:

@@ -8,7 +8,7 @@ they are those trained. Tars without an index have no plan: their pages are list
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -20,6 +20,7 @@ from wdstream.errors import PlanError
 from wdstream.pipeline.planned import Plan
 from wdstream.plan.summary import held_out_notes
 from wdstream.records import NO_PACK, StepPlan
+from wdstream.runs.losses import join_rows, read_losses
 from wdstream.runs.record import RunFolder, read_run
 
 
@@ -55,6 +56,7 @@ class TracedPage:
         slot: its place in the pack, from 0.
         key: its name; `KEY part 2/3` for part of a page that is split.
         planned: None in a run on tars without an index.
+        loss: mean over its supervised tokens, where the run recorded it (train.record_losses) and trained the step.
     """
 
     rank: int
@@ -62,26 +64,47 @@ class TracedPage:
     slot: int
     key: str
     planned: PlannedPage | None = None
+    loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """The pages of a step, rank by rank where it was planned, else pack by pack; and what its data hold out."""
+    """The pages of a step, rank by rank where it was planned, else pack by pack; and what its data hold out.
+
+    Attributes:
+        step: its number.
+        world_size: ranks that trained it, or would.
+        pages: its pages.
+        notes: what to know of them.
+        is_trained: the ledger has the step, and it was not skipped.
+    """
 
     step: int
     world_size: int
     pages: tuple[TracedPage, ...]
     notes: tuple[str, ...] = ()
+    is_trained: bool = True
+
+    def as_dict(self) -> dict[str, object]:
+        """As plain values, for JSON; what a plan knows of a page is beside its place."""
+        pages = []
+        for page in self.pages:
+            row = asdict(page)
+            pages.append(row | (row.pop("planned") or {}))
+        figures = {"step": self.step, "world_size": self.world_size, "is_trained": self.is_trained}
+        return {**figures, "notes": list(self.notes), "pages": pages}
 
     def print(self, console: Console) -> None:
         """Print a table, one line per page; nothing in it is markup."""
         table = Table(title=f"step {self.step} on {self.world_size} ranks: {len(self.pages)} pages")
         is_planned = any(page.planned is not None for page in self.pages)
         planned = ("shard", "bytes", "tokens", "patches", "") if is_planned else ()
-        for name in ("rank", "pack", "slot", "key", *planned):
+        has_losses = any(page.loss is not None for page in self.pages)
+        for name in ("rank", "pack", "slot", "key", *planned, *(("loss",) if has_losses else ())):
             table.add_column(name, overflow="fold", no_wrap=name not in ("key", "shard"))
         for page in self.pages:
-            table.add_row(*(Text(str(value)) for value in _row(page)))
+            loss = "" if page.loss is None else f"{page.loss:.4f}"
+            table.add_row(*(Text(str(value)) for value in (*_row(page), *((loss,) if has_losses else ()))))
         console.print(table)
         for note in self.notes:
             console.print(Text(note), soft_wrap=True)
@@ -112,10 +135,24 @@ def trace(output: Path, *, step: int, rank: int | None = None) -> Trace:
         raise PlanError(f"rank {rank}: step {step} was trained on {world_size} ranks, numbered from 0")
     is_planned = folder.config.data.streaming is None
     pages, notes = _planned_pages(folder, step) if is_planned else (_listed_pages(folder, step), ())
-    pages = tuple(page for page in pages if rank is None or page.rank == rank)
-    if folder.is_skipped(step):
+    losses = _losses(folder, step)
+    pages = tuple(
+        replace(page, loss=losses.get((page.pack, page.slot))) for page in pages if rank is None or page.rank == rank
+    )
+    is_reached, is_skipped = any(line["step"] == step for line in folder.steps), folder.is_skipped(step)
+    if is_skipped:
         notes = (*notes, f"step {step} is skipped (train.skip_steps): its pages are not trained on")
-    return Trace(step=step, world_size=world_size, pages=pages, notes=notes)
+    elif not is_reached:
+        notes = (*notes, f"step {step} was not trained yet: these are the pages that it will have")
+    is_trained = is_reached and not is_skipped
+    return Trace(step=step, world_size=world_size, pages=pages, notes=notes, is_trained=is_trained)
+
+
+def _losses(folder: RunFolder, step: int) -> dict[tuple[int, int], float]:
+    """Mean loss by pack and slot, of pages with supervised tokens; none where none were recorded."""
+    rows = join_rows(list(read_losses(folder.files, first=step, last=step)))
+    places = zip(rows.pack.tolist(), rows.slot.tolist(), rows.tokens.tolist(), rows.mean.tolist(), strict=True)
+    return {(pack, slot): mean for pack, slot, tokens, mean in places if tokens}
 
 
 def _listed_pages(folder: RunFolder, step: int) -> tuple[TracedPage, ...]:

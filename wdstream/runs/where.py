@@ -5,7 +5,7 @@ and whatever else curation/resolve.py finds a page by.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from rich.console import Console
 from rich.text import Text
@@ -58,6 +58,10 @@ class PageSteps:
         """The same, with those steps marked that are passed over."""
         marked = [replace(one, is_skipped=skips(one.step)) for one in self.occurrences]
         return replace(self, occurrences=tuple(marked))
+
+    def as_dict(self) -> dict[str, object]:
+        """As plain values, for JSON."""
+        return asdict(self)
 
     def print(self, console: Console) -> None:
         """Print the remarks, and one line per occurrence."""
