@@ -106,7 +106,7 @@ def test_a_step_as_json(run_folder: Path) -> None:
     assert step["pages"][0]["loss"] is None and step["pages"][0]["shard"].endswith(".tar")
 
 
-def test_losses_that_a_run_recorded_are_beside_the_pages(run_folder: Path, tmp_path: Path) -> None:
+def test_losses_that_a_run_recorded_are_with_their_pages(run_folder: Path, tmp_path: Path) -> None:
     own = Path(shutil.copytree(run_folder, tmp_path / "run"))
     first = planned_of(trace(own, step=1).pages[0]), trace(own, step=1).pages[0]
     ints = {name: np.array([value]) for name, value in (("dataset", 0), ("sample", first[0].sample), ("tokens", 4))}

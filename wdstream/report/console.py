@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
@@ -17,7 +17,9 @@ from wdstream.storage.addresses import without_passwords
 from wdstream.text.characters import printable
 
 UNCUT = 100_000
-"""Columns of what is no terminal: a file or another program."""
+"""Columns of a file, or of another program that reads what is printed."""
+RULE_WIDTH = 100
+"""Columns of a line that divides, at most."""
 
 
 class PrintableConsole(Console):
@@ -27,10 +29,14 @@ class PrintableConsole(Console):
     """
 
     @property
-    def options(self) -> ConsoleOptions:
-        """How wide lines are: as the terminal, or as COLUMNS says; uncut where neither is there."""
-        found = super().options
-        return found if self.is_terminal or self._width is not None else found.update(max_width=UNCUT)
+    def size(self) -> ConsoleDimensions:
+        """Columns and rows: of the terminal, or as COLUMNS says; where neither is there, lines are not cut."""
+        found = super().size
+        return found if self.is_terminal or self._width is not None else ConsoleDimensions(UNCUT, found.height)
+
+    @size.setter
+    def size(self, size: tuple[int, int]) -> None:
+        self._width, self._height = size
 
     def render_str(self, text: str, **options: Any) -> Text:
         """A string of a line or of a table's cell, as it is shown before its width is measured."""

@@ -86,7 +86,7 @@ class Trace:
     is_trained: bool = True
 
     def as_dict(self) -> dict[str, object]:
-        """As plain values, for JSON; what a plan knows of a page is beside its place."""
+        """As plain values, for JSON; what a plan knows of a page is next to its place."""
         pages = []
         for page in self.pages:
             row = asdict(page)
