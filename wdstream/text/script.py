@@ -78,7 +78,12 @@ def right_to_left_letters(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
 def is_east_asian(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """(n,) which code points are Han letters, kana and their signs, between which no spaces are written."""
     found: NDArray[np.bool_] = (codes >= 0x2E80) & (codes <= 0x9FFF) | (codes >= 0xF900) & (codes <= 0xFAFF)
-    found |= codes >> 16 == 2
+    found |= (
+        (codes >> 16 == 2)
+        | (codes >= 0xFE10) & (codes <= 0xFE1F)
+        | (codes >= 0xFE30) & (codes <= 0xFE4F)
+        | (codes >= 0xFF01) & (codes <= 0xFF9F)
+    )
     return found
 
 

@@ -4,7 +4,6 @@ PDFium reads no text of annotations. So their appearances are made part of the p
 ("flattened"); their text then comes last, and is moved here to where a reader finds it.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,13 @@ from numpy.typing import NDArray
 
 from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.raw.pdf.places import Boxes, CharacterMask, extent_of
+from wdstream.raw.pdf.reading.put_in import PUT_IN_LINE, PUT_IN_SPACE, reordered
 
 _LINK, _POPUP = 2, 16
 _HIDDEN, _NO_VIEW = 2, 32
 _SPACE, _LINE_FEED, _RETURN = 0x20, 0x0A, 0x0D
 _SAME_LINE = 0.5
 """Of the lower of two heights that they share where they are on one line."""
-_PUT_IN_SPACE, _PUT_IN_RETURN, _PUT_IN_LINE_FEED = -1, -2, -3
-_PUT_IN = {_PUT_IN_SPACE: _SPACE, _PUT_IN_RETURN: _RETURN, _PUT_IN_LINE_FEED: _LINE_FEED}
-_NEW_LINE = [_PUT_IN_RETURN, _PUT_IN_LINE_FEED]
 
 
 def has_drawn_annotations(page: Any) -> bool:
@@ -64,23 +61,23 @@ def place_annotations(
         moved[span] = True
         place = None if _is_turned(characters, members) else _place(characters.boxes, own, characters.boxes[members])
         if place is None:
-            last.append([*_NEW_LINE, *span.tolist()])
+            last.append([*PUT_IN_LINE, *span.tolist()])
         elif place[1] == "right":
-            before.setdefault(place[0], []).append([*span.tolist(), _PUT_IN_SPACE])
+            before.setdefault(place[0], []).append([*span.tolist(), PUT_IN_SPACE])
         elif place[1] == "left":
-            after.setdefault(place[0], []).append([_PUT_IN_SPACE, *span.tolist()])
+            after.setdefault(place[0], []).append([PUT_IN_SPACE, *span.tolist()])
         else:
             end = _end_of_line(characters, own, place[0])
-            after.setdefault(end, []).append([*_NEW_LINE, *span.tolist()])
+            after.setdefault(end, []).append([*PUT_IN_LINE, *span.tolist()])
     order: list[int] = []
     for number in np.flatnonzero(~moved).tolist():
         order += [at for part in before.get(number, []) for at in part]
         order.append(number)
         order += [at for part in after.get(number, []) for at in part]
         if number in after and not _is_followed_by_blank(characters, number):
-            order.append(_PUT_IN_SPACE)
+            order.append(PUT_IN_SPACE)
     order += [at for part in last for at in part]
-    return _reordered(characters, keep, np.array(order, np.intp))
+    return reordered(characters, keep, order)
 
 
 def _blocks_in_order(
@@ -128,24 +125,3 @@ def _end_of_line(characters: PageCharacters, own: NDArray[np.intp], number: int)
 
 def _is_followed_by_blank(characters: PageCharacters, number: int) -> bool:
     return number + 1 >= len(characters) or int(characters.codes[number + 1]) in (_SPACE, _LINE_FEED, _RETURN)
-
-
-def _reordered(
-    characters: PageCharacters, keep: CharacterMask, order: NDArray[np.intp]
-) -> tuple[PageCharacters, CharacterMask]:
-    """Characters in a new order, in which negative numbers are what is put in."""
-    put_in = order < 0
-    codes = characters.codes[order]
-    for number, code in _PUT_IN.items():
-        codes[order == number] = code
-    boxes, numbers = characters.boxes[order], characters.object_number[order]
-    boxes[put_in], numbers[put_in] = 0, -1
-    placed = replace(
-        characters,
-        codes=codes,
-        boxes=boxes,
-        is_generated=characters.is_generated[order] | put_in,
-        is_mapped=characters.is_mapped[order] | put_in,
-        object_number=numbers,
-    )
-    return placed, keep[order] | put_in

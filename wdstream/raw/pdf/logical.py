@@ -26,7 +26,13 @@ def needs_places(codes: NDArray[np.uint32]) -> bool:
     return bool(parted.any() or (codes == _SOFT_HYPHEN).any() or right_to_left_letters(codes).any())
 
 
-def page_text(characters: PageCharacters, keep: NDArray[np.bool_], *, order: LineOrder = "file") -> str:
+def page_text(
+    characters: PageCharacters,
+    keep: NDArray[np.bool_],
+    *,
+    order: LineOrder = "file",
+    is_down: NDArray[np.bool_] | None = None,
+) -> str:
     """The text of a page, not normalised; lines end with CR LF.
 
     A page without right-to-left letters has in the file's order exactly PDFium's text, less what is not kept and
@@ -36,6 +42,7 @@ def page_text(characters: PageCharacters, keep: NDArray[np.bool_], *, order: Lin
         characters: of the page, n of them.
         keep: (n,) which characters count.
         order: of its lines.
+        is_down: (n,) which are written downwards; none where it is None.
 
     Raises:
         ConfigError: the order is by layout, and pdfminer.six is not installed.
@@ -44,8 +51,11 @@ def page_text(characters: PageCharacters, keep: NDArray[np.bool_], *, order: Lin
     is_right = right_to_left_letters(characters.codes)
     if order == "file" and not is_right[numbers].any():
         return characters_text(characters, numbers)
-    split = layout_lines if order == "layout" else split_lines
-    lines = joined_lines(characters, split(characters, numbers))
+    if order == "layout":
+        split = layout_lines(characters, numbers, np.zeros(len(keep), np.bool_) if is_down is None else is_down)
+    else:
+        split = split_lines(characters, numbers)
+    lines = joined_lines(characters, split)
     letters = is_right & ~combining_marks(characters.codes)
     turned = [at for at, line in enumerate(lines) if letters[line].any()]
     texts = [characters_text(characters, line) for line in lines]

@@ -12,6 +12,7 @@ from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.logical import needs_places, page_text
 from wdstream.raw.pdf.reading.accent_marks import is_sign
 from wdstream.raw.pdf.reading.accents import compose_accents, may_have_accents_apart
+from wdstream.raw.pdf.reading.east_asian import may_need_order, order_east_asian
 from wdstream.raw.pdf.reading.fonts import read_fonts
 from wdstream.raw.pdf.reading.maps import mapped_share, mapped_share_of_text
 from wdstream.raw.pdf.reading.mended import bracket_pieces, mended_codes
@@ -84,7 +85,8 @@ def _text_of(
     is_plain = keep.all() and not annotations and order == "file"
     if is_plain and is_sign(layer.text_codes, "any").any():
         is_plain = not may_have_accents_apart(layer.codes, layer.boxes_of)
-    if is_plain and not layer.has_unmapped and not needs_places(layer.text_codes):
+    is_eastern = may_need_order(layer.text_codes, lambda: layer.spans)
+    if is_plain and not is_eastern and not layer.has_unmapped and not needs_places(layer.text_codes):
         return layer.text, mapped_share_of_text(layer.text)
     fonts = read_fonts(layer.characters)
     characters = mended_codes(layer.characters, fonts)
@@ -92,5 +94,8 @@ def _text_of(
     if annotations:
         blocks = np.array([*(annotations.get(handle, -1) for handle in characters.objects.handles), -1], np.intp)
         characters, keep = place_annotations(characters, keep, blocks[characters.object_number])
-    text = page_text(characters, keep, order=order)
+    is_down = None
+    if is_eastern:
+        characters, keep, is_down = order_east_asian(characters, keep)
+    text = page_text(characters, keep, order=order, is_down=is_down)
     return text, mapped_share(characters, keep, fonts, text)

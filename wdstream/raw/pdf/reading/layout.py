@@ -4,43 +4,69 @@ The analysis is pdfminer.six's, over PDFium's characters.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import needs_extra
 from wdstream.raw.pdf.characters import PageCharacters
+from wdstream.raw.pdf.places import CharacterMask
 from wdstream.raw.pdf.reading.lines import BROKEN_WORD, Line, split_lines
+from wdstream.raw.pdf.reading.upright import quarters_of, upright_boxes
 from wdstream.text.script import right_to_left_letters
 
 _WITHOUT_PLACE = (0x20, 0x200C)  # spaces, and the zero-width non-joiner
 _ONE_LINE = 2.0  # of its highest character
 _NEAR = 1.5  # of the line's height
+_SPACING, _DOWN_SPACING = 0.5, 1.2  # of it, between lines of one block: columns leave room for ruby
 
 
-def layout_lines(characters: PageCharacters, numbers: NDArray[np.intp]) -> list[Line]:
+def layout_lines(characters: PageCharacters, numbers: NDArray[np.intp], is_down: CharacterMask) -> list[Line]:
     """The lines of a page in layout order: for each the numbers of its characters.
 
     Columns of a page that is mostly right-to-left go from the right. Characters of a line go from left to right, those
-    of right-to-left lines in PDFium's order, with the spaces that PDFium put between them.
+    of right-to-left lines in PDFium's order, with the spaces that PDFium put between them. Text that is turned by right
+    angles, or written downwards, is laid out by itself, the direction of most characters first.
 
     Args:
-        characters: of the page.
+        characters: of the page, n of them.
         numbers: those that count, with what PDFium put in.
+        is_down: (n,) which are written downwards.
 
     Raises:
         ConfigError: pdfminer.six is not installed.
     """
     put_in = characters.is_generated | ~characters.boxes.any(axis=1)  # spaces without a place, too
-    lines = [line for line in _lines(characters, numbers) if not put_in[line].all()]
-    if not lines:
-        return []
+    quarters = np.where(is_down, 1, quarters_of(characters)).astype(np.int8)
+    by_quarter: dict[int, list[Line]] = {}
+    for line in _lines(characters, numbers):
+        printed = line[~put_in[line]]
+        if len(printed):
+            by_quarter.setdefault(int(np.bincount(quarters[printed]).argmax()), []).append(line)
+    found: list[Line] = []
+    for quarter, lines in sorted(by_quarter.items(), key=lambda item: -sum(map(len, item[1]))):
+        turned = replace(characters, boxes=upright_boxes(characters, np.full(len(characters), quarter, np.int8)))
+        found += _laid_out(turned, lines, numbers, put_in, is_down=bool(is_down[np.concatenate(lines)].any()))
+    return found
+
+
+def _laid_out(
+    characters: PageCharacters,
+    lines: Sequence[Line],
+    numbers: NDArray[np.intp],
+    put_in: CharacterMask,
+    *,
+    is_down: bool,
+) -> list[Line]:
+    """Lines of one direction, in the order of their layout; the boxes are as if it were to the right."""
     boxes = _line_boxes(characters, lines, put_in)
     from_right = bool(right_to_left_letters(characters.codes[numbers]).mean() > 0.5)
     printed = [line[~put_in[line]] for line in lines]
     printed = [line[np.argsort(boxes[line, 0] * (-1 if from_right else 1), kind="stable")] for line in printed]
-    found = _analysed(np.concatenate(printed), boxes, from_right=from_right)
-    return [_with_spaces(characters, line, numbers, put_in) for line in found]
+    spacing = _DOWN_SPACING if is_down else _SPACING
+    found = _analysed(np.concatenate(printed), boxes, spacing, from_right=from_right)
+    return [_with_spaces(characters, line, numbers, put_in, is_ordered=is_down) for line in found]
 
 
 def _lines(characters: PageCharacters, numbers: NDArray[np.intp]) -> Iterator[Line]:
@@ -70,8 +96,10 @@ def _line_boxes(characters: PageCharacters, lines: Sequence[Line], put_in: NDArr
     return boxes
 
 
-def _analysed(numbers: NDArray[np.intp], boxes: NDArray[np.float64], *, from_right: bool) -> Iterator[Line]:
-    """Lines as pdfminer.six finds them, each from left to right."""
+def _analysed(
+    numbers: NDArray[np.intp], boxes: NDArray[np.float64], spacing: float, *, from_right: bool
+) -> Iterator[Line]:
+    """Lines as pdfminer.six finds them, each from left to right; `spacing` is the most between those of one block."""
     with needs_extra("reading order by layout", "layout"):
         from pdfminer.layout import LAParams, LTChar, LTComponent, LTPage, LTTextBox, LTTextLine
 
@@ -82,24 +110,27 @@ def _analysed(numbers: NDArray[np.intp], boxes: NDArray[np.float64], *, from_rig
             LTComponent.__init__(self, box)
             self.number, self._text, self.upright, self.size = number, "x", True, box[3] - box[1]
 
+    boxes = boxes - np.tile(boxes[numbers, :2].min(axis=0), 2).clip(max=0)  # turned ones are negative
     right, bottom = boxes[numbers, 2].max(), boxes[numbers, 3].max()
     page = LTPage(1, (0, 0, right, bottom))
     for number in numbers.tolist():
         left, top, end, low = boxes[number].tolist()
         across = (right - end, right - left) if from_right else (left, end)
         page.add(Character(number, (across[0], bottom - low, across[1], bottom - top)))
-    page.analyze(LAParams())
+    page.analyze(LAParams(line_margin=spacing))
     for box in page:
         for line in box if isinstance(box, LTTextBox) else ():
             if isinstance(line, LTTextLine):
                 yield np.array([item.number for item in line if isinstance(item, Character)], np.intp)
 
 
-def _with_spaces(characters: PageCharacters, line: Line, numbers: NDArray[np.intp], put_in: NDArray[np.bool_]) -> Line:
-    """A line from left to right (in PDFium's order if right-to-left) with the spaces that PDFium put in it."""
+def _with_spaces(
+    characters: PageCharacters, line: Line, numbers: NDArray[np.intp], put_in: NDArray[np.bool_], *, is_ordered: bool
+) -> Line:
+    """A line from left to right (by number if right-to-left or ordered) with the spaces that PDFium put in it."""
     centres = characters.boxes[line, 0] + characters.boxes[line, 2]
     is_right = right_to_left_letters(characters.codes[line]).any()
-    ordered = np.sort(line) if is_right else line[np.lexsort((line, centres))]
+    ordered = np.sort(line) if is_right or is_ordered else line[np.lexsort((line, centres))]
     counted = set(numbers.tolist())
     found: list[int] = []
     for number in ordered.tolist():

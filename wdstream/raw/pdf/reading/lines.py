@@ -10,12 +10,16 @@ from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.text.script import combining_marks, is_east_asian, right_to_left_letters
 
 _SPACE, _LINE_FEED, _RETURN, _SOFT_HYPHEN, _HYPHEN = 0x20, 0x0A, 0x0D, 0xAD, 0x2D
+_WIDE_SPACE = 0x3000
+_SPACES = (_SPACE, _WIDE_SPACE)
 _IS_IN_TEXT = np.ones(0x10000, np.bool_)
 _IS_IN_TEXT[[0, 0x02, 0x03, 0x93, 0x94, 0x96, 0x97, 0x98, 0xFFFE]] = False
 _HYPHEN_MARK = 0xFFFE
 BROKEN_WORD = 0x02
 """PDFium's code for a hyphen that breaks a word at a line end, if the character is mapped."""
 _SURROGATES = 0xD800 >> 11  # code points outside the first plane come as two
+_EMPTY_CELL, _NO_GAP = 0.8, 0.1  # of the em: less between two letters is not a wide space of the file; not a space
+_FEWEST_PARTED = 4
 _GAP = 1.5  # of the height: parts of one line are not further apart
 _REACH = 6  # how many lines away the parts of one line are looked for
 
@@ -52,14 +56,39 @@ def _between(characters: PageCharacters, numbers: NDArray[np.intp]) -> NDArray[n
 
 
 def without_spaces_inside(characters: PageCharacters, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
-    """The numbers without spaces that PDFium put between Han letters or kana, which are set apart to fill a line."""
+    """The numbers without spaces between Han letters or kana that the picture does not have.
+
+    PDFium puts some in where letters are set apart to fill a line, and files have some where they only move on.
+    """
     codes = characters.codes[numbers]
-    inside = np.flatnonzero((codes[1:-1] == _SPACE) & is_east_asian(codes[:-2]) & is_east_asian(codes[2:])) + 1
-    inside = inside[characters.is_generated[numbers[inside]]]
-    before, after = numbers[inside - 1], numbers[inside + 1]
-    em = characters.objects.font_sizes[characters.object_number[before]] if len(inside) else np.zeros(0)
-    gaps = characters.boxes[after, 0] - characters.boxes[before, 2]
-    return np.delete(numbers, inside[gaps < em])
+    is_space = np.isin(codes, _SPACES)
+    before = np.flatnonzero(~is_space[:-1] & is_space[1:] & is_east_asian(codes[:-1]))
+    printed = np.append(np.flatnonzero(~is_space), len(codes))
+    after = printed[np.searchsorted(printed, before, side="right")]
+    inside = after < len(codes)
+    before, after = before[inside], after[inside]
+    inside = is_east_asian(codes[after])
+    before, after = before[inside], after[inside]
+    if not len(before):
+        return numbers
+    em = characters.objects.font_sizes[characters.object_number[numbers[before]]]
+    gaps = characters.boxes[numbers[after], 0] - characters.boxes[numbers[before], 2]
+    is_wide = codes[before + 1] == _WIDE_SPACE
+    are_put_in = characters.is_generated[numbers[before + 1]]
+    is_spread = _is_spread(codes, before)
+    is_none = gaps < em * np.where(are_put_in | is_spread, 1, np.where(is_wide, _EMPTY_CELL, _NO_GAP))
+    gone = [np.arange(start + 1, end) for start, end in zip(before[is_none], after[is_none], strict=True)]
+    return np.delete(numbers, np.concatenate([np.arange(0), *gone]))
+
+
+def _is_spread(codes: NDArray[np.uint32], parted: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """(k,) whether a letter that a space follows is of a line in which spaces follow most letters of East Asia."""
+    line = np.cumsum(np.isin(codes, (_LINE_FEED, _RETURN)))
+    count = int(line[-1]) + 1
+    pairs = is_east_asian(codes[:-1]) & is_east_asian(codes[1:])
+    together, apart = np.bincount(line[:-1][pairs], minlength=count), np.bincount(line[parted], minlength=count)
+    spread: NDArray[np.bool_] = (apart >= _FEWEST_PARTED) & (apart > 2 * together)
+    return spread[line[parted]]
 
 
 def split_lines(characters: PageCharacters, numbers: NDArray[np.intp]) -> list[Line]:
