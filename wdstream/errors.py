@@ -47,12 +47,12 @@ class RowError(PageError):
     """A row's text, placeholders and images do not belong together.
 
     Attributes:
-        reason: the message without `option`, for what has no such option: parts of a tar.
+        reason: the message without `option`, for what has no such option, parts of a tar; with what helps there.
     """
 
-    def __init__(self, reason: str, *, option: str = "") -> None:
+    def __init__(self, reason: str, *, option: str = "", sample_option: str = "") -> None:
         super().__init__(reason + option)
-        self.reason = reason
+        self.reason = reason + sample_option
 
 
 class UnfitError(PageError):

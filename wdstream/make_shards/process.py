@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from wdstream.make_shards.jobs import At, Job, PageCell, Setup, WorkerMessage
-from wdstream.raw.children import die_with_parent
+from wdstream.raw.children import die_with_parent, killed_if_stopped
 
 # One thread each: there is a process per core.
 _ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -61,15 +61,16 @@ class Process:
         self._cell = PageCell()
         # The package may be found by the path this program set up, not by an installation.
         paths = [path for path in sys.path if path and Path(path).is_dir()]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "wdstream.make_shards.worker_main", str(self._cell.descriptor)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            pass_fds=(*keep_open, self._cell.descriptor),
-            preexec_fn=die_with_parent,  # not later: a process that is stopped while it starts could not
-            env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)},
-        )
+        with killed_if_stopped(_LEAST_SILENCE_S):
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "wdstream.make_shards.worker_main", str(self._cell.descriptor)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                pass_fds=(*keep_open, self._cell.descriptor),
+                preexec_fn=die_with_parent,  # not later: a process that is stopped while it starts could not
+                env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)},
+            )
         assert self._process.stdout is not None
         self.stdout: IO[bytes] = self._process.stdout
         self._pending = b""

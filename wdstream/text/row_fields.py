@@ -119,9 +119,11 @@ def refuse_unused_images(
     if unused:
         held = ", ".join(f"field {field!r} holds {found}" for field, found in unused.items())
         options = " ".join(f"--metadata-field {shlex.quote(field)}" for field in unused)
+        mapped = " ".join(f"--map {shlex.quote(f'metadata={field}')}" for field in unused)
         raise RowError(
             f"{held}, which looks like an image and is not used; give images in 'images' or 'image'",
             option=f", or say that this is metadata with {options} (metadata_fields in programs)",
+            sample_option=f", or say that this is metadata with {mapped} (data.streaming.map in streams)",
         )
 
 
