@@ -138,8 +138,8 @@ def test_or_by_its_bytes(name: str) -> None:
         ({"b64": b"data:image/png;base64,iVBORw0KGgo="}, "its part 'b64' holds one as text"),
         (
             {"json": b'{"image": "a.jpg"}'},
-            "'image' holds 'a.jpg', which looks like an image and is not used; give images in 'images' or 'image', or say "
-            r"that this is metadata with --map metadata=image \(",
+            "'image' holds 'a.jpg', which looks like an image and is not used; give images in 'images' or 'image', or "
+            r"say that this is metadata with --map metadata=image \(",
         ),
         ({"json": b'{"image_url": "https://x.org/1"}'}, "'image_url' holds"),
         ({"jpg": b"J", "json": b'{"images": ["a.jpg", "b.jpg"]}'}, "images has 2 images, the sample holds 1"),
