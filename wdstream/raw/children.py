@@ -26,7 +26,7 @@ def signal_with_parent(number: signal.Signals) -> None:
 def killed_if_stopped(limit_s: float) -> Iterator[None]:
     """While the block starts a process, which waits until that runs its program: kill it where it is stopped before.
 
-    Whoever starts a process would wait for ever otherwise. Seconds count while this process runs.
+    Whoever starts a process would wait forever otherwise. Seconds count while this process runs.
     """
     is_started = threading.Event()
     threading.Thread(target=_watch_start, args=(is_started, limit_s, time.time()), daemon=True).start()

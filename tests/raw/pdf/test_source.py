@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pikepdf
 import pytest
 
 from tests.helpers.paths import DATA
@@ -41,6 +42,38 @@ def test_a_page_above_the_limit_is_fitted_when_asked() -> None:
 def test_the_placeholder_of_an_xfa_form_is_no_page() -> None:
     with pytest.raises(SourceError, match="page is the placeholder of an XFA form"):
         read(CASES / "xfa.pdf")
+
+
+def with_xfa(path: Path, out: Path, *, needs_rendering: bool, lines: int = 0) -> Path:
+    """A copy of a document with an XFA form, and more lines on its page."""
+    with pikepdf.open(path) as document:
+        template = document.make_stream(b'<template xmlns="http://www.xfa.org/schema/xfa-template/2.8/"/>')
+        document.Root.AcroForm.XFA = pikepdf.Array([pikepdf.String("template"), template])
+        document.Root.NeedsRendering = needs_rendering
+        content = "".join(
+            f"BT /F1 8 Tf 72 {600 - 12 * at} Td ({'a line of words ' * 4}) Tj ET\n" for at in range(lines)
+        )
+        document.pages[0].contents_add(content.encode())
+        document.save(out)
+    return out
+
+
+def test_the_placeholder_of_an_xfa_form_is_known_by_its_notice_alone(tmp_path: Path) -> None:
+    path = with_xfa(CASES / "xfa.pdf", tmp_path / "x.pdf", needs_rendering=False)
+    with pytest.raises(SourceError, match="page is the placeholder of an XFA form"):
+        read(path)
+
+
+@pytest.mark.parametrize(("needs_rendering", "lines"), [(False, 0), (True, 15)])
+def test_pages_of_an_xfa_form_are_drawn_with_their_fields(tmp_path: Path, needs_rendering: bool, lines: int) -> None:
+    path = with_xfa(CASES / "form_ap.pdf", tmp_path / "x.pdf", needs_rendering=needs_rendering, lines=lines)
+    page = read(path)
+    assert "Jane Example, 12 Sample Street" in text_of(page)
+    plain = with_xfa(CASES / "form_ap.pdf", tmp_path / "y.pdf", needs_rendering=False, lines=lines)
+    with pikepdf.open(plain, allow_overwriting_input=True) as document:
+        del document.Root.AcroForm.XFA
+        document.save(plain)
+    assert page.page.images == read(plain).page.images
 
 
 INVOICE = "Invoice of the Example Company for paper\nTotal amount: 485 EUR"

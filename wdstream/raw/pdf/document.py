@@ -6,6 +6,7 @@ The size in pixels is checked before rendering: a page may claim to be kilometre
 import ctypes
 import gzip
 import io
+import logging
 import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -49,10 +50,12 @@ class PdfFile:
         with _explained("kind of its form cannot be read"):
             form_type = document.get_formtype()
         pdfium = import_pdfium().raw
-        self.is_placeholder = form_type == pdfium.FORMTYPE_XFA_FULL
-        """Whether its pages stand for a form that only XFA viewers draw."""
-        if form_type == pdfium.FORMTYPE_ACRO_FORM:
-            with _explained("form cannot be opened"):
+        self.has_xfa = form_type in (pdfium.FORMTYPE_XFA_FULL, pdfium.FORMTYPE_XFA_FOREGROUND)
+        """Whether it has a form that only XFA viewers draw; its pages are that form too, or a placeholder of it."""
+        self.needs_xfa = form_type == pdfium.FORMTYPE_XFA_FULL
+        """Whether it says that its pages are not what a reader shall see."""
+        if form_type == pdfium.FORMTYPE_ACRO_FORM or self.has_xfa:
+            with _explained("form cannot be opened"), _unsaid():
                 document.init_forms()  # before the first page is opened, or its fields are not drawn
 
     @property
@@ -363,6 +366,17 @@ def _content(path: Path, copies: ExitStack) -> bytes | Path:
         return read_bytes(path, limit=_READ_WHOLE_BYTES, option="")
     except (OSError, EOFError, zlib.error) as error:
         raise SourceError(f"file cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+@contextmanager
+def _unsaid() -> Iterator[None]:
+    """Without the wrapper's warning that PDFium draws no XFA: what it draws of such a form is its pages, as wanted."""
+    logger = logging.getLogger("pypdfium2._helpers.document")
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = False
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from wdstream.raw.pdf.document import PdfFile, PdfPage, stored_jpeg
 from wdstream.raw.pdf.ink import Picture
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.shown_text import ShownText, read_shown_text, whole_layer
-from wdstream.raw.pdf.stamps import is_stamp, says_more
+from wdstream.raw.pdf.stamps import is_placeholder, is_stamp, says_more
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import RawFile, StoredImage, StoredPage, page_of_image, require_text
 from wdstream.raw.texts.file_texts import text_elsewhere
@@ -40,11 +40,9 @@ class PdfReader:
             SourceError: it cannot be drawn, or has no text that can be trained on.
         """
         settings = self._settings
-        if self._pdf.is_placeholder:
-            raise SourceError(
-                "page is the placeholder of an XFA form, which only some viewers draw; print the form to a plain PDF"
-            )
         with self._pdf.page(number) as page:
+            if self._pdf.has_xfa:
+                self._refuse_placeholder(page)
             scale = page.scale(settings.dpi, settings.max_pixels, fit=settings.fit)
             given = self._texts.text(number)
             if given is None or (settings.ocr != "none" and not given.text):
@@ -57,6 +55,18 @@ class PdfReader:
         known = {**dict(self._file.meta), "source": replace_surrogates(self._file.path), "page": number}
         meta = {**known, **found.meta}
         return page_of_image(self._file.page_key(number), image, found.text, meta)
+
+    def _refuse_placeholder(self, page: PdfPage) -> None:
+        """Check that a page of a document with an XFA form is not only a placeholder of that form.
+
+        Raises:
+            SourceError: it is.
+        """
+        is_alone = self._pdf.needs_xfa and self._pdf.num_pages == 1
+        if is_placeholder(page.text(), is_alone=is_alone):
+            raise SourceError(
+                "page is the placeholder of an XFA form, which only some viewers draw; print the form to a plain PDF"
+            )
 
     def _drawn_with_text(self, page: PdfPage, scale: float) -> tuple[StoredImage, ShownText]:
         settings = self._settings

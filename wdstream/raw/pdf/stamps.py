@@ -19,6 +19,14 @@ _INK = 64
 _LEAST_LONGER = 2
 """Times as many characters as the layer has a reading of the picture must have to count in its place."""
 
+_OF_PLACEHOLDERS = (
+    "if this message is not eventually replaced",
+    "adobe.com/go/reader_download",
+    "adobe.com/go/acrreader",
+)
+"""What Adobe's programs write on them, the addresses in every language."""
+_LONGEST_PLACEHOLDER = 1000
+
 
 def is_stamp(layer: TextLayer, images: NDArray[np.float32], picture: Picture) -> bool:
     """Whether a text layer says little of a page that is an image.
@@ -44,3 +52,15 @@ def _ink_outside(picture: Picture, boxes: NDArray[np.float32]) -> float:
     rows, columns = np.nonzero(np.abs(grey - np.median(grey)) > _INK)
     points = np.stack([columns, rows], axis=1).astype(np.float32) + 0.5
     return float(1 - in_any(points, boxes).mean()) if len(points) else 0.0
+
+
+def is_placeholder(text: str, *, is_alone: bool) -> bool:
+    """Whether the text of a page asks for a viewer of XFA forms, or says nothing else.
+
+    Args:
+        text: of the page.
+        is_alone: whether it is the only page, and the document says that it is not what a reader shall see. Then any
+            text that is as short as these notices, in any language, is one; longer text is a form with static pages.
+    """
+    said = " ".join(text.split()).casefold()
+    return any(part in said for part in _OF_PLACEHOLDERS) or (is_alone and len(said) < _LONGEST_PLACEHOLDER)
