@@ -147,9 +147,10 @@ def rank(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     import_all()
     from wdstream.config.schema import load_config
     from wdstream.records import World
+    from wdstream.train.engine import open_engine
     from wdstream.train.launch.accelerator import start_accelerator
     from wdstream.train.loop import restore
-    from wdstream.train.setup import open_engine, open_run
+    from wdstream.train.setup import open_run
 
     config = load_config(folder / f"{options.name}.yaml", ())
     accelerator = start_accelerator(config)

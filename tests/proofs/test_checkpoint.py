@@ -19,7 +19,7 @@ from wdstream.config.schema import Config
 from wdstream.errors import WdstreamError
 from wdstream.families.registry import load_family
 from wdstream.proofs.doctor import check_checkpoint, run_doctor
-from wdstream.train.setup import open_engine
+from wdstream.train.engine import open_engine
 
 Variant = Callable[[Path], None]
 

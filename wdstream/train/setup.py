@@ -1,6 +1,6 @@
 """A run put together: accelerator, plan, model, optimizer, checkpoints and records, each from its own file."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,45 +10,38 @@ from accelerate.utils import broadcast_object_list
 
 from wdstream.config.build import set_name
 from wdstream.config.schema import Config
-from wdstream.errors import ConfigError, FamilyError, PlanError, TrainError, WdstreamError
+from wdstream.errors import ConfigError, FamilyError, PlanError, WdstreamError
 from wdstream.families.base import Family
 from wdstream.families.shared.model_folder import read_model_folder
 from wdstream.pipeline.planned import Plan
 from wdstream.pipeline.totals import SMALL_COUNT, StepCounter, kept_total, total_key
 from wdstream.plan.summary import no_step
-from wdstream.proofs.checkpoint import require_checkpoint, require_finite, require_token_rows
+from wdstream.proofs.checkpoint import require_checkpoint
 from wdstream.records import World
 from wdstream.runs.checkpoint import Checkpoint
 from wdstream.runs.layout import RunLayout
+from wdstream.train.engine import engine_notes, open_engine
 from wdstream.train.evaluate.generated_pages import check_generation
 from wdstream.train.evaluate.sets import plan_sets
 from wdstream.train.launch.accelerator import is_sharded, world_of
 from wdstream.train.launch.same_start import Opened, require_same_start
 from wdstream.train.launch.zero import zero_stage
-from wdstream.train.model.adapter import describe_trained, require_unsharded
-from wdstream.train.model.compiling import compile_layers
+from wdstream.train.model.adapter import require_unsharded
 from wdstream.train.model.ema import AverageWeights, Purpose, require_averaged
-from wdstream.train.model.init import WarmStart, require_kept, warm_start
-from wdstream.train.model.load import compute_dtype, load_model, trains_vision
-from wdstream.train.model.unreached import freeze_unreached
+from wdstream.train.model.init import WarmStart, warm_start
 from wdstream.train.optimizer.groups import (
-    freeze_parts,
     group_rates,
     groups_digest,
     learning_figures,
-    learning_groups,
-    learns_from_images,
 )
-from wdstream.train.optimizer.optimizer import groups_with_state, make_optimizer, require_package
+from wdstream.train.optimizer.optimizer import groups_with_state, require_package
 from wdstream.train.optimizer.rates import check_stages, learning_rate, needs_total
 from wdstream.train.saving.checkpoint import Checkpoints
 from wdstream.train.saving.keep_best import check_keep_best
 from wdstream.train.saving.start import check_start, find_start, open_checkpoints
-from wdstream.train.step.blank import batch_form
-from wdstream.train.step.loss import LossHead
-from wdstream.train.step.objective import Objective, objective_of
+from wdstream.train.step.objective import objective_of
 from wdstream.train.step.skipped import require_steps, require_untrained
-from wdstream.train.step.step import PLAIN_LOSS, TrainEngine
+from wdstream.train.step.step import TrainEngine
 from wdstream.train.stream import Stream, open_stream
 from wdstream.train.total import RunTotal, steps_of_checkpoint
 from wdstream.train.watch.profile import check_profile
@@ -218,73 +211,6 @@ def prove_model(config: Config, family: Family, *, has_meta_device: bool) -> str
     return message
 
 
-def engine_notes(config: Config, engine: TrainEngine, *, decays_tables: bool) -> list[str]:
-    """What a user should know of what is trained."""
-    notes = [] if config.train.adapter is None else [describe_trained(engine.model)]
-    if decays_tables and any(group.weight_decay for group in engine.groups if not group.is_orthogonal):
-        notes.append(
-            "weight decay is on embeddings and position tables too: this run began with them among all matrices"
-        )
-    if engine.unreached:
-        notes.append(f"frozen, as no gradient reaches them: {', '.join(engine.unreached)}")
-    return notes
-
-
-def open_engine(
-    config: Config,
-    accelerator: Accelerator,
-    family: Family,
-    *,
-    decays_tables: bool = False,
-    objective: Objective = PLAIN_LOSS,
-    init: WarmStart | None = None,
-) -> TrainEngine:
-    """The model to train on its device, and its optimizer.
-
-    Args:
-        config: of the run.
-        accelerator: as `start_accelerator` gives it.
-        family: of the model.
-        decays_tables: see `learning_groups`.
-        objective: what is minimised.
-        init: whose weights it begins with; None: those of `model.path`.
-
-    Raises:
-        ConfigError: `train.parts`, `patterns` or `stages` name what this model does not have.
-        TrainError: the model cannot be loaded, or nothing of it is trainable.
-    """
-    family = family.for_attention(config.model.attn)
-    require_trainable_weights(config)
-    attention = family.attention_setting(config.model.attn)
-    bare = load_model(config, accelerator.device, attention=attention, init=init)
-    require_kept(bare, init, zero_stage(accelerator))
-    if accelerator.is_main_process:  # what one process finds of a model folder holds for all
-        require_token_rows(bare, family)
-        require_finite(config.model.path, bare.named_parameters())
-    freeze_parts(bare, config.train)
-    head, has_vision = LossHead(bare), trains_vision(config) and learns_from_images(bare, config.train)
-    unreached = freeze_unreached(bare, head, family) if has_vision else ()
-    groups = learning_groups(bare, config.train, decays_tables=decays_tables)
-    compile_layers(bare, config)
-    model, optimizer = accelerator.prepare(bare, make_optimizer(bare, config.train, groups))
-    return TrainEngine(
-        accelerator=accelerator,
-        model=model,
-        optimizer=optimizer,
-        head=head,
-        family=family,
-        dtype=compute_dtype(config.model),
-        max_grad_norm=config.train.max_grad_norm,
-        row_length=batch_form(config, family).row_length,
-        syncs_each=config.train.sync_each_micro_batch,
-        seed=config.train.seed,
-        needs_images=has_vision or is_sharded(accelerator),
-        unreached=unreached,
-        groups=groups,
-        objective=objective,
-    )
-
-
 def prove_forced_family(config: Config) -> None:
     """Let `wdstream doctor` look at a model that `model.family` calls by another name than its config.json.
 
@@ -309,24 +235,6 @@ def prove_forced_family(config: Config) -> None:
         raise FamilyError(
             "\n".join([f"model.family: {forced}: {model.path} is not of this family; wdstream doctor found:", *failed])
         )
-
-
-def require_trainable_weights(config: Config) -> None:
-    """Refuse to train weights that are stored in a quantised form.
-
-    Raises:
-        TrainError: says in which.
-    """
-    stored = read_model_folder(config.model.path).config.get("quantization_config")
-    adapter = config.train.adapter
-    if stored is None or (adapter is not None and adapter.kind == "lora"):
-        return
-    method = stored.get("quant_method", "unknown") if isinstance(stored, Mapping) else stored
-    raise TrainError(
-        f"model.path: {config.model.path}: its weights are quantised already ({method}, by config.json), so "
-        f"{'nothing of them can be trained' if adapter is None else 'they are not quantised again'}; train an adapter "
-        "on them (train.adapter: {kind: lora}), or take the model in floating point"
-    )
 
 
 def open_total(config: Config, stream: Stream, start: Checkpoint | None, *, is_main: bool) -> RunTotal:

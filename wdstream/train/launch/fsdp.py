@@ -1,5 +1,6 @@
 """FSDP as exact training needs it, whatever the launcher said: a unit for each layer, a loss that is not rounded."""
 
+import os
 from dataclasses import replace
 
 import torch
@@ -15,6 +16,8 @@ def settle_fsdp(accelerator: Accelerator) -> None:
       transformers' list (`_no_split_modules`) becomes a unit. A policy that was asked for stays.
     * Its policy for bfloat16 gives the output of the model in bfloat16, and the output is the sum of the losses: 2112
       for 2104.6. It stays as it is computed, and gradients are summed over the ranks in float32.
+    * Under FSDP2 one process reads the weights, whatever the launcher says of that (train/model/sharded.py).
+      transformers goes by the same variable, would read them in a process of each machine, and lose buffers.
     """
     plugin = getattr(accelerator.state, "fsdp_plugin", None)  # which is there only under FSDP
     if plugin is None:
@@ -23,6 +26,9 @@ def settle_fsdp(accelerator: Accelerator) -> None:
         from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
 
         plugin.auto_wrap_policy = transformer_auto_wrap_policy
+    if plugin.fsdp_version == 2:
+        plugin.cpu_ram_efficient_loading = False
+        os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     policy = plugin.mixed_precision_policy
     if policy is not None:
         changes = {"reduce_dtype": torch.float32, **({"output_dtype": None} if plugin.fsdp_version == 2 else {})}

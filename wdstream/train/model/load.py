@@ -52,6 +52,7 @@ def load_model(
     *,
     attention: str | dict[str, str] | None = None,
     init: "WarmStart | None" = None,
+    has_numbers: bool = True,
 ) -> "PreTrainedModel | PeftModel":
     """The model, ready for `Accelerator.prepare`: dtype, attention, adapters, frozen parts, gradient checkpointing.
 
@@ -63,6 +64,7 @@ def load_model(
         device: where this process computes.
         attention: `model.attn` for each part of the model (`Family.attention_setting`); None: the same for all.
         init: whose weights a new run begins with; None: those of `model.path`.
+        has_numbers: False: on the meta device, for a process that receives its weights (sharded.py).
 
     Raises:
         ConfigError: the path is not a model folder, or layers of a frozen vision tower are to be computed again.
@@ -72,16 +74,19 @@ def load_model(
     _refuse_idle_layers(config)
     adapter = config.train.adapter
     source = None if init is None else init.weights_folder
-    model = load_weights(config.model, adapter, device, attention or config.model.attn, source=source)
-    if init is not None and adapter is None:
-        model = init.put_in(model)
+    model = load_weights(
+        config.model, adapter, device, attention or config.model.attn, source=source, has_numbers=has_numbers
+    )
+    numbers = init if has_numbers else None
+    if numbers is not None and adapter is None:
+        model = numbers.put_in(model)
     model.config.use_cache = False
     if config.train.freeze_vision:
         freeze_vision(model)
     if adapter is not None:
         model = add_adapter(model, adapter, config.model.path)
-        if init is not None:
-            init.put_in_adapter(model)
+        if numbers is not None:
+            numbers.put_in_adapter(model)
         if config.train.freeze_vision:
             refuse_frozen_targets(model)
     enable_checkpointing(model, config.train.gradient_checkpointing)
@@ -127,6 +132,7 @@ def load_weights(
     attention: str | dict[str, str],
     *,
     source: Path | None = None,
+    has_numbers: bool = True,
 ) -> "PreTrainedModel":
     """The weights of `model.path` as they are trained: in float32, or as the base of an adapter.
 
@@ -136,6 +142,7 @@ def load_weights(
         device: where this process computes.
         attention: of each part of the model, or of all.
         source: another folder to take the weights from; the model is still that of `model.path`.
+        has_numbers: False: names and shapes alone are read, and the model is on the meta device.
 
     Raises:
         ConfigError: the path is not a model folder.
@@ -156,6 +163,8 @@ def load_weights(
         options["device_map"] = {"": device.index or 0 if device.type == "cuda" else "cpu"}
     if source is not None:
         options["config"] = AutoConfig.from_pretrained(config.path, local_files_only=True)
+    if not has_numbers:
+        options["device_map"] = "meta"
     logging.disable_progress_bar()  # one bar per process would tear the training's own
     model = load_checkpoint(
         source or config.path, allow_missing=config.allow_missing, allow_unexpected=config.allow_unexpected, **options

@@ -4,10 +4,11 @@ DDP waits for the gradient of every trainable parameter and ends a run that has 
 start. The graph of one forward pass over a blank document says which they are: no backward pass is needed.
 """
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wdstream.batches.collate import collate
 from wdstream.families.base import Family
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def freeze_unreached(model: "PreTrainedModel | PeftModel", head: LossHead, family: Family) -> tuple[str, ...]:
-    """Freeze the trainable parameters that the loss of a page does not depend on; returns their names.
+def find_unreached(model: "PreTrainedModel | PeftModel", head: LossHead, family: Family) -> tuple[str, ...]:
+    """Names of the trainable parameters that the loss of a page does not depend on.
 
     Args:
         model: in training mode, not yet wrapped by Accelerate.
@@ -34,10 +35,14 @@ def freeze_unreached(model: "PreTrainedModel | PeftModel", head: LossHead, famil
     with torch.random.fork_rng([]):
         loss = head.loss_sum(model, inputs, find_targets(batch.labels).to(first.device))
     reached = _leaves(loss)
-    unreached = [(name, one) for name, one in model.named_parameters() if one.requires_grad and id(one) not in reached]
-    for _, parameter in unreached:
-        parameter.requires_grad_(False)
-    return tuple(name for name, _ in unreached)
+    return tuple(name for name, one in model.named_parameters() if one.requires_grad and id(one) not in reached)
+
+
+def freeze_named(model: nn.Module, names: Collection[str]) -> None:
+    """Freeze parameters by name."""
+    for name, parameter in model.named_parameters():
+        if name in names:
+            parameter.requires_grad_(False)
 
 
 def _leaves(loss: Tensor) -> set[int]:

@@ -1,0 +1,127 @@
+"""What a step needs, put together: the model as it is trained, its optimizer, and their places among the processes."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from accelerate import Accelerator
+
+from wdstream.config.schema import Config
+from wdstream.errors import TrainError
+from wdstream.families.base import Family
+from wdstream.families.shared.model_folder import read_model_folder
+from wdstream.proofs.checkpoint import require_finite, require_token_rows
+from wdstream.train.launch.accelerator import is_sharded
+from wdstream.train.launch.zero import zero_stage
+from wdstream.train.model.adapter import describe_trained
+from wdstream.train.model.compiling import compile_layers
+from wdstream.train.model.init import WarmStart, require_kept
+from wdstream.train.model.load import compute_dtype, load_model, trains_vision
+from wdstream.train.model.sharded import found_by_main, load_spread, prepare
+from wdstream.train.model.unreached import find_unreached, freeze_named
+from wdstream.train.optimizer.groups import freeze_parts, learning_groups, learns_from_images
+from wdstream.train.optimizer.optimizer import make_optimizer
+from wdstream.train.step.blank import batch_form
+from wdstream.train.step.loss import LossHead
+from wdstream.train.step.objective import Objective
+from wdstream.train.step.step import PLAIN_LOSS, TrainEngine
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+
+def open_engine(
+    config: Config,
+    accelerator: Accelerator,
+    family: Family,
+    *,
+    decays_tables: bool = False,
+    objective: Objective = PLAIN_LOSS,
+    init: WarmStart | None = None,
+) -> TrainEngine:
+    """The model to train on its device, and its optimizer.
+
+    Args:
+        config: of the run.
+        accelerator: as `start_accelerator` gives it.
+        family: of the model.
+        decays_tables: see `learning_groups`.
+        objective: what is minimised.
+        init: whose weights it begins with; None: those of `model.path`.
+
+    Raises:
+        ConfigError: `train.parts`, `patterns` or `stages` name what this model does not have.
+        TrainError: the model cannot be loaded, or nothing of it is trainable.
+    """
+    family = family.for_attention(config.model.attn)
+    require_trainable_weights(config)
+    attention = family.attention_setting(config.model.attn)
+    is_main = accelerator.is_main_process
+
+    def load(has_numbers: bool) -> "PreTrainedModel | PeftModel":
+        model = load_model(config, accelerator.device, attention=attention, init=init, has_numbers=has_numbers)
+        require_kept(model, init, zero_stage(accelerator))
+        if is_main:  # what one process finds of a model folder holds for all
+            require_token_rows(model, family)
+            require_finite(config.model.path, model.named_parameters())
+        return model
+
+    bare = load_spread(accelerator, load)
+    freeze_parts(bare, config.train)
+    head, has_vision = LossHead(bare), trains_vision(config) and learns_from_images(bare, config.train)
+    unreached = found_by_main(accelerator, partial(find_unreached, bare, head, family)) if has_vision else ()
+    freeze_named(bare, unreached)
+    groups = learning_groups(bare, config.train, decays_tables=decays_tables)
+    compile_layers(bare, config)
+    optimizer = make_optimizer(bare, config.train, groups)
+    # Without their parameters, which are whole, and would be kept by them under FSDP.
+    groups = tuple(replace(group, parameters=()) for group in groups)
+    model, optimizer = prepare(accelerator, bare, optimizer)
+    return TrainEngine(
+        accelerator=accelerator,
+        model=model,
+        optimizer=optimizer,
+        head=head,
+        family=family,
+        dtype=compute_dtype(config.model),
+        max_grad_norm=config.train.max_grad_norm,
+        row_length=batch_form(config, family).row_length,
+        syncs_each=config.train.sync_each_micro_batch,
+        seed=config.train.seed,
+        needs_images=has_vision or is_sharded(accelerator),
+        unreached=unreached,
+        groups=groups,
+        objective=objective,
+    )
+
+
+def require_trainable_weights(config: Config) -> None:
+    """Refuse to train weights that are stored in a quantised form.
+
+    Raises:
+        TrainError: says in which.
+    """
+    stored = read_model_folder(config.model.path).config.get("quantization_config")
+    adapter = config.train.adapter
+    if stored is None or (adapter is not None and adapter.kind == "lora"):
+        return
+    method = stored.get("quant_method", "unknown") if isinstance(stored, Mapping) else stored
+    raise TrainError(
+        f"model.path: {config.model.path}: its weights are quantised already ({method}, by config.json), so "
+        f"{'nothing of them can be trained' if adapter is None else 'they are not quantised again'}; train an adapter "
+        "on them (train.adapter: {kind: lora}), or take the model in floating point"
+    )
+
+
+def engine_notes(config: Config, engine: TrainEngine, *, decays_tables: bool) -> list[str]:
+    """What a user should know of what is trained."""
+    notes = [] if config.train.adapter is None else [describe_trained(engine.model)]
+    if decays_tables and any(group.weight_decay for group in engine.groups if not group.is_orthogonal):
+        notes.append(
+            "weight decay is on embeddings and position tables too: this run began with them among all matrices"
+        )
+    if engine.unreached:
+        notes.append(f"frozen, as no gradient reaches them: {', '.join(engine.unreached)}")
+    return notes
