@@ -1,4 +1,7 @@
-"""Run in the place of `-m wdstream.train` by tests of FSDP's commands: training on a CPU that passes for GPUs."""
+"""Run in the place of `-m wdstream.train` by tests of FSDP's commands: training on a CPU that passes for GPUs.
+
+Without a launcher, `fsdp2` as the first argument is what configs/accelerate/fsdp2.yaml makes it say.
+"""
 
 import os
 import sys
@@ -18,7 +21,19 @@ def without_cpu(*, cpu: bool, **options: Any) -> Accelerator:
     return Accelerator(**options)
 
 
+FSDP2 = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+    "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
+}
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "fsdp2":
+        os.environ.update(FSDP2)
+        del sys.argv[1]
     pretend_gpus()
     vars(accelerator)["Accelerator"] = without_cpu
     sys.exit(main())

@@ -35,9 +35,11 @@ def whole(parameter: nn.Parameter) -> Tensor:
 def numbers_kept_whole(engine: TrainEngine) -> int:
     """Of tensors that have the shape of a sharded weight and all of its numbers."""
     gc.collect()
-    shapes = {tuple(one.shape) for one in engine.model.parameters() if one.ndim > 1}
-    tensors = [one for one in gc.get_objects() if type(one) in (Tensor, nn.Parameter)]
-    return sum(one.numel() for one in tensors if tuple(one.shape) in shapes and not one.is_meta)
+    parameters = list(engine.model.parameters())
+    shapes = {tuple(one.shape) for one in parameters if one.ndim > 1 and one.numel() >= 1024}
+    own = {one.to_local().data_ptr() for one in parameters}  # type: ignore[operator]  # which may have another's shape
+    tensors = [one for one in gc.get_objects() if type(one) in (Tensor, nn.Parameter) and not one.is_meta]
+    return sum(one.numel() for one in tensors if tuple(one.shape) in shapes and one.data_ptr() not in own)
 
 
 def main(model_dir: str, work: Path, tree: dict[str, Any]) -> None:

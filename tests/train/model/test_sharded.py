@@ -4,6 +4,7 @@ Spans: train.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tests.helpers.training import Workplace, make_config, trainable
 from wdstream.families.registry import FAMILIES, load_family
 from wdstream.testing import make_tiny_model
 from wdstream.train.model.load import load_model
-from wdstream.train.model.sharded import small_tensors
+from wdstream.train.model.sharded import layer_classes, small_tensors
 from wdstream.train.model.unreached import find_unreached, freeze_named
 from wdstream.train.step.loss import LossHead
 
@@ -25,9 +26,9 @@ WORKER = str(ROOT / "tests/workers/opened.py")
 CPU = torch.device("cpu")
 
 
-def opened(model: Path, work: Path, **tree: Any) -> list[dict[str, Any]]:
+def opened(folder: Path, work: Path, **tree: Any) -> list[dict[str, Any]]:
     work.mkdir()
-    run_world(WORKER, [str(model), str(work), json.dumps(tree)], size=2)
+    run_world(WORKER, [str(folder), str(work), json.dumps(tree)], size=2)
     return [torch.load(work / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
@@ -79,9 +80,10 @@ def test_a_warm_start_is_read_by_one_process(workplace: Workplace, tmp_path: Pat
 
 
 @pytest.mark.parametrize("family", [pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES])
-def test_without_numbers_a_model_has_the_same_form(tmp_path: Path, family: str) -> None:
+def test_without_numbers_a_model_has_the_same_form_and_units(tmp_path: Path, family: str) -> None:
     folder = make_tiny_model(tmp_path / "model", family=family)
-    attention = load_family(folder).for_attention("sdpa").attention_setting("sdpa")
+    found = load_family(folder)
+    attention = found.attention_setting(found.attention[0])
     config = make_config(folder)
     one, other = (load_model(config, CPU, attention=attention, has_numbers=has) for has in (True, False))
     forms = [[(n, p.shape, p.dtype, p.requires_grad) for n, p in model.named_parameters()] for model in (one, other)]
@@ -89,3 +91,5 @@ def test_without_numbers_a_model_has_the_same_form(tmp_path: Path, family: str) 
     places = [[(place, tensor.shape) for place, _, tensor in small_tensors(model)] for model in (one, other)]
     assert places[0] == places[1]
     assert all(parameter.is_meta for parameter in other.parameters())
+    units = {name for name, module in one.named_modules() if type(module).__name__ in layer_classes(one)}
+    assert any(re.search(r"(language_model|text_model)\.layers\.0$", name) for name in units), units

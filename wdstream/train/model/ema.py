@@ -105,8 +105,11 @@ class AverageWeights:
         for name, one in sorted(self._average.items()):
             tensor = _whole(one)
             if self._is_main:
-                whole[name] = tensor.cpu() if copies is None else tensor
-        return partial(_write, whole if copies is None else cast(dict[str, Tensor], copies.copy(whole)))
+                # A shard is gathered for the moment: on a device that holds a part, all would not fit.
+                is_moved = copies is None or self._sharded
+                whole[name] = torch.empty_like(tensor, device="cpu").copy_(tensor) if is_moved else tensor
+        is_copied = copies is not None and not self._sharded
+        return partial(_write, cast(dict[str, Tensor], copies.copy(whole)) if is_copied and copies else whole)
 
 
 def _write(whole: dict[str, Tensor], folder: Path) -> None:

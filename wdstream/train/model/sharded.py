@@ -29,7 +29,7 @@ Found = TypeVar("Found")
 
 def reads_alone(accelerator: Accelerator) -> bool:
     """Whether the main process alone reads the weights: several processes under FSDP2."""
-    return accelerator.is_fsdp2 and accelerator.num_processes > 1
+    return bool(accelerator.is_fsdp2) and accelerator.num_processes > 1
 
 
 def load_spread(
@@ -60,10 +60,13 @@ def found_by_main(accelerator: Accelerator, look: Callable[[], Found]) -> Found:
 
 def prepare(accelerator: Accelerator, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
     """`Accelerator.prepare` of what `load_spread` gave, and its optimizer."""
+    plugin = getattr(accelerator.state, "fsdp_plugin", None)  # which is there only under FSDP
+    if plugin is not None and plugin.transformer_cls_names_to_wrap is None:
+        plugin.transformer_cls_names_to_wrap = layer_classes(model)
     if not reads_alone(accelerator):
         prepared: tuple[nn.Module, Optimizer] = accelerator.prepare(model, optimizer)
         return prepared
-    plugin = accelerator.state.fsdp_plugin
+    assert plugin is not None
     plugin.cpu_ram_efficient_loading = True
     try:
         with _kept_buffers(model), _kept_ties(model):
@@ -71,6 +74,13 @@ def prepare(accelerator: Accelerator, model: nn.Module, optimizer: Optimizer) ->
     finally:
         plugin.cpu_ram_efficient_loading = False  # and nobody reads it after that
     return prepared
+
+
+def layer_classes(model: nn.Module) -> list[str]:
+    """Names of the classes of layers that become a unit each: of transformers' list (`_no_split_modules`) those that the
+    model has. It also names parts of other towers (SiglipTextEmbeddings), which Accelerate takes for an error."""
+    own = {type(module).__name__ for module in model.modules()}
+    return sorted(name for name in getattr(model, "_no_split_modules", None) or () if name in own)
 
 
 @contextmanager

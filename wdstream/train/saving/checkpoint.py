@@ -5,7 +5,8 @@ A checkpoint, which runs/checkpoint.py makes complete or absent:
     model.safetensors | adapter_model.safetensors     of one process or DDP (whole_weights.py)
     optimizer.bin, random_states_<rank>.pkl
     ema.safetensors                                   with `train.ema`
-    pytorch_model/, pytorch_model_fsdp_0/, ...        under DeepSpeed or FSDP, instead: Accelerate's `save_state`
+    pytorch_model_fsdp_0/, optimizer_0/               under FSDP2, instead (sharded_weights.py)
+    pytorch_model/, pytorch_model_fsdp.bin, ...       under DeepSpeed, FSDP1, FULL_STATE_DICT, by Accelerate
 
 Every rank writes, syncs and measures its own files (together.py). With `train.async_checkpoints` a thread does it, from
 a copy in host memory (background.py), and the next save waits for it. All processes must see the folder. Accelerate
@@ -41,6 +42,7 @@ from wdstream.runs.layout import RunLayout
 from wdstream.train.launch.zero import describe_zero, zero_stage
 from wdstream.train.model.ema import AverageWeights
 from wdstream.train.saving.background import Background
+from wdstream.train.saving.sharded_weights import ShardedWeights, writes_shards
 from wdstream.train.saving.together import Saved, SaveGroup, alone, from_main
 from wdstream.train.saving.weights import HOLDS_ADAPTER, HOLDS_ALL, HOLDS_SHARDS, weights_form
 from wdstream.train.saving.whole_weights import HostCopies, WholeWeights
@@ -69,7 +71,7 @@ class Checkpoints:
         accelerator: what is prepared by it is saved and loaded.
         keep: which ones are kept; the best one as well, where the run records one.
         is_adapter_only: the model is under PEFT, and its frozen base is left out.
-        is_async: write while training continues, where each process holds whole weights.
+        is_async: write while training continues, where the files are not those of an engine of others.
 
     Attributes:
         is_async: whether it does.
@@ -92,9 +94,10 @@ class Checkpoints:
         self._zero_stage = zero_stage(accelerator)
         is_sharded = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
         self._form = HOLDS_SHARDS if is_sharded else HOLDS_ADAPTER if is_adapter_only else HOLDS_ALL
-        self._whole = None if is_sharded else WholeWeights(accelerator, is_adapter_only=is_adapter_only)
         self._group = SaveGroup(accelerator)
-        self.is_async = is_async and not is_sharded
+        self._whole = None if is_sharded else WholeWeights(accelerator, is_adapter_only=is_adapter_only)
+        self._shards = ShardedWeights(accelerator, self._group.processes) if writes_shards(accelerator) else None
+        self.is_async = is_async and not (is_sharded and self._shards is None)
         self._copies = HostCopies()
         self._background = Background(is_threaded=self.is_async)
         self._waited: dict[int, float] = {}
@@ -102,8 +105,9 @@ class Checkpoints:
 
     def reserve(self) -> None:
         """After the first step of a start: begin to ask for the memory of copies, so that no save waits for it."""
-        if self._whole is not None and self.is_async:
-            self._background.add(partial(self._group.do, partial(_ask_for_memory, self._whole.reserve())))
+        own = self._whole or self._shards
+        if own is not None and self.is_async:
+            self._background.add(partial(self._group.do, partial(_ask_for_memory, own.reserve())))
 
     def save(self, step: int, *, stream: State, trainer: Mapping[str, int]) -> None:
         """Write the state before `step`; those that are not to be kept are removed when it is complete.
@@ -131,10 +135,12 @@ class Checkpoints:
 
     def _take(self, folder: Path) -> Callable[[], object]:
         """What writes this rank's files of the state as it is now."""
-        options = {} if self._zero_stage is None else {"exclude_frozen_parameters": True}
-        writes: list[Callable[[], object]] = [partial(self._accelerator.save_state, str(folder), **options)]
-        if self._whole is not None:
-            writes = [self._whole.take(folder, is_copied=self.is_async)]
+        own, writes = self._whole or self._shards, list[Callable[[], object]]()
+        if own is not None:
+            writes.append(own.take(folder, is_copied=self.is_async))
+        else:
+            options = {} if self._zero_stage is None else {"exclude_frozen_parameters": True}
+            writes.append(partial(self._accelerator.save_state, str(folder), **options))
         if self.average is not None:
             writes.append(partial(self.average.take(self._copies if self.is_async else None), folder))
         return lambda: [write() for write in writes]

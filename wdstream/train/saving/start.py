@@ -50,8 +50,8 @@ def find_start(config: Config, checkpoints: Checkpoints) -> tuple[Checkpoint | N
     start, messages = checkpoints.from_main(lambda: choose_start(config))
     if config.train.async_checkpoints and not checkpoints.is_async:
         messages.append(
-            "train.async_checkpoints: checkpoints are written between steps under FSDP and DeepSpeed, whose files no "
-            "copy in host memory is proven to give bit for bit"
+            "train.async_checkpoints: checkpoints are written between steps under DeepSpeed, whose engine writes "
+            "them by itself, under FSDP1, and with FULL_STATE_DICT"
         )
     return start, messages
 

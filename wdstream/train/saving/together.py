@@ -36,6 +36,11 @@ class SaveGroup:
         self._rank, self._size = accelerator.process_index, accelerator.num_processes
         self._group = _new_group() if self._size > 1 else None
 
+    @property
+    def processes(self) -> "dist.ProcessGroup | None":
+        """The group that they meet in; None where there is one process."""
+        return self._group
+
     def gather(self, item: Saved) -> list[Saved]:
         """What each rank brings, in their order."""
         if self._group is None:

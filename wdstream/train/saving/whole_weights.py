@@ -22,6 +22,7 @@ from accelerate.utils import clean_state_dict_for_safetensors, save
 from safetensors import safe_open
 from safetensors.torch import load_file, load_model, save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from wdstream.proofs.weight_files import WEIGHTS
 from wdstream.train.saving.weights import ADAPTER_FILE, WRAPPED, load_adapter
@@ -36,7 +37,8 @@ States = tuple[list[dict[str, Tensor]], list[object], list[dict[str, object]]]
 class HostCopies:
     """Copies of tensors in host memory; those of the last time are written over, so that memory is asked for once.
 
-    From a GPU they are in pinned memory, which is filled at the full speed of the bus.
+    From a GPU they are in pinned memory, which is filled at the full speed of the bus. Of a tensor that is divided
+    among processes the part of this one is copied.
     """
 
     def __init__(self) -> None:
@@ -59,6 +61,10 @@ class HostCopies:
         return copied
 
     def _copy(self, tree: object, done: dict[Hashable, Tensor]) -> object:
+        if isinstance(tree, DTensor):
+            # Made as torch makes it: `from_local` would bring it back to where the processes compute.
+            own = self._copy(tree.to_local(), done)
+            return DTensor(own, tree._spec, requires_grad=False)
         if isinstance(tree, Tensor):
             if (memory := _memory(tree)) not in done:
                 done[memory] = self._copy_tensor(tree.detach(), len(done))
@@ -89,7 +95,7 @@ class HostCopies:
 def _tensors(tree: object) -> Iterator[Tensor]:
     """Those of a tree, in the order in which they are copied."""
     if isinstance(tree, Tensor):
-        yield tree
+        yield tree.to_local() if isinstance(tree, DTensor) else tree
     elif isinstance(tree, dict | list | tuple):
         for inner in tree.values() if isinstance(tree, dict) else tree:
             yield from _tensors(inner)

@@ -1,0 +1,81 @@
+"""The files of weights and optimizer under FSDP2, where each process writes its own shards.
+
+    pytorch_model_fsdp_0/, optimizer_0/     by torch.distributed.checkpoint, as Accelerate's `save_state` has them
+    random_states_<rank>.pkl                by Accelerate's own function
+
+What is written can be copied to host memory first, so that a thread writes it while training continues. The processes
+then agree on who writes what over the group in which they save, and not over that of the training.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.checkpointing import save_accelerator_state, save_custom_state
+from accelerate.utils.constants import FSDP_MODEL_NAME, OPTIMIZER_NAME
+from torch.distributed.checkpoint import FileSystemWriter, save
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
+from torch.distributed.fsdp import StateDictType
+
+from wdstream.train.saving.whole_weights import HostCopies
+
+Shards = dict[str, dict[str, object]]
+"""Of the weights and of the optimizer's state, by the folder that they are written to."""
+
+
+def writes_shards(accelerator: Accelerator) -> bool:
+    """Whether a run is under FSDP2 and asks for shards (SHARDED_STATE_DICT), and not for whole weights."""
+    return bool(accelerator.is_fsdp2) and (
+        accelerator.state.fsdp_plugin.state_dict_type == StateDictType.SHARDED_STATE_DICT
+    )
+
+
+class ShardedWeights:
+    """Writes the files; Accelerate reads them.
+
+    Args:
+        accelerator: what is prepared by it is saved.
+        group: in which the processes meet to save; None where there is one alone.
+    """
+
+    def __init__(self, accelerator: Accelerator, group: dist.ProcessGroup | None) -> None:
+        self._accelerator = accelerator
+        self._group = group
+        self._copies = HostCopies()
+
+    def take(self, folder: Path, *, is_copied: bool) -> Callable[[], None]:
+        """What writes this process's files to `folder` as they are now; all processes call it together.
+
+        Args:
+            folder: where to; the random numbers are written at once.
+            is_copied: it may be called while training continues; else before the next step.
+        """
+        accelerator = self._accelerator
+        numbers = (accelerator.process_index, accelerator.step, accelerator.scaler)
+        save_accelerator_state(str(folder), [], [], [], [], *numbers)
+        for number, other in enumerate(accelerator._custom_objects):
+            save_custom_state(other, str(folder), number)
+        shards = self._shards()
+        return partial(self._write, folder, cast(Shards, self._copies.copy(shards)) if is_copied else shards)
+
+    def reserve(self) -> Callable[[], None]:
+        """What asks for the memory that copies will need, for which the optimizer has taken a step; it may be called
+        while training continues."""
+        return partial(self._copies.reserve, self._shards())
+
+    def _shards(self) -> Shards:
+        (model,), (optimizer,) = self._accelerator._models, self._accelerator._optimizers
+        weights, states = get_state_dict(model, optimizer, options=StateDictOptions())
+        return {f"{FSDP_MODEL_NAME}_0": {"model": weights}, f"{OPTIMIZER_NAME}_0": {"optimizer": states}}
+
+    def _write(self, folder: Path, shards: Shards) -> None:
+        for name, state in shards.items():
+            save(
+                state,
+                storage_writer=FileSystemWriter(folder / name),
+                process_group=self._group,
+                no_dist=self._group is None,
+            )
