@@ -37,7 +37,8 @@ def numbers_kept_whole(engine: TrainEngine) -> int:
     gc.collect()
     parameters = list(engine.model.parameters())
     shapes = {tuple(one.shape) for one in parameters if one.ndim > 1 and one.numel() >= 1024}
-    own = {one.to_local().data_ptr() for one in parameters}  # type: ignore[operator]  # which may have another's shape
+    # Local parts may have the shape of another whole weight.
+    own = {one.to_local().data_ptr() for one in parameters}  # type: ignore[attr-defined]
     tensors = [one for one in gc.get_objects() if type(one) in (Tensor, nn.Parameter) and not one.is_meta]
     return sum(one.numel() for one in tensors if tuple(one.shape) in shapes and one.data_ptr() not in own)
 

@@ -4,6 +4,7 @@ The long proofs need DeepSpeed, which `pip install 'wdstream[deepspeed]'` builds
 """
 
 import json
+import re
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tests.helpers.paths import ROOT
@@ -268,19 +269,11 @@ def test_settings_change_between_starts_and_pages_are_written(workplace: Workpla
 @pytest.mark.slow
 @needs_deepspeed
 @pytest.mark.parametrize("stage", [2, 3])
-def test_a_gradient_that_is_not_finite_stops_the_run(
-    workplace: Workplace, zero: Zero, tmp_path: Path, stage: int
-) -> None:
-    model = tmp_path / "model"
-    model.mkdir()
-    for path in (workplace.root / "model").iterdir():
-        (model / path.name).write_bytes(path.read_bytes())
-    state = load_file(model / "model.safetensors")
-    state["model.norm.weight"][0] = torch.inf
-    save_file(state, model / "model.safetensors", metadata={"format": "pt"})
-    with zero.start(tmp_path / "run", stage, *TUNED["full"], f"model.path={model}") as process:
+def test_a_gradient_that_is_not_finite_stops_the_run(zero: Zero, tmp_path: Path, stage: int) -> None:
+    """Of the second step: the first one, at such a rate, makes weights that no float32 can multiply."""
+    with zero.start(tmp_path / "run", stage, *TUNED["full"], "train.lr=1e30") as process:
         process.process.wait()
     log = (tmp_path / "run.log").read_text()
     assert process.process.returncode != 0
-    assert "the gradient norm is inf" in log and "the step was not taken" in log
+    assert re.search(r"step 1: the gradient norm is (nan|inf)", log) and "the step was not taken" in log
     assert not (tmp_path / "run" / "final").exists()

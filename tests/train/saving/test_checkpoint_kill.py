@@ -7,11 +7,13 @@ import random
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.processes import finish, run_world, start_world
+from tests.helpers.launches import AS_GPUS
+from tests.helpers.processes import Rank, finish, run_world, start_world
 from tests.helpers.training import TRAIN, Workplace, arguments
 from tests.helpers.waiting import wait_until
 from wdstream.runs.audit import audit
@@ -35,12 +37,29 @@ def saved_steps(output: Path) -> int:
     return max((int(path.name[5:]) for path in folder.glob("step-*") if not path.suffix), default=0)
 
 
+@dataclass(frozen=True)
+class World:
+    """How a run is started: processes, and whether FSDP2 divides the model among them."""
+
+    size: int
+    is_sharded: bool = False
+
+    def start(self, workplace: Workplace, output: Path, *settings: str) -> list[Rank]:
+        words = arguments(workplace, output, *settings)
+        chosen = (AS_GPUS, ["fsdp2", *words]) if self.is_sharded else (TRAIN, words)
+        return start_world(*chosen, size=self.size)
+
+    def run(self, workplace: Workplace, output: Path, *settings: str) -> None:
+        ended = finish(self.start(workplace, output, *settings))
+        assert all(status == 0 for status, _ in ended), "\n".join(printed for _, printed in ended)
+
+
 def kill_while_saving(
-    workplace: Workplace, output: Path, settings: Sequence[str], draw: random.Random, *, size: int
+    workplace: Workplace, output: Path, settings: Sequence[str], draw: random.Random, world: World
 ) -> bool:
     """Start, wait for a new checkpoint and some moments more, kill all; whether the run was still going."""
     begin = saved_steps(output)
-    ranks = start_world(TRAIN, arguments(workplace, output, *settings), size=size)
+    ranks = world.start(workplace, output, *settings)
     done = begin + draw.randint(1, 3)
 
     def is_there() -> bool:
@@ -65,9 +84,10 @@ def check_same(output: Path, straight: Path) -> None:
     assert (output / "best.json").read_bytes() == (straight / "best.json").read_bytes()
     kept = sorted(path.name for path in (straight / "checkpoints").iterdir())
     assert sorted(path.name for path in (output / "checkpoints").iterdir()) == kept
-    paths = [*straight.glob("checkpoints/*/*"), *straight.glob("final/*.safetensors")]
+    paths = [*straight.rglob("checkpoints/**/*"), *straight.glob("final/*.safetensors")]
     for path in paths:
-        if not path.name.startswith("random_states"):  # not used: each micro-batch seeds its own numbers
+        # Not used, since each micro-batch seeds its own numbers; and where an id of the save is in it.
+        if path.is_file() and not path.name.startswith(("random_states", ".metadata")):
             assert is_same(output / path.relative_to(straight), path), path
     assert audit(output).is_clean
 
@@ -77,38 +97,41 @@ def is_same(path: Path, other: Path) -> bool:
     return path.name == "manifest.json" or path.read_bytes() == other.read_bytes()
 
 
-def undisturbed(workplace: Workplace, output: Path, settings: Sequence[str], *, size: int) -> Path:
-    run_world(TRAIN, arguments(workplace, output, *settings, "train.async_checkpoints=false"), size=size)
+def undisturbed(workplace: Workplace, output: Path, settings: Sequence[str], world: World) -> Path:
+    world.run(workplace, output, *settings, "train.async_checkpoints=false")
     return output
 
 
 def test_killed_twice(workplace: Workplace, tmp_path: Path) -> None:
     settings, draw = (*ASYNC, "train.max_steps=8"), random.Random(3)
-    straight = undisturbed(workplace, tmp_path / "straight", settings, size=1)
+    straight = undisturbed(workplace, tmp_path / "straight", settings, World(1))
     output = tmp_path / "killed"
     for _ in range(2):
-        kill_while_saving(workplace, output, settings, draw, size=1)
+        kill_while_saving(workplace, output, settings, draw, World(1))
     newest, messages = find_newest(RunLayout(output).checkpoints)
     assert newest is not None and not messages  # complete or absent
     assert not partial_path(newest.path).exists()
-    run_world(TRAIN, arguments(workplace, output, *settings), size=1)
+    World(1).run(workplace, output, *settings)
     check_same(output, straight)
+
+
+FULL = ("train.adapter=null", "train.lr=0.003")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)  # up to 27 starts
 @pytest.mark.parametrize(
-    ("size", "kills", "more"),
-    [(1, 25, ()), (2, 12, ()), (2, 4, ("train.adapter=null", "train.lr=0.003"))],
-    ids=["one process", "two", "two, all weights"],
+    ("world", "kills", "more"),
+    [(World(1), 25, ()), (World(2), 12, ()), (World(2), 4, FULL), (World(2, is_sharded=True), 6, FULL)],
+    ids=["one process", "two", "two, all weights", "two, FSDP2"],
 )
-def test_killed_many_times(workplace: Workplace, tmp_path: Path, size: int, kills: int, more: Sequence[str]) -> None:
-    settings, draw = (*ASYNC, *more, f"train.max_steps={4 * kills}"), random.Random(size)
-    straight = undisturbed(workplace, tmp_path / "straight", settings, size=size)
+def test_killed_many_times(workplace: Workplace, tmp_path: Path, world: World, kills: int, more: Sequence[str]) -> None:
+    settings, draw = (*ASYNC, *more, f"train.max_steps={4 * kills}"), random.Random(world.size)
+    straight = undisturbed(workplace, tmp_path / "straight", settings, world)
     output = tmp_path / "killed"
-    while_running = [kill_while_saving(workplace, output, settings, draw, size=size) for _ in range(kills)]
+    while_running = [kill_while_saving(workplace, output, settings, draw, world) for _ in range(kills)]
     assert all(while_running)
-    run_world(TRAIN, arguments(workplace, output, *settings), size=size)
+    world.run(workplace, output, *settings)
     check_same(output, straight)
 
 

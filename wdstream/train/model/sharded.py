@@ -77,8 +77,8 @@ def prepare(accelerator: Accelerator, model: nn.Module, optimizer: Optimizer) ->
 
 
 def layer_classes(model: nn.Module) -> list[str]:
-    """Names of the classes of layers that become a unit each: of transformers' list (`_no_split_modules`) those that the
-    model has. It also names parts of other towers (SiglipTextEmbeddings), which Accelerate takes for an error."""
+    """Names of the classes of layers that become a unit each: of transformers' list (`_no_split_modules`) those that
+    the model has. It also names parts of other towers (SiglipTextEmbeddings), which Accelerate takes for an error."""
     own = {type(module).__name__ for module in model.modules()}
     return sorted(name for name in getattr(model, "_no_split_modules", None) or () if name in own)
 
